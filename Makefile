@@ -1,0 +1,33 @@
+# `make search` and `make test` each set everything up first; a second run finds it done.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup search test lint clean
+
+help:  ## show this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make the environment .venv/ with the pinned dependencies
+
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "kiago-ray needs Python 3.11: install it, or say 'make PYTHON=/path/to/python3.11 …'" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+search: $(STAMP)  ## the main job: ranked proposals around LaNiAsO
+	$(BIN)/kiago search LaNiAsO --out runs/LaNiAsO
+
+test: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## ruff, mypy and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:  ## remove the environment and what the tools left behind
+	rm -rf .venv .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info

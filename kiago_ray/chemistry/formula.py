@@ -1,0 +1,235 @@
+"""Formulas as text ↔ amounts by element ↔ fractions over the 118 elements (the paper's x, section 2.1).
+
+The grammar: `formula = part+`, `part = (symbol | bracket formula bracket) [amount]`; brackets are `( )`, `[
+]` or `{ }`, an amount is a plain decimal (`2`, `1.85`, `.5`, `2.`) in ordinary or subscript digits,
+whitespace may stand between any two of these. The text is read once, in linear time; amounts multiply and
+add up as exact decimals and are rounded once, at the end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from decimal import Context, Decimal
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER
+
+MAX_LENGTH = 400  # characters; ten elements with amounts of full precision need about 200
+MAX_DEPTH = 10  # brackets within brackets
+MIN_AMOUNT, MAX_AMOUNT = 1e-9, 1e9
+_BOUNDS = f"amounts lie between {MIN_AMOUNT:g} and {MAX_AMOUNT:g}"
+MAX_DIGITS = 30  # characters of one amount; a double between the bounds needs at most 27
+
+_EXACT = Context(prec=MAX_DIGITS * (MAX_DEPTH + 2))  # products of nested amounts stay exact
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+_SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
+# Subscripts, the hyphens and minus signs of typeset text, low dots, zero-width spaces: one character for one,
+# so that positions remain those of the text as given.
+_PLAIN = str.maketrans(
+    _SUBSCRIPTS + "₊₋ₓ" + "\u2010\u2011\u2013\u2212" + "\u2024\uff0e" + "\u200b\ufeff",
+    "0123456789" + "+-x" + "----" + ".." + "  ",
+)
+# A raised dot is a decimal point between subscripts only: in CuSO4·5H2O it means something else.
+_RAISED_DOT = re.compile(f"(?<=[{_SUBSCRIPTS}])[\u00b7\u2027\u22c5\u2219](?=[{_SUBSCRIPTS}])")
+_TOKEN = re.compile(
+    r"(?P<symbol>[A-Z][a-z]?)|(?P<number>[0-9.]+)|(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<space>\s+)"
+    r"|(?P<other>.)",
+    re.DOTALL,
+)
+_NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
+# What people write for an amount that was not measured: Oz, or SuperCon's OZ. Y is an element unless a sign
+# precedes it.
+_UNKNOWN_AMOUNTS = frozenset("xyzuvwdnmδεηλ")
+_UNKNOWN_CAPITALS = frozenset("XZ")
+
+
+class FormulaError(ValueError):
+    """A formula that can't be read or written.
+
+    `reason` is a short slug to count by; `position` is the 1-based place in the text, or None where no one
+    place is wrong.
+    """
+
+    def __init__(self, reason: str, message: str, position: int | None = None) -> None:
+        super().__init__(reason, message, position)
+        self.reason = reason
+        self.position = position
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+def parse(text: str) -> dict[str, float]:
+    """Amounts by symbol, in order of appearance; an element that appears twice is added up.
+
+    Raises FormulaError, naming the character and its 1-based position, for anything but a formula with
+    definite amounts between 1e-9 and 1e9. Reasons: "not text", "too long", "empty", "unknown element",
+    "undetermined amount", "zero amount", "negative amount", "amount out of bounds", "brackets", "syntax".
+    """
+    if not isinstance(text, str):
+        raise FormulaError("not text", f"a formula is text such as 'LaNiAsO', not {type(text).__name__}")
+    if len(text) > MAX_LENGTH:
+        message = f"too long: a formula may have {MAX_LENGTH} characters, {text[:20]!r}… has {len(text)}"
+        raise FormulaError("too long", message, MAX_LENGTH + 1)
+    plain = _RAISED_DOT.sub(".", text).translate(_PLAIN)
+    group: dict[str, Decimal] = {}  # what the innermost open bracket holds so far
+    part: dict[str, Decimal] = {}  # the last symbol or bracket, which an amount may still follow
+    open_brackets: list[tuple[int, dict[str, Decimal]]] = []  # where each opened, and what stood before it
+    before = "open"  # the kind of the token before this one
+    for match in _TOKEN.finditer(plain):
+        kind, token, at = str(match.lastgroup), match.group(), match.start()
+        if kind == "space":
+            continue
+        if kind == "number":
+            if before not in ("symbol", "close"):
+                _fail(text, "syntax", at, token, "an amount follows an element or a bracket")
+            amount = _amount(text, token, at)
+            part = {symbol: _EXACT.multiply(value, amount) for symbol, value in part.items()}
+        else:
+            if kind == "other" or (kind == "symbol" and token not in INDEX):
+                _refuse(text, plain, at, token, before)
+            _add(group, part)
+            part = {}
+            if kind == "symbol":
+                part = {token: Decimal(1)}
+            elif kind == "open":
+                if len(open_brackets) == MAX_DEPTH:
+                    _fail(text, "brackets", at, token, f"brackets may be nested {MAX_DEPTH} deep")
+                open_brackets.append((at, group))
+                group = {}
+            else:
+                if not open_brackets or _CLOSING[plain[open_brackets[-1][0]]] != token:
+                    _fail(text, "brackets", at, token, "no such bracket is open here")
+                if not group:
+                    _fail(text, "brackets", at, token, "the brackets hold nothing")
+                part, group = group, open_brackets.pop()[1]
+        before = kind
+    if open_brackets:
+        at = open_brackets[-1][0]
+        _fail(text, "brackets", at, plain[at], "this bracket is never closed")
+    _add(group, part)
+    if not group:
+        raise FormulaError("empty", "empty: the formula has no element; give one such as 'LaNiAsO'")
+    return {symbol: _bounded(symbol, float(amount), repr(text)) for symbol, amount in group.items()}
+
+
+def _fail(text: str, reason: str, at: int, what: str, advice: str) -> NoReturn:
+    raise FormulaError(reason, f"{reason}: {what!r} at position {at + 1} of {text!r}; {advice}", at + 1)
+
+
+def _add(group: dict[str, Decimal], part: Mapping[str, Decimal]) -> None:
+    for symbol, amount in part.items():
+        group[symbol] = _EXACT.add(group[symbol], amount) if symbol in group else amount
+
+
+def _amount(text: str, token: str, at: int) -> Decimal:
+    """The exact value of one written amount."""
+    given = text[at : at + len(token)]
+    if not _NUMBER.fullmatch(token):
+        _fail(text, "syntax", at, given, "an amount is a plain decimal such as 2 or 1.85")
+    if any(c in _SUBSCRIPTS for c in given) and any(c.isascii() and c.isdigit() for c in given):
+        _fail(text, "syntax", at, given, "an amount is written in subscripts or in ordinary digits, not both")
+    if len(token) > MAX_DIGITS:
+        _fail(text, "amount out of bounds", at, given, f"an amount may have {MAX_DIGITS} characters")
+    amount = Decimal(token)
+    if not amount:
+        _fail(text, "zero amount", at, given, "leave the element out")
+    if not MIN_AMOUNT <= amount <= MAX_AMOUNT:
+        _fail(text, "amount out of bounds", at, given, _BOUNDS)
+    return amount
+
+
+def _refuse(text: str, plain: str, at: int, token: str, before: str) -> NoReturn:
+    """Say what is wrong with a token that is neither an element nor anything else a formula may hold."""
+    after = plain[at + 1 : at + 2]
+    amount_expected = before in ("symbol", "close")
+    definite = "write the amount as a number"
+    if token[0].isupper() and token[0].isascii():
+        if token[0] in INDEX and token[1] in _UNKNOWN_AMOUNTS:
+            _fail(text, "undetermined amount", at + 1, token[1], definite)
+        if token in _UNKNOWN_CAPITALS and before != "open":
+            _fail(text, "undetermined amount", at, token, definite)
+        _fail(text, "unknown element", at, token, "symbols are those of H to Og, such as 'Cu'")
+    if token in "+-±" and before != "open":
+        if token == "-" and amount_expected and after and after in "0123456789.":
+            _fail(text, "negative amount", at, text[at : at + 2], "amounts are positive")
+        if not amount_expected or after.isalpha():
+            _fail(text, "undetermined amount", at, text[at : at + 2], definite)
+    if token in _UNKNOWN_AMOUNTS and before != "open":
+        _fail(text, "undetermined amount", at, text[at], definite)
+    if token.isalpha() and before == "open":
+        _fail(text, "unknown element", at, text[at], "a symbol starts with a capital, such as 'Cu'")
+    _fail(text, "syntax", at, text[at], "a formula holds elements, amounts and brackets")
+
+
+def _bounded(symbol: str, amount: float, where: str) -> float:
+    """The amount itself, or FormulaError where it is not one; NaN and infinity are not."""
+    if MIN_AMOUNT <= amount <= MAX_AMOUNT:
+        return amount
+    reason = "zero amount" if amount == 0 else "negative amount" if amount < 0 else "amount out of bounds"
+    raise FormulaError(reason, f"{reason}: {symbol} has {amount!r} in {where}; {_BOUNDS}")
+
+
+def _checked(amounts: Mapping[str, float]) -> dict[str, float]:
+    if not amounts:
+        raise FormulaError("empty", "empty: there is no element in these amounts")
+    for symbol in amounts:
+        if symbol not in INDEX:
+            raise FormulaError("unknown element", f"unknown element: {symbol!r} is not one of H to Og")
+    return {symbol: _bounded(symbol, float(amount), "these amounts") for symbol, amount in amounts.items()}
+
+
+def fractions(amounts: Mapping[str, float]) -> NDArray[np.float64]:
+    """Atomic fractions over the 118 elements, (118,), summing to 1. Raises FormulaError as `parse` does."""
+    row = np.zeros(N_ELEMENTS)
+    for symbol, amount in _checked(amounts).items():
+        row[INDEX[symbol]] = amount
+    row /= row.sum()
+    return row
+
+
+def parse_fractions(formulas: Iterable[str]) -> NDArray[np.float64]:
+    """Atomic fractions of many formulas, (N, 118). Raises FormulaError at the first that can't be read."""
+    rows = [fractions(parse(formula)) for formula in formulas]
+    return np.stack(rows) if rows else np.zeros((0, N_ELEMENTS))
+
+
+def write(amounts: Mapping[str, float]) -> str:
+    """The formula of these amounts: order kept, 1 left out, the rest in their shortest exact decimals.
+
+    `parse(write(amounts)) == amounts` exactly, as long as the text fits `parse`'s length limit. Raises
+    FormulaError for unknown elements and for amounts that are not between 1e-9 and 1e9.
+    """
+    return "".join(symbol + _decimal(amount) for symbol, amount in _checked(amounts).items())
+
+
+def _decimal(amount: float) -> str:
+    if amount.is_integer():
+        return "" if amount == 1 else str(int(amount))
+    return f"{Decimal(repr(amount)):f}"  # repr is the shortest; Decimal takes its exponent away
+
+
+def reduce_counts(counts: NDArray[Any]) -> NDArray[Any]:
+    """Whole-number counts (..., 118) divided by their row's greatest common divisor; a row of zeros stays."""
+    divisor = np.gcd.reduce(counts, axis=-1, keepdims=True)
+    return counts // np.maximum(divisor, 1)
+
+
+def write_integers(counts: NDArray[Any]) -> str:
+    """The reduced formula of whole-number counts (118,), least electronegative first: "LaNiAsO", "H3S".
+
+    Raises ValueError for another shape, for counts that are not whole or negative, and where all are zero.
+    """
+    counts = np.asarray(counts)
+    if counts.shape != (N_ELEMENTS,):
+        raise ValueError(f"counts have the shape {counts.shape}; give one row of ({N_ELEMENTS},)")
+    whole = counts.astype(np.int64)
+    if not np.array_equal(whole, counts) or (whole < 0).any() or not whole.any():
+        given = counts[counts != 0]
+        raise ValueError(f"counts must be whole, not negative and not all zero; these are {given}")
+    whole = reduce_counts(whole)
+    return "".join(SYMBOLS[z] + _decimal(float(whole[z])) for z in WRITING_ORDER if whole[z])

@@ -1,0 +1,83 @@
+"""What a predictor is: a differentiable map from compositions to one property.
+
+The search (eq. 13 and 16) asks nothing more of a model than this, so any other differentiable
+predictor can stand in for the shipped ones. `check_contract` tests one against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from kiago_ray.chemistry.elements import N_ELEMENTS
+
+
+class ContractError(ValueError):
+    """A predictor that breaks the contract; the message says which clause and by how much."""
+
+
+class Predictor(Protocol):
+    """One property of a composition.
+
+    Called with atomic fractions (rows, 118), every row summing to 1, it returns (rows,) values with
+    gradients to its input: T_c in K *before* the final ReLU (a search needs a slope at 0 K, so callers
+    clip), or E_f in eV/atom. Rows never influence one another.
+    """
+
+    @property
+    def supported(self) -> Tensor:
+        """(118,) bool: the elements that the predictor knows."""
+        ...
+
+    def __call__(self, fractions: Tensor, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Predictors:
+    """The two predictors of a search: `tc` in K before the final ReLU, `ef` in eV/atom."""
+
+    tc: Predictor
+    ef: Predictor
+
+    @property
+    def supported(self) -> Tensor:
+        """(118,) bool: the elements that both know."""
+        return self.tc.supported & self.ef.supported
+
+
+def check_contract(predictor: Predictor, *, rows: int = 7, seed: int = 0, tolerance: float = 1e-4) -> None:
+    """Run `predictor` on made compositions and raise ContractError at the first broken clause.
+
+    Shapes, finite values and gradients, an input left unchanged, a batch that equals its rows (within
+    `tolerance`, relative), a batch of one that keeps its axis, and an empty batch.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    supported = predictor.supported
+    if supported.shape != (N_ELEMENTS,) or supported.dtype != torch.bool:
+        raise ContractError(f"`supported` must be ({N_ELEMENTS},) bool, not {tuple(supported.shape)} {supported.dtype}")
+    amounts = torch.rand(rows, N_ELEMENTS, generator=generator) ** 8 * supported
+    fractions = (amounts / amounts.sum(1, keepdim=True)).requires_grad_()
+    before = fractions.detach().clone()
+    values = predictor(fractions)
+    if values.shape != (rows,):
+        raise ContractError(f"{rows} rows must give ({rows},) values, not {tuple(values.shape)}")
+    if not bool(torch.isfinite(values).all()):
+        raise ContractError(f"{int((~torch.isfinite(values)).sum())} of {rows} values are not finite")
+    (gradient,) = torch.autograd.grad(values.sum(), fractions)
+    if not bool(torch.isfinite(gradient).all()):
+        raise ContractError("gradients are not finite")
+    if not torch.equal(before, fractions.detach()):
+        raise ContractError("the input was changed in place")
+    with torch.no_grad():
+        for row in range(rows):
+            alone = predictor(fractions[row : row + 1])
+            if alone.shape != (1,):
+                raise ContractError(f"a batch of one must give (1,), not {tuple(alone.shape)}")
+            gap = float((alone[0] - values[row]).abs() / values[row].abs().clamp(min=1))
+            if gap > tolerance:
+                raise ContractError(f"row {row} alone differs from the batch by {gap:.2g}")
+        if predictor(fractions[:0]).shape != (0,):
+            raise ContractError("an empty batch must give (0,)")

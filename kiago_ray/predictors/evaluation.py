@@ -1,0 +1,54 @@
+"""Scores of a predictor on held-out rows, and the two models that any network has to be held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.metrics import mean_absolute_error, r2_score
+
+from kiago_ray.datasets.neighbours import nearest
+
+Array = NDArray[np.floating]
+HIGH_TC_K = 50.0
+EXTRA_TREES = 300
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`mae` and the biases (mean of predicted − true) in the property's unit; `bias_high` over true > 50 K."""
+
+    rows: int
+    mae: float
+    r2: float
+    bias: float
+    bias_high: float | None = None
+
+
+def score(predicted: Array, true: Array, *, high: float | None = None) -> Scores:
+    """Scores of (N,) predictions; `high` is the true value above which `bias_high` is taken."""
+    if len(true) < 2:
+        raise ValueError(f"{len(true)} held-out rows are too few for a score: use more data or a larger share")
+    error = np.asarray(predicted, dtype=np.float64) - np.asarray(true, dtype=np.float64)
+    above = error[true > high] if high is not None else error[:0]
+    return Scores(
+        rows=len(true),
+        mae=round(float(mean_absolute_error(true, predicted)), 4),
+        r2=round(float(r2_score(true, predicted)), 4),
+        bias=round(float(error.mean()), 4),
+        bias_high=round(float(above.mean()), 4) if len(above) else None,
+    )
+
+
+def nearest_neighbour(train: Array, train_values: Array, test: Array) -> Array:
+    """The value of the nearest training composition (L1 on fractions): (N,)."""
+    index, _ = nearest(test, train)
+    return np.asarray(train_values[index])
+
+
+def extra_trees(train: Array, train_values: Array, test: Array, *, seed: int = 0) -> Array:
+    """Predictions (N,) of extremely randomised trees on plain fractions, fitted to the training rows."""
+    model = ExtraTreesRegressor(EXTRA_TREES, random_state=seed, n_jobs=-1)
+    return np.asarray(model.fit(train, train_values).predict(test))

@@ -1,0 +1,277 @@
+"""What is fitted and how it is judged: the two shipped predictors, from tables to weights with a model card.
+
+Each is fitted twice, once a split. The weights of the *random* split's fit are the ones that are saved, so the
+card's held-out scores are those of the very weights; the *system* split's fit only gives its scores.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from kiago_ray.datasets import LoadReport, fractions
+from kiago_ray.datasets.table import composition_keys
+from kiago_ray.predictors.elemnet import ElemNet
+from kiago_ray.predictors.evaluation import HIGH_TC_K, extra_trees, nearest_neighbour, score
+from kiago_ray.predictors.splits import SPLITS, Split, held_out
+from kiago_ray.predictors.tc import TcResNet, to_log
+from kiago_ray.predictors.training import Epoch, EpochReport, FitSettings, fit
+from kiago_ray.predictors.weights import halved, save_network
+
+HELD_OUT_SHARE = 0.1
+SALT = "kiago-ray 1"
+BATCH_ROWS = 4096
+
+TC_SETTINGS = FitSettings(
+    epochs=100,
+    batch_rows=128,
+    learning_rate=3e-3,
+    weight_decay=0.02,
+    average_decay=0.998,
+    warmup_share=0.15,
+    seed=0,
+)
+TC_NEGATIVES_AN_EPOCH = 2500
+EF_SETTINGS = FitSettings(
+    epochs=60,
+    batch_rows=256,
+    learning_rate=1e-3,
+    weight_decay=0.01,
+    average_decay=0.999,
+    warmup_share=0.1,
+    seed=0,
+)
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """Compositions with one measured or computed value each, and where they come from.
+
+    `fractions` (N, 118) float32, `values` (N,) in the property's unit, `formulas` and `systems` the keys of the
+    two splits.
+    """
+
+    formulas: list[str]
+    systems: list[str]
+    fractions: NDArray[np.float32]
+    values: NDArray[np.float32]
+    sources: tuple[LoadReport, ...] = ()
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, column: str, *sources: LoadReport) -> TrainingTable:
+        """From a loader's table and the name of its value column."""
+        return cls(
+            formulas=table["formula"].tolist(),
+            systems=table["chemical_system"].tolist(),
+            fractions=fractions(table).astype(np.float32),
+            values=table[column].to_numpy(dtype=np.float32, copy=True),
+            sources=sources,
+        )
+
+    def pick(self, rows: NDArray[np.bool_]) -> TrainingTable:
+        """The rows where (N,) `rows` is True."""
+        return replace(
+            self,
+            formulas=[f for f, keep in zip(self.formulas, rows, strict=True) if keep],
+            systems=[s for s, keep in zip(self.systems, rows, strict=True) if keep],
+            fractions=self.fractions[rows],
+            values=self.values[rows],
+        )
+
+    def held_out(self, split: Split) -> NDArray[np.bool_]:
+        """(N,) True for the rows that `split` keeps away from training."""
+        keys = self.formulas if split == "random" else self.systems
+        return held_out(keys, share=HELD_OUT_SHARE, salt=f"{SALT} {split}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a training run writes and how it computes; none of it changes what is fitted."""
+
+    out: Path
+    device: str = "cpu"
+    compile_network: bool = False
+    bfloat16: bool = True
+    splits: Sequence[Split] = SPLITS
+    on_epoch: Callable[[str, EpochReport], None] = field(default=lambda split, report: None)
+
+
+def without(table: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
+    """`table` less every composition that `held` has: those never enter a fit."""
+    keys = set(composition_keys(held))
+    return table[[key not in keys for key in composition_keys(table)]]
+
+
+def train_tc(
+    known: TrainingTable,
+    non_superconductors: TrainingTable,
+    literature: TrainingTable | None,
+    settings: FitSettings,
+    options: RunOptions,
+) -> dict[str, Any]:
+    """Fit the T_c network, write `tc.safetensors` and `tc.json` to `options.out`, return the card.
+
+    `non_superconductors` (values 0 K) regularise it: each epoch sees a fresh sample of them. `literature` holds
+    compositions that the caller has kept out of `known`; the saved weights are scored on them too.
+    """
+
+    def scores(network: nn.Module, split: Split, train: TrainingTable, test: TrainingTable) -> dict[str, Any]:
+        zero = non_superconductors.pick(non_superconductors.held_out(split))
+        at_zero = np.clip(predict(network, zero.fractions), 0, None)
+        return {
+            "resnet18": asdict(score(np.clip(predict(network, test.fractions), 0, None), test.values, high=HIGH_TC_K)),
+            **comparisons(train, test, high=HIGH_TC_K),
+            "held_out_non_superconductors": {
+                "rows": len(at_zero),
+                "mean_tc_k": round(float(at_zero.mean()), 3),
+                "share_above_10_k": round(float((at_zero > 10).mean()), 4),
+            },
+        }
+
+    def sampler(split: Split, train: TrainingTable) -> Callable[[torch.Generator], Epoch]:
+        x, log_tc = torch.from_numpy(train.fractions), to_log(torch.from_numpy(train.values))
+        zero = torch.from_numpy(non_superconductors.pick(~non_superconductors.held_out(split)).fractions)
+
+        def sample(generator: torch.Generator) -> Epoch:
+            rows = torch.randperm(len(zero), generator=generator)[:TC_NEGATIVES_AN_EPOCH]
+            return Epoch(torch.cat([x, zero[rows]]), torch.cat([log_tc, torch.zeros(len(rows))]))
+
+        return sample
+
+    def log_tc(network: nn.Module, x: Tensor) -> Tensor:
+        assert isinstance(network, TcResNet)
+        return network.log_tc(x)
+
+    def extra(network: nn.Module) -> dict[str, Any]:
+        if literature is None:
+            return {}
+        predicted = np.clip(predict(network, literature.fractions), 0, None)
+        return {"literature": asdict(score(predicted, literature.values, high=HIGH_TC_K))}
+
+    return _train("tc", "K", TcResNet, log_tc, sampler, known, scores, extra, settings, options, non_superconductors)
+
+
+def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -> dict[str, Any]:
+    """Fit ElemNet, write `ef.safetensors` and `ef.json` to `options.out`, return the card."""
+
+    def scores(network: nn.Module, split: Split, train: TrainingTable, test: TrainingTable) -> dict[str, Any]:
+        return {
+            "elemnet": asdict(score(predict(network, test.fractions), test.values)),
+            **comparisons(train, test),
+        }
+
+    def sampler(split: Split, train: TrainingTable) -> Callable[[torch.Generator], Epoch]:
+        epoch = Epoch(torch.from_numpy(train.fractions), torch.from_numpy(train.values))
+        return lambda generator: epoch
+
+    return _train(
+        "ef", "eV/atom", ElemNet, lambda network, x: network(x), sampler, known, scores, lambda network: {},
+        settings, options,
+    )  # fmt: skip
+
+
+def comparisons(train: TrainingTable, test: TrainingTable, *, high: float | None = None) -> dict[str, Any]:
+    """Scores of 1-nearest neighbour and ExtraTrees on the same split."""
+    rows = train.fractions, train.values, test.fractions
+    return {
+        "nearest_neighbour": asdict(score(nearest_neighbour(*rows), test.values, high=high)),
+        "extra_trees": asdict(score(extra_trees(*rows), test.values, high=high)),
+    }
+
+
+@torch.no_grad()
+def predict(network: nn.Module, compositions: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Values (N,) of a network in evaluation mode, in batches, on the network's device."""
+    device = next(network.parameters()).device
+    parts = [network(torch.from_numpy(part).to(device)).cpu() for part in _batches(compositions)]
+    return torch.cat(parts).double().numpy() if parts else np.empty(0)
+
+
+def _batches(rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    return [rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS)]
+
+
+def _train(
+    kind: str,
+    unit: str,
+    make: Callable[[], nn.Module],
+    forward: Callable[[nn.Module, Tensor], Tensor],
+    sampler: Callable[[Split, TrainingTable], Callable[[torch.Generator], Epoch]],
+    known: TrainingTable,
+    scores: Callable[[nn.Module, Split, TrainingTable, TrainingTable], dict[str, Any]],
+    extra: Callable[[nn.Module], dict[str, Any]],
+    settings: FitSettings,
+    options: RunOptions,
+    *others: TrainingTable,
+) -> dict[str, Any]:
+    splits: dict[str, Any] = {}
+    saved: nn.Module | None = None
+    cost: dict[str, float] = {}
+    for split in options.splits:
+        test_rows = known.held_out(split)
+        train, test = known.pick(~test_rows), known.pick(test_rows)
+        torch.manual_seed(settings.seed)
+        network, seconds = fit(
+            make().to(options.device),
+            forward,
+            sampler(split, train),
+            settings,
+            checkpoint=options.out / "checkpoints" / f"{kind}-{split}.safetensors",
+            data_id=" ".join([split, *(source.sha256 for table in (known, *others) for source in table.sources)]),
+            compile_network=options.compile_network,
+            bfloat16=options.bfloat16,
+            on_epoch=lambda report, split=split: options.on_epoch(split, report),  # type: ignore[misc]
+        )
+        single = predict(network, test.fractions)
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in halved(network.state_dict()).items()})
+        if split == "random":
+            saved = network
+            cost = {"mean_absolute_change": float(np.abs(predict(network, test.fractions) - single).mean())}
+        splits[split] = {
+            "train_rows": len(train.values),
+            "seconds": round(seconds),
+            **scores(network, split, train, test),
+        }
+    if saved is None:
+        raise ValueError("the random split's fit is the one that is saved: it must be among the splits")
+    card = {
+        "kind": kind,
+        "unit": unit,
+        "weights_count": sum(p.numel() for p in saved.parameters()),
+        "settings": asdict(settings),
+        "held_out": {
+            "share": HELD_OUT_SHARE,
+            "rule": f"sha256('{SALT} SPLIT:KEY') below the share; KEY is the formula (random) or the system (system)",
+        },
+        "splits": splits,
+        **extra(saved),
+        "half_precision_storage": cost,
+        "data": [source.to_dict() for table in (known, *others) for source in table.sources],
+        "licence_of_data": "CC BY 4.0",
+        "trained": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": machine(options),
+    }
+    save_network(saved, kind, card, options.out)
+    return card
+
+
+def machine(options: RunOptions) -> Mapping[str, Any]:
+    """What a run was computed with."""
+    return {
+        "device": options.device,
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "bfloat16": options.bfloat16,
+        "compiled": options.compile_network,
+    }

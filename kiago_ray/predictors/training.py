@@ -1,0 +1,211 @@
+"""Fit one network: AdamW on a one-cycle schedule, averaged weights, checkpoints that resume exactly.
+
+Nothing here knows what is fitted: `sample_epoch` supplies the rows. All randomness comes from one
+generator whose state is in the checkpoint, so a run that was killed ends with the same weights.
+Checkpoints are safetensors; no pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """Everything that defines a fit beside its data."""
+
+    epochs: int
+    batch_rows: int
+    learning_rate: float
+    weight_decay: float
+    average_decay: float
+    warmup_share: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The rows of one epoch: fractions (rows, 118), targets (rows,) on the network's own scale."""
+
+    fractions: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What a progress display needs after an epoch; `seconds` is the wall time so far, resumes included."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    seconds: float
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that belongs to other settings or is damaged; the message says what to do."""
+
+
+def fit(
+    network: nn.Module,
+    forward: Callable[[nn.Module, Tensor], Tensor],
+    sample_epoch: Callable[[torch.Generator], Epoch],
+    settings: FitSettings,
+    *,
+    checkpoint: Path,
+    data_id: str,
+    compile_network: bool = False,
+    bfloat16: bool = True,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+) -> tuple[nn.Module, float]:
+    """Minimise the mean absolute error of `forward(network, fractions)`; return (averaged network, seconds).
+
+    The weights returned are the exponential average over steps (in evaluation mode). `checkpoint` is
+    written after every epoch and resumed from if it is there; `data_id` guards against resuming on other
+    data. Raises CheckpointError. `compile_network` needs a C++ compiler and changes speed only.
+    """
+    device = next(network.parameters()).device
+    average = deepcopy(network).eval().requires_grad_(False)
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        lr=settings.learning_rate,
+        fused=True,
+    )
+    parameters = matrices + vectors
+    generator = torch.Generator().manual_seed(settings.seed)
+    identity = run_identity(settings, data_id, network)
+    done, seconds = 0, 0.0
+    if checkpoint.exists():
+        done, seconds = restore(checkpoint, identity, network, average, optimizer, parameters, generator)
+    network.train()
+    predict: Callable[[Tensor], Tensor] = partial(forward, network)
+    if compile_network:
+        predict = torch.compile(predict, dynamic=False)
+    precision = torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
+    for epoch in range(done, settings.epochs):
+        start, total = time.monotonic(), 0.0
+        rows = sample_epoch(generator)
+        order = torch.randperm(len(rows.targets), generator=generator)
+        batches = len(order) // settings.batch_rows
+        for batch in range(batches):
+            pick = order[batch * settings.batch_rows : (batch + 1) * settings.batch_rows]
+            rate = one_cycle(epoch * batches + batch, settings.epochs * batches, settings)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with precision:
+                predicted = predict(rows.fractions[pick].to(device))
+            loss = (predicted - rows.targets[pick].to(device)).abs().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+            accumulate(average, network, settings.average_decay, epoch * batches + batch)
+        seconds += time.monotonic() - start
+        write_checkpoint(checkpoint, identity, epoch + 1, seconds, network, average, optimizer, parameters, generator)
+        on_epoch(EpochReport(epoch + 1, settings.epochs, total / max(batches, 1), seconds))
+    return average, seconds
+
+
+def one_cycle(step: int, steps: int, settings: FitSettings) -> float:
+    """Learning rate: a cosine up over the warm-up, a cosine down to nothing over the rest."""
+    warmup = max(1.0, settings.warmup_share * steps)
+    if step < warmup:
+        share = 0.04 + 0.96 * cosine_rise(step / warmup)
+    else:
+        share = 1 - cosine_rise((step - warmup) / max(1.0, steps - warmup))
+    return settings.learning_rate * share
+
+
+def cosine_rise(share: float) -> float:
+    """0 → 1 along half a cosine."""
+    return 0.5 * (1 - float(torch.cos(torch.tensor(share * torch.pi))))
+
+
+@torch.no_grad()
+def accumulate(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move the averaged weights and norms towards the network's; faster at first, when there is little to keep."""
+    pull = 1 - min(decay, (1 + step) / (10 + step))
+    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+        mean.lerp_(value, pull)
+    for mean, value in zip(average.buffers(), network.buffers(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, pull)
+        else:
+            mean.copy_(value)
+
+
+def run_identity(settings: FitSettings, data_id: str, network: nn.Module) -> str:
+    """A hash of what must not change between the parts of one run."""
+    parts = [asdict(settings), data_id, type(network).__name__, [tuple(p.shape) for p in network.parameters()]]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def write_checkpoint(
+    path: Path,
+    identity: str,
+    epoch: int,
+    seconds: float,
+    network: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    generator: torch.Generator,
+) -> None:
+    """Write all state, whole or not at all."""
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
+    for i, parameter in enumerate(parameters):
+        tensors |= {f"optimizer.{i}.{k}": v for k, v in optimizer.state[parameter].items()}
+    tensors["generator"] = generator.get_state()
+    tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+    metadata = {"identity": identity, "epoch": str(epoch), "seconds": repr(seconds)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(save(tensors, metadata=metadata))
+    os.replace(part, path)
+
+
+def restore(
+    path: Path,
+    identity: str,
+    network: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[nn.Parameter],
+    generator: torch.Generator,
+) -> tuple[int, float]:
+    """Load a checkpoint into the parts of a run; return (epochs done, seconds spent)."""
+    content = path.read_bytes()
+    try:
+        tensors = load(content)
+        header = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + header])["__metadata__"]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}): remove it to start again") from None
+    if metadata.get("identity") != identity:
+        raise CheckpointError(f"{path} is of a run with other settings or data: remove it or choose another --out")
+    device = next(network.parameters()).device
+    for prefix, module in (("network.", network), ("average.", average)):
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    for i, parameter in enumerate(parameters):
+        prefix = f"optimizer.{i}."
+        optimizer.state[parameter] = {
+            k.removeprefix(prefix): v.to(device) for k, v in tensors.items() if k.startswith(prefix)
+        }
+    generator.set_state(tensors["generator"])
+    return int(metadata["epoch"]), float(metadata["seconds"])

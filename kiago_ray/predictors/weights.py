@@ -1,0 +1,113 @@
+"""Weights on disk: safetensors beside a model card that carries their SHA-256; never pickle.
+
+Matrices are stored in half precision (the card holds what that costs), vectors in single; everything
+computes in single. `load_predictors` needs no network and no file outside the package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from kiago_ray.predictors.base import Predictors
+from kiago_ray.predictors.elemnet import ElemNet
+from kiago_ray.predictors.tc import TcResNet
+
+NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet}
+MAX_BYTES = 1 << 30
+
+
+class WeightsError(ValueError):
+    """Weights that are missing, damaged or of another network; the message names the file and the remedy."""
+
+
+def shipped_weights() -> Path:
+    """The folder of the weights inside the installed package."""
+    return Path(__file__).with_name("weights")
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and kernels in half precision, vectors and counters as they are."""
+    return {k: (v.half() if v.ndim > 1 else v).contiguous().cpu() for k, v in state.items()}
+
+
+def save_network(network: nn.Module, kind: str, card: dict[str, Any], folder: Path) -> Path:
+    """Write `folder/<kind>.safetensors` and its card `<kind>.json`; return the weights' path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{kind}.safetensors"
+    path.write_bytes(save(halved(network.state_dict()), metadata={"network": type(network).__name__}))
+    card = {**card, "network": type(network).__name__, "weights": path.name, "sha256": sha256(path)}
+    (folder / f"{kind}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def load_card(kind: str, folder: Path | None = None) -> dict[str, Any]:
+    """The model card of the `tc` or `ef` predictor; WeightsError if it is missing or no card."""
+    path = (folder or shipped_weights()) / f"{kind}.json"
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(f"no model card at {path}: reinstall kiago-ray or name a folder with trained weights") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise WeightsError(f"{path} is not a model card ({error}): train again or reinstall") from None
+    if not isinstance(card, dict) or not isinstance(card.get("sha256"), str):
+        raise WeightsError(f"{path} is not a model card (no sha256): train again or reinstall")
+    return card
+
+
+def load_network(kind: str, folder: Path | None = None) -> nn.Module:
+    """One network with its weights, frozen, in evaluation mode. Raises WeightsError."""
+    card = load_card(kind, folder)
+    path = (folder or shipped_weights()) / f"{kind}.safetensors"
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path}: reinstall kiago-ray or name a folder with trained weights")
+    if path.stat().st_size > MAX_BYTES:
+        raise WeightsError(f"{path} is larger than {MAX_BYTES >> 20} MiB: these are not weights of this project")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != card["sha256"]:
+        raise WeightsError(
+            f"{path} has SHA-256 {found[:12]}…, its card says {card['sha256'][:12]}…: "
+            "the file is damaged or not the card's; reinstall or train again"
+        )
+    try:
+        stored = load(content)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file ({error})") from None
+    network = NETWORKS[kind]()
+    expected = network.state_dict()
+    foreign = sorted(expected.keys() ^ stored.keys())
+    if foreign:
+        raise WeightsError(f"{path} is not a {type(network).__name__}: it differs in {', '.join(foreign[:4])}")
+    for name, tensor in stored.items():
+        if tensor.shape != expected[name].shape:
+            raise WeightsError(
+                f"{path}: {name} has shape {tuple(tensor.shape)}, "
+                f"{type(network).__name__} needs {tuple(expected[name].shape)}"
+            )
+    network.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in stored.items()})
+    return network.eval().requires_grad_(False)
+
+
+def load_predictors(folder: Path | None = None, *, device: str | torch.device = "cpu") -> Predictors:
+    """The T_c and E_f predictors, from the package or from a folder that `kiago train` wrote.
+
+    Raises WeightsError for a missing file, a wrong hash or foreign shapes.
+    """
+    tc, ef = (load_network(kind, folder).to(device) for kind in ("tc", "ef"))
+    assert isinstance(tc, TcResNet)
+    assert isinstance(ef, ElemNet)
+    return Predictors(tc=tc, ef=ef)

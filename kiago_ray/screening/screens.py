@@ -1,0 +1,158 @@
+"""The screens: each a named yes or no on every row (section 3.1 of the paper). No row is thrown away.
+
+Adding one is a class here and a line in `available_screens`. `passed` is the screens that a search asks
+for, all of them, on rows that have a formula; the verdicts of the others are kept as columns too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from kiago_ray.screening.candidates import Candidates, Mask
+
+MAX_ELEMENTS = 9  # the most in the paper's SuperCon data; "ten or more" are removed
+NOVELTY_TOLERANCE = 0.02  # L1 distance: 1 % of the atoms exchanged, "the same" in section 3.5
+
+
+class Screen(Protocol):
+    """A yes or no on candidates. `name` is its column in tables, `description` one line for a person."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def needs_known(self) -> bool:
+        """Whether it compares with known materials, so that it has no verdict without them."""
+        ...
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        """(n,) bool; False for rows without a formula."""
+        ...
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """SMACT's charge neutrality. Elements alone and metals alone pass unseen, as in SMACT."""
+
+    name: str = "neutral"
+    description: str = "Oxidation states exist that add up to 0 (SMACT); metals alone pass unseen."
+    needs_known: bool = False
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        return candidates.neutrality.neutral & candidates.ok
+
+
+@dataclass(frozen=True)
+class Pauling:
+    """Neutral by states in which every cation is less electronegative than every anion (SMACT)."""
+
+    name: str = "pauling"
+    description: str = "Neutral, with every cation less electronegative than every anion (SMACT)."
+    needs_known: bool = False
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        return candidates.neutrality.pauling & candidates.ok
+
+
+@dataclass(frozen=True)
+class EfNegative:
+    """Formation energy below 0: stable against the elements, which says nothing about other compounds."""
+
+    name: str = "ef_negative"
+    description: str = "Predicted formation energy below 0 eV/atom."
+    needs_known: bool = False
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        return (candidates.ef_ev_per_atom < 0) & candidates.ok
+
+
+@dataclass(frozen=True)
+class FewElements:
+    """At most `maximum` elements: the predictors know little about formulas with more."""
+
+    maximum: int = MAX_ELEMENTS
+    name: str = "few_elements"
+    needs_known: bool = False
+
+    @property
+    def description(self) -> str:
+        return f"At most {self.maximum} elements."
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        return (candidates.n_elements <= self.maximum) & candidates.ok
+
+
+@dataclass(frozen=True)
+class Novel:
+    """Further than `tolerance` (L1 distance in fractions) from every known composition."""
+
+    tolerance: float = NOVELTY_TOLERANCE
+    name: str = "novel"
+    needs_known: bool = True
+
+    @property
+    def description(self) -> str:
+        return f"L1 distance to the nearest known composition above {self.tolerance:g}."
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        if candidates.known is None:
+            raise ValueError("novel: there are no known compositions to compare with; give a table of them")
+        return (candidates.nearest_distance > self.tolerance) & candidates.ok
+
+
+def available_screens(
+    *, max_elements: int = MAX_ELEMENTS, novelty_tolerance: float = NOVELTY_TOLERANCE
+) -> dict[str, Screen]:
+    """Every screen by name, in the paper's order, then ours."""
+    screens: tuple[Screen, ...] = (
+        Neutral(),
+        Pauling(),
+        EfNegative(),
+        FewElements(max_elements),
+        Novel(novelty_tolerance),
+    )
+    return {screen.name: screen for screen in screens}
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """by_screen: (n,) bool for each screen that could judge. required: the names that count. passed: (n,)
+    all of those, on rows with a formula. first_failed: for each row the first required screen that it
+    failed, or "".
+    """
+
+    by_screen: Mapping[str, Mask]
+    required: tuple[str, ...]
+    passed: Mask
+    first_failed: tuple[str, ...]
+
+
+def apply_screens(candidates: Candidates, screens: Mapping[str, Screen], required: Sequence[str]) -> Verdicts:
+    """Every screen's verdict on every row, and `passed`: those named in `required`, in that order.
+
+    Raises ValueError for a required screen that doesn't exist or needs known compositions where there are
+    none.
+    """
+    for name in required:
+        if name not in screens:
+            raise ValueError(f"there is no screen {name!r}; choose from {', '.join(screens)}")
+        if screens[name].needs_known and candidates.known is None:
+            raise ValueError(f"screen {name!r} compares with known compositions; give a table of them")
+    by_screen = {
+        name: screen.verdict(candidates)
+        for name, screen in screens.items()
+        if candidates.known is not None or not screen.needs_known
+    }
+    passed = candidates.ok.copy()
+    first_failed = np.full(len(passed), "", dtype=object)
+    for name in required:
+        first_failed[passed & ~by_screen[name]] = name
+        passed &= by_screen[name]
+    return Verdicts(by_screen, tuple(required), passed, tuple(first_failed.tolist()))

@@ -1,0 +1,75 @@
+"""Presets: complete specifications in files, and the specification that a preset and some overrides make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from kiago_ray.search.errors import SpecError, spec_error_line
+from kiago_ray.search.spec import SearchSpec
+
+PRESETS = ("default", "paper", "reference", "hydride", "substitution")
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """What the preset's file says. Raises SpecError for an unknown name."""
+    if name not in PRESETS:
+        raise SpecError(f"preset: there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    text = files("kiago_ray.search").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
+    values: dict[str, Any] = yaml.safe_load(text)
+    return values
+
+
+def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> SearchSpec:
+    """The preset `name` with `overrides` merged over it.
+
+    Overrides are nested like the specification (`{"start": {"kind": "random"}}`) or dotted (`{"start.kind":
+    "random"}`). Sections are merged key by key; everything else, `fixed` and `substitute` among it, is
+    replaced. Raises SpecError, in one line, for an unknown preset or key and for values that can't be run.
+    """
+    merged = _merge(preset_values(name), _nested(overrides or {}), SearchSpec)
+    try:
+        return SearchSpec.model_validate(merged)
+    except ValidationError as error:
+        raise SpecError(spec_error_line(error, SearchSpec)) from error
+
+
+def build_spec(values: Mapping[str, Any]) -> SearchSpec:
+    """A specification as files and requests give it: `load_preset` with the preset named under `preset`, if
+    any.
+    """
+    if not isinstance(values, Mapping):
+        raise SpecError(f"a search is a mapping of keys to values, not {type(values).__name__}")
+    overrides = {key: value for key, value in values.items() if key != "preset"}
+    return load_preset(values.get("preset", "default"), overrides)
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys opened into sections."""
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        head, _, rest = str(key).partition(".")
+        if rest:
+            value = _nested({rest: value})
+        if isinstance(value, Mapping) and isinstance(nested.get(head), Mapping):
+            value = {**nested[head], **value}
+        nested[head] = value
+    return nested
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """`above` over `below`, section by section of `model`."""
+    merged = dict(below)
+    for key, value in above.items():
+        field = model.model_fields.get(key)
+        section = field.annotation if field is not None else None
+        is_section = isinstance(section, type) and issubclass(section, BaseModel)
+        if is_section and isinstance(value, Mapping) and isinstance(below.get(key), Mapping):
+            merged[key] = {**below[key], **value}
+        else:
+            merged[key] = value
+    return merged

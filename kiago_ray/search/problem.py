@@ -1,0 +1,122 @@
+"""A specification turned into arrays for one pair of predictors: x_const, M_elem, the limits (eq. 3 to 9)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiago_ray.chemistry import oxidation
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.formula import fractions, parse, parse_fractions
+from kiago_ray.search.errors import SpecError
+from kiago_ray.search.integers import feasible_totals
+from kiago_ray.search.spec import SearchSpec
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a search optimises over.
+
+    base: (118,) fractions of the base material, or None. atoms: the base formula's total as written (1
+    without one). const: (118,) fractions, x_const. allowed: (118,) M_elem of the optimised part. limit:
+    elements that may be optimised at once in stage 2, besides fixed ones. totals: atoms that an integer
+    formula may have. rows: (n, 118) fractions to start from, or None.
+    """
+
+    spec: SearchSpec
+    base: Floats | None
+    atoms: float
+    const: Floats
+    allowed: Mask
+    limit: int
+    totals: tuple[int, ...]
+    rows: Floats | None
+
+    @property
+    def fixed(self) -> Mask:
+        """Where x_const holds something, (118,)."""
+        return self.const > 0
+
+
+def resolve(spec: SearchSpec, supported: Mask) -> Problem:
+    """Check what needs the predictors' supported elements (118,) and the data, and build the arrays.
+
+    Raises SpecError where the base is missing, fixed elements are unknown to the predictors, the mask leaves
+    nothing or no number of atoms fits.
+    """
+    if spec.base is None and (spec.start.kind == "perturb" or spec.substitute is not None):
+        raise SpecError("base: this search starts from a base material; give a formula such as 'LaNiAsO'")
+    base, atoms = None, 1.0
+    if spec.base is not None:
+        amounts = parse(spec.base)
+        base, atoms = fractions(amounts), sum(amounts.values())
+    const, state = spec.fixed_fractions, spec.oxidation_state
+    if spec.substitute is not None and base is not None:
+        site, state = next(iter(spec.substitute.items()))
+        const = np.where(np.arange(N_ELEMENTS) == INDEX[site], 0.0, base)
+    unknown = [SYMBOLS[z] for z in np.flatnonzero((const > 0) & ~supported)]
+    if unknown:
+        raise SpecError(
+            f"fixed: the predictors don't know {', '.join(unknown)}; fix elements that they support"
+        )
+    n_fixed = int((const > 0).sum())
+    limit = spec.max_elements - (n_fixed if spec.limit_counts_fixed else 0)
+    if limit < 1:
+        raise SpecError(
+            f"max_elements: {spec.max_elements} is used up by fixed elements; allow {n_fixed + 1}"
+        )
+    return Problem(
+        spec=spec,
+        base=base,
+        atoms=atoms,
+        const=const,
+        allowed=_allowed(spec, supported, const, state),
+        limit=limit,
+        totals=_totals(spec, const),
+        rows=parse_fractions(spec.start.rows) if spec.start.rows else None,
+    )
+
+
+def _allowed(spec: SearchSpec, supported: Mask, const: Floats, state: int | None) -> Mask:
+    """M_elem, (118,): what predictors support, the specification allows, has the state and is not fixed
+    exactly.
+    """
+    allowed = supported.copy()
+    if spec.elements.allow is not None:
+        allowed &= _members(spec.elements.allow)
+    allowed &= ~_members(spec.elements.forbid)
+    if state is not None:
+        try:
+            allowed &= oxidation.mask(state, spec.oxidation_set)
+        except ValueError as error:
+            raise SpecError(f"oxidation_state: {error}") from error
+    if not spec.fixed_may_grow:
+        allowed &= const <= 0
+    if not allowed.any():
+        reason = "" if state is None else f" (with oxidation state {state:+d} in {spec.oxidation_set})"
+        raise SpecError(f"elements: the mask leaves no element to optimise{reason}; allow more or fix fewer")
+    return allowed
+
+
+def _totals(spec: SearchSpec, const: Floats) -> tuple[int, ...]:
+    every = tuple(range(spec.n_unit.min, spec.n_unit.max + 1))
+    if spec.projection.kind == "none":
+        return every
+    totals = feasible_totals(every, const, spec.fixed_may_grow)
+    if not totals:
+        raise SpecError(
+            f"n_unit: no number of atoms from {every[0]} to {every[-1]} makes the fixed amounts whole atoms; "
+            "change n_unit, or set projection.kind to 'none' to keep fractions"
+        )
+    return totals
+
+
+def _members(symbols: tuple[str, ...]) -> Mask:
+    mask = np.zeros(N_ELEMENTS, dtype=np.bool_)
+    mask[[INDEX[symbol] for symbol in symbols]] = True
+    return mask

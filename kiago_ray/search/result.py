@@ -1,0 +1,119 @@
+"""What a search returns: arrays with one entry a row, and how the rows came there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
+from kiago_ray.chemistry.formula import write, write_integers
+from kiago_ray.search.status import RowStatus
+
+QUANTITIES = ("tc_k", "ef_ev_per_atom", "integer_loss")
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """T_c, E_f and the integer loss of a sample of rows before each step and after the last (Fig. 3).
+
+    rows: (k,) row numbers. stage: (steps + 1,) 1 or 2. tc_k, ef_ev_per_atom, integer_loss: (steps + 1, k),
+    NaN where a row had stopped or wasn't reached; the integer loss exists in stage 2 alone.
+    """
+
+    rows: NDArray[np.int64]
+    stage: NDArray[np.int64]
+    tc_k: NDArray[np.float32]
+    ef_ev_per_atom: NDArray[np.float32]
+    integer_loss: NDArray[np.float32]
+
+    def summary(self) -> dict[str, NDArray[np.float64]]:
+        """For each quantity q the arrays q_mean, q_p10, q_p50 and q_p90, (steps + 1,), over living rows."""
+        result = {}
+        for name in QUANTITIES:
+            table = np.stack([_statistics(values) for values in getattr(self, name)])
+            for column, suffix in enumerate(("mean", "p10", "p50", "p90")):
+                result[f"{name}_{suffix}"] = table[:, column]
+        return result
+
+
+def _statistics(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    living = values[np.isfinite(values)].astype(np.float64)
+    if not len(living):
+        return np.full(4, np.nan)
+    return np.array([living.mean(), *np.quantile(living, (0.1, 0.5, 0.9))])
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """All rows of a search, in the order of `rows`; n rows.
+
+    rows: (n,) row numbers. status: (n,) RowStatus. recoveries: (n,) steps taken back. start, x_final: (n,
+    118) fractions at the start and at the end of stage 2 (zeros for NOTHING_ALLOWED). tc_stage1_k,
+    ef_stage1_ev_per_atom: (n,) at the end of stage 1. tc_relaxed_k, ef_relaxed_ev_per_atom: (n,) of x_final.
+    counts: (n, 118) atoms of the integer formula, zeros where there is none. amounts: (n, 118) the formula's
+    amounts: the counts or, with projection "none", fractional ones. distance: (n,) L1 distance in fractions
+    between the formula and x_final. tc_k, ef_ev_per_atom: (n,) of the formula. T_c is 0 or more. What a row
+    doesn't have is NaN.
+
+    stopped_at_step: the step, counted over both stages, after which a request to stop ended the search; its
+    shard's rows went on to a formula from there, and later shards aren't among the rows. None if it ran to
+    its end.
+    """
+
+    rows: NDArray[np.int64]
+    status: NDArray[np.int8]
+    recoveries: NDArray[np.int64]
+    start: NDArray[np.float32]
+    x_final: NDArray[np.float32]
+    tc_stage1_k: NDArray[np.float32]
+    ef_stage1_ev_per_atom: NDArray[np.float32]
+    tc_relaxed_k: NDArray[np.float32]
+    ef_relaxed_ev_per_atom: NDArray[np.float32]
+    counts: NDArray[np.int64]
+    amounts: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    tc_k: NDArray[np.float32]
+    ef_ev_per_atom: NDArray[np.float32]
+    trajectory: Trajectory
+    wall_s: float
+    stopped_at_step: int | None = None
+
+    def formulas(self) -> list[str]:
+        """The formula of each row, least electronegative element first; "" for a row without one."""
+        return [self._formula(row) for row in range(len(self.rows))]
+
+    def _formula(self, row: int) -> str:
+        if self.counts[row].any():
+            return write_integers(self.counts[row])
+        amounts = self.amounts[row]
+        held = {SYMBOLS[z]: float(amounts[z]) for z in WRITING_ORDER if amounts[z] > 0}
+        return write(held) if held else ""
+
+    def status_counts(self) -> dict[str, int]:
+        """How many rows ended with each status, by label."""
+        return {status.label: int((self.status == status).sum()) for status in RowStatus}
+
+
+def join(parts: Sequence[SearchResult], wall_s: float) -> SearchResult:
+    """The results of shards as one, in their order. `wall_s` is the time of all of them."""
+    trajectories = [part.trajectory for part in parts]
+    trajectory = Trajectory(
+        rows=np.concatenate([each.rows for each in trajectories]),
+        stage=trajectories[0].stage,
+        **{
+            name: np.concatenate([getattr(each, name) for each in trajectories], axis=1)
+            for name in QUANTITIES
+        },
+    )
+    kept = {"trajectory", "wall_s", "stopped_at_step"}
+    arrays = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in fields(SearchResult)
+        if field.name not in kept
+    }
+    return SearchResult(
+        **arrays, trajectory=trajectory, wall_s=wall_s, stopped_at_step=parts[-1].stopped_at_step
+    )

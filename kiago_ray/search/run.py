@@ -1,0 +1,213 @@
+"""One search from its specification to scored formulas: start, stage 1, stage 2, projection (section 2.7).
+
+Rows run in shards of one size, padded where rows are missing, and row r always stands at place r mod size: so
+a row's result is the same, bit for bit on one kind of machine, whichever other rows run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kiago_ray.search.constraints import compose
+from kiago_ray.search.losses import Objective, Terms, row_losses
+from kiago_ray.search.problem import Problem, resolve
+from kiago_ray.search.proposals import propose
+from kiago_ray.search.recorder import ProgressCallback, Recorder, ShouldStop
+from kiago_ray.search.result import SearchResult, join
+from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.stages import SearchState, StageSettings, init, limit, run_stage
+from kiago_ray.search.start import starts
+from kiago_ray.search.status import RowStatus
+
+if TYPE_CHECKING:
+    from kiago_ray.predictors.base import Predictors
+
+Floats = NDArray[np.float64]
+
+
+def run_search(
+    spec: SearchSpec,
+    predictors: Predictors,
+    frequencies: Mapping[str, Floats],
+    *,
+    rows: range | None = None,
+    shard_rows: int = 512,
+    trajectory_rows: int = 1024,
+    device: str | torch.device = "cpu",
+    progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
+) -> SearchResult:
+    """Run a search, or those of its rows named by `rows` (as `range(start, stop)`).
+
+    frequencies: element counts by data set, (118,) each (see start.drawing_weights). shard_rows: rows that
+    run together; it moves results by rounding errors, so compare results of one value. trajectory_rows: of
+    how many rows each step is kept. `progress` is called after each step; `should_stop` is asked after each
+    step, and a search that stops returns what it has (see SearchResult). Everything runs in float32 on
+    `device`, where the predictors are.
+
+    Raises SpecError where the specification doesn't fit the predictors or the data, ValueError for rows that
+    the search doesn't have.
+    """
+    began = time.perf_counter()
+    rows = range(spec.row_count) if rows is None else rows
+    if not rows or rows.step != 1 or rows.start < 0 or rows.stop > spec.row_count:
+        raise ValueError(f"rows: {rows} is not a range of the {spec.row_count} rows of this search")
+    if shard_rows < 1:
+        raise ValueError(f"shard_rows: {shard_rows} rows can't run; give at least 1")
+    problem = resolve(spec, predictors.supported.cpu().numpy())
+    size = shard_size(spec.row_count, shard_rows)
+    shards = range(rows.start // size, (rows.stop - 1) // size + 1)
+    parts: list[SearchResult] = []
+    for number, shard in enumerate(shards):
+        if parts and should_stop is not None and should_stop():
+            parts[-1] = replace(parts[-1], stopped_at_step=sum(spec.steps))
+            break
+        first = shard * size
+        shard_setup = _Shard(
+            problem=problem,
+            predictors=predictors,
+            device=torch.device(device),
+            size=size,
+            rows=np.arange(max(rows.start, first), min(rows.stop, first + size)),
+            sample_rows=max(trajectory_rows - sum(len(part.rows) for part in parts), 0),
+            steps_before=number * sum(spec.steps),
+            steps_total=len(shards) * sum(spec.steps),
+        )
+        parts.append(_run_shard(shard_setup, frequencies, progress, should_stop))
+        if parts[-1].stopped_at_step is not None:
+            break
+    return join(parts, time.perf_counter() - began)
+
+
+def shard_size(row_count: int, shard_rows: int) -> int:
+    """Rows of a shard: `shard_rows` or, for a smaller search, its rows rounded up to a multiple of 8."""
+    return min(shard_rows, -(-row_count // 8) * 8)
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """One shard: its place among the rows, and what it shares with the others."""
+
+    problem: Problem
+    predictors: Predictors
+    device: torch.device
+    size: int
+    rows: NDArray[np.int64]
+    sample_rows: int
+    steps_before: int
+    steps_total: int
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        return self.rows % self.size
+
+    def tensor(self, values: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.as_tensor(values, dtype=dtype, device=self.device)
+
+    def score(self, fractions: np.ndarray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """T_c in K, 0 or more, and E_f in eV/atom of fractions (size, 118)."""
+        x = self.tensor(fractions)
+        with torch.no_grad():
+            return self.predictors.tc(x).relu().cpu().numpy(), self.predictors.ef(x).cpu().numpy()
+
+
+def stage_settings(problem: Problem, number: int, device: torch.device) -> StageSettings:
+    """Stage 1 (eq. 13) or stage 2 (eq. 16) as the specification has it."""
+    spec = problem.spec
+    objective = Objective(alpha=spec.alpha, tc_gradient=spec.tc_gradient)
+    if number == 2:
+        objective = replace(
+            objective,
+            integer_norm=spec.integer_norm,
+            totals=torch.tensor(problem.totals, device=device),
+            width=problem.limit + int(problem.fixed.sum()),
+        )
+    return StageSettings(
+        number=number,
+        steps=spec.steps[number - 1],
+        objective=objective,
+        learning_rate=spec.learning_rate[number - 1],
+        schedule=spec.learning_rate_schedule,
+        revive=spec.revive != "none",
+        beta=spec.beta if number == 2 else None,
+    )
+
+
+def _run_shard(
+    shard: _Shard,
+    frequencies: Mapping[str, Floats],
+    progress: ProgressCallback | None,
+    should_stop: ShouldStop | None,
+) -> SearchResult:
+    began = time.perf_counter()
+    problem, spec, predictors = shard.problem, shard.problem.spec, shard.predictors
+    x_start = np.tile(problem.allowed / problem.allowed.sum(), (shard.size, 1))  # padding: an even mixture
+    x_start[shard.places] = starts(problem, frequencies, shard.rows.tolist())
+    wanted = np.isin(np.arange(shard.size), shard.places)
+    const = shard.tensor(problem.const)
+    state = init(shard.tensor(x_start), shard.tensor(problem.allowed, torch.bool), spec.revive)
+    start = compose(state.x_base, const, state.mask)
+    sample = shard.places[: shard.sample_rows]
+    recorder = Recorder(
+        sample=shard.tensor(sample, torch.int64),
+        wanted=shard.tensor(wanted, torch.bool),
+        first=shard.steps_before,
+        total=shard.steps_total,
+        progress=progress,
+        should_stop=should_stop,
+    )
+    first, second = (stage_settings(problem, number, shard.device) for number in (1, 2))
+    state, complete = run_stage(state, const, predictors, first, recorder)
+    tc_stage1, ef_stage1 = shard.score(compose(state.x_base, const, state.mask).cpu().numpy())
+    always = shard.tensor(problem.fixed & problem.allowed, torch.bool)
+    state = limit(state, problem.limit, always, reset=spec.reset_optimizer_between_stages)
+    if complete:
+        state, complete = run_stage(state, const, predictors, second, recorder)
+    state, terms = _finish(state, const, predictors, second.objective)
+    recorder.keep(state, terms)
+
+    x_final = compose(state.x_base, const, state.mask).cpu().numpy()
+    proposals = propose(problem, x_final, state.status.cpu().numpy(), shard.score)
+    never = proposals.status == RowStatus.NOTHING_ALLOWED
+    everything = {
+        **vars(proposals),
+        "recoveries": state.recoveries.cpu().numpy(),
+        "start": np.where(never[:, None], 0, start.cpu().numpy()),
+        "x_final": np.where(never[:, None], 0, x_final),
+        "tc_stage1_k": np.where(never, np.float32(np.nan), tc_stage1),
+        "ef_stage1_ev_per_atom": np.where(never, np.float32(np.nan), ef_stage1),
+        "tc_relaxed_k": np.where(never, np.float32(np.nan), terms.tc_k.cpu().numpy()),
+        "ef_relaxed_ev_per_atom": np.where(never, np.float32(np.nan), terms.ef_ev_per_atom.cpu().numpy()),
+    }
+    return SearchResult(
+        rows=shard.rows,
+        **{name: values[shard.places] for name, values in everything.items()},
+        trajectory=recorder.trajectory(shard.rows[: shard.sample_rows], spec.steps),
+        wall_s=time.perf_counter() - began,
+        stopped_at_step=None if complete else recorder.steps_done,
+    )
+
+
+def _finish(
+    state: SearchState, const: Tensor, predictors: Predictors, objective: Objective
+) -> tuple[SearchState, Terms]:
+    """The terms after the last step; rows that aren't finite there go back to where they last were."""
+    with torch.no_grad():
+        _, terms = row_losses(compose(state.x_base, const, state.mask), predictors, objective)
+        lost = (state.status == RowStatus.OK) & ~(terms.tc_k.isfinite() & terms.ef_ev_per_atom.isfinite())
+        if lost.any():
+            state = replace(
+                state,
+                x_base=torch.where(lost[:, None], state.last_finite, state.x_base),
+                status=torch.where(lost, int(RowStatus.NOT_FINITE), state.status),
+            )
+            _, terms = row_losses(compose(state.x_base, const, state.mask), predictors, objective)
+    return state, terms

@@ -1,0 +1,180 @@
+"""The sections of a search specification: start, elements, schedules, projection, screens. Unknown keys are
+refused.
+
+Defaults are those of the preset `default`. Where one departs from the paper, its description says why.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.chemistry.formula import parse
+
+
+def _known_symbol(symbol: str) -> str:
+    if symbol not in INDEX:
+        raise ValueError(f"unknown element {symbol!r}; write a symbol such as 'La'")
+    return symbol
+
+
+def _readable_formula(text: str) -> str:
+    parse(text)
+    return text
+
+
+Symbol = Annotated[str, AfterValidator(_known_symbol)]
+Formula = Annotated[str, AfterValidator(_readable_formula)]
+
+
+class Section(BaseModel):
+    """A frozen part of a specification that refuses keys it doesn't know, and NaN and infinite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class StartSpec(Section):
+    """Initial candidates (section 2.3, 3.2)."""
+
+    kind: Literal["perturb", "random", "rows"] = Field(
+        default="perturb",
+        description="perturb: the base material with elements substituted and added; random: elements drawn "
+        "at random; rows: the compositions given under `rows`.",
+    )
+    substitute_probability: float = Field(
+        default=0.22,
+        ge=0,
+        le=1,
+        description="Probability that an element of the base is replaced by another one.",
+    )
+    frequencies: Literal["supercon", "supercon+non_superconductors", "uniform"] = Field(
+        default="supercon",
+        description="How often each element is drawn as a substitute: as it occurs in these data.",
+    )
+    add_number: int = Field(
+        default=2,
+        ge=0,
+        le=118,
+        description="How many elements that the base doesn't hold are added. The paper doesn't state it; "
+        "`paper` adds 3, which with LaNiAsO's four makes the seven elements of Fig. 3. `default` adds 2 so "
+        "that a start stays nearer to compositions that the predictors were trained on.",
+    )
+    add_probability: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Instead of `add_number`: the probability with which each element is added.",
+    )
+    add_by: Literal["uniform", "frequencies"] = Field(
+        default="frequencies",
+        description="How added elements are drawn: each alike, as in the paper, or by `frequencies`. "
+        "`default` takes frequencies because the predictors know little about elements that are rare in "
+        "their data.",
+    )
+    add_max_ratio: float = Field(
+        default=0.15,
+        ge=0,
+        le=1,
+        description="Added amounts are uniform between 0 and this, relative to all of the base as 1. The "
+        "paper has 0.3; `default` halves it so that the base outweighs what is added.",
+    )
+    random_elements: int | None = Field(
+        default=4,
+        ge=1,
+        le=118,
+        description="How many elements a random start holds; null for every allowed element.",
+    )
+    rows: tuple[Formula, ...] = Field(
+        default=(), description="Formulas to start from, one a candidate, for kind `rows`."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.add_number and self.add_probability:
+            raise ValueError(
+                f"elements are added by number or by probability, not both; set add_number "
+                f"({self.add_number}) or "
+                f"add_probability ({self.add_probability:g}) to 0"
+            )
+        if (self.kind == "rows") != bool(self.rows):
+            raise ValueError("kind 'rows' and the formulas under 'rows' go together; give both or neither")
+        return self
+
+
+class ElementsSpec(Section):
+    """Which elements the optimised part may hold (M_elem of eq. 6)."""
+
+    allow: tuple[Symbol, ...] | None = Field(default=None, description="Only these elements; null for all.")
+    forbid: tuple[Symbol, ...] = Field(default=(), description="None of these elements.")
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Self:
+        if self.allow is not None and not set(self.allow) - set(self.forbid):
+            raise ValueError("allow and forbid together leave no element; allow more or forbid fewer")
+        return self
+
+
+class RangeSpec(Section):
+    """Whole numbers from min to max, both included."""
+
+    min: int = Field(default=1, ge=1, le=1000)
+    max: int = Field(default=25, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}; swap them")
+        return self
+
+
+class RampSpec(Section):
+    """A weight that goes linearly from `start` to `end` over stage 2; a single number stays constant."""
+
+    start: float = Field(default=10.0, ge=0)
+    end: float = Field(default=1000.0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _constant(cls, value: Any) -> Any:
+        return {"start": value, "end": value} if isinstance(value, int | float | str) else value
+
+    def at(self, step: int, steps: int) -> float:
+        """The weight in step `step` (from 0) of `steps`."""
+        return self.start + (self.end - self.start) * step / max(steps - 1, 1)
+
+
+class ProjectionSpec(Section):
+    """From the optimised fractions to the integer formula that is proposed."""
+
+    kind: Literal["nearest", "best", "none"] = Field(
+        default="best",
+        description="nearest: the integer formula nearest to the fractions in L1; best: of the nearest "
+        "ones, that with the best objective, because the predictors tell more than distance does between "
+        "formulas that are all near; none: fractions are kept and written with four decimals.",
+    )
+    max_distance: float = Field(
+        default=0.1,
+        ge=0,
+        le=2,
+        description="For `best`: L1 distance in fractions up to which a formula counts as near.",
+    )
+    max_candidates: int = Field(
+        default=8, ge=1, le=64, description="For `best`: how many near formulas a row compares."
+    )
+
+
+class ScreensSpec(Section):
+    """Screens that proposals are judged by afterwards, in this order (section 3.1). They don't steer the
+    search.
+    """
+
+    names: tuple[Literal["neutral", "pauling", "ef_negative", "few_elements"], ...] = Field(
+        default=("neutral", "pauling", "ef_negative", "few_elements"),
+        description="neutral: charge neutrality; pauling: electronegativity balance; ef_negative: formation "
+        "energy below 0 eV/atom; few_elements: at most `max_elements` elements.",
+    )
+    max_elements: int = Field(
+        default=9, ge=1, le=118, description="Most elements a proposal may hold to pass few_elements."
+    )

@@ -1,0 +1,217 @@
+"""SearchSpec: everything that defines a search (sections 2 and 3 of the paper), checked before anything runs.
+
+Defaults are the preset `default`; the other presets are files under presets/.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BeforeValidator, Field, model_validator
+
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.formula import parse
+from kiago_ray.chemistry.oxidation import OxidationSet
+from kiago_ray.search.integers import feasible_totals
+from kiago_ray.search.sections import (
+    ElementsSpec,
+    Formula,
+    ProjectionSpec,
+    RampSpec,
+    RangeSpec,
+    ScreensSpec,
+    Section,
+    StartSpec,
+    Symbol,
+)
+
+MAX_CANDIDATES = 10_000_000
+
+
+def _as_fraction(value: Any) -> Any:
+    """'1/3' as a number, so that thirds can be fixed exactly; anything else as it is."""
+    if isinstance(value, str) and "/" in value:
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"{value!r} is not a fraction such as '1/3'") from None
+    return value
+
+
+def _for_both_stages(value: Any) -> Any:
+    return (value, value) if isinstance(value, int | float) else value
+
+
+Amount = Annotated[float, BeforeValidator(_as_fraction)]
+Rate = Annotated[float, Field(gt=0, le=10)]
+
+
+class SearchSpec(Section):
+    """One search: a base material, a start, constraints, an objective, a schedule."""
+
+    base: Formula | None = Field(default=None, description="Formula of the base material.")
+    candidates: int = Field(
+        default=512,
+        ge=1,
+        le=MAX_CANDIDATES,
+        description="Rows that are optimised. The paper has 4096; fewer fit a laptop.",
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="Row r draws from a generator of (seed, base, r) alone."
+    )
+
+    start: StartSpec = Field(default_factory=StartSpec, description="Initial candidates.")
+    fixed: dict[Symbol, Amount] = Field(
+        default_factory=dict,
+        description="Fractions of all atoms (0 to 1) held by these elements (x_const, eq. 3).",
+    )
+    fixed_may_grow: bool = Field(
+        default=False,
+        description="False: fixed amounts hold exactly. True: they are least amounts, as for hydrides (3.6).",
+    )
+    elements: ElementsSpec = Field(default_factory=ElementsSpec, description="Elements that may occur.")
+    oxidation_state: int | None = Field(
+        default=None, ge=-8, le=9, description="Only elements that have this oxidation state (section 3.5)."
+    )
+    oxidation_set: OxidationSet = Field(
+        default=OxidationSet.ICSD24,
+        description="SMACT's oxidation states for masks and screens. The paper's is smact14; `default` "
+        "takes icsd24 because it leaves out states that hardly ever occur in measured structures.",
+    )
+    substitute: dict[Symbol, int] | None = Field(
+        default=None,
+        description="Element of the base and its oxidation state, such as {La: 3}: that one site is "
+        "optimised over elements with this state, and everything else of the base is fixed (section 3.5).",
+    )
+    max_elements: int = Field(
+        default=7,
+        ge=1,
+        le=N_ELEMENTS,
+        description="Most elements a candidate holds in stage 2 (n_elem^max, eq. 7). The paper has 10; "
+        "`default` has 7 because the formation energies that ElemNet learned from hold at most seven "
+        "elements.",
+    )
+    limit_counts_fixed: bool = Field(
+        default=True, description="Whether fixed elements count towards max_elements."
+    )
+    n_unit: RangeSpec = Field(
+        default_factory=RangeSpec, description="Numbers of atoms an integer formula may have (N_unit, eq. 9)."
+    )
+
+    alpha: float = Field(
+        default=20.0,
+        ge=0,
+        description="Weight of the formation energy, in K per eV/atom (eq. 1). The paper has 4, where 0.1 "
+        "eV/atom weighs 0.4 K; at 20 it weighs 2 K, so that stability counts.",
+    )
+    beta: RampSpec = Field(
+        default_factory=RampSpec,
+        description="Weight of the integer loss, in K (eq. 16), over stage 2. The paper has 1, which is "
+        "small beside T_c's slope of hundreds of K per unit of fraction; `default` raises it so that stage "
+        "2 ends near integers.",
+    )
+    integer_norm: Literal["l1", "l2"] = Field(
+        default="l1", description="l1: the integer loss sums |x - c| (eq. 10); l2: it sums (x - c)²."
+    )
+    tc_gradient: Literal["before_relu", "after_relu"] = Field(
+        default="before_relu",
+        description="Whether the loss takes T_c before or after the predictor's final ReLU. The paper's is "
+        "after; `default` takes it before because a candidate at 0 K would get no gradient.",
+    )
+
+    steps: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = Field(
+        default=(200, 200),
+        description="Steps of stage 1 and of stage 2. The paper has 500 and 500; `default` takes 200 and 200 "
+        "so that a laptop needs minutes.",
+    )
+    learning_rate: Annotated[tuple[Rate, Rate], BeforeValidator(_for_both_stages)] = Field(
+        default=(0.03, 0.03),
+        description="Adam's step in stage 1 and in stage 2, in units of x_base (which starts at sum 1).",
+    )
+    learning_rate_schedule: Literal["constant", "cosine"] = Field(
+        default="cosine",
+        description="Over each stage: constant, as in the paper, or falling to 0 as a cosine, which "
+        "`default` takes because a row then settles instead of jumping by 0.03 to the end.",
+    )
+    reset_optimizer_between_stages: bool = Field(
+        default=True, description="Whether Adam's moments start anew in stage 2."
+    )
+    revive: Literal["none", "start", "allowed"] = Field(
+        default="start",
+        description="Which absent elements can return, one a step, that with the best gradient: none, as in "
+        "the paper; those of the row's start; any allowed one. `default` takes start because a value that "
+        "one step made negative would otherwise be lost for good.",
+    )
+    projection: ProjectionSpec = Field(default_factory=ProjectionSpec, description="To integer formulas.")
+    screens: ScreensSpec = Field(default_factory=ScreensSpec, description="Screens applied afterwards.")
+
+    @property
+    def row_count(self) -> int:
+        """Rows of the search: `candidates`, or the number of rows given."""
+        return len(self.start.rows) or self.candidates
+
+    @property
+    def fixed_fractions(self) -> np.ndarray:
+        """x_const as the `fixed` field states it, (118,)."""
+        row = np.zeros(N_ELEMENTS)
+        for symbol, amount in self.fixed.items():
+            row[INDEX[symbol]] = amount
+        return row
+
+    @model_validator(mode="after")
+    def _can_run(self) -> Self:
+        if not any(self.steps):
+            raise ValueError(
+                f"steps: both stages have 0 steps; give one of them at least 1, such as {[200, 200]}"
+            )
+        self._check_fixed()
+        self._check_substitute()
+        if self.fixed and self.projection.kind != "none":
+            totals = range(self.n_unit.min, self.n_unit.max + 1)
+            if not feasible_totals(totals, self.fixed_fractions, self.fixed_may_grow):
+                amounts = ", ".join(f"{symbol} {amount:g}" for symbol, amount in self.fixed.items())
+                raise ValueError(
+                    f"n_unit: no number of atoms from {self.n_unit.min} to {self.n_unit.max} makes the "
+                    f"fixed amounts "
+                    f"({amounts}) whole atoms; change fixed or n_unit"
+                )
+        return self
+
+    def _check_fixed(self) -> None:
+        for symbol, amount in self.fixed.items():
+            if not 0 < amount < 1:
+                raise ValueError(
+                    f"fixed: {symbol} has {amount:g}; a fixed amount is a fraction of all atoms above 0 and "
+                    f"below 1"
+                )
+            if symbol in self.elements.forbid:
+                raise ValueError(f"fixed: {symbol} is both fixed and forbidden; remove one of the two")
+        total = sum(self.fixed.values())
+        if total >= 1 - 1e-9:
+            raise ValueError(f"fixed: the amounts add up to {total:g}; they must leave something, so below 1")
+        if self.fixed and self.limit_counts_fixed and len(self.fixed) >= self.max_elements:
+            raise ValueError(
+                f"max_elements: {self.max_elements} is used up by {len(self.fixed)} fixed element(s); allow "
+                f"at least "
+                f"{len(self.fixed) + 1}"
+            )
+
+    def _check_substitute(self) -> None:
+        if self.substitute is None:
+            return
+        if len(self.substitute) != 1:
+            sites = ", ".join(self.substitute) or "none"
+            raise ValueError(
+                f"substitute: one site can be substituted at a time, not {sites}; give one element"
+            )
+        if self.fixed or self.oxidation_state is not None:
+            raise ValueError(
+                "substitute: it sets the fixed amounts and the oxidation state itself; remove those"
+            )
+        site = next(iter(self.substitute))
+        if self.base is not None and site not in (amounts := parse(self.base)):
+            raise ValueError(f"substitute: {site} is not in {self.base}; name one of {', '.join(amounts)}")
+        if self.base is not None and len(amounts) == 1:
+            raise ValueError(f"substitute: {self.base} holds {site} alone; nothing would stay fixed")

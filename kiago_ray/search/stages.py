@@ -1,0 +1,195 @@
+"""The two stages of optimisation (section 2.7) as plain functions on an explicit state.
+
+Adam is written out row by row, so that a row can stop while others go on: what happens in one row never
+reaches another, and a row's result doesn't depend on which rows it ran with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from kiago_ray.search.constraints import compose, has_something, limit_mask
+from kiago_ray.search.losses import Objective, Terms, row_losses
+from kiago_ray.search.sections import RampSpec
+from kiago_ray.search.status import RowStatus
+
+if TYPE_CHECKING:
+    from kiago_ray.predictors.base import Predictors
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # as torch.optim.Adam
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """Where the rows of a search are. All but `adam_step` have one entry a row.
+
+    x_base: (rows, 118). last_finite: (rows, 118) the last x_base whose loss was finite. mask: (rows, 118)
+    bool, M. momentum, variance: (rows, 118) Adam's moments. rate: (rows,) factor on the learning rate.
+    recoveries: (rows,) steps that were taken back because they left nothing. status: (rows,) RowStatus.
+    adam_step: steps since the moments were 0.
+    """
+
+    x_base: Tensor
+    last_finite: Tensor
+    mask: Tensor
+    momentum: Tensor
+    variance: Tensor
+    rate: Tensor
+    recoveries: Tensor
+    status: Tensor
+    adam_step: int
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """One stage: which one (1 or 2), its steps, objective, Adam's learning rate and how it falls, and β over
+    the steps.
+    """
+
+    number: int
+    steps: int
+    objective: Objective
+    learning_rate: float
+    schedule: Literal["constant", "cosine"]
+    revive: bool
+    beta: RampSpec | None = None
+
+    def at(self, step: int) -> tuple[float, Objective]:
+        """Learning rate and objective in step `step` (from 0)."""
+        factor = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.schedule == "cosine" else 1.0
+        objective = self.objective
+        if self.beta is not None:
+            objective = replace(objective, beta=self.beta.at(step, self.steps))
+        return factor * self.learning_rate, objective
+
+
+def init(x_start: Tensor, allowed: Tensor, revive: Literal["none", "start", "allowed"]) -> SearchState:
+    """The state before stage 1: x_start (rows, 118), allowed (118,) bool (M_elem).
+
+    With revive "start" a row's mask is the elements that it starts with. A row that starts with nothing has
+    the status NOTHING_ALLOWED and carries an even mixture, so that the predictors see a composition.
+    """
+    empty = ~has_something(x_start, allowed)
+    mask = allowed & (x_start > 0) if revive == "start" else allowed.expand(x_start.shape)
+    x_base = torch.where(empty[:, None], allowed.to(x_start), x_start)
+    rows = len(x_start)
+    return SearchState(
+        x_base=x_base,
+        last_finite=x_base,
+        mask=torch.where(empty[:, None], allowed, mask),
+        momentum=torch.zeros_like(x_base),
+        variance=torch.zeros_like(x_base),
+        rate=torch.ones_like(x_base[:, 0]),
+        recoveries=torch.zeros(rows, dtype=torch.int64, device=x_base.device),
+        status=torch.where(empty, int(RowStatus.NOTHING_ALLOWED), int(RowStatus.OK)),
+        adam_step=0,
+    )
+
+
+def step(
+    state: SearchState,
+    const: Tensor,
+    predictors: Predictors,
+    objective: Objective,
+    learning_rate: float,
+    *,
+    revive: bool = False,
+) -> tuple[SearchState, Terms]:
+    """One step of Adam for every row whose status is OK. Returns the new state and the terms before the step.
+
+    A row whose loss or gradient isn't finite goes back to its last finite x_base and stops, NOT_FINITE. A row
+    that the step would leave with nothing stays where it is and goes on at half its rate.
+    """
+    leaf = state.x_base.detach().requires_grad_()
+    x = compose(leaf, const, state.mask, straight_through=revive)
+    loss, terms = row_losses(x, predictors, objective)
+    (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+    finite = torch.isfinite(loss.detach()) & torch.isfinite(gradient).all(dim=1)
+    moving = (state.status == RowStatus.OK) & finite
+    if revive:
+        gradient = _newcomers(gradient, state.x_base, state.mask)
+
+    count = state.adam_step + 1
+    momentum = BETA_1 * state.momentum + (1 - BETA_1) * gradient
+    variance = BETA_2 * state.variance + (1 - BETA_2) * gradient.square()
+    scale = (variance.sqrt() / math.sqrt(1 - BETA_2**count)) + EPSILON
+    change = momentum / scale * (learning_rate / (1 - BETA_1**count)) * state.rate[:, None]
+    x_base = state.x_base - change
+    if revive:
+        x_base = x_base.clamp(
+            min=0
+        )  # an absent element waits at 0, where its gradient is that of coming back
+
+    left = has_something(x_base, state.mask)
+    lost = (state.status == RowStatus.OK) & ~finite
+    stays = ~(moving & left)
+    taken_back = moving & ~left
+    held = torch.where(lost[:, None], state.last_finite, state.x_base)
+    return (
+        SearchState(
+            x_base=torch.where(stays[:, None], held, x_base),
+            last_finite=torch.where(moving[:, None], state.x_base, state.last_finite),
+            mask=state.mask,
+            momentum=torch.where(moving[:, None], momentum, state.momentum),
+            variance=torch.where(moving[:, None], variance, state.variance),
+            rate=torch.where(taken_back, state.rate / 2, state.rate),
+            recoveries=state.recoveries + taken_back,
+            status=torch.where(lost, int(RowStatus.NOT_FINITE), state.status),
+            adam_step=count,
+        ),
+        terms,
+    )
+
+
+def _newcomers(gradient: Tensor, x_base: Tensor, mask: Tensor) -> Tensor:
+    """The gradient (rows, 118) with that of absent elements left out, but for the one a row that gains most.
+
+    Adam takes steps of one size however small a gradient is, so without this every absent element with a
+    favourable gradient would come in at once.
+    """
+    absent = mask & (x_base <= 0)
+    gain = torch.where(absent, -gradient, torch.zeros_like(gradient))
+    best = gain.argmax(dim=1, keepdim=True)
+    kept = ~absent
+    kept = kept.scatter(1, best, kept.gather(1, best) | (gain.gather(1, best) > 0))
+    return torch.where(kept, gradient, torch.zeros_like(gradient))
+
+
+def limit(state: SearchState, number: int, always: Tensor, *, reset: bool) -> SearchState:
+    """The state before stage 2: each row's mask holds its `number` largest elements (M_max, eq. 7 and 8).
+
+    `always`: (118,) bool elements that stay allowed and don't count. reset: Adam's moments start anew.
+    """
+    mask = limit_mask(state.x_base, state.mask, number, always)
+    state = replace(state, mask=mask, last_finite=state.x_base)
+    if not reset:
+        return state
+    zero = torch.zeros_like(state.x_base)
+    return replace(state, momentum=zero, variance=zero, adam_step=0)
+
+
+OnStep = Callable[[StageSettings, int, SearchState, Terms], bool]
+
+
+def run_stage(
+    state: SearchState, const: Tensor, predictors: Predictors, settings: StageSettings, on_step: OnStep
+) -> tuple[SearchState, bool]:
+    """All steps of one stage. After each, `on_step` gets the state before it and its terms; False from it
+    ends the stage.
+
+    Returns the state and whether the stage ran to its end.
+    """
+    for number in range(settings.steps):
+        learning_rate, objective = settings.at(number)
+        after, terms = step(state, const, predictors, objective, learning_rate, revive=settings.revive)
+        go_on = on_step(settings, number, state, terms)
+        state = after
+        if not go_on:
+            return state, False
+    return state, True

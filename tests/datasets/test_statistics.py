@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.datasets.files import DataError, sha256
+from kiago_ray.datasets.statistics import element_counts, load_element_counts, write_element_counts
+
+WriteFile = Callable[[str, str | bytes], Path]
+MP = "formula,formation_energy_ev_per_atom,decomposition_energy_ev_per_atom\n"
+
+
+def test_each_composition_counts_once_for_each_element() -> None:
+    counts = element_counts(pd.DataFrame({"chemical_system": ["H-S", "H-La", "B-Mg"]}))
+    assert counts.shape == (N_ELEMENTS,)
+    assert counts[INDEX["H"]] == 2
+    assert counts.sum() == 6
+    assert element_counts(pd.DataFrame({"chemical_system": []})).sum() == 0
+
+
+def test_round_trip(
+    tmp_path: Path,
+    write_file: WriteFile,
+    write_supercon: Callable[[Sequence[tuple[str, str, str, str]]], Path],
+) -> None:
+    rows = [
+        ("Mg1B2", "K", "39", ""),
+        ("Mg2B4", "K", "38", ""),
+        ("Nb1", "K", "9.2", ""),
+        ("NbOZ", "K", "1", ""),
+    ]
+    supercon = write_supercon(rows)
+    known = write_file("ground_states.csv", MP + "Mg1B2,-0.1,0\nNa1Cl1,-2.1,-1\n")
+    path = tmp_path / "counts.json"
+    written = write_element_counts(path, supercon, known)
+    read = load_element_counts(path)
+    assert read.supercon.compositions == 2
+    assert read.supercon.sha256 == sha256(supercon)
+    assert [int(read.supercon.counts[INDEX[s]]) for s in ("Mg", "B", "Nb", "O")] == [1, 1, 1, 0]
+    assert read.non_superconductors.compositions == 1
+    assert read.non_superconductors.file == "ground_states.csv"
+    assert np.array_equal(read.supercon.counts, written.supercon.counts)
+    assert np.array_equal(read.non_superconductors.counts, written.non_superconductors.counts)
+    assert str(tmp_path) not in path.read_text()
+
+
+def test_shipped_counts() -> None:
+    counts = load_element_counts()
+    for source in (counts.supercon, counts.non_superconductors):
+        assert source.licence == "CC BY 4.0"
+        assert len(source.sha256) == 64
+        assert "/" not in source.file
+        assert source.counts.min() >= 0
+        assert source.counts.max() <= source.compositions
+        assert source.frequencies.sum() == pytest.approx(1)
+    # Oxygen is the most frequent element of SuperCon, copper the next.
+    assert counts.supercon.counts.argsort()[::-1][:2].tolist() == [INDEX["O"], INDEX["Cu"]]
+    assert counts.supercon.compositions > 10_000
+    assert counts.non_superconductors.compositions > 50_000
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", json.dumps({"supercon": {"counts": {"Xx": 1}}})])
+def test_damaged_file(write_file: WriteFile, text: str) -> None:
+    path = write_file("counts.json", text)
+    with pytest.raises(DataError, match=r"counts\.json: not a file of element counts"):
+        load_element_counts(path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="FileNotFoundError"):
+        load_element_counts(tmp_path / "absent.json")

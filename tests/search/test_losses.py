@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.autograd import gradcheck
+
+from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.predictors.base import Predictors
+from kiago_ray.search.losses import Objective, integer_distance, integer_loss, row_losses, tc_term
+
+TOTALS = torch.arange(1, 26)
+
+
+def row(formula: str) -> torch.Tensor:
+    return torch.as_tensor(fractions(parse(formula)))[None]
+
+
+def brute_force(x: np.ndarray, total: int, norm: str) -> float:
+    """Equation 10 as it is written: for each element the least over n."""
+    gaps = [min(abs(value - n / total) for n in range(total + 1)) for value in x]
+    return sum(gap if norm == "l1" else gap**2 for gap in gaps)
+
+
+def random_rows(seed: int, rows: int = 6, present: int = 6) -> torch.Tensor:
+    rng = np.random.default_rng(seed)
+    x = np.zeros((rows, N_ELEMENTS))
+    for each in x:
+        each[rng.choice(N_ELEMENTS, present, replace=False)] = rng.random(present)
+    return torch.as_tensor(x / x.sum(axis=1, keepdims=True))
+
+
+def test_the_papers_example_of_figure_2() -> None:
+    x = row("Ca0.23Sr0.27O0.50")
+    assert integer_distance(x, torch.tensor([4.0]), "l1").item() == pytest.approx(0.04)
+    assert integer_loss(x, torch.tensor([4]), "l1").item() == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.parametrize("width", [None, 6, 9])
+def test_the_integer_loss_is_equations_10_and_11(norm: str, width: int | None) -> None:
+    x = random_rows(1)
+    found = integer_loss(x, TOTALS, norm, width)  # type: ignore[arg-type]
+    for each, value in zip(x.numpy(), found, strict=True):
+        assert value.item() == pytest.approx(min(brute_force(each, n, norm) for n in range(1, 26)), abs=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_integer_formulas_cost_nothing(norm: str) -> None:
+    assert integer_loss(row("YBa2Cu3O7"), TOTALS, norm).item() == pytest.approx(0, abs=1e-12)  # type: ignore[arg-type]
+    assert integer_loss(row("YBa2Cu3O7"), torch.tensor([12]), norm).item() > 1e-3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.parametrize("width", [None, 8])
+def test_the_integer_loss_has_the_right_gradient(norm: str, width: int | None) -> None:
+    x = random_rows(2).requires_grad_()
+    assert gradcheck(lambda y: integer_loss(y, TOTALS, norm, width)[:, None] * 1.0, x, atol=1e-6)  # type: ignore[arg-type]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), most=st.integers(1, 40))
+def test_more_totals_never_cost_more(seed: int, most: int) -> None:
+    x = random_rows(seed)
+    assert (integer_loss(x, torch.arange(1, most + 2), "l1") <= integer_loss(x, torch.arange(1, most + 1), "l1")).all()
+
+
+def test_tc_before_and_after_its_relu() -> None:
+    raw = torch.tensor([-5.0, 0.0, 7.0], requires_grad=True)
+    for gradient, values, slopes in (
+        ("before_relu", [5.0, 0.0, -7.0], [-1.0, -1.0, -1.0]),
+        ("after_relu", [0.0, 0.0, -7.0], [0.0, 0.0, -1.0]),
+    ):
+        term = tc_term(raw, gradient)  # type: ignore[arg-type]
+        assert term.tolist() == values
+        assert torch.autograd.grad(term.sum(), raw)[0].tolist() == slopes
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms(predictors: Predictors) -> None:
+    x = torch.cat([row("LaFeAsO"), row("NaCl"), row("LaFeAsO0.913F0.09")])
+    objective = Objective(alpha=4, tc_gradient="before_relu", beta=7, integer_norm="l1", totals=TOTALS)
+    loss, terms = row_losses(x, predictors, objective)
+    expected = -predictors.tc(x) + 4 * predictors.ef(x) + 7 * integer_loss(x, TOTALS, "l1")
+    assert torch.allclose(loss, expected)
+    assert terms.tc_k[0].item() == pytest.approx(100)
+    assert terms.tc_k[1].item() == 0
+    _, first_stage = row_losses(x, predictors, Objective(alpha=4, tc_gradient="after_relu"))
+    assert first_stage.integer_loss.isnan().all()
+
+
+@pytest.mark.parametrize("gradient", ["before_relu", "after_relu"])
+def test_the_whole_loss_has_the_right_gradient(predictors: Predictors, gradient: str) -> None:
+    x = random_rows(5, rows=3).requires_grad_()
+    objective = Objective(alpha=4, tc_gradient=gradient, beta=100, integer_norm="l1", totals=TOTALS, width=8)  # type: ignore[arg-type]
+    assert gradcheck(lambda y: row_losses(y, predictors, objective)[0], x, atol=1e-4)
+
+
+def test_rows_do_not_see_each_other(predictors: Predictors) -> None:
+    x = random_rows(6).requires_grad_()
+    objective = Objective(alpha=4, tc_gradient="before_relu", beta=10, totals=TOTALS)
+    loss, _ = row_losses(x, predictors, objective)
+    (gradient,) = torch.autograd.grad(loss[2], x)
+    assert gradient[2].abs().sum() > 0
+    assert gradient[[0, 1, 3, 4, 5]].abs().sum() == 0

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from kiago_ray.search.sections import ElementsSpec, ProjectionSpec, RampSpec, RangeSpec, ScreensSpec, StartSpec
+
+
+@pytest.mark.parametrize(
+    "section", [StartSpec, ElementsSpec, RangeSpec, RampSpec, ProjectionSpec, ScreensSpec], ids=lambda s: s.__name__
+)
+def test_a_section_is_frozen_and_refuses_unknown_keys(section: type) -> None:
+    made = section()
+    with pytest.raises(ValidationError):
+        section(nonsense=1)
+    with pytest.raises(ValidationError):
+        setattr(made, next(iter(section.model_fields)), None)
+
+
+def test_a_single_number_is_a_constant_ramp() -> None:
+    assert RampSpec.model_validate(3) == RampSpec(start=3, end=3)
+    assert RampSpec.model_validate("3") == RampSpec(start=3, end=3)

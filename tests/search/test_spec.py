@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from kiago_ray.search.errors import spec_error_line
+from kiago_ray.search.spec import SearchSpec
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"steps": [0, 0]}, "steps: both stages have 0 steps; give one of them at least 1, such as [200, 200]"),
+    ({"steps": [-1, 5]}, "steps.0: input should be greater than or equal to 0, got -1"),
+    ({"candidates": 0}, "candidates: input should be greater than or equal to 1, got 0"),
+    ({"candidates": 10_000_001}, "candidates: input should be less than or equal to 10000000, got 10000001"),
+    ({"candidates": "many"}, "candidates: input should be a valid integer, unable to parse string as an integer"),
+    ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
+    ({"alpha": float("nan")}, "alpha: input should be a finite number, got nan"),
+    ({"fixed": {"H": 1.0}}, "fixed: H has 1; a fixed amount is a fraction of all atoms above 0 and below 1"),
+    ({"fixed": {"H": 2}}, "fixed: H has 2; a fixed amount is a fraction of all atoms above 0 and below 1"),
+    ({"fixed": {"H": 0}}, "fixed: H has 0; a fixed amount is"),
+    ({"fixed": {"H": -0.1}}, "fixed: H has -0.1; a fixed amount is"),
+    ({"fixed": {"H": 0.5, "O": 0.5}}, "fixed: the amounts add up to 1; they must leave something"),
+    ({"fixed": {"Xx": 0.5}}, "fixed.Xx: unknown element 'Xx'; write a symbol such as 'La'"),
+    ({"fixed": {"H": "1/0"}}, "fixed.H: '1/0' is not a fraction such as '1/3'"),
+    ({"fixed": {"H": 0.5}, "elements": {"forbid": ["H"]}}, "fixed: H is both fixed and forbidden"),
+    ({"fixed": {"H": 0.37}}, "n_unit: no number of atoms from 1 to 25 makes the fixed amounts (H 0.37) whole"),
+    ({"fixed": {"H": 0.4}, "max_elements": 1}, "max_elements: 1 is used up by 1 fixed element(s); allow at least 2"),
+    ({"fixed": {"H": 0.4, "O": 0.4}, "fixed_may_grow": True, "n_unit": {"max": 1}}, "n_unit: no number of atoms"),
+    ({"elements": {"allow": ["Xx"]}}, "elements.allow.0: unknown element 'Xx'"),
+    ({"elements": {"allow": []}}, "elements: allow and forbid together leave no element"),
+    ({"elements": {"allow": ["La"], "forbid": ["La"]}}, "elements: allow and forbid together leave no element"),
+    ({"n_unit": {"min": 9, "max": 3}}, "n_unit: min 9 is above max 3; swap them"),
+    ({"n_unit": {"min": 0}}, "n_unit.min: input should be greater than or equal to 1, got 0"),
+    ({"base": "Xx2O3"}, "base: unknown element"),
+    ({"base": ""}, "base: empty"),
+    ({"base": "YBa2Cu3O7-x"}, "base: undetermined amount"),
+    ({"start": {"kind": "rows"}}, "start: kind 'rows' and the formulas under 'rows' go together"),
+    ({"start": {"rows": ["LaFeAsO"]}}, "start: kind 'rows' and the formulas under 'rows' go together"),
+    ({"start": {"kind": "rows", "rows": ["LaFeAsO", "Zz"]}}, "start.rows.1: unknown element"),
+    ({"start": {"add_probability": 0.2}}, "start: elements are added by number or by probability, not both"),
+    ({"start": {"substitute_probability": 1.5}}, "start.substitute_probability: input should be less than"),
+    ({"substitute": {"La": 3, "O": -2}}, "substitute: one site can be substituted at a time, not La, O"),
+    ({"substitute": {}}, "substitute: one site can be substituted at a time, not none"),
+    ({"base": "LaFeAsO", "substitute": {"Cu": 2}}, "substitute: Cu is not in LaFeAsO; name one of La, Fe, As, O"),
+    ({"base": "La2", "substitute": {"La": 3}}, "substitute: La2 holds La alone; nothing would stay fixed"),
+    ({"substitute": {"La": 3}, "fixed": {"O": 0.5}}, "substitute: it sets the fixed amounts"),
+    ({"substitute": {"La": 3}, "oxidation_state": 3}, "substitute: it sets the fixed amounts"),
+    ({"learning_rate": 0}, "learning_rate.0: input should be greater than 0, got 0"),
+    ({"integer_norm": "l3"}, "integer_norm: input should be 'l1' or 'l2', got 'l3'"),
+    ({"oxidation_set": "mine"}, "oxidation_set: input should be 'smact14'"),
+    ({"projection": {"max_candidates": 0}}, "projection.max_candidates: input should be greater than"),
+    ({"screens": {"names": ["pretty"]}}, "screens.names.0: input should be 'neutral'"),
+    ({"beta": {"from": 1}}, "beta.from: unknown key"),
+]
+
+
+@pytest.mark.parametrize(("values", "expected"), REFUSED, ids=[str(values) for values, _ in REFUSED])
+def test_what_cant_be_run_is_refused_in_one_line(values: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        SearchSpec.model_validate(values)
+    line = spec_error_line(caught.value, SearchSpec)
+    assert line.startswith(expected)
+    assert "\n" not in line
+
+
+def sections(model: type[BaseModel]) -> list[type[BaseModel]]:
+    inner = [field.annotation for field in model.model_fields.values()]
+    nested = [each for each in inner if isinstance(each, type) and issubclass(each, BaseModel)]
+    return [model, *(deep for each in nested for deep in sections(each))]
+
+
+def test_every_setting_is_described() -> None:
+    undescribed = [
+        f"{model.__name__}.{name}"
+        for model in sections(SearchSpec)
+        for name, field in model.model_fields.items()
+        if not field.description and model.__name__ not in ("RangeSpec", "RampSpec")
+    ]
+    assert undescribed == []
+
+
+def test_a_spec_is_frozen_and_survives_json() -> None:
+    spec = SearchSpec(base="LaFeAsO", fixed={"H": 0.4}, candidates=7)
+    with pytest.raises(ValidationError):
+        spec.candidates = 8  # type: ignore[misc]
+    assert SearchSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert SearchSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+def test_thirds_can_be_fixed_exactly() -> None:
+    assert SearchSpec.model_validate({"fixed": {"H": "1/3"}}).fixed["H"] == 1 / 3
+
+
+def test_one_number_stands_for_both_stages_or_a_constant() -> None:
+    spec = SearchSpec.model_validate({"learning_rate": 0.01, "beta": 2})
+    assert spec.learning_rate == (0.01, 0.01)
+    assert [spec.beta.at(step, 5) for step in range(5)] == [2, 2, 2, 2, 2]
+
+
+def test_beta_rises_linearly_over_its_stage() -> None:
+    beta = SearchSpec.model_validate({"beta": {"start": 10, "end": 50}}).beta
+    assert [beta.at(step, 5) for step in range(5)] == [10, 20, 30, 40, 50]
+    assert beta.at(0, 1) == 10
+
+
+def test_given_rows_are_the_rows() -> None:
+    spec = SearchSpec.model_validate({"start": {"kind": "rows", "rows": ["LaFeAsO", "H3S"]}})
+    assert spec.row_count == 2
+    assert SearchSpec(candidates=9).row_count == 9
