@@ -1,7 +1,7 @@
 """Neutrality and the Pauling rule against SMACT: every verdict on many random formulas, and both rates.
 
-Run it with `python benchmarks/neutrality.py --formulas 20000 --set smact14 --set icsd24`; it ends with 1 where
-a verdict differs. SMACT takes 2 to 4 ms a formula for its two verdicts, most of it with 7 elements.
+Run it with `python benchmarks/neutrality.py --formulas 20000 --set smact14 --set icsd24`; it ends with 1
+where a verdict differs. SMACT takes 2 to 4 ms a formula for its two verdicts, most of it with 7 elements.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def certified(amounts: NDArray[np.int64], found: Neutrality, row: int) -> bool:
     given = [int(state) for state in found.states[row, present]]
     reduced = amounts[present] // np.gcd.reduce(amounts[present])
     neutral = bool(smact.neutral_ratios(given, stoichs=[[int(amount)] for amount in reduced]))
-    scale = [smact.Element(SYMBOLS[z]).pauling_eneg for z in present]
+    scale = [oxidation.electronegativities()[z] for z in present]
     return neutral and (not found.pauling[row] or pauling_test(given, scale))
 
 

@@ -1,9 +1,9 @@
 """Formulas as text ↔ amounts by element ↔ fractions over the 118 elements (the paper's x, section 2.1).
 
-The grammar: `formula = part+`, `part = (symbol | bracket formula bracket) [amount]`; brackets are `( )`, `[
-]` or `{ }`, an amount is a plain decimal (`2`, `1.85`, `.5`, `2.`) in ordinary or subscript digits,
-whitespace may stand between any two of these. The text is read once, in linear time; amounts multiply and
-add up as exact decimals and are rounded once, at the end.
+The grammar: `formula = part+`, `part = (symbol | bracket formula bracket) [amount]`. Brackets are round,
+square or curly; an amount is a plain decimal (`2`, `1.85`, `.5`, `2.`) in ordinary or subscript digits;
+whitespace may stand between any two of these. The text is read once, in linear time; amounts multiply and add
+up as exact decimals and are rounded once, at the end.
 """
 
 from __future__ import annotations
@@ -136,9 +136,9 @@ def _amount(text: str, token: str, at: int) -> Decimal:
     if len(token) > MAX_DIGITS:
         _fail(text, "amount out of bounds", at, given, f"an amount may have {MAX_DIGITS} characters")
     amount = Decimal(token)
-    if not amount:
+    if amount == 0:
         _fail(text, "zero amount", at, given, "leave the element out")
-    if not MIN_AMOUNT <= amount <= MAX_AMOUNT:
+    if not MIN_AMOUNT <= float(amount) <= MAX_AMOUNT:
         _fail(text, "amount out of bounds", at, given, _BOUNDS)
     return amount
 

@@ -38,9 +38,6 @@ from kiago_ray.chemistry.oxidation import OxidationSet
 
 MAX_ATOMS = 100_000  # in a reduced formula; the sets of charges grow with it
 
-# One element of a formula: how often it occurs, and the charges (≥ 0) it may take here.
-_Part = tuple[int, Sequence[int]]
-
 
 @dataclass(frozen=True)
 class Neutrality:
@@ -65,15 +62,15 @@ def check(
 ) -> Neutrality:
     """SMACT's verdicts on whole-number counts (N, 118), each with the states it rests on.
 
-    Of several assignments the one given is fixed by this rule: the cut as high up the scale as can be, then as
-    much charge as can be between the two sides, then the least charge on the elements nearest the cut. Where
-    none is a Pauling one: the lowest state for the most electronegative element, and so on down the scale.
+    Of several assignments one is given: if any is a Pauling one, with the cut as high up the scale as can be;
+    then, from the most electronegative element down, each takes the state most frequent in the ICSD among
+    those that leave the rest neutral.
 
     Raises ValueError for another shape, for counts that are fractional (SMACT would truncate them in
     silence), negative or all zero, and for more than 100,000 atoms in a reduced formula.
     """
     whole = _whole(counts)
-    table = oxidation.states(states)
+    table = oxidation.states_by_frequency(states)
     electronegativity = oxidation.electronegativities()
     n_elements = (whole > 0).sum(axis=1)
     elemental = n_elements == 1
@@ -122,10 +119,10 @@ def _whole(counts: NDArray[Any]) -> NDArray[np.int64]:
     return whole
 
 
-def _reach(parts: Sequence[_Part]) -> list[int]:
-    """Sets of totals as bits: bit q of entry j is set iff the first j parts can total q."""
+def _reach(counts: Sequence[int], charges: Sequence[Sequence[int]]) -> list[int]:
+    """Sets of totals as bits: bit q of entry j is set iff the first j elements can total q ≥ 0."""
     reach = [1]
-    for count, choices in parts:
+    for count, choices in zip(counts, charges, strict=True):
         bits = 0
         for choice in choices:
             bits |= reach[-1] << (count * choice)
@@ -133,45 +130,37 @@ def _reach(parts: Sequence[_Part]) -> list[int]:
     return reach
 
 
-def _trace(parts: Sequence[_Part], reach: Sequence[int], total: int) -> list[int]:
-    """One choice a part, adding up to a reachable `total`; the last takes its least, and so on back."""
+def _neutral(counts: Sequence[int], states: Sequence[Sequence[int]]) -> list[int] | None:
+    """States that cancel, or None; the last element takes its first state that fits, and so on back."""
+    lowest = [min(known) for known in states]
+    # Counted from the lowest state of each element, no total is negative.
+    raised = [[s - low for s in known] for known, low in zip(states, lowest, strict=True)]
+    reach = _reach(counts, raised)
+    rest = -sum(count * low for count, low in zip(counts, lowest, strict=True))
+    if rest < 0 or not reach[-1] >> rest & 1:
+        return None
     chosen: list[int] = []
-    for (count, choices), bits in zip(reversed(parts), reversed(reach[:-1]), strict=True):
-        for choice in sorted(choices):
-            rest = total - count * choice
-            if rest >= 0 and bits >> rest & 1:
-                chosen.append(choice)
-                total = rest
+    for j in range(len(counts) - 1, -1, -1):
+        for state in states[j]:
+            left = rest - counts[j] * (state - lowest[j])
+            if left >= 0 and reach[j] >> left & 1:
+                chosen.append(state)
+                rest = left
                 break
     return chosen[::-1]
-
-
-def _neutral(counts: Sequence[int], states: Sequence[Sequence[int]]) -> list[int] | None:
-    """States that cancel, or None. States count from each element's lowest, so no total is negative."""
-    parts = [(count, [s - min(known) for s in known]) for count, known in zip(counts, states, strict=True)]
-    target = -sum(count * min(known) for count, known in zip(counts, states, strict=True))
-    reach = _reach(parts)
-    if target < 0 or not reach[-1] >> target & 1:
-        return None
-    return [c + min(known) for c, known in zip(_trace(parts, reach, target), states, strict=True)]
 
 
 def _pauling(
     counts: Sequence[int], states: Sequence[Sequence[int]], scale: Sequence[float | None]
 ) -> list[int] | None:
     """States that cancel and pass the Pauling rule, or None; elements in ascending order of `scale`."""
-    positive = [(count, [s for s in known if s >= 0]) for count, known in zip(counts, states, strict=True)]
-    negative = [(count, [-s for s in known if s <= 0]) for count, known in zip(counts, states, strict=True)]
-    negative.reverse()  # the right of a cut, read from the most electronegative towards the cut
-    left, right = _reach(positive), _reach(negative)
+    positive = [[s for s in known if s >= 0] for known in states]
+    negative = [[s for s in known if s <= 0] for known in states]
+    below = _reach(counts, positive)
+    above = _reach(counts[::-1], [[-s for s in known] for known in negative[::-1]])
     k = len(counts)
     for cut in range(k, -1, -1):
-        if 0 < cut < k and scale[cut - 1] == scale[cut]:
-            continue
-        shared = left[cut] & right[k - cut]
-        if shared:
-            total = shared.bit_length() - 1
-            ups = _trace(positive[:cut], left[: cut + 1], total)
-            downs = _trace(negative[: k - cut], right[: k - cut + 1], total)
-            return ups + [-down for down in reversed(downs)]
+        between = cut in (0, k) or scale[cut - 1] != scale[cut]
+        if between and below[cut] & above[k - cut]:
+            return _neutral(counts, positive[:cut] + negative[cut:])
     return None

@@ -71,6 +71,24 @@ def states(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[tuple[int
 
 
 @cache
+def states_by_frequency(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[tuple[int, ...], ...]:
+    """`states`, those that SMACT counted most often in the ICSD first; those never seen last, small first."""
+    from smact.utils.oxidation import ICSD24OxStatesFilter
+
+    seen: dict[tuple[str, int], int] = {}
+    table = ICSD24OxStatesFilter().get_species_occurrences_df()
+    for symbol, species, count in zip(
+        table["element"], table["species"], table["results_count"], strict=True
+    ):
+        charge = str(species).removeprefix(str(symbol))  # "3+", "-"
+        seen[str(symbol), int(charge[-1] + (charge[:-1] or "1"))] = int(count)
+    return tuple(
+        tuple(sorted(known, key=lambda state: (-seen.get((symbol, state), 0), abs(state), state)))
+        for symbol, known in zip(SYMBOLS, states(oxidation_set), strict=True)
+    )
+
+
+@cache
 def electronegativities() -> tuple[float | None, ...]:
     """Pauling's electronegativity of the 118 elements in SMACT's table, None where it has none."""
     known = {symbol: element.pauling_eneg for symbol, element in _smact_elements().items()}
@@ -78,7 +96,7 @@ def electronegativities() -> tuple[float | None, ...]:
 
 
 def metals() -> NDArray[np.bool_]:
-    """The elements that SMACT counts as metals, (118,). Ge and Sb are among them; Pm and Lr are not."""
+    """The elements that SMACT calls metals, (118,). Ge and Sb are among them; Pm and Lr are not."""
     import smact
 
     row = np.zeros(N_ELEMENTS, dtype=np.bool_)

@@ -58,7 +58,10 @@ def check_contract(predictor: Predictor, *, rows: int = 7, seed: int = 0, tolera
     supported = predictor.supported
     if supported.shape != (N_ELEMENTS,) or supported.dtype != torch.bool:
         raise ContractError(f"`supported` must be ({N_ELEMENTS},) bool, not {tuple(supported.shape)} {supported.dtype}")
-    amounts = torch.rand(rows, N_ELEMENTS, generator=generator) ** 8 * supported
+    order = torch.rand(rows, N_ELEMENTS, generator=generator).masked_fill(~supported, 2).argsort(1)
+    amounts = torch.zeros(rows, N_ELEMENTS)
+    amounts.scatter_(1, order[:, :4], torch.rand(rows, 4, generator=generator) + 0.05)
+    amounts *= supported
     fractions = (amounts / amounts.sum(1, keepdim=True)).requires_grad_()
     before = fractions.detach().clone()
     values = predictor(fractions)

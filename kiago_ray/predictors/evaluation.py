@@ -13,7 +13,7 @@ from kiago_ray.datasets.neighbours import nearest
 
 Array = NDArray[np.floating]
 HIGH_TC_K = 50.0
-EXTRA_TREES = 300
+EXTRA_TREES = 100
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def score(predicted: Array, true: Array, *, high: float | None = None) -> Scores
 
 def nearest_neighbour(train: Array, train_values: Array, test: Array) -> Array:
     """The value of the nearest training composition (L1 on fractions): (N,)."""
-    index, _ = nearest(test, train)
+    index, _ = nearest(test.astype(np.float64), train.astype(np.float64))
     return np.asarray(train_values[index])
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kiago_ray.datasets import LoadReport, fractions
 from kiago_ray.datasets.table import composition_keys
+from kiago_ray.predictors.augmentation import MadeUp, made_up, tree_labels
 from kiago_ray.predictors.elemnet import ElemNet
 from kiago_ray.predictors.evaluation import HIGH_TC_K, extra_trees, nearest_neighbour, score
 from kiago_ray.predictors.splits import SPLITS, Split, held_out
@@ -33,19 +34,21 @@ SALT = "kiago-ray 1"
 BATCH_ROWS = 4096
 
 TC_SETTINGS = FitSettings(
-    epochs=100,
-    batch_rows=128,
+    epochs=80,
+    batch_rows=256,
     learning_rate=3e-3,
     weight_decay=0.02,
     average_decay=0.998,
     warmup_share=0.15,
     seed=0,
 )
-TC_NEGATIVES_AN_EPOCH = 2500
+TC_NEGATIVES_AN_EPOCH = 2_000
+TC_MADE_UP_AN_EPOCH = 14_000
+TC_TEACHER_NEGATIVES = 12_000
 EF_SETTINGS = FitSettings(
-    epochs=60,
-    batch_rows=256,
-    learning_rate=1e-3,
+    epochs=50,
+    batch_rows=512,
+    learning_rate=1.5e-3,
     weight_decay=0.01,
     average_decay=0.999,
     warmup_share=0.1,
@@ -118,10 +121,12 @@ def train_tc(
     literature: TrainingTable | None,
     settings: FitSettings,
     options: RunOptions,
+    made_up_rows: MadeUp = MadeUp(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Fit the T_c network, write `tc.safetensors` and `tc.json` to `options.out`, return the card.
 
-    `non_superconductors` (values 0 K) regularise it: each epoch sees a fresh sample of them. `literature` holds
+    `non_superconductors` (values 0 K) regularise it, and so do made-up rows (see `augmentation`): each epoch sees
+    a fresh sample of both beside all training rows. `literature` holds
     compositions that the caller has kept out of `known`; the saved weights are scored on them too.
     """
 
@@ -139,12 +144,21 @@ def train_tc(
         }
 
     def sampler(split: Split, train: TrainingTable) -> Callable[[torch.Generator], Epoch]:
+        zero = non_superconductors.pick(~non_superconductors.held_out(split)).fractions
+        made, labels = taught(train, zero, made_up_rows, settings.seed)
         x, log_tc = torch.from_numpy(train.fractions), to_log(torch.from_numpy(train.values))
-        zero = torch.from_numpy(non_superconductors.pick(~non_superconductors.held_out(split)).fractions)
+        parts = [
+            (torch.from_numpy(zero), torch.zeros(len(zero)), TC_NEGATIVES_AN_EPOCH),
+            (torch.from_numpy(made), to_log(torch.from_numpy(labels)), TC_MADE_UP_AN_EPOCH),
+        ]
 
         def sample(generator: torch.Generator) -> Epoch:
-            rows = torch.randperm(len(zero), generator=generator)[:TC_NEGATIVES_AN_EPOCH]
-            return Epoch(torch.cat([x, zero[rows]]), torch.cat([log_tc, torch.zeros(len(rows))]))
+            rows, targets = [x], [log_tc]
+            for compositions, values, count in parts:
+                pick = torch.randperm(len(values), generator=generator)[:count]
+                rows.append(compositions[pick])
+                targets.append(values[pick])
+            return Epoch(torch.cat(rows), torch.cat(targets))
 
         return sample
 
@@ -178,6 +192,18 @@ def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -
         "ef", "eV/atom", ElemNet, lambda network, x: network(x), sampler, known, scores, lambda network: {},
         settings, options,
     )  # fmt: skip
+
+
+def taught(
+    train: TrainingTable, zero: NDArray[np.float32], counts: MadeUp, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Made-up compositions (M, 118) around training rows, and their T_c in K (M,) from trees on those rows."""
+    generator = np.random.default_rng(seed)
+    made = made_up(train.fractions, counts, generator)
+    some = zero[generator.permutation(len(zero))[:TC_TEACHER_NEGATIVES]]
+    rows = np.concatenate([train.fractions, some])
+    values = np.concatenate([train.values, np.zeros(len(some), dtype=np.float32)])
+    return made, tree_labels(rows, values, made, seed=seed)
 
 
 def comparisons(train: TrainingTable, test: TrainingTable, *, high: float | None = None) -> dict[str, Any]:

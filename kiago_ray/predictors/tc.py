@@ -4,8 +4,9 @@ The paper's predictor (section 3.1): the composition is drawn on a periodic tabl
 and f block), every element a flag times its amount, and read by a ResNet-18 (He et al., 2015). Three choices
 are ours:
 
-* The amount of an element enters through several functions (`AMOUNTS`), each with four channels of its own:
-  plain fractions hide a 2 % doping beside 55 % oxygen. The map stays a sum over elements.
+* The amount of an element enters through seven functions, each with four channels of its own: the fraction, its
+  root and logarithm, and waves. A network on plain fractions learns coarse trends long before the small dopings
+  that decide T_c. The map stays a sum over elements.
 * At 1×4, 1×2 and 1×1 maps most taps of a 3×3 kernel only ever see padding. They are left out, which is exact:
   2.3 M weights instead of 11 M. `full_kernel` puts a kernel back into the usual form.
 * The network predicts ln(1 + T_c / `SCALE_K`). The inverse is exact and has a slope everywhere, also at and below
@@ -23,22 +24,27 @@ from torch.nn import functional
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.periodic_map import element_map
 
-SCALE_K = 10.0
-HIGHEST_LOG = 5.0  # 1,474 K: beyond it the exponential would only amplify an error
-AMOUNTS = 3
+SCALE_K = 20.0
+HIGHEST_LOG = 4.0  # 1,072 K: beyond it the exponential would only amplify an error
+WAVES = (4, 16)  # periods of 1/4 and 1/16 of all atoms
+AMOUNTS = 3 + 2 * len(WAVES)
 MAP_CHANNELS = 4
 STEM_ROWS, STEM_COLUMNS = 4, 16  # the 7 × 32 map after a stride of 2
 
 
 def amounts(fractions: Tensor) -> Tensor:
-    """Functions of the amount, each 0 at 0 with a finite slope there: (rows, 118) → (rows, 3·118)."""
+    """Functions of the amount, each 0 at 0 with a finite slope there: (rows, 118) → (rows, 7·118)."""
     root = torch.sqrt(fractions + 1e-3) - 1e-3**0.5
     log = torch.log1p(100 * fractions) / 5
-    return torch.cat([fractions, root, log], dim=1)
+    functions = [fractions, root, log]
+    for wave in WAVES:
+        angle = 2 * torch.pi * wave * fractions
+        functions += [torch.sin(angle), 1 - torch.cos(angle)]
+    return torch.cat(functions, dim=1)
 
 
 def to_log(tc_k: Tensor) -> Tensor:
-    """T_c in K → the network's scale, ln(1 + T_c / 10 K)."""
+    """T_c in K → the network's scale, ln(1 + T_c / 20 K)."""
     return torch.log1p(tc_k / SCALE_K)
 
 
@@ -148,13 +154,13 @@ class TcResNet(nn.Module):
         self.head = nn.Linear(512, 1)
 
     def stem_matrix(self) -> Tensor:
-        """Map and stem convolution as one matrix: (3·118, 4·16·64); both are linear in the amounts."""
-        kernels = self.stem.weight.split(MAP_CHANNELS, dim=1)
+        """Map and stem convolution as one matrix: (7·118, 4·16·64); both are linear in the amounts."""
+        kernels = torch.split(self.stem.weight, MAP_CHANNELS, dim=1)
         maps = [functional.conv2d(self.table, kernel, stride=2, padding=3) for kernel in kernels]
         return torch.cat([m.permute(0, 2, 3, 1).flatten(1) for m in maps])
 
     def log_tc(self, fractions: Tensor) -> Tensor:
-        """ln(1 + T_c / 10 K), unclipped: (rows, 118) → (rows,)."""
+        """ln(1 + T_c / 20 K), unclipped: (rows, 118) → (rows,)."""
         matrix = self.stem_matrix()
         with torch.autocast(fractions.device.type, enabled=False):  # dopings need all 24 bits
             maps = amounts(fractions) @ matrix.float()

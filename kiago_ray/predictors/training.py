@@ -111,7 +111,7 @@ def fit(
                 predicted = predict(rows.fractions[pick].to(device))
             loss = (predicted - rows.targets[pick].to(device)).abs().mean()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += loss.item()
             accumulate(average, network, settings.average_decay, epoch * batches + batch)
@@ -142,11 +142,11 @@ def accumulate(average: nn.Module, network: nn.Module, decay: float, step: int) 
     pull = 1 - min(decay, (1 + step) / (10 + step))
     for mean, value in zip(average.parameters(), network.parameters(), strict=True):
         mean.lerp_(value, pull)
-    for mean, value in zip(average.buffers(), network.buffers(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, pull)
+    for kept, latest in zip(average.buffers(), network.buffers(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(latest, pull)
         else:
-            mean.copy_(value)
+            kept.copy_(latest)
 
 
 def run_identity(settings: FitSettings, data_id: str, network: nn.Module) -> str:

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from kiago_ray.screening.candidates import Candidates, Mask
 
 MAX_ELEMENTS = 9  # the most in the paper's SuperCon data; "ten or more" are removed
@@ -124,14 +122,12 @@ def available_screens(
 @dataclass(frozen=True)
 class Verdicts:
     """by_screen: (n,) bool for each screen that could judge. required: the names that count. passed: (n,)
-    all of those, on rows with a formula. first_failed: for each row the first required screen that it
-    failed, or "".
+    all of those, on rows with a formula.
     """
 
     by_screen: Mapping[str, Mask]
     required: tuple[str, ...]
     passed: Mask
-    first_failed: tuple[str, ...]
 
 
 def apply_screens(candidates: Candidates, screens: Mapping[str, Screen], required: Sequence[str]) -> Verdicts:
@@ -151,8 +147,6 @@ def apply_screens(candidates: Candidates, screens: Mapping[str, Screen], require
         if candidates.known is not None or not screen.needs_known
     }
     passed = candidates.ok.copy()
-    first_failed = np.full(len(passed), "", dtype=object)
     for name in required:
-        first_failed[passed & ~by_screen[name]] = name
         passed &= by_screen[name]
-    return Verdicts(by_screen, tuple(required), passed, tuple(first_failed.tolist()))
+    return Verdicts(by_screen, tuple(required), passed)

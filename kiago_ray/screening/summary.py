@@ -1,4 +1,4 @@
-"""What came of a search in a dozen numbers, counted as the paper's public code counts them.
+"""What came of a search in a dozen numbers, counted as the published figures are.
 
 Published for LaPt2B2C: 4,096 samples, unique 0.991, neutral 0.392, Pauling 0.219, E_f < 0 0.977, all 0.214,
 and 868 formulas that pass. `unique` is a fraction of all rows. The later ones are fractions of the *unique*
@@ -69,6 +69,20 @@ class Summary:
     def passed_fraction(self) -> float | None:
         """What part of the unique formulas passes all required screens."""
         return _fraction(self.passed, self.unique)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Summary:
+        """The summary that `to_dict` wrote."""
+        return cls(
+            rows=plain["rows"],
+            statuses=dict(plain["statuses"]),
+            unique=plain["unique"],
+            screens=dict(plain["screens"]),
+            required=tuple(plain["required"]),
+            passed=plain["passed"],
+            top=tuple(TopMean(**each) for each in plain["top"]),
+            base=None if plain["base"] is None else BaseMaterial(**plain["base"]),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain types, for JSON."""

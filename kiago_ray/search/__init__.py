@@ -1,1 +1,50 @@
-"""The search: from a specification and two predictors to scored integer formulas. Pure torch and numpy."""
+"""The search: from a specification and two predictors to scored formulas. Torch and numpy, no files, no Ray.
+
+The public names load on first use, so that reading a specification doesn't wait for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kiago_ray.search.errors import SpecError
+    from kiago_ray.search.presets import PRESETS, build_spec, load_preset
+    from kiago_ray.search.recorder import Progress
+    from kiago_ray.search.result import SearchResult, Trajectory
+    from kiago_ray.search.run import run_search
+    from kiago_ray.search.spec import SearchSpec
+    from kiago_ray.search.status import RowStatus
+
+__all__ = [
+    "PRESETS",
+    "Progress",
+    "RowStatus",
+    "SearchResult",
+    "SearchSpec",
+    "SpecError",
+    "Trajectory",
+    "build_spec",
+    "load_preset",
+    "run_search",
+]
+
+_HOMES = {
+    "PRESETS": "presets",
+    "Progress": "recorder",
+    "RowStatus": "status",
+    "SearchResult": "result",
+    "SearchSpec": "spec",
+    "SpecError": "errors",
+    "Trajectory": "result",
+    "build_spec": "presets",
+    "load_preset": "presets",
+    "run_search": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

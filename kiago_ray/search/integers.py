@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kiago_ray.chemistry.formula import reduce_counts
+
 WHOLE = 1e-6  # atoms: a fixed amount counts as whole within this
 _SAME = 9  # decimals of an L1 distance: what differs by less is a tie
 _NEVER = np.inf
@@ -60,9 +62,8 @@ def nearest_counts(fractions: Floats, total: int, least: Ints, exact: NDArray[np
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(order.shape[1])[None, :].repeat(len(order), axis=0), axis=1)
     counts = counts + (rank < missing[:, None])
-    for row in np.flatnonzero(
-        missing < 0
-    ):  # lower bounds took more than there is: give back the least missed
+    # Lower bounds took more than there is: give back what is missed least.
+    for row in np.flatnonzero(missing < 0):
         for _ in range(-int(missing[row])):
             spare = np.where(counts[row] > least[row], target[row] - counts[row], _NEVER)
             spare[exact[row]] = _NEVER
@@ -85,13 +86,14 @@ def project(
     exact = (bound > 0) & (not may_grow)
     distance = np.full((rows, len(totals)), _NEVER)
     everything = np.zeros((rows, len(totals), columns.shape[1]), dtype=np.int16)
+    reduced = np.zeros_like(everything)  # by the greatest common divisor: the same for the same composition
     for at, total in enumerate(totals):
         least = least_counts(total, fixed)[columns]
         counts = nearest_counts(x, total, least, exact)
         everything[:, at] = counts
+        reduced[:, at] = reduce_counts(counts)
+        repeated = (reduced[:, :at] == reduced[:, at, None]).all(axis=2).any(axis=1)
         far = np.round(np.abs(counts / total - x).sum(axis=1), _SAME)
-        divisor = np.gcd.reduce(counts, axis=1)
-        repeated = (divisor > 1) & np.isin(total // np.maximum(divisor, 1), totals)
         distance[:, at] = np.where(repeated, _NEVER, far)
     nearest = np.argsort(distance, axis=1, kind="stable")[:, :keep]
     distance = np.take_along_axis(distance, nearest, axis=1)
@@ -135,7 +137,7 @@ def fractional_amounts(
     """Amounts (rows, 118) of a formula with `atoms` atoms: fixed ones as given, the others in steps of
     10^-decimals.
 
-    What fixed amounts leave is shared out without remainder, by the same method as integer counts; fixed
+    What fixed amounts leave, to the nearest step, is shared out by the same method as integer counts; fixed
     amounts that may grow are shared out too, and never less than they were.
     """
     unit = 10**decimals

@@ -117,10 +117,10 @@ class ElementsSpec(Section):
 
 
 class RangeSpec(Section):
-    """Whole numbers from min to max, both included."""
+    """Numbers of atoms from min to max, both included."""
 
-    min: int = Field(default=1, ge=1, le=1000)
-    max: int = Field(default=25, ge=1, le=1000)
+    min: int = Field(default=1, ge=1, le=1000, description="Fewest atoms of a formula.")
+    max: int = Field(default=25, ge=1, le=1000, description="Most atoms of a formula.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -132,8 +132,8 @@ class RangeSpec(Section):
 class RampSpec(Section):
     """A weight that goes linearly from `start` to `end` over stage 2; a single number stays constant."""
 
-    start: float = Field(default=10.0, ge=0)
-    end: float = Field(default=1000.0, ge=0)
+    start: float = Field(default=10.0, ge=0, description="In the first step, in K.")
+    end: float = Field(default=1000.0, ge=0, description="In the last step, in K.")
 
     @model_validator(mode="before")
     @classmethod

@@ -106,10 +106,11 @@ def step(
     A row whose loss or gradient isn't finite goes back to its last finite x_base and stops, NOT_FINITE. A row
     that the step would leave with nothing stays where it is and goes on at half its rate.
     """
-    leaf = state.x_base.detach().requires_grad_()
-    x = compose(leaf, const, state.mask, straight_through=revive)
-    loss, terms = row_losses(x, predictors, objective)
-    (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+    with torch.enable_grad():
+        leaf = state.x_base.detach().requires_grad_()
+        x = compose(leaf, const, state.mask, straight_through=revive)
+        loss, terms = row_losses(x, predictors, objective)
+        (gradient,) = torch.autograd.grad(loss.sum(), leaf)
     finite = torch.isfinite(loss.detach()) & torch.isfinite(gradient).all(dim=1)
     moving = (state.status == RowStatus.OK) & finite
     if revive:
@@ -122,9 +123,7 @@ def step(
     change = momentum / scale * (learning_rate / (1 - BETA_1**count)) * state.rate[:, None]
     x_base = state.x_base - change
     if revive:
-        x_base = x_base.clamp(
-            min=0
-        )  # an absent element waits at 0, where its gradient is that of coming back
+        x_base = x_base.clamp(min=0)  # an absent element waits at 0, ready to come back
 
     left = has_something(x_base, state.mask)
     lost = (state.status == RowStatus.OK) & ~finite

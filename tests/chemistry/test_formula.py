@@ -26,7 +26,7 @@ from kiago_ray.chemistry.formula import (
 )
 
 amounts_of = (
-    st.floats(1e-9, 1e9) | st.integers(1, 999).map(float) | st.decimals(0.01, 99, places=2).map(float)
+    st.floats(1e-9, 1e9) | st.integers(1, 999).map(float) | st.integers(1, 9999).map(lambda n: n / 100)
 )
 compositions = st.dictionaries(st.sampled_from(SYMBOLS), amounts_of, min_size=1, max_size=10)
 
@@ -97,7 +97,7 @@ def test_known_formulas(text: str, expected: dict[str, float]) -> None:
         ("CuSO₄5H₂O", "syntax", 5),
         ("Na+", "syntax", 3),
         ("O²", "syntax", 2),
-        ("O２", "syntax", 2),  # noqa: RUF001 - a full-width digit
+        ("O２", "syntax", 2),  # a full-width digit
         ("O1,5", "syntax", 3),
         ("Fe?", "syntax", 3),
         ("-O", "syntax", 1),
@@ -133,7 +133,7 @@ def test_the_message_shows_the_text_as_given() -> None:
 
 @pytest.mark.parametrize("other", [None, 5, b"LaO", ["La"], nan])
 def test_only_text_is_read(other: object) -> None:
-    with pytest.raises(FormulaError, match="not text|a formula is text") as caught:
+    with pytest.raises(FormulaError, match="a formula is text") as caught:
         parse(other)  # type: ignore[arg-type]
     assert caught.value.reason == "not text"
 
@@ -160,25 +160,29 @@ def test_writing_and_reading_is_exact(amounts: dict[str, float]) -> None:
     assert write(again) == text
 
 
-@given(st.text(alphabet="LaOCuSrxyz ()[]{}0123456789.-+₂₃₇·", max_size=40))
+def read(text: str) -> dict[str, float] | FormulaError:
+    try:
+        return parse(text)
+    except FormulaError as refusal:
+        return refusal
+
+
+@given(st.text(alphabet="LaOCuSr2.(){}[] ", max_size=40) | st.text(alphabet="LaOxyz-+₂₃₇·15.", max_size=20))
 def test_whatever_is_read_is_canonical_once_written(text: str) -> None:
-    try:
-        amounts = parse(text)
-    except FormulaError as error:
-        assert error.position is None or 1 <= error.position <= max(len(text), 1)
-        return
-    assert parse(write(amounts)) == amounts
-    assert write(parse(write(amounts))) == write(amounts)
+    amounts = read(text)
+    if isinstance(amounts, dict):
+        assert parse(write(amounts)) == amounts
+        assert write(parse(write(amounts))) == write(amounts)
 
 
-@given(st.text(max_size=60))
-def test_no_text_raises_anything_else(text: str) -> None:
-    try:
-        amounts = parse(text)
-    except FormulaError as error:
-        assert "\n" not in str(error)
+@given(st.text(alphabet=[*"LaOXxz0.(]-+δ₂₋²·½\n\x00", "\u2028", "\uff12", "\u0663", "\ud800", "\U0001f600"]))
+def test_any_text_is_read_or_refused_in_one_line(text: str) -> None:
+    answer = read(text)
+    if isinstance(answer, dict):
+        assert all(amount > 0 for amount in answer.values())
     else:
-        assert all(amount > 0 for amount in amounts.values())
+        assert len(str(answer).splitlines()) == 1
+        assert answer.position is None or 1 <= answer.position <= max(len(text), MAX_LENGTH + 1)
 
 
 @given(st.dictionaries(st.sampled_from(SYMBOLS), st.integers(1, 200), min_size=1, max_size=8))
@@ -269,7 +273,7 @@ def test_integer_formulas_by_electronegativity(formula: str, expected: str) -> N
 @pytest.mark.parametrize(
     "bad", [np.zeros(118), np.full(118, 0.5), -np.ones(118), np.ones((2, 118)), np.ones(86)]
 )
-def test_integer_formulas_refuse_what_is_not_whole(bad: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_integer_formulas_refuse_what_is_not_whole(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match="counts"):
         write_integers(bad)
 

@@ -13,6 +13,7 @@ from kiago_ray.chemistry.oxidation import (
     mask,
     metals,
     states,
+    states_by_frequency,
     write_states,
 )
 
@@ -37,11 +38,21 @@ def test_every_state_is_smacts(oxidation_set: OxidationSet, attribute: str) -> N
 
 def test_known_states() -> None:
     icsd24, smact14 = states(), states(OxidationSet.SMACT14)
-    assert icsd24[INDEX["O"]] == smact14[INDEX["O"]] == (-2, -1)
-    assert icsd24[INDEX["La"]] == (3,)
+    assert icsd24[INDEX["O"]] == (-2, -1)
+    assert smact14[INDEX["O"]] == (-2, -1, 1, 2)
+    assert icsd24[INDEX["Na"]] == (1,)
     assert -1 in icsd24[INDEX["B"]]
     assert smact14[INDEX["B"]] == (1, 2, 3)
     assert icsd24[INDEX["He"]] == ()
+
+
+def test_the_most_frequent_state_comes_first() -> None:
+    for oxidation_set in OxidationSet:
+        ordered = states_by_frequency(oxidation_set)
+        assert tuple(tuple(sorted(known)) for known in ordered) == states(oxidation_set)
+        assert [ordered[INDEX[symbol]][0] for symbol in ("O", "Cu", "Fe", "As", "H")] == [-2, 2, 3, 5, 1]
+    # Never seen in the ICSD: the smallest first.
+    assert states_by_frequency(OxidationSet.SMACT14)[INDEX["O"]] == (-2, -1, 2, 1)
 
 
 def test_the_set_that_smact_validity_takes_by_default_is_wider() -> None:

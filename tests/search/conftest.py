@@ -53,7 +53,7 @@ class PoisonedTc:
 
     def __call__(self, fractions_: Tensor, /) -> Tensor:
         bad = fractions_[:, INDEX[self.symbol]] > self.above
-        return torch.where(bad, torch.full_like(bad, torch.nan, dtype=fractions_.dtype), self.inner(fractions_))
+        return torch.where(bad, torch.nan, self.inner(fractions_))
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def poisoned() -> Predictors:
 
 @pytest.fixture
 def frequencies() -> Mapping[str, np.ndarray]:
-    """Oxygen is the most frequent, then copper, iron, lanthanum; a few others are rare, the rest don't occur."""
+    """Oxygen is the most frequent, then copper, iron, lanthanum; a few others are rare."""
     supercon = np.zeros(N_ELEMENTS)
     for symbol, count in {"O": 60, "Cu": 40, "Fe": 20, "La": 20, "As": 10, "Ba": 10, "Y": 5, "Ni": 5}.items():
         supercon[INDEX[symbol]] = count

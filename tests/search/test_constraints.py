@@ -36,8 +36,10 @@ def test_equation_12_by_hand() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(x=values, allowed=masks, amount=st.floats(0.01, 0.9, width=32), leak=st.booleans())
-def test_sums_masks_and_fixed_amounts_hold(x: np.ndarray, allowed: np.ndarray, amount: float, leak: bool) -> None:
+@given(x=values, allowed=masks, amount=st.floats(0.015625, 0.875, width=32), leak=st.booleans())
+def test_sums_masks_and_fixed_amounts_hold(
+    x: np.ndarray, allowed: np.ndarray, amount: float, leak: bool
+) -> None:
     fixed = INDEX["H"]
     allowed[fixed] = False
     mask = torch.as_tensor(allowed)
@@ -54,7 +56,7 @@ def test_sums_masks_and_fixed_amounts_hold(x: np.ndarray, allowed: np.ndarray, a
 
 
 @settings(max_examples=50, deadline=None)
-@given(x=values, amount=st.floats(0.01, 0.9, width=32))
+@given(x=values, amount=st.floats(0.015625, 0.875, width=32))
 def test_a_fixed_amount_that_may_grow_is_a_floor(x: np.ndarray, amount: float) -> None:
     everything = torch.ones(N_ELEMENTS, dtype=torch.bool)
     found = compose(torch.as_tensor(x), const_of(H=amount), everything)
@@ -72,10 +74,14 @@ def test_a_row_with_nothing_left_is_known_and_finite() -> None:
 @pytest.mark.parametrize("leak", [False, True])
 def test_gradients_match_finite_differences(leak: bool) -> None:
     generator = torch.Generator().manual_seed(3)
-    x_base = torch.rand(3, N_ELEMENTS, generator=generator, dtype=torch.float64) + 0.05  # away from ReLU's corner
+    x_base = (
+        torch.rand(3, N_ELEMENTS, generator=generator, dtype=torch.float64) + 0.05
+    )  # away from ReLU's corner
     mask = torch.rand(3, N_ELEMENTS, generator=generator) < 0.3
     const = const_of(H=0.3).double()
-    assert gradcheck(lambda x: compose(x, const, mask, straight_through=leak), x_base.requires_grad_(), atol=1e-6)
+    assert gradcheck(
+        lambda x: compose(x, const, mask, straight_through=leak), x_base.requires_grad_(), atol=1e-6
+    )
 
 
 def test_absent_elements_have_the_gradient_of_coming_back_only_where_asked() -> None:

@@ -65,7 +65,9 @@ def test_substitution_holds_section_3_5() -> None:
 
 
 def test_overrides_merge_sections_and_replace_the_rest() -> None:
-    spec = load_preset("hydride", {"start": {"add_number": 1}, "n_unit.max": 9, "fixed": {"O": 0.5}, "beta": 3})
+    spec = load_preset(
+        "hydride", {"start": {"add_number": 1}, "n_unit.max": 9, "fixed": {"O": 0.5}, "beta": 3}
+    )
     assert (spec.start.add_number, spec.start.substitute_probability) == (1, 0.29)
     assert (spec.n_unit.min, spec.n_unit.max) == (1, 9)
     assert spec.fixed == {"O": 0.5}

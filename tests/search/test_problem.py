@@ -67,7 +67,10 @@ def test_substitution_fixes_the_rest_of_the_base() -> None:
     [
         ({"base": None}, "base: this search starts from a base material; give a formula such as 'LaNiAsO'"),
         ({"fixed": {"Po": 0.5}}, "fixed: the predictors don't know Po; fix elements that they support"),
-        ({"elements": {"allow": ["Po", "He"]}}, "elements: the mask leaves no element to optimise; allow more"),
+        (
+            {"elements": {"allow": ["Po", "He"]}},
+            "elements: the mask leaves no element to optimise; allow more",
+        ),
         (
             {"oxidation_state": -4, "elements": {"allow": ["La"]}},
             "elements: the mask leaves no element to optimise (with oxidation state -4 in icsd24)",

@@ -3,16 +3,26 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from kiago_ray.search.sections import ElementsSpec, ProjectionSpec, RampSpec, RangeSpec, ScreensSpec, StartSpec
+from kiago_ray.search.sections import (
+    ElementsSpec,
+    ProjectionSpec,
+    RampSpec,
+    RangeSpec,
+    ScreensSpec,
+    Section,
+    StartSpec,
+)
 
 
 @pytest.mark.parametrize(
-    "section", [StartSpec, ElementsSpec, RangeSpec, RampSpec, ProjectionSpec, ScreensSpec], ids=lambda s: s.__name__
+    "section",
+    [StartSpec, ElementsSpec, RangeSpec, RampSpec, ProjectionSpec, ScreensSpec],
+    ids=lambda s: s.__name__,
 )
-def test_a_section_is_frozen_and_refuses_unknown_keys(section: type) -> None:
+def test_a_section_is_frozen_and_refuses_unknown_keys(section: type[Section]) -> None:
     made = section()
     with pytest.raises(ValidationError):
-        section(nonsense=1)
+        section.model_validate({"nonsense": 1})
     with pytest.raises(ValidationError):
         setattr(made, next(iter(section.model_fields)), None)
 

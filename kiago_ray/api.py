@@ -1,0 +1,108 @@
+"""One search from its specification to ranked, screened candidates, in memory: the library's front door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from kiago_ray.chemistry.elements import INDEX, SYMBOLS
+from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.datasets.statistics import load_element_counts
+from kiago_ray.predictors import Predictors, load_predictors
+from kiago_ray.screening import (
+    BaseMaterial,
+    KnownMaterials,
+    Summary,
+    apply_screens,
+    available_screens,
+    collect,
+    summarise,
+)
+from kiago_ray.search import SearchSpec, SpecError, load_preset, run_search
+from kiago_ray.storage.assemble import candidates_table, ranked
+
+if TYPE_CHECKING:
+    from kiago_ray.search import ProgressCallback, SearchResult, ShouldStop
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """What came of a search. `table`: a pyarrow table of the unique formulas, best first."""
+
+    spec: SearchSpec
+    result: SearchResult
+    table: Any
+    summary: Summary
+
+
+def search(
+    base: str | None = None,
+    *,
+    preset: str = "default",
+    overrides: Mapping[str, Any] | None = None,
+    spec: SearchSpec | None = None,
+    predictors: Predictors | None = None,
+    known: KnownMaterials | None = None,
+    device: str = "cpu",
+    progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
+) -> SearchOutcome:
+    """Propose compositions around `base` with a higher T_c, screened and ranked.
+
+    Give either a whole `spec` or a preset with `overrides` (nested or dotted keys). `known` adds the nearest
+    measured composition to every row. Raises SpecError for a search that can't run, WeightsError where the
+    shipped predictors can't be loaded.
+    """
+    if spec is None:
+        spec = load_preset(preset, {**(overrides or {}), **({} if base is None else {"base": base})})
+    elif base is not None or overrides:
+        raise SpecError("give a whole specification, or a base and overrides, not both")
+    predictors = predictors or load_predictors(device=device)
+    material = base_material(spec, predictors, known)
+    counts = load_element_counts()
+    frequencies = {
+        "supercon": counts.supercon.counts.astype(np.float64),
+        "non_superconductors": counts.non_superconductors.counts.astype(np.float64),
+    }
+    result = run_search(
+        spec, predictors, frequencies, device=device, progress=progress, should_stop=should_stop
+    )
+    candidates = collect(result, oxidation_set=spec.oxidation_set, known=known)
+    verdicts = apply_screens(
+        candidates, available_screens(max_elements=spec.screens.max_elements), spec.screens.names
+    )
+    rows = candidates_table(result, candidates, verdicts, base=material, seed=spec.seed)
+    return SearchOutcome(
+        spec=spec,
+        result=result,
+        table=ranked(rows),
+        summary=summarise(candidates, verdicts, result.status_counts(), material),
+    )
+
+
+def base_material(
+    spec: SearchSpec, predictors: Predictors, known: KnownMaterials | None = None
+) -> BaseMaterial | None:
+    """The base with its predictions and, where `known` has it, its measured T_c.
+
+    Raises SpecError where it holds an element that the predictors don't know.
+    """
+    if spec.base is None:
+        return None
+    amounts = parse(spec.base)
+    supported = predictors.supported.cpu()
+    unknown = [symbol for symbol in amounts if not supported[INDEX[symbol]]]
+    if unknown:
+        able = ", ".join(symbol for symbol in SYMBOLS if not supported[INDEX[symbol]])
+        raise SpecError(
+            f"base: the predictors don't know {', '.join(unknown)} (nor any of {able}); choose another base"
+        )
+    row = fractions(amounts)
+    x = torch.tensor(row[None], dtype=torch.float32, device=predictors.supported.device)
+    with torch.no_grad():
+        tc_k, ef = float(predictors.tc(x).relu()), float(predictors.ef(x))
+    return BaseMaterial(spec.base, tc_k, ef, None if known is None else known.measured_tc_k(row))

@@ -1,0 +1,74 @@
+"""`kiago data check FILE …`: what the loaders make of raw public files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kiago_ray.datasets import LoadReport
+
+data_app = typer.Typer(help="Raw public files: check them, count what they hold.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
+
+
+@data_app.callback()
+def data() -> None:
+    """Raw public files: check them, count what they hold."""
+
+
+@data_app.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="SuperCon, OQMD, Materials Project or COD tables.")],
+    as_json: AsJson = False,
+) -> None:
+    """Read files as training would, and say what was kept, merged and dropped, and why."""
+    from kiago_ray.datasets import load
+
+    reports = [load(file)[1] for file in files]
+    if as_json:
+        print(json.dumps({"files": [report.to_dict() for report in reports]}, indent=2, ensure_ascii=False))
+        return
+    for report in reports:
+        show(report)
+
+
+@data_app.command("count-elements")
+def count_elements(
+    supercon: Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")],
+    materials_project: Annotated[Path, typer.Option(help="The Materials Project's ground states.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+) -> None:
+    """Count how many compositions hold each element: the frequencies that a search substitutes by."""
+    from kiago_ray.cli.failures import InputError
+    from kiago_ray.datasets.statistics import write_element_counts
+
+    if out.exists():
+        raise InputError(f"--out: {out} exists; remove it or name another file")
+    counts = write_element_counts(out, supercon, materials_project)
+    print(f"{out}: {counts.supercon.compositions} and {counts.non_superconductors.compositions} compositions")
+
+
+def show(report: LoadReport) -> None:
+    """One file's account as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{report.file} ({report.kind})", title_justify="left", show_header=False)
+    table.add_column(justify="left")
+    table.add_column(justify="right")
+    table.add_column(style="dim", overflow="fold")
+    table.add_row("rows read", f"{report.rows_read:,}")
+    for reason, count in report.dropped.items():
+        table.add_row(f"dropped: {reason}", f"{count:,}", "; ".join(report.examples[reason][:3]))
+    table.add_row("merged into another row", f"{report.duplicates_merged:,}")
+    table.add_row("compositions kept", f"{report.rows_kept:,}")
+    table.add_row("SHA-256", "", report.sha256)
+    console.print(table)
+    for warning in report.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False)

@@ -1,0 +1,79 @@
+"""The `kiago` command: its sub-commands, and how errors end it.
+
+Exit codes: 0 done; 2 the input is wrong (one line on stderr); 3 finished with failures that are listed; 1
+anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from kiago_ray.cli.data import data_app
+from kiago_ray.cli.predict import predict
+from kiago_ray.cli.search import search
+from kiago_ray.cli.train import train_app
+
+app = typer.Typer(
+    name="kiago",
+    help="Propose superconductor compositions with a higher critical temperature.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(search)
+app.command()(predict)
+app.add_typer(train_app, name="train")
+app.add_typer(data_app, name="data")
+
+
+@app.command()
+def version(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Versions, the weights' hashes and the devices."""
+    import json
+
+    from kiago_ray.cli.provenance import provenance
+
+    facts = provenance()
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        for key, item in inner:
+            print(f"{name} {key}".strip().ljust(24), item)
+
+
+def main() -> NoReturn:
+    """Run the command line; wrong input (any ValueError of ours) ends it with 2 and one line."""
+    from kiago_ray.cli.failures import InputError, input_error_types
+
+    try:
+        app(standalone_mode=False)
+        status = 0
+    except typer.Exit as stop:
+        status = stop.exit_code
+    except typer.Abort:
+        status = fail("interrupted")
+    except InputError as error:
+        status = fail(str(error))
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader has gone; nothing is lost
+        status = 0
+    except Exception as error:
+        if not isinstance(error, input_error_types()):
+            raise
+        message = getattr(error, "format_message", lambda: str(error))()
+        status = fail(message)
+    sys.exit(status)
+
+
+def fail(message: str) -> int:
+    """Write one line to stderr and return 2."""
+    print("kiago: " + " ".join(message.split()), file=sys.stderr)
+    return 2

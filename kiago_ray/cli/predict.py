@@ -1,0 +1,156 @@
+"""`kiago predict`: T_c and E_f of formulas, from arguments or a CSV file, rows kept in order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAX_ROWS = 5_000_000
+BATCH_ROWS = 4096
+COLUMNS = ("tc_k", "ef_ev_per_atom", "error")
+
+
+def predict(
+    formulas: Annotated[list[str] | None, typer.Argument(help="Formulas, such as YBa2Cu3O7.")] = None,
+    input: Annotated[Path | None, typer.Option(help="CSV file with a column `formula`.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write: .csv or .parquet.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Predict T_c (K) and E_f (eV/atom). A formula that can't be read gets an `error` and keeps its row."""
+    from kiago_ray.cli.failures import InputError
+
+    if bool(formulas) == (input is not None):
+        raise InputError("give formulas or --input FILE.csv, one of the two")
+    if output is not None:
+        check_output(output)
+    table = read_table(input) if input is not None else formula_table(formulas or [])
+    predicted = predict_table(table, weights)
+    failed = int(predicted["error"].notna().sum())
+    if output is not None:
+        write_table(predicted, output)
+        print_note(f"{len(predicted):,} rows, {failed:,} of them with an error, written to {output}", as_json, predicted)
+    elif as_json:
+        print_json(predicted)
+    else:
+        print_rows(predicted)
+    if failed:
+        raise typer.Exit(3 if input is not None else 2)
+
+
+def predict_table(table: pd.DataFrame, weights: Path | None = None) -> pd.DataFrame:
+    """`table` with `tc_k`, `ef_ev_per_atom` and `error` added, in its order."""
+    import numpy as np
+    import torch
+
+    from kiago_ray.chemistry.elements import SYMBOLS
+    from kiago_ray.chemistry.formula import FormulaError, fractions, parse
+    from kiago_ray.predictors import load_predictors
+
+    predictors = load_predictors(weights)
+    known = {symbol for symbol, ok in zip(SYMBOLS, predictors.supported.tolist(), strict=True) if ok}
+    rows = np.zeros((len(table), len(SYMBOLS)), dtype=np.float32)
+    errors: list[str | None] = []
+    for row, text in enumerate(table["formula"]):
+        try:
+            amounts = parse(text if isinstance(text, str) else "")
+        except FormulaError as error:
+            errors.append(str(error))
+            continue
+        unknown = [symbol for symbol in amounts if symbol not in known]
+        errors.append(f"the predictors don't know {', '.join(unknown)}" if unknown else None)
+        rows[row] = fractions(amounts)
+    good = np.flatnonzero([error is None for error in errors])
+    tc_k, ef = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    with torch.no_grad():
+        for start in range(0, len(good), BATCH_ROWS):
+            pick = good[start : start + BATCH_ROWS]
+            x = torch.from_numpy(rows[pick])
+            tc_k[pick], ef[pick] = predictors.tc(x).relu().numpy(), predictors.ef(x).numpy()
+    return table.assign(tc_k=tc_k, ef_ev_per_atom=ef, error=errors)
+
+
+def formula_table(formulas: list[str]) -> pd.DataFrame:
+    """Formulas as a table of one column."""
+    import pandas as pd
+
+    return pd.DataFrame({"formula": formulas})
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file as texts; InputError where it is none or has no column `formula`."""
+    import pandas as pd
+
+    from kiago_ray.cli.failures import InputError
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, nrows=MAX_ROWS + 1)
+    except OSError as error:
+        raise InputError(f"--input: can't read {path} ({error.strerror}); check the path") from None
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"--input: {path} is not a CSV file in UTF-8 ({error}); export it again") from None
+    if "formula" not in table.columns:
+        raise InputError(f"--input: {path} has no column `formula` (its columns: {', '.join(table.columns)[:200]})")
+    taken = [name for name in COLUMNS if name in table.columns]
+    if taken:
+        raise InputError(f"--input: {path} already has {', '.join(taken)}; rename or remove it")
+    if len(table) > MAX_ROWS:
+        raise InputError(f"--input: {path} has more than {MAX_ROWS:,} rows; split it")
+    return table
+
+
+def check_output(path: Path) -> None:
+    """Refuse, before any work, what can't be written or would overwrite something."""
+    from kiago_ray.cli.failures import InputError
+
+    if path.suffix not in (".csv", ".parquet"):
+        raise InputError(f"--output: {path} must end in .csv or .parquet")
+    if path.exists():
+        raise InputError(f"--output: {path} exists; remove it or name another file")
+    if not path.parent.is_dir():
+        raise InputError(f"--output: there is no folder {path.parent}; make it first")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write the rows as CSV or Parquet, by the file's ending."""
+    from kiago_ray.cli.failures import InputError
+
+    try:
+        if path.suffix == ".csv":
+            table.to_csv(path, index=False, float_format="%.4f")
+        else:
+            table.to_parquet(path, index=False)
+    except OSError as error:
+        raise InputError(f"--output: can't write {path} ({error.strerror})") from None
+
+
+def print_note(text: str, as_json: bool, table: pd.DataFrame) -> None:
+    """What was done: a line on stderr, or a JSON object on stdout."""
+    if as_json:
+        print(json.dumps({"rows": len(table), "errors": int(table["error"].notna().sum())}))
+    else:
+        typer.echo(text, err=True)
+
+
+def print_json(table: pd.DataFrame) -> None:
+    """All rows as one JSON object; missing values are null."""
+    rows: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
+    print(json.dumps({"predictions": rows}, indent=2, ensure_ascii=False))
+
+
+def print_rows(table: pd.DataFrame) -> None:
+    """A small table for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("formula", "T_c (K)", "E_f (eV/atom)", "")
+    for row in table.itertuples():
+        values = ("", "") if row.error else (f"{row.tc_k:.1f}", f"{row.ef_ev_per_atom:.3f}")
+        shown.add_row(str(row.formula), *values, str(row.error or ""))
+    Console().print(shown)

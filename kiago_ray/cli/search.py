@@ -1,0 +1,234 @@
+"""`kiago search`: one search on this machine, into a run directory and a table."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kiago_ray.screening import KnownMaterials
+    from kiago_ray.search import Progress, SearchSpec
+
+SHOWN_ROWS = 15
+Repeated = list[str] | None
+
+
+def search(
+    formula: Annotated[str | None, typer.Argument(help="Base material, such as LaNiAsO.")] = None,
+    preset: Annotated[str, typer.Option(help="default, paper, reference, hydride, substitution.")] = "default",
+    spec: Annotated[Path | None, typer.Option(help="YAML file with (part of) a specification.")] = None,
+    candidates: Annotated[int | None, typer.Option(help="Rows to optimise.")] = None,
+    steps: Annotated[str | None, typer.Option(help="Steps of stage 1 and 2, such as 200,200.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the starts.")] = None,
+    fixed: Annotated[Repeated, typer.Option(help="Fixed fraction of all atoms, such as O=0.25.")] = None,
+    allow: Annotated[str | None, typer.Option(help="Only these elements, such as La,Ni,As,O.")] = None,
+    forbid: Annotated[str | None, typer.Option(help="None of these elements, such as Hg,Tl,Pb.")] = None,
+    max_elements: Annotated[int | None, typer.Option(help="Most elements of a candidate.")] = None,
+    substitute: Annotated[str | None, typer.Option(help="Site and its state, such as La:+3.")] = None,
+    change: Annotated[Repeated, typer.Option("--set", help="Any other field: alpha=4, start.kind=random.")] = None,
+    known: Annotated[
+        Path | None, typer.Option(help="SuperCon's primary.tsv: adds the nearest measured composition.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
+    out: Annotated[str | None, typer.Option(help="Directory or URI; by default below runs/.")] = None,
+    top: Annotated[int, typer.Option(min=0, max=1000, help="Rows to print.")] = SHOWN_ROWS,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Search for compositions with a higher T_c around FORMULA; print the best and write a run directory."""
+    from kiago_ray.cli.overrides import overrides_from, read_spec
+    from kiago_ray.search import load_preset
+
+    values = read_spec(spec) if spec is not None else {}
+    name = str(values.pop("preset", preset))
+    values |= overrides_from(
+        base=formula,
+        candidates=candidates,
+        steps=steps,
+        seed=seed,
+        fixed=fixed or [],
+        allow=allow,
+        forbid=forbid,
+        max_elements=max_elements,
+        substitute=substitute,
+        change=change or [],
+    )
+    resolved = load_preset(name, values)
+    request = Request(resolved, name, known, weights, device, out)
+    raise typer.Exit(run(request, top, as_json))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a search command asks for, beside how it is shown."""
+
+    spec: SearchSpec
+    preset: str
+    known: Path | None
+    weights: Path | None
+    device: str
+    out: str | None
+
+
+def run(request: Request, top: int, as_json: bool) -> int:
+    """Run a search, or find it done, and show it; return the exit code."""
+    from kiago_ray.api import base_material
+    from kiago_ray.api import search as run_search
+    from kiago_ray.cli.provenance import provenance
+    from kiago_ray.outputs import OUTPUTS, write_outputs
+    from kiago_ray.predictors import load_predictors
+    from kiago_ray.storage.run_directory import CANDIDATES, open_run
+    from kiago_ray.storage.table import read_table
+
+    spec, facts = request.spec, provenance(request.weights)
+    check_device(request.device)
+    predictors = load_predictors(request.weights, device=request.device)
+    materials, known_id = read_known(request.known)
+    base_material(spec, predictors, materials)
+    identity = {"search": spec.model_dump(mode="json"), "weights": facts["weights"], "known": known_id}
+    where = request.out or default_directory(spec, request.preset, identity)
+    directory = open_run(where, identity, {k: v for k, v in facts.items() if k != "weights"})
+    if directory.finished:
+        say(f"{where} already holds this search; shown as it is", as_json)
+        show(read_table(directory.file(CANDIDATES)), directory.record["summary"], spec, where, top, as_json)
+        return 0
+    with stop_on_interrupt() as stopper, progress_bar(as_json) as progress:
+        outcome = run_search(
+            spec=spec,
+            predictors=predictors,
+            known=materials,
+            device=request.device,
+            progress=progress,
+            should_stop=stopper,
+        )
+    stopped = outcome.result.stopped_at_step
+    remark = "" if stopped is None else f"Stopped at step {stopped} of {sum(spec.steps)}: not the whole search."
+    write_outputs(outcome, directory, remark=remark)
+    summary = outcome.summary.to_dict()
+    if stopped is None:
+        directory.finish(OUTPUTS, {"summary": summary, "wall_s": round(outcome.result.wall_s, 1)})
+    show(outcome.table, summary, spec, where, top, as_json, outcome)
+    if stopped is not None:
+        say(f"{remark} What was done is in {where}; the same command starts it again.", as_json)
+        return 1
+    return 0
+
+
+def default_directory(spec: SearchSpec, preset: str, identity: dict[str, Any]) -> str:
+    """runs/BASE-PRESET-xxxxxxxx: another search gets another directory."""
+    import hashlib
+
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    return f"runs/{spec.base or spec.start.kind}-{preset}-{digest}".replace(" ", "")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that isn't there."""
+    import torch
+
+    from kiago_ray.cli.failures import InputError
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device: {device!r} can't be used here ({str(error).splitlines()[0]})") from None
+
+
+def read_known(path: Path | None) -> tuple[KnownMaterials | None, str | None]:
+    """SuperCon as known materials, and the file's SHA-256."""
+    if path is None:
+        return None, None
+    from kiago_ray.datasets import load_supercon
+    from kiago_ray.screening import KnownMaterials
+
+    table, report = load_supercon(path)
+    return KnownMaterials.from_formulas(table["formula"].tolist(), table["tc_k"].tolist()), report.sha256
+
+
+def show(
+    table: Any, summary: dict[str, Any], spec: SearchSpec, where: str, top: int, as_json: bool, outcome: Any = None
+) -> None:
+    """The best rows and the summary: tables for a person, or one JSON object."""
+    from rich.console import Console
+
+    from kiago_ray.report.terminal import best_table, summary_table
+    from kiago_ray.screening.summary import Summary
+
+    rows = table.slice(0, top).to_pylist()
+    if as_json:
+        print(json.dumps({"out": where, "summary": summary, "top": rows}, indent=2, ensure_ascii=False))
+        return
+    console = Console()
+    console.print(best_table(rows, tuple(spec.screens.names), title=f"Proposals from {spec.base or 'a random start'}"))
+    console.print()
+    console.print(summary_table(Summary.from_dict(summary)))
+    console.print(f"\nEverything is in {where}/ (report.html, top.csv, candidates.parquet, plots).", markup=False)
+
+
+def say(text: str, as_json: bool) -> None:
+    """A line for a person; on stderr, so that stdout keeps to results."""
+    del as_json
+    print(f"kiago: {text}", file=sys.stderr)
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[Any]:
+    """A `should_stop` that turns True at the first Ctrl-C; the second one interrupts at once."""
+    asked: list[bool] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+        print("\nkiago: stopping after this step; what is done will be written", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def progress_bar(as_json: bool) -> Iterator[Any]:
+    """A bar with the time left on a terminal's stderr; a line each tenth elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+
+        def line(at: Progress) -> None:
+            if at.step % max(1, at.total // 10) == 0:
+                print(f"step {at.step}/{at.total}: T_c best {at.best_tc_k:.1f} K, mean {at.mean_tc_k:.1f} K", file=sys.stderr)
+
+        yield line
+        return
+    columns = (
+        TextColumn("stage {task.fields[stage]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("T_c best {task.fields[best]:.1f} K, mean {task.fields[mean]:.1f} K"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, stage=1, best=0.0, mean=0.0)
+
+        def move(at: Progress) -> None:
+            bar.update(
+                task, completed=at.step, total=at.total, stage=at.stage, best=at.best_tc_k, mean=at.mean_tc_k
+            )
+
+        yield move

@@ -1,0 +1,138 @@
+"""`kiago train tc|ef`: from raw public files to weights with a model card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kiago_ray.predictors.recipes import RunOptions
+    from kiago_ray.predictors.training import FitSettings
+
+train_app = typer.Typer(help="Train a predictor; run again to resume after a stop.", no_args_is_help=True)
+
+Epochs = Annotated[int | None, typer.Option(min=1, max=100_000, help="Instead of the recipe's.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of initial weights, order and samples.")]
+Out = Annotated[Path, typer.Option(help="Folder for checkpoints, weights and card.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the network (needs a C++ compiler).")]
+Splits = Annotated[str, typer.Option(help="Which fits: random (the one that is saved), system.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores without it.")]
+
+
+@train_app.command()
+def tc(
+    data: Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")],
+    non_superconductors: Annotated[
+        Path, typer.Option(help="Materials Project or COD table, whose compositions stand for T_c = 0.")
+    ],
+    held_back: Annotated[
+        Path | None,
+        typer.Option(help="Compositions in SuperCon's format that no fit may see; the card has their score."),
+    ] = None,
+    out: Out = Path("training"),
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    compile_network: Compile = False,
+    splits: Splits = "random,system",
+    threads: Threads = None,
+) -> None:
+    """The T_c predictor: ResNet-18 on the periodic-table map."""
+    import pandas as pd
+
+    from kiago_ray.cli.failures import InputError
+    from kiago_ray.datasets import load, load_supercon
+    from kiago_ray.datasets import non_superconductors as select
+    from kiago_ray.predictors.recipes import TC_SETTINGS, TrainingTable, train_tc, without
+
+    known, known_report = load_supercon(data)
+    others, others_report = load(non_superconductors)
+    if others_report.kind not in ("materials_project", "cod"):
+        raise InputError(
+            f"--non-superconductors: {non_superconductors} is a {others_report.kind} table; give Materials Project or COD"
+        )
+    # By system: a neighbour of known superconductors may well be one, and so is a wrong zero.
+    zeros = select(others, known, by="chemical_system")
+    literature = None
+    if held_back is not None:
+        held, held_report = load_supercon(held_back)
+        known, zeros = without(known, held), without(zeros, held)
+        literature = TrainingTable.of(held, "tc_k", held_report)
+    assert isinstance(known, pd.DataFrame)
+    card = train_tc(
+        TrainingTable.of(known, "tc_k", known_report),
+        TrainingTable.of(zeros, "tc_k", others_report),
+        literature,
+        adapted(TC_SETTINGS, epochs, seed),
+        options(out, device, compile_network, splits, threads),
+    )
+    show(card)
+
+
+@train_app.command()
+def ef(
+    data: Annotated[Path, typer.Option(help="OQMD's formation energies.")],
+    out: Out = Path("training"),
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    compile_network: Compile = False,
+    splits: Splits = "random,system",
+    threads: Threads = None,
+) -> None:
+    """The formation-energy predictor: ElemNet."""
+    from kiago_ray.datasets import load_oqmd
+    from kiago_ray.predictors.recipes import EF_SETTINGS, TrainingTable, train_ef
+
+    table, report = load_oqmd(data)
+    card = train_ef(
+        TrainingTable.of(table, "ef_ev_per_atom", report),
+        adapted(EF_SETTINGS, epochs, seed),
+        options(out, device, compile_network, splits, threads),
+    )
+    show(card)
+
+
+def adapted(settings: FitSettings, epochs: int | None, seed: int) -> FitSettings:
+    """The recipe's settings with what the command line changes."""
+    return replace(settings, seed=seed, epochs=epochs or settings.epochs)
+
+
+def options(out: Path, device: str, compile_network: bool, splits: str, threads: int | None) -> RunOptions:
+    """Where and how, with progress lines on stderr."""
+    import torch
+
+    from kiago_ray.cli.failures import InputError
+    from kiago_ray.predictors.recipes import RunOptions
+    from kiago_ray.predictors.splits import SPLITS
+
+    chosen = [split for split in SPLITS if split in splits.split(",")]
+    if len(chosen) != len(splits.split(",")) or "random" not in chosen:
+        raise InputError(f"--splits: {splits!r} must be random or random,system (the random fit is the one saved)")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device: {device!r} can't be used here ({str(error).splitlines()[0]})") from None
+    if threads:
+        torch.set_num_threads(threads)
+    return RunOptions(
+        out=out,
+        device=device,
+        compile_network=compile_network,
+        splits=chosen,
+        on_epoch=lambda split, report: typer.echo(
+            f"{split} split: epoch {report.epoch}/{report.epochs}, loss {report.loss:.4f}, {report.seconds:.0f} s, "
+            f"{report.seconds / report.epoch * (report.epochs - report.epoch):.0f} s left (of this split)",
+            err=True,
+        ),
+    )
+
+
+def show(card: dict[str, Any]) -> None:
+    """The card's scores."""
+    print(json.dumps({"sha256": card.get("sha256"), "splits": card["splits"]}, indent=2))

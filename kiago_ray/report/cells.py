@@ -1,0 +1,45 @@
+"""How values read to a person: digits that mean something, signs on differences, a dash for the unknown.
+
+Rows are those of a table of candidates as mappings from column name to plain value (`table.to_pylist()`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+UNKNOWN = "–"
+
+# Column → format of its number; z writes -0.0 as 0.0.
+_FORMATS = {
+    "tc_k": "{:z.1f}",
+    "delta_tc_k": "{:+z.1f}",
+    "ef_ev_per_atom": "{:z.3f}",
+    "nearest_distance": "{:.2f}",
+    "nearest_tc_k": "{:z.1f}",
+}
+
+
+def cell(row: Mapping[str, Any], column: str) -> str:
+    """The value of one column as text."""
+    value = row.get(column)
+    if value is None or value == "":
+        return UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _FORMATS.get(column, "{}").format(value)
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as per cent to one decimal."""
+    return UNKNOWN if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def kelvin(value: float | None, *, sign: bool = False) -> str:
+    """A temperature or, with `sign`, a difference of temperatures."""
+    return UNKNOWN if value is None else f"{value:{'+' if sign else ''}z.1f} K"
+
+
+def failed_screens(row: Mapping[str, Any], required: tuple[str, ...]) -> tuple[str, ...]:
+    """The required screens that the row fails."""
+    return tuple(name for name in required if row.get(name) is False)

@@ -1,0 +1,114 @@
+"""A place for files: a local path, or any URI that pyarrow's filesystems open (file://, s3://, gs://,
+hdfs://).
+
+Files appear whole or not at all: they are written under a temporary name beside the final one, then moved.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+
+class StorageError(Exception):
+    """Something can't be read or written. The message is one line: where, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """One file or directory. text: as the user wrote it, for messages."""
+
+    text: str
+    filesystem: Any
+    path: str
+
+    @classmethod
+    def of(cls, text: str | os.PathLike[str]) -> Location:
+        """The place that a path or URI names. Raises StorageError where nothing can open it."""
+        text = os.fspath(text)
+        if not text or "\0" in text:
+            raise StorageError(f"{text!r} names no file or directory; give a path such as 'runs/LaNiAsO'")
+        if "://" not in text:
+            return cls(text, fs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
+        try:
+            filesystem, path = fs.FileSystem.from_uri(text)
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"can't open {text}: {reason(error)}") from error
+        return cls(text, filesystem, path)
+
+    def __truediv__(self, name: str) -> Location:
+        return Location(f"{self.text.rstrip('/')}/{name}", self.filesystem, f"{self.path.rstrip('/')}/{name}")
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rstrip("/").rpartition("/")[2]
+
+    def kind(self) -> str:
+        """ "file", "directory" or "nothing". Raises StorageError where even that can't be asked."""
+        try:
+            info = self.filesystem.get_file_info(self.path)
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"can't open {self.text}: {reason(error)}") from error
+        return {fs.FileType.NotFound: "nothing", fs.FileType.Directory: "directory"}.get(info.type, "file")
+
+    def entries(self) -> list[str]:
+        """Names in this directory, sorted; none where it doesn't exist. Raises StorageError."""
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        try:
+            return sorted(str(info.base_name) for info in self.filesystem.get_file_info(selector))
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"can't list {self.text}: {reason(error)}") from error
+
+    def make_directory(self) -> None:
+        """Make this directory and those above it. Raises StorageError."""
+        try:
+            self.filesystem.create_dir(self.path, recursive=True)
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"can't make the directory {self.text}: {reason(error)}") from error
+
+    def read_bytes(self) -> bytes:
+        """The file's contents. Raises StorageError."""
+        try:
+            with self.filesystem.open_input_stream(self.path) as stream:
+                return bytes(stream.read())
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"can't read {self.text}: {reason(error)}") from error
+
+    def write_bytes(self, contents: bytes) -> None:
+        """Put the file there, whole or not at all, in place of what was there. Raises StorageError."""
+        with self.writing() as stream:
+            stream.write(contents)
+
+    @contextmanager
+    def writing(self) -> Iterator[Any]:
+        """A stream whose bytes become the file when the block ends without an error. Raises StorageError."""
+        parent = self.path.rstrip("/").rpartition("/")[0]
+        temporary = f"{parent}/.{self.name}.{uuid.uuid4().hex}.tmp"
+        try:
+            with self.filesystem.open_output_stream(temporary) as stream:
+                yield stream
+            self.filesystem.move(temporary, self.path)
+        except BaseException as error:  # Ctrl-C too: nothing half-written stays
+            with suppress(OSError, pa.ArrowException):
+                self.filesystem.delete_file(temporary)
+            if isinstance(error, OSError | pa.ArrowException):
+                raise StorageError(f"can't write {self.text}: {reason(error)}") from error
+            raise
+
+
+def reason(error: BaseException) -> str:
+    """Why an operation failed, in one line: the system's own words where it gave an error number."""
+    number = getattr(error, "errno", None)
+    if isinstance(number, int):
+        return os.strerror(number)
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

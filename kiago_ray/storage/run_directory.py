@@ -1,0 +1,159 @@
+"""A run directory: one search, its specification and what came of it. It never takes another search's
+results.
+
+`spec.yaml` holds what makes the search this one (its specification, the weights' hashes), the SHA-256 over
+that, anything else worth knowing (versions), and whether the search is finished, with the files that belong
+to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from kiago_ray.storage.location import Location, StorageError
+
+SPEC, CANDIDATES, TOP, REPORT = "spec.yaml", "candidates.parquet", "top.csv", "report.html"
+_OWN_KEYS = ("identity", "finished", "outputs")
+_HEADER = (
+    "# The complete specification of this search, with every default. Written by kiago-ray; don't edit.\n"
+)
+_SHOWN_DIFFERENCES = 3
+_ABSENT = "absent"
+
+
+class RunDirectoryError(StorageError):
+    """A directory that can't hold this search. The message is one line: why, and what to do."""
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A directory that holds this search and no other. record: what its spec.yaml says."""
+
+    location: Location
+    record: Mapping[str, Any]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search is done and every file of it is there, so that nothing need be done again."""
+        if self.record.get("finished") is not True:
+            return False
+        return all(self.file(name).kind() == "file" for name in self.record.get("outputs", []))
+
+    def file(self, name: str) -> Location:
+        """A file of the run, such as CANDIDATES."""
+        return self.location / name
+
+    def finish(self, outputs: Sequence[str], about: Mapping[str, Any] | None = None) -> RunDirectory:
+        """Record that the search is done and which files came of it; `about` adds what is known by now."""
+        record = {**self.record, **_plain(about or {}), "finished": True, "outputs": list(outputs)}
+        return _write(self.location, record)
+
+
+def open_run(
+    where: str | os.PathLike[str], identity: Mapping[str, Any], about: Mapping[str, Any] | None = None
+) -> RunDirectory:
+    """The directory for the search that `identity` defines: made, or found with the same search in it.
+
+    identity: what makes results the same, plain types alone: the specification, the weights' hashes. about:
+    what is good to know but may change, such as versions. A found run that isn't finished is to be done
+    again, in place; one that is `finished` is left exactly as it is.
+
+    Raises RunDirectoryError, and changes nothing, for a file, a directory that holds another search or
+    anything else, a damaged spec.yaml, and a place that can't be written to.
+    """
+    identity, about = _plain(identity), _plain(about or {})
+    for key in (*identity, *about):
+        if key in _OWN_KEYS:
+            raise ValueError(f"the key {key!r} of spec.yaml is the run directory's own")
+    try:
+        location = Location.of(where)
+        found = _found(location, identity)
+        if found is not None and found.finished:
+            return found
+        location.make_directory()
+        record = {**identity, **about, "identity": _digest(identity), "finished": False}
+        return _write(location, record)
+    except RunDirectoryError:
+        raise
+    except StorageError as error:
+        raise RunDirectoryError(f"{error}; choose another output directory") from error
+
+
+def _found(location: Location, identity: Mapping[str, Any]) -> RunDirectory | None:
+    """The run of the same search that is there already, None where there is nothing yet."""
+    if location.kind() == "file":
+        raise RunDirectoryError(f"{location.text} is a file; give a directory, new or empty")
+    entries = [name for name in location.entries() if not name.startswith(".")]
+    if SPEC not in entries:
+        if entries:
+            raise RunDirectoryError(
+                f"{location.text} holds files ({entries[0]}) but no search; give a directory, new or empty"
+            )
+        return None
+    record = _read(location)
+    stored = {key: record[key] for key in identity if key in record}
+    if record["identity"] != _digest(identity) or stored != identity:
+        raise RunDirectoryError(
+            f"{location.text} holds another search ({_differences(stored, identity)}); choose another output "
+            "directory, or remove that one"
+        )
+    return RunDirectory(location, record)
+
+
+def _read(location: Location) -> dict[str, Any]:
+    """What spec.yaml holds."""
+    place = location / SPEC
+    try:
+        record = yaml.safe_load(place.read_bytes().decode("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunDirectoryError(
+            f"{place.text} can't be read as YAML; choose another output directory"
+        ) from error
+    if not isinstance(record, dict) or "identity" not in record:
+        raise RunDirectoryError(
+            f"{place.text} is not the record of a search; choose another output directory"
+        )
+    return record
+
+
+def _write(location: Location, record: Mapping[str, Any]) -> RunDirectory:
+    text = yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True, width=110)
+    (location / SPEC).write_bytes((_HEADER + text).encode("utf-8"))
+    return RunDirectory(location, record)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as JSON has them, so that what is read back equals what was written."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
+    return plain
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    """SHA-256 of the values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """The first few values that differ, for a message."""
+    old, new = dict(_leaves(there)), dict(_leaves(here))
+    keys = [key for key in {**new, **old} if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
+    shown = [f"{key} is {old.get(key, _ABSENT)} there, {new.get(key, _ABSENT)} here" for key in keys]
+    if not shown:
+        return "its spec.yaml was changed by hand, or is of another version"
+    more = len(shown) - _SHOWN_DIFFERENCES
+    return "; ".join(shown[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,49 @@
+"""Tables of candidates in Parquet files: written whole or not at all, checked when read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kiago_ray.storage.columns import COLUMN_NAMES, schema, schema_problem
+from kiago_ray.storage.location import Location, StorageError, reason
+
+
+def write_table(
+    table: Any, where: Location | str | os.PathLike[str], about: Mapping[str, str] | None = None
+) -> None:
+    """Write a table of candidates; `about` goes into the file's metadata. The directory must exist.
+
+    Raises StorageError, naming the column where the table is not one of candidates.
+    """
+    place = where if isinstance(where, Location) else Location.of(where)
+    problem = schema_problem(table.schema)
+    if problem:
+        raise StorageError(f"can't write {place.text}: the table is not one of candidates; {problem}")
+    described = table.select(COLUMN_NAMES).cast(schema()).replace_schema_metadata(dict(about or {}))
+    with place.writing() as stream:
+        pq.write_table(described, stream, compression="zstd")
+
+
+def read_table(where: Location | str | os.PathLike[str]) -> Any:
+    """The table of candidates in a Parquet file.
+
+    Raises StorageError for a file that is missing, isn't Parquet or is cut off, and, naming the column, for a
+    table of something else.
+    """
+    place = where if isinstance(where, Location) else Location.of(where)
+    try:
+        with place.filesystem.open_input_file(place.path) as stream:
+            table = pq.ParquetFile(stream).read()
+    except pa.ArrowInvalid as error:
+        raise StorageError(f"{place.text} is not a whole Parquet file: {reason(error)}") from error
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"can't read {place.text}: {reason(error)}") from error
+    problem = schema_problem(table.schema)
+    if problem:
+        raise StorageError(f"{place.text} is not a table of candidates of this version: {problem}")
+    return table.select(COLUMN_NAMES)

@@ -1,0 +1,56 @@
+"""top.csv: what a person opens first. The best rows, with as many digits as mean something."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+TOP_ROWS = 100
+
+# Column → decimals, in the order of the file; None for what is not a decimal number.
+_LAYOUT: dict[str, int | None] = {
+    "rank": None,
+    "passed": None,
+    "formula": None,
+    "tc_k": 1,
+    "delta_tc_k": 1,
+    "ef_ev_per_atom": 3,
+    "nearest_known": None,
+    "nearest_distance": 3,
+    "nearest_tc_k": 1,
+    "oxidation_states": None,
+    "neutral": None,
+    "pauling": None,
+    "ef_negative": None,
+    "few_elements": None,
+    "novel": None,
+    "alloy": None,
+    "n_elements": None,
+    "n_atoms": None,
+    "base": None,
+    "seed": None,
+    "row": None,
+}
+
+
+def top_csv(table: Any, rows: int = TOP_ROWS) -> str:
+    """The first `rows` of a ranked table that passed; where none did, the first `rows`, with passed "no".
+
+    Comma-separated with a header; yes and no for verdicts, an empty field for what is not known.
+    """
+    chosen = table.filter(table["passed"]) if True in table["passed"].to_pylist() else table
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_LAYOUT)
+    for row in chosen.slice(0, rows).to_pylist():
+        writer.writerow([_cell(row[name], decimals) for name, decimals in _LAYOUT.items()])
+    return text.getvalue()
+
+
+def _cell(value: Any, decimals: int | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if decimals is None else f"{value:z.{decimals}f}"  # z: no -0.0

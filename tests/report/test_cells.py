@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from typing import Any
+
+from kiago_ray.report.cells import UNKNOWN, cell, failed_screens, kelvin, percent
+
+
+def test_values_as_a_person_reads_them(rows: list[dict[str, Any]]) -> None:
+    first, alloy, failed = rows
+    names = ("rank", "formula", "tc_k", "delta_tc_k", "ef_ev_per_atom", "nearest_distance", "neutral")
+    assert [cell(first, name) for name in names] == [
+        "1",
+        "La2Ba3Cu4HgO11",
+        "81.3",
+        "+77.0",
+        "-1.235",
+        "0.42",
+        "yes",
+    ]
+    assert cell(alloy, "delta_tc_k") == "+0.0"
+    assert cell(alloy, "oxidation_states") == cell(failed, "nearest_tc_k") == cell({}, "rank") == UNKNOWN
+
+
+def test_quantities() -> None:
+    assert (percent(0.2138), percent(None)) == ("21.4 %", UNKNOWN)
+    assert (kelvin(39.74), kelvin(39.74, sign=True), kelvin(-0.04, sign=True)) == (
+        "39.7 K",
+        "+39.7 K",
+        "+0.0 K",
+    )
+    assert kelvin(None) == UNKNOWN
+
+
+def test_failed_screens_are_the_required_ones(rows: list[dict[str, Any]]) -> None:
+    assert failed_screens(rows[2], ("ef_negative", "pauling", "neutral")) == ("pauling", "neutral")
+    assert failed_screens(rows[2], ("ef_negative",)) == ()
+    assert failed_screens({"novel": None}, ("novel",)) == ()

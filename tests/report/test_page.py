@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from kiago_ray.report.page import TABLE_ROWS, Page, render_page
+from kiago_ray.screening.summary import BaseMaterial, Summary
+
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+
+
+class Reader(HTMLParser):
+    """Checks that every tag is closed in turn, and collects texts, attributes and the tags met."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture
+def page(summary: Summary, rows: list[dict[str, Any]]) -> Page:
+    plots = [("T_c against E_f of all candidates", PNG), ("T_c over the search", PNG)]
+    return Page("Proposals around LaNiAsO", summary, rows, plots, "search:\n  base: LaNiAsO\n")
+
+
+def test_well_formed_and_complete(page: Page) -> None:
+    html = render_page(page)
+    reader = read(html)
+    assert html.startswith("<!DOCTYPE html>\n<html lang=")
+    assert ("charset", "utf-8") in reader.attributes
+    assert ("name", "viewport") in reader.attributes
+    text = "".join(reader.texts)
+    for part in (
+        "Proposals around LaNiAsO",
+        "La2Ba3Cu4HgO11",
+        "81.3",
+        "metals only",
+        "fails neutral, pauling",
+    ):
+        assert part in text
+    for part in ("Nothing on this page has been made or measured", "base: LaNiAsO", "not finite", "+39.7 K"):
+        assert part in text
+    assert reader.tags.count("img") == 2
+
+
+def test_nothing_is_asked_from_the_network(page: Page) -> None:
+    html = render_page(page)
+    reader = read(html)
+    for name, value in reader.attributes:
+        if name in ("src", "href", "srcset", "action", "data", "poster"):
+            assert value.startswith("data:image/png;base64,")
+    assert "link" not in reader.tags
+    assert not re.search(r"https?:|//[a-z]|@import|url\(", html)
+
+
+def test_everything_given_is_escaped(page: Page, summary: Summary) -> None:
+    evil = '<script>alert("1")</script>&'
+    base = BaseMaterial(evil, tc_predicted_k=4.3, ef_predicted_ev_per_atom=-2.0, tc_measured_k=2.7)
+    texts = dict.fromkeys(("formula", "nearest_known", "oxidation_states"), evil)
+    hostile = Page(
+        title=evil,
+        summary=replace(summary, base=base, statuses={evil: 1}, required=(evil,), screens={evil: 1}),
+        rows=[{**page.rows[0], **texts}, {**texts, evil: False, "passed": False}],
+        plots=[(evil, PNG)],
+        spec_text=evil,
+        model_notes=[evil],
+        remark=evil,
+    )
+    html = render_page(hostile)
+    reader = read(html)
+    assert reader.tags.count("script") == 1
+    assert "<script>alert" not in html
+    assert "".join(reader.texts).count('<script>alert("1")</script>&') >= 12
+
+
+def test_formulas_and_charges_are_set_as_chemists_do(page: Page) -> None:
+    html = render_page(page)
+    assert "La<sub>1.85</sub>Sr<sub>0.15</sub>CuO<sub>4</sub>" in html
+    assert "Cu<sup>2+</sup> Hg<sup>2+</sup> O<sup>2−</sup>" in html
+
+
+def test_numbers_sort_by_their_value(page: Page) -> None:
+    html = render_page(page)
+    assert '<td class="n" data-v="81.26171875">81.3</td>' in html
+    assert '<td class="n">–</td>' in html
+
+
+def test_the_best_fifty_and_a_remark_where_none_passed(page: Page) -> None:
+    many = [{**page.rows[2], "rank": rank} for rank in range(1, 81)]
+    html = render_page(replace(page, rows=many, remark="Stopped at step 120 of 400."))
+    assert html.count('<tr class="failed">') == TABLE_ROWS == 50
+    assert "No formula passed every screen." in html
+    assert "Stopped at step 120 of 400." in html
+    assert "No formula passed" not in render_page(page)
+
+
+def test_a_search_without_formulas_or_base(page: Page) -> None:
+    empty = replace(page.summary, base=None, unique=0, passed=0, top=())
+    html = render_page(replace(page, rows=[], plots=[], summary=empty))
+    read(html)
+    assert "No row of this search has a formula" in html

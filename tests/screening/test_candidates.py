@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from smact.screening import smact_validity
+
+from kiago_ray.chemistry import neutrality
+from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.chemistry.oxidation import OxidationSet, write_states
+from kiago_ray.screening.candidates import KnownMaterials, collect
+from kiago_ray.search.result import SearchResult
+
+MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
+FORMULAS = ["LaNiAsO", "MgB2", "La2CuO4", "NaCl2", "MgCoNi3", "YBa2Cu3O7", "H3S", "Fe", "FeSe", "CsO5Cl"]
+
+
+def rows(*formulas: str | None) -> list[tuple[str | None, float, float]]:
+    return [(formula, 10.0, -1.0) for formula in formulas]
+
+
+@pytest.mark.parametrize("oxidation_set", [OxidationSet.SMACT14, OxidationSet.ICSD24])
+def test_neutrality_is_that_of_smact_by_the_set_asked_for(
+    make_result: MakeResult, oxidation_set: OxidationSet
+) -> None:
+    candidates = collect(make_result(rows(*FORMULAS)), oxidation_set=oxidation_set)
+    for at, formula in enumerate(FORMULAS):
+        expected = smact_validity(formula, use_pauling_test=True, oxidation_states_set=oxidation_set.value)
+        assert candidates.neutrality.pauling[at] == expected, formula
+
+
+def test_states_of_each_row_are_its_own(make_result: MakeResult) -> None:
+    result = make_result(rows(None, "LaNiAsO", "H3S", "LaNiAsO"))
+    candidates = collect(result)
+    texts = [
+        write_states(*pair) for pair in zip(candidates.counts, candidates.neutrality.states, strict=True)
+    ]
+    assert texts[0] == ""
+    assert texts[1] == texts[3] == "La+3 Ni+2 As-3 O-2"
+
+
+def test_rows_without_a_formula_have_nothing(make_result: MakeResult) -> None:
+    candidates = collect(make_result(rows(None, "MgB2")))
+    assert candidates.formulas == ("", "MgB2")
+    assert candidates.ok.tolist() == [False, True]
+    assert candidates.n_elements.tolist() == [0, 2]
+    assert np.isnan(candidates.tc_k).tolist() == [True, False]
+    assert not candidates.neutrality.neutral[0]
+
+
+def test_a_search_in_which_every_row_failed(make_result: MakeResult) -> None:
+    known = KnownMaterials.from_formulas(["MgB2"], [39.0])
+    candidates = collect(make_result(rows(None, None)), known=known)
+    assert candidates.formulas == ("", "")
+    assert candidates.nearest.tolist() == [-1, -1]
+
+
+def test_counts_are_reduced(make_result: MakeResult) -> None:
+    candidates = collect(make_result(rows("Mg2B4")))
+    assert candidates.formulas == ("MgB2",)
+    assert candidates.counts.sum() == 3
+
+
+def test_fractional_amounts_that_add_up_are_neutral(make_result: MakeResult) -> None:
+    # Y and Al can be +3 as La is, so what they share of its site keeps LaNiAsO's balance. K is +1 and Ca +2.
+    candidates = collect(make_result(rows("Y0.1234Al0.8766NiAsO", "K0.1234Ca0.8766NiAsO")))
+    assert candidates.neutrality.neutral.tolist() == [True, False]
+    assert not candidates.counts.any()
+    assert candidates.n_elements.tolist() == [5, 5]
+
+
+def test_fractional_amounts_that_cannot_be_judged_are_not_neutral(make_result: MakeResult) -> None:
+    too_large = f"Y0.1234Ga0.8766N{neutrality.MAX_ATOMS}"
+    candidates = collect(make_result(rows("Y0.12345Ga0.87655N", too_large)))
+    assert candidates.neutrality.neutral.tolist() == [False, False]
+
+
+def test_nearest_known_composition(make_result: MakeResult) -> None:
+    known = KnownMaterials.from_formulas(["MgB2", "La1.9Sr0.1CuO4", "Nb3Sn"], [39.0, 25.0, 18.0])
+    candidates = collect(make_result(rows("La2CuO4", None, "Mg2B4")), known=known)
+    assert candidates.nearest.tolist() == [1, -1, 0]
+    # 0.1 of 7 atoms is exchanged: twice that in L1.
+    np.testing.assert_allclose(candidates.nearest_distance, [0.2 / 7, np.nan, 0], atol=1e-12)
+
+
+def test_measured_tc_is_that_of_the_same_composition_alone() -> None:
+    known = KnownMaterials.from_formulas(["MgB2", "La1.85Sr0.15CuO4"], [39.0, 36.0])
+    assert known.measured_tc_k(fractions(parse("La3.7Sr0.3Cu2O8"))) == 36.0
+    assert known.measured_tc_k(fractions(parse("La1.86Sr0.14CuO4"))) is None
+
+
+def test_known_materials_need_one_tc_each() -> None:
+    with pytest.raises(ValueError, match="2 formulas and 1 T_c"):
+        KnownMaterials.from_formulas(["MgB2", "NbN"], [39.0])
+
+
+def test_a_row_does_not_depend_on_the_others(make_result: MakeResult) -> None:
+    known = KnownMaterials.from_formulas(["MgB2", "LaFeAsO"], [39.0, 26.0])
+
+    def facts(candidates: Any, at: int) -> tuple[Any, ...]:
+        verdicts = candidates.neutrality
+        return (
+            verdicts.neutral[at],
+            verdicts.pauling[at],
+            verdicts.alloy[at],
+            candidates.nearest_distance[at],
+        )
+
+    together = collect(make_result(rows(*FORMULAS, None, *FORMULAS)), known=known)
+    for at, formula in enumerate(FORMULAS):
+        alone = facts(collect(make_result(rows(formula)), known=known), 0)
+        assert facts(together, at) == alone == facts(together, at + len(FORMULAS) + 1)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kiago_ray.screening.candidates import KnownMaterials, collect
+from kiago_ray.screening.screens import FewElements, Novel, apply_screens, available_screens
+from kiago_ray.search.result import SearchResult
+from kiago_ray.search.sections import ScreensSpec
+from kiago_ray.storage.columns import COLUMN_NAMES
+
+MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
+PAPER = ("neutral", "pauling", "ef_negative", "few_elements")
+ROWS: list[tuple[str | None, float, float]] = [
+    ("LaNiAsO", 4.0, -2.0),
+    ("NaCl2", 50.0, -1.0),  # no states of Na and Cl add up to 0
+    ("MgCoNi3", 8.0, -0.1),  # metals alone are accepted unseen
+    ("LaNiAsO", 4.0, -2.0),
+    ("NaCl", 0.0, 0.0),  # 0 eV/atom is not below 0
+    (None, 0.0, 0.0),
+    ("LiNaKRbCsFClBrIO", 1.0, -1.0),  # ten elements
+]
+
+
+def test_the_papers_screens_one_by_one(make_result: MakeResult) -> None:
+    verdicts = apply_screens(collect(make_result(ROWS)), available_screens(), PAPER)
+    yes = {name: np.flatnonzero(verdict).tolist() for name, verdict in verdicts.by_screen.items()}
+    assert yes["neutral"][:4] == [0, 2, 3, 4]
+    assert yes["pauling"][:4] == [0, 2, 3, 4]
+    assert yes["ef_negative"] == [0, 1, 2, 3, 6]
+    assert yes["few_elements"] == [0, 1, 2, 3, 4]
+    assert np.flatnonzero(verdicts.passed).tolist() == [0, 2, 3]
+
+
+def test_every_screen_a_specification_can_name_exists_and_is_a_column() -> None:
+    annotation = ScreensSpec.model_fields["names"].annotation
+    names = get_args(get_args(annotation)[0])
+    assert set(names) <= set(available_screens()) <= set(COLUMN_NAMES)
+    assert ScreensSpec().names == PAPER
+    assert ScreensSpec().max_elements == FewElements().maximum
+
+
+def test_descriptions_name_the_parameter() -> None:
+    screens = available_screens(max_elements=8, novelty_tolerance=0.05)
+    assert "8" in screens["few_elements"].description
+    assert "0.05" in screens["novel"].description
+
+
+def test_few_elements_has_a_maximum(make_result: MakeResult) -> None:
+    candidates = collect(make_result(ROWS))
+    assert FewElements(3).verdict(candidates).tolist() == [False, True, True, False, True, False, False]
+
+
+def test_novel_is_further_than_the_tolerance(make_result: MakeResult) -> None:
+    known = KnownMaterials.from_formulas(["LaNiAsO", "MgNi3"], [2.7, 0.0])
+    candidates = collect(make_result(ROWS[:3]), known=known)
+    # MgCoNi3 to MgNi3: 1/4 − 1/5 twice over, and 1/5: |1/5−1/4| + 1/5 + |3/5−3/4| = 0.4
+    assert candidates.nearest_distance[2] == pytest.approx(0.4)
+    assert Novel(0.39).verdict(candidates).tolist() == [False, True, True]
+    assert Novel(0.41).verdict(candidates).tolist() == [False, True, False]
+
+
+def test_novel_needs_known_compositions(make_result: MakeResult) -> None:
+    candidates = collect(make_result(ROWS))
+    assert "novel" not in apply_screens(candidates, available_screens(), PAPER).by_screen
+    with pytest.raises(ValueError, match="'novel' compares with known compositions"):
+        apply_screens(candidates, available_screens(), ("neutral", "novel"))
+    with pytest.raises(ValueError, match="no known compositions"):
+        Novel().verdict(candidates)
+
+
+def test_a_screen_that_does_not_exist_is_named(make_result: MakeResult) -> None:
+    with pytest.raises(ValueError, match="no screen 'netural'; choose from neutral, pauling"):
+        apply_screens(collect(make_result(ROWS)), available_screens(), ("netural",))
+
+
+def test_passed_is_all_required_screens_in_any_order(make_result: MakeResult) -> None:
+    candidates = collect(make_result(ROWS))
+    screens = available_screens()
+
+    @given(st.permutations(PAPER), st.integers(0, len(PAPER)))
+    def check(names: list[str], count: int) -> None:
+        verdicts = apply_screens(candidates, screens, names[:count])
+        expected = candidates.ok.copy()
+        for name in names[:count]:
+            expected &= screens[name].verdict(candidates)
+        assert verdicts.passed.tolist() == expected.tolist()
+
+    check()
+
+
+def test_no_screen_lets_a_row_without_a_formula_pass(make_result: MakeResult) -> None:
+    known = KnownMaterials.from_formulas(["MgB2"], [39.0])
+    candidates = collect(make_result([(None, 9.0, -1.0)]), known=known)
+    verdicts = apply_screens(candidates, available_screens(), ())
+    assert not any(verdict[0] for verdict in verdicts.by_screen.values())
+    assert not verdicts.passed[0]

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.screens import apply_screens, available_screens
+from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean, summarise
+from kiago_ray.search.result import SearchResult
+
+MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
+PAPER = ("neutral", "pauling", "ef_negative", "few_elements")
+BASE = BaseMaterial("LaNiAsO", tc_predicted_k=5.0, ef_predicted_ev_per_atom=-2.1, tc_measured_k=2.7)
+
+
+def summary_of(result: SearchResult, base: BaseMaterial | None = BASE) -> Summary:
+    candidates = collect(result)
+    verdicts = apply_screens(candidates, available_screens(), PAPER)
+    return summarise(candidates, verdicts, result.status_counts(), base, top=(1, 2, 10))
+
+
+def test_worked_by_hand(make_result: MakeResult) -> None:
+    # Eight rows, five formulas: LaNiAsO, LaFeAsO and MgCoNi3 pass; NaCl2 is not neutral; NaCl has E_f ≥ 0.
+    rows: list[tuple[str | None, float, float]] = [
+        ("LaNiAsO", 8.0, -2.0),
+        ("NaCl2", 90.0, -1.0),
+        ("La2Ni2As2O2", 8.0, -2.0),
+        ("LaFeAsO", 26.0, -2.0),
+        ("NaCl", 70.0, 0.5),
+        (None, 0.0, 0.0),
+        ("MgCoNi3", 11.0, -0.1),
+        ("LaFeAsO", 26.0, -2.0),
+    ]
+    summary = summary_of(make_result(rows))
+    assert (summary.rows, summary.unique, summary.passed) == (8, 5, 3)
+    assert dict(summary.screens) == {"neutral": 4, "pauling": 4, "ef_negative": 4, "few_elements": 5}
+    assert summary.unique_fraction == 5 / 8
+    assert summary.screen_fractions == {
+        "neutral": 4 / 5,
+        "pauling": 4 / 5,
+        "ef_negative": 4 / 5,
+        "few_elements": 1.0,
+    }
+    assert summary.passed_fraction == 3 / 5
+    assert summary.statuses["ok"] == 7
+    assert summary.statuses["no_integer_formula"] == 1
+    assert summary.top == (
+        TopMean(k=1, used=1, mean_tc_k=26.0, delta_tc_k=21.0),
+        TopMean(k=2, used=2, mean_tc_k=18.5, delta_tc_k=13.5),
+        TopMean(k=10, used=3, mean_tc_k=15.0, delta_tc_k=10.0),
+    )
+
+
+def test_nothing_passed(make_result: MakeResult) -> None:
+    summary = summary_of(make_result([("NaCl2", 90.0, -1.0)]))
+    assert summary.passed == 0
+    assert summary.top[0] == TopMean(k=1, used=0, mean_tc_k=None, delta_tc_k=None)
+
+
+def test_no_row_has_a_formula(make_result: MakeResult) -> None:
+    summary = summary_of(make_result([(None, 0.0, 0.0)]))
+    assert summary.unique_fraction == 0
+    assert summary.passed_fraction is None
+    assert set(summary.screen_fractions.values()) == {None}
+
+
+def test_a_search_without_a_base_has_no_difference(make_result: MakeResult) -> None:
+    summary = summary_of(make_result([("LaNiAsO", 8.0, -2.0)]), base=None)
+    assert summary.top[0] == TopMean(k=1, used=1, mean_tc_k=8.0, delta_tc_k=None)
+    assert summary.to_dict()["base"] is None
+
+
+def test_to_dict_is_json_and_complete(make_result: MakeResult) -> None:
+    summary = summary_of(make_result([("LaNiAsO", 8.0, -2.0), (None, 0.0, 0.0)]))
+    again = json.loads(json.dumps(summary.to_dict(), allow_nan=False))
+    assert again == summary.to_dict()
+    assert again["base"] == {
+        "formula": "LaNiAsO",
+        "tc_predicted_k": 5.0,
+        "ef_predicted_ev_per_atom": -2.1,
+        "tc_measured_k": 2.7,
+    }
+    assert again["passed_fraction"] == 1.0
+    assert again["top"][2] == {"k": 10, "used": 1, "mean_tc_k": 8.0, "delta_tc_k": 3.0}
+
+
+def test_fractions_are_counted_as_in_the_published_summary() -> None:
+    # LaPt2B2C: 4,096 rows, 0.991 of them unique, 868 formulas that pass, "all 0.214".
+    published = Summary(4096, {}, round(0.991 * 4096), {}, (), 868, (), None)
+    assert published.unique_fraction == pytest.approx(0.991, abs=5e-4)
+    assert published.passed_fraction == pytest.approx(0.214, abs=5e-4)

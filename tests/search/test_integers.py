@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.formula import fractions, parse, write_integers
+from kiago_ray.search.integers import (
+    IntegerCandidates,
+    choose,
+    feasible_totals,
+    fractional_amounts,
+    least_counts,
+    nearest_counts,
+    project,
+    rounded_counts,
+)
+
+NOTHING_FIXED = np.zeros(N_ELEMENTS)
+UP_TO_25 = tuple(range(1, 26))
+
+
+def fixed_of(**amounts: float) -> np.ndarray:
+    row = np.zeros(N_ELEMENTS)
+    for symbol, amount in amounts.items():
+        row[INDEX[symbol]] = amount
+    return row
+
+
+def splits(total: int, parts: int) -> list[tuple[int, ...]]:
+    return [counts for counts in product(range(total + 1), repeat=parts) if sum(counts) == total]
+
+
+@st.composite
+def simplex(draw: st.DrawFn, size: int = 4) -> np.ndarray:
+    """Fractions of `size` elements, some of them equal, tiny or 0, with one above 0."""
+    amounts = draw(
+        st.lists(st.sampled_from([0, 1e-7, 0.1, 0.25, 0.3, 0.5, 0.77, 1.0]), min_size=size, max_size=size)
+    )
+    row = np.array(amounts) + draw(st.sampled_from([0.0, 0.01])) * np.arange(size)
+    row[0] += 0.05
+    return np.asarray(row / row.sum())
+
+
+@settings(max_examples=200, deadline=None)
+@given(x=simplex(), total=st.integers(1, 9))
+def test_nearest_counts_are_the_best_of_all_splits(x: np.ndarray, total: int) -> None:
+    zero, free = np.zeros((1, 4), dtype=np.int64), np.zeros((1, 4), dtype=bool)
+    found = nearest_counts(x[None], total, zero, free)[0]
+    assert found.sum() == total
+    assert not found[x == 0].any()
+    best = min(np.abs(np.array(counts) - total * x).sum() for counts in splits(total, 4))
+    assert np.abs(found - total * x).sum() == pytest.approx(best, abs=1e-9)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    share=simplex(), floors=st.tuples(*[st.sampled_from([0.0, 0.1, 0.2, 0.3])] * 3), total=st.integers(1, 10)
+)
+def test_nearest_counts_above_floors_are_the_best_of_all_splits(
+    share: np.ndarray, floors: tuple[float, ...], total: int
+) -> None:
+    bound = np.array([*floors, 0.0])
+    x = bound + share * (1 - bound.sum())
+    least = np.ceil(total * bound - 1e-6).astype(np.int64)
+    possible = [counts for counts in splits(total, 4) if (np.array(counts) >= least).all()]
+    if not possible:
+        return
+    found = nearest_counts(x[None], total, least[None], np.zeros((1, 4), dtype=bool))[0]
+    assert tuple(found.tolist()) in possible
+    best = min(np.abs(np.array(counts) - total * x).sum() for counts in possible)
+    assert np.abs(found - total * x).sum() == pytest.approx(best, abs=1e-9)
+
+
+def test_many_floors_leave_one_element_less_than_its_share() -> None:
+    x = np.array([[0.1, 0.1, 0.1, 0.7]])
+    least = np.array([[1, 1, 1, 0]])
+    assert nearest_counts(x, 3, least, np.zeros((1, 4), dtype=bool)).tolist() == [[1, 1, 1, 0]]
+
+
+def test_ties_go_to_the_lower_atomic_number() -> None:
+    x = np.full((1, 4), 0.25)
+    zero = np.zeros((1, 4), dtype=np.int64)
+    assert nearest_counts(x, 2, zero, zero.astype(bool)).tolist() == [[1, 1, 0, 0]]
+
+
+def test_totals_that_fixed_amounts_allow() -> None:
+    assert feasible_totals(range(1, 26), NOTHING_FIXED, False) == UP_TO_25
+    assert feasible_totals(range(1, 26), fixed_of(H=0.4), False) == (5, 10, 15, 20, 25)
+    assert feasible_totals(range(1, 26), fixed_of(H=1 / 3, O=0.25), False) == (12, 24)
+    assert feasible_totals(range(1, 26), fixed_of(H=0.37), False) == ()
+    assert feasible_totals(range(1, 26), fixed_of(H=0.4), True) == UP_TO_25
+    assert feasible_totals(range(1, 5), fixed_of(H=0.4, O=0.4), True) == (2, 4)
+    assert least_counts(5, fixed_of(H=0.4))[INDEX["H"]] == 2
+    assert least_counts(4, fixed_of(H=0.4))[INDEX["H"]] == 2
+
+
+def test_known_formulas_are_found_again() -> None:
+    formulas = ["LaFeAsO", "YBa2Cu3O7", "HgBa2Ca2Cu3O8", "H3S", "MgB2"]
+    x = np.stack([fractions(parse(formula)) for formula in formulas])
+    found = project(x, UP_TO_25, NOTHING_FIXED, False)
+    assert found.distance[:, 0] == pytest.approx(np.zeros(5), abs=1e-9)
+    for counts, formula in zip(found.counts[:, 0], formulas, strict=True):
+        amounts = parse(formula)
+        assert {z: n for z, n in enumerate(counts) if n} == {INDEX[s]: n for s, n in amounts.items()}
+
+
+@st.composite
+def candidates(draw: st.DrawFn) -> np.ndarray:
+    """Three rows of fractions with up to eight elements each, in float32 precision."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    x = np.zeros((3, N_ELEMENTS))
+    for row in x:
+        row[rng.choice(np.arange(1, N_ELEMENTS), draw(st.integers(1, 8)), replace=False)] = 1
+        row *= rng.random(N_ELEMENTS) ** draw(st.sampled_from([1, 4]))
+    x = (x / x.sum(axis=1, keepdims=True)).astype(np.float32).astype(np.float64)
+    return np.asarray(x / x.sum(axis=1, keepdims=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    share=candidates(),
+    amounts=st.sampled_from([{}, {"H": 0.4}, {"H": 1 / 3}, {"H": 0.25, "O": 0.25}]),
+    may_grow=st.booleans(),
+    keep=st.integers(1, 5),
+    most=st.sampled_from([12, 25]),
+)
+def test_every_projection_satisfies_every_constraint(
+    share: np.ndarray, amounts: dict[str, float], may_grow: bool, keep: int, most: int
+) -> None:
+    fixed = fixed_of(**amounts)
+    if not may_grow:
+        share = np.where(fixed > 0, 0, share)
+        share[share.sum(axis=1) == 0, 50] = 1
+        share = share / share.sum(axis=1, keepdims=True)
+    x = fixed + share * (1 - fixed.sum())
+    totals = feasible_totals(range(2, most + 1), fixed, may_grow)
+    found = project(x, totals, fixed, may_grow, keep)
+    exists = np.isfinite(found.distance)
+    assert exists[:, 0].all()
+    counts = found.counts[exists]
+    source = np.repeat(np.arange(3), exists.sum(axis=1))
+    size = counts.sum(axis=1)
+    assert (counts >= 0).all()
+    assert np.isin(size, totals).all()
+    assert not counts[x[source] == 0].any()
+    held = counts / size[:, None]
+    if may_grow:
+        assert (held >= fixed - 1e-6).all()
+    else:
+        assert held[:, fixed > 0] == pytest.approx(np.tile(fixed[fixed > 0], (len(held), 1)), abs=1e-6)
+    assert found.distance[exists] == pytest.approx(np.abs(held - x[source]).sum(axis=1), abs=1e-8)
+    for row in range(3):
+        near = found.distance[row][exists[row]]
+        assert (np.diff(near) >= 0).all()
+        assert len({write_integers(each) for each in found.counts[row][exists[row]]}) == len(near)
+
+
+def test_the_nearest_total_wins_and_of_equal_ones_the_smallest() -> None:
+    half = fractions(parse("La2O2"))[None]
+    assert project(half, (2, 4, 6), NOTHING_FIXED, False).counts[0, 0].sum() == 2
+    assert project(half, (4, 6), NOTHING_FIXED, False).counts[0, 0].sum() == 4
+    odd = fractions(parse("La0.23O0.77"))[None]
+    distances = {n: project(odd, (n,), NOTHING_FIXED, False).distance[0, 0] for n in UP_TO_25}
+    assert project(odd, UP_TO_25, NOTHING_FIXED, False).counts[0, 0].sum() == min(
+        distances, key=distances.__getitem__
+    )
+
+
+def test_choose_takes_the_cheapest_that_is_near() -> None:
+    counts = np.arange(4)[None, :, None] * np.ones((3, 1, N_ELEMENTS), dtype=np.int64)
+    distance = np.array([[0.01, 0.02, 0.03, 0.5]] * 3)
+    cost = np.array([[3.0, 1.0, 2.0, -9.0], [1.0, 1.0, 1.0, 1.0], [np.nan, np.nan, np.nan, 0.0]])
+    picked = choose(IntegerCandidates(counts, distance), cost, max_distance=0.1)
+    assert picked[:, 0].tolist() == [1, 0, 0]
+    assert choose(IntegerCandidates(counts, distance), cost, max_distance=0.0)[:, 0].tolist() == [0, 0, 0]
+
+
+def test_plain_rounding_does_not_add_up() -> None:
+    x = fractions(parse("La0.15O0.85"))[None]
+    assert rounded_counts(x, 10).sum() in (10, 11)
+    thirds = fractions(parse("LaFeO"))[None]
+    assert rounded_counts(thirds, 4).sum() == 3
+    assert project(thirds, (4,), NOTHING_FIXED, False).counts.sum() == 4
+
+
+def test_fractional_amounts_keep_the_rest_of_the_base_and_fill_the_site() -> None:
+    fixed = fractions(parse("CeFeAsF0.2O0.8")) * 1.0
+    fixed[INDEX["Ce"]] = 0
+    rng = np.random.default_rng(0)
+    site = np.zeros((5, N_ELEMENTS))
+    site[:, [INDEX["Ag"], INDEX["Sm"], INDEX["Tb"]]] = rng.dirichlet([1, 1, 1], size=5)
+    amounts = fractional_amounts(fixed + site * 0.25, fixed, False, 4.0)
+    symbols = ("Fe", "As", "F", "O")
+    assert amounts[:, [INDEX[s] for s in symbols]].tolist() == [[1.0, 1.0, 0.2, 0.8]] * 5
+    filled = amounts[:, [INDEX[s] for s in ("Ag", "Sm", "Tb")]]
+    assert filled.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-12)
+    assert filled == pytest.approx(site[:, [INDEX[s] for s in ("Ag", "Sm", "Tb")]], abs=1e-4)
+    assert (np.round(filled, 4) == filled).all()
+
+
+def test_fractional_amounts_above_a_floor() -> None:
+    fixed = fixed_of(H=1 / 3)
+    x = fixed + fractions(parse("La0.7H0.00001O0.3"))[None] * (2 / 3)
+    amounts = fractional_amounts(x, fixed, True, 1.0)
+    assert amounts.sum() == pytest.approx(1)
+    assert amounts[0, INDEX["H"]] == 0.3334

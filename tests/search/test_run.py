@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kiago_ray.chemistry.elements import INDEX, SYMBOLS
+from kiago_ray.chemistry.formula import parse, parse_fractions
+from kiago_ray.predictors.base import Predictors, check_contract
+from kiago_ray.search.errors import SpecError
+from kiago_ray.search.presets import PRESETS, load_preset
+from kiago_ray.search.recorder import Progress
+from kiago_ray.search.result import SearchResult
+from kiago_ray.search.run import run_search, shard_size
+from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.status import RowStatus
+
+Frequencies = Mapping[str, np.ndarray]
+SMALL = {"base": "LaNiAsO", "candidates": 24, "steps": (12, 12)}
+PER_ROW = [f.name for f in fields(SearchResult) if f.name not in ("trajectory", "wall_s", "stopped_at_step")]
+
+
+def spec_of(preset: str = "default", **values: Any) -> SearchSpec:
+    return load_preset(preset, {**SMALL, **values})
+
+
+def same_rows(some: SearchResult, many: SearchResult) -> None:
+    """Every array of `some` is bit for bit what `many` has for the same rows."""
+    at = np.searchsorted(many.rows, some.rows)
+    for name in PER_ROW:
+        assert np.array_equal(getattr(some, name), getattr(many, name)[at], equal_nan=name != "rows"), name
+
+
+def test_the_test_predictors_keep_the_contract(predictors: Predictors) -> None:
+    check_contract(predictors.tc)
+    check_contract(predictors.ef)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_runs(preset: str, predictors: Predictors, frequencies: Frequencies) -> None:
+    extra = {"base": "LaFeAsO", "substitute": {"La": 3}} if preset == "substitution" else {}
+    extra |= {"base": "LaH10"} if preset == "hydride" else {}
+    spec = spec_of(preset, **extra)
+    result = run_search(spec, predictors, frequencies)
+    assert result.status_counts()["ok"] == 24
+    x = parse_fractions(result.formulas())
+    assert result.tc_k == pytest.approx(predictors.tc(torch.as_tensor(x)).relu().numpy(), abs=1e-3)
+    assert result.ef_ev_per_atom == pytest.approx(predictors.ef(torch.as_tensor(x)).numpy(), abs=1e-4)
+    assert result.x_final.sum(axis=1) == pytest.approx(np.ones(24), abs=1e-5)
+    assert result.tc_relaxed_k.mean() >= result.trajectory.tc_k[0].mean() - 1
+
+
+def test_a_search_climbs(predictors: Predictors, frequencies: Frequencies) -> None:
+    result = run_search(spec_of(steps=(60, 60), alpha=0), predictors, frequencies)
+    begin, end = result.trajectory.tc_k[0], result.trajectory.tc_k[-1]
+    assert end.mean() > begin.mean() + 10
+    assert result.tc_stage1_k.mean() > begin.mean() + 10
+    assert result.distance.max() < 0.2
+    assert result.tc_k.max() > 60
+
+
+def test_the_integer_loss_falls_in_stage_2_with_a_large_beta(
+    predictors: Predictors, frequencies: Frequencies
+) -> None:
+    result = run_search(spec_of(steps=(20, 100)), predictors, frequencies)
+    loss = result.trajectory.integer_loss
+    assert np.isnan(loss[:20]).all()
+    assert np.median(loss[-1]) < 0.5 * np.median(loss[20])
+
+
+def test_a_row_is_the_same_alone_and_with_others(predictors: Predictors, frequencies: Frequencies) -> None:
+    spec = spec_of(candidates=40)
+    whole = run_search(spec, predictors, frequencies, shard_rows=16)
+    same_rows(run_search(spec, predictors, frequencies, rows=range(21, 22), shard_rows=16), whole)
+    same_rows(run_search(spec, predictors, frequencies, rows=range(10, 35), shard_rows=16), whole)
+    same_rows(run_search(spec, predictors, frequencies, shard_rows=16), whole)
+
+
+def test_another_shard_size_changes_rounding_only(predictors: Predictors, frequencies: Frequencies) -> None:
+    spec = spec_of(candidates=40)
+    one, other = (run_search(spec, predictors, frequencies, shard_rows=rows) for rows in (16, 40))
+    assert np.array_equal(one.start, other.start)
+    assert one.tc_stage1_k == pytest.approx(other.tc_stage1_k, abs=0.1)
+
+
+def test_shards_of_a_small_search_are_small() -> None:
+    assert [shard_size(rows, 512) for rows in (1, 8, 9, 24, 511, 512, 4096)] == [8, 8, 16, 24, 512, 512, 512]
+
+
+def test_nan_in_one_row_leaves_the_others_bit_identical(
+    predictors: Predictors, poisoned: Predictors, frequencies: Frequencies
+) -> None:
+    start = {"kind": "rows", "rows": ["LaNiAsO", "BaFe2As2", "LaFeAs", "YBa2Cu3O7"]}
+    clean = run_search(spec_of(start=start), predictors, frequencies)
+    start["rows"] = ["LaNiAsO", "AuO", "LaFeAs", "YBa2Cu3O7"]
+    sick = run_search(spec_of(start=start), poisoned, frequencies)
+    assert sick.status.tolist() == [RowStatus.OK, RowStatus.NOT_FINITE, RowStatus.OK, RowStatus.OK]
+    assert sick.formulas()[1] == ""
+    assert np.isnan(sick.tc_k[1])
+    assert sick.x_final[1, INDEX["Au"]] == 0.5
+    for name in PER_ROW:
+        assert np.array_equal(getattr(sick, name)[[0, 2, 3]], getattr(clean, name)[[0, 2, 3]]), name
+
+
+def test_a_row_with_nothing_allowed_is_reported(predictors: Predictors, frequencies: Frequencies) -> None:
+    start = {"kind": "rows", "rows": ["NaCl", "LaFeO"]}
+    result = run_search(spec_of(start=start, elements={"forbid": ["Na", "Cl"]}), predictors, frequencies)
+    assert result.status.tolist() == [RowStatus.NOTHING_ALLOWED, RowStatus.OK]
+    assert result.formulas()[0] == ""
+    assert not result.start[0].any()
+    assert not result.x_final[0].any()
+    assert np.isnan(result.tc_relaxed_k[0])
+
+
+def test_seeds_differ_and_repeat(predictors: Predictors, frequencies: Frequencies) -> None:
+    first = run_search(spec_of(seed=1), predictors, frequencies)
+    same_rows(run_search(spec_of(seed=1), predictors, frequencies), first)
+    assert not np.array_equal(run_search(spec_of(seed=2), predictors, frequencies).start, first.start)
+
+
+def test_a_substituted_site_keeps_the_rest_and_its_total(
+    predictors: Predictors, frequencies: Frequencies
+) -> None:
+    spec = spec_of("substitution", base="CeFeAsF0.2O0.8", substitute={"Ce": 4})
+    result = run_search(spec, predictors, frequencies)
+    for formula in result.formulas():
+        amounts = parse(formula)
+        assert {s: amounts.pop(s) for s in ("Fe", "As", "F", "O")} == {"Fe": 1, "As": 1, "F": 0.2, "O": 0.8}
+        assert sum(amounts.values()) == pytest.approx(1)
+        assert len(amounts) <= 6
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    preset=st.sampled_from(["default", "paper", "reference"]),
+    fixed=st.sampled_from([{}, {"H": 0.4}, {"O": "1/3"}, {"Cu": 0.25, "O": 0.5}]),
+    may_grow=st.booleans(),
+    counts_fixed=st.booleans(),
+    limit=st.integers(3, 6),
+    elements=st.sampled_from([{}, {"forbid": ["As", "O"]}, {"allow": ["La", "Fe", "As", "H", "O"]}]),
+    most=st.sampled_from([12, 25]),
+    kind=st.sampled_from(["perturb", "random"]),
+    revive=st.sampled_from(["none", "start", "allowed"]),
+    projection=st.sampled_from(["nearest", "best", "none"]),
+    seed=st.integers(0, 99),
+)
+def test_every_constraint_holds(
+    predictors: Predictors,
+    frequencies: Frequencies,
+    preset: str,
+    fixed: dict[str, Any],
+    may_grow: bool,
+    counts_fixed: bool,
+    limit: int,
+    elements: dict[str, Any],
+    most: int,
+    kind: str,
+    revive: str,
+    projection: str,
+    seed: int,
+) -> None:
+    if set(fixed) & set(elements.get("forbid", ())):
+        return
+    spec = spec_of(
+        preset,
+        fixed=fixed,
+        fixed_may_grow=may_grow,
+        limit_counts_fixed=counts_fixed,
+        max_elements=limit,
+        elements=elements,
+        n_unit={"min": 1, "max": most},
+        start={"kind": kind},
+        revive=revive,
+        projection={"kind": projection},
+        seed=seed,
+        candidates=8,
+        steps=(6, 6),
+        learning_rate=0.05,
+    )
+    result = run_search(spec, predictors, frequencies)
+    assert (result.status == RowStatus.OK).all()
+    const = spec.fixed_fractions
+    held_exactly = (const > 0) & (not may_grow)
+    forbidden = np.isin(SYMBOLS, elements.get("forbid", ()))
+    if "allow" in elements:
+        forbidden |= ~np.isin(SYMBOLS, elements["allow"])
+    most_elements = limit + (0 if counts_fixed else len(fixed))
+    final = result.amounts / result.amounts.sum(axis=1, keepdims=True)
+    assert (result.x_final[:, held_exactly] == const[held_exactly].astype(np.float32)).all()
+    written = 1e-4 if projection == "none" else 1e-6  # fractional formulas have four decimals
+    assert final[:, held_exactly] == pytest.approx(np.tile(const[held_exactly], (8, 1)), abs=written)
+    for x, tolerance in ((result.x_final, 1e-6), (final, written)):
+        assert x.sum(axis=1) == pytest.approx(np.ones(8), abs=1e-5)
+        assert (x >= 0).all()
+        assert (x[:, forbidden & (const == 0)] == 0).all()
+        assert ((x > 0).sum(axis=1) <= most_elements).all()
+        assert (x >= const.astype(np.float32) - tolerance).all()
+    if projection != "none":
+        totals = result.counts.sum(axis=1)
+        assert ((totals >= 1) & (totals <= most)).all()
+        assert np.array_equal(result.amounts, result.counts)
+
+
+@pytest.mark.parametrize("steps", [(3, 0), (0, 3), (3, 3)])
+def test_either_stage_may_be_left_out(
+    steps: tuple[int, int], predictors: Predictors, frequencies: Frequencies
+) -> None:
+    result = run_search(spec_of(steps=steps), predictors, frequencies)
+    assert result.trajectory.tc_k.shape == (sum(steps) + 1, 24)
+    assert result.trajectory.tc_k[-1] == pytest.approx(result.tc_relaxed_k)
+    assert (result.status == RowStatus.OK).all()
+
+
+def test_progress_counts_every_step_of_every_shard(predictors: Predictors, frequencies: Frequencies) -> None:
+    seen: list[Progress] = []
+    run_search(spec_of(steps=(3, 2)), predictors, frequencies, shard_rows=8, progress=seen.append)
+    assert [each.step for each in seen] == list(range(1, 16))
+    assert {each.total for each in seen} == {15}
+    assert [each.stage for each in seen] == [1, 1, 1, 2, 2] * 3
+    assert all(each.best_tc_k >= each.mean_tc_k for each in seen)
+
+
+@pytest.mark.parametrize(
+    ("after", "rows", "stopped"), [(2, 8, 2), (4, 8, 4), (7, 16, 2), (10, 16, 5), (99, 24, None)]
+)
+def test_a_stop_returns_what_there_is(
+    after: int, rows: int, stopped: int | None, predictors: Predictors, frequencies: Frequencies
+) -> None:
+    steps_seen: list[Progress] = []
+    result = run_search(
+        spec_of(steps=(3, 2), candidates=24, max_elements=4),
+        predictors,
+        frequencies,
+        shard_rows=8,
+        progress=steps_seen.append,
+        should_stop=lambda: len(steps_seen) >= after,
+    )
+    assert len(steps_seen) == min(after, 15)
+    assert (len(result.rows), result.stopped_at_step) == (rows, stopped)
+    assert all(result.formulas())
+    assert ((result.counts > 0).sum(axis=1) <= 4).all()
+
+
+def test_the_trajectory_is_kept_for_so_many_rows(predictors: Predictors, frequencies: Frequencies) -> None:
+    result = run_search(spec_of(steps=(3, 2)), predictors, frequencies, shard_rows=8, trajectory_rows=10)
+    assert result.trajectory.rows.tolist() == list(range(10))
+    assert result.trajectory.tc_k.shape == (6, 10)
+    assert np.isfinite(result.trajectory.summary()["tc_k_mean"]).all()
+    nothing = run_search(spec_of(steps=(3, 2)), predictors, frequencies, trajectory_rows=0)
+    assert nothing.trajectory.tc_k.shape == (6, 0)
+
+
+def test_rows_that_the_search_does_not_have_are_refused(
+    predictors: Predictors, frequencies: Frequencies
+) -> None:
+    for rows in (range(20, 25), range(3, 3), range(0, 10, 2)):
+        with pytest.raises(ValueError, match=r"is not a range of the 24 rows of this search"):
+            run_search(spec_of(), predictors, frequencies, rows=rows)
+    with pytest.raises(ValueError, match="shard_rows: 0 rows can't run"):
+        run_search(spec_of(), predictors, frequencies, shard_rows=0)
+    with pytest.raises(SpecError, match=r"^base: "):
+        run_search(spec_of(base=None), predictors, frequencies)

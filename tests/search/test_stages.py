@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.predictors.base import Predictors
+from kiago_ray.search.constraints import compose, has_something
+from kiago_ray.search.losses import Objective, Terms, row_losses
+from kiago_ray.search.sections import RampSpec
+from kiago_ray.search.stages import SearchState, StageSettings, init, limit, run_stage, step
+from kiago_ray.search.status import RowStatus
+
+EVERYTHING = torch.ones(N_ELEMENTS, dtype=torch.bool)
+NEVER = torch.zeros(N_ELEMENTS, dtype=torch.bool)
+NOTHING_FIXED = torch.zeros(N_ELEMENTS)
+EVERY_REVIVE: tuple[Literal["none", "start", "allowed"], ...] = ("none", "start", "allowed")
+PLAIN = Objective(alpha=4, tc_gradient="before_relu")
+
+
+def start(*formulas: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.as_tensor(parse_fractions(formulas), dtype=dtype)
+
+
+def walk(
+    state: SearchState, predictors: Predictors, steps: int, rate: float = 0.01, revive: bool = False
+) -> SearchState:
+    for _ in range(steps):
+        state, _ = step(state, NOTHING_FIXED.to(state.x_base), predictors, PLAIN, rate, revive=revive)
+    return state
+
+
+def test_the_steps_are_adams(predictors: Predictors) -> None:
+    x_start = start("LaNiAsO", "BaFe2As2", "YBa2Cu3O7", dtype=torch.float64) + 0.01
+    state = walk(init(x_start, EVERYTHING, "none"), predictors, 60, rate=0.003)
+    leaf = x_start.clone().requires_grad_()
+    optimiser = torch.optim.Adam([leaf], lr=0.003)
+    for _ in range(60):
+        optimiser.zero_grad()
+        x = compose(leaf, NOTHING_FIXED.double(), EVERYTHING)
+        leaf.grad = torch.autograd.grad(row_losses(x, predictors, PLAIN)[0].sum(), leaf)[0]
+        optimiser.step()
+    assert torch.allclose(state.x_base, leaf.detach(), rtol=1e-9, atol=1e-12)
+    assert (state.x_base < 0).any()
+
+
+def test_steps_lower_the_loss(predictors: Predictors) -> None:
+    state = init(start("LaNiAsO", "La2FeAsO"), EVERYTHING, "start")
+    before = row_losses(compose(state.x_base, NOTHING_FIXED, state.mask), predictors, PLAIN)[0]
+    state = walk(state, predictors, 100, rate=0.003, revive=True)
+    after = row_losses(compose(state.x_base, NOTHING_FIXED, state.mask), predictors, PLAIN)[0]
+    assert (after < before - 1).all()
+
+
+def test_nan_in_one_row_leaves_the_others_bit_identical(predictors: Predictors, poisoned: Predictors) -> None:
+    clean = start("LaNiAsO", "LaFeAsO", "BaFe2As2")
+    sick = torch.cat([clean[:1], start("AuO"), clean[2:]])
+    for revive in EVERY_REVIVE:
+        with_nan = init(sick, EVERYTHING, revive)
+        without = init(clean, EVERYTHING, revive)
+        with_nan = walk(with_nan, poisoned, 40, revive=revive != "none")
+        without = walk(without, poisoned, 40, revive=revive != "none")
+        assert with_nan.status.tolist() == [RowStatus.OK, RowStatus.NOT_FINITE, RowStatus.OK]
+        assert torch.equal(with_nan.x_base[[0, 2]], without.x_base[[0, 2]])
+        assert torch.equal(with_nan.momentum[[0, 2]], without.momentum[[0, 2]])
+        assert torch.equal(with_nan.x_base[1], sick[1])
+        assert torch.isfinite(with_nan.variance).all()
+
+
+@dataclass(frozen=True)
+class RisesWithGold:
+    """T_c = 100 K · x(Au), but NaN above 30 % gold: a walk goes up to the edge and over it."""
+
+    supported: Tensor
+
+    def __call__(self, fractions: Tensor, /) -> Tensor:
+        gold = fractions[:, INDEX["Au"]]
+        return torch.where(gold > 0.3, torch.nan, 100 * gold)
+
+
+def test_a_row_that_meets_nan_keeps_its_last_finite_composition(predictors: Predictors) -> None:
+    edge = Predictors(RisesWithGold(EVERYTHING), predictors.ef)
+    state = walk(init(start("AuO4"), EVERYTHING, "none"), edge, 60)
+    assert state.status.tolist() == [RowStatus.NOT_FINITE]
+    gold = compose(state.x_base, NOTHING_FIXED, state.mask)[0, INDEX["Au"]].item()
+    assert 0.28 < gold <= 0.3
+
+
+def test_a_row_that_a_step_would_leave_with_nothing_recovers(predictors: Predictors) -> None:
+    state = init(start("LaO", "LaFeAsO"), EVERYTHING, "none")
+    pushed = replace(state, momentum=torch.full_like(state.momentum, 1.0), variance=state.variance + 1e-6)
+    after, _ = step(pushed, NOTHING_FIXED, predictors, PLAIN, 10.0)
+    assert after.recoveries.tolist() == [1, 1]
+    assert torch.equal(after.x_base, state.x_base)
+    assert after.rate.tolist() == [0.5, 0.5]
+    for _ in range(60):
+        after, _ = step(after, NOTHING_FIXED, predictors, PLAIN, 10.0)
+        assert has_something(after.x_base, after.mask).all()
+        assert torch.isfinite(after.x_base).all()
+    assert after.status.tolist() == [RowStatus.OK, RowStatus.OK]
+
+
+def test_a_start_with_nothing_allowed_is_told_and_waits(predictors: Predictors) -> None:
+    allowed = EVERYTHING.clone()
+    allowed[INDEX["H"]] = False
+    state = init(start("H2", "LaO"), allowed, "none")
+    after = walk(state, predictors, 5)
+    assert after.status.tolist() == [RowStatus.NOTHING_ALLOWED, RowStatus.OK]
+    assert torch.equal(after.x_base[0], state.x_base[0])
+    assert not torch.equal(after.x_base[1], state.x_base[1])
+    assert torch.isfinite(compose(after.x_base, NOTHING_FIXED, after.mask)).all()
+
+
+def test_absent_elements_return_only_where_asked(predictors: Predictors) -> None:
+    without_as = start("LaFeO")
+    for revive in EVERY_REVIVE:
+        state = walk(init(without_as, EVERYTHING, revive), predictors, 200, 0.005, revive=revive != "none")
+        x = compose(state.x_base, NOTHING_FIXED, state.mask)
+        assert bool(x[0, INDEX["As"]] > 0.05) is (revive == "allowed")
+    lost = init(start("LaFeAsO"), EVERYTHING, "start")
+    lost = replace(lost, x_base=without_as)  # As was in the start and has been lost since
+    for leak in (False, True):
+        state = walk(lost, predictors, 200, 0.005, revive=leak)
+        assert bool(state.x_base[0, INDEX["As"]] > 0.05) is leak
+
+
+def test_at_most_one_absent_element_enters_a_step(predictors: Predictors) -> None:
+    state = init(start("LaFeO"), EVERYTHING, "allowed")
+    present = 3
+    for _ in range(20):
+        state, _ = step(state, NOTHING_FIXED, predictors, PLAIN, 0.01, revive=True)
+        now = int((state.x_base > 0).sum())
+        assert now <= present + 1
+        present = now
+    assert present > 3
+
+
+def test_the_limit_comes_from_stage_1_and_the_moments_start_anew(predictors: Predictors) -> None:
+    state = walk(init(start("La5Ni4As3O2Cu", "LaNi"), EVERYTHING, "none"), predictors, 3, 0.001)
+    limited = limit(state, 3, NEVER, reset=True)
+    assert limited.mask.sum(dim=1).tolist() == [3, 2]
+    assert {INDEX["La"], INDEX["Ni"], INDEX["As"]} == set(torch.nonzero(limited.mask[0]).flatten().tolist())
+    assert limited.adam_step == 0
+    assert not limited.momentum.any()
+    assert torch.equal(limited.x_base, state.x_base)
+    kept = limit(state, 3, NEVER, reset=False)
+    assert kept.adam_step == 3
+    assert torch.equal(kept.momentum, state.momentum)
+    after = walk(limited, predictors, 30)
+    assert (compose(after.x_base, NOTHING_FIXED, after.mask) > 0).sum(dim=1).max() <= 3
+
+
+def settings(**values: object) -> StageSettings:
+    made = StageSettings(2, 4, PLAIN, 0.1, "constant", revive=False)
+    return replace(made, **values)  # type: ignore[arg-type]
+
+
+def test_learning_rate_and_beta_follow_their_schedules() -> None:
+    assert [settings().at(number)[0] for number in range(4)] == [0.1] * 4
+    cosine = [settings(schedule="cosine").at(number)[0] for number in range(4)]
+    assert cosine == pytest.approx([0.05 * (1 + np.cos(np.pi * k / 4)) for k in range(4)])
+    ramp = settings(beta=RampSpec(start=10, end=40))
+    assert [ramp.at(number)[1].beta for number in range(4)] == [10, 20, 30, 40]
+
+
+def test_a_stage_runs_its_steps_or_stops_when_told(predictors: Predictors) -> None:
+    seen: list[int] = []
+
+    def on_step(_: StageSettings, number: int, __: SearchState, terms: Terms) -> bool:
+        assert terms.tc_k.shape == (1,)
+        seen.append(number)
+        return number < limit_at
+
+    limit_at = 99
+    state = init(start("LaFeO"), EVERYTHING, "none")
+    after, complete = run_stage(state, NOTHING_FIXED, predictors, settings(), on_step)
+    assert (seen, complete, after.adam_step) == ([0, 1, 2, 3], True, 4)
+    seen.clear()
+    limit_at = 1
+    after, complete = run_stage(state, NOTHING_FIXED, predictors, settings(), on_step)
+    assert (seen, complete, after.adam_step) == ([0, 1], False, 2)
+
+
+def test_a_step_leaves_its_input_alone_and_works_without_grad_mode(predictors: Predictors) -> None:
+    state = init(start("LaFeO"), EVERYTHING, "start")
+    copy = state.x_base.clone()
+    with torch.no_grad():
+        after, _ = step(state, NOTHING_FIXED, predictors, PLAIN, 0.01, revive=True)
+    assert torch.equal(state.x_base, copy)
+    assert not after.x_base.requires_grad
+    assert not torch.equal(after.x_base, copy)

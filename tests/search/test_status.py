@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from kiago_ray.search.status import RowStatus
+
+
+def test_every_status_has_a_label_and_a_meaning() -> None:
+    assert [status.label for status in RowStatus] == [
+        "ok",
+        "nothing_allowed",
+        "not_finite",
+        "no_integer_formula",
+    ]
+    assert len({status.meaning for status in RowStatus}) == len(RowStatus)

@@ -1,0 +1,53 @@
+"""Search results made from formulas, so that every verdict can be worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.formula import parse
+from kiago_ray.search.result import SearchResult, Trajectory
+from kiago_ray.search.status import RowStatus
+
+Row = tuple[str | None, float, float]
+"""Formula (None: the row has none), T_c in K, E_f in eV/atom."""
+MakeResult = Callable[[Sequence[Row]], SearchResult]
+
+
+def _result(rows: Sequence[Row]) -> SearchResult:
+    n = len(rows)
+    amounts = np.zeros((n, N_ELEMENTS))
+    for at, (formula, _, _) in enumerate(rows):
+        held = parse(formula) if formula else {}
+        amounts[at] = [held.get(symbol, 0.0) for symbol in SYMBOLS]
+    whole = (amounts == np.rint(amounts)).all(axis=1)
+    ok = amounts.any(axis=1)
+    total = np.where(ok, amounts.sum(axis=1), 1)[:, None]
+    tc, ef = (np.array([row[column] for row in rows], dtype=np.float32) for column in (1, 2))
+    none = np.zeros((1, 0), dtype=np.float32)
+    return SearchResult(
+        rows=np.arange(n),
+        status=np.where(ok, RowStatus.OK, RowStatus.NO_INTEGER_FORMULA).astype(np.int8),
+        recoveries=np.zeros(n, dtype=np.int64),
+        start=(amounts / total).astype(np.float32),
+        x_final=(amounts / total).astype(np.float32),
+        tc_stage1_k=tc,
+        ef_stage1_ev_per_atom=ef,
+        tc_relaxed_k=tc + 1,
+        ef_relaxed_ev_per_atom=ef,
+        counts=np.where((whole & ok)[:, None], amounts, 0).astype(np.int64),
+        amounts=amounts,
+        distance=np.where(ok, 0.01, np.nan),
+        tc_k=np.where(ok, tc, np.float32(np.nan)),
+        ef_ev_per_atom=np.where(ok, ef, np.float32(np.nan)),
+        trajectory=Trajectory(np.zeros(0, dtype=np.int64), np.ones(1, dtype=np.int64), none, none, none),
+        wall_s=1.0,
+    )
+
+
+@pytest.fixture
+def make_result() -> MakeResult:
+    return _result

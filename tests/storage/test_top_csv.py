@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pyarrow as pa
+
+from kiago_ray.storage.columns import COLUMN_NAMES, schema
+from kiago_ray.storage.top_csv import top_csv
+
+
+def ranked_table(passed: list[bool]) -> Any:
+    rows = [
+        {
+            "rank": at + 1,
+            "formula": f"LaNi{at + 1}AsO",
+            "tc_k": 81.26171875 - at,
+            "delta_tc_k": -0.04,
+            "ef_ev_per_atom": -1.23456,
+            "passed": good,
+            "neutral": good,
+            "oxidation_states": "La+3 Ni+2 As-3 O-2",
+            "nearest_known": "LaNiAsO",
+            "nearest_distance": 0.05049,
+            "seed": 0,
+            "row": at,
+        }
+        for at, good in enumerate(passed)
+    ]
+    return pa.Table.from_pylist(rows, schema=schema())
+
+
+def read(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_first_row_as_a_person_reads_it() -> None:
+    text = top_csv(ranked_table([True]))
+    first = read(text)[0]
+    assert text.startswith(
+        "rank,passed,formula,tc_k,delta_tc_k,ef_ev_per_atom,nearest_known,nearest_distance,"
+    )
+    assert set(first) <= set(COLUMN_NAMES)
+    assert (first["rank"], first["passed"], first["formula"]) == ("1", "yes", "LaNiAsO".replace("Ni", "Ni1"))
+    assert (first["tc_k"], first["delta_tc_k"], first["ef_ev_per_atom"]) == ("81.3", "0.0", "-1.235")
+    assert (first["nearest_distance"], first["nearest_tc_k"], first["novel"]) == ("0.050", "", "")
+    assert first["oxidation_states"] == "La+3 Ni+2 As-3 O-2"
+
+
+def test_only_rows_that_passed_and_at_most_a_hundred() -> None:
+    rows = read(top_csv(ranked_table([True] * 120 + [False] * 5)))
+    assert [row["rank"] for row in rows] == [str(rank) for rank in range(1, 101)]
+    assert len(read(top_csv(ranked_table([True, True, False])))) == 2
+
+
+def test_where_none_passed_the_best_are_there_and_marked() -> None:
+    rows = read(top_csv(ranked_table([False] * 120)))
+    assert len(rows) == 100
+    assert {row["passed"] for row in rows} == {"no"}
+
+
+def test_a_table_without_rows_is_a_header() -> None:
+    assert top_csv(ranked_table([])).count("\n") == 1
