@@ -36,7 +36,7 @@ from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import reduce_counts
 from kiago_ray.chemistry.oxidation import OxidationSet
 
-MAX_ATOMS = 100_000  # in a reduced formula; the sets of charges grow with it
+MAX_ATOMS = 1_000_000  # in a reduced formula; the sets of charges grow with it
 
 
 @dataclass(frozen=True)

@@ -54,10 +54,7 @@ def main() -> NoReturn:
     from kiago_ray.cli.failures import InputError, input_error_types
 
     try:
-        app(standalone_mode=False)
-        status = 0
-    except typer.Exit as stop:
-        status = stop.exit_code
+        status = app(standalone_mode=False) or 0
     except typer.Abort:
         status = fail("interrupted")
     except InputError as error:

@@ -86,6 +86,7 @@ def run(request: Request, top: int, as_json: bool) -> int:
     from kiago_ray.cli.provenance import provenance
     from kiago_ray.outputs import OUTPUTS, write_outputs
     from kiago_ray.predictors import load_predictors
+    from kiago_ray.search.problem import resolve
     from kiago_ray.storage.run_directory import CANDIDATES, open_run
     from kiago_ray.storage.table import read_table
 
@@ -93,15 +94,16 @@ def run(request: Request, top: int, as_json: bool) -> int:
     check_device(request.device)
     predictors = load_predictors(request.weights, device=request.device)
     materials, known_id = read_known(request.known)
+    resolve(spec, predictors.supported.cpu().numpy())  # what can't run is refused before anything is written
     base_material(spec, predictors, materials)
     identity = {"search": spec.model_dump(mode="json"), "weights": facts["weights"], "known": known_id}
     where = request.out or default_directory(spec, request.preset, identity)
     directory = open_run(where, identity, {k: v for k, v in facts.items() if k != "weights"})
     if directory.finished:
-        say(f"{where} already holds this search; shown as it is", as_json)
+        say(f"{where} already holds this search; shown as it is")
         show(read_table(directory.file(CANDIDATES)), directory.record["summary"], spec, where, top, as_json)
         return 0
-    with stop_on_interrupt() as stopper, progress_bar(as_json) as progress:
+    with stop_on_interrupt() as stopper, progress_bar() as progress:
         outcome = run_search(
             spec=spec,
             predictors=predictors,
@@ -116,9 +118,9 @@ def run(request: Request, top: int, as_json: bool) -> int:
     summary = outcome.summary.to_dict()
     if stopped is None:
         directory.finish(OUTPUTS, {"summary": summary, "wall_s": round(outcome.result.wall_s, 1)})
-    show(outcome.table, summary, spec, where, top, as_json, outcome)
+    show(outcome.table, summary, spec, where, top, as_json)
     if stopped is not None:
-        say(f"{remark} What was done is in {where}; the same command starts it again.", as_json)
+        say(f"{remark} What was done is in {where}; the same command starts it again.")
         return 1
     return 0
 
@@ -154,9 +156,7 @@ def read_known(path: Path | None) -> tuple[KnownMaterials | None, str | None]:
     return KnownMaterials.from_formulas(table["formula"].tolist(), table["tc_k"].tolist()), report.sha256
 
 
-def show(
-    table: Any, summary: dict[str, Any], spec: SearchSpec, where: str, top: int, as_json: bool, outcome: Any = None
-) -> None:
+def show(table: Any, summary: dict[str, Any], spec: SearchSpec, where: str, top: int, as_json: bool) -> None:
     """The best rows and the summary: tables for a person, or one JSON object."""
     from rich.console import Console
 
@@ -168,15 +168,15 @@ def show(
         print(json.dumps({"out": where, "summary": summary, "top": rows}, indent=2, ensure_ascii=False))
         return
     console = Console()
-    console.print(best_table(rows, tuple(spec.screens.names), title=f"Proposals from {spec.base or 'a random start'}"))
+    title = f"Proposals from {spec.base or 'a random start'}"
+    console.print(best_table(rows, tuple(spec.screens.names), title, width=console.width))
     console.print()
     console.print(summary_table(Summary.from_dict(summary)))
     console.print(f"\nEverything is in {where}/ (report.html, top.csv, candidates.parquet, plots).", markup=False)
 
 
-def say(text: str, as_json: bool) -> None:
+def say(text: str) -> None:
     """A line for a person; on stderr, so that stdout keeps to results."""
-    del as_json
     print(f"kiago: {text}", file=sys.stderr)
 
 
@@ -199,7 +199,7 @@ def stop_on_interrupt() -> Iterator[Any]:
 
 
 @contextmanager
-def progress_bar(as_json: bool) -> Iterator[Any]:
+def progress_bar() -> Iterator[Any]:
     """A bar with the time left on a terminal's stderr; a line each tenth elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn

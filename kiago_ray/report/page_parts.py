@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 STYLE = """ :root { color-scheme: light; } body { margin: 0; background: #fff; color: #1a1a1a; font:
-16px/1.5 system-ui, sans-serif; } main { max-width: 68rem; margin: 0 auto; padding: 1rem 1rem 4rem; } h1 {
+16px/1.5 system-ui, sans-serif; } main { max-width: 78rem; margin: 0 auto; padding: 1rem 1rem 4rem; } h1 {
 font-size: 1.6rem; line-height: 1.25; margin: .5rem 0 1rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0
 .6rem; } p, ul { max-width: 46rem; } .remark { border-left: 4px solid #D55E00; padding: .4rem .8rem;
 background: #fdf3ec; } .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr));
 gap: .6rem; } .tiles div { border: 1px solid #ddd; border-radius: 6px; padding: .5rem .7rem; } .tiles b {
 display: block; font-size: 1.3rem; } .tiles span { color: #555; font-size: .85rem; } .wide { overflow-x:
 auto; } table { border-collapse: collapse; font-size: .92rem; } th, td { padding: .3rem .6rem;
-border-bottom: 1px solid #e4e4e4; text-align: left; vertical-align: baseline; } td { white-space: nowrap; }
-tbody th { font-weight: normal; } .n { text-align: right; font-variant-numeric: tabular-nums; } thead th {
-border-bottom: 2px solid #1a1a1a; padding: 0; } th button { font: inherit; font-weight: 600; border: 0;
-background: none; padding: .3rem .6rem; cursor: pointer;
+border-bottom: 1px solid #e4e4e4; text-align: left; vertical-align: baseline; } .sortable td { white-space:
+nowrap; } .sortable td.states { white-space: normal; min-width: 17rem; } tbody th { font-weight: normal; } .n
+{ text-align: right; font-variant-numeric: tabular-nums; } thead th { border-bottom: 2px solid #1a1a1a;
+padding: 0; } th button { font: inherit; font-weight: 600; border: 0; background: none; padding: .3rem
+.6rem; cursor: pointer;
   color: inherit; white-space: nowrap; }
 th[aria-sort=ascending] button::after { content: " ▲"; font-size: .7em; }
 th[aria-sort=descending] button::after { content: " ▼"; font-size: .7em; }
@@ -21,7 +22,7 @@ tr.failed td { color: #777; }
 sub, sup { line-height: 0; font-size: .75em; }
 .badge { border: 1px solid #999; border-radius: 4px; padding: 0 .3rem; font-size: .8em; color: #555; }
 figure { margin: 0 0 1.5rem; }
-img { max-width: 100%; height: auto; }
+img { width: 46rem; max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: .9rem; max-width: 46rem; }
 pre { overflow-x: auto; background: #f6f6f6; padding: .8rem; font-size: .82rem; }
 """

@@ -21,8 +21,8 @@ _HEADERS: Mapping[str, tuple[str, bool]] = {
     "nearest_known": ("Nearest known", False),
     "nearest_tc_k": (f"its {_TC} (K)", True),
     "nearest_distance": ("L1 distance", True),
-    "oxidation_states": ("Oxidation states", False),
     "passed": ("Screens", False),
+    "oxidation_states": ("Oxidation states", False),
 }
 
 
@@ -35,7 +35,7 @@ def html_table(rows: Sequence[Mapping[str, Any]], required: tuple[str, ...]) -> 
         return "<p>No row of this search has a formula; see how rows ended, below.</p>"
     columns = [name for name in _HEADERS if any(row.get(name) is not None for row in rows)]
     header = "".join(
-        f'<th scope="col"{_class(_HEADERS[name][1])}><button type="button">{_HEADERS[name][0]}</button></th>'
+        f'<th scope="col"{_class(name)}><button type="button">{_HEADERS[name][0]}</button></th>'
         for name in columns
     )
     body = "".join(_row(row, columns, required) for row in rows)
@@ -56,11 +56,10 @@ def _row(row: Mapping[str, Any], columns: Sequence[str], required: tuple[str, ..
     verdict = "passed" if row.get("passed") else "failed"
     cells = []
     for name in columns:
-        number = _HEADERS[name][1]
         value = row.get(name)
-        key = f' data-v="{float(value)!r}"' if number and value is not None else ""
+        key = f' data-v="{float(value)!r}"' if _HEADERS[name][1] and value is not None else ""
         content = _screens(row, required) if name == "passed" else _content(row, name)
-        cells.append(f"<td{_class(number)}{key}>{content}</td>")
+        cells.append(f"<td{_class(name)}{key}>{content}</td>")
     return f'<tr class="{verdict}">{"".join(cells)}</tr>\n'
 
 
@@ -79,5 +78,8 @@ def _screens(row: Mapping[str, Any], required: tuple[str, ...]) -> str:
     return text + (' <span class="badge">metals only</span>' if row.get("alloy") else "")
 
 
-def _class(number: bool) -> str:
-    return ' class="n"' if number else ""
+def _class(name: str) -> str:
+    """n marks numbers, which stand right and sort by their value; states may wrap."""
+    if name == "oxidation_states":
+        return ' class="states"'
+    return ' class="n"' if _HEADERS[name][1] else ""

@@ -15,8 +15,7 @@ Ints = NDArray[np.int64]
 
 
 def unique(formulas: Sequence[str], seeds: NDArray[np.int64], rows: NDArray[np.int64]) -> Ints:
-    """The positions (u,), ascending, that stand for the different formulas: the lowest row of the lowest
-    seed.
+    """The positions (u,), ascending, that stand for the different formulas: lowest row of the lowest seed.
 
     Positions with "" have no formula and are left out. The choice doesn't depend on the order of the input.
     """

@@ -133,8 +133,7 @@ class Verdicts:
 def apply_screens(candidates: Candidates, screens: Mapping[str, Screen], required: Sequence[str]) -> Verdicts:
     """Every screen's verdict on every row, and `passed`: those named in `required`, in that order.
 
-    Raises ValueError for a required screen that doesn't exist or needs known compositions where there are
-    none.
+    Raises ValueError for a required screen that doesn't exist, or that lacks the known compositions it needs.
     """
     for name in required:
         if name not in screens:

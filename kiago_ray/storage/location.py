@@ -31,9 +31,11 @@ class Location:
     path: str
 
     @classmethod
-    def of(cls, text: str | os.PathLike[str]) -> Location:
+    def of(cls, where: Where) -> Location:
         """The place that a path or URI names. Raises StorageError where nothing can open it."""
-        text = os.fspath(text)
+        if isinstance(where, Location):
+            return where
+        text = os.fspath(where)
         if not text or "\0" in text:
             raise StorageError(f"{text!r} names no file or directory; give a path such as 'runs/LaNiAsO'")
         if "://" not in text:
@@ -103,6 +105,10 @@ class Location:
             if isinstance(error, OSError | pa.ArrowException):
                 raise StorageError(f"can't write {self.text}: {reason(error)}") from error
             raise
+
+
+Where = Location | str | os.PathLike[str]
+"""How a caller may name a place."""
 
 
 def reason(error: BaseException) -> str:

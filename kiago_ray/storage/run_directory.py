@@ -1,5 +1,4 @@
-"""A run directory: one search, its specification and what came of it. It never takes another search's
-results.
+"""A run directory: one search, its specification and what came of it. It never takes a second search.
 
 `spec.yaml` holds what makes the search this one (its specification, the weights' hashes), the SHA-256 over
 that, anything else worth knowing (versions), and whether the search is finished, with the files that belong
@@ -10,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.location import Location, StorageError, Where
 
 SPEC, CANDIDATES, TOP, REPORT = "spec.yaml", "candidates.parquet", "top.csv", "report.html"
 _OWN_KEYS = ("identity", "finished", "outputs")
@@ -57,7 +55,7 @@ class RunDirectory:
 
 
 def open_run(
-    where: str | os.PathLike[str], identity: Mapping[str, Any], about: Mapping[str, Any] | None = None
+    where: Where, identity: Mapping[str, Any], about: Mapping[str, Any] | None = None
 ) -> RunDirectory:
     """The directory for the search that `identity` defines: made, or found with the same search in it.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,17 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kiago_ray.storage.columns import COLUMN_NAMES, schema, schema_problem
-from kiago_ray.storage.location import Location, StorageError, reason
+from kiago_ray.storage.location import Location, StorageError, Where, reason
 
 
-def write_table(
-    table: Any, where: Location | str | os.PathLike[str], about: Mapping[str, str] | None = None
-) -> None:
+def write_table(table: Any, where: Where, about: Mapping[str, str] | None = None) -> None:
     """Write a table of candidates; `about` goes into the file's metadata. The directory must exist.
 
     Raises StorageError, naming the column where the table is not one of candidates.
     """
-    place = where if isinstance(where, Location) else Location.of(where)
+    place = Location.of(where)
     problem = schema_problem(table.schema)
     if problem:
         raise StorageError(f"can't write {place.text}: the table is not one of candidates; {problem}")
@@ -29,13 +26,13 @@ def write_table(
         pq.write_table(described, stream, compression="zstd")
 
 
-def read_table(where: Location | str | os.PathLike[str]) -> Any:
+def read_table(where: Where) -> Any:
     """The table of candidates in a Parquet file.
 
     Raises StorageError for a file that is missing, isn't Parquet or is cut off, and, naming the column, for a
     table of something else.
     """
-    place = where if isinstance(where, Location) else Location.of(where)
+    place = Location.of(where)
     try:
         with place.filesystem.open_input_file(place.path) as stream:
             table = pq.ParquetFile(stream).read()

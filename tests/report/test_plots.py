@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 
 import matplotlib
 import numpy as np
@@ -87,6 +89,11 @@ def test_rows_that_stopped_leave_gaps_without_warnings() -> None:
     pixels(trajectory_plot(tc, ef, loss, stage))
     pixels(trajectory_plot(np.full_like(tc, np.nan), ef, loss, stage))
     pixels(trajectory_plot(tc[:, :0], ef[:, :0], loss[:, :0], stage))
+
+
+def test_the_room_opens_without_matplotlib() -> None:
+    code = "import sys, kiago_ray.report; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_plots_leave_no_figures_and_no_settings_behind() -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
+from pyarrow import fs
 
+from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, SPEC, RunDirectoryError, open_run
 
 IDENTITY: dict[str, Any] = {
@@ -134,6 +136,17 @@ def test_a_place_that_cannot_be_written_to_is_one_clear_error(tmp_path: Path, pl
     with pytest.raises(RunDirectoryError, match="choose another output directory") as caught:
         open_run(place.format(tmp=tmp_path), IDENTITY)
     assert "\n" not in str(caught.value)
+
+
+def test_a_filesystem_that_is_not_this_disk() -> None:
+    place = Location("memory://runs/a", fs._MockFileSystem(), "runs/a")  # Arrow's own, in memory
+    run = open_run(place, IDENTITY)
+    run.file(CANDIDATES).write_bytes(b"table")
+    run.finish([CANDIDATES])
+    assert place.entries() == [CANDIDATES, SPEC]
+    assert open_run(place, IDENTITY).finished
+    with pytest.raises(RunDirectoryError, match="memory://runs/a holds another search"):
+        open_run(place, changed("search.base", "MgB2"))
 
 
 def test_own_keys_cannot_be_given(tmp_path: Path) -> None:

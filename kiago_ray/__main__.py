@@ -1,0 +1,8 @@
+"""`python -m kiago_ray`: the same as `kiago`."""
+
+from __future__ import annotations
+
+from kiago_ray.cli.main import main
+
+if __name__ == "__main__":
+    main()

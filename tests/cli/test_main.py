@@ -1,0 +1,44 @@
+"""The command as a whole: help is quick, versions are told, nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Kiago = Callable[..., Any]
+
+
+def test_version_names_the_weights(kiago: Kiago) -> None:
+    facts = json.loads(kiago("version", "--json").out)
+    assert set(facts["weights"]) == {"tc", "ef"}
+    assert facts["devices"][0] == "cpu"
+    assert "torch" in kiago("version").out
+
+
+@pytest.mark.parametrize("command", [[], ["search"], ["predict"], ["train"], ["train", "tc"], ["data", "check"]])
+def test_help_is_there(kiago: Kiago, command: list[str]) -> None:
+    ended = kiago(*command, "--help")
+    assert ended.code == 0
+    assert "Usage" in ended.out
+
+
+def loaded_by(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = {"torch", "pandas", "ray", "mlflow", "matplotlib", "pymatgen", "smact", "sklearn", "scipy"}
+    assert not heavy & loaded_by("import kiago_ray, kiago_ray.cli.main")
+
+
+def test_search_and_predictors_import_without_ray_and_mlflow() -> None:
+    loaded = loaded_by("from kiago_ray import search, load_predictors, SearchSpec\nimport kiago_ray.outputs")
+    assert "torch" in loaded
+    assert not {"ray", "mlflow"} & loaded

@@ -1,0 +1,80 @@
+"""`kiago predict`: rows in order, bad formulas beside good ones, files checked before any work."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.predictors import load_predictors
+
+Kiago = Callable[..., Any]
+
+
+def test_arguments_give_what_the_predictors_say(kiago: Kiago) -> None:
+    formulas = ["YBa2Cu3O7", "MgB2", "LaNiAsO"]
+    ended = kiago("predict", *formulas, "--json")
+    assert ended.code == 0
+    rows = json.loads(ended.out)["predictions"]
+    predictors = load_predictors()
+    x = torch.from_numpy(parse_fractions(formulas)).float()
+    assert [row["formula"] for row in rows] == formulas
+    assert [row["tc_k"] for row in rows] == pytest.approx(predictors.tc(x).relu().tolist(), rel=1e-5, abs=1e-4)
+    assert [row["ef_ev_per_atom"] for row in rows] == pytest.approx(predictors.ef(x).tolist(), rel=1e-5)
+    assert all(row["error"] is None for row in rows)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_file_keeps_its_rows_in_order(kiago: Kiago, tmp_path: Path, ending: str) -> None:
+    formulas = ["YBa2Cu3O7", "Xx2", "", "NaN", "LaO7-x", "RaO", "Nb3Sn", "YBa₂Cu₃O₇", "null"] * 40
+    source = tmp_path / "in.csv"
+    with source.open("w", newline="") as file:
+        csv.writer(file).writerows([["id", "formula"], *enumerate(formulas)])
+    output = tmp_path / f"out.{ending}"
+    ended = kiago("predict", "--input", source, "--output", output)
+    assert ended.code == 3
+    table = pd.read_csv(output, keep_default_na=False) if ending == "csv" else pd.read_parquet(output)
+    assert table["formula"].tolist() == formulas
+    assert table["id"].astype(int).tolist() == list(range(len(formulas)))
+    good = table["error"].isin(["", None]) | table["error"].isna()
+    assert good[:9].tolist() == [True, False, False, True, False, False, True, True, False]  # NaN is sodium nitride
+    assert table["tc_k"][0] == table["tc_k"][7]
+
+
+def test_wrong_input_is_refused_before_any_work(kiago: Kiago, tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("formula\nMgB2\n")
+    (tmp_path / "there.csv").write_text("mine")
+    (tmp_path / "latin.csv").write_bytes(b"formula\n\xff\xfe\n")
+    (tmp_path / "column.csv").write_text("composition\nMgB2\n")
+    (tmp_path / "empty.csv").write_text("")
+    for arguments, complaint in [
+        ([], "--input"),
+        (["MgB2", "--input", source], "one of the two"),
+        (["--input", tmp_path / "none.csv"], "none.csv"),
+        (["--input", tmp_path / "latin.csv"], "UTF-8"),
+        (["--input", tmp_path / "column.csv"], "no column `formula`"),
+        (["--input", tmp_path / "empty.csv"], "not a CSV"),
+        (["--input", source, "--output", tmp_path / "there.csv"], "exists"),
+        (["--input", source, "--output", tmp_path / "out.xlsx"], ".csv or .parquet"),
+        (["--input", source, "--output", tmp_path / "no" / "out.csv"], "no folder"),
+    ]:
+        ended = kiago("predict", *arguments)
+        assert ended.code == 2, arguments
+        assert complaint in ended.err
+        assert len(ended.err.strip().splitlines()) == 1
+    assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+def test_a_bad_argument_is_told_beside_the_good_one(kiago: Kiago) -> None:
+    ended = kiago("predict", "MgB2", "Xx")
+    assert ended.code == 2
+    assert "MgB2" in ended.out
+    assert "Xx" in ended.out

@@ -1,0 +1,169 @@
+"""`kiago search`: a small search from end to end, the same again, a stop, and every kind of wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from kiago_ray.chemistry.formula import parse
+from kiago_ray.storage.run_directory import CANDIDATES
+from kiago_ray.storage.table import read_table
+
+Kiago = Callable[..., Any]
+SMALL = ("--candidates", 40, "--steps", "15,15")
+FILES = {"spec.yaml", "candidates.parquet", "top.csv", "report.html", "tc_against_ef.png", "trajectory.png"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_search_writes_its_run_directory_and_runs_once(kiago: Kiago, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first = kiago("search", "LaNiAsO", *SMALL, "--out", out, "--json")
+    assert first.code == 0, first.err
+    told = json.loads(first.out)
+    assert told["summary"]["rows"] == 40
+    assert told["summary"]["base"]["formula"] == "LaNiAsO"
+    written = contents(out)
+    assert set(written) == FILES
+    spec = yaml.safe_load(written["spec.yaml"])
+    assert spec["finished"] is True
+    assert spec["search"]["steps"] == [15, 15]
+    assert len(spec["weights"]["tc"]) == 64
+
+    table = read_table(str(out / CANDIDATES)).to_pylist()
+    assert [row["rank"] for row in table] == list(range(1, len(table) + 1))
+    assert len({row["formula"] for row in table}) == len(table) == told["summary"]["unique"]
+    for row in table:
+        amounts = parse(row["formula"])
+        assert row["n_atoms"] == sum(amounts.values()) <= 25
+        assert row["n_elements"] == len(amounts) <= 7
+        assert row["passed"] == all(row[name] for name in ("neutral", "pauling", "ef_negative", "few_elements"))
+        assert row["ef_negative"] == (row["ef_ev_per_atom"] < 0)
+
+    again = kiago("search", "LaNiAsO", *SMALL, "--out", out, "--json")
+    assert again.code == 0
+    assert "already holds" in again.err
+    assert json.loads(again.out) == told
+    assert contents(out) == written
+
+    other = kiago("search", "LaNiAsO", *SMALL, "--seed", 1, "--out", out)
+    assert other.code == 2
+    assert "another search" in other.err
+    assert contents(out) == written
+
+
+def test_the_table_for_a_person_and_the_known_neighbours(kiago: Kiago, tmp_path: Path) -> None:
+    known = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
+    ended = kiago("search", "Nb3Al", *SMALL, "--out", tmp_path / "run", "--known", known, "--top", 3)
+    assert ended.code == 0, ended.err
+    assert "Proposals from Nb3Al" in ended.out
+    assert "measured 18.8 K" in ended.out
+    rows = read_table(str(tmp_path / "run" / CANDIDATES)).to_pylist()
+    assert all(row["nearest_known"] and 0 <= row["nearest_distance"] <= 2 for row in rows)
+
+
+def test_a_run_can_be_repeated_from_its_own_spec(kiago: Kiago, tmp_path: Path) -> None:
+    kiago("search", "MgB2", *SMALL, "--forbid", "Hg,Tl", "--set", "alpha=7", "--out", tmp_path / "a")
+    ended = kiago("search", "--spec", tmp_path / "a" / "spec.yaml", "--out", tmp_path / "b")
+    assert ended.code == 0, ended.err
+    a, b = (read_table(str(tmp_path / name / CANDIDATES)) for name in "ab")
+    assert a.equals(b)
+    assert yaml.safe_load((tmp_path / "a" / "spec.yaml").read_text())["search"]["alpha"] == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["Xx2O3"], "Xx"),
+        ([""], "empty"),
+        (["LaO7-x"], "undetermined"),
+        (["LaNiAsO", "--steps", "0,0"], "steps"),
+        (["LaNiAsO", "--steps", "many"], "--steps"),
+        (["LaNiAsO", "--candidates", "0"], "candidates"),
+        (["LaNiAsO", "--candidates", "100000000"], "candidates"),
+        (["LaNiAsO", "--fixed", "O=1"], "fixed"),
+        (["LaNiAsO", "--fixed", "O=1.5"], "fixed"),
+        (["LaNiAsO", "--fixed", "O"], "--fixed"),
+        (["LaNiAsO", "--allow", "La,O", "--forbid", "O,La"], "leave no element"),
+        (["LaNiAsO", "--allow", "He"], "mask leaves no element"),
+        (["LaNiAsO", "--substitute", "Fe:+2"], "Fe is not in LaNiAsO"),
+        (["LaNiAsO", "--substitute", "La"], "--substitute"),
+        (["LaNiAsO", "--set", "aplha=4"], "unknown key"),
+        (["LaNiAsO", "--preset", "best"], "no preset 'best'"),
+        (["LaNiAsO", "--device", "abacus"], "--device"),
+        (["LaNiAsO", "--known", "missing.tsv"], "missing.tsv"),
+        (["LaNiAsO", "--weights", "missing"], "missing"),
+        (["RaO"], "don't know Ra"),
+        (["LaNiAsO", "--nonsense"], "--nonsense"),
+        ([], "base"),
+    ],
+)
+def test_wrong_input_ends_with_2_and_one_line(
+    kiago: Kiago, tmp_path: Path, arguments: list[str], complaint: str
+) -> None:
+    out = tmp_path / "run"
+    ended = kiago("search", *arguments, "--out", out)
+    assert ended.code == 2
+    assert ended.out == ""
+    assert complaint in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+def test_an_out_that_cannot_be_used_is_refused(kiago: Kiago, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for out in (file, file / "below"):
+        ended = kiago("search", "LaNiAsO", *SMALL, "--out", out)
+        assert ended.code == 2, ended.err
+        assert len(ended.err.strip().splitlines()) == 1
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("mine")
+    assert kiago("search", "LaNiAsO", *SMALL, "--out", folder).code == 2
+    assert contents(folder) == {"thesis.tex": b"mine"}
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("text", ["alhpa: 4", "- 1", "alpha: [", "start: {kind: guess}"])
+def test_a_wrong_spec_file_is_refused(kiago: Kiago, tmp_path: Path, text: str) -> None:
+    (tmp_path / "spec.yaml").write_text(text)
+    ended = kiago("search", "LaNiAsO", "--spec", tmp_path / "spec.yaml", "--out", tmp_path / "run")
+    assert ended.code == 2
+    assert len(ended.err.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupt_writes_what_is_done(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "kiago_ray", "search", "LaNiAsO", "--candidates", "16", "--steps", "100000,1"]
+    process = subprocess.Popen(
+        [*command, "--out", str(out)], stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    deadline = time.monotonic() + 120
+    while not (out / "spec.yaml").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1, err
+    assert "Stopped at step" in err
+    rows = read_table(str(out / CANDIDATES)).to_pylist()
+    assert len(rows) > 0
+    assert np.isfinite([row["tc_k"] for row in rows]).all()
+    assert yaml.safe_load((out / "spec.yaml").read_text())["finished"] is False
+    assert "Stopped at step" in (out / "report.html").read_text()
