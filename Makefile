@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 search: $(STAMP)  ## the main job: ranked proposals around LaNiAsO
-	$(BIN)/kiago search LaNiAsO --out runs/LaNiAsO
+	$(BIN)/kiago search LaNiAsO
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest

@@ -9,19 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kiago_ray.api import SearchOutcome, search
+    from kiago_ray.api import SearchOutcome, propose
     from kiago_ray.predictors import Predictors, load_predictors
     from kiago_ray.search import SearchSpec
 
 __version__ = "0.1.0"
-__all__ = ["Predictors", "SearchOutcome", "SearchSpec", "load_predictors", "search"]
+__all__ = ["Predictors", "SearchOutcome", "SearchSpec", "load_predictors", "propose"]
 
 _HOMES = {
     "Predictors": "kiago_ray.predictors",
     "SearchOutcome": "kiago_ray.api",
     "SearchSpec": "kiago_ray.search",
     "load_predictors": "kiago_ray.predictors",
-    "search": "kiago_ray.api",
+    "propose": "kiago_ray.api",
 }
 
 

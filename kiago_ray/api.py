@@ -39,7 +39,7 @@ class SearchOutcome:
     summary: Summary
 
 
-def search(
+def propose(
     base: str | None = None,
     *,
     preset: str = "default",

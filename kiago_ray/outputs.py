@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from kiago_ray.api import SearchOutcome
@@ -17,8 +20,12 @@ TC_PLOT, TRAJECTORY_PLOT = "tc_against_ef.png", "trajectory.png"
 OUTPUTS = (CANDIDATES, TOP, TC_PLOT, TRAJECTORY_PLOT, REPORT)
 
 
-def write_outputs(outcome: SearchOutcome, run: RunDirectory, *, remark: str = "") -> None:
-    """Write every file of a run but its spec.yaml. `remark` heads the page. Raises StorageError."""
+def write_outputs(
+    outcome: SearchOutcome, run: RunDirectory, *, model_notes: Sequence[str] = (), remark: str = ""
+) -> None:
+    """Write every file of a run but its spec.yaml. `remark` heads the page, `model_notes` say how good the
+    predictors are. Raises StorageError.
+    """
     name = outcome.spec.base or "random start"
     title = f"kiago-ray: {name}"
     plots = outcome_plots(outcome, name)
@@ -32,7 +39,7 @@ def write_outputs(outcome: SearchOutcome, run: RunDirectory, *, remark: str = ""
         rows=outcome.table.slice(0, TABLE_ROWS).to_pylist(),
         plots=plots,
         spec_text=_spec_text(run.file(SPEC)),
-        model_notes=model_notes(),
+        model_notes=model_notes,
         remark=remark,
     )
     run.file(REPORT).write_bytes(render_page(page).encode("utf-8"))
@@ -43,13 +50,19 @@ def outcome_plots(outcome: SearchOutcome, name: str) -> list[tuple[str, bytes]]:
     base = outcome.summary.base
     point = None
     if base is not None:
-        point = BasePoint(base.formula, base.ef_predicted_ev_per_atom, base.tc_predicted_k, base.tc_measured_k)
+        point = BasePoint(
+            base.formula, base.ef_predicted_ev_per_atom, base.tc_predicted_k, base.tc_measured_k
+        )
     table, path = outcome.table, outcome.result.trajectory
     return [
         (
             "Predicted T_c against predicted formation energy of every unique formula.",
             tc_against_ef(
-                _column(table, "tc_k"), _column(table, "ef_ev_per_atom"), _column(table, "passed"), point, name
+                _column(table, "tc_k"),
+                _column(table, "ef_ev_per_atom"),
+                _column(table, "passed"),
+                point,
+                name,
             ),
         ),
         (
@@ -66,9 +79,9 @@ def outcome_plots(outcome: SearchOutcome, name: str) -> list[tuple[str, bytes]]:
     ]
 
 
-def model_notes() -> tuple[str, ...]:
-    """How good the shipped predictors are, a sentence each, from their cards."""
-    tc, ef = load_card("tc")["splits"], load_card("ef")["splits"]
+def card_notes(weights: Path | None = None) -> tuple[str, ...]:
+    """How good the predictors are, a sentence each, from their cards. Raises WeightsError."""
+    tc, ef = (load_card(kind, weights).get("splits", {}) for kind in ("tc", "ef"))
     notes = []
     if "system" in tc:
         score = tc["system"]["resnet18"]

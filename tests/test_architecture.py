@@ -17,5 +17,7 @@ def test_rooms_import_only_from_rooms_below_them() -> None:
 
 
 def test_no_file_has_grown_past_400_lines() -> None:
-    long = {p.name: n for p in (ROOT / "kiago_ray").rglob("*.py") if (n := len(p.read_text().splitlines())) > 400}
+    long = {
+        p.name: n for p in (ROOT / "kiago_ray").rglob("*.py") if (n := len(p.read_text().splitlines())) > 400
+    }
     assert not long

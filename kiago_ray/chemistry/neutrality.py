@@ -67,7 +67,7 @@ def check(
     those that leave the rest neutral.
 
     Raises ValueError for another shape, for counts that are fractional (SMACT would truncate them in
-    silence), negative or all zero, and for more than 100,000 atoms in a reduced formula.
+    silence), negative or all zero, and for more than MAX_ATOMS atoms in a reduced formula.
     """
     whole = _whole(counts)
     table = oxidation.states_by_frequency(states)

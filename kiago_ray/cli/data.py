@@ -49,7 +49,12 @@ def count_elements(
 
     if out.exists():
         raise InputError(f"--out: {out} exists; remove it or name another file")
-    counts = write_element_counts(out, supercon, materials_project)
+    if not out.parent.is_dir():
+        raise InputError(f"--out: there is no folder {out.parent}; make it first")
+    try:
+        counts = write_element_counts(out, supercon, materials_project)
+    except OSError as error:
+        raise InputError(f"--out: can't write {out} ({error.strerror}); choose another place") from None
     print(f"{out}: {counts.supercon.compositions} and {counts.non_superconductors.compositions} compositions")
 
 
@@ -57,15 +62,16 @@ def show(report: LoadReport) -> None:
     """One file's account as a table."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
-    table = Table(title=f"{report.file} ({report.kind})", title_justify="left", show_header=False)
+    table = Table(title=Text(f"{report.file} ({report.kind})"), title_justify="left", show_header=False)
     table.add_column(justify="left")
     table.add_column(justify="right")
     table.add_column(style="dim", overflow="fold")
     table.add_row("rows read", f"{report.rows_read:,}")
     for reason, count in report.dropped.items():
-        table.add_row(f"dropped: {reason}", f"{count:,}", "; ".join(report.examples[reason][:3]))
+        table.add_row(f"dropped: {reason}", f"{count:,}", Text("; ".join(report.examples[reason][:3])))
     table.add_row("merged into another row", f"{report.duplicates_merged:,}")
     table.add_row("compositions kept", f"{report.rows_kept:,}")
     table.add_row("SHA-256", "", report.sha256)

@@ -12,7 +12,7 @@ class InputError(ValueError):
 _TYPES = {
     "kiago_ray.chemistry.formula": ("FormulaError",),
     "kiago_ray.datasets.files": ("DataError",),
-    "kiago_ray.predictors.training": ("CheckpointError",),
+    "kiago_ray.predictors.training": ("CheckpointError", "TrainingError"),
     "kiago_ray.predictors.weights": ("WeightsError",),
     "kiago_ray.search.errors": ("SpecError",),
     "kiago_ray.storage.location": ("StorageError",),

@@ -65,8 +65,7 @@ def main() -> NoReturn:
     except Exception as error:
         if not isinstance(error, input_error_types()):
             raise
-        message = getattr(error, "format_message", lambda: str(error))()
-        status = fail(message)
+        status = fail(error.format_message() if hasattr(error, "format_message") else str(error))
     sys.exit(status)
 
 

@@ -9,19 +9,25 @@ import yaml
 
 from kiago_ray.cli.failures import InputError
 
-MAX_SPEC_BYTES = 1_000_000
+MAX_SPEC_BYTES = 100_000
 
 
 def read_spec(path: Path) -> dict[str, Any]:
     """A YAML file's mapping; a run's spec.yaml counts by its `search` part. Raises InputError."""
     try:
-        if path.stat().st_size > MAX_SPEC_BYTES:
-            raise InputError(f"--spec: {path} is larger than 1 MB; that is no specification")
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MAX_SPEC_BYTES + 1)
+        if len(content) > MAX_SPEC_BYTES:
+            raise InputError(
+                f"--spec: {path} is larger than {MAX_SPEC_BYTES:,} bytes; that is no specification"
+            )
+        values = yaml.safe_load(content.decode("utf-8"))
     except OSError as error:
         raise InputError(f"--spec: can't read {path} ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"--spec: {path} is not YAML ({error}); correct it") from None
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"--spec: {path} is not YAML ({str(error)[:200]}); correct it") from None
     if isinstance(values, dict) and isinstance(values.get("search"), dict) and "identity" in values:
         values = values["search"]
     if not isinstance(values, dict):
@@ -49,17 +55,27 @@ def overrides_from(
         "seed": seed,
         "max_elements": max_elements,
         "steps": None if steps is None else two_numbers(steps),
-        "fixed": dict(pair(text, "--fixed", "O=0.25") for text in fixed) or None,
+        "fixed": once(fixed, "--fixed", "O=0.25") or None,
         "elements.allow": None if allow is None else symbols(allow),
         "elements.forbid": None if forbid is None else symbols(forbid),
         "substitute": None if substitute is None else site(substitute),
     }
-    given |= dict(pair(text, "--set", "alpha=4") for text in change)
-    return {key: value for key, value in given.items() if value is not None or key in _keys(change)}
+    given = {key: value for key, value in given.items() if value is not None}
+    changed = once(change, "--set", "alpha=4")
+    twice = sorted(given.keys() & changed.keys())
+    if twice:
+        raise InputError(f"--set: {twice[0]} is given by an option of its own too; give it once")
+    return given | changed
 
 
-def _keys(change: list[str]) -> set[str]:
-    return {text.partition("=")[0].strip() for text in change}
+def once(texts: list[str], option: str, example: str) -> dict[str, Any]:
+    """KEY=VALUE texts as a mapping; a key given twice is refused."""
+    pairs = [pair(text, option, example) for text in texts]
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InputError(f"{option}: {key} is given twice; give it once")
+    return dict(pairs)
 
 
 def two_numbers(text: str) -> list[int]:
@@ -78,8 +94,10 @@ def pair(text: str, option: str, example: str) -> tuple[str, Any]:
         raise InputError(f"{option}: {text!r} is not KEY=VALUE such as {example}")
     try:
         return key.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise InputError(f"{option}: the value of {text!r} can't be read; write such as {example}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise InputError(
+            f"{option}: the value of {text[:80]!r} can't be read; write such as {example}"
+        ) from None
 
 
 def symbols(text: str) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,18 +37,27 @@ def predict(
     failed = int(predicted["error"].notna().sum())
     if output is not None:
         write_table(predicted, output)
-        print_note(f"{len(predicted):,} rows, {failed:,} of them with an error, written to {output}", as_json, predicted)
+        print_note(
+            f"{len(predicted):,} rows, {failed:,} of them with an error, written to {output}",
+            as_json,
+            predicted,
+        )
     elif as_json:
         print_json(predicted)
     else:
         print_rows(predicted)
     if failed:
-        raise typer.Exit(3 if input is not None else 2)
+        bad = predicted.loc[predicted["error"].notna(), "error"].iloc[0]
+        typer.echo(
+            f"kiago: {failed:,} of {len(predicted):,} formulas have no prediction; the first: {bad}", err=True
+        )
+        raise typer.Exit(3 if input is not None or failed < len(predicted) else 2)
 
 
 def predict_table(table: pd.DataFrame, weights: Path | None = None) -> pd.DataFrame:
     """`table` with `tc_k`, `ef_ev_per_atom` and `error` added, in its order."""
     import numpy as np
+    import pandas as pd
     import torch
 
     from kiago_ray.chemistry.elements import SYMBOLS
@@ -73,7 +84,9 @@ def predict_table(table: pd.DataFrame, weights: Path | None = None) -> pd.DataFr
             pick = good[start : start + BATCH_ROWS]
             x = torch.from_numpy(rows[pick])
             tc_k[pick], ef[pick] = predictors.tc(x).relu().numpy(), predictors.ef(x).numpy()
-    return table.assign(tc_k=tc_k, ef_ev_per_atom=ef, error=errors)
+    return table.assign(
+        tc_k=tc_k, ef_ev_per_atom=ef, error=pd.Series(errors, index=table.index, dtype=object)
+    )
 
 
 def formula_table(formulas: list[str]) -> pd.DataFrame:
@@ -90,19 +103,31 @@ def read_table(path: Path) -> pd.DataFrame:
     from kiago_ray.cli.failures import InputError
 
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, nrows=MAX_ROWS + 1)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = list(islice(csv.reader(file, strict=True), MAX_ROWS + 2))
     except OSError as error:
         raise InputError(f"--input: can't read {path} ({error.strerror}); check the path") from None
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"--input: {path} is not a CSV file in UTF-8 ({error}); export it again") from None
-    if "formula" not in table.columns:
-        raise InputError(f"--input: {path} has no column `formula` (its columns: {', '.join(table.columns)[:200]})")
-    taken = [name for name in COLUMNS if name in table.columns]
+    if not lines:
+        raise InputError(f"--input: {path} is empty; give a CSV file with a column `formula`")
+    header, rows = lines[0], lines[1:]
+    if header.count("formula") != 1:
+        raise InputError(
+            f"--input: {path} has no single column `formula` (its columns: {', '.join(header)[:200]})"
+        )
+    taken = [name for name in header if name in COLUMNS or header.count(name) > 1]
     if taken:
-        raise InputError(f"--input: {path} already has {', '.join(taken)}; rename or remove it")
-    if len(table) > MAX_ROWS:
+        raise InputError(f"--input: {path} already has {taken[0]!r}, or has it twice; rename or remove it")
+    if len(rows) > MAX_ROWS:
         raise InputError(f"--input: {path} has more than {MAX_ROWS:,} rows; split it")
-    return table
+    for number, row in enumerate(rows, start=1):
+        if len(row) > len(header):
+            raise InputError(
+                f"--input: {path}, row {number}: {len(row)} fields under {len(header)} names; correct it"
+            )
+    padded = [row + [""] * (len(header) - len(row)) for row in rows]
+    return pd.DataFrame(padded, columns=header, dtype=object)
 
 
 def check_output(path: Path) -> None:
@@ -140,7 +165,7 @@ def print_note(text: str, as_json: bool, table: pd.DataFrame) -> None:
 
 def print_json(table: pd.DataFrame) -> None:
     """All rows as one JSON object; missing values are null."""
-    rows: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
     print(json.dumps({"predictions": rows}, indent=2, ensure_ascii=False))
 
 
@@ -148,9 +173,10 @@ def print_rows(table: pd.DataFrame) -> None:
     """A small table for a person."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table("formula", "T_c (K)", "E_f (eV/atom)", "")
     for row in table.itertuples():
         values = ("", "") if row.error else (f"{row.tc_k:.1f}", f"{row.ef_ev_per_atom:.3f}")
-        shown.add_row(str(row.formula), *values, str(row.error or ""))
+        shown.add_row(Text(str(row.formula)), *values, Text(str(row.error or "")))
     Console().print(shown)

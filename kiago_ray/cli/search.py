@@ -24,7 +24,9 @@ Repeated = list[str] | None
 
 def search(
     formula: Annotated[str | None, typer.Argument(help="Base material, such as LaNiAsO.")] = None,
-    preset: Annotated[str, typer.Option(help="default, paper, reference, hydride, substitution.")] = "default",
+    preset: Annotated[
+        str | None, typer.Option(help="default, paper, reference, hydride, substitution.")
+    ] = None,
     spec: Annotated[Path | None, typer.Option(help="YAML file with (part of) a specification.")] = None,
     candidates: Annotated[int | None, typer.Option(help="Rows to optimise.")] = None,
     steps: Annotated[str | None, typer.Option(help="Steps of stage 1 and 2, such as 200,200.")] = None,
@@ -34,7 +36,9 @@ def search(
     forbid: Annotated[str | None, typer.Option(help="None of these elements, such as Hg,Tl,Pb.")] = None,
     max_elements: Annotated[int | None, typer.Option(help="Most elements of a candidate.")] = None,
     substitute: Annotated[str | None, typer.Option(help="Site and its state, such as La:+3.")] = None,
-    change: Annotated[Repeated, typer.Option("--set", help="Any other field: alpha=4, start.kind=random.")] = None,
+    change: Annotated[
+        Repeated, typer.Option("--set", help="Any other field: alpha=4, start.kind=random.")
+    ] = None,
     known: Annotated[
         Path | None, typer.Option(help="SuperCon's primary.tsv: adds the nearest measured composition.")
     ] = None,
@@ -45,11 +49,15 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Search for compositions with a higher T_c around FORMULA; print the best and write a run directory."""
+    from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.overrides import overrides_from, read_spec
     from kiago_ray.search import load_preset
 
     values = read_spec(spec) if spec is not None else {}
-    name = str(values.pop("preset", preset))
+    named = values.pop("preset", None)
+    if preset is not None and named is not None and named != preset:
+        raise InputError(f"--preset: {preset}, but {spec} names {named}; give one of them")
+    name = str(preset or named or "default")
     values |= overrides_from(
         base=formula,
         candidates=candidates,
@@ -81,10 +89,9 @@ class Request:
 
 def run(request: Request, top: int, as_json: bool) -> int:
     """Run a search, or find it done, and show it; return the exit code."""
-    from kiago_ray.api import base_material
-    from kiago_ray.api import search as run_search
+    from kiago_ray.api import base_material, propose
     from kiago_ray.cli.provenance import provenance
-    from kiago_ray.outputs import OUTPUTS, write_outputs
+    from kiago_ray.outputs import OUTPUTS, card_notes, write_outputs
     from kiago_ray.predictors import load_predictors
     from kiago_ray.search.problem import resolve
     from kiago_ray.storage.run_directory import CANDIDATES, open_run
@@ -97,14 +104,15 @@ def run(request: Request, top: int, as_json: bool) -> int:
     resolve(spec, predictors.supported.cpu().numpy())  # what can't run is refused before anything is written
     base_material(spec, predictors, materials)
     identity = {"search": spec.model_dump(mode="json"), "weights": facts["weights"], "known": known_id}
-    where = request.out or default_directory(spec, request.preset, identity)
+    notes = card_notes(request.weights)
+    where = request.out if request.out is not None else default_directory(spec, request.preset, identity)
     directory = open_run(where, identity, {k: v for k, v in facts.items() if k != "weights"})
     if directory.finished:
         say(f"{where} already holds this search; shown as it is")
         show(read_table(directory.file(CANDIDATES)), directory.record["summary"], spec, where, top, as_json)
         return 0
     with stop_on_interrupt() as stopper, progress_bar() as progress:
-        outcome = run_search(
+        outcome = propose(
             spec=spec,
             predictors=predictors,
             known=materials,
@@ -113,12 +121,18 @@ def run(request: Request, top: int, as_json: bool) -> int:
             should_stop=stopper,
         )
     stopped = outcome.result.stopped_at_step
-    remark = "" if stopped is None else f"Stopped at step {stopped} of {sum(spec.steps)}: not the whole search."
-    write_outputs(outcome, directory, remark=remark)
+    begun = len(outcome.result.rows)
+    remark = (
+        ""
+        if stopped is None
+        else f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
+        f"{begun:,} of {spec.row_count:,} rows were begun."
+    )
+    write_outputs(outcome, directory, model_notes=notes, remark=remark)
     summary = outcome.summary.to_dict()
     if stopped is None:
         directory.finish(OUTPUTS, {"summary": summary, "wall_s": round(outcome.result.wall_s, 1)})
-    show(outcome.table, summary, spec, where, top, as_json)
+    show(outcome.table, summary, spec, where, top, as_json, remark)
     if stopped is not None:
         say(f"{remark} What was done is in {where}; the same command starts it again.")
         return 1
@@ -140,6 +154,8 @@ def check_device(device: str) -> None:
     from kiago_ray.cli.failures import InputError
 
     try:
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise RuntimeError("only cpu and cuda are supported")
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device: {device!r} can't be used here ({str(error).splitlines()[0]})") from None
@@ -149,14 +165,25 @@ def read_known(path: Path | None) -> tuple[KnownMaterials | None, str | None]:
     """SuperCon as known materials, and the file's SHA-256."""
     if path is None:
         return None, None
+    from kiago_ray.cli.failures import InputError
     from kiago_ray.datasets import load_supercon
     from kiago_ray.screening import KnownMaterials
 
     table, report = load_supercon(path)
+    if table.empty:
+        raise InputError(f"--known: {path} holds no composition that can be read; see `kiago data check`")
     return KnownMaterials.from_formulas(table["formula"].tolist(), table["tc_k"].tolist()), report.sha256
 
 
-def show(table: Any, summary: dict[str, Any], spec: SearchSpec, where: str, top: int, as_json: bool) -> None:
+def show(
+    table: Any,
+    summary: dict[str, Any],
+    spec: SearchSpec,
+    where: str,
+    top: int,
+    as_json: bool,
+    remark: str = "",
+) -> None:
     """The best rows and the summary: tables for a person, or one JSON object."""
     from rich.console import Console
 
@@ -165,14 +192,22 @@ def show(table: Any, summary: dict[str, Any], spec: SearchSpec, where: str, top:
 
     rows = table.slice(0, top).to_pylist()
     if as_json:
-        print(json.dumps({"out": where, "summary": summary, "top": rows}, indent=2, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"out": where, "stopped": remark or None, "summary": summary, "top": rows},
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
         return
     console = Console()
     title = f"Proposals from {spec.base or 'a random start'}"
     console.print(best_table(rows, tuple(spec.screens.names), title, width=console.width))
     console.print()
     console.print(summary_table(Summary.from_dict(summary)))
-    console.print(f"\nEverything is in {where}/ (report.html, top.csv, candidates.parquet, plots).", markup=False)
+    console.print(
+        f"\nEverything is in {where}/ (report.html, top.csv, candidates.parquet, plots).", markup=False
+    )
 
 
 def say(text: str) -> None:
@@ -202,7 +237,13 @@ def stop_on_interrupt() -> Iterator[Any]:
 def progress_bar() -> Iterator[Any]:
     """A bar with the time left on a terminal's stderr; a line each tenth elsewhere."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
@@ -210,7 +251,10 @@ def progress_bar() -> Iterator[Any]:
 
         def line(at: Progress) -> None:
             if at.step % max(1, at.total // 10) == 0:
-                print(f"step {at.step}/{at.total}: T_c best {at.best_tc_k:.1f} K, mean {at.mean_tc_k:.1f} K", file=sys.stderr)
+                print(
+                    f"step {at.step}/{at.total}: T_c best {at.best_tc_k:.1f} K, mean {at.mean_tc_k:.1f} K",
+                    file=sys.stderr,
+                )
 
         yield line
         return

@@ -54,7 +54,8 @@ def tc(
     others, others_report = load(non_superconductors)
     if others_report.kind not in ("materials_project", "cod"):
         raise InputError(
-            f"--non-superconductors: {non_superconductors} is a {others_report.kind} table; give Materials Project or COD"
+            f"--non-superconductors: {non_superconductors} is a {others_report.kind} table; "
+            "give Materials Project or COD"
         )
     # By system: a neighbour of known superconductors may well be one, and so is a wrong zero.
     zeros = select(others, known, by="chemical_system")
@@ -108,16 +109,20 @@ def options(out: Path, device: str, compile_network: bool, splits: str, threads:
     import torch
 
     from kiago_ray.cli.failures import InputError
+    from kiago_ray.cli.search import check_device
     from kiago_ray.predictors.recipes import RunOptions
     from kiago_ray.predictors.splits import SPLITS
 
     chosen = [split for split in SPLITS if split in splits.split(",")]
     if len(chosen) != len(splits.split(",")) or "random" not in chosen:
-        raise InputError(f"--splits: {splits!r} must be random or random,system (the random fit is the one saved)")
+        raise InputError(
+            f"--splits: {splits!r} must be random or random,system (the random fit is the one saved)"
+        )
+    check_device(device)
     try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device: {device!r} can't be used here ({str(error).splitlines()[0]})") from None
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out: can't write to {out} ({error.strerror}); choose another folder") from None
     if threads:
         torch.set_num_threads(threads)
     return RunOptions(

@@ -45,7 +45,7 @@ def made_up(known: Floats, counts: MadeUp, generator: np.random.Generator) -> Fl
         _enriched(known, counts.enriched, frequencies, generator),
     ]
     everything = np.concatenate(rows)
-    return (everything / everything.sum(1, keepdims=True)).astype(np.float32)
+    return np.asarray(everything / everything.sum(1, keepdims=True), dtype=np.float32)
 
 
 def tree_labels(train: Floats, values: Floats, made: Floats, *, seed: int) -> Floats:
@@ -57,7 +57,8 @@ def tree_labels(train: Floats, values: Floats, made: Floats, *, seed: int) -> Fl
 def _jittered(known: Floats, count: int, width: float, generator: np.random.Generator) -> Floats:
     """Every amount off by a random factor."""
     rows = known[generator.integers(len(known), size=count)]
-    return rows * np.exp(width * generator.standard_normal(rows.shape, dtype=np.float32))
+    rows = rows * np.exp(width * generator.standard_normal(rows.shape, dtype=np.float32))
+    return np.asarray(rows, dtype=np.float32)
 
 
 def _mixed(known: Floats, count: int, generator: np.random.Generator) -> Floats:
@@ -71,10 +72,12 @@ def _mixed(known: Floats, count: int, generator: np.random.Generator) -> Floats:
         likeness = (mine & theirs).sum(1) - 0.3 * (mine ^ theirs).sum(1)
         second[row] = choice[row, likeness.argmax()]
     share = generator.random((count, 1), dtype=np.float32)
-    return share * known[first] + (1 - share) * known[second]
+    return np.asarray(share * known[first] + (1 - share) * known[second], dtype=np.float32)
 
 
-def _substituted(known: Floats, count: int, frequencies: NDArray[np.float64], generator: np.random.Generator) -> Floats:
+def _substituted(
+    known: Floats, count: int, frequencies: NDArray[np.float64], generator: np.random.Generator
+) -> Floats:
     """One element, in half of the rows only a part of it, replaced by another one drawn by frequency."""
     rows = known[generator.integers(len(known), size=count)].copy()
     incoming = generator.choice(len(frequencies), size=count, p=frequencies)
@@ -87,7 +90,9 @@ def _substituted(known: Floats, count: int, frequencies: NDArray[np.float64], ge
     return rows
 
 
-def _enriched(known: Floats, count: int, frequencies: NDArray[np.float64], generator: np.random.Generator) -> Floats:
+def _enriched(
+    known: Floats, count: int, frequencies: NDArray[np.float64], generator: np.random.Generator
+) -> Floats:
     """One to three elements added, as a search's start does."""
     rows = known[generator.integers(len(known), size=count)].copy()
     for row in rows:

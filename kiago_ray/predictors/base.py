@@ -57,7 +57,9 @@ def check_contract(predictor: Predictor, *, rows: int = 7, seed: int = 0, tolera
     generator = torch.Generator().manual_seed(seed)
     supported = predictor.supported
     if supported.shape != (N_ELEMENTS,) or supported.dtype != torch.bool:
-        raise ContractError(f"`supported` must be ({N_ELEMENTS},) bool, not {tuple(supported.shape)} {supported.dtype}")
+        raise ContractError(
+            f"`supported` must be ({N_ELEMENTS},) bool, not {tuple(supported.shape)} {supported.dtype}"
+        )
     order = torch.rand(rows, N_ELEMENTS, generator=generator).masked_fill(~supported, 2).argsort(1)
     amounts = torch.zeros(rows, N_ELEMENTS)
     amounts.scatter_(1, order[:, :4], torch.rand(rows, 4, generator=generator) + 0.05)

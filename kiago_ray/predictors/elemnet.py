@@ -6,6 +6,7 @@ Jha et al., Sci. Rep. 8, 17593 (2018): a fully connected network of 17 layers on
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -25,7 +26,7 @@ class ElemNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = (len(ELEMNET_INDEX), *LAYERS)
-        linear = [nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True)]
+        linear = [nn.Linear(i, o) for i, o in pairwise(widths)]
         for layer in linear:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)

@@ -10,6 +10,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from kiago_ray.datasets.neighbours import nearest
+from kiago_ray.predictors.training import TrainingError
 
 Array = NDArray[np.floating]
 HIGH_TC_K = 50.0
@@ -30,7 +31,9 @@ class Scores:
 def score(predicted: Array, true: Array, *, high: float | None = None) -> Scores:
     """Scores of (N,) predictions; `high` is the true value above which `bias_high` is taken."""
     if len(true) < 2:
-        raise ValueError(f"{len(true)} held-out rows are too few for a score: use more data or a larger share")
+        raise TrainingError(
+            f"{len(true)} held-out rows are too few for a score: use more data or a larger share"
+        )
     error = np.asarray(predicted, dtype=np.float64) - np.asarray(true, dtype=np.float64)
     above = error[true > high] if high is not None else error[:0]
     return Scores(

@@ -6,6 +6,8 @@ card's held-out scores are those of the very weights; the *system* split's fit o
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +23,18 @@ from torch import Tensor, nn
 
 from kiago_ray.datasets import LoadReport, fractions
 from kiago_ray.datasets.table import composition_keys
-from kiago_ray.predictors.augmentation import MadeUp, made_up, tree_labels
+from kiago_ray.predictors.augmentation import (
+    LARGE_JITTER,
+    SMALL_JITTER,
+    TREES,
+    MadeUp,
+    made_up,
+    tree_labels,
+)
 from kiago_ray.predictors.elemnet import ElemNet
 from kiago_ray.predictors.evaluation import HIGH_TC_K, extra_trees, nearest_neighbour, score
 from kiago_ray.predictors.splits import SPLITS, Split, held_out
-from kiago_ray.predictors.tc import TcResNet, to_log
+from kiago_ray.predictors.tc import SCALE_K, WAVES, TcResNet, to_log
 from kiago_ray.predictors.training import Epoch, EpochReport, FitSettings, fit
 from kiago_ray.predictors.weights import halved, save_network
 
@@ -99,7 +108,7 @@ class TrainingTable:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Where a training run writes and how it computes; none of it changes what is fitted."""
+    """Where a training run writes and how it computes."""
 
     out: Path
     device: str = "cpu"
@@ -134,7 +143,9 @@ def train_tc(
         zero = non_superconductors.pick(non_superconductors.held_out(split))
         at_zero = np.clip(predict(network, zero.fractions), 0, None)
         return {
-            "resnet18": asdict(score(np.clip(predict(network, test.fractions), 0, None), test.values, high=HIGH_TC_K)),
+            "resnet18": asdict(
+                score(np.clip(predict(network, test.fractions), 0, None), test.values, high=HIGH_TC_K)
+            ),
             **comparisons(train, test, high=HIGH_TC_K),
             "held_out_non_superconductors": {
                 "rows": len(at_zero),
@@ -172,7 +183,31 @@ def train_tc(
         predicted = np.clip(predict(network, literature.fractions), 0, None)
         return {"literature": asdict(score(predicted, literature.values, high=HIGH_TC_K))}
 
-    return _train("tc", "K", TcResNet, log_tc, sampler, known, scores, extra, settings, options, non_superconductors)
+    recipe = {
+        "target": f"ln(1 + T_c / {SCALE_K:g} K)",
+        "waves_of_the_amount": list(WAVES),
+        "non_superconductors_an_epoch": TC_NEGATIVES_AN_EPOCH,
+        "made_up_rows": asdict(made_up_rows),
+        "made_up_rows_an_epoch": TC_MADE_UP_AN_EPOCH,
+        "made_up_jitters": [SMALL_JITTER, LARGE_JITTER],
+        "teacher": f"ExtraTrees, {TREES} trees, on the training rows and {TC_TEACHER_NEGATIVES} non-superconductors",
+    }
+    tables = [known, non_superconductors, *([] if literature is None else [literature])]
+    return _train(
+        "tc",
+        "K",
+        TcResNet,
+        log_tc,
+        sampler,
+        known,
+        scores,
+        extra,
+        settings,
+        options,
+        recipe,
+        others=[non_superconductors],
+        sources=[source for table in tables for source in table.sources],
+    )
 
 
 def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -> dict[str, Any]:
@@ -189,9 +224,19 @@ def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -
         return lambda generator: epoch
 
     return _train(
-        "ef", "eV/atom", ElemNet, lambda network, x: network(x), sampler, known, scores, lambda network: {},
-        settings, options,
-    )  # fmt: skip
+        "ef",
+        "eV/atom",
+        ElemNet,
+        lambda network, x: network(x),
+        sampler,
+        known,
+        scores,
+        lambda network: {},
+        settings,
+        options,
+        {"target": "E_f in eV/atom"},
+        sources=known.sources,
+    )
 
 
 def taught(
@@ -238,8 +283,11 @@ def _train(
     extra: Callable[[nn.Module], dict[str, Any]],
     settings: FitSettings,
     options: RunOptions,
-    *others: TrainingTable,
+    recipe: Mapping[str, Any],
+    others: Sequence[TrainingTable] = (),
+    sources: Sequence[LoadReport] = (),
 ) -> dict[str, Any]:
+    recipe = {**recipe, "loss": "mean absolute error of the target", "bfloat16": options.bfloat16}
     splits: dict[str, Any] = {}
     saved: nn.Module | None = None
     cost: dict[str, float] = {}
@@ -253,13 +301,15 @@ def _train(
             sampler(split, train),
             settings,
             checkpoint=options.out / "checkpoints" / f"{kind}-{split}.safetensors",
-            data_id=" ".join([split, *(source.sha256 for table in (known, *others) for source in table.sources)]),
+            data_id=rows_id(train, *(table.pick(~table.held_out(split)) for table in others), recipe=recipe),
             compile_network=options.compile_network,
             bfloat16=options.bfloat16,
             on_epoch=lambda report, split=split: options.on_epoch(split, report),  # type: ignore[misc]
         )
         single = predict(network, test.fractions)
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in halved(network.state_dict()).items()})
+        network.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in halved(network.state_dict()).items()}
+        )
         if split == "random":
             saved = network
             cost = {"mean_absolute_change": float(np.abs(predict(network, test.fractions) - single).mean())}
@@ -275,6 +325,7 @@ def _train(
         "unit": unit,
         "weights_count": sum(p.numel() for p in saved.parameters()),
         "settings": asdict(settings),
+        "recipe": recipe,
         "held_out": {
             "share": HELD_OUT_SHARE,
             "rule": f"sha256('{SALT} SPLIT:KEY') below the share; KEY is the formula (random) or the system (system)",
@@ -282,13 +333,22 @@ def _train(
         "splits": splits,
         **extra(saved),
         "half_precision_storage": cost,
-        "data": [source.to_dict() for table in (known, *others) for source in table.sources],
+        "data": [source.to_dict() for source in sources],
         "licence_of_data": "CC BY 4.0",
         "trained": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": machine(options),
     }
     save_network(saved, kind, card, options.out)
     return card
+
+
+def rows_id(*tables: TrainingTable, recipe: Mapping[str, Any]) -> str:
+    """A hash of what a fit learns from: rows, values and how they are used."""
+    found = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
+    for table in tables:
+        found.update("\n".join(table.formulas).encode())
+        found.update(table.fractions.tobytes() + table.values.tobytes())
+    return found.hexdigest()
 
 
 def machine(options: RunOptions) -> Mapping[str, Any]:
@@ -298,6 +358,5 @@ def machine(options: RunOptions) -> Mapping[str, Any]:
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "bfloat16": options.bfloat16,
         "compiled": options.compile_network,
     }

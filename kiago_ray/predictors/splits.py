@@ -1,9 +1,9 @@
 """Held-out sets that anyone can rebuild: membership is a hash, not a draw.
 
 A composition is held out where the hash of its formula (random split) or of its chemical system (system
-split) falls below the share. So a split is the same on any machine, and a row that is added or dropped moves
-no other row to the other side. SuperCon comes in doping series: a random split puts near-twins on both sides,
-the system split does not.
+split) falls below the share. So a split is the same on any machine, and a composition that is added or dropped
+moves no other one, as long as formulas are written alike. SuperCon comes in doping series: a random split puts
+near-twins on both sides, the system split does not.
 """
 
 from __future__ import annotations

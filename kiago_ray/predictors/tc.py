@@ -132,11 +132,13 @@ class TcResNet(nn.Module):
 
     table: Tensor
     supported: Tensor
+    frozen_stem: Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("table", torch.from_numpy(element_map()), persistent=False)
         self.register_buffer("supported", torch.ones(N_ELEMENTS, dtype=torch.bool), persistent=False)
+        self.register_buffer("frozen_stem", None, persistent=False)
         self.stem = nn.Conv2d(AMOUNTS * MAP_CHANNELS, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(self.stem.weight, mode="fan_out")
         self.stem_norm = ChannelNorm(64)
@@ -159,9 +161,15 @@ class TcResNet(nn.Module):
         maps = [functional.conv2d(self.table, kernel, stride=2, padding=3) for kernel in kernels]
         return torch.cat([m.permute(0, 2, 3, 1).flatten(1) for m in maps])
 
+    def freeze(self) -> TcResNet:
+        """Evaluation only, from now on: no weight gradients, and the stem's matrix made once."""
+        self.eval().requires_grad_(False)
+        self.frozen_stem = self.stem_matrix()
+        return self
+
     def log_tc(self, fractions: Tensor) -> Tensor:
         """ln(1 + T_c / 20 K), unclipped: (rows, 118) → (rows,)."""
-        matrix = self.stem_matrix()
+        matrix = self.stem_matrix() if self.frozen_stem is None else self.frozen_stem
         with torch.autocast(fractions.device.type, enabled=False):  # dopings need all 24 bits
             maps = amounts(fractions) @ matrix.float()
         maps = torch.relu(self.stem_norm(maps.view(-1, STEM_ROWS, STEM_COLUMNS, 64)))

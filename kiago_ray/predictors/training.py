@@ -55,6 +55,10 @@ class EpochReport:
     seconds: float
 
 
+class TrainingError(ValueError):
+    """Data that can't be trained on; the message says what to do."""
+
+
 class CheckpointError(ValueError):
     """A checkpoint that belongs to other settings or is damaged; the message says what to do."""
 
@@ -82,7 +86,10 @@ def fit(
     matrices = [p for p in network.parameters() if p.ndim > 1]
     vectors = [p for p in network.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
         lr=settings.learning_rate,
         fused=True,
     )
@@ -102,6 +109,10 @@ def fit(
         rows = sample_epoch(generator)
         order = torch.randperm(len(rows.targets), generator=generator)
         batches = len(order) // settings.batch_rows
+        if not batches:
+            raise TrainingError(
+                f"{len(order)} training rows don't fill one batch of {settings.batch_rows}: use more data"
+            )
         for batch in range(batches):
             pick = order[batch * settings.batch_rows : (batch + 1) * settings.batch_rows]
             rate = one_cycle(epoch * batches + batch, settings.epochs * batches, settings)
@@ -116,7 +127,9 @@ def fit(
             total += loss.item()
             accumulate(average, network, settings.average_decay, epoch * batches + batch)
         seconds += time.monotonic() - start
-        write_checkpoint(checkpoint, identity, epoch + 1, seconds, network, average, optimizer, parameters, generator)
+        write_checkpoint(
+            checkpoint, identity, epoch + 1, seconds, network, average, optimizer, parameters, generator
+        )
         on_epoch(EpochReport(epoch + 1, settings.epochs, total / max(batches, 1), seconds))
     return average, seconds
 
@@ -151,7 +164,12 @@ def accumulate(average: nn.Module, network: nn.Module, decay: float, step: int) 
 
 def run_identity(settings: FitSettings, data_id: str, network: nn.Module) -> str:
     """A hash of what must not change between the parts of one run."""
-    parts = [asdict(settings), data_id, type(network).__name__, [tuple(p.shape) for p in network.parameters()]]
+    parts = [
+        asdict(settings),
+        data_id,
+        type(network).__name__,
+        [tuple(p.shape) for p in network.parameters()],
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -198,10 +216,14 @@ def restore(
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}): remove it to start again") from None
     if metadata.get("identity") != identity:
-        raise CheckpointError(f"{path} is of a run with other settings or data: remove it or choose another --out")
+        raise CheckpointError(
+            f"{path} is of a run with other settings or data: remove it or choose another --out"
+        )
     device = next(network.parameters()).device
     for prefix, module in (("network.", network), ("average.", average)):
-        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        module.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        )
     for i, parameter in enumerate(parameters):
         prefix = f"optimizer.{i}."
         optimizer.state[parameter] = {

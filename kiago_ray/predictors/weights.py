@@ -50,7 +50,9 @@ def save_network(network: nn.Module, kind: str, card: dict[str, Any], folder: Pa
     path = folder / f"{kind}.safetensors"
     path.write_bytes(save(halved(network.state_dict()), metadata={"network": type(network).__name__}))
     card = {**card, "network": type(network).__name__, "weights": path.name, "sha256": sha256(path)}
-    (folder / f"{kind}.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / f"{kind}.json").write_text(
+        json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     return path
 
 
@@ -60,7 +62,9 @@ def load_card(kind: str, folder: Path | None = None) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WeightsError(f"no model card at {path}: reinstall kiago-ray or name a folder with trained weights") from None
+        raise WeightsError(
+            f"no model card at {path}: reinstall kiago-ray or name a folder with trained weights"
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise WeightsError(f"{path} is not a model card ({error}): train again or reinstall") from None
     if not isinstance(card, dict) or not isinstance(card.get("sha256"), str):
@@ -75,7 +79,9 @@ def load_network(kind: str, folder: Path | None = None) -> nn.Module:
     if not path.is_file():
         raise WeightsError(f"no weights at {path}: reinstall kiago-ray or name a folder with trained weights")
     if path.stat().st_size > MAX_BYTES:
-        raise WeightsError(f"{path} is larger than {MAX_BYTES >> 20} MiB: these are not weights of this project")
+        raise WeightsError(
+            f"{path} is larger than {MAX_BYTES >> 20} MiB: these are not weights of this project"
+        )
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != card["sha256"]:
@@ -91,7 +97,9 @@ def load_network(kind: str, folder: Path | None = None) -> nn.Module:
     expected = network.state_dict()
     foreign = sorted(expected.keys() ^ stored.keys())
     if foreign:
-        raise WeightsError(f"{path} is not a {type(network).__name__}: it differs in {', '.join(foreign[:4])}")
+        raise WeightsError(
+            f"{path} is not a {type(network).__name__}: it differs in {', '.join(foreign[:4])}"
+        )
     for name, tensor in stored.items():
         if tensor.shape != expected[name].shape:
             raise WeightsError(
@@ -99,7 +107,7 @@ def load_network(kind: str, folder: Path | None = None) -> nn.Module:
                 f"{type(network).__name__} needs {tuple(expected[name].shape)}"
             )
     network.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in stored.items()})
-    return network.eval().requires_grad_(False)
+    return network.freeze() if isinstance(network, TcResNet) else network.eval().requires_grad_(False)
 
 
 def load_predictors(folder: Path | None = None, *, device: str | torch.device = "cpu") -> Predictors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -27,7 +28,7 @@ def _line(problem: Any, model: type[BaseModel]) -> str:
         return f"{key}: unknown key; {_advice(path, model)}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] != "value_error":
-        message = f"{message[0].lower()}{message[1:]}, got {problem['input']!r}"
+        message = f"{message[0].lower()}{message[1:]}, got {reprlib.repr(problem['input'])}"
     return f"{key}: {message}" if key else message
 
 

@@ -5,6 +5,7 @@ Defaults are the preset `default`; the other presets are files under presets/.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
@@ -28,6 +29,7 @@ from kiago_ray.search.sections import (
 )
 
 MAX_CANDIDATES = 10_000_000
+MAX_STEPS = 20_000  # a stage; each keeps its terms for the trajectory
 
 
 def _as_fraction(value: Any) -> Any:
@@ -41,10 +43,14 @@ def _as_fraction(value: Any) -> Any:
 
 
 def _for_both_stages(value: Any) -> Any:
+    if isinstance(value, str):  # YAML takes 1e-3 for a text
+        with suppress(ValueError):
+            value = float(value)
     return (value, value) if isinstance(value, int | float) else value
 
 
 Amount = Annotated[float, BeforeValidator(_as_fraction)]
+Steps = Annotated[int, Field(ge=0, le=MAX_STEPS)]
 Rate = Annotated[float, Field(gt=0, le=10)]
 
 
@@ -97,7 +103,9 @@ class SearchSpec(Section):
         default=True, description="Whether fixed elements count towards max_elements."
     )
     n_unit: RangeSpec = Field(
-        default_factory=RangeSpec, description="Numbers of atoms an integer formula may have (N_unit, eq. 9)."
+        default_factory=RangeSpec,
+        description="Numbers of atoms N of the grids n/N that formulas lie on (N_unit, eq. 9); a "
+        "formula is written reduced, so it can have fewer.",
     )
 
     alpha: float = Field(
@@ -121,7 +129,7 @@ class SearchSpec(Section):
         "after; `default` takes it before because a candidate at 0 K would get no gradient.",
     )
 
-    steps: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = Field(
+    steps: tuple[Steps, Steps] = Field(
         default=(200, 200),
         description="Steps of stage 1 and of stage 2. The paper has 500 and 500; `default` takes 200 and 200 "
         "so that a laptop needs minutes.",

@@ -163,10 +163,11 @@ def _newcomers(gradient: Tensor, x_base: Tensor, mask: Tensor) -> Tensor:
 def limit(state: SearchState, number: int, always: Tensor, *, reset: bool) -> SearchState:
     """The state before stage 2: each row's mask holds its `number` largest elements (M_max, eq. 7 and 8).
 
-    `always`: (118,) bool elements that stay allowed and don't count. reset: Adam's moments start anew.
+    `always`: (118,) bool elements that stay allowed and don't count. reset: Adam's moments start anew. Rows
+    that had to recover get their whole learning rate back.
     """
     mask = limit_mask(state.x_base, state.mask, number, always)
-    state = replace(state, mask=mask, last_finite=state.x_base)
+    state = replace(state, mask=mask, last_finite=state.x_base, rate=torch.ones_like(state.rate))
     if not reset:
         return state
     zero = torch.zeros_like(state.x_base)

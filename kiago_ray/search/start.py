@@ -36,7 +36,8 @@ def starts(problem: Problem, frequencies: Mapping[str, Floats], rows: Sequence[i
     if start.kind == "random" or problem.base is None:
         drawn = [random_row(rng, problem.allowed, start.random_elements) for rng in generators]
     else:
-        kept = problem.base * (problem.allowed | ~problem.fixed)  # what is fixed exactly isn't optimised
+        # What x_const holds comes back on top (eq. 4), so a start lies at the base only without it.
+        kept = np.maximum(problem.base - problem.const, 0) * (problem.allowed | ~problem.fixed)
         drawn = [perturbed_row(rng, kept, problem.allowed, weights, start) for rng in generators]
     return np.stack(drawn) if drawn else np.zeros((0, N_ELEMENTS))
 

@@ -55,7 +55,7 @@ def candidates_table(
         },
         "novel": pa.nulls(n, pa.bool_()) if novel is None else _where(novel, ok),
         "passed": verdicts.passed,
-        "alloy": _where(candidates.neutrality.alloy, ok),
+        "alloy": _where(candidates.neutrality.alloy | candidates.neutrality.elemental, ok),
         "oxidation_states": [
             write_states(amounts, states) or None
             for amounts, states in zip(result.amounts, candidates.neutrality.states, strict=True)

@@ -46,7 +46,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("few_elements", _YES_NO, "Screen: no more elements than the search's screens allow."),
     Column("novel", _YES_NO, "Screen: not a known composition; null where none were given to compare with."),
     Column("passed", _YES_NO, "All screens that the search requires."),
-    Column("alloy", _YES_NO, "Made of metals only: neutral and pauling accept it unseen and say little."),
+    Column(
+        "alloy", _YES_NO, "Metals only, or one element: neutral and pauling accept it unseen and say little."
+    ),
     Column("oxidation_states", _TEXT, "States that neutral or pauling rest on, such as La+3 Ni+2 As-3 O-2."),
     Column("nearest_known", _TEXT, "The nearest composition whose critical temperature has been measured."),
     Column(

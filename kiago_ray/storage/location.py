@@ -39,7 +39,11 @@ class Location:
         if not text or "\0" in text:
             raise StorageError(f"{text!r} names no file or directory; give a path such as 'runs/LaNiAsO'")
         if "://" not in text:
-            return cls(text, fs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
+            try:
+                path = str(Path(text).expanduser().absolute())
+            except RuntimeError as error:
+                raise StorageError(f"can't open {text}: {error}") from error
+            return cls(text, fs.LocalFileSystem(), path)
         try:
             filesystem, path = fs.FileSystem.from_uri(text)
         except (OSError, pa.ArrowException) as error:

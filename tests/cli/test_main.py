@@ -20,7 +20,9 @@ def test_version_names_the_weights(kiago: Kiago) -> None:
     assert "torch" in kiago("version").out
 
 
-@pytest.mark.parametrize("command", [[], ["search"], ["predict"], ["train"], ["train", "tc"], ["data", "check"]])
+@pytest.mark.parametrize(
+    "command", [[], ["search"], ["predict"], ["train"], ["train", "tc"], ["data", "check"]]
+)
 def test_help_is_there(kiago: Kiago, command: list[str]) -> None:
     ended = kiago(*command, "--help")
     assert ended.code == 0
@@ -39,6 +41,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_search_and_predictors_import_without_ray_and_mlflow() -> None:
-    loaded = loaded_by("from kiago_ray import search, load_predictors, SearchSpec\nimport kiago_ray.outputs")
+    names = "propose, load_predictors, SearchSpec"
+    loaded = loaded_by(f"from kiago_ray import {names}\nassert callable(propose)\nimport kiago_ray.outputs")
     assert "torch" in loaded
     assert not {"ray", "mlflow"} & loaded

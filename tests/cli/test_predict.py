@@ -26,7 +26,9 @@ def test_arguments_give_what_the_predictors_say(kiago: Kiago) -> None:
     predictors = load_predictors()
     x = torch.from_numpy(parse_fractions(formulas)).float()
     assert [row["formula"] for row in rows] == formulas
-    assert [row["tc_k"] for row in rows] == pytest.approx(predictors.tc(x).relu().tolist(), rel=1e-5, abs=1e-4)
+    assert [row["tc_k"] for row in rows] == pytest.approx(
+        predictors.tc(x).relu().tolist(), rel=1e-5, abs=1e-4
+    )
     assert [row["ef_ev_per_atom"] for row in rows] == pytest.approx(predictors.ef(x).tolist(), rel=1e-5)
     assert all(row["error"] is None for row in rows)
 
@@ -44,7 +46,17 @@ def test_a_file_keeps_its_rows_in_order(kiago: Kiago, tmp_path: Path, ending: st
     assert table["formula"].tolist() == formulas
     assert table["id"].astype(int).tolist() == list(range(len(formulas)))
     good = table["error"].isin(["", None]) | table["error"].isna()
-    assert good[:9].tolist() == [True, False, False, True, False, False, True, True, False]  # NaN is sodium nitride
+    assert good[:9].tolist() == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]  # NaN is sodium nitride
     assert table["tc_k"][0] == table["tc_k"][7]
 
 

@@ -50,7 +50,9 @@ def test_a_search_writes_its_run_directory_and_runs_once(kiago: Kiago, tmp_path:
         amounts = parse(row["formula"])
         assert row["n_atoms"] == sum(amounts.values()) <= 25
         assert row["n_elements"] == len(amounts) <= 7
-        assert row["passed"] == all(row[name] for name in ("neutral", "pauling", "ef_negative", "few_elements"))
+        assert row["passed"] == all(
+            row[name] for name in ("neutral", "pauling", "ef_negative", "few_elements")
+        )
         assert row["ef_negative"] == (row["ef_ev_per_atom"] < 0)
 
     again = kiago("search", "LaNiAsO", *SMALL, "--out", out, "--json")
@@ -149,9 +151,22 @@ def test_a_wrong_spec_file_is_refused(kiago: Kiago, tmp_path: Path, text: str) -
 
 def test_an_interrupt_writes_what_is_done(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "kiago_ray", "search", "LaNiAsO", "--candidates", "16", "--steps", "100000,1"]
+    command = [
+        sys.executable,
+        "-m",
+        "kiago_ray",
+        "search",
+        "LaNiAsO",
+        "--candidates",
+        "16",
+        "--steps",
+        "100000,1",
+    ]
     process = subprocess.Popen(
-        [*command, "--out", str(out)], stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        [*command, "--out", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     deadline = time.monotonic() + 120
     while not (out / "spec.yaml").exists():

@@ -9,7 +9,9 @@ from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.predictors.augmentation import MadeUp, made_up, tree_labels
 
 NONE = {"small_jitter": 0, "large_jitter": 0, "mixed": 0, "substituted": 0, "enriched": 0}
-KNOWN = parse_fractions(["YBa2Cu3O7", "MgB2", "FeSe", "LaNiAsO", "Nb3Sn", "La1.85Sr0.15CuO4"]).astype(np.float32)
+KNOWN = parse_fractions(["YBa2Cu3O7", "MgB2", "FeSe", "LaNiAsO", "Nb3Sn", "La1.85Sr0.15CuO4"]).astype(
+    np.float32
+)
 
 
 def make(**counts: int) -> np.ndarray:
@@ -53,7 +55,9 @@ def test_mixing_joins_two_rows() -> None:
 
 
 def test_the_same_seed_makes_the_same_rows() -> None:
-    np.testing.assert_array_equal(make(mixed=20, substituted=20, enriched=20), make(mixed=20, substituted=20, enriched=20))
+    np.testing.assert_array_equal(
+        make(mixed=20, substituted=20, enriched=20), make(mixed=20, substituted=20, enriched=20)
+    )
 
 
 def test_labels_are_the_trees() -> None:

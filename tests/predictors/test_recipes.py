@@ -22,7 +22,9 @@ FEW = MadeUp(small_jitter=60, large_jitter=20, mixed=20, substituted=20, enriche
 def table(pairs: list[tuple[str, str]], values: np.ndarray) -> TrainingTable:
     formulas = [f"{a}{n}{b}" for n, (a, b) in enumerate(pairs, start=1)]
     systems = ["-".join(sorted(pair)) for pair in pairs]
-    return TrainingTable(formulas, systems, parse_fractions(formulas).astype(np.float32), values.astype(np.float32))
+    return TrainingTable(
+        formulas, systems, parse_fractions(formulas).astype(np.float32), values.astype(np.float32)
+    )
 
 
 def binaries(first: str, second: str, count: int) -> list[tuple[str, str]]:
@@ -65,13 +67,25 @@ def test_the_command_trains_resumes_and_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generator = np.random.default_rng(4)
-    rows = [f"{a}{n}{b}" for n, (a, b) in enumerate(binaries("Fe Ni Co Ti V Nb", "O S N C B Si", 700), start=1)]
+    rows = [
+        f"{a}{n}{b}" for n, (a, b) in enumerate(binaries("Fe Ni Co Ti V Nb", "O S N C B Si", 700), start=1)
+    ]
     energies = -3 * generator.random(700)
-    text = "formula,formation_energy_ev_per_atom\n" + "".join(f"{f},{e:.4f}\n" for f, e in zip(rows, energies, strict=True))
+    text = "formula,formation_energy_ev_per_atom\n" + "".join(
+        f"{f},{e:.4f}\n" for f, e in zip(rows, energies, strict=True)
+    )
     (tmp_path / "oqmd.csv").write_text(text)
 
     def train(*arguments: str) -> tuple[int, str]:
-        command = ["kiago", "train", "ef", "--data", str(tmp_path / "oqmd.csv"), "--out", str(tmp_path / "out")]
+        command = [
+            "kiago",
+            "train",
+            "ef",
+            "--data",
+            str(tmp_path / "oqmd.csv"),
+            "--out",
+            str(tmp_path / "out"),
+        ]
         monkeypatch.setattr(sys, "argv", [*command, *arguments])
         with pytest.raises(SystemExit) as stop:
             main()

@@ -29,19 +29,33 @@ def network() -> TcResNet:
 
 @pytest.fixture
 def compositions() -> Tensor:
-    formulas = ["LaNiAsO", "YBa2Cu3O7", "MgB2", "Nb", "La1.85Sr0.15CuO4", "HgBa2Ca2Cu3O8", "CeCoIn5", "LaH10", "UPt3"]
+    formulas = [
+        "LaNiAsO",
+        "YBa2Cu3O7",
+        "MgB2",
+        "Nb",
+        "La1.85Sr0.15CuO4",
+        "HgBa2Ca2Cu3O8",
+        "CeCoIn5",
+        "LaH10",
+        "UPt3",
+    ]
     return torch.from_numpy(parse_fractions(formulas))
 
 
 def norm(x: Tensor, layer: torch.nn.BatchNorm1d) -> Tensor:
-    return functional.batch_norm(x, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps)
+    return functional.batch_norm(
+        x, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps
+    )
 
 
 def padded(x: Tensor, conv: TapConv, corner: tuple[int, int], stride: int = 1, size: int = 3) -> Tensor:
     return functional.conv2d(x, conv.full_kernel(corner, size), stride=stride, padding=size // 2)
 
 
-def plain_block(x: Tensor, block: ResidualBlock, first: tuple[int, int], second: tuple[int, int], stride: int) -> Tensor:
+def plain_block(
+    x: Tensor, block: ResidualBlock, first: tuple[int, int], second: tuple[int, int], stride: int
+) -> Tensor:
     y = torch.relu(norm(padded(x, block.conv1, first, stride), block.norm1))
     y = norm(padded(y, block.conv2, second), block.norm2)
     if block.shortcut is not None:
@@ -52,7 +66,9 @@ def plain_block(x: Tensor, block: ResidualBlock, first: tuple[int, int], second:
 def plain_resnet18(network: TcResNet, fractions: Tensor) -> Tensor:
     """The textbook network on the drawn map: every kernel 3×3 (stem 7×7), every map padded."""
     functions = amounts(fractions).split(118, dim=1)
-    maps = torch.cat([torch.einsum("re,ecpk->rcpk", f, torch.from_numpy(element_map()).double()) for f in functions], 1)
+    maps = torch.cat(
+        [torch.einsum("re,ecpk->rcpk", f, torch.from_numpy(element_map()).double()) for f in functions], 1
+    )
     x = torch.relu(norm(functional.conv2d(maps, network.stem.weight, stride=2, padding=3), network.stem_norm))
     x = functional.max_pool2d(x, 3, stride=2, padding=1)
     corners = [((0, 0), (0, 0), 1)] * 2 + [((1, 0), (1, 0), 2), ((1, 0), (1, 0), 1)]
@@ -89,7 +105,9 @@ def test_single_precision_agrees_with_double(network: TcResNet, compositions: Te
 def test_it_is_a_resnet18() -> None:
     convolutions = [m for m in TcResNet().modules() if isinstance(m, TapConv | torch.nn.Conv2d)]
     heads = [m for m in TcResNet().modules() if isinstance(m, torch.nn.Linear)]
-    on_the_path = [c for c in convolutions if not (isinstance(c, TapConv) and c.kernel == (1, 1) and c.stride == 2)]
+    on_the_path = [
+        c for c in convolutions if not (isinstance(c, TapConv) and c.kernel == (1, 1) and c.stride == 2)
+    ]
     assert len(on_the_path) + len(heads) == 18
 
 
@@ -114,7 +132,9 @@ def test_amounts_vanish_where_an_element_is_absent_and_their_slopes_are_finite()
 def test_gradients_against_finite_differences(network: TcResNet, compositions: Tensor) -> None:
     x = compositions[:2].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(network_log(network, x).sum(), x)
-    direction = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4)) * (x > 0)
+    direction = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4)) * (
+        x > 0
+    )
     step = 1e-7
     with torch.no_grad():
         up, down = (network_log(network, x + s * step * direction).sum() for s in (1, -1))

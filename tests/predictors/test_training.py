@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from kiago_ray.predictors.training import CheckpointError, Epoch, EpochReport, FitSettings, fit, one_cycle
 
 SETTINGS = FitSettings(
-    epochs=6, batch_rows=32, learning_rate=1e-2, weight_decay=0.01, average_decay=0.9, warmup_share=0.2, seed=7
+    epochs=6,
+    batch_rows=32,
+    learning_rate=1e-2,
+    weight_decay=0.01,
+    average_decay=0.9,
+    warmup_share=0.2,
+    seed=7,
 )
 
 
@@ -39,7 +45,9 @@ def run(checkpoint: Path, settings: FitSettings = SETTINGS, stop_after: int | No
         if report.epoch == stop_after:
             raise Stop
 
-    network, _ = fit(make(), forward, sample, settings, checkpoint=checkpoint, data_id="made", on_epoch=on_epoch)
+    network, _ = fit(
+        make(), forward, sample, settings, checkpoint=checkpoint, data_id="made", on_epoch=on_epoch
+    )
     return network
 
 
