@@ -117,7 +117,7 @@ class SearchSpec(Section):
     beta: RampSpec = Field(
         default_factory=RampSpec,
         description="Weight of the integer loss, in K (eq. 16), over stage 2. The paper has 1, which is "
-        "small beside T_c's slope of hundreds of K per unit of fraction; `default` raises it so that stage "
+        "small beside T_c's slope of tens to hundreds of K per unit of fraction; `default` raises it so that stage "
         "2 ends near integers.",
     )
     integer_norm: Literal["l1", "l2"] = Field(
@@ -147,10 +147,11 @@ class SearchSpec(Section):
         default=True, description="Whether Adam's moments start anew in stage 2."
     )
     revive: Literal["none", "start", "allowed"] = Field(
-        default="start",
+        default="allowed",
         description="Which absent elements can return, one a step, that with the best gradient: none, as in "
-        "the paper; those of the row's start; any allowed one. `default` takes start because a value that "
-        "one step made negative would otherwise be lost for good.",
+        "the paper; those of the row's start; any allowed one. `default` takes allowed because "
+        "otherwise what one step made negative is lost for good, and no row finds an element that its start "
+        "lacked.",
     )
     projection: ProjectionSpec = Field(default_factory=ProjectionSpec, description="To integer formulas.")
     screens: ScreensSpec = Field(default_factory=ScreensSpec, description="Screens applied afterwards.")

@@ -12,9 +12,10 @@ import pytest
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli.main import main
-from kiago_ray.predictors import load_predictors
+from kiago_ray.predictors import load_predictors, recipes
 from kiago_ray.predictors.augmentation import MadeUp
-from kiago_ray.predictors.recipes import TC_SETTINGS, RunOptions, TrainingTable, train_tc
+from kiago_ray.predictors.recipes import TC_SETTINGS, RunOptions, TrainingTable, rows_id, train_tc
+from kiago_ray.predictors.training import CheckpointError
 
 FEW = MadeUp(small_jitter=60, large_jitter=20, mixed=20, substituted=20, enriched=20)
 
@@ -33,7 +34,15 @@ def binaries(first: str, second: str, count: int) -> list[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_small_tc_run_writes_weights_and_card(tmp_path: Path) -> None:
+def test_a_small_tc_run_writes_weights_and_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taught_from: list[np.ndarray] = []
+    teach = recipes.tree_labels
+
+    def watched(train: np.ndarray, values: np.ndarray, made: np.ndarray, *, seed: int) -> np.ndarray:
+        taught_from.append(train)
+        return teach(train, values, made, seed=seed)
+
+    monkeypatch.setattr(recipes, "tree_labels", watched)
     generator = np.random.default_rng(1)
     known = table(binaries("Nb V Ta Zr Ti Mo", "C N Si Ge Sn Al Ga", 240), generator.random(240) * 90)
     zeros = table(binaries("Na K Li Ca Mg Ba", "Cl F Br I S Se", 120), np.zeros(120))
@@ -53,6 +62,25 @@ def test_a_small_tc_run_writes_weights_and_card(tmp_path: Path) -> None:
     assert card["literature"]["rows"] == 6
     assert 0 < card["half_precision_storage"]["mean_absolute_change"] < 1
     assert stored["settings"]["epochs"] == 1
+
+    for split, rows in zip(("random", "system"), taught_from, strict=True):
+        seen = {row.tobytes() for row in rows}
+        for whole in (known, zeros):
+            held_out = whole.pick(whole.held_out(split)).fractions
+            assert not seen & {row.tobytes() for row in held_out}
+        assert not seen & {row.tobytes() for row in literature.fractions}
+
+    fewer = known.pick(np.arange(240) != int(np.flatnonzero(~known.held_out("random"))[0]))
+    with pytest.raises(CheckpointError, match="other settings or data"):
+        train_tc(fewer, zeros, literature, settings, options, FEW)
+
+
+def test_what_a_fit_learns_from_is_in_its_identity() -> None:
+    known = table(binaries("Nb V", "C N", 20), np.arange(20.0))
+    other = replace(known, values=known.values + 1)
+    ids = {rows_id(known, recipe={}), rows_id(other, recipe={}), rows_id(known, recipe={"waves": 2})}
+    assert len(ids) == 3
+    assert rows_id(known, recipe={}) in ids
 
 
 def test_the_two_splits_never_share_a_key() -> None:

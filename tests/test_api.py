@@ -1,0 +1,74 @@
+"""The front door: what a search returns agrees with itself, with the predictors and with its specification."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from kiago_ray import SearchSpec, load_predictors, propose
+from kiago_ray.api import SearchOutcome, base_material
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.screening import KnownMaterials
+from kiago_ray.search import SpecError
+
+SMALL = {"candidates": 24, "steps": [12, 12]}
+
+
+@pytest.fixture(scope="module")
+def outcome() -> SearchOutcome:
+    known = KnownMaterials.from_formulas(["LaNiAsO", "MgB2"], [2.75, 39.0])
+    return propose("LaNiAsO", overrides=SMALL, known=known)
+
+
+def test_formulas_are_scored_as_themselves(outcome: SearchOutcome) -> None:
+    rows = outcome.table.to_pylist()
+    x = torch.from_numpy(parse_fractions([row["formula"] for row in rows])).float()
+    predictors = load_predictors()
+    np.testing.assert_allclose([row["tc_k"] for row in rows], predictors.tc(x).relu(), atol=0.02)
+    np.testing.assert_allclose([row["ef_ev_per_atom"] for row in rows], predictors.ef(x), atol=1e-3)
+
+
+def test_rank_and_summary_agree_with_the_rows(outcome: SearchOutcome) -> None:
+    rows = outcome.table.to_pylist()
+    passed = [row["passed"] for row in rows]
+    assert passed == sorted(passed, reverse=True)
+    for part in (True, False):
+        tc_k = [row["tc_k"] for row in rows if row["passed"] is part]
+        assert tc_k == sorted(tc_k, reverse=True)
+    summary, base = outcome.summary, outcome.summary.base
+    assert base is not None
+    assert base.tc_measured_k == 2.75
+    assert summary.unique == len(rows)
+    assert summary.passed == sum(passed)
+    best = [row["tc_k"] for row in rows if row["passed"]][:10]
+    if best:
+        assert summary.top[0].delta_tc_k == pytest.approx(np.mean(best) - base.tc_predicted_k)
+    for row in rows:
+        assert row["delta_tc_k"] == pytest.approx(row["tc_k"] - base.tc_predicted_k)
+        assert row["nearest_known"] in ("LaNiAsO", "MgB2")
+
+
+def test_a_seed_gives_the_same_table_and_another_seed_another_one(outcome: SearchOutcome) -> None:
+    again = propose("LaNiAsO", overrides=SMALL)
+    assert again.table["formula"].to_pylist() == outcome.table["formula"].to_pylist()
+    assert again.table["tc_k"].to_pylist() == outcome.table["tc_k"].to_pylist()
+    other = propose("LaNiAsO", overrides={**SMALL, "seed": 1})
+    assert other.table["formula"].to_pylist() != outcome.table["formula"].to_pylist()
+
+
+@pytest.mark.parametrize("preset", ["paper", "reference", "hydride", "substitution"])
+def test_every_preset_runs(preset: str) -> None:
+    extra = {"substitute": {"La": 3}} if preset == "substitution" else {}
+    result = propose("LaNiAsO", preset=preset, overrides={"candidates": 8, "steps": [3, 3], **extra})
+    assert result.summary.rows == 8
+    assert sum(result.summary.statuses.values()) == 8
+
+
+def test_what_cannot_run_is_refused() -> None:
+    with pytest.raises(SpecError, match="not both"):
+        propose("LaNiAsO", spec=SearchSpec(base="MgB2"))
+    with pytest.raises(SpecError, match="don't know Ra"):
+        base_material(SearchSpec(base="RaO"), load_predictors())
+    with pytest.raises(SpecError, match="base"):
+        propose()
