@@ -53,6 +53,8 @@ def main() -> NoReturn:
     """Run the command line; wrong input (any ValueError of ours) ends it with 2 and one line."""
     from kiago_ray.cli.failures import InputError, input_error_types
 
+    # Threads that spin while they wait cost several times their work as soon as another program runs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         status = app(standalone_mode=False) or 0
     except typer.Abort:
