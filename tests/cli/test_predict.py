@@ -72,8 +72,8 @@ def test_wrong_input_is_refused_before_any_work(kiago: Kiago, tmp_path: Path) ->
         (["MgB2", "--input", source], "one of the two"),
         (["--input", tmp_path / "none.csv"], "none.csv"),
         (["--input", tmp_path / "latin.csv"], "UTF-8"),
-        (["--input", tmp_path / "column.csv"], "no column `formula`"),
-        (["--input", tmp_path / "empty.csv"], "not a CSV"),
+        (["--input", tmp_path / "column.csv"], "no single column `formula`"),
+        (["--input", tmp_path / "empty.csv"], "is empty"),
         (["--input", source, "--output", tmp_path / "there.csv"], "exists"),
         (["--input", source, "--output", tmp_path / "out.xlsx"], ".csv or .parquet"),
         (["--input", source, "--output", tmp_path / "no" / "out.csv"], "no folder"),
@@ -86,7 +86,23 @@ def test_wrong_input_is_refused_before_any_work(kiago: Kiago, tmp_path: Path) ->
 
 
 def test_a_bad_argument_is_told_beside_the_good_one(kiago: Kiago) -> None:
-    ended = kiago("predict", "MgB2", "Xx")
-    assert ended.code == 2
+    ended = kiago("predict", "MgB2", "Xx", "[/b]")
+    assert ended.code == 3
     assert "MgB2" in ended.out
-    assert "Xx" in ended.out
+    assert "[/b]" in ended.out
+    assert "2 of 3 formulas" in ended.err
+    alone = kiago("predict", "Xx")
+    assert alone.code == 2
+    assert len(alone.err.strip().splitlines()) == 1
+
+
+def test_blank_lines_and_short_rows_keep_their_places_and_long_rows_are_refused(
+    kiago: Kiago, tmp_path: Path
+) -> None:
+    (tmp_path / "one.csv").write_text("formula\nMgB2\n\nNb3Sn\n")
+    kiago("predict", "--input", tmp_path / "one.csv", "--output", tmp_path / "one.parquet")
+    assert pd.read_parquet(tmp_path / "one.parquet")["formula"].tolist() == ["MgB2", "", "Nb3Sn"]
+    (tmp_path / "long.csv").write_text("id,formula\n1,MgB2,\n")
+    ended = kiago("predict", "--input", tmp_path / "long.csv")
+    assert ended.code == 2
+    assert "row 1: 3 fields under 2 names" in ended.err

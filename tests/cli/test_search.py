@@ -110,6 +110,13 @@ def test_a_run_can_be_repeated_from_its_own_spec(kiago: Kiago, tmp_path: Path) -
         (["LaNiAsO", "--weights", "missing"], "missing"),
         (["RaO"], "don't know Ra"),
         (["LaNiAsO", "--nonsense"], "--nonsense"),
+        (["LaNiAsO", "--steps", "100000000,1"], "steps"),
+        (["LaNiAsO", "--fixed", "O=0.25", "--fixed", "O=0.5"], "given twice"),
+        (["LaNiAsO", "--seed", "1", "--set", "seed=2"], "give it once"),
+        (["LaNiAsO", "--set", "alpha=2001-99-99"], "--set"),
+        (["LaNiAsO", "--set", "alpha=" + "[" * 3000], "--set"),
+        (["LaNiAsO", "--spec", "/dev/zero"], "larger than"),
+        (["LaNiAsO", "--device", "meta"], "--device"),
         ([], "base"),
     ],
 )
@@ -140,6 +147,28 @@ def test_an_out_that_cannot_be_used_is_refused(kiago: Kiago, tmp_path: Path) -> 
     assert file.read_text() == "mine"
 
 
+@pytest.mark.parametrize("out", ["", "~nosuchuser/run", "gopher://run"])
+def test_an_out_that_names_no_place_is_refused(kiago: Kiago, out: str) -> None:
+    ended = kiago("search", "LaNiAsO", *SMALL, "--out", out)
+    assert ended.code == 2
+    assert len(ended.err.strip().splitlines()) == 1
+
+
+def test_a_preset_is_named_once(kiago: Kiago, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text("preset: hydride")
+    command = (
+        "search",
+        "PdH",
+        "--spec",
+        tmp_path / "spec.yaml",
+        "--preset",
+        "paper",
+        "--out",
+        tmp_path / "run",
+    )
+    assert "names hydride" in kiago(*command).err
+
+
 @pytest.mark.parametrize("text", ["alhpa: 4", "- 1", "alpha: [", "start: {kind: guess}"])
 def test_a_wrong_spec_file_is_refused(kiago: Kiago, tmp_path: Path, text: str) -> None:
     (tmp_path / "spec.yaml").write_text(text)
@@ -160,7 +189,7 @@ def test_an_interrupt_writes_what_is_done(tmp_path: Path) -> None:
         "--candidates",
         "16",
         "--steps",
-        "100000,1",
+        "20000,1",
     ]
     process = subprocess.Popen(
         [*command, "--out", str(out)],
@@ -170,6 +199,7 @@ def test_an_interrupt_writes_what_is_done(tmp_path: Path) -> None:
     )
     deadline = time.monotonic() + 120
     while not (out / "spec.yaml").exists():
+        assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.2)
     time.sleep(3)
