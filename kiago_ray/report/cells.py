@@ -40,6 +40,13 @@ def kelvin(value: float | None, *, sign: bool = False) -> str:
     return UNKNOWN if value is None else f"{value:{'+' if sign else ''}z.1f} K"
 
 
+def unseen(row: Mapping[str, Any]) -> str:
+    """Why neutrality says little about a row: "metals only", "one element" or ""."""
+    if not row.get("alloy"):
+        return ""
+    return "one element" if row.get("n_elements") == 1 else "metals only"
+
+
 def failed_screens(row: Mapping[str, Any], required: tuple[str, ...]) -> tuple[str, ...]:
     """The required screens that the row fails."""
     return tuple(name for name in required if row.get(name) is False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from kiago_ray.report.cells import cell, failed_screens
+from kiago_ray.report.cells import cell, failed_screens, unseen
 
 _TC = "<i>T</i><sub>c</sub>"
 _EF = "<i>E</i><sub>f</sub>"
@@ -75,7 +75,8 @@ def _content(row: Mapping[str, Any], name: str) -> str:
 
 def _screens(row: Mapping[str, Any], required: tuple[str, ...]) -> str:
     text = "passed" if row.get("passed") else escape("fails " + ", ".join(failed_screens(row, required)))
-    return text + (' <span class="badge">metals only</span>' if row.get("alloy") else "")
+    remark = unseen(row)
+    return text + (f' <span class="badge">{remark}</span>' if remark else "")
 
 
 def _class(name: str) -> str:

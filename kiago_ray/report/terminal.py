@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from kiago_ray.report.cells import UNKNOWN, cell, failed_screens
+from kiago_ray.report.cells import UNKNOWN, cell, failed_screens, unseen
 from kiago_ray.report.summary_rows import summary_rows
 from kiago_ray.screening.summary import Summary
 
@@ -72,6 +72,6 @@ def _nearest(row: Mapping[str, Any]) -> str:
 
 def _verdict(row: Mapping[str, Any], required: tuple[str, ...]) -> Text:
     if row.get("passed"):
-        metals = " metals only" if row.get("alloy") else ""
-        return Text(f"✓{metals}", style="green")
+        remark = unseen(row)
+        return Text(f"✓ {remark}".rstrip(), style="green")
     return Text("✗ " + ", ".join(failed_screens(row, required)), style="red")

@@ -65,6 +65,7 @@ def candidates_table(
         "nearest_tc_k": [known_tc_k[i] if i >= 0 else None for i in candidates.nearest],
         "integer_distance": _numbers(result.distance),
         "status": [RowStatus(status).label for status in result.status.tolist()],
+        "recoveries": result.recoveries.astype(np.int32),
         "seed": np.full(n, seed, dtype=np.int64),
         "row": result.rows.astype(np.int64),
         "start_formula": [_fractions_text(row) for row in result.start],

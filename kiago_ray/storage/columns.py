@@ -59,6 +59,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("nearest_tc_k", _NUMBER, "Measured critical temperature of nearest_known.", "K"),
     Column("integer_distance", _NUMBER, "L1 distance in atomic fractions from before to after integers."),
     Column("status", _TEXT, "How the row ended: ok, or why it has no formula."),
+    Column("recoveries", pa.int32(), "Steps that were taken back because they left no element; mostly 0."),
     Column("seed", pa.int64(), "Seed of the search."),
     Column("row", pa.int64(), "Row of the search, from 0; with seed and base it fixes the start."),
     Column("start_formula", _TEXT, "The row's initial composition, as atomic fractions to four decimals."),

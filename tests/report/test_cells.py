@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kiago_ray.report.cells import UNKNOWN, cell, failed_screens, kelvin, percent
+from kiago_ray.report.cells import UNKNOWN, cell, failed_screens, kelvin, percent, unseen
 
 
 def test_values_as_a_person_reads_them(rows: list[dict[str, Any]]) -> None:
@@ -35,3 +35,10 @@ def test_failed_screens_are_the_required_ones(rows: list[dict[str, Any]]) -> Non
     assert failed_screens(rows[2], ("ef_negative", "pauling", "neutral")) == ("pauling", "neutral")
     assert failed_screens(rows[2], ("ef_negative",)) == ()
     assert failed_screens({"novel": None}, ("novel",)) == ()
+
+
+def test_what_neutrality_accepts_unseen_is_named() -> None:
+    assert unseen({"alloy": True, "n_elements": 2}) == "metals only"
+    assert unseen({"alloy": True, "n_elements": 1}) == "one element"
+    assert unseen({"alloy": False, "n_elements": 3}) == ""
+    assert unseen({"alloy": None}) == ""

@@ -72,6 +72,7 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "nearest_known": known.formulas[0],
         "nearest_tc_k": 3.8,
         "status": "ok",
+        "recoveries": 0,
         "seed": 3,
         "row": 3,
         "start_formula": "La0.25Ni0.25As0.25O0.25",
@@ -82,7 +83,7 @@ def test_a_row_without_a_formula_has_nulls(make_result: MakeResult) -> None:
     known = KnownMaterials.from_formulas(["MgB2"], [39.0])
     row = table_of(make_result(ROWS), known).to_pylist()[2]
     present = {name for name, value in row.items() if value is not None}
-    assert present == {"base", "tc_relaxed_k", "passed", "status", "seed", "row"}
+    assert present == {"base", "tc_relaxed_k", "passed", "status", "recoveries", "seed", "row"}
     assert row["passed"] is False
 
 
