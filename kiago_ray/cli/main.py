@@ -72,6 +72,7 @@ def main() -> NoReturn:
 
 
 def fail(message: str) -> int:
-    """Write one line to stderr and return 2."""
-    print("kiago: " + " ".join(message.split()), file=sys.stderr)
+    """Write one line to stderr, where there is something to say, and return 2."""
+    if message:
+        print("kiago: " + " ".join(message.split()), file=sys.stderr)
     return 2

@@ -12,8 +12,11 @@ from kiago_ray.cli.failures import InputError
 MAX_SPEC_BYTES = 100_000
 
 
-def read_spec(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping; a run's spec.yaml counts by its `search` part. Raises InputError."""
+def read_spec(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A YAML file's specification, with `preset` where it names one, and the record of the run that it is of.
+
+    A run's spec.yaml counts by its `search` part; any other file has no record ({}). Raises InputError.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SPEC_BYTES + 1)
@@ -29,10 +32,10 @@ def read_spec(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"--spec: {path} is not YAML ({str(error)[:200]}); correct it") from None
     if isinstance(values, dict) and isinstance(values.get("search"), dict) and "identity" in values:
-        values = values["search"]
+        return {**values["search"], "preset": values.get("preset", "default")}, values
     if not isinstance(values, dict):
         raise InputError(f"--spec: {path} holds no keys and values; write such as 'alpha: 4'")
-    return values
+    return values, {}
 
 
 def overrides_from(

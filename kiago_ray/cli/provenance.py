@@ -29,5 +29,6 @@ def provenance(weights: Path | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": packages,
         "weights": {kind: card["sha256"] for kind, card in cards.items()},
+        "threads": torch.get_num_threads(),
         "devices": ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))],
     }

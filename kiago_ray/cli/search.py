@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ def search(
     from kiago_ray.cli.overrides import overrides_from, read_spec
     from kiago_ray.search import load_preset
 
-    values = read_spec(spec) if spec is not None else {}
+    values, record = read_spec(spec) if spec is not None else ({}, {})
     named = values.pop("preset", None)
     if preset is not None and named is not None and named != preset:
         raise InputError(f"--preset: {preset}, but {spec} names {named}; give one of them")
@@ -71,7 +71,11 @@ def search(
         change=change or [],
     )
     resolved = load_preset(name, values)
-    request = Request(resolved, name, known, weights, device, out)
+    if name == "substitution" and resolved.substitute is None:
+        raise InputError(
+            "--preset: substitution needs a site and its oxidation state, such as --substitute La:+3"
+        )
+    request = Request(resolved, name, known, weights, device, out, record)
     raise typer.Exit(run(request, top, as_json))
 
 
@@ -85,6 +89,7 @@ class Request:
     weights: Path | None
     device: str
     out: str | None
+    repeats: Mapping[str, Any]
 
 
 def run(request: Request, top: int, as_json: bool) -> int:
@@ -104,9 +109,14 @@ def run(request: Request, top: int, as_json: bool) -> int:
     resolve(spec, predictors.supported.cpu().numpy())  # what can't run is refused before anything is written
     base_material(spec, predictors, materials)
     identity = {"search": spec.model_dump(mode="json"), "weights": facts["weights"], "known": known_id}
+    for name in ("weights", "known"):
+        if request.repeats and request.repeats.get(name) != identity[name]:
+            say(f"note: the run that --spec names had other {name}; this one will differ from it")
     notes = card_notes(request.weights)
     where = request.out if request.out is not None else default_directory(spec, request.preset, identity)
-    directory = open_run(where, identity, {k: v for k, v in facts.items() if k != "weights"})
+    directory = open_run(
+        where, identity, {"preset": request.preset, **{k: v for k, v in facts.items() if k != "weights"}}
+    )
     if directory.finished:
         say(f"{where} already holds this search; shown as it is")
         show(read_table(directory.file(CANDIDATES)), directory.record["summary"], spec, where, top, as_json)

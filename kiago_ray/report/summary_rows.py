@@ -38,6 +38,8 @@ def summary_rows(summary: Summary) -> list[Row]:
         base = summary.base
         remark = f"predicted; measured {kelvin(base.tc_measured_k)}"
         rows.append((f"T_c of {base.formula}", kelvin(base.tc_predicted_k), remark))
+    if summary.passed_above_base is not None:
+        rows.append(("passed, T_c above the base's", f"{summary.passed_above_base:,}", "both predicted"))
     rows += [_top_row(top) for top in summary.top]
     return rows
 

@@ -44,7 +44,9 @@ class TopMean:
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of rows and unique formulas. screens: unique formulas that pass each screen on its own."""
+    """Counts of rows and unique formulas. screens: unique formulas that pass each screen on its own.
+    passed_above_base: those that passed and whose T_c is predicted above the base's.
+    """
 
     rows: int
     statuses: Mapping[str, int]
@@ -54,6 +56,7 @@ class Summary:
     passed: int
     top: tuple[TopMean, ...]
     base: BaseMaterial | None
+    passed_above_base: int | None = None
 
     @property
     def unique_fraction(self) -> float | None:
@@ -82,6 +85,7 @@ class Summary:
             passed=plain["passed"],
             top=tuple(TopMean(**each) for each in plain["top"]),
             base=None if plain["base"] is None else BaseMaterial(**plain["base"]),
+            passed_above_base=plain["passed_above_base"],
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,6 +102,7 @@ class Summary:
             "passed_fraction": self.passed_fraction,
             "top": [asdict(each) for each in self.top],
             "base": None if self.base is None else asdict(self.base),
+            "passed_above_base": self.passed_above_base,
         }
 
 
@@ -124,6 +129,7 @@ def summarise(
         passed=int(passed.sum()),
         top=tuple(_top_mean(best[:k], k, base) for k in top),
         base=base,
+        passed_above_base=None if base is None else int((best > base.tc_predicted_k).sum()),
     )
 
 

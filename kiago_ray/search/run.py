@@ -1,7 +1,7 @@
 """One search from its specification to scored formulas: start, stage 1, stage 2, projection (section 2.7).
 
 Rows run in shards of one size, padded where rows are missing, and row r always stands at place r mod size: so
-a row's result is the same, bit for bit on one kind of machine, whichever other rows run.
+a row's result is the same, bit for bit on one kind of machine with one number of threads, whichever other rows run.
 """
 
 from __future__ import annotations

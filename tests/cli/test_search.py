@@ -83,6 +83,11 @@ def test_a_run_can_be_repeated_from_its_own_spec(kiago: Kiago, tmp_path: Path) -
     assert ended.code == 0, ended.err
     a, b = (read_table(str(tmp_path / name / CANDIDATES)) for name in "ab")
     assert a.equals(b)
+    assert "note" not in ended.err
+    altered = (tmp_path / "a" / "spec.yaml").read_text().replace("  tc: ", "  tc: 0")
+    (tmp_path / "altered.yaml").write_text(altered)
+    other = kiago("search", "--spec", tmp_path / "altered.yaml", "--out", tmp_path / "c")
+    assert "other weights" in other.err
     assert yaml.safe_load((tmp_path / "a" / "spec.yaml").read_text())["search"]["alpha"] == 7
 
 
@@ -117,6 +122,7 @@ def test_a_run_can_be_repeated_from_its_own_spec(kiago: Kiago, tmp_path: Path) -
         (["LaNiAsO", "--set", "alpha=" + "[" * 3000], "--set"),
         (["LaNiAsO", "--spec", "/dev/zero"], "larger than"),
         (["LaNiAsO", "--device", "meta"], "--device"),
+        (["LaNiAsO", "--preset", "substitution"], "--substitute"),
         ([], "base"),
     ],
 )

@@ -44,6 +44,7 @@ def test_worked_by_hand(make_result: MakeResult) -> None:
         "few_elements": 1.0,
     }
     assert summary.passed_fraction == 3 / 5
+    assert summary.passed_above_base == 3  # the base is predicted at 5 K
     assert summary.statuses["ok"] == 7
     assert summary.statuses["no_integer_formula"] == 1
     assert summary.top == (
@@ -75,6 +76,7 @@ def test_a_search_without_a_base_has_no_difference(make_result: MakeResult) -> N
 def test_to_dict_is_json_and_complete(make_result: MakeResult) -> None:
     summary = summary_of(make_result([("LaNiAsO", 8.0, -2.0), (None, 0.0, 0.0)]))
     again = json.loads(json.dumps(summary.to_dict(), allow_nan=False))
+    assert Summary.from_dict(again) == summary
     assert again == summary.to_dict()
     assert again["base"] == {
         "formula": "LaNiAsO",
