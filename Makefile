@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP)  ## make the environment .venv/ with the dependencies that pyproject.toml bounds
+setup: $(STAMP)  ## make the environment .venv/ with the pinned dependencies
 
 $(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "kiago-ray needs Python 3.11: install it, or say 'make PYTHON=/path/to/python3.11 …'" >&2; exit 2; }
