@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.datasets.statistics import load_element_counts
 from kiago_ray.predictors import Predictors, load_predictors
+from kiago_ray.predictors.base import predict
 from kiago_ray.screening import (
     BaseMaterial,
     KnownMaterials,
@@ -94,15 +93,15 @@ def base_material(
     if spec.base is None:
         return None
     amounts = parse(spec.base)
-    supported = predictors.supported.cpu()
-    unknown = [symbol for symbol in amounts if not supported[INDEX[symbol]]]
+    foreign = predictors.unknown_elements()
+    unknown = [symbol for symbol in amounts if symbol in foreign]
     if unknown:
-        able = ", ".join(symbol for symbol in SYMBOLS if not supported[INDEX[symbol]])
         raise SpecError(
-            f"base: the predictors don't know {', '.join(unknown)} (nor any of {able}); choose another base"
+            f"base: the predictors don't know {', '.join(unknown)} (nor any of {', '.join(foreign)}); "
+            "choose another base"
         )
     row = fractions(amounts)
-    x = torch.tensor(row[None], dtype=torch.float32, device=predictors.supported.device)
-    with torch.no_grad():
-        tc_k, ef = float(predictors.tc(x).relu()), float(predictors.ef(x))
-    return BaseMaterial(spec.base, tc_k, ef, None if known is None else known.measured_tc_k(row))
+    tc_k, ef = (
+        float(predict(each, row[None].astype(np.float32))[0]) for each in (predictors.tc, predictors.ef)
+    )
+    return BaseMaterial(spec.base, max(tc_k, 0.0), ef, None if known is None else known.measured_tc_k(row))

@@ -10,8 +10,7 @@ import numpy as np
 from kiago_ray.api import SearchOutcome
 from kiago_ray.predictors import load_card
 from kiago_ray.report.page import TABLE_ROWS, Page, render_page
-from kiago_ray.report.plots import BasePoint, tc_against_ef, trajectory_plot
-from kiago_ray.storage.location import Location
+from kiago_ray.report.plots import tc_against_ef, trajectory_plot
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory
 from kiago_ray.storage.table import write_table
 from kiago_ray.storage.top_csv import top_csv
@@ -27,18 +26,17 @@ def write_outputs(
     predictors are. Raises StorageError.
     """
     name = outcome.spec.base or "random start"
-    title = f"kiago-ray: {name}"
     plots = outcome_plots(outcome, name)
     write_table(outcome.table, run.file(CANDIDATES))
     run.file(TOP).write_bytes(top_csv(outcome.table).encode("utf-8"))
     for file, (_, png) in zip((TC_PLOT, TRAJECTORY_PLOT), plots, strict=True):
         run.file(file).write_bytes(png)
     page = Page(
-        title=title,
+        title=f"kiago-ray: {name}",
         summary=outcome.summary,
         rows=outcome.table.slice(0, TABLE_ROWS).to_pylist(),
         plots=plots,
-        spec_text=_spec_text(run.file(SPEC)),
+        spec_text=run.file(SPEC).read_bytes().decode("utf-8"),
         model_notes=model_notes,
         remark=remark,
     )
@@ -48,11 +46,6 @@ def write_outputs(
 def outcome_plots(outcome: SearchOutcome, name: str) -> list[tuple[str, bytes]]:
     """Caption and PNG of T_c against E_f and of the trajectory (the paper's Fig. 3)."""
     base = outcome.summary.base
-    point = None
-    if base is not None:
-        point = BasePoint(
-            base.formula, base.ef_predicted_ev_per_atom, base.tc_predicted_k, base.tc_measured_k
-        )
     table, path = outcome.table, outcome.result.trajectory
     return [
         (
@@ -61,7 +54,7 @@ def outcome_plots(outcome: SearchOutcome, name: str) -> list[tuple[str, bytes]]:
                 _column(table, "tc_k"),
                 _column(table, "ef_ev_per_atom"),
                 _column(table, "passed"),
-                point,
+                base,
                 name,
             ),
         ),
@@ -98,7 +91,3 @@ def card_notes(weights: Path | None = None) -> tuple[str, ...]:
 
 def _column(table: object, name: str) -> np.ndarray:
     return np.asarray(table[name].to_numpy())  # type: ignore[index]
-
-
-def _spec_text(place: Location) -> str:
-    return place.read_bytes().decode("utf-8")

@@ -10,13 +10,13 @@ class InputError(ValueError):
 
 
 _TYPES = {
+    "kiago_ray.cli.failures": ("InputError",),
     "kiago_ray.chemistry.formula": ("FormulaError",),
     "kiago_ray.datasets.files": ("DataError",),
     "kiago_ray.predictors.training": ("CheckpointError", "TrainingError"),
     "kiago_ray.predictors.weights": ("WeightsError",),
     "kiago_ray.search.errors": ("SpecError",),
     "kiago_ray.storage.location": ("StorageError",),
-    "click.exceptions": ("ClickException",),
     "typer._click.exceptions": ("ClickException",),
 }
 

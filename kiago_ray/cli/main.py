@@ -51,7 +51,7 @@ def version(
 
 def main() -> NoReturn:
     """Run the command line; wrong input (any ValueError of ours) ends it with 2 and one line."""
-    from kiago_ray.cli.failures import InputError, input_error_types
+    from kiago_ray.cli.failures import input_error_types
 
     # Threads that spin while they wait cost several times their work as soon as another program runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -59,8 +59,6 @@ def main() -> NoReturn:
         status = app(standalone_mode=False) or 0
     except typer.Abort:
         status = fail("interrupted")
-    except InputError as error:
-        status = fail(str(error))
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader has gone; nothing is lost
         status = 0

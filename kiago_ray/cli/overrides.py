@@ -20,15 +20,12 @@ def read_spec(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SPEC_BYTES + 1)
-        if len(content) > MAX_SPEC_BYTES:
-            raise InputError(
-                f"--spec: {path} is larger than {MAX_SPEC_BYTES:,} bytes; that is no specification"
-            )
-        values = yaml.safe_load(content.decode("utf-8"))
     except OSError as error:
         raise InputError(f"--spec: can't read {path} ({error.strerror}); check the path") from None
-    except InputError:
-        raise
+    if len(content) > MAX_SPEC_BYTES:
+        raise InputError(f"--spec: {path} is larger than {MAX_SPEC_BYTES:,} bytes; that is no specification")
+    try:
+        values = yaml.safe_load(content.decode("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"--spec: {path} is not YAML ({str(error)[:200]}); correct it") from None
     if isinstance(values, dict) and isinstance(values.get("search"), dict) and "identity" in values:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_ROWS = 5_000_000
-BATCH_ROWS = 4096
 COLUMNS = ("tc_k", "ef_ev_per_atom", "error")
 
 
@@ -58,15 +57,15 @@ def predict_table(table: pd.DataFrame, weights: Path | None = None) -> pd.DataFr
     """`table` with `tc_k`, `ef_ev_per_atom` and `error` added, in its order."""
     import numpy as np
     import pandas as pd
-    import torch
 
-    from kiago_ray.chemistry.elements import SYMBOLS
+    from kiago_ray.chemistry.elements import N_ELEMENTS
     from kiago_ray.chemistry.formula import FormulaError, fractions, parse
     from kiago_ray.predictors import load_predictors
+    from kiago_ray.predictors.base import predict as values_of
 
     predictors = load_predictors(weights)
-    known = {symbol for symbol, ok in zip(SYMBOLS, predictors.supported.tolist(), strict=True) if ok}
-    rows = np.zeros((len(table), len(SYMBOLS)), dtype=np.float32)
+    foreign = predictors.unknown_elements()
+    rows = np.zeros((len(table), N_ELEMENTS), dtype=np.float32)
     errors: list[str | None] = []
     for row, text in enumerate(table["formula"]):
         try:
@@ -74,16 +73,13 @@ def predict_table(table: pd.DataFrame, weights: Path | None = None) -> pd.DataFr
         except FormulaError as error:
             errors.append(str(error))
             continue
-        unknown = [symbol for symbol in amounts if symbol not in known]
+        unknown = [symbol for symbol in amounts if symbol in foreign]
         errors.append(f"the predictors don't know {', '.join(unknown)}" if unknown else None)
         rows[row] = fractions(amounts)
     good = np.flatnonzero([error is None for error in errors])
     tc_k, ef = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    with torch.no_grad():
-        for start in range(0, len(good), BATCH_ROWS):
-            pick = good[start : start + BATCH_ROWS]
-            x = torch.from_numpy(rows[pick])
-            tc_k[pick], ef[pick] = predictors.tc(x).relu().numpy(), predictors.ef(x).numpy()
+    tc_k[good] = np.clip(values_of(predictors.tc, rows[good]), 0, None)
+    ef[good] = values_of(predictors.ef, rows[good])
     return table.assign(
         tc_k=tc_k, ef_ev_per_atom=ef, error=pd.Series(errors, index=table.index, dtype=object)
     )

@@ -107,7 +107,7 @@ def run(request: Request, top: int, as_json: bool) -> int:
     predictors = load_predictors(request.weights, device=request.device)
     materials, known_id = read_known(request.known)
     resolve(spec, predictors.supported.cpu().numpy())  # what can't run is refused before anything is written
-    base_material(spec, predictors, materials)
+    base_material(spec, predictors)
     identity = {"search": spec.model_dump(mode="json"), "weights": facts["weights"], "known": known_id}
     for name in ("weights", "known"):
         if request.repeats and request.repeats.get(name) != identity[name]:

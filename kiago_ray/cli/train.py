@@ -43,8 +43,6 @@ def tc(
     threads: Threads = None,
 ) -> None:
     """The T_c predictor: ResNet-18 on the periodic-table map."""
-    import pandas as pd
-
     from kiago_ray.cli.failures import InputError
     from kiago_ray.datasets import load, load_supercon
     from kiago_ray.datasets import non_superconductors as select
@@ -64,7 +62,6 @@ def tc(
         held, held_report = load_supercon(held_back)
         known, zeros = without(known, held), without(zeros, held)
         literature = TrainingTable.of(held, "tc_k", held_report)
-    assert isinstance(known, pd.DataFrame)
     card = train_tc(
         TrainingTable.of(known, "tc_k", known_report),
         TrainingTable.of(zeros, "tc_k", others_report),

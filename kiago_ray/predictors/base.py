@@ -9,10 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+
+BATCH_ROWS = 4096
 
 
 class ContractError(ValueError):
@@ -46,6 +50,19 @@ class Predictors:
     def supported(self) -> Tensor:
         """(118,) bool: the elements that both know."""
         return self.tc.supported & self.ef.supported
+
+    def unknown_elements(self) -> tuple[str, ...]:
+        """The symbols of the elements that one of them doesn't know, by atomic number."""
+        return tuple(s for s, ok in zip(SYMBOLS, self.supported.tolist(), strict=True) if not ok)
+
+
+@torch.no_grad()
+def predict(predictor: Predictor, fractions: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Values (N,) of atomic fractions (N, 118), in batches, on the predictor's device."""
+    device = predictor.supported.device
+    batches = [fractions[start : start + BATCH_ROWS] for start in range(0, len(fractions), BATCH_ROWS)]
+    parts = [predictor(torch.from_numpy(batch).to(device)).cpu() for batch in batches]
+    return torch.cat(parts).double().numpy() if parts else np.empty(0)
 
 
 def check_contract(predictor: Predictor, *, rows: int = 7, seed: int = 0, tolerance: float = 1e-4) -> None:

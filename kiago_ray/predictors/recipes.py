@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from kiago_ray.datasets import LoadReport, fractions
 from kiago_ray.datasets.table import composition_keys
@@ -31,6 +31,7 @@ from kiago_ray.predictors.augmentation import (
     made_up,
     tree_labels,
 )
+from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.elemnet import ElemNet
 from kiago_ray.predictors.evaluation import HIGH_TC_K, extra_trees, nearest_neighbour, score
 from kiago_ray.predictors.splits import SPLITS, Split, held_out
@@ -38,9 +39,10 @@ from kiago_ray.predictors.tc import SCALE_K, WAVES, TcResNet, to_log
 from kiago_ray.predictors.training import Epoch, EpochReport, FitSettings, fit
 from kiago_ray.predictors.weights import halved, save_network
 
+Network = TcResNet | ElemNet
+
 HELD_OUT_SHARE = 0.1
 SALT = "kiago-ray 1"
-BATCH_ROWS = 4096
 
 TC_SETTINGS = FitSettings(
     epochs=80,
@@ -139,7 +141,7 @@ def train_tc(
     compositions that the caller has kept out of `known`; the saved weights are scored on them too.
     """
 
-    def scores(network: nn.Module, split: Split, train: TrainingTable, test: TrainingTable) -> dict[str, Any]:
+    def scores(network: Network, split: Split, train: TrainingTable, test: TrainingTable) -> dict[str, Any]:
         zero = non_superconductors.pick(non_superconductors.held_out(split))
         at_zero = np.clip(predict(network, zero.fractions), 0, None)
         return {
@@ -173,11 +175,11 @@ def train_tc(
 
         return sample
 
-    def log_tc(network: nn.Module, x: Tensor) -> Tensor:
+    def log_tc(network: Network, x: Tensor) -> Tensor:
         assert isinstance(network, TcResNet)
         return network.log_tc(x)
 
-    def extra(network: nn.Module) -> dict[str, Any]:
+    def extra(network: Network) -> dict[str, Any]:
         if literature is None:
             return {}
         predicted = np.clip(predict(network, literature.fractions), 0, None)
@@ -213,7 +215,7 @@ def train_tc(
 def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -> dict[str, Any]:
     """Fit ElemNet, write `ef.safetensors` and `ef.json` to `options.out`, return the card."""
 
-    def scores(network: nn.Module, split: Split, train: TrainingTable, test: TrainingTable) -> dict[str, Any]:
+    def scores(network: Network, split: Split, train: TrainingTable, test: TrainingTable) -> dict[str, Any]:
         return {
             "elemnet": asdict(score(predict(network, test.fractions), test.values)),
             **comparisons(train, test),
@@ -260,27 +262,15 @@ def comparisons(train: TrainingTable, test: TrainingTable, *, high: float | None
     }
 
 
-@torch.no_grad()
-def predict(network: nn.Module, compositions: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Values (N,) of a network in evaluation mode, in batches, on the network's device."""
-    device = next(network.parameters()).device
-    parts = [network(torch.from_numpy(part).to(device)).cpu() for part in _batches(compositions)]
-    return torch.cat(parts).double().numpy() if parts else np.empty(0)
-
-
-def _batches(rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    return [rows[start : start + BATCH_ROWS] for start in range(0, len(rows), BATCH_ROWS)]
-
-
 def _train(
     kind: str,
     unit: str,
-    make: Callable[[], nn.Module],
-    forward: Callable[[nn.Module, Tensor], Tensor],
+    make: Callable[[], Network],
+    forward: Callable[[Network, Tensor], Tensor],
     sampler: Callable[[Split, TrainingTable], Callable[[torch.Generator], Epoch]],
     known: TrainingTable,
-    scores: Callable[[nn.Module, Split, TrainingTable, TrainingTable], dict[str, Any]],
-    extra: Callable[[nn.Module], dict[str, Any]],
+    scores: Callable[[Network, Split, TrainingTable, TrainingTable], dict[str, Any]],
+    extra: Callable[[Network], dict[str, Any]],
     settings: FitSettings,
     options: RunOptions,
     recipe: Mapping[str, Any],
@@ -289,7 +279,7 @@ def _train(
 ) -> dict[str, Any]:
     recipe = {**recipe, "loss": "mean absolute error of the target", "bfloat16": options.bfloat16}
     splits: dict[str, Any] = {}
-    saved: nn.Module | None = None
+    saved: Network | None = None
     cost: dict[str, float] = {}
     for split in options.splits:
         test_rows = known.held_out(split)
@@ -307,9 +297,7 @@ def _train(
             on_epoch=lambda report, split=split: options.on_epoch(split, report),  # type: ignore[misc]
         )
         single = predict(network, test.fractions)
-        network.load_state_dict(
-            {k: v.float() if v.is_floating_point() else v for k, v in halved(network.state_dict()).items()}
-        )
+        network.load_state_dict(halved(network.state_dict()))
         if split == "random":
             saved = network
             cost = {"mean_absolute_change": float(np.abs(predict(network, test.fractions) - single).mean())}

@@ -17,11 +17,14 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +67,8 @@ class CheckpointError(ValueError):
 
 
 def fit(
-    network: nn.Module,
-    forward: Callable[[nn.Module, Tensor], Tensor],
+    network: Network,
+    forward: Callable[[Network, Tensor], Tensor],
     sample_epoch: Callable[[torch.Generator], Epoch],
     settings: FitSettings,
     *,
@@ -74,7 +77,7 @@ def fit(
     compile_network: bool = False,
     bfloat16: bool = True,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
-) -> tuple[nn.Module, float]:
+) -> tuple[Network, float]:
     """Minimise the mean absolute error of `forward(network, fractions)`; return (averaged network, seconds).
 
     The weights returned are the exponential average over steps (in evaluation mode). `checkpoint` is
@@ -130,7 +133,7 @@ def fit(
         write_checkpoint(
             checkpoint, identity, epoch + 1, seconds, network, average, optimizer, parameters, generator
         )
-        on_epoch(EpochReport(epoch + 1, settings.epochs, total / max(batches, 1), seconds))
+        on_epoch(EpochReport(epoch + 1, settings.epochs, total / batches, seconds))
     return average, seconds
 
 

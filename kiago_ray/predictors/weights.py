@@ -33,12 +33,6 @@ def shipped_weights() -> Path:
     return Path(__file__).with_name("weights")
 
 
-def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Matrices and kernels in half precision, vectors and counters as they are."""
     return {k: (v.half() if v.ndim > 1 else v).contiguous().cpu() for k, v in state.items()}
@@ -48,8 +42,10 @@ def save_network(network: nn.Module, kind: str, card: dict[str, Any], folder: Pa
     """Write `folder/<kind>.safetensors` and its card `<kind>.json`; return the weights' path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{kind}.safetensors"
-    path.write_bytes(save(halved(network.state_dict()), metadata={"network": type(network).__name__}))
-    card = {**card, "network": type(network).__name__, "weights": path.name, "sha256": sha256(path)}
+    name = type(network).__name__
+    content = save(halved(network.state_dict()), metadata={"network": name})
+    path.write_bytes(content)
+    card |= {"network": name, "weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
     (folder / f"{kind}.json").write_text(
         json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
@@ -106,7 +102,7 @@ def load_network(kind: str, folder: Path | None = None) -> nn.Module:
                 f"{path}: {name} has shape {tuple(tensor.shape)}, "
                 f"{type(network).__name__} needs {tuple(expected[name].shape)}"
             )
-    network.load_state_dict({name: tensor.to(expected[name].dtype) for name, tensor in stored.items()})
+    network.load_state_dict(stored)
     return network.freeze() if isinstance(network, TcResNet) else network.eval().requires_grad_(False)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from kiago_ray.report.page import Page, render_page
-from kiago_ray.report.plots import BasePoint, tc_against_ef, trajectory_plot
+from kiago_ray.report.plots import tc_against_ef, trajectory_plot
 from kiago_ray.report.terminal import best_table, summary_table
 
 __all__ = [
-    "BasePoint",
     "Page",
     "best_table",
     "render_page",

@@ -7,7 +7,6 @@ lightness, so that the plots read in grey.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from kiago_ray.screening.summary import BaseMaterial
 
 BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#9a9a9a"
 _DPI = 150
@@ -24,18 +25,8 @@ SHOWN_ROWS = 60  # thin lines in the trajectory; more than that are a blot
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
-class BasePoint:
-    """The base material: E_f in eV/atom, T_c in K as predicted and, where known, as measured."""
-
-    formula: str
-    ef_ev_per_atom: float
-    tc_k: float
-    tc_measured_k: float | None = None
-
-
 def tc_against_ef(
-    tc_k: Array, ef_ev_per_atom: Array, passed: Array, base: BasePoint | None = None, title: str = ""
+    tc_k: Array, ef_ev_per_atom: Array, passed: Array, base: BaseMaterial | None = None, title: str = ""
 ) -> bytes:
     """T_c in K against E_f in eV/atom of candidates (n,), those that passed apart, and the base material.
 
@@ -148,9 +139,9 @@ def _figure(
     return figure, axes
 
 
-def _ef_limits(ef: Array, good: Array, base: BasePoint | None) -> tuple[float, float]:
+def _ef_limits(ef: Array, good: Array, base: BaseMaterial | None) -> tuple[float, float]:
     """The E_f axis: all that passed, the base, 0, and nearly all that failed."""
-    points = [0.0, *ef[good], *([] if base is None else [base.ef_ev_per_atom])]
+    points = [0.0, *ef[good], *([] if base is None else [base.ef_predicted_ev_per_atom])]
     if (~good).any():
         points += list(np.quantile(ef[~good], (_OUTLIERS, 1 - _OUTLIERS)))
     low, high = min(points), max(points)
@@ -158,13 +149,12 @@ def _ef_limits(ef: Array, good: Array, base: BasePoint | None) -> tuple[float, f
     return low - margin, high + margin
 
 
-def _mark_base(axes: Any, base: BasePoint) -> None:
+def _mark_base(axes: Any, base: BaseMaterial) -> None:
     style = {"marker": "*", "s": 130, "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
-    axes.scatter(base.ef_ev_per_atom, base.tc_k, c=ORANGE, label=f"{base.formula}, predicted", **style)
+    ef = base.ef_predicted_ev_per_atom
+    axes.scatter(ef, base.tc_predicted_k, c=ORANGE, label=f"{base.formula}, predicted", **style)
     if base.tc_measured_k is not None:
-        axes.scatter(
-            base.ef_ev_per_atom, base.tc_measured_k, c="white", label=f"{base.formula}, measured", **style
-        )
+        axes.scatter(ef, base.tc_measured_k, c="white", label=f"{base.formula}, measured", **style)
 
 
 def _spread(panel: Any, values: Array, color: str, shown: Array) -> None:

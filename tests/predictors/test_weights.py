@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from kiago_ray.datasets.files import sha256
 from kiago_ray.predictors.elemnet import ElemNet
 from kiago_ray.predictors.tc import TcResNet
 from kiago_ray.predictors.weights import (
@@ -17,7 +18,6 @@ from kiago_ray.predictors.weights import (
     load_network,
     load_predictors,
     save_network,
-    sha256,
 )
 
 

@@ -11,9 +11,10 @@ import pytest
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
-from kiago_ray.report.plots import BasePoint, tc_against_ef, trajectory_plot
+from kiago_ray.report.plots import tc_against_ef, trajectory_plot
+from kiago_ray.screening import BaseMaterial
 
-BASE = BasePoint("LaNiAsO", ef_ev_per_atom=-2.0, tc_k=4.3, tc_measured_k=2.7)
+BASE = BaseMaterial("LaNiAsO", ef_predicted_ev_per_atom=-2.0, tc_predicted_k=4.3, tc_measured_k=2.7)
 BLUE = np.array([0, 0x72, 0xB2]) / 255
 ORANGE = np.array([0xE6, 0x9F, 0]) / 255
 
