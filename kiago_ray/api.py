@@ -22,10 +22,23 @@ from kiago_ray.screening import (
     summarise,
 )
 from kiago_ray.search import SearchSpec, SpecError, load_preset, run_search
+from kiago_ray.search.run import SHARD_ROWS, TRAJECTORY_ROWS
 from kiago_ray.storage.assemble import candidates_table, ranked
 
 if TYPE_CHECKING:
+    from kiago_ray.screening.candidates import Candidates
+    from kiago_ray.screening.screens import Verdicts
     from kiago_ray.search import ProgressCallback, SearchResult, ShouldStop
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """Rows of a search with every screen's verdict. `table`: a pyarrow table of all of them, in their order."""
+
+    result: SearchResult
+    candidates: Candidates
+    verdicts: Verdicts
+    table: Any
 
 
 @dataclass(frozen=True)
@@ -62,25 +75,57 @@ def propose(
         raise SpecError("give a whole specification, or a base and overrides, not both")
     predictors = predictors or load_predictors(device=device)
     material = base_material(spec, predictors, known)
+    rows = judged_rows(
+        spec, predictors, material, known=known, device=device, progress=progress, should_stop=should_stop
+    )
+    return SearchOutcome(
+        spec=spec,
+        result=rows.result,
+        table=ranked(rows.table),
+        summary=summarise(rows.candidates, rows.verdicts, rows.result.status_counts(), material),
+    )
+
+
+def judged_rows(
+    spec: SearchSpec,
+    predictors: Predictors,
+    base: BaseMaterial | None,
+    *,
+    name: str | None = None,
+    rows: range | None = None,
+    shard_rows: int = SHARD_ROWS,
+    trajectory_rows: int = TRAJECTORY_ROWS,
+    known: KnownMaterials | None = None,
+    device: str = "cpu",
+    progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
+) -> JudgedRows:
+    """Run a search, or its rows `rows`, and judge what came of it by its screens (see `run_search`).
+
+    base: from `base_material`. name: of the search within a campaign, for the table.
+    """
     counts = load_element_counts()
     frequencies = {
         "supercon": counts.supercon.counts.astype(np.float64),
         "non_superconductors": counts.non_superconductors.counts.astype(np.float64),
     }
     result = run_search(
-        spec, predictors, frequencies, device=device, progress=progress, should_stop=should_stop
+        spec,
+        predictors,
+        frequencies,
+        rows=rows,
+        shard_rows=shard_rows,
+        trajectory_rows=trajectory_rows,
+        device=device,
+        progress=progress,
+        should_stop=should_stop,
     )
     candidates = collect(result, oxidation_set=spec.oxidation_set, known=known)
     verdicts = apply_screens(
         candidates, available_screens(max_elements=spec.screens.max_elements), spec.screens.names
     )
-    rows = candidates_table(result, candidates, verdicts, base=material, seed=spec.seed)
-    return SearchOutcome(
-        spec=spec,
-        result=result,
-        table=ranked(rows),
-        summary=summarise(candidates, verdicts, result.status_counts(), material),
-    )
+    table = candidates_table(result, candidates, verdicts, base=base, seed=spec.seed, search=name)
+    return JudgedRows(result, candidates, verdicts, table)
 
 
 def base_material(

@@ -15,7 +15,8 @@ class SpecError(ValueError):
 
 def spec_error_line(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem of a failed validation of `model` in one line: the key, what is wrong, the value."""
-    problems = error.errors(include_url=False)
+    # An unknown key first: it often is what another, missing one was meant to be.
+    problems = sorted(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
     line = _line(problems[0], model)
     others = len(problems) - 1
     return line if not others else f"{line} (and {others} more)"

@@ -31,21 +31,26 @@ def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> Search
     "random"}`). Sections are merged key by key; everything else, `fixed` and `substitute` among it, is
     replaced. Raises SpecError, in one line, for an unknown preset or key and for values that can't be run.
     """
-    merged = _merge(preset_values(name), _nested(overrides or {}), SearchSpec)
+    return build_spec({"preset": name}, overrides or {})
+
+
+def build_spec(*layers: Mapping[str, Any]) -> SearchSpec:
+    """A specification as files and requests give it: the preset that the last layer to name one has under
+    `preset`, `default` without one, and each layer's other values merged over it (see `load_preset`).
+    """
+    name = "default"
+    for layer in layers:
+        if not isinstance(layer, Mapping):
+            raise SpecError(f"a search is a mapping of keys to values, not {type(layer).__name__}")
+        name = layer.get("preset", name)
+    merged = preset_values(name)
+    for layer in layers:
+        overrides = {key: value for key, value in layer.items() if key != "preset"}
+        merged = _merge(merged, _nested(overrides), SearchSpec)
     try:
         return SearchSpec.model_validate(merged)
     except ValidationError as error:
         raise SpecError(spec_error_line(error, SearchSpec)) from error
-
-
-def build_spec(values: Mapping[str, Any]) -> SearchSpec:
-    """A specification as files and requests give it: `load_preset` with the preset named under `preset`, if
-    any.
-    """
-    if not isinstance(values, Mapping):
-        raise SpecError(f"a search is a mapping of keys to values, not {type(values).__name__}")
-    overrides = {key: value for key, value in values.items() if key != "preset"}
-    return load_preset(values.get("preset", "default"), overrides)
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+SHARD_ROWS = 512  # rows that run together
+TRAJECTORY_ROWS = 1024  # rows of which every step is kept
+
 
 def run_search(
     spec: SearchSpec,
@@ -39,8 +42,8 @@ def run_search(
     frequencies: Mapping[str, Floats],
     *,
     rows: range | None = None,
-    shard_rows: int = 512,
-    trajectory_rows: int = 1024,
+    shard_rows: int = SHARD_ROWS,
+    trajectory_rows: int = TRAJECTORY_ROWS,
     device: str | torch.device = "cpu",
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,

@@ -186,6 +186,12 @@ class SearchSpec(Section):
                     f"fixed amounts "
                     f"({amounts}) whole atoms; change fixed or n_unit"
                 )
+        elements = self.max_elements + (0 if self.limit_counts_fixed else len(self.fixed))
+        if self.projection.kind != "none" and self.n_unit.max < elements:
+            raise ValueError(
+                f"n_unit: formulas of up to {self.n_unit.max} atoms can't hold {elements} elements; raise "
+                f"n_unit.max to {elements} or lower max_elements"
+            )
         return self
 
     def _check_fixed(self) -> None:

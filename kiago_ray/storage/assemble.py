@@ -31,8 +31,12 @@ def candidates_table(
     *,
     base: BaseMaterial | None,
     seed: int,
+    search: str | None = None,
 ) -> Any:
-    """Every row of a search in its own order, those without a formula too; `rank` is null (see `ranked`)."""
+    """Every row of a search in its own order, those without a formula too; `rank` is null (see `ranked`).
+
+    search: its name within a campaign.
+    """
     n = len(candidates.formulas)
     ok, known = candidates.ok, candidates.known
     known_formulas, known_tc_k = ((), ()) if known is None else (known.formulas, known.tc_k)
@@ -43,6 +47,7 @@ def candidates_table(
         "rank": pa.nulls(n, pa.int32()),
         "formula": [text or None for text in candidates.formulas],
         "base": [None if base is None else base.formula] * n,
+        "search": [search] * n,
         "tc_k": _numbers(candidates.tc_k),
         "tc_relaxed_k": _numbers(result.tc_relaxed_k),
         "delta_tc_k": _numbers(delta),

@@ -34,6 +34,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("rank", pa.int32(), "Place among unique formulas: those that passed first, then by T_c; from 1."),
     Column("formula", _TEXT, "The proposed composition, least electronegative element first."),
     Column("base", _TEXT, "Formula of the base material that the search started from."),
+    Column("search", _TEXT, "Search of a campaign that proposed it; null where a search ran alone."),
     Column("tc_k", _NUMBER, "Critical temperature predicted for the formula.", "K"),
     Column("tc_relaxed_k", _NUMBER, "Critical temperature predicted before conversion to integers.", "K"),
     Column("delta_tc_k", _NUMBER, "tc_k minus the base material's predicted critical temperature.", "K"),

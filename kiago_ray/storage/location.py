@@ -94,6 +94,14 @@ class Location:
         with self.writing() as stream:
             stream.write(contents)
 
+    def delete(self) -> None:
+        """Remove the file, if there is one. Raises StorageError."""
+        try:
+            if self.kind() == "file":
+                self.filesystem.delete_file(self.path)
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"can't remove {self.text}: {reason(error)}") from error
+
     @contextmanager
     def writing(self) -> Iterator[Any]:
         """A stream whose bytes become the file when the block ends without an error. Raises StorageError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,12 +19,22 @@ def write_table(table: Any, where: Where, about: Mapping[str, str] | None = None
     Raises StorageError, naming the column where the table is not one of candidates.
     """
     place = Location.of(where)
+    try:
+        content = table_bytes(table, about)
+    except ValueError as error:
+        raise StorageError(f"can't write {place.text}: {error}") from error
+    place.write_bytes(content)
+
+
+def table_bytes(table: Any, about: Mapping[str, str] | None = None) -> bytes:
+    """The Parquet file of a table of candidates. Raises ValueError, naming the column, for another table."""
     problem = schema_problem(table.schema)
     if problem:
-        raise StorageError(f"can't write {place.text}: the table is not one of candidates; {problem}")
+        raise ValueError(f"the table is not one of candidates; {problem}")
     described = table.select(COLUMN_NAMES).cast(schema()).replace_schema_metadata(dict(about or {}))
-    with place.writing() as stream:
-        pq.write_table(described, stream, compression="zstd")
+    sink = io.BytesIO()
+    pq.write_table(described, sink, compression="zstd")
+    return sink.getvalue()
 
 
 def read_table(where: Where) -> Any:

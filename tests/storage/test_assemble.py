@@ -55,6 +55,7 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "rank": None,
         "formula": "LaNiAsO",
         "base": "LaNiAsO",
+        "search": None,
         "tc_k": 8.0,
         "tc_relaxed_k": 9.0,
         "delta_tc_k": 3.0,

@@ -1,0 +1,136 @@
+"""One driver at a time: a small file that the driver of a campaign rewrites every few seconds while it lives.
+
+It works on every storage, where locks of an operating system don't. Clocks of different machines are never
+compared: a lease is alive when its file changes. Two drivers could only get past one another within the moment
+between reading and writing, and then the first renewal stops one of them; shards are whole and repeatable, so that
+even this costs nothing but time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from typing import Any
+
+from kiago_ray.storage.location import Location, StorageError
+
+LEASE = ".driver.json"
+RENEW_S = 3.0
+EXPIRE_S = 15.0
+_SETTLE_S = 0.3
+
+
+class LeaseError(StorageError):
+    """Another driver has this campaign. The message is one line: who, and what to do."""
+
+
+class Lease:
+    """The right to drive the campaign in a directory, renewed by a thread of its own.
+
+    Use as a context manager. Entering raises LeaseError where another driver lives: one that renews its lease, seen
+    within EXPIRE_S; a dead one of this machine is known at once.
+    """
+
+    def __init__(self, campaign: Location) -> None:
+        self._place = campaign / LEASE
+        self._text = campaign.text
+        self._mine = uuid.uuid4().hex
+        self._beats = 0
+        self._ended = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    @property
+    def lost(self) -> bool:
+        """Whether another driver has taken over: this one must stop."""
+        return self._lost.is_set()
+
+    def __enter__(self) -> Lease:
+        self._wait_for_the_last_one()
+        self._write()
+        time.sleep(_SETTLE_S)
+        holder = read_lease(self._place)
+        if holder is None or holder["id"] != self._mine:
+            raise self._refusal(holder)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if not self.lost:
+            self._place.delete()
+
+    def _wait_for_the_last_one(self) -> None:
+        holder = read_lease(self._place)
+        if holder is None or _known_dead(holder):
+            return
+        until = time.monotonic() + EXPIRE_S
+        while time.monotonic() < until:
+            time.sleep(RENEW_S / 4)
+            now = read_lease(self._place)
+            if now is None:
+                return
+            if now != holder:
+                raise self._refusal(now)
+
+    def _refusal(self, holder: dict[str, Any] | None) -> LeaseError:
+        who = "another driver" if holder is None else f"process {holder['pid']} on {holder['host']}"
+        return LeaseError(f"{self._text} is being run by {who}; wait for it, stop it, or choose another --out")
+
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEW_S):
+            try:
+                holder = read_lease(self._place)
+                if holder is not None and holder["id"] != self._mine:
+                    self._lost.set()
+                    return
+                self._write()
+            except StorageError:
+                continue  # what can't be written now is tried again; shards tell of the trouble
+
+    def _write(self) -> None:
+        self._beats += 1
+        holder = {
+            "id": self._mine,
+            "beat": self._beats,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": _process_start(os.getpid()),
+        }
+        self._place.write_bytes(json.dumps(holder).encode())
+
+
+def read_lease(place: Location) -> dict[str, Any] | None:
+    """Who holds a lease: id, beat, host, pid, started; None where nobody does, or what is there is no lease."""
+    if place.kind() != "file":
+        return None
+    try:
+        holder = json.loads(place.read_bytes())
+    except StorageError:
+        return None  # released between the two looks
+    except ValueError:
+        return None
+    whole = isinstance(holder, dict) and {"id", "beat", "host", "pid", "started"} <= holder.keys()
+    return holder if whole else None
+
+
+def _known_dead(holder: dict[str, Any]) -> bool:
+    """Whether the holder ran on this machine and no longer does."""
+    if holder["host"] != socket.gethostname():
+        return False
+    return _process_start(holder["pid"]) != holder["started"]
+
+
+def _process_start(pid: int) -> float | None:
+    """When a process of this machine began, None where there is none: tells it from a later one of its number."""
+    import psutil
+
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None

@@ -1,0 +1,168 @@
+"""CampaignSpec: which searches a campaign holds, how they are cut into shards, what a worker gets."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+
+from kiago_ray.search.errors import SpecError, spec_error_line
+from kiago_ray.search.sections import Formula, Section
+from kiago_ray.search.spec import MAX_CANDIDATES
+
+MAX_BYTES = 1_000_000
+MAX_SEARCHES = 10_000
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}"
+
+
+def _usable_name(name: str) -> str:
+    if not re.fullmatch(_NAME, name):
+        raise ValueError(
+            f"{name!r} can't name files; use up to 80 letters, digits and . _ + = - and begin with a letter or digit"
+        )
+    return name
+
+
+def _named(value: Any) -> Any:
+    """A list of overrides as a mapping: each under its `name`, or numbered from 1."""
+    if not isinstance(value, list):
+        return value
+    named: dict[str, Any] = {}
+    for number, entry in enumerate(value, 1):
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"entry {number} is no mapping of keys to values, but {entry!r}")
+        name = str(entry.get("name", number))
+        if name in named:
+            raise ValueError(f"two entries have the name {name!r}; give each its own")
+        named[name] = {key: item for key, item in entry.items() if key != "name"}
+    return named
+
+
+Name = Annotated[str, AfterValidator(_usable_name)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class ResourcesSpec(Section):
+    """What one worker gets of the cluster."""
+
+    cpus: float = Field(
+        default=1, gt=0, le=1024, description="CPU cores. Its threads are the whole ones, at least 1."
+    )
+    gpus: float = Field(
+        default=0, ge=0, le=64, description="GPUs: a fraction lets workers share one, such as 0.25."
+    )
+    memory_gb: float | None = Field(
+        default=None, gt=0, le=100_000, description="Memory to reserve in Ray's books; null reserves none."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where it computes; auto is cuda with gpus, else cpu."
+    )
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of a worker. Results depend on them by rounding."""
+        return max(1, int(self.cpus))
+
+    @property
+    def torch_device(self) -> str:
+        """`cpu` or `cuda`."""
+        return ("cuda" if self.gpus else "cpu") if self.device == "auto" else self.device
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"gpus: {self.gpus:g} is neither a fraction of one GPU nor a whole number of them")
+        if self.device == "cuda" and not self.gpus:
+            raise ValueError("device: cuda needs gpus above 0, such as gpus: 1")
+        return self
+
+
+class CampaignSpec(Section):
+    """Every base × every variant × every seed is one search of `candidates` rows."""
+
+    name: Name = Field(description="Names the campaign in reports and in MLflow.")
+    bases: tuple[Formula, ...] = Field(
+        default=(), description="Base materials; none for searches that start at random."
+    )
+    search: dict[str, Any] = Field(
+        default_factory=dict, description="What all searches share: a preset and overrides of it."
+    )
+    grid: dict[str, tuple[Any, ...]] = Field(
+        default_factory=dict, description="Field of a search → its values; every combination is a variant."
+    )
+    variants: Annotated[dict[Name, dict[str, Any]], BeforeValidator(_named)] = Field(
+        default_factory=dict, description="Name → overrides, a preset among them if need be."
+    )
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEARCHES)
+    candidates: int | None = Field(
+        default=None, ge=1, le=MAX_CANDIDATES, description="Rows a search; null leaves it to the search."
+    )
+    shard_size: int = Field(
+        default=512,
+        ge=1,
+        le=65_536,
+        description="Rows that run together. Compare results of one value: it moves them by rounding.",
+    )
+    known: str | None = Field(
+        default=None, description="SuperCon's primary.tsv: adds the nearest measured composition."
+    )
+    weights: str | None = Field(default=None, description="Folder that `kiago train` wrote.")
+    resources: ResourcesSpec = Field(default_factory=ResourcesSpec, description="Of one worker.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name, values in (("bases", self.bases), ("seeds", self.seeds)):
+            twice = [value for value, times in Counter(values).items() if times > 1]
+            if twice:
+                raise ValueError(f"{name}: {twice[0]} is given twice; give it once")
+        if self.grid and self.variants:
+            raise ValueError("grid and variants can't be combined; give one of them")
+        empty = [key for key, values in self.grid.items() if not values]
+        if empty:
+            raise ValueError(f"grid: {empty[0]} has no values; give at least one, or remove it")
+        for key in ("base", "seed", *(["candidates"] if self.candidates is not None else [])):
+            place = next((p for p in ("search", "grid") if key in getattr(self, p)), None)
+            place = place or next((f"variants.{n}" for n, v in self.variants.items() if key in v), None)
+            if place:
+                own = {"base": "bases", "seed": "seeds"}.get(key, key)
+                raise ValueError(f"{place}: {key} is what `{own}` of the campaign says; give it there alone")
+        return self
+
+    def defining(self) -> dict[str, Any]:
+        """What decides the results, plain types alone: everything but what only says how it is run."""
+        values = self.model_dump(mode="json", exclude={"resources", "known", "weights"})
+        return {**values, "threads": self.resources.threads, "device": self.resources.torch_device}
+
+
+def read_campaign(path: Path) -> CampaignSpec:
+    """The campaign of a YAML file. Raises SpecError, in one line that names the file."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SpecError(f"{path}: can't be read ({error.strerror}); check the path") from None
+    if len(content) > MAX_BYTES:
+        raise SpecError(f"{path}: larger than {MAX_BYTES:,} bytes; that is no campaign")
+    try:
+        values = yaml.safe_load(content.decode("utf-8"))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SpecError(f"{path}: not YAML ({' '.join(str(error).split())[:200]}); correct it") from None
+    try:
+        return campaign_from(values)
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
+
+
+def campaign_from(values: Any) -> CampaignSpec:
+    """A campaign from plain values. Raises SpecError, in one line."""
+    if not isinstance(values, Mapping):
+        raise SpecError("a campaign is a mapping of keys to values, such as 'bases: [LaNiAsO]'")
+    try:
+        return CampaignSpec.model_validate(values)
+    except ValidationError as error:
+        raise SpecError(spec_error_line(error, CampaignSpec)) from error
