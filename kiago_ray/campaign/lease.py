@@ -80,7 +80,9 @@ class Lease:
 
     def _refusal(self, holder: dict[str, Any] | None) -> LeaseError:
         who = "another driver" if holder is None else f"process {holder['pid']} on {holder['host']}"
-        return LeaseError(f"{self._text} is being run by {who}; wait for it, stop it, or choose another --out")
+        return LeaseError(
+            f"{self._text} is being run by {who}; wait for it, stop it, or choose another --out"
+        )
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEW_S):
@@ -123,7 +125,7 @@ def _known_dead(holder: dict[str, Any]) -> bool:
     """Whether the holder ran on this machine and no longer does."""
     if holder["host"] != socket.gethostname():
         return False
-    return _process_start(holder["pid"]) != holder["started"]
+    return bool(_process_start(holder["pid"]) != holder["started"])
 
 
 def _process_start(pid: int) -> float | None:

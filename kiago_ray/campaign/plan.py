@@ -41,7 +41,8 @@ class InfeasibleError(SpecError):
         shown = "; ".join(f"{name}: {why}" for name, why in reasons[:_SHOWN_REASONS])
         more = len(reasons) - _SHOWN_REASONS
         super().__init__(
-            f"{len(reasons)} of {total} searches can't run: {shown}" + (f"; and {more} more" if more > 0 else "")
+            f"{len(reasons)} of {total} searches can't run: {shown}"
+            + (f"; and {more} more" if more > 0 else "")
         )
         self.reasons = reasons
 

@@ -159,7 +159,9 @@ def check_shard(campaign: Location, shard: Shard) -> Manifest | None:
     if problem:
         raise DamagedError(f"{files.table.text} is not a table of candidates of this version: {problem}")
     if not np.array_equal(rows, np.asarray(shard.rows)):
-        raise DamagedError(f"{files.table.text} holds other rows than {shard.rows.start} to {shard.rows.stop - 1}")
+        raise DamagedError(
+            f"{files.table.text} holds other rows than {shard.rows.start} to {shard.rows.stop - 1}"
+        )
     return manifest
 
 

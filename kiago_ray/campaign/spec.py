@@ -76,7 +76,9 @@ class ResourcesSpec(Section):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(f"gpus: {self.gpus:g} is neither a fraction of one GPU nor a whole number of them")
+            raise ValueError(
+                f"gpus: {self.gpus:g} is neither a fraction of one GPU nor a whole number of them"
+            )
         if self.device == "cuda" and not self.gpus:
             raise ValueError("device: cuda needs gpus above 0, such as gpus: 1")
         return self
@@ -139,8 +141,16 @@ class CampaignSpec(Section):
         return {**values, "threads": self.resources.threads, "device": self.resources.torch_device}
 
 
+def recorded_campaign(values: Mapping[str, Any]) -> CampaignSpec:
+    """The campaign that `defining` wrote, as a run's spec.yaml has it. Raises SpecError."""
+    own = {key: value for key, value in values.items() if key not in ("threads", "device")}
+    device = values.get("device", "cpu")
+    resources = {"cpus": values.get("threads", 1), "gpus": 1 if device == "cuda" else 0, "device": device}
+    return campaign_from({**own, "resources": resources})
+
+
 def read_campaign(path: Path) -> CampaignSpec:
-    """The campaign of a YAML file. Raises SpecError, in one line that names the file."""
+    """The campaign of a YAML file; the paths in it are relative to it. Raises SpecError, in one line that names it."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -153,9 +163,15 @@ def read_campaign(path: Path) -> CampaignSpec:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SpecError(f"{path}: not YAML ({' '.join(str(error).split())[:200]}); correct it") from None
     try:
-        return campaign_from(values)
+        campaign = campaign_from(values)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
+    beside = {
+        name: str(path.parent / Path(named).expanduser())
+        for name in ("known", "weights")
+        if (named := getattr(campaign, name)) is not None
+    }
+    return campaign.model_copy(update=beside)
 
 
 def campaign_from(values: Any) -> CampaignSpec:

@@ -12,6 +12,7 @@ class InputError(ValueError):
 _TYPES = {
     "kiago_ray.cli.failures": ("InputError",),
     "kiago_ray.chemistry.formula": ("FormulaError",),
+    "kiago_ray.distributed.cluster": ("ClusterError",),
     "kiago_ray.datasets.files": ("DataError",),
     "kiago_ray.predictors.training": ("CheckpointError", "TrainingError"),
     "kiago_ray.predictors.weights": ("WeightsError",),

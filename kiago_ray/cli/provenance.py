@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,26 @@ def provenance(weights: Path | None = None) -> dict[str, Any]:
         "kiago_ray": __version__,
         "python": platform.python_version(),
         "packages": packages,
+        "git": git_commit(),
         "weights": {kind: card["sha256"] for kind, card in cards.items()},
         "threads": torch.get_num_threads(),
         "devices": ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))],
     }
+
+
+def git_commit() -> str | None:
+    """The commit that this code is of, with "-dirty" for changes since: KIAGO_GIT_COMMIT, which an image sets, or what
+    git says of the checkout. None for an installed package.
+    """
+    given = os.environ.get("KIAGO_GIT_COMMIT")
+    if given:
+        return given[:80]
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

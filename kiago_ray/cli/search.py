@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from kiago_ray.screening import KnownMaterials
-    from kiago_ray.search import Progress, SearchSpec
+    from kiago_ray.search import SearchSpec
 
 SHOWN_ROWS = 15
 Repeated = list[str] | None
@@ -95,6 +91,7 @@ class Request:
 def run(request: Request, top: int, as_json: bool) -> int:
     """Run a search, or find it done, and show it; return the exit code."""
     from kiago_ray.api import base_material, propose
+    from kiago_ray.cli.console import progress_bar, say, stop_on_signal
     from kiago_ray.cli.provenance import provenance
     from kiago_ray.outputs import OUTPUTS, card_notes, write_outputs
     from kiago_ray.predictors import load_predictors
@@ -121,7 +118,10 @@ def run(request: Request, top: int, as_json: bool) -> int:
         say(f"{where} already holds this search; shown as it is")
         show(read_table(directory.file(CANDIDATES)), directory.record["summary"], spec, where, top, as_json)
         return 0
-    with stop_on_interrupt() as stopper, progress_bar() as progress:
+    with (
+        stop_on_signal("stopping after this step; what is done will be written") as stopper,
+        progress_bar() as progress,
+    ):
         outcome = propose(
             spec=spec,
             predictors=predictors,
@@ -218,71 +218,3 @@ def show(
     console.print(
         f"\nEverything is in {where}/ (report.html, top.csv, candidates.parquet, plots).", markup=False
     )
-
-
-def say(text: str) -> None:
-    """A line for a person; on stderr, so that stdout keeps to results."""
-    print(f"kiago: {text}", file=sys.stderr)
-
-
-@contextmanager
-def stop_on_interrupt() -> Iterator[Any]:
-    """A `should_stop` that turns True at the first Ctrl-C; the second one interrupts at once."""
-    asked: list[bool] = []
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(True)
-        print("\nkiago: stopping after this step; what is done will be written", file=sys.stderr)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Any]:
-    """A bar with the time left on a terminal's stderr; a line each tenth elsewhere."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-
-        def line(at: Progress) -> None:
-            if at.step % max(1, at.total // 10) == 0:
-                print(
-                    f"step {at.step}/{at.total}: T_c best {at.best_tc_k:.1f} K, mean {at.mean_tc_k:.1f} K",
-                    file=sys.stderr,
-                )
-
-        yield line
-        return
-    columns = (
-        TextColumn("stage {task.fields[stage]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("T_c best {task.fields[best]:.1f} K, mean {task.fields[mean]:.1f} K"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, stage=1, best=0.0, mean=0.0)
-
-        def move(at: Progress) -> None:
-            bar.update(
-                task, completed=at.step, total=at.total, stage=at.stage, best=at.best_tc_k, mean=at.mean_tc_k
-            )
-
-        yield move

@@ -1,8 +1,7 @@
-"""A run directory: one search, its specification and what came of it. It never takes a second search.
+"""A run directory: one search or campaign, its specification and what came of it. It never takes a second one.
 
-`spec.yaml` holds what makes the search this one (its specification, the weights' hashes), the SHA-256 over
-that, anything else worth knowing (versions), and whether the search is finished, with the files that belong
-to it.
+`spec.yaml` holds what makes the run this one (its specification, the weights' hashes), the SHA-256 over that,
+anything else worth knowing (versions), and whether the run is finished, with the files that belong to it.
 """
 
 from __future__ import annotations
@@ -19,27 +18,25 @@ from kiago_ray.storage.location import Location, StorageError, Where
 
 SPEC, CANDIDATES, TOP, REPORT = "spec.yaml", "candidates.parquet", "top.csv", "report.html"
 _OWN_KEYS = ("identity", "finished", "outputs")
-_HEADER = (
-    "# The complete specification of this search, with every default. Written by kiago-ray; don't edit.\n"
-)
+_HEADER = "# The complete specification of this run, with every default. Written by kiago-ray; don't edit.\n"
 _SHOWN_DIFFERENCES = 3
 _ABSENT = "absent"
 
 
 class RunDirectoryError(StorageError):
-    """A directory that can't hold this search. The message is one line: why, and what to do."""
+    """A directory that can't hold this run, or holds none. The message is one line: why, and what to do."""
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A directory that holds this search and no other. record: what its spec.yaml says."""
+    """A directory that holds this run and no other. record: what its spec.yaml says."""
 
     location: Location
     record: Mapping[str, Any]
 
     @property
     def finished(self) -> bool:
-        """Whether the search is done and every file of it is there, so that nothing need be done again."""
+        """Whether the run is done and every file of it is there, so that nothing need be done again."""
         if self.record.get("finished") is not True:
             return False
         return all(self.file(name).kind() == "file" for name in self.record.get("outputs", []))
@@ -49,7 +46,7 @@ class RunDirectory:
         return self.location / name
 
     def finish(self, outputs: Sequence[str], about: Mapping[str, Any] | None = None) -> RunDirectory:
-        """Record that the search is done and which files came of it; `about` adds what is known by now."""
+        """Record that the run is done and which files came of it; `about` adds what is known by now."""
         record = {**self.record, **_plain(about or {}), "finished": True, "outputs": list(outputs)}
         return _write(self.location, record)
 
@@ -57,13 +54,13 @@ class RunDirectory:
 def open_run(
     where: Where, identity: Mapping[str, Any], about: Mapping[str, Any] | None = None
 ) -> RunDirectory:
-    """The directory for the search that `identity` defines: made, or found with the same search in it.
+    """The directory for the run that `identity` defines: made, or found with the same run in it.
 
     identity: what makes results the same, plain types alone: the specification, the weights' hashes. about:
     what is good to know but may change, such as versions. A found run that isn't finished is to be done
     again, in place; one that is `finished` is left exactly as it is.
 
-    Raises RunDirectoryError, and changes nothing, for a file, a directory that holds another search or
+    Raises RunDirectoryError, and changes nothing, for a file, a directory that holds another run or
     anything else, a damaged spec.yaml, and a place that can't be written to.
     """
     identity, about = _plain(identity), _plain(about or {})
@@ -84,22 +81,35 @@ def open_run(
         raise RunDirectoryError(f"{error}; choose another output directory") from error
 
 
+def find_run(where: Where, identity: Mapping[str, Any]) -> RunDirectory | None:
+    """The run that `identity` defines where it is there already; nothing is written. Raises as `open_run` does."""
+    return _found(Location.of(where), _plain(identity))
+
+
+def read_run(where: Where) -> RunDirectory:
+    """The run in a directory, whichever it is. Raises RunDirectoryError, StorageError."""
+    location = Location.of(where)
+    if (location / SPEC).kind() != "file":
+        raise RunDirectoryError(f"{location.text} holds no run (it has no {SPEC}); check the path")
+    return RunDirectory(location, _read(location))
+
+
 def _found(location: Location, identity: Mapping[str, Any]) -> RunDirectory | None:
-    """The run of the same search that is there already, None where there is nothing yet."""
+    """The same run that is there already, None where there is nothing yet."""
     if location.kind() == "file":
         raise RunDirectoryError(f"{location.text} is a file; give a directory, new or empty")
     entries = [name for name in location.entries() if not name.startswith(".")]
     if SPEC not in entries:
         if entries:
             raise RunDirectoryError(
-                f"{location.text} holds files ({entries[0]}) but no search; give a directory, new or empty"
+                f"{location.text} holds files ({entries[0]}) but no run; give a directory, new or empty"
             )
         return None
     record = _read(location)
     stored = {key: record[key] for key in identity if key in record}
     if record["identity"] != _digest(identity) or stored != identity:
         raise RunDirectoryError(
-            f"{location.text} holds another search ({_differences(stored, identity)}); choose another output "
+            f"{location.text} holds another run ({_differences(stored, identity)}); choose another output "
             "directory, or remove that one"
         )
     return RunDirectory(location, record)
@@ -115,9 +125,7 @@ def _read(location: Location) -> dict[str, Any]:
             f"{place.text} can't be read as YAML; choose another output directory"
         ) from error
     if not isinstance(record, dict) or "identity" not in record:
-        raise RunDirectoryError(
-            f"{place.text} is not the record of a search; choose another output directory"
-        )
+        raise RunDirectoryError(f"{place.text} is not the record of a run; choose another output directory")
     return record
 
 

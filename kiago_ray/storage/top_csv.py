@@ -29,6 +29,7 @@ _LAYOUT: dict[str, int | None] = {
     "n_elements": None,
     "n_atoms": None,
     "base": None,
+    "search": None,
     "seed": None,
     "row": None,
 }
@@ -37,14 +38,18 @@ _LAYOUT: dict[str, int | None] = {
 def top_csv(table: Any, rows: int = TOP_ROWS) -> str:
     """The first `rows` of a ranked table that passed; where none did, the first `rows`, with passed "no".
 
-    Comma-separated with a header; yes and no for verdicts, an empty field for what is not known.
+    Comma-separated with a header; yes and no for verdicts, an empty field for what is not known. The column
+    `search` is there for a campaign's table alone.
     """
-    chosen = table.filter(table["passed"]) if True in table["passed"].to_pylist() else table
+    head = table.slice(0, rows)  # in a ranked table those that passed come first
+    passed = head.filter(head["passed"])
+    alone = head["search"].null_count == len(head)
+    layout = {name: decimals for name, decimals in _LAYOUT.items() if name != "search" or not alone}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_LAYOUT)
-    for row in chosen.slice(0, rows).to_pylist():
-        writer.writerow([_cell(row[name], decimals) for name, decimals in _LAYOUT.items()])
+    writer.writerow(layout)
+    for row in (passed if len(passed) else head).to_pylist():
+        writer.writerow([_cell(row[name], decimals) for name, decimals in layout.items()])
     return text.getvalue()
 
 

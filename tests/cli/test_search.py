@@ -63,7 +63,7 @@ def test_a_search_writes_its_run_directory_and_runs_once(kiago: Kiago, tmp_path:
 
     other = kiago("search", "LaNiAsO", *SMALL, "--seed", 1, "--out", out)
     assert other.code == 2
-    assert "another search" in other.err
+    assert "another run" in other.err
     assert contents(out) == written
 
 

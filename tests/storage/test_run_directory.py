@@ -91,7 +91,7 @@ def test_another_search_is_refused_and_nothing_changes(
     run.finish([])
     before = everything(tmp_path)
     with pytest.raises(
-        RunDirectoryError, match=rf"holds another search .*{difference}.*choose another"
+        RunDirectoryError, match=rf"holds another run .*{difference}.*choose another"
     ) as caught:
         open_run(tmp_path, other)
     assert "\n" not in str(caught.value)
@@ -110,7 +110,7 @@ def test_a_specification_changed_by_hand_is_refused(tmp_path: Path) -> None:
 
 def test_a_directory_of_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("dear")
-    with pytest.raises(RunDirectoryError, match=r"holds files \(thesis\.tex\) but no search"):
+    with pytest.raises(RunDirectoryError, match=r"holds files \(thesis\.tex\) but no run"):
         open_run(tmp_path, IDENTITY)
     assert everything(tmp_path) == {str(tmp_path / "thesis.tex"): b"dear"}
 
@@ -145,7 +145,7 @@ def test_a_filesystem_that_is_not_this_disk() -> None:
     run.finish([CANDIDATES])
     assert place.entries() == [CANDIDATES, SPEC]
     assert open_run(place, IDENTITY).finished
-    with pytest.raises(RunDirectoryError, match="memory://runs/a holds another search"):
+    with pytest.raises(RunDirectoryError, match="memory://runs/a holds another run"):
         open_run(place, changed("search.base", "MgB2"))
 
 

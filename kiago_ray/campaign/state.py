@@ -1,0 +1,67 @@
+"""How far a campaign is, from its directory alone: what is done, what is damaged, what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from kiago_ray.campaign.plan import Plan, Shard
+from kiago_ray.campaign.shards import DamagedError, Manifest, check_shard, read_manifest
+from kiago_ray.storage.location import Location
+
+_READERS = 8  # on a remote storage a look at a shard is mostly waiting
+
+
+@dataclass(frozen=True)
+class State:
+    """manifests: of the finished shards by name. damaged: shard → what is wrong with its files."""
+
+    manifests: dict[str, Manifest]
+    damaged: dict[str, str]
+
+    def left(self, plan: Plan) -> list[Shard]:
+        """The shards still to run, in the plan's order."""
+        return [shard for shard in plan.shards if shard.name not in self.manifests]
+
+    def of(self, search: str) -> list[Manifest]:
+        """The finished shards of a search, by number."""
+        mine = [manifest for manifest in self.manifests.values() if manifest.search == search]
+        return sorted(mine, key=lambda manifest: manifest.number)
+
+
+def checked_state(campaign: Location, plan: Plan) -> State:
+    """The state with every finished shard read and compared to its hashes. Raises StorageError."""
+    return _state(plan, lambda shard: check_shard(campaign, shard))
+
+
+def listed_state(campaign: Location, plan: Plan) -> State:
+    """The state as the manifests have it: quick, for a look at a running campaign. Raises StorageError."""
+    return _state(plan, lambda shard: read_manifest(campaign, shard))
+
+
+def _state(plan: Plan, look: Callable[[Shard], Manifest | None]) -> State:
+    shards = plan.shards
+    manifests: dict[str, Manifest] = {}
+    damaged: dict[str, str] = {}
+
+    def guarded(shard: Shard) -> Manifest | str | None:
+        try:
+            return look(shard)
+        except DamagedError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        for shard, found in zip(shards, readers.map(guarded, shards), strict=True):
+            if isinstance(found, Manifest):
+                manifests[shard.name] = found
+            elif found is not None:
+                damaged[shard.name] = found
+    return State(manifests, damaged)
+
+
+def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
+    """The best row that passed, of all these shards: formula, tc_k, delta_tc_k."""
+    best = [manifest.best for manifest in manifests if manifest.best]
+    return dict(max(best, key=lambda each: each["tc_k"])) if best else None

@@ -1,0 +1,225 @@
+"""`kiago campaign`: many searches on Ray, from a file; how far they are; their page; their record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kiago_ray.campaign.plan import Plan
+    from kiago_ray.distributed.campaign import CampaignRequest
+    from kiago_ray.distributed.tracking import TrackingTarget
+    from kiago_ray.storage.run_directory import RunDirectory
+
+campaign_app = typer.Typer(help="Many searches on Ray: bases × variants × seeds.", no_args_is_help=True)
+
+
+@campaign_app.command("run")
+def run(
+    file: Annotated[Path, typer.Argument(help="YAML file with the campaign; see campaigns/.")],
+    out: Annotated[str | None, typer.Option(help="Directory or URI; by default runs/NAME.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster, such as auto; by default RAY_ADDRESS, else this machine.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=100_000, help="At most so many; by default all the cluster holds."),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(min=0, help="Instead of the file's resources.gpus, such as 0.5.")
+    ] = None,
+    known: Annotated[
+        Path | None, typer.Option(help="Instead of the file's known: SuperCon's primary.tsv.")
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Minutes to wait for nodes that an autoscaler adds.")
+    ] = 0,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(help="MLflow store or server; by default MLFLOW_TRACKING_URI, else beside the output."),
+    ] = None,
+    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Keep no MLflow record.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    top: Annotated[int, typer.Option(min=0, max=1000, help="Rows to print.")] = 15,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Run the campaign in FILE; the same command again runs only what is missing."""
+    from kiago_ray.campaign.plan import make_plan
+    from kiago_ray.campaign.spec import campaign_from, read_campaign
+    from kiago_ray.cli.failures import InputError
+    from kiago_ray.predictors import load_predictors
+
+    if tracking_uri is not None and no_tracking:
+        raise InputError("--tracking-uri and --no-tracking contradict each other; give one of them")
+    campaign = read_campaign(file)
+    if gpus_per_worker is not None:
+        values = campaign.model_dump()
+        values["resources"]["gpus"] = gpus_per_worker
+        campaign = campaign_from(values)
+    if known is not None:
+        campaign = campaign.model_copy(update={"known": str(known)})
+    weights = None if campaign.weights is None else Path(campaign.weights)
+    predictors = load_predictors(weights)
+    plan = make_plan(campaign, predictors.supported.numpy())
+    where = out if out is not None else f"runs/{campaign.name}"
+    if dry_run:
+        from kiago_ray.cli.campaign_view import show_plan
+
+        show_plan(plan, where, as_json)
+        raise typer.Exit(0)
+    target = None if no_tracking else tracking_target(where, tracking_uri, campaign.name)
+    request = make_request(plan, weights, where, target)
+    policy = replace(request.policy, workers=workers, wait_s=60 * wait)
+    raise typer.Exit(drive(plan, replace(request, address=address, policy=policy), top, as_json))
+
+
+@campaign_app.command("status")
+def status(
+    where: Annotated[str, typer.Argument(help="Directory or URI of a campaign.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """How far a campaign is, from any machine that sees its storage."""
+    from kiago_ray.campaign.lease import LEASE, read_lease
+    from kiago_ray.campaign.state import listed_state
+    from kiago_ray.cli.campaign_view import show_status
+    from kiago_ray.storage.run_directory import read_run
+
+    directory = read_run(where)
+    plan = recorded_plan(directory)
+    driver = read_lease(directory.location / LEASE)
+    show_status(directory, plan, listed_state(directory.location, plan), driver, as_json)
+
+
+@campaign_app.command("report")
+def report(
+    where: Annotated[str, typer.Argument(help="Directory or URI of a campaign.")],
+    output: Annotated[Path, typer.Option(help="The HTML page to write.")] = Path("report.html"),
+) -> None:
+    """Write one self-contained page with plots and a sortable table, of a campaign that is done or under way."""
+    from kiago_ray.campaign.page import page_of_directory
+    from kiago_ray.outputs import card_notes
+    from kiago_ray.storage.location import Location
+    from kiago_ray.storage.run_directory import read_run
+
+    directory = read_run(where)
+    page = page_of_directory(directory.location, recorded_plan(directory), model_notes=card_notes())
+    Location.of(output).write_bytes(page.encode("utf-8"))
+    print(f"{output}: {len(page) / 1e6:.1f} MB")
+
+
+@campaign_app.command("track")
+def track(
+    where: Annotated[str, typer.Argument(help="Directory or URI of a campaign.")],
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow store or server.")] = None,
+) -> None:
+    """Record in MLflow what isn't recorded yet, after a server was away."""
+    from kiago_ray.cli.campaign_view import tell_tracking
+    from kiago_ray.cli.failures import InputError
+    from kiago_ray.distributed.tracking import record_campaign
+    from kiago_ray.storage.run_directory import read_run
+
+    directory = read_run(where)
+    plan = recorded_plan(directory)
+    target = tracking_target(where, tracking_uri, plan.campaign.name)
+    if target is None:
+        raise InputError("--tracking-uri: give the MLflow store or server")
+    outcome = record_campaign(directory.location, directory.record, plan, target)
+    tell_tracking(outcome, where)
+    raise typer.Exit(3 if outcome.pending or outcome.problem else 0)
+
+
+def recorded_plan(directory: RunDirectory) -> Plan:
+    """The plan of the campaign in a directory. Raises InputError where it holds something else."""
+    import numpy as np
+
+    from kiago_ray.campaign.plan import make_plan
+    from kiago_ray.campaign.spec import recorded_campaign
+    from kiago_ray.chemistry.elements import N_ELEMENTS
+    from kiago_ray.cli.failures import InputError
+
+    values = directory.record.get("campaign")
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{directory.location.text} holds a single search, no campaign; look at its report.html"
+        )
+    # It was checked against its predictors when it began.
+    return make_plan(recorded_campaign(values), np.ones(N_ELEMENTS, dtype=np.bool_))
+
+
+def make_request(
+    plan: Plan, weights: Path | None, where: str, tracking: TrackingTarget | None
+) -> CampaignRequest:
+    """What a campaign is run with, but for the cluster."""
+    from kiago_ray import __version__
+    from kiago_ray.cli.provenance import provenance
+    from kiago_ray.cli.search import read_known
+    from kiago_ray.distributed.campaign import CampaignRequest, run_identity
+    from kiago_ray.distributed.worker import WorkerSetup, weight_files
+    from kiago_ray.outputs import card_notes
+    from kiago_ray.storage.location import Location
+
+    campaign = plan.campaign
+    facts = provenance(weights)
+    known, known_id = read_known(None if campaign.known is None else Path(campaign.known))
+    location = Location.of(where)
+    setup = WorkerSetup(
+        campaign=location.text if "://" in location.text else location.path,
+        device=campaign.resources.torch_device,
+        threads=campaign.resources.threads,
+        weights=facts["weights"],
+        weight_files=weight_files(weights),
+        known=known,
+        version=__version__,
+    )
+    about = {key: value for key, value in facts.items() if key not in ("weights", "threads", "devices")}
+    return CampaignRequest(
+        where=where,
+        identity=run_identity(plan, facts["weights"], known_id),
+        about={**about, "resources": campaign.resources.model_dump(mode="json")},
+        setup=setup,
+        tracking=tracking,
+        model_notes=card_notes(weights),
+    )
+
+
+def tracking_target(where: str, uri: str | None, experiment: str) -> TrackingTarget | None:
+    """Where MLflow's record goes; None, and a line on stderr, where there is no place for it."""
+    import os
+
+    from kiago_ray.cli.console import say
+    from kiago_ray.distributed.tracking import TrackingTarget, default_tracking_uri
+    from kiago_ray.storage.location import Location
+
+    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_tracking_uri(Location.of(where))
+    if chosen is None:
+        say("no MLflow record: the output is remote; give --tracking-uri or MLFLOW_TRACKING_URI for one")
+        return None
+    return TrackingTarget(chosen, experiment)
+
+
+def drive(plan: Plan, request: CampaignRequest, top: int, as_json: bool) -> int:
+    """Run it under a live view, show what came of it, return the exit code."""
+    from kiago_ray.cli.campaign_view import show_outcome, tell_tracking
+    from kiago_ray.cli.console import say, stop_on_signal
+    from kiago_ray.cli.live import watching
+    from kiago_ray.distributed.campaign import run_campaign
+
+    where = str(request.where)
+    again = "finished shards are kept; the same command goes on"
+    with stop_on_signal(f"stopping; {again}") as stopper, watching() as watcher:
+        outcome = run_campaign(plan, request, watcher=watcher, should_stop=stopper)
+    if outcome.results is None:
+        say(f"{where} already holds this campaign, done; shown as it is")
+    show_outcome(outcome, where, top, as_json)
+    for shard, cause in outcome.failures.items():
+        say(f"failed: {shard}: {cause}")
+    if outcome.failures:
+        say(f"{len(outcome.failures)} of {plan.shard_count} shards failed; {again}")
+    if outcome.tracking is not None:
+        tell_tracking(outcome.tracking, where)
+    if outcome.failures:
+        return 3
+    return 0 if outcome.complete else 1

@@ -1,0 +1,201 @@
+"""What the campaign commands show: the plan, how far it is, what came of it. Tables for a person, or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kiago_ray.campaign.plan import Plan
+    from kiago_ray.campaign.shards import Manifest
+    from kiago_ray.campaign.state import State
+    from kiago_ray.distributed.campaign import CampaignOutcome
+    from kiago_ray.distributed.tracking import TrackingReport
+    from kiago_ray.storage.run_directory import RunDirectory
+
+SHOWN_SEARCHES = 40
+_RECENT_S = 1800.0  # what counts for the pace of a running campaign
+_BEST = ("rank", "formula", "base", "tc_k", "delta_tc_k", "ef_ev_per_atom", "nearest_known", "search")
+
+
+def show_plan(plan: Plan, where: str, as_json: bool) -> None:
+    """What would run: searches, shards, candidates, memory a worker."""
+    facts = {
+        "name": plan.campaign.name,
+        "out": where,
+        "searches": len(plan.searches),
+        "shards": plan.shard_count,
+        "candidates": plan.candidates,
+        "memory_mb_per_worker": plan.memory_mb,
+    }
+    listed = [
+        {
+            "search": each.name,
+            "base": each.base,
+            "variant": each.variant,
+            "seed": each.seed,
+            "candidates": each.spec.row_count,
+            "steps": sum(each.spec.steps),
+            "shards": each.shard_count,
+        }
+        for each in plan.searches
+    ]
+    if as_json:
+        print_json({**facts, "plan": listed})
+        return
+    show_table(listed, f"Campaign {plan.campaign.name}")
+    demand = plan.campaign.resources
+    print(
+        f"\n{facts['searches']:,} searches, {facts['shards']:,} shards, {facts['candidates']:,} candidates; a worker "
+        f"takes {demand.cpus:g} CPU, {demand.gpus:g} GPU and about {plan.memory_mb:,} MB.\n"
+        f"Nothing was started; the output would go to {where}."
+    )
+
+
+def show_status(
+    directory: RunDirectory, plan: Plan, state: State, driver: Mapping[str, Any] | None, as_json: bool
+) -> None:
+    """Shards and rows done, pace, time left, the best so far, failures of the last run, who drives it."""
+    from kiago_ray.campaign.state import best_of
+
+    manifests = list(state.manifests.values())
+    rows = sum(manifest.rows for manifest in manifests)
+    pace = rows_a_second(manifests) if driver else None
+    left_s = (plan.candidates - rows) / pace if pace else None
+    failures = recorded_failures(directory)
+    facts = {
+        "name": plan.campaign.name,
+        "finished": directory.finished,
+        "driver": driver and {key: driver[key] for key in ("host", "pid")},
+        "shards_done": len(manifests),
+        "shards": plan.shard_count,
+        "rows_done": rows,
+        "rows": plan.candidates,
+        "rows_per_s": pace,
+        "left_s": left_s,
+        "best": best_of(manifests),
+        "damaged": state.damaged,
+        "failures": failures,
+    }
+    listed = []
+    for search in plan.searches:
+        done = state.of(search.name)
+        best = best_of(done)
+        listed.append(
+            {
+                "search": search.name,
+                "shards": f"{len(done)}/{search.shard_count}",
+                "rows": sum(manifest.rows for manifest in done),
+                "passed": sum(manifest.passed for manifest in done),
+                "best": best and best["formula"],
+                "tc_k": best and round(best["tc_k"], 1),
+            }
+        )
+    if as_json:
+        print_json({**facts, "searches": listed})
+        return
+    show_table(listed, f"Campaign {plan.campaign.name}")
+    print(
+        f"\n{len(manifests):,} of {plan.shard_count:,} shards, {rows:,} of {plan.candidates:,} rows are done."
+    )
+    if directory.finished:
+        print("It is finished.")
+    elif driver:
+        speed = f"; {pace:,.1f} rows/s, {left_s / 60:,.0f} min left" if pace and left_s else ""
+        print(f"Process {driver['pid']} on {driver['host']} drives it{speed}.")
+    else:
+        print("Nobody drives it; `kiago campaign run` with its file goes on.")
+    for name, why in [*state.damaged.items(), *((each["shard"], each["cause"]) for each in failures)]:
+        print(f"{name}: {why}")
+
+
+def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) -> None:
+    """The best rows and the counts."""
+    from kiago_ray.campaign.tables import first_rows
+    from kiago_ray.storage.run_directory import CANDIDATES
+
+    place = outcome.directory.location
+    summary = json.loads((place / "summary.json").read_bytes())
+    rows = first_rows(place / CANDIDATES, top).to_pylist()
+    if as_json:
+        print_json(
+            {
+                "out": where,
+                "complete": outcome.complete,
+                "summary": summary,
+                "top": rows,
+                "failures": dict(outcome.failures),
+                "damaged": dict(outcome.damaged),
+                "tracking": outcome.tracking and vars(outcome.tracking),
+            }
+        )
+        return
+    from kiago_ray.report.cells import cell
+
+    columns = [name for name in _BEST if name != "nearest_known" or any(row[name] for row in rows)]
+    show_table(
+        [{name: cell(row, name) for name in columns} for row in rows], "Best proposals of all searches"
+    )
+    print(
+        f"\n{summary['rows']:,} of {summary['candidates']:,} candidates done; {summary['unique']:,} unique formulas, "
+        f"{summary['passed']:,} of them passed every screen.\n"
+        f"Everything is in {where}/ (report.html, top.csv, candidates.parquet, searches/)."
+    )
+
+
+def tell_tracking(report: TrackingReport, where: str) -> None:
+    """Where the record is, or what is missing from it and how it gets there."""
+    from kiago_ray.cli.console import say
+
+    if report.problem or report.pending:
+        missing = f"{len(report.pending)} searches" if report.pending else "a part"
+        say(
+            f"MLflow at {report.uri} lacks {missing} ({report.problem}); nothing is lost: "
+            f"kiago campaign track {where} --tracking-uri URI sends it"
+        )
+    elif report.uri.startswith("sqlite:"):
+        say(f"MLflow has the record; look at it with: mlflow ui --backend-store-uri {report.uri}")
+    else:
+        say(f"MLflow at {report.uri} has the record, run {report.run_id}")
+
+
+def rows_a_second(manifests: Sequence[Manifest]) -> float | None:
+    """The pace of the last half hour of work, None where one can't be told."""
+    ends = sorted((float(each.made["finished_at"]), each.rows) for each in manifests)
+    recent = [(end, rows) for end, rows in ends if end >= ends[-1][0] - _RECENT_S]
+    if len(recent) < 2 or recent[-1][0] <= recent[0][0]:
+        return None
+    return sum(rows for _, rows in recent[1:]) / (recent[-1][0] - recent[0][0])
+
+
+def recorded_failures(directory: RunDirectory) -> list[dict[str, str]]:
+    """What failed when the campaign last ended."""
+    place = directory.location / "summary.json"
+    if place.kind() != "file":
+        return []
+    failures: list[dict[str, str]] = json.loads(place.read_bytes()).get("failures", [])
+    return failures
+
+
+def show_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """The first of these rows, whose keys are the headers."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in rows[0] if rows else ():
+        number = any(isinstance(row[name], int | float) for row in rows)
+        table.add_column(name, justify="right" if number else "left", overflow="fold")
+    for row in rows[:SHOWN_SEARCHES]:
+        cells = ("" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in row.values())
+        table.add_row(*map(Text, cells))
+    Console().print(table)
+    if len(rows) > SHOWN_SEARCHES:
+        print(f"… and {len(rows) - SHOWN_SEARCHES:,} more")
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))

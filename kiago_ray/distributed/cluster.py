@@ -1,0 +1,137 @@
+"""The Ray cluster of a campaign: a running one, or one embedded in this process; and what it can hold."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kiago_ray.campaign.spec import ResourcesSpec
+
+EMBEDDED = "local"
+_OBJECT_STORE_BYTES = 256 << 20  # only weights and manifests travel
+_SMALL = 1e-9
+
+
+class ClusterError(ValueError):
+    """A cluster that can't be reached or can't hold a worker. The message is one line: why, and what to do."""
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """A connection to Ray for the time of the block.
+
+    address: of a running cluster; None takes RAY_ADDRESS, and an embedded cluster of this machine's cores without
+    it, which ends with the block. A connection that is there already is used and left. Raises ClusterError.
+    """
+    import ray
+
+    address = address or os.environ.get("RAY_ADDRESS") or EMBEDDED
+    if ray.is_initialized():
+        yield
+        return
+    options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+    if address == EMBEDDED:
+        options |= {
+            "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+        }
+        _close_the_door(os.environ)
+    terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, **options)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminate)  # Ray puts its own there, which would end the process
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise ClusterError(
+            f"--address: can't join the Ray cluster at {address} ({_first_line(error)}); check that it runs, and "
+            "that RAY_AUTH_MODE and its token are the cluster's"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _close_the_door(environment: MutableMapping[str, str]) -> None:
+    """An embedded cluster listens on the network: without a token of the user's, give it one of its own."""
+    environment.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    environment.setdefault("RAY_AUTH_MODE", "token")
+    chosen = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if environment["RAY_AUTH_MODE"] == "token" and not any(environment.get(name) for name in chosen):
+        environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one worker needs of a node, in Ray's own names and units."""
+
+    cpus: float
+    gpus: float
+    memory: int
+
+    @classmethod
+    def of(cls, resources: ResourcesSpec) -> Demand:
+        """The demand that a campaign's `resources` state."""
+        return cls(resources.cpus, resources.gpus, int((resources.memory_gb or 0) * (1 << 30)))
+
+    def options(self) -> dict[str, Any]:
+        """For an actor's `options`."""
+        asked: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
+        return {**asked, "memory": self.memory} if self.memory else asked
+
+    def fits(self, node: Mapping[str, float]) -> int:
+        """How many such workers a node with these total resources holds."""
+        counts = [int(node.get("CPU", 0) / self.cpus + _SMALL)]
+        if self.gpus:
+            devices = int(node.get("GPU", 0) + _SMALL)
+            per_device = int(1 / self.gpus + _SMALL)
+            counts.append(devices * per_device if self.gpus <= 1 else int(devices / self.gpus + _SMALL))
+        if self.memory:
+            counts.append(int(node.get("memory", 0) / self.memory + _SMALL))
+        return min(counts)
+
+    def __str__(self) -> str:
+        memory = f", {self.memory / (1 << 30):g} GB of memory" if self.memory else ""
+        return f"{self.cpus:g} CPU, {self.gpus:g} GPU{memory}"
+
+
+def nodes() -> list[dict[str, float]]:
+    """The total resources of each living node."""
+    import ray
+
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def capacity(demand: Demand) -> int:
+    """How many workers the cluster as it is now would hold if it were empty."""
+    return sum(demand.fits(node) for node in nodes())
+
+
+def refusal(demand: Demand) -> str:
+    """Why no node can hold a worker, in one line with what to do."""
+    there = nodes()
+    if not any(node.get("CPU") for node in there):
+        found = f"the cluster has {len(there)} node(s) and none has a CPU to give"
+    else:
+        best = max(there, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)))
+        memory = best.get("memory", 0) / (1 << 30)
+        found = (
+            f"the best of its {len(there)} node(s) has {best.get('CPU', 0):g} CPU, {best.get('GPU', 0):g} GPU, "
+            f"{memory:.0f} GB"
+        )
+    return (
+        f"no node of the cluster can ever hold a worker ({demand}): {found}; lower the campaign's resources, or give "
+        "--wait MINUTES where an autoscaler adds nodes"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

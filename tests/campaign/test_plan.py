@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kiago_ray.campaign.plan import InfeasibleError, Plan, make_plan
+from kiago_ray.campaign.spec import campaign_from
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.search.errors import SpecError
+
+EVERY = np.ones(N_ELEMENTS, dtype=np.bool_)
+
+
+def plan(**values: Any) -> Plan:
+    return make_plan(campaign_from({"name": "x", "bases": ["LaNiAsO"], **values}), EVERY)
+
+
+def test_every_base_variant_and_seed_is_a_search() -> None:
+    made = plan(bases=["LaNiAsO", "MgB2"], grid={"alpha": [4, 20], "max_elements": [5, 6, 7]}, seeds=[0, 7])
+    assert len(made.searches) == 2 * 6 * 2
+    assert len({search.name for search in made.searches}) == 24
+    assert made.searches[0].name == "LaNiAsO-alpha=4_max_elements=5-s0"
+    last = made.searches[-1]
+    assert (last.base, last.seed, last.spec.alpha, last.spec.max_elements) == ("MgB2", 7, 20.0, 7)
+    assert all(search.spec.base == search.base for search in made.searches)
+
+
+def test_variants_go_over_the_shared_search_section_by_section() -> None:
+    made = plan(
+        search={"preset": "paper", "start": {"add_number": 1}, "alpha": 5},
+        variants={"a": {"start.substitute_probability": 0.5}, "b": {"preset": "default", "alpha": 6}},
+    )
+    a, b = (search.spec for search in made.searches)
+    assert (a.start.add_number, a.start.substitute_probability, a.alpha, a.revive) == (1, 0.5, 5.0, "none")
+    assert (b.start.add_number, b.alpha, b.revive) == (1, 6.0, "allowed")
+
+
+@given(candidates=st.integers(1, 5000), size=st.integers(1, 700))
+def test_shards_hold_every_row_once_in_order(candidates: int, size: int) -> None:
+    (search,) = plan(candidates=candidates, shard_size=size).searches
+    rows = [row for shard in search.shards for row in shard.rows]
+    assert rows == list(range(candidates))
+    assert search.shard_count == len(search.shards)
+    assert all(shard.rows.start == shard.number * search.shard_rows for shard in search.shards)
+    assert all(len(shard.rows) <= size for shard in search.shards) or search.shard_rows <= size + 7
+
+
+def test_names_can_name_files_and_never_meet() -> None:
+    made = plan(
+        bases=["Ba(FeAs)2", "Ba[FeAs]2"],
+        grid={"start.kind": ["perturb", "random"], "steps": [[1, 1], [2, 2]]},
+    )
+    names = [search.name for search in made.searches]
+    assert len(set(names)) == 8
+    assert all(len(name) <= 62 for name in names)
+    assert all(re.fullmatch(r"[A-Za-z0-9._+=-]+", name) for name in names)
+
+
+def test_long_names_are_cut_and_stay_apart() -> None:
+    made = plan(grid={"elements.allow": [["La", "Ni", "As", "O", *["Fe"] * n] for n in range(20, 23)]})
+    names = [search.name for search in made.searches]
+    assert len(set(names)) == 3
+    assert all(len(name) <= 62 and name.endswith("-s0") for name in names)
+
+
+def test_what_cant_run_is_refused_whole_each_with_its_reason() -> None:
+    with pytest.raises(InfeasibleError) as caught:
+        plan(
+            bases=["LaNiAsO"],
+            variants={
+                "fine": {},
+                "state": {"oxidation_state": 9},
+                "mask": {"fixed": {"O": 0.5}, "elements": {"forbid": ["O"]}},
+                "small": {"n_unit": {"min": 1, "max": 3}},
+                "atoms": {"fixed": {"O": 0.3333}, "n_unit": {"min": 1, "max": 12}},
+                "key": {"alfa": 3},
+                "none": {"elements": {"allow": ["O"]}, "fixed": {"O": 0.5}},
+            },
+        )
+    reasons = dict(caught.value.reasons)
+    assert list(reasons) == [
+        f"LaNiAsO-{name}-s0" for name in ("state", "mask", "small", "atoms", "key", "none")
+    ]
+    assert "no element has the state +9" in reasons["LaNiAsO-state-s0"]
+    assert "O is both fixed and forbidden" in reasons["LaNiAsO-mask-s0"]
+    assert "formulas of up to 3 atoms can't hold 7 elements" in reasons["LaNiAsO-small-s0"]
+    assert "no number of atoms from 1 to 12" in reasons["LaNiAsO-atoms-s0"]
+    assert "did you mean 'alpha'" in reasons["LaNiAsO-key-s0"]
+    assert "leaves no element" in reasons["LaNiAsO-none-s0"]
+    assert str(caught.value).startswith("6 of 7 searches can't run: LaNiAsO-state-s0: ")
+    assert str(caught.value).endswith("; and 1 more")
+
+
+def test_a_base_of_elements_that_the_predictors_dont_know_is_refused() -> None:
+    supported = EVERY.copy()
+    supported[INDEX["Ni"]] = False
+    with pytest.raises(InfeasibleError, match="base: the predictors don't know Ni"):
+        make_plan(campaign_from({"name": "x", "bases": ["LaNiAsO"]}), supported)
+
+
+def test_a_campaign_without_bases_starts_at_random_or_not_at_all() -> None:
+    (search,) = plan(bases=[], search={"start": {"kind": "random"}}).searches
+    assert (search.base, search.name) == (None, "random-s0")
+    with pytest.raises(InfeasibleError, match="starts from a base material"):
+        plan(bases=[])
+
+
+def test_sizes_are_bounded() -> None:
+    with pytest.raises(SpecError, match="these are 20,000 searches"):
+        plan(seeds=list(range(10_000)), grid={"alpha": [1, 2]})
+    with pytest.raises(SpecError, match=r"shard_size: 1 makes 2,500,000 shards"):
+        plan(candidates=2_500_000, shard_size=1)
+
+
+def test_memory_grows_with_the_rows_of_a_shard_and_not_of_a_search() -> None:
+    small, large = plan(candidates=10_000, shard_size=512), plan(candidates=10_000, shard_size=4096)
+    assert small.memory_mb < large.memory_mb
+    assert small.memory_mb == plan(candidates=1_000_000, shard_size=512).memory_mb

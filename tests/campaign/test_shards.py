@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kiago_ray.api import propose
+from kiago_ray.campaign.compute import compute_shard
+from kiago_ray.campaign.plan import Plan, Shard
+from kiago_ray.campaign.shards import (
+    STEPS_SCHEMA,
+    DamagedError,
+    check_shard,
+    read_manifest,
+    read_shard,
+    read_steps,
+)
+from kiago_ray.campaign.state import best_of, checked_state, listed_state
+from kiago_ray.predictors import Predictors
+from kiago_ray.storage.assemble import ranked
+from kiago_ray.storage.location import Location
+
+
+def path_of(campaign: Location, shard: Shard, ending: str) -> Path:
+    return Path(campaign.path) / "shards" / f"{shard.name}.{ending}"
+
+
+def test_shards_together_are_the_search_itself(two_shards: Plan, shipped: Predictors, made: Location) -> None:
+    import pyarrow as pa
+
+    (search,) = two_shards.searches
+    alone = propose(spec=search.spec, predictors=shipped)
+    rows = pa.concat_tables([read_shard(made, shard) for shard in search.shards])
+    assert rows["row"].to_pylist() == list(range(12))
+    assert set(rows["search"].to_pylist()) == {search.name}
+    together = ranked(rows)
+    assert together["formula"].to_pylist() == alone.table["formula"].to_pylist()
+    np.testing.assert_allclose(
+        together["tc_k"].to_numpy(), alone.table["tc_k"].to_numpy(), rtol=1e-4, atol=1e-3
+    )
+
+
+def test_a_manifest_tells_of_its_files(two_shards: Plan, made: Location) -> None:
+    for shard in two_shards.shards:
+        manifest = check_shard(made, shard)
+        assert manifest is not None
+        assert manifest == read_manifest(made, shard)
+        table = read_shard(made, shard)
+        assert (manifest.rows, manifest.first_row) == (len(shard.rows), shard.rows.start)
+        assert sum(manifest.statuses.values()) == manifest.rows
+        assert manifest.passed == sum(table["passed"].to_pylist())
+        assert manifest.bytes == path_of(made, shard, "parquet").stat().st_size
+        assert manifest.base is not None
+        assert manifest.base["formula"] == "LaNiAsO"
+        passed = table.filter(table["passed"])["tc_k"].to_pylist()
+        assert (manifest.best is None) == (not passed)
+        assert manifest.best is None or manifest.best["tc_k"] == max(passed)
+
+
+def test_the_same_shard_made_again_is_the_same_bytes(
+    two_shards: Plan, shipped: Predictors, made: Location, tmp_path: Path
+) -> None:
+    shard = two_shards.shards[1]
+    again = Location.of(tmp_path / "again")
+    compute_shard(two_shards.searches[0], shard, again, shipped, made={"host": "another"})
+    for ending in ("parquet", "steps.parquet"):
+        assert path_of(made, shard, ending).read_bytes() == path_of(again, shard, ending).read_bytes()
+
+
+def test_steps_are_kept_row_by_row(two_shards: Plan, made: Location) -> None:
+    shard = two_shards.shards[1]
+    steps = read_steps(made, shard)
+    assert steps.schema.equals(STEPS_SCHEMA)
+    assert steps["row"].to_pylist() == [row for row in shard.rows for _ in range(5)]
+    assert steps["step"].to_pylist() == [0, 1, 2, 3, 4] * len(shard.rows)
+    assert steps["stage"].to_pylist()[:5] == [1, 1, 2, 2, 2]
+    final = steps.filter(steps["step"].to_numpy() == 4)["tc_k"].to_numpy()
+    relaxed = read_shard(made, shard)["tc_relaxed_k"].to_numpy()
+    np.testing.assert_allclose(np.maximum(final, 0), relaxed, atol=1e-3)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def other_rows(path: Path) -> None:
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, "rows": 3}))
+
+
+DAMAGE: list[tuple[str, Callable[[Path], None], str]] = [
+    ("parquet", truncate, "was cut off or changed"),
+    ("parquet", flip, "was cut off or changed"),
+    ("parquet", Path.unlink, "is missing"),
+    ("steps.parquet", truncate, "was cut off or changed"),
+    ("steps.parquet", Path.unlink, "is missing"),
+    ("json", truncate, "is no manifest"),
+    ("json", other_rows, "is the manifest of other rows"),
+]
+
+
+@pytest.mark.parametrize(("ending", "damage", "said"), DAMAGE)
+def test_damage_is_found_and_named(
+    two_shards: Plan, made: Location, ending: str, damage: Callable[[Path], None], said: str
+) -> None:
+    first, second = two_shards.shards
+    damage(path_of(made, first, ending))
+    with pytest.raises(DamagedError, match=said):
+        check_shard(made, first)
+    state = checked_state(made, two_shards)
+    assert list(state.damaged) == [first.name]
+    assert list(state.manifests) == [second.name]
+    assert state.left(two_shards) == [first]
+
+
+def test_a_shard_copied_over_another_is_found(two_shards: Plan, made: Location) -> None:
+    first, second = two_shards.shards
+    for ending in ("parquet", "steps.parquet", "json"):
+        shutil.copy(path_of(made, second, ending), path_of(made, first, ending))
+    with pytest.raises(DamagedError, match="is the manifest of other rows"):
+        check_shard(made, first)
+
+
+def test_a_shard_without_a_manifest_isnt_done(two_shards: Plan, made: Location) -> None:
+    path_of(made, two_shards.shards[0], "json").unlink()
+    assert check_shard(made, two_shards.shards[0]) is None
+    assert listed_state(made, two_shards).left(two_shards) == [two_shards.shards[0]]
+
+
+def test_nothing_is_done_where_there_is_nothing(two_shards: Plan, tmp_path: Path) -> None:
+    state = checked_state(Location.of(tmp_path / "none"), two_shards)
+    assert state.manifests == {}
+    assert state.damaged == {}
+    assert state.left(two_shards) == two_shards.shards
+    assert best_of([]) is None
+
+
+def test_the_best_of_all_shards(two_shards: Plan, made: Location) -> None:
+    manifests = list(listed_state(made, two_shards).manifests.values())
+    best = best_of(manifests)
+    assert best is not None
+    assert best["tc_k"] == max(m.best["tc_k"] for m in manifests if m.best)

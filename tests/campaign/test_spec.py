@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kiago_ray.campaign.spec import ResourcesSpec, campaign_from, read_campaign, recorded_campaign
+from kiago_ray.search.errors import SpecError
+
+SMALL: dict[str, Any] = {"name": "small", "bases": ["LaNiAsO"]}
+
+REFUSED = [
+    ({"nme": "x"}, "nme: unknown key; did you mean 'name'?"),
+    ({"name": "a/b"}, "name: 'a/b' can't name files"),
+    ({**SMALL, "bases": ["LaX"]}, "bases.0: undetermined amount"),
+    ({**SMALL, "bases": ["MgB2", "MgB2"]}, "bases: MgB2 is given twice"),
+    ({**SMALL, "seeds": [1, 2, 1]}, "seeds: 1 is given twice"),
+    ({**SMALL, "seeds": []}, "seeds: "),
+    ({**SMALL, "seeds": [-1]}, "seeds.0: "),
+    ({**SMALL, "shard_size": 0}, "shard_size: "),
+    ({**SMALL, "shard_size": 1_000_000}, "shard_size: "),
+    ({**SMALL, "candidates": 10**9}, "candidates: "),
+    ({**SMALL, "grid": {"alpha": []}}, "grid: alpha has no values"),
+    ({**SMALL, "grid": {"alpha": [1]}, "variants": {"a": {}}}, "grid and variants can't be combined"),
+    ({**SMALL, "variants": [{"name": "a"}, {"name": "a"}]}, "variants: two entries have the name 'a'"),
+    ({**SMALL, "variants": ["a"]}, "variants: entry 1 is no mapping"),
+    ({**SMALL, "variants": {"a b": {}}}, "variants.a b: 'a b' can't name files"),
+    ({**SMALL, "search": {"seed": 3}}, "search: seed is what `seeds` of the campaign says"),
+    ({**SMALL, "grid": {"base": ["MgB2"]}}, "grid: base is what `bases` of the campaign says"),
+    ({**SMALL, "candidates": 9, "variants": {"a": {"candidates": 8}}}, "variants.a: candidates is what"),
+    ({**SMALL, "resources": {"gpus": 1.5}}, "resources: gpus: 1.5 is neither a fraction"),
+    ({**SMALL, "resources": {"device": "cuda"}}, "resources: device: cuda needs gpus"),
+    ({**SMALL, "resources": {"cpu": 1}}, "resources.cpu: unknown key; did you mean 'cpus'?"),
+    ([1], "a campaign is a mapping"),
+]
+
+
+@pytest.mark.parametrize(("values", "expected"), REFUSED, ids=[line for _, line in REFUSED])
+def test_what_is_wrong_is_told_in_one_line(values: Any, expected: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        campaign_from(values)
+    assert str(caught.value).startswith(expected)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_list_of_variants_is_numbered_or_named() -> None:
+    campaign = campaign_from({**SMALL, "variants": [{"alpha": 4}, {"name": "open", "alpha": 20}]})
+    assert campaign.variants == {"1": {"alpha": 4}, "open": {"alpha": 20}}
+
+
+@pytest.mark.parametrize(
+    ("resources", "device", "threads"),
+    [
+        ({}, "cpu", 1),
+        ({"cpus": 0.5}, "cpu", 1),
+        ({"cpus": 4, "gpus": 0.25}, "cuda", 4),
+        ({"gpus": 1, "device": "cpu"}, "cpu", 1),
+    ],
+)
+def test_threads_and_device_follow_from_the_resources(
+    resources: dict[str, Any], device: str, threads: int
+) -> None:
+    found = ResourcesSpec(**resources)
+    assert (found.torch_device, found.threads) == (device, threads)
+
+
+def test_what_defines_a_campaign_leaves_out_how_it_is_run() -> None:
+    one = campaign_from({**SMALL, "resources": {"cpus": 1.5, "memory_gb": 2}})
+    other = campaign_from({**SMALL, "resources": {"cpus": 1}})
+    assert one.defining() == other.defining()
+    assert one.defining() != campaign_from({**SMALL, "resources": {"cpus": 2}}).defining()  # rounding differs
+    assert one.defining() != campaign_from({**SMALL, "resources": {"gpus": 1}}).defining()
+
+
+@pytest.mark.parametrize("resources", [{}, {"cpus": 3}, {"gpus": 0.5}, {"gpus": 1, "device": "cpu"}])
+def test_a_recorded_campaign_reads_back(resources: dict[str, Any]) -> None:
+    campaign = campaign_from({**SMALL, "grid": {"alpha": [4, 20], "steps": [[2, 3]]}, "resources": resources})
+    values = yaml.safe_load(yaml.safe_dump(campaign.defining()))
+    assert recorded_campaign(values).defining() == campaign.defining()
+
+
+def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "name: c\nbases: [MgB2]\nknown: data/primary.tsv\nweights: /else/where\n"
+    )
+    campaign = read_campaign(tmp_path / "c.yaml")
+    assert campaign.known == str(tmp_path / "data" / "primary.tsv")
+    assert campaign.weights == "/else/where"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"name: [", "not YAML"),
+        (b"\xff\xfe", "not YAML"),
+        (b"3", "a campaign is a mapping"),
+        (b"name: c\nbases: [Zz]", "bases.0: "),
+        (b"#" * 1_000_001, "larger than 1,000,000 bytes"),
+    ],
+)
+def test_a_file_that_is_no_campaign_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(content)
+    with pytest.raises(SpecError) as caught:
+        read_campaign(path)
+    assert str(caught.value).startswith(f"{path}: {expected}")
+
+
+def test_a_file_that_cant_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="can't be read"):
+        read_campaign(tmp_path / "none.yaml")
+    with pytest.raises(SpecError, match="can't be read"):
+        read_campaign(tmp_path)

@@ -1,0 +1,134 @@
+"""One Ray cluster for all tests of this folder, and campaigns small enough to run in it many times."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from kiago_ray import __version__
+from kiago_ray.campaign.plan import Plan, Shard, make_plan
+from kiago_ray.campaign.shards import Manifest
+from kiago_ray.campaign.spec import campaign_from
+from kiago_ray.distributed.watcher import Watcher
+from kiago_ray.distributed.worker import WorkerInfo, WorkerSetup
+from kiago_ray.predictors import load_card, load_predictors
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """Four CPUs and two GPUs that Ray is told of; there need be none."""
+    before = {
+        name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_ADDRESS", "RAY_USAGE_STATS_ENABLED")
+    }
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ.pop("RAY_ADDRESS", None)
+    terminate = signal.getsignal(signal.SIGTERM)
+    ray.init(
+        address="local",
+        num_cpus=4,
+        num_gpus=2,
+        include_dashboard=False,
+        logging_level="error",
+        log_to_driver=False,
+        object_store_memory=128 << 20,
+    )
+    signal.signal(signal.SIGTERM, terminate)
+    yield
+    ray.shutdown()
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@dataclass
+class Heard(Watcher):
+    """Keeps what a watcher hears."""
+
+    workers: list[WorkerInfo] = field(default_factory=list)
+    lost: list[tuple[str | None, str]] = field(default_factory=list)
+    done: list[Manifest] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    searches: list[str] = field(default_factory=list)
+    resumed: int = 0
+    damaged: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def begun(self, plan: Plan, finished: list[Manifest], damaged: list[str]) -> None:
+        self.resumed, self.damaged = len(finished), damaged
+
+    def worker_started(self, info: WorkerInfo) -> None:
+        self.workers.append(info)
+
+    def worker_lost(self, shard: Shard | None, cause: str) -> None:
+        self.lost.append((shard and shard.name, cause))
+
+    def shard_done(self, manifest: Manifest) -> None:
+        self.done.append(manifest)
+
+    def shard_failed(self, shard: Shard, cause: str) -> None:
+        self.failed[shard.name] = cause
+
+    def search_done(self, name: str) -> None:
+        self.searches.append(name)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+MakePlan = Callable[..., Plan]
+
+
+@pytest.fixture(scope="session")
+def make_small_plan() -> MakePlan:
+    """Two searches of three shards each, which take a fraction of a second; keywords go over the file's keys."""
+    supported = load_predictors().supported.numpy()
+
+    def make(**values: Any) -> Plan:
+        base = {
+            "name": "small",
+            "bases": ["LaNiAsO", "MgB2"],
+            "search": {"steps": [3, 3]},
+            "candidates": 20,
+            "shard_size": 8,
+        }
+        return make_plan(campaign_from({**base, **values}), supported)
+
+    return make
+
+
+@pytest.fixture
+def small_plan(make_small_plan: MakePlan) -> Plan:
+    return make_small_plan()
+
+
+@pytest.fixture
+def make_setup() -> Callable[..., WorkerSetup]:
+    """What workers get, for a campaign in a folder."""
+
+    def make(folder: Path, **changes: Any) -> WorkerSetup:
+        values: dict[str, Any] = {
+            "campaign": str(folder),
+            "device": "cpu",
+            "threads": 1,
+            "weights": {kind: load_card(kind)["sha256"] for kind in ("tc", "ef")},
+            "weight_files": {},
+            "known": None,
+            "version": __version__,
+        }
+        return WorkerSetup(**{**values, **changes})
+
+    return make

@@ -1,0 +1,258 @@
+"""Dispatch with real actors: whatever happens to workers, the shards on disk are those of an undisturbed process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kiago_ray.campaign.compute import compute_shard
+from kiago_ray.campaign.plan import Plan
+from kiago_ray.campaign.shards import Manifest
+from kiago_ray.campaign.state import checked_state
+from kiago_ray.distributed.cluster import ClusterError, Demand
+from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
+from kiago_ray.distributed.worker import WorkerSetup
+from kiago_ray.predictors import load_predictors
+from kiago_ray.storage.location import Location, StorageError
+
+from .conftest import Heard, MakePlan
+from .fault_workers import DiesAlways, DiesAtStart, DiesOnceAShard, Poisoned, SmallFilesOnce
+
+pytestmark = pytest.mark.usefixtures("cluster")
+MakeSetup = Callable[..., WorkerSetup]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_small_plan: MakePlan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Shard → SHA-256 of its table and of its steps, made in this process without Ray."""
+    plan, folder = make_small_plan(), Location.of(tmp_path_factory.mktemp("undisturbed"))
+    predictors = load_predictors()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    made = [compute_shard(plan.search(shard.search), shard, folder, predictors) for shard in plan.shards]
+    torch.set_num_threads(threads)
+    return hashes(made)
+
+
+def hashes(manifests: Iterator[Manifest] | list[Manifest]) -> dict[str, str]:
+    return {each.shard: f"{each.sha256} {each.steps_sha256}" for each in manifests}
+
+
+def dispatch(plan: Plan, setup: WorkerSetup, heard: Heard, **changes: Any) -> Dispatch:
+    values: dict[str, Any] = {
+        "plan": plan,
+        "setup": setup,
+        "demand": Demand.of(plan.campaign.resources),
+        "policy": DispatchPolicy(),
+        "watcher": heard,
+        "done": lambda manifest: None,
+        "probe": lambda: None,
+        "should_stop": lambda: False,
+    }
+    return Dispatch(**{**values, **changes})
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_any_number_of_workers_makes_the_same_files(
+    small_plan: Plan,
+    make_setup: MakeSetup,
+    tmp_path: Path,
+    heard: Heard,
+    undisturbed: dict[str, str],
+    workers: int,
+) -> None:
+    work = dispatch(small_plan, make_setup(tmp_path), heard, policy=DispatchPolicy(workers=workers))
+    work.run(small_plan.shards)
+    assert len(heard.workers) <= workers
+    assert len({info.pid for info in heard.workers}) == len(heard.workers)
+    assert all(info.threads == 1 and info.device == "cpu" for info in heard.workers)
+    assert work.failures == {}
+    assert hashes(heard.done) == undisturbed
+    state = checked_state(Location.of(tmp_path), small_plan)
+    assert hashes(list(state.manifests.values())) == undisturbed
+    assert state.left(small_plan) == []
+
+
+def test_a_kill_in_every_shard_changes_nothing(
+    small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard, undisturbed: dict[str, str]
+) -> None:
+    work = dispatch(small_plan, make_setup(tmp_path / "c"), heard, worker_class=DiesOnceAShard)
+    work.run(small_plan.shards)
+    assert sorted(name for name, _ in heard.lost if name) == sorted(shard.name for shard in small_plan.shards)
+    assert work.failures == {}
+    assert hashes(heard.done) == undisturbed
+    left_behind = [path.name for path in (tmp_path / "c").rglob("*.tmp")]
+    assert left_behind == []
+
+
+def test_every_worker_killed_from_outside_once(
+    small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard, undisturbed: dict[str, str]
+) -> None:
+    killed: list[int] = []
+
+    class Killer(Heard):
+        """Kills each of the first four workers a moment after it is ready."""
+
+        def worker_started(self, info: Any) -> None:
+            super().worker_started(info)
+            if len(killed) < 4:
+                killed.append(info.pid)
+                threading.Timer(0.05 * len(killed), os.kill, (info.pid, signal.SIGKILL)).start()
+
+    killer = Killer()
+    work = dispatch(small_plan, make_setup(tmp_path), killer, policy=DispatchPolicy(workers=2, tries=6))
+    work.run(small_plan.shards)
+    assert len(killed) == 4
+    assert len(killer.workers) > 4
+    assert hashes(list(checked_state(Location.of(tmp_path), small_plan).manifests.values())) == undisturbed
+
+
+def test_a_worker_killed_before_it_is_ready_is_replaced(
+    small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard, undisturbed: dict[str, str]
+) -> None:
+    work = dispatch(
+        small_plan,
+        make_setup(tmp_path / "c"),
+        heard,
+        worker_class=DiesAtStart,
+        policy=DispatchPolicy(workers=1),
+    )
+    work.run(small_plan.shards)
+    assert [name for name, _ in heard.lost] == [None, None]
+    assert hashes(heard.done) == undisturbed
+
+
+def test_a_shard_that_raises_is_named_and_the_rest_goes_on(
+    small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard, undisturbed: dict[str, str]
+) -> None:
+    work = dispatch(small_plan, make_setup(tmp_path), heard, worker_class=Poisoned)
+    work.run(small_plan.shards)
+    assert work.failures == {
+        "LaNiAsO-s0/00001": "ArithmeticError: rows 8 to 15 are poison",
+        "MgB2-s0/00001": "ArithmeticError: rows 8 to 15 are poison",
+    }
+    assert heard.failed == work.failures
+    assert hashes(heard.done) == {name: value for name, value in undisturbed.items() if "/00001" not in name}
+
+
+def test_a_shard_that_kills_its_worker_each_time_is_given_up(
+    small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard
+) -> None:
+    work = dispatch(
+        small_plan, make_setup(tmp_path), heard, worker_class=DiesAlways, policy=DispatchPolicy(tries=3)
+    )
+    work.run(small_plan.shards)
+    assert sorted(work.failures) == ["LaNiAsO-s0/00001", "MgB2-s0/00001"]
+    assert all("lost its worker 3 times" in cause for cause in work.failures.values())
+    assert len(heard.done) == 4
+
+
+def test_a_worker_that_cant_write_loses_its_shard_to_another(
+    small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard, undisturbed: dict[str, str]
+) -> None:
+    work = dispatch(
+        small_plan,
+        make_setup(tmp_path / "c"),
+        heard,
+        worker_class=SmallFilesOnce,
+        policy=DispatchPolicy(workers=1),
+    )
+    work.run(small_plan.shards)
+    (lost,) = heard.lost
+    assert lost[0] == "LaNiAsO-s0/00000"
+    assert "can't write" in lost[1]
+    assert hashes(heard.done) == undisturbed
+
+
+def test_storage_that_is_gone_ends_the_campaign(
+    small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard
+) -> None:
+    def probe() -> None:
+        raise StorageError("can't write there: no space left")
+
+    work = dispatch(small_plan, make_setup(tmp_path / "c"), heard, worker_class=SmallFilesOnce, probe=probe)
+    with pytest.raises(StorageError, match="no space left"):
+        work.run(small_plan.shards)
+
+
+def test_a_request_to_stop_keeps_what_is_done(
+    small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard
+) -> None:
+    work = dispatch(small_plan, make_setup(tmp_path), heard, should_stop=lambda: len(heard.done) >= 2)
+    began = time.monotonic()
+    work.run(small_plan.shards)
+    assert 2 <= len(heard.done) < 6
+    assert time.monotonic() - began < 60
+    assert len(checked_state(Location.of(tmp_path), small_plan).manifests) >= 2
+
+
+def test_gpus_are_shared_by_fractions(
+    make_small_plan: MakePlan,
+    make_setup: MakeSetup,
+    tmp_path: Path,
+    heard: Heard,
+    undisturbed: dict[str, str],
+) -> None:
+    plan = make_small_plan(resources={"gpus": 0.5, "device": "cpu"})
+    work = dispatch(plan, make_setup(tmp_path), heard, policy=DispatchPolicy(workers=4))
+    work.run(plan.shards)
+    held = [info.gpus for info in heard.workers]
+    assert all(len(ids) == 1 and ids[0] in ("0", "1") for ids in held)
+    assert max(held.count(ids) for ids in held) <= 2
+    assert hashes(heard.done) == undisturbed
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")
+def test_a_promised_gpu_that_isnt_there_is_told_not_replaced_by_the_cpu(
+    make_small_plan: MakePlan, make_setup: MakeSetup, tmp_path: Path, heard: Heard
+) -> None:
+    plan = make_small_plan(resources={"gpus": 1})
+    work = dispatch(plan, make_setup(tmp_path, device="cuda"), heard)
+    with pytest.raises(ClusterError, match=r"was given GPU [01] but torch sees no CUDA device"):
+        work.run(plan.shards)
+    assert heard.done == []
+
+
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        ({"cpus": 64}, "64 CPU, 0 GPU"),
+        ({"gpus": 4}, "1 CPU, 4 GPU"),
+        ({"memory_gb": 9000}, "1 CPU, 0 GPU, 9000 GB of memory"),
+    ],
+)
+def test_a_worker_that_no_node_can_hold_is_refused_at_once(
+    make_small_plan: MakePlan,
+    make_setup: MakeSetup,
+    tmp_path: Path,
+    heard: Heard,
+    resources: dict[str, float],
+    said: str,
+) -> None:
+    plan = make_small_plan(resources=resources)
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match=f"no node of the cluster can ever hold a worker \\({said}"):
+        dispatch(plan, make_setup(tmp_path), heard).run(plan.shards)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"version": "0.0.1"}, "the driver 0.0.1; install the same everywhere"),
+        ({"weights": {"tc": "00", "ef": "00"}}, "other weights than the driver"),
+    ],
+)
+def test_a_worker_of_another_install_is_refused(
+    small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ClusterError, match=said):
+        dispatch(small_plan, make_setup(tmp_path, **changes), heard).run(small_plan.shards)
