@@ -1,8 +1,10 @@
-"""Search results made from formulas, so that every verdict can be worked out by hand."""
+"""For all tests: search results made from formulas, so that verdicts can be worked out by hand; one Ray cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -51,3 +53,33 @@ def _result(rows: Sequence[Row]) -> SearchResult:
 @pytest.fixture
 def make_result() -> MakeResult:
     return _result
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[None]:
+    """Four CPUs and two GPUs that Ray is told of; there need be none."""
+    import ray
+
+    before = {
+        name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_ADDRESS", "RAY_USAGE_STATS_ENABLED")
+    }
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ.pop("RAY_ADDRESS", None)
+    terminate = signal.getsignal(signal.SIGTERM)
+    ray.init(
+        address="local",
+        num_cpus=4,
+        num_gpus=2,
+        include_dashboard=False,
+        logging_level="error",
+        log_to_driver=False,
+        object_store_memory=128 << 20,
+    )
+    signal.signal(signal.SIGTERM, terminate)
+    yield
+    ray.shutdown()
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -44,7 +44,8 @@ def show_plan(plan: Plan, where: str, as_json: bool) -> None:
     if as_json:
         print_json({**facts, "plan": listed})
         return
-    show_table(listed, f"Campaign {plan.campaign.name}")
+    shown = ("search", "candidates", "steps", "shards")  # a search's name holds the rest
+    show_table([{key: each[key] for key in shown} for each in listed], f"Campaign {plan.campaign.name}")
     demand = plan.campaign.resources
     print(
         f"\n{facts['searches']:,} searches, {facts['shards']:,} shards, {facts['candidates']:,} candidates; a worker "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from kiago_ray.campaign.spec import ResourcesSpec
 
 EMBEDDED = "local"
 _OBJECT_STORE_BYTES = 256 << 20  # only weights and manifests travel
+_KNOCK_S = 10.0
 _SMALL = 1e-9
 
 
@@ -43,20 +45,37 @@ def connected(address: str | None) -> Iterator[None]:
             "object_store_memory": _OBJECT_STORE_BYTES,
         }
         _close_the_door(os.environ)
+    else:
+        _knock(address)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, **options)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminate)  # Ray puts its own there, which would end the process
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ClusterError(
-            f"--address: can't join the Ray cluster at {address} ({_first_line(error)}); check that it runs, and "
-            "that RAY_AUTH_MODE and its token are the cluster's"
-        ) from error
+        raise _unreachable(address, _first_line(error)) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Ray itself would try for minutes where nothing listens. Raises ClusterError."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, _first_line(error)) from error
+
+
+def _unreachable(address: str, why: str) -> ClusterError:
+    return ClusterError(
+        f"--address: can't join the Ray cluster at {address} ({why}); check that it runs, and that RAY_AUTH_MODE and "
+        "its token are the cluster's"
+    )
 
 
 def _close_the_door(environment: MutableMapping[str, str]) -> None:

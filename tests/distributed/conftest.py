@@ -1,16 +1,13 @@
-"""One Ray cluster for all tests of this folder, and campaigns small enough to run in it many times."""
+"""Campaigns small enough to run many times, and what is heard of them."""
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from kiago_ray import __version__
 from kiago_ray.campaign.plan import Plan, Shard, make_plan
@@ -19,34 +16,6 @@ from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import WorkerInfo, WorkerSetup
 from kiago_ray.predictors import load_card, load_predictors
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
-    """Four CPUs and two GPUs that Ray is told of; there need be none."""
-    before = {
-        name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_ADDRESS", "RAY_USAGE_STATS_ENABLED")
-    }
-    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    os.environ.pop("RAY_ADDRESS", None)
-    terminate = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address="local",
-        num_cpus=4,
-        num_gpus=2,
-        include_dashboard=False,
-        logging_level="error",
-        log_to_driver=False,
-        object_store_memory=128 << 20,
-    )
-    signal.signal(signal.SIGTERM, terminate)
-    yield
-    ray.shutdown()
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 @dataclass
@@ -132,3 +101,13 @@ def make_setup() -> Callable[..., WorkerSetup]:
         return WorkerSetup(**{**values, **changes})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of MLflow's, for tests to copy: setting one up takes seconds."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    SqlAlchemyStore(f"sqlite:///{file}", (file.parent / "artifacts").as_uri()).engine.dispose()
+    return file

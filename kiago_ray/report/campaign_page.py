@@ -1,0 +1,381 @@
+"""report.html of a campaign: how far it is, what it found by base and variant, every search, the best candidates."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, TypeVar
+
+from kiago_ray.report.cells import kelvin
+from kiago_ray.report.page_parts import (
+    FILTER_SCRIPT,
+    SCRIPT,
+    document,
+    figures,
+    how_rows_ended,
+    limits,
+    specification,
+    tiles,
+)
+from kiago_ray.report.page_table import (
+    NO_VALUE,
+    Cell,
+    Column,
+    html_table,
+    number_cell,
+    scrolling,
+    table_of,
+    text_cell,
+    words,
+)
+from kiago_ray.screening.summary import BaseMaterial, Summary
+
+TABLE_ROWS = 500
+LISTED = 500  # searches, and bases with variants
+_FAILURES = 100
+_CAUSE_LENGTH = 500
+_FRACTIONS = "Unique: of all candidates. Passed: of the unique formulas."
+_CHANCE = (
+    "± is the standard deviation over seeds: chance alone. The predictors' errors are the same for all seeds."
+)
+
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class SearchLine:
+    """One search that has results. summary: of the shards that are done."""
+
+    name: str
+    base: str | None
+    variant: str
+    seed: int
+    shards: int
+    shards_done: int
+    summary: Summary
+
+
+@dataclass(frozen=True)
+class Group:
+    """The searches of one base and variant, which differ in their seeds."""
+
+    base: str | None
+    variant: str
+    lines: tuple[SearchLine, ...]
+
+    @property
+    def material(self) -> BaseMaterial | None:
+        """The base as predicted and measured, where a search of the group has it."""
+        return next((line.summary.base for line in self.lines if line.summary.base is not None), None)
+
+    def gains(self, k: int) -> list[float]:
+        """`gain` of each seed where something passed."""
+        found = (gain(line.summary, k) for line in self.lines)
+        return [value for value in found if value is not None]
+
+    def mean_gain(self, k: int) -> float | None:
+        """The mean of `gains`; None where there is none."""
+        gains = self.gains(k)
+        return statistics.fmean(gains) if gains else None
+
+
+@dataclass(frozen=True)
+class CampaignPage:
+    """What goes on the page.
+
+    lines: the searches in the plan's order. rows: the ranked table's first rows, as mappings from column to value.
+    plots: caption and PNG of each. unique, passed: formulas of the whole campaign. candidates: rows planned, of which
+    rows_done are done and ended as `statuses` counts. failures: shard and cause of each. required, spec_text,
+    model_notes and remark: as on the page of a search. searches, shards: how many were planned, where `lines` doesn't
+    hold all of them.
+    """
+
+    title: str
+    lines: Sequence[SearchLine]
+    rows: Sequence[Mapping[str, Any]]
+    plots: Sequence[tuple[str, bytes]]
+    spec_text: str
+    unique: int
+    passed: int
+    candidates: int
+    rows_done: int
+    statuses: Mapping[str, int]
+    required: tuple[str, ...]
+    failures: Sequence[tuple[str, str]]
+    model_notes: Sequence[str] = ()
+    remark: str = ""
+    searches: int | None = None
+    shards: int | None = None
+
+
+def render_campaign_page(page: CampaignPage) -> str:
+    """The page as HTML5 text. All text given is escaped; what is listed is bounded."""
+    candidates = _extent(page) + html_table(page.rows[:TABLE_ROWS], page.required, campaign=True)
+    sections = [
+        ("", _state(page) + _tiles(page)),
+        ("Shards that failed", _failures(page.failures)),
+        ("By base and variant", _means(page.lines)),
+        ("Best candidates", candidates if page.rows_done else ""),
+        ("Plots", figures(page.plots)),
+        ("Searches", _searches(page.lines)),
+        ("How rows ended", how_rows_ended(page.statuses) if page.statuses else ""),
+    ]
+    body = "".join(
+        (f"<h2>{heading}</h2>\n" if heading else "") + content + "\n"
+        for heading, content in sections
+        if content
+    )
+    body += f"{limits(page.model_notes)}\n{specification(page.spec_text)}"
+    return document(page.title, body, SCRIPT + FILTER_SCRIPT)
+
+
+def groups(lines: Sequence[SearchLine]) -> list[Group]:
+    """The searches by base and variant, in the order in which these first occur."""
+    found: dict[tuple[str | None, str], list[SearchLine]] = {}
+    for line in lines:
+        found.setdefault((line.base, line.variant), []).append(line)
+    return [Group(base, variant, tuple(members)) for (base, variant), members in found.items()]
+
+
+def gain(summary: Summary, k: int) -> float | None:
+    """ΔT_c in K of the best k, or their mean T_c where there is no base; None where nothing passed."""
+    top = next((each for each in summary.top if each.k == k), None)
+    if top is None:
+        return None
+    return top.mean_tc_k if summary.base is None else top.delta_tc_k
+
+
+def gain_name(lines: Sequence[SearchLine]) -> str:
+    """What `gain` is in these searches."""
+    return "ΔT_c" if any(line.summary.base is not None for line in lines) else "mean T_c"
+
+
+def is_short(summary: Summary, k: int) -> bool:
+    """Whether something passed, but fewer formulas than k."""
+    return any(top.k == k and 0 < top.used < k for top in summary.top)
+
+
+def foremost(items: Sequence[Item], limit: int, value: Callable[[Item], float | None]) -> list[Item]:
+    """The items in their order; where there are more than `limit`, those of the highest value, unknown ones last."""
+
+    def key(place: int) -> float:
+        found = value(items[place])
+        return float("inf") if found is None else -found
+
+    return [items[place] for place in sorted(sorted(range(len(items)), key=key)[:limit])]
+
+
+def _state(page: CampaignPage) -> str:
+    """What a reader must know first: what is missing, what failed, and the remark given."""
+    searches, shards = _planned(page)
+    complete, done = _done(page.lines)
+    counts = (
+        (complete, searches, "searches"),
+        (done, shards, "shards"),
+        (page.rows_done, page.candidates, "candidates"),
+    )
+    missing = [f"{part:,} of {whole:,} {what}" for part, whole, what in counts if part < whole]
+    texts = []
+    if not page.rows_done:
+        texts.append(f"Nothing is finished yet: 0 of {page.candidates:,} candidates are done.")
+    elif missing:
+        texts.append(f"Not finished: {', '.join(missing)} are done. The numbers below are of those.")
+    if page.remark:
+        texts.append(page.remark)
+    if page.failures:
+        texts.append(f"Shards that failed: {len(page.failures):,}. The same command tries them again.")
+    return (
+        f'<div class="remark">{"".join(f"<p>{escape(text)}</p>" for text in texts)}</div>\n' if texts else ""
+    )
+
+
+def _failures(failures: Sequence[tuple[str, str]]) -> str:
+    if not failures:
+        return ""
+    body = "".join(
+        f'<tr><th scope="row" class="name">{escape(shard)}</th><td class="cause">{escape(_cut(cause))}</td></tr>\n'
+        for shard, cause in failures[:_FAILURES]
+    )
+    head = '<thead class="plain"><tr><th scope="col">Shard</th><th scope="col">Cause</th></tr></thead>'
+    table = scrolling(
+        f"<table>{head}\n<tbody>{body}</tbody></table>", "Shards that failed", tall=len(failures) > 8
+    )
+    return table + _not_shown(len(failures) - _FAILURES, "failed shards")
+
+
+def _tiles(page: CampaignPage) -> str:
+    searches, shards = _planned(page)
+    complete, done = _done(page.lines)
+    entries = [("searches complete", f"{complete:,} of {searches:,}")] if searches else []
+    entries += [("shards done", f"{done:,} of {shards:,}")] if shards else []
+    entries += [
+        ("candidates done", f"{page.rows_done:,} of {page.candidates:,}"),
+        ("unique formulas", f"{page.unique:,}"),
+        ("passed every screen", f"{page.passed:,}"),
+    ]
+    if page.rows and page.rows[0].get("passed"):
+        best = page.rows[0]
+        entries.append((f"highest T_c, predicted: {best['formula']}", kelvin(best.get("tc_k"))))
+    return tiles(entries)
+
+
+def _extent(page: CampaignPage) -> str:
+    shown = min(len(page.rows), TABLE_ROWS)
+    if shown == page.unique:
+        return ""
+    return f"<p>The best {shown:,} of {page.unique:,} unique formulas; candidates.parquet holds all of them.</p>\n"
+
+
+def _means(lines: Sequence[SearchLine]) -> str:
+    """The table by base and variant."""
+    every = groups(lines)
+    sizes = _sizes(lines)
+    shown = foremost(every, LISTED, lambda group: group.mean_gain(sizes[0]) if sizes else None)
+    table = table_of(
+        shown,
+        [
+            (Column("Base"), lambda group: text_cell(group.base, formula=True)),
+            (Column("Variant"), lambda group: text_cell(group.variant)),
+            (Column("Seeds", "n"), _seeds),
+            (Column(words("T_c of base (K)"), "n"), _predicted),
+            (Column("measured (K)", "n"), _measured),
+            *((_gain_column(lines, k), _gain_mean(k)) for k in sizes),
+            (
+                Column("Passed (%)", "n"),
+                lambda group: _spread([_percent(line.summary.passed_fraction) for line in group.lines]),
+            ),
+            (
+                Column("Unique (%)", "n"),
+                lambda group: _spread([_percent(line.summary.unique_fraction) for line in group.lines]),
+            ),
+        ],
+        "Means over seeds by base and variant",
+    )
+    notes = [_FRACTIONS] if shown else []
+    if any(len(group.lines) > 1 for group in shown):
+        notes.append(_CHANCE)
+    if any(is_short(line.summary, k) for group in shown for line in group.lines for k in sizes):
+        notes.append("* In some of these searches fewer formulas passed: the mean is of those.")
+    if any(0 < len(group.gains(k)) < len(group.lines) for group in shown for k in sizes):
+        notes.append("[n]: something passed in n of the seeds only, and the mean is of those seeds.")
+    return (
+        table
+        + _not_shown(len(every) - LISTED, f"pairs of base and variant with a lower {gain_name(lines)}")
+        + "".join(f'<p class="note">{words(note)}</p>\n' for note in notes)
+    )
+
+
+def _searches(lines: Sequence[SearchLine]) -> str:
+    """The table of a row a search."""
+    sizes = _sizes(lines)
+    shown = foremost(lines, LISTED, lambda line: gain(line.summary, sizes[0]) if sizes else None)
+    return table_of(
+        shown,
+        [
+            (Column("Search"), lambda line: text_cell(line.name)),
+            (Column("Base"), lambda line: text_cell(line.base, formula=True)),
+            (Column("Variant"), lambda line: text_cell(line.variant)),
+            (Column("Seed", "n"), lambda line: number_cell(line.seed, "{}")),
+            (
+                Column("Shards", "n"),
+                lambda line: (f"{line.shards_done:,} of {line.shards:,}", float(line.shards_done)),
+            ),
+            (Column("Candidates", "n"), lambda line: number_cell(line.summary.rows, "{:,}")),
+            (
+                Column("Unique (%)", "n"),
+                lambda line: number_cell(_percent(line.summary.unique_fraction), "{:.1f}"),
+            ),
+            (
+                Column("Passed (%)", "n"),
+                lambda line: number_cell(_percent(line.summary.passed_fraction), "{:.1f}"),
+            ),
+            (
+                Column(words("T_c above base"), "n"),
+                lambda line: number_cell(line.summary.passed_above_base, "{:,}"),
+            ),
+            *((_gain_column(lines, k), _gain_of(k)) for k in sizes),
+        ],
+        "Searches",
+    ) + _not_shown(len(lines) - LISTED, f"searches with a lower {gain_name(lines)}")
+
+
+def _seeds(group: Group) -> Cell:
+    seeds = len(group.lines)
+    parts = sum(line.shards_done < line.shards for line in group.lines)
+    return f"{seeds}, {parts} in part" if parts else f"{seeds}", float(seeds)
+
+
+def _gain_column(lines: Sequence[SearchLine], k: int) -> Column:
+    return Column(words(f"{gain_name(lines)} top {k} (K)"), "n")
+
+
+def _gain_of(k: int) -> Callable[[SearchLine], Cell]:
+    def content(line: SearchLine) -> Cell:
+        text, value = number_cell(gain(line.summary, k), _gain_format(line.summary.base))
+        return text + ("*" if is_short(line.summary, k) else ""), value
+
+    return content
+
+
+def _gain_mean(k: int) -> Callable[[Group], Cell]:
+    def content(group: Group) -> Cell:
+        gains = group.gains(k)
+        text, value = _spread(gains, _gain_format(group.material))
+        text += "*" if any(is_short(line.summary, k) for line in group.lines) else ""
+        return text + (f" [{len(gains)}]" if 0 < len(gains) < len(group.lines) else ""), value
+
+    return content
+
+
+def _gain_format(base: BaseMaterial | None) -> str:
+    return "{:z.1f}" if base is None else "{:+z.1f}"
+
+
+def _spread(values: Sequence[float | None], form: str = "{:.1f}") -> Cell:
+    """Mean ± sample standard deviation of what is known; the mean alone where that is one value."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return NO_VALUE
+    text, mean = number_cell(statistics.fmean(known), form)
+    return (f"{text} ± {statistics.stdev(known):.1f}" if len(known) > 1 else text), mean
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else 100 * fraction
+
+
+def _predicted(group: Group) -> Cell:
+    base = group.material
+    return NO_VALUE if base is None else number_cell(base.tc_predicted_k, "{:z.1f}")
+
+
+def _measured(group: Group) -> Cell:
+    base = group.material
+    return NO_VALUE if base is None else number_cell(base.tc_measured_k, "{:z.1f}")
+
+
+def _sizes(lines: Sequence[SearchLine]) -> list[int]:
+    """The k of the best k that the summaries count."""
+    return sorted({top.k for line in lines for top in line.summary.top})
+
+
+def _planned(page: CampaignPage) -> tuple[int, int]:
+    """Searches and shards."""
+    searches = len(page.lines) if page.searches is None else page.searches
+    return searches, sum(line.shards for line in page.lines) if page.shards is None else page.shards
+
+
+def _done(lines: Sequence[SearchLine]) -> tuple[int, int]:
+    """Searches that are complete, shards that are done."""
+    return sum(line.shards_done == line.shards for line in lines), sum(line.shards_done for line in lines)
+
+
+def _cut(cause: str) -> str:
+    return cause if len(cause) <= _CAUSE_LENGTH else cause[:_CAUSE_LENGTH] + " …"
+
+
+def _not_shown(number: int, what: str) -> str:
+    return f'<p class="note">{number:,} {words(what)} are not shown here.</p>\n' if number > 0 else ""

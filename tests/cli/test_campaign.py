@@ -1,0 +1,188 @@
+"""`kiago campaign` as a user types it, on the tests' Ray cluster."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from .conftest import Kiago
+
+SMALL = {
+    "name": "small",
+    "bases": ["LaNiAsO", "MgB2"],
+    "search": {"steps": [2, 2]},
+    "candidates": 16,
+    "shard_size": 8,
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A campaign's file in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    return path
+
+
+def test_a_dry_run_prints_the_plan_and_starts_nothing(kiago: Kiago, file: Path) -> None:
+    shown = kiago("campaign", "run", file, "--dry-run")
+    assert shown.code == 0
+    assert "LaNiAsO-s0" in shown.out
+    assert "2 searches, 4 shards, 32 candidates" in " ".join(shown.out.split())
+    plan = json.loads(kiago("campaign", "run", file, "--dry-run", "--json").out)
+    assert (plan["searches"], plan["shards"], plan["candidates"]) == (2, 4, 32)
+    assert plan["memory_mb_per_worker"] > 400
+    assert [each["search"] for each in plan["plan"]] == ["LaNiAsO-s0", "MgB2-s0"]
+    assert [path.name for path in file.parent.iterdir()] == ["small.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"nme": "x"}, "nme: unknown key; did you mean 'name'?"),
+        ({"bases": ["LaXO"]}, "bases.0: undetermined amount"),
+        ({"search": {"alfa": 1}}, "2 of 2 searches can't run: LaNiAsO-s0: alfa: unknown key"),
+        ({"grid": {"oxidation_state": [3, 9]}}, "no element has the state +9"),
+        ({"search": {"preset": "best"}}, "there is no preset 'best'"),
+        ({"weights": "nowhere"}, "no model card at"),
+        ({"known": "nowhere.tsv"}, "nowhere.tsv"),
+    ],
+)
+def test_wrong_files_are_refused_in_one_line_before_anything_is_written(
+    kiago: Kiago, file: Path, change: dict[str, object], said: str
+) -> None:
+    file.write_text(yaml.safe_dump({**SMALL, **change}))
+    ended = kiago("campaign", "run", file)
+    assert ended.code == 2
+    assert said in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert not (file.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "none.yaml"), "none.yaml: can't be read"),
+        (("run", "small.yaml", "--workers", "0"), "--workers"),
+        (("run", "small.yaml", "--gpus-per-worker", "1.5"), "gpus: 1.5 is neither"),
+        (("run", "small.yaml", "--tracking-uri", "x", "--no-tracking"), "contradict each other"),
+        (("run", "small.yaml", "--out", "small.yaml"), "small.yaml"),
+        (("status", "nowhere"), "nowhere holds no run"),
+        (("report", "nowhere"), "nowhere holds no run"),
+        (("track", "nowhere"), "nowhere holds no run"),
+    ],
+)
+def test_wrong_arguments_end_with_2_and_one_line(
+    kiago: Kiago, file: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    ended = kiago("campaign", *arguments)
+    assert ended.code == 2
+    assert said in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+
+
+@pytest.mark.usefixtures("cluster")
+def test_from_file_to_status_page_and_record(kiago: Kiago, file: Path) -> None:
+    done = kiago("campaign", "run", file, "--json", "--top", "3")
+    assert done.code == 0, done.err
+    outcome = json.loads(done.out)
+    folder = file.parent / "runs" / "small"
+    assert outcome["out"] == "runs/small"
+    assert outcome["complete"] is True
+    assert outcome["summary"]["shards_done"] == 4
+    assert outcome["tracking"]["pending"] == []
+    table = pq.read_table(folder / "candidates.parquet")
+    assert [row["formula"] for row in outcome["top"]] == table["formula"].to_pylist()[:3]
+    assert "shard 4/4" in done.err
+    assert (file.parent / "runs" / "mlflow.db").is_file()
+    spec = yaml.safe_load((folder / "spec.yaml").read_text())
+    assert spec["finished"] is True
+    assert spec["campaign"]["bases"] == ["LaNiAsO", "MgB2"]
+
+    again = kiago("campaign", "run", file)
+    assert again.code == 0
+    assert "already holds this campaign" in again.err
+    assert str(table["formula"][0]) in again.out
+
+    state = json.loads(kiago("campaign", "status", folder, "--json").out)
+    assert (state["finished"], state["shards_done"], state["rows_done"], state["driver"]) == (
+        True,
+        4,
+        32,
+        None,
+    )
+    assert state["best"]["tc_k"] == max(each["tc_k"] for each in table.to_pylist() if each["passed"])
+    assert "It is finished." in kiago("campaign", "status", folder).out
+
+    paged = kiago("campaign", "report", folder, "--output", file.parent / "page.html")
+    assert paged.code == 0
+    assert "page.html" in paged.out
+    page, written = file.parent / "page.html", folder / "report.html"
+    before_spec = [path.read_text().partition("<h2>Specification")[0] for path in (page, written)]
+    assert before_spec[0] == before_spec[1]
+    assert "MgB" in before_spec[0]
+
+    tracked = kiago("campaign", "track", folder)
+    assert tracked.code == 0, tracked.err
+    assert "has the record" in tracked.err
+
+
+@pytest.mark.usefixtures("cluster")
+def test_failed_shards_end_with_3_and_are_named_until_they_can_be_run(kiago: Kiago, file: Path) -> None:
+    folder = file.parent / "out"
+    assert kiago("campaign", "run", file, "--out", folder, "--no-tracking").code == 0
+    whole = (folder / "candidates.parquet").read_bytes()
+
+    blocked = file.parent / "blocked"
+    (blocked / "shards").mkdir(parents=True)
+    (blocked / "shards" / "MgB2-s0").write_text("in the way")
+    (blocked / "spec.yaml").write_bytes(unfinished((folder / "spec.yaml").read_bytes()))
+    failed = kiago("campaign", "run", file, "--out", blocked, "--no-tracking")
+    assert failed.code == 3, failed.err
+    assert "failed: MgB2-s0/00000" in failed.err
+    assert "2 of 4 shards failed" in failed.err
+    assert "MgB2-s0/00001" in kiago("campaign", "status", blocked).out
+
+    (blocked / "shards" / "MgB2-s0").unlink()
+    mended = kiago("campaign", "run", file, "--out", blocked, "--no-tracking")
+    assert mended.code == 0, mended.err
+    assert "2 of 4 shards are done already" in mended.err
+    assert (blocked / "candidates.parquet").read_bytes() == whole
+
+
+def unfinished(spec: bytes) -> bytes:
+    """The spec.yaml of a campaign as it was before it was finished."""
+    values = yaml.safe_load(spec)
+    return yaml.safe_dump({**values, "finished": False, "outputs": []}).encode()
+
+
+def test_a_single_search_is_no_campaign(kiago: Kiago, file: Path) -> None:
+    options = ("--candidates", "8", "--steps", "1,1", "--out", "one")
+    assert kiago("search", "MgB2", *options).code == 0
+    ended = kiago("campaign", "status", "one")
+    assert ended.code == 2
+    assert "one holds a single search, no campaign" in ended.err
+
+
+def test_every_campaign_that_ships_can_be_planned(kiago: Kiago) -> None:
+    files = sorted((Path(__file__).parents[2] / "campaigns").glob("*.yaml"))
+    assert {path.stem for path in files} >= {"smoke", "table2", "million"}
+    for path in files:
+        plan = json.loads(kiago("campaign", "run", path, "--dry-run", "--json").out)
+        assert plan["name"] == path.stem
+        header = path.read_text().split("name:")[0]
+        assert all(word in header for word in ("Result:", "Hardware:", "Time:"))
+    assert plan["out"] == f"runs/{path.stem}"
+
+
+def test_the_large_campaign_has_a_million_candidates(kiago: Kiago) -> None:
+    path = Path(__file__).parents[2] / "campaigns" / "million.yaml"
+    plan = json.loads(kiago("campaign", "run", path, "--dry-run", "--json").out)
+    assert plan["candidates"] >= 1_000_000
+    assert (plan["searches"], plan["shards"]) == (120, 2040)

@@ -1,0 +1,156 @@
+"""Campaigns in processes of their own: killed drivers, a second driver, clusters that are empty or grow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from .conftest import Kiago
+
+CAMPAIGN = {
+    "name": "medium",
+    "bases": ["LaNiAsO", "MgB2"],
+    "search": {"steps": [15, 15]},
+    "candidates": 96,
+    "shard_size": 24,
+}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "medium.yaml"
+    path.write_text(yaml.safe_dump(CAMPAIGN))
+    return path
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """`start(*arguments)` → the running command, in a process group of its own that ends with the test."""
+    running: list[subprocess.Popen[str]] = []
+
+    def go(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+        own = {**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1", **environment}
+        own.pop("RAY_ADDRESS", None)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kiago_ray", *map(str, arguments)],
+            cwd=tmp_path,
+            env=own,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        running.append(process)
+        return process
+
+    yield go
+    for process in running:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def manifests(folder: Path) -> int:
+    return len(list(folder.glob("shards/*/*[0-9].json")))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_campaign_whose_driver_is_killed_terminated_and_doubled_ends_the_same(
+    kiago: Kiago, start: Start, file: Path, tmp_path: Path
+) -> None:
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "out"
+    assert kiago("campaign", "run", file, "--out", undisturbed, "--no-tracking", "--workers", 1).code == 0
+    command = ("campaign", "run", file, "--out", folder, "--no-tracking")
+
+    first = start(*command)
+    wait_for(lambda: manifests(folder) >= 1, first)
+    first.kill()  # kill -9
+    first.communicate()
+    after_kill = manifests(folder)
+    assert 1 <= after_kill < 8
+    assert (folder / ".driver.json").exists()
+
+    second = start(*command)
+    wait_for(lambda: manifests(folder) > after_kill, second)
+    doubled = kiago(*command)
+    assert doubled.code == 2
+    assert f"is being run by process {second.pid}" in doubled.err
+    second.send_signal(signal.SIGTERM)
+    _, err = second.communicate(timeout=60)
+    after_stop = manifests(folder)
+    if after_stop < 8:  # else it was quicker than the signal
+        assert second.returncode == 1, err
+        assert "the same command goes on" in err
+        assert "Traceback" not in err
+
+    third = start(*command)
+    _, err = third.communicate(timeout=240)
+    assert third.returncode == 0, err
+    assert f"{after_stop} of 8 shards are done already" in err or after_stop == 8
+    assert pq.read_table(folder / "candidates.parquet").equals(
+        pq.read_table(undisturbed / "candidates.parquet")
+    )
+    for path in undisturbed.rglob("*.parquet"):
+        assert (folder / path.relative_to(undisturbed)).read_bytes() == path.read_bytes(), path
+    assert not list(folder.rglob(".*"))
+
+
+def test_an_empty_cluster_is_refused_at_once_and_one_that_grows_is_used(
+    start: Start, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        options = ("--address", cluster.address, "--no-tracking")
+        began = time.monotonic()
+        refused = start("campaign", "run", file, "--out", tmp_path / "none", *options)
+        _, err = refused.communicate(timeout=60)
+        assert refused.returncode == 2, err
+        assert "no node of the cluster can ever hold a worker (1 CPU, 0 GPU)" in err
+        assert "none has a CPU to give" in err
+        assert time.monotonic() - began < 30
+
+        folder = tmp_path / "grown"
+        waiting = start("campaign", "run", file, "--out", folder, *options, "--wait", "3")
+        wait_for(lambda: (folder / ".driver.json").exists(), waiting)
+        time.sleep(2)
+        assert waiting.poll() is None
+        cluster.add_node(num_cpus=1)
+        wait_for(lambda: manifests(folder) >= 1, waiting)
+        cluster.add_node(num_cpus=1)
+        _, err = waiting.communicate(timeout=240)
+        assert waiting.returncode == 0, err
+        assert err.count("kiago: worker ") == 2  # the second node was used as well
+    finally:
+        cluster.shutdown()
+
+
+def test_a_cluster_that_isnt_there_is_told(start: Start, file: Path) -> None:
+    ended = start("campaign", "run", file, "--address", "127.0.0.1:1", "--no-tracking")
+    _, err = ended.communicate(timeout=120)
+    assert ended.returncode == 2
+    assert "can't join the Ray cluster at 127.0.0.1:1" in err
+    assert len(err.strip().splitlines()) == 1, err
