@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
 SHOWN_SEARCHES = 40
 _RECENT_S = 1800.0  # what counts for the pace of a running campaign
-_BEST = ("rank", "formula", "base", "tc_k", "delta_tc_k", "ef_ev_per_atom", "nearest_known", "search")
+# Column of the table of candidates → header.
+_BEST = {
+    "rank": "#",
+    "formula": "formula",
+    "base": "base",
+    "tc_k": "T_c (K)",
+    "delta_tc_k": "ΔT_c (K)",
+    "ef_ev_per_atom": "E_f (eV/atom)",
+    "nearest_known": "nearest known",
+    "search": "search",
+}
+_WIDE = 120  # characters from which there is room for the search's name
 
 
 def show_plan(plan: Plan, where: str, as_json: bool) -> None:
@@ -132,12 +143,16 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
             }
         )
         return
+    from rich.console import Console
+
     from kiago_ray.report.cells import cell
 
-    columns = [name for name in _BEST if name != "nearest_known" or any(row[name] for row in rows)]
-    show_table(
-        [{name: cell(row, name) for name in columns} for row in rows], "Best proposals of all searches"
-    )
+    hidden = set() if any(row["nearest_known"] for row in rows) else {"nearest_known"}
+    if Console().width < _WIDE:
+        hidden.add("search")
+    shown = {name: header for name, header in _BEST.items() if name not in hidden}
+    best = [{header: cell(row, name) for name, header in shown.items()} for row in rows]
+    show_table(best, "Best proposals of all searches", numbers=("#", "T_c (K)", "ΔT_c (K)", "E_f (eV/atom)"))
     print(
         f"\n{summary['rows']:,} of {summary['candidates']:,} candidates done; {summary['unique']:,} unique formulas, "
         f"{summary['passed']:,} of them passed every screen.\n"
@@ -179,16 +194,17 @@ def recorded_failures(directory: RunDirectory) -> list[dict[str, str]]:
     return failures
 
 
-def show_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """The first of these rows, whose keys are the headers."""
+def show_table(rows: Sequence[Mapping[str, Any]], title: str, numbers: Sequence[str] = ()) -> None:
+    """The first of these rows, whose keys are the headers. numbers: columns that stand right."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in rows[0] if rows else ():
-        number = any(isinstance(row[name], int | float) for row in rows)
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
+        number = name in numbers or any(isinstance(row[name], int | float) for row in rows)
+        whole = number or name in ("formula", "search")
+        table.add_column(name, justify="right" if number else "left", no_wrap=whole, overflow="fold")
     for row in rows[:SHOWN_SEARCHES]:
         cells = ("" if v is None else f"{v:,}" if isinstance(v, int) else str(v) for v in row.values())
         table.add_row(*map(Text, cells))

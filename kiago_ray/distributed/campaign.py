@@ -6,6 +6,8 @@ at any moment and the same call goes on.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,6 +16,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from kiago_ray.campaign.lease import Lease, LeaseError
+from kiago_ray.campaign.plan import Plan, Shard
 from kiago_ray.campaign.results import (
     CAMPAIGN_OUTPUTS,
     CampaignResults,
@@ -21,14 +25,11 @@ from kiago_ray.campaign.results import (
     finish_campaign,
     finish_search,
 )
-from kiago_ray.distributed.tracking import Tracker, TrackingReport, TrackingTarget
-
-from kiago_ray.campaign.lease import Lease, LeaseError
-from kiago_ray.campaign.plan import Plan, Shard
 from kiago_ray.campaign.shards import DamagedError, Manifest, read_manifest
 from kiago_ray.campaign.state import State, checked_state
 from kiago_ray.distributed.cluster import Demand, connected
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
+from kiago_ray.distributed.tracking import Tracker, TrackingReport, TrackingTarget
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
 from kiago_ray.storage.location import Location, StorageError, Where
@@ -242,5 +243,13 @@ class _Driver:
 
 
 def run_identity(plan: Plan, weights: Mapping[str, str], known: str | None) -> dict[str, Any]:
-    """What makes a campaign's results the same. known: the SHA-256 of that file."""
-    return {"campaign": plan.campaign.defining(), "weights": dict(weights), "known": known}
+    """What makes a campaign's results the same: with `searches`, a hash over every search's whole specification, also
+    what a preset says today. known: the SHA-256 of that file.
+    """
+    specs = [[search.name, search.spec.model_dump(mode="json")] for search in plan.searches]
+    return {
+        "campaign": plan.campaign.defining(),
+        "searches": hashlib.sha256(json.dumps(specs, sort_keys=True).encode()).hexdigest(),
+        "weights": dict(weights),
+        "known": known,
+    }

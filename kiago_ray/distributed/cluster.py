@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
@@ -31,29 +32,32 @@ def connected(address: str | None) -> Iterator[None]:
     address: of a running cluster; None takes RAY_ADDRESS, and an embedded cluster of this machine's cores without
     it, which ends with the block. A connection that is there already is used and left. Raises ClusterError.
     """
-    import ray
-
     address = address or os.environ.get("RAY_ADDRESS") or EMBEDDED
-    if ray.is_initialized():
-        yield
-        return
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     if address == EMBEDDED:
+        if "ray" not in sys.modules:  # which reads the environment when it is imported
+            _close_the_door(os.environ)
         options |= {
             "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
         }
-        _close_the_door(os.environ)
     else:
         _knock(address)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, **options)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, terminate)  # Ray puts its own there, which would end the process
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if address == EMBEDDED:
+            raise ClusterError(f"Ray can't start on this machine ({_first_line(error)})") from error
         raise _unreachable(address, _first_line(error)) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there, which would end the process
     try:
         yield
     finally:

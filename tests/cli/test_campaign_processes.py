@@ -42,8 +42,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     running: list[subprocess.Popen[str]] = []
 
     def go(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-        own = {**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1", **environment}
-        own.pop("RAY_ADDRESS", None)
+        ours = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        own = {**ours, "OMP_NUM_THREADS": "1", **environment}
         process = subprocess.Popen(
             [sys.executable, "-m", "kiago_ray", *map(str, arguments)],
             cwd=tmp_path,
@@ -122,11 +122,12 @@ def test_an_empty_cluster_is_refused_at_once_and_one_that_grows_is_used(
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    open_door = {"RAY_AUTH_MODE": "disabled"}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         options = ("--address", cluster.address, "--no-tracking")
         began = time.monotonic()
-        refused = start("campaign", "run", file, "--out", tmp_path / "none", *options)
+        refused = start("campaign", "run", file, "--out", tmp_path / "none", *options, **open_door)
         _, err = refused.communicate(timeout=60)
         assert refused.returncode == 2, err
         assert "no node of the cluster can ever hold a worker (1 CPU, 0 GPU)" in err
@@ -134,7 +135,7 @@ def test_an_empty_cluster_is_refused_at_once_and_one_that_grows_is_used(
         assert time.monotonic() - began < 30
 
         folder = tmp_path / "grown"
-        waiting = start("campaign", "run", file, "--out", folder, *options, "--wait", "3")
+        waiting = start("campaign", "run", file, "--out", folder, *options, "--wait", "3", **open_door)
         wait_for(lambda: (folder / ".driver.json").exists(), waiting)
         time.sleep(2)
         assert waiting.poll() is None
