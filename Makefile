@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search test lint clean
+.PHONY: help setup search campaign test lint clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ $(STAMP): pyproject.toml
 
 search: $(STAMP)  ## the main job: ranked proposals around LaNiAsO
 	$(BIN)/kiago search LaNiAsO
+
+campaign: $(STAMP)  ## eight small searches on Ray with an MLflow record, in runs/smoke/
+	$(BIN)/kiago campaign run campaigns/smoke.yaml
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kiago_ray.report.campaign_page import (
+    LISTED,
+    TABLE_ROWS,
+    CampaignPage,
+    SearchLine,
+    foremost,
+    render_campaign_page,
+)
+from kiago_ray.report.page import Page, render_page
+from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
+
+VOID = {"meta", "img", "input"}
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
+MEANS, CANDIDATES, SEARCHES = "Means over seeds by base and variant", "Candidates", "Searches"
+
+
+class Reader(HTMLParser):
+    """Checks that every tag is closed in turn. tables: aria-label → rows of texts, keys: the same of data-v."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.keys: dict[str, list[list[str]]] = {}
+        self._region = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.tags.append((tag, given))
+        if tag not in VOID:
+            self.open.append(tag)
+        if given.get("role") == "region":
+            self._region = given["aria-label"]
+            self.tables[self._region], self.keys[self._region] = [], []
+        elif tag == "tr":
+            self.tables[self._region].append([])
+            self.keys[self._region].append([])
+        elif tag in ("td", "th"):
+            self.tables[self._region][-1].append("")
+            self.keys[self._region][-1].append(given.get("data-v", ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+        if "td" in self.open or "th" in self.open:
+            self.tables[self._region][-1][-1] += data
+
+
+def line(
+    base: str | None,
+    variant: str,
+    seed: int,
+    gains: tuple[float | None, ...],
+    used: tuple[int, ...] = (10, 30),
+) -> SearchLine:
+    """A complete search of 4 shards whose best 10 and 30 have the ΔT_c `gains`."""
+    material = BaseMaterial(base, 4.0 + len(base), -2.0, 2.5 if base == "LaNiAsO" else None) if base else None
+    tc_k = 0.0 if material is None else material.tc_predicted_k
+    top = tuple(
+        TopMean(
+            k, n if value is not None else 0, None if value is None else tc_k + value, value if base else None
+        )
+        for k, n, value in zip((10, 30), used, gains, strict=True)
+    )
+    passed = 0 if gains[0] is None else 100 + seed
+    summary = Summary(
+        512, {"ok": 512}, 400 + 10 * seed, {"neutral": 300}, ("neutral",), passed, top, material, passed // 2
+    )
+    return SearchLine(f"{base}-{variant}-s{seed}", base, variant, seed, 4, 4, summary)
+
+
+@pytest.fixture
+def lines() -> list[SearchLine]:
+    return [
+        line("LaNiAsO", "default", 0, (60.0, 40.0)),
+        line("LaNiAsO", "default", 1, (70.0, 44.0), used=(10, 17)),
+        line("LaNiAsO", "default", 2, (65.0, 48.0)),
+        line("LaNiAsO", "paper", 0, (None, None)),
+        line("LaNiAsO", "paper", 1, (-3.0, -5.5)),
+        line("LaNiAsO", "paper", 2, (1.0, -4.5)),
+        line("MgB2", "default", 0, (12.25, 8.0)),
+        line("MgB2", "paper", 0, (None, None)),
+    ]
+
+
+@pytest.fixture
+def page(lines: list[SearchLine], rows: list[dict[str, Any]]) -> CampaignPage:
+    given = {"base": "LaNiAsO", "search": "LaNiAsO-default-s0"}
+    return CampaignPage(
+        title="kiago-ray: campaign laptop",
+        lines=lines,
+        rows=[{**row, **given} for row in rows],
+        plots=[("T_c against E_f", PNG)],
+        spec_text="campaign:\n  name: laptop\n",
+        unique=3210,
+        passed=615,
+        candidates=4096,
+        rows_done=4096,
+        statuses={"ok": 4090, "no_integer_formula": 6},
+        required=("neutral", "pauling"),
+        failures=[],
+        model_notes=["T_c is off by 6.7 K."],
+    )
+
+
+def test_what_a_reader_looks_for_is_there(page: CampaignPage) -> None:
+    html = render_campaign_page(page)
+    reader = Reader(html)
+    assert html.startswith("<!DOCTYPE html>\n<html lang=")
+    for part in ("8 of 8searches complete", "32 of 32shards done", "4,096 of 4,096candidates done", "81.3 K"):
+        assert part in reader.text
+    for part in ("3,210", "615", "The best 3 of 3,210", "Nothing on this page has been made", "name: laptop"):
+        assert part in reader.text
+    assert ["no integer formula", "6"] in [row[:2] for row in reader.tables["How rows ended"]]
+    assert not any(given.get("class") == "remark" for _, given in reader.tags)
+
+
+def test_means_agree_with_numpy(page: CampaignPage) -> None:
+    header, *body = Reader(render_campaign_page(page)).tables[MEANS]
+    assert [name for name in header if "top" in name] == ["ΔTc top 10 (K)", "ΔTc top 30 (K)"]
+    tables = [dict(zip(header, row, strict=True)) for row in body]
+    assert [(row["Base"], row["Variant"], row["Seeds"]) for row in tables] == [
+        ("LaNiAsO", "default", "3"),
+        ("LaNiAsO", "paper", "3"),
+        ("MgB2", "default", "1"),
+        ("MgB2", "paper", "1"),
+    ]
+    first = np.array([60.0, 70.0, 65.0])
+    assert tables[0]["ΔTc top 10 (K)"] == f"+{first.mean():.1f} ± {first.std(ddof=1):.1f}"
+    unique = 100 * np.array([400, 410, 420]) / 512
+    assert tables[0]["Unique (%)"] == f"{unique.mean():.1f} ± {unique.std(ddof=1):.1f}"
+    passed = 100 * np.array([100 / 400, 101 / 410, 102 / 420])
+    assert tables[0]["Passed (%)"] == f"{passed.mean():.1f} ± {passed.std(ddof=1):.1f}"
+    assert (tables[0]["Tc of base (K)"], tables[0]["measured (K)"]) == ("11.0", "2.5")
+    assert (tables[2]["ΔTc top 10 (K)"], tables[2]["measured (K)"]) == ("+12.2", "–")
+    assert tables[3]["ΔTc top 10 (K)"] == "–"
+
+
+def test_means_say_what_they_leave_out(page: CampaignPage) -> None:
+    reader = Reader(render_campaign_page(page))
+    texts = [row[-3] for row in reader.tables[MEANS]]
+    assert texts == ["ΔTc top 30 (K)", "+44.0 ± 4.0*", "-5.0 ± 0.7 [2]", "+8.0", "–"]
+    assert "fewer formulas passed" in reader.text
+    assert "something passed in n of the seeds only" in reader.text
+    plain = Reader(render_campaign_page(replace(page, lines=page.lines[6:7])))
+    for note in ("standard deviation", "fewer formulas passed", "in n of the seeds"):
+        assert note not in plain.text
+
+
+def test_a_row_a_search_sorts_by_value(page: CampaignPage) -> None:
+    reader = Reader(render_campaign_page(page))
+    header, *body = reader.tables[SEARCHES]
+    assert [row[0] for row in body] == [each.name for each in page.lines]
+    keys = reader.keys[SEARCHES][2]
+    assert dict(zip(header, body[1], strict=True))["ΔTc top 30 (K)"] == "+44.0*"
+    assert dict(zip(header, keys, strict=True))["ΔTc top 30 (K)"] == "44.0"
+    assert dict(zip(header, keys, strict=True))["Shards"] == "4.0"
+
+
+def test_candidates_have_base_and_search_and_a_filter(page: CampaignPage, summary: Summary) -> None:
+    reader = Reader(render_campaign_page(page))
+    header, first, *_ = reader.tables[CANDIDATES]
+    found = dict(zip(header, first, strict=True))
+    assert (found["Formula"], found["Base"], found["Search"]) == (
+        "La2Ba3Cu4HgO11",
+        "LaNiAsO",
+        "LaNiAsO-default-s0",
+    )
+    assert found["Nearest known"] == "La1.85Sr0.15CuO4"
+    filtered = [given for tag, given in reader.tags if tag == "th" and given.get("class") == "f"]
+    assert len(filtered) == 3
+    named = {given["name"]: (tag, given) for tag, given in reader.tags if "name" in given and tag != "meta"}
+    assert named["text"][1]["type"] == "search"
+    assert named["passed"][1]["type"] == "checkbox"
+    assert named["count"] == ("output", {"name": "count", "aria-live": "polite"})
+    alone = Reader(render_page(Page("t", summary, page.rows, [], "")))
+    assert "Search" not in alone.tables[CANDIDATES][0]
+    assert not any(tag == "form" for tag, _ in alone.tags)
+
+
+def test_what_is_missing_comes_first(page: CampaignPage) -> None:
+    lines = [*page.lines[:-1], replace(page.lines[-1], shards_done=1)]
+    part = replace(
+        page,
+        lines=lines,
+        rows_done=3712,
+        remark="A shard was damaged.",
+        failures=[("MgB2-paper-s0/00002", "out of memory")],
+    )
+    reader = Reader(render_campaign_page(part))
+    missing = "7 of 8 searches, 29 of 32 shards, 3,712 of 4,096 candidates are done."
+    assert (
+        reader.text.index(missing)
+        < reader.text.index("A shard was damaged.")
+        < reader.text.index("Best candidates")
+    )
+    assert reader.tables["Shards that failed"][1] == ["MgB2-paper-s0/00002", "out of memory"]
+    assert reader.tables[MEANS][-1][2] == "1, 1 in part"
+    planned = Reader(render_campaign_page(replace(page, searches=9, shards=36, candidates=4608)))
+    assert "8 of 9 searches, 32 of 36 shards, 4,096 of 4,608 candidates are done." in planned.text
+
+
+def test_nothing_finished_yet(page: CampaignPage) -> None:
+    empty = replace(page, lines=[], rows=[], plots=[], unique=0, passed=0, rows_done=0, statuses={})
+    reader = Reader(render_campaign_page(empty))
+    assert "Nothing is finished yet: 0 of 4,096 candidates are done." in reader.text
+    assert not any(tag == "table" for tag, _ in reader.tags)
+    assert "name: laptop" in reader.text
+
+
+def test_random_starts_have_no_base(page: CampaignPage) -> None:
+    lines = [line(None, "", seed, (50.0 + seed, 40.0)) for seed in range(2)]
+    rows = [{**row, "base": None, "delta_tc_k": None} for row in page.rows]
+    tables = Reader(render_campaign_page(replace(page, lines=lines, rows=rows))).tables
+    assert tables[MEANS][0][:3] == ["Seeds", "mean Tc top 10 (K)", "mean Tc top 30 (K)"]
+    assert tables[MEANS][1][1] == "50.5 ± 0.7"
+    assert "Base" not in tables[SEARCHES][0] + tables[CANDIDATES][0]
+
+
+def test_everything_given_is_escaped(page: CampaignPage) -> None:
+    evil = "<script>alert('1')</script>&\"T"
+    given = dict.fromkeys(("formula", "base", "search", "nearest_known", "oxidation_states"), evil)
+    hostile = replace(
+        page,
+        title=evil,
+        lines=[replace(line(evil, evil, 0, (1.0, 1.0)), name=evil)],
+        rows=[{**page.rows[0], **given}, {**given, evil: False, "passed": False}],
+        plots=[(evil, PNG)],
+        spec_text=evil,
+        statuses={evil: 1},
+        required=(evil,),
+        failures=[(evil, evil)],
+        model_notes=[evil],
+        remark=evil,
+    )
+    html = render_campaign_page(hostile)
+    reader = Reader(html)
+    assert [tag for tag, _ in reader.tags].count("script") == 1
+    assert "<script>alert" not in html
+    assert reader.text.count(evil) >= 20
+    assert all(
+        value.startswith("data:image/png")
+        for _, tag in reader.tags
+        for name, value in tag.items()
+        if name == "src"
+    )
+    assert not any(name.startswith("on") or name == "href" for _, tag in reader.tags for name in tag)
+
+
+def test_ten_thousand_searches_make_no_monster(page: CampaignPage) -> None:
+    lines = [line(f"La{n}NiAsO", "default", 0, (float(n % 997), float(n))) for n in range(10_000)]
+    rows = [{**page.rows[0], "rank": rank} for rank in range(1, 601)]
+    failures = [(f"s/{n:05d}", "x" * 5000) for n in range(300)]
+    began = time.perf_counter()
+    html = render_campaign_page(replace(page, lines=lines, rows=rows, failures=failures))
+    assert time.perf_counter() - began < 5
+    assert len(html) < 1_500_000
+    reader = Reader(html)
+    assert len(reader.tables[SEARCHES]) == len(reader.tables[MEANS]) == LISTED + 1
+    assert len(reader.tables[CANDIDATES]) == TABLE_ROWS + 1
+    assert len(reader.tables["Shards that failed"]) == 101
+    for said in (
+        "9,500 searches with a lower ΔTc are not shown",
+        "9,500 pairs of base and variant",
+        "200 failed shards are not shown",
+    ):
+        assert said in reader.text
+    column = reader.tables[SEARCHES][0].index("ΔTc top 10 (K)")
+    least = min(float(row[column]) for row in reader.keys[SEARCHES][1:])
+    assert least >= sorted(n % 997 for n in range(10_000))[-LISTED]
+
+
+def test_foremost_keeps_the_order() -> None:
+    values: list[float | None] = [3.0, None, 9.0, -1.0, 5.0]
+    assert foremost(values, 3, lambda value: value) == [3.0, 9.0, 5.0]
+    assert foremost(values, 4, lambda value: value) == [3.0, 9.0, -1.0, 5.0]
+    assert foremost(values, 5, lambda value: value) == values
+
+
+def test_wide_tables_can_be_reached_by_keyboard(page: CampaignPage) -> None:
+    reader = Reader(render_campaign_page(page))
+    tables = sum(tag == "table" for tag, _ in reader.tags)
+    regions = [given for _, given in reader.tags if given.get("role") == "region"]
+    assert len(regions) == tables
+    assert all(given["tabindex"] == "0" and given["aria-label"] for given in regions)
