@@ -216,6 +216,8 @@ def drive(plan: Plan, request: CampaignRequest, top: int, as_json: bool) -> int:
     show_outcome(outcome, where, top, as_json)
     for shard, cause in outcome.failures.items():
         say(f"failed: {shard}: {cause}")
+    if outcome.stopped and outcome.results is not None:
+        say(f"stopped with {outcome.results.shards_done:,} of {plan.shard_count:,} shards done; {again}")
     if outcome.failures:
         say(f"{len(outcome.failures)} of {plan.shard_count} shards failed; {again}")
     if outcome.tracking is not None:

@@ -117,7 +117,9 @@ class Dispatch:
             elif now > self._room_until:
                 raise ClusterError(refusal(self.demand))
             self._remind(now)
-        limit = self._capacity if self.policy.workers is None else self.policy.workers
+        # One more than fits is what makes an autoscaler add a node, where waiting for one was allowed.
+        fits = self._capacity + (1 if self.policy.wait_s else 0)
+        limit = fits if self.policy.workers is None else self.policy.workers
         busy = sum(1 for member in self._crew if member.shard)
         wanted = min(limit, busy + len(self._queue))
         if self._refusals >= _REFUSALS and now < self._hire_after:

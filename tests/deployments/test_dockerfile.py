@@ -1,0 +1,105 @@
+"""The image: pinned, without root, without secrets, dependencies before the code; and only what it needs goes in."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import kiago_ray
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "deployments" / "Dockerfile").read_text(encoding="utf-8")
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Name and arguments of each, comments gone, continued lines joined."""
+    lines = [line for line in TEXT.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [(name, rest.strip()) for name, _, rest in (line.partition(" ") for line in joined.splitlines())]
+
+
+def arguments(name: str) -> list[str]:
+    return [rest for each, rest in instructions() if each == name]
+
+
+def stages() -> list[list[tuple[str, str]]]:
+    cut: list[list[tuple[str, str]]] = []
+    for name, rest in instructions():
+        if name == "FROM":
+            cut.append([])
+        cut[-1].append((name, rest))
+    return cut
+
+
+def test_it_is_made_of_known_instructions() -> None:
+    known = {"FROM", "ARG", "ENV", "RUN", "COPY", "LABEL", "USER", "WORKDIR", "CMD"}
+    assert {name for name, _ in instructions()} <= known
+    for run in arguments("RUN"):
+        shlex.split(run)  # raises where a quote is left open
+
+
+def test_its_base_is_pinned_to_a_patch_release_of_the_right_python() -> None:
+    names = {rest.split()[-1] for rest in arguments("FROM") if " AS " in rest}
+    outside = [rest.split()[0] for rest in arguments("FROM") if rest.split()[0] not in names]
+    assert len(outside) == 1
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", outside[0])
+
+
+def test_it_does_not_run_as_root() -> None:
+    assert [rest for name, rest in stages()[-1] if name == "USER"] == ["1000:1000"]
+    after = stages()[-1][[name for name, _ in stages()[-1]].index("USER") :]
+    assert not any(name in ("RUN", "COPY") for name, _ in after)
+    assert "--uid 1000" in TEXT
+
+
+def test_dependencies_come_before_the_code() -> None:
+    """The stage that installs them sees only the pins, so that a change of the code doesn't repeat it."""
+    (dependencies,) = [stage for stage in stages() if stage[0][1].endswith("AS dependencies")]
+    assert [rest for name, rest in dependencies if name == "COPY"] == ["pyproject.toml ."]
+    assert any("--requirement requirements.txt" in rest for name, rest in dependencies if name == "RUN")
+    (package,) = [stage for stage in stages() if stage[0][1].endswith("AS package")]
+    assert package[0][1].split()[0] == "dependencies"
+    assert any("--no-deps" in rest for name, rest in package if name == "RUN")
+
+
+def test_torch_is_found_among_the_pins() -> None:
+    """The two commands that take torch's pin out of pyproject.toml, run as the builder would."""
+    (extract,) = [rest for rest in arguments("RUN") if rest.startswith("python -c")]
+    (grep,) = re.findall(r"\$\((grep [^)]*)\)", TEXT)
+    to_pipe = extract.replace("python", sys.executable, 1).replace("requirements.txt", "/dev/stdout")
+    script = f"{to_pipe} | {grep.replace('requirements.txt', '')}"
+    done = subprocess.run(["sh", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"torch[<>=][^\s]+\n", done.stdout)
+
+
+def test_no_secret_and_nothing_from_the_network_is_added() -> None:
+    assert not arguments("ADD")
+    given = " ".join(arguments("ARG") + arguments("ENV")).upper()
+    assert not any(word in given for word in ("SECRET", "PASSWORD", "ACCESS_KEY", "AUTH_TOKEN"))
+    assert "RAY_AUTH_MODE=token" in TEXT
+
+
+def test_it_holds_what_kuberay_and_ray_up_call() -> None:
+    (apt,) = [rest for rest in arguments("RUN") if "apt-get install" in rest]
+    assert {"wget", "rsync", "openssh-client"} <= set(apt.split())
+    # `ray up` runs IMAGE bash, and finds the home directory in the image's environment.
+    assert not arguments("ENTRYPOINT")
+    assert "HOME=/home/kiago" in " ".join(rest for name, rest in stages()[-1] if name == "ENV")
+
+
+def test_its_label_is_the_version() -> None:
+    assert f'org.opencontainers.image.version="{kiago_ray.__version__}"' in TEXT
+
+
+def test_the_builder_gets_only_what_the_image_is_made_of() -> None:
+    ignore = (ROOT / ".dockerignore").read_text(encoding="utf-8").split("\n")
+    rules = [line for line in ignore if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    sent = {line[1:] for line in rules if line.startswith("!")}
+    copied = {source for rest in arguments("COPY") if "--from" not in rest for source in rest.split()[:-1]}
+    assert copied == sent
+    assert all((ROOT / each).exists() for each in sent)

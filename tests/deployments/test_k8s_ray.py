@@ -1,0 +1,192 @@
+"""The Ray cluster and the job: the operator's own rules, and a command line and a campaign that fit the cluster."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+import yaml
+
+from kiago_ray.campaign.plan import make_plan
+from kiago_ray.campaign.spec import read_campaign
+from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.cli.main import app
+
+K8S = Path(__file__).parents[2] / "k8s"
+JOBS = ("cpu-campaign", "gpu-campaign")
+# KubeRay takes resources from one place only; these parameters are the other.
+RESOURCE_PARAMS = {"num-cpus", "num-gpus", "memory", "resources"}
+
+
+def clusters(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The specs of all Ray clusters, standing or of a job."""
+    standing = [each["spec"] for each in manifests if each["kind"] == "RayCluster"]
+    return standing + [each["spec"]["rayClusterSpec"] for each in manifests if each["kind"] == "RayJob"]
+
+
+def groups(cluster: dict[str, Any]) -> list[dict[str, Any]]:
+    return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+
+
+def gibibytes(quantity: str) -> float:
+    found = re.fullmatch(r"(\d+)(Gi|Mi)", quantity)
+    assert found is not None, quantity
+    return int(found[1]) / {"Gi": 1, "Mi": 1024}[found[2]]
+
+
+def test_ray_is_the_version_that_the_project_pins(manifests: list[dict[str, Any]], ray_version: str) -> None:
+    assert {each["rayVersion"] for each in clusters(manifests)} == {ray_version}
+
+
+def test_a_token_is_asked_for(manifests: list[dict[str, Any]]) -> None:
+    for cluster in clusters(manifests):
+        assert cluster["authOptions"] == {"mode": "token"}
+        assert tuple(map(int, cluster["rayVersion"].split("."))) >= (2, 52)
+
+
+def test_the_autoscaler_is_the_second_and_the_head_runs_no_workers(manifests: list[dict[str, Any]]) -> None:
+    for cluster in clusters(manifests):
+        assert cluster["enableInTreeAutoscaling"] is True
+        assert cluster["autoscalerOptions"]["version"] == "v2"
+        assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+        for group in groups(cluster):
+            assert group["template"]["spec"].get("restartPolicy", "Never") == "Never"
+
+
+def test_groups_grow_from_nothing(manifests: list[dict[str, Any]]) -> None:
+    for cluster in clusters(manifests):
+        for group in cluster["workerGroupSpecs"]:
+            assert group["minReplicas"] == 0 < group["maxReplicas"]
+            # A number here would take the autoscaler's workers away whenever the manifest is applied again.
+            assert "replicas" not in group
+
+
+def test_resources_are_stated_in_one_place(manifests: list[dict[str, Any]]) -> None:
+    for cluster in clusters(manifests):
+        for group in groups(cluster):
+            assert not (group.get("resources") and RESOURCE_PARAMS & group["rayStartParams"].keys())
+            assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+
+
+def test_the_object_store_fits_in_its_memory(manifests: list[dict[str, Any]]) -> None:
+    for cluster in clusters(manifests):
+        for group in groups(cluster):
+            spec = group["template"]["spec"]
+            (shared,) = [each["emptyDir"] for each in spec["volumes"] if each["name"] == "shared-mem"]
+            store = int(group["rayStartParams"]["object-store-memory"]) / 2**30
+            assert shared["medium"] == "Memory"
+            assert store <= gibibytes(shared["sizeLimit"])
+            assert gibibytes(shared["sizeLimit"]) < gibibytes(
+                spec["containers"][0]["resources"]["limits"]["memory"]
+            )
+
+
+def test_gpu_pods_go_where_gpus_are(manifests: list[dict[str, Any]]) -> None:
+    for cluster in clusters(manifests):
+        for group in groups(cluster):
+            spec = group["template"]["spec"]
+            resources = spec["containers"][0]["resources"]
+            gpus = {each: resources[each].get("nvidia.com/gpu") for each in ("requests", "limits")}
+            assert gpus["requests"] == gpus["limits"]
+            tolerated = {each["key"] for each in spec.get("tolerations", [])}
+            assert ("nvidia.com/gpu" in tolerated) is (gpus["limits"] is not None)
+            assert (group.get("groupName") == "gpu") is (gpus["limits"] is not None)
+
+
+def test_only_the_gpu_overlays_have_gpu_workers(render: Callable[[str], list[dict[str, Any]]]) -> None:
+    for overlay in ("cpu", "gpu", *JOBS):
+        (cluster,) = clusters(render(overlay))
+        names = [group["groupName"] for group in cluster["workerGroupSpecs"]]
+        assert names == (["cpu", "gpu"] if overlay.startswith("gpu") else ["cpu"])
+
+
+def test_an_overlay_has_one_cluster_and_the_job_the_same(
+    render: Callable[[str], list[dict[str, Any]]],
+) -> None:
+    for hardware in ("cpu", "gpu"):
+        standing, with_job = render(hardware), render(f"{hardware}-campaign")
+        assert [each["kind"] for each in standing if each["apiVersion"] == "ray.io/v1"] == ["RayCluster"]
+        assert [each["kind"] for each in with_job if each["apiVersion"] == "ray.io/v1"] == ["RayJob"]
+        assert clusters(standing) == clusters(with_job)
+
+
+def test_a_job_cleans_up_and_tries_again(manifests: list[dict[str, Any]]) -> None:
+    for job in (each["spec"] for each in manifests if each["kind"] == "RayJob"):
+        assert job["shutdownAfterJobFinishes"] is True
+        assert job["ttlSecondsAfterFinished"] >= 0
+        assert job["backoffLimit"] >= 1
+        assert job["activeDeadlineSeconds"] > job["preRunningDeadlineSeconds"] > 0
+        # The head offers no CPU: a driver that asked for one would wait for ever.
+        assert not job.get("entrypointNumCpus")
+
+
+def entrypoint(overlay: str) -> list[str]:
+    """The words of the command line that an overlay runs."""
+    kustomization = yaml.safe_load((K8S / "overlays" / overlay / "kustomization.yaml").read_text("utf-8"))
+    (patch,) = [each for each in kustomization["patches"] if each["target"] == {"kind": "RayJob"}]
+    (operation,) = yaml.safe_load(patch["patch"])
+    assert (operation["op"], operation["path"]) == ("add", "/spec/entrypoint")
+    # It passes through two shells on its way to the head.
+    assert not set(operation["value"]) & set("\"'$`\\;&|<>*\n")
+    return shlex.split(operation["value"])
+
+
+def options(overlay: str) -> dict[str, Any]:
+    """What the command line's own parser makes of it."""
+    words = entrypoint(overlay)
+    assert words[:3] == ["kiago", "campaign", "run"]
+    command = typer.main.get_command(app)
+    context = command.make_context("kiago", ["campaign", "run"], resilient_parsing=True)
+    run = command.commands["campaign"].commands["run"]
+    return dict(run.make_context("run", words[3:], parent=context).params)
+
+
+@pytest.mark.parametrize("overlay", JOBS)
+def test_the_command_line_exists(overlay: str) -> None:
+    given = options(overlay)
+    assert str(given["file"]) == "/etc/kiago/campaign.yaml"
+    assert given["out"].startswith("s3://")
+    # An empty cluster only grows for workers that are asked for, and a node takes minutes to come.
+    assert given["workers"] >= 1
+    assert given["wait"] >= 10
+
+
+@pytest.mark.parametrize("overlay", JOBS)
+def test_the_campaign_file_is_where_the_command_looks(
+    overlay: str, render: Callable[[str], list[dict[str, Any]]]
+) -> None:
+    manifests = render(overlay)
+    (config,) = [
+        each for each in manifests if each["metadata"]["name"] == "kiago-campaign" and "data" in each
+    ]
+    source = (K8S / "overlays" / overlay / "campaign.yaml").read_text(encoding="utf-8")
+    assert config["data"] == {"campaign.yaml": source}
+    head = clusters(manifests)[0]["headGroupSpec"]["template"]["spec"]
+    (volume,) = [each["name"] for each in head["volumes"] if each.get("configMap", {}).get("name")]
+    mounts = {each["name"]: each["mountPath"] for each in head["containers"][0]["volumeMounts"]}
+    assert mounts[volume] == "/etc/kiago"
+
+
+@pytest.mark.parametrize("overlay", JOBS)
+def test_the_workers_fit_the_pods(overlay: str) -> None:
+    campaign = read_campaign(K8S / "overlays" / overlay / "campaign.yaml")
+    plan = make_plan(campaign, np.ones(N_ELEMENTS, dtype=np.bool_))
+    (cluster,) = yaml.safe_load_all((K8S / "base" / "raycluster.yaml").read_text("utf-8"))
+    name = "gpu" if campaign.resources.gpus else "cpu"
+    assert overlay.startswith(name)
+    (group,) = [each for each in cluster["spec"]["workerGroupSpecs"] if each["groupName"] == name]
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    a_pod = int(int(limits["cpu"]) / campaign.resources.cpus)
+    if campaign.resources.gpus:
+        a_pod = min(a_pod, int(int(limits["nvidia.com/gpu"]) / campaign.resources.gpus))
+    store = int(group["rayStartParams"]["object-store-memory"]) / 2**30
+    assert a_pod * plan.memory_mb / 1024 + store < gibibytes(limits["memory"])
+    workers = options(overlay)["workers"]
+    assert workers <= a_pod * group["maxReplicas"]
+    assert plan.shard_count >= workers
