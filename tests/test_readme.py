@@ -34,3 +34,15 @@ def test_its_files_exist() -> None:
     local = [target for target in targets if "://" not in target]
     assert local
     assert all((ROOT / target).exists() for target in local)
+
+
+def test_its_campaign_can_be_planned() -> None:
+    import numpy as np
+    import yaml
+
+    from kiago_ray.campaign.plan import make_plan
+    from kiago_ray.campaign.spec import campaign_from
+
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
+    plan = make_plan(campaign_from(yaml.safe_load(block)), np.ones(118, dtype=np.bool_))
+    assert (len(plan.searches), plan.candidates, plan.shard_count) == (12, 24_576, 48)

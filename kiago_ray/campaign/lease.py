@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 from kiago_ray.storage.location import Location, StorageError
@@ -32,10 +33,11 @@ class Lease:
     """The right to drive the campaign in a directory, renewed by a thread of its own.
 
     Use as a context manager. Entering raises LeaseError where another driver lives: one that renews its lease, seen
-    within EXPIRE_S; a dead one of this machine is known at once.
+    within `expire_s`; a dead one of this machine is known at once. All drivers of a campaign need the same seconds.
     """
 
-    def __init__(self, campaign: Location) -> None:
+    def __init__(self, campaign: Location, *, renew_s: float = RENEW_S, expire_s: float = EXPIRE_S) -> None:
+        self._renew_s, self._expire_s = renew_s, expire_s
         self._place = campaign / LEASE
         self._text = campaign.text
         self._mine = uuid.uuid4().hex
@@ -63,15 +65,16 @@ class Lease:
         self._ended.set()
         self._thread.join()
         if not self.lost:
-            self._place.delete()
+            with suppress(StorageError):  # one that can't be taken away expires
+                self._place.delete()
 
     def _wait_for_the_last_one(self) -> None:
         holder = read_lease(self._place)
         if holder is None or _known_dead(holder):
             return
-        until = time.monotonic() + EXPIRE_S
+        until = time.monotonic() + self._expire_s
         while time.monotonic() < until:
-            time.sleep(RENEW_S / 4)
+            time.sleep(self._renew_s / 4)
             now = read_lease(self._place)
             if now is None:
                 return
@@ -85,7 +88,7 @@ class Lease:
         )
 
     def _renew(self) -> None:
-        while not self._ended.wait(RENEW_S):
+        while not self._ended.wait(self._renew_s):
             try:
                 holder = read_lease(self._place)
                 if holder is not None and holder["id"] != self._mine:
@@ -101,6 +104,7 @@ class Lease:
             "id": self._mine,
             "beat": self._beats,
             "host": socket.gethostname(),
+            "space": _process_space(),
             "pid": os.getpid(),
             "started": _process_start(os.getpid()),
         }
@@ -118,12 +122,42 @@ def read_lease(place: Location) -> dict[str, Any] | None:
     except ValueError:
         return None
     whole = isinstance(holder, dict) and {"id", "beat", "host", "pid", "started"} <= holder.keys()
-    return holder if whole else None
+    return holder if whole and isinstance(holder["pid"], int) and holder["pid"] > 0 else None
+
+
+def living_driver(campaign: Location, *, watch_s: float = 2 * RENEW_S) -> dict[str, Any] | None:
+    """Who drives a campaign, None where nobody does: one of another machine is watched for a sign of life."""
+    place = campaign / LEASE
+    holder = read_lease(place)
+    if holder is None or _known_dead(holder):
+        return None
+    if _of_this_machine(holder):
+        return holder
+    until = time.monotonic() + watch_s
+    while time.monotonic() < until:
+        time.sleep(RENEW_S / 4)
+        now = read_lease(place)
+        if now != holder:
+            return now
+    return None
+
+
+def _of_this_machine(holder: dict[str, Any]) -> bool:
+    space = _process_space()
+    return holder["host"] == socket.gethostname() and holder.get("space", space) == space
+
+
+def _process_space() -> str | None:
+    """What tells containers apart that share a host's name but not its process numbers."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
 
 
 def _known_dead(holder: dict[str, Any]) -> bool:
     """Whether the holder ran on this machine and no longer does."""
-    if holder["host"] != socket.gethostname():
+    if not _of_this_machine(holder):
         return False
     return bool(_process_start(holder["pid"]) != holder["started"])
 

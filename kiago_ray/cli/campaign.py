@@ -82,14 +82,14 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """How far a campaign is, from any machine that sees its storage."""
-    from kiago_ray.campaign.lease import LEASE, read_lease
+    from kiago_ray.campaign.lease import living_driver
     from kiago_ray.campaign.state import listed_state
     from kiago_ray.cli.campaign_view import show_status
     from kiago_ray.storage.run_directory import read_run
 
     directory = read_run(where)
     plan = recorded_plan(directory)
-    driver = read_lease(directory.location / LEASE)
+    driver = None if directory.finished else living_driver(directory.location)
     show_status(directory, plan, listed_state(directory.location, plan), driver, as_json)
 
 

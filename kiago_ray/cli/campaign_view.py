@@ -70,12 +70,14 @@ def show_status(
 ) -> None:
     """Shards and rows done, pace, time left, the best so far, failures of the last run, who drives it."""
     from kiago_ray.campaign.state import best_of
+    from kiago_ray.campaign.summaries import read_campaign_results
 
     manifests = list(state.manifests.values())
     rows = sum(manifest.rows for manifest in manifests)
     pace = rows_a_second(manifests) if driver else None
     left_s = (plan.candidates - rows) / pace if pace else None
-    failures = recorded_failures(directory)
+    recorded = read_campaign_results(directory.location)
+    failures = dict(recorded.failures) if recorded else {}
     facts = {
         "name": plan.campaign.name,
         "finished": directory.finished,
@@ -118,24 +120,26 @@ def show_status(
         print(f"Process {driver['pid']} on {driver['host']} drives it{speed}.")
     else:
         print("Nobody drives it; `kiago campaign run` with its file goes on.")
-    for name, why in [*state.damaged.items(), *((each["shard"], each["cause"]) for each in failures)]:
+    for name, why in [*state.damaged.items(), *failures.items()]:
         print(f"{name}: {why}")
 
 
 def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) -> None:
     """The best rows and the counts."""
+    from kiago_ray.campaign.summaries import read_campaign_results
     from kiago_ray.campaign.tables import first_rows
     from kiago_ray.storage.run_directory import CANDIDATES
 
     place = outcome.directory.location
-    summary = json.loads((place / "summary.json").read_bytes())
+    results = outcome.results or read_campaign_results(place)
+    assert results is not None  # a campaign that was found finished has it among its outputs
     rows = first_rows(place / CANDIDATES, top).to_pylist()
     if as_json:
         print_json(
             {
                 "out": where,
                 "complete": outcome.complete,
-                "summary": summary,
+                "summary": results.to_dict(),
                 "top": rows,
                 "failures": dict(outcome.failures),
                 "damaged": dict(outcome.damaged),
@@ -154,8 +158,8 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
     best = [{header: cell(row, name) for name, header in shown.items()} for row in rows]
     show_table(best, "Best proposals of all searches", numbers=("#", "T_c (K)", "ΔT_c (K)", "E_f (eV/atom)"))
     print(
-        f"\n{summary['rows']:,} of {summary['candidates']:,} candidates done; {summary['unique']:,} unique formulas, "
-        f"{summary['passed']:,} of them passed every screen.\n"
+        f"\n{results.rows:,} of {results.candidates:,} candidates done; {results.unique:,} unique formulas, "
+        f"{results.passed:,} of them passed every screen.\n"
         f"Everything is in {where}/ (report.html, top.csv, candidates.parquet, searches/)."
     )
 
@@ -183,15 +187,6 @@ def rows_a_second(manifests: Sequence[Manifest]) -> float | None:
     if len(recent) < 2 or recent[-1][0] <= recent[0][0]:
         return None
     return sum(rows for _, rows in recent[1:]) / (recent[-1][0] - recent[0][0])
-
-
-def recorded_failures(directory: RunDirectory) -> list[dict[str, str]]:
-    """What failed when the campaign last ended."""
-    place = directory.location / "summary.json"
-    if place.kind() != "file":
-        return []
-    failures: list[dict[str, str]] = json.loads(place.read_bytes()).get("failures", [])
-    return failures
 
 
 def show_table(rows: Sequence[Mapping[str, Any]], title: str, numbers: Sequence[str] = ()) -> None:

@@ -11,6 +11,7 @@ class InputError(ValueError):
 
 _TYPES = {
     "kiago_ray.cli.failures": ("InputError",),
+    "kiago_ray.campaign.shards": ("DamagedError",),
     "kiago_ray.chemistry.formula": ("FormulaError",),
     "kiago_ray.distributed.cluster": ("ClusterError",),
     "kiago_ray.datasets.files": ("DataError",),

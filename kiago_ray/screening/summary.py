@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kiago_ray.screening.candidates import Candidates
+from kiago_ray.screening.candidates import Candidates, Floats, Mask
 from kiago_ray.screening.rank import order, unique
 from kiago_ray.screening.screens import Verdicts
 
@@ -117,23 +117,52 @@ def summarise(
     """The summary of one search; `statuses` counts its rows by label (SearchResult.status_counts)."""
     rows = np.arange(len(candidates.formulas))
     kept = unique(candidates.formulas, np.zeros_like(rows), rows)
-    passed = verdicts.passed[kept]
-    tc_k = candidates.tc_k[kept]
-    best = tc_k[order([candidates.formulas[row] for row in kept], passed, tc_k)][: int(passed.sum())]
-    return Summary(
+    best_first = kept[
+        order([candidates.formulas[row] for row in kept], verdicts.passed[kept], candidates.tc_k[kept])
+    ]
+    return summarise_ranked(
         rows=len(rows),
-        statuses=dict(statuses),
-        unique=len(kept),
-        screens={name: int(verdict[kept].sum()) for name, verdict in verdicts.by_screen.items()},
+        statuses=statuses,
+        passed=verdicts.passed[best_first],
+        tc_k=candidates.tc_k[best_first],
+        screens={name: verdict[best_first] for name, verdict in verdicts.by_screen.items()},
         required=verdicts.required,
-        passed=int(passed.sum()),
+        base=base,
+        top=top,
+    )
+
+
+def summarise_ranked(
+    *,
+    rows: int,
+    statuses: Mapping[str, int],
+    passed: Mask,
+    tc_k: Floats,
+    screens: Mapping[str, Mask],
+    required: tuple[str, ...],
+    base: BaseMaterial | None = None,
+    top: Sequence[int] = TOP,
+) -> Summary:
+    """The summary of u unique formulas, best first, that came of `rows` rows.
+
+    passed, and each of `screens`: (u,). tc_k: (u,) in K.
+    """
+    count = int(passed.sum())
+    best = tc_k[:count]
+    return Summary(
+        rows=rows,
+        statuses=dict(statuses),
+        unique=len(passed),
+        screens={name: int(verdict.sum()) for name, verdict in screens.items()},
+        required=required,
+        passed=count,
         top=tuple(_top_mean(best[:k], k, base) for k in top),
         base=base,
         passed_above_base=None if base is None else int((best > base.tc_predicted_k).sum()),
     )
 
 
-def _top_mean(tc_k: np.ndarray, k: int, base: BaseMaterial | None) -> TopMean:
+def _top_mean(tc_k: Floats, k: int, base: BaseMaterial | None) -> TopMean:
     if not len(tc_k):
         return TopMean(k, 0, None, None)
     mean = float(tc_k.mean())

@@ -1,21 +1,28 @@
 """A place for files: a local path, or any URI that pyarrow's filesystems open (file://, s3://, gs://,
 hdfs://).
 
-Files appear whole or not at all: they are written under a temporary name beside the final one, then moved.
+Files appear whole or not at all: they are written under a temporary name beside the final one, then moved. On s3://
+they are uploaded at the end instead, so that no temporary object is ever there.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 from pyarrow import fs
+
+from kiago_ray.storage.s3 import open_s3, s3_reason, upload, uploading
+
+_PASSWORD = r"^[^/]*://[^/?#]*:[^/?#]*@|\?(.*&)?[^=&]*(key|secret|token|password|credential)[^=&]*="
 
 
 class StorageError(Exception):
@@ -44,14 +51,24 @@ class Location:
             except RuntimeError as error:
                 raise StorageError(f"can't open {text}: {error}") from error
             return cls(text, fs.LocalFileSystem(), path)
+        scheme = text.partition("://")[0]
+        if re.search(_PASSWORD, text, re.IGNORECASE):
+            raise StorageError(f"a place ({scheme}://…) holds no credentials; give them in the environment")
         try:
-            filesystem, path = fs.FileSystem.from_uri(text)
+            opened = open_s3(text) if scheme == "s3" else fs.FileSystem.from_uri(text)
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"can't open {text}: {reason(error)}") from error
-        return cls(text, filesystem, path)
+        except ValueError as error:
+            raise StorageError(str(error)) from error
+        return cls(text, *opened)
 
     def __truediv__(self, name: str) -> Location:
-        return Location(f"{self.text.rstrip('/')}/{name}", self.filesystem, f"{self.path.rstrip('/')}/{name}")
+        path = f"{self.path.rstrip('/')}/{name}"
+        if "://" not in self.text:
+            return Location(f"{self.text.rstrip('/')}/{name}", self.filesystem, path)
+        place, mark, options = self.text.partition("?")
+        text = f"{place.rstrip('/')}/{quote(name, safe='/+=@,!$&()*;:')}{mark}{options}"
+        return Location(text, self.filesystem, path)
 
     @property
     def name(self) -> str:
@@ -75,7 +92,9 @@ class Location:
             raise StorageError(f"can't list {self.text}: {reason(error)}") from error
 
     def make_directory(self) -> None:
-        """Make this directory and those above it. Raises StorageError."""
+        """Make this directory and those above it; on s3://, where only files exist, nothing. Raises StorageError."""
+        if self._on_s3:
+            return
         try:
             self.filesystem.create_dir(self.path, recursive=True)
         except (OSError, pa.ArrowException) as error:
@@ -91,32 +110,51 @@ class Location:
 
     def write_bytes(self, contents: bytes) -> None:
         """Put the file there, whole or not at all, in place of what was there. Raises StorageError."""
-        with self.writing() as stream:
-            stream.write(contents)
+        if not self._on_s3:
+            with self.writing() as stream:
+                stream.write(contents)
+            return
+        try:
+            upload(self.filesystem, self.path, contents)
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"can't write {self.text}: {reason(error)}") from error
 
     def delete(self) -> None:
         """Remove the file, if there is one. Raises StorageError."""
         try:
             if self.kind() == "file":
                 self.filesystem.delete_file(self.path)
+        except FileNotFoundError:
+            return  # another was quicker
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"can't remove {self.text}: {reason(error)}") from error
 
     @contextmanager
     def writing(self) -> Iterator[Any]:
         """A stream whose bytes become the file when the block ends without an error. Raises StorageError."""
+        try:
+            with uploading(self.filesystem, self.path) if self._on_s3 else self._moving() as stream:
+                yield stream
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"can't write {self.text}: {reason(error)}") from error
+
+    @contextmanager
+    def _moving(self) -> Iterator[Any]:
+        """A stream to a temporary file, moved into place when the block ends without an error."""
         parent = self.path.rstrip("/").rpartition("/")[0]
         temporary = f"{parent}/.{self.name}.{uuid.uuid4().hex}.tmp"
         try:
             with self.filesystem.open_output_stream(temporary) as stream:
                 yield stream
             self.filesystem.move(temporary, self.path)
-        except BaseException as error:  # Ctrl-C too: nothing half-written stays
+        except BaseException:  # Ctrl-C too: nothing half-written stays
             with suppress(OSError, pa.ArrowException):
                 self.filesystem.delete_file(temporary)
-            if isinstance(error, OSError | pa.ArrowException):
-                raise StorageError(f"can't write {self.text}: {reason(error)}") from error
             raise
+
+    @property
+    def _on_s3(self) -> bool:
+        return bool(self.filesystem.type_name == "s3")
 
 
 Where = Location | str | os.PathLike[str]
@@ -125,6 +163,9 @@ Where = Location | str | os.PathLike[str]
 
 def reason(error: BaseException) -> str:
     """Why an operation failed, in one line: the system's own words where it gave an error number."""
+    told = s3_reason(str(error))
+    if told:
+        return told
     number = getattr(error, "errno", None)
     if isinstance(number, int):
         return os.strerror(number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,9 @@ from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import WorkerInfo, WorkerSetup
 from kiago_ray.predictors import load_card, load_predictors
+
+if TYPE_CHECKING:
+    from .tracked_campaigns import Campaign
 
 
 @dataclass
@@ -111,3 +114,19 @@ def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     SqlAlchemyStore(f"sqlite:///{file}", (file.parent / "artifacts").as_uri()).engine.dispose()
     return file
+
+
+@pytest.fixture(scope="session")
+def finished_campaign(make_small_plan: MakePlan, tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    """A small campaign that is done, for tests to copy."""
+    from .tracked_campaigns import make_campaign
+
+    campaign = make_campaign(make_small_plan(), tmp_path_factory.mktemp("finished") / "small")
+    campaign.finish()
+    return campaign
+
+
+@pytest.fixture
+def campaign(finished_campaign: Campaign, mlflow_database: Path, tmp_path: Path) -> Campaign:
+    """The same in a folder of the test, beside an empty database."""
+    return finished_campaign.copied(tmp_path, mlflow_database)

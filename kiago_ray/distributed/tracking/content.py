@@ -20,7 +20,7 @@ from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP
 
 SEARCH_FILES = (CANDIDATES, TOP)
 CAMPAIGN_FILES = (SPEC, CANDIDATES, TOP, REPORT)
-CURVE_POINTS = 500  # of each curve at most
+CURVE_POINTS = 250  # of each curve at most: a point takes 300 bytes of a database, and time
 _CURVES = (
     "tc_k_mean",
     "tc_k_p50",
@@ -55,10 +55,10 @@ class Facts:
 def campaign_facts(campaign: Location, record: Mapping[str, Any], plan: Plan) -> Facts:
     """The campaign's own fields; where it comes from. record: what its spec.yaml says."""
     fields = plan.campaign
-    parts = (f"{len(fields.bases)} bases" if fields.bases else "random starts", f"{len(fields.seeds)} seeds")
     note = (
-        f"{len(plan.searches):,} searches ({', '.join(parts)}), {plan.candidates:,} candidates in "
-        f"{plan.shard_count:,} shards. Output: {shown_uri(campaign.text)}"
+        f"Searches: {len(plan.searches):,}. Candidates: {plan.candidates:,}, in shards: {plan.shard_count:,}. "
+        f"Bases: {', '.join(fields.bases) or 'none, starts are random'}. Seeds: {len(fields.seeds)}. "
+        f"Output: {shown_uri(campaign.text)}"
     )
     tags = {**_provenance(record), "mlflow.note.content": note, "kiago.output": shown_uri(campaign.text)}
     return Facts(params_of(record["campaign"]), _clipped(tags))
@@ -187,8 +187,9 @@ def _points(numbers: Mapping[str, float | None]) -> list[Point]:
 
 
 def _curve_points(curves: Any) -> list[Point]:
-    count = len(curves)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, CURVE_POINTS)).round().astype(np.int64))
+    last = len(curves) - 1
+    stride = max(1, -(-last // (CURVE_POINTS - 1)))
+    chosen = np.unique(np.append(np.arange(0, last, stride), last))
     steps = curves["step"].to_numpy()[chosen].tolist()
     points = []
     for name in _CURVES:

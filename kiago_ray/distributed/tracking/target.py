@@ -16,6 +16,7 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _LEAST_SECRET = 4  # replacing shorter ones would only garble a message; in a URI they are hidden all the same
 _LONGEST_MESSAGE = 300
+_LOCAL = ("sqlite", "file")  # their URIs hold no user, and paths may hold any character
 
 
 class TrackingError(ValueError):
@@ -55,12 +56,19 @@ class TrackingTarget:
         """A message on one line, not too long, without this target's secrets."""
         for secret in sorted(self._secrets(), key=len, reverse=True):
             text = text.replace(secret, "***")
-        line = re.sub(r"://[^/\s]*@", "://***@", " ".join(text.split()))
+        line = re.sub(r"(?<!sqlite)(?<!file)://\S*@", "://***@", " ".join(text.split()))
         return line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 1] + "…"
 
+    def told(self, error: BaseException) -> str:
+        """What a store's error says, for people: one line, no secrets."""
+        text = str(error) or type(error).__name__
+        cause = re.search(r"Caused by \w+\(([\"'])(.*)\1\)", text)  # urllib3's, at the end of a long chain
+        return self.hide(f"{self.shown}: {cause[2].rpartition(': ')[2]}" if cause else text)
+
     def _secrets(self) -> set[str]:
-        authority = re.match(r"[^:/]+://(.*)@", self.uri)
-        user, _, password = (authority[1] if authority else "").partition(":")
+        if self.kind in _LOCAL:
+            return set()
+        user, _, password = self.uri.partition("://")[2].rpartition("@")[0].partition(":")
         try:
             query = parse_qsl(urlsplit(self.uri).query)
         except ValueError:
@@ -74,11 +82,11 @@ class TrackingTarget:
 def shown_uri(uri: str) -> str:
     """A URI without user, password and query; a path as it is."""
     scheme, mark, rest = uri.partition("://")
-    if not mark:
+    if not mark or scheme.partition("+")[0] in _LOCAL:
         return uri
     rest, query, _ = rest.partition("?")
-    user, at, host = rest.rpartition("@")
-    return f"{scheme}://{'***@' if user and at else ''}{host}{'?***' if query else ''}"
+    _, user, host = rest.rpartition("@")
+    return f"{scheme}://{'***@' if user else ''}{host}{'?***' if query else ''}"
 
 
 def sqlite_uri(path: Path) -> str:

@@ -1,0 +1,249 @@
+"""From tables of candidates to one table of their unique formulas, ranked, without ever holding the rows in memory.
+
+Two passes: the first reads the few columns that decide which row stands for a formula and at which rank; the second
+carries those rows to their places, by way of sorted runs on a local disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from kiago_ray.campaign.tables import blocks, read_columns
+from kiago_ray.screening.screens import available_screens
+from kiago_ray.storage.columns import schema
+from kiago_ray.storage.location import Location, StorageError, reason
+
+BLOCK_ROWS = 65_536
+_RUN_ROWS = 131_072  # rows sorted in memory at a time
+_READERS = 8  # on a remote storage reading a few columns is mostly waiting
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What was merged, as counting needs it: u unique formulas in the order of their ranks.
+
+    rows: how many were read. passed: (u,). tc_k: (u,) in K, NaN where unknown. screens: (u,) for each screen that
+    judged, in the order of `available_screens`; False where it has no verdict. sha256: of the file written.
+    """
+
+    rows: int
+    passed: Bools
+    tc_k: Floats
+    screens: Mapping[str, Bools]
+    sha256: str
+
+    @property
+    def unique(self) -> int:
+        """How many different formulas there are."""
+        return len(self.passed)
+
+
+def merge_tables(
+    inputs: Sequence[Location],
+    output: Location,
+    *,
+    block_rows: int = BLOCK_ROWS,
+    scratch: Path | None = None,
+) -> Merged:
+    """Merge tables of candidates into one of unique formulas, best first, `rank` from 1; its directory must exist.
+
+    Those that passed come first, then it goes by falling T_c (unknown last), then by formula. For a formula that
+    occurs more than once stands the first by (not passed, position of its input, row); so the shards of one search
+    give what `storage.assemble.ranked` makes of all of them. Rows without a formula drop out.
+
+    block_rows: rows of a row group. scratch: a local directory for temporary files, some 150 bytes a formula;
+    None for the system's. Raises StorageError, with nothing written.
+    """
+    narrow = _read_narrow(inputs)
+    winners = _ranked_rows(narrow)
+    ranks = np.zeros(len(narrow.passed), dtype=np.int32)
+    ranks[winners] = np.arange(1, len(winners) + 1, dtype=np.int32)
+    passed, tc_k = narrow.passed[winners], narrow.tc_k[winners]
+    screens = {name: verdict[winners] for name, verdict in narrow.screens.items()}
+    del narrow
+    pa.default_memory_pool().release_unused()
+    edges = [*range(1, len(winners) + 1, block_rows), len(winners) + 1]
+    with ExitStack() as stack:
+        folder = _scratch(stack, scratch)
+        runs = [
+            _write_run(folder / f"{number}.arrow", tables, edges)
+            for number, tables in enumerate(_winning_rows(inputs, ranks))
+        ]
+        sha256 = _write_ranked(runs, len(edges) - 1, output, stack)
+    pa.default_memory_pool().release_unused()
+    return Merged(len(ranks), passed, tc_k, screens, sha256)
+
+
+@dataclass(frozen=True)
+class _Narrow:
+    """All n rows of all inputs, the few columns that decide.
+
+    formula: (n,) number of its formula, -1 without one. alphabetical: (u,) place of each formula by its bytes.
+    turn: (n,) place by (input, row).
+    """
+
+    formula: NDArray[np.int32]
+    alphabetical: NDArray[np.int32]
+    passed: Bools
+    tc_k: Floats
+    turn: Ints
+    screens: dict[str, Bools]
+
+
+def _read_narrow(inputs: Sequence[Location]) -> _Narrow:
+    available = available_screens()
+    names = ("formula", "passed", "tc_k", "row", *available)
+    with ThreadPoolExecutor(_READERS) as readers:
+        tables = list(readers.map(lambda place: read_columns(place, names), inputs))
+    rows = pa.concat_tables([schema().empty_table().select(names), *tables])
+    firsts = np.cumsum([0, *map(len, tables)])
+    turns = [first + _places(table["row"]) for first, table in zip(firsts, tables, strict=False)]
+    number, alphabetical = _numbered(rows["formula"])
+    return _Narrow(
+        formula=number,
+        alphabetical=alphabetical,
+        passed=rows["passed"].fill_null(False).to_numpy(),
+        tc_k=rows["tc_k"].to_numpy(),
+        turn=np.concatenate([np.zeros(0, dtype=np.int64), *turns]),
+        screens={
+            name: rows[name].fill_null(False).to_numpy()
+            for name, screen in available.items()
+            if not screen.needs_known or rows[name].null_count < len(rows)
+        },
+    )
+
+
+def _numbered(formulas: Any) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """A number for each formula, -1 for none, and the place of each number in the order of their bytes."""
+    present = pc.if_else(pc.equal(formulas, ""), None, formulas)
+    # A null first, so that there is a chunk, and with it a dictionary, in any case.
+    codes = pa.chunked_array([pa.nulls(1, pa.string()), *present.chunks]).dictionary_encode()
+    distinct = codes.chunk(0).dictionary  # the same for all chunks
+    alphabetical = np.empty(len(distinct), dtype=np.int32)
+    alphabetical[pc.sort_indices(distinct).to_numpy()] = np.arange(len(distinct), dtype=np.int32)
+    return np.concatenate([chunk.indices.fill_null(-1).to_numpy() for chunk in codes.chunks])[
+        1:
+    ], alphabetical
+
+
+def _places(rows: Any) -> Ints:
+    """The place of each row of an input when they are in order; mostly they are."""
+    numbers = rows.fill_null(0).to_numpy()
+    if (numbers[1:] > numbers[:-1]).all():
+        return np.arange(len(numbers))
+    places = np.empty(len(numbers), dtype=np.int64)
+    places[np.argsort(numbers, kind="stable")] = np.arange(len(numbers))
+    return places
+
+
+def _ranked_rows(narrow: _Narrow) -> Ints:
+    """Positions (u,) of the rows that stand for the formulas, best first."""
+    held = np.flatnonzero(narrow.formula >= 0)
+    formula = narrow.formula[held]
+    turn = narrow.turn[held] + np.where(narrow.passed[held], 0, len(narrow.turn))
+    first = np.full(len(narrow.alphabetical), np.iinfo(np.int64).max)
+    np.minimum.at(first, formula, turn)
+    chosen = held[turn == first[formula]]
+    tc_k = narrow.tc_k[chosen]
+    falling = np.where(np.isnan(tc_k), np.inf, -tc_k)
+    order = np.lexsort((narrow.alphabetical[narrow.formula[chosen]], falling, ~narrow.passed[chosen]))
+    return np.asarray(chosen[order])
+
+
+def _winning_rows(inputs: Sequence[Location], ranks: NDArray[np.int32]) -> Iterator[list[Any]]:
+    """The rows that have a rank, with it, about _RUN_ROWS at a time."""
+    tables: list[Any] = []
+    held = position = 0
+    for place in inputs:
+        for block in blocks(place):
+            own = ranks[position : position + len(block)]
+            position += len(block)
+            rows = block.set_column(0, schema().field("rank"), pa.array(own)).filter(pa.array(own > 0))
+            tables.append(rows)
+            held += len(rows)
+            if held >= _RUN_ROWS:
+                yield tables
+                tables, held = [], 0
+    if held:
+        yield tables
+
+
+def _in_order(tables: Sequence[Any]) -> Any:
+    """The rows of these tables by rank, as one batch."""
+    rows = pa.concat_tables(tables).combine_chunks()
+    return rows.take(pc.sort_indices(rows["rank"])).combine_chunks().to_batches()[0]
+
+
+def _write_run(path: Path, tables: Sequence[Any], edges: Sequence[int]) -> Path:
+    """Write rows to an Arrow file with a batch, maybe empty, for each range of ranks between `edges`."""
+    rows = _in_order(tables)
+    cuts = np.searchsorted(rows["rank"].to_numpy(), edges).tolist()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    try:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema(), options=options) as writer:
+            for start, stop in pairwise(cuts):
+                writer.write_batch(rows.slice(start, stop - start))
+    except (OSError, pa.ArrowException) as error:
+        raise _no_scratch(path.parent, error) from error
+    return path
+
+
+def _write_ranked(runs: Sequence[Path], ranges: int, output: Location, stack: ExitStack) -> str:
+    """Join the runs, range by range, into a file of Parquet; its SHA-256."""
+    readers = [pa.ipc.open_file(stack.enter_context(pa.OSFile(str(run)))) for run in runs]
+    with output.writing() as stream:
+        hashing = _Hashing(stream)
+        with pq.ParquetWriter(pa.PythonFile(hashing, "w"), schema(), compression="zstd") as writer:
+            for number in range(ranges):
+                batches = [reader.get_batch(number) for reader in readers]
+                rows = _in_order([pa.Table.from_batches(batches)])
+                writer.write_table(pa.Table.from_batches([rows]), row_group_size=len(rows))
+    return hashing.digest.hexdigest()
+
+
+class _Hashing(io.RawIOBase):
+    """A stream that passes on what is written to it, and hashes it."""
+
+    def __init__(self, stream: Any) -> None:
+        self.digest = hashlib.sha256()
+        self._stream = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        self._stream.write(data)
+        return len(data)
+
+
+def _scratch(stack: ExitStack, scratch: Path | None) -> Path:
+    try:
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kiago-merge-", dir=scratch)))
+    except OSError as error:
+        raise _no_scratch(scratch or Path(tempfile.gettempdir()), error) from error
+
+
+def _no_scratch(folder: Path, error: BaseException) -> StorageError:
+    return StorageError(
+        f"can't write temporary files to {folder}: {reason(error)}; set TMPDIR to a place with room"
+    )

@@ -1,0 +1,101 @@
+"""The page of a campaign from its results, also while it is under way."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kiago_ray.campaign.merge import merge_tables
+from kiago_ray.campaign.plan import Plan
+from kiago_ray.campaign.plots import Plot, campaign_plots, search_line
+from kiago_ray.campaign.summaries import (
+    CampaignResults,
+    SearchResults,
+    campaign_results,
+    read_campaign_results,
+    read_search_results,
+    search_folder,
+)
+from kiago_ray.campaign.tables import first_rows
+from kiago_ray.report.campaign_page import TABLE_ROWS, CampaignPage, render_campaign_page
+from kiago_ray.storage.location import Location
+from kiago_ray.storage.run_directory import CANDIDATES, SPEC
+
+
+def campaign_page(
+    plan: Plan,
+    searches: Sequence[SearchResults],
+    results: CampaignResults,
+    rows: Sequence[Mapping[str, Any]],
+    plots: Sequence[Plot],
+    *,
+    spec_text: str,
+    model_notes: Sequence[str] = (),
+) -> str:
+    """The page as HTML. rows: the first TABLE_ROWS of the campaign's ranked table."""
+    required = dict.fromkeys(name for search in plan.searches for name in search.spec.screens.names)
+    return render_campaign_page(
+        CampaignPage(
+            title=f"kiago-ray: campaign {results.name}",
+            lines=[search_line(each) for each in searches],
+            rows=rows,
+            plots=[(plot.caption, plot.png) for plot in plots],
+            spec_text=spec_text,
+            unique=results.unique,
+            passed=results.passed,
+            candidates=results.candidates,
+            rows_done=results.rows,
+            statuses=results.statuses,
+            required=tuple(required),
+            failures=list(results.failures.items()),
+            model_notes=model_notes,
+            remark="Files found damaged, and run again: " + "; ".join(results.damaged)
+            if results.damaged
+            else "",
+            searches=results.searches,
+            shards=results.shards,
+        )
+    )
+
+
+def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[str] = ()) -> str:
+    """The page of a campaign's directory as it stands; nothing there is changed.
+
+    It shows the searches that have results. Where more have them than when the campaign last ended, they are merged
+    anew, in a temporary directory. Raises DamagedError, StorageError.
+    """
+    searches = [
+        found for each in plan.searches if (found := read_search_results(campaign, each.name)) is not None
+    ]
+    recorded = read_campaign_results(campaign)
+    with tempfile.TemporaryDirectory(prefix="kiago-page-") as folder:
+        if recorded is not None and recorded.shards_done == sum(each.shards_done for each in searches):
+            results, table = recorded, campaign / CANDIDATES
+        else:
+            results, table = _results_so_far(campaign, plan, searches, recorded, Path(folder))
+        rows = first_rows(table, TABLE_ROWS).to_pylist()
+        plots = campaign_plots(campaign, table, searches, plan.campaign.name)
+    spec_text = (campaign / SPEC).read_bytes().decode("utf-8")
+    return campaign_page(plan, searches, results, rows, plots, spec_text=spec_text, model_notes=model_notes)
+
+
+def _results_so_far(
+    campaign: Location,
+    plan: Plan,
+    searches: Sequence[SearchResults],
+    recorded: CampaignResults | None,
+    folder: Path,
+) -> tuple[CampaignResults, Location]:
+    table = Location.of(folder / CANDIDATES)
+    merged = merge_tables([search_folder(campaign, each.name) / CANDIDATES for each in searches], table)
+    results = campaign_results(plan, searches, merged, first_rows(table, TABLE_ROWS))
+    if recorded is None:
+        return results, table
+    complete = {each.name for each in searches if each.complete}
+    failures = {
+        shard: cause for shard, cause in recorded.failures.items() if shard.rpartition("/")[0] not in complete
+    }
+    return replace(results, failures=failures, damaged=recorded.damaged), table

@@ -1,0 +1,144 @@
+"""From finished shards to the results of a search, and from those to the results of the campaign."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from kiago_ray.campaign.curves import CURVES, curves_table, read_trajectory, write_curves
+from kiago_ray.campaign.merge import merge_tables
+from kiago_ray.campaign.page import campaign_page
+from kiago_ray.campaign.plan import Plan, PlannedSearch
+from kiago_ray.campaign.plots import CURVES_PLOT, GAINS_PLOT, campaign_plots, search_plots
+from kiago_ray.campaign.shards import DamagedError, Manifest, ShardFiles
+from kiago_ray.campaign.summaries import (
+    SUMMARY,
+    CampaignResults,
+    SearchResults,
+    campaign_results,
+    read_search_results,
+    search_folder,
+    write_summary,
+)
+from kiago_ray.campaign.tables import file_sha256, first_rows
+from kiago_ray.outputs import TC_PLOT, TRAJECTORY_PLOT
+from kiago_ray.report.campaign_page import TABLE_ROWS
+from kiago_ray.screening.summary import BaseMaterial, summarise_ranked
+from kiago_ray.storage.location import Location
+from kiago_ray.storage.run_directory import CANDIDATES, REPORT, TOP
+from kiago_ray.storage.top_csv import TOP_ROWS, top_csv
+
+__all__ = [
+    "CAMPAIGN_OUTPUTS",
+    "SEARCH_OUTPUTS",
+    "CampaignResults",
+    "SearchResults",
+    "finish_campaign",
+    "finish_search",
+    "read_search_results",
+]
+
+SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, TC_PLOT, TRAJECTORY_PLOT, SUMMARY)
+CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, TC_PLOT, CURVES_PLOT, REPORT, SUMMARY)
+
+
+def finish_search(campaign: Location, search: PlannedSearch, manifests: Sequence[Manifest]) -> SearchResults:
+    """Merge the shards of these manifests, one at least, and write the files of the search; summary.json last.
+
+    They may be all shards of the search or a part. Where the results of the same shards are there already, nothing
+    is done again. Raises StorageError.
+    """
+    if not manifests:
+        raise ValueError(f"{search.name}: no shard of it is done; there is nothing to merge")
+    manifests = sorted(manifests, key=lambda manifest: manifest.number)
+    folder = search_folder(campaign, search.name)
+    sources = hashlib.sha256("\n".join(manifest.sha256 for manifest in manifests).encode()).hexdigest()
+    found = _found(campaign, search.name)
+    if found is not None and (found.sources, found.shards_done) == (sources, len(manifests)):
+        return found
+    folder.make_directory()
+    numbers = [manifest.number for manifest in manifests]
+    base = None if manifests[0].base is None else BaseMaterial(**manifests[0].base)
+    shards = search.shards
+    table = folder / CANDIDATES
+    merged = merge_tables([ShardFiles.of(campaign, shards[number]).table for number in numbers], table)
+    trajectory = read_trajectory(campaign, search, numbers)
+    (folder / TOP).write_bytes(top_csv(first_rows(table, TOP_ROWS)).encode("utf-8"))
+    write_curves(curves_table(trajectory), folder / CURVES)
+    for plot in search_plots(table, trajectory, base, search.name):
+        (folder / plot.file).write_bytes(plot.png)
+    statuses: Counter[str] = Counter()
+    for manifest in manifests:
+        statuses.update(manifest.statuses)
+    results = SearchResults(
+        name=search.name,
+        base=search.base,
+        variant=search.variant,
+        seed=search.seed,
+        shards=len(shards),
+        shards_done=len(manifests),
+        summary=summarise_ranked(
+            rows=merged.rows,
+            statuses=statuses,
+            passed=merged.passed,
+            tc_k=merged.tc_k,
+            screens=merged.screens,
+            required=tuple(search.spec.screens.names),
+            base=base,
+        ),
+        wall_s=round(sum(manifest.wall_s for manifest in manifests), 3),
+        finished_at=max(float(manifest.made["finished_at"]) for manifest in manifests),
+        sources=sources,
+        candidates_sha256=merged.sha256,
+    )
+    write_summary(results, folder)
+    return results
+
+
+def finish_campaign(
+    campaign: Location,
+    plan: Plan,
+    searches: Sequence[SearchResults],
+    *,
+    failures: Mapping[str, str],
+    damaged: Sequence[str],
+    spec_text: str,
+    model_notes: Sequence[str],
+) -> CampaignResults:
+    """Merge the tables of these searches, maybe none, and write the files of the campaign; summary.json last.
+
+    failures: shard → cause. damaged: what was wrong with files that were found. Raises StorageError.
+    """
+    table = campaign / CANDIDATES
+    merged = merge_tables([search_folder(campaign, each.name) / CANDIDATES for each in searches], table)
+    head = first_rows(table, max(TABLE_ROWS, TOP_ROWS))
+    results = campaign_results(plan, searches, merged, head, failures=failures, damaged=damaged)
+    plots = campaign_plots(campaign, table, searches, plan.campaign.name)
+    (campaign / TOP).write_bytes(top_csv(head).encode("utf-8"))
+    for plot in plots:
+        (campaign / plot.file).write_bytes(plot.png)
+    page = campaign_page(
+        plan,
+        searches,
+        results,
+        head.slice(0, TABLE_ROWS).to_pylist(),
+        plots,
+        spec_text=spec_text,
+        model_notes=model_notes,
+    )
+    (campaign / REPORT).write_bytes(page.encode("utf-8"))
+    write_summary(results, campaign)
+    return results
+
+
+def _found(campaign: Location, name: str) -> SearchResults | None:
+    """The results of a search that are there and whole."""
+    try:
+        found = read_search_results(campaign, name)
+    except DamagedError:
+        return None  # made anew
+    folder = search_folder(campaign, name)
+    if found is None or any((folder / file).kind() != "file" for file in SEARCH_OUTPUTS):
+        return None
+    return found if file_sha256(folder / CANDIDATES) == found.candidates_sha256 else None

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kiago_ray.api import base_material, judged_rows
+from kiago_ray.campaign.curves import (
+    CURVES_SCHEMA,
+    curves_table,
+    read_curves,
+    read_trajectory,
+    write_curves,
+)
+from kiago_ray.campaign.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
+from kiago_ray.campaign.shards import write_shard
+from kiago_ray.predictors import Predictors
+from kiago_ray.search.result import QUANTITIES, Trajectory
+from kiago_ray.storage.columns import schema
+from kiago_ray.storage.location import Location, StorageError
+
+
+def trajectory_of(rows: int, points: int = 5) -> Trajectory:
+    """Row r has T_c r + step; row 0 stops after two steps; the integer loss is of stage 2 alone."""
+    tc_k = (np.arange(rows) + np.arange(points)[:, None]).astype(np.float32)
+    tc_k[2:, 0] = np.nan
+    stage = np.where(np.arange(points) < 2, 1, 2)
+    loss = np.where(stage[:, None] == 2, tc_k / 10, np.nan).astype(np.float32)
+    return Trajectory(np.arange(rows), stage, tc_k, -tc_k, loss)
+
+
+def keep(campaign: Location, shard: Shard, trajectory: Trajectory) -> None:
+    empty = schema().empty_table()
+    write_shard(campaign, shard, empty, trajectory, statuses={}, base=None, wall_s=0, made={})
+
+
+def test_the_steps_of_all_shards_are_those_of_the_search(
+    two_shards: Plan, shipped: Predictors, made: Location
+) -> None:
+    (search,) = two_shards.searches
+    found = read_trajectory(made, search, [0, 1])
+    base = base_material(search.spec, shipped)
+    alone = judged_rows(search.spec, shipped, base, shard_rows=8).result.trajectory
+    assert found.rows.tolist() == alone.rows.tolist() == list(range(12))
+    assert found.stage.tolist() == alone.stage.tolist()
+    for name in QUANTITIES:
+        np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
+    assert read_trajectory(made, search, [1]).rows.tolist() == [8, 9, 10, 11]
+
+
+def test_curves_worked_by_hand() -> None:
+    table = curves_table(trajectory_of(11))
+    assert table.schema.equals(CURVES_SCHEMA)
+    first, last = table.to_pylist()[0], table.to_pylist()[4]
+    assert (first["step"], first["stage"], first["rows"]) == (0, 1, 11)
+    assert [first[f"tc_k_{name}"] for name in ("mean", "p10", "p50", "p90")] == [5.0, 1.0, 5.0, 9.0]
+    assert first["integer_loss_mean"] is None
+    # Row 0 has stopped: rows 1 to 10 stand at 5 to 14 K.
+    assert (last["step"], last["stage"], last["rows"]) == (4, 2, 10)
+    assert last["tc_k_mean"] == pytest.approx(9.5)
+    assert last["tc_k_p10"] == pytest.approx(5.9)
+    assert last["ef_ev_per_atom_mean"] == pytest.approx(-9.5)
+    assert last["integer_loss_p50"] == pytest.approx(0.95)
+
+
+def test_curves_are_read_as_they_were_written(tmp_path: Path) -> None:
+    place = Location.of(tmp_path / "curves.parquet")
+    write_curves(curves_table(trajectory_of(3)), place)
+    assert read_curves(place).equals(curves_table(trajectory_of(3)))
+    place.write_bytes(place.read_bytes()[:-9])
+    with pytest.raises(StorageError, match=r"curves.parquet is not a whole Parquet file; run"):
+        read_curves(place)
+    pq.write_table(pa.table({"step": [1]}), place.path)
+    with pytest.raises(StorageError, match=r"curves.parquet is not a table of curves of this version"):
+        read_curves(place)
+
+
+def test_steps_of_another_search_are_refused(two_shards: Plan, tmp_path: Path) -> None:
+    campaign = Location.of(tmp_path)
+    (search,) = two_shards.searches
+    for points in (4, 6):
+        keep(campaign, search.shards[0], trajectory_of(8, points))
+        with pytest.raises(StorageError, match=r"00000.steps.parquet holds other steps"):
+            read_trajectory(campaign, search, [0])
+
+
+def test_of_very_many_shards_some_are_read(two_shards: Plan, tmp_path: Path) -> None:
+    campaign = Location.of(tmp_path)
+    (search,) = two_shards.searches
+    many: PlannedSearch = replace(
+        search, spec=search.spec.model_copy(update={"candidates": 8 * 200}), curve_rows=1
+    )
+    numbers = list(range(0, 200, 2))
+    for number in numbers:
+        keep(campaign, many.shards[number], replace(trajectory_of(1), rows=np.array([8 * number])))
+    rows = read_trajectory(campaign, many, numbers).rows
+    assert len(rows) == CURVE_ROWS
+    assert (rows[0], rows[-1]) == (0, 8 * 198)
+    assert np.diff(rows).min() >= 16
+    assert np.diff(rows).max() <= 32

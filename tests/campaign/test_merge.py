@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kiago_ray.campaign import merge
+from kiago_ray.campaign.merge import Merged, merge_tables
+from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.screens import apply_screens, available_screens
+from kiago_ray.search.result import SearchResult
+from kiago_ray.storage.assemble import candidates_table, ranked
+from kiago_ray.storage.columns import COLUMN_NAMES, schema
+from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.table import read_table, write_table
+
+Merge = Callable[..., tuple[Any, Merged]]
+SYMBOLS = np.array(["Ba", "Ca", "La", "Cu", "Fe", "Ni", "As", "Se", "F", "O"])
+
+
+def made_table(rows: int, seed: int, *, formulas: int = 300, first_row: int = 0, search: str = "one") -> Any:
+    """Rows as searches leave them: a formula's T_c and verdicts are its own; T_c has ties, 0 above all."""
+    generator = np.random.default_rng(seed)
+    chosen = generator.integers(0, formulas, rows)
+    texts, verdicts, tc_k = [], [], []
+    for number in chosen.tolist():
+        own = np.random.default_rng([7, number])
+        held = own.choice(SYMBOLS, own.integers(1, 5), replace=False)
+        texts.append("".join(f"{symbol}{own.integers(2, 30)}" for symbol in held) + f"H{number + 2}")
+        verdicts.append(own.random(2) < 0.6)
+        tc_k.append(float(np.float32(max(own.normal(10, 15), 0))) if own.random() < 0.8 else None)
+    known = generator.random(rows) > 0.1
+    verdict = np.array(verdicts, dtype=bool).reshape(rows, 2)
+    columns: dict[str, Any] = {name: [None] * rows for name in COLUMN_NAMES}
+    columns |= {
+        "formula": [text if k else None for text, k in zip(texts, known.tolist(), strict=True)],
+        "search": [search] * rows,
+        "tc_k": [value if k else None for value, k in zip(tc_k, known.tolist(), strict=True)],
+        "neutral": pa.array(verdict[:, 0], mask=~known),
+        "ef_negative": pa.array(verdict[:, 1], mask=~known),
+        "passed": verdict.all(axis=1) & known,
+        "seed": np.zeros(rows, dtype=np.int64),
+        "row": np.arange(first_row, first_row + rows),
+        "start_formula": [f"start {row}" for row in range(first_row, first_row + rows)],
+    }
+    return pa.table(columns, schema=schema())
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Merge:
+    """Write tables, merge their files, read the result."""
+
+    def go(*tables: Any, name: str = "out", **options: Any) -> tuple[Any, Merged]:
+        places = []
+        for number, table in enumerate(tables):
+            places.append(Location.of(tmp_path / f"in-{number}.parquet"))
+            write_table(table, places[-1])
+        output = Location.of(tmp_path / f"{name}.parquet")
+        done = merge_tables(places, output, **options)
+        return read_table(output), done
+
+    return go
+
+
+def shards_of(table: Any, *cuts: int) -> list[Any]:
+    edges = [0, *cuts, len(table)]
+    return [table.slice(a, b - a) for a, b in pairwise(edges)]
+
+
+@pytest.mark.parametrize("block_rows", [1, 7, 100, 65_536])
+@pytest.mark.parametrize("run_rows", [1, 50, 131_072])
+def test_shards_of_a_search_give_what_ranked_makes_of_all_rows(
+    merged: Merge, monkeypatch: pytest.MonkeyPatch, block_rows: int, run_rows: int
+) -> None:
+    monkeypatch.setattr(merge, "_RUN_ROWS", run_rows)
+    table = made_table(500, seed=1)
+    out, done = merged(*shards_of(table, 3, 3, 130, 400), block_rows=block_rows)
+    expected = ranked(table)
+    assert out.equals(expected)
+    assert out.schema.equals(schema(), check_metadata=True)
+    assert done.rows == 500
+    assert done.unique == len(expected) < 300
+    assert done.passed.tolist() == expected["passed"].to_pylist()
+    np.testing.assert_array_equal(done.tc_k, expected["tc_k"].to_numpy())
+    assert done.screens["neutral"].tolist() == [value is True for value in expected["neutral"].to_pylist()]
+
+
+def test_judged_rows_of_a_search(make_result: Callable[..., SearchResult], merged: Merge) -> None:
+    result = make_result(
+        [("NaCl2", 90.0, -1.0), ("LaNiAsO", 8.0, -2.0), (None, 0.0, 0.0), ("La2Ni2As2O2", 8.0, -2.0)]
+    )
+    candidates = collect(result)
+    verdicts = apply_screens(candidates, available_screens(), ("neutral",))
+    table = candidates_table(result, candidates, verdicts, base=None, seed=3)
+    out, done = merged(*shards_of(table, 2))
+    assert out.equals(ranked(table))
+    assert list(done.screens) == ["neutral", "pauling", "ef_negative", "few_elements"]
+
+
+def test_the_bytes_do_not_depend_on_how_rows_are_spread(
+    merged: Merge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = made_table(500, seed=2)
+    _, one = merged(table, name="one", block_rows=64)
+    monkeypatch.setattr(merge, "_RUN_ROWS", 40)
+    _, many = merged(*shards_of(table, 100, 101, 350), name="many", block_rows=64)
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "many.parquet").read_bytes()
+    assert one.sha256 == many.sha256
+    assert pq.ParquetFile(tmp_path / "one.parquet").metadata.row_group(0).num_rows == 64
+
+
+def few_rows(rows: list[tuple[str, bool, float, int]], search: str) -> Any:
+    formulas, passed, tc_k, number = zip(*rows, strict=True)
+    columns: dict[str, Any] = {name: [None] * len(rows) for name in COLUMN_NAMES}
+    columns |= {"formula": formulas, "passed": passed, "tc_k": tc_k, "row": number}
+    columns |= {"search": [search] * len(rows), "seed": [0] * len(rows)}
+    return pa.table(columns, schema=schema())
+
+
+def test_of_several_searches_the_first_that_passed_stands(merged: Merge) -> None:
+    a = few_rows([("FeSe", False, 9.0, 5), ("MgB2", True, 30.0, 9), ("MgB2", True, 31.0, 2)], "a")
+    b = few_rows([("FeSe", True, 8.0, 7), ("MgB2", True, 40.0, 0), ("", True, 99.0, 1)], "b")
+    out, done = merged(a, b)
+    assert out.select(["rank", "formula", "search", "row", "tc_k"]).to_pylist() == [
+        {"rank": 1, "formula": "MgB2", "search": "a", "row": 2, "tc_k": 31.0},
+        {"rank": 2, "formula": "FeSe", "search": "b", "row": 7, "tc_k": 8.0},
+    ]
+    assert (done.rows, done.unique) == (6, 2)
+
+
+def test_a_merged_table_merges_to_itself(merged: Merge) -> None:
+    table, done = merged(*shards_of(made_table(400, seed=3), 200))
+    again, same = merged(table, name="again")
+    assert again.equals(table)
+    assert same.sha256 == done.sha256
+
+
+def test_empty_inputs_and_null_columns(merged: Merge) -> None:
+    empty = schema().empty_table()
+    table = made_table(60, seed=4)
+    assert merged(empty, table, empty)[0].equals(ranked(table))
+    nulls = pa.table({name: pa.nulls(3, schema().field(name).type) for name in COLUMN_NAMES}, schema=schema())
+    for tables in ((), (empty,), (nulls,)):
+        out, done = merged(*tables)
+        assert out.equals(empty)
+        assert (done.unique, done.rows) == (0, sum(map(len, tables)))
+        assert list(done.screens) == ["neutral", "pauling", "ef_negative", "few_elements"]
+    unknown = nulls.set_column(1, schema().field(1), pa.array(["NaCl", "KCl", "NaCl"]))
+    out, done = merged(unknown)
+    assert out["formula"].to_pylist() == ["KCl", "NaCl"]
+    assert not done.passed.any()
+    assert np.isnan(done.tc_k).all()
+
+
+def test_novel_counts_where_it_was_judged(merged: Merge) -> None:
+    table = made_table(50, seed=5)
+    novel = pa.array([None, True] * 25)
+    at = schema().get_field_index("novel")
+    out, done = merged(table.set_column(at, schema().field(at), novel))
+    assert done.screens["novel"].tolist() == [value is True for value in out["novel"].to_pylist()]
+
+
+def test_no_temporary_file_stays(merged: Merge, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    merged(made_table(50, seed=6), scratch=scratch)
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_damaged_input_leaves_what_was_there(tmp_path: Path) -> None:
+    scratch, output = tmp_path / "scratch", tmp_path / "out.parquet"
+    scratch.mkdir()
+    output.write_bytes(b"old")
+    good, bad = Location.of(tmp_path / "good.parquet"), Location.of(tmp_path / "bad.parquet")
+    write_table(made_table(50, seed=7), good)
+    content = Path(good.path).read_bytes()
+    for damaged, message in (
+        (content[: len(content) // 2], "bad.parquet is not a whole Parquet file"),
+        (content[:4] + bytes(2000) + content[2004:], "bad.parquet"),  # the footer is whole, a page isn't
+    ):
+        Path(bad.path).write_bytes(damaged)
+        with pytest.raises(StorageError, match=message):
+            merge_tables([good, bad], Location.of(output), scratch=scratch)
+        assert output.read_bytes() == b"old"
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "bad.parquet",
+            "good.parquet",
+            "out.parquet",
+            "scratch",
+        ]
+        assert list(scratch.iterdir()) == []
+    pq.write_table(pa.table({"formula": ["NaCl"]}), bad.path)
+    with pytest.raises(StorageError, match=r"bad.parquet is not a table of candidates.*no column 'rank'"):
+        merge_tables([good, bad], Location.of(output))
+    with pytest.raises(StorageError, match=r"can't read .*gone.parquet: No such file"):
+        merge_tables([Location.of(tmp_path / "gone.parquet")], Location.of(output))
+
+
+def test_a_scratch_directory_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"can't write temporary files to .*none: No such file.*TMPDIR"):
+        merge_tables([], Location.of(tmp_path / "out.parquet"), scratch=tmp_path / "none")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_scratch_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_table(made_table(50, seed=8), tmp_path / "in.parquet")
+    os.symlink("/dev/full", tmp_path / "0.arrow")
+    monkeypatch.setattr(merge, "_scratch", lambda stack, scratch: tmp_path)
+    with pytest.raises(StorageError, match=r"can't write temporary files.*No space left.*TMPDIR"):
+        merge_tables([Location.of(tmp_path / "in.parquet")], Location.of(tmp_path / "out.parquet"))
+    assert not (tmp_path / "out.parquet").exists()

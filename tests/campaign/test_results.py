@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from kiago_ray.api import base_material, judged_rows
+from kiago_ray.campaign.compute import compute_shard
+from kiago_ray.campaign.page import page_of_directory
+from kiago_ray.campaign.plan import Plan, PlannedSearch, make_plan
+from kiago_ray.campaign.plots import BEST_POINTS, MAX_POINTS, shown_points
+from kiago_ray.campaign.results import (
+    CAMPAIGN_OUTPUTS,
+    SEARCH_OUTPUTS,
+    CampaignResults,
+    SearchResults,
+    finish_campaign,
+    finish_search,
+)
+from kiago_ray.campaign.shards import DamagedError, Manifest, read_manifest, read_shard
+from kiago_ray.campaign.spec import campaign_from
+from kiago_ray.campaign.summaries import read_campaign_results, read_search_results
+from kiago_ray.predictors import Predictors
+from kiago_ray.screening.summary import summarise
+from kiago_ray.storage.assemble import ranked
+from kiago_ray.storage.columns import schema
+from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.table import read_table
+
+SPEC_TEXT = "campaign: {name: four}\n"
+
+
+@pytest.fixture(scope="module")
+def plan(shipped: Predictors) -> Plan:
+    """Two bases, two seeds: four searches of two shards."""
+    values = {
+        "name": "four",
+        "bases": ["LaNiAsO", "MgB2"],
+        "seeds": [0, 1],
+        "search": {"steps": [6, 6], "max_elements": 3},
+        "candidates": 24,
+        "shard_size": 16,
+    }
+    return make_plan(campaign_from(values), shipped.supported.numpy())
+
+
+@pytest.fixture(scope="module")
+def shards(plan: Plan, shipped: Predictors, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("four")
+    for shard in plan.shards:
+        compute_shard(plan.search(shard.search), shard, Location.of(folder), shipped)
+    (folder / "spec.yaml").write_text(SPEC_TEXT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def merged(plan: Plan, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("merged") / "campaign"
+    shutil.copytree(shards, folder)
+    for search in plan.searches:
+        finish_search(Location.of(folder), search, manifests_of(Location.of(folder), search))
+    return folder
+
+
+@pytest.fixture
+def campaign(shards: Path, tmp_path: Path) -> Location:
+    """A directory with all shards and no results."""
+    shutil.copytree(shards, tmp_path / "campaign")
+    return Location.of(tmp_path / "campaign")
+
+
+@pytest.fixture
+def searched(merged: Path, tmp_path: Path) -> Location:
+    """A directory with all shards and the results of all searches."""
+    shutil.copytree(merged, tmp_path / "searched")
+    return Location.of(tmp_path / "searched")
+
+
+def manifests_of(campaign: Location, search: PlannedSearch, count: int | None = None) -> list[Manifest]:
+    found = [read_manifest(campaign, shard) for shard in search.shards[:count]]
+    return [manifest for manifest in found if manifest is not None]
+
+
+def results_of(campaign: Location, plan: Plan) -> list[SearchResults]:
+    found = [read_search_results(campaign, search.name) for search in plan.searches]
+    return [results for results in found if results is not None]
+
+
+def finish(
+    campaign: Location, plan: Plan, searches: list[SearchResults], failures: dict[str, str] | None = None
+) -> CampaignResults:
+    return finish_campaign(
+        campaign,
+        plan,
+        searches,
+        failures=failures or {},
+        damaged=["00000.parquet was cut off"] if failures else [],
+        spec_text=SPEC_TEXT,
+        model_notes=["It is off by 5 K."],
+    )
+
+
+def path_of(campaign: Location, *parts: str) -> Path:
+    return Path(campaign.path).joinpath(*parts)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_a_search_in_shards_comes_to_what_it_comes_to_alone(
+    plan: Plan, campaign: Location, shipped: Predictors
+) -> None:
+    search = plan.searches[1]
+    results = finish_search(campaign, search, manifests_of(campaign, search))
+    base = base_material(search.spec, shipped)
+    rows = judged_rows(search.spec, shipped, base, name=search.name, shard_rows=16)
+    assert results.summary == summarise(rows.candidates, rows.verdicts, rows.result.status_counts(), base)
+    assert results.summary.passed > 0
+    assert read_table(campaign / "searches" / search.name / "candidates.parquet").equals(ranked(rows.table))
+    assert (results.name, results.base, results.seed) == ("LaNiAsO-s1", "LaNiAsO", 1)
+    assert (results.shards, results.shards_done, results.complete) == (2, 2, True)
+
+
+def test_every_file_of_a_search_is_there(plan: Plan, campaign: Location) -> None:
+    search = plan.searches[0]
+    manifests = manifests_of(campaign, search)
+    results = finish_search(campaign, search, manifests)
+    folder = path_of(campaign, "searches", search.name)
+    assert {path.name for path in folder.iterdir()} == set(SEARCH_OUTPUTS)
+    assert results.wall_s == pytest.approx(sum(manifest.wall_s for manifest in manifests))
+    assert results.finished_at == max(manifest.made["finished_at"] for manifest in manifests)
+    assert read_search_results(campaign, search.name) == results
+    record = json.loads((folder / "summary.json").read_text())
+    assert record["complete"] is True
+    assert record["summary"] == results.summary.to_dict()
+    assert all((folder / name).read_bytes()[:4] == b"\x89PNG" for name in SEARCH_OUTPUTS if "png" in name)
+    top = list(csv.DictReader(io.StringIO((folder / "top.csv").read_text())))
+    table = read_table(campaign / "searches" / search.name / "candidates.parquet")
+    assert len(top) == results.summary.passed
+    assert [row["formula"] for row in top] == table["formula"].to_pylist()[: len(top)]
+    assert {row["search"] for row in top} == {search.name}
+
+
+def test_what_is_there_is_not_done_again(plan: Plan, searched: Location) -> None:
+    search = plan.searches[0]
+    manifests = manifests_of(searched, search)
+    first = finish_search(searched, search, manifests)
+    folder = path_of(searched, "searches", search.name)
+    before = times(folder)
+    assert finish_search(searched, search, manifests[::-1]) == first
+    assert times(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("candidates.parquet", lambda path: path.write_bytes(path.read_bytes()[:-1])),
+        ("curves.parquet", Path.unlink),
+        ("summary.json", lambda path: path.write_text("{")),
+        ("summary.json", lambda path: path.write_text('{"summary": {"rows": 1}}')),
+    ],
+)
+def test_damaged_results_are_made_anew(
+    plan: Plan, searched: Location, name: str, damage: Callable[[Path], Any]
+) -> None:
+    search = plan.searches[0]
+    manifests = manifests_of(searched, search)
+    first = finish_search(searched, search, manifests)
+    folder = path_of(searched, "searches", search.name)
+    before = contents(folder)
+    damage(folder / name)
+    assert finish_search(searched, search, manifests) == first
+    assert contents(folder) == before
+
+
+def test_a_part_of_a_search_then_all_of_it(plan: Plan, searched: Location) -> None:
+    search = plan.searches[0]
+    folder = path_of(searched, "searches", search.name)
+    whole = finish_search(searched, search, manifests_of(searched, search))
+    expected = contents(folder)
+    part = finish_search(searched, search, manifests_of(searched, search)[1:])
+    assert (part.shards_done, part.complete) == (1, False)
+    assert part.summary.rows == 8
+    rows = read_shard(searched, search.shards[1])
+    assert read_table(searched / "searches" / search.name / "candidates.parquet").equals(ranked(rows))
+    assert part.sources != whole.sources
+    assert finish_search(searched, search, manifests_of(searched, search)) == whole
+    assert contents(folder) == expected
+    with pytest.raises(ValueError, match="LaNiAsO-s0: no shard of it is done"):
+        finish_search(searched, search, [])
+
+
+def test_a_shard_that_was_cut_off_since_stops_it(plan: Plan, campaign: Location) -> None:
+    search = plan.searches[0]
+    manifests = manifests_of(campaign, search)
+    shard = path_of(campaign, "shards", search.name, "00001.parquet")
+    shard.write_bytes(shard.read_bytes()[:-7])
+    with pytest.raises(StorageError, match=r"00001.parquet is not a whole Parquet file"):
+        finish_search(campaign, search, manifests)
+    assert not path_of(campaign, "searches", search.name, "candidates.parquet").exists()
+    assert read_search_results(campaign, search.name) is None
+
+
+def test_a_summary_that_is_none(campaign: Location) -> None:
+    place = campaign / "searches" / "x"
+    place.make_directory()
+    for text in ("[]", "null", "{}", '{"summary": 1}'):
+        (place / "summary.json").write_bytes(text.encode())
+        with pytest.raises(DamagedError, match=r"x/summary.json is no summary of this version; run"):
+            read_search_results(campaign, "x")
+
+
+def test_the_campaign_holds_each_formula_once_best_first(plan: Plan, searched: Location) -> None:
+    searches = results_of(searched, plan)
+    results = finish(searched, plan, searches)
+    table = read_table(searched / "candidates.parquet").to_pylist()
+    every = pa.concat_tables([read_shard(searched, shard) for shard in plan.shards])
+    best: dict[str, dict[str, Any]] = {}
+    for row in every.to_pylist():  # in the order of searches and rows
+        held = best.get(row["formula"])
+        if row["formula"] and (held is None or (row["passed"] and not held["passed"])):
+            best[row["formula"]] = row
+    expected = sorted(best.values(), key=lambda row: (not row["passed"], -row["tc_k"], row["formula"]))
+    assert [{**row, "rank": None} for row in table] == expected
+    assert [row["rank"] for row in table] == list(range(1, len(expected) + 1))
+    assert len({row["search"] for row in table}) == 4
+    assert results.to_dict() | {"top": None, "best": None} == {
+        "name": "four",
+        "searches": 4,
+        "searches_complete": 4,
+        "shards": 8,
+        "shards_done": 8,
+        "candidates": 96,
+        "rows": 96,
+        "unique": len(expected),
+        "passed": sum(row["passed"] for row in expected),
+        "statuses": {"ok": 96, "nothing_allowed": 0, "not_finite": 0, "no_integer_formula": 0},
+        "top": None,
+        "best": None,
+        "failures": [],
+        "damaged": [],
+        "complete": True,
+    }
+    mean = float(np.mean([row["tc_k"] for row in expected[:10]]))
+    assert results.top[0] == {"k": 10, "used": 10, "mean_tc_k": pytest.approx(mean)}
+    names = ("formula", "base", "search", "tc_k", "delta_tc_k", "ef_ev_per_atom", "passed")
+    assert list(results.best) == [{name: row[name] for name in names} for row in expected[:10]]
+
+
+def test_every_file_of_a_campaign_is_there_and_the_same_each_time(plan: Plan, searched: Location) -> None:
+    searches = results_of(searched, plan)
+    results = finish(searched, plan, searches)
+    folder = path_of(searched)
+    first = {name: (folder / name).read_bytes() for name in CAMPAIGN_OUTPUTS}
+    assert read_campaign_results(searched) == results
+    assert CampaignResults.from_dict(json.loads(json.dumps(results.to_dict()))) == results
+    top = list(csv.DictReader(io.StringIO(first["top.csv"].decode())))
+    assert len({row["search"] for row in top}) > 1
+    page = first["report.html"].decode()
+    assert all(search.name in page for search in searches)
+    assert page.count("data:image/png;base64,") == 3
+    assert "It is off by 5 K." in page
+    assert "campaign: {name: four}" in page
+    finish(searched, plan, results_of(searched, plan))
+    assert {name: (folder / name).read_bytes() for name in CAMPAIGN_OUTPUTS} == first
+
+
+def test_failed_shards_are_named(plan: Plan, searched: Location) -> None:
+    failures = {"MgB2-s1/00001": "ValueError: poison & <worse>"}
+    searches = results_of(searched, plan)[:3]
+    last = plan.searches[3]
+    searches.append(finish_search(searched, last, manifests_of(searched, last)[:1]))
+    results = finish(searched, plan, searches, failures)
+    assert (results.complete, results.searches_complete, results.shards_done) == (False, 3, 7)
+    assert (results.rows, results.candidates) == (88, 96)
+    record = json.loads(path_of(searched, "summary.json").read_text())
+    assert record["failures"] == [{"shard": "MgB2-s1/00001", "cause": "ValueError: poison & <worse>"}]
+    assert record["damaged"] == ["00000.parquet was cut off"]
+    page = path_of(searched, "report.html").read_text()
+    assert "poison &amp; &lt;worse&gt;" in page
+    assert "7 of 8 shards" in page
+
+
+def test_nothing_finished_is_a_campaign_too(plan: Plan, campaign: Location) -> None:
+    results = finish(campaign, plan, [], {"LaNiAsO-s0/00000": "RuntimeError: no"})
+    assert (results.rows, results.unique, results.best) == (0, 0, ())
+    assert read_table(campaign / "candidates.parquet").equals(schema().empty_table())
+    assert all(path_of(campaign, name).is_file() for name in CAMPAIGN_OUTPUTS)
+    assert "Nothing is finished yet" in path_of(campaign, "report.html").read_text()
+
+
+def test_the_page_again_is_the_page(plan: Plan, searched: Location) -> None:
+    finish(searched, plan, results_of(searched, plan))
+    before = contents(path_of(searched))
+    page = page_of_directory(searched, plan, model_notes=["It is off by 5 K."])
+    assert page == path_of(searched, "report.html").read_text()
+    assert contents(path_of(searched)) == before
+
+
+def test_the_page_of_a_campaign_under_way(plan: Plan, campaign: Location, tmp_path: Path) -> None:
+    finish_search(campaign, plan.searches[0], manifests_of(campaign, plan.searches[0]))
+    before = contents(path_of(campaign))
+    page = page_of_directory(campaign, plan)
+    assert "Not finished: 1 of 4 searches, 2 of 8 shards" in page
+    assert contents(path_of(campaign)) == before
+    # Ended with failures, then resumed: what was done since is on the page, and failures that are gone aren't.
+    part = finish_search(campaign, plan.searches[2], manifests_of(campaign, plan.searches[2])[:1])
+    done = read_search_results(campaign, plan.searches[0].name)
+    assert done is not None
+    finish(campaign, plan, [done, part], {"MgB2-s0/00001": "first cause", "MgB2-s1/00000": "other cause"})
+    assert "first cause" in page_of_directory(campaign, plan)
+    finish_search(campaign, plan.searches[2], manifests_of(campaign, plan.searches[2]))
+    page = page_of_directory(campaign, plan)
+    assert "Not finished: 2 of 4 searches, 4 of 8 shards" in page
+    assert "first cause" not in page
+    assert "other cause" in page
+
+
+def test_the_page_before_anything_is_done(plan: Plan, campaign: Location) -> None:
+    assert "Nothing is finished yet" in page_of_directory(campaign, plan)
+
+
+def test_plots_draw_the_best_and_an_even_part_of_the_others() -> None:
+    assert shown_points(MAX_POINTS).tolist() == list(range(MAX_POINTS))
+    shown = shown_points(729_563)
+    assert len(np.unique(shown)) == MAX_POINTS
+    assert shown[:BEST_POINTS].tolist() == list(range(BEST_POINTS))
+    assert shown[-1] == 729_562
+    gaps = np.diff(shown[BEST_POINTS:])
+    assert gaps.max() - gaps.min() <= 1
+    assert len(np.unique(shown_points(MAX_POINTS + 1))) == MAX_POINTS
