@@ -24,6 +24,8 @@ from kiago_ray.report.campaign_page import TABLE_ROWS, CampaignPage, render_camp
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, SPEC
 
+_SHOWN_DAMAGED = 10
+
 
 def campaign_page(
     plan: Plan,
@@ -52,13 +54,19 @@ def campaign_page(
             required=tuple(required),
             failures=list(results.failures.items()),
             model_notes=model_notes,
-            remark="Files found damaged, and run again: " + "; ".join(results.damaged)
-            if results.damaged
-            else "",
+            remark=_remark(results.damaged),
             searches=results.searches,
             shards=results.shards,
         )
     )
+
+
+def _remark(damaged: Sequence[str]) -> str:
+    if not damaged:
+        return ""
+    more = len(damaged) - _SHOWN_DAMAGED
+    shown = "; ".join(damaged[:_SHOWN_DAMAGED])
+    return f"Files found damaged, and made again: {shown}" + (f"; and {more} more" if more > 0 else "")
 
 
 def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[str] = ()) -> str:

@@ -6,6 +6,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import yaml
+
 from kiago_ray.campaign.curves import CURVES, curves_table, read_trajectory, write_curves
 from kiago_ray.campaign.merge import merge_tables
 from kiago_ray.campaign.page import campaign_page
@@ -26,7 +28,7 @@ from kiago_ray.outputs import TC_PLOT, TRAJECTORY_PLOT
 from kiago_ray.report.campaign_page import TABLE_ROWS
 from kiago_ray.screening.summary import BaseMaterial, summarise_ranked
 from kiago_ray.storage.location import Location
-from kiago_ray.storage.run_directory import CANDIDATES, REPORT, TOP
+from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP
 from kiago_ray.storage.top_csv import TOP_ROWS, top_csv
 
 __all__ = [
@@ -39,7 +41,7 @@ __all__ = [
     "read_search_results",
 ]
 
-SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, TC_PLOT, TRAJECTORY_PLOT, SUMMARY)
+SEARCH_OUTPUTS = (SPEC, CANDIDATES, TOP, CURVES, TC_PLOT, TRAJECTORY_PLOT, SUMMARY)
 CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, TC_PLOT, CURVES_PLOT, REPORT, SUMMARY)
 
 
@@ -58,6 +60,8 @@ def finish_search(campaign: Location, search: PlannedSearch, manifests: Sequence
     if found is not None and (found.sources, found.shards_done) == (sources, len(manifests)):
         return found
     folder.make_directory()
+    spec = yaml.safe_dump(search.spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    (folder / SPEC).write_bytes(spec.encode("utf-8"))  # for `kiago search --spec`
     numbers = [manifest.number for manifest in manifests]
     base = None if manifests[0].base is None else BaseMaterial(**manifests[0].base)
     shards = search.shards

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kiago_ray.campaign.plan import Plan, Shard
-from kiago_ray.campaign.shards import DamagedError, Manifest, check_shard, read_manifest
-from kiago_ray.storage.location import Location
+from kiago_ray.campaign.shards import SHARDS, DamagedError, Manifest, check_shard, read_manifest
+from kiago_ray.campaign.summaries import search_folder
+from kiago_ray.storage.location import TEMPORARY, Location
 
 _READERS = 8  # on a remote storage a look at a shard is mostly waiting
 
@@ -65,3 +66,14 @@ def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
     """The best row that passed, of all these shards: formula, tc_k, delta_tc_k."""
     best = [manifest.best for manifest in manifests if manifest.best]
     return dict(max(best, key=lambda each: each["tc_k"])) if best else None
+
+
+def remove_leftovers(campaign: Location, plan: Plan) -> None:
+    """Remove the temporary files of processes that were killed while they wrote. For the campaign's only driver."""
+    folders = [campaign, *(campaign / SHARDS / search.name for search in plan.searches)]
+    folders += [search_folder(campaign, search.name) for search in plan.searches]
+    with ThreadPoolExecutor(_READERS) as readers:
+        for folder, names in zip(folders, readers.map(Location.entries, folders), strict=True):
+            for name in names:
+                if name.startswith(".") and name.endswith(TEMPORARY):
+                    (folder / name).delete()

@@ -116,6 +116,7 @@ def track(
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow store or server.")] = None,
 ) -> None:
     """Record in MLflow what isn't recorded yet, after a server was away."""
+    from kiago_ray.campaign.lease import living_driver
     from kiago_ray.cli.campaign_view import tell_tracking
     from kiago_ray.cli.failures import InputError
     from kiago_ray.distributed.tracking import record_campaign
@@ -126,6 +127,11 @@ def track(
     target = tracking_target(where, tracking_uri, plan.campaign.name)
     if target is None:
         raise InputError("--tracking-uri: give the MLflow store or server")
+    driver = living_driver(directory.location)
+    if driver is not None:
+        raise InputError(
+            f"{where} is being run by process {driver['pid']} on {driver['host']}, which keeps the record itself"
+        )
     outcome = record_campaign(directory.location, directory.record, plan, target)
     tell_tracking(outcome, where)
     raise typer.Exit(3 if outcome.pending or outcome.problem else 0)

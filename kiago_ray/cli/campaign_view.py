@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +176,9 @@ def tell_tracking(report: TrackingReport, where: str) -> None:
             f"kiago campaign track {where} --tracking-uri URI sends it"
         )
     elif report.uri.startswith("sqlite:"):
-        say(f"MLflow has the record; look at it with: mlflow ui --backend-store-uri {report.uri}")
+        say(
+            f"MLflow has the record; look at it with: mlflow ui --backend-store-uri {shlex.quote(report.uri)}"
+        )
     else:
         say(f"MLflow at {report.uri} has the record, run {report.run_id}")
 

@@ -26,7 +26,7 @@ from kiago_ray.campaign.results import (
     finish_search,
 )
 from kiago_ray.campaign.shards import DamagedError, Manifest, read_manifest
-from kiago_ray.campaign.state import State, checked_state
+from kiago_ray.campaign.state import State, checked_state, remove_leftovers
 from kiago_ray.distributed.cluster import Demand, connected
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
 from kiago_ray.distributed.tracking import Tracker, TrackingReport, TrackingTarget
@@ -135,6 +135,7 @@ class _Driver:
     def run(self) -> CampaignOutcome:
         if self.tracker is not None:
             self.tracker.start()
+        remove_leftovers(self.location, self.plan)
         state = checked_state(self.location, self.plan)
         left = self._take_over(state)
         failures: dict[str, str] = {}

@@ -24,6 +24,8 @@ from kiago_ray.storage.s3 import open_s3, s3_reason, upload, uploading
 
 _PASSWORD = r"^[^/]*://[^/?#]*:[^/?#]*@|\?(.*&)?[^=&]*(key|secret|token|password|credential)[^=&]*="
 
+TEMPORARY = ".tmp"  # the ending of files that are being written
+
 
 class StorageError(Exception):
     """Something can't be read or written. The message is one line: where, why, and what to do."""
@@ -142,7 +144,7 @@ class Location:
     def _moving(self) -> Iterator[Any]:
         """A stream to a temporary file, moved into place when the block ends without an error."""
         parent = self.path.rstrip("/").rpartition("/")[0]
-        temporary = f"{parent}/.{self.name}.{uuid.uuid4().hex}.tmp"
+        temporary = f"{parent}/.{self.name}.{uuid.uuid4().hex}{TEMPORARY}"
         try:
             with self.filesystem.open_output_stream(temporary) as stream:
                 yield stream

@@ -19,7 +19,7 @@ from kiago_ray.campaign.shards import (
     read_shard,
     read_steps,
 )
-from kiago_ray.campaign.state import best_of, checked_state, listed_state
+from kiago_ray.campaign.state import best_of, checked_state, listed_state, remove_leftovers
 from kiago_ray.predictors import Predictors
 from kiago_ray.storage.assemble import ranked
 from kiago_ray.storage.location import Location
@@ -150,3 +150,21 @@ def test_the_best_of_all_shards(two_shards: Plan, made: Location) -> None:
     best = best_of(manifests)
     assert best is not None
     assert best["tc_k"] == max(m.best["tc_k"] for m in manifests if m.best)
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(two_shards: Plan, made: Location) -> None:
+    folder = Path(made.path)
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    search = two_shards.searches[0].name
+    (folder / "searches" / search).mkdir(parents=True)
+    for name in (
+        ".spec.yaml.1.tmp",
+        f"shards/{search}/.00000.parquet.2.tmp",
+        f"searches/{search}/.top.csv.3.tmp",
+    ):
+        (folder / name).write_text("half")
+    kept = folder / f"shards/{search}/.notes"
+    kept.write_text("somebody's")
+    remove_leftovers(made, two_shards)
+    assert {path for path in folder.rglob("*") if path.is_file()} == before | {kept}
+    remove_leftovers(Location.of(folder / "none"), two_shards)

@@ -19,22 +19,15 @@ from kiago_ray.distributed.tracking import (
     TrackingError,
     TrackingReport,
     TrackingTarget,
-    default_tracking_uri,
     record_campaign,
 )
 from kiago_ray.distributed.tracking.content import params_of
 from kiago_ray.distributed.tracking.target import artifact_root
 from kiago_ray.storage.location import Location
 
-from .tracked_campaigns import Campaign, Record, Server, serving, wait_until
+from .tracked_campaigns import Campaign, Record, Server, serving, target_of, wait_until
 
 PASSWORD = "s3cret%20pass"
-
-
-def local(campaign: Campaign) -> TrackingTarget:
-    uri = default_tracking_uri(campaign.location)
-    assert uri is not None
-    return TrackingTarget(uri, "small")
 
 
 def tracker_of(campaign: Campaign, target: TrackingTarget) -> Tracker:
@@ -101,9 +94,9 @@ def test_a_server_that_does_not_take_it(
     assert {path: path.read_bytes() for path in files} == files
 
     # What was away is there: all of it goes there.
-    report = record_campaign(campaign.location, campaign.record, campaign.plan, local(campaign))
+    report = record_campaign(campaign.location, campaign.record, campaign.plan, target_of(campaign))
     assert (report.recorded, report.pending, report.problem) == (2, (), None)
-    assert set(Record(local(campaign)).statuses().values()) == {"FINISHED"}
+    assert set(Record(target_of(campaign)).statuses().values()) == {"FINISHED"}
 
 
 def test_a_hanging_server_does_not_keep_the_process_alive(campaign: Campaign) -> None:
@@ -146,7 +139,7 @@ def test_a_store_that_comes_back_while_the_campaign_runs(campaign: Campaign, tmp
     database = tmp_path / "mlflow.db"
     whole = database.read_bytes()
     database.write_bytes(b"this is no database " * 100)
-    tracker = tracker_of(campaign, local(campaign))
+    tracker = tracker_of(campaign, target_of(campaign))
     tracker.start()
     state = campaign.folder / "tracking.json"
     wait_until(lambda: state.exists() and "not a database" in str(json.loads(state.read_text())["problem"]))
@@ -162,7 +155,7 @@ def test_a_locked_database_is_waited_for(campaign: Campaign, tmp_path: Path) -> 
     release = threading.Timer(2, lambda: connection.execute("ROLLBACK"))
     release.start()
     began = time.monotonic()
-    report = tracker_of(campaign, local(campaign)).finish("FINISHED")
+    report = tracker_of(campaign, target_of(campaign)).finish("FINISHED")
     release.join()
     connection.close()
     assert time.monotonic() - began > 2
@@ -173,7 +166,7 @@ def test_a_place_where_no_database_can_be_is_known_soon(campaign: Campaign, tmp_
     (tmp_path / "mlflow.db").unlink()
     (tmp_path / "mlflow.db").mkdir()
     began = time.monotonic()
-    report = tracker_of(campaign, local(campaign)).finish("FINISHED")
+    report = tracker_of(campaign, target_of(campaign)).finish("FINISHED")
     assert time.monotonic() - began < 10  # MLflow alone takes 100 s
     assert_queued(campaign, report)
     assert report.problem is not None
@@ -186,15 +179,15 @@ def test_files_that_find_no_place_are_logged_later_in_the_same_runs(
     place = tmp_path / "mlartifacts"
     place.write_text("no folder")
     first, second = campaign.names
-    report = tracker_of(campaign, local(campaign)).finish("FINISHED")
+    report = tracker_of(campaign, target_of(campaign)).finish("FINISHED")
     assert (report.recorded, report.pending) == (0, (first, second))
     assert report.problem is not None
-    record = Record(local(campaign))
+    record = Record(target_of(campaign))
     assert record.statuses() == {"small": "FINISHED", first: "KILLED"}
     ids = {run.info.run_name: run.info.run_id for run in record.runs()}
     assert ids["small"] == report.run_id
     place.unlink()
-    report = tracker_of(campaign, local(campaign)).finish("FINISHED")
+    report = tracker_of(campaign, target_of(campaign)).finish("FINISHED")
     assert (report.recorded, report.pending, report.problem) == (2, (), None)
     assert record.statuses() == {"small": "FINISHED", first: "FINISHED", second: "FINISHED"}
     assert ids.items() <= {run.info.run_name: run.info.run_id for run in record.runs()}.items()

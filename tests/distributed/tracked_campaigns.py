@@ -20,7 +20,8 @@ from kiago_ray.campaign.plan import Plan
 from kiago_ray.campaign.results import finish_campaign, finish_search
 from kiago_ray.campaign.shards import read_manifest
 from kiago_ray.distributed.campaign import run_identity
-from kiago_ray.distributed.tracking import TrackingTarget
+from kiago_ray.distributed.tracking import Tracker, TrackingReport, TrackingTarget, default_tracking_uri
+from kiago_ray.distributed.tracking.tracker import Status
 from kiago_ray.predictors import load_predictors
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, open_run
@@ -102,6 +103,20 @@ def make_campaign(plan: Plan, folder: Path) -> Campaign:
     for shard in plan.shards:
         compute_shard(plan.search(shard.search), shard, campaign.location, predictors)
     return campaign
+
+
+def target_of(campaign: Campaign) -> TrackingTarget:
+    """The database beside the campaign."""
+    uri = default_tracking_uri(campaign.location)
+    assert uri is not None
+    return TrackingTarget(uri, "small")
+
+
+def track(campaign: Campaign, status: Status = "FINISHED") -> TrackingReport:
+    """Record the campaign as one driver does that finds it as it is."""
+    tracker = Tracker(campaign.location, campaign.record, campaign.plan, target_of(campaign))
+    tracker.start()
+    return tracker.finish(status)
 
 
 class Record:

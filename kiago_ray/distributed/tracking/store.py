@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 PARENT = "mlflow.parentRunId"
 _POINTS_A_BATCH, _PARAMS_A_BATCH, _TAGS_A_BATCH = 1000, 25, 50  # MLflow takes 1000, 100, 100 and a megabyte
 _RUNS_A_PAGE = 200
-# Lets MLflow's pages show runs with parameters and curves, where they would take it for a chat application.
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 # MLflow's own patience is 7 retries of up to 120 s each; ours is the tracker's. What the user has set stands.
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
@@ -214,7 +212,7 @@ def _make_database(file: Path, root: str | None) -> None:
 def _experiment(client: MlflowClient, target: TrackingTarget, root: str | None) -> str:
     found = client.get_experiment_by_name(target.experiment)
     if found is None:
-        return str(client.create_experiment(target.experiment, artifact_location=root, tags=_EXPERIMENT_TAGS))
+        return str(client.create_experiment(target.experiment, artifact_location=root))
     if found.lifecycle_stage != "active":
         raise TrackingError(
             f"the experiment {target.experiment!r} was deleted from {target.shown}; restore it there"
