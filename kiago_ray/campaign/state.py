@@ -73,7 +73,11 @@ def remove_leftovers(campaign: Location, plan: Plan) -> None:
     folders = [campaign, *(campaign / SHARDS / search.name for search in plan.searches)]
     folders += [search_folder(campaign, search.name) for search in plan.searches]
     with ThreadPoolExecutor(_READERS) as readers:
-        for folder, names in zip(folders, readers.map(Location.entries, folders), strict=True):
+        for folder, names in zip(folders, readers.map(_entries, folders), strict=True):
             for name in names:
                 if name.startswith(".") and name.endswith(TEMPORARY):
                     (folder / name).delete()
+
+
+def _entries(folder: Location) -> list[str]:
+    return folder.entries() if folder.kind() == "directory" else []

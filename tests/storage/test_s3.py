@@ -301,6 +301,8 @@ def test_no_directory_is_made_and_no_bucket(bucket: Any) -> None:
 
 
 WRITER = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 import sys
 from kiago_ray.storage.location import Location
 with Location.of(sys.argv[1]).writing() as stream:
