@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from kiago_ray.storage.location import Location, StorageError
@@ -33,7 +34,7 @@ class Lease:
     """The right to drive the campaign in a directory, renewed by a thread of its own.
 
     Use as a context manager. Entering raises LeaseError where another driver lives: one that renews its lease, seen
-    within `expire_s`; a dead one of this machine is known at once. All drivers of a campaign need the same seconds.
+    within `expire_s`; of this machine the living and the dead are known at once. All drivers of a campaign need the same seconds.
     """
 
     def __init__(self, campaign: Location, *, renew_s: float = RENEW_S, expire_s: float = EXPIRE_S) -> None:
@@ -72,6 +73,8 @@ class Lease:
         holder = read_lease(self._place)
         if holder is None or _known_dead(holder):
             return
+        if _of_this_machine(holder) and holder["pid"] != os.getpid():
+            raise self._refusal(holder)
         until = time.monotonic() + self._expire_s
         while time.monotonic() < until:
             time.sleep(self._renew_s / 4)
@@ -163,7 +166,16 @@ def _known_dead(holder: dict[str, Any]) -> bool:
 
 
 def _process_start(pid: int) -> float | None:
-    """When a process of this machine began, None where there is none: tells it from a later one of its number."""
+    """When a process of this machine began, None where none is alive: tells it from a later one of its number.
+
+    On Linux in ticks since the machine started: a time of day would move with the clock.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        state, *fields = text.rpartition(")")[2].split()
+        return None if state == "Z" else float(fields[18])
+    except OSError:
+        pass  # no such process, or no such file system
     import psutil
 
     try:
