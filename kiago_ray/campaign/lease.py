@@ -34,7 +34,8 @@ class Lease:
     """The right to drive the campaign in a directory, renewed by a thread of its own.
 
     Use as a context manager. Entering raises LeaseError where another driver lives: one that renews its lease, seen
-    within `expire_s`; of this machine the living and the dead are known at once. All drivers of a campaign need the same seconds.
+    within `expire_s`; of this machine the living and the dead are known at once. All drivers of a campaign need the
+    same seconds.
     """
 
     def __init__(self, campaign: Location, *, renew_s: float = RENEW_S, expire_s: float = EXPIRE_S) -> None:
@@ -115,14 +116,19 @@ class Lease:
 
 
 def read_lease(place: Location) -> dict[str, Any] | None:
-    """Who holds a lease: id, beat, host, pid, started; None where nobody does, or what is there is no lease."""
+    """Who holds a lease: id, beat, host, pid, started; None where nobody does, or what is there is no lease.
+
+    Raises StorageError where that can't be found out.
+    """
     if place.kind() != "file":
         return None
     try:
         holder = json.loads(place.read_bytes())
     except StorageError:
+        if place.kind() == "file":
+            raise
         return None  # released between the two looks
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     whole = isinstance(holder, dict) and {"id", "beat", "host", "pid", "started"} <= holder.keys()
     return holder if whole and isinstance(holder["pid"], int) and holder["pid"] > 0 else None
@@ -151,9 +157,10 @@ def _of_this_machine(holder: dict[str, Any]) -> bool:
 
 
 def _process_space() -> str | None:
-    """What tells containers apart that share a host's name but not its process numbers."""
+    """What tells machines and containers apart that share a host's name but not its process numbers."""
     try:
-        return os.readlink("/proc/self/ns/pid")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{os.readlink('/proc/self/ns/pid')} {boot}"
     except OSError:
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ from kiago_ray.search.spec import SearchSpec
 
 MAX_SHARDS = 1_000_000
 CURVE_ROWS = 64  # rows of a search whose every step is kept, shared evenly among its shards
-_SHOWN_REASONS = 5
+_SHOWN_REASONS = 20
+_SHOWN_NAMES = 3
 _NAME_LENGTH = 60
-# Peak memory of a worker, measured (README): what the process holds, and what a row of a running shard adds.
+# Peak memory of a worker, measured on a CPU: what the process holds, and what a row of a running shard adds.
 _PROCESS_MB = 560
 _ROW_MB = 0.37
 _ROW_MB_PER_ATOM = 0.0025
@@ -34,15 +36,23 @@ _ROW_MB_PER_ATOM = 0.0025
 Mask = NDArray[np.bool_]
 
 
+def _few(names: list[str]) -> str:
+    more = len(names) - _SHOWN_NAMES
+    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
 class InfeasibleError(SpecError):
     """Searches that can't run. reasons: (search, why) of each."""
 
     def __init__(self, reasons: tuple[tuple[str, str], ...], total: int) -> None:
-        shown = "; ".join(f"{name}: {why}" for name, why in reasons[:_SHOWN_REASONS])
-        more = len(reasons) - _SHOWN_REASONS
+        searches: dict[str, list[str]] = {}
+        for name, why in reasons:
+            searches.setdefault(why, []).append(name)
+        shown = "; ".join(f"{_few(names)}: {why}" for why, names in [*searches.items()][:_SHOWN_REASONS])
+        more = len(searches) - _SHOWN_REASONS
         super().__init__(
             f"{len(reasons)} of {total} searches can't run: {shown}"
-            + (f"; and {more} more" if more > 0 else "")
+            + (f"; and {more} more reasons" if more > 0 else "")
         )
         self.reasons = reasons
 
@@ -121,10 +131,11 @@ def make_plan(campaign: CampaignSpec, supported: Mask) -> Plan:
 
     Raises InfeasibleError with every search that can't run and why, SpecError where there are too many.
     """
-    variants = list(_variants(campaign))
-    total = max(1, len(campaign.bases)) * len(variants) * len(campaign.seeds)
+    count = len(campaign.variants) or math.prod(map(len, campaign.grid.values()))
+    total = max(1, len(campaign.bases)) * count * len(campaign.seeds)
     if total > MAX_SEARCHES:
         raise SpecError(f"these are {total:,} searches; a campaign holds up to {MAX_SEARCHES:,}")
+    variants = list(_variants(campaign))
     searches: list[PlannedSearch] = []
     reasons: list[tuple[str, str]] = []
     names: set[str] = set()
@@ -188,9 +199,11 @@ def _name(base: str, variant: str, seed: int, taken: set[str]) -> str:
     """A name for files and tables, unlike any in `taken`, which it joins."""
     text = "-".join(part for part in (base, variant, f"s{seed}") if part)
     name = re.sub(r"[^A-Za-z0-9._+=-]", "_", text)
-    if len(name) > _NAME_LENGTH or name in taken:
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        name = f"{name[: _NAME_LENGTH - 9 - len(str(seed)) - 2]}-{digest}-s{seed}"
+    plain, again = name, 0
+    while len(name) > _NAME_LENGTH or name in taken:
+        digest = hashlib.sha256(f"{text}{again or ''}".encode()).hexdigest()[:8]
+        name = f"{plain[: _NAME_LENGTH - 9 - len(str(seed)) - 2]}-{digest}-s{seed}"
+        again += 1
     taken.add(name)
     return name
 
@@ -199,7 +212,7 @@ def _short(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text).strip("-") or "none"
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text[:_NAME_LENGTH]).strip("-") or "none"
 
 
 def _memory_mb(search: PlannedSearch) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from kiago_ray.campaign.curves import CURVES, curves_table, read_trajectory, write_curves
+from kiago_ray.campaign.curves import CURVES, curves_table, read_curves, read_trajectory, write_curves
 from kiago_ray.campaign.merge import merge_tables
 from kiago_ray.campaign.page import campaign_page
 from kiago_ray.campaign.plan import Plan, PlannedSearch
@@ -19,6 +19,7 @@ from kiago_ray.campaign.summaries import (
     CampaignResults,
     SearchResults,
     campaign_results,
+    read_campaign_results,
     read_search_results,
     search_folder,
     write_summary,
@@ -27,7 +28,7 @@ from kiago_ray.campaign.tables import file_sha256, first_rows
 from kiago_ray.outputs import TC_PLOT, TRAJECTORY_PLOT
 from kiago_ray.report.campaign_page import TABLE_ROWS
 from kiago_ray.screening.summary import BaseMaterial, summarise_ranked
-from kiago_ray.storage.location import Location
+from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP
 from kiago_ray.storage.top_csv import TOP_ROWS, top_csv
 
@@ -38,6 +39,7 @@ __all__ = [
     "SearchResults",
     "finish_campaign",
     "finish_search",
+    "is_whole",
     "read_search_results",
 ]
 
@@ -136,6 +138,15 @@ def finish_campaign(
     return results
 
 
+def is_whole(campaign: Location) -> bool:
+    """Whether the results of a campaign that counts as finished are what they were. Raises StorageError."""
+    try:
+        results = read_campaign_results(campaign)
+    except DamagedError:
+        return False
+    return results is not None and file_sha256(campaign / CANDIDATES) == results.candidates_sha256
+
+
 def _found(campaign: Location, name: str) -> SearchResults | None:
     """The results of a search that are there and whole."""
     try:
@@ -144,5 +155,9 @@ def _found(campaign: Location, name: str) -> SearchResults | None:
         return None  # made anew
     folder = search_folder(campaign, name)
     if found is None or any((folder / file).kind() != "file" for file in SEARCH_OUTPUTS):
+        return None
+    try:
+        read_curves(folder / CURVES)
+    except StorageError:
         return None
     return found if file_sha256(folder / CANDIDATES) == found.candidates_sha256 else None

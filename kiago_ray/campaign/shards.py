@@ -11,13 +11,16 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from kiago_ray.campaign.plan import Shard
+from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.storage.columns import schema_problem
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.table import read_table, table_bytes
@@ -68,6 +71,11 @@ class Manifest:
     def shard(self) -> str:
         """The shard's name (see Shard)."""
         return f"{self.search}/{self.number:05d}"
+
+
+@cache
+def _manifests() -> TypeAdapter[Manifest]:
+    return TypeAdapter(Manifest)
 
 
 @dataclass(frozen=True)
@@ -129,8 +137,10 @@ def read_manifest(campaign: Location, shard: Shard) -> Manifest | None:
         return None
     content = place.read_bytes()
     try:
-        manifest = Manifest(**json.loads(content))
-    except (ValueError, TypeError) as error:
+        manifest = _manifests().validate_json(content, strict=True)
+        _ = float(manifest.made["finished_at"]), manifest.base and BaseMaterial(**manifest.base)
+        _ = manifest.best and (manifest.best["formula"], float(manifest.best["tc_k"]))
+    except (ValueError, TypeError, KeyError) as error:
         raise DamagedError(f"{place.text} is no manifest") from error
     expected = (shard.search, shard.number, shard.rows.start, len(shard.rows))
     if (manifest.search, manifest.number, manifest.first_row, manifest.rows) != expected:
@@ -152,7 +162,8 @@ def check_shard(campaign: Location, shard: Shard) -> Manifest | None:
     _vouched(files.steps, manifest.steps_sha256)
     try:
         file = pq.ParquetFile(io.BytesIO(content))
-        rows = file.read(columns=["row"])["row"].to_numpy()
+        columns = file.read(columns=["row", "passed"])
+        rows, passed = columns["row"].to_numpy(), int(np.count_nonzero(columns["passed"].to_numpy()))
         problem = schema_problem(file.schema_arrow)
     except (OSError, pa.ArrowException, KeyError) as error:
         raise DamagedError(f"{files.table.text} is not a whole Parquet file") from error
@@ -162,6 +173,8 @@ def check_shard(campaign: Location, shard: Shard) -> Manifest | None:
         raise DamagedError(
             f"{files.table.text} holds other rows than {shard.rows.start} to {shard.rows.stop - 1}"
         )
+    if (manifest.passed, sum(manifest.statuses.values())) != (passed, manifest.rows):
+        raise DamagedError(f"{files.manifest.text} counts other rows than its table holds")
     return manifest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.search.errors import SpecError, spec_error_line
 from kiago_ray.search.sections import Formula, Section
 from kiago_ray.search.spec import MAX_CANDIDATES
@@ -51,7 +53,7 @@ class ResourcesSpec(Section):
     """What one worker gets of the cluster."""
 
     cpus: float = Field(
-        default=1, gt=0, le=1024, description="CPU cores. Its threads are the whole ones, at least 1."
+        default=1, ge=0.01, le=1024, description="CPU cores. Its threads are the whole ones, at least 1."
     )
     gpus: float = Field(
         default=0, ge=0, le=64, description="GPUs: a fraction lets workers share one, such as 0.25."
@@ -118,10 +120,18 @@ class CampaignSpec(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for name, values in (("bases", self.bases), ("seeds", self.seeds)):
-            twice = [value for value, times in Counter(values).items() if times > 1]
+        lists = {"seeds": self.seeds, **{f"grid: {key}": values for key, values in self.grid.items()}}
+        for name, values in lists.items():
+            written = Counter(json.dumps(value, default=str) for value in values)
+            twice = [value for value, times in written.items() if times > 1]
             if twice:
                 raise ValueError(f"{name}: {twice[0]} is given twice; give it once")
+        same: dict[tuple[float, ...], str] = {}
+        for base in self.bases:
+            composition = tuple(fractions(parse(base)).round(9).tolist())
+            if composition in same:
+                raise ValueError(f"bases: {base} is given twice, as {same[composition]} before; give it once")
+            same[composition] = base
         if self.grid and self.variants:
             raise ValueError("grid and variants can't be combined; give one of them")
         empty = [key for key, values in self.grid.items() if not values]
@@ -159,7 +169,12 @@ def read_campaign(path: Path) -> CampaignSpec:
     if len(content) > MAX_BYTES:
         raise SpecError(f"{path}: larger than {MAX_BYTES:,} bytes; that is no campaign")
     try:
-        values = yaml.safe_load(content.decode("utf-8"))
+        text = content.decode("utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise SpecError(f"{path}: *aliases aren't taken; write out what they stand for")
+        values = yaml.safe_load(text)
+    except SpecError:
+        raise
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SpecError(f"{path}: not YAML ({' '.join(str(error).split())[:200]}); correct it") from None
     try:

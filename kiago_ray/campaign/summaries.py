@@ -81,6 +81,7 @@ class CampaignResults:
     best: tuple[Mapping[str, Any], ...]
     failures: Mapping[str, str]
     damaged: tuple[str, ...]
+    candidates_sha256: str
 
     @property
     def complete(self) -> bool:
@@ -137,6 +138,7 @@ def campaign_results(
         best=tuple(head.select(_BEST_COLUMNS).slice(0, BEST_ROWS).to_pylist()),
         failures=dict(failures),
         damaged=tuple(damaged),
+        candidates_sha256=merged.sha256,
     )
 
 

@@ -101,11 +101,16 @@ def report(
     """Write one self-contained page with plots and a sortable table, of a campaign that is done or under way."""
     from kiago_ray.campaign.page import page_of_directory
     from kiago_ray.outputs import card_notes
+    from kiago_ray.predictors.weights import NETWORKS, load_card
     from kiago_ray.storage.location import Location
     from kiago_ray.storage.run_directory import read_run
 
     directory = read_run(where)
-    page = page_of_directory(directory.location, recorded_plan(directory), model_notes=card_notes())
+    shipped = {kind: load_card(kind)["sha256"] for kind in NETWORKS}
+    notes = (
+        card_notes() if directory.record.get("weights") == shipped else ()
+    )  # of other weights nothing is known
+    page = page_of_directory(directory.location, recorded_plan(directory), model_notes=notes)
     Location.of(output).write_bytes(page.encode("utf-8"))
     print(f"{output}: {len(page) / 1e6:.1f} MB")
 

@@ -78,7 +78,11 @@ def show_status(
     pace = rows_a_second(manifests) if driver else None
     left_s = (plan.candidates - rows) / pace if pace else None
     recorded = read_campaign_results(directory.location)
-    failures = dict(recorded.failures) if recorded else {}
+    failures = {
+        shard: cause
+        for shard, cause in (recorded.failures if recorded else {}).items()
+        if shard not in state.manifests  # else it was run again since
+    }
     facts = {
         "name": plan.campaign.name,
         "finished": directory.finished,
@@ -152,12 +156,17 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
 
     from kiago_ray.report.cells import cell
 
+    title = "Best proposals of all searches"
+    if any(row["passed"] for row in rows):
+        rows = [row for row in rows if row["passed"]]  # they come first
+    elif rows:
+        title = "No formula passed every screen; the best that failed"
     hidden = set() if any(row["nearest_known"] for row in rows) else {"nearest_known"}
     if Console().width < _WIDE:
         hidden.add("search")
     shown = {name: header for name, header in _BEST.items() if name not in hidden}
     best = [{header: cell(row, name) for name, header in shown.items()} for row in rows]
-    show_table(best, "Best proposals of all searches", numbers=("#", "T_c (K)", "ΔT_c (K)", "E_f (eV/atom)"))
+    show_table(best, title, numbers=("#", "T_c (K)", "ΔT_c (K)", "E_f (eV/atom)"))
     print(
         f"\n{results.rows:,} of {results.candidates:,} candidates done; {results.unique:,} unique formulas, "
         f"{results.passed:,} of them passed every screen.\n"

@@ -36,7 +36,6 @@ class Tally(Watcher):
     lost: int = 0
     failed: int = 0
     best: dict[str, Any] | None = None
-    first_result: float | None = None
 
     def begun(self, plan: Plan, finished: list[Manifest], damaged: list[str]) -> None:
         self.shards, self.rows = plan.shard_count, plan.candidates

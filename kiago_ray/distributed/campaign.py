@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
+from kiago_ray import __version__
 from kiago_ray.campaign.lease import Lease, LeaseError
 from kiago_ray.campaign.plan import Plan, Shard
 from kiago_ray.campaign.results import (
@@ -24,15 +27,22 @@ from kiago_ray.campaign.results import (
     SearchResults,
     finish_campaign,
     finish_search,
+    is_whole,
 )
 from kiago_ray.campaign.shards import DamagedError, Manifest, read_manifest
 from kiago_ray.campaign.state import State, checked_state, remove_leftovers
 from kiago_ray.distributed.cluster import Demand, connected
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
-from kiago_ray.distributed.tracking import Tracker, TrackingReport, TrackingTarget
+from kiago_ray.distributed.tracking import (
+    Tracker,
+    TrackingReport,
+    TrackingTarget,
+    record_campaign,
+    recorded_whole,
+)
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
-from kiago_ray.storage.location import Location, StorageError, Where
+from kiago_ray.storage.location import TEMPORARY, Location, StorageError, Where
 from kiago_ray.storage.run_directory import SPEC, RunDirectory, find_run, open_run
 
 _PROBE_BYTES = 1 << 20
@@ -44,6 +54,7 @@ class CampaignRequest:
 
     identity: what makes results the same (see `run_identity`). about: versions and the like, for spec.yaml. address:
     of a Ray cluster, see `connected`. tracking: None for none. model_notes: on the predictors, for the page.
+    storage_patience_s: for how long storage that fails is tried again.
     """
 
     where: Where
@@ -54,6 +65,7 @@ class CampaignRequest:
     policy: DispatchPolicy = field(default_factory=DispatchPolicy)
     tracking: TrackingTarget | None = None
     model_notes: tuple[str, ...] = ()
+    storage_patience_s: float = 120.0
     worker_class: type[SearchWorker] = SearchWorker
 
 
@@ -88,13 +100,14 @@ def run_campaign(
     same call goes on from there.
     """
     watcher = watcher or Watcher()
-    found = find_run(request.where, request.identity)
-    if found is not None and found.finished:
-        return CampaignOutcome(found, {}, {}, None, None)
+    done = _already_done(plan, request)
+    if done is not None:
+        return done
     location = Location.of(request.where)
     location.make_directory()
     with Lease(location) as lease:
-        campaign_id = uuid.uuid4().hex if found is None else str(found.record["campaign_id"])
+        found = find_run(request.where, request.identity)
+        campaign_id = uuid.uuid4().hex if found is None else found.record.get("campaign_id", uuid.uuid4().hex)
         about = {"campaign_id": campaign_id, **request.about}
         directory = open_run(request.where, request.identity, about)
         driver = _Driver(plan, request, directory, watcher, should_stop, lease)
@@ -103,6 +116,17 @@ def run_campaign(
         except BaseException:
             driver.abandon()
             raise
+
+
+def _already_done(plan: Plan, request: CampaignRequest) -> CampaignOutcome | None:
+    """The outcome of a campaign that was found finished and whole; what its record lacks is sent."""
+    found = find_run(request.where, request.identity)
+    if found is None or not found.finished or not is_whole(found.location):
+        return None
+    report = None
+    if request.tracking is not None and not recorded_whole(found.location):
+        report = record_campaign(found.location, found.record, plan, request.tracking)
+    return CampaignOutcome(found, {}, {}, None, report)
 
 
 class _Driver:
@@ -140,8 +164,8 @@ class _Driver:
         left = self._take_over(state)
         failures: dict[str, str] = {}
         # Nothing left to run needs no cluster.
-        with connected(self.request.address) if left else nullcontext():
-            if left:
+        with connected(self.request.address) if left and not self.should_stop() else nullcontext():
+            if left and not self.should_stop():
                 failures = self._dispatch(left)
         if self.lease.lost:
             raise LeaseError(f"{self.location.text} was taken over by another driver; this one has stopped")
@@ -160,13 +184,13 @@ class _Driver:
             spec_text=(self.location / SPEC).read_bytes().decode("utf-8"),
             model_notes=self.request.model_notes,
         )
-        if results.complete:
-            self.directory = self.directory.finish(CAMPAIGN_OUTPUTS)
         report = None
-        if self.tracker is not None:
+        if self.tracker is not None:  # before it counts as finished, so that a kill in between leaves no gap
             report = self.tracker.finish(
                 "FINISHED" if results.complete else "KILLED" if stopped else "FAILED"
             )
+        if results.complete:
+            self.directory = self.directory.finish(CAMPAIGN_OUTPUTS)
         return CampaignOutcome(self.directory, failures, state.damaged, results, report, stopped)
 
     def abandon(self) -> None:
@@ -205,15 +229,20 @@ class _Driver:
     def _done(self, manifest: Manifest) -> None:
         """Take a shard as done, once this process sees it where the worker says it is."""
         shard = self.shards[manifest.shard]
-        try:
-            seen = read_manifest(self.location, shard)
-        except DamagedError:
-            seen = None
-        if seen is None:
-            raise StorageError(
-                f"the worker on {manifest.made.get('host')} has written {shard.name}, but this process doesn't see it "
-                f"in {self.location.text}; give a storage that every node sees, such as s3:// or a shared directory"
-            )
+
+        def look() -> None:
+            try:
+                seen = read_manifest(self.location, shard)
+            except DamagedError:
+                seen = None
+            if seen is None:
+                raise StorageError(
+                    f"the worker on {manifest.made.get('host')} has written {shard.name}, but this process doesn't "
+                    f"see it in {self.location.text}; give a storage that every node sees, such as s3:// or a "
+                    "shared directory"
+                )
+
+        self._patiently(look)
         self.manifests[shard.search][shard.number] = manifest
         self.left[shard.search] -= 1
         if not self.left[shard.search]:
@@ -238,9 +267,26 @@ class _Driver:
 
     def _probe(self) -> None:
         """Find out whether the storage takes files at all. Raises StorageError where it doesn't."""
-        place = self.location / f".probe-{uuid.uuid4().hex}"
-        place.write_bytes(bytes(_PROBE_BYTES))
-        place.delete()
+
+        def write() -> None:
+            place = self.location / f".probe-{uuid.uuid4().hex}{TEMPORARY}"
+            place.write_bytes(bytes(_PROBE_BYTES))
+            place.delete()
+
+        self._patiently(write)
+
+    def _patiently(self, attempt: Callable[[], None]) -> None:
+        """Storage may be away for a while, and shared directories may be late to show what is there."""
+        until, pause = time.monotonic() + self.request.storage_patience_s, 0.5
+        while True:
+            try:
+                return attempt()
+            except StorageError as error:
+                if time.monotonic() + pause > until or self.should_stop() or self.lease.lost:
+                    raise
+                self.watcher.note(f"trying again in {pause:g} s: {error}")
+                time.sleep(pause)
+                pause = min(2 * pause, 15.0)
 
 
 def run_identity(plan: Plan, weights: Mapping[str, str], known: str | None) -> dict[str, Any]:
@@ -253,4 +299,5 @@ def run_identity(plan: Plan, weights: Mapping[str, str], known: str | None) -> d
         "searches": hashlib.sha256(json.dumps(specs, sort_keys=True).encode()).hexdigest(),
         "weights": dict(weights),
         "known": known,
+        "made_by": {"kiago_ray": __version__, "torch": version("torch")},
     }

@@ -52,16 +52,24 @@ def connected(address: str | None) -> Iterator[None]:
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, **options)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except SystemExit as error:  # Ray's own handler of SIGTERM, which it sets while it starts
+        raise KeyboardInterrupt from error
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if address == EMBEDDED:
             raise ClusterError(f"Ray can't start on this machine ({_first_line(error)})") from error
         raise _unreachable(address, _first_line(error)) from error
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, terminate)  # Ray has put its own there, which would end the process
+    _handle_termination(terminate)
     try:
         yield
     finally:
         ray.shutdown()
+        _handle_termination(terminate)
+
+
+def _handle_termination(handler: Any) -> None:
+    """Put back what SIGTERM did: Ray's start and its end each put something else there."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _knock(address: str) -> None:

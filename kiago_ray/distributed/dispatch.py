@@ -194,7 +194,7 @@ class Dispatch:
         self._refusals += 1
         self._hire_after = time.monotonic() + min(60.0, 2.0**self._refusals)
         self.watcher.worker_lost(None, cause)
-        if self._refusals >= _REFUSALS and not any(member.info for member in self._crew):
+        if self._refusals >= _REFUSALS and not self._crew:
             raise ClusterError(f"no worker can start: {cause}")
 
     def _remind(self, now: float) -> None:

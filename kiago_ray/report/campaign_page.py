@@ -180,7 +180,7 @@ def _state(page: CampaignPage) -> str:
     missing = [f"{part:,} of {whole:,} {what}" for part, whole, what in counts if part < whole]
     texts = []
     if not page.rows_done:
-        texts.append(f"Nothing is finished yet: 0 of {page.candidates:,} candidates are done.")
+        texts.append(f"No search has results yet, of {page.candidates:,} candidates planned.")
     elif missing:
         texts.append(f"Not finished: {', '.join(missing)} are done. The numbers below are of those.")
     if page.remark:

@@ -148,6 +148,8 @@ class Location:
         try:
             with self.filesystem.open_output_stream(temporary) as stream:
                 yield stream
+            if self.filesystem.type_name == "local":
+                _to_disk(temporary)  # else a power cut could leave the name without its contents
             self.filesystem.move(temporary, self.path)
         except BaseException:  # Ctrl-C too: nothing half-written stays
             with suppress(OSError, pa.ArrowException):
@@ -157,6 +159,11 @@ class Location:
     @property
     def _on_s3(self) -> bool:
         return bool(self.filesystem.type_name == "s3")
+
+
+def _to_disk(path: str) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 Where = Location | str | os.PathLike[str]

@@ -39,7 +39,8 @@ class RunDirectory:
         """Whether the run is done and every file of it is there, so that nothing need be done again."""
         if self.record.get("finished") is not True:
             return False
-        return all(self.file(name).kind() == "file" for name in self.record.get("outputs", []))
+        outputs = self.record.get("outputs", [])
+        return isinstance(outputs, list) and all(self.file(str(name)).kind() == "file" for name in outputs)
 
     def file(self, name: str) -> Location:
         """A file of the run, such as CANDIDATES."""
@@ -120,7 +121,7 @@ def _read(location: Location) -> dict[str, Any]:
     place = location / SPEC
     try:
         record = yaml.safe_load(place.read_bytes().decode("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RunDirectoryError(
             f"{place.text} can't be read as YAML; choose another output directory"
         ) from error

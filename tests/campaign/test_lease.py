@@ -187,3 +187,10 @@ def test_of_drivers_that_start_together_one_drives(campaign: Location) -> None:
     for thread in threads:
         thread.join()
     assert campaign.entries() == []
+
+
+def test_a_driver_of_another_machine_with_the_same_name_is_not_taken_for_dead(campaign: Location) -> None:
+    write_lease(campaign, host=socket.gethostname(), space="pid:[4026531836] another-boot", pid=2**22 - 1)
+    began = time.monotonic()
+    with quick(campaign):
+        assert time.monotonic() - began >= EXPIRE_S

@@ -24,10 +24,12 @@ from kiago_ray.campaign.results import (
     SearchResults,
     finish_campaign,
     finish_search,
+    is_whole,
 )
 from kiago_ray.campaign.shards import DamagedError, Manifest, read_manifest, read_shard
 from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.campaign.summaries import read_campaign_results, read_search_results
+from kiago_ray.campaign.tables import file_sha256
 from kiago_ray.predictors import Predictors
 from kiago_ray.screening.summary import summarise
 from kiago_ray.storage.assemble import ranked
@@ -237,7 +239,9 @@ def test_the_campaign_holds_each_formula_once_best_first(plan: Plan, searched: L
     assert [{**row, "rank": None} for row in table] == expected
     assert [row["rank"] for row in table] == list(range(1, len(expected) + 1))
     assert len({row["search"] for row in table}) == 4
+    assert is_whole(searched)
     assert results.to_dict() | {"top": None, "best": None} == {
+        "candidates_sha256": file_sha256(searched / "candidates.parquet"),
         "name": "four",
         "searches": 4,
         "searches_complete": 4,
@@ -299,7 +303,7 @@ def test_nothing_finished_is_a_campaign_too(plan: Plan, campaign: Location) -> N
     assert (results.rows, results.unique, results.best) == (0, 0, ())
     assert read_table(campaign / "candidates.parquet").equals(schema().empty_table())
     assert all(path_of(campaign, name).is_file() for name in CAMPAIGN_OUTPUTS)
-    assert "Nothing is finished yet" in path_of(campaign, "report.html").read_text()
+    assert "No search has results yet" in path_of(campaign, "report.html").read_text()
 
 
 def test_the_page_again_is_the_page(plan: Plan, searched: Location) -> None:
@@ -330,7 +334,7 @@ def test_the_page_of_a_campaign_under_way(plan: Plan, campaign: Location, tmp_pa
 
 
 def test_the_page_before_anything_is_done(plan: Plan, campaign: Location) -> None:
-    assert "Nothing is finished yet" in page_of_directory(campaign, plan)
+    assert "No search has results yet" in page_of_directory(campaign, plan)
 
 
 def test_plots_draw_the_best_and_an_even_part_of_the_others() -> None:

@@ -98,6 +98,13 @@ def other_rows(path: Path) -> None:
     path.write_text(json.dumps({**values, "rows": 3}))
 
 
+def changed(**changes: object) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return change
+
+
 DAMAGE: list[tuple[str, Callable[[Path], None], str]] = [
     ("parquet", truncate, "was cut off or changed"),
     ("parquet", flip, "was cut off or changed"),
@@ -106,6 +113,12 @@ DAMAGE: list[tuple[str, Callable[[Path], None], str]] = [
     ("steps.parquet", Path.unlink, "is missing"),
     ("json", truncate, "is no manifest"),
     ("json", other_rows, "is the manifest of other rows"),
+    ("json", changed(made={}), "is no manifest"),
+    ("json", changed(statuses=[1]), "is no manifest"),
+    ("json", changed(base={"formula": "MgB2"}), "is no manifest"),
+    ("json", changed(best={"formula": "MgB2"}), "is no manifest"),
+    ("json", changed(passed=77), "counts other rows than its table holds"),
+    ("json", changed(statuses={"ok": 100}), "counts other rows than its table holds"),
 ]
 
 

@@ -16,6 +16,9 @@ REFUSED = [
     ({"name": "a/b"}, "name: 'a/b' can't name files"),
     ({**SMALL, "bases": ["LaX"]}, "bases.0: undetermined amount"),
     ({**SMALL, "bases": ["MgB2", "MgB2"]}, "bases: MgB2 is given twice"),
+    ({**SMALL, "bases": ["MgB2", "B4Mg2"]}, "bases: B4Mg2 is given twice, as MgB2 before"),
+    ({**SMALL, "grid": {"alpha": [4, 5, 4]}}, "grid: alpha: 4 is given twice"),
+    ({**SMALL, "resources": {"cpus": 0.0001}}, "resources.cpus: "),
     ({**SMALL, "seeds": [1, 2, 1]}, "seeds: 1 is given twice"),
     ({**SMALL, "seeds": []}, "seeds: "),
     ({**SMALL, "seeds": [-1]}, "seeds.0: "),
@@ -95,6 +98,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
     [
         (b"name: [", "not YAML"),
         (b"\xff\xfe", "not YAML"),
+        (b"name: c\ngrid: {alpha: &a [1], beta: *a}", "*aliases aren't taken"),
         (b"3", "a campaign is a mapping"),
         (b"name: c\nbases: [Zz]", "bases.0: "),
         (b"#" * 1_000_001, "larger than 1,000,000 bytes"),

@@ -47,7 +47,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(kiago: Kiago, file: Path) 
     [
         ({"nme": "x"}, "nme: unknown key; did you mean 'name'?"),
         ({"bases": ["LaXO"]}, "bases.0: undetermined amount"),
-        ({"search": {"alfa": 1}}, "2 of 2 searches can't run: LaNiAsO-s0: alfa: unknown key"),
+        ({"search": {"alfa": 1}}, "2 of 2 searches can't run: LaNiAsO-s0, MgB2-s0: alfa: unknown key"),
         ({"grid": {"oxidation_state": [3, 9]}}, "no element has the state +9"),
         ({"search": {"preset": "best"}}, "there is no preset 'best'"),
         ({"weights": "nowhere"}, "no model card at"),

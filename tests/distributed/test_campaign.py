@@ -35,7 +35,11 @@ def request_for(make_setup: Callable[..., WorkerSetup]) -> Callable[..., Campaig
     def make(plan: Plan, folder: Path, **changes: Any) -> CampaignRequest:
         setup = make_setup(folder)
         request = CampaignRequest(
-            where=str(folder), identity=run_identity(plan, setup.weights, None), about={}, setup=setup
+            where=str(folder),
+            identity=run_identity(plan, setup.weights, None),
+            about={},
+            setup=setup,
+            storage_patience_s=1.0,
         )
         return replace(request, **changes)
 
@@ -275,3 +279,36 @@ def test_a_tracking_server_that_is_away_costs_nothing_but_the_record(
     assert "secret" not in queued.read_text() + outcome.tracking.problem
     queued.unlink()
     assert_same(tmp_path / "c", undisturbed)
+
+
+@pytest.mark.parametrize("name", ["candidates.parquet", "summary.json", "searches/MgB2-s0/curves.parquet"])
+def test_results_damaged_after_the_end_are_made_again(
+    small_plan: Plan,
+    request_for: Callable[..., CampaignRequest],
+    tmp_path: Path,
+    heard: Heard,
+    undisturbed: Path,
+    name: str,
+) -> None:
+    folder = tmp_path / "c"
+    shutil.copytree(undisturbed, folder)
+    (folder / name).write_bytes((folder / name).read_bytes()[:40])
+    if name.startswith("searches"):
+        (folder / "candidates.parquet").unlink()  # else it counts as finished, and nobody looks
+    outcome = run_campaign(small_plan, request_for(small_plan, folder), watcher=heard)
+    assert outcome.complete
+    assert heard.done == []
+    assert_same(folder, undisturbed)
+
+
+def test_a_record_that_was_not_whole_is_sent_when_the_campaign_is_found_done(
+    small_plan: Plan, request_for: Callable[..., CampaignRequest], tmp_path: Path, undisturbed: Path
+) -> None:
+    folder = tmp_path / "c"
+    shutil.copytree(undisturbed, folder)
+    target = TrackingTarget(f"sqlite:///{tmp_path}/mlflow.db", "small")
+    first = run_campaign(small_plan, request_for(small_plan, folder, tracking=target))
+    assert first.tracking is not None
+    assert (first.tracking.recorded, first.tracking.problem) == (2, None)
+    second = run_campaign(small_plan, request_for(small_plan, folder, tracking=target))
+    assert second.tracking is None  # there was nothing left to send

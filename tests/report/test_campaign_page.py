@@ -224,7 +224,7 @@ def test_what_is_missing_comes_first(page: CampaignPage) -> None:
 def test_nothing_finished_yet(page: CampaignPage) -> None:
     empty = replace(page, lines=[], rows=[], plots=[], unique=0, passed=0, rows_done=0, statuses={})
     reader = Reader(render_campaign_page(empty))
-    assert "Nothing is finished yet: 0 of 4,096 candidates are done." in reader.text
+    assert "No search has results yet, of 4,096 candidates planned." in reader.text
     assert not any(tag == "table" for tag, _ in reader.tags)
     assert "name: laptop" in reader.text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kiago_ray.distributed.tracking.target import TrackingError, TrackingTarget, default_tracking_uri
-from kiago_ray.distributed.tracking.tracker import Tracker, TrackingReport, record_campaign
+from kiago_ray.distributed.tracking.tracker import Tracker, TrackingReport, record_campaign, recorded_whole
 
 __all__ = [
     "Tracker",
@@ -12,4 +12,5 @@ __all__ = [
     "TrackingTarget",
     "default_tracking_uri",
     "record_campaign",
+    "recorded_whole",
 ]

@@ -246,3 +246,15 @@ def record_campaign(
         status = "FINISHED" if results.complete else "FAILED" if results.failures else "KILLED"
     tracker = Tracker(campaign, record, plan, target, patience_s=patience_s)
     return tracker.finish(status, timeout_s=None)
+
+
+def recorded_whole(campaign: Location) -> bool:
+    """Whether tracking.json says that MLflow has all of a campaign. Raises StorageError."""
+    place = campaign / TRACKING
+    if place.kind() != "file":
+        return False
+    try:
+        state = json.loads(place.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(state, dict) and state.get("pending") == [] and state.get("problem") is None
