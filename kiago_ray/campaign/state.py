@@ -26,10 +26,12 @@ class State:
         """The shards still to run, in the plan's order."""
         return [shard for shard in plan.shards if shard.name not in self.manifests]
 
-    def of(self, search: str) -> list[Manifest]:
-        """The finished shards of a search, by number."""
-        mine = [manifest for manifest in self.manifests.values() if manifest.search == search]
-        return sorted(mine, key=lambda manifest: manifest.number)
+    def by_search(self) -> dict[str, list[Manifest]]:
+        """The finished shards of each search that has any."""
+        grouped: dict[str, list[Manifest]] = {}
+        for manifest in self.manifests.values():
+            grouped.setdefault(manifest.search, []).append(manifest)
+        return grouped
 
 
 def checked_state(campaign: Location, plan: Plan) -> State:

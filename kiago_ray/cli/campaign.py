@@ -107,9 +107,8 @@ def report(
 
     directory = read_run(where)
     shipped = {kind: load_card(kind)["sha256"] for kind in NETWORKS}
-    notes = (
-        card_notes() if directory.record.get("weights") == shipped else ()
-    )  # of other weights nothing is known
+    # Of other weights than the shipped ones nothing is known here.
+    notes = card_notes() if directory.record.get("weights") == shipped else ()
     page = page_of_directory(directory.location, recorded_plan(directory), model_notes=notes)
     Location.of(output).write_bytes(page.encode("utf-8"))
     print(f"{output}: {len(page) / 1e6:.1f} MB")

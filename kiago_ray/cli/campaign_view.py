@@ -97,9 +97,9 @@ def show_status(
         "damaged": state.damaged,
         "failures": failures,
     }
-    listed = []
+    listed, finished = [], state.by_search()
     for search in plan.searches:
-        done = state.of(search.name)
+        done = finished.get(search.name, [])
         best = best_of(done)
         listed.append(
             {

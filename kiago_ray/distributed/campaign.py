@@ -171,7 +171,9 @@ class _Driver:
             raise LeaseError(f"{self.location.text} was taken over by another driver; this one has stopped")
         stopped = self.should_stop()
         for name, done in self.manifests.items():
-            if done and name not in self.finishing:  # a part of it is better than nothing
+            if (
+                done and name not in self.finishing and name not in self.results
+            ):  # a part is better than nothing
                 self._finish(name)
         self._collect(wait=True)
         self.finisher.shutdown()
@@ -258,12 +260,11 @@ class _Driver:
 
     def _collect(self, *, wait: bool) -> None:
         """Take the results of searches that are merged by now. Raises StorageError."""
-        for name, future in self.finishing.items():
-            if name not in self.results and (wait or future.done()):
-                self.results[name] = future.result()
-                self.watcher.search_done(name)
-                if self.tracker is not None:
-                    self.tracker.search_done(name)
+        for name in [name for name, future in self.finishing.items() if wait or future.done()]:
+            self.results[name] = self.finishing.pop(name).result()
+            self.watcher.search_done(name)
+            if self.tracker is not None:
+                self.tracker.search_done(name)
 
     def _probe(self) -> None:
         """Find out whether the storage takes files at all. Raises StorageError where it doesn't."""

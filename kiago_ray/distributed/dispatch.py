@@ -39,11 +39,10 @@ class DispatchPolicy:
 
 @dataclass
 class _Member:
-    """One worker: starting (no info), idle (no ref) or busy with a shard. since: start of the call under way."""
+    """One worker: starting (no info), idle (no ref) or busy with a shard."""
 
     handle: Any
     ref: Any
-    since: float
     info: WorkerInfo | None = None
     shard: Shard | None = None
 
@@ -126,17 +125,15 @@ class Dispatch:
             return
         while len(self._crew) < wanted:
             handle: Any = self._actor.remote(self._setup_ref)
-            self._crew.append(_Member(handle, handle.start.remote(), now))
+            self._crew.append(_Member(handle, handle.start.remote()))
 
     def _assign(self) -> None:
-        now = time.monotonic()
         for member in list(self._crew):
             if member.ref is not None:
                 continue
             if self._queue:
                 member.shard = self._queue.popleft()
                 member.ref = member.handle.run.remote(self._searches[member.shard.search], member.shard)
-                member.since = now
             else:
                 self._dismiss(member)  # its place is free for others, and for the autoscaler to take down
         if not self._queue:
