@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.datasets.statistics import load_element_counts
@@ -104,15 +105,10 @@ def judged_rows(
 
     base: from `base_material`. name: of the search within a campaign, for the table.
     """
-    counts = load_element_counts()
-    frequencies = {
-        "supercon": counts.supercon.counts.astype(np.float64),
-        "non_superconductors": counts.non_superconductors.counts.astype(np.float64),
-    }
     result = run_search(
         spec,
         predictors,
-        frequencies,
+        search_frequencies(),
         rows=rows,
         shard_rows=shard_rows,
         trajectory_rows=trajectory_rows,
@@ -126,6 +122,15 @@ def judged_rows(
     )
     table = candidates_table(result, candidates, verdicts, base=base, seed=spec.seed, search=name)
     return JudgedRows(result, candidates, verdicts, table)
+
+
+def search_frequencies() -> dict[str, NDArray[np.float64]]:
+    """The shipped element counts by data set, (118,) each, as `run_search` takes them."""
+    counts = load_element_counts()
+    return {
+        "supercon": counts.supercon.counts.astype(np.float64),
+        "non_superconductors": counts.non_superconductors.counts.astype(np.float64),
+    }
 
 
 def base_material(

@@ -47,6 +47,7 @@ def _result(rows: Sequence[Row]) -> SearchResult:
         ef_ev_per_atom=np.where(ok, ef, np.float32(np.nan)),
         trajectory=Trajectory(np.zeros(0, dtype=np.int64), np.ones(1, dtype=np.int64), none, none, none),
         wall_s=1.0,
+        seconds={},
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from kiago_ray.cli.bench import bench
 from kiago_ray.cli.campaign import campaign_app
 from kiago_ray.cli.data import data_app
 from kiago_ray.cli.predict import predict
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(search)
 app.command()(predict)
+app.command()(bench)
 app.add_typer(campaign_app, name="campaign")
 app.add_typer(train_app, name="train")
 app.add_typer(data_app, name="data")

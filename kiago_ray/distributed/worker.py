@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kiago_ray.campaign.plan import PlannedSearch, Shard
 from kiago_ray.campaign.shards import Manifest
+from kiago_ray.machine import cpu_name
 
 if TYPE_CHECKING:
     from kiago_ray.predictors import Predictors
@@ -79,7 +80,7 @@ class SearchWorker:
                 "resources.device to cpu"
             )
         self.predictors = self._load_predictors()
-        name = torch.cuda.get_device_name() if self.setup.device == "cuda" else _cpu_name()
+        name = torch.cuda.get_device_name() if self.setup.device == "cuda" else cpu_name()
         self.info = WorkerInfo(
             socket.gethostname(), os.getpid(), self.setup.device, name, torch.get_num_threads(), gpus
         )
@@ -138,17 +139,3 @@ def weight_files(folder: Any) -> dict[str, bytes]:
 
     names = [f"{kind}.{ending}" for kind in NETWORKS for ending in ("json", "safetensors")]
     return {name: (folder / name).read_bytes() for name in names}
-
-
-def _cpu_name() -> str:
-    """The processor's model where the system tells it."""
-    import platform
-
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -34,13 +34,22 @@ STEM_ROWS, STEM_COLUMNS = 4, 16  # the 7 × 32 map after a stride of 2
 
 def amounts(fractions: Tensor) -> Tensor:
     """Functions of the amount, each 0 at 0 with a finite slope there: (rows, 118) → (rows, 7·118)."""
-    root = torch.sqrt(fractions + 1e-3) - 1e-3**0.5
+    root = torch.sqrt(fractions + 1e-3) - fractions.new_tensor(1e-3).sqrt()  # 0 at 0 in any precision
     log = torch.log1p(100 * fractions) / 5
     functions = [fractions, root, log]
     for wave in WAVES:
         angle = 2 * torch.pi * wave * fractions
         functions += [torch.sin(angle), 1 - torch.cos(angle)]
     return torch.cat(functions, dim=1)
+
+
+def amount_slopes(fractions: Tensor) -> Tensor:
+    """The derivative of each of `amounts` by its fraction: (rows, 118) → (rows, 7·118)."""
+    slopes = [torch.ones_like(fractions), 0.5 * torch.rsqrt(fractions + 1e-3), 20 / (1 + 100 * fractions)]
+    for wave in WAVES:
+        turn = 2 * torch.pi * wave
+        slopes += [turn * torch.cos(turn * fractions), turn * torch.sin(turn * fractions)]
+    return torch.cat(slopes, dim=1)
 
 
 def to_log(tc_k: Tensor) -> Tensor:
@@ -51,6 +60,12 @@ def to_log(tc_k: Tensor) -> Tensor:
 def from_log(log_tc: Tensor) -> Tensor:
     """The exact inverse of `to_log`, in K; negative below 0."""
     return SCALE_K * torch.expm1(log_tc.clamp(max=HIGHEST_LOG))
+
+
+def log_slope(tc_k: Tensor) -> Tensor:
+    """The derivative of `from_log` at the value tc_k in K, 0 where it is clipped."""
+    highest = from_log(tc_k.new_tensor(HIGHEST_LOG))
+    return torch.where(tc_k < highest, tc_k + SCALE_K, 0)
 
 
 class TapConv(nn.Module):
@@ -132,13 +147,11 @@ class TcResNet(nn.Module):
 
     table: Tensor
     supported: Tensor
-    frozen_stem: Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("table", torch.from_numpy(element_map()), persistent=False)
         self.register_buffer("supported", torch.ones(N_ELEMENTS, dtype=torch.bool), persistent=False)
-        self.register_buffer("frozen_stem", None, persistent=False)
         self.stem = nn.Conv2d(AMOUNTS * MAP_CHANNELS, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(self.stem.weight, mode="fan_out")
         self.stem_norm = ChannelNorm(64)
@@ -161,15 +174,9 @@ class TcResNet(nn.Module):
         maps = [functional.conv2d(self.table, kernel, stride=2, padding=3) for kernel in kernels]
         return torch.cat([m.permute(0, 2, 3, 1).flatten(1) for m in maps])
 
-    def freeze(self) -> TcResNet:
-        """Evaluation only, from now on: no weight gradients, and the stem's matrix made once."""
-        self.eval().requires_grad_(False)
-        self.frozen_stem = self.stem_matrix()
-        return self
-
     def log_tc(self, fractions: Tensor) -> Tensor:
         """ln(1 + T_c / 20 K), unclipped: (rows, 118) → (rows,)."""
-        matrix = self.stem_matrix() if self.frozen_stem is None else self.frozen_stem
+        matrix = self.stem_matrix()
         with torch.autocast(fractions.device.type, enabled=False):  # dopings need all 24 bits
             maps = amounts(fractions) @ matrix.float()
         maps = torch.relu(self.stem_norm(maps.view(-1, STEM_ROWS, STEM_COLUMNS, 64)))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.elemnet import ElemNet
+from kiago_ray.predictors.lowered import LoweredElemNet, LoweredTc
 from kiago_ray.predictors.tc import TcResNet
 
 NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet}
@@ -103,15 +104,15 @@ def load_network(kind: str, folder: Path | None = None) -> nn.Module:
                 f"{type(network).__name__} needs {tuple(expected[name].shape)}"
             )
     network.load_state_dict(stored)
-    return network.freeze() if isinstance(network, TcResNet) else network.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
 
 
 def load_predictors(folder: Path | None = None, *, device: str | torch.device = "cpu") -> Predictors:
-    """The T_c and E_f predictors, from the package or from a folder that `kiago train` wrote.
+    """The T_c and E_f predictors, lowered, from the package or from a folder that `kiago train` wrote.
 
     Raises WeightsError for a missing file, a wrong hash or foreign shapes.
     """
-    tc, ef = (load_network(kind, folder).to(device) for kind in ("tc", "ef"))
+    tc, ef = (load_network(kind, folder) for kind in ("tc", "ef"))
     assert isinstance(tc, TcResNet)
     assert isinstance(ef, ElemNet)
-    return Predictors(tc=tc, ef=ef)
+    return Predictors(tc=LoweredTc(tc).to(device), ef=LoweredElemNet(ef).to(device))

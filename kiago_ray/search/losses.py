@@ -15,16 +15,20 @@ if TYPE_CHECKING:
     from kiago_ray.predictors.base import Predictors
 
 
+_MOST_VALUES = 1 << 22  # of rows × elements × totals at once: 16 MB
+
+
 @dataclass(frozen=True)
 class Objective:
-    """Weights and settings of the loss. alpha: K per eV/atom; beta: K; totals: (n,) numbers of atoms, N_unit.
+    """Weights and settings of the loss. alpha: K per eV/atom; beta: K, a number or a tensor of no dimension;
+    totals: (n,) numbers of atoms, N_unit.
 
     width: most elements that a row can hold, so that the integer loss looks at no more; None for all.
     """
 
     alpha: float
     tc_gradient: Literal["before_relu", "after_relu"]
-    beta: float = 0.0
+    beta: float | Tensor = 0.0
     integer_norm: Literal["l1", "l2"] = "l1"
     totals: Tensor | None = None
     width: int | None = None
@@ -47,16 +51,14 @@ def tc_term(raw_tc: Tensor, gradient: Literal["before_relu", "after_relu"]) -> T
 
 
 def integer_distance(x: Tensor, total: Tensor, norm: Literal["l1", "l2"]) -> Tensor:
-    """L_int^N of eq. 10, (rows,): how far fractions x (rows, k) are from multiples of 1/N, N given a row
-    (rows,).
-    """
-    atoms = total.unsqueeze(1)
+    """L_int^N of eq. 10: how far fractions x (…, k) are from multiples of 1/N, N given for each (…)."""
+    atoms = total.unsqueeze(-1)
     gap = x - (x.detach() * atoms).round() / atoms
-    return gap.abs().sum(dim=1) if norm == "l1" else gap.square().sum(dim=1)
+    return gap.abs().sum(dim=-1) if norm == "l1" else gap.square().sum(dim=-1)
 
 
 def integer_loss(x: Tensor, totals: Tensor, norm: Literal["l1", "l2"], width: int | None = None) -> Tensor:
-    """L_integer of eq. 11, (rows,): the least L_int^N over `totals` (n,); of equal N the smallest.
+    """L_integer of eq. 11, (rows,): the least L_int^N over `totals` (n,); of equal N the first.
 
     The gradient of a minimum is that of the N that attains it, so N is found first, without gradients.
     `width`: rows hold at most so many elements; zeros are on every grid and cost nothing, so they are left
@@ -64,13 +66,13 @@ def integer_loss(x: Tensor, totals: Tensor, norm: Literal["l1", "l2"], width: in
     """
     if width is not None and width < x.shape[1]:
         x = x.topk(width, dim=1).values
+    atoms = totals.to(x.dtype)
+    nearest = torch.empty_like(x[:, 0])
+    at_once = max(1, _MOST_VALUES // (x.shape[1] * len(atoms)))
     with torch.no_grad():
-        best = torch.full_like(x[:, 0], torch.inf)
-        nearest = torch.ones_like(best)
-        for total in totals.to(x.dtype):
-            distance = integer_distance(x, total.expand_as(best), norm)
-            nearer = distance < best
-            best, nearest = torch.where(nearer, distance, best), torch.where(nearer, total, nearest)
+        for start in range(0, len(x), at_once):
+            rows = slice(start, start + at_once)
+            nearest[rows] = atoms[integer_distance(x[rows, None], atoms, norm).argmin(dim=1)]
     return integer_distance(x, nearest, norm)
 
 

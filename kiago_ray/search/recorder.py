@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kiago_ray.search.losses import Terms
 from kiago_ray.search.result import Trajectory
-from kiago_ray.search.stages import SearchState, StageSettings
+from kiago_ray.search.stages import StageSettings
 from kiago_ray.search.status import RowStatus
 
 
@@ -38,7 +38,8 @@ class Recorder:
     stop.
 
     sample: (k,) positions in the shard whose terms are kept. wanted: (rows,) bool, False for padding.
-    first, total: steps done before this shard, and of all shards.
+    first, total: steps done before this shard, and of all shards. every: steps between two calls of `progress`;
+    each waits for the device.
     """
 
     sample: Tensor
@@ -47,23 +48,24 @@ class Recorder:
     total: int
     progress: ProgressCallback | None
     should_stop: ShouldStop | None
+    every: int = 1
     steps_done: int = 0
     terms: list[Tensor] = field(default_factory=list)
 
-    def __call__(self, settings: StageSettings, number: int, state: SearchState, terms: Terms) -> bool:
+    def __call__(self, settings: StageSettings, number: int, status: Tensor, terms: Terms) -> bool:
         """Keep one step's terms; False if the search shall stop."""
-        self.keep(state, terms)
+        self.keep(status, terms)
         self.steps_done += 1
-        if self.progress is not None:
-            living = terms.tc_k[self.wanted & (state.status == RowStatus.OK) & terms.tc_k.isfinite()]
+        if self.progress is not None and self.steps_done % self.every == 0:
+            living = terms.tc_k[self.wanted & (status == RowStatus.OK) & terms.tc_k.isfinite()]
             best, mean = (float(living.max()), float(living.mean())) if len(living) else (float("nan"),) * 2
             self.progress(Progress(settings.number, self.first + self.steps_done, self.total, best, mean))
         return self.should_stop is None or not self.should_stop()
 
-    def keep(self, state: SearchState, terms: Terms) -> None:
+    def keep(self, status: Tensor, terms: Terms) -> None:
         """Add the sampled rows' terms, (3, k), NaN for rows that have stopped."""
         table = torch.stack((terms.tc_k, terms.ef_ev_per_atom, terms.integer_loss))
-        living = (state.status == RowStatus.OK).expand_as(table)
+        living = (status == RowStatus.OK).expand_as(table)
         self.terms.append(torch.where(living, table, torch.nan)[:, self.sample])
 
     def trajectory(self, rows: np.ndarray, steps: tuple[int, int]) -> Trajectory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -56,7 +56,7 @@ class SearchResult:
     counts: (n, 118) atoms of the integer formula, zeros where there is none. amounts: (n, 118) the formula's
     amounts: the counts or, with projection "none", fractional ones. distance: (n,) L1 distance in fractions
     between the formula and x_final. tc_k, ef_ev_per_atom: (n,) of the formula. T_c is 0 or more. What a row
-    doesn't have is NaN.
+    doesn't have is NaN. seconds: what of wall_s went into start, stage_1, stage_2 and projection.
 
     stopped_at_step: the step, counted over both stages, after which a request to stop ended the search; its
     shard's rows went on to a formula from there, and later shards aren't among the rows. None if it ran to
@@ -79,6 +79,7 @@ class SearchResult:
     ef_ev_per_atom: NDArray[np.float32]
     trajectory: Trajectory
     wall_s: float
+    seconds: Mapping[str, float]
     stopped_at_step: int | None = None
 
     def formulas(self) -> list[str]:
@@ -108,12 +109,17 @@ def join(parts: Sequence[SearchResult], wall_s: float) -> SearchResult:
             for name in QUANTITIES
         },
     )
-    kept = {"trajectory", "wall_s", "stopped_at_step"}
+    kept = {"trajectory", "wall_s", "seconds", "stopped_at_step"}
     arrays = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in fields(SearchResult)
         if field.name not in kept
     }
+    seconds = {phase: sum(part.seconds[phase] for part in parts) for phase in parts[0].seconds}
     return SearchResult(
-        **arrays, trajectory=trajectory, wall_s=wall_s, stopped_at_step=parts[-1].stopped_at_step
+        **arrays,
+        trajectory=trajectory,
+        wall_s=wall_s,
+        seconds=seconds,
+        stopped_at_step=parts[-1].stopped_at_step,
     )

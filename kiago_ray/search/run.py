@@ -16,6 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from kiago_ray.predictors.lowered import in_precision
+from kiago_ray.predictors.precision import step_precision
+from kiago_ray.search.captured import run_captured
 from kiago_ray.search.constraints import compose
 from kiago_ray.search.losses import Objective, Terms, row_losses
 from kiago_ray.search.problem import Problem, resolve
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 SHARD_ROWS = 512  # rows that run together
+PHASES = ("start", "stage_1", "stage_2", "projection")
 TRAJECTORY_ROWS = 1024  # rows of which every step is kept
+_DEVICE_PROGRESS = 20  # steps between two looks at a GPU's progress, which wait for it
 
 
 def run_search(
@@ -53,8 +58,8 @@ def run_search(
     frequencies: element counts by data set, (118,) each (see start.drawing_weights). shard_rows: rows that
     run together; it moves results by rounding errors, so compare results of one value. trajectory_rows: of
     how many rows each step is kept. `progress` is called after each step; `should_stop` is asked after each
-    step, and a search that stops returns what it has (see SearchResult). Everything runs in float32 on
-    `device`, where the predictors are.
+    step, and a search that stops returns what it has (see SearchResult). Everything runs on `device`, where the
+    predictors are, and in float32, but for the predictors that the steps follow (`spec.precision`).
 
     Raises SpecError where the specification doesn't fit the predictors or the data, ValueError for rows that
     the search doesn't have.
@@ -67,6 +72,7 @@ def run_search(
         raise ValueError(f"shard_rows: {shard_rows} rows can't run; give at least 1")
     problem = resolve(spec, predictors.supported.cpu().numpy())
     size = shard_size(spec.row_count, shard_rows)
+    steering = in_precision(predictors, step_precision(spec.precision, torch.device(device)))
     shards = range(rows.start // size, (rows.stop - 1) // size + 1)
     parts: list[SearchResult] = []
     for number, shard in enumerate(shards):
@@ -77,6 +83,7 @@ def run_search(
         shard_setup = _Shard(
             problem=problem,
             predictors=predictors,
+            steering=steering,
             device=torch.device(device),
             size=size,
             rows=np.arange(max(rows.start, first), min(rows.stop, first + size)),
@@ -97,10 +104,12 @@ def shard_size(row_count: int, shard_rows: int) -> int:
 
 @dataclass(frozen=True)
 class _Shard:
-    """One shard: its place among the rows, and what it shares with the others."""
+    """One shard: its place among the rows, and what it shares with the others. The steps follow `steering`; what is
+    reported is of `predictors`."""
 
     problem: Problem
     predictors: Predictors
+    steering: Predictors
     device: torch.device
     size: int
     rows: NDArray[np.int64]
@@ -150,7 +159,7 @@ def _run_shard(
     progress: ProgressCallback | None,
     should_stop: ShouldStop | None,
 ) -> SearchResult:
-    began = time.perf_counter()
+    marks = [time.perf_counter()]
     problem, spec, predictors = shard.problem, shard.problem.spec, shard.predictors
     x_start = np.tile(problem.allowed / problem.allowed.sum(), (shard.size, 1))  # padding: an even mixture
     x_start[shard.places] = starts(problem, frequencies, shard.rows.tolist())
@@ -166,19 +175,25 @@ def _run_shard(
         total=shard.steps_total,
         progress=progress,
         should_stop=should_stop,
+        every=1 if shard.device.type == "cpu" else _DEVICE_PROGRESS,
     )
+    run = run_stage if shard.device.type == "cpu" else run_captured
+    marks.append(time.perf_counter())
     first, second = (stage_settings(problem, number, shard.device) for number in (1, 2))
-    state, complete = run_stage(state, const, predictors, first, recorder)
+    state, complete = run(state, const, shard.steering, first, recorder)
     tc_stage1, ef_stage1 = shard.score(compose(state.x_base, const, state.mask).cpu().numpy())
+    marks.append(time.perf_counter())
     always = shard.tensor(problem.fixed & problem.allowed, torch.bool)
     state = limit(state, problem.limit, always, reset=spec.reset_optimizer_between_stages)
     if complete:
-        state, complete = run_stage(state, const, predictors, second, recorder)
+        state, complete = run(state, const, shard.steering, second, recorder)
     state, terms = _finish(state, const, predictors, second.objective)
-    recorder.keep(state, terms)
+    recorder.keep(state.status, terms)
 
     x_final = compose(state.x_base, const, state.mask).cpu().numpy()
+    marks.append(time.perf_counter())
     proposals = propose(problem, x_final, state.status.cpu().numpy(), shard.score)
+    marks.append(time.perf_counter())
     never = proposals.status == RowStatus.NOTHING_ALLOWED
     everything = {
         **vars(proposals),
@@ -194,7 +209,8 @@ def _run_shard(
         rows=shard.rows,
         **{name: values[shard.places] for name, values in everything.items()},
         trajectory=recorder.trajectory(shard.rows[: shard.sample_rows], spec.steps),
-        wall_s=time.perf_counter() - began,
+        wall_s=marks[-1] - marks[0],
+        seconds=dict(zip(PHASES, np.diff(marks).tolist(), strict=True)),
         stopped_at_step=None if complete else recorder.steps_done,
     )
 

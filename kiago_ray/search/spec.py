@@ -143,6 +143,12 @@ class SearchSpec(Section):
         description="Over each stage: constant, as in the paper, or falling to 0 as a cosine, which "
         "`default` takes because a row then settles instead of jumping by 0.03 to the end.",
     )
+    precision: Literal["auto", "float32", "mixed", "bfloat16"] = Field(
+        default="auto",
+        description="What the predictors' wide layers compute in while a search steps; formulas are always "
+        "scored in float32. mixed: those of E_f in bfloat16. auto: bfloat16 where the processor multiplies it in "
+        "hardware, else float32.",
+    )
     reset_optimizer_between_stages: bool = Field(
         default=True, description="Whether Adam's moments start anew in stage 2."
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -101,7 +101,34 @@ def step(
     *,
     revive: bool = False,
 ) -> tuple[SearchState, Terms]:
-    """One step of Adam for every row whose status is OK. Returns the new state and the terms before the step.
+    """One step of Adam for every row whose status is OK. Returns the new state and the terms before the step."""
+    return move(state, const, predictors, objective, pace(state.adam_step + 1, learning_rate), revive=revive)
+
+
+class Pace(NamedTuple):
+    """What differs from step to step: Adam's learning rate and its root of the variance, both corrected for their
+    start at 0 (multiplied and divided by). Numbers, or tensors of no dimension.
+    """
+
+    rate: float | Tensor
+    root: float | Tensor
+
+
+def pace(count: int, learning_rate: float) -> Pace:
+    """Of step `count` (from 1) since the moments were 0."""
+    return Pace(learning_rate / (1 - BETA_1**count), math.sqrt(1 - BETA_2**count))
+
+
+def move(
+    state: SearchState,
+    const: Tensor,
+    predictors: Predictors,
+    objective: Objective,
+    pace: Pace,
+    *,
+    revive: bool,
+) -> tuple[SearchState, Terms]:
+    """One step at a given pace, all of it on the device: nothing waits for the host.
 
     A row whose loss or gradient isn't finite goes back to its last finite x_base and stops, NOT_FINITE. A row
     that the step would leave with nothing stays where it is and goes on at half its rate.
@@ -116,11 +143,10 @@ def step(
     if revive:
         gradient = _newcomers(gradient, state.x_base, state.mask)
 
-    count = state.adam_step + 1
     momentum = BETA_1 * state.momentum + (1 - BETA_1) * gradient
     variance = BETA_2 * state.variance + (1 - BETA_2) * gradient.square()
-    scale = (variance.sqrt() / math.sqrt(1 - BETA_2**count)) + EPSILON
-    change = momentum / scale * (learning_rate / (1 - BETA_1**count)) * state.rate[:, None]
+    scale = (variance.sqrt() / pace.root) + EPSILON
+    change = momentum / scale * pace.rate * state.rate[:, None]
     x_base = state.x_base - change
     if revive:
         x_base = x_base.clamp(min=0)  # an absent element waits at 0, ready to come back
@@ -140,7 +166,7 @@ def step(
             rate=torch.where(taken_back, state.rate / 2, state.rate),
             recoveries=state.recoveries + taken_back,
             status=torch.where(lost, int(RowStatus.NOT_FINITE), state.status),
-            adam_step=count,
+            adam_step=state.adam_step + 1,
         ),
         terms,
     )
@@ -174,21 +200,19 @@ def limit(state: SearchState, number: int, always: Tensor, *, reset: bool) -> Se
     return replace(state, momentum=zero, variance=zero, adam_step=0)
 
 
-OnStep = Callable[[StageSettings, int, SearchState, Terms], bool]
+OnStep = Callable[[StageSettings, int, Tensor, Terms], bool]
+"""Called after each step with its stage, its number, each row's status before it (rows,) and its terms; False ends the
+stage. A captured step overwrites terms with the next ones."""
 
 
 def run_stage(
     state: SearchState, const: Tensor, predictors: Predictors, settings: StageSettings, on_step: OnStep
 ) -> tuple[SearchState, bool]:
-    """All steps of one stage. After each, `on_step` gets the state before it and its terms; False from it
-    ends the stage.
-
-    Returns the state and whether the stage ran to its end.
-    """
+    """All steps of one stage. Returns the state and whether the stage ran to its end."""
     for number in range(settings.steps):
         learning_rate, objective = settings.at(number)
         after, terms = step(state, const, predictors, objective, learning_rate, revive=settings.revive)
-        go_on = on_step(settings, number, state, terms)
+        go_on = on_step(settings, number, state.status, terms)
         state = after
         if not go_on:
             return state, False

@@ -1,22 +1,19 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
+from torch import Tensor
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.search.losses import Objective, Terms
 from kiago_ray.search.recorder import Progress, Recorder
-from kiago_ray.search.stages import SearchState, StageSettings, init
+from kiago_ray.search.stages import StageSettings
 from kiago_ray.search.status import RowStatus
 
 STAGE = StageSettings(1, 3, Objective(alpha=4, tc_gradient="before_relu"), 0.1, "constant", revive=False)
 
 
-def state(*status: RowStatus) -> SearchState:
-    everything = torch.ones(N_ELEMENTS, dtype=torch.bool)
-    return replace(init(torch.ones(len(status), N_ELEMENTS), everything, "none"), status=torch.tensor(status))
+def statuses(*status: RowStatus) -> Tensor:
+    return torch.tensor(status)
 
 
 def terms(*tc: float) -> Terms:
@@ -36,11 +33,20 @@ def test_it_keeps_the_sample_reports_the_living_and_asks_whether_to_stop() -> No
         should_stop=lambda: next(answers),
     )
     ok, lost = RowStatus.OK, RowStatus.NOT_FINITE
-    assert recorder(STAGE, 0, state(ok, ok, ok, ok), terms(1, 2, 6, 99)) is True
-    assert recorder(STAGE, 1, state(ok, ok, lost, ok), terms(1, 4, 6, 99)) is False
+    assert recorder(STAGE, 0, statuses(ok, ok, ok, ok), terms(1, 2, 6, 99)) is True
+    assert recorder(STAGE, 1, statuses(ok, ok, lost, ok), terms(1, 4, 6, 99)) is False
     assert seen == [Progress(1, 11, 20, 6.0, 3.0), Progress(1, 12, 20, 4.0, 2.5)]
     path = recorder.trajectory(np.array([100, 102]), (2, 2))
     assert path.stage.tolist() == [1, 1, 2, 2, 2]
     expected = np.array([[1, 6], [1, np.nan], [np.nan] * 2, [np.nan] * 2, [np.nan] * 2])
     assert np.array_equal(path.tc_k, expected, equal_nan=True)
     assert np.array_equal(path.ef_ev_per_atom, -expected, equal_nan=True)
+
+
+def test_progress_can_be_asked_for_less_often() -> None:
+    seen: list[Progress] = []
+    recorder = Recorder(torch.tensor([0]), torch.tensor([True]), 0, 6, seen.append, None, every=3)
+    for number in range(6):
+        assert recorder(STAGE, number, statuses(RowStatus.OK), terms(number))
+    assert [each.step for each in seen] == [3, 6]
+    assert len(recorder.terms) == 6

@@ -40,6 +40,7 @@ def result(
         ef_ev_per_atom=number,
         trajectory=trajectory([[float(row) for row in rows]], rows),
         wall_s=1.0,
+        seconds={"start": 0.25, "stage_1": 0.75},
     )
 
 
@@ -61,6 +62,7 @@ def test_shards_join_in_order() -> None:
     assert both.trajectory.rows.tolist() == [0, 1, 2]
     assert both.trajectory.tc_k.tolist() == [[0, 1, 2]]
     assert (both.wall_s, both.stopped_at_step) == (3.5, None)
+    assert both.seconds == {"start": 0.5, "stage_1": 1.5}
 
 
 def test_the_summary_is_over_living_rows() -> None:

@@ -23,7 +23,8 @@ from kiago_ray.search.status import RowStatus
 
 Frequencies = Mapping[str, np.ndarray]
 SMALL = {"base": "LaNiAsO", "candidates": 24, "steps": (12, 12)}
-PER_ROW = [f.name for f in fields(SearchResult) if f.name not in ("trajectory", "wall_s", "stopped_at_step")]
+OF_ALL = ("trajectory", "wall_s", "seconds", "stopped_at_step")
+PER_ROW = [field.name for field in fields(SearchResult) if field.name not in OF_ALL]
 
 
 def spec_of(preset: str = "default", **values: Any) -> SearchSpec:

@@ -172,7 +172,7 @@ def test_learning_rate_and_beta_follow_their_schedules() -> None:
 def test_a_stage_runs_its_steps_or_stops_when_told(predictors: Predictors) -> None:
     seen: list[int] = []
 
-    def on_step(_: StageSettings, number: int, __: SearchState, terms: Terms) -> bool:
+    def on_step(_: StageSettings, number: int, __: Tensor, terms: Terms) -> bool:
         assert terms.tc_k.shape == (1,)
         seen.append(number)
         return number < limit_at

@@ -1,0 +1,186 @@
+"""What this machine does: the cost of a step, the share of its arithmetic limit, a whole search phase by phase.
+
+Times of steps are CPU seconds of one thread. Where two things are compared they take turns, so that a machine that
+drifts favours neither, and the median counts.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from kiago_ray.api import base_material, search_frequencies
+from kiago_ray.machine import peak_mb
+from kiago_ray.predictors import Predictors
+from kiago_ray.predictors.lowered import Lowered, in_precision
+from kiago_ray.predictors.precision import Precision, step_precision
+from kiago_ray.screening import apply_screens, available_screens, collect
+from kiago_ray.search import load_preset, run_search
+from kiago_ray.search.problem import Problem, resolve
+from kiago_ray.search.run import stage_settings
+from kiago_ray.search.stages import init, limit, step
+from kiago_ray.search.start import starts
+from kiago_ray.storage.assemble import candidates_table, ranked
+
+if TYPE_CHECKING:
+    from kiago_ray.search import ProgressCallback
+    from kiago_ray.search.spec import SearchSpec
+
+Arm = Callable[[], object]
+
+BASE = "LaNiAsO"
+_PEAK_SIZES = (1024, 2048, 4096)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for what torch computes, as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def interleaved(arms: Mapping[str, Arm], rounds: int) -> dict[str, float]:
+    """Median CPU seconds of each arm, run in turns after a turn that doesn't count."""
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for turn in range(rounds + 1):
+        for name, arm in arms.items():
+            began = time.process_time()
+            arm()
+            if turn:
+                seconds[name].append(time.process_time() - began)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def gemm_peak(dtype: torch.dtype, rounds: int = 5) -> float:
+    """Multiply-adds a second of one thread in the best of some large square products."""
+    best = 0.0
+    with one_thread():
+        for size in _PEAK_SIZES:
+            a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+            best = max(best, size**3 / interleaved({"": lambda a=a, b=b: a @ b}, rounds)[""])  # type: ignore[misc]
+    return best
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A search to be timed: the paper's, from one base, with `rows` rows."""
+
+    predictors: Predictors
+    problem: Problem
+    x_start: torch.Tensor
+
+    @property
+    def allowed(self) -> torch.Tensor:
+        """Elements that may occur, (118,) bool."""
+        return torch.from_numpy(self.problem.allowed)
+
+    @classmethod
+    def of(cls, predictors: Predictors, rows: int, overrides: Mapping[str, Any] | None = None) -> Bench:
+        """`rows` rows of the preset `paper` with `overrides`."""
+        spec = load_preset("paper", {"base": BASE, "candidates": rows, **(overrides or {})})
+        problem = resolve(spec, predictors.supported.numpy())
+        x_start = torch.from_numpy(starts(problem, search_frequencies(), list(range(rows)))).float()
+        return cls(predictors, problem, x_start)
+
+    def step(self, stage: int, precision: Precision) -> Arm:
+        """One step of stage 1 or 2 after another, in a precision."""
+        const = torch.as_tensor(self.problem.const, dtype=torch.float32)
+        steering = in_precision(self.predictors, precision)
+        settings = stage_settings(self.problem, stage, torch.device("cpu"))
+        rate, objective = settings.at(0)
+        state = init(self.x_start, self.allowed, self.problem.spec.revive)
+        if stage == 2:
+            state = limit(state, self.problem.limit, torch.zeros_like(self.allowed), reset=True)
+
+        def advance() -> None:
+            nonlocal state
+            state, _ = step(state, const, steering, objective, rate, revive=settings.revive)
+
+        return advance
+
+    def gradients(self, precision: Precision) -> Arm:
+        """Values and input gradients of both predictors."""
+        steering = in_precision(self.predictors, precision)
+        x = self.x_start / self.x_start.sum(1, keepdim=True)
+
+        def both() -> None:
+            for predictor in (steering.tc, steering.ef):
+                assert isinstance(predictor, Lowered)
+                predictor.evaluate(x, gradients=True)
+
+        return both
+
+
+def products_needed(predictors: Predictors) -> int:
+    """Multiply-adds that values and gradients of one row need: two for every weight of the lowered networks that is
+    not 0.
+    """
+    needed = 0
+    for predictor in (predictors.tc, predictors.ef):
+        assert isinstance(predictor, Lowered)
+        needed += 2 * predictor.needed
+    return needed
+
+
+@dataclass(frozen=True)
+class WholeSearch:
+    """A search from start to ranked table. seconds: wall clock by phase; their sum is the whole."""
+
+    rows: int
+    steps: tuple[int, int]
+    threads: int
+    precision: str
+    seconds: dict[str, float]
+    passed: int
+    peak_mb: float
+
+    @property
+    def total_s(self) -> float:
+        """Start to ranked table."""
+        return sum(self.seconds.values())
+
+    @property
+    def after_share(self) -> float:
+        """What projection, screens and table take of the whole."""
+        return (
+            self.total_s - sum(self.seconds[name] for name in ("start", "stage_1", "stage_2"))
+        ) / self.total_s
+
+
+def whole_search(
+    predictors: Predictors, spec: SearchSpec, progress: ProgressCallback | None = None
+) -> WholeSearch:
+    """Run a search on the CPU with the threads that torch has, and take the time of each phase."""
+    began = time.perf_counter()
+    base = base_material(spec, predictors)
+    result = run_search(spec, predictors, search_frequencies(), progress=progress)
+    marks = [time.perf_counter()]
+    candidates = collect(result, oxidation_set=spec.oxidation_set)
+    screens = available_screens(max_elements=spec.screens.max_elements)
+    verdicts = apply_screens(candidates, screens, spec.screens.names)
+    marks.append(time.perf_counter())
+    table = ranked(candidates_table(result, candidates, verdicts, base=base, seed=spec.seed))
+    marks.append(time.perf_counter())
+    seconds = dict(result.seconds)
+    seconds["start"] += marks[0] - began - sum(result.seconds.values())
+    seconds |= {"screens": marks[1] - marks[0], "ranked table": marks[2] - marks[1]}
+    return WholeSearch(
+        rows=spec.row_count,
+        steps=spec.steps,
+        threads=torch.get_num_threads(),
+        precision=step_precision(spec.precision, torch.device("cpu")),
+        seconds=seconds,
+        passed=int(np.asarray(table["passed"]).sum()),
+        peak_mb=peak_mb(),
+    )

@@ -1,0 +1,197 @@
+"""`kiago bench`: what this machine does, against a plain implementation where there is one."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kiago_ray.predictors.precision import Precision
+
+PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"  # of a checkout; an installed package has none
+TOTALS = (25, 199)
+LIMITS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+PRECISIONS: tuple[Precision, ...] = ("float32", "mixed", "bfloat16")
+
+
+def bench(
+    rows: Annotated[int, typer.Option(min=8, max=65_536, help="Rows of a step.")] = 512,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Turns of which the median counts.")] = 5,
+    candidates: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Of the whole search; 0: none.")
+    ] = 512,
+    steps: Annotated[int, typer.Option(min=1, max=20_000, help="Of each of its stages.")] = 500,
+    plain: Annotated[
+        Path | None, typer.Option(help="plain.py to compare with; a checkout's own is found.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Measure this machine: a step's CPU seconds, the share of the arithmetic limit, a whole search."""
+    from kiago_ray.bench import one_thread, whole_search
+    from kiago_ray.cli.console import progress_bar
+    from kiago_ray.predictors import load_predictors
+    from kiago_ray.search import load_preset
+
+    predictors = load_predictors()
+    reference = load_plain(plain)
+    found: dict[str, Any] = {"machine": machine(), "rows": rows, "plain": reference is not None}
+    with one_thread():
+        found["steps"] = step_table(predictors, reference, rows, rounds)
+        found["limit"] = limit_table(predictors, rows, rounds)
+    if candidates:
+        spec = load_preset("paper", {"base": "LaNiAsO", "candidates": candidates, "steps": [steps, steps]})
+        with progress_bar() as progress:
+            whole = whole_search(predictors, spec, progress)
+        found["search"] = {**asdict(whole), "total_s": whole.total_s, "after_share": whole.after_share}
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        show(found)
+
+
+def load_plain(path: Path | None) -> ModuleType | None:
+    """The plain implementation, run from its file: that of a checkout, or one that the user names."""
+    from kiago_ray.cli.failures import InputError
+
+    path = path or (PLAIN if PLAIN.is_file() else None)
+    if path is None:
+        return None
+    spec = importlib.util.spec_from_file_location("kiago_plain", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise InputError(f"--plain: {path} is no Python file; give benchmarks/plain.py of a checkout")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    if not hasattr(module, "PlainSearch"):
+        raise InputError(f"--plain: {path} holds no PlainSearch; give benchmarks/plain.py of a checkout")
+    return module
+
+
+def machine() -> dict[str, Any]:
+    """What the figures are of."""
+    import torch
+
+    from kiago_ray.machine import cpu_name
+    from kiago_ray.predictors.precision import multiplies_bfloat16
+
+    return {
+        "cpu": cpu_name(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "bfloat16_in_hardware": multiplies_bfloat16(torch.device("cpu")),
+    }
+
+
+def step_table(predictors: Any, plain: ModuleType | None, rows: int, rounds: int) -> list[dict[str, Any]]:
+    """CPU seconds of a step of each stage by precision, and of the plain implementation's."""
+    from kiago_ray.bench import Bench, interleaved
+
+    table = []
+    for most in TOTALS:
+        bench = Bench.of(predictors, rows, {"n_unit.max": most})
+        for stage in (1, 2):
+            arms: dict[str, Callable[[], object]] = {name: bench.step(stage, name) for name in PRECISIONS}
+            if plain is not None:
+                allowed = bench.allowed.expand(rows, -1)
+                slow = plain.PlainSearch.reference_form(bench.x_start, allowed, range(1, most + 1))
+                if stage == 2:
+                    slow.limit_elements()
+                arms["plain"] = partial(slow.step, stage)
+            seconds = interleaved(arms, rounds)
+            row: dict[str, Any] = {"most_atoms": most, "stage": stage}
+            for name, value in seconds.items():
+                row[f"{name}_cpu_s"] = round(value, 5)
+                if plain is not None and name != "plain":
+                    row[f"{name}_times"] = round(seconds["plain"] / value, 2)
+            table.append(row)
+    return table
+
+
+def limit_table(predictors: Any, rows: int, rounds: int) -> list[dict[str, Any]]:
+    """By precision: multiply-adds that the lowered predictors need, over time and the best matrix product's pace."""
+    import torch
+
+    from kiago_ray.bench import Bench, gemm_peak, interleaved, products_needed
+
+    bench = Bench.of(predictors, rows)
+    table = []
+    for name in LIMITS:
+        peak = gemm_peak(getattr(torch, name), rounds)
+        seconds = interleaved({"": bench.gradients(name)}, rounds)[""]
+        pace = products_needed(predictors) * rows / seconds
+        table.append(
+            {
+                "precision": name,
+                "cpu_s": round(seconds, 5),
+                "products_per_s": round(pace),
+                "peak_products_per_s": round(peak),
+                "fraction": round(pace / peak, 3),
+            }
+        )
+    return table
+
+
+def show(found: dict[str, Any]) -> None:
+    """Three tables for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console, of = Console(), found["machine"]
+    console.print(f"{of['cpu']}, torch {of['torch']}; steps on one thread", highlight=False)
+    table = Table("step of stage", "N up to", *PRECISIONS, *(["plain"] if found["plain"] else []))
+    for row in found["steps"]:
+        cells = [str(row["stage"]), str(row["most_atoms"])]
+        for name in PRECISIONS:
+            times = f" ({row[f'{name}_times']:.1f}×)" if found["plain"] else ""
+            cells.append(f"{1e3 * row[f'{name}_cpu_s']:.0f} ms{times}")
+        table.add_row(*cells, *([f"{1e3 * row['plain_cpu_s']:.0f} ms"] if found["plain"] else []))
+    table.title = f"CPU time of a step of {found['rows']} rows"
+    console.print(table)
+    console.print(limits(found["limit"]))
+    if "search" in found:
+        console.print(phases(found["search"]))
+    if not found["plain"]:
+        console.print("No plain implementation here to compare with: run in a checkout, or give --plain.")
+
+
+def limits(rows: list[dict[str, Any]]) -> Table:
+    """The share of the arithmetic limit."""
+    from rich.table import Table
+
+    table = Table("precision", "values and gradients", "G multiply-adds/s", "best product", "share")
+    table.title = "Share of the machine's limit, one thread"
+    for row in rows:
+        table.add_row(
+            row["precision"],
+            f"{1e3 * row['cpu_s']:.0f} ms",
+            f"{row['products_per_s'] / 1e9:.1f}",
+            f"{row['peak_products_per_s'] / 1e9:.1f}",
+            f"{row['fraction']:.2f}",
+        )
+    return table
+
+
+def phases(search: dict[str, Any]) -> Table:
+    """Where the time of a whole search goes."""
+    from rich.table import Table
+
+    table = Table("phase", "seconds", "share")
+    steps = " + ".join(map(str, search["steps"]))
+    table.title = (
+        f"{search['rows']:,} × ({steps}) steps, {search['threads']} threads, {search['precision']}: "
+        f"{search['total_s']:.1f} s, {search['peak_mb']:.0f} MB"
+    )
+    for name, seconds in search["seconds"].items():
+        table.add_row(name.replace("_", " "), f"{seconds:.2f}", f"{100 * seconds / search['total_s']:.1f} %")
+    return table

@@ -1,0 +1,143 @@
+"""The lowered predictors against the networks that they were made from, and against plain convolutions."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from kiago_ray.predictors import check_contract, load_predictors
+from kiago_ray.predictors.base import Predictor, Predictors
+from kiago_ray.predictors.elemnet import ElemNet
+from kiago_ray.predictors.lowered import (
+    LoweredElemNet,
+    LoweredTc,
+    in_precision,
+    lower,
+    unpool,
+    unpool_in_order,
+)
+from kiago_ray.predictors.precision import Precision
+from kiago_ray.predictors.tc import TcResNet
+from kiago_ray.predictors.weights import load_network
+
+PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"
+ROWS = 10_000
+
+
+@pytest.fixture(scope="module")
+def networks() -> Predictors:
+    tc, ef = load_network("tc"), load_network("ef")
+    assert isinstance(tc, TcResNet)
+    assert isinstance(ef, ElemNet)
+    return Predictors(tc, ef)
+
+
+def compositions(rows: int, seed: int = 0, largest: int = 10) -> Tensor:
+    """Random fractions (rows, 118) of one to `largest` elements that both predictors know, single precision."""
+    generator = torch.Generator().manual_seed(seed)
+    supported = load_predictors().supported
+    order = torch.rand(rows, 118, generator=generator).masked_fill(~supported, 2).argsort(1)[:, :largest]
+    amounts = torch.rand(rows, largest, generator=generator) + 0.01
+    amounts *= torch.arange(largest) < torch.randint(1, largest + 1, (rows, 1), generator=generator)
+    x = torch.zeros(rows, 118).scatter(1, order, amounts)
+    return x / x.sum(1, keepdim=True)
+
+
+def value_and_gradient(predictor: Predictor, x: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = x.clone().requires_grad_()
+    values = predictor(leaf)
+    (gradient,) = torch.autograd.grad(values.sum(), leaf)
+    return values.detach(), gradient
+
+
+def by_parts(predictor: Predictor, x: Tensor) -> tuple[Tensor, Tensor]:
+    parts = [value_and_gradient(predictor, part) for part in x.split(1000)]
+    return torch.cat([value for value, _ in parts]), torch.cat([gradient for _, gradient in parts])
+
+
+def plain_tc() -> torch.nn.Module:
+    """The shipped T_c network with ordinary padded convolutions, as the benchmarks have it."""
+    found = importlib.util.spec_from_file_location("kiago_plain", PLAIN)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module
+    found.loader.exec_module(module)
+    return module.PlainResNet18.of(load_network("tc"))
+
+
+def test_lowering_is_exact(networks: Predictors) -> None:
+    """In double precision, where no rounding flips a ReLU: values, and gradients towards absent elements too."""
+    x = compositions(500).double()
+    tc = LoweredTc(load_network("tc").double())  # type: ignore[arg-type]
+    ef = load_network("ef").double()
+    pairs = ((tc, plain_tc().double()), (LoweredElemNet(ef), ef))  # type: ignore[arg-type]
+    for lowered, plain in pairs:
+        (value, gradient), (expected, slope) = by_parts(lowered, x), by_parts(plain, x)
+        torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6, check_dtype=False)
+        torch.testing.assert_close(gradient, slope, rtol=1e-9, atol=1e-9)
+
+
+def test_the_gradient_of_the_pool_does_not_depend_on_its_order() -> None:
+    generator = torch.Generator().manual_seed(4)
+    image = torch.randn(3, 5, 4, 16, generator=generator, dtype=torch.float64)
+    image[image < 0] = 0.5  # many ties
+    leaf = image.clone().requires_grad_()
+    pooled, taken = torch.nn.functional.max_pool2d(leaf, 3, stride=2, padding=1, return_indices=True)
+    gradient = torch.randn(pooled.shape, generator=generator, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(pooled, leaf, gradient)
+    torch.testing.assert_close(unpool(gradient, image, taken), expected)
+    torch.testing.assert_close(unpool_in_order(gradient, image, taken), expected)
+
+
+def test_single_precision_agrees_with_the_plain_network() -> None:
+    """10,000 compositions. Where a ReLU or a maximum is at its kink to the last bit, rounding decides for one side."""
+    x = compositions(ROWS)
+    predictors = load_predictors()
+    for lowered, plain in ((predictors.tc, plain_tc()), (predictors.ef, load_network("ef"))):
+        (value, gradient), (expected, slope) = by_parts(lowered, x), by_parts(plain, x)  # type: ignore[arg-type]
+        assert ((value - expected).abs() / expected.abs().clamp(min=1)).max() < 1e-5
+        error = (gradient - slope).norm(dim=1) / slope.norm(dim=1)
+        assert error.median() < 1e-6
+        assert (error < 1e-5).float().mean() > 0.995
+
+
+def test_bfloat16_points_the_same_way() -> None:
+    exact, quick = load_predictors(), in_precision(load_predictors(), "bfloat16")
+    assert in_precision(exact, "float32").tc is exact.tc
+    x = compositions(500, seed=2)
+    for one, other, least in ((exact.tc, quick.tc, 0.98), (exact.ef, quick.ef, 0.999)):
+        (value, gradient), (rough, slope) = by_parts(one, x), by_parts(other, x)
+        present = x > 0
+        assert torch.cosine_similarity(gradient * present, slope * present).median() > least
+        assert ((value - rough).abs() / value.abs().clamp(min=1)).median() < 0.02
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed", "bfloat16"])
+def test_the_lowered_predictors_keep_the_contract(precision: Precision) -> None:
+    predictors = in_precision(load_predictors(), precision)
+    check_contract(predictors.tc, tolerance=0.05 if precision == "bfloat16" else 1e-3)
+    check_contract(predictors.ef, tolerance=1e-3 if precision == "float32" else 0.05)
+
+
+def test_chunks_of_rows_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = compositions(50, seed=3)
+    predictors = load_predictors()
+    whole = by_parts(predictors.tc, x)
+    monkeypatch.setattr("kiago_ray.predictors.lowered.CPU_ROWS", 7)
+    torch.testing.assert_close(by_parts(predictors.tc, x), whole, rtol=1e-4, atol=1e-3)
+
+
+def test_foreign_predictors_stay_as_they_are(networks: Predictors) -> None:
+    def foreign(fractions: Tensor) -> Tensor:
+        return fractions.sum(1)
+
+    mixed = lower(Predictors(tc=foreign, ef=networks.ef))  # type: ignore[arg-type]
+    assert mixed.tc is foreign
+    assert isinstance(mixed.ef, LoweredElemNet)
+    assert in_precision(mixed, "bfloat16").tc is foreign

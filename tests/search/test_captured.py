@@ -1,0 +1,96 @@
+"""The stage that a GPU replays as a graph, its buffers and its body run on the CPU, against the ordinary one."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Literal
+
+import pytest
+import torch
+from torch import Tensor
+
+from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.predictors.base import Predictors
+from kiago_ray.search.captured import run_captured
+from kiago_ray.search.losses import Objective, Terms
+from kiago_ray.search.sections import RampSpec
+from kiago_ray.search.stages import SearchState, StageSettings, init, limit, run_stage
+from kiago_ray.search.status import RowStatus
+
+CONST = torch.zeros(N_ELEMENTS, dtype=torch.float64)
+TOTALS = torch.arange(1, 20)
+
+
+def stage(number: int, steps: int = 25, revive: bool = True) -> StageSettings:
+    objective = Objective(alpha=4, tc_gradient="before_relu", totals=TOTALS if number == 2 else None, width=4)
+    ramp = RampSpec(start=10, end=300) if number == 2 else None
+    return StageSettings(number, steps, objective, 0.02, "cosine", revive, ramp)
+
+
+def begun(poisoned: Predictors, revive: Literal["none", "allowed"]) -> SearchState:
+    """Four rows, of which the second will be NaN."""
+    x = torch.as_tensor(parse_fractions(["LaNiAsO", "Au3O7", "BaFe2As2", "La2CuO4"]))
+    return init(x, torch.ones(N_ELEMENTS, dtype=torch.bool), revive)
+
+
+def same(one: SearchState, other: SearchState) -> None:
+    for field in fields(SearchState):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, Tensor):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+        else:
+            assert a == b
+
+
+@pytest.mark.parametrize("revive", ["none", "allowed"])
+def test_both_stages_end_where_the_ordinary_ones_do(
+    poisoned: Predictors, revive: Literal["none", "allowed"]
+) -> None:
+    ends, curves = [], []
+    for run in (run_stage, run_captured):
+        curve: list[Terms] = []
+
+        def keep(settings: StageSettings, number: int, status: Tensor, terms: Terms, curve=curve) -> bool:  # type: ignore[no-untyped-def]
+            curve.append(Terms(terms.tc_k.clone(), status.clone(), terms.integer_loss.clone()))
+            return True
+
+        state, complete = run(
+            begun(poisoned, revive), CONST, poisoned, stage(1, revive=revive != "none"), keep
+        )
+        assert complete
+        state = limit(state, 4, torch.zeros(N_ELEMENTS, dtype=torch.bool), reset=False)
+        state, complete = run(state, CONST, poisoned, stage(2, revive=revive != "none"), keep)
+        assert complete
+        ends.append(state)
+        curves.append(curve)
+    same(*ends)
+    assert ends[0].status.tolist() == [0, RowStatus.NOT_FINITE, 0, 0]
+    assert len(curves[0]) == len(curves[1]) == 50
+    for one, other in zip(*curves, strict=True):
+        torch.testing.assert_close(one.tc_k, other.tc_k, equal_nan=True)
+        assert torch.equal(one.ef_ev_per_atom, other.ef_ev_per_atom)
+        torch.testing.assert_close(one.integer_loss, other.integer_loss, equal_nan=True)
+
+
+def test_it_stops_when_told_and_leaves_its_start_alone(predictors: Predictors) -> None:
+    start = begun(predictors, "none")
+    before = {field.name: getattr(start, field.name) for field in fields(SearchState)}
+    copies = {name: value.clone() for name, value in before.items() if isinstance(value, Tensor)}
+
+    def third(settings: StageSettings, number: int, status: Tensor, terms: Terms) -> bool:
+        return number < 2
+
+    captured, complete = run_captured(start, CONST, predictors, stage(1), third)
+    ordinary, _ = run_stage(start, CONST, predictors, stage(1), third)
+    assert not complete
+    assert captured.adam_step == 3
+    same(captured, ordinary)
+    assert all(torch.equal(getattr(start, name), copy) for name, copy in copies.items())
+
+
+def test_no_steps_change_nothing(predictors: Predictors) -> None:
+    start = begun(predictors, "none")
+    end, complete = run_captured(start, CONST, predictors, stage(1, steps=0), lambda *_: False)
+    assert complete
+    same(start, end)
