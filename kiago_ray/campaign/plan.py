@@ -29,9 +29,9 @@ _SHOWN_REASONS = 20
 _SHOWN_NAMES = 3
 _NAME_LENGTH = 60
 # Peak memory of a worker, measured on a CPU: what the process holds, and what a row of a running shard adds.
-_PROCESS_MB = 560
-_ROW_MB = 0.37
-_ROW_MB_PER_ATOM = 0.0025
+_PROCESS_MB = 640
+_ROW_MB = 0.02
+_ROW_MB_PER_ATOM = 0.00005
 
 Mask = NDArray[np.bool_]
 
