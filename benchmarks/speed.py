@@ -2,6 +2,7 @@
 
     python benchmarks/speed.py memory       # most memory of a step, each arm in a process of its own
     python benchmarks/speed.py objective    # CPU seconds to the plain implementation's objective, two base materials
+    python benchmarks/speed.py quality      # what float32, mixed and bfloat16 lead to, 20 searches each
     python benchmarks/speed.py check        # 1,000 steps of the plain implementation itself on some rows
     python benchmarks/speed.py growth       # rows, atoms, elements, networks; with --figure FILE.png
 
@@ -12,13 +13,13 @@ seconds of one thread throughout.
 from __future__ import annotations
 
 import argparse
+import copy
 import ctypes
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ LADDER = (5, 10, 15, 20, 30, 40, 60)
 def memory() -> None:
     """Most memory of a process while it takes steps, and what it held before them."""
     for rows in (512, 4096):
-        plain = 0.0
+        plain = (0.0, 0.0)
         for arm in ("plain", *PRECISIONS):
             command = [sys.executable, __file__, "one-step", "--arm", arm, "--rows", str(rows)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -62,21 +63,17 @@ def memory() -> None:
 
 
 def one_step(arm: str, rows: int) -> None:
-    """Two steps of each stage; prints the megabytes that the process held before them, and its most during them."""
+    """Two steps of each stage; prints the megabytes that the process held before them, and its most (on Linux)."""
     bench = Bench.of(load_predictors(), rows)
-    searches: list[Callable[[], object]] = []
-    for stage in (1, 2):
-        if arm == "plain":
-            search = PlainSearch.reference_form(bench.x_start, bench.allowed.expand(rows, -1))
-            if stage == 2:
-                search.limit_elements()
-            searches.append(partial(search.step, stage))
-        else:
-            searches.append(bench.step(stage, arm))  # type: ignore[arg-type]
+    if arm == "plain":
+        search = PlainSearch.reference_form(bench.x_start, bench.allowed.expand(rows, -1))
+        stages = [partial(search.step, 1), search.limit_elements, partial(search.step, 2)]
+    else:
+        stages = [bench.step(stage, arm) for stage in (1, 2)]  # type: ignore[arg-type]
     ctypes.CDLL("libc.so.6").malloc_trim(0)  # what loading left behind would hide what steps take
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     held = kilobytes("VmRSS") / 1e3
-    for step in searches:
+    for step in stages:
         step()
         step()
     print(json.dumps([held, kilobytes("VmHWM") / 1e3]))
@@ -88,18 +85,22 @@ def kilobytes(field: str) -> int:
     return int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
-def outcome(base: str, overrides: dict[str, Any], rows: int = ROWS) -> dict[str, float]:
-    """A search with the paper's objective: CPU seconds to the judged rows, the objective at the end of stage 2, ΔT_c
-    of the best 30.
+def outcome(
+    base: str, overrides: dict[str, Any], rows: int = ROWS, preset: str = "paper"
+) -> dict[str, float]:
+    """A search: CPU seconds to the judged rows, the mean objective (with β as it starts) at the end of stage 2,
+    ΔT_c of the best 30.
     """
     predictors = load_predictors()
-    spec = load_preset("paper", {"base": base, "candidates": rows, **overrides})
+    spec = load_preset(preset, {"base": base, "candidates": rows, **overrides})
     material = base_material(spec, predictors)
     began = time.process_time()
     judged = judged_rows(spec, predictors, material)
     cpu_s = time.process_time() - began
     path = judged.result.trajectory
-    objective = -path.tc_k[-1] + spec.alpha * path.ef_ev_per_atom[-1] + path.integer_loss[-1]
+    objective = (
+        -path.tc_k[-1] + spec.alpha * path.ef_ev_per_atom[-1] + spec.beta.start * path.integer_loss[-1]
+    )
     summary = summarise(judged.candidates, judged.verdicts, judged.result.status_counts(), material)
     best = next(top for top in summary.to_dict()["top"] if top["k"] == 30)
     return {"cpu_s": cpu_s, "objective": float(np.nanmean(objective)), "top30": best["delta_tc_k"]}
@@ -135,6 +136,25 @@ def objective() -> None:
 def line(found: dict[str, float]) -> str:
     """Objective and the best 30 in words."""
     return f"objective {found['objective']:.2f} K, ΔT_c of the best 30 {found['top30']:+.1f} K"
+
+
+def quality(seeds: int = 10, steps: int = 100) -> None:
+    """What the steps' precision does to the outcome of `default`: two base materials, the same seeds in each."""
+    found: dict[str, list[dict[str, float]]] = {precision: [] for precision in PRECISIONS}
+    for base in BASES:
+        for seed in range(seeds):
+            for precision in PRECISIONS:
+                overrides = {"seed": seed, "steps": [steps, steps], "precision": precision}
+                found[precision].append(outcome(base, overrides, preset="default"))
+    for precision, runs in found.items():
+        top30, reached, cpu_s = (
+            np.mean([run[key] for run in runs]) for key in ("top30", "objective", "cpu_s")
+        )
+        print(f"{precision}: ΔT_c of the best 30 {top30:.1f} K, objective {reached:.1f} K, {cpu_s:.1f} s")
+        for key in ("top30", "objective"):
+            gaps = [run[key] - exact[key] for run, exact in zip(runs, found["float32"], strict=True)]
+            error = np.std(gaps, ddof=1) / len(gaps) ** 0.5
+            print(f"  {key}: {np.mean(gaps):+.2f} ± {error:.2f} K from float32 over {len(gaps)} pairs")
 
 
 def check(rows: int = 64, steps: int = 500) -> None:
@@ -174,7 +194,7 @@ def growth(figure: Path | None) -> None:
     x = Bench.of(predictors, ROWS).x_start
     x = x / x.sum(1, keepdim=True)
     for networks in (1, 2, 3, 5):
-        each = [predictors.tc] * networks
+        each = [copy.deepcopy(predictors.tc) for _ in range(networks)]
 
         def together(each: list[Any] = each) -> None:
             for network in each:
@@ -215,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("memory", "objective", "check", "growth", "one-step"))
+    parser.add_argument("what", choices=("memory", "objective", "quality", "check", "growth", "one-step"))
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--arm", default="float32", help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, default=64, help="of check")
@@ -228,6 +248,8 @@ def main() -> None:
             one_step(asked.arm, asked.rows)
         case "objective":
             objective()
+        case "quality":
+            quality()
         case "check":
             check(asked.rows)
         case "growth":

@@ -23,7 +23,7 @@ from kiago_ray.screening import (
     summarise,
 )
 from kiago_ray.search import SearchSpec, SpecError, load_preset, run_search
-from kiago_ray.search.run import SHARD_ROWS, TRAJECTORY_ROWS
+from kiago_ray.search.run import TRAJECTORY_ROWS
 from kiago_ray.storage.assemble import candidates_table, ranked
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def judged_rows(
     *,
     name: str | None = None,
     rows: range | None = None,
-    shard_rows: int = SHARD_ROWS,
+    shard_rows: int | None = None,
     trajectory_rows: int = TRAJECTORY_ROWS,
     known: KnownMaterials | None = None,
     device: str = "cpu",

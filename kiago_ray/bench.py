@@ -1,7 +1,7 @@
 """What this machine does: the cost of a step, the share of its arithmetic limit, a whole search phase by phase.
 
-Times of steps are CPU seconds of one thread. Where two things are compared they take turns, so that a machine that
-drifts favours neither, and the median counts.
+Times of steps are CPU seconds of one thread. Ways to take the same step take turns, so that a machine that drifts
+favours none, and the median counts.
 """
 
 from __future__ import annotations

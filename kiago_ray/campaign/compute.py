@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from kiago_ray.api import base_material, judged_rows
 from kiago_ray.campaign.plan import PlannedSearch, Shard
 from kiago_ray.campaign.shards import Manifest, write_shard
+from kiago_ray.predictors.precision import step_precision
 from kiago_ray.storage.location import Location
 
 if TYPE_CHECKING:
@@ -56,5 +59,9 @@ def compute_shard(
         statuses=rows.result.status_counts(),
         base=None if base is None else asdict(base),
         wall_s=time.perf_counter() - began,
-        made={**(made or {}), "finished_at": time.time()},
+        made={
+            **(made or {}),
+            "precision": step_precision(search.spec.precision, torch.device(device)),
+            "finished_at": time.time(),
+        },
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -46,14 +46,16 @@ def bench(
     predictors = load_predictors()
     reference = load_plain(plain)
     found: dict[str, Any] = {"machine": machine(), "rows": rows, "plain": reference is not None}
-    with one_thread():
-        found["steps"] = step_table(predictors, reference, rows, rounds)
-        found["limit"] = limit_table(predictors, rows, rounds)
-    if candidates:
+    precisions = PRECISIONS if found["machine"]["bfloat16_in_hardware"] else PRECISIONS[:1]
+    found["precisions"] = precisions
+    if candidates:  # first: the most memory is counted from the start of the process
         spec = load_preset("paper", {"base": "LaNiAsO", "candidates": candidates, "steps": [steps, steps]})
         with progress_bar() as progress:
             whole = whole_search(predictors, spec, progress)
         found["search"] = {**asdict(whole), "total_s": whole.total_s, "after_share": whole.after_share}
+    with one_thread():
+        found["steps"] = step_table(predictors, reference, rows, rounds, precisions)
+        found["limit"] = limit_table(predictors, rows, rounds, precisions)
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -72,8 +74,11 @@ def load_plain(path: Path | None) -> ModuleType | None:
         raise InputError(f"--plain: {path} is no Python file; give benchmarks/plain.py of a checkout")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    if not hasattr(module, "PlainSearch"):
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"--plain: {path} can't be run ({type(error).__name__}: {error})") from error
+    if not hasattr(getattr(module, "PlainSearch", None), "reference_form"):
         raise InputError(f"--plain: {path} holds no PlainSearch; give benchmarks/plain.py of a checkout")
     return module
 
@@ -93,7 +98,9 @@ def machine() -> dict[str, Any]:
     }
 
 
-def step_table(predictors: Any, plain: ModuleType | None, rows: int, rounds: int) -> list[dict[str, Any]]:
+def step_table(
+    predictors: Any, plain: ModuleType | None, rows: int, rounds: int, precisions: Sequence[Precision]
+) -> list[dict[str, Any]]:
     """CPU seconds of a step of each stage by precision, and of the plain implementation's."""
     from kiago_ray.bench import Bench, interleaved
 
@@ -101,7 +108,7 @@ def step_table(predictors: Any, plain: ModuleType | None, rows: int, rounds: int
     for most in TOTALS:
         bench = Bench.of(predictors, rows, {"n_unit.max": most})
         for stage in (1, 2):
-            arms: dict[str, Callable[[], object]] = {name: bench.step(stage, name) for name in PRECISIONS}
+            arms: dict[str, Callable[[], object]] = {name: bench.step(stage, name) for name in precisions}
             if plain is not None:
                 allowed = bench.allowed.expand(rows, -1)
                 slow = plain.PlainSearch.reference_form(bench.x_start, allowed, range(1, most + 1))
@@ -118,7 +125,9 @@ def step_table(predictors: Any, plain: ModuleType | None, rows: int, rounds: int
     return table
 
 
-def limit_table(predictors: Any, rows: int, rounds: int) -> list[dict[str, Any]]:
+def limit_table(
+    predictors: Any, rows: int, rounds: int, precisions: Sequence[Precision]
+) -> list[dict[str, Any]]:
     """By precision: multiply-adds that the lowered predictors need, over time and the best matrix product's pace."""
     import torch
 
@@ -126,7 +135,7 @@ def limit_table(predictors: Any, rows: int, rounds: int) -> list[dict[str, Any]]
 
     bench = Bench.of(predictors, rows)
     table = []
-    for name in LIMITS:
+    for name in (each for each in LIMITS if each in precisions):
         peak = gemm_peak(getattr(torch, name), rounds)
         seconds = interleaved({"": bench.gradients(name)}, rounds)[""]
         pace = products_needed(predictors) * rows / seconds
@@ -149,10 +158,10 @@ def show(found: dict[str, Any]) -> None:
 
     console, of = Console(), found["machine"]
     console.print(f"{of['cpu']}, torch {of['torch']}; steps on one thread", highlight=False)
-    table = Table("step of stage", "N up to", *PRECISIONS, *(["plain"] if found["plain"] else []))
+    table = Table("step of stage", "N up to", *found["precisions"], *(["plain"] if found["plain"] else []))
     for row in found["steps"]:
         cells = [str(row["stage"]), str(row["most_atoms"])]
-        for name in PRECISIONS:
+        for name in found["precisions"]:
             times = f" ({row[f'{name}_times']:.1f}×)" if found["plain"] else ""
             cells.append(f"{1e3 * row[f'{name}_cpu_s']:.0f} ms{times}")
         table.add_row(*cells, *([f"{1e3 * row['plain_cpu_s']:.0f} ms"] if found["plain"] else []))
@@ -161,6 +170,10 @@ def show(found: dict[str, Any]) -> None:
     console.print(limits(found["limit"]))
     if "search" in found:
         console.print(phases(found["search"]))
+    if len(found["precisions"]) == 1:
+        console.print(
+            "bfloat16 is left out: this processor has no instructions for it, and emulates it slowly."
+        )
     if not found["plain"]:
         console.print("No plain implementation here to compare with: run in a checkout, or give --plain.")
 

@@ -17,6 +17,7 @@ def provenance(weights: Path | None = None) -> dict[str, Any]:
     import torch
 
     from kiago_ray import __version__
+    from kiago_ray.machine import cpu_name
     from kiago_ray.predictors.weights import NETWORKS, load_card
 
     packages = {}
@@ -32,6 +33,7 @@ def provenance(weights: Path | None = None) -> dict[str, Any]:
         "packages": packages,
         "git": git_commit(),
         "weights": {kind: card["sha256"] for kind, card in cards.items()},
+        "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "devices": ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))],
     }

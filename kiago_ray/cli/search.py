@@ -90,11 +90,14 @@ class Request:
 
 def run(request: Request, top: int, as_json: bool) -> int:
     """Run a search, or find it done, and show it; return the exit code."""
+    import torch
+
     from kiago_ray.api import base_material, propose
     from kiago_ray.cli.console import progress_bar, say, stop_on_signal
     from kiago_ray.cli.provenance import provenance
     from kiago_ray.outputs import OUTPUTS, card_notes, write_outputs
     from kiago_ray.predictors import load_predictors
+    from kiago_ray.predictors.precision import step_precision
     from kiago_ray.search.problem import resolve
     from kiago_ray.storage.run_directory import CANDIDATES, open_run
     from kiago_ray.storage.table import read_table
@@ -106,8 +109,10 @@ def run(request: Request, top: int, as_json: bool) -> int:
     resolve(spec, predictors.supported.cpu().numpy())  # what can't run is refused before anything is written
     base_material(spec, predictors)
     identity = {"search": spec.model_dump(mode="json"), "weights": facts["weights"], "known": known_id}
-    for name in ("weights", "known"):
-        if request.repeats and request.repeats.get(name) != identity[name]:
+    facts |= {"precision": step_precision(spec.precision, torch.device(request.device))}
+    now = {**identity, **facts}
+    for name in ("weights", "known", "precision"):
+        if request.repeats and request.repeats.get(name) != now[name]:
             say(f"note: the run that --spec names had other {name}; this one will differ from it")
     notes = card_notes(request.weights)
     where = request.out if request.out is not None else default_directory(spec, request.preset, identity)

@@ -6,8 +6,9 @@
 * A row's value is one number, so its gradient to the input is computed along with it, some rows at a time: nothing is
   kept, and no weight has a gradient.
 
-That is exact. For the direction of a step bfloat16 may do (`in_precision`): there the wide layers alone change; the
-stem, the first and the last layers stay single, because small dopings need its 24 bits.
+That is exact; where empty places of the map tie for a maximum, its gradient goes to the first, as in torch. For the
+direction of a step bfloat16 may do (`in_precision`): there the wide layers alone change; the stem, the first and the
+last layers stay single, because small dopings need its 24 bits.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
@@ -41,7 +43,7 @@ from kiago_ray.predictors.tc import (
 )
 
 CPU_ROWS = 512  # what so many rows leave behind stays in the cache
-DEVICE_ROWS = 65_536  # about 2 GB on a GPU
+DEVICE_ROWS = 16_384  # about 1.3 GB on a GPU
 BAND = 128  # outputs of one product
 WIDE = 128  # outputs from which a layer of ElemNet may compute in bfloat16
 
@@ -53,6 +55,7 @@ class Lowered(nn.Module, ABC):
 
     supported: Tensor
 
+    single: torch.dtype
     wide: torch.dtype
 
     @property
@@ -73,6 +76,8 @@ class Lowered(nn.Module, ABC):
         """∂ value / ∂ x, (rows, 118). Uses the trace up."""
 
     def forward(self, fractions: Tensor) -> Tensor:
+        """Values, to be differentiated once. Fractions of another type of number are converted."""
+        fractions = fractions.to(self.single)
         if torch.is_grad_enabled() and fractions.requires_grad:
             return cast(Tensor, _RowWise.apply(fractions, self))  # type: ignore[no-untyped-call]
         return self.evaluate(fractions, gradients=False)[0]
@@ -101,6 +106,7 @@ class _RowWise(torch.autograd.Function):
         return values
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (gradients,) = ctx.saved_tensors
         return gradient[:, None] * gradients, None
@@ -152,7 +158,7 @@ class LoweredTc(Lowered):
     def __init__(self, network: TcResNet) -> None:
         super().__init__()
         exact = copy.deepcopy(network).double().eval()
-        self.wide = network.head.weight.dtype
+        self.single = self.wide = network.head.weight.dtype
         order = sorted(
             range(N_ELEMENTS), key=lambda index: position(index + 1)[:0:-1]
         )  # by column, then period
@@ -172,7 +178,7 @@ class LoweredTc(Lowered):
                 shape = blocks[-1].shape
         self.blocks = nn.ModuleList(blocks)
         self.head = exact.head.requires_grad_(False)
-        self.to(self.wide)
+        self.to(self.single)
 
     def wide_layers(self) -> list[nn.Module]:
         return [*self.blocks]
@@ -219,7 +225,7 @@ class LoweredElemNet(Lowered):
         self.register_buffer("index", network.index.clone(), persistent=False)
         self.register_buffer("supported", network.supported.clone(), persistent=False)
         self.layers = copy.deepcopy(network.layers).requires_grad_(False)
-        self.wide = cast(nn.Linear, self.layers[0]).weight.dtype
+        self.single = self.wide = cast(nn.Linear, self.layers[0]).weight.dtype
 
     def wide_layers(self) -> list[nn.Module]:
         return [layer for layer in self.layers[1:] if cast(nn.Linear, layer).out_features >= WIDE]
@@ -263,9 +269,18 @@ def in_precision(predictors: Predictors, precision: Precision) -> Predictors:
     )
 
 
+def is_lowered(predictors: Predictors) -> bool:
+    """Whether both are lowered: they never wait for the host, so that a step can be captured as a CUDA graph."""
+    return isinstance(predictors.tc, Lowered) and isinstance(predictors.ef, Lowered)
+
+
 def _converted(predictor: Predictor, dtype: torch.dtype) -> Predictor:
     if not isinstance(predictor, Lowered) or predictor.wide == dtype:
         return predictor
+    if predictor.wide != predictor.single:
+        raise ValueError(
+            f"a predictor in {predictor.wide} has lost digits; start from the one in single precision"
+        )
     copied = copy.deepcopy(predictor)
     copied.wide = dtype
     for layer in copied.wide_layers():

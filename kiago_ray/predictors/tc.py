@@ -34,7 +34,7 @@ STEM_ROWS, STEM_COLUMNS = 4, 16  # the 7 × 32 map after a stride of 2
 
 def amounts(fractions: Tensor) -> Tensor:
     """Functions of the amount, each 0 at 0 with a finite slope there: (rows, 118) → (rows, 7·118)."""
-    root = torch.sqrt(fractions + 1e-3) - fractions.new_tensor(1e-3).sqrt()  # 0 at 0 in any precision
+    root = torch.sqrt(fractions + 1e-3) - torch.full_like(fractions, 1e-3).sqrt()  # 0 at 0 in any precision
     log = torch.log1p(100 * fractions) / 5
     functions = [fractions, root, log]
     for wave in WAVES:
@@ -64,7 +64,7 @@ def from_log(log_tc: Tensor) -> Tensor:
 
 def log_slope(tc_k: Tensor) -> Tensor:
     """The derivative of `from_log` at the value tc_k in K, 0 where it is clipped."""
-    highest = from_log(tc_k.new_tensor(HIGHEST_LOG))
+    highest = from_log(torch.full_like(tc_k, HIGHEST_LOG))
     return torch.where(tc_k < highest, tc_k + SCALE_K, 0)
 
 
@@ -188,7 +188,6 @@ class TcResNet(nn.Module):
 
 
 def max_pool(maps: Tensor) -> Tensor:
-    """3×3 max pooling, stride 2, padding 1, of values ≥ 0: (rows, 4, 16, c) → (rows, 2, 8, c)."""
-    maps = functional.pad(maps, (0, 0, 1, 0, 1, 0))
-    maps = torch.maximum(torch.maximum(maps[:, 0:-1:2], maps[:, 1::2]), maps[:, 2::2])
-    return torch.maximum(torch.maximum(maps[:, :, 0:-1:2], maps[:, :, 1::2]), maps[:, :, 2::2])
+    """3×3 max pooling, stride 2, padding 1: (rows, 4, 16, c) → (rows, 2, 8, c)."""
+    pooled = functional.max_pool2d(maps.permute(0, 3, 1, 2), 3, stride=2, padding=1)
+    return pooled.permute(0, 2, 3, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,14 @@ def run_captured(
     The first step of a stage runs as it is, which lets the libraries choose their kernels before the capture. On a
     CPU the same buffers and the same body run without a graph.
     """
+    # Streams and captures are those of the current device, which isn't always the state's.
+    with torch.cuda.device(state.x_base.device) if state.x_base.is_cuda else nullcontext():
+        return _run(state, const, predictors, settings, on_step)
+
+
+def _run(
+    state: SearchState, const: Tensor, predictors: Predictors, settings: StageSettings, on_step: OnStep
+) -> tuple[SearchState, bool]:
     held = {name: value.clone() for name, value in vars(state).items() if isinstance(value, Tensor)}
     device = state.x_base.device
     counts = range(state.adam_step + 1, state.adam_step + 1 + settings.steps)
@@ -53,7 +62,7 @@ def run_captured(
             terms = body()
         else:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, stream=torch.cuda.Stream()):  # type: ignore[no-untyped-call]
                 terms = body()
             graph.replay()
         if not on_step(settings, number, status, terms):

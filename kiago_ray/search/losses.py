@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kiago_ray.predictors.base import Predictors
 
 
-_MOST_VALUES = 1 << 22  # of rows × elements × totals at once: 16 MB
+_MOST_VALUES = 1 << 22  # rows × elements × totals at once: 16 MB for each intermediate
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ class Recorder:
         """Keep one step's terms; False if the search shall stop."""
         self.keep(status, terms)
         self.steps_done += 1
-        if self.progress is not None and self.steps_done % self.every == 0:
+        last = self.first + self.steps_done == self.total
+        if self.progress is not None and (last or self.steps_done % self.every == 0):
             living = terms.tc_k[self.wanted & (status == RowStatus.OK) & terms.tc_k.isfinite()]
             best, mean = (float(living.max()), float(living.mean())) if len(living) else (float("nan"),) * 2
             self.progress(Progress(settings.number, self.first + self.steps_done, self.total, best, mean))

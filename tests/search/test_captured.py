@@ -8,14 +8,20 @@ from typing import Literal
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.base import Predictors
+from kiago_ray.predictors.lowered import in_precision, unpool_in_order
+from kiago_ray.search import load_preset
 from kiago_ray.search.captured import run_captured
 from kiago_ray.search.losses import Objective, Terms
+from kiago_ray.search.problem import resolve
+from kiago_ray.search.run import stage_settings
 from kiago_ray.search.sections import RampSpec
-from kiago_ray.search.stages import SearchState, StageSettings, init, limit, run_stage
+from kiago_ray.search.stages import SearchState, StageSettings, init, limit, move, pace, run_stage
 from kiago_ray.search.status import RowStatus
 
 CONST = torch.zeros(N_ELEMENTS, dtype=torch.float64)
@@ -94,3 +100,38 @@ def test_no_steps_change_nothing(predictors: Predictors) -> None:
     end, complete = run_captured(start, CONST, predictors, stage(1, steps=0), lambda *_: False)
     assert complete
     same(start, end)
+
+
+class Operations(TorchDispatchMode):
+    """Notes every operation of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.names.add(func.overloadpacket._qualified_op_name)
+        indices = [i for a in args if isinstance(a, list | tuple) for i in a if isinstance(i, Tensor)]
+        if "index" in func.overloadpacket._qualified_op_name and any(i.dtype == torch.bool for i in indices):
+            self.names.add("a boolean index")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("preset", ["paper", "default"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_step_neither_waits_for_the_host_nor_copies_from_it(
+    preset: str, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a CUDA graph can't hold, looked for in the operations of a step."""
+    monkeypatch.setattr("kiago_ray.predictors.lowered.unpool", unpool_in_order)
+    shipped = load_predictors()
+    problem = resolve(load_preset(preset, {"base": "LaNiAsO"}), shipped.supported.numpy())
+    settings = stage_settings(problem, number, torch.device("cpu"))
+    x = torch.as_tensor(parse_fractions(["LaNiAsO", "BaFe2As2"]), dtype=torch.float32)
+    state = init(x, torch.from_numpy(problem.allowed), problem.spec.revive)
+    steering = in_precision(shipped, "bfloat16")
+    with Operations() as seen:
+        move(state, CONST.float(), steering, settings.at(0)[1], pace(1, 0.1), revive=settings.revive)
+    assert "aten::mm" in seen.names
+    waits = {"aten::lift_fresh", "aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"}
+    assert not seen.names & (waits | {"aten::item", "aten::is_nonzero", "a boolean index"})

@@ -45,8 +45,8 @@ def test_it_keeps_the_sample_reports_the_living_and_asks_whether_to_stop() -> No
 
 def test_progress_can_be_asked_for_less_often() -> None:
     seen: list[Progress] = []
-    recorder = Recorder(torch.tensor([0]), torch.tensor([True]), 0, 6, seen.append, None, every=3)
-    for number in range(6):
+    recorder = Recorder(torch.tensor([0]), torch.tensor([True]), 0, 7, seen.append, None, every=3)
+    for number in range(7):
         assert recorder(STAGE, number, statuses(RowStatus.OK), terms(number))
-    assert [each.step for each in seen] == [3, 6]
-    assert len(recorder.terms) == 6
+    assert [each.step for each in seen] == [3, 6, 7]
+    assert len(recorder.terms) == 7
