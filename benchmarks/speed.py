@@ -53,12 +53,13 @@ def memory() -> None:
         plain = (0.0, 0.0)
         for arm in ("plain", *PRECISIONS):
             command = [sys.executable, __file__, "one-step", "--arm", arm, "--rows", str(rows)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            loaded, peak = json.loads(done.stdout)
-            plain = peak - loaded if arm == "plain" else plain
-            share = f"1/{plain / (peak - loaded):.1f} of plain's" if arm != "plain" else ""
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            held, peak = json.loads(done.stdout)
+            if arm == "plain":
+                plain = (peak - held, peak)
+            shares = f"1/{plain[0] / (peak - held):.1f} of plain's, with what is held 1/{plain[1] / peak:.1f}"
             print(
-                f"{rows:5} rows  {arm:9} {peak - loaded:6.0f} MB for steps beside {loaded:4.0f} MB held  {share}"
+                f"{rows:5} rows  {arm:9} {peak - held:5.0f} MB for steps beside {held:4.0f} MB held: {shares}"
             )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import torch
@@ -43,6 +44,7 @@ from kiago_ray.predictors.tc import (
 )
 
 CPU_ROWS = 512  # what so many rows leave behind stays in the cache
+LEAST_ROWS = 64  # that are worth a thread
 DEVICE_ROWS = 16_384  # about 1.3 GB on a GPU
 BAND = 128  # outputs of one product
 WIDE = 128  # outputs from which a layer of ElemNet may compute in bfloat16
@@ -82,17 +84,33 @@ class Lowered(nn.Module, ABC):
             return cast(Tensor, _RowWise.apply(fractions, self))  # type: ignore[no-untyped-call]
         return self.evaluate(fractions, gradients=False)[0]
 
-    @torch.no_grad()
     def evaluate(self, fractions: Tensor, *, gradients: bool) -> tuple[Tensor, Tensor | None]:
-        """Values (rows,) and, where asked for, their gradients (rows, 118)."""
+        """Values (rows,) and, where asked for, their gradients (rows, 118).
+
+        On a CPU torch's threads share the rows: products as small as these gain nothing from being split themselves.
+        """
         values = fractions.new_empty(len(fractions))
         slopes = torch.empty_like(fractions) if gradients else None
-        step = CPU_ROWS if fractions.device.type == "cpu" else DEVICE_ROWS
-        for start in range(0, len(fractions), step):
-            rows = slice(start, start + step)
+
+        @torch.no_grad()
+        def compute(rows: slice) -> None:
             values[rows], trace = self.value(fractions[rows])
             if slopes is not None:
                 slopes[rows] = self.gradient(fractions[rows], values[rows], trace)
+
+        threads = torch.get_num_threads() if fractions.device.type == "cpu" else 1
+        most = CPU_ROWS if fractions.device.type == "cpu" else DEVICE_ROWS
+        size = min(most, max(LEAST_ROWS, -(-len(fractions) // threads)))
+        chunks = [slice(start, start + size) for start in range(0, len(fractions), size)]
+        if threads == 1 or len(chunks) < 2:
+            for chunk in chunks:
+                compute(chunk)
+        else:
+            try:
+                with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                    list(pool.map(compute, chunks))
+            finally:
+                torch.set_num_threads(threads)  # torch takes what the pool's threads said for all new threads
         return values, slopes
 
 

@@ -180,3 +180,35 @@ def test_foreign_predictors_stay_as_they_are(networks: Predictors) -> None:
     assert mixed.tc is foreign
     assert isinstance(mixed.ef, LoweredElemNet)
     assert in_precision(mixed, "bfloat16").tc is foreign
+
+
+@pytest.mark.parametrize("rows", [1, 100, 700])
+def test_threads_share_the_rows(rows: int) -> None:
+    x, predictors = compositions(rows, seed=6), load_predictors()
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = [value_and_gradient(each, x) for each in (predictors.tc, predictors.ef)]
+        torch.set_num_threads(3)
+        shared = [value_and_gradient(each, x) for each in (predictors.tc, predictors.ef)]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    for (value, gradient), (expected, slope) in zip(shared, alone, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-4)
+        assert ((gradient - slope).norm(dim=1) <= 1e-4 * slope.norm(dim=1)).float().mean() > 0.98
+
+
+def test_an_error_in_a_thread_arrives_and_leaves_the_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: LoweredTc, x: Tensor) -> None:
+        raise MemoryError("no room")
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr(LoweredTc, "value", fail)
+    try:
+        with pytest.raises(MemoryError, match="no room"):
+            load_predictors().tc(compositions(300))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
