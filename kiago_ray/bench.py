@@ -16,18 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from kiago_ray.api import base_material, search_frequencies
+from kiago_ray.api import base_material, judged_rows, search_frequencies
 from kiago_ray.machine import peak_mb
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.lowered import Lowered, in_precision
 from kiago_ray.predictors.precision import Precision, step_precision
-from kiago_ray.screening import apply_screens, available_screens, collect
-from kiago_ray.search import load_preset, run_search
+from kiago_ray.search import load_preset
 from kiago_ray.search.problem import Problem, resolve
 from kiago_ray.search.run import stage_settings
 from kiago_ray.search.stages import init, limit, step
 from kiago_ray.search.start import starts
-from kiago_ray.storage.assemble import candidates_table, ranked
+from kiago_ray.storage.assemble import ranked
 
 if TYPE_CHECKING:
     from kiago_ray.search import ProgressCallback
@@ -135,7 +134,9 @@ def products_needed(predictors: Predictors) -> int:
 
 @dataclass(frozen=True)
 class WholeSearch:
-    """A search from start to ranked table. seconds: wall clock by phase; their sum is the whole."""
+    """A search from start to ranked table. seconds: wall clock by phase, `screens` with the table of all rows;
+    their sum is the whole.
+    """
 
     rows: int
     steps: tuple[int, int]
@@ -163,18 +164,14 @@ def whole_search(
 ) -> WholeSearch:
     """Run a search on the CPU with the threads that torch has, and take the time of each phase."""
     began = time.perf_counter()
-    base = base_material(spec, predictors)
-    result = run_search(spec, predictors, search_frequencies(), progress=progress)
-    marks = [time.perf_counter()]
-    candidates = collect(result, oxidation_set=spec.oxidation_set)
-    screens = available_screens(max_elements=spec.screens.max_elements)
-    verdicts = apply_screens(candidates, screens, spec.screens.names)
-    marks.append(time.perf_counter())
-    table = ranked(candidates_table(result, candidates, verdicts, base=base, seed=spec.seed))
-    marks.append(time.perf_counter())
+    judged = judged_rows(spec, predictors, base_material(spec, predictors), progress=progress)
+    rows_judged = time.perf_counter()
+    table = ranked(judged.table)
+    result, ended = judged.result, time.perf_counter()
     seconds = dict(result.seconds)
-    seconds["start"] += marks[0] - began - sum(result.seconds.values())
-    seconds |= {"screens": marks[1] - marks[0], "ranked table": marks[2] - marks[1]}
+    screens = rows_judged - began - result.wall_s
+    seconds["start"] += result.wall_s - sum(result.seconds.values())
+    seconds |= {"screens": screens, "ranked table": ended - rows_judged}
     return WholeSearch(
         rows=spec.row_count,
         steps=spec.steps,

@@ -38,7 +38,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Measure this machine: a step's CPU seconds, the share of the arithmetic limit, a whole search."""
-    from kiago_ray.bench import one_thread, whole_search
+    from kiago_ray.bench import BASE, one_thread, whole_search
     from kiago_ray.cli.console import progress_bar
     from kiago_ray.predictors import load_predictors
     from kiago_ray.search import load_preset
@@ -49,7 +49,7 @@ def bench(
     precisions = PRECISIONS if found["machine"]["bfloat16_in_hardware"] else PRECISIONS[:1]
     found["precisions"] = precisions
     if candidates:  # first: the most memory is counted from the start of the process
-        spec = load_preset("paper", {"base": "LaNiAsO", "candidates": candidates, "steps": [steps, steps]})
+        spec = load_preset("paper", {"base": BASE, "candidates": candidates, "steps": [steps, steps]})
         with progress_bar() as progress:
             whole = whole_search(predictors, spec, progress)
         found["search"] = {**asdict(whole), "total_s": whole.total_s, "after_share": whole.after_share}

@@ -56,7 +56,6 @@ class Lowered(nn.Module, ABC):
     """A predictor of one number a row: fractions (rows, 118) → (rows,), in chunks of rows."""
 
     supported: Tensor
-
     single: torch.dtype
     wide: torch.dtype
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
 
+from kiago_ray.cli.bench import load_plain
 from kiago_ray.predictors import check_contract, load_predictors
 from kiago_ray.predictors.base import Predictor, Predictors
 from kiago_ray.predictors.elemnet import ElemNet
@@ -26,7 +23,6 @@ from kiago_ray.predictors.precision import Precision
 from kiago_ray.predictors.tc import TcResNet, amounts, from_log, max_pool
 from kiago_ray.predictors.weights import load_network
 
-PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"
 ROWS = 10_000
 
 
@@ -63,12 +59,8 @@ def by_parts(predictor: Predictor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def plain_tc() -> torch.nn.Module:
     """The shipped T_c network with ordinary padded convolutions, as the benchmarks have it."""
-    found = importlib.util.spec_from_file_location("kiago_plain", PLAIN)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module
-    found.loader.exec_module(module)
+    module = load_plain(None)
+    assert module is not None
     return module.PlainResNet18.of(load_network("tc"))
 
 
