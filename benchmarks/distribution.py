@@ -72,7 +72,8 @@ def campaign(workers: int, shards: int, rows: int, steps: int) -> float:
     from kiago_ray.distributed.campaign import CampaignRequest, run_campaign, run_identity
     from kiago_ray.distributed.dispatch import DispatchPolicy
     from kiago_ray.distributed.worker import WorkerSetup
-    from kiago_ray.predictors import load_card, load_predictors
+    from kiago_ray.predictors import load_predictors
+    from kiago_ray.predictors.second_opinion import weights_hashes
 
     values = {
         "name": "benchmark",
@@ -82,7 +83,7 @@ def campaign(workers: int, shards: int, rows: int, steps: int) -> float:
         "shard_size": rows,
     }
     plan = make_plan(campaign_from(values), load_predictors().supported.numpy())
-    weights = {kind: load_card(kind)["sha256"] for kind in ("tc", "ef")}
+    weights = weights_hashes()
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "out")
         setup = WorkerSetup(out, "cpu", 1, weights, {}, None, __version__)

@@ -13,9 +13,11 @@ from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.datasets.statistics import load_element_counts
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.base import predict
+from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion
 from kiago_ray.screening import (
     BaseMaterial,
     KnownMaterials,
+    SecondOpinions,
     Summary,
     apply_screens,
     available_screens,
@@ -59,6 +61,7 @@ def propose(
     overrides: Mapping[str, Any] | None = None,
     spec: SearchSpec | None = None,
     predictors: Predictors | None = None,
+    second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
@@ -67,23 +70,37 @@ def propose(
     """Propose compositions around `base` with a higher T_c, screened and ranked.
 
     Give either a whole `spec` or a preset with `overrides` (nested or dotted keys). `known` adds the nearest
-    measured composition to every row. Raises SpecError for a search that can't run, WeightsError where the
-    shipped predictors can't be loaded.
+    measured composition to every row; `second` gives other models' opinions, by default the shipped ones'. Raises
+    SpecError for a search that can't run, WeightsError where the shipped predictors can't be loaded.
     """
     if spec is None:
         spec = load_preset(preset, {**(overrides or {}), **({} if base is None else {"base": base})})
     elif base is not None or overrides:
         raise SpecError("give a whole specification, or a base and overrides, not both")
     predictors = predictors or load_predictors(device=device)
-    material = base_material(spec, predictors, known)
+    second = second or load_second_opinion(predictors)
+    material = base_material(spec, predictors, known, second)
     rows = judged_rows(
-        spec, predictors, material, known=known, device=device, progress=progress, should_stop=should_stop
+        spec,
+        predictors,
+        material,
+        second=second,
+        known=known,
+        device=device,
+        progress=progress,
+        should_stop=should_stop,
     )
     return SearchOutcome(
         spec=spec,
         result=rows.result,
-        table=ranked(rows.table),
-        summary=summarise(rows.candidates, rows.verdicts, rows.result.status_counts(), material),
+        table=ranked(rows.table, spec.screens.rank_by),
+        summary=summarise(
+            rows.candidates,
+            rows.verdicts,
+            rows.result.status_counts(),
+            material,
+            rank_by=spec.screens.rank_by,
+        ),
     )
 
 
@@ -96,6 +113,7 @@ def judged_rows(
     rows: range | None = None,
     shard_rows: int | None = None,
     trajectory_rows: int = TRAJECTORY_ROWS,
+    second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
@@ -116,12 +134,29 @@ def judged_rows(
         progress=progress,
         should_stop=should_stop,
     )
-    candidates = collect(result, oxidation_set=spec.oxidation_set, known=known)
+    candidates = collect(
+        result,
+        oxidation_set=spec.oxidation_set,
+        known=known,
+        mixed_valence=spec.charge.mixed_valence,
+        opinions=None if second is None else _opinions(result, second),
+    )
     verdicts = apply_screens(
         candidates, available_screens(max_elements=spec.screens.max_elements), spec.screens.names
     )
     table = candidates_table(result, candidates, verdicts, base=base, seed=spec.seed, search=name)
     return JudgedRows(result, candidates, verdicts, table)
+
+
+def _opinions(result: SearchResult, second: SecondOpinion) -> SecondOpinions:
+    """What others say of the rows' formulas; NaN for rows without one."""
+    total = result.amounts.sum(axis=1)
+    found = total > 0
+    opinions = second.of(result.amounts[found] / total[found, None])
+    columns = {name: np.full(len(total), np.nan) for name in vars(opinions)}
+    for name, values in vars(opinions).items():
+        columns[name][found] = values
+    return SecondOpinions(**columns)
 
 
 def search_frequencies() -> dict[str, NDArray[np.float64]]:
@@ -134,9 +169,12 @@ def search_frequencies() -> dict[str, NDArray[np.float64]]:
 
 
 def base_material(
-    spec: SearchSpec, predictors: Predictors, known: KnownMaterials | None = None
+    spec: SearchSpec,
+    predictors: Predictors,
+    known: KnownMaterials | None = None,
+    second: SecondOpinion | None = None,
 ) -> BaseMaterial | None:
-    """The base with its predictions and, where `known` has it, its measured T_c.
+    """The base with its predictions, the oracle's of `second` and, where `known` has it, its measured T_c.
 
     Raises SpecError where it holds an element that the predictors don't know.
     """
@@ -152,6 +190,13 @@ def base_material(
         )
     row = fractions(amounts)
     tc_k, ef = (
-        float(predict(each, row[None].astype(np.float32))[0]) for each in (predictors.tc, predictors.ef)
+        float(predict(each, row[None].astype(np.float32))[0])
+        for each in (predictors.named(spec.tc_predictor), predictors.ef)
     )
-    return BaseMaterial(spec.base, max(tc_k, 0.0), ef, None if known is None else known.measured_tc_k(row))
+    return BaseMaterial(
+        spec.base,
+        max(tc_k, 0.0),
+        ef,
+        tc_measured_k=None if known is None else known.measured_tc_k(row),
+        tc_oracle_k=None if second is None else float(second.oracle.predict(row[None])[0][0]),
+    )

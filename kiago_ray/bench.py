@@ -88,6 +88,7 @@ class Bench:
     def of(cls, predictors: Predictors, rows: int, overrides: Mapping[str, Any] | None = None) -> Bench:
         """`rows` rows of the preset `paper` with `overrides`."""
         spec = load_preset("paper", {"base": BASE, "candidates": rows, **(overrides or {})})
+        predictors = predictors.following(spec.tc_predictor)
         problem = resolve(spec, predictors.supported.numpy())
         x_start = torch.from_numpy(starts(problem, search_frequencies(), list(range(rows)))).float()
         return cls(predictors, problem, x_start)

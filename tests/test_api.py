@@ -34,8 +34,8 @@ def test_rank_and_summary_agree_with_the_rows(outcome: SearchOutcome) -> None:
     passed = [row["passed"] for row in rows]
     assert passed == sorted(passed, reverse=True)
     for part in (True, False):
-        tc_k = [row["tc_k"] for row in rows if row["passed"] is part]
-        assert tc_k == sorted(tc_k, reverse=True)
+        keys = [(row["trusted_tc_k"], row["tc_k"]) for row in rows if row["passed"] is part]
+        assert keys == sorted(keys, reverse=True)
     summary, base = outcome.summary, outcome.summary.base
     assert base is not None
     assert base.tc_measured_k == 2.75

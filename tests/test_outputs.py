@@ -20,7 +20,9 @@ def test_every_file_is_written_and_the_page_holds_the_best_row(tmp_path: Path) -
     assert f"{outcome.table['tc_k'][0].as_py():.1f}" in page
     assert "Off by 5 K." in page
     assert "Stopped &lt;early&gt;." in page
-    for name in ("tc_against_ef.png", "trajectory.png"):
+    assert "Why these may be believed, and why not" in page
+    assert f"{load_card('ef')['splits']['system']['elemnet']['mae']:.3f} eV/atom on average" in page
+    for name in ("tc_against_ef.png", "pareto.png", "search_against_oracle.png", "trajectory.png"):
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
 
 

@@ -17,6 +17,7 @@ from kiago_ray.storage.location import Location
 
 if TYPE_CHECKING:
     from kiago_ray.predictors import Predictors
+    from kiago_ray.predictors.second_opinion import SecondOpinion
     from kiago_ray.screening import KnownMaterials
     from kiago_ray.search import ProgressCallback
 
@@ -27,6 +28,7 @@ def compute_shard(
     campaign: Location,
     predictors: Predictors,
     *,
+    second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
     device: str = "cpu",
     made: Mapping[str, Any] | None = None,
@@ -38,7 +40,7 @@ def compute_shard(
     search raises passes through.
     """
     began = time.perf_counter()
-    base = base_material(search.spec, predictors, known)
+    base = base_material(search.spec, predictors, known, second)
     rows = judged_rows(
         search.spec,
         predictors,
@@ -47,6 +49,7 @@ def compute_shard(
         rows=shard.rows,
         shard_rows=search.shard_rows,
         trajectory_rows=search.curve_rows,
+        second=second,
         known=known,
         device=device,
         progress=progress,

@@ -1,7 +1,7 @@
 """From tables of candidates to one table of their unique formulas, ranked, without ever holding the rows in memory.
 
-Two passes: the first reads the few columns that decide which row stands for a formula and at which rank; the second
-carries those rows to their places, by way of sorted runs on a local disk.
+Two passes: the first reads the few columns that decide which row stands for a formula, at which rank, and whether it
+is on the Pareto front; the second carries those rows to their places, by way of sorted runs on a local disk.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from kiago_ray.campaign.tables import blocks, read_columns
+from kiago_ray.screening.pareto import pareto_front
+from kiago_ray.screening.rank import RankBy, falling
 from kiago_ray.screening.screens import available_screens
 from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError, reason
@@ -31,6 +33,8 @@ from kiago_ray.storage.location import Location, StorageError, reason
 BLOCK_ROWS = 65_536
 _RUN_ROWS = 131_072  # rows sorted in memory at a time
 _READERS = 8  # on a remote storage reading a few columns is mostly waiting
+
+_NUMBERS = ("tc_k", "trusted_tc_k", "ef_ev_per_atom", "extrapolation")
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -61,12 +65,14 @@ def merge_tables(
     inputs: Sequence[Location],
     output: Location,
     *,
+    rank_by: RankBy = "trusted",
     block_rows: int = BLOCK_ROWS,
     scratch: Path | None = None,
 ) -> Merged:
     """Merge tables of candidates into one of unique formulas, best first, `rank` from 1; its directory must exist.
 
-    Those that passed come first, then it goes by falling T_c (unknown last), then by formula. For a formula that
+    Those that passed come first, then it goes by falling trusted T_c (but not with rank_by "tc"), then by falling T_c
+    (unknown last, in either), then by formula. The Pareto front is that of the merged table. For a formula that
     occurs more than once stands the first by (not passed, position of its input, row); so the shards of one search
     give what `storage.assemble.ranked` makes of all of them. Rows without a formula drop out.
 
@@ -74,10 +80,11 @@ def merge_tables(
     None for the system's. Raises StorageError, with nothing written.
     """
     narrow = _read_narrow(inputs)
-    winners = _ranked_rows(narrow)
+    winners = _ranked_rows(narrow, rank_by)
     ranks = np.zeros(len(narrow.passed), dtype=np.int32)
     ranks[winners] = np.arange(1, len(winners) + 1, dtype=np.int32)
     passed, tc_k = narrow.passed[winners], narrow.tc_k[winners]
+    front = _front(narrow, winners)
     screens = {name: verdict[winners] for name, verdict in narrow.screens.items()}
     del narrow
     pa.default_memory_pool().release_unused()
@@ -86,7 +93,7 @@ def merge_tables(
         folder = _scratch(stack, scratch)
         runs = [
             _write_run(folder / f"{number}.arrow", tables, edges)
-            for number, tables in enumerate(_winning_rows(inputs, ranks))
+            for number, tables in enumerate(_winning_rows(inputs, ranks, front))
         ]
         sha256 = _write_ranked(runs, len(edges) - 1, output, stack)
     pa.default_memory_pool().release_unused()
@@ -105,13 +112,16 @@ class _Narrow:
     alphabetical: NDArray[np.int32]
     passed: Bools
     tc_k: Floats
+    trusted_tc_k: Floats
+    ef_ev_per_atom: Floats
+    extrapolation: Floats
     turn: Ints
     screens: dict[str, Bools]
 
 
 def _read_narrow(inputs: Sequence[Location]) -> _Narrow:
     available = available_screens()
-    names = ("formula", "passed", "tc_k", "row", *available)
+    names = ("formula", "passed", *_NUMBERS, "row", *available)
     with ThreadPoolExecutor(_READERS) as readers:
         tables = list(readers.map(lambda place: read_columns(place, names), inputs))
     rows = pa.concat_tables([schema().empty_table().select(names), *tables])
@@ -122,12 +132,12 @@ def _read_narrow(inputs: Sequence[Location]) -> _Narrow:
         formula=number,
         alphabetical=alphabetical,
         passed=rows["passed"].fill_null(False).to_numpy(),
-        tc_k=rows["tc_k"].to_numpy(),
+        **{name: rows[name].to_numpy() for name in _NUMBERS},
         turn=np.concatenate([np.zeros(0, dtype=np.int64), *turns]),
         screens={
             name: rows[name].fill_null(False).to_numpy()
             for name, screen in available.items()
-            if not screen.needs_known or rows[name].null_count < len(rows)
+            if not screen.optional or rows[name].null_count < len(rows)
         },
     )
 
@@ -155,7 +165,7 @@ def _places(rows: Any) -> Ints:
     return places
 
 
-def _ranked_rows(narrow: _Narrow) -> Ints:
+def _ranked_rows(narrow: _Narrow, rank_by: RankBy) -> Ints:
     """Positions (u,) of the rows that stand for the formulas, best first."""
     held = np.flatnonzero(narrow.formula >= 0)
     formula = narrow.formula[held]
@@ -163,21 +173,37 @@ def _ranked_rows(narrow: _Narrow) -> Ints:
     first = np.full(len(narrow.alphabetical), np.iinfo(np.int64).max)
     np.minimum.at(first, formula, turn)
     chosen = held[turn == first[formula]]
-    tc_k = narrow.tc_k[chosen]
-    falling = np.where(np.isnan(tc_k), np.inf, -tc_k)
-    order = np.lexsort((narrow.alphabetical[narrow.formula[chosen]], falling, ~narrow.passed[chosen]))
+    values = (narrow.tc_k, narrow.trusted_tc_k) if rank_by == "trusted" else (narrow.tc_k,)
+    keys = [falling(each[chosen]) for each in values]
+    order = np.lexsort((narrow.alphabetical[narrow.formula[chosen]], *keys, ~narrow.passed[chosen]))
     return np.asarray(chosen[order])
 
 
-def _winning_rows(inputs: Sequence[Location], ranks: NDArray[np.int32]) -> Iterator[list[Any]]:
-    """The rows that have a rank, with it, about _RUN_ROWS at a time."""
+def _front(narrow: _Narrow, winners: Ints) -> Any:
+    """Of the rows at `winners`, which are on their Pareto front, for each of all n rows; null as in `ranked`."""
+    trusted = narrow.trusted_tc_k[winners]
+    front, unknown = np.zeros(len(narrow.passed), dtype=np.bool_), np.ones(len(narrow.passed), dtype=np.bool_)
+    front[winners] = pareto_front(
+        trusted, narrow.ef_ev_per_atom[winners], narrow.extrapolation[winners], narrow.passed[winners]
+    )
+    unknown[winners] = np.isnan(trusted)
+    return pa.array(front, mask=unknown)
+
+
+def _winning_rows(inputs: Sequence[Location], ranks: NDArray[np.int32], front: Any) -> Iterator[list[Any]]:
+    """The rows that have a rank, with it and their place on the front, about _RUN_ROWS at a time."""
+    at = {name: schema().get_field_index(name) for name in ("rank", "pareto")}
     tables: list[Any] = []
     held = position = 0
     for place in inputs:
         for block in blocks(place):
             own = ranks[position : position + len(block)]
+            block = block.set_column(at["rank"], schema().field("rank"), pa.array(own))
+            block = block.set_column(
+                at["pareto"], schema().field("pareto"), front.slice(position, len(block))
+            )
             position += len(block)
-            rows = block.set_column(0, schema().field("rank"), pa.array(own)).filter(pa.array(own > 0))
+            rows = block.filter(pa.array(own > 0))
             tables.append(rows)
             held += len(rows)
             if held >= _RUN_ROWS:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kiago_ray.campaign.merge import merge_tables
+from kiago_ray.campaign.merge import Merged, merge_tables
 from kiago_ray.campaign.plan import Plan
 from kiago_ray.campaign.plots import Plot, campaign_plots, search_line
 from kiago_ray.campaign.summaries import (
@@ -18,9 +18,12 @@ from kiago_ray.campaign.summaries import (
     read_campaign_results,
     read_search_results,
     search_folder,
+    top_of_several,
 )
 from kiago_ray.campaign.tables import first_rows
+from kiago_ray.outputs import row_background
 from kiago_ray.report.campaign_page import TABLE_ROWS, CampaignPage, render_campaign_page
+from kiago_ray.report.reasons import Background
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, SPEC
 
@@ -57,8 +60,16 @@ def campaign_page(
             remark=_remark(results.damaged),
             searches=results.searches,
             shards=results.shards,
+            top=[top_of_several(each) for each in results.top],
+            background=_background(plan),
         )
     )
+
+
+def _background(plan: Plan) -> Background:
+    """The error of E_f is that of the shipped predictor, so it is left out for others: `model_notes` have theirs."""
+    shipped = row_background()
+    return shipped if plan.campaign.weights is None else replace(shipped, ef_error_ev_per_atom=None)
 
 
 def _remark(damaged: Sequence[str]) -> str:
@@ -90,6 +101,17 @@ def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[s
     return campaign_page(plan, searches, results, rows, plots, spec_text=spec_text, model_notes=model_notes)
 
 
+def merge_searches(
+    campaign: Location, plan: Plan, searches: Sequence[SearchResults], table: Location
+) -> Merged:
+    """Merge the tables of these searches into one, ranked by T_c alone where all searches of the plan are, else by
+    trusted T_c. Raises StorageError.
+    """
+    by = {search.spec.screens.rank_by for search in plan.searches}
+    places = [search_folder(campaign, each.name) / CANDIDATES for each in searches]
+    return merge_tables(places, table, rank_by="tc" if by == {"tc"} else "trusted")
+
+
 def _results_so_far(
     campaign: Location,
     plan: Plan,
@@ -98,7 +120,7 @@ def _results_so_far(
     folder: Path,
 ) -> tuple[CampaignResults, Location]:
     table = Location.of(folder / CANDIDATES)
-    merged = merge_tables([search_folder(campaign, each.name) / CANDIDATES for each in searches], table)
+    merged = merge_searches(campaign, plan, searches, table)
     results = campaign_results(plan, searches, merged, first_rows(table, TABLE_ROWS))
     if recorded is None:
         return results, table

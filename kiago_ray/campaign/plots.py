@@ -11,11 +11,22 @@ from numpy.typing import NDArray
 
 from kiago_ray.campaign.curves import CURVES, read_curves
 from kiago_ray.campaign.summaries import SearchResults, search_folder
-from kiago_ray.campaign.tables import read_columns
-from kiago_ray.outputs import TC_PLOT, TRAJECTORY_PLOT
-from kiago_ray.report.campaign_page import SearchLine
-from kiago_ray.report.campaign_plots import K, curves_plot, gains_plot
+from kiago_ray.campaign.tables import first_rows, read_columns
+from kiago_ray.outputs import (
+    GAP_CAPTION,
+    GAP_PLOT,
+    PARETO_CAPTION,
+    PARETO_COLUMNS,
+    PARETO_PLOT,
+    TC_PLOT,
+    TRAJECTORY_PLOT,
+    gap_of,
+    pareto_of,
+)
+from kiago_ray.report.campaign_lines import K, SearchLine
+from kiago_ray.report.campaign_plots import curves_plot, gains_plot
 from kiago_ray.report.plots import tc_against_ef, trajectory_plot
+from kiago_ray.screening.summary import TOP as TOP_SIZES
 from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.search.result import Trajectory
 from kiago_ray.storage.location import Location
@@ -38,9 +49,13 @@ class Plot:
 def search_plots(
     table: Location, trajectory: Trajectory, base: BaseMaterial | None, name: str
 ) -> tuple[Plot, ...]:
-    """T_c against E_f of a search's ranked table, and the trajectory. Raises StorageError."""
+    """T_c against E_f of a search's ranked table, its Pareto front, its best by the oracle, and the trajectory.
+
+    Raises StorageError.
+    """
     return (
         _scatter(table, base, name),
+        *_trust_plots(table, name),
         Plot(
             TRAJECTORY_PLOT,
             "T_c, formation energy and integer loss over the steps: single rows, median and middle 80 %.",
@@ -59,7 +74,8 @@ def search_plots(
 def campaign_plots(
     campaign: Location, table: Location, searches: Sequence[SearchResults], name: str
 ) -> tuple[Plot, ...]:
-    """Gains by base and variant, T_c against E_f of the ranked table, mean T_c of each search over its steps.
+    """Gains by base and variant, T_c against E_f of the ranked table, its Pareto front, its best by the oracle, mean
+    T_c of each search over its steps.
 
     Raises StorageError.
     """
@@ -78,6 +94,7 @@ def campaign_plots(
             gains_plot([search_line(each) for each in searches]),
         ),
         _scatter(table, bases.pop() if len(bases) == 1 else None, name),
+        *_trust_plots(table, name),
         Plot(
             CURVES_PLOT, "Mean predicted T_c of the rows of each search over its steps.", curves_plot(curves)
         ),
@@ -103,6 +120,16 @@ def shown_points(count: int) -> NDArray[np.int64]:
         return np.arange(count)
     others = np.linspace(BEST_POINTS, count - 1, MAX_POINTS - BEST_POINTS).round().astype(np.int64)
     return np.concatenate([np.arange(BEST_POINTS), others])
+
+
+def _trust_plots(table: Location, name: str) -> tuple[Plot, Plot]:
+    best = first_rows(table, max(TOP_SIZES))
+    drawn = read_columns(table, PARETO_COLUMNS)
+    drawn = drawn.take(shown_points(len(drawn)))
+    return (
+        Plot(PARETO_PLOT, PARETO_CAPTION, pareto_of(drawn, name)),
+        Plot(GAP_PLOT, GAP_CAPTION, gap_of(best, name)),
+    )
 
 
 def _scatter(table: Location, base: BaseMaterial | None, name: str) -> Plot:

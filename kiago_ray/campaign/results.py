@@ -10,7 +10,7 @@ import yaml
 
 from kiago_ray.campaign.curves import CURVES, curves_table, read_curves, read_trajectory, write_curves
 from kiago_ray.campaign.merge import merge_tables
-from kiago_ray.campaign.page import campaign_page
+from kiago_ray.campaign.page import campaign_page, merge_searches
 from kiago_ray.campaign.plan import Plan, PlannedSearch
 from kiago_ray.campaign.plots import CURVES_PLOT, GAINS_PLOT, campaign_plots, search_plots
 from kiago_ray.campaign.shards import DamagedError, Manifest, ShardFiles
@@ -24,8 +24,8 @@ from kiago_ray.campaign.summaries import (
     search_folder,
     write_summary,
 )
-from kiago_ray.campaign.tables import file_sha256, first_rows
-from kiago_ray.outputs import TC_PLOT, TRAJECTORY_PLOT
+from kiago_ray.campaign.tables import best_rows, file_sha256, first_rows
+from kiago_ray.outputs import GAP_PLOT, PARETO_PLOT, TC_PLOT, TRAJECTORY_PLOT
 from kiago_ray.report.campaign_page import TABLE_ROWS
 from kiago_ray.screening.summary import BaseMaterial, summarise_ranked
 from kiago_ray.storage.location import Location, StorageError
@@ -43,8 +43,9 @@ __all__ = [
     "read_search_results",
 ]
 
-SEARCH_OUTPUTS = (SPEC, CANDIDATES, TOP, CURVES, TC_PLOT, TRAJECTORY_PLOT, SUMMARY)
-CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, TC_PLOT, CURVES_PLOT, REPORT, SUMMARY)
+TRUST_PLOTS = (PARETO_PLOT, GAP_PLOT)
+SEARCH_OUTPUTS = (SPEC, CANDIDATES, TOP, CURVES, TC_PLOT, *TRUST_PLOTS, TRAJECTORY_PLOT, SUMMARY)
+CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, TC_PLOT, *TRUST_PLOTS, CURVES_PLOT, REPORT, SUMMARY)
 
 
 def finish_search(campaign: Location, search: PlannedSearch, manifests: Sequence[Manifest]) -> SearchResults:
@@ -68,9 +69,14 @@ def finish_search(campaign: Location, search: PlannedSearch, manifests: Sequence
     base = None if manifests[0].base is None else BaseMaterial(**manifests[0].base)
     shards = search.shards
     table = folder / CANDIDATES
-    merged = merge_tables([ShardFiles.of(campaign, shards[number]).table for number in numbers], table)
+    merged = merge_tables(
+        [ShardFiles.of(campaign, shards[number]).table for number in numbers],
+        table,
+        rank_by=search.spec.screens.rank_by,
+    )
+    head = first_rows(table, TOP_ROWS)
     trajectory = read_trajectory(campaign, search, numbers)
-    (folder / TOP).write_bytes(top_csv(first_rows(table, TOP_ROWS)).encode("utf-8"))
+    (folder / TOP).write_bytes(top_csv(head).encode("utf-8"))
     write_curves(curves_table(trajectory), folder / CURVES)
     for plot in search_plots(table, trajectory, base, search.name):
         (folder / plot.file).write_bytes(plot.png)
@@ -89,6 +95,7 @@ def finish_search(campaign: Location, search: PlannedSearch, manifests: Sequence
             statuses=statuses,
             passed=merged.passed,
             tc_k=merged.tc_k,
+            best=best_rows(head),
             screens=merged.screens,
             required=tuple(search.spec.screens.names),
             base=base,
@@ -117,7 +124,7 @@ def finish_campaign(
     failures: shard → cause. damaged: what was wrong with files that were found. Raises StorageError.
     """
     table = campaign / CANDIDATES
-    merged = merge_tables([search_folder(campaign, each.name) / CANDIDATES for each in searches], table)
+    merged = merge_searches(campaign, plan, searches, table)
     head = first_rows(table, max(TABLE_ROWS, TOP_ROWS))
     results = campaign_results(plan, searches, merged, head, failures=failures, damaged=damaged)
     plots = campaign_plots(campaign, table, searches, plan.campaign.name)

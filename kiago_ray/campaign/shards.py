@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from kiago_ray.campaign.plan import Shard
+from kiago_ray.screening.rank import order
 from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.storage.columns import schema_problem
 from kiago_ray.storage.location import Location, StorageError
@@ -50,7 +51,7 @@ class Manifest:
     """What is known of a finished shard: small enough to travel, with the hashes of its files.
 
     statuses: rows by how they ended. base: the base material's predictions (BaseMaterial) or None. best:
-    formula and tc_k of the best row that passed, or None. made: where, by what and when it was made.
+    formula, trusted_tc_k and tc_k of the best row that passed, or None. made: where, by what and when it was made.
     """
 
     search: str
@@ -205,8 +206,9 @@ def _best(table: Any) -> dict[str, Any] | None:
     passed = table.filter(table["passed"])
     if not len(passed):
         return None
-    at = int(np.argmax(passed["tc_k"].to_numpy()))
-    return {name: passed[name][at].as_py() for name in ("formula", "tc_k", "delta_tc_k")}
+    columns = [passed[name].to_numpy() for name in ("passed", "tc_k", "trusted_tc_k")]
+    at = int(order(passed["formula"].to_pylist(), *columns)[0])
+    return {name: passed[name][at].as_py() for name in ("formula", "trusted_tc_k", "tc_k", "delta_tc_k")}
 
 
 def _steps_bytes(trajectory: Trajectory) -> bytes:

@@ -13,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.datasets.known_tables import WORDS
 from kiago_ray.search.errors import SpecError, spec_error_line
 from kiago_ray.search.sections import Formula, Section
 from kiago_ray.search.spec import MAX_CANDIDATES
@@ -113,7 +114,9 @@ class CampaignSpec(Section):
         description="Rows that run together. Compare results of one value: it moves them by rounding.",
     )
     known: str | None = Field(
-        default=None, description="SuperCon's primary.tsv: adds the nearest measured composition."
+        default=None,
+        description="Compositions to hold the rows against: SuperCon's primary.tsv, supercon (as fetched), landmarks "
+        "or none; null is supercon where it was fetched, else landmarks.",
     )
     weights: str | None = Field(default=None, description="Folder that `kiago train` wrote.")
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec, description="Of one worker.")
@@ -184,7 +187,7 @@ def read_campaign(path: Path) -> CampaignSpec:
     beside = {
         name: str(path.parent / Path(named).expanduser())
         for name in ("known", "weights")
-        if (named := getattr(campaign, name)) is not None
+        if (named := getattr(campaign, name)) is not None and not (name == "known" and named in WORDS)
     }
     return campaign.model_copy(update=beside)
 

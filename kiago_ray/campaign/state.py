@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -65,9 +65,15 @@ def _state(plan: Plan, look: Callable[[Shard], Manifest | None]) -> State:
 
 
 def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
-    """The best row that passed, of all these shards: formula, tc_k, delta_tc_k."""
+    """The best row that passed, of all these shards: formula, trusted_tc_k, tc_k, delta_tc_k."""
     best = [manifest.best for manifest in manifests if manifest.best]
-    return dict(max(best, key=lambda each: each["tc_k"])) if best else None
+    return max(map(dict, best), key=standing) if best else None
+
+
+def standing(best: Mapping[str, Any]) -> tuple[float, float]:
+    """What the best rows of shards are compared by: trusted T_c where it is known, then T_c."""
+    trusted = best.get("trusted_tc_k")
+    return -1.0 if trusted is None else float(trusted), float(best["tc_k"])
 
 
 def remove_leftovers(campaign: Location, plan: Plan) -> None:

@@ -12,13 +12,28 @@ from typing import Any, TypeVar
 from kiago_ray.campaign.merge import Merged
 from kiago_ray.campaign.plan import Plan
 from kiago_ray.campaign.shards import DamagedError
+from kiago_ray.campaign.tables import best_rows
 from kiago_ray.screening.summary import Summary, summarise_ranked
+from kiago_ray.screening.top import TopMean
 from kiago_ray.storage.location import Location
 
 SEARCHES, SUMMARY = "searches", "summary.json"
 BEST_ROWS = 10
 _LISTS = ("top", "best", "damaged")
-_BEST_COLUMNS = ["formula", "base", "search", "tc_k", "delta_tc_k", "ef_ev_per_atom", "passed"]
+_BEST_COLUMNS = [
+    "formula",
+    "base",
+    "search",
+    "trusted_tc_k",
+    "tc_k",
+    "tc_std_k",
+    "tc_oracle_k",
+    "extrapolation",
+    "delta_tc_k",
+    "ef_ev_per_atom",
+    "passed",
+]
+_OF_ONE_BASE = ("delta_tc_k", "delta_tc_oracle_k")  # differences: a campaign's best come from several bases
 
 Results = TypeVar("Results")
 
@@ -63,7 +78,8 @@ class SearchResults:
 class CampaignResults:
     """What came of a campaign so far.
 
-    candidates: rows planned. rows: rows done. top: k, used and mean_tc_k of the best that passed, as in Summary.
+    candidates: rows planned. rows: rows done. top: of the best that passed, as in Summary (TopMean), but
+    for differences to the base.
     best: the first rows of its table. failures: shard → cause. damaged: what was wrong with files that were found.
     """
 
@@ -111,7 +127,7 @@ def campaign_results(
     failures: Mapping[str, str] = MappingProxyType({}),
     damaged: Sequence[str] = (),
 ) -> CampaignResults:
-    """What these searches of a plan, merged, come to. head: the first rows of the merged table."""
+    """What these searches of a plan, merged, come to. head: the first rows of the merged table, 50 at least."""
     statuses: Counter[str] = Counter()
     for each in searches:
         statuses.update(each.summary.statuses)
@@ -120,6 +136,7 @@ def campaign_results(
         statuses=statuses,
         passed=merged.passed,
         tc_k=merged.tc_k,
+        best=best_rows(head),
         screens=merged.screens,
         required=(),
     )
@@ -134,12 +151,21 @@ def campaign_results(
         unique=counted.unique,
         passed=counted.passed,
         statuses=counted.statuses,
-        top=tuple({"k": each.k, "used": each.used, "mean_tc_k": each.mean_tc_k} for each in counted.top),
+        top=tuple(_without_base(each) for each in counted.top),
         best=tuple(head.select(_BEST_COLUMNS).slice(0, BEST_ROWS).to_pylist()),
         failures=dict(failures),
         damaged=tuple(damaged),
         candidates_sha256=merged.sha256,
     )
+
+
+def _without_base(top: TopMean) -> dict[str, Any]:
+    return {name: value for name, value in asdict(top).items() if name not in _OF_ONE_BASE}
+
+
+def top_of_several(plain: Mapping[str, Any]) -> TopMean:
+    """One of CampaignResults.top as it was counted, without differences to a base."""
+    return TopMean(**{**dict.fromkeys(_OF_ONE_BASE), **plain})
 
 
 def search_folder(campaign: Location, name: str) -> Location:

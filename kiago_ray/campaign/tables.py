@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kiago_ray.storage.columns import COLUMN_NAMES, schema, schema_problem
+from kiago_ray.screening.top import BestRows
+from kiago_ray.storage.columns import COLUMN_NAMES, completed, schema, schema_problem
 from kiago_ray.storage.location import Location, StorageError, reason
 
 _HASH_BYTES = 1 << 20
@@ -21,10 +23,11 @@ def blocks(place: Location, columns: Sequence[str] = COLUMN_NAMES) -> Iterator[A
 
     Raises StorageError as `read_table` does.
     """
-    fields = _fields(columns)
+    described = _fields(columns)
     with _opened(place) as file:
+        there = [name for name in columns if name in file.schema_arrow.names]
         for group in range(file.num_row_groups):
-            yield file.read_row_group(group, columns=list(columns)).select(list(columns)).cast(fields)
+            yield completed(file.read_row_group(group, columns=there), columns).cast(described)
 
 
 def read_columns(place: Location, columns: Sequence[str]) -> Any:
@@ -40,6 +43,13 @@ def first_rows(place: Location, rows: int) -> Any:
         if sum(map(len, head)) >= rows:
             break
     return pa.concat_tables(head)
+
+
+def best_rows(head: Any) -> BestRows:
+    """Those of a ranked table's first rows that passed, as counting needs them."""
+    passed = head.filter(head["passed"])
+    values = {each.name: passed[each.name].to_numpy() for each in fields(BestRows) if each.name != "formulas"}
+    return BestRows(tuple(passed["formula"].to_pylist()), **values)
 
 
 def file_sha256(place: Location) -> str:

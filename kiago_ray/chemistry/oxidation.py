@@ -71,8 +71,8 @@ def states(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[tuple[int
 
 
 @cache
-def states_by_frequency(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[tuple[int, ...], ...]:
-    """`states`, those that SMACT counted most often in the ICSD first; those never seen last, small first."""
+def _occurrences() -> dict[tuple[str, int], int]:
+    """How often SMACT counted each element in each state in the ICSD."""
     from smact.utils.oxidation import ICSD24OxStatesFilter
 
     seen: dict[tuple[str, int], int] = {}
@@ -82,10 +82,30 @@ def states_by_frequency(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tu
     ):
         charge = str(species).removeprefix(str(symbol))  # "3+", "-"
         seen[str(symbol), int(charge[-1] + (charge[:-1] or "1"))] = int(count)
+    return seen
+
+
+@cache
+def states_by_frequency(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[tuple[int, ...], ...]:
+    """`states`, those that SMACT counted most often in the ICSD first; those never seen last, small first."""
+    seen = _occurrences()
     return tuple(
         tuple(sorted(known, key=lambda state: (-seen.get((symbol, state), 0), abs(state), state)))
         for symbol, known in zip(SYMBOLS, states(oxidation_set), strict=True)
     )
+
+
+@cache
+def state_shares(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[tuple[float, ...], ...]:
+    """How likely each of `states_by_frequency` is, in the same order: its share of the element's counts in the
+    ICSD, each count raised by 1 so that a state that was never seen is unlikely, not impossible.
+    """
+    seen = _occurrences()
+    counts = (
+        [seen.get((symbol, state), 0) + 1 for state in known]
+        for symbol, known in zip(SYMBOLS, states_by_frequency(oxidation_set), strict=True)
+    )
+    return tuple(tuple(count / sum(row) for count in row) for row in counts)
 
 
 @cache

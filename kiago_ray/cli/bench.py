@@ -43,7 +43,7 @@ def bench(
     from kiago_ray.predictors import load_predictors
     from kiago_ray.search import load_preset
 
-    predictors = load_predictors()
+    predictors = load_predictors().following("resnet18")  # the paper's, as the plain implementation
     reference = load_plain(plain)
     found: dict[str, Any] = {"machine": machine(), "rows": rows, "plain": reference is not None}
     precisions = PRECISIONS if found["machine"]["bfloat16_in_hardware"] else PRECISIONS[:1]

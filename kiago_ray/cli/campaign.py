@@ -32,7 +32,10 @@ def run(
         float | None, typer.Option(min=0, help="Instead of the file's resources.gpus, such as 0.5.")
     ] = None,
     known: Annotated[
-        Path | None, typer.Option(help="Instead of the file's known: SuperCon's primary.tsv.")
+        str | None,
+        typer.Option(
+            help="Instead of the file's known: primary.tsv, supercon (as fetched), landmarks or none."
+        ),
     ] = None,
     wait: Annotated[
         float, typer.Option(min=0, help="Minutes to wait for nodes that an autoscaler adds.")
@@ -60,7 +63,7 @@ def run(
         values["resources"]["gpus"] = gpus_per_worker
         campaign = campaign_from(values)
     if known is not None:
-        campaign = campaign.model_copy(update={"known": str(known)})
+        campaign = campaign.model_copy(update={"known": known})
     weights = None if campaign.weights is None else Path(campaign.weights)
     predictors = load_predictors(weights)
     plan = make_plan(campaign, predictors.supported.numpy())
@@ -101,14 +104,13 @@ def report(
     """Write one self-contained page with plots and a sortable table, of a campaign that is done or under way."""
     from kiago_ray.campaign.page import page_of_directory
     from kiago_ray.outputs import card_notes
-    from kiago_ray.predictors.weights import NETWORKS, load_card
+    from kiago_ray.predictors.second_opinion import weights_hashes
     from kiago_ray.storage.location import Location
     from kiago_ray.storage.run_directory import read_run
 
     directory = read_run(where)
-    shipped = {kind: load_card(kind)["sha256"] for kind in NETWORKS}
     # Of other weights than the shipped ones nothing is known here.
-    notes = card_notes() if directory.record.get("weights") == shipped else ()
+    notes = card_notes() if directory.record.get("weights") == weights_hashes() else ()
     page = page_of_directory(directory.location, recorded_plan(directory), model_notes=notes)
     Location.of(output).write_bytes(page.encode("utf-8"))
     print(f"{output}: {len(page) / 1e6:.1f} MB")
@@ -173,7 +175,7 @@ def make_request(
 
     campaign = plan.campaign
     facts = provenance(weights)
-    known, known_id = read_known(None if campaign.known is None else Path(campaign.known))
+    known, known_id = read_known(campaign.known)
     location = Location.of(where)
     setup = WorkerSetup(
         campaign=location.text if "://" in location.text else location.path,
@@ -215,6 +217,7 @@ def drive(plan: Plan, request: CampaignRequest, top: int, as_json: bool) -> int:
     from kiago_ray.cli.campaign_view import show_outcome, tell_tracking
     from kiago_ray.cli.console import say, stop_on_signal
     from kiago_ray.cli.live import watching
+    from kiago_ray.cli.search import tell_known
     from kiago_ray.distributed.campaign import run_campaign
 
     where = str(request.where)
@@ -223,6 +226,8 @@ def drive(plan: Plan, request: CampaignRequest, top: int, as_json: bool) -> int:
         outcome = run_campaign(plan, request, watcher=watcher, should_stop=stopper)
     if outcome.results is None:
         say(f"{where} already holds this campaign, done; shown as it is")
+    else:
+        tell_known(plan.campaign.known, request.setup.known)
     show_outcome(outcome, where, top, as_json)
     for shard, cause in outcome.failures.items():
         say(f"failed: {shard}: {cause}")

@@ -22,7 +22,9 @@ _BEST = {
     "rank": "#",
     "formula": "formula",
     "base": "base",
+    "trusted_tc_k": "trusted T_c (K)",
     "tc_k": "T_c (K)",
+    "tc_oracle_k": "oracle (K)",
     "delta_tc_k": "ΔT_c (K)",
     "ef_ev_per_atom": "E_f (eV/atom)",
     "nearest_known": "nearest known",
@@ -154,19 +156,25 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
         return
     from rich.console import Console
 
+    from kiago_ray.campaign.summaries import top_of_several
     from kiago_ray.report.cells import cell
+    from kiago_ray.report.terminal import top_table
 
     title = "Best proposals of all searches"
     if any(row["passed"] for row in rows):
         rows = [row for row in rows if row["passed"]]  # they come first
     elif rows:
         title = "No formula passed every screen; the best that failed"
-    hidden = set() if any(row["nearest_known"] for row in rows) else {"nearest_known"}
+    hidden = {name for name in _BEST if all(row[name] is None for row in rows)}
+    if "trusted_tc_k" not in hidden:
+        hidden.add("delta_tc_k")
     if Console().width < _WIDE:
         hidden.add("search")
     shown = {name: header for name, header in _BEST.items() if name not in hidden}
     best = [{header: cell(row, name) for name, header in shown.items()} for row in rows]
-    show_table(best, title, numbers=("#", "T_c (K)", "ΔT_c (K)", "E_f (eV/atom)"))
+    show_table(best, title, numbers=[header for header in shown.values() if header == "#" or "(" in header])
+    print()
+    Console().print(top_table([top_of_several(each) for each in results.top]))
     print(
         f"\n{results.rows:,} of {results.candidates:,} candidates done; {results.unique:,} unique formulas, "
         f"{results.passed:,} of them passed every screen.\n"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from kiago_ray.campaign.state import standing
 from kiago_ray.distributed.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -96,8 +97,9 @@ class Tally(Watcher):
     def _take(self, manifest: Manifest) -> None:
         self.shards_done += 1
         self.rows_done += manifest.rows
-        if manifest.best and (self.best is None or manifest.best["tc_k"] > self.best["tc_k"]):
-            self.best = dict(manifest.best)
+        best = manifest.best
+        if best and (self.best is None or standing(best) > standing(self.best)):
+            self.best = dict(best)
 
 
 @dataclass

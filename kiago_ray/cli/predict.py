@@ -1,12 +1,14 @@
-"""`kiago predict`: T_c and E_f of formulas, from arguments or a CSV file, rows kept in order."""
+"""`kiago predict`: T_c, the oracle's T_c and E_f of formulas, from arguments or a CSV file, rows kept in order."""
 
 from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Hashable, Mapping
 from itertools import islice
+from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +16,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_ROWS = 5_000_000
-COLUMNS = ("tc_k", "ef_ev_per_atom", "error")
+COLUMNS = (
+    "tc_k",
+    "tc_std_k",
+    "tc_oracle_k",
+    "tc_oracle_std_k",
+    "extrapolation",
+    "ef_ev_per_atom",
+    "error",
+)
 
 
 def predict(
@@ -24,7 +34,12 @@ def predict(
     weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Predict T_c (K) and E_f (eV/atom). A formula that can't be read gets an `error` and keeps its row."""
+    """Predict T_c (K), as the ensemble with its standard deviation and as the oracle sees it, and E_f (eV/atom).
+
+    Above 1 the extrapolation says that a composition lies further out than 19 in 20 known superconductors. The
+    oracle is the folder's, or the shipped one where the folder has none. A formula that can't be read gets an `error`
+    and keeps its row.
+    """
     from kiago_ray.cli.failures import InputError
 
     if bool(formulas) == (input is not None):
@@ -54,16 +69,19 @@ def predict(
 
 
 def predict_table(table: pd.DataFrame, weights: Path | None = None) -> pd.DataFrame:
-    """`table` with `tc_k`, `ef_ev_per_atom` and `error` added, in its order."""
+    """`table` with COLUMNS added, in its order."""
     import numpy as np
     import pandas as pd
+    import torch
 
     from kiago_ray.chemistry.elements import N_ELEMENTS
     from kiago_ray.chemistry.formula import FormulaError, fractions, parse
     from kiago_ray.predictors import load_predictors
     from kiago_ray.predictors.base import predict as values_of
+    from kiago_ray.predictors.second_opinion import load_second_opinion
 
     predictors = load_predictors(weights)
+    second = load_second_opinion(predictors, weights)
     foreign = predictors.unknown_elements()
     rows = np.zeros((len(table), N_ELEMENTS), dtype=np.float32)
     errors: list[str | None] = []
@@ -77,12 +95,13 @@ def predict_table(table: pd.DataFrame, weights: Path | None = None) -> pd.DataFr
         errors.append(f"the predictors don't know {', '.join(unknown)}" if unknown else None)
         rows[row] = fractions(amounts)
     good = np.flatnonzero([error is None for error in errors])
-    tc_k, ef = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    tc_k[good] = np.clip(values_of(predictors.tc, rows[good]), 0, None)
-    ef[good] = values_of(predictors.ef, rows[good])
-    return table.assign(
-        tc_k=tc_k, ef_ev_per_atom=ef, error=pd.Series(errors, index=table.index, dtype=object)
-    )
+    named = {name: np.full(len(rows), np.nan) for name in COLUMNS[:-1]}
+    named["tc_k"][good] = np.clip(values_of(predictors.tc, rows[good]), 0, None)
+    opinions = second.of(rows[good], threads=torch.get_num_threads())
+    for name, values in vars(opinions).items():
+        named[name][good] = values
+    named["ef_ev_per_atom"][good] = values_of(predictors.ef, rows[good])
+    return table.assign(**named, error=pd.Series(errors, index=table.index, dtype=object))
 
 
 def formula_table(formulas: list[str]) -> pd.DataFrame:
@@ -171,8 +190,19 @@ def print_rows(table: pd.DataFrame) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table("formula", "T_c (K)", "E_f (eV/atom)", "")
-    for row in table.itertuples():
-        values = ("", "") if row.error else (f"{row.tc_k:.1f}", f"{row.ef_ev_per_atom:.3f}")
-        shown.add_row(Text(str(row.formula)), *values, Text(str(row.error or "")))
+    shown = Table("formula", "T_c (K)", "oracle (K)", "extrapolation", "E_f (eV/atom)", "")
+    for row in table.to_dict("records"):
+        values = ["", "", "", ""]
+        if not row["error"]:
+            t_c, far = number(row, "tc_k", 1), number(row, "extrapolation", 2)
+            spread = f" ± {number(row, 'tc_std_k', 1)}" if far else ""  # without an ensemble both are unknown
+            oracle = f"{number(row, 'tc_oracle_k', 1)} ± {number(row, 'tc_oracle_std_k', 1)}"
+            values = [t_c + spread, oracle, far, number(row, "ef_ev_per_atom", 3)]
+        shown.add_row(Text(str(row["formula"])), *values, Text(str(row["error"] or "")))
     Console().print(shown)
+
+
+def number(row: Mapping[Hashable, Any], name: str, digits: int) -> str:
+    """A value of a row, "" where it isn't known."""
+    value = float(row[name])
+    return "" if isnan(value) else f"{value:.{digits}f}"

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "numpy", "smact", "pymatgen", "pyarrow", "ray", "mlflow")
+PACKAGES = ("torch", "numpy", "lightgbm", "smact", "pymatgen", "pyarrow", "ray", "mlflow")
 
 
 def provenance(weights: Path | None = None) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def provenance(weights: Path | None = None) -> dict[str, Any]:
 
     from kiago_ray import __version__
     from kiago_ray.machine import cpu_name
-    from kiago_ray.predictors.weights import NETWORKS, load_card
+    from kiago_ray.predictors.second_opinion import weights_hashes
 
     packages = {}
     for name in PACKAGES:
@@ -26,13 +26,12 @@ def provenance(weights: Path | None = None) -> dict[str, Any]:
             packages[name] = version(name)
         except PackageNotFoundError:
             packages[name] = "not installed"
-    cards = {kind: load_card(kind, weights) for kind in NETWORKS}
     return {
         "kiago_ray": __version__,
         "python": platform.python_version(),
         "packages": packages,
         "git": git_commit(),
-        "weights": {kind: card["sha256"] for kind, card in cards.items()},
+        "weights": weights_hashes(weights),
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "devices": ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from kiago_ray.report.reasons import Background
     from kiago_ray.screening import KnownMaterials
     from kiago_ray.search import SearchSpec
 
@@ -36,7 +37,11 @@ def search(
         Repeated, typer.Option("--set", help="Any other field: alpha=4, start.kind=random.")
     ] = None,
     known: Annotated[
-        Path | None, typer.Option(help="SuperCon's primary.tsv: adds the nearest measured composition.")
+        str | None,
+        typer.Option(
+            help="Compositions to hold the rows against: SuperCon's primary.tsv, supercon (as fetched), landmarks or "
+            "none. By default supercon where it was fetched, else landmarks."
+        ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
@@ -81,7 +86,7 @@ class Request:
 
     spec: SearchSpec
     preset: str
-    known: Path | None
+    known: str | None
     weights: Path | None
     device: str
     out: str | None
@@ -95,7 +100,7 @@ def run(request: Request, top: int, as_json: bool) -> int:
     from kiago_ray.api import base_material, propose
     from kiago_ray.cli.console import progress_bar, say, stop_on_signal
     from kiago_ray.cli.provenance import provenance
-    from kiago_ray.outputs import OUTPUTS, card_notes, write_outputs
+    from kiago_ray.outputs import OUTPUTS, card_notes, row_background, write_outputs
     from kiago_ray.predictors import load_predictors
     from kiago_ray.predictors.precision import step_precision
     from kiago_ray.search.problem import resolve
@@ -110,19 +115,22 @@ def run(request: Request, top: int, as_json: bool) -> int:
     base_material(spec, predictors)
     identity = {"search": spec.model_dump(mode="json"), "weights": facts["weights"], "known": known_id}
     facts |= {"precision": step_precision(spec.precision, torch.device(request.device))}
+    facts |= {"known_source": materials.source if materials is not None else ""}
     now = {**identity, **facts}
     for name in ("weights", "known", "precision"):
         if request.repeats and request.repeats.get(name) != now[name]:
             say(f"note: the run that --spec names had other {name}; this one will differ from it")
-    notes = card_notes(request.weights)
+    notes, background = card_notes(request.weights), row_background(request.weights)
     where = request.out if request.out is not None else default_directory(spec, request.preset, identity)
     directory = open_run(
         where, identity, {"preset": request.preset, **{k: v for k, v in facts.items() if k != "weights"}}
     )
     if directory.finished:
         say(f"{where} already holds this search; shown as it is")
-        show(read_table(directory.file(CANDIDATES)), directory.record["summary"], spec, where, top, as_json)
+        table, summary = read_table(directory.file(CANDIDATES)), directory.record["summary"]
+        show(table, summary, spec, where, background, top, as_json)
         return 0
+    tell_known(request.known, materials)
     with (
         stop_on_signal("stopping after this step; what is done will be written") as stopper,
         progress_bar() as progress,
@@ -143,11 +151,11 @@ def run(request: Request, top: int, as_json: bool) -> int:
         else f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
         f"{begun:,} of {spec.row_count:,} rows were begun."
     )
-    write_outputs(outcome, directory, model_notes=notes, remark=remark)
+    write_outputs(outcome, directory, model_notes=notes, remark=remark, background=background)
     summary = outcome.summary.to_dict()
     if stopped is None:
         directory.finish(OUTPUTS, {"summary": summary, "wall_s": round(outcome.result.wall_s, 1)})
-    show(outcome.table, summary, spec, where, top, as_json, remark)
+    show(outcome.table, summary, spec, where, background, top, as_json, remark)
     if stopped is not None:
         say(f"{remark} What was done is in {where}; the same command starts it again.")
         return 1
@@ -176,18 +184,28 @@ def check_device(device: str) -> None:
         raise InputError(f"--device: {device!r} can't be used here ({str(error).splitlines()[0]})") from None
 
 
-def read_known(path: Path | None) -> tuple[KnownMaterials | None, str | None]:
-    """SuperCon as known materials, and the file's SHA-256."""
-    if path is None:
-        return None, None
-    from kiago_ray.cli.failures import InputError
-    from kiago_ray.datasets import load_supercon
+def read_known(choice: str | None) -> tuple[KnownMaterials | None, str | None]:
+    """The known materials that --known names, and the SHA-256 of their file; None and None for "none"."""
+    from kiago_ray.datasets.known_tables import known_table
     from kiago_ray.screening import KnownMaterials
 
-    table, report = load_supercon(path)
-    if table.empty:
-        raise InputError(f"--known: {path} holds no composition that can be read; see `kiago data check`")
-    return KnownMaterials.from_formulas(table["formula"].tolist(), table["tc_k"].tolist()), report.sha256
+    found = known_table(choice)
+    if found is None:
+        return None, None
+    return KnownMaterials.from_table(found.table, found.source), found.sha256
+
+
+def tell_known(choice: str | None, materials: KnownMaterials | None) -> None:
+    """Say on stderr what the rows are held against."""
+    from kiago_ray.cli.console import say
+    from kiago_ray.datasets.known_tables import LANDMARKS_SOURCE
+
+    if materials is None:
+        say("no known compositions to hold the rows against (--known none)")
+        return
+    smaller = choice is None and materials.source == LANDMARKS_SOURCE
+    hint = "; `kiago data fetch supercon` brings some 12,000" if smaller else ""
+    say(f"held against {len(materials.formulas):,} known compositions: {materials.source}{hint}")
 
 
 def show(
@@ -195,14 +213,17 @@ def show(
     summary: dict[str, Any],
     spec: SearchSpec,
     where: str,
+    background: Background,
     top: int,
     as_json: bool,
     remark: str = "",
 ) -> None:
-    """The best rows and the summary: tables for a person, or one JSON object."""
+    """The best rows, reasons to believe the first of them or not, and the summary: tables for a person, or one JSON
+    object.
+    """
     from rich.console import Console
 
-    from kiago_ray.report.terminal import best_table, summary_table
+    from kiago_ray.report.terminal import best_table, reasons_table, summary_table, top_table
     from kiago_ray.screening.summary import Summary
 
     rows = table.slice(0, top).to_pylist()
@@ -218,8 +239,14 @@ def show(
     console = Console()
     title = f"Proposals from {spec.base or 'a random start'}"
     console.print(best_table(rows, tuple(spec.screens.names), title, width=console.width))
+    if rows:
+        console.print("\nThe best, for (+) and against (−) believing them; report.html says it in full:")
+        console.print(reasons_table(rows, background))
+    read = Summary.from_dict(summary)
     console.print()
-    console.print(summary_table(Summary.from_dict(summary)))
+    console.print(summary_table(read))
+    console.print()
+    console.print(top_table(read.top))
     console.print(
         f"\nEverything is in {where}/ (report.html, top.csv, candidates.parquet, plots).", markup=False
     )

@@ -1,19 +1,37 @@
-"""`kiago train tc|ef`: from raw public files to weights with a model card."""
+"""`kiago train tc|ef|oracle`: from raw public files to weights with a model card."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from kiago_ray.predictors.recipes import RunOptions
+    from kiago_ray.predictors.recipes import RunOptions, TrainingTable
     from kiago_ray.predictors.training import FitSettings
 
 train_app = typer.Typer(help="Train a predictor; run again to resume after a stop.", no_args_is_help=True)
+
+SuperConFile = Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")]
+NonSuperconductors = Annotated[
+    Path, typer.Option(help="Materials Project or COD table, whose compositions stand for T_c = 0.")
+]
+HeldBack = Annotated[
+    Path | None,
+    typer.Option(help="Compositions in SuperCon's format that no fit may see; the card has their score."),
+]
+
+
+class Network(StrEnum):
+    """The two T_c predictors."""
+
+    ENSEMBLE = "ensemble"
+    RESNET18 = "resnet18"
+
 
 Epochs = Annotated[int | None, typer.Option(min=1, max=100_000, help="Instead of the recipe's.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of initial weights, order and samples.")]
@@ -26,14 +44,9 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores
 
 @train_app.command()
 def tc(
-    data: Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")],
-    non_superconductors: Annotated[
-        Path, typer.Option(help="Materials Project or COD table, whose compositions stand for T_c = 0.")
-    ],
-    held_back: Annotated[
-        Path | None,
-        typer.Option(help="Compositions in SuperCon's format that no fit may see; the card has their score."),
-    ] = None,
+    data: SuperConFile,
+    non_superconductors: NonSuperconductors,
+    held_back: HeldBack = None,
     out: Out = Path("training"),
     epochs: Epochs = None,
     seed: Seed = 0,
@@ -41,35 +54,24 @@ def tc(
     compile_network: Compile = False,
     splits: Splits = "random,system",
     threads: Threads = None,
+    network: Annotated[Network, typer.Option(help="Which T_c predictor.")] = Network.ENSEMBLE,
 ) -> None:
-    """The T_c predictor: ResNet-18 on the periodic-table map."""
+    """The T_c predictor: the ensemble with its spread and extrapolation, or the paper's ResNet-18."""
     from kiago_ray.cli.failures import InputError
-    from kiago_ray.datasets import load, load_supercon
-    from kiago_ray.datasets import non_superconductors as select
-    from kiago_ray.predictors.recipes import TC_SETTINGS, TrainingTable, train_tc, without
+    from kiago_ray.predictors.ensemble_recipe import SETTINGS
+    from kiago_ray.predictors.ensemble_training import train_tc_ensemble
+    from kiago_ray.predictors.recipes import TC_SETTINGS, train_tc
 
-    known, known_report = load_supercon(data)
-    others, others_report = load(non_superconductors)
-    if others_report.kind not in ("materials_project", "cod"):
+    if network is Network.ENSEMBLE and splits != "random,system":
         raise InputError(
-            f"--non-superconductors: {non_superconductors} is a {others_report.kind} table; "
-            "give Materials Project or COD"
+            "--splits: the ensemble needs both, its spread is calibrated on them; leave the option out"
         )
-    # By system: a neighbour of known superconductors may well be one, and so is a wrong zero.
-    zeros = select(others, known, by="chemical_system")
-    literature = None
-    if held_back is not None:
-        held, held_report = load_supercon(held_back)
-        known, zeros = without(known, held), without(zeros, held)
-        literature = TrainingTable.of(held, "tc_k", held_report)
-    card = train_tc(
-        TrainingTable.of(known, "tc_k", known_report),
-        TrainingTable.of(zeros, "tc_k", others_report),
-        literature,
-        adapted(TC_SETTINGS, epochs, seed),
-        options(out, device, compile_network, splits, threads),
-    )
-    show(card)
+    tables = tc_tables(data, non_superconductors, held_back)
+    how = options(out, device, compile_network, splits, threads)
+    if network is Network.ENSEMBLE:
+        show(train_tc_ensemble(*tables, adapted(SETTINGS, epochs, seed), how))
+    else:
+        show(train_tc(*tables, adapted(TC_SETTINGS, epochs, seed), how))
 
 
 @train_app.command()
@@ -96,6 +98,67 @@ def ef(
     show(card)
 
 
+@train_app.command()
+def oracle(
+    data: SuperConFile,
+    non_superconductors: NonSuperconductors,
+    held_back: HeldBack = None,
+    out: Out = Path("training"),
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """The second opinion on T_c: boosted trees on statistics of element properties."""
+    import torch
+
+    from kiago_ray.predictors.oracle_fit import OracleSettings
+    from kiago_ray.predictors.oracle_recipe import OracleOptions, train_oracle
+
+    tables = tc_tables(data, non_superconductors, held_back)
+    make_folder(out)
+    card = train_oracle(
+        *tables,
+        OracleSettings(seed=seed),
+        OracleOptions(
+            out=out,
+            threads=threads or torch.get_num_threads(),
+            on_step=lambda text: typer.echo(text, err=True),
+        ),
+    )
+    show(card)
+
+
+def tc_tables(
+    data: Path, non_superconductors: Path, held_back: Path | None
+) -> tuple[TrainingTable, TrainingTable, TrainingTable | None]:
+    """What every model of T_c learns from: known superconductors, non-superconductors and, where given, the
+    compositions held back, which the first two don't hold.
+    """
+    from kiago_ray.cli.failures import InputError
+    from kiago_ray.datasets import load, load_supercon
+    from kiago_ray.datasets import non_superconductors as select
+    from kiago_ray.predictors.recipes import TrainingTable, without
+
+    known, known_report = load_supercon(data)
+    others, others_report = load(non_superconductors)
+    if others_report.kind not in ("materials_project", "cod"):
+        raise InputError(
+            f"--non-superconductors: {non_superconductors} is a {others_report.kind} table; "
+            "give Materials Project or COD"
+        )
+    # By system: a neighbour of known superconductors may well be one, and so is a wrong zero.
+    zeros = select(others, known, by="chemical_system")
+    literature = None
+    if held_back is not None:
+        held, held_report = load_supercon(held_back)
+        known, zeros = without(known, held), without(zeros, held)
+        literature = TrainingTable.of(held, "tc_k", held_report)
+    return (
+        TrainingTable.of(known, "tc_k", known_report),
+        TrainingTable.of(zeros, "tc_k", others_report),
+        literature,
+    )
+
+
 def adapted(settings: FitSettings, epochs: int | None, seed: int) -> FitSettings:
     """The recipe's settings with what the command line changes."""
     return replace(settings, seed=seed, epochs=epochs or settings.epochs)
@@ -116,10 +179,7 @@ def options(out: Path, device: str, compile_network: bool, splits: str, threads:
             f"--splits: {splits!r} must be random or random,system (the random fit is the one saved)"
         )
     check_device(device)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out: can't write to {out} ({error.strerror}); choose another folder") from None
+    make_folder(out)
     if threads:
         torch.set_num_threads(threads)
     return RunOptions(
@@ -133,6 +193,16 @@ def options(out: Path, device: str, compile_network: bool, splits: str, threads:
             err=True,
         ),
     )
+
+
+def make_folder(out: Path) -> None:
+    """`out` itself; InputError where it can't be made."""
+    from kiago_ray.cli.failures import InputError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out: can't write to {out} ({error.strerror}); choose another folder") from None
 
 
 def show(card: dict[str, Any]) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from kiago_ray.datasets.cod import load_cod
+from kiago_ray.datasets.emd import nearest_emd
 from kiago_ray.datasets.files import DataError
 from kiago_ray.datasets.formation_energies import load_materials_project, load_oqmd
 from kiago_ray.datasets.formats import KINDS, detect, load
+from kiago_ray.datasets.known_tables import KnownTable, known_table
+from kiago_ray.datasets.landmarks import load_landmarks
 from kiago_ray.datasets.neighbours import nearest
 from kiago_ray.datasets.non_superconductors import non_superconductors
 from kiago_ray.datasets.report import LoadReport
@@ -17,16 +20,20 @@ __all__ = [
     "KINDS",
     "DataError",
     "ElementCounts",
+    "KnownTable",
     "LoadReport",
     "detect",
     "element_counts",
     "fractions",
+    "known_table",
     "load",
     "load_cod",
     "load_element_counts",
+    "load_landmarks",
     "load_materials_project",
     "load_oqmd",
     "load_supercon",
     "nearest",
+    "nearest_emd",
     "non_superconductors",
 ]

@@ -30,6 +30,10 @@ MAX_ATOMS = 150.0
 
 TABLE_COLUMNS = ["formula", "tc_k", "tc_min_k", "tc_max_k", "n_merged", "chemical_system", "year", "journal"]
 
+# `Y1Ba2Cu3OY`: oxygen whose amount was not measured, as OZ is elsewhere; SuperCon's own yttrium has an amount (Y1).
+# `O7-Y` and `O-Y` need no such word: no formula holds a sign.
+_UNDETERMINED_Y = "OY"
+
 FIRST_YEAR = 1911  # superconductivity was discovered then
 _YEAR_IN_BRACKETS = re.compile(r"\(\s*((?:19|20)\d\d)\s*\)")
 _ARXIV = re.compile(r"(?:arxiv|cond-mat)[:/ ]*(\d\d)(?:0[1-9]|1[0-2])\.?\d{3}", re.IGNORECASE)
@@ -49,6 +53,9 @@ def load_supercon(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
     tc_k: list[float] = []
     journals: list[str] = []
     for line, (formula, unit, tc, journal) in zip(contents.line_numbers, contents.rows, strict=True):
+        if formula.endswith(_UNDETERMINED_Y):
+            tally.drop("undetermined amount", line, formula)
+            continue
         amounts = read_amounts(formula, line, tally)
         if amounts is None:
             continue

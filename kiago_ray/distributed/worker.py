@@ -14,6 +14,7 @@ from kiago_ray.machine import cpu_name
 
 if TYPE_CHECKING:
     from kiago_ray.predictors import Predictors
+    from kiago_ray.predictors.second_opinion import SecondOpinion
     from kiago_ray.screening import KnownMaterials
 
 
@@ -56,6 +57,7 @@ class SearchWorker:
     def __init__(self, setup: WorkerSetup) -> None:
         self.setup = setup
         self.predictors: Predictors | None = None
+        self.second: SecondOpinion | None = None
         self.info: WorkerInfo | None = None
 
     def start(self) -> WorkerInfo:
@@ -79,7 +81,7 @@ class SearchWorker:
                 "CUDA device there; check the node's driver and that torch was installed with CUDA, or set "
                 "resources.device to cpu"
             )
-        self.predictors = self._load_predictors()
+        self.predictors, self.second = self._load_predictors()
         name = torch.cuda.get_device_name() if self.setup.device == "cuda" else cpu_name()
         self.info = WorkerInfo(
             socket.gethostname(), os.getpid(), self.setup.device, name, torch.get_num_threads(), gpus
@@ -100,6 +102,7 @@ class SearchWorker:
             shard,
             Location.of(self.setup.campaign),
             self.predictors,
+            second=self.second,
             known=self.setup.known,
             device=self.setup.device,
             made={**vars(self.info), "kiago_ray": self.setup.version},
@@ -110,11 +113,12 @@ class SearchWorker:
 
         return tuple(map(str, ray.get_gpu_ids())) if ray.is_initialized() else ()
 
-    def _load_predictors(self) -> Predictors:
+    def _load_predictors(self) -> tuple[Predictors, SecondOpinion]:
         import tempfile
         from pathlib import Path
 
-        from kiago_ray.predictors import load_card, load_predictors
+        from kiago_ray.predictors import load_predictors
+        from kiago_ray.predictors.second_opinion import load_second_opinion, weights_hashes
 
         with tempfile.TemporaryDirectory() as folder:
             own: Path | None = None
@@ -122,20 +126,23 @@ class SearchWorker:
                 own = Path(folder)
                 for name, content in self.setup.weight_files.items():
                     (own / name).write_bytes(content)
-            found = {kind: load_card(kind, own)["sha256"] for kind in self.setup.weights}
-            if found != dict(self.setup.weights):
+            if weights_hashes(own) != dict(self.setup.weights):
                 raise WorkerSetupError(
                     f"the worker on {socket.gethostname()} has other weights than the driver; install the same "
                     "kiago-ray everywhere"
                 )
-            return load_predictors(own, device=self.setup.device)
+            predictors = load_predictors(own, device=self.setup.device)
+            return predictors, load_second_opinion(predictors, own)
 
 
 def weight_files(folder: Any) -> dict[str, bytes]:
     """The files that a worker needs of a folder with weights; none for None, the package's own."""
     if folder is None:
         return {}
-    from kiago_ray.predictors.weights import NETWORKS
+    from kiago_ray.predictors.oracle import KIND, oracle_folder
+    from kiago_ray.predictors.weights import kinds_in
 
-    names = [f"{kind}.{ending}" for kind in NETWORKS for ending in ("json", "safetensors")]
+    names = [f"{kind}.{ending}" for kind in kinds_in(folder) for ending in ("json", "safetensors")]
+    if oracle_folder(folder) is not None:
+        names += [f"{KIND}.json", f"{KIND}.txt.gz"]
     return {name: (folder / name).read_bytes() for name in names}

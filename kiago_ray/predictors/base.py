@@ -6,7 +6,8 @@ predictor can stand in for the shipped ones. `check_contract` tests one against 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -41,10 +42,22 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Predictors:
-    """The two predictors of a search: `tc` in K before the final ReLU, `ef` in eV/atom."""
+    """The two predictors of a search: `tc` in K before the final ReLU, `ef` in eV/atom.
+
+    others: T_c predictors by name, of which a search may ask for one instead of `tc`.
+    """
 
     tc: Predictor
     ef: Predictor
+    others: Mapping[str, Predictor] = field(default_factory=dict)
+
+    def named(self, name: str) -> Predictor:
+        """The T_c predictor of this name or, where there is none, `tc`."""
+        return self.others.get(name, self.tc)
+
+    def following(self, name: str) -> Predictors:
+        """The same with the T_c predictor of this name as `tc`."""
+        return replace(self, tc=self.named(name))
 
     @property
     def supported(self) -> Tensor:

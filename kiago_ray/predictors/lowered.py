@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -280,7 +281,8 @@ def lower(predictors: Predictors) -> Predictors:
 def in_precision(predictors: Predictors, precision: Precision) -> Predictors:
     """Copies of the lowered predictors whose wide layers compute in `precision`; any other stays as it is."""
     quick = torch.bfloat16
-    return Predictors(
+    return replace(
+        predictors,
         tc=_converted(predictors.tc, quick if precision == "bfloat16" else torch.float32),
         ef=_converted(predictors.ef, quick if precision != "float32" else torch.float32),
     )

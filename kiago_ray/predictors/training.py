@@ -1,7 +1,8 @@
 """Fit one network: AdamW on a one-cycle schedule, averaged weights, checkpoints that resume exactly.
 
 Nothing here knows what is fitted: `sample_epoch` supplies the rows. All randomness comes from one
-generator whose state is in the checkpoint, so a run that was killed ends with the same weights.
+generator whose state is in the checkpoint, and dropout's from the number of the epoch, so a run that was killed
+ends with the same weights.
 Checkpoints are safetensors; no pickle.
 """
 
@@ -23,13 +24,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.nn import functional
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """Everything that defines a fit beside its data."""
+    """Everything that defines a fit beside its data. huber_width: the error, on the network's scale, up to which it is
+    squared; None for the absolute error everywhere."""
 
     epochs: int
     batch_rows: int
@@ -38,14 +41,20 @@ class FitSettings:
     average_decay: float
     warmup_share: float
     seed: int
+    huber_width: float | None = None
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """The rows of one epoch: fractions (rows, 118), targets (rows,) on the network's own scale."""
+    """The rows of one epoch: fractions (rows, 118), targets (rows,) on the network's own scale.
+
+    weights: (rows, members) of a network that predicts (rows, members), such as an ensemble's folds; None for a
+    network that predicts (rows,).
+    """
 
     fractions: Tensor
     targets: Tensor
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,9 @@ def fit(
     bfloat16: bool = True,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
 ) -> tuple[Network, float]:
-    """Minimise the mean absolute error of `forward(network, fractions)`; return (averaged network, seconds).
+    """Minimise the mean error of `forward(network, fractions)`; return (averaged network, seconds).
+
+    Of an ensemble the sum of its members' weighted means is minimised, so each learns as if alone.
 
     The weights returned are the exponential average over steps (in evaluation mode). `checkpoint` is
     written after every epoch and resumed from if it is there; `data_id` guards against resuming on other
@@ -86,8 +97,9 @@ def fit(
     """
     device = next(network.parameters()).device
     average = deepcopy(network).eval().requires_grad_(False)
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    # Of an ensemble's members, side by side, a vector is (members, 1, width).
+    vectors = [p for p in network.parameters() if p.ndim <= 1 or (p.ndim == 3 and p.shape[1] == 1)]
+    matrices = [p for p in network.parameters() if all(p is not vector for vector in vectors)]
     optimizer = torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": settings.weight_decay},
@@ -116,6 +128,7 @@ def fit(
             raise TrainingError(
                 f"{len(order)} training rows don't fill one batch of {settings.batch_rows}: use more data"
             )
+        torch.manual_seed(settings.seed * settings.epochs + epoch)  # of dropout, which takes no generator
         for batch in range(batches):
             pick = order[batch * settings.batch_rows : (batch + 1) * settings.batch_rows]
             rate = one_cycle(epoch * batches + batch, settings.epochs * batches, settings)
@@ -123,11 +136,11 @@ def fit(
                 group["lr"] = rate
             with precision:
                 predicted = predict(rows.fractions[pick].to(device))
-            loss = (predicted - rows.targets[pick].to(device)).abs().mean()
+            loss = mean_error(predicted, rows, pick, settings.huber_width)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            total += loss.item()
+            total += loss.item() / (1 if rows.weights is None else rows.weights.shape[1])
             accumulate(average, network, settings.average_decay, epoch * batches + batch)
         seconds += time.monotonic() - start
         write_checkpoint(
@@ -135,6 +148,22 @@ def fit(
         )
         on_epoch(EpochReport(epoch + 1, settings.epochs, total / batches, seconds))
     return average, seconds
+
+
+def mean_error(predicted: Tensor, rows: Epoch, pick: Tensor, huber_width: float | None) -> Tensor:
+    """The mean over the picked rows; for an ensemble the sum of the members' weighted means."""
+    targets = rows.targets[pick].to(predicted.device)
+    if rows.weights is None:
+        return _error(predicted, targets, huber_width).mean()
+    weights = rows.weights[pick].to(predicted.device)
+    errors = weights * _error(predicted, targets[:, None].expand_as(predicted), huber_width)
+    return (errors.sum(dim=0) / weights.sum(dim=0).clamp(min=1)).sum()
+
+
+def _error(predicted: Tensor, targets: Tensor, huber_width: float | None) -> Tensor:
+    if huber_width is None:
+        return (predicted - targets).abs()
+    return functional.smooth_l1_loss(predicted, targets, beta=huber_width, reduction="none")
 
 
 def one_cycle(step: int, steps: int, settings: FitSettings) -> float:

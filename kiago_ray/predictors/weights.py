@@ -17,11 +17,13 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from kiago_ray.predictors.base import Predictors
+from kiago_ray.predictors.believed import BelievedTc
 from kiago_ray.predictors.elemnet import ElemNet
-from kiago_ray.predictors.lowered import LoweredElemNet, LoweredTc
+from kiago_ray.predictors.lowered import Lowered, LoweredElemNet, LoweredTc
+from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
 from kiago_ray.predictors.tc import TcResNet
 
-NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet}
+NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet, "tc_ensemble": BelievedTc}
 MAX_BYTES = 1 << 30
 
 
@@ -69,6 +71,11 @@ def load_card(kind: str, folder: Path | None = None) -> dict[str, Any]:
     return card
 
 
+def kinds_in(folder: Path | None) -> list[str]:
+    """The kinds of networks that a folder holds; all of them for the package's own, None."""
+    return [kind for kind in NETWORKS if folder is None or (folder / f"{kind}.json").exists()]
+
+
 def load_network(kind: str, folder: Path | None = None) -> nn.Module:
     """One network with its weights, frozen, in evaluation mode. Raises WeightsError."""
     card = load_card(kind, folder)
@@ -110,9 +117,19 @@ def load_network(kind: str, folder: Path | None = None) -> nn.Module:
 def load_predictors(folder: Path | None = None, *, device: str | torch.device = "cpu") -> Predictors:
     """The T_c and E_f predictors, lowered, from the package or from a folder that `kiago train` wrote.
 
+    T_c is the ensemble's; the ResNet-18 is among the others as `resnet18`. A folder may hold one of the two alone.
     Raises WeightsError for a missing file, a wrong hash or foreign shapes.
     """
-    tc, ef = (load_network(kind, folder) for kind in ("tc", "ef"))
-    assert isinstance(tc, TcResNet)
+    ef = load_network("ef", folder)
     assert isinstance(ef, ElemNet)
-    return Predictors(tc=LoweredTc(tc).to(device), ef=LoweredElemNet(ef).to(device))
+    kinds = [kind for kind in kinds_in(folder) if kind != "ef"]
+    others: dict[str, Lowered] = {}
+    for kind in kinds or ["tc_ensemble"]:
+        network = load_network(kind, folder)
+        if isinstance(network, BelievedTc):
+            others["ensemble"] = LoweredEnsemble(network).to(device)
+        elif isinstance(network, TcResNet):
+            others["resnet18"] = LoweredTc(network).to(device)
+    tc = others.get("ensemble", others.get("resnet18"))
+    assert tc is not None
+    return Predictors(tc=tc, ef=LoweredElemNet(ef).to(device), others=others)

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
-from typing import Any, TypeVar
+from typing import Any
 
+from kiago_ray.report.campaign_lines import (
+    Group,
+    K,
+    SearchLine,
+    best,
+    foremost,
+    gain,
+    gain_name,
+    groups,
+    is_short,
+)
 from kiago_ray.report.cells import kelvin
 from kiago_ray.report.page_parts import (
     FILTER_SCRIPT,
@@ -16,6 +27,7 @@ from kiago_ray.report.page_parts import (
     figures,
     how_rows_ended,
     limits,
+    section,
     specification,
     tiles,
 )
@@ -30,7 +42,10 @@ from kiago_ray.report.page_table import (
     text_cell,
     words,
 )
+from kiago_ray.report.page_trust import REASONS_HEADING, TOP_HEADING, explanations, top_html
+from kiago_ray.report.reasons import Background
 from kiago_ray.screening.summary import BaseMaterial, Summary
+from kiago_ray.screening.top import TopMean
 
 TABLE_ROWS = 500
 LISTED = 500  # searches, and bases with variants
@@ -41,45 +56,11 @@ _CHANCE = (
     "± is the standard deviation over seeds: chance alone. The predictors' errors are the same for all seeds."
 )
 
-
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class SearchLine:
-    """One search that has results. summary: of the shards that are done."""
-
-    name: str
-    base: str | None
-    variant: str
-    seed: int
-    shards: int
-    shards_done: int
-    summary: Summary
-
-
-@dataclass(frozen=True)
-class Group:
-    """The searches of one base and variant, which differ in their seeds."""
-
-    base: str | None
-    variant: str
-    lines: tuple[SearchLine, ...]
-
-    @property
-    def material(self) -> BaseMaterial | None:
-        """The base as predicted and measured, where a search of the group has it."""
-        return next((line.summary.base for line in self.lines if line.summary.base is not None), None)
-
-    def gains(self, k: int) -> list[float]:
-        """`gain` of each seed where something passed."""
-        found = (gain(line.summary, k) for line in self.lines)
-        return [value for value in found if value is not None]
-
-    def mean_gain(self, k: int) -> float | None:
-        """The mean of `gains`; None where there is none."""
-        gains = self.gains(k)
-        return statistics.fmean(gains) if gains else None
+# Of the best K: what of TopMean is shown, with header and format.
+_TRUST = (
+    ("delta_tc_oracle_k", f"oracle ΔT_c top {K} (K)", "{:+z.1f}"),
+    ("gap_k", f"gap top {K} (K)", "{:z.1f}"),
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +71,7 @@ class CampaignPage:
     plots: caption and PNG of each. unique, passed: formulas of the whole campaign. candidates: rows planned, of which
     rows_done are done and ended as `statuses` counts. failures: shard and cause of each. required, spec_text,
     model_notes and remark: as on the page of a search. searches, shards: how many were planned, where `lines` doesn't
-    hold all of them.
+    hold all of them. top: of the campaign's best. background: as on the page of a search.
     """
 
     title: str
@@ -109,63 +90,26 @@ class CampaignPage:
     remark: str = ""
     searches: int | None = None
     shards: int | None = None
+    top: Sequence[TopMean] = ()
+    background: Background = field(default_factory=Background)
 
 
 def render_campaign_page(page: CampaignPage) -> str:
     """The page as HTML5 text. All text given is escaped; what is listed is bounded."""
     candidates = _extent(page) + html_table(page.rows[:TABLE_ROWS], page.required, campaign=True)
     sections = [
-        ("", _state(page) + _tiles(page)),
         ("Shards that failed", _failures(page.failures)),
         ("By base and variant", _means(page.lines)),
         ("Best candidates", candidates if page.rows_done else ""),
+        (REASONS_HEADING, explanations(page.rows, page.background)),
+        (TOP_HEADING, top_html(page.top)),
         ("Plots", figures(page.plots)),
         ("Searches", _searches(page.lines)),
         ("How rows ended", how_rows_ended(page.statuses) if page.statuses else ""),
     ]
-    body = "".join(
-        (f"<h2>{heading}</h2>\n" if heading else "") + content + "\n"
-        for heading, content in sections
-        if content
-    )
-    body += f"{limits(page.model_notes)}\n{specification(page.spec_text)}"
+    body = "".join(section(heading, content) for heading, content in sections)
+    body = f"{_state(page)}{_tiles(page)}\n{body}{limits(page.model_notes)}\n{specification(page.spec_text)}"
     return document(page.title, body, SCRIPT + FILTER_SCRIPT)
-
-
-def groups(lines: Sequence[SearchLine]) -> list[Group]:
-    """The searches by base and variant, in the order in which these first occur."""
-    found: dict[tuple[str | None, str], list[SearchLine]] = {}
-    for line in lines:
-        found.setdefault((line.base, line.variant), []).append(line)
-    return [Group(base, variant, tuple(members)) for (base, variant), members in found.items()]
-
-
-def gain(summary: Summary, k: int) -> float | None:
-    """ΔT_c in K of the best k, or their mean T_c where there is no base; None where nothing passed."""
-    top = next((each for each in summary.top if each.k == k), None)
-    if top is None:
-        return None
-    return top.mean_tc_k if summary.base is None else top.delta_tc_k
-
-
-def gain_name(lines: Sequence[SearchLine]) -> str:
-    """What `gain` is in these searches."""
-    return "ΔT_c" if any(line.summary.base is not None for line in lines) else "mean T_c"
-
-
-def is_short(summary: Summary, k: int) -> bool:
-    """Whether something passed, but fewer formulas than k."""
-    return any(top.k == k and 0 < top.used < k for top in summary.top)
-
-
-def foremost(items: Sequence[Item], limit: int, value: Callable[[Item], float | None]) -> list[Item]:
-    """The items in their order; where there are more than `limit`, those of the highest value, unknown ones last."""
-
-    def key(place: int) -> float:
-        found = value(items[place])
-        return float("inf") if found is None else -found
-
-    return [items[place] for place in sorted(sorted(range(len(items)), key=key)[:limit])]
 
 
 def _state(page: CampaignPage) -> str:
@@ -217,8 +161,10 @@ def _tiles(page: CampaignPage) -> str:
         ("passed every screen", f"{page.passed:,}"),
     ]
     if page.rows and page.rows[0].get("passed"):
-        best = page.rows[0]
-        entries.append((f"highest T_c, predicted: {best['formula']}", kelvin(best.get("tc_k"))))
+        first = page.rows[0]
+        entries.append((f"T_c of the best, predicted: {first['formula']}", kelvin(first.get("tc_k"))))
+    gaps = [each for each in page.top if each.k == K and each.gap_k is not None]
+    entries += [(f"exploitation gap of the best {each.used}", kelvin(each.gap_k)) for each in gaps]
     return tiles(entries)
 
 
@@ -243,6 +189,7 @@ def _means(lines: Sequence[SearchLine]) -> str:
             (Column(words("T_c of base (K)"), "n"), _predicted),
             (Column("measured (K)", "n"), _measured),
             *((_gain_column(lines, k), _gain_mean(k)) for k in sizes),
+            *((Column(words(header), "n"), _top_mean(name, form)) for name, header, form in _TRUST),
             (
                 Column("Passed (%)", "n"),
                 lambda group: _spread([_percent(line.summary.passed_fraction) for line in group.lines]),
@@ -297,6 +244,7 @@ def _searches(lines: Sequence[SearchLine]) -> str:
                 lambda line: number_cell(line.summary.passed_above_base, "{:,}"),
             ),
             *((_gain_column(lines, k), _gain_of(k)) for k in sizes),
+            *((Column(words(header), "n"), _top_of(name, form)) for name, header, form in _TRUST),
         ],
         "Searches",
     ) + _not_shown(len(lines) - LISTED, f"searches with a lower {gain_name(lines)}")
@@ -328,6 +276,19 @@ def _gain_mean(k: int) -> Callable[[Group], Cell]:
         return text + (f" [{len(gains)}]" if 0 < len(gains) < len(group.lines) else ""), value
 
     return content
+
+
+def _top_value(summary: Summary, name: str) -> float | None:
+    top = best(summary, K)
+    return None if top is None else getattr(top, name)
+
+
+def _top_of(name: str, form: str) -> Callable[[SearchLine], Cell]:
+    return lambda line: number_cell(_top_value(line.summary, name), form)
+
+
+def _top_mean(name: str, form: str) -> Callable[[Group], Cell]:
+    return lambda group: _spread([_top_value(line.summary, name) for line in group.lines], form)
 
 
 def _gain_format(base: BaseMaterial | None) -> str:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.report.campaign_page import Group, SearchLine, foremost, gain, gain_name, groups, is_short
+from kiago_ray.report.campaign_lines import Group, K, SearchLine, foremost, gain, gain_name, groups, is_short
 from kiago_ray.report.plots import BLUE, GREY, VERMILION, _figure, _png
 
-K = 30  # of the best k whose ΔT_c is drawn
 SHOWN_GROUPS = 40
 LABELLED = 12  # curves that still can be told apart
 SHOWN_CURVES = 500

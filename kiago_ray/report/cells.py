@@ -12,11 +12,16 @@ UNKNOWN = "–"
 
 # Column → format of its number; z writes -0.0 as 0.0.
 _FORMATS = {
+    "trusted_tc_k": "{:z.1f}",
     "tc_k": "{:z.1f}",
+    "tc_std_k": "{:.1f}",
+    "tc_oracle_k": "{:z.1f}",
+    "extrapolation": "{:.2f}",
     "delta_tc_k": "{:+z.1f}",
     "ef_ev_per_atom": "{:z.3f}",
     "nearest_distance": "{:.2f}",
     "nearest_tc_k": "{:z.1f}",
+    "nearest_pressure_gpa": "{:g}",
 }
 
 
@@ -28,6 +33,17 @@ def cell(row: Mapping[str, Any], column: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return _FORMATS.get(column, "{}").format(value)
+
+
+def with_spread(row: Mapping[str, Any]) -> str:
+    """T_c and, where it is known, its standard deviation, in K: "114.7 ± 9"."""
+    spread = row.get("tc_std_k")
+    return cell(row, "tc_k") + ("" if spread is None else f" ± {spread:.0f}")
+
+
+def extrapolation(row: Mapping[str, Any]) -> str:
+    """The extrapolation score, with "!" where it is beyond what the predictors know."""
+    return cell(row, "extrapolation") + ("!" if row.get("extrapolated") else "")
 
 
 def percent(fraction: float | None) -> str:

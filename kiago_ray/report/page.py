@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -14,10 +14,13 @@ from kiago_ray.report.page_parts import (
     how_rows_ended,
     limits,
     plain_table,
+    section,
     specification,
     tiles,
 )
 from kiago_ray.report.page_table import html_table
+from kiago_ray.report.page_trust import REASONS_HEADING, TOP_HEADING, explanations, top_html
+from kiago_ray.report.reasons import Background
 from kiago_ray.report.summary_rows import summary_rows
 from kiago_ray.screening.summary import Summary
 
@@ -31,7 +34,7 @@ class Page:
     title: plain text. rows: the ranked table's first rows, as mappings from column to value. plots: caption
     and PNG of each. spec_text: the specification as it stands in spec.yaml. model_notes: a sentence each on
     how good the predictors are (from their model cards). remark: something the reader must know first, such
-    as that the search was stopped early.
+    as that the search was stopped early. background: what the explanation of the best rows needs beside them.
     """
 
     title: str
@@ -41,6 +44,7 @@ class Page:
     spec_text: str
     model_notes: Sequence[str] = ()
     remark: str = ""
+    background: Background = field(default_factory=Background)
 
 
 def render_page(page: Page) -> str:
@@ -52,6 +56,8 @@ def render_page(page: Page) -> str:
 {_tiles(page.summary)}
 <h2>Best candidates</h2>
 {html_table(page.rows[:TABLE_ROWS], page.summary.required)}
+{section(REASONS_HEADING, explanations(page.rows, page.background))}
+{section(TOP_HEADING, top_html(page.summary.top))}
 <h2>Plots</h2>
 {figures(page.plots)}
 <h2>Summary</h2>
@@ -77,4 +83,8 @@ def _tiles(summary: Summary) -> str:
     if summary.top and summary.top[0].used:
         first = summary.top[0]
         entries.append((f"mean T_c of the best {first.used}, predicted", kelvin(first.mean_tc_k)))
+        if first.gap_k is not None:
+            entries.append((f"exploitation gap of the best {first.used}", kelvin(first.gap_k)))
+        if first.mean_trusted_tc_k is not None:
+            entries.append((f"mean trusted T_c of the best {first.used}", kelvin(first.mean_trusted_tc_k)))
     return tiles(entries)

@@ -51,6 +51,12 @@ sub, sup { line-height: 0; font-size: .75em; }
   padding: .25rem .5rem; border: 1px solid #767676; border-radius: 4px; }
 .filter output { color: #555; font-size: .92rem; font-variant-numeric: tabular-nums; }
 :focus-visible { outline: 2px solid #0072B2; outline-offset: -2px; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .2rem; }
+h4 { font-size: .92rem; margin: .3rem 0 0; }
+.sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: .4rem 1.6rem; }
+.sides ul { margin: .2rem 0 .4rem; padding-left: 1.1rem; font-size: .92rem; overflow-wrap: anywhere; }
+.for h4 { color: #005a8e; }
+.against h4 { color: #a34700; }
 figure { margin: 0 0 1.5rem; }
 img { width: 46rem; max-width: 100%; height: auto; }
 figcaption { color: #555; font-size: .9rem; max-width: 46rem; }
@@ -145,6 +151,11 @@ def document(title: str, body: str, script: str = SCRIPT) -> str:
 </body>
 </html>
 """
+
+
+def section(heading: str, content: str) -> str:
+    """Content, which is HTML already, with its heading; "" where there is none."""
+    return f"<h2>{words(heading)}</h2>\n{content}\n" if content else ""
 
 
 def tiles(entries: Iterable[tuple[str, str]]) -> str:

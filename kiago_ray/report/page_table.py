@@ -16,14 +16,20 @@ _EF = "<i>E</i><sub>f</sub>"
 _HEADERS: Mapping[str, tuple[str, bool]] = {
     "rank": ("#", True),
     "formula": ("Formula", False),
+    "trusted_tc_k": (f"trusted {_TC} (K)", True),
     "tc_k": (f"{_TC} (K)", True),
+    "tc_std_k": ("± (K)", True),
+    "tc_oracle_k": (f"oracle {_TC} (K)", True),
     "delta_tc_k": (f"Δ{_TC} (K)", True),
     "base": ("Base", False),
     "ef_ev_per_atom": (f"{_EF} (eV/atom)", True),
+    "extrapolation": ("Extrapolation", True),
     "nearest_known": ("Nearest known", False),
     "nearest_tc_k": (f"its {_TC} (K)", True),
+    "nearest_pressure_gpa": ("at (GPa)", True),
     "nearest_distance": ("L1 distance", True),
     "passed": ("Screens", False),
+    "pareto": ("Pareto front", False),
     "search": ("Search", False),
     "oxidation_states": ("Oxidation states", False),
 }
@@ -110,7 +116,7 @@ def html_table(
     """The candidates as a sortable table. Columns that no row has a value in are left out.
 
     required: the screens that count; a row that fails names those it failed. campaign: show base and search as well,
-    in a table no higher than a screen, with a filter.
+    with a filter. More rows than a screen holds scroll within it.
     """
     if not rows:
         what = "campaign" if campaign else "search"
@@ -118,14 +124,14 @@ def html_table(
     names = [
         name
         for name in _HEADERS
-        if (campaign or name not in _CAMPAIGN_ALONE) and any(row.get(name) is not None for row in rows)
+        if (campaign or name not in _CAMPAIGN_ALONE) and any(_there(row, name) for row in rows)
     ]
     body = (
         ("passed" if row.get("passed") else "failed", [_cell(row, name, required) for name in names])
         for row in rows
     )
     table = sortable(
-        [Column(_HEADERS[name][0], _kind(name)) for name in names], body, "Candidates", tall=campaign
+        [Column(_HEADERS[name][0], _kind(name)) for name in names], body, "Candidates", tall=len(rows) > 15
     )
     none_passed = not any(row.get("passed") for row in rows)
     remark = "<p>No formula passed every screen. These are the best that failed.</p>" if none_passed else ""
@@ -142,6 +148,12 @@ def formula_html(formula: str) -> str:
     return re.sub(r"([0-9.]+)", r"<sub>\1</sub>", escape(formula, quote=False))
 
 
+def _there(row: Mapping[str, Any], name: str) -> bool:
+    """Whether a column says something of a row: a pressure of 0 is that of all other rows."""
+    value = row.get(name)
+    return value is not None and not (name == "nearest_pressure_gpa" and value == 0)
+
+
 def _row(kind: str, cells: Sequence[Cell], columns: Sequence[Column]) -> str:
     content = "".join(
         f"<td{_class('' if column.kind == 'f' else column.kind)}{_sort_key(value)}>{html}</td>"
@@ -153,6 +165,8 @@ def _row(kind: str, cells: Sequence[Cell], columns: Sequence[Column]) -> str:
 def _cell(row: Mapping[str, Any], name: str, required: tuple[str, ...]) -> Cell:
     value = row.get(name)
     content = _screens(row, required) if name == "passed" else _content(row, name)
+    if name == "extrapolation" and row.get("extrapolated"):
+        content += ' <span class="badge">beyond</span>'
     return content, float(value) if _HEADERS[name][1] and value is not None else None
 
 

@@ -1,25 +1,42 @@
-"""The summary of a search as rows of words: the same for the terminal and the page."""
+"""The summary of a search, and of its best k, as rows of words: the same for the terminal and the page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from kiago_ray.report.cells import kelvin, percent
-from kiago_ray.screening.summary import Summary, TopMean
+from kiago_ray.report.cells import UNKNOWN, kelvin, percent
+from kiago_ray.screening.summary import Summary
+from kiago_ray.screening.top import TopMean
 
 SCREEN_LABELS: Mapping[str, str] = {
     "neutral": "charge neutral",
     "pauling": "neutral and Pauling rule",
+    "neutral_mixed": "neutral, mixed valence allowed",
     "ef_negative": "E_f < 0",
     "few_elements": "few elements",
+    "not_in_supercon": "not in SuperCon",
     "novel": "not a known composition",
+}
+
+# What is told of the best k → label, format, factor.
+_TOP: Mapping[str, tuple[str, str, float]] = {
+    "mean_tc_k": ("mean T_c by the search's model (K)", "{:z.1f}", 1),
+    "mean_tc_oracle_k": ("mean T_c by the oracle (K)", "{:z.1f}", 1),
+    "gap_k": ("exploitation gap: the first less the second (K)", "{:z.1f}", 1),
+    "mean_trusted_tc_k": ("mean trusted T_c (K)", "{:z.1f}", 1),
+    "delta_tc_k": ("ΔT_c to the base, by the search's model (K)", "{:+z.1f}", 1),
+    "delta_tc_oracle_k": ("ΔT_c to the base, by the oracle (K)", "{:+z.1f}", 1),
+    "flagged_fraction": ("extrapolated (%)", "{:.0f}", 100),
+    "chemical_systems": ("different sets of elements", "{:,}", 1),
+    "median_nearest_distance": ("median L1 distance to the nearest known", "{:.3f}", 1),
+    "known": ("known compositions among them", "{:,}", 1),
 }
 
 Row = tuple[str, str, str]
 
 
 def summary_rows(summary: Summary) -> list[Row]:
-    """Label, number and remark: what was proposed, what passed, by how much T_c rose.
+    """Label, number and remark: what was proposed, what passed, where the base lies. See `top_rows` for the best.
 
     `unique` is a part of all rows, what passes screens is a part of the unique formulas.
     """
@@ -36,17 +53,26 @@ def summary_rows(summary: Summary) -> list[Row]:
     rows.append(("passed every required screen", f"{summary.passed:,}", remark))
     if summary.base is not None:
         base = summary.base
-        remark = f"predicted; measured {kelvin(base.tc_measured_k)}"
+        oracle = "" if base.tc_oracle_k is None else f", oracle {kelvin(base.tc_oracle_k)}"
+        remark = f"predicted; measured {kelvin(base.tc_measured_k)}{oracle}"
         rows.append((f"T_c of {base.formula}", kelvin(base.tc_predicted_k), remark))
     if summary.passed_above_base is not None:
         rows.append(("passed, T_c above the base's", f"{summary.passed_above_base:,}", "both predicted"))
-    rows += [_top_row(top) for top in summary.top]
     return rows
 
 
-def _top_row(top: TopMean) -> Row:
-    mean = f"mean T_c {kelvin(top.mean_tc_k)}"
-    remark = (
-        mean if top.used == top.k else f"{mean} of the {top.used} that passed" if top.used else "none passed"
-    )
-    return f"ΔT_c of the best {top.k}", kelvin(top.delta_tc_k, sign=True), remark
+def top_rows(top: Sequence[TopMean]) -> list[tuple[str, ...]]:
+    """What is told of the best k, one of `top` for each k: a header, then rows of a label and a value for each k.
+
+    What isn't known for any k is left out. No rows where nothing passed.
+    """
+    if not any(each.used for each in top):
+        return []
+    rows = [("of the best that passed", *(f"{each.k}" for each in top))]
+    if any(each.used != each.k for each in top):
+        rows.append(("of which there are", *(f"{each.used}" for each in top)))
+    for name, (label, form, factor) in _TOP.items():
+        values = [getattr(each, name) for each in top]
+        if any(value is not None for value in values):
+            rows.append((label, *(UNKNOWN if v is None else form.format(factor * v) for v in values)))
+    return rows

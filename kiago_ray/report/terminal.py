@@ -1,22 +1,27 @@
-"""The best rows and the summary as tables for a terminal: rich renderables, printed by the caller."""
+"""The best rows, the summary and reasons as tables for a terminal: rich renderables, printed by the caller."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from kiago_ray.report.cells import UNKNOWN, cell, failed_screens, unseen
-from kiago_ray.report.summary_rows import summary_rows
+from kiago_ray.report.cells import UNKNOWN, cell, extrapolation, failed_screens, unseen, with_spread
+from kiago_ray.report.reasons import EXPLAINED, Background, reasons_of
+from kiago_ray.report.summary_rows import summary_rows, top_rows
 from kiago_ray.screening.summary import Summary
+from kiago_ray.screening.top import TopMean
 
-WIDE = 110  # characters that all columns need
+WIDE = 110  # characters that all columns but the oxidation states need
+WIDEST = 150
+
+Row = Mapping[str, Any]
 
 
 def best_table(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     required: tuple[str, ...],
     title: str | None = None,
     *,
@@ -25,28 +30,40 @@ def best_table(
     """The rows of a ranked table (as mappings from column to value), in their order.
 
     required: the screens that count; a row that fails names those it failed. width: of the terminal, in
-    characters; one that isn't WIDE gets the marks alone and no oxidation states. The columns on known
-    materials are left out where no row has any.
+    characters; one that isn't WIDE gets the marks alone and no T_c of the known. Columns that no row has a value in
+    are left out, and ΔT_c where there is a trusted T_c.
     """
     wide = width >= WIDE
-    known = any(row.get("nearest_known") for row in rows)
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    trusted, oracle, known, score = (
+        any(row.get(name) is not None for row in rows)
+        for name in ("trusted_tc_k", "tc_oracle_k", "nearest_known", "extrapolation")
+    )
+    space = (0, 2 if wide else 1, 0, 0)
+    table = Table(title=title, title_justify="left", box=None, padding=space, pad_edge=False)
     table.add_column("#", justify="right", min_width=2)
     table.add_column("formula", min_width=max((len(cell(row, "formula")) for row in rows), default=7))
-    for header, least in (("T_c\nK", 5), ("ΔT_c\nK", 6), ("E_f\neV/atom", 7)):
-        table.add_column(header, justify="right", min_width=least)
+    numbers: list[tuple[str, int, bool, Callable[[Row], str]]] = [
+        ("trusted\nT_c (K)", 7, trusted, lambda row: cell(row, "trusted_tc_k")),
+        ("T_c\nK", 5, True, with_spread),
+        ("oracle\nK", 6, oracle, lambda row: cell(row, "tc_oracle_k")),
+        ("ΔT_c\nK", 6, not trusted, lambda row: cell(row, "delta_tc_k")),
+        ("E_f\neV/atom", 7, True, lambda row: cell(row, "ef_ev_per_atom")),
+        ("extra-\npol.", 6, score, extrapolation),
+        ("L1 to\nknown", 5, known, lambda row: cell(row, "nearest_distance")),
+    ]
+    shown = [(header, least, content) for header, least, there, content in numbers if there]
+    for header, least, _ in shown:
+        table.add_column(header, justify="right", min_width=least, no_wrap=True)
     if known:
-        table.add_column("L1 to\nknown", justify="right", min_width=5)
         table.add_column("nearest known\n(its T_c)" if wide else "nearest known", no_wrap=not wide)
-    if wide:
+    if width >= WIDEST:
         table.add_column("oxidation states")
     table.add_column("screens" if wide else "", overflow="fold")
     for row in rows:
-        cells = [cell(row, name) for name in ("rank", "formula", "tc_k", "delta_tc_k", "ef_ev_per_atom")]
+        cells = [cell(row, "rank"), cell(row, "formula"), *(content(row) for _, _, content in shown)]
         if known:
-            cells.append(cell(row, "nearest_distance"))
             cells.append(_nearest(row) if wide else cell(row, "nearest_known"))
-        if wide:
+        if width >= WIDEST:
             cells.append(cell(row, "oxidation_states"))
         mark = _verdict(row, required)
         style = None if row.get("passed") else "dim"
@@ -55,7 +72,7 @@ def best_table(
 
 
 def summary_table(summary: Summary) -> Table:
-    """The summary: what was proposed, what passed, by how much T_c rose (see summary_rows)."""
+    """The summary: what was proposed, what passed, where the base lies (see summary_rows)."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(justify="right", no_wrap=True)
@@ -65,12 +82,42 @@ def summary_table(summary: Summary) -> Table:
     return table
 
 
-def _nearest(row: Mapping[str, Any]) -> str:
-    formula = cell(row, "nearest_known")
-    return formula if formula == UNKNOWN else f"{formula} ({cell(row, 'nearest_tc_k')} K)"
+def top_table(top: Sequence[TopMean]) -> Table:
+    """What is told of the best k, the exploitation gap above all, a column for each k (see top_rows)."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    header, *rows = top_rows(top) or [("none passed",)]
+    table.add_column(header[0], style="bold")
+    for k in header[1:]:
+        table.add_column(k, justify="right", no_wrap=True)
+    for row in rows:
+        gap = row[0].startswith("exploitation gap")
+        table.add_row(*(Text(text) for text in row), style="bold" if gap else None)
+    return table
 
 
-def _verdict(row: Mapping[str, Any], required: tuple[str, ...]) -> Text:
+def reasons_table(rows: Sequence[Row], background: Background) -> Table:
+    """In a few words, why the first rows may be believed (+), and why not (−); the page says it in sentences."""
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for row in rows[:EXPLAINED]:
+        name = Text(f"{cell(row, 'rank')} {cell(row, 'formula')}")
+        found = reasons_of(row, background)
+        for side, mark, style in (("for", "+", "green"), ("against", "−", "red")):
+            briefs = [reason.brief for reason in found if reason.side == side and reason.brief]
+            if briefs:
+                table.add_row(name, Text(mark, style=style), Text("; ".join(briefs)))
+                name = Text()
+    return table
+
+
+def _nearest(row: Row) -> str:
+    formula, pressure = cell(row, "nearest_known"), row.get("nearest_pressure_gpa")
+    under = f" at {pressure:g} GPa" if pressure else ""
+    return formula if formula == UNKNOWN else f"{formula} ({cell(row, 'nearest_tc_k')} K{under})"
+
+
+def _verdict(row: Row, required: tuple[str, ...]) -> Text:
     if row.get("passed"):
         remark = unseen(row)
         return Text(f"✓ {remark}".rstrip(), style="green")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from kiago_ray.screening.candidates import Candidates, KnownMaterials, collect
-from kiago_ray.screening.rank import order, unique
+from kiago_ray.screening.candidates import Candidates, collect
+from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.screening.pareto import pareto_front
+from kiago_ray.screening.rank import RankBy, order, unique
 from kiago_ray.screening.screens import Screen, Verdicts, apply_screens, available_screens
-from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean, summarise
+from kiago_ray.screening.summary import BaseMaterial, Summary, summarise
+from kiago_ray.screening.top import BestRows, TopMean
+from kiago_ray.screening.trust import SecondOpinions, trusted_tc_k
 
 __all__ = [
     "BaseMaterial",
+    "BestRows",
     "Candidates",
     "KnownMaterials",
+    "RankBy",
     "Screen",
+    "SecondOpinions",
     "Summary",
     "TopMean",
     "Verdicts",
@@ -19,6 +26,8 @@ __all__ = [
     "available_screens",
     "collect",
     "order",
+    "pareto_front",
     "summarise",
+    "trusted_tc_k",
     "unique",
 ]

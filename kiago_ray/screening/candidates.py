@@ -5,8 +5,8 @@ What needs a formula is worked out once for each different one and handed to all
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,42 +14,25 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry import neutrality
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.chemistry.formula import parse_fractions, reduce_counts
+from kiago_ray.chemistry.formula import reduce_counts
 from kiago_ray.chemistry.neutrality import Neutrality
 from kiago_ray.chemistry.oxidation import OxidationSet
+from kiago_ray.chemistry.valences import Valence, likeliest_valences
+from kiago_ray.datasets.emd import nearest_emd
+from kiago_ray.datasets.fingerprints import is_known, load_fingerprints
 from kiago_ray.datasets.neighbours import nearest
+from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.screening.trust import SecondOpinions, is_extrapolated, trusted_tc_k
 from kiago_ray.search.status import RowStatus
 
 if TYPE_CHECKING:
     from kiago_ray.search.result import SearchResult
 
 DECIMALS = 4  # of amounts that stay fractional (search.integers.fractional_amounts)
-SAME_COMPOSITION = 1e-6  # L1 distance in fractions below which two compositions are one
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class KnownMaterials:
-    """Compositions whose T_c has been measured: m formulas, their fractions (m, 118) and T_c (m,) in K."""
-
-    formulas: tuple[str, ...]
-    fractions: Floats
-    tc_k: Floats
-
-    @classmethod
-    def from_formulas(cls, formulas: Sequence[str], tc_k: Sequence[float]) -> KnownMaterials:
-        """The same from formulas alone. Raises FormulaError, and ValueError where the lengths differ."""
-        if len(formulas) != len(tc_k):
-            raise ValueError(f"{len(formulas)} formulas and {len(tc_k)} T_c; give one T_c a formula")
-        return cls(tuple(formulas), parse_fractions(formulas), np.asarray(tc_k, dtype=np.float64))
-
-    def measured_tc_k(self, fractions: Floats) -> float | None:
-        """T_c of the composition (118,) itself, or None where it is not among the known ones."""
-        index, distance = nearest(fractions[None, :], self.fractions)
-        return float(self.tc_k[index[0]]) if distance[0] <= SAME_COMPOSITION else None
 
 
 @dataclass(frozen=True)
@@ -59,7 +42,11 @@ class Candidates:
     formulas: n texts. ok: (n,) the row has a formula. counts: (n, 118) its reduced whole numbers of atoms;
     zeros where its amounts are fractional. n_elements: (n,). tc_k, ef_ev_per_atom: (n,) predicted for the
     formula. neutrality: SMACT's verdicts, n rows. nearest: (n,) index into `known`, -1 without one;
-    nearest_distance: (n,) L1 distance in fractions.
+    nearest_distance: (n,) L1 distance in fractions. nearest_emd, nearest_emd_distance: (n,) the same by element
+    mover's distance in places of the modified Pettifor scale. mixed: for each row the valences that balance it where
+    atoms of one element may differ, {} where none do; None where that wasn't asked for. tc_std_k, tc_oracle_k,
+    tc_oracle_std_k, extrapolation: (n,) as in SecondOpinions. in_supercon: (n,) the composition is one of SuperCon's,
+    by its fingerprint.
     """
 
     formulas: tuple[str, ...]
@@ -72,6 +59,24 @@ class Candidates:
     known: KnownMaterials | None
     nearest: Ints
     nearest_distance: Floats
+    nearest_emd: Ints
+    nearest_emd_distance: Floats
+    tc_std_k: Floats
+    tc_oracle_k: Floats
+    tc_oracle_std_k: Floats
+    extrapolation: Floats
+    in_supercon: Mask
+    mixed: tuple[dict[int, Valence], ...] | None = None
+
+    @property
+    def trusted_tc_k(self) -> Floats:
+        """The lower bound of T_c in K, (n,); see `trust`."""
+        return trusted_tc_k(self.tc_k, self.tc_std_k, self.tc_oracle_k, self.extrapolation)
+
+    @property
+    def extrapolated(self) -> Mask:
+        """Whether a row lies beyond what the predictors know, (n,); False where that isn't known."""
+        return is_extrapolated(self.extrapolation)
 
 
 def collect(
@@ -79,8 +84,11 @@ def collect(
     *,
     oxidation_set: OxidationSet = OxidationSet.ICSD24,
     known: KnownMaterials | None = None,
+    mixed_valence: bool = False,
+    opinions: SecondOpinions | None = None,
 ) -> Candidates:
-    """The rows of `result` with what screens need: neutrality by `oxidation_set`, the nearest of `known`.
+    """The rows of `result` with what screens need: neutrality by `oxidation_set`, with the likeliest states that
+    balance a row, the nearest of `known` and, if asked for, valences that are mixed. opinions: of its n rows.
 
     Amounts that stay fractional are judged as whole numbers of a ten-thousandth of an atom. A formula that
     this makes larger than neutrality.MAX_ATOMS, or whose amounts have more decimals, can't be judged and is
@@ -91,11 +99,12 @@ def collect(
     first, place = _different(formulas, ok)
     amounts = result.amounts[first]
     whole, judged = _whole_numbers(amounts)
-    verdicts = neutrality.check(whole[judged], oxidation_set)
-    index = np.full(len(first), -1, dtype=np.int64)
-    distance = np.full(len(first), np.nan)
-    if known is not None and len(first):
-        index, distance = nearest(amounts / amounts.sum(axis=1, keepdims=True), known.fractions)
+    judgements = opinions or SecondOpinions()
+    verdicts = _with_likeliest_states(
+        neutrality.check(whole[judged], oxidation_set), whole[judged], oxidation_set
+    )
+    by_l1 = _neighbours(nearest, amounts, known, place)
+    by_emd = _neighbours(nearest_emd, amounts, known, place)
     return Candidates(
         formulas=formulas,
         ok=ok,
@@ -105,9 +114,58 @@ def collect(
         ef_ev_per_atom=np.where(ok, result.ef_ev_per_atom, np.nan).astype(np.float64),
         neutrality=_for_rows(verdicts, judged, place),
         known=known,
-        nearest=np.append(index, -1)[place],
-        nearest_distance=np.append(distance, np.nan)[place],
+        nearest=by_l1[0],
+        nearest_distance=by_l1[1],
+        nearest_emd=by_emd[0],
+        nearest_emd_distance=by_emd[1],
+        **{
+            name: np.where(ok, judgements.column(name, len(ok)), np.nan)
+            for name in ("tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation")
+        },
+        in_supercon=np.append(_in_supercon(amounts), False)[place],
+        mixed=_mixed(whole, judged, place, oxidation_set) if mixed_valence else None,
     )
+
+
+def _in_supercon(amounts: Floats) -> Mask:
+    """Whether each of amounts (u, 118) is a composition of SuperCon's, (u,)."""
+    return is_known(amounts / amounts.sum(axis=1, keepdims=True), load_fingerprints())
+
+
+def _with_likeliest_states(verdicts: Neutrality, whole: Ints, oxidation_set: OxidationSet) -> Neutrality:
+    """The verdicts with the likeliest of the states that pass the Pauling rule, as far as there are any."""
+    states = verdicts.states.copy()
+    rows = np.flatnonzero(verdicts.pauling & verdicts.assigned)
+    for row, valences in zip(
+        rows, likeliest_valences(whole[rows], oxidation_set, mixed=False).assignments, strict=True
+    ):
+        for z, ((state, _),) in valences.items():
+            states[row, z] = state
+    return replace(verdicts, states=states)
+
+
+def _mixed(
+    whole: Ints, judged: Mask, place: Ints, oxidation_set: OxidationSet
+) -> tuple[dict[int, Valence], ...]:
+    """Valences of the judged of u formulas, spread over the rows that stand at `place` among the u."""
+    found: list[dict[int, Valence]] = [{} for _ in range(len(judged) + 1)]
+    balanced = likeliest_valences(whole[judged], oxidation_set, mixed=True).assignments
+    for at, assignment in zip(np.flatnonzero(judged).tolist(), balanced, strict=True):
+        found[at] = assignment
+    return tuple(found[at] for at in place.tolist())
+
+
+def _neighbours(
+    find: Callable[[Floats, Floats], tuple[Ints, Floats]],
+    amounts: Floats,
+    known: KnownMaterials | None,
+    place: Ints,
+) -> tuple[Ints, Floats]:
+    """Index of the nearest known to each of amounts (u, 118) and its distance, spread over the rows at `place`."""
+    index, distance = np.full(len(amounts), -1, dtype=np.int64), np.full(len(amounts), np.nan)
+    if known is not None and len(amounts):
+        index, distance = find(amounts / amounts.sum(axis=1, keepdims=True), known.fractions)
+    return np.append(index, -1)[place], np.append(distance, np.nan)[place]
 
 
 def _different(formulas: Sequence[str], ok: Mask) -> tuple[Ints, Ints]:

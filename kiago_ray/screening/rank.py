@@ -7,10 +7,15 @@ exactly when they are the same composition; so the text is the identity.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+RankBy = Literal["trusted", "tc"]
+"""What decides among rows that passed: the T_c that they can be trusted with, or that which the search predicts."""
+
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
@@ -26,7 +31,22 @@ def unique(formulas: Sequence[str], seeds: NDArray[np.int64], rows: NDArray[np.i
     return np.sort(order[first])
 
 
-def order(formulas: Sequence[str], passed: NDArray[np.bool_], tc_k: NDArray[np.float64]) -> Ints:
-    """Positions (n,), best first: those that passed, then by falling T_c (unknown last), then by formula."""
-    falling = np.where(np.isnan(tc_k), np.inf, -tc_k)
-    return np.lexsort((np.array(formulas, dtype=np.str_), falling, ~np.asarray(passed, dtype=np.bool_)))
+def order(
+    formulas: Sequence[str], passed: NDArray[np.bool_], tc_k: Floats, trusted_tc_k: Floats | None = None
+) -> Ints:
+    """Positions (n,), best first: those that passed, then by falling trusted T_c where it is given, then by falling
+    T_c (unknown last, in either), then by formula.
+    """
+    return np.lexsort(
+        (
+            np.array(formulas, dtype=np.str_),
+            falling(tc_k),
+            falling(np.full(len(tc_k), np.nan) if trusted_tc_k is None else trusted_tc_k),
+            ~np.asarray(passed, dtype=np.bool_),
+        )
+    )
+
+
+def falling(values: Floats) -> Floats:
+    """A key (n,) that sorts values (n,) from high to low, NaN last."""
+    return np.where(np.isnan(values), np.inf, -values)

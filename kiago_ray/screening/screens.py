@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from kiago_ray.screening.candidates import Candidates, Mask
 
 MAX_ELEMENTS = 9  # the most in the paper's SuperCon data; "ten or more" are removed
@@ -26,8 +28,12 @@ class Screen(Protocol):
     def description(self) -> str: ...
 
     @property
-    def needs_known(self) -> bool:
-        """Whether it compares with known materials, so that it has no verdict without them."""
+    def optional(self) -> bool:
+        """Whether it judges by something that a search may not have asked for; without that it has no verdict."""
+        ...
+
+    def lacks(self, candidates: Candidates) -> str | None:
+        """What it would need to judge these candidates, for a person; None where it can."""
         ...
 
     def verdict(self, candidates: Candidates) -> Mask:
@@ -41,7 +47,10 @@ class Neutral:
 
     name: str = "neutral"
     description: str = "Oxidation states exist that add up to 0 (SMACT); metals alone pass unseen."
-    needs_known: bool = False
+    optional: bool = False
+
+    def lacks(self, candidates: Candidates) -> str | None:
+        return None
 
     def verdict(self, candidates: Candidates) -> Mask:
         return candidates.neutrality.neutral & candidates.ok
@@ -53,10 +62,31 @@ class Pauling:
 
     name: str = "pauling"
     description: str = "Neutral, with every cation less electronegative than every anion (SMACT)."
-    needs_known: bool = False
+    optional: bool = False
+
+    def lacks(self, candidates: Candidates) -> str | None:
+        return None
 
     def verdict(self, candidates: Candidates) -> Mask:
         return candidates.neutrality.pauling & candidates.ok
+
+
+@dataclass(frozen=True)
+class NeutralMixed:
+    """As Pauling, and also where atoms of one element differ in their state, which SMACT doesn't know."""
+
+    name: str = "neutral_mixed"
+    description: str = "As pauling, but an element's atoms may take two of its states at once."
+    optional: bool = True
+
+    def lacks(self, candidates: Candidates) -> str | None:
+        return "needs mixed valences; set charge.mixed_valence" if candidates.mixed is None else None
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        if candidates.mixed is None:
+            raise ValueError("neutral_mixed: mixed valences weren't worked out; set charge.mixed_valence")
+        mixed = np.array([bool(each) for each in candidates.mixed], dtype=np.bool_)
+        return (candidates.neutrality.pauling | mixed) & candidates.ok
 
 
 @dataclass(frozen=True)
@@ -65,7 +95,10 @@ class EfNegative:
 
     name: str = "ef_negative"
     description: str = "Predicted formation energy below 0 eV/atom."
-    needs_known: bool = False
+    optional: bool = False
+
+    def lacks(self, candidates: Candidates) -> str | None:
+        return None
 
     def verdict(self, candidates: Candidates) -> Mask:
         return (candidates.ef_ev_per_atom < 0) & candidates.ok
@@ -77,14 +110,32 @@ class FewElements:
 
     maximum: int = MAX_ELEMENTS
     name: str = "few_elements"
-    needs_known: bool = False
+    optional: bool = False
 
     @property
     def description(self) -> str:
         return f"At most {self.maximum} elements."
 
+    def lacks(self, candidates: Candidates) -> str | None:
+        return None
+
     def verdict(self, candidates: Candidates) -> Mask:
         return (candidates.n_elements <= self.maximum) & candidates.ok
+
+
+@dataclass(frozen=True)
+class NotInSuperCon:
+    """Not a composition of SuperCon's (v220808), told by fingerprints that ship with the package."""
+
+    name: str = "not_in_supercon"
+    description: str = "Not a composition of SuperCon v220808, by its fingerprint."
+    optional: bool = False
+
+    def lacks(self, candidates: Candidates) -> str | None:
+        return None
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        return ~candidates.in_supercon & candidates.ok
 
 
 @dataclass(frozen=True)
@@ -93,11 +144,14 @@ class Novel:
 
     tolerance: float = NOVELTY_TOLERANCE
     name: str = "novel"
-    needs_known: bool = True
+    optional: bool = True
 
     @property
     def description(self) -> str:
         return f"L1 distance to the nearest known composition above {self.tolerance:g}."
+
+    def lacks(self, candidates: Candidates) -> str | None:
+        return "compares with known compositions; give a table of them" if candidates.known is None else None
 
     def verdict(self, candidates: Candidates) -> Mask:
         if candidates.known is None:
@@ -114,6 +168,8 @@ def available_screens(
         Pauling(),
         EfNegative(),
         FewElements(max_elements),
+        NotInSuperCon(),
+        NeutralMixed(),
         Novel(novelty_tolerance),
     )
     return {screen.name: screen for screen in screens}
@@ -133,17 +189,17 @@ class Verdicts:
 def apply_screens(candidates: Candidates, screens: Mapping[str, Screen], required: Sequence[str]) -> Verdicts:
     """Every screen's verdict on every row, and `passed`: those named in `required`, in that order.
 
-    Raises ValueError for a required screen that doesn't exist, or that lacks the known compositions it needs.
+    Raises ValueError for a required screen that doesn't exist, or that lacks what it judges by.
     """
     for name in required:
         if name not in screens:
             raise ValueError(f"there is no screen {name!r}; choose from {', '.join(screens)}")
-        if screens[name].needs_known and candidates.known is None:
-            raise ValueError(f"screen {name!r} compares with known compositions; give a table of them")
+        if (lack := screens[name].lacks(candidates)) is not None:
+            raise ValueError(f"screen {name!r} {lack}")
     by_screen = {
         name: screen.verdict(candidates)
         for name, screen in screens.items()
-        if candidates.known is not None or not screen.needs_known
+        if screen.lacks(candidates) is None
     }
     passed = candidates.ok.copy()
     for name in required:

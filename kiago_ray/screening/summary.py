@@ -4,7 +4,8 @@ Published for LaPt2B2C: 4,096 samples, unique 0.991, neutral 0.392, Pauling 0.21
 and 868 formulas that pass. `unique` is a fraction of all rows. The later ones are fractions of the *unique*
 formulas, each on its own: 868 of 0.991·4096 is the published 0.214, while 868 of 4096 would be 0.212.
 
-ΔT_c of the top k is the mean predicted T_c of the k best that pass minus the base material's *predicted* T_c.
+ΔT_c of the top k is the mean predicted T_c of the k best that pass minus the base material's *predicted* T_c; what
+else is told of the top k, the exploitation gap above all, is in `top`.
 """
 
 from __future__ import annotations
@@ -16,30 +17,24 @@ from typing import Any
 import numpy as np
 
 from kiago_ray.screening.candidates import Candidates, Floats, Mask
-from kiago_ray.screening.rank import order, unique
+from kiago_ray.screening.rank import RankBy, order, unique
 from kiago_ray.screening.screens import Verdicts
+from kiago_ray.screening.top import BestRows, TopMean, top_mean
 
 TOP = (10, 30, 50)
 
 
 @dataclass(frozen=True)
 class BaseMaterial:
-    """The base of a search: T_c in K as predicted and, where known, as measured; E_f predicted in eV/atom."""
+    """The base of a search: T_c in K as predicted, as measured where known, and by the oracle where asked; E_f
+    predicted in eV/atom.
+    """
 
     formula: str
     tc_predicted_k: float
     ef_predicted_ev_per_atom: float
     tc_measured_k: float | None = None
-
-
-@dataclass(frozen=True)
-class TopMean:
-    """The best k that passed, or the `used` < k there are: mean T_c and ΔT_c in K, None where unknown."""
-
-    k: int
-    used: int
-    mean_tc_k: float | None
-    delta_tc_k: float | None
+    tc_oracle_k: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ class Summary:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Summary:
-        """The summary that `to_dict` wrote."""
+        """The summary that `to_dict` wrote, of this version or of an older one that told less of the top k."""
         return cls(
             rows=plain["rows"],
             statuses=dict(plain["statuses"]),
@@ -113,18 +108,34 @@ def summarise(
     base: BaseMaterial | None = None,
     *,
     top: Sequence[int] = TOP,
+    rank_by: RankBy = "trusted",
 ) -> Summary:
     """The summary of one search; `statuses` counts its rows by label (SearchResult.status_counts)."""
     rows = np.arange(len(candidates.formulas))
     kept = unique(candidates.formulas, np.zeros_like(rows), rows)
+    trusted = candidates.trusted_tc_k
     best_first = kept[
-        order([candidates.formulas[row] for row in kept], verdicts.passed[kept], candidates.tc_k[kept])
+        order(
+            [candidates.formulas[row] for row in kept],
+            verdicts.passed[kept],
+            candidates.tc_k[kept],
+            trusted[kept] if rank_by == "trusted" else None,
+        )
     ]
+    best = best_first[verdicts.passed[best_first]][: max(top, default=0)]
     return summarise_ranked(
         rows=len(rows),
         statuses=statuses,
         passed=verdicts.passed[best_first],
         tc_k=candidates.tc_k[best_first],
+        best=BestRows(
+            tuple(candidates.formulas[row] for row in best),
+            tc_k=candidates.tc_k[best],
+            tc_oracle_k=candidates.tc_oracle_k[best],
+            trusted_tc_k=trusted[best],
+            extrapolation=candidates.extrapolation[best],
+            nearest_distance=candidates.nearest_distance[best],
+        ),
         screens={name: verdict[best_first] for name, verdict in verdicts.by_screen.items()},
         required=verdicts.required,
         base=base,
@@ -138,6 +149,7 @@ def summarise_ranked(
     statuses: Mapping[str, int],
     passed: Mask,
     tc_k: Floats,
+    best: BestRows,
     screens: Mapping[str, Mask],
     required: tuple[str, ...],
     base: BaseMaterial | None = None,
@@ -145,10 +157,13 @@ def summarise_ranked(
 ) -> Summary:
     """The summary of u unique formulas, best first, that came of `rows` rows.
 
-    passed, and each of `screens`: (u,). tc_k: (u,) in K.
+    passed, and each of `screens`: (u,). tc_k: (u,) in K. best: the first of them that passed, as many as the largest
+    of `top` or all there are.
     """
     count = int(passed.sum())
-    best = tc_k[:count]
+    needed = min(count, max(top, default=0))
+    if len(best.formulas) < needed:
+        raise ValueError(f"the best {needed} are asked for, and {len(best.formulas)} are given")
     return Summary(
         rows=rows,
         statuses=dict(statuses),
@@ -156,17 +171,10 @@ def summarise_ranked(
         screens={name: int(verdict.sum()) for name, verdict in screens.items()},
         required=required,
         passed=count,
-        top=tuple(_top_mean(best[:k], k, base) for k in top),
+        top=tuple(top_mean(best, k, base) for k in top),
         base=base,
-        passed_above_base=None if base is None else int((best > base.tc_predicted_k).sum()),
+        passed_above_base=None if base is None else int((tc_k[:count] > base.tc_predicted_k).sum()),
     )
-
-
-def _top_mean(tc_k: Floats, k: int, base: BaseMaterial | None) -> TopMean:
-    if not len(tc_k):
-        return TopMean(k, 0, None, None)
-    mean = float(tc_k.mean())
-    return TopMean(k, len(tc_k), mean, None if base is None else mean - base.tc_predicted_k)
 
 
 def _fraction(part: int, whole: int) -> float | None:

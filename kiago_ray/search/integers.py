@@ -80,17 +80,12 @@ def project(
     left out.
     """
     rows = len(fractions)
-    columns = _active_columns(fractions, fixed)
+    columns, everything = nearest_by_total(fractions, totals, fixed, may_grow)
     x = np.take_along_axis(fractions, columns, axis=1)
-    bound = fixed[columns]
-    exact = (bound > 0) & (not may_grow)
     distance = np.full((rows, len(totals)), _NEVER)
-    everything = np.zeros((rows, len(totals), columns.shape[1]), dtype=np.int16)
     reduced = np.zeros_like(everything)  # by the greatest common divisor: the same for the same composition
     for at, total in enumerate(totals):
-        least = least_counts(total, fixed)[columns]
-        counts = nearest_counts(x, total, least, exact)
-        everything[:, at] = counts
+        counts = everything[:, at]
         reduced[:, at] = reduce_counts(counts)
         repeated = (reduced[:, :at] == reduced[:, at, None]).all(axis=2).any(axis=1)
         far = np.round(np.abs(counts / total - x).sum(axis=1), _SAME)
@@ -102,6 +97,21 @@ def project(
     result = np.zeros((rows, nearest.shape[1], fractions.shape[1]), dtype=np.int64)
     np.put_along_axis(result, columns[:, None, :].repeat(nearest.shape[1], axis=1), chosen, axis=2)
     return IntegerCandidates(result, distance)
+
+
+def nearest_by_total(
+    fractions: Floats, totals: tuple[int, ...], fixed: Floats, may_grow: bool
+) -> tuple[Ints, NDArray[np.int16]]:
+    """Of each row of fractions (rows, 118) the columns that hold something, by atomic number, (rows, widest row), and
+    the counts on them that are nearest for each of n totals, (rows, n, widest row). Narrower rows have empty columns
+    among theirs.
+    """
+    columns = _active_columns(fractions, fixed)
+    x = np.take_along_axis(fractions, columns, axis=1)
+    bound = fixed[columns]
+    exact = (bound > 0) & (not may_grow)
+    counts = [nearest_counts(x, total, least_counts(total, fixed)[columns], exact) for total in totals]
+    return columns, np.stack(counts, axis=1).astype(np.int16)
 
 
 def _active_columns(fractions: Floats, fixed: Floats) -> Ints:

@@ -1,4 +1,5 @@
-"""The loss of each row, one function a term: L = −T_c + α·E_f + β·L_integer (eq. 13 and 16).
+"""The loss of each row, one function a term: L = −T_c + α·E_f + β·L_integer + γ·L_charge (eq. 13 and 16; the last is
+ours, see charge.py).
 
 Nothing is averaged over rows, so a row's gradient is its own.
 """
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
+
+from kiago_ray.search.charge import ChargeTable, charge_loss
 
 if TYPE_CHECKING:
     from kiago_ray.predictors.base import Predictors
@@ -23,7 +26,8 @@ class Objective:
     """Weights and settings of the loss. alpha: K per eV/atom; beta: K, a number or a tensor of no dimension;
     totals: (n,) numbers of atoms, N_unit.
 
-    width: most elements that a row can hold, so that the integer loss looks at no more; None for all.
+    width: most elements that a row can hold, so that the integer loss looks at no more; None for all. charge: what
+    L_charge is read from, None without it; charge_weight: γ, K per nat.
     """
 
     alpha: float
@@ -32,17 +36,20 @@ class Objective:
     integer_norm: Literal["l1", "l2"] = "l1"
     totals: Tensor | None = None
     width: int | None = None
+    charge: ChargeTable | None = None
+    charge_weight: float = 0.0
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a row's loss is made of, each (rows,): T_c in K (0 or more), E_f in eV/atom, L_integer (NaN in
-    stage 1).
+    """What a row's loss is made of, each (rows,): T_c in K (0 or more), E_f in eV/atom, L_integer and L_charge in nats
+    an atom (NaN where they aren't part of it).
     """
 
     tc_k: Tensor
     ef_ev_per_atom: Tensor
     integer_loss: Tensor
+    charge_loss: Tensor
 
 
 def tc_term(raw_tc: Tensor, gradient: Literal["before_relu", "after_relu"]) -> Tensor:
@@ -84,4 +91,8 @@ def row_losses(x: Tensor, predictors: Predictors, objective: Objective) -> tuple
     if objective.totals is not None:
         integer = integer_loss(x, objective.totals, objective.integer_norm, objective.width)
         loss = loss + objective.beta * integer
-    return loss, Terms(tc.detach().relu(), ef.detach(), integer.detach())
+    charge = torch.full_like(tc, torch.nan)
+    if objective.charge is not None:
+        charge = charge_loss(x, objective.charge)
+        loss = loss + objective.charge_weight * charge
+    return loss, Terms(tc.detach().relu(), ef.detach(), integer.detach(), charge.detach())

@@ -11,11 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.search.integers import IntegerCandidates, choose, fractional_amounts, project
+from kiago_ray.search.neutral import NeutralCandidates, neutral_formulas
 from kiago_ray.search.problem import Problem
 from kiago_ray.search.status import RowStatus
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+_RULED_OUT = 1e6  # K: what a screen rules out loses to what none does
+
 Score = Callable[[Floats], tuple[NDArray[np.float32], NDArray[np.float32]]]
 """Fractions (rows, 118) → T_c in K, 0 or more, and E_f in eV/atom, (rows,) each."""
 
@@ -36,12 +40,16 @@ class Proposals:
 
 
 def propose(
-    problem: Problem, x_final: NDArray[np.float32], status: NDArray[np.int64], score: Score
+    problem: Problem,
+    x_final: NDArray[np.float32],
+    status: NDArray[np.int64],
+    score: Score,
+    climbed: Score | None = None,
 ) -> Proposals:
     """The formula of each row of fractions x_final (rows, 118), scored as that formula.
 
     Rows whose status isn't OK get none, and neither do rows whose formula isn't predicted to be finite.
-    `score` always gets all rows, each in its place.
+    `climbed` gives what formulas are chosen by, `score` without it. Both always get all rows, each in its place.
     """
     spec = problem.spec
     x = exact_fractions(x_final.astype(np.float64), problem)
@@ -49,7 +57,7 @@ def propose(
         counts = np.zeros(x.shape, dtype=np.int64)
         amounts = fractional_amounts(x, problem.const, spec.fixed_may_grow, problem.atoms)
     else:
-        counts = _integer_counts(problem, x, score)
+        counts = _integer_counts(problem, x, climbed or score)
         amounts = counts.astype(np.float64)
     total = amounts.sum(axis=1, keepdims=True)
     found = (total > 0)[:, 0]
@@ -78,19 +86,52 @@ def exact_fractions(x: Floats, problem: Problem) -> Floats:
 
 
 def _integer_counts(problem: Problem, x: Floats, score: Score) -> Ints:
-    """The integer formula of each row (rows, 118): the nearest, or the best of those that are near."""
+    """The integer formula of each row (rows, 118): the nearest, or the best of those that are near and neutral."""
     spec, projection = problem.spec, problem.spec.projection
     if projection.kind == "nearest":
         return project(x, problem.totals, problem.const, spec.fixed_may_grow).counts[:, 0]
-    candidates = project(x, problem.totals, problem.const, spec.fixed_may_grow, projection.max_candidates)
-    return choose(candidates, _costs(candidates, x, spec.alpha, score), projection.max_distance)
+    keep = projection.max_candidates
+    candidates = project(x, problem.totals, problem.const, spec.fixed_may_grow, keep)
+    nats = np.zeros(candidates.distance.shape)
+    if projection.neutral:
+        neutral = neutral_formulas(
+            x,
+            problem.totals,
+            problem.const,
+            spec.fixed_may_grow,
+            oxidation_set=spec.oxidation_set,
+            mixed_valence=spec.charge.mixed_valence,
+            keep=keep,
+            max_distance=max(projection.max_distance, projection.neutral_distance),
+        )
+        candidates, nats = _neutral_where_found(candidates, neutral, keep)
+    cost, ef = _costs(candidates, x, spec.alpha, score)
+    cost += spec.charge.weight * nats
+    if projection.neutral and "ef_negative" in spec.screens.names:
+        cost += np.where(ef >= 0, _RULED_OUT, 0.0)
+    return choose(candidates, cost, projection.max_distance)
 
 
-def _costs(candidates: IntegerCandidates, x: Floats, alpha: float, score: Score) -> Floats:
-    """−T_c + α·E_f in K of each row's candidates, (rows, k)."""
-    cost = np.full(candidates.distance.shape, np.inf)
+def _neutral_where_found(
+    candidates: IntegerCandidates, neutral: NeutralCandidates, keep: int
+) -> tuple[IntegerCandidates, Floats]:
+    """The neutral candidates of each row, or all it has where none is neutral, and their nats, (rows, keep)."""
+    found = np.isfinite(neutral.distance[:, 0])
+    missing = keep - candidates.distance.shape[1]  # fewer totals than candidates
+    counts = np.pad(candidates.counts, ((0, 0), (0, missing), (0, 0)))
+    distance = np.pad(candidates.distance, ((0, 0), (0, missing)), constant_values=np.inf)
+    chosen = IntegerCandidates(
+        np.where(found[:, None, None], neutral.counts, counts),
+        np.where(found[:, None], neutral.distance, distance),
+    )
+    return chosen, np.where(found[:, None] & np.isfinite(neutral.nats), neutral.nats, 0.0)
+
+
+def _costs(candidates: IntegerCandidates, x: Floats, alpha: float, score: Score) -> tuple[Floats, Floats]:
+    """−T_c + α·E_f in K and E_f in eV/atom of each row's candidates, (rows, k)."""
+    cost, energy = np.full((2, *candidates.distance.shape), np.inf)
     for at in range(candidates.counts.shape[1]):
         total = candidates.counts[:, at].sum(axis=1, keepdims=True)
         tc, ef = score(np.where(total > 0, candidates.counts[:, at] / np.maximum(total, 1), x))
-        cost[:, at] = -tc + alpha * ef
-    return cost
+        cost[:, at], energy[:, at] = -tc + alpha * ef, ef
+    return cost, energy

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kiago_ray.predictors.lowered import in_precision, is_lowered
+from kiago_ray.predictors.lowered_ensemble import steered
 from kiago_ray.predictors.precision import step_precision
 from kiago_ray.search.captured import run_captured
+from kiago_ray.search.charge import charge_table
 from kiago_ray.search.constraints import compose
 from kiago_ray.search.losses import Objective, Terms, row_losses
 from kiago_ray.search.problem import Problem, resolve
@@ -74,9 +76,11 @@ def run_search(
         shard_rows = SHARD_ROWS if torch.device(device).type == "cpu" else DEVICE_SHARD_ROWS
     if shard_rows < 1:
         raise ValueError(f"shard_rows: {shard_rows} rows can't run; give at least 1")
+    predictors = predictors.following(spec.tc_predictor)
     problem = resolve(spec, predictors.supported.cpu().numpy())
     size = shard_size(spec.row_count, shard_rows)
-    steering = in_precision(predictors, step_precision(spec.precision, torch.device(device)))
+    bound = steered(predictors, spec.kappa, spec.extrapolation_weight)
+    steering = in_precision(bound, step_precision(spec.precision, torch.device(device)))
     shards = range(rows.start // size, (rows.stop - 1) // size + 1)
     parts: list[SearchResult] = []
     for number, shard in enumerate(shards):
@@ -87,6 +91,7 @@ def run_search(
         shard_setup = _Shard(
             problem=problem,
             predictors=predictors,
+            bound=bound,
             steering=steering,
             device=torch.device(device),
             size=size,
@@ -108,11 +113,12 @@ def shard_size(row_count: int, shard_rows: int) -> int:
 
 @dataclass(frozen=True)
 class _Shard:
-    """One shard: its place among the rows, and what it shares with the others. The steps follow `steering`; what is
-    reported is of `predictors`."""
+    """One shard: its place among the rows, and what it shares with the others. The steps follow `steering`, which is
+    `bound` in their precision; formulas are chosen by `bound`, and what is reported of them is of `predictors`."""
 
     problem: Problem
     predictors: Predictors
+    bound: Predictors
     steering: Predictors
     device: torch.device
     size: int
@@ -130,13 +136,24 @@ class _Shard:
 
     def score(self, fractions: np.ndarray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """T_c in K, 0 or more, and E_f in eV/atom of fractions (size, 118)."""
+        tc, ef = self._values(self.predictors, fractions)
+        return np.maximum(tc, 0), ef
+
+    def climbed(self, fractions: np.ndarray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The same of what the search climbs: T_c's lower bound where it asks for one, before the ReLU as it does."""
+        tc, ef = self._values(self.bound, fractions)
+        return tc if self.problem.spec.tc_gradient == "before_relu" else np.maximum(tc, 0), ef
+
+    def _values(
+        self, predictors: Predictors, fractions: np.ndarray
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         x = self.tensor(fractions)
         with torch.no_grad():
-            return self.predictors.tc(x).relu().cpu().numpy(), self.predictors.ef(x).cpu().numpy()
+            return predictors.tc(x).cpu().numpy(), predictors.ef(x).cpu().numpy()
 
 
 def stage_settings(problem: Problem, number: int, device: torch.device) -> StageSettings:
-    """Stage 1 (eq. 13) or stage 2 (eq. 16) as the specification has it."""
+    """Stage 1 (eq. 13) or stage 2 (eq. 16, and the charge) as the specification has it."""
     spec = problem.spec
     objective = Objective(alpha=spec.alpha, tc_gradient=spec.tc_gradient)
     if number == 2:
@@ -146,6 +163,12 @@ def stage_settings(problem: Problem, number: int, device: torch.device) -> Stage
             totals=torch.tensor(problem.totals, device=device),
             width=problem.limit + int(problem.fixed.sum()),
         )
+        if spec.charge.weight > 0:
+            objective = replace(
+                objective,
+                charge=charge_table(spec.oxidation_set, device),
+                charge_weight=spec.charge.weight,
+            )
     return StageSettings(
         number=number,
         steps=spec.steps[number - 1],
@@ -196,7 +219,7 @@ def _run_shard(
 
     x_final = compose(state.x_base, const, state.mask).cpu().numpy()
     marks.append(time.perf_counter())
-    proposals = propose(problem, x_final, state.status.cpu().numpy(), shard.score)
+    proposals = propose(problem, x_final, state.status.cpu().numpy(), shard.score, shard.climbed)
     marks.append(time.perf_counter())
     never = proposals.status == RowStatus.NOTHING_ALLOWED
     everything = {

@@ -145,6 +145,24 @@ class RampSpec(Section):
         return self.start + (self.end - self.start) * step / max(steps - 1, 1)
 
 
+class ChargeSpec(Section):
+    """Charge neutrality as a term of stage 2 (ours; see charge.py)."""
+
+    weight: float = Field(
+        default=60.0,
+        ge=0,
+        description="Weight of the charge loss, in K per nat an atom: how unlikely the oxidation states are that "
+        "balance a row. 0, as in the paper, leaves it out. `default` has it so that a row settles "
+        "where neutral formulas are, instead of being moved there afterwards.",
+    )
+    mixed_valence: bool = Field(
+        default=False,
+        description="Whether atoms of one element may take two of its states, as Cu(2+) and Cu(3+) in YBa2Cu3O7: for "
+        "`projection.neutral`, and as the screen neutral_mixed. The term above always lets them. SMACT's "
+        "screens `neutral` and `pauling` don't know it, so ask for neutral_mixed in their place.",
+    )
+
+
 class ProjectionSpec(Section):
     """From the optimised fractions to the integer formula that is proposed."""
 
@@ -161,20 +179,44 @@ class ProjectionSpec(Section):
         description="For `best`: L1 distance in fractions up to which a formula counts as near.",
     )
     max_candidates: int = Field(
-        default=8, ge=1, le=64, description="For `best`: how many near formulas a row compares."
+        default=16, ge=1, le=64, description="For `best`: how many near formulas a row compares."
+    )
+    neutral: bool = Field(
+        default=True,
+        description="For `best`: only formulas whose oxidation states balance under the Pauling rule count and, "
+        "where the screen ef_negative is asked for, of those with E_f < 0 if there are any; a row without "
+        "a neutral formula takes the best as if this were false. `default` has it because half of the "
+        "formulas that it proposes are ruled out otherwise.",
+    )
+    neutral_distance: float = Field(
+        default=0.4,
+        ge=0,
+        le=2,
+        description="L1 distance in fractions up to which the nearest neutral formula is taken where none is "
+        "within max_distance.",
     )
 
 
 class ScreensSpec(Section):
     """Screens that proposals are judged by afterwards, in this order (section 3.1). They don't steer the
-    search.
+    search, but for what `charge` and `projection.neutral` do.
     """
 
-    names: tuple[Literal["neutral", "pauling", "ef_negative", "few_elements"], ...] = Field(
-        default=("neutral", "pauling", "ef_negative", "few_elements"),
-        description="neutral: charge neutrality; pauling: electronegativity balance; ef_negative: formation "
-        "energy below 0 eV/atom; few_elements: at most `max_elements` elements.",
+    names: tuple[
+        Literal["neutral", "pauling", "neutral_mixed", "ef_negative", "few_elements", "not_in_supercon"], ...
+    ] = Field(
+        default=("neutral", "pauling", "ef_negative", "few_elements", "not_in_supercon"),
+        description="neutral: charge neutrality; pauling: electronegativity balance; neutral_mixed: both, mixed "
+        "valence allowed (needs charge.mixed_valence); ef_negative: formation energy below 0 eV/atom; "
+        "few_elements: at most `max_elements` elements; not_in_supercon: no composition that SuperCon holds, which "
+        "`default` asks for beyond the paper because a proposal has to be new.",
     )
     max_elements: int = Field(
         default=9, ge=1, le=118, description="Most elements a proposal may hold to pass few_elements."
+    )
+    rank_by: Literal["trusted", "tc"] = Field(
+        default="trusted",
+        description="What orders the proposals that passed: trusted, the lower bound that heeds the ensemble's "
+        "spread, the oracle and the extrapolation; tc, the predicted T_c alone, as in the paper. `default` trusts "
+        "because a search ends where its own predictor is most optimistic.",
     )

@@ -17,6 +17,7 @@ from kiago_ray.chemistry.formula import parse
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.search.integers import feasible_totals
 from kiago_ray.search.sections import (
+    ChargeSpec,
     ElementsSpec,
     Formula,
     ProjectionSpec,
@@ -129,6 +130,27 @@ class SearchSpec(Section):
         "after; `default` takes it before because a candidate at 0 K would get no gradient.",
     )
 
+    tc_predictor: Literal["ensemble", "resnet18"] = Field(
+        default="ensemble",
+        description="Which T_c predictor the search climbs. The paper's is a ResNet-18; `default` takes the ensemble "
+        "because it is nearer to measured T_c and knows how far it can be believed.",
+    )
+    kappa: float = Field(
+        default=1.0,
+        ge=0,
+        le=10,
+        description="κ: the search climbs T_c − κ·σ with the ensemble's standard deviation σ. 0, as in the paper, "
+        "takes T_c as it is; `default` takes the lower bound because otherwise rows gather where the networks err.",
+    )
+    extrapolation_weight: float = Field(
+        default=60.0,
+        ge=0,
+        description="K for each unit of the extrapolation score above 0.8; at 1 a formula is flagged. 0, as in the "
+        "paper, leaves rows free to go where nothing is known.",
+    )
+
+    charge: ChargeSpec = Field(default_factory=ChargeSpec, description="Charge neutrality in stage 2.")
+
     steps: tuple[Steps, Steps] = Field(
         default=(200, 200),
         description="Steps of stage 1 and of stage 2. The paper has 500 and 500; `default` takes 200 and 200 "
@@ -183,6 +205,8 @@ class SearchSpec(Section):
             )
         self._check_fixed()
         self._check_substitute()
+        if "neutral_mixed" in self.screens.names and not self.charge.mixed_valence:
+            raise ValueError("screens.names: neutral_mixed needs charge.mixed_valence; set that to true")
         if self.fixed and self.projection.kind != "none":
             totals = range(self.n_unit.min, self.n_unit.max + 1)
             if not feasible_totals(totals, self.fixed_fractions, self.fixed_may_grow):

@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.formula import write
 from kiago_ray.chemistry.oxidation import write_states
+from kiago_ray.chemistry.valences import write_valences
 from kiago_ray.screening.candidates import Candidates
-from kiago_ray.screening.rank import order, unique
+from kiago_ray.screening.pareto import pareto_front
+from kiago_ray.screening.rank import RankBy, order, unique
 from kiago_ray.screening.screens import Verdicts
 from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.search.status import RowStatus
 from kiago_ray.storage.columns import COLUMN_NAMES, schema
 
 if TYPE_CHECKING:
+    from kiago_ray.screening.known import KnownMaterials
     from kiago_ray.search.result import SearchResult
 
 _START_DECIMALS = 4
+_OPINIONS = ("trusted_tc_k", "tc_k", "tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation")
 
 
 def candidates_table(
@@ -33,22 +37,23 @@ def candidates_table(
     seed: int,
     search: str | None = None,
 ) -> Any:
-    """Every row of a search in its own order, those without a formula too; `rank` is null (see `ranked`).
+    """Every row of a search in its own order, those without a formula too; `rank` and `pareto` are null (see
+    `ranked`).
 
     search: its name within a campaign.
     """
     n = len(candidates.formulas)
     ok, known = candidates.ok, candidates.known
-    known_formulas, known_tc_k = ((), ()) if known is None else (known.formulas, known.tc_k)
     atoms = candidates.counts.sum(axis=1)
     delta = candidates.tc_k - (np.nan if base is None else base.tc_predicted_k)
-    novel = verdicts.by_screen.get("novel")
+    novel, mixed = verdicts.by_screen.get("novel"), verdicts.by_screen.get("neutral_mixed")
     columns = {
         "rank": pa.nulls(n, pa.int32()),
         "formula": [text or None for text in candidates.formulas],
         "base": [None if base is None else base.formula] * n,
         "search": [search] * n,
-        "tc_k": _numbers(candidates.tc_k),
+        **{name: _numbers(getattr(candidates, name)) for name in _OPINIONS},
+        "extrapolated": _where(candidates.extrapolated, ~np.isnan(candidates.extrapolation)),
         "tc_relaxed_k": _numbers(result.tc_relaxed_k),
         "delta_tc_k": _numbers(delta),
         "ef_ev_per_atom": _numbers(candidates.ef_ev_per_atom),
@@ -56,18 +61,18 @@ def candidates_table(
         "n_elements": _where(candidates.n_elements.astype(np.int32), ok),
         **{
             name: _where(verdicts.by_screen[name], ok)
-            for name in ("neutral", "pauling", "ef_negative", "few_elements")
+            for name in ("neutral", "pauling", "ef_negative", "few_elements", "not_in_supercon")
         },
+        "neutral_mixed": pa.nulls(n, pa.bool_()) if mixed is None else _where(mixed, ok),
         "novel": pa.nulls(n, pa.bool_()) if novel is None else _where(novel, ok),
         "passed": verdicts.passed,
+        "pareto": pa.nulls(n, pa.bool_()),
         "alloy": _where(candidates.neutrality.alloy | candidates.neutrality.elemental, ok),
-        "oxidation_states": [
-            write_states(amounts, states) or None
-            for amounts, states in zip(result.amounts, candidates.neutrality.states, strict=True)
-        ],
-        "nearest_known": [known_formulas[i] if i >= 0 else None for i in candidates.nearest],
+        "oxidation_states": [_states_text(result.amounts[row], candidates, row) for row in range(n)],
+        **_neighbour("nearest", known, candidates.nearest),
         "nearest_distance": _numbers(candidates.nearest_distance),
-        "nearest_tc_k": [known_tc_k[i] if i >= 0 else None for i in candidates.nearest],
+        **_neighbour("nearest_emd", known, candidates.nearest_emd),
+        "nearest_emd": _numbers(candidates.nearest_emd_distance),
         "integer_distance": _numbers(result.distance),
         "status": [RowStatus(status).label for status in result.status.tolist()],
         "recoveries": result.recoveries.astype(np.int32),
@@ -78,20 +83,53 @@ def candidates_table(
     return pa.table({name: columns[name] for name in COLUMN_NAMES}, schema=schema())
 
 
-def ranked(table: Any) -> Any:
-    """The unique formulas of a table of rows, best first, `rank` from 1. Rows without a formula drop out.
+def ranked(table: Any, rank_by: RankBy = "trusted") -> Any:
+    """The unique formulas of a table of rows, best first, `rank` from 1, those on their Pareto front marked. Rows
+    without a formula drop out.
 
     The table may hold several searches: a formula's lowest row of its lowest seed stands for it.
     """
     formulas = [text or "" for text in table["formula"].to_pylist()]
     kept = unique(formulas, table["seed"].to_numpy(), table["row"].to_numpy())
     best = table.take(pa.array(kept))
-    tc_k = best["tc_k"].to_numpy()
+    tc_k, trusted = best["tc_k"].to_numpy(), best["trusted_tc_k"].to_numpy()
     passed = best["passed"].to_numpy()
-    best = best.take(pa.array(order(best["formula"].to_pylist(), passed, tc_k)))
+    first = order(best["formula"].to_pylist(), passed, tc_k, trusted if rank_by == "trusted" else None)
+    best = best.take(pa.array(first))
     ranks = pa.array(np.arange(1, len(best) + 1, dtype=np.int32))
-    at = best.schema.get_field_index("rank")
-    return best.set_column(at, best.schema.field(at), ranks)
+    return _with(_with(best, "rank", ranks), "pareto", _front(best))
+
+
+def _front(table: Any) -> Any:
+    """Whether each row is on the table's Pareto front; null where nobody has a say on its T_c."""
+    names = ("trusted_tc_k", "ef_ev_per_atom", "extrapolation", "passed")
+    trusted, ef, extrapolation, passed = (table[name].to_numpy() for name in names)
+    return _where(pareto_front(trusted, ef, extrapolation, passed), ~np.isnan(trusted))
+
+
+def _with(table: Any, name: str, values: Any) -> Any:
+    at = table.schema.get_field_index(name)
+    return table.set_column(at, table.schema.field(at), values)
+
+
+def _neighbour(prefix: str, known: KnownMaterials | None, index: NDArray[np.int64]) -> dict[str, Any]:
+    """The columns on each row's neighbour, the one at `index` (n,) in `known`; null where that is -1."""
+    formulas, tc_k, pressure_gpa = (
+        ((), (), ()) if known is None else (known.formulas, known.tc_k, known.pressure_gpa)
+    )
+    at = index.tolist()
+    return {
+        f"{prefix}_known": [formulas[i] if i >= 0 else None for i in at],
+        f"{prefix}_tc_k": _numbers(np.array([tc_k[i] if i >= 0 else np.nan for i in at])),
+        f"{prefix}_pressure_gpa": _numbers(np.array([pressure_gpa[i] if i >= 0 else np.nan for i in at])),
+    }
+
+
+def _states_text(amounts: NDArray[Any], candidates: Candidates, row: int) -> str | None:
+    """The states that balance a row, SMACT's where it passes the Pauling rule, else mixed ones if there are any."""
+    if candidates.mixed is not None and candidates.mixed[row] and not candidates.neutrality.pauling[row]:
+        return write_valences(candidates.mixed[row])
+    return write_states(amounts, candidates.neutrality.states[row]) or None
 
 
 def _numbers(values: NDArray[Any]) -> Any:

@@ -6,6 +6,7 @@ Parquet file. A value that a row doesn't have is null.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,15 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Column:
-    """One column. unit: "" for pure numbers, texts and yes or no."""
+    """One column. unit: "" for pure numbers, texts and yes or no. later: tables that older versions wrote lack it, and
+    read as if it were null.
+    """
 
     name: str
     type: Any
     description: str
     unit: str = ""
+    later: bool = False
 
     @property
     def field(self) -> Any:
@@ -31,11 +35,52 @@ class Column:
 _TEXT, _NUMBER, _YES_NO = pa.string(), pa.float64(), pa.bool_()
 
 COLUMNS: tuple[Column, ...] = (
-    Column("rank", pa.int32(), "Place among unique formulas: those that passed first, then by T_c; from 1."),
+    Column(
+        "rank",
+        pa.int32(),
+        "Place among unique formulas, from 1: those that passed first, then by trusted_tc_k, then by tc_k; by tc_k "
+        "alone where the search's screens.rank_by says so.",
+    ),
     Column("formula", _TEXT, "The proposed composition, least electronegative element first."),
     Column("base", _TEXT, "Formula of the base material that the search started from."),
     Column("search", _TEXT, "Search of a campaign that proposed it; null where a search ran alone."),
+    Column(
+        "trusted_tc_k",
+        _NUMBER,
+        "Lower bound that heeds all opinions: the smaller of tc_k - tc_std_k and tc_oracle_k, at least 0, and 0 where "
+        "extrapolated.",
+        "K",
+        later=True,
+    ),
     Column("tc_k", _NUMBER, "Critical temperature predicted for the formula.", "K"),
+    Column(
+        "tc_std_k",
+        _NUMBER,
+        "Standard deviation of tc_k, from the ensemble's spread, calibrated on held-out chemical systems.",
+        "K",
+        later=True,
+    ),
+    Column(
+        "tc_oracle_k",
+        _NUMBER,
+        "Critical temperature by the oracle: boosted trees on element properties, which the search never sees.",
+        "K",
+        later=True,
+    ),
+    Column("tc_oracle_std_k", _NUMBER, "Standard deviation among the oracle's members.", "K", later=True),
+    Column(
+        "extrapolation",
+        _NUMBER,
+        "How far the composition lies from what the predictors learnt from; 1 in 20 known superconductors that were "
+        "held out score above 1.",
+        later=True,
+    ),
+    Column(
+        "extrapolated",
+        _YES_NO,
+        "The extrapolation score is above 1: the predictions mean nothing there.",
+        later=True,
+    ),
     Column("tc_relaxed_k", _NUMBER, "Critical temperature predicted before conversion to integers.", "K"),
     Column("delta_tc_k", _NUMBER, "tc_k minus the base material's predicted critical temperature.", "K"),
     Column("ef_ev_per_atom", _NUMBER, "Formation energy predicted for the formula.", "eV/atom"),
@@ -45,12 +90,36 @@ COLUMNS: tuple[Column, ...] = (
     Column("pauling", _YES_NO, "Screen: neutral, with cations less electronegative than anions (SMACT)."),
     Column("ef_negative", _YES_NO, "Screen: predicted formation energy below 0."),
     Column("few_elements", _YES_NO, "Screen: no more elements than the search's screens allow."),
+    Column(
+        "neutral_mixed",
+        _YES_NO,
+        "Screen: as pauling, but an element's atoms may take two states; null where the search doesn't ask for it.",
+        later=True,
+    ),
+    Column(
+        "not_in_supercon",
+        _YES_NO,
+        "Screen: not a composition of SuperCon v220808, by its fingerprint to a ten-thousandth of an atom.",
+        later=True,
+    ),
     Column("novel", _YES_NO, "Screen: not a known composition; null where none were given to compare with."),
     Column("passed", _YES_NO, "All screens that the search requires."),
     Column(
+        "pareto",
+        _YES_NO,
+        "On the Pareto front of the unique formulas that passed: none of them has a trusted_tc_k as high, an "
+        "ef_ev_per_atom as low and an extrapolation as low, and one of these better.",
+        later=True,
+    ),
+    Column(
         "alloy", _YES_NO, "Metals only, or one element: neutral and pauling accept it unseen and say little."
     ),
-    Column("oxidation_states", _TEXT, "States that neutral or pauling rest on, such as La+3 Ni+2 As-3 O-2."),
+    Column(
+        "oxidation_states",
+        _TEXT,
+        "States that neutral, pauling or neutral_mixed rest on, such as La+3 Ni+2 As-3 O-2; "
+        "Cu+2*2 Cu+3*1 where two of the atoms take the one and one takes the other.",
+    ),
     Column("nearest_known", _TEXT, "The nearest composition whose critical temperature has been measured."),
     Column(
         "nearest_distance",
@@ -58,6 +127,35 @@ COLUMNS: tuple[Column, ...] = (
         "L1 distance in atomic fractions to nearest_known: 0 is the same, 2 has no element in common.",
     ),
     Column("nearest_tc_k", _NUMBER, "Measured critical temperature of nearest_known.", "K"),
+    Column(
+        "nearest_pressure_gpa",
+        _NUMBER,
+        "Pressure at which nearest_tc_k was measured; null where the table of known compositions doesn't say.",
+        "GPa",
+        later=True,
+    ),
+    Column(
+        "nearest_emd_known",
+        _TEXT,
+        "The nearest known composition by element mover's distance, which counts similar elements as near.",
+        later=True,
+    ),
+    Column(
+        "nearest_emd",
+        _NUMBER,
+        "Element mover's distance to nearest_emd_known: places of the modified Pettifor scale an average atom moves.",
+        later=True,
+    ),
+    Column(
+        "nearest_emd_tc_k", _NUMBER, "Measured critical temperature of nearest_emd_known.", "K", later=True
+    ),
+    Column(
+        "nearest_emd_pressure_gpa",
+        _NUMBER,
+        "As nearest_pressure_gpa, for nearest_emd_tc_k.",
+        "GPa",
+        later=True,
+    ),
     Column("integer_distance", _NUMBER, "L1 distance in atomic fractions from before to after integers."),
     Column("status", _TEXT, "How the row ended: ok, or why it has no formula."),
     Column("recoveries", pa.int32(), "Steps that were taken back because they left no element; mostly 0."),
@@ -74,11 +172,25 @@ def schema() -> Any:
     return pa.schema([column.field for column in COLUMNS])
 
 
+def completed(table: Any, names: Sequence[str] = COLUMN_NAMES) -> Any:
+    """These columns of a table of candidates, in this order; null where it is of an older version and lacks one."""
+    for name in names:
+        if name not in table.column_names:
+            field = schema().field(name)
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(list(names))
+
+
 def schema_problem(found: Any) -> str | None:
-    """What is wrong with an Arrow schema, in one line that names the column; None where nothing is."""
+    """What is wrong with an Arrow schema, in one line that names the column; None where nothing is.
+
+    Columns that came later may be missing (see `completed`).
+    """
     types = dict(zip(found.names, found.types, strict=True))
     for column in COLUMNS:
         if column.name not in types:
+            if column.later:
+                continue
             return f"it has no column {column.name!r}"
         if types[column.name] != column.type:
             return f"its column {column.name!r} holds {types[column.name]}, not {column.type}"

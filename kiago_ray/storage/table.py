@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kiago_ray.storage.columns import COLUMN_NAMES, schema, schema_problem
+from kiago_ray.storage.columns import completed, schema, schema_problem
 from kiago_ray.storage.location import Location, StorageError, Where, reason
 
 
@@ -31,14 +31,14 @@ def table_bytes(table: Any, about: Mapping[str, str] | None = None) -> bytes:
     problem = schema_problem(table.schema)
     if problem:
         raise ValueError(f"the table is not one of candidates; {problem}")
-    described = table.select(COLUMN_NAMES).cast(schema()).replace_schema_metadata(dict(about or {}))
+    described = completed(table).cast(schema()).replace_schema_metadata(dict(about or {}))
     sink = io.BytesIO()
     pq.write_table(described, sink, compression="zstd")
     return sink.getvalue()
 
 
 def read_table(where: Where) -> Any:
-    """The table of candidates in a Parquet file.
+    """The table of candidates in a Parquet file; one of an older version has nulls in the columns that came later.
 
     Raises StorageError for a file that is missing, isn't Parquet or is cut off, and, naming the column, for a
     table of something else.
@@ -54,4 +54,4 @@ def read_table(where: Where) -> Any:
     problem = schema_problem(table.schema)
     if problem:
         raise StorageError(f"{place.text} is not a table of candidates of this version: {problem}")
-    return table.select(COLUMN_NAMES)
+    return completed(table)

@@ -10,6 +10,7 @@ from kiago_ray.campaign.compute import compute_shard
 from kiago_ray.campaign.plan import Plan, make_plan
 from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.predictors import Predictors, load_predictors
+from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion
 from kiago_ray.storage.location import Location
 
 VALUES = {
@@ -27,14 +28,19 @@ def shipped() -> Predictors:
 
 
 @pytest.fixture(scope="session")
+def second(shipped: Predictors) -> SecondOpinion:
+    return load_second_opinion(shipped)
+
+
+@pytest.fixture(scope="session")
 def two_shards(shipped: Predictors) -> Plan:
     return make_plan(campaign_from(VALUES), shipped.supported.numpy())
 
 
 @pytest.fixture
-def made(two_shards: Plan, shipped: Predictors, tmp_path: Path) -> Location:
+def made(two_shards: Plan, shipped: Predictors, second: SecondOpinion, tmp_path: Path) -> Location:
     """A campaign's directory with both shards in it."""
     campaign = Location.of(tmp_path / "made")
     for shard in two_shards.shards:
-        compute_shard(two_shards.search(shard.search), shard, campaign, shipped)
+        compute_shard(two_shards.search(shard.search), shard, campaign, shipped, second=second)
     return campaign

@@ -14,10 +14,11 @@ import pytest
 from kiago_ray.campaign import merge
 from kiago_ray.campaign.merge import Merged, merge_tables
 from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.rank import RankBy
 from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.search.result import SearchResult
 from kiago_ray.storage.assemble import candidates_table, ranked
-from kiago_ray.storage.columns import COLUMN_NAMES, schema
+from kiago_ray.storage.columns import COLUMN_NAMES, COLUMNS, completed, schema
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.table import read_table, write_table
 
@@ -26,19 +27,28 @@ SYMBOLS = np.array(["Ba", "Ca", "La", "Cu", "Fe", "Ni", "As", "Se", "F", "O"])
 
 
 def made_table(rows: int, seed: int, *, formulas: int = 300, first_row: int = 0, search: str = "one") -> Any:
-    """Rows as searches leave them: a formula's T_c and verdicts are its own; T_c has ties, 0 above all."""
+    """Rows as searches leave them: a formula's T_c and verdicts are its own; T_c and trusted T_c have ties, 0 above
+    all.
+    """
     generator = np.random.default_rng(seed)
     chosen = generator.integers(0, formulas, rows)
-    texts, verdicts, tc_k = [], [], []
+    texts, verdicts, tc_k, aims = [], [], [], []
     for number in chosen.tolist():
         own = np.random.default_rng([7, number])
         held = own.choice(SYMBOLS, own.integers(1, 5), replace=False)
         texts.append("".join(f"{symbol}{own.integers(2, 30)}" for symbol in held) + f"H{number + 2}")
         verdicts.append(own.random(2) < 0.6)
         tc_k.append(float(np.float32(max(own.normal(10, 15), 0))) if own.random() < 0.8 else None)
+        unknown = tc_k[-1] is None or own.random() < 0.1
+        aims.append([np.nan if unknown else own.integers(0, 9), own.integers(-9, 2), own.integers(0, 9)])
     known = generator.random(rows) > 0.1
     verdict = np.array(verdicts, dtype=bool).reshape(rows, 2)
     columns: dict[str, Any] = {name: [None] * rows for name in COLUMN_NAMES}
+    names = ("trusted_tc_k", "ef_ev_per_atom", "extrapolation")
+    columns |= {
+        name: pa.array(values, from_pandas=True)
+        for name, values in zip(names, np.array(aims, dtype=float).reshape(rows, 3).T, strict=True)
+    }
     columns |= {
         "formula": [text if k else None for text, k in zip(texts, known.tolist(), strict=True)],
         "search": [search] * rows,
@@ -92,6 +102,45 @@ def test_shards_of_a_search_give_what_ranked_makes_of_all_rows(
     assert done.screens["neutral"].tolist() == [value is True for value in expected["neutral"].to_pylist()]
 
 
+@pytest.mark.parametrize("rank_by", ["trusted", "tc"])
+def test_the_order_and_the_front_are_those_of_ranked(merged: Merge, rank_by: RankBy) -> None:
+    table = made_table(500, seed=6)
+    out, _ = merged(*shards_of(table, 250), rank_by=rank_by)
+    expected = ranked(table, rank_by)
+    assert out.equals(expected)
+    assert 1 < sum(out["pareto"].fill_null(False).to_pylist()) < 40
+    assert 0 < out["pareto"].null_count == out["trusted_tc_k"].null_count < len(out)
+    trusted = ranked(table)["formula"].to_pylist()
+    assert (out["formula"].to_pylist() == trusted) == (rank_by == "trusted")
+
+
+def test_the_front_is_that_of_the_merged_table(merged: Merge) -> None:
+    one, other = (made_table(200, seed=seed, search=str(seed)) for seed in (7, 8))
+    fronts = [
+        set(ranked(each).filter(ranked(each)["pareto"].fill_null(False))["formula"].to_pylist())
+        for each in (one, other)
+    ]
+    out, _ = merged(ranked(one), ranked(other))
+    front = set(out.filter(out["pareto"].fill_null(False))["formula"].to_pylist())
+    assert front < fronts[0] | fronts[1]
+    assert front != fronts[0]
+
+
+def test_tables_of_an_older_version_are_merged_too(merged: Merge, tmp_path: Path) -> None:
+    table = made_table(300, seed=9)
+    later = [column.name for column in COLUMNS if column.later]
+    old = table.drop_columns(later)
+    pq.write_table(old, tmp_path / "old.parquet")
+    merge_tables([Location.of(tmp_path / "old.parquet")], Location.of(tmp_path / "out.parquet"))
+    out = read_table(tmp_path / "out.parquet")
+    assert out.equals(ranked(completed(old)))
+    assert out["pareto"].null_count == len(out)
+    mixed, _ = merged(table)
+    assert (
+        mixed["formula"].to_pylist() != out["formula"].to_pylist()
+    )  # T_c alone decides where nothing else is known
+
+
 def test_judged_rows_of_a_search(make_result: Callable[..., SearchResult], merged: Merge) -> None:
     result = make_result(
         [("NaCl2", 90.0, -1.0), ("LaNiAsO", 8.0, -2.0), (None, 0.0, 0.0), ("La2Ni2As2O2", 8.0, -2.0)]
@@ -101,7 +150,13 @@ def test_judged_rows_of_a_search(make_result: Callable[..., SearchResult], merge
     table = candidates_table(result, candidates, verdicts, base=None, seed=3)
     out, done = merged(*shards_of(table, 2))
     assert out.equals(ranked(table))
-    assert list(done.screens) == ["neutral", "pauling", "ef_negative", "few_elements"]
+    assert list(done.screens) == [
+        "neutral",
+        "pauling",
+        "ef_negative",
+        "few_elements",
+        "not_in_supercon",
+    ]
 
 
 def test_the_bytes_do_not_depend_on_how_rows_are_spread(
@@ -151,7 +206,13 @@ def test_empty_inputs_and_null_columns(merged: Merge) -> None:
         out, done = merged(*tables)
         assert out.equals(empty)
         assert (done.unique, done.rows) == (0, sum(map(len, tables)))
-        assert list(done.screens) == ["neutral", "pauling", "ef_negative", "few_elements"]
+        assert list(done.screens) == [
+            "neutral",
+            "pauling",
+            "ef_negative",
+            "few_elements",
+            "not_in_supercon",
+        ]
     unknown = nulls.set_column(1, schema().field(1), pa.array(["NaCl", "KCl", "NaCl"]))
     out, done = merged(unknown)
     assert out["formula"].to_pylist() == ["KCl", "NaCl"]

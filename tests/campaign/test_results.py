@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.campaign.summaries import read_campaign_results, read_search_results
 from kiago_ray.campaign.tables import file_sha256
 from kiago_ray.predictors import Predictors
+from kiago_ray.predictors.second_opinion import SecondOpinion
 from kiago_ray.screening.summary import summarise
 from kiago_ray.storage.assemble import ranked
 from kiago_ray.storage.columns import schema
@@ -55,10 +57,12 @@ def plan(shipped: Predictors) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def shards(plan: Plan, shipped: Predictors, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shards(
+    plan: Plan, shipped: Predictors, second: SecondOpinion, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("four")
     for shard in plan.shards:
-        compute_shard(plan.search(shard.search), shard, Location.of(folder), shipped)
+        compute_shard(plan.search(shard.search), shard, Location.of(folder), shipped, second=second)
     (folder / "spec.yaml").write_text(SPEC_TEXT)
     return folder
 
@@ -123,14 +127,16 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def test_a_search_in_shards_comes_to_what_it_comes_to_alone(
-    plan: Plan, campaign: Location, shipped: Predictors
+    plan: Plan, campaign: Location, shipped: Predictors, second: SecondOpinion
 ) -> None:
     search = plan.searches[1]
     results = finish_search(campaign, search, manifests_of(campaign, search))
-    base = base_material(search.spec, shipped)
-    rows = judged_rows(search.spec, shipped, base, name=search.name, shard_rows=16)
+    base = base_material(search.spec, shipped, None, second)
+    rows = judged_rows(search.spec, shipped, base, name=search.name, shard_rows=16, second=second)
     assert results.summary == summarise(rows.candidates, rows.verdicts, rows.result.status_counts(), base)
     assert results.summary.passed > 0
+    assert results.summary.top[0].gap_k is not None
+    assert results.summary.top[0].delta_tc_oracle_k is not None
     assert read_table(campaign / "searches" / search.name / "candidates.parquet").equals(ranked(rows.table))
     assert (results.name, results.base, results.seed) == ("LaNiAsO-s1", "LaNiAsO", 1)
     assert (results.shards, results.shards_done, results.complete) == (2, 2, True)
@@ -235,8 +241,13 @@ def test_the_campaign_holds_each_formula_once_best_first(plan: Plan, searched: L
         held = best.get(row["formula"])
         if row["formula"] and (held is None or (row["passed"] and not held["passed"])):
             best[row["formula"]] = row
-    expected = sorted(best.values(), key=lambda row: (not row["passed"], -row["tc_k"], row["formula"]))
-    assert [{**row, "rank": None} for row in table] == expected
+    expected = sorted(
+        best.values(),
+        key=lambda row: (not row["passed"], -row["trusted_tc_k"], -row["tc_k"], row["formula"]),
+    )
+    assert [{**row, "rank": None, "pareto": None} for row in table] == expected
+    assert 0 < sum(row["pareto"] for row in table) < len(table)
+    assert all(row["passed"] for row in table if row["pareto"])
     assert [row["rank"] for row in table] == list(range(1, len(expected) + 1))
     assert len({row["search"] for row in table}) == 4
     assert is_whole(searched)
@@ -258,10 +269,43 @@ def test_the_campaign_holds_each_formula_once_best_first(plan: Plan, searched: L
         "damaged": [],
         "complete": True,
     }
-    mean = float(np.mean([row["tc_k"] for row in expected[:10]]))
-    assert results.top[0] == {"k": 10, "used": 10, "mean_tc_k": pytest.approx(mean)}
-    names = ("formula", "base", "search", "tc_k", "delta_tc_k", "ef_ev_per_atom", "passed")
-    assert list(results.best) == [{name: row[name] for name in names} for row in expected[:10]]
+    tc_k, oracle, trusted = (
+        float(np.mean([row[name] for row in expected[:10]]))
+        for name in ("tc_k", "tc_oracle_k", "trusted_tc_k")
+    )
+    told = results.top[0]
+    assert (told["k"], told["used"]) == (10, 10)
+    assert told["mean_tc_k"] == pytest.approx(tc_k)
+    assert told["gap_k"] == pytest.approx(tc_k - oracle)
+    assert told["mean_trusted_tc_k"] == pytest.approx(trusted)
+    assert not {"delta_tc_k", "delta_tc_oracle_k"} & set(told)  # there are two bases
+    for row, best_row in zip(expected[:10], results.best, strict=True):
+        assert best_row == {name: row[name] for name in best_row}
+        assert {"formula", "base", "search", "trusted_tc_k", "tc_k", "tc_oracle_k", "passed"} < set(best_row)
+
+
+def test_a_campaign_of_searches_by_tc_alone_is_ranked_so(plan: Plan, searched: Location) -> None:
+    by_tc = replace(
+        plan,
+        searches=tuple(
+            replace(
+                each,
+                spec=each.spec.model_copy(
+                    update={"screens": each.spec.screens.model_copy(update={"rank_by": "tc"})}
+                ),
+            )
+            for each in plan.searches
+        ),
+    )
+    finish(searched, by_tc, results_of(searched, plan))
+    table = read_table(searched / "candidates.parquet")
+    tc_k = table.filter(table["passed"])["tc_k"].to_pylist()
+    assert tc_k == sorted(tc_k, reverse=True)
+    mixed = replace(plan, searches=(by_tc.searches[0], *plan.searches[1:]))
+    finish(searched, mixed, results_of(searched, plan))
+    table = read_table(searched / "candidates.parquet")
+    trusted = table.filter(table["passed"])["trusted_tc_k"].to_pylist()
+    assert trusted == sorted(trusted, reverse=True)
 
 
 def test_every_file_of_a_campaign_is_there_and_the_same_each_time(plan: Plan, searched: Location) -> None:
@@ -275,7 +319,9 @@ def test_every_file_of_a_campaign_is_there_and_the_same_each_time(plan: Plan, se
     assert len({row["search"] for row in top}) > 1
     page = first["report.html"].decode()
     assert all(search.name in page for search in searches)
-    assert page.count("data:image/png;base64,") == 3
+    assert "Why these may be believed, and why not" in page
+    assert "exploitation gap: the first less the second" in page
+    assert page.count("data:image/png;base64,") == 5
     assert "It is off by 5 K." in page
     assert "campaign: {name: four}" in page
     finish(searched, plan, results_of(searched, plan))

@@ -20,6 +20,7 @@ from kiago_ray.campaign.lease import LEASE, Lease, LeaseError, read_lease
 from kiago_ray.campaign.plan import Plan
 from kiago_ray.campaign.shards import DamagedError, check_shard, read_manifest, read_shard, read_steps
 from kiago_ray.predictors import Predictors
+from kiago_ray.predictors.second_opinion import SecondOpinion
 from kiago_ray.storage.location import Location
 
 BUCKET, RENEW_S, EXPIRE_S = "campaigns", 0.1, 0.8
@@ -69,16 +70,21 @@ def quick(campaign: Location) -> Lease:
 
 
 def test_a_shard_is_written_checked_and_found_damaged(
-    client: Any, campaign: Location, two_shards: Plan, shipped: Predictors, made: Location
+    client: Any,
+    campaign: Location,
+    two_shards: Plan,
+    shipped: Predictors,
+    second: SecondOpinion,
+    made: Location,
 ) -> None:
     search = replace(two_shards.searches[0], name="LaNiAsO-x=1+2.5_y-s0")
-    first, second = search.shards
+    first, other = search.shards
     assert check_shard(campaign, first) is None
-    manifest = compute_shard(search, first, campaign, shipped)
+    manifest = compute_shard(search, first, campaign, shipped, second=second)
     stem = f"table 2/shards/{search.name}/00000"
     assert keys(client) == [f"{stem}.json", f"{stem}.parquet", f"{stem}.steps.parquet"]
     assert check_shard(campaign, first) == manifest == read_manifest(campaign, first)
-    assert check_shard(campaign, second) is None
+    assert check_shard(campaign, other) is None
     local = read_shard(made, two_shards.shards[0])
     assert read_shard(campaign, first).drop_columns(["search"]) == local.drop_columns(["search"])
     assert len(read_steps(campaign, first)) == 5 * len(first.rows)
@@ -87,7 +93,7 @@ def test_a_shard_is_written_checked_and_found_damaged(
     client.put_object(Bucket=BUCKET, Key=f"{stem}.parquet", Body=whole[:-50])
     with pytest.raises(DamagedError, match=r"00000\.parquet was cut off or changed"):
         check_shard(campaign, first)
-    compute_shard(search, first, campaign, shipped)
+    compute_shard(search, first, campaign, shipped, second=second)
     assert content(client, f"{stem}.parquet") == whole
     assert check_shard(campaign, first) is not None
     client.delete_object(Bucket=BUCKET, Key=f"{stem}.steps.parquet")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from kiago_ray.campaign.shards import (
 )
 from kiago_ray.campaign.state import best_of, checked_state, listed_state, remove_leftovers
 from kiago_ray.predictors import Predictors
+from kiago_ray.predictors.second_opinion import SecondOpinion
 from kiago_ray.storage.assemble import ranked
 from kiago_ray.storage.location import Location
 
@@ -56,17 +58,19 @@ def test_a_manifest_tells_of_its_files(two_shards: Plan, made: Location) -> None
         assert manifest.bytes == path_of(made, shard, "parquet").stat().st_size
         assert manifest.base is not None
         assert manifest.base["formula"] == "LaNiAsO"
-        passed = table.filter(table["passed"])["tc_k"].to_pylist()
-        assert (manifest.best is None) == (not passed)
-        assert manifest.best is None or manifest.best["tc_k"] == max(passed)
+        passed = table.filter(table["passed"])
+        assert (manifest.best is None) == (not len(passed))
+        if manifest.best is not None:
+            first = ranked(passed).to_pylist()[0]
+            assert manifest.best == {name: first[name] for name in manifest.best}
 
 
 def test_the_same_shard_made_again_is_the_same_bytes(
-    two_shards: Plan, shipped: Predictors, made: Location, tmp_path: Path
+    two_shards: Plan, shipped: Predictors, second: SecondOpinion, made: Location, tmp_path: Path
 ) -> None:
     shard = two_shards.shards[1]
     again = Location.of(tmp_path / "again")
-    compute_shard(two_shards.searches[0], shard, again, shipped, made={"host": "another"})
+    compute_shard(two_shards.searches[0], shard, again, shipped, second=second, made={"host": "another"})
     for ending in ("parquet", "steps.parquet"):
         assert path_of(made, shard, ending).read_bytes() == path_of(again, shard, ending).read_bytes()
 
@@ -162,7 +166,16 @@ def test_the_best_of_all_shards(two_shards: Plan, made: Location) -> None:
     manifests = list(listed_state(made, two_shards).manifests.values())
     best = best_of(manifests)
     assert best is not None
-    assert best["tc_k"] == max(m.best["tc_k"] for m in manifests if m.best)
+    assert best["trusted_tc_k"] == max(m.best["trusted_tc_k"] for m in manifests if m.best)
+
+
+def test_trust_decides_which_row_is_best_where_it_is_known(two_shards: Plan, made: Location) -> None:
+    first, other = listed_state(made, two_shards).manifests.values()
+    believed = replace(first, best={"formula": "A", "trusted_tc_k": 5.0, "tc_k": 10.0})
+    hoped = replace(other, best={"formula": "B", "trusted_tc_k": 0.0, "tc_k": 90.0})
+    old = replace(other, best={"formula": "C", "tc_k": 99.0})
+    assert (best_of([hoped, believed, old]) or {})["formula"] == "A"
+    assert (best_of([old, replace(old, best={"formula": "D", "tc_k": 9.0})]) or {})["formula"] == "C"
 
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(two_shards: Plan, made: Location) -> None:

@@ -90,6 +90,9 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
     )
     campaign = read_campaign(tmp_path / "c.yaml")
     assert campaign.known == str(tmp_path / "data" / "primary.tsv")
+    for word in ("none", "landmarks", "supercon"):  # no files
+        (tmp_path / "w.yaml").write_text(f"name: c\nbases: [MgB2]\nknown: {word}\n")
+        assert read_campaign(tmp_path / "w.yaml").known == word
     assert campaign.weights == "/else/where"
 
 

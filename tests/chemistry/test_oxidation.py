@@ -12,6 +12,7 @@ from kiago_ray.chemistry.oxidation import (
     electronegativities,
     mask,
     metals,
+    state_shares,
     states,
     states_by_frequency,
     write_states,
@@ -53,6 +54,27 @@ def test_the_most_frequent_state_comes_first() -> None:
         assert [ordered[INDEX[symbol]][0] for symbol in ("O", "Cu", "Fe", "As", "H")] == [-2, 2, 3, 5, 1]
     # Never seen in the ICSD: the smallest first.
     assert states_by_frequency(OxidationSet.SMACT14)[INDEX["O"]] == (-2, -1, 2, 1)
+
+
+def test_shares_are_those_of_the_counts_raised_by_one() -> None:
+    for oxidation_set in OxidationSet:
+        for known, shares in zip(
+            states_by_frequency(oxidation_set), state_shares(oxidation_set), strict=True
+        ):
+            assert len(shares) == len(known)
+            assert list(shares) == sorted(shares, reverse=True)
+            assert not shares or sum(shares) == pytest.approx(1)
+    copper = dict(zip(states_by_frequency()[INDEX["Cu"]], state_shares()[INDEX["Cu"]], strict=True))
+    counts = {2: 6180, 1: 4451, 3: 325}  # SMACT's, of the ICSD
+    assert copper == {s: pytest.approx((n + 1) / (6180 + 4451 + 325 + 3)) for s, n in counts.items()}
+    unseen = dict(
+        zip(
+            states_by_frequency(OxidationSet.SMACT14)[INDEX["O"]],
+            state_shares(OxidationSet.SMACT14)[INDEX["O"]],
+            strict=True,
+        )
+    )
+    assert 0 < unseen[1] < 1e-4
 
 
 def test_the_set_that_smact_validity_takes_by_default_is_wider() -> None:

@@ -15,13 +15,14 @@ Kiago = Callable[..., Any]
 
 def test_version_names_the_weights(kiago: Kiago) -> None:
     facts = json.loads(kiago("version", "--json").out)
-    assert set(facts["weights"]) == {"tc", "ef"}
+    assert set(facts["weights"]) == {"tc", "tc_ensemble", "ef", "tc_oracle"}
     assert facts["devices"][0] == "cpu"
     assert "torch" in kiago("version").out
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["search"], ["predict"], ["train"], ["train", "tc"], ["data", "check"]]
+    "command",
+    [[], ["search"], ["predict"], ["train"], ["train", "tc"], ["train", "oracle"], ["data", "check"]],
 )
 def test_help_is_there(kiago: Kiago, command: list[str]) -> None:
     ended = kiago(*command, "--help")
@@ -36,7 +37,18 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = {"torch", "pandas", "ray", "mlflow", "matplotlib", "pymatgen", "smact", "sklearn", "scipy"}
+    heavy = {
+        "torch",
+        "pandas",
+        "ray",
+        "mlflow",
+        "matplotlib",
+        "pymatgen",
+        "smact",
+        "sklearn",
+        "scipy",
+        "lightgbm",
+    }
     assert not heavy & loaded_by("import kiago_ray, kiago_ray.cli.main")
 
 

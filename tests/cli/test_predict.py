@@ -13,7 +13,11 @@ import pytest
 import torch
 
 from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.cli.predict import COLUMNS
 from kiago_ray.predictors import load_predictors
+from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
+from kiago_ray.predictors.oracle import load_oracle
+from kiago_ray.predictors.weights import shipped_weights
 
 Kiago = Callable[..., Any]
 
@@ -30,7 +34,19 @@ def test_arguments_give_what_the_predictors_say(kiago: Kiago) -> None:
         predictors.tc(x).relu().tolist(), rel=1e-5, abs=1e-4
     )
     assert [row["ef_ev_per_atom"] for row in rows] == pytest.approx(predictors.ef(x).tolist(), rel=1e-5)
+    mean, spread = load_oracle().predict(x.numpy())
+    assert [row["tc_oracle_k"] for row in rows] == mean.tolist()
+    assert [row["tc_oracle_std_k"] for row in rows] == spread.tolist()
+    ensemble = predictors.named("ensemble")
+    assert isinstance(ensemble, LoweredEnsemble)
+    _, std, extrapolation = ensemble.beliefs(x.numpy())
+    assert [row["tc_std_k"] for row in rows] == pytest.approx(std.tolist(), rel=1e-5)
+    assert [row["extrapolation"] for row in rows] == pytest.approx(extrapolation.tolist(), rel=1e-5)
     assert all(row["error"] is None for row in rows)
+    named = ["formula", *COLUMNS]
+    assert list(rows[0]) == named
+    shown = kiago("predict", formulas[0]).out
+    assert f"{mean[0]:.1f} ± {spread[0]:.1f}" in shown
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -58,6 +74,8 @@ def test_a_file_keeps_its_rows_in_order(kiago: Kiago, tmp_path: Path, ending: st
         False,
     ]  # NaN is sodium nitride
     assert table["tc_k"][0] == table["tc_k"][7]
+    for name in ("tc_k", "tc_oracle_k", "tc_oracle_std_k", "ef_ev_per_atom"):
+        assert (pd.to_numeric(table[name], errors="coerce") >= -10).tolist() == good.tolist()
 
 
 def test_wrong_input_is_refused_before_any_work(kiago: Kiago, tmp_path: Path) -> None:
@@ -83,6 +101,28 @@ def test_wrong_input_is_refused_before_any_work(kiago: Kiago, tmp_path: Path) ->
         assert complaint in ended.err
         assert len(ended.err.strip().splitlines()) == 1
     assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+def test_a_column_that_predict_fills_is_not_overwritten(kiago: Kiago, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("formula,tc_oracle_k\nMgB2,7\n")
+    ended = kiago("predict", "--input", tmp_path / "in.csv")
+    assert ended.code == 2
+    assert "already has 'tc_oracle_k'" in ended.err
+
+
+def test_networks_of_another_folder_are_judged_by_the_shipped_oracle(kiago: Kiago, tmp_path: Path) -> None:
+    for kind in ("tc_ensemble", "ef"):
+        for file in shipped_weights().glob(f"{kind}.*"):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    rows = [
+        json.loads(kiago("predict", "MgB2", "--json", *weights).out)["predictions"]
+        for weights in ([], ["--weights", tmp_path])
+    ]
+    assert rows[0] == rows[1]
+    (tmp_path / "tc_oracle.json").write_text("{}")
+    ended = kiago("predict", "MgB2", "--weights", tmp_path)
+    assert ended.code == 2
+    assert "tc_oracle.json is not a model card" in ended.err
 
 
 def test_a_bad_argument_is_told_beside_the_good_one(kiago: Kiago) -> None:

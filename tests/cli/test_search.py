@@ -17,12 +17,22 @@ import pytest
 import yaml
 
 from kiago_ray.chemistry.formula import parse
+from kiago_ray.datasets.landmarks import load_landmarks
 from kiago_ray.storage.run_directory import CANDIDATES
 from kiago_ray.storage.table import read_table
 
 Kiago = Callable[..., Any]
 SMALL = ("--candidates", 40, "--steps", "15,15")
-FILES = {"spec.yaml", "candidates.parquet", "top.csv", "report.html", "tc_against_ef.png", "trajectory.png"}
+FILES = {
+    "spec.yaml",
+    "candidates.parquet",
+    "top.csv",
+    "report.html",
+    "tc_against_ef.png",
+    "pareto.png",
+    "search_against_oracle.png",
+    "trajectory.png",
+}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -73,8 +83,45 @@ def test_the_table_for_a_person_and_the_known_neighbours(kiago: Kiago, tmp_path:
     assert ended.code == 0, ended.err
     assert "Proposals from Nb3Al" in ended.out
     assert "measured 18.8 K" in ended.out
+    assert "exploitation gap" in ended.out
+    assert "for (+) and against (−) believing them" in ended.out
     rows = read_table(str(tmp_path / "run" / CANDIDATES)).to_pylist()
     assert all(row["nearest_known"] and 0 <= row["nearest_distance"] <= 2 for row in rows)
+
+
+def test_without_a_table_the_rows_are_held_against_the_landmarks(kiago: Kiago, tmp_path: Path) -> None:
+    small = ("search", "H3S", *SMALL)
+    ended = kiago(*small, "--out", tmp_path / "run", "--json")
+    assert ended.code == 0, ended.err
+    assert "275 known compositions: landmark superconductors" in ended.err
+    assert "kiago data fetch supercon" in ended.err
+    rows = read_table(str(tmp_path / "run" / CANDIDATES)).to_pylist()
+    known = load_landmarks().set_index("formula")
+    for row in rows:
+        nearest, by_emd = known.loc[row["nearest_known"]], known.loc[row["nearest_emd_known"]]
+        assert (row["nearest_tc_k"], row["nearest_pressure_gpa"]) == (nearest.tc_k, nearest.pressure_gpa)
+        assert (row["nearest_emd_tc_k"], row["nearest_emd_pressure_gpa"]) == (
+            by_emd.tc_k,
+            by_emd.pressure_gpa,
+        )
+        assert row["novel"] == (row["nearest_distance"] > 0.02)
+        assert row["nearest_emd"] >= 0
+    record = yaml.safe_load((tmp_path / "run" / "spec.yaml").read_text())
+    assert record["known_source"] == "landmark superconductors from the literature"
+
+    named = kiago(*small, "--out", tmp_path / "run", "--known", "landmarks")
+    assert named.code == 0
+    assert "already holds" in named.err
+    other = kiago(*small, "--out", tmp_path / "run", "--known", "none")
+    assert other.code == 2
+    assert "another run" in other.err
+
+    without = kiago(*small, "--out", tmp_path / "none", "--known", "none")
+    assert without.code == 0, without.err
+    assert "no known compositions" in without.err
+    bare = read_table(str(tmp_path / "none" / CANDIDATES)).to_pylist()
+    assert all(row["nearest_known"] is row["nearest_emd"] is row["novel"] is None for row in bare)
+    assert [row["formula"] for row in bare] == [row["formula"] for row in rows]
 
 
 def test_a_run_can_be_repeated_from_its_own_spec(kiago: Kiago, tmp_path: Path) -> None:
@@ -112,6 +159,7 @@ def test_a_run_can_be_repeated_from_its_own_spec(kiago: Kiago, tmp_path: Path) -
         (["LaNiAsO", "--preset", "best"], "no preset 'best'"),
         (["LaNiAsO", "--device", "abacus"], "--device"),
         (["LaNiAsO", "--known", "missing.tsv"], "missing.tsv"),
+        (["LaNiAsO", "--known", "supercon"], "kiago data fetch supercon"),
         (["LaNiAsO", "--weights", "missing"], "missing"),
         (["RaO"], "don't know Ra"),
         (["LaNiAsO", "--nonsense"], "--nonsense"),

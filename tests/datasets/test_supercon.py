@@ -62,6 +62,9 @@ def test_duplicates_are_merged_by_the_median(write_supercon: WriteSupercon) -> N
     ("bad", "reason"),
     [
         (row("Y1Ba2Cu3OZ"), "undetermined amount"),
+        (row("Y1Ba2Cu3OY"), "undetermined amount"),
+        (row("Bi1Sr2Ca1Cu1O-Y"), "undetermined amount"),
+        (row("Y1Ba2Cu3O7-Y"), "undetermined amount"),
         (row("Y1Ba2Cu3O7-X"), "undetermined amount"),
         (row("Ba0.2La1.8Cu1O4-Y"), "undetermined amount"),
         (row("Bi2Sr2Ca1Cu2O8+D"), "undetermined amount"),
@@ -97,6 +100,14 @@ def test_what_is_not_dropped(write_supercon: WriteSupercon) -> None:
         "Ba6Si25": 1.55,
         "Al": 1.2,
     }
+
+
+def test_yttrium_that_has_an_amount_or_stands_elsewhere_is_yttrium(write_supercon: WriteSupercon) -> None:
+    rows = [row(text, "92") for text in ("Ba2Cu3O7Y1", "Y1Ba2Cu3O7", "YBa2Cu3O7", "Ba2Cu3O7Y")]
+    table, report = load_supercon(write_supercon([*rows, row("Ni1Y1O1"), row("Cu1Y")]))
+    assert not report.dropped
+    assert table["formula"].tolist() == ["Ba2YCu3O7", "YCu", "YNiO"]
+    assert table["n_merged"].tolist() == [4, 1, 1]
 
 
 def test_heavy_hydrogen_is_hydrogen(write_supercon: WriteSupercon) -> None:

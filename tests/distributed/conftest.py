@@ -15,7 +15,8 @@ from kiago_ray.campaign.shards import Manifest
 from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import WorkerInfo, WorkerSetup
-from kiago_ray.predictors import load_card, load_predictors
+from kiago_ray.predictors import load_predictors
+from kiago_ray.predictors.second_opinion import weights_hashes
 
 if TYPE_CHECKING:
     from .tracked_campaigns import Campaign
@@ -96,7 +97,7 @@ def make_setup() -> Callable[..., WorkerSetup]:
             "campaign": str(folder),
             "device": "cpu",
             "threads": 1,
-            "weights": {kind: load_card(kind)["sha256"] for kind in ("tc", "ef")},
+            "weights": weights_hashes(),
             "weight_files": {},
             "known": None,
             "version": __version__,

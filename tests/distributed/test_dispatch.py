@@ -21,6 +21,7 @@ from kiago_ray.distributed.cluster import ClusterError, Demand
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
 from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.predictors import load_predictors
+from kiago_ray.predictors.second_opinion import load_second_opinion
 from kiago_ray.storage.location import Location, StorageError
 
 from .conftest import Heard, MakePlan
@@ -37,7 +38,11 @@ def undisturbed(make_small_plan: MakePlan, tmp_path_factory: pytest.TempPathFact
     predictors = load_predictors()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    made = [compute_shard(plan.search(shard.search), shard, folder, predictors) for shard in plan.shards]
+    second = load_second_opinion(predictors)
+    made = [
+        compute_shard(plan.search(shard.search), shard, folder, predictors, second=second)
+        for shard in plan.shards
+    ]
     torch.set_num_threads(threads)
     return hashes(made)
 

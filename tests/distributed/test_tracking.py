@@ -90,6 +90,12 @@ def test_numbers_are_those_of_the_summaries(recorded: tuple[Campaign, Record]) -
         for top in summary["top"]:
             assert metrics[f"top{top['k']}.mean_tc_k"] == top["mean_tc_k"]
             assert metrics[f"top{top['k']}.delta_tc_k"] == top["delta_tc_k"]
+            assert (
+                metrics[f"top{top['k']}.gap_k"] == top["gap_k"] == top["mean_tc_k"] - top["mean_tc_oracle_k"]
+            )
+            for key in ("delta_tc_oracle_k", "mean_trusted_tc_k", "chemical_systems"):
+                assert metrics[f"top{top['k']}.{key}"] == top[key]
+            assert f"top{top['k']}.known" not in metrics  # there was nothing to hold them against
         for key in ("rows", "unique", "passed", "unique_fraction", "passed_fraction"):
             assert metrics[key] == summary[key]
         assert metrics["wall_s"] == results["wall_s"]
@@ -98,6 +104,9 @@ def test_numbers_are_those_of_the_summaries(recorded: tuple[Campaign, Record]) -
     for key in ("searches", "searches_complete", "shards", "candidates", "rows", "unique", "passed"):
         assert metrics[key] == whole[key]
     assert metrics["best.tc_k"] == whole["best"][0]["tc_k"]
+    assert metrics["best.trusted_tc_k"] == whole["best"][0]["trusted_tc_k"]
+    assert metrics["top30.gap_k"] == whole["top"][1]["gap_k"]
+    assert "top30.delta_tc_k" not in metrics
 
 
 def test_curves_hold_every_step(recorded: tuple[Campaign, Record]) -> None:
@@ -121,7 +130,14 @@ def test_files_are_there_byte_for_byte(recorded: tuple[Campaign, Record], tmp_pa
     for search in campaign.plan.searches:
         files = record.files(record.children()[search.name], tmp_path / search.name)
         assert yaml.safe_load(files.pop("spec.yaml")) == search.spec.model_dump(mode="json")
-        assert set(files) == {"candidates.parquet", "top.csv", "tc_against_ef.png", "trajectory.png"}
+        assert set(files) == {
+            "candidates.parquet",
+            "top.csv",
+            "tc_against_ef.png",
+            "pareto.png",
+            "search_against_oracle.png",
+            "trajectory.png",
+        }
         for name, content in files.items():
             assert content == (campaign.folder / "searches" / search.name / name).read_bytes()
     files = record.files(record.parent(), tmp_path / "campaign")

@@ -23,6 +23,7 @@ from kiago_ray.distributed.campaign import run_identity
 from kiago_ray.distributed.tracking import Tracker, TrackingReport, TrackingTarget, default_tracking_uri
 from kiago_ray.distributed.tracking.tracker import Status
 from kiago_ray.predictors import load_predictors
+from kiago_ray.predictors.second_opinion import load_second_opinion
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, open_run
 
@@ -100,8 +101,9 @@ def make_campaign(plan: Plan, folder: Path) -> Campaign:
     campaign = Campaign(plan, folder)
     campaign.directory  # noqa: B018 - written by looking at it
     predictors = load_predictors()
+    second = load_second_opinion(predictors)
     for shard in plan.shards:
-        compute_shard(plan.search(shard.search), shard, campaign.location, predictors)
+        compute_shard(plan.search(shard.search), shard, campaign.location, predictors, second=second)
     return campaign
 
 

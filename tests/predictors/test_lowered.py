@@ -37,7 +37,7 @@ def networks() -> Predictors:
 def compositions(rows: int, seed: int = 0, largest: int = 10) -> Tensor:
     """Random fractions (rows, 118) of one to `largest` elements that both predictors know, single precision."""
     generator = torch.Generator().manual_seed(seed)
-    supported = load_predictors().supported
+    supported = load_predictors().following("resnet18").supported
     order = torch.rand(rows, 118, generator=generator).masked_fill(~supported, 2).argsort(1)[:, :largest]
     amounts = torch.rand(rows, largest, generator=generator) + 0.01
     amounts *= torch.arange(largest) < torch.randint(1, largest + 1, (rows, 1), generator=generator)
@@ -91,7 +91,7 @@ def test_the_gradient_of_the_pool_does_not_depend_on_its_order() -> None:
 def test_single_precision_agrees_with_the_plain_network() -> None:
     """10,000 compositions. Where a ReLU or a maximum is at its kink to the last bit, rounding decides for one side."""
     x = compositions(ROWS)
-    predictors = load_predictors()
+    predictors = load_predictors().following("resnet18")
     for lowered, plain in ((predictors.tc, plain_tc()), (predictors.ef, load_network("ef"))):
         (value, gradient), (expected, slope) = by_parts(lowered, x), by_parts(plain, x)  # type: ignore[arg-type]
         assert ((value - expected).abs() / expected.abs().clamp(min=1)).max() < 1e-5
@@ -116,14 +116,14 @@ def test_gradients_are_those_of_the_network_that_was_lowered() -> None:
 
 def test_a_second_derivative_is_refused() -> None:
     x = compositions(3).requires_grad_()
-    value = load_predictors().tc(x)
+    value = load_predictors().following("resnet18").tc(x)
     (slope,) = torch.autograd.grad(value.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()
 
 
 def test_other_numbers_are_converted() -> None:
-    predictors = load_predictors()
+    predictors = load_predictors().following("resnet18")
     x = compositions(4)
     for predictor in (predictors.tc, predictors.ef):
         value, gradient = value_and_gradient(predictor, x.double())
@@ -132,14 +132,15 @@ def test_other_numbers_are_converted() -> None:
 
 
 def test_precision_can_only_be_lost() -> None:
-    rough = in_precision(load_predictors(), "bfloat16")
+    rough = in_precision(load_predictors().following("resnet18"), "bfloat16")
     assert is_lowered(rough)
     with pytest.raises(ValueError, match="lost digits"):
         in_precision(rough, "float32")
 
 
 def test_bfloat16_points_the_same_way() -> None:
-    exact, quick = load_predictors(), in_precision(load_predictors(), "bfloat16")
+    exact = load_predictors().following("resnet18")
+    quick = in_precision(exact, "bfloat16")
     assert in_precision(exact, "float32").tc is exact.tc
     x = compositions(500, seed=2)
     for one, other, least in ((exact.tc, quick.tc, 0.98), (exact.ef, quick.ef, 0.999)):
@@ -151,14 +152,14 @@ def test_bfloat16_points_the_same_way() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "mixed", "bfloat16"])
 def test_the_lowered_predictors_keep_the_contract(precision: Precision) -> None:
-    predictors = in_precision(load_predictors(), precision)
+    predictors = in_precision(load_predictors().following("resnet18"), precision)
     check_contract(predictors.tc, tolerance=0.05 if precision == "bfloat16" else 1e-3)
     check_contract(predictors.ef, tolerance=1e-3 if precision == "float32" else 0.05)
 
 
 def test_chunks_of_rows_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     x = compositions(50, seed=3)
-    predictors = load_predictors()
+    predictors = load_predictors().following("resnet18")
     whole = by_parts(predictors.tc, x)
     monkeypatch.setattr("kiago_ray.predictors.lowered.CPU_ROWS", 7)
     torch.testing.assert_close(by_parts(predictors.tc, x), whole, rtol=1e-4, atol=1e-3)
@@ -176,7 +177,7 @@ def test_foreign_predictors_stay_as_they_are(networks: Predictors) -> None:
 
 @pytest.mark.parametrize("rows", [1, 100, 700])
 def test_threads_share_the_rows(rows: int) -> None:
-    x, predictors = compositions(rows, seed=6), load_predictors()
+    x, predictors = compositions(rows, seed=6), load_predictors().following("resnet18")
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
@@ -200,7 +201,7 @@ def test_an_error_in_a_thread_arrives_and_leaves_the_threads_alone(monkeypatch: 
     monkeypatch.setattr(LoweredTc, "value", fail)
     try:
         with pytest.raises(MemoryError, match="no room"):
-            load_predictors().tc(compositions(300))
+            load_predictors().following("resnet18").tc(compositions(300))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

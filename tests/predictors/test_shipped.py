@@ -17,14 +17,27 @@ from kiago_ray.predictors.weights import shipped_weights
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 
 
-def test_a_score_of_the_card_is_recomputed_from_the_weights() -> None:
+@pytest.mark.parametrize(("name", "kind"), [("ensemble", "tc_ensemble"), ("resnet18", "tc")])
+def test_a_score_of_the_card_is_recomputed_from_the_weights(name: str, kind: str) -> None:
     """On 40 compositions, T_c from the literature, that were kept out of every fit."""
     table, _ = load_supercon(LITERATURE)
-    predictors = load_predictors()
+    predictor = load_predictors().named(name)
     with torch.no_grad():
-        predicted = predictors.tc(torch.from_numpy(fractions(table)).float()).relu().double().numpy()
+        predicted = predictor(torch.from_numpy(fractions(table)).float()).relu().double().numpy()
     scores = asdict(score(predicted, table["tc_k"].to_numpy(), high=50))
-    assert scores == pytest.approx(load_card("tc")["literature"], abs=0.02)
+    assert scores == pytest.approx(load_card(kind)["literature"], abs=0.02)
+
+
+def test_the_ensemble_holds_what_its_card_says_it_should() -> None:
+    card = load_card("tc_ensemble")
+    splits, resnet = card["splits"], load_card("tc")["splits"]
+    for split in ("random", "system"):
+        assert splits[split]["ensemble"]["r2"] > resnet[split]["resnet18"]["r2"]
+        assert splits[split]["extrapolation"]["auc_against_random"] >= 0.95
+        assert splits[split]["extrapolation"]["held_out_flagged"] <= 0.06
+        assert splits[split]["spread"]["within_1_sigma"] == pytest.approx(0.683, abs=0.07)
+    assert splits["system"]["ensemble"]["r2"] > splits["system"]["extra_trees"]["r2"]
+    assert card["members"] >= 5
 
 
 def test_the_cards_hold_the_scores_that_were_aimed_at() -> None:
@@ -50,18 +63,20 @@ def test_everything_shipped_stays_below_40_mb() -> None:
 
 def test_the_shipped_predictors_keep_the_contract() -> None:
     predictors = load_predictors()
-    check_contract(predictors.tc, tolerance=1e-3)
-    check_contract(predictors.ef, tolerance=1e-3)
+    assert predictors.tc is predictors.named("ensemble")
+    for predictor in (*predictors.others.values(), predictors.ef):
+        check_contract(predictor, tolerance=1e-3)
 
 
-def test_a_candidate_at_zero_kelvin_has_a_slope() -> None:
-    predictors = load_predictors()
+@pytest.mark.parametrize("name", ["ensemble", "resnet18"])
+def test_a_candidate_at_zero_kelvin_has_a_slope(name: str) -> None:
+    predictor = load_predictors().named(name)
     generator = np.random.default_rng(0)
     ions = generator.dirichlet(np.ones(3), size=200)
     x = torch.zeros(200, 118)
     x[:, [10, 16, 18]] = torch.from_numpy(ions).float()  # Na, Cl, K
     x.requires_grad_()
-    values = predictors.tc(x)
+    values = predictor(x)
     (slope,) = torch.autograd.grad(values.sum(), x)
     below = values <= 0
     assert bool(below.any())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
+from kiago_ray.screening.summary import BaseMaterial, Summary
+from kiago_ray.screening.top import TopMean
 
 REQUIRED = ("neutral", "pauling", "ef_negative", "few_elements")
 
@@ -23,6 +25,36 @@ def summary() -> Summary:
         top=(TopMean(10, 10, 44.04, 39.74), TopMean(30, 12, 41.0, 36.7), TopMean(50, 0, None, None)),
         base=BaseMaterial("LaNiAsO", tc_predicted_k=4.3, ef_predicted_ev_per_atom=-2.0, tc_measured_k=2.7),
     )
+
+
+@pytest.fixture
+def trusted_summary(summary: Summary) -> Summary:
+    """The same where the oracle was asked."""
+    assert summary.base is not None
+    told = {"mean_trusted_tc_k": 20.5, "flagged_fraction": 0.1, "chemical_systems": 9}
+    near = {"median_nearest_distance": 0.2515, "known": 1}
+    top = (
+        TopMean(10, 10, 44.04, 39.74, 25.04, 22.0, 19.0, **told, **near),
+        TopMean(30, 12, 41.0, 36.7, 24.0, 21.0, 17.0, **told, **near),
+        TopMean(50, 0, None, None),
+    )
+    return replace(summary, top=top, base=replace(summary.base, tc_oracle_k=3.04))
+
+
+@pytest.fixture
+def trusted_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with second opinions; the third is extrapolated."""
+    opinions = [(60.1, 9.4, 60.1, 0.62), (5.5, 2.5, 7.1, 0.31), (0.0, 30.6, 20.2, 1.37)]
+    names = ("trusted_tc_k", "tc_std_k", "tc_oracle_k", "extrapolation")
+    return [
+        {
+            **row,
+            **dict(zip(names, values, strict=True)),
+            "extrapolated": values[3] > 1,
+            "pareto": values[3] < 0.5,
+        }
+        for row, values in zip(rows, opinions, strict=True)
+    ]
 
 
 @pytest.fixture

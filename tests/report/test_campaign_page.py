@@ -8,16 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kiago_ray.report.campaign_page import (
-    LISTED,
-    TABLE_ROWS,
-    CampaignPage,
-    SearchLine,
-    foremost,
-    render_campaign_page,
-)
+from kiago_ray.report.campaign_lines import SearchLine, foremost
+from kiago_ray.report.campaign_page import LISTED, TABLE_ROWS, CampaignPage, render_campaign_page
 from kiago_ray.report.page import Page, render_page
-from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
+from kiago_ray.report.page_trust import TOP_HEADING
+from kiago_ray.screening.summary import BaseMaterial, Summary
+from kiago_ray.screening.top import TopMean
 
 VOID = {"meta", "img", "input"}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
@@ -155,6 +151,37 @@ def test_means_agree_with_numpy(page: CampaignPage) -> None:
     assert (tables[0]["Tc of base (K)"], tables[0]["measured (K)"]) == ("11.0", "2.5")
     assert (tables[2]["ΔTc top 10 (K)"], tables[2]["measured (K)"]) == ("+12.2", "–")
     assert tables[3]["ΔTc top 10 (K)"] == "–"
+
+
+def judged(line: SearchLine, oracle_gain: float, gap: float) -> SearchLine:
+    """The same search where the oracle was asked."""
+    top = tuple(replace(each, delta_tc_oracle_k=oracle_gain, gap_k=gap) for each in line.summary.top)
+    return replace(line, summary=replace(line.summary, top=top))
+
+
+def test_the_gap_by_base_and_search(page: CampaignPage, trusted_rows: list[dict[str, Any]]) -> None:
+    lines = [judged(page.lines[0], 10.0, 30.0), judged(page.lines[1], 14.0, 28.0), *page.lines[6:]]
+    top = [TopMean(30, 30, 60.0, None, 40.0, None, 20.0, 35.0, 0.1, 12, 0.3, 0)]
+    html = render_campaign_page(replace(page, lines=lines, top=top, rows=trusted_rows))
+    reader = Reader(html)
+    header, first, second = reader.tables[MEANS][:3]
+    columns = "oracle ΔTc top 30 (K)", "gap top 30 (K)"
+    assert [first[header.index(name)] for name in columns] == ["+12.0 ± 2.8", "29.0 ± 1.4"]
+    assert [second[header.index(name)] for name in columns] == ["–", "–"]
+    header, first, *_ = reader.tables[SEARCHES]
+    assert [first[header.index(name)] for name in columns] == ["+10.0", "30.0"]
+    assert "20.0 Kexploitation gap of the best 30" in reader.text
+    assert ["exploitation gap: the first less the second (K)", "20.0"] in reader.tables[TOP_HEADING]
+    assert "Why these may be believed, and why not" in reader.text
+    assert "1. La2Ba3Cu4HgO11: trusted Tc 60.1 K" in reader.text
+
+
+def test_without_an_oracle_there_is_no_gap(page: CampaignPage) -> None:
+    reader = Reader(render_campaign_page(page))
+    assert not any(
+        "gap" in name or "oracle" in name for name in reader.tables[MEANS][0] + reader.tables[SEARCHES][0]
+    )
+    assert TOP_HEADING not in reader.tables
 
 
 def test_means_say_what_they_leave_out(page: CampaignPage) -> None:

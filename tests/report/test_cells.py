@@ -2,7 +2,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from kiago_ray.report.cells import UNKNOWN, cell, failed_screens, kelvin, percent, unseen
+from kiago_ray.report.cells import (
+    UNKNOWN,
+    cell,
+    extrapolation,
+    failed_screens,
+    kelvin,
+    percent,
+    unseen,
+    with_spread,
+)
 
 
 def test_values_as_a_person_reads_them(rows: list[dict[str, Any]]) -> None:
@@ -19,6 +28,12 @@ def test_values_as_a_person_reads_them(rows: list[dict[str, Any]]) -> None:
     ]
     assert cell(alloy, "delta_tc_k") == "+0.0"
     assert cell(alloy, "oxidation_states") == cell(failed, "nearest_tc_k") == cell({}, "rank") == UNKNOWN
+
+
+def test_a_spread_and_a_flag_where_there_are_any(trusted_rows: list[dict[str, Any]]) -> None:
+    assert [with_spread(row) for row in trusted_rows] == ["81.3 ± 9", "8.0 ± 2", "81.3 ± 31"]
+    assert [extrapolation(row) for row in trusted_rows] == ["0.62", "0.31", "1.37!"]
+    assert (with_spread({"tc_k": 8.0}), extrapolation({})) == ("8.0", UNKNOWN)
 
 
 def test_quantities() -> None:

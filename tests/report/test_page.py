@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kiago_ray.report.page import TABLE_ROWS, Page, render_page
+from kiago_ray.report.reasons import Background
 from kiago_ray.screening.summary import BaseMaterial, Summary
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -66,9 +67,41 @@ def test_well_formed_and_complete(page: Page) -> None:
         "fails neutral, pauling",
     ):
         assert part in text
-    for part in ("Nothing on this page has been made or measured", "base: LaNiAsO", "not finite", "+39.7 K"):
+    for part in ("Nothing on this page has been made or measured", "base: LaNiAsO", "not finite", "+39.7"):
         assert part in text
     assert reader.tags.count("img") == 2
+
+
+def test_reasons_and_the_gap_are_on_it(
+    page: Page, trusted_summary: Summary, trusted_rows: list[dict[str, Any]]
+) -> None:
+    rows = [*trusted_rows, {**trusted_rows[0], "rank": 4, "formula": "FeSe"}]
+    background = Background(0.069, 10_000, {"La": 2000, "Ba": 3000, "Cu": 4000, "O": 5000, "Hg": 99})
+    html = render_page(replace(page, rows=rows, summary=trusted_summary, background=background))
+    text = "".join(read(html).texts)
+    section = text[text.index("Why these may be believed, and why not") : text.index("How rows ended")]
+    for part in (
+        "1. La2Ba3Cu4HgO11: trusted Tc 60.1 K",
+        "put Tc at 60 K, 21 K below the 81 K of the search's model",
+        "Its extrapolation score is 1.37: it lies further",
+        "Hg in 99 of 10,000 known superconductors",
+        "its error on chemical systems never seen is 0.069 eV/atom",
+        "It fails screens: charge neutral, neutral and Pauling rule.",
+    ):
+        assert part in section
+    assert "FeSe" not in section
+    assert section.count("For") == section.count("Against") == 3
+    assert "exploitation gap: the first less the second (K)19.017.0–" in text
+    assert "19.0 Kexploitation gap of the best 10" in text
+    assert "trusted Tc (K)" in text
+    assert '1.37 <span class="badge">beyond</span>' in html
+
+
+def test_without_second_opinions_nothing_is_said_of_them(page: Page) -> None:
+    text = "".join(read(render_page(page)).texts)
+    assert "No independent model has been asked" in text
+    for part in ("exploitation gap", "oracle", "trusted", "Pareto"):
+        assert part not in text
 
 
 def test_nothing_is_asked_from_the_network(page: Page) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kiago_ray.report.summary_rows import SCREEN_LABELS, summary_rows
+from kiago_ray.report.summary_rows import SCREEN_LABELS, summary_rows, top_rows
 from kiago_ray.screening.screens import available_screens
 from kiago_ray.screening.summary import Summary
 
@@ -15,9 +15,36 @@ def test_rows_say_what_fractions_are_of(summary: Summary) -> None:
     assert rows["not a known composition"] == ("479", "99.8 % of unique, not required")
     assert rows["passed every required screen"] == ("12", "2.5 % of unique")
     assert rows["T_c of LaNiAsO"] == ("4.3 K", "predicted; measured 2.7 K")
-    assert rows["ΔT_c of the best 10"] == ("+39.7 K", "mean T_c 44.0 K")
-    assert rows["ΔT_c of the best 30"] == ("+36.7 K", "mean T_c 41.0 K of the 12 that passed")
-    assert rows["ΔT_c of the best 50"] == ("–", "none passed")
+
+
+def test_the_base_by_the_oracle(trusted_summary: Summary) -> None:
+    rows = {label: (value, remark) for label, value, remark in summary_rows(trusted_summary)}
+    assert rows["T_c of LaNiAsO"] == ("4.3 K", "predicted; measured 2.7 K, oracle 3.0 K")
+
+
+def test_what_is_told_of_the_best(trusted_summary: Summary) -> None:
+    header, *body = top_rows(trusted_summary.top)
+    rows = {label: tuple(values) for label, *values in body}
+    assert header == ("of the best that passed", "10", "30", "50")
+    assert rows["of which there are"] == ("10", "12", "0")
+    assert rows["mean T_c by the search's model (K)"] == ("44.0", "41.0", "–")
+    assert rows["mean T_c by the oracle (K)"] == ("25.0", "24.0", "–")
+    assert rows["exploitation gap: the first less the second (K)"] == ("19.0", "17.0", "–")
+    assert rows["ΔT_c to the base, by the search's model (K)"] == ("+39.7", "+36.7", "–")
+    assert rows["ΔT_c to the base, by the oracle (K)"] == ("+22.0", "+21.0", "–")
+    assert rows["mean trusted T_c (K)"][0] == "20.5"
+    assert rows["extrapolated (%)"][0] == "10"
+    assert rows["different sets of elements"][0] == "9"
+    assert rows["median L1 distance to the nearest known"][0] == "0.252"
+    assert rows["known compositions among them"][0] == "1"
+    assert len(rows) == 11
+
+
+def test_of_the_best_only_what_is_known(summary: Summary) -> None:
+    labels = [label for label, *_ in top_rows(summary.top)]
+    assert len(labels) == 4
+    assert not any("oracle" in label or "gap" in label for label in labels)
+    assert top_rows(summary.top[2:]) == top_rows(()) == []
 
 
 def test_a_search_without_a_base(summary: Summary) -> None:

@@ -8,9 +8,9 @@ import pytest
 from smact.screening import smact_validity
 
 from kiago_ray.chemistry import neutrality
-from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.chemistry.oxidation import OxidationSet, write_states
-from kiago_ray.screening.candidates import KnownMaterials, collect
+from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.result import SearchResult
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
@@ -39,6 +39,18 @@ def test_states_of_each_row_are_its_own(make_result: MakeResult) -> None:
     ]
     assert texts[0] == ""
     assert texts[1] == texts[3] == "La+3 Ni+2 As-3 O-2"
+
+
+def test_the_likeliest_states_are_given(make_result: MakeResult) -> None:
+    """Sc(3+) with Cu(1+) balances as Sc(2+) with Cu(2+) does; the ICSD holds far more of the former."""
+    candidates = collect(make_result(rows("BaCa3Sc4Cu4O12", "LaNi3Sn", "NaCl2")))
+    texts = [
+        write_states(*pair) for pair in zip(candidates.counts, candidates.neutrality.states, strict=True)
+    ]
+    assert texts[0] == "Ba+2 Ca+2 Sc+3 Cu+1 O-2"
+    charges = (candidates.counts * candidates.neutrality.states).sum(axis=1)
+    assert not charges.any()
+    assert texts[2] == ""
 
 
 def test_rows_without_a_formula_have_nothing(make_result: MakeResult) -> None:
@@ -83,17 +95,9 @@ def test_nearest_known_composition(make_result: MakeResult) -> None:
     assert candidates.nearest.tolist() == [1, -1, 0]
     # 0.1 of 7 atoms is exchanged: twice that in L1.
     np.testing.assert_allclose(candidates.nearest_distance, [0.2 / 7, np.nan, 0], atol=1e-12)
-
-
-def test_measured_tc_is_that_of_the_same_composition_alone() -> None:
-    known = KnownMaterials.from_formulas(["MgB2", "La1.85Sr0.15CuO4"], [39.0, 36.0])
-    assert known.measured_tc_k(fractions(parse("La3.7Sr0.3Cu2O8"))) == 36.0
-    assert known.measured_tc_k(fractions(parse("La1.86Sr0.14CuO4"))) is None
-
-
-def test_known_materials_need_one_tc_each() -> None:
-    with pytest.raises(ValueError, match="2 formulas and 1 T_c"):
-        KnownMaterials.from_formulas(["MgB2", "NbN"], [39.0])
+    assert candidates.nearest_emd.tolist() == [1, -1, 0]
+    # From La, the 32nd place of the modified Pettifor scale, to Sr, the 15th.
+    np.testing.assert_allclose(candidates.nearest_emd_distance, [17 * 0.1 / 7, np.nan, 0], atol=1e-12)
 
 
 def test_a_row_does_not_depend_on_the_others(make_result: MakeResult) -> None:
@@ -106,6 +110,7 @@ def test_a_row_does_not_depend_on_the_others(make_result: MakeResult) -> None:
             verdicts.pauling[at],
             verdicts.alloy[at],
             candidates.nearest_distance[at],
+            candidates.nearest_emd_distance[at],
         )
 
     together = collect(make_result(rows(*FORMULAS, None, *FORMULAS)), known=known)

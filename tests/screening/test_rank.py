@@ -57,14 +57,30 @@ def test_formulas_are_the_same_text_exactly_when_they_are_the_same_composition(
     assert (first == second) == bool((reduce_counts(rows[0]) == reduce_counts(rows[1])).all())
 
 
-ROWS = st.tuples(FORMULAS, st.booleans(), st.sampled_from([0.0, 4.5, 4.5, 90.0, float("nan")]))
+KELVIN = st.sampled_from([0.0, 4.5, 4.5, 90.0, float("nan")])
+ROWS = st.tuples(FORMULAS, st.booleans(), KELVIN, KELVIN)
 
 
-@given(st.lists(ROWS, max_size=30))
-def test_order_is_passed_then_falling_tc_then_formula(rows: list[tuple[str, bool, float]]) -> None:
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
-    best = order(columns[0], np.array(columns[1], dtype=np.bool_), np.array(columns[2], dtype=np.float64))
-    keys = [(not rows[at][1], np.inf if np.isnan(rows[at][2]) else -rows[at][2], rows[at][0]) for at in best]
+@given(st.lists(ROWS, max_size=30), st.booleans())
+def test_order_is_passed_then_falling_trusted_tc_then_falling_tc_then_formula(
+    rows: list[tuple[str, bool, float, float]], by_trusted: bool
+) -> None:
+    formulas, passed, tc_k, trusted = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
+    numbers = [np.array(values, dtype=np.float64) for values in (tc_k, trusted)]
+    best = order(formulas, np.array(passed, dtype=np.bool_), *(numbers if by_trusted else numbers[:1]))
+
+    def last_if_unknown(value: float) -> float:
+        return np.inf if np.isnan(value) else -value
+
+    keys = [
+        (
+            not passed[at],
+            last_if_unknown(trusted[at]) if by_trusted else 0,
+            last_if_unknown(tc_k[at]),
+            formulas[at],
+        )
+        for at in best
+    ]
     assert sorted(best.tolist()) == list(range(len(rows)))
     assert keys == sorted(keys)
 
@@ -73,3 +89,10 @@ def test_order_of_a_few() -> None:
     formulas = ["NbN", "FeSe", "MgB2", "H3S"]
     best = order(formulas, np.array([True, False, True, True]), np.array([16.0, 200.0, 39.0, 16.0]))
     assert [formulas[at] for at in best] == ["MgB2", "H3S", "NbN", "FeSe"]
+
+
+def test_without_any_trusted_tc_the_order_is_that_of_tc() -> None:
+    formulas, passed, tc_k = ["NbN", "FeSe", "MgB2"], np.ones(3, dtype=bool), np.array([16.0, 9.0, 39.0])
+    unknown = order(formulas, passed, tc_k, np.full(3, np.nan))
+    assert unknown.tolist() == order(formulas, passed, tc_k).tolist() == [2, 0, 1]
+    assert order(formulas, passed, tc_k, np.array([1.0, 2.0, 0.0])).tolist() == [1, 0, 2]

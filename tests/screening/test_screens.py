@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiago_ray.screening.candidates import KnownMaterials, collect
-from kiago_ray.screening.screens import FewElements, Novel, apply_screens, available_screens
+from kiago_ray.screening.screens import FewElements, NotInSuperCon, Novel, apply_screens, available_screens
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.storage.columns import COLUMN_NAMES
@@ -41,7 +41,7 @@ def test_every_screen_a_specification_can_name_exists_and_is_a_column() -> None:
     annotation = ScreensSpec.model_fields["names"].annotation
     names = get_args(get_args(annotation)[0])
     assert set(names) <= set(available_screens()) <= set(COLUMN_NAMES)
-    assert ScreensSpec().names == PAPER
+    assert ScreensSpec().names == (*PAPER, "not_in_supercon")
     assert ScreensSpec().max_elements == FewElements().maximum
 
 
@@ -74,6 +74,27 @@ def test_novel_needs_known_compositions(make_result: MakeResult) -> None:
         Novel().verdict(candidates)
 
 
+def test_mixed_valence_is_judged_where_asked_for(make_result: MakeResult) -> None:
+    rows = [
+        ("Na3BaCu2F8", 90.0, -1.0),
+        ("NaCl", 0.0, -1.0),
+        ("NaF2", 0.0, -1.0),
+        ("Nb3Sn", 18.0, -1.0),
+        (None, 0.0, 0.0),
+    ]
+    result = make_result(rows)
+    screens = available_screens()
+    plain, mixed = collect(result), collect(result, mixed_valence=True)
+    assert "neutral_mixed" not in apply_screens(plain, screens, PAPER).by_screen
+    verdicts = apply_screens(mixed, screens, ("neutral_mixed",))
+    assert verdicts.by_screen["pauling"].tolist() == [False, True, False, True, False]
+    assert verdicts.passed.tolist() == [True, True, False, True, False]
+    with pytest.raises(ValueError, match=r"'neutral_mixed' needs mixed valences; set charge\.mixed_valence"):
+        apply_screens(plain, screens, ("neutral_mixed",))
+    with pytest.raises(ValueError, match="mixed valences weren't worked out"):
+        screens["neutral_mixed"].verdict(plain)
+
+
 def test_a_screen_that_does_not_exist_is_named(make_result: MakeResult) -> None:
     with pytest.raises(ValueError, match="no screen 'netural'; choose from neutral, pauling"):
         apply_screens(collect(make_result(ROWS)), available_screens(), ("netural",))
@@ -100,3 +121,15 @@ def test_no_screen_lets_a_row_without_a_formula_pass(make_result: MakeResult) ->
     verdicts = apply_screens(candidates, available_screens(), ())
     assert not any(verdict[0] for verdict in verdicts.by_screen.values())
     assert not verdicts.passed[0]
+
+
+def test_what_supercon_holds_is_not_new_however_it_is_written(make_result: MakeResult) -> None:
+    rows: list[tuple[str | None, float, float]] = [
+        ("Mg3B6", 39.0, -0.1),
+        ("Mg3B7", 39.0, -0.1),
+        ("YBa2Cu3O7", 91.0, -2.0),
+        (None, 0.0, 0.0),
+    ]
+    candidates = collect(make_result(rows))
+    assert candidates.in_supercon.tolist() == [True, False, True, False]
+    assert NotInSuperCon().verdict(candidates).tolist() == [False, True, False, False]

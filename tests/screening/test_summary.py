@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.screens import apply_screens, available_screens
-from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean, summarise
+from kiago_ray.screening.summary import BaseMaterial, Summary, summarise
+from kiago_ray.screening.top import TopMean
+from kiago_ray.screening.trust import SecondOpinions
 from kiago_ray.search.result import SearchResult
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
@@ -35,22 +39,25 @@ def test_worked_by_hand(make_result: MakeResult) -> None:
     ]
     summary = summary_of(make_result(rows))
     assert (summary.rows, summary.unique, summary.passed) == (8, 5, 3)
-    assert dict(summary.screens) == {"neutral": 4, "pauling": 4, "ef_negative": 4, "few_elements": 5}
+    # SuperCon has the five formulas less the two chlorides.
+    counts = {"neutral": 4, "pauling": 4, "ef_negative": 4, "few_elements": 5, "not_in_supercon": 2}
+    assert dict(summary.screens) == counts
     assert summary.unique_fraction == 5 / 8
     assert summary.screen_fractions == {
         "neutral": 4 / 5,
         "pauling": 4 / 5,
         "ef_negative": 4 / 5,
         "few_elements": 1.0,
+        "not_in_supercon": 2 / 5,
     }
     assert summary.passed_fraction == 3 / 5
     assert summary.passed_above_base == 3  # the base is predicted at 5 K
     assert summary.statuses["ok"] == 7
     assert summary.statuses["no_integer_formula"] == 1
     assert summary.top == (
-        TopMean(k=1, used=1, mean_tc_k=26.0, delta_tc_k=21.0),
-        TopMean(k=2, used=2, mean_tc_k=18.5, delta_tc_k=13.5),
-        TopMean(k=10, used=3, mean_tc_k=15.0, delta_tc_k=10.0),
+        TopMean(k=1, used=1, mean_tc_k=26.0, delta_tc_k=21.0, chemical_systems=1),
+        TopMean(k=2, used=2, mean_tc_k=18.5, delta_tc_k=13.5, chemical_systems=2),
+        TopMean(k=10, used=3, mean_tc_k=15.0, delta_tc_k=10.0, chemical_systems=3),
     )
 
 
@@ -69,7 +76,7 @@ def test_no_row_has_a_formula(make_result: MakeResult) -> None:
 
 def test_a_search_without_a_base_has_no_difference(make_result: MakeResult) -> None:
     summary = summary_of(make_result([("LaNiAsO", 8.0, -2.0)]), base=None)
-    assert summary.top[0] == TopMean(k=1, used=1, mean_tc_k=8.0, delta_tc_k=None)
+    assert summary.top[0] == TopMean(k=1, used=1, mean_tc_k=8.0, delta_tc_k=None, chemical_systems=1)
     assert summary.to_dict()["base"] is None
 
 
@@ -83,9 +90,40 @@ def test_to_dict_is_json_and_complete(make_result: MakeResult) -> None:
         "tc_predicted_k": 5.0,
         "ef_predicted_ev_per_atom": -2.1,
         "tc_measured_k": 2.7,
+        "tc_oracle_k": None,
     }
     assert again["passed_fraction"] == 1.0
-    assert again["top"][2] == {"k": 10, "used": 1, "mean_tc_k": 8.0, "delta_tc_k": 3.0}
+    assert again["top"][2] == asdict(TopMean(10, 1, 8.0, 3.0, chemical_systems=1))
+
+
+def test_a_summary_of_an_older_version_is_read(make_result: MakeResult) -> None:
+    summary = summary_of(make_result([("LaNiAsO", 8.0, -2.0)]))
+    old = summary.to_dict()
+    old["top"] = [
+        {name: each[name] for name in ("k", "used", "mean_tc_k", "delta_tc_k")} for each in old["top"]
+    ]
+    del old["base"]["tc_oracle_k"]
+    read = Summary.from_dict(old)
+    assert read.base == BASE
+    assert read.top == tuple(TopMean(k, 1, 8.0, 3.0) for k in (1, 2, 10))
+
+
+def test_the_best_are_those_that_can_be_trusted(make_result: MakeResult) -> None:
+    result = make_result([("LaNiAsO", 90.0, -2.0), ("LaFeAsO", 26.0, -2.0), (None, 0.0, 0.0)])
+    opinions = SecondOpinions(
+        tc_std_k=np.array([9.0, 2.0, np.nan]),
+        tc_oracle_k=np.array([10.0, 25.0, np.nan]),
+        extrapolation=np.array([0.5, 0.6, np.nan]),
+    )
+    candidates = collect(result, opinions=opinions)
+    verdicts = apply_screens(candidates, available_screens(), PAPER)
+    by_trust, by_tc = (
+        summarise(candidates, verdicts, {}, replace(BASE, tc_oracle_k=4.0), top=(1, 2), rank_by=by).top
+        for by in ("trusted", "tc")
+    )
+    assert (by_trust[0].mean_tc_k, by_trust[0].gap_k, by_trust[0].mean_trusted_tc_k) == (26.0, 1.0, 24.0)
+    assert (by_tc[0].mean_tc_k, by_tc[0].gap_k, by_tc[0].delta_tc_oracle_k) == (90.0, 80.0, 6.0)
+    assert by_trust[1].gap_k == by_tc[1].gap_k == 40.5
 
 
 def test_fractions_are_counted_as_in_the_published_summary() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Literal
 
 import pytest
@@ -12,11 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.lowered import in_precision, unpool_in_order
 from kiago_ray.search import load_preset
 from kiago_ray.search.captured import run_captured
+from kiago_ray.search.charge import charge_table
 from kiago_ray.search.losses import Objective, Terms
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.run import stage_settings
@@ -30,6 +32,8 @@ TOTALS = torch.arange(1, 20)
 
 def stage(number: int, steps: int = 25, revive: bool = True) -> StageSettings:
     objective = Objective(alpha=4, tc_gradient="before_relu", totals=TOTALS if number == 2 else None, width=4)
+    if number == 2:
+        objective = replace(objective, charge=charge_table(OxidationSet.ICSD24), charge_weight=30.0)
     ramp = RampSpec(start=10, end=300) if number == 2 else None
     return StageSettings(number, steps, objective, 0.02, "cosine", revive, ramp)
 
@@ -58,7 +62,11 @@ def test_both_stages_end_where_the_ordinary_ones_do(
         curve: list[Terms] = []
 
         def keep(settings: StageSettings, number: int, status: Tensor, terms: Terms, curve=curve) -> bool:  # type: ignore[no-untyped-def]
-            curve.append(Terms(terms.tc_k.clone(), status.clone(), terms.integer_loss.clone()))
+            curve.append(
+                Terms(
+                    terms.tc_k.clone(), status.clone(), terms.integer_loss.clone(), terms.charge_loss.clone()
+                )
+            )
             return True
 
         state, complete = run(
@@ -77,6 +85,7 @@ def test_both_stages_end_where_the_ordinary_ones_do(
         torch.testing.assert_close(one.tc_k, other.tc_k, equal_nan=True)
         assert torch.equal(one.ef_ev_per_atom, other.ef_ev_per_atom)
         torch.testing.assert_close(one.integer_loss, other.integer_loss, equal_nan=True)
+        torch.testing.assert_close(one.charge_loss, other.charge_loss, equal_nan=True)
 
 
 def test_it_stops_when_told_and_leaves_its_start_alone(predictors: Predictors) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from torch.autograd import gradcheck
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.predictors.base import Predictors
+from kiago_ray.search.charge import charge_loss, charge_table
 from kiago_ray.search.losses import Objective, integer_distance, integer_loss, row_losses, tc_term
 
 TOTALS = torch.arange(1, 26)
@@ -97,6 +101,11 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(predictors: Predictors) -> No
     loss, terms = row_losses(x, predictors, objective)
     expected = -predictors.tc(x) + 4 * predictors.ef(x) + 7 * integer_loss(x, TOTALS, "l1")
     assert torch.allclose(loss, expected)
+    assert terms.charge_loss.isnan().all()
+    table = charge_table(OxidationSet.ICSD24)
+    charged, with_charge = row_losses(x, predictors, replace(objective, charge=table, charge_weight=3))
+    assert torch.allclose(charged, expected + 3 * charge_loss(x, table))
+    assert torch.equal(with_charge.charge_loss, charge_loss(x, table))
     assert terms.tc_k[0].item() == pytest.approx(100)
     assert terms.tc_k[1].item() == 0
     _, first_stage = row_losses(x, predictors, Objective(alpha=4, tc_gradient="after_relu"))
@@ -106,6 +115,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(predictors: Predictors) -> No
 @pytest.mark.parametrize("gradient", ["before_relu", "after_relu"])
 def test_the_whole_loss_has_the_right_gradient(predictors: Predictors, gradient: str) -> None:
     objective = Objective(alpha=4, tc_gradient=gradient, beta=100, integer_norm="l1", totals=TOTALS, width=8)  # type: ignore[arg-type]
+    objective = replace(objective, charge=charge_table(OxidationSet.ICSD24), charge_weight=30)
     assert gradcheck(lambda y: row_losses(in_row(y), predictors, objective)[0], amounts(5), atol=1e-4)
 
 

@@ -41,6 +41,14 @@ def test_paper_holds_the_papers_constants() -> None:
     assert paper.screens.max_elements == 9
 
 
+def test_neutrality_steers_the_default_alone() -> None:
+    for name in PRESETS:
+        values = {"substitute": {"La": 3}, "base": "LaFeAsO"} if name == "substitution" else {}
+        spec = load_preset(name, values)
+        steered = (spec.charge.weight > 0, spec.projection.neutral)
+        assert steered == ((True, True) if name == "default" else (False, False))
+
+
 def test_reference_holds_the_reference_codes_constants() -> None:
     reference = load_preset("reference")
     assert (reference.beta.start, reference.beta.end, reference.integer_norm) == (200, 100_000, "l2")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.chemistry.formula import parse_fractions, write_integers
+from kiago_ray.chemistry.neutrality import check
 from kiago_ray.search.problem import Problem, resolve
 from kiago_ray.search.proposals import exact_fractions, propose
 from kiago_ray.search.spec import SearchSpec
@@ -41,12 +42,20 @@ def test_best_prefers_the_better_of_near_formulas() -> None:
     between = rows("La1.02FeAsO")
     nearest = propose(problem(projection={"kind": "nearest"}), between, np.array([0]), score)
     best = propose(
-        problem(projection={"kind": "best", "max_distance": 0.1}, alpha=1), between, np.array([0]), score
+        problem(projection={"kind": "best", "max_distance": 0.1, "neutral": False}, alpha=1),
+        between,
+        np.array([0]),
+        score,
     )
     assert nearest.tc_k[0] == pytest.approx(25)
     assert best.tc_k[0] > 26
     assert best.distance[0] <= 0.1
-    strict = propose(problem(projection={"kind": "best", "max_distance": 0.0}), between, np.array([0]), score)
+    strict = propose(
+        problem(projection={"kind": "best", "max_distance": 0.0, "neutral": False}),
+        between,
+        np.array([0]),
+        score,
+    )
     assert np.array_equal(strict.counts, nearest.counts)
 
 
@@ -72,3 +81,52 @@ def test_float32_rounding_is_taken_out() -> None:
     x = rows("LaFeO")
     assert exact_fractions(x.astype(np.float64), fixed)[0, INDEX["O"]] == 1 / 3
     assert exact_fractions(x.astype(np.float64), fixed).sum() == pytest.approx(1, abs=1e-15)
+
+
+def neutral_problem(**values: Any) -> Problem:
+    return problem(projection={"kind": "best", "max_distance": 0.1, "neutral_distance": 0.4}, **values)
+
+
+def test_neutral_formulas_alone_are_proposed_where_there_are_any() -> None:
+    x = rows("NaF2", "La2Pt9B9C", "La1.02FeAsO")
+    found = propose(neutral_problem(), x, np.array([0, 0, 0]), score)
+    assert found.status.tolist() == [RowStatus.OK] * 3
+    assert check(found.counts).pauling.tolist() == [True, False, True]
+    assert found.distance[0] == pytest.approx(1 / 3, abs=1e-6)
+    as_before = propose(problem(projection={"kind": "best", "neutral": False}), x, np.array([0, 0, 0]), score)
+    assert np.array_equal(found.counts[1], as_before.counts[1])
+
+
+def test_of_neutral_formulas_the_best_by_the_objective_is_taken() -> None:
+    x = rows("La2.05CuO4", "Fe2O3")
+    status = np.array([0, 0])
+    unweighted = {"weight": 0}
+    lanthanum = propose(neutral_problem(alpha=0, charge=unweighted), x, status, score)
+    oxygen = propose(
+        neutral_problem(alpha=1000, charge=unweighted), x, status, lambda f: (score(f)[0], -score(f)[1])
+    )
+    assert lanthanum.tc_k[0] > oxygen.tc_k[0]
+    assert check(lanthanum.counts).pauling.all()
+    assert check(oxygen.counts).pauling.all()
+
+
+def test_likelier_states_weigh_as_much_as_the_specification_says() -> None:
+    """Nearly FeO3, with T_c for oxygen: at no weight the most oxygen wins, at a great one likelier states do."""
+    x = rows("FeO2.2")
+
+    def oxygen_tc(fractions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        oxygen = fractions[:, INDEX["O"]].astype(np.float32)
+        return oxygen, np.zeros_like(oxygen)
+
+    projection = {"kind": "best", "max_distance": 0.4, "neutral_distance": 0.4, "max_candidates": 64}
+    found = {
+        weight: propose(
+            problem(projection=projection, charge={"weight": weight}, n_unit={"max": 12}),
+            x,
+            np.array([0]),
+            oxygen_tc,
+        )
+        for weight in (0, 1000)
+    }
+    assert found[0].tc_k[0] > found[1000].tc_k[0]
+    assert write_integers(found[1000].counts[0]) == "Fe2O3"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import parse, parse_fractions
+from kiago_ray.chemistry.neutrality import check
 from kiago_ray.predictors.base import Predictors, check_contract
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.presets import PRESETS, load_preset
@@ -64,6 +65,15 @@ def test_a_search_climbs(predictors: Predictors, frequencies: Frequencies) -> No
     assert result.tc_stage1_k.mean() > begin.mean() + 10
     assert result.distance.max() < 0.2
     assert result.tc_k.max() > 60
+
+
+def test_default_proposes_what_smact_accepts(predictors: Predictors, frequencies: Frequencies) -> None:
+    """T_c is highest at LaFeAsO, where the search starts from too much metal."""
+    steered = run_search(spec_of(base="La2Fe3AsO"), predictors, frequencies)
+    plain = {"charge": {"weight": 0}, "projection": {"neutral": False}}
+    free = run_search(spec_of(base="La2Fe3AsO", **plain), predictors, frequencies)
+    assert check(steered.counts).pauling.mean() > max(0.9, check(free.counts).pauling.mean() + 0.2)
+    assert (steered.status == RowStatus.OK).all()
 
 
 def test_the_integer_loss_falls_in_stage_2_with_a_large_beta(

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from kiago_ray.search.sections import (
+    ChargeSpec,
     ElementsSpec,
     ProjectionSpec,
     RampSpec,
@@ -16,7 +17,7 @@ from kiago_ray.search.sections import (
 
 @pytest.mark.parametrize(
     "section",
-    [StartSpec, ElementsSpec, RangeSpec, RampSpec, ProjectionSpec, ScreensSpec],
+    [StartSpec, ElementsSpec, RangeSpec, RampSpec, ChargeSpec, ProjectionSpec, ScreensSpec],
     ids=lambda s: s.__name__,
 )
 def test_a_section_is_frozen_and_refuses_unknown_keys(section: type[Section]) -> None:

@@ -67,6 +67,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"learning_rate": 0}, "learning_rate.0: input should be greater than 0, got 0"),
     ({"integer_norm": "l3"}, "integer_norm: input should be 'l1' or 'l2', got 'l3'"),
     ({"oxidation_set": "mine"}, "oxidation_set: input should be 'smact14'"),
+    ({"screens": {"names": ["neutral_mixed"]}}, "screens.names: neutral_mixed needs charge.mixed_valence"),
     ({"projection": {"max_candidates": 0}}, "projection.max_candidates: input should be greater than"),
     ({"screens": {"names": ["pretty"]}}, "screens.names.0: input should be 'neutral'"),
     ({"beta": {"from": 1}}, "beta.from: unknown key"),

@@ -3,13 +3,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.screening.candidates import KnownMaterials, collect
+from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.screening.summary import BaseMaterial
+from kiago_ray.screening.trust import SecondOpinions
 from kiago_ray.search.result import SearchResult
 from kiago_ray.storage.assemble import candidates_table, ranked
 from kiago_ray.storage.columns import schema
@@ -51,12 +54,20 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
     distance = row.pop("nearest_distance")
     assert distance == pytest.approx(0.2 / 4)
     assert row.pop("integer_distance") == pytest.approx(0.01)
+    assert row.pop("nearest_emd") == pytest.approx(0.1 / 4 * 5)  # from O, the 97th place, to F, the 102nd
     assert row == {
         "rank": None,
         "formula": "LaNiAsO",
         "base": "LaNiAsO",
         "search": None,
+        "trusted_tc_k": None,
         "tc_k": 8.0,
+        "tc_std_k": None,
+        "tc_oracle_k": None,
+        "tc_oracle_std_k": None,
+        "extrapolation": None,
+        "extrapolated": None,
+        "pareto": None,
         "tc_relaxed_k": 9.0,
         "delta_tc_k": 3.0,
         "ef_ev_per_atom": -2.0,
@@ -66,18 +77,38 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "pauling": True,
         "ef_negative": True,
         "few_elements": True,
+        "neutral_mixed": None,
+        "not_in_supercon": False,
         "novel": True,
         "passed": True,
         "alloy": False,
         "oxidation_states": "La+3 Ni+2 As-3 O-2",
         "nearest_known": known.formulas[0],
         "nearest_tc_k": 3.8,
+        "nearest_pressure_gpa": None,
+        "nearest_emd_known": known.formulas[0],
+        "nearest_emd_tc_k": 3.8,
+        "nearest_emd_pressure_gpa": None,
         "status": "ok",
         "recoveries": 0,
         "seed": 3,
         "row": 3,
         "start_formula": "La0.25Ni0.25As0.25O0.25",
     }
+
+
+def test_the_pressure_of_a_neighbour_stands_in_its_row(make_result: MakeResult) -> None:
+    known = KnownMaterials.from_formulas(["H3S", "LaH10"], [203.0, 250.0], pressure_gpa=[155.0, 170.0])
+    rows = table_of(
+        make_result([("H3S", 190.0, 0.1), ("H4Se", 100.0, 0.1), (None, 0.0, 0.0)]), known
+    ).to_pylist()
+    assert [row["nearest_known"] for row in rows] == ["H3S", "LaH10", None]
+    assert [row["nearest_pressure_gpa"] for row in rows] == [155.0, 170.0, None]
+    assert [row["nearest_emd_known"] for row in rows] == ["H3S", "H3S", None]
+    assert [row["nearest_emd_tc_k"] for row in rows] == [203.0, 203.0, None]
+    assert [row["nearest_emd_pressure_gpa"] for row in rows] == [155.0, 155.0, None]
+    assert [row["nearest_emd"] for row in rows] == [0.0, pytest.approx(0.2 + 7 * 0.05), None]
+    assert [row["novel"] for row in rows] == [False, True, None]
 
 
 def test_a_row_without_a_formula_has_nulls(make_result: MakeResult) -> None:
@@ -102,6 +133,49 @@ def test_ranked_is_unique_formulas_best_first(make_result: MakeResult) -> None:
     assert best["formula"].to_pylist() == ["LaFeAsO", "MgCoNi3", "LaNiAsO", "NaCl2"]
     assert best["rank"].to_pylist() == [1, 2, 3, 4]
     assert best["row"].to_pylist() == [4, 5, 1, 0]
+
+
+def judged(result: SearchResult) -> Any:
+    """ROWS with second opinions: LaFeAsO is believed at 12 K, MgCoNi3 at 10 K and LaNiAsO not at all."""
+    opinions = SecondOpinions(
+        tc_std_k=np.array([9.0, 1.0, 1.0, 1.0, 5.0, 1.0]),
+        tc_oracle_k=np.array([80.0, 7.0, 1.0, 7.0, 12.0, 12.0]),
+        tc_oracle_std_k=np.ones(6),
+        extrapolation=np.array([0.1, 1.2, 0.1, 1.2, 0.9, 0.7]),
+    )
+    candidates = collect(result, opinions=opinions)
+    verdicts = apply_screens(candidates, available_screens(), PAPER)
+    return candidates_table(result, candidates, verdicts, base=None, seed=0)
+
+
+def test_second_opinions_and_what_they_come_to(make_result: MakeResult) -> None:
+    rows = judged(make_result(ROWS)).to_pylist()
+    names = (
+        "tc_std_k",
+        "tc_oracle_k",
+        "tc_oracle_std_k",
+        "extrapolation",
+        "extrapolated",
+        "trusted_tc_k",
+        "pareto",
+    )
+    assert [rows[4][name] for name in names] == [5.0, 12.0, 1.0, 0.9, False, 12.0, None]
+    assert [rows[1][name] for name in names] == [1.0, 7.0, 1.0, 1.2, True, 0.0, None]
+    assert [rows[2][name] for name in names] == [None] * 7  # it has no formula
+
+
+def test_ranked_by_trust_with_the_pareto_front(make_result: MakeResult) -> None:
+    best = ranked(judged(make_result(ROWS)))
+    assert best["formula"].to_pylist() == ["LaFeAsO", "MgCoNi3", "LaNiAsO", "NaCl2"]
+    assert best["trusted_tc_k"].to_pylist() == [12.0, 10.0, 0.0, 80.0]
+    # LaNiAsO is as stable as LaFeAsO, but further out and believed less; NaCl2 didn't pass.
+    assert best["pareto"].to_pylist() == [True, True, False, False]
+    by_tc = ranked(judged(make_result(ROWS)), "tc")
+    assert by_tc["tc_k"].to_pylist() == [26.0, 11.0, 8.0, 90.0]
+
+
+def test_without_second_opinions_the_front_is_unknown(make_result: MakeResult) -> None:
+    assert ranked(table_of(make_result(ROWS)))["pareto"].null_count == 4
 
 
 def test_ranked_takes_the_lowest_seed_of_several_searches(make_result: MakeResult) -> None:

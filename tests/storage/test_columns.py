@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from kiago_ray.storage.columns import COLUMN_NAMES, COLUMNS, schema, schema_problem
 
-UNITS = {"_k": "K", "_ev_per_atom": "eV/atom"}
+UNITS = {"_k": "K", "_ev_per_atom": "eV/atom", "_gpa": "GPa"}
 
 
 def test_names_are_unique_and_carry_their_unit() -> None:

@@ -56,6 +56,18 @@ def test_other_tables_are_refused_with_the_column(tmp_path: Path) -> None:
         read_table(path)
 
 
+def test_a_table_of_an_older_version_has_nulls_in_later_columns(tmp_path: Path) -> None:
+    later = [column.name for column in COLUMNS if column.later]
+    assert {"trusted_tc_k", "tc_oracle_k", "extrapolation", "pareto"} <= set(later)
+    pq.write_table(made().drop_columns(later), tmp_path / "old.parquet")
+    table = read_table(tmp_path / "old.parquet")
+    assert table.schema.equals(schema())
+    assert table.drop_columns(later).equals(made().drop_columns(later))
+    assert all(table[name].null_count == len(table) for name in later)
+    write_table(table.drop_columns(later), tmp_path / "new.parquet")
+    assert read_table(tmp_path / "new.parquet").equals(table)
+
+
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     write_table(made(), path)

@@ -16,6 +16,11 @@ def ranked_table(passed: list[bool]) -> Any:
             "rank": at + 1,
             "formula": f"LaNi{at + 1}AsO",
             "tc_k": 81.26171875 - at,
+            "trusted_tc_k": 64.12,
+            "tc_oracle_k": 64.12,
+            "extrapolation": 0.875,
+            "extrapolated": False,
+            "pareto": True,
             "delta_tc_k": -0.04,
             "ef_ev_per_atom": -1.23456,
             "passed": good,
@@ -39,12 +44,15 @@ def test_the_first_row_as_a_person_reads_it() -> None:
     text = top_csv(ranked_table([True]))
     first = read(text)[0]
     assert text.startswith(
-        "rank,passed,formula,tc_k,delta_tc_k,ef_ev_per_atom,nearest_known,nearest_distance,"
+        "rank,passed,formula,base,trusted_tc_k,tc_k,tc_std_k,tc_oracle_k,tc_oracle_std_k,delta_tc_k,ef_ev_per_atom,"
+        "extrapolation,extrapolated,pareto,nearest_known,nearest_distance,"
     )
     assert set(first) <= set(COLUMN_NAMES)
     assert (first["rank"], first["passed"], first["formula"]) == ("1", "yes", "LaNiAsO".replace("Ni", "Ni1"))
     assert (first["tc_k"], first["delta_tc_k"], first["ef_ev_per_atom"]) == ("81.3", "0.0", "-1.235")
     assert (first["nearest_distance"], first["nearest_tc_k"], first["novel"]) == ("0.050", "", "")
+    assert (first["trusted_tc_k"], first["tc_oracle_k"], first["extrapolation"]) == ("64.1", "64.1", "0.88")
+    assert (first["extrapolated"], first["pareto"], first["tc_std_k"]) == ("no", "yes", "")
     assert first["oxidation_states"] == "La+3 Ni+2 As-3 O-2"
 
 

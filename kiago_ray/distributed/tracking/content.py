@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -92,10 +92,10 @@ def search_points(results: SearchResults, curves: Any) -> list[Point]:
         **{f"status.{name}": count for name, count in summary.statuses.items()},
     }
     for top in summary.top:
-        numbers[f"top{top.k}.mean_tc_k"] = top.mean_tc_k
-        numbers[f"top{top.k}.delta_tc_k"] = top.delta_tc_k
+        numbers |= _top_numbers(asdict(top))
     if summary.base is not None:
         numbers["base.tc_predicted_k"] = summary.base.tc_predicted_k
+        numbers["base.tc_oracle_k"] = summary.base.tc_oracle_k
         numbers["base.ef_predicted_ev_per_atom"] = summary.base.ef_predicted_ev_per_atom
     return [*_points(numbers), *_curve_points(curves)]
 
@@ -117,10 +117,17 @@ def campaign_points(results: CampaignResults) -> list[Point]:
             "passed": results.passed,
             "best.tc_k": best.get("tc_k"),
             "best.delta_tc_k": best.get("delta_tc_k"),
-            **{f"top{each['k']}.mean_tc_k": each["mean_tc_k"] for each in results.top},
+            "best.trusted_tc_k": best.get("trusted_tc_k"),
+            "best.tc_oracle_k": best.get("tc_oracle_k"),
+            **{name: value for top in results.top for name, value in _top_numbers(top).items()},
             **{f"status.{name}": count for name, count in results.statuses.items()},
         }
     )
+
+
+def _top_numbers(top: Mapping[str, Any]) -> dict[str, float | None]:
+    """What is told of the best k: top30.gap_k and so on."""
+    return {f"top{top['k']}.{name}": value for name, value in top.items() if name not in ("k", "used")}
 
 
 def params_of(values: Mapping[str, Any]) -> dict[str, str]:

@@ -1,0 +1,153 @@
+"""The oracle: a second opinion on T_c from another class of model, boosted trees on statistics of element properties.
+
+It shares the data with the T_c network and nothing else: no map, no amounts of single elements, no gradient. A search
+never sees it (a test of the imports holds that), so what a search's optimum exploits in the networks it need not find
+here. On disk it is LightGBM's own text, one member after another, gzipped, beside a model card with its SHA-256.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiago_ray.predictors.composition_statistics import composition_statistics, statistic_names
+from kiago_ray.predictors.weights import WeightsError, load_card, shipped_weights
+
+if TYPE_CHECKING:
+    import lightgbm
+
+KIND = "tc_oracle"
+MAX_BYTES = 64 << 20
+"""Of the file; its text may be ten times as long."""
+ROWS_AT_ONCE = 16_384
+_FIRST_LINE = "tree\n"  # of each member
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The mean of its members is the opinion, their spread how far they agree."""
+
+    members: tuple[lightgbm.Booster, ...]
+
+    def predict(
+        self, fractions: NDArray[np.floating], *, num_threads: int = 1
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """T_c of (N, 118) compositions: mean (N,) and sample deviation (N,) of the members, in K, each at least 0.
+
+        The same to the bit for any number of threads and whatever rows stand beside. Raises ValueError for
+        compositions that `composition_statistics` refuses.
+        """
+        mean, spread = np.empty(len(fractions)), np.empty(len(fractions))
+        for start in range(0, len(fractions), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            statistics = composition_statistics(fractions[rows])
+            values = np.stack(
+                [np.asarray(member.predict(statistics, num_threads=num_threads)) for member in self.members]
+            ).clip(min=0)
+            mean[rows], spread[rows] = values.mean(axis=0), values.std(axis=0, ddof=1)
+        return mean, spread
+
+
+def save_oracle(members: Sequence[lightgbm.Booster], card: dict[str, Any], folder: Path) -> Path:
+    """Write `folder/tc_oracle.txt.gz` and its card `tc_oracle.json`; return the first's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{KIND}.txt.gz"
+    content = gzip.compress("".join(map(written, members)).encode(), mtime=0)
+    path.write_bytes(content)
+    card = {**card, "weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / f"{KIND}.json").write_text(
+        json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    return path
+
+
+def written(member: lightgbm.Booster) -> str:
+    """A member as LightGBM writes it, less the lines of each tree that no prediction needs: 40 % of the file."""
+    text = str(member.model_to_string(num_iteration=member.best_iteration))
+    first, end = text.index("Tree=0\n"), text.index("end of trees\n")
+    unread = r"^(split_gain|(leaf|internal)_(weight|count)|internal_value)=.*\n"
+    trees = re.sub(unread, "", text[first:end], flags=re.MULTILINE)
+    sizes = " ".join(str(len(tree)) for tree in re.split(r"(?=^Tree=)", trees, flags=re.MULTILINE) if tree)
+    head = re.sub(r"^tree_sizes=.*$", f"tree_sizes={sizes}", text[:first], flags=re.MULTILINE)
+    return head + trees + text[end:]
+
+
+def load_oracle(folder: Path | None = None) -> Oracle:
+    """The oracle of the package, or of a folder that `kiago train oracle` wrote.
+
+    Raises WeightsError for a missing or damaged file, a wrong hash and models of other inputs.
+    """
+    card = load_card(KIND, folder)
+    path = (folder or shipped_weights()) / f"{KIND}.txt.gz"
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise WeightsError(f"{path} has {size >> 20} MiB, no oracle has: reinstall or train again")
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"no oracle at {path} ({error.strerror}): reinstall kiago-ray or run `kiago train oracle`"
+        ) from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != card["sha256"]:
+        raise WeightsError(
+            f"{path} has SHA-256 {found[:12]}…, its card says {card['sha256'][:12]}…: "
+            "the file is damaged or not the card's; reinstall or train again"
+        )
+    return Oracle(tuple(_member(text, path) for text in _texts(content, path)))
+
+
+def oracle_folder(folder: Path | None) -> Path | None:
+    """`folder` where it has an oracle's card, else None: networks trained alone are judged by the shipped oracle."""
+    return folder if folder is not None and (folder / f"{KIND}.json").exists() else None
+
+
+def _texts(content: bytes, path: Path) -> list[str]:
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            text = file.read(10 * MAX_BYTES).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path} is not a gzipped text ({error}): reinstall or train again") from None
+    if not text.startswith(_FIRST_LINE):
+        raise WeightsError(f"{path} holds no LightGBM model: reinstall or train again")
+    texts = [_FIRST_LINE + part for part in ("\n" + text).split("\n" + _FIRST_LINE)[1:]]
+    if len(texts) < 2:
+        raise WeightsError(f"{path} holds a single member; an oracle needs two or more for its spread")
+    return texts
+
+
+def _member(text: str, path: Path) -> lightgbm.Booster:
+    # Here, as it takes a second that a look at the card doesn't need. LightGBM brings no OpenMP library: it uses
+    # torch's, which `weights` has loaded, and so needs none of the system.
+    import lightgbm
+
+    if not _whole(text):
+        raise WeightsError(f"{path} holds no LightGBM model, or half of one: reinstall or train again")
+    try:
+        member = lightgbm.Booster(model_str=text)
+    except lightgbm.basic.LightGBMError as error:
+        raise WeightsError(f"{path} holds no LightGBM model ({error}): reinstall or train again") from None
+    if tuple(member.feature_name()) != statistic_names():
+        raise WeightsError(
+            f"{path} was trained on other inputs than the {len(statistic_names())} composition statistics of this "
+            "version: run `kiago train oracle` again"
+        )
+    return member
+
+
+def _whole(text: str) -> bool:
+    """Whether the trees have the lengths that the head of the text gives: LightGBM reads past the end otherwise."""
+    sizes = re.search(r"^tree_sizes=([\d ]+)$", text, re.MULTILINE)
+    first, end = text.find("Tree=0\n"), text.find("end of trees\n")
+    return sizes is not None and 0 < first < end and sum(map(int, sizes[1].split())) == end - first

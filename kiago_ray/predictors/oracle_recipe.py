@@ -1,0 +1,213 @@
+"""How the oracle is trained and judged: from tables to `tc_oracle.txt.gz` with its model card.
+
+As in `recipes`, each split has its own fit, and the *random* split's is the one that is saved: no member of it has
+seen a row that this split holds out. The settings were chosen by cross-validation over chemical systems within the
+rows that neither split holds out.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS
+from kiago_ray.predictors.composition_statistics import statistic_names
+from kiago_ray.predictors.evaluation import HIGH_TC_K, score
+from kiago_ray.predictors.oracle import KIND, Oracle, save_oracle
+from kiago_ray.predictors.oracle_fit import (
+    CROSS_VALIDATION_FOLDS,
+    OracleSettings,
+    Rows,
+    cross_validated,
+    fit_members,
+)
+from kiago_ray.predictors.recipes import HELD_OUT_SHARE, SALT, TrainingTable, comparisons
+from kiago_ray.predictors.splits import SPLITS, Split
+
+RANDOM_COMPOSITIONS = 10_000
+LIMITS = (
+    "Trees are flat where they have no rows: they hardly exceed the highest T_c measured, and a "
+    "composition unlike any known one gets the value of the leaves that it happens to fall into, mostly a "
+    "few K, now and then some tens (random_compositions). A low value there is a lack of evidence, not "
+    "evidence.",
+    "The spread of the members ranks errors but is far too narrow as an error bar (spread), and it is no "
+    "distance to the data: random compositions have a smaller one than known superconductors.",
+    "Composition only: no structure, pressure or synthesis route. It can't tell a phase that exists from "
+    "a formula, and for high-pressure hydrides it has next to no rows.",
+    "Compositions that SuperCon lacks count as T_c = 0 by assumption; superconductors among them pull it "
+    "down.",
+    "It learns from the same rows as the T_c network, gaps and misprints included: agreement of the two "
+    "is no proof.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleOptions:
+    """Where a training run writes, on how many threads, and whom it tells what it has done."""
+
+    out: Path
+    threads: int = 1
+    on_step: Callable[[str], None] = field(default=lambda text: None)
+
+
+def train_oracle(
+    known: TrainingTable,
+    non_superconductors: TrainingTable,
+    literature: TrainingTable | None,
+    settings: OracleSettings,
+    options: OracleOptions,
+) -> dict[str, Any]:
+    """Fit the oracle, write `tc_oracle.txt.gz` and `tc_oracle.json` to `options.out`, return the card.
+
+    `non_superconductors` (values 0 K): every member sees its own sample. `literature` holds compositions that the
+    caller has kept out of `known`. Raises TrainingError for too few rows.
+    """
+    fits = {split: _fit_split(known, non_superconductors, split, settings, options) for split in SPLITS}
+    saved = fits["random"][0]
+    extra = {}
+    if literature is not None:
+        mean, _ = saved.predict(literature.fractions, num_threads=options.threads)
+        extra["literature"] = asdict(score(mean, literature.values, high=HIGH_TC_K))
+    card = {
+        "kind": KIND,
+        "unit": "K",
+        "model": "mean of gradient-boosted regression trees (LightGBM), each clipped at 0 K",
+        "settings": asdict(settings),
+        "recipe": {
+            "target": "T_c in K",
+            "inputs": list(statistic_names()),
+            "folds": "member k leaves out the k-th of as many folds by chemical system of the training rows; all "
+            "have the rounds that make the squared error over the folds left out least",
+        },
+        "held_out": {
+            "share": HELD_OUT_SHARE,
+            "rule": f"sha256('{SALT} SPLIT:KEY') below the share; KEY is the formula (random) or the system (system)",
+        },
+        "splits": {
+            split: {
+                "seconds": round(seconds),
+                **_scores(oracle, known, non_superconductors, split, options.threads),
+            }
+            for split, (oracle, seconds) in fits.items()
+        },
+        **extra,
+        "cross_validation": _cross_validation(
+            known, non_superconductors, settings, options, saved.members[0].best_iteration
+        ),
+        "random_compositions": _far_from_data(saved, known, options),
+        "limits": list(LIMITS),
+        "data": [
+            source.to_dict()
+            for table in (known, non_superconductors, *([] if literature is None else [literature]))
+            for source in table.sources
+        ],
+        "licence_of_data": "CC BY 4.0",
+        "trained": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": {
+            "processor": platform.machine(),
+            "threads": options.threads,
+            "lightgbm": lightgbm.__version__,
+        },
+    }
+    save_oracle(saved.members, card, options.out)
+    return card
+
+
+def random_compositions(count: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """(count, 118) compositions of 2 to 7 of ElemNet's elements, drawn evenly, amounts too."""
+    rows = np.zeros((count, N_ELEMENTS), dtype=np.float32)
+    for row in rows:
+        elements = generator.choice(ELEMNET_INDEX, size=generator.integers(2, 8), replace=False)
+        row[elements] = generator.dirichlet(np.ones(len(elements)))
+    return rows
+
+
+def _fit_split(
+    known: TrainingTable,
+    zeros: TrainingTable,
+    split: Split,
+    settings: OracleSettings,
+    options: OracleOptions,
+) -> tuple[Oracle, float]:
+    started = time.perf_counter()
+    train, zero = known.pick(~known.held_out(split)), zeros.pick(~zeros.held_out(split))
+    oracle = fit_members(Rows.of(train), Rows.of(zero), settings, options.threads)
+    seconds = time.perf_counter() - started
+    options.on_step(f"{split} split: {settings.members} members, {seconds:.0f} s")
+    return oracle, seconds
+
+
+def _scores(
+    oracle: Oracle, known: TrainingTable, zeros: TrainingTable, split: Split, threads: int
+) -> dict[str, Any]:
+    """What a split's fit is worth on the rows that the split holds out, beside two other models."""
+    test_rows = known.held_out(split)
+    train, test = known.pick(~test_rows), known.pick(test_rows)
+    mean, spread = oracle.predict(test.fractions, num_threads=threads)
+    at_zero, _ = oracle.predict(zeros.pick(zeros.held_out(split)).fractions, num_threads=threads)
+    return {
+        "train_rows": len(train.values),
+        "rounds": oracle.members[0].best_iteration,
+        "oracle": asdict(score(mean, test.values, high=HIGH_TC_K)),
+        **comparisons(train, test, high=HIGH_TC_K),
+        "spread": _coverage(mean, spread, test.values),
+        "held_out_non_superconductors": {
+            "rows": len(at_zero),
+            "mean_tc_k": round(float(at_zero.mean()), 3),
+            "share_above_10_k": round(float((at_zero > 10).mean()), 4),
+        },
+    }
+
+
+def _cross_validation(
+    known: TrainingTable,
+    non_superconductors: TrainingTable,
+    settings: OracleSettings,
+    options: OracleOptions,
+    rounds: int,
+) -> dict[str, Any]:
+    """Scores over all rows of `known`, each predicted by a member that hasn't seen it."""
+    rows, zeros = Rows.of(known), Rows.of(non_superconductors)
+    found: dict[str, Any] = {"folds": CROSS_VALIDATION_FOLDS, "rounds": rounds}
+    for split in SPLITS:
+        predicted = cross_validated(rows, zeros, split, settings, rounds, options.threads)
+        found[split] = asdict(score(predicted, known.values, high=HIGH_TC_K))
+        options.on_step(f"{split} split: cross-validation in {CROSS_VALIDATION_FOLDS} folds")
+    return found
+
+
+def _coverage(
+    mean: NDArray[np.float64], spread: NDArray[np.float64], true: NDArray[np.float32]
+) -> dict[str, float]:
+    """How often the true value lies within one and two deviations of the mean, and whether they rank the errors."""
+    error = np.abs(mean - true)
+    return {
+        "mean_k": round(float(spread.mean()), 3),
+        "rank_correlation_with_error": round(float(spearmanr(spread, error).statistic), 3),
+        "share_within_1": round(float((error <= spread).mean()), 3),
+        "share_within_2": round(float((error <= 2 * spread).mean()), 3),
+    }
+
+
+def _far_from_data(oracle: Oracle, known: TrainingTable, options: OracleOptions) -> dict[str, float]:
+    """What the oracle says of random compositions, whose T_c nobody knows and which few would expect to be high."""
+    rows = random_compositions(RANDOM_COMPOSITIONS, np.random.default_rng(0))
+    mean, spread = oracle.predict(rows, num_threads=options.threads)
+    _, at_known = oracle.predict(known.fractions, num_threads=options.threads)
+    return {
+        "rows": len(rows),
+        "mean_tc_k": round(float(mean.mean()), 3),
+        "highest_tc_k": round(float(mean.max()), 3),
+        "share_above_50_k": round(float((mean > HIGH_TC_K).mean()), 4),
+        "mean_spread_k": round(float(spread.mean()), 3),
+        "mean_spread_of_known_k": round(float(at_known.mean()), 3),
+    }

@@ -1,0 +1,253 @@
+"""Why a row may be believed, and why not: plain sentences made from that row's own numbers.
+
+Every sentence states the number it rests on, so that a reader can weigh it otherwise. The limits are rules of thumb
+and stand below.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kiago_ray.chemistry.formula import parse
+from kiago_ray.report.cells import unseen
+from kiago_ray.report.summary_rows import SCREEN_LABELS
+from kiago_ray.screening.known import SAME_COMPOSITION
+from kiago_ray.screening.trust import EXTRAPOLATED
+
+EXPLAINED = 3  # of the best rows
+AGREE_K = 2.0  # two models never agree better than this
+AGREE_FRACTION = 0.2  # of T_c, where no spread says how well they might
+SURE_K, SURE_FRACTION = 5.0, 0.25  # a spread up to either, the second of T_c, counts as sure
+NEAR_L1 = 0.3  # from here on a known composition says little; SuperCon's own are 0.02 apart
+LIKE_MEASURED = 0.6  # of the predicted T_c that a near known composition must have to speak for it
+RARE = 0.01  # of the known superconductors: an element in fewer of them is one the predictors know little of
+
+_LITTLE = "more than their spreads explain"
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A sentence for or against believing a row. brief: the same in a few words, "" where it is true of all rows."""
+
+    side: Literal["for", "against"]
+    sentence: str
+    brief: str = ""
+
+
+@dataclass(frozen=True)
+class Background:
+    """What sentences need beside the row. ef_error_ev_per_atom: mean error of E_f on chemical systems never seen.
+    element_counts: in how many of the `compositions` known superconductors each element occurs, by symbol.
+    """
+
+    ef_error_ev_per_atom: float | None = None
+    compositions: int = 0
+    element_counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def reasons_of(row: Row, background: Background) -> list[Reason]:
+    """Sentences on a row of a table of candidates (column → value), the weightiest of either side first."""
+    return [
+        *_screens(row),
+        *_oracle(row),
+        *_extrapolation(row),
+        *_spread(row),
+        *_neighbour(row),
+        *_gain(row),
+        *_charges(row),
+        *_rare(row, background),
+        *_stability(row, background),
+    ]
+
+
+def _screens(row: Row) -> Iterator[Reason]:
+    failed = [label for name, label in SCREEN_LABELS.items() if row.get(name) is False and name != "novel"]
+    if not row.get("passed") and failed:
+        yield Reason("against", f"It fails screens: {', '.join(failed)}.", f"fails {', '.join(failed)}")
+
+
+def _oracle(row: Row) -> Iterator[Reason]:
+    tc, oracle = row.get("tc_k"), row.get("tc_oracle_k")
+    if tc is None:
+        return
+    if oracle is None:
+        yield Reason("against", "No independent model has been asked for its T_c.", "no second opinion")
+        return
+    spreads = [row.get(name) for name in ("tc_std_k", "tc_oracle_std_k")]
+    known = [each for each in spreads if each is not None]
+    allowed = max(AGREE_K, math.hypot(*known) if known else AGREE_FRACTION * tc)
+    trees = f"Boosted trees on element properties, which the search never sees, put T_c at {_k(oracle)}"
+    if abs(tc - oracle) <= allowed:
+        within = "within their spreads" if known else "much the same"
+        yield Reason(
+            "for", f"{trees}; the search's model says {_k(tc)}: {within}.", f"oracle agrees, {_k(oracle)}"
+        )
+    elif oracle > tc:
+        yield Reason(
+            "for", f"{trees}, above the {_k(tc)} of the search's model.", f"oracle higher, {_k(oracle)}"
+        )
+    else:
+        much = "the search may have found a mistake of that model" if tc - oracle > 2 * allowed else _LITTLE
+        below = f"{_k(tc - oracle)} below the {_k(tc)} of the search's model"
+        yield Reason("against", f"{trees}, {below}: {much}.", f"oracle says {_k(oracle)}")
+
+
+def _extrapolation(row: Row) -> Iterator[Reason]:
+    score = row.get("extrapolation")
+    if score is None:
+        yield Reason("against", "How far it lies from what the predictors have learnt from isn't known.")
+    elif score > EXTRAPOLATED:
+        yield Reason(
+            "against",
+            f"Its extrapolation score is {score:.2f}: it lies further from what the predictors have learnt from than "
+            "19 in 20 known superconductors that were held out, and their T_c means nothing there.",
+            f"extrapolated ({score:.2f})",
+        )
+    else:
+        yield Reason(
+            "for",
+            f"Its extrapolation score is {score:.2f}, not above 1: it lies no further from what the predictors have "
+            "learnt from than 19 in 20 known superconductors that were held out.",
+        )
+
+
+def _spread(row: Row) -> Iterator[Reason]:
+    tc, std = row.get("tc_k"), row.get("tc_std_k")
+    if tc is None or std is None:
+        return
+    value = f"T_c is {tc:.1f} ± {std:.1f} K (one standard deviation, calibrated on compositions that were held out)"
+    if std <= max(SURE_K, SURE_FRACTION * tc):
+        yield Reason("for", f"The networks of the search's model agree: {value}.", f"T_c ± {_k(std)}")
+    else:
+        yield Reason(
+            "against", f"The networks of the search's model don't agree: {value}.", f"T_c ± {_k(std)}"
+        )
+
+
+def _neighbour(row: Row) -> Iterator[Reason]:
+    formula, distance, measured = (row.get(f"nearest_{name}") for name in ("known", "distance", "tc_k"))
+    if formula is None or distance is None:
+        yield Reason("against", "It was held against no known compositions.", "no known neighbours")
+        return
+    result = _measured(measured, row.get("nearest_pressure_gpa"))
+    if distance <= SAME_COMPOSITION or row.get("novel") is False:
+        yield Reason("against", f"It is known already: {formula}, {result}.", f"known, {result}")
+        return
+    nearest = f"The nearest known composition is {formula} (L1 distance {distance:.2f}), {result}"
+    tc = row.get("tc_k") or 0.0
+    if distance > NEAR_L1:
+        yield Reason(
+            "against",
+            f"{nearest}: too far off to say much; SuperCon's own compositions have theirs at about 0.02.",
+            f"far from all known (L1 {distance:.2f})",
+        )
+    elif (row.get("nearest_pressure_gpa") or 0.0) > 0:
+        yield Reason(
+            "against", f"{nearest}: what holds there needn't hold without.", f"near {formula}, {result}"
+        )
+    elif measured is None or measured < LIKE_MEASURED * tc:
+        yield Reason("against", f"{nearest}, far below what is predicted here.", f"near {formula}, {result}")
+    else:
+        yield Reason("for", f"{nearest}.", f"near {formula}, {result}")
+    trusted = row.get("trusted_tc_k")
+    if distance <= NEAR_L1 and measured is not None and trusted is not None and measured >= trusted:
+        yield Reason(
+            "against",
+            f"{formula} has been measured no lower than the {_k(trusted)} that this row can be trusted with: it may "
+            "be no gain over what is known.",
+            "no gain over it",
+        )
+
+
+def _gain(row: Row) -> Iterator[Reason]:
+    trusted, delta, tc, base = (row.get(name) for name in ("trusted_tc_k", "delta_tc_k", "tc_k", "base"))
+    if trusted is None or delta is None or tc is None:
+        return
+    at_base = tc - delta
+    what = f"{base or 'the base'} is predicted at {_k(at_base)}"
+    if trusted > at_base:
+        yield Reason(
+            "for", f"Even its lower bound, a trusted T_c of {_k(trusted)}, is above the base: {what}."
+        )
+    else:
+        yield Reason(
+            "against",
+            f"Its lower bound, a trusted T_c of {_k(trusted)}, isn't above the base: {what}.",
+            "not surely above the base",
+        )
+
+
+def _charges(row: Row) -> Iterator[Reason]:
+    remark, states = unseen(row), row.get("oxidation_states")
+    if remark:
+        yield Reason(
+            "against",
+            f"It is {'one element' if remark == 'one element' else 'made of metals only'}: charge neutrality, which "
+            "rules out most other formulas, can't be asked.",
+            remark,
+        )
+    elif states and (row.get("pauling") or row.get("neutral_mixed")):
+        mixed = "" if row.get("pauling") else ", if atoms of one element may differ"
+        yield Reason(
+            "for", f"Its charges balance{mixed}, and cations are the less electronegative: {states}."
+        )
+    elif row.get("neutral"):
+        yield Reason(
+            "against",
+            "Its charges balance only with a cation that is more electronegative than an anion.",
+            "odd oxidation states",
+        )
+    elif row.get("neutral") is False:
+        yield Reason("against", "No known oxidation states of its elements balance.")
+
+
+def _rare(row: Row, background: Background) -> Iterator[Reason]:
+    if not background.compositions or not row.get("formula"):
+        return
+    counts = {symbol: background.element_counts.get(symbol, 0) for symbol in parse(row["formula"])}
+    rare = [symbol for symbol, count in counts.items() if count < RARE * background.compositions]
+    if rare:
+        listed = ", ".join(f"{symbol} in {counts[symbol]:,}" for symbol in rare)
+        yield Reason(
+            "against",
+            f"The predictors know little of some of its elements: {listed} of {background.compositions:,} known "
+            "superconductors.",
+            f"rare {', '.join(rare)}",
+        )
+
+
+def _stability(row: Row, background: Background) -> Iterator[Reason]:
+    ef, error = row.get("ef_ev_per_atom"), background.ef_error_ev_per_atom
+    if ef is not None:
+        value = f"E_f is predicted at {ef:z.3f} eV/atom"
+        if error is not None:
+            value += f"; its error on chemical systems never seen is {error:.3f} eV/atom on average"
+        if ef < -(error or 0.0):
+            yield Reason("for", f"It is stable against its elements: {value}.")
+        else:
+            yield Reason(
+                "against", f"It may not even be stable against its elements: {value}.", f"E_f {ef:z.2f}"
+            )
+    yield Reason(
+        "against",
+        "Whether it is stable against other compounds was not checked: a negative E_f doesn't tell, and most such "
+        "compositions decompose into those.",
+    )
+
+
+def _measured(tc_k: float | None, pressure_gpa: float | None) -> str:
+    if tc_k is None:
+        return "of unknown T_c"
+    if tc_k <= 0:
+        return "not found to superconduct"
+    return f"measured at {_k(tc_k)}" + (f" under {pressure_gpa:g} GPa" if pressure_gpa else "")
+
+
+def _k(value: float) -> str:
+    """A temperature with as many digits as mean something."""
+    return f"{value:z.0f} K" if abs(value) >= 9.95 else f"{value:z.1f} K"
