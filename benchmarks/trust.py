@@ -1,0 +1,183 @@
+"""What trust costs and gains: `default` against `paper` and `reference` at equal budget, on the bases of Table 2.
+
+    python benchmarks/trust.py --known primary.tsv [--candidates 512] [--seeds 0,1,2] [--out runs/trust]
+
+One JSON file a search is kept in --out, so that a stopped run goes on where it was. Figures are of the best 30 that
+pass, each preset in its own order; the oracle has no part in a search but for the order of `default`. Prints a table
+and writes `trust.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from kiago_ray import load_predictors, propose
+from kiago_ray.datasets.known_tables import known_table
+from kiago_ray.machine import cpu_name
+from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion
+from kiago_ray.screening import KnownMaterials
+
+BASES = (
+    "LaNiAsO",
+    "SrFe1.88Ni0.12As2",
+    "Sr4V2Fe2As2O6",
+    "LaPt2B2C",
+    "HgBa2Ca2Cu3O8",
+    "CeBi2O3",
+    "Bi2Sr2CuO6",
+    "TlSr2CaCu2O7",
+)
+PRESETS = ("default", "paper", "reference")
+TOP = 30
+FIGURES = {
+    "pass": ("passed everything (% of unique)", "{:.1f}"),
+    "delta_oracle": ("oracle ΔT_c (K)", "{:+.1f}"),
+    "gap": ("exploitation gap (K)", "{:+.1f}"),
+    "delta_raw": ("ΔT_c by the search's model (K)", "{:+.1f}"),
+    "trusted": ("trusted T_c (K)", "{:.1f}"),
+    "distance": ("median L1 to the nearest known", "{:.3f}"),
+    "systems": ("chemical systems", "{:.0f}"),
+    "known": ("known compositions", "{:.0f}"),
+    "seconds": ("wall clock (s)", "{:.0f}"),
+}
+
+
+def figures(
+    base: str,
+    preset: str,
+    seed: int,
+    candidates: int,
+    known: KnownMaterials,
+    second: SecondOpinion,
+    predictors: Any,
+) -> dict[str, float | None]:
+    """The figures of one search."""
+    began = time.perf_counter()
+    outcome = propose(
+        base,
+        preset=preset,
+        overrides={"candidates": candidates, "seed": seed},
+        predictors=predictors,
+        second=second,
+        known=known,
+    )
+    best = next(each for each in outcome.summary.top if each.k == TOP)
+    share = outcome.summary.passed_fraction
+    return {
+        "pass": None if share is None else 100 * share,
+        "delta_oracle": best.delta_tc_oracle_k,
+        "gap": best.gap_k,
+        "delta_raw": best.delta_tc_k,
+        "trusted": best.mean_trusted_tc_k,
+        "distance": best.median_nearest_distance,
+        "systems": best.chemical_systems,
+        "known": best.known,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def mean(values: list[float | None]) -> float | None:
+    """Over seeds; None where one is unknown."""
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if known and len(known) == len(values) else None
+
+
+def table(results: dict[tuple[str, str], dict[str, float | None]]) -> str:
+    """Markdown: a row a base and preset, then the median over bases of each preset."""
+    lines = [
+        "| base | preset | " + " | ".join(label for label, _ in FIGURES.values()) + " |",
+        "| --- " * (len(FIGURES) + 2) + "|",
+    ]
+    rows = [(base, preset, found) for (base, preset), found in results.items()]
+    for preset in PRESETS:
+        of_preset = [found for (_, name), found in results.items() if name == preset]
+        if of_preset:
+            medians = {
+                name: statistics.median(known)
+                if (known := [each[name] for each in of_preset if each[name] is not None])
+                else None
+                for name in FIGURES
+            }
+            rows.append(("median", preset, medians))
+    for base, preset, found in rows:
+        cells = [
+            "–" if found[name] is None else form.format(found[name]) for name, (_, form) in FIGURES.items()
+        ]
+        lines.append(f"| {base} | {preset} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def verdicts(results: dict[tuple[str, str], dict[str, float | None]]) -> list[str]:
+    """The comparisons of `default` with each other preset that was run."""
+    lines = []
+    for other in PRESETS[1:]:
+        pairs = [
+            (results[base, "default"], results[base, other])
+            for base in BASES
+            if (base, "default") in results and (base, other) in results
+        ]
+        gains = [
+            (mine["delta_oracle"], theirs["delta_oracle"])
+            for mine, theirs in pairs
+            if mine["delta_oracle"] is not None and theirs["delta_oracle"] is not None
+        ]
+        if not gains:
+            continue
+        ratio = statistics.median(mine / theirs if theirs > 0 else float("inf") for mine, theirs in gains)
+        higher = sum(mine > theirs for mine, theirs in gains)
+        lines.append(
+            f"oracle ΔT_c of the best {TOP} against `{other}`: higher on {higher} of {len(gains)} bases, "
+            f"{ratio:.2f} times on the median base"
+        )
+    return lines
+
+
+def main() -> None:
+    """Run what is missing, then print and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--known", default=None, help="primary.tsv, supercon or landmarks")
+    parser.add_argument("--candidates", type=int, default=512)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--presets", default=",".join(PRESETS))
+    parser.add_argument("--bases", default=",".join(BASES))
+    parser.add_argument("--out", type=Path, default=Path("runs/trust"))
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    read = known_table(asked.known)
+    if read is None:
+        parser.error("--known: novelty can't be counted without known compositions")
+    known = KnownMaterials.from_table(read.table, read.source)
+    predictors = load_predictors()
+    second = load_second_opinion(predictors)
+    results: dict[tuple[str, str], dict[str, float | None]] = {}
+    for base in asked.bases.split(","):
+        for preset in asked.presets.split(","):
+            seeds = []
+            for seed in map(int, asked.seeds.split(",")):
+                file = asked.out / f"{base}-{preset}-{asked.candidates}-{seed}.json"
+                if not file.exists():
+                    found = figures(base, preset, seed, asked.candidates, known, second, predictors)
+                    file.write_text(json.dumps(found))
+                    print(f"{base} {preset} seed {seed}: {found}", flush=True)
+                seeds.append(json.loads(file.read_text()))
+            results[base, preset] = {name: mean([each[name] for each in seeds]) for name in FIGURES}
+    text = "\n".join(
+        [
+            f"{asked.candidates} candidates, seeds {asked.seeds}, {cpu_name()}; known: {known.source}",
+            "",
+            table(results),
+            "",
+            *verdicts(results),
+        ]
+    )
+    (asked.out / "trust.md").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
