@@ -48,10 +48,10 @@ def made_up(known: Floats, counts: MadeUp, generator: np.random.Generator) -> Fl
     return np.asarray(everything / everything.sum(1, keepdims=True), dtype=np.float32)
 
 
-def tree_labels(train: Floats, values: Floats, made: Floats, *, seed: int) -> Floats:
+def tree_labels(train: Floats, values: Floats, made: Floats, *, seed: int, trees: int = TREES) -> Floats:
     """Values (M,) of made-up rows by trees fitted to the training rows."""
-    trees = ExtraTreesRegressor(TREES, random_state=seed, n_jobs=-1).fit(train, values)
-    return np.asarray(trees.predict(made), dtype=np.float32)
+    forest = ExtraTreesRegressor(trees, random_state=seed, n_jobs=-1).fit(train, values)
+    return np.asarray(forest.predict(made), dtype=np.float32)
 
 
 def _jittered(known: Floats, count: int, width: float, generator: np.random.Generator) -> Floats:

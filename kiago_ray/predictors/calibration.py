@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
+from torch import Tensor
 
 from kiago_ray.predictors.spread import LEAST_STD_K, Spread, spread_terms
 
@@ -31,9 +32,12 @@ class HeldOut:
     def pick(self, rows: NDArray[np.bool_]) -> HeldOut:
         return HeldOut(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
-    def terms(self) -> Floats:
-        values = (self.mean_k, self.disagreement_k, self.extrapolation)
-        return spread_terms(*(torch.from_numpy(v) for v in values)).numpy()
+    def opinions(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What a spread is made of, each (N,)."""
+        mean_k, disagreement_k, extrapolation = map(
+            torch.from_numpy, (self.mean_k, self.disagreement_k, self.extrapolation)
+        )
+        return mean_k, disagreement_k, extrapolation
 
     def errors(self) -> Floats:
         """|measured − predicted| in K, predictions clipped at 0 as they are reported."""
@@ -47,7 +51,10 @@ def fit_spread(splits: list[HeldOut]) -> Spread:
     exactly these shares, whatever the tails. What a split as a whole is off by costs extra, so that none is served at
     the expense of the other.
     """
-    parts = [(each.terms(), np.log(np.maximum(each.errors() - LEAST_STD_K, 1e-3))) for each in splits]
+    parts = [
+        (spread_terms(*each.opinions()).numpy(), np.log(np.maximum(each.errors() - LEAST_STD_K, 1e-3)))
+        for each in splits
+    ]
 
     def loss(coefficients: Floats) -> float:
         total = 0.0
@@ -71,8 +78,7 @@ def fit_spread(splits: list[HeldOut]) -> Spread:
 
 def coverage(spread: Spread, rows: HeldOut) -> dict[str, float]:
     """Shares of errors within 1σ and 2σ, and the mean σ in K."""
-    values = (rows.mean_k, rows.disagreement_k, rows.extrapolation)
-    std = spread(*(torch.from_numpy(v) for v in values)).numpy()
+    std = spread(*rows.opinions()).numpy()
     errors = rows.errors()
     return {
         "within_1_sigma": round(float((errors <= std).mean()), 4),

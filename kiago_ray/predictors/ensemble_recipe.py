@@ -8,17 +8,16 @@ and more cost accuracy on superconductors of systems never seen.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesRegressor
 
-from kiago_ray.predictors.augmentation import MadeUp, made_up
-from kiago_ray.predictors.recipes import TrainingTable
+from kiago_ray.predictors.augmentation import MadeUp, tree_labels
+from kiago_ray.predictors.recipes import TrainingTable, fresh_epoch, lesson
+from kiago_ray.predictors.splits import folds
 from kiago_ray.predictors.tc_ensemble import SCALE_K, TcEnsemble, to_log
 from kiago_ray.predictors.tc_features import TcFeatures
 from kiago_ray.predictors.training import Epoch, FitSettings
@@ -42,7 +41,6 @@ TEACHER_NEGATIVES = 2_500
 TEACHER_TREES = 100
 FOLDS = 20
 FOLD_SALT = "kiago-ray fold 1"
-ROWS_AT_ONCE = 8_192
 
 
 @dataclass(frozen=True)
@@ -68,47 +66,26 @@ def recipe(made: MadeUp = MADE_UP) -> dict[str, object]:
     }
 
 
-def folds(systems: list[str], count: int) -> NDArray[np.int64]:
-    """(N,) which of `count` folds each row's chemical system falls into, by a hash."""
-    hashes = [hashlib.sha256(f"{FOLD_SALT}:{system}".encode()).digest()[:8] for system in systems]
-    return np.array([int.from_bytes(each, "big") % count for each in hashes], dtype=np.int64)
-
-
 def teach(train: TrainingTable, zero: Floats, seed: int, made: MadeUp = MADE_UP) -> Taught:
     """Made-up rows around the training rows, labelled by trees that saw no other row."""
-    generator = np.random.default_rng(seed)
-    rows = made_up(train.fractions, made, generator)
-    some = zero[generator.permutation(len(zero))[:TEACHER_NEGATIVES]]
-    trees = ExtraTreesRegressor(TEACHER_TREES, random_state=seed, n_jobs=-1)
-    trees.fit(
-        _seen(np.concatenate([train.fractions, some])),
-        np.concatenate([train.values, np.zeros(len(some), dtype=np.float32)]),
-    )
-    parts = [
-        trees.predict(_seen(rows[start : start + ROWS_AT_ONCE]))
-        for start in range(0, len(rows), ROWS_AT_ONCE)
-    ]
-    return Taught(rows, np.concatenate(parts).astype(np.float32))
+    rows, known, tc_k = lesson(train, zero, made, TEACHER_NEGATIVES, seed)
+    return Taught(rows, tree_labels(_seen(known), tc_k, _seen(rows), seed=seed, trees=TEACHER_TREES))
 
 
 def sampler(
     train: TrainingTable, zero: Floats, taught: Taught, members: int
 ) -> Callable[[torch.Generator], Epoch]:
     """Epochs of all measured rows, each unseen by one member, and fresh samples of made-up rows and zeros."""
-    fold = torch.from_numpy(folds(train.systems, FOLDS))
+    fold = torch.from_numpy(folds(train.systems, FOLDS, salt=FOLD_SALT))
     weights = (fold[:, None] != torch.arange(members)).float()
     measured = torch.from_numpy(train.fractions), to_log(torch.from_numpy(train.values))
     made = torch.from_numpy(taught.fractions), to_log(torch.from_numpy(taught.tc_k))
     zeros = torch.from_numpy(zero), torch.zeros(len(zero))
 
     def sample(generator: torch.Generator) -> Epoch:
-        rows, targets, shares = [measured[0]], [measured[1]], [weights]
-        for (compositions, values), count in ((zeros, NEGATIVES_AN_EPOCH), (made, MADE_UP_AN_EPOCH)):
-            pick = torch.randperm(len(values), generator=generator)[:count]
-            rows.append(compositions[pick])
-            targets.append(values[pick])
-            shares.append(torch.ones(len(pick), members))
-        return Epoch(torch.cat(rows), torch.cat(targets), torch.cat(shares))
+        epoch = fresh_epoch(measured, ((*zeros, NEGATIVES_AN_EPOCH), (*made, MADE_UP_AN_EPOCH)), generator)
+        unfolded = torch.ones(len(epoch.targets) - len(weights), members)
+        return replace(epoch, weights=torch.cat([weights, unfolded]))
 
     return sample
 

@@ -26,10 +26,10 @@ from kiago_ray.predictors.extrapolation import CENTRES, COMPONENTS
 from kiago_ray.predictors.extrapolation_fit import PERCENTILE, fit_extrapolation
 from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
 from kiago_ray.predictors.recipes import (
-    HELD_OUT_SHARE,
-    SALT,
+    HELD_OUT,
     RunOptions,
     TrainingTable,
+    at_zero_scores,
     comparisons,
     machine,
     rows_id,
@@ -80,10 +80,7 @@ def train_tc_ensemble(
         "weights_count": sum(p.numel() for p in saved.parameters()),
         "settings": asdict(settings),
         "recipe": recipe,
-        "held_out": {
-            "share": HELD_OUT_SHARE,
-            "rule": f"sha256('{SALT} SPLIT:KEY') below the share; KEY is the formula (random) or the system (system)",
-        },
+        "held_out": HELD_OUT,
         "splits": splits,
         **({} if literature is None else {"literature": _literature(saved, literature)}),
         "spread": {
@@ -172,11 +169,7 @@ def _scores(
         "train_rows": len(train.values),
         "ensemble": asdict(score(np.clip(mean, 0, None), test.values, high=HIGH_TC_K)),
         **comparisons(train, test, high=HIGH_TC_K),
-        "held_out_non_superconductors": {
-            "rows": len(at_zero),
-            "mean_tc_k": round(float(at_zero.mean()), 3),
-            "share_above_10_k": round(float((at_zero > 10).mean()), 4),
-        },
+        "held_out_non_superconductors": at_zero_scores(at_zero),
         "extrapolation": {
             "held_out_flagged": round(float((extrapolation > 1).mean()), 4),
             "random_flagged": round(float((random_extrapolation > 1).mean()), 4),

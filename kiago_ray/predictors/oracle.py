@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.predictors.composition_statistics import composition_statistics, statistic_names
-from kiago_ray.predictors.weights import WeightsError, load_card, shipped_weights
+from kiago_ray.predictors.weights import WeightsError, check_hash, load_card, shipped_weights
 
 if TYPE_CHECKING:
     import lightgbm
@@ -99,12 +99,7 @@ def load_oracle(folder: Path | None = None) -> Oracle:
         raise WeightsError(
             f"no oracle at {path} ({error.strerror}): reinstall kiago-ray or run `kiago train oracle`"
         ) from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != card["sha256"]:
-        raise WeightsError(
-            f"{path} has SHA-256 {found[:12]}…, its card says {card['sha256'][:12]}…: "
-            "the file is damaged or not the card's; reinstall or train again"
-        )
+    check_hash(content, card, path)
     return Oracle(tuple(_member(text, path) for text in _texts(content, path)))
 
 

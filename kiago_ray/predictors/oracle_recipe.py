@@ -30,7 +30,7 @@ from kiago_ray.predictors.oracle_fit import (
     cross_validated,
     fit_members,
 )
-from kiago_ray.predictors.recipes import HELD_OUT_SHARE, SALT, TrainingTable, comparisons
+from kiago_ray.predictors.recipes import HELD_OUT, TrainingTable, at_zero_scores, comparisons
 from kiago_ray.predictors.splits import SPLITS, Split
 
 RANDOM_COMPOSITIONS = 10_000
@@ -88,10 +88,7 @@ def train_oracle(
             "folds": "member k leaves out the k-th of as many folds by chemical system of the training rows; all "
             "have the rounds that make the squared error over the folds left out least",
         },
-        "held_out": {
-            "share": HELD_OUT_SHARE,
-            "rule": f"sha256('{SALT} SPLIT:KEY') below the share; KEY is the formula (random) or the system (system)",
-        },
+        "held_out": HELD_OUT,
         "splits": {
             split: {
                 "seconds": round(seconds),
@@ -160,11 +157,7 @@ def _scores(
         "oracle": asdict(score(mean, test.values, high=HIGH_TC_K)),
         **comparisons(train, test, high=HIGH_TC_K),
         "spread": _coverage(mean, spread, test.values),
-        "held_out_non_superconductors": {
-            "rows": len(at_zero),
-            "mean_tc_k": round(float(at_zero.mean()), 3),
-            "share_above_10_k": round(float((at_zero > 10).mean()), 4),
-        },
+        "held_out_non_superconductors": at_zero_scores(at_zero),
     }
 
 

@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ Network = TcResNet | ElemNet
 
 HELD_OUT_SHARE = 0.1
 SALT = "kiago-ray 1"
+HELD_OUT = {
+    "share": HELD_OUT_SHARE,
+    "rule": f"sha256('{SALT} SPLIT:KEY') below the share; KEY is the formula (random) or the system (system)",
+}
 
 TC_SETTINGS = FitSettings(
     epochs=80,
@@ -149,31 +154,19 @@ def train_tc(
                 score(np.clip(predict(network, test.fractions), 0, None), test.values, high=HIGH_TC_K)
             ),
             **comparisons(train, test, high=HIGH_TC_K),
-            "held_out_non_superconductors": {
-                "rows": len(at_zero),
-                "mean_tc_k": round(float(at_zero.mean()), 3),
-                "share_above_10_k": round(float((at_zero > 10).mean()), 4),
-            },
+            "held_out_non_superconductors": at_zero_scores(at_zero),
         }
 
     def sampler(split: Split, train: TrainingTable) -> Callable[[torch.Generator], Epoch]:
         zero = non_superconductors.pick(~non_superconductors.held_out(split)).fractions
         made, labels = taught(train, zero, made_up_rows, settings.seed)
-        x, log_tc = torch.from_numpy(train.fractions), to_log(torch.from_numpy(train.values))
+        measured = torch.from_numpy(train.fractions), to_log(torch.from_numpy(train.values))
         parts = [
             (torch.from_numpy(zero), torch.zeros(len(zero)), TC_NEGATIVES_AN_EPOCH),
             (torch.from_numpy(made), to_log(torch.from_numpy(labels)), TC_MADE_UP_AN_EPOCH),
         ]
 
-        def sample(generator: torch.Generator) -> Epoch:
-            rows, targets = [x], [log_tc]
-            for compositions, values, count in parts:
-                pick = torch.randperm(len(values), generator=generator)[:count]
-                rows.append(compositions[pick])
-                targets.append(values[pick])
-            return Epoch(torch.cat(rows), torch.cat(targets))
-
-        return sample
+        return partial(fresh_epoch, measured, parts)
 
     def log_tc(network: Network, x: Tensor) -> Tensor:
         assert isinstance(network, TcResNet)
@@ -245,12 +238,42 @@ def taught(
     train: TrainingTable, zero: NDArray[np.float32], counts: MadeUp, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Made-up compositions (M, 118) around training rows, and their T_c in K (M,) from trees on those rows."""
+    made, rows, values = lesson(train, zero, counts, TC_TEACHER_NEGATIVES, seed)
+    return made, tree_labels(rows, values, made, seed=seed)
+
+
+def lesson(
+    train: TrainingTable, zero: NDArray[np.float32], counts: MadeUp, negatives: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Made-up compositions (M, 118), and what trees learn to label them from: the training rows and some zeros, as
+    compositions (N, 118) and T_c in K (N,).
+    """
     generator = np.random.default_rng(seed)
     made = made_up(train.fractions, counts, generator)
-    some = zero[generator.permutation(len(zero))[:TC_TEACHER_NEGATIVES]]
+    some = zero[generator.permutation(len(zero))[:negatives]]
     rows = np.concatenate([train.fractions, some])
-    values = np.concatenate([train.values, np.zeros(len(some), dtype=np.float32)])
-    return made, tree_labels(rows, values, made, seed=seed)
+    return made, rows, np.concatenate([train.values, np.zeros(len(some), dtype=np.float32)])
+
+
+def fresh_epoch(
+    measured: tuple[Tensor, Tensor], parts: Sequence[tuple[Tensor, Tensor, int]], generator: torch.Generator
+) -> Epoch:
+    """All measured rows, compositions and targets, and then of each part as many others, drawn anew."""
+    rows, targets = [measured[0]], [measured[1]]
+    for compositions, values, count in parts:
+        pick = torch.randperm(len(values), generator=generator)[:count]
+        rows.append(compositions[pick])
+        targets.append(values[pick])
+    return Epoch(torch.cat(rows), torch.cat(targets))
+
+
+def at_zero_scores(tc_k: NDArray[np.floating]) -> dict[str, float]:
+    """What is predicted, in K and clipped at 0, (N,), for compositions that stand for T_c = 0."""
+    return {
+        "rows": len(tc_k),
+        "mean_tc_k": round(float(tc_k.mean()), 3),
+        "share_above_10_k": round(float((tc_k > 10).mean()), 4),
+    }
 
 
 def comparisons(train: TrainingTable, test: TrainingTable, *, high: float | None = None) -> dict[str, Any]:
@@ -314,10 +337,7 @@ def _train(
         "weights_count": sum(p.numel() for p in saved.parameters()),
         "settings": asdict(settings),
         "recipe": recipe,
-        "held_out": {
-            "share": HELD_OUT_SHARE,
-            "rule": f"sha256('{SALT} SPLIT:KEY') below the share; KEY is the formula (random) or the system (system)",
-        },
+        "held_out": HELD_OUT,
         "splits": splits,
         **extra(saved),
         "half_precision_storage": cost,

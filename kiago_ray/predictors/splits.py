@@ -27,5 +27,10 @@ def held_out(keys: Iterable[str], *, share: float, salt: str) -> NDArray[np.bool
     return np.array([_hash(f"{salt}:{key}") < bound for key in keys], dtype=np.bool_)
 
 
+def folds(keys: Iterable[str], count: int, *, salt: str) -> NDArray[np.int64]:
+    """(N,) which of `count` folds each key falls into, equal keys together."""
+    return np.array([_hash(f"{salt}:{key}") % count for key in keys], dtype=np.int64)
+
+
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

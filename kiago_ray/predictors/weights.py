@@ -76,6 +76,16 @@ def kinds_in(folder: Path | None) -> list[str]:
     return [kind for kind in NETWORKS if folder is None or (folder / f"{kind}.json").exists()]
 
 
+def check_hash(content: bytes, card: dict[str, Any], path: Path) -> None:
+    """Refuse the content of `path` where it isn't what its card was written for. Raises WeightsError."""
+    found = hashlib.sha256(content).hexdigest()
+    if found != card["sha256"]:
+        raise WeightsError(
+            f"{path} has SHA-256 {found[:12]}…, its card says {card['sha256'][:12]}…: "
+            "the file is damaged or not the card's; reinstall or train again"
+        )
+
+
 def load_network(kind: str, folder: Path | None = None) -> nn.Module:
     """One network with its weights, frozen, in evaluation mode. Raises WeightsError."""
     card = load_card(kind, folder)
@@ -87,12 +97,7 @@ def load_network(kind: str, folder: Path | None = None) -> nn.Module:
             f"{path} is larger than {MAX_BYTES >> 20} MiB: these are not weights of this project"
         )
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != card["sha256"]:
-        raise WeightsError(
-            f"{path} has SHA-256 {found[:12]}…, its card says {card['sha256'][:12]}…: "
-            "the file is damaged or not the card's; reinstall or train again"
-        )
+    check_hash(content, card, path)
     try:
         stored = load(content)
     except SafetensorError as error:

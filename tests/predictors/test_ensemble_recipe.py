@@ -14,10 +14,11 @@ from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.predictors import ensemble_recipe
 from kiago_ray.predictors.augmentation import MadeUp
 from kiago_ray.predictors.believed import BelievedTc
-from kiago_ray.predictors.ensemble_recipe import FOLDS, SETTINGS, folds, sampler, teach
+from kiago_ray.predictors.ensemble_recipe import FOLD_SALT, FOLDS, SETTINGS, sampler, teach
 from kiago_ray.predictors.ensemble_training import train_tc_ensemble
 from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
 from kiago_ray.predictors.recipes import RunOptions, TrainingTable
+from kiago_ray.predictors.splits import folds
 from kiago_ray.predictors.weights import load_network
 
 FEW = MadeUp(small_jitter=60, large_jitter=20, mixed=20, substituted=20, enriched=20)
@@ -42,7 +43,7 @@ def zeros() -> TrainingTable:
 
 def test_a_system_lies_in_one_fold_and_folds_are_about_equal() -> None:
     systems = [f"A-{n}" for n in range(4000)]
-    fold = folds([*systems, *systems], FOLDS)
+    fold = folds([*systems, *systems], FOLDS, salt=FOLD_SALT)
     assert (fold[:4000] == fold[4000:]).all()
     assert np.bincount(fold, minlength=FOLDS).min() > 300
 
@@ -53,7 +54,7 @@ def test_members_miss_their_fold_of_measured_rows_and_see_all_others() -> None:
     epoch = sampler(rows, zeros().fractions, taught, 6)(torch.Generator().manual_seed(0))
     assert epoch.weights is not None
     measured = epoch.weights[:300]
-    fold = folds(rows.systems, FOLDS)
+    fold = folds(rows.systems, FOLDS, salt=FOLD_SALT)
     for member in range(6):
         assert (measured[:, member] == torch.from_numpy((fold != member).astype(np.float32))).all()
     assert (epoch.weights[300:] == 1).all()
