@@ -21,7 +21,7 @@ between the two shows how much of a mistake the search has found. Both have lear
 that what these lack neither of them knows.</p>
 """
 _TRUSTED = """<p class="note">The trusted <i>T</i><sub>c</sub> is the smaller of
-<i>T</i><sub>c</sub> less its standard deviation and the oracle's <i>T</i><sub>c</sub>, and 0 beyond what the
+<i>T</i><sub>c</sub> and the oracle's <i>T</i><sub>c</sub>, less the standard deviation, and 0 beyond what the
 predictors know.</p>
 """
 _SIDES = (("for", "For"), ("against", "Against"))

@@ -1,9 +1,9 @@
 """The T_c that a row can be trusted with: a lower bound that heeds whatever is known beside the search's own value.
 
-trusted T_c = min(T_c − σ, T_c of the oracle), at least 0, and 0 for a composition beyond what the predictors know:
+trusted T_c = min(T_c, T_c of the oracle) − σ, at least 0, and 0 for a composition beyond what the predictors know:
 there nobody has a say, and 0 is the only lower bound that is sure. σ is calibrated on held-out rows, so that about one
-in six known superconductors lies below T_c − σ. The oracle's own spread isn't taken off: it is no calibrated error,
-and the smaller of two opinions is a lower bound already.
+in six known superconductors lies below T_c − σ; where the oracle says less, σ comes off that, so that two models that
+disagree never look as good as two that agree. The oracle's own spread isn't used: it is no calibrated error.
 """
 
 from __future__ import annotations
@@ -54,6 +54,6 @@ def trusted_tc_k(tc_k: Floats, tc_std_k: Floats, tc_oracle_k: Floats, extrapolat
     Without a spread T_c itself counts, without an oracle that alone. NaN without T_c and where nothing else is known.
     """
     alone = np.isnan(tc_std_k) & np.isnan(tc_oracle_k) & np.isnan(extrapolation)
-    bound = np.fmin(tc_k - np.nan_to_num(tc_std_k, nan=0.0), tc_oracle_k)
+    bound = np.fmin(tc_k, tc_oracle_k) - np.nan_to_num(tc_std_k, nan=0.0)
     trusted = np.where(is_extrapolated(extrapolation), 0.0, np.clip(bound, 0.0, None))
     return np.where(np.isnan(tc_k) | alone, np.nan, trusted)

@@ -153,7 +153,7 @@ class _Shard:
 
 
 def stage_settings(problem: Problem, number: int, device: torch.device) -> StageSettings:
-    """Stage 1 (eq. 13) or stage 2 (eq. 16, and the charge) as the specification has it."""
+    """Stage 1 (eq. 13) or stage 2 (eq. 16) as the specification has it, the charge in both."""
     spec = problem.spec
     objective = Objective(alpha=spec.alpha, tc_gradient=spec.tc_gradient)
     if number == 2:
@@ -163,12 +163,10 @@ def stage_settings(problem: Problem, number: int, device: torch.device) -> Stage
             totals=torch.tensor(problem.totals, device=device),
             width=problem.limit + int(problem.fixed.sum()),
         )
-        if spec.charge.weight > 0:
-            objective = replace(
-                objective,
-                charge=charge_table(spec.oxidation_set, device),
-                charge_weight=spec.charge.weight,
-            )
+    if spec.charge.weight > 0:
+        objective = replace(
+            objective, charge=charge_table(spec.oxidation_set, device), charge_weight=spec.charge.weight
+        )
     return StageSettings(
         number=number,
         steps=spec.steps[number - 1],

@@ -146,14 +146,14 @@ class RampSpec(Section):
 
 
 class ChargeSpec(Section):
-    """Charge neutrality as a term of stage 2 (ours; see charge.py)."""
+    """Charge neutrality as a term of the loss (ours; see charge.py)."""
 
     weight: float = Field(
         default=60.0,
         ge=0,
         description="Weight of the charge loss, in K per nat an atom: how unlikely the oxidation states are that "
-        "balance a row. 0, as in the paper, leaves it out. `default` has it so that a row settles "
-        "where neutral formulas are, instead of being moved there afterwards.",
+        "balance a row. 0, as in the paper, leaves it out. `default` has it, in both stages: in stage 1 because a row "
+        "chooses its elements there, in stage 2 so that it settles where neutral formulas are.",
     )
     mixed_valence: bool = Field(
         default=False,

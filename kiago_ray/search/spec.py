@@ -149,7 +149,9 @@ class SearchSpec(Section):
         "paper, leaves rows free to go where nothing is known.",
     )
 
-    charge: ChargeSpec = Field(default_factory=ChargeSpec, description="Charge neutrality in stage 2.")
+    charge: ChargeSpec = Field(
+        default_factory=ChargeSpec, description="Charge neutrality as a term of the loss."
+    )
 
     steps: tuple[Steps, Steps] = Field(
         default=(200, 200),

@@ -47,8 +47,8 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "trusted_tc_k",
         _NUMBER,
-        "Lower bound that heeds all opinions: the smaller of tc_k - tc_std_k and tc_oracle_k, at least 0, and 0 where "
-        "extrapolated.",
+        "Lower bound that heeds all opinions: the smaller of tc_k and tc_oracle_k, less tc_std_k, at least 0, and 0 "
+        "where extrapolated.",
         "K",
         later=True,
     ),

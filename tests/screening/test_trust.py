@@ -18,10 +18,11 @@ def bound(tc: float, std: float = NAN, oracle: float = NAN, score: float = NAN) 
 @pytest.mark.parametrize(
     ("given_values", "expected"),
     [
-        ((100.0, 10.0, 95.0, 0.5), 90.0),  # the search's own lower bound is the smaller
-        ((100.0, 10.0, 40.0, 0.5), 40.0),  # the oracle is
+        ((100.0, 10.0, 95.0, 0.5), 85.0),  # σ off the oracle's T_c, the smaller one
+        ((100.0, 10.0, 40.0, 0.5), 30.0),
+        ((70.0, 10.0, 95.0, 0.5), 60.0),  # off the search's
         ((100.0, 10.0, 95.0, 1.01), 0.0),  # beyond what anybody knows
-        ((100.0, 10.0, 95.0, EXTRAPOLATED), 90.0),  # the flag is above 1, not at it
+        ((100.0, 10.0, 95.0, EXTRAPOLATED), 85.0),  # the flag is above 1, not at it
         ((5.0, 10.0, 8.0, 0.5), 0.0),  # never below 0
         ((100.0, NAN, 95.0, NAN), 95.0),  # without a spread
         ((100.0, 10.0, NAN, NAN), 90.0),  # without an oracle

@@ -16,9 +16,10 @@ from kiago_ray.chemistry.neutrality import check
 from kiago_ray.predictors.base import Predictors, check_contract
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.presets import PRESETS, load_preset
+from kiago_ray.search.problem import resolve
 from kiago_ray.search.recorder import Progress
 from kiago_ray.search.result import SearchResult
-from kiago_ray.search.run import run_search, shard_size
+from kiago_ray.search.run import run_search, shard_size, stage_settings
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.search.status import RowStatus
 
@@ -74,6 +75,16 @@ def test_default_proposes_what_smact_accepts(predictors: Predictors, frequencies
     free = run_search(spec_of(base="La2Fe3AsO", **plain), predictors, frequencies)
     assert check(steered.counts).pauling.mean() > max(0.9, check(free.counts).pauling.mean() + 0.2)
     assert (steered.status == RowStatus.OK).all()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_both_stages_heed_the_charge_where_it_has_a_weight(number: int) -> None:
+    supported = np.ones(118, dtype=np.bool_)
+    for weight in (0.0, 30.0):
+        problem = resolve(spec_of(charge={"weight": weight}), supported)
+        objective = stage_settings(problem, number, torch.device("cpu")).objective
+        assert objective.charge_weight == weight
+        assert (objective.charge is not None) == (weight > 0)
 
 
 def test_the_integer_loss_falls_in_stage_2_with_a_large_beta(

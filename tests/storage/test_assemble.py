@@ -139,7 +139,7 @@ def judged(result: SearchResult) -> Any:
     """ROWS with second opinions: LaFeAsO is believed at 12 K, MgCoNi3 at 10 K and LaNiAsO not at all."""
     opinions = SecondOpinions(
         tc_std_k=np.array([9.0, 1.0, 1.0, 1.0, 5.0, 1.0]),
-        tc_oracle_k=np.array([80.0, 7.0, 1.0, 7.0, 12.0, 12.0]),
+        tc_oracle_k=np.array([89.0, 7.0, 1.0, 7.0, 17.0, 12.0]),
         tc_oracle_std_k=np.ones(6),
         extrapolation=np.array([0.1, 1.2, 0.1, 1.2, 0.9, 0.7]),
     )
@@ -159,7 +159,7 @@ def test_second_opinions_and_what_they_come_to(make_result: MakeResult) -> None:
         "trusted_tc_k",
         "pareto",
     )
-    assert [rows[4][name] for name in names] == [5.0, 12.0, 1.0, 0.9, False, 12.0, None]
+    assert [rows[4][name] for name in names] == [5.0, 17.0, 1.0, 0.9, False, 12.0, None]
     assert [rows[1][name] for name in names] == [1.0, 7.0, 1.0, 1.2, True, 0.0, None]
     assert [rows[2][name] for name in names] == [None] * 7  # it has no formula
 
