@@ -115,18 +115,20 @@ def judged_rows(
     trajectory_rows: int = TRAJECTORY_ROWS,
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
+    frequencies: Mapping[str, NDArray[np.float64]] | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
 ) -> JudgedRows:
     """Run a search, or its rows `rows`, and judge what came of it by its screens (see `run_search`).
 
-    base: from `base_material`. name: of the search within a campaign, for the table.
+    base: from `base_material`. name: of the search within a campaign, for the table. frequencies: element counts that
+    starts are drawn by, else the shipped ones.
     """
     result = run_search(
         spec,
         predictors,
-        search_frequencies(),
+        search_frequencies() if frequencies is None else frequencies,
         rows=rows,
         shard_rows=shard_rows,
         trajectory_rows=trajectory_rows,
