@@ -3,9 +3,10 @@
     python benchmarks/trust.py --known primary.tsv [--candidates 512] [--seeds 0,1,2] [--out runs/trust]
 
 One JSON file a search is kept in --out, so that a stopped run goes on where it was. Figures are of the best 30 that
-pass, each preset in its own order. The oracle has no part in a search but for the order of `default`; the judge, a
-random forest on the fractions of the known compositions, has none at all. It has seen superconductors only, so that it
-says too much of what is far from them, whoever proposes it. Prints a table and writes `trust.md`.
+pass, each preset in its own order. The oracle has no part in a search but for the order of `default`. The judge, a
+random forest on the fractions of SuperCon's compositions, has no part in search or order; but it learns from the same
+rows as everybody here, and the networks learnt from a relative of it (extremely randomised trees), so that it shares
+their misconceptions more than a measurement would. Prints a table and writes `trust.md` for what it was asked.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from kiago_ray import load_predictors, propose
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.datasets.known_tables import known_table
 from kiago_ray.machine import cpu_name
-from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion
+from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion, weights_hashes
 from kiago_ray.screening import KnownMaterials
 
 BASES = (
@@ -39,6 +40,7 @@ BASES = (
 PRESETS = ("default", "paper", "reference")
 TOP = 30
 TREES = 200
+FEWEST_KNOWN = 1_000
 FIGURES = {
     "pass": ("passed everything (% of unique)", "{:.1f}"),
     "delta_oracle": ("oracle ΔT_c (K)", "{:+.1f}"),
@@ -91,6 +93,14 @@ def figures(
     }
 
 
+def same_run(out: Path, identity: dict[str, Any]) -> None:
+    """Keep what results in `out` rest on beside them. Ends the program where it is something else."""
+    file = out / "identity.json"
+    if file.exists() and json.loads(file.read_text()) != identity:
+        raise SystemExit(f"{out} holds results of other data, weights or candidates; choose another --out")
+    file.write_text(json.dumps(identity, indent=2) + "\n")
+
+
 def mean(values: list[float | None]) -> float | None:
     """Over seeds; None where one is unknown."""
     known = [value for value in values if value is not None]
@@ -139,11 +149,10 @@ def verdicts(results: dict[tuple[str, str], dict[str, float | None]]) -> list[st
             ]
             if not gains:
                 continue
-            mine, theirs = (statistics.median(values) for values in zip(*gains, strict=True))
-            higher = sum(mine > theirs for mine, theirs in gains)
+            medians = [statistics.median(values) for values in zip(*gains, strict=True)]
             lines.append(
-                f"- {whose} ΔT_c of the best {TOP} against `{other}`: higher on {higher} of {len(gains)} bases; "
-                f"median {mine:+.1f} K against {theirs:+.1f} K"
+                f"- {whose} ΔT_c of the best {TOP} against `{other}`: higher on {sum(a > b for a, b in gains)} of "
+                f"{len(gains)} bases; median {medians[0]:+.1f} K against {medians[1]:+.1f} K"
             )
     return lines
 
@@ -160,8 +169,9 @@ def main() -> None:
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     read = known_table(asked.known)
-    if read is None:
-        parser.error("--known: novelty can't be counted without known compositions")
+    if read is None or len(read.table) < FEWEST_KNOWN:
+        parser.error("--known: give SuperCon's primary.tsv; the judge and novelty need it")
+    same_run(asked.out, {"candidates": asked.candidates, "known": read.sha256, **weights_hashes()})
     known = KnownMaterials.from_table(read.table, read.source)
     predictors = load_predictors()
     second = load_second_opinion(predictors)
@@ -174,7 +184,9 @@ def main() -> None:
                 file = asked.out / f"{base}-{preset}-{asked.candidates}-{seed}.json"
                 if not file.exists():
                     found = figures(base, preset, seed, asked.candidates, known, second, predictors, judge)
-                    file.write_text(json.dumps(found))
+                    part = file.with_suffix(".part")
+                    part.write_text(json.dumps(found))
+                    part.replace(file)
                     print(f"{base} {preset} seed {seed}: {found}", flush=True)
                 seeds.append(json.loads(file.read_text()))
             results[base, preset] = {name: mean([each[name] for each in seeds]) for name in FIGURES}

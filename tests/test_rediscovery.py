@@ -8,14 +8,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray import load_predictors
+from kiago_ray.chemistry.elements import SYMBOLS
+from kiago_ray.chemistry.formula import parse, parse_fractions
+from kiago_ray.chemistry.neutrality import check
 from kiago_ray.datasets.supercon import load_supercon
+from kiago_ray.predictors.second_opinion import load_second_opinion
 from kiago_ray.screening import KnownMaterials
 
 FILE = Path(__file__).parents[1] / "benchmarks" / "rediscovery.py"
+BASES = ({"La", "Sr", "Cu", "O"}, {"La", "Cu", "O"})
 ROWS = (
     ("MgB2", "39", "Nature, 410(2001)63"),
     ("MgB2", "5", "J.Made.Up, 1(1991)1"),
@@ -102,7 +108,8 @@ def test_hits_are_counted_once_and_in_the_order_of_trust(bench: ModuleType) -> N
     found = bench.counted(proposals, then, later, near=0.05)
     assert found["found"] == {"B-Mg": [2, 39.0]}
     assert (found["proposals"], found["new_systems_proposed"]) == (3, 2)
-    assert (found["systems_found"], found["systems_found_in_100"], found["compositions_found"]) == (1, 1, 1)
+    assert (found["systems_found"], found["found_in_first"], found["compositions_found"]) == (1, [1, 1], 1)
+    assert found["trusted"] == 3
 
 
 def test_nothing_proposed_finds_nothing(bench: ModuleType) -> None:
@@ -122,3 +129,23 @@ def test_bases_are_drawn_from_systems_each_by_its_best(bench: ModuleType) -> Non
     assert sorted(bench.drawn(table, {"Po"}, 2, seed=0)) == ["Nb3Sn", "V3Si"]
     with pytest.raises(ValueError, match="larger"):
         bench.drawn(table, {"Po"}, 3, seed=0)
+
+
+def test_substitution_swaps_one_element_and_keeps_what_passes(bench: ModuleType) -> None:
+    predictors = load_predictors()
+    then = bench.Then(
+        known=KnownMaterials.from_formulas(["La2CuO4", "Nd2CuO4"], [36.0, 0.0]),
+        systems=frozenset({"Cu-La-O", "Cu-Nd-O"}),
+        bases=["La1.85Sr0.15CuO4", "La2CuO4"],
+        frequencies={},
+        predictors=predictors,
+        second=load_second_opinion(predictors),
+    )
+    table = bench.substituted(then, 20)
+    assert len(table) == 20
+    assert "Nd2CuO4" not in set(table["formula"])
+    assert table["trusted_tc_k"].is_monotonic_decreasing
+    for formula in table["formula"]:
+        elements = set(parse(formula))
+        assert any(len(elements) == len(base) and len(elements & base) == len(base) - 1 for base in BASES)
+    assert check(np.array([[parse(f).get(s, 0) for s in SYMBOLS] for f in table["formula"]])).pauling.all()

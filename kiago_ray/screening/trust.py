@@ -2,8 +2,8 @@
 
 trusted T_c = min(T_c, T_c of the oracle) − σ, at least 0, and 0 for a composition beyond what the predictors know:
 there nobody has a say, and 0 is the only lower bound that is sure. σ is calibrated on held-out rows, so that about one
-in six known superconductors lies below T_c − σ; where the oracle says less, σ comes off that, so that two models that
-disagree never look as good as two that agree. The oracle's own spread isn't used: it is no calibrated error.
+in six known superconductors lies below T_c − σ. Where the oracle says less, σ comes off that: of two rows with equal
+T_c and σ, the one that it doubts is trusted less. The oracle's own spread isn't used: it is no calibrated error.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def is_extrapolated(extrapolation: Floats) -> Mask:
 def trusted_tc_k(tc_k: Floats, tc_std_k: Floats, tc_oracle_k: Floats, extrapolation: Floats) -> Floats:
     """The lower bound of T_c in K, (n,), of values (n,) each, NaN for what a row doesn't have.
 
-    Without a spread T_c itself counts, without an oracle that alone. NaN without T_c and where nothing else is known.
+    Without a spread nothing is taken off, without an oracle T_c alone counts. NaN without T_c and where nothing else
+    is known.
     """
     alone = np.isnan(tc_std_k) & np.isnan(tc_oracle_k) & np.isnan(extrapolation)
     bound = np.fmin(tc_k, tc_oracle_k) - np.nan_to_num(tc_std_k, nan=0.0)

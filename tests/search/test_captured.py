@@ -32,8 +32,7 @@ TOTALS = torch.arange(1, 20)
 
 def stage(number: int, steps: int = 25, revive: bool = True) -> StageSettings:
     objective = Objective(alpha=4, tc_gradient="before_relu", totals=TOTALS if number == 2 else None, width=4)
-    if number == 2:
-        objective = replace(objective, charge=charge_table(OxidationSet.ICSD24), charge_weight=30.0)
+    objective = replace(objective, charge=charge_table(OxidationSet.ICSD24), charge_weight=30.0)
     ramp = RampSpec(start=10, end=300) if number == 2 else None
     return StageSettings(number, steps, objective, 0.02, "cosine", revive, ramp)
 
