@@ -1,4 +1,4 @@
-"""`kiago train tc|ef|oracle`: from raw public files to weights with a model card."""
+"""`kiago train tc|ef|oracle|tuning-oracle`: from raw public files to weights with a model card."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from kiago_ray.predictors.oracle_recipe import OracleOptions
     from kiago_ray.predictors.recipes import RunOptions, TrainingTable
     from kiago_ray.predictors.training import FitSettings
 
@@ -108,23 +109,32 @@ def oracle(
     threads: Threads = None,
 ) -> None:
     """The second opinion on T_c: boosted trees on statistics of element properties."""
-    import torch
-
     from kiago_ray.predictors.oracle_fit import OracleSettings
-    from kiago_ray.predictors.oracle_recipe import OracleOptions, train_oracle
+    from kiago_ray.predictors.oracle_recipe import train_oracle
 
     tables = tc_tables(data, non_superconductors, held_back)
-    make_folder(out)
-    card = train_oracle(
-        *tables,
-        OracleSettings(seed=seed),
-        OracleOptions(
-            out=out,
-            threads=threads or torch.get_num_threads(),
-            on_step=lambda text: typer.echo(text, err=True),
-        ),
-    )
-    show(card)
+    show(train_oracle(*tables, OracleSettings(seed=seed), oracle_options(out, threads)))
+
+
+@train_app.command()
+def tuning_oracle(
+    data: SuperConFile,
+    non_superconductors: NonSuperconductors,
+    held_back: HeldBack = None,
+    out: Out = Path("training"),
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of folds and samples; another than the oracle's keeps the two apart.")
+    ] = 1,
+    threads: Threads = None,
+) -> None:
+    """The judge of sweeps, which never reports: boosted trees on the amounts of the elements."""
+    from kiago_ray.predictors.oracle import TUNING_KIND
+    from kiago_ray.predictors.oracle_fit import TUNING_SETTINGS
+    from kiago_ray.predictors.oracle_recipe import train_oracle
+
+    tables = tc_tables(data, non_superconductors, held_back)
+    settings = replace(TUNING_SETTINGS, seed=seed, fold_seed=seed)
+    show(train_oracle(*tables, settings, oracle_options(out, threads), TUNING_KIND))
 
 
 def tc_tables(
@@ -192,6 +202,20 @@ def options(out: Path, device: str, compile_network: bool, splits: str, threads:
             f"{report.seconds / report.epoch * (report.epochs - report.epoch):.0f} s left (of this split)",
             err=True,
         ),
+    )
+
+
+def oracle_options(out: Path, threads: int | None) -> OracleOptions:
+    """Where and how an oracle is trained, with progress lines on stderr."""
+    import torch
+
+    from kiago_ray.predictors.oracle_recipe import OracleOptions
+
+    make_folder(out)
+    return OracleOptions(
+        out=out,
+        threads=threads or torch.get_num_threads(),
+        on_step=lambda text: typer.echo(text, err=True),
     )
 
 

@@ -11,18 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
-from kiago_ray.predictors.composition_statistics import composition_statistics, statistic_names
-from kiago_ray.predictors.oracle import Oracle
+from kiago_ray.predictors.oracle import INPUTS, KIND, Oracle, OracleKind
 from kiago_ray.predictors.recipes import TrainingTable
 from kiago_ray.predictors.splits import Split
 from kiago_ray.predictors.training import TrainingError
 
 CROSS_VALIDATION_FOLDS = 10
+Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class OracleSettings:
-    """LightGBM's parameters by the names of what they are, and how many members see what."""
+    """LightGBM's parameters by the names of what they are, and how many members see what.
+
+    fold_seed: draws the folds by chemical system; None takes those of scikit-learn, which are alike in size.
+    """
 
     members: int = 5
     most_rounds: int = 800
@@ -33,6 +36,7 @@ class OracleSettings:
     row_share: float = 0.8
     non_superconductors_a_member: int = 2_000
     seed: int = 0
+    fold_seed: int | None = None
 
     def parameters(self, member: int, threads: int) -> dict[str, Any]:
         """For `lightgbm.train`."""
@@ -52,18 +56,23 @@ class OracleSettings:
         }
 
 
+# Of other samples and folds than the reporting oracle: the two share their rows, not the accidents of a draw.
+TUNING_SETTINGS = OracleSettings(most_rounds=600, rows_a_leaf=1, feature_share=0.5, seed=1, fold_seed=1)
+
+
 @dataclass(frozen=True)
 class Rows:
-    """What trees learn from: `statistics` (N, columns), `tc_k` (N,) and `systems`, which are kept together."""
+    """What trees of a kind learn from: `inputs` (N, columns), `tc_k` (N,) and `systems`, which are kept together."""
 
-    statistics: NDArray[np.float64]
+    inputs: NDArray[np.float64]
     tc_k: NDArray[np.float32]
     systems: list[str]
+    kind: OracleKind = KIND
 
     @classmethod
-    def of(cls, table: TrainingTable) -> Rows:
+    def of(cls, table: TrainingTable, kind: OracleKind = KIND) -> Rows:
         """Of a table of compositions."""
-        return cls(composition_statistics(table.fractions), table.values, table.systems)
+        return cls(INPUTS[kind].of(table.fractions), table.values, table.systems, kind)
 
 
 def fit_members(known: Rows, zeros: Rows, settings: OracleSettings, threads: int = 1) -> Oracle:
@@ -77,9 +86,8 @@ def fit_members(known: Rows, zeros: Rows, settings: OracleSettings, threads: int
         )
     order = np.random.default_rng(settings.seed).permutation(len(zeros.tc_k))
     count = min(settings.non_superconductors_a_member, len(order) // settings.members)
-    folds = GroupKFold(settings.members).split(known.tc_k, groups=known.systems)
     members, squared_error = [], np.zeros(settings.most_rounds)
-    for k, (train, left_out) in enumerate(folds):
+    for k, (train, left_out) in enumerate(folds_by_system(known, settings.members, settings.fold_seed)):
         rows = _dataset(known, train, zeros, order[k * count : (k + 1) * count])
         curve: dict[str, dict[str, list[float]]] = {}
         members.append(
@@ -87,7 +95,7 @@ def fit_members(known: Rows, zeros: Rows, settings: OracleSettings, threads: int
                 settings.parameters(k, threads),
                 rows,
                 settings.most_rounds,
-                valid_sets=[rows.create_valid(known.statistics[left_out], known.tc_k[left_out])],
+                valid_sets=[rows.create_valid(known.inputs[left_out], known.tc_k[left_out])],
                 valid_names=["left out"],
                 callbacks=[lightgbm.record_evaluation(curve)],
             )
@@ -95,7 +103,13 @@ def fit_members(known: Rows, zeros: Rows, settings: OracleSettings, threads: int
         squared_error += len(left_out) * np.array(curve["left out"]["l2"])
     for member in members:
         member.best_iteration = int(squared_error.argmin()) + 1
-    return Oracle(tuple(members))
+    return Oracle(tuple(members), known.kind)
+
+
+def folds_by_system(rows: Rows, count: int, seed: int | None) -> Iterator[Fold]:
+    """Rows to train on and rows left out, `count` times; no chemical system is in both."""
+    drawn = GroupKFold(count, shuffle=seed is not None, random_state=seed)
+    yield from drawn.split(rows.tc_k, groups=rows.systems)
 
 
 def cross_validated(
@@ -113,22 +127,22 @@ def cross_validated(
     order = np.random.default_rng(settings.seed).permutation(len(zeros.tc_k))
     some = order[: settings.non_superconductors_a_member]
     predicted = np.empty(len(rows.tc_k))
-    for train, test in _folds(rows, split, settings.seed):
+    for train, test in _folds(rows, split, settings):
         member = lightgbm.train(settings.parameters(0, threads), _dataset(rows, train, zeros, some), rounds)
-        predicted[test] = np.asarray(member.predict(rows.statistics[test], num_threads=threads))
+        predicted[test] = np.asarray(member.predict(rows.inputs[test], num_threads=threads))
     return predicted.clip(min=0)
 
 
-def _folds(rows: Rows, split: Split, seed: int) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def _folds(rows: Rows, split: Split, settings: OracleSettings) -> Iterator[Fold]:
     if split == "random":
-        yield from KFold(CROSS_VALIDATION_FOLDS, shuffle=True, random_state=seed).split(rows.tc_k)
+        yield from KFold(CROSS_VALIDATION_FOLDS, shuffle=True, random_state=settings.seed).split(rows.tc_k)
     else:
-        yield from GroupKFold(CROSS_VALIDATION_FOLDS).split(rows.tc_k, groups=rows.systems)
+        yield from folds_by_system(rows, CROSS_VALIDATION_FOLDS, settings.fold_seed)
 
 
 def _dataset(known: Rows, train: NDArray[np.intp], zeros: Rows, some: NDArray[np.intp]) -> lightgbm.Dataset:
     return lightgbm.Dataset(
-        np.concatenate([known.statistics[train], zeros.statistics[some]]),
+        np.concatenate([known.inputs[train], zeros.inputs[some]]),
         np.concatenate([known.tc_k[train], zeros.tc_k[some]]),
-        feature_name=list(statistic_names()),
+        feature_name=list(INPUTS[known.kind].names()),
     )

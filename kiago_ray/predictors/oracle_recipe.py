@@ -1,4 +1,4 @@
-"""How the oracle is trained and judged: from tables to `tc_oracle.txt.gz` with its model card.
+"""How an oracle is trained and judged: from tables to `tc_oracle.txt.gz`, or `tc_tuning_oracle.txt.gz`, with its card.
 
 As in `recipes`, each split has its own fit, and the *random* split's is the one that is saved: no member of it has
 seen a row that this split holds out. The settings were chosen by cross-validation over chemical systems within the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS
-from kiago_ray.predictors.composition_statistics import statistic_names
 from kiago_ray.predictors.evaluation import HIGH_TC_K, score
-from kiago_ray.predictors.oracle import KIND, Oracle, save_oracle
+from kiago_ray.predictors.oracle import INPUTS, KIND, TUNING_KIND, Oracle, OracleKind, save_oracle
 from kiago_ray.predictors.oracle_fit import (
     CROSS_VALIDATION_FOLDS,
     OracleSettings,
@@ -34,20 +33,38 @@ from kiago_ray.predictors.recipes import HELD_OUT, TrainingTable, at_zero_scores
 from kiago_ray.predictors.splits import SPLITS, Split
 
 RANDOM_COMPOSITIONS = 10_000
-LIMITS = (
+FLAT = (
     "Trees are flat where they have no rows: they hardly exceed the highest T_c measured, and a "
     "composition unlike any known one gets the value of the leaves that it happens to fall into, mostly a "
-    "few K, now and then some tens (random_compositions). A low value there is a lack of evidence, not "
-    "evidence.",
+    "few K, {} (random_compositions). A low value there is a lack of evidence, not evidence."
+)
+LIMITS_OF_BOTH = (
     "The spread of the members ranks errors but is far too narrow as an error bar (spread), and it is no "
     "distance to the data: random compositions have a smaller one than known superconductors.",
     "Composition only: no structure, pressure or synthesis route. It can't tell a phase that exists from "
     "a formula, and for high-pressure hydrides it has next to no rows.",
     "Compositions that SuperCon lacks count as T_c = 0 by assumption; superconductors among them pull it "
     "down.",
-    "It learns from the same rows as the T_c network, gaps and misprints included: agreement of the two "
-    "is no proof.",
 )
+LIMITS: Mapping[OracleKind, tuple[str, ...]] = {
+    KIND: (
+        FLAT.format("now and then some tens"),
+        *LIMITS_OF_BOTH,
+        "It learns from the same rows as the T_c network, gaps and misprints included: agreement of the two "
+        "is no proof.",
+    ),
+    TUNING_KIND: (
+        FLAT.format("now and then some tens, in a few of ten thousand more than 100"),
+        *LIMITS_OF_BOTH,
+        "It chooses among the settings of a search, in sweeps, and never reports: what a sweep chose by it is "
+        "reported by the other oracle. A T_c that it gives to the best of a sweep is too high, as the best was "
+        "chosen by it.",
+        "It reads the amounts of the elements alone and knows nothing of an element but the rows that hold it: "
+        "of an element that SuperCon hardly has it knows next to nothing.",
+        "It learns from the same rows as the reporting oracle and the T_c network, gaps and misprints included: "
+        "what misleads one may mislead all, and agreement is no proof.",
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,28 +82,30 @@ def train_oracle(
     literature: TrainingTable | None,
     settings: OracleSettings,
     options: OracleOptions,
+    kind: OracleKind = KIND,
 ) -> dict[str, Any]:
-    """Fit the oracle, write `tc_oracle.txt.gz` and `tc_oracle.json` to `options.out`, return the card.
+    """Fit an oracle, write `KIND.txt.gz` and `KIND.json`, KIND being its kind, to `options.out`, return the card.
 
     `non_superconductors` (values 0 K): every member sees its own sample. `literature` holds compositions that the
     caller has kept out of `known`. Raises TrainingError for too few rows.
     """
-    fits = {split: _fit_split(known, non_superconductors, split, settings, options) for split in SPLITS}
+    fits = {split: _fit_split(known, non_superconductors, split, settings, options, kind) for split in SPLITS}
     saved = fits["random"][0]
     extra = {}
     if literature is not None:
         mean, _ = saved.predict(literature.fractions, num_threads=options.threads)
         extra["literature"] = asdict(score(mean, literature.values, high=HIGH_TC_K))
     card = {
-        "kind": KIND,
+        "kind": kind,
         "unit": "K",
         "model": "mean of gradient-boosted regression trees (LightGBM), each clipped at 0 K",
-        "settings": asdict(settings),
+        "settings": {name: value for name, value in asdict(settings).items() if value is not None},
         "recipe": {
             "target": "T_c in K",
-            "inputs": list(statistic_names()),
-            "folds": "member k leaves out the k-th of as many folds by chemical system of the training rows; all "
-            "have the rounds that make the squared error over the folds left out least",
+            "inputs": list(INPUTS[kind].names()),
+            "folds": "member k leaves out the k-th of as many folds by chemical system of the training rows"
+            + ("" if settings.fold_seed is None else ", drawn by fold_seed")
+            + "; all have the rounds that make the squared error over the folds left out least",
         },
         "held_out": HELD_OUT,
         "splits": {
@@ -97,11 +116,9 @@ def train_oracle(
             for split, (oracle, seconds) in fits.items()
         },
         **extra,
-        "cross_validation": _cross_validation(
-            known, non_superconductors, settings, options, saved.members[0].best_iteration
-        ),
+        "cross_validation": _cross_validation(known, non_superconductors, settings, options, saved),
         "random_compositions": _far_from_data(saved, known, options),
-        "limits": list(LIMITS),
+        "limits": list(LIMITS[kind]),
         "data": [
             source.to_dict()
             for table in (known, non_superconductors, *([] if literature is None else [literature]))
@@ -134,10 +151,11 @@ def _fit_split(
     split: Split,
     settings: OracleSettings,
     options: OracleOptions,
+    kind: OracleKind,
 ) -> tuple[Oracle, float]:
     started = time.perf_counter()
     train, zero = known.pick(~known.held_out(split)), zeros.pick(~zeros.held_out(split))
-    oracle = fit_members(Rows.of(train), Rows.of(zero), settings, options.threads)
+    oracle = fit_members(Rows.of(train, kind), Rows.of(zero, kind), settings, options.threads)
     seconds = time.perf_counter() - started
     options.on_step(f"{split} split: {settings.members} members, {seconds:.0f} s")
     return oracle, seconds
@@ -166,10 +184,11 @@ def _cross_validation(
     non_superconductors: TrainingTable,
     settings: OracleSettings,
     options: OracleOptions,
-    rounds: int,
+    saved: Oracle,
 ) -> dict[str, Any]:
-    """Scores over all rows of `known`, each predicted by a member that hasn't seen it."""
-    rows, zeros = Rows.of(known), Rows.of(non_superconductors)
+    """Scores over all rows of `known`, each predicted by a member like those of `saved` that hasn't seen it."""
+    rows, zeros = Rows.of(known, saved.kind), Rows.of(non_superconductors, saved.kind)
+    rounds = saved.members[0].best_iteration
     found: dict[str, Any] = {"folds": CROSS_VALIDATION_FOLDS, "rounds": rounds}
     for split in SPLITS:
         predicted = cross_validated(rows, zeros, split, settings, rounds, options.threads)

@@ -114,7 +114,7 @@ def test_members_stop_where_the_folds_left_out_are_predicted_best() -> None:
 
     def error(rounds: int) -> float:
         return sum(
-            float(((member.predict(rows.statistics[out], num_iteration=rounds) - rows.tc_k[out]) ** 2).sum())
+            float(((member.predict(rows.inputs[out], num_iteration=rounds) - rows.tc_k[out]) ** 2).sum())
             for member, (_, out) in zip(oracle.members, folds, strict=True)
         )
 
