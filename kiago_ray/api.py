@@ -113,6 +113,7 @@ def judged_rows(
     rows: range | None = None,
     shard_rows: int | None = None,
     trajectory_rows: int = TRAJECTORY_ROWS,
+    judge: SearchSpec | None = None,
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
     frequencies: Mapping[str, NDArray[np.float64]] | None = None,
@@ -123,8 +124,9 @@ def judged_rows(
     """Run a search, or its rows `rows`, and judge what came of it by its screens (see `run_search`).
 
     base: from `base_material`. name: of the search within a campaign, for the table. frequencies: element counts that
-    starts are drawn by, else the shipped ones.
+    starts are drawn by, else the shipped ones. judge: whose screens and oxidation states count, else the search's own.
     """
+    judge = judge or spec
     result = run_search(
         spec,
         predictors,
@@ -138,13 +140,13 @@ def judged_rows(
     )
     candidates = collect(
         result,
-        oxidation_set=spec.oxidation_set,
+        oxidation_set=judge.oxidation_set,
         known=known,
-        mixed_valence=spec.charge.mixed_valence,
+        mixed_valence=judge.charge.mixed_valence,
         opinions=None if second is None else _opinions(result, second),
     )
     verdicts = apply_screens(
-        candidates, available_screens(max_elements=spec.screens.max_elements), spec.screens.names
+        candidates, available_screens(max_elements=judge.screens.max_elements), judge.screens.names
     )
     table = candidates_table(result, candidates, verdicts, base=base, seed=spec.seed, search=name)
     return JudgedRows(result, candidates, verdicts, table)

@@ -9,16 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from kiago_ray.campaign.yaml_file import beside, read_yaml
 from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.datasets.known_tables import WORDS
 from kiago_ray.search.errors import SpecError, spec_error_line
 from kiago_ray.search.sections import Formula, Section
 from kiago_ray.search.spec import MAX_CANDIDATES
 
-MAX_BYTES = 1_000_000
 MAX_SEARCHES = 10_000
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}"
 
@@ -164,32 +162,11 @@ def recorded_campaign(values: Mapping[str, Any]) -> CampaignSpec:
 
 def read_campaign(path: Path) -> CampaignSpec:
     """The campaign of a YAML file; the paths in it are relative to it. Raises SpecError, in one line that names it."""
+    values = read_yaml(path, "campaign")
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise SpecError(f"{path}: can't be read ({error.strerror}); check the path") from None
-    if len(content) > MAX_BYTES:
-        raise SpecError(f"{path}: larger than {MAX_BYTES:,} bytes; that is no campaign")
-    try:
-        text = content.decode("utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise SpecError(f"{path}: *aliases aren't taken; write out what they stand for")
-        values = yaml.safe_load(text)
-    except SpecError:
-        raise
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(f"{path}: not YAML ({' '.join(str(error).split())[:200]}); correct it") from None
-    try:
-        campaign = campaign_from(values)
+        return beside(path, campaign_from(values))
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
-    beside = {
-        name: str(path.parent / Path(named).expanduser())
-        for name in ("known", "weights")
-        if (named := getattr(campaign, name)) is not None and not (name == "known" and named in WORDS)
-    }
-    return campaign.model_copy(update=beside)
 
 
 def campaign_from(values: Any) -> CampaignSpec:

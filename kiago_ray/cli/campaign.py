@@ -139,7 +139,7 @@ def track(
             f"{where} is being run by process {driver['pid']} on {driver['host']}, which keeps the record itself"
         )
     outcome = record_campaign(directory.location, directory.record, plan, target)
-    tell_tracking(outcome, where)
+    tell_tracking(outcome, f"kiago campaign track {where} --tracking-uri URI")
     raise typer.Exit(3 if outcome.pending or outcome.problem else 0)
 
 
@@ -236,7 +236,7 @@ def drive(plan: Plan, request: CampaignRequest, top: int, as_json: bool) -> int:
     if outcome.failures:
         say(f"{len(outcome.failures)} of {plan.shard_count} shards failed; {again}")
     if outcome.tracking is not None:
-        tell_tracking(outcome.tracking, where)
+        tell_tracking(outcome.tracking, f"kiago campaign track {where} --tracking-uri URI")
     if outcome.failures:
         return 3
     return 0 if outcome.complete else 1

@@ -182,16 +182,13 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
     )
 
 
-def tell_tracking(report: TrackingReport, where: str) -> None:
-    """Where the record is, or what is missing from it and how it gets there."""
+def tell_tracking(report: TrackingReport, resend: str) -> None:
+    """Where the record is, or what is missing from it and how it gets there. resend: the command that sends it."""
     from kiago_ray.cli.console import say
 
     if report.problem or report.pending:
-        missing = f"{len(report.pending)} searches" if report.pending else "a part"
-        say(
-            f"MLflow at {report.uri} lacks {missing} ({report.problem}); nothing is lost: "
-            f"kiago campaign track {where} --tracking-uri URI sends it"
-        )
+        missing = f"{len(report.pending)} runs" if report.pending else "a part"
+        say(f"MLflow at {report.uri} lacks {missing} ({report.problem}); nothing is lost: {resend} sends it")
     elif report.uri.startswith("sqlite:"):
         say(
             f"MLflow has the record; look at it with: mlflow ui --backend-store-uri {shlex.quote(report.uri)}"

@@ -17,6 +17,7 @@ from kiago_ray.cli.campaign import campaign_app
 from kiago_ray.cli.data import data_app
 from kiago_ray.cli.predict import predict
 from kiago_ray.cli.search import search
+from kiago_ray.cli.sweep import sweep
 from kiago_ray.cli.train import train_app
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(search)
 app.command()(predict)
+app.command()(sweep)
 app.command()(bench)
 app.add_typer(campaign_app, name="campaign")
 app.add_typer(train_app, name="train")
@@ -42,8 +44,11 @@ def version(
     import json
 
     from kiago_ray.cli.provenance import provenance
+    from kiago_ray.predictors.oracle import TUNING_KIND
+    from kiago_ray.predictors.weights import load_card
 
     facts = provenance()
+    facts["weights"] |= {TUNING_KIND: load_card(TUNING_KIND)["sha256"]}  # no search rests on it, sweeps do
     if as_json:
         print(json.dumps(facts, indent=2))
         return

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from kiago_ray.cli.failures import InputError
+from kiago_ray.search.presets import PRESETS
 
 MAX_SPEC_BYTES = 100_000
 
@@ -29,7 +30,8 @@ def read_spec(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"--spec: {path} is not YAML ({str(error)[:200]}); correct it") from None
     if isinstance(values, dict) and isinstance(values.get("search"), dict) and "identity" in values:
-        return {**values["search"], "preset": values.get("preset", "default")}, values
+        named = values.get("preset")  # a file's name, which says nothing here, where every field is given
+        return {**values["search"], "preset": named if named in PRESETS else "default"}, values
     if not isinstance(values, dict):
         raise InputError(f"--spec: {path} holds no keys and values; write such as 'alpha: 4'")
     return values, {}

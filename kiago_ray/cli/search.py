@@ -22,7 +22,8 @@ Repeated = list[str] | None
 def search(
     formula: Annotated[str | None, typer.Argument(help="Base material, such as LaNiAsO.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="default, paper, reference, hydride, substitution.")
+        str | None,
+        typer.Option(help="default, paper, reference, hydride, substitution, or a file such as best.yaml."),
     ] = None,
     spec: Annotated[Path | None, typer.Option(help="YAML file with (part of) a specification.")] = None,
     candidates: Annotated[int | None, typer.Option(help="Rows to optimise.")] = None,
@@ -50,15 +51,17 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Search for compositions with a higher T_c around FORMULA; print the best and write a run directory."""
+    from kiago_ray.campaign.yaml_file import is_preset_file, read_preset
     from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.overrides import overrides_from, read_spec
-    from kiago_ray.search import load_preset
+    from kiago_ray.search.presets import build_spec
 
     values, record = read_spec(spec) if spec is not None else ({}, {})
     named = values.pop("preset", None)
     if preset is not None and named is not None and named != preset:
         raise InputError(f"--preset: {preset}, but {spec} names {named}; give one of them")
     name = str(preset or named or "default")
+    chosen = read_preset(Path(name)) if is_preset_file(name) else name
     values |= overrides_from(
         base=formula,
         candidates=candidates,
@@ -71,7 +74,8 @@ def search(
         substitute=substitute,
         change=change or [],
     )
-    resolved = load_preset(name, values)
+    resolved = build_spec({"preset": chosen}, values)
+    name = Path(name).stem if is_preset_file(name) else name
     if name == "substitution" and resolved.substitute is None:
         raise InputError(
             "--preset: substitution needs a site and its oxidation state, such as --substitute La:+3"

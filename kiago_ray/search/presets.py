@@ -36,15 +36,19 @@ def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> Search
 
 def build_spec(*layers: Mapping[str, Any]) -> SearchSpec:
     """A specification as files and requests give it: the preset that the last layer to name one has under
-    `preset`, `default` without one, and each layer's other values merged over it (see `load_preset`).
+    `preset`, `default` without one, and each layer's other values merged over it (see `load_preset`). In place of a
+    name a preset may be a mapping: values over a preset of its own.
     """
-    name = "default"
+    chosen: Any = "default"
     for layer in layers:
         if not isinstance(layer, Mapping):
             raise SpecError(f"a search is a mapping of keys to values, not {type(layer).__name__}")
-        name = layer.get("preset", name)
-    merged = preset_values(name)
-    for layer in layers:
+        chosen = layer.get("preset", chosen)
+    below: Mapping[str, Any] = {}
+    if isinstance(chosen, Mapping):
+        chosen, below = chosen.get("preset", "default"), chosen
+    merged = preset_values(chosen)
+    for layer in (below, *layers):
         overrides = {key: value for key, value in layer.items() if key != "preset"}
         merged = _merge(merged, _nested(overrides), SearchSpec)
     try:

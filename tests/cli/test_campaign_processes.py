@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,7 +14,7 @@ import yaml
 from kiago_ray.campaign.lease import LEASE, read_lease
 from kiago_ray.storage.location import Location
 
-from .conftest import Kiago
+from .conftest import Kiago, Start, wait_for
 
 CAMPAIGN = {
     "name": "medium",
@@ -34,44 +31,6 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "medium.yaml"
     path.write_text(yaml.safe_dump(CAMPAIGN))
     return path
-
-
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """`start(*arguments)` → the running command, in a process group of its own that ends with the test."""
-    running: list[subprocess.Popen[str]] = []
-
-    def go(*arguments: object, **environment: str) -> subprocess.Popen[str]:
-        ours = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        own = {**ours, "OMP_NUM_THREADS": "1", **environment}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "kiago_ray", *map(str, arguments)],
-            cwd=tmp_path,
-            env=own,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        running.append(process)
-        return process
-
-    yield go
-    for process in running:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.1)
 
 
 def drives(folder: Path, process: subprocess.Popen[str]) -> bool:

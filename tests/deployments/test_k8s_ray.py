@@ -17,6 +17,7 @@ from kiago_ray.campaign.plan import make_plan
 from kiago_ray.campaign.spec import read_campaign
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.cli.main import app
+from kiago_ray.sweep.spec import read_sweep
 
 K8S = Path(__file__).parents[2] / "k8s"
 JOBS = ("cpu-campaign", "gpu-campaign")
@@ -97,6 +98,27 @@ def test_gpu_pods_go_where_gpus_are(manifests: list[dict[str, Any]]) -> None:
             tolerated = {each["key"] for each in spec.get("tolerations", [])}
             assert ("nvidia.com/gpu" in tolerated) is (gpus["limits"] is not None)
             assert (group.get("groupName") == "gpu") is (gpus["limits"] is not None)
+
+
+def test_the_sweep_overlay_runs_the_sweep_beside_it(render: Callable[[str], list[dict[str, Any]]]) -> None:
+    manifests = render("gpu-sweep")
+    (job,) = [each for each in manifests if each["kind"] == "RayJob"]
+    words = shlex.split(job["spec"]["entrypoint"])
+    command = typer.main.get_command(app).commands["sweep"]
+    given = command.make_context("sweep", words[2:]).params
+    assert words[:2] == ["kiago", "sweep"]
+    assert str(given["file"]) == "/etc/kiago/sweep.yaml"
+    assert given["out"].startswith("s3://")
+    assert given["wait"] is True
+    (config,) = [each for each in manifests if "data" in each and "sweep.yaml" in each["data"]]
+    assert config["metadata"]["name"] == "kiago-campaign"  # which the head mounts at /etc/kiago
+    sweep = read_sweep(K8S / "overlays" / "gpu-sweep" / "sweep.yaml")
+    assert (sweep.resources.gpus, sweep.resources.torch_device) == (0.25, "cuda")
+    (cluster,) = clusters(manifests)
+    (group,) = [each for each in cluster["workerGroupSpecs"] if each["groupName"] == "gpu"]
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    a_pod = min(int(limits["cpu"]), int(int(limits["nvidia.com/gpu"]) / sweep.resources.gpus))
+    assert given["concurrency"] <= a_pod * group["maxReplicas"]
 
 
 def test_only_the_gpu_overlays_have_gpu_workers(render: Callable[[str], list[dict[str, Any]]]) -> None:

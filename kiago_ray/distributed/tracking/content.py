@@ -60,14 +60,14 @@ def campaign_facts(campaign: Location, record: Mapping[str, Any], plan: Plan) ->
         f"Bases: {', '.join(fields.bases) or 'none, starts are random'}. Seeds: {len(fields.seeds)}. "
         f"Output: {shown_uri(campaign.text)}"
     )
-    tags = {**_provenance(record), "mlflow.note.content": note, "kiago.output": shown_uri(campaign.text)}
-    return Facts(params_of(record["campaign"]), _clipped(tags))
+    tags = {**provenance_tags(record), "mlflow.note.content": note, "kiago.output": shown_uri(campaign.text)}
+    return Facts(params_of(record["campaign"]), clipped(tags))
 
 
 def search_facts(record: Mapping[str, Any], search: PlannedSearch) -> Facts:
     """Every parameter of a search, defaults resolved; where it comes from."""
-    tags = {**_provenance(record), "kiago.variant": search.variant}
-    return Facts(params_of(search.spec.model_dump(mode="json")), _clipped(tags))
+    tags = {**provenance_tags(record), "kiago.variant": search.variant}
+    return Facts(params_of(search.spec.model_dump(mode="json")), clipped(tags))
 
 
 def spec_text(search: PlannedSearch) -> str:
@@ -97,13 +97,13 @@ def search_points(results: SearchResults, curves: Any) -> list[Point]:
         numbers["base.tc_predicted_k"] = summary.base.tc_predicted_k
         numbers["base.tc_oracle_k"] = summary.base.tc_oracle_k
         numbers["base.ef_predicted_ev_per_atom"] = summary.base.ef_predicted_ev_per_atom
-    return [*_points(numbers), *_curve_points(curves)]
+    return [*finite_points(numbers), *_curve_points(curves)]
 
 
 def campaign_points(results: CampaignResults) -> list[Point]:
     """The numbers of a campaign."""
     best = results.best[0] if results.best else {}
-    return _points(
+    return finite_points(
         {
             "searches": results.searches,
             "searches_complete": results.searches_complete,
@@ -168,7 +168,7 @@ def _clip(text: str, length: int) -> str:
     return text[: length - len(ending)] + ending
 
 
-def _provenance(record: Mapping[str, Any]) -> dict[str, str]:
+def provenance_tags(record: Mapping[str, Any]) -> dict[str, str]:
     """Versions, weights' hashes and the like as tags, by the names that spec.yaml has for them."""
     about = {key: value for key, value in record.items() if key not in _NO_TAGS}
     tags = {_usable_key(path): _text(value) for path, value in _leaves(about) if value is not None}
@@ -180,11 +180,11 @@ def _provenance(record: Mapping[str, Any]) -> dict[str, str]:
     return tags
 
 
-def _clipped(tags: Mapping[str, str]) -> dict[str, str]:
+def clipped(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: _clip(value, _TAG_LENGTH) for key, value in tags.items() if value}
 
 
-def _points(numbers: Mapping[str, float | None]) -> list[Point]:
+def finite_points(numbers: Mapping[str, float | None]) -> list[Point]:
     """Those that are known and finite."""
     return [
         Point(_usable_key(key), float(value))

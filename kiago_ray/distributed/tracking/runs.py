@@ -18,6 +18,8 @@ import pyarrow as pa
 from kiago_ray.campaign.curves import CURVES, read_curves
 from kiago_ray.campaign.plan import Plan, PlannedSearch
 from kiago_ray.campaign.summaries import (
+    SEARCHES,
+    SUMMARY,
     SearchResults,
     read_campaign_results,
     read_search_results,
@@ -79,8 +81,19 @@ class CampaignRuns:
         """Look at the store anew with the next call."""
         self._opened = None
 
-    def log_search(self, search: PlannedSearch) -> None:
+    def there(self) -> list[str]:
+        """The searches that have results."""
+        there = set((self._campaign / SEARCHES).entries())
+        return [
+            search.name
+            for search in self._plan.searches
+            if search.name in there
+            and (search_folder(self._campaign, search.name) / SUMMARY).kind() == "file"
+        ]
+
+    def log(self, name: str) -> None:
         """Log what came of a search, unless just that is logged already."""
+        search = self._plan.search(name)
         results = read_search_results(self._campaign, search.name)
         folder = search_folder(self._campaign, search.name)
         if results is None:
@@ -137,11 +150,11 @@ class CampaignRuns:
                 file = Path(place.path)
                 if place.filesystem.type_name != "local":
                     file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kiago-")), name)
-                    _download(place, file)
+                    download(place, file)
                 store.attach(run, file)
 
 
-def _download(place: Location, file: Path) -> None:
+def download(place: Location, file: Path) -> None:
     """Copy a file here in pieces. Raises StorageError."""
     try:
         with place.filesystem.open_input_stream(place.path) as stream, file.open("wb") as copy:

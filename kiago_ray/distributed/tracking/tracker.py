@@ -1,7 +1,7 @@
-"""A campaign's record kept by a thread of its own: MLflow may be slow, ill or gone, and the campaign doesn't notice.
+"""A record kept by a thread of its own: MLflow may be slow, ill or gone, and the campaign or sweep doesn't notice.
 
-What is to be logged is worked out from the campaign's directory, so that nothing but names is queued in memory, and
-what one process couldn't log another one can.
+What is to be logged is worked out from the directory, so that nothing but names is queued in memory, and what one
+process couldn't log another one can.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from kiago_ray.campaign.plan import Plan
-from kiago_ray.campaign.summaries import SEARCHES, SUMMARY, read_campaign_results, search_folder
+from kiago_ray.campaign.summaries import read_campaign_results
 from kiago_ray.distributed.tracking.patience import Abandoned, Patience, of_one_search
 from kiago_ray.distributed.tracking.runs import CampaignRuns
-from kiago_ray.distributed.tracking.store import mlflow_at_hand
+from kiago_ray.distributed.tracking.store import Attempt, mlflow_at_hand
 from kiago_ray.distributed.tracking.target import TrackingTarget
 from kiago_ray.storage.location import Location, StorageError
 
@@ -31,7 +31,7 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 @dataclass(frozen=True)
 class TrackingReport:
-    """What MLflow has of a campaign. recorded: searches. pending: the names of those it lacks. problem: why it lacks
+    """What MLflow has. recorded: searches, or trials. pending: the names of those it lacks. problem: why it lacks
     something, in one line. uri: without secrets.
     """
 
@@ -42,26 +42,47 @@ class TrackingReport:
     uri: str
 
 
-class Tracker:
+class Runs(Protocol):
+    """What is logged, where: a parent run and one for each name, found or made."""
+
+    run_id: str | None
+
+    def open(self) -> object:
+        """Find or make the parent run."""
+
+    def forget(self) -> None:
+        """Look at the store anew with the next call."""
+
+    def there(self) -> Iterable[str]:
+        """The names that have results already."""
+
+    def log(self, name: str) -> None:
+        """Log what came of one."""
+
+    def close(self, status: str) -> None:
+        """Log what came of all, end the parent run."""
+
+
+class Keeper:
     """Logs in a thread of its own, a daemon. Only `finish` waits, and no failure of the record is raised.
 
-    record: what the campaign's spec.yaml says, `campaign_id` among it. patience_s: for how long an operation is
+    place: the directory that is recorded. names: of all that may be logged. patience_s: for how long an operation is
     tried again before the store counts as out of reach; from then on it is tried now and then.
     """
 
     def __init__(
         self,
-        campaign: Location,
-        record: Mapping[str, Any],
-        plan: Plan,
+        place: Location,
+        names: Iterable[str],
+        runs: Callable[[Attempt], Runs],
         target: TrackingTarget,
         *,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self._campaign, self._target = campaign, target
-        self._searches = {search.name: search for search in plan.searches}
+        self._place, self._target = place, target
+        self._names = dict.fromkeys(names)
         self._abandoned, self._ended = threading.Event(), threading.Event()
-        self._runs = CampaignRuns(campaign, record, plan, target, Patience(patience_s, self._abandoned))
+        self._runs = runs(Patience(patience_s, self._abandoned))
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         self._changed = threading.Condition()
         # Under _changed. _waiting: name → which call of search_done asked for it, 0 for none.
@@ -83,10 +104,12 @@ class Tracker:
                 self._thread.start()
 
     def search_done(self, name: str) -> None:
-        """A search's results are there. Raises KeyError for a search that the plan lacks."""
+        """A search's results are there, or a trial's. Raises KeyError for a name that isn't among all."""
         with self._changed:
             self._calls += 1
-            self._waiting[self._searches[name].name] = self._calls
+            if name not in self._names:
+                raise KeyError(name)
+            self._waiting[name] = self._calls
             self._recorded.discard(name)
             self._something_to_do = True
             self._changed.notify()
@@ -155,7 +178,7 @@ class Tracker:
                 waiting = dict(self._waiting)
             for name, call in waiting.items():
                 try:
-                    self._runs.log_search(self._searches[name])
+                    self._runs.log(name)
                 except Exception as error:
                     if not of_one_search(error):
                         raise
@@ -180,14 +203,9 @@ class Tracker:
         """Take up the searches whose results were there before. Raises StorageError."""
         if self._listed:
             return
-        there = set((self._campaign / SEARCHES).entries())
-        found = [
-            name
-            for name in self._searches
-            if name in there and (search_folder(self._campaign, name) / SUMMARY).kind() == "file"
-        ]
+        found = dict.fromkeys(self._runs.there(), 0)
         with self._changed:
-            self._waiting = {**dict.fromkeys(found, 0), **self._waiting}
+            self._waiting = {**found, **self._waiting}
         self._listed = True
 
     def _take_as_recorded(self, name: str, call: int) -> None:
@@ -202,7 +220,7 @@ class Tracker:
         with self._changed:
             return TrackingReport(
                 recorded=len(self._recorded),
-                pending=tuple(name for name in self._searches if name in self._waiting),
+                pending=tuple(name for name in self._names if name in self._waiting),
                 problem=self._problem,
                 run_id=self._runs.run_id,
                 uri=self._target.shown,
@@ -219,13 +237,34 @@ class Tracker:
     def _write(self) -> None:
         report = self._report()
         with self._changed:
-            recorded = [name for name in self._searches if name in self._recorded]
+            recorded = [name for name in self._names if name in self._recorded]
         state = {**asdict(report), "experiment": self._target.experiment, "recorded": recorded}
         try:
-            (self._campaign / TRACKING).write_bytes(json.dumps(state, indent=1, ensure_ascii=False).encode())
+            (self._place / TRACKING).write_bytes(json.dumps(state, indent=1, ensure_ascii=False).encode())
         except StorageError as error:
             with self._changed:
                 self._problem = self._problem or self._target.told(error)
+
+
+class Tracker(Keeper):
+    """The record of a campaign. record: what the campaign's spec.yaml says, `campaign_id` among it."""
+
+    def __init__(
+        self,
+        campaign: Location,
+        record: Mapping[str, Any],
+        plan: Plan,
+        target: TrackingTarget,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        super().__init__(
+            campaign,
+            (search.name for search in plan.searches),
+            lambda attempt: CampaignRuns(campaign, record, plan, target, attempt),
+            target,
+            patience_s=patience_s,
+        )
 
 
 def record_campaign(

@@ -1,0 +1,109 @@
+"""A trial on Ray Tune: an actor that loads the predictors once and then takes one trial after another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ray import tune
+
+from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
+from kiago_ray.predictors.oracle import TUNING_KIND, load_oracle
+from kiago_ray.storage.location import Location
+from kiago_ray.sweep.evaluate import score_search
+from kiago_ray.sweep.ledger import read_scores, write_scores
+from kiago_ray.sweep.metrics import METRICS, Score, mean_over
+from kiago_ray.sweep.spec import SweepSpec
+
+SEEDS, FAILED, OVER = "seeds", "failed", "done"
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """What all trials of an experiment share. tuning: whether the tuning oracle judges, else the reporting one."""
+
+    sweep: SweepSpec
+    setup: WorkerSetup
+    seeds: tuple[int, ...]
+    tuning: bool
+
+
+class SweepTrial(tune.Trainable):
+    """One trial: a step is one seed on all bases. Scores go to the sweep's storage at once, and what is there already
+    is taken from there, so that no search is run twice.
+
+    config: `folder` below the sweep, `bases`, and `point`: what differs from the sweep's search.
+    """
+
+    worker: SearchWorker | None = None
+
+    def setup(self, config: Mapping[str, Any], job: TrialJob) -> None:  # type: ignore[override]
+        """Load what an actor keeps. Raises WorkerSetupError, WeightsError."""
+        self.job = job
+        self.worker = SearchWorker(job.setup)
+        self.worker.start()
+        self.judges = self.worker.second
+        if job.tuning:
+            assert self.judges is not None
+            self.judges = replace(self.judges, oracle=load_oracle(kind=TUNING_KIND))
+        self.reset_config(config)
+
+    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
+        """Take the next trial; the predictors stay."""
+        self.point, self.folder, self.bases = (new_config[key] for key in ("point", "folder", "bases"))
+        self.place = Location.of(self.job.setup.campaign)
+        self.there = read_scores(self.place, self.folder, self.job.seeds)
+        self.scores: list[Score] = []
+        self.finished = 0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """The next seed. What can't be searched would fail again, so that ends the trial with its cause; what a worker
+        or the storage can't do is raised. Raises StorageError.
+        """
+        job, seed = self.job, self.job.seeds[self.finished]
+        scores = self.there.get(seed)
+        if scores is None or len(scores) < len(self.bases):
+            try:
+                scores = tuple(self._search(base, seed) for base in self.bases)
+            except ValueError as error:
+                return {SEEDS: self.finished, FAILED: told(error), OVER: True}
+            write_scores(self.place, self.folder, seed, scores)
+        self.scores += scores
+        self.finished += 1
+        means = {name: mean_over(self.scores, name).value for name in METRICS}
+        untold = [name for name in job.sweep.metrics if job.tuning and math.isnan(means[name])]
+        if untold:
+            cause = f"{untold[0]} can't be told: nothing passed the screens in any search of this trial"
+            return {SEEDS: self.finished, FAILED: cause, OVER: True}
+        return {SEEDS: self.finished, OVER: self.finished == len(job.seeds), **means}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: scores are on the sweep's storage."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: scores are on the sweep's storage."""
+
+    def _search(self, base: str | None, seed: int) -> Score:
+        assert self.worker is not None
+        assert self.worker.predictors is not None
+        assert self.judges is not None
+        return score_search(
+            self.job.sweep,
+            self.point,
+            base,
+            seed,
+            self.worker.predictors,
+            judges=self.judges,
+            known=self.job.setup.known,
+            device=self.job.setup.device,
+        )
+
+
+def told(error: BaseException) -> str:
+    """Why something failed, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return f"{name}{lines[0][:400]}" if lines else type(error).__name__

@@ -1,0 +1,121 @@
+"""What a search is worth to a sweep: numbers of its best rows that pass, by a judge that isn't the reporter."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kiago_ray.screening.rank import unique
+from kiago_ray.screening.top import BestRows, top_mean
+
+if TYPE_CHECKING:
+    from kiago_ray.api import JudgedRows
+    from kiago_ray.screening import BaseMaterial
+
+
+@dataclass(frozen=True)
+class Metric:
+    """mode: whether more (max) or less (min) is better. meaning: for people; K stands for the best `top` rows."""
+
+    mode: str
+    unit: str
+    meaning: str
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, -1 where less is."""
+        return 1 if self.mode == "max" else -1
+
+
+METRICS: Mapping[str, Metric] = {
+    "trusted_delta_tc_k": Metric(
+        "max",
+        "K",
+        "mean trusted T_c of the best by it, an empty place counting 0 K, above the base's T_c by the judge",
+    ),
+    "raw_delta_tc_k": Metric(
+        "max",
+        "K",
+        "mean T_c by the search's own model of the best by it, an empty place counting 0 K, above the base's",
+    ),
+    "pass_rate": Metric("max", "", "part of the unique formulas that passes every screen"),
+    "gap_k": Metric(
+        "min", "K", "exploitation gap of the best by trusted T_c: mean T_c minus mean T_c by the judge"
+    ),
+    "diversity": Metric(
+        "max", "", "chemical systems among the best by trusted T_c, as a part of their places"
+    ),
+}
+DEFAULT_METRIC = "trusted_delta_tc_k"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One search's metrics; NaN: nothing passed that could tell. row_steps: rows × steps it took. seconds: of wall."""
+
+    base: str
+    seed: int
+    values: Mapping[str, float]
+    row_steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A metric over bases and seeds. error: standard error by the spread over seeds, the bases as they are; None where
+    each base has one seed.
+    """
+
+    value: float
+    error: float | None
+
+
+def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str, float]:
+    """The metrics of a search whose rows a judge has seen. base: with that judge's T_c."""
+    candidates, passed = rows.candidates, rows.verdicts.passed
+    places = np.arange(len(candidates.formulas))
+    kept = unique(candidates.formulas, np.zeros_like(places), places)
+    good = kept[passed[kept]]
+    trusted, tc_k = np.nan_to_num(candidates.trusted_tc_k[good]), candidates.tc_k[good]
+    best = good[np.lexsort((-tc_k, -trusted))][:top]
+    told = top_mean(
+        BestRows(
+            tuple(candidates.formulas[row] for row in best),
+            tc_k=candidates.tc_k[best],
+            tc_oracle_k=candidates.tc_oracle_k[best],
+            trusted_tc_k=candidates.trusted_tc_k[best],
+            extrapolation=candidates.extrapolation[best],
+            nearest_distance=candidates.nearest_distance[best],
+        ),
+        top,
+        base,
+    )
+    below = 0.0 if base is None or base.tc_oracle_k is None else base.tc_oracle_k
+    return {
+        "trusted_delta_tc_k": float(np.sort(trusted)[::-1][:top].sum()) / top - below,
+        "raw_delta_tc_k": float(np.sort(tc_k)[::-1][:top].sum()) / top
+        - (0.0 if base is None else base.tc_predicted_k),
+        "pass_rate": len(good) / len(kept) if len(kept) else 0.0,
+        "gap_k": math.nan if told.gap_k is None else told.gap_k,
+        "diversity": (told.chemical_systems or 0) / top,
+    }
+
+
+def mean_over(scores: Sequence[Score], name: str) -> Mean:
+    """A metric's mean over bases of its means over seeds. What a search can't tell is left out; NaN if none can."""
+    by_base: dict[str, list[float]] = {}
+    for score in scores:
+        if not math.isnan(score.values[name]):
+            by_base.setdefault(score.base, []).append(score.values[name])
+    if not by_base:
+        return Mean(math.nan, None)
+    value = statistics.fmean(map(statistics.fmean, by_base.values()))
+    if any(len(values) < 2 for values in by_base.values()):
+        return Mean(value, None)
+    squares = sum(statistics.variance(values) / len(values) for values in by_base.values())
+    return Mean(value, math.sqrt(squares) / len(by_base))

@@ -1,0 +1,92 @@
+"""What a search is worth: worked out by hand from made-up rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kiago_ray.api import JudgedRows
+from kiago_ray.chemistry.oxidation import OxidationSet
+from kiago_ray.screening import BaseMaterial, SecondOpinions, apply_screens, available_screens, collect
+from kiago_ray.sweep.metrics import METRICS, Score, mean_over, measured
+
+BASE = BaseMaterial("LaNiAsO", 10.0, -1.0, tc_oracle_k=8.0)
+
+
+def judged(
+    make_result: Callable[..., Any], rows: list[tuple[str, float, float]], **opinions: list[float]
+) -> JudgedRows:
+    result = make_result(rows)
+    candidates = collect(
+        result,
+        oxidation_set=OxidationSet.ICSD24,
+        opinions=SecondOpinions(**{name: np.array(values) for name, values in opinions.items()}),
+    )
+    verdicts = apply_screens(candidates, available_screens(max_elements=7), ("ef_negative",))
+    return JudgedRows(result, candidates, verdicts, SimpleNamespace())
+
+
+def test_metrics_of_three_rows(make_result: Callable[..., Any]) -> None:
+    rows = judged(
+        make_result,
+        [("MgB2", 40.0, -1.0), ("LaNiAsO", 30.0, -1.0), ("MgB2", 40.0, -1.0), ("NbN", 50.0, 1.0)],
+        tc_std_k=[5.0, 5.0, 5.0, 0.0],
+        tc_oracle_k=[20.0, 30.0, 20.0, 50.0],
+        extrapolation=[0.1, 0.1, 0.1, 0.1],
+    )
+    values = measured(rows, BASE, 2)
+    # Trusted: LaNiAsO 30 − 5 = 25, MgB2 20 − 5 = 15; NbN doesn't pass; the second MgB2 is no other formula.
+    assert values["trusted_delta_tc_k"] == pytest.approx((25 + 15) / 2 - 8)
+    assert values["raw_delta_tc_k"] == pytest.approx((40 + 30) / 2 - 10)
+    assert values["pass_rate"] == pytest.approx(2 / 3)
+    assert values["gap_k"] == pytest.approx((40 + 30 - 30 - 20) / 2)
+    assert values["diversity"] == 1.0
+
+
+def test_places_that_nothing_fills_count_nothing(make_result: Callable[..., Any]) -> None:
+    rows = judged(
+        make_result, [("MgB2", 40.0, -1.0)], tc_std_k=[10.0], tc_oracle_k=[40.0], extrapolation=[0.1]
+    )
+    values = measured(rows, BASE, 10)
+    assert values["trusted_delta_tc_k"] == pytest.approx(30 / 10 - 8)
+    assert values["diversity"] == pytest.approx(0.1)
+
+
+def test_where_nothing_passes_the_gap_cannot_be_told(make_result: Callable[..., Any]) -> None:
+    rows = judged(
+        make_result, [("MgB2", 40.0, 1.0)], tc_std_k=[10.0], tc_oracle_k=[40.0], extrapolation=[0.1]
+    )
+    values = measured(rows, None, 10)
+    assert math.isnan(values["gap_k"])
+    assert (values["trusted_delta_tc_k"], values["pass_rate"]) == (0.0, 0.0)
+
+
+def test_what_lies_beyond_the_known_is_worth_nothing(make_result: Callable[..., Any]) -> None:
+    rows = judged(
+        make_result, [("MgB2", 40.0, -1.0)], tc_std_k=[1.0], tc_oracle_k=[40.0], extrapolation=[1.5]
+    )
+    assert measured(rows, None, 1)["trusted_delta_tc_k"] == 0.0
+
+
+def score(base: str, seed: int, value: float) -> Score:
+    return Score(base, seed, dict.fromkeys(METRICS, value), 100, 1.0)
+
+
+def test_means_are_over_bases_of_means_over_seeds() -> None:
+    scores = [score("A", 0, 1.0), score("A", 1, 3.0), score("B", 0, 10.0), score("B", 1, 20.0)]
+    mean = mean_over(scores, "gap_k")
+    assert mean.value == pytest.approx((2 + 15) / 2)
+    # Variances 2 and 50 over two seeds each; the mean of two bases.
+    assert mean.error == pytest.approx(math.sqrt(2 / 2 + 50 / 2) / 2)
+    assert mean_over(scores[::2], "gap_k").error is None
+
+
+def test_what_cannot_be_told_is_left_out_of_means() -> None:
+    scores = [score("A", 0, 1.0), score("A", 1, math.nan)]
+    assert mean_over(scores, "gap_k").value == 1.0
+    assert math.isnan(mean_over(scores[1:], "gap_k").value)

@@ -1,0 +1,240 @@
+"""The plots of a sweep, with much, little and nothing to draw."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from numpy.typing import NDArray
+
+from kiago_ray.sweep.compare import Difference
+from kiago_ray.sweep.importance import FieldImportance, Importance, importances
+from kiago_ray.sweep.metrics import DEFAULT_METRIC, METRICS, Score
+from kiago_ray.sweep.plots import (
+    SHOWN_TRIALS,
+    comparison_plot,
+    fields_plot,
+    foremost,
+    front_plot,
+    importance_plot,
+    parallel_plot,
+    rungs_plot,
+    sweep_plots,
+)
+from kiago_ray.sweep.space import Parameter
+from kiago_ray.sweep.spec import SweepSpec
+from kiago_ray.sweep.trials import Status, Trial, best_trial
+
+from .conftest import METRIC, MakeTrials
+
+BLUE, ORANGE, VERMILION = (np.array(rgb) / 255 for rgb in ((0, 0x72, 0xB2), (0xE6, 0x9F, 0), (0xD5, 0x5E, 0)))
+Image = NDArray[np.float32]
+MakeDifference = Callable[..., Difference]
+
+
+def pixels(png: bytes) -> Image:
+    """The image as (height, width, 3)."""
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", png[16:24])
+    image = imread(io.BytesIO(png))[:, :, :3]
+    assert image.shape == (height, width, 3)
+    assert 600 < width < 1700
+    assert 200 < height < 2000
+    return np.asarray(image)
+
+
+def places(image: Image, color: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and columns of the pixels that have nearly this colour."""
+    found = np.nonzero(np.abs(image - color).max(axis=2) < 0.1)
+    return found[0], found[1]
+
+
+def without_values(trial: Trial, status: Status = "finished") -> Trial:
+    """All its metrics NaN."""
+    scores = tuple(replace(each, values=dict.fromkeys(each.values, math.nan)) for each in trial.scores)
+    return replace(trial, status=status, scores=scores)
+
+
+def drawn(sweep: SweepSpec, trials: list[Trial]) -> list[bytes]:
+    """Every plot, whatever there is."""
+    best = best_trial(trials, METRIC)
+    return [
+        parallel_plot(sweep.space, trials, METRIC, best),
+        fields_plot(sweep.space, trials, METRIC, best),
+        rungs_plot(trials, METRIC, best),
+        front_plot(trials, (METRIC,), best),
+        importance_plot(importances(trials, sweep.space, METRIC)),
+    ]
+
+
+def test_a_sweep_has_all_its_plots(
+    sweep: SweepSpec, trials: list[Trial], make_difference: MakeDifference
+) -> None:
+    differences = [make_difference("default", 3.0), make_difference("default", 1.0, metric="gap_k")]
+    importance = importances(trials, sweep.space, METRIC)
+    plots = sweep_plots(sweep, trials, best_trial(trials, METRIC), differences, importance)
+    assert [name for name, _, _ in plots] == [
+        "comparison.png",
+        "importance.png",
+        "fields.png",
+        "parallel.png",
+        "rungs.png",
+        "front.png",
+    ]
+    for _, caption, png in plots:
+        assert caption.endswith(".")
+        pixels(png)
+
+
+def test_plots_that_would_be_empty_are_left_out(sweep: SweepSpec, trials: list[Trial]) -> None:
+    failed = [replace(trial, status="failed", scores=()) for trial in trials]
+    unknown = [without_values(trial) for trial in trials]
+    for some in ([], failed, unknown):
+        assert sweep_plots(sweep, some, None, [], importances(some, sweep.space, METRIC)) == []
+    one = sweep_plots(sweep, trials[:1], best_trial(trials[:1], METRIC), [], None)
+    assert [name for name, _, _ in one] == ["fields.png", "parallel.png", "rungs.png"]
+    single = sweep.model_copy(update={"seeds": (0,)})
+    assert "rungs.png" not in [name for name, _, _ in sweep_plots(single, trials, None, [], None)]
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_trials_one_failed_ones_and_those_without_values(sweep: SweepSpec, trials: list[Trial]) -> None:
+    failed = [replace(trial, status="failed", scores=()) for trial in trials]
+    single = [replace(trial, scores=trial.scores[:1]) for trial in trials[:3]]  # no errors
+    mixed = [without_values(trials[0]), without_values(trials[1], "stopped"), *failed[2:4], *trials[4:]]
+    for some in ([], trials[:1], failed, [without_values(trial) for trial in trials], single, mixed):
+        for png in drawn(sweep, some):
+            pixels(png)
+
+
+@pytest.mark.filterwarnings("error")
+def test_from_one_field_to_twelve_of_any_kind_and_name(
+    sweep: SweepSpec, make_trials: MakeTrials, make_difference: MakeDifference
+) -> None:
+    space = dict(sweep.space)
+    long = "substitute." + "x" * 90
+    for name, values in (
+        ("steps", {"choice": [[100, 100], [200, 200], {"a": [1] * 50}]}),
+        ("$a_{$", {"choice": ["$x^$", "<b>", None, True]}),
+        (long, {"uniform": [-1, 1], "when": {"preset": ["paper"]}}),
+        ("chunk", {"randint": [1, 3]}),
+        ("narrow", {"loguniform": [1.0, 1.2]}),
+        ("one", {"choice": ["alone"]}),
+    ):
+        space[name] = Parameter.model_validate(values)
+    many = sweep.model_copy(update={"space": space})
+    decided = {"alpha": space["alpha"]}
+    trials = make_trials(many, 220)
+    for png in drawn(many, trials):
+        pixels(png)
+    pixels(fields_plot(decided, trials, METRIC))
+    pixels(parallel_plot(decided, trials, METRIC))
+    pixels(comparison_plot([make_difference("n" * 200, 1.0)], METRIC))
+
+
+def test_more_fields_than_fit_are_chosen_by_importance(sweep: SweepSpec, make_trials: MakeTrials) -> None:
+    more = {f"start.{n:02d}": Parameter.model_validate({"uniform": [0, 1]}) for n in range(14)}
+    many = sweep.model_copy(update={"space": {**more, "alpha": sweep.space["alpha"]}})
+    trials = make_trials(many, 12, lambda point: point["alpha"])
+    ranked = [FieldImportance(name, value, 0.0) for value, name in enumerate(many.space)]
+    importance = Importance(METRIC, tuple(reversed(ranked)), 0.9, 12)
+    captions = {name: caption for name, caption, _ in sweep_plots(many, trials, None, [], importance)}
+    assert "The 12 of 15 fields that decide most." in captions["fields.png"]
+    assert "The 12 of 15 fields that decide most." in captions["parallel.png"]
+
+
+def test_of_many_trials_the_best_are_drawn(trials: list[Trial]) -> None:
+    many = [replace(trials[n % 24], number=n, id=f"{n:05d}") for n in range(2400)]
+    best = best_trial(many, METRIC)
+    shown = foremost(many, METRIC, best)
+    assert len(shown) == SHOWN_TRIALS
+    assert best in shown
+    assert [trial.number for trial in shown] == sorted(trial.number for trial in shown)
+    assert all(trial.status == "finished" for trial in shown)
+    least = min(trial.mean(METRIC).value for trial in shown)
+    left = [trial for trial in many if trial.status == "finished" and trial not in shown]
+    assert max(trial.mean(METRIC).value for trial in left) <= least
+
+
+def test_fields_stand_where_their_values_are() -> None:
+    space = {"alpha": Parameter.model_validate({"loguniform": [0.1, 100]})}
+
+    def trial(number: int, alpha: float, value: float) -> Trial:
+        score = Score("MgB2", 0, {**dict.fromkeys(METRICS, 0.0), METRIC: value}, 10, 1.0)
+        return Trial(number, f"{number:05d}", "finished", {"alpha": alpha}, (score,))
+
+    def columns(alpha: float) -> float:
+        some = [trial(0, 0.1, 0.0), trial(1, alpha, 4.0), trial(2, 100.0, 8.0)]
+        image = pixels(fields_plot(space, some, METRIC, some[1]))
+        rows, found = places(image, ORANGE)
+        plot = rows < image.shape[0] * 0.7  # above the legend
+        return float(found[plot].mean())
+
+    one, ten, middle = columns(1.0), columns(10.0), columns(math.sqrt(10))
+    assert one < middle < ten
+    assert middle - one == pytest.approx(ten - middle, abs=2)
+
+
+def test_the_best_is_marked_and_drawn_last(sweep: SweepSpec, trials: list[Trial]) -> None:
+    best = best_trial(trials, METRIC)
+    assert len(places(pixels(rungs_plot(trials, METRIC, best)), VERMILION)[0]) > 1000
+    assert not len(places(pixels(rungs_plot(trials, METRIC)), VERMILION)[0])
+    for plot in (fields_plot, parallel_plot):
+        assert plot(sweep.space, trials, METRIC, best) != plot(sweep.space, trials, METRIC)
+
+
+def test_the_zero_line_is_between_better_and_worse(make_difference: MakeDifference) -> None:
+    image = pixels(
+        comparison_plot([make_difference("a", 10.0, 0.5), make_difference("b", -10.0, 0.5)], METRIC)
+    )
+    rows, columns = places(image, np.zeros(3))
+    height, width = image.shape[:2]
+    upper = columns[(rows > 0.05 * height) & (rows < 0.25 * height) & (columns > 0.06 * width)]
+    lower = columns[(rows > 0.4 * height) & (rows < 0.65 * height) & (columns > 0.06 * width)]
+    assert upper.max() > 0.8 * width
+    assert lower.min() < 0.3 * width
+
+
+@pytest.mark.filterwarnings("error")
+def test_differences_without_intervals_of_many_bases_and_of_nothing(make_difference: MakeDifference) -> None:
+    told = make_difference("default", 3.0)
+    bases = tuple(replace(told.bases[0], base=f"La{n}O", difference=float(n)) for n in range(30))
+    comparison_plot([], METRIC)
+    comparison_plot([replace(told, low=None, high=None)], METRIC)
+    comparison_plot([replace(told, value=math.nan, pairs=0, bases=())], METRIC)
+    pixels(comparison_plot([replace(told, other=f"o{n}", bases=bases) for n in range(20)], METRIC))
+
+
+@pytest.mark.filterwarnings("error")
+def test_importances_that_tell_nothing_are_grey() -> None:
+    fields = tuple(FieldImportance(f"f{n}", 1 - n / 10, 0.1) for n in range(50))
+    told = pixels(importance_plot(Importance(DEFAULT_METRIC, fields, 0.8, 50)))
+    untold = pixels(importance_plot(Importance(DEFAULT_METRIC, fields, 0.05, 50)))
+    assert len(places(told, BLUE)[0]) > 10_000
+    assert not len(places(untold, BLUE)[0])
+    pixels(importance_plot(Importance(DEFAULT_METRIC, fields[:1], None, 5)))
+
+
+def test_the_same_data_give_the_same_bytes_and_leave_no_figures(
+    sweep: SweepSpec, trials: list[Trial]
+) -> None:
+    assert drawn(sweep, trials) == drawn(sweep, trials)
+    from matplotlib import pyplot
+
+    assert pyplot.get_fignums() == []
+
+
+def test_metrics_of_which_less_is_better(sweep: SweepSpec, trials: list[Trial]) -> None:
+    several: Any = ("gap_k", METRIC)
+    by_gap = sweep.model_copy(update={"metrics": several})
+    plots = sweep_plots(by_gap, trials, best_trial(trials, "gap_k"), [], None)
+    assert [name for name, _, _ in plots] == ["fields.png", "parallel.png", "rungs.png", "front.png"]
+    for _, _, png in plots:
+        pixels(png)

@@ -1,0 +1,132 @@
+"""What a sweep's file may say, and that everything else is refused with a reason before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiago_ray.search.errors import SpecError
+from kiago_ray.search.presets import load_preset
+from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
+
+
+def sweep(**changes: Any) -> SweepSpec:
+    values: dict[str, Any] = {
+        "name": "small",
+        "bases": ["LaNiAsO"],
+        "search": {"candidates": 16, "steps": [5, 5]},
+        "space": {"alpha": {"uniform": [0, 20]}},
+        "trials": 3,
+    }
+    return sweep_from({**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ({"alfa": {"uniform": [0, 2]}}, "alfa: unknown field"),
+        ({"beta.stop": {"uniform": [0, 2]}}, "unknown field of beta; the known are start, end"),
+        ({"steps.2": {"randint": [1, 9]}}, "steps.2: there is no part 2"),
+        ({"alpha": {"uniform": [3, 2]}}, "range from 3 to 2 is empty"),
+        ({"alpha": {"uniform": [2, 2]}}, "range from 2 to 2 is empty"),
+        ({"alpha": {"loguniform": [0, 2]}}, "can't begin at 0"),
+        ({"alpha": {"loguniform": [-1, 2]}}, "can't begin at -1"),
+        ({"alpha": {"choice": []}}, "at least 1 item"),
+        ({"alpha": {"choice": [1, 1]}}, "given twice"),
+        ({"alpha": {"uniform": [0, 2], "choice": [3]}}, "not uniform and choice"),
+        ({"alpha": {}}, "not none"),
+        ({"alpha": {"lognormal": [0, 2]}}, "lognormal: unknown key"),
+        ({"alpha": {"uniform": [-3, 2]}}, "greater than or equal to 0, got -3"),
+        ({"alpha": {"uniform": [0, float("inf")]}}, "alpha"),
+        ({"max_elements": {"choice": [3, "x"]}}, "valid integer"),
+        ({"preset": {"choice": ["default", "papre"]}}, "no preset 'papre'"),
+        ({"kappa": {"uniform": [0, 2], "when": {"preset": "default"}}}, "preset is no parameter above kappa"),
+        (
+            {
+                "preset": {"choice": ["default", "paper"]},
+                "kappa": {"uniform": [0, 2], "when": {"preset": "hydride"}},
+            },
+            "preset never is 'hydride'",
+        ),
+        ({"alpha": {"grid": [1, 2]}}, "searcher: {kind: grid}"),
+        ({"seed": {"choice": [1, 2]}}, "give seeds"),
+        ({"base": {"choice": ["MgB2"]}}, "give bases"),
+        ({"candidates": {"choice": [8, 16]}}, "can't differ in candidates"),
+        ({"screens.names": {"choice": [["neutral"], []]}}, "can't differ in screens"),
+        ({"beta": {"choice": [{"start": 1, "end": 2}]}, "beta.end": {"uniform": [1, 2]}}, "part of beta"),
+        ({}, "at least 1 item"),
+    ],
+)
+def test_a_space_that_makes_no_sense_is_refused(space: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        sweep(space=space)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"metrics": "tc_k"}, "nothing reports 'tc_k'; choose among trusted_delta_tc_k"),
+        ({"metrics": ["gap_k", "gap_k"]}, "given twice"),
+        ({"metrics": ["gap_k", "pass_rate"]}, "give kind: none"),
+        ({"seeds": [1, 1]}, "seeds: 1 is given twice"),
+        ({"bases": ["MgB2", "MgB2"]}, "bases: MgB2 is given twice"),
+        ({"compare": {"seeds": [7, 7]}}, "compare.seeds: 7 is given twice"),
+        ({"seeds": [1000]}, "a seed of the sweep"),
+        ({"trials": None}, "number of points to try"),
+        ({"trials": 0}, "greater than or equal to 1"),
+        ({"scheduler": {"kind": "asha", "first": 9}}, "9 seeds before the first rung, of 3"),
+        ({"scheduler": {"reduction": 1}}, "greater than 1"),
+        ({"compare": {"against": {"best": {}}}}, "give another name"),
+        ({"compare": {"against": {"p": {"seed": 3}}}}, "same for all"),
+        ({"compare": {"against": {"p": {"alfa": 3}}}}, "alfa"),
+        ({"compare": {"seeds": [7]}}, "at least 2 items"),
+        ({"search": {"seed": 3}}, "seed is what `seeds`"),
+        ({"search": {"alfa": 3}}, "alfa: unknown key; did you mean 'alpha'?"),
+        ({"search": {"candidates": 100_000}}, "up to 65,536 candidates"),
+        ({"bases": ["LaNiAsQ"]}, "LaNiAsQ"),
+        ({"foo": 1}, "foo: unknown key"),
+        ({"resources": {"gpus": 1.5}}, "neither a fraction"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        sweep(**changes)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_point_lies_over_the_shared_search() -> None:
+    space = {
+        "preset": {"choice": ["default", "paper"]},
+        "beta.end": {"loguniform": [1, 100]},
+        "learning_rate.1": {"uniform": [0.01, 0.1]},
+        "fixed.O": {"choice": [0.25, 0.5]},
+    }
+    spec = sweep(space=space).spec(
+        {"preset": "paper", "beta.end": 7.0, "learning_rate.1": 0.05, "fixed.O": 0.25}, "LaNiAsO", 4
+    )
+    paper = load_preset("paper", {"candidates": 16, "steps": [5, 5]})
+    assert (spec.base, spec.seed, spec.candidates, spec.steps) == ("LaNiAsO", 4, 16, (5, 5))
+    assert (spec.beta.start, spec.beta.end) == (paper.beta.start, 7.0)
+    assert spec.learning_rate == (0.03, 0.05)
+    assert spec.fixed == {"O": 0.25}
+    same = {"beta", "learning_rate", "fixed", "base", "seed"}
+    assert spec.model_dump(exclude=same) == paper.model_dump(exclude=same)
+
+
+def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("name: a\nbases: [MgB2]\nspace: {alpha: {loguniform: [1e-3, 1e2]}}\ntrials: 2\n")
+    assert read_sweep(file).space["alpha"].values == (0.001, 100.0)
+
+
+@pytest.mark.parametrize("text", ["- a\n", "name: [\n", "name: a\n", "x: &a [1]\ny: *a\n", "\x00"])
+def test_a_file_that_is_no_sweep_is_refused_by_its_name(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(text)
+    with pytest.raises(SpecError, match=r"sweep\.yaml: "):
+        read_sweep(file)
