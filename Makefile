@@ -23,8 +23,8 @@ search: $(STAMP)  ## the main job: ranked proposals around LaNiAsO
 campaign: $(STAMP)  ## eight small searches on Ray with an MLflow record, in runs/smoke/
 	$(BIN)/kiago campaign run campaigns/smoke.yaml
 
-test: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## all tests, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP)  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .
