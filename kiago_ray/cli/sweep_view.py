@@ -216,7 +216,7 @@ def show_outcome(outcome: SweepOutcome, where: str, top: int, as_json: bool) -> 
         console.print(table)
     for each in results.differences:
         if each.metric == sweep.metrics[0] and each.pairs:
-            print(f"{verdict(each)[:-1]}, by {each.metric} on seeds that no trial saw")
+            print(f"on seeds that no trial saw, by {each.metric}: the best {verdict(each)}")
     for name in ("report.html", "best.yaml"):
         if results.best is not None or name == "report.html":
             print(f"{where.rstrip('/')}/{name}")
