@@ -43,6 +43,15 @@ def test_its_campaign_can_be_planned() -> None:
     from kiago_ray.campaign.plan import make_plan
     from kiago_ray.campaign.spec import campaign_from
 
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, re.S)
-    plan = make_plan(campaign_from(yaml.safe_load(block)), np.ones(118, dtype=np.bool_))
+    campaign, _ = re.findall(r"```yaml\n(.*?)```", README, re.S)
+    plan = make_plan(campaign_from(yaml.safe_load(campaign)), np.ones(118, dtype=np.bool_))
     assert (len(plan.searches), plan.candidates, plan.shard_count) == (12, 24_576, 48)
+
+
+def test_its_sweep_is_one() -> None:
+    import yaml
+
+    from kiago_ray.sweep.spec import sweep_from
+
+    _, sweep = re.findall(r"```yaml\n(.*?)```", README, re.S)
+    assert sweep_from(yaml.safe_load(sweep)).points == 30
