@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,9 +87,12 @@ def run_trials(
     trials: int,
     at_once: int,
 ) -> None:
-    """Run `trials` trials, `at_once` at a time. Call it from the main thread. How each ended the searcher and the
-    hearer have heard.
+    """Run `trials` trials, `at_once` at a time. How each ended the searcher and the hearer have heard.
+
+    Raises RuntimeError outside the main thread, where the signal that stops Tune would end the process.
     """
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("a sweep runs in the main thread; start a process of its own for it")
     resources = job.sweep.resources
     bundle = {"CPU": resources.cpus, "GPU": resources.gpus}
     if resources.memory_gb:

@@ -82,6 +82,8 @@ def fields_plot(space: Space, trials: Sequence[Trial], metric: str, best: Trial 
     columns = min(3, max(len(space), 1))
     rows = -(-max(len(space), 1) // columns)
     figure, panels = _panels(rows, columns, (7.0 if columns == 3 else 5.5, 1.0 + 2.25 * rows))
+    for unused in panels[len(space) :]:
+        unused.set_visible(False)
     whole = [trial for trial in finished(trials) if math.isfinite(trial.mean(metric).value)]
     parts = [trial for trial in trials if trial.status != "finished"]
     parts = [trial for trial in parts if math.isfinite(first_value(trial, metric))]
