@@ -151,8 +151,9 @@ class _Run:
             at_once = self.sweep.concurrency or (self.sweep.points if self.request.wait else held)
             if left:
                 self._trials(before, at_once)
-            if not self.should_stop() and all(trial.ended for trial in self.ledger.trials()):
-                self._compare(self._left_to_compare(self.ledger.trials()), at_once)
+            trials = self.ledger.trials()  # what failed keeps the others from nothing
+            if not self.should_stop() and all(trial.status != "unfinished" for trial in trials):
+                self._compare(self._left_to_compare(trials), at_once)
 
     def should_stop(self) -> bool:
         """Whether to stop: asked to, or something went wrong that will go wrong again."""
