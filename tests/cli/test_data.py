@@ -143,7 +143,11 @@ def test_an_interrupted_fetch_leaves_nothing(tmp_path: Path) -> None:
     stalling = served(Stalling)
     command = [sys.executable, "-m", "kiago_ray", "data", "fetch", "supercon", "--url", next(stalling)]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"KIAGO_CACHE": str(cache)}
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"KIAGO_CACHE": str(cache)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # in a background job: ignored
     )
     deadline = time.monotonic() + 60
     while not any(file.stat().st_size for file in cache.rglob("download")):
@@ -152,7 +156,7 @@ def test_an_interrupted_fetch_leaves_nothing(tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "Traceback" not in err
     assert [path for path in cache.rglob("*") if path.is_file()] == []
     stalling.close()

@@ -184,7 +184,7 @@ def test_a_sweep_whose_driver_is_killed_and_terminated_ends_the_same(
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert sorted(run.info.run_name for run in children) == [f"trial {number}" for number in range(6)]
+    assert sorted(run.info.run_name for run in children) == [f"trial {number}" for number in range(6)], err
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {artifact.path for artifact in client.list_artifacts(parent.info.run_id)} >= {
         "best.yaml",

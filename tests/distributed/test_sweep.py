@@ -150,7 +150,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(done: tuple[Path, Any, Heard], tmp
 
 
 def test_a_killed_worker_costs_its_search_alone(tmp_path: Path) -> None:
-    sweep = small_sweep(trials=2, search={"candidates": 8, "steps": [30, 30]})
+    sweep = small_sweep(trials=3, search={"candidates": 8, "steps": [200, 200]})  # long enough to be hit
     folder, heard, killed = tmp_path / "out", Heard(), threading.Event()
 
     def kill() -> None:
@@ -172,7 +172,7 @@ def test_a_killed_worker_costs_its_search_alone(tmp_path: Path) -> None:
     assert outcome.results.complete
     assert not outcome.failures
     assert any("tried again" in note for note in heard.notes)
-    assert [trial.status for trial in outcome.results.trials] == ["finished"] * 2
+    assert [trial.status for trial in outcome.results.trials] == ["finished"] * 3
 
 
 def test_a_trial_that_cannot_run_is_listed_and_the_others_go_on(tmp_path: Path) -> None:
