@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from kiago_ray.predictors import Predictors
     from kiago_ray.predictors.second_opinion import SecondOpinion
     from kiago_ray.screening import KnownMaterials
-    from kiago_ray.search import ProgressCallback
+    from kiago_ray.search import ProgressCallback, ShouldStop
+
+
+class StoppedError(Exception):
+    """A shard that was stopped before its last step; nothing of it is kept."""
 
 
 def compute_shard(
@@ -33,11 +37,12 @@ def compute_shard(
     device: str = "cpu",
     made: Mapping[str, Any] | None = None,
     progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
 ) -> Manifest:
     """Run the shard's rows, judge them, write them below `campaign`.
 
-    made: what the manifest says of where it was made. Raises StorageError where it can't be written; what the
-    search raises passes through.
+    made: what the manifest says of where it was made. Raises StorageError where it can't be written, StoppedError
+    where `should_stop` said so; what the search raises passes through.
     """
     began = time.perf_counter()
     base = base_material(search.spec, predictors, known, second)
@@ -53,7 +58,10 @@ def compute_shard(
         known=known,
         device=device,
         progress=progress,
+        should_stop=should_stop,
     )
+    if rows.result.stopped_at_step is not None:
+        raise StoppedError(shard.name)
     return write_shard(
         campaign,
         shard,

@@ -17,6 +17,7 @@ from kiago_ray.cli.campaign import campaign_app
 from kiago_ray.cli.data import data_app
 from kiago_ray.cli.predict import predict
 from kiago_ray.cli.search import search
+from kiago_ray.cli.serve import serve
 from kiago_ray.cli.sweep import sweep
 from kiago_ray.cli.train import train_app
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.command()(search)
 app.command()(predict)
 app.command()(sweep)
+app.command()(serve)
 app.command()(bench)
 app.add_typer(campaign_app, name="campaign")
 app.add_typer(train_app, name="train")

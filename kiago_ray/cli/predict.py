@@ -16,15 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_ROWS = 5_000_000
-COLUMNS = (
-    "tc_k",
-    "tc_std_k",
-    "tc_oracle_k",
-    "tc_oracle_std_k",
-    "extrapolation",
-    "ef_ev_per_atom",
-    "error",
-)
 
 
 def predict(
@@ -69,39 +60,14 @@ def predict(
 
 
 def predict_table(table: pd.DataFrame, weights: Path | None = None) -> pd.DataFrame:
-    """`table` with COLUMNS added, in its order."""
-    import numpy as np
+    """`table` with the columns VALUES and `error` added, in its order."""
     import pandas as pd
     import torch
 
-    from kiago_ray.chemistry.elements import N_ELEMENTS
-    from kiago_ray.chemistry.formula import FormulaError, fractions, parse
-    from kiago_ray.predictors import load_predictors
-    from kiago_ray.predictors.base import predict as values_of
-    from kiago_ray.predictors.second_opinion import load_second_opinion
+    from kiago_ray.scoring import Scorer
 
-    predictors = load_predictors(weights)
-    second = load_second_opinion(predictors, weights)
-    foreign = predictors.unknown_elements()
-    rows = np.zeros((len(table), N_ELEMENTS), dtype=np.float32)
-    errors: list[str | None] = []
-    for row, text in enumerate(table["formula"]):
-        try:
-            amounts = parse(text if isinstance(text, str) else "")
-        except FormulaError as error:
-            errors.append(str(error))
-            continue
-        unknown = [symbol for symbol in amounts if symbol in foreign]
-        errors.append(f"the predictors don't know {', '.join(unknown)}" if unknown else None)
-        rows[row] = fractions(amounts)
-    good = np.flatnonzero([error is None for error in errors])
-    named = {name: np.full(len(rows), np.nan) for name in COLUMNS[:-1]}
-    named["tc_k"][good] = np.clip(values_of(predictors.tc, rows[good]), 0, None)
-    opinions = second.of(rows[good], threads=torch.get_num_threads())
-    for name, values in vars(opinions).items():
-        named[name][good] = values
-    named["ef_ev_per_atom"][good] = values_of(predictors.ef, rows[good])
-    return table.assign(**named, error=pd.Series(errors, index=table.index, dtype=object))
+    scores = Scorer.load(weights).score(table["formula"].tolist(), threads=torch.get_num_threads())
+    return table.assign(**scores.values, error=pd.Series(scores.errors, index=table.index, dtype=object))
 
 
 def formula_table(formulas: list[str]) -> pd.DataFrame:
@@ -116,6 +82,7 @@ def read_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     from kiago_ray.cli.failures import InputError
+    from kiago_ray.scoring import VALUES
 
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -131,7 +98,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InputError(
             f"--input: {path} has no single column `formula` (its columns: {', '.join(header)[:200]})"
         )
-    taken = [name for name in header if name in COLUMNS or header.count(name) > 1]
+    taken = [name for name in header if name in (*VALUES, "error") or header.count(name) > 1]
     if taken:
         raise InputError(f"--input: {path} already has {taken[0]!r}, or has it twice; rename or remove it")
     if len(rows) > MAX_ROWS:

@@ -98,7 +98,7 @@ def collect(
     formulas = tuple(text if fine else "" for text, fine in zip(result.formulas(), ok, strict=True))
     first, place = _different(formulas, ok)
     amounts = result.amounts[first]
-    whole, judged = _whole_numbers(amounts)
+    whole, judged = whole_numbers(amounts)
     judgements = opinions or SecondOpinions()
     verdicts = _with_likeliest_states(
         neutrality.check(whole[judged], oxidation_set), whole[judged], oxidation_set
@@ -180,7 +180,7 @@ def _different(formulas: Sequence[str], ok: Mask) -> tuple[Ints, Ints]:
     return np.array(first, dtype=np.int64), np.array(place, dtype=np.int64)
 
 
-def _whole_numbers(amounts: Floats) -> tuple[Ints, Mask]:
+def whole_numbers(amounts: Floats) -> tuple[Ints, Mask]:
     """Reduced whole numbers in the proportions of amounts (u, 118), and whether there are any (u,)."""
     scale = np.where((amounts == np.rint(amounts)).all(axis=1), 1, 10**DECIMALS)[:, None]
     whole = reduce_counts(np.rint(amounts * scale).astype(np.int64))

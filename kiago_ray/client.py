@@ -1,0 +1,197 @@
+"""A client of the service: predictions, explanations and searches from a script.
+
+with Client("http://127.0.0.1:8000") as client:
+    rows = client.predict(["MgB2", "LaNiAsO"])
+    search = client.search(base="LaNiAsO", candidates=64, steps=[100, 100])
+    done = client.wait(search["id"])
+    best = client.candidates(search["id"], limit=10, passed=True)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import httpx
+
+Row = dict[str, Any]
+
+RETRIED = (429, 503)  # the service says when to come back; nothing was done
+_LOST = (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
+
+
+class ServiceError(Exception):
+    """What the service refused or failed at. status: of HTTP; 0 where it could not be reached."""
+
+    def __init__(self, status: int, detail: str, request_id: str = "") -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.request_id = status, detail, request_id
+
+
+class Client:
+    """Speaks to one service. token: by default KIAGO_TOKEN of the environment.
+
+    retries: how often to come back where the service is busy or a connection broke, after what it says in
+    Retry-After or, without that, after a growing pause; what was not safe to repeat is not repeated.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        *,
+        token: str | None = None,
+        retries: int = 8,
+        timeout_s: float = 120.0,
+        longest_pause_s: float = 60.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        token = token or os.environ.get("KIAGO_TOKEN") or None
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+        self._retries, self._longest, self._sleep = retries, longest_pause_s, sleep
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def predict(self, formulas: Sequence[str], *, at_once: int = 10_000) -> list[Row]:
+        """A row for each formula, in their order; a bad one has an `error`. Raises ServiceError."""
+        rows: list[Row] = []
+        for start in range(0, len(formulas), at_once):
+            part = list(formulas[start : start + at_once])
+            rows += self._ask("POST", "/v1/predict", json={"formulas": part}).json()["predictions"]
+        return rows
+
+    def explain(self, formula: str) -> Row:
+        """One formula in full. Raises ServiceError, 422 for a formula that can't be read."""
+        answer: Row = self._ask("POST", "/v1/explain", json={"formula": formula}).json()
+        return answer
+
+    def models(self) -> Row:
+        """The models, their hashes, the service's limits. Raises ServiceError."""
+        answer: Row = self._ask("GET", "/v1/models").json()
+        return answer
+
+    def search(self, **spec: Any) -> Row:
+        """Start a search; its job, whose `id` the others take. Raises ServiceError.
+
+        Not repeated when a connection breaks: the search might have been taken.
+        """
+        answer: Row = self._ask("POST", "/v1/searches", json=spec, repeatable=False).json()
+        return answer
+
+    def searches(self, *, limit: int = 20, offset: int = 0) -> list[Row]:
+        """Jobs, newest first. Raises ServiceError."""
+        answer = self._ask("GET", "/v1/searches", params={"limit": limit, "offset": offset})
+        rows: list[Row] = answer.json()["searches"]
+        return rows
+
+    def job(self, search_id: str) -> Row:
+        """A search as it stands. Raises ServiceError, 404 where there is none."""
+        answer: Row = self._ask("GET", f"/v1/searches/{search_id}").json()
+        return answer
+
+    def cancel(self, search_id: str) -> Row:
+        """Ask for a search's end. Raises ServiceError."""
+        answer: Row = self._ask("DELETE", f"/v1/searches/{search_id}").json()
+        return answer
+
+    def watch(self, search_id: str) -> Iterator[Row]:
+        """The job whenever it has moved, until it has ended; a stream that ends is asked for again.
+
+        Raises ServiceError.
+        """
+        while True:
+            try:
+                with self._http.stream("GET", f"/v1/searches/{search_id}/events") as answer:
+                    if answer.status_code >= 400:
+                        answer.read()
+                        raise _error(answer)
+                    event = ""
+                    for line in answer.iter_lines():
+                        if line.startswith("event:"):
+                            event = line.partition(":")[2].strip()
+                        elif line.startswith("data:"):
+                            yield json.loads(line.partition(":")[2])
+                            if event == "end":
+                                return
+            except _LOST:
+                pass
+            except ServiceError as error:
+                if error.status not in RETRIED:
+                    raise
+            self._sleep(1.0)
+            job = self.job(search_id)  # with its retries: a service that is gone for good ends this
+            if job["state"] not in ("queued", "running"):
+                yield job
+                return
+
+    def wait(self, search_id: str) -> Row:
+        """The job once it has ended. Raises ServiceError; also where the search failed."""
+        *_, job = self.watch(search_id)
+        if job["state"] == "failed":
+            raise ServiceError(200, f"search {search_id} failed: {job['error']}")
+        return job
+
+    def candidates(
+        self, search_id: str, *, limit: int = 100, offset: int = 0, passed: bool = False
+    ) -> list[Row]:
+        """Some candidates of a finished search, best first. Raises ServiceError, 409 while it isn't done."""
+        asked = {"limit": limit, "offset": offset, "passed": passed}
+        answer = self._ask("GET", f"/v1/searches/{search_id}/candidates", params=asked)
+        rows: list[Row] = answer.json()["candidates"]
+        return rows
+
+    def download(self, search_id: str, path: Path, *, format: Literal["csv", "parquet"] = "parquet") -> Path:
+        """All candidates as a file. Raises ServiceError."""
+        answer = self._ask("GET", f"/v1/searches/{search_id}/candidates", params={"format": format})
+        path.write_bytes(answer.content)
+        return path
+
+    def _ask(self, method: str, path: str, *, repeatable: bool = True, **sent: Any) -> httpx.Response:
+        for tried in range(self._retries + 1):
+            pause = min(0.25 * 2**tried, self._longest) * random.uniform(0.5, 1.0)
+            try:
+                answer = self._http.request(method, path, **sent)
+            except _LOST as error:
+                if tried == self._retries or not (repeatable or isinstance(error, httpx.ConnectError)):
+                    raise ServiceError(0, f"{self._http.base_url} can't be reached ({error})") from error
+            except httpx.HTTPError as error:
+                raise ServiceError(0, f"{self._http.base_url} does not answer ({error})") from error
+            else:
+                if answer.status_code < 400:
+                    return answer
+                if answer.status_code not in RETRIED or tried == self._retries:
+                    raise _error(answer)
+                pause = _said(answer, pause, self._longest)
+            self._sleep(pause)
+        raise AssertionError("the last try either answers or raises")
+
+
+def _said(answer: httpx.Response, otherwise: float, longest: float) -> float:
+    """Seconds of Retry-After, with a little more so that clients don't come back together."""
+    said = answer.headers.get("Retry-After", "")
+    return min(float(said), longest) + random.uniform(0, 0.5) if said.isdigit() else otherwise
+
+
+def _error(answer: httpx.Response) -> ServiceError:
+    try:
+        problem = answer.json()
+        detail, request_id = str(problem["detail"]), str(problem.get("request_id", ""))
+    except (ValueError, KeyError, TypeError):
+        detail, request_id = answer.text[:200] or answer.reason_phrase, ""
+    return ServiceError(answer.status_code, detail, request_id)

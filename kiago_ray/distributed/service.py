@@ -1,0 +1,313 @@
+"""The service on Ray Serve: an ingress that speaks HTTP, a predictor that batches over requests, workers for searches.
+
+    Api  ──score, explain──▶  Predictor   one batch at a time, of whatever requests are waiting
+     └───drain──────────────▶  Searcher    takes searches from storage until none is left
+
+Everything that a search is stands on storage (service.jobs), so that replicas may come and go. A call of `drain` is
+only what wakes a worker, and what Serve counts when it scales them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+from kiago_ray.service.settings import ServiceSettings, is_loopback
+
+if TYPE_CHECKING:
+    from kiago_ray.scoring import Scores
+    from kiago_ray.service.jobs import JobStore
+    from kiago_ray.service.models import Models
+
+APPLICATION = "kiago"
+BATCH_FORMULAS = (
+    1024  # of one pass through the models; larger requests go in pieces, so that small ones get between
+)
+BATCH_WAIT_S = 0.003
+TRIES, AGAIN_S = 5, 0.5
+WAKE_S = 5.0
+
+
+def usable_threads(settings: ServiceSettings) -> int:
+    """CPU threads of a replica."""
+    return settings.threads or len(os.sched_getaffinity(0))
+
+
+def prepare(settings: ServiceSettings) -> int:
+    """Take this process's threads; how many. Before torch is loaded: spinning threads take the others' cores."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    import torch
+
+    torch.set_num_threads(usable_threads(settings))
+    return usable_threads(settings)
+
+
+def formula_count(groups: Sequence[Sequence[str]]) -> int:
+    """What a batch is bounded by."""
+    return sum(map(len, groups))
+
+
+@serve.deployment(
+    name="Predictor",
+    ray_actor_options={"num_cpus": 0},
+    max_ongoing_requests=256,
+    user_config={"weights": None},
+    health_check_period_s=10,
+    health_check_timeout_s=60,
+    graceful_shutdown_timeout_s=30,
+)
+class Predictor:
+    """Holds the models. user_config: {"weights": a folder or null}; a change of it loads the new ones beside the old
+    and then swaps them, between two batches.
+    """
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        from kiago_ray.distributed.service_metrics import ModelMeter
+
+        self._settings = settings
+        self._threads = prepare(settings)
+        self._models: Models | None = None
+        self._meter = ModelMeter()
+        self._one = ThreadPoolExecutor(1)  # the models use all threads by themselves
+
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Load other models. Raises WeightsError, DataError."""
+        self._models = await asyncio.to_thread(_load, self._settings, config)
+
+    async def check_health(self) -> None:
+        """Raises where the models don't predict."""
+        await self.check()
+
+    async def check(self) -> str:
+        """Predict a known superconductor; the models' version."""
+        models = self._ready()
+        await self._in_turn(models.check)
+        return models.version
+
+    async def score(self, formulas: list[str]) -> tuple[str, Scores]:
+        """The models' version and what they say; all of one version."""
+        from kiago_ray.scoring import joined
+
+        pieces = [formulas[at : at + BATCH_FORMULAS] for at in range(0, len(formulas), BATCH_FORMULAS)]
+        while True:
+            found = [await self._batch(piece) for piece in pieces]
+            versions = {version for version, _ in found} or {self._ready().version}
+            if len(versions) == 1:
+                return versions.pop(), joined([scores for _, scores in found])
+
+    @serve.batch(
+        max_batch_size=BATCH_FORMULAS, batch_wait_timeout_s=BATCH_WAIT_S, batch_size_fn=formula_count
+    )
+    async def _batch(self, groups: list[list[str]]) -> list[tuple[str, Scores]]:
+        models = self._ready()
+        flat = [formula for group in groups for formula in group]
+
+        def compute() -> Scores:
+            with self._meter.batch(len(flat)):
+                return models.scorer.score(flat, threads=self._threads)
+
+        scores = await self._in_turn(compute)
+        self._meter.rows(scores)
+        ends = [sum(map(len, groups[: number + 1])) for number in range(len(groups))]
+        return [
+            (models.version, scores.part(slice(end - len(group), end)))
+            for group, end in zip(groups, ends, strict=True)
+        ]
+
+    async def explain(self, formula: str) -> dict[str, Any] | str:
+        """The explanation, or why the formula can't be read."""
+        from kiago_ray.chemistry.formula import FormulaError
+        from kiago_ray.service.explain import explain
+
+        models = self._ready()
+        try:
+            found: dict[str, Any] = await self._in_turn(lambda: explain(formula, models))
+            return found
+        except FormulaError as error:
+            return str(error)
+
+    async def describe(self) -> dict[str, Any]:
+        """What the models are."""
+        return self._ready().describe()
+
+    async def _in_turn(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._one, work)
+
+    def _ready(self) -> Models:
+        if self._models is None:
+            raise RuntimeError("the models aren't loaded yet")
+        return self._models
+
+
+@serve.deployment(
+    name="Searcher",
+    ray_actor_options={"num_cpus": 0},
+    max_ongoing_requests=1,
+    user_config={"weights": None},
+    graceful_shutdown_timeout_s=10,
+)
+class Searcher:
+    """Runs searches, one at a time. One that it is cut off from is taken up by the next, at its last whole shard."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        prepare(settings)
+        self._settings = settings
+        self._models: Models | None = None
+        self._closing = threading.Event()
+
+    async def reconfigure(self, config: dict[str, Any]) -> None:
+        """Load other models, for the searches to come. Raises WeightsError, DataError."""
+        self._models = await asyncio.to_thread(_load, self._settings, config)
+
+    async def drain(self) -> int:
+        """Run what waits; how many that were."""
+        from kiago_ray.service.jobs import JobStore
+        from kiago_ray.service.running import Runner
+
+        assert self._models is not None
+        runner = Runner(
+            JobStore.of(self._settings.data), self._models, self._settings.device, self._closing.is_set
+        )
+        return await asyncio.to_thread(runner.drain)
+
+    def __del__(self) -> None:
+        self._closing.set()
+
+
+def _load(settings: ServiceSettings, config: dict[str, Any]) -> Models:
+    from kiago_ray.service.models import Models
+
+    unknown = sorted(set(config) - {"weights"})
+    if unknown:
+        raise ValueError(f"user_config: unknown key {unknown[0]!r}; the only one is 'weights'")
+    return Models.load(config.get("weights"), settings.known, device=settings.device)
+
+
+class ServeBackend:
+    """Answers of the deployments (service.backend.Backend)."""
+
+    def __init__(self, predictor: Any, searcher: Any, store: JobStore) -> None:
+        self._predictor, self._searcher, self._store = predictor, searcher, store
+        self._draining: set[asyncio.Task[None]] = set()
+
+    async def score(self, formulas: Sequence[str]) -> tuple[str, Scores]:
+        found: tuple[str, Scores] = await self._asked(self._predictor.score, list(formulas))
+        return found
+
+    async def explain(self, formula: str) -> dict[str, Any]:
+        from kiago_ray.chemistry.formula import FormulaError
+
+        found = await self._asked(self._predictor.explain, formula)
+        if isinstance(found, str):
+            raise FormulaError("refused", found)
+        explanation: dict[str, Any] = found
+        return explanation
+
+    async def describe(self) -> dict[str, Any]:
+        described: dict[str, Any] = await self._asked(self._predictor.describe)
+        return described
+
+    async def check(self) -> str:
+        return str(await self._asked(self._predictor.check))
+
+    async def _asked(self, method: Any, *given: Any) -> Any:
+        """Predicting changes nothing, so that what a lost replica was asked goes to another."""
+        from kiago_ray.service.backend import BusyError, LostError
+
+        for _ in range(TRIES):
+            try:
+                return await method.remote(*given)
+            except BackPressureError as error:
+                raise BusyError from error
+            except (RayActorError, DeploymentUnavailableError):
+                await asyncio.sleep(AGAIN_S)
+        raise LostError
+
+    def wake(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._drain())
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+
+    async def _drain(self) -> None:
+        try:
+            await self._searcher.drain.remote()
+        except (RayActorError, DeploymentUnavailableError):
+            return  # `watch` finds what it left
+
+    async def watch(self, queued: Callable[[str, int], None]) -> None:
+        """Wake a worker while searches wait that nobody was woken for: after a restart, after a worker was lost."""
+        from kiago_ray.service.problems import log
+        from kiago_ray.storage.location import StorageError
+
+        while True:
+            try:
+                waiting = await asyncio.to_thread(self._store.waiting)
+                if waiting and not self._draining:
+                    self.wake()
+                queued("waiting", len(waiting))
+            except StorageError as error:
+                log.error("storage: %s", error)
+            await asyncio.sleep(WAKE_S)
+
+
+@serve.deployment(
+    name="Api",
+    ray_actor_options={"num_cpus": 0},
+    max_ongoing_requests=256,
+    max_queued_requests=512,
+    backpressure_config={"status_code": 429, "retry_after_s": 1},
+    graceful_shutdown_timeout_s=60,
+)
+@serve.ingress()
+class Api:
+    """The ingress: everything of HTTP, nothing of models."""
+
+    def __init__(self, settings: ServiceSettings, predictor: Any, searcher: Any) -> None:
+        from kiago_ray.distributed.service_metrics import ApiMeter
+        from kiago_ray.service.jobs import JobStore
+
+        if not is_loopback(proxy_host()):
+            settings = settings.model_copy(update={"require_token": True})
+        self._settings, self._meter = settings, ApiMeter()
+        self._store = JobStore.of(settings.data)
+        self._backend = ServeBackend(predictor, searcher, self._store)
+
+    def __serve_build_asgi_app__(self) -> Any:
+        from kiago_ray.service.app import build_app
+
+        self._watch = asyncio.get_running_loop().create_task(self._backend.watch(self._meter.queue))
+        return build_app(self._backend, self._store, self._settings, meter=self._meter)
+
+
+def proxy_host() -> str:
+    """Where Serve's proxies listen: whoever set that, the token depends on it."""
+    from ray.serve.context import _get_global_client  # Serve has no public word for it
+
+    client = _get_global_client()
+    return str(client.http_config.host) if client is not None else ""
+
+
+def build(args: ServiceSettings, weights: str | None = None) -> Any:
+    """The Serve application. For `serve deploy` it takes its settings as `args`, and weights from the deployments'
+    user_config.
+    """
+    config = {"weights": weights}
+    deployments: tuple[Any, ...] = (
+        Api,
+        Predictor,
+        Searcher,
+    )  # the decorators hide what they make of the classes
+    api, predictor, searcher = deployments
+    return api.bind(
+        args,
+        predictor.options(user_config=config).bind(args),
+        searcher.options(user_config=config).bind(args),
+    )

@@ -1,0 +1,81 @@
+"""The HTTP application: routes, errors and what stands before them. It knows no server and no Ray."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from kiago_ray import __version__
+from kiago_ray.service.backend import Backend
+from kiago_ray.service.guard import Guard, Meter
+from kiago_ray.service.jobs import JobStore
+from kiago_ray.service.page_routes import page_router
+from kiago_ray.service.predict_routes import predict_router
+from kiago_ray.service.problems import handle_problems
+from kiago_ray.service.search_routes import search_router
+from kiago_ray.service.settings import TOKEN, ServiceSettings
+
+SHORTEST_TOKEN = 16
+_DESCRIPTION = (
+    "Critical temperatures and formation energies of compositions, how far each can be believed, and searches for "
+    "compositions with a higher one. Errors are problem details (RFC 9457); 429 and 503 say in Retry-After when to "
+    "come back. Where the service has a token, send it as 'Authorization: Bearer TOKEN'."
+)
+
+
+class TokenError(ValueError):
+    """A service that would be open to anybody, or whose token is too easy. The message is one line."""
+
+
+def token_from(environment: Mapping[str, str], *, required: bool) -> str | None:
+    """The token that clients must send, None where none is set. Raises TokenError."""
+    token = environment.get(TOKEN, "").strip()
+    if not token:
+        if required:
+            raise TokenError(
+                f"{TOKEN} is not set, and the service would be open to anybody who reaches it; set it to a secret of "
+                f"at least {SHORTEST_TOKEN} characters"
+            )
+        return None
+    if len(token) < SHORTEST_TOKEN:
+        raise TokenError(f"{TOKEN} is shorter than {SHORTEST_TOKEN} characters; choose a longer secret")
+    return token
+
+
+def build_app(
+    backend: Backend, store: JobStore, settings: ServiceSettings, *, meter: Meter | None = None
+) -> FastAPI:
+    """The application on a backend and a store. Raises TokenError."""
+    token = token_from(os.environ, required=settings.require_token)
+    app = FastAPI(
+        title="kiago-ray",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_url="/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    handle_problems(app)
+    app.include_router(predict_router(backend, settings.limits))
+    app.include_router(search_router(backend, store, settings))
+    app.include_router(page_router(app))
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.allowed_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Accept", "X-Request-Id"],
+            expose_headers=["Location", "Retry-After", "X-Request-Id"],
+        )
+    app.add_middleware(
+        Guard,
+        limits=settings.limits,
+        token=token,
+        client_header=settings.client_header,
+        meter=meter,
+    )
+    return app

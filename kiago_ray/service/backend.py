@@ -1,0 +1,92 @@
+"""What the HTTP application needs of whoever holds the models; Ray Serve is one, this process can be another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from kiago_ray.scoring import Scores
+from kiago_ray.service.explain import explain
+from kiago_ray.service.models import Models
+from kiago_ray.service.problems import ProblemError
+
+BUSY_RETRY_S = 2
+
+T = TypeVar("T")
+
+
+class BusyError(Exception):
+    """There are more requests than the models can take now."""
+
+
+class LostError(Exception):
+    """Whoever was asked has gone, and nobody else answered."""
+
+
+class Backend(Protocol):
+    """Answers of the models. They raise BusyError, LostError, and FormulaError for a formula that can't be read."""
+
+    async def score(self, formulas: Sequence[str]) -> tuple[str, Scores]:
+        """The models' version, and what they say of each formula."""
+        ...
+
+    async def explain(self, formula: str) -> dict[str, Any]: ...
+
+    async def describe(self) -> dict[str, Any]: ...
+
+    async def check(self) -> str:
+        """The version of models that just made a sensible prediction."""
+        ...
+
+    def wake(self) -> None:
+        """Tell the workers that there is a search to run."""
+        ...
+
+
+@dataclass
+class LocalBackend:
+    """Models in this process; searches are left to whoever watches the store."""
+
+    models: Models
+
+    async def score(self, formulas: Sequence[str]) -> tuple[str, Scores]:
+        threads = os.cpu_count() or 1
+        return self.models.version, await asyncio.to_thread(
+            self.models.scorer.score, formulas, threads=threads
+        )
+
+    async def explain(self, formula: str) -> dict[str, Any]:
+        return await asyncio.to_thread(explain, formula, self.models)
+
+    async def describe(self) -> dict[str, Any]:
+        return self.models.describe()
+
+    async def check(self) -> str:
+        await asyncio.to_thread(self.models.check)
+        return self.models.version
+
+    def wake(self) -> None:
+        return
+
+
+async def answered(asked: Awaitable[T], timeout_s: float) -> T:
+    """What a backend answers in time. Raises ProblemError: 429 while it is busy, 503 where it is gone, 504."""
+    try:
+        return await asyncio.wait_for(asked, timeout_s)
+    except BusyError:
+        raise ProblemError(
+            429, "the service is busy; come back in a moment", retry_after_s=BUSY_RETRY_S
+        ) from None
+    except LostError:
+        raise ProblemError(
+            503, "the models are starting; come back in a moment", retry_after_s=2 * BUSY_RETRY_S
+        ) from None
+    except TimeoutError:
+        raise ProblemError(
+            504,
+            f"no answer within {timeout_s:g} s; send fewer formulas at a time",
+            retry_after_s=BUSY_RETRY_S,
+        ) from None

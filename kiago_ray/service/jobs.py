@@ -1,0 +1,226 @@
+"""Searches as jobs on storage: whatever a part of the service knows of one stands in small files.
+
+    DATA/searches/<id>/job.json       what was asked for, by whom, when; never changed
+    DATA/searches/<id>/started.json   a worker has it, and how often one has begun
+    DATA/searches/<id>/progress.json  how far it is
+    DATA/searches/<id>/cancel         it shall end
+    DATA/searches/<id>/end.json       how it ended; from then on nothing changes
+    DATA/searches/<id>/result/        the files of a campaign of this one search: shards, tables, plots
+    DATA/waiting/<id>                 there until it has ended
+
+So any replica can answer for any search, and a restart loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from kiago_ray.campaign.plan import CURVE_ROWS, PlannedSearch
+from kiago_ray.search.run import shard_size
+from kiago_ray.search.spec import SearchSpec
+from kiago_ray.storage.location import Location, StorageError
+
+SEARCHES, WAITING = "searches", "waiting"
+JOB, STARTED, PROGRESS, CANCEL, END, RESULT = (
+    "job.json",
+    "started.json",
+    "progress.json",
+    "cancel",
+    "end.json",
+    "result",
+)
+SEARCH = "search"
+"""The name of the one search within its result."""
+_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{16}")
+
+Progress = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for. rows_per_shard: those that run together (see ServiceSettings)."""
+
+    id: str
+    spec: Mapping[str, Any]
+    preset: str
+    client: str
+    submitted_at: str
+    rows_per_shard: int
+
+
+@dataclass(frozen=True)
+class End:
+    """How a search ended. state: done, failed or cancelled. summary: as Summary.to_dict has it."""
+
+    state: str
+    at: str
+    error: str | None = None
+    summary: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A search as it stands. begun: how often a worker has started it."""
+
+    request: Request
+    started_at: str | None = None
+    begun: int = 0
+    progress: Progress | None = None
+    cancelled: bool = False
+    end: End | None = None
+
+    @property
+    def state(self) -> str:
+        """queued, running, done, failed or cancelled."""
+        if self.end is not None:
+            return self.end.state
+        return "queued" if self.started_at is None else "running"
+
+    @property
+    def spec(self) -> SearchSpec:
+        """The specification as it was checked when it came in."""
+        return SearchSpec.model_validate(self.request.spec)
+
+    @property
+    def planned(self) -> PlannedSearch:
+        """The same as the one search of a campaign."""
+        spec = self.spec
+        rows = shard_size(spec.row_count, self.request.rows_per_shard)
+        shards = -(-spec.row_count // rows)
+        return PlannedSearch(SEARCH, spec.base, "", spec.seed, spec, rows, max(1, -(-CURVE_ROWS // shards)))
+
+
+def now() -> str:
+    """The time as files and answers have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class JobStore:
+    """The jobs in a directory. Everything raises StorageError where that can't be read or written."""
+
+    place: Location
+
+    @classmethod
+    def of(cls, data: str) -> JobStore:
+        """The store in a directory or at a URI, made if need be."""
+        store = cls(Location.of(data))
+        for name in (SEARCHES, WAITING):
+            (store.place / name).make_directory()
+        return store
+
+    def folder(self, job_id: str) -> Location:
+        """Where a job's files are."""
+        return self.place / SEARCHES / job_id
+
+    def submit(self, spec: SearchSpec, preset: str, client: str, rows_per_shard: int) -> Job:
+        """Keep a new job."""
+        job_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(8)}"
+        request = Request(job_id, spec.model_dump(mode="json"), preset, client, now(), rows_per_shard)
+        folder = self.folder(job_id)
+        folder.make_directory()
+        _write(folder / JOB, asdict(request))
+        (self.place / WAITING / job_id).write_bytes(client.encode("utf-8"))  # last: now it counts
+        return Job(request)
+
+    def get(self, job_id: str) -> Job | None:
+        """The job as it stands; None where there is none, or that is no id."""
+        if not _ID.fullmatch(job_id):
+            return None
+        folder = self.folder(job_id)
+        values = _read(folder / JOB)
+        if values is None:
+            return None
+        request = _checked(Request, values, folder / JOB)
+        end = _read(folder / END)
+        started = _read(folder / STARTED) or {}
+        job = Job(request, started.get("at"), int(started.get("begun", 0)))
+        if end is not None:
+            return replace(job, end=_checked(End, end, folder / END))
+        return replace(job, progress=_read(folder / PROGRESS), cancelled=(folder / CANCEL).kind() == "file")
+
+    def ids(self) -> list[str]:
+        """All jobs, newest first."""
+        return [name for name in reversed((self.place / SEARCHES).entries()) if _ID.fullmatch(name)]
+
+    def waiting(self) -> list[str]:
+        """The jobs that haven't ended, oldest first."""
+        return [name for name in (self.place / WAITING).entries() if _ID.fullmatch(name)]
+
+    def waiting_of(self, client: str) -> int:
+        """How many of a client's jobs haven't ended."""
+        mine = client.encode("utf-8")
+        return sum(_bytes(self.place / WAITING / name) == mine for name in self.waiting())
+
+    def begin(self, job: Job) -> Job:
+        """Write down that a worker starts it."""
+        begun = replace(job, started_at=job.started_at or now(), begun=job.begun + 1)
+        _write(self.folder(job.request.id) / STARTED, {"at": begun.started_at, "begun": begun.begun})
+        return begun
+
+    def tell(self, job_id: str, progress: Progress) -> None:
+        """Write down how far it is."""
+        _write(self.folder(job_id) / PROGRESS, progress)
+
+    def cancel(self, job_id: str) -> None:
+        """Ask for its end."""
+        (self.folder(job_id) / CANCEL).write_bytes(b"")
+
+    def cancelled(self, job_id: str) -> bool:
+        """Whether its end was asked for."""
+        return (self.folder(job_id) / CANCEL).kind() == "file"
+
+    def finish(self, job_id: str, end: End) -> None:
+        """Write down how it ended; it then waits no more."""
+        _write(self.folder(job_id) / END, asdict(end))
+        self.forget(job_id)
+
+    def forget(self, job_id: str) -> None:
+        """Let it wait no more."""
+        (self.place / WAITING / job_id).delete()
+
+    def result(self, job_id: str) -> Location:
+        """The directory with what came of it."""
+        return self.folder(job_id) / RESULT
+
+
+def _write(place: Location, values: Mapping[str, Any]) -> None:
+    place.write_bytes(json.dumps(dict(values), ensure_ascii=False).encode("utf-8"))
+
+
+def _bytes(place: Location) -> bytes | None:
+    """A small file's content; None where there is none, or it went away between the two looks."""
+    if place.kind() != "file":
+        return None
+    try:
+        return place.read_bytes()
+    except StorageError:
+        if place.kind() == "file":
+            raise
+        return None
+
+
+def _read(place: Location) -> dict[str, Any] | None:
+    content = _bytes(place)
+    if content is None:
+        return None
+    try:
+        values: dict[str, Any] = json.loads(content)
+    except ValueError as error:
+        raise StorageError(f"{place.text} is no file of this service") from error
+    return values
+
+
+def _checked(kind: type[Any], values: Mapping[str, Any], place: Location) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        raise StorageError(f"{place.text} is of another version of this service") from error

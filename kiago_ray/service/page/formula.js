@@ -1,0 +1,61 @@
+// Formulas as people type them: read well enough to help while typing. The service has the last word.
+
+import { INDEX } from "./elements.js";
+import { node } from "./dom.js";
+
+const TOKEN = /([A-Z][a-z]?)|(\d+\.?\d*|\.\d+)|([([{])|([)\]}])|(\s+)|(.)/gu;
+const CLOSING = { "(": ")", "[": "]", "{": "}" };
+const PLAIN = { "₀": "0", "₁": "1", "₂": "2", "₃": "3", "₄": "4", "₅": "5", "₆": "6", "₇": "7", "₈": "8", "₉": "9" };
+
+// {amounts: Map of symbol to amount} or {error: a sentence}.
+export function parse(given, known) {
+  const text = given.replace(/[₀-₉]/g, (digit) => PLAIN[digit]);
+  const open = [{ amounts: new Map(), close: "" }];
+  let part = null;
+  const add = () => {
+    const group = open[open.length - 1].amounts;
+    for (const [symbol, amount] of part ?? []) group.set(symbol, (group.get(symbol) ?? 0) + amount);
+    part = null;
+  };
+  for (const [token, symbol, number, opening, closing, space] of text.matchAll(TOKEN)) {
+    if (space) continue;
+    if (number) {
+      if (!part) return { error: `The amount ${number} follows no element.` };
+      if (!Number(number)) return { error: "An amount of 0 means nothing: leave the element out." };
+      const amounts = [...part].map(([name, amount]) => [name, amount * Number(number)]);
+      part = new Map(amounts);
+      add();
+      continue;
+    }
+    add();
+    if (symbol) {
+      if (!(symbol in INDEX)) return { error: `There is no element ${symbol}.` };
+      if (known && !known.has(symbol)) return { error: `The models don't know ${symbol}.` };
+      part = new Map([[symbol, 1]]);
+    } else if (opening) {
+      open.push({ amounts: new Map(), close: CLOSING[opening] });
+    } else if (closing) {
+      const group = open.length > 1 ? open.pop() : null;
+      if (!group || group.close !== closing) return { error: `No bracket is open for ${closing}.` };
+      part = group.amounts;
+    } else {
+      return { error: `“${token}” can't be read; a formula is elements and amounts, such as La1.85Sr0.15CuO4.` };
+    }
+  }
+  add();
+  if (open.length > 1) return { error: "A bracket is never closed." };
+  return open[0].amounts.size ? { amounts: open[0].amounts } : { error: "" };
+}
+
+const decimal = (amount) => (amount === 1 ? "" : String(Number(amount.toPrecision(6))));
+
+export const write = (amounts) => [...amounts].map(([symbol, amount]) => symbol + decimal(amount)).join("");
+
+// The formula with its amounts as subscripts.
+export function formulaNode(text) {
+  const shown = node("span", { class: "formula" });
+  for (const piece of text.split(/(\d+\.?\d*|\.\d+)/)) {
+    if (piece) shown.append(/\d/.test(piece) ? node("sub", {}, piece) : piece);
+  }
+  return shown;
+}

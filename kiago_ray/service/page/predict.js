@@ -1,0 +1,102 @@
+// The prediction of one formula: numbers, charges, neighbours, reasons.
+
+import { byId, kelvin, node, tc, words } from "./dom.js";
+import { formulaNode } from "./formula.js";
+
+const plusMinus = (value, spread) =>
+  value === null ? "–" : spread === null ? kelvin(value) : `${value.toFixed(1)} ± ${spread.toFixed(1)} K`;
+
+export function showPrediction(found, choose) {
+  byId("prediction").replaceChildren(
+    verdict(found),
+    node("div", { class: "cards" }, numbers(found), charges(found), neighbours(found, choose)),
+    reasons(found),
+  );
+}
+
+function verdict(found) {
+  const heading = node("h3", {}, formulaNode(found.formula), ": ", tc(), ` ${plusMinus(found.tc_k, found.tc_std_k)}`);
+  const flag = found.extrapolated
+    ? node("p", { class: "flag" }, "Far from anything known: these temperatures mean nothing here.")
+    : null;
+  const known = found.in_supercon ? node("p", { class: "hint" }, "A composition of SuperCon's: it has been measured.") : null;
+  return node("div", {}, heading, ...[flag, known].filter(Boolean));
+}
+
+function card(title, ...rows) {
+  return node("section", { class: "card" }, node("h4", {}, ...title), node("dl", { class: "facts" }, ...rows));
+}
+
+const fact = (name, value, remark) => [
+  node("dt", {}, ...[name].flat()),
+  node("dd", {}, ...[value].flat(), remark ? node("small", {}, ` ${remark}`) : ""),
+];
+
+function numbers(found) {
+  const far = found.extrapolation === null ? "–" : found.extrapolation.toFixed(2);
+  return card(
+    ["Numbers"],
+    ...fact([tc(), ", the search's model"], plusMinus(found.tc_k, found.tc_std_k)),
+    ...fact([tc(), ", second opinion"], plusMinus(found.tc_oracle_k, found.tc_oracle_std_k), "boosted trees; ± among them"),
+    ...fact([tc(), " to trust"], kelvin(found.trusted_tc_k), "the lower of both, less the spread"),
+    ...fact("Formation energy", found.ef_ev_per_atom === null ? "–" : `${found.ef_ev_per_atom.toFixed(3)} eV/atom`),
+    ...fact("Extrapolation", far, "above 1 is far out"),
+  );
+}
+
+function charges(found) {
+  const charge = found.charge;
+  const told =
+    charge.neutral === null
+      ? "not judged"
+      : charge.alloy
+        ? "nothing to judge"
+        : charge.pauling
+          ? "balance"
+          : charge.neutral_mixed
+            ? "balance with two states of one element"
+            : charge.neutral
+              ? "balance oddly"
+              : "don't balance";
+  const states = charge.oxidation_states
+    ?.split(" ")
+    .map((text) => text.replace(/\*(\d+)$/, " ×$1").replace("-", "−"))
+    .join(", ");
+  return card(
+    ["Charges"],
+    ...fact("Oxidation states", told),
+    ...(states ? fact("The likeliest", states) : []),
+    ...(charge.remark ? fact("Remark", charge.remark) : []),
+  );
+}
+
+function neighbours(found, choose) {
+  const lines = found.neighbours.map((each) => {
+    const pressure = each.pressure_gpa ? ` at ${each.pressure_gpa} GPa` : "";
+    const measured = each.tc_k === null ? "unknown" : `${each.tc_k.toFixed(1)} K${pressure}`;
+    const link = node("button", { type: "button", class: "link", onclick: () => choose(each.formula) }, formulaNode(each.formula));
+    return node("tr", {}, node("td", {}, link), node("td", {}, measured), node("td", {}, each.distance.toFixed(3)));
+  });
+  const heads = ["Formula", "Measured", "Distance"].map((text) => node("th", { scope: "col" }, text));
+  return node(
+    "section",
+    { class: "card" },
+    node("h4", {}, "Nearest known compositions"),
+    node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...lines)),
+    node("p", { class: "hint" }, `Of: ${found.known_source}. Distance: 0 is the same, 2 has no element in common.`),
+  );
+}
+
+function reasons(found) {
+  const side = (name, title, sign) => {
+    const lines = found.reasons.filter((each) => each.side === name);
+    const items = lines.map((each) => node("li", {}, node("span", { "aria-hidden": "true", class: "sign" }, sign), ...words(each.sentence)));
+    return node("section", { class: `reasons ${name}` }, node("h4", {}, title), node("ul", {}, ...items));
+  };
+  return node(
+    "div",
+    { class: "cards" },
+    side("for", "Why to believe it", "+"),
+    side("against", "Why not", "−"),
+  );
+}

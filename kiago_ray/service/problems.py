@@ -1,0 +1,106 @@
+"""Errors as problem details (RFC 9457): what is wrong and what to do, and nothing of what is inside."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from kiago_ray.storage.location import StorageError
+
+MEDIA_TYPE = "application/problem+json"
+STORAGE_RETRY_S = 10
+_MOST_ERRORS = 20
+
+log = logging.getLogger("kiago_ray.service")
+
+
+class ProblemError(Exception):
+    """A request that can't be answered as asked. detail: one line; retry_after_s: when to come back."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        retry_after_s: int | None = None,
+        errors: list[dict[str, str]] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+        self.retry_after_s, self.errors = retry_after_s, errors
+
+
+def problem_response(
+    status: int,
+    detail: str,
+    *,
+    instance: str = "",
+    request_id: str = "",
+    errors: list[dict[str, str]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """The answer to a request that went wrong."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        "request_id": request_id,
+    }
+    if errors:
+        body["errors"] = errors
+    return JSONResponse(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Let every error of `app` end as a problem; what nobody foresaw is logged whole and told as 500."""
+
+    def told(request: Request, status: int, detail: str, **more: Any) -> Response:
+        return problem_response(
+            status,
+            detail,
+            instance=request.url.path,
+            request_id=getattr(request.state, "request_id", ""),
+            **more,
+        )
+
+    @app.exception_handler(ProblemError)
+    async def refused(request: Request, error: ProblemError) -> Response:
+        after = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+        return told(request, error.status, error.detail, errors=error.errors, headers=after)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        found = [
+            {"where": ".".join(map(str, each["loc"])), "message": str(each["msg"])} for each in error.errors()
+        ][:_MOST_ERRORS]
+        first = found[0]
+        return told(request, 422, f"{first['where']}: {first['message']}", errors=found)
+
+    @app.exception_handler(HTTPException)
+    async def plain(request: Request, error: HTTPException) -> Response:
+        advice = "; the API is described at /docs" if error.status_code in (404, 405) else ""
+        return told(request, error.status_code, f"{error.detail}{advice}", headers=error.headers)
+
+    @app.exception_handler(StorageError)
+    async def storage(request: Request, error: StorageError) -> Response:
+        log.error("storage: %s", error)  # it names a place, which is nobody's business outside
+        return told(
+            request,
+            503,
+            "the service's storage can't be used now; try again later",
+            headers={"Retry-After": str(STORAGE_RETRY_S)},
+        )
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        log.exception("request %s failed", getattr(request.state, "request_id", ""), exc_info=error)
+        return told(request, 500, "the service failed on this request; tell its operator the request_id")

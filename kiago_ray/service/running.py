@@ -1,0 +1,147 @@
+"""Running the jobs of a store, one after another: what a worker does, wherever it runs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kiago_ray.campaign.compute import StoppedError, compute_shard
+from kiago_ray.campaign.lease import Lease, LeaseError
+from kiago_ray.campaign.plan import Shard
+from kiago_ray.campaign.results import finish_search
+from kiago_ray.campaign.shards import DamagedError, Manifest, check_shard
+from kiago_ray.search.errors import SpecError
+from kiago_ray.search.recorder import Progress
+from kiago_ray.service.jobs import End, Job, JobStore, now
+from kiago_ray.service.models import Models
+from kiago_ray.storage.location import Location, StorageError
+
+MOST_BEGUN = 3  # times that a worker may die over a search before it is given up
+TELL_S = 1.0  # between two looks at storage
+
+log = logging.getLogger("kiago_ray.service")
+
+
+@dataclass
+class Runner:
+    """Takes the jobs of a store that nobody runs. closing: asked in between, whether this worker shall stop."""
+
+    store: JobStore
+    models: Models
+    device: str = "cpu"
+    closing: Callable[[], bool] = lambda: False
+
+    def drain(self) -> int:
+        """Run jobs until none is left that isn't run by another; how many it ran."""
+        ran = 0
+        while not self.closing():
+            job_id = next(filter(self._ran, self._takeable()), None)
+            if job_id is None:
+                return ran
+            ran += 1
+        return ran
+
+    def _takeable(self) -> list[str]:
+        """Those that wait, the ones first that nobody has started: to see that another lives takes seconds."""
+        jobs = [(job_id, self.store.get(job_id)) for job_id in self.store.waiting()]
+        return [
+            job_id for job_id, job in sorted(jobs, key=lambda each: each[1] is not None and each[1].begun > 0)
+        ]
+
+    def _ran(self, job_id: str) -> bool:
+        """Run a job, unless another does. False also where it was left for a later worker."""
+        folder = self.store.folder(job_id)
+        try:
+            with Lease(folder) as lease:
+                job = self.store.get(job_id)
+                if job is None or job.end is not None:  # a worker was lost right before it said so
+                    self.store.forget(job_id)
+                    return True
+                end = self._outcome(job, lease)
+                if end is None:
+                    return False
+                self.store.finish(job_id, end)
+                log.info("search %s: %s", job_id, end.state)
+                return True
+        except LeaseError:
+            return False
+
+    def _outcome(self, job: Job, lease: Lease) -> End | None:
+        """How it ended; None where it has to go on elsewhere."""
+        job_id = job.request.id
+        if job.cancelled:
+            return End("cancelled", now())
+        if job.begun >= MOST_BEGUN:
+            return End("failed", now(), f"its worker was lost {job.begun} times; ask for a smaller search")
+        job = self.store.begin(job)
+        try:
+            return self._run(job, lease)
+        except StoppedError:
+            return End("cancelled", now()) if self.store.cancelled(job_id) else None
+        except SpecError as error:
+            return End("failed", now(), str(error))
+        except StorageError as error:
+            log.error("search %s: %s", job_id, error)
+            return End("failed", now(), "the service's storage could not be used; submit it again")
+        except Exception:
+            log.exception("search %s failed", job_id)
+            return End("failed", now(), "the search failed inside; tell the service's operator its id")
+
+    def _run(self, job: Job, lease: Lease) -> End:
+        store, job_id, planned = self.store, job.request.id, job.planned
+        result = store.result(job_id)
+        result.make_directory()
+        shards, steps = planned.shards, sum(planned.spec.steps)
+        done: list[Manifest] = []
+        last = 0.0
+        stop = False
+
+        def stopped() -> bool:
+            nonlocal last, stop
+            if not stop and time.monotonic() - last >= TELL_S:
+                last = time.monotonic()
+                stop = self.closing() or lease.lost or store.cancelled(job_id)
+            return stop
+
+        def tell(step: int, phase: str = "searching") -> None:
+            store.tell(job_id, {"done": step, "total": len(shards) * steps, "unit": "steps", "phase": phase})
+
+        told = 0.0
+        for number, shard in enumerate(shards):
+            manifest = _whole(result, shard)
+
+            def progress(at: Progress, before: int = number * steps) -> None:
+                nonlocal told
+                if time.monotonic() - told >= TELL_S:
+                    told = time.monotonic()
+                    tell(before + at.step)
+
+            if manifest is None:
+                if stopped():
+                    raise StoppedError(shard.name)
+                manifest = compute_shard(
+                    planned,
+                    shard,
+                    result,
+                    self.models.scorer.predictors,
+                    second=self.models.scorer.second,
+                    known=self.models.known,
+                    device=self.device,
+                    made={"models": self.models.version},
+                    progress=progress,
+                    should_stop=stopped,
+                )
+            done.append(manifest)
+            tell((number + 1) * steps)
+        tell(len(shards) * steps, "merging")
+        return End("done", now(), summary=finish_search(result, planned, done).summary.to_dict())
+
+
+def _whole(result: Location, shard: Shard) -> Manifest | None:
+    try:
+        return check_shard(result, shard)
+    except DamagedError as error:
+        log.warning("%s; it is made again", error)
+        return None

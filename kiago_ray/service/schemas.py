@@ -1,0 +1,261 @@
+"""The shapes of answers, for the description at /v1/openapi.json."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kiago_ray.search.presets import PRESETS
+from kiago_ray.search.spec import SearchSpec
+from kiago_ray.service.formats import CSV, JSON
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(_Shape):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="One line: what is wrong, and what to do.")
+    instance: str
+    request_id: str = Field(description="As in the header X-Request-Id and in the service's log.")
+    errors: list[dict[str, str]] | None = None
+
+
+class Prediction(_Shape):
+    """One formula; without an error all but the spread and the extrapolation are known."""
+
+    formula: str
+    tc_k: float | None = Field(description="Critical temperature in K, the ensemble's mean.")
+    tc_std_k: float | None = Field(description="Its standard deviation in K, calibrated on held-out systems.")
+    tc_oracle_k: float | None = Field(description="The same in K by boosted trees, a second opinion.")
+    tc_oracle_std_k: float | None
+    extrapolation: float | None = Field(
+        description="Above 1: further out than 19 in 20 known superconductors."
+    )
+    ef_ev_per_atom: float | None = Field(description="Formation energy in eV/atom.")
+    error: str | None = Field(description="Why this formula has no prediction.")
+
+
+class Predictions(_Shape):
+    """In the order of the request."""
+
+    version: str = Field(description="Changes with any of the models' weights.")
+    predictions: list[Prediction]
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "version": "9a6769d9fd4a",
+                "predictions": [
+                    {
+                        "formula": "MgB2",
+                        "tc_k": 35.8,
+                        "tc_std_k": 4.0,
+                        "tc_oracle_k": 35.6,
+                        "tc_oracle_std_k": 0.7,
+                        "extrapolation": 0.17,
+                        "ef_ev_per_atom": 0.36,
+                        "error": None,
+                    }
+                ],
+            }
+        }
+    )
+
+
+class FormulaBody(_Shape):
+    """One formula."""
+
+    formula: str = Field(examples=["YBa2Cu3O7"])
+
+
+class Element(_Shape):
+    """One element of a formula."""
+
+    symbol: str
+    amount: float
+    fraction: float
+
+
+class Charge(_Shape):
+    """Whether oxidation states balance; null where that can't be judged."""
+
+    neutral: bool | None = Field(description="SMACT's verdict.")
+    pauling: bool | None = Field(description="With cations less electronegative than anions.")
+    neutral_mixed: bool | None = Field(description="As pauling, if atoms of one element may take two states.")
+    alloy: bool = Field(description="Metals alone, or one element: charges say nothing.")
+    oxidation_states: str | None = Field(description="The likeliest that balance, such as Mg+2 B-1.")
+    remark: str
+
+
+class Neighbour(_Shape):
+    """A known composition."""
+
+    formula: str
+    distance: float = Field(description="L1 distance in atomic fractions, 0 to 2.")
+    tc_k: float | None = Field(description="Measured, in K.")
+    pressure_gpa: float | None
+
+
+class Sentence(_Shape):
+    """Why to believe it, or not."""
+
+    side: Literal["for", "against"]
+    sentence: str
+    brief: str
+
+
+class Slope(_Shape):
+    """What T_c does as an element takes atoms from all others alike."""
+
+    symbol: str
+    dtc_k_per_percent: float = Field(description="The slope, in K for each 1 % of the atoms.")
+    tc_with_5_percent_k: float = Field(description="T_c in K once 5 % of the atoms are this element.")
+
+
+class Explanation(_Shape):
+    """One formula in full."""
+
+    version: str
+    formula: str
+    elements: list[Element]
+    tc_k: float | None
+    tc_std_k: float | None
+    tc_oracle_k: float | None
+    tc_oracle_std_k: float | None
+    trusted_tc_k: float | None = Field(description="The lower of both less the spread; 0 where extrapolated.")
+    extrapolation: float | None
+    extrapolated: bool
+    ef_ev_per_atom: float | None
+    charge: Charge
+    neighbours: list[Neighbour]
+    known_source: str
+    in_supercon: bool = Field(description="A composition of SuperCon's, by its fingerprint.")
+    reasons: list[Sentence]
+    gradient: list[Slope]
+
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+class JobView(_Shape):
+    """A search as it stands."""
+
+    id: str
+    state: State
+    submitted_at: str
+    started_at: str | None
+    ended_at: str | None
+    base: str | None
+    preset: str
+    candidates: int
+    spec: dict[str, Any] | None = Field(description="The whole specification; null in lists and streams.")
+    progress: dict[str, Any] = Field(description="done of total steps, and phase.")
+    place_in_queue: int | None
+    error: str | None
+    summary: dict[str, Any] | None
+    links: dict[str, str]
+    plots: list[str]
+
+
+class JobList(_Shape):
+    """Searches, newest first."""
+
+    total: int
+    searches: list[JobView]
+
+
+class CandidatePage(_Shape):
+    """Some candidates of a finished search, by rank; columns as in candidates.parquet."""
+
+    total: int
+    offset: int
+    limit: int
+    candidates: list[dict[str, Any]]
+
+
+class ModelsView(_Shape):
+    """What answers here, and its limits."""
+
+    service: dict[str, str]
+    version: str
+    known: dict[str, Any]
+    elements: list[str]
+    models: list[dict[str, Any]]
+    limits: dict[str, Any]
+    presets: dict[str, dict[str, Any]]
+
+
+class Health(_Shape):
+    """The service answers and its models predict."""
+
+    status: Literal["ok"]
+    version: str
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that a route may answer with, beside those that any of /v1 may."""
+    return {
+        status: {"model": Problem, "content": {"application/problem+json": {}}}
+        for status in sorted({401, 413, 429, 500, 503, *statuses})
+    }
+
+
+PREDICT_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            JSON: {
+                "schema": {
+                    "type": "object",
+                    "required": ["formulas"],
+                    "additionalProperties": False,
+                    "properties": {"formulas": {"type": "array", "items": {"type": "string"}, "minItems": 1}},
+                },
+                "example": {"formulas": ["MgB2", "LaNiAsO"]},
+            },
+            CSV: {"schema": {"type": "string"}, "example": "formula\nMgB2\nLaNiAsO\n"},
+        },
+    }
+}
+
+
+def search_body() -> dict[str, Any]:
+    """The body that asks for a search: any fields of a specification over those of a preset."""
+    schema = SearchSpec.model_json_schema(ref_template="#/components/schemas/{model}")
+    sections = schema.pop("$defs", {})
+    schema.pop("required", None)
+    schema["properties"] = {"preset": {"enum": list(PRESETS), "default": "default"}, **schema["properties"]}
+    inlined = _inlined(schema, sections)
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON: {
+                    "schema": inlined,
+                    "example": {"base": "LaNiAsO", "candidates": 64, "steps": [100, 100]},
+                }
+            },
+        }
+    }
+
+
+def _inlined(value: Any, sections: dict[str, Any]) -> Any:
+    """A schema without references, and with no field required: what is missing is the preset's."""
+    if isinstance(value, list):
+        return [_inlined(each, sections) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "$ref" in value:
+        return _inlined(sections[value["$ref"].rpartition("/")[2]], sections)
+    return {
+        key: _inlined(each, sections)
+        for key, each in value.items()
+        if not (key == "required" and isinstance(each, list))
+    }

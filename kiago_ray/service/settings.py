@@ -1,0 +1,87 @@
+"""What an operator sets: where searches are kept, which models, who may ask, and how much."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TOKEN = "KIAGO_TOKEN"
+"""The environment variable with the token that clients must send. Settings never hold it."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(_Settings):
+    """How much a request may ask for. Everything that comes from outside is bounded by one of these."""
+
+    formulas: int = Field(default=10_000, ge=1, le=1_000_000, description="Formulas of one request.")
+    formula_length: int = Field(default=200, ge=1, le=400, description="Characters of one formula.")
+    body_bytes: int = Field(default=5_000_000, ge=1_000, le=1 << 30, description="Size of a request.")
+    predict_timeout_s: float = Field(default=60.0, gt=0, le=3600, description="For a prediction.")
+    requests_per_client: int = Field(
+        default=64, ge=1, le=100_000, description="Of one client at once, on one replica."
+    )
+    streams_per_client: int = Field(
+        default=8, ge=1, le=1000, description="Progress streams of one client at once."
+    )
+    stream_s: float = Field(default=50.0, gt=0, le=3600, description="After which a client has to reconnect.")
+    search_candidates: int = Field(default=4096, ge=1, le=1_000_000, description="Rows of a search.")
+    search_row_steps: int = Field(
+        default=2_000_000,
+        ge=1,
+        le=10**12,
+        description="Rows × steps of a search; 2 cores do about 1,500 a second.",
+    )
+    search_atoms: int = Field(default=200, ge=1, le=100_000, description="n_unit.max of a search.")
+    searches_per_client: int = Field(
+        default=4, ge=1, le=10_000, description="Waiting and running, of one client."
+    )
+    searches_waiting: int = Field(default=64, ge=1, le=100_000, description="Waiting and running, of all.")
+    searches_kept: int = Field(
+        default=10_000, ge=1, le=10**6, description="On storage, those that ended too."
+    )
+
+
+class ServiceSettings(_Settings):
+    """What all parts of the service get."""
+
+    data: str = Field(default="runs/service", description="Where searches are kept: a directory or a URI.")
+    known: str | None = Field(
+        default=None,
+        description="Known compositions: SuperCon's primary.tsv, supercon (as fetched) or landmarks; null takes "
+        "supercon where it was fetched, else landmarks.",
+    )
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads of a replica; null takes all that it can use."
+    )
+    search_shard_rows: int = Field(
+        default=128,
+        ge=8,
+        le=65_536,
+        description="Rows of a search that run together; what is done of a search that is cut off is kept by these.",
+    )
+    require_token: bool = Field(
+        default=True, description=f"Whether the service refuses to start without {TOKEN} in the environment."
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        default=(), description="Other sites whose pages may ask (CORS), such as https://lab.example.org."
+    )
+    client_header: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+        description="Header in which a proxy in front says who asks; null takes the address of the connection.",
+    )
+    limits: Limits = Field(default_factory=Limits)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
