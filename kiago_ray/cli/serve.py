@@ -120,7 +120,7 @@ def run(settings: Any, host: str, port: int, weights: str | None) -> None:
     with connected(EMBEDDED):  # before anything else of Ray's is imported
         from ray import serve as ray_serve
 
-        from kiago_ray.distributed.service import APPLICATION, build
+        from kiago_ray.distributed.service import APPLICATION, application
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         before = {
@@ -133,7 +133,7 @@ def run(settings: Any, host: str, port: int, weights: str | None) -> None:
                 logging_config={"log_level": "WARNING", "enable_access_log": False},
             )
             try:
-                ray_serve.run(build(settings, weights), name=APPLICATION, route_prefix="/")
+                ray_serve.run(application(settings, weights), name=APPLICATION, route_prefix="/")
             except RuntimeError as error:
                 raise InputError(f"the service can't start: {_cause(ray_serve.status(), error)}") from error
             shown = f"[{host}]" if ":" in host else host

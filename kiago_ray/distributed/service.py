@@ -10,6 +10,7 @@ only what wakes a worker, and what Serve counts when it scales them.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -249,10 +250,11 @@ class ServeBackend:
 
         while True:
             try:
-                waiting = await asyncio.to_thread(self._store.waiting)
-                if waiting and not self._draining:
+                counts = await asyncio.to_thread(self._store.counts)
+                if counts.total() and not self._draining:
                     self.wake()
-                queued("waiting", len(waiting))
+                for state in ("queued", "running"):
+                    queued(state, counts[state])
             except StorageError as error:
                 log.error("storage: %s", error)
             await asyncio.sleep(WAKE_S)
@@ -276,6 +278,10 @@ class Api:
 
         if not is_loopback(proxy_host()):
             settings = settings.model_copy(update={"require_token": True})
+        access = logging.getLogger("kiago_ray.service.access")
+        access.setLevel(logging.INFO)
+        access.addHandler(logging.StreamHandler())  # a replica's stderr is a file of Ray's, and a pod's log
+        access.propagate = False
         self._settings, self._meter = settings, ApiMeter()
         self._store = JobStore.of(settings.data)
         self._backend = ServeBackend(predictor, searcher, self._store)
@@ -295,10 +301,8 @@ def proxy_host() -> str:
     return str(client.http_config.host) if client is not None else ""
 
 
-def build(args: ServiceSettings, weights: str | None = None) -> Any:
-    """The Serve application. For `serve deploy` it takes its settings as `args`, and weights from the deployments'
-    user_config.
-    """
+def application(settings: ServiceSettings, weights: str | None = None) -> Any:
+    """The Serve application. weights: the folder that the deployments' user_config starts with."""
     config = {"weights": weights}
     deployments: tuple[Any, ...] = (
         Api,
@@ -307,7 +311,12 @@ def build(args: ServiceSettings, weights: str | None = None) -> Any:
     )  # the decorators hide what they make of the classes
     api, predictor, searcher = deployments
     return api.bind(
-        args,
-        predictor.options(user_config=config).bind(args),
-        searcher.options(user_config=config).bind(args),
+        settings,
+        predictor.options(user_config=config).bind(settings),
+        searcher.options(user_config=config).bind(settings),
     )
+
+
+def build(args: ServiceSettings) -> Any:
+    """The same for `serve deploy`: Serve wants a builder of one argument, and takes user_config from its YAML."""
+    return application(args)

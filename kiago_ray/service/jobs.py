@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -154,6 +155,11 @@ class JobStore:
     def waiting(self) -> list[str]:
         """The jobs that haven't ended, oldest first."""
         return [name for name in (self.place / WAITING).entries() if _ID.fullmatch(name)]
+
+    def counts(self) -> Counter[str]:
+        """How many of them are queued, and how many running."""
+        jobs = [self.get(job_id) for job_id in self.waiting()]
+        return Counter(job.state for job in jobs if job is not None and job.end is None)
 
     def waiting_of(self, client: str) -> int:
         """How many of a client's jobs haven't ended."""

@@ -58,7 +58,7 @@ def predict_router(backend: Backend, limits: Limits) -> APIRouter:
         "/v1/explain",
         summary="Explain one formula",
         response_model=Explanation,
-        responses=problems(422, 504),
+        responses=problems(400, 422, 504),
     )
     async def explain(body: FormulaBody) -> Any:
         """All opinions on it, oxidation states, the nearest known compositions, reasons for and against, and what

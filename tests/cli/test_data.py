@@ -147,7 +147,9 @@ def test_an_interrupted_fetch_leaves_nothing(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"KIAGO_CACHE": str(cache)},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # in a background job: ignored
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # in a background job: ignored
     )
     deadline = time.monotonic() + 60
     while not any(file.stat().st_size for file in cache.rglob("download")):

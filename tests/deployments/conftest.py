@@ -26,13 +26,15 @@ def documents(text: str) -> list[Manifest]:
 
 
 def lying_there() -> list[Manifest]:
-    """Every manifest as it is in its file, the job with the cluster that kustomize would copy into it."""
+    """Every manifest of the namespace kiago in its file, with the cluster that kustomize would copy into it."""
     found: list[Manifest] = []
-    for path in sorted(K8S.rglob("*.yaml")):
+    for path in sorted(set(K8S.rglob("*.yaml")) - set((K8S / "overlays" / "mlflow").iterdir())):
         found += [each for each in documents(path.read_text(encoding="utf-8")) if "metadata" in each]
     cluster = next(each for each in found if each["kind"] == "RayCluster")
     for job in (each for each in found if each["kind"] == "RayJob"):
         job["spec"]["rayClusterSpec"] = copy.deepcopy(cluster["spec"])
+    for service in (each for each in found if each["kind"] == "RayService"):
+        service["spec"]["rayClusterConfig"] = copy.deepcopy(cluster["spec"])
     return [each for each in found if each["kind"] != "Secret"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,13 @@ import kiago_ray
 
 K8S = Path(__file__).parents[2] / "k8s"
 REGISTRY = "registry.example.org/kiago-ray"
+VERSION = re.escape(kiago_ray.__version__)
+OTHERS = r"redis:7\.4\.\d+-alpine|ghcr\.io/mlflow/mlflow:v3\.\d+\.\d+-full"
 RAY_PORTS = {6379, 8265, 10001}
+RAY_KINDS = ("RayCluster", "RayJob", "RayService")
+# Who else reaches a Ray pod, and where.
+CLIENTS = {"namespaceSelector": {"matchLabels": {"kiago-ray/clients": "allowed"}}}
+MONITORING = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 
 
 def pods(manifests: list[dict[str, Any]]) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
@@ -21,15 +28,25 @@ def pods(manifests: list[dict[str, Any]]) -> Iterator[tuple[dict[str, str], dict
         if manifest["kind"] == "RayJob":
             template = manifest["spec"]["submitterPodTemplate"]
             yield template["metadata"]["labels"], template["spec"]
-        if manifest["kind"] not in ("RayCluster", "RayJob"):
+        if manifest["kind"] in ("Deployment", "StatefulSet"):
+            template = manifest["spec"]["template"]
+            yield template["metadata"]["labels"], template["spec"]
+        if manifest["kind"] not in RAY_KINDS:
             continue
-        cluster = manifest["spec"].get("rayClusterSpec", manifest["spec"])
+        cluster = ray_cluster(manifest)
         for kind, group in (
             ("head", cluster["headGroupSpec"]),
             *(("worker", each) for each in cluster["workerGroupSpecs"]),
         ):
             labels = {**group["template"]["metadata"]["labels"], "ray.io/node-type": kind}
+            if manifest["kind"] == "RayService":
+                labels["ray.io/serve"] = "true" if kind == "worker" else "false"
             yield labels, group["template"]["spec"]
+
+
+def ray_cluster(manifest: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = manifest["spec"]
+    return dict(spec.get("rayClusterSpec") or spec.get("rayClusterConfig") or spec)
 
 
 def of_kind(manifests: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -37,12 +54,17 @@ def of_kind(manifests: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 
 def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    assert selector.keys() <= {"matchLabels"}
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    assert selector.keys() <= {"matchLabels", "matchExpressions"}
+    wanted = selector.get("matchExpressions", [])
+    assert {each["operator"] for each in wanted} <= {"In"}
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(each["key"]) in each["values"] for each in wanted
+    )
 
 
 def test_there_are_pods(manifests: list[dict[str, Any]]) -> None:
-    assert len(list(pods(manifests))) >= 2
+    kinds = {each["kind"] for each in manifests}
+    assert len(list(pods(manifests))) >= (2 if kinds & set(RAY_KINDS) else 1)
 
 
 def test_pods_fit_the_restricted_profile_that_the_namespace_enforces(
@@ -60,21 +82,21 @@ def test_pods_fit_the_restricted_profile_that_the_namespace_enforces(
         for container in spec["containers"]:
             assert unprivileged(container["securityContext"])
     for manifest in manifests:
-        if manifest["kind"] in ("RayCluster", "RayJob"):
-            cluster = manifest["spec"].get("rayClusterSpec", manifest["spec"])
-            assert unprivileged(cluster["autoscalerOptions"]["securityContext"])
+        if manifest["kind"] in RAY_KINDS:
+            assert unprivileged(ray_cluster(manifest)["autoscalerOptions"]["securityContext"])
 
 
 def unprivileged(context: dict[str, Any]) -> bool:
-    return context == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    """Nothing beyond the profile; only a disk that can't be written may be added."""
+    rest = {key: value for key, value in context.items() if (key, value) != ("readOnlyRootFilesystem", True)}
+    return rest == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def test_every_container_says_what_it_needs_and_may_take(manifests: list[dict[str, Any]]) -> None:
     stated = [container["resources"] for _, spec in pods(manifests) for container in spec["containers"]]
     for manifest in manifests:
-        if manifest["kind"] in ("RayCluster", "RayJob"):
-            cluster = manifest["spec"].get("rayClusterSpec", manifest["spec"])
-            stated.append(cluster["autoscalerOptions"]["resources"])
+        if manifest["kind"] in RAY_KINDS:
+            stated.append(ray_cluster(manifest)["autoscalerOptions"]["resources"])
     for resources in stated:
         for part in ("requests", "limits"):
             assert {"cpu", "memory"} <= resources[part].keys()
@@ -92,10 +114,11 @@ def test_only_the_head_may_ask_kubernetes(manifests: list[dict[str, Any]]) -> No
         each["metadata"]["name"]: each["automountServiceAccountToken"]
         for each in of_kind(manifests, "ServiceAccount")
     }
-    assert accounts == {"kiago-head": True, "kiago-worker": False}
+    assert accounts in ({"kiago-head": True, "kiago-worker": False}, {"mlflow": False})
     for labels, spec in pods(manifests):
         head = labels.get("ray.io/node-type") == "head"
-        assert spec["serviceAccountName"] == ("kiago-head" if head else "kiago-worker")
+        assert spec["serviceAccountName"] in accounts
+        assert (spec["serviceAccountName"] == "kiago-head") is head
         assert spec.get("automountServiceAccountToken", True) is head
 
 
@@ -106,11 +129,55 @@ def test_no_secret_is_written_down(manifests: list[dict[str, Any]]) -> None:
             assert not any(word in key.upper() for word in ("SECRET", "TOKEN", "PASSWORD", "ACCESS_KEY"))
     for _, spec in pods(manifests):
         for container in spec["containers"]:
-            assert all("value" not in each for each in container.get("env", []))
-    example = yaml.safe_load((K8S / "base" / "secret.example.yaml").read_text(encoding="utf-8"))
-    assert set(example["stringData"].values()) == {""}
-    kustomization = yaml.safe_load((K8S / "base" / "kustomization.yaml").read_text(encoding="utf-8"))
-    assert "secret.example.yaml" not in kustomization["resources"]
+            for each in container.get("env", []):
+                assert each.keys() == {"name", "valueFrom"}
+                assert each["valueFrom"].keys() == {"secretKeyRef"}
+            # A command line can be read by all who may see the pod, its environment's references can't.
+            command = " ".join([*container.get("command", []), *container.get("args", [])])
+            assert not re.search(r"\$\(|--requirepass|backend-store-uri|\w://[^ ]*:[^ ]*@", command)
+
+
+def test_examples_of_secrets_are_empty_and_left_out() -> None:
+    examples = sorted(K8S.rglob("*.example.yaml"))
+    secrets = [
+        secret
+        for path in examples
+        for secret in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        if secret["kind"] == "Secret"
+    ]
+    names = {secret["metadata"]["name"] for secret in secrets}
+    assert names == {"kiago-credentials", "kiago-service", "kiago-redis", "mlflow"}
+    assert {value for secret in secrets for value in secret["stringData"].values()} == {""}
+    for path in examples:
+        kustomization = yaml.safe_load((path.parent / "kustomization.yaml").read_text(encoding="utf-8"))
+        assert path.name not in kustomization["resources"]
+
+
+def test_each_secret_that_a_pod_reads_has_an_example(manifests: list[dict[str, Any]]) -> None:
+    shapes = {
+        secret["metadata"]["name"]: set(secret["stringData"])
+        for path in K8S.rglob("*.example.yaml")
+        for secret in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        if secret["kind"] == "Secret"
+    }
+    for _, spec in pods(manifests):
+        for container in spec["containers"]:
+            for each in container.get("env", []):
+                reference = each["valueFrom"]["secretKeyRef"]
+                assert reference["key"] in shapes[reference["name"]]
+            for each in container.get("envFrom", []):
+                assert each.get("secretRef", {"name": "kiago-credentials"})["name"] in shapes
+
+
+def test_probes_are_stated_where_kuberay_gives_none(manifests: list[dict[str, Any]]) -> None:
+    for labels, spec in pods(manifests):
+        component = labels["app.kubernetes.io/component"]
+        for container in spec["containers"]:
+            probes = {each for each in container if each.endswith("Probe")}
+            if component in ("redis", "mlflow"):
+                assert probes == {"startupProbe", "readinessProbe", "livenessProbe"}
+            else:  # one of ours on a Ray pod would take the place of KubeRay's, which know the token and the proxy
+                assert not probes
 
 
 def test_ray_pods_take_settings_and_credentials_from_outside(manifests: list[dict[str, Any]]) -> None:
@@ -124,14 +191,22 @@ def test_ray_pods_take_settings_and_credentials_from_outside(manifests: list[dic
 
 def test_images_are_ours_and_of_one_version(manifests: list[dict[str, Any]]) -> None:
     images = {container["image"] for _, spec in pods(manifests) for container in spec["containers"]}
-    tags = {f"{REGISTRY}:{kiago_ray.__version__}-{variant}" for variant in ("cpu", "cu130")}
-    assert len(images) == 1
-    assert images <= {"kiago-ray", *tags}  # the bare name in the files, before kustomize
+    ours = {image for image in images if not re.fullmatch(OTHERS, image)}
+    # The bare name in the files, before kustomize.
+    assert all(re.fullmatch(rf"{REGISTRY}:{VERSION}-(cpu|cu130)|kiago-ray", image) for image in ours)
+    assert len(ours) == (1 if {each["kind"] for each in manifests} & set(RAY_KINDS) else 0)
 
 
 def test_mounts_have_their_volumes(manifests: list[dict[str, Any]]) -> None:
-    for _, spec in pods(manifests):
+    claims = {
+        claim["metadata"]["name"]
+        for each in of_kind(manifests, "StatefulSet")
+        for claim in each["spec"]["volumeClaimTemplates"]
+    }
+    for labels, spec in pods(manifests):
         volumes = {each["name"] for each in spec.get("volumes", [])}
+        if labels["app.kubernetes.io/component"] == "redis":
+            volumes |= claims
         for container in spec["containers"]:
             assert {each["name"] for each in container.get("volumeMounts", [])} <= volumes
 
@@ -163,6 +238,8 @@ def test_rays_ports_are_for_the_clusters_own_pods(manifests: list[dict[str, Any]
         labels for labels, _ in pods(manifests) if labels["app.kubernetes.io/component"] == "ray-node"
     ]
     for policy in of_kind(manifests, "NetworkPolicy"):
+        if not any(selects(policy["spec"]["podSelector"], each) for each in ray_pods):
+            continue
         for rule in policy["spec"].get("ingress", []):
             ports = {each["port"] for each in rule.get("ports", [])}
             own = all(
@@ -170,10 +247,36 @@ def test_rays_ports_are_for_the_clusters_own_pods(manifests: list[dict[str, Any]
                 and any(selects(peer["podSelector"], each) for each in ray_pods)
                 for peer in rule["from"]
             )
-            # Others reach the dashboard and nothing else: the operator, and the pod that hands the job in.
-            assert own or ports == {8265}
-            assert ports <= RAY_PORTS
+            if not own:
+                # The dashboard is for the operator and the pod that hands the job in.
+                allowed = {8265: None, 8000: [CLIENTS], 8080: [MONITORING]}
+                (port,) = ports
+                assert allowed[port] in (None, rule["from"])
+            else:
+                assert ports <= RAY_PORTS
             assert not any("ipBlock" in peer for peer in rule["from"])
+
+
+def test_others_are_for_ray_pods_alone(manifests: list[dict[str, Any]]) -> None:
+    """Redis for the head, MLflow for Ray's pods of the namespace kiago; each on its one port."""
+    policies = {each["metadata"]["name"]: each["spec"] for each in of_kind(manifests, "NetworkPolicy")}
+    for labels, spec in pods(manifests):
+        component = labels["app.kubernetes.io/component"]
+        if component not in ("redis", "mlflow"):
+            continue
+        (rule,) = policies[component]["ingress"]
+        ports = {each["port"] for each in rule["ports"]}
+        assert ports == {port["containerPort"] for port in spec["containers"][0]["ports"]}
+        (peer,) = rule["from"]
+        ray = {"app.kubernetes.io/component": "ray-node"}
+        head, worker = {**ray, "ray.io/node-type": "head"}, {**ray, "ray.io/node-type": "worker"}
+        assert selects(peer["podSelector"], head)
+        assert not selects(peer["podSelector"], labels)
+        if component == "redis":
+            assert not selects(peer["podSelector"], worker)
+            assert peer.keys() == {"podSelector"}
+        else:
+            assert peer["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "kiago"}}
 
 
 def test_pods_never_reach_the_clouds_metadata(manifests: list[dict[str, Any]]) -> None:
@@ -187,10 +290,15 @@ def test_pods_never_reach_the_clouds_metadata(manifests: list[dict[str, Any]]) -
 
 
 def test_the_head_is_not_evicted_without_asking(manifests: list[dict[str, Any]]) -> None:
-    (budget,) = of_kind(manifests, "PodDisruptionBudget")
-    assert budget["spec"]["minAvailable"] == 1
-    chosen = [labels for labels, _ in pods(manifests) if selects(budget["spec"]["selector"], labels)]
-    assert {each["ray.io/node-type"] for each in chosen} == {"head"}
+    budgets = {each["metadata"]["name"]: each["spec"] for each in of_kind(manifests, "PodDisruptionBudget")}
+    wanted = {"kiago-head": {"head"}} if {each["kind"] for each in manifests} & set(RAY_KINDS) else {}
+    if of_kind(manifests, "RayService"):
+        wanted["kiago-service"] = {"worker"}
+    assert budgets.keys() == wanted.keys()
+    for name, budget in budgets.items():
+        assert budget["minAvailable"] == 1
+        chosen = [labels for labels, _ in pods(manifests) if selects(budget["selector"], labels)]
+        assert {each["ray.io/node-type"] for each in chosen} == wanted[name]
 
 
 def test_everything_lies_in_the_namespace(manifests: list[dict[str, Any]]) -> None:

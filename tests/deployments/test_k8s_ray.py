@@ -25,10 +25,20 @@ JOBS = ("cpu-campaign", "gpu-campaign")
 RESOURCE_PARAMS = {"num-cpus", "num-gpus", "memory", "resources"}
 
 
+@pytest.fixture
+def manifests(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the overlays that have a Ray cluster."""
+    if not clusters(manifests):
+        pytest.skip("no Ray cluster")
+    return manifests
+
+
 def clusters(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The specs of all Ray clusters, standing or of a job."""
+    """The specs of all Ray clusters, standing, of a job or of a service."""
     standing = [each["spec"] for each in manifests if each["kind"] == "RayCluster"]
-    return standing + [each["spec"]["rayClusterSpec"] for each in manifests if each["kind"] == "RayJob"]
+    jobs = [each["spec"]["rayClusterSpec"] for each in manifests if each["kind"] == "RayJob"]
+    services = [each["spec"]["rayClusterConfig"] for each in manifests if each["kind"] == "RayService"]
+    return standing + jobs + services
 
 
 def groups(cluster: dict[str, Any]) -> list[dict[str, Any]]:
@@ -122,7 +132,7 @@ def test_the_sweep_overlay_runs_the_sweep_beside_it(render: Callable[[str], list
 
 
 def test_only_the_gpu_overlays_have_gpu_workers(render: Callable[[str], list[dict[str, Any]]]) -> None:
-    for overlay in ("cpu", "gpu", *JOBS):
+    for overlay in ("cpu", "gpu", "cpu-service", "gpu-service", *JOBS):
         (cluster,) = clusters(render(overlay))
         names = [group["groupName"] for group in cluster["workerGroupSpecs"]]
         assert names == (["cpu", "gpu"] if overlay.startswith("gpu") else ["cpu"])

@@ -34,9 +34,9 @@ def free_port() -> int:
 def deploy(settings: ServiceSettings, weights: str | None = None) -> None:
     from ray import serve
 
-    from kiago_ray.distributed.service import APPLICATION, build
+    from kiago_ray.distributed.service import APPLICATION, application
 
-    serve.run(build(settings, weights), name=APPLICATION, route_prefix="/")
+    serve.run(application(settings, weights), name=APPLICATION, route_prefix="/")
 
 
 @pytest.fixture(scope="module")

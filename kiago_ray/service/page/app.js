@@ -2,44 +2,50 @@
 
 import { Problem, json } from "./api.js";
 import { startCandidates } from "./candidates.js";
-import { byId, clear, node, tell } from "./dom.js";
+import { byId, clear, kelvin, node, tell } from "./dom.js";
+import { startElement } from "./element.js";
 import { formulaNode, parse } from "./formula.js";
-import { listJobs, watch } from "./jobs.js";
+import { listJobs, watch, watched } from "./jobs.js";
 import { showPrediction } from "./predict.js";
-import { startSearch } from "./search.js";
+import { offerSearch, proposeBase, startSearch } from "./search.js";
 import { showElements, startElements } from "./table.js";
 
 const EXAMPLES = ["LaNiAsO", "YBa2Cu3O7", "MgB2", "LaPt2B2C", "H3S"];
 const WAIT_MS = 400; // after the last key
 
 let known = null;
+let longest = 200; // characters of a formula
 let timer = 0;
 let running = null;
 let shown = "";
 
-const status = (text, wrong = false) => {
+function status(text, wrong = false) {
   const line = byId("formula-status");
   line.textContent = text;
   line.classList.toggle("wrong", wrong);
   byId("formula").setAttribute("aria-invalid", wrong);
-};
+}
 
-// Checks what is typed, and asks the service once it can be read.
-function typed({ now = false } = {}) {
+// Checks what the box holds, and asks the service once it can be read. `step`: as in `record`.
+function read(step, wait = 0) {
   clearTimeout(timer);
+  running?.abort();
+  byId("prediction").setAttribute("aria-busy", "false");
   const text = byId("formula").value.trim();
+  if (text.length > longest) {
+    status(`A formula may have ${longest} characters; this has ${text.length}.`, true);
+    return;
+  }
   const found = parse(text, known);
   if (found.error !== undefined) {
     status(found.error, found.error !== "");
     return;
   }
   status("");
-  timer = setTimeout(() => explain(text, found.amounts), now ? 0 : WAIT_MS);
+  if (text !== shown) timer = setTimeout(() => explain(text, found.amounts, step), wait);
 }
 
-async function explain(text, amounts) {
-  if (text === shown) return;
-  running?.abort();
+async function explain(text, amounts, step) {
   const mine = (running = new AbortController());
   byId("prediction").setAttribute("aria-busy", "true");
   status("Asking the models …");
@@ -53,68 +59,82 @@ async function explain(text, amounts) {
     clear();
     status("");
     shown = text;
-    if (decodeURIComponent(location.hash.slice(1)) !== text) history.pushState(null, "", `#${encodeURIComponent(text)}`);
+    record(text, step);
     document.title = `${text} · kiago-ray`;
     showPrediction(found, choose);
-    showElements(found, amounts, choose);
-    byId("s-base").value = text;
+    showElements(found, amounts, history.state?.from);
+    proposeBase(text);
+    byId("said").textContent =
+      `${text}: predicted critical temperature ${kelvin(found.tc_k)}, to trust ${kelvin(found.trusted_tc_k)}` +
+      (found.extrapolated ? "; far from anything known." : ".");
   } catch (error) {
     if (error.name === "AbortError") return;
-    status(error instanceof Problem && error.status === 422 ? error.message : "", true);
-    if (!(error instanceof Problem) || error.status !== 422) tell(error.message, () => explain(text, amounts));
+    const refused = error instanceof Problem && error.status === 422;
+    status(refused ? error.message : "", refused);
+    if (!refused) tell(error.message, () => explain(text, amounts, step));
   } finally {
     if (running === mine) byId("prediction").setAttribute("aria-busy", "false");
+  }
+}
+
+// Puts the formula into the address. However many formulas are passed through by typing, they make one step to go back
+// by; each one chosen is a step of its own. `from`: the formula that the periodic table changed, and its T_c.
+function record(text, { typed = false, from } = {}) {
+  const address = `#${encodeURIComponent(text)}`;
+  if (linkedTo() === text) return;
+  if (typed && history.state?.typed) history.replaceState({ typed }, "", address);
+  else history.pushState({ typed, from }, "", address);
+}
+
+// What the address asks for.
+function linkedTo() {
+  const text = location.hash.slice(1);
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
   }
 }
 
 // Puts a formula into the box and predicts it.
 function choose(formula) {
   byId("formula").value = formula;
-  typed({ now: true });
+  read({});
   byId("predict").scrollIntoView({ block: "start" });
+  byId("predict").focus({ preventScroll: true });
 }
 
-function follow(id) {
-  if (decodeURIComponent(location.hash) !== `#search=${id}`) history.pushState(null, "", `#search=${id}`);
+// The same for a formula that the periodic table changed; who looks at the table stays there.
+function change(formula, from) {
+  byId("formula").value = formula;
+  read({ from });
+}
+
+function select(id) {
+  if (linkedTo() !== `search=${id}`) history.pushState(null, "", `#search=${encodeURIComponent(id)}`);
+  if (watched() !== id) watch(id, choose, refresh);
   byId("job").hidden = false;
-  watch(id, choose, refresh);
+  byId("job-title").scrollIntoView({ block: "start" });
   byId("job-title").focus({ preventScroll: true });
-  byId("job").scrollIntoView({ block: "nearest" });
 }
 
-const refresh = () => listJobs(follow).catch((error) => tell(error.message, refresh));
+const refresh = () => listJobs(select).catch((error) => tell(error.message, refresh));
 
 function linked() {
-  const text = decodeURIComponent(location.hash.slice(1));
-  if (text.startsWith("search=")) follow(text.slice("search=".length));
+  const text = linkedTo();
+  if (text.startsWith("search=")) select(text.slice("search=".length));
   else if (text && !document.getElementById(text)) {
+    if (history.state?.typed) history.replaceState({ ...history.state, typed: false }, "");
     byId("formula").value = text;
-    typed({ now: true });
+    read({});
   }
 }
 
-async function start() {
-  startElements();
-  startCandidates();
-  byId("formula").addEventListener("input", () => typed());
-  byId("formula-form").addEventListener("submit", (event) => {
-    event.preventDefault();
-    shown = "";
-    typed({ now: true });
-  });
-  byId("examples").append(
-    ...EXAMPLES.flatMap((each) => [" ", node("button", { type: "button", class: "link", onclick: () => choose(each) }, formulaNode(each))]),
-  );
-  document.querySelectorAll("[data-jump]").forEach((link) =>
-    link.addEventListener("click", (event) => {
-      event.preventDefault(); // the address after # is for formulas
-      byId(link.dataset.jump).scrollIntoView();
-      byId(link.dataset.jump).focus({ preventScroll: true });
-    }),
-  );
-  window.addEventListener("popstate", linked);
-  await load();
-  linked();
+function jump(event) {
+  event.preventDefault(); // the address after # is for formulas
+  const to = byId(event.currentTarget.dataset.jump);
+  to.scrollIntoView();
+  to.focus({ preventScroll: true });
 }
 
 async function load() {
@@ -122,12 +142,40 @@ async function load() {
     const models = await json("v1/models");
     clear();
     known = new Set(models.elements);
-    startSearch(models, (job) => (refresh(), follow(job.id)));
-    byId("models").textContent = `Models ${models.version}, kiago-ray ${models.service.kiago_ray}; held against ${models.known.compositions.toLocaleString("en")} known compositions: ${models.known.source}.`;
+    longest = models.limits.formula_length;
+    offerSearch(models);
+    const compositions = models.known.compositions.toLocaleString("en");
+    byId("models").textContent =
+      `Models ${models.version}, kiago-ray ${models.service.kiago_ray}; held against ${compositions} known ` +
+      `compositions: ${models.known.source}.`;
     await refresh();
+    linked();
   } catch (error) {
     tell(error.message, load);
   }
+}
+
+function start() {
+  startElements();
+  startElement(change);
+  startCandidates();
+  startSearch((job) => {
+    refresh();
+    select(job.id);
+  });
+  byId("formula").addEventListener("input", () => read({ typed: true }, WAIT_MS));
+  byId("formula-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    shown = "";
+    read({ typed: true });
+  });
+  for (const each of EXAMPLES) {
+    const button = node("button", { type: "button", class: "link", onclick: () => choose(each) }, formulaNode(each));
+    byId("examples").append(" ", button);
+  }
+  document.querySelectorAll("[data-jump]").forEach((link) => link.addEventListener("click", jump));
+  window.addEventListener("popstate", linked);
+  load();
 }
 
 start();

@@ -1,44 +1,57 @@
 // The candidates of a finished search: sorted, filtered, in pages, drawn, downloaded.
 
 import { json, request } from "./api.js";
-import { byId, node, signed, tell, words } from "./dom.js";
+import { byId, minus, node, signed, tell, words } from "./dom.js";
+import { INDEX } from "./elements.js";
 import { formulaNode, parse } from "./formula.js";
 import { drawPlots } from "./plots.js";
 
 const PAGE = 100;
 const MOST = 1000; // rows that are loaded
 
-const number = (digits) => (value) => (value === null || value === undefined ? "–" : value.toFixed(digits));
-const yes = (value) => (value === null ? "–" : value ? "yes" : "no");
+const missing = (value) => value === null || value === undefined;
+const number = (value, digits) => (missing(value) ? "–" : minus(value, digits));
+const yes = (value) => (missing(value) ? "–" : value ? "yes" : "no");
 
+// Name of the column, title, what a row has in it, whether the least comes first when it is sorted by.
 const COLUMNS = [
-  ["rank", "Rank", (row) => row.rank],
-  ["formula", "Formula", null],
-  ["trusted_tc_k", "Trusted T_c (K)", (row) => number(1)(row.trusted_tc_k)],
-  ["tc_k", "T_c ± (K)", (row) => `${number(1)(row.tc_k)} ± ${number(1)(row.tc_std_k)}`],
-  ["tc_oracle_k", "Second opinion (K)", (row) => number(1)(row.tc_oracle_k)],
-  ["delta_tc_k", "ΔT_c (K)", (row) => (row.delta_tc_k === null ? "–" : signed(row.delta_tc_k))],
-  ["ef_ev_per_atom", "E_f (eV/atom)", (row) => number(3)(row.ef_ev_per_atom)],
-  ["extrapolation", "Extrapolation", (row) => number(2)(row.extrapolation) + (row.extrapolated ? " far" : "")],
-  ["pauling", "Charges balance", (row) => yes(row.pauling) + (row.oxidation_states ? `: ${row.oxidation_states}` : "")],
-  ["nearest_distance", "Nearest known", (row) => (row.nearest_known === null ? "–" : `${row.nearest_known}, ${number(1)(row.nearest_tc_k)} K, at ${number(2)(row.nearest_distance)}`)],
+  ["rank", "Rank", (row) => row.rank ?? "–", true],
+  ["formula", "Formula", null, true],
+  ["trusted_tc_k", "Trusted T_c (K)", (row) => number(row.trusted_tc_k, 1)],
+  ["tc_k", "T_c ± (K)", (row) => `${number(row.tc_k, 1)} ± ${number(row.tc_std_k, 1)}`],
+  ["tc_oracle_k", "Second opinion (K)", (row) => number(row.tc_oracle_k, 1)],
+  ["delta_tc_k", "ΔT_c (K)", (row) => signed(row.delta_tc_k)],
+  ["ef_ev_per_atom", "E_f (eV/atom)", (row) => number(row.ef_ev_per_atom, 3), true],
+  ["extrapolation", "Extrapolation", (row) => number(row.extrapolation, 2) + (row.extrapolated ? " far" : ""), true],
+  ["pauling", "Charges balance", charges],
+  ["nearest_distance", "Nearest known", nearest, true],
   ["passed", "Passed", (row) => yes(row.passed)],
 ];
 
 let state = null;
 
+function charges(row) {
+  return yes(row.pauling) + (row.oxidation_states ? `: ${row.oxidation_states.replaceAll("-", "−")}` : "");
+}
+
+function nearest(row) {
+  if (missing(row.nearest_known)) return "–";
+  const measured = missing(row.nearest_tc_k) ? "" : `, ${number(row.nearest_tc_k, 1)} K`;
+  return node("span", {}, formulaNode(row.nearest_known), `${measured}, at ${number(row.nearest_distance, 2)}`);
+}
+
 export const hideCandidates = () => (byId("candidates").hidden = true);
 
 export async function showCandidates(job, choose) {
-  const page = await json(`v1/searches/${job.id}/candidates?limit=${MOST}`);
+  const page = await json(`v1/searches/${encodeURIComponent(job.id)}/candidates?limit=${MOST}`);
   state = { job, choose, rows: page.candidates, total: page.total, sort: "rank", up: true, at: 0 };
   byId("candidates").hidden = false;
   draw();
-  drawPlots(byId("plots"), state.rows.filter((row) => row.passed), job);
+  drawPlots(byId("plots"), state.rows, job);
 }
 
 function kept() {
-  const text = byId("f-text").value.trim();
+  const asked = byId("f-text").value.split(/[\s,;]+/).filter(Boolean);
   const least = byId("f-tc").value === "" ? null : Number(byId("f-tc").value);
   const passed = byId("f-passed").checked;
   const fresh = byId("f-new").checked;
@@ -46,24 +59,23 @@ function kept() {
     if (passed && !row.passed) return false;
     if (fresh && (row.novel === false || row.not_in_supercon === false)) return false;
     if (least !== null && !(row.trusted_tc_k >= least)) return false;
-    return !text || holds(row.formula ?? "", text);
+    return holds(row.formula ?? "", asked);
   });
 }
 
-// An element is looked for as one: S does not find Sr.
-function holds(formula, text) {
-  const asked = parse(text).amounts;
-  if (asked && asked.size === 1 && [...asked.values()][0] === 1) return parse(formula).amounts?.has([...asked.keys()][0]);
-  return formula.toLowerCase().includes(text.toLowerCase());
+// What is an element is looked for as one: S does not find Sr.
+function holds(formula, asked) {
+  const amounts = parse(formula).amounts;
+  return asked.every((each) => (each in INDEX ? amounts?.has(each) : formula.toLowerCase().includes(each.toLowerCase())));
 }
 
 function sorted(rows) {
   const { sort, up } = state;
   return [...rows].sort((a, b) => {
     const [x, y] = [a[sort], b[sort]];
-    if (x === y) return a.rank - b.rank;
-    if (x === null || x === undefined) return 1;
-    if (y === null || y === undefined) return -1;
+    if (x === y) return (a.rank ?? Infinity) - (b.rank ?? Infinity) || 0;
+    if (missing(x)) return 1;
+    if (missing(y)) return -1;
     return (x < y ? -1 : 1) * (up ? 1 : -1);
   });
 }
@@ -72,46 +84,53 @@ function draw() {
   const rows = sorted(kept());
   state.at = Math.min(state.at, Math.max(0, Math.floor((rows.length - 1) / PAGE) * PAGE));
   const shown = rows.slice(state.at, state.at + PAGE);
-  const loaded = state.total > state.rows.length ? ` The best ${state.rows.length} of ${state.total} are here; the downloads hold all.` : "";
-  const range = rows.length ? `${state.at + 1} to ${state.at + shown.length} of ` : "";
-  byId("candidates-count").textContent = `${range}${rows.length} candidates that fit the filters, of ${state.rows.length}.${loaded}`;
-  byId("candidates-table").replaceChildren(node("thead", {}, node("tr", {}, ...COLUMNS.map(head))), node("tbody", {}, ...shown.map(line)));
+  const range = rows.length > PAGE ? `${state.at + 1} to ${state.at + shown.length} of ` : "";
+  const loaded =
+    state.total > state.rows.length
+      ? ` Only the best ${state.rows.length} of ${state.total} are shown here; the downloads hold all.`
+      : "";
+  byId("candidates-count").textContent = `${range}${rows.length} candidates fit the filters, of ${state.rows.length}.${loaded}`;
+  byId("candidates-table").replaceChildren(
+    node("thead", {}, node("tr", {}, ...COLUMNS.map(head))),
+    node("tbody", {}, ...shown.map(line)),
+  );
   byId("pager").hidden = rows.length <= PAGE;
   byId("page-back").disabled = state.at === 0;
   byId("page-on").disabled = state.at + PAGE >= rows.length;
 }
 
-function head([name, title]) {
+function head([name, title, , leastFirst = false]) {
   const mine = state.sort === name;
   const sort = () => {
-    state.up = mine ? !state.up : name === "rank" || name === "formula" || name === "ef_ev_per_atom" || name.endsWith("distance") || name === "extrapolation";
+    state.up = mine ? !state.up : leastFirst;
     state.sort = name;
     state.at = 0;
     draw();
     byId("candidates-table").querySelector(`[data-sort="${name}"]`).focus();
   };
   const arrow = mine ? (state.up ? " ▲" : " ▼") : "";
-  return node(
-    "th",
-    { scope: "col", "aria-sort": mine ? (state.up ? "ascending" : "descending") : "none" },
-    node("button", { type: "button", class: "sort", "data-sort": name, onclick: sort }, ...words(title), node("span", { "aria-hidden": "true" }, arrow)),
-  );
+  const button = node("button", { type: "button", class: "sort", "data-sort": name, onclick: sort }, ...words(title));
+  button.append(node("span", { "aria-hidden": "true" }, arrow));
+  return node("th", { scope: "col", "aria-sort": mine ? (state.up ? "ascending" : "descending") : null }, button);
 }
 
 function line(row) {
-  const cells = COLUMNS.map(([name, , text]) => {
-    if (name === "formula") {
-      return node("td", {}, node("button", { type: "button", class: "link", onclick: () => state.choose(row.formula) }, formulaNode(row.formula ?? "–")));
-    }
-    return node("td", { class: name === "pauling" || name === "nearest_distance" ? "wide" : "" }, String(text(row)));
+  const open = () => row.formula && state.choose(row.formula);
+  const cells = COLUMNS.map(([name, , content]) => {
+    if (name !== "formula") return node("td", { class: name }, content(row));
+    const button = node("button", { type: "button", class: "link" }, formulaNode(row.formula ?? "–"));
+    return node("th", { scope: "row" }, button);
   });
-  return node("tr", { class: row.passed ? "" : "failed" }, ...cells);
+  // The button is for the keyboard; its click reaches the row as any other does.
+  const click = () => getSelection().isCollapsed && open();
+  return node("tr", { class: row.passed ? "" : "failed", onclick: click }, ...cells);
 }
 
 async function download(format) {
+  const { id } = state.job;
   try {
-    const answer = await request(`v1/searches/${state.job.id}/candidates?format=${format}`, { accept: "*/*" });
-    const link = node("a", { href: URL.createObjectURL(await answer.blob()), download: `kiago-${state.job.id}.${format}` });
+    const answer = await request(`v1/searches/${encodeURIComponent(id)}/candidates?format=${format}`, { accept: "*/*" });
+    const link = node("a", { href: URL.createObjectURL(await answer.blob()), download: `kiago-${id}.${format}` });
     document.body.append(link);
     link.click();
     link.remove();
@@ -121,6 +140,12 @@ async function download(format) {
   }
 }
 
+function turn(by) {
+  state.at += by;
+  draw();
+  byId("candidates-title").scrollIntoView();
+}
+
 export function startCandidates() {
   for (const id of ["f-text", "f-tc", "f-passed", "f-new"]) {
     byId(id).addEventListener("input", () => {
@@ -128,7 +153,8 @@ export function startCandidates() {
       draw();
     });
   }
-  document.querySelectorAll("[data-download]").forEach((each) => each.addEventListener("click", () => download(each.dataset.download)));
-  byId("page-back").addEventListener("click", () => ((state.at -= PAGE), draw()));
-  byId("page-on").addEventListener("click", () => ((state.at += PAGE), draw()));
+  const downloads = document.querySelectorAll("[data-download]");
+  downloads.forEach((each) => each.addEventListener("click", () => download(each.dataset.download)));
+  byId("page-back").addEventListener("click", () => turn(-PAGE));
+  byId("page-on").addEventListener("click", () => turn(PAGE));
 }

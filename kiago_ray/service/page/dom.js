@@ -26,9 +26,14 @@ function filled(made, attributes, children) {
 export const tc = () => node("span", {}, "T", node("sub", {}, "c"));
 
 // Text with T_c and E_f as they are printed.
-export const words = (text) => text.split(/(_[cf]\b)/).map((part) => (/^_[cf]$/.test(part) ? node("sub", {}, part[1]) : part));
+export const words = (text) =>
+  text.split(/(_[cf]\b)/).map((part) => (/^_[cf]$/.test(part) ? node("sub", {}, part[1]) : part));
 
-export const kelvin = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(Number(value.toFixed(digits)) || 0).toFixed(digits)} K`);
+export const kelvin = (value, digits = 1) =>
+  value === null || value === undefined ? "–" : `${(Number(value.toFixed(digits)) || 0).toFixed(digits)} K`;
+
+// A number with a true minus sign.
+export const minus = (value, digits) => value.toFixed(digits).replace("-", "−");
 
 export const signed = (value, digits = 1) =>
   value === null || value === undefined ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;

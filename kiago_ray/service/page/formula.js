@@ -5,32 +5,38 @@ import { node } from "./dom.js";
 
 const TOKEN = /([A-Z][a-z]?)|(\d+\.?\d*|\.\d+)|([([{])|([)\]}])|(\s+)|(.)/gu;
 const CLOSING = { "(": ")", "[": "]", "{": "}" };
-const PLAIN = { "₀": "0", "₁": "1", "₂": "2", "₃": "3", "₄": "4", "₅": "5", "₆": "6", "₇": "7", "₈": "8", "₉": "9" };
+const SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉";
+
+const plain = (text) =>
+  text
+    .replace(/[₀-₉]/g, (digit) => SUBSCRIPTS.indexOf(digit))
+    .replace(/[\u200b\ufeff]/g, " ")
+    .replace(/[\u2024\uff0e]/g, ".");
 
 // {amounts: Map of symbol to amount} or {error: a sentence}.
-export function parse(given, known) {
-  const text = given.replace(/[₀-₉]/g, (digit) => PLAIN[digit]);
+export function parse(text, known) {
   const open = [{ amounts: new Map(), close: "" }];
+  const missing = new Set(); // such symbols do not exist
+  const unknown = new Set(); // to the models
   let part = null;
   const add = () => {
     const group = open[open.length - 1].amounts;
     for (const [symbol, amount] of part ?? []) group.set(symbol, (group.get(symbol) ?? 0) + amount);
     part = null;
   };
-  for (const [token, symbol, number, opening, closing, space] of text.matchAll(TOKEN)) {
+  for (const [token, symbol, number, opening, closing, space] of plain(text).matchAll(TOKEN)) {
     if (space) continue;
     if (number) {
       if (!part) return { error: `The amount ${number} follows no element.` };
       if (!Number(number)) return { error: "An amount of 0 means nothing: leave the element out." };
-      const amounts = [...part].map(([name, amount]) => [name, amount * Number(number)]);
-      part = new Map(amounts);
+      part = new Map([...part].map(([name, amount]) => [name, amount * Number(number)]));
       add();
       continue;
     }
     add();
     if (symbol) {
-      if (!(symbol in INDEX)) return { error: `There is no element ${symbol}.` };
-      if (known && !known.has(symbol)) return { error: `The models don't know ${symbol}.` };
+      if (!(symbol in INDEX)) missing.add(symbol);
+      else if (known && !known.has(symbol)) unknown.add(symbol);
       part = new Map([[symbol, 1]]);
     } else if (opening) {
       open.push({ amounts: new Map(), close: CLOSING[opening] });
@@ -43,6 +49,8 @@ export function parse(given, known) {
     }
   }
   add();
+  if (missing.size) return { error: `There is no element ${[...missing].join(", ")}.` };
+  if (unknown.size) return { error: `The models don't know ${[...unknown].join(", ")}.` };
   if (open.length > 1) return { error: "A bracket is never closed." };
   return open[0].amounts.size ? { amounts: open[0].amounts } : { error: "" };
 }

@@ -1,103 +1,145 @@
 // The searches of the service, and the one that is watched.
 
-import { events, json } from "./api.js";
+import { follow, json, unfinished } from "./api.js";
 import { byId, kelvin, node, signed, tc, tell } from "./dom.js";
 import { formulaNode } from "./formula.js";
 import { hideCandidates, showCandidates } from "./candidates.js";
 
-let watched = null;
+const LISTED = 20; // at first, and more with each click
+const MOST = 100; // that the service lists
+const REFRESH_MS = 10_000; // of the list, while a search in it goes on
 
 const STATES = { queued: "waits", running: "runs", done: "done", failed: "failed", cancelled: "cancelled" };
-const time = (text) => (text ? new Date(text).toLocaleString() : "");
+const HEADS = ["Base", "Preset", "Candidates", "State", "Asked for"];
+
+let current = null; // {id, ended: AbortController}
+let listed = LISTED;
+let drawn = "";
+let timer = 0;
+
+export const watched = () => current?.id;
+
+const time = (text) => new Date(text).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+const base = (job) => (job.base ? formulaNode(job.base) : "random starts");
+const path = (id) => `v1/searches/${encodeURIComponent(id)}`;
 
 export async function listJobs(select) {
-  const { searches, total } = await json("v1/searches?limit=20");
-  if (!total) {
-    byId("jobs").replaceChildren(node("p", { class: "hint" }, "None yet."));
-    return;
-  }
-  const lines = searches.map((job) => {
-    const name = node("button", { type: "button", class: "link", onclick: () => select(job.id) }, job.base ? formulaNode(job.base) : "random starts");
-    return node("tr", {}, ...[name, job.preset, job.candidates, STATES[job.state], time(job.submitted_at)].map((cell) => node("td", {}, cell)));
-  });
-  const heads = ["Base", "Preset", "Candidates", "State", "Asked for"].map((text) => node("th", { scope: "col" }, text));
-  byId("jobs").replaceChildren(
-    node("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Searches" }, node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...lines))),
-    ...(total > searches.length ? [node("p", { class: "hint" }, `The newest ${searches.length} of ${total}.`)] : []),
-  );
+  clearTimeout(timer);
+  const found = await json(`v1/searches?limit=${listed}`);
+  if (found.searches.some(unfinished)) timer = setTimeout(() => listJobs(select).catch(() => {}), REFRESH_MS);
+  const now = JSON.stringify([found.total, current?.id, found.searches.map(({ id, state }) => [id, state])]);
+  if (now === drawn) return;
+  drawn = now;
+  const focused = byId("jobs").contains(document.activeElement) ? document.activeElement.dataset.id : undefined;
+  byId("jobs").replaceChildren(...(found.total ? table(found, select) : [node("p", { class: "hint" }, "None yet.")]));
+  if (focused) byId("jobs").querySelector(`[data-id="${CSS.escape(focused)}"]`)?.focus();
 }
 
-// Follows a search to its end and shows its candidates.
+function table({ searches, total }, select) {
+  const heads = HEADS.map((text) => node("th", { scope: "col" }, text));
+  const lines = searches.map((job) => {
+    const attributes = { type: "button", class: "link", "data-id": job.id, onclick: () => select(job.id) };
+    const open = node("button", attributes, base(job));
+    const cells = [open, job.preset, job.candidates, STATES[job.state], time(job.submitted_at)];
+    const mine = job.id === current?.id ? "true" : null;
+    return node("tr", { "aria-current": mine }, ...cells.map((cell) => node("td", {}, cell)));
+  });
+  const more = () => {
+    listed = Math.min(listed + LISTED, MOST);
+    listJobs(select).catch((error) => tell(error.message));
+  };
+  return [
+    node(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Searches" },
+      node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...lines)),
+    ),
+    total > searches.length && searches.length < MOST
+      ? node("button", { type: "button", "data-id": "more", onclick: more }, `Show more than ${searches.length} of ${total}`)
+      : "",
+  ];
+}
+
+// Follows a search to its end and shows its candidates. `changed` is called when its state is another.
 export async function watch(id, choose, changed) {
-  watched?.abort();
-  const mine = (watched = new AbortController());
+  current?.ended.abort();
+  const mine = new AbortController();
+  current = { id, ended: mine };
   hideCandidates();
-  byId("job").hidden = false;
-  let job;
-  try {
-    job = await json(`v1/searches/${encodeURIComponent(id)}`, { signal: mine.signal });
+  let job = null;
+  const heard = (now) => {
+    const other = job !== null && job.state !== now.state;
+    job = now;
     show(job, changed);
-    if (job.state === "queued" || job.state === "running") {
-      await events(
-        `v1/searches/${encodeURIComponent(id)}/events`,
-        (_, now) => {
-          job = now;
-          show(now, changed);
-        },
-        mine.signal,
-      );
-      if (mine.signal.aborted) return;
-      job = await json(`v1/searches/${encodeURIComponent(id)}`, { signal: mine.signal });
-      show(job, changed);
-      changed();
-    }
+    if (other) changed();
+  };
+  try {
+    heard(await json(path(id), { signal: mine.signal }));
+    changed(); // it is marked in the list
+    const lost = () => say("The connection is lost; trying again.");
+    if (unfinished(job)) await follow(path(id), heard, lost, mine.signal);
     if (job.state === "done") await showCandidates(job, choose);
   } catch (error) {
-    if (error.name === "AbortError") return;
+    if (mine.signal.aborted) return;
+    current = null;
     byId("job").hidden = true;
-    tell(error.message);
+    const again = error.status === 404 ? undefined : () => watch(id, choose, changed);
+    tell(`This search can't be shown: ${error.message}`, again);
   }
+}
+
+// Screen readers are told what changed, not each step.
+function say(text) {
+  const line = byId("job-status");
+  if (line.textContent !== text) line.textContent = text;
 }
 
 function show(job, changed) {
   const { done, total, phase } = job.progress;
   const percent = total ? Math.floor((100 * done) / total) : 0;
-  byId("job-title").replaceChildren("Search around ", job.base ? formulaNode(job.base) : "random starts", `, ${job.candidates} candidates`);
-  const words = {
-    queued: `It waits${job.place_in_queue ? `, at place ${job.place_in_queue}` : ""}.`,
-    running: phase === "merging" ? "Its results are being put together." : `It runs: ${done} of ${total} steps.`,
+  byId("job").hidden = false;
+  byId("job-title").replaceChildren("Search around ", base(job), `, ${job.candidates} candidates`);
+  const sentences = {
+    queued: job.place_in_queue > 1 ? `It waits; searches before it: ${job.place_in_queue - 1}.` : "It waits for its turn.",
+    running: phase === "merging" ? "Its results are being put together." : "It runs.",
     done: "It is done.",
     failed: `It failed: ${job.error}`,
     cancelled: "It was cancelled.",
   };
-  byId("job-status").textContent = words[job.state];
+  say(sentences[job.state]);
   const bar = byId("job-bar");
   bar.setAttribute("aria-valuenow", percent);
+  bar.setAttribute("aria-valuetext", `${done} of ${total} steps`);
   bar.firstElementChild.style.width = `${percent}%`;
+  byId("job-count").textContent = `${done} of ${total} steps, ${percent} %`;
+  byId("job-progress").hidden = !unfinished(job);
   const cancel = byId("job-cancel");
-  cancel.hidden = bar.hidden = job.state !== "queued" && job.state !== "running";
   cancel.onclick = async () => {
     cancel.disabled = true;
     try {
-      await json(`v1/searches/${job.id}`, { method: "DELETE" });
+      await json(path(job.id), { method: "DELETE" });
+      say("It is being cancelled.");
+      changed();
     } catch (error) {
       tell(error.message);
     }
     cancel.disabled = false;
-    changed();
   };
   byId("job-summary").replaceChildren(...(job.summary ? summary(job.summary) : []));
 }
 
 function summary(of) {
-  const best = of.top.filter((each) => each.used);
+  const best = [...new Map(of.top.map((each) => [each.used, each])).values()].filter((each) => each.used);
   const line = (name, value) => [node("dt", {}, ...[name].flat()), node("dd", {}, value)];
   return [
     ...line("Passed every screen", `${of.passed} of ${of.unique} different formulas`),
     ...(of.base ? line([tc(), " of the base, predicted"], kelvin(of.base.tc_predicted_k)) : []),
     ...best.flatMap((each) => [
-      ...line(["Δ", tc(), ` of the best ${each.used}`], `${signed(each.delta_tc_k)} K; second opinion ${signed(each.delta_tc_oracle_k)} K`),
-      ...line(`Exploitation gap of the best ${each.used}`, kelvin(each.gap_k)),
+      ...line(
+        ["Δ", tc(), ` of the best ${each.used}`],
+        `${signed(each.delta_tc_k)} K; second opinion ${signed(each.delta_tc_oracle_k)} K`,
+      ),
+      ...line(`Exploitation gap of the best ${each.used}`, `${signed(each.gap_k)} K`),
     ]),
   ];
 }

@@ -1,6 +1,6 @@
 // The prediction of one formula: numbers, charges, neighbours, reasons.
 
-import { byId, kelvin, node, tc, words } from "./dom.js";
+import { byId, kelvin, minus, node, tc, words } from "./dom.js";
 import { formulaNode } from "./formula.js";
 
 const plusMinus = (value, spread) =>
@@ -39,7 +39,7 @@ function numbers(found) {
     ...fact([tc(), ", the search's model"], plusMinus(found.tc_k, found.tc_std_k)),
     ...fact([tc(), ", second opinion"], plusMinus(found.tc_oracle_k, found.tc_oracle_std_k), "boosted trees; ± among them"),
     ...fact([tc(), " to trust"], kelvin(found.trusted_tc_k), "the lower of both, less the spread"),
-    ...fact("Formation energy", found.ef_ev_per_atom === null ? "–" : `${found.ef_ev_per_atom.toFixed(3)} eV/atom`),
+    ...fact("Formation energy", found.ef_ev_per_atom === null ? "–" : `${minus(found.ef_ev_per_atom, 3)} eV/atom`),
     ...fact("Extrapolation", far, "above 1 is far out"),
   );
 }
@@ -56,7 +56,7 @@ function charges(found) {
           : charge.neutral_mixed
             ? "balance with two states of one element"
             : charge.neutral
-              ? "balance oddly"
+              ? "balance, but some cation is the more electronegative"
               : "don't balance";
   const states = charge.oxidation_states
     ?.split(" ")
@@ -74,7 +74,8 @@ function neighbours(found, choose) {
   const lines = found.neighbours.map((each) => {
     const pressure = each.pressure_gpa ? ` at ${each.pressure_gpa} GPa` : "";
     const measured = each.tc_k === null ? "unknown" : `${each.tc_k.toFixed(1)} K${pressure}`;
-    const link = node("button", { type: "button", class: "link", onclick: () => choose(each.formula) }, formulaNode(each.formula));
+    const attributes = { type: "button", class: "link", onclick: () => choose(each.formula) };
+    const link = node("button", attributes, formulaNode(each.formula));
     return node("tr", {}, node("td", {}, link), node("td", {}, measured), node("td", {}, each.distance.toFixed(3)));
   });
   const heads = ["Formula", "Measured", "Distance"].map((text) => node("th", { scope: "col" }, text));
@@ -82,7 +83,7 @@ function neighbours(found, choose) {
     "section",
     { class: "card" },
     node("h4", {}, "Nearest known compositions"),
-    node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...lines)),
+    node("div", { class: "scroll" }, node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...lines))),
     node("p", { class: "hint" }, `Of: ${found.known_source}. Distance: 0 is the same, 2 has no element in common.`),
   );
 }
@@ -90,7 +91,8 @@ function neighbours(found, choose) {
 function reasons(found) {
   const side = (name, title, sign) => {
     const lines = found.reasons.filter((each) => each.side === name);
-    const items = lines.map((each) => node("li", {}, node("span", { "aria-hidden": "true", class: "sign" }, sign), ...words(each.sentence)));
+    const mark = () => node("span", { "aria-hidden": "true", class: "sign" }, sign);
+    const items = lines.map((each) => node("li", {}, mark(), ...words(each.sentence)));
     return node("section", { class: `reasons ${name}` }, node("h4", {}, title), node("ul", {}, ...items));
   };
   return node(

@@ -1,25 +1,53 @@
-// The periodic table, coloured by what each element would do to T_c, and the dialog of one element.
+// The periodic table, coloured by what each element would do to T_c.
 
 import { byId, kelvin, node, signed } from "./dom.js";
-import { write } from "./formula.js";
+import { openElement } from "./element.js";
+import { formulaNode } from "./formula.js";
 import { NAMES, SYMBOLS, place } from "./elements.js";
 
 const ROWS = 10;
 const COLUMNS = 18;
 const LEAST = 0.05; // K: what is less is drawn as nothing
 
+const AT = new Map(SYMBOLS.map((_, at) => [place(at).join(), at]));
+
 let current = null;
 let focused = 0;
 
-// `amounts`: of the formula. `choose`: is called with a new formula.
-export function showElements(found, amounts, choose) {
-  current = { found, amounts, choose, slopes: new Map(found.gradient.map((each) => [each.symbol, each])) };
+// `amounts`: of the formula. `from`: {formula, tc_k} of the formula that this table changed into it, if it did.
+export function showElements(found, amounts, from) {
+  current = { found, amounts, slopes: new Map(found.gradient.map((each) => [each.symbol, each])) };
+  const hadFocus = byId("grid").contains(document.activeElement);
+  if (!hadFocus) focused = Math.max(SYMBOLS.indexOf(found.elements[0].symbol), 0);
   byId("elements").hidden = false;
-  const first = SYMBOLS.indexOf(found.elements[0].symbol);
-  focused = first < 0 ? 0 : first;
   draw();
+  if (hadFocus) cell(focused).focus();
+  changed(from);
 }
 
+// What the last change did, with the way back.
+function changed(from) {
+  const line = byId("changed");
+  line.hidden = !from;
+  if (!from) return;
+  const { formula, tc_k } = current.found;
+  line.replaceChildren(
+    "From ",
+    formulaNode(from.formula),
+    ` (${kelvin(from.tc_k)}) to `,
+    formulaNode(formula),
+    ` (${kelvin(tc_k)}). `,
+    node("button", { type: "button", onclick: undo }, "Undo"),
+  );
+  line.scrollIntoView({ block: "nearest" });
+}
+
+function undo() {
+  cell(focused).focus(); // this button is about to go
+  history.back();
+}
+
+const cell = (at) => byId("grid").querySelector(`[data-at="${at}"]`);
 const mode = () => document.querySelector("input[name=mode]:checked").value;
 
 function valueOf(symbol) {
@@ -30,25 +58,24 @@ function valueOf(symbol) {
 
 // What colours are scaled by: nine in ten of the values fit.
 function scaleOf() {
-  const sizes = SYMBOLS.map(valueOf).filter((value) => value !== null).map(Math.abs).sort((a, b) => a - b);
+  const values = SYMBOLS.map(valueOf).filter((value) => value !== null);
+  const sizes = values.map(Math.abs).sort((a, b) => a - b);
   return Math.max(sizes[Math.floor(0.9 * (sizes.length - 1))] ?? 0, 0.1);
 }
 
 function draw() {
   const scale = scaleOf();
-  const grid = byId("grid");
-  const hadFocus = grid.contains(document.activeElement);
-  const cells = Array.from({ length: ROWS }, () => Array(COLUMNS).fill(null));
-  SYMBOLS.forEach((_, at) => {
-    const [row, column] = place(at);
-    cells[row - 1][column - 1] = at;
-  });
-  grid.replaceChildren(
-    ...cells.map((row) =>
-      node("div", { role: "row" }, ...row.map((at) => node("div", { role: "gridcell" }, at === null ? "" : button(at, scale)))),
+  const rows = Array.from({ length: ROWS }, (_, row) =>
+    node(
+      "div",
+      { role: "row" },
+      ...Array.from({ length: COLUMNS }, (_, column) => {
+        const at = AT.get(`${row + 1},${column + 1}`);
+        return node("div", { role: "gridcell" }, at === undefined ? "" : button(at, scale));
+      }),
     ),
   );
-  if (hadFocus) grid.querySelector(`[data-at="${focused}"]`)?.focus();
+  byId("grid").replaceChildren(...rows);
   legend(scale);
 }
 
@@ -68,7 +95,10 @@ function button(at, scale) {
       "aria-disabled": value === null ? "true" : null,
       "aria-label": `${symbol}, ${NAMES[at]}${there ? ", in the formula" : ""}: ${words}`,
       title: `${NAMES[at]}: ${words}`,
-      onclick: () => value !== null && openElement(symbol, NAMES[at]),
+      onclick: () => {
+        moveTo(at);
+        if (value !== null) openElement(symbol, NAMES[at], current);
+      },
     },
     node("span", {}, symbol),
     node("small", {}, value === null ? "" : signed(value, Math.abs(value) < 9.95 ? 1 : 0)),
@@ -94,71 +124,36 @@ function legend(scale) {
     swatch("none", 0),
     swatch("up", 50),
     swatch("up", 100),
-    ` +${scale.toFixed(1)} and more: ${unit}. Framed: in the formula. Grey: the models don't know it.`,
+    ` +${scale.toFixed(1)} and more: ${unit}. Framed: in the formula. Faded: the models don't know it.`,
   );
 }
+
+function moveTo(at) {
+  cell(focused).tabIndex = -1;
+  focused = at;
+  cell(at).tabIndex = 0;
+  cell(at).focus();
+}
+
+const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
 function move(event) {
-  const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+  if (event.target.dataset.at === undefined) return;
+  let [row, column] = place(Number(event.target.dataset.at));
+  let step = STEPS[event.key];
+  if (event.key === "Home") [column, step] = [0, STEPS.ArrowRight];
+  if (event.key === "End") [column, step] = [COLUMNS + 1, STEPS.ArrowLeft];
   if (!step) return;
   event.preventDefault();
-  let [row, column] = place(focused);
-  for (;;) {
+  do {
     row += step[0];
     column += step[1];
-    if (row < 1 || row > ROWS || column < 1 || column > COLUMNS) return;
-    const next = SYMBOLS.findIndex((_, at) => place(at).join() === `${row},${column}`);
-    if (next >= 0) {
-      byId("grid").querySelector(`[data-at="${focused}"]`).tabIndex = -1;
-      focused = next;
-      const to = byId("grid").querySelector(`[data-at="${focused}"]`);
-      to.tabIndex = 0;
-      to.focus();
-      return;
-    }
-  }
-}
-
-function openElement(symbol, name) {
-  const { found, amounts, slopes } = current;
-  focused = SYMBOLS.indexOf(symbol);
-  const slope = slopes.get(symbol);
-  byId("element-title").textContent = `${symbol}, ${name}`;
-  byId("element-facts").replaceChildren(
-    `Now ${kelvin(found.tc_k)}; once 5 % of the atoms are ${symbol}, ${kelvin(slope.tc_with_5_percent_k)}. `,
-    `The slope here is ${signed(slope.dtc_k_per_percent, 2)} K for each %.`,
-  );
-  const others = [...amounts.keys()].filter((each) => each !== symbol);
-  byId("element-swap").replaceChildren(...others.map((each) => node("option", { value: each }, `${each} (${amounts.get(each)})`)));
-  byId("element-swap-line").hidden = byId("element-swap-button").hidden = others.length === 0;
-  const dialog = byId("element-dialog");
-  dialog.dataset.symbol = symbol;
-  dialog.returnValue = "";
-  dialog.showModal();
-}
-
-function closed() {
-  const dialog = byId("element-dialog");
-  const symbol = dialog.dataset.symbol;
-  const amount = Number(byId("element-amount").value);
-  const amounts = new Map(current.amounts);
-  if (dialog.returnValue === "add" && amount > 0) {
-    amounts.set(symbol, (amounts.get(symbol) ?? 0) + amount);
-  } else if (dialog.returnValue === "swap") {
-    const other = byId("element-swap").value;
-    const added = (amounts.get(symbol) ?? 0) + amounts.get(other);
-    const swapped = [...amounts].filter(([each]) => each !== symbol).map(([each, held]) => (each === other ? [symbol, added] : [each, held]));
-    current.choose(write(new Map(swapped)));
-    return;
-  } else {
-    return;
-  }
-  current.choose(write(amounts));
+  } while (row >= 1 && row <= ROWS && column >= 1 && column <= COLUMNS && !AT.has(`${row},${column}`));
+  const next = AT.get(`${row},${column}`);
+  if (next !== undefined) moveTo(next);
 }
 
 export function startElements() {
   byId("grid").addEventListener("keydown", move);
-  byId("element-dialog").addEventListener("close", closed);
-  document.querySelectorAll("input[name=mode]").forEach((each) => each.addEventListener("change", () => current && draw()));
+  document.querySelectorAll("input[name=mode]").forEach((each) => each.addEventListener("change", draw));
 }
-

@@ -1,0 +1,169 @@
+"""Searches on storage: what a worker makes of them, and what a lost worker leaves."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from kiago_ray.api import base_material, judged_rows
+from kiago_ray.search.presets import load_preset
+from kiago_ray.service.candidates import page
+from kiago_ray.service.jobs import Job, JobStore
+from kiago_ray.service.models import Models
+from kiago_ray.service.running import MOST_BEGUN, Runner
+from kiago_ray.storage.assemble import ranked
+
+SPEC = load_preset("default", {"base": "LaNiAsO", "candidates": 24, "steps": [4, 4]})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> JobStore:
+    return JobStore.of(str(tmp_path / "data"))
+
+
+def submitted(store: JobStore, client: str = "me") -> str:
+    return store.submit(SPEC, "default", client, 8).request.id
+
+
+def state(store: JobStore, job_id: str) -> str:
+    job = store.get(job_id)
+    assert job is not None
+    return job.state
+
+
+def shard_files(store: JobStore, job_id: str) -> dict[Path, bytes]:
+    folder = Path(store.result(job_id).path) / "shards" / "search"
+    return {path: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_a_job_is_kept_as_it_was_asked_for(store: JobStore) -> None:
+    job_id = submitted(store)
+    job = JobStore(store.place).get(job_id)  # another process would read no more
+    assert job is not None
+    assert (job.spec, job.request.client, job.state) == (SPEC, "me", "queued")
+    assert store.waiting() == [job_id]
+    assert (store.waiting_of("me"), store.waiting_of("you")) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "20260101T000000-0123456789abcdef", "a/b", "x" * 500])
+def test_what_is_no_job_is_none(name: str, store: JobStore) -> None:
+    submitted(store)
+    assert store.get(name) is None
+
+
+def test_a_worker_finds_what_a_search_here_finds(store: JobStore, models: Models) -> None:
+    job_id = submitted(store)
+    assert Runner(store, models).drain() == 1
+    assert (state(store, job_id), store.waiting()) == ("done", [])
+    total, rows = page(store.result(job_id), 0, 1000, passed_only=False)
+    scorer = models.scorer
+    base = base_material(SPEC, scorer.predictors, models.known, scorer.second)
+    here = judged_rows(SPEC, scorer.predictors, base, shard_rows=8, second=scorer.second, known=models.known)
+    expected = ranked(here.table, "trusted").to_pylist()
+    assert total == len(expected)
+    assert [row["formula"] for row in rows] == [row["formula"] for row in expected]
+    assert [row["tc_k"] for row in rows] == pytest.approx([row["tc_k"] for row in expected], abs=1e-4)
+    job = store.get(job_id)
+    assert job is not None
+    assert job.end is not None
+    assert job.end.summary is not None
+    assert job.end.summary["rows"] == 24
+
+
+def test_a_cancelled_search_is_never_begun(store: JobStore, models: Models) -> None:
+    job_id = submitted(store)
+    store.cancel(job_id)
+    Runner(store, models).drain()
+    assert state(store, job_id) == "cancelled"
+    assert Path(store.result(job_id).path).exists() is False
+
+
+def test_a_running_search_is_cancelled(
+    store: JobStore, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kiago_ray.service.running.TELL_S", 0.0)
+    job_id = submitted(store)
+    told = JobStore.tell
+
+    def tell(self: JobStore, which: str, progress: dict[str, object]) -> None:
+        told(self, which, progress)
+        self.cancel(which)  # as a client does, as soon as it sees it run
+
+    monkeypatch.setattr(JobStore, "tell", tell)
+    Runner(store, models).drain()
+    assert state(store, job_id) == "cancelled"
+    assert store.waiting() == []
+
+
+def test_what_a_lost_worker_did_is_kept(
+    store: JobStore, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = submitted(store)
+    closing = threading.Event()
+    told = JobStore.tell
+
+    def tell(self: JobStore, which: str, progress: dict[str, int]) -> None:
+        told(self, which, progress)
+        if progress["done"] == 16:  # two of three shards
+            closing.set()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JobStore, "tell", tell)
+        assert Runner(store, models, closing=closing.is_set).drain() == 0
+    assert (state(store, job_id), store.waiting()) == ("running", [job_id])
+    kept = shard_files(store, job_id)
+    assert len(kept) == 6
+    assert Runner(store, models).drain() == 1
+    assert state(store, job_id) == "done"
+    assert kept.items() <= shard_files(store, job_id).items()
+
+
+def test_a_damaged_shard_is_made_again(store: JobStore, models: Models) -> None:
+    job_id = submitted(store)
+    Runner(store, models).drain()
+    whole = shard_files(store, job_id)
+    folder = store.folder(job_id)
+    for name in ("end.json", "result/shards/search/00001.parquet"):
+        (folder / name).delete()
+    (store.place / "waiting" / job_id).write_bytes(b"me")
+    Runner(store, models).drain()
+    assert state(store, job_id) == "done"
+    again = shard_files(store, job_id)
+    same = [path for path in whole if not path.name.endswith("00001.json")]
+    assert [path for path in same if whole[path] != again[path]] == []
+
+
+def test_a_search_that_kills_its_workers_is_given_up(store: JobStore, models: Models) -> None:
+    job_id = submitted(store)
+    for _ in range(MOST_BEGUN):
+        job = store.get(job_id)
+        assert job is not None
+        store.begin(job)
+    Runner(store, models).drain()
+    job = store.get(job_id)
+    assert job is not None
+    assert job.end is not None
+    assert (job.state, job.begun) == ("failed", MOST_BEGUN)
+    assert "lost 3 times" in str(job.end.error)
+
+
+def test_a_search_that_fails_inside_says_so_and_the_next_one_runs(
+    store: JobStore, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = submitted(store), submitted(store)
+    run = Runner._run
+
+    def failing(self: Runner, job: Job, lease: object) -> object:
+        if job.request.id == min(first, second):
+            raise RuntimeError("a secret of /the/inside")
+        return run(self, job, lease)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Runner, "_run", failing)
+    assert Runner(store, models).drain() == 2
+    states = {each: store.get(each) for each in (first, second)}
+    assert sorted(job.state for job in states.values() if job) == ["done", "failed"]
+    (failed,) = (job for job in states.values() if job and job.state == "failed")
+    assert failed.end is not None
+    assert "secret" not in str(failed.end.error)

@@ -1,0 +1,70 @@
+"""Requests made from the API's own description: none ends in a failure, every answer is of a shape that it tells."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import (
+    content_type_conformance,
+    not_a_server_error,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from schemathesis.generation import GenerationMode
+
+from kiago_ray.service.app import build_app
+from kiago_ray.service.backend import LocalBackend
+from kiago_ray.service.jobs import JobStore
+from kiago_ray.service.models import Models
+from kiago_ray.service.settings import Limits, ServiceSettings
+
+# A specification can be wrong in more ways than a schema says, so what is refused is not held against it.
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+EXAMPLES = 125  # of each of nine operations, as it is described; and as many that are not
+
+
+def ask_often(operation: Any, mode: GenerationMode, statuses: Counter[int]) -> None:
+    """Generated requests of one operation, each answer held against the description."""
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: Any) -> None:
+        response = case.call()
+        statuses[response.status_code] += 1
+        case.validate_response(response, checks=CHECKS)
+
+    ask()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_thousand_generated_requests_find_no_failure(models: Models, tmp_path: Path) -> None:
+    limits = Limits(search_candidates=8, search_row_steps=80, searches_per_client=50, stream_s=0.01)
+    store = JobStore.of(str(tmp_path / "data"))
+    app = build_app(LocalBackend(models), store, ServiceSettings(require_token=False, limits=limits))
+    statuses: Counter[int] = Counter()
+    for result in schemathesis.openapi.from_asgi("/v1/openapi.json", app).get_all_operations():
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+            ask_often(result.ok(), mode, statuses)
+    assert not [status for status in statuses if status >= 500]
+    assert statuses.total() >= 2000
+    assert statuses[200] > 200
