@@ -14,9 +14,15 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_its_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    block, client = re.findall(r"```python\n(.*?)```", README, re.S)
     exec(compile(block, "README.md", "exec"), {})
     assert "unique formulas pass every screen" in capsys.readouterr().out
+    from kiago_ray.client import Client
+
+    compile(
+        client, "README.md", "exec"
+    )  # it needs a service; its calls are run in tests/service/test_client.py
+    assert set(re.findall(r"client\.(\w+)\(", client)) <= set(dir(Client))
 
 
 def test_its_commands_exist() -> None:

@@ -14,6 +14,7 @@ _TYPES = {
     "kiago_ray.campaign.shards": ("DamagedError",),
     "kiago_ray.chemistry.formula": ("FormulaError",),
     "kiago_ray.distributed.cluster": ("ClusterError",),
+    "kiago_ray.distributed.worker": ("WorkerSetupError",),
     "kiago_ray.distributed.tracking.target": ("TrackingError",),
     "kiago_ray.datasets.files": ("DataError",),
     "kiago_ray.predictors.training": ("CheckpointError", "TrainingError"),

@@ -166,7 +166,9 @@ def drive(sweep: SweepSpec, request: SweepRequest, where: str, top: int, as_json
         say(f"failed: {what}: {cause}")
     if outcome.failures:
         say(f"{len(outcome.failures)} failed; the same command tries them again")
-        return 3
     if outcome.stopped and not outcome.results.complete:
         say(f"stopped; {again}")
+        return 1
+    if outcome.failures:
+        return 3
     return 0 if outcome.results.complete else 1

@@ -61,7 +61,7 @@ class Points(Searcher):
         super().__init__()
         self._sweep, self._ledger = sweep, ledger
         self._began, self._ended, self._problem = began, ended, problem
-        self._study = Study(sweep, [trial for trial in before if trial.ended])
+        self._study = Study(sweep, before)
         self._begun = [trial.number for trial in before if not trial.ended]
         known = {trial.number for trial in before}
         self._new = [number for number in range(sweep.points) if number not in known]

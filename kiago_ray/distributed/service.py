@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from kiago_ray.service.models import Models
 
 APPLICATION = "kiago"
-BATCH_FORMULAS = (
-    1024  # of one pass through the models; larger requests go in pieces, so that small ones get between
-)
 BATCH_WAIT_S = 0.003
 TRIES, AGAIN_S = 5, 0.5
 WAKE_S = 5.0
@@ -77,6 +74,8 @@ class Predictor:
         self._threads = prepare(settings)
         self._models: Models | None = None
         self._meter = ModelMeter()
+        batch: Any = self._batch
+        batch.set_max_batch_size(settings.batch_formulas)
         self._one = ThreadPoolExecutor(1)  # the models use all threads by themselves
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
@@ -97,16 +96,15 @@ class Predictor:
         """The models' version and what they say; all of one version."""
         from kiago_ray.scoring import joined
 
-        pieces = [formulas[at : at + BATCH_FORMULAS] for at in range(0, len(formulas), BATCH_FORMULAS)]
+        most = self._settings.batch_formulas
+        pieces = [formulas[at : at + most] for at in range(0, len(formulas), most)]
         while True:
             found = [await self._batch(piece) for piece in pieces]
             versions = {version for version, _ in found} or {self._ready().version}
             if len(versions) == 1:
                 return versions.pop(), joined([scores for _, scores in found])
 
-    @serve.batch(
-        max_batch_size=BATCH_FORMULAS, batch_wait_timeout_s=BATCH_WAIT_S, batch_size_fn=formula_count
-    )
+    @serve.batch(max_batch_size=1024, batch_wait_timeout_s=BATCH_WAIT_S, batch_size_fn=formula_count)
     async def _batch(self, groups: list[list[str]]) -> list[tuple[str, Scores]]:
         models = self._ready()
         flat = [formula for group in groups for formula in group]

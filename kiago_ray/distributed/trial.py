@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from ray import tune
@@ -40,29 +41,45 @@ class SweepTrial(tune.Trainable):
     worker: SearchWorker | None = None
 
     def setup(self, config: Mapping[str, Any], job: TrialJob) -> None:  # type: ignore[override]
-        """Load what an actor keeps. Raises WorkerSetupError, WeightsError."""
+        """Take the first trial. Nothing is loaded yet: what is raised here Ray would tell of without its cause."""
         self.job = job
-        self.worker = SearchWorker(job.setup)
-        self.worker.start()
-        self.judges = self.worker.second
-        if job.tuning:
-            assert self.judges is not None
-            self.judges = replace(self.judges, oracle=load_oracle(kind=TUNING_KIND))
         self.reset_config(config)
 
+    def _load(self) -> None:
+        """Load what an actor keeps. Raises WorkerSetupError, WeightsError."""
+        worker = SearchWorker(self.job.setup)
+        worker.start()
+        self.judges = worker.second
+        if self.job.tuning:
+            assert self.judges is not None
+            self.judges = replace(self.judges, oracle=load_oracle(kind=TUNING_KIND))
+        self.worker = worker
+
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
-        """Take the next trial; the predictors stay."""
+        """Take the next trial; the predictors stay. What is stored of it counts as done up to its last seed, which is
+        reported again: a rung that it has passed must not judge it anew.
+        """
         self.point, self.folder, self.bases = (new_config[key] for key in ("point", "folder", "bases"))
         self.place = Location.of(self.job.setup.campaign)
         self.there = read_scores(self.place, self.folder, self.job.seeds)
         self.scores: list[Score] = []
         self.finished = 0
+        for seed, after in pairwise(self.job.seeds):
+            if not (self._is_whole(seed) and self._is_whole(after)):
+                break
+            self.scores += self.there[seed]
+            self.finished += 1
         return True
+
+    def _is_whole(self, seed: int) -> bool:
+        return len(self.there.get(seed, ())) == len(self.bases)
 
     def step(self) -> dict[str, Any]:
         """The next seed. What can't be searched would fail again, so that ends the trial with its cause; what a worker
-        or the storage can't do is raised. Raises StorageError.
+        or the storage can't do is raised. Raises StorageError, WorkerSetupError, WeightsError.
         """
+        if self.worker is None:
+            self._load()
         job, seed = self.job, self.job.seeds[self.finished]
         scores = self.there.get(seed)
         if scores is None or len(scores) < len(self.bases):

@@ -59,6 +59,13 @@ class ServiceSettings(_Settings):
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="CPU threads of a replica; null takes all that it can use."
     )
+    batch_formulas: int = Field(
+        default=1024,
+        ge=1,
+        le=100_000,
+        description="Formulas of one pass through the models, of several requests or a piece of a large one, so that "
+        "small ones get between.",
+    )
     search_shard_rows: int = Field(
         default=128,
         ge=8,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from scipy.stats import t
 
 from kiago_ray.sweep.metrics import Score, mean_over
@@ -54,8 +55,8 @@ def difference(best: Sequence[Score], other: Sequence[Score], metric: str, name:
     mean = mean_over(paired, metric)
     bases = tuple(dict.fromkeys(score.base for score in paired))
     low = high = None
-    freedom = len(paired) - len(bases)
-    if mean.error is not None and freedom > 0:
+    freedom = _freedom(paired, bases, metric)
+    if mean.error is not None and freedom is not None:
         reach = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * mean.error
         low, high = mean.value - reach, mean.value + reach
     return Difference(
@@ -66,6 +67,21 @@ def difference(best: Sequence[Score], other: Sequence[Score], metric: str, name:
         high,
         len(paired),
         tuple(_on(base, paired, best, other, metric) for base in bases),
+    )
+
+
+def _freedom(paired: Sequence[Score], bases: Sequence[str], metric: str) -> float | None:
+    """Degrees of freedom of a sum of means whose spreads differ (Welch and Satterthwaite): a base that spreads most
+    is known from its own few seeds alone. None where a base has but one pair.
+    """
+    values = [np.array([score.values[metric] for score in paired if score.base == base]) for base in bases]
+    if not values or min(map(len, values)) < 2:
+        return None
+    variances = np.array([each.var(ddof=1) / len(each) for each in values])
+    if not variances.any():
+        return float(sum(len(each) - 1 for each in values))
+    return float(
+        variances.sum() ** 2 / sum(v**2 / (len(each) - 1) for v, each in zip(variances, values, strict=True))
     )
 
 

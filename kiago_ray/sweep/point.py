@@ -66,6 +66,9 @@ def spec_at(
     if PRESET in point and point[PRESET] not in PRESETS:
         raise SpecError(f"preset: there is no preset {point[PRESET]!r}; choose one of {', '.join(PRESETS)}")
     values = build_spec(shared, preset).model_dump(mode="json")
+    if preset:  # presets differ in these two, trials must not
+        same = build_spec(shared).model_dump(mode="json")
+        values |= {name: same[name] for name in ("candidates", "screens")}
     for name, value in {**point, **(own or {})}.items():
         if name != PRESET:
             _put(values, name.split("."), value, name)

@@ -202,12 +202,19 @@ class SweepSpec(Section):
         for base in (*self.trial_bases, *self.compare_bases):
             if self.spec({}, base, 0).row_count > MAX_ROWS:
                 raise ValueError(f"search: a trial's searches have up to {MAX_ROWS:,} candidates; give fewer")
-        for point in _corners(self.space):
-            self.spec(point, self.trial_bases[0], 0)
+        for base in self.trial_bases:
+            for point in _corners(self.space):
+                self._check_comparable(self.spec(point, base, 0), base, f"space: {point}")
         for name, overrides in self.compare.against.items():
             if name == BEST:
                 raise ValueError(f"compare.against: {BEST} is what the sweep finds; give another name")
             self.check_against(name, overrides)
+
+    def _check_comparable(self, spec: SearchSpec, base: str | None, what: str) -> None:
+        """The best of more rows is higher by itself. Raises ValueError."""
+        rows = self.spec({}, base, 0).row_count
+        if spec.row_count != rows:
+            raise ValueError(f"{what} has {spec.row_count} rows, the others {rows}; trials need equally many")
 
     def check_against(self, name: str, overrides: Mapping[str, Any]) -> None:
         """Raise SpecError where a comparison can't run."""
@@ -218,16 +225,24 @@ class SweepSpec(Section):
             )
         for base in self.compare_bases:
             try:
-                self.spec(overrides, base, 0)
+                spec = self.spec(overrides, base, 0)
             except SpecError as error:
                 raise SpecError(f"compare.against.{name}: {error}") from None
+            self._check_comparable(spec, base, f"compare.against.{name}")
 
 
 def _corners(space: Mapping[str, Any]) -> list[Point]:
-    """Points in which each value that can be named occurs, the rest at their first."""
+    """Points in which each value that can be named occurs, and one between bounds, the rest at their first."""
     points: list[Point] = []
     for name, parameter in space.items():
-        for value in parameter.values:
+        between = []
+        if parameter.kind in (
+            "uniform",
+            "loguniform",
+        ):  # a whole number would take its bounds and nothing else
+            low, high = parameter.values
+            between = [low + 0.618 * (high - low)]
+        for value in (*parameter.values, *between):
             point: Point = {}
             for other, each in space.items():
                 wanted = {**{key: values[0] for key, values in parameter.when.items()}, name: value}

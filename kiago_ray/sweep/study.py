@@ -19,8 +19,8 @@ _TOLD = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed"
 
 
 class Study:
-    """Points one after another. Trials that ended before, in an earlier process, are told first: with them a sampler
-    goes on from what it knew then.
+    """Points one after another. Trials that began before, in an earlier process, come first: of those that ended a
+    sampler learns, and with their number it draws on, so that no process draws another's points again.
     """
 
     def __init__(self, sweep: SweepSpec, before: Iterable[Trial] = ()) -> None:
@@ -33,7 +33,8 @@ class Study:
             sampler=_sampler(sweep, len(known)),
         )
         for trial in known:
-            self.tell(trial)
+            if trial.ended:
+                self.tell(trial)
 
     def point(self, number: int) -> Point:
         """What trial `number` draws. Asking again may draw something else."""
@@ -51,10 +52,8 @@ class Study:
             self._study.add_trial(_frozen(self._sweep, trial))
 
 
-def _sampler(sweep: SweepSpec, told: int) -> optuna.samplers.BaseSampler:
-    seed = (
-        sweep.searcher.seed + 1_000_003 * told
-    )  # a process that goes on draws other points than the first one drew
+def _sampler(sweep: SweepSpec, begun: int) -> optuna.samplers.BaseSampler:
+    seed = sweep.searcher.seed + 1_000_003 * begun
     if sweep.searcher.kind == "tpe":
         return optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=sweep.searcher.startup)
     return optuna.samplers.RandomSampler(seed=seed % 2**32)

@@ -114,8 +114,9 @@ def test_a_point_lies_over_the_shared_search() -> None:
     assert (spec.beta.start, spec.beta.end) == (paper.beta.start, 7.0)
     assert spec.learning_rate == (0.03, 0.05)
     assert spec.fixed == {"O": 0.25}
-    same = {"beta", "learning_rate", "fixed", "base", "seed"}
+    same = {"beta", "learning_rate", "fixed", "base", "seed", "screens"}
     assert spec.model_dump(exclude=same) == paper.model_dump(exclude=same)
+    assert spec.screens == load_preset("default").screens  # trials differ neither in these nor in their rows
 
 
 def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path: Path) -> None:
@@ -130,3 +131,22 @@ def test_a_file_that_is_no_sweep_is_refused_by_its_name(tmp_path: Path, text: st
     file.write_text(text)
     with pytest.raises(SpecError, match=r"sweep\.yaml: "):
         read_sweep(file)
+
+
+@pytest.mark.parametrize("kind", ["uniform", "loguniform"])
+def test_a_whole_number_is_not_drawn_between_whole_numbers(kind: str) -> None:
+    with pytest.raises(SpecError, match=r"n_unit.max: input should be a valid integer"):
+        sweep(space={"n_unit.max": {kind: [9, 25]}})
+
+
+def test_trials_have_equally_many_rows() -> None:
+    by_preset = sweep(
+        space={"preset": {"choice": ["default", "paper", "reference"]}}, search={"steps": [5, 5]}
+    )
+    rows = {
+        by_preset.spec({"preset": each}, "LaNiAsO", 0).row_count for each in ("default", "paper", "reference")
+    }
+    assert rows == {load_preset("default").row_count}
+    start = {"choice": [{"kind": "rows", "rows": ["MgB2"]}, {"kind": "random"}]}
+    with pytest.raises(SpecError, match="has 1 rows, the others 16; trials need equally many"):
+        sweep(space={"start": start})

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import ttest_1samp, ttest_ind
 
 from kiago_ray.storage.location import Location
 from kiago_ray.sweep.compare import difference
@@ -72,6 +73,18 @@ def test_a_difference_is_paired_and_has_students_interval() -> None:
     assert found.value == pytest.approx(1.5)
     assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
     assert (found.pairs, found.bases[0].best, found.bases[0].other) == (4, 6.5, 5.0)
+
+
+def test_bases_that_spread_unequally_have_welchs_interval() -> None:
+    """The mean over two bases is half of x - (-y), of which scipy knows the interval."""
+    x, y = [12.0, -7.0, 3.0], [1.0, 1.2, 0.9]
+    best = [score(v, seed=s) for s, v in enumerate(x)] + [
+        score(v, seed=s, base="MgB2") for s, v in enumerate(y)
+    ]
+    other = [replace(each, values=dict.fromkeys(METRICS, 0.0)) for each in best]
+    found = difference(best, other, "trusted_delta_tc_k", "default")
+    interval = ttest_ind(x, [-v for v in y], equal_var=False).confidence_interval(0.95)
+    assert (found.low, found.high) == (pytest.approx(interval.low / 2), pytest.approx(interval.high / 2))
 
 
 def test_a_difference_averages_bases_however_many_seeds_each_has() -> None:

@@ -1,0 +1,165 @@
+"""What HTTP and Ray Serve cost: rows a second in bulk, times of a single formula, what batching gains, overload.
+
+    python benchmarks/service.py [--seconds 10] [--overload-seconds 60]
+
+Everything in one run on one machine, so that the ratios mean something; the client takes its share of the cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import torch
+
+from kiago_ray.distributed.cluster import EMBEDDED, connected
+from kiago_ray.machine import cpu_name
+from kiago_ray.scoring import Scorer
+from kiago_ray.service.settings import Limits, ServiceSettings
+
+ROWS = 10_000
+REPEATS = 3
+CLIENTS = (1, 16, 64)
+
+
+def formulas(count: int) -> list[str]:
+    """Different ones, so that nothing could be remembered."""
+    return [
+        f"La{1 + at % 10}Ni{1 + at // 10 % 10}As{1 + at // 100 % 10}O{1 + at // 1000}" for at in range(count)
+    ]
+
+
+@contextmanager
+def served(batch_formulas: int = 1024, **limits: int) -> Iterator[str]:
+    """The service on an embedded Ray; its address."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    with connected(EMBEDDED), tempfile.TemporaryDirectory() as data:
+        from ray import serve
+
+        from kiago_ray.distributed.service import APPLICATION, application
+
+        settings = ServiceSettings(
+            data=data,
+            known="landmarks",
+            require_token=False,
+            batch_formulas=batch_formulas,
+            limits=Limits(**limits),
+        )
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": "127.0.0.1", "port": port, "request_timeout_s": 120},
+            logging_config={"log_level": "ERROR", "enable_access_log": False},
+        )
+        serve.run(application(settings), name=APPLICATION, route_prefix="/")
+        yield f"http://127.0.0.1:{port}"
+        serve.shutdown()
+
+
+def rows_in_process() -> float:
+    """Rows a second of the scorer itself."""
+    scorer, asked = Scorer.load(), formulas(ROWS)
+    scorer.score(asked[:512], threads=torch.get_num_threads())
+    times = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        scorer.score(asked, threads=torch.get_num_threads())
+        times.append(time.perf_counter() - began)
+    return ROWS / min(times)
+
+
+def rows_through_http(url: str) -> float:
+    """Rows a second of requests with 10,000 formulas each."""
+    asked, times = formulas(ROWS), []
+    with httpx.Client(base_url=url, timeout=120) as client:
+        for _ in range(REPEATS):
+            began = time.perf_counter()
+            rows = (
+                client.post("/v1/predict", json={"formulas": asked}).raise_for_status().json()["predictions"]
+            )
+            times.append(time.perf_counter() - began)
+            assert [row["formula"] for row in rows] == asked
+    return ROWS / min(times)
+
+
+async def load(
+    url: str, clients: int, seconds: float, truth: dict[str, float] | None = None
+) -> dict[str, Any]:
+    """Clients that each ask for one formula after another: answers a second, times, statuses, wrong answers."""
+    took: list[float] = []
+    statuses: Counter[int] = Counter()
+    wrong = 0
+    asked = formulas(500)
+    end = time.perf_counter() + seconds
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
+
+        async def ask(number: int) -> None:
+            nonlocal wrong
+            at = number
+            while time.perf_counter() < end:
+                formula = asked[at % len(asked)]
+                at += clients
+                began = time.perf_counter()
+                answer = await client.post("/v1/predict", json={"formulas": [formula]})
+                statuses[answer.status_code] += 1
+                if answer.status_code == 200:
+                    took.append(time.perf_counter() - began)
+                    (row,) = answer.json()["predictions"]
+                    right = row["formula"] == formula and (
+                        truth is None or abs(row["tc_k"] - truth[formula]) < 0.01
+                    )
+                    wrong += not right
+                else:
+                    await asyncio.sleep(float(answer.headers["Retry-After"]) / 2)
+
+        await asyncio.gather(*(ask(number) for number in range(clients)))
+    took.sort()
+    return {
+        "clients": clients,
+        "answers_a_second": round(len(took) / seconds, 1),
+        "p50_ms": round(1000 * took[len(took) // 2], 1),
+        "p99_ms": round(1000 * took[int(0.99 * len(took))], 1),
+        "statuses": {str(status): count for status, count in sorted(statuses.items())},
+        "wrong": wrong,
+    }
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--overload-seconds", type=float, default=60)
+    given = parser.parse_args()
+    found: dict[str, Any] = {"cpu": cpu_name(), "threads": torch.get_num_threads()}
+    scorer = Scorer.load()
+    truth = dict(zip(formulas(500), scorer.score(formulas(500)).values["tc_k"].tolist(), strict=True))
+    found["rows_a_second_in_process"] = round(rows_in_process())
+    with served(requests_per_client=1000) as url:
+        asyncio.run(load(url, 4, 3))
+        found["rows_a_second_http"] = round(rows_through_http(url))
+        found["single"] = [asyncio.run(load(url, clients, given.seconds, truth)) for clients in CLIENTS]
+    with served(batch_formulas=1, requests_per_client=1000) as url:
+        asyncio.run(load(url, 4, 3))
+        found["without_batches"] = asyncio.run(load(url, 64, given.seconds, truth))
+    with served(requests_per_client=100) as url:
+        asyncio.run(load(url, 4, 3))
+        found["overload"] = asyncio.run(load(url, 200, given.overload_seconds, truth))
+    found["http_of_in_process"] = round(found["rows_a_second_http"] / found["rows_a_second_in_process"], 2)
+    with_batches = found["single"][-1]["answers_a_second"]
+    found["batching_gains"] = round(with_batches / found["without_batches"]["answers_a_second"], 2)
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
