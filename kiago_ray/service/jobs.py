@@ -40,7 +40,7 @@ JOB, STARTED, PROGRESS, CANCEL, END, RESULT = (
 )
 SEARCH = "search"
 """The name of the one search within its result."""
-_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{16}")
+_ID = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{16}")
 
 Progress = Mapping[str, Any]
 
@@ -124,7 +124,7 @@ class JobStore:
 
     def submit(self, spec: SearchSpec, preset: str, client: str, rows_per_shard: int) -> Job:
         """Keep a new job."""
-        job_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(8)}"
+        job_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(8)}"  # names sort by time
         request = Request(job_id, spec.model_dump(mode="json"), preset, client, now(), rows_per_shard)
         folder = self.folder(job_id)
         folder.make_directory()
@@ -155,6 +155,16 @@ class JobStore:
     def waiting(self) -> list[str]:
         """The jobs that haven't ended, oldest first."""
         return [name for name in (self.place / WAITING).entries() if _ID.fullmatch(name)]
+
+    def place_in_queue(self, job_id: str) -> int | None:
+        """1 for the search that is begun next; None where it doesn't wait, or has begun."""
+        waiting = self.waiting()
+        if job_id not in waiting or self._begun(job_id):
+            return None
+        return 1 + sum(not self._begun(each) for each in waiting[: waiting.index(job_id)])
+
+    def _begun(self, job_id: str) -> bool:
+        return (self.folder(job_id) / STARTED).kind() == "file"
 
     def counts(self) -> Counter[str]:
         """How many of them are queued, and how many running."""

@@ -44,10 +44,7 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
         return job
 
     def view(job: Job, *, whole: bool = True) -> JobView:
-        place = None
-        if job.state == "queued":
-            waiting = store.waiting()
-            place = waiting.index(job.request.id) + 1 if job.request.id in waiting else None
+        place = store.place_in_queue(job.request.id) if job.state == "queued" else None
         return job_view(job, place, whole=whole)
 
     def keep(client: str, values: dict[str, Any], elements: list[str]) -> Job:

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.cli.predict import COLUMNS
 from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
 from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import shipped_weights
+from kiago_ray.scoring import VALUES
 
 Kiago = Callable[..., Any]
 
@@ -43,8 +43,7 @@ def test_arguments_give_what_the_predictors_say(kiago: Kiago) -> None:
     assert [row["tc_std_k"] for row in rows] == pytest.approx(std.tolist(), rel=1e-5)
     assert [row["extrapolation"] for row in rows] == pytest.approx(extrapolation.tolist(), rel=1e-5)
     assert all(row["error"] is None for row in rows)
-    named = ["formula", *COLUMNS]
-    assert list(rows[0]) == named
+    assert list(rows[0]) == ["formula", *VALUES, "error"]
     shown = kiago("predict", formulas[0]).out
     assert f"{mean[0]:.1f} ± {spread[0]:.1f}" in shown
 

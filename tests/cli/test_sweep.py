@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -23,7 +25,7 @@ SWEEP: dict[str, Any] = {
     "seeds": [0, 1],
     "search": {"candidates": 16, "steps": [15, 15]},
     "space": {"alpha": {"loguniform": [0.5, 100]}, "kappa": {"uniform": [0, 2]}},
-    "trials": 6,
+    "trials": 4,
     "top": 3,
     "scheduler": {"kind": "none"},
     "searcher": {"kind": "random"},
@@ -153,8 +155,14 @@ def test_a_sweep_whose_driver_is_killed_and_terminated_ends_the_same(
 
     first = start(*command)
     wait_for(lambda: seeds() >= 2, first)
+    workers = [
+        process
+        for process in psutil.Process(first.pid).children(recursive=True)
+        if re.match("ray::(SweepTrial|ResourceTrainable)", " ".join(process.cmdline()))
+    ]
     first.kill()  # kill -9
     first.communicate()
+    assert psutil.wait_procs(workers, timeout=60)[1] == []  # they may end a seed after their driver
     kept = {path: path.read_bytes() for path in folder.glob("trials/*/seed-*.json")}
     points = {path: path.read_bytes() for path in folder.glob("trials/*/point.json")}
 
@@ -176,7 +184,7 @@ def test_a_sweep_whose_driver_is_killed_and_terminated_ends_the_same(
     assert all(path.read_bytes() == content for path, content in {**kept, **points}.items())
     rows = pq.read_table(folder / "trials.parquet").to_pylist()
     assert [(row["trial"], row["status"], row["seeds"]) for row in rows] == [
-        (number, "finished", 2) for number in range(6)
+        (number, "finished", 2) for number in range(SWEEP["trials"])
     ]
 
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -184,7 +192,9 @@ def test_a_sweep_whose_driver_is_killed_and_terminated_ends_the_same(
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert sorted(run.info.run_name for run in children) == [f"trial {number}" for number in range(6)], err
+    assert sorted(run.info.run_name for run in children) == [
+        f"trial {number}" for number in range(SWEEP["trials"])
+    ], err
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {artifact.path for artifact in client.list_artifacts(parent.info.run_id)} >= {
         "best.yaml",

@@ -47,7 +47,9 @@ def test_a_job_is_kept_as_it_was_asked_for(store: JobStore) -> None:
     assert (store.waiting_of("me"), store.waiting_of("you")) == (1, 0)
 
 
-@pytest.mark.parametrize("name", ["", "..", "../x", "20260101T000000-0123456789abcdef", "a/b", "x" * 500])
+@pytest.mark.parametrize(
+    "name", ["", "..", "../x", "20260101T000000000000-0123456789abcdef", "a/b", "x" * 500]
+)
 def test_what_is_no_job_is_none(name: str, store: JobStore) -> None:
     submitted(store)
     assert store.get(name) is None
@@ -70,6 +72,15 @@ def test_a_worker_finds_what_a_search_here_finds(store: JobStore, models: Models
     assert job.end is not None
     assert job.end.summary is not None
     assert job.end.summary["rows"] == 24
+
+
+def test_the_place_in_the_queue_is_by_time_and_counts_what_waits(store: JobStore) -> None:
+    ids = [submitted(store) for _ in range(20)]
+    assert [store.place_in_queue(each) for each in ids] == list(range(1, 21))
+    first = store.get(ids[0])
+    assert first is not None
+    store.begin(first)
+    assert [store.place_in_queue(each) for each in ids] == [None, *range(1, 20)]
 
 
 def test_a_cancelled_search_is_never_begun(store: JobStore, models: Models) -> None:
