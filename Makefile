@@ -24,7 +24,7 @@ campaign: $(STAMP)  ## eight small searches on Ray with an MLflow record, in run
 	$(BIN)/kiago campaign run campaigns/smoke.yaml
 
 test: $(STAMP)  ## all tests, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

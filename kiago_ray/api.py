@@ -143,6 +143,7 @@ def judged_rows(
         oxidation_set=judge.oxidation_set,
         known=known,
         mixed_valence=judge.charge.mixed_valence,
+        by_atoms=bool({"neutral_atoms", "hydride"} & set(judge.screens.names)),
         opinions=None if second is None else _opinions(result, second),
     )
     verdicts = apply_screens(

@@ -58,7 +58,7 @@ def make_result() -> MakeResult:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
-    """Four CPUs and two GPUs that Ray is told of; there need be none."""
+    """Two CPUs and two GPUs that Ray is told of; there need be none."""
     import ray
 
     before = {
@@ -69,7 +69,7 @@ def cluster() -> Iterator[None]:
     terminate = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
-        num_cpus=4,
+        num_cpus=2,  # as many workers start at once, each of which takes seconds of a core
         num_gpus=2,
         include_dashboard=False,
         logging_level="error",
@@ -84,3 +84,17 @@ def cluster() -> Iterator[None]:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+LONGEST = (
+    "test_sweep.py",
+    "test_campaign_processes.py",
+    "test_serve.py",
+    "test_service.py",
+    "test_job_submit.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes first, so that no process is left alone with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST and item.path.parent.name != "distributed")

@@ -10,7 +10,7 @@ in YBa₂Cu₃O₇, which SMACT's screens don't know. Without, exactly the formu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -57,7 +57,7 @@ def likeliest_valences(
     return Valences(np.isfinite(nats), tuple(each[0] for each in found), nats)
 
 
-def write_valences(assignment: dict[int, Valence]) -> str:
+def write_valences(assignment: Mapping[int, Valence]) -> str:
     """As text, least electronegative first: "Ba+2 Y+3 Cu+2*2 Cu+3*1 O-2"; atoms only where states differ."""
     words = []
     for z in WRITING_ORDER:

@@ -48,6 +48,7 @@ def overrides_from(
     forbid: str | None,
     max_elements: int | None,
     substitute: str | None,
+    substitute_by: int | None,
     change: list[str],
 ) -> dict[str, Any]:
     """What was given, as dotted overrides; what wasn't is left out. Raises InputError."""
@@ -60,7 +61,8 @@ def overrides_from(
         "fixed": once(fixed, "--fixed", "O=0.25") or None,
         "elements.allow": None if allow is None else symbols(allow),
         "elements.forbid": None if forbid is None else symbols(forbid),
-        "substitute": None if substitute is None else site(substitute),
+        "substitute": None if substitute is None else sites(substitute),
+        "substitute_by": substitute_by,
     }
     given = {key: value for key, value in given.items() if value is not None}
     changed = once(change, "--set", "alpha=4")
@@ -107,12 +109,18 @@ def symbols(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def site(text: str) -> dict[str, int]:
-    """Such as La:+3."""
-    symbol, colon, state = text.partition(":")
-    try:
-        if not colon:
-            raise ValueError
-        return {symbol.strip(): int(state)}
-    except ValueError:
-        raise InputError(f"--substitute: {text!r} is not a site and its state such as La:+3") from None
+def sites(text: str) -> dict[str, Any]:
+    """Such as La:+3, or Ti:+4,O:-2*1 with the number of atoms."""
+    found: dict[str, Any] = {}
+    for part in text.split(","):
+        symbol, _, rest = part.partition(":")
+        state, star, atoms = rest.partition("*")
+        if symbol.strip() in found:
+            raise InputError(f"--substitute: {symbol.strip()} is given twice; give it once")
+        try:
+            found[symbol.strip()] = {"state": int(state), "atoms": float(atoms)} if star else int(state)
+        except ValueError:
+            raise InputError(
+                f"--substitute: {part!r} is not a site and its state such as La:+3, or O:-2*1 for one of its atoms"
+            ) from None
+    return found

@@ -33,7 +33,12 @@ def search(
     allow: Annotated[str | None, typer.Option(help="Only these elements, such as La,Ni,As,O.")] = None,
     forbid: Annotated[str | None, typer.Option(help="None of these elements, such as Hg,Tl,Pb.")] = None,
     max_elements: Annotated[int | None, typer.Option(help="Most elements of a candidate.")] = None,
-    substitute: Annotated[str | None, typer.Option(help="Site and its state, such as La:+3.")] = None,
+    substitute: Annotated[
+        str | None, typer.Option(help="Site and its state, such as La:+3; several as Ti:+4,O:-2*1.")
+    ] = None,
+    substitute_by: Annotated[
+        int | None, typer.Option(help="State of the substitutes, where it isn't the site's.")
+    ] = None,
     change: Annotated[
         Repeated, typer.Option("--set", help="Any other field: alpha=4, start.kind=random.")
     ] = None,
@@ -72,6 +77,7 @@ def search(
         forbid=forbid,
         max_elements=max_elements,
         substitute=substitute,
+        substitute_by=substitute_by,
         change=change or [],
     )
     resolved = build_spec({"preset": chosen}, values)

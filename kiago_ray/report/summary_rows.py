@@ -12,6 +12,8 @@ SCREEN_LABELS: Mapping[str, str] = {
     "neutral": "charge neutral",
     "pauling": "neutral and Pauling rule",
     "neutral_mixed": "neutral, mixed valence allowed",
+    "neutral_atoms": "neutral, each atom with its own valence",
+    "hydride": "hydride: ≥ 40 % H, 2 or 3 elements, ≤ 15 atoms",
     "ef_negative": "E_f < 0",
     "few_elements": "few elements",
     "not_in_supercon": "not in SuperCon",

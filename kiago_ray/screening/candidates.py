@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry import neutrality
+from kiago_ray.chemistry.atom_valences import MAX_ATOMS as MOST_ATOMS
+from kiago_ray.chemistry.atom_valences import AtomValences, atom_valences
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import reduce_counts
 from kiago_ray.chemistry.neutrality import Neutrality
@@ -44,7 +46,8 @@ class Candidates:
     formula. neutrality: SMACT's verdicts, n rows. nearest: (n,) index into `known`, -1 without one;
     nearest_distance: (n,) L1 distance in fractions. nearest_emd, nearest_emd_distance: (n,) the same by element
     mover's distance in places of the modified Pettifor scale. mixed: for each row the valences that balance it where
-    atoms of one element may differ, {} where none do; None where that wasn't asked for. tc_std_k, tc_oracle_k,
+    atoms of one element may differ, {} where none do; None where that wasn't asked for. by_atoms: the same where each
+    atom has a valence of its own (section 3.6), for whole-number formulas. tc_std_k, tc_oracle_k,
     tc_oracle_std_k, extrapolation: (n,) as in SecondOpinions. in_supercon: (n,) the composition is one of SuperCon's,
     by its fingerprint.
     """
@@ -67,6 +70,7 @@ class Candidates:
     extrapolation: Floats
     in_supercon: Mask
     mixed: tuple[dict[int, Valence], ...] | None = None
+    by_atoms: tuple[AtomValences, ...] | None = None
 
     @property
     def trusted_tc_k(self) -> Floats:
@@ -85,10 +89,12 @@ def collect(
     oxidation_set: OxidationSet = OxidationSet.ICSD24,
     known: KnownMaterials | None = None,
     mixed_valence: bool = False,
+    by_atoms: bool = False,
     opinions: SecondOpinions | None = None,
 ) -> Candidates:
     """The rows of `result` with what screens need: neutrality by `oxidation_set`, with the likeliest states that
-    balance a row, the nearest of `known` and, if asked for, valences that are mixed. opinions: of its n rows.
+    balance a row, the nearest of `known` and, if asked for, valences that are mixed, or each atom's own.
+    opinions: of its n rows.
 
     Amounts that stay fractional are judged as whole numbers of a ten-thousandth of an atom. A formula that
     this makes larger than neutrality.MAX_ATOMS, or whose amounts have more decimals, can't be judged and is
@@ -124,6 +130,7 @@ def collect(
         },
         in_supercon=np.append(_in_supercon(amounts), False)[place],
         mixed=_mixed(whole, judged, place, oxidation_set) if mixed_valence else None,
+        by_atoms=_by_atoms(result.counts[first], place, oxidation_set) if by_atoms else None,
     )
 
 
@@ -152,6 +159,18 @@ def _mixed(
     balanced = likeliest_valences(whole[judged], oxidation_set, mixed=True).assignments
     for at, assignment in zip(np.flatnonzero(judged).tolist(), balanced, strict=True):
         found[at] = assignment
+    return tuple(found[at] for at in place.tolist())
+
+
+def _by_atoms(counts: Ints, place: Ints, oxidation_set: OxidationSet) -> tuple[AtomValences, ...]:
+    """The valences that atoms of u formulas (u, 118) have, {} for none, spread over the rows that stand at `place`."""
+    atoms = counts.sum(axis=1)
+    judged = (atoms > 0) & (atoms <= MOST_ATOMS)
+    found: list[AtomValences] = [{} for _ in range(len(counts) + 1)]
+    for at, valences in zip(
+        np.flatnonzero(judged).tolist(), atom_valences(counts[judged], oxidation_set), strict=True
+    ):
+        found[at] = valences or {}
     return tuple(found[at] for at in place.tolist())
 
 

@@ -12,8 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
+from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.screening.candidates import Candidates, Mask
 
+MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6
 MAX_ELEMENTS = 9  # the most in the paper's SuperCon data; "ten or more" are removed
 NOVELTY_TOLERANCE = 0.02  # L1 distance: 1 % of the atoms exchanged, "the same" in section 3.5
 
@@ -87,6 +89,43 @@ class NeutralMixed:
             raise ValueError("neutral_mixed: mixed valences weren't worked out; set charge.mixed_valence")
         mixed = np.array([bool(each) for each in candidates.mixed], dtype=np.bool_)
         return (candidates.neutrality.pauling | mixed) & candidates.ok
+
+
+@dataclass(frozen=True)
+class NeutralAtoms:
+    """Neutral where each atom may have a valence of its own: section 3.6's, for hydrides such as LaH10."""
+
+    name: str = "neutral_atoms"
+    description: str = "Each atom can be given one of its element's states so that they add up to 0."
+    optional: bool = True
+
+    def lacks(self, candidates: Candidates) -> str | None:
+        return "needs valences by atom" if candidates.by_atoms is None else None
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        if candidates.by_atoms is None:
+            raise ValueError("neutral_atoms: valences by atom weren't worked out")
+        return np.array([bool(each) for each in candidates.by_atoms], dtype=np.bool_) & candidates.ok
+
+
+@dataclass(frozen=True)
+class Hydride:
+    """Section 3.6's form: at least 40 % hydrogen, two or three elements, at most 15 atoms."""
+
+    name: str = "hydride"
+    description: str = "At least 40 % hydrogen, two or three elements, at most 15 atoms."
+    optional: bool = True
+
+    def lacks(self, candidates: Candidates) -> str | None:
+        return "is for searches of hydrides" if candidates.by_atoms is None else None
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        atoms = candidates.counts.sum(axis=1)
+        rich = candidates.counts[:, INDEX["H"]] >= MIN_HYDROGEN * atoms - 1e-9
+        few = (candidates.n_elements >= 2) & (candidates.n_elements <= HYDRIDE_ELEMENTS)
+        small = (atoms > 0) & (atoms <= HYDRIDE_ATOMS)
+        judged: Mask = np.logical_and.reduce([rich, few, small, candidates.ok])
+        return judged
 
 
 @dataclass(frozen=True)
@@ -170,6 +209,8 @@ def available_screens(
         FewElements(max_elements),
         NotInSuperCon(),
         NeutralMixed(),
+        NeutralAtoms(),
+        Hydride(),
         Novel(novelty_tolerance),
     )
     return {screen.name: screen for screen in screens}

@@ -12,6 +12,7 @@ from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse, parse_fractions
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.integers import feasible_totals
+from kiago_ray.search.sites import substituted
 from kiago_ray.search.spec import SearchSpec
 
 Floats = NDArray[np.float64]
@@ -22,10 +23,10 @@ Mask = NDArray[np.bool_]
 class Problem:
     """What a search optimises over.
 
-    base: (118,) fractions of the base material, or None. atoms: the base formula's total as written (1
-    without one). const: (118,) fractions, x_const. allowed: (118,) M_elem of the optimised part. limit:
-    elements that may be optimised at once in stage 2, besides fixed ones. totals: atoms that an integer
-    formula may have. rows: (n, 118) fractions to start from, or None.
+    base: (118,) fractions of the base material, or None. atoms: the base formula's total as written, with its
+    substitutes where sites are substituted (1 without a base). const: (118,) fractions, x_const. allowed: (118,)
+    M_elem of the optimised part. limit: elements that may be optimised at once in stage 2, besides fixed ones. totals:
+    atoms that an integer formula may have. rows: (n, 118) fractions to start from, or None.
     """
 
     spec: SearchSpec
@@ -56,9 +57,12 @@ def resolve(spec: SearchSpec, supported: Mask) -> Problem:
         amounts = parse(spec.base)
         base, atoms = fractions(amounts), sum(amounts.values())
     const, state = spec.fixed_fractions, spec.oxidation_state
-    if spec.substitute is not None and base is not None:
-        site, state = next(iter(spec.substitute.items()))
-        const = np.where(np.arange(N_ELEMENTS) == INDEX[site], 0.0, base)
+    if spec.substitute is not None:
+        try:
+            site = substituted(spec)
+        except ValueError as error:
+            raise SpecError(str(error)) from error
+        const, state, atoms = site.fixed, spec.substitute_state, site.atoms
     unknown = [SYMBOLS[z] for z in np.flatnonzero((const > 0) & ~supported)]
     if unknown:
         raise SpecError(

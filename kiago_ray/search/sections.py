@@ -116,6 +116,17 @@ class ElementsSpec(Section):
         return self
 
 
+class SiteSpec(Section):
+    """A part of the base that is to be substituted (section 3.5)."""
+
+    state: int = Field(ge=-8, le=9, description="Its oxidation state in the base.")
+    atoms: float | None = Field(
+        default=None,
+        gt=0,
+        description="How many of its atoms, as the base's formula counts them; null for all.",
+    )
+
+
 class RangeSpec(Section):
     """Numbers of atoms from min to max, both included."""
 
@@ -203,13 +214,25 @@ class ScreensSpec(Section):
     """
 
     names: tuple[
-        Literal["neutral", "pauling", "neutral_mixed", "ef_negative", "few_elements", "not_in_supercon"], ...
+        Literal[
+            "neutral",
+            "pauling",
+            "neutral_mixed",
+            "neutral_atoms",
+            "hydride",
+            "ef_negative",
+            "few_elements",
+            "not_in_supercon",
+        ],
+        ...,
     ] = Field(
         default=("neutral", "pauling", "ef_negative", "few_elements", "not_in_supercon"),
         description="neutral: charge neutrality; pauling: electronegativity balance; neutral_mixed: both, mixed "
-        "valence allowed (needs charge.mixed_valence); ef_negative: formation energy below 0 eV/atom; "
-        "few_elements: at most `max_elements` elements; not_in_supercon: no composition that SuperCon holds, which "
-        "`default` asks for beyond the paper because a proposal has to be new.",
+        "valence allowed (needs charge.mixed_valence); neutral_atoms: neutral, each atom with a valence of its own "
+        "(section 3.6); hydride: at least 40 % hydrogen, two or three elements, at most 15 atoms; "
+        "ef_negative: formation energy below 0 eV/atom; few_elements: at most `max_elements` elements; "
+        "not_in_supercon: no composition that SuperCon holds, which `default` asks for beyond the paper "
+        "because a proposal has to be new.",
     )
     max_elements: int = Field(
         default=9, ge=1, le=118, description="Most elements a proposal may hold to pass few_elements."

@@ -13,7 +13,6 @@ import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.chemistry.formula import parse
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.search.integers import feasible_totals
 from kiago_ray.search.sections import (
@@ -25,9 +24,11 @@ from kiago_ray.search.sections import (
     RangeSpec,
     ScreensSpec,
     Section,
+    SiteSpec,
     StartSpec,
     Symbol,
 )
+from kiago_ray.search.sites import substituted
 
 MAX_CANDIDATES = 10_000_000
 MAX_STEPS = 20_000  # a stage; each keeps its terms for the trajectory
@@ -87,10 +88,18 @@ class SearchSpec(Section):
         description="SMACT's oxidation states for masks and screens. The paper's is smact14; `default` "
         "takes icsd24 because it leaves out states that hardly ever occur in measured structures.",
     )
-    substitute: dict[Symbol, int] | None = Field(
+    substitute: dict[Symbol, int | SiteSpec] | None = Field(
         default=None,
-        description="Element of the base and its oxidation state, such as {La: 3}: that one site is "
-        "optimised over elements with this state, and everything else of the base is fixed (section 3.5).",
+        description="Elements of the base and their oxidation states, such as {La: 3}: what they held is optimised "
+        "over elements with this state, and everything else of the base is fixed (section 3.5). {Ti: 4, O: {state: "
+        "-2, atoms: 1}} takes a part of an element's atoms.",
+    )
+    substitute_by: int | None = Field(
+        default=None,
+        ge=-8,
+        le=9,
+        description="Oxidation state of the substitutes, as many as keep the total charge: 2 Ti4+ and 1 O2- give way "
+        "to two of +3. Null takes the state of the sites.",
     )
     max_elements: int = Field(
         default=7,
@@ -187,6 +196,20 @@ class SearchSpec(Section):
     screens: ScreensSpec = Field(default_factory=ScreensSpec, description="Screens applied afterwards.")
 
     @property
+    def sites(self) -> dict[str, SiteSpec]:
+        """What `substitute` takes out of the base, by element."""
+        return {
+            symbol: SiteSpec(state=site) if isinstance(site, int) else site
+            for symbol, site in (self.substitute or {}).items()
+        }
+
+    @property
+    def substitute_state(self) -> int | None:
+        """The oxidation state that substitutes need; None where nothing is substituted."""
+        states = {site.state for site in self.sites.values()}
+        return self.substitute_by if self.substitute_by is not None or not states else states.pop()
+
+    @property
     def row_count(self) -> int:
         """Rows of the search: `candidates`, or the number of rows given."""
         return len(self.start.rows) or self.candidates
@@ -246,19 +269,22 @@ class SearchSpec(Section):
             )
 
     def _check_substitute(self) -> None:
+        sites = self.sites
         if self.substitute is None:
+            if self.substitute_by is not None:
+                raise ValueError(
+                    "substitute_by: it needs substitute; name a site and its state, such as {La: 3}"
+                )
             return
-        if len(self.substitute) != 1:
-            sites = ", ".join(self.substitute) or "none"
-            raise ValueError(
-                f"substitute: one site can be substituted at a time, not {sites}; give one element"
-            )
+        if not sites:
+            raise ValueError("substitute: it names no site; give one and its state, such as {La: 3}")
         if self.fixed or self.oxidation_state is not None:
             raise ValueError(
                 "substitute: it sets the fixed amounts and the oxidation state itself; remove those"
             )
-        site = next(iter(self.substitute))
-        if self.base is not None and site not in (amounts := parse(self.base)):
-            raise ValueError(f"substitute: {site} is not in {self.base}; name one of {', '.join(amounts)}")
-        if self.base is not None and len(amounts) == 1:
-            raise ValueError(f"substitute: {self.base} holds {site} alone; nothing would stay fixed")
+        if self.substitute_by is None and len({site.state for site in sites.values()}) > 1:
+            raise ValueError(
+                "substitute: the sites have different states; say in substitute_by which one their substitutes have"
+            )
+        if self.base is not None:
+            substituted(self)

@@ -46,7 +46,6 @@ def candidates_table(
     ok, known = candidates.ok, candidates.known
     atoms = candidates.counts.sum(axis=1)
     delta = candidates.tc_k - (np.nan if base is None else base.tc_predicted_k)
-    novel, mixed = verdicts.by_screen.get("novel"), verdicts.by_screen.get("neutral_mixed")
     columns = {
         "rank": pa.nulls(n, pa.int32()),
         "formula": [text or None for text in candidates.formulas],
@@ -63,8 +62,12 @@ def candidates_table(
             name: _where(verdicts.by_screen[name], ok)
             for name in ("neutral", "pauling", "ef_negative", "few_elements", "not_in_supercon")
         },
-        "neutral_mixed": pa.nulls(n, pa.bool_()) if mixed is None else _where(mixed, ok),
-        "novel": pa.nulls(n, pa.bool_()) if novel is None else _where(novel, ok),
+        **{
+            name: _where(verdicts.by_screen[name], ok)
+            if name in verdicts.by_screen
+            else pa.nulls(n, pa.bool_())
+            for name in ("neutral_mixed", "neutral_atoms", "hydride", "novel")
+        },
         "passed": verdicts.passed,
         "pareto": pa.nulls(n, pa.bool_()),
         "alloy": _where(candidates.neutrality.alloy | candidates.neutrality.elemental, ok),
@@ -126,9 +129,17 @@ def _neighbour(prefix: str, known: KnownMaterials | None, index: NDArray[np.int6
 
 
 def _states_text(amounts: NDArray[Any], candidates: Candidates, row: int) -> str | None:
-    """The states that balance a row, SMACT's where it passes the Pauling rule, else mixed ones if there are any."""
+    """The states that balance a row: SMACT's where it passes the Pauling rule, else mixed ones, else each atom's own,
+    if there are any.
+    """
     if candidates.mixed is not None and candidates.mixed[row] and not candidates.neutrality.pauling[row]:
         return write_valences(candidates.mixed[row])
+    if (
+        candidates.by_atoms is not None
+        and candidates.by_atoms[row]
+        and not candidates.neutrality.assigned[row]
+    ):
+        return write_valences(candidates.by_atoms[row])
     return write_states(amounts, candidates.neutrality.states[row]) or None
 
 

@@ -97,6 +97,18 @@ COLUMNS: tuple[Column, ...] = (
         later=True,
     ),
     Column(
+        "neutral_atoms",
+        _YES_NO,
+        "Screen: neutral where each atom may have a valence of its own; null where the search doesn't ask for it.",
+        later=True,
+    ),
+    Column(
+        "hydride",
+        _YES_NO,
+        "Screen: at least 40 % hydrogen, two or three elements, at most 15 atoms; null where it isn't asked for.",
+        later=True,
+    ),
+    Column(
         "not_in_supercon",
         _YES_NO,
         "Screen: not a composition of SuperCon v220808, by its fingerprint to a ten-thousandth of an atom.",
@@ -117,7 +129,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "oxidation_states",
         _TEXT,
-        "States that neutral, pauling or neutral_mixed rest on, such as La+3 Ni+2 As-3 O-2; "
+        "States that neutral, pauling, neutral_mixed or neutral_atoms rest on, such as La+3 Ni+2 As-3 O-2; "
         "Cu+2*2 Cu+3*1 where two of the atoms take the one and one takes the other.",
     ),
     Column("nearest_known", _TEXT, "The nearest composition whose critical temperature has been measured."),

@@ -21,7 +21,7 @@ from .conftest import Kiago, Start, wait_for
 CONFIGS = sorted((Path(__file__).parents[2] / "tune_configs").glob("*.yaml"))
 SWEEP: dict[str, Any] = {
     "name": "medium",
-    "bases": ["LaNiAsO", "MgB2"],
+    "bases": ["MgB2"],
     "seeds": [0, 1],
     "search": {"candidates": 16, "steps": [15, 15]},
     "space": {"alpha": {"loguniform": [0.5, 100]}, "kappa": {"uniform": [0, 2]}},
@@ -30,6 +30,7 @@ SWEEP: dict[str, Any] = {
     "scheduler": {"kind": "none"},
     "searcher": {"kind": "random"},
     "compare": {"seeds": [10, 11]},
+    "concurrency": 1,
 }
 
 
@@ -65,7 +66,7 @@ def test_a_ready_sweep_runs_two_tiny_trials(path: Path, kiago: Kiago, tmp_path: 
     values = yaml.safe_load(path.read_text())
     values["search"] |= {"candidates": 8, "steps": [4, 4]}
     values |= {"trials": 2, "seeds": [0], "bases": values["bases"][:1], "top": 3, "concurrency": 1}
-    values["compare"] = {**values["compare"], "seeds": [1000, 1001], "bases": values["bases"]}
+    values["compare"] = {**values["compare"], "seeds": [1000, 1001], "bases": values["bases"][:1]}
     if "steps.0" in values["space"]:
         values["space"]["steps.0"] = {"randint": [2, 5]}
     small = tmp_path / path.name

@@ -76,18 +76,18 @@ def assert_same(folder: Path, undisturbed: Path) -> None:
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == names
 
 
-@pytest.mark.parametrize("workers", [2, 4])
-def test_the_table_is_the_same_for_any_number_of_workers(
-    small_plan: Plan,
+def test_four_workers_make_the_same_table(
+    make_small_plan: MakePlan,
     request_for: Callable[..., CampaignRequest],
     tmp_path: Path,
+    heard: Heard,
     undisturbed: Path,
-    workers: int,
 ) -> None:
-    outcome = run_campaign(
-        small_plan, request_for(small_plan, tmp_path / "c", policy=DispatchPolicy(workers=workers))
-    )
+    plan = make_small_plan(resources={"cpus": 0.5})
+    request = request_for(plan, tmp_path / "c", policy=DispatchPolicy(workers=4))
+    outcome = run_campaign(plan, request, watcher=heard)
     assert outcome.complete
+    assert len(heard.workers) > 2
     assert_same(tmp_path / "c", undisturbed)
 
 

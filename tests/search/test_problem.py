@@ -62,6 +62,27 @@ def test_substitution_fixes_the_rest_of_the_base() -> None:
     assert found.atoms == pytest.approx(4)
 
 
+def test_several_sites_give_way_to_atoms_of_the_same_charge() -> None:
+    sites = {"Ti": 4, "O": {"state": -2, "atoms": 1}}  # the paper's example: 2 Ti4+ and 1 O2- carry +6
+    spec = load_preset("substitution", {"base": "Ti2O4", "substitute": sites, "substitute_by": 3})
+    found = resolve(spec, SUPPORTED)
+    assert found.atoms == 5  # X2O3
+    assert found.const[INDEX["O"]] == pytest.approx(3 / 5)
+    assert found.const.sum() == pytest.approx(3 / 5)
+    assert {"La", "Al"} <= allowed(found)
+    assert "O" not in allowed(found)
+    both = {"base": "Bi2CaSr2Cu2O8", "substitute": {"Ca": 2, "Sr": 2}}
+    assert resolve(load_preset("substitution", both), SUPPORTED).const.sum() == pytest.approx(12 / 15)
+
+
+def test_what_is_preserved_may_take_part_of_the_site_where_asked_for() -> None:
+    values = {"base": "RuSr2GdCu2O8", "substitute": {"Sr": 2}}
+    assert "Cu" not in allowed(resolve(load_preset("substitution", values), SUPPORTED))
+    grown = resolve(load_preset("substitution", {**values, "fixed_may_grow": True}), SUPPORTED)
+    assert "Cu" in allowed(grown)
+    assert grown.const[INDEX["Cu"]] == pytest.approx(2 / 14)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

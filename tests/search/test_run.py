@@ -158,6 +158,17 @@ def test_a_substituted_site_keeps_the_rest_and_its_total(
         assert len(amounts) <= 6
 
 
+def test_substitutes_of_another_state_carry_the_same_charge(
+    predictors: Predictors, frequencies: Frequencies
+) -> None:
+    sites = {"Ti": 4, "O": {"state": -2, "atoms": 1}}
+    spec = spec_of("substitution", base="Ti2O4", substitute=sites, substitute_by=3)
+    for formula in run_search(spec, predictors, frequencies).formulas():
+        amounts = parse(formula)
+        assert amounts.pop("O") == 3
+        assert sum(amounts.values()) == pytest.approx(2)  # +3 each: charges add up to 0
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     preset=st.sampled_from(["default", "paper", "reference"]),

@@ -55,8 +55,21 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"start": {"kind": "rows", "rows": ["LaFeAsO", "Zz"]}}, "start.rows.1: unknown element"),
     ({"start": {"add_probability": 0.2}}, "start: elements are added by number or by probability, not both"),
     ({"start": {"substitute_probability": 1.5}}, "start.substitute_probability: input should be less than"),
-    ({"substitute": {"La": 3, "O": -2}}, "substitute: one site can be substituted at a time, not La, O"),
-    ({"substitute": {}}, "substitute: one site can be substituted at a time, not none"),
+    ({"substitute": {"La": 3, "O": -2}}, "substitute: the sites have different states; say in substitute_by"),
+    ({"substitute": {}}, "substitute: it names no site"),
+    ({"substitute_by": 3}, "substitute_by: it needs substitute"),
+    (
+        {"base": "LaFeAsO", "substitute": {"La": {"state": 3, "atoms": 2}}},
+        "substitute: LaFeAsO has 1 of La, not 2",
+    ),
+    (
+        {"base": "LaFeAsO", "substitute": {"La": 3}, "substitute_by": -2},
+        "substitute_by: no number of atoms with -2 carries the charge +3",
+    ),
+    (
+        {"base": "LaFeAsO", "substitute": {"La": 3, "O": -2}, "substitute_by": 0},
+        "substitute_by: no number of atoms with +0 carries the charge +1",
+    ),
     (
         {"base": "LaFeAsO", "substitute": {"Cu": 2}},
         "substitute: Cu is not in LaFeAsO; name one of La, Fe, As, O",

@@ -78,6 +78,8 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "ef_negative": True,
         "few_elements": True,
         "neutral_mixed": None,
+        "neutral_atoms": None,
+        "hydride": None,
         "not_in_supercon": False,
         "novel": True,
         "passed": True,
