@@ -23,8 +23,8 @@ search: $(STAMP)  ## the main job: ranked proposals around LaNiAsO
 campaign: $(STAMP)  ## eight small searches on Ray with an MLflow record, in runs/smoke/
 	$(BIN)/kiago campaign run campaigns/smoke.yaml
 
-test: $(STAMP)  ## all tests, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(STAMP)  ## all tests, in two processes of one thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

@@ -1,9 +1,9 @@
 """The service on Ray Serve: an ingress that speaks HTTP, a predictor that batches over requests, workers for searches.
 
     Api  ──score, explain──▶  Predictor   one batch at a time, of whatever requests are waiting
-     └───drain──────────────▶  Searcher    takes searches from storage until none is left
+     └───run_next───────────▶  Searcher    takes the next search from storage
 
-Everything that a search is stands on storage (service.jobs), so that replicas may come and go. A call of `drain` is
+Everything that a search is stands on storage (service.jobs), so that replicas may come and go. A call of `run_next` is
 only what wakes a worker, and what Serve counts when it scales them.
 """
 
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ray import serve
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from kiago_ray.service.settings import ServiceSettings, is_loopback
@@ -32,6 +32,8 @@ APPLICATION = "kiago"
 BATCH_WAIT_S = 0.003
 TRIES, AGAIN_S = 5, 0.5
 WAKE_S = 5.0
+
+log = logging.getLogger("kiago_ray.service")
 
 
 def usable_threads(settings: ServiceSettings) -> int:
@@ -166,8 +168,8 @@ class Searcher:
         """Load other models, for the searches to come. Raises WeightsError, DataError."""
         self._models = await asyncio.to_thread(_load, self._settings, config)
 
-    async def drain(self) -> int:
-        """Run what waits; how many that were."""
+    async def run_next(self) -> bool:
+        """Run the next search that waits, with the models there are now; False where none waits."""
         from kiago_ray.service.jobs import JobStore
         from kiago_ray.service.running import Runner
 
@@ -175,7 +177,7 @@ class Searcher:
         runner = Runner(
             JobStore.of(self._settings.data), self._models, self._settings.device, self._closing.is_set
         )
-        return await asyncio.to_thread(runner.drain)
+        return await asyncio.to_thread(runner.run_next)
 
     def __del__(self) -> None:
         self._closing.set()
@@ -237,13 +239,15 @@ class ServeBackend:
 
     async def _drain(self) -> None:
         try:
-            await self._searcher.drain.remote()
+            while await self._searcher.run_next.remote():
+                pass
         except (RayActorError, DeploymentUnavailableError):
             return  # `watch` finds what it left
+        except RayError as error:
+            log.error("a worker failed: %s", error)  # so too
 
     async def watch(self, queued: Callable[[str, int], None]) -> None:
         """Wake a worker while searches wait that nobody was woken for: after a restart, after a worker was lost."""
-        from kiago_ray.service.problems import log
         from kiago_ray.storage.location import StorageError
 
         while True:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from kiago_ray.search.errors import SpecError, spec_error_line
 from kiago_ray.search.spec import SearchSpec
 
+MOST_DOTS = 8  # in a key; no section lies as deep
 PRESETS = ("default", "paper", "reference", "hydride", "substitution")
 
 
@@ -61,6 +62,8 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted keys opened into sections."""
     nested: dict[str, Any] = {}
     for key, value in values.items():
+        if str(key).count(".") > MOST_DOTS:
+            raise SpecError(f"{str(key)[:80]}…: unknown key; it has more than {MOST_DOTS} dots")
         head, _, rest = str(key).partition(".")
         if rest:
             value = _nested({rest: value})

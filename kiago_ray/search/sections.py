@@ -106,8 +106,10 @@ class StartSpec(Section):
 class ElementsSpec(Section):
     """Which elements the optimised part may hold (M_elem of eq. 6)."""
 
-    allow: tuple[Symbol, ...] | None = Field(default=None, description="Only these elements; null for all.")
-    forbid: tuple[Symbol, ...] = Field(default=(), description="None of these elements.")
+    allow: tuple[Symbol, ...] | None = Field(
+        default=None, max_length=118, description="Only these elements; null for all."
+    )
+    forbid: tuple[Symbol, ...] = Field(default=(), max_length=118, description="None of these elements.")
 
     @model_validator(mode="after")
     def _leaves_something(self) -> Self:
@@ -227,6 +229,7 @@ class ScreensSpec(Section):
         ...,
     ] = Field(
         default=("neutral", "pauling", "ef_negative", "few_elements", "not_in_supercon"),
+        max_length=20,
         description="neutral: charge neutrality; pauling: electronegativity balance; neutral_mixed: both, mixed "
         "valence allowed (needs charge.mixed_valence); neutral_atoms: neutral, each atom with a valence of its own "
         "(section 3.6); hydride: at least 40 % hydrogen, two or three elements, at most 15 atoms; "

@@ -63,7 +63,16 @@ def build_app(
     app.include_router(predict_router(backend, settings.limits))
     app.include_router(search_router(backend, store, settings))
     app.include_router(page_router(app))
-    if settings.allowed_origins:
+    app.add_middleware(
+        Guard,
+        limits=settings.limits,
+        token=token,
+        client_header=settings.client_header,
+        allowed_hosts=settings.allowed_hosts,
+        allowed_origins=settings.allowed_origins,
+        meter=meter,
+    )
+    if settings.allowed_origins:  # outside the guard, so that its refusals can be read there too
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.allowed_origins),
@@ -71,11 +80,4 @@ def build_app(
             allow_headers=["Authorization", "Content-Type", "Accept", "X-Request-Id"],
             expose_headers=["Location", "Retry-After", "X-Request-Id"],
         )
-    app.add_middleware(
-        Guard,
-        limits=settings.limits,
-        token=token,
-        client_header=settings.client_header,
-        meter=meter,
-    )
     return app

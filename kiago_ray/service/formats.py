@@ -6,13 +6,14 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from pydantic_core import to_json
 
 from kiago_ray.scoring import VALUES, Scores
-from kiago_ray.service.problems import ProblemError
+from kiago_ray.service.problems import ProblemError, writable
 from kiago_ray.service.settings import Limits
 
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
@@ -38,13 +39,13 @@ def wanted(accept: str) -> str:
 
 def read_formulas(body: bytes, content_type: str, limits: Limits) -> list[Any]:
     """The formulas of a request: {"formulas": [...]}, or CSV with a column `formula`. Raises ProblemError."""
-    kind = content_type.partition(";")[0].strip().lower() or JSON
+    kind = content_type.partition(";")[0].strip().lower()
     if kind == CSV:
-        found = _from_csv(body)
+        found = _from_csv(body, limits)
     elif kind == JSON or kind.endswith("+json"):
         found = _from_json(body)
     else:
-        raise ProblemError(415, f"{kind[:80]} can't be read here; send {JSON} or {CSV}")
+        raise ProblemError(415, f"{kind[:80] or 'no Content-Type'} can't be read here; send {JSON} or {CSV}")
     if not found:
         raise _invalid("formulas", 'there are none; send at least one, such as {"formulas": ["MgB2"]}')
     if len(found) > limits.formulas:
@@ -61,6 +62,8 @@ def too_long(formula: Any, limits: Limits) -> str | None:
         return "a formula is text such as 'LaNiAsO'"
     if len(formula) > limits.formula_length:
         return f"too long: this service takes {limits.formula_length} characters a formula"
+    if formula != writable(formula):
+        return "it holds half of a character; send UTF-8"
     return None
 
 
@@ -73,7 +76,10 @@ def with_refused(given: Sequence[Any], refused: Sequence[str | None], scores: Sc
     for name, found in scores.values.items():
         values[name][fine] = found
     told, errors = iter(scores.formulas), iter(scores.errors)
-    texts = [next(told) if why is None else str(each)[:80] for each, why in zip(given, refused, strict=True)]
+    texts = [
+        next(told) if why is None else writable(str(each)[:80])
+        for each, why in zip(given, refused, strict=True)
+    ]
     return Scores(tuple(texts), values, tuple(next(errors) if why is None else why for why in refused))
 
 
@@ -121,9 +127,11 @@ def _from_json(body: bytes) -> list[Any]:
     return found
 
 
-def _from_csv(body: bytes) -> list[Any]:
+def _from_csv(body: bytes, limits: Limits) -> list[Any]:
+    """No more lines are read than tell that there are too many."""
     try:
-        lines = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True))
+        text = io.StringIO(body.decode("utf-8-sig"), newline="")
+        lines = list(islice(csv.reader(text, strict=True), 2 * limits.formulas + 2))
     except (UnicodeDecodeError, csv.Error):
         raise _invalid("body", "this is no CSV in UTF-8; export it again") from None
     header = lines[0] if lines else []

@@ -14,12 +14,14 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kiago_ray.service.problems import ProblemError, problem_response
-from kiago_ray.service.settings import Limits
+from kiago_ray.service.problems import log as errors
+from kiago_ray.service.problems import problem_response
+from kiago_ray.service.settings import Limits, is_loopback
 
 log = logging.getLogger("kiago_ray.service.access")
 
@@ -51,13 +53,15 @@ class Meter(Protocol):
 class Guard:
     """The ASGI application around the application. token: None where anybody may ask.
 
-    client_header: the header by which a trusted proxy says who asks.
+    client_header: the header by which a trusted proxy says who asks. allowed_hosts, allowed_origins: as in settings.
     """
 
     app: ASGIApp
     limits: Limits
     token: str | None = None
     client_header: str | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
     meter: Meter | None = None
     _running: Counter[str] = field(default_factory=Counter)
     _streams: Counter[str] = field(default_factory=Counter)
@@ -78,15 +82,22 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                told = MutableHeaders(scope=message)
-                told["X-Request-Id"] = request_id
+                sent = MutableHeaders(scope=message)
+                sent["X-Request-Id"] = request_id
                 for name, value in SECURITY_HEADERS.items():
-                    told.setdefault(name, value)
-                told.setdefault("Cache-Control", "no-store")
+                    sent.setdefault(name, value)
+                sent.setdefault("Cache-Control", "no-store")
             await send(message)
 
         try:
             await self._admitted(scope, headers, client, receive, answer)
+        except Exception:
+            errors.exception("request %s failed", request_id)
+            if status:  # the answer has begun; its end tells the client that it isn't whole
+                raise
+            told = "the service failed on this request; tell its operator the request_id"
+            failed = problem_response(500, told, instance=scope["path"], request_id=request_id)
+            await failed(scope, receive, answer)
         finally:
             seconds = time.perf_counter() - began
             route = getattr(scope.get("route"), "path", "other")
@@ -107,7 +118,8 @@ class Guard:
 
     def _client(self, scope: Scope, headers: Headers) -> str:
         if self.client_header:
-            return headers.get(self.client_header, "unknown").partition(",")[0].strip()[:64]
+            # The last one: a proxy appends who asks it, and what stands before that was sent by anybody.
+            return headers.get(self.client_header, "unknown").rpartition(",")[2].strip()[:64]
         return str((scope.get("client") or ("unknown",))[0])
 
     async def _admitted(
@@ -131,6 +143,13 @@ class Guard:
                 {"WWW-Authenticate": "Bearer"},
             )
             return
+        if self.token is None and not self._from_here(headers):
+            await refuse(
+                403,
+                "without a token this service answers this machine's own pages alone; set a token, or name the host "
+                "in allowed_hosts",
+            )
+            return
         size = headers.get("content-length", "0")
         if not size.isdigit() or int(size) > self.limits.body_bytes:
             await refuse(413, self._too_large)
@@ -138,6 +157,10 @@ class Guard:
         counted, allowed = self._running, self.limits.requests_per_client
         if _STREAM.fullmatch(path):
             counted, allowed = self._streams, self.limits.streams_per_client
+            if self._streams.total() >= self.limits.streams:
+                told = "too many watch searches now; ask for the search itself"
+                await refuse(429, told, {"Retry-After": str(RETRY_S)})
+                return
         if counted[client] >= allowed:
             await refuse(
                 429,
@@ -147,7 +170,11 @@ class Guard:
             return
         counted[client] += 1
         try:
-            await self.app(scope, self._bounded(receive), send)
+            whole = await self._whole(receive) if scope["method"] in ("POST", "PUT", "PATCH") else receive
+            if whole is None:
+                await refuse(413, self._too_large)
+            else:
+                await self.app(scope, whole, send)
         finally:
             counted[client] -= 1
             if not counted[client]:
@@ -165,16 +192,31 @@ class Guard:
         same = hmac.compare_digest(given.strip().encode(), self.token.encode())
         return scheme.lower() == "bearer" and same
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """A body without a stated length is cut off as soon as it is too long."""
-        taken = 0
+    def _from_here(self, headers: Headers) -> bool:
+        """Whether a request was sent to a name of this machine, and by no other site's page: without a token nothing
+        else tells the owner from a page that their browser happens to show.
+        """
+        host = headers.get("host", "")
+        name = urlsplit(f"//{host}").hostname or ""
+        if not is_loopback(name) and name not in self.allowed_hosts:
+            return False
+        origin = headers.get("origin")
+        return origin is None or urlsplit(origin).netloc == host or origin in self.allowed_origins
 
-        async def bounded() -> Message:
-            nonlocal taken
+    async def _whole(self, receive: Receive) -> Receive | None:
+        """The body, taken in before anything works on it; None as soon as it is too long, whatever was stated."""
+        messages: list[Message] = []
+        taken, more = 0, True
+        while more:
             message = await receive()
+            messages.append(message)
             taken += len(message.get("body", b""))
+            more = message.get("more_body", False)
             if taken > self.limits.body_bytes:
-                raise ProblemError(413, self._too_large)
-            return message
+                return None
+        waiting = iter(messages)
 
-        return bounded
+        async def replayed() -> Message:
+            return next(waiting, None) or await receive()
+
+        return replayed

@@ -1,7 +1,7 @@
 """Searches as jobs on storage: whatever a part of the service knows of one stands in small files.
 
     DATA/searches/<id>/job.json       what was asked for, by whom, when; never changed
-    DATA/searches/<id>/started.json   a worker has it, and how often one has begun
+    DATA/searches/<id>/started.json   a worker has it, and how often one has begun since its last whole shard
     DATA/searches/<id>/progress.json  how far it is
     DATA/searches/<id>/cancel         it shall end
     DATA/searches/<id>/end.json       how it ended; from then on nothing changes
@@ -14,10 +14,12 @@ So any replica can answer for any search, and a restart loses nothing.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import secrets
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -43,6 +45,11 @@ SEARCH = "search"
 _ID = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{16}")
 
 Progress = Mapping[str, Any]
+log = logging.getLogger("kiago_ray.service")
+
+
+class ForeignJobError(StorageError):
+    """A job's file that this service can't read: damaged, or written by another version."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class End:
 
 @dataclass(frozen=True)
 class Job:
-    """A search as it stands. begun: how often a worker has started it."""
+    """A search as it stands. begun: how often a worker has started it since its last whole shard."""
 
     request: Request
     started_at: str | None = None
@@ -129,7 +136,12 @@ class JobStore:
         folder = self.folder(job_id)
         folder.make_directory()
         _write(folder / JOB, asdict(request))
-        (self.place / WAITING / job_id).write_bytes(client.encode("utf-8"))  # last: now it counts
+        try:
+            (self.place / WAITING / job_id).write_bytes(client.encode("utf-8"))  # last: now it counts
+        except StorageError:
+            with suppress(StorageError):
+                (folder / JOB).delete()  # who asks again shall not find it waiting for ever
+            raise
         return Job(request)
 
     def get(self, job_id: str) -> Job | None:
@@ -147,6 +159,14 @@ class JobStore:
         if end is not None:
             return replace(job, end=_checked(End, end, folder / END))
         return replace(job, progress=_read(folder / PROGRESS), cancelled=(folder / CANCEL).kind() == "file")
+
+    def readable(self, job_id: str) -> Job | None:
+        """The same; None also where its files are damaged or of another version, so that one doesn't stop the rest."""
+        try:
+            return self.get(job_id)
+        except ForeignJobError as error:
+            log.error("search %s is left out: %s", job_id, error)
+            return None
 
     def ids(self) -> list[str]:
         """All jobs, newest first."""
@@ -168,7 +188,7 @@ class JobStore:
 
     def counts(self) -> Counter[str]:
         """How many of them are queued, and how many running."""
-        jobs = [self.get(job_id) for job_id in self.waiting()]
+        jobs = [self.readable(job_id) for job_id in self.waiting()]
         return Counter(job.state for job in jobs if job is not None and job.end is None)
 
     def waiting_of(self, client: str) -> int:
@@ -181,6 +201,11 @@ class JobStore:
         begun = replace(job, started_at=job.started_at or now(), begun=job.begun + 1)
         _write(self.folder(job.request.id) / STARTED, {"at": begun.started_at, "begun": begun.begun})
         return begun
+
+    def start_over(self, job: Job, begun: int) -> None:
+        """Write down how many starts count against it: none after a whole shard, one less after an orderly stop."""
+        if job.started_at is not None:
+            _write(self.folder(job.request.id) / STARTED, {"at": job.started_at, "begun": begun})
 
     def tell(self, job_id: str, progress: Progress) -> None:
         """Write down how far it is."""
@@ -202,6 +227,14 @@ class JobStore:
     def forget(self, job_id: str) -> None:
         """Let it wait no more."""
         (self.place / WAITING / job_id).delete()
+
+    def remove_ended(self) -> bool:
+        """Remove the oldest search that has ended, to make room; whether there was one."""
+        waiting = set(self.waiting())
+        oldest = next((job_id for job_id in reversed(self.ids()) if job_id not in waiting), None)
+        if oldest is not None:
+            self.folder(oldest).delete_all()
+        return oldest is not None
 
     def result(self, job_id: str) -> Location:
         """The directory with what came of it."""
@@ -231,7 +264,7 @@ def _read(place: Location) -> dict[str, Any] | None:
     try:
         values: dict[str, Any] = json.loads(content)
     except ValueError as error:
-        raise StorageError(f"{place.text} is no file of this service") from error
+        raise ForeignJobError(f"{place.text} is no file of this service") from error
     return values
 
 
@@ -239,4 +272,4 @@ def _checked(kind: type[Any], values: Mapping[str, Any], place: Location) -> Any
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        raise StorageError(f"{place.text} is of another version of this service") from error
+        raise ForeignJobError(f"{place.text} is of another version of this service") from error

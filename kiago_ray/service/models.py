@@ -23,7 +23,7 @@ from kiago_ray.screening import KnownMaterials
 PROBE = "MgB2"
 """What health checks predict: it superconducts at 39 K."""
 _NAMES = {
-    "tc_ensemble": "T_c, an ensemble of attention networks",
+    "tc_ensemble": "T_c, an ensemble of residual networks on amounts and element statistics",
     "tc": "T_c, a ResNet-18 on a map of the periodic table (presets paper and reference)",
     "ef": "formation energy, ElemNet",
     KIND: "T_c, boosted trees: the second opinion",

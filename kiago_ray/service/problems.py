@@ -21,6 +21,11 @@ _MOST_ERRORS = 20
 log = logging.getLogger("kiago_ray.service")
 
 
+def writable(text: str) -> str:
+    """The text with a question mark for what UTF-8 can't hold: JSON may carry halves of characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 class ProblemError(Exception):
     """A request that can't be answered as asked. detail: one line; retry_after_s: when to come back."""
 
@@ -51,17 +56,17 @@ def problem_response(
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
-        "instance": instance,
+        "detail": writable(detail),
+        "instance": writable(instance),
         "request_id": request_id,
     }
     if errors:
-        body["errors"] = errors
+        body["errors"] = [{key: writable(value) for key, value in each.items()} for each in errors]
     return JSONResponse(body, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
 def handle_problems(app: FastAPI) -> None:
-    """Let every error of `app` end as a problem; what nobody foresaw is logged whole and told as 500."""
+    """Let every error of `app` that was foreseen end as a problem; the guard answers for the others."""
 
     def told(request: Request, status: int, detail: str, **more: Any) -> Response:
         return problem_response(
@@ -99,8 +104,3 @@ def handle_problems(app: FastAPI) -> None:
             "the service's storage can't be used now; try again later",
             headers={"Retry-After": str(STORAGE_RETRY_S)},
         )
-
-    @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> Response:
-        log.exception("request %s failed", getattr(request.state, "request_id", ""), exc_info=error)
-        return told(request, 500, "the service failed on this request; tell its operator the request_id")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kiago_ray.campaign.compute import StoppedError, compute_shard
 from kiago_ray.campaign.lease import Lease, LeaseError
@@ -18,7 +18,7 @@ from kiago_ray.service.jobs import End, Job, JobStore, now
 from kiago_ray.service.models import Models
 from kiago_ray.storage.location import Location, StorageError
 
-MOST_BEGUN = 3  # times that a worker may die over a search before it is given up
+MOST_BEGUN = 3  # times that a worker may die over one shard of a search before that is given up
 TELL_S = 1.0  # between two looks at storage
 
 log = logging.getLogger("kiago_ray.service")
@@ -36,19 +36,19 @@ class Runner:
     def drain(self) -> int:
         """Run jobs until none is left that isn't run by another; how many it ran."""
         ran = 0
-        while not self.closing():
-            job_id = next(filter(self._ran, self._takeable()), None)
-            if job_id is None:
-                return ran
+        while self.run_next():
             ran += 1
         return ran
 
+    def run_next(self) -> bool:
+        """Run one job to its end; False where there is none to run, or this worker shall stop."""
+        return not self.closing() and next(filter(self._ran, self._takeable()), None) is not None
+
     def _takeable(self) -> list[str]:
         """Those that wait, the ones first that nobody has started: to see that another lives takes seconds."""
-        jobs = [(job_id, self.store.get(job_id)) for job_id in self.store.waiting()]
-        return [
-            job_id for job_id, job in sorted(jobs, key=lambda each: each[1] is not None and each[1].begun > 0)
-        ]
+        jobs = [(job_id, self.store.readable(job_id)) for job_id in self.store.waiting()]
+        there = [(job_id, job) for job_id, job in jobs if job is not None]
+        return [job_id for job_id, _ in sorted(there, key=lambda each: each[1].started_at is not None)]
 
     def _ran(self, job_id: str) -> bool:
         """Run a job, unless another does. False also where it was left for a later worker."""
@@ -79,7 +79,10 @@ class Runner:
         try:
             return self._run(job, lease)
         except StoppedError:
-            return End("cancelled", now()) if self.store.cancelled(job_id) else None
+            if self.store.cancelled(job_id):
+                return End("cancelled", now())
+            self.store.start_over(job, job.begun - 1)
+            return None
         except SpecError as error:
             return End("failed", now(), str(error))
         except StorageError as error:
@@ -98,11 +101,14 @@ class Runner:
         last = 0.0
         stop = False
 
+        def asked() -> bool:
+            return self.closing() or lease.lost or store.cancelled(job_id)
+
         def stopped() -> bool:
             nonlocal last, stop
             if not stop and time.monotonic() - last >= TELL_S:
                 last = time.monotonic()
-                stop = self.closing() or lease.lost or store.cancelled(job_id)
+                stop = asked()
             return stop
 
         def tell(step: int, phase: str = "searching") -> None:
@@ -110,7 +116,7 @@ class Runner:
 
         told = 0.0
         for number, shard in enumerate(shards):
-            manifest = _whole(result, shard)
+            manifest = _whole(result, shard, self.models.version)
 
             def progress(at: Progress, before: int = number * steps) -> None:
                 nonlocal told
@@ -119,7 +125,7 @@ class Runner:
                     tell(before + at.step)
 
             if manifest is None:
-                if stopped():
+                if asked():
                     raise StoppedError(shard.name)
                 manifest = compute_shard(
                     planned,
@@ -133,15 +139,23 @@ class Runner:
                     progress=progress,
                     should_stop=stopped,
                 )
+                if job.begun:
+                    self.store.start_over(job, 0)
+                    job = replace(job, begun=0)
             done.append(manifest)
             tell((number + 1) * steps)
         tell(len(shards) * steps, "merging")
         return End("done", now(), summary=finish_search(result, planned, done).summary.to_dict())
 
 
-def _whole(result: Location, shard: Shard) -> Manifest | None:
+def _whole(result: Location, shard: Shard, models: str) -> Manifest | None:
+    """What is known of a shard that is there, whole and by these models."""
     try:
-        return check_shard(result, shard)
+        manifest = check_shard(result, shard)
     except DamagedError as error:
         log.warning("%s; it is made again", error)
         return None
+    if manifest is not None and manifest.made.get("models") != models:
+        log.warning("%s was made by other models; it is made again", manifest.shard)
+        return None
+    return manifest

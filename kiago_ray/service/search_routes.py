@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,6 +15,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from kiago_ray.campaign.lease import Lease, LeaseError
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.search.errors import SpecError
 from kiago_ray.service import candidates as tables
@@ -23,10 +26,11 @@ from kiago_ray.service.jobs import End, Job, JobStore, now
 from kiago_ray.service.problems import ProblemError
 from kiago_ray.service.schemas import CandidatePage, JobList, JobView, problems, search_body
 from kiago_ray.service.settings import ServiceSettings
+from kiago_ray.storage.location import StorageError
 
 MOST_ROWS = 1000
 QUOTA_RETRY_S = 30
-POLL_S = 0.5
+POLL_S = 1.0
 KEEP_ALIVE_S = 15.0
 
 SearchId = Annotated[str, Path(description="As a submission answered.", max_length=64)]
@@ -36,6 +40,7 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
     """The routes of searches, on a store that all replicas share."""
     router = APIRouter(prefix="/v1/searches", tags=["searches"])
     limits = settings.limits
+    keeping = threading.Lock()
 
     def found(search_id: str) -> Job:
         job = store.get(search_id)
@@ -48,6 +53,10 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
         return job_view(job, place, whole=whole)
 
     def keep(client: str, values: dict[str, Any], elements: list[str]) -> Job:
+        with keeping:  # counting and keeping are one; other replicas count for themselves
+            return kept(client, values, elements)
+
+    def kept(client: str, values: dict[str, Any], elements: list[str]) -> Job:
         supported = np.zeros(N_ELEMENTS, dtype=np.bool_)
         supported[[INDEX[symbol] for symbol in elements]] = True
         try:
@@ -63,10 +72,10 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
             )
         if len(store.waiting()) >= limits.searches_waiting:
             raise ProblemError(429, "too many searches wait; come back later", retry_after_s=QUOTA_RETRY_S)
-        if len(store.ids()) >= limits.searches_kept:
+        if len(store.ids()) >= limits.searches_kept and not store.remove_ended():
             raise ProblemError(
                 503,
-                "the service keeps no more searches; its operator has to remove old ones",
+                "the service keeps no more searches",
                 retry_after_s=QUOTA_RETRY_S,
             )
         return store.submit(spec, preset, client, settings.search_shard_rows)
@@ -81,15 +90,23 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
     )
     async def submit(request: Request, response: Response) -> Any:
         """Any fields of a search's specification, over those of a preset. It waits until a worker takes it."""
-        kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
-            raise ProblemError(415, f"{kind[:80]} can't be read here; send application/json")
-        values = _mapping(await request.body())
+            raise ProblemError(
+                415, f"{kind[:80] or 'no Content-Type'} can't be read here; send application/json"
+            )
+        body = await request.body()
+        if len(body) > limits.search_body_bytes:
+            raise ProblemError(413, f"a search may have {limits.search_body_bytes:,} bytes")
+        values = _mapping(body)
         described = await answered(backend.describe(), limits.predict_timeout_s)
         job = await run_in_threadpool(keep, request.state.client, values, described["elements"])
         backend.wake()
         response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/searches/{job.request.id}"
-        return await run_in_threadpool(view, job)
+        try:
+            return await run_in_threadpool(view, job)
+        except StorageError:  # it is kept, so that an error would have the client send it again
+            return job_view(job, None, whole=True)
 
     @router.get("", summary="List searches", responses=problems(422))
     def listed(
@@ -97,7 +114,7 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
     ) -> JobList:
         """Newest first."""
         ids = store.ids()
-        jobs = [store.get(each) for each in ids[offset : offset + limit]]
+        jobs = [store.readable(each) for each in ids[offset : offset + limit]]
         return JobList(total=len(ids), searches=[view(job, whole=False) for job in jobs if job is not None])
 
     @router.get("/{search_id}", summary="A search as it stands", responses=problems(404, 422))
@@ -119,7 +136,11 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
             return view(job)
         store.cancel(search_id)
         if job.state == "queued":
-            store.finish(search_id, End("cancelled", now()))
+            with (
+                suppress(LeaseError),
+                Lease(store.folder(search_id)),
+            ):  # else a worker has just begun, and sees it
+                store.finish(search_id, End("cancelled", now()))
         return view(found(search_id))
 
     @router.get(
@@ -127,7 +148,11 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
         summary="Watch a search",
         response_class=Response,
         responses={
-            200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            200: {
+                "content": {
+                    "text/event-stream": {"schema": {"description": "Events with a JobView in `data`."}}
+                }
+            },
             **problems(404, 422),
         },
     )

@@ -20,7 +20,16 @@ class Limits(_Settings):
 
     formulas: int = Field(default=10_000, ge=1, le=1_000_000, description="Formulas of one request.")
     formula_length: int = Field(default=200, ge=1, le=400, description="Characters of one formula.")
-    body_bytes: int = Field(default=5_000_000, ge=1_000, le=1 << 30, description="Size of a request.")
+    body_bytes: int = Field(default=2_500_000, ge=1_000, le=1 << 30, description="Size of a request.")
+    search_body_bytes: int = Field(
+        default=200_000, ge=1_000, le=1 << 30, description="Size of a request for a search."
+    )
+    formulas_per_client: int = Field(
+        default=40_000, ge=1, le=10**8, description="Formulas of one client at once, on one replica."
+    )
+    streams: int = Field(
+        default=200, ge=1, le=100_000, description="Progress streams of all, on one replica."
+    )
     predict_timeout_s: float = Field(default=60.0, gt=0, le=3600, description="For a prediction.")
     requests_per_client: int = Field(
         default=64, ge=1, le=100_000, description="Of one client at once, on one replica."
@@ -42,7 +51,10 @@ class Limits(_Settings):
     )
     searches_waiting: int = Field(default=64, ge=1, le=100_000, description="Waiting and running, of all.")
     searches_kept: int = Field(
-        default=10_000, ge=1, le=10**6, description="On storage, those that ended too."
+        default=10_000,
+        ge=1,
+        le=10**6,
+        description="On storage, those that ended too; beyond it the oldest of those are removed.",
     )
 
 
@@ -81,7 +93,12 @@ class ServiceSettings(_Settings):
     client_header: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9-]{1,64}$",
-        description="Header in which a proxy in front says who asks; null takes the address of the connection.",
+        description="Header in which a proxy in front says who asks, such as X-Real-IP; of several addresses the last "
+        "one counts. Null takes the address of the connection, which is the proxy's for everybody behind one.",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="Names beside this machine's own that may be asked for where there is no token.",
     )
     limits: Limits = Field(default_factory=Limits)
 

@@ -131,6 +131,15 @@ class Location:
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"can't remove {self.text}: {reason(error)}") from error
 
+    def delete_all(self) -> None:
+        """Remove the directory and all that is in it. Raises StorageError."""
+        try:
+            self.filesystem.delete_dir(self.path)
+        except FileNotFoundError:
+            return  # another was quicker
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"can't remove {self.text}: {reason(error)}") from error
+
     @contextmanager
     def writing(self) -> Iterator[Any]:
         """A stream whose bytes become the file when the block ends without an error. Raises StorageError."""

@@ -36,8 +36,8 @@ def test_how_many_workers_a_node_holds(
 def test_a_running_cluster_is_counted() -> None:
     (node,) = nodes()
     assert (node["CPU"], node["GPU"]) == (2, 2)
-    assert capacity(Demand.of(ResourcesSpec())) == 4
-    assert capacity(Demand.of(ResourcesSpec(gpus=0.5))) == 4
+    assert capacity(Demand.of(ResourcesSpec())) == 2
+    assert capacity(Demand.of(ResourcesSpec(cpus=0.5, gpus=0.5))) == 4
     assert capacity(Demand.of(ResourcesSpec(gpus=1))) == 2
 
 

@@ -63,7 +63,7 @@ def make_service(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         resolved = ServiceSettings(**given, limits=Limits(**(limits or {})))
         store = JobStore.of(resolved.data)
         app = build_app(backend or LocalBackend(models), store, resolved)
-        client = TestClient(app, raise_server_exceptions=False)
+        client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
         opened.append(client)
         return Service(app, store, client, models)
 

@@ -88,6 +88,19 @@ def test_a_wrong_body_is_told(body: bytes, told: str, make_service: MakeService)
     assert answer.json()["errors"]
 
 
+@pytest.mark.parametrize("accept", ["application/json", "text/csv", "application/x-ndjson"])
+def test_half_a_character_is_an_error_of_its_row(accept: str, service: Service) -> None:
+    body = b'{"formulas": ["MgB2", "\\ud800", {"\\udfff": 1}]}'
+    headers = {"Content-Type": "application/json", "Accept": accept}
+    answer = service.client.post("/v1/predict", content=body, headers=headers)
+    assert answer.status_code == 200
+    assert "half of a character" in answer.text
+    answer = service.client.post(
+        "/v1/predict", content=b'{"formulas": ["MgB2"], "\\ud800": 1}', headers=headers
+    )
+    assert answer.status_code == 422
+
+
 def test_a_formula_that_is_too_long_is_an_error_of_its_row(make_service: MakeService) -> None:
     service = make_service(limits={"formula_length": 5})
     rows = service.client.post("/v1/predict", json={"formulas": ["LaNiAsO", "MgB2", 3]}).json()["predictions"]

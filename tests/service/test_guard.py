@@ -137,7 +137,8 @@ def test_errors_tell_nothing_of_the_inside(
     answer = service.client.post("/v1/predict", json=BODY)
     assert answer.status_code == status
     assert "secret" not in answer.text
-    assert answer.json()["request_id"]
+    assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
+    assert answer.headers["Content-Security-Policy"]
     assert ("Retry-After" in answer.headers) == (status != 500)
 
 
@@ -159,6 +160,35 @@ def test_the_log_names_requests_and_nothing_else(
     assert "MgB2" not in line
 
 
+def test_without_a_token_other_sites_pages_get_nothing(make_service: MakeService) -> None:
+    client = make_service(allowed_hosts=("lab",)).client
+    assert client.get("/v1/models").status_code == 200
+    assert client.get("/v1/models", headers={"Origin": "http://localhost"}).status_code == 200
+    assert client.get("/v1/models", headers={"Host": "lab:8000"}).status_code == 200
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Host": "evil.example"},  # a name that was pointed at this machine
+        {"Host": "evil.example", "Origin": "http://evil.example"},
+        {"Origin": "null"},
+    ):
+        assert client.post("/v1/predict", json=BODY, headers=headers).status_code == 403
+    with_token = make_service(token=TOKEN).client
+    told = {"Host": "kiago.example", "Authorization": f"Bearer {TOKEN}"}
+    assert with_token.post("/v1/predict", json=BODY, headers=told).status_code == 200
+
+
+def test_a_proxys_word_counts_and_not_what_came_before_it(make_service: MakeService) -> None:
+    service = make_service(client_header="X-Forwarded-For", limits={"searches_per_client": 1})
+    search = {"base": "MgB2", "candidates": 8, "steps": [1, 1]}
+    statuses = [
+        service.client.post(
+            "/v1/searches", json=search, headers={"X-Forwarded-For": f"10.0.0.{at}, 192.0.2.1"}
+        )
+        for at in range(2)
+    ]
+    assert [answer.status_code for answer in statuses] == [202, 429]
+
+
 def test_other_sites_may_ask_only_where_that_is_set(make_service: MakeService) -> None:
     origin = {"Origin": "https://lab.example.org", "Access-Control-Request-Method": "POST"}
     closed = make_service().client
@@ -168,6 +198,9 @@ def test_other_sites_may_ask_only_where_that_is_set(make_service: MakeService) -
     assert answer.headers["access-control-allow-origin"] == "https://lab.example.org"
     other = {**origin, "Origin": "https://evil.example.org"}
     assert "access-control-allow-origin" not in opened.options("/v1/predict", headers=other).headers
+    refused = opened.post("/v1/predict", json=BODY, headers={"Origin": "https://lab.example.org"})
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == "https://lab.example.org"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,11 @@ import pytest
 from kiago_ray.api import base_material, judged_rows
 from kiago_ray.search.presets import load_preset
 from kiago_ray.service.candidates import page
-from kiago_ray.service.jobs import Job, JobStore
+from kiago_ray.service.jobs import End, Job, JobStore
 from kiago_ray.service.models import Models
 from kiago_ray.service.running import MOST_BEGUN, Runner
 from kiago_ray.storage.assemble import ranked
+from kiago_ray.storage.location import StorageError
 
 SPEC = load_preset("default", {"base": "LaNiAsO", "candidates": 24, "steps": [4, 4]})
 
@@ -144,6 +147,78 @@ def test_a_damaged_shard_is_made_again(store: JobStore, models: Models) -> None:
     again = shard_files(store, job_id)
     same = [path for path in whole if not path.name.endswith("00001.json")]
     assert [path for path in same if whole[path] != again[path]] == []
+
+
+def test_a_search_outlives_any_number_of_orderly_stops(
+    store: JobStore, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the middle of its first shard again and again, and after each shard."""
+    monkeypatch.setattr("kiago_ray.service.running.TELL_S", 0.0)
+    job_id = submitted(store)
+    for _ in range(MOST_BEGUN + 1):
+        asked = iter([False, False, False])  # the worker begins, then has to go
+        assert Runner(store, models, closing=lambda asked=asked: next(asked, True)).drain() == 0
+        job = store.get(job_id)
+        assert job is not None
+        assert (job.state, job.begun) == ("running", 0)
+    assert Runner(store, models).drain() == 1
+    assert state(store, job_id) == "done"
+
+
+def test_starts_count_only_until_a_shard_is_whole(store: JobStore, models: Models) -> None:
+    job_id = submitted(store)
+    job = store.get(job_id)
+    assert job is not None
+    for _ in range(MOST_BEGUN - 1):
+        job = store.begin(job)
+    Runner(store, models).drain()
+    ended = store.get(job_id)
+    assert ended is not None
+    assert (ended.state, ended.begun) == ("done", 0)
+
+
+def test_shards_of_other_models_are_made_again(store: JobStore, models: Models) -> None:
+    job_id = submitted(store)
+    done = threading.Event()
+    told = JobStore.tell
+
+    def tell(self: JobStore, which: str, progress: dict[str, int]) -> None:
+        told(self, which, progress)
+        if progress["done"] == 16:
+            done.set()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(JobStore, "tell", tell)
+        Runner(store, models, closing=done.is_set).drain()
+    before = shard_files(store, job_id)
+    assert before
+    other = replace(models, hashes={**models.hashes, "ef": "0" * 64})
+    assert Runner(store, other).drain() == 1
+    manifests = [
+        json.loads(text) for path, text in shard_files(store, job_id).items() if path.suffix == ".json"
+    ]
+    assert [each["made"]["models"] for each in manifests] == [other.version] * 3
+
+
+def test_a_job_that_cannot_be_read_stops_no_other(store: JobStore, models: Models) -> None:
+    damaged, fine = submitted(store), submitted(store)
+    (store.folder(damaged) / "job.json").write_bytes(b"{")
+    assert store.counts() == {"queued": 1}
+    assert Runner(store, models).drain() == 1
+    assert state(store, fine) == "done"
+    with pytest.raises(StorageError, match="no file of this service"):
+        store.get(damaged)
+
+
+def test_the_oldest_that_ended_makes_room(store: JobStore) -> None:
+    ids = [submitted(store) for _ in range(3)]
+    store.finish(ids[1], End("cancelled", "now"))
+    store.finish(ids[2], End("cancelled", "now"))
+    assert store.remove_ended()
+    assert store.ids() == [ids[2], ids[0]]
+    assert store.remove_ended()
+    assert not store.remove_ended()  # what waits stays
+    assert store.ids() == [ids[0]]
 
 
 def test_a_search_that_kills_its_workers_is_given_up(store: JobStore, models: Models) -> None:

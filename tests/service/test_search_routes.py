@@ -54,6 +54,11 @@ def test_what_is_asked_for_waits_and_is_found_where_it_says(service: Service) ->
         (b'{"base": "LaNiAsO", "candidates": -1}', "candidates"),
         (b'{"preset": "../../etc"}', "choose one of"),
         (b'{"base": "LaNiAsO", "steps": [NaN, 1]}', "steps"),
+        (b'{"base": "\\ud800"}', "base"),
+        (b'{"\\ud800": 1}', "unable to parse raw data as a unicode string"),
+        (b'{"' + b"a." * 3000 + b'b": 1}', "unknown key"),
+        (b'{"base": "MgB2", "fixed": {"O": "1' + b"0" * 400 + b'/1"}}', "fixed"),
+        (b'{"elements": {"forbid": [' + b'"H", ' * 200 + b'"H"]}}', "elements.forbid"),
     ],
 )
 def test_what_cannot_be_run_is_told(body: bytes, told: str, service: Service) -> None:
