@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search campaign test lint clean
+.PHONY: help setup search campaign test test-long lint clean
 
 help:  ## show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make the environment .venv/ with the pinned dependencies
 
@@ -25,6 +25,9 @@ campaign: $(STAMP)  ## eight small searches on Ray with an MLflow record, in run
 
 test: $(STAMP)  ## all tests, in two processes of one thread each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-long: $(STAMP)  ## the few tests that are too long for that
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 
 lint: $(STAMP)  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

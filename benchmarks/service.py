@@ -2,7 +2,8 @@
 
     python benchmarks/service.py [--seconds 10] [--overload-seconds 60]
 
-Everything in one run on one machine, so that the ratios mean something; the client takes its share of the cores.
+Everything in one run on one machine, so that the ratios mean something; the client takes its share of the cores. Fails
+where an answer was wrong, or anything but 200 and 429.
 """
 
 from __future__ import annotations
@@ -145,11 +146,11 @@ def main() -> None:
     scorer = Scorer.load()
     truth = dict(zip(formulas(500), scorer.score(formulas(500)).values["tc_k"].tolist(), strict=True))
     found["rows_a_second_in_process"] = round(rows_in_process())
-    with served(requests_per_client=1000) as url:
+    with served(requests_per_client=1000, formulas_per_client=10**6) as url:
         asyncio.run(load(url, 4, 3))
         found["rows_a_second_http"] = round(rows_through_http(url))
         found["single"] = [asyncio.run(load(url, clients, given.seconds, truth)) for clients in CLIENTS]
-    with served(batch_formulas=1, requests_per_client=1000) as url:
+    with served(batch_formulas=1, requests_per_client=1000, formulas_per_client=10**6) as url:
         asyncio.run(load(url, 4, 3))
         found["without_batches"] = asyncio.run(load(url, 64, given.seconds, truth))
     with served(requests_per_client=100) as url:
@@ -159,6 +160,9 @@ def main() -> None:
     with_batches = found["single"][-1]["answers_a_second"]
     found["batching_gains"] = round(with_batches / found["without_batches"]["answers_a_second"], 2)
     print(json.dumps(found, indent=1))
+    loads = [*found["single"], found["without_batches"], found["overload"]]
+    if any(each["wrong"] or set(each["statuses"]) - {"200", "429"} for each in loads):
+        raise SystemExit("there were wrong answers, or others than 200 and 429")
 
 
 if __name__ == "__main__":

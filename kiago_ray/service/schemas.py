@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kiago_ray.search.presets import PRESETS
 from kiago_ray.search.spec import SearchSpec
+from kiago_ray.service import examples
 from kiago_ray.service.formats import CSV, JSON
 
 
@@ -15,8 +16,14 @@ class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def _example(value: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"example": value})
+
+
 class Problem(_Shape):
     """Problem details (RFC 9457)."""
+
+    model_config = _example(examples.PROBLEM)
 
     type: str
     title: str
@@ -45,28 +52,10 @@ class Prediction(_Shape):
 class Predictions(_Shape):
     """In the order of the request."""
 
+    model_config = _example(examples.PREDICTIONS)
+
     version: str = Field(description="Changes with any of the models' weights.")
     predictions: list[Prediction]
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "version": "9a6769d9fd4a",
-                "predictions": [
-                    {
-                        "formula": "MgB2",
-                        "tc_k": 35.8,
-                        "tc_std_k": 4.0,
-                        "tc_oracle_k": 35.6,
-                        "tc_oracle_std_k": 0.7,
-                        "extrapolation": 0.17,
-                        "ef_ev_per_atom": 0.36,
-                        "error": None,
-                    }
-                ],
-            }
-        }
-    )
 
 
 class FormulaBody(_Shape):
@@ -122,6 +111,8 @@ class Slope(_Shape):
 class Explanation(_Shape):
     """One formula in full."""
 
+    model_config = _example(examples.EXPLANATION)
+
     version: str
     formula: str
     elements: list[Element]
@@ -147,6 +138,8 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 class JobView(_Shape):
     """A search as it stands."""
 
+    model_config = _example(examples.JOB)
+
     id: str
     state: State
     submitted_at: str
@@ -167,12 +160,16 @@ class JobView(_Shape):
 class JobList(_Shape):
     """Searches, newest first."""
 
+    model_config = _example(examples.JOBS)
+
     total: int
     searches: list[JobView]
 
 
 class CandidatePage(_Shape):
     """Some candidates of a finished search, by rank; columns as in candidates.parquet."""
+
+    model_config = _example(examples.CANDIDATES)
 
     total: int
     offset: int
@@ -182,6 +179,8 @@ class CandidatePage(_Shape):
 
 class ModelsView(_Shape):
     """What answers here, and its limits."""
+
+    model_config = _example(examples.MODELS)
 
     service: dict[str, str]
     version: str
@@ -195,6 +194,8 @@ class ModelsView(_Shape):
 class Health(_Shape):
     """The service answers and its models predict."""
 
+    model_config = _example(examples.HEALTH)
+
     status: Literal["ok"]
     version: str
 
@@ -203,7 +204,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors that a route may answer with, beside those that any of /v1 may."""
     return {
         status: {"model": Problem, "content": {"application/problem+json": {}}}
-        for status in sorted({401, 413, 429, 500, 503, *statuses})
+        for status in sorted({401, 403, 413, 429, 500, 503, *statuses})
     }
 
 

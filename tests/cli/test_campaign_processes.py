@@ -86,6 +86,7 @@ def test_a_campaign_whose_driver_is_killed_terminated_and_doubled_ends_the_same(
     assert not list(folder.rglob(".*"))
 
 
+@pytest.mark.long
 def test_an_empty_cluster_is_refused_at_once_and_one_that_grows_is_used(
     start: Start, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,7 @@ def readme_command(out: Path) -> list[str]:
     return [str(out) if word.startswith("s3://") else word for word in words]
 
 
+@pytest.mark.long
 def test_a_campaign_is_handed_in_with_the_token_and_resumed(cluster: Cluster) -> None:
     home = Path(cluster.environment["HOME"])
     (home / "campaigns").mkdir()

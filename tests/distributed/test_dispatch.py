@@ -86,6 +86,7 @@ def test_any_number_of_workers_makes_the_same_files(
     assert state.left(small_plan) == []
 
 
+@pytest.mark.long
 def test_every_worker_killed_from_outside_once(
     small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard, undisturbed: dict[str, str]
 ) -> None:

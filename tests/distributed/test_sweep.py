@@ -184,7 +184,7 @@ def test_a_killed_worker_costs_its_search_alone(tmp_path: Path) -> None:
     assert [trial.status for trial in outcome.results.trials] == ["finished"] * 3
 
 
-@pytest.mark.parametrize("scheduler", ["none", "asha"])
+@pytest.mark.parametrize("scheduler", [pytest.param("none", marks=pytest.mark.long), "asha"])
 def test_a_trial_that_cannot_run_is_listed_and_the_others_go_on(scheduler: str, tmp_path: Path) -> None:
     # Each value can run with the other field's first, but not the last two together.
     space = {
@@ -250,6 +250,7 @@ def test_what_no_node_can_hold_is_refused_and_nothing_is_lost(tmp_path: Path) ->
     assert Ledger(Location.of(tmp_path / "out"), sweep).trials() == []
 
 
+@pytest.mark.long
 def test_gpus_are_shared_by_fractions(tmp_path: Path) -> None:
     """The cluster is told of two GPUs; the trials compute on the CPU, and hold a quarter of one each."""
     sweep = small_sweep(trials=3, concurrency=None, resources={"cpus": 1, "gpus": 0.25, "device": "cpu"})

@@ -26,6 +26,16 @@ from kiago_ray.service.backend import LocalBackend
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.models import Models
 from kiago_ray.service.running import Runner
+from kiago_ray.service.schemas import (
+    CandidatePage,
+    Explanation,
+    Health,
+    JobList,
+    JobView,
+    ModelsView,
+    Predictions,
+    Problem,
+)
 from kiago_ray.service.settings import Limits, ServiceSettings
 
 # A specification can be wrong in more ways than a schema says, so what is refused is not held against it.
@@ -81,3 +91,10 @@ def test_two_thousand_generated_requests_find_no_failure(models: Models, tmp_pat
     assert not [status for status in statuses if status >= 500]
     assert statuses.total() >= 2000
     assert statuses[200] > 200
+
+
+def test_every_answer_has_an_example_of_its_own_shape() -> None:
+    shapes = [Problem, Predictions, Explanation, JobView, JobList, CandidatePage, ModelsView, Health]
+    for shape in shapes:
+        example = shape.model_json_schema()["example"]
+        assert shape.model_validate(example).model_dump(mode="json") == example
