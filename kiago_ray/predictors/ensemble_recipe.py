@@ -69,7 +69,7 @@ def recipe(made: MadeUp = MADE_UP) -> dict[str, object]:
 def teach(train: TrainingTable, zero: Floats, seed: int, made: MadeUp = MADE_UP) -> Taught:
     """Made-up rows around the training rows, labelled by trees that saw no other row."""
     rows, known, tc_k = lesson(train, zero, made, TEACHER_NEGATIVES, seed)
-    return Taught(rows, tree_labels(_seen(known), tc_k, _seen(rows), seed=seed, trees=TEACHER_TREES))
+    return Taught(rows, tree_labels(seen_by_trees(known), tc_k, seen_by_trees(rows), seed=seed, trees=TEACHER_TREES))
 
 
 def sampler(
@@ -99,7 +99,7 @@ def network_for(train: TrainingTable, seed: int) -> TcEnsemble:
 
 
 @torch.no_grad()
-def _seen(fractions: Floats) -> Floats:
+def seen_by_trees(fractions: Floats) -> Floats:
     """What the trees see: fractions and the smooth statistics and ratios."""
     features = TcFeatures()
     x = torch.from_numpy(np.ascontiguousarray(fractions, dtype=np.float32))

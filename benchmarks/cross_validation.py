@@ -1,0 +1,172 @@
+"""What the T_c ensemble is worth over all rows of SuperCon, each predicted by networks that never saw it.
+
+    python benchmarks/cross_validation.py --data primary.tsv --non-superconductors ground_states.csv.gz
+
+Ten folds at random and ten by chemical system, the oracle's own (`oracle_fit`), each with the recipe of `kiago train
+tc`: its own features, teacher, made-up rows and six networks, nothing of which sees the fold. Beside it stand
+ExtraTrees on the same inputs as the teacher, boosted trees on them, and means of these: how far any of them gets says
+how much of T_c can be told from these rows at all. About ten CPU-minutes a fold; on a GPU all folds of a split are
+fitted side by side (`--device cuda --together 10`), which changes results by the draws alone. Resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import joblib
+import lightgbm
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import GroupKFold, KFold
+
+from kiago_ray.cli.train import tc_tables
+from kiago_ray.predictors import ensemble_recipe
+from kiago_ray.predictors.ensemble_recipe import SETTINGS, TEACHER_NEGATIVES, Taught
+from kiago_ray.predictors.evaluation import score
+from kiago_ray.predictors.oracle_fit import CROSS_VALIDATION_FOLDS, OracleSettings
+from kiago_ray.predictors.recipes import TrainingTable, rows_id
+from kiago_ray.predictors.splits import SPLITS, Split
+from kiago_ray.predictors.tc_ensemble import MEMBERS, TcEnsemble, from_log
+from kiago_ray.predictors.training import Epoch, EpochReport, fit
+
+Floats = NDArray[np.float32]
+ROWS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a fold's networks learn from, and what trees that learnt from the same say of the fold's rows."""
+
+    train: TrainingTable
+    taught: Taught
+    extra_trees_k: Floats
+    boosted_k: Floats
+
+
+def folds(known: TrainingTable, split: Split) -> list[NDArray[np.bool_]]:
+    """Ten masks (N,) of the rows that are left out."""
+    drawn = (
+        KFold(CROSS_VALIDATION_FOLDS, shuffle=True, random_state=0).split(known.values)
+        if split == "random"
+        else GroupKFold(CROSS_VALIDATION_FOLDS).split(known.values, groups=known.systems)
+    )
+    return [np.isin(np.arange(len(known.values)), test) for _, test in drawn]
+
+
+def lesson(known: TrainingTable, zeros: Floats, left_out: NDArray[np.bool_]) -> Lesson:
+    """The teacher's made-up rows, and both kinds of trees, of all rows but one fold."""
+    train, test = known.pick(~left_out), known.pick(left_out)
+    some = zeros[np.random.default_rng(0).permutation(len(zeros))[:TEACHER_NEGATIVES]]
+    inputs = ensemble_recipe.seen_by_trees(np.concatenate([train.fractions, some]))
+    values = np.concatenate([train.values, np.zeros(len(some), dtype=np.float32)])
+    asked = ensemble_recipe.seen_by_trees(test.fractions)
+    extra = ExtraTreesRegressor(ensemble_recipe.TEACHER_TREES, random_state=0).fit(inputs, values)
+    settings = OracleSettings()
+    boosted = lightgbm.train(
+        settings.parameters(0, 1), lightgbm.Dataset(inputs, values), settings.most_rounds
+    )
+    return Lesson(
+        train=train,
+        taught=ensemble_recipe.teach(train, zeros, 0),
+        extra_trees_k=np.asarray(extra.predict(asked), dtype=np.float32),
+        boosted_k=np.asarray(boosted.predict(asked), dtype=np.float32).clip(min=0),
+    )
+
+
+def fitted(lessons: list[Lesson], zeros: Floats, checkpoint: Path, asked: argparse.Namespace) -> TcEnsemble:
+    """One network of six members a fold; a fold's rows count for its members alone."""
+    torch.manual_seed(0)
+    network = TcEnsemble(members=MEMBERS * len(lessons))
+    network.standardise(torch.from_numpy(np.concatenate([each.train.fractions for each in lessons])))
+    samplers = [ensemble_recipe.sampler(each.train, zeros, each.taught, MEMBERS) for each in lessons]
+
+    def sample(generator: torch.Generator) -> Epoch:
+        parts = [draw(generator) for draw in samplers]
+        weights = torch.block_diag(*(part.weights for part in parts if part.weights is not None))
+        return Epoch(
+            torch.cat([part.fractions for part in parts]),
+            torch.cat([part.targets for part in parts]),
+            weights,
+        )
+
+    average, _ = fit(
+        network.to(asked.device),
+        lambda ensemble, x: ensemble.log_tc(x),
+        sample,
+        replace(SETTINGS, epochs=asked.epochs, batch_rows=SETTINGS.batch_rows * len(lessons)),
+        checkpoint=checkpoint,
+        data_id=rows_id(*(each.train for each in lessons), recipe=ensemble_recipe.recipe()),
+        on_epoch=lambda report: told(checkpoint.stem, report),
+    )
+    return average
+
+
+@torch.no_grad()
+def predicted(network: TcEnsemble, fractions: Floats) -> Floats:
+    """T_c in K of every fold's six members' mean, clipped at 0, (N, folds)."""
+    device = network.supported.device
+    parts = []
+    for start in range(0, len(fractions), ROWS_AT_ONCE):
+        rows = torch.from_numpy(fractions[start : start + ROWS_AT_ONCE]).to(device)
+        members = from_log(network.log_tc(rows))
+        parts.append(members.reshape(len(rows), -1, MEMBERS).mean(dim=2).clamp(min=0).cpu())
+    return torch.cat(parts).numpy()
+
+
+def cross_validated(
+    known: TrainingTable, zeros: Floats, split: Split, asked: argparse.Namespace
+) -> dict[str, Floats]:
+    """T_c in K (N,) of all rows by each model."""
+    masks = folds(known, split)
+    found = {name: np.empty(len(known.values), np.float32) for name in ("ensemble", "extra_trees", "boosted")}
+    for first in range(0, len(masks), asked.together):
+        group = masks[first : first + asked.together]
+        lessons = joblib.Parallel(n_jobs=min(len(group), joblib.cpu_count()))(
+            joblib.delayed(lesson)(known, zeros, mask) for mask in group
+        )
+        network = fitted(lessons, zeros, asked.out / f"{split}-{first}.safetensors", asked)
+        of_folds = predicted(network, known.fractions)
+        for number, (mask, each) in enumerate(zip(group, lessons, strict=True)):
+            found["ensemble"][mask] = of_folds[mask, number]
+            found["extra_trees"][mask] = each.extra_trees_k
+            found["boosted"][mask] = each.boosted_k
+    trees = (found["extra_trees"] + found["boosted"]) / 2
+    return {**found, "mean of both trees": trees, "mean of all three": (found["ensemble"] + 2 * trees) / 3}
+
+
+def told(name: str, report: EpochReport) -> None:
+    """A line now and then."""
+    if report.epoch % 10 == 0 or report.epoch == report.epochs:
+        print(f"{name}: epoch {report.epoch}/{report.epochs}, {report.seconds:.0f} s", flush=True)
+
+
+def main() -> None:
+    """Fit what isn't fitted yet and print the scores."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--non-superconductors", type=Path, required=True)
+    parser.add_argument("--held-back", type=Path, default=Path("tests/data/literature_tc.tsv"))
+    parser.add_argument("--splits", default=",".join(SPLITS))
+    parser.add_argument("--epochs", type=int, default=SETTINGS.epochs)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--together", type=int, default=1, help="folds fitted side by side")
+    parser.add_argument("--out", type=Path, default=Path("runs/cross_validation"))
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    known, zeros, _ = tc_tables(asked.data, asked.non_superconductors, asked.held_back)
+    results = {}
+    for split in SPLITS:
+        if split in asked.splits.split(","):
+            models = cross_validated(known, zeros.fractions, split, asked)
+            results[split] = {name: asdict(score(tc_k, known.values)) for name, tc_k in models.items()}
+            print(split, json.dumps(results[split], indent=1), flush=True)
+    (asked.out / "scores.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
