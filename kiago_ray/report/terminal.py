@@ -34,9 +34,9 @@ def best_table(
     are left out, and ΔT_c where there is a trusted T_c.
     """
     wide = width >= WIDE
-    trusted, oracle, known, score = (
+    trusted, oracle, known, score, hull = (
         any(row.get(name) is not None for row in rows)
-        for name in ("trusted_tc_k", "tc_oracle_k", "nearest_known", "extrapolation")
+        for name in ("trusted_tc_k", "tc_oracle_k", "nearest_known", "extrapolation", "e_hull_ev_per_atom")
     )
     space = (0, 2 if wide else 1, 0, 0)
     table = Table(title=title, title_justify="left", box=None, padding=space, pad_edge=False)
@@ -48,6 +48,7 @@ def best_table(
         ("oracle\nK", 6, oracle, lambda row: cell(row, "tc_oracle_k")),
         ("ΔT_c\nK", 6, not trusted, lambda row: cell(row, "delta_tc_k")),
         ("E_f\neV/atom", 7, True, lambda row: cell(row, "ef_ev_per_atom")),
+        ("ΔE_hull\neV/atom", 7, hull, lambda row: cell(row, "e_hull_ev_per_atom")),
         ("extra-\npol.", 6, score, extrapolation),
         ("L1 to\nknown", 5, known, lambda row: cell(row, "nearest_distance")),
     ]
