@@ -246,7 +246,8 @@ class ScreensSpec(Section):
         default=0.1,
         ge=0,
         le=10,
-        description="Most energy above the hull, in eV/atom, to pass near_hull.",
+        description="Most energy above the hull, in eV/atom, to pass near_hull. By ElemNet 88 % of the compounds that "
+        "are stable by DFT lie within 0.1 of the hull of the others, and 66 % at or below it.",
     )
     rank_by: Literal["trusted", "tc"] = Field(
         default="trusted",
