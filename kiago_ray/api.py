@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.datasets.statistics import load_element_counts
+from kiago_ray.hull.best_rows import with_e_hull
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion
@@ -21,6 +22,7 @@ from kiago_ray.screening import (
     Summary,
     apply_screens,
     available_screens,
+    check_phases,
     collect,
     summarise,
 )
@@ -29,6 +31,7 @@ from kiago_ray.search.run import TRAJECTORY_ROWS
 from kiago_ray.storage.assemble import candidates_table, ranked
 
 if TYPE_CHECKING:
+    from kiago_ray.hull import EnergyHull
     from kiago_ray.screening.candidates import Candidates
     from kiago_ray.screening.screens import Verdicts
     from kiago_ray.search import ProgressCallback, SearchResult, ShouldStop
@@ -63,6 +66,7 @@ def propose(
     predictors: Predictors | None = None,
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
+    hull: EnergyHull | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
@@ -70,8 +74,9 @@ def propose(
     """Propose compositions around `base` with a higher T_c, screened and ranked.
 
     Give either a whole `spec` or a preset with `overrides` (nested or dotted keys). `known` adds the nearest
-    measured composition to every row; `second` gives other models' opinions, by default the shipped ones'. Raises
-    SpecError for a search that can't run, WeightsError where the shipped predictors can't be loaded.
+    measured composition to every row; `second` gives other models' opinions, by default the shipped ones'; `hull`
+    gives the best rows their energy above it, and is of the same formation energies as `predictors`. Raises SpecError
+    for a search that can't run, WeightsError where the shipped predictors can't be loaded.
     """
     if spec is None:
         spec = load_preset(preset, {**(overrides or {}), **({} if base is None else {"base": base})})
@@ -86,6 +91,7 @@ def propose(
         material,
         second=second,
         known=known,
+        hull=hull,
         device=device,
         progress=progress,
         should_stop=should_stop,
@@ -116,6 +122,7 @@ def judged_rows(
     judge: SearchSpec | None = None,
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
+    hull: EnergyHull | None = None,
     frequencies: Mapping[str, NDArray[np.float64]] | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
@@ -125,8 +132,14 @@ def judged_rows(
 
     base: from `base_material`. name: of the search within a campaign, for the table. frequencies: element counts that
     starts are drawn by, else the shipped ones. judge: whose screens and oxidation states count, else the search's own.
+    hull: see `propose`. Raises SpecError where it isn't of predicted energies, and where there is none to judge by.
     """
     judge = judge or spec
+    check_phases(judge.screens.names, hull is not None)
+    if hull is not None and hull.ef is None:
+        raise SpecError(
+            "hull: its energies are a file's, those of candidates are predicted; give one of ElemNet's"
+        )
     result = run_search(
         spec,
         predictors,
@@ -146,9 +159,14 @@ def judged_rows(
         by_atoms=bool({"neutral_atoms", "hydride"} & set(judge.screens.names)),
         opinions=None if second is None else _opinions(result, second),
     )
-    verdicts = apply_screens(
-        candidates, available_screens(max_elements=judge.screens.max_elements), judge.screens.names
+    screens = available_screens(
+        max_elements=judge.screens.max_elements, max_e_hull_ev_per_atom=judge.screens.max_e_hull_ev_per_atom
     )
+    if hull is not None:
+        others = [each for each in judge.screens.names if each != "near_hull"]
+        passed = apply_screens(candidates, screens, others).passed
+        candidates = with_e_hull(candidates, result.amounts, passed, hull, rank_by=judge.screens.rank_by)
+    verdicts = apply_screens(candidates, screens, judge.screens.names)
     table = candidates_table(result, candidates, verdicts, base=base, seed=spec.seed, search=name)
     return JudgedRows(result, candidates, verdicts, table)
 
