@@ -48,11 +48,13 @@ SEARCH_OUTPUTS = (SPEC, CANDIDATES, TOP, CURVES, TC_PLOT, *TRUST_PLOTS, TRAJECTO
 CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, TC_PLOT, *TRUST_PLOTS, CURVES_PLOT, REPORT, SUMMARY)
 
 
-def finish_search(campaign: Location, search: PlannedSearch, manifests: Sequence[Manifest]) -> SearchResults:
+def finish_search(
+    campaign: Location, search: PlannedSearch, manifests: Sequence[Manifest], *, title: str | None = None
+) -> SearchResults:
     """Merge the shards of these manifests, one at least, and write the files of the search; summary.json last.
 
-    They may be all shards of the search or a part. Where the results of the same shards are there already, nothing
-    is done again. Raises StorageError.
+    They may be all shards of the search or a part. title: over the plots, the search's name by default. Where the
+    results of the same shards are there already, nothing is done again. Raises StorageError.
     """
     if not manifests:
         raise ValueError(f"{search.name}: no shard of it is done; there is nothing to merge")
@@ -78,7 +80,7 @@ def finish_search(campaign: Location, search: PlannedSearch, manifests: Sequence
     trajectory = read_trajectory(campaign, search, numbers)
     (folder / TOP).write_bytes(top_csv(head).encode("utf-8"))
     write_curves(curves_table(trajectory), folder / CURVES)
-    for plot in search_plots(table, trajectory, base, search.name):
+    for plot in search_plots(table, trajectory, base, title or search.name):
         (folder / plot.file).write_bytes(plot.png)
     statuses: Counter[str] = Counter()
     for manifest in manifests:

@@ -48,7 +48,7 @@ def serve(
     if weights is not None and not weights.is_dir():
         raise InputError(f"--weights: there is no folder {weights}")
     check_models(resolved, weights)
-    say("starting; the models load in a few seconds")
+    say("starting; Ray and the models take half a minute")
     run(resolved, host, port, None if weights is None else str(weights.absolute()))
 
 

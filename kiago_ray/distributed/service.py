@@ -1,6 +1,6 @@
 """The service on Ray Serve: an ingress that speaks HTTP, a predictor that batches over requests, workers for searches.
 
-    Api  ──score, explain──▶  Predictor   one batch at a time, of whatever requests are waiting
+    Api  ──score, explain──▶  Predictor   one batch at a time, of whatever requests are waiting here and there
      └───run_next───────────▶  Searcher    takes the next search from storage
 
 Everything that a search is stands on storage (service.jobs), so that replicas may come and go. A call of `run_next` is
@@ -82,7 +82,16 @@ class Predictor:
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Load other models. Raises WeightsError, DataError."""
-        self._models = await asyncio.to_thread(_load, self._settings, config)
+
+        def ready() -> Models:
+            from kiago_ray.service.explain import explain
+            from kiago_ray.service.models import PROBE
+
+            models = _load(self._settings, config)
+            explain(PROBE, models)  # what only the first gradient imports, nobody shall wait for
+            return models
+
+        self._models = await asyncio.to_thread(ready)
 
     async def check_health(self) -> None:
         """Raises where the models don't predict."""
@@ -195,13 +204,15 @@ def _load(settings: ServiceSettings, config: dict[str, Any]) -> Models:
 class ServeBackend:
     """Answers of the deployments (service.backend.Backend)."""
 
-    def __init__(self, predictor: Any, searcher: Any, store: JobStore) -> None:
+    def __init__(self, predictor: Any, searcher: Any, store: JobStore, batch_formulas: int) -> None:
+        from kiago_ray.service.gather import Gathered
+
         self._predictor, self._searcher, self._store = predictor, searcher, store
+        self._gathered = Gathered(lambda formulas: self._asked(predictor.score, formulas), batch_formulas)
         self._draining: set[asyncio.Task[None]] = set()
 
     async def score(self, formulas: Sequence[str]) -> tuple[str, Scores]:
-        found: tuple[str, Scores] = await self._asked(self._predictor.score, list(formulas))
-        return found
+        return await self._gathered.score(formulas)
 
     async def explain(self, formula: str) -> dict[str, Any]:
         from kiago_ray.chemistry.formula import FormulaError
@@ -286,7 +297,7 @@ class Api:
         access.propagate = False
         self._settings, self._meter = settings, ApiMeter()
         self._store = JobStore.of(settings.data)
-        self._backend = ServeBackend(predictor, searcher, self._store)
+        self._backend = ServeBackend(predictor, searcher, self._store, settings.batch_formulas)
 
     def __serve_build_asgi_app__(self) -> Any:
         from kiago_ray.service.app import build_app

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -28,6 +28,8 @@ from kiago_ray.service.schemas import (
 from kiago_ray.service.settings import Limits
 
 HEALTH_S = 1.0
+SMALL_BYTES = 4096
+T = TypeVar("T")
 
 
 def predict_router(backend: Backend, limits: Limits) -> APIRouter:
@@ -56,7 +58,7 @@ def predict_router(backend: Backend, limits: Limits) -> APIRouter:
         """
         kind = formats.wanted(request.headers.get("accept", ""))
         body, sent = await request.body(), request.headers.get("content-type", "")
-        given = await run_in_threadpool(formats.read_formulas, body, sent, limits)
+        given = await _aside(len(body), formats.read_formulas, body, sent, limits)
         refused = [formats.too_long(each, limits) for each in given]
         fine = [each for each, why in zip(given, refused, strict=True) if why is None]
         client = request.state.client
@@ -74,7 +76,7 @@ def predict_router(backend: Backend, limits: Limits) -> APIRouter:
             if not asked[client]:
                 del asked[client]
         whole = formats.with_refused(given, refused, scores)
-        return Response(await run_in_threadpool(formats.write, whole, version, kind), media_type=kind)
+        return Response(await _aside(len(body), formats.write, whole, version, kind), media_type=kind)
 
     @router.post(
         "/v1/explain",
@@ -110,6 +112,13 @@ def predict_router(backend: Backend, limits: Limits) -> APIRouter:
         return Health(status="ok", version=await answered(checked(), timeout_s))
 
     return router
+
+
+async def _aside(size: int, work: Callable[..., T], *given: Any) -> T:
+    """What `work` gives: of a large request in a thread, so that others are answered meanwhile; of a small one here,
+    where that takes less than the way to a thread. size: bytes of the request.
+    """
+    return await run_in_threadpool(work, *given) if size > SMALL_BYTES else work(*given)
 
 
 class _Recently:

@@ -145,7 +145,9 @@ class Runner:
             done.append(manifest)
             tell((number + 1) * steps)
         tell(len(shards) * steps, "merging")
-        return End("done", now(), summary=finish_search(result, planned, done).summary.to_dict())
+        title = f"around {planned.base}" if planned.base else "from random starts"
+        found = finish_search(result, planned, done, title=title)
+        return End("done", now(), summary=found.summary.to_dict())
 
 
 def _whole(result: Location, shard: Shard, models: str) -> Manifest | None:

@@ -46,7 +46,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 180  # of each operation that takes input, as it is described; and as many that are not
+EXAMPLES = 112  # of each operation that takes input, as it is described; and as many that are not
 
 
 def ask_often(operation: Any, mode: GenerationMode, statuses: Counter[int], done: str) -> None:
@@ -66,6 +66,9 @@ def ask_often(operation: Any, mode: GenerationMode, statuses: Counter[int], done
             case.path_parameters["search_id"] = (
                 done  # no id is guessed, and what there is has to be asked for too
             )
+        for field in ("formula", "base"):  # nor is a formula
+            if isinstance(case.body, dict) and field in case.body and statuses.total() % 2:
+                case.body[field] = "MgB2"
         response = case.call()
         statuses[response.status_code] += 1
         case.validate_response(response, checks=CHECKS)

@@ -35,8 +35,12 @@ export const kelvin = (value, digits = 1) =>
 // A number with a true minus sign.
 export const minus = (value, digits) => value.toFixed(digits).replace("-", "−");
 
-export const signed = (value, digits = 1) =>
-  value === null || value === undefined ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
+// With its sign; what is printed as nothing has none.
+export const signed = (value, digits = 1) => {
+  if (value === null || value === undefined) return "–";
+  const size = Math.abs(value).toFixed(digits);
+  return `${Number(size) === 0 ? "" : value < 0 ? "−" : "+"}${size}`;
+};
 
 export function tell(message, retry) {
   const notice = byId("notice");

@@ -92,7 +92,7 @@ function reasons(found) {
   const side = (name, title, sign) => {
     const lines = found.reasons.filter((each) => each.side === name);
     const mark = () => node("span", { "aria-hidden": "true", class: "sign" }, sign);
-    const items = lines.map((each) => node("li", {}, mark(), ...words(each.sentence)));
+    const items = lines.map((each) => node("li", {}, mark(), ...words(each.sentence.replaceAll(/-(?=\d)/g, "−"))));
     return node("section", { class: `reasons ${name}` }, node("h4", {}, title), node("ul", {}, ...items));
   };
   return node(
