@@ -25,6 +25,7 @@ from kiago_ray.screening import (
     summarise,
 )
 from kiago_ray.search import SearchSpec, SpecError, load_preset, run_search
+from kiago_ray.search.given import given_result
 from kiago_ray.search.run import TRAJECTORY_ROWS
 from kiago_ray.storage.assemble import candidates_table, ranked
 
@@ -138,6 +139,37 @@ def judged_rows(
         progress=progress,
         should_stop=should_stop,
     )
+    return judged(result, judge, base, seed=spec.seed, name=name, second=second, known=known)
+
+
+def judged_formulas(
+    amounts: NDArray[np.float64],
+    judge: SearchSpec,
+    predictors: Predictors,
+    base: BaseMaterial | None,
+    *,
+    name: str | None = None,
+    second: SecondOpinion | None = None,
+    known: KnownMaterials | None = None,
+) -> JudgedRows:
+    """Formulas that something else proposed, amounts (n, 118), as rows of a search: scored by the T_c predictor that
+    `judge` names, judged by its screens. Amounts needn't be whole (see `screening.candidates.collect`).
+    """
+    result = given_result(amounts, predictors.following(judge.tc_predictor))
+    return judged(result, judge, base, seed=judge.seed, name=name, second=second, known=known)
+
+
+def judged(
+    result: SearchResult,
+    judge: SearchSpec,
+    base: BaseMaterial | None,
+    *,
+    seed: int,
+    name: str | None = None,
+    second: SecondOpinion | None = None,
+    known: KnownMaterials | None = None,
+) -> JudgedRows:
+    """The rows of `result` with the verdicts of every screen of `judge`, and as a table."""
     candidates = collect(
         result,
         oxidation_set=judge.oxidation_set,
@@ -149,7 +181,7 @@ def judged_rows(
     verdicts = apply_screens(
         candidates, available_screens(max_elements=judge.screens.max_elements), judge.screens.names
     )
-    table = candidates_table(result, candidates, verdicts, base=base, seed=spec.seed, search=name)
+    table = candidates_table(result, candidates, verdicts, base=base, seed=seed, search=name)
     return JudgedRows(result, candidates, verdicts, table)
 
 

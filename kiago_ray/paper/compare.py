@@ -1,0 +1,101 @@
+"""Panels of methods × bases, ours beside the paper's, and in words who is ahead of whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from kiago_ray.paper.cells import Figures
+from kiago_ray.paper.published import published
+from kiago_ray.paper.tables import Column, Found, Panel, Value, over_seeds, wins
+from kiago_ray.paper.tasks import BASELINES, LABELS, METHODS, SEARCHES
+
+Read = Callable[[Figures], float | None]
+Values = Mapping[str, Mapping[str, Value]]
+"""Base → method → value."""
+
+
+def values_of(
+    found: Found, bases: Sequence[str], seeds: Sequence[int], read: Read, methods: Sequence[str] = METHODS
+) -> dict[str, dict[str, Value]]:
+    """What `read` takes from each base's and method's cells, as means over seeds."""
+    return {base: {each: over_seeds(found, base, each, seeds, read) for each in methods} for base in bases}
+
+
+def beside_paper(
+    name: str, title: str, values: Values, *, digits: int, sign: bool = False, head: str = "base"
+) -> Panel:
+    """A column a method, and the paper's beside it where it has one."""
+    table = published()[name]
+    columns: list[Column] = []
+    for method in METHODS:
+        columns.append(Column(method, LABELS[method], "ours", digits, sign))
+        if method in table.columns:
+            columns.append(Column(f"{method}_paper", f"{LABELS[method]}, paper", "paper", 2, sign))
+    rows = []
+    for base, row in values.items():
+        cells: list[Value] = []
+        for column in columns:
+            method = column.name.removesuffix("_paper")
+            cells.append(table.value(base, method) if column.source == "paper" else row[method])
+        rows.append((base, tuple(cells)))
+    return Panel(title, head, tuple(columns), tuple(rows))
+
+
+def by_method(title: str, values: Values, *, digits: int, sign: bool = False, head: str = "base") -> Panel:
+    """A column a method, ours alone."""
+    methods = list(next(iter(values.values())))
+    columns = tuple(Column(each, LABELS.get(each, each), "ours", digits, sign) for each in methods)
+    return Panel(title, head, columns, tuple((base, tuple(row.values())) for base, row in values.items()))
+
+
+def contest(raw: Values, oracle: Values) -> tuple[tuple[str, ...], dict[str, dict[str, list[int]]]]:
+    """Who is ahead of which baseline, in sentences, and as numbers: search → baseline → [by the search's model, by the
+    oracle, of how many bases].
+    """
+    lines, facts = [], {}
+    for mine in SEARCHES:
+        facts[mine] = {}
+        parts = []
+        for other in BASELINES:
+            higher, compared = wins(raw, mine, other)
+            by_oracle, _ = wins(oracle, mine, other)
+            facts[mine][other] = [higher, by_oracle, compared]
+            if compared:
+                parts.append(f"{LABELS[other]} {higher} and {by_oracle} of {compared}")
+        if parts:
+            lines.append(
+                f"{LABELS[mine]} is ahead, on this many bases by the search's model and by the oracle: "
+                + "; ".join(parts)
+                + "."
+            )
+        against = disagreements(raw, oracle, mine)
+        if against:
+            lines.append(f"The oracle disagrees for {LABELS[mine]}: " + "; ".join(against) + ".")
+    return tuple(lines), facts
+
+
+def disagreements(raw: Values, oracle: Values, mine: str) -> list[str]:
+    """Where `mine` is ahead of a baseline by one of the two and not by the other."""
+    found = []
+    for base in raw:
+        others = [
+            LABELS[other]
+            for other in BASELINES
+            if wins({base: raw[base]}, mine, other)[0] != wins({base: oracle[base]}, mine, other)[0]
+        ]
+        if others:
+            found.append(f"{base} against {', '.join(others)}")
+    return found
+
+
+def thin(found: Found, bases: Sequence[str], seeds: Sequence[int], k: int) -> str:
+    """Which cells had fewer than k formulas that passed; "" where none had."""
+    few = []
+    for base in bases:
+        for method in METHODS:
+            passed = [found[base, method, seed]["passed"] for seed in seeds if (base, method, seed) in found]
+            if passed and min(passed) < k:
+                few.append(f"{base} {LABELS[method]} {min(passed)}")
+    if not few:
+        return ""
+    return f"Fewer than {k} formulas passed, so means are of these alone: {'; '.join(few)}."
