@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.datasets.statistics import load_element_counts
+from kiago_ray.hull.best_rows import with_e_hull
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion
@@ -21,6 +22,7 @@ from kiago_ray.screening import (
     Summary,
     apply_screens,
     available_screens,
+    check_phases,
     collect,
     summarise,
 )
@@ -30,6 +32,7 @@ from kiago_ray.search.run import TRAJECTORY_ROWS
 from kiago_ray.storage.assemble import candidates_table, ranked
 
 if TYPE_CHECKING:
+    from kiago_ray.hull import EnergyHull
     from kiago_ray.screening.candidates import Candidates
     from kiago_ray.screening.screens import Verdicts
     from kiago_ray.search import ProgressCallback, SearchResult, ShouldStop
@@ -64,6 +67,7 @@ def propose(
     predictors: Predictors | None = None,
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
+    hull: EnergyHull | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
@@ -71,8 +75,9 @@ def propose(
     """Propose compositions around `base` with a higher T_c, screened and ranked.
 
     Give either a whole `spec` or a preset with `overrides` (nested or dotted keys). `known` adds the nearest
-    measured composition to every row; `second` gives other models' opinions, by default the shipped ones'. Raises
-    SpecError for a search that can't run, WeightsError where the shipped predictors can't be loaded.
+    measured composition to every row; `second` gives other models' opinions, by default the shipped ones'; `hull`
+    gives the best rows their energy above it, and is of the same formation energies as `predictors`. Raises SpecError
+    for a search that can't run, WeightsError where the shipped predictors can't be loaded.
     """
     if spec is None:
         spec = load_preset(preset, {**(overrides or {}), **({} if base is None else {"base": base})})
@@ -87,6 +92,7 @@ def propose(
         material,
         second=second,
         known=known,
+        hull=hull,
         device=device,
         progress=progress,
         should_stop=should_stop,
@@ -117,6 +123,7 @@ def judged_rows(
     judge: SearchSpec | None = None,
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
+    hull: EnergyHull | None = None,
     frequencies: Mapping[str, NDArray[np.float64]] | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
@@ -126,8 +133,10 @@ def judged_rows(
 
     base: from `base_material`. name: of the search within a campaign, for the table. frequencies: element counts that
     starts are drawn by, else the shipped ones. judge: whose screens and oxidation states count, else the search's own.
+    hull: see `propose`. Raises SpecError where it isn't of predicted energies, and where there is none to judge by.
     """
     judge = judge or spec
+    _check_hull(judge, hull)
     result = run_search(
         spec,
         predictors,
@@ -139,7 +148,7 @@ def judged_rows(
         progress=progress,
         should_stop=should_stop,
     )
-    return judged(result, judge, base, seed=spec.seed, name=name, second=second, known=known)
+    return judged(result, judge, base, seed=spec.seed, name=name, second=second, known=known, hull=hull)
 
 
 def judged_formulas(
@@ -151,12 +160,15 @@ def judged_formulas(
     name: str | None = None,
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
+    hull: EnergyHull | None = None,
 ) -> JudgedRows:
     """Formulas that something else proposed, amounts (n, 118), as rows of a search: scored by the T_c predictor that
-    `judge` names, judged by its screens. Amounts needn't be whole (see `screening.candidates.collect`).
+    `judge` names, judged by its screens. Amounts needn't be whole (see `screening.candidates.collect`). Raises SpecError
+    as `judged_rows` does.
     """
+    _check_hull(judge, hull)
     result = given_result(amounts, predictors.following(judge.tc_predictor))
-    return judged(result, judge, base, seed=judge.seed, name=name, second=second, known=known)
+    return judged(result, judge, base, seed=judge.seed, name=name, second=second, known=known, hull=hull)
 
 
 def judged(
@@ -168,6 +180,7 @@ def judged(
     name: str | None = None,
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
+    hull: EnergyHull | None = None,
 ) -> JudgedRows:
     """The rows of `result` with the verdicts of every screen of `judge`, and as a table."""
     candidates = collect(
@@ -178,11 +191,24 @@ def judged(
         by_atoms=bool({"neutral_atoms", "hydride"} & set(judge.screens.names)),
         opinions=None if second is None else _opinions(result, second),
     )
-    verdicts = apply_screens(
-        candidates, available_screens(max_elements=judge.screens.max_elements), judge.screens.names
+    screens = available_screens(
+        max_elements=judge.screens.max_elements, max_e_hull_ev_per_atom=judge.screens.max_e_hull_ev_per_atom
     )
+    if hull is not None:
+        others = [each for each in judge.screens.names if each != "near_hull"]
+        passed = apply_screens(candidates, screens, others).passed
+        candidates = with_e_hull(candidates, result.amounts, passed, hull, rank_by=judge.screens.rank_by)
+    verdicts = apply_screens(candidates, screens, judge.screens.names)
     table = candidates_table(result, candidates, verdicts, base=base, seed=seed, search=name)
     return JudgedRows(result, candidates, verdicts, table)
+
+
+def _check_hull(judge: SearchSpec, hull: EnergyHull | None) -> None:
+    check_phases(judge.screens.names, hull is not None)
+    if hull is not None and hull.ef is None:
+        raise SpecError(
+            "hull: its energies are a file's, those of candidates are predicted; give one of ElemNet's"
+        )
 
 
 def _opinions(result: SearchResult, second: SecondOpinion) -> SecondOpinions:

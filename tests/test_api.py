@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from kiago_ray import SearchSpec, load_predictors, propose
 from kiago_ray.api import SearchOutcome, base_material
 from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.hull import EnergyHull
 from kiago_ray.screening import KnownMaterials
 from kiago_ray.search import SpecError
 
@@ -72,3 +75,12 @@ def test_what_cannot_run_is_refused() -> None:
         base_material(SearchSpec(base="RaO"), load_predictors())
     with pytest.raises(SpecError, match="base"):
         propose()
+
+
+def test_a_hull_of_other_energies_than_the_predicted_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "phases.csv").write_text("formula,e_form\nLa2O3,-3\n")
+    hull = EnergyHull.of(tmp_path / "phases.csv", energies="file")
+    with pytest.raises(SpecError, match="hull: its energies are a file's"):
+        propose("LaNiAsO", overrides=SMALL, hull=hull)
+    with pytest.raises(SpecError, match="near_hull needs competing phases"):
+        propose("LaNiAsO", overrides={**SMALL, "screens.names": ["near_hull"]})

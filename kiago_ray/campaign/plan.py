@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kiago_ray.campaign.spec import MAX_SEARCHES, CampaignSpec
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse
+from kiago_ray.screening import check_phases
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.presets import build_spec
 from kiago_ray.search.problem import resolve
@@ -190,6 +191,7 @@ def _search_spec(
 def _check(spec: SearchSpec, supported: Mask) -> None:
     """Refuse what only the predictors' elements show to be impossible. Raises SpecError."""
     resolve(spec, supported)
+    check_phases(spec.screens.names, given=False)
     unknown = [s for s in (parse(spec.base) if spec.base else ()) if not supported[INDEX[s]]]
     if unknown:
         raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")

@@ -15,6 +15,7 @@ import typer
 from kiago_ray.cli.bench import bench
 from kiago_ray.cli.campaign import campaign_app
 from kiago_ray.cli.data import data_app
+from kiago_ray.cli.hull import hull
 from kiago_ray.cli.predict import predict
 from kiago_ray.cli.search import search
 from kiago_ray.cli.serve import serve
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command()(search)
 app.command()(predict)
+app.command()(hull)
 app.command()(sweep)
 app.command()(serve)
 app.command()(bench)

@@ -49,6 +49,12 @@ def search(
             "none. By default supercon where it was fetched, else landmarks."
         ),
     ] = None,
+    phases: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV or TSV file of competing phases: the best rows get their energy above the hull."
+        ),
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
     out: Annotated[str | None, typer.Option(help="Directory or URI; by default below runs/.")] = None,
@@ -86,7 +92,7 @@ def search(
         raise InputError(
             "--preset: substitution needs a site and its oxidation state, such as --substitute La:+3"
         )
-    request = Request(resolved, name, known, weights, device, out, record)
+    request = Request(resolved, name, known, phases, weights, device, out, record)
     raise typer.Exit(run(request, top, as_json))
 
 
@@ -97,6 +103,7 @@ class Request:
     spec: SearchSpec
     preset: str
     known: str | None
+    phases: Path | None
     weights: Path | None
     device: str
     out: str | None
@@ -109,10 +116,12 @@ def run(request: Request, top: int, as_json: bool) -> int:
 
     from kiago_ray.api import base_material, propose
     from kiago_ray.cli.console import progress_bar, say, stop_on_signal
+    from kiago_ray.cli.hull import read_hull
     from kiago_ray.cli.provenance import provenance
     from kiago_ray.outputs import OUTPUTS, card_notes, row_background, write_outputs
     from kiago_ray.predictors import load_predictors
     from kiago_ray.predictors.precision import step_precision
+    from kiago_ray.screening import check_phases
     from kiago_ray.search.problem import resolve
     from kiago_ray.storage.run_directory import CANDIDATES, open_run
     from kiago_ray.storage.table import read_table
@@ -123,12 +132,16 @@ def run(request: Request, top: int, as_json: bool) -> int:
     materials, known_id = read_known(request.known)
     resolve(spec, predictors.supported.cpu().numpy())  # what can't run is refused before anything is written
     base_material(spec, predictors)
+    check_phases(spec.screens.names, request.phases is not None)
+    hull = None if request.phases is None else read_hull(request.phases, weights=request.weights)
     identity = {"search": spec.model_dump(mode="json"), "weights": facts["weights"], "known": known_id}
+    if hull is not None:  # a run without phases keeps the identity that it had before there were any
+        identity["phases"] = hull.phases.report.sha256
     facts |= {"precision": step_precision(spec.precision, torch.device(request.device))}
     facts |= {"known_source": materials.source if materials is not None else ""}
     now = {**identity, **facts}
-    for name in ("weights", "known", "precision"):
-        if request.repeats and request.repeats.get(name) != now[name]:
+    for name in ("weights", "known", "phases", "precision"):
+        if request.repeats and request.repeats.get(name) != now.get(name):
             say(f"note: the run that --spec names had other {name}; this one will differ from it")
     notes, background = card_notes(request.weights), row_background(request.weights)
     where = request.out if request.out is not None else default_directory(spec, request.preset, identity)
@@ -149,6 +162,7 @@ def run(request: Request, top: int, as_json: bool) -> int:
             spec=spec,
             predictors=predictors,
             known=materials,
+            hull=hull,
             device=request.device,
             progress=progress,
             should_stop=stopper,

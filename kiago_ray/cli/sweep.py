@@ -74,6 +74,7 @@ def check_predictors(sweep: SweepSpec) -> None:
     """Refuse what only the predictors' elements show to be impossible. Raises SpecError."""
     from kiago_ray.api import base_material
     from kiago_ray.predictors import load_predictors
+    from kiago_ray.screening import check_phases
     from kiago_ray.search.problem import resolve
 
     predictors = load_predictors(None if sweep.weights is None else Path(sweep.weights))
@@ -81,6 +82,7 @@ def check_predictors(sweep: SweepSpec) -> None:
     for base in dict.fromkeys((*sweep.trial_bases, *sweep.compare_bases)):
         spec = sweep.spec({}, base, 0)
         resolve(spec, supported)
+        check_phases(spec.screens.names, given=False)
         base_material(spec, predictors)
 
 

@@ -119,14 +119,20 @@ def load_network(kind: str, folder: Path | None = None) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
+def load_ef(folder: Path | None = None, *, device: str | torch.device = "cpu") -> LoweredElemNet:
+    """The E_f predictor alone, as `load_predictors` has it."""
+    network = load_network("ef", folder)
+    assert isinstance(network, ElemNet)
+    return LoweredElemNet(network).to(device)
+
+
 def load_predictors(folder: Path | None = None, *, device: str | torch.device = "cpu") -> Predictors:
     """The T_c and E_f predictors, lowered, from the package or from a folder that `kiago train` wrote.
 
     T_c is the ensemble's; the ResNet-18 is among the others as `resnet18`. A folder may hold one of the two alone.
     Raises WeightsError for a missing file, a wrong hash or foreign shapes.
     """
-    ef = load_network("ef", folder)
-    assert isinstance(ef, ElemNet)
+    ef = load_ef(folder, device=device)
     kinds = [kind for kind in kinds_in(folder) if kind != "ef"]
     others: dict[str, Lowered] = {}
     for kind in kinds or ["tc_ensemble"]:
@@ -137,4 +143,4 @@ def load_predictors(folder: Path | None = None, *, device: str | torch.device = 
             others["resnet18"] = LoweredTc(network).to(device)
     tc = others.get("ensemble", others.get("resnet18"))
     assert tc is not None
-    return Predictors(tc=tc, ef=LoweredElemNet(ef).to(device), others=others)
+    return Predictors(tc=tc, ef=ef, others=others)

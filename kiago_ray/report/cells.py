@@ -19,6 +19,7 @@ _FORMATS = {
     "extrapolation": "{:.2f}",
     "delta_tc_k": "{:+z.1f}",
     "ef_ev_per_atom": "{:z.3f}",
+    "e_hull_ev_per_atom": "{:.3f}",
     "nearest_distance": "{:.2f}",
     "nearest_tc_k": "{:z.1f}",
     "nearest_pressure_gpa": "{:g}",

@@ -12,6 +12,7 @@ from kiago_ray.report.cells import UNKNOWN, cell, failed_screens, unseen
 
 _TC = "<i>T</i><sub>c</sub>"
 _EF = "<i>E</i><sub>f</sub>"
+_EHULL = "<i>E</i><sub>hull</sub>"
 # Column of the table of candidates → header, and whether it is a number.
 _HEADERS: Mapping[str, tuple[str, bool]] = {
     "rank": ("#", True),
@@ -23,6 +24,7 @@ _HEADERS: Mapping[str, tuple[str, bool]] = {
     "delta_tc_k": (f"Δ{_TC} (K)", True),
     "base": ("Base", False),
     "ef_ev_per_atom": (f"{_EF} (eV/atom)", True),
+    "e_hull_ev_per_atom": (f"Δ{_EHULL} (eV/atom)", True),
     "extrapolation": ("Extrapolation", True),
     "nearest_known": ("Nearest known", False),
     "nearest_tc_k": (f"its {_TC} (K)", True),

@@ -16,6 +16,7 @@ from kiago_ray.screening.top import TopMean
 
 WIDE = 110  # characters that all columns but the oxidation states need
 WIDEST = 150
+_HULL_WIDTH = 9
 
 Row = Mapping[str, Any]
 
@@ -31,13 +32,13 @@ def best_table(
 
     required: the screens that count; a row that fails names those it failed. width: of the terminal, in
     characters; one that isn't WIDE gets the marks alone and no T_c of the known. Columns that no row has a value in
-    are left out, and ΔT_c where there is a trusted T_c.
+    are left out, ΔT_c where there is a trusted T_c, and E_f where there is ΔE_hull and no room for both.
     """
-    wide = width >= WIDE
-    trusted, oracle, known, score = (
+    trusted, oracle, known, score, hull = (
         any(row.get(name) is not None for row in rows)
-        for name in ("trusted_tc_k", "tc_oracle_k", "nearest_known", "extrapolation")
+        for name in ("trusted_tc_k", "tc_oracle_k", "nearest_known", "extrapolation", "e_hull_ev_per_atom")
     )
+    wide = width >= WIDE + (_HULL_WIDTH if hull else 0)
     space = (0, 2 if wide else 1, 0, 0)
     table = Table(title=title, title_justify="left", box=None, padding=space, pad_edge=False)
     table.add_column("#", justify="right", min_width=2)
@@ -47,7 +48,8 @@ def best_table(
         ("T_c\nK", 5, True, with_spread),
         ("oracle\nK", 6, oracle, lambda row: cell(row, "tc_oracle_k")),
         ("ΔT_c\nK", 6, not trusted, lambda row: cell(row, "delta_tc_k")),
-        ("E_f\neV/atom", 7, True, lambda row: cell(row, "ef_ev_per_atom")),
+        ("E_f\neV/atom", 7, wide or not hull, lambda row: cell(row, "ef_ev_per_atom")),
+        ("ΔE_hull\neV/atom", 7, hull, lambda row: cell(row, "e_hull_ev_per_atom")),
         ("extra-\npol.", 6, score, extrapolation),
         ("L1 to\nknown", 5, known, lambda row: cell(row, "nearest_distance")),
     ]

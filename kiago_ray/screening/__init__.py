@@ -6,7 +6,7 @@ from kiago_ray.screening.candidates import Candidates, collect
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.pareto import pareto_front
 from kiago_ray.screening.rank import RankBy, order, unique
-from kiago_ray.screening.screens import Screen, Verdicts, apply_screens, available_screens
+from kiago_ray.screening.screens import Screen, Verdicts, apply_screens, available_screens, check_phases
 from kiago_ray.screening.summary import BaseMaterial, Summary, summarise
 from kiago_ray.screening.top import BestRows, TopMean
 from kiago_ray.screening.trust import SecondOpinions, trusted_tc_k
@@ -24,6 +24,7 @@ __all__ = [
     "Verdicts",
     "apply_screens",
     "available_screens",
+    "check_phases",
     "collect",
     "order",
     "pareto_front",

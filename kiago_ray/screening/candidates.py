@@ -49,7 +49,8 @@ class Candidates:
     atoms of one element may differ, {} where none do; None where that wasn't asked for. by_atoms: the same where each
     atom has a valence of its own (section 3.6), for formulas of up to 1,000 atoms. tc_std_k, tc_oracle_k,
     tc_oracle_std_k, extrapolation: (n,) as in SecondOpinions. in_supercon: (n,) the composition is one of SuperCon's,
-    by its fingerprint.
+    by its fingerprint. e_hull_ev_per_atom: (n,) above the hull of competing phases, NaN where it wasn't worked out;
+    None where there are no phases.
     """
 
     formulas: tuple[str, ...]
@@ -71,6 +72,7 @@ class Candidates:
     in_supercon: Mask
     mixed: tuple[dict[int, Valence], ...] | None = None
     by_atoms: tuple[AtomValences, ...] | None = None
+    e_hull_ev_per_atom: Floats | None = None
 
     @property
     def trusted_tc_k(self) -> Floats:

@@ -14,9 +14,11 @@ import numpy as np
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.screening.candidates import Candidates, Mask
+from kiago_ray.search.errors import SpecError
 
 MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6
 MAX_ELEMENTS = 9  # the most in the paper's SuperCon data; "ten or more" are removed
+MAX_E_HULL_EV_PER_ATOM = 0.1
 NOVELTY_TOLERANCE = 0.02  # L1 distance: 1 % of the atoms exchanged, "the same" in section 3.5
 
 
@@ -198,8 +200,41 @@ class Novel:
         return (candidates.nearest_distance > self.tolerance) & candidates.ok
 
 
+@dataclass(frozen=True)
+class NearHull:
+    """At most `maximum` eV/atom above the hull of competing phases; a row whose distance isn't known fails."""
+
+    maximum: float = MAX_E_HULL_EV_PER_ATOM
+    name: str = "near_hull"
+    optional: bool = True
+
+    @property
+    def description(self) -> str:
+        return f"At most {self.maximum:g} eV/atom above the hull of competing phases."
+
+    def lacks(self, candidates: Candidates) -> str | None:
+        return "needs competing phases" if candidates.e_hull_ev_per_atom is None else None
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        if candidates.e_hull_ev_per_atom is None:
+            raise ValueError("near_hull: there are no competing phases; give a table of them")
+        return (candidates.e_hull_ev_per_atom <= self.maximum) & candidates.ok
+
+
+def check_phases(names: Sequence[str], given: bool) -> None:
+    """Refuse the screen near_hull where no competing phases are `given`. Raises SpecError."""
+    if "near_hull" in names and not given:
+        raise SpecError(
+            "screens.names: near_hull needs competing phases, which `kiago search --phases FILE` alone takes; "
+            "elsewhere leave it out and put the result through `kiago hull --phases FILE --input top.csv`"
+        )
+
+
 def available_screens(
-    *, max_elements: int = MAX_ELEMENTS, novelty_tolerance: float = NOVELTY_TOLERANCE
+    *,
+    max_elements: int = MAX_ELEMENTS,
+    novelty_tolerance: float = NOVELTY_TOLERANCE,
+    max_e_hull_ev_per_atom: float = MAX_E_HULL_EV_PER_ATOM,
 ) -> dict[str, Screen]:
     """Every screen by name, in the paper's order, then ours."""
     screens: tuple[Screen, ...] = (
@@ -212,6 +247,7 @@ def available_screens(
         NeutralAtoms(),
         Hydride(),
         Novel(novelty_tolerance),
+        NearHull(max_e_hull_ev_per_atom),
     )
     return {screen.name: screen for screen in screens}
 

@@ -225,6 +225,7 @@ class ScreensSpec(Section):
             "ef_negative",
             "few_elements",
             "not_in_supercon",
+            "near_hull",
         ],
         ...,
     ] = Field(
@@ -235,10 +236,18 @@ class ScreensSpec(Section):
         "(section 3.6); hydride: at least 40 % hydrogen, two or three elements, at most 15 atoms; "
         "ef_negative: formation energy below 0 eV/atom; few_elements: at most `max_elements` elements; "
         "not_in_supercon: no composition that SuperCon holds, which `default` asks for beyond the paper "
-        "because a proposal has to be new.",
+        "because a proposal has to be new; near_hull: at most max_e_hull_ev_per_atom above the hull of competing "
+        "phases, which `kiago search --phases` gives, judged on the best rows that pass the other screens.",
     )
     max_elements: int = Field(
         default=9, ge=1, le=118, description="Most elements a proposal may hold to pass few_elements."
+    )
+    max_e_hull_ev_per_atom: float = Field(
+        default=0.1,
+        ge=0,
+        le=10,
+        description="Most energy above the hull, in eV/atom, to pass near_hull. By ElemNet 88 % of the compounds that "
+        "are stable by DFT lie within 0.1 of the hull of the others, and 66 % at or below it.",
     )
     rank_by: Literal["trusted", "tc"] = Field(
         default="trusted",

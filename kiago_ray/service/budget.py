@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse
+from kiago_ray.screening import check_phases
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.presets import PRESETS, build_spec
 from kiago_ray.search.problem import resolve
@@ -45,6 +46,7 @@ def requested_search(
             f"n_unit: {spec.n_unit.max:,} atoms are more than this service's {limits.search_atoms:,}"
         )
     resolve(spec, supported)
+    check_phases(spec.screens.names, given=False)
     unknown = [s for s in (parse(spec.base) if spec.base else ()) if not supported[INDEX[s]]]
     if unknown:
         raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")

@@ -46,6 +46,8 @@ def candidates_table(
     ok, known = candidates.ok, candidates.known
     atoms = candidates.counts.sum(axis=1)
     delta = candidates.tc_k - (np.nan if base is None else base.tc_predicted_k)
+    e_hull = candidates.e_hull_ev_per_atom
+    e_hull = np.full(n, np.nan) if e_hull is None else e_hull
     columns = {
         "rank": pa.nulls(n, pa.int32()),
         "formula": [text or None for text in candidates.formulas],
@@ -56,6 +58,7 @@ def candidates_table(
         "tc_relaxed_k": _numbers(result.tc_relaxed_k),
         "delta_tc_k": _numbers(delta),
         "ef_ev_per_atom": _numbers(candidates.ef_ev_per_atom),
+        "e_hull_ev_per_atom": _numbers(e_hull),
         "n_atoms": _where(atoms.astype(np.int32), atoms > 0),
         "n_elements": _where(candidates.n_elements.astype(np.int32), ok),
         **{
@@ -68,6 +71,9 @@ def candidates_table(
             else pa.nulls(n, pa.bool_())
             for name in ("neutral_mixed", "neutral_atoms", "hydride", "novel")
         },
+        "near_hull": _where(
+            verdicts.by_screen.get("near_hull", np.zeros(n, dtype=np.bool_)), ~np.isnan(e_hull)
+        ),
         "passed": verdicts.passed,
         "pareto": pa.nulls(n, pa.bool_()),
         "alloy": _where(candidates.neutrality.alloy | candidates.neutrality.elemental, ok),

@@ -84,6 +84,14 @@ COLUMNS: tuple[Column, ...] = (
     Column("tc_relaxed_k", _NUMBER, "Critical temperature predicted before conversion to integers.", "K"),
     Column("delta_tc_k", _NUMBER, "tc_k minus the base material's predicted critical temperature.", "K"),
     Column("ef_ev_per_atom", _NUMBER, "Formation energy predicted for the formula.", "eV/atom"),
+    Column(
+        "e_hull_ev_per_atom",
+        _NUMBER,
+        "Energy above the hull of the competing phases that the search was given, by predicted formation energies; "
+        "null where none were given, for rows that fail another screen, and beyond the best thousand.",
+        "eV/atom",
+        later=True,
+    ),
     Column("n_atoms", pa.int32(), "Atoms in the reduced formula; null where amounts are fractional."),
     Column("n_elements", pa.int32(), "Different elements in the formula."),
     Column("neutral", _YES_NO, "Screen: oxidation states exist that add up to 0 (SMACT)."),
@@ -115,6 +123,12 @@ COLUMNS: tuple[Column, ...] = (
         later=True,
     ),
     Column("novel", _YES_NO, "Screen: not a known composition; null where none were given to compare with."),
+    Column(
+        "near_hull",
+        _YES_NO,
+        "Screen: e_hull_ev_per_atom no higher than the search's screens allow; null where that is null.",
+        later=True,
+    ),
     Column("passed", _YES_NO, "All screens that the search requires."),
     Column(
         "pareto",

@@ -8,6 +8,8 @@ from typing import Any
 
 TOP_ROWS = 100
 
+_WHERE_KNOWN = ("search", "e_hull_ev_per_atom", "near_hull")  # left out where no row has one
+
 # Column → decimals, in the order of the file; None for what is not a decimal number.
 _LAYOUT: dict[str, int | None] = {
     "rank": None,
@@ -21,6 +23,7 @@ _LAYOUT: dict[str, int | None] = {
     "tc_oracle_std_k": 1,
     "delta_tc_k": 1,
     "ef_ev_per_atom": 3,
+    "e_hull_ev_per_atom": 3,
     "extrapolation": 2,
     "extrapolated": None,
     "pareto": None,
@@ -35,6 +38,7 @@ _LAYOUT: dict[str, int | None] = {
     "few_elements": None,
     "not_in_supercon": None,
     "novel": None,
+    "near_hull": None,
     "alloy": None,
     "n_elements": None,
     "n_atoms": None,
@@ -48,12 +52,12 @@ def top_csv(table: Any, rows: int = TOP_ROWS) -> str:
     """The first `rows` of a ranked table that passed; where none did, the first `rows`, with passed "no".
 
     Comma-separated with a header; yes and no for verdicts, an empty field for what is not known. The column
-    `search` is there for a campaign's table alone.
+    `search` is there for a campaign's table alone, `e_hull_ev_per_atom` and `near_hull` where phases were given.
     """
     head = table.slice(0, rows)  # in a ranked table those that passed come first
     passed = head.filter(head["passed"])
-    alone = head["search"].null_count == len(head)
-    layout = {name: decimals for name, decimals in _LAYOUT.items() if name != "search" or not alone}
+    absent = [name for name in _WHERE_KNOWN if head[name].null_count == len(head)]
+    layout = {name: decimals for name, decimals in _LAYOUT.items() if name not in absent}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(layout)

@@ -132,3 +132,8 @@ def test_memory_grows_with_the_rows_of_a_shard_and_not_of_a_search() -> None:
     small, large = plan(candidates=10_000, shard_size=512), plan(candidates=10_000, shard_size=4096)
     assert small.memory_mb < large.memory_mb
     assert small.memory_mb == plan(candidates=1_000_000, shard_size=512).memory_mb
+
+
+def test_the_screen_that_needs_phases_is_refused() -> None:
+    with pytest.raises(InfeasibleError, match="near_hull needs competing phases"):
+        plan(bases=["LaNiAsO"], search={"screens.names": ["near_hull"]})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console, RenderableType
 
 from kiago_ray.report.reasons import Background
@@ -59,6 +60,17 @@ def test_second_opinions_stay_whole_on_80_columns(trusted_rows: list[dict[str, A
     assert max(len(line) for line in text.splitlines()) <= 80
     for part in ("La2Ba3Cu4HgO11", "60.1", "81.3 ± 9", "-1.235", "0.62", "1.37!", "0.42"):
         assert part in text
+
+
+@pytest.mark.parametrize("width", [80, 110, 119, 150])
+def test_the_hull_has_its_column_where_it_is_known(trusted_rows: list[dict[str, Any]], width: int) -> None:
+    assert "ΔE_hull" not in text_of(best_table(trusted_rows, REQUIRED, width=width), width)
+    rows = [{**row, "e_hull_ev_per_atom": 0.0456} for row in trusted_rows]
+    text = text_of(best_table(rows, REQUIRED, width=width), width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    for part in ("ΔE_hull", "0.046", "La2Ba3Cu4HgO11", "60.1", "0.62", "1.37!", "0.42"):
+        assert part in text
+    assert ("-1.235" in text) == (width >= 119)
 
 
 def test_a_pressure_is_told(trusted_rows: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -9,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiago_ray.screening.candidates import KnownMaterials, collect
-from kiago_ray.screening.screens import FewElements, NotInSuperCon, Novel, apply_screens, available_screens
+from kiago_ray.screening.screens import (
+    FewElements,
+    NearHull,
+    NotInSuperCon,
+    Novel,
+    apply_screens,
+    available_screens,
+    check_phases,
+)
+from kiago_ray.search.errors import SpecError
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.storage.columns import COLUMN_NAMES
@@ -156,3 +166,25 @@ def test_what_supercon_holds_is_not_new_however_it_is_written(make_result: MakeR
     candidates = collect(make_result(rows))
     assert candidates.in_supercon.tolist() == [True, False, True, False]
     assert NotInSuperCon().verdict(candidates).tolist() == [False, True, False, False]
+
+
+def test_near_hull_needs_phases_and_fails_what_is_not_known(make_result: MakeResult) -> None:
+    candidates = collect(make_result(ROWS))
+    assert "near_hull" not in apply_screens(candidates, available_screens(), PAPER).by_screen
+    with pytest.raises(ValueError, match="'near_hull' needs competing phases"):
+        apply_screens(candidates, available_screens(), ("near_hull",))
+    with pytest.raises(ValueError, match="near_hull: there are no competing phases"):
+        NearHull().verdict(candidates)
+    above = np.array([0.0, 0.1, 0.11, np.nan, 0.05, 0.0, np.nan])
+    known = replace(candidates, e_hull_ev_per_atom=above)
+    screens = available_screens(max_e_hull_ev_per_atom=0.1)
+    assert screens["near_hull"].verdict(known).tolist() == [True, True, False, False, True, False, False]
+    assert "0.1 eV/atom" in screens["near_hull"].description
+    assert ScreensSpec().max_e_hull_ev_per_atom == NearHull().maximum
+
+
+def test_where_no_phases_are_given_near_hull_is_refused_before_any_work() -> None:
+    check_phases(("neutral",), given=False)
+    check_phases(("near_hull",), given=True)
+    with pytest.raises(SpecError, match=r"^screens\.names: near_hull needs competing phases"):
+        check_phases(("neutral", "near_hull"), given=False)

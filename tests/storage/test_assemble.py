@@ -80,6 +80,8 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "neutral_mixed": None,
         "neutral_atoms": None,
         "hydride": None,
+        "e_hull_ev_per_atom": None,
+        "near_hull": None,
         "not_in_supercon": False,
         "novel": True,
         "passed": True,

@@ -70,3 +70,13 @@ def test_where_none_passed_the_best_are_there_and_marked() -> None:
 
 def test_a_table_without_rows_is_a_header() -> None:
     assert top_csv(ranked_table([])).count("\n") == 1
+
+
+def test_the_hull_is_there_where_phases_were_given() -> None:
+    table = ranked_table([True, True])
+    assert not {"e_hull_ev_per_atom", "near_hull"} & set(read(top_csv(table))[0])
+    for name, values in (("e_hull_ev_per_atom", [0.01234, None]), ("near_hull", [True, None])):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, table.schema.field(at), [values])
+    rows = read(top_csv(table))
+    assert [(row["e_hull_ev_per_atom"], row["near_hull"]) for row in rows] == [("0.012", "yes"), ("", "")]

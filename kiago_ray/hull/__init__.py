@@ -1,0 +1,9 @@
+"""Energy above the convex hull (section 3.4): competing phases of a user's file, their energies, the hull."""
+
+from __future__ import annotations
+
+from kiago_ray.hull.energy_hull import EnergyHull, HullPlace
+from kiago_ray.hull.judge import HullScores, judge
+from kiago_ray.hull.phases import Energies, Phases, load_phases
+
+__all__ = ["Energies", "EnergyHull", "HullPlace", "HullScores", "Phases", "judge", "load_phases"]

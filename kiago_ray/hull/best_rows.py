@@ -1,0 +1,46 @@
+"""ΔE_hull of a search's best rows: of those that pass its other screens, the first by its order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiago_ray.hull.energy_hull import EnergyHull
+from kiago_ray.screening.candidates import Candidates
+from kiago_ray.screening.rank import RankBy, order, unique
+
+MAX_FORMULAS = 1000  # milliseconds each; whoever reads further has `kiago hull`
+
+
+def with_e_hull(
+    candidates: Candidates,
+    amounts: NDArray[np.float64],
+    passed: NDArray[np.bool_],
+    hull: EnergyHull,
+    *,
+    rank_by: RankBy = "trusted",
+    most: int = MAX_FORMULAS,
+) -> Candidates:
+    """The n candidates with `e_hull_ev_per_atom` for the best `most` different formulas that passed, NaN for others.
+
+    amounts: (n, 118) of their formulas. passed: (n,) the screens that don't ask for it.
+    """
+    rows = np.arange(len(candidates.formulas))
+    first = unique(candidates.formulas, np.zeros_like(rows), rows)
+    first = first[passed[first]]
+    trusted = candidates.trusted_tc_k[first] if rank_by == "trusted" else None
+    best = first[
+        order([candidates.formulas[row] for row in first], passed[first], candidates.tc_k[first], trusted)
+    ]
+    best = best[:most]
+    x = np.asarray(amounts[best], dtype=np.float64)
+    found = hull.e_hull(x / x.sum(axis=1, keepdims=True), candidates.ef_ev_per_atom[best])
+    by_formula = dict(zip([candidates.formulas[row] for row in best], found.tolist(), strict=True))
+    return replace(
+        candidates,
+        e_hull_ev_per_atom=np.array(
+            [by_formula.get(text, np.nan) for text in candidates.formulas], dtype=float
+        ),
+    )

@@ -1,0 +1,160 @@
+"""Energy above the convex hull of any composition, against the competing phases of its chemical system.
+
+Section 3.4 of the paper, after pymatgen's phase diagrams: elements are at 0 eV/atom, and of the phases only those
+count that hold no element that the composition lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.datasets.files import PathLike
+from kiago_ray.hull.mixture import lowest_mixture
+from kiago_ray.hull.phases import ENERGIES, Energies, Phases, load_phases
+from kiago_ray.predictors import Predictor, load_card
+from kiago_ray.predictors.base import predict
+from kiago_ray.predictors.weights import load_ef
+
+SAME = 1e-6  # in each atomic fraction; compositions nearer than this are one
+ON_THE_HULL_EV_PER_ATOM = 1e-6  # nearer than this is on it: single precision predicts no finer
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HullPlace:
+    """Where a composition of energy E_f lies. Energies in eV/atom.
+
+    e_hull_ev_per_atom: above the hull of all phases and itself, ≥ 0; 0 is stable. e_decomposition_ev_per_atom: above
+    the hull of the others, negative where it lies below: the Materials Project's decomposition energy. decomposition:
+    the others that it would fall apart into, formula and share of the atoms, the largest first. n_phases: others that
+    compete, elements included. is_phase: whether one of the phases has its composition.
+    """
+
+    e_hull_ev_per_atom: float
+    e_decomposition_ev_per_atom: float
+    decomposition: tuple[tuple[str, float], ...]
+    n_phases: int
+    is_phase: bool
+
+    @property
+    def decomposition_text(self) -> str:
+        """Such as 0.75 MgO + 0.25 Cu: shares of the atoms."""
+        return " + ".join(f"{share:.4g} {formula}" for formula, share in self.decomposition)
+
+
+@dataclass(frozen=True)
+class EnergyHull:
+    """The hull of some phases. ef: the predictor of the phases' energies, None where they are the file's own."""
+
+    phases: Phases
+    ef: Predictor | None = None
+    _masks: NDArray[np.uint64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_masks", _masks(self.phases))
+
+    @classmethod
+    def of(cls, path: PathLike, *, energies: Energies = "elemnet", weights: Path | None = None) -> EnergyHull:
+        """The hull of a file's phases, by ElemNet's energies or by the file's own.
+
+        weights: of ElemNet, a folder that `kiago train` wrote, else the shipped ones. Raises DataError for a file and
+        WeightsError for weights that can't be used.
+        """
+        if energies not in ENERGIES:
+            raise ValueError(f"energies: {energies!r} is none of {', '.join(ENERGIES)}")
+        if energies == "file":
+            return cls(load_phases(path))
+        ef = load_ef(weights)
+        return cls(load_phases(path, ef, load_card("ef", weights)["sha256"]), ef)
+
+    @property
+    def supported(self) -> NDArray[np.bool_]:
+        """(118,): elements whose compounds have an energy here."""
+        if self.ef is None:
+            return np.ones(N_ELEMENTS, dtype=np.bool_)
+        return np.asarray(self.ef.supported.cpu().numpy(), dtype=np.bool_)
+
+    def energies(self, fractions: Floats) -> Floats:
+        """E_f in eV/atom of atomic fractions (n, 118), (n,): the phase's where it is one, 0 for an element, else the
+        predictor's, and NaN where there is none.
+        """
+        values = np.full(len(fractions), np.nan)
+        if self.ef is not None:
+            values = predict(self.ef, fractions.astype(np.float32))
+        for row, x in enumerate(fractions):
+            elements = np.flatnonzero(x)
+            _, same = self._in_system(x, elements)
+            if len(elements) == 1:
+                values[row] = 0.0
+            elif len(same):
+                values[row] = self.phases.ef_ev_per_atom[same].min()
+        return values
+
+    def e_hull(self, fractions: Floats, ef_ev_per_atom: Floats) -> Floats:
+        """ΔE_hull ≥ 0 in eV/atom, (n,), of atomic fractions (n, 118) with formation energies (n,); NaN for NaN.
+
+        Raises ValueError for elements that aren't `supported`.
+        """
+        return np.array([each.e_hull_ev_per_atom for each in self.places(fractions, ef_ev_per_atom)])
+
+    def places(self, fractions: Floats, ef_ev_per_atom: Floats) -> list[HullPlace]:
+        """All that `e_hull` finds, of each composition."""
+        fractions = np.asarray(fractions, dtype=np.float64)
+        unknown = np.flatnonzero((fractions > 0).any(axis=0) & ~self.supported)
+        if len(unknown):
+            raise ValueError(f"the predictor doesn't know {', '.join(SYMBOLS[z] for z in unknown)}")
+        return [self._place(x / x.sum(), ef) for x, ef in zip(fractions, ef_ev_per_atom, strict=True)]
+
+    def _place(self, x: Floats, ef: float) -> HullPlace:
+        elements = np.flatnonzero(x)
+        others, same = self._in_system(x, elements)
+        energies = np.concatenate([self.phases.ef_ev_per_atom[others], np.zeros(len(elements))])
+        mixed = np.concatenate([self.phases.fractions[others][:, elements].toarray(), np.eye(len(elements))])
+        hull, shares = lowest_mixture(x[elements], mixed, energies)
+        lowest = min([hull, *self.phases.ef_ev_per_atom[same].tolist()])
+        names: Sequence[str] = [self.phases.formulas[at] for at in others] + [SYMBOLS[z] for z in elements]
+        falling = sorted(
+            np.flatnonzero(shares).tolist(), key=lambda at: (-round(float(shares[at]), 9), names[at])
+        )
+        above = float(ef - lowest)
+        return HullPlace(
+            e_hull_ev_per_atom=0.0 if above < ON_THE_HULL_EV_PER_ATOM else above,
+            e_decomposition_ev_per_atom=float(ef - hull),
+            decomposition=tuple((names[at], float(shares[at])) for at in falling),
+            n_phases=len(names),
+            is_phase=bool(len(same)),
+        )
+
+    def _in_system(self, x: Floats, elements: Ints) -> tuple[Ints, Ints]:
+        """Indices of the phases within the chemical system of x, without and with its own composition."""
+        low, high = ~_mask(elements)
+        inside = np.flatnonzero(((self._masks[0] & low) | (self._masks[1] & high)) == 0)
+        nearby = self.phases.fractions[inside][:, elements].toarray() - x[elements]
+        same = np.abs(nearby).max(axis=1, initial=0.0) <= SAME if len(inside) else np.zeros(0, dtype=np.bool_)
+        return inside[~same], inside[same]
+
+
+def _mask(elements: Ints) -> NDArray[np.uint64]:
+    """(2,) bits of the elements' columns."""
+    bits = np.zeros(2, dtype=np.uint64)
+    for z in elements.tolist():
+        bits[z // 64] |= np.uint64(1) << np.uint64(z % 64)
+    return bits
+
+
+def _masks(phases: Phases) -> NDArray[np.uint64]:
+    """(2, p) bits of each phase's elements."""
+    rows = phases.fractions
+    bits = np.zeros((2, rows.shape[0]), dtype=np.uint64)
+    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    z = rows.indices.astype(np.int64)
+    np.bitwise_or.at(bits, (z // 64, row), np.uint64(1) << (z % 64).astype(np.uint64))
+    return bits

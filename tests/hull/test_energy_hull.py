@@ -1,0 +1,147 @@
+"""ΔE_hull: hulls worked by hand, pymatgen's phase diagrams on many systems, what scaling and order must not change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
+from pymatgen.core import Composition, Element
+
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.hull import EnergyHull, HullPlace
+
+MakeHull = Callable[[Mapping[str, float]], EnergyHull]
+# Ti-O with invented energies: TiO2 and Ti2O3 on the hull, TiO above it.
+TITANIUM = {"TiO2": -3.0, "Ti2O3": -2.9, "TiO": -2.0}
+
+
+def place(hull: EnergyHull, formula: str, ef: float) -> HullPlace:
+    return hull.places(parse_fractions([formula]), np.array([ef]))[0]
+
+
+def test_a_binary_hull_by_hand(make_hull: MakeHull) -> None:
+    hull = make_hull(TITANIUM)
+    # Ti2O3, oxygen 0.6, among Ti (0) and TiO2 (2/3): 0.9 of the atoms in TiO2 → −2.7; it lies 0.2 below.
+    stable = place(hull, "Ti2O3", -2.9)
+    assert stable.e_hull_ev_per_atom == 0
+    assert stable.e_decomposition_ev_per_atom == pytest.approx(-0.2, abs=1e-9)
+    assert [name for name, _ in stable.decomposition] == ["TiO2", "Ti"]
+    assert [share for _, share in stable.decomposition] == pytest.approx([0.9, 0.1], abs=1e-9)
+    assert (stable.n_phases, stable.is_phase) == (4, True)  # TiO2, TiO, Ti, O
+    # TiO, oxygen 0.5, between Ti and Ti2O3: 5/6 of −2.9.
+    above = place(hull, "TiO", -2.0)
+    assert above.e_hull_ev_per_atom == pytest.approx(2.9 * 5 / 6 - 2, abs=1e-9)
+    assert above.e_decomposition_ev_per_atom == above.e_hull_ev_per_atom
+    assert above.decomposition_text == "0.8333 Ti2O3 + 0.1667 Ti"
+    # A new composition below the hull is stable, and how far it lies below is told.
+    new = place(hull, "Ti3O5", -3.5)
+    assert (new.e_hull_ev_per_atom, new.is_phase) == (0, False)
+    assert new.e_decomposition_ev_per_atom == pytest.approx(-3.5 + (2.9 * 0.625 + 3.0 * 0.375), abs=1e-9)
+
+
+def test_a_higher_polymorph_lies_above_its_own_phase(make_hull: MakeHull) -> None:
+    found = place(make_hull(TITANIUM), "Ti4O6", -2.85)
+    assert found.e_hull_ev_per_atom == pytest.approx(0.05)
+    assert found.e_decomposition_ev_per_atom == pytest.approx(-0.15)
+
+
+def test_elements_are_at_zero_whatever_the_file_says(make_hull: MakeHull) -> None:
+    hull = make_hull({**TITANIUM, "Ti": 0.3, "O2": -1.0})
+    assert hull.phases.report.dropped == {"an element, at 0 eV/atom by definition": 2}
+    assert hull.energies(parse_fractions(["Ti", "O", "TiO2"])).tolist() == [0, 0, -3.0]
+    found = place(hull, "Ti", 0.0)
+    assert (found.e_hull_ev_per_atom, found.decomposition) == (0, (("Ti", 1.0),))
+    assert place(hull, "TiO2", -3.0).e_decomposition_ev_per_atom == pytest.approx(-3 + 2.9 * 5 / 6, abs=1e-9)
+
+
+def test_only_phases_within_the_chemical_system_count(make_hull: MakeHull) -> None:
+    hull = make_hull({**TITANIUM, "SrTiO3": -3.6, "SrO": -3.0, "Og2U": -1.0})
+    assert place(hull, "TiO2", -3.0).n_phases == 4
+    assert place(hull, "SrTi2O5", -3.0).n_phases == 8
+    alone = place(hull, "Og3U", 0.2)  # elements at the ends of the 118
+    assert alone.decomposition[0][0] == "UOg2"
+    assert place(hull, "NaCl", 0.25).e_hull_ev_per_atom == 0.25
+
+
+def random_phases(elements: list[str], rng: np.random.Generator, count: int) -> dict[str, float]:
+    phases: dict[str, float] = {}
+    while len(phases) < count:
+        chosen = rng.choice(elements, int(rng.integers(2, min(4, len(elements)) + 1)), replace=False)
+        amounts = rng.integers(1, 6, len(chosen))
+        name = Composition(dict(zip(chosen.tolist(), amounts.tolist(), strict=True))).reduced_formula
+        phases.setdefault(name, float(rng.uniform(-2, 0.3)))
+    return phases
+
+
+@pytest.mark.parametrize(
+    ("elements", "count"),
+    [("Ti O", 8), ("La Ni O", 15), ("Y Ba Cu O", 25), ("La Fe As O F", 30), ("Hg Ba Ca Cu O S", 30)],
+)
+def test_it_is_pymatgens_hull(make_hull: MakeHull, elements: str, count: int) -> None:
+    rng = np.random.default_rng(len(elements))
+    symbols = elements.split()
+    for _ in range(4):
+        phases = random_phases(symbols, rng, count)
+        entries = [PDEntry(c := Composition(name), ef * c.num_atoms) for name, ef in phases.items()]
+        diagram = PhaseDiagram(
+            [*entries, *(PDEntry(Composition(symbol), 0.0) for symbol in symbols)],
+            elements=[Element(symbol) for symbol in symbols],
+        )
+        hull = make_hull(phases)
+        for entry, (name, ef) in list(zip(entries, phases.items(), strict=True))[:8]:
+            found = place(hull, name, ef)
+            assert found.e_hull_ev_per_atom == pytest.approx(diagram.get_e_above_hull(entry), abs=1e-6)
+            theirs = diagram.get_phase_separation_energy(entry)
+            assert found.e_decomposition_ev_per_atom == pytest.approx(theirs, abs=1e-6)
+        for _ in range(4):  # compositions that are no phases, with fractional amounts
+            amounts = dict(zip(symbols, rng.uniform(0.05, 3, len(symbols)).round(3).tolist(), strict=True))
+            composition = Composition(amounts)
+            formula = "".join(f"{symbol}{amount}" for symbol, amount in amounts.items())
+            new = place(hull, formula, 0.5)
+            energy = diagram.get_hull_energy_per_atom(composition)
+            assert new.e_decomposition_ev_per_atom == pytest.approx(0.5 - energy, abs=1e-6)
+            mixed = parse_fractions([name for name, _ in new.decomposition])
+            shares = np.array([share for _, share in new.decomposition])
+            np.testing.assert_allclose(shares @ mixed, parse_fractions([formula])[0], atol=1e-8)
+            theirs = {e.composition.reduced_formula for e in diagram.get_decomposition(composition)}
+            assert len(new.decomposition) == len(theirs) <= len(symbols)
+
+
+def test_scale_and_order_of_phases_and_formulas_change_nothing(make_hull: MakeHull) -> None:
+    rng = np.random.default_rng(3)
+    phases = random_phases(["Y", "Ba", "Cu", "O"], rng, 20)
+    formulas = [*phases, "YBa2Cu3O6.93", "Y0.5Ba0.25CuO0.125"]
+    x, ef = parse_fractions(formulas), rng.uniform(-2, 0, len(formulas))
+    one = make_hull(phases).e_hull(x, ef)
+    doubled = {
+        Composition(name).formula.replace(" ", "") if at % 2 else f"({name})2": value
+        for at, (name, value) in enumerate(reversed(phases.items()))
+    }
+    turned = rng.permutation(len(x))
+    other = make_hull(doubled).e_hull(3 * x[turned], ef[turned])
+    np.testing.assert_allclose(other, one[turned], atol=1e-9)
+    # In other units of energy the distances are in those units.
+    scaled = make_hull({name: 0.5 * value for name, value in phases.items()}).e_hull(x, 0.5 * ef)
+    np.testing.assert_allclose(scaled, 0.5 * one, atol=1e-9)
+
+
+def test_a_hull_with_more_phases_is_never_higher(make_hull: MakeHull) -> None:
+    rng = np.random.default_rng(5)
+    phases = random_phases(["La", "Fe", "As", "O"], rng, 24)
+    x = parse_fractions(["LaFeAsO", "La3Fe2AsO7", "LaFe0.9As1.1O"])
+    ef = np.full(3, -0.4)
+    few = make_hull(dict(list(phases.items())[:12])).places(x, ef)
+    many = make_hull(phases).places(x, ef)
+    for a, b in zip(few, many, strict=True):
+        assert b.e_decomposition_ev_per_atom >= a.e_decomposition_ev_per_atom - 1e-9
+
+
+def test_unknown_energies_stay_unknown_and_foreign_elements_are_refused(make_hull: MakeHull) -> None:
+    hull = make_hull(TITANIUM)
+    assert np.isnan(hull.energies(parse_fractions(["Ti5O9"]))).all()
+    assert np.isnan(hull.e_hull(parse_fractions(["TiO2"]), np.array([np.nan]))).all()
+    assert hull.e_hull(np.zeros((0, 118)), np.zeros(0)).shape == (0,)
+    with pytest.raises(ValueError, match="energies: 'dft' is none of elemnet, file"):
+        EnergyHull.of("phases.csv", energies="dft")  # type: ignore[arg-type]
