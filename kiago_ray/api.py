@@ -163,8 +163,8 @@ def judged_formulas(
     hull: EnergyHull | None = None,
 ) -> JudgedRows:
     """Formulas that something else proposed, amounts (n, 118), as rows of a search: scored by the T_c predictor that
-    `judge` names, judged by its screens. Amounts needn't be whole (see `screening.candidates.collect`). Raises SpecError
-    as `judged_rows` does.
+    `judge` names, judged by its screens. Amounts needn't be whole (see `screening.candidates.collect`). Raises
+    SpecError as `judged_rows` does.
     """
     _check_hull(judge, hull)
     result = given_result(amounts, predictors.following(judge.tc_predictor))

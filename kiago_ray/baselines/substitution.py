@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry import neutrality, oxidation
 from kiago_ray.chemistry.atom_valences import MAX_ATOMS, atom_valences
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
-from kiago_ray.chemistry.formula import fractions, parse, reduce_counts
+from kiago_ray.chemistry.elements import INDEX, SYMBOLS
+from kiago_ray.chemistry.formula import parse, parse_amounts, reduce_counts
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.chemistry.valences import likeliest_valences
 from kiago_ray.search.start import canonical_text, row_generator
@@ -79,9 +79,7 @@ def exchange(
     Raises FormulaError, ExchangeError.
     """
     amounts = parse(formula)
-    base = np.zeros(N_ELEMENTS)
-    for symbol, amount in amounts.items():
-        base[INDEX[symbol]] = amount
+    base = parse_amounts(formula)
     foreign = [symbol for symbol in sites or {} if symbol not in amounts]
     if foreign:
         raise ExchangeError(f"{foreign[0]} is not in {formula}; name one of {', '.join(amounts)}")
@@ -110,8 +108,8 @@ def exchange(
 
 
 def base_states(formula: str, oxidation_set: OxidationSet) -> States:
-    """The oxidation states of each element of a base: the likeliest that are neutral under the Pauling rule; where none
-    are, any that SMACT calls neutral; then with two states of an element, then with each atom's own.
+    """The oxidation states of each element of a base: the likeliest that are neutral under the Pauling rule;
+    where none are, any that SMACT calls neutral; then with two states of an element, then with each atom's own.
 
     Raises ExchangeError where the base isn't neutral in any of these ways.
     """
@@ -134,16 +132,14 @@ def base_states(formula: str, oxidation_set: OxidationSet) -> States:
 
 def _whole_base(formula: str) -> NDArray[np.int64]:
     """The base in reduced whole numbers, (1, 118); fractional amounts in the steps that they are written in."""
-    amounts = parse(formula)
-    fractions(amounts)
+    amounts = parse_amounts(formula)[None]
     for decimals in range(_DECIMALS + 1):
-        scaled = {symbol: amount * 10**decimals for symbol, amount in amounts.items()}
-        if all(abs(value - round(value)) < 1e-6 for value in scaled.values()):
+        scaled = amounts * 10**decimals
+        if (np.abs(scaled - np.rint(scaled)) < 1e-6).all():
             break
-    whole = np.zeros((1, N_ELEMENTS), dtype=np.int64)
-    for symbol, value in scaled.items():
-        whole[0, INDEX[symbol]] = round(value)
-    whole = reduce_counts(whole)
+    whole = reduce_counts(np.rint(scaled).astype(np.int64))
     if whole.sum() > neutrality.MAX_ATOMS:
-        raise ExchangeError(f"{formula} has too many decimals to find its oxidation states; round its amounts")
+        raise ExchangeError(
+            f"{formula} has too many decimals to find its oxidation states; round its amounts"
+        )
     return np.asarray(whole)

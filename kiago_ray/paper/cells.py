@@ -47,7 +47,9 @@ class Store:
 
     @classmethod
     def open(cls, where: str, identity: Mapping[str, Any]) -> Store:
-        """The directory, made or found. Raises RunDirectoryError where it holds results that rest on something else."""
+        """The directory, made or found. Raises RunDirectoryError where it holds results that rest on something
+        else.
+        """
         run = open_run(where, {"paper": dict(identity)})
         (run.location / CELLS).make_directory()
         return cls(run.location)

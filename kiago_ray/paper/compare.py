@@ -22,10 +22,10 @@ def values_of(
 
 
 def beside_paper(
-    name: str, title: str, values: Values, *, digits: int, sign: bool = False, head: str = "base"
+    table_name: str, title: str, values: Values, *, digits: int, sign: bool = False, head: str = "base"
 ) -> Panel:
     """A column a method, and the paper's beside it where it has one."""
-    table = published()[name]
+    table = published()[table_name]
     columns: list[Column] = []
     for method in METHODS:
         columns.append(Column(method, LABELS[method], "ours", digits, sign))
@@ -35,8 +35,8 @@ def beside_paper(
     for base, row in values.items():
         cells: list[Value] = []
         for column in columns:
-            method = column.name.removesuffix("_paper")
-            cells.append(table.value(base, method) if column.source == "paper" else row[method])
+            name = column.name.removesuffix("_paper")
+            cells.append(table.value(base, name) if column.source == "paper" else row[name])
         rows.append((base, tuple(cells)))
     return Panel(title, head, tuple(columns), tuple(rows))
 
@@ -52,7 +52,8 @@ def contest(raw: Values, oracle: Values) -> tuple[tuple[str, ...], dict[str, dic
     """Who is ahead of which baseline, in sentences, and as numbers: search → baseline → [by the search's model, by the
     oracle, of how many bases].
     """
-    lines, facts = [], {}
+    lines: list[str] = []
+    facts: dict[str, dict[str, list[int]]] = {}
     for mine in SEARCHES:
         facts[mine] = {}
         parts = []
@@ -99,3 +100,8 @@ def thin(found: Found, bases: Sequence[str], seeds: Sequence[int], k: int) -> st
     if not few:
         return ""
     return f"Fewer than {k} formulas passed, so means are of these alone: {'; '.join(few)}."
+
+
+def paper_values(name: str) -> dict[str, dict[str, Value]]:
+    """A table of the paper as `values_of` has ours."""
+    return {base: dict(row) for base, row in published()[name].rows.items()}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from kiago_ray.paper import notes
 from kiago_ray.paper.cells import Figures
-from kiago_ray.paper.compare import beside_paper, by_method, contest, thin, values_of
+from kiago_ray.paper.compare import Read, beside_paper, by_method, contest, paper_values, thin, values_of
 from kiago_ray.paper.plots import dots
 from kiago_ray.paper.published import published
 from kiago_ray.paper.sizes import Size
@@ -59,7 +59,7 @@ def table2(found: Found, size: Size) -> PaperTable:
         plots=(
             (
                 "ΔT_c of the top 30 by the search's model: ours filled, the paper's hollow.",
-                dots(raw, _published("table2", MATERIALS), "ΔT_c of the top 30 (K)"),
+                dots(raw, paper_values("table2"), "ΔT_c of the top 30 (K)"),
             ),
             (
                 "The same formulas by the oracle.",
@@ -148,8 +148,8 @@ def _hull_words(hull: bool, paper: str) -> str:
     if not hull:
         return f"ΔE_hull needs competing phases: give --phases FILE. The paper has {paper}."
     return (
-        f"ΔE_hull is by ElemNet's energies against the phases of --phases alone. The paper has {paper}, against the Materials "
-        "Project and Alexandria."
+        "ΔE_hull is by ElemNet's energies against the phases of --phases alone. The paper has "
+        f"{paper}, against the Materials Project and Alexandria."
     )
 
 
@@ -164,9 +164,9 @@ def screens(found: Found, size: Size) -> PaperTable:
     rows = []
     for base in MATERIALS:
         for method in METHODS:
-            read = [lambda cell: cell["rows"], lambda cell: cell["unique"] / cell["rows"]]
-            read += [_screen(name) for name in (*SCREENS, None)]
-            values = tuple(over_seeds(found, base, method, size.seeds, each) for each in read)
+            reads: list[Read] = [lambda cell: cell["rows"], lambda cell: cell["unique"] / cell["rows"]]
+            reads += [_screen(name) for name in (*SCREENS, None)]
+            values = tuple(over_seeds(found, base, method, size.seeds, each) for each in reads)
             rows.append((f"{base}, {LABELS[method]}", values))
     passed = values_of(found, MATERIALS, size.seeds, _screen(None))
     return PaperTable(
@@ -175,10 +175,10 @@ def screens(found: Found, size: Size) -> PaperTable:
         size=size.words("materials"),
         panels=(Panel("", "base, method", columns, tuple(rows)),),
         notes=(
-            "`unique` is a share of all rows, the others of the unique formulas, each screen on its own; `all` is those that "
-            "pass every one.",
-            "The supplement isn't at hand, so there are no printed figures here, but for what the text says: some SuperDiff "
-            "runs leave nothing.",
+            "`unique` is a share of all rows, the others of the unique formulas, each screen on its "
+            "own; `all` is those that pass every one.",
+            "The supplement isn't at hand, so there are no printed figures here, but for what the "
+            "text says: some SuperDiff runs leave nothing.",
             notes.SCREENS,
             notes.SUPERDIFF,
         ),
@@ -186,7 +186,9 @@ def screens(found: Found, size: Size) -> PaperTable:
     )
 
 
-def _screen(name: str | None):  # type: ignore[no-untyped-def]
+def _screen(name: str | None) -> Read:
+    """The share of unique formulas that pass a screen, or all of them."""
+
     def read(cell: Figures) -> float | None:
         part = cell["passed"] if name is None else cell["screens"].get(name, 0)
         return part / cell["unique"] if cell["unique"] else None
@@ -216,7 +218,9 @@ def seeds(found: Found, size: Size, bases: Sequence[str], starts: dict[int, dict
         title="Spread over random seeds",
         size=size.words("materials"),
         panels=(
-            Panel("ΔT_c of the top 30 by the search's model (K)", "base, search", tuple(columns), tuple(rows)),
+            Panel(
+                "ΔT_c of the top 30 by the search's model (K)", "base, search", tuple(columns), tuple(rows)
+            ),
             Panel("Fig. 3's runs: mean T_c after the last step (K)", "start", tuple(columns), tuple(ends)),
         ),
         notes=(
@@ -231,7 +235,3 @@ def _spread(values: Sequence[Value]) -> tuple[Value, Value]:
     if len(numbers) != len(values) or len(numbers) < 2:
         return (numbers[0], "") if len(numbers) == len(values) == 1 else (None, None)
     return statistics.mean(numbers), statistics.stdev(numbers)
-
-
-def _published(name: str, bases: Sequence[str]) -> dict[str, dict[str, Value]]:
-    return {base: dict(published()[name].rows[base]) for base in bases}

@@ -69,7 +69,9 @@ def dots(
     axes.set_ylim(len(bases) - 0.5, -0.5)
     axes.set_xlabel(label)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False, fontsize=9)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False, fontsize=9
+    )
     return _png(figure)
 
 
@@ -95,11 +97,15 @@ def limits_plot(limits: Sequence[int], series: Mapping[str, tuple[Sequence[Value
     axes.minorticks_off()
     axes.set_xlabel("most atoms of a formula")
     axes.set_ylabel("mean change of $T_{\\mathrm{c}}$ (K)")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9
+    )
     return _png(figure)
 
 
-def guidance_plot(weights: Sequence[str], series: Mapping[str, tuple[Sequence[Value], Sequence[Value]]]) -> bytes:
+def guidance_plot(
+    weights: Sequence[str], series: Mapping[str, tuple[Sequence[Value], Sequence[Value]]]
+) -> bytes:
     """Changes of T_c by cause over the guidance weight: ours and the paper's, on a symmetric logarithmic axis."""
     figure, axes = _figure(7.0, 4.2)
     styles = dict(zip(series, ((BLUE, "o"), (GREEN, "s"), (VERMILION, "^"), ("black", "D")), strict=False))
@@ -122,20 +128,24 @@ def guidance_plot(weights: Sequence[str], series: Mapping[str, tuple[Sequence[Va
     axes.set_xticks(at, weights)
     axes.set_xlabel("guidance weight")
     axes.set_ylabel("change of $T_{\\mathrm{c}}$ over all steps (K)")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=9
+    )
     return _png(figure)
 
 
 def starts_plot(paths: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
-    """Fig. 3: T_c over the steps from two kinds of start. paths: label → p10, p50, p90 and mean over rows, a step each,
-    and `rows`: some single rows.
+    """Fig. 3: T_c over the steps from two kinds of start. paths: label → p10, p50, p90 and mean over rows, a
+    step each, and `rows`: some single rows.
     """
     figure, grid = _figure(8.6, 3.8, len(paths))
     for axes, (label, path) in zip(np.atleast_1d(grid), paths.items(), strict=True):
         steps = np.arange(len(path["mean"]))
         for row in path["rows"]:
             axes.plot(steps, row, color=GREY, linewidth=0.5, alpha=0.35)
-        axes.fill_between(steps, path["p10"], path["p90"], color=SKY, alpha=0.35, linewidth=0, label="middle 80 %")
+        axes.fill_between(
+            steps, path["p10"], path["p90"], color=SKY, alpha=0.35, linewidth=0, label="middle 80 %"
+        )
         axes.plot(steps, path["p50"], color=BLUE, label="median")
         axes.plot(steps, path["mean"], color=VERMILION, linestyle=(0, (4, 2)), label="mean")
         axes.set_title(label, loc="left", fontsize=10)

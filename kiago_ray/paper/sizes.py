@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from kiago_ray.paper.tasks import MATERIALS
+
 MAX_CANDIDATES, MAX_STEPS, MAX_SEEDS = 1_000_000, 20_000, 100
 
 
@@ -14,14 +16,17 @@ class SizeError(ValueError):
 
 @dataclass(frozen=True)
 class Size:
-    """candidates: formulas of each method from each base, by experiment. steps: of stage 1 and 2 of the paper's search.
-    ours_steps: of ours. seeds: of the tables, whose figures are means over them. spread_seeds: of the spread (S.4).
+    """candidates: formulas of each method from each base, by experiment. steps: of stage 1 and 2 of the
+    paper's search. ours_steps: of ours. seeds: of the tables, whose figures are means over them. spread_seeds:
+    of the spread (S.4), which is over spread_bases. start_steps: of Fig. 3.
     """
 
     name: str
     candidates: Mapping[str, int]
     steps: tuple[int, int]
     ours_steps: tuple[int, int]
+    start_steps: int
+    spread_bases: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
     spread_seeds: tuple[int, ...] = (0, 1, 2)
 
@@ -36,12 +41,14 @@ class Size:
 
 
 EXPERIMENTS = ("materials", "sites", "hydrides", "integers", "starts", "guidance")
-FULL = Size("full", dict.fromkeys(EXPERIMENTS, 4096), (500, 500), (200, 200))
+FULL = Size("full", dict.fromkeys(EXPERIMENTS, 4096), (500, 500), (200, 200), 500, MATERIALS)
 QUICK = Size(
     "quick",
     {"materials": 256, "sites": 128, "hydrides": 128, "integers": 64, "starts": 128, "guidance": 32},
     (100, 100),
     (60, 60),
+    300,
+    ("LaNiAsO", "LaPt2B2C", "HgBa2Ca2Cu3O8"),
 )
 
 
@@ -61,9 +68,11 @@ def size_of(
     if steps is not None:
         if min(steps) < 1 or max(steps) > MAX_STEPS:
             raise SizeError(f"--steps: {steps[0]},{steps[1]}: each stage takes 1 to {MAX_STEPS:,} steps")
-        size = replace(size, steps=steps, ours_steps=steps)
+        size = replace(size, steps=steps, ours_steps=steps, start_steps=steps[0])
     if seeds is not None:
         if not 1 <= len(seeds) <= MAX_SEEDS or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-            raise SizeError(f"--seeds: give 1 to {MAX_SEEDS} different whole numbers of 0 or more, such as 0,1,2")
+            raise SizeError(
+                f"--seeds: give 1 to {MAX_SEEDS} different whole numbers of 0 or more, such as 0,1,2"
+            )
         size = replace(size, seeds=seeds, spread_seeds=seeds)
     return size

@@ -1,4 +1,6 @@
-"""What a table of the comparison is: panels of ours beside the paper's, words, plots. And how numbers are read off cells."""
+"""What a table of the comparison is: panels of ours beside the paper's, words, plots. And how numbers are read
+off cells.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,9 @@ class Panel:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """A table or figure of the paper, ours beside it. size: how large ours is. verdicts: what came of it, in sentences.
-    notes: where ours differs and why a figure can't be equal. plots: caption and PNG of each. facts: what a script
-    reads.
+    """A table or figure of the paper, ours beside it. size: how large ours is. verdicts: what came of it, in
+    sentences. notes: where ours differs and why a figure can't be equal. plots: caption and PNG of each.
+    facts: what a script reads.
     """
 
     name: str

@@ -103,6 +103,16 @@ class Task:
         """The site that is substituted and its oxidation state, in the family `sites`."""
         return SITES[self.base] if self.family == "sites" else None
 
+    @property
+    def sites(self) -> dict[str, int]:
+        """The only elements that C-ES exchanges, with their states; {} where all may be."""
+        return {} if self.site is None else dict([self.site])
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Elements that C-ES leaves alone."""
+        return ("H",) if self.family == "hydrides" else ()
+
     def search(self, method: Method, changes: Mapping[str, Any]) -> SearchSpec:
         """The search of "kiago" (the paper's equations and constants) or "ours" (`default`'s)."""
         return load_preset(self._preset(method), {**self._overrides(method), **changes})
@@ -120,7 +130,7 @@ class Task:
         return {"base": self.base, **self._substitute(), **{name: default[name] for name in taken}}
 
     def _substitute(self) -> dict[str, Any]:
-        return {} if self.site is None else {"substitute": {self.site[0]: self.site[1]}}
+        return {"substitute": self.sites} if self.sites else {}
 
 
 def tasks_of(family: Family) -> tuple[Task, ...]:

@@ -35,8 +35,9 @@ Mask = NDArray[np.bool_]
 
 
 def rightly_substituted(amounts: Floats, base: str, element: str) -> Mask:
-    """Section 3.5's two criteria on amounts (n, 118), (n,): each preserved element's share of the atoms lies within 1 %
-    of what it is in the base, and so does the share of all others together, of that of the substituted element.
+    """Section 3.5's two criteria on amounts (n, 118), (n,): each preserved element's share of the atoms lies
+    within 1 % of what it is in the base, and so does the share of all others together, of that of the
+    substituted element.
 
     Rows of zeros fail.
     """

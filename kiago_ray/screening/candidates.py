@@ -167,8 +167,8 @@ def _mixed(
 def _by_atoms(
     whole: Ints, judged: Mask, place: Ints, oxidation_set: OxidationSet
 ) -> tuple[AtomValences, ...]:
-    """The valences that atoms of the judged of u formulas (u, 118) have, {} for none or for more than MOST_ATOMS atoms,
-    spread over the rows that stand at `place`.
+    """The valences that atoms of the judged of u formulas (u, 118) have, {} for none or for more than
+    MOST_ATOMS atoms, spread over the rows that stand at `place`.
     """
     judged = judged & (whole.sum(axis=1) <= MOST_ATOMS)
     found: list[AtomValences] = [{} for _ in range(len(whole) + 1)]

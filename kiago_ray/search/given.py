@@ -40,7 +40,9 @@ def given_result(amounts: Floats, predictors: Predictors) -> SearchResult:
         tc[known] = np.maximum(predict(predictors.tc, rows), 0)
         ef[known] = predict(predictors.ef, rows)
     status = np.where(some, RowStatus.UNKNOWN_ELEMENT, RowStatus.NO_INTEGER_FORMULA)
-    status = np.where(known, np.where(np.isfinite(tc) & np.isfinite(ef), RowStatus.OK, RowStatus.NOT_FINITE), status)
+    status = np.where(
+        known, np.where(np.isfinite(tc) & np.isfinite(ef), RowStatus.OK, RowStatus.NOT_FINITE), status
+    )
     ok = status == RowStatus.OK
     whole = (amounts == np.rint(amounts)).all(axis=1) & ok
     none = np.zeros((1, 0), dtype=np.float32)
