@@ -1,1 +1,1 @@
-"""What the paper compares with: elemental substitution and others. Each gives formulas; judging is the search's."""
+"""What the paper compares KIAGO with: rule-based rounding (3.3), elemental substitution and SuperDiff (3.4)."""

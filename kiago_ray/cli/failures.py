@@ -12,6 +12,9 @@ class InputError(ValueError):
 _TYPES = {
     "kiago_ray.cli.failures": ("InputError",),
     "kiago_ray.baselines.substitution": ("ExchangeError",),
+    "kiago_ray.baselines.superdiff.network": ("NetworkSizeError",),
+    "kiago_ray.baselines.superdiff.sampling": ("SamplingError",),
+    "kiago_ray.baselines.superdiff.schedule": ("MissingExtraError",),
     "kiago_ray.campaign.shards": ("DamagedError",),
     "kiago_ray.chemistry.formula": ("FormulaError",),
     "kiago_ray.distributed.cluster": ("ClusterError",),
