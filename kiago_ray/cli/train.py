@@ -145,7 +145,9 @@ def superdiff(
     epochs: Epochs = None,
     width: Annotated[int, typer.Option(help="Channels; a multiple of 8.")] = 32,
     depth: Annotated[int, typer.Option(help="Residual blocks a level.")] = 1,
-    samples: Annotated[int, typer.Option(min=1, max=100_000, help="Drawn for the card's figures.")] = 512,
+    samples: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Drawn for the card's figures; 0: none.")
+    ] = 512,
     seed: Seed = 0,
     device: Device = "cpu",
     compile_network: Compile = False,
@@ -179,7 +181,7 @@ def superdiff(
         ),
         reports,
     )
-    figures = {name: card[name] for name in ("sha256", "seconds", "held_out_loss", "samples")}
+    figures = {name: card.get(name) for name in ("sha256", "seconds", "held_out_loss", "samples")}
     print(json.dumps(figures, indent=2))
 
 

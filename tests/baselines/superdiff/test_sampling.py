@@ -154,6 +154,7 @@ def test_progress_counts_every_step(untrained: SuperDiff) -> None:
         ({"count": 0}, "count is 0"),
         ({"batch_rows": 0}, "batch_rows is 0"),
         ({"steps": 1001}, "steps is 1001"),
+        ({"steps": 300}, "give a divisor of 1000"),
         ({"seed": -1}, "seed is -1"),
         ({"scale_factors": (2, 7)}, "scale factor is 7"),
         ({"scale_factors": ()}, "scale_factors is empty"),

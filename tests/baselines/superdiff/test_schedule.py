@@ -46,9 +46,9 @@ def test_a_step_is_the_posterior_of_the_denoised_sample() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("steps", [0, 1001])
-def test_there_are_no_more_steps_than_levels(steps: int) -> None:
-    with pytest.raises(ValueError, match="give 1 to 1000"):
+@pytest.mark.parametrize("steps", [0, 300, 1001])
+def test_steps_divide_the_levels(steps: int) -> None:
+    with pytest.raises(ValueError, match="give a divisor of 1000"):
         noise_scheduler(steps)
 
 
