@@ -97,6 +97,28 @@ def propose(
         progress=progress,
         should_stop=should_stop,
     )
+    return _outcome(spec, rows, material)
+
+
+def judge_formulas(
+    amounts: NDArray[np.float64],
+    spec: SearchSpec,
+    predictors: Predictors,
+    *,
+    second: SecondOpinion | None = None,
+    known: KnownMaterials | None = None,
+    hull: EnergyHull | None = None,
+) -> SearchOutcome:
+    """What `propose` gives, of formulas that something else proposed, amounts (n, 118): `spec` names the base, the T_c
+    predictor, the screens and the order; no step is taken. Raises SpecError as `propose` does.
+    """
+    second = second or load_second_opinion(predictors)
+    material = base_material(spec, predictors, known, second)
+    rows = judged_formulas(amounts, spec, predictors, material, second=second, known=known, hull=hull)
+    return _outcome(spec, rows, material)
+
+
+def _outcome(spec: SearchSpec, rows: JudgedRows, material: BaseMaterial | None) -> SearchOutcome:
     return SearchOutcome(
         spec=spec,
         result=rows.result,

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from kiago_ray.cli.baseline import baseline_app
 from kiago_ray.cli.bench import bench
 from kiago_ray.cli.campaign import campaign_app
 from kiago_ray.cli.data import data_app
@@ -38,6 +39,7 @@ app.command()(serve)
 app.command()(bench)
 app.command()(paper)
 app.add_typer(campaign_app, name="campaign")
+app.add_typer(baseline_app, name="baseline")
 app.add_typer(train_app, name="train")
 app.add_typer(data_app, name="data")
 

@@ -180,7 +180,7 @@ def finish(
     from kiago_ray.cli.console import say
     from kiago_ray.paper.run import PAGE, write_report
 
-    failures = [f"{name}: {cause}" for name, cause in lab.failures.items()]
+    failures = by_cause(lab.failures)
     if everything:
         seconds = sum(spent for _, spent in done)
         told = [*facts, ("wall clock of this run", f"{seconds / 60:.1f} min")]
@@ -194,8 +194,19 @@ def finish(
     for line in failures:
         say(f"failed: {line}")
     if failures:
-        say(f"{len(failures)} failed; the same command tries them again")
+        say(f"{len(lab.failures)} experiments failed; the same command tries them again")
     return 3 if failures else 0
+
+
+def by_cause(failures: Mapping[str, str]) -> list[str]:
+    """A line for each cause, with the experiments that it stopped."""
+    named: dict[str, list[str]] = {}
+    for name, cause in failures.items():
+        named.setdefault(cause, []).append(name)
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {cause}"
+        for cause, names in named.items()
+    ]
 
 
 def as_plain(
