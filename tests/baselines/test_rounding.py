@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kiago_ray.baselines.rounding import round_to_atoms
-from kiago_ray.chemistry.formula import parse_fractions, write_integers
+from kiago_ray.chemistry.formula import parse, parse_fractions, write_integers
 
 
 @pytest.mark.parametrize(
     ("formula", "atoms", "rounded"),
     [
         ("LaNiAsO", 4, "LaNiAsO"),
-        ("La1.85Sr0.15CuO4", 14, "La4Cu2O8"),  # Sr: 0.3 atoms
+        ("La1.85Sr0.15CuO4", 14, "La2CuO4"),  # Sr: 0.3 atoms
         ("La1.85Sr0.15CuO4", 28, "La7SrCu4O16"),
         ("Ca0.23Sr0.27O0.5", 4, "CaSrO2"),  # the paper's Fig. 2
         ("YBa2Cu3O7", 5, "BaCuO3"),  # 0.38, 0.77, 1.15, 2.69 atoms
@@ -24,7 +24,7 @@ from kiago_ray.chemistry.formula import parse_fractions, write_integers
 )
 def test_known_formulas(formula: str, atoms: int, rounded: str) -> None:
     result = round_to_atoms(parse_fractions([formula]), atoms)
-    assert write_integers(result.counts[0]) == rounded
+    assert parse(write_integers(result.counts[0])) == parse(rounded)
     assert not result.empty[0]
 
 

@@ -1,4 +1,4 @@
-"""`kiago train superdiff` from SuperCon's format to weights that load, and its wrong input."""
+"""`kiago train superdiff` from SuperCon's format to weights that load, and wrong input refused."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The network of the diffusion model: a 1-D U-Net along the elements (Yuan & Dordevic 2024, section II B).
 
 A composition is a signal of one channel over 120 places: the 118 elements by atomic number and two places more,
-because 120 is a multiple of every scale factor of ILVR. What a place means is learnt: unlike a picture's pixels, elements
+because 120 is a multiple of every scale factor of ILVR. What a place means is learnt: unlike pixels, elements
 are no translations of one another, so each place has a vector of its own beside its amount.
 """
 

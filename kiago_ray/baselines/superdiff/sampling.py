@@ -93,7 +93,8 @@ def sample(
     reference = None if base is None else _reference(base)
     _check(count, scale_factors, seed, steps, batch_rows)
     network = model.network
-    if next(network.parameters()).device.type != device.type:
+    here = next(network.parameters()).device
+    if here.type != device.type or device.index not in (None, here.index):
         network = deepcopy(network).to(device)
     factors = torch.zeros(count, dtype=torch.long)
     if reference is not None:

@@ -1,8 +1,8 @@
 """The noise: 1,000 steps of a cosine schedule (Nichol & Dhariwal 2021), as SuperDiff has it, stepped by diffusers.
 
 x_t = √ᾱ_t·x₀ + √(1 − ᾱ_t)·ε. Amounts go in as they are, in atoms of the formula as written, not divided by anything:
-as SuperDiff does it, and because their root mean square over the 118 elements, 0.56 in SuperCon, is already of the order
-of the noise's 1. Amounts are not clipped on the way.
+as SuperDiff does it, and because their root mean square over the 118 elements, 0.56 in SuperCon, is already near
+the noise's 1. Amounts are not clipped on the way.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from kiago_ray.baselines.superdiff.samples import Samples, cleaned, formula_of
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse
 
-STEPS = 20
+STEPS = 10
 Make = Callable[[int, float], Any]
 
 
