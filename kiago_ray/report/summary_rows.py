@@ -18,7 +18,7 @@ SCREEN_LABELS: Mapping[str, str] = {
     "few_elements": "few elements",
     "not_in_supercon": "not in SuperCon",
     "novel": "not a known composition",
-    "near_hull": "near the hull, of the best",
+    "near_hull": "near the hull, where worked out",
 }
 
 # What is told of the best k → label, format, factor.

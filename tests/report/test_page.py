@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kiago_ray.report.page import TABLE_ROWS, Page, render_page
+from kiago_ray.report.page_table import html_table
 from kiago_ray.report.reasons import Background
 from kiago_ray.screening.summary import BaseMaterial, Summary
 
@@ -160,3 +161,12 @@ def test_a_search_without_formulas_or_base(page: Page) -> None:
     html = render_page(replace(page, rows=[], plots=[], summary=empty))
     read(html)
     assert "No row of this search has a formula" in html
+
+
+def test_the_hull_is_a_column_where_it_is_known(rows: list[dict[str, Any]]) -> None:
+    header = "Δ<i>E</i><sub>hull</sub> (eV/atom)"
+    assert header not in html_table(rows, ("neutral",))
+    known = [{**rows[0], "e_hull_ev_per_atom": 0.0456}, *rows[1:]]
+    table = html_table(known, ("neutral",))
+    assert header in table
+    assert 'data-v="0.0456">0.046<' in table
