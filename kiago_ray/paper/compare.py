@@ -48,31 +48,39 @@ def by_method(title: str, values: Values, *, digits: int, sign: bool = False, he
     return Panel(title, head, columns, tuple((base, tuple(row.values())) for base, row in values.items()))
 
 
-def contest(raw: Values, oracle: Values) -> tuple[tuple[str, ...], dict[str, dict[str, list[int]]]]:
-    """Who is ahead of which baseline, in sentences, and as numbers: search → baseline → [by the search's model, by the
-    oracle, of how many bases].
+def contest(
+    raw: Values, oracle: Values, *, what: str = "ΔT_c"
+) -> tuple[tuple[str, ...], dict[str, dict[str, list[int]]]]:
+    """Who is ahead of which baseline, in sentences, and as numbers: search → baseline, or "all" three at once
+    → [by the search's model, by the oracle, of how many bases].
     """
     lines: list[str] = []
     facts: dict[str, dict[str, list[int]]] = {}
     for mine in SEARCHES:
-        facts[mine] = {}
-        parts = []
-        for other in BASELINES:
-            higher, compared = wins(raw, mine, other)
-            by_oracle, _ = wins(oracle, mine, other)
-            facts[mine][other] = [higher, by_oracle, compared]
-            if compared:
-                parts.append(f"{LABELS[other]} {higher} and {by_oracle} of {compared}")
+        pairs = {other: _ahead(raw, oracle, mine, (other,)) for other in BASELINES}
+        facts[mine] = {**pairs, "all": _ahead(raw, oracle, mine, BASELINES)}
+        names = {**{other: f"{LABELS[other]}'s" for other in BASELINES}, "all": "all three"}
+        parts = [
+            f"above {names[other]} on {higher} of {compared} bases by the search's model and {by_oracle} by the oracle"
+            for other, (higher, by_oracle, compared) in facts[mine].items()
+            if compared
+        ]
         if parts:
-            lines.append(
-                f"{LABELS[mine]} is ahead, on this many bases by the search's model and by the oracle: "
-                + "; ".join(parts)
-                + "."
-            )
+            lines.append(f"{LABELS[mine]}: {what} is {'; '.join(parts)}.")
         against = disagreements(raw, oracle, mine)
         if against:
             lines.append(f"The oracle disagrees for {LABELS[mine]}: " + "; ".join(against) + ".")
     return tuple(lines), facts
+
+
+def _ahead(raw: Values, oracle: Values, mine: str, others: Sequence[str]) -> list[int]:
+    """On how many bases `mine` is above each of `others`, by the search's model and by the oracle, and of how many."""
+    bases = [base for base in raw if all(wins({base: raw[base]}, mine, other)[1] for other in others)]
+    counts = [
+        sum(all(wins({base: values[base]}, mine, other)[0] for other in others) for base in bases)
+        for values in (raw, oracle)
+    ]
+    return [*counts, len(bases)]
 
 
 def disagreements(raw: Values, oracle: Values, mine: str) -> list[str]:
@@ -93,13 +101,16 @@ def thin(found: Found, bases: Sequence[str], seeds: Sequence[int], k: int) -> st
     """Which cells had fewer than k formulas that passed; "" where none had."""
     few = []
     for base in bases:
+        counts = []
         for method in METHODS:
             passed = [found[base, method, seed]["passed"] for seed in seeds if (base, method, seed) in found]
             if passed and min(passed) < k:
-                few.append(f"{base} {LABELS[method]} {min(passed)}")
+                counts.append(f"{LABELS[method]} {min(passed)}")
+        if counts:
+            few.append(f"{base} ({', '.join(counts)})")
     if not few:
         return ""
-    return f"Fewer than {k} formulas passed, so means are of these alone: {'; '.join(few)}."
+    return f"Fewer than {k} formulas passed, so that means are of these alone: {'; '.join(few)}."
 
 
 def paper_values(name: str) -> dict[str, dict[str, Value]]:

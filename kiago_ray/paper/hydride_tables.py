@@ -28,7 +28,7 @@ def table9(found: Found, size: Size) -> PaperTable:
     raw, oracle = (
         values_of(found, HYDRIDES, size.seeds, top_mean(TOP, column)) for column in ("tc_k", "tc_oracle_k")
     )
-    verdicts, facts = contest(raw, oracle)
+    verdicts, facts = contest(raw, oracle, what="T_c")
     return PaperTable(
         name="table9",
         title=published()["table9"].title,
@@ -53,7 +53,7 @@ def table9(found: Found, size: Size) -> PaperTable:
         plots=(
             (
                 "Mean T_c of the top 5 by the search's model: ours filled, the paper's hollow.",
-                dots(raw, paper_values("table9"), "T_c of the top 5 (K)"),
+                dots(raw, paper_values("table9"), "$T_{\\mathrm{c}}$ of the top 5 (K)"),
             ),
         ),
         facts={"ahead": facts},

@@ -59,11 +59,11 @@ def table2(found: Found, size: Size) -> PaperTable:
         plots=(
             (
                 "ΔT_c of the top 30 by the search's model: ours filled, the paper's hollow.",
-                dots(raw, paper_values("table2"), "ΔT_c of the top 30 (K)"),
+                dots(raw, paper_values("table2"), "Δ$T_{\\mathrm{c}}$ of the top 30 (K)"),
             ),
             (
                 "The same formulas by the oracle.",
-                dots(oracle, {}, "ΔT_c of the top 30 by the oracle (K)"),
+                dots(oracle, {}, "Δ$T_{\\mathrm{c}}$ of the top 30 by the oracle (K)"),
             ),
         ),
         facts={"ahead": facts},

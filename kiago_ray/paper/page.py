@@ -21,7 +21,7 @@ table.fields td.reason { min-width: 20rem; }
 table.fields td { overflow-wrap: anywhere; }
 nav ul { columns: 2; max-width: 60rem; padding-left: 1.2rem; }
 section { border-top: 1px solid #ddd; margin-top: 2.4rem; }
-h3 { margin-top: 1.4rem; }
+h3, section figure { margin-top: 1.4rem; }
 .verdicts { border-left: 4px solid #0072B2; background: #eef5fa; padding: .5rem .8rem .5rem 1.8rem; margin: .8rem 0; }
 .notes { color: #444; font-size: .9rem; }
 </style>"""
@@ -57,8 +57,8 @@ Grey columns are the paper's. All of it is predicted; nothing here has been made
 
 
 def _section(table: PaperTable) -> str:
-    verdicts = "".join(f"<li>{words(verdict)}</li>" for verdict in table.verdicts)
-    notes = "".join(f"<li>{words(note)}</li>" for note in table.notes)
+    verdicts = "".join(f"<li>{_code(verdict)}</li>" for verdict in table.verdicts)
+    notes = "".join(f"<li>{_code(note)}</li>" for note in table.notes)
     return f"""<section id="{table.name}">
 <h2>{words(table.heading)}</h2>
 <p class="note">{words(table.size)}</p>
@@ -106,7 +106,7 @@ def _defaults(presets: Sequence[str], found: Sequence[Difference], outside: Sequ
         + f'<td class="reason">{_code(each.reason)}</td></tr>'
         for each in found
     )
-    lines = "".join(f"<li>{words(line)}</li>" for line in outside)
+    lines = "".join(f"<li>{_code(line)}</li>" for line in outside)
     grid = f'<table class="fields"><thead class="plain"><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
     return f"""<section id="defaults">
 <h2>How our defaults differ from the paper and from its reference code</h2>

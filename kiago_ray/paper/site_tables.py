@@ -98,9 +98,12 @@ def table7(found: Found, size: Size) -> PaperTable:
         plots=(
             (
                 "ΔT_c of the top 30 by the search's model: ours filled, the paper's hollow.",
-                dots(raw, paper_values("table7"), "ΔT_c of the top 30 (K)"),
+                dots(raw, paper_values("table7"), "Δ$T_{\\mathrm{c}}$ of the top 30 (K)"),
             ),
-            ("The same formulas by the oracle.", dots(oracle, {}, "ΔT_c of the top 30 by the oracle (K)")),
+            (
+                "The same formulas by the oracle.",
+                dots(oracle, {}, "Δ$T_{\\mathrm{c}}$ of the top 30 by the oracle (K)"),
+            ),
         ),
         facts={"ahead": facts},
     )

@@ -75,4 +75,6 @@ def size_of(
                 f"--seeds: give 1 to {MAX_SEEDS} different whole numbers of 0 or more, such as 0,1,2"
             )
         size = replace(size, seeds=seeds, spread_seeds=seeds)
+    if size is not FULL and size is not QUICK:
+        size = replace(size, name=f"{size.name}, changed by options")
     return size
