@@ -57,9 +57,10 @@ def contest(
     lines: list[str] = []
     facts: dict[str, dict[str, list[int]]] = {}
     for mine in SEARCHES:
-        pairs = {other: _ahead(raw, oracle, mine, (other,)) for other in BASELINES}
-        facts[mine] = {**pairs, "all": _ahead(raw, oracle, mine, BASELINES)}
-        names = {**{other: f"{LABELS[other]}'s" for other in BASELINES}, "all": "all three"}
+        facts[mine] = {other: _ahead(raw, oracle, mine, (other,)) for other in BASELINES}
+        facts[mine]["all"] = _ahead(raw, oracle, mine, BASELINES)
+        names: dict[str, str] = {other: f"{LABELS[other]}'s" for other in BASELINES}
+        names["all"] = "all three"
         parts = [
             f"above {names[other]} on {higher} of {compared} bases by the search's model and {by_oracle} by the oracle"
             for other, (higher, by_oracle, compared) in facts[mine].items()

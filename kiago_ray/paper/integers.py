@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from kiago_ray.api import search_frequencies
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import write
 from kiago_ray.paper.cells import Cell, Figures
 from kiago_ray.paper.tasks import INTEGER_MATERIALS
@@ -56,13 +56,14 @@ def _one(lab: Lab, base: str, method: str, seed: int) -> Figures | None:
 
 
 def stage_1(preset: str, base: str, count: int, seed: int, steps: int) -> SearchSpec:
-    """Stage 1 alone, its fractions kept as they are, so that conversions start from the same compositions."""
+    """Stage 1 alone, its fractions kept as they are but for the limit of elements, so that conversions start from the
+    same compositions.
+    """
     changes: dict[str, Any] = {
         "base": base,
         "candidates": count,
         "seed": seed,
         "steps": (steps, 0),
-        "max_elements": N_ELEMENTS,
         "projection": {"kind": "none", "neutral": False},
     }
     return load_preset(preset, changes)

@@ -59,11 +59,13 @@ def test_where_the_oracle_disagrees() -> None:
     oracle = {"a": dict(zip(both, (3.0, 1.0, 4.0, 6.0, NOT_RUN), strict=True))}
     assert disagreements(raw, oracle, "kiago") == ["a against SD"]
     lines, facts = contest(raw, oracle)
-    assert facts["kiago"] == {"superdiff": [1, 0, 1], "superdiff_cg": [0, 0, 1], "substitution": [0, 0, 0]}
-    assert (
-        "KIAGO is ahead, on this many bases by the search's model and by the oracle: SD 1 and 0 of 1"
-        in lines[0]
-    )
+    assert facts["kiago"] == {
+        "superdiff": [1, 0, 1],
+        "superdiff_cg": [0, 0, 1],
+        "substitution": [0, 0, 0],
+        "all": [0, 0, 0],
+    }
+    assert "above SD's on 1 of 1 bases by the search's model and 0 by the oracle" in lines[0]
     assert "The oracle disagrees for KIAGO: a against SD." in lines
 
 
@@ -91,6 +93,7 @@ def test_table2(make_cell: MakeCell) -> None:
     assert row_of(table, 1, "LaNiAsO")["ours"] == 11
     assert row_of(table, 2, "LaNiAsO") == {"model": 10, "oracle": 8, "measured": None}
     assert table.facts["ahead"]["kiago"]["substitution"] == [8, 8, 8]
+    assert table.facts["ahead"]["kiago"]["all"] == [8, 8, 8]
     assert any(note.startswith("Fewer than 30 formulas passed") for note in table.notes)
     assert all(png.startswith(b"\x89PNG") for _, png in table.plots)
 
