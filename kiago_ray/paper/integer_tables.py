@@ -64,10 +64,10 @@ def table1(found: Found, size: Size) -> PaperTable:
         notes=(
             f"{rows:,} compositions of each search, from {', '.join(INTEGER_MATERIALS)}. The paper has 61,440 from 15 "
             "materials that it doesn't name: these are Table 2's and seven of Table 5's.",
-            "Both conversions start from the same compositions, those after stage 1, with as many "
-            "elements as the search allows. The loss-based one goes on through stage 2 with numbers of atoms up to the limit, and ends at the "
-            "nearest integer formula (`ours`: at the best near one that is neutral). Stage 2 also "
-            "goes on climbing T_c, here as in the paper.",
+            "Both conversions start from the same compositions, those after stage 1, with as many elements as the "
+            "search allows. The loss-based one goes on through stage 2 with numbers of atoms up to the limit, and "
+            "ends at the nearest integer formula (`ours`: at the best near one that is neutral). Stage 2 also goes "
+            "on climbing T_c, here as in the paper.",
             "Each search is measured by the predictor that it climbs: KIAGO the ResNet-18, ours the ensemble.",
             notes.PREDICTORS,
         ),

@@ -15,6 +15,7 @@ from kiago_ray.api import base_material, judged_formulas, search_frequencies
 from kiago_ray.baselines.substitution import exchange
 from kiago_ray.baselines.superdiff import Guidance, Samples, SuperDiff, load_superdiff, sample
 from kiago_ray.baselines.superdiff.sampling import BATCH_ROWS, SCALE_FACTORS
+from kiago_ray.baselines.superdiff.schedule import STEPS
 from kiago_ray.chemistry.formula import parse, parse_amounts, parse_fractions
 from kiago_ray.paper.cells import Cell, Figures, Store
 from kiago_ray.paper.sizes import Size
@@ -120,7 +121,7 @@ class Lab:
         count = self.size.candidates[task.family]
         if method == "substitution":
             return {"exchange": {"sites": task.sites, "keep": list(task.kept), "count": count}}
-        return self.diffusion_about(count, _weight(method))
+        return self.diffusion_about(count, _weight(method), self.size.diffusion_steps)
 
     def _proposed(self, task: Task, method: Method, seed: int) -> Floats:
         """The formulas of a method, (n, 118) in atoms."""
@@ -132,7 +133,7 @@ class Lab:
             states = task.judge().oxidation_set
             sites = exchange(task.base, supported, states, sites=task.sites or None, keep=task.kept)
             return sites.rows(count, seed)
-        return self.diffused(task.base, count, _weight(method), seed).amounts
+        return self.diffused(task.base, count, _weight(method), seed, self.size.diffusion_steps).amounts
 
     def _spec(self, task: Task, method: Method, seed: int) -> SearchSpec:
         steps = self.size.steps if method == "kiago" else self.size.ours_steps
@@ -145,7 +146,7 @@ class Lab:
         result = run_search(spec, self.predictors, frequencies, device=self.device, trajectory_rows=0)
         return result.amounts
 
-    def diffusion_about(self, count: int, weight: float) -> Mapping[str, Any]:
+    def diffusion_about(self, count: int, weight: float, steps: int = STEPS) -> Mapping[str, Any]:
         """What decides the outcome of `diffused`. Raises WeightsError where there is no model."""
         return {
             "superdiff": {
@@ -154,20 +155,27 @@ class Lab:
                 "scales": list(SCALE_FACTORS),
                 "alpha": GUIDANCE_ALPHA,
                 "weight": weight,
+                "steps": steps,
             }
         }
 
-    def diffused(self, base: str, count: int, weight: float, seed: int, *, account: bool = False) -> Samples:
-        """SuperDiff's samples around a base by ILVR, guided where `weight` isn't 0, with an account of T_c if
-        asked.
+    def diffused(
+        self, base: str, count: int, weight: float, seed: int, steps: int = STEPS, *, account: bool = False
+    ) -> Samples:
+        """SuperDiff's samples around a base by ILVR, guided where `weight` isn't 0, with an account of T_c if asked.
+
+        weight: of guidance, a step of 1,000; with fewer steps each weighs as many times more, so that the whole of it
+        stays.
         """
         follow = self.predictors.following("resnet18")
+        guidance = Guidance(follow.tc, follow.ef, alpha=GUIDANCE_ALPHA, weight=weight * STEPS / steps)
         return sample(
             self.superdiff,
             count,
             base=parse_amounts(base),
-            guidance=Guidance(follow.tc, follow.ef, alpha=GUIDANCE_ALPHA, weight=weight) if weight else None,
+            guidance=guidance if weight else None,
             seed=seed,
+            steps=steps,
             batch_rows=BATCH_ROWS if self.device == "cpu" else DEVICE_BATCH_ROWS,
             device=self.device,
             account=follow.tc if account else None,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from kiago_ray.paper.tasks import MATERIALS
 
+DIFFUSED = ("materials", "sites", "hydrides")
+"""Experiments that SuperDiff takes part in."""
 MAX_CANDIDATES, MAX_STEPS, MAX_SEEDS = 1_000_000, 20_000, 100
 
 
@@ -19,6 +21,7 @@ class Size:
     """candidates: formulas of each method from each base, by experiment. steps: of stage 1 and 2 of the
     paper's search. ours_steps: of ours. seeds: of the tables, whose figures are means over them. spread_seeds:
     of the spread (S.4), which is over spread_bases. start_steps: of Fig. 3.
+    diffusion_steps: of SuperDiff, but for Table 4.
     """
 
     name: str
@@ -26,6 +29,7 @@ class Size:
     steps: tuple[int, int]
     ours_steps: tuple[int, int]
     start_steps: int
+    diffusion_steps: int
     spread_bases: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
     spread_seeds: tuple[int, ...] = (0, 1, 2)
@@ -34,20 +38,23 @@ class Size:
         """The size of one experiment in a sentence."""
         steps, ours = ("{} + {}".format(*each) for each in (self.steps, self.ours_steps))
         seeds = ", ".join(map(str, self.seeds))
+        diffusion = f"; SuperDiff: {self.diffusion_steps:,}" if experiment in DIFFUSED else ""
         return (
-            f"{self.candidates[experiment]:,} candidates from each base and method, {steps} steps (ours: {ours}), "
-            f"seed{'s' if len(self.seeds) > 1 else ''} {seeds}. The paper has 4,096 and 500 + 500."
+            f"{self.candidates[experiment]:,} candidates from each base and method, {steps} steps (ours: {ours}"
+            f"{diffusion}), seed{'s' if len(self.seeds) > 1 else ''} {seeds}. The paper has 4,096 and 500 + 500"
+            f"{' (1,000)' if diffusion else ''}."
         )
 
 
 EXPERIMENTS = ("materials", "sites", "hydrides", "integers", "starts", "guidance")
-FULL = Size("full", dict.fromkeys(EXPERIMENTS, 4096), (500, 500), (200, 200), 500, MATERIALS)
+FULL = Size("full", dict.fromkeys(EXPERIMENTS, 4096), (500, 500), (200, 200), 500, 1000, MATERIALS)
 QUICK = Size(
     "quick",
-    {"materials": 256, "sites": 128, "hydrides": 128, "integers": 64, "starts": 128, "guidance": 32},
+    {"materials": 192, "sites": 96, "hydrides": 96, "integers": 48, "starts": 128, "guidance": 24},
     (100, 100),
     (60, 60),
     300,
+    200,
     ("LaNiAsO", "LaPt2B2C", "HgBa2Ca2Cu3O8"),
 )
 
