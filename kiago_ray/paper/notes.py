@@ -19,7 +19,8 @@ SCREENS = (
 SUPERDIFF = (
     "SuperDiff is a model of our own, of the same kind, trained on the same SuperCon compositions "
     "without normalising them; amounts are rounded to hundredths, and neutrality is decided exactly "
-    "for such fractions, where SMACT alone would cut them off to whole numbers."
+    "for such fractions, where SMACT alone would cut them off to whole numbers. Where it takes fewer than "
+    "its 1,000 steps, guidance weighs as many times more in each."
 )
 SUBSTITUTION = (
     "C-ES draws which elements are exchanged, and the partners among those with the same state, at "
