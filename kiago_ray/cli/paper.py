@@ -142,10 +142,11 @@ def open_lab(
         tell=say,
     )
     name = torch.cuda.get_device_name(torch.device(device)) if kind == "cuda" else made["cpu"]
+    threads = torch.get_num_threads()
     facts = [
         ("size", size.name),
         ("kiago-ray", f"{__version__} ({made['git'] or 'no commit known'})"),
-        ("PyTorch", f"{torch.__version__} on {name}, {torch.get_num_threads()} threads"),
+        ("PyTorch", f"{torch.__version__} on {name}, {threads} thread{'s' if threads > 1 else ''}"),
         ("known compounds", "none" if materials is None else materials.source),
         ("competing phases", "none" if hull is None else f"{hull.phases.report.rows_kept:,} of {phases}"),
         ("weights", ", ".join(f"{key} {value[:12]}" for key, value in made["weights"].items())),

@@ -39,15 +39,18 @@ def differences(presets: tuple[str, ...] = PRESETS) -> tuple[Difference, ...]:
     return tuple(found)
 
 
-def _fields(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Path and description of every field, those of sections one by one."""
+def _fields(
+    model: type[BaseModel], above: tuple[str, ...] = (), reason: str = ""
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Path and description of every field, those of sections one by one, with the section's where it gives reasons."""
     for name, field in model.model_fields.items():
         path = (*above, name)
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _fields(kind, path)
+            told = field.description or ""
+            yield from _fields(kind, path, f"{told} " if "`default`" in told else "")
         else:
-            yield path, field.description or ""
+            yield path, reason + (field.description or "")
 
 
 def _at(values: Any, path: tuple[str, ...]) -> Any:

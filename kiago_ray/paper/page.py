@@ -18,7 +18,7 @@ table.panel td.long { white-space: normal; min-width: 11rem; overflow-wrap: anyw
 table.panel tbody th { white-space: nowrap; }
 table.fields td { vertical-align: top; }
 table.fields td.reason { min-width: 20rem; }
-table.fields td { overflow-wrap: anywhere; }
+table.fields td { overflow-wrap: break-word; }
 nav ul { columns: 2; max-width: 60rem; padding-left: 1.2rem; }
 section { border-top: 1px solid #ddd; margin-top: 2.4rem; }
 h3, section figure { margin-top: 1.4rem; }
