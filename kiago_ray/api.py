@@ -27,6 +27,7 @@ from kiago_ray.screening import (
     summarise,
 )
 from kiago_ray.search import SearchSpec, SpecError, load_preset, run_search
+from kiago_ray.search.given import given_result
 from kiago_ray.search.run import TRAJECTORY_ROWS
 from kiago_ray.storage.assemble import candidates_table, ranked
 
@@ -96,6 +97,28 @@ def propose(
         progress=progress,
         should_stop=should_stop,
     )
+    return _outcome(spec, rows, material)
+
+
+def judge_formulas(
+    amounts: NDArray[np.float64],
+    spec: SearchSpec,
+    predictors: Predictors,
+    *,
+    second: SecondOpinion | None = None,
+    known: KnownMaterials | None = None,
+    hull: EnergyHull | None = None,
+) -> SearchOutcome:
+    """What `propose` gives, of formulas that something else proposed, amounts (n, 118): `spec` names the base, the T_c
+    predictor, the screens and the order; no step is taken. Raises SpecError as `propose` does.
+    """
+    second = second or load_second_opinion(predictors)
+    material = base_material(spec, predictors, known, second)
+    rows = judged_formulas(amounts, spec, predictors, material, second=second, known=known, hull=hull)
+    return _outcome(spec, rows, material)
+
+
+def _outcome(spec: SearchSpec, rows: JudgedRows, material: BaseMaterial | None) -> SearchOutcome:
     return SearchOutcome(
         spec=spec,
         result=rows.result,
@@ -135,11 +158,7 @@ def judged_rows(
     hull: see `propose`. Raises SpecError where it isn't of predicted energies, and where there is none to judge by.
     """
     judge = judge or spec
-    check_phases(judge.screens.names, hull is not None)
-    if hull is not None and hull.ef is None:
-        raise SpecError(
-            "hull: its energies are a file's, those of candidates are predicted; give one of ElemNet's"
-        )
+    _check_hull(judge, hull)
     result = run_search(
         spec,
         predictors,
@@ -151,6 +170,41 @@ def judged_rows(
         progress=progress,
         should_stop=should_stop,
     )
+    return judged(result, judge, base, seed=spec.seed, name=name, second=second, known=known, hull=hull)
+
+
+def judged_formulas(
+    amounts: NDArray[np.float64],
+    judge: SearchSpec,
+    predictors: Predictors,
+    base: BaseMaterial | None,
+    *,
+    name: str | None = None,
+    second: SecondOpinion | None = None,
+    known: KnownMaterials | None = None,
+    hull: EnergyHull | None = None,
+) -> JudgedRows:
+    """Formulas that something else proposed, amounts (n, 118), as rows of a search: scored by the T_c predictor that
+    `judge` names, judged by its screens. Amounts needn't be whole (see `screening.candidates.collect`). Raises
+    SpecError as `judged_rows` does.
+    """
+    _check_hull(judge, hull)
+    result = given_result(amounts, predictors.following(judge.tc_predictor))
+    return judged(result, judge, base, seed=judge.seed, name=name, second=second, known=known, hull=hull)
+
+
+def judged(
+    result: SearchResult,
+    judge: SearchSpec,
+    base: BaseMaterial | None,
+    *,
+    seed: int,
+    name: str | None = None,
+    second: SecondOpinion | None = None,
+    known: KnownMaterials | None = None,
+    hull: EnergyHull | None = None,
+) -> JudgedRows:
+    """The rows of `result` with the verdicts of every screen of `judge`, and as a table."""
     candidates = collect(
         result,
         oxidation_set=judge.oxidation_set,
@@ -167,8 +221,16 @@ def judged_rows(
         passed = apply_screens(candidates, screens, others).passed
         candidates = with_e_hull(candidates, result.amounts, passed, hull, rank_by=judge.screens.rank_by)
     verdicts = apply_screens(candidates, screens, judge.screens.names)
-    table = candidates_table(result, candidates, verdicts, base=base, seed=spec.seed, search=name)
+    table = candidates_table(result, candidates, verdicts, base=base, seed=seed, search=name)
     return JudgedRows(result, candidates, verdicts, table)
+
+
+def _check_hull(judge: SearchSpec, hull: EnergyHull | None) -> None:
+    check_phases(judge.screens.names, hull is not None)
+    if hull is not None and hull.ef is None:
+        raise SpecError(
+            "hull: its energies are a file's, those of candidates are predicted; give one of ElemNet's"
+        )
 
 
 def _opinions(result: SearchResult, second: SecondOpinion) -> SecondOpinions:

@@ -28,6 +28,9 @@ TC_PLOT, PARETO_PLOT, GAP_PLOT, TRAJECTORY_PLOT = (
     "trajectory.png",
 )
 OUTPUTS = (CANDIDATES, TOP, TC_PLOT, PARETO_PLOT, GAP_PLOT, TRAJECTORY_PLOT, REPORT)
+TRAJECTORY_CAPTION = (
+    "T_c, formation energy and integer loss over the steps: single rows, median and middle 80 %."
+)
 PARETO_COLUMNS = ("passed", "trusted_tc_k", "ef_ev_per_atom", "extrapolation", "pareto")
 PARETO_CAPTION = (
     "Trusted T_c against predicted formation energy of the formulas that passed. On the Pareto front are those that "
@@ -46,16 +49,16 @@ def write_outputs(
     model_notes: Sequence[str] = (),
     remark: str = "",
     background: Background | None = None,
-) -> None:
-    """Write every file of a run but its spec.yaml. `remark` heads the page, `model_notes` say how good the
-    predictors are, background: what explaining a row needs, by default that of the shipped predictors. Raises
-    StorageError, WeightsError.
+) -> tuple[str, ...]:
+    """Write every file of a run but its spec.yaml, and return their names. `remark` heads the page, `model_notes` say
+    how good the predictors are, background: what explaining a row needs, by default that of the shipped predictors.
+    Raises StorageError, WeightsError.
     """
     name = outcome.spec.base or "random start"
     plots = outcome_plots(outcome, name)
     write_table(outcome.table, run.file(CANDIDATES))
     run.file(TOP).write_bytes(top_csv(outcome.table).encode("utf-8"))
-    files = (TC_PLOT, PARETO_PLOT, GAP_PLOT, TRAJECTORY_PLOT)
+    files = (TC_PLOT, PARETO_PLOT, GAP_PLOT, TRAJECTORY_PLOT)[: len(plots)]
     for file, (_, png) in zip(files, plots, strict=True):
         run.file(file).write_bytes(png)
     page = Page(
@@ -69,15 +72,16 @@ def write_outputs(
         background=background or row_background(),
     )
     run.file(REPORT).write_bytes(render_page(page).encode("utf-8"))
+    return (CANDIDATES, TOP, *files, REPORT)
 
 
 def outcome_plots(outcome: SearchOutcome, name: str) -> list[tuple[str, bytes]]:
     """Caption and PNG of T_c against E_f, of the Pareto front, of the search's T_c against the oracle's, and of the
-    trajectory (the paper's Fig. 3).
+    trajectory (the paper's Fig. 3) where steps were taken.
     """
     base = outcome.summary.base
     table, path = outcome.table, outcome.result.trajectory
-    return [
+    plots = [
         (
             "Predicted T_c against predicted formation energy of every unique formula.",
             tc_against_ef(
@@ -90,18 +94,18 @@ def outcome_plots(outcome: SearchOutcome, name: str) -> list[tuple[str, bytes]]:
         ),
         (PARETO_CAPTION, pareto_of(table, name)),
         (GAP_CAPTION, gap_of(table, name)),
-        (
-            "T_c, formation energy and integer loss over the steps: single rows, median and middle 80 %.",
-            trajectory_plot(
-                path.tc_k,
-                path.ef_ev_per_atom,
-                path.integer_loss,
-                path.stage,
-                base_tc_k=None if base is None else base.tc_predicted_k,
-                title=name,
-            ),
-        ),
     ]
+    if len(path.rows):
+        trajectory = trajectory_plot(
+            path.tc_k,
+            path.ef_ev_per_atom,
+            path.integer_loss,
+            path.stage,
+            base_tc_k=None if base is None else base.tc_predicted_k,
+            title=name,
+        )
+        plots.append((TRAJECTORY_CAPTION, trajectory))
+    return plots
 
 
 def pareto_of(table: Any, title: str) -> bytes:

@@ -192,6 +192,14 @@ def fractions(amounts: Mapping[str, float]) -> NDArray[np.float64]:
     return row
 
 
+def parse_amounts(formula: str) -> NDArray[np.float64]:
+    """Atoms of each element as the formula is written, (118,). Raises FormulaError as `parse` does."""
+    row = np.zeros(N_ELEMENTS)
+    for symbol, amount in parse(formula).items():
+        row[INDEX[symbol]] = amount
+    return row
+
+
 def parse_fractions(formulas: Iterable[str]) -> NDArray[np.float64]:
     """Atomic fractions of many formulas, (N, 118). Raises FormulaError at the first that can't be read."""
     rows = [fractions(parse(formula)) for formula in formulas]

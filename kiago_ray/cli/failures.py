@@ -11,12 +11,17 @@ class InputError(ValueError):
 
 _TYPES = {
     "kiago_ray.cli.failures": ("InputError",),
+    "kiago_ray.baselines.substitution": ("ExchangeError",),
+    "kiago_ray.baselines.superdiff.network": ("NetworkSizeError",),
+    "kiago_ray.baselines.superdiff.sampling": ("SamplingError",),
+    "kiago_ray.baselines.superdiff.schedule": ("MissingExtraError",),
     "kiago_ray.campaign.shards": ("DamagedError",),
     "kiago_ray.chemistry.formula": ("FormulaError",),
     "kiago_ray.distributed.cluster": ("ClusterError",),
     "kiago_ray.distributed.worker": ("WorkerSetupError",),
     "kiago_ray.distributed.tracking.target": ("TrackingError",),
     "kiago_ray.datasets.files": ("DataError",),
+    "kiago_ray.paper.sizes": ("SizeError",),
     "kiago_ray.predictors.training": ("CheckpointError", "TrainingError"),
     "kiago_ray.predictors.weights": ("WeightsError",),
     "kiago_ray.search.errors": ("SpecError",),

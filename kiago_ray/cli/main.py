@@ -12,10 +12,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from kiago_ray.cli.baseline import baseline_app
 from kiago_ray.cli.bench import bench
 from kiago_ray.cli.campaign import campaign_app
 from kiago_ray.cli.data import data_app
 from kiago_ray.cli.hull import hull
+from kiago_ray.cli.paper import paper
 from kiago_ray.cli.predict import predict
 from kiago_ray.cli.search import search
 from kiago_ray.cli.serve import serve
@@ -35,7 +37,9 @@ app.command()(hull)
 app.command()(sweep)
 app.command()(serve)
 app.command()(bench)
+app.command()(paper)
 app.add_typer(campaign_app, name="campaign")
+app.add_typer(baseline_app, name="baseline")
 app.add_typer(train_app, name="train")
 app.add_typer(data_app, name="data")
 

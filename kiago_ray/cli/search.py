@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from kiago_ray.predictors import Predictors
     from kiago_ray.report.reasons import Background
     from kiago_ray.screening import KnownMaterials
     from kiago_ray.search import SearchSpec
@@ -108,17 +112,29 @@ class Request:
     device: str
     out: str | None
     repeats: Mapping[str, Any]
+    baseline: Baseline | None = None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Something else than the search that proposes formulas for it to judge. about: what decides its outcome
+    beside the specification. prepare: with the predictors refuses what can't be done, and returns what gives the
+    formulas, (n, 118) in atoms.
+    """
+
+    about: Mapping[str, Any]
+    prepare: Callable[[Predictors], Callable[[], NDArray[np.float64]]]
 
 
 def run(request: Request, top: int, as_json: bool) -> int:
     """Run a search, or find it done, and show it; return the exit code."""
     import torch
 
-    from kiago_ray.api import base_material, propose
+    from kiago_ray.api import base_material, judge_formulas, propose
     from kiago_ray.cli.console import progress_bar, say, stop_on_signal
     from kiago_ray.cli.hull import read_hull
     from kiago_ray.cli.provenance import provenance
-    from kiago_ray.outputs import OUTPUTS, card_notes, row_background, write_outputs
+    from kiago_ray.outputs import card_notes, row_background, write_outputs
     from kiago_ray.predictors import load_predictors
     from kiago_ray.predictors.precision import step_precision
     from kiago_ray.screening import check_phases
@@ -132,11 +148,14 @@ def run(request: Request, top: int, as_json: bool) -> int:
     materials, known_id = read_known(request.known)
     resolve(spec, predictors.supported.cpu().numpy())  # what can't run is refused before anything is written
     base_material(spec, predictors)
+    prepared = None if request.baseline is None else request.baseline.prepare(predictors)
     check_phases(spec.screens.names, request.phases is not None)
     hull = None if request.phases is None else read_hull(request.phases, weights=request.weights)
     identity = {"search": spec.model_dump(mode="json"), "weights": facts["weights"], "known": known_id}
     if hull is not None:  # a run without phases keeps the identity that it had before there were any
         identity["phases"] = hull.phases.report.sha256
+    if request.baseline is not None:
+        identity["baseline"] = dict(request.baseline.about)
     facts |= {"precision": step_precision(spec.precision, torch.device(request.device))}
     facts |= {"known_source": materials.source if materials is not None else ""}
     now = {**identity, **facts}
@@ -154,19 +173,22 @@ def run(request: Request, top: int, as_json: bool) -> int:
         show(table, summary, spec, where, background, top, as_json)
         return 0
     tell_known(request.known, materials)
-    with (
-        stop_on_signal("stopping after this step; what is done will be written") as stopper,
-        progress_bar() as progress,
-    ):
-        outcome = propose(
-            spec=spec,
-            predictors=predictors,
-            known=materials,
-            hull=hull,
-            device=request.device,
-            progress=progress,
-            should_stop=stopper,
-        )
+    if prepared is not None:
+        outcome = judge_formulas(prepared(), spec, predictors, known=materials, hull=hull)
+    else:
+        with (
+            stop_on_signal("stopping after this step; what is done will be written") as stopper,
+            progress_bar() as progress,
+        ):
+            outcome = propose(
+                spec=spec,
+                predictors=predictors,
+                known=materials,
+                hull=hull,
+                device=request.device,
+                progress=progress,
+                should_stop=stopper,
+            )
     stopped = outcome.result.stopped_at_step
     begun = len(outcome.result.rows)
     remark = (
@@ -175,10 +197,10 @@ def run(request: Request, top: int, as_json: bool) -> int:
         else f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
         f"{begun:,} of {spec.row_count:,} rows were begun."
     )
-    write_outputs(outcome, directory, model_notes=notes, remark=remark, background=background)
+    files = write_outputs(outcome, directory, model_notes=notes, remark=remark, background=background)
     summary = outcome.summary.to_dict()
     if stopped is None:
-        directory.finish(OUTPUTS, {"summary": summary, "wall_s": round(outcome.result.wall_s, 1)})
+        directory.finish(files, {"summary": summary, "wall_s": round(outcome.result.wall_s, 1)})
     show(outcome.table, summary, spec, where, background, top, as_json, remark)
     if stopped is not None:
         say(f"{remark} What was done is in {where}; the same command starts it again.")

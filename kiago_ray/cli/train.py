@@ -1,4 +1,4 @@
-"""`kiago train tc|ef|oracle|tuning-oracle`: from raw public files to weights with a model card."""
+"""`kiago train tc|ef|oracle|tuning-oracle|superdiff`: from raw public files to weights with a model card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kiago_ray.predictors.recipes import RunOptions, TrainingTable
     from kiago_ray.predictors.training import FitSettings
 
-train_app = typer.Typer(help="Train a predictor; run again to resume after a stop.", no_args_is_help=True)
+train_app = typer.Typer(help="Train a model; run again to resume after a stop.", no_args_is_help=True)
 
 SuperConFile = Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")]
 NonSuperconductors = Annotated[
@@ -135,6 +135,54 @@ def tuning_oracle(
     tables = tc_tables(data, non_superconductors, held_back)
     settings = replace(TUNING_SETTINGS, seed=seed, fold_seed=seed)
     show(train_oracle(*tables, settings, oracle_options(out, threads), TUNING_KIND))
+
+
+@train_app.command()
+def superdiff(
+    data: SuperConFile,
+    held_back: HeldBack = None,
+    out: Out = Path("training"),
+    epochs: Epochs = None,
+    width: Annotated[int, typer.Option(help="Channels; a multiple of 8.")] = 32,
+    depth: Annotated[int, typer.Option(help="Residual blocks a level.")] = 1,
+    samples: Annotated[
+        int, typer.Option(min=0, max=100_000, help="Drawn for the card's figures; 0: none.")
+    ] = 512,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    compile_network: Compile = False,
+    threads: Threads = None,
+) -> None:
+    """The diffusion model that the paper compares with; it needs the extra `superdiff`."""
+    from kiago_ray.baselines.superdiff.data import Compositions
+    from kiago_ray.baselines.superdiff.network import NetworkSettings
+    from kiago_ray.baselines.superdiff.training import SETTINGS, SuperDiffOptions, train_superdiff
+    from kiago_ray.datasets import load_supercon
+    from kiago_ray.predictors.recipes import without
+
+    size = NetworkSettings(width, depth)
+    how = options(out, device, compile_network, "random", threads)
+    known, report = load_supercon(data)
+    reports = [report]
+    if held_back is not None:
+        held, held_report = load_supercon(held_back)
+        known = without(known, held)
+        reports.append(held_report)
+    card = train_superdiff(
+        Compositions.of(known),
+        size,
+        adapted(SETTINGS, epochs, seed),
+        SuperDiffOptions(
+            out=out,
+            device=device,
+            compile_network=compile_network,
+            samples=samples,
+            on_epoch=lambda report: how.on_epoch("random", report),
+        ),
+        reports,
+    )
+    figures = {name: card.get(name) for name in ("sha256", "seconds", "held_out_loss", "samples")}
+    print(json.dumps(figures, indent=2))
 
 
 def tc_tables(

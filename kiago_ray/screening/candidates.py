@@ -47,7 +47,7 @@ class Candidates:
     nearest_distance: (n,) L1 distance in fractions. nearest_emd, nearest_emd_distance: (n,) the same by element
     mover's distance in places of the modified Pettifor scale. mixed: for each row the valences that balance it where
     atoms of one element may differ, {} where none do; None where that wasn't asked for. by_atoms: the same where each
-    atom has a valence of its own (section 3.6), for whole-number formulas. tc_std_k, tc_oracle_k,
+    atom has a valence of its own (section 3.6), for formulas of up to 1,000 atoms. tc_std_k, tc_oracle_k,
     tc_oracle_std_k, extrapolation: (n,) as in SecondOpinions. in_supercon: (n,) the composition is one of SuperCon's,
     by its fingerprint. e_hull_ev_per_atom: (n,) above the hull of competing phases, NaN where it wasn't worked out;
     None where there are no phases.
@@ -132,7 +132,7 @@ def collect(
         },
         in_supercon=np.append(_in_supercon(amounts), False)[place],
         mixed=_mixed(whole, judged, place, oxidation_set) if mixed_valence else None,
-        by_atoms=_by_atoms(result.counts[first], place, oxidation_set) if by_atoms else None,
+        by_atoms=_by_atoms(whole, judged, place, oxidation_set) if by_atoms else None,
     )
 
 
@@ -164,13 +164,16 @@ def _mixed(
     return tuple(found[at] for at in place.tolist())
 
 
-def _by_atoms(counts: Ints, place: Ints, oxidation_set: OxidationSet) -> tuple[AtomValences, ...]:
-    """The valences that atoms of u formulas (u, 118) have, {} for none, spread over the rows that stand at `place`."""
-    atoms = counts.sum(axis=1)
-    judged = (atoms > 0) & (atoms <= MOST_ATOMS)
-    found: list[AtomValences] = [{} for _ in range(len(counts) + 1)]
+def _by_atoms(
+    whole: Ints, judged: Mask, place: Ints, oxidation_set: OxidationSet
+) -> tuple[AtomValences, ...]:
+    """The valences that atoms of the judged of u formulas (u, 118) have, {} for none or for more than
+    MOST_ATOMS atoms, spread over the rows that stand at `place`.
+    """
+    judged = judged & (whole.sum(axis=1) <= MOST_ATOMS)
+    found: list[AtomValences] = [{} for _ in range(len(whole) + 1)]
     for at, valences in zip(
-        np.flatnonzero(judged).tolist(), atom_valences(counts[judged], oxidation_set), strict=True
+        np.flatnonzero(judged).tolist(), atom_valences(whole[judged], oxidation_set), strict=True
     ):
         found[at] = valences or {}
     return tuple(found[at] for at in place.tolist())

@@ -12,6 +12,7 @@ class RowStatus(IntEnum):
     NOTHING_ALLOWED = 1
     NOT_FINITE = 2
     NO_INTEGER_FORMULA = 3
+    UNKNOWN_ELEMENT = 4
 
     @property
     def label(self) -> str:
@@ -29,4 +30,5 @@ _MEANINGS = {
     RowStatus.NOTHING_ALLOWED: "The row's start holds no element that may be optimised.",
     RowStatus.NOT_FINITE: "A prediction or its gradient was not finite; the row keeps its last finite one.",
     RowStatus.NO_INTEGER_FORMULA: "No allowed number of atoms gives a formula under the constraints.",
+    RowStatus.UNKNOWN_ELEMENT: "The given formula holds an element that the predictors don't know.",
 }

@@ -9,5 +9,6 @@ def test_every_status_has_a_label_and_a_meaning() -> None:
         "nothing_allowed",
         "not_finite",
         "no_integer_formula",
+        "unknown_element",
     ]
     assert len({status.meaning for status in RowStatus}) == len(RowStatus)

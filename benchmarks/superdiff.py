@@ -1,0 +1,69 @@
+"""The paper's Table 4 with our models: what denoising, ILVR and guidance do to T_c over the steps of SuperDiff.
+
+    python benchmarks/superdiff.py HgBa2Ca2Cu3O8 --samples 64 --weights none 1e-3 1e-1 10
+
+A column of samples costs two to three predictions a step beside the step itself. `--no-ilvr` leaves the base out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+
+from kiago_ray.baselines.superdiff import Guidance, load_superdiff, sample
+from kiago_ray.baselines.superdiff.data import amounts_of
+from kiago_ray.predictors import load_predictors
+
+
+def main() -> None:
+    """Print one row a weight."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("base")
+    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", nargs="+", default=["none", "1e-3", "1e-1", "10"])
+    parser.add_argument("--no-ilvr", action="store_true")
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    model, predictors = load_superdiff(), load_predictors()
+    tc = predictors.named("resnet18")
+    base = None if chosen.no_ilvr else amounts_of([chosen.base])[0]
+    print(
+        "| weight | denoise (K) | ILVR (K) | guide (K) | sum (K) | T_c at the end (K) | under 10 elements | s |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for weight in chosen.weights:
+        guidance = None if weight == "none" else Guidance(tc, predictors.ef, weight=float(weight))
+        began = time.monotonic()
+        samples = sample(
+            model,
+            chosen.samples,
+            base=base,
+            guidance=guidance,
+            seed=chosen.seed,
+            steps=chosen.steps,
+            account=tc,
+        )
+        seconds = time.monotonic() - began
+        changes = samples.changes
+        assert changes is not None
+        means = changes.means()
+        elements = (samples.amounts > 0).sum(axis=1)
+        few = ((elements > 0) & (elements < 10)).mean()
+        columns = [
+            means["denoise_k"],
+            means["ilvr_k"],
+            means["guide_k"],
+            means["sum_k"],
+            changes.end_k.mean(),
+        ]
+        values = " | ".join(f"{value:.1f}" for value in columns)
+        print(f"| {weight} | {values} | {few:.2f} | {seconds:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

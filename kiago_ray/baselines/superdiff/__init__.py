@@ -1,0 +1,24 @@
+"""SuperDiff (Yuan & Dordevic, Sci. Rep. 14, 10275, 2024), as the paper compares with it: a 1-D diffusion model on
+SuperCon's unnormalised compositions, conditioned on a base by ILVR, with or without guidance by the predictors.
+"""
+
+from __future__ import annotations
+
+from kiago_ray.baselines.superdiff.guidance import Guidance
+from kiago_ray.baselines.superdiff.model import SuperDiff, load_superdiff
+from kiago_ray.baselines.superdiff.samples import Samples, SampleStatus, TcChanges, formulas
+from kiago_ray.baselines.superdiff.sampling import SamplingError, sample
+from kiago_ray.baselines.superdiff.schedule import MissingExtraError
+
+__all__ = [
+    "Guidance",
+    "MissingExtraError",
+    "SampleStatus",
+    "Samples",
+    "SamplingError",
+    "SuperDiff",
+    "TcChanges",
+    "formulas",
+    "load_superdiff",
+    "sample",
+]

@@ -1,0 +1,192 @@
+"""How SuperDiff is trained: by the predictors' own `fit`, on fresh noise every epoch, to weights with a card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from kiago_ray.baselines.superdiff.data import MAX_ATOMS, Compositions
+from kiago_ray.baselines.superdiff.model import KIND, SuperDiff
+from kiago_ray.baselines.superdiff.network import LENGTH, NetworkSettings, UNet
+from kiago_ray.baselines.superdiff.quality import sample_quality
+from kiago_ray.baselines.superdiff.schedule import STEPS, noise_scheduler
+from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.datasets import LoadReport
+from kiago_ray.predictors.precision import multiplies_bfloat16
+from kiago_ray.predictors.recipes import HELD_OUT, RunOptions, machine
+from kiago_ray.predictors.training import Epoch, EpochReport, FitSettings, TrainingError, fit
+from kiago_ray.predictors.weights import halved, save_network
+
+# `fit` squares errors up to this width, and no error of v comes near: |v| ≤ |ε| + 40 atoms.
+_SQUARED_TO = 64.0
+SETTINGS = FitSettings(
+    epochs=60,
+    batch_rows=128,
+    learning_rate=2e-3,
+    weight_decay=0.01,
+    average_decay=0.999,
+    warmup_share=0.1,
+    seed=0,
+    huber_width=_SQUARED_TO,
+)
+RECIPE = {
+    "target": "v = √ᾱ·ε − √(1 − ᾱ)·x₀, x₀ in atoms of the formula as written",
+    "loss": "mean squared error",
+    "schedule": f"cosine, {STEPS} steps",
+    "most_atoms": MAX_ATOMS,
+}
+HELD_OUT_DRAWS = 8  # noisy versions of each held-out composition
+QUALITY_SAMPLES = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuperDiffOptions:
+    """Where a run writes and how it computes. samples: as many are drawn for the card's figures of
+    quality, in sampling_steps.
+    """
+
+    out: Path
+    device: str = "cpu"
+    compile_network: bool = False
+    samples: int = QUALITY_SAMPLES
+    sampling_steps: int = STEPS
+    on_epoch: Callable[[EpochReport], None] = field(default=lambda report: None)
+
+
+def train_superdiff(
+    known: Compositions,
+    network_settings: NetworkSettings,
+    settings: FitSettings,
+    options: SuperDiffOptions,
+    sources: Sequence[LoadReport] = (),
+) -> dict[str, Any]:
+    """Train, write `superdiff.safetensors` and `superdiff.json` to `options.out`, return the card.
+
+    A run that was stopped goes on from its last epoch, to the same weights. Raises CheckpointError, TrainingError
+    and MissingExtraError.
+    """
+    train, test = known.split()
+    if not len(test):
+        raise TrainingError(f"none of {len(train)} compositions is held out: use more data")
+    bfloat16 = multiplies_bfloat16(torch.device(options.device))
+    recipe = {**RECIPE, "bfloat16": bfloat16}
+    torch.manual_seed(settings.seed)
+    network, seconds = fit(
+        UNet(network_settings).to(options.device),
+        _velocity,
+        partial(noisy_epoch, padded(train)),
+        settings,
+        checkpoint=options.out / "checkpoints" / f"{KIND}.safetensors",
+        data_id=_data_id(train, recipe, network_settings),
+        compile_network=options.compile_network,
+        bfloat16=bfloat16,
+        on_epoch=lambda report: options.on_epoch(replace(report, loss=report.loss * 2 * _SQUARED_TO)),
+    )
+    network.load_state_dict(halved(network.state_dict()))
+    card: dict[str, Any] = {
+        "kind": KIND,
+        "unit": "atoms of the formula as written",
+        "network_settings": asdict(network_settings),
+        "weights_count": sum(p.numel() for p in network.parameters()),
+        "settings": asdict(settings),
+        "recipe": recipe,
+        "held_out": HELD_OUT,
+        "train_rows": len(train),
+        "too_large_rows": known.too_large,
+        "seconds": round(seconds),
+        "held_out_loss": denoising_losses(network, train, test, settings.seed),
+    }
+    network.requires_grad_(False)
+    if options.samples:
+        card["samples"] = sample_quality(
+            SuperDiff(network, card),
+            train,
+            test,
+            count=options.samples,
+            seed=settings.seed,
+            steps=options.sampling_steps,
+            device=options.device,
+        )
+    card |= {
+        "data": [source.to_dict() for source in sources],
+        "licence_of_data": "CC BY 4.0",
+        "trained": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": machine(
+            RunOptions(out=options.out, device=options.device, compile_network=options.compile_network)
+        ),
+    }
+    save_network(network, KIND, card, options.out)
+    return card
+
+
+def padded(amounts: NDArray[np.float32]) -> Tensor:
+    """Amounts (N, 118) on the network's 120 places."""
+    return functional.pad(torch.from_numpy(amounts), (0, LENGTH - N_ELEMENTS))
+
+
+def noisy_epoch(clean: Tensor, generator: torch.Generator) -> Epoch:
+    """Every composition (N, 120) once, at a step and with noise drawn anew; all steps equally often.
+
+    The rows are what the network sees and, in a column more, their step: (N, 121). The targets are v (N, 120).
+    """
+    scheduler = noise_scheduler()
+    steps = torch.randperm(len(clean), generator=generator) * STEPS // len(clean)
+    noise = torch.randn(clean.shape, generator=generator)
+    noisy = scheduler.add_noise(clean, noise, steps)
+    return Epoch(
+        torch.cat([noisy, steps[:, None].float()], dim=1), scheduler.get_velocity(clean, noise, steps)
+    )
+
+
+def _velocity(network: UNet, rows: Tensor) -> Tensor:
+    return cast(Tensor, network(rows[:, :LENGTH], rows[:, LENGTH])).float()
+
+
+@torch.no_grad()
+def denoising_losses(
+    network: UNet, train: NDArray[np.float32], test: NDArray[np.float32], seed: int
+) -> dict[str, Any]:
+    """Mean squared errors on held-out compositions, over all steps and by quarters of them from the least noise on.
+
+    `v` is what was trained, `noise` the same as an error of ε. `independent_elements`: what the best linear guess
+    of v reaches that knows each element's mean and variance, and nothing of how elements go together.
+    """
+    device = next(network.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    levels = noise_scheduler().alphas_cumprod
+    variance = padded(train)[:, :N_ELEMENTS].double().var(dim=0)
+    found: list[tuple[Tensor, Tensor]] = []
+    for _ in range(HELD_OUT_DRAWS):
+        epoch = noisy_epoch(padded(test), generator)
+        parts = [_velocity(network, rows.to(device)).cpu() for rows in torch.split(epoch.fractions, 1024)]
+        errors = (torch.cat(parts) - epoch.targets)[:, :N_ELEMENTS].square().mean(dim=1).double()
+        found.append((epoch.fractions[:, LENGTH].long(), errors))
+    steps, errors = (torch.cat(part) for part in zip(*found, strict=True))
+    all_levels = levels.double()[:, None]
+    independent = (variance / (all_levels * variance + 1 - all_levels)).mean(dim=1)
+    quarter = steps * 4 // STEPS
+    return {
+        "rows": len(test),
+        "v": round(float(errors.mean()), 5),
+        "noise": round(float((errors * levels.double()[steps]).mean()), 5),
+        "v_by_quarter": [round(float(errors[quarter == q].mean()), 5) for q in range(4)],
+        "independent_elements": round(float(independent.mean()), 5),
+        "independent_elements_by_quarter": [round(float(part.mean()), 5) for part in independent.chunk(4)],
+    }
+
+
+def _data_id(train: NDArray[np.float32], recipe: dict[str, Any], network_settings: NetworkSettings) -> str:
+    content = json.dumps([recipe, asdict(network_settings)], sort_keys=True).encode() + train.tobytes()
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,273 @@
+"""`kiago paper`: the paper's tables and figures run on this machine, ours beside what is printed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kiago_ray.paper.lab import Lab
+    from kiago_ray.paper.sizes import Size
+    from kiago_ray.paper.tables import PaperTable
+
+ALL = "all"
+
+
+def paper(
+    table: Annotated[
+        str, typer.Argument(help="table1 to table11, fig2, fig3, seeds (S.4), screens (S.6), or all.")
+    ],
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Sizes for two cores and minutes, instead of the paper's 4,096 × 1,000."
+        ),
+    ] = False,
+    candidates: Annotated[int | None, typer.Option(help="Formulas of each method from each base.")] = None,
+    steps: Annotated[str | None, typer.Option(help="Steps of stage 1 and 2, such as 500,500.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds, such as 0,1,2; figures are means over them.")
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="Directory or URI; by default runs/paper, with --quick runs/paper-quick."),
+    ] = None,
+    known: Annotated[
+        str | None,
+        typer.Option(
+            help="Known compounds for tables 8 and 11: SuperCon's primary.tsv, supercon (as fetched), landmarks "
+            "or none. By default supercon where it was fetched, else landmarks."
+        ),
+    ] = None,
+    phases: Annotated[
+        Path | None,
+        typer.Option(help="File of competing phases: ΔE_hull in tables 3 and 8 (see kiago hull)."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Predictors: a folder that `kiago train` wrote.")
+    ] = None,
+    superdiff_weights: Annotated[
+        Path | None, typer.Option(help="SuperDiff: a folder that `kiago train superdiff` wrote.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Run what TABLE needs and print ours beside the paper's; write CSV, Markdown and plots, and for `all` one page.
+
+    What is done is kept in the directory: the same command again, or another table, computes only what is missing.
+    """
+    from kiago_ray.cli.console import say
+    from kiago_ray.cli.failures import InputError
+    from kiago_ray.cli.overrides import two_numbers
+    from kiago_ray.paper.run import TABLES
+    from kiago_ray.paper.sizes import size_of
+
+    if table != ALL and table not in TABLES:
+        raise InputError(f"{table!r} is no table; choose one of {', '.join(TABLES)}, {ALL}")
+    first, second = two_numbers(steps) if steps is not None else (0, 0)
+    size = size_of(
+        quick=quick,
+        candidates=candidates,
+        steps=None if steps is None else (first, second),
+        seeds=None if seeds is None else whole_numbers(seeds),
+    )
+    where = out if out is not None else ("runs/paper-quick" if quick else "runs/paper")
+    lab, facts = open_lab(size, where, known, phases, weights, superdiff_weights, device)
+    names = list(TABLES) if table == ALL else [table]
+    try:
+        tables = run_tables(lab, names)
+    except KeyboardInterrupt:
+        say(f"stopped; what was done is in {where}, and the same command goes on")
+        raise typer.Exit(1) from None
+    raise typer.Exit(finish(lab, tables, facts, where, table == ALL, as_json))
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Such as 0,1,2. Raises InputError."""
+    from kiago_ray.cli.failures import InputError
+
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--seeds: {text!r} is not whole numbers such as 0,1,2") from None
+
+
+def open_lab(
+    size: Size,
+    where: str,
+    known: str | None,
+    phases: Path | None,
+    weights: Path | None,
+    superdiff_weights: Path | None,
+    device: str,
+) -> tuple[Lab, list[tuple[str, str]]]:
+    """Models, data and the directory, and in words what results rest on. Raises the input errors of all of them."""
+    import torch
+
+    from kiago_ray import __version__
+    from kiago_ray.cli.console import say
+    from kiago_ray.cli.provenance import provenance
+    from kiago_ray.cli.search import check_device, read_known
+    from kiago_ray.paper.cells import Store
+    from kiago_ray.paper.lab import Lab
+    from kiago_ray.predictors import load_predictors
+    from kiago_ray.predictors.second_opinion import load_second_opinion
+
+    check_device(device)
+    made = provenance(weights)
+    materials, known_id = read_known(known)
+    predictors = load_predictors(weights, device=device)
+    kind = torch.device(device).type
+    identity = {"kiago_ray": __version__, "weights": made["weights"], "known": known_id, "device": kind}
+    store = Store.open(where, identity)
+    hull = None
+    if phases is not None:
+        from kiago_ray.cli.hull import read_hull
+
+        hull = read_hull(phases, "elemnet", weights)
+    lab = Lab(
+        predictors=predictors,
+        second=load_second_opinion(predictors, weights),
+        store=store,
+        size=size,
+        device=device,
+        known=materials,
+        hull=hull,
+        superdiff_folder=superdiff_weights,
+        tell=say,
+    )
+    name = torch.cuda.get_device_name(torch.device(device)) if kind == "cuda" else made["cpu"]
+    threads = torch.get_num_threads()
+    facts = [
+        ("size", size.name),
+        ("kiago-ray", f"{__version__} ({made['git'] or 'no commit known'})"),
+        ("PyTorch", f"{torch.__version__} on {name}, {threads} thread{'s' if threads > 1 else ''}"),
+        ("known compounds", "none" if materials is None else materials.source),
+        ("competing phases", "none" if hull is None else f"{hull.phases.report.rows_kept:,} of {phases}"),
+        ("weights", ", ".join(f"{key} {value[:12]}" for key, value in made["weights"].items())),
+    ]
+    return lab, facts
+
+
+def run_tables(lab: Lab, names: Sequence[str]) -> list[tuple[PaperTable, float]]:
+    """The tables and the seconds that each took beyond what earlier ones left."""
+    from kiago_ray.cli.console import say
+    from kiago_ray.paper.run import TABLES, write_table
+
+    done = []
+    for name in names:
+        began = time.perf_counter()
+        table = TABLES[name](lab)
+        write_table(table, lab.store.location)
+        done.append((table, time.perf_counter() - began))
+        say(f"{table.heading}: {done[-1][1]:.0f} s")
+    return done
+
+
+def finish(
+    lab: Lab,
+    done: Sequence[tuple[PaperTable, float]],
+    facts: Sequence[tuple[str, str]],
+    where: str,
+    everything: bool,
+    as_json: bool,
+) -> int:
+    """Write the page, show the tables, return the exit code."""
+    from kiago_ray.cli.console import say
+    from kiago_ray.paper.run import PAGE, write_report
+
+    failures = by_cause(lab.failures)
+    if everything:
+        seconds = sum(spent for _, spent in done)
+        told = [*facts, ("wall clock of this run", f"{seconds / 60:.1f} min")]
+        write_report([table for table, _ in done], lab.store.location, told, failures)
+    if as_json:
+        print(json.dumps(as_plain(done, where, failures), ensure_ascii=False, allow_nan=False))
+    else:
+        show(done)
+        page = f" ({PAGE} has all of them)" if everything else ""
+        say(f"CSV, Markdown and plots are in {where}/{page}")
+    for line in failures:
+        say(f"failed: {line}")
+    if failures:
+        say(f"{len(lab.failures)} experiments failed; the same command tries them again")
+    return 3 if failures else 0
+
+
+def by_cause(failures: Mapping[str, str]) -> list[str]:
+    """A line for each cause, with the experiments that it stopped."""
+    named: dict[str, list[str]] = {}
+    for name, cause in failures.items():
+        named.setdefault(cause, []).append(name)
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {cause}"
+        for cause, names in named.items()
+    ]
+
+
+def as_plain(
+    done: Sequence[tuple[PaperTable, float]], where: str, failures: Sequence[str]
+) -> Mapping[str, Any]:
+    """Everything as plain types; N/A is null."""
+    tables = {}
+    for table, seconds in done:
+        panels = [
+            {
+                "title": panel.title,
+                "rows": {
+                    label: {c.name: value for c, value in zip(panel.columns, values, strict=True)}
+                    for label, values in panel.rows
+                },
+            }
+            for panel in table.panels
+        ]
+        tables[table.name] = {
+            "title": table.title,
+            "size": table.size,
+            "seconds": round(seconds, 1),
+            "panels": panels,
+            "verdicts": list(table.verdicts),
+            "notes": list(table.notes),
+            "facts": dict(table.facts),
+        }
+    return {"out": where, "tables": tables, "failures": list(failures)}
+
+
+def show(done: Sequence[tuple[PaperTable, float]]) -> None:
+    """The tables for a person."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for table, _ in done:
+        console.print(f"\n[bold]{table.heading}[/bold]", highlight=False)
+        console.print(Text(table.size, style="dim"))
+        for panel in table.panels:
+            grid = Table(
+                title=panel.title or None,
+                title_justify="left",
+                box=None,
+                padding=(0, 1, 0, 0),
+                pad_edge=False,
+            )
+            grid.add_column(panel.head, overflow="fold")
+            for column in panel.columns:
+                style = "dim" if column.source == "paper" else ""
+                right = not any(isinstance(values[len(grid.columns) - 1], str) for _, values in panel.rows)
+                grid.add_column(
+                    column.label, justify="right" if right else "left", style=style, overflow="fold"
+                )
+            for label, values in panel.rows:
+                cells = (
+                    Text(column.text(value)) for column, value in zip(panel.columns, values, strict=True)
+                )
+                grid.add_row(Text(label), *cells)
+            console.print(grid)
+        for line in (*table.verdicts, *table.notes):
+            console.print(Text(f"- {line}"))

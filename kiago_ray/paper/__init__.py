@@ -1,0 +1,1 @@
+"""The paper's experiments, runnable: every table and figure, ours beside what is printed."""

@@ -1,0 +1,109 @@
+"""What is counted of a method's proposals: the paper's criteria, on formulas as they are, whole or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from kiago_ray.api import JudgedRows
+from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.paper.cells import Figures
+from kiago_ray.paper.tasks import Task
+from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
+from kiago_ray.screening.summary import BaseMaterial
+from kiago_ray.storage.assemble import ranked
+
+TOLERANCE = 0.01  # of a ratio, "within 1 %" (section 3.5)
+KEPT = 50  # best rows of a cell
+_SCREENS = ("neutral", "pauling", "neutral_atoms", "hydride", "ef_negative", "few_elements")
+_COLUMNS = (
+    "formula",
+    "tc_k",
+    "tc_oracle_k",
+    "trusted_tc_k",
+    "ef_ev_per_atom",
+    "extrapolated",
+    "oxidation_states",
+)
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def rightly_substituted(amounts: Floats, base: str, element: str) -> Mask:
+    """Section 3.5's two criteria on amounts (n, 118), (n,): each preserved element's share of the atoms lies
+    within 1 % of what it is in the base, and so does the share of all others together, of that of the
+    substituted element.
+
+    Rows of zeros fail.
+    """
+    x0 = fractions(parse(base))
+    total = amounts.sum(axis=1, keepdims=True)
+    x = amounts / np.where(total > 0, total, 1)
+    preserved = x0 > 0
+    preserved[INDEX[element]] = False
+    kept = np.abs(x[:, preserved] - x0[preserved]) <= TOLERANCE * x0[preserved] + 1e-12
+    share = x0[INDEX[element]]
+    others = np.abs(x[:, ~preserved].sum(axis=1) - share) <= TOLERANCE * share + 1e-12
+    right: Mask = kept.all(axis=1) & others & (total[:, 0] > 0)
+    return right
+
+
+def hydride_form(amounts: Floats) -> Mask:
+    """Table 10's three conditions on amounts (n, 118), (n,): at least 40 % hydrogen, three elements or fewer, 15 atoms
+    or fewer. Amounts that aren't whole count as they are written.
+    """
+    atoms = amounts.sum(axis=1)
+    rich = amounts[:, INDEX["H"]] >= MIN_HYDROGEN * atoms - 1e-9
+    few = (amounts > 0).sum(axis=1) <= HYDRIDE_ELEMENTS
+    formed: Mask = rich & few & (atoms > 0) & (atoms <= HYDRIDE_ATOMS + 1e-9)
+    return formed
+
+
+def figures(rows: JudgedRows, task: Task, base: BaseMaterial) -> Figures:
+    """The figures of one cell. Rates count all rows, as the paper counts samples; screens and the best count each
+    formula once. Under substitution only rightly substituted formulas pass.
+    """
+    table, amounts = rows.table, rows.result.amounts
+    n = len(table)
+    found: Figures = {
+        "base": {
+            "tc_k": base.tc_predicted_k,
+            "tc_oracle_k": base.tc_oracle_k,
+            "tc_measured_k": base.tc_measured_k,
+        },
+        "rows": n,
+        "neutral_rows": _share(_mask(table, "neutral")),
+    }
+    if task.family == "hydrides":
+        found["hydride_rows"] = _share(hydride_form(amounts))
+    if task.site is not None:
+        right = rightly_substituted(amounts, task.base, task.site[0])
+        found["right_rows"] = _share(right)
+        passed = pa.array(_mask(table, "passed") & right)
+        table = table.set_column(table.schema.get_field_index("passed"), table.schema.field("passed"), passed)
+    unique = ranked(table, "tc")
+    good = unique.filter(unique["passed"])
+    found |= {
+        "statuses": {name: count for name, count in rows.result.status_counts().items() if count},
+        "unique": len(unique),
+        "screens": {
+            name: int(_mask(unique, name).sum()) for name in _SCREENS if unique[name].null_count < len(unique)
+        },
+        "passed": len(good),
+        "best": good.select(list(_COLUMNS)).slice(0, KEPT).to_pylist(),
+    }
+    return found
+
+
+def _mask(table: Any, column: str) -> Mask:
+    mask: Mask = table[column].fill_null(False).to_numpy(zero_copy_only=False).astype(np.bool_)
+    return mask
+
+
+def _share(mask: Mask) -> float | None:
+    return float(mask.mean()) if len(mask) else None

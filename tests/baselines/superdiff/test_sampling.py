@@ -1,0 +1,180 @@
+"""Sampling: one's own noise for each row, ILVR's promise, the account of T_c, and every wrong call refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kiago_ray.baselines.superdiff import (
+    Guidance,
+    SampleStatus,
+    SamplingError,
+    SuperDiff,
+    formulas,
+    sample,
+)
+from kiago_ray.baselines.superdiff.ilvr import low_pass
+from kiago_ray.baselines.superdiff.samples import Samples, cleaned, formula_of
+from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.chemistry.formula import parse
+
+STEPS = 10
+Make = Callable[[int, float], Any]
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_batches_do_not_matter_and_seeds_do(
+    untrained: SuperDiff, lanthanum_base: np.ndarray, smooth: Make, guided: bool
+) -> None:
+    guidance = Guidance(smooth(0, 50.0), smooth(1, 2.0)) if guided else None
+
+    def draw(count: int, batch_rows: int, seed: int = 5) -> np.ndarray:
+        return sample(
+            untrained,
+            count,
+            base=lanthanum_base,
+            scale_factors=(2, 4),
+            guidance=guidance,
+            seed=seed,
+            steps=STEPS,
+            batch_rows=batch_rows,
+        ).signal
+
+    whole = draw(7, 7)
+    np.testing.assert_allclose(draw(7, 3), whole, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(draw(4, 1), whole[:4], rtol=1e-3, atol=1e-4)
+    assert np.array_equal(draw(7, 7), whole)
+    assert np.abs(draw(7, 7, seed=6) - whole).max(axis=1).min() > 1e-2
+    assert np.abs(whole[0] - whole[2]).max() > 1e-2  # of one factor, yet other noise
+
+
+def test_factor_1_returns_the_base_with_the_least_noise(
+    untrained: SuperDiff, lanthanum_base: np.ndarray
+) -> None:
+    """Whatever the network says; the lowest level's noise is 0.0064."""
+    samples = sample(untrained, 40, base=lanthanum_base, scale_factors=(1,), seed=0, steps=STEPS)
+    noise = samples.signal - lanthanum_base
+    assert np.abs(noise).max() < 0.04
+    assert noise.std() == pytest.approx(0.0064, rel=0.1)
+    assert samples.counts() == {"ok": 40, "empty": 0, "diverged": 0}
+    for amounts in samples.amounts:
+        assert set(np.flatnonzero(amounts)) == set(np.flatnonzero(lanthanum_base))
+
+
+def test_the_bases_low_pass_content_is_kept_at_each_factor(
+    untrained: SuperDiff, lanthanum_base: np.ndarray, smooth: Make
+) -> None:
+    guidance = Guidance(smooth(0, 50.0), smooth(1, 2.0), weight=1.0)
+    samples = sample(untrained, 8, base=lanthanum_base, guidance=guidance, seed=0, steps=STEPS)
+    assert samples.scale_factors.tolist() == [1, 2, 4, 6] * 2
+    base = torch.nn.functional.pad(torch.from_numpy(lanthanum_base).float()[None], (0, 2))
+    signal = torch.nn.functional.pad(torch.from_numpy(samples.signal), (0, 2))
+    for row, factor in enumerate(samples.scale_factors.tolist()):
+        kept = low_pass(signal[row : row + 1], factor) - low_pass(base, factor)
+        whole = slice(0, 118 - 118 % factor)  # the last block holds places that are no element
+        assert float(kept[0, whole].abs().max()) < 0.04
+    assert np.abs(samples.signal[1::4] - lanthanum_base).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("conditioned", "guided"), [(True, True), (True, False), (False, True), (False, False)]
+)
+def test_the_account_adds_up(
+    untrained: SuperDiff, lanthanum_base: np.ndarray, smooth: Make, conditioned: bool, guided: bool
+) -> None:
+    tc = smooth(0, 50.0)
+    samples = sample(
+        untrained,
+        6,
+        base=lanthanum_base if conditioned else None,
+        guidance=Guidance(tc, smooth(1, 2.0), weight=0.05) if guided else None,
+        seed=1,
+        steps=STEPS,
+        batch_rows=4,
+        account=tc,
+    )
+    changes = samples.changes
+    assert changes is not None
+    total = changes.denoise_k + changes.guide_k + changes.ilvr_k
+    np.testing.assert_allclose(changes.start_k + total, changes.end_k, atol=1e-9)
+    positive = np.clip(samples.signal, 0, None)
+    parts = torch.from_numpy(positive / positive.sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(changes.end_k, tc(parts).relu().numpy(), rtol=1e-4, atol=1e-3)
+    assert bool(changes.ilvr_k.any()) is conditioned
+    assert bool(changes.guide_k.any()) is guided
+    means = changes.means()
+    assert means["sum_k"] == pytest.approx(float((changes.end_k - changes.start_k).mean()))
+    unasked = sample(untrained, 1, seed=1, steps=2)
+    assert unasked.changes is None
+
+
+def test_guidance_raises_what_it_climbs(untrained: SuperDiff, smooth: Make) -> None:
+    tc, ef = smooth(0, 50.0), smooth(1, 2.0)
+
+    def draw(weight: float) -> Any:
+        guidance = Guidance(tc, ef, weight=weight)
+        return sample(untrained, 16, guidance=guidance, seed=2, steps=STEPS, account=tc).changes
+
+    little, much = draw(1e-4), draw(1e-1)
+    assert 0 < little.guide_k.mean() < much.guide_k.mean()
+    assert much.end_k.mean() > little.end_k.mean()
+
+
+def test_amounts_are_cleaned_by_the_rule_and_nothing_is_hidden() -> None:
+    signal = np.zeros((4, 118), dtype=np.float32)
+    names = {"La": 1.0, "Ni": 0.9949, "As": 0.9871, "O": 1.0129, "H": 0.0499, "F": -0.3, "Fe": 0.0501}
+    for symbol, amount in names.items():
+        signal[0, INDEX[symbol]] = amount
+    signal[1] = -1
+    signal[2, 3] = np.nan
+    signal[3, 3] = 2e9
+    amounts, status = cleaned(signal)
+    assert status.tolist() == [0, 1, 2, 2]
+    assert not amounts[1:].any()
+    samples = Samples(amounts, signal, status, np.zeros(4, dtype=np.int64))
+    assert samples.counts() == {"ok": 1, "empty": 1, "diverged": 2}
+    assert formulas(samples) == ["LaFe0.05Ni0.99As0.99O1.01"]
+    assert parse(formula_of(amounts[0]))["As"] == 0.99
+    assert SampleStatus(status[1]) is SampleStatus.EMPTY
+
+
+def test_progress_counts_every_step(untrained: SuperDiff) -> None:
+    seen: list[tuple[int, int]] = []
+    sample(untrained, 5, seed=0, steps=4, batch_rows=2, progress=lambda done, of: seen.append((done, of)))
+    assert seen == [(done, 12) for done in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"count": 0}, "count is 0"),
+        ({"batch_rows": 0}, "batch_rows is 0"),
+        ({"steps": 1001}, "steps is 1001"),
+        ({"steps": 300}, "give a divisor of 1000"),
+        ({"seed": -1}, "seed is -1"),
+        ({"scale_factors": (2, 7)}, "scale factor is 7"),
+        ({"scale_factors": ()}, "scale_factors is empty"),
+        ({"base": np.zeros(118)}, "not all 0"),
+        ({"base": np.full(118, -1.0)}, "not negative"),
+        ({"base": np.full(118, np.nan)}, "finite"),
+        ({"base": np.ones(86)}, r"\(86,\)"),
+    ],
+)
+def test_a_wrong_call_is_told_what_to_change(
+    untrained: SuperDiff, wrong: dict[str, Any], message: str
+) -> None:
+    call: dict[str, Any] = {"count": 1, "seed": 0, "steps": 1, **wrong}
+    with pytest.raises(SamplingError, match=message):
+        sample(untrained, **call)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_what_the_cpu_gives(untrained: SuperDiff, lanthanum_base: np.ndarray) -> None:
+    def draw(device: str) -> np.ndarray:
+        return sample(untrained, 6, base=lanthanum_base, seed=3, steps=STEPS, device=device).signal
+
+    np.testing.assert_allclose(draw("cuda"), draw("cpu"), rtol=1e-2, atol=1e-2)

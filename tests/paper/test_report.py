@@ -1,0 +1,91 @@
+"""CSV, Markdown and page: both columns are there, text stays text; how presets differ is read off them."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from kiago_ray.paper.defaults import PRESETS, differences
+from kiago_ray.paper.integer_tables import fig2
+from kiago_ray.paper.page import render
+from kiago_ray.paper.run import OUTSIDE
+from kiago_ray.paper.tables import Column, Panel, PaperTable
+from kiago_ray.paper.text import as_csv, as_markdown, differences_markdown
+from kiago_ray.search import load_preset
+
+TABLE = PaperTable(
+    name="table2",
+    title="ΔT_c",
+    size="8 candidates",
+    panels=(
+        Panel(
+            "By | model",
+            "base",
+            (Column("kiago", "KIAGO", sign=True), Column("kiago_paper", "KIAGO, paper", "paper", 2, True)),
+            (("LaNiAsO", (5.0, 104.39)), ("CeBi2O3", (None, 92.12))),
+        ),
+    ),
+    verdicts=("KIAGO < 1 & more",),
+    notes=("Because.",),
+    plots=(("A plot", b"\x89PNG"),),
+)
+
+
+def test_csv_has_a_line_a_value() -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(TABLE))))
+    assert [(row["row"], row["source"], row["value"]) for row in rows] == [
+        ("LaNiAsO", "ours", "5.0"),
+        ("LaNiAsO", "paper", "104.39"),
+        ("CeBi2O3", "ours", ""),
+        ("CeBi2O3", "paper", "92.12"),
+    ]
+
+
+def test_markdown_has_both_columns() -> None:
+    text = as_markdown(TABLE, ["table2-1.png"])
+    assert "## Table 2: ΔT_c" in text
+    assert "| base | KIAGO | KIAGO, paper |" in text
+    assert "| LaNiAsO | +5.0 | +104.39 |" in text
+    assert "| CeBi2O3 | N/A | +92.12 |" in text
+    assert "**By \\| model**" in text
+    assert "![A plot](table2-1.png)" in text
+    assert "KIAGO &lt; 1" in text
+
+
+def test_page_has_both_columns_and_escapes() -> None:
+    page = render([TABLE, fig2()], [("size", "quick <b>")], PRESETS, differences(), OUTSIDE, ["a & b failed"])
+    assert '<td class="n">+5.0</td><td class="paper n">+104.39</td>' in page
+    assert 'href="#table2"' in page
+    assert 'id="table2"' in page
+    assert "quick &lt;b&gt;" in page
+    assert "a &amp; b failed" in page
+    assert "KIAGO &lt; 1 &amp; more" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert 'src="data:image/png;base64,' in page
+
+
+def test_every_difference_is_one_and_has_a_reason() -> None:
+    found = {each.field: each for each in differences()}
+    default, paper, reference = (load_preset(name) for name in PRESETS)
+    assert found["alpha"].values == ("20", "4", "4")
+    assert found["n_unit.max"].values == ("25", "25", "199")
+    assert found["integer_norm"].values == ("l1", "l1", "l2")
+    assert "not_in_supercon" in found["screens.names"].values[0]
+    assert found["beta.end"].reason.startswith("Weight of the integer loss")  # the section's reason
+    assert "steps" in found
+    assert "seed" not in found
+    for name, each in found.items():
+        assert len(set(each.values)) > 1, name
+        assert each.reason, name
+    # Nothing that differs is left out.
+    plain = [each.model_dump() for each in (default, paper, reference)]
+    for name in plain[0]:
+        if any(one[name] != plain[0][name] for one in plain):
+            assert any(field.split(".")[0] == name for field in found), name
+
+
+def test_differences_as_markdown() -> None:
+    text = differences_markdown(PRESETS, differences(), OUTSIDE)
+    assert "| field | `default` | `paper` | `reference` | what it is, and why |" in text
+    assert "| `alpha` | 20 | 4 | 4 |" in text
+    assert "each row has a loss of its own" in text.lower()
