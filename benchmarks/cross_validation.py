@@ -4,7 +4,7 @@
 
 Ten folds at random and ten by chemical system, the oracle's own (`oracle_fit`), each with the recipe of `kiago train
 tc`: its own features, teacher, made-up rows and six networks, nothing of which sees the fold. Beside it stand
-ExtraTrees on the same inputs as the teacher, boosted trees on them, and means of these: how far any of them gets says
+the teacher itself (ExtraTrees), boosted trees on its inputs, and means of these: how far any of them gets says
 how much of T_c can be told from these rows at all. About ten CPU-minutes a fold; on a GPU all folds of a split are
 fitted side by side (`--device cuda --together 10`), which changes results by the draws alone. Resumes.
 """
@@ -25,8 +25,8 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import GroupKFold, KFold
 
 from kiago_ray.cli.train import tc_tables
-from kiago_ray.predictors import ensemble_recipe
-from kiago_ray.predictors.ensemble_recipe import SETTINGS, TEACHER_NEGATIVES, Taught
+from kiago_ray.predictors import ensemble_recipe, recipes
+from kiago_ray.predictors.ensemble_recipe import MADE_UP, SETTINGS, TEACHER_NEGATIVES, TEACHER_TREES, Taught
 from kiago_ray.predictors.evaluation import score
 from kiago_ray.predictors.oracle_fit import CROSS_VALIDATION_FOLDS, OracleSettings
 from kiago_ray.predictors.recipes import TrainingTable, rows_id
@@ -59,20 +59,19 @@ def folds(known: TrainingTable, split: Split) -> list[NDArray[np.bool_]]:
 
 
 def lesson(known: TrainingTable, zeros: Floats, left_out: NDArray[np.bool_]) -> Lesson:
-    """The teacher's made-up rows, and both kinds of trees, of all rows but one fold."""
+    """The teacher's made-up rows with its labels, and what both kinds of trees say, of all rows but one fold."""
     train, test = known.pick(~left_out), known.pick(left_out)
-    some = zeros[np.random.default_rng(0).permutation(len(zeros))[:TEACHER_NEGATIVES]]
-    inputs = ensemble_recipe.seen_by_trees(np.concatenate([train.fractions, some]))
-    values = np.concatenate([train.values, np.zeros(len(some), dtype=np.float32)])
-    asked = ensemble_recipe.seen_by_trees(test.fractions)
-    extra = ExtraTreesRegressor(ensemble_recipe.TEACHER_TREES, random_state=0).fit(inputs, values)
+    made, rows, values = recipes.lesson(train, zeros, MADE_UP, TEACHER_NEGATIVES, 0)
+    inputs, asked = ensemble_recipe.seen_by_trees(rows), ensemble_recipe.seen_by_trees(test.fractions)
+    extra = ExtraTreesRegressor(TEACHER_TREES, random_state=0).fit(inputs, values)
+    labels = extra.predict(ensemble_recipe.seen_by_trees(made)).astype(np.float32)
     settings = OracleSettings()
     boosted = lightgbm.train(
         settings.parameters(0, 1), lightgbm.Dataset(inputs, values), settings.most_rounds
     )
     return Lesson(
         train=train,
-        taught=ensemble_recipe.teach(train, zeros, 0),
+        taught=Taught(made, labels),
         extra_trees_k=np.asarray(extra.predict(asked), dtype=np.float32),
         boosted_k=np.asarray(boosted.predict(asked), dtype=np.float32).clip(min=0),
     )
