@@ -50,7 +50,7 @@ EXPERIMENTS = ("materials", "sites", "hydrides", "integers", "starts", "guidance
 FULL = Size("full", dict.fromkeys(EXPERIMENTS, 4096), (500, 500), (200, 200), 500, 1000, MATERIALS)
 QUICK = Size(
     "quick",
-    {"materials": 192, "sites": 96, "hydrides": 96, "integers": 48, "starts": 128, "guidance": 24},
+    {"materials": 192, "sites": 96, "hydrides": 96, "integers": 32, "starts": 128, "guidance": 24},
     (100, 100),
     (60, 60),
     300,

@@ -1,7 +1,8 @@
 """Sampling: from noise to compositions, step by step; with a base (ILVR), with guidance, with an account of T_c.
 
 A step is: denoise, guide, refine. The last word is ILVR's, so that at every noise level the sample has the reference's
-low-pass content exactly, whatever guidance did. Row r's noise comes from a generator of (seed, r) alone.
+low-pass content exactly, whatever guidance did. Row r's noise comes from a generator of (seed, r) alone; on a GPU,
+where thousands of small draws take longer than the network, a batch's from one of (seed, its first row).
 """
 
 from __future__ import annotations
@@ -40,9 +41,11 @@ class SamplingError(ValueError):
 
 @dataclass(frozen=True)
 class _Batch:
-    """What the rows of one batch need. reference: (rows, 120) or None; factors: (rows,)."""
+    """What the rows of one batch need. generators: one a row, or one for all. reference: (rows, 120) or None; factors:
+    (rows,).
+    """
 
-    generators: list[torch.Generator]
+    generators: list[torch.Generator] | torch.Generator
     factors: Tensor
     reference: Tensor | None
 
@@ -85,8 +88,8 @@ def sample(
     """Draw `count` compositions, conditioned on `base` (118 amounts, as its formula is written) where one is given.
 
     Scale factors take turns, so that each has the same share. `account`: the T_c predictor by which the changes of
-    T_c are summed (two or three predictions a step). Predictors must be on `device`. Other batches give the same
-    samples up to rounding, which 1,000 steps may enlarge. Raises SamplingError, and MissingExtraError without
+    T_c are summed (two or three predictions a step). Predictors must be on `device`. On a CPU other batches give
+    the same samples up to rounding, which 1,000 steps may enlarge. Raises SamplingError, and MissingExtraError without
     diffusers.
     """
     device = torch.device(device)
@@ -105,7 +108,7 @@ def sample(
     for number, start in enumerate(starts):
         rows = range(start, min(start + batch_rows, count))
         batch = _Batch(
-            [_generator(seed, row) for row in rows],
+            _generators(seed, rows, device),
             factors[start : rows.stop].to(device),
             None if reference is None else reference.expand(len(rows), -1).to(device),
         )
@@ -136,7 +139,7 @@ def _denoise(
     """One batch from noise to signal (rows, 120), and its account."""
     scheduler = noise_scheduler(steps)
     levels = scheduler.alphas_cumprod.to(device)
-    x = _noise(batch.generators, device)
+    x = _noise(batch, device)
     ledger = _Ledger(account, x)
     for done, step in enumerate(scheduler.timesteps.tolist()):
         predicted = network(x, torch.full((len(x),), step, device=device))
@@ -148,20 +151,28 @@ def _denoise(
         if batch.reference is not None:
             # Below the lowest level there is none, so the last step keeps that level's noise.
             level = levels[max(int(scheduler.previous_timestep(step)), 0)]
-            x = refine(x, noised(batch.reference, _noise(batch.generators, device), level), batch.factors)
+            x = refine(x, noised(batch.reference, _noise(batch, device), level), batch.factors)
             ledger.book("ilvr", x)
         report(done + 1)
     return x, ledger
 
 
-def _generator(seed: int, row: int) -> torch.Generator:
+def _generators(seed: int, rows: range, device: torch.device) -> list[torch.Generator] | torch.Generator:
+    if device.type == "cpu":
+        return [_generator(seed, row, device) for row in rows]
+    return _generator(seed, rows.start, device)
+
+
+def _generator(seed: int, row: int, device: torch.device) -> torch.Generator:
     words = np.random.SeedSequence([seed, row]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(words[0]))
+    return torch.Generator(device).manual_seed(int(words[0]))
 
 
-def _noise(generators: list[torch.Generator], device: torch.device) -> Tensor:
-    """(rows, 120), each row from its own generator."""
-    return torch.stack([torch.randn(LENGTH, generator=generator) for generator in generators]).to(device)
+def _noise(batch: _Batch, device: torch.device) -> Tensor:
+    """(rows, 120)."""
+    if isinstance(batch.generators, torch.Generator):
+        return torch.randn(len(batch.factors), LENGTH, generator=batch.generators, device=device)
+    return torch.stack([torch.randn(LENGTH, generator=generator) for generator in batch.generators])
 
 
 def _reference(base: ArrayLike) -> Tensor:
