@@ -69,7 +69,9 @@ def recipe(made: MadeUp = MADE_UP) -> dict[str, object]:
 def teach(train: TrainingTable, zero: Floats, seed: int, made: MadeUp = MADE_UP) -> Taught:
     """Made-up rows around the training rows, labelled by trees that saw no other row."""
     rows, known, tc_k = lesson(train, zero, made, TEACHER_NEGATIVES, seed)
-    return Taught(rows, tree_labels(seen_by_trees(known), tc_k, seen_by_trees(rows), seed=seed, trees=TEACHER_TREES))
+    return Taught(
+        rows, tree_labels(seen_by_trees(known), tc_k, seen_by_trees(rows), seed=seed, trees=TEACHER_TREES)
+    )
 
 
 def sampler(
