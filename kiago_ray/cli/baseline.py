@@ -78,7 +78,10 @@ def superdiff(
     candidates: Candidates = 512,
     seed: Seed = 0,
     guidance: Annotated[
-        float, typer.Option(min=0, help="Weight of the predictors' guidance; 0 for none, the paper has 1e-3.")
+        float,
+        typer.Option(
+            min=0, help="Weight of the predictors' guidance, 0 for none; 4e-6 acts as the paper's 1e-3."
+        ),
     ] = 0.0,
     alpha: Annotated[float, typer.Option(min=0, help="Weight of E_f in the guidance, K per eV/atom.")] = 4.0,
     scale_factors: Annotated[str, typer.Option(help="ILVR's, an equal share of the rows each.")] = "1,2,4,6",

@@ -82,8 +82,7 @@ def table4(found: Mapping[str, Figures], size: Size) -> PaperTable:
         notes=(
             f"The paper doesn't name the base. Its sums of some 123 K only fit a mercury cuprate: here it is {BASE}.",
             "Weight 0 is SuperDiff without guidance. The share that passes is of all samples, repeated ones too.",
-            "What a unit of weight does depends on how noisy samples are turned into a composition "
-            "for the predictors; here it is their positive part, normalised.",
+            "Predictors see a sample's positive part, normalised. " + notes.GUIDANCE,
             notes.SUPERDIFF,
             notes.PREDICTORS,
         ),

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from kiago_ray.search import SearchSpec
 
 GUIDANCE_ALPHA, GUIDANCE_WEIGHT = 4.0, 1e-3  # section 3.1
+# The paper doesn't say what its weight multiplies. With the gradient of the loss's mean over so many rows, Table 4's
+# changes of T_c come out of the paper's size; with each row's own gradient they are some hundred times larger.
+GUIDANCE_ROWS = 256
 DEVICE_BATCH_ROWS = 4096  # samples at a time on a GPU, which fewer don't fill
 
 Floats = NDArray[np.float64]
@@ -148,14 +151,14 @@ class Lab:
 
     def diffusion_about(self, count: int, weight: float, steps: int = STEPS) -> Mapping[str, Any]:
         """What decides the outcome of `diffused`. Raises WeightsError where there is no model."""
+        guided = {"alpha": GUIDANCE_ALPHA, "weight": weight, "rows": GUIDANCE_ROWS} if weight else {}
         return {
             "superdiff": {
                 "sha256": self.superdiff.card["sha256"],
                 "count": count,
                 "scales": list(SCALE_FACTORS),
-                "alpha": GUIDANCE_ALPHA,
-                "weight": weight,
                 "steps": steps,
+                **guided,
             }
         }
 
@@ -164,11 +167,12 @@ class Lab:
     ) -> Samples:
         """SuperDiff's samples around a base by ILVR, guided where `weight` isn't 0, with an account of T_c if asked.
 
-        weight: of guidance, a step of 1,000; with fewer steps each weighs as many times more, so that the whole of it
-        stays.
+        weight: of guidance, in the paper's unit (see GUIDANCE_ROWS), in a step of 1,000; with fewer steps each weighs
+        as many times more, so that the whole of it stays.
         """
         follow = self.predictors.following("resnet18")
-        guidance = Guidance(follow.tc, follow.ef, alpha=GUIDANCE_ALPHA, weight=weight * STEPS / steps)
+        a_step = weight / GUIDANCE_ROWS * STEPS / steps
+        guidance = Guidance(follow.tc, follow.ef, alpha=GUIDANCE_ALPHA, weight=a_step)
         return sample(
             self.superdiff,
             count,

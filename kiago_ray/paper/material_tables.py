@@ -52,6 +52,7 @@ def table2(found: Found, size: Size) -> PaperTable:
             notes.PREDICTORS,
             notes.ORACLE,
             notes.SUPERDIFF,
+            notes.GUIDANCE,
             notes.SUBSTITUTION,
             notes.START,
             notes.SEED,

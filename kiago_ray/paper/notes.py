@@ -22,6 +22,11 @@ SUPERDIFF = (
     "for such fractions, where SMACT alone would cut them off to whole numbers. Where it takes fewer than "
     "its 1,000 steps, guidance weighs as many times more in each."
 )
+GUIDANCE = (
+    "The paper doesn't say what the guidance's weight multiplies. Here it is the gradient of the loss's mean over "
+    "256 rows, as a batch's mean gives it: with that, Table 4's changes of T_c come out of the paper's size, and with "
+    "each row's own gradient some hundred times larger."
+)
 SUBSTITUTION = (
     "C-ES draws which elements are exchanged, and the partners among those with the same state, at "
     "random; the paper says no more than that. States are the likeliest that balance the base."
