@@ -50,7 +50,13 @@ def test_formulas_are_whole_or_fractional_or_none() -> None:
     assert whole.formulas() == ["LaFeAsO", ""]
     fractional = result([0, 1], [{"Sm": 0.6868, "Ag": 0.3132, "O": 0.8}, {}], whole=False, status=status)
     assert fractional.formulas() == ["Sm0.6868Ag0.3132O0.8", ""]
-    assert whole.status_counts() == {"ok": 1, "nothing_allowed": 0, "not_finite": 1, "no_integer_formula": 0}
+    assert whole.status_counts() == {
+        "ok": 1,
+        "nothing_allowed": 0,
+        "not_finite": 1,
+        "no_integer_formula": 0,
+        "unknown_element": 0,
+    }
 
 
 def test_shards_join_in_order() -> None:
