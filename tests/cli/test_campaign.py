@@ -117,7 +117,9 @@ def test_from_file_to_status_page_and_record(kiago: Kiago, file: Path) -> None:
         32,
         None,
     )
-    assert state["best"]["tc_k"] == max(each["tc_k"] for each in table.to_pylist() if each["passed"])
+    assert state["best"]["trusted_tc_k"] == max(
+        each["trusted_tc_k"] for each in table.to_pylist() if each["passed"]
+    )
     assert "It is finished." in kiago("campaign", "status", folder).out
 
     paged = kiago("campaign", "report", folder, "--output", file.parent / "page.html")
