@@ -18,6 +18,7 @@ from kiago_ray.search import load_preset, run_search
 from kiago_ray.search.given import given_result
 from kiago_ray.search.integers import rounded_counts
 from kiago_ray.search.losses import integer_distance
+from kiago_ray.search.run import SHARD_ROWS
 from kiago_ray.search.status import RowStatus
 
 if TYPE_CHECKING:
@@ -33,25 +34,36 @@ Floats = NDArray[np.float64]
 
 
 def integer_cells(lab: Lab, seeds: Sequence[int]) -> dict[tuple[str, str, int], Figures]:
-    """A cell for each of the 15 materials, both searches and each seed."""
+    """A cell for each group of the 15 materials, both searches and each seed."""
     found = {}
-    for base in INTEGER_MATERIALS:
+    for group in groups(lab.size.candidates["integers"]):
         for method in PRESETS:
             for seed in seeds:
-                one = _one(lab, base, method, seed)
+                one = _one(lab, group, method, seed)
                 if one is not None:
-                    found[base, method, seed] = one
+                    found[group[0], method, seed] = one
     return found
 
 
-def _one(lab: Lab, base: str, method: str, seed: int) -> Figures | None:
+def groups(count: int) -> list[tuple[str, ...]]:
+    """The materials in groups whose stages 2 run together: as many as fill a shard at `count` rows of each."""
+    size = max(1, SHARD_ROWS // count)
+    return [INTEGER_MATERIALS[at : at + size] for at in range(0, len(INTEGER_MATERIALS), size)]
+
+
+def _one(lab: Lab, group: tuple[str, ...], method: str, seed: int) -> Figures | None:
     steps = lab.size.steps if method == "kiago" else lab.size.ours_steps
     count = lab.size.candidates["integers"]
-    first = stage_1(PRESETS[method], base, count, seed, steps[0])
-    about = {"stage_1": first.model_dump(mode="json"), "stage_2": steps[1], "limits": list(LIMITS)}
-    cell = Cell("integers", base, method, seed, about)
+    firsts = [stage_1(PRESETS[method], base, count, seed, steps[0]) for base in group]
+    about = {
+        "stage_1": [first.model_dump(mode="json") for first in firsts],
+        "stage_2": steps[1],
+        "limits": list(LIMITS),
+    }
+    name = group[0] if len(group) == 1 else f"{len(group)}-materials-from-{group[0]}"
+    cell = Cell("integers", name, method, seed, about)
     return lab.get(
-        lambda: cell, lambda: _compute(lab, method, first, steps[1]), f"integers-{base}-{method}-{seed}"
+        lambda: cell, lambda: _compute(lab, method, firsts, steps[1]), f"integers-{name}-{method}-{seed}"
     )
 
 
@@ -69,33 +81,32 @@ def stage_1(preset: str, base: str, count: int, seed: int, steps: int) -> Search
     return load_preset(preset, changes)
 
 
-def stage_2(first: SearchSpec, preset: str, rows: Floats, limit: int, steps: int) -> SearchSpec:
-    """Stage 2 alone from fractions (n, 118), with numbers of atoms up to `limit`."""
+def stage_2(preset: str, rows: Floats, limit: int, steps: int) -> SearchSpec:
+    """Stage 2 alone from fractions (n, 118), with numbers of atoms up to `limit`. It knows no base."""
     formulas = [
         write({SYMBOLS[z]: float(row[z]) for z in np.flatnonzero(row > 1e-9)}) for row in np.asarray(rows)
     ]
     start = {"kind": "rows", "rows": formulas}
-    return load_preset(
-        preset,
-        {"base": first.base, "seed": first.seed, "start": start, "steps": (0, steps), "n_unit.max": limit},
-    )
+    return load_preset(preset, {"start": start, "steps": (0, steps), "n_unit.max": limit})
 
 
-def _compute(lab: Lab, method: str, first: SearchSpec, steps: int) -> Figures:
+def _compute(lab: Lab, method: str, firsts: Sequence[SearchSpec], steps: int) -> Figures:
     """Mean changes of T_c in K from the end of stage 1, by limit: of the loss and of rounding, by the search's
     model and by the oracle.
     """
     frequencies = search_frequencies()
-    start = run_search(first, lab.predictors, frequencies, device=lab.device, trajectory_rows=0)
-    good = start.status == RowStatus.OK
-    x = start.x_final[good].astype(np.float64)
+    ends = []
+    for first in firsts:
+        end = run_search(first, lab.predictors, frequencies, device=lab.device, trajectory_rows=0)
+        ends.append(end.x_final[end.status == RowStatus.OK].astype(np.float64))
+    x = np.concatenate(ends)
     x /= x.sum(axis=1, keepdims=True)
-    follow = lab.predictors.following(first.tc_predictor)
+    follow = lab.predictors.following(firsts[0].tc_predictor)
     before = np.asarray(given_result(x, follow).tc_k, dtype=np.float64)
     before_oracle = lab.second.oracle.predict(x)[0]
     changes: dict[str, dict[str, float | int | None]] = {}
     for limit in LIMITS:
-        second = stage_2(first, PRESETS[method], x, limit, steps)
+        second = stage_2(PRESETS[method], x, limit, steps)
         loss = run_search(second, lab.predictors, frequencies, device=lab.device, trajectory_rows=0)
         change: dict[str, float | int | None] = {}
         for name, amounts in (

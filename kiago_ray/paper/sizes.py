@@ -50,11 +50,11 @@ EXPERIMENTS = ("materials", "sites", "hydrides", "integers", "starts", "guidance
 FULL = Size("full", dict.fromkeys(EXPERIMENTS, 4096), (500, 500), (200, 200), 500, 1000, MATERIALS)
 QUICK = Size(
     "quick",
-    {"materials": 192, "sites": 96, "hydrides": 96, "integers": 32, "starts": 128, "guidance": 24},
-    (100, 100),
-    (60, 60),
+    {"materials": 128, "sites": 64, "hydrides": 64, "integers": 32, "starts": 128, "guidance": 24},
+    (80, 80),
+    (50, 50),
     300,
-    200,
+    100,
     ("LaNiAsO", "LaPt2B2C", "HgBa2Ca2Cu3O8"),
 )
 

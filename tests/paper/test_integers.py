@@ -7,8 +7,9 @@ import pytest
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.paper.integer_tables import fig2, table1
-from kiago_ray.paper.integers import fig2_values, mean_change, stage_1, stage_2
+from kiago_ray.paper.integers import fig2_values, groups, mean_change, stage_1, stage_2
 from kiago_ray.paper.sizes import QUICK
+from kiago_ray.paper.tasks import INTEGER_MATERIALS
 
 
 def change(loss: float, rounding: float, rows: int) -> dict:
@@ -30,11 +31,18 @@ def test_stage_2_starts_where_stage_1_ended() -> None:
     assert first.steps == (5, 0)
     assert first.projection.kind == "none"
     rows = parse_fractions(["La0.3333333Ni0.2Cu0.4666667", "YBa2Cu3O7"])
-    second = stage_2(first, "paper", rows, 20, 7)
+    second = stage_2("paper", rows, 20, 7)
     assert second.steps == (0, 7)
     assert second.n_unit.max == 20
     assert np.abs(parse_fractions(second.start.rows) - rows).max() < 1e-9
     assert (second.alpha, second.beta.end) == (4, 1)
+
+
+def test_groups_fill_a_shard() -> None:
+    assert [len(each) for each in groups(32)] == [15]
+    assert [len(each) for each in groups(100)] == [5, 5, 5]
+    assert len(groups(4096)) == 15
+    assert sum(groups(200), ()) == INTEGER_MATERIALS
 
 
 def test_table1_weighs_by_rows() -> None:
