@@ -11,6 +11,7 @@ import pytest
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse
+from kiago_ray.distributed.cluster import LEAN_SERVE
 from kiago_ray.search.result import SearchResult, Trajectory
 from kiago_ray.search.status import RowStatus
 
@@ -61,10 +62,9 @@ def cluster() -> Iterator[None]:
     """Two CPUs and two GPUs that Ray is told of; there need be none."""
     import ray
 
-    before = {
-        name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_ADDRESS", "RAY_USAGE_STATS_ENABLED")
-    }
-    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    ours = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **LEAN_SERVE}
+    before = {name: os.environ.get(name) for name in (*ours, "RAY_ADDRESS")}
+    os.environ |= ours
     os.environ.pop("RAY_ADDRESS", None)
     terminate = signal.getsignal(signal.SIGTERM)
     ray.init(

@@ -303,7 +303,9 @@ class Api:
         from kiago_ray.service.app import build_app
 
         self._watch = asyncio.get_running_loop().create_task(self._backend.watch(self._meter.queue))
-        return build_app(self._backend, self._store, self._settings, meter=self._meter)
+        return build_app(
+            self._backend, self._store, self._settings, meter=self._meter, names_requests=False
+        )  # Serve's proxy does
 
 
 def proxy_host() -> str:

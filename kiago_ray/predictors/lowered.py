@@ -17,6 +17,7 @@ import copy
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 from typing import Any, cast
 
 import torch
@@ -359,10 +360,13 @@ def _convolution(
     and the shape that it makes. Features go by column, row, channel.
     """
     height, width, channels = shape
-    size = height * width * channels
-    units = torch.eye(size, dtype=torch.float64).view(size, width, height, channels).transpose(1, 2)
-    made = conv(units)
+    (high, wide), (above, beside), stride = conv.kernel, conv.padding, conv.stride
+    rows, columns = (height + 2 * above - high) // stride + 1, (width + 2 * beside - wide) // stride + 1
     scale, shift = _folded(norm)
-    _, rows, columns, _ = made.shape
-    matrix = made.transpose(1, 2) * scale
-    return (matrix.flatten(1), shift.repeat(rows * columns)), (rows, columns, len(scale))
+    taps = conv.weight.view(high, wide, channels, -1) * scale
+    matrix = taps.new_zeros(width, height, channels, columns, rows, len(scale))
+    for row, column, i, j in product(range(rows), range(columns), range(high), range(wide)):
+        down, across = stride * row + i - above, stride * column + j - beside
+        if 0 <= down < height and 0 <= across < width:
+            matrix[across, down, :, column, row] = taps[i, j]
+    return (matrix.flatten(3).flatten(0, 2), shift.repeat(rows * columns)), (rows, columns, len(scale))

@@ -46,9 +46,14 @@ def token_from(environment: Mapping[str, str], *, required: bool) -> str | None:
 
 
 def build_app(
-    backend: Backend, store: JobStore, settings: ServiceSettings, *, meter: Meter | None = None
+    backend: Backend,
+    store: JobStore,
+    settings: ServiceSettings,
+    *,
+    meter: Meter | None = None,
+    names_requests: bool = True,
 ) -> FastAPI:
-    """The application on a backend and a store. Raises TokenError."""
+    """The application on a backend and a store. names_requests: as in Guard. Raises TokenError."""
     token = token_from(os.environ, required=settings.require_token)
     app = FastAPI(
         title="kiago-ray",
@@ -71,6 +76,7 @@ def build_app(
         allowed_hosts=settings.allowed_hosts,
         allowed_origins=settings.allowed_origins,
         meter=meter,
+        names_request=names_requests,
     )
     if settings.allowed_origins:  # outside the guard, so that its refusals can be read there too
         app.add_middleware(

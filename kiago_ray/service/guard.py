@@ -54,6 +54,7 @@ class Guard:
     """The ASGI application around the application. token: None where anybody may ask.
 
     client_header: the header by which a trusted proxy says who asks. allowed_hosts, allowed_origins: as in settings.
+    names_request: whether answers get X-Request-Id here; one that chose it gives it by itself.
     """
 
     app: ASGIApp
@@ -63,6 +64,7 @@ class Guard:
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     meter: Meter | None = None
+    names_request: bool = True
     _running: Counter[str] = field(default_factory=Counter)
     _streams: Counter[str] = field(default_factory=Counter)
 
@@ -83,7 +85,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 sent = MutableHeaders(scope=message)
-                sent["X-Request-Id"] = request_id
+                if self.names_request or request_id != given:
+                    sent["X-Request-Id"] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     sent.setdefault(name, value)
                 sent.setdefault("Cache-Control", "no-store")

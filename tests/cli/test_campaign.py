@@ -146,14 +146,14 @@ def test_failed_shards_end_with_3_and_are_named_until_they_can_be_run(kiago: Kia
     (blocked / "shards").mkdir(parents=True)
     (blocked / "shards" / "MgB2-s0").write_text("in the way")
     (blocked / "spec.yaml").write_bytes(unfinished((folder / "spec.yaml").read_bytes()))
-    failed = kiago("campaign", "run", file, "--out", blocked, "--no-tracking")
+    failed = kiago("campaign", "run", file, "--out", blocked, "--no-tracking", "--workers", 1)
     assert failed.code == 3, failed.err
     assert "failed: MgB2-s0/00000" in failed.err
     assert "1 of 2 shards failed" in failed.err
     assert "MgB2-s0/00000" in kiago("campaign", "status", blocked).out
 
     (blocked / "shards" / "MgB2-s0").unlink()
-    mended = kiago("campaign", "run", file, "--out", blocked, "--no-tracking")
+    mended = kiago("campaign", "run", file, "--out", blocked, "--no-tracking", "--workers", 1)
     assert mended.code == 0, mended.err
     assert "1 of 2 shards are done already" in mended.err
     assert (blocked / "candidates.parquet").read_bytes() == whole

@@ -20,8 +20,8 @@ CAMPAIGN = {
     "name": "medium",
     "bases": ["LaNiAsO", "MgB2"],
     "search": {"steps": [15, 15]},
-    "candidates": 144,
-    "shard_size": 24,
+    "candidates": 72,
+    "shard_size": 12,
 }
 pytestmark = pytest.mark.slow
 

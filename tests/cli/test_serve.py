@@ -114,7 +114,7 @@ def test_a_search_goes_on_after_the_service_was_killed(
         client.models()
     assert refused.value.status == 401
     with Client(url, token=TOKEN) as client:
-        job = client.search(base="MgB2", candidates=24, steps=[150, 150])
+        job = client.search(base="MgB2", candidates=24, steps=[100, 100])
     shards = data / "searches" / job["id"] / "result" / "shards" / "search"
     end = time.monotonic() + 120
     while not (shards / "00000.json").exists():

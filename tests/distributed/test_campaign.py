@@ -76,6 +76,7 @@ def assert_same(folder: Path, undisturbed: Path) -> None:
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == names
 
 
+@pytest.mark.long
 def test_four_workers_make_the_same_table(
     make_small_plan: MakePlan,
     request_for: Callable[..., CampaignRequest],
@@ -265,6 +266,7 @@ def test_a_full_disk_ends_it_and_room_lets_it_go_on(
     assert_same(folder, undisturbed)
 
 
+@pytest.mark.long
 def test_a_tracking_server_that_is_away_costs_nothing_but_the_record(
     small_plan: Plan, request_for: Callable[..., CampaignRequest], tmp_path: Path, undisturbed: Path
 ) -> None:

@@ -65,7 +65,7 @@ def dispatch(plan: Plan, setup: WorkerSetup, heard: Heard, **changes: Any) -> Di
     return Dispatch(**{**values, **changes})
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_any_number_of_workers_makes_the_same_files(
     small_plan: Plan,
     make_setup: MakeSetup,
@@ -124,6 +124,7 @@ def test_a_worker_killed_before_it_is_ready_is_replaced(
     assert hashes(heard.done) == undisturbed
 
 
+@pytest.mark.long
 def test_a_shard_that_kills_its_worker_each_time_is_given_up(
     small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard
 ) -> None:
@@ -136,6 +137,7 @@ def test_a_shard_that_kills_its_worker_each_time_is_given_up(
     assert len(heard.done) == 4
 
 
+@pytest.mark.long
 def test_a_worker_that_cant_write_loses_its_shard_to_another(
     small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard, undisturbed: dict[str, str]
 ) -> None:
@@ -153,6 +155,7 @@ def test_a_worker_that_cant_write_loses_its_shard_to_another(
     assert hashes(heard.done) == undisturbed
 
 
+@pytest.mark.long
 def test_storage_that_is_gone_ends_the_campaign(
     small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard
 ) -> None:
@@ -164,6 +167,7 @@ def test_storage_that_is_gone_ends_the_campaign(
         work.run(small_plan.shards)
 
 
+@pytest.mark.long
 def test_a_request_to_stop_keeps_what_is_done(
     small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard
 ) -> None:

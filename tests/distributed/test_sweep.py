@@ -150,6 +150,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(done: tuple[Path, Any, Heard], tmp
             assert dict(score.values) == dict(other.values)
 
 
+@pytest.mark.long
 def test_a_killed_worker_costs_its_search_alone(tmp_path: Path) -> None:
     sweep = small_sweep(trials=3, search={"candidates": 8, "steps": [60, 60]})  # long enough to be hit
     folder, heard, killed = tmp_path / "out", Heard(), threading.Event()
@@ -258,6 +259,7 @@ def test_gpus_are_shared_by_fractions(tmp_path: Path) -> None:
     assert outcome.results.complete
 
 
+@pytest.mark.long
 def test_searches_at_random_need_no_base(tmp_path: Path) -> None:
     sweep = small_sweep(
         bases=[], search={"candidates": 8, "steps": [3, 3], "start": {"kind": "random"}}, trials=2

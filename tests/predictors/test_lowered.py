@@ -88,9 +88,10 @@ def test_the_gradient_of_the_pool_does_not_depend_on_its_order() -> None:
     torch.testing.assert_close(unpool_in_order(gradient, image, taken), expected)
 
 
-def test_single_precision_agrees_with_the_plain_network() -> None:
-    """10,000 compositions. Where a ReLU or a maximum is at its kink to the last bit, rounding decides for one side."""
-    x = compositions(ROWS)
+@pytest.mark.parametrize("rows", [2_000, pytest.param(ROWS, marks=pytest.mark.long)])
+def test_single_precision_agrees_with_the_plain_network(rows: int) -> None:
+    """Where a ReLU or a maximum is at its kink to the last bit, rounding decides for one side."""
+    x = compositions(rows)
     predictors = load_predictors().following("resnet18")
     for lowered, plain in ((predictors.tc, plain_tc()), (predictors.ef, load_network("ef"))):
         (value, gradient), (expected, slope) = by_parts(lowered, x), by_parts(plain, x)  # type: ignore[arg-type]
