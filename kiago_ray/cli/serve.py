@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 REQUEST_TIMEOUT_S = 120
+SERVE_LOGGING = {"log_level": "WARNING", "enable_access_log": False}  # the application has a log of its own
 
 
 def serve(
@@ -130,10 +131,15 @@ def run(settings: Any, host: str, port: int, weights: str | None) -> None:
             ray_serve.start(
                 proxy_location="HeadOnly",
                 http_options={"host": host, "port": port, "request_timeout_s": REQUEST_TIMEOUT_S},
-                logging_config={"log_level": "WARNING", "enable_access_log": False},
+                logging_config=SERVE_LOGGING,
             )
             try:
-                ray_serve.run(application(settings, weights), name=APPLICATION, route_prefix="/")
+                ray_serve.run(
+                    application(settings, weights),
+                    name=APPLICATION,
+                    route_prefix="/",
+                    logging_config=SERVE_LOGGING,  # of the replicas; the one above is of Serve's own
+                )
             except RuntimeError as error:
                 raise InputError(f"the service can't start: {_cause(ray_serve.status(), error)}") from error
             shown = f"[{host}]" if ":" in host else host
