@@ -1,1 +1,1 @@
-"""What the paper compares KIAGO with: rule-based rounding (3.3), elemental substitution and SuperDiff (3.4)."""
+"""What the paper compares KIAGO with: elemental substitution and SuperDiff (3.4)."""

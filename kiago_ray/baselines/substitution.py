@@ -80,7 +80,7 @@ def exchange(
     """
     amounts = parse(formula)
     base = parse_amounts(formula)
-    foreign = [symbol for symbol in sites or {} if symbol not in amounts]
+    foreign = [symbol for symbol in (*(sites or {}), *keep) if symbol not in amounts]
     if foreign:
         raise ExchangeError(f"{foreign[0]} is not in {formula}; name one of {', '.join(amounts)}")
     states = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,6 +108,9 @@ def superdiff(
     from kiago_ray.cli.search import Baseline
     from kiago_ray.search import load_preset
 
+    for option, value in (("--guidance", guidance), ("--alpha", alpha)):
+        if not math.isfinite(value):
+            raise InputError(f"{option}: {value} is no weight; give a number")
     try:
         factors = [int(part) for part in scale_factors.split(",")]
         for factor in factors:

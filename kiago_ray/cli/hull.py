@@ -41,8 +41,9 @@ def hull(
     """Energy above the convex hull of competing phases (eV/atom), and what a formula would decompose into.
 
     Elements are at 0 eV/atom. `e_hull_ev_per_atom` is at least 0; `e_decomposition_ev_per_atom` is held against the
-    other phases alone and is negative below their hull. With --energies file, a formula's energy is that of its phase,
-    or the input's column `ef_ev_per_atom`. A formula without a result gets an `error` and keeps its row.
+    other phases alone and is negative below their hull. With --energies file, a formula's energy is the input's column
+    `ef_ev_per_atom`, of the same kind as the file's, or where it has none that of its phase. A formula without a
+    result gets an `error` and keeps its row.
     """
     from kiago_ray.cli.console import say
     from kiago_ray.cli.failures import InputError
@@ -53,6 +54,11 @@ def hull(
     if energies == "file" and weights is not None:
         raise InputError("--weights: with --energies file no predictor is asked; leave one of them out")
     table = read_table(input, FILLED) if input is not None else formula_table(formulas or [])
+    if energies == "file" and "ef_ev_per_atom" in table and "tc_k" in table:
+        raise InputError(
+            f"--energies file: ef_ev_per_atom of {input} is predicted and not to be held against the file's energies; "
+            "choose --energies elemnet, or drop the column"
+        )
     found = read_hull(phases, energies, weights)
     again = [name for name in COMPUTED if name in table and not (name in COMPUTED[:1] and energies == "file")]
     if again:

@@ -110,6 +110,7 @@ def open_lab(
     import torch
 
     from kiago_ray import __version__
+    from kiago_ray.baselines.superdiff import load_superdiff
     from kiago_ray.cli.console import say
     from kiago_ray.cli.provenance import provenance
     from kiago_ray.cli.search import check_device, read_known
@@ -124,7 +125,8 @@ def open_lab(
     predictors = load_predictors(weights, device=device)
     kind = torch.device(device).type
     identity = {"kiago_ray": __version__, "weights": made["weights"], "known": known_id, "device": kind}
-    store = Store.open(where, identity)
+    second = load_second_opinion(predictors, weights)
+    superdiff = None if superdiff_weights is None else load_superdiff(superdiff_weights)
     hull = None
     if phases is not None:
         from kiago_ray.cli.hull import read_hull
@@ -132,13 +134,13 @@ def open_lab(
         hull = read_hull(phases, "elemnet", weights)
     lab = Lab(
         predictors=predictors,
-        second=load_second_opinion(predictors, weights),
-        store=store,
+        second=second,
+        store=Store.open(where, identity),
         size=size,
         device=device,
         known=materials,
         hull=hull,
-        superdiff_folder=superdiff_weights,
+        diffusion=superdiff,
         tell=say,
     )
     name = torch.cuda.get_device_name(torch.device(device)) if kind == "cuda" else made["cpu"]

@@ -29,10 +29,7 @@ def best_substituted(known: KnownMaterials | None, predictors: Predictors) -> di
     found = {}
     for base, (element, _) in SITES.items():
         right = rightly_substituted(known.fractions, base, element) & predictable
-        elements = [INDEX[symbol] for symbol in parse(base)]
-        others = np.ones(known.fractions.shape[1], dtype=np.bool_)
-        others[elements] = False
-        rows = np.flatnonzero(right & (known.fractions[:, others] > 0).any(axis=1))
+        rows = np.flatnonzero(right)
         if len(rows):
             tc_k = predict(predictors.following("resnet18").tc, known.fractions[rows].astype(np.float32))
             best = int(rows[tc_k.argmax()])

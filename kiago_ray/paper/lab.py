@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from kiago_ray.paper.cells import Cell, Figures, Store
 from kiago_ray.paper.sizes import Size
 from kiago_ray.paper.tables import Found
 from kiago_ray.paper.tasks import METHODS, SEARCHES, Family, Method, Task, tasks_of
-from kiago_ray.paper.verdicts import figures
+from kiago_ray.paper.verdicts import CRITERIA, figures
 from kiago_ray.predictors.base import predict
 from kiago_ray.search import run_search
 
@@ -43,8 +42,9 @@ Floats = NDArray[np.float64]
 
 @dataclass
 class Lab:
-    """What experiments are run with. hull: of the competing phases that a user gave, None without them. tell: called
-    with a line before each cell that has to be computed. failures: cause by cell, filled as cells fail.
+    """What experiments are run with. diffusion: SuperDiff, None for the shipped one. hull: of the competing phases
+    that a user gave, None without them. tell: called with a line before each cell that has to be computed. failures:
+    cause by cell, filled as cells fail.
     """
 
     predictors: Predictors
@@ -54,17 +54,16 @@ class Lab:
     device: str = "cpu"
     known: KnownMaterials | None = None
     hull: EnergyHull | None = None
-    superdiff_folder: Path | None = None
+    diffusion: SuperDiff | None = None
     tell: Callable[[str], None] = lambda line: None
     failures: dict[str, str] = field(default_factory=dict)
-    _superdiff: SuperDiff | None = None
 
     @property
     def superdiff(self) -> SuperDiff:
-        """The diffusion model, loaded on first use. Raises WeightsError."""
-        if self._superdiff is None:
-            self._superdiff = load_superdiff(self.superdiff_folder)
-        return self._superdiff
+        """The diffusion model; the shipped one, loaded on first use, where none was given. Raises WeightsError."""
+        if self.diffusion is None:
+            self.diffusion = load_superdiff()
+        return self.diffusion
 
     def get(self, cell: Callable[[], Cell], compute: Callable[[], Figures], name: str) -> Figures | None:
         """What a cell found, computed if it wasn't kept; None where it fails, which is recorded and told."""
@@ -105,7 +104,11 @@ class Lab:
         judge = task.judge()
 
         def cell() -> Cell:
-            about = {"judge": judge.model_dump(mode="json"), **self._about(task, method, seed)}
+            about = {
+                "judge": judge.model_dump(mode="json"),
+                **({"criteria": CRITERIA[task.family]} if CRITERIA[task.family] > 1 else {}),
+                **self._about(task, method, seed),
+            }
             return Cell(task.family, task.base, method, seed, about)
 
         def compute() -> Figures:

@@ -21,8 +21,7 @@ SUPERDIFF = (
     "without normalising them; amounts are rounded to hundredths, and neutrality is decided exactly "
     "for such fractions, where SMACT alone would cut them off to whole numbers. Where it takes fewer than "
     "its 1,000 steps, guidance weighs as many times more in each. A quarter of its samples (ILVR's "
-    "scale factor 1) are the base itself with the least noise; the paper's rates in Table 5 say that this was not "
-    "so there, though its Table 3 has such samples."
+    "scale factor 1) are the base itself with the least noise."
 )
 GUIDANCE = (
     "The paper doesn't say what the guidance's weight multiplies. Here it is the gradient of the loss's mean over "

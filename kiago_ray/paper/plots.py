@@ -135,12 +135,12 @@ def guidance_plot(
 
 
 def starts_plot(paths: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
-    """Fig. 3: T_c over the steps from two kinds of start. paths: label → p10, p50, p90 and mean over rows, a
-    step each, and `rows`: some single rows.
+    """Fig. 3: T_c over the steps from two kinds of start. paths: label → steps, p10, p50, p90 and mean over rows at
+    each of them, and `rows`: some single rows.
     """
     figure, grid = _figure(8.6, 3.8, len(paths))
     for axes, (label, path) in zip(np.atleast_1d(grid), paths.items(), strict=True):
-        steps = np.arange(len(path["mean"]))
+        steps = np.asarray(path["steps"])
         for row in path["rows"]:
             axes.plot(steps, row, color=GREY, linewidth=0.5, alpha=0.35)
         axes.fill_between(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
@@ -40,3 +41,15 @@ def published() -> dict[str, PublishedTable]:
     """Every table of the paper by name, such as "table2"."""
     text = files("kiago_ray.paper").joinpath("published.yaml").read_text(encoding="utf-8")
     return {name: PublishedTable.model_validate(table) for name, table in yaml.safe_load(text).items()}
+
+
+def printed_hull(formulas: Iterable[str]) -> str:
+    """Formulas with the ΔE_hull that the paper's text gives them, for a sentence."""
+    table = published()["hull"]
+    return ", ".join(
+        f"{formula} at {_hull_text(table.value(formula, 'e_hull'))} eV/atom" for formula in formulas
+    )
+
+
+def _hull_text(value: Value) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kiago_ray.paper.tasks import MATERIALS
@@ -10,6 +10,7 @@ from kiago_ray.paper.tasks import MATERIALS
 DIFFUSED = ("materials", "sites", "hydrides")
 """Experiments that SuperDiff takes part in."""
 MAX_CANDIDATES, MAX_STEPS, MAX_SEEDS = 1_000_000, 20_000, 100
+MAX_SEED = 2**63 - 1
 
 
 class SizeError(ValueError):
@@ -34,15 +35,18 @@ class Size:
     seeds: tuple[int, ...] = (0,)
     spread_seeds: tuple[int, ...] = (0, 1, 2)
 
-    def words(self, experiment: str) -> str:
-        """The size of one experiment in a sentence."""
+    def words(self, experiment: str, *, seeds: Sequence[int] | None = None, searches: bool = False) -> str:
+        """The size of one experiment in a sentence. seeds: those that are used, where not all. searches: whether no
+        other method takes part.
+        """
         steps, ours = ("{} + {}".format(*each) for each in (self.steps, self.ours_steps))
-        seeds = ", ".join(map(str, self.seeds))
-        diffusion = f"; SuperDiff: {self.diffusion_steps:,}" if experiment in DIFFUSED else ""
+        used = self.seeds if seeds is None else seeds
+        diffused = experiment in DIFFUSED and not searches
+        diffusion = f"; SuperDiff: {self.diffusion_steps:,}" if diffused else ""
         return (
             f"{self.candidates[experiment]:,} candidates from each base and method, {steps} steps (ours: {ours}"
-            f"{diffusion}), seed{'s' if len(self.seeds) > 1 else ''} {seeds}. The paper has 4,096 and 500 + 500"
-            f"{' (1,000)' if diffusion else ''}."
+            f"{diffusion}), seed{'s' if len(used) > 1 else ''} {', '.join(map(str, used))}. The paper has 4,096 "
+            f"and 500 + 500{' (1,000)' if diffusion else ''}."
         )
 
 
@@ -77,7 +81,8 @@ def size_of(
             raise SizeError(f"--steps: {steps[0]},{steps[1]}: each stage takes 1 to {MAX_STEPS:,} steps")
         size = replace(size, steps=steps, ours_steps=steps, start_steps=steps[0])
     if seeds is not None:
-        if not 1 <= len(seeds) <= MAX_SEEDS or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        different = len(set(seeds)) == len(seeds)
+        if not 1 <= len(seeds) <= MAX_SEEDS or not different or not 0 <= min(seeds) <= max(seeds) <= MAX_SEED:
             raise SizeError(
                 f"--seeds: give 1 to {MAX_SEEDS} different whole numbers of 0 or more, such as 0,1,2"
             )

@@ -46,7 +46,10 @@ def _one(lab: Lab, kind: str, seed: int) -> Figures | None:
     cell = Cell("starts", BASE, kind, seed, {"search": spec.model_dump(mode="json")})
 
     def compute() -> Figures:
-        path = run_search(spec, lab.predictors, search_frequencies(), device=lab.device).trajectory
+        rows_kept = spec.candidates
+        path = run_search(
+            spec, lab.predictors, search_frequencies(), device=lab.device, trajectory_rows=rows_kept
+        ).trajectory
         summary = path.summary()
         steps = np.unique(np.linspace(0, len(path.stage) - 1, _POINTS).round().astype(int))
         curves = {name: summary[f"tc_k_{name}"][steps].tolist() for name in ("mean", "p10", "p50", "p90")}

@@ -19,6 +19,11 @@ from kiago_ray.storage.assemble import ranked
 
 TOLERANCE = 0.01  # of a ratio, "within 1 %" (section 3.5)
 KEPT = 50  # best rows of a cell
+CRITERIA = {
+    "materials": 1,
+    "sites": 2,
+    "hydrides": 2,
+}  # by family; a higher number where what is counted changes
 _SCREENS = ("neutral", "pauling", "neutral_atoms", "hydride", "ef_negative", "few_elements")
 _COLUMNS = (
     "formula",
@@ -37,9 +42,9 @@ Mask = NDArray[np.bool_]
 def rightly_substituted(amounts: Floats, base: str, element: str) -> Mask:
     """Section 3.5's two criteria on amounts (n, 118), (n,): each preserved element's share of the atoms lies
     within 1 % of what it is in the base, and so does the share of all others together, of that of the
-    substituted element.
+    substituted element; one of these at least is new.
 
-    Rows of zeros fail.
+    The base itself and rows of zeros fail.
     """
     x0 = fractions(parse(base))
     total = amounts.sum(axis=1, keepdims=True)
@@ -49,7 +54,8 @@ def rightly_substituted(amounts: Floats, base: str, element: str) -> Mask:
     kept = np.abs(x[:, preserved] - x0[preserved]) <= TOLERANCE * x0[preserved] + 1e-12
     share = x0[INDEX[element]]
     others = np.abs(x[:, ~preserved].sum(axis=1) - share) <= TOLERANCE * share + 1e-12
-    right: Mask = kept.all(axis=1) & others & (total[:, 0] > 0)
+    new = (x[:, x0 == 0] > 0).any(axis=1)
+    right: Mask = kept.all(axis=1) & others & new
     return right
 
 
@@ -80,12 +86,18 @@ def figures(rows: JudgedRows, task: Task, base: BaseMaterial) -> Figures:
         "neutral_rows": _share(_mask(table, "neutral")),
     }
     if task.family == "hydrides":
-        found["hydride_rows"] = _share(hydride_form(amounts))
+        formed = hydride_form(amounts)
+        found["hydride_rows"] = _share(formed)
+        others = [
+            name for name in task.judge().screens.names if name != "hydride"
+        ]  # which sees whole formulas alone
+        compound = (amounts > 0).sum(axis=1) >= 2
+        judged = [formed, compound, *(_mask(table, name) for name in others)]
+        table = _passing(table, np.logical_and.reduce(judged))
     if task.site is not None:
         right = rightly_substituted(amounts, task.base, task.site[0])
         found["right_rows"] = _share(right)
-        passed = pa.array(_mask(table, "passed") & right)
-        table = table.set_column(table.schema.get_field_index("passed"), table.schema.field("passed"), passed)
+        table = _passing(table, _mask(table, "passed") & right)
     unique = ranked(table, "tc")
     good = unique.filter(unique["passed"])
     found |= {
@@ -98,6 +110,12 @@ def figures(rows: JudgedRows, task: Task, base: BaseMaterial) -> Figures:
         "best": good.select(list(_COLUMNS)).slice(0, KEPT).to_pylist(),
     }
     return found
+
+
+def _passing(table: pa.Table, passed: Mask) -> pa.Table:
+    """The table with another verdict on the whole of each row."""
+    place = table.schema.get_field_index("passed")
+    return table.set_column(place, table.schema.field(place), pa.array(passed))
 
 
 def _mask(table: Any, column: str) -> Mask:

@@ -100,6 +100,7 @@ def test_a_row_is_its_seed_and_number() -> None:
     ("base", "options", "message"),
     [
         ("LaNiAsO", {"sites": {"Fe": 2}}, "Fe is not in LaNiAsO; name one of La, Ni, As, O"),
+        ("LaNiAsO", {"keep": ["o"]}, "o is not in LaNiAsO; name one of La, Ni, As, O"),
         ("LaNiAsO", {"keep": ["La", "Ni", "As", "O"]}, "no element of LaNiAsO has another"),
         ("Li3Ba", {}, "has no oxidation states in icsd24"),
     ],

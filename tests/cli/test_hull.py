@@ -105,6 +105,15 @@ def test_a_file_keeps_its_rows_and_its_own_energies(
     assert pd.to_numeric(table["ef_ev_per_atom"], errors="coerce").isna().tolist() == above.isna().tolist()
 
 
+def test_predicted_energies_are_not_held_against_the_files(
+    kiago: Kiago, tmp_path: Path, phases: Path
+) -> None:
+    (tmp_path / "top.csv").write_text("formula,tc_k,ef_ev_per_atom\nTi3O5,3.0,-2.5\n")
+    ended = kiago("hull", "--input", tmp_path / "top.csv", "--phases", phases, "--energies", "file")
+    assert ended.code == 2
+    assert "is predicted and not to be held against the file's energies" in ended.err
+
+
 def test_with_elemnet_the_inputs_energies_are_computed_anew(
     kiago: Kiago, tmp_path: Path, phases: Path
 ) -> None:

@@ -65,8 +65,12 @@ def test_other_data_are_refused(kiago: Kiago, out: Path) -> None:
     assert "holds another run (paper.known is" in ended.err
 
 
-def test_what_fails_is_listed(kiago: Kiago, out: Path, tmp_path: Path) -> None:
-    ended = kiago("paper", "table10", *TINY, "--out", out, "--superdiff-weights", tmp_path, "--json")
+def test_what_fails_is_listed(kiago: Kiago, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no such card")
+
+    monkeypatch.setattr("kiago_ray.paper.lab.load_superdiff", broken)
+    ended = kiago("paper", "table10", *TINY, "--out", out, "--json")
     assert ended.code == 3
     assert len(json.loads(ended.out)["failures"]) == 1
     rows = json.loads(ended.out)["tables"]["table10"]["panels"][0]["rows"]
@@ -85,6 +89,9 @@ def test_what_fails_is_listed(kiago: Kiago, out: Path, tmp_path: Path) -> None:
         (("table2", "--candidates", 0), "--candidates: 0"),
         (("table2", "--device", "tpu"), "--device"),
         (("table2", "--known", "nowhere.tsv"), "nowhere.tsv"),
+        (("table2", "--seeds", 2**63), "--seeds"),
+        (("table2", "--superdiff-weights", "nowhere"), "nowhere"),
+        (("table3", "--phases", "nowhere.csv"), "nowhere.csv"),
     ],
 )
 def test_wrong_input(kiago: Kiago, tmp_path: Path, arguments: tuple[object, ...], message: str) -> None:
@@ -121,6 +128,8 @@ def test_substitution_as_a_search(kiago: Kiago, tmp_path: Path) -> None:
         (("substitution", "LaFeAsO", "--substitute", "La:+3*0.5"), "exchanged whole"),
         (("substitution", "LaFeAsO", "--preset", "nice"), "there is no preset"),
         (("superdiff", "LaFeAsO", "--scale-factors", "7"), "--scale-factors"),
+        (("superdiff", "LaFeAsO", "--guidance", "inf"), "--guidance: inf"),
+        (("superdiff", "LaFeAsO", "--alpha", "inf"), "--alpha: inf"),
         (("superdiff", "LaFeAsO", "--superdiff-weights", "nowhere"), "nowhere"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kiago_ray.baselines.superdiff import sample
+from kiago_ray.baselines.superdiff import load_superdiff, sample
 from kiago_ray.chemistry.formula import parse_amounts
 from kiago_ray.paper.cells import Store
 from kiago_ray.paper.lab import Lab
@@ -75,9 +75,10 @@ def test_models_of_formulas(lab: Lab) -> None:
     assert lab.models(["PoO2"]) == {}
 
 
-def test_a_failure_is_recorded_and_told(lab: Lab, tmp_path: Path) -> None:
+def test_a_failure_is_recorded_and_told(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told: list[str] = []
-    broken = replace(lab, superdiff_folder=tmp_path, failures={}, tell=told.append, _superdiff=None)
+    monkeypatch.setattr("kiago_ray.paper.lab.load_superdiff", lambda: load_superdiff(tmp_path))
+    broken = replace(lab, diffusion=None, failures={}, tell=told.append)
     assert broken.one(Task("materials", "LaNiAsO"), "superdiff", 3) is None
     assert list(broken.failures) == ["materials-LaNiAsO-superdiff-3"]
     assert told[-1].startswith("failed: materials-LaNiAsO-superdiff-3")

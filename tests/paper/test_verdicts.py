@@ -18,6 +18,8 @@ from kiago_ray.paper.verdicts import hydride_form, rightly_substituted
         ("La0.5Nd0.5FeAsO", True),
         ("Y2Fe2As2O2", True),  # ratios, whatever the total
         ("Y1.005FeAsO", True),
+        ("LaFeAsO", False),  # the base itself
+        ("La1.005FeAsO", False),
         ("Y1.02FeAsO", False),  # the site 1.5 % too much
         ("YFe1.02AsO", False),
         ("YFeAs", False),

@@ -5,8 +5,8 @@ predictors see the sample's positive part, normalised (eq. 5), though they never
 before its final ReLU, so that a sample at 0 K has a slope.
 
 The slope is each sample's own, so that a sample doesn't depend on how many are drawn with it. The paper doesn't say
-whether its loss is averaged over a batch, which would divide its weights by hundreds: our weight of 1e-3 pushes as its
-1 does (benchmarks/superdiff.py), and what its 1e-3 does, ours does near 2e-6.
+whether its loss is averaged over a batch, which would divide its weights by hundreds: what its
+1e-3 does, ours does near 4e-6 (benchmarks/superdiff.py).
 """
 
 from __future__ import annotations
