@@ -35,14 +35,14 @@ def guidance_cells(lab: Lab, seed: int) -> dict[str, Figures]:
 
 def _one(lab: Lab, weight: str, seed: int) -> Figures | None:
     judge = Task("materials", BASE).judge()
-    count = lab.size.candidates["guidance"]
+    count, steps = lab.size.candidates["guidance"], lab.size.guidance_steps
 
     def cell() -> Cell:
-        about = {"judge": judge.model_dump(mode="json"), **lab.diffusion_about(count, float(weight))}
+        about = {"judge": judge.model_dump(mode="json"), **lab.diffusion_about(count, float(weight), steps)}
         return Cell("guidance", BASE, weight, seed, about)
 
     def compute() -> Figures:
-        samples = lab.diffused(BASE, count, float(weight), seed, account=True)
+        samples = lab.diffused(BASE, count, float(weight), seed, steps, account=True)
         assert samples.changes is not None
         rows = judged_formulas(samples.amounts, judge, lab.predictors, None)
         means = samples.changes.means()
@@ -75,8 +75,8 @@ def table4(found: Mapping[str, Figures], size: Size) -> PaperTable:
     return PaperTable(
         name="table4",
         title=printed.title,
-        size=f"{size.candidates['guidance']:,} samples for each weight, 1,000 steps, seed {size.seeds[0]}. "
-        "The paper has 4,096.",
+        size=f"{size.candidates['guidance']:,} samples for each weight, {size.guidance_steps:,} steps, seed "
+        f"{size.seeds[0]}. The paper has 4,096 and 1,000.",
         panels=(Panel("Changes of T_c over all steps (K)", "guidance weight", tuple(columns), tuple(rows)),),
         verdicts=_verdicts(found),
         notes=(

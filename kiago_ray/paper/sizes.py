@@ -22,7 +22,7 @@ class Size:
     """candidates: formulas of each method from each base, by experiment. steps: of stage 1 and 2 of the
     paper's search. ours_steps: of ours. seeds: of the tables, whose figures are means over them. spread_seeds:
     of the spread (S.4), which is over spread_bases. start_steps: of Fig. 3.
-    diffusion_steps: of SuperDiff, but for Table 4.
+    diffusion_steps: of SuperDiff; guidance_steps: of it in Table 4.
     """
 
     name: str
@@ -31,6 +31,7 @@ class Size:
     ours_steps: tuple[int, int]
     start_steps: int
     diffusion_steps: int
+    guidance_steps: int
     spread_bases: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
     spread_seeds: tuple[int, ...] = (0, 1, 2)
@@ -51,7 +52,7 @@ class Size:
 
 
 EXPERIMENTS = ("materials", "sites", "hydrides", "integers", "starts", "guidance")
-FULL = Size("full", dict.fromkeys(EXPERIMENTS, 4096), (500, 500), (200, 200), 500, 1000, MATERIALS)
+FULL = Size("full", dict.fromkeys(EXPERIMENTS, 4096), (500, 500), (200, 200), 500, 1000, 1000, MATERIALS)
 QUICK = Size(
     "quick",
     {"materials": 128, "sites": 64, "hydrides": 64, "integers": 32, "starts": 128, "guidance": 24},
@@ -59,6 +60,7 @@ QUICK = Size(
     (50, 50),
     300,
     100,
+    250,
     ("LaNiAsO", "LaPt2B2C", "HgBa2Ca2Cu3O8"),
 )
 
