@@ -24,6 +24,7 @@ section { border-top: 1px solid #ddd; margin-top: 2.4rem; }
 h3, section figure { margin-top: 1.4rem; }
 .verdicts { border-left: 4px solid #0072B2; background: #eef5fa; padding: .5rem .8rem .5rem 1.8rem; margin: .8rem 0; }
 .notes { color: #444; font-size: .9rem; }
+.verdicts, .notes { overflow-wrap: anywhere; }
 </style>"""
 TITLE = "The paper's tables, ours beside what is printed"
 _LONG = 26  # characters from which a cell may break
