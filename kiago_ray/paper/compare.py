@@ -71,6 +71,10 @@ def contest(
         against = disagreements(raw, oracle, mine)
         if against:
             lines.append(f"The oracle disagrees for {LABELS[mine]}: " + "; ".join(against) + ".")
+    empty = {other: sum(row.get(other, "") is None for row in raw.values()) for other in BASELINES}
+    told = [f"{LABELS[other]} on {count}" for other, count in empty.items() if count]
+    if told:
+        lines.append(f"Nothing passes for {', '.join(told)} of {len(raw)} bases, which counts as behind.")
     return tuple(lines), facts
 
 

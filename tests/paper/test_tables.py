@@ -69,6 +69,14 @@ def test_where_the_oracle_disagrees() -> None:
     assert "The oracle disagrees for KIAGO: a against SD." in lines
 
 
+def test_an_empty_method_is_told() -> None:
+    both = ("kiago", "ours", "superdiff", "superdiff_cg", "substitution")
+    raw = {base: dict(zip(both, (5.0, 1.0, None, 6.0, NOT_RUN), strict=True)) for base in "ab"}
+    lines, facts = contest(raw, raw)
+    assert lines[-1] == "Nothing passes for SD on 2 of 2 bases, which counts as behind."
+    assert facts["ours"]["superdiff"] == [2, 2, 2]
+
+
 def materials(make_cell: MakeCell) -> dict:
     gains = dict(zip(METHODS, (10, 20, -5, -4, 5), strict=True))
     return {
