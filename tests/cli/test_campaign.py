@@ -136,6 +136,7 @@ def test_from_file_to_status_page_and_record(kiago: Kiago, file: Path) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
+@pytest.mark.long
 def test_failed_shards_end_with_3_and_are_named_until_they_can_be_run(kiago: Kiago, file: Path) -> None:
     file.write_text(yaml.safe_dump({**SMALL, "shard_size": 16}))
     folder = file.parent / "out"

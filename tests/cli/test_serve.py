@@ -98,7 +98,7 @@ def answering(url: str, process: subprocess.Popen[str]) -> None:
     raise AssertionError("it never answered")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_goes_on_after_the_service_was_killed(
     tmp_path: Path, started: list[subprocess.Popen[str]]
 ) -> None:

@@ -106,6 +106,7 @@ def test_what_a_campaign_leaves(undisturbed: Path, small_plan: Plan) -> None:
     assert not list(undisturbed.glob(".driver*"))
 
 
+@pytest.mark.long
 def test_a_kill_in_every_shard(
     small_plan: Plan,
     request_for: Callable[..., CampaignRequest],

@@ -185,7 +185,8 @@ def test_a_killed_worker_costs_its_search_alone(tmp_path: Path) -> None:
     assert [trial.status for trial in outcome.results.trials] == ["finished"] * 3
 
 
-@pytest.mark.parametrize("scheduler", [pytest.param("none", marks=pytest.mark.long), "asha"])
+@pytest.mark.long
+@pytest.mark.parametrize("scheduler", ["none", "asha"])
 def test_a_trial_that_cannot_run_is_listed_and_the_others_go_on(scheduler: str, tmp_path: Path) -> None:
     # Each value can run with the other field's first, but not the last two together.
     space = {

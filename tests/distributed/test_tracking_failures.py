@@ -196,7 +196,7 @@ def test_files_that_find_no_place_are_logged_later_in_the_same_runs(
         assert len(set(places)) == len(places)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_real_server_takes_all_of_it(campaign: Campaign, tmp_path: Path) -> None:
     port = free_port()
     server = subprocess.Popen(
