@@ -36,6 +36,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -60,6 +61,7 @@ from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
 from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.oracle_fit import OracleSettings
 from kiago_ray.predictors.oracle_recipe import OracleOptions, train_oracle
+from kiago_ray.predictors.precision import multiplies_bfloat16
 from kiago_ray.predictors.recipes import RunOptions, TrainingTable
 from kiago_ray.predictors.second_opinion import SecondOpinion
 from kiago_ray.predictors.weights import load_network
@@ -147,7 +149,8 @@ def known_then(data: Path, others: pd.DataFrame, cut_off: int, asked: argparse.N
     weights.mkdir(exist_ok=True)
     if not (weights / "tc_ensemble.json").exists():
         print(f"{cut_off}: fitting the ensemble to {len(table)} compositions", flush=True)
-        train_tc_ensemble(known, zero, None, replace(SETTINGS, epochs=asked.epochs), RunOptions(out=weights))
+        options = RunOptions(out=weights, bfloat16=multiplies_bfloat16(torch.device("cpu")))
+        train_tc_ensemble(known, zero, None, replace(SETTINGS, epochs=asked.epochs), options)
     if not (weights / "tc_oracle.json").exists():
         print(f"{cut_off}: fitting the oracle", flush=True)
         train_oracle(known, zero, None, OracleSettings(), OracleOptions(out=weights))

@@ -228,6 +228,7 @@ def options(out: Path, device: str, compile_network: bool, splits: str, threads:
 
     from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.search import check_device
+    from kiago_ray.predictors.precision import multiplies_bfloat16
     from kiago_ray.predictors.recipes import RunOptions
     from kiago_ray.predictors.splits import SPLITS
 
@@ -244,6 +245,7 @@ def options(out: Path, device: str, compile_network: bool, splits: str, threads:
         out=out,
         device=device,
         compile_network=compile_network,
+        bfloat16=multiplies_bfloat16(torch.device(device)),
         splits=chosen,
         on_epoch=lambda split, report: typer.echo(
             f"{split} split: epoch {report.epoch}/{report.epochs}, loss {report.loss:.4f}, {report.seconds:.0f} s, "

@@ -57,7 +57,7 @@ def train_tc_ensemble(
 
     Tables as for `recipes.train_tc`. Both splits are fitted, whatever `options.splits` says: the spread needs them.
     """
-    recipe = ensemble_recipe.recipe(made_up_rows)
+    recipe = {**ensemble_recipe.recipe(made_up_rows), "bfloat16": options.bfloat16}
     fits: dict[Split, tuple[BelievedTc, float]] = {}
     for split in ("random", "system"):
         fits[split] = _fit_split(known, non_superconductors, split, settings, options, recipe, made_up_rows)

@@ -120,7 +120,7 @@ class RunOptions:
     out: Path
     device: str = "cpu"
     compile_network: bool = False
-    bfloat16: bool = True
+    bfloat16: bool = False
     splits: Sequence[Split] = SPLITS
     on_epoch: Callable[[str, EpochReport], None] = field(default=lambda split, report: None)
 
