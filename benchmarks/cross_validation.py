@@ -29,6 +29,7 @@ from kiago_ray.predictors import ensemble_recipe, recipes
 from kiago_ray.predictors.ensemble_recipe import MADE_UP, SETTINGS, TEACHER_NEGATIVES, TEACHER_TREES, Taught
 from kiago_ray.predictors.evaluation import score
 from kiago_ray.predictors.oracle_fit import CROSS_VALIDATION_FOLDS, OracleSettings
+from kiago_ray.predictors.precision import multiplies_bfloat16
 from kiago_ray.predictors.recipes import TrainingTable, rows_id
 from kiago_ray.predictors.splits import SPLITS, Split
 from kiago_ray.predictors.tc_ensemble import MEMBERS, TcEnsemble, from_log
@@ -36,6 +37,7 @@ from kiago_ray.predictors.training import Epoch, EpochReport, fit
 
 Floats = NDArray[np.float32]
 ROWS_AT_ONCE = 512
+DRAWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def fitted(lessons: list[Lesson], zeros: Floats, checkpoint: Path, asked: argpar
         replace(SETTINGS, epochs=asked.epochs, batch_rows=SETTINGS.batch_rows * len(lessons)),
         checkpoint=checkpoint,
         data_id=rows_id(*(each.train for each in lessons), recipe=ensemble_recipe.recipe()),
+        bfloat16=multiplies_bfloat16(torch.device(asked.device)),
         on_epoch=lambda report: told(checkpoint.stem, report),
     )
     return average
@@ -138,6 +141,29 @@ def cross_validated(
     return {**found, "mean of both trees": trees, "mean of all three": (found["ensemble"] + 2 * trees) / 3}
 
 
+def scores(known: TrainingTable, tc_k: Floats, split: Split) -> dict[str, object]:
+    """The score, a 95 % interval of R² over 1,000 draws of the rows (or systems), and how much a few rows decide."""
+    groups = np.unique(known.systems if split == "system" else known.formulas, return_inverse=True)[1]
+    generator = np.random.default_rng(0)
+    square = (known.values.astype(np.float64) - tc_k) ** 2
+
+    def r2(weights: NDArray[np.float64]) -> float:
+        mean = np.average(known.values, weights=weights)
+        return float(1 - weights @ square / (weights @ (known.values - mean) ** 2))
+
+    count = groups.max() + 1
+    drawn = [
+        r2(np.bincount(generator.integers(count, size=count), minlength=count)[groups].astype(np.float64))
+        for _ in range(DRAWS)
+    ]
+    worst = np.sort(square)[::-1][: len(square) // 100]
+    return {
+        **asdict(score(tc_k, known.values)),
+        "r2_95_percent": [round(float(each), 4) for each in np.quantile(drawn, (0.025, 0.975))],
+        "squared_error_in_the_worst_1_percent": round(float(worst.sum() / square.sum()), 3),
+    }
+
+
 def told(name: str, report: EpochReport) -> None:
     """A line now and then."""
     if report.epoch % 10 == 0 or report.epoch == report.epochs:
@@ -162,7 +188,7 @@ def main() -> None:
     for split in SPLITS:
         if split in asked.splits.split(","):
             models = cross_validated(known, zeros.fractions, split, asked)
-            results[split] = {name: asdict(score(tc_k, known.values)) for name, tc_k in models.items()}
+            results[split] = {name: scores(known, tc_k, split) for name, tc_k in models.items()}
             print(split, json.dumps(results[split], indent=1), flush=True)
     (asked.out / "scores.json").write_text(json.dumps(results, indent=1) + "\n")
 

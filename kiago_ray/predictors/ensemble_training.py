@@ -62,6 +62,7 @@ def train_tc_ensemble(
     for split in ("random", "system"):
         fits[split] = _fit_split(known, non_superconductors, split, settings, options, recipe, made_up_rows)
     saved = fits["random"][0]
+    fits["system"][0].extrapolation.unit.copy_(saved.extrapolation.unit)  # scores as they are served
     rows = {split: _held_out_rows(fits[split][0], known.pick(known.held_out(split))) for split in fits}
     halves = {split: held_out(_formulas(known, split), share=0.5, salt=CALIBRATION_SALT) for split in fits}
     saved.spread = fit_spread([rows[split].pick(halves[split]) for split in fits])

@@ -84,7 +84,7 @@ def fit(
     checkpoint: Path,
     data_id: str,
     compile_network: bool = False,
-    bfloat16: bool = True,
+    bfloat16: bool = False,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
 ) -> tuple[Network, float]:
     """Minimise the mean error of `forward(network, fractions)`; return (averaged network, seconds).

@@ -16,6 +16,7 @@ from kiago_ray.predictors.augmentation import MadeUp
 from kiago_ray.predictors.believed import BelievedTc
 from kiago_ray.predictors.ensemble_recipe import FOLD_SALT, FOLDS, SETTINGS, sampler, teach
 from kiago_ray.predictors.ensemble_training import train_tc_ensemble
+from kiago_ray.predictors.extrapolation_fit import fit_extrapolation
 from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
 from kiago_ray.predictors.recipes import RunOptions, TrainingTable
 from kiago_ray.predictors.splits import folds
@@ -99,6 +100,13 @@ def test_a_small_run_writes_weights_that_load_and_a_card(
         assert not rows & {row.tobytes() for row in literature.fractions}
     loaded = load_network("tc_ensemble", tmp_path)
     assert isinstance(loaded, BelievedTc)
+    # Flagged in the unit that is served, the random split's: not 5 % by construction.
+    out = known().held_out("system")
+    alone = fit_extrapolation(known().fractions[~out], known().fractions[out], seed=settings.seed)
+    served = alone.distance(torch.from_numpy(known().fractions[out])) / loaded.extrapolation.unit
+    flagged = card["splits"]["system"]["extrapolation"]["held_out_flagged"]
+    assert flagged == pytest.approx(float((served > 1).float().mean()), abs=1e-4)
+    assert float(alone.unit) != pytest.approx(float(loaded.extrapolation.unit), rel=1e-3)
     test = known().pick(known().held_out("random"))
     tc_k, _, _ = LoweredEnsemble(loaded).beliefs(test.fractions)
     mae = float(np.abs(tc_k - test.values).mean())

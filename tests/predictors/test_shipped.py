@@ -34,7 +34,7 @@ def test_the_ensemble_holds_what_its_card_says_it_should() -> None:
     for split in ("random", "system"):
         assert splits[split]["ensemble"]["r2"] > resnet[split]["resnet18"]["r2"]
         assert splits[split]["extrapolation"]["auc_against_random"] >= 0.95
-        assert splits[split]["extrapolation"]["held_out_flagged"] <= 0.06
+        assert splits[split]["extrapolation"]["held_out_flagged"] <= {"random": 0.06, "system": 0.1}[split]
         assert splits[split]["spread"]["within_1_sigma"] == pytest.approx(0.683, abs=0.07)
     assert splits["system"]["ensemble"]["r2"] > splits["system"]["extra_trees"]["r2"]
     assert card["members"] >= 5
