@@ -25,7 +25,7 @@ _TYPES = {
     "kiago_ray.predictors.training": ("CheckpointError", "TrainingError"),
     "kiago_ray.predictors.weights": ("WeightsError",),
     "kiago_ray.search.errors": ("SpecError",),
-    "kiago_ray.service.app": ("TokenError",),
+    "kiago_ray.service.token": ("TokenError",),
     "kiago_ray.storage.location": ("StorageError",),
     "typer._click.exceptions": ("ClickException",),
 }

@@ -74,8 +74,8 @@ def service_settings(file: Path | None, given: dict[str, Any]) -> Any:
 def check_place(host: str, port: int) -> None:
     """Refuse, before anything starts, a host that needs a token and has none, and a port that is taken."""
     from kiago_ray.cli.failures import InputError
-    from kiago_ray.service.app import token_from
     from kiago_ray.service.settings import is_loopback
+    from kiago_ray.service.token import token_from
 
     token_from(os.environ, required=not is_loopback(host))
     try:
@@ -106,7 +106,7 @@ def whole(data: str) -> str:
 
 
 def _file_or_word(known: str | None) -> str | None:
-    from kiago_ray.datasets.known_tables import WORDS
+    from kiago_ray.datasets.choices import WORDS
 
     return known if known is None or known in WORDS else str(Path(known).absolute())
 

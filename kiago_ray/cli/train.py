@@ -193,7 +193,7 @@ def tc_tables(
     """
     from kiago_ray.cli.failures import InputError
     from kiago_ray.datasets import load, load_supercon
-    from kiago_ray.datasets import non_superconductors as select
+    from kiago_ray.datasets.non_superconductors import non_superconductors as select
     from kiago_ray.predictors.recipes import TrainingTable, without
 
     known, known_report = load_supercon(data)

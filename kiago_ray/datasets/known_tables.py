@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from kiago_ray.datasets.choices import LANDMARKS, NONE, SUPERCON
 from kiago_ray.datasets.fetch import cached_supercon
 from kiago_ray.datasets.files import DataError, sha256
 from kiago_ray.datasets.landmarks import landmarks_file, load_landmarks
 from kiago_ray.datasets.supercon import load_supercon
 
-NONE, LANDMARKS, SUPERCON = "none", "landmarks", "supercon"
-WORDS = (NONE, LANDMARKS, SUPERCON)
-"""What may be said instead of a file."""
 LANDMARKS_SOURCE = "landmark superconductors from the literature"
 
 
@@ -29,7 +27,7 @@ class KnownTable:
 
 
 def known_table(choice: str | None = None) -> KnownTable | None:
-    """The table that `choice` names: a path of SuperCon's primary.tsv, or one of `WORDS`; None for "none".
+    """The table that `choice` names: a path of SuperCon's primary.tsv, or one of `choices.WORDS`; None for "none".
 
     Without a choice it is the fetched SuperCon, and where none was fetched the landmarks. Raises DataError for a
     table that can't be used.

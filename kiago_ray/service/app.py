@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -16,33 +15,14 @@ from kiago_ray.service.page_routes import page_router
 from kiago_ray.service.predict_routes import predict_router
 from kiago_ray.service.problems import handle_problems
 from kiago_ray.service.search_routes import search_router
-from kiago_ray.service.settings import TOKEN, ServiceSettings
+from kiago_ray.service.settings import ServiceSettings
+from kiago_ray.service.token import token_from
 
-SHORTEST_TOKEN = 16
 _DESCRIPTION = (
     "Critical temperatures and formation energies of compositions, how far each can be believed, and searches for "
     "compositions with a higher one. Errors are problem details (RFC 9457); 429 and 503 say in Retry-After when to "
     "come back. Where the service has a token, send it as 'Authorization: Bearer TOKEN'."
 )
-
-
-class TokenError(ValueError):
-    """A service that would be open to anybody, or whose token is too easy. The message is one line."""
-
-
-def token_from(environment: Mapping[str, str], *, required: bool) -> str | None:
-    """The token that clients must send, None where none is set. Raises TokenError."""
-    token = environment.get(TOKEN, "").strip()
-    if not token:
-        if required:
-            raise TokenError(
-                f"{TOKEN} is not set, and the service would be open to anybody who reaches it; set it to a secret of "
-                f"at least {SHORTEST_TOKEN} characters"
-            )
-        return None
-    if len(token) < SHORTEST_TOKEN:
-        raise TokenError(f"{TOKEN} is shorter than {SHORTEST_TOKEN} characters; choose a longer secret")
-    return token
 
 
 def build_app(

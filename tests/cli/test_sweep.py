@@ -61,9 +61,18 @@ def test_a_ready_sweep_says_what_came_of_it_and_checks_out(path: Path, kiago: Ki
     assert plan["searches_at_most"] == plan["trials"] * plan["searches_a_trial"]
 
 
+FIRST = "alpha_beta_lr"  # the others run in `make test-long`
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[] if path.stem == FIRST else pytest.mark.long)
+        for path in CONFIGS
+    ],
+)
 def test_a_ready_sweep_runs_two_tiny_trials(path: Path, kiago: Kiago, tmp_path: Path) -> None:
     values = yaml.safe_load(path.read_text())
     values["search"] |= {"candidates": 8, "steps": [4, 4]}
@@ -85,7 +94,7 @@ def test_a_ready_sweep_runs_two_tiny_trials(path: Path, kiago: Kiago, tmp_path: 
     assert values["description"] in page
     best = tmp_path / "out" / "best.yaml"
     assert build_spec({"preset": read_preset(best)}).candidates == 8
-    if path.stem == "alpha_beta_lr":
+    if path.stem == FIRST:
         again = kiago("search", "--spec", best, values["bases"][0], "--out", tmp_path / "s")
         assert again.code == 0, again.err
 

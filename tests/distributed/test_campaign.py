@@ -247,6 +247,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_it_and_room_lets_it_go_on(
     small_plan: Plan,
     request_for: Callable[..., CampaignRequest],

@@ -65,7 +65,8 @@ def dispatch(plan: Plan, setup: WorkerSetup, heard: Heard, **changes: Any) -> Di
     return Dispatch(**{**values, **changes})
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.long  # `test_gpus_are_shared_by_fractions` has up to four
 def test_any_number_of_workers_makes_the_same_files(
     small_plan: Plan,
     make_setup: MakeSetup,

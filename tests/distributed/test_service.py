@@ -232,7 +232,7 @@ def test_a_killed_predictor_costs_time_and_no_wrong_answer(url: str, truth: dict
     assert under_load(url, truth, 4, for_seconds(1)).keys() == {"right"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_searcher_loses_no_search(url: str, settings: ServiceSettings) -> None:
     with Client(url) as client:
         job = client.search(base="LaNiAsO", candidates=24, steps=[80, 80])

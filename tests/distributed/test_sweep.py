@@ -213,7 +213,8 @@ def test_a_trial_that_cannot_run_is_listed_and_the_others_go_on(scheduler: str, 
     assert "can&#x27;t hold 7 elements" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_asha_ends_what_is_worse_and_remembers_earlier_trials(tmp_path: Path) -> None:
+@pytest.mark.long
+def test_asha_ends_what_is_worse(tmp_path: Path) -> None:
     sweep = small_sweep(**TWO, seeds=[0, 1, 2], scheduler={"kind": "asha", "reduction": 3}, trials=6)
     outcome = run_sweep(sweep, request_for(sweep, tmp_path / "out"))
     metric = "trusted_delta_tc_k"
@@ -226,6 +227,11 @@ def test_asha_ends_what_is_worse_and_remembers_earlier_trials(tmp_path: Path) ->
             assert (trial.status == "finished") is (first[place] >= cut)
     assert {trial.status for trial in outcome.results.trials} == {"finished", "stopped"}
     assert all(trial.seeds == 1 for trial in outcome.results.trials if trial.status == "stopped")
+
+
+def test_asha_remembers_earlier_trials() -> None:
+    sweep = small_sweep(**TWO, seeds=[0, 1, 2], scheduler={"kind": "asha", "reduction": 3}, trials=6)
+    metric = "trusted_delta_tc_k"
 
     def scored(number: int, value: float) -> Trial:
         scores = tuple(Score("MgB2", seed, dict.fromkeys(METRICS, value), 1, 1.0) for seed in (0,))

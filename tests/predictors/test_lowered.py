@@ -88,16 +88,19 @@ def test_the_gradient_of_the_pool_does_not_depend_on_its_order() -> None:
     torch.testing.assert_close(unpool_in_order(gradient, image, taken), expected)
 
 
-def test_single_precision_agrees_with_the_plain_network() -> None:
-    """10,000 compositions. Where a ReLU or a maximum is at its kink to the last bit, rounding decides for one side."""
-    x = compositions(ROWS)
+@pytest.mark.parametrize(
+    ("rows", "share"), [(1_000, 0.994), pytest.param(ROWS, 0.998, marks=pytest.mark.long)]
+)
+def test_single_precision_agrees_with_the_plain_network(rows: int, share: float) -> None:
+    """Where a ReLU or a maximum is at its kink to the last bit, rounding decides for one side, now and then."""
+    x = compositions(rows)
     predictors = load_predictors().following("resnet18")
     for lowered, plain in ((predictors.tc, plain_tc()), (predictors.ef, load_network("ef"))):
         (value, gradient), (expected, slope) = by_parts(lowered, x), by_parts(plain, x)  # type: ignore[arg-type]
         assert ((value - expected).abs() / expected.abs().clamp(min=1)).max() < 1e-5
         error = (gradient - slope).norm(dim=1) / slope.norm(dim=1)
         assert error.median() < 1e-6
-        assert (error < 1e-5).float().mean() >= 0.998
+        assert (error < 1e-5).float().mean() >= share
 
 
 def test_gradients_are_those_of_the_network_that_was_lowered() -> None:

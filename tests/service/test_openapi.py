@@ -46,14 +46,13 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = 112  # of each operation that takes input, as it is described; and as many that are not
 
 
-def ask_often(operation: Any, mode: GenerationMode, statuses: Counter[int], done: str) -> None:
+def ask_often(operation: Any, mode: GenerationMode, examples: int, statuses: Counter[int], done: str) -> None:
     """Generated requests of one operation, each answer held against the description."""
 
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=examples,
         deadline=None,
         derandomize=True,
         database=None,
@@ -79,7 +78,16 @@ def ask_often(operation: Any, mode: GenerationMode, statuses: Counter[int], done
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_thousand_generated_requests_find_no_failure(models: Models, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    (
+        "examples",
+        "requests",
+    ),  # of each operation that takes input, as it is described, and as many that are not
+    [(28, 500), pytest.param(112, 2000, marks=pytest.mark.long)],
+)
+def test_generated_requests_find_no_failure(
+    models: Models, tmp_path: Path, examples: int, requests: int
+) -> None:
     limits = Limits(search_candidates=8, search_row_steps=80, searches_per_client=50, stream_s=0.01)
     store = JobStore.of(str(tmp_path / "data"))
     spec = load_preset("default", {"base": "MgB2", "candidates": 8, "steps": [1, 1]})
@@ -90,10 +98,10 @@ def test_two_thousand_generated_requests_find_no_failure(models: Models, tmp_pat
     statuses: Counter[int] = Counter()
     for result in schemathesis.openapi.from_asgi("/v1/openapi.json", app).get_all_operations():
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-            ask_often(result.ok(), mode, statuses, done)
+            ask_often(result.ok(), mode, examples, statuses, done)
     assert not [status for status in statuses if status >= 500]
-    assert statuses.total() >= 2000
-    assert statuses[200] > 200
+    assert statuses.total() >= requests
+    assert statuses[200] > requests / 10
 
 
 def test_every_answer_has_an_example_of_its_own_shape() -> None:
