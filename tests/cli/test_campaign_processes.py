@@ -59,7 +59,7 @@ def test_a_campaign_whose_driver_is_killed_and_doubled_ends_the_same(
     kiago: Kiago, start: Start, file: Path, tmp_path: Path, undisturbed: Path
 ) -> None:
     folder = tmp_path / "out"
-    command = ("campaign", "run", file, "--out", folder, "--no-tracking")
+    command = ("campaign", "run", file, "--out", folder, "--no-tracking", "--workers", 1)
     first = start(*command)
     wait_for(lambda: manifests(folder) >= 1, first)
     first.kill()  # kill -9
@@ -84,7 +84,7 @@ def test_a_campaign_whose_driver_is_terminated_ends_the_same(
     start: Start, file: Path, tmp_path: Path, undisturbed: Path
 ) -> None:
     folder = tmp_path / "out"
-    command = ("campaign", "run", file, "--out", folder, "--no-tracking")
+    command = ("campaign", "run", file, "--out", folder, "--no-tracking", "--workers", 1)
     first = start(*command)
     wait_for(lambda: manifests(folder) >= 1, first)
     first.send_signal(signal.SIGTERM)
