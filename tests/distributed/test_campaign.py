@@ -178,6 +178,7 @@ def test_a_finished_campaign_is_left_as_it_is(
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+@pytest.mark.long
 def test_damaged_shards_are_run_again_and_reported(
     small_plan: Plan,
     request_for: Callable[..., CampaignRequest],
@@ -222,6 +223,7 @@ def test_a_second_driver_is_refused(
     assert list((tmp_path / "c").iterdir()) == []
 
 
+@pytest.mark.long
 def test_storage_that_workers_write_elsewhere_is_told(
     small_plan: Plan,
     request_for: Callable[..., CampaignRequest],

@@ -234,7 +234,9 @@ def test_a_worker_that_no_node_can_hold_is_refused_at_once(
     ("changes", "said"),
     [
         ({"version": "0.0.1"}, "the driver 0.0.1; install the same everywhere"),
-        ({"weights": {"tc": "00", "ef": "00"}}, "other weights than the driver"),
+        pytest.param(
+            {"weights": {"tc": "00", "ef": "00"}}, "other weights than the driver", marks=pytest.mark.long
+        ),
     ],
 )
 def test_a_worker_of_another_install_is_refused(

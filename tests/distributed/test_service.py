@@ -249,7 +249,7 @@ def test_a_killed_searcher_loses_no_search(url: str, settings: ServiceSettings) 
     assert {path: path.read_bytes() for path in kept} == kept
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_other_models_come_without_a_failed_request(
     url: str, truth: dict[str, float], settings: ServiceSettings, tmp_path: Path
 ) -> None:

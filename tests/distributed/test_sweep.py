@@ -126,6 +126,7 @@ def test_another_sweep_is_refused_there(done: tuple[Path, Any, Heard]) -> None:
         run_sweep(other, request_for(other, done[0]))
 
 
+@pytest.mark.long
 def test_a_stopped_sweep_goes_on_where_it_was(done: tuple[Path, Any, Heard], tmp_path: Path) -> None:
     """Stopped after the first seed, damaged, then run to its end: the same trials with the same scores."""
     sweep, folder, heard = small_sweep(**TWO), tmp_path / "out", Heard()
