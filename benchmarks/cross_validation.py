@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold
 
 from kiago_ray.cli.train import tc_tables
@@ -146,16 +147,11 @@ def scores(known: TrainingTable, tc_k: Floats, split: Split) -> dict[str, object
     groups = np.unique(known.systems if split == "system" else known.formulas, return_inverse=True)[1]
     generator = np.random.default_rng(0)
     square = (known.values.astype(np.float64) - tc_k) ** 2
-
-    def r2(weights: NDArray[np.float64]) -> float:
-        mean = np.average(known.values, weights=weights)
-        return float(1 - weights @ square / (weights @ (known.values - mean) ** 2))
-
     count = groups.max() + 1
-    drawn = [
-        r2(np.bincount(generator.integers(count, size=count), minlength=count)[groups].astype(np.float64))
-        for _ in range(DRAWS)
-    ]
+    drawn = []
+    for _ in range(DRAWS):
+        times = np.bincount(generator.integers(count, size=count), minlength=count)[groups]
+        drawn.append(r2_score(known.values, tc_k, sample_weight=times))
     worst = np.sort(square)[::-1][: len(square) // 100]
     return {
         **asdict(score(tc_k, known.values)),

@@ -5,8 +5,9 @@ The public names load on first use, so that importing the package costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kiago_ray.lazy import loader
 
 if TYPE_CHECKING:
     from kiago_ray.api import SearchOutcome, propose
@@ -16,16 +17,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Predictors", "SearchOutcome", "SearchSpec", "load_predictors", "propose"]
 
-_HOMES = {
-    "Predictors": "kiago_ray.predictors",
-    "SearchOutcome": "kiago_ray.api",
-    "SearchSpec": "kiago_ray.search",
-    "load_predictors": "kiago_ray.predictors",
-    "propose": "kiago_ray.api",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = loader(
+    __name__,
+    {
+        "Predictors": "predictors",
+        "SearchOutcome": "api",
+        "SearchSpec": "search",
+        "load_predictors": "predictors",
+        "propose": "api",
+    },
+)

@@ -5,8 +5,9 @@ The public names load on first use, so that reading a specification doesn't wait
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kiago_ray.lazy import loader
 
 if TYPE_CHECKING:
     from kiago_ray.datasets.cod import load_cod
@@ -43,29 +44,26 @@ __all__ = [
     "nearest_emd",
 ]
 
-_HOMES = {
-    "KINDS": "formats",
-    "DataError": "files",
-    "ElementCounts": "statistics",
-    "KnownTable": "known_tables",
-    "LoadReport": "report",
-    "detect": "formats",
-    "element_counts": "statistics",
-    "fractions": "table",
-    "known_table": "known_tables",
-    "load": "formats",
-    "load_cod": "cod",
-    "load_element_counts": "statistics",
-    "load_landmarks": "landmarks",
-    "load_materials_project": "formation_energies",
-    "load_oqmd": "formation_energies",
-    "load_supercon": "supercon",
-    "nearest": "neighbours",
-    "nearest_emd": "emd",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = loader(
+    __name__,
+    {
+        "KINDS": "formats",
+        "DataError": "files",
+        "ElementCounts": "statistics",
+        "KnownTable": "known_tables",
+        "LoadReport": "report",
+        "detect": "formats",
+        "element_counts": "statistics",
+        "fractions": "table",
+        "known_table": "known_tables",
+        "load": "formats",
+        "load_cod": "cod",
+        "load_element_counts": "statistics",
+        "load_landmarks": "landmarks",
+        "load_materials_project": "formation_energies",
+        "load_oqmd": "formation_energies",
+        "load_supercon": "supercon",
+        "nearest": "neighbours",
+        "nearest_emd": "emd",
+    },
+)

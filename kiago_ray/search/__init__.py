@@ -5,8 +5,9 @@ The public names load on first use, so that reading a specification doesn't wait
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kiago_ray.lazy import loader
 
 if TYPE_CHECKING:
     from kiago_ray.search.errors import SpecError
@@ -30,21 +31,18 @@ __all__ = [
     "run_search",
 ]
 
-_HOMES = {
-    "PRESETS": "presets",
-    "Progress": "recorder",
-    "RowStatus": "status",
-    "SearchResult": "result",
-    "SearchSpec": "spec",
-    "SpecError": "errors",
-    "Trajectory": "result",
-    "build_spec": "presets",
-    "load_preset": "presets",
-    "run_search": "run",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = loader(
+    __name__,
+    {
+        "PRESETS": "presets",
+        "Progress": "recorder",
+        "RowStatus": "status",
+        "SearchResult": "result",
+        "SearchSpec": "spec",
+        "SpecError": "errors",
+        "Trajectory": "result",
+        "build_spec": "presets",
+        "load_preset": "presets",
+        "run_search": "run",
+    },
+)

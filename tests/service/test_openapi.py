@@ -79,15 +79,13 @@ def ask_often(operation: Any, mode: GenerationMode, examples: int, statuses: Cou
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    (
-        "examples",
-        "requests",
-    ),  # of each operation that takes input, as it is described, and as many that are not
+    ("examples", "requests"),
     [(28, 500), pytest.param(112, 2000, marks=pytest.mark.long)],
 )
 def test_generated_requests_find_no_failure(
     models: Models, tmp_path: Path, examples: int, requests: int
 ) -> None:
+    """examples: of each operation that takes input, as it is described; and as many that are not."""
     limits = Limits(search_candidates=8, search_row_steps=80, searches_per_client=50, stream_s=0.01)
     store = JobStore.of(str(tmp_path / "data"))
     spec = load_preset("default", {"base": "MgB2", "candidates": 8, "steps": [1, 1]})
