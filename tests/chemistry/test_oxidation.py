@@ -15,7 +15,6 @@ from kiago_ray.chemistry.oxidation import (
     state_shares,
     states,
     states_by_frequency,
-    write_states,
 )
 
 
@@ -116,11 +115,3 @@ def test_masks() -> None:
     assert not mask(-1, OxidationSet.SMACT14)[INDEX["B"]]
     with pytest.raises(ValueError, match=r"state \+12 in icsd24; its states are -5 to \+8"):
         mask(12)
-
-
-def test_written_states() -> None:
-    counts, charges = np.zeros(118, dtype=np.int64), np.zeros(118, dtype=np.int16)
-    for symbol, charge in {"O": -2, "La": 3, "Ni": 2, "As": -3}.items():
-        counts[INDEX[symbol]], charges[INDEX[symbol]] = 1, charge
-    assert write_states(counts, charges) == "La+3 Ni+2 As-3 O-2"
-    assert write_states(counts, np.zeros(118, dtype=np.int16)) == ""

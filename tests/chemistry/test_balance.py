@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from kiago_ray.chemistry.balance import likeliest_balance, write_means, write_shares
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.formula import parse_amounts
+from kiago_ray.chemistry.oxidation import OxidationSet
+
+
+def amounts(*formulas: str) -> np.ndarray:
+    return np.stack([parse_amounts(formula) for formula in formulas])
+
+
+CERTIFICATES = {
+    "La2CuO4": "La+3 Cu+2 O-2",
+    "La1.85Sr0.15CuO4": "Sr+2 La+3 Cu+2*0.85 Cu+3*0.15 O-2",
+    "Nd1.85Ce0.15CuO4": "Ce+4 Nd+3 Cu+2*0.85 Cu+1*0.15 O-2",
+    "YBa2Cu3O7": "Ba+2 Y+3 Cu+2*2 Cu+3*1 O-2",
+    "YBa2Cu3O6": "Ba+2 Y+3 Cu+2*2 Cu+1*1 O-2",
+    "Tl2Ba2Ca2Cu3O10": "Ba+2 Ca+2 Tl+3 Cu+2 O-2",
+    "Bi2Sr2CaCu2O8": "Sr+2 Ca+2 Cu+2 Bi+3 O-2",
+    "RuSr2GdCu2O8": "Sr+2 Gd+3 Cu+2 Ru+5 O-2",
+    "LaFeAsO": "La+3 Fe+2 As-3 O-2",
+    "LaFeAsO0.9F0.1": "La+3 Fe+2*0.9 Fe+1*0.1 As-3 O-2 F-1",
+    "CeFeAsO0.84F0.16": "Ce+3 Fe+2*0.84 Fe+1*0.16 As-3 O-2 F-1",
+    "LaFeAsO0.8H0.2": "La+3 Fe+2*0.8 Fe+1*0.2 As-3 H-1 O-2",
+    "BaFe2As2": "Ba+2 Fe+2 As-3",
+    "Ba0.6K0.4Fe2As2": "K+1 Ba+2 Fe+2*1.6 Fe+3*0.4 As-3",
+    "EuFe2As2": "Eu+2 Fe+2 As-3",
+    "LaRu4P12": "La+3 P-1 Ru+2*3 Ru+3*1",
+    "LiFeAs": "Li+1 Fe+2 As-3",
+    "FeSe": "Fe+2 Se-2",
+    "NbSe2": "Nb+4 Se-2",
+    "Cu0.08TiSe2": "Ti+4*0.92 Ti+3*0.08 Cu+1 Se-2",
+    "LaO0.5F0.5BiS2": "La+3 Bi+3*0.5 Bi+2*0.5 S-2 O-2 F-1",
+    "PbMo6S8": "Mo+3*2 Mo+2*4 Pb+2 S-2",
+    "Ba0.6K0.4BiO3": "K+1 Ba+2 Bi+3*0.3 Bi+5*0.7 O-2",
+    "LiTi2O4": "Li+1 Ti+4*1 Ti+3*1 O-2",
+    "Na0.35CoO2": "Na+1 Co+3*0.35 Co+4*0.65 O-2",
+    "Sr2RuO4": "Sr+2 Ru+4 O-2",
+    "KOs2O6": "K+1 Os+5*1 Os+6*1 O-2",
+    "La3Ni2O7": "La+3 Ni+2*1 Ni+3*1 O-2",
+    "Nd0.8Sr0.2NiO2": "Sr+2 Nd+3 Ni+2*0.2 Ni+1*0.8 O-2",
+    "SrPt2As2": "Sr+2 As-3 Pt+2",
+    "IrTe2": "Te-2 Ir+4",
+    "Li0.16ZrNCl": "Li+1 Zr+4*0.84 Zr+3*0.16 N-3 Cl-1",
+    "NbN": "Nb+3 N-3",
+    "Fe3O4": "Fe+3*2 Fe+2*1 O-2",
+    "Pb3O4": "Pb+2*2 Pb+4*1 O-2",
+    "MgB2": "Mg+2 B-1",
+    "Nb3Sn": "metallic",
+    "CeCoIn5": "metallic",
+    "NaF2": "",
+}
+
+
+@pytest.mark.parametrize(("formula", "expected"), CERTIFICATES.items())
+def test_known_materials_have_a_chemists_states(formula: str, expected: str) -> None:
+    assert likeliest_balance(amounts(formula)).certificates == (expected,)
+
+
+def test_mean_valences_are_those_of_transition_metals() -> None:
+    found = likeliest_balance(amounts("La1.85Sr0.15CuO4", "BaFe1.8Co0.2As2", "Nb3Sn", "Bi2Se3"))
+    assert [write_means(each) for each in found.mean_valences] == ["Cu+2.15", "Fe+2 Co+2", "", ""]
+
+
+def test_what_cannot_balance_does_not() -> None:
+    found = likeliest_balance(amounts("NaF2", "Ba3Cu5O2", "KO5"))
+    assert not found.balanced.any()
+    assert np.isinf(found.nats_per_atom).all()
+    assert found.assignments == ({}, {}, {})
+
+
+def test_likely_is_a_bound_on_nats_that_metals_pass() -> None:
+    found = likeliest_balance(amounts("La2CuO4", "Nb3Sn", "NaF2", "BaCuO4"))
+    assert found.balanced.tolist() == [True, True, False, True]
+    assert found.likely(1.25).tolist() == [True, True, False, False]  # the last one by O-1 alone
+    assert found.likely(10).tolist() == [True, True, False, True]
+
+
+def test_spread_gives_each_row_its_own_and_nothing_beyond() -> None:
+    found = likeliest_balance(amounts("La2CuO4", "MgB2")).spread(np.array([1, 2, 0, 0]))
+    assert found.certificates == ("Mg+2 B-1", "", "La+3 Cu+2 O-2", "La+3 Cu+2 O-2")
+    assert found.balanced.tolist() == [True, False, True, True]
+    assert found.undoped_parent.tolist() == [False, False, True, True]
+
+
+def test_written_shares_are_short_decimals() -> None:
+    cu, o = INDEX["Cu"], INDEX["O"]
+    assert write_shares({o: ((-2, 4.0),), cu: ((2, 2 / 3), (3, 1 / 3))}) == "Cu+2*0.6667 Cu+3*0.3333 O-2"
+    assert write_shares({cu: ((2, 0.99998), (3, 0.00002))}) == "Cu+2*1 Cu+3*2e-05"
+    assert write_shares({}) == ""
+
+
+def test_another_set_of_states_is_heeded() -> None:
+    row = amounts("CdS")
+    assert likeliest_balance(row, OxidationSet.SMACT14).certificates == ("Cd+2 S-2",)
+    assert (
+        likeliest_balance(row, OxidationSet.SMACT14).nats_per_atom[0]
+        > likeliest_balance(row).nats_per_atom[0]
+    )
+
+
+def test_ten_thousand_formulas_take_seconds() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.zeros((10_000, N_ELEMENTS))
+    for row in rows:
+        row[rng.choice(94, 7, replace=False)] = rng.uniform(0.1, 4, 7)
+    start = time.perf_counter()
+    assert len(likeliest_balance(rows).balanced) == 10_000
+    assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.ones((2, 3)), r"shape \(2, 3\); give \(formulas, 118\)"),
+        (-np.ones((1, N_ELEMENTS)), "finite and not negative; row 0"),
+        (np.full((1, N_ELEMENTS), np.nan), "finite and not negative; row 0"),
+        (np.zeros((1, N_ELEMENTS)), "row 0 of the amounts holds no atoms"),
+    ],
+)
+def test_other_amounts_are_refused(rows: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        likeliest_balance(rows)
+
+
+def test_no_formulas_have_no_rows() -> None:
+    assert likeliest_balance(np.zeros((0, N_ELEMENTS))).certificates == ()
