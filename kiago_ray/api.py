@@ -214,7 +214,9 @@ def judged(
         opinions=None if second is None else _opinions(result, second),
     )
     screens = available_screens(
-        max_elements=judge.screens.max_elements, max_e_hull_ev_per_atom=judge.screens.max_e_hull_ev_per_atom
+        max_elements=judge.screens.max_elements,
+        max_e_hull_ev_per_atom=judge.screens.max_e_hull_ev_per_atom,
+        max_charge_nats=judge.screens.max_charge_nats,
     )
     if hull is not None:
         others = [each for each in judge.screens.names if each != "near_hull"]

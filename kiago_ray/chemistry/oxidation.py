@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 
 
 class OxidationSet(StrEnum):
@@ -135,13 +135,3 @@ def mask(state: int, oxidation_set: OxidationSet = OxidationSet.ICSD24) -> NDArr
         span = f"{every[0]:+d} to {every[-1]:+d}"
         raise ValueError(f"no element has the state {state:+d} in {oxidation_set}; its states are {span}")
     return row
-
-
-def write_states(counts: NDArray[Any], charges: NDArray[Any]) -> str:
-    """One row of counts (118,) and states (118,) as text: "La+3 Ni+2 As-3 O-2"; "" where all are 0.
-
-    The least electronegative element comes first, as in a written formula.
-    """
-    if not charges.any():
-        return ""
-    return " ".join(f"{SYMBOLS[z]}{int(charges[z]):+d}" for z in WRITING_ORDER if counts[z])

@@ -10,7 +10,7 @@ in YBa₂Cu₃O₇, which SMACT's screens don't know. Without, exactly the formu
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry import oxidation
-from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.formula import reduce_counts
 from kiago_ray.chemistry.oxidation import OxidationSet
 
@@ -55,15 +54,6 @@ def likeliest_valences(
     found = [_likeliest(row, table, scale, mixed) for row in whole]
     nats = np.array([each[1] for each in found]) / np.maximum(whole.sum(axis=1), 1)
     return Valences(np.isfinite(nats), tuple(each[0] for each in found), nats)
-
-
-def write_valences(assignment: Mapping[int, Valence]) -> str:
-    """As text, least electronegative first: "Ba+2 Y+3 Cu+2*2 Cu+3*1 O-2"; atoms only where states differ."""
-    words = []
-    for z in WRITING_ORDER:
-        pairs = assignment.get(int(z), ())
-        words += [f"{SYMBOLS[z]}{s:+d}" + (f"*{atoms}" if len(pairs) > 1 else "") for s, atoms in pairs]
-    return " ".join(words)
 
 
 def _likeliest(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kiago_ray.chemistry.cuprates import UNDOPED_REMARK
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.report.cells import unseen
 from kiago_ray.report.summary_rows import SCREEN_LABELS
@@ -191,19 +192,30 @@ def _charges(row: Row) -> Iterator[Reason]:
             "rules out most other formulas, can't be asked.",
             remark,
         )
-    elif states and (row.get("pauling") or row.get("neutral_mixed")):
-        mixed = "" if row.get("pauling") else ", if atoms of one element may differ"
+    elif row.get("undoped"):
+        yield Reason("against", f"It is a cuprate that is {UNDOPED_REMARK} ({states}).", "undoped as written")
+    elif row.get("charge_kind") == "metallic":
+        yield Reason(
+            "against",
+            "It is judged as a metal, intermetallic or hydride: charge neutrality, which rules out other formulas, "
+            "can't be asked.",
+            "metallic",
+        )
+    elif states and row.get("balanced"):
+        mixed = ", atoms of one element differing" if "*" in states else ""
         yield Reason(
             "for", f"Its charges balance{mixed}, and cations are the less electronegative: {states}."
         )
+    elif states:
+        yield Reason("against", f"Its charges balance only by unlikely states: {states}.", "unlikely states")
     elif row.get("neutral"):
         yield Reason(
             "against",
             "Its charges balance only with a cation that is more electronegative than an anion.",
             "odd oxidation states",
         )
-    elif row.get("neutral") is False:
-        yield Reason("against", "No known oxidation states of its elements balance.")
+    elif row.get("balanced") is False:
+        yield Reason("against", "No likely oxidation states of its elements balance.")
 
 
 def _rare(row: Row, background: Background) -> Iterator[Reason]:

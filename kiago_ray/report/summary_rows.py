@@ -11,6 +11,7 @@ from kiago_ray.screening.top import TopMean
 SCREEN_LABELS: Mapping[str, str] = {
     "neutral": "charge neutral",
     "pauling": "neutral and Pauling rule",
+    "balanced": "charges balance, or a metal",
     "neutral_mixed": "neutral, mixed valence allowed",
     "neutral_atoms": "neutral, each atom with its own valence",
     "hydride": "hydride: ≥ 40 % H, 2 or 3 elements, ≤ 15 atoms",

@@ -6,7 +6,7 @@ What needs a formula is worked out once for each different one and handed to all
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kiago_ray.chemistry import neutrality
 from kiago_ray.chemistry.atom_valences import MAX_ATOMS as MOST_ATOMS
 from kiago_ray.chemistry.atom_valences import AtomValences, atom_valences
+from kiago_ray.chemistry.balance import Balances, likeliest_balance
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import reduce_counts
 from kiago_ray.chemistry.neutrality import Neutrality
@@ -43,8 +44,9 @@ class Candidates:
 
     formulas: n texts. ok: (n,) the row has a formula. counts: (n, 118) its reduced whole numbers of atoms;
     zeros where its amounts are fractional. n_elements: (n,). tc_k, ef_ev_per_atom: (n,) predicted for the
-    formula. neutrality: SMACT's verdicts, n rows. nearest: (n,) index into `known`, -1 without one;
-    nearest_distance: (n,) L1 distance in fractions. nearest_emd, nearest_emd_distance: (n,) the same by element
+    formula. neutrality: SMACT's verdicts, n rows. balances: the likeliest states that balance, n rows. nearest:
+    (n,) index into `known`, -1 without one; nearest_distance: (n,) L1 distance in fractions. nearest_emd,
+    nearest_emd_distance: (n,) the same by element
     mover's distance in places of the modified Pettifor scale. mixed: for each row the valences that balance it where
     atoms of one element may differ, {} where none do; None where that wasn't asked for. by_atoms: the same where each
     atom has a valence of its own (section 3.6), for formulas of up to 1,000 atoms. tc_std_k, tc_oracle_k,
@@ -60,6 +62,7 @@ class Candidates:
     tc_k: Floats
     ef_ev_per_atom: Floats
     neutrality: Neutrality
+    balances: Balances
     known: KnownMaterials | None
     nearest: Ints
     nearest_distance: Floats
@@ -94,7 +97,7 @@ def collect(
     by_atoms: bool = False,
     opinions: SecondOpinions | None = None,
 ) -> Candidates:
-    """The rows of `result` with what screens need: neutrality by `oxidation_set`, with the likeliest states that
+    """The rows of `result` with what screens need: neutrality by `oxidation_set`, the likeliest states that
     balance a row, the nearest of `known` and, if asked for, valences that are mixed, or each atom's own.
     opinions: of its n rows.
 
@@ -108,9 +111,7 @@ def collect(
     amounts = result.amounts[first]
     whole, judged = whole_numbers(amounts)
     judgements = opinions or SecondOpinions()
-    verdicts = _with_likeliest_states(
-        neutrality.check(whole[judged], oxidation_set), whole[judged], oxidation_set
-    )
+    verdicts = neutrality.check(whole[judged], oxidation_set)
     by_l1 = _neighbours(nearest, amounts, known, place)
     by_emd = _neighbours(nearest_emd, amounts, known, place)
     return Candidates(
@@ -121,6 +122,7 @@ def collect(
         tc_k=np.where(ok, result.tc_k, np.nan).astype(np.float64),
         ef_ev_per_atom=np.where(ok, result.ef_ev_per_atom, np.nan).astype(np.float64),
         neutrality=_for_rows(verdicts, judged, place),
+        balances=likeliest_balance(amounts, oxidation_set).spread(place),
         known=known,
         nearest=by_l1[0],
         nearest_distance=by_l1[1],
@@ -139,18 +141,6 @@ def collect(
 def _in_supercon(amounts: Floats) -> Mask:
     """Whether each of amounts (u, 118) is a composition of SuperCon's, (u,)."""
     return is_known(amounts / amounts.sum(axis=1, keepdims=True), load_fingerprints())
-
-
-def _with_likeliest_states(verdicts: Neutrality, whole: Ints, oxidation_set: OxidationSet) -> Neutrality:
-    """The verdicts with the likeliest of the states that pass the Pauling rule, as far as there are any."""
-    states = verdicts.states.copy()
-    rows = np.flatnonzero(verdicts.pauling & verdicts.assigned)
-    for row, valences in zip(
-        rows, likeliest_valences(whole[rows], oxidation_set, mixed=False).assignments, strict=True
-    ):
-        for z, ((state, _),) in valences.items():
-            states[row, z] = state
-    return replace(verdicts, states=states)
 
 
 def _mixed(

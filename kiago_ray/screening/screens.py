@@ -19,6 +19,9 @@ from kiago_ray.search.errors import SpecError
 MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6
 MAX_ELEMENTS = 9  # the most in the paper's SuperCon data; "ten or more" are removed
 MAX_E_HULL_EV_PER_ATOM = 0.1
+MAX_CHARGE_NATS = (
+    1.25  # passes 98.9 % of SuperCon's compositions with T_c > 0, and 98.8 % of those above 30 K
+)
 NOVELTY_TOLERANCE = 0.02  # L1 distance: 1 % of the atoms exchanged, "the same" in section 3.5
 
 
@@ -73,6 +76,27 @@ class Pauling:
 
     def verdict(self, candidates: Candidates) -> Mask:
         return candidates.neutrality.pauling & candidates.ok
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """Likely states balance, mixed valence being the rule, or it is judged as a metal (chemistry.balance)."""
+
+    max_charge_nats: float = MAX_CHARGE_NATS
+    name: str = "balanced"
+    optional: bool = False
+
+    @property
+    def description(self) -> str:
+        return (
+            f"States of at most {self.max_charge_nats:g} nats an atom add up to 0, mixed or not; metals pass."
+        )
+
+    def lacks(self, candidates: Candidates) -> str | None:
+        return None
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        return candidates.balances.likely(self.max_charge_nats) & candidates.ok
 
 
 @dataclass(frozen=True)
@@ -235,6 +259,7 @@ def available_screens(
     max_elements: int = MAX_ELEMENTS,
     novelty_tolerance: float = NOVELTY_TOLERANCE,
     max_e_hull_ev_per_atom: float = MAX_E_HULL_EV_PER_ATOM,
+    max_charge_nats: float = MAX_CHARGE_NATS,
 ) -> dict[str, Screen]:
     """Every screen by name, in the paper's order, then ours."""
     screens: tuple[Screen, ...] = (
@@ -243,6 +268,7 @@ def available_screens(
         EfNegative(),
         FewElements(max_elements),
         NotInSuperCon(),
+        Balanced(max_charge_nats),
         NeutralMixed(),
         NeutralAtoms(),
         Hydride(),

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from kiago_ray.chemistry import neutrality
+from kiago_ray.chemistry.balance import likeliest_balance, write_means
+from kiago_ray.chemistry.cuprates import UNDOPED_REMARK
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse
-from kiago_ray.chemistry.oxidation import write_states
-from kiago_ray.chemistry.valences import likeliest_valences, write_valences
+from kiago_ray.chemistry.valences import likeliest_valences
 from kiago_ray.datasets.fingerprints import is_known, load_fingerprints
 from kiago_ray.report.reasons import reasons_of
 from kiago_ray.screening.candidates import whole_numbers
+from kiago_ray.screening.screens import MAX_CHARGE_NATS
 from kiago_ray.screening.trust import is_extrapolated, trusted_tc_k
 from kiago_ray.service.models import Models
 
@@ -38,7 +40,7 @@ def explain(formula: str, models: Models) -> dict[str, Any]:
     as_rows = [np.array([np.nan if v is None else v]) for v in values.values()]
     named = dict(zip(values, as_rows, strict=True))
     trusted = trusted_tc_k(named["tc_k"], named["tc_std_k"], named["tc_oracle_k"], named["extrapolation"])
-    charge = charges(x, amounts)
+    charge = charges(amounts)
     neighbours = nearest_known(x, models)
     first = neighbours[0]
     row = {
@@ -50,7 +52,7 @@ def explain(formula: str, models: Models) -> dict[str, Any]:
         "nearest_pressure_gpa": first["pressure_gpa"],
     }
     known = bool(is_known(x[None], load_fingerprints())[0])
-    asked = {"formula": formula, **row, "neutral_mixed": charge["neutral_mixed"], **charge}
+    asked = {"formula": formula, **row, **charge}
     return {
         "version": models.version,
         "formula": formula,
@@ -79,45 +81,51 @@ def number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def charges(x: Floats, amounts: dict[str, float]) -> dict[str, Any]:
-    """Whether oxidation states balance, and which: SMACT's verdict, and with two states of one element if need be."""
+def charges(amounts: dict[str, float]) -> dict[str, Any]:
+    """Which oxidation states balance likeliest, mixed valence being the rule, and SMACT's verdicts beside it."""
     row = np.zeros((1, N_ELEMENTS))
     for symbol, amount in amounts.items():
         row[0, INDEX[symbol]] = amount
-    whole, judged = whole_numbers(row)
+    balances = likeliest_balance(row)
+    states, holes = balances.assignments[0], balances.holes_per_cu[0]
     found: dict[str, Any] = {
         "neutral": None,
         "pauling": None,
         "neutral_mixed": None,
+        "balanced": bool(balances.likely(MAX_CHARGE_NATS)[0]),
         "alloy": False,
-        "oxidation_states": None,
-        "remark": "",
+        "charge_kind": balances.kinds[0],
+        "oxidation_states": balances.certificates[0] or None,
+        "charge_nats_per_atom": number(balances.nats_per_atom[0]),
+        "mean_valences": write_means(balances.mean_valences[0]) or None,
+        "holes_per_cu": number(holes),
+        "undoped": bool(balances.undoped_parent[0]) if np.isfinite(holes) else None,
     }
-    if not judged[0]:
-        return {
-            **found,
-            "remark": "Its amounts make no whole numbers of a reasonable size, so charges can't be balanced.",
+    whole, judged = whole_numbers(row)
+    if judged[0]:
+        verdict = neutrality.check(whole)
+        found |= {
+            "neutral": bool(verdict.neutral[0]),
+            "pauling": bool(verdict.pauling[0]),
+            "alloy": bool(verdict.alloy[0] or verdict.elemental[0]),
         }
-    verdict = neutrality.check(whole)
-    found |= {
-        "neutral": bool(verdict.neutral[0]),
-        "pauling": bool(verdict.pauling[0]),
-        "alloy": bool(verdict.alloy[0] or verdict.elemental[0]),
-    }
-    # Two states of one element are often the likelier ones: YBa2Cu3O7 is Cu+2 and Cu+3, not Y+4.
-    states = {} if found["alloy"] else likeliest_valences(whole, mixed=True).assignments[0]
-    found["neutral_mixed"] = bool(states) or found["pauling"]
-    text = write_valences(states) or write_states(whole[0], verdict.states[0])
-    found["oxidation_states"] = text or None
+        found["neutral_mixed"] = found["pauling"] or bool(likeliest_valences(whole, mixed=True).neutral[0])
+    return {**found, "remark": _remark(found, any(len(pairs) > 1 for pairs in states.values()))}
+
+
+def _remark(found: dict[str, Any], mixed: bool) -> str:
+    """What a person should know of the charges; "" where there is nothing to say."""
     if found["alloy"]:
-        found["remark"] = "One element or metals alone: charges say nothing here."
-    elif states and not found["pauling"]:
-        found["remark"] = "Charges balance only if atoms of one element take two oxidation states."
-    elif found["neutral"] and not found["pauling"]:
-        found["remark"] = "Charges balance only with a cation that is more electronegative than an anion."
-    elif not found["neutral_mixed"]:
-        found["remark"] = "No known oxidation states of these elements balance."
-    return found
+        return "One element or metals alone: charges say nothing here."
+    if found["undoped"]:
+        return f"A cuprate that is {UNDOPED_REMARK}."
+    if found["charge_kind"] == "metallic":
+        return "A metal, intermetallic or hydride: its charges needn't balance."
+    if mixed:
+        return "Charges balance only if atoms of one element take two oxidation states."
+    if not found["oxidation_states"] and found["neutral"] and not found["pauling"]:
+        return "Charges balance only with a cation that is more electronegative than an anion."
+    return "" if found["oxidation_states"] else "No likely oxidation states of these elements balance."
 
 
 def nearest_known(x: Floats, models: Models) -> list[dict[str, Any]]:

@@ -79,7 +79,13 @@ class Charge(_Shape):
     pauling: bool | None = Field(description="With cations less electronegative than anions.")
     neutral_mixed: bool | None = Field(description="As pauling, if atoms of one element may take two states.")
     alloy: bool = Field(description="Metals alone, or one element: charges say nothing.")
-    oxidation_states: str | None = Field(description="The likeliest that balance, such as Mg+2 B-1.")
+    balanced: bool = Field(description="By likely states, mixed or not, or judged as a metal.")
+    charge_kind: Literal["ionic", "metallic"]
+    oxidation_states: str | None = Field(description="The likeliest that balance, such as Cu+2*2 Cu+3*1 O-2.")
+    charge_nats_per_atom: float | None = Field(description="How unlikely these states are.")
+    mean_valences: str | None = Field(description="Of each transition metal, such as Cu+2.15.")
+    holes_per_cu: float | None = Field(description="Of a cuprate: the mean valence of Cu less 2.")
+    undoped: bool | None = Field(description="A cuprate with every Cu at +2 as written; null for others.")
     remark: str
 
 

@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kiago_ray.chemistry.balance import write_means, write_shares
 from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.formula import write
-from kiago_ray.chemistry.oxidation import write_states
-from kiago_ray.chemistry.valences import write_valences
 from kiago_ray.screening.candidates import Candidates
 from kiago_ray.screening.pareto import pareto_front
 from kiago_ray.screening.rank import RankBy, order, unique
@@ -63,7 +62,7 @@ def candidates_table(
         "n_elements": _where(candidates.n_elements.astype(np.int32), ok),
         **{
             name: _where(verdicts.by_screen[name], ok)
-            for name in ("neutral", "pauling", "ef_negative", "few_elements", "not_in_supercon")
+            for name in ("neutral", "pauling", "ef_negative", "few_elements", "not_in_supercon", "balanced")
         },
         **{
             name: _where(verdicts.by_screen[name], ok)
@@ -77,7 +76,7 @@ def candidates_table(
         "passed": verdicts.passed,
         "pareto": pa.nulls(n, pa.bool_()),
         "alloy": _where(candidates.neutrality.alloy | candidates.neutrality.elemental, ok),
-        "oxidation_states": [_states_text(result.amounts[row], candidates, row) for row in range(n)],
+        **_charge(candidates),
         **_neighbour("nearest", known, candidates.nearest),
         "nearest_distance": _numbers(candidates.nearest_distance),
         **_neighbour("nearest_emd", known, candidates.nearest_emd),
@@ -134,19 +133,25 @@ def _neighbour(prefix: str, known: KnownMaterials | None, index: NDArray[np.int6
     }
 
 
-def _states_text(amounts: NDArray[Any], candidates: Candidates, row: int) -> str | None:
-    """The states that balance a row: SMACT's where it passes the Pauling rule, else mixed ones, else each atom's own,
-    if there are any.
-    """
-    if candidates.mixed is not None and candidates.mixed[row] and not candidates.neutrality.pauling[row]:
-        return write_valences(candidates.mixed[row])
-    if (
-        candidates.by_atoms is not None
-        and candidates.by_atoms[row]
-        and not candidates.neutrality.assigned[row]
-    ):
-        return write_valences(candidates.by_atoms[row])
-    return write_states(amounts, candidates.neutrality.states[row]) or None
+def _charge(candidates: Candidates) -> dict[str, Any]:
+    """The columns on charges: the likeliest states that balance each row, and what they tell."""
+    balances, ok = candidates.balances, candidates.ok
+    holes, nats = balances.holes_per_cu, balances.nats_per_atom
+    return {
+        "oxidation_states": [_states_text(candidates, row) for row in range(len(ok))],
+        "charge_kind": pa.array(list(balances.kinds), mask=~ok),
+        "charge_nats_per_atom": _numbers(np.where(np.isfinite(nats), nats, np.nan)),
+        "mean_valences": [write_means(means) or None for means in balances.mean_valences],
+        "holes_per_cu": _numbers(holes),
+        "undoped": _where(balances.undoped_parent, ~np.isnan(holes)),
+    }
+
+
+def _states_text(candidates: Candidates, row: int) -> str | None:
+    """The likeliest states; of a hydride without such each atom's own, if those were asked for."""
+    if candidates.by_atoms is not None and not candidates.balances.assignments[row]:
+        return write_shares(candidates.by_atoms[row]) or candidates.balances.certificates[row] or None
+    return candidates.balances.certificates[row] or None
 
 
 def _numbers(values: NDArray[Any]) -> Any:

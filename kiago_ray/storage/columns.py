@@ -99,6 +99,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("ef_negative", _YES_NO, "Screen: predicted formation energy below 0."),
     Column("few_elements", _YES_NO, "Screen: no more elements than the search's screens allow."),
     Column(
+        "balanced",
+        _YES_NO,
+        "Screen: states no less likely than the search's screens allow add up to 0, mixed or not; metals pass.",
+        later=True,
+    ),
+    Column(
         "neutral_mixed",
         _YES_NO,
         "Screen: as pauling, but an element's atoms may take two states; null where the search doesn't ask for it.",
@@ -143,8 +149,41 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "oxidation_states",
         _TEXT,
-        "States that neutral, pauling, neutral_mixed or neutral_atoms rest on, such as La+3 Ni+2 As-3 O-2; "
-        "Cu+2*2 Cu+3*1 where two of the atoms take the one and one takes the other.",
+        "The likeliest states that add up to 0, such as La+3 Ni+2 As-3 O-2, or Cu+2*0.85 Cu+3*0.15 where 0.85 atoms "
+        "take the one and 0.15 the other; metallic where a metal or intermetallic has none; of a hydride those that "
+        "neutral_atoms rests on.",
+    ),
+    Column(
+        "charge_kind",
+        _TEXT,
+        "ionic, or metallic: a metal, intermetallic or hydride whose charges needn't balance.",
+        later=True,
+    ),
+    Column(
+        "charge_nats_per_atom",
+        _NUMBER,
+        "How unlikely the likeliest states that add up to 0 are: −ln of their likelihood, a mean over atoms; null "
+        "where none do.",
+        later=True,
+    ),
+    Column(
+        "mean_valences",
+        _TEXT,
+        "Mean valence of each transition metal by oxidation_states, such as Cu+2.15.",
+        later=True,
+    ),
+    Column(
+        "holes_per_cu",
+        _NUMBER,
+        "Of a cuprate the mean valence of Cu less 2: holes above 0, electrons below.",
+        later=True,
+    ),
+    Column(
+        "undoped",
+        _YES_NO,
+        "A cuprate that is undoped as written, every Cu at +2 (or 123 with its chains empty): an insulator unless "
+        "excess oxygen or a dopant comes in; null where it is no cuprate.",
+        later=True,
     ),
     Column("nearest_known", _TEXT, "The nearest composition whose critical temperature has been measured."),
     Column(

@@ -8,7 +8,14 @@ from typing import Any
 
 TOP_ROWS = 100
 
-_WHERE_KNOWN = ("search", "e_hull_ev_per_atom", "near_hull")  # left out where no row has one
+_WHERE_KNOWN = (
+    "search",
+    "e_hull_ev_per_atom",
+    "near_hull",
+    "mean_valences",
+    "holes_per_cu",
+    "undoped",
+)  # left out where no row has one
 
 # Column → decimals, in the order of the file; None for what is not a decimal number.
 _LAYOUT: dict[str, int | None] = {
@@ -32,6 +39,11 @@ _LAYOUT: dict[str, int | None] = {
     "nearest_tc_k": 1,
     "nearest_pressure_gpa": 1,
     "oxidation_states": None,
+    "mean_valences": None,
+    "holes_per_cu": 3,
+    "undoped": None,
+    "charge_nats_per_atom": 3,
+    "balanced": None,
     "neutral": None,
     "pauling": None,
     "ef_negative": None,
@@ -52,7 +64,8 @@ def top_csv(table: Any, rows: int = TOP_ROWS) -> str:
     """The first `rows` of a ranked table that passed; where none did, the first `rows`, with passed "no".
 
     Comma-separated with a header; yes and no for verdicts, an empty field for what is not known. The column
-    `search` is there for a campaign's table alone, `e_hull_ev_per_atom` and `near_hull` where phases were given.
+    `search` is there for a campaign's table alone, `e_hull_ev_per_atom` and `near_hull` where phases were given,
+    `holes_per_cu` and `undoped` where there is a cuprate.
     """
     head = table.slice(0, rows)  # in a ranked table those that passed come first
     passed = head.filter(head["passed"])

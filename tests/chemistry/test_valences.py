@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry import oxidation
+from kiago_ray.chemistry.balance import write_shares
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.chemistry.neutrality import check
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.chemistry.valences import MAX_ATOMS, Valences, likeliest_valences, write_valences
+from kiago_ray.chemistry.valences import MAX_ATOMS, Valences, likeliest_valences
 
 
 def mixed(rows: np.ndarray) -> Valences:
@@ -58,7 +59,7 @@ def cheapest_by_trying(row: np.ndarray) -> float:
 def test_known_mixed_valences() -> None:
     found = mixed(counts("YBa2Cu3O7", "Fe3O4", "LaNiAsO", "Pb3O4"))
     assert found.neutral.tolist() == [True] * 4
-    assert [write_valences(each) for each in found.assignments] == [
+    assert [write_shares(each) for each in found.assignments] == [
         "Ba+2 Y+3 Cu+2*2 Cu+3*1 O-2",
         "Fe+3*2 Fe+2*1 O-2",
         "La+3 Ni+2 As-3 O-2",

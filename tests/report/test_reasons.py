@@ -37,7 +37,9 @@ ROW: dict[str, Any] = {
     "nearest_distance": 0.12,
     "nearest_tc_k": 80.0,
     "nearest_pressure_gpa": None,
-    "oxidation_states": "Ba+2 Ca+2 La+3 Cu+2 O-2",
+    "balanced": True,
+    "charge_kind": "ionic",
+    "oxidation_states": "Ba+2 Ca+2 La+3 Cu+2*2 Cu+3*1 O-2",
 }
 
 
@@ -147,20 +149,26 @@ def test_the_lower_bound_against_the_base(trusted: float, side: str) -> None:
 @pytest.mark.parametrize(
     ("changed", "side", "words"),
     [
-        ({}, "for", "Its charges balance, and cations are the less electronegative: Ba+2 Ca+2"),
+        (
+            {"oxidation_states": "La+3 Ni+2 As-3 O-2"},
+            "for",
+            "Its charges balance, and cations are the less electronegative: La+3 Ni+2",
+        ),
+        ({"undoped": True}, "against", "It is a cuprate that is undoped as written"),
+        ({"charge_kind": "metallic", "oxidation_states": "metallic"}, "against", "judged as a metal"),
+        ({"balanced": False}, "against", "balance only by unlikely states: Ba+2"),
         ({"alloy": True, "oxidation_states": None}, "against", "made of metals only"),
         ({"alloy": True, "n_elements": 1}, "against", "It is one element"),
-        ({"pauling": False}, "against", "a cation that is more electronegative"),
-        ({"pauling": False, "neutral": False}, "against", "No known oxidation states"),
+        ({"balanced": False, "oxidation_states": None}, "against", "a cation that is more electronegative"),
         (
-            {
-                "pauling": False,
-                "neutral": False,
-                "neutral_mixed": True,
-                "oxidation_states": "Cu+2*2 Cu+3*1 O-2",
-            },
+            {"balanced": False, "neutral": False, "oxidation_states": None},
+            "against",
+            "No likely oxidation states",
+        ),
+        (
+            {},
             "for",
-            "if atoms of one element may differ, and cations are the less electronegative: Cu+2*2",
+            "balance, atoms of one element differing, and cations are the less electronegative: Ba+2",
         ),
     ],
 )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kiago_ray.screening.candidates import KnownMaterials, collect
 from kiago_ray.screening.screens import (
+    Balanced,
     FewElements,
     NearHull,
     NotInSuperCon,
@@ -103,6 +104,18 @@ def test_mixed_valence_is_judged_where_asked_for(make_result: MakeResult) -> Non
         apply_screens(plain, screens, ("neutral_mixed",))
     with pytest.raises(ValueError, match="mixed valences weren't worked out"):
         screens["neutral_mixed"].verdict(plain)
+
+
+def test_balanced_takes_likely_states_and_metals(make_result: MakeResult) -> None:
+    formulas = ("La1.85Sr0.15CuO4", "Nb3Sn", "NaF2", "BaCuO4", "SrPtAs", None)
+    candidates = collect(make_result([(formula, 10.0, -1.0) for formula in formulas]))
+    verdict = available_screens()["balanced"].verdict(candidates)
+    assert verdict.tolist() == [True, True, False, False, True, False]
+    # SrPtAs holds Pt+1, at 1.07 nats an atom; BaCuO4 balances by O-1 alone.
+    assert Balanced(1.0).verdict(candidates).tolist() == [True, True, False, False, False, False]
+    assert Balanced(10.0).verdict(candidates).tolist() == [True, True, False, True, True, False]
+    assert ScreensSpec().max_charge_nats == Balanced().max_charge_nats
+    assert "0.5" in Balanced(0.5).description
 
 
 def test_hydrides_are_judged_where_asked_for(make_result: MakeResult) -> None:

@@ -41,6 +41,7 @@ def test_worked_by_hand(make_result: MakeResult) -> None:
     assert (summary.rows, summary.unique, summary.passed) == (8, 5, 3)
     # SuperCon has the five formulas less the two chlorides.
     counts = {"neutral": 4, "pauling": 4, "ef_negative": 4, "few_elements": 5, "not_in_supercon": 2}
+    counts["balanced"] = 4
     assert dict(summary.screens) == counts
     assert summary.unique_fraction == 5 / 8
     assert summary.screen_fractions == {
@@ -49,6 +50,7 @@ def test_worked_by_hand(make_result: MakeResult) -> None:
         "ef_negative": 4 / 5,
         "few_elements": 1.0,
         "not_in_supercon": 2 / 5,
+        "balanced": 4 / 5,
     }
     assert summary.passed_fraction == 3 / 5
     assert summary.passed_above_base == 3  # the base is predicted at 5 K

@@ -68,32 +68,36 @@ def test_neighbours_are_the_nearest_of_all(models: Models) -> None:
 def test_the_oxidation_states_add_up_to_nothing(formula: str, models: Models) -> None:
     charge = explain(formula, models)["charge"]
     amounts = parse(formula)
-    total = 0.0
-    states: dict[str, list[tuple[int, int | None]]] = {}
+    total, seen = 0.0, set()
     for word in charge["oxidation_states"].split():
-        symbol, state, atoms = re.fullmatch(r"([A-Z][a-z]?)([+-]\d+)(?:\*(\d+))?", word).groups()  # type: ignore[union-attr]
-        states.setdefault(symbol, []).append((int(state), None if atoms is None else int(atoms)))
-    assert set(states) == set(amounts)
-    for symbol, pairs in states.items():
-        shares = [1.0] if len(pairs) == 1 else [n / sum(a for _, a in pairs) for _, n in pairs]  # type: ignore[operator, misc]
-        total += amounts[symbol] * sum(share * state for share, (state, _) in zip(shares, pairs, strict=True))
+        symbol, state, atoms = re.fullmatch(r"([A-Z][a-z]?)([+-]\d+)(?:\*([\d.]+))?", word).groups()  # type: ignore[union-attr]
+        total += int(state) * (amounts[symbol] if atoms is None else float(atoms))
+        seen.add(symbol)
+    assert seen == set(amounts)
     assert total == pytest.approx(0, abs=1e-9)
+    assert charge["balanced"]
     assert charge["neutral_mixed"]
 
 
 def test_what_charges_can_say_is_said(models: Models) -> None:
     doped = explain("La1.85Sr0.15CuO4", models)["charge"]
-    assert (doped["neutral"], doped["neutral_mixed"]) == (False, True)
+    assert (doped["neutral"], doped["neutral_mixed"], doped["balanced"]) == (False, True, True)
+    assert (doped["mean_valences"], doped["undoped"]) == ("Cu+2.15", False)
+    assert doped["holes_per_cu"] == pytest.approx(0.15)
     assert "two oxidation states" in doped["remark"]
+    parent = explain("La2CuO4", models)["charge"]
+    assert parent["undoped"]
+    assert "undoped as written" in parent["remark"]
     alloy = explain("Nb3Ge", models)["charge"]
     assert alloy["alloy"]
     assert "metals alone" in alloy["remark"]
     hydride = explain("H3S", models)["charge"]
-    assert (hydride["neutral"], hydride["pauling"]) == (True, False)
-    assert "more electronegative" in hydride["remark"]
-    odd = explain("La1.00012345Ni1O1", models)["charge"]
+    assert (hydride["neutral"], hydride["charge_kind"]) == (True, "metallic")
+    assert "needn't balance" in hydride["remark"]
+    assert "No likely" in explain("Ba3Cu5O2", models)["charge"]["remark"]
+    odd = explain("La1.00012345Ni1O3", models)["charge"]
     assert odd["neutral"] is None
-    assert "no whole numbers" in odd["remark"]
+    assert odd["balanced"]
 
 
 def test_what_is_measured_is_known_and_what_is_far_is_flagged(models: Models) -> None:

@@ -86,7 +86,13 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "novel": True,
         "passed": True,
         "alloy": False,
+        "balanced": True,
         "oxidation_states": "La+3 Ni+2 As-3 O-2",
+        "charge_kind": "ionic",
+        "charge_nats_per_atom": pytest.approx((0.3 + 0.2 + 0.049) / 4, abs=1e-3),  # Ni2+, As3- and La3+
+        "mean_valences": "Ni+2",
+        "holes_per_cu": None,
+        "undoped": None,
         "nearest_known": known.formulas[0],
         "nearest_tc_k": 3.8,
         "nearest_pressure_gpa": None,
@@ -129,6 +135,24 @@ def test_fractional_amounts_have_no_number_of_atoms(make_result: MakeResult) -> 
     assert row["n_elements"] == 5
     assert row["oxidation_states"] is not None
     assert parse(row["formula"]) == {"Y": 0.25, "Al": 0.75, "Ni": 1, "As": 1, "O": 1}
+
+
+def test_a_cuprate_tells_its_doping(make_result: MakeResult) -> None:
+    formulas = ("La1.85Sr0.15CuO4", "La2CuO4", "Nb3Sn", "NaCl2", None)
+    rows = table_of(make_result([(formula, 5.0, -1.0) for formula in formulas])).to_pylist()
+    assert [row["oxidation_states"] for row in rows] == [
+        "Sr+2 La+3 Cu+2*0.85 Cu+3*0.15 O-2",
+        "La+3 Cu+2 O-2",
+        "metallic",
+        None,
+        None,
+    ]
+    assert [row["charge_kind"] for row in rows] == ["ionic", "ionic", "metallic", "ionic", None]
+    assert [row["mean_valences"] for row in rows] == ["Cu+2.15", "Cu+2", None, None, None]
+    assert [row["holes_per_cu"] for row in rows] == [pytest.approx(0.15), 0.0, None, None, None]
+    assert [row["undoped"] for row in rows] == [False, True, None, None, None]
+    assert [row["balanced"] for row in rows] == [True, True, True, False, None]
+    assert rows[3]["charge_nats_per_atom"] is None
 
 
 def test_ranked_is_unique_formulas_best_first(make_result: MakeResult) -> None:

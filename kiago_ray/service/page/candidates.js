@@ -23,7 +23,7 @@ const COLUMNS = [
   ["delta_tc_k", "ΔT_c (K)", (row) => signed(row.delta_tc_k)],
   ["ef_ev_per_atom", "E_f (eV/atom)", (row) => number(row.ef_ev_per_atom, 3), true],
   ["extrapolation", "Extrapolation", (row) => number(row.extrapolation, 2) + (row.extrapolated ? " far" : ""), true],
-  ["pauling", "Charges balance", charges],
+  ["balanced", "Charges balance", charges],
   ["nearest_distance", "Nearest known", nearest, true],
   ["passed", "Passed", (row) => yes(row.passed)],
 ];
@@ -31,7 +31,7 @@ const COLUMNS = [
 let state = null;
 
 function charges(row) {
-  return yes(row.pauling) + (row.oxidation_states ? `: ${row.oxidation_states.replaceAll("-", "−")}` : "");
+  return yes(row.balanced) + (row.oxidation_states ? `: ${row.oxidation_states.replaceAll("-", "−")}` : "");
 }
 
 function nearest(row) {

@@ -46,26 +46,25 @@ function numbers(found) {
 
 function charges(found) {
   const charge = found.charge;
-  const told =
-    charge.neutral === null
-      ? "not judged"
-      : charge.alloy
-        ? "nothing to judge"
-        : charge.pauling
-          ? "balance"
-          : charge.neutral_mixed
-            ? "balance with two states of one element"
-            : charge.neutral
-              ? "balance, but some cation is the more electronegative"
-              : "don't balance";
+  const told = charge.alloy
+    ? "nothing to judge"
+    : charge.charge_kind === "metallic"
+      ? "judged as a metal"
+      : charge.balanced
+        ? "likely states balance"
+        : charge.oxidation_states
+          ? "only unlikely states balance"
+          : "don't balance";
   const states = charge.oxidation_states
     ?.split(" ")
-    .map((text) => text.replace(/\*(\d+)$/, " ×$1").replace("-", "−"))
+    .map((text) => text.replace(/\*([\d.]+)$/, " ×$1").replace("-", "−"))
     .join(", ");
   return card(
     ["Charges"],
     ...fact("Oxidation states", told),
-    ...(states ? fact("The likeliest", states) : []),
+    ...(states && states !== "metallic" ? fact("The likeliest", states) : []),
+    ...(charge.mean_valences ? fact("Mean valence", charge.mean_valences) : []),
+    ...(charge.holes_per_cu === null ? [] : fact("Holes per Cu", charge.holes_per_cu.toFixed(3).replace("-", "−"))),
     ...(charge.remark ? fact("Remark", charge.remark) : []),
   );
 }
