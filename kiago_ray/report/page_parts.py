@@ -125,8 +125,8 @@ SuperCon's own compositions have their nearest neighbour at about 0.02), the les
 like those in training, and more beyond.</li>
 <li><i>E</i><sub>f</sub> &lt; 0 means stable against the elements. It doesn't mean stable against other compounds, and
 most such compositions decompose into those.</li>
-<li>Charge neutrality takes any oxidation state that the element is known to have, however rare. Formulas of metals
-only pass it unseen.</li>
+<li>The screens neutral and pauling take any oxidation state that the element is known to have, however rare, and let
+metals pass unseen; the states that are shown are the likeliest ones.</li>
 <li>One composition can have many structures, of which some superconduct and others don't.</li>
 </ul>
 """

@@ -156,6 +156,7 @@ def test_judged_rows_of_a_search(make_result: Callable[..., SearchResult], merge
         "ef_negative",
         "few_elements",
         "not_in_supercon",
+        "balanced",
     ]
 
 
@@ -212,6 +213,7 @@ def test_empty_inputs_and_null_columns(merged: Merge) -> None:
             "ef_negative",
             "few_elements",
             "not_in_supercon",
+            "balanced",
         ]
     unknown = nulls.set_column(1, schema().field(1), pa.array(["NaCl", "KCl", "NaCl"]))
     out, done = merged(unknown)
