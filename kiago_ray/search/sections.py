@@ -256,7 +256,7 @@ class ScreensSpec(Section):
         ge=0,
         le=10,
         description="How unlikely the states may be, in nats an atom, to pass balanced. Of SuperCon's compositions "
-        "with T_c > 0 98.9 % pass at 1.25, 97.6 % at 0.75; of those above 30 K 98.8 % and 98.4 %.",
+        "with T_c > 0 99.0 % pass at 1.25, 97.6 % at 0.75; of those above 30 K 98.8 % and 98.4 %.",
     )
     rank_by: Literal["trusted", "tc"] = Field(
         default="trusted",
