@@ -1,8 +1,8 @@
 """The space of a family: σ of eq. 5 normalised site by site, so that every site keeps its amount.
 
 Each row has slots of its own, (sites, slots of a site), flattened in x_base: first a site's own elements, then what
-may come in, an element or a vacancy. So rows of different bases may run together, and rows that only hold a proposal are
-rows like any other.
+may come in, an element or a vacancy. So rows of different bases may run together, and rows that only hold a proposal
+are rows like any other.
 """
 
 from __future__ import annotations
