@@ -54,22 +54,20 @@ def _key(occupation: Occupation) -> bytes:
 def swaps(family: Family, substitutions: Substitutions) -> list[Occupation]:
     """One own element of a site replaced wholly by another element, by falling odds."""
     base, found = base_occupation(family), []
-    for at, site in enumerate(family.sites):
+    for at, site in _open_sites(family):
         for own, amount in zip(site.own, site.amounts, strict=True):
             for z in _candidates(site, own, family, substitutions):
                 if z in base[at] or not _within(site, amount / site.total):
                     continue
                 changed = {z if each == own else each: atoms for each, atoms in base[at].items()}
                 found.append((-substitutions.odds[own, z], at, own, z, _with(base, at, changed)))
-    if any(site.leaves for site in family.sites):
-        found = [each for each in found if family.sites[each[1]].leaves]
     return [each[-1] for each in sorted(found, key=lambda each: each[:-1])]
 
 
 def plus_one(family: Family, substitutions: Substitutions) -> list[Occupation]:
     """One foreign element on a part of a site in the place of its main one, by falling odds."""
     base, found = base_occupation(family), []
-    for at, site in enumerate(family.sites):
+    for at, site in _open_sites(family):
         main, amount = site.own[0], site.amounts[0]
         for z in _candidates(site, main, family, substitutions):
             for portion in PORTIONS:
@@ -79,8 +77,6 @@ def plus_one(family: Family, substitutions: Substitutions) -> list[Occupation]:
                 changed = {**base[at], main: amount - atoms}
                 changed[z] = changed.get(z, 0.0) + atoms
                 found.append((-substitutions.odds[main, z], -portion, at, z, _with(base, at, changed)))
-    if any(site.leaves for site in family.sites):
-        return []
     return [each[-1] for each in sorted(found, key=lambda each: each[:-1])]
 
 
@@ -92,7 +88,7 @@ def made(family: Family, substitutions: Substitutions) -> list[Occupation]:
     atoms = sum(site.total for site in family.sites)
     own = atoms_of(base)
     found = []
-    for at, site in enumerate(family.sites):
+    for at, site in _open_sites(family):
         rest = own - atoms_of((base[at],))
         there = substitutions.made * atoms - rest
         enough = (there > -SAME_ATOMS).all(axis=1)
@@ -107,9 +103,15 @@ def made(family: Family, substitutions: Substitutions) -> list[Occupation]:
     return [each[-1] for each in sorted(found, key=lambda each: each[:-1])]
 
 
+def _open_sites(family: Family) -> list[tuple[int, Site]]:
+    """The sites that may change, with their places; where a site has to be left, that one alone."""
+    numbered = list(enumerate(family.sites))
+    return [each for each in numbered if each[1].leaves] or [each for each in numbered if not each[1].held]
+
+
 def _fits(site: Site, foreign: dict[int, float], on_site: dict[int, float], family: Family) -> bool:
     """Whether what stands on a site of a made compound is something else than the base and what may be there."""
-    if site.held or not foreign or len(foreign) > min(family.max_foreign_per_site, family.max_foreign):
+    if not foreign or len(foreign) > min(family.max_foreign_per_site, family.max_foreign):
         return False
     if not all(family.allowed[z] for z in foreign) or abs(sum(on_site.values()) - site.total) > SAME_ATOMS:
         return False
@@ -118,8 +120,6 @@ def _fits(site: Site, foreign: dict[int, float], on_site: dict[int, float], fami
 
 def _candidates(site: Site, own: int, family: Family, substitutions: Substitutions) -> list[int]:
     """Elements that may take the place of `own` on a site; of a site that is named for doping, only those named."""
-    if site.held:
-        return []
     if site.restricted:
         return [z for z in site.substitutes if z != VACANCY]
     known = np.flatnonzero((substitutions.odds[own] > 0) & family.allowed)

@@ -133,19 +133,19 @@ def drawn(rng: np.random.Generator, family: Family, slots: Slots) -> Floats:
 
 
 def _put(rng: np.random.Generator, share: Floats, site: Site, slots: Slots) -> None:
-    """One more substitute on a site's shares (k,), in the place of all that is there alike."""
+    """One more substitute on a site's shares (k,), in the place of all that is there alike; none where the one drawn is
+    there already.
+    """
     weights = np.array(site.odds)
-    place = slots.width + int(rng.choice(len(weights), p=weights / weights.sum()))
-    low, high = site.low, site.high
-    if element_is_vacancy(site, place - slots.width):
-        high = min(high, site.most_vacant)
+    drawn = int(rng.choice(len(weights), p=weights / weights.sum()))
     whole = rng.random() < WHOLE_PROBABILITY
     amount = rng.uniform(LEAST_DOPED, MOST_DOPED)
+    place = slots.width + drawn
+    if share[place]:
+        return
+    low, high = site.low, site.high
+    if site.substitutes[drawn] == VACANCY:
+        high = min(high, site.most_vacant)
     taken = float(np.clip(1.0 if whole else amount, min(low, high), high))
     share *= 1 - taken
     share[place] += taken
-
-
-def element_is_vacancy(site: Site, at: int) -> bool:
-    """Whether what may come in at `at` is a vacancy."""
-    return site.substitutes[at] == VACANCY
