@@ -5,8 +5,8 @@
   As has the word "arsenic".
 - radioactive: elements without a stable or nearly stable isotope: Tc, Pm, and all from Po on. Bi counts as stable.
 - noble-gas: He, Ne, Ar, Kr, Xe, Rn and Og, which hardly enter a solid.
-- rare: elements that are mined by less than about a thousand tonnes a year, or cost more than silver: the platinum
-  metals with Re and Au, and Ge, In, Te, Sc, Tm, Lu, Tl, Cs, Rb. The lanthanides as such are not rare.
+- rare: Re, Au and the platinum metals, and what is won only as a trace of other ores, some hundred tonnes a year or
+  less: Sc, Ga, Ge, Rb, In, Te, Cs, Tl, and of the lanthanides the scarcest, Tm and Lu.
 - arsenic: As.
 """
 
@@ -19,10 +19,13 @@ from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "toxic": tuple("Be Cd Os Hg Tl Pb".split()),
+        "toxic": ("Be", "Cd", "Os", "Hg", "Tl", "Pb"),
         "radioactive": ("Tc", "Pm", *SYMBOLS[INDEX["Po"] :]),
-        "noble-gas": tuple("He Ne Ar Kr Xe Rn Og".split()),
-        "rare": tuple("Sc Ge Rb Ru Rh Pd In Te Cs Tm Lu Re Os Ir Pt Au Tl".split()),
+        "noble-gas": ("He", "Ne", "Ar", "Kr", "Xe", "Rn", "Og"),
+        "rare": (
+            *("Sc", "Ga", "Ge", "Rb", "Ru", "Rh", "Pd", "In", "Te"),
+            *("Cs", "Tm", "Lu", "Re", "Os", "Ir", "Pt", "Au", "Tl"),
+        ),
         "arsenic": ("As",),
     }
 )

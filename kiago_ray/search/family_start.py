@@ -133,8 +133,8 @@ def drawn(rng: np.random.Generator, family: Family, slots: Slots) -> Floats:
 
 
 def _put(rng: np.random.Generator, share: Floats, site: Site, slots: Slots) -> None:
-    """One more substitute on a site's shares (k,), in the place of all that is there alike; none where the one drawn is
-    there already.
+    """One more substitute on a site's shares (k,), in the place of all that is there alike; none where the one drawn
+    is there already.
     """
     weights = np.array(site.odds)
     drawn = int(rng.choice(len(weights), p=weights / weights.sum()))

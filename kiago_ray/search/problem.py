@@ -105,14 +105,14 @@ def resolve(spec: SearchSpec, supported: Mask, substitutions: Substitutions | No
 def _family(
     spec: SearchSpec, supported: Mask, allowed: Mask, substitutions: Substitutions | None
 ) -> FamilyProblem:
+    unknown = [symbol for symbol in parse(spec.base or "") if not supported[INDEX[symbol]]]
+    if unknown:
+        raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")
     if substitutions is None:
         raise SpecError(
             "family.enabled: a search that keeps its base's sites has to be given which elements replace one another; "
             "give substitutions, or choose the preset 'open'"
         )
-    unknown = [symbol for symbol in parse(spec.base or "") if not supported[INDEX[symbol]]]
-    if unknown:
-        raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")
     family = family_of(spec, allowed, substitutions)
     return FamilyProblem(family, proposed(family, substitutions))
 

@@ -67,8 +67,8 @@ class SearchSpec(Section):
         default=256,
         ge=1,
         le=MAX_CANDIDATES,
-        description="Rows of the search. The paper has 4096 and `open` 512, which fit a laptop; `default` needs fewer, "
-        "as a family holds fewer compositions.",
+        description="Rows of the search. The paper has 4096 and `open` 512, which fit a laptop; `default` needs "
+        "fewer, as a family holds fewer compositions.",
     )
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="Row r draws from a generator of (seed, base, r) alone."
@@ -294,6 +294,20 @@ class SearchSpec(Section):
     def _check_family(self) -> None:
         family = self.family
         if not family.enabled:
+            asked = [
+                name
+                for name, given in (
+                    ("keep", family.keep),
+                    ("dope", family.dope),
+                    ("range", family.range != (0, 1)),
+                )
+                if given
+            ]
+            if asked:
+                raise ValueError(
+                    f"family.{asked[0]}: this search doesn't keep its base's sites; choose the preset 'default', or "
+                    "set family.enabled to true"
+                )
             return
         for name, given in (
             ("fixed", bool(self.fixed)),

@@ -377,9 +377,9 @@ def test_a_family_search_says_what_it_lacks(
         SpecError, match=r"^plausibility_weight: 5, but these predictors have no plausibility"
     ):
         run_search(family_spec(plausibility_weight=5), predictors, frequencies, substitutions=substitutions)
+    but_lanthanum = torch.arange(118) != INDEX["La"]
+    narrow = replace(predictors, tc=replace(predictors.tc, supported=but_lanthanum))  # type: ignore[type-var]
     with pytest.raises(SpecError, match="base: the predictors don't know La"):
-        but_lanthanum = torch.arange(118) != INDEX["La"]
-        narrow = replace(predictors, tc=replace(predictors.tc, supported=but_lanthanum))  # type: ignore[type-var]
         run_search(family_spec(), narrow, frequencies, substitutions=substitutions)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -34,4 +35,4 @@ def test_rows_of_a_source_are_counted_without_a_gap(shares: dict[str, float]) ->
 
 def test_a_source_is_spread_over_the_twenty() -> None:
     places = [row for row in range(CYCLE) if Sources(SourcesSpec()).of(row)[0] == "swap"]
-    assert max(b - a for a, b in zip(places, places[1:], strict=False)) <= 6
+    assert max(b - a for a, b in pairwise(places)) <= 6

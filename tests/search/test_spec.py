@@ -117,6 +117,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"family": {}, "start": {"kind": "random"}},
         "start.kind: a search that keeps its base's sites can't have it",
     ),
+    (
+        {"base": "LaFeAsO", "family": {"enabled": False, "keep": ["La"]}},
+        "family.keep: this search doesn't keep its base's sites; choose the preset 'default'",
+    ),
+    ({"family": {"enabled": False, "range": [0, 0.3]}}, "family.range: this search doesn't keep"),
     ({"sources": {"swaps": 1}}, "sources.swaps: unknown key; did you mean 'swap'?"),
     (
         {"sources": {"family": 0, "swap": 0, "made": 0, "plus_one": 0}},
