@@ -78,11 +78,6 @@ class Family:
     max_foreign_per_site: int
     whole_swaps: int
 
-    @property
-    def own(self) -> frozenset[int]:
-        """The base's elements."""
-        return frozenset(z for site in self.sites for z in site.own)
-
 
 def family_of(spec: SearchSpec, allowed: Mask, substitutions: Substitutions) -> Family:
     """The family of spec.base; allowed: (118,) elements that may come in. An own element of the base stays unless

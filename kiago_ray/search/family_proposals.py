@@ -90,7 +90,9 @@ def made(family: Family, substitutions: Substitutions) -> list[Occupation]:
     found = []
     for at, site in _open_sites(family):
         rest = own - atoms_of((base[at],))
-        there = substitutions.made * atoms - rest
+        holds = (substitutions.made[:, rest > SAME_ATOMS] > 0).all(axis=1)
+        likely = np.flatnonzero(holds)
+        there = substitutions.made[likely] * atoms - rest
         enough = (there > -SAME_ATOMS).all(axis=1)
         number = (there > SAME_ATOMS).sum(axis=1)
         for row in np.flatnonzero(enough & (number <= len(site.own) + family.max_foreign_per_site)).tolist():
@@ -99,7 +101,7 @@ def made(family: Family, substitutions: Substitutions) -> list[Occupation]:
             if not _fits(site, foreign, on_site, family):
                 continue
             odds = sum(substitutions.odds[site.own[0], z] * amount for z, amount in foreign.items())
-            found.append((-odds, at, row, _with(base, at, on_site)))
+            found.append((-odds, at, int(likely[row]), _with(base, at, on_site)))
     return [each[-1] for each in sorted(found, key=lambda each: each[:-1])]
 
 

@@ -27,7 +27,8 @@ class Objective:
     """Weights and settings of the loss. alpha: K per eV/atom; beta: K, a number or a tensor of no dimension.
 
     integer_norm: of the integer loss, None without it, as in stage 1. charge: what L_charge is read from, None without
-    it; charge_weight: γ, K per nat. plausibility_weight: K per nat of ln P, 0 without it.
+    it; charge_weight: γ, K per nat; charge_free: nats an atom that cost nothing, None where all cost.
+    plausibility_weight: K per nat of ln P, 0 without it.
     """
 
     alpha: float
@@ -36,6 +37,7 @@ class Objective:
     integer_norm: Literal["l1", "l2"] | None = None
     charge: ChargeTable | None = None
     charge_weight: float = 0.0
+    charge_free: float | None = None
     plausibility_weight: float = 0.0
 
 
@@ -102,7 +104,8 @@ def row_losses(
         loss = loss + objective.beta * integer
     if objective.charge is not None:
         charge = charge_loss(x, objective.charge)
-        loss = loss + objective.charge_weight * charge
+        beyond = charge if objective.charge_free is None else (charge - objective.charge_free).relu()
+        loss = loss + objective.charge_weight * beyond
     if objective.plausibility_weight:
         if predictors.plausibility is None:
             raise ValueError("the plausibility has a weight, but the predictors have none")

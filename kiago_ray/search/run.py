@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ from kiago_ray.predictors.lowered_ensemble import steered
 from kiago_ray.predictors.precision import step_precision
 from kiago_ray.search.begin import Begun, begin
 from kiago_ray.search.captured import run_captured
-from kiago_ray.search.charge import charge_table
+from kiago_ray.search.charge import charge_loss, charge_table
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.family_formulas import propose_in_family
 from kiago_ray.search.family_space import FamilySpace
@@ -164,9 +165,8 @@ class _Shard:
         tc, ef = self._values(self.bound, fractions)
         return tc if self.problem.spec.tc_gradient == "before_relu" else np.maximum(tc, 0), ef
 
-    def cost(self, fractions: np.ndarray) -> Floats:
-        """What the steps climb down, by `bound`, without the integer loss: (size,) in K of fractions (size, 118)."""
-        objective = replace(stage_settings(self.problem, 1, self.device).objective, integer_norm=None)
+    def cost(self, objective: Objective, fractions: np.ndarray) -> Floats:
+        """What stage 1 climbs down, by `bound`: (size,) in K of fractions (size, 118)."""
         with torch.no_grad():
             loss, _ = row_losses(self.tensor(fractions), self.bound, objective)
         return loss.double().cpu().numpy()
@@ -180,7 +180,11 @@ class _Shard:
 
 
 def stage_settings(problem: Problem, number: int, device: torch.device) -> StageSettings:
-    """Stage 1 (eq. 13) or stage 2 (eq. 16) as the specification has it, the charge in both."""
+    """Stage 1 (eq. 13) or stage 2 (eq. 16) as the specification has it, the charge in both.
+
+    In a family the charge costs what it is unlikelier than in the base, which exists: MgB2's states are most unlikely,
+    and to make them likelier would make another compound.
+    """
     spec = problem.spec
     objective = Objective(
         alpha=spec.alpha,
@@ -189,9 +193,12 @@ def stage_settings(problem: Problem, number: int, device: torch.device) -> Stage
         plausibility_weight=spec.plausibility_weight,
     )
     if spec.charge.weight > 0:
-        objective = replace(
-            objective, charge=charge_table(spec.oxidation_set, device), charge_weight=spec.charge.weight
-        )
+        table = charge_table(spec.oxidation_set, device)
+        objective = replace(objective, charge=table, charge_weight=spec.charge.weight)
+        if problem.family is not None:
+            assert problem.base is not None
+            base = torch.as_tensor(problem.base[None], dtype=torch.float32, device=device)
+            objective = replace(objective, charge_free=float(charge_loss(base, table)))
     return StageSettings(
         number=number,
         steps=spec.steps[number - 1],
@@ -238,7 +245,7 @@ def _run_shard(
 
     x_final = space.compose(state.x_base, state.mask).cpu().numpy()
     marks.append(time.perf_counter())
-    proposals = _proposals(shard, begun, space, state, x_final)
+    proposals = _proposals(shard, begun, space, state, x_final, first.objective)
     marks.append(time.perf_counter())
     never = proposals.status == RowStatus.NOTHING_ALLOWED
     everything = {
@@ -263,13 +270,18 @@ def _run_shard(
 
 
 def _proposals(
-    shard: _Shard, begun: Begun, space: Space, state: SearchState, x_final: NDArray[np.float32]
+    shard: _Shard,
+    begun: Begun,
+    space: Space,
+    state: SearchState,
+    x_final: NDArray[np.float32],
+    objective: Objective,
 ) -> Proposals:
-    """The formula of each place."""
+    """The formula of each place; a family's is chosen by stage 1's objective."""
     if begun.family is not None:
         assert isinstance(space, FamilySpace)
-        projection = shard.problem.spec.projection
-        return propose_in_family(begun.family, space, state, x_final, projection, shard.score, shard.cost)
+        projection, cost = shard.problem.spec.projection, partial(shard.cost, objective)
+        return propose_in_family(begun.family, space, state, x_final, projection, shard.score, cost)
     return propose(shard.problem, x_final, state.status.cpu().numpy(), shard.score, shard.climbed)
 
 

@@ -166,3 +166,16 @@ def test_energies_without_a_weight_are_told_and_have_no_slope(predictors: Predic
     assert torch.equal(terms.ef_ev_per_atom, predictors.ef(x).detach())
     expected = torch.autograd.grad(-predictors.tc(x).sum(), x)[0]
     assert torch.equal(torch.autograd.grad(loss.sum(), x)[0], expected)
+
+
+def test_what_is_free_of_the_charge_costs_nothing(predictors: Predictors) -> None:
+    x = torch.cat([row("LaFeAsO"), row("La2CuO4"), row("LaFeAs2O")])
+    table = charge_table(OxidationSet.ICSD24)
+    charge = charge_loss(x, table)
+    assert charge[1] < charge[0] < charge[2]
+    plain = Objective(alpha=4, tc_gradient="before_relu")
+    free = replace(plain, charge=table, charge_weight=3, charge_free=float(charge[0]))
+    loss, terms = row_losses(x, predictors, free)
+    expected = torch.stack([charge[0] * 0, charge[0] * 0, 3 * (charge[2] - charge[0])])
+    assert torch.allclose(loss - row_losses(x, predictors, plain)[0], expected)
+    assert torch.equal(terms.charge_loss, charge)
