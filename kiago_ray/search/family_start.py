@@ -104,10 +104,8 @@ def placed(family: Family, slots: Slots, occupation: Occupation) -> tuple[Ints, 
     for at, (site, held) in enumerate(zip(family.sites, occupation, strict=True)):
         element[at, : len(site.own)] = site.own
         atoms[at, : len(site.own)] = [held.get(z, 0.0) for z in site.own]
-        known = {
-            z: place for place, z in enumerate(site.substitutes)
-        }  # the order that drawn rows write them in
-        foreign = sorted(set(held) - set(site.own), key=lambda z, known=known: (known.get(z, VACANCY), z))
+        order = (*site.substitutes, *sorted(held))  # that in which drawn rows have them
+        foreign = sorted(set(held) - set(site.own), key=order.index)
         for place, z in enumerate(foreign, start=slots.width):
             element[at, place], atoms[at, place] = z, held[z]
     return element, atoms
