@@ -29,6 +29,7 @@ from kiago_ray.screening import (
 from kiago_ray.search import SearchSpec, SpecError, load_preset, run_search
 from kiago_ray.search.given import given_result
 from kiago_ray.search.run import TRAJECTORY_ROWS
+from kiago_ray.search.substitutions import Substitutions
 from kiago_ray.storage.assemble import candidates_table, ranked
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def propose(
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
     hull: EnergyHull | None = None,
+    substitutions: Substitutions | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
@@ -76,7 +78,8 @@ def propose(
 
     Give either a whole `spec` or a preset with `overrides` (nested or dotted keys). `known` adds the nearest
     measured composition to every row; `second` gives other models' opinions, by default the shipped ones'; `hull`
-    gives the best rows their energy above it, and is of the same formation energies as `predictors`. Raises SpecError
+    gives the best rows their energy above it, and is of the same formation energies as `predictors`; `substitutions`
+    says what takes the place of what, for a search that keeps its base's sites. Raises SpecError
     for a search that can't run, WeightsError where the shipped predictors can't be loaded.
     """
     if spec is None:
@@ -93,6 +96,7 @@ def propose(
         second=second,
         known=known,
         hull=hull,
+        substitutions=substitutions,
         device=device,
         progress=progress,
         should_stop=should_stop,
@@ -147,6 +151,7 @@ def judged_rows(
     known: KnownMaterials | None = None,
     hull: EnergyHull | None = None,
     frequencies: Mapping[str, NDArray[np.float64]] | None = None,
+    substitutions: Substitutions | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
@@ -155,7 +160,8 @@ def judged_rows(
 
     base: from `base_material`. name: of the search within a campaign, for the table. frequencies: element counts that
     starts are drawn by, else the shipped ones. judge: whose screens and oxidation states count, else the search's own.
-    hull: see `propose`. Raises SpecError where it isn't of predicted energies, and where there is none to judge by.
+    hull, substitutions: see `propose`. Raises SpecError where a hull isn't of predicted energies, and where there is
+    none to judge by.
     """
     judge = judge or spec
     _check_hull(judge, hull)
@@ -169,6 +175,7 @@ def judged_rows(
         device=device,
         progress=progress,
         should_stop=should_stop,
+        substitutions=substitutions,
     )
     return judged(result, judge, base, seed=spec.seed, name=name, second=second, known=known, hull=hull)
 

@@ -22,6 +22,7 @@ from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.lowered import Lowered, in_precision
 from kiago_ray.predictors.precision import Precision, step_precision
 from kiago_ray.search import load_preset
+from kiago_ray.search.begin import open_space
 from kiago_ray.search.problem import Problem, resolve
 from kiago_ray.search.run import stage_settings
 from kiago_ray.search.stages import init, limit, step
@@ -95,17 +96,17 @@ class Bench:
 
     def step(self, stage: int, precision: Precision) -> Arm:
         """One step of stage 1 or 2 after another, in a precision."""
-        const = torch.as_tensor(self.problem.const, dtype=torch.float32)
+        space = open_space(self.problem, torch.device("cpu"))
         steering = in_precision(self.predictors, precision)
         settings = stage_settings(self.problem, stage, torch.device("cpu"))
         rate, objective = settings.at(0)
-        state = init(self.x_start, self.allowed, self.problem.spec.revive)
+        state = init(self.x_start, self.allowed, self.problem.spec.revive, space)
         if stage == 2:
-            state = limit(state, self.problem.limit, torch.zeros_like(self.allowed), reset=True)
+            state, _ = limit(state, space, reset=True)
 
         def advance() -> None:
             nonlocal state
-            state, _ = step(state, const, steering, objective, rate, revive=settings.revive)
+            state, _ = step(state, space, steering, objective, rate, revive=settings.revive)
 
         return advance
 

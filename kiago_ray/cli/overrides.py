@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from kiago_ray.chemistry.element_groups import named_elements
+from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.chemistry.formula import parse
 from kiago_ray.cli.failures import InputError
 from kiago_ray.search.presets import PRESETS
+
+if TYPE_CHECKING:
+    from kiago_ray.search.spec import SearchSpec
 
 MAX_SPEC_BYTES = 100_000
 
@@ -50,6 +56,9 @@ def overrides_from(
     substitute: str | None,
     substitute_by: int | None,
     change: list[str],
+    keep: str | None = None,
+    dope: list[str] | None = None,
+    span: str | None = None,
 ) -> dict[str, Any]:
     """What was given, as dotted overrides; what wasn't is left out. Raises InputError."""
     given: dict[str, Any] = {
@@ -63,6 +72,9 @@ def overrides_from(
         "elements.forbid": None if forbid is None else symbols(forbid),
         "substitute": None if substitute is None else sites(substitute),
         "substitute_by": substitute_by,
+        "family.keep": None if keep is None else symbols(keep),
+        "family.dope": dopants(dope) if dope else None,
+        "family.range": None if span is None else two_shares(span),
     }
     given = {key: value for key, value in given.items() if value is not None}
     changed = once(change, "--set", "alpha=4")
@@ -70,6 +82,18 @@ def overrides_from(
     if twice:
         raise InputError(f"--set: {twice[0]} is given by an option of its own too; give it once")
     return given | changed
+
+
+def without(text: str, spec: SearchSpec) -> list[str]:
+    """What `spec` forbids and the elements that --without names, such as toxic,rare,Hg.
+
+    A word leaves the elements of a base whose sites are kept, a symbol doesn't. Raises InputError.
+    """
+    own = frozenset(parse(spec.base)) if spec.family.enabled and spec.base else frozenset[str]()
+    try:
+        return sorted({*spec.elements.forbid, *named_elements(symbols(text), own)}, key=INDEX.__getitem__)
+    except ValueError as error:
+        raise InputError(f"--without: {error}") from None
 
 
 def once(texts: list[str], option: str, example: str) -> dict[str, Any]:
@@ -107,6 +131,30 @@ def pair(text: str, option: str, example: str) -> tuple[str, Any]:
 def symbols(text: str) -> list[str]:
     """Such as La,Ni,As,O."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def dopants(texts: list[str]) -> dict[str, list[str]]:
+    """Such as La:Sr,Ba and O:F, each in a text of its own or several in one with semicolons."""
+    found: dict[str, list[str]] = {}
+    for part in (part for text in texts for part in text.split(";")):
+        site, colon, others = part.partition(":")
+        if not colon or not site.strip() or not symbols(others):
+            raise InputError(
+                f"--dope: {part[:80]!r} is not a site and what may come in on it, such as La:Sr,Ba"
+            )
+        if site.strip() in found:
+            raise InputError(f"--dope: {site.strip()} is given twice; give it once")
+        found[site.strip()] = symbols(others)
+    return found
+
+
+def two_shares(text: str) -> list[float]:
+    """Such as 0:0.3."""
+    try:
+        first, second = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"--range: {text[:80]!r} is not two shares of a site such as 0:0.3") from None
+    return [first, second]
 
 
 def sites(text: str) -> dict[str, Any]:

@@ -27,7 +27,9 @@ def search(
     formula: Annotated[str | None, typer.Argument(help="Base material, such as LaNiAsO.")] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="default, paper, reference, hydride, substitution, or a file such as best.yaml."),
+        typer.Option(
+            help="default, open, paper, reference, hydride, substitution, or a file such as best.yaml."
+        ),
     ] = None,
     spec: Annotated[Path | None, typer.Option(help="YAML file with (part of) a specification.")] = None,
     candidates: Annotated[int | None, typer.Option(help="Rows to optimise.")] = None,
@@ -36,6 +38,24 @@ def search(
     fixed: Annotated[Repeated, typer.Option(help="Fixed fraction of all atoms, such as O=0.25.")] = None,
     allow: Annotated[str | None, typer.Option(help="Only these elements, such as La,Ni,As,O.")] = None,
     forbid: Annotated[str | None, typer.Option(help="None of these elements, such as Hg,Tl,Pb.")] = None,
+    without: Annotated[
+        str | None,
+        typer.Option(
+            help="None of these: toxic, radioactive, noble-gas, rare, arsenic, or symbols. A word lets the base's own "
+            "elements stay, a symbol doesn't."
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="Elements of the base whose sites stay as they are, such as Fe,As.")
+    ] = None,
+    dope: Annotated[
+        Repeated,
+        typer.Option(help="What alone may come in on a site, such as La:Sr,Ba; other sites stay."),
+    ] = None,
+    span: Annotated[
+        str | None,
+        typer.Option("--range", help="Share of a site that foreign elements take, such as 0:0.3."),
+    ] = None,
     max_elements: Annotated[int | None, typer.Option(help="Most elements of a candidate.")] = None,
     substitute: Annotated[
         str | None, typer.Option(help="Site and its state, such as La:+3; several as Ti:+4,O:-2*1.")
@@ -69,6 +89,7 @@ def search(
     from kiago_ray.campaign.yaml_file import is_preset_file, read_preset
     from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.overrides import overrides_from, read_spec
+    from kiago_ray.cli.overrides import without as without_elements
     from kiago_ray.search.presets import build_spec
 
     values, record = read_spec(spec) if spec is not None else ({}, {})
@@ -89,8 +110,14 @@ def search(
         substitute=substitute,
         substitute_by=substitute_by,
         change=change or [],
+        keep=keep,
+        dope=dope,
+        span=span,
     )
     resolved = build_spec({"preset": chosen}, values)
+    if without is not None:
+        forbidden = {"elements.forbid": without_elements(without, resolved)}
+        resolved = build_spec({"preset": chosen}, values, forbidden)
     name = Path(name).stem if is_preset_file(name) else name
     if name == "substitution" and resolved.substitute is None:
         raise InputError(

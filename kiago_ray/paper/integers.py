@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kiago_ray.search import SearchSpec
 
 LIMITS = (15, 20, 25, 50, 100)
-PRESETS: Mapping[str, str] = {"kiago": "paper", "ours": "default"}
+PRESETS: Mapping[str, str] = {"kiago": "paper", "ours": "open"}
 FIG2 = {"Ca": 0.23, "Sr": 0.27, "O": 0.5}
 FIG2_ATOMS = 4
 

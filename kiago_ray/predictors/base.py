@@ -29,7 +29,7 @@ class Predictor(Protocol):
 
     Called with atomic fractions (rows, 118), every row summing to 1, it returns (rows,) values with
     gradients to its input: T_c in K *before* the final ReLU (a search needs a slope at 0 K, so callers
-    clip), or E_f in eV/atom. Rows never influence one another.
+    clip), E_f in eV/atom, or ln P in nats. Rows never influence one another.
     """
 
     @property
@@ -42,7 +42,8 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Predictors:
-    """The two predictors of a search: `tc` in K before the final ReLU, `ef` in eV/atom.
+    """The predictors of a search: `tc` in K before the final ReLU, `ef` in eV/atom and, where there is one,
+    `plausibility`: ln P, in nats, 0 or less, of the probability P that a composition exists.
 
     others: T_c predictors by name, of which a search may ask for one instead of `tc`.
     """
@@ -50,6 +51,7 @@ class Predictors:
     tc: Predictor
     ef: Predictor
     others: Mapping[str, Predictor] = field(default_factory=dict)
+    plausibility: Predictor | None = None
 
     def named(self, name: str) -> Predictor:
         """The T_c predictor of this name or, where there is none, `tc`."""
@@ -61,7 +63,7 @@ class Predictors:
 
     @property
     def supported(self) -> Tensor:
-        """(118,) bool: the elements that both know."""
+        """(118,) bool: the elements that both `tc` and `ef` know."""
         return self.tc.supported & self.ef.supported
 
     def unknown_elements(self) -> tuple[str, ...]:

@@ -290,8 +290,9 @@ def in_precision(predictors: Predictors, precision: Precision) -> Predictors:
 
 
 def is_lowered(predictors: Predictors) -> bool:
-    """Whether both are lowered: they never wait for the host, so that a step can be captured as a CUDA graph."""
-    return isinstance(predictors.tc, Lowered) and isinstance(predictors.ef, Lowered)
+    """Whether all are lowered: they never wait for the host, so that a step can be captured as a CUDA graph."""
+    asked = (predictors.tc, predictors.ef, *filter(None, (predictors.plausibility,)))
+    return all(isinstance(each, Lowered) for each in asked)
 
 
 def _converted(predictor: Predictor, dtype: torch.dtype) -> Predictor:

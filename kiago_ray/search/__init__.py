@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kiago_ray.search.run import run_search
     from kiago_ray.search.spec import SearchSpec
     from kiago_ray.search.status import RowStatus
+    from kiago_ray.search.substitutions import Substitutions
 
 __all__ = [
     "PRESETS",
@@ -25,6 +26,7 @@ __all__ = [
     "SearchResult",
     "SearchSpec",
     "SpecError",
+    "Substitutions",
     "Trajectory",
     "build_spec",
     "load_preset",
@@ -40,6 +42,7 @@ __getattr__ = loader(
         "SearchResult": "result",
         "SearchSpec": "spec",
         "SpecError": "errors",
+        "Substitutions": "substitutions",
         "Trajectory": "result",
         "build_spec": "presets",
         "load_preset": "presets",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kiago_ray.search.losses import Terms
+from kiago_ray.search.space import Space
 from kiago_ray.search.stages import OnStep, Pace, SearchState, StageSettings, move, pace
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run_captured(
-    state: SearchState, const: Tensor, predictors: Predictors, settings: StageSettings, on_step: OnStep
+    state: SearchState, space: Space, predictors: Predictors, settings: StageSettings, on_step: OnStep
 ) -> tuple[SearchState, bool]:
     """As `run_stage`, for a GPU: a step is captured once as a CUDA graph and replayed, so that it costs one launch.
 
@@ -26,11 +27,11 @@ def run_captured(
     """
     # Streams and captures are those of the current device, which isn't always the state's.
     with torch.cuda.device(state.x_base.device) if state.x_base.is_cuda else nullcontext():
-        return _run(state, const, predictors, settings, on_step)
+        return _run(state, space, predictors, settings, on_step)
 
 
 def _run(
-    state: SearchState, const: Tensor, predictors: Predictors, settings: StageSettings, on_step: OnStep
+    state: SearchState, space: Space, predictors: Predictors, settings: StageSettings, on_step: OnStep
 ) -> tuple[SearchState, bool]:
     held = {name: value.clone() for name, value in vars(state).items() if isinstance(value, Tensor)}
     device = state.x_base.device
@@ -46,7 +47,7 @@ def _run(
 
     def body() -> Terms:
         after, terms = move(
-            inside, const, predictors, objective, Pace(now[0], now[1]), revive=settings.revive
+            inside, space, predictors, objective, Pace(now[0], now[1]), revive=settings.revive
         )
         for name, buffer in held.items():
             buffer.copy_(getattr(after, name))

@@ -1,11 +1,12 @@
-"""The loss of each row, one function a term: L = −T_c + α·E_f + β·L_integer + γ·L_charge (eq. 13 and 16; the last is
-ours, see charge.py).
+"""The loss of each row, one function a term: L = −T_c + α·E_f + β·L_integer + γ·L_charge − π·ln P (eq. 13 and 16; the
+last two are ours: charge.py, and the plausibility P of `Predictors`).
 
 Nothing is averaged over rows, so a row's gradient is its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -23,33 +24,34 @@ _MOST_VALUES = 1 << 22  # rows × elements × totals at once: 16 MB for each int
 
 @dataclass(frozen=True)
 class Objective:
-    """Weights and settings of the loss. alpha: K per eV/atom; beta: K, a number or a tensor of no dimension;
-    totals: (n,) numbers of atoms, N_unit.
+    """Weights and settings of the loss. alpha: K per eV/atom; beta: K, a number or a tensor of no dimension.
 
-    width: most elements that a row can hold, so that the integer loss looks at no more; None for all. charge: what
-    L_charge is read from, None without it; charge_weight: γ, K per nat.
+    integer_norm: of the integer loss, None without it, as in stage 1. charge: what L_charge is read from, None without
+    it; charge_weight: γ, K per nat; charge_free: nats an atom that cost nothing, None where all cost.
+    plausibility_weight: K per nat of ln P, 0 without it.
     """
 
     alpha: float
     tc_gradient: Literal["before_relu", "after_relu"]
     beta: float | Tensor = 0.0
-    integer_norm: Literal["l1", "l2"] = "l1"
-    totals: Tensor | None = None
-    width: int | None = None
+    integer_norm: Literal["l1", "l2"] | None = None
     charge: ChargeTable | None = None
     charge_weight: float = 0.0
+    charge_free: float | None = None
+    plausibility_weight: float = 0.0
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a row's loss is made of, each (rows,): T_c in K (0 or more), E_f in eV/atom, L_integer and L_charge in nats
-    an atom (NaN where they aren't part of it).
+    """What a row's loss is made of, each (rows,): T_c in K (0 or more), E_f in eV/atom, L_integer, L_charge in nats an
+    atom and ln P in nats (NaN where they aren't part of it).
     """
 
     tc_k: Tensor
     ef_ev_per_atom: Tensor
     integer_loss: Tensor
     charge_loss: Tensor
+    plausibility_nats: Tensor
 
 
 def tc_term(raw_tc: Tensor, gradient: Literal["before_relu", "after_relu"]) -> Tensor:
@@ -83,16 +85,31 @@ def integer_loss(x: Tensor, totals: Tensor, norm: Literal["l1", "l2"], width: in
     return integer_distance(x, nearest, norm)
 
 
-def row_losses(x: Tensor, predictors: Predictors, objective: Objective) -> tuple[Tensor, Terms]:
-    """The loss of each row of fractions x (rows, 118), (rows,) in K, and the terms it is made of."""
-    tc, ef = predictors.tc(x), predictors.ef(x)
+def row_losses(
+    x: Tensor, predictors: Predictors, objective: Objective, off_grid: Callable[[], Tensor] | None = None
+) -> tuple[Tensor, Terms]:
+    """The loss of each row of fractions x (rows, 118), (rows,) in K, and the terms it is made of.
+
+    off_grid: gives L_integer of each row (rows,), None where it is no part of the loss. Raises ValueError where the
+    plausibility has a weight and the predictors have none.
+    """
+    tc = predictors.tc(x)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and objective.alpha != 0):
+        ef = predictors.ef(x)
     loss = tc_term(tc, objective.tc_gradient) + objective.alpha * ef
-    integer = torch.full_like(tc, torch.nan)
-    if objective.totals is not None:
-        integer = integer_loss(x, objective.totals, objective.integer_norm, objective.width)
+    nothing = torch.full_like(tc, torch.nan)
+    integer = charge = plausibility = nothing
+    if off_grid is not None:
+        integer = off_grid()  # only now: gradients add up in the reverse order of the terms, to the last bit
         loss = loss + objective.beta * integer
-    charge = torch.full_like(tc, torch.nan)
     if objective.charge is not None:
         charge = charge_loss(x, objective.charge)
-        loss = loss + objective.charge_weight * charge
-    return loss, Terms(tc.detach().relu(), ef.detach(), integer.detach(), charge.detach())
+        beyond = charge if objective.charge_free is None else (charge - objective.charge_free).relu()
+        loss = loss + objective.charge_weight * beyond
+    if objective.plausibility_weight:
+        if predictors.plausibility is None:
+            raise ValueError("the plausibility has a weight, but the predictors have none")
+        plausibility = predictors.plausibility(x)
+        loss = loss - objective.plausibility_weight * plausibility
+    detached = (each.detach() for each in (tc.relu(), ef, integer, charge, plausibility))
+    return loss, Terms(*detached)

@@ -13,7 +13,7 @@ from kiago_ray.search.errors import SpecError, spec_error_line
 from kiago_ray.search.spec import SearchSpec
 
 MOST_DOTS = 8  # in a key; no section lies as deep
-PRESETS = ("default", "paper", "reference", "hydride", "substitution")
+PRESETS = ("default", "open", "paper", "reference", "hydride", "substitution")
 
 
 def preset_values(name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +12,23 @@ from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse, parse_fractions
 from kiago_ray.search.errors import SpecError
+from kiago_ray.search.family import Family, family_of
+from kiago_ray.search.family_proposals import Occupation, proposed
 from kiago_ray.search.integers import feasible_totals
 from kiago_ray.search.sites import substituted
 from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.substitutions import Substitutions
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FamilyProblem:
+    """The sites of a base, and by source the proposals that no gradient makes."""
+
+    family: Family
+    lists: Mapping[str, Sequence[Occupation]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,8 @@ class Problem:
     base: (118,) fractions of the base material, or None. atoms: the base formula's total as written, with its
     substitutes where sites are substituted (1 without a base). const: (118,) fractions, x_const. allowed: (118,)
     M_elem of the optimised part. limit: elements that may be optimised at once in stage 2, besides fixed ones. totals:
-    atoms that an integer formula may have. rows: (n, 118) fractions to start from, or None.
+    atoms that an integer formula may have. rows: (n, 118) fractions to start from, or None. family: the base's sites
+    and the proposals known for them, None for a search that doesn't keep them.
     """
 
     spec: SearchSpec
@@ -37,6 +50,7 @@ class Problem:
     limit: int
     totals: tuple[int, ...]
     rows: Floats | None
+    family: FamilyProblem | None = None
 
     @property
     def fixed(self) -> Mask:
@@ -44,11 +58,11 @@ class Problem:
         return self.const > 0
 
 
-def resolve(spec: SearchSpec, supported: Mask) -> Problem:
+def resolve(spec: SearchSpec, supported: Mask, substitutions: Substitutions | None = None) -> Problem:
     """Check what needs the predictors' supported elements (118,) and the data, and build the arrays.
 
     Raises SpecError where the base is missing, fixed elements are unknown to the predictors, the mask leaves
-    nothing or no number of atoms fits.
+    nothing or no number of atoms fits, and for a family without `substitutions` or without anything that may change.
     """
     if spec.base is None and (spec.start.kind == "perturb" or spec.substitute is not None):
         raise SpecError("base: this search starts from a base material; give a formula such as 'LaNiAsO'")
@@ -74,16 +88,33 @@ def resolve(spec: SearchSpec, supported: Mask) -> Problem:
         raise SpecError(
             f"max_elements: {spec.max_elements} is used up by fixed elements; allow {n_fixed + 1}"
         )
+    allowed = _allowed(spec, supported, const, state)
     return Problem(
         spec=spec,
         base=base,
         atoms=atoms,
         const=const,
-        allowed=_allowed(spec, supported, const, state),
+        allowed=allowed,
         limit=limit,
         totals=_totals(spec, const),
         rows=parse_fractions(spec.start.rows) if spec.start.rows else None,
+        family=_family(spec, supported, allowed, substitutions) if spec.family.enabled else None,
     )
+
+
+def _family(
+    spec: SearchSpec, supported: Mask, allowed: Mask, substitutions: Substitutions | None
+) -> FamilyProblem:
+    unknown = [symbol for symbol in parse(spec.base or "") if not supported[INDEX[symbol]]]
+    if unknown:
+        raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")
+    if substitutions is None:
+        raise SpecError(
+            "family.enabled: a search that keeps its base's sites has to be given which elements replace one another; "
+            "give substitutions, or choose the preset 'open'"
+        )
+    family = family_of(spec, allowed, substitutions)
+    return FamilyProblem(family, proposed(family, substitutions))
 
 
 def _allowed(spec: SearchSpec, supported: Mask, const: Floats, state: int | None) -> Mask:

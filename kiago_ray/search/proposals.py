@@ -4,7 +4,7 @@ specification.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ class Proposals:
     """counts: (rows, 118) atoms, zeros without an integer formula. amounts: (rows, 118) of the formula.
     distance: (rows,)
     L1 distance in fractions to where the row ended. tc_k, ef_ev_per_atom: (rows,) of the formula. status:
-    (rows,)."""
+    (rows,). texts: (rows,) formulas as they are written, None where that follows from the amounts."""
 
     counts: Ints
     amounts: Floats
@@ -37,6 +37,7 @@ class Proposals:
     tc_k: NDArray[np.float32]
     ef_ev_per_atom: NDArray[np.float32]
     status: NDArray[np.int8]
+    texts: NDArray[np.object_] | None = None
 
 
 def propose(
@@ -59,6 +60,21 @@ def propose(
     else:
         counts = _integer_counts(problem, x, climbed or score)
         amounts = counts.astype(np.float64)
+    return scored(x, counts, amounts, status, score)
+
+
+def scored(
+    x: Floats,
+    counts: Ints,
+    amounts: Floats,
+    status: NDArray[np.int64],
+    score: Score,
+    *,
+    texts: Sequence[str] | None = None,
+) -> Proposals:
+    """Formulas with these amounts (rows, 118), scored, and which of the rows that ended at x (rows, 118) with a status
+    have one. texts: how the formulas are written, where not from the amounts.
+    """
     total = amounts.sum(axis=1, keepdims=True)
     found = (total > 0)[:, 0]
     formula = np.where(total > 0, amounts / np.where(total > 0, total, 1), x)
@@ -74,6 +90,7 @@ def propose(
         tc_k=np.where(ok, tc, np.float32(np.nan)),
         ef_ev_per_atom=np.where(ok, ef, np.float32(np.nan)),
         status=status.astype(np.int8),
+        texts=None if texts is None else np.where(ok, np.array(texts, dtype=object), ""),
     )
 
 

@@ -56,7 +56,9 @@ class SearchResult:
     counts: (n, 118) atoms of the integer formula, zeros where there is none. amounts: (n, 118) the formula's
     amounts: the counts or, with projection "none", fractional ones. distance: (n,) L1 distance in fractions
     between the formula and x_final. tc_k, ef_ev_per_atom: (n,) of the formula. T_c is 0 or more. What a row
-    doesn't have is NaN. seconds: what of wall_s went into start, stage_1, stage_2 and projection.
+    doesn't have is NaN. seconds: what of wall_s went into start, stage_1, stage_2 and projection. texts: (n,)
+    formulas as a family's sites have them, "" without one; None where they are written from the amounts. source: (n,)
+    where each row came from (see sources.py); None outside families.
 
     stopped_at_step: the step, counted over both stages, after which a request to stop ended the search; its
     shard's rows went on to a formula from there, and later shards aren't among the rows. None if it ran to
@@ -81,9 +83,15 @@ class SearchResult:
     wall_s: float
     seconds: Mapping[str, float]
     stopped_at_step: int | None = None
+    texts: NDArray[np.object_] | None = None
+    source: NDArray[np.object_] | None = None
 
     def formulas(self) -> list[str]:
-        """The formula of each row, least electronegative element first; "" for a row without one."""
+        """The formula of each row, of a family in the order of its base, else least electronegative element first; ""
+        for a row without one.
+        """
+        if self.texts is not None:
+            return [str(text) for text in self.texts]
         return [self._formula(row) for row in range(len(self.rows))]
 
     def _formula(self, row: int) -> str:
@@ -113,7 +121,7 @@ def join(parts: Sequence[SearchResult], wall_s: float) -> SearchResult:
     arrays = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in fields(SearchResult)
-        if field.name not in kept
+        if field.name not in kept and getattr(parts[0], field.name) is not None
     }
     seconds = {phase: sum(part.seconds[phase] for part in parts) for phase in parts[0].seconds}
     return SearchResult(

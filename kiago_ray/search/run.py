@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,18 +20,22 @@ from torch import Tensor
 from kiago_ray.predictors.lowered import in_precision, is_lowered
 from kiago_ray.predictors.lowered_ensemble import steered
 from kiago_ray.predictors.precision import step_precision
+from kiago_ray.search.begin import Begun, begin
 from kiago_ray.search.captured import run_captured
-from kiago_ray.search.charge import charge_table
-from kiago_ray.search.constraints import compose
+from kiago_ray.search.charge import charge_loss, charge_table
+from kiago_ray.search.errors import SpecError
+from kiago_ray.search.family_formulas import propose_in_family
+from kiago_ray.search.family_space import FamilySpace
 from kiago_ray.search.losses import Objective, Terms, row_losses
 from kiago_ray.search.problem import Problem, resolve
-from kiago_ray.search.proposals import propose
+from kiago_ray.search.proposals import Proposals, propose
 from kiago_ray.search.recorder import ProgressCallback, Recorder, ShouldStop
 from kiago_ray.search.result import SearchResult, join
+from kiago_ray.search.space import Space
 from kiago_ray.search.spec import SearchSpec
-from kiago_ray.search.stages import SearchState, StageSettings, init, limit, run_stage
-from kiago_ray.search.start import starts
+from kiago_ray.search.stages import SearchState, StageSettings, limit, losses, run_stage
 from kiago_ray.search.status import RowStatus
+from kiago_ray.search.substitutions import Substitutions
 
 if TYPE_CHECKING:
     from kiago_ray.predictors.base import Predictors
@@ -55,6 +60,7 @@ def run_search(
     device: str | torch.device = "cpu",
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
+    substitutions: Substitutions | None = None,
 ) -> SearchResult:
     """Run a search, or those of its rows named by `rows` (as `range(start, stop)`).
 
@@ -63,7 +69,8 @@ def run_search(
     results of one value. trajectory_rows: of
     how many rows each step is kept. `progress` is called after each step; `should_stop` is asked after each
     step, and a search that stops returns what it has (see SearchResult). Everything runs on `device`, where the
-    predictors are, and in float32, but for the predictors that the steps follow (`spec.precision`).
+    predictors are, and in float32, but for the predictors that the steps follow (`spec.precision`). substitutions:
+    what takes the place of what, which a search needs that keeps its base's sites.
 
     Raises SpecError where the specification doesn't fit the predictors or the data, ValueError for rows that
     the search doesn't have.
@@ -77,7 +84,7 @@ def run_search(
     if shard_rows < 1:
         raise ValueError(f"shard_rows: {shard_rows} rows can't run; give at least 1")
     predictors = predictors.following(spec.tc_predictor)
-    problem = resolve(spec, predictors.supported.cpu().numpy())
+    problem = resolve(spec, _supported(spec, predictors), substitutions)
     size = shard_size(spec.row_count, shard_rows)
     bound = steered(predictors, spec.kappa, spec.extrapolation_weight)
     steering = in_precision(bound, step_precision(spec.precision, torch.device(device)))
@@ -104,6 +111,20 @@ def run_search(
         if parts[-1].stopped_at_step is not None:
             break
     return join(parts, time.perf_counter() - began)
+
+
+def _supported(spec: SearchSpec, predictors: Predictors) -> NDArray[np.bool_]:
+    """(118,) the elements that every predictor knows which the search asks."""
+    supported: NDArray[np.bool_] = predictors.supported.cpu().numpy()
+    if not spec.plausibility_weight:
+        return supported
+    if predictors.plausibility is None:
+        raise SpecError(
+            f"plausibility_weight: {spec.plausibility_weight:g}, but these predictors have no plausibility; set the "
+            "weight to 0"
+        )
+    plausible: NDArray[np.bool_] = predictors.plausibility.supported.cpu().numpy()
+    return supported & plausible
 
 
 def shard_size(row_count: int, shard_rows: int) -> int:
@@ -144,6 +165,12 @@ class _Shard:
         tc, ef = self._values(self.bound, fractions)
         return tc if self.problem.spec.tc_gradient == "before_relu" else np.maximum(tc, 0), ef
 
+    def cost(self, objective: Objective, fractions: np.ndarray) -> Floats:
+        """What stage 1 climbs down, by `bound`: (size,) in K of fractions (size, 118)."""
+        with torch.no_grad():
+            loss, _ = row_losses(self.tensor(fractions), self.bound, objective)
+        return loss.double().cpu().numpy()
+
     def _values(
         self, predictors: Predictors, fractions: np.ndarray
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -153,20 +180,25 @@ class _Shard:
 
 
 def stage_settings(problem: Problem, number: int, device: torch.device) -> StageSettings:
-    """Stage 1 (eq. 13) or stage 2 (eq. 16) as the specification has it, the charge in both."""
+    """Stage 1 (eq. 13) or stage 2 (eq. 16) as the specification has it, the charge in both.
+
+    In a family the charge costs what it is unlikelier than in the base, which exists: MgB2's states are most unlikely,
+    and to make them likelier would make another compound.
+    """
     spec = problem.spec
-    objective = Objective(alpha=spec.alpha, tc_gradient=spec.tc_gradient)
-    if number == 2:
-        objective = replace(
-            objective,
-            integer_norm=spec.integer_norm,
-            totals=torch.tensor(problem.totals, device=device),
-            width=problem.limit + int(problem.fixed.sum()),
-        )
+    objective = Objective(
+        alpha=spec.alpha,
+        tc_gradient=spec.tc_gradient,
+        integer_norm=spec.integer_norm if number == 2 else None,
+        plausibility_weight=spec.plausibility_weight,
+    )
     if spec.charge.weight > 0:
-        objective = replace(
-            objective, charge=charge_table(spec.oxidation_set, device), charge_weight=spec.charge.weight
-        )
+        table = charge_table(spec.oxidation_set, device)
+        objective = replace(objective, charge=table, charge_weight=spec.charge.weight)
+        if problem.family is not None:
+            assert problem.base is not None
+            base = torch.as_tensor(problem.base[None], dtype=torch.float32, device=device)
+            objective = replace(objective, charge_free=float(charge_loss(base, table)))
     return StageSettings(
         number=number,
         steps=spec.steps[number - 1],
@@ -185,16 +217,13 @@ def _run_shard(
     should_stop: ShouldStop | None,
 ) -> SearchResult:
     marks = [time.perf_counter()]
-    problem, spec, predictors = shard.problem, shard.problem.spec, shard.predictors
-    x_start = np.tile(problem.allowed / problem.allowed.sum(), (shard.size, 1))  # padding: an even mixture
-    x_start[shard.places] = starts(problem, frequencies, shard.rows.tolist())
+    problem, spec = shard.problem, shard.problem.spec
+    begun = begin(problem, frequencies, shard.rows, shard.places, shard.size, shard.device)
+    space, state = begun.space, begun.state
     wanted = np.isin(np.arange(shard.size), shard.places)
-    const = shard.tensor(problem.const)
-    state = init(shard.tensor(x_start), shard.tensor(problem.allowed, torch.bool), spec.revive)
-    start = compose(state.x_base, const, state.mask)
-    sample = shard.places[: shard.sample_rows]
+    start = space.compose(state.x_base, state.mask)
     recorder = Recorder(
-        sample=shard.tensor(sample, torch.int64),
+        sample=shard.tensor(shard.places[: shard.sample_rows], torch.int64),
         wanted=shard.tensor(wanted, torch.bool),
         first=shard.steps_before,
         total=shard.steps_total,
@@ -205,19 +234,18 @@ def _run_shard(
     run = run_captured if shard.device.type == "cuda" and is_lowered(shard.steering) else run_stage
     marks.append(time.perf_counter())
     first, second = (stage_settings(problem, number, shard.device) for number in (1, 2))
-    state, complete = run(state, const, shard.steering, first, recorder)
-    tc_stage1, ef_stage1 = shard.score(compose(state.x_base, const, state.mask).cpu().numpy())
+    state, complete = run(state, space, shard.steering, first, recorder)
+    tc_stage1, ef_stage1 = shard.score(space.compose(state.x_base, state.mask).cpu().numpy())
     marks.append(time.perf_counter())
-    always = shard.tensor(problem.fixed & problem.allowed, torch.bool)
-    state = limit(state, problem.limit, always, reset=spec.reset_optimizer_between_stages)
+    state, space = limit(state, space, reset=spec.reset_optimizer_between_stages)
     if complete:
-        state, complete = run(state, const, shard.steering, second, recorder)
-    state, terms = _finish(state, const, predictors, second.objective)
+        state, complete = run(state, space, shard.steering, second, recorder)
+    state, terms = _finish(state, space, shard.predictors, second.objective)
     recorder.keep(state.status, terms)
 
-    x_final = compose(state.x_base, const, state.mask).cpu().numpy()
+    x_final = space.compose(state.x_base, state.mask).cpu().numpy()
     marks.append(time.perf_counter())
-    proposals = propose(problem, x_final, state.status.cpu().numpy(), shard.score, shard.climbed)
+    proposals = _proposals(shard, begun, space, state, x_final, first.objective)
     marks.append(time.perf_counter())
     never = proposals.status == RowStatus.NOTHING_ALLOWED
     everything = {
@@ -229,10 +257,11 @@ def _run_shard(
         "ef_stage1_ev_per_atom": np.where(never, np.float32(np.nan), ef_stage1),
         "tc_relaxed_k": np.where(never, np.float32(np.nan), terms.tc_k.cpu().numpy()),
         "ef_relaxed_ev_per_atom": np.where(never, np.float32(np.nan), terms.ef_ev_per_atom.cpu().numpy()),
+        "source": None if begun.family is None else begun.family.source,
     }
     return SearchResult(
         rows=shard.rows,
-        **{name: values[shard.places] for name, values in everything.items()},
+        **{name: values[shard.places] for name, values in everything.items() if values is not None},
         trajectory=recorder.trajectory(shard.rows[: shard.sample_rows], spec.steps),
         wall_s=marks[-1] - marks[0],
         seconds=dict(zip(PHASES, np.diff(marks).tolist(), strict=True)),
@@ -240,12 +269,28 @@ def _run_shard(
     )
 
 
+def _proposals(
+    shard: _Shard,
+    begun: Begun,
+    space: Space,
+    state: SearchState,
+    x_final: NDArray[np.float32],
+    objective: Objective,
+) -> Proposals:
+    """The formula of each place; a family's is chosen by stage 1's objective."""
+    if begun.family is not None:
+        assert isinstance(space, FamilySpace)
+        projection, cost = shard.problem.spec.projection, partial(shard.cost, objective)
+        return propose_in_family(begun.family, space, state, x_final, projection, shard.score, cost)
+    return propose(shard.problem, x_final, state.status.cpu().numpy(), shard.score, shard.climbed)
+
+
 def _finish(
-    state: SearchState, const: Tensor, predictors: Predictors, objective: Objective
+    state: SearchState, space: Space, predictors: Predictors, objective: Objective
 ) -> tuple[SearchState, Terms]:
     """The terms after the last step; rows that aren't finite there go back to where they last were."""
     with torch.no_grad():
-        _, terms = row_losses(compose(state.x_base, const, state.mask), predictors, objective)
+        _, terms = losses(state.x_base, state.mask, space, predictors, objective)
         lost = (state.status == RowStatus.OK) & ~(terms.tc_k.isfinite() & terms.ef_ev_per_atom.isfinite())
         if lost.any():
             state = replace(
@@ -253,5 +298,5 @@ def _finish(
                 x_base=torch.where(lost[:, None], state.last_finite, state.x_base),
                 status=torch.where(lost, int(RowStatus.NOT_FINITE), state.status),
             )
-            _, terms = row_losses(compose(state.x_base, const, state.mask), predictors, objective)
+            _, terms = losses(state.x_base, state.mask, space, predictors, objective)
     return state, terms

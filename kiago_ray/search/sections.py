@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse
 
 
@@ -27,6 +27,7 @@ def _readable_formula(text: str) -> str:
 
 Symbol = Annotated[str, AfterValidator(_known_symbol)]
 Formula = Annotated[str, AfterValidator(_readable_formula)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
@@ -118,6 +119,106 @@ class ElementsSpec(Section):
         return self
 
 
+class FamilySpec(Section):
+    """A search that keeps the structure of its base: what stands on its sites changes, and nothing else (ours; see
+    family.py).
+    """
+
+    enabled: bool = Field(
+        default=True,
+        description="Whether the base's sites are kept. False, as in the paper, lets any element come in.",
+    )
+    max_foreign: int = Field(
+        default=2,
+        ge=1,
+        le=10,
+        description="Most elements that the base's sites don't hold, and kinds of vacancies, in stage 2.",
+    )
+    max_foreign_per_site: int = Field(default=2, ge=1, le=10, description="The same on one site.")
+    whole_swaps: int = Field(
+        default=1,
+        ge=0,
+        le=10,
+        description="Sites that may give up more than half of their own elements in stage 2.",
+    )
+    grid: int = Field(
+        default=20,
+        ge=1,
+        le=1000,
+        description="Amounts on a site are multiples of 1/grid of an atom: 20 for twentieths, 1 for whole numbers. A "
+        "site's main element takes what the others leave of its amount.",
+    )
+    substitutes: int = Field(
+        default=12,
+        ge=1,
+        le=N_ELEMENTS,
+        description="Elements that may come in on a site: those that take the place of its own most often.",
+    )
+    keep: tuple[Symbol, ...] = Field(
+        default=(), max_length=N_ELEMENTS, description="Elements of the base whose sites stay as they are."
+    )
+    dope: dict[Symbol, tuple[Symbol, ...]] = Field(
+        default_factory=dict,
+        description="Elements of the base and the only ones that may come in on their sites, such as {La: [Sr, Ba]}. "
+        "Sites that aren't named stay as they are; {} lets all sites change.",
+    )
+    range: tuple[Share, Share] = Field(
+        default=(0.0, 1.0),
+        description="Least and most of a site that foreign elements take where there are any, such as [0, 0.3].",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.range[0] > self.range[1]:
+            raise ValueError(f"range: {self.range[0]:g} is above {self.range[1]:g}; swap them")
+        if self.range[1] == 0:
+            raise ValueError(
+                "range: at most 0 of a site leaves nothing to search; give more, such as [0, 0.3]"
+            )
+        empty = [symbol for symbol, others in self.dope.items() if not set(others) - {symbol}]
+        if empty:
+            raise ValueError(f"dope: no other element for {empty[0]}; name some, such as {{La: [Sr, Ba]}}")
+        both = [symbol for symbol in self.dope if symbol in self.keep]
+        if both:
+            raise ValueError(f"dope: {both[0]} is to be kept as well; remove one of the two")
+        return self
+
+
+class SourcesSpec(Section):
+    """Where a family's rows come from, in shares of all rows. A row whose source has no more to give is of the first.
+
+    All are judged alike; the table names the source of each.
+    """
+
+    family: float = Field(
+        default=0.7, ge=0, le=1e6, description="Optimised over the sites by the gradient of the objective."
+    )
+    swap: float = Field(
+        default=0.2,
+        ge=0,
+        le=1e6,
+        description="One element of a site replaced wholly, by falling odds; not optimised.",
+    )
+    made: float = Field(
+        default=0.05,
+        ge=0,
+        le=1e6,
+        description="Compounds that exist, were never tested and differ from the base on one site; not optimised.",
+    )
+    plus_one: float = Field(
+        default=0.05,
+        ge=0,
+        le=1e6,
+        description="One foreign element on a quarter or half of a site, by falling odds; not optimised.",
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.family + self.swap + self.made + self.plus_one > 0:
+            raise ValueError("all shares are 0; give one of family, swap, made and plus_one more")
+        return self
+
+
 class SiteSpec(Section):
     """A part of the base that is to be substituted (section 3.5)."""
 
@@ -165,8 +266,9 @@ class ChargeSpec(Section):
         default=60.0,
         ge=0,
         description="Weight of the charge loss, in K per nat an atom: how unlikely the oxidation states are that "
-        "balance a row. 0, as in the paper, leaves it out. `default` has it, in both stages: in stage 1 because a row "
-        "chooses its elements there, in stage 2 so that it settles where neutral formulas are.",
+        "balance a row. 0, as in the paper, leaves it out. `default` and `open` have it, in both stages: in stage 1 "
+        "because a row chooses its elements there, in stage 2 so that it settles where neutral formulas are. In a "
+        "family only what is unlikelier than the base costs.",
     )
     mixed_valence: bool = Field(
         default=False,
@@ -195,11 +297,12 @@ class ProjectionSpec(Section):
         default=16, ge=1, le=64, description="For `best`: how many near formulas a row compares."
     )
     neutral: bool = Field(
-        default=True,
+        default=False,
         description="For `best`: only formulas whose oxidation states balance under the Pauling rule count and, "
         "where the screen ef_negative is asked for, of those with E_f < 0 if there are any; a row without "
-        "a neutral formula takes the best as if this were false. `default` has it because half of the "
-        "formulas that it proposes are ruled out otherwise.",
+        "a neutral formula takes the best as if this were false. `open` has it because half of the "
+        "formulas that it proposes are ruled out otherwise; a family's are chosen by the whole objective, the charge "
+        "in it.",
     )
     neutral_distance: float = Field(
         default=0.4,

@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from kiago_ray.search.constraints import compose, has_something, limit_mask
 from kiago_ray.search.losses import Objective, Terms, row_losses
 from kiago_ray.search.sections import RampSpec
+from kiago_ray.search.space import Space
 from kiago_ray.search.status import RowStatus
 
 if TYPE_CHECKING:
@@ -29,8 +30,9 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # as torch.optim.Adam
 class SearchState:
     """Where the rows of a search are. All but `adam_step` have one entry a row.
 
-    x_base: (rows, 118). last_finite: (rows, 118) the last x_base whose loss was finite. mask: (rows, 118)
-    bool, M. momentum, variance: (rows, 118) Adam's moments. rate: (rows,) factor on the learning rate.
+    x_base: (rows, p), p being the space's: 118 where it is open. last_finite: (rows, p) the last x_base whose loss
+    was finite. mask: (rows, p) bool, M. momentum, variance: (rows, p) Adam's moments. rate: (rows,) factor on the
+    learning rate, 0 for a row that stays where it is.
     recoveries: (rows,) steps that were taken back because they left nothing. status: (rows,) RowStatus.
     adam_step: steps since the moments were 0.
     """
@@ -69,13 +71,15 @@ class StageSettings:
         return factor * self.learning_rate, objective
 
 
-def init(x_start: Tensor, allowed: Tensor, revive: Literal["none", "start", "allowed"]) -> SearchState:
-    """The state before stage 1: x_start (rows, 118), allowed (118,) bool (M_elem).
+def init(
+    x_start: Tensor, allowed: Tensor, revive: Literal["none", "start", "allowed"], space: Space
+) -> SearchState:
+    """The state before stage 1: x_start (rows, p), allowed (p,) or (rows, p) bool (M_elem).
 
     With revive "start" a row's mask is the elements that it starts with. A row that starts with nothing has
     the status NOTHING_ALLOWED and carries an even mixture, so that the predictors see a composition.
     """
-    empty = ~has_something(x_start, allowed)
+    empty = ~space.has_something(x_start, allowed)
     mask = allowed & (x_start > 0) if revive == "start" else allowed.expand(x_start.shape)
     x_base = torch.where(empty[:, None], allowed.to(x_start), x_start)
     rows = len(x_start)
@@ -92,9 +96,25 @@ def init(x_start: Tensor, allowed: Tensor, revive: Literal["none", "start", "all
     )
 
 
+def losses(
+    x_base: Tensor,
+    mask: Tensor,
+    space: Space,
+    predictors: Predictors,
+    objective: Objective,
+    *,
+    straight_through: bool = False,
+) -> tuple[Tensor, Terms]:
+    """The loss of each row of x_base (rows, p), (rows,) in K, and its terms."""
+    x = space.compose(x_base, mask, straight_through=straight_through)
+    norm = objective.integer_norm
+    off_grid = None if norm is None else partial(space.off_grid, x_base, mask, x, norm)
+    return row_losses(x, predictors, objective, off_grid)
+
+
 def step(
     state: SearchState,
-    const: Tensor,
+    space: Space,
     predictors: Predictors,
     objective: Objective,
     learning_rate: float,
@@ -102,7 +122,7 @@ def step(
     revive: bool = False,
 ) -> tuple[SearchState, Terms]:
     """One step of Adam for every row whose status is OK. Returns the new state and the terms before the step."""
-    return move(state, const, predictors, objective, pace(state.adam_step + 1, learning_rate), revive=revive)
+    return move(state, space, predictors, objective, pace(state.adam_step + 1, learning_rate), revive=revive)
 
 
 class Pace(NamedTuple):
@@ -121,7 +141,7 @@ def pace(count: int, learning_rate: float) -> Pace:
 
 def move(
     state: SearchState,
-    const: Tensor,
+    space: Space,
     predictors: Predictors,
     objective: Objective,
     pace: Pace,
@@ -135,8 +155,7 @@ def move(
     """
     with torch.enable_grad():
         leaf = state.x_base.detach().requires_grad_()
-        x = compose(leaf, const, state.mask, straight_through=revive)
-        loss, terms = row_losses(x, predictors, objective)
+        loss, terms = losses(leaf, state.mask, space, predictors, objective, straight_through=revive)
         (gradient,) = torch.autograd.grad(loss.sum(), leaf)
     finite = torch.isfinite(loss.detach()) & torch.isfinite(gradient).all(dim=1)
     moving = (state.status == RowStatus.OK) & finite
@@ -151,7 +170,7 @@ def move(
     if revive:
         x_base = x_base.clamp(min=0)  # an absent element waits at 0, ready to come back
 
-    left = has_something(x_base, state.mask)
+    left = space.has_something(x_base, state.mask)
     lost = (state.status == RowStatus.OK) & ~finite
     stays = ~(moving & left)
     taken_back = moving & ~left
@@ -173,7 +192,7 @@ def move(
 
 
 def _newcomers(gradient: Tensor, x_base: Tensor, mask: Tensor) -> Tensor:
-    """The gradient (rows, 118) with that of absent elements left out, but for the one a row that gains most.
+    """The gradient (rows, p) with that of absent elements left out, but for the one a row that gains most.
 
     Adam takes steps of one size however small a gradient is, so without this every absent element with a
     favourable gradient would come in at once.
@@ -186,18 +205,18 @@ def _newcomers(gradient: Tensor, x_base: Tensor, mask: Tensor) -> Tensor:
     return torch.where(kept, gradient, torch.zeros_like(gradient))
 
 
-def limit(state: SearchState, number: int, always: Tensor, *, reset: bool) -> SearchState:
-    """The state before stage 2: each row's mask holds its `number` largest elements (M_max, eq. 7 and 8).
+def limit(state: SearchState, space: Space, *, reset: bool) -> tuple[SearchState, Space]:
+    """The state before stage 2 and the space from there on: masks hold what the space lets stay (M_max, eq. 7 and 8).
 
-    `always`: (118,) bool elements that stay allowed and don't count. reset: Adam's moments start anew. Rows
-    that had to recover get their whole learning rate back.
+    reset: Adam's moments start anew. Rows that had to recover get their whole learning rate back.
     """
-    mask = limit_mask(state.x_base, state.mask, number, always)
-    state = replace(state, mask=mask, last_finite=state.x_base, rate=torch.ones_like(state.rate))
+    space, mask = space.limited(state.x_base, state.mask)
+    rate = (state.rate > 0).to(state.rate)
+    state = replace(state, mask=mask, last_finite=state.x_base, rate=rate)
     if not reset:
-        return state
+        return state, space
     zero = torch.zeros_like(state.x_base)
-    return replace(state, momentum=zero, variance=zero, adam_step=0)
+    return replace(state, momentum=zero, variance=zero, adam_step=0), space
 
 
 OnStep = Callable[[StageSettings, int, Tensor, Terms], bool]
@@ -206,12 +225,12 @@ stage. A captured step overwrites terms with the next ones."""
 
 
 def run_stage(
-    state: SearchState, const: Tensor, predictors: Predictors, settings: StageSettings, on_step: OnStep
+    state: SearchState, space: Space, predictors: Predictors, settings: StageSettings, on_step: OnStep
 ) -> tuple[SearchState, bool]:
     """All steps of one stage. Returns the state and whether the stage ran to its end."""
     for number in range(settings.steps):
         learning_rate, objective = settings.at(number)
-        after, terms = step(state, const, predictors, objective, learning_rate, revive=settings.revive)
+        after, terms = step(state, space, predictors, objective, learning_rate, revive=settings.revive)
         go_on = on_step(settings, number, state.status, terms)
         state = after
         if not go_on:

@@ -51,6 +51,7 @@ def candidates_table(
         "rank": pa.nulls(n, pa.int32()),
         "formula": [text or None for text in candidates.formulas],
         "base": [None if base is None else base.formula] * n,
+        "source": [None] * n if result.source is None else result.source.tolist(),
         "search": [search] * n,
         **{name: _numbers(getattr(candidates, name)) for name in _OPINIONS},
         "extrapolated": _where(candidates.extrapolated, ~np.isnan(candidates.extrapolation)),

@@ -43,6 +43,13 @@ COLUMNS: tuple[Column, ...] = (
     ),
     Column("formula", _TEXT, "The proposed composition, least electronegative element first."),
     Column("base", _TEXT, "Formula of the base material that the search started from."),
+    Column(
+        "source",
+        _TEXT,
+        "Where a proposal of a search that keeps its base's sites came from: family (optimised), swap, made or plus "
+        "one; null elsewhere.",
+        later=True,
+    ),
     Column("search", _TEXT, "Search of a campaign that proposed it; null where a search ran alone."),
     Column(
         "trusted_tc_k",

@@ -22,7 +22,7 @@ from kiago_ray.storage.run_directory import CANDIDATES
 from kiago_ray.storage.table import read_table
 
 Kiago = Callable[..., Any]
-SMALL = ("--candidates", 40, "--steps", "15,15")
+SMALL = ("--preset", "open", "--candidates", 40, "--steps", "15,15")
 FILES = {
     "spec.yaml",
     "candidates.parquet",
@@ -153,11 +153,24 @@ def test_a_run_can_be_repeated_from_its_own_spec(kiago: Kiago, tmp_path: Path) -
         (["LaNiAsO", "--fixed", "O"], "--fixed"),
         (["LaNiAsO", "--allow", "La,O", "--forbid", "O,La"], "leave no element"),
         (["LaNiAsO", "--allow", "He"], "mask leaves no element"),
-        (["LaNiAsO", "--substitute", "Fe:+2"], "Fe is not in LaNiAsO"),
+        (["LaNiAsO", "--preset", "open", "--substitute", "Fe:+2"], "Fe is not in LaNiAsO"),
         (["LaNiAsO", "--substitute", "La"], "--substitute"),
         (["LaNiAsO", "--substitute", "La:+3,La:+2"], "La is given twice"),
         (["LaNiAsO", "--substitute", "La:+3*x"], "--substitute: 'La:+3*x'"),
-        (["LaNiAsO", "--substitute", "La:+3,O:-2*1"], "substitute_by"),
+        (["LaNiAsO", "--preset", "open", "--substitute", "La:+3,O:-2*1"], "substitute_by"),
+        (["LaNiAsO", "--substitute", "La:+3"], "choose the preset 'open'"),
+        (["LaNiAsO", "--fixed", "O=0.25"], "choose the preset 'open'"),
+        (["LaNiAsO", "--without", "smelly"], "--without: 'smelly' is neither an element nor one of toxic"),
+        (["LaNiAsO", "--keep", "Cu"], "family.keep: Cu is not in LaNiAsO"),
+        (["LaNiAsO", "--keep", "Xx"], "unknown element 'Xx'"),
+        (["LaNiAsO", "--dope", "La"], "--dope: 'La' is not a site and what may come in"),
+        (["LaNiAsO", "--dope", "La:Sr", "--dope", "La:Ba"], "--dope: La is given twice"),
+        (["LaNiAsO", "--dope", "Cu:Ni"], "family.dope: Cu is not in LaNiAsO"),
+        (["LaNiAsO", "--dope", "La:Sr", "--keep", "La"], "La is to be kept as well"),
+        (["LaNiAsO", "--range", "0.3"], "--range: '0.3' is not two shares of a site such as 0:0.3"),
+        (["LaNiAsO", "--range", "0.3:0.1"], "0.3 is above 0.1"),
+        (["LaNiAsO", "--range", "0:2"], "less than or equal to 1"),
+        (["LaNiAsO", "--preset", "open", "--keep", "La"], "choose the preset 'default'"),
         (["LaNiAsO", "--set", "aplha=4"], "unknown key"),
         (["LaNiAsO", "--preset", "best"], "no preset 'best'"),
         (["LaNiAsO", "--device", "abacus"], "--device"),
@@ -243,6 +256,8 @@ def test_an_interrupt_writes_what_is_done(tmp_path: Path) -> None:
         "kiago_ray",
         "search",
         "LaNiAsO",
+        "--preset",
+        "open",
         "--candidates",
         "16",
         "--steps",

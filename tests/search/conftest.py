@@ -13,6 +13,7 @@ from torch import Tensor
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.predictors.base import Predictors
+from kiago_ray.search.substitutions import Substitutions
 
 
 def every_element() -> Tensor:
@@ -82,3 +83,34 @@ def frequencies() -> Mapping[str, np.ndarray]:
     others = np.zeros(N_ELEMENTS)
     others[[INDEX["Na"], INDEX["Cl"]]] = 30
     return {"supercon": supercon, "non_superconductors": others}
+
+
+ODDS: Mapping[str, Mapping[str, float]] = {
+    "La": {"Sm": 0.5, "Nd": 0.45, "Sr": 0.4, "Ba": 0.2, "Th": 0.05},
+    "Sm": {"La": 0.5, "Nd": 0.5},
+    "Fe": {"Ni": 0.35, "Co": 0.5, "Mn": 0.2},
+    "Ni": {"Fe": 0.35, "Pd": 0.3, "Cu": 0.1},
+    "As": {"P": 0.5, "Sb": 0.2},
+    "O": {"F": 0.4, "S": 0.1},
+    "Se": {"Te": 0.6, "S": 0.4},
+    "Ba": {"K": 0.4, "Sr": 0.6},
+    "Nb": {"Zr": 0.3, "Ta": 0.5},
+    "Cu": {"Ni": 0.2, "Zn": 0.25},
+    "Y": {"Gd": 0.5, "Ca": 0.2},
+    "Mg": {"Al": 0.3},
+    "B": {"C": 0.3},
+}
+"""How often the second takes the place of the first, by hand."""
+
+
+@pytest.fixture
+def substitutions() -> Substitutions:
+    """Odds for some families; oxygen's places are known to stay empty in part; LaFePO and CeFeAsO exist."""
+    odds = np.zeros((N_ELEMENTS, N_ELEMENTS))
+    for own, others in ODDS.items():
+        for other, value in others.items():
+            odds[INDEX[own], INDEX[other]] = value
+    vacancies = np.zeros(N_ELEMENTS, dtype=np.bool_)
+    vacancies[INDEX["O"]] = True
+    made = np.stack([fractions(parse(each)) for each in ("LaFePO", "CeFeAsO", "NaCl", "CeFePO", "LaFeAsO")])
+    return Substitutions(odds, vacancies, made)

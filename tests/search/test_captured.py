@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Literal
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,21 +18,29 @@ from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.lowered import in_precision, unpool_in_order
 from kiago_ray.search import load_preset
+from kiago_ray.search.begin import begin
 from kiago_ray.search.captured import run_captured
 from kiago_ray.search.charge import charge_table
 from kiago_ray.search.losses import Objective, Terms
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.run import stage_settings
 from kiago_ray.search.sections import RampSpec
+from kiago_ray.search.space import OpenSpace
 from kiago_ray.search.stages import SearchState, StageSettings, init, limit, move, pace, run_stage
 from kiago_ray.search.status import RowStatus
+from kiago_ray.search.substitutions import Substitutions
 
-CONST = torch.zeros(N_ELEMENTS, dtype=torch.float64)
-TOTALS = torch.arange(1, 20)
+OPEN = OpenSpace(
+    const=torch.zeros(N_ELEMENTS, dtype=torch.float64),
+    limit=4,
+    always=torch.zeros(N_ELEMENTS, dtype=torch.bool),
+    totals=torch.arange(1, 20),
+    width=4,
+)
 
 
 def stage(number: int, steps: int = 25, revive: bool = True) -> StageSettings:
-    objective = Objective(alpha=4, tc_gradient="before_relu", totals=TOTALS if number == 2 else None, width=4)
+    objective = Objective(alpha=4, tc_gradient="before_relu", integer_norm="l1" if number == 2 else None)
     objective = replace(objective, charge=charge_table(OxidationSet.ICSD24), charge_weight=30.0)
     ramp = RampSpec(start=10, end=300) if number == 2 else None
     return StageSettings(number, steps, objective, 0.02, "cosine", revive, ramp)
@@ -40,7 +49,7 @@ def stage(number: int, steps: int = 25, revive: bool = True) -> StageSettings:
 def begun(poisoned: Predictors, revive: Literal["none", "allowed"]) -> SearchState:
     """Four rows, of which the second will be NaN."""
     x = torch.as_tensor(parse_fractions(["LaNiAsO", "Au3O7", "BaFe2As2", "La2CuO4"]))
-    return init(x, torch.ones(N_ELEMENTS, dtype=torch.bool), revive)
+    return init(x, torch.ones(N_ELEMENTS, dtype=torch.bool), revive, OPEN)
 
 
 def same(one: SearchState, other: SearchState) -> None:
@@ -63,17 +72,21 @@ def test_both_stages_end_where_the_ordinary_ones_do(
         def keep(settings: StageSettings, number: int, status: Tensor, terms: Terms, curve=curve) -> bool:  # type: ignore[no-untyped-def]
             curve.append(
                 Terms(
-                    terms.tc_k.clone(), status.clone(), terms.integer_loss.clone(), terms.charge_loss.clone()
+                    terms.tc_k.clone(),
+                    status.clone(),
+                    terms.integer_loss.clone(),
+                    terms.charge_loss.clone(),
+                    terms.plausibility_nats,
                 )
             )
             return True
 
         state, complete = run(
-            begun(poisoned, revive), CONST, poisoned, stage(1, revive=revive != "none"), keep
+            begun(poisoned, revive), OPEN, poisoned, stage(1, revive=revive != "none"), keep
         )
         assert complete
-        state = limit(state, 4, torch.zeros(N_ELEMENTS, dtype=torch.bool), reset=False)
-        state, complete = run(state, CONST, poisoned, stage(2, revive=revive != "none"), keep)
+        state, _ = limit(state, OPEN, reset=False)
+        state, complete = run(state, OPEN, poisoned, stage(2, revive=revive != "none"), keep)
         assert complete
         ends.append(state)
         curves.append(curve)
@@ -95,8 +108,8 @@ def test_it_stops_when_told_and_leaves_its_start_alone(predictors: Predictors) -
     def third(settings: StageSettings, number: int, status: Tensor, terms: Terms) -> bool:
         return number < 2
 
-    captured, complete = run_captured(start, CONST, predictors, stage(1), third)
-    ordinary, _ = run_stage(start, CONST, predictors, stage(1), third)
+    captured, complete = run_captured(start, OPEN, predictors, stage(1), third)
+    ordinary, _ = run_stage(start, OPEN, predictors, stage(1), third)
     assert not complete
     assert captured.adam_step == 3
     same(captured, ordinary)
@@ -105,7 +118,7 @@ def test_it_stops_when_told_and_leaves_its_start_alone(predictors: Predictors) -
 
 def test_no_steps_change_nothing(predictors: Predictors) -> None:
     start = begun(predictors, "none")
-    end, complete = run_captured(start, CONST, predictors, stage(1, steps=0), lambda *_: False)
+    end, complete = run_captured(start, OPEN, predictors, stage(1, steps=0), lambda *_: False)
     assert complete
     same(start, end)
 
@@ -125,21 +138,21 @@ class Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("preset", ["paper", "default"])
+@pytest.mark.parametrize("preset", ["paper", "open", "default"])
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_step_neither_waits_for_the_host_nor_copies_from_it(
-    preset: str, number: int, monkeypatch: pytest.MonkeyPatch
+    preset: str, number: int, substitutions: Substitutions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a CUDA graph can't hold, looked for in the operations of a step."""
     monkeypatch.setattr("kiago_ray.predictors.lowered.unpool", unpool_in_order)
     shipped = load_predictors()
-    problem = resolve(load_preset(preset, {"base": "LaNiAsO"}), shipped.supported.numpy())
+    spec = load_preset(preset, {"base": "LaNiAsO", "plausibility_weight": 0, "start.frequencies": "uniform"})
+    problem = resolve(spec, shipped.supported.numpy(), substitutions)
     settings = stage_settings(problem, number, torch.device("cpu"))
-    x = torch.as_tensor(parse_fractions(["LaNiAsO", "BaFe2As2"]), dtype=torch.float32)
-    state = init(x, torch.from_numpy(problem.allowed), problem.spec.revive)
+    begun = begin(problem, {}, np.arange(2), np.arange(2), 8, torch.device("cpu"))
     steering = in_precision(shipped, "bfloat16")
     with Operations() as seen:
-        move(state, CONST.float(), steering, settings.at(0)[1], pace(1, 0.1), revive=settings.revive)
+        move(begun.state, begun.space, steering, settings.at(0)[1], pace(1, 0.1), revive=settings.revive)
     assert "aten::mm" in seen.names
     waits = {"aten::lift_fresh", "aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"}
     assert not seen.names & (waits | {"aten::item", "aten::is_nonzero", "a boolean index"})

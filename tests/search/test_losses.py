@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -97,13 +98,16 @@ def test_tc_before_and_after_its_relu() -> None:
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(predictors: Predictors) -> None:
     x = torch.cat([row("LaFeAsO"), row("NaCl"), row("LaFeAsO0.913F0.09")])
-    objective = Objective(alpha=4, tc_gradient="before_relu", beta=7, integer_norm="l1", totals=TOTALS)
-    loss, terms = row_losses(x, predictors, objective)
+    objective = Objective(alpha=4, tc_gradient="before_relu", beta=7)
+    off_grid = partial(integer_loss, x, TOTALS, "l1")
+    loss, terms = row_losses(x, predictors, objective, off_grid)
     expected = -predictors.tc(x) + 4 * predictors.ef(x) + 7 * integer_loss(x, TOTALS, "l1")
     assert torch.allclose(loss, expected)
     assert terms.charge_loss.isnan().all()
     table = charge_table(OxidationSet.ICSD24)
-    charged, with_charge = row_losses(x, predictors, replace(objective, charge=table, charge_weight=3))
+    charged, with_charge = row_losses(
+        x, predictors, replace(objective, charge=table, charge_weight=3), off_grid
+    )
     assert torch.allclose(charged, expected + 3 * charge_loss(x, table))
     assert torch.equal(with_charge.charge_loss, charge_loss(x, table))
     assert terms.tc_k[0].item() == pytest.approx(100)
@@ -114,15 +118,64 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(predictors: Predictors) -> No
 
 @pytest.mark.parametrize("gradient", ["before_relu", "after_relu"])
 def test_the_whole_loss_has_the_right_gradient(predictors: Predictors, gradient: str) -> None:
-    objective = Objective(alpha=4, tc_gradient=gradient, beta=100, integer_norm="l1", totals=TOTALS, width=8)  # type: ignore[arg-type]
+    objective = Objective(alpha=4, tc_gradient=gradient, beta=100)  # type: ignore[arg-type]
     objective = replace(objective, charge=charge_table(OxidationSet.ICSD24), charge_weight=30)
-    assert gradcheck(lambda y: row_losses(in_row(y), predictors, objective)[0], amounts(5), atol=1e-4)
+
+    def loss(present: torch.Tensor) -> torch.Tensor:
+        x = in_row(present)
+        return row_losses(x, predictors, objective, partial(integer_loss, x, TOTALS, "l1", 8))[0]
+
+    assert gradcheck(loss, amounts(5), atol=1e-4)
 
 
 def test_rows_do_not_see_each_other(predictors: Predictors) -> None:
     x = random_rows(6).requires_grad_()
-    objective = Objective(alpha=4, tc_gradient="before_relu", beta=10, totals=TOTALS)
-    loss, _ = row_losses(x, predictors, objective)
+    objective = Objective(alpha=4, tc_gradient="before_relu", beta=10)
+    loss, _ = row_losses(x, predictors, objective, partial(integer_loss, x, TOTALS, "l1"))
     (gradient,) = torch.autograd.grad(loss[2], x)
     assert gradient[2].abs().sum() > 0
     assert gradient[[0, 1, 3, 4, 5]].abs().sum() == 0
+
+
+@dataclass(frozen=True)
+class LikesOxygen:
+    """ln P = −3·(1 − x(O))² nats."""
+
+    supported: torch.Tensor = field(default_factory=lambda: torch.ones(N_ELEMENTS, dtype=torch.bool))
+
+    def __call__(self, fractions: torch.Tensor, /) -> torch.Tensor:
+        return -3 * (1 - fractions[:, 7]).square()
+
+
+def test_the_plausibility_is_a_term_where_it_has_a_weight(predictors: Predictors) -> None:
+    x = torch.cat([row("LaFeAsO"), row("NaCl")])
+    plausible = replace(predictors, plausibility=LikesOxygen())
+    objective = Objective(alpha=4, tc_gradient="before_relu")
+    without, unseen = row_losses(x, plausible, objective)
+    assert unseen.plausibility_nats.isnan().all()
+    loss, terms = row_losses(x, plausible, replace(objective, plausibility_weight=5))
+    assert terms.plausibility_nats.tolist() == pytest.approx([-3 * 0.75**2, -3])
+    assert torch.allclose(loss, without + 5 * torch.tensor([3 * 0.75**2, 3]))
+    with pytest.raises(ValueError, match="the plausibility has a weight, but the predictors have none"):
+        row_losses(x, predictors, replace(objective, plausibility_weight=5))
+
+
+def test_energies_without_a_weight_are_told_and_have_no_slope(predictors: Predictors) -> None:
+    x = random_rows(7).requires_grad_()
+    loss, terms = row_losses(x, predictors, Objective(alpha=0, tc_gradient="before_relu"))
+    assert torch.equal(terms.ef_ev_per_atom, predictors.ef(x).detach())
+    expected = torch.autograd.grad(-predictors.tc(x).sum(), x)[0]
+    assert torch.equal(torch.autograd.grad(loss.sum(), x)[0], expected)
+
+
+def test_what_is_free_of_the_charge_costs_nothing(predictors: Predictors) -> None:
+    x = torch.cat([row("LaFeAsO"), row("La2CuO4"), row("LaFeAs2O")])
+    table = charge_table(OxidationSet.ICSD24)
+    charge = charge_loss(x, table)
+    assert charge[1] < charge[0] < charge[2]
+    plain = Objective(alpha=4, tc_gradient="before_relu")
+    free = replace(plain, charge=table, charge_weight=3, charge_free=float(charge[0]))
+    loss, terms = row_losses(x, predictors, free)
+    expected = torch.stack([charge[0] * 0, charge[0] * 0, 3 * (charge[2] - charge[0])])
+    assert torch.allclose(loss - row_losses(x, predictors, plain)[0], expected)
+    assert torch.equal(terms.charge_loss, charge)

@@ -41,12 +41,25 @@ def test_paper_holds_the_papers_constants() -> None:
     assert paper.screens.max_elements == 9
 
 
-def test_neutrality_steers_the_default_alone() -> None:
+def test_what_is_ours_alone_steers_none_of_the_papers_presets() -> None:
     for name in PRESETS:
         values = {"substitute": {"La": 3}, "base": "LaFeAsO"} if name == "substitution" else {}
         spec = load_preset(name, values)
-        steered = (spec.charge.weight > 0, spec.projection.neutral)
-        assert steered == ((True, True) if name == "default" else (False, False))
+        ours = (
+            spec.family.enabled,
+            spec.plausibility_weight > 0,
+            spec.charge.weight > 0,
+            spec.projection.neutral,
+        )
+        expected = {"default": (True, True, True, False), "open": (False, False, True, True)}
+        assert ours == expected.get(name, (False, False, False, False))
+
+
+def test_open_is_what_the_default_was() -> None:
+    spec = load_preset("open")
+    assert (spec.candidates, spec.steps, spec.learning_rate) == (512, (200, 200), (0.03, 0.03))
+    assert (spec.alpha, spec.beta.start, spec.beta.end) == (20, 10, 1000)
+    assert (spec.start.add_number, spec.start.add_max_ratio, spec.max_elements) == (2, 0.15, 7)
 
 
 def test_reference_holds_the_reference_codes_constants() -> None:
@@ -93,7 +106,9 @@ def test_build_spec_takes_the_preset_along() -> None:
 
 
 def test_errors_are_one_line() -> None:
-    with pytest.raises(SpecError, match=r"^preset: there is no preset 'papr'; choose one of default, paper"):
+    with pytest.raises(
+        SpecError, match=r"^preset: there is no preset 'papr'; choose one of default, open, paper"
+    ):
         load_preset("papr")
     with pytest.raises(SpecError, match=r"^step: unknown key; did you mean 'steps'\?$"):
         build_spec({"step": [1, 1]})

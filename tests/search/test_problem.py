@@ -9,13 +9,12 @@ from kiago_ray.chemistry.elements import ELEMNET_INDEX, INDEX, N_ELEMENTS, SYMBO
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.presets import load_preset
 from kiago_ray.search.problem import Problem, resolve
-from kiago_ray.search.spec import SearchSpec
 
 SUPPORTED = np.isin(np.arange(N_ELEMENTS), ELEMNET_INDEX)
 
 
 def problem(**values: Any) -> Problem:
-    return resolve(SearchSpec.model_validate({"base": "LaFeAsO", **values}), SUPPORTED)
+    return resolve(load_preset("open", {"base": "LaFeAsO", **values}), SUPPORTED)
 
 
 def allowed(found: Problem) -> set[str]:

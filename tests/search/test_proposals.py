@@ -8,14 +8,14 @@ import pytest
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions, write_integers
 from kiago_ray.chemistry.neutrality import check
+from kiago_ray.search.presets import load_preset
 from kiago_ray.search.problem import Problem, resolve
 from kiago_ray.search.proposals import exact_fractions, propose
-from kiago_ray.search.spec import SearchSpec
 from kiago_ray.search.status import RowStatus
 
 
 def problem(**values: Any) -> Problem:
-    spec = SearchSpec.model_validate({"base": "LaFeAsO", **values})
+    spec = load_preset("open", {"base": "LaFeAsO", **values})
     return resolve(spec, np.ones(N_ELEMENTS, dtype=bool))
 
 

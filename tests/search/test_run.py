@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,14 +22,15 @@ from kiago_ray.search.result import SearchResult
 from kiago_ray.search.run import run_search, shard_size, stage_settings
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.search.status import RowStatus
+from kiago_ray.search.substitutions import Substitutions
 
 Frequencies = Mapping[str, np.ndarray]
 SMALL = {"base": "LaNiAsO", "candidates": 24, "steps": (12, 12)}
-OF_ALL = ("trajectory", "wall_s", "seconds", "stopped_at_step")
+OF_ALL = ("trajectory", "wall_s", "seconds", "stopped_at_step", "texts", "source")
 PER_ROW = [field.name for field in fields(SearchResult) if field.name not in OF_ALL]
 
 
-def spec_of(preset: str = "default", **values: Any) -> SearchSpec:
+def spec_of(preset: str = "open", **values: Any) -> SearchSpec:
     return load_preset(preset, {**SMALL, **values})
 
 
@@ -38,6 +39,9 @@ def same_rows(some: SearchResult, many: SearchResult) -> None:
     at = np.searchsorted(many.rows, some.rows)
     for name in PER_ROW:
         assert np.array_equal(getattr(some, name), getattr(many, name)[at], equal_nan=name != "rows"), name
+    assert some.formulas() == [many.formulas()[row] for row in at]
+    if some.source is not None and many.source is not None:
+        assert some.source.tolist() == many.source[at].tolist()
 
 
 def test_the_test_predictors_keep_the_contract(predictors: Predictors) -> None:
@@ -46,11 +50,14 @@ def test_the_test_predictors_keep_the_contract(predictors: Predictors) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_runs(preset: str, predictors: Predictors, frequencies: Frequencies) -> None:
+def test_every_preset_runs(
+    preset: str, predictors: Predictors, frequencies: Frequencies, substitutions: Substitutions
+) -> None:
     extra = {"base": "LaFeAsO", "substitute": {"La": 3}} if preset == "substitution" else {}
     extra |= {"base": "LaH10"} if preset == "hydride" else {}
+    extra |= {"plausibility_weight": 0} if preset == "default" else {}
     spec = spec_of(preset, **extra)
-    result = run_search(spec, predictors, frequencies)
+    result = run_search(spec, predictors, frequencies, substitutions=substitutions)
     assert result.status_counts()["ok"] == 24
     x = parse_fractions(result.formulas())
     assert result.tc_k == pytest.approx(predictors.tc(torch.as_tensor(x)).relu().numpy(), abs=1e-3)
@@ -68,7 +75,7 @@ def test_a_search_climbs(predictors: Predictors, frequencies: Frequencies) -> No
     assert result.tc_k.max() > 60
 
 
-def test_default_proposes_what_smact_accepts(predictors: Predictors, frequencies: Frequencies) -> None:
+def test_open_proposes_what_smact_accepts(predictors: Predictors, frequencies: Frequencies) -> None:
     """T_c is highest at LaFeAsO, where the search starts from too much metal."""
     steered = run_search(spec_of(base="La2Fe3AsO"), predictors, frequencies)
     plain = {"charge": {"weight": 0}, "projection": {"neutral": False}}
@@ -171,7 +178,7 @@ def test_substitutes_of_another_state_carry_the_same_charge(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    preset=st.sampled_from(["default", "paper", "reference"]),
+    preset=st.sampled_from(["open", "paper", "reference"]),
     fixed=st.sampled_from([{}, {"H": 0.4}, {"O": "1/3"}, {"Cu": 0.25, "O": 0.5}]),
     may_grow=st.booleans(),
     counts_fixed=st.booleans(),
@@ -299,3 +306,83 @@ def test_rows_that_the_search_does_not_have_are_refused(
         run_search(spec_of(), predictors, frequencies, shard_rows=0)
     with pytest.raises(SpecError, match=r"^base: "):
         run_search(spec_of(base=None), predictors, frequencies)
+
+
+def family_spec(**values: Any) -> SearchSpec:
+    return spec_of("default", **{"plausibility_weight": 0, "candidates": 40, **values})
+
+
+def test_a_family_row_is_the_same_alone_and_with_others(
+    predictors: Predictors, frequencies: Frequencies, substitutions: Substitutions
+) -> None:
+    def found(**options: Any) -> SearchResult:
+        return run_search(
+            family_spec(base="LaFeAsO"),
+            predictors,
+            frequencies,
+            shard_rows=16,
+            substitutions=substitutions,
+            **options,
+        )
+
+    whole = found()
+    assert whole.source is not None
+    assert set(whole.source) == {"family", "swap", "made", "plus one"}
+    same_rows(found(rows=range(21, 22)), whole)
+    same_rows(found(rows=range(10, 35)), whole)
+    same_rows(found(), whole)
+
+
+def test_rows_that_only_hold_a_proposal_are_not_moved(
+    predictors: Predictors, frequencies: Frequencies, substitutions: Substitutions
+) -> None:
+    result = run_search(family_spec(), predictors, frequencies, substitutions=substitutions)
+    assert result.source is not None
+    held = result.source != "family"
+    assert held.any()
+    assert not held.all()
+    assert result.x_final[held] == pytest.approx(result.start[held], abs=1e-6)
+    assert result.distance[held] == pytest.approx(0, abs=1e-6)
+    assert (np.abs(result.x_final - result.start).sum(axis=1)[~held] > 1e-3).any()
+
+
+def test_a_family_search_climbs_by_its_plausibility_too(
+    predictors: Predictors, frequencies: Frequencies, substitutions: Substitutions
+) -> None:
+    @dataclass(frozen=True)
+    class LikesSamarium:
+        supported: torch.Tensor
+
+        def __call__(self, x: torch.Tensor, /) -> torch.Tensor:
+            return -40 * (0.25 - x[:, INDEX["Sm"]]).square()
+
+    alone = {"sources": {"family": 1, "swap": 0, "made": 0, "plus_one": 0}, "base": "LaFeAsO"}
+    plausible = replace(predictors, plausibility=LikesSamarium(predictors.supported))
+    samarium = []
+    for weight in (0, 200):
+        spec = family_spec(**alone, plausibility_weight=weight)
+        result = run_search(spec, plausible, frequencies, substitutions=substitutions)
+        samarium.append(result.amounts[:, INDEX["Sm"]].mean())
+    assert samarium[1] > samarium[0] + 0.2
+
+
+def test_a_family_search_says_what_it_lacks(
+    predictors: Predictors, frequencies: Frequencies, substitutions: Substitutions
+) -> None:
+    with pytest.raises(
+        SpecError, match=r"^family\.enabled: .* give substitutions, or choose the preset 'open'"
+    ):
+        run_search(family_spec(), predictors, frequencies)
+    with pytest.raises(
+        SpecError, match=r"^plausibility_weight: 5, but these predictors have no plausibility"
+    ):
+        run_search(family_spec(plausibility_weight=5), predictors, frequencies, substitutions=substitutions)
+    but_lanthanum = torch.arange(118) != INDEX["La"]
+    narrow = replace(predictors, tc=replace(predictors.tc, supported=but_lanthanum))  # type: ignore[type-var]
+    with pytest.raises(SpecError, match="base: the predictors don't know La"):
+        run_search(family_spec(), narrow, frequencies, substitutions=substitutions)
+
+
+def test_searches_that_keep_no_sites_name_no_source(predictors: Predictors, frequencies: Frequencies) -> None:
+    result = run_search(spec_of(), predictors, frequencies)
+    assert result.source is result.texts is None

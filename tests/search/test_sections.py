@@ -6,18 +6,30 @@ from pydantic import ValidationError
 from kiago_ray.search.sections import (
     ChargeSpec,
     ElementsSpec,
+    FamilySpec,
     ProjectionSpec,
     RampSpec,
     RangeSpec,
     ScreensSpec,
     Section,
+    SourcesSpec,
     StartSpec,
 )
 
 
 @pytest.mark.parametrize(
     "section",
-    [StartSpec, ElementsSpec, RangeSpec, RampSpec, ChargeSpec, ProjectionSpec, ScreensSpec],
+    [
+        StartSpec,
+        ElementsSpec,
+        RangeSpec,
+        RampSpec,
+        ChargeSpec,
+        ProjectionSpec,
+        ScreensSpec,
+        FamilySpec,
+        SourcesSpec,
+    ],
     ids=lambda s: s.__name__,
 )
 def test_a_section_is_frozen_and_refuses_unknown_keys(section: type[Section]) -> None:

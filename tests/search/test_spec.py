@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from kiago_ray.search.errors import spec_error_line
+from kiago_ray.search.sections import FamilySpec
 from kiago_ray.search.spec import SearchSpec
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -84,13 +85,55 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"projection": {"max_candidates": 0}}, "projection.max_candidates: input should be greater than"),
     ({"screens": {"names": ["pretty"]}}, "screens.names.0: input should be 'neutral'"),
     ({"beta": {"from": 1}}, "beta.from: unknown key"),
+    ({"plausibility_weight": -1}, "plausibility_weight: input should be greater than or equal to 0, got -1"),
+    ({"family": {"keeep": []}}, "family.keeep: unknown key"),
+    ({"family": {"keep": ["Xx"]}}, "family.keep.0: unknown element 'Xx'"),
+    ({"family": {"dope": {"La": ["Xx"]}}}, "family.dope.La.0: unknown element 'Xx'"),
+    ({"family": {"dope": {"La": ["La"]}}}, "family: dope: no other element for La; name some"),
+    ({"family": {"keep": ["La"], "dope": {"La": ["Sr"]}}}, "family: dope: La is to be kept as well"),
+    ({"family": {"range": [0.3, 0.1]}}, "family: range: 0.3 is above 0.1; swap them"),
+    ({"family": {"range": [0, 0]}}, "family: range: at most 0 of a site leaves nothing to search"),
+    ({"family": {"range": [0, 1.5]}}, "family.range.1: input should be less than or equal to 1, got 1.5"),
+    ({"family": {"grid": 0}}, "family.grid: input should be greater than or equal to 1, got 0"),
+    ({"family": {"grid": 1001}}, "family.grid: input should be less than or equal to 1000, got 1001"),
+    (
+        {"base": "LaFeAsO", "family": {"keep": ["Cu"]}},
+        "family.keep: Cu is not in LaFeAsO; name one of La, Fe",
+    ),
+    ({"base": "LaFeAsO", "family": {"dope": {"Cu": ["Ni"]}}}, "family.dope: Cu is not in LaFeAsO; name one"),
+    (
+        {"family": {}, "fixed": {"H": 0.5}},
+        "fixed: a search that keeps its base's sites can't have it; choose",
+    ),
+    (
+        {"family": {}, "substitute": {"La": 3}},
+        "substitute: a search that keeps its base's sites can't have it",
+    ),
+    (
+        {"family": {}, "oxidation_state": 3},
+        "oxidation_state: a search that keeps its base's sites can't have it",
+    ),
+    (
+        {"family": {}, "start": {"kind": "random"}},
+        "start.kind: a search that keeps its base's sites can't have it",
+    ),
+    (
+        {"base": "LaFeAsO", "family": {"enabled": False, "keep": ["La"]}},
+        "family.keep: this search doesn't keep its base's sites; choose the preset 'default'",
+    ),
+    ({"family": {"enabled": False, "range": [0, 0.3]}}, "family.range: this search doesn't keep"),
+    ({"sources": {"swaps": 1}}, "sources.swaps: unknown key; did you mean 'swap'?"),
+    (
+        {"sources": {"family": 0, "swap": 0, "made": 0, "plus_one": 0}},
+        "sources: all shares are 0; give one of family, swap, made and plus_one more",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("values", "expected"), REFUSED, ids=[str(values) for values, _ in REFUSED])
 def test_what_cant_be_run_is_refused_in_one_line(values: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValidationError) as caught:
-        SearchSpec.model_validate(values)
+        SearchSpec.model_validate({"family": {"enabled": False}, **values})
     line = spec_error_line(caught.value, SearchSpec)
     assert line.startswith(expected)
     assert "\n" not in line
@@ -113,7 +156,7 @@ def test_every_setting_is_described() -> None:
 
 
 def test_a_spec_is_frozen_and_survives_json() -> None:
-    spec = SearchSpec(base="LaFeAsO", fixed={"H": 0.4}, candidates=7)
+    spec = SearchSpec(base="LaFeAsO", family=FamilySpec(enabled=False), fixed={"H": 0.4}, candidates=7)
     with pytest.raises(ValidationError):
         spec.candidates = 8
     assert SearchSpec.model_validate_json(spec.model_dump_json()) == spec
@@ -121,7 +164,9 @@ def test_a_spec_is_frozen_and_survives_json() -> None:
 
 
 def test_thirds_can_be_fixed_exactly() -> None:
-    assert SearchSpec.model_validate({"fixed": {"H": "1/3"}}).fixed["H"] == 1 / 3
+    assert (
+        SearchSpec.model_validate({"family": {"enabled": False}, "fixed": {"H": "1/3"}}).fixed["H"] == 1 / 3
+    )
 
 
 def test_one_number_stands_for_both_stages_or_a_constant() -> None:
@@ -137,6 +182,8 @@ def test_beta_rises_linearly_over_its_stage() -> None:
 
 
 def test_given_rows_are_the_rows() -> None:
-    spec = SearchSpec.model_validate({"start": {"kind": "rows", "rows": ["LaFeAsO", "H3S"]}})
+    spec = SearchSpec.model_validate(
+        {"family": {"enabled": False}, "start": {"kind": "rows", "rows": ["LaFeAsO", "H3S"]}}
+    )
     assert spec.row_count == 2
     assert SearchSpec(candidates=9).row_count == 9

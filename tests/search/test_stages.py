@@ -14,12 +14,15 @@ from kiago_ray.predictors.base import Predictors
 from kiago_ray.search.constraints import compose, has_something
 from kiago_ray.search.losses import Objective, Terms, row_losses
 from kiago_ray.search.sections import RampSpec
+from kiago_ray.search.space import OpenSpace
 from kiago_ray.search.stages import SearchState, StageSettings, init, limit, run_stage, step
 from kiago_ray.search.status import RowStatus
 
 EVERYTHING = torch.ones(N_ELEMENTS, dtype=torch.bool)
 NEVER = torch.zeros(N_ELEMENTS, dtype=torch.bool)
 NOTHING_FIXED = torch.zeros(N_ELEMENTS)
+OPEN = OpenSpace(NOTHING_FIXED, limit=3, always=NEVER, totals=torch.arange(1, 26))
+EXACT = replace(OPEN, const=NOTHING_FIXED.double())
 EVERY_REVIVE: tuple[Literal["none", "start", "allowed"], ...] = ("none", "start", "allowed")
 PLAIN = Objective(alpha=4, tc_gradient="before_relu")
 
@@ -32,13 +35,20 @@ def walk(
     state: SearchState, predictors: Predictors, steps: int, rate: float = 0.01, revive: bool = False
 ) -> SearchState:
     for _ in range(steps):
-        state, _ = step(state, NOTHING_FIXED.to(state.x_base), predictors, PLAIN, rate, revive=revive)
+        state, _ = step(
+            state,
+            OPEN if state.x_base.dtype == torch.float32 else EXACT,
+            predictors,
+            PLAIN,
+            rate,
+            revive=revive,
+        )
     return state
 
 
 def test_the_steps_are_adams(predictors: Predictors) -> None:
     x_start = start("LaNiAsO", "BaFe2As2", "YBa2Cu3O7", dtype=torch.float64) + 0.01
-    state = walk(init(x_start, EVERYTHING, "none"), predictors, 60, rate=0.003)
+    state = walk(init(x_start, EVERYTHING, "none", OPEN), predictors, 60, rate=0.003)
     leaf = x_start.clone().requires_grad_()
     optimiser = torch.optim.Adam([leaf], lr=0.003)
     for _ in range(60):
@@ -51,7 +61,7 @@ def test_the_steps_are_adams(predictors: Predictors) -> None:
 
 
 def test_steps_lower_the_loss(predictors: Predictors) -> None:
-    state = init(start("LaNiAsO", "La2FeAsO"), EVERYTHING, "start")
+    state = init(start("LaNiAsO", "La2FeAsO"), EVERYTHING, "start", OPEN)
     before = row_losses(compose(state.x_base, NOTHING_FIXED, state.mask), predictors, PLAIN)[0]
     state = walk(state, predictors, 100, rate=0.003, revive=True)
     after = row_losses(compose(state.x_base, NOTHING_FIXED, state.mask), predictors, PLAIN)[0]
@@ -62,8 +72,8 @@ def test_nan_in_one_row_leaves_the_others_bit_identical(predictors: Predictors, 
     clean = start("LaNiAsO", "LaFeAsO", "BaFe2As2")
     sick = torch.cat([clean[:1], start("AuO"), clean[2:]])
     for revive in EVERY_REVIVE:
-        with_nan = init(sick, EVERYTHING, revive)
-        without = init(clean, EVERYTHING, revive)
+        with_nan = init(sick, EVERYTHING, revive, OPEN)
+        without = init(clean, EVERYTHING, revive, OPEN)
         with_nan = walk(with_nan, poisoned, 40, revive=revive != "none")
         without = walk(without, poisoned, 40, revive=revive != "none")
         assert with_nan.status.tolist() == [RowStatus.OK, RowStatus.NOT_FINITE, RowStatus.OK]
@@ -86,21 +96,21 @@ class RisesWithGold:
 
 def test_a_row_that_meets_nan_keeps_its_last_finite_composition(predictors: Predictors) -> None:
     edge = Predictors(RisesWithGold(EVERYTHING), predictors.ef)
-    state = walk(init(start("AuO4"), EVERYTHING, "none"), edge, 60)
+    state = walk(init(start("AuO4"), EVERYTHING, "none", OPEN), edge, 60)
     assert state.status.tolist() == [RowStatus.NOT_FINITE]
     gold = compose(state.x_base, NOTHING_FIXED, state.mask)[0, INDEX["Au"]].item()
     assert 0.28 < gold <= 0.3
 
 
 def test_a_row_that_a_step_would_leave_with_nothing_recovers(predictors: Predictors) -> None:
-    state = init(start("LaO", "LaFeAsO"), EVERYTHING, "none")
+    state = init(start("LaO", "LaFeAsO"), EVERYTHING, "none", OPEN)
     pushed = replace(state, momentum=torch.full_like(state.momentum, 1.0), variance=state.variance + 1e-6)
-    after, _ = step(pushed, NOTHING_FIXED, predictors, PLAIN, 10.0)
+    after, _ = step(pushed, OPEN, predictors, PLAIN, 10.0)
     assert after.recoveries.tolist() == [1, 1]
     assert torch.equal(after.x_base, state.x_base)
     assert after.rate.tolist() == [0.5, 0.5]
     for _ in range(60):
-        after, _ = step(after, NOTHING_FIXED, predictors, PLAIN, 10.0)
+        after, _ = step(after, OPEN, predictors, PLAIN, 10.0)
         assert has_something(after.x_base, after.mask).all()
         assert torch.isfinite(after.x_base).all()
     assert after.status.tolist() == [RowStatus.OK, RowStatus.OK]
@@ -109,7 +119,7 @@ def test_a_row_that_a_step_would_leave_with_nothing_recovers(predictors: Predict
 def test_a_start_with_nothing_allowed_is_told_and_waits(predictors: Predictors) -> None:
     allowed = EVERYTHING.clone()
     allowed[INDEX["H"]] = False
-    state = init(start("H2", "LaO"), allowed, "none")
+    state = init(start("H2", "LaO"), allowed, "none", OPEN)
     after = walk(state, predictors, 5)
     assert after.status.tolist() == [RowStatus.NOTHING_ALLOWED, RowStatus.OK]
     assert torch.equal(after.x_base[0], state.x_base[0])
@@ -120,10 +130,12 @@ def test_a_start_with_nothing_allowed_is_told_and_waits(predictors: Predictors) 
 def test_absent_elements_return_only_where_asked(predictors: Predictors) -> None:
     without_as = start("LaFeO")
     for revive in EVERY_REVIVE:
-        state = walk(init(without_as, EVERYTHING, revive), predictors, 200, 0.005, revive=revive != "none")
+        state = walk(
+            init(without_as, EVERYTHING, revive, OPEN), predictors, 200, 0.005, revive=revive != "none"
+        )
         x = compose(state.x_base, NOTHING_FIXED, state.mask)
         assert bool(x[0, INDEX["As"]] > 0.05) is (revive == "allowed")
-    lost = init(start("LaFeAsO"), EVERYTHING, "start")
+    lost = init(start("LaFeAsO"), EVERYTHING, "start", OPEN)
     lost = replace(lost, x_base=without_as)  # As was in the start and has been lost since
     for leak in (False, True):
         state = walk(lost, predictors, 200, 0.005, revive=leak)
@@ -131,10 +143,10 @@ def test_absent_elements_return_only_where_asked(predictors: Predictors) -> None
 
 
 def test_at_most_one_absent_element_enters_a_step(predictors: Predictors) -> None:
-    state = init(start("LaFeO"), EVERYTHING, "allowed")
+    state = init(start("LaFeO"), EVERYTHING, "allowed", OPEN)
     present = 3
     for _ in range(20):
-        state, _ = step(state, NOTHING_FIXED, predictors, PLAIN, 0.01, revive=True)
+        state, _ = step(state, OPEN, predictors, PLAIN, 0.01, revive=True)
         now = int((state.x_base > 0).sum())
         assert now <= present + 1
         present = now
@@ -142,14 +154,15 @@ def test_at_most_one_absent_element_enters_a_step(predictors: Predictors) -> Non
 
 
 def test_the_limit_comes_from_stage_1_and_the_moments_start_anew(predictors: Predictors) -> None:
-    state = walk(init(start("La5Ni4As3O2Cu", "LaNi"), EVERYTHING, "none"), predictors, 3, 0.001)
-    limited = limit(state, 3, NEVER, reset=True)
+    state = walk(init(start("La5Ni4As3O2Cu", "LaNi"), EVERYTHING, "none", OPEN), predictors, 3, 0.001)
+    limited, space = limit(state, OPEN, reset=True)
+    assert space is OPEN
     assert limited.mask.sum(dim=1).tolist() == [3, 2]
     assert {INDEX["La"], INDEX["Ni"], INDEX["As"]} == set(torch.nonzero(limited.mask[0]).flatten().tolist())
     assert limited.adam_step == 0
     assert not limited.momentum.any()
     assert torch.equal(limited.x_base, state.x_base)
-    kept = limit(state, 3, NEVER, reset=False)
+    kept, _ = limit(state, OPEN, reset=False)
     assert kept.adam_step == 3
     assert torch.equal(kept.momentum, state.momentum)
     after = walk(limited, predictors, 30)
@@ -178,20 +191,29 @@ def test_a_stage_runs_its_steps_or_stops_when_told(predictors: Predictors) -> No
         return number < limit_at
 
     limit_at = 99
-    state = init(start("LaFeO"), EVERYTHING, "none")
-    after, complete = run_stage(state, NOTHING_FIXED, predictors, settings(), on_step)
+    state = init(start("LaFeO"), EVERYTHING, "none", OPEN)
+    after, complete = run_stage(state, OPEN, predictors, settings(), on_step)
     assert (seen, complete, after.adam_step) == ([0, 1, 2, 3], True, 4)
     seen.clear()
     limit_at = 1
-    after, complete = run_stage(state, NOTHING_FIXED, predictors, settings(), on_step)
+    after, complete = run_stage(state, OPEN, predictors, settings(), on_step)
     assert (seen, complete, after.adam_step) == ([0, 1], False, 2)
 
 
 def test_a_step_leaves_its_input_alone_and_works_without_grad_mode(predictors: Predictors) -> None:
-    state = init(start("LaFeO"), EVERYTHING, "start")
+    state = init(start("LaFeO"), EVERYTHING, "start", OPEN)
     copy = state.x_base.clone()
     with torch.no_grad():
-        after, _ = step(state, NOTHING_FIXED, predictors, PLAIN, 0.01, revive=True)
+        after, _ = step(state, OPEN, predictors, PLAIN, 0.01, revive=True)
     assert torch.equal(state.x_base, copy)
     assert not after.x_base.requires_grad
     assert not torch.equal(after.x_base, copy)
+
+
+def test_a_row_without_a_rate_stays_where_it_is(predictors: Predictors) -> None:
+    state = init(start("LaNiAsO", "La2FeAsO"), EVERYTHING, "allowed", OPEN)
+    held = replace(state, rate=torch.tensor([0.0, 1.0]))
+    after = walk(held, predictors, 5, revive=True)
+    assert torch.equal(after.x_base[0], state.x_base[0])
+    assert not torch.equal(after.x_base[1], state.x_base[1])
+    assert limit(after, OPEN, reset=True)[0].rate.tolist() == [0, 1]

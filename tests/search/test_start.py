@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.search.errors import SpecError
+from kiago_ray.search.presets import load_preset
 from kiago_ray.search.problem import Problem, resolve
-from kiago_ray.search.spec import SearchSpec
 from kiago_ray.search.start import canonical_text, drawing_weights, row_generator, starts
 
 Frequencies = Mapping[str, np.ndarray]
@@ -20,7 +20,7 @@ NOTHING_ADDED = {"add_number": 0, "substitute_probability": 0}
 
 
 def problem(*, base: str | None = "LaNiAsO", start: Mapping[str, Any] = {}, **values: Any) -> Problem:
-    spec = SearchSpec.model_validate({"base": base, "start": dict(start), **values})
+    spec = load_preset("open", {"base": base, "start": dict(start), **values})
     return resolve(spec, np.ones(N_ELEMENTS, dtype=bool))
 
 

@@ -60,6 +60,7 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "formula": "LaNiAsO",
         "base": "LaNiAsO",
         "search": None,
+        "source": None,
         "trusted_tc_k": None,
         "tc_k": 8.0,
         "tc_std_k": None,

@@ -1,0 +1,59 @@
+"""Options of a search command as overrides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kiago_ray.cli.overrides import dopants, overrides_from, without
+from kiago_ray.search.presets import load_preset
+
+NOTHING: dict[str, Any] = {
+    **dict.fromkeys(
+        (
+            "base",
+            "candidates",
+            "steps",
+            "seed",
+            "allow",
+            "forbid",
+            "max_elements",
+            "substitute",
+            "substitute_by",
+        )
+    ),
+    "fixed": [],
+    "change": [],
+}
+
+
+def test_what_isnt_given_is_left_out() -> None:
+    assert overrides_from(**NOTHING) == {}
+
+
+def test_easy_words_become_the_family_section() -> None:
+    given = overrides_from(**NOTHING, keep="Fe, As", dope=["La:Sr,Ba", "O:F"], span="0:0.3")
+    assert given == {
+        "family.keep": ["Fe", "As"],
+        "family.dope": {"La": ["Sr", "Ba"], "O": ["F"]},
+        "family.range": [0.0, 0.3],
+    }
+    spec = load_preset(
+        "default", {"base": "LaFeAsO", **{k: v for k, v in given.items() if k != "family.keep"}}
+    )
+    assert spec.family.dope == {"La": ("Sr", "Ba"), "O": ("F",)}
+    assert spec.family.range == (0, 0.3)
+
+
+@pytest.mark.parametrize("texts", [["La:Sr,Ba;O:F"], ["La:Sr,Ba", "O:F"], [" La : Sr, Ba ", "O:F"]])
+def test_dopants_stand_in_one_option_or_in_several(texts: list[str]) -> None:
+    assert dopants(texts) == {"La": ["Sr", "Ba"], "O": ["F"]}
+
+
+def test_without_adds_to_what_is_forbidden_and_spares_a_family_s_base() -> None:
+    spec = load_preset("default", {"base": "Tl2Ba2CuO6", "elements.forbid": ["Ni"]})
+    forbidden = without("toxic,F", spec)
+    assert forbidden == ["Be", "F", "Ni", "Cd", "Os", "Hg", "Pb"]
+    assert "Tl" in without("toxic,Tl", spec)
+    assert "Tl" in without("toxic", load_preset("open", {"base": "Tl2Ba2CuO6"}))

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.formula import parse
+from kiago_ray.search.errors import SpecError
+from kiago_ray.search.family import VACANCY, Family, family_of, sites_of
+from kiago_ray.search.presets import load_preset
+from kiago_ray.search.substitutions import Substitutions
+
+EVERYTHING = np.ones(N_ELEMENTS, dtype=np.bool_)
+
+
+def described(formula: str, substitutions: Substitutions) -> list[str]:
+    """Each site as its own elements and its amount, such as "La,Sr:2"."""
+    sites = sites_of(parse(formula), substitutions)
+    return [f"{','.join(SYMBOLS[z] for z in site.own)}:{site.total:g}" for site in sites]
+
+
+def family(base: str, substitutions: Substitutions, **values: Any) -> Family:
+    spec = load_preset("default", {"base": base, **values})
+    allowed = EVERYTHING.copy()
+    allowed[[INDEX[symbol] for symbol in spec.elements.forbid]] = False
+    return family_of(spec, allowed, substitutions)
+
+
+def may_come_in(found: Family) -> list[set[str]]:
+    names = (*SYMBOLS, "vacancy")
+    return [{names[z] for z in site.substitutes} for site in found.sites]
+
+
+@pytest.mark.parametrize(
+    ("formula", "sites"),
+    [
+        ("LaFeAsO", "La:1 Fe:1 As:1 O:1"),
+        ("La1.85Sr0.15CuO4", "La,Sr:2 Cu:1 O:4"),
+        ("LaFeAsO0.9F0.1", "La:1 Fe:1 As:1 O,F:1"),
+        ("Ba0.6K0.4Fe2As2", "Ba,K:1 Fe:2 As:2"),
+        ("SrFe1.88Ni0.12As2", "Sr:1 Fe,Ni:2 As:2"),
+        ("Ba0.6K0.4Fe1.8Co0.2As2", "Ba,K:1 Fe,Co:2 As:2"),
+        ("Sm0.8La0.2FeAsO", "Sm,La:1 Fe:1 As:1 O:1"),
+        ("FeSe0.5Te0.5", "Fe:1 Se,Te:1"),
+        ("Nb0.75Zr0.25", "Nb,Zr:1"),
+        ("La1.85Sr0.1CuO4", "La,Sr:1.95 Cu:1 O:4"),  # nearer to a whole number than either alone
+        ("YBa2Cu3O6.93", "Y:1 Ba:2 Cu:3 O:7"),
+        ("La2CuO4.09", "La:2 Cu:1 O:4.09"),  # oxygen in excess, not 0.91 vacancies
+        ("K0.8Fe1.6Se2", "K:0.8 Fe:1.6 Se:2"),  # known neither to share nor to stay empty
+        ("La2SrCu2O6", "La:2 Sr:1 Cu:2 O:6"),  # whole amounts never share
+    ],
+)
+def test_the_sites_of_a_base(formula: str, sites: str, substitutions: Substitutions) -> None:
+    assert described(formula, substitutions) == sites.split()
+
+
+def test_vacancies_are_what_a_site_lacks(substitutions: Substitutions) -> None:
+    oxygen = sites_of(parse("YBa2Cu3O6.93"), substitutions)[3]
+    assert oxygen.vacant == pytest.approx(0.07)
+    assert oxygen.most_vacant == pytest.approx(1 / 7)
+    unknown = Substitutions(substitutions.odds, np.zeros(N_ELEMENTS, dtype=np.bool_))
+    assert sites_of(parse("YBa2Cu3O6.93"), unknown)[3].total == 6.93
+
+
+def test_the_likeliest_substitutes_may_come_in(substitutions: Substitutions) -> None:
+    found = family("LaFeAsO", substitutions)
+    assert may_come_in(found) == [
+        {"Sm", "Nd", "Sr", "Ba", "Th"},
+        {"Ni", "Co", "Mn"},
+        {"P", "Sb"},
+        {"F", "S", "vacancy"},
+    ]
+    two = family("LaFeAsO", substitutions, family={"substitutes": 2}, elements={"forbid": ["Sm"]})
+    assert may_come_in(two) == [{"Nd", "Sr"}, {"Co", "Ni"}, {"P", "Sb"}, {"F", "S", "vacancy"}]
+    assert [site.odds for site in two.sites][:2] == [(0.45, 0.4), (0.5, 0.35)]
+
+
+def test_kept_sites_stay_and_dopants_are_the_only_ones(substitutions: Substitutions) -> None:
+    kept = family("LaFeAsO", substitutions, family={"keep": ["Fe", "As"]})
+    assert [site.held for site in kept.sites] == [False, True, True, False]
+    assert may_come_in(kept)[1:3] == [set(), set()]
+    doped = family("LaFeAsO", substitutions, family={"dope": {"La": ["Sr", "Ca"]}, "range": [0, 0.3]})
+    assert may_come_in(doped) == [{"Sr", "Ca"}, set(), set(), set()]
+    assert (doped.sites[0].low, doped.sites[0].high) == (0, 0.3)
+    assert [site.held for site in doped.sites] == [False, True, True, True]
+
+
+def test_what_a_site_is_doped_with_counts_as_foreign_on_it(substitutions: Substitutions) -> None:
+    found = family("La1.85Sr0.15CuO4", substitutions, family={"dope": {"La": ["Sr"]}})
+    lanthanum = found.sites[0]
+    assert [SYMBOLS[z] for z in lanthanum.own] == ["La"]
+    assert lanthanum.amounts == pytest.approx((2,))
+    assert lanthanum.substitutes == (INDEX["Sr"],)
+
+
+def test_a_forbidden_element_of_the_base_leaves_its_site(substitutions: Substitutions) -> None:
+    found = family("LaFeAsO", substitutions, elements={"forbid": ["As"]})
+    arsenic = found.sites[2]
+    assert (arsenic.leaves, arsenic.low, arsenic.high) == (True, 1, 1)
+    assert VACANCY not in arsenic.substitutes
+    shared = family("La1.85Sr0.15CuO4", substitutions, elements={"forbid": ["Sr"]})
+    assert shared.sites[0].own == (INDEX["La"],)
+    assert shared.sites[0].amounts == pytest.approx((2,))
+
+
+@pytest.mark.parametrize(
+    ("base", "values", "message"),
+    [
+        (
+            "LaFeAsO",
+            {"elements": {"forbid": ["As", "Fe"]}},
+            "elements.forbid: Fe, As of LaFeAsO would have to go",
+        ),
+        (
+            "LaFeAsO",
+            {"elements": {"forbid": ["As"]}, "family": {"keep": ["As"]}},
+            "elements.forbid: As is on a site of LaFeAsO that is to stay; remove one of the two",
+        ),
+        (
+            "LaFeAsO",
+            {"elements": {"forbid": ["As"]}, "family": {"range": [0, 0.5]}},
+            "elements.forbid: nothing may take the whole place of As in LaFeAsO",
+        ),
+        (
+            "La1.85Sr0.15CuO4",
+            {"family": {"keep": ["La"], "dope": {"Sr": ["Ba"]}}},
+            "family.dope: Sr shares its site with La, which is to be kept; remove one of the two",
+        ),
+        (
+            "LaFeAsO",
+            {"elements": {"forbid": ["Sr"]}, "family": {"dope": {"La": ["Sr"]}}},
+            "family.dope: nothing named for La may come in; name elements that are allowed",
+        ),
+        ("Hg", {}, "family: nothing is known to take the place of an element of Hg under these constraints"),
+    ],
+)
+def test_a_family_that_cannot_be_is_refused_in_one_line(
+    base: str, values: dict[str, Any], message: str, substitutions: Substitutions
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        family(base, substitutions, **values)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)

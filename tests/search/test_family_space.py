@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.autograd import gradcheck
+
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.search.begin import Begun, begin
+from kiago_ray.search.family_space import FamilySpace
+from kiago_ray.search.presets import load_preset
+from kiago_ray.search.problem import resolve
+from kiago_ray.search.stages import limit
+from kiago_ray.search.substitutions import Substitutions
+
+ROWS = 24
+
+
+def begun(base: str, substitutions: Substitutions, **values: Any) -> Begun:
+    spec = load_preset("default", {"base": base, "plausibility_weight": 0, "candidates": ROWS, **values})
+    problem = resolve(spec, np.ones(N_ELEMENTS, dtype=np.bool_), substitutions)
+    rows = np.arange(ROWS)
+    return begin(problem, {}, rows, rows, ROWS, torch.device("cpu"))
+
+
+def space_of(found: Begun) -> FamilySpace:
+    assert isinstance(found.space, FamilySpace)
+    return found.space
+
+
+def exact(space: FamilySpace) -> FamilySpace:
+    """The same space in double precision."""
+    values = {
+        name: value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in vars(space).items()
+    }
+    return FamilySpace(**values)
+
+
+def random_x(found: Begun, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shape = found.state.x_base.shape
+    return torch.rand(shape, generator=generator, dtype=torch.float64) - 0.2
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    base=st.sampled_from(["LaFeAsO", "La1.85Sr0.15CuO4", "YBa2Cu3O6.93", "LaFeAsO0.9F0.1", "NbSe2"]),
+    seed=st.integers(0, 999),
+    family=st.sampled_from([{}, {"range": [0.1, 0.3]}, {"max_foreign": 1}, {"whole_swaps": 0}]),
+    straight_through=st.booleans(),
+)
+def test_sites_keep_their_amounts_and_limits(
+    base: str, seed: int, family: dict[str, Any], straight_through: bool, substitutions: Substitutions
+) -> None:
+    found = begun(base, substitutions, family=family)
+    space = exact(space_of(found))
+    x_base = random_x(found, seed)
+    atoms = space.occupation(x_base, found.state.mask, straight_through=straight_through)
+    assert torch.allclose(atoms.sum(dim=2), space.amount, atol=1e-6)
+    assert (atoms >= 0).all()
+    share = atoms / space.amount[..., None]
+    assert (share <= space.most + 1e-9).all()
+    left = share[..., space.width :].sum(dim=2)
+    assert (left <= space.high + 1e-9).all()
+    x = space.compose(x_base, found.state.mask)
+    assert x.sum(dim=1).tolist() == pytest.approx([1] * ROWS)
+    assert (x >= 0).all()
+
+
+def test_a_composition_is_its_sites_without_the_vacancies(substitutions: Substitutions) -> None:
+    found = begun("YBa2Cu3O6.93", substitutions, family={"dope": {"Y": ["Ca"]}})
+    space = exact(space_of(found))
+    row = int(torch.nonzero(found.state.rate)[0])
+    x_base = torch.zeros_like(found.state.x_base, dtype=torch.float64).view(space.element.shape)
+    x_base[:, 0, 0], x_base[:, 0, space.width] = 3, 1
+    x = space.compose(x_base.flatten(1), found.state.mask)[row].numpy()
+    assert x == pytest.approx(fractions(parse("Y0.75Ca0.25Ba2Cu3O6.93")), abs=1e-6)
+
+
+def test_the_gradient_of_a_composition_is_right(substitutions: Substitutions) -> None:
+    """Where no limit bends it: shares of substitutes are small."""
+    found = begun("La1.85Sr0.15CuO4", substitutions)
+    space = exact(space_of(found))
+    x_base = random_x(found, 3).abs() * 0.1 + 0.01
+    x_base.view(space.element.shape)[..., 0] += 3
+    weights = torch.cos(torch.arange(N_ELEMENTS, dtype=torch.float64) * 1.7)
+    for leak in (False, True):
+        assert gradcheck(
+            lambda x, leak=leak: space.compose(x, found.state.mask, straight_through=leak) @ weights,
+            x_base.requires_grad_(),
+            atol=1e-6,
+        )
+
+
+def test_an_absent_substitute_keeps_its_gradient_where_asked(substitutions: Substitutions) -> None:
+    found = begun("LaFeAsO", substitutions)
+    space = exact(space_of(found))
+    row = int(torch.nonzero(found.state.rate)[0])
+    x_base = torch.zeros_like(found.state.x_base, dtype=torch.float64).view(space.element.shape)
+    x_base[..., 0] = 1
+    leaf = x_base.flatten(1).requires_grad_()
+    for leak in (False, True):
+        x = space.compose(leaf, found.state.mask, straight_through=leak)
+        samarium = torch.autograd.grad(x[row, INDEX["Sm"]], leaf)[0].view(space.element.shape)[row]
+        at = space.element[row] == INDEX["Sm"]
+        assert bool(samarium[at].abs().sum() > 0) is leak
+
+
+def test_stage_2_keeps_the_largest_foreign_shares_and_half_of_all_sites_but_one(
+    substitutions: Substitutions,
+) -> None:
+    found = begun("LaFeAsO", substitutions)
+    for seed in range(5):
+        state = found.state.__class__(**{**vars(found.state), "x_base": random_x(found, seed).float()})
+        after, space = limit(state, found.space, reset=True)
+        assert isinstance(space, FamilySpace)
+        assert torch.equal(after.rate, found.state.rate)
+        atoms = space.occupation(after.x_base, after.mask)
+        left = atoms[..., space.width :].sum(dim=2) / space.amount
+        assert ((left > 0.5 + 1e-6).sum(dim=1) <= 1).all()
+        foreign = (atoms[..., space.width :] > 1e-6).flatten(1).sum(dim=1)
+        assert foreign.max() <= 2
+        strict = begun("LaFeAsO", substitutions, family={"max_foreign": 3, "max_foreign_per_site": 1})
+        state = strict.state.__class__(**{**vars(strict.state), "x_base": random_x(strict, seed).float()})
+        after, space = limit(state, strict.space, reset=True)
+        atoms = space.occupation(after.x_base, after.mask)
+        per_site = (atoms[..., space.width :] > 1e-6).sum(dim=2)
+        assert per_site.max() == 1
+        assert per_site.sum(dim=1).max() == 3
+
+
+def test_what_is_on_the_grid_costs_nothing(substitutions: Substitutions) -> None:
+    found = begun("LaFeAsO", substitutions)
+    space = exact(space_of(found))
+    row = int(torch.nonzero(found.state.rate)[0])
+
+    def loss(share: float, norm: str = "l1") -> float:
+        x_base = torch.zeros_like(found.state.x_base, dtype=torch.float64).view(space.element.shape)
+        x_base[..., 0] = 1
+        x_base[row, 0, 0], x_base[row, 0, space.width] = 1 - share, share
+        flat = x_base.flatten(1)
+        x = space.compose(flat, found.state.mask)
+        return float(space.off_grid(flat, found.state.mask, x, norm)[row])  # type: ignore[arg-type]
+
+    assert loss(0.15) == pytest.approx(0, abs=1e-12)
+    assert loss(1.0) == pytest.approx(0, abs=1e-12)
+    assert loss(0.17) == pytest.approx(0.02 / 4)
+    assert loss(0.17, "l2") == pytest.approx(0.02**2 / 4)
+
+
+def test_a_site_that_has_to_be_left_needs_a_substitute(substitutions: Substitutions) -> None:
+    found = begun("LaFeAsO", substitutions, elements={"forbid": ["As"]})
+    space = space_of(found)
+    assert space.has_something(found.state.x_base, found.state.mask).all()
+    assert found.space.compose(found.state.x_base, found.state.mask)[:, INDEX["As"]].abs().max() < 1e-6
+    nothing = torch.zeros_like(found.state.x_base)
+    moving = found.state.rate > 0
+    assert not space.has_something(nothing, found.state.mask)[moving].any()
