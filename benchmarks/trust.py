@@ -18,11 +18,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from kiago_ray.datasets.known_tables import known_table
 from sklearn.ensemble import RandomForestRegressor
 
 from kiago_ray import load_predictors, propose
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.datasets.known_tables import known_table
 from kiago_ray.machine import cpu_name
 from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion, weights_hashes
 from kiago_ray.screening import KnownMaterials

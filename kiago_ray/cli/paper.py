@@ -40,8 +40,8 @@ def paper(
     known: Annotated[
         str | None,
         typer.Option(
-            help="Known compounds for tables 8 and 11: SuperCon's primary.tsv, supercon (as fetched), landmarks "
-            "or none. By default supercon where it was fetched, else landmarks."
+            help="Known compounds for tables 8 and 11: SuperCon's primary.tsv, a CSV file, landmarks or none. "
+            "By default supercon: the shipped ones."
         ),
     ] = None,
     phases: Annotated[

@@ -32,7 +32,13 @@ def with_e_hull(
     first = first[passed[first]]
     trusted = candidates.trusted_tc_k[first] if rank_by == "trusted" else None
     best = first[
-        order([candidates.formulas[row] for row in first], passed[first], candidates.tc_k[first], trusted)
+        order(
+            [candidates.formulas[row] for row in first],
+            passed[first],
+            candidates.tc_k[first],
+            trusted,
+            candidates.taken[first],
+        )
     ]
     best = best[:most]
     x = np.asarray(amounts[best], dtype=np.float64)

@@ -8,7 +8,7 @@ from typing import Any
 
 TOP_ROWS = 100
 
-_WHERE_KNOWN = ("search", "e_hull_ev_per_atom", "near_hull")  # left out where no row has one
+_WHERE_KNOWN = ("search", "e_hull_ev_per_atom", "near_hull", "tried")  # left out where no row has one
 
 # Column → decimals, in the order of the file; None for what is not a decimal number.
 _LAYOUT: dict[str, int | None] = {
@@ -27,17 +27,20 @@ _LAYOUT: dict[str, int | None] = {
     "extrapolation": 2,
     "extrapolated": None,
     "pareto": None,
+    "known": None,
+    "made": None,
+    "tried": None,
     "nearest_known": None,
     "nearest_distance": 3,
     "nearest_tc_k": 1,
     "nearest_pressure_gpa": 1,
+    "nearest_reports": None,
+    "nearest_reference": None,
     "oxidation_states": None,
     "neutral": None,
     "pauling": None,
     "ef_negative": None,
     "few_elements": None,
-    "not_in_supercon": None,
-    "novel": None,
     "near_hull": None,
     "alloy": None,
     "n_elements": None,
@@ -52,7 +55,8 @@ def top_csv(table: Any, rows: int = TOP_ROWS) -> str:
     """The first `rows` of a ranked table that passed; where none did, the first `rows`, with passed "no".
 
     Comma-separated with a header; yes and no for verdicts, an empty field for what is not known. The column
-    `search` is there for a campaign's table alone, `e_hull_ev_per_atom` and `near_hull` where phases were given.
+    `search` is there for a campaign's table alone, `e_hull_ev_per_atom` and `near_hull` where phases were given, and
+    `tried` where a row was.
     """
     head = table.slice(0, rows)  # in a ranked table those that passed come first
     passed = head.filter(head["passed"])

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-
 from kiago_ray.datasets.cache import store
 from kiago_ray.datasets.fetch import supercon_folder
-from kiago_ray.datasets.files import DataError, sha256
 from kiago_ray.datasets.known_tables import LANDMARKS_SOURCE, known_table
+
+from kiago_ray.datasets.files import DataError, sha256
 
 WriteSupercon = Callable[[Sequence[tuple[str, str, str, str]]], Path]
 
