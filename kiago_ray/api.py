@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.datasets.statistics import load_element_counts
-from kiago_ray.hull.best_rows import with_e_hull
+from kiago_ray.hull.best_rows import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
 from kiago_ray.knowledge.existing import made_compounds
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.base import predict
@@ -246,7 +246,10 @@ def judged(
     if hull is not None:
         others = [each for each in judge.screens.names if each != "near_hull"]
         passed = apply_screens(candidates, screens, others).passed
-        candidates = with_e_hull(candidates, result.amounts, passed, hull, rank_by=judge.screens.rank_by)
+        most = MAX_FORMULAS if "near_hull" in judge.screens.names else TOLD_FORMULAS
+        candidates = with_e_hull(
+            candidates, result.amounts, passed, hull, rank_by=judge.screens.rank_by, most=most
+        )
     verdicts = apply_screens(candidates, screens, judge.screens.names)
     table = candidates_table(result, candidates, verdicts, base=base, seed=seed, search=name)
     return JudgedRows(result, candidates, verdicts, table)

@@ -12,6 +12,7 @@ from kiago_ray.screening.candidates import Candidates
 from kiago_ray.screening.rank import RankBy, order, unique
 
 MAX_FORMULAS = 1000  # milliseconds each; whoever reads further has `kiago hull`
+TOLD_FORMULAS = 200  # where no screen asks for it
 
 
 def with_e_hull(

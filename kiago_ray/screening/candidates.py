@@ -21,7 +21,7 @@ from kiago_ray.chemistry.neutrality import Neutrality
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.chemistry.valences import Valence, likeliest_valences
 from kiago_ray.datasets.emd import nearest_emd
-from kiago_ray.datasets.neighbours import nearest
+from kiago_ray.datasets.neighbours import nearest_composition
 from kiago_ray.knowledge.identity import KnownCompositions
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.tried import TriedMaterials
@@ -129,7 +129,7 @@ def collect(
     verdicts = _with_likeliest_states(
         neutrality.check(whole[judged], oxidation_set), whole[judged], oxidation_set
     )
-    by_l1 = _neighbours(nearest, amounts, known, place)
+    by_l1 = _neighbours(nearest_composition, amounts, known, place)
     by_emd = _neighbours(nearest_emd, amounts, known, place)
     return Candidates(
         formulas=formulas,

@@ -89,7 +89,8 @@ COLUMNS: tuple[Column, ...] = (
         "e_hull_ev_per_atom",
         _NUMBER,
         "Energy above the hull of the competing phases that the search was given, by predicted formation energies; "
-        "null where none were given, for rows that fail another screen, and beyond the best thousand.",
+        "null where there are none, for rows that fail another screen, and beyond the best two hundred, or thousand "
+        "where the screen near_hull is asked for.",
         "eV/atom",
         later=True,
     ),
