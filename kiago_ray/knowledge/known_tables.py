@@ -18,7 +18,7 @@ from kiago_ray.datasets.supercon import HEADER_LINE
 from kiago_ray.datasets.table import canonical, finite
 from kiago_ray.knowledge.choices import LANDMARKS, NONE, SUPERCON
 from kiago_ray.knowledge.references import written_reference
-from kiago_ray.knowledge.superconductors import merged_superconductors
+from kiago_ray.knowledge.supercon_table import merged_superconductors
 from kiago_ray.knowledge.tables import SUPERCONDUCTORS, sha256_of, superconductors
 
 LANDMARKS_SOURCE = "landmark superconductors from the literature"

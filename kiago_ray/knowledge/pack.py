@@ -17,7 +17,7 @@ from kiago_ray.datasets.files import DataError, PathLike, fail, read_columns
 from kiago_ray.datasets.formation_energies import load_materials_project
 from kiago_ray.datasets.table import canonical, finite
 from kiago_ray.knowledge.made_table import merged_made
-from kiago_ray.knowledge.superconductors import merged_superconductors
+from kiago_ray.knowledge.supercon_table import merged_superconductors
 from kiago_ray.knowledge.tables import EF_SHA256, MADE, PHASES, SUPERCONDUCTORS, TRIED
 
 LEVEL = 19  # of zstd: written once, read often

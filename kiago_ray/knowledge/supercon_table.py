@@ -35,7 +35,7 @@ def merged_superconductors(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
     """
     found, tally = measurements(path, undetermined_oxygen=True)
     parts = [_merged([each for each in found if each.oxygen == oxygen], oxygen) for oxygen in OXYGEN]
-    table = pd.concat([part for part in parts if len(part)], ignore_index=True)[COLUMNS]
+    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[COLUMNS]
     return table, tally.report(len(table))
 
 
@@ -60,10 +60,9 @@ def _merged(found: Sequence[Measurement], oxygen: str) -> pd.DataFrame:
     )
     quartiles = by_formula["tc_k"].quantile(0.75) - by_formula["tc_k"].quantile(0.25)
     table["tc_spread_k"] = quartiles
-    first = rows.sort_values(["formula", "year", "journal"], na_position="last")
-    highest = rows.sort_values(
-        ["formula", "tc_k", "year", "journal"], ascending=[True, False, True, True], na_position="last"
-    )
+    # Of equals the first in the file, whose rows are numbered as they were entered.
+    first = rows.sort_values("year", na_position="last", kind="stable")
+    highest = first.sort_values("tc_k", ascending=False, kind="stable")
     for name, ordered in (("first", first), ("highest", highest)):
         one = ordered.drop_duplicates("formula").set_index("formula")
         table[f"year_{name}"], table[f"journal_{name}"] = one["year"], one["journal"]
