@@ -129,9 +129,10 @@ def open_lab(
     superdiff = None if superdiff_weights is None else load_superdiff(superdiff_weights)
     hull = None
     if phases is not None:
-        from kiago_ray.cli.hull import read_hull
+        from kiago_ray.cli.hull import read_hull, tell_phases
 
         hull = read_hull(phases, "elemnet", weights)
+        tell_phases(hull, phases)
     lab = Lab(
         predictors=predictors,
         second=second,

@@ -133,7 +133,7 @@ def run(request: Request, top: int, as_json: bool) -> int:
 
     from kiago_ray.api import base_material, judge_formulas, propose
     from kiago_ray.cli.console import progress_bar, say, stop_on_signal
-    from kiago_ray.cli.hull import read_hull
+    from kiago_ray.cli.hull import read_hull, tell_phases
     from kiago_ray.cli.provenance import provenance
     from kiago_ray.knowledge.choices import NONE
     from kiago_ray.outputs import card_notes, row_background, write_outputs
@@ -175,6 +175,8 @@ def run(request: Request, top: int, as_json: bool) -> int:
         show(table, summary, spec, where, background, top, as_json)
         return 0
     tell_known(materials)
+    if hull is not None:
+        tell_phases(hull, phases_file(request.phases))
     if prepared is not None:
         outcome = judge_formulas(prepared(), spec, predictors, known=materials or "none", hull=hull)
     else:
