@@ -120,7 +120,6 @@ def made_table(numbers: Ints, rows: range, search: str, base: str, seed: int) ->
         "n_atoms": known(elements * 4),
         "n_elements": known(elements),
         **{name: known(verdict) for name, verdict in verdicts.items()},
-        "novel": known(distance > 0.1),
         "passed": passed,
         "alloy": known(noise(numbers, 8) < 0.1),
         "oxidation_states": text(texts(numbers, 1, "states")),

@@ -72,12 +72,7 @@ from kiago_ray.search import load_preset
 from kiago_ray.search.integers import project
 from kiago_ray.storage.assemble import ranked
 
-SCREENS = (
-    "neutral",
-    "pauling",
-    "ef_negative",
-    "few_elements",
-)  # without SuperCon's fingerprints: those know it all
+SCREENS = ("neutral", "pauling", "ef_negative", "few_elements")
 METHODS: dict[str, dict[str, Any]] = {
     "default": {},
     "near": {"revive": "start"},

@@ -22,7 +22,7 @@ from sklearn.ensemble import RandomForestRegressor
 
 from kiago_ray import load_predictors, propose
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.datasets.known_tables import known_table
+from kiago_ray.knowledge.known_tables import known_table
 from kiago_ray.machine import cpu_name
 from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion, weights_hashes
 from kiago_ray.screening import KnownMaterials
@@ -170,12 +170,13 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     read = known_table(asked.known)
     if read is None or len(read.table) < FEWEST_KNOWN:
-        parser.error("--known: give SuperCon's primary.tsv; the judge and novelty need it")
+        parser.error("--known: leave it out or give SuperCon's primary.tsv; the judge needs it")
     same_run(asked.out, {"candidates": asked.candidates, "known": read.sha256, **weights_hashes()})
     known = KnownMaterials.from_table(read.table, read.source)
     predictors = load_predictors()
     second = load_second_opinion(predictors)
-    judge = RandomForestRegressor(TREES, max_features=0.5, random_state=0).fit(known.fractions, known.tc_k)
+    stated = KnownMaterials.from_table(read.table[read.table["oxygen"] == "stated"], read.source)
+    judge = RandomForestRegressor(TREES, max_features=0.5, random_state=0).fit(stated.fractions, stated.tc_k)
     results: dict[tuple[str, str], dict[str, float | None]] = {}
     for base in asked.bases.split(","):
         for preset in asked.presets.split(","):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.datasets.statistics import load_element_counts
-from kiago_ray.hull.best_rows import with_e_hull
+from kiago_ray.hull.best_rows import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
+from kiago_ray.knowledge.existing import made_compounds
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion
@@ -20,6 +21,7 @@ from kiago_ray.screening import (
     KnownMaterials,
     SecondOpinions,
     Summary,
+    TriedMaterials,
     apply_screens,
     available_screens,
     check_phases,
@@ -67,7 +69,8 @@ def propose(
     spec: SearchSpec | None = None,
     predictors: Predictors | None = None,
     second: SecondOpinion | None = None,
-    known: KnownMaterials | None = None,
+    known: KnownMaterials | Literal["none"] | None = None,
+    tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
     substitutions: Substitutions | None = None,
     device: str = "cpu",
@@ -77,10 +80,12 @@ def propose(
     """Propose compositions around `base` with a higher T_c, screened and ranked.
 
     Give either a whole `spec` or a preset with `overrides` (nested or dotted keys). `known` adds the nearest
-    measured composition to every row; `second` gives other models' opinions, by default the shipped ones'; `hull`
-    gives the best rows their energy above it, and is of the same formation energies as `predictors`; `substitutions`
-    says what takes the place of what, for a search that keeps its base's sites. Raises SpecError
-    for a search that can't run, WeightsError where the shipped predictors can't be loaded.
+    measured composition to every row, and known compositions are listed after new ones, as are those of `tried`; by
+    default the known are `KnownMaterials.shipped()`, and "none" holds the rows against none. `second` gives other
+    models' opinions, by default the shipped ones'; `hull` gives the best rows their energy above it, and is of the
+    same formation energies as `predictors`; `substitutions` says what takes the place of what, for a search that
+    keeps its base's sites. Raises SpecError for a search that can't run, WeightsError where the shipped predictors
+    can't be loaded.
     """
     if spec is None:
         spec = load_preset(preset, {**(overrides or {}), **({} if base is None else {"base": base})})
@@ -88,13 +93,15 @@ def propose(
         raise SpecError("give a whole specification, or a base and overrides, not both")
     predictors = predictors or load_predictors(device=device)
     second = second or load_second_opinion(predictors)
-    material = base_material(spec, predictors, known, second)
+    materials = _materials(known)
+    material = base_material(spec, predictors, materials, second)
     rows = judged_rows(
         spec,
         predictors,
         material,
         second=second,
-        known=known,
+        known=materials,
+        tried=tried,
         hull=hull,
         substitutions=substitutions,
         device=device,
@@ -110,16 +117,27 @@ def judge_formulas(
     predictors: Predictors,
     *,
     second: SecondOpinion | None = None,
-    known: KnownMaterials | None = None,
+    known: KnownMaterials | Literal["none"] | None = None,
+    tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
 ) -> SearchOutcome:
     """What `propose` gives, of formulas that something else proposed, amounts (n, 118): `spec` names the base, the T_c
     predictor, the screens and the order; no step is taken. Raises SpecError as `propose` does.
     """
     second = second or load_second_opinion(predictors)
-    material = base_material(spec, predictors, known, second)
-    rows = judged_formulas(amounts, spec, predictors, material, second=second, known=known, hull=hull)
+    materials = _materials(known)
+    material = base_material(spec, predictors, materials, second)
+    rows = judged_formulas(
+        amounts, spec, predictors, material, second=second, known=materials, tried=tried, hull=hull
+    )
     return _outcome(spec, rows, material)
+
+
+def _materials(known: KnownMaterials | Literal["none"] | None) -> KnownMaterials | None:
+    """What the rows are held against."""
+    if known is None:
+        return KnownMaterials.shipped()
+    return None if isinstance(known, str) else known
 
 
 def _outcome(spec: SearchSpec, rows: JudgedRows, material: BaseMaterial | None) -> SearchOutcome:
@@ -149,6 +167,7 @@ def judged_rows(
     judge: SearchSpec | None = None,
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
+    tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
     frequencies: Mapping[str, NDArray[np.float64]] | None = None,
     substitutions: Substitutions | None = None,
@@ -177,7 +196,9 @@ def judged_rows(
         should_stop=should_stop,
         substitutions=substitutions,
     )
-    return judged(result, judge, base, seed=spec.seed, name=name, second=second, known=known, hull=hull)
+    return judged(
+        result, judge, base, seed=spec.seed, name=name, second=second, known=known, tried=tried, hull=hull
+    )
 
 
 def judged_formulas(
@@ -189,6 +210,7 @@ def judged_formulas(
     name: str | None = None,
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
+    tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
 ) -> JudgedRows:
     """Formulas that something else proposed, amounts (n, 118), as rows of a search: scored by the T_c predictor that
@@ -197,7 +219,9 @@ def judged_formulas(
     """
     _check_hull(judge, hull)
     result = given_result(amounts, predictors.following(judge.tc_predictor))
-    return judged(result, judge, base, seed=judge.seed, name=name, second=second, known=known, hull=hull)
+    return judged(
+        result, judge, base, seed=judge.seed, name=name, second=second, known=known, tried=tried, hull=hull
+    )
 
 
 def judged(
@@ -209,6 +233,7 @@ def judged(
     name: str | None = None,
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
+    tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
 ) -> JudgedRows:
     """The rows of `result` with the verdicts of every screen of `judge`, and as a table."""
@@ -216,6 +241,8 @@ def judged(
         result,
         oxidation_set=judge.oxidation_set,
         known=known,
+        made=made_compounds(),
+        tried=tried,
         mixed_valence=judge.charge.mixed_valence,
         by_atoms=bool({"neutral_atoms", "hydride"} & set(judge.screens.names)),
         opinions=None if second is None else _opinions(result, second),
@@ -228,7 +255,10 @@ def judged(
     if hull is not None:
         others = [each for each in judge.screens.names if each != "near_hull"]
         passed = apply_screens(candidates, screens, others).passed
-        candidates = with_e_hull(candidates, result.amounts, passed, hull, rank_by=judge.screens.rank_by)
+        most = MAX_FORMULAS if "near_hull" in judge.screens.names else TOLD_FORMULAS
+        candidates = with_e_hull(
+            candidates, result.amounts, passed, hull, rank_by=judge.screens.rank_by, most=most
+        )
     verdicts = apply_screens(candidates, screens, judge.screens.names)
     table = candidates_table(result, candidates, verdicts, base=base, seed=seed, search=name)
     return JudgedRows(result, candidates, verdicts, table)

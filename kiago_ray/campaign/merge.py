@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.campaign.tables import blocks, read_columns
 from kiago_ray.screening.pareto import pareto_front
-from kiago_ray.screening.rank import RankBy, falling
+from kiago_ray.screening.rank import RankBy, falling, group
 from kiago_ray.screening.screens import available_screens
 from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError, reason
@@ -46,13 +46,15 @@ class Merged:
     """What was merged, as counting needs it: u unique formulas in the order of their ranks.
 
     rows: how many were read. passed: (u,). tc_k: (u,) in K, NaN where unknown. screens: (u,) for each screen that
-    judged, in the order of `available_screens`; False where it has no verdict. sha256: of the file written.
+    judged, in the order of `available_screens`; False where it has no verdict. known: how many of the u are known
+    compositions; None where none was held against any. sha256: of the file written.
     """
 
     rows: int
     passed: Bools
     tc_k: Floats
     screens: Mapping[str, Bools]
+    known: int | None
     sha256: str
 
     @property
@@ -71,10 +73,11 @@ def merge_tables(
 ) -> Merged:
     """Merge tables of candidates into one of unique formulas, best first, `rank` from 1; its directory must exist.
 
-    Those that passed come first, then it goes by falling trusted T_c (but not with rank_by "tc"), then by falling T_c
-    (unknown last, in either), then by formula. The Pareto front is that of the merged table. For a formula that
-    occurs more than once stands the first by (not passed, position of its input, row); so the shards of one search
-    give what `storage.assemble.ranked` makes of all of them. Rows without a formula drop out.
+    Those that passed come first, of them those whose composition is known or was tried last; then it goes by falling
+    trusted T_c (but not with rank_by "tc"), then by falling T_c (unknown last, in either), then by formula. The Pareto
+    front is that of the merged table. For a formula that occurs more than once stands the first by (not passed,
+    position of its input, row); so the shards of one search give what `storage.assemble.ranked` makes of all of them.
+    Rows without a formula drop out.
 
     block_rows: rows of a row group. scratch: a local directory for temporary files, some 150 bytes a formula;
     None for the system's. Raises StorageError, with nothing written.
@@ -84,6 +87,7 @@ def merge_tables(
     ranks = np.zeros(len(narrow.passed), dtype=np.int32)
     ranks[winners] = np.arange(1, len(winners) + 1, dtype=np.int32)
     passed, tc_k = narrow.passed[winners], narrow.tc_k[winners]
+    known = int(narrow.known[winners].sum()) if narrow.compared else None
     front = _front(narrow, winners)
     screens = {name: verdict[winners] for name, verdict in narrow.screens.items()}
     del narrow
@@ -97,7 +101,7 @@ def merge_tables(
         ]
         sha256 = _write_ranked(runs, len(edges) - 1, output, stack)
     pa.default_memory_pool().release_unused()
-    return Merged(len(ranks), passed, tc_k, screens, sha256)
+    return Merged(len(ranks), passed, tc_k, screens, known, sha256)
 
 
 @dataclass(frozen=True)
@@ -105,12 +109,16 @@ class _Narrow:
     """All n rows of all inputs, the few columns that decide.
 
     formula: (n,) number of its formula, -1 without one. alphabetical: (u,) place of each formula by its bytes.
-    turn: (n,) place by (input, row).
+    known, taken: (n,) whether its composition is known; or was tried. compared: whether any row was held against known
+    compositions. turn: (n,) place by (input, row).
     """
 
     formula: NDArray[np.int32]
     alphabetical: NDArray[np.int32]
     passed: Bools
+    known: Bools
+    taken: Bools
+    compared: bool
     tc_k: Floats
     trusted_tc_k: Floats
     ef_ev_per_atom: Floats
@@ -121,17 +129,21 @@ class _Narrow:
 
 def _read_narrow(inputs: Sequence[Location]) -> _Narrow:
     available = available_screens()
-    names = ("formula", "passed", *_NUMBERS, "row", *available)
+    names = ("formula", "passed", "known", "tried", "nearest_distance", *_NUMBERS, "row", *available)
     with ThreadPoolExecutor(_READERS) as readers:
         tables = list(readers.map(lambda place: read_columns(place, names), inputs))
     rows = pa.concat_tables([schema().empty_table().select(names), *tables])
     firsts = np.cumsum([0, *map(len, tables)])
     turns = [first + _places(table["row"]) for first, table in zip(firsts, tables, strict=False)]
     number, alphabetical = _numbered(rows["formula"])
+    known, tried = (pc.is_valid(rows[name]).to_numpy() for name in ("known", "tried"))
     return _Narrow(
         formula=number,
         alphabetical=alphabetical,
         passed=rows["passed"].fill_null(False).to_numpy(),
+        known=known,
+        taken=known | tried,
+        compared=rows["nearest_distance"].null_count < len(rows),
         **{name: rows[name].to_numpy() for name in _NUMBERS},
         turn=np.concatenate([np.zeros(0, dtype=np.int64), *turns]),
         screens={
@@ -175,7 +187,8 @@ def _ranked_rows(narrow: _Narrow, rank_by: RankBy) -> Ints:
     chosen = held[turn == first[formula]]
     values = (narrow.tc_k, narrow.trusted_tc_k) if rank_by == "trusted" else (narrow.tc_k,)
     keys = [falling(each[chosen]) for each in values]
-    order = np.lexsort((narrow.alphabetical[narrow.formula[chosen]], *keys, ~narrow.passed[chosen]))
+    groups = group(narrow.passed[chosen], narrow.taken[chosen])
+    order = np.lexsort((narrow.alphabetical[narrow.formula[chosen]], *keys, groups))
     return np.asarray(chosen[order])
 
 

@@ -101,6 +101,7 @@ def finish_search(
             screens=merged.screens,
             required=tuple(search.spec.screens.names),
             base=base,
+            known=merged.known,
         ),
         wall_s=round(sum(manifest.wall_s for manifest in manifests), 3),
         finished_at=max(float(manifest.made["finished_at"]) for manifest in manifests),

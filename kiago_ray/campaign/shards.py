@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
@@ -203,7 +204,9 @@ def _vouched(place: Location, sha256: str) -> bytes:
 
 
 def _best(table: Any) -> dict[str, Any] | None:
-    passed = table.filter(table["passed"])
+    """The first of the rows that passed and are neither known nor tried."""
+    new = pc.and_(pc.is_null(table["known"]), pc.is_null(table["tried"]))
+    passed = table.filter(pc.and_(table["passed"], new))
     if not len(passed):
         return None
     columns = [passed[name].to_numpy() for name in ("passed", "tc_k", "trusted_tc_k")]

@@ -113,8 +113,8 @@ class CampaignSpec(Section):
     )
     known: str | None = Field(
         default=None,
-        description="Compositions to hold the rows against: SuperCon's primary.tsv, supercon (as fetched), landmarks "
-        "or none; null is supercon where it was fetched, else landmarks.",
+        description="Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's "
+        "primary.tsv, landmarks or none; null is supercon, the shipped ones.",
     )
     weights: str | None = Field(default=None, description="Folder that `kiago train` wrote.")
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec, description="Of one worker.")

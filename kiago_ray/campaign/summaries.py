@@ -139,6 +139,7 @@ def campaign_results(
         best=best_rows(head),
         screens=merged.screens,
         required=(),
+        known=merged.known,
     )
     return CampaignResults(
         name=plan.campaign.name,

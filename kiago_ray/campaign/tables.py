@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kiago_ray.screening.top import BestRows
@@ -48,8 +49,10 @@ def first_rows(place: Location, rows: int) -> Any:
 def best_rows(head: Any) -> BestRows:
     """Those of a ranked table's first rows that passed, as counting needs them."""
     passed = head.filter(head["passed"])
-    values = {each.name: passed[each.name].to_numpy() for each in fields(BestRows) if each.name != "formulas"}
-    return BestRows(tuple(passed["formula"].to_pylist()), **values)
+    numbers = [each.name for each in fields(BestRows) if each.name not in ("formulas", "known")]
+    values = {name: passed[name].to_numpy() for name in numbers}
+    known = pc.is_valid(passed["known"]).to_numpy()
+    return BestRows(tuple(passed["formula"].to_pylist()), **values, known=known)
 
 
 def file_sha256(place: Location) -> str:

@@ -27,7 +27,7 @@ Candidates = Annotated[int, typer.Option(help="Formulas to propose.")]
 Seed = Annotated[int, typer.Option(help="Seed of the draws.")]
 Preset = Annotated[str, typer.Option(help="Whose T_c predictor, screens and order judge the formulas.")]
 Known = Annotated[str | None, typer.Option(help="As for kiago search: a file, supercon, landmarks or none.")]
-Phases = Annotated[Path | None, typer.Option(help="As for kiago search: competing phases.")]
+Phases = Annotated[str | None, typer.Option(help="As for kiago search: a file of competing phases, or none.")]
 Weights = Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")]
 Out = Annotated[str | None, typer.Option(help="Directory or URI; by default below runs/.")]
 Top = Annotated[int, typer.Option(min=0, max=1000, help="Rows to print.")]
@@ -154,7 +154,7 @@ def _run(
     spec: Any,
     baseline: Baseline,
     known: str | None,
-    phases: Path | None,
+    phases: str | None,
     weights: Path | None,
     device: str,
     out: str | None,

@@ -34,7 +34,7 @@ def run(
     known: Annotated[
         str | None,
         typer.Option(
-            help="Instead of the file's known: primary.tsv, supercon (as fetched), landmarks or none."
+            help="Instead of the file's known: primary.tsv, supercon (as shipped), landmarks or none."
         ),
     ] = None,
     wait: Annotated[
@@ -227,7 +227,7 @@ def drive(plan: Plan, request: CampaignRequest, top: int, as_json: bool) -> int:
     if outcome.results is None:
         say(f"{where} already holds this campaign, done; shown as it is")
     else:
-        tell_known(plan.campaign.known, request.setup.known)
+        tell_known(request.setup.known)
     show_outcome(outcome, where, top, as_json)
     for shard, cause in outcome.failures.items():
         say(f"failed: {shard}: {cause}")

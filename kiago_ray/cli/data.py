@@ -1,9 +1,8 @@
-"""`kiago data`: raw public files fetched from their publisher, checked, counted."""
+"""`kiago data`: raw public files checked, counted, and packed into the tables that ship."""
 
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +10,9 @@ import typer
 
 if TYPE_CHECKING:
     from kiago_ray.datasets import LoadReport
-    from kiago_ray.datasets.cache import CachedFile
 
 data_app = typer.Typer(
-    help="Raw public files: fetch them, check them, count what they hold.", no_args_is_help=True
+    help="Raw public files: check them, count what they hold, pack them.", no_args_is_help=True
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
@@ -22,38 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 @data_app.callback()
 def data() -> None:
-    """Raw public files: fetch them, check them, count what they hold."""
-
-
-class Fetchable(StrEnum):
-    """What can be fetched."""
-
-    SUPERCON = "supercon"
-
-
-@data_app.command()
-def fetch(
-    name: Annotated[Fetchable, typer.Argument(help="What to fetch.")],
-    url: Annotated[
-        str | None, typer.Option(help="Another address: of the archive, or of primary.tsv itself.")
-    ] = None,
-    sha256: Annotated[
-        str | None, typer.Option(help="What the download, or the table in it, must have.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch it again, whatever is there.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Download SuperCon from its publisher into the cache, where `kiago search` finds it."""
-    from kiago_ray.cli.console import say
-    from kiago_ray.datasets.fetch import URL, fetch_supercon
-
-    found = None if force else present(sha256)
-    if found is None:
-        say(f"fetching {url or URL}")
-        found = fetch_supercon(url or URL, pinned=sha256)
-    else:
-        say("it is there already and as it was fetched; --force fetches it again")
-    show_fetched(found, as_json)
+    """Raw public files: check them, count what they hold, pack them."""
 
 
 @data_app.command()
@@ -93,62 +60,34 @@ def count_elements(
     print(f"{out}: {counts.supercon.compositions} and {counts.non_superconductors.compositions} compositions")
 
 
-@data_app.command("fingerprint")
-def fingerprint(
+@data_app.command()
+def pack(
     supercon: Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")],
-    out: Annotated[Path, typer.Option(help="File to write.")],
+    phases: Annotated[Path, typer.Option(help="The Materials Project's ground states.")],
+    made: Annotated[Path, typer.Option(help="COD's formulas: formula,code,spacegroup,e_hull_ev_per_atom.")],
+    made_2007: Annotated[Path, typer.Option(help="COD's formulas of 2007, one a line.")],
+    tried: Annotated[Path, typer.Option(help="What was made and measured: matter,Tc.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the tables into.")],
 ) -> None:
-    """Write the fingerprints by which the screen not_in_supercon knows SuperCon's compositions."""
+    """Write the tables that ship: superconductors, competing phases, compounds that exist, what was tried.
+
+    Phases also get the energy that the shipped ElemNet predicts.
+    """
     from kiago_ray.cli.failures import InputError
-    from kiago_ray.datasets import fractions, load_supercon
-    from kiago_ray.datasets.fingerprints import write_fingerprints
+    from kiago_ray.hull.phases import predicted_energies
+    from kiago_ray.knowledge.pack import PhaseEnergies, RawFiles
+    from kiago_ray.knowledge.pack import pack as write_tables
+    from kiago_ray.predictors import load_card
+    from kiago_ray.predictors.weights import load_ef
 
-    if out.exists():
-        raise InputError(f"--out: {out} exists; remove it or name another file")
-    table, _ = load_supercon(supercon)
-    try:
-        count = write_fingerprints(out, fractions(table))
-    except OSError as error:
-        raise InputError(f"--out: can't write {out} ({error.strerror}); choose another place") from None
-    print(f"{out}: {count:,} compositions")
-
-
-def present(pinned: str | None) -> CachedFile | None:
-    """The fetched SuperCon; None where there is none, it is damaged, or it isn't the one that is asked for."""
-    from kiago_ray.cli.console import say
-    from kiago_ray.datasets import DataError
-    from kiago_ray.datasets.fetch import cached_supercon
-
-    try:
-        found = cached_supercon()
-    except DataError as error:
-        say(f"not usable, so that it is fetched again: {error}")
-        return None
-    hashes = () if found is None else (found.sha256, found.about.get("download_sha256"))
-    return found if pinned is None or pinned.lower() in hashes else None
-
-
-def show_fetched(found: CachedFile, as_json: bool) -> None:
-    """What was fetched, from where, and on what terms it may be used."""
-    from kiago_ray.datasets.fetch import VERSION, is_shipped_version
-
-    version = VERSION if is_shipped_version(found.sha256) else f"another one than {VERSION}"
-    facts = {"file": str(found.path), **found.about, "version": version}
-    if as_json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
-        return
-    trained = " (what the shipped weights were made from)" if version == VERSION else ""
-    for label, value in {
-        "source": facts["source"],
-        "version": version + trained,
-        "DOI": f"https://doi.org/{facts['doi']}",
-        "licence": f"{facts['licence']}: name the source wherever you use it",
-        "from": f"{facts['url']}, {facts['fetched_at']}",
-        "SHA-256": f"{found.sha256} (of the download: {facts['download_sha256']})",
-        "usable rows": f"{int(facts['usable_rows']):,}",
-        "file": facts["file"],
-    }.items():
-        print(f"{label.ljust(12)} {value}")
+    if not out.is_dir():
+        raise InputError(f"--out: there is no folder {out}; make it first")
+    ef = load_ef(None)
+    energies = PhaseEnergies(
+        lambda formulas: predicted_energies(ef, formulas), load_card("ef", None)["sha256"]
+    )
+    for name, rows in write_tables(RawFiles(supercon, phases, made, made_2007, tried), out, energies).items():
+        print(f"{out / name}: {rows:,} rows, {(out / name).stat().st_size:,} bytes")
 
 
 def show(report: LoadReport) -> None:

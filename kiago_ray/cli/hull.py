@@ -1,4 +1,4 @@
-"""`kiago hull`: ΔE_hull of formulas against the competing phases of a file, rows kept in order."""
+"""`kiago hull`: ΔE_hull of formulas against competing phases, rows kept in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def hull(
         Path | None,
         typer.Option(
             help="CSV or TSV file of competing phases, plain or .gz: a column of formulas, as Materials Project, "
-            "Alexandria and OQMD export it."
+            "Alexandria and OQMD export it. By default the shipped ones, of the Materials Project."
         ),
     ] = None,
     energies: Annotated[
@@ -60,6 +60,7 @@ def hull(
             "choose --energies elemnet, or drop the column"
         )
     found = read_hull(phases, energies, weights)
+    tell_phases(found, phases)
     again = [name for name in COMPUTED if name in table and not (name in COMPUTED[:1] and energies == "file")]
     if again:
         say(f"computed anew, in place of the input's: {', '.join(again)}")
@@ -79,21 +80,23 @@ def hull(
 
 
 def read_hull(phases: Path | None, energies: str = "elemnet", weights: Path | None = None) -> EnergyHull:
-    """The hull of a file's phases, with a line on stderr that says what they are."""
-    from kiago_ray.cli.console import say
-    from kiago_ray.cli.failures import InputError
+    """The hull of a file's phases, or of the shipped ones."""
     from kiago_ray.hull import EnergyHull
 
-    if phases is None:
-        raise InputError("--phases: name a CSV or TSV file with the formulas of competing phases")
-    found = EnergyHull.of(phases, energies="file" if energies == "file" else "elemnet", weights=weights)
+    return EnergyHull.of(phases, energies="file" if energies == "file" else "elemnet", weights=weights)
+
+
+def tell_phases(found: EnergyHull, phases: Path | None) -> None:
+    """Say on stderr what the phases are, and what was dropped of their file."""
+    from kiago_ray.cli.console import say
+
     report = found.phases.report
     dropped = "".join(f"; dropped {count:,}: {reason}" for reason, count in report.dropped.items())
-    whose = "the file's energies" if energies == "file" else "energies by ElemNet"
-    say(f"{report.rows_kept:,} competing phases of {report.rows_read:,} rows, {whose}: {phases}{dropped}")
+    source = report.file if phases is None else phases
+    whose = "the file's energies" if found.ef is None else "energies by ElemNet"
+    say(f"{report.rows_kept:,} competing phases of {report.rows_read:,} rows, {whose}: {source}{dropped}")
     for warning in report.warnings:
-        say(f"note: {phases}: {warning}")
-    return found
+        say(f"note: {source}: {warning}")
 
 
 def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:

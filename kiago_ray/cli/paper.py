@@ -40,8 +40,8 @@ def paper(
     known: Annotated[
         str | None,
         typer.Option(
-            help="Known compounds for tables 8 and 11: SuperCon's primary.tsv, supercon (as fetched), landmarks "
-            "or none. By default supercon where it was fetched, else landmarks."
+            help="Known compounds for tables 8 and 11: SuperCon's primary.tsv, a CSV file, landmarks or none. "
+            "By default supercon: the shipped ones."
         ),
     ] = None,
     phases: Annotated[
@@ -129,9 +129,10 @@ def open_lab(
     superdiff = None if superdiff_weights is None else load_superdiff(superdiff_weights)
     hull = None
     if phases is not None:
-        from kiago_ray.cli.hull import read_hull
+        from kiago_ray.cli.hull import read_hull, tell_phases
 
         hull = read_hull(phases, "elemnet", weights)
+        tell_phases(hull, phases)
     lab = Lab(
         predictors=predictors,
         second=second,

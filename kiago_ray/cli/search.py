@@ -69,14 +69,15 @@ def search(
     known: Annotated[
         str | None,
         typer.Option(
-            help="Compositions to hold the rows against: SuperCon's primary.tsv, supercon (as fetched), landmarks or "
-            "none. By default supercon where it was fetched, else landmarks."
+            help="Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's primary.tsv, "
+            "landmarks or none. By default supercon: the shipped ones."
         ),
     ] = None,
     phases: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="CSV or TSV file of competing phases: the best rows get their energy above the hull."
+            help="Competing phases, by which the best rows get their energy above the hull: a CSV or TSV file, or "
+            "none. By default the shipped ones, of the Materials Project."
         ),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
@@ -134,7 +135,7 @@ class Request:
     spec: SearchSpec
     preset: str
     known: str | None
-    phases: Path | None
+    phases: str | None
     weights: Path | None
     device: str
     out: str | None
@@ -159,8 +160,9 @@ def run(request: Request, top: int, as_json: bool) -> int:
 
     from kiago_ray.api import base_material, judge_formulas, propose
     from kiago_ray.cli.console import progress_bar, say, stop_on_signal
-    from kiago_ray.cli.hull import read_hull
+    from kiago_ray.cli.hull import read_hull, tell_phases
     from kiago_ray.cli.provenance import provenance
+    from kiago_ray.knowledge.choices import NONE
     from kiago_ray.outputs import card_notes, row_background, write_outputs
     from kiago_ray.predictors import load_predictors
     from kiago_ray.predictors.precision import step_precision
@@ -176,10 +178,10 @@ def run(request: Request, top: int, as_json: bool) -> int:
     resolve(spec, predictors.supported.cpu().numpy())  # what can't run is refused before anything is written
     base_material(spec, predictors)
     prepared = None if request.baseline is None else request.baseline.prepare(predictors)
-    check_phases(spec.screens.names, request.phases is not None)
-    hull = None if request.phases is None else read_hull(request.phases, weights=request.weights)
+    check_phases(spec.screens.names, request.phases != NONE)
+    hull = None if request.phases == NONE else read_hull(phases_file(request.phases), weights=request.weights)
     identity = {"search": spec.model_dump(mode="json"), "weights": facts["weights"], "known": known_id}
-    if hull is not None:  # a run without phases keeps the identity that it had before there were any
+    if hull is not None:
         identity["phases"] = hull.phases.report.sha256
     if request.baseline is not None:
         identity["baseline"] = dict(request.baseline.about)
@@ -199,9 +201,11 @@ def run(request: Request, top: int, as_json: bool) -> int:
         table, summary = read_table(directory.file(CANDIDATES)), directory.record["summary"]
         show(table, summary, spec, where, background, top, as_json)
         return 0
-    tell_known(request.known, materials)
+    tell_known(materials)
+    if hull is not None:
+        tell_phases(hull, phases_file(request.phases))
     if prepared is not None:
-        outcome = judge_formulas(prepared(), spec, predictors, known=materials, hull=hull)
+        outcome = judge_formulas(prepared(), spec, predictors, known=materials or "none", hull=hull)
     else:
         with (
             stop_on_signal("stopping after this step; what is done will be written") as stopper,
@@ -210,7 +214,7 @@ def run(request: Request, top: int, as_json: bool) -> int:
             outcome = propose(
                 spec=spec,
                 predictors=predictors,
-                known=materials,
+                known=materials or "none",
                 hull=hull,
                 device=request.device,
                 progress=progress,
@@ -259,7 +263,7 @@ def check_device(device: str) -> None:
 
 def read_known(choice: str | None) -> tuple[KnownMaterials | None, str | None]:
     """The known materials that --known names, and the SHA-256 of their file; None and None for "none"."""
-    from kiago_ray.datasets.known_tables import known_table
+    from kiago_ray.knowledge.known_tables import known_table
     from kiago_ray.screening import KnownMaterials
 
     found = known_table(choice)
@@ -268,17 +272,19 @@ def read_known(choice: str | None) -> tuple[KnownMaterials | None, str | None]:
     return KnownMaterials.from_table(found.table, found.source), found.sha256
 
 
-def tell_known(choice: str | None, materials: KnownMaterials | None) -> None:
+def phases_file(choice: str | None) -> Path | None:
+    """The file of competing phases that --phases names; None for the shipped ones."""
+    return None if choice is None else Path(choice)
+
+
+def tell_known(materials: KnownMaterials | None) -> None:
     """Say on stderr what the rows are held against."""
     from kiago_ray.cli.console import say
-    from kiago_ray.datasets.known_tables import LANDMARKS_SOURCE
 
     if materials is None:
         say("no known compositions to hold the rows against (--known none)")
         return
-    smaller = choice is None and materials.source == LANDMARKS_SOURCE
-    hint = "; `kiago data fetch supercon` brings some 12,000" if smaller else ""
-    say(f"held against {len(materials.formulas):,} known compositions: {materials.source}{hint}")
+    say(f"held against {len(materials.compositions.names):,} known compositions: {materials.source}")
 
 
 def show(

@@ -26,7 +26,7 @@ def serve(
     data: Annotated[str, typer.Option(help="Directory or URI where searches are kept.")] = "runs/service",
     known: Annotated[
         str | None,
-        typer.Option(help="Known compositions: SuperCon's primary.tsv, supercon (as fetched) or landmarks."),
+        typer.Option(help="Known compositions: a CSV file, SuperCon's primary.tsv, supercon or landmarks."),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -91,7 +91,7 @@ def check_models(settings: Any, weights: Path | None) -> None:
     """Refuse models and tables that can't be used, here where it can be told in one line. Raises InputError."""
     from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.search import check_device
-    from kiago_ray.datasets.known_tables import known_table
+    from kiago_ray.knowledge.known_tables import known_table
     from kiago_ray.predictors.second_opinion import weights_hashes
 
     check_device(settings.device)
@@ -106,7 +106,7 @@ def whole(data: str) -> str:
 
 
 def _file_or_word(known: str | None) -> str | None:
-    from kiago_ray.datasets.choices import WORDS
+    from kiago_ray.knowledge.choices import WORDS
 
     return known if known is None or known in WORDS else str(Path(known).absolute())
 

@@ -29,7 +29,7 @@ def sweep(
     known: Annotated[
         str | None,
         typer.Option(
-            help="Instead of the file's known: primary.tsv, supercon (as fetched), landmarks or none."
+            help="Instead of the file's known: primary.tsv, supercon (as shipped), landmarks or none."
         ),
     ] = None,
     wait: Annotated[
@@ -160,7 +160,7 @@ def drive(sweep: SweepSpec, request: SweepRequest, where: str, top: int, as_json
     if outcome.found:
         say(f"{where} already holds this sweep, done; shown as it is")
     else:
-        tell_known(sweep.known, request.setup.known)
+        tell_known(request.setup.known)
     show_outcome(outcome, where, top, as_json)
     if outcome.tracking is not None:
         tell_tracking(outcome.tracking, "the same command")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from kiago_ray.datasets.files import DataError
     from kiago_ray.datasets.formation_energies import load_materials_project, load_oqmd
     from kiago_ray.datasets.formats import KINDS, detect, load
-    from kiago_ray.datasets.known_tables import KnownTable, known_table
     from kiago_ray.datasets.landmarks import load_landmarks
     from kiago_ray.datasets.neighbours import nearest
     from kiago_ray.datasets.report import LoadReport
@@ -27,12 +26,10 @@ __all__ = [
     "KINDS",
     "DataError",
     "ElementCounts",
-    "KnownTable",
     "LoadReport",
     "detect",
     "element_counts",
     "fractions",
-    "known_table",
     "load",
     "load_cod",
     "load_element_counts",
@@ -50,12 +47,10 @@ __getattr__ = loader(
         "KINDS": "formats",
         "DataError": "files",
         "ElementCounts": "statistics",
-        "KnownTable": "known_tables",
         "LoadReport": "report",
         "detect": "formats",
         "element_counts": "statistics",
         "fractions": "table",
-        "known_table": "known_tables",
         "load": "formats",
         "load_cod": "cod",
         "load_element_counts": "statistics",

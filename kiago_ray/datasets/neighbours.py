@@ -23,13 +23,7 @@ def nearest(
     answer does not depend on the others. Raises ValueError for arrays of other shapes, for N = 0 and for
     values that are not finite.
     """
-    queries, points = np.asarray(fractions, dtype=np.float64), np.asarray(known, dtype=np.float64)
-    if queries.ndim != 2 or points.ndim != 2 or queries.shape[1] != points.shape[1]:
-        raise ValueError(f"shapes {queries.shape} and {points.shape} don't fit; give (M, 118) and (N, 118)")
-    if not len(points):
-        raise ValueError("there is no known composition to compare with; give at least one row")
-    if not (np.isfinite(queries).all() and np.isfinite(points).all()):
-        raise ValueError("the fractions hold values that are not finite; leave those rows out")
+    queries, points = _checked(fractions, known)
     index = np.empty(len(queries), dtype=np.int64)
     distance = np.empty(len(queries))
     block = max(1, MAX_BLOCK_BYTES // (8 * len(points)))
@@ -40,3 +34,38 @@ def nearest(
         index[part] = distances.argmin(axis=1)  # the first of equals
         distance[part] = distances.min(axis=1)
     return index, distance
+
+
+def nearest_composition(
+    fractions: NDArray[np.float64], known: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The same as `nearest` of rows that sum to 1, but faster: 2 − 2 Σ min(x, y) needs a row's own elements alone.
+
+    Raises ValueError as `nearest` does, and for rows that don't sum to 1.
+    """
+    queries, points = _checked(fractions, known)
+    if not (np.allclose(queries.sum(axis=1), 1, atol=1e-9) and np.allclose(points.sum(axis=1), 1, atol=1e-9)):
+        raise ValueError("compositions are atomic fractions; every row must sum to 1")
+    by_element = np.ascontiguousarray(points.T)
+    index = np.empty(len(queries), dtype=np.int64)
+    distance = np.empty(len(queries))
+    for row, x in enumerate(queries):
+        held = np.flatnonzero(x)
+        shared = np.minimum(by_element[held], x[held, None]).sum(axis=0)
+        distances = np.round(2 - 2 * shared, DECIMALS)
+        index[row] = distances.argmin()  # the first of equals
+        distance[row] = max(distances[index[row]], 0.0)
+    return index, distance
+
+
+def _checked(
+    fractions: NDArray[np.float64], known: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    queries, points = np.asarray(fractions, dtype=np.float64), np.asarray(known, dtype=np.float64)
+    if queries.ndim != 2 or points.ndim != 2 or queries.shape[1] != points.shape[1]:
+        raise ValueError(f"shapes {queries.shape} and {points.shape} don't fit; give (M, 118) and (N, 118)")
+    if not len(points):
+        raise ValueError("there is no known composition to compare with; give at least one row")
+    if not (np.isfinite(queries).all() and np.isfinite(points).all()):
+        raise ValueError("the fractions hold values that are not finite; leave those rows out")
+    return queries, points

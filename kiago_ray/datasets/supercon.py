@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
@@ -20,6 +22,7 @@ from kiago_ray.datasets.table import compositions, finite, read_amounts
 KIND = "supercon"
 HEADER_LINE = 3
 COLUMNS = ("element", "utc", "tc", "journal")
+OPTIONAL_COLUMNS = ("str3",)
 
 # LaH10 under 170–190 GPa reaches 250–260 K, the highest that was reproduced. SuperCon's higher entries are
 # misprints (28.7 K as 287), a retracted paper (C–S–H, 287.7 K) and a claim that no one repeated (323 K).
@@ -30,14 +33,31 @@ MAX_ATOMS = 150.0
 
 TABLE_COLUMNS = ["formula", "tc_k", "tc_min_k", "tc_max_k", "n_merged", "chemical_system", "year", "journal"]
 
-# `Y1Ba2Cu3OY`: oxygen whose amount was not measured, as OZ is elsewhere; SuperCon's own yttrium has an amount (Y1).
-# `O7-Y` and `O-Y` need no such word: no formula holds a sign.
-_UNDETERMINED_Y = "OY"
+Oxygen = Literal["stated", "nominal", "any"]
+# SuperCon's unknowns at the end of a formula, in either case; D is δ. A letter without a sign before it, as in
+# `Y1Ba2Cu3OY`, stands for all of the oxygen: SuperCon's own yttrium has an amount (Y1).
+_NOMINAL_OXYGEN = re.compile(r"(.*O[0-9.]+)[-+=]+[XYZDxyzd]")
+_ANY_OXYGEN = re.compile(r"(.*O)[XYZxyz](?:[-+][0-9.]+)?")
 
 FIRST_YEAR = 1911  # superconductivity was discovered then
 _YEAR_IN_BRACKETS = re.compile(r"\(\s*((?:19|20)\d\d)\s*\)")
 _ARXIV = re.compile(r"(?:arxiv|cond-mat)[:/ ]*(\d\d)(?:0[1-9]|1[0-2])\.?\d{3}", re.IGNORECASE)
 _BARE_YEAR = re.compile(r"(?<![\d.])((?:19|20)\d\d)(?![\d.])")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row of the file: a composition, its T_c in K, its reference, and the name of its structure ("" for none).
+
+    oxygen: "stated"; "nominal" where the formula gives oxygen up to an unknown rest (`O7-X`, read as O7); "any" where
+    it gives none (`OZ`), and then `amounts` are those of the other elements.
+    """
+
+    amounts: dict[str, float]
+    tc_k: float
+    journal: str
+    structure: str
+    oxygen: Oxygen = "stated"
 
 
 def load_supercon(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
@@ -47,20 +67,38 @@ def load_supercon(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
     `year` of the earliest report (nullable) and that report's `journal`. Raises DataError for a file that
     can't be used.
     """
-    contents = read_columns(path, COLUMNS, tabs=True, header_line=HEADER_LINE)
+    found, tally = measurements(path)
+    table = _merged(
+        [each.amounts for each in found], [each.tc_k for each in found], [each.journal for each in found]
+    )
+    return table, tally.report(len(table))
+
+
+def measurements(path: PathLike, *, undetermined_oxygen: bool = False) -> tuple[list[Measurement], Tally]:
+    """Every usable row of the file in its order, and the count of those that aren't.
+
+    undetermined_oxygen: take rows whose oxygen alone is undetermined too. Raises DataError as `load_supercon` does.
+    """
+    contents = read_columns(path, COLUMNS, OPTIONAL_COLUMNS, tabs=True, header_line=HEADER_LINE)
     tally = Tally(KIND, contents)
-    rows: list[dict[str, float]] = []
-    tc_k: list[float] = []
-    journals: list[str] = []
-    for line, (formula, unit, tc, journal) in zip(contents.line_numbers, contents.rows, strict=True):
-        if formula.endswith(_UNDETERMINED_Y):
-            tally.drop("undetermined amount", line, formula)
+    found: list[Measurement] = []
+    for line, (formula, unit, tc, journal, structure) in zip(
+        contents.line_numbers, contents.rows, strict=True
+    ):
+        oxygen, text = oxygen_of(formula)
+        if oxygen != "stated" and not undetermined_oxygen:
+            if read_amounts(formula, line, tally) is not None:  # OY, which can be read as yttrium
+                tally.drop("undetermined amount", line, formula)
             continue
-        amounts = read_amounts(formula, line, tally)
+        amounts = read_amounts(text, line, tally)
         if amounts is None:
             continue
+        if oxygen == "any":
+            amounts = {symbol: amount for symbol, amount in amounts.items() if symbol != "O"}
         value = finite(tc)
-        if sum(amounts.values()) > MAX_ATOMS:
+        if not amounts:
+            tally.drop("undetermined amount", line, formula)
+        elif sum(amounts.values()) > MAX_ATOMS:
             tally.drop("implausible amount", line, formula)
         elif not tc:
             tally.drop("missing T_c", line, formula)
@@ -73,11 +111,20 @@ def load_supercon(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
         elif value > MAX_TC_K:
             tally.drop("implausible T_c", line, f"{formula} {tc} K")
         else:
-            rows.append(amounts)
-            tc_k.append(value)
-            journals.append(journal)
-    table = _merged(rows, tc_k, journals)
-    return table, tally.report(len(table))
+            found.append(Measurement(amounts, value, journal, structure, oxygen))
+    return found, tally
+
+
+def oxygen_of(formula: str) -> tuple[Oxygen, str]:
+    """How a formula gives its oxygen, and the formula without what is unknown of it.
+
+    `Y1Ba2Cu3O7-X` is nominal and `Y1Ba2Cu3O7`, `Y1Ba2Cu3OZ` is any and `Y1Ba2Cu3O`; anything else stays as it is.
+    """
+    nominal = _NOMINAL_OXYGEN.fullmatch(formula)
+    if nominal is not None:
+        return "nominal", nominal[1]
+    undetermined = _ANY_OXYGEN.fullmatch(formula)
+    return ("stated", formula) if undetermined is None else ("any", undetermined[1])
 
 
 def publication_year(journal: str) -> int | None:

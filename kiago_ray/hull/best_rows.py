@@ -12,6 +12,7 @@ from kiago_ray.screening.candidates import Candidates
 from kiago_ray.screening.rank import RankBy, order, unique
 
 MAX_FORMULAS = 1000  # milliseconds each; whoever reads further has `kiago hull`
+TOLD_FORMULAS = 200  # where no screen asks for it
 
 
 def with_e_hull(
@@ -32,7 +33,13 @@ def with_e_hull(
     first = first[passed[first]]
     trusted = candidates.trusted_tc_k[first] if rank_by == "trusted" else None
     best = first[
-        order([candidates.formulas[row] for row in first], passed[first], candidates.tc_k[first], trusted)
+        order(
+            [candidates.formulas[row] for row in first],
+            passed[first],
+            candidates.tc_k[first],
+            trusted,
+            candidates.taken[first],
+        )
     ]
     best = best[:most]
     x = np.asarray(amounts[best], dtype=np.float64)

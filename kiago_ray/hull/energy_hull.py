@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.datasets.files import PathLike
 from kiago_ray.hull.mixture import lowest_mixture
-from kiago_ray.hull.phases import ENERGIES, Energies, Phases, load_phases
+from kiago_ray.hull.phases import ENERGIES, Energies, Phases, load_phases, shipped_phases
+from kiago_ray.knowledge.element_masks import mask_of, masks_of
 from kiago_ray.predictors import Predictor, load_card
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.weights import load_ef
@@ -59,11 +60,13 @@ class EnergyHull:
     _masks: NDArray[np.uint64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_masks", _masks(self.phases))
+        object.__setattr__(self, "_masks", masks_of(self.phases.fractions))
 
     @classmethod
-    def of(cls, path: PathLike, *, energies: Energies = "elemnet", weights: Path | None = None) -> EnergyHull:
-        """The hull of a file's phases, by ElemNet's energies or by the file's own.
+    def of(
+        cls, path: PathLike | None = None, *, energies: Energies = "elemnet", weights: Path | None = None
+    ) -> EnergyHull:
+        """The hull of a file's phases, by default the shipped ones, by ElemNet's energies or by the file's own.
 
         weights: of ElemNet, a folder that `kiago train` wrote, else the shipped ones. Raises DataError for a file and
         WeightsError for weights that can't be used.
@@ -71,9 +74,9 @@ class EnergyHull:
         if energies not in ENERGIES:
             raise ValueError(f"energies: {energies!r} is none of {', '.join(ENERGIES)}")
         if energies == "file":
-            return cls(load_phases(path))
-        ef = load_ef(weights)
-        return cls(load_phases(path, ef, load_card("ef", weights)["sha256"]), ef)
+            return cls(shipped_phases() if path is None else load_phases(path))
+        ef, digest = load_ef(weights), load_card("ef", weights)["sha256"]
+        return cls(shipped_phases(ef, digest) if path is None else load_phases(path, ef, digest), ef)
 
     @property
     def supported(self) -> NDArray[np.bool_]:
@@ -135,26 +138,8 @@ class EnergyHull:
 
     def _in_system(self, x: Floats, elements: Ints) -> tuple[Ints, Ints]:
         """Indices of the phases within the chemical system of x, without and with its own composition."""
-        low, high = ~_mask(elements)
+        low, high = ~mask_of(elements)
         inside = np.flatnonzero(((self._masks[0] & low) | (self._masks[1] & high)) == 0)
         nearby = self.phases.fractions[inside][:, elements].toarray() - x[elements]
         same = np.abs(nearby).max(axis=1, initial=0.0) <= SAME if len(inside) else np.zeros(0, dtype=np.bool_)
         return inside[~same], inside[same]
-
-
-def _mask(elements: Ints) -> NDArray[np.uint64]:
-    """(2,) bits of the elements' columns."""
-    bits = np.zeros(2, dtype=np.uint64)
-    for z in elements.tolist():
-        bits[z // 64] |= np.uint64(1) << np.uint64(z % 64)
-    return bits
-
-
-def _masks(phases: Phases) -> NDArray[np.uint64]:
-    """(2, p) bits of each phase's elements."""
-    rows = phases.fractions
-    bits = np.zeros((2, rows.shape[0]), dtype=np.uint64)
-    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    z = rows.indices.astype(np.int64)
-    np.bitwise_or.at(bits, (z // 64, row), np.uint64(1) << (z % 64).astype(np.uint64))
-    return bits

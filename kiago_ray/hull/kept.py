@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.datasets.cache import cache_directory
 from kiago_ray.datasets.report import LoadReport
 
+ENVIRONMENT_VARIABLE = "KIAGO_CACHE"
 FOLDER = "hull"
 MAX_KEPT = 32  # files; the oldest give way
 _REPORT = b"report"
@@ -82,6 +83,20 @@ def write(
     except OSError:
         if draft is not None:
             draft.unlink(missing_ok=True)
+
+
+def cache_directory() -> Path:
+    """KIAGO_CACHE, or `kiago-ray` in the place that the platform has for caches. It need not exist."""
+    own = os.environ.get(ENVIRONMENT_VARIABLE)
+    if own:
+        return Path(own).expanduser()
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return Path(local or Path.home() / "AppData" / "Local") / "kiago-ray" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "kiago-ray"
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "kiago-ray"
 
 
 def _path(name: str) -> Path:

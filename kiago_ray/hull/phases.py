@@ -1,12 +1,13 @@
-"""Competing phases with an energy each, predicted by ElemNet or the file's own, kept in the cache.
+"""Competing phases with an energy each, predicted by ElemNet or their source's own, of the package or of a file.
 
-What is kept is bound to the file's SHA-256, that of ElemNet's weights and the version that read it, so that a change
-of any is another entry.
+What a file gives is kept in the cache. It is bound to the file's SHA-256, that of ElemNet's weights and the version
+that read it, so that a change of any is another entry.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from kiago_ray import __version__
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
-from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.datasets import phases as phase_files
 from kiago_ray.datasets.files import PathLike, sha256
 from kiago_ray.datasets.report import LoadReport
 from kiago_ray.hull import kept
+from kiago_ray.knowledge import tables
+from kiago_ray.knowledge.plain_formulas import sparse_fractions
 from kiago_ray.predictors.base import predict
 
 if TYPE_CHECKING:
@@ -61,27 +63,72 @@ def load_phases(path: PathLike, ef: Predictor | None = None, ef_sha256: str = ""
     known = None if ef is None else [s for s, ok in zip(SYMBOLS, ef.supported.tolist(), strict=True) if ok]
     table, report = phase_files.load_phases(path, energies=ef is None, elements=known)
     formulas = tuple(table["formula"].tolist())
-    fractions = _sparse(formulas)
+    fractions = sparse_fractions(formulas)
     energies = table["ef_ev_per_atom"].to_numpy() if ef is None else _predicted(ef, fractions)
     phases = Phases(formulas, fractions, energies, report)
     kept.write(name, formulas, fractions, energies, report)
     return phases
 
 
+def shipped_phases(ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
+    """The compounds of the package's own table, as `load_phases` has them of a file.
+
+    The energies that the shipped ElemNet predicts are in the table; those of other weights are computed, and kept.
+    """
+    digest = tables.sha256_of(tables.PHASES)
+    if ef is not None and ef_sha256 != tables.phases_ef_sha256():
+        found = kept.read(_name(digest, ef_sha256))
+        if found is not None:
+            return Phases(*found)
+    table = tables.phases()
+    formulas = table["formula"].tolist()
+    fractions = sparse_fractions(formulas)
+    compound = np.diff(fractions.indptr) > 1
+    known = compound if ef is None else compound & _supported(ef, fractions)
+    report = LoadReport(
+        kind=phase_files.KIND,
+        file="the Materials Project's ground states, as shipped",
+        sha256=digest,
+        rows_read=len(table),
+        dropped={
+            reason: count
+            for reason, count in (
+                ("an element, at 0 eV/atom by definition", int((~compound).sum())),
+                ("an element that the predictor doesn't know", int((compound & ~known).sum())),
+            )
+            if count
+        },
+        examples={},
+        duplicates_merged=0,
+        rows_kept=int(known.sum()),
+    )
+    kept_formulas = tuple(np.array(formulas, dtype=object)[known].tolist())
+    fractions = fractions[known]
+    if ef is None or ef_sha256 == tables.phases_ef_sha256():
+        column = "ef_ev_per_atom" if ef is None else "ef_predicted_ev_per_atom"
+        return Phases(kept_formulas, fractions, table[column].to_numpy(dtype=np.float64)[known], report)
+    energies = _predicted(ef, fractions)
+    kept.write(_name(digest, ef_sha256), kept_formulas, fractions, energies, report)
+    return Phases(kept_formulas, fractions, energies, report)
+
+
+def predicted_energies(ef: Predictor, formulas: Sequence[str]) -> Floats:
+    """E_f in eV/atom of canonical formulas, (n,); NaN where `ef` doesn't know an element."""
+    fractions = sparse_fractions(formulas)
+    energies = np.full(len(formulas), np.nan)
+    known = _supported(ef, fractions)
+    energies[known] = _predicted(ef, fractions[known])
+    return energies
+
+
+def _supported(ef: Predictor, fractions: csr_matrix) -> NDArray[np.bool_]:
+    """Whether the predictor knows all elements of each of fractions (n, 118), (n,)."""
+    foreign = ~np.asarray(ef.supported.cpu().numpy(), dtype=np.bool_)
+    return np.asarray(fractions @ foreign.astype(np.float64) == 0)
+
+
 def _name(file_sha256: str, energies: str) -> str:
     return hashlib.sha256(f"{__version__} {file_sha256} {energies}".encode()).hexdigest()[:32]
-
-
-def _sparse(formulas: tuple[str, ...]) -> csr_matrix:
-    indptr, columns, values = [0], [], []
-    for start in range(0, len(formulas), BATCH):
-        rows = csr_matrix(parse_fractions(formulas[start : start + BATCH]))
-        columns.append(rows.indices)
-        values.append(rows.data)
-        indptr.extend((rows.indptr[1:] + indptr[-1]).tolist())
-    return csr_matrix(
-        (np.concatenate(values), np.concatenate(columns), np.array(indptr)), shape=(len(formulas), N_ELEMENTS)
-    )
 
 
 def _predicted(ef: Predictor, fractions: csr_matrix) -> Floats:

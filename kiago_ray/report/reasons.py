@@ -67,7 +67,7 @@ def reasons_of(row: Row, background: Background) -> list[Reason]:
 
 
 def _screens(row: Row) -> Iterator[Reason]:
-    failed = [label for name, label in SCREEN_LABELS.items() if row.get(name) is False and name != "novel"]
+    failed = [label for name, label in SCREEN_LABELS.items() if row.get(name) is False]
     if not row.get("passed") and failed:
         yield Reason("against", f"It fails screens: {', '.join(failed)}.", f"fails {', '.join(failed)}")
 
@@ -136,7 +136,11 @@ def _neighbour(row: Row) -> Iterator[Reason]:
         yield Reason("against", "It was held against no known compositions.", "no known neighbours")
         return
     result = _measured(measured, row.get("nearest_pressure_gpa"))
-    if distance <= SAME_COMPOSITION or row.get("novel") is False:
+    known = row.get("known")
+    if known and known != formula:  # of undetermined oxygen, so that it has no distance
+        yield Reason("against", f"It is known already: {known}.", f"known, {known}")
+        return
+    if distance <= SAME_COMPOSITION or known:
         yield Reason("against", f"It is known already: {formula}, {result}.", f"known, {result}")
         return
     nearest = f"The nearest known composition is {formula} (L1 distance {distance:.2f}), {result}"

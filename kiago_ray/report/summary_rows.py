@@ -17,8 +17,6 @@ SCREEN_LABELS: Mapping[str, str] = {
     "hydride": "hydride: ≥ 40 % H, 2 or 3 elements, ≤ 15 atoms",
     "ef_negative": "E_f < 0",
     "few_elements": "few elements",
-    "not_in_supercon": "not in SuperCon",
-    "novel": "not a known composition",
     "near_hull": "near the hull, where worked out",
 }
 
@@ -53,6 +51,11 @@ def summary_rows(summary: Summary) -> list[Row]:
         note = "" if name in summary.required else ", not required"
         remark = f"{percent(fraction)} of unique{note}"
         rows.append((SCREEN_LABELS.get(name, name), f"{summary.screens[name]:,}", remark))
+    if summary.known is not None:
+        share = summary.known / summary.unique if summary.unique else None
+        rows.append(
+            ("known compositions", f"{summary.known:,}", f"{percent(share)} of unique; listed after new ones")
+        )
     remark = f"{percent(summary.passed_fraction)} of unique"
     rows.append(("passed every required screen", f"{summary.passed:,}", remark))
     if summary.base is not None:

@@ -9,6 +9,7 @@ from kiago_ray.screening.rank import RankBy, order, unique
 from kiago_ray.screening.screens import Screen, Verdicts, apply_screens, available_screens, check_phases
 from kiago_ray.screening.summary import BaseMaterial, Summary, summarise
 from kiago_ray.screening.top import BestRows, TopMean
+from kiago_ray.screening.tried import TriedMaterials
 from kiago_ray.screening.trust import SecondOpinions, trusted_tc_k
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "SecondOpinions",
     "Summary",
     "TopMean",
+    "TriedMaterials",
     "Verdicts",
     "apply_screens",
     "available_screens",

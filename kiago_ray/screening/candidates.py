@@ -22,9 +22,10 @@ from kiago_ray.chemistry.neutrality import Neutrality
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.chemistry.valences import Valence, likeliest_valences
 from kiago_ray.datasets.emd import nearest_emd
-from kiago_ray.datasets.fingerprints import is_known, load_fingerprints
-from kiago_ray.datasets.neighbours import nearest
+from kiago_ray.datasets.neighbours import nearest_composition
+from kiago_ray.knowledge.identity import KnownCompositions
 from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.screening.tried import TriedMaterials
 from kiago_ray.screening.trust import SecondOpinions, is_extrapolated, trusted_tc_k
 from kiago_ray.search.status import RowStatus
 
@@ -36,6 +37,7 @@ DECIMALS = 4  # of amounts that stay fractional (search.integers.fractional_amou
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Texts = tuple[str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,15 @@ class Candidates:
     formulas: n texts. ok: (n,) the row has a formula. counts: (n, 118) its reduced whole numbers of atoms;
     zeros where its amounts are fractional. n_elements: (n,). tc_k, ef_ev_per_atom: (n,) predicted for the
     formula. neutrality: SMACT's verdicts, n rows. balances: the likeliest states that balance, n rows. nearest:
-    (n,) index into `known`, -1 without one; nearest_distance: (n,) L1 distance in fractions. nearest_emd,
+    (n,) index into `materials`, -1 without one; nearest_distance: (n,) L1 distance in fractions. nearest_emd,
     nearest_emd_distance: (n,) the same by element
     mover's distance in places of the modified Pettifor scale. mixed: for each row the valences that balance it where
     atoms of one element may differ, {} where none do; None where that wasn't asked for. by_atoms: the same where each
     atom has a valence of its own (section 3.6), for formulas of up to 1,000 atoms. tc_std_k, tc_oracle_k,
-    tc_oracle_std_k, extrapolation: (n,) as in SecondOpinions. in_supercon: (n,) the composition is one of SuperCon's,
-    by its fingerprint. e_hull_ev_per_atom: (n,) above the hull of competing phases, NaN where it wasn't worked out;
-    None where there are no phases.
+    tc_oracle_std_k, extrapolation: (n,) as in SecondOpinions. known, made, tried: n texts each, what the composition
+    is the same as (`knowledge.identity`) among measured superconductors, compounds that exist, and what was tried;
+    None where it is none of them, or nothing was given to compare with. e_hull_ev_per_atom: (n,) above the hull of
+    competing phases, NaN where it wasn't worked out; None where there are no phases.
     """
 
     formulas: tuple[str, ...]
@@ -63,7 +66,7 @@ class Candidates:
     ef_ev_per_atom: Floats
     neutrality: Neutrality
     balances: Balances
-    known: KnownMaterials | None
+    materials: KnownMaterials | None
     nearest: Ints
     nearest_distance: Floats
     nearest_emd: Ints
@@ -72,7 +75,9 @@ class Candidates:
     tc_oracle_k: Floats
     tc_oracle_std_k: Floats
     extrapolation: Floats
-    in_supercon: Mask
+    known: Texts
+    made: Texts
+    tried: Texts
     mixed: tuple[dict[int, Valence], ...] | None = None
     by_atoms: tuple[AtomValences, ...] | None = None
     e_hull_ev_per_atom: Floats | None = None
@@ -81,6 +86,17 @@ class Candidates:
     def trusted_tc_k(self) -> Floats:
         """The lower bound of T_c in K, (n,); see `trust`."""
         return trusted_tc_k(self.tc_k, self.tc_std_k, self.tc_oracle_k, self.extrapolation)
+
+    @property
+    def taken(self) -> Mask:
+        """Whether a row is no proposal because its composition is known or was tried, (n,)."""
+        return np.array(
+            [
+                known is not None or tried is not None
+                for known, tried in zip(self.known, self.tried, strict=True)
+            ],
+            dtype=np.bool_,
+        )
 
     @property
     def extrapolated(self) -> Mask:
@@ -93,13 +109,15 @@ def collect(
     *,
     oxidation_set: OxidationSet = OxidationSet.ICSD24,
     known: KnownMaterials | None = None,
+    made: KnownCompositions | None = None,
+    tried: TriedMaterials | None = None,
     mixed_valence: bool = False,
     by_atoms: bool = False,
     opinions: SecondOpinions | None = None,
 ) -> Candidates:
     """The rows of `result` with what screens need: neutrality by `oxidation_set`, the likeliest states that
-    balance a row, the nearest of `known` and, if asked for, valences that are mixed, or each atom's own.
-    opinions: of its n rows.
+    balance a row, the nearest of `known`, what a row is the same as among `known`, `made` and `tried` and, if asked
+    for, valences that are mixed, or each atom's own. opinions: of its n rows.
 
     Amounts that stay fractional are judged as whole numbers of a ten-thousandth of an atom. A formula that
     this makes larger than neutrality.MAX_ATOMS, or whose amounts have more decimals, can't be judged and is
@@ -112,7 +130,7 @@ def collect(
     whole, judged = whole_numbers(amounts)
     judgements = opinions or SecondOpinions()
     verdicts = neutrality.check(whole[judged], oxidation_set)
-    by_l1 = _neighbours(nearest, amounts, known, place)
+    by_l1 = _neighbours(nearest_composition, amounts, known, place)
     by_emd = _neighbours(nearest_emd, amounts, known, place)
     return Candidates(
         formulas=formulas,
@@ -123,7 +141,7 @@ def collect(
         ef_ev_per_atom=np.where(ok, result.ef_ev_per_atom, np.nan).astype(np.float64),
         neutrality=_for_rows(verdicts, judged, place),
         balances=likeliest_balance(amounts, oxidation_set).spread(place),
-        known=known,
+        materials=known,
         nearest=by_l1[0],
         nearest_distance=by_l1[1],
         nearest_emd=by_emd[0],
@@ -132,15 +150,21 @@ def collect(
             name: np.where(ok, judgements.column(name, len(ok)), np.nan)
             for name in ("tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation")
         },
-        in_supercon=np.append(_in_supercon(amounts), False)[place],
+        known=_same_as(None if known is None else known.compositions, amounts, place),
+        made=_same_as(made, amounts, place),
+        tried=_same_as(None if tried is None else tried.compositions, amounts, place),
         mixed=_mixed(whole, judged, place, oxidation_set) if mixed_valence else None,
         by_atoms=_by_atoms(whole, judged, place, oxidation_set) if by_atoms else None,
     )
 
 
-def _in_supercon(amounts: Floats) -> Mask:
-    """Whether each of amounts (u, 118) is a composition of SuperCon's, (u,)."""
-    return is_known(amounts / amounts.sum(axis=1, keepdims=True), load_fingerprints())
+def _same_as(compositions: KnownCompositions | None, amounts: Floats, place: Ints) -> Texts:
+    """What each of amounts (u, 118) is the same as, spread over the rows at `place`."""
+    found: list[str | None] = [None] * len(amounts)
+    if compositions is not None and len(amounts):
+        found = compositions.same_as(amounts / amounts.sum(axis=1, keepdims=True))
+    found.append(None)
+    return tuple(found[at] for at in place.tolist())
 
 
 def _mixed(

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.datasets.neighbours import nearest
+from kiago_ray.knowledge.identity import KnownCompositions
+from kiago_ray.knowledge.known_tables import known_table
+from kiago_ray.knowledge.plain_formulas import sparse_fractions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,14 +27,29 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True)
 class KnownMaterials:
     """m compositions: their formulas, fractions (m, 118), measured T_c (m,) in K and the pressure (m,) in GPa at which
-    it was, NaN where the source doesn't say. source: where they come from, for a person.
+    it was, NaN where the source doesn't say. reports: (m,) how often it was measured. year, reference, structure: m
+    of each, of the first report; None and "" where unknown. compositions: all that count as known, also those of
+    undetermined oxygen, which have no fractions. source: where they come from, for a person.
     """
 
     formulas: tuple[str, ...]
     fractions: Floats
     tc_k: Floats
     pressure_gpa: Floats
+    reports: NDArray[np.int64]
+    year: tuple[int | None, ...]
+    reference: tuple[str, ...]
+    structure: tuple[str, ...]
+    compositions: KnownCompositions
     source: str = ""
+
+    @classmethod
+    def shipped(cls) -> KnownMaterials:
+        """SuperCon's and the landmarks, as they ship. Raises DataError where the installation is damaged."""
+        found = known_table()
+        if found is None:
+            raise ValueError("the shipped table is no table")
+        return cls.from_table(found.table, found.source)
 
     @classmethod
     def from_formulas(
@@ -47,20 +66,50 @@ class KnownMaterials:
             if len(formulas) != len(values):
                 counts = f"{len(formulas)} formulas and {len(values)} {what}"
                 raise ValueError(f"{counts}; give one {what} a formula")
+        fractions, m = parse_fractions(formulas), len(formulas)
         return cls(
             tuple(formulas),
-            parse_fractions(formulas),
+            fractions,
             np.asarray(tc_k, dtype=np.float64),
             np.asarray(pressures, dtype=np.float64),
+            np.ones(m, dtype=np.int64),
+            (None,) * m,
+            ("",) * m,
+            ("",) * m,
+            KnownCompositions(tuple(formulas), csr_matrix(fractions), np.zeros(m, dtype=np.bool_)),
             source,
         )
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, source: str) -> KnownMaterials:
-        """Of a loader's table: its columns `formula`, `tc_k` and, if it has it, `pressure_gpa`."""
-        pressure_gpa = table["pressure_gpa"].tolist() if "pressure_gpa" in table else None
-        return cls.from_formulas(
-            table["formula"].tolist(), table["tc_k"].tolist(), pressure_gpa=pressure_gpa, source=source
+        """Of a table with canonical formulas: its columns `formula`, `tc_k` and as many as it has of those that
+        `knowledge.known_tables.KnownTable` lists.
+        """
+        every = table["formula"].tolist()
+        any_oxygen = (
+            (table["oxygen"] == "any").to_numpy()
+            if "oxygen" in table
+            else np.zeros(len(table), dtype=np.bool_)
+        )
+        compositions = KnownCompositions.of(every, any_oxygen=any_oxygen)
+        definite = table[~any_oxygen]
+        m, formulas = len(definite), definite["formula"].tolist()
+        years = definite["year"].tolist() if "year" in definite else [None] * m
+        return cls(
+            tuple(formulas),
+            sparse_fractions(formulas).toarray(),
+            definite["tc_k"].to_numpy(dtype=np.float64),
+            definite["pressure_gpa"].to_numpy(dtype=np.float64)
+            if "pressure_gpa" in definite
+            else np.full(m, np.nan),
+            definite["reports"].to_numpy(dtype=np.int64)
+            if "reports" in definite
+            else np.ones(m, dtype=np.int64),
+            tuple(int(year) if isinstance(year, int) else None for year in years),
+            tuple(definite["reference"].tolist()) if "reference" in definite else ("",) * m,
+            tuple(definite["structure"].tolist()) if "structure" in definite else ("",) * m,
+            compositions,
+            source,
         )
 
     def measured_tc_k(self, fractions: Floats) -> float | None:

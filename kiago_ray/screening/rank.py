@@ -32,19 +32,29 @@ def unique(formulas: Sequence[str], seeds: NDArray[np.int64], rows: NDArray[np.i
 
 
 def order(
-    formulas: Sequence[str], passed: NDArray[np.bool_], tc_k: Floats, trusted_tc_k: Floats | None = None
+    formulas: Sequence[str],
+    passed: NDArray[np.bool_],
+    tc_k: Floats,
+    trusted_tc_k: Floats | None = None,
+    taken: NDArray[np.bool_] | None = None,
 ) -> Ints:
-    """Positions (n,), best first: those that passed, then by falling trusted T_c where it is given, then by falling
-    T_c (unknown last, in either), then by formula.
+    """Positions (n,), best first: by `group`, then by falling trusted T_c where it is given, then by falling T_c
+    (unknown last, in either), then by formula.
     """
     return np.lexsort(
         (
             np.array(formulas, dtype=np.str_),
             falling(tc_k),
             falling(np.full(len(tc_k), np.nan) if trusted_tc_k is None else trusted_tc_k),
-            ~np.asarray(passed, dtype=np.bool_),
+            group(passed, np.zeros(len(tc_k), dtype=np.bool_) if taken is None else taken),
         )
     )
+
+
+def group(passed: NDArray[np.bool_], taken: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """(n,): 0 for rows that passed, 1 for those of them whose composition is `taken` (known, tried), 2 for others."""
+    passed = np.asarray(passed, dtype=np.bool_)
+    return np.where(passed, np.where(taken, 1, 0), 2).astype(np.int8)
 
 
 def falling(values: Floats) -> Floats:

@@ -20,7 +20,6 @@ MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6
 MAX_ELEMENTS = 9  # the most in the paper's SuperCon data; "ten or more" are removed
 MAX_E_HULL_EV_PER_ATOM = 0.1
 MAX_CHARGE_NATS = 1.25  # 99.0 % of SuperCon's compositions with T_c > 0 pass, 98.8 % of those above 30 K
-NOVELTY_TOLERANCE = 0.02  # L1 distance: 1 % of the atoms exchanged, "the same" in section 3.5
 
 
 class Screen(Protocol):
@@ -187,42 +186,6 @@ class FewElements:
 
 
 @dataclass(frozen=True)
-class NotInSuperCon:
-    """Not a composition of SuperCon's (v220808), told by fingerprints that ship with the package."""
-
-    name: str = "not_in_supercon"
-    description: str = "Not a composition of SuperCon v220808, by its fingerprint."
-    optional: bool = False
-
-    def lacks(self, candidates: Candidates) -> str | None:
-        return None
-
-    def verdict(self, candidates: Candidates) -> Mask:
-        return ~candidates.in_supercon & candidates.ok
-
-
-@dataclass(frozen=True)
-class Novel:
-    """Further than `tolerance` (L1 distance in fractions) from every known composition."""
-
-    tolerance: float = NOVELTY_TOLERANCE
-    name: str = "novel"
-    optional: bool = True
-
-    @property
-    def description(self) -> str:
-        return f"L1 distance to the nearest known composition above {self.tolerance:g}."
-
-    def lacks(self, candidates: Candidates) -> str | None:
-        return "compares with known compositions; give a table of them" if candidates.known is None else None
-
-    def verdict(self, candidates: Candidates) -> Mask:
-        if candidates.known is None:
-            raise ValueError("novel: there are no known compositions to compare with; give a table of them")
-        return (candidates.nearest_distance > self.tolerance) & candidates.ok
-
-
-@dataclass(frozen=True)
 class NearHull:
     """At most `maximum` eV/atom above the hull of competing phases; a row whose distance isn't known fails."""
 
@@ -247,15 +210,14 @@ def check_phases(names: Sequence[str], given: bool) -> None:
     """Refuse the screen near_hull where no competing phases are `given`. Raises SpecError."""
     if "near_hull" in names and not given:
         raise SpecError(
-            "screens.names: near_hull needs competing phases, which `kiago search --phases FILE` alone takes; "
-            "elsewhere leave it out and put the result through `kiago hull --phases FILE --input top.csv`"
+            "screens.names: near_hull needs competing phases, which `kiago search` alone takes, and not with "
+            "--phases none; elsewhere leave it out and put the result through `kiago hull --input top.csv`"
         )
 
 
 def available_screens(
     *,
     max_elements: int = MAX_ELEMENTS,
-    novelty_tolerance: float = NOVELTY_TOLERANCE,
     max_e_hull_ev_per_atom: float = MAX_E_HULL_EV_PER_ATOM,
     max_charge_nats: float = MAX_CHARGE_NATS,
 ) -> dict[str, Screen]:
@@ -265,12 +227,10 @@ def available_screens(
         Pauling(),
         EfNegative(),
         FewElements(max_elements),
-        NotInSuperCon(),
         Balanced(max_charge_nats),
         NeutralMixed(),
         NeutralAtoms(),
         Hydride(),
-        Novel(novelty_tolerance),
         NearHull(max_e_hull_ev_per_atom),
     )
     return {screen.name: screen for screen in screens}

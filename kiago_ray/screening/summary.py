@@ -40,7 +40,8 @@ class BaseMaterial:
 @dataclass(frozen=True)
 class Summary:
     """Counts of rows and unique formulas. screens: unique formulas that pass each screen on its own.
-    passed_above_base: those that passed and whose T_c is predicted above the base's.
+    passed_above_base: those that passed and whose T_c is predicted above the base's. known: those that are known
+    compositions; None where none were given to compare with.
     """
 
     rows: int
@@ -52,6 +53,7 @@ class Summary:
     top: tuple[TopMean, ...]
     base: BaseMaterial | None
     passed_above_base: int | None = None
+    known: int | None = None
 
     @property
     def unique_fraction(self) -> float | None:
@@ -81,6 +83,7 @@ class Summary:
             top=tuple(TopMean(**each) for each in plain["top"]),
             base=None if plain["base"] is None else BaseMaterial(**plain["base"]),
             passed_above_base=plain["passed_above_base"],
+            known=plain.get("known"),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,6 +101,7 @@ class Summary:
             "top": [asdict(each) for each in self.top],
             "base": None if self.base is None else asdict(self.base),
             "passed_above_base": self.passed_above_base,
+            "known": self.known,
         }
 
 
@@ -120,8 +124,10 @@ def summarise(
             verdicts.passed[kept],
             candidates.tc_k[kept],
             trusted[kept] if rank_by == "trusted" else None,
+            candidates.taken[kept],
         )
     ]
+    known = np.array([text is not None for text in candidates.known], dtype=np.bool_)
     best = best_first[verdicts.passed[best_first]][: max(top, default=0)]
     return summarise_ranked(
         rows=len(rows),
@@ -135,11 +141,13 @@ def summarise(
             trusted_tc_k=trusted[best],
             extrapolation=candidates.extrapolation[best],
             nearest_distance=candidates.nearest_distance[best],
+            known=known[best],
         ),
         screens={name: verdict[best_first] for name, verdict in verdicts.by_screen.items()},
         required=verdicts.required,
         base=base,
         top=top,
+        known=None if candidates.materials is None else int(known[best_first].sum()),
     )
 
 
@@ -154,11 +162,12 @@ def summarise_ranked(
     required: tuple[str, ...],
     base: BaseMaterial | None = None,
     top: Sequence[int] = TOP,
+    known: int | None = None,
 ) -> Summary:
     """The summary of u unique formulas, best first, that came of `rows` rows.
 
     passed, and each of `screens`: (u,). tc_k: (u,) in K. best: the first of them that passed, as many as the largest
-    of `top` or all there are.
+    of `top` or all there are. known: how many of the u are known compositions, None where that wasn't asked.
     """
     count = int(passed.sum())
     needed = min(count, max(top, default=0))
@@ -174,6 +183,7 @@ def summarise_ranked(
         top=tuple(top_mean(best, k, base) for k in top),
         base=base,
         passed_above_base=None if base is None else int((tc_k[:count] > base.tc_predicted_k).sum()),
+        known=known,
     )
 
 

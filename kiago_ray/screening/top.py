@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.screening.screens import NOVELTY_TOLERANCE
 from kiago_ray.screening.trust import is_extrapolated
 
 if TYPE_CHECKING:
@@ -26,7 +25,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class BestRows:
-    """The first rows that passed, best first: formulas, and (n,) of each column by these names; NaN: unknown."""
+    """The first rows that passed, best first: formulas, and (n,) of each column by these names; NaN: unknown. known:
+    (n,) whether the column of that name has a value.
+    """
 
     formulas: tuple[str, ...]
     tc_k: Floats
@@ -34,6 +35,7 @@ class BestRows:
     trusted_tc_k: Floats
     extrapolation: Floats
     nearest_distance: Floats
+    known: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def top_mean(best: BestRows, k: int, base: BaseMaterial | None) -> TopMean:
         flagged_fraction=_mean(flagged),
         chemical_systems=_systems(best.formulas[:k]),
         median_nearest_distance=float(np.median(distance)) if near else None,
-        known=int((distance <= NOVELTY_TOLERANCE).sum()) if near else None,
+        known=int(best.known[:k].sum()) if near else None,
     )
 
 

@@ -328,21 +328,19 @@ class ScreensSpec(Section):
             "hydride",
             "ef_negative",
             "few_elements",
-            "not_in_supercon",
             "near_hull",
         ],
         ...,
     ] = Field(
-        default=("neutral", "pauling", "ef_negative", "few_elements", "not_in_supercon"),
+        default=("neutral", "pauling", "ef_negative", "few_elements"),
         max_length=20,
         description="neutral: charge neutrality; pauling: electronegativity balance; balanced: likely states add up "
         "to 0, mixed valence being the rule, or metals and intermetallics; neutral_mixed: as pauling, mixed "
         "valence allowed (needs charge.mixed_valence); neutral_atoms: neutral, each atom with a valence of its own "
         "(section 3.6); hydride: at least 40 % hydrogen, two or three elements, at most 15 atoms; "
         "ef_negative: formation energy below 0 eV/atom; few_elements: at most `max_elements` elements; "
-        "not_in_supercon: no composition that SuperCon holds, which `default` asks for beyond the paper "
-        "because a proposal has to be new; near_hull: at most max_e_hull_ev_per_atom above the hull of competing "
-        "phases, which `kiago search --phases` gives, judged on the best rows that pass the other screens.",
+        "near_hull: at most max_e_hull_ev_per_atom above the hull of competing phases, which `kiago search` has, "
+        "judged on the best rows that pass the other screens.",
     )
     max_elements: int = Field(
         default=9, ge=1, le=118, description="Most elements a proposal may hold to pass few_elements."

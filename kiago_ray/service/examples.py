@@ -41,9 +41,19 @@ EXPLANATION: dict[str, Any] = {
         "undoped": None,
         "remark": "A metal, intermetallic or hydride: its charges needn't balance.",
     },
-    "neighbours": [{"formula": "MgB2", "distance": 0.0, "tc_k": 39.0, "pressure_gpa": 0.0}],
-    "known_source": "landmark superconductors from the literature",
-    "in_supercon": True,
+    "neighbours": [
+        {
+            "formula": "MgB2",
+            "distance": 0.0,
+            "tc_k": 38.5,
+            "pressure_gpa": None,
+            "reports": 100,
+            "reference": "Nature 410 (2001) 63",
+        }
+    ],
+    "known_source": "SuperCon v220808 and landmark superconductors, as shipped",
+    "known": "MgB2",
+    "made": "COD 1000026, space group 191",
     "reasons": [
         {
             "side": "for",
@@ -86,7 +96,7 @@ CANDIDATES: dict[str, Any] = {
 MODELS: dict[str, Any] = {
     "service": {"kiago_ray": "0.1.0"},
     "version": _VERSION,
-    "known": {"source": "landmark superconductors from the literature", "compositions": 275},
+    "known": {"source": "SuperCon v220808 and landmark superconductors, as shipped", "compositions": 13900},
     "elements": ["H", "Li", "Be", "B"],
     "models": [
         {"kind": "ef", "name": "formation energy, ElemNet", "sha256": "…", "card": {"unit": "eV/atom"}}

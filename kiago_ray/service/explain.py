@@ -15,7 +15,7 @@ from kiago_ray.chemistry.cuprates import UNDOPED_REMARK
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse
 from kiago_ray.chemistry.valences import likeliest_valences
-from kiago_ray.datasets.fingerprints import is_known, load_fingerprints
+from kiago_ray.knowledge.existing import made_compounds
 from kiago_ray.report.reasons import reasons_of
 from kiago_ray.screening.candidates import whole_numbers
 from kiago_ray.screening.screens import MAX_CHARGE_NATS
@@ -51,8 +51,8 @@ def explain(formula: str, models: Models) -> dict[str, Any]:
         "nearest_tc_k": first["tc_k"],
         "nearest_pressure_gpa": first["pressure_gpa"],
     }
-    known = bool(is_known(x[None], load_fingerprints())[0])
-    asked = {"formula": formula, **row, **charge}
+    known = models.known.compositions.same_as(x[None])[0]
+    asked = {"formula": formula, "known": known, **row, **charge}
     return {
         "version": models.version,
         "formula": formula,
@@ -66,7 +66,8 @@ def explain(formula: str, models: Models) -> dict[str, Any]:
         "charge": charge,
         "neighbours": neighbours,
         "known_source": models.known.source,
-        "in_supercon": known,
+        "known": known,
+        "made": made_compounds().same_as(x[None])[0],
         "reasons": [vars(reason) for reason in reasons_of(asked, models.background)],
         "gradient": slopes(x, models),
     }
@@ -139,6 +140,8 @@ def nearest_known(x: Floats, models: Models) -> list[dict[str, Any]]:
             "distance": float(round(distances[at], 6)),
             "tc_k": number(known.tc_k[at]),
             "pressure_gpa": number(known.pressure_gpa[at]),
+            "reports": int(known.reports[at]),
+            "reference": known.reference[at],
         }
         for at in order.tolist()
     ]

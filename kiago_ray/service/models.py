@@ -11,7 +11,7 @@ from typing import Any
 
 from kiago_ray import __version__
 from kiago_ray.chemistry.elements import SYMBOLS
-from kiago_ray.datasets.known_tables import known_table
+from kiago_ray.knowledge.known_tables import known_table
 from kiago_ray.outputs import row_background
 from kiago_ray.predictors import load_card
 from kiago_ray.predictors.oracle import KIND, oracle_folder

@@ -96,6 +96,8 @@ class Neighbour(_Shape):
     distance: float = Field(description="L1 distance in atomic fractions, 0 to 2.")
     tc_k: float | None = Field(description="Measured, in K.")
     pressure_gpa: float | None
+    reports: int = Field(description="Measurements that tc_k is the median of.")
+    reference: str = Field(description="The first report, as far as it is known.")
 
 
 class Sentence(_Shape):
@@ -133,7 +135,10 @@ class Explanation(_Shape):
     charge: Charge
     neighbours: list[Neighbour]
     known_source: str
-    in_supercon: bool = Field(description="A composition of SuperCon's, by its fingerprint.")
+    known: str | None = Field(
+        description="The measured composition that it is the same as, to 1 % of the atoms."
+    )
+    made: str | None = Field(description="The compound that exists and is the same: where to find it.")
     reasons: list[Sentence]
     gradient: list[Slope]
 

@@ -64,8 +64,8 @@ class ServiceSettings(_Settings):
     data: str = Field(default="runs/service", description="Where searches are kept: a directory or a URI.")
     known: str | None = Field(
         default=None,
-        description="Known compositions: SuperCon's primary.tsv, supercon (as fetched) or landmarks; null takes "
-        "supercon where it was fetched, else landmarks.",
+        description="Known compositions: a CSV file with formula and tc_k, SuperCon's primary.tsv or "
+        "landmarks; null takes supercon, the shipped ones.",
     )
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int | None = Field(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.balance import write_means, write_shares
@@ -42,11 +43,12 @@ def candidates_table(
     search: its name within a campaign.
     """
     n = len(candidates.formulas)
-    ok, known = candidates.ok, candidates.known
+    ok, materials = candidates.ok, candidates.materials
     atoms = candidates.counts.sum(axis=1)
     delta = candidates.tc_k - (np.nan if base is None else base.tc_predicted_k)
     e_hull = candidates.e_hull_ev_per_atom
     e_hull = np.full(n, np.nan) if e_hull is None else e_hull
+    at = candidates.nearest.tolist()
     columns = {
         "rank": pa.nulls(n, pa.int32()),
         "formula": [text or None for text in candidates.formulas],
@@ -63,13 +65,13 @@ def candidates_table(
         "n_elements": _where(candidates.n_elements.astype(np.int32), ok),
         **{
             name: _where(verdicts.by_screen[name], ok)
-            for name in ("neutral", "pauling", "ef_negative", "few_elements", "not_in_supercon", "balanced")
+            for name in ("neutral", "pauling", "ef_negative", "few_elements", "balanced")
         },
         **{
             name: _where(verdicts.by_screen[name], ok)
             if name in verdicts.by_screen
             else pa.nulls(n, pa.bool_())
-            for name in ("neutral_mixed", "neutral_atoms", "hydride", "novel")
+            for name in ("neutral_mixed", "neutral_atoms", "hydride")
         },
         "near_hull": _where(
             verdicts.by_screen.get("near_hull", np.zeros(n, dtype=np.bool_)), ~np.isnan(e_hull)
@@ -78,9 +80,16 @@ def candidates_table(
         "pareto": pa.nulls(n, pa.bool_()),
         "alloy": _where(candidates.neutrality.alloy | candidates.neutrality.elemental, ok),
         **_charge(candidates),
-        **_neighbour("nearest", known, candidates.nearest),
+        "known": candidates.known,
+        "made": candidates.made,
+        "tried": candidates.tried,
+        **_neighbour("nearest", materials, candidates.nearest),
+        "nearest_reports": [None if materials is None or i < 0 else int(materials.reports[i]) for i in at],
+        "nearest_reference": [
+            None if materials is None or i < 0 else materials.reference[i] or None for i in at
+        ],
         "nearest_distance": _numbers(candidates.nearest_distance),
-        **_neighbour("nearest_emd", known, candidates.nearest_emd),
+        **_neighbour("nearest_emd", materials, candidates.nearest_emd),
         "nearest_emd": _numbers(candidates.nearest_emd_distance),
         "integer_distance": _numbers(result.distance),
         "status": [RowStatus(status).label for status in result.status.tolist()],
@@ -103,7 +112,8 @@ def ranked(table: Any, rank_by: RankBy = "trusted") -> Any:
     best = table.take(pa.array(kept))
     tc_k, trusted = best["tc_k"].to_numpy(), best["trusted_tc_k"].to_numpy()
     passed = best["passed"].to_numpy()
-    first = order(best["formula"].to_pylist(), passed, tc_k, trusted if rank_by == "trusted" else None)
+    taken = pc.or_(pc.is_valid(best["known"]), pc.is_valid(best["tried"])).to_numpy()
+    first = order(best["formula"].to_pylist(), passed, tc_k, trusted if rank_by == "trusted" else None, taken)
     best = best.take(pa.array(first))
     ranks = pa.array(np.arange(1, len(best) + 1, dtype=np.int32))
     return _with(_with(best, "rank", ranks), "pareto", _front(best))

@@ -38,8 +38,9 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "rank",
         pa.int32(),
-        "Place among unique formulas, from 1: those that passed first, then by trusted_tc_k, then by tc_k; by tc_k "
-        "alone where the search's screens.rank_by says so.",
+        "Place among unique formulas, from 1: those that passed and are neither known nor tried, then others that "
+        "passed, then the rest; each by trusted_tc_k, then by tc_k; by tc_k alone where the search's screens.rank_by "
+        "says so.",
     ),
     Column("formula", _TEXT, "The proposed composition, least electronegative element first."),
     Column("base", _TEXT, "Formula of the base material that the search started from."),
@@ -95,7 +96,8 @@ COLUMNS: tuple[Column, ...] = (
         "e_hull_ev_per_atom",
         _NUMBER,
         "Energy above the hull of the competing phases that the search was given, by predicted formation energies; "
-        "null where none were given, for rows that fail another screen, and beyond the best thousand.",
+        "null where there are none, for rows that fail another screen, and beyond the best two hundred, or thousand "
+        "where the screen near_hull is asked for.",
         "eV/atom",
         later=True,
     ),
@@ -129,13 +131,6 @@ COLUMNS: tuple[Column, ...] = (
         "Screen: at least 40 % hydrogen, two or three elements, at most 15 atoms; null where it isn't asked for.",
         later=True,
     ),
-    Column(
-        "not_in_supercon",
-        _YES_NO,
-        "Screen: not a composition of SuperCon v220808, by its fingerprint to a ten-thousandth of an atom.",
-        later=True,
-    ),
-    Column("novel", _YES_NO, "Screen: not a known composition; null where none were given to compare with."),
     Column(
         "near_hull",
         _YES_NO,
@@ -192,6 +187,27 @@ COLUMNS: tuple[Column, ...] = (
         "excess oxygen or a dopant comes in; null where it is no cuprate.",
         later=True,
     ),
+    Column(
+        "known",
+        _TEXT,
+        "The composition with measured critical temperature that this one is the same as, to 1 % of the atoms; Oz: "
+        "its amount of oxygen was not measured. Null where there is none, or none were given to compare with.",
+        later=True,
+    ),
+    Column(
+        "made",
+        _TEXT,
+        "The compound that exists and is the same, to 1 % of the atoms: its number and space group in the "
+        "Crystallography Open Database, or the Materials Project where it is stable there.",
+        later=True,
+    ),
+    Column(
+        "tried",
+        _TEXT,
+        "What came of the same composition among those that the search was told were tried: its critical temperature, "
+        "or none and the temperature down to which it was measured.",
+        later=True,
+    ),
     Column("nearest_known", _TEXT, "The nearest composition whose critical temperature has been measured."),
     Column(
         "nearest_distance",
@@ -206,6 +222,13 @@ COLUMNS: tuple[Column, ...] = (
         "GPa",
         later=True,
     ),
+    Column(
+        "nearest_reports",
+        pa.int32(),
+        "How many measurements nearest_tc_k is the median of.",
+        later=True,
+    ),
+    Column("nearest_reference", _TEXT, "The first report of nearest_known.", later=True),
     Column(
         "nearest_emd_known",
         _TEXT,

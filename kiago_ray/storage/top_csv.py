@@ -12,6 +12,7 @@ _WHERE_KNOWN = (
     "search",
     "e_hull_ev_per_atom",
     "near_hull",
+    "tried",
     "mean_valences",
     "holes_per_cu",
     "undoped",
@@ -34,10 +35,15 @@ _LAYOUT: dict[str, int | None] = {
     "extrapolation": 2,
     "extrapolated": None,
     "pareto": None,
+    "known": None,
+    "made": None,
+    "tried": None,
     "nearest_known": None,
     "nearest_distance": 3,
     "nearest_tc_k": 1,
     "nearest_pressure_gpa": 1,
+    "nearest_reports": None,
+    "nearest_reference": None,
     "oxidation_states": None,
     "mean_valences": None,
     "holes_per_cu": 3,
@@ -48,8 +54,6 @@ _LAYOUT: dict[str, int | None] = {
     "pauling": None,
     "ef_negative": None,
     "few_elements": None,
-    "not_in_supercon": None,
-    "novel": None,
     "near_hull": None,
     "alloy": None,
     "n_elements": None,
@@ -65,7 +69,7 @@ def top_csv(table: Any, rows: int = TOP_ROWS) -> str:
 
     Comma-separated with a header; yes and no for verdicts, an empty field for what is not known. The column
     `search` is there for a campaign's table alone, `e_hull_ev_per_atom` and `near_hull` where phases were given,
-    `holes_per_cu` and `undoped` where there is a cuprate.
+    `tried` where a row was, `holes_per_cu` and `undoped` where there is a cuprate.
     """
     head = table.slice(0, rows)  # in a ranked table those that passed come first
     passed = head.filter(head["passed"])

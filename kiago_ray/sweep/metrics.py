@@ -80,7 +80,7 @@ def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str,
     candidates, passed = rows.candidates, rows.verdicts.passed
     places = np.arange(len(candidates.formulas))
     kept = unique(candidates.formulas, np.zeros_like(places), places)
-    good = kept[passed[kept]]
+    good = kept[(passed & ~candidates.taken)[kept]]
     trusted, tc_k = np.nan_to_num(candidates.trusted_tc_k[good]), candidates.tc_k[good]
     best = good[np.lexsort((-tc_k, -trusted))][:top]
     told = top_mean(
@@ -91,6 +91,7 @@ def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str,
             trusted_tc_k=candidates.trusted_tc_k[best],
             extrapolation=candidates.extrapolation[best],
             nearest_distance=candidates.nearest_distance[best],
+            known=np.zeros(len(best), dtype=np.bool_),  # those are no proposals
         ),
         top,
         base,

@@ -32,7 +32,7 @@ def made_table(rows: int, seed: int, *, formulas: int = 300, first_row: int = 0,
     """
     generator = np.random.default_rng(seed)
     chosen = generator.integers(0, formulas, rows)
-    texts, verdicts, tc_k, aims = [], [], [], []
+    texts, verdicts, tc_k, aims, told = [], [], [], [], []
     for number in chosen.tolist():
         own = np.random.default_rng([7, number])
         held = own.choice(SYMBOLS, own.integers(1, 5), replace=False)
@@ -41,6 +41,7 @@ def made_table(rows: int, seed: int, *, formulas: int = 300, first_row: int = 0,
         tc_k.append(float(np.float32(max(own.normal(10, 15), 0))) if own.random() < 0.8 else None)
         unknown = tc_k[-1] is None or own.random() < 0.1
         aims.append([np.nan if unknown else own.integers(0, 9), own.integers(-9, 2), own.integers(0, 9)])
+        told.append(own.random())
     known = generator.random(rows) > 0.1
     verdict = np.array(verdicts, dtype=bool).reshape(rows, 2)
     columns: dict[str, Any] = {name: [None] * rows for name in COLUMN_NAMES}
@@ -58,6 +59,11 @@ def made_table(rows: int, seed: int, *, formulas: int = 300, first_row: int = 0,
         "passed": verdict.all(axis=1) & known,
         "seed": np.zeros(rows, dtype=np.int64),
         "row": np.arange(first_row, first_row + rows),
+        "known": ["MgB2" if k and draw < 0.1 else None for k, draw in zip(known.tolist(), told, strict=True)],
+        "tried": [
+            "MgB2: 39 K" if k and draw > 0.9 else None for k, draw in zip(known.tolist(), told, strict=True)
+        ],
+        "nearest_distance": pa.array(np.ones(rows), mask=~known),
         "start_formula": [f"start {row}" for row in range(first_row, first_row + rows)],
     }
     return pa.table(columns, schema=schema())
@@ -99,6 +105,7 @@ def test_shards_of_a_search_give_what_ranked_makes_of_all_rows(
     assert done.unique == len(expected) < 300
     assert done.passed.tolist() == expected["passed"].to_pylist()
     np.testing.assert_array_equal(done.tc_k, expected["tc_k"].to_numpy())
+    assert done.known == len(expected) - expected["known"].null_count > 0
     assert done.screens["neutral"].tolist() == [value is True for value in expected["neutral"].to_pylist()]
 
 
@@ -155,7 +162,6 @@ def test_judged_rows_of_a_search(make_result: Callable[..., SearchResult], merge
         "pauling",
         "ef_negative",
         "few_elements",
-        "not_in_supercon",
         "balanced",
     ]
 
@@ -212,22 +218,22 @@ def test_empty_inputs_and_null_columns(merged: Merge) -> None:
             "pauling",
             "ef_negative",
             "few_elements",
-            "not_in_supercon",
             "balanced",
         ]
     unknown = nulls.set_column(1, schema().field(1), pa.array(["NaCl", "KCl", "NaCl"]))
     out, done = merged(unknown)
     assert out["formula"].to_pylist() == ["KCl", "NaCl"]
     assert not done.passed.any()
+    assert done.known is None
     assert np.isnan(done.tc_k).all()
 
 
-def test_novel_counts_where_it_was_judged(merged: Merge) -> None:
+def test_near_hull_counts_where_it_was_judged(merged: Merge) -> None:
     table = made_table(50, seed=5)
-    novel = pa.array([None, True] * 25)
-    at = schema().get_field_index("novel")
-    out, done = merged(table.set_column(at, schema().field(at), novel))
-    assert done.screens["novel"].tolist() == [value is True for value in out["novel"].to_pylist()]
+    judged = pa.array([None, True] * 25)
+    at = schema().get_field_index("near_hull")
+    out, done = merged(table.set_column(at, schema().field(at), judged))
+    assert done.screens["near_hull"].tolist() == [value is True for value in out["near_hull"].to_pylist()]
 
 
 def test_no_temporary_file_stays(merged: Merge, tmp_path: Path) -> None:

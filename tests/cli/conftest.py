@@ -46,7 +46,7 @@ def kiago(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """An empty cache, so that what this machine's user has fetched changes nothing."""
+    """An empty cache, so that what this machine's user has kept changes nothing."""
     monkeypatch.setenv("KIAGO_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 

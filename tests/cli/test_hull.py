@@ -105,6 +105,16 @@ def test_a_file_keeps_its_rows_and_its_own_energies(
     assert pd.to_numeric(table["ef_ev_per_atom"], errors="coerce").isna().tolist() == above.isna().tolist()
 
 
+def test_without_a_file_the_shipped_phases_compete(kiago: Kiago) -> None:
+    ended = kiago("hull", "MgO", "Mg2O", "--json")
+    assert ended.code == 0, ended.err
+    assert "85,014 competing phases" in ended.err
+    stable, mixture = json.loads(ended.out)["hull"]
+    assert (stable["is_phase"], mixture["is_phase"]) == (True, False)
+    assert mixture["e_hull_ev_per_atom"] > 0
+    assert "MgO" in mixture["decomposition"]
+
+
 def test_predicted_energies_are_not_held_against_the_files(
     kiago: Kiago, tmp_path: Path, phases: Path
 ) -> None:
@@ -139,7 +149,6 @@ def test_wrong_input_is_refused_in_one_line(kiago: Kiago, tmp_path: Path, phases
         (tmp_path / name).write_bytes(content)
     own = ("--energies", "file")
     for arguments, complaint in [
-        (["TiO2"], "--phases: name a CSV or TSV file"),
         (["--phases", phases], "give formulas or --input"),
         (["TiO2", "--phases", tmp_path / "none.csv"], "o such file"),
         (["TiO2", "--phases", tmp_path / "empty.csv"], "the file is empty"),
@@ -167,7 +176,7 @@ def test_a_search_with_phases_fills_the_column_and_judges_by_it(kiago: Kiago, tm
     small = ("search", "LaNiAsO", "--candidates", 24, "--steps", "12,12", "--known", "none")
     screens = "screens.names=[ef_negative,near_hull]"
     limit = "screens.max_e_hull_ev_per_atom=0.3"
-    refused = kiago(*small, "--set", screens, "--out", tmp_path / "none")
+    refused = kiago(*small, "--set", screens, "--out", tmp_path / "none", "--phases", "none")
     assert refused.code == 2
     assert "near_hull needs competing phases" in refused.err
     assert not (tmp_path / "none").exists()

@@ -89,12 +89,32 @@ def test_the_table_for_a_person_and_the_known_neighbours(kiago: Kiago, tmp_path:
     assert all(row["nearest_known"] and 0 <= row["nearest_distance"] <= 2 for row in rows)
 
 
-def test_without_a_table_the_rows_are_held_against_the_landmarks(kiago: Kiago, tmp_path: Path) -> None:
-    small = ("search", "H3S", *SMALL)
-    ended = kiago(*small, "--out", tmp_path / "run", "--json")
+def test_out_of_the_box_a_search_knows_what_is_known_and_made_and_the_competing_phases(
+    kiago: Kiago, tmp_path: Path
+) -> None:
+    ended = kiago("search", "MgB2", *SMALL, "--out", tmp_path / "run")
+    assert ended.code == 0, ended.err
+    assert "known compositions: SuperCon" in ended.err
+    assert "competing phases" in ended.err
+    rows = read_table(str(tmp_path / "run" / CANDIDATES)).to_pylist()
+    passed = [row for row in rows if row["passed"]]
+    assert passed
+    assert all(row["e_hull_ev_per_atom"] >= 0 for row in passed)
+    assert [bool(row["known"]) for row in passed] == sorted(bool(row["known"]) for row in passed)
+    assert all(row["nearest_reports"] >= 1 for row in rows)
+
+    bare = kiago("search", "MgB2", *SMALL, "--out", tmp_path / "bare", "--phases", "none")
+    assert bare.code == 0, bare.err
+    alone = read_table(str(tmp_path / "bare" / CANDIDATES)).to_pylist()
+    assert all(row["e_hull_ev_per_atom"] is None for row in alone)
+    assert [row["formula"] for row in alone] == [row["formula"] for row in rows]
+
+
+def test_the_rows_can_be_held_against_the_landmarks_or_nothing(kiago: Kiago, tmp_path: Path) -> None:
+    small = ("search", "H3S", *SMALL, "--phases", "none")
+    ended = kiago(*small, "--out", tmp_path / "run", "--json", "--known", "landmarks")
     assert ended.code == 0, ended.err
     assert "275 known compositions: landmark superconductors" in ended.err
-    assert "kiago data fetch supercon" in ended.err
     rows = read_table(str(tmp_path / "run" / CANDIDATES)).to_pylist()
     known = load_landmarks().set_index("formula")
     for row in rows:
@@ -104,7 +124,7 @@ def test_without_a_table_the_rows_are_held_against_the_landmarks(kiago: Kiago, t
             by_emd.tc_k,
             by_emd.pressure_gpa,
         )
-        assert row["novel"] == (row["nearest_distance"] > 0.02)
+        assert (row["known"] is None) == (row["nearest_distance"] > 0.02)
         assert row["nearest_emd"] >= 0
     record = yaml.safe_load((tmp_path / "run" / "spec.yaml").read_text())
     assert record["known_source"] == "landmark superconductors from the literature"
@@ -120,7 +140,7 @@ def test_without_a_table_the_rows_are_held_against_the_landmarks(kiago: Kiago, t
     assert without.code == 0, without.err
     assert "no known compositions" in without.err
     bare = read_table(str(tmp_path / "none" / CANDIDATES)).to_pylist()
-    assert all(row["nearest_known"] is row["nearest_emd"] is row["novel"] is None for row in bare)
+    assert all(row["nearest_known"] is row["nearest_emd"] is row["known"] is None for row in bare)
     assert [row["formula"] for row in bare] == [row["formula"] for row in rows]
 
 
@@ -175,7 +195,8 @@ def test_a_run_can_be_repeated_from_its_own_spec(kiago: Kiago, tmp_path: Path) -
         (["LaNiAsO", "--preset", "best"], "no preset 'best'"),
         (["LaNiAsO", "--device", "abacus"], "--device"),
         (["LaNiAsO", "--known", "missing.tsv"], "missing.tsv"),
-        (["LaNiAsO", "--known", "supercon"], "kiago data fetch supercon"),
+        (["LaNiAsO", "--known", "/dev/null"], "/dev/null"),
+        (["LaNiAsO", "--phases", "missing.csv"], "missing.csv"),
         (["LaNiAsO", "--weights", "missing"], "missing"),
         (["RaO"], "don't know Ra"),
         (["LaNiAsO", "--nonsense"], "--nonsense"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.datasets import neighbours
-from kiago_ray.datasets.neighbours import nearest
+from kiago_ray.datasets.neighbours import nearest, nearest_composition
 
 
 def test_known_distances() -> None:
@@ -57,3 +57,23 @@ def test_bad_input() -> None:
         nearest(row[0], row)
     with pytest.raises(ValueError, match="not finite"):
         nearest(row * np.nan, row)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 30), st.integers(1, 60))
+def test_of_compositions_the_faster_way_gives_the_same(seed: int, rows: int, known: int) -> None:
+    generator = np.random.default_rng(seed)
+    points, queries = (
+        generator.integers(0, 4, (n, 118)) * (generator.random((n, 118)) < 0.05) for n in (known, rows)
+    )
+    points[:, 7] += 1
+    queries[:, 7] += 1
+    points, queries = (each / each.sum(axis=1, keepdims=True) for each in (points, queries))
+    slow, fast = nearest(queries, points), nearest_composition(queries, points)
+    np.testing.assert_allclose(fast[1], slow[1], atol=1e-11)
+    ties = np.abs(points[fast[0]] - queries).sum(axis=1) - slow[1]
+    np.testing.assert_allclose(ties, 0, atol=1e-11)
+
+
+def test_what_is_no_composition_is_refused() -> None:
+    with pytest.raises(ValueError, match="must sum to 1"):
+        nearest_composition(np.ones((1, 118)), np.ones((1, 118)))

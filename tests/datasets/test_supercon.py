@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kiago_ray.datasets.files import DataError
-from kiago_ray.datasets.supercon import TABLE_COLUMNS, load_supercon, publication_year
+from kiago_ray.datasets.supercon import TABLE_COLUMNS, load_supercon, oxygen_of, publication_year
 
 Row = tuple[str, str, str, str]
 WriteSupercon = Callable[[Sequence[Row]], Path]
@@ -178,3 +178,21 @@ def test_the_order_of_rows_decides_nothing(
 )
 def test_publication_year(journal: str, year: int | None) -> None:
     assert publication_year(journal) == year
+
+
+@pytest.mark.parametrize(
+    ("formula", "oxygen", "text"),
+    [
+        ("Y1Ba2Cu3O7", "stated", "Y1Ba2Cu3O7"),
+        ("Y1Ba2Cu3O7-X", "nominal", "Y1Ba2Cu3O7"),
+        ("Y1Ba2Cu3O6.9+d", "nominal", "Y1Ba2Cu3O6.9"),
+        ("Bi2Sr2Ca1Cu2O8+D", "nominal", "Bi2Sr2Ca1Cu2O8"),
+        ("Y1Ba2Cu3OY", "any", "Y1Ba2Cu3O"),
+        ("Y1Ba2Cu3Oz", "any", "Y1Ba2Cu3O"),
+        ("Bi2Sr2Cu1F0.8OZ-0.8", "any", "Bi2Sr2Cu1F0.8O"),
+        ("Cu1O1Y1", "stated", "Cu1O1Y1"),
+        ("Y1-XBa2Cu3O7", "stated", "Y1-XBa2Cu3O7"),
+    ],
+)
+def test_how_a_formula_gives_its_oxygen(formula: str, oxygen: str, text: str) -> None:
+    assert oxygen_of(formula) == (oxygen, text)

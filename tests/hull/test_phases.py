@@ -10,6 +10,7 @@ import torch
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.hull import EnergyHull, Phases, load_phases
+from kiago_ray.hull.phases import shipped_phases
 from kiago_ray.predictors.weights import load_card, load_network, save_network
 
 FORMULAS = ["TiO2", "La1.85Sr0.15CuO4", "YBa2Cu3O7", "MgB2", "PuO2"]
@@ -133,3 +134,28 @@ def test_weights_of_a_folder_count(phases_file: Path, tmp_path: Path) -> None:
     save_network(network, "ef", card, tmp_path / "own")
     shipped, own = EnergyHull.of(phases_file), EnergyHull.of(phases_file, weights=tmp_path / "own")
     np.testing.assert_allclose(own.phases.ef_ev_per_atom, shipped.phases.ef_ev_per_atom + 1, atol=2e-3)
+
+
+def test_the_shipped_phases_have_the_shipped_predictors_energies_and_need_no_cache(own_cache: Path) -> None:
+    hull = EnergyHull.of()
+    assert hull.phases.report.rows_kept == len(hull.phases.formulas) > 80_000
+    some = [hull.phases.formulas.index(formula) for formula in ("TiO2", "MgB2", "La2CuO4")]
+    network = load_network("ef")
+    predicted = network(torch.from_numpy(parse_fractions(["TiO2", "MgB2", "La2CuO4"])).float())
+    np.testing.assert_allclose(hull.phases.ef_ev_per_atom[some], predicted, atol=1e-5)
+    assert not own_cache.exists()
+    x = parse_fractions(["TiO2"])
+    assert hull.places(x, hull.energies(x))[0].is_phase
+    of_calculations = EnergyHull.of(energies="file")
+    assert of_calculations.phases.formulas == hull.phases.formulas
+    assert of_calculations.ef is None
+
+
+def test_other_weights_predict_the_shipped_phases_anew_once() -> None:
+    other = Counted()
+    phases = shipped_phases(other, "other weights")  # type: ignore[arg-type]
+    assert len(phases.formulas) == other.rows == phases.report.rows_kept
+    np.testing.assert_allclose(phases.ef_ev_per_atom, -0.1 * np.diff(phases.fractions.indptr), atol=1e-6)
+    again = Counted()
+    assert same(shipped_phases(again, "other weights"), phases)  # type: ignore[arg-type]
+    assert again.rows == 0

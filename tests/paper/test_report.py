@@ -70,7 +70,6 @@ def test_every_difference_is_one_and_has_a_reason() -> None:
     assert found["alpha"].values == ("20", "4", "4")
     assert found["n_unit.max"].values == ("25", "25", "199")
     assert found["integer_norm"].values == ("l1", "l1", "l2")
-    assert "not_in_supercon" in found["screens.names"].values[0]
     assert found["beta.end"].reason.startswith("Weight of the integer loss")  # the section's reason
     assert "steps" in found
     assert "seed" not in found

@@ -49,7 +49,7 @@ def test_quantities() -> None:
 def test_failed_screens_are_the_required_ones(rows: list[dict[str, Any]]) -> None:
     assert failed_screens(rows[2], ("ef_negative", "pauling", "neutral")) == ("pauling", "neutral")
     assert failed_screens(rows[2], ("ef_negative",)) == ()
-    assert failed_screens({"novel": None}, ("novel",)) == ()
+    assert failed_screens({"near_hull": None}, ("near_hull",)) == ()
 
 
 def test_what_neutrality_accepts_unseen_is_named() -> None:

@@ -21,7 +21,7 @@ ROW: dict[str, Any] = {
     "passed": True,
     "neutral": True,
     "pauling": True,
-    "novel": True,
+    "known": None,
     "alloy": False,
     "n_elements": 5,
     "trusted_tc_k": 85.0,
@@ -120,11 +120,12 @@ def test_extrapolation(score: float | None, side: str) -> None:
         ({"nearest_pressure_gpa": 20.0}, "against", "measured at 80 K under 20 GPa: what holds there"),
         ({"nearest_pressure_gpa": 0.0}, "for", "measured at 80 K."),
         (
-            {"nearest_distance": 0.01, "novel": False},
+            {"nearest_distance": 0.01, "known": "Ba2CaCu3O7"},
             "against",
             "It is known already: Ba2CaCu3O7, measured at 80 K",
         ),
-        ({"nearest_distance": 0.0, "novel": None}, "against", "It is known already"),
+        ({"nearest_distance": 0.0, "known": None}, "against", "It is known already"),
+        ({"nearest_distance": 0.3, "known": "Ba2CaCu3Oz"}, "against", "It is known already: Ba2CaCu3Oz."),
         ({"nearest_known": None, "nearest_distance": None}, "against", "held against no known"),
     ],
 )

@@ -12,9 +12,14 @@ def test_rows_say_what_fractions_are_of(summary: Summary) -> None:
     assert rows["candidates"] == ("512", "510 ok, 2 not finite")
     assert rows["unique formulas"] == ("480", "93.8 % of all")
     assert rows["charge neutral"] == ("240", "50.0 % of unique")
-    assert rows["not a known composition"] == ("479", "99.8 % of unique, not required")
+    assert "known compositions" not in rows
     assert rows["passed every required screen"] == ("12", "2.5 % of unique")
     assert rows["T_c of LaNiAsO"] == ("4.3 K", "predicted; measured 2.7 K")
+
+
+def test_what_is_known_is_told(summary: Summary) -> None:
+    rows = {label: (value, remark) for label, value, remark in summary_rows(replace(summary, known=12))}
+    assert rows["known compositions"] == ("12", "2.5 % of unique; listed after new ones")
 
 
 def test_the_base_by_the_oracle(trusted_summary: Summary) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import reduce_counts, write_integers
-from kiago_ray.screening.rank import order, unique
+from kiago_ray.screening.rank import group, order, unique
 
 FORMULAS = st.sampled_from(["", "MgB2", "LaNiAsO", "FeSe", "H3S", "NbN"])
 ENTRIES = st.lists(
@@ -89,6 +89,14 @@ def test_order_of_a_few() -> None:
     formulas = ["NbN", "FeSe", "MgB2", "H3S"]
     best = order(formulas, np.array([True, False, True, True]), np.array([16.0, 200.0, 39.0, 16.0]))
     assert [formulas[at] for at in best] == ["MgB2", "H3S", "NbN", "FeSe"]
+
+
+def test_what_is_known_or_was_tried_stands_between_what_is_new_and_what_failed() -> None:
+    formulas = ["NbN", "FeSe", "MgB2", "H3S"]
+    passed, taken = np.array([True, False, True, True]), np.array([False, True, True, False])
+    best = order(formulas, passed, np.array([16.0, 200.0, 39.0, 16.0]), taken=taken)
+    assert [formulas[at] for at in best] == ["H3S", "NbN", "MgB2", "FeSe"]
+    assert group(passed, taken).tolist() == [0, 2, 1, 0]
 
 
 def test_without_any_trusted_tc_the_order_is_that_of_tc() -> None:

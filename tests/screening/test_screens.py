@@ -14,8 +14,6 @@ from kiago_ray.screening.screens import (
     Balanced,
     FewElements,
     NearHull,
-    NotInSuperCon,
-    Novel,
     apply_screens,
     available_screens,
     check_phases,
@@ -52,37 +50,19 @@ def test_every_screen_a_specification_can_name_exists_and_is_a_column() -> None:
     annotation = ScreensSpec.model_fields["names"].annotation
     names = get_args(get_args(annotation)[0])
     assert set(names) <= set(available_screens()) <= set(COLUMN_NAMES)
-    assert ScreensSpec().names == (*PAPER, "not_in_supercon")
+    assert ScreensSpec().names == PAPER
     assert ScreensSpec().max_elements == FewElements().maximum
 
 
 def test_descriptions_name_the_parameter() -> None:
-    screens = available_screens(max_elements=8, novelty_tolerance=0.05)
+    screens = available_screens(max_elements=8, max_e_hull_ev_per_atom=0.05)
     assert "8" in screens["few_elements"].description
-    assert "0.05" in screens["novel"].description
+    assert "0.05" in screens["near_hull"].description
 
 
 def test_few_elements_has_a_maximum(make_result: MakeResult) -> None:
     candidates = collect(make_result(ROWS))
     assert FewElements(3).verdict(candidates).tolist() == [False, True, True, False, True, False, False]
-
-
-def test_novel_is_further_than_the_tolerance(make_result: MakeResult) -> None:
-    known = KnownMaterials.from_formulas(["LaNiAsO", "MgNi3"], [2.7, 0.0])
-    candidates = collect(make_result(ROWS[:3]), known=known)
-    # MgCoNi3 to MgNi3: 1/4 − 1/5 twice over, and 1/5: |1/5−1/4| + 1/5 + |3/5−3/4| = 0.4
-    assert candidates.nearest_distance[2] == pytest.approx(0.4)
-    assert Novel(0.39).verdict(candidates).tolist() == [False, True, True]
-    assert Novel(0.41).verdict(candidates).tolist() == [False, True, False]
-
-
-def test_novel_needs_known_compositions(make_result: MakeResult) -> None:
-    candidates = collect(make_result(ROWS))
-    assert "novel" not in apply_screens(candidates, available_screens(), PAPER).by_screen
-    with pytest.raises(ValueError, match="'novel' compares with known compositions"):
-        apply_screens(candidates, available_screens(), ("neutral", "novel"))
-    with pytest.raises(ValueError, match="no known compositions"):
-        Novel().verdict(candidates)
 
 
 def test_mixed_valence_is_judged_where_asked_for(make_result: MakeResult) -> None:
@@ -167,18 +147,6 @@ def test_no_screen_lets_a_row_without_a_formula_pass(make_result: MakeResult) ->
     verdicts = apply_screens(candidates, available_screens(), ())
     assert not any(verdict[0] for verdict in verdicts.by_screen.values())
     assert not verdicts.passed[0]
-
-
-def test_what_supercon_holds_is_not_new_however_it_is_written(make_result: MakeResult) -> None:
-    rows: list[tuple[str | None, float, float]] = [
-        ("Mg3B6", 39.0, -0.1),
-        ("Mg3B7", 39.0, -0.1),
-        ("YBa2Cu3O7", 91.0, -2.0),
-        (None, 0.0, 0.0),
-    ]
-    candidates = collect(make_result(rows))
-    assert candidates.in_supercon.tolist() == [True, False, True, False]
-    assert NotInSuperCon().verdict(candidates).tolist() == [False, True, False, False]
 
 
 def test_near_hull_needs_phases_and_fails_what_is_not_known(make_result: MakeResult) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.screening.summary import BaseMaterial, Summary, summarise
 from kiago_ray.screening.top import TopMean
@@ -39,9 +40,7 @@ def test_worked_by_hand(make_result: MakeResult) -> None:
     ]
     summary = summary_of(make_result(rows))
     assert (summary.rows, summary.unique, summary.passed) == (8, 5, 3)
-    # SuperCon has the five formulas less the two chlorides.
-    counts = {"neutral": 4, "pauling": 4, "ef_negative": 4, "few_elements": 5, "not_in_supercon": 2}
-    counts["balanced"] = 4
+    counts = {"neutral": 4, "pauling": 4, "ef_negative": 4, "few_elements": 5, "balanced": 4}
     assert dict(summary.screens) == counts
     assert summary.unique_fraction == 5 / 8
     assert summary.screen_fractions == {
@@ -49,10 +48,10 @@ def test_worked_by_hand(make_result: MakeResult) -> None:
         "pauling": 4 / 5,
         "ef_negative": 4 / 5,
         "few_elements": 1.0,
-        "not_in_supercon": 2 / 5,
         "balanced": 4 / 5,
     }
     assert summary.passed_fraction == 3 / 5
+    assert summary.known is None  # nothing to compare with
     assert summary.passed_above_base == 3  # the base is predicted at 5 K
     assert summary.statuses["ok"] == 7
     assert summary.statuses["no_integer_formula"] == 1
@@ -61,6 +60,17 @@ def test_worked_by_hand(make_result: MakeResult) -> None:
         TopMean(k=2, used=2, mean_tc_k=18.5, delta_tc_k=13.5, chemical_systems=2),
         TopMean(k=10, used=3, mean_tc_k=15.0, delta_tc_k=10.0, chemical_systems=3),
     )
+
+
+def test_what_is_known_is_counted_and_comes_after_what_is_new(make_result: MakeResult) -> None:
+    result = make_result([("LaFeAsO", 26.0, -2.0), ("LaNiAsO", 8.0, -2.0), ("NaCl2", 90.0, -1.0)])
+    known = KnownMaterials.from_formulas(["LaFeAsO", "NaCl2", "MgB2"], [26.0, 0.0, 39.0])
+    candidates = collect(result, known=known)
+    verdicts = apply_screens(candidates, available_screens(), PAPER)
+    summary = summarise(candidates, verdicts, {}, BASE, top=(1, 2))
+    assert (summary.unique, summary.passed, summary.known) == (3, 2, 2)
+    assert [(each.mean_tc_k, each.known) for each in summary.top] == [(8.0, 0), (17.0, 1)]
+    assert Summary.from_dict(summary.to_dict()) == summary
 
 
 def test_nothing_passed(make_result: MakeResult) -> None:

@@ -102,9 +102,10 @@ def test_what_charges_can_say_is_said(models: Models) -> None:
 
 def test_what_is_measured_is_known_and_what_is_far_is_flagged(models: Models) -> None:
     known, far = explain("MgB2", models), explain("FeBaRuS9Tl7", models)
-    assert known["in_supercon"]
+    assert known["known"] == "MgB2"
+    assert known["made"].startswith("COD ")
     assert not known["extrapolated"]
-    assert not far["in_supercon"]
+    assert far["known"] is far["made"] is None
     assert (far["extrapolated"], far["trusted_tc_k"]) == (True, 0.0)
     assert any(
         "extrapolation score" in each["sentence"] for each in far["reasons"] if each["side"] == "against"

@@ -4,14 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from kiago_ray.chemistry.formula import parse
+from kiago_ray.knowledge.identity import KnownCompositions
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.screening.summary import BaseMaterial
+from kiago_ray.screening.tried import TriedMaterials
 from kiago_ray.screening.trust import SecondOpinions
 from kiago_ray.search.result import SearchResult
 from kiago_ray.storage.assemble import candidates_table, ranked
@@ -45,7 +48,8 @@ def test_every_row_is_kept_with_its_verdicts(make_result: MakeResult) -> None:
     assert table["passed"].to_pylist() == [False, True, False, True, True, True]
     assert table["alloy"].to_pylist() == [False, False, None, False, False, True]
     assert table["rank"].null_count == len(ROWS)
-    assert table["novel"].null_count == len(ROWS)
+    for name in ("known", "made", "tried"):
+        assert table[name].null_count == len(ROWS)
 
 
 def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
@@ -83,8 +87,9 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "hydride": None,
         "e_hull_ev_per_atom": None,
         "near_hull": None,
-        "not_in_supercon": False,
-        "novel": True,
+        "known": None,
+        "made": None,
+        "tried": None,
         "passed": True,
         "alloy": False,
         "balanced": True,
@@ -97,6 +102,8 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "nearest_known": known.formulas[0],
         "nearest_tc_k": 3.8,
         "nearest_pressure_gpa": None,
+        "nearest_reports": 1,
+        "nearest_reference": None,
         "nearest_emd_known": known.formulas[0],
         "nearest_emd_tc_k": 3.8,
         "nearest_emd_pressure_gpa": None,
@@ -119,7 +126,27 @@ def test_the_pressure_of_a_neighbour_stands_in_its_row(make_result: MakeResult) 
     assert [row["nearest_emd_tc_k"] for row in rows] == [203.0, 203.0, None]
     assert [row["nearest_emd_pressure_gpa"] for row in rows] == [155.0, 155.0, None]
     assert [row["nearest_emd"] for row in rows] == [0.0, pytest.approx(0.2 + 7 * 0.05), None]
-    assert [row["novel"] for row in rows] == [False, True, None]
+    assert [row["known"] for row in rows] == ["H3S", None, None]
+
+
+def test_what_is_known_made_or_tried_is_named_and_listed_after_what_is_new(make_result: MakeResult) -> None:
+    result = make_result(ROWS)
+    candidates = collect(
+        result,
+        known=KnownMaterials.from_formulas(["LaFeAsO0.99F0.01"], [5.0]),
+        made=KnownCompositions.of(["LaNiAsO"], names=["COD 1, space group 129"]),
+        tried=TriedMaterials.from_table(
+            pd.DataFrame({"formula": ["MgCoNi3"], "tc_k": [0.0], "down_to_k": [2]})
+        ),
+    )
+    verdicts = apply_screens(candidates, available_screens(), PAPER)
+    best = ranked(candidates_table(result, candidates, verdicts, base=None, seed=0)).to_pylist()
+    assert [(row["formula"], row["known"], row["made"], row["tried"]) for row in best] == [
+        ("LaNiAsO", None, "COD 1, space group 129", None),
+        ("LaFeAsO", "LaFeAsO0.99F0.01", None, None),
+        ("MgCoNi3", None, None, "MgCoNi3: none down to 2 K"),
+        ("NaCl2", None, None, None),
+    ]
 
 
 def test_a_row_without_a_formula_has_nulls(make_result: MakeResult) -> None:

@@ -45,12 +45,12 @@ def test_the_first_row_as_a_person_reads_it() -> None:
     first = read(text)[0]
     assert text.startswith(
         "rank,passed,formula,base,trusted_tc_k,tc_k,tc_std_k,tc_oracle_k,tc_oracle_std_k,delta_tc_k,ef_ev_per_atom,"
-        "extrapolation,extrapolated,pareto,nearest_known,nearest_distance,"
+        "extrapolation,extrapolated,pareto,known,made,nearest_known,nearest_distance,"
     )
     assert set(first) <= set(COLUMN_NAMES)
     assert (first["rank"], first["passed"], first["formula"]) == ("1", "yes", "LaNiAsO".replace("Ni", "Ni1"))
     assert (first["tc_k"], first["delta_tc_k"], first["ef_ev_per_atom"]) == ("81.3", "0.0", "-1.235")
-    assert (first["nearest_distance"], first["nearest_tc_k"], first["novel"]) == ("0.050", "", "")
+    assert (first["nearest_distance"], first["nearest_tc_k"], first["known"]) == ("0.050", "", "")
     assert (first["trusted_tc_k"], first["tc_oracle_k"], first["extrapolation"]) == ("64.1", "64.1", "0.88")
     assert (first["extrapolated"], first["pareto"], first["tc_std_k"]) == ("no", "yes", "")
     assert first["oxidation_states"] == "La+3 Ni+2 As-3 O-2"

@@ -57,7 +57,7 @@ function kept() {
   const fresh = byId("f-new").checked;
   return state.rows.filter((row) => {
     if (passed && !row.passed) return false;
-    if (fresh && (row.novel === false || row.not_in_supercon === false)) return false;
+    if (fresh && (row.known || row.tried)) return false;
     if (least !== null && !(row.trusted_tc_k >= least)) return false;
     return holds(row.formula ?? "", asked);
   });

@@ -19,7 +19,7 @@ function verdict(found) {
   const flag = found.extrapolated
     ? node("p", { class: "flag" }, "Far from anything known: these temperatures mean nothing here.")
     : null;
-  const known = found.in_supercon ? node("p", { class: "hint" }, "A composition of SuperCon's: it has been measured.") : null;
+  const known = found.known ? node("p", { class: "hint" }, `Known: the same as ${found.known}, which has been measured.`) : null;
   return node("div", {}, heading, ...[flag, known].filter(Boolean));
 }
 

@@ -1,0 +1,48 @@
+"""Compositions that somebody made and measured, with or without success: no proposal has to repeat them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiago_ray.knowledge.identity import KnownCompositions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TriedMaterials:
+    """t samples. compositions: by the text that tells what came of each. tc_k: (t,) in K, 0 where none was found.
+    down_to_k: (t,) the lowest temperature at which it was measured, NaN where unknown.
+    """
+
+    compositions: KnownCompositions
+    tc_k: Floats
+    down_to_k: Floats
+
+    @classmethod
+    def from_table(cls, table: pd.DataFrame) -> TriedMaterials:
+        """Of a table with `formula` (canonical), `tc_k` and maybe `down_to_k` (see `datasets.tried_file`)."""
+        tc_k = table["tc_k"].to_numpy(dtype=np.float64)
+        down_to_k = (
+            table["down_to_k"].to_numpy(dtype=np.float64)
+            if "down_to_k" in table
+            else np.full(len(tc_k), np.nan)
+        )
+        formulas = table["formula"].tolist()
+        names = [_told(*each) for each in zip(formulas, tc_k.tolist(), down_to_k.tolist(), strict=True)]
+        return cls(KnownCompositions.of(formulas, names=names), tc_k, down_to_k)
+
+
+def _told(formula: str, tc_k: float, down_to_k: float) -> str:
+    """Such as "LaFeAsO: 26 K" and "CaFeAsH: none down to 2 K"."""
+    if tc_k > 0:
+        return f"{formula}: {tc_k:g} K"
+    return f"{formula}: none" + ("" if math.isnan(down_to_k) else f" down to {down_to_k:g} K")
