@@ -52,6 +52,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(kiago: Kiago, file: Path) 
         ({"search": {"preset": "best"}}, "there is no preset 'best'"),
         ({"weights": "nowhere"}, "no model card at"),
         ({"known": "nowhere.tsv"}, "nowhere.tsv"),
+        ({"tried": "nowhere.csv"}, "nowhere.csv"),
     ],
 )
 def test_wrong_files_are_refused_in_one_line_before_anything_is_written(
