@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 
 DECIMALS = 4  # of amounts that stay fractional (search.integers.fractional_amounts)
 
-NEARBY = (
-    5 * LENGTH
-)  # places: beyond, a sample has less than 1 % of the weight that one of the very composition has
+# Places; a sample that is farther has less than half the weight of the model itself.
+NEARBY = 3 * LENGTH
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

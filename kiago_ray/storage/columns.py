@@ -212,7 +212,7 @@ COLUMNS: tuple[Column, ...] = (
         "tried_nearby",
         _TEXT,
         "The nearest of what the search was told was tried, what came of it, and how far it is by element mover's "
-        "distance; null beyond 2.5 places, and where nothing was told.",
+        "distance; null beyond 1.5 places, and where nothing was told.",
         later=True,
     ),
     Column(
