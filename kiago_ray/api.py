@@ -80,12 +80,12 @@ def propose(
     """Propose compositions around `base` with a higher T_c, screened and ranked.
 
     Give either a whole `spec` or a preset with `overrides` (nested or dotted keys). `known` adds the nearest
-    measured composition to every row, and known compositions are listed after new ones, as are those of `tried`; by
-    default the known are `KnownMaterials.shipped()`, and "none" holds the rows against none. `second` gives other
-    models' opinions, by default the shipped ones'; `hull` gives the best rows their energy above it, and is of the
-    same formation energies as `predictors`; `substitutions` says what takes the place of what, for a search that
-    keeps its base's sites. Raises SpecError for a search that can't run, WeightsError where the shipped predictors
-    can't be loaded.
+    measured composition to every row, and known compositions are listed after new ones; by default the known are
+    `KnownMaterials.shipped()`, and "none" holds the rows against none. Those of `tried` are listed last too, and
+    re-weigh what is near to them (`screening.failures`). `second` gives other models' opinions, by default the shipped
+    ones'; `hull` gives the best rows their energy above it, and is of the same formation energies as `predictors`;
+    `substitutions` says what takes the place of what, for a search that keeps its base's sites. Raises SpecError for a
+    search that can't run, WeightsError where the shipped predictors can't be loaded.
     """
     if spec is None:
         spec = load_preset(preset, {**(overrides or {}), **({} if base is None else {"base": base})})
@@ -184,6 +184,7 @@ def judged_rows(
     """
     judge = judge or spec
     _check_hull(judge, hull)
+    tried = _predicted(tried, judge, predictors)
     result = run_search(
         spec,
         predictors,
@@ -218,6 +219,7 @@ def judged_formulas(
     SpecError as `judged_rows` does.
     """
     _check_hull(judge, hull)
+    tried = _predicted(tried, judge, predictors)
     result = given_result(amounts, predictors.following(judge.tc_predictor))
     return judged(
         result, judge, base, seed=judge.seed, name=name, second=second, known=known, tried=tried, hull=hull
@@ -262,6 +264,24 @@ def judged(
     verdicts = apply_screens(candidates, screens, judge.screens.names)
     table = candidates_table(result, candidates, verdicts, base=base, seed=seed, search=name)
     return JudgedRows(result, candidates, verdicts, table)
+
+
+def _predicted(
+    tried: TriedMaterials | None, judge: SearchSpec, predictors: Predictors
+) -> TriedMaterials | None:
+    """The samples with what the T_c predictor says of them; NaN for those with an element that it doesn't know."""
+    if tried is None:
+        return None
+    model = predictors.named(judge.tc_predictor)
+    known = model.supported.cpu().numpy()
+
+    def tc_k(fractions: NDArray[np.float64]) -> NDArray[np.float64]:
+        values = np.full(len(fractions), np.nan)
+        able = ~(fractions[:, ~known] > 0).any(axis=1)
+        values[able] = predict(model, fractions[able].astype(np.float32)).clip(min=0)
+        return values
+
+    return tried.predicted(tc_k)
 
 
 def _check_hull(judge: SearchSpec, hull: EnergyHull | None) -> None:

@@ -24,6 +24,7 @@ from kiago_ray.chemistry.valences import Valence, likeliest_valences
 from kiago_ray.datasets.emd import nearest_emd
 from kiago_ray.datasets.neighbours import nearest_composition
 from kiago_ray.knowledge.identity import KnownCompositions
+from kiago_ray.screening.failures import LENGTH
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.tried import TriedMaterials
 from kiago_ray.screening.trust import SecondOpinions, is_extrapolated, trusted_tc_k
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from kiago_ray.search.result import SearchResult
 
 DECIMALS = 4  # of amounts that stay fractional (search.integers.fractional_amounts)
+
+# Places; a sample that is farther has less than half the weight of the model itself.
+NEARBY = 3 * LENGTH
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -54,7 +58,9 @@ class Candidates:
     atom has a valence of its own (section 3.6), for formulas of up to 1,000 atoms. tc_std_k, tc_oracle_k,
     tc_oracle_std_k, extrapolation: (n,) as in SecondOpinions. known, made, tried: n texts each, what the composition
     is the same as (`knowledge.identity`) among measured superconductors, compounds that exist, and what was tried;
-    None where it is none of them, or nothing was given to compare with. e_hull_ev_per_atom: (n,) above the hull of
+    None where it is none of them, or nothing was given to compare with. tc_given_tried_k, tried_log_odds: (n,) T_c and
+    what to add to the plausibility's log odds given what was tried nearby, NaN and 0 where nothing was given;
+    tried_nearby: n texts, the nearest sample, None where none is near. e_hull_ev_per_atom: (n,) above the hull of
     competing phases, NaN where it wasn't worked out; None where there are no phases.
     """
 
@@ -78,6 +84,9 @@ class Candidates:
     known: Texts
     made: Texts
     tried: Texts
+    tc_given_tried_k: Floats
+    tried_log_odds: Floats
+    tried_nearby: Texts
     mixed: tuple[dict[int, Valence], ...] | None = None
     by_atoms: tuple[AtomValences, ...] | None = None
     e_hull_ev_per_atom: Floats | None = None
@@ -132,6 +141,7 @@ def collect(
     verdicts = neutrality.check(whole[judged], oxidation_set)
     by_l1 = _neighbours(nearest_composition, amounts, known, place)
     by_emd = _neighbours(nearest_emd, amounts, known, place)
+    given_tried = _given_tried(tried, amounts, result.tc_k[first].astype(np.float64), place)
     return Candidates(
         formulas=formulas,
         ok=ok,
@@ -153,6 +163,9 @@ def collect(
         known=_same_as(None if known is None else known.compositions, amounts, place),
         made=_same_as(made, amounts, place),
         tried=_same_as(None if tried is None else tried.compositions, amounts, place),
+        tc_given_tried_k=given_tried[0],
+        tried_log_odds=given_tried[1],
+        tried_nearby=given_tried[2],
         mixed=_mixed(whole, judged, place, oxidation_set) if mixed_valence else None,
         by_atoms=_by_atoms(whole, judged, place, oxidation_set) if by_atoms else None,
     )
@@ -165,6 +178,25 @@ def _same_as(compositions: KnownCompositions | None, amounts: Floats, place: Int
         found = compositions.same_as(amounts / amounts.sum(axis=1, keepdims=True))
     found.append(None)
     return tuple(found[at] for at in place.tolist())
+
+
+def _given_tried(
+    tried: TriedMaterials | None, amounts: Floats, tc_k: Floats, place: Ints
+) -> tuple[Floats, Floats, Texts]:
+    """The three fields on samples near to amounts (u, 118) with T_c (u,) in K, spread over the rows at `place`."""
+    changed, odds = np.full(len(amounts), np.nan), np.zeros(len(amounts))
+    near: list[str | None] = [None] * len(amounts)
+    if tried is not None and len(amounts):
+        fractions = amounts / amounts.sum(axis=1, keepdims=True)
+        found = tried.reweigh(fractions, tc_k, np.full(len(amounts), np.nan))
+        changed, odds = found.tc_k, found.log_odds
+        near = [
+            f"{tried.compositions.names[at]} ({distance:.2g} places away)" if distance <= NEARBY else None
+            for at, distance in zip(found.nearest.tolist(), found.distance.tolist(), strict=True)
+        ]
+    near.append(None)
+    texts = tuple(near[at] for at in place.tolist())
+    return np.append(changed, np.nan)[place], np.append(odds, 0.0)[place], texts
 
 
 def _mixed(
