@@ -19,6 +19,7 @@ from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opini
 from kiago_ray.screening import (
     BaseMaterial,
     KnownMaterials,
+    Ranking,
     SecondOpinions,
     Summary,
     TriedMaterials,
@@ -144,13 +145,13 @@ def _outcome(spec: SearchSpec, rows: JudgedRows, material: BaseMaterial | None) 
     return SearchOutcome(
         spec=spec,
         result=rows.result,
-        table=ranked(rows.table, spec.screens.rank_by),
+        table=ranked(rows.table, Ranking.of(spec.screens)),
         summary=summarise(
             rows.candidates,
             rows.verdicts,
             rows.result.status_counts(),
             material,
-            rank_by=spec.screens.rank_by,
+            ranking=Ranking.of(spec.screens),
         ),
     )
 
@@ -246,18 +247,21 @@ def judged(
         mixed_valence=judge.charge.mixed_valence,
         by_atoms=bool({"neutral_atoms", "hydride"} & set(judge.screens.names)),
         opinions=None if second is None else _opinions(result, second),
+        base=None if base is None else fractions(parse(base.formula)),
+        nearby_distance=judge.screens.nearby_distance,
     )
     screens = available_screens(
         max_elements=judge.screens.max_elements,
         max_e_hull_ev_per_atom=judge.screens.max_e_hull_ev_per_atom,
         max_charge_nats=judge.screens.max_charge_nats,
+        min_plausibility=judge.screens.min_plausibility,
     )
     if hull is not None:
         others = [each for each in judge.screens.names if each != "near_hull"]
         passed = apply_screens(candidates, screens, others).passed
         most = MAX_FORMULAS if "near_hull" in judge.screens.names else TOLD_FORMULAS
         candidates = with_e_hull(
-            candidates, result.amounts, passed, hull, rank_by=judge.screens.rank_by, most=most
+            candidates, result.amounts, passed, hull, ranking=Ranking.of(judge.screens), most=most
         )
     verdicts = apply_screens(candidates, screens, judge.screens.names)
     table = candidates_table(result, candidates, verdicts, base=base, seed=seed, search=name)
