@@ -13,12 +13,15 @@ from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.datasets.statistics import load_element_counts
 from kiago_ray.hull.best_rows import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
 from kiago_ray.knowledge.existing import made_compounds
+from kiago_ray.plausibility.shipped import Prospects, load_prospects
+from kiago_ray.plausibility.steering import around, informed
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion
 from kiago_ray.screening import (
     BaseMaterial,
     KnownMaterials,
+    Ranking,
     SecondOpinions,
     Summary,
     TriedMaterials,
@@ -31,7 +34,6 @@ from kiago_ray.screening import (
 from kiago_ray.search import SearchSpec, SpecError, load_preset, run_search
 from kiago_ray.search.given import given_result
 from kiago_ray.search.run import TRAJECTORY_ROWS
-from kiago_ray.search.substitutions import Substitutions
 from kiago_ray.storage.assemble import candidates_table, ranked
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def propose(
     known: KnownMaterials | Literal["none"] | None = None,
     tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
-    substitutions: Substitutions | None = None,
+    prospects: Prospects | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
@@ -103,7 +105,7 @@ def propose(
         known=materials,
         tried=tried,
         hull=hull,
-        substitutions=substitutions,
+        prospects=prospects or load_prospects(),
         device=device,
         progress=progress,
         should_stop=should_stop,
@@ -120,6 +122,7 @@ def judge_formulas(
     known: KnownMaterials | Literal["none"] | None = None,
     tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
+    prospects: Prospects | None = None,
 ) -> SearchOutcome:
     """What `propose` gives, of formulas that something else proposed, amounts (n, 118): `spec` names the base, the T_c
     predictor, the screens and the order; no step is taken. Raises SpecError as `propose` does.
@@ -128,7 +131,15 @@ def judge_formulas(
     materials = _materials(known)
     material = base_material(spec, predictors, materials, second)
     rows = judged_formulas(
-        amounts, spec, predictors, material, second=second, known=materials, tried=tried, hull=hull
+        amounts,
+        spec,
+        predictors,
+        material,
+        second=second,
+        known=materials,
+        tried=tried,
+        hull=hull,
+        prospects=prospects or load_prospects(),
     )
     return _outcome(spec, rows, material)
 
@@ -144,13 +155,13 @@ def _outcome(spec: SearchSpec, rows: JudgedRows, material: BaseMaterial | None) 
     return SearchOutcome(
         spec=spec,
         result=rows.result,
-        table=ranked(rows.table, spec.screens.rank_by),
+        table=ranked(rows.table, Ranking.of(spec.screens)),
         summary=summarise(
             rows.candidates,
             rows.verdicts,
             rows.result.status_counts(),
             material,
-            rank_by=spec.screens.rank_by,
+            ranking=Ranking.of(spec.screens),
         ),
     )
 
@@ -170,7 +181,7 @@ def judged_rows(
     tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
     frequencies: Mapping[str, NDArray[np.float64]] | None = None,
-    substitutions: Substitutions | None = None,
+    prospects: Prospects | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
@@ -179,15 +190,17 @@ def judged_rows(
 
     base: from `base_material`. name: of the search within a campaign, for the table. frequencies: element counts that
     starts are drawn by, else the shipped ones. judge: whose screens and oxidation states count, else the search's own.
-    hull, substitutions: see `propose`. Raises SpecError where a hull isn't of predicted energies, and where there is
+    hull, prospects: see `propose`; without prospects nothing is said of plausibility, and a family can't be
+    searched. Raises SpecError where a hull isn't of predicted energies, and where there is
     none to judge by.
     """
     judge = judge or spec
     _check_hull(judge, hull)
     tried = _predicted(tried, judge, predictors)
+    substitutions = around(spec, prospects)
     result = run_search(
         spec,
-        predictors,
+        informed(spec, predictors, prospects, substitutions),
         search_frequencies() if frequencies is None else frequencies,
         rows=rows,
         shard_rows=shard_rows,
@@ -198,7 +211,16 @@ def judged_rows(
         substitutions=substitutions,
     )
     return judged(
-        result, judge, base, seed=spec.seed, name=name, second=second, known=known, tried=tried, hull=hull
+        result,
+        judge,
+        base,
+        seed=spec.seed,
+        name=name,
+        second=second,
+        known=known,
+        tried=tried,
+        hull=hull,
+        prospects=prospects,
     )
 
 
@@ -213,6 +235,7 @@ def judged_formulas(
     known: KnownMaterials | None = None,
     tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
+    prospects: Prospects | None = None,
 ) -> JudgedRows:
     """Formulas that something else proposed, amounts (n, 118), as rows of a search: scored by the T_c predictor that
     `judge` names, judged by its screens. Amounts needn't be whole (see `screening.candidates.collect`). Raises
@@ -222,7 +245,16 @@ def judged_formulas(
     tried = _predicted(tried, judge, predictors)
     result = given_result(amounts, predictors.following(judge.tc_predictor))
     return judged(
-        result, judge, base, seed=judge.seed, name=name, second=second, known=known, tried=tried, hull=hull
+        result,
+        judge,
+        base,
+        seed=judge.seed,
+        name=name,
+        second=second,
+        known=known,
+        tried=tried,
+        hull=hull,
+        prospects=prospects,
     )
 
 
@@ -237,8 +269,10 @@ def judged(
     known: KnownMaterials | None = None,
     tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
+    prospects: Prospects | None = None,
 ) -> JudgedRows:
     """The rows of `result` with the verdicts of every screen of `judge`, and as a table."""
+    log_plausibility, reasons = _prospects(result, base, prospects)
     candidates = collect(
         result,
         oxidation_set=judge.oxidation_set,
@@ -248,22 +282,45 @@ def judged(
         mixed_valence=judge.charge.mixed_valence,
         by_atoms=bool({"neutral_atoms", "hydride"} & set(judge.screens.names)),
         opinions=None if second is None else _opinions(result, second),
+        log_plausibility=log_plausibility,
+        plausibility_reasons=reasons,
+        base=None if base is None else fractions(parse(base.formula)),
+        nearby_distance=judge.screens.nearby_distance,
     )
     screens = available_screens(
         max_elements=judge.screens.max_elements,
         max_e_hull_ev_per_atom=judge.screens.max_e_hull_ev_per_atom,
         max_charge_nats=judge.screens.max_charge_nats,
+        min_plausibility=judge.screens.min_plausibility,
     )
     if hull is not None:
         others = [each for each in judge.screens.names if each != "near_hull"]
         passed = apply_screens(candidates, screens, others).passed
         most = MAX_FORMULAS if "near_hull" in judge.screens.names else TOLD_FORMULAS
         candidates = with_e_hull(
-            candidates, result.amounts, passed, hull, rank_by=judge.screens.rank_by, most=most
+            candidates, result.amounts, passed, hull, ranking=Ranking.of(judge.screens), most=most
         )
     verdicts = apply_screens(candidates, screens, judge.screens.names)
     table = candidates_table(result, candidates, verdicts, base=base, seed=seed, search=name)
     return JudgedRows(result, candidates, verdicts, table)
+
+
+def _prospects(
+    result: SearchResult, base: BaseMaterial | None, prospects: Prospects | None
+) -> tuple[NDArray[np.float64] | None, tuple[str | None, ...] | None]:
+    """ln P in nats of the rows' formulas (n,), NaN for rows without one, and why, n texts; None without prospects."""
+    if prospects is None:
+        return None, None
+    total = result.amounts.sum(axis=1)
+    found = np.flatnonzero(total > 0)
+    rows = result.amounts[found] / total[found, None]
+    log_p = np.full(len(total), np.nan)
+    log_p[found] = prospects.log_probability(rows)
+    origin = None if base is None else fractions(parse(base.formula))
+    reasons: list[str | None] = [None] * len(total)
+    for at, row in zip(found.tolist(), rows, strict=True):
+        reasons[at] = prospects.reasons.of(row, origin)
+    return log_p, tuple(reasons)
 
 
 def _predicted(

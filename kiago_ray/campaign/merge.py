@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from kiago_ray.campaign.tables import blocks, read_columns
 from kiago_ray.screening.pareto import pareto_front
-from kiago_ray.screening.rank import RankBy, falling, group
+from kiago_ray.screening.rank import Ranking, Standing, identity, ordered
 from kiago_ray.screening.screens import available_screens
+from kiago_ray.screening.summary import count_gains
 from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError, reason
 
@@ -34,7 +35,9 @@ BLOCK_ROWS = 65_536
 _RUN_ROWS = 131_072  # rows sorted in memory at a time
 _READERS = 8  # on a remote storage reading a few columns is mostly waiting
 
-_NUMBERS = ("tc_k", "trusted_tc_k", "ef_ev_per_atom", "extrapolation")
+_RANKED_BY = ("tc_k", "trusted_tc_k", "plausibility", "expected_improvement_k")
+_NUMBERS = (*_RANKED_BY, "ef_ev_per_atom", "extrapolation")
+_MARKS = ("passed", "undoped", "gain")
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -47,7 +50,8 @@ class Merged:
 
     rows: how many were read. passed: (u,). tc_k: (u,) in K, NaN where unknown. screens: (u,) for each screen that
     judged, in the order of `available_screens`; False where it has no verdict. known: how many of the u are known
-    compositions; None where none was held against any. sha256: of the file written.
+    compositions; None where none was held against any. ranking: their order. gains, left_out: as in `Summary`.
+    sha256: of the file written.
     """
 
     rows: int
@@ -55,6 +59,9 @@ class Merged:
     tc_k: Floats
     screens: Mapping[str, Bools]
     known: int | None
+    ranking: Ranking
+    gains: int | None
+    left_out: int
     sha256: str
 
     @property
@@ -62,35 +69,47 @@ class Merged:
         """How many different formulas there are."""
         return len(self.passed)
 
+    @property
+    def counted(self) -> dict[str, Any]:
+        """What was counted of all of them, as `summarise_ranked` takes it."""
+        return {
+            "known": self.known,
+            "ranked_by": self.ranking.by,
+            "gains": self.gains,
+            "left_out": self.left_out,
+        }
+
 
 def merge_tables(
     inputs: Sequence[Location],
     output: Location,
     *,
-    rank_by: RankBy = "trusted",
+    ranking: Ranking | None = None,
     block_rows: int = BLOCK_ROWS,
     scratch: Path | None = None,
 ) -> Merged:
     """Merge tables of candidates into one of unique formulas, best first, `rank` from 1; its directory must exist.
 
-    Those that passed come first, of them those whose composition is known or was tried last; then it goes by falling
-    trusted T_c (but not with rank_by "tc"), then by falling T_c (unknown last, in either), then by formula. The Pareto
-    front is that of the merged table. For a formula that occurs more than once stands the first by (not passed,
-    position of its input, row); so the shards of one search give what `storage.assemble.ranked` makes of all of them.
-    Rows without a formula drop out.
+    The order is that of `screening.rank.ordered`, by trusted T_c unless `ranking` says otherwise. The Pareto front is
+    that of the merged table. For a composition that occurs more than once stands the first by (not passed, position of
+    its input, row); so the shards of one search give what `storage.assemble.ranked` makes of all of them. Rows without
+    a formula drop out.
 
     block_rows: rows of a row group. scratch: a local directory for temporary files, some 150 bytes a formula;
     None for the system's. Raises StorageError, with nothing written.
     """
-    narrow = _read_narrow(inputs)
-    winners = _ranked_rows(narrow, rank_by)
+    narrow, ranking = _read_narrow(inputs), ranking or Ranking()
+    winners = _ranked_rows(narrow, ranking)
     ranks = np.zeros(len(narrow.passed), dtype=np.int32)
     ranks[winners] = np.arange(1, len(winners) + 1, dtype=np.int32)
     passed, tc_k = narrow.passed[winners], narrow.tc_k[winners]
     known = int(narrow.known[winners].sum()) if narrow.compared else None
+    standing = narrow.standing.take(winners)
+    gains = count_gains(standing) if narrow.compared else None
+    left_out = int((passed & narrow.taken[winners]).sum())
     front = _front(narrow, winners)
     screens = {name: verdict[winners] for name, verdict in narrow.screens.items()}
-    del narrow
+    del narrow, standing
     pa.default_memory_pool().release_unused()
     edges = [*range(1, len(winners) + 1, block_rows), len(winners) + 1]
     with ExitStack() as stack:
@@ -101,50 +120,72 @@ def merge_tables(
         ]
         sha256 = _write_ranked(runs, len(edges) - 1, output, stack)
     pa.default_memory_pool().release_unused()
-    return Merged(len(ranks), passed, tc_k, screens, known, sha256)
+    return Merged(len(ranks), passed, tc_k, screens, known, ranking, gains, left_out, sha256)
 
 
 @dataclass(frozen=True)
 class _Narrow:
     """All n rows of all inputs, the few columns that decide.
 
-    formula: (n,) number of its formula, -1 without one. alphabetical: (u,) place of each formula by its bytes.
+    text: (n,) number of its formula among `texts`, -1 without one. composition: (n,) the same number for all formulas
+    of one composition. alphabetical: (u,) place of each formula by its bytes. standing: the rows as ranking sees them.
     known, taken: (n,) whether its composition is known; or was tried. compared: whether any row was held against known
     compositions. turn: (n,) place by (input, row).
     """
 
-    formula: NDArray[np.int32]
+    text: NDArray[np.int32]
+    texts: Any
+    composition: NDArray[np.int32]
     alphabetical: NDArray[np.int32]
-    passed: Bools
+    standing: Standing
     known: Bools
     taken: Bools
     compared: bool
-    tc_k: Floats
-    trusted_tc_k: Floats
     ef_ev_per_atom: Floats
     extrapolation: Floats
     turn: Ints
     screens: dict[str, Bools]
 
+    @property
+    def passed(self) -> Bools:
+        return self.standing.passed
+
+    @property
+    def tc_k(self) -> Floats:
+        return self.standing.tc_k
+
+    @property
+    def trusted_tc_k(self) -> Floats:
+        trusted = self.standing.trusted_tc_k
+        return np.full(len(self.tc_k), np.nan) if trusted is None else trusted
+
 
 def _read_narrow(inputs: Sequence[Location]) -> _Narrow:
     available = available_screens()
-    names = ("formula", "passed", "known", "tried", "nearest_distance", *_NUMBERS, "row", *available)
+    others = ("formula", "source", "known", "tried", "nearest_distance", "row")
+    names = (*others, *_NUMBERS, *_MARKS, *available)
     with ThreadPoolExecutor(_READERS) as readers:
         tables = list(readers.map(lambda place: read_columns(place, names), inputs))
     rows = pa.concat_tables([schema().empty_table().select(names), *tables])
     firsts = np.cumsum([0, *map(len, tables)])
     turns = [first + _places(table["row"]) for first, table in zip(firsts, tables, strict=False)]
-    number, alphabetical = _numbered(rows["formula"])
+    text, texts, alphabetical = _numbered(rows["formula"])
     known, tried = (pc.is_valid(rows[name]).to_numpy() for name in ("known", "tried"))
     return _Narrow(
-        formula=number,
+        text=text,
+        texts=texts,
+        composition=_compositions(text, texts, pc.is_valid(rows["source"]).to_numpy()),
         alphabetical=alphabetical,
-        passed=rows["passed"].fill_null(False).to_numpy(),
+        standing=Standing(
+            **{name: rows[name].to_numpy() for name in _RANKED_BY},
+            **{name: rows[name].fill_null(False).to_numpy() for name in _MARKS},
+            taken=known | tried,
+        ),
         known=known,
         taken=known | tried,
         compared=rows["nearest_distance"].null_count < len(rows),
-        **{name: rows[name].to_numpy() for name in _NUMBERS},
+        ef_ev_per_atom=rows["ef_ev_per_atom"].to_numpy(),
+        extrapolation=rows["extrapolation"].to_numpy(),
         turn=np.concatenate([np.zeros(0, dtype=np.int64), *turns]),
         screens={
             name: rows[name].fill_null(False).to_numpy()
@@ -154,17 +195,37 @@ def _read_narrow(inputs: Sequence[Location]) -> _Narrow:
     )
 
 
-def _numbered(formulas: Any) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """A number for each formula, -1 for none, and the place of each number in the order of their bytes."""
+def _numbered(formulas: Any) -> tuple[NDArray[np.int32], Any, NDArray[np.int32]]:
+    """A number for each formula, -1 for none; the formulas by number; the place of each number in the order of their
+    bytes.
+    """
     present = pc.if_else(pc.equal(formulas, ""), None, formulas)
     # A null first, so that there is a chunk, and with it a dictionary, in any case.
     codes = pa.chunked_array([pa.nulls(1, pa.string()), *present.chunks]).dictionary_encode()
     distinct = codes.chunk(0).dictionary  # the same for all chunks
     alphabetical = np.empty(len(distinct), dtype=np.int32)
     alphabetical[pc.sort_indices(distinct).to_numpy()] = np.arange(len(distinct), dtype=np.int32)
-    return np.concatenate([chunk.indices.fill_null(-1).to_numpy() for chunk in codes.chunks])[
-        1:
-    ], alphabetical
+    numbers = np.concatenate([chunk.indices.fill_null(-1).to_numpy() for chunk in codes.chunks])[1:]
+    return numbers, distinct, alphabetical
+
+
+def _compositions(text: NDArray[np.int32], texts: Any, of_families: Bools) -> NDArray[np.int32]:
+    """For each row (n,) the number of its composition: that of its formula but for rows of families, whose formulas
+    keep the order of their bases (`rank.identity`).
+    """
+    own = np.unique(text[of_families & (text >= 0)])
+    if not len(own):
+        return text
+    named = pa.array([identity(each) for each in texts.take(pa.array(own)).to_pylist()])
+    distinct = pc.unique(named)
+    same = pc.index_in(distinct, value_set=texts)  # what a search without a family wrote as its formula
+    fresh = np.arange(len(texts), len(texts) + len(distinct))
+    numbers = np.where(pc.is_valid(same).to_numpy(False), same.fill_null(0).to_numpy(), fresh)
+    by_text = np.zeros(len(texts), dtype=np.int32)
+    by_text[own] = numbers[pc.index_in(named, value_set=distinct).to_numpy()]
+    composition = text.copy()
+    composition[of_families & (text >= 0)] = by_text[text[of_families & (text >= 0)]]
+    return composition
 
 
 def _places(rows: Any) -> Ints:
@@ -177,18 +238,21 @@ def _places(rows: Any) -> Ints:
     return places
 
 
-def _ranked_rows(narrow: _Narrow, rank_by: RankBy) -> Ints:
-    """Positions (u,) of the rows that stand for the formulas, best first."""
-    held = np.flatnonzero(narrow.formula >= 0)
-    formula = narrow.formula[held]
+def _ranked_rows(narrow: _Narrow, ranking: Ranking) -> Ints:
+    """Positions (u,) of the rows that stand for the compositions, best first."""
+    held = np.flatnonzero(narrow.text >= 0)
+    composition = narrow.composition[held]
     turn = narrow.turn[held] + np.where(narrow.passed[held], 0, len(narrow.turn))
-    first = np.full(len(narrow.alphabetical), np.iinfo(np.int64).max)
-    np.minimum.at(first, formula, turn)
-    chosen = held[turn == first[formula]]
-    values = (narrow.tc_k, narrow.trusted_tc_k) if rank_by == "trusted" else (narrow.tc_k,)
-    keys = [falling(each[chosen]) for each in values]
-    groups = group(narrow.passed[chosen], narrow.taken[chosen])
-    order = np.lexsort((narrow.alphabetical[narrow.formula[chosen]], *keys, groups))
+    first = np.full(int(composition.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, composition, turn)
+    chosen = held[turn == first[composition]]
+    text = narrow.text[chosen]
+    order = ordered(
+        narrow.alphabetical[text],
+        narrow.standing.take(chosen),
+        ranking,
+        lambda at: str(narrow.texts[int(text[at])].as_py()),
+    )
     return np.asarray(chosen[order])
 
 

@@ -24,6 +24,7 @@ from kiago_ray.campaign.tables import first_rows
 from kiago_ray.outputs import row_background
 from kiago_ray.report.campaign_page import TABLE_ROWS, CampaignPage, render_campaign_page
 from kiago_ray.report.reasons import Background
+from kiago_ray.screening.rank import Ranking
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, SPEC
 
@@ -104,12 +105,12 @@ def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[s
 def merge_searches(
     campaign: Location, plan: Plan, searches: Sequence[SearchResults], table: Location
 ) -> Merged:
-    """Merge the tables of these searches into one, ranked by T_c alone where all searches of the plan are, else by
-    trusted T_c. Raises StorageError.
+    """Merge the tables of these searches into one, ranked as all searches of the plan are, by trusted T_c where they
+    differ in that. Raises StorageError.
     """
-    by = {search.spec.screens.rank_by for search in plan.searches}
+    rankings = {Ranking.of(search.spec.screens) for search in plan.searches}
     places = [search_folder(campaign, each.name) / CANDIDATES for each in searches]
-    return merge_tables(places, table, rank_by="tc" if by == {"tc"} else "trusted")
+    return merge_tables(places, table, ranking=rankings.pop() if len(rankings) == 1 else Ranking())
 
 
 def _results_so_far(

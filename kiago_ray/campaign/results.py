@@ -27,6 +27,7 @@ from kiago_ray.campaign.summaries import (
 from kiago_ray.campaign.tables import best_rows, file_sha256, first_rows
 from kiago_ray.outputs import GAP_PLOT, PARETO_PLOT, TC_PLOT, TRAJECTORY_PLOT
 from kiago_ray.report.campaign_page import TABLE_ROWS
+from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.summary import BaseMaterial, summarise_ranked
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP
@@ -74,7 +75,7 @@ def finish_search(
     merged = merge_tables(
         [ShardFiles.of(campaign, shards[number]).table for number in numbers],
         table,
-        rank_by=search.spec.screens.rank_by,
+        ranking=Ranking.of(search.spec.screens),
     )
     head = first_rows(table, TOP_ROWS)
     trajectory = read_trajectory(campaign, search, numbers)
@@ -101,7 +102,7 @@ def finish_search(
             screens=merged.screens,
             required=tuple(search.spec.screens.names),
             base=base,
-            known=merged.known,
+            **merged.counted,
         ),
         wall_s=round(sum(manifest.wall_s for manifest in manifests), 3),
         finished_at=max(float(manifest.made["finished_at"]) for manifest in manifests),

@@ -23,6 +23,7 @@ from pydantic import TypeAdapter
 from kiago_ray.campaign.plan import Shard
 from kiago_ray.screening.rank import order
 from kiago_ray.screening.summary import BaseMaterial
+from kiago_ray.storage.assemble import standing
 from kiago_ray.storage.columns import schema_problem
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.table import read_table, table_bytes
@@ -209,8 +210,7 @@ def _best(table: Any) -> dict[str, Any] | None:
     passed = table.filter(pc.and_(table["passed"], new))
     if not len(passed):
         return None
-    columns = [passed[name].to_numpy() for name in ("passed", "tc_k", "trusted_tc_k")]
-    at = int(order(passed["formula"].to_pylist(), *columns)[0])
+    at = int(order(passed["formula"].to_pylist(), standing(passed))[0])
     return {name: passed[name][at].as_py() for name in ("formula", "trusted_tc_k", "tc_k", "delta_tc_k")}
 
 

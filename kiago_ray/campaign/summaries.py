@@ -24,6 +24,10 @@ _BEST_COLUMNS = [
     "formula",
     "base",
     "search",
+    "source",
+    "plausibility",
+    "expected_improvement_k",
+    "gain",
     "trusted_tc_k",
     "tc_k",
     "tc_std_k",
@@ -80,7 +84,8 @@ class CampaignResults:
 
     candidates: rows planned. rows: rows done. top: of the best that passed, as in Summary (TopMean), but
     for differences to the base.
-    best: the first rows of its table. failures: shard → cause. damaged: what was wrong with files that were found.
+    best: the first rows of its table. ranked_by, gains, left_out, sources: as in Summary. failures: shard → cause.
+    damaged: what was wrong with files that were found.
     """
 
     name: str
@@ -95,6 +100,10 @@ class CampaignResults:
     statuses: Mapping[str, int]
     top: tuple[Mapping[str, Any], ...]
     best: tuple[Mapping[str, Any], ...]
+    ranked_by: str
+    gains: int | None
+    left_out: int
+    sources: Mapping[str, int]
     failures: Mapping[str, str]
     damaged: tuple[str, ...]
     candidates_sha256: str
@@ -139,7 +148,7 @@ def campaign_results(
         best=best_rows(head),
         screens=merged.screens,
         required=(),
-        known=merged.known,
+        **merged.counted,
     )
     return CampaignResults(
         name=plan.campaign.name,
@@ -154,6 +163,10 @@ def campaign_results(
         statuses=counted.statuses,
         top=tuple(_without_base(each) for each in counted.top),
         best=tuple(head.select(_BEST_COLUMNS).slice(0, BEST_ROWS).to_pylist()),
+        ranked_by=counted.ranked_by,
+        gains=counted.gains,
+        left_out=counted.left_out,
+        sources=counted.sources,
         failures=dict(failures),
         damaged=tuple(damaged),
         candidates_sha256=merged.sha256,

@@ -49,10 +49,11 @@ def first_rows(place: Location, rows: int) -> Any:
 def best_rows(head: Any) -> BestRows:
     """Those of a ranked table's first rows that passed, as counting needs them."""
     passed = head.filter(head["passed"])
-    numbers = [each.name for each in fields(BestRows) if each.name not in ("formulas", "known")]
+    numbers = [each.name for each in fields(BestRows) if each.name not in ("formulas", "known", "sources")]
     values = {name: passed[name].to_numpy() for name in numbers}
     known = pc.is_valid(passed["known"]).to_numpy()
-    return BestRows(tuple(passed["formula"].to_pylist()), **values, known=known)
+    sources = tuple(passed["source"].to_pylist())
+    return BestRows(tuple(passed["formula"].to_pylist()), **values, known=known, sources=sources)
 
 
 def file_sha256(place: Location) -> str:

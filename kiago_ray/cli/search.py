@@ -172,6 +172,8 @@ def run(request: Request, top: int, as_json: bool) -> int:
     from kiago_ray.cli.provenance import provenance
     from kiago_ray.knowledge.choices import NONE
     from kiago_ray.outputs import card_notes, row_background, write_outputs
+    from kiago_ray.plausibility.shipped import load_prospects
+    from kiago_ray.plausibility.steering import around
     from kiago_ray.predictors import load_predictors
     from kiago_ray.predictors.precision import step_precision
     from kiago_ray.screening import check_phases
@@ -184,7 +186,9 @@ def run(request: Request, top: int, as_json: bool) -> int:
     predictors = load_predictors(request.weights, device=request.device)
     materials, known_id = read_known(request.known)
     tried, tried_id = read_tried(request.tried)
-    resolve(spec, predictors.supported.cpu().numpy())  # what can't run is refused before anything is written
+    prospects = load_prospects()
+    substitutions = around(spec, prospects)
+    resolve(spec, predictors.supported.cpu().numpy(), substitutions)  # what can't run is refused before anything is written
     base_material(spec, predictors)
     prepared = None if request.baseline is None else request.baseline.prepare(predictors)
     check_phases(spec.screens.names, request.phases != NONE)

@@ -6,6 +6,8 @@ common; 0.1 Sr for La in La2CuO4 is 0.2/7.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
@@ -43,9 +45,7 @@ def nearest_composition(
 
     Raises ValueError as `nearest` does, and for rows that don't sum to 1.
     """
-    queries, points = _checked(fractions, known)
-    if not (np.allclose(queries.sum(axis=1), 1, atol=1e-9) and np.allclose(points.sum(axis=1), 1, atol=1e-9)):
-        raise ValueError("compositions are atomic fractions; every row must sum to 1")
+    queries, points = _summing_to_one(fractions, known)
     by_element = np.ascontiguousarray(points.T)
     index = np.empty(len(queries), dtype=np.int64)
     distance = np.empty(len(queries))
@@ -56,6 +56,38 @@ def nearest_composition(
         index[row] = distances.argmin()  # the first of equals
         distance[row] = max(distances[index[row]], 0.0)
     return index, distance
+
+
+def within(
+    fractions: NDArray[np.float64], known: NDArray[np.float64], radius: float
+) -> Iterator[NDArray[np.int64]]:
+    """For each of `fractions` (M, 118) the rows of `known` (N, 118) within an L1 distance, ascending; rows sum to 1.
+
+    An element of more than half the radius must be shared: the rarest such one leaves few rows to compare with. N may
+    be 0. Raises ValueError as `nearest_composition` does.
+    """
+    if not len(known):
+        yield from (np.zeros(0, dtype=np.int64) for _ in range(len(fractions)))
+        return
+    queries, points = _summing_to_one(fractions, known)
+    by_element = np.ascontiguousarray(points.T)
+    holders = [np.flatnonzero(column) for column in by_element]
+    counts = np.array([len(rows) for rows in holders])
+    for x in queries:
+        needed = np.flatnonzero(x > radius / 2 + 1e-9)
+        rows = holders[needed[counts[needed].argmin()]] if len(needed) else np.arange(len(points))
+        held = np.flatnonzero(x)
+        shared = np.minimum(by_element[np.ix_(held, rows)], x[held, None]).sum(axis=0)
+        yield rows[np.round(2 - 2 * shared, DECIMALS) <= radius]
+
+
+def _summing_to_one(
+    fractions: NDArray[np.float64], known: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    queries, points = _checked(fractions, known)
+    if not (np.allclose(queries.sum(axis=1), 1, atol=1e-9) and np.allclose(points.sum(axis=1), 1, atol=1e-9)):
+        raise ValueError("compositions are atomic fractions; every row must sum to 1")
+    return queries, points
 
 
 def _checked(

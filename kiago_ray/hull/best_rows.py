@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.hull.energy_hull import EnergyHull
 from kiago_ray.screening.candidates import Candidates
-from kiago_ray.screening.rank import RankBy, order, unique
+from kiago_ray.screening.rank import Ranking, order, unique
 
 MAX_FORMULAS = 1000  # milliseconds each; whoever reads further has `kiago hull`
 TOLD_FORMULAS = 200  # where no screen asks for it
@@ -21,7 +21,7 @@ def with_e_hull(
     passed: NDArray[np.bool_],
     hull: EnergyHull,
     *,
-    rank_by: RankBy = "trusted",
+    ranking: Ranking | None = None,
     most: int = MAX_FORMULAS,
 ) -> Candidates:
     """The n candidates with `e_hull_ev_per_atom` for the best `most` different formulas that passed, NaN for others.
@@ -29,18 +29,10 @@ def with_e_hull(
     amounts: (n, 118) of their formulas. passed: (n,) the screens that don't ask for it.
     """
     rows = np.arange(len(candidates.formulas))
-    first = unique(candidates.formulas, np.zeros_like(rows), rows)
+    first = unique(candidates.formulas, np.zeros_like(rows), rows, candidates.of_families)
     first = first[passed[first]]
-    trusted = candidates.trusted_tc_k[first] if rank_by == "trusted" else None
-    best = first[
-        order(
-            [candidates.formulas[row] for row in first],
-            passed[first],
-            candidates.tc_k[first],
-            trusted,
-            candidates.taken[first],
-        )
-    ]
+    standing = candidates.standing(passed).take(first)
+    best = first[order([candidates.formulas[row] for row in first], standing, ranking)]
     best = best[:most]
     x = np.asarray(amounts[best], dtype=np.float64)
     found = hull.e_hull(x / x.sum(axis=1, keepdims=True), candidates.ef_ev_per_atom[best])

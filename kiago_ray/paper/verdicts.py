@@ -13,6 +13,7 @@ from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.paper.cells import Figures
 from kiago_ray.paper.tasks import Task
+from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
 from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.storage.assemble import ranked
@@ -98,7 +99,7 @@ def figures(rows: JudgedRows, task: Task, base: BaseMaterial) -> Figures:
         right = rightly_substituted(amounts, task.base, task.site[0])
         found["right_rows"] = _share(right)
         table = _passing(table, _mask(table, "passed") & right)
-    unique = ranked(table, "tc")
+    unique = ranked(table, Ranking("tc"))
     good = unique.filter(unique["passed"])
     found |= {
         "statuses": {name: count for name, count in rows.result.status_counts().items() if count},

@@ -17,6 +17,11 @@ _EHULL = "<i>E</i><sub>hull</sub>"
 _HEADERS: Mapping[str, tuple[str, bool]] = {
     "rank": ("#", True),
     "formula": ("Formula", False),
+    "plausibility": ("Plausibility", True),
+    "expected_improvement_k": ("Expected gain (K)", True),
+    "gain": ("Gain", False),
+    "best_nearby": ("Best known nearby", False),
+    "best_nearby_tc_k": (f"that {_TC} (K)", True),
     "trusted_tc_k": (f"trusted {_TC} (K)", True),
     "tc_k": (f"{_TC} (K)", True),
     "tc_std_k": ("± (K)", True),
@@ -38,10 +43,12 @@ _HEADERS: Mapping[str, tuple[str, bool]] = {
     "passed": ("Screens", False),
     "pareto": ("Pareto front", False),
     "search": ("Search", False),
+    "source": ("Source", False),
+    "plausibility_reason": ("Why plausible", False),
     "oxidation_states": ("Oxidation states", False),
 }
 _CAMPAIGN_ALONE = ("base", "search")
-_FORMULAS = ("formula", "base", "nearest_known")
+_FORMULAS = ("formula", "base", "nearest_known", "best_nearby")
 _FILTERED = ("formula", "base", "search")
 
 # Before its table; the script of page_parts shows it and makes it work.

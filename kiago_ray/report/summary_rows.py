@@ -12,6 +12,7 @@ SCREEN_LABELS: Mapping[str, str] = {
     "neutral": "charge neutral",
     "pauling": "neutral and Pauling rule",
     "balanced": "charges balance, or a metal",
+    "plausible": "plausible, where worked out",
     "neutral_mixed": "neutral, mixed valence allowed",
     "neutral_atoms": "neutral, each atom with its own valence",
     "hydride": "hydride: ≥ 40 % H, 2 or 3 elements, ≤ 15 atoms",
@@ -58,6 +59,7 @@ def summary_rows(summary: Summary) -> list[Row]:
         )
     remark = f"{percent(summary.passed_fraction)} of unique"
     rows.append(("passed every required screen", f"{summary.passed:,}", remark))
+    rows += _improvement(summary)
     if summary.base is not None:
         base = summary.base
         oracle = "" if base.tc_oracle_k is None else f", oracle {kelvin(base.tc_oracle_k)}"
@@ -65,6 +67,27 @@ def summary_rows(summary: Summary) -> list[Row]:
         rows.append((f"T_c of {base.formula}", kelvin(base.tc_predicted_k), remark))
     if summary.passed_above_base is not None:
         rows.append(("passed, T_c above the base's", f"{summary.passed_above_base:,}", "both predicted"))
+    return rows
+
+
+def no_gain(gains: int | None, passed: int) -> str:
+    """The line that says that nothing is a gain; "" where something is, nothing passed, or it isn't known."""
+    if gains or gains is None or not passed:
+        return ""
+    return "No row that passed and is new is predicted above the best known nearby: nothing here is a gain."
+
+
+def _improvement(summary: Summary) -> list[Row]:
+    """How many new rows are gains, what is left out of proposals, and where the first come from."""
+    rows = []
+    if summary.gains is not None:
+        remark = no_gain(summary.gains, summary.passed) or "new, passed, T_c above the best known nearby"
+        rows.append(("gains", f"{summary.gains:,}", remark))
+    if summary.left_out:
+        rows.append(("passed, but known or tried", f"{summary.left_out:,}", "listed after new ones"))
+    if summary.sources:
+        told = ", ".join(f"{count} {source}" for source, count in summary.sources.items())
+        rows.append(("sources of the first", f"{sum(summary.sources.values())}", told))
     return rows
 
 

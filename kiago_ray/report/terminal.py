@@ -17,6 +17,7 @@ from kiago_ray.screening.top import TopMean
 WIDE = 110  # characters that all columns but the oxidation states need
 WIDEST = 150
 _HULL_WIDTH = 9
+_PLAUSIBLE_WIDTH = 14
 
 Row = Mapping[str, Any]
 
@@ -32,25 +33,35 @@ def best_table(
 
     required: the screens that count; a row that fails names those it failed. width: of the terminal, in
     characters; one that isn't WIDE gets the marks alone and no T_c of the known. Columns that no row has a value in
-    are left out, ΔT_c where there is a trusted T_c, and E_f where there is ΔE_hull and no room for both.
+    are left out, ΔT_c where there is a trusted T_c, E_f where there is ΔE_hull and no room for both, and the trusted
+    T_c and the extrapolation where there are plausibility and expected gain and no room for all.
     """
-    trusted, oracle, known, score, hull = (
+    trusted, oracle, known, score, hull, plausible = (
         any(row.get(name) is not None for row in rows)
-        for name in ("trusted_tc_k", "tc_oracle_k", "nearest_known", "extrapolation", "e_hull_ev_per_atom")
+        for name in (
+            "trusted_tc_k",
+            "tc_oracle_k",
+            "nearest_known",
+            "extrapolation",
+            "e_hull_ev_per_atom",
+            "plausibility",
+        )
     )
-    wide = width >= WIDE + (_HULL_WIDTH if hull else 0)
+    wide = width >= WIDE + (_HULL_WIDTH if hull else 0) + (_PLAUSIBLE_WIDTH if plausible else 0)
     space = (0, 2 if wide else 1, 0, 0)
     table = Table(title=title, title_justify="left", box=None, padding=space, pad_edge=False)
     table.add_column("#", justify="right", min_width=2)
     table.add_column("formula", min_width=max((len(cell(row, "formula")) for row in rows), default=7))
     numbers: list[tuple[str, int, bool, Callable[[Row], str]]] = [
-        ("trusted\nT_c (K)", 7, trusted, lambda row: cell(row, "trusted_tc_k")),
+        ("plau-\nsible", 5, plausible, lambda row: cell(row, "plausibility")),
+        ("gain\nK", 5, plausible, lambda row: cell(row, "expected_improvement_k")),
+        ("trusted\nT_c (K)", 7, trusted and (wide or not plausible), lambda row: cell(row, "trusted_tc_k")),
         ("T_c\nK", 5, True, with_spread),
         ("oracle\nK", 6, oracle, lambda row: cell(row, "tc_oracle_k")),
         ("ΔT_c\nK", 6, not trusted, lambda row: cell(row, "delta_tc_k")),
         ("E_f\neV/atom", 7, wide or not hull, lambda row: cell(row, "ef_ev_per_atom")),
         ("ΔE_hull\neV/atom", 7, hull, lambda row: cell(row, "e_hull_ev_per_atom")),
-        ("extra-\npol.", 6, score, extrapolation),
+        ("extra-\npol.", 6, score and (wide or not plausible), extrapolation),
         ("L1 to\nknown", 5, known, lambda row: cell(row, "nearest_distance")),
     ]
     shown = [(header, least, content) for header, least, there, content in numbers if there]

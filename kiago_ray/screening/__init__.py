@@ -5,7 +5,7 @@ from __future__ import annotations
 from kiago_ray.screening.candidates import Candidates, collect
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.pareto import pareto_front
-from kiago_ray.screening.rank import RankBy, order, unique
+from kiago_ray.screening.rank import Ranking, Standing, order, unique
 from kiago_ray.screening.screens import Screen, Verdicts, apply_screens, available_screens, check_phases
 from kiago_ray.screening.summary import BaseMaterial, Summary, summarise
 from kiago_ray.screening.top import BestRows, TopMean
@@ -17,9 +17,10 @@ __all__ = [
     "BestRows",
     "Candidates",
     "KnownMaterials",
-    "RankBy",
+    "Ranking",
     "Screen",
     "SecondOpinions",
+    "Standing",
     "Summary",
     "TopMean",
     "TriedMaterials",

@@ -24,8 +24,10 @@ from kiago_ray.chemistry.valences import Valence, likeliest_valences
 from kiago_ray.datasets.emd import nearest_emd
 from kiago_ray.datasets.neighbours import nearest_composition
 from kiago_ray.knowledge.identity import KnownCompositions
-from kiago_ray.screening.failures import LENGTH
+from kiago_ray.screening.failures import LENGTH, with_odds
+from kiago_ray.screening.improvement import NEARBY_DISTANCE, best_nearby, expected_improvement_k
 from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.screening.rank import Standing
 from kiago_ray.screening.tried import TriedMaterials
 from kiago_ray.screening.trust import SecondOpinions, is_extrapolated, trusted_tc_k
 from kiago_ray.search.status import RowStatus
@@ -60,7 +62,11 @@ class Candidates:
     is the same as (`knowledge.identity`) among measured superconductors, compounds that exist, and what was tried;
     None where it is none of them, or nothing was given to compare with. tc_given_tried_k, tried_log_odds: (n,) T_c and
     what to add to the plausibility's log odds given what was tried nearby, NaN and 0 where nothing was given;
-    tried_nearby: n texts, the nearest sample, None where none is near. e_hull_ev_per_atom: (n,) above the hull of
+    tried_nearby: n texts, the nearest sample, None where none is near. sources: n texts, where each came from; None
+    outside families. best_nearby_tc_k: (n,) the highest weighed T_c known near the row, or near the base of the
+    search (`improvement.best_nearby`), NaN without one; best_nearby: (n,) its index into `materials`, -1 without one.
+    plausibility_reasons: n texts, in words why a row is as plausible as it is. log_plausibility: (n,) in nats, at most
+    0; None where it wasn't worked out. e_hull_ev_per_atom: (n,) above the hull of
     competing phases, NaN where it wasn't worked out; None where there are no phases.
     """
 
@@ -87,6 +93,11 @@ class Candidates:
     tc_given_tried_k: Floats
     tried_log_odds: Floats
     tried_nearby: Texts
+    sources: Texts
+    best_nearby_tc_k: Floats
+    best_nearby: Ints
+    plausibility_reasons: Texts
+    log_plausibility: Floats | None = None
     mixed: tuple[dict[int, Valence], ...] | None = None
     by_atoms: tuple[AtomValences, ...] | None = None
     e_hull_ev_per_atom: Floats | None = None
@@ -108,6 +119,58 @@ class Candidates:
         )
 
     @property
+    def plausibility(self) -> Floats:
+        """The probability (n,) that the composition exists, NaN where it wasn't worked out."""
+        return (
+            np.full(len(self.ok), np.nan) if self.log_plausibility is None else np.exp(self.log_plausibility)
+        )
+
+    @property
+    def expected_tc_k(self) -> Floats:
+        """T_c in K, (n,), that an improvement is expected from: the smaller of the search's, given what was tried
+        nearby, and the oracle's. The extrapolation score doesn't enter: how strange a composition is, is for its
+        plausibility to say.
+        """
+        given = np.where(np.isnan(self.tc_given_tried_k), self.tc_k, self.tc_given_tried_k)
+        return np.fmin(given, self.tc_oracle_k)
+
+    @property
+    def expected_improvement_k(self) -> Floats:
+        """E[max(0, T_c − best nearby)] in K, (n,), T_c normal about `expected_tc_k` with the ensemble's spread; with
+        nothing known nearby the best is 0. NaN where nothing was given to compare with.
+        """
+        return expected_improvement_k(self.expected_tc_k, self.tc_std_k, self._to_beat_k)
+
+    @property
+    def gain(self) -> Mask:
+        """Whether T_c is expected above the best nearby, (n,); False where that isn't known."""
+        return np.asarray(self.expected_tc_k > self._to_beat_k)
+
+    @property
+    def _to_beat_k(self) -> Floats:
+        if self.materials is None:
+            return np.full(len(self.ok), np.nan)
+        return np.nan_to_num(self.best_nearby_tc_k, nan=0.0)
+
+    @property
+    def of_families(self) -> tuple[bool, ...]:
+        """Whether a row's formula keeps the order of its base (`rank.identity`)."""
+        return tuple(source is not None for source in self.sources)
+
+    def standing(self, passed: Mask) -> Standing:
+        """The rows as ranking sees them. passed: (n,)."""
+        return Standing(
+            passed=passed,
+            tc_k=self.tc_k,
+            trusted_tc_k=self.trusted_tc_k,
+            plausibility=self.plausibility,
+            expected_improvement_k=self.expected_improvement_k,
+            taken=self.taken,
+            undoped=np.asarray(self.balances.undoped_parent, dtype=np.bool_),
+            gain=self.gain,
+        )
+
+    @property
     def extrapolated(self) -> Mask:
         """Whether a row lies beyond what the predictors know, (n,); False where that isn't known."""
         return is_extrapolated(self.extrapolation)
@@ -123,10 +186,16 @@ def collect(
     mixed_valence: bool = False,
     by_atoms: bool = False,
     opinions: SecondOpinions | None = None,
+    log_plausibility: Floats | None = None,
+    plausibility_reasons: Texts | None = None,
+    base: Floats | None = None,
+    nearby_distance: float = NEARBY_DISTANCE,
 ) -> Candidates:
     """The rows of `result` with what screens need: neutrality by `oxidation_set`, the likeliest states that
     balance a row, the nearest of `known`, what a row is the same as among `known`, `made` and `tried` and, if asked
-    for, valences that are mixed, or each atom's own. opinions: of its n rows.
+    for, valences that are mixed, or each atom's own. opinions, log_plausibility, plausibility_reasons: of its n rows.
+    base: (118,) fractions of the search's base, whose neighbours count as the row's for `best_nearby`, within
+    nearby_distance of either.
 
     Amounts that stay fractional are judged as whole numbers of a ten-thousandth of an atom. A formula that
     this makes larger than neutrality.MAX_ATOMS, or whose amounts have more decimals, can't be judged and is
@@ -137,11 +206,12 @@ def collect(
     first, place = _different(formulas, ok)
     amounts = result.amounts[first]
     whole, judged = whole_numbers(amounts)
-    judgements = opinions or SecondOpinions()
+    judgements, n = opinions or SecondOpinions(), len(ok)
     verdicts = neutrality.check(whole[judged], oxidation_set)
     by_l1 = _neighbours(nearest_composition, amounts, known, place)
     by_emd = _neighbours(nearest_emd, amounts, known, place)
     given_tried = _given_tried(tried, amounts, result.tc_k[first].astype(np.float64), place)
+    best = _best_nearby(amounts, known, nearby_distance, base, place)
     return Candidates(
         formulas=formulas,
         ok=ok,
@@ -157,7 +227,7 @@ def collect(
         nearest_emd=by_emd[0],
         nearest_emd_distance=by_emd[1],
         **{
-            name: np.where(ok, judgements.column(name, len(ok)), np.nan)
+            name: np.where(ok, judgements.column(name, n), np.nan)
             for name in ("tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation")
         },
         known=_same_as(None if known is None else known.compositions, amounts, place),
@@ -166,6 +236,13 @@ def collect(
         tc_given_tried_k=given_tried[0],
         tried_log_odds=given_tried[1],
         tried_nearby=given_tried[2],
+        sources=(None,) * n if result.source is None else tuple(result.source.tolist()),
+        best_nearby_tc_k=best[1],
+        best_nearby=best[0],
+        plausibility_reasons=(None,) * n if plausibility_reasons is None else plausibility_reasons,
+        log_plausibility=None
+        if log_plausibility is None
+        else with_odds(np.where(ok, log_plausibility, np.nan), given_tried[1]),
         mixed=_mixed(whole, judged, place, oxidation_set) if mixed_valence else None,
         by_atoms=_by_atoms(whole, judged, place, oxidation_set) if by_atoms else None,
     )
@@ -236,6 +313,16 @@ def _neighbours(
     if known is not None and len(amounts):
         index, distance = find(amounts / amounts.sum(axis=1, keepdims=True), known.fractions)
     return np.append(index, -1)[place], np.append(distance, np.nan)[place]
+
+
+def _best_nearby(
+    amounts: Floats, known: KnownMaterials | None, radius: float, base: Floats | None, place: Ints
+) -> tuple[Ints, Floats]:
+    """Index of the known with the highest T_c near each of amounts (u, 118), and that T_c, spread over the rows."""
+    index, tc_k = np.full(len(amounts), -1, dtype=np.int64), np.full(len(amounts), np.nan)
+    if known is not None and len(amounts):
+        tc_k, index = best_nearby(amounts / amounts.sum(axis=1, keepdims=True), known, radius, base=base)
+    return np.append(index, -1)[place], np.append(tc_k, np.nan)[place]
 
 
 def _different(formulas: Sequence[str], ok: Mask) -> tuple[Ints, Ints]:

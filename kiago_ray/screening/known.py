@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from kiago_ray.datasets.neighbours import nearest
 from kiago_ray.knowledge.identity import KnownCompositions
 from kiago_ray.knowledge.known_tables import known_table
 from kiago_ray.knowledge.plain_formulas import sparse_fractions
+from kiago_ray.screening.improvement import weighed_tc_k
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +113,11 @@ class KnownMaterials:
             compositions,
             source,
         )
+
+    @cached_property
+    def weighed_tc_k(self) -> Floats:
+        """T_c (m,) in K with few reports weighed down (see `improvement`); half a second for SuperCon, once."""
+        return weighed_tc_k(self)
 
     def measured_tc_k(self, fractions: Floats) -> float | None:
         """T_c of the composition (118,) itself; None where it is not known, or only under pressure."""

@@ -1,29 +1,89 @@
-"""Unique formulas, and the order in which a person reads them.
+"""Unique compositions, and the order in which a person reads them.
 
-Formulas written from reduced integers, or from fractional amounts in one fixed order, are the same text
-exactly when they are the same composition; so the text is the identity.
+Formulas written from reduced integers, or from fractional amounts in one fixed order, are the same text exactly when
+they are the same composition; there the text is the identity. Formulas of a family keep the order of their base, so
+one composition has several texts: these count by `identity`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-RankBy = Literal["trusted", "tc"]
-"""What decides among rows that passed: the T_c that they can be trusted with, or that which the search predicts."""
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.formula import parse, reduce_counts, write_integers
+
+if TYPE_CHECKING:
+    from kiago_ray.search.screens_section import ScreensSpec
+
+RankBy = Literal["improvement", "trusted", "tc", "plausibility"]
+"""What decides among rows that passed: plausibility and expected improvement together, the T_c that they can be
+trusted with, that which the search predicts, or plausibility alone."""
+
+LEAST_IMPROVEMENT_K = 0.1  # added to an expected improvement, so that none at all still has a logarithm
+FIRST_ROWS = 30  # in which no chemical system stands too often
+SCANNED_ROWS = 3000  # so far down a row is looked for that may come up among the first in place of another
+SCALE = 10_000  # of amounts, which have four decimals at most
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
-def unique(formulas: Sequence[str], seeds: NDArray[np.int64], rows: NDArray[np.int64]) -> Ints:
-    """The positions (u,), ascending, that stand for the different formulas: lowest row of the lowest seed.
+@dataclass(frozen=True)
+class Ranking:
+    """How rows are ordered. improvement_weight: of ln EI beside ln P. most_per_system: rows of one chemical system
+    among the first; both for by = "improvement" alone.
+    """
 
+    by: RankBy = "trusted"
+    improvement_weight: float = 0.25
+    most_per_system: int = 3
+
+    @classmethod
+    def of(cls, screens: ScreensSpec) -> Self:
+        """That which a search asks for."""
+        return cls(screens.rank_by, screens.improvement_weight, screens.most_per_system)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """n rows as ranking sees them, (n,) each; NaN for what isn't known, None where it isn't known of any.
+
+    passed: the screens. taken: the composition is known or was tried. undoped: a cuprate that is an undoped parent.
+    gain: T_c is predicted above the best known nearby. plausibility: from 0 to 1.
+    """
+
+    passed: Bools
+    tc_k: Floats
+    trusted_tc_k: Floats | None = None
+    plausibility: Floats | None = None
+    expected_improvement_k: Floats | None = None
+    taken: Bools | None = None
+    undoped: Bools | None = None
+    gain: Bools | None = None
+
+    def take(self, rows: Ints) -> Standing:
+        """Of these rows."""
+        values = {name: each[rows] for name, each in vars(self).items() if each is not None}
+        return Standing(**values)
+
+
+def unique(
+    formulas: Sequence[str], seeds: Ints, rows: Ints, of_families: Sequence[bool] | None = None
+) -> Ints:
+    """The positions (u,), ascending, that stand for the different compositions: lowest row of the lowest seed.
+
+    of_families: (n,) whose formula keeps the order of a base, so that its text isn't its identity; None: none.
     Positions with "" have no formula and are left out. The choice doesn't depend on the order of the input.
     """
+    if of_families is not None:
+        formulas = [identity(text) if own else text for text, own in zip(formulas, of_families, strict=True)]
     text = np.array(formulas, dtype=np.str_)
     order = np.lexsort((rows, seeds))
     order = order[text[order] != ""]
@@ -31,32 +91,114 @@ def unique(formulas: Sequence[str], seeds: NDArray[np.int64], rows: NDArray[np.i
     return np.sort(order[first])
 
 
-def order(
-    formulas: Sequence[str],
-    passed: NDArray[np.bool_],
-    tc_k: Floats,
-    trusted_tc_k: Floats | None = None,
-    taken: NDArray[np.bool_] | None = None,
-) -> Ints:
-    """Positions (n,), best first: by `group`, then by falling trusted T_c where it is given, then by falling T_c
-    (unknown last, in either), then by formula.
+@lru_cache(maxsize=4096)
+def identity(formula: str) -> str:
+    """The composition in reduced whole numbers, least electronegative element first: La37Sr3Cu20O80 for
+    La1.85Sr0.15CuO4; "" for "". A formula whose amounts have more than four decimals is its own identity.
     """
-    return np.lexsort(
-        (
-            np.array(formulas, dtype=np.str_),
-            falling(tc_k),
-            falling(np.full(len(tc_k), np.nan) if trusted_tc_k is None else trusted_tc_k),
-            group(passed, np.zeros(len(tc_k), dtype=np.bool_) if taken is None else taken),
-        )
-    )
+    if not formula:
+        return ""
+    scaled = np.zeros(N_ELEMENTS)
+    for symbol, amount in parse(formula).items():
+        scaled[INDEX[symbol]] = amount * SCALE
+    whole = np.rint(scaled)
+    if np.abs(scaled - whole).max() > 1e-6 * SCALE:
+        return formula
+    return write_integers(reduce_counts(whole.astype(np.int64)[None])[0])
 
 
-def group(passed: NDArray[np.bool_], taken: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """(n,): 0 for rows that passed, 1 for those of them whose composition is `taken` (known, tried), 2 for others."""
-    passed = np.asarray(passed, dtype=np.bool_)
-    return np.where(passed, np.where(taken, 1, 0), 2).astype(np.int8)
+def order(formulas: Sequence[str], rows: Standing, ranking: Ranking | None = None) -> Ints:
+    """Positions (n,) of rows with these formulas, best first; see `ordered`. By trusted T_c unless said otherwise."""
+    texts = np.array(formulas, dtype=np.str_)
+    return ordered(texts, rows, ranking or Ranking(), formulas.__getitem__)
+
+
+def ordered(
+    alphabetical: NDArray[np.generic], rows: Standing, ranking: Ranking, formula_of: Callable[[int], str]
+) -> Ints:
+    """Positions (n,), best first: by `group`, then by what `ranking` asks for, falling and unknown last, then by
+    falling trusted T_c (but not by tc), by falling T_c, and by `alphabetical` (n,), which sorts the formulas.
+
+    Where it asks for improvement, the key is ln P + weight · ln(EI + 0.1 K), and the rows that passed and are neither
+    taken nor undoped are then arranged: the best that is a gain stands first, if there is one; and of the first 30 no
+    more than most_per_system are of one chemical system, as far as there are others: the surplus follows behind them.
+    formula_of: position → formula.
+    """
+    passed = np.asarray(rows.passed, dtype=np.bool_)
+    judged = ranking.by in ("improvement", "plausibility")
+    groups = group(passed, rows.taken, rows.undoped if judged else None)
+    best = np.lexsort((alphabetical, *(falling(each) for each in _keys(rows, ranking)), groups))
+    if ranking.by != "improvement":
+        return best
+    new = int((groups == 0).sum())
+    arranged = _gain_first(best[:new], rows.gain)
+    arranged = _spread(arranged, ranking.most_per_system, formula_of)
+    return np.concatenate([arranged, best[new:]])
+
+
+def group(passed: Bools, taken: Bools | None = None, undoped: Bools | None = None) -> NDArray[np.int8]:
+    """(n,): 0 for rows that passed, 1 for those of them whose composition is `taken` (known, tried), 2 for those that
+    are undoped cuprates, 3 for rows that didn't pass.
+    """
+    places = np.zeros(len(passed), dtype=np.int8)
+    for number, marks in ((1, taken), (2, undoped), (3, ~np.asarray(passed, dtype=np.bool_))):
+        if marks is not None:
+            places[np.asarray(marks, dtype=np.bool_)] = number
+    return places
 
 
 def falling(values: Floats) -> Floats:
     """A key (n,) that sorts values (n,) from high to low, NaN last."""
     return np.where(np.isnan(values), np.inf, -values)
+
+
+def improvement_key(plausibility: Floats, expected_improvement_k: Floats, weight: float) -> Floats:
+    """ln P + weight · ln(EI + 0.1 K), (n,); NaN where a term isn't known, which counts where it is of another row."""
+    with np.errstate(divide="ignore"):
+        terms = (np.log(plausibility), weight * np.log(expected_improvement_k + LEAST_IMPROVEMENT_K))
+    key = np.zeros(len(plausibility))
+    for term in terms:
+        if not np.isnan(term).all():
+            key = key + term
+    return key
+
+
+def _keys(rows: Standing, ranking: Ranking) -> list[Floats]:
+    """What decides within a group, the last first."""
+    n = len(rows.tc_k)
+    trusted, plausibility, improvement = (
+        np.full(n, np.nan) if values is None else values
+        for values in (rows.trusted_tc_k, rows.plausibility, rows.expected_improvement_k)
+    )
+    match ranking.by:
+        case "tc":
+            return [rows.tc_k]
+        case "trusted":
+            return [rows.tc_k, trusted]
+        case "plausibility":
+            return [rows.tc_k, trusted, plausibility]
+        case "improvement":
+            key = improvement_key(plausibility, improvement, ranking.improvement_weight)
+            return [rows.tc_k, trusted, key]
+
+
+def _gain_first(best: Ints, gain: Bools | None) -> Ints:
+    """The same with the first that is a gain at its head."""
+    gains = np.zeros(0, dtype=np.int64) if gain is None else np.flatnonzero(gain[best])
+    if not len(gains):
+        return best
+    return np.concatenate([best[gains[:1]], np.delete(best, gains[0])])
+
+
+def _spread(best: Ints, most: int, formula_of: Callable[[int], str]) -> Ints:
+    """The same with no chemical system more than `most` times among the first, where there are enough others."""
+    first: list[int] = []
+    surplus: list[int] = []
+    counts: dict[frozenset[str], int] = {}
+    for row in best[:SCANNED_ROWS].tolist():
+        if len(first) == FIRST_ROWS:
+            break
+        system = frozenset(parse(formula_of(row)))
+        counts[system] = counts.get(system, 0) + 1
+        (first if counts[system] <= most else surplus).append(row)
+    return np.concatenate([np.array(first + surplus, dtype=np.int64), best[len(first) + len(surplus) :]])

@@ -19,6 +19,7 @@ from kiago_ray.search.errors import SpecError
 MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6
 MAX_ELEMENTS = 9  # the most in the paper's SuperCon data; "ten or more" are removed
 MAX_E_HULL_EV_PER_ATOM = 0.1
+MIN_PLAUSIBILITY = 0.5
 MAX_CHARGE_NATS = 1.25  # 99.0 % of SuperCon's compositions with T_c > 0 pass, 98.8 % of those above 30 K
 
 
@@ -94,6 +95,27 @@ class Balanced:
 
     def verdict(self, candidates: Candidates) -> Mask:
         return candidates.balances.likely(self.max_charge_nats) & candidates.ok
+
+
+@dataclass(frozen=True)
+class Plausible:
+    """The probability that such a composition exists and is reported is no lower than `minimum`."""
+
+    minimum: float = MIN_PLAUSIBILITY
+    name: str = "plausible"
+    optional: bool = True
+
+    @property
+    def description(self) -> str:
+        return f"Exists with a probability of at least {self.minimum:g}, by what is known of its relatives."
+
+    def lacks(self, candidates: Candidates) -> str | None:
+        return "needs the rows' plausibility" if candidates.log_plausibility is None else None
+
+    def verdict(self, candidates: Candidates) -> Mask:
+        if candidates.log_plausibility is None:
+            raise ValueError("plausible: the rows' plausibility wasn't worked out; give a model of it")
+        return (candidates.plausibility >= self.minimum) & candidates.ok
 
 
 @dataclass(frozen=True)
@@ -220,6 +242,7 @@ def available_screens(
     max_elements: int = MAX_ELEMENTS,
     max_e_hull_ev_per_atom: float = MAX_E_HULL_EV_PER_ATOM,
     max_charge_nats: float = MAX_CHARGE_NATS,
+    min_plausibility: float = MIN_PLAUSIBILITY,
 ) -> dict[str, Screen]:
     """Every screen by name, in the paper's order, then ours."""
     screens: tuple[Screen, ...] = (
@@ -228,6 +251,7 @@ def available_screens(
         EfNegative(),
         FewElements(max_elements),
         Balanced(max_charge_nats),
+        Plausible(min_plausibility),
         NeutralMixed(),
         NeutralAtoms(),
         Hydride(),

@@ -10,14 +10,15 @@ else is told of the top k, the exploitation gap above all, is in `top`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from kiago_ray.screening.candidates import Candidates, Floats, Mask
-from kiago_ray.screening.rank import RankBy, order, unique
+from kiago_ray.screening.rank import FIRST_ROWS, Ranking, Standing, group, order, unique
 from kiago_ray.screening.screens import Verdicts
 from kiago_ray.screening.top import BestRows, TopMean, top_mean
 
@@ -42,6 +43,10 @@ class Summary:
     """Counts of rows and unique formulas. screens: unique formulas that pass each screen on its own.
     passed_above_base: those that passed and whose T_c is predicted above the base's. known: those that are known
     compositions; None where none were given to compare with.
+
+    ranked_by: what ordered the rows (screens.rank_by). gains: how many of the new ones that passed, which are neither
+    known nor tried, have a T_c above the best known nearby; None where there was nothing to compare with. left_out:
+    how many passed and are known or tried. sources: where the first 30 that passed came from; {} outside families.
     """
 
     rows: int
@@ -54,6 +59,10 @@ class Summary:
     base: BaseMaterial | None
     passed_above_base: int | None = None
     known: int | None = None
+    ranked_by: str = "trusted"
+    gains: int | None = None
+    left_out: int = 0
+    sources: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def unique_fraction(self) -> float | None:
@@ -84,6 +93,10 @@ class Summary:
             base=None if plain["base"] is None else BaseMaterial(**plain["base"]),
             passed_above_base=plain["passed_above_base"],
             known=plain.get("known"),
+            ranked_by=plain.get("ranked_by", "trusted"),
+            gains=plain.get("gains"),
+            left_out=plain.get("left_out", 0),
+            sources=dict(plain.get("sources", {})),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,6 +115,10 @@ class Summary:
             "base": None if self.base is None else asdict(self.base),
             "passed_above_base": self.passed_above_base,
             "known": self.known,
+            "ranked_by": self.ranked_by,
+            "gains": self.gains,
+            "left_out": self.left_out,
+            "sources": dict(self.sources),
         }
 
 
@@ -112,21 +129,14 @@ def summarise(
     base: BaseMaterial | None = None,
     *,
     top: Sequence[int] = TOP,
-    rank_by: RankBy = "trusted",
+    ranking: Ranking | None = None,
 ) -> Summary:
     """The summary of one search; `statuses` counts its rows by label (SearchResult.status_counts)."""
     rows = np.arange(len(candidates.formulas))
-    kept = unique(candidates.formulas, np.zeros_like(rows), rows)
-    trusted = candidates.trusted_tc_k
-    best_first = kept[
-        order(
-            [candidates.formulas[row] for row in kept],
-            verdicts.passed[kept],
-            candidates.tc_k[kept],
-            trusted[kept] if rank_by == "trusted" else None,
-            candidates.taken[kept],
-        )
-    ]
+    kept = unique(candidates.formulas, np.zeros_like(rows), rows, candidates.of_families)
+    standing = candidates.standing(verdicts.passed)
+    ranking = ranking or Ranking()
+    best_first = kept[order([candidates.formulas[row] for row in kept], standing.take(kept), ranking)]
     known = np.array([text is not None for text in candidates.known], dtype=np.bool_)
     best = best_first[verdicts.passed[best_first]][: max(top, default=0)]
     return summarise_ranked(
@@ -138,16 +148,20 @@ def summarise(
             tuple(candidates.formulas[row] for row in best),
             tc_k=candidates.tc_k[best],
             tc_oracle_k=candidates.tc_oracle_k[best],
-            trusted_tc_k=trusted[best],
+            trusted_tc_k=candidates.trusted_tc_k[best],
             extrapolation=candidates.extrapolation[best],
             nearest_distance=candidates.nearest_distance[best],
             known=known[best],
+            sources=tuple(candidates.sources[row] for row in best),
         ),
         screens={name: verdict[best_first] for name, verdict in verdicts.by_screen.items()},
         required=verdicts.required,
         base=base,
         top=top,
         known=None if candidates.materials is None else int(known[best_first].sum()),
+        ranked_by=ranking.by,
+        gains=None if candidates.materials is None else count_gains(standing.take(kept)),
+        left_out=int((verdicts.passed & candidates.taken)[kept].sum()),
     )
 
 
@@ -163,11 +177,15 @@ def summarise_ranked(
     base: BaseMaterial | None = None,
     top: Sequence[int] = TOP,
     known: int | None = None,
+    ranked_by: str = "trusted",
+    gains: int | None = None,
+    left_out: int = 0,
 ) -> Summary:
     """The summary of u unique formulas, best first, that came of `rows` rows.
 
     passed, and each of `screens`: (u,). tc_k: (u,) in K. best: the first of them that passed, as many as the largest
-    of `top` or all there are. known: how many of the u are known compositions, None where that wasn't asked.
+    of `top` or all there are. known: how many of the u are known compositions, None where that wasn't asked. The
+    rest as in Summary.
     """
     count = int(passed.sum())
     needed = min(count, max(top, default=0))
@@ -184,7 +202,17 @@ def summarise_ranked(
         base=base,
         passed_above_base=None if base is None else int((tc_k[:count] > base.tc_predicted_k).sum()),
         known=known,
+        ranked_by=ranked_by,
+        gains=gains,
+        left_out=left_out,
+        sources=dict(Counter(source for source in best.sources[:FIRST_ROWS] if source is not None)),
     )
+
+
+def count_gains(unique_rows: Standing) -> int:
+    """How many of these rows passed, are neither known nor tried, and are a gain over what is known nearby."""
+    new = group(unique_rows.passed, unique_rows.taken) == 0
+    return 0 if unique_rows.gain is None else int((new & unique_rows.gain).sum())
 
 
 def _fraction(part: int, whole: int) -> float | None:

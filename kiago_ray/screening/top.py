@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 @dataclass(frozen=True)
 class BestRows:
     """The first rows that passed, best first: formulas, and (n,) of each column by these names; NaN: unknown. known:
-    (n,) whether the column of that name has a value.
+    (n,) whether the column of that name has a value. sources: n texts of the column `source`, () where not asked.
     """
 
     formulas: tuple[str, ...]
@@ -36,6 +36,7 @@ class BestRows:
     extrapolation: Floats
     nearest_distance: Floats
     known: NDArray[np.bool_]
+    sources: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.formula import write
 from kiago_ray.screening.candidates import Candidates
 from kiago_ray.screening.pareto import pareto_front
-from kiago_ray.screening.rank import RankBy, order, unique
+from kiago_ray.screening.rank import Ranking, Standing, order, unique
 from kiago_ray.screening.screens import Verdicts
 from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.search.status import RowStatus
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kiago_ray.search.result import SearchResult
 
 _START_DECIMALS = 4
+_RANKED_BY = ("tc_k", "trusted_tc_k", "plausibility", "expected_improvement_k")
 _OPINIONS = ("trusted_tc_k", "tc_k", "tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation")
 
 
@@ -53,8 +54,9 @@ def candidates_table(
         "rank": pa.nulls(n, pa.int32()),
         "formula": [text or None for text in candidates.formulas],
         "base": [None if base is None else base.formula] * n,
-        "source": [None] * n if result.source is None else result.source.tolist(),
+        "source": candidates.sources,
         "search": [search] * n,
+        **_improvement(candidates),
         **{name: _numbers(getattr(candidates, name)) for name in _OPINIONS},
         "extrapolated": _where(candidates.extrapolated, ~np.isnan(candidates.extrapolation)),
         "tc_relaxed_k": _numbers(result.tc_relaxed_k),
@@ -71,7 +73,7 @@ def candidates_table(
             name: _where(verdicts.by_screen[name], ok)
             if name in verdicts.by_screen
             else pa.nulls(n, pa.bool_())
-            for name in ("neutral_mixed", "neutral_atoms", "hydride")
+            for name in ("plausible", "neutral_mixed", "neutral_atoms", "hydride")
         },
         "near_hull": _where(
             verdicts.by_screen.get("near_hull", np.zeros(n, dtype=np.bool_)), ~np.isnan(e_hull)
@@ -103,22 +105,28 @@ def candidates_table(
     return pa.table({name: columns[name] for name in COLUMN_NAMES}, schema=schema())
 
 
-def ranked(table: Any, rank_by: RankBy = "trusted") -> Any:
+def ranked(table: Any, ranking: Ranking | None = None) -> Any:
     """The unique formulas of a table of rows, best first, `rank` from 1, those on their Pareto front marked. Rows
     without a formula drop out.
 
-    The table may hold several searches: a formula's lowest row of its lowest seed stands for it.
+    The table may hold several searches: a composition's lowest row of its lowest seed stands for it. By trusted T_c
+    unless said otherwise.
     """
     formulas = [text or "" for text in table["formula"].to_pylist()]
-    kept = unique(formulas, table["seed"].to_numpy(), table["row"].to_numpy())
+    of_families = pc.is_valid(table["source"]).to_pylist()
+    kept = unique(formulas, table["seed"].to_numpy(), table["row"].to_numpy(), of_families)
     best = table.take(pa.array(kept))
-    tc_k, trusted = best["tc_k"].to_numpy(), best["trusted_tc_k"].to_numpy()
-    passed = best["passed"].to_numpy()
-    taken = pc.or_(pc.is_valid(best["known"]), pc.is_valid(best["tried"])).to_numpy()
-    first = order(best["formula"].to_pylist(), passed, tc_k, trusted if rank_by == "trusted" else None, taken)
-    best = best.take(pa.array(first))
+    best = best.take(pa.array(order(best["formula"].to_pylist(), standing(best), ranking)))
     ranks = pa.array(np.arange(1, len(best) + 1, dtype=np.int32))
     return _with(_with(best, "rank", ranks), "pareto", _front(best))
+
+
+def standing(table: Any) -> Standing:
+    """The rows of a table of candidates as ranking sees them."""
+    numbers = {name: table[name].to_numpy() for name in _RANKED_BY}
+    marks = {name: table[name].fill_null(False).to_numpy() for name in ("passed", "undoped", "gain")}
+    taken = pc.or_(pc.is_valid(table["known"]), pc.is_valid(table["tried"])).to_numpy()
+    return Standing(**numbers, **marks, taken=taken)
 
 
 def _front(table: Any) -> Any:
@@ -143,6 +151,20 @@ def _neighbour(prefix: str, known: KnownMaterials | None, index: NDArray[np.int6
         f"{prefix}_known": [formulas[i] if i >= 0 else None for i in at],
         f"{prefix}_tc_k": _numbers(np.array([tc_k[i] if i >= 0 else np.nan for i in at])),
         f"{prefix}_pressure_gpa": _numbers(np.array([pressure_gpa[i] if i >= 0 else np.nan for i in at])),
+    }
+
+
+def _improvement(candidates: Candidates) -> dict[str, Any]:
+    """The columns on plausibility and on what a row is better than."""
+    materials, improvement = candidates.materials, candidates.expected_improvement_k
+    at = candidates.best_nearby.tolist()
+    return {
+        "plausibility": _numbers(candidates.plausibility),
+        "plausibility_reason": candidates.plausibility_reasons,
+        "expected_improvement_k": _numbers(improvement),
+        "gain": _where(candidates.gain, ~np.isnan(improvement)),
+        "best_nearby": [None if materials is None or i < 0 else materials.formulas[i] for i in at],
+        "best_nearby_tc_k": _numbers(candidates.best_nearby_tc_k),
     }
 
 

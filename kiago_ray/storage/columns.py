@@ -39,8 +39,9 @@ COLUMNS: tuple[Column, ...] = (
         "rank",
         pa.int32(),
         "Place among unique formulas, from 1: those that passed and are neither known nor tried, then others that "
-        "passed, then the rest; each by trusted_tc_k, then by tc_k; by tc_k alone where the search's screens.rank_by "
-        "says so.",
+        "passed (of these undoped cuprates last, but not by trusted_tc_k or tc_k), then the rest; each as the "
+        "search's screens.rank_by asks: by plausibility and expected_improvement_k (the best gain first, few of one "
+        "chemical system among the first), by trusted_tc_k, by tc_k, or by plausibility.",
     ),
     Column("formula", _TEXT, "The proposed composition, least electronegative element first."),
     Column("base", _TEXT, "Formula of the base material that the search started from."),
@@ -52,6 +53,43 @@ COLUMNS: tuple[Column, ...] = (
         later=True,
     ),
     Column("search", _TEXT, "Search of a campaign that proposed it; null where a search ran alone."),
+    Column(
+        "plausibility",
+        _NUMBER,
+        "Probability that such a composition exists and is reported, by what is known of its relatives; nothing is "
+        "looked up of the row itself.",
+        later=True,
+    ),
+    Column("plausibility_reason", _TEXT, "What the plausibility rests on, in words.", later=True),
+    Column(
+        "expected_improvement_k",
+        _NUMBER,
+        "Expected gain over best_nearby_tc_k: the mean of max(0, T - best) for a normal T about the smaller of tc_k "
+        "and tc_oracle_k with tc_std_k; null where there is nothing to compare with.",
+        "K",
+        later=True,
+    ),
+    Column(
+        "gain",
+        _YES_NO,
+        "The smaller of tc_k and tc_oracle_k is above best_nearby_tc_k; null where there is nothing to compare with.",
+        later=True,
+    ),
+    Column(
+        "best_nearby",
+        _TEXT,
+        "The known composition near the row, or near the base of its search, whose critical temperature is highest at "
+        "ambient pressure, single reports weighed down.",
+        later=True,
+    ),
+    Column(
+        "best_nearby_tc_k",
+        _NUMBER,
+        "That critical temperature of best_nearby: of its median and that of the compositions around it, which counts "
+        "as one more report.",
+        "K",
+        later=True,
+    ),
     Column(
         "trusted_tc_k",
         _NUMBER,
@@ -111,6 +149,12 @@ COLUMNS: tuple[Column, ...] = (
         "balanced",
         _YES_NO,
         "Screen: states no less likely than the search's screens allow add up to 0, mixed or not; metals pass.",
+        later=True,
+    ),
+    Column(
+        "plausible",
+        _YES_NO,
+        "Screen: plausibility no lower than the search's screens allow; null where it wasn't worked out.",
         later=True,
     ),
     Column(

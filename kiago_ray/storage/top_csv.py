@@ -10,6 +10,14 @@ TOP_ROWS = 100
 
 _WHERE_KNOWN = (
     "search",
+    "source",
+    "plausibility",
+    "plausibility_reason",
+    "plausible",
+    "expected_improvement_k",
+    "gain",
+    "best_nearby",
+    "best_nearby_tc_k",
     "e_hull_ev_per_atom",
     "near_hull",
     "tried",
@@ -26,6 +34,12 @@ _LAYOUT: dict[str, int | None] = {
     "passed": None,
     "formula": None,
     "base": None,
+    "source": None,
+    "plausibility": 3,
+    "expected_improvement_k": 1,
+    "gain": None,
+    "best_nearby": None,
+    "best_nearby_tc_k": 1,
     "trusted_tc_k": 1,
     "tc_k": 1,
     "tc_std_k": 1,
@@ -48,12 +62,14 @@ _LAYOUT: dict[str, int | None] = {
     "nearest_pressure_gpa": 1,
     "nearest_reports": None,
     "nearest_reference": None,
+    "plausibility_reason": None,
     "oxidation_states": None,
     "mean_valences": None,
     "holes_per_cu": 3,
     "undoped": None,
     "charge_nats_per_atom": 3,
     "balanced": None,
+    "plausible": None,
     "neutral": None,
     "pauling": None,
     "ef_negative": None,
@@ -73,7 +89,8 @@ def top_csv(table: Any, rows: int = TOP_ROWS) -> str:
 
     Comma-separated with a header; yes and no for verdicts, an empty field for what is not known. The column
     `search` is there for a campaign's table alone, `e_hull_ev_per_atom` and `near_hull` where phases were given,
-    `tried`, `tried_nearby` and `tc_given_tried_k` where what was tried says something of a row, `holes_per_cu` and
+    `tried`, `tried_nearby` and `tc_given_tried_k` where what was tried says something of a row, what tells of
+    plausibility and improvement where it was worked out, `holes_per_cu` and
     `undoped` where there is a cuprate.
     """
     head = table.slice(0, rows)  # in a ranked table those that passed come first

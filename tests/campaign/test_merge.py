@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from kiago_ray.campaign import merge
 from kiago_ray.campaign.merge import Merged, merge_tables
 from kiago_ray.screening.candidates import collect
-from kiago_ray.screening.rank import RankBy
+from kiago_ray.screening.rank import RankBy, Ranking, identity
 from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.search.result import SearchResult
 from kiago_ray.storage.assemble import candidates_table, ranked
@@ -28,15 +29,19 @@ SYMBOLS = np.array(["Ba", "Ca", "La", "Cu", "Fe", "Ni", "As", "Se", "F", "O"])
 
 def made_table(rows: int, seed: int, *, formulas: int = 300, first_row: int = 0, search: str = "one") -> Any:
     """Rows as searches leave them: a formula's T_c and verdicts are its own; T_c and trusted T_c have ties, 0 above
-    all.
+    all. One composition in three is written in the order of a base by some rows, in whole numbers by others.
     """
     generator = np.random.default_rng(seed)
     chosen = generator.integers(0, formulas, rows)
-    texts, verdicts, tc_k, aims, told = [], [], [], [], []
+    texts, sources, verdicts, tc_k, aims, told, hopes = [], [], [], [], [], [], []
     for number in chosen.tolist():
         own = np.random.default_rng([7, number])
         held = own.choice(SYMBOLS, own.integers(1, 5), replace=False)
         texts.append("".join(f"{symbol}{own.integers(2, 30)}" for symbol in held) + f"H{number + 2}")
+        sources.append("family" if number % 3 == 0 and generator.random() < 0.5 else None)
+        if number % 3 == 0 and sources[-1] is None:
+            texts[-1] = identity(texts[-1])
+        hopes.append([own.random(), own.integers(0, 4), own.random() < 0.1, own.random() < 0.1])
         verdicts.append(own.random(2) < 0.6)
         tc_k.append(float(np.float32(max(own.normal(10, 15), 0))) if own.random() < 0.8 else None)
         unknown = tc_k[-1] is None or own.random() < 0.1
@@ -50,7 +55,13 @@ def made_table(rows: int, seed: int, *, formulas: int = 300, first_row: int = 0,
         name: pa.array(values, from_pandas=True)
         for name, values in zip(names, np.array(aims, dtype=float).reshape(rows, 3).T, strict=True)
     }
+    hope = np.array(hopes, dtype=float).reshape(rows, 4)
     columns |= {
+        "plausibility": pa.array(hope[:, 0], mask=~known),
+        "expected_improvement_k": pa.array(hope[:, 1], mask=~known),
+        "gain": pa.array(hope[:, 2] > 0, mask=~known),
+        "undoped": pa.array(hope[:, 3] > 0, mask=~known),
+        "source": sources,
         "formula": [text if k else None for text, k in zip(texts, known.tolist(), strict=True)],
         "search": [search] * rows,
         "tc_k": [value if k else None for value, k in zip(tc_k, known.tolist(), strict=True)],
@@ -109,16 +120,35 @@ def test_shards_of_a_search_give_what_ranked_makes_of_all_rows(
     assert done.screens["neutral"].tolist() == [value is True for value in expected["neutral"].to_pylist()]
 
 
-@pytest.mark.parametrize("rank_by", ["trusted", "tc"])
+@pytest.mark.parametrize("rank_by", ["improvement", "plausibility", "trusted", "tc"])
 def test_the_order_and_the_front_are_those_of_ranked(merged: Merge, rank_by: RankBy) -> None:
     table = made_table(500, seed=6)
-    out, _ = merged(*shards_of(table, 250), rank_by=rank_by)
-    expected = ranked(table, rank_by)
+    out, _ = merged(*shards_of(table, 250), ranking=Ranking(rank_by))
+    expected = ranked(table, Ranking(rank_by))
     assert out.equals(expected)
     assert 1 < sum(out["pareto"].fill_null(False).to_pylist()) < 40
     assert 0 < out["pareto"].null_count == out["trusted_tc_k"].null_count < len(out)
     trusted = ranked(table)["formula"].to_pylist()
     assert (out["formula"].to_pylist() == trusted) == (rank_by == "trusted")
+
+
+def test_a_composition_that_two_searches_write_in_two_ways_is_one(merged: Merge) -> None:
+    table = made_table(500, seed=6)
+    out, done = merged(*shards_of(table, 250))
+    formulas = table.filter(pc.is_valid(table["formula"]))["formula"].to_pylist()
+    assert done.unique == len({identity(text) for text in formulas}) < len(set(formulas))
+    assert {identity(text) for text in formulas} == set(map(identity, out["formula"].to_pylist()))
+
+
+def test_gains_and_what_is_left_out_are_counted(merged: Merge) -> None:
+    out, done = merged(made_table(500, seed=6), ranking=Ranking("improvement"))
+    new = [row for row in out.to_pylist() if row["passed"] and row["known"] is row["tried"] is None]
+    assert done.gains == sum(row["gain"] for row in new) > 0
+    assert done.left_out == int(done.passed.sum()) - len(new) > 0
+    assert done.ranking == Ranking("improvement")
+    first = out.slice(0, 1).to_pylist()[0]
+    assert first["gain"]
+    assert not first["undoped"]
 
 
 def test_the_front_is_that_of_the_merged_table(merged: Merge) -> None:

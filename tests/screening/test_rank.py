@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.chemistry.formula import reduce_counts, write_integers
-from kiago_ray.screening.rank import group, order, unique
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.formula import parse, reduce_counts, write_integers
+from kiago_ray.datasets.table import composition_key
+from kiago_ray.screening.rank import (
+    FIRST_ROWS,
+    Ranking,
+    Standing,
+    group,
+    identity,
+    improvement_key,
+    order,
+    unique,
+)
 
 FORMULAS = st.sampled_from(["", "MgB2", "LaNiAsO", "FeSe", "H3S", "NbN"])
 ENTRIES = st.lists(
@@ -67,7 +79,8 @@ def test_order_is_passed_then_falling_trusted_tc_then_falling_tc_then_formula(
 ) -> None:
     formulas, passed, tc_k, trusted = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
     numbers = [np.array(values, dtype=np.float64) for values in (tc_k, trusted)]
-    best = order(formulas, np.array(passed, dtype=np.bool_), *(numbers if by_trusted else numbers[:1]))
+    standing = Standing(np.array(passed, dtype=np.bool_), *numbers)
+    best = order(formulas, standing, Ranking("trusted" if by_trusted else "tc"))
 
     def last_if_unknown(value: float) -> float:
         return np.inf if np.isnan(value) else -value
@@ -87,20 +100,133 @@ def test_order_is_passed_then_falling_trusted_tc_then_falling_tc_then_formula(
 
 def test_order_of_a_few() -> None:
     formulas = ["NbN", "FeSe", "MgB2", "H3S"]
-    best = order(formulas, np.array([True, False, True, True]), np.array([16.0, 200.0, 39.0, 16.0]))
+    standing = Standing(np.array([True, False, True, True]), np.array([16.0, 200.0, 39.0, 16.0]))
+    best = order(formulas, standing)
     assert [formulas[at] for at in best] == ["MgB2", "H3S", "NbN", "FeSe"]
 
 
 def test_what_is_known_or_was_tried_stands_between_what_is_new_and_what_failed() -> None:
     formulas = ["NbN", "FeSe", "MgB2", "H3S"]
     passed, taken = np.array([True, False, True, True]), np.array([False, True, True, False])
-    best = order(formulas, passed, np.array([16.0, 200.0, 39.0, 16.0]), taken=taken)
+    best = order(formulas, Standing(passed, np.array([16.0, 200.0, 39.0, 16.0]), taken=taken))
     assert [formulas[at] for at in best] == ["H3S", "NbN", "MgB2", "FeSe"]
-    assert group(passed, taken).tolist() == [0, 2, 1, 0]
+    assert group(passed, taken).tolist() == [0, 3, 1, 0]
 
 
 def test_without_any_trusted_tc_the_order_is_that_of_tc() -> None:
     formulas, passed, tc_k = ["NbN", "FeSe", "MgB2"], np.ones(3, dtype=bool), np.array([16.0, 9.0, 39.0])
-    unknown = order(formulas, passed, tc_k, np.full(3, np.nan))
-    assert unknown.tolist() == order(formulas, passed, tc_k).tolist() == [2, 0, 1]
-    assert order(formulas, passed, tc_k, np.array([1.0, 2.0, 0.0])).tolist() == [1, 0, 2]
+    unknown = order(formulas, Standing(passed, tc_k, np.full(3, np.nan)))
+    assert unknown.tolist() == order(formulas, Standing(passed, tc_k)).tolist() == [2, 0, 1]
+    assert order(formulas, Standing(passed, tc_k, np.array([1.0, 2.0, 0.0]))).tolist() == [1, 0, 2]
+
+
+def test_one_composition_has_one_identity() -> None:
+    assert identity("La1.85Sr0.15CuO4") == identity("Sr0.15La1.85CuO4") == "Sr3La37Cu20O80"
+    assert identity("LaFeAsO0.9F0.1") == identity("La10Fe10As10O9F")
+    assert identity("") == ""
+    assert identity("YBa2Cu3O6.93333") == "YBa2Cu3O6.93333"  # more decimals than an amount of ours has
+
+
+@given(st.lists(COUNTS, min_size=2, max_size=6), st.sampled_from([1, 20, 400]))
+def test_identities_are_equal_exactly_where_composition_keys_are(
+    compositions: list[dict[int, int]], grid: int
+) -> None:
+    symbols = [[SYMBOLS[z] for z in each] for each in compositions]
+    texts = [
+        "".join(f"{symbol}{count / grid:.4f}" for symbol, count in zip(held, each.values(), strict=True))
+        for held, each in zip(symbols, compositions, strict=True)
+    ]
+    keys = [composition_key(parse(text)) for text in texts]
+    for one, key in zip(texts, keys, strict=True):
+        assert [identity(one) == identity(other) for other in texts] == [key == each for each in keys]
+
+
+def test_a_composition_written_in_the_order_of_two_bases_is_one() -> None:
+    whole = identity("La10Fe10As10O9F")  # as a search without a family writes it
+    formulas = ["LaFeAsO0.9F0.1", whole, "AsLaFeO0.9F0.1", "MgB2", "LaFeAsO"]
+    zeros, rows = np.zeros(5, dtype=np.int64), np.arange(5)
+    assert unique(formulas, zeros, rows).tolist() == [0, 1, 2, 3, 4]
+    assert unique(formulas, zeros, rows, [True, False, True, False, True]).tolist() == [0, 3, 4]
+
+
+IMPROVEMENT = Ranking("improvement")
+
+
+def proposals(n: int, **columns: object) -> Standing:
+    """n rows that passed and that only the given columns tell apart."""
+    values = {"plausibility": np.full(n, 0.5), "expected_improvement_k": np.full(n, 1.0), **columns}
+    return Standing(np.ones(n, dtype=bool), np.zeros(n), gain=np.ones(n, dtype=bool), **values)  # type: ignore[arg-type]
+
+
+def test_improvement_weighs_plausibility_against_the_gain() -> None:
+    key = improvement_key(np.array([1.0, 0.5]), np.array([0.9, 9.9]), 0.25)
+    np.testing.assert_allclose(key, [0.0, np.log(0.5) + 0.25 * np.log(10)], atol=1e-12)
+    rows = proposals(2, plausibility=np.array([1.0, 0.5]), expected_improvement_k=np.array([0.9, 9.9]))
+    assert order(["MgB2", "NbN"], rows, IMPROVEMENT).tolist() == [0, 1]  # ln 2 against ln 10 / 4
+    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 1.0)).tolist() == [1, 0]
+    assert order(["MgB2", "NbN"], rows, Ranking("plausibility")).tolist() == [0, 1]
+
+
+def test_what_nobody_knows_of_any_row_decides_nothing() -> None:
+    unknown = np.full(3, np.nan)
+    rows = Standing(
+        np.ones(3, dtype=bool), np.array([1.0, 3.0, 2.0]), np.array([2.0, 1.0, 3.0]), unknown, unknown
+    )
+    assert order(["A", "B", "C"][:0], rows.take(np.zeros(0, dtype=np.int64)), IMPROVEMENT).tolist() == []
+    assert order(["MgB2", "NbN", "FeSe"], rows, IMPROVEMENT).tolist() == [2, 0, 1]  # as by trusted T_c
+    rows = proposals(3, plausibility=np.array([np.nan, 0.1, 0.2]))
+    assert order(["MgB2", "NbN", "FeSe"], rows, IMPROVEMENT).tolist() == [2, 1, 0]
+
+
+def test_a_row_that_is_no_gain_cannot_stand_first() -> None:
+    plausibility = np.array([0.9, 0.8, 0.7, 0.6])
+    formulas = ["MgB2", "NbN", "FeSe", "H3S"]
+    rows = proposals(4, plausibility=plausibility)
+    gain = np.array([False, False, True, True])
+    best = order(formulas, replace(rows, gain=gain), IMPROVEMENT)
+    assert best.tolist() == [2, 0, 1, 3]
+    assert order(formulas, replace(rows, gain=np.zeros(4, dtype=bool)), IMPROVEMENT).tolist() == [0, 1, 2, 3]
+    assert order(formulas, replace(rows, gain=gain), Ranking("plausibility")).tolist() == [0, 1, 2, 3]
+    taken = np.array([False, False, True, False])  # a gain that is known is none to propose
+    assert order(formulas, replace(rows, gain=gain, taken=taken), IMPROVEMENT).tolist() == [3, 0, 1, 2]
+
+
+def test_undoped_cuprates_stand_behind_all_others_that_passed() -> None:
+    formulas = ["La2CuO4", "NbN", "FeSe", "H3S"]
+    rows = replace(
+        proposals(4, plausibility=np.array([0.9, 0.8, 0.7, 0.6])),
+        passed=np.array([True, True, True, False]),
+        taken=np.array([False, True, False, False]),
+        undoped=np.array([True, False, False, False]),
+    )
+    for by in ("improvement", "plausibility"):
+        assert order(formulas, rows, Ranking(by)).tolist() == [2, 1, 0, 3]
+    assert order(formulas, rows, Ranking("trusted")).tolist() == [
+        2,
+        0,
+        1,
+        3,
+    ]  # by formula, as nothing differs
+
+
+def test_few_rows_of_one_chemical_system_stand_among_the_first() -> None:
+    n = 4 * FIRST_ROWS
+    formulas = [
+        f"Mg{row + 1}B2" if row < n // 2 else f"{SYMBOLS[row % 40 + 40]}{row + 1}H3" for row in range(n)
+    ]
+    rows = proposals(n, plausibility=np.linspace(0.9, 0.1, n))
+    best = order(formulas, rows, IMPROVEMENT).tolist()
+    systems = [frozenset(parse(formulas[row])) for row in best]
+    assert sorted(best) == list(range(n))
+    assert best[:3] == [0, 1, 2]
+    assert max(systems[:FIRST_ROWS].count(each) for each in systems) == 3
+    # The surplus follows, in its order, and then the rest in theirs.
+    assert best[FIRST_ROWS : FIRST_ROWS + n // 2 - 3] == list(range(3, n // 2))
+    assert best[FIRST_ROWS + n // 2 - 3 :] == sorted(best[FIRST_ROWS + n // 2 - 3 :])
+    assert order(formulas, rows, Ranking("improvement", most_per_system=n)).tolist() == list(range(n))
+
+
+def test_where_there_are_too_few_systems_the_surplus_fills_the_first_rows() -> None:
+    formulas = [f"Mg{row + 1}B2" for row in range(10)]
+    rows = proposals(10, plausibility=np.linspace(0.9, 0.1, 10))
+    assert order(formulas, rows, IMPROVEMENT).tolist() == list(range(10))

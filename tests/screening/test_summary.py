@@ -9,6 +9,7 @@ import pytest
 
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.screening.rank import RankBy, Ranking
 from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.screening.summary import BaseMaterial, Summary, summarise
 from kiago_ray.screening.top import TopMean
@@ -16,6 +17,7 @@ from kiago_ray.screening.trust import SecondOpinions
 from kiago_ray.search.result import SearchResult
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
+BOTH: tuple[RankBy, ...] = ("trusted", "tc")
 PAPER = ("neutral", "pauling", "ef_negative", "few_elements")
 BASE = BaseMaterial("LaNiAsO", tc_predicted_k=5.0, ef_predicted_ev_per_atom=-2.1, tc_measured_k=2.7)
 
@@ -130,8 +132,10 @@ def test_the_best_are_those_that_can_be_trusted(make_result: MakeResult) -> None
     candidates = collect(result, opinions=opinions)
     verdicts = apply_screens(candidates, available_screens(), PAPER)
     by_trust, by_tc = (
-        summarise(candidates, verdicts, {}, replace(BASE, tc_oracle_k=4.0), top=(1, 2), rank_by=by).top
-        for by in ("trusted", "tc")
+        summarise(
+            candidates, verdicts, {}, replace(BASE, tc_oracle_k=4.0), top=(1, 2), ranking=Ranking(by)
+        ).top
+        for by in BOTH
     )
     assert (by_trust[0].mean_tc_k, by_trust[0].gap_k, by_trust[0].mean_trusted_tc_k) == (26.0, 1.0, 23.0)
     assert (by_tc[0].mean_tc_k, by_tc[0].gap_k, by_tc[0].delta_tc_oracle_k) == (90.0, 80.0, 6.0)
@@ -143,3 +147,18 @@ def test_fractions_are_counted_as_in_the_published_summary() -> None:
     published = Summary(4096, {}, round(0.991 * 4096), {}, (), 868, (), None)
     assert published.unique_fraction == pytest.approx(0.991, abs=5e-4)
     assert published.passed_fraction == pytest.approx(0.214, abs=5e-4)
+
+
+def test_gains_what_is_left_out_and_the_sources_of_the_first_rows(make_result: MakeResult) -> None:
+    rows = [("LaFeAsO", 26.0, -2.0), ("LaNiAsO", 8.0, -2.0), ("LaCoAsO", 9.0, -2.0), ("LaNiPO", 30.0, -2.0)]
+    result = replace(make_result([*rows]), source=np.array(["family", "swap", "swap", "made"], dtype=object))
+    known = KnownMaterials.from_formulas(["LaFeAsO", "LaNiAsO0.9F0.1"], [26.0, 8.5])
+    candidates = collect(result, known=known)
+    verdicts = apply_screens(candidates, available_screens(), PAPER)
+    summary = summarise(candidates, verdicts, {}, BASE, ranking=Ranking("improvement"))
+    # LaFeAsO is known; LaNiAsO is predicted below LaNiAsO0.9F0.1; nothing known is near the other two.
+    assert (summary.passed, summary.gains, summary.left_out, summary.ranked_by) == (4, 2, 1, "improvement")
+    assert summary.sources == {"family": 1, "swap": 2, "made": 1}
+    assert Summary.from_dict(json.loads(json.dumps(summary.to_dict()))) == summary
+    nothing = collect(result)
+    assert summarise(nothing, apply_screens(nothing, available_screens(), PAPER), {}).gains is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from kiago_ray.chemistry.formula import parse
 from kiago_ray.knowledge.identity import KnownCompositions
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.screening.tried import TriedMaterials
@@ -65,6 +67,12 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "base": "LaNiAsO",
         "search": None,
         "source": None,
+        "plausibility": None,
+        "plausibility_reason": None,
+        "expected_improvement_k": pytest.approx(4.2),  # the predictors' own 8 K is all that is known
+        "gain": True,
+        "best_nearby": known.formulas[0],
+        "best_nearby_tc_k": 3.8,
         "trusted_tc_k": None,
         "tc_k": 8.0,
         "tc_std_k": None,
@@ -82,6 +90,7 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "pauling": True,
         "ef_negative": True,
         "few_elements": True,
+        "plausible": None,
         "neutral_mixed": None,
         "neutral_atoms": None,
         "hydride": None,
@@ -228,7 +237,7 @@ def test_ranked_by_trust_with_the_pareto_front(make_result: MakeResult) -> None:
     assert best["trusted_tc_k"].to_pylist() == [12.0, 10.0, 0.0, 80.0]
     # LaNiAsO is as stable as LaFeAsO, but further out and believed less; NaCl2 didn't pass.
     assert best["pareto"].to_pylist() == [True, True, False, False]
-    by_tc = ranked(judged(make_result(ROWS)), "tc")
+    by_tc = ranked(judged(make_result(ROWS)), Ranking("tc"))
     assert by_tc["tc_k"].to_pylist() == [26.0, 11.0, 8.0, 90.0]
 
 
@@ -248,3 +257,32 @@ def test_no_row_has_a_formula(make_result: MakeResult) -> None:
     best = ranked(table_of(make_result([(None, 0.0, 0.0)])))
     assert best.num_rows == 0
     assert best.schema.equals(schema())
+
+
+def test_plausibility_and_improvement_of_rows(make_result: MakeResult) -> None:
+    result = replace(
+        make_result(
+            [("LaFeAsO", 30.0, -2.0), (None, 0.0, 0.0), ("LaNiAsO", 8.0, -2.0), ("MgB2", 30.0, -0.1)]
+        ),
+        source=np.array(["family", "family", "swap", "made"], dtype=object),
+    )
+    known = KnownMaterials.from_formulas(["LaFeAsO0.9F0.1", "MgB2"], [26.0, 39.0])
+    candidates = collect(
+        result,
+        known=known,
+        base=known.fractions[0],
+        log_plausibility=np.log([0.5, 0.9, 0.25, 0.8]),
+        plausibility_reasons=("as it is", None, "Ni replaced Fe", None),
+    )
+    verdicts = apply_screens(candidates, available_screens(), ("plausible",))
+    table = candidates_table(result, candidates, verdicts, base=None, seed=0)
+    columns = table.to_pydict()
+    assert columns["plausibility"] == [pytest.approx(0.5), None, pytest.approx(0.25), pytest.approx(0.8)]
+    assert columns["plausibility_reason"] == ["as it is", None, "Ni replaced Fe", None]
+    assert columns["plausible"] == [True, None, False, True]
+    assert columns["best_nearby_tc_k"] == [26.0, None, 26.0, 39.0]  # the base counts for LaNiAsO
+    assert columns["expected_improvement_k"] == [pytest.approx(4.0), None, 0.0, 0.0]
+    assert columns["gain"] == [True, None, False, False]
+    best = ranked(table, Ranking("improvement")).to_pydict()
+    assert best["formula"] == ["LaFeAsO", "MgB2", "LaNiAsO"]  # MgB2 is known
+    assert ranked(table, Ranking("tc"))["formula"].to_pylist() == ["LaFeAsO", "MgB2", "LaNiAsO"]
