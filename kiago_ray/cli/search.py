@@ -188,7 +188,9 @@ def run(request: Request, top: int, as_json: bool) -> int:
     tried, tried_id = read_tried(request.tried)
     prospects = load_prospects()
     substitutions = around(spec, prospects)
-    resolve(spec, predictors.supported.cpu().numpy(), substitutions)  # what can't run is refused before anything is written
+    resolve(
+        spec, predictors.supported.cpu().numpy(), substitutions
+    )  # what can't run is refused before anything is written
     base_material(spec, predictors)
     prepared = None if request.baseline is None else request.baseline.prepare(predictors)
     check_phases(spec.screens.names, request.phases != NONE)
@@ -222,7 +224,13 @@ def run(request: Request, top: int, as_json: bool) -> int:
         tell_phases(hull, phases_file(request.phases))
     if prepared is not None:
         outcome = judge_formulas(
-            prepared(), spec, predictors, known=materials or "none", tried=tried, hull=hull
+            prepared(),
+            spec,
+            predictors,
+            known=materials or "none",
+            tried=tried,
+            hull=hull,
+            prospects=prospects,
         )
     else:
         with (
@@ -235,6 +243,7 @@ def run(request: Request, top: int, as_json: bool) -> int:
                 known=materials or "none",
                 tried=tried,
                 hull=hull,
+                prospects=prospects,
                 device=request.device,
                 progress=progress,
                 should_stop=stopper,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.plausibility.likeness import likeness
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
 from kiago_ray.plausibility.odds import PRIOR, swap_odds
@@ -17,6 +17,7 @@ _MOST_COMPOSITIONS = 6  # of a system that are looked at
 _AGREES = 0.35  # how far the amount that came may differ from the one that went, as a share of it
 _VACANT = (0.7, 0.99)  # of an element's amount, relative to the others, that is left where places are empty
 _SAME_RATIO = 0.01
+OFTEN_VACANT = (INDEX["O"],)  # what of other elements looks like vacancies are mostly misprints and mixtures
 _SEEN = 3  # compositions with vacancies from which they count as known
 
 
@@ -64,11 +65,13 @@ def _gave_way(doped: Floats, undoped: Floats, new: int) -> int | None:
 
 
 def known_vacancies(literature: Literature, base: Floats) -> Mask:
-    """The elements of the base (118,) of which known compositions of its chemical system hold less, all else alike."""
+    """Whether known compositions of the chemical system of the base (118,) hold less oxygen, all else alike: (118,),
+    true there.
+    """
     found = np.zeros(N_ELEMENTS, dtype=np.bool_)
     held = base > 0
     rows = literature.fractions[((literature.fractions > 0) == held).all(axis=1)]
-    for z in np.flatnonzero(held).tolist() if held.sum() > 1 else ():
+    for z in (z for z in OFTEN_VACANT if held[z] and held.sum() > 1):
         others = held.copy()
         others[z] = False
         ratio = rows[:, others] / base[others]

@@ -19,6 +19,7 @@ from kiago_ray.predictors.tc_features import TcFeatures
 
 TRACE = 0.002  # of all atoms: an element counts as wholly present from here on
 MAKE_UP_WIDTHS = (0.08, 0.2)  # of the kernels over compositions
+NEAR_SHARE = 0.2  # of the atoms: what has more of other elements hardly counts in them
 _FLOOR = 1e-3
 _VALUES_AT_ONCE = 20_000_000  # of rows × systems
 
@@ -92,6 +93,7 @@ class MakeUp(nn.Module):
     factor: Tensor
     points: Tensor
     sets: Tensor
+    shares: Tensor
     counts: Tensor
 
     def __init__(self, literature: Literature) -> None:
@@ -101,14 +103,15 @@ class MakeUp(nn.Module):
             "factor": factor,
             "points": literature.fractions @ factor,
             "sets": literature.fractions > 0,
+            "shares": literature.fractions,
             "counts": np.log1p(literature.reports),
         }
         for name, array in arrays.items():
             self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
 
     def near(self, present: Mask) -> MakeUp:
-        """The same with the compositions alone that have no more than two elements outside `present` (118,)."""
-        kept = (self.sets @ torch.tensor(~present, dtype=torch.float32)) <= 2
+        """The same with the compositions alone of which no more than NEAR_SHARE lies outside `present` (118,)."""
+        kept = (self.shares @ torch.tensor(~present, dtype=torch.float32)) <= NEAR_SHARE
         other = object.__new__(MakeUp)
         nn.Module.__init__(other)
         for name, buffer in self.named_buffers():
