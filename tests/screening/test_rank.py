@@ -201,7 +201,12 @@ def test_undoped_cuprates_stand_behind_all_others_that_passed() -> None:
     )
     for by in ("improvement", "plausibility"):
         assert order(formulas, rows, Ranking(by)).tolist() == [2, 1, 0, 3]
-    assert order(formulas, rows, Ranking("trusted")).tolist() == [2, 0, 1, 3]  # by formula, as nothing differs
+    assert order(formulas, rows, Ranking("trusted")).tolist() == [
+        2,
+        0,
+        1,
+        3,
+    ]  # by formula, as nothing differs
 
 
 def test_few_rows_of_one_chemical_system_stand_among_the_first() -> None:
