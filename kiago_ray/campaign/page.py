@@ -61,6 +61,7 @@ def campaign_page(
             remark=_remark(results.damaged),
             searches=results.searches,
             shards=results.shards,
+            gains=results.gains,
             top=[top_of_several(each) for each in results.top],
             background=_background(plan),
         )

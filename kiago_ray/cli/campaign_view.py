@@ -22,6 +22,8 @@ _BEST = {
     "rank": "#",
     "formula": "formula",
     "base": "base",
+    "plausibility": "plausible",
+    "expected_improvement_k": "gain (K)",
     "trusted_tc_k": "trusted T_c (K)",
     "tc_k": "T_c (K)",
     "tc_oracle_k": "oracle (K)",
@@ -158,6 +160,7 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
 
     from kiago_ray.campaign.summaries import top_of_several
     from kiago_ray.report.cells import cell
+    from kiago_ray.report.summary_rows import no_gain
     from kiago_ray.report.terminal import top_table
 
     title = "Best proposals of all searches"
@@ -175,6 +178,8 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
     show_table(best, title, numbers=[header for header in shown.values() if header == "#" or "(" in header])
     print()
     Console().print(top_table([top_of_several(each) for each in results.top]))
+    if remark := no_gain(results.gains, results.passed):
+        print(f"\n{remark}")
     print(
         f"\n{results.rows:,} of {results.candidates:,} candidates done; {results.unique:,} unique formulas, "
         f"{results.passed:,} of them passed every screen.\n"

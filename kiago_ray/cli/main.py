@@ -19,6 +19,7 @@ from kiago_ray.cli.data import data_app
 from kiago_ray.cli.hull import hull
 from kiago_ray.cli.paper import paper
 from kiago_ray.cli.predict import predict
+from kiago_ray.cli.screens_help import ScreensCommand
 from kiago_ray.cli.search import search
 from kiago_ray.cli.serve import serve
 from kiago_ray.cli.sweep import sweep
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(search)
+app.command(cls=ScreensCommand)(search)
 app.command()(predict)
 app.command()(hull)
 app.command()(sweep)

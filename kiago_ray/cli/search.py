@@ -350,6 +350,7 @@ def show(
     """
     from rich.console import Console
 
+    from kiago_ray.report.summary_rows import no_gain
     from kiago_ray.report.terminal import best_table, reasons_table, summary_table, top_table
     from kiago_ray.screening.summary import Summary
 
@@ -370,6 +371,8 @@ def show(
         console.print("\nThe best, for (+) and against (−) believing them; report.html says it in full:")
         console.print(reasons_table(rows, background))
     read = Summary.from_dict(summary)
+    if remark := no_gain(read.gains, read.passed):
+        console.print(f"\n[bold]{remark}[/bold]")
     console.print()
     console.print(summary_table(read))
     console.print()

@@ -56,6 +56,7 @@ def sweep(
     chosen = read_sweep(file)
     if gpus_per_trial is not None:
         values = chosen.model_dump(exclude_defaults=True)
+        values["metrics"] = chosen.metrics  # whose default is its preset's
         values["resources"] = {**chosen.resources.model_dump(), "gpus": gpus_per_trial}
         chosen = sweep_from(values)
     given = {"known": known, "concurrency": concurrency}

@@ -27,6 +27,7 @@ from kiago_ray.report.page_parts import (
     figures,
     how_rows_ended,
     limits,
+    remark_html,
     section,
     specification,
     tiles,
@@ -44,6 +45,7 @@ from kiago_ray.report.page_table import (
 )
 from kiago_ray.report.page_trust import REASONS_HEADING, TOP_HEADING, explanations, top_html
 from kiago_ray.report.reasons import Background
+from kiago_ray.report.summary_rows import no_gain
 from kiago_ray.screening.summary import BaseMaterial, Summary
 from kiago_ray.screening.top import TopMean
 
@@ -71,7 +73,7 @@ class CampaignPage:
     plots: caption and PNG of each. unique, passed: formulas of the whole campaign. candidates: rows planned, of which
     rows_done are done and ended as `statuses` counts. failures: shard and cause of each. required, spec_text,
     model_notes and remark: as on the page of a search. searches, shards: how many were planned, where `lines` doesn't
-    hold all of them. top: of the campaign's best. background: as on the page of a search.
+    hold all of them. top: of the campaign's best. gains: as in Summary. background: as on the page of a search.
     """
 
     title: str
@@ -91,12 +93,14 @@ class CampaignPage:
     searches: int | None = None
     shards: int | None = None
     top: Sequence[TopMean] = ()
+    gains: int | None = None
     background: Background = field(default_factory=Background)
 
 
 def render_campaign_page(page: CampaignPage) -> str:
     """The page as HTML5 text. All text given is escaped; what is listed is bounded."""
-    candidates = _extent(page) + html_table(page.rows[:TABLE_ROWS], page.required, campaign=True)
+    remark = remark_html(no_gain(page.gains, page.passed))
+    candidates = _extent(page) + remark + html_table(page.rows[:TABLE_ROWS], page.required, campaign=True)
     sections = [
         ("Shards that failed", _failures(page.failures)),
         ("By base and variant", _means(page.lines)),

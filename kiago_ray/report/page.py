@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 from kiago_ray.report.cells import kelvin
@@ -14,6 +13,7 @@ from kiago_ray.report.page_parts import (
     how_rows_ended,
     limits,
     plain_table,
+    remark_html,
     section,
     specification,
     tiles,
@@ -21,7 +21,7 @@ from kiago_ray.report.page_parts import (
 from kiago_ray.report.page_table import html_table
 from kiago_ray.report.page_trust import REASONS_HEADING, TOP_HEADING, explanations, top_html
 from kiago_ray.report.reasons import Background
-from kiago_ray.report.summary_rows import summary_rows
+from kiago_ray.report.summary_rows import no_gain, summary_rows
 from kiago_ray.screening.summary import Summary
 
 TABLE_ROWS = 50
@@ -49,12 +49,12 @@ class Page:
 
 def render_page(page: Page) -> str:
     """The page as HTML5 text. All text given is escaped."""
-    remark = f'<p class="remark">{escape(page.remark)}</p>' if page.remark else ""
     return document(
         page.title,
-        f"""{remark}
+        f"""{remark_html(page.remark)}
 {_tiles(page.summary)}
 <h2>Best candidates</h2>
+{remark_html(no_gain(page.summary.gains, page.summary.passed))}
 {html_table(page.rows[:TABLE_ROWS], page.summary.required)}
 {section(REASONS_HEADING, explanations(page.rows, page.background))}
 {section(TOP_HEADING, top_html(page.summary.top))}

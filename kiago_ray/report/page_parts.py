@@ -153,6 +153,11 @@ def document(title: str, body: str, script: str = SCRIPT) -> str:
 """
 
 
+def remark_html(text: str) -> str:
+    """Something the reader must know first, escaped; nothing for ""."""
+    return f'<p class="remark">{escape(text)}</p>' if text else ""
+
+
 def section(heading: str, content: str) -> str:
     """Content, which is HTML already, with its heading; "" where there is none."""
     return f"<h2>{words(heading)}</h2>\n{content}\n" if content else ""

@@ -22,6 +22,7 @@ EXPLAINED = 3  # of the best rows
 AGREE_K = 2.0  # two models never agree better than this
 AGREE_FRACTION = 0.2  # of T_c, where no spread says how well they might
 SURE_K, SURE_FRACTION = 5.0, 0.25  # a spread up to either, the second of T_c, counts as sure
+LIKELY = 0.5  # a plausibility that speaks for a row
 NEAR_L1 = 0.3  # from here on a known composition says little; SuperCon's own are 0.02 apart
 LIKE_MEASURED = 0.6  # of the predicted T_c that a near known composition must have to speak for it
 RARE = 0.01  # of the known superconductors: an element in fewer of them is one the predictors know little of
@@ -58,7 +59,9 @@ def reasons_of(row: Row, background: Background) -> list[Reason]:
         *_oracle(row),
         *_extrapolation(row),
         *_spread(row),
+        *_plausibility(row),
         *_neighbour(row),
+        *_improvement(row),
         *_gain(row),
         *_charges(row),
         *_rare(row, background),
@@ -160,13 +163,39 @@ def _neighbour(row: Row) -> Iterator[Reason]:
     else:
         yield Reason("for", f"{nearest}.", f"near {formula}, {result}")
     trusted = row.get("trusted_tc_k")
-    if distance <= NEAR_L1 and measured is not None and trusted is not None and measured >= trusted:
+    told = row.get("gain") is not None  # of all that is known nearby, see _improvement
+    near = distance <= NEAR_L1 and not told
+    if near and measured is not None and trusted is not None and measured >= trusted:
         yield Reason(
             "against",
             f"{formula} has been measured no lower than the {_k(trusted)} that this row can be trusted with: it may "
             "be no gain over what is known.",
             "no gain over it",
         )
+
+
+def _plausibility(row: Row) -> Iterator[Reason]:
+    value, why = row.get("plausibility"), row.get("plausibility_reason")
+    if value is None:
+        return
+    told = f"such a composition exists with a probability of {value:.2f}"
+    side: Literal["for", "against"] = "for" if value >= LIKELY else "against"
+    yield Reason(
+        side, f"By what is known of its relatives, {told}" + (f": {why}." if why else "."), f"P {value:.2f}"
+    )
+
+
+def _improvement(row: Row) -> Iterator[Reason]:
+    best, best_tc, improvement = (
+        row.get(name) for name in ("best_nearby", "best_nearby_tc_k", "expected_improvement_k")
+    )
+    if row.get("known") or best is None or best_tc is None or improvement is None:
+        return
+    told = f"the best known nearby is {best} with {_k(best_tc)}, and an improvement of {_k(improvement)} is expected"
+    if row.get("gain"):
+        yield Reason("for", f"It is a gain over what is known: {told}.", f"over {best}, {_k(best_tc)}")
+    else:
+        yield Reason("against", f"It may be no gain over what is known: {told}.", f"no gain over {best}")
 
 
 def _gain(row: Row) -> Iterator[Reason]:

@@ -139,15 +139,18 @@ class Candidates:
         """E[max(0, T_c − best nearby)] in K, (n,), T_c normal about `expected_tc_k` with the ensemble's spread; with
         nothing known nearby the best is 0. NaN where nothing was given to compare with.
         """
-        return expected_improvement_k(self.expected_tc_k, self.tc_std_k, self._to_beat_k)
+        return expected_improvement_k(self.expected_tc_k, self.tc_std_k, self.to_beat_k)
 
     @property
     def gain(self) -> Mask:
         """Whether T_c is expected above the best nearby, (n,); False where that isn't known."""
-        return np.asarray(self.expected_tc_k > self._to_beat_k)
+        return np.asarray(self.expected_tc_k > self.to_beat_k)
 
     @property
-    def _to_beat_k(self) -> Floats:
+    def to_beat_k(self) -> Floats:
+        """What an improvement is over, in K, (n,): the best nearby, 0 where nothing known is near, NaN where nothing
+        was given to compare with.
+        """
         if self.materials is None:
             return np.full(len(self.ok), np.nan)
         return np.nan_to_num(self.best_nearby_tc_k, nan=0.0)

@@ -58,6 +58,12 @@ def build_spec(*layers: Mapping[str, Any]) -> SearchSpec:
         raise SpecError(spec_error_line(error, SearchSpec)) from error
 
 
+def preset_named(layer: Mapping[str, Any]) -> str:
+    """The shipped preset that a layer of `build_spec` rests on."""
+    chosen = layer.get("preset", "default")
+    return str(chosen.get("preset", "default") if isinstance(chosen, Mapping) else chosen)
+
+
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted keys opened into sections."""
     nested: dict[str, Any] = {}

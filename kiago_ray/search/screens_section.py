@@ -78,11 +78,13 @@ class ScreensSpec(Section):
         "a laboratory would: that it can be made, and is better. By T_c alone a search ends where its own predictor "
         "is most optimistic.",
     )
-    improvement_weight: float = Field(
-        default=0.25,
-        ge=0,
-        le=100,
-        description="For rank_by improvement: the weight of ln(expected improvement + 0.1 K) beside ln(plausibility).",
+    improvement_offset_k: float = Field(
+        default=0.1,
+        gt=0,
+        le=10_000,
+        description="For rank_by improvement: K that are added to the expected improvement before it is multiplied by "
+        "the plausibility. At 0.1 it is the product, at 30 plausibility counts most, for those who want to find what "
+        "is real whether or not it is better.",
     )
     most_per_system: int = Field(
         default=3,

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kiago_ray.screening.improvement import expected_improvement_k
 from kiago_ray.screening.rank import unique
 from kiago_ray.screening.top import BestRows, top_mean
 
 if TYPE_CHECKING:
     from kiago_ray.api import JudgedRows
-    from kiago_ray.screening import BaseMaterial
+    from kiago_ray.screening import BaseMaterial, Candidates
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,12 @@ class Metric:
 
 
 METRICS: Mapping[str, Metric] = {
+    "improvement": Metric(
+        "max",
+        "K",
+        "mean of plausibility × expected improvement over the best known nearby, T_c by the judge, of the best by it, "
+        "an empty place counting 0 K",
+    ),
     "trusted_delta_tc_k": Metric(
         "max",
         "K",
@@ -52,6 +62,8 @@ METRICS: Mapping[str, Metric] = {
     ),
 }
 DEFAULT_METRIC = "trusted_delta_tc_k"
+DEFAULT_METRIC_OF: Mapping[str, str] = {"default": "improvement"}
+"""By preset, where it isn't DEFAULT_METRIC."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str,
     """The metrics of a search whose rows a judge has seen. base: with that judge's T_c."""
     candidates, passed = rows.candidates, rows.verdicts.passed
     places = np.arange(len(candidates.formulas))
-    kept = unique(candidates.formulas, np.zeros_like(places), places)
+    kept = unique(candidates.formulas, np.zeros_like(places), places, candidates.of_families)
     good = kept[(passed & ~candidates.taken)[kept]]
     trusted, tc_k = np.nan_to_num(candidates.trusted_tc_k[good]), candidates.tc_k[good]
     best = good[np.lexsort((-tc_k, -trusted))][:top]
@@ -98,6 +110,7 @@ def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str,
     )
     below = 0.0 if base is None or base.tc_oracle_k is None else base.tc_oracle_k
     return {
+        "improvement": float(np.sort(_hopes_k(candidates)[good])[::-1][:top].sum()) / top,
         "trusted_delta_tc_k": float(np.sort(trusted)[::-1][:top].sum()) / top - below,
         "raw_delta_tc_k": float(np.sort(tc_k)[::-1][:top].sum()) / top
         - (0.0 if base is None else base.tc_predicted_k),
@@ -105,6 +118,14 @@ def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str,
         "gap_k": math.nan if told.gap_k is None else told.gap_k,
         "diversity": (told.chemical_systems or 0) / top,
     }
+
+
+def _hopes_k(candidates: Candidates) -> Floats:
+    """Plausibility × expected improvement by the judge's T_c (n,) in K; 0 where there is nothing to compare with. The
+    search's own T_c has no say; where plausibility wasn't worked out, the improvement alone counts.
+    """
+    improvement = expected_improvement_k(candidates.tc_oracle_k, candidates.tc_std_k, candidates.to_beat_k)
+    return np.nan_to_num(np.nan_to_num(candidates.plausibility, nan=1.0) * improvement)
 
 
 def mean_over(scores: Sequence[Score], name: str) -> Mean:

@@ -14,10 +14,11 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from kiago_ray.campaign.spec import Name, ResourcesSpec, Seed
 from kiago_ray.campaign.yaml_file import beside, read_yaml
 from kiago_ray.search.errors import SpecError, spec_error_line
+from kiago_ray.search.presets import preset_named
 from kiago_ray.search.sections import Formula, Section
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.sweep.compare import BEST
-from kiago_ray.sweep.metrics import DEFAULT_METRIC, METRICS
+from kiago_ray.sweep.metrics import DEFAULT_METRIC, DEFAULT_METRIC_OF, METRICS
 from kiago_ray.sweep.point import OWN, check_field, spec_at
 from kiago_ray.sweep.space import MAX_VALUES, Point, Space, check_order, grid_draws
 
@@ -95,7 +96,8 @@ class SweepSpec(Section):
         default=(DEFAULT_METRIC,),
         min_length=1,
         max_length=3,
-        description="What makes a trial good; with several, a front is sought, and the first picks from it.",
+        description="What makes a trial good, by default improvement where `search` has the preset default; with "
+        "several, a front is sought, and the first picks from it.",
     )
     top: int = Field(
         default=10, ge=1, le=1000, description="How many of a search's best the metrics look at."
@@ -143,6 +145,15 @@ class SweepSpec(Section):
         """What decides the results: everything but what only says how it is run."""
         values = self.model_dump(mode="json", exclude={"resources", "known", "weights", "concurrency"})
         return {**values, "threads": self.resources.threads, "device": self.resources.torch_device}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _metric_of_its_preset(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "metrics" in values:
+            return values
+        search = values.get("search", {})
+        preset = preset_named(search) if isinstance(search, Mapping) else ""
+        return {**values, "metrics": (DEFAULT_METRIC_OF.get(preset, DEFAULT_METRIC),)}
 
     @model_validator(mode="after")
     def _can_run(self) -> Self:

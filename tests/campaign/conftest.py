@@ -16,7 +16,7 @@ from kiago_ray.storage.location import Location
 VALUES = {
     "name": "small",
     "bases": ["LaNiAsO"],
-    "search": {"steps": [2, 2]},
+    "search": {"steps": [2, 2], "preset": "open"},
     "candidates": 12,
     "shard_size": 8,
 }

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from kiago_ray.screening import available_screens
+from kiago_ray.screening.recall import load_screen_recall
+
 Kiago = Callable[..., Any]
 
 
@@ -28,6 +31,16 @@ def test_help_is_there(kiago: Kiago, command: list[str]) -> None:
     ended = kiago(*command, "--help")
     assert ended.code == 0
     assert "Usage" in ended.out
+
+
+def test_the_help_of_search_tells_what_each_screen_lets_pass(kiago: Kiago) -> None:
+    told = kiago("search", "--help").out
+    for name in available_screens():
+        assert name in told
+    assert "known superconductors" in told
+    share = load_screen_recall().screens["balanced"].recall
+    assert share is not None
+    assert f"{100 * share:.1f}" in told
 
 
 def loaded_by(code: str) -> set[str]:

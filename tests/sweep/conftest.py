@@ -52,6 +52,7 @@ def made_value(point: Mapping[str, Any]) -> float:
 def made_score(value: float, base: str, seed: int, random: np.random.Generator) -> Score:
     values = {
         METRIC: value,
+        "improvement": max(value, 0.0) / 4,
         "raw_delta_tc_k": value + random.normal(12, 2),
         "pass_rate": float(np.clip(0.5 - value / 80 + random.normal(0, 0.04), 0, 1)),
         "gap_k": 0.3 * value + random.normal(0, 2),
@@ -70,6 +71,7 @@ def sweep() -> SweepSpec:
             "seeds": [0, 1, 2],
             "search": {"preset": "default", "candidates": 64, "steps": [100, 100]},
             "space": SPACE,
+            "metrics": METRIC,
             "trials": 24,
             "compare": {
                 "bases": ["SrFe1.88Ni0.12As2", "CeBi2O3"],

@@ -12,19 +12,32 @@ import pytest
 
 from kiago_ray.api import JudgedRows
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.screening import BaseMaterial, SecondOpinions, apply_screens, available_screens, collect
+from kiago_ray.screening import (
+    BaseMaterial,
+    KnownMaterials,
+    SecondOpinions,
+    apply_screens,
+    available_screens,
+    collect,
+)
 from kiago_ray.sweep.metrics import METRICS, Score, mean_over, measured
 
 BASE = BaseMaterial("LaNiAsO", 10.0, -1.0, tc_oracle_k=8.0)
 
 
 def judged(
-    make_result: Callable[..., Any], rows: list[tuple[str, float, float]], **opinions: list[float]
+    make_result: Callable[..., Any],
+    rows: list[tuple[str, float, float]],
+    known: KnownMaterials | None = None,
+    plausibility: list[float] | None = None,
+    **opinions: list[float],
 ) -> JudgedRows:
     result = make_result(rows)
     candidates = collect(
         result,
         oxidation_set=OxidationSet.ICSD24,
+        known=known,
+        log_plausibility=None if plausibility is None else np.log(plausibility),
         opinions=SecondOpinions(**{name: np.array(values) for name, values in opinions.items()}),
     )
     verdicts = apply_screens(candidates, available_screens(max_elements=7), ("ef_negative",))
@@ -46,6 +59,23 @@ def test_metrics_of_three_rows(make_result: Callable[..., Any]) -> None:
     assert values["pass_rate"] == pytest.approx(2 / 3)
     assert values["gap_k"] == pytest.approx((40 + 30 - 30 - 20) / 2)
     assert values["diversity"] == 1.0
+
+
+def test_improvement_is_plausibility_times_the_gain_that_the_judge_expects(
+    make_result: Callable[..., Any],
+) -> None:
+    known = KnownMaterials.from_formulas(["MgB2", "LaNiAsO0.9F0.1"], [39.0, 4.0])
+    opinions = {"tc_std_k": [0.0] * 4, "tc_oracle_k": [60.0, 14.0, 8.0, 99.0], "extrapolation": [0.1] * 4}
+    rows = [("Mg0.9Ca0.1B2", 90.0, -1.0), ("LaNiAsO", 90.0, -1.0), ("NbN", 90.0, -1.0), ("NaCl", 90.0, 1.0)]
+    one = judged(make_result, rows, known, [0.5, 0.9, 0.25, 0.9], **opinions)
+    # 0.5 · (60 − 39), 0.9 · (14 − 4), 0.25 · (8 − 0); NaCl doesn't pass.
+    assert measured(one, BASE, 2)["improvement"] == pytest.approx((10.5 + 9) / 2)
+    assert measured(one, BASE, 10)["improvement"] == pytest.approx((10.5 + 9 + 2) / 10)
+    unknown = judged(make_result, rows, known, **opinions)
+    assert measured(unknown, BASE, 1)["improvement"] == pytest.approx(21)
+    assert (
+        measured(judged(make_result, rows, **opinions), BASE, 1)["improvement"] == 0.0
+    )  # nothing to compare with
 
 
 def test_places_that_nothing_fills_count_nothing(make_result: Callable[..., Any]) -> None:

@@ -194,7 +194,16 @@ def test_no_trials_and_none_with_values(page: SweepPage) -> None:
 def test_everything_given_is_escaped(page: SweepPage) -> None:
     evil = "<script>alert('1')</script>&\"T"
     space = {"preset": {"choice": ["default"]}, "alpha": {"uniform": [0, 1]}}
-    sweep = sweep_from({"name": "s", "description": evil, "bases": ["MgB2"], "space": space, "trials": 2})
+    sweep = sweep_from(
+        {
+            "name": "s",
+            "description": evil,
+            "bases": ["MgB2"],
+            "space": space,
+            "metrics": METRIC,
+            "trials": 2,
+        }
+    )
     point = {"preset": evil, "alpha": 0.5}
     trials = [
         replace(page.trials[0], number=0, status="finished", point=point),

@@ -69,7 +69,7 @@ def test_a_space_that_makes_no_sense_is_refused(space: dict[str, Any], said: str
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"metrics": "tc_k"}, "nothing reports 'tc_k'; choose among trusted_delta_tc_k"),
+        ({"metrics": "tc_k"}, "nothing reports 'tc_k'; choose among improvement, trusted_delta_tc_k"),
         ({"metrics": ["gap_k", "gap_k"]}, "given twice"),
         ({"metrics": ["gap_k", "pass_rate"]}, "give kind: none"),
         ({"seeds": [1, 1]}, "seeds: 1 is given twice"),
@@ -150,3 +150,18 @@ def test_trials_have_equally_many_rows() -> None:
     start = {"choice": [{"kind": "rows", "rows": ["MgB2"]}, {"kind": "random"}]}
     with pytest.raises(SpecError, match="has 1 rows, the others 16; trials need equally many"):
         sweep(space={"start": start})
+
+
+@pytest.mark.parametrize(
+    ("search", "metric"),
+    [
+        ({}, "improvement"),
+        ({"preset": "default"}, "improvement"),
+        ({"preset": {"preset": "default", "alpha": 3}}, "improvement"),
+        ({"preset": "open"}, "trusted_delta_tc_k"),
+        ({"preset": {"preset": "paper", "alpha": 3}}, "trusted_delta_tc_k"),
+    ],
+)
+def test_the_metric_by_default_is_that_of_the_preset(search: dict[str, Any], metric: str) -> None:
+    assert sweep(search=search).metrics == (metric,)
+    assert sweep(search=search, metrics="gap_k").metrics == ("gap_k",)

@@ -18,6 +18,7 @@ def sweep(**changes: Any) -> SweepSpec:
         "bases": ["LaNiAsO"],
         "seeds": [0],
         "space": {"alpha": {"uniform": [0, 20]}, "preset": {"choice": ["default", "paper"]}},
+        "metrics": "trusted_delta_tc_k",
         "trials": 60,
         "scheduler": {"kind": "none"},
     }
