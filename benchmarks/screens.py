@@ -1,13 +1,13 @@
 """What the screens let pass: known superconductors, which they should, and random swaps of them, which they shouldn't.
 
-Run it with `python benchmarks/screens.py --fit kiago_ray.plausibility:fit_without`; it prints a table and, with
+Run it with `python benchmarks/screens.py --fit kiago_ray.plausibility.shipped:fit_without`; it prints a table and, with
 --write, puts it into kiago_ray/screening/screen_recall.json, which `kiago search --help` shows. Superconductors are
 SuperCon's compositions of stated oxygen with T_c > 0, drawn at random. A swap replaces one or two elements of such a
 composition, each by one that occurs in superconductors and that the predictors know, and is drawn again where its
 chemical system is known.
 
 --fit names a function that takes the chemical systems to leave out (a frozenset of frozensets of symbols) and returns
-log plausibility as a function of fractions (n, 118). It is asked once for each of the folds, into which the systems of
+the logarithm of the probability to exist as a function of fractions (n, 118). It is asked once for each of the folds, into which the systems of
 the superconductors are dealt; a composition, and a swap of it, are judged by the fit that knows nothing of its system.
 Without --fit there is no screen `plausible`. Takes five minutes on one core beside the fits.
 """
@@ -91,7 +91,7 @@ def swap(amounts: Floats, elements: list[int], known: set[System], generator: np
             return other
 
 
-def log_plausibility(drawn: Drawn, fit: Fit, seed: int) -> tuple[Floats, Floats]:
+def log_existence(drawn: Drawn, fit: Fit, seed: int) -> tuple[Floats, Floats]:
     """Of the superconductors and of the swaps, (n,) in nats each, each by the fit without its system."""
     different = sorted(set(drawn.systems), key=sorted)
     fold_of = dict(
@@ -107,10 +107,10 @@ def log_plausibility(drawn: Drawn, fit: Fit, seed: int) -> tuple[Floats, Floats]
     return found[0], found[1]
 
 
-def verdicts(amounts: Floats, plausibility: Floats | None) -> dict[str, NDArray[np.bool_]]:
+def verdicts(amounts: Floats, existence: Floats | None) -> dict[str, NDArray[np.bool_]]:
     """Of every screen but hydride, which is for a search of its own, and of the preset default: (n,) each."""
     result = given_result(amounts, load_predictors())
-    candidates = collect(result, mixed_valence=True, by_atoms=True, log_plausibility=plausibility)
+    candidates = collect(result, mixed_valence=True, by_atoms=True, log_existence=existence)
     candidates = with_e_hull(candidates, result.amounts, candidates.ok, read_hull(None), most=len(amounts))
     found = dict(apply_screens(candidates, available_screens(), ()).by_screen)
     del found["hydride"]
@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"write {FILE}")
     given = parser.parse_args()
     drawn = draw(given.rows, given.seed)
-    plausibility = None if given.fit is None else log_plausibility(drawn, given.fit, given.seed)
+    plausibility = None if given.fit is None else log_existence(drawn, given.fit, given.seed)
     measured = measure(drawn, plausibility, given.seed)
     print(table(measured))
     if given.write:

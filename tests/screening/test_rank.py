@@ -159,11 +159,14 @@ def proposals(n: int, **columns: object) -> Standing:
 
 
 def test_improvement_weighs_plausibility_against_the_gain() -> None:
-    key = improvement_key(np.array([1.0, 0.5]), np.array([0.9, 9.9]), 0.25)
-    np.testing.assert_allclose(key, [0.0, np.log(0.5) + 0.25 * np.log(10)], atol=1e-12)
+    key = improvement_key(np.array([1.0, 0.5]), np.array([0.9, 9.9]), 0.1)
+    np.testing.assert_allclose(key, [0.0, np.log(0.5) + np.log(10)], atol=1e-12)
     rows = proposals(2, plausibility=np.array([1.0, 0.5]), expected_improvement_k=np.array([0.9, 9.9]))
-    assert order(["MgB2", "NbN"], rows, IMPROVEMENT).tolist() == [0, 1]  # ln 2 against ln 10 / 4
-    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 1.0)).tolist() == [1, 0]
+    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 30.0)).tolist() == [
+        0,
+        1,
+    ]  # 30.9 against 39.9 / 2
+    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 0.1)).tolist() == [1, 0]  # 1 against 10 / 2
     assert order(["MgB2", "NbN"], rows, Ranking("plausibility")).tolist() == [0, 1]
 
 
