@@ -11,6 +11,7 @@ from kiago_ray.plausibility.model import Plausibility
 from kiago_ray.search.substitutions import Substitutions
 
 _PORTION = 0.2  # of its site that a substitute takes in the composition that stands for doping
+_LOOKED_AT = 24  # substitutes of an element whose plausibility is worked out, those of highest odds
 _MILDNESS = 0.5  # power of plausibility in the odds
 
 
@@ -22,8 +23,9 @@ def substitutions_around(
     part, relative to the best. made: (m, 118) compounds that exist; those near the base are passed on.
     """
     held = np.flatnonzero(base)
-    pairs = [(a, c) for a in held.tolist() for c in np.flatnonzero(odds[a] > 0).tolist() if base[c] == 0]
+    pairs = [(a, c) for a in held.tolist() for c in _likeliest(odds[a] * (base == 0))]
     here = odds.copy()
+    here[held] = 0
     if pairs:
         a, c = np.array(pairs).T
         rows = np.tile(base, (2, len(pairs), 1))
@@ -43,3 +45,9 @@ def substitutions_around(
         vacancies=known_vacancies(literature, base),
         made=np.array(untested).reshape(-1, N_ELEMENTS),
     )
+
+
+def _likeliest(odds: Floats) -> list[int]:
+    """The elements of highest odds (118,), those of none left out."""
+    order = np.argsort(-odds, kind="stable")[:_LOOKED_AT]
+    return [int(z) for z in order if odds[z] > 0]

@@ -101,6 +101,11 @@ def made_fractions() -> Floats:
 def load_prospects(folder: Path | None = None) -> Prospects:
     """Plausibility with the shipped weights, or those of a folder. Raises WeightsError."""
     folder = folder if folder is not None and (folder / f"{KIND}.json").exists() else weights_folder()
+    return read_plausibility(folder, shipped_literature(), made_fractions())
+
+
+def read_plausibility(folder: Path, literature: Literature, made: Floats) -> Prospects:
+    """Plausibility with the weights of a folder, over what is known. Raises WeightsError."""
     card = load_card(KIND, folder)
     path = folder / f"{KIND}.safetensors"
     try:
@@ -109,7 +114,6 @@ def load_prospects(folder: Path | None = None) -> Prospects:
         stored = load(content)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} can't be read ({error}): reinstall or train again") from None
-    literature = shipped_literature()
     features = PlausibilityFeatures(literature)
     exists, reported = (_logistic(stored, name, path) for name in ("exists", "reported"))
     if len(reported.weight) != len(features.names):
@@ -117,7 +121,7 @@ def load_prospects(folder: Path | None = None) -> Prospects:
             f"{path} reads {len(reported.weight)} features of systems, this version has {len(features.names)}"
         )
     plausibility = Plausibility(features, exists, reported)
-    return Prospects(literature, plausibility, stored["odds"].double().numpy(), made_fractions())
+    return Prospects(literature, plausibility, stored["odds"].double().numpy(), made)
 
 
 def prospects_of(literature: Literature, plausibility: Plausibility, made: Floats) -> Prospects:

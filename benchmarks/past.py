@@ -1,0 +1,139 @@
+"""What was known before a year, models that learnt from it alone, and what was reported later: for rediscovery.py."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from kiago_ray import load_predictors
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.datasets.neighbours import nearest
+from kiago_ray.datasets.non_superconductors import non_superconductors
+from kiago_ray.datasets.statistics import element_counts
+from kiago_ray.datasets.supercon import HEADER_LINE, load_supercon, publication_year
+from kiago_ray.plausibility.fit import fit_plausibility
+from kiago_ray.plausibility.literature import Literature
+from kiago_ray.plausibility.shipped import KIND, Prospects, prospects_of, read_plausibility, save_plausibility
+from kiago_ray.predictors import Predictors
+from kiago_ray.predictors.ensemble_recipe import SETTINGS
+from kiago_ray.predictors.ensemble_training import train_tc_ensemble
+from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
+from kiago_ray.predictors.oracle import load_oracle
+from kiago_ray.predictors.oracle_fit import OracleSettings
+from kiago_ray.predictors.oracle_recipe import OracleOptions, train_oracle
+from kiago_ray.predictors.precision import multiplies_bfloat16
+from kiago_ray.predictors.recipes import RunOptions, TrainingTable
+from kiago_ray.predictors.second_opinion import SecondOpinion
+from kiago_ray.predictors.weights import load_network
+from kiago_ray.screening import KnownMaterials
+
+Floats = NDArray[np.float64]
+NEAR = 0.05  # L1 distance from all of before, from which a later composition is new
+
+
+@dataclass(frozen=True)
+class Then:
+    """What was known at a cut-off, and the models that learnt from it. bases: (s, 118) fractions, of each chemical
+    system the composition of highest median T_c; formulas: their texts.
+    """
+
+    year: int
+    known: KnownMaterials
+    prospects: Prospects
+    predictors: Predictors
+    second: SecondOpinion
+    frequencies: dict[str, Floats]
+    bases: Floats
+    formulas: tuple[str, ...]
+
+    @property
+    def literature(self) -> Literature:
+        return self.prospects.literature
+
+    @property
+    def systems(self) -> set[bytes]:
+        """The known chemical systems as sets of elements."""
+        return {row.tobytes() for row in self.literature.systems}
+
+
+@dataclass(frozen=True)
+class Later:
+    """What was first reported at or after the cut-off with T_c > 0: fractions (m, 118), T_c (m,) in K; new: (m,) its
+    chemical system had no superconductor then. far: (m,) further than NEAR from all of before.
+    """
+
+    fractions: Floats
+    tc_k: Floats
+    new: NDArray[np.bool_]
+    far: NDArray[np.bool_]
+
+
+def before(data: Path, cut_off: int, out: Path) -> Path:
+    """SuperCon's file with the entries printed before the cut-off alone; those without a year are left out."""
+    lines = data.read_text(encoding="utf-8").splitlines()
+    journal = lines[HEADER_LINE - 1].split("\t").index("journal")
+    kept = [
+        line
+        for line in lines[HEADER_LINE:]
+        if (year := publication_year((line.split("\t") + [""] * journal)[journal])) and year < cut_off
+    ]
+    path = out / "before.tsv"
+    path.write_text("\n".join([*lines[:HEADER_LINE], *kept]) + "\n", encoding="utf-8")
+    return path
+
+
+def known_then(
+    data: Path, others: pd.DataFrame, made: Floats, cut_off: int, asked: argparse.Namespace, out: Path
+) -> Then:
+    """Fit what isn't fitted yet. made: (m, 118) compounds that existed then, whatever their T_c."""
+    table, report = load_supercon(before(data, cut_off, out))
+    table = table[table["tc_k"] > 0].reset_index(drop=True)
+    zeros = non_superconductors(others, table, by="chemical_system")
+    known, zero = TrainingTable.of(table, "tc_k", report), TrainingTable.of(zeros, "tc_k")
+    weights = out / "weights"
+    weights.mkdir(exist_ok=True)
+    if not (weights / "tc_ensemble.json").exists():
+        print(f"{cut_off}: fitting the ensemble to {len(table)} compositions", flush=True)
+        options = RunOptions(out=weights, bfloat16=multiplies_bfloat16(torch.device("cpu")))
+        train_tc_ensemble(known, zero, None, replace(SETTINGS, epochs=asked.epochs), options)
+    if not (weights / "tc_oracle.json").exists():
+        print(f"{cut_off}: fitting the oracle", flush=True)
+        train_oracle(known, zero, None, OracleSettings(), OracleOptions(out=weights))
+    literature = Literature.of(table, cut_off)
+    if not (weights / f"{KIND}.json").exists():
+        print(f"{cut_off}: fitting plausibility", flush=True)
+        fitted = prospects_of(literature, fit_plausibility(literature, seed=asked.seed), made)
+        save_plausibility(fitted, {"kind": KIND, "year": cut_off, "seed": asked.seed}, weights)
+    ensemble = LoweredEnsemble(load_network("tc_ensemble", weights))
+    counts = {"supercon": element_counts(table), "non_superconductors": element_counts(zeros)}
+    best = table.sort_values(["tc_k", "formula"], ascending=[False, True]).drop_duplicates("chemical_system")
+    formulas = tuple(sorted(best["formula"]))
+    return Then(
+        year=cut_off,
+        known=KnownMaterials.from_table(table, f"SuperCon before {cut_off}"),
+        prospects=read_plausibility(weights, literature, made),
+        predictors=Predictors(tc=ensemble, ef=load_predictors().ef, others={"ensemble": ensemble}),
+        second=SecondOpinion(ensemble, load_oracle(weights)),
+        frequencies={name: each.astype(np.float64) for name, each in counts.items()},
+        bases=parse_fractions(formulas),
+        formulas=formulas,
+    )
+
+
+def reported_later(whole: pd.DataFrame, then: Then) -> Later:
+    """From SuperCon as it is now; what has no year has no part in it."""
+    table = whole[(whole["year"] >= then.year).fillna(False) & (whole["tc_k"] > 0)]
+    rows = parse_fractions(table["formula"].tolist())
+    systems = then.systems
+    return Later(
+        fractions=rows,
+        tc_k=table["tc_k"].to_numpy(dtype=np.float64),
+        new=np.array([row.tobytes() not in systems for row in rows > 0], dtype=np.bool_),
+        far=nearest(rows, then.literature.fractions)[1] > NEAR,
+    )
