@@ -13,6 +13,8 @@ from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.datasets.statistics import load_element_counts
 from kiago_ray.hull.best_rows import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
 from kiago_ray.knowledge.existing import made_compounds
+from kiago_ray.plausibility.shipped import Prospects, load_prospects
+from kiago_ray.plausibility.steering import around, informed
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion
@@ -32,7 +34,6 @@ from kiago_ray.screening import (
 from kiago_ray.search import SearchSpec, SpecError, load_preset, run_search
 from kiago_ray.search.given import given_result
 from kiago_ray.search.run import TRAJECTORY_ROWS
-from kiago_ray.search.substitutions import Substitutions
 from kiago_ray.storage.assemble import candidates_table, ranked
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def propose(
     known: KnownMaterials | Literal["none"] | None = None,
     tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
-    substitutions: Substitutions | None = None,
+    prospects: Prospects | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
@@ -81,12 +82,12 @@ def propose(
     """Propose compositions around `base` with a higher T_c, screened and ranked.
 
     Give either a whole `spec` or a preset with `overrides` (nested or dotted keys). `known` adds the nearest
-    measured composition to every row, and known compositions are listed after new ones, as are those of `tried`; by
-    default the known are `KnownMaterials.shipped()`, and "none" holds the rows against none. `second` gives other
-    models' opinions, by default the shipped ones'; `hull` gives the best rows their energy above it, and is of the
-    same formation energies as `predictors`; `substitutions` says what takes the place of what, for a search that
-    keeps its base's sites. Raises SpecError for a search that can't run, WeightsError where the shipped predictors
-    can't be loaded.
+    measured composition to every row, and known compositions are listed after new ones; by default the known are
+    `KnownMaterials.shipped()`, and "none" holds the rows against none. Those of `tried` are listed last too, and
+    re-weigh what is near to them (`screening.failures`). `second` gives other models' opinions, by default the shipped
+    ones'; `hull` gives the best rows their energy above it, and is of the same formation energies as `predictors`;
+    `substitutions` says what takes the place of what, for a search that keeps its base's sites. Raises SpecError for a
+    search that can't run, WeightsError where the shipped predictors can't be loaded.
     """
     if spec is None:
         spec = load_preset(preset, {**(overrides or {}), **({} if base is None else {"base": base})})
@@ -104,7 +105,7 @@ def propose(
         known=materials,
         tried=tried,
         hull=hull,
-        substitutions=substitutions,
+        prospects=prospects or load_prospects(),
         device=device,
         progress=progress,
         should_stop=should_stop,
@@ -121,6 +122,7 @@ def judge_formulas(
     known: KnownMaterials | Literal["none"] | None = None,
     tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
+    prospects: Prospects | None = None,
 ) -> SearchOutcome:
     """What `propose` gives, of formulas that something else proposed, amounts (n, 118): `spec` names the base, the T_c
     predictor, the screens and the order; no step is taken. Raises SpecError as `propose` does.
@@ -129,7 +131,15 @@ def judge_formulas(
     materials = _materials(known)
     material = base_material(spec, predictors, materials, second)
     rows = judged_formulas(
-        amounts, spec, predictors, material, second=second, known=materials, tried=tried, hull=hull
+        amounts,
+        spec,
+        predictors,
+        material,
+        second=second,
+        known=materials,
+        tried=tried,
+        hull=hull,
+        prospects=prospects or load_prospects(),
     )
     return _outcome(spec, rows, material)
 
@@ -171,7 +181,7 @@ def judged_rows(
     tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
     frequencies: Mapping[str, NDArray[np.float64]] | None = None,
-    substitutions: Substitutions | None = None,
+    prospects: Prospects | None = None,
     device: str = "cpu",
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
@@ -180,14 +190,17 @@ def judged_rows(
 
     base: from `base_material`. name: of the search within a campaign, for the table. frequencies: element counts that
     starts are drawn by, else the shipped ones. judge: whose screens and oxidation states count, else the search's own.
-    hull, substitutions: see `propose`. Raises SpecError where a hull isn't of predicted energies, and where there is
+    hull, prospects: see `propose`; without prospects nothing is said of plausibility, and a family can't be
+    searched. Raises SpecError where a hull isn't of predicted energies, and where there is
     none to judge by.
     """
     judge = judge or spec
     _check_hull(judge, hull)
+    tried = _predicted(tried, judge, predictors)
+    substitutions = around(spec, prospects)
     result = run_search(
         spec,
-        predictors,
+        informed(spec, predictors, prospects, substitutions),
         search_frequencies() if frequencies is None else frequencies,
         rows=rows,
         shard_rows=shard_rows,
@@ -198,7 +211,16 @@ def judged_rows(
         substitutions=substitutions,
     )
     return judged(
-        result, judge, base, seed=spec.seed, name=name, second=second, known=known, tried=tried, hull=hull
+        result,
+        judge,
+        base,
+        seed=spec.seed,
+        name=name,
+        second=second,
+        known=known,
+        tried=tried,
+        hull=hull,
+        prospects=prospects,
     )
 
 
@@ -213,15 +235,26 @@ def judged_formulas(
     known: KnownMaterials | None = None,
     tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
+    prospects: Prospects | None = None,
 ) -> JudgedRows:
     """Formulas that something else proposed, amounts (n, 118), as rows of a search: scored by the T_c predictor that
     `judge` names, judged by its screens. Amounts needn't be whole (see `screening.candidates.collect`). Raises
     SpecError as `judged_rows` does.
     """
     _check_hull(judge, hull)
+    tried = _predicted(tried, judge, predictors)
     result = given_result(amounts, predictors.following(judge.tc_predictor))
     return judged(
-        result, judge, base, seed=judge.seed, name=name, second=second, known=known, tried=tried, hull=hull
+        result,
+        judge,
+        base,
+        seed=judge.seed,
+        name=name,
+        second=second,
+        known=known,
+        tried=tried,
+        hull=hull,
+        prospects=prospects,
     )
 
 
@@ -236,8 +269,10 @@ def judged(
     known: KnownMaterials | None = None,
     tried: TriedMaterials | None = None,
     hull: EnergyHull | None = None,
+    prospects: Prospects | None = None,
 ) -> JudgedRows:
     """The rows of `result` with the verdicts of every screen of `judge`, and as a table."""
+    log_plausibility, reasons = _prospects(result, base, prospects)
     candidates = collect(
         result,
         oxidation_set=judge.oxidation_set,
@@ -247,6 +282,8 @@ def judged(
         mixed_valence=judge.charge.mixed_valence,
         by_atoms=bool({"neutral_atoms", "hydride"} & set(judge.screens.names)),
         opinions=None if second is None else _opinions(result, second),
+        log_plausibility=log_plausibility,
+        plausibility_reasons=reasons,
         base=None if base is None else fractions(parse(base.formula)),
         nearby_distance=judge.screens.nearby_distance,
     )
@@ -266,6 +303,42 @@ def judged(
     verdicts = apply_screens(candidates, screens, judge.screens.names)
     table = candidates_table(result, candidates, verdicts, base=base, seed=seed, search=name)
     return JudgedRows(result, candidates, verdicts, table)
+
+
+def _prospects(
+    result: SearchResult, base: BaseMaterial | None, prospects: Prospects | None
+) -> tuple[NDArray[np.float64] | None, tuple[str | None, ...] | None]:
+    """ln P in nats of the rows' formulas (n,), NaN for rows without one, and why, n texts; None without prospects."""
+    if prospects is None:
+        return None, None
+    total = result.amounts.sum(axis=1)
+    found = np.flatnonzero(total > 0)
+    rows = result.amounts[found] / total[found, None]
+    log_p = np.full(len(total), np.nan)
+    log_p[found] = prospects.log_probability(rows)
+    origin = None if base is None else fractions(parse(base.formula))
+    reasons: list[str | None] = [None] * len(total)
+    for at, row in zip(found.tolist(), rows, strict=True):
+        reasons[at] = prospects.reasons.of(row, origin)
+    return log_p, tuple(reasons)
+
+
+def _predicted(
+    tried: TriedMaterials | None, judge: SearchSpec, predictors: Predictors
+) -> TriedMaterials | None:
+    """The samples with what the T_c predictor says of them; NaN for those with an element that it doesn't know."""
+    if tried is None:
+        return None
+    model = predictors.named(judge.tc_predictor)
+    known = model.supported.cpu().numpy()
+
+    def tc_k(fractions: NDArray[np.float64]) -> NDArray[np.float64]:
+        values = np.full(len(fractions), np.nan)
+        able = ~(fractions[:, ~known] > 0).any(axis=1)
+        values[able] = predict(model, fractions[able].astype(np.float32)).clip(min=0)
+        return values
+
+    return tried.predicted(tc_k)
 
 
 def _check_hull(judge: SearchSpec, hull: EnergyHull | None) -> None:

@@ -18,7 +18,7 @@ from kiago_ray.storage.location import Location
 if TYPE_CHECKING:
     from kiago_ray.predictors import Predictors
     from kiago_ray.predictors.second_opinion import SecondOpinion
-    from kiago_ray.screening import KnownMaterials
+    from kiago_ray.screening import KnownMaterials, TriedMaterials
     from kiago_ray.search import ProgressCallback, ShouldStop
 
 
@@ -34,6 +34,7 @@ def compute_shard(
     *,
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
+    tried: TriedMaterials | None = None,
     device: str = "cpu",
     made: Mapping[str, Any] | None = None,
     progress: ProgressCallback | None = None,
@@ -56,6 +57,7 @@ def compute_shard(
         trajectory_rows=search.curve_rows,
         second=second,
         known=known,
+        tried=tried,
         device=device,
         progress=progress,
         should_stop=should_stop,

@@ -116,6 +116,11 @@ class CampaignSpec(Section):
         description="Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's "
         "primary.tsv, landmarks or none; null is supercon, the shipped ones.",
     )
+    tried: str | None = Field(
+        default=None,
+        description="What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file "
+        "with formula, tc_k (0: none found) and maybe down_to_k, shipped (a survey of 2009) or none; null is none.",
+    )
     weights: str | None = Field(default=None, description="Folder that `kiago train` wrote.")
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec, description="Of one worker.")
 
@@ -148,7 +153,7 @@ class CampaignSpec(Section):
 
     def defining(self) -> dict[str, Any]:
         """What decides the results, plain types alone: everything but what only says how it is run."""
-        values = self.model_dump(mode="json", exclude={"resources", "known", "weights"})
+        values = self.model_dump(mode="json", exclude={"resources", "known", "tried", "weights"})
         return {**values, "threads": self.resources.threads, "device": self.resources.torch_device}
 
 

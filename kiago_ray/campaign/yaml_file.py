@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel
 
-from kiago_ray.knowledge.choices import WORDS
+from kiago_ray.knowledge.choices import TRIED_WORDS, WORDS
 from kiago_ray.search.errors import SpecError
 
 MAX_BYTES = 1_000_000
@@ -70,11 +70,12 @@ def _plain(path: Path, what: str) -> Any:
 
 
 def beside(path: Path, spec: Spec) -> Spec:
-    """The specification with its `known` and `weights`, where they are paths, taken from the file's folder."""
+    """The specification with `known`, `tried` and `weights`, where they are paths, taken from the file's folder."""
+    words: dict[str, tuple[str, ...]] = {"known": WORDS, "tried": TRIED_WORDS, "weights": ()}
     return spec.model_copy(
         update={
             name: str(path.parent / Path(named).expanduser())
-            for name in ("known", "weights")
-            if (named := getattr(spec, name)) is not None and not (name == "known" and named in WORDS)
+            for name in words
+            if (named := getattr(spec, name, None)) is not None and named not in words[name]
         }
     )

@@ -37,6 +37,13 @@ def run(
             help="Instead of the file's known: primary.tsv, supercon (as shipped), landmarks or none."
         ),
     ] = None,
+    tried: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of the file's tried: a CSV file with formula, tc_k (0: none found) and maybe down_to_k, "
+            "shipped (a survey of 2009) or none."
+        ),
+    ] = None,
     wait: Annotated[
         float, typer.Option(min=0, help="Minutes to wait for nodes that an autoscaler adds.")
     ] = 0,
@@ -64,6 +71,8 @@ def run(
         campaign = campaign_from(values)
     if known is not None:
         campaign = campaign.model_copy(update={"known": known})
+    if tried is not None:
+        campaign = campaign.model_copy(update={"tried": tried})
     weights = None if campaign.weights is None else Path(campaign.weights)
     predictors = load_predictors(weights)
     plan = make_plan(campaign, predictors.supported.numpy())
@@ -167,7 +176,7 @@ def make_request(
     """What a campaign is run with, but for the cluster."""
     from kiago_ray import __version__
     from kiago_ray.cli.provenance import provenance
-    from kiago_ray.cli.search import read_known
+    from kiago_ray.cli.search import read_known, read_tried
     from kiago_ray.distributed.campaign import CampaignRequest, run_identity
     from kiago_ray.distributed.worker import WorkerSetup, weight_files
     from kiago_ray.outputs import card_notes
@@ -176,6 +185,7 @@ def make_request(
     campaign = plan.campaign
     facts = provenance(weights)
     known, known_id = read_known(campaign.known)
+    tried, tried_id = read_tried(campaign.tried)
     location = Location.of(where)
     setup = WorkerSetup(
         campaign=location.text if "://" in location.text else location.path,
@@ -185,11 +195,12 @@ def make_request(
         weight_files=weight_files(weights),
         known=known,
         version=__version__,
+        tried=tried,
     )
     about = {key: value for key, value in facts.items() if key not in ("weights", "threads", "devices")}
     return CampaignRequest(
         where=where,
-        identity=run_identity(plan, facts["weights"], known_id),
+        identity=run_identity(plan, facts["weights"], known_id, tried_id),
         about={**about, "resources": campaign.resources.model_dump(mode="json")},
         setup=setup,
         tracking=tracking,
@@ -217,7 +228,7 @@ def drive(plan: Plan, request: CampaignRequest, top: int, as_json: bool) -> int:
     from kiago_ray.cli.campaign_view import show_outcome, tell_tracking
     from kiago_ray.cli.console import say, stop_on_signal
     from kiago_ray.cli.live import watching
-    from kiago_ray.cli.search import tell_known
+    from kiago_ray.cli.search import tell_known, tell_tried
     from kiago_ray.distributed.campaign import run_campaign
 
     where = str(request.where)
@@ -228,6 +239,7 @@ def drive(plan: Plan, request: CampaignRequest, top: int, as_json: bool) -> int:
         say(f"{where} already holds this campaign, done; shown as it is")
     else:
         tell_known(request.setup.known)
+        tell_tried(request.setup.tried)
     show_outcome(outcome, where, top, as_json)
     for shard, cause in outcome.failures.items():
         say(f"failed: {shard}: {cause}")

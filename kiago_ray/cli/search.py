@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from kiago_ray.predictors import Predictors
     from kiago_ray.report.reasons import Background
-    from kiago_ray.screening import KnownMaterials
+    from kiago_ray.screening import KnownMaterials, TriedMaterials
     from kiago_ray.search import SearchSpec
 
 SHOWN_ROWS = 15
@@ -80,6 +80,13 @@ def search(
             "none. By default the shipped ones, of the Materials Project."
         ),
     ] = None,
+    tried: Annotated[
+        str | None,
+        typer.Option(
+            help="What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file with "
+            "formula, tc_k (0: none found) and maybe down_to_k, or shipped, a survey of 2009. By default none."
+        ),
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
     out: Annotated[str | None, typer.Option(help="Directory or URI; by default below runs/.")] = None,
@@ -124,7 +131,7 @@ def search(
         raise InputError(
             "--preset: substitution needs a site and its oxidation state, such as --substitute La:+3"
         )
-    request = Request(resolved, name, known, phases, weights, device, out, record)
+    request = Request(resolved, name, known, phases, weights, device, out, record, tried=tried)
     raise typer.Exit(run(request, top, as_json))
 
 
@@ -141,6 +148,7 @@ class Request:
     out: str | None
     repeats: Mapping[str, Any]
     baseline: Baseline | None = None
+    tried: str | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +172,8 @@ def run(request: Request, top: int, as_json: bool) -> int:
     from kiago_ray.cli.provenance import provenance
     from kiago_ray.knowledge.choices import NONE
     from kiago_ray.outputs import card_notes, row_background, write_outputs
+    from kiago_ray.plausibility.shipped import load_prospects
+    from kiago_ray.plausibility.steering import around
     from kiago_ray.predictors import load_predictors
     from kiago_ray.predictors.precision import step_precision
     from kiago_ray.screening import check_phases
@@ -175,7 +185,12 @@ def run(request: Request, top: int, as_json: bool) -> int:
     check_device(request.device)
     predictors = load_predictors(request.weights, device=request.device)
     materials, known_id = read_known(request.known)
-    resolve(spec, predictors.supported.cpu().numpy())  # what can't run is refused before anything is written
+    tried, tried_id = read_tried(request.tried)
+    prospects = load_prospects()
+    substitutions = around(spec, prospects)
+    resolve(
+        spec, predictors.supported.cpu().numpy(), substitutions
+    )  # what can't run is refused before anything is written
     base_material(spec, predictors)
     prepared = None if request.baseline is None else request.baseline.prepare(predictors)
     check_phases(spec.screens.names, request.phases != NONE)
@@ -183,12 +198,14 @@ def run(request: Request, top: int, as_json: bool) -> int:
     identity = {"search": spec.model_dump(mode="json"), "weights": facts["weights"], "known": known_id}
     if hull is not None:
         identity["phases"] = hull.phases.report.sha256
+    if tried_id is not None:
+        identity["tried"] = tried_id
     if request.baseline is not None:
         identity["baseline"] = dict(request.baseline.about)
     facts |= {"precision": step_precision(spec.precision, torch.device(request.device))}
     facts |= {"known_source": materials.source if materials is not None else ""}
     now = {**identity, **facts}
-    for name in ("weights", "known", "phases", "precision"):
+    for name in ("weights", "known", "phases", "tried", "precision"):
         if request.repeats and request.repeats.get(name) != now.get(name):
             say(f"note: the run that --spec names had other {name}; this one will differ from it")
     notes, background = card_notes(request.weights), row_background(request.weights)
@@ -202,10 +219,19 @@ def run(request: Request, top: int, as_json: bool) -> int:
         show(table, summary, spec, where, background, top, as_json)
         return 0
     tell_known(materials)
+    tell_tried(tried)
     if hull is not None:
         tell_phases(hull, phases_file(request.phases))
     if prepared is not None:
-        outcome = judge_formulas(prepared(), spec, predictors, known=materials or "none", hull=hull)
+        outcome = judge_formulas(
+            prepared(),
+            spec,
+            predictors,
+            known=materials or "none",
+            tried=tried,
+            hull=hull,
+            prospects=prospects,
+        )
     else:
         with (
             stop_on_signal("stopping after this step; what is done will be written") as stopper,
@@ -215,7 +241,9 @@ def run(request: Request, top: int, as_json: bool) -> int:
                 spec=spec,
                 predictors=predictors,
                 known=materials or "none",
+                tried=tried,
                 hull=hull,
+                prospects=prospects,
                 device=request.device,
                 progress=progress,
                 should_stop=stopper,
@@ -272,6 +300,17 @@ def read_known(choice: str | None) -> tuple[KnownMaterials | None, str | None]:
     return KnownMaterials.from_table(found.table, found.source), found.sha256
 
 
+def read_tried(choice: str | None) -> tuple[TriedMaterials | None, str | None]:
+    """What --tried names, and the SHA-256 of its file; None and None where it names nothing."""
+    from kiago_ray.knowledge.tried_table import tried_table
+    from kiago_ray.screening import TriedMaterials
+
+    found = tried_table(choice)
+    if found is None:
+        return None, None
+    return TriedMaterials.from_table(found.table, found.source), found.sha256
+
+
 def phases_file(choice: str | None) -> Path | None:
     """The file of competing phases that --phases names; None for the shipped ones."""
     return None if choice is None else Path(choice)
@@ -285,6 +324,15 @@ def tell_known(materials: KnownMaterials | None) -> None:
         say("no known compositions to hold the rows against (--known none)")
         return
     say(f"held against {len(materials.compositions.names):,} known compositions: {materials.source}")
+
+
+def tell_tried(tried: TriedMaterials | None) -> None:
+    """Say on stderr what was tried, if anything was given."""
+    from kiago_ray.cli.console import say
+
+    if tried is not None:
+        found = int((tried.tc_k > 0).sum())
+        say(f"{len(tried.tc_k):,} samples were tried, {found:,} of them superconduct: {tried.source}")
 
 
 def show(

@@ -28,6 +28,13 @@ def serve(
         str | None,
         typer.Option(help="Known compositions: a CSV file, SuperCon's primary.tsv, supercon or landmarks."),
     ] = None,
+    tried: Annotated[
+        str | None,
+        typer.Option(
+            help="What was made and measured, for every search: a CSV file with formula, tc_k (0: none found) and "
+            "maybe down_to_k, or shipped, a survey of 2009. By default none."
+        ),
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all of them by default.")] = None,
@@ -38,13 +45,18 @@ def serve(
     """Serve predictions, searches and the page at http://HOST:PORT/ until Ctrl-C."""
     from kiago_ray.cli.console import say
     from kiago_ray.cli.failures import InputError
+    from kiago_ray.knowledge.choices import TRIED_WORDS, WORDS
 
-    given = {"data": data, "known": known, "device": device, "threads": threads}
+    given = {"data": data, "known": known, "tried": tried, "device": device, "threads": threads}
     resolved = service_settings(settings, {name: value for name, value in given.items() if value is not None})
     check_place(host, port)
     # A worker's folder is another: what is relative here must be whole there.
     resolved = resolved.model_copy(
-        update={"data": whole(resolved.data), "known": _file_or_word(resolved.known)}
+        update={
+            "data": whole(resolved.data),
+            "known": _file_or_word(resolved.known, WORDS),
+            "tried": _file_or_word(resolved.tried, TRIED_WORDS),
+        }
     )
     if weights is not None and not weights.is_dir():
         raise InputError(f"--weights: there is no folder {weights}")
@@ -92,11 +104,13 @@ def check_models(settings: Any, weights: Path | None) -> None:
     from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.search import check_device
     from kiago_ray.knowledge.known_tables import known_table
+    from kiago_ray.knowledge.tried_table import tried_table
     from kiago_ray.predictors.second_opinion import weights_hashes
 
     check_device(settings.device)
     if known_table(settings.known) is None:
         raise InputError("--known: none; the service needs known compositions, so name a table or landmarks")
+    tried_table(settings.tried)
     weights_hashes(weights)
 
 
@@ -105,10 +119,8 @@ def whole(data: str) -> str:
     return data if "://" in data else str(Path(data).expanduser().absolute())
 
 
-def _file_or_word(known: str | None) -> str | None:
-    from kiago_ray.knowledge.choices import WORDS
-
-    return known if known is None or known in WORDS else str(Path(known).absolute())
+def _file_or_word(named: str | None, words: tuple[str, ...]) -> str | None:
+    return named if named is None or named in words else str(Path(named).absolute())
 
 
 def run(settings: Any, host: str, port: int, weights: str | None) -> None:

@@ -290,9 +290,11 @@ class _Driver:
                 pause = min(2 * pause, 15.0)
 
 
-def run_identity(plan: Plan, weights: Mapping[str, str], known: str | None) -> dict[str, Any]:
+def run_identity(
+    plan: Plan, weights: Mapping[str, str], known: str | None, tried: str | None = None
+) -> dict[str, Any]:
     """What makes a campaign's results the same: with `searches`, a hash over every search's whole specification, also
-    what a preset says today. known: the SHA-256 of that file.
+    what a preset says today. known, tried: the SHA-256 of those files.
     """
     specs = [[search.name, search.spec.model_dump(mode="json")] for search in plan.searches]
     return {
@@ -300,5 +302,6 @@ def run_identity(plan: Plan, weights: Mapping[str, str], known: str | None) -> d
         "searches": hashlib.sha256(json.dumps(specs, sort_keys=True).encode()).hexdigest(),
         "weights": dict(weights),
         "known": known,
+        **({} if tried is None else {"tried": tried}),
         "made_by": {"kiago_ray": __version__, "torch": version("torch")},
     }

@@ -198,7 +198,7 @@ def _load(settings: ServiceSettings, config: dict[str, Any]) -> Models:
     unknown = sorted(set(config) - {"weights"})
     if unknown:
         raise ValueError(f"user_config: unknown key {unknown[0]!r}; the only one is 'weights'")
-    return Models.load(config.get("weights"), settings.known, device=settings.device)
+    return Models.load(config.get("weights"), settings.known, settings.tried, device=settings.device)
 
 
 class ServeBackend:

@@ -15,7 +15,7 @@ from kiago_ray.machine import cpu_name
 if TYPE_CHECKING:
     from kiago_ray.predictors import Predictors
     from kiago_ray.predictors.second_opinion import SecondOpinion
-    from kiago_ray.screening import KnownMaterials
+    from kiago_ray.screening import KnownMaterials, TriedMaterials
 
 
 class WorkerSetupError(Exception):
@@ -37,6 +37,7 @@ class WorkerSetup:
     weight_files: Mapping[str, bytes]
     known: KnownMaterials | None
     version: str
+    tried: TriedMaterials | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class SearchWorker:
             self.predictors,
             second=self.second,
             known=self.setup.known,
+            tried=self.setup.tried,
             device=self.setup.device,
             made={**vars(self.info), "kiago_ray": self.setup.version},
         )

@@ -23,6 +23,7 @@ _FORMATS = {
     "delta_tc_k": "{:+z.1f}",
     "ef_ev_per_atom": "{:z.3f}",
     "e_hull_ev_per_atom": "{:.3f}",
+    "tc_given_tried_k": "{:z.1f}",
     "nearest_distance": "{:.2f}",
     "nearest_tc_k": "{:z.1f}",
     "nearest_pressure_gpa": "{:g}",

@@ -38,6 +38,8 @@ _HEADERS: Mapping[str, tuple[str, bool]] = {
     "known": ("Known", False),
     "made": ("Made", False),
     "tried": ("Tried", False),
+    "tried_nearby": ("Tried nearby", False),
+    "tc_given_tried_k": (f"{_TC} given tried (K)", True),
     "passed": ("Screens", False),
     "pareto": ("Pareto front", False),
     "search": ("Search", False),

@@ -24,6 +24,7 @@ from kiago_ray.chemistry.valences import Valence, likeliest_valences
 from kiago_ray.datasets.emd import nearest_emd
 from kiago_ray.datasets.neighbours import nearest_composition
 from kiago_ray.knowledge.identity import KnownCompositions
+from kiago_ray.screening.failures import LENGTH, with_odds
 from kiago_ray.screening.improvement import NEARBY_DISTANCE, best_nearby, expected_improvement_k
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.rank import Standing
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from kiago_ray.search.result import SearchResult
 
 DECIMALS = 4  # of amounts that stay fractional (search.integers.fractional_amounts)
+
+# Places; a sample that is farther has less than half the weight of the model itself.
+NEARBY = 3 * LENGTH
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -56,7 +60,9 @@ class Candidates:
     atom has a valence of its own (section 3.6), for formulas of up to 1,000 atoms. tc_std_k, tc_oracle_k,
     tc_oracle_std_k, extrapolation: (n,) as in SecondOpinions. known, made, tried: n texts each, what the composition
     is the same as (`knowledge.identity`) among measured superconductors, compounds that exist, and what was tried;
-    None where it is none of them, or nothing was given to compare with. sources: n texts, where each came from; None
+    None where it is none of them, or nothing was given to compare with. tc_given_tried_k, tried_log_odds: (n,) T_c and
+    what to add to the plausibility's log odds given what was tried nearby, NaN and 0 where nothing was given;
+    tried_nearby: n texts, the nearest sample, None where none is near. sources: n texts, where each came from; None
     outside families. best_nearby_tc_k: (n,) the highest weighed T_c known near the row, or near the base of the
     search (`improvement.best_nearby`), NaN without one; best_nearby: (n,) its index into `materials`, -1 without one.
     plausibility_reasons: n texts, in words why a row is as plausible as it is. log_plausibility: (n,) in nats, at most
@@ -84,6 +90,9 @@ class Candidates:
     known: Texts
     made: Texts
     tried: Texts
+    tc_given_tried_k: Floats
+    tried_log_odds: Floats
+    tried_nearby: Texts
     sources: Texts
     best_nearby_tc_k: Floats
     best_nearby: Ints
@@ -118,10 +127,12 @@ class Candidates:
 
     @property
     def expected_tc_k(self) -> Floats:
-        """T_c in K, (n,), that an improvement is expected from: the smaller of the search's and the oracle's. The
-        extrapolation score doesn't enter: how strange a composition is, is for its plausibility to say.
+        """T_c in K, (n,), that an improvement is expected from: the smaller of the search's, given what was tried
+        nearby, and the oracle's. The extrapolation score doesn't enter: how strange a composition is, is for its
+        plausibility to say.
         """
-        return np.fmin(self.tc_k, self.tc_oracle_k)
+        given = np.where(np.isnan(self.tc_given_tried_k), self.tc_k, self.tc_given_tried_k)
+        return np.fmin(given, self.tc_oracle_k)
 
     @property
     def expected_improvement_k(self) -> Floats:
@@ -202,6 +213,7 @@ def collect(
     verdicts = neutrality.check(whole[judged], oxidation_set)
     by_l1 = _neighbours(nearest_composition, amounts, known, place)
     by_emd = _neighbours(nearest_emd, amounts, known, place)
+    given_tried = _given_tried(tried, amounts, result.tc_k[first].astype(np.float64), place)
     best = _best_nearby(amounts, known, nearby_distance, base, place)
     return Candidates(
         formulas=formulas,
@@ -224,11 +236,16 @@ def collect(
         known=_same_as(None if known is None else known.compositions, amounts, place),
         made=_same_as(made, amounts, place),
         tried=_same_as(None if tried is None else tried.compositions, amounts, place),
+        tc_given_tried_k=given_tried[0],
+        tried_log_odds=given_tried[1],
+        tried_nearby=given_tried[2],
         sources=(None,) * n if result.source is None else tuple(result.source.tolist()),
         best_nearby_tc_k=best[1],
         best_nearby=best[0],
         plausibility_reasons=(None,) * n if plausibility_reasons is None else plausibility_reasons,
-        log_plausibility=None if log_plausibility is None else np.where(ok, log_plausibility, np.nan),
+        log_plausibility=None
+        if log_plausibility is None
+        else with_odds(np.where(ok, log_plausibility, np.nan), given_tried[1]),
         mixed=_mixed(whole, judged, place, oxidation_set) if mixed_valence else None,
         by_atoms=_by_atoms(whole, judged, place, oxidation_set) if by_atoms else None,
     )
@@ -241,6 +258,25 @@ def _same_as(compositions: KnownCompositions | None, amounts: Floats, place: Int
         found = compositions.same_as(amounts / amounts.sum(axis=1, keepdims=True))
     found.append(None)
     return tuple(found[at] for at in place.tolist())
+
+
+def _given_tried(
+    tried: TriedMaterials | None, amounts: Floats, tc_k: Floats, place: Ints
+) -> tuple[Floats, Floats, Texts]:
+    """The three fields on samples near to amounts (u, 118) with T_c (u,) in K, spread over the rows at `place`."""
+    changed, odds = np.full(len(amounts), np.nan), np.zeros(len(amounts))
+    near: list[str | None] = [None] * len(amounts)
+    if tried is not None and len(amounts):
+        fractions = amounts / amounts.sum(axis=1, keepdims=True)
+        found = tried.reweigh(fractions, tc_k, np.full(len(amounts), np.nan))
+        changed, odds = found.tc_k, found.log_odds
+        near = [
+            f"{tried.compositions.names[at]} ({distance:.2g} places away)" if distance <= NEARBY else None
+            for at, distance in zip(found.nearest.tolist(), found.distance.tolist(), strict=True)
+        ]
+    near.append(None)
+    texts = tuple(near[at] for at in place.tolist())
+    return np.append(changed, np.nan)[place], np.append(odds, 0.0)[place], texts
 
 
 def _mixed(

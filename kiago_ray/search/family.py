@@ -191,7 +191,10 @@ def _filled(
     )  # what is to be doped with is foreign, whatever the base holds
     odds = np.average(substitutions.odds[list(site.own)], axis=0, weights=site.amounts)
     if not named:
-        among = {int(z) for z in np.flatnonzero(odds > 0)} - set(site.own)
+        # What the base holds on another site stays there: antisites are defects, no design.
+        among = {int(z) for z in np.flatnonzero(odds > 0)} - {
+            INDEX[symbol] for symbol in parse(spec.base or "")
+        }
     ordered = sorted((z for z in among if allowed[z]), key=lambda z: (-odds[z], z))[: family.substitutes]
     if named and not ordered:
         raise SpecError(

@@ -12,13 +12,14 @@ from typing import Any
 from kiago_ray import __version__
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.knowledge.known_tables import known_table
+from kiago_ray.knowledge.tried_table import tried_table
 from kiago_ray.outputs import row_background
 from kiago_ray.predictors import load_card
 from kiago_ray.predictors.oracle import KIND, oracle_folder
 from kiago_ray.predictors.second_opinion import weights_hashes
 from kiago_ray.report.reasons import Background
 from kiago_ray.scoring import Scorer
-from kiago_ray.screening import KnownMaterials
+from kiago_ray.screening import KnownMaterials, TriedMaterials
 
 PROBE = "MgB2"
 """What health checks predict: it superconducts at 39 K."""
@@ -35,7 +36,7 @@ class Models:
     """Everything that predicting and explaining needs.
 
     known: what neighbours are looked for in. background: what reasons need beside a row. hashes: SHA-256 of the
-    weights by kind.
+    weights by kind. tried: what every search heeds, None for nothing.
     """
 
     scorer: Scorer
@@ -43,10 +44,18 @@ class Models:
     background: Background
     hashes: Mapping[str, str]
     cards: Mapping[str, Mapping[str, Any]]
+    tried: TriedMaterials | None = None
 
     @classmethod
-    def load(cls, weights: str | None = None, known: str | None = None, *, device: str = "cpu") -> Models:
-        """The shipped models or those of a folder, and the table that `known` names.
+    def load(
+        cls,
+        weights: str | None = None,
+        known: str | None = None,
+        tried: str | None = None,
+        *,
+        device: str = "cpu",
+    ) -> Models:
+        """The shipped models or those of a folder, and the tables that `known` and `tried` name.
 
         Raises WeightsError, DataError.
         """
@@ -55,12 +64,14 @@ class Models:
         found = known_table(known)
         if found is None:
             raise ValueError("known: the service needs known compositions; name a table, or landmarks")
+        told = tried_table(tried)
         return cls(
             Scorer.load(folder, device=device),
             KnownMaterials.from_table(found.table, found.source),
             row_background(folder),
             hashes,
             {kind: load_card(kind, oracle_folder(folder) if kind == KIND else folder) for kind in hashes},
+            None if told is None else TriedMaterials.from_table(told.table, told.source),
         )
 
     @property

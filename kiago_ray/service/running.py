@@ -134,6 +134,7 @@ class Runner:
                     self.models.scorer.predictors,
                     second=self.models.scorer.second,
                     known=self.models.known,
+                    tried=self.models.tried,
                     device=self.device,
                     made={"models": self.models.version},
                     progress=progress,

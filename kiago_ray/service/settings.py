@@ -67,6 +67,11 @@ class ServiceSettings(_Settings):
         description="Known compositions: a CSV file with formula and tc_k, SuperCon's primary.tsv or "
         "landmarks; null takes supercon, the shipped ones.",
     )
+    tried: str | None = Field(
+        default=None,
+        description="What was made and measured, for every search: a CSV file with formula, tc_k (0: none found) and "
+        "maybe down_to_k, or shipped, a survey of 2009; null is none.",
+    )
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="CPU threads of a replica; null takes all that it can use."

@@ -85,6 +85,8 @@ def candidates_table(
         "known": candidates.known,
         "made": candidates.made,
         "tried": candidates.tried,
+        "tried_nearby": candidates.tried_nearby,
+        "tc_given_tried_k": _numbers(candidates.tc_given_tried_k),
         **_neighbour("nearest", materials, candidates.nearest),
         "nearest_reports": [None if materials is None or i < 0 else int(materials.reports[i]) for i in at],
         "nearest_reference": [

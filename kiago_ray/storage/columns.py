@@ -252,6 +252,20 @@ COLUMNS: tuple[Column, ...] = (
         "or none and the temperature down to which it was measured.",
         later=True,
     ),
+    Column(
+        "tried_nearby",
+        _TEXT,
+        "The nearest of what the search was told was tried, what came of it, and how far it is by element mover's "
+        "distance; null beyond 1.5 places, and where nothing was told.",
+        later=True,
+    ),
+    Column(
+        "tc_given_tried_k",
+        _NUMBER,
+        "tc_k, corrected by measured less predicted of what was tried nearby; null where the search wasn't told.",
+        "K",
+        later=True,
+    ),
     Column("nearest_known", _TEXT, "The nearest composition whose critical temperature has been measured."),
     Column(
         "nearest_distance",

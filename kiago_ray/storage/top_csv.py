@@ -21,6 +21,8 @@ _WHERE_KNOWN = (
     "e_hull_ev_per_atom",
     "near_hull",
     "tried",
+    "tried_nearby",
+    "tc_given_tried_k",
     "mean_valences",
     "holes_per_cu",
     "undoped",
@@ -52,6 +54,8 @@ _LAYOUT: dict[str, int | None] = {
     "known": None,
     "made": None,
     "tried": None,
+    "tried_nearby": None,
+    "tc_given_tried_k": 1,
     "nearest_known": None,
     "nearest_distance": 3,
     "nearest_tc_k": 1,
@@ -85,7 +89,8 @@ def top_csv(table: Any, rows: int = TOP_ROWS) -> str:
 
     Comma-separated with a header; yes and no for verdicts, an empty field for what is not known. The column
     `search` is there for a campaign's table alone, `e_hull_ev_per_atom` and `near_hull` where phases were given,
-    `tried` where a row was, what tells of plausibility and improvement where it was worked out, `holes_per_cu` and
+    `tried`, `tried_nearby` and `tc_given_tried_k` where what was tried says something of a row, what tells of
+    plausibility and improvement where it was worked out, `holes_per_cu` and
     `undoped` where there is a cuprate.
     """
     head = table.slice(0, rows)  # in a ranked table those that passed come first

@@ -94,6 +94,9 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
         (tmp_path / "w.yaml").write_text(f"name: c\nbases: [MgB2]\nknown: {word}\n")
         assert read_campaign(tmp_path / "w.yaml").known == word
     assert campaign.weights == "/else/where"
+    for named, read in (("mine.csv", str(tmp_path / "mine.csv")), ("shipped", "shipped"), ("none", "none")):
+        (tmp_path / "t.yaml").write_text(f"name: c\nbases: [MgB2]\ntried: {named}\n")
+        assert read_campaign(tmp_path / "t.yaml").tried == read
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(kiago: Kiago, file: Path) 
         ({"search": {"preset": "best"}}, "there is no preset 'best'"),
         ({"weights": "nowhere"}, "no model card at"),
         ({"known": "nowhere.tsv"}, "nowhere.tsv"),
+        ({"tried": "nowhere.csv", "search": {"preset": "open"}}, "nowhere.csv"),
     ],
 )
 def test_wrong_files_are_refused_in_one_line_before_anything_is_written(
@@ -133,6 +134,23 @@ def test_from_file_to_status_page_and_record(kiago: Kiago, file: Path) -> None:
     tracked = kiago("campaign", "track", folder)
     assert tracked.code == 0, tracked.err
     assert "has the record" in tracked.err
+
+
+@pytest.mark.usefixtures("cluster")
+def test_workers_heed_what_was_tried_and_another_file_is_another_campaign(kiago: Kiago, file: Path) -> None:
+    (file.parent / "mine.csv").write_text("formula,tc_k\nLaNiAsO,2.4\n")
+    search = {"preset": "open", "steps": [2, 2]}
+    file.write_text(yaml.safe_dump({**SMALL, "bases": ["LaNiAsO"], "search": search, "tried": "mine.csv"}))
+    run = ("campaign", "run", file, "--no-tracking")
+    done = kiago(*run)
+    assert done.code == 0, done.err
+    assert "1 samples were tried, 1 of them superconduct" in done.err
+    rows = pq.read_table(file.parent / "runs" / "small" / "candidates.parquet").to_pylist()
+    assert rows
+    assert all(row["tc_given_tried_k"] is not None for row in rows)
+    other = kiago(*run, "--tried", "shipped")
+    assert other.code == 2
+    assert "another run" in other.err
 
 
 @pytest.mark.usefixtures("cluster")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -197,6 +198,7 @@ def test_a_run_can_be_repeated_from_its_own_spec(kiago: Kiago, tmp_path: Path) -
         (["LaNiAsO", "--known", "missing.tsv"], "missing.tsv"),
         (["LaNiAsO", "--known", "/dev/null"], "/dev/null"),
         (["LaNiAsO", "--phases", "missing.csv"], "missing.csv"),
+        (["LaNiAsO", "--tried", "missing.csv"], "missing.csv"),
         (["LaNiAsO", "--weights", "missing"], "missing"),
         (["RaO"], "don't know Ra"),
         (["LaNiAsO", "--nonsense"], "--nonsense"),
@@ -221,6 +223,56 @@ def test_wrong_input_ends_with_2_and_one_line(
     assert complaint in ended.err
     assert len(ended.err.strip().splitlines()) == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("formula,tc_k\nMgB2,39\nLaOX,0\n", "line 3: the formula 'LaOX' can't be read"),
+        ("formula,tc_k\nMgB2,warm\n", "line 2: tc_k is 'warm'"),
+        ("formula,tc_k,down_to_k\nMgB2,0,-4\n", "line 2: down_to_k is '-4'"),
+        ("formula\nMgB2\n", "tc_k"),
+    ],
+)
+def test_a_wrong_file_of_what_was_tried_is_refused_with_line_and_value(
+    kiago: Kiago, tmp_path: Path, text: str, complaint: str
+) -> None:
+    file = tmp_path / "tried.csv"
+    file.write_text(text)
+    ended = kiago("search", "LaNiAsO", "--tried", file, "--out", tmp_path / "run")
+    assert (ended.code, ended.out) == (2, "")
+    assert complaint in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_tried_is_not_proposed_again_and_tells_of_what_is_near(kiago: Kiago, tmp_path: Path) -> None:
+    small = ("search", "LaNiAsO", *SMALL, "--phases", "none")
+    assert kiago(*small, "--out", tmp_path / "before").code == 0
+    before = {row["formula"]: row for row in read_table(str(tmp_path / "before" / CANDIDATES)).to_pylist()}
+    assert all(row["tried_nearby"] is row["tc_given_tried_k"] is None for row in before.values())
+    best = next(formula for formula, row in before.items() if row["passed"] and not row["known"])
+    file = tmp_path / "tried.csv"
+    file.write_text(f"formula,tc_k,down_to_k\n{best},0,1.8\n")
+
+    ended = kiago(*small, "--tried", file, "--out", tmp_path / "after")
+    assert ended.code == 0, ended.err
+    assert f"1 samples were tried, 0 of them superconduct: {file}" in ended.err
+    after = {row["formula"]: row for row in read_table(str(tmp_path / "after" / CANDIDATES)).to_pylist()}
+    assert {f: row["tc_k"] for f, row in after.items()} == {f: row["tc_k"] for f, row in before.items()}
+    assert after[best]["tried"] == f"{best}: none down to 1.8 K"
+    assert after[best]["tried_nearby"] == f"{best}: none down to 1.8 K (0 places away)"
+    assert after[best]["tc_given_tried_k"] < after[best]["tc_k"] / 2
+    assert all(row["tc_given_tried_k"] <= row["tc_k"] for row in after.values())
+    new = [row["rank"] for row in after.values() if row["passed"] and not row["known"] and not row["tried"]]
+    assert after[best]["rank"] > max(new)
+    assert "tried_nearby" in (tmp_path / "after" / "top.csv").read_text().splitlines()[0]
+
+    record = yaml.safe_load((tmp_path / "after" / "spec.yaml").read_text())
+    assert record["tried"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    other = kiago(*small, "--tried", "shipped", "--out", tmp_path / "after")
+    assert other.code == 2
+    assert "another run" in other.err
 
 
 def test_an_out_that_cannot_be_used_is_refused(kiago: Kiago, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from smact.screening import smact_validity
 
@@ -11,6 +12,7 @@ from kiago_ray.chemistry import neutrality
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.screening.tried import TriedMaterials
 from kiago_ray.search.result import SearchResult
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
@@ -109,3 +111,29 @@ def test_a_row_does_not_depend_on_the_others(make_result: MakeResult) -> None:
     for at, formula in enumerate(FORMULAS):
         alone = facts(collect(make_result(rows(formula)), known=known), 0)
         assert facts(together, at) == alone == facts(together, at + len(FORMULAS) + 1)
+
+
+def test_what_was_tried_nearby_is_told_and_re_weighs(make_result: MakeResult) -> None:
+    table = pd.DataFrame({"formula": ["LaNiAsO"], "tc_k": [0.0], "down_to_k": [4.0]})
+    tried = TriedMaterials.from_table(table).predicted(lambda fractions: np.full(len(fractions), 12.0))
+    formulas = rows("LaNiAsO", "CeNiAsO", None, "MgB2", "La2Ni2As2O2")
+    found = collect(make_result(formulas), tried=tried)
+    told = "LaNiAsO: none down to 4 K"
+    assert found.tried_nearby == (
+        f"{told} (0 places away)",
+        f"{told} (0.25 places away)",  # Ce stands beside La on the scale, and is a quarter of the atoms
+        None,
+        None,
+        f"{told} (0 places away)",
+    )
+    assert found.tried == (told, None, None, None, told)
+    weight = np.exp(-0.25 / 0.5)
+    # 2 K, the middle of 0 to 4 K, less the 12 K that the model says of it.
+    expected = [max(0.0, 10 - 10 / 1.1), 10 - 10 * weight / (0.1 + weight), np.nan, 10.0, 10 - 10 / 1.1]
+    np.testing.assert_allclose(found.tc_given_tried_k, expected, atol=1e-6)
+    assert found.tried_log_odds[0] < found.tried_log_odds[1] < -0.1
+    assert found.tried_log_odds[2:4] == pytest.approx(0.0, abs=1e-6)
+    without = collect(make_result(formulas))
+    assert np.isnan(without.tc_given_tried_k).all()
+    assert not without.tried_log_odds.any()
+    assert not any(without.tried_nearby)

@@ -178,7 +178,7 @@ def test_plausible_asks_for_a_probability(make_result: MakeResult) -> None:
     )
     screens = available_screens(min_plausibility=0.2)
     assert "plausible" not in apply_screens(collect(result), screens, ()).by_screen
-    with pytest.raises(ValueError, match=r"plausible.* needs the rows' plausibility"):
+    with pytest.raises(ValueError, match=r"plausible.*needs the rows' plausibility"):
         apply_screens(collect(result), screens, ("plausible",))
     judged = collect(result, log_plausibility=np.log([0.9, 0.01, 0.9, 0.2]))
     assert apply_screens(judged, screens, ("plausible",)).passed.tolist() == [True, False, False, True]

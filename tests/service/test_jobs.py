@@ -7,9 +7,11 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from kiago_ray.api import base_material, judged_rows
+from kiago_ray.screening import TriedMaterials
 from kiago_ray.search.presets import load_preset
 from kiago_ray.service.candidates import page
 from kiago_ray.service.jobs import End, Job, JobStore
@@ -75,6 +77,16 @@ def test_a_worker_finds_what_a_search_here_finds(store: JobStore, models: Models
     assert job.end is not None
     assert job.end.summary is not None
     assert job.end.summary["rows"] == 24
+
+
+def test_searches_heed_what_was_tried(store: JobStore, models: Models) -> None:
+    tried = TriedMaterials.from_table(pd.DataFrame({"formula": ["LaNiAsO"], "tc_k": [2.4]}))
+    spec = load_preset("open", {"base": "LaNiAsO", "candidates": 24, "steps": [4, 4]})
+    job_id = store.submit(spec, "open", "me", 8).request.id
+    assert Runner(store, replace(models, tried=tried)).drain() == 1
+    _, rows = page(store.result(job_id), 0, 1000, passed_only=False)
+    assert rows
+    assert all(row["tc_given_tried_k"] is not None for row in rows)
 
 
 def test_the_place_in_the_queue_is_by_time_and_counts_what_waits(store: JobStore) -> None:

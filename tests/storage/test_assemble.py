@@ -50,7 +50,7 @@ def test_every_row_is_kept_with_its_verdicts(make_result: MakeResult) -> None:
     assert table["passed"].to_pylist() == [False, True, False, True, True, True]
     assert table["alloy"].to_pylist() == [False, False, None, False, False, True]
     assert table["rank"].null_count == len(ROWS)
-    for name in ("known", "made", "tried"):
+    for name in ("known", "made", "tried", "tried_nearby", "tc_given_tried_k"):
         assert table[name].null_count == len(ROWS)
 
 
@@ -108,6 +108,8 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "mean_valences": "Ni+2",
         "holes_per_cu": None,
         "undoped": None,
+        "tried_nearby": None,
+        "tc_given_tried_k": None,
         "nearest_known": known.formulas[0],
         "nearest_tc_k": 3.8,
         "nearest_pressure_gpa": None,

@@ -1,0 +1,138 @@
+"""What plausibility reads of a composition: its relatives, the company of its elements, and how it is made up.
+
+Everything is smooth in the fractions but for kinks where an element is wholly present. Nothing is looked up of the
+composition itself: what its own chemical system holds has no part in it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.plausibility.company import COMPANY_NAMES, Company
+from kiago_ray.plausibility.literature import Floats, Literature, Mask
+from kiago_ray.plausibility.odds import swap_odds
+from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Relatives
+from kiago_ray.predictors.tc_features import TcFeatures
+
+TRACE = 0.002  # of all atoms: an element counts as wholly present from here on
+MAKE_UP_WIDTHS = (0.08, 0.2)  # of the kernels over compositions
+NEAR_SHARE = 0.2  # of the atoms: what has more of other elements hardly counts in them
+_FLOOR = 1e-3
+_VALUES_AT_ONCE = 20_000_000  # of rows × systems
+
+
+class PlausibilityFeatures(nn.Module):
+    """Fractions (rows, 118), every row summing to 1 → features (rows, `width`).
+
+    The first `systems_width` depend on which elements are present alone, the others on the amounts too.
+    """
+
+    def __init__(self, literature: Literature) -> None:
+        super().__init__()
+        self.relatives = Relatives(literature)
+        self.company = Company(literature)
+        self.make_up = MakeUp(literature)
+        self.statistics = TcFeatures()
+        self.register_buffer("known", self.relatives.systems, persistent=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the features of systems."""
+        return (*RELATIVE_NAMES, *COMPANY_NAMES)
+
+    def of_systems(self, fractions: Tensor) -> Tensor:
+        """Those that depend on which elements are present, (rows, names)."""
+        presence = (fractions / TRACE).clamp(max=1)
+        own = self.own(fractions)
+        return torch.cat([self.relatives(presence, own), self.company(presence, own)], dim=1)
+
+    def own(self, fractions: Tensor) -> Tensor:
+        """(rows,): 1 where the row's own chemical system is known."""
+        there = (fractions > 0).to(fractions)
+        known = self.get_buffer("known")
+        size = there.sum(dim=1, keepdim=True)
+        same = (there @ known.T == size) & (known.sum(dim=1) == size)
+        return same.any(dim=1).to(fractions)
+
+    def forward(self, fractions: Tensor) -> Tensor:
+        return torch.cat(
+            [self.of_systems(fractions), self.make_up(fractions), self.statistics.statistics(fractions)],
+            dim=1,
+        )
+
+    def near(self, present: Mask) -> PlausibilityFeatures:
+        """The same for compositions of the elements `present` (118,) alone, with fewer systems to go through."""
+        other = object.__new__(PlausibilityFeatures)
+        nn.Module.__init__(other)
+        other.relatives = self.relatives.near(present)
+        other.company, other.statistics = self.company, self.statistics
+        other.make_up = self.make_up.near(present)
+        other.register_buffer("known", self.get_buffer("known"), persistent=False)
+        return other
+
+    @torch.no_grad()
+    def of_many(self, fractions: Floats, *, systems_only: bool = False) -> Tensor:
+        """Features of many rows of fractions (n, 118), in chunks."""
+        at_once = max(16, min(2048, _VALUES_AT_ONCE // max(len(self.make_up.points), 1)))
+        rows = torch.as_tensor(np.asarray(fractions), dtype=torch.float32)
+        ask = self.of_systems if systems_only else self
+        parts = [ask(rows[start : start + at_once]) for start in range(0, max(len(rows), 1), at_once)]
+        return torch.cat(parts)
+
+
+class MakeUp(nn.Module):
+    """Fractions (rows, 118) → how many known compositions of other systems are made up alike, (rows, widths).
+
+    Elements that replace one another count as near: distances are d² = (x − y)ᵀ G (x − y), G_ac being how often c
+    takes the place of a, made positive.
+    """
+
+    factor: Tensor
+    points: Tensor
+    sets: Tensor
+    shares: Tensor
+    counts: Tensor
+
+    def __init__(self, literature: Literature) -> None:
+        super().__init__()
+        factor = positive_factor(swap_odds(literature.systems))
+        arrays = {
+            "factor": factor,
+            "points": literature.fractions @ factor,
+            "sets": literature.fractions > 0,
+            "shares": literature.fractions,
+            "counts": np.log1p(literature.reports),
+        }
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
+
+    def near(self, present: Mask) -> MakeUp:
+        """The same with the compositions alone of which no more than NEAR_SHARE lies outside `present` (118,)."""
+        kept = (self.shares @ torch.tensor(~present, dtype=torch.float32)) <= NEAR_SHARE
+        other = object.__new__(MakeUp)
+        nn.Module.__init__(other)
+        for name, buffer in self.named_buffers():
+            other.register_buffer(name, buffer if name == "factor" else buffer[kept], persistent=False)
+        return other
+
+    def forward(self, fractions: Tensor) -> Tensor:
+        if not len(self.points):
+            return fractions.new_full((len(fractions), len(MAKE_UP_WIDTHS)), float(np.log(_FLOOR)))
+        there = (fractions > 0).to(fractions)
+        different = there.sum(dim=1, keepdim=True) + self.sets.sum(dim=1) - 2 * (there @ self.sets.T)
+        point = fractions @ self.factor
+        square = (point**2).sum(1, keepdim=True) - 2 * point @ self.points.T + (self.points**2).sum(1)
+        square = square.clamp(min=0).masked_fill(different < 0.5, torch.inf)
+        sums = [(-square / (2 * width**2)).exp() @ self.counts for width in MAKE_UP_WIDTHS]
+        return torch.stack([(each + _FLOOR).log() for each in sums], dim=1)
+
+
+def positive_factor(odds: Floats) -> Floats:
+    """L (118, 118) with L Lᵀ near to odds with ones on the diagonal, and positive: its rows have length 1."""
+    similar = odds + np.eye(N_ELEMENTS)
+    values, vectors = np.linalg.eigh((similar + similar.T) / 2)
+    factor = vectors * np.sqrt(np.clip(values, 0, None))
+    return np.asarray(factor / np.linalg.norm(factor, axis=1, keepdims=True))

@@ -1,0 +1,34 @@
+"""How alike two elements are as a site sees them: metals stand for metals, and anions for anions, of like pull.
+
+exp(−(Δχ/0.6)²) in Pauling's electronegativity χ; 0 between metals and non-metals, the half-metals B, Si, Ge, As, Sb,
+Te and Bi being either. Hydrogen stands for oxygen and fluorine as hydride, which its χ doesn't tell.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kiago_ray.chemistry.elements import ELECTRONEGATIVITY, INDEX
+from kiago_ray.chemistry.oxidation import metals
+from kiago_ray.plausibility.literature import Floats
+
+_WIDTH = 0.6
+_HYDRIDE = 0.5
+_EITHER = ("B", "Si", "Ge", "As", "Sb", "Te", "Bi")
+_ANIONS = ("O", "F", "S", "Cl", "N", "C")
+
+
+def likeness() -> Floats:
+    """(118, 118), symmetric, from 0 to 1, 1 on the diagonal."""
+    pull = np.array([value if np.isfinite(value) else 4.5 for value in ELECTRONEGATIVITY])
+    alike = np.exp(-(((pull[:, None] - pull) / _WIDTH) ** 2))
+    metal = metals()
+    either = np.zeros_like(metal)
+    either[[INDEX[symbol] for symbol in _EITHER]] = True
+    alike *= (metal[:, None] == metal) | either[:, None] | either
+    hydrogen = INDEX["H"]
+    alike[hydrogen, :] = alike[:, hydrogen] = 0.0
+    for symbol in _ANIONS:
+        alike[hydrogen, INDEX[symbol]] = alike[INDEX[symbol], hydrogen] = _HYDRIDE
+    np.fill_diagonal(alike, 1.0)
+    return np.asarray(alike)

@@ -1,0 +1,78 @@
+"""Why a composition is plausible, in words: which element stands for which, in how many relatives, up to how much."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiago_ray.chemistry.elements import SYMBOLS
+from kiago_ray.plausibility.doping import largest_share
+from kiago_ray.plausibility.likeness import likeness
+from kiago_ray.plausibility.literature import Floats, Literature, Mask
+from kiago_ray.plausibility.odds import completion_counts
+
+Ints = NDArray[np.int64]
+
+
+class Reasons:
+    """Sentences on compositions, from what is known."""
+
+    def __init__(self, literature: Literature) -> None:
+        self.literature = literature
+        self.swaps, self.beside = completion_counts(literature.systems)
+        self.sizes = literature.systems.sum(axis=1)
+        self.support = self.swaps * likeness()
+
+    def of(self, fractions: Floats, base: Floats | None = None) -> str:
+        """One sentence on a composition (118,): by its difference to the base (118,), if there is one, else to the
+        known system that it comes from most likely.
+        """
+        there = fractions > 0
+        origin = self._nearest_system(there) if base is None else base > 0
+        if origin is None:
+            return "no known system is one element away"
+        new, lost = np.flatnonzero(there & ~origin), np.flatnonzero(origin & ~there)
+        if not len(new):
+            return self._of_amounts(there)
+        sites = lost if len(lost) else np.flatnonzero(origin)
+        return "; ".join(self._replaced(int(z), sites, there) for z in new)
+
+    def _replaced(self, new: int, sites: Ints, there: Mask) -> str:
+        """How often `new` replaced the likeliest of these sites' elements beside the others that are there."""
+        others = np.flatnonzero(there)
+        site = int(sites[int(self.support[sites, new].argmax())])
+        count = int(self.swaps[site, new])
+        if not self.support[site, new]:
+            return f"{SYMBOLS[new]} replaced none of its elements in a known relative"
+        near = max((int(self.beside[site, new, b]) for b in others if b not in (site, new)), default=0)
+        share = largest_share(self.literature, site, new)
+        relatives = "relative" if near == 1 else "relatives"
+        part = f"; in part up to {100 * share:.0f} %" if share else ""
+        if near:
+            return f"{SYMBOLS[new]} replaced {SYMBOLS[site]} wholly in {near} known {relatives}{part}"
+        return f"{SYMBOLS[new]} replaced {SYMBOLS[site]} elsewhere ({count} times), never beside these{part}"
+
+    def _of_amounts(self, there: Mask) -> str:
+        same = int((self.literature.systems == there).all(axis=1).any())
+        return "other amounts of a known system" if same else "a part of a known system"
+
+    def _nearest_system(self, there: Mask) -> Mask | None:
+        """The known system one swap or one element away with the highest odds of that change."""
+        systems, size = self.literature.systems, int(there.sum())
+        shared = (systems & there).sum(axis=1)
+        swapped = np.flatnonzero((shared == size - 1) & (self.sizes == size))
+        added = np.flatnonzero((shared == self.sizes) & (self.sizes == size - 1))
+        best, most = None, -1.0
+        for at in [*swapped.tolist(), *added.tolist()]:
+            new = int(np.flatnonzero(there & ~systems[at])[0])
+            sites = (
+                np.flatnonzero(systems[at] & ~there)
+                if self.sizes[at] == size
+                else np.flatnonzero(systems[at])
+            )
+            support = float(self.support[sites, new].max()) * float(self.literature.weights[at])
+            if support > most:
+                best, most = systems[at], support
+        if best is None and (systems == there).all(axis=1).any():
+            return np.asarray(there)
+        return best

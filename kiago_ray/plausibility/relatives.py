@@ -1,0 +1,166 @@
+"""What a composition's relatives say: known systems that differ from it by one element swapped, added or left out.
+
+All of it is a sum or a maximum over relatives of (weight of the system) × (odds that the one element stands for the
+other), and linear in how far each element is present, so that a search has a slope where an element comes or goes.
+The composition's own chemical system is never among its relatives, and what it adds to the odds is taken off.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kiago_ray.plausibility.literature import HOT_K, Literature, Mask
+from kiago_ray.plausibility.odds import PRIOR, PRIOR_BESIDE, completion_counts
+
+LEAST = 0.02  # added to sums before their logarithm
+
+
+RELATIVE_NAMES = (
+    *("swap_sum", "swap_most", "swap_odds", "swap_odds_sum", "swap_count", "swap_recent", "swap_hot"),
+    *("swap_beside_sum", "swap_beside_most", "swap_beside_least_sum", "swap_beside_least"),
+    *("added_sum", "added_most", "added_odds", "added_count", "added_weight", "added_recent", "added_hot"),
+    *("added_beside_sum", "added_beside_most", "added_beside_least_sum", "added_beside_least"),
+    *("larger", "smaller_by_two", "parts"),
+)
+
+
+class Relatives(nn.Module):
+    """Presence (rows, 118) from 0 to 1 and whether each row's own system is known (rows,) → (rows, RELATIVE_NAMES)."""
+
+    systems: Tensor
+    sizes: Tensor
+    weights: Tensor
+    recent: Tensor
+    hot: Tensor
+    swaps: Tensor
+    beside: Tensor
+    held: Tensor
+    together: Tensor
+
+    def __init__(self, literature: Literature) -> None:
+        super().__init__()
+        swaps, beside = completion_counts(literature.systems)
+        one = literature.systems.astype(np.float32)
+        arrays = {
+            "systems": one,
+            "sizes": one.sum(axis=1),
+            "weights": literature.weights,
+            "recent": np.log1p(literature.recent),
+            "hot": literature.highest_tc_k >= HOT_K,
+            "swaps": swaps,
+            "beside": beside,
+            "held": one.sum(axis=0),
+            "together": one.T @ one,
+        }
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
+
+    def near(self, present: Mask) -> Relatives:
+        """The same with those systems alone that can be relatives of compositions of the elements `present` (118,),
+        the counts as they are."""
+        kept = ((self.systems @ torch.tensor(~present, dtype=torch.float32)) <= 1).nonzero()[:, 0]
+        other = object.__new__(Relatives)
+        nn.Module.__init__(other)
+        for name, buffer in self.named_buffers():
+            one_a_system = name in ("systems", "sizes", "weights", "recent", "hot")
+            other.register_buffer(name, buffer[kept] if one_a_system else buffer, persistent=False)
+        return other
+
+    def odds(self, of: Tensor, by: Tensor, own: Tensor) -> Tensor:
+        """p(a, c) without what the own system adds: a, c (n,) elements, own (n,) 1 where it is known."""
+        count = (self.swaps[of, by] - own).clamp(min=0)
+        return count / ((self.held[of] + PRIOR) * (self.held[by] + PRIOR - own)).sqrt()
+
+    def odds_beside(self, of: Tensor, by: Tensor, own: Tensor) -> Tensor:
+        """p(a, c | b) for every b, (n, 118), likewise."""
+        count = (self.beside[of, by] - own[:, None]).clamp(min=0)
+        both = (self.together[of] + PRIOR_BESIDE) * (self.together[by] + PRIOR_BESIDE - own[:, None])
+        return count / both.sqrt()
+
+    def forward(self, presence: Tensor, own: Tensor) -> Tensor:
+        size = presence.sum(dim=1, keepdim=True)
+        shared = presence @ self.systems.T
+        extra, missing = size - shared, self.sizes - shared  # elements that the other lacks, (rows, systems)
+        parts = [
+            self._swapped(presence, own, _peak(extra - 1) * _peak(missing - 1)),
+            self._added(presence, own, _peak(extra - 1) * _peak(missing)),
+        ]
+        larger = _peak(extra) * missing.clamp(0, 1)
+        by_two = _peak(missing) * _peak(extra - 2)
+        within = _peak(missing) * extra.clamp(0, 1)
+        sums = [larger @ self.weights, by_two @ self.weights, within.sum(dim=1)]
+        logs = [(sums[0] + LEAST).log(), (sums[1] + LEAST).log(), sums[2].log1p()]
+        return torch.cat([*parts, torch.stack(logs, dim=1)], dim=1)
+
+    def _swapped(self, presence: Tensor, own: Tensor, kernel: Tensor) -> Tensor:
+        row, system = kernel.detach().nonzero(as_tuple=True)
+        there, here = self.systems[system], presence[row]
+        lost = (there * (1 - here.detach())).argmax(dim=1)
+        new = (here.detach() * (1 - there)).argmax(dim=1)
+        odds = self.odds(lost, new, own[row]) * kernel[row, system]
+        seen = odds.detach() > 0
+        row, system, lost, new, odds = row[seen], system[seen], lost[seen], new[seen], odds[seen]
+        rest = self.systems[system] * (presence.detach()[row] > 0)
+        mean, least = _over(rest, self.odds_beside(lost, new, own[row]))
+        scale = kernel[row, system]
+        return self._summed(presence, row, system, odds, mean * scale, least * scale, "swap")
+
+    def _added(self, presence: Tensor, own: Tensor, kernel: Tensor) -> Tensor:
+        row, system = kernel.detach().nonzero(as_tuple=True)
+        there = self.systems[system]
+        new = (presence.detach()[row] * (1 - there)).argmax(dim=1)
+        nothing = torch.zeros_like(own)
+        every = self.swaps[:, new].T / ((self.held + PRIOR) * (self.held[new, None] + PRIOR)).sqrt()
+        best, site = (there * every).max(dim=1)
+        rest = there.scatter(1, site[:, None], 0.0)
+        mean, least = _over(rest, self.odds_beside(site, new, nothing[row]))
+        scale = kernel[row, system]
+        return self._summed(presence, row, system, best * scale, mean * scale, least * scale, "added")
+
+    def _summed(
+        self,
+        presence: Tensor,
+        row: Tensor,
+        system: Tensor,
+        odds: Tensor,
+        mean: Tensor,
+        least: Tensor,
+        kind: str,
+    ) -> Tensor:
+        """The columns of one kind of relatives, pairs of `row` and `system` with their odds, (rows, columns)."""
+        weight, nothing = self.weights[system], presence.new_zeros(len(presence))
+
+        def total(values: Tensor) -> Tensor:
+            return nothing.index_add(0, row, values)
+
+        def most(values: Tensor) -> Tensor:
+            return nothing.scatter_reduce(0, row, values, "amax")
+
+        def log(values: Tensor) -> Tensor:
+            return (values + LEAST).log()
+
+        first = [log(total(weight * odds)), log(most(weight * odds)), most(odds)]
+        count = total(torch.ones_like(odds)).log1p()
+        hot = log(total(odds * weight * self.hot[system]))
+        if kind == "swap":
+            first += [log(total(odds)), count, most(odds * self.recent[system]), hot]
+        else:
+            first += [count, most(weight), most(self.recent[system]), hot]
+        beside = [log(total(weight * mean)), most(mean), log(total(weight * least)), most(least)]
+        return torch.stack([*first, *beside], dim=1)
+
+
+def _peak(distance: Tensor) -> Tensor:
+    """1 at 0, 0 from 1 away, linear between."""
+    return (1 - distance.abs()).clamp(min=0)
+
+
+def _over(rest: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and least of values (n, 118) over the elements of rest (n, 118); 0 where it holds none."""
+    held = rest > 0
+    count = held.sum(dim=1)
+    mean = (values * held).sum(dim=1) / count.clamp(min=1)
+    least = values.masked_fill(~held, torch.inf).amin(dim=1)
+    return mean, torch.where(count > 0, least, 0.0)

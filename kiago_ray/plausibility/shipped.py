@@ -1,0 +1,146 @@
+"""The plausibility that ships: fitted to all of the knowledge in the package, rebuilt from it and its weights.
+
+Weights hold the two regressions and the odds of sites; what they read is the table of known superconductors itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.knowledge.plain_formulas import sparse_fractions
+from kiago_ray.knowledge.tables import made, phases, superconductors
+from kiago_ray.plausibility.around import substitutions_around
+from kiago_ray.plausibility.doping import site_odds
+from kiago_ray.plausibility.features import PlausibilityFeatures
+from kiago_ray.plausibility.literature import Floats, Literature
+from kiago_ray.plausibility.model import Logistic, Plausibility
+from kiago_ray.plausibility.reasons import Reasons
+from kiago_ray.predictors.weights import WeightsError, check_hash, load_card
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kiago_ray.search.substitutions import Substitutions
+
+KIND = "plausibility"
+_PARTS = ("mean", "deviation", "weight")
+
+
+@dataclass(frozen=True)
+class Prospects:
+    """What the past says of what can be made: plausibility, and what a family search is told of its base.
+
+    odds: (118, 118) of one element taking another's site. made: (m, 118) compounds that exist.
+    """
+
+    literature: Literature
+    plausibility: Plausibility
+    odds: Floats
+    made: Floats
+
+    def around(self, base: str) -> Substitutions:
+        """What takes whose place around a base. Raises FormulaError."""
+        row = fractions(parse(base))
+        return substitutions_around(row, self.literature, self.odds, self.plausibility, self.made)
+
+    @cached_property
+    def reasons(self) -> Reasons:
+        """Sentences on compositions."""
+        return Reasons(self.literature)
+
+    def log_probability(self, rows: Floats) -> Floats:
+        """ln P in nats of fractions (n, 118), (n,)."""
+        return self.plausibility.log_probability(rows)
+
+
+def shipped_literature() -> Literature:
+    """The known superconductors that ship, those of stated oxygen."""
+    return literature_of(superconductors())
+
+
+def literature_of(table: pd.DataFrame) -> Literature:
+    """Of a table as `knowledge.superconductors` gives it."""
+    stated = table[(table["oxygen"] == "stated") & (table["tc_k"] > 0)] if "oxygen" in table else table
+    stated = stated.rename(columns={"year_first": "year"})
+    systems = ["-".join(sorted(parse(formula))) for formula in stated["formula"]]
+    year = int(stated["year"].max()) + 1
+    return Literature.of(stated.assign(chemical_system=systems), year)
+
+
+def made_fractions() -> Floats:
+    """Compounds that exist: COD's, and the Materials Project's stable ones, (m, 118)."""
+    project = phases()
+    stable = project["formula"][project["decomposition_ev_per_atom"] <= 0].tolist()
+    rows: Floats = sparse_fractions([*made()["formula"].tolist(), *stable]).toarray()
+    return rows
+
+
+def load_prospects(folder: Path | None = None) -> Prospects:
+    """Plausibility with the shipped weights, or those of a folder. Raises WeightsError."""
+    folder = folder if folder is not None and (folder / f"{KIND}.json").exists() else weights_folder()
+    card = load_card(KIND, folder)
+    path = folder / f"{KIND}.safetensors"
+    try:
+        content = path.read_bytes()
+        check_hash(content, card, path)
+        stored = load(content)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} can't be read ({error}): reinstall or train again") from None
+    literature = shipped_literature()
+    features = PlausibilityFeatures(literature)
+    exists, reported = (_logistic(stored, name, path) for name in ("exists", "reported"))
+    if len(reported.weight) != len(features.names):
+        raise WeightsError(
+            f"{path} reads {len(reported.weight)} features of systems, this version has {len(features.names)}"
+        )
+    plausibility = Plausibility(features, exists, reported)
+    return Prospects(literature, plausibility, stored["odds"].double().numpy(), made_fractions())
+
+
+def prospects_of(literature: Literature, plausibility: Plausibility, made: Floats) -> Prospects:
+    """The same of a literature of one's own."""
+    return Prospects(literature, plausibility, site_odds(literature), made)
+
+
+def save_plausibility(prospects: Prospects, card: dict[str, Any], folder: Path) -> Path:
+    """Write `plausibility.safetensors` and its card; return the weights' path."""
+    import json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {"odds": torch.tensor(prospects.odds, dtype=torch.float32)}
+    for name in ("exists", "reported"):
+        stage: Logistic = getattr(prospects.plausibility, name)
+        for part in _PARTS:
+            tensors[f"{name}.{part}"] = torch.tensor(getattr(stage, part), dtype=torch.float64)
+        tensors[f"{name}.intercept"] = torch.tensor([stage.intercept], dtype=torch.float64)
+    content = save(tensors)
+    path = folder / f"{KIND}.safetensors"
+    path.write_bytes(content)
+    card = {**card, "weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    (folder / f"{KIND}.json").write_text(text, encoding="utf-8")
+    return path
+
+
+def weights_folder() -> Path:
+    """The folder of the weights inside the installed package."""
+    return Path(__file__).with_name("weights")
+
+
+def _logistic(stored: dict[str, torch.Tensor], name: str, path: Path) -> Logistic:
+    try:
+        parts = {part: np.asarray(stored[f"{name}.{part}"]) for part in _PARTS}
+        intercept = float(stored[f"{name}.intercept"])
+    except KeyError as error:
+        raise WeightsError(f"{path} lacks {error}: train again or reinstall") from None
+    return Logistic(**parts, intercept=intercept)
