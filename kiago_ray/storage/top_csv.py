@@ -35,7 +35,7 @@ _LAYOUT: dict[str, int | None] = {
     "formula": None,
     "base": None,
     "source": None,
-    "plausibility": 3,
+    "plausibility": 6,
     "expected_improvement_k": 1,
     "gain": None,
     "best_nearby": None,
