@@ -1,16 +1,16 @@
 """What the screens let pass: known superconductors, which they should, and random swaps of them, which they shouldn't.
 
-Run it with `python benchmarks/screens.py`; it prints a table and, with
---write, puts it into kiago_ray/screening/screen_recall.json, which `kiago search --help` shows. Superconductors are
+Run it with `python benchmarks/screens.py --fit kiago_ray.plausibility.shipped:fit_without`; it prints a table and,
+with --write, puts it into kiago_ray/screening/screen_recall.json, which `kiago search --help` shows. Superconductors are
 SuperCon's compositions of stated oxygen with T_c > 0, drawn at random. A swap replaces one or two elements of such a
 composition, each by one that occurs in superconductors and that the predictors know, and is drawn again where its
 chemical system is known.
 
-Plausibility is fitted once for each of five folds, into which the systems of the superconductors are dealt, without
-them; a composition, and a swap of it, are judged by the fit that knows nothing of its system. That takes some two
-minutes a fold on one core, the rest one minute. --fit names another function that takes the chemical systems to leave
-out (a frozenset of frozensets of symbols) and returns log plausibility as a function of fractions (n, 118);
---no-plausibility leaves the screen `plausible` out.
+--fit names a function that takes the chemical systems to leave out (a frozenset of frozensets of symbols) and returns
+the logarithm of the probability to exist as a function of fractions (n, 118). It is asked once for each of the folds,
+into which the systems of the superconductors are dealt; a composition, and a swap of it, are judged by the fit that
+knows nothing of its system. Without --fit there is no screen `plausible`. Takes five minutes on one core beside the
+fits.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ from kiago_ray.chemistry.formula import parse
 from kiago_ray.cli.hull import read_hull
 from kiago_ray.hull.best_rows import with_e_hull
 from kiago_ray.knowledge import superconductors
-from kiago_ray.plausibility.fit import fit_plausibility
-from kiago_ray.plausibility.shipped import literature_of
 from kiago_ray.screening import apply_screens, available_screens, collect
 from kiago_ray.screening.recall import FILE, REQUIRED
 from kiago_ray.search.given import given_result
@@ -94,7 +92,7 @@ def swap(amounts: Floats, elements: list[int], known: set[System], generator: np
             return other
 
 
-def log_plausibility(drawn: Drawn, fit: Fit, seed: int) -> tuple[Floats, Floats]:
+def log_existence(drawn: Drawn, fit: Fit, seed: int) -> tuple[Floats, Floats]:
     """Of the superconductors and of the swaps, (n,) in nats each, each by the fit without its system."""
     different = sorted(set(drawn.systems), key=sorted)
     fold_of = dict(
@@ -110,10 +108,10 @@ def log_plausibility(drawn: Drawn, fit: Fit, seed: int) -> tuple[Floats, Floats]
     return found[0], found[1]
 
 
-def verdicts(amounts: Floats, plausibility: Floats | None) -> dict[str, NDArray[np.bool_]]:
+def verdicts(amounts: Floats, existence: Floats | None) -> dict[str, NDArray[np.bool_]]:
     """Of every screen but hydride, which is for a search of its own, and of the preset default: (n,) each."""
     result = given_result(amounts, load_predictors())
-    candidates = collect(result, mixed_valence=True, by_atoms=True, log_plausibility=plausibility)
+    candidates = collect(result, mixed_valence=True, by_atoms=True, log_existence=existence)
     candidates = with_e_hull(candidates, result.amounts, candidates.ok, read_hull(None), most=len(amounts))
     found = dict(apply_screens(candidates, available_screens(), ()).by_screen)
     del found["hydride"]
@@ -153,13 +151,6 @@ def table(measured: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def fit_without(systems: frozenset[System]) -> LogPlausibility:
-    """Plausibility fitted to the shipped superconductors of all other systems."""
-    table = superconductors()
-    kept = [frozenset(parse(formula)) not in systems for formula in table["formula"]]
-    return fit_plausibility(literature_of(table[kept])).log_probability
-
-
 def named(path: str) -> Fit:
     """The function of `module:name`."""
     module, _, name = path.partition(":")
@@ -173,14 +164,11 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, default=3000, help="superconductors, and as many swaps")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--fit", type=named, default=fit_without, help="module:function that fits plausibility"
-    )
-    parser.add_argument("--no-plausibility", action="store_true")
+    parser.add_argument("--fit", type=named, help="module:function that fits plausibility")
     parser.add_argument("--write", action="store_true", help=f"write {FILE}")
     given = parser.parse_args()
     drawn = draw(given.rows, given.seed)
-    plausibility = None if given.no_plausibility else log_plausibility(drawn, given.fit, given.seed)
+    plausibility = None if given.fit is None else log_existence(drawn, given.fit, given.seed)
     measured = measure(drawn, plausibility, given.seed)
     print(table(measured))
     if given.write:

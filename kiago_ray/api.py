@@ -272,7 +272,7 @@ def judged(
     prospects: Prospects | None = None,
 ) -> JudgedRows:
     """The rows of `result` with the verdicts of every screen of `judge`, and as a table."""
-    log_plausibility, reasons = _prospects(result, base, prospects)
+    log_plausibility, log_existence, reasons = _prospects(result, base, prospects)
     candidates = collect(
         result,
         oxidation_set=judge.oxidation_set,
@@ -283,6 +283,7 @@ def judged(
         by_atoms=bool({"neutral_atoms", "hydride"} & set(judge.screens.names)),
         opinions=None if second is None else _opinions(result, second),
         log_plausibility=log_plausibility,
+        log_existence=log_existence,
         plausibility_reasons=reasons,
         base=None if base is None else fractions(parse(base.formula)),
         nearby_distance=judge.screens.nearby_distance,
@@ -291,7 +292,7 @@ def judged(
         max_elements=judge.screens.max_elements,
         max_e_hull_ev_per_atom=judge.screens.max_e_hull_ev_per_atom,
         max_charge_nats=judge.screens.max_charge_nats,
-        min_plausibility=judge.screens.min_plausibility,
+        min_existence=judge.screens.min_existence,
     )
     if hull is not None:
         others = [each for each in judge.screens.names if each != "near_hull"]
@@ -307,20 +308,22 @@ def judged(
 
 def _prospects(
     result: SearchResult, base: BaseMaterial | None, prospects: Prospects | None
-) -> tuple[NDArray[np.float64] | None, tuple[str | None, ...] | None]:
-    """ln P in nats of the rows' formulas (n,), NaN for rows without one, and why, n texts; None without prospects."""
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None, tuple[str | None, ...] | None]:
+    """ln P of the rows' formulas and ln P that they exist in nats, (n,) each, NaN for rows without one, and why, n
+    texts; None without prospects.
+    """
     if prospects is None:
-        return None, None
+        return None, None, None
     total = result.amounts.sum(axis=1)
     found = np.flatnonzero(total > 0)
     rows = result.amounts[found] / total[found, None]
-    log_p = np.full(len(total), np.nan)
-    log_p[found] = prospects.log_probability(rows)
+    log_p, log_exists = np.full((2, len(total)), np.nan)
+    log_p[found], log_exists[found] = prospects.log_probabilities(rows)
     origin = None if base is None else fractions(parse(base.formula))
     reasons: list[str | None] = [None] * len(total)
     for at, row in zip(found.tolist(), rows, strict=True):
         reasons[at] = prospects.reasons.of(row, origin)
-    return log_p, tuple(reasons)
+    return log_p, log_exists, tuple(reasons)
 
 
 def _predicted(

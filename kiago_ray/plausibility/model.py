@@ -64,9 +64,16 @@ class Plausibility(nn.Module):
 
     def log_probability(self, fractions: NDArray[np.floating]) -> Floats:
         """ln P in nats of fractions (n, 118), (n,)."""
+        return self.log_probabilities(fractions)[0]
+
+    @torch.no_grad()
+    def log_probabilities(self, fractions: NDArray[np.floating]) -> tuple[Floats, Floats]:
+        """ln P, and ln P of the first stage alone: that it exists, reported or not; (n,) each, in nats."""
         if not len(fractions):
-            return np.zeros(0)
-        return self._joined(self.features.of_many(np.asarray(fractions))).double().numpy()
+            return np.zeros(0), np.zeros(0)
+        features = self.features.of_many(np.asarray(fractions))
+        exists = self.exists.log_probability(features)
+        return self._joined(features).double().numpy(), exists.double().numpy()
 
     def near(self, elements: Sequence[int] | Mask) -> Plausibility:
         """The same for compositions of these elements alone, faster."""

@@ -6,6 +6,7 @@ Weights hold the two regressions and the odds of sites; what they read is the ta
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,8 @@ from kiago_ray.knowledge.tables import made, phases, superconductors
 from kiago_ray.plausibility.around import substitutions_around
 from kiago_ray.plausibility.doping import site_odds
 from kiago_ray.plausibility.features import PlausibilityFeatures
-from kiago_ray.plausibility.literature import Floats, Literature
+from kiago_ray.plausibility.fit import fit_plausibility
+from kiago_ray.plausibility.literature import Floats, Literature, element_sets
 from kiago_ray.plausibility.model import Logistic, Plausibility
 from kiago_ray.plausibility.reasons import Reasons
 from kiago_ray.predictors.weights import WeightsError, check_hash, load_card
@@ -58,9 +60,9 @@ class Prospects:
         """Sentences on compositions."""
         return Reasons(self.literature)
 
-    def log_probability(self, rows: Floats) -> Floats:
-        """ln P in nats of fractions (n, 118), (n,)."""
-        return self.plausibility.log_probability(rows)
+    def log_probabilities(self, rows: Floats) -> tuple[Floats, Floats]:
+        """ln P in nats of fractions (n, 118), and ln P that it exists, reported or not; (n,) each."""
+        return self.plausibility.log_probabilities(rows)
 
 
 def shipped_literature() -> Literature:
@@ -75,6 +77,17 @@ def literature_of(table: pd.DataFrame) -> Literature:
     systems = ["-".join(sorted(parse(formula))) for formula in stated["formula"]]
     year = int(stated["year"].max()) + 1
     return Literature.of(stated.assign(chemical_system=systems), year)
+
+
+def fit_without(systems: Collection[frozenset[str]]) -> Callable[[Floats], Floats]:
+    """The logarithm of the probability to exist, of fractions (n, 118), by a fit that knows nothing of some chemical
+    systems, each a set of symbols.
+    """
+    literature = shipped_literature()
+    left_out = {sets.tobytes() for sets in element_sets(["-".join(sorted(each)) for each in systems])}
+    kept = np.array([row.tobytes() not in left_out for row in literature.systems])[literature.system]
+    fitted = fit_plausibility(literature.only(kept))
+    return lambda rows: fitted.log_probabilities(rows)[1]
 
 
 def made_fractions() -> Floats:

@@ -65,8 +65,9 @@ class Candidates:
     tried_nearby: n texts, the nearest sample, None where none is near. sources: n texts, where each came from; None
     outside families. best_nearby_tc_k: (n,) the highest weighed T_c known near the row, or near the base of the
     search (`improvement.best_nearby`), NaN without one; best_nearby: (n,) its index into `materials`, -1 without one.
-    plausibility_reasons: n texts, in words why a row is as plausible as it is. log_plausibility: (n,) in nats, at most
-    0; None where it wasn't worked out. e_hull_ev_per_atom: (n,) above the hull of
+    plausibility_reasons: n texts, in words why a row is as plausible as it is. log_plausibility: (n,) ln of the
+    probability that it is made and reported, log_existence: (n,) that it exists, reported or not, in nats, at most 0;
+    None where it wasn't worked out. e_hull_ev_per_atom: (n,) above the hull of
     competing phases, NaN where it wasn't worked out; None where there are no phases.
     """
 
@@ -98,6 +99,7 @@ class Candidates:
     best_nearby: Ints
     plausibility_reasons: Texts
     log_plausibility: Floats | None = None
+    log_existence: Floats | None = None
     mixed: tuple[dict[int, Valence], ...] | None = None
     by_atoms: tuple[AtomValences, ...] | None = None
     e_hull_ev_per_atom: Floats | None = None
@@ -120,10 +122,15 @@ class Candidates:
 
     @property
     def plausibility(self) -> Floats:
-        """The probability (n,) that the composition exists, NaN where it wasn't worked out."""
+        """The probability (n,) that the composition is made and reported, NaN where it wasn't worked out."""
         return (
             np.full(len(self.ok), np.nan) if self.log_plausibility is None else np.exp(self.log_plausibility)
         )
+
+    @property
+    def existence(self) -> Floats:
+        """The probability (n,) that it exists, whether or not anybody reports it, NaN where it wasn't worked out."""
+        return np.full(len(self.ok), np.nan) if self.log_existence is None else np.exp(self.log_existence)
 
     @property
     def expected_tc_k(self) -> Floats:
@@ -190,6 +197,7 @@ def collect(
     by_atoms: bool = False,
     opinions: SecondOpinions | None = None,
     log_plausibility: Floats | None = None,
+    log_existence: Floats | None = None,
     plausibility_reasons: Texts | None = None,
     base: Floats | None = None,
     nearby_distance: float = NEARBY_DISTANCE,
@@ -243,6 +251,7 @@ def collect(
         best_nearby_tc_k=best[1],
         best_nearby=best[0],
         plausibility_reasons=(None,) * n if plausibility_reasons is None else plausibility_reasons,
+        log_existence=None if log_existence is None else np.where(ok, log_existence, np.nan),
         log_plausibility=None
         if log_plausibility is None
         else with_odds(np.where(ok, log_plausibility, np.nan), given_tried[1]),

@@ -7,6 +7,7 @@ one composition has several texts: these count by `identity`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.chemistry.formula import parse, reduce_counts, write_integers
+from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
+from kiago_ray.chemistry.formula import parse, write
 
 if TYPE_CHECKING:
     from kiago_ray.search.screens_section import ScreensSpec
@@ -25,10 +26,10 @@ RankBy = Literal["improvement", "trusted", "tc", "plausibility"]
 """What decides among rows that passed: plausibility and expected improvement together, the T_c that they can be
 trusted with, that which the search predicts, or plausibility alone."""
 
-LEAST_IMPROVEMENT_K = 0.1  # added to an expected improvement, so that none at all still has a logarithm
 FIRST_ROWS = 30  # in which no chemical system stands too often
 SCANNED_ROWS = 3000  # so far down a row is looked for that may come up among the first in place of another
 SCALE = 10_000  # of amounts, which have four decimals at most
+_PLACE = {SYMBOLS[z]: place for place, z in enumerate(WRITING_ORDER)}
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -37,18 +38,19 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Ranking:
-    """How rows are ordered. improvement_weight: of ln EI beside ln P. most_per_system: rows of one chemical system
+    """How rows are ordered. improvement_offset_k: K that are added to an expected
+    improvement before it is multiplied by the plausibility. most_per_system: rows of one chemical system
     among the first; both for by = "improvement" alone.
     """
 
     by: RankBy = "trusted"
-    improvement_weight: float = 0.25
+    improvement_offset_k: float = 0.1
     most_per_system: int = 3
 
     @classmethod
     def of(cls, screens: ScreensSpec) -> Self:
         """That which a search asks for."""
-        return cls(screens.rank_by, screens.improvement_weight, screens.most_per_system)
+        return cls(screens.rank_by, screens.improvement_offset_k, screens.most_per_system)
 
 
 @dataclass(frozen=True)
@@ -98,13 +100,13 @@ def identity(formula: str) -> str:
     """
     if not formula:
         return ""
-    scaled = np.zeros(N_ELEMENTS)
-    for symbol, amount in parse(formula).items():
-        scaled[INDEX[symbol]] = amount * SCALE
-    whole = np.rint(scaled)
-    if np.abs(scaled - whole).max() > 1e-6 * SCALE:
+    amounts = parse(formula)
+    whole = {symbol: round(amount * SCALE) for symbol, amount in amounts.items()}
+    if any(abs(amounts[symbol] * SCALE - number) > 1e-6 * SCALE for symbol, number in whole.items()):
         return formula
-    return write_integers(reduce_counts(whole.astype(np.int64)[None])[0])
+    divisor = math.gcd(*whole.values())
+    ordered = sorted(whole, key=_PLACE.__getitem__)
+    return write({symbol: whole[symbol] // divisor for symbol in ordered if whole[symbol]})
 
 
 def order(formulas: Sequence[str], rows: Standing, ranking: Ranking | None = None) -> Ints:
@@ -119,7 +121,7 @@ def ordered(
     """Positions (n,), best first: by `group`, then by what `ranking` asks for, falling and unknown last, then by
     falling trusted T_c (but not by tc), by falling T_c, and by `alphabetical` (n,), which sorts the formulas.
 
-    Where it asks for improvement, the key is ln P + weight · ln(EI + 0.1 K), and the rows that passed and are neither
+    Where it asks for improvement, the key is ln P + ln(EI + offset), and the rows that passed and are neither
     taken nor undoped are then arranged: the best that is a gain stands first, if there is one; and of the first 30 no
     more than most_per_system are of one chemical system, as far as there are others: the surplus follows behind them.
     formula_of: position → formula.
@@ -152,10 +154,10 @@ def falling(values: Floats) -> Floats:
     return np.where(np.isnan(values), np.inf, -values)
 
 
-def improvement_key(plausibility: Floats, expected_improvement_k: Floats, weight: float) -> Floats:
-    """ln P + weight · ln(EI + 0.1 K), (n,); NaN where a term isn't known, which counts where it is of another row."""
+def improvement_key(plausibility: Floats, expected_improvement_k: Floats, offset_k: float) -> Floats:
+    """ln P + ln(EI + offset), (n,); NaN where a term isn't known, which counts where it is of another row."""
     with np.errstate(divide="ignore"):
-        terms = (np.log(plausibility), weight * np.log(expected_improvement_k + LEAST_IMPROVEMENT_K))
+        terms = (np.log(plausibility), np.log(expected_improvement_k + offset_k))
     key = np.zeros(len(plausibility))
     for term in terms:
         if not np.isnan(term).all():
@@ -178,7 +180,7 @@ def _keys(rows: Standing, ranking: Ranking) -> list[Floats]:
         case "plausibility":
             return [rows.tc_k, trusted, plausibility]
         case "improvement":
-            key = improvement_key(plausibility, improvement, ranking.improvement_weight)
+            key = improvement_key(plausibility, improvement, ranking.improvement_offset_k)
             return [rows.tc_k, trusted, key]
 
 

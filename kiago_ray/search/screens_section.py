@@ -29,11 +29,11 @@ class ScreensSpec(Section):
         ],
         ...,
     ] = Field(
-        default=("balanced", "few_elements"),
+        default=("balanced", "plausible", "few_elements"),
         max_length=20,
         description="neutral: charge neutrality; pauling: electronegativity balance; balanced: likely states add up "
         "to 0, mixed valence being the rule, or metals and intermetallics; plausible: exists with a "
-        "probability of at least min_plausibility; neutral_mixed: as pauling, mixed "
+        "probability of at least min_existence; neutral_mixed: as pauling, mixed "
         "valence allowed (needs charge.mixed_valence); neutral_atoms: neutral, each atom with a valence of its own "
         "(section 3.6); hydride: at least 40 % hydrogen, two or three elements, at most 15 atoms; "
         "ef_negative: formation energy below 0 eV/atom; few_elements: at most `max_elements` elements; "
@@ -57,11 +57,11 @@ class ScreensSpec(Section):
         description="How unlikely the states may be, in nats an atom, to pass balanced. Of SuperCon's compositions "
         "with T_c > 0 99.0 % pass at 1.25, 97.6 % at 0.75; of those above 30 K 98.8 % and 98.4 %.",
     )
-    min_plausibility: float = Field(
-        default=0.5,
+    min_existence: float = Field(
+        default=0.06,
         ge=0,
         le=1,
-        description="Least plausibility to pass plausible, which `kiago search --help` tells the recall of.",
+        description="Least probability to exist to pass plausible, which `kiago search --help` tells the recall of.",
     )
     nearby_distance: float = Field(
         default=0.2,
@@ -78,11 +78,13 @@ class ScreensSpec(Section):
         "a laboratory would: that it can be made, and is better. By T_c alone a search ends where its own predictor "
         "is most optimistic.",
     )
-    improvement_weight: float = Field(
-        default=0.25,
-        ge=0,
-        le=100,
-        description="For rank_by improvement: the weight of ln(expected improvement + 0.1 K) beside ln(plausibility).",
+    improvement_offset_k: float = Field(
+        default=0.1,
+        gt=0,
+        le=10_000,
+        description="For rank_by improvement: K that are added to the expected improvement before it is multiplied by "
+        "the plausibility. At 0.1 it is the product, at 30 plausibility counts most, for those who want to find what "
+        "is real whether or not it is better.",
     )
     most_per_system: int = Field(
         default=3,

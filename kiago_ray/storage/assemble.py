@@ -160,6 +160,7 @@ def _improvement(candidates: Candidates) -> dict[str, Any]:
     at = candidates.best_nearby.tolist()
     return {
         "plausibility": _numbers(candidates.plausibility),
+        "existence": _numbers(candidates.existence),
         "plausibility_reason": candidates.plausibility_reasons,
         "expected_improvement_k": _numbers(improvement),
         "gain": _where(candidates.gain, ~np.isnan(improvement)),

@@ -56,8 +56,15 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "plausibility",
         _NUMBER,
-        "Probability that such a composition exists and is reported, by what is known of its relatives; nothing is "
-        "looked up of the row itself.",
+        "Probability that such a composition is made and reported in the next years, by what is known of its "
+        "relatives; nothing is looked up of the row itself.",
+        later=True,
+    ),
+    Column(
+        "existence",
+        _NUMBER,
+        "Probability that such a composition exists, whether or not anybody reports it: the first of the two "
+        "factors of the plausibility.",
         later=True,
     ),
     Column("plausibility_reason", _TEXT, "What the plausibility rests on, in words.", later=True),
@@ -154,7 +161,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "plausible",
         _YES_NO,
-        "Screen: plausibility no lower than the search's screens allow; null where it wasn't worked out.",
+        "Screen: existence no lower than the search's screens allow; null where it wasn't worked out.",
         later=True,
     ),
     Column(

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse, reduce_counts, write_integers
 from kiago_ray.datasets.table import composition_key
 from kiago_ray.screening.rank import (
@@ -124,6 +124,9 @@ def test_one_composition_has_one_identity() -> None:
     assert identity("La1.85Sr0.15CuO4") == identity("Sr0.15La1.85CuO4") == "Sr3La37Cu20O80"
     assert identity("LaFeAsO0.9F0.1") == identity("La10Fe10As10O9F")
     assert identity("") == ""
+    counts = np.zeros(N_ELEMENTS, dtype=np.int64)
+    counts[[INDEX[symbol] for symbol in ("La", "Fe", "As", "O", "F")]] = 10, 10, 10, 9, 1
+    assert identity("LaFeAsO0.9F0.1") == write_integers(counts)  # as searches without a family write it
     assert identity("YBa2Cu3O6.93333") == "YBa2Cu3O6.93333"  # more decimals than an amount of ours has
 
 
@@ -159,11 +162,14 @@ def proposals(n: int, **columns: object) -> Standing:
 
 
 def test_improvement_weighs_plausibility_against_the_gain() -> None:
-    key = improvement_key(np.array([1.0, 0.5]), np.array([0.9, 9.9]), 0.25)
-    np.testing.assert_allclose(key, [0.0, np.log(0.5) + 0.25 * np.log(10)], atol=1e-12)
+    key = improvement_key(np.array([1.0, 0.5]), np.array([0.9, 9.9]), 0.1)
+    np.testing.assert_allclose(key, [0.0, np.log(0.5) + np.log(10)], atol=1e-12)
     rows = proposals(2, plausibility=np.array([1.0, 0.5]), expected_improvement_k=np.array([0.9, 9.9]))
-    assert order(["MgB2", "NbN"], rows, IMPROVEMENT).tolist() == [0, 1]  # ln 2 against ln 10 / 4
-    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 1.0)).tolist() == [1, 0]
+    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 30.0)).tolist() == [
+        0,
+        1,
+    ]  # 30.9 against 39.9 / 2
+    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 0.1)).tolist() == [1, 0]  # 1 against 10 / 2
     assert order(["MgB2", "NbN"], rows, Ranking("plausibility")).tolist() == [0, 1]
 
 

@@ -51,7 +51,7 @@ def test_every_screen_a_specification_can_name_exists_and_is_a_column() -> None:
     annotation = ScreensSpec.model_fields["names"].annotation
     names = get_args(get_args(annotation)[0])
     assert set(names) <= set(available_screens()) <= set(COLUMN_NAMES)
-    assert ScreensSpec().names == ("balanced", "few_elements")
+    assert ScreensSpec().names == ("balanced", "plausible", "few_elements")
     assert ScreensSpec().max_elements == FewElements().maximum
 
 
@@ -176,13 +176,13 @@ def test_plausible_asks_for_a_probability(make_result: MakeResult) -> None:
     result = make_result(
         [("LaNiAsO", 8.0, -2.0), ("NaCl2", 90.0, -1.0), (None, 0.0, 0.0), ("MgB2", 39.0, -0.1)]
     )
-    screens = available_screens(min_plausibility=0.2)
+    screens = available_screens(min_existence=0.2)
     assert "plausible" not in apply_screens(collect(result), screens, ()).by_screen
-    with pytest.raises(ValueError, match=r"plausible.*needs the rows' plausibility"):
+    with pytest.raises(ValueError, match=r"plausible.* needs the rows' plausibility"):
         apply_screens(collect(result), screens, ("plausible",))
-    judged = collect(result, log_plausibility=np.log([0.9, 0.01, 0.9, 0.2]))
+    judged = collect(result, log_existence=np.log([0.9, 0.01, 0.9, 0.2]))
     assert apply_screens(judged, screens, ("plausible",)).passed.tolist() == [True, False, False, True]
-    assert ScreensSpec().min_plausibility == Plausible().minimum
+    assert ScreensSpec().min_existence == Plausible().minimum
     assert "0.2" in screens["plausible"].description
-    nothing = collect(make_result([(None, 0.0, 0.0)]), log_plausibility=np.array([np.nan]))
+    nothing = collect(make_result([(None, 0.0, 0.0)]), log_existence=np.array([np.nan]))
     assert apply_screens(nothing, screens, ("plausible",)).passed.tolist() == [False]

@@ -87,5 +87,5 @@ def test_plausibility_and_improvement_are_there_where_a_row_has_them() -> None:
     told = {"plausibility": 0.0001234, "expected_improvement_k": 3.26, "gain": True, "best_nearby": "LaNiAsO"}
     judged = pa.Table.from_pylist([{**row, **told} for row in table.to_pylist()], schema=schema())
     first = read(top_csv(judged))[0]
-    assert [first[name] for name in told] == ["0.000123", "3.3", "yes", "LaNiAsO"]
+    assert [first[name] for name in told] == ["0.00012", "3.3", "yes", "LaNiAsO"]
     assert not set(told) & set(read(top_csv(table))[0])
