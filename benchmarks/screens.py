@@ -2,9 +2,9 @@
 
 Run it with `python benchmarks/screens.py --fit kiago_ray.plausibility.shipped:fit_without`; it prints a table and,
 with --write, puts it into kiago_ray/screening/screen_recall.json, which `kiago search --help` shows.
-Superconductors are SuperCon's compositions of stated oxygen with T_c > 0, drawn at random. A swap replaces one or two elements of such a
-composition, each by one that occurs in superconductors and that the predictors know, and is drawn again where its
-chemical system is known.
+Superconductors are SuperCon's compositions of stated oxygen with T_c > 0, drawn at random. A swap replaces one or two
+elements of such a composition, each by one that occurs in superconductors and that the predictors know, and is drawn
+again where its chemical system is known.
 
 --fit names a function that takes the chemical systems to leave out (a frozenset of frozensets of symbols) and returns
 the logarithm of the probability to exist as a function of fractions (n, 118). It is asked once for each of the folds,
