@@ -3,8 +3,8 @@
     python benchmarks/rediscovery.py --data primary.tsv --non-superconductors ground_states.csv.gz --cut-offs 1993,2001
 
 For each cut-off the T_c models, plausibility, odds and screens are fitted to the entries of SuperCon that a journal
-printed before it; undated ones have no part in anything. The Crystallography Open Database's list of 2007, which ships,
-is known from 2008 on, nothing of it or of the Materials Project before. Two tasks:
+printed before it; undated ones have no part in anything. The Crystallography Open Database's list of 2007, which
+ships, is known from 2008 on, nothing of it or of the Materials Project before. Two tasks:
 
 - literature: from all known systems, the first 100, 400 and 1,000 distinct chemical systems without a superconductor
   then, each with its best row. A hit is a system that was reported later, with a composition within L1 0.2 of the row.

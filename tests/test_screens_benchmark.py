@@ -50,7 +50,7 @@ def test_each_row_is_judged_without_its_own_system(screens: ModuleType) -> None:
         left_out.append(systems)
         return lambda fractions: np.full(len(fractions), -float(len(left_out)))
 
-    real, swapped = screens.log_plausibility(drawn, fit, 0)
+    real, swapped = screens.log_existence(drawn, fit, 0)
     assert len(left_out) == screens.FOLDS
     assert frozenset().union(*left_out) == set(drawn.systems)
     np.testing.assert_array_equal(real, swapped)

@@ -12,7 +12,7 @@ UNKNOWN = "–"
 
 # Column → format of its number; z writes -0.0 as 0.0.
 _FORMATS = {
-    "plausibility": "{:.2f}",
+    "plausibility": "{:.2g}",
     "expected_improvement_k": "{:.1f}",
     "best_nearby_tc_k": "{:.1f}",
     "trusted_tc_k": "{:z.1f}",

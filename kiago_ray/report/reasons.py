@@ -22,7 +22,6 @@ EXPLAINED = 3  # of the best rows
 AGREE_K = 2.0  # two models never agree better than this
 AGREE_FRACTION = 0.2  # of T_c, where no spread says how well they might
 SURE_K, SURE_FRACTION = 5.0, 0.25  # a spread up to either, the second of T_c, counts as sure
-LIKELY = 0.5  # a plausibility that speaks for a row
 NEAR_L1 = 0.3  # from here on a known composition says little; SuperCon's own are 0.02 apart
 LIKE_MEASURED = 0.6  # of the predicted T_c that a near known composition must have to speak for it
 RARE = 0.01  # of the known superconductors: an element in fewer of them is one the predictors know little of
@@ -178,10 +177,10 @@ def _plausibility(row: Row) -> Iterator[Reason]:
     value, why = row.get("plausibility"), row.get("plausibility_reason")
     if value is None:
         return
-    told = f"such a composition exists with a probability of {value:.2f}"
-    side: Literal["for", "against"] = "for" if value >= LIKELY else "against"
+    told = f"such a composition is made and reported with a probability of {value:.2g}"
+    side: Literal["for", "against"] = "against" if row.get("plausible") is False else "for"
     yield Reason(
-        side, f"By what is known of its relatives, {told}" + (f": {why}." if why else "."), f"P {value:.2f}"
+        side, f"By what is known of its relatives, {told}" + (f": {why}." if why else "."), f"P {value:.2g}"
     )
 
 

@@ -33,8 +33,8 @@ def best_table(
 
     required: the screens that count; a row that fails names those it failed. width: of the terminal, in
     characters; one that isn't WIDE gets the marks alone and no T_c of the known. Columns that no row has a value in
-    are left out, ΔT_c where there is a trusted T_c, E_f where there is ΔE_hull and no room for both, and the trusted
-    T_c and the extrapolation where there are plausibility and expected gain and no room for all.
+    are left out, ΔT_c where there is a trusted T_c, E_f where there is ΔE_hull and no room for both, and E_f, the
+    trusted T_c and the extrapolation where there are plausibility and expected gain and no room for all.
     """
     trusted, oracle, known, score, hull, plausible = (
         any(row.get(name) is not None for row in rows)
@@ -59,7 +59,7 @@ def best_table(
         ("T_c\nK", 5, True, with_spread),
         ("oracle\nK", 6, oracle, lambda row: cell(row, "tc_oracle_k")),
         ("ΔT_c\nK", 6, not trusted, lambda row: cell(row, "delta_tc_k")),
-        ("E_f\neV/atom", 7, wide or not hull, lambda row: cell(row, "ef_ev_per_atom")),
+        ("E_f\neV/atom", 7, wide or not (hull or plausible), lambda row: cell(row, "ef_ev_per_atom")),
         ("ΔE_hull\neV/atom", 7, hull, lambda row: cell(row, "e_hull_ev_per_atom")),
         ("extra-\npol.", 6, score and (wide or not plausible), extrapolation),
         ("L1 to\nknown", 5, known, lambda row: cell(row, "nearest_distance")),

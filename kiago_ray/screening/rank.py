@@ -7,6 +7,7 @@ one composition has several texts: these count by `identity`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.chemistry.formula import parse, reduce_counts, write_integers
+from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
+from kiago_ray.chemistry.formula import parse, write
 
 if TYPE_CHECKING:
     from kiago_ray.search.screens_section import ScreensSpec
@@ -28,6 +29,7 @@ trusted with, that which the search predicts, or plausibility alone."""
 FIRST_ROWS = 30  # in which no chemical system stands too often
 SCANNED_ROWS = 3000  # so far down a row is looked for that may come up among the first in place of another
 SCALE = 10_000  # of amounts, which have four decimals at most
+_PLACE = {SYMBOLS[z]: place for place, z in enumerate(WRITING_ORDER)}
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -98,13 +100,13 @@ def identity(formula: str) -> str:
     """
     if not formula:
         return ""
-    scaled = np.zeros(N_ELEMENTS)
-    for symbol, amount in parse(formula).items():
-        scaled[INDEX[symbol]] = amount * SCALE
-    whole = np.rint(scaled)
-    if np.abs(scaled - whole).max() > 1e-6 * SCALE:
+    amounts = parse(formula)
+    whole = {symbol: round(amount * SCALE) for symbol, amount in amounts.items()}
+    if any(abs(amounts[symbol] * SCALE - number) > 1e-6 * SCALE for symbol, number in whole.items()):
         return formula
-    return write_integers(reduce_counts(whole.astype(np.int64)[None])[0])
+    divisor = math.gcd(*whole.values())
+    ordered = sorted(whole, key=_PLACE.__getitem__)
+    return write({symbol: whole[symbol] // divisor for symbol in ordered if whole[symbol]})
 
 
 def order(formulas: Sequence[str], rows: Standing, ranking: Ranking | None = None) -> Ints:

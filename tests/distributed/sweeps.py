@@ -54,6 +54,7 @@ def small_sweep(**changes: Any) -> SweepSpec:
         "seeds": [0, 1],
         "search": {"candidates": 8, "steps": [3, 3]},
         "space": {"alpha": {"loguniform": [0.5, 100]}, "learning_rate": {"loguniform": [0.003, 0.3]}},
+        "metrics": "trusted_delta_tc_k",
         "trials": 4,
         "top": 3,
         "scheduler": {"kind": "none"},

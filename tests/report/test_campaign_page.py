@@ -331,3 +331,8 @@ def test_wide_tables_can_be_reached_by_keyboard(page: CampaignPage) -> None:
     regions = [given for _, given in reader.tags if given.get("role") == "region"]
     assert len(regions) == tables
     assert all(given["tabindex"] == "0" and given["aria-label"] for given in regions)
+
+
+def test_where_nothing_is_a_gain_it_is_said(page: CampaignPage) -> None:
+    assert "nothing here is a gain" not in render_campaign_page(page)
+    assert "nothing here is a gain" in render_campaign_page(replace(page, gains=0))

@@ -170,3 +170,21 @@ def test_the_hull_is_a_column_where_it_is_known(rows: list[dict[str, Any]]) -> N
     table = html_table(known, ("neutral",))
     assert header in table
     assert 'data-v="0.0456">0.046<' in table
+
+
+def test_where_nothing_is_a_gain_it_is_said_before_the_table(page: Page) -> None:
+    assert "nothing here is a gain" not in render_page(page)
+    html = render_page(replace(page, summary=replace(page.summary, gains=0)))
+    assert "nothing here is a gain" in html[: html.index("<table")]
+
+
+def test_plausibility_and_the_best_nearby_are_columns_where_they_are_known(
+    rows: list[dict[str, Any]],
+) -> None:
+    judged = [
+        {**row, "plausibility": 0.0123, "best_nearby": "La1.85Sr0.15CuO4", "gain": True} for row in rows
+    ]
+    table = html_table(judged, ("neutral",))
+    assert 'data-v="0.0123">0.012<' in table
+    assert "La<sub>1.85</sub>Sr<sub>0.15</sub>" in table
+    assert "Plausibility" not in html_table(rows, ("neutral",))

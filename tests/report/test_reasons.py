@@ -230,3 +230,28 @@ def test_every_sentence_is_one() -> None:
             assert "None" not in reason.sentence
             assert len(reason.brief) < 60
     assert math.hypot(12, 9) == 15
+
+
+@pytest.mark.parametrize(("plausible", "side"), [(True, "for"), (None, "for"), (False, "against")])
+def test_plausibility_with_what_it_rests_on(plausible: bool | None, side: str) -> None:
+    why = "Ca stood beside Ba in 41 known relatives"
+    reason = one("made and reported", plausibility=0.0123, plausibility_reason=why, plausible=plausible)
+    assert reason.side == side
+    assert reason.sentence.endswith(f"a probability of 0.012: {why}.")
+    assert not any("made and reported" in each.sentence for each in told())
+
+
+@pytest.mark.parametrize(("gain", "side"), [(True, "for"), (False, "against")])
+def test_a_gain_over_what_is_known_nearby(gain: bool, side: str) -> None:
+    best = {
+        "best_nearby": "YBa2Cu3O7",
+        "best_nearby_tc_k": 93.0,
+        "expected_improvement_k": 3.21,
+        "gain": gain,
+    }
+    reason = one("over what is known", **best)
+    assert reason.side == side
+    assert "YBa2Cu3O7 with 93 K, and an improvement of 3.2 K" in reason.sentence
+    # It stands in place of the word on the nearest one alone.
+    assert not any("measured no lower" in each.sentence for each in told(nearest_tc_k=90.0, **best))
+    assert not any("over what is known" in each.sentence for each in told(known="YBa2Cu3O7", **best))

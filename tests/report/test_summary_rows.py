@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kiago_ray.report.summary_rows import SCREEN_LABELS, summary_rows, top_rows
+from kiago_ray.report.summary_rows import SCREEN_LABELS, no_gain, summary_rows, top_rows
 from kiago_ray.screening.screens import available_screens
 from kiago_ray.screening.summary import Summary
 
@@ -59,3 +59,16 @@ def test_a_search_without_a_base(summary: Summary) -> None:
 
 def test_every_screen_has_a_label() -> None:
     assert set(SCREEN_LABELS) == set(available_screens())
+
+
+def test_gains_are_told_and_where_nothing_is_one_that_is_said(summary: Summary) -> None:
+    labels = {label for label, _, _ in summary_rows(summary)}
+    assert not {"gains", "passed, but known or tried", "sources of the first"} & labels
+    told = replace(summary, gains=7, left_out=2, sources={"family": 20, "swap": 10})
+    rows = {label: (number, remark) for label, number, remark in summary_rows(told)}
+    assert rows["gains"][0] == "7"
+    assert rows["passed, but known or tried"][0] == "2"
+    assert rows["sources of the first"] == ("30", "20 family, 10 swap")
+    nothing = {label: remark for label, _, remark in summary_rows(replace(summary, gains=0))}
+    assert nothing["gains"] == no_gain(0, 12) != ""
+    assert no_gain(None, 12) == no_gain(3, 12) == no_gain(0, 0) == ""

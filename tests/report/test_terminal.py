@@ -110,3 +110,16 @@ def test_summary_as_text(summary: Summary) -> None:
     lines = [line.rstrip() for line in text_of(summary_table(summary), 100).splitlines()]
     assert lines[0].split(maxsplit=2) == ["candidates", "512", "510 ok, 2 not finite"]
     assert any(line.startswith("T_c of LaNiAsO") and "4.3 K" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_plausibility_and_gain_have_their_columns_and_formulas_stay_whole(
+    trusted_rows: list[dict[str, Any]], width: int
+) -> None:
+    judged = [{**row, "plausibility": 0.000312, "expected_improvement_k": 3.14} for row in trusted_rows]
+    text = text_of(best_table(judged, REQUIRED, width=width), width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    for part in ("La2Ba3Cu4HgO11", "0.00031", "3.1", "plau-"):
+        assert part in text
+    assert ("trusted" in text) == (width == 140)
+    assert "plau-" not in text_of(best_table(trusted_rows, REQUIRED, width=width), width)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse, reduce_counts, write_integers
 from kiago_ray.datasets.table import composition_key
 from kiago_ray.screening.rank import (
@@ -124,6 +124,9 @@ def test_one_composition_has_one_identity() -> None:
     assert identity("La1.85Sr0.15CuO4") == identity("Sr0.15La1.85CuO4") == "Sr3La37Cu20O80"
     assert identity("LaFeAsO0.9F0.1") == identity("La10Fe10As10O9F")
     assert identity("") == ""
+    counts = np.zeros(N_ELEMENTS, dtype=np.int64)
+    counts[[INDEX[symbol] for symbol in ("La", "Fe", "As", "O", "F")]] = 10, 10, 10, 9, 1
+    assert identity("LaFeAsO0.9F0.1") == write_integers(counts)  # as searches without a family write it
     assert identity("YBa2Cu3O6.93333") == "YBa2Cu3O6.93333"  # more decimals than an amount of ours has
 
 

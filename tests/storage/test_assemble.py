@@ -68,6 +68,7 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "search": None,
         "source": None,
         "plausibility": None,
+        "existence": None,
         "plausibility_reason": None,
         "expected_improvement_k": pytest.approx(4.2),  # the predictors' own 8 K is all that is known
         "gain": True,
@@ -272,6 +273,7 @@ def test_plausibility_and_improvement_of_rows(make_result: MakeResult) -> None:
         known=known,
         base=known.fractions[0],
         log_plausibility=np.log([0.5, 0.9, 0.25, 0.8]),
+        log_existence=np.log([0.9, 0.9, 1e-6, 0.9]),
         plausibility_reasons=("as it is", None, "Ni replaced Fe", None),
     )
     verdicts = apply_screens(candidates, available_screens(), ("plausible",))

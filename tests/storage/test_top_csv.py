@@ -80,3 +80,12 @@ def test_the_hull_is_there_where_phases_were_given() -> None:
         table = table.set_column(at, table.schema.field(at), [values])
     rows = read(top_csv(table))
     assert [(row["e_hull_ev_per_atom"], row["near_hull"]) for row in rows] == [("0.012", "yes"), ("", "")]
+
+
+def test_plausibility_and_improvement_are_there_where_a_row_has_them() -> None:
+    table = ranked_table([True, True])
+    told = {"plausibility": 0.0001234, "expected_improvement_k": 3.26, "gain": True, "best_nearby": "LaNiAsO"}
+    judged = pa.Table.from_pylist([{**row, **told} for row in table.to_pylist()], schema=schema())
+    first = read(top_csv(judged))[0]
+    assert [first[name] for name in told] == ["0.00012", "3.3", "yes", "LaNiAsO"]
+    assert not set(told) & set(read(top_csv(table))[0])
