@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from kiago_ray.chemistry.bonding import Kind, metallic
 from kiago_ray.chemistry.charge_sweep import Shares, cheapest_states
 from kiago_ray.chemistry.cuprates import holes_per_cu, undoped_parents
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, WRITING_ORDER
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.chemistry.state_costs import TRANSITION_METALS
 
+OXYGEN = INDEX["O"]
 METALLIC = "metallic"  # the certificate of metals without likely states
 UNLIKELY = 1.5  # nats an atom above which a compound of soft anions is taken for a metal, not for ions
 _ROWS = 4_096  # worked out at once
@@ -68,9 +69,15 @@ class Balances:
         )
 
     def likely(self, max_nats: float) -> Mask:
-        """(n,) whether states of no more than `max_nats` an atom balance, or it is metallic."""
+        """(n,) whether states of no more than `max_nats` an atom balance without oxygen at −1, which is no oxide but
+        a peroxide, or it is metallic.
+        """
         metallic_ones = np.array([kind == "metallic" for kind in self.kinds], dtype=np.bool_)
-        return np.asarray(metallic_ones | (self.nats_per_atom <= max_nats))
+        oxides = np.array(
+            [all(state < -1 for state, _ in each.get(OXYGEN, ())) for each in self.assignments],
+            dtype=np.bool_,
+        )
+        return np.asarray(metallic_ones | ((self.nats_per_atom <= max_nats) & oxides))
 
 
 def likeliest_balance(amounts: NDArray[Any], oxidation_set: OxidationSet = OxidationSet.ICSD24) -> Balances:

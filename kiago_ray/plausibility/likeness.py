@@ -1,15 +1,17 @@
 """How alike two elements are as a site sees them: metals stand for metals, and anions for anions, of like pull.
 
-exp(−(Δχ/0.6)²) in Pauling's electronegativity χ; 0 between metals and non-metals, the half-metals B, Si, Ge, As, Sb,
-Te and Bi being either. Hydrogen stands for oxygen and fluorine as hydride, which its χ doesn't tell.
+exp(−(Δχ/0.6)²) in Pauling's electronegativity χ; 0 between metals and non-metals. The half-metals B, Si, Ge, As, Sb,
+Te and Bi stand for non-metals and for the metals of the p block, not for those of the s, d and f blocks. Hydrogen
+stands for oxygen and fluorine as hydride, which its χ doesn't tell.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from kiago_ray.chemistry.elements import ELECTRONEGATIVITY, INDEX
+from kiago_ray.chemistry.elements import ELECTRONEGATIVITY, INDEX, N_ELEMENTS
 from kiago_ray.chemistry.oxidation import metals
+from kiago_ray.chemistry.periodic_map import position
 from kiago_ray.plausibility.literature import Floats
 
 _WIDTH = 0.6
@@ -22,10 +24,14 @@ def likeness() -> Floats:
     """(118, 118), symmetric, from 0 to 1, 1 on the diagonal."""
     pull = np.array([value if np.isfinite(value) else 4.5 for value in ELECTRONEGATIVITY])
     alike = np.exp(-(((pull[:, None] - pull) / _WIDTH) ** 2))
-    metal = metals()
-    either = np.zeros_like(metal)
+    either = np.zeros(N_ELEMENTS, dtype=np.bool_)
     either[[INDEX[symbol] for symbol in _EITHER]] = True
-    alike *= (metal[:, None] == metal) | either[:, None] | either
+    of_p_block = np.array([position(z + 1)[0] == "p" for z in range(N_ELEMENTS)])
+    metal = metals() & ~either
+    like_non_metals = either | ~metal | of_p_block
+    alike *= (
+        (metal[:, None] == metal) | (either[:, None] & like_non_metals) | (like_non_metals[:, None] & either)
+    )
     hydrogen = INDEX["H"]
     alike[hydrogen, :] = alike[:, hydrogen] = 0.0
     for symbol in _ANIONS:

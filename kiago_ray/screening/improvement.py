@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 NEARBY_DISTANCE = 0.2  # L1, of fractions: a tenth of the atoms exchanged
 AROUND_DISTANCE = 0.1  # L1, around a known composition, whose T_c should be like its own
 
+MOST_SPREAD, LEAST_SPREAD_K = 0.2, 2.0  # of T_c, and beside it in K
+
 _SURE_K = 1e-6  # a spread below which there is none
 
 Floats = NDArray[np.float64]
@@ -72,10 +74,12 @@ def expected_improvement_k(tc_k: Floats, tc_std_k: Floats, best_k: Floats) -> Fl
     """E[max(0, T − best)] in K, (n,), for T normal with mean tc_k and standard deviation tc_std_k, (n,) each.
 
     Without a spread T is taken as sure; NaN where T_c or the best isn't known. No T_c is below 0, nor is a best, so
-    that the part of the normal below 0 K adds nothing.
+    that the part of the normal below 0 K adds nothing. A spread above MOST_SPREAD of the higher of the two counts as
+    that: networks that disagree by tens of kelvin know nothing, and ignorance is no promise.
     """
     above = np.asarray(tc_k, dtype=np.float64) - best_k
     spread = np.nan_to_num(np.asarray(tc_std_k, dtype=np.float64), nan=0.0)
+    spread = np.fmin(spread, MOST_SPREAD * np.fmax(tc_k, best_k) + LEAST_SPREAD_K)
     sure = spread < _SURE_K
     z = above / np.where(sure, 1.0, spread)
     density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)

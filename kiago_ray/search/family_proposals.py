@@ -98,6 +98,8 @@ def made(family: Family, substitutions: Substitutions) -> list[Occupation]:
         for row in np.flatnonzero(enough & (number <= len(site.own) + family.max_foreign_per_site)).tolist():
             on_site = {int(z): float(there[row, z]) for z in np.flatnonzero(there[row] > SAME_ATOMS)}
             foreign = {z: amount for z, amount in on_site.items() if z not in site.own}
+            if any(rest[z] > SAME_ATOMS for z in foreign):  # the base's elements stay on their own sites
+                continue
             if not _fits(site, foreign, on_site, family):
                 continue
             odds = sum(substitutions.odds[site.own[0], z] * amount for z, amount in foreign.items())
