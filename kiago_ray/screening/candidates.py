@@ -201,12 +201,13 @@ def collect(
     plausibility_reasons: Texts | None = None,
     base: Floats | None = None,
     nearby_distance: float = NEARBY_DISTANCE,
+    emd: bool = True,
 ) -> Candidates:
     """The rows of `result` with what screens need: neutrality by `oxidation_set`, the likeliest states that
     balance a row, the nearest of `known`, what a row is the same as among `known`, `made` and `tried` and, if asked
     for, valences that are mixed, or each atom's own. opinions, log_plausibility, plausibility_reasons: of its n rows.
     base: (118,) fractions of the search's base, whose neighbours count as the row's for `best_nearby`, within
-    nearby_distance of either.
+    nearby_distance of either. emd: whether `nearest_emd` is looked for.
 
     Amounts that stay fractional are judged as whole numbers of a ten-thousandth of an atom. A formula that
     this makes larger than neutrality.MAX_ATOMS, or whose amounts have more decimals, can't be judged and is
@@ -220,7 +221,7 @@ def collect(
     judgements, n = opinions or SecondOpinions(), len(ok)
     verdicts = neutrality.check(whole[judged], oxidation_set)
     by_l1 = _neighbours(nearest_composition, amounts, known, place)
-    by_emd = _neighbours(nearest_emd, amounts, known, place)
+    by_emd = _neighbours(nearest_emd, amounts, known if emd else None, place)
     given_tried = _given_tried(tried, amounts, result.tc_k[first].astype(np.float64), place)
     best = _best_nearby(amounts, known, nearby_distance, base, place)
     return Candidates(
