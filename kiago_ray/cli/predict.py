@@ -100,9 +100,12 @@ def print_rows(table: pd.DataFrame) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(
-        "formula", "T_c (K)", "oracle (K)", "P", "gain (K)", "ΔE_hull", "passed", "charges", "known"
-    )
+    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    shown.add_column("formula", overflow="fold")
+    for header in ("T_c (K)", "oracle", "exists", "gain", "ΔE_hull", "passed"):
+        shown.add_column(header, justify="right", no_wrap=True)
+    shown.add_column("charges", overflow="fold")
+    shown.add_column("known", overflow="fold")
     for row in table.to_dict("records"):
         if row["error"]:
             shown.add_row(Text(str(row["formula"])), *[""] * 6, Text(str(row["error"])), "")
@@ -111,12 +114,12 @@ def print_rows(table: pd.DataFrame) -> None:
         shown.add_row(
             Text(str(row["formula"])),
             t_c + (f" ± {spread}" if spread else ""),  # without an ensemble the spread is unknown
-            f"{oracle} ± {number(row, 'tc_oracle_std_k', 1)}",
-            f"{row['plausibility']:.2g}",
+            oracle,
+            number(row, "existence", 2),
             number(row, "expected_improvement_k", 1),
             number(row, "e_hull_ev_per_atom", 3),
             "yes" if row["passed"] else "no",
-            Text(str(row["oxidation_states"] or "")),
+            Text(str(row["oxidation_states"] or "") + (", undoped" if row["undoped"] is True else "")),
             Text(str(row["known"] or "")),
         )
     Console().print(shown)

@@ -48,7 +48,10 @@ def test_arguments_give_what_the_predictors_say(kiago: Kiago) -> None:
     assert [row["passed"] for row in rows] == [True, True, True]
     assert rows[0]["nearest_reference"]
     shown = kiago("predict", formulas[0]).out
-    assert "passed" in shown
+    assert f"{mean[0]:.1f}" in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    for header in ("T_c (K)", "oracle", "exists", "gain", "ΔE_hull", "passed", "known"):
+        assert header in shown.splitlines()[0]
 
 
 def test_rows_are_held_against_what_is_given(kiago: Kiago, tmp_path: Path) -> None:

@@ -230,3 +230,21 @@ def test_every_sentence_is_one() -> None:
             assert "None" not in reason.sentence
             assert len(reason.brief) < 60
     assert math.hypot(12, 9) == 15
+
+
+@pytest.mark.parametrize(("existence", "side"), [(0.62, "for"), (0.05, "against")])
+def test_what_is_known_of_its_relatives_is_told(existence: float, side: str) -> None:
+    why = "Sr replaced Ba wholly in 41 known relatives"
+    reason = one("relatives", existence=existence, plausibility=0.004, plausibility_reason=why)
+    assert reason.side == side
+    assert f"exists with a probability of {existence:.2f}" in reason.sentence
+    assert "with one of 0.004" in reason.sentence
+    assert why in reason.sentence
+
+
+@pytest.mark.parametrize(("above", "side"), [(0.0, "for"), (0.423, "against")])
+def test_the_hull_is_told_where_it_was_asked(above: float, side: str) -> None:
+    reason = one("hull of competing phases", e_hull_ev_per_atom=above)
+    assert reason.side == side
+    assert f"{above:.3f} eV/atom" in reason.sentence
+    assert not [each for each in told(e_hull_ev_per_atom=above) if "was not checked" in each.sentence]
