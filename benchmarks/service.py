@@ -72,7 +72,7 @@ def served(batch_formulas: int = 1024, **limits: int) -> Iterator[str]:
 
 def rows_in_process() -> float:
     """Rows a second of the scorer itself."""
-    scorer, asked = Scorer.load(), formulas(ROWS)
+    scorer, asked = Scorer.shipped(), formulas(ROWS)
     scorer.score(asked[:512], threads=torch.get_num_threads())
     times = []
     for _ in range(REPEATS):
@@ -148,8 +148,8 @@ def main() -> None:
     parser.add_argument("--overload-seconds", type=float, default=60)
     given = parser.parse_args()
     found: dict[str, Any] = {"cpu": cpu_name(), "threads": torch.get_num_threads()}
-    scorer = Scorer.load()
-    truth = dict(zip(formulas(500), scorer.score(formulas(500)).values["tc_k"].tolist(), strict=True))
+    scorer = Scorer.shipped()
+    truth = dict(zip(formulas(500), scorer.score(formulas(500)).table["tc_k"].to_pylist(), strict=True))
     found["rows_a_second_in_process"] = round(rows_in_process())
     with served(requests_per_client=1000, formulas_per_client=10**6) as url:
         asyncio.run(load(url, 4, 3))

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.datasets.statistics import load_element_counts
-from kiago_ray.hull.best_rows import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
-from kiago_ray.knowledge.existing import made_compounds
+from kiago_ray.judging import JudgedRows, judged
 from kiago_ray.plausibility.shipped import Prospects, load_prospects
 from kiago_ray.plausibility.steering import around, informed
 from kiago_ray.predictors import Predictors, load_predictors
@@ -22,35 +21,19 @@ from kiago_ray.screening import (
     BaseMaterial,
     KnownMaterials,
     Ranking,
-    SecondOpinions,
     Summary,
     TriedMaterials,
-    apply_screens,
-    available_screens,
     check_phases,
-    collect,
     summarise,
 )
 from kiago_ray.search import SearchSpec, SpecError, load_preset, run_search
 from kiago_ray.search.given import given_result
 from kiago_ray.search.run import TRAJECTORY_ROWS
-from kiago_ray.storage.assemble import candidates_table, ranked
+from kiago_ray.storage.assemble import ranked
 
 if TYPE_CHECKING:
     from kiago_ray.hull import EnergyHull
-    from kiago_ray.screening.candidates import Candidates
-    from kiago_ray.screening.screens import Verdicts
     from kiago_ray.search import ProgressCallback, SearchResult, ShouldStop
-
-
-@dataclass(frozen=True)
-class JudgedRows:
-    """Rows of a search with every screen's verdict. `table`: a pyarrow table of all of them, in their order."""
-
-    result: SearchResult
-    candidates: Candidates
-    verdicts: Verdicts
-    table: Any
 
 
 @dataclass(frozen=True)
@@ -258,74 +241,6 @@ def judged_formulas(
     )
 
 
-def judged(
-    result: SearchResult,
-    judge: SearchSpec,
-    base: BaseMaterial | None,
-    *,
-    seed: int,
-    name: str | None = None,
-    second: SecondOpinion | None = None,
-    known: KnownMaterials | None = None,
-    tried: TriedMaterials | None = None,
-    hull: EnergyHull | None = None,
-    prospects: Prospects | None = None,
-) -> JudgedRows:
-    """The rows of `result` with the verdicts of every screen of `judge`, and as a table."""
-    log_plausibility, log_existence, reasons = _prospects(result, base, prospects)
-    candidates = collect(
-        result,
-        oxidation_set=judge.oxidation_set,
-        known=known,
-        made=made_compounds(),
-        tried=tried,
-        mixed_valence=judge.charge.mixed_valence,
-        by_atoms=bool({"neutral_atoms", "hydride"} & set(judge.screens.names)),
-        opinions=None if second is None else _opinions(result, second),
-        log_plausibility=log_plausibility,
-        log_existence=log_existence,
-        plausibility_reasons=reasons,
-        base=None if base is None else fractions(parse(base.formula)),
-        nearby_distance=judge.screens.nearby_distance,
-    )
-    screens = available_screens(
-        max_elements=judge.screens.max_elements,
-        max_e_hull_ev_per_atom=judge.screens.max_e_hull_ev_per_atom,
-        max_charge_nats=judge.screens.max_charge_nats,
-        min_existence=judge.screens.min_existence,
-    )
-    if hull is not None:
-        others = [each for each in judge.screens.names if each != "near_hull"]
-        passed = apply_screens(candidates, screens, others).passed
-        most = MAX_FORMULAS if "near_hull" in judge.screens.names else TOLD_FORMULAS
-        candidates = with_e_hull(
-            candidates, result.amounts, passed, hull, ranking=Ranking.of(judge.screens), most=most
-        )
-    verdicts = apply_screens(candidates, screens, judge.screens.names)
-    table = candidates_table(result, candidates, verdicts, base=base, seed=seed, search=name)
-    return JudgedRows(result, candidates, verdicts, table)
-
-
-def _prospects(
-    result: SearchResult, base: BaseMaterial | None, prospects: Prospects | None
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None, tuple[str | None, ...] | None]:
-    """ln P of the rows' formulas and ln P that they exist in nats, (n,) each, NaN for rows without one, and why, n
-    texts; None without prospects.
-    """
-    if prospects is None:
-        return None, None, None
-    total = result.amounts.sum(axis=1)
-    found = np.flatnonzero(total > 0)
-    rows = result.amounts[found] / total[found, None]
-    log_p, log_exists = np.full((2, len(total)), np.nan)
-    log_p[found], log_exists[found] = prospects.log_probabilities(rows)
-    origin = None if base is None else fractions(parse(base.formula))
-    reasons: list[str | None] = [None] * len(total)
-    for at, row in zip(found.tolist(), rows, strict=True):
-        reasons[at] = prospects.reasons.of(row, origin)
-    return log_p, log_exists, tuple(reasons)
-
-
 def _predicted(
     tried: TriedMaterials | None, judge: SearchSpec, predictors: Predictors
 ) -> TriedMaterials | None:
@@ -350,17 +265,6 @@ def _check_hull(judge: SearchSpec, hull: EnergyHull | None) -> None:
         raise SpecError(
             "hull: its energies are a file's, those of candidates are predicted; give one of ElemNet's"
         )
-
-
-def _opinions(result: SearchResult, second: SecondOpinion) -> SecondOpinions:
-    """What others say of the rows' formulas; NaN for rows without one."""
-    total = result.amounts.sum(axis=1)
-    found = total > 0
-    opinions = second.of(result.amounts[found] / total[found, None])
-    columns = {name: np.full(len(total), np.nan) for name in vars(opinions)}
-    for name, values in vars(opinions).items():
-        columns[name][found] = values
-    return SecondOpinions(**columns)
 
 
 def search_frequencies() -> dict[str, NDArray[np.float64]]:

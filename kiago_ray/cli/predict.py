@@ -1,4 +1,4 @@
-"""`kiago predict`: T_c, the oracle's T_c and E_f of formulas, from arguments or a CSV file, rows kept in order."""
+"""`kiago predict`: what is known of formulas, from arguments or a CSV file, rows kept in order."""
 
 from __future__ import annotations
 
@@ -13,25 +13,43 @@ from kiago_ray.cli.tables import end_of, formula_table, number, print_note, read
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kiago_ray.scoring import Scorer
+
 
 def predict(
     formulas: Annotated[list[str] | None, typer.Argument(help="Formulas, such as YBa2Cu3O7.")] = None,
     input: Annotated[Path | None, typer.Option(help="CSV file with a column `formula`.")] = None,
     output: Annotated[Path | None, typer.Option(help="File to write: .csv or .parquet.")] = None,
+    known: Annotated[
+        str | None,
+        typer.Option(
+            help="Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's primary.tsv, "
+            "landmarks or none. By default supercon: the shipped ones."
+        ),
+    ] = None,
+    phases: Annotated[
+        str | None,
+        typer.Option(
+            help="Competing phases, by which the first 1,000 rows get their energy above the hull: a CSV or TSV file, "
+            "or none. By default the shipped ones, of the Materials Project."
+        ),
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
-    """Predict T_c (K), as the ensemble with its standard deviation and as the oracle sees it, and E_f (eV/atom).
+    """Say of formulas what a search says of its rows.
 
-    Above 1 the extrapolation says that a composition lies further out than 19 in 20 known superconductors. The
-    oracle is the folder's, or the shipped one where the folder has none. A formula that can't be read gets an `error`
-    and keeps its row.
+    T_c (K), as the ensemble with its standard deviation and as the oracle sees it, E_f and the energy above the hull
+    (eV/atom), how plausible such a composition is and why, what it is expected to gain over the best known nearby,
+    its oxidation states, the nearest known composition with its reference, whether it is known or made, and whether it
+    passes the screens of `default`. A formula that can't be read gets an `error` and keeps its row; the T_c of all
+    others stands, whatever the screens say.
     """
-    from kiago_ray.scoring import VALUES
+    from kiago_ray.storage.columns import PREDICTED
 
     requested(formulas, input, output)
-    table = read_table(input, (*VALUES, "error")) if input is not None else formula_table(formulas or [])
-    predicted = predict_table(table, weights)
+    table = read_table(input, (*PREDICTED, "error")) if input is not None else formula_table(formulas or [])
+    predicted = predict_table(table, scorer_of(known, phases, weights))
     failed = int(predicted["error"].notna().sum())
     if output is not None:
         write_table(predicted, output)
@@ -47,15 +65,27 @@ def predict(
     raise typer.Exit(end_of(predicted, "prediction", listed=input is not None))
 
 
-def predict_table(table: pd.DataFrame, weights: Path | None = None) -> pd.DataFrame:
-    """`table` with the columns VALUES and `error` added, in its order."""
+def scorer_of(known: str | None, phases: str | None, weights: Path | None) -> Scorer:
+    """The models and what they hold rows against, as `kiago search` reads these options."""
+    from kiago_ray.cli.hull import read_hull
+    from kiago_ray.cli.search import phases_file, read_known
+    from kiago_ray.knowledge.choices import NONE
+    from kiago_ray.scoring import Scorer
+
+    materials, _ = read_known(known)
+    hull = None if phases == NONE else read_hull(phases_file(phases), weights=weights)
+    return Scorer.load(weights, known=materials, hull=hull)
+
+
+def predict_table(table: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
+    """`table` with the columns of `storage.columns.PREDICTED` and `error` added, in its order."""
     import pandas as pd
     import torch
 
-    from kiago_ray.scoring import Scorer
-
-    scores = Scorer.load(weights).score(table["formula"].tolist(), threads=torch.get_num_threads())
-    return table.assign(**scores.values, error=pd.Series(scores.errors, index=table.index, dtype=object))
+    scores = scorer.score(table["formula"].tolist(), threads=torch.get_num_threads())
+    found: pd.DataFrame = scores.table.to_pandas().set_index(table.index)
+    errors = pd.Series(scores.errors, index=table.index, dtype=object)
+    return pd.concat([table, found], axis=1).assign(error=errors)
 
 
 def print_json(table: pd.DataFrame) -> None:
@@ -70,13 +100,26 @@ def print_rows(table: pd.DataFrame) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table("formula", "T_c (K)", "oracle (K)", "extrapolation", "E_f (eV/atom)", "")
+    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    shown.add_column("formula", overflow="fold")
+    for header in ("T_c (K)", "oracle", "exists", "gain", "ΔE_hull", "passed"):
+        shown.add_column(header, justify="right", no_wrap=True)
+    shown.add_column("charges", overflow="fold")
+    shown.add_column("known", overflow="fold")
     for row in table.to_dict("records"):
-        values = ["", "", "", ""]
-        if not row["error"]:
-            t_c, far = number(row, "tc_k", 1), number(row, "extrapolation", 2)
-            spread = f" ± {number(row, 'tc_std_k', 1)}" if far else ""  # without an ensemble both are unknown
-            oracle = f"{number(row, 'tc_oracle_k', 1)} ± {number(row, 'tc_oracle_std_k', 1)}"
-            values = [t_c + spread, oracle, far, number(row, "ef_ev_per_atom", 3)]
-        shown.add_row(Text(str(row["formula"])), *values, Text(str(row["error"] or "")))
+        if row["error"]:
+            shown.add_row(Text(str(row["formula"])), *[""] * 6, Text(str(row["error"])), "")
+            continue
+        t_c, spread, oracle = (number(row, name, 1) for name in ("tc_k", "tc_std_k", "tc_oracle_k"))
+        shown.add_row(
+            Text(str(row["formula"])),
+            t_c + (f" ± {spread}" if spread else ""),  # without an ensemble the spread is unknown
+            oracle,
+            number(row, "existence", 2),
+            number(row, "expected_improvement_k", 1),
+            number(row, "e_hull_ev_per_atom", 3),
+            "yes" if row["passed"] else "no",
+            Text(str(row["oxidation_states"] or "") + (", undoped" if row["undoped"] is True else "")),
+            Text(str(row["known"] or "")),
+        )
     Console().print(shown)

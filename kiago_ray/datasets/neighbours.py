@@ -7,6 +7,7 @@ common; 0.1 Sr for La in La2CuO4 is 0.2/7.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,20 +39,39 @@ def nearest(
     return index, distance
 
 
+@dataclass(frozen=True)
+class CompositionIndex:
+    """Compositions that are looked through often. points: (N, 118), rows summing to 1; by_element: (118, N), the same
+    by element; holders: for each element the rows that hold it.
+    """
+
+    points: NDArray[np.float64]
+    by_element: NDArray[np.float64]
+    holders: tuple[NDArray[np.int64], ...]
+
+    @classmethod
+    def of(cls, known: NDArray[np.float64]) -> CompositionIndex:
+        """Of `known` (N, 118). Raises ValueError for rows that don't sum to 1."""
+        points = _summing_to_one(known)
+        by_element = np.ascontiguousarray(points.T)
+        return cls(points, by_element, tuple(np.flatnonzero(column) for column in by_element))
+
+
 def nearest_composition(
-    fractions: NDArray[np.float64], known: NDArray[np.float64]
+    fractions: NDArray[np.float64], known: NDArray[np.float64] | CompositionIndex
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The same as `nearest` of rows that sum to 1, but faster: 2 − 2 Σ min(x, y) needs a row's own elements alone.
 
     Raises ValueError as `nearest` does, and for rows that don't sum to 1.
     """
-    queries, points = _summing_to_one(fractions, known)
-    by_element = np.ascontiguousarray(points.T)
+    found = known if isinstance(known, CompositionIndex) else CompositionIndex.of(known)
+    queries, _ = _checked(fractions, found.points)
+    _summing_to_one(queries)
     index = np.empty(len(queries), dtype=np.int64)
     distance = np.empty(len(queries))
     for row, x in enumerate(queries):
         held = np.flatnonzero(x)
-        shared = np.minimum(by_element[held], x[held, None]).sum(axis=0)
+        shared = np.minimum(found.by_element[held], x[held, None]).sum(axis=0)
         distances = np.round(2 - 2 * shared, DECIMALS)
         index[row] = distances.argmin()  # the first of equals
         distance[row] = max(distances[index[row]], 0.0)
@@ -59,35 +79,33 @@ def nearest_composition(
 
 
 def within(
-    fractions: NDArray[np.float64], known: NDArray[np.float64], radius: float
+    fractions: NDArray[np.float64], known: NDArray[np.float64] | CompositionIndex, radius: float
 ) -> Iterator[NDArray[np.int64]]:
     """For each of `fractions` (M, 118) the rows of `known` (N, 118) within an L1 distance, ascending; rows sum to 1.
 
     An element of more than half the radius must be shared: the rarest such one leaves few rows to compare with. N may
     be 0. Raises ValueError as `nearest_composition` does.
     """
-    if not len(known):
+    found = known if isinstance(known, CompositionIndex) else CompositionIndex.of(known)
+    if not len(found.points):
         yield from (np.zeros(0, dtype=np.int64) for _ in range(len(fractions)))
         return
-    queries, points = _summing_to_one(fractions, known)
-    by_element = np.ascontiguousarray(points.T)
-    holders = [np.flatnonzero(column) for column in by_element]
-    counts = np.array([len(rows) for rows in holders])
+    queries, _ = _checked(fractions, found.points)
+    _summing_to_one(queries)
+    counts = np.array([len(rows) for rows in found.holders])
     for x in queries:
         needed = np.flatnonzero(x > radius / 2 + 1e-9)
-        rows = holders[needed[counts[needed].argmin()]] if len(needed) else np.arange(len(points))
+        rows = found.holders[needed[counts[needed].argmin()]] if len(needed) else np.arange(len(found.points))
         held = np.flatnonzero(x)
-        shared = np.minimum(by_element[np.ix_(held, rows)], x[held, None]).sum(axis=0)
+        shared = np.minimum(found.by_element[np.ix_(held, rows)], x[held, None]).sum(axis=0)
         yield rows[np.round(2 - 2 * shared, DECIMALS) <= radius]
 
 
-def _summing_to_one(
-    fractions: NDArray[np.float64], known: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    queries, points = _checked(fractions, known)
-    if not (np.allclose(queries.sum(axis=1), 1, atol=1e-9) and np.allclose(points.sum(axis=1), 1, atol=1e-9)):
+def _summing_to_one(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    rows = np.asarray(rows, dtype=np.float64)
+    if not np.allclose(rows.sum(axis=-1), 1, atol=1e-9):
         raise ValueError("compositions are atomic fractions; every row must sum to 1")
-    return queries, points
+    return rows
 
 
 def _checked(

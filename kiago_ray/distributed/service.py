@@ -50,9 +50,12 @@ def prepare(settings: ServiceSettings) -> int:
     return usable_threads(settings)
 
 
-def formula_count(groups: Sequence[Sequence[str]]) -> int:
+Piece = tuple[list[str], int]  # formulas, and how many of the first get their energy above the hull
+
+
+def formula_count(pieces: Sequence[Piece]) -> int:
     """What a batch is bounded by."""
-    return sum(map(len, groups))
+    return sum(len(formulas) for formulas, _ in pieces)
 
 
 @serve.deployment(
@@ -105,10 +108,12 @@ class Predictor:
 
     async def score(self, formulas: list[str]) -> tuple[str, Scores]:
         """The models' version and what they say; all of one version."""
-        from kiago_ray.scoring import joined
+        from kiago_ray.scoring import HULL_FORMULAS, joined
 
         most = self._settings.batch_formulas
-        pieces = [formulas[at : at + most] for at in range(0, len(formulas), most)]
+        pieces = [
+            (formulas[at : at + most], max(HULL_FORMULAS - at, 0)) for at in range(0, len(formulas), most)
+        ]
         while True:
             found = [await self._batch(piece) for piece in pieces]
             versions = {version for version, _ in found} or {self._ready().version}
@@ -116,20 +121,23 @@ class Predictor:
                 return versions.pop(), joined([scores for _, scores in found])
 
     @serve.batch(max_batch_size=1024, batch_wait_timeout_s=BATCH_WAIT_S, batch_size_fn=formula_count)
-    async def _batch(self, groups: list[list[str]]) -> list[tuple[str, Scores]]:
+    async def _batch(self, pieces: list[Piece]) -> list[tuple[str, Scores]]:
+        import numpy as np
+
         models = self._ready()
-        flat = [formula for group in groups for formula in group]
+        flat = [formula for formulas, _ in pieces for formula in formulas]
+        near = np.concatenate([np.arange(len(formulas)) < most for formulas, most in pieces])
 
         def compute() -> Scores:
             with self._meter.batch(len(flat)):
-                return models.scorer.score(flat, threads=self._threads)
+                return models.scorer.score(flat, near=near, threads=self._threads)
 
         scores = await self._in_turn(compute)
         self._meter.rows(scores)
-        ends = [sum(map(len, groups[: number + 1])) for number in range(len(groups))]
+        ends = np.cumsum([len(formulas) for formulas, _ in pieces]).tolist()
         return [
-            (models.version, scores.part(slice(end - len(group), end)))
-            for group, end in zip(groups, ends, strict=True)
+            (models.version, scores.part(slice(end - len(formulas), end)))
+            for (formulas, _), end in zip(pieces, ends, strict=True)
         ]
 
     async def explain(self, formula: str) -> dict[str, Any] | str:
@@ -205,10 +213,14 @@ class ServeBackend:
     """Answers of the deployments (service.backend.Backend)."""
 
     def __init__(self, predictor: Any, searcher: Any, store: JobStore, batch_formulas: int) -> None:
+        from kiago_ray.scoring import HULL_FORMULAS
         from kiago_ray.service.gather import Gathered
 
+        most = min(
+            batch_formulas, HULL_FORMULAS
+        )  # so that all of a call with several requests can have theirs
         self._predictor, self._searcher, self._store = predictor, searcher, store
-        self._gathered = Gathered(lambda formulas: self._asked(predictor.score, formulas), batch_formulas)
+        self._gathered = Gathered(lambda formulas: self._asked(predictor.score, formulas), most)
         self._draining: set[asyncio.Task[None]] = set()
 
     async def score(self, formulas: Sequence[str]) -> tuple[str, Scores]:

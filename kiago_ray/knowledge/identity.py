@@ -125,7 +125,7 @@ class _Index:
             places = self._possible(held, needed)
             if not len(places):
                 continue
-            near = self.fractions[places][:, held].toarray()
+            near = self.fractions[places].toarray()[:, held]
             foreign = 1 - near.sum(axis=1)  # what a known one holds of elements that the query lacks
             for row in rows:
                 distance = np.round(np.abs(near - queries[row, held]).sum(axis=1) + foreign, 12)

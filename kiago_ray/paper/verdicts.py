@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kiago_ray.api import JudgedRows
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.judging import JudgedRows
 from kiago_ray.paper.cells import Figures
 from kiago_ray.paper.tasks import Task
 from kiago_ray.screening.rank import Ranking

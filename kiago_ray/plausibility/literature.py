@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -76,18 +77,18 @@ class Literature:
             self.systems[there],
         )
 
-    @property
+    @cached_property
     def compositions(self) -> Floats:
         """(s,): how many compositions each system has."""
         return np.bincount(self.system, minlength=len(self.systems)).astype(np.float64)
 
-    @property
+    @cached_property
     def recent(self) -> Floats:
         """(s,): how many of them were first reported in the last RECENT_YEARS."""
         lately = self.first_year >= self.year - RECENT_YEARS
         return np.bincount(self.system[lately], minlength=len(self.systems)).astype(np.float64)
 
-    @property
+    @cached_property
     def weights(self) -> Floats:
         """(s,): how much each system counts."""
         return np.asarray(np.log1p(self.recent) + _OLD_SHARE * np.log1p(self.compositions))

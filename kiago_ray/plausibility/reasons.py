@@ -22,6 +22,7 @@ class Reasons:
         self.swaps, self.beside = completion_counts(literature.systems)
         self.sizes = literature.systems.sum(axis=1)
         self.support = self.swaps * likeness()
+        self.by_element = np.asfortranarray(literature.systems)  # columns are what is read
 
     def of(self, fractions: Floats, base: Floats | None = None) -> str:
         """One sentence on a composition (118,): by its difference to the base (118,), if there is one, else to the
@@ -53,26 +54,23 @@ class Reasons:
         return f"{SYMBOLS[new]} replaced {SYMBOLS[site]} elsewhere ({count} times), never beside these{part}"
 
     def _of_amounts(self, there: Mask) -> str:
-        same = int((self.literature.systems == there).all(axis=1).any())
+        same = bool((self._shared(there) == there.sum())[self.sizes == there.sum()].any())
         return "other amounts of a known system" if same else "a part of a known system"
 
+    def _shared(self, there: Mask) -> Ints:
+        """How many of these elements (118,) each known system holds, (s,)."""
+        return np.asarray(self.by_element[:, np.flatnonzero(there)].sum(axis=1), dtype=np.int64)
+
     def _nearest_system(self, there: Mask) -> Mask | None:
-        """The known system one swap or one element away with the highest odds of that change."""
-        systems, size = self.literature.systems, int(there.sum())
-        shared = (systems & there).sum(axis=1)
+        """The known system one swap or one element away with the highest odds of that change, the first of equals."""
+        systems, weights, size = self.literature.systems, self.literature.weights, int(there.sum())
+        shared = self._shared(there)
         swapped = np.flatnonzero((shared == size - 1) & (self.sizes == size))
         added = np.flatnonzero((shared == self.sizes) & (self.sizes == size - 1))
-        best, most = None, -1.0
-        for at in [*swapped.tolist(), *added.tolist()]:
-            new = int(np.flatnonzero(there & ~systems[at])[0])
-            sites = (
-                np.flatnonzero(systems[at] & ~there)
-                if self.sizes[at] == size
-                else np.flatnonzero(systems[at])
-            )
-            support = float(self.support[sites, new].max()) * float(self.literature.weights[at])
-            if support > most:
-                best, most = systems[at], support
-        if best is None and (systems == there).all(axis=1).any():
-            return np.asarray(there)
-        return best
+        at = np.concatenate([swapped, added])
+        if not len(at):
+            return np.asarray(there) if ((shared == size) & (self.sizes == size)).any() else None
+        new = (there & ~systems[at]).argmax(axis=1)
+        sites = np.concatenate([systems[swapped] & ~there, systems[added]])
+        support = np.where(sites, self.support[:, new].T, -1.0).max(axis=1) * weights[at]
+        return np.asarray(systems[at[int(support.argmax())]])

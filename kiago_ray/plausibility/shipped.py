@@ -100,8 +100,7 @@ def made_fractions() -> Floats:
 
 def load_prospects(folder: Path | None = None) -> Prospects:
     """Plausibility with the shipped weights, or those of a folder. Raises WeightsError."""
-    folder = folder if folder is not None and (folder / f"{KIND}.json").exists() else weights_folder()
-    return read_plausibility(folder, shipped_literature(), made_fractions())
+    return read_plausibility(plausibility_folder(folder), shipped_literature(), made_fractions())
 
 
 def read_plausibility(folder: Path, literature: Literature, made: Floats) -> Prospects:
@@ -147,6 +146,11 @@ def save_plausibility(prospects: Prospects, card: dict[str, Any], folder: Path) 
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
     (folder / f"{KIND}.json").write_text(text, encoding="utf-8")
     return path
+
+
+def plausibility_folder(folder: Path | None) -> Path:
+    """`folder` where it has a plausibility's card, else the shipped one's."""
+    return folder if folder is not None and (folder / f"{KIND}.json").exists() else weights_folder()
 
 
 def weights_folder() -> Path:

@@ -22,8 +22,10 @@ EXPLAINED = 3  # of the best rows
 AGREE_K = 2.0  # two models never agree better than this
 AGREE_FRACTION = 0.2  # of T_c, where no spread says how well they might
 SURE_K, SURE_FRACTION = 5.0, 0.25  # a spread up to either, the second of T_c, counts as sure
+LIKELY = 0.3  # an existence that speaks for a row; a search's screen is far more lenient
 NEAR_L1 = 0.3  # from here on a known composition says little; SuperCon's own are 0.02 apart
 LIKE_MEASURED = 0.6  # of the predicted T_c that a near known composition must have to speak for it
+NEAR_HULL_EV_PER_ATOM = 0.1  # 88 % of the stable compounds lie within it by ElemNet
 RARE = 0.01  # of the known superconductors: an element in fewer of them is one the predictors know little of
 
 _LITTLE = "more than their spreads explain"
@@ -174,13 +176,17 @@ def _neighbour(row: Row) -> Iterator[Reason]:
 
 
 def _plausibility(row: Row) -> Iterator[Reason]:
-    value, why = row.get("plausibility"), row.get("plausibility_reason")
-    if value is None:
+    exists, reported, why = (row.get(name) for name in ("existence", "plausibility", "plausibility_reason"))
+    if exists is None:
         return
-    told = f"such a composition is made and reported with a probability of {value:.2g}"
-    side: Literal["for", "against"] = "against" if row.get("plausible") is False else "for"
+    told = f"such a composition exists with a probability of {exists:.2f}"
+    if reported is not None:
+        told += f", and is reported in the next years with one of {reported:.2g}"
+    side: Literal["for", "against"] = "for" if exists >= LIKELY else "against"
     yield Reason(
-        side, f"By what is known of its relatives, {told}" + (f": {why}." if why else "."), f"P {value:.2g}"
+        side,
+        f"By what is known of its relatives, {told}" + (f": {why}." if why else "."),
+        f"exists, P {exists:.2f}",
     )
 
 
@@ -277,11 +283,26 @@ def _stability(row: Row, background: Background) -> Iterator[Reason]:
             yield Reason(
                 "against", f"It may not even be stable against its elements: {value}.", f"E_f {ef:z.2f}"
             )
-    yield Reason(
-        "against",
-        "Whether it is stable against other compounds was not checked: a negative E_f doesn't tell, and most such "
-        "compositions decompose into those.",
-    )
+    above = row.get("e_hull_ev_per_atom")
+    if above is None:
+        yield Reason(
+            "against",
+            "Whether it is stable against other compounds was not checked: a negative E_f doesn't tell, and most such "
+            "compositions decompose into those.",
+        )
+    elif above <= NEAR_HULL_EV_PER_ATOM:
+        yield Reason(
+            "for",
+            f"By predicted energies it lies {above:.3f} eV/atom above the hull of competing phases, which most stable "
+            "compounds do too, and many others.",
+        )
+    else:
+        yield Reason(
+            "against",
+            f"By predicted energies it lies {above:.3f} eV/atom above the hull of competing phases: it should "
+            "decompose into them.",
+            f"ΔE_hull {above:.2f}",
+        )
 
 
 def _measured(tc_k: float | None, pressure_gpa: float | None) -> str:

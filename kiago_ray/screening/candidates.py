@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Texts = tuple[str | None, ...]
+Known = TypeVar("Known")  # compositions as a way of looking through them takes them
 
 
 @dataclass(frozen=True)
@@ -201,12 +202,13 @@ def collect(
     plausibility_reasons: Texts | None = None,
     base: Floats | None = None,
     nearby_distance: float = NEARBY_DISTANCE,
+    emd: bool = True,
 ) -> Candidates:
     """The rows of `result` with what screens need: neutrality by `oxidation_set`, the likeliest states that
     balance a row, the nearest of `known`, what a row is the same as among `known`, `made` and `tried` and, if asked
     for, valences that are mixed, or each atom's own. opinions, log_plausibility, plausibility_reasons: of its n rows.
     base: (118,) fractions of the search's base, whose neighbours count as the row's for `best_nearby`, within
-    nearby_distance of either.
+    nearby_distance of either. emd: whether `nearest_emd` is looked for.
 
     Amounts that stay fractional are judged as whole numbers of a ten-thousandth of an atom. A formula that
     this makes larger than neutrality.MAX_ATOMS, or whose amounts have more decimals, can't be judged and is
@@ -219,8 +221,8 @@ def collect(
     whole, judged = whole_numbers(amounts)
     judgements, n = opinions or SecondOpinions(), len(ok)
     verdicts = neutrality.check(whole[judged], oxidation_set)
-    by_l1 = _neighbours(nearest_composition, amounts, known, place)
-    by_emd = _neighbours(nearest_emd, amounts, known, place)
+    by_l1 = _neighbours(nearest_composition, amounts, None if known is None else known.index, place)
+    by_emd = _neighbours(nearest_emd, amounts, known.fractions if emd and known is not None else None, place)
     given_tried = _given_tried(tried, amounts, result.tc_k[first].astype(np.float64), place)
     best = _best_nearby(amounts, known, nearby_distance, base, place)
     return Candidates(
@@ -315,15 +317,15 @@ def _by_atoms(
 
 
 def _neighbours(
-    find: Callable[[Floats, Floats], tuple[Ints, Floats]],
+    find: Callable[[Floats, Known], tuple[Ints, Floats]],
     amounts: Floats,
-    known: KnownMaterials | None,
+    known: Known | None,
     place: Ints,
 ) -> tuple[Ints, Floats]:
     """Index of the nearest known to each of amounts (u, 118) and its distance, spread over the rows at `place`."""
     index, distance = np.full(len(amounts), -1, dtype=np.int64), np.full(len(amounts), np.nan)
     if known is not None and len(amounts):
-        index, distance = find(amounts / amounts.sum(axis=1, keepdims=True), known.fractions)
+        index, distance = find(amounts / amounts.sum(axis=1, keepdims=True), known)
     return np.append(index, -1)[place], np.append(distance, np.nan)[place]
 
 

@@ -37,9 +37,9 @@ def weighed_tc_k(materials: KnownMaterials) -> Floats:
     counts as 35 K, while 150 reports of 39 K stay 39 K.
     """
     weighed = np.full(len(materials.tc_k), np.nan)
-    rows = _at_ambient_pressure(materials)
-    fractions, tc_k, reports = materials.fractions[rows], materials.tc_k[rows], materials.reports[rows]
-    for at, near in enumerate(within(fractions, fractions, AROUND_DISTANCE)):
+    rows, index = materials.ambient_rows, materials.ambient_index
+    tc_k, reports = materials.tc_k[rows], materials.reports[rows]
+    for at, near in enumerate(within(index.points, index, AROUND_DISTANCE)):
         others = near[near != at]
         around = float(np.median(tc_k[others])) if len(others) else tc_k[at]
         weighed[rows[at]] = (reports[at] * tc_k[at] + around) / (reports[at] + 1)
@@ -56,8 +56,8 @@ def best_nearby(
     """The highest weighed T_c (n,) in K among the known compositions within `radius`, an L1 distance, of each of
     fractions (n, 118) or of the base (118,), and its index (n,) in `materials`; NaN and -1 where there is none.
     """
-    rows = _at_ambient_pressure(materials)
-    known, weighed = materials.fractions[rows], materials.weighed_tc_k[rows]
+    rows, known = materials.ambient_rows, materials.ambient_index
+    weighed = materials.weighed_tc_k[rows]
     found = np.full(len(fractions), -1, dtype=np.int64)
     of_base = np.zeros(0, dtype=np.int64)
     if base is not None:
@@ -86,8 +86,3 @@ def expected_improvement_k(tc_k: Floats, tc_std_k: Floats, best_k: Floats) -> Fl
     expected = above * ndtr(z) + spread * density
     # max: far below the best the two terms cancel to their last bits.
     return np.where(sure, np.maximum(above, 0.0), np.maximum(expected, 0.0))
-
-
-def _at_ambient_pressure(materials: KnownMaterials) -> Ints:
-    """Where no pressure is stated, or 0."""
-    return np.flatnonzero(~(materials.pressure_gpa > 0))

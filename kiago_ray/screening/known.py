@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.datasets.neighbours import nearest
+from kiago_ray.datasets.neighbours import CompositionIndex, nearest
 from kiago_ray.knowledge.identity import KnownCompositions
 from kiago_ray.knowledge.known_tables import known_table
 from kiago_ray.knowledge.plain_formulas import sparse_fractions
@@ -113,6 +113,21 @@ class KnownMaterials:
             compositions,
             source,
         )
+
+    @cached_property
+    def index(self) -> CompositionIndex:
+        """All of them, for looking through."""
+        return CompositionIndex.of(self.fractions)
+
+    @cached_property
+    def ambient_rows(self) -> NDArray[np.int64]:
+        """Which were measured at no stated pressure, or at 0."""
+        return np.flatnonzero(~(self.pressure_gpa > 0))
+
+    @cached_property
+    def ambient_index(self) -> CompositionIndex:
+        """Those, for looking through."""
+        return CompositionIndex.of(self.fractions[self.ambient_rows])
 
     @cached_property
     def weighed_tc_k(self) -> Floats:

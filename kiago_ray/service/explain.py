@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,19 +10,27 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from kiago_ray.chemistry import neutrality
-from kiago_ray.chemistry.balance import likeliest_balance, write_means
 from kiago_ray.chemistry.cuprates import UNDOPED_REMARK
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.chemistry.formula import FormulaError, fractions, parse
-from kiago_ray.chemistry.valences import likeliest_valences
-from kiago_ray.knowledge.existing import made_compounds
+from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.report.reasons import reasons_of
-from kiago_ray.screening.candidates import whole_numbers
-from kiago_ray.screening.screens import MAX_CHARGE_NATS
-from kiago_ray.screening.trust import is_extrapolated, trusted_tc_k
+from kiago_ray.search.status import RowStatus
 from kiago_ray.service.models import Models
+from kiago_ray.storage.columns import PREDICTED
 
+MORE = ("trusted_tc_k", "extrapolated", "gain", "nearest_pressure_gpa")
+CHARGE = (
+    "neutral",
+    "pauling",
+    "balanced",
+    "alloy",
+    "charge_kind",
+    "oxidation_states",
+    "charge_nats_per_atom",
+    "mean_valences",
+    "holes_per_cu",
+    "undoped",
+)
 NEIGHBOURS = 5
 STEP = 0.05  # of the atoms that become another element, for the T_c after a step rather than the slope
 
@@ -30,51 +39,31 @@ Floats = NDArray[np.float64]
 
 def explain(formula: str, models: Models) -> dict[str, Any]:
     """What POST /v1/explain answers (schemas.Explanation). Raises FormulaError."""
-    amounts = parse(formula)
-    foreign = models.scorer.predictors.unknown_elements()
-    unknown = [symbol for symbol in amounts if symbol in foreign]
-    if unknown:
-        raise FormulaError("unknown element", f"the predictors don't know {', '.join(unknown)}")
-    x = fractions(amounts)
-    values = {name: number(column[0]) for name, column in _values(models, x[None]).items()}
-    as_rows = [np.array([np.nan if v is None else v]) for v in values.values()]
-    named = dict(zip(values, as_rows, strict=True))
-    trusted = trusted_tc_k(named["tc_k"], named["tc_std_k"], named["tc_oracle_k"], named["extrapolation"])
-    charge = charges(amounts)
-    neighbours = nearest_known(x, models)
-    first = neighbours[0]
-    row = {
-        **values,
-        "trusted_tc_k": number(trusted[0]),
-        "nearest_known": first["formula"],
-        "nearest_distance": first["distance"],
-        "nearest_tc_k": first["tc_k"],
-        "nearest_pressure_gpa": first["pressure_gpa"],
-    }
-    known = models.known.compositions.same_as(x[None])[0]
-    asked = {"formula": formula, "known": known, **row, **charge}
+    amounts = models.scorer.read(formula)
+    x = amounts / amounts.sum()
+    row = row_of(amounts, models)
     return {
         "version": models.version,
         "formula": formula,
         "elements": [
             {"symbol": symbol, "amount": amount, "fraction": float(x[INDEX[symbol]])}
-            for symbol, amount in amounts.items()
+            for symbol, amount in parse(formula).items()
         ],
-        **values,
-        "trusted_tc_k": row["trusted_tc_k"],
-        "extrapolated": bool(is_extrapolated(named["extrapolation"])[0]),
-        "charge": charge,
-        "neighbours": neighbours,
+        **{name: row[name] for name in (*PREDICTED, *MORE)},
+        "charge": {name: row[name] for name in CHARGE} | {"remark": remark(row)},
+        "neighbours": nearest_known(x, models),
         "known_source": models.known.source,
-        "known": known,
-        "made": made_compounds().same_as(x[None])[0],
-        "reasons": [vars(reason) for reason in reasons_of(asked, models.background)],
+        "reasons": [vars(reason) for reason in reasons_of({**row, "formula": formula}, models.background)],
         "gradient": slopes(x, models),
     }
 
 
-def _values(models: Models, rows: Floats) -> dict[str, Floats]:
-    return models.scorer.values_of(rows.astype(np.float32), threads=1)
+def row_of(amounts: Floats, models: Models) -> dict[str, Any]:
+    """All columns that a search's row has, of amounts (118,), by name; None where there is no value."""
+    (row,) = models.scorer.judged(amounts[None]).table.to_pylist()
+    if row["status"] != RowStatus.OK.label:
+        raise FormulaError("not finite", "its predictions are no finite numbers")
+    return dict(row)
 
 
 def number(value: float) -> float | None:
@@ -82,51 +71,20 @@ def number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def charges(amounts: dict[str, float]) -> dict[str, Any]:
-    """Which oxidation states balance likeliest, mixed valence being the rule, and SMACT's verdicts beside it."""
-    row = np.zeros((1, N_ELEMENTS))
-    for symbol, amount in amounts.items():
-        row[0, INDEX[symbol]] = amount
-    balances = likeliest_balance(row)
-    states, holes = balances.assignments[0], balances.holes_per_cu[0]
-    found: dict[str, Any] = {
-        "neutral": None,
-        "pauling": None,
-        "neutral_mixed": None,
-        "balanced": bool(balances.likely(MAX_CHARGE_NATS)[0]),
-        "alloy": False,
-        "charge_kind": balances.kinds[0],
-        "oxidation_states": balances.certificates[0] or None,
-        "charge_nats_per_atom": number(balances.nats_per_atom[0]),
-        "mean_valences": write_means(balances.mean_valences[0]) or None,
-        "holes_per_cu": number(holes),
-        "undoped": bool(balances.undoped_parent[0]) if np.isfinite(holes) else None,
-    }
-    whole, judged = whole_numbers(row)
-    if judged[0]:
-        verdict = neutrality.check(whole)
-        found |= {
-            "neutral": bool(verdict.neutral[0]),
-            "pauling": bool(verdict.pauling[0]),
-            "alloy": bool(verdict.alloy[0] or verdict.elemental[0]),
-        }
-        found["neutral_mixed"] = found["pauling"] or bool(likeliest_valences(whole, mixed=True).neutral[0])
-    return {**found, "remark": _remark(found, any(len(pairs) > 1 for pairs in states.values()))}
-
-
-def _remark(found: dict[str, Any], mixed: bool) -> str:
-    """What a person should know of the charges; "" where there is nothing to say."""
-    if found["alloy"]:
+def remark(row: Mapping[str, Any]) -> str:
+    """What a person should know of a row's charges; "" where there is nothing to say."""
+    states = row["oxidation_states"] or ""
+    if row["alloy"]:
         return "One element or metals alone: charges say nothing here."
-    if found["undoped"]:
+    if row["undoped"]:
         return f"A cuprate that is {UNDOPED_REMARK}."
-    if found["charge_kind"] == "metallic":
+    if row["charge_kind"] == "metallic":
         return "A metal, intermetallic or hydride: its charges needn't balance."
-    if mixed:
+    if "*" in states:
         return "Charges balance only if atoms of one element take two oxidation states."
-    if not found["oxidation_states"] and found["neutral"] and not found["pauling"]:
+    if not states and row["neutral"] and not row["pauling"]:
         return "Charges balance only with a cation that is more electronegative than an anion."
-    return "" if found["oxidation_states"] else "No likely oxidation states of these elements balance."
+    return "" if states else "No likely oxidation states of these elements balance."
 
 
 def nearest_known(x: Floats, models: Models) -> list[dict[str, Any]]:

@@ -10,14 +10,16 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from pydantic_core import to_json
 
-from kiago_ray.scoring import VALUES, Scores
+from kiago_ray.scoring import Scores
 from kiago_ray.service.problems import ProblemError, writable
 from kiago_ray.service.settings import Limits
+from kiago_ray.storage.columns import PREDICTED
 
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
-COLUMNS = ("formula", *VALUES, "error")
+COLUMNS = ("formula", *PREDICTED, "error")
 _DECIMALS = 6
 
 
@@ -72,22 +74,20 @@ def with_refused(given: Sequence[Any], refused: Sequence[str | None], scores: Sc
     if len(scores.formulas) == len(given):
         return scores
     fine = np.array([why is None for why in refused])
-    values = {name: np.full(len(given), np.nan) for name in VALUES}
-    for name, found in scores.values.items():
-        values[name][fine] = found
+    table = scores.table.take(pa.array(np.cumsum(fine) - 1, mask=~fine))
     told, errors = iter(scores.formulas), iter(scores.errors)
     texts = [
         next(told) if why is None else writable(str(each)[:80])
         for each, why in zip(given, refused, strict=True)
     ]
-    return Scores(tuple(texts), values, tuple(next(errors) if why is None else why for why in refused))
+    return Scores(tuple(texts), table, tuple(next(errors) if why is None else why for why in refused))
 
 
 def rows(scores: Scores) -> Iterator[dict[str, Any]]:
     """Predictions one by one; null for what isn't known."""
-    columns = [_plain(scores.values[name]) for name in VALUES]
+    columns = [_plain(scores.table[name]) for name in PREDICTED]
     for formula, error, *values in zip(scores.formulas, scores.errors, *columns, strict=True):
-        yield {"formula": formula, **dict(zip(VALUES, values, strict=True)), "error": error}
+        yield {"formula": formula, **dict(zip(PREDICTED, values, strict=True)), "error": error}
 
 
 def write(scores: Scores, version: str, kind: str) -> bytes:
@@ -104,12 +104,18 @@ def write(scores: Scores, version: str, kind: str) -> bytes:
     return to_json({"version": version, "predictions": list(rows(scores))})
 
 
-def _plain(column: np.ndarray) -> list[float | None]:
-    return [value if value == value else None for value in column.round(_DECIMALS).tolist()]
+def _plain(column: Any) -> list[Any]:
+    """A column's values, None where there is none, numbers to as many digits as mean something."""
+    if not pa.types.is_floating(column.type):
+        return list(column.to_pylist())
+    rounded = column.to_numpy().round(_DECIMALS).tolist()
+    return [value if value == value else None for value in rounded]
 
 
 def _harmless(value: Any) -> Any:
-    """Text that a spreadsheet would take for a formula of its own gets a quote in front."""
+    """Text that a spreadsheet would take for a formula of its own gets a quote in front; true and false as in JSON."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 

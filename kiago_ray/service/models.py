@@ -11,9 +11,12 @@ from typing import Any
 
 from kiago_ray import __version__
 from kiago_ray.chemistry.elements import SYMBOLS
+from kiago_ray.hull import EnergyHull
 from kiago_ray.knowledge.known_tables import known_table
 from kiago_ray.knowledge.tried_table import tried_table
 from kiago_ray.outputs import row_background
+from kiago_ray.plausibility.shipped import KIND as PLAUSIBILITY
+from kiago_ray.plausibility.shipped import Prospects, plausibility_folder
 from kiago_ray.predictors import load_card
 from kiago_ray.predictors.oracle import KIND, oracle_folder
 from kiago_ray.predictors.second_opinion import weights_hashes
@@ -28,6 +31,7 @@ _NAMES = {
     "tc": "T_c, a ResNet-18 on a map of the periodic table (presets paper and reference)",
     "ef": "formation energy, ElemNet",
     KIND: "T_c, boosted trees: the second opinion",
+    PLAUSIBILITY: "plausibility: whether such a composition exists and is reported",
 }
 
 
@@ -60,19 +64,27 @@ class Models:
         Raises WeightsError, DataError.
         """
         folder = None if weights is None else Path(weights)
-        hashes = weights_hashes(folder)
+        folders = dict.fromkeys(weights_hashes(folder), folder)
+        folders |= {KIND: oracle_folder(folder), PLAUSIBILITY: plausibility_folder(folder)}
+        cards = {kind: load_card(kind, where) for kind, where in folders.items()}
         found = known_table(known)
         if found is None:
             raise ValueError("known: the service needs known compositions; name a table, or landmarks")
         told = tried_table(tried)
+        materials = KnownMaterials.from_table(found.table, found.source)
         return cls(
-            Scorer.load(folder, device=device),
-            KnownMaterials.from_table(found.table, found.source),
+            Scorer.load(folder, known=materials, hull=EnergyHull.of(weights=folder), device=device),
+            materials,
             row_background(folder),
-            hashes,
-            {kind: load_card(kind, oracle_folder(folder) if kind == KIND else folder) for kind in hashes},
+            {kind: card["sha256"] for kind, card in cards.items()},
+            cards,
             None if told is None else TriedMaterials.from_table(told.table, told.source),
         )
+
+    @property
+    def prospects(self) -> Prospects:
+        """What the past says of what can be made, for searches too."""
+        return self.scorer.prospects
 
     @property
     def version(self) -> str:
@@ -82,8 +94,7 @@ class Models:
     @property
     def elements(self) -> list[str]:
         """The symbols that the predictors know, by atomic number."""
-        unknown = set(self.scorer.predictors.unknown_elements())
-        return [symbol for symbol in SYMBOLS if symbol not in unknown]
+        return [symbol for symbol in SYMBOLS if symbol not in self.scorer.foreign]
 
     def describe(self) -> dict[str, Any]:
         """What GET /v1/models says of them."""
@@ -105,6 +116,6 @@ class Models:
 
     def check(self) -> None:
         """Predict a known superconductor. Raises RuntimeError where nothing sensible comes out."""
-        tc_k = float(self.scorer.score([PROBE]).values["tc_k"][0])
-        if not 0 < tc_k < 300:
+        tc_k = self.scorer.score([PROBE]).table["tc_k"][0].as_py()
+        if tc_k is None or not 0 < tc_k < 300:
             raise RuntimeError(f"T_c of {PROBE} is predicted at {tc_k} K; the models are damaged")

@@ -10,6 +10,7 @@ from kiago_ray.search.presets import PRESETS
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.service import examples
 from kiago_ray.service.formats import CSV, JSON
+from kiago_ray.storage.columns import description
 
 
 class _Shape(BaseModel):
@@ -34,19 +35,46 @@ class Problem(_Shape):
     errors: list[dict[str, str]] | None = None
 
 
-class Prediction(_Shape):
-    """One formula; without an error all but the spread and the extrapolation are known."""
+def _column(name: str) -> Any:
+    """A field that is a column of a table of candidates."""
+    return Field(description=description(name))
+
+
+class Row(_Shape):
+    """What is known of one formula, as of a row of a search; null for what isn't."""
 
     formula: str
-    tc_k: float | None = Field(description="Critical temperature in K, the ensemble's mean.")
-    tc_std_k: float | None = Field(description="Its standard deviation in K, calibrated on held-out systems.")
-    tc_oracle_k: float | None = Field(description="The same in K by boosted trees, a second opinion.")
-    tc_oracle_std_k: float | None
-    extrapolation: float | None = Field(
-        description="Above 1: further out than 19 in 20 known superconductors."
-    )
-    ef_ev_per_atom: float | None = Field(description="Formation energy in eV/atom.")
-    error: str | None = Field(description="Why this formula has no prediction.")
+    tc_k: float | None = _column("tc_k")
+    tc_std_k: float | None = _column("tc_std_k")
+    tc_oracle_k: float | None = _column("tc_oracle_k")
+    tc_oracle_std_k: float | None = _column("tc_oracle_std_k")
+    extrapolation: float | None = _column("extrapolation")
+    ef_ev_per_atom: float | None = _column("ef_ev_per_atom")
+    e_hull_ev_per_atom: float | None = _column("e_hull_ev_per_atom")
+    plausibility: float | None = _column("plausibility")
+    existence: float | None = _column("existence")
+    plausibility_reason: str | None = _column("plausibility_reason")
+    expected_improvement_k: float | None = _column("expected_improvement_k")
+    best_nearby: str | None = _column("best_nearby")
+    best_nearby_tc_k: float | None = _column("best_nearby_tc_k")
+    oxidation_states: str | None = _column("oxidation_states")
+    charge_kind: str | None = _column("charge_kind")
+    mean_valences: str | None = _column("mean_valences")
+    holes_per_cu: float | None = _column("holes_per_cu")
+    undoped: bool | None = _column("undoped")
+    nearest_known: str | None = _column("nearest_known")
+    nearest_distance: float | None = _column("nearest_distance")
+    nearest_tc_k: float | None = _column("nearest_tc_k")
+    nearest_reference: str | None = _column("nearest_reference")
+    known: str | None = _column("known")
+    made: str | None = _column("made")
+    passed: bool | None = _column("passed")
+
+
+class Prediction(Row):
+    """One formula; with an error all else is null."""
+
+    error: str | None = Field(description="Why nothing is known of this formula.")
 
 
 class Predictions(_Shape):
@@ -73,20 +101,19 @@ class Element(_Shape):
 
 
 class Charge(_Shape):
-    """Whether oxidation states balance; null where that can't be judged."""
+    """Whether oxidation states balance, by the row's columns."""
 
-    neutral: bool | None = Field(description="SMACT's verdict.")
-    pauling: bool | None = Field(description="With cations less electronegative than anions.")
-    neutral_mixed: bool | None = Field(description="As pauling, if atoms of one element may take two states.")
-    alloy: bool = Field(description="Metals alone, or one element: charges say nothing.")
-    balanced: bool = Field(description="By likely states, mixed or not, or judged as a metal.")
-    charge_kind: Literal["ionic", "metallic"]
-    oxidation_states: str | None = Field(description="The likeliest that balance, such as Cu+2*2 Cu+3*1 O-2.")
-    charge_nats_per_atom: float | None = Field(description="How unlikely these states are.")
-    mean_valences: str | None = Field(description="Of each transition metal, such as Cu+2.15.")
-    holes_per_cu: float | None = Field(description="Of a cuprate: the mean valence of Cu less 2.")
-    undoped: bool | None = Field(description="A cuprate with every Cu at +2 as written; null for others.")
-    remark: str
+    neutral: bool | None = _column("neutral")
+    pauling: bool | None = _column("pauling")
+    balanced: bool | None = _column("balanced")
+    alloy: bool | None = _column("alloy")
+    charge_kind: Literal["ionic", "metallic"] = _column("charge_kind")
+    oxidation_states: str | None = _column("oxidation_states")
+    charge_nats_per_atom: float | None = _column("charge_nats_per_atom")
+    mean_valences: str | None = _column("mean_valences")
+    holes_per_cu: float | None = _column("holes_per_cu")
+    undoped: bool | None = _column("undoped")
+    remark: str = Field(description="What a person should know of these charges.")
 
 
 class Neighbour(_Shape):
@@ -116,29 +143,20 @@ class Slope(_Shape):
     tc_with_5_percent_k: float = Field(description="T_c in K once 5 % of the atoms are this element.")
 
 
-class Explanation(_Shape):
+class Explanation(Row):
     """One formula in full."""
 
     model_config = _example(examples.EXPLANATION)
 
     version: str
-    formula: str
     elements: list[Element]
-    tc_k: float | None
-    tc_std_k: float | None
-    tc_oracle_k: float | None
-    tc_oracle_std_k: float | None
-    trusted_tc_k: float | None = Field(description="The lower of both less the spread; 0 where extrapolated.")
-    extrapolation: float | None
-    extrapolated: bool
-    ef_ev_per_atom: float | None
+    trusted_tc_k: float | None = _column("trusted_tc_k")
+    extrapolated: bool | None = _column("extrapolated")
+    gain: bool | None = _column("gain")
+    nearest_pressure_gpa: float | None = _column("nearest_pressure_gpa")
     charge: Charge
     neighbours: list[Neighbour]
     known_source: str
-    known: str | None = Field(
-        description="The measured composition that it is the same as, to 1 % of the atoms."
-    )
-    made: str | None = Field(description="The compound that exists and is the same: where to find it.")
     reasons: list[Sentence]
     gradient: list[Slope]
 

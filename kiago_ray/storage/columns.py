@@ -141,8 +141,9 @@ COLUMNS: tuple[Column, ...] = (
         "e_hull_ev_per_atom",
         _NUMBER,
         "Energy above the hull of the competing phases that the search was given, by predicted formation energies; "
-        "null where there are none, for rows that fail another screen, and beyond the best two hundred, or thousand "
-        "where the screen near_hull is asked for.",
+        "null where there are none, for rows of a search that fail another screen, and beyond its best two hundred, "
+        "or thousand where the screen near_hull is asked for; of formulas that are given, beyond the first thousand "
+        "of a request.",
         "eV/atom",
         later=True,
     ),
@@ -188,7 +189,7 @@ COLUMNS: tuple[Column, ...] = (
         "Screen: e_hull_ev_per_atom no higher than the search's screens allow; null where that is null.",
         later=True,
     ),
-    Column("passed", _YES_NO, "All screens that the search requires."),
+    Column("passed", _YES_NO, "All screens that the search requires, or those of `default` without one."),
     Column(
         "pareto",
         _YES_NO,
@@ -325,6 +326,41 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 COLUMN_NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
+
+PREDICTED: tuple[str, ...] = (
+    "tc_k",
+    "tc_std_k",
+    "tc_oracle_k",
+    "tc_oracle_std_k",
+    "extrapolation",
+    "ef_ev_per_atom",
+    "e_hull_ev_per_atom",
+    "plausibility",
+    "existence",
+    "plausibility_reason",
+    "expected_improvement_k",
+    "best_nearby",
+    "best_nearby_tc_k",
+    "oxidation_states",
+    "charge_kind",
+    "mean_valences",
+    "holes_per_cu",
+    "undoped",
+    "nearest_known",
+    "nearest_distance",
+    "nearest_tc_k",
+    "nearest_reference",
+    "known",
+    "made",
+    "passed",
+)
+"""The columns that a formula without a search has: of `kiago predict` and POST /v1/predict, in this order."""
+
+
+def description(name: str) -> str:
+    """What a column means, with its unit. Raises StopIteration for a name that is none."""
+    column = next(column for column in COLUMNS if column.name == name)
+    return column.description + (f" In {column.unit}." if column.unit else "")
 
 
 def schema() -> Any:

@@ -16,7 +16,7 @@ from kiago_ray.screening.rank import unique
 from kiago_ray.screening.top import BestRows, top_mean
 
 if TYPE_CHECKING:
-    from kiago_ray.api import JudgedRows
+    from kiago_ray.judging import JudgedRows
     from kiago_ray.screening import BaseMaterial, Candidates
 
 Floats = NDArray[np.float64]

@@ -17,7 +17,7 @@ from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
 from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import shipped_weights
-from kiago_ray.scoring import VALUES
+from kiago_ray.storage.columns import PREDICTED
 
 Kiago = Callable[..., Any]
 
@@ -43,9 +43,39 @@ def test_arguments_give_what_the_predictors_say(kiago: Kiago) -> None:
     assert [row["tc_std_k"] for row in rows] == pytest.approx(std.tolist(), rel=1e-5)
     assert [row["extrapolation"] for row in rows] == pytest.approx(extrapolation.tolist(), rel=1e-5)
     assert all(row["error"] is None for row in rows)
-    assert list(rows[0]) == ["formula", *VALUES, "error"]
+    assert list(rows[0]) == ["formula", *PREDICTED, "error"]
+    assert [row["known"] is not None for row in rows] == [True, True, True]
+    assert [row["passed"] for row in rows] == [True, True, True]
+    assert rows[0]["nearest_reference"]
     shown = kiago("predict", formulas[0]).out
-    assert f"{mean[0]:.1f} ± {spread[0]:.1f}" in shown
+    assert f"{mean[0]:.1f}" in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    for header in ("T_c (K)", "oracle", "exists", "gain", "ΔE_hull", "passed", "known"):
+        assert header in shown.splitlines()[0]
+
+
+def test_rows_are_held_against_what_is_given(kiago: Kiago, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("formula,tc_k\nMgB2,12.5\n")
+    (tmp_path / "phases.csv").write_text("formula\nMgB2\nMgB4\n")
+    given = ["--known", tmp_path / "mine.csv", "--phases", tmp_path / "phases.csv"]
+    ended = kiago("predict", "MgB2", "Nb3Sn", "--json", *given)
+    assert ended.code == 0
+    mine, other = json.loads(ended.out)["predictions"]
+    assert (mine["nearest_known"], mine["nearest_tc_k"], mine["best_nearby_tc_k"]) == ("MgB2", 12.5, 12.5)
+    assert (mine["known"], other["known"], other["best_nearby"]) == ("MgB2", None, None)
+    assert other["e_hull_ev_per_atom"] == max(other["ef_ev_per_atom"], 0)  # no phase of Nb and Sn was given
+    (bare,) = json.loads(kiago("predict", "MgB2", "--json", "--known", "none", "--phases", "none").out)[
+        "predictions"
+    ]
+    nothing = ("nearest_known", "known", "best_nearby", "expected_improvement_k", "e_hull_ev_per_atom")
+    assert [bare[name] for name in nothing] == [None] * 5
+    assert bare["tc_k"] == pytest.approx(mine["tc_k"], abs=1e-3)
+    assert bare["passed"]
+    for option, complaint in (("--known", "there-is-none.csv"), ("--phases", "there-is-none.csv")):
+        refused = kiago("predict", "MgB2", option, "there-is-none.csv")
+        assert refused.code == 2
+        assert complaint in refused.err
+        assert len(refused.err.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

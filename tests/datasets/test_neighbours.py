@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.datasets import neighbours
-from kiago_ray.datasets.neighbours import nearest, nearest_composition
+from kiago_ray.datasets.neighbours import CompositionIndex, nearest, nearest_composition, within
 
 
 def test_known_distances() -> None:
@@ -69,9 +69,21 @@ def test_of_compositions_the_faster_way_gives_the_same(seed: int, rows: int, kno
     queries[:, 7] += 1
     points, queries = (each / each.sum(axis=1, keepdims=True) for each in (points, queries))
     slow, fast = nearest(queries, points), nearest_composition(queries, points)
+    again = nearest_composition(queries, CompositionIndex.of(points))
+    assert (again[0] == fast[0]).all()
+    assert (again[1] == fast[1]).all()
     np.testing.assert_allclose(fast[1], slow[1], atol=1e-11)
     ties = np.abs(points[fast[0]] - queries).sum(axis=1) - slow[1]
     np.testing.assert_allclose(ties, 0, atol=1e-11)
+
+
+def test_those_within_a_distance_are_found_by_their_rarest_element() -> None:
+    known = parse_fractions(["La2CuO4", "NaCl", "La1.9Sr0.1CuO4", "La1.8Sr0.2CuO4", "KCl"])
+    queries = parse_fractions(["La1.85Sr0.15CuO4", "NaCl", "MgB2"])
+    index = CompositionIndex.of(known)
+    assert [rows.tolist() for rows in within(queries, index, 0.02)] == [[2, 3], [1], []]
+    assert [rows.tolist() for rows in within(queries, known, 0.1)] == [[0, 2, 3], [1], []]
+    assert [rows.tolist() for rows in within(queries, known[:0], 0.1)] == [[], [], []]
 
 
 def test_what_is_no_composition_is_refused() -> None:

@@ -68,8 +68,8 @@ def url(cluster: None, settings: ServiceSettings) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def truth() -> dict[str, float]:
-    values = Scorer.load().score(FORMULAS).values["tc_k"]
-    return dict(zip(FORMULAS, values.tolist(), strict=True))
+    values = Scorer.load().score(FORMULAS).table["tc_k"].to_pylist()
+    return dict(zip(FORMULAS, values, strict=True))
 
 
 def replicas(name: str) -> list[psutil.Process]:

@@ -232,15 +232,6 @@ def test_every_sentence_is_one() -> None:
     assert math.hypot(12, 9) == 15
 
 
-@pytest.mark.parametrize(("plausible", "side"), [(True, "for"), (None, "for"), (False, "against")])
-def test_plausibility_with_what_it_rests_on(plausible: bool | None, side: str) -> None:
-    why = "Ca stood beside Ba in 41 known relatives"
-    reason = one("made and reported", plausibility=0.0123, plausibility_reason=why, plausible=plausible)
-    assert reason.side == side
-    assert reason.sentence.endswith(f"a probability of 0.012: {why}.")
-    assert not any("made and reported" in each.sentence for each in told())
-
-
 @pytest.mark.parametrize(("gain", "side"), [(True, "for"), (False, "against")])
 def test_a_gain_over_what_is_known_nearby(gain: bool, side: str) -> None:
     best = {
@@ -255,3 +246,21 @@ def test_a_gain_over_what_is_known_nearby(gain: bool, side: str) -> None:
     # It stands in place of the word on the nearest one alone.
     assert not any("measured no lower" in each.sentence for each in told(nearest_tc_k=90.0, **best))
     assert not any("over what is known" in each.sentence for each in told(known="YBa2Cu3O7", **best))
+
+
+@pytest.mark.parametrize(("existence", "side"), [(0.62, "for"), (0.05, "against")])
+def test_what_is_known_of_its_relatives_is_told(existence: float, side: str) -> None:
+    why = "Sr replaced Ba wholly in 41 known relatives"
+    reason = one("relatives", existence=existence, plausibility=0.004, plausibility_reason=why)
+    assert reason.side == side
+    assert f"exists with a probability of {existence:.2f}" in reason.sentence
+    assert "with one of 0.004" in reason.sentence
+    assert why in reason.sentence
+
+
+@pytest.mark.parametrize(("above", "side"), [(0.0, "for"), (0.423, "against")])
+def test_the_hull_is_told_where_it_was_asked(above: float, side: str) -> None:
+    reason = one("hull of competing phases", e_hull_ev_per_atom=above)
+    assert reason.side == side
+    assert f"{above:.3f} eV/atom" in reason.sentence
+    assert not [each for each in told(e_hull_ev_per_atom=above) if "was not checked" in each.sentence]

@@ -34,6 +34,8 @@ def test_all_formats_say_the_same(service: Service) -> None:
     assert [line["tc_k"] for line in lines] == [
         "" if row["tc_k"] is None else str(row["tc_k"]) for row in rows
     ]
+    assert [line["passed"] for line in lines] == ["true", "", (rows[2]["passed"] and "true") or "false", ""]
+    assert [line["known"] for line in lines] == [row["known"] or "" for row in rows]
     assert lines[3]["formula"] == "'=1+1"  # a spreadsheet must not compute it
 
 

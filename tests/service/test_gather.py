@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
 import pytest
 
-from kiago_ray.scoring import VALUES, Scores
+from kiago_ray.scoring import Scores
 from kiago_ray.service.backend import BusyError
 from kiago_ray.service.gather import AT_ONCE, Gathered
 
@@ -30,8 +30,8 @@ class Models:
         self._now -= 1
         if self._failing in formulas:
             raise BusyError
-        lengths = np.array([float(len(each)) for each in formulas])
-        return "v", Scores(tuple(formulas), dict.fromkeys(VALUES, lengths), (None,) * len(formulas))
+        lengths = pa.table({"tc_k": [float(len(each)) for each in formulas]})
+        return "v", Scores(tuple(formulas), lengths, (None,) * len(formulas))
 
 
 def ask(models: Models, requests: Sequence[list[str]], most: int) -> list[Any]:
@@ -51,7 +51,7 @@ def test_each_gets_its_own_and_few_calls_are_made() -> None:
     for given, (version, scores) in zip(requests, ask(models, requests, 1000), strict=True):
         assert version == "v"
         assert list(scores.formulas) == given
-        assert scores.values["tc_k"].tolist() == [float(len(each)) for each in given]
+        assert scores.table["tc_k"].to_pylist() == [float(len(each)) for each in given]
     assert models.most_at_once == AT_ONCE
     assert len(models.calls) == AT_ONCE + 1  # the first ones alone, all others together
 
@@ -86,5 +86,5 @@ def test_a_client_that_gives_up_takes_no_other_with_it() -> None:
         return await asyncio.gather(*asked, return_exceptions=True)
 
     answers = asyncio.run(some_give_up())
-    assert [answers[at][1].values["tc_k"][0] for at in (1, 3, 5, 7)] == [2, 4, 6, 8]
+    assert [answers[at][1].table["tc_k"][0].as_py() for at in (1, 3, 5, 7)] == [2, 4, 6, 8]
     assert all(isinstance(answers[at], TimeoutError) for at in (4, 6))

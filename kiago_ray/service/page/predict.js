@@ -1,4 +1,4 @@
-// The prediction of one formula: numbers, charges, neighbours, reasons.
+// The prediction of one formula: numbers, prospects, charges, neighbours, reasons.
 
 import { byId, kelvin, minus, node, tc, words } from "./dom.js";
 import { formulaNode } from "./formula.js";
@@ -9,7 +9,7 @@ const plusMinus = (value, spread) =>
 export function showPrediction(found, choose) {
   byId("prediction").replaceChildren(
     verdict(found),
-    node("div", { class: "cards" }, numbers(found), charges(found), neighbours(found, choose)),
+    node("div", { class: "cards" }, numbers(found), prospects(found), charges(found), neighbours(found, choose)),
     reasons(found),
   );
 }
@@ -19,8 +19,17 @@ function verdict(found) {
   const flag = found.extrapolated
     ? node("p", { class: "flag" }, "Far from anything known: these temperatures mean nothing here.")
     : null;
-  const known = found.known ? node("p", { class: "hint" }, `Known: the same as ${found.known}, which has been measured.`) : null;
-  return node("div", {}, heading, ...[flag, known].filter(Boolean));
+  const measured = found.nearest_known === found.known ? reported(found) : "";
+  const known = found.known
+    ? node("p", { class: "hint" }, "Known: the same as ", formulaNode(found.known), `, which has been measured${measured}.`)
+    : null;
+  const made = found.made ? node("p", { class: "hint" }, `Made: ${found.made}.`) : null;
+  return node("div", {}, heading, ...[flag, known, made].filter(Boolean));
+}
+
+function reported(found) {
+  const tc = found.nearest_tc_k === null ? "" : ` at ${kelvin(found.nearest_tc_k)}`;
+  return found.nearest_reference ? `${tc} (first in ${found.nearest_reference})` : tc;
 }
 
 function card(title, ...rows) {
@@ -40,7 +49,26 @@ function numbers(found) {
     ...fact([tc(), ", second opinion"], plusMinus(found.tc_oracle_k, found.tc_oracle_std_k), "boosted trees; ± among them"),
     ...fact([tc(), " to trust"], kelvin(found.trusted_tc_k), "the lower of both, less the spread"),
     ...fact("Formation energy", found.ef_ev_per_atom === null ? "–" : `${minus(found.ef_ev_per_atom, 3)} eV/atom`),
+    ...fact("Above the hull", found.e_hull_ev_per_atom === null ? "–" : `${found.e_hull_ev_per_atom.toFixed(3)} eV/atom`, "of competing phases; 0 is stable"),
     ...fact("Extrapolation", far, "above 1 is far out"),
+  );
+}
+
+// Whether it can be made, and whether that would be worth it.
+function prospects(found) {
+  const share = (value) => (value === null ? "–" : value < 0.001 ? value.toExponential(1).replace("-", "−") : value.toFixed(3));
+  const gain = found.expected_improvement_k === null ? "–" : kelvin(found.expected_improvement_k);
+  const best = found.best_nearby
+    ? [formulaNode(found.best_nearby), `, ${kelvin(found.best_nearby_tc_k)}`]
+    : "nothing known is near";
+  return card(
+    ["Prospects"],
+    ...fact("Exists", share(found.existence), "the probability that such a composition can be made"),
+    ...fact("Is reported too", share(found.plausibility), "in the next years"),
+    ...(found.plausibility_reason ? fact("Because", found.plausibility_reason) : []),
+    ...fact("Expected gain", gain, "over the best known nearby"),
+    ...fact("The best nearby", best),
+    ...fact("Screens", found.passed ? "passed" : "not passed", "those of a search by default"),
   );
 }
 
