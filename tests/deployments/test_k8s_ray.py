@@ -15,9 +15,9 @@ import yaml
 
 from kiago_ray.campaign.plan import make_plan
 from kiago_ray.campaign.spec import read_campaign
-from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.cli.main import app
+from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.sweep.spec import read_sweep
 
 K8S = Path(__file__).parents[2] / "k8s"
