@@ -160,7 +160,7 @@ def plan_of(rows: int, searches: int, shard_rows: int) -> Plan:
             "name": "scale",
             "bases": list(bases),
             "seeds": list(range(seeds)),
-            "search": {"steps": list(STEPS)},
+            "search": {"preset": "open", "steps": list(STEPS)},
             "candidates": rows // (len(bases) * seeds),
             "shard_size": shard_rows,
         }

@@ -78,7 +78,7 @@ def campaign(workers: int, shards: int, rows: int, steps: int) -> float:
     values = {
         "name": "benchmark",
         "bases": [BASE],
-        "search": {"steps": [steps, steps]},
+        "search": {"preset": "open", "steps": [steps, steps]},
         "candidates": rows * shards,
         "shard_size": rows,
     }

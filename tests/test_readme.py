@@ -48,9 +48,11 @@ def test_its_campaign_can_be_planned() -> None:
 
     from kiago_ray.campaign.plan import make_plan
     from kiago_ray.campaign.spec import campaign_from
+    from kiago_ray.plausibility.shipped import load_prospects
 
     campaign, _ = re.findall(r"```yaml\n(.*?)```", README, re.S)
-    plan = make_plan(campaign_from(yaml.safe_load(campaign)), np.ones(118, dtype=np.bool_))
+    spec, anywhere = campaign_from(yaml.safe_load(campaign)), load_prospects().anywhere
+    plan = make_plan(spec, np.ones(118, dtype=np.bool_), anywhere)
     assert (len(plan.searches), plan.candidates, plan.shard_count) == (12, 24_576, 48)
 
 

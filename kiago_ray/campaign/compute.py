@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
-from kiago_ray.api import base_material, judged_rows
+from kiago_ray.api import JudgedRows, base_material, judged_rows
 from kiago_ray.campaign.plan import PlannedSearch, Shard
 from kiago_ray.campaign.shards import Manifest, write_shard
 from kiago_ray.predictors.precision import step_precision
 from kiago_ray.storage.location import Location
 
 if TYPE_CHECKING:
+    from kiago_ray.plausibility.shipped import Prospects
     from kiago_ray.predictors import Predictors
     from kiago_ray.predictors.second_opinion import SecondOpinion
     from kiago_ray.screening import KnownMaterials, TriedMaterials
@@ -35,41 +39,52 @@ def compute_shard(
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
     tried: TriedMaterials | None = None,
+    prospects: Prospects | None = None,
     device: str = "cpu",
     made: Mapping[str, Any] | None = None,
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
 ) -> Manifest:
-    """Run the shard's rows, judge them, write them below `campaign`.
+    """Run the shard's rows, judge them, write them below `campaign`; of a search around all known families the
+    shard's families one after another, the steps of the first alone being kept.
 
-    made: what the manifest says of where it was made. Raises StorageError where it can't be written, StoppedError
-    where `should_stop` said so; what the search raises passes through.
+    prospects: plausibility, see `judged_rows`. made: what the manifest says of where it was made. Raises StorageError
+    where it can't be written, StoppedError where `should_stop` said so; what the search raises passes through.
     """
     began = time.perf_counter()
-    base = base_material(search.spec, predictors, known, second)
-    rows = judged_rows(
-        search.spec,
-        predictors,
-        base,
+    judge = partial(
+        judged_rows,
+        predictors=predictors,
         name=search.name,
-        rows=shard.rows,
-        shard_rows=search.shard_rows,
         trajectory_rows=search.curve_rows,
         second=second,
         known=known,
         tried=tried,
+        prospects=prospects,
         device=device,
         progress=progress,
         should_stop=should_stop,
     )
-    if rows.result.stopped_at_step is not None:
+    base, parts = None, []
+    if search.bases:
+        for first_row, spec in search.parts(shard):
+            parts.append(
+                _of_family(judge(spec, base=base_material(spec, predictors, known, second)), first_row)
+            )
+            if parts[-1].result.stopped_at_step is not None:
+                break
+    else:
+        base = base_material(search.spec, predictors, known, second)
+        parts = [judge(search.spec, base=base, rows=shard.rows, shard_rows=search.shard_rows)]
+    if parts[-1].result.stopped_at_step is not None:
         raise StoppedError(shard.name)
+    counts = [part.result.status_counts() for part in parts]
     return write_shard(
         campaign,
         shard,
-        rows.table,
-        rows.result.trajectory,
-        statuses=rows.result.status_counts(),
+        pa.concat_tables([part.table for part in parts]),
+        parts[0].result.trajectory,
+        statuses={label: sum(each[label] for each in counts) for label in counts[0]},
         base=None if base is None else asdict(base),
         wall_s=time.perf_counter() - began,
         made={
@@ -77,4 +92,16 @@ def compute_shard(
             "precision": step_precision(search.spec.precision, torch.device(device)),
             "finished_at": time.time(),
         },
+    )
+
+
+def _of_family(part: JudgedRows, first_row: int) -> JudgedRows:
+    """A family's rows numbered as those of the search around all families, of which they begin at `first_row`."""
+    at = part.table.schema.get_field_index("row")
+    rows = pc.add(part.table["row"], pa.scalar(first_row, pa.int64()))
+    trajectory = replace(part.result.trajectory, rows=part.result.trajectory.rows + first_row)
+    return replace(
+        part,
+        result=replace(part.result, trajectory=trajectory),
+        table=part.table.set_column(at, part.table.schema.field(at), rows),
     )

@@ -37,7 +37,7 @@ _READERS = 8  # on a remote storage reading a few columns is mostly waiting
 
 _RANKED_BY = ("tc_k", "trusted_tc_k", "plausibility", "expected_improvement_k")
 _NUMBERS = (*_RANKED_BY, "ef_ev_per_atom", "extrapolation")
-_MARKS = ("passed", "undoped", "gain")
+_MARKS = ("passed", "undoped", "gain", "new_system")
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -51,6 +51,8 @@ class Merged:
     rows: how many were read. passed: (u,). tc_k: (u,) in K, NaN where unknown. screens: (u,) for each screen that
     judged, in the order of `available_screens`; False where it has no verdict. known: how many of the u are known
     compositions; None where none was held against any. ranking: their order. gains, left_out: as in `Summary`.
+    new_systems: how many of those that passed and are neither known nor tried are of chemical systems without a known
+    superconductor; None where none was held against any.
     sha256: of the file written.
     """
 
@@ -62,6 +64,7 @@ class Merged:
     ranking: Ranking
     gains: int | None
     left_out: int
+    new_systems: int | None
     sha256: str
 
     @property
@@ -107,6 +110,8 @@ def merge_tables(
     standing = narrow.standing.take(winners)
     gains = count_gains(standing) if narrow.compared else None
     left_out = int((passed & narrow.taken[winners]).sum())
+    new = passed & ~narrow.taken[winners] & np.asarray(standing.new_system)
+    new_systems = int(new.sum()) if narrow.compared else None
     front = _front(narrow, winners)
     screens = {name: verdict[winners] for name, verdict in narrow.screens.items()}
     del narrow, standing
@@ -120,7 +125,7 @@ def merge_tables(
         ]
         sha256 = _write_ranked(runs, len(edges) - 1, output, stack)
     pa.default_memory_pool().release_unused()
-    return Merged(len(ranks), passed, tc_k, screens, known, ranking, gains, left_out, sha256)
+    return Merged(len(ranks), passed, tc_k, screens, known, ranking, gains, left_out, new_systems, sha256)
 
 
 @dataclass(frozen=True)

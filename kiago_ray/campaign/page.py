@@ -62,6 +62,7 @@ def campaign_page(
             searches=results.searches,
             shards=results.shards,
             gains=results.gains,
+            new_systems=results.new_systems,
             top=[top_of_several(each) for each in results.top],
             background=_background(plan),
         )

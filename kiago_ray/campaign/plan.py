@@ -7,22 +7,25 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from kiago_ray.campaign.literature import LITERATURE
 from kiago_ray.campaign.spec import MAX_SEARCHES, CampaignSpec
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.screening import check_phases
-from kiago_ray.search.errors import SpecError
+from kiago_ray.search.errors import SpecError, spec_error_line
 from kiago_ray.search.presets import build_spec
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.run import shard_size
 from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.substitutions import Substitutions
 
 MAX_SHARDS = 1_000_000
 CURVE_ROWS = 64  # rows of a search whose every step is kept, shared evenly among its shards
@@ -74,7 +77,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class PlannedSearch:
-    """One search of a campaign. shard_rows: rows of a full shard. curve_rows: rows a shard whose steps are kept."""
+    """One search of a campaign. shard_rows: rows of a full shard. curve_rows: rows a shard whose steps are kept.
+
+    bases: the known families of a search around all of them, whose `base` is "literature" and whose `spec` has none:
+    each has `spec.row_count` rows, one family after another, and a shard holds whole families.
+    """
 
     name: str
     base: str | None
@@ -83,29 +90,51 @@ class PlannedSearch:
     spec: SearchSpec
     shard_rows: int
     curve_rows: int
+    bases: tuple[str, ...] = ()
+
+    @property
+    def row_count(self) -> int:
+        """Rows of it, of all its bases."""
+        return self.spec.row_count * (len(self.bases) or 1)
 
     @property
     def shards(self) -> list[Shard]:
         """In the order of their rows."""
-        starts = range(0, self.spec.row_count, self.shard_rows)
+        starts = range(0, self.row_count, self.shard_rows)
         return [
-            Shard(self.name, number, range(start, min(start + self.shard_rows, self.spec.row_count)))
+            Shard(self.name, number, range(start, min(start + self.shard_rows, self.row_count)))
             for number, start in enumerate(starts)
         ]
 
     @property
     def shard_count(self) -> int:
         """How many shards it has."""
-        return -(-self.spec.row_count // self.shard_rows)
+        return -(-self.row_count // self.shard_rows)
+
+    def parts(self, shard: Shard) -> list[tuple[int, SearchSpec]]:
+        """The searches around the families of a shard, with the row at which each begins; none for a search with one
+        base, whose shards are parts of it.
+        """
+        each = self.spec.row_count
+        families = range(shard.rows.start // each, shard.rows.stop // each) if self.bases else ()
+        return [(at * each, around(self.spec, self.bases[at])) for at in families]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a campaign will run: the searches in their order. memory_mb: estimated peak of one worker."""
+    """What a campaign will run: the searches in their order. memory_mb: estimated peak of one worker. left_out: known
+    families that can't be searched, and why.
+    """
 
     campaign: CampaignSpec
     searches: tuple[PlannedSearch, ...]
     memory_mb: int
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The known families that are searched, of a campaign around the literature."""
+        return tuple(dict.fromkeys(base for search in self.searches for base in search.bases))
 
     @property
     def shards(self) -> list[Shard]:
@@ -120,50 +149,128 @@ class Plan:
     @property
     def candidates(self) -> int:
         """Rows of all searches."""
-        return sum(search.spec.row_count for search in self.searches)
+        return sum(search.row_count for search in self.searches)
 
     def search(self, name: str) -> PlannedSearch:
         """The search of this name. Raises KeyError."""
         return {each.name: each for each in self.searches}[name]
 
 
-def make_plan(campaign: CampaignSpec, supported: Mask) -> Plan:
+def make_plan(
+    campaign: CampaignSpec,
+    supported: Mask | None,
+    substitutions: Substitutions | None = None,
+    families: Sequence[str] = (),
+) -> Plan:
     """The searches and shards of a campaign for predictors that know the elements `supported`, (118,).
 
-    Raises InfeasibleError with every search that can't run and why, SpecError where there are too many.
+    substitutions: which elements replace one another at all, for searches that keep their bases' sites. families: of
+    the literature, in their order; those that can't be searched are left out. supported: None for a
+    campaign that was checked before, of which nothing is checked again. Raises InfeasibleError with every other search
+    that can't run and why, SpecError where there are too many.
     """
     count = len(campaign.variants) or math.prod(map(len, campaign.grid.values()))
-    total = max(1, len(campaign.bases)) * count * len(campaign.seeds)
+    total = max(1, len(campaign.bases), len(families)) * count * len(campaign.seeds)
     if total > MAX_SEARCHES:
         raise SpecError(f"these are {total:,} searches; a campaign holds up to {MAX_SEARCHES:,}")
-    variants = list(_variants(campaign))
-    searches: list[PlannedSearch] = []
-    reasons: list[tuple[str, str]] = []
-    names: set[str] = set()
-    for base, (variant, overrides), seed in itertools.product(
-        campaign.bases or (None,), variants, campaign.seeds
-    ):
-        name = _name(base or "random", variant, seed, names)
-        try:
-            spec = _search_spec(campaign, overrides, base, seed)
-            _check(spec, supported)
-        except ValueError as error:
-            reasons.append((name, " ".join(str(error).split())))
-            continue
-        rows = shard_size(spec.row_count, campaign.shard_size)
-        shards = -(-spec.row_count // rows)
-        searches.append(
-            PlannedSearch(name, base, variant, seed, spec, rows, max(1, -(-CURVE_ROWS // shards)))
-        )
-    if reasons:
-        raise InfeasibleError(tuple(reasons), total)
-    plan = Plan(campaign, tuple(searches), max(map(_memory_mb, searches)))
+    making = _Making(campaign, supported, substitutions)
+    bases = (LITERATURE,) if campaign.literature is not None else campaign.bases or (None,)
+    for base, (variant, overrides), seed in itertools.product(bases, _variants(campaign), campaign.seeds):
+        making.add(base, variant, overrides, seed, families)
+    if making.reasons:
+        raise InfeasibleError(tuple(making.reasons), total)
+    searches = tuple(making.searches)
+    plan = Plan(campaign, searches, max(map(_memory_mb, searches)), tuple(making.left_out.items()))
     if plan.shard_count > MAX_SHARDS:
         raise SpecError(
             f"shard_size: {campaign.shard_size} makes {plan.shard_count:,} shards; a campaign holds up to "
             f"{MAX_SHARDS:,}, so give larger ones"
         )
     return plan
+
+
+class _Making:
+    """Searches as they are added, and what is wrong with those that aren't."""
+
+    def __init__(
+        self, campaign: CampaignSpec, supported: Mask | None, substitutions: Substitutions | None
+    ) -> None:
+        self.campaign, self.supported, self.substitutions = campaign, supported, substitutions
+        self.searches: list[PlannedSearch] = []
+        self.reasons: list[tuple[str, str]] = []
+        self.left_out: dict[str, str] = {}
+        self._names: set[str] = set()
+
+    def add(
+        self, base: str | None, variant: str, overrides: dict[str, Any], seed: int, families: Sequence[str]
+    ) -> None:
+        """One search, or the reason why it can't run."""
+        name = _name(base or "random", variant, seed, self._names)
+        try:
+            if base == LITERATURE:
+                self.searches.append(self._around_all(name, variant, overrides, seed, families))
+            else:
+                self.searches.append(self._around_one(name, base, variant, overrides, seed))
+        except ValueError as error:
+            self.reasons.append((name, _one_line(error)))
+
+    def _around_one(
+        self, name: str, base: str | None, variant: str, overrides: dict[str, Any], seed: int
+    ) -> PlannedSearch:
+        spec = _search_spec(self.campaign, overrides, base, seed)
+        self._check(spec)
+        rows = shard_size(spec.row_count, self.campaign.shard_size)
+        return PlannedSearch(name, base, variant, seed, spec, rows, _curve_rows(spec.row_count, rows))
+
+    def _around_all(
+        self, name: str, variant: str, overrides: dict[str, Any], seed: int, families: Sequence[str]
+    ) -> PlannedSearch:
+        """The search around each of the families that can be searched. Raises SpecError where none can."""
+        spec = _search_spec(self.campaign, overrides, None, seed)
+        if spec.row_count > self.campaign.shard_size:
+            raise SpecError(
+                f"shard_size: {self.campaign.shard_size} rows hold no family's {spec.row_count}; give more, or fewer "
+                "candidates"
+            )
+        reasons: dict[str, str] = {}
+        for family in families:
+            try:
+                self._check(around(spec, family))
+            except ValueError as error:
+                reasons[family] = _one_line(error)
+        bases = tuple(family for family in families if family not in reasons)
+        if not bases:
+            raise SpecError(next(iter(reasons.values()), "bases: the literature holds no family"))
+        self.left_out |= reasons
+        rows = self.campaign.shard_size // spec.row_count * spec.row_count
+        curve_rows = _curve_rows(len(bases) * spec.row_count, rows)
+        return PlannedSearch(name, LITERATURE, variant, seed, spec, rows, curve_rows, bases)
+
+    def _check(self, spec: SearchSpec) -> None:
+        """Refuse what only the predictors' elements show to be impossible. Raises SpecError."""
+        if self.supported is None:
+            return
+        resolve(spec, self.supported, self.substitutions)
+        check_phases(spec.screens.names, given=False)
+        unknown = [s for s in (parse(spec.base) if spec.base else ()) if not self.supported[INDEX[s]]]
+        if unknown:
+            raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")
+
+
+def around(spec: SearchSpec, base: str) -> SearchSpec:
+    """The same search with a base. Raises ValueError where it doesn't go with it."""
+    return SearchSpec.model_validate({**spec.model_dump(), "base": base})
+
+
+def _one_line(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        return spec_error_line(error, SearchSpec)
+    return " ".join(str(error).split())
+
+
+def _curve_rows(rows: int, shard_rows: int) -> int:
+    """Rows of each shard whose steps are kept."""
+    return max(1, -(-CURVE_ROWS // -(-rows // shard_rows)))
 
 
 def _variants(campaign: CampaignSpec) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -186,15 +293,6 @@ def _search_spec(
     if campaign.candidates is not None:
         own["candidates"] = campaign.candidates
     return build_spec(campaign.search, overrides, own)
-
-
-def _check(spec: SearchSpec, supported: Mask) -> None:
-    """Refuse what only the predictors' elements show to be impossible. Raises SpecError."""
-    resolve(spec, supported)
-    check_phases(spec.screens.names, given=False)
-    unknown = [s for s in (parse(spec.base) if spec.base else ()) if not supported[INDEX[s]]]
-    if unknown:
-        raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")
 
 
 def _name(base: str, variant: str, seed: int, taken: set[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from kiago_ray.campaign.literature import LITERATURE, LiteratureSpec
 from kiago_ray.campaign.yaml_file import beside, read_yaml
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.search.errors import SpecError, spec_error_line
@@ -90,7 +91,12 @@ class CampaignSpec(Section):
 
     name: Name = Field(description="Names the campaign in reports and in MLflow.")
     bases: tuple[Formula, ...] = Field(
-        default=(), description="Base materials; none for searches that start at random."
+        default=(),
+        description="Base materials; none for searches that start at random; literature for every known family once, "
+        "or {literature: {min_tc_k: 10, without: [Hg, Tl]}} for some of them.",
+    )
+    literature: LiteratureSpec | None = Field(
+        default=None, description="Which known families are the bases: what `bases: literature` sets."
     )
     search: dict[str, Any] = Field(
         default_factory=dict, description="What all searches share: a preset and overrides of it."
@@ -124,8 +130,23 @@ class CampaignSpec(Section):
     weights: str | None = Field(default=None, description="Folder that `kiago train` wrote.")
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec, description="Of one worker.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _literature_named(cls, values: Any) -> Any:
+        """`bases: literature` as the section `literature`."""
+        bases = values.get("bases") if isinstance(values, Mapping) else None
+        if isinstance(bases, str):
+            bases = {bases: None}
+        if not isinstance(bases, Mapping):
+            return values
+        if set(bases) != {LITERATURE} or values.get(LITERATURE) is not None:
+            raise ValueError("bases: give a list of formulas, literature, or {literature: {...}} alone")
+        return {**values, "bases": (), LITERATURE: bases[LITERATURE] or {}}
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.bases and self.literature is not None:
+            raise ValueError("bases and literature can't be combined; give one of them")
         lists = {"seeds": self.seeds, **{f"grid: {key}": values for key, values in self.grid.items()}}
         for name, values in lists.items():
             written = Counter(json.dumps(value, default=str) for value in values)

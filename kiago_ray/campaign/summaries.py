@@ -84,8 +84,8 @@ class CampaignResults:
 
     candidates: rows planned. rows: rows done. top: of the best that passed, as in Summary (TopMean), but
     for differences to the base.
-    best: the first rows of its table. ranked_by, gains, left_out, sources: as in Summary. failures: shard → cause.
-    damaged: what was wrong with files that were found.
+    best: the first rows of its table. ranked_by, gains, left_out, sources: as in Summary. new_systems: as in
+    Merged. failures: shard → cause. damaged: what was wrong with files that were found.
     """
 
     name: str
@@ -103,6 +103,7 @@ class CampaignResults:
     ranked_by: str
     gains: int | None
     left_out: int
+    new_systems: int | None
     sources: Mapping[str, int]
     failures: Mapping[str, str]
     damaged: tuple[str, ...]
@@ -166,6 +167,7 @@ def campaign_results(
         ranked_by=counted.ranked_by,
         gains=counted.gains,
         left_out=counted.left_out,
+        new_systems=merged.new_systems,
         sources=counted.sources,
         failures=dict(failures),
         damaged=tuple(damaged),

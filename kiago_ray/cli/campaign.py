@@ -10,8 +10,10 @@ import typer
 
 if TYPE_CHECKING:
     from kiago_ray.campaign.plan import Plan
+    from kiago_ray.campaign.spec import CampaignSpec
     from kiago_ray.distributed.campaign import CampaignRequest
     from kiago_ray.distributed.tracking import TrackingTarget
+    from kiago_ray.search.substitutions import Substitutions
     from kiago_ray.storage.run_directory import RunDirectory
 
 campaign_app = typer.Typer(help="Many searches on Ray: bases × variants × seeds.", no_args_is_help=True)
@@ -60,6 +62,7 @@ def run(
     from kiago_ray.campaign.plan import make_plan
     from kiago_ray.campaign.spec import campaign_from, read_campaign
     from kiago_ray.cli.failures import InputError
+    from kiago_ray.plausibility.shipped import load_prospects
     from kiago_ray.predictors import load_predictors
 
     if tracking_uri is not None and no_tracking:
@@ -75,7 +78,9 @@ def run(
         campaign = campaign.model_copy(update={"tried": tried})
     weights = None if campaign.weights is None else Path(campaign.weights)
     predictors = load_predictors(weights)
-    plan = make_plan(campaign, predictors.supported.numpy())
+    prospects = load_prospects(weights)
+    families = known_bases(campaign, prospects.anywhere)
+    plan = make_plan(campaign, predictors.supported.numpy(), prospects.anywhere, families)
     where = out if out is not None else f"runs/{campaign.name}"
     if dry_run:
         from kiago_ray.cli.campaign_view import show_plan
@@ -86,6 +91,21 @@ def run(
     request = make_request(plan, weights, where, target)
     policy = replace(request.policy, workers=workers, wait_s=60 * wait)
     raise typer.Exit(drive(plan, replace(request, address=address, policy=policy), top, as_json))
+
+
+def known_bases(campaign: CampaignSpec, substitutions: Substitutions) -> list[str]:
+    """The bases that a campaign around the literature asks for; none for another. Raises SpecError."""
+    from kiago_ray.campaign.literature import chosen_families, known_families
+    from kiago_ray.cli.failures import InputError
+    from kiago_ray.cli.search import read_known
+
+    if campaign.literature is None:
+        return []
+    materials, _ = read_known(campaign.known)
+    if materials is None:
+        raise InputError("known: none, but bases: literature are the known families; name a table of them")
+    families = known_families(materials, substitutions)
+    return [family.base for family in chosen_families(campaign.literature, families)]
 
 
 @campaign_app.command("status")
@@ -154,11 +174,8 @@ def track(
 
 def recorded_plan(directory: RunDirectory) -> Plan:
     """The plan of the campaign in a directory. Raises InputError where it holds something else."""
-    import numpy as np
-
     from kiago_ray.campaign.plan import make_plan
     from kiago_ray.campaign.spec import recorded_campaign
-    from kiago_ray.chemistry.elements import N_ELEMENTS
     from kiago_ray.cli.failures import InputError
 
     values = directory.record.get("campaign")
@@ -167,7 +184,7 @@ def recorded_plan(directory: RunDirectory) -> Plan:
             f"{directory.location.text} holds a single search, no campaign; look at its report.html"
         )
     # It was checked against its predictors when it began.
-    return make_plan(recorded_campaign(values), np.ones(N_ELEMENTS, dtype=np.bool_))
+    return make_plan(recorded_campaign(values), None, families=directory.record.get("families", ()))
 
 
 def make_request(

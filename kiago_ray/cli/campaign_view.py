@@ -22,6 +22,7 @@ _BEST = {
     "rank": "#",
     "formula": "formula",
     "base": "base",
+    "source": "source",
     "plausibility": "plausible",
     "expected_improvement_k": "gain (K)",
     "trusted_tc_k": "trusted T_c (K)",
@@ -51,23 +52,36 @@ def show_plan(plan: Plan, where: str, as_json: bool) -> None:
             "base": each.base,
             "variant": each.variant,
             "seed": each.seed,
-            "candidates": each.spec.row_count,
+            "candidates": each.row_count,
             "steps": sum(each.spec.steps),
             "shards": each.shard_count,
         }
         for each in plan.searches
     ]
     if as_json:
-        print_json({**facts, "plan": listed})
+        around = {"families": list(plan.families), "left_out": dict(plan.left_out)} if plan.families else {}
+        print_json({**facts, **around, "plan": listed})
         return
     shown = ("search", "candidates", "steps", "shards")  # a search's name holds the rest
     show_table([{key: each[key] for key in shown} for each in listed], f"Campaign {plan.campaign.name}")
+    if plan.families:
+        show_families(plan)
     demand = plan.campaign.resources
     print(
         f"\n{facts['searches']:,} searches, {facts['shards']:,} shards, {facts['candidates']:,} candidates; a worker "
         f"takes {demand.cpus:g} CPU, {demand.gpus:g} GPU and about {plan.memory_mb:,} MB.\n"
         f"Nothing was started; the output would go to {where}."
     )
+
+
+def show_families(plan: Plan) -> None:
+    """The known families of a campaign around the literature, and those that can't be searched."""
+    print(f"\n{len(plan.families):,} known families, the best known first:")
+    print(" ".join(plan.families))
+    if plan.left_out:
+        print(f"\n{len(plan.left_out):,} can't be searched:")
+    for base, why in plan.left_out:
+        print(f"{base}: {why}")
 
 
 def show_status(
@@ -133,6 +147,13 @@ def show_status(
         print(f"{name}: {why}")
 
 
+def new_systems_line(new_systems: int | None) -> str:
+    """How many proposals are of new chemical systems, as a line; "" where that isn't known."""
+    if new_systems is None:
+        return ""
+    return f"{new_systems:,} proposals are of chemical systems without a known superconductor.\n"
+
+
 def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) -> None:
     """The best rows and the counts."""
     from kiago_ray.campaign.summaries import read_campaign_results
@@ -182,7 +203,7 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
         print(f"\n{remark}")
     print(
         f"\n{results.rows:,} of {results.candidates:,} candidates done; {results.unique:,} unique formulas, "
-        f"{results.passed:,} of them passed every screen.\n"
+        f"{results.passed:,} of them passed every screen.\n{new_systems_line(results.new_systems)}"
         f"Everything is in {where}/ (report.html, top.csv, candidates.parquet, searches/)."
     )
 

@@ -294,7 +294,8 @@ def run_identity(
     plan: Plan, weights: Mapping[str, str], known: str | None, tried: str | None = None
 ) -> dict[str, Any]:
     """What makes a campaign's results the same: with `searches`, a hash over every search's whole specification, also
-    what a preset says today. known, tried: the SHA-256 of those files.
+    what a preset says today. known, tried: the SHA-256 of those files. families: those of a campaign around the
+    literature.
     """
     specs = [[search.name, search.spec.model_dump(mode="json")] for search in plan.searches]
     return {
@@ -303,5 +304,6 @@ def run_identity(
         "weights": dict(weights),
         "known": known,
         **({} if tried is None else {"tried": tried}),
+        **({"families": list(plan.families)} if plan.families else {}),
         "made_by": {"kiago_ray": __version__, "torch": version("torch")},
     }

@@ -13,6 +13,7 @@ from kiago_ray.campaign.shards import Manifest
 from kiago_ray.machine import cpu_name
 
 if TYPE_CHECKING:
+    from kiago_ray.plausibility.shipped import Prospects
     from kiago_ray.predictors import Predictors
     from kiago_ray.predictors.second_opinion import SecondOpinion
     from kiago_ray.screening import KnownMaterials, TriedMaterials
@@ -59,10 +60,11 @@ class SearchWorker:
         self.setup = setup
         self.predictors: Predictors | None = None
         self.second: SecondOpinion | None = None
+        self.prospects: Prospects | None = None
         self.info: WorkerInfo | None = None
 
     def start(self) -> WorkerInfo:
-        """Take the device and load the predictors. Raises WorkerSetupError, WeightsError."""
+        """Take the device and load the predictors and the plausibility. Raises WorkerSetupError, WeightsError."""
         # Threads that spin while they wait take the cores of the other workers.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import torch
@@ -82,7 +84,7 @@ class SearchWorker:
                 "CUDA device there; check the node's driver and that torch was installed with CUDA, or set "
                 "resources.device to cpu"
             )
-        self.predictors, self.second = self._load_predictors()
+        self.predictors, self.second, self.prospects = self._load_models()
         name = torch.cuda.get_device_name() if self.setup.device == "cuda" else cpu_name()
         self.info = WorkerInfo(
             socket.gethostname(), os.getpid(), self.setup.device, name, torch.get_num_threads(), gpus
@@ -104,6 +106,7 @@ class SearchWorker:
             Location.of(self.setup.campaign),
             self.predictors,
             second=self.second,
+            prospects=self.prospects,
             known=self.setup.known,
             tried=self.setup.tried,
             device=self.setup.device,
@@ -115,10 +118,11 @@ class SearchWorker:
 
         return tuple(map(str, ray.get_gpu_ids())) if ray.is_initialized() else ()
 
-    def _load_predictors(self) -> tuple[Predictors, SecondOpinion]:
+    def _load_models(self) -> tuple[Predictors, SecondOpinion, Prospects]:
         import tempfile
         from pathlib import Path
 
+        from kiago_ray.plausibility.shipped import load_prospects
         from kiago_ray.predictors import load_predictors
         from kiago_ray.predictors.second_opinion import load_second_opinion, weights_hashes
 
@@ -134,7 +138,7 @@ class SearchWorker:
                     "kiago-ray everywhere"
                 )
             predictors = load_predictors(own, device=self.setup.device)
-            return predictors, load_second_opinion(predictors, own)
+            return predictors, load_second_opinion(predictors, own), load_prospects(own)
 
 
 def weight_files(folder: Any) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.knowledge.plain_formulas import sparse_fractions
 from kiago_ray.knowledge.tables import made, phases, superconductors
@@ -28,11 +29,10 @@ from kiago_ray.plausibility.literature import Floats, Literature, element_sets
 from kiago_ray.plausibility.model import Logistic, Plausibility
 from kiago_ray.plausibility.reasons import Reasons
 from kiago_ray.predictors.weights import WeightsError, check_hash, load_card
+from kiago_ray.search.substitutions import Substitutions
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from kiago_ray.search.substitutions import Substitutions
 
 KIND = "plausibility"
 _PARTS = ("mean", "deviation", "weight")
@@ -54,6 +54,11 @@ class Prospects:
         """What takes whose place around a base. Raises FormulaError."""
         row = fractions(parse(base))
         return substitutions_around(row, self.literature, self.odds, self.plausibility, self.made)
+
+    @cached_property
+    def anywhere(self) -> Substitutions:
+        """What takes whose place anywhere, whatever stands beside it; no vacancies, no compounds."""
+        return Substitutions(np.clip(self.odds, 0, 1), np.zeros(N_ELEMENTS, dtype=np.bool_))
 
     @cached_property
     def reasons(self) -> Reasons:

@@ -73,7 +73,8 @@ class CampaignPage:
     plots: caption and PNG of each. unique, passed: formulas of the whole campaign. candidates: rows planned, of which
     rows_done are done and ended as `statuses` counts. failures: shard and cause of each. required, spec_text,
     model_notes and remark: as on the page of a search. searches, shards: how many were planned, where `lines` doesn't
-    hold all of them. top: of the campaign's best. gains: as in Summary. background: as on the page of a search.
+    hold all of them. top: of the campaign's best. gains: as in Summary. new_systems: proposals of chemical
+    systems without a known superconductor. background: as on the page of a search.
     """
 
     title: str
@@ -94,6 +95,7 @@ class CampaignPage:
     shards: int | None = None
     top: Sequence[TopMean] = ()
     gains: int | None = None
+    new_systems: int | None = None
     background: Background = field(default_factory=Background)
 
 
@@ -164,6 +166,8 @@ def _tiles(page: CampaignPage) -> str:
         ("unique formulas", f"{page.unique:,}"),
         ("passed every screen", f"{page.passed:,}"),
     ]
+    if page.new_systems is not None:
+        entries.append(("proposals of new chemical systems", f"{page.new_systems:,}"))
     if page.rows and page.rows[0].get("passed"):
         first = page.rows[0]
         entries.append((f"T_c of the best, predicted: {first['formula']}", kelvin(first.get("tc_k"))))

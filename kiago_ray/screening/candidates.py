@@ -66,7 +66,8 @@ class Candidates:
     tried_nearby: n texts, the nearest sample, None where none is near. sources: n texts, where each came from; None
     outside families. best_nearby_tc_k: (n,) the highest weighed T_c known near the row, or near the base of the
     search (`improvement.best_nearby`), NaN without one; best_nearby: (n,) its index into `materials`, -1 without one.
-    plausibility_reasons: n texts, in words why a row is as plausible as it is. log_plausibility: (n,) ln of the
+    new_system: (n,) whether no known superconductor has just these elements, False where nothing was given to compare
+    with. plausibility_reasons: n texts, in words why a row is as plausible as it is. log_plausibility: (n,) ln of the
     probability that it is made and reported, log_existence: (n,) that it exists, reported or not, in nats, at most 0;
     None where it wasn't worked out. e_hull_ev_per_atom: (n,) above the hull of
     competing phases, NaN where it wasn't worked out; None where there are no phases.
@@ -99,6 +100,7 @@ class Candidates:
     best_nearby_tc_k: Floats
     best_nearby: Ints
     plausibility_reasons: Texts
+    new_system: Mask
     log_plausibility: Floats | None = None
     log_existence: Floats | None = None
     mixed: tuple[dict[int, Valence], ...] | None = None
@@ -179,6 +181,7 @@ class Candidates:
             taken=self.taken,
             undoped=np.asarray(self.balances.undoped_parent, dtype=np.bool_),
             gain=self.gain,
+            new_system=self.new_system,
         )
 
     @property
@@ -253,6 +256,7 @@ def collect(
         best_nearby_tc_k=best[1],
         best_nearby=best[0],
         plausibility_reasons=(None,) * n if plausibility_reasons is None else plausibility_reasons,
+        new_system=_new_systems(amounts, known, place),
         log_existence=None if log_existence is None else np.where(ok, log_existence, np.nan),
         log_plausibility=None
         if log_plausibility is None
@@ -269,6 +273,13 @@ def _same_as(compositions: KnownCompositions | None, amounts: Floats, place: Int
         found = compositions.same_as(amounts / amounts.sum(axis=1, keepdims=True))
     found.append(None)
     return tuple(found[at] for at in place.tolist())
+
+
+def _new_systems(amounts: Floats, known: KnownMaterials | None, place: Ints) -> Mask:
+    """Whether no known superconductor has just the elements of amounts (u, 118), spread over the rows at `place`."""
+    there = frozenset() if known is None else known.chemical_systems
+    new = [known is not None and row.tobytes() not in there for row in amounts > 0]
+    return np.array([*new, False], dtype=np.bool_)[place]
 
 
 def _given_tried(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.datasets.neighbours import CompositionIndex, nearest
 from kiago_ray.knowledge.identity import KnownCompositions
@@ -133,6 +134,13 @@ class KnownMaterials:
     def weighed_tc_k(self) -> Floats:
         """T_c (m,) in K with few reports weighed down (see `improvement`); half a second for SuperCon, once."""
         return weighed_tc_k(self)
+
+    @cached_property
+    def chemical_systems(self) -> frozenset[bytes]:
+        """The sets of elements of those with T_c above 0 or undetermined oxygen, each (118,) bool as bytes."""
+        others = self.compositions.fractions[self.compositions.any_oxygen].toarray() > 0
+        others[:, INDEX["O"]] = True
+        return frozenset(row.tobytes() for row in np.vstack([self.fractions[self.tc_k > 0] > 0, others]))
 
     def measured_tc_k(self, fractions: Floats) -> float | None:
         """T_c of the composition (118,) itself; None where it is not known, or only under pressure."""

@@ -40,17 +40,24 @@ Bools = NDArray[np.bool_]
 class Ranking:
     """How rows are ordered. improvement_offset_k: K that are added to an expected
     improvement before it is multiplied by the plausibility. most_per_system: rows of one chemical system
-    among the first; both for by = "improvement" alone.
+    among the first; both for by = "improvement" alone. new_systems_first: rows of chemical systems with a known
+    superconductor stand behind, as those that are known do.
     """
 
     by: RankBy = "trusted"
     improvement_offset_k: float = 0.1
     most_per_system: int = 3
+    new_systems_first: bool = False
 
     @classmethod
     def of(cls, screens: ScreensSpec) -> Self:
         """That which a search asks for."""
-        return cls(screens.rank_by, screens.improvement_offset_k, screens.most_per_system)
+        return cls(
+            screens.rank_by,
+            screens.improvement_offset_k,
+            screens.most_per_system,
+            screens.new_systems_first,
+        )
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,8 @@ class Standing:
     """n rows as ranking sees them, (n,) each; NaN for what isn't known, None where it isn't known of any.
 
     passed: the screens. taken: the composition is known or was tried. undoped: a cuprate that is an undoped parent.
-    gain: T_c is predicted above the best known nearby. plausibility: from 0 to 1.
+    gain: T_c is predicted above the best known nearby. new_system: no known superconductor has just its elements.
+    plausibility: from 0 to 1.
     """
 
     passed: Bools
@@ -69,6 +77,7 @@ class Standing:
     taken: Bools | None = None
     undoped: Bools | None = None
     gain: Bools | None = None
+    new_system: Bools | None = None
 
     def take(self, rows: Ints) -> Standing:
         """Of these rows."""
@@ -127,8 +136,11 @@ def ordered(
     formula_of: position → formula.
     """
     passed = np.asarray(rows.passed, dtype=np.bool_)
+    taken = rows.taken
+    if ranking.new_systems_first and rows.new_system is not None:
+        taken = ~rows.new_system if taken is None else taken | ~rows.new_system
     judged = ranking.by in ("improvement", "plausibility")
-    groups = group(passed, rows.taken, rows.undoped if judged else None)
+    groups = group(passed, taken, rows.undoped if judged else None)
     best = np.lexsort((alphabetical, *(falling(each) for each in _keys(rows, ranking)), groups))
     if ranking.by != "improvement":
         return best

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -38,13 +38,11 @@ def _advice(path: list[str], model: type[BaseModel]) -> str:
     section = model
     for part in path[:-1]:
         field = section.model_fields.get(part)
-        if (
-            field is None
-            or not isinstance(field.annotation, type)
-            or not issubclass(field.annotation, BaseModel)
-        ):
+        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not sections:
             return "remove it"
-        section = field.annotation
+        section = sections[0]
     known = list(section.model_fields)
     close = difflib.get_close_matches(path[-1], known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"the known keys are {', '.join(known)}"

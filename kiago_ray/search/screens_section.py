@@ -92,3 +92,8 @@ class ScreensSpec(Section):
         le=1000,
         description="For rank_by improvement: most of the first 30 proposals that hold the same elements.",
     )
+    new_systems_first: bool = Field(
+        default=False,
+        description="Rows of chemical systems with a known superconductor stand behind the others, as known "
+        "compositions do.",
+    )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _START_DECIMALS = 4
 _RANKED_BY = ("tc_k", "trusted_tc_k", "plausibility", "expected_improvement_k")
+_MARKS = ("passed", "undoped", "gain", "new_system")
 _OPINIONS = ("trusted_tc_k", "tc_k", "tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation")
 
 
@@ -124,7 +125,7 @@ def ranked(table: Any, ranking: Ranking | None = None) -> Any:
 def standing(table: Any) -> Standing:
     """The rows of a table of candidates as ranking sees them."""
     numbers = {name: table[name].to_numpy() for name in _RANKED_BY}
-    marks = {name: table[name].fill_null(False).to_numpy() for name in ("passed", "undoped", "gain")}
+    marks = {name: table[name].fill_null(False).to_numpy() for name in _MARKS}
     taken = pc.or_(pc.is_valid(table["known"]), pc.is_valid(table["tried"])).to_numpy()
     return Standing(**numbers, **marks, taken=taken)
 
@@ -164,6 +165,7 @@ def _improvement(candidates: Candidates) -> dict[str, Any]:
         "plausibility_reason": candidates.plausibility_reasons,
         "expected_improvement_k": _numbers(improvement),
         "gain": _where(candidates.gain, ~np.isnan(improvement)),
+        "new_system": _where(candidates.new_system, candidates.ok & (materials is not None)),
         "best_nearby": [None if materials is None or i < 0 else materials.formulas[i] for i in at],
         "best_nearby_tc_k": _numbers(candidates.best_nearby_tc_k),
     }

@@ -83,6 +83,12 @@ COLUMNS: tuple[Column, ...] = (
         later=True,
     ),
     Column(
+        "new_system",
+        _YES_NO,
+        "No known superconductor has just these elements; null where there is nothing to compare with.",
+        later=True,
+    ),
+    Column(
         "best_nearby",
         _TEXT,
         "The known composition near the row, or near the base of its search, whose critical temperature is highest at "

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -8,16 +10,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiago_ray.campaign.plan import InfeasibleError, Plan, make_plan
+from kiago_ray.campaign.plan import InfeasibleError, Mask, Plan, make_plan
 from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.search.errors import SpecError
+from kiago_ray.search.substitutions import Substitutions
 
 EVERY = np.ones(N_ELEMENTS, dtype=np.bool_)
+FAMILIES = ("La1.85Sr0.15CuO4", "MgB2", "AmO", "NbSe2", "FeSe")
 
 
-def plan(**values: Any) -> Plan:
-    return make_plan(campaign_from({"name": "x", "bases": ["LaNiAsO"], **values}), EVERY)
+@cache
+def anywhere() -> Substitutions:
+    return load_prospects().anywhere
+
+
+def plan(*, search: Mapping[str, Any] | None = None, **values: Any) -> Plan:
+    searched = {"preset": "open", **(search or {})}
+    return make_plan(
+        campaign_from({"name": "x", "bases": ["LaNiAsO"], "search": searched, **values}), EVERY, anywhere()
+    )
+
+
+def around_literature(*, families: Sequence[str] = FAMILIES, supported: Mask = EVERY, **values: Any) -> Plan:
+    campaign = campaign_from(
+        {"name": "x", "bases": "literature", "candidates": 24, "shard_size": 48, **values}
+    )
+    return make_plan(campaign, supported, anywhere(), families)
 
 
 def test_every_base_variant_and_seed_is_a_search() -> None:
@@ -100,7 +120,44 @@ def test_a_base_of_elements_that_the_predictors_dont_know_is_refused() -> None:
     supported = EVERY.copy()
     supported[INDEX["Ni"]] = False
     with pytest.raises(InfeasibleError, match="base: the predictors don't know Ni"):
-        make_plan(campaign_from({"name": "x", "bases": ["LaNiAsO"]}), supported)
+        make_plan(campaign_from({"name": "x", "bases": ["LaNiAsO"]}), supported, anywhere())
+
+
+def test_a_family_search_is_checked_as_any_other() -> None:
+    campaign = campaign_from(
+        {"name": "x", "bases": ["LaFeAsO"], "search": {"family.keep": ["La", "Fe", "As", "O"]}}
+    )
+    with pytest.raises(InfeasibleError, match="LaFeAsO-s0: family: nothing is known to take the place"):
+        make_plan(campaign, EVERY, anywhere())
+    with pytest.raises(InfeasibleError, match="has to be given which elements replace one another"):
+        make_plan(campaign, EVERY)
+
+
+def test_the_literature_is_one_search_around_all_families_that_can_be_searched() -> None:
+    supported = EVERY.copy()
+    supported[INDEX["Am"]] = False
+    made = around_literature(supported=supported, seeds=[0, 1])
+    assert [search.name for search in made.searches] == ["literature-s0", "literature-s1"]
+    assert made.families == ("La1.85Sr0.15CuO4", "MgB2", "NbSe2", "FeSe")
+    assert made.left_out == (("AmO", "base: the predictors don't know Am; choose another base"),)
+    assert made.candidates == 2 * 4 * 24
+    first = made.searches[0]
+    assert [(shard.rows.start, shard.rows.stop) for shard in first.shards] == [(0, 48), (48, 96)]
+    parts = [(at, spec.base, spec.row_count) for shard in first.shards for at, spec in first.parts(shard)]
+    assert parts == [(0, "La1.85Sr0.15CuO4", 24), (24, "MgB2", 24), (48, "NbSe2", 24), (72, "FeSe", 24)]
+
+
+def test_a_recorded_literature_is_planned_again_without_models() -> None:
+    made = around_literature()
+    again = make_plan(made.campaign, None, families=made.families)
+    assert again.searches == made.searches
+
+
+def test_a_literature_whose_families_dont_fit_a_shard_or_cant_be_searched_is_refused() -> None:
+    with pytest.raises(InfeasibleError, match="shard_size: 16 rows hold no family's 24"):
+        around_literature(shard_size=16)
+    with pytest.raises(InfeasibleError, match="literature-s0: base: the predictors don't know"):
+        around_literature(supported=np.arange(N_ELEMENTS) < 1)
 
 
 def test_a_campaign_without_bases_starts_at_random_or_not_at_all() -> None:

@@ -274,6 +274,7 @@ def test_the_campaign_holds_each_formula_once_best_first(plan: Plan, searched: L
         "ranked_by": "trusted",
         "gains": None,  # nothing known was given to compare with
         "left_out": 0,
+        "new_systems": None,
         "sources": {},
         "failures": [],
         "damaged": [],

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kiago_ray.campaign.literature import LiteratureSpec
 from kiago_ray.campaign.spec import ResourcesSpec, campaign_from, read_campaign, recorded_campaign
 from kiago_ray.search.errors import SpecError
 
@@ -36,6 +37,16 @@ REFUSED = [
     ({**SMALL, "resources": {"gpus": 1.5}}, "resources: gpus: 1.5 is neither a fraction"),
     ({**SMALL, "resources": {"device": "cuda"}}, "resources: device: cuda needs gpus"),
     ({**SMALL, "resources": {"cpu": 1}}, "resources.cpu: unknown key; did you mean 'cpus'?"),
+    ({**SMALL, "bases": "litterature"}, "bases: give a list of formulas, literature, or"),
+    ({**SMALL, "bases": {"literature": {}, "MgB2": {}}}, "bases: give a list of formulas, literature, or"),
+    ({**SMALL, "literature": {}}, "bases and literature can't be combined"),
+    (
+        {**SMALL, "bases": {"literature": {"min_tc": 3}}},
+        "literature.min_tc: unknown key; did you mean 'min_tc_k'?",
+    ),
+    ({**SMALL, "bases": {"literature": {"elements": ["Xx"]}}}, "literature.elements.0: "),
+    ({**SMALL, "bases": {"literature": {"most": 0}}}, "literature.most: "),
+    ({**SMALL, "bases": {"literature": {"min_tc_k": -1}}}, "literature.min_tc_k: "),
     ([1], "a campaign is a mapping"),
 ]
 
@@ -51,6 +62,15 @@ def test_what_is_wrong_is_told_in_one_line(values: Any, expected: str) -> None:
 def test_a_list_of_variants_is_numbered_or_named() -> None:
     campaign = campaign_from({**SMALL, "variants": [{"alpha": 4}, {"name": "open", "alpha": 20}]})
     assert campaign.variants == {"1": {"alpha": 4}, "open": {"alpha": 20}}
+
+
+def test_literature_is_named_or_described() -> None:
+    plain = campaign_from({"name": "x", "bases": "literature"})
+    assert plain.literature == LiteratureSpec()
+    assert plain.bases == ()
+    some = campaign_from({"name": "x", "bases": {"literature": {"min_tc_k": 10, "without": ["Hg"]}}})
+    assert some.literature == LiteratureSpec(min_tc_k=10, without=("Hg",))
+    assert recorded_campaign(yaml.safe_load(yaml.safe_dump(some.defining()))).literature == some.literature
 
 
 @pytest.mark.parametrize(

@@ -42,16 +42,35 @@ def test_a_dry_run_prints_the_plan_and_starts_nothing(kiago: Kiago, file: Path) 
     assert [path.name for path in file.parent.iterdir()] == ["small.yaml"]
 
 
+def test_a_dry_run_around_the_literature_prints_its_families(kiago: Kiago, file: Path) -> None:
+    asked = {"literature": {"min_tc_k": 30, "elements": ["Fe"], "without": ["Th"], "most": 3}}
+    file.write_text(yaml.safe_dump({**SMALL, "bases": asked, "shard_size": 16}))
+    shown = " ".join(kiago("campaign", "run", file, "--dry-run").out.split())
+    assert "3 known families, the best known first: K0.4Ba0.6Fe2As2" in shown
+    assert "1 searches, 3 shards, 48 candidates" in shown
+    plan = json.loads(kiago("campaign", "run", file, "--dry-run", "--json").out)
+    assert plan["families"][0] == "K0.4Ba0.6Fe2As2"
+    assert (len(plan["families"]), plan["left_out"]) == (3, {})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"nme": "x"}, "nme: unknown key; did you mean 'name'?"),
         ({"bases": ["LaXO"]}, "bases.0: undetermined amount"),
         ({"search": {"alfa": 1}}, "2 of 2 searches can't run: LaNiAsO-s0, MgB2-s0: alfa: unknown key"),
-        ({"grid": {"oxidation_state": [3, 9]}}, "no element has the state +9"),
+        ({"grid": {"oxidation_state": [3, 9]}, "search": {"preset": "open"}}, "no element has the state +9"),
         ({"search": {"preset": "best"}}, "there is no preset 'best'"),
         ({"weights": "nowhere"}, "no model card at"),
         ({"known": "nowhere.tsv"}, "nowhere.tsv"),
+        (
+            {"bases": "literature", "known": "none"},
+            "known: none, but bases: literature are the known families",
+        ),
+        (
+            {"bases": {"literature": {"min_tc_k": 900}}},
+            "known families is what literature asks for",
+        ),
         ({"tried": "nowhere.csv", "search": {"preset": "open"}}, "nowhere.csv"),
     ],
 )
@@ -99,6 +118,8 @@ def test_from_file_to_status_page_and_record(kiago: Kiago, file: Path) -> None:
     assert outcome["summary"]["shards_done"] == 4
     assert outcome["tracking"]["pending"] == []
     table = pq.read_table(folder / "candidates.parquet")
+    assert outcome["summary"]["ranked_by"] == "improvement"
+    assert table["plausibility"].null_count == table["formula"].null_count == 0
     assert [row["formula"] for row in outcome["top"]] == table["formula"].to_pylist()[:3]
     assert "shard 4/4" in done.err
     assert (file.parent / "runs" / "mlflow.db").is_file()
@@ -119,7 +140,7 @@ def test_from_file_to_status_page_and_record(kiago: Kiago, file: Path) -> None:
         None,
     )
     assert state["best"]["trusted_tc_k"] == max(
-        each["trusted_tc_k"] for each in table.to_pylist() if each["passed"]
+        each["trusted_tc_k"] for each in table.to_pylist() if each["passed"] and each["known"] is None
     )
     assert "It is finished." in kiago("campaign", "status", folder).out
 

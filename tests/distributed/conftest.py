@@ -74,7 +74,7 @@ def make_small_plan() -> MakePlan:
         base = {
             "name": "small",
             "bases": ["LaNiAsO", "MgB2"],
-            "search": {"steps": [3, 3]},
+            "search": {"preset": "open", "steps": [3, 3]},
             "candidates": 20,
             "shard_size": 8,
         }

@@ -236,3 +236,15 @@ def test_where_there_are_too_few_systems_the_surplus_fills_the_first_rows() -> N
     formulas = [f"Mg{row + 1}B2" for row in range(10)]
     rows = proposals(10, plausibility=np.linspace(0.9, 0.1, 10))
     assert order(formulas, rows, IMPROVEMENT).tolist() == list(range(10))
+
+
+def test_rows_of_new_chemical_systems_stand_first_where_that_is_asked_for() -> None:
+    rows = Standing(
+        passed=np.array([True, True, True, False]),
+        tc_k=np.array([90.0, 40.0, 50.0, 99.0]),
+        taken=np.array([False, False, True, False]),
+        new_system=np.array([False, True, True, True]),
+    )
+    formulas = ["YBa2Cu3O7", "MgB2", "FeSe", "H3S"]
+    assert order(formulas, rows, Ranking("tc")).tolist() == [0, 1, 2, 3]
+    assert order(formulas, rows, Ranking("tc", new_systems_first=True)).tolist() == [1, 0, 2, 3]

@@ -72,6 +72,7 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "plausibility_reason": None,
         "expected_improvement_k": pytest.approx(4.2),  # the predictors' own 8 K is all that is known
         "gain": True,
+        "new_system": True,
         "best_nearby": known.formulas[0],
         "best_nearby_tc_k": 3.8,
         "trusted_tc_k": None,

@@ -55,9 +55,12 @@ class Facts:
 def campaign_facts(campaign: Location, record: Mapping[str, Any], plan: Plan) -> Facts:
     """The campaign's own fields; where it comes from. record: what its spec.yaml says."""
     fields = plan.campaign
+    bases = ", ".join(fields.bases) or "none, starts are random"
+    if plan.families:
+        bases = f"{len(plan.families):,} known families"
     note = (
         f"Searches: {len(plan.searches):,}. Candidates: {plan.candidates:,}, in shards: {plan.shard_count:,}. "
-        f"Bases: {', '.join(fields.bases) or 'none, starts are random'}. Seeds: {len(fields.seeds)}. "
+        f"Bases: {bases}. Seeds: {len(fields.seeds)}. "
         f"Output: {shown_uri(campaign.text)}"
     )
     tags = {**provenance_tags(record), "mlflow.note.content": note, "kiago.output": shown_uri(campaign.text)}
