@@ -51,7 +51,7 @@ def test_every_screen_a_specification_can_name_exists_and_is_a_column() -> None:
     annotation = ScreensSpec.model_fields["names"].annotation
     names = get_args(get_args(annotation)[0])
     assert set(names) <= set(available_screens()) <= set(COLUMN_NAMES)
-    assert ScreensSpec().names == ("balanced", "few_elements")
+    assert ScreensSpec().names == ("balanced", "plausible", "few_elements")
     assert ScreensSpec().max_elements == FewElements().maximum
 
 
@@ -184,5 +184,5 @@ def test_plausible_asks_for_a_probability(make_result: MakeResult) -> None:
     assert apply_screens(judged, screens, ("plausible",)).passed.tolist() == [True, False, False, True]
     assert ScreensSpec().min_existence == Plausible().minimum
     assert "0.2" in screens["plausible"].description
-    nothing = collect(make_result([(None, 0.0, 0.0)]), log_plausibility=np.array([np.nan]))
+    nothing = collect(make_result([(None, 0.0, 0.0)]), log_existence=np.array([np.nan]))
     assert apply_screens(nothing, screens, ("plausible",)).passed.tolist() == [False]
