@@ -16,6 +16,7 @@ from kiago_ray.predictors.precision import step_precision
 from kiago_ray.storage.location import Location
 
 if TYPE_CHECKING:
+    from kiago_ray.plausibility.shipped import Prospects
     from kiago_ray.predictors import Predictors
     from kiago_ray.predictors.second_opinion import SecondOpinion
     from kiago_ray.screening import KnownMaterials, TriedMaterials
@@ -35,6 +36,7 @@ def compute_shard(
     second: SecondOpinion | None = None,
     known: KnownMaterials | None = None,
     tried: TriedMaterials | None = None,
+    prospects: Prospects | None = None,
     device: str = "cpu",
     made: Mapping[str, Any] | None = None,
     progress: ProgressCallback | None = None,
@@ -58,6 +60,7 @@ def compute_shard(
         second=second,
         known=known,
         tried=tried,
+        prospects=prospects,
         device=device,
         progress=progress,
         should_stop=should_stop,

@@ -13,6 +13,7 @@ from kiago_ray.campaign.shards import Manifest
 from kiago_ray.machine import cpu_name
 
 if TYPE_CHECKING:
+    from kiago_ray.plausibility.shipped import Prospects
     from kiago_ray.predictors import Predictors
     from kiago_ray.predictors.second_opinion import SecondOpinion
     from kiago_ray.screening import KnownMaterials, TriedMaterials
@@ -59,6 +60,7 @@ class SearchWorker:
         self.setup = setup
         self.predictors: Predictors | None = None
         self.second: SecondOpinion | None = None
+        self.prospects: Prospects | None = None
         self.info: WorkerInfo | None = None
 
     def start(self) -> WorkerInfo:
@@ -82,7 +84,7 @@ class SearchWorker:
                 "CUDA device there; check the node's driver and that torch was installed with CUDA, or set "
                 "resources.device to cpu"
             )
-        self.predictors, self.second = self._load_predictors()
+        self.predictors, self.second, self.prospects = self._load()
         name = torch.cuda.get_device_name() if self.setup.device == "cuda" else cpu_name()
         self.info = WorkerInfo(
             socket.gethostname(), os.getpid(), self.setup.device, name, torch.get_num_threads(), gpus
@@ -106,6 +108,7 @@ class SearchWorker:
             second=self.second,
             known=self.setup.known,
             tried=self.setup.tried,
+            prospects=self.prospects,
             device=self.setup.device,
             made={**vars(self.info), "kiago_ray": self.setup.version},
         )
@@ -115,10 +118,11 @@ class SearchWorker:
 
         return tuple(map(str, ray.get_gpu_ids())) if ray.is_initialized() else ()
 
-    def _load_predictors(self) -> tuple[Predictors, SecondOpinion]:
+    def _load(self) -> tuple[Predictors, SecondOpinion, Prospects]:
         import tempfile
         from pathlib import Path
 
+        from kiago_ray.plausibility.shipped import load_prospects
         from kiago_ray.predictors import load_predictors
         from kiago_ray.predictors.second_opinion import load_second_opinion, weights_hashes
 
@@ -134,7 +138,7 @@ class SearchWorker:
                     "kiago-ray everywhere"
                 )
             predictors = load_predictors(own, device=self.setup.device)
-            return predictors, load_second_opinion(predictors, own)
+            return predictors, load_second_opinion(predictors, own), load_prospects(own)
 
 
 def weight_files(folder: Any) -> dict[str, bytes]:
@@ -142,9 +146,10 @@ def weight_files(folder: Any) -> dict[str, bytes]:
     if folder is None:
         return {}
     from kiago_ray.predictors.oracle import KIND, oracle_folder
-    from kiago_ray.predictors.weights import kinds_in
+    from kiago_ray.predictors.weights import PLAUSIBILITY, kinds_in, plausibility_folder
 
-    names = [f"{kind}.{ending}" for kind in kinds_in(folder) for ending in ("json", "safetensors")]
+    kinds = [*kinds_in(folder), *([] if plausibility_folder(folder) is None else [PLAUSIBILITY])]
+    names = [f"{kind}.{ending}" for kind in kinds for ending in ("json", "safetensors")]
     if oracle_folder(folder) is not None:
         names += [f"{KIND}.json", f"{KIND}.txt.gz"]
     return {name: (folder / name).read_bytes() for name in names}

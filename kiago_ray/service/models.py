@@ -14,9 +14,11 @@ from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.knowledge.known_tables import known_table
 from kiago_ray.knowledge.tried_table import tried_table
 from kiago_ray.outputs import row_background
+from kiago_ray.plausibility.shipped import Prospects, load_prospects
 from kiago_ray.predictors import load_card
 from kiago_ray.predictors.oracle import KIND, oracle_folder
 from kiago_ray.predictors.second_opinion import weights_hashes
+from kiago_ray.predictors.weights import PLAUSIBILITY, plausibility_folder
 from kiago_ray.report.reasons import Background
 from kiago_ray.scoring import Scorer
 from kiago_ray.screening import KnownMaterials, TriedMaterials
@@ -28,6 +30,7 @@ _NAMES = {
     "tc": "T_c, a ResNet-18 on a map of the periodic table (presets paper and reference)",
     "ef": "formation energy, ElemNet",
     KIND: "T_c, boosted trees: the second opinion",
+    PLAUSIBILITY: "plausibility, two logistic regressions on what is known of relatives",
 }
 
 
@@ -36,7 +39,7 @@ class Models:
     """Everything that predicting and explaining needs.
 
     known: what neighbours are looked for in. background: what reasons need beside a row. hashes: SHA-256 of the
-    weights by kind. tried: what every search heeds, None for nothing.
+    weights by kind. prospects: what is plausible, loaded once. tried: what every search heeds, None for nothing.
     """
 
     scorer: Scorer
@@ -44,6 +47,7 @@ class Models:
     background: Background
     hashes: Mapping[str, str]
     cards: Mapping[str, Mapping[str, Any]]
+    prospects: Prospects
     tried: TriedMaterials | None = None
 
     @classmethod
@@ -61,6 +65,7 @@ class Models:
         """
         folder = None if weights is None else Path(weights)
         hashes = weights_hashes(folder)
+        folders = {KIND: oracle_folder(folder), PLAUSIBILITY: plausibility_folder(folder)}
         found = known_table(known)
         if found is None:
             raise ValueError("known: the service needs known compositions; name a table, or landmarks")
@@ -70,7 +75,8 @@ class Models:
             KnownMaterials.from_table(found.table, found.source),
             row_background(folder),
             hashes,
-            {kind: load_card(kind, oracle_folder(folder) if kind == KIND else folder) for kind in hashes},
+            {kind: load_card(kind, folders.get(kind, folder)) for kind in hashes},
+            load_prospects(folder),
             None if told is None else TriedMaterials.from_table(told.table, told.source),
         )
 

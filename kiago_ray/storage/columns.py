@@ -56,8 +56,8 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "plausibility",
         _NUMBER,
-        "Probability that such a composition is made and reported in the next years, by what is known of its relatives; nothing is "
-        "looked up of the row itself.",
+        "Probability that such a composition is made and reported in the next years, by what is known of its "
+        "relatives; nothing is looked up of the row itself.",
         later=True,
     ),
     Column(
