@@ -1,5 +1,5 @@
-"""How the search of the columns "ours" differs from the paper and from the reference code: read off the presets, with the
-reasons that the specification's descriptions give.
+"""How the search of the columns "ours" differs from the paper and from the reference code: read off the presets, with
+the reasons that the specification's descriptions give.
 """
 
 from __future__ import annotations

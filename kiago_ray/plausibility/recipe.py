@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.plausibility.alterations import swapped_at_random
-from kiago_ray.plausibility.features import MAKE_UP_WIDTHS, PlausibilityFeatures
+from kiago_ray.plausibility.features import MAKE_UP_WIDTHS
 from kiago_ray.plausibility.fit import fit_plausibility
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
 from kiago_ray.plausibility.model import Plausibility
@@ -46,7 +46,8 @@ def train_plausibility(
         "compositions": len(literature.fractions),
         "systems": len(literature.systems),
         "seed": seed,
-        "features": feature_names(whole.features),
+        "features": [*whole.features.names, *(f"made_up_alike_{width:g}" for width in MAKE_UP_WIDTHS)],
+        "element_statistics": len(whole.exists.weight) - len(whole.features.names) - len(MAKE_UP_WIDTHS),
         "held_out": scores,
     }
     return prospects_of(literature, whole, made), card
@@ -71,18 +72,6 @@ def held_out_scores(
         "auc": round(float(roc_auc_score(is_real, log_p)), 4),
         "auc_exists": round(float(roc_auc_score(is_real, log_exists)), 4),
     }
-
-
-def feature_names(features: PlausibilityFeatures) -> list[str]:
-    """Of systems, of the make-up by the kernel's width, and how many statistics of element properties follow."""
-    statistics = (
-        features.of_many(np.eye(len(SYMBOLS))[:1]).shape[1] - len(features.names) - len(MAKE_UP_WIDTHS)
-    )
-    return [
-        *features.names,
-        *(f"made_up_alike_{width:g}" for width in MAKE_UP_WIDTHS),
-        *(f"element_statistic_{number}" for number in range(statistics)),
-    ]
 
 
 def names_of(literature: Literature) -> list[str]:
