@@ -1,4 +1,6 @@
-"""What distribution costs: a campaign's rows a second with one and with two workers, against the bare search.
+"""What distribution costs: rows a second of a campaign with one and with two workers, against the bare search.
+
+All with the preset `open`.
 
 Four arms run one after another, every second round in reverse, so that a machine that drifts doesn't favour one:
 the bare search (what a worker computes, without Ray and without storage) in one process, the same in two processes at
@@ -34,7 +36,7 @@ def bare(shards: int, rows: int, steps: int, first: int = 0) -> float:
 
     torch.set_num_threads(1)
     predictors = load_predictors()
-    spec = load_preset("default", {"base": BASE, "candidates": rows * 4096, "steps": [steps, steps]})
+    spec = load_preset("open", {"base": BASE, "candidates": rows * 4096, "steps": [steps, steps]})
     began = time.perf_counter()
     for shard in range(first, first + shards):
         base = base_material(spec, predictors)

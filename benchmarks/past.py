@@ -19,7 +19,7 @@ from kiago_ray.datasets.statistics import element_counts
 from kiago_ray.datasets.supercon import HEADER_LINE, load_supercon, publication_year
 from kiago_ray.plausibility.fit import fit_plausibility
 from kiago_ray.plausibility.literature import Literature
-from kiago_ray.plausibility.shipped import KIND, Prospects, prospects_of, read_plausibility, save_plausibility
+from kiago_ray.plausibility.shipped import Prospects, prospects_of, read_plausibility, save_plausibility
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.ensemble_recipe import SETTINGS
 from kiago_ray.predictors.ensemble_training import train_tc_ensemble
@@ -30,7 +30,7 @@ from kiago_ray.predictors.oracle_recipe import OracleOptions, train_oracle
 from kiago_ray.predictors.precision import multiplies_bfloat16
 from kiago_ray.predictors.recipes import RunOptions, TrainingTable
 from kiago_ray.predictors.second_opinion import SecondOpinion
-from kiago_ray.predictors.weights import load_network
+from kiago_ray.predictors.weights import PLAUSIBILITY, load_network
 from kiago_ray.screening import KnownMaterials
 
 Floats = NDArray[np.float64]
@@ -106,10 +106,10 @@ def known_then(
         print(f"{cut_off}: fitting the oracle", flush=True)
         train_oracle(known, zero, None, OracleSettings(), OracleOptions(out=weights))
     literature = Literature.of(table, cut_off)
-    if not (weights / f"{KIND}.json").exists():
+    if not (weights / f"{PLAUSIBILITY}.json").exists():
         print(f"{cut_off}: fitting plausibility", flush=True)
         fitted = prospects_of(literature, fit_plausibility(literature, seed=asked.seed), made)
-        save_plausibility(fitted, {"kind": KIND, "year": cut_off, "seed": asked.seed}, weights)
+        save_plausibility(fitted, {"kind": PLAUSIBILITY, "year": cut_off, "seed": asked.seed}, weights)
     ensemble = LoweredEnsemble(load_network("tc_ensemble", weights))
     counts = {"supercon": element_counts(table), "non_superconductors": element_counts(zeros)}
     best = table.sort_values(["tc_k", "formula"], ascending=[False, True]).drop_duplicates("chemical_system")
@@ -117,7 +117,7 @@ def known_then(
     return Then(
         year=cut_off,
         known=KnownMaterials.from_table(table, f"SuperCon before {cut_off}"),
-        prospects=read_plausibility(weights, literature, made),
+        prospects=read_plausibility(weights, made, literature),
         predictors=Predictors(tc=ensemble, ef=load_predictors().ef, others={"ensemble": ensemble}),
         second=SecondOpinion(ensemble, load_oracle(weights)),
         frequencies={name: each.astype(np.float64) for name, each in counts.items()},

@@ -1,4 +1,4 @@
-"""What the screens let pass: known superconductors, which they should, and random swaps of them, which they shouldn't.
+"""What the screens let pass: known superconductors, which they should, and random swaps, which they shouldn't.
 
 Run it with `python benchmarks/screens.py --fit kiago_ray.plausibility.shipped:fit_without`; it prints a table and,
 with --write, puts it into kiago_ray/screening/screen_recall.json, which `kiago search --help` shows. Superconductors

@@ -42,7 +42,7 @@ from kiago_ray.search import load_preset
 BASES = ("LaNiAsO", "LaPt2B2C")
 ROWS = 512
 PRECISIONS = ("float32", "mixed", "bfloat16")
-# The paper's objective and start, reached by default's way of stepping.
+# The paper's objective and start, reached by open's way of stepping.
 OURS = {"tc_gradient": "before_relu", "revive": "allowed", "learning_rate_schedule": "cosine"}
 LADDER = (5, 10, 15, 20, 30, 40, 60)
 
@@ -140,13 +140,13 @@ def line(found: dict[str, float]) -> str:
 
 
 def quality(seeds: int = 10, steps: int = 100) -> None:
-    """What the steps' precision does to the outcome of `default`: two base materials, the same seeds in each."""
+    """What the steps' precision does to the outcome of `open`: two base materials, the same seeds in each."""
     found: dict[str, list[dict[str, float]]] = {precision: [] for precision in PRECISIONS}
     for base in BASES:
         for seed in range(seeds):
             for precision in PRECISIONS:
                 overrides = {"seed": seed, "steps": [steps, steps], "precision": precision}
-                found[precision].append(outcome(base, overrides, preset="default"))
+                found[precision].append(outcome(base, overrides, preset="open"))
     for precision, runs in found.items():
         top30, reached, cpu_s = (
             np.mean([run[key] for run in runs]) for key in ("top30", "objective", "cpu_s")

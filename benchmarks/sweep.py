@@ -32,7 +32,7 @@ OVERHEAD = {
     "name": "overhead",
     "bases": ["LaNiAsO"],
     "seeds": [0, 1],
-    "search": {"candidates": 16, "steps": [30, 30]},
+    "search": {"preset": "open", "candidates": 16, "steps": [30, 30]},
     "space": {"alpha": {"loguniform": [0.5, 100]}},
     "trials": 12,
     "concurrency": 1,

@@ -1,9 +1,9 @@
-"""What trust costs and gains: `default` against `paper` and `reference` at equal budget, on the bases of Table 2.
+"""What trust costs and gains: `open` against `paper` and `reference` at equal budget, on the bases of Table 2.
 
     python benchmarks/trust.py --known primary.tsv [--candidates 512] [--seeds 0,1,2] [--out runs/trust]
 
 One JSON file a search is kept in --out, so that a stopped run goes on where it was. Figures are of the best 30 that
-pass, each preset in its own order. The oracle has no part in a search but for the order of `default`. The judge, a
+pass, each preset in its own order. The oracle has no part in a search but for the order of `open`. The judge, a
 random forest on the fractions of SuperCon's compositions, has no part in search or order; but it learns from the same
 rows as everybody here, and the networks learnt from a relative of it (extremely randomised trees), so that it shares
 their misconceptions more than a measurement would. Prints a table and writes `trust.md` for what it was asked.
@@ -37,7 +37,7 @@ BASES = (
     "Bi2Sr2CuO6",
     "TlSr2CaCu2O7",
 )
-PRESETS = ("default", "paper", "reference")
+PRESETS = ("open", "paper", "reference")
 TOP = 30
 TREES = 200
 FEWEST_KNOWN = 1_000
@@ -133,13 +133,13 @@ def table(results: dict[tuple[str, str], dict[str, float | None]]) -> str:
 
 
 def verdicts(results: dict[tuple[str, str], dict[str, float | None]]) -> list[str]:
-    """The comparisons of `default` with each other preset that was run."""
+    """The comparisons of `open` with each other preset that was run."""
     lines = []
     for other in PRESETS[1:]:
         pairs = [
-            (results[base, "default"], results[base, other])
+            (results[base, "open"], results[base, other])
             for base in BASES
-            if (base, "default") in results and (base, other) in results
+            if (base, "open") in results and (base, other) in results
         ]
         for name, whose in (("delta_oracle", "oracle's"), ("delta_judge", "judge's")):
             gains = [

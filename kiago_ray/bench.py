@@ -30,6 +30,7 @@ from kiago_ray.search.start import starts
 from kiago_ray.storage.assemble import ranked
 
 if TYPE_CHECKING:
+    from kiago_ray.plausibility.shipped import Prospects
     from kiago_ray.search import ProgressCallback
     from kiago_ray.search.spec import SearchSpec
 
@@ -162,11 +163,17 @@ class WholeSearch:
 
 
 def whole_search(
-    predictors: Predictors, spec: SearchSpec, progress: ProgressCallback | None = None
+    predictors: Predictors,
+    spec: SearchSpec,
+    prospects: Prospects | None = None,
+    progress: ProgressCallback | None = None,
 ) -> WholeSearch:
-    """Run a search on the CPU with the threads that torch has, and take the time of each phase."""
+    """Run a search on the CPU with the threads that torch has, and take the time of each phase. prospects: see
+    `api.judged_rows`.
+    """
     began = time.perf_counter()
-    judged = judged_rows(spec, predictors, base_material(spec, predictors), progress=progress)
+    base = base_material(spec, predictors)
+    judged = judged_rows(spec, predictors, base, prospects=prospects, progress=progress)
     rows_judged = time.perf_counter()
     table = ranked(judged.table)
     result, ended = judged.result, time.perf_counter()

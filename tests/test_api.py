@@ -21,7 +21,7 @@ SMALL = {"candidates": 24, "steps": [12, 12]}
 @pytest.fixture(scope="module")
 def outcome() -> SearchOutcome:
     known = KnownMaterials.from_formulas(["LaNiAsO", "MgB2"], [2.75, 39.0])
-    return propose("LaNiAsO", overrides=SMALL, known=known)
+    return propose("LaNiAsO", preset="open", overrides=SMALL, known=known)
 
 
 def test_formulas_are_scored_as_themselves(outcome: SearchOutcome) -> None:
@@ -53,19 +53,22 @@ def test_rank_and_summary_agree_with_the_rows(outcome: SearchOutcome) -> None:
 
 
 def test_a_seed_gives_the_same_table_and_another_seed_another_one(outcome: SearchOutcome) -> None:
-    again = propose("LaNiAsO", overrides=SMALL)
+    again = propose("LaNiAsO", preset="open", overrides=SMALL)
     assert again.table["formula"].to_pylist() == outcome.table["formula"].to_pylist()
     assert again.table["tc_k"].to_pylist() == outcome.table["tc_k"].to_pylist()
-    other = propose("LaNiAsO", overrides={**SMALL, "seed": 1})
+    other = propose("LaNiAsO", preset="open", overrides={**SMALL, "seed": 1})
     assert other.table["formula"].to_pylist() != outcome.table["formula"].to_pylist()
 
 
-@pytest.mark.parametrize("preset", ["paper", "reference", "hydride", "substitution"])
+@pytest.mark.parametrize("preset", ["default", "paper", "reference", "hydride", "substitution"])
 def test_every_preset_runs(preset: str) -> None:
     extra = {"substitute": {"La": 3}} if preset == "substitution" else {}
     result = propose("LaNiAsO", preset=preset, overrides={"candidates": 8, "steps": [3, 3], **extra})
     assert result.summary.rows == 8
     assert sum(result.summary.statuses.values()) == 8
+    for row in result.table.to_pylist():
+        assert 0 < row["plausibility"] <= row["existence"] < 1
+        assert row["plausibility_reason"]
 
 
 def test_what_cannot_run_is_refused() -> None:

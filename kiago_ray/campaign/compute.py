@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from kiago_ray.api import JudgedRows, base_material, judged_rows
+from kiago_ray.api import base_material, judged_rows
 from kiago_ray.campaign.plan import PlannedSearch, Shard
 from kiago_ray.campaign.shards import Manifest, write_shard
+from kiago_ray.judging import JudgedRows
 from kiago_ray.predictors.precision import step_precision
 from kiago_ray.storage.location import Location
 

@@ -40,6 +40,7 @@ def bench(
     """Measure this machine: a step's CPU seconds, the share of the arithmetic limit, a whole search."""
     from kiago_ray.bench import BASE, one_thread, whole_search
     from kiago_ray.cli.console import progress_bar
+    from kiago_ray.plausibility.shipped import load_prospects
     from kiago_ray.predictors import load_predictors
     from kiago_ray.search import load_preset
 
@@ -51,7 +52,7 @@ def bench(
     if candidates:  # first: the most memory is counted from the start of the process
         spec = load_preset("paper", {"base": BASE, "candidates": candidates, "steps": [steps, steps]})
         with progress_bar() as progress:
-            whole = whole_search(predictors, spec, progress)
+            whole = whole_search(predictors, spec, load_prospects(), progress)
         found["search"] = {**asdict(whole), "total_s": whole.total_s, "after_share": whole.after_share}
     with one_thread():
         found["steps"] = step_table(predictors, reference, rows, rounds, precisions)

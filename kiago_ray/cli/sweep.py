@@ -74,15 +74,18 @@ def sweep(
 def check_predictors(sweep: SweepSpec) -> None:
     """Refuse what only the predictors' elements show to be impossible. Raises SpecError."""
     from kiago_ray.api import base_material
+    from kiago_ray.plausibility.shipped import load_prospects
+    from kiago_ray.plausibility.steering import around
     from kiago_ray.predictors import load_predictors
     from kiago_ray.screening import check_phases
     from kiago_ray.search.problem import resolve
 
-    predictors = load_predictors(None if sweep.weights is None else Path(sweep.weights))
+    weights = None if sweep.weights is None else Path(sweep.weights)
+    predictors, prospects = load_predictors(weights), load_prospects(weights)
     supported = predictors.supported.numpy()
     for base in dict.fromkeys((*sweep.trial_bases, *sweep.compare_bases)):
         spec = sweep.spec({}, base, 0)
-        resolve(spec, supported)
+        resolve(spec, supported, around(spec, prospects))
         check_phases(spec.screens.names, given=False)
         base_material(spec, predictors)
 

@@ -1,4 +1,4 @@
-"""`kiago train tc|ef|oracle|tuning-oracle|superdiff`: from raw public files to weights with a model card."""
+"""`kiago train tc|ef|oracle|tuning-oracle|plausibility|superdiff`: from public files to weights with a card."""
 
 from __future__ import annotations
 
@@ -135,6 +135,57 @@ def tuning_oracle(
     tables = tc_tables(data, non_superconductors, held_back)
     settings = replace(TUNING_SETTINGS, seed=seed, fold_seed=seed)
     show(train_oracle(*tables, settings, oracle_options(out, threads), TUNING_KIND))
+
+
+@train_app.command()
+def plausibility(
+    data: Annotated[
+        Path | None, typer.Option(help="SuperCon's primary.tsv, instead of what ships of it.")
+    ] = None,
+    before: Annotated[
+        int | None,
+        typer.Option(min=1912, max=9999, help="Learn only from what was printed before this year."),
+    ] = None,
+    out: Out = Path("training"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the examples that are drawn.")] = 0,
+    threads: Threads = None,
+) -> None:
+    """What can be made: how often elements replaced one another, from what was known and what came of it."""
+    import torch
+
+    from kiago_ray.cli.failures import InputError
+    from kiago_ray.knowledge.supercon_table import merged_superconductors
+    from kiago_ray.plausibility.recipe import train_plausibility
+    from kiago_ray.plausibility.shipped import (
+        literature_of,
+        made_fractions,
+        save_plausibility,
+        shipped_literature,
+    )
+
+    if before is not None and data is None:
+        raise InputError(
+            "--before: what ships is merged over all years; give SuperCon's primary.tsv as --data"
+        )
+    make_folder(out)
+    if threads:
+        torch.set_num_threads(threads)
+    table, report = (None, None) if data is None else merged_superconductors(data, before=before)
+    try:
+        literature = shipped_literature() if table is None else literature_of(table, before)
+        prospects, card = train_plausibility(
+            literature, made_fractions(), seed=seed, on_step=lambda text: typer.echo(text, err=True)
+        )
+    except ValueError as error:
+        raise InputError(f"--data: {error}") from None
+    command = ["kiago train plausibility", f"--seed {seed}"]
+    command += [] if data is None else [f"--data {data.name}"]
+    command += [] if before is None else [f"--before {before}"]
+    card |= {"data": "as shipped" if report is None else [report.to_dict()], "command": " ".join(command)}
+    save_plausibility(prospects, card, out, with_literature=data is not None)
+    print(
+        json.dumps({name: card[name] for name in ("year", "compositions", "systems", "held_out")}, indent=2)
+    )
 
 
 @train_app.command()

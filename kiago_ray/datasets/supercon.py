@@ -74,10 +74,13 @@ def load_supercon(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
     return table, tally.report(len(table))
 
 
-def measurements(path: PathLike, *, undetermined_oxygen: bool = False) -> tuple[list[Measurement], Tally]:
+def measurements(
+    path: PathLike, *, undetermined_oxygen: bool = False, before: int | None = None
+) -> tuple[list[Measurement], Tally]:
     """Every usable row of the file in its order, and the count of those that aren't.
 
-    undetermined_oxygen: take rows whose oxygen alone is undetermined too. Raises DataError as `load_supercon` does.
+    undetermined_oxygen: take rows whose oxygen alone is undetermined too. before: take only what a journal printed
+    before this year, and nothing without a date. Raises DataError as `load_supercon` does.
     """
     contents = read_columns(path, COLUMNS, OPTIONAL_COLUMNS, tabs=True, header_line=HEADER_LINE)
     tally = Tally(KIND, contents)
@@ -110,6 +113,8 @@ def measurements(path: PathLike, *, undetermined_oxygen: bool = False) -> tuple[
             tally.drop("negative T_c", line, tc)
         elif value > MAX_TC_K:
             tally.drop("implausible T_c", line, f"{formula} {tc} K")
+        elif before is not None and (publication_year(journal) or before) >= before:
+            tally.drop(f"not printed before {before}", line, journal)
         else:
             found.append(Measurement(amounts, value, journal, structure, oxygen))
     return found, tally

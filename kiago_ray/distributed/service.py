@@ -25,6 +25,7 @@ from kiago_ray.service.settings import ServiceSettings, is_loopback
 
 if TYPE_CHECKING:
     from kiago_ray.scoring import Scores
+    from kiago_ray.search.substitutions import Substitutions
     from kiago_ray.service.jobs import JobStore
     from kiago_ray.service.models import Models
 
@@ -156,6 +157,12 @@ class Predictor:
         """What the models are."""
         return self._ready().describe()
 
+    async def around(self, base: str) -> Substitutions:
+        """What takes the place of what around the base of a family search."""
+        models = self._ready()
+        found: Substitutions = await self._in_turn(lambda: models.prospects.around(base))
+        return found
+
     async def _in_turn(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._one, work)
 
@@ -238,6 +245,10 @@ class ServeBackend:
     async def describe(self) -> dict[str, Any]:
         described: dict[str, Any] = await self._asked(self._predictor.describe)
         return described
+
+    async def around(self, base: str) -> Substitutions:
+        found: Substitutions = await self._asked(self._predictor.around, base)
+        return found
 
     async def check(self) -> str:
         return str(await self._asked(self._predictor.check))

@@ -115,6 +115,7 @@ class SweepTrial(tune.Trainable):
             self.worker.predictors,
             judges=self.judges,
             known=self.job.setup.known,
+            prospects=self.worker.prospects,
             device=self.job.setup.device,
         )
 

@@ -146,9 +146,10 @@ def weight_files(folder: Any) -> dict[str, bytes]:
     if folder is None:
         return {}
     from kiago_ray.predictors.oracle import KIND, oracle_folder
-    from kiago_ray.predictors.weights import kinds_in
+    from kiago_ray.predictors.weights import PLAUSIBILITY, kinds_in, plausibility_folder
 
-    names = [f"{kind}.{ending}" for kind in kinds_in(folder) for ending in ("json", "safetensors")]
+    kinds = [*kinds_in(folder), *([] if plausibility_folder(folder) is None else [PLAUSIBILITY])]
+    names = [f"{kind}.{ending}" for kind in kinds for ending in ("json", "safetensors")]
     if oracle_folder(folder) is not None:
         names += [f"{KIND}.json", f"{KIND}.txt.gz"]
     return {name: (folder / name).read_bytes() for name in names}

@@ -28,12 +28,12 @@ COLUMNS = [
 OXYGEN = ("stated", "nominal", "any")  # and the order of the rows
 
 
-def merged_superconductors(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
+def merged_superconductors(path: PathLike, *, before: int | None = None) -> tuple[pd.DataFrame, LoadReport]:
     """The table of `knowledge.tables.superconductors` from SuperCon's primary.tsv, and the account of its rows.
 
-    Raises DataError.
+    before: only what was printed before this year (see `measurements`). Raises DataError.
     """
-    found, tally = measurements(path, undetermined_oxygen=True)
+    found, tally = measurements(path, undetermined_oxygen=True, before=before)
     parts = [_merged([each for each in found if each.oxygen == oxygen], oxygen) for oxygen in OXYGEN]
     table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[COLUMNS]
     return table, tally.report(len(table))

@@ -1,5 +1,5 @@
-"""How our defaults differ from the paper and from the reference code: read off the presets, with the reasons that the
-specification's descriptions give.
+"""How the search of the columns "ours" differs from the paper and from the reference code: read off the presets, with
+the reasons that the specification's descriptions give.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from kiago_ray.search import SearchSpec, load_preset
 
-PRESETS = ("default", "paper", "reference")
+PRESETS = ("open", "paper", "reference")
 MODES = ("substitution", "hydride")
 _OF_A_SEARCH = ("base", "seed")
 

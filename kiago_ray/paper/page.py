@@ -42,7 +42,7 @@ def render(
     differ. failures: cells that failed, a line each.
     """
     links = "".join(f'<li><a href="#{table.name}">{words(table.heading)}</a></li>' for table in tables)
-    links += '<li><a href="#defaults">How our defaults differ</a></li>'
+    links += '<li><a href="#defaults">How ours differs</a></li>'
     failed = "".join(f"<p>{escape(line)}</p>" for line in failures)
     remark = f'<div class="remark"><p>Some experiments failed:</p>{failed}</div>' if failed else ""
     rests = "".join(f"<tr><th>{words(label)}</th><td>{escape(value)}</td></tr>" for label, value in facts)
@@ -110,7 +110,7 @@ def _defaults(presets: Sequence[str], found: Sequence[Difference], outside: Sequ
     lines = "".join(f"<li>{_code(line)}</li>" for line in outside)
     grid = f'<table class="fields"><thead class="plain"><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
     return f"""<section id="defaults">
-<h2>How our defaults differ from the paper and from its reference code</h2>
+<h2>How ours differs from the paper and from its reference code</h2>
 <p>Read off the presets, field by field; the last column is the specification's own description.</p>
 {scrolling(grid, "How presets differ")}
 <h3>In no field</h3>

@@ -88,7 +88,7 @@ _OURS: Mapping[Family, tuple[str, ...]] = {
         "revive",
     ),
 }
-"""Fields of `default` that its search takes over in the families that have presets of their own."""
+"""Fields of `open` that its search takes over in the families that have presets of their own."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ class Task:
         return ("H",) if self.family == "hydrides" else ()
 
     def search(self, method: Method, changes: Mapping[str, Any]) -> SearchSpec:
-        """The search of "kiago" (the paper's equations and constants) or "ours" (`default`'s)."""
+        """The search of "kiago" (the paper's equations and constants) or "ours" (`open`'s: as the paper
+        searches, any element may come in).
+        """
         return load_preset(self._preset(method), {**self._overrides(method), **changes})
 
     def judge(self) -> SearchSpec:
@@ -122,12 +124,12 @@ class Task:
         return load_preset(_PRESET[self.family], {"base": self.base, **self._substitute()})
 
     def _preset(self, method: Method) -> str:
-        return "default" if method == "ours" and self.family == "materials" else _PRESET[self.family]
+        return "open" if method == "ours" and self.family == "materials" else _PRESET[self.family]
 
     def _overrides(self, method: Method) -> dict[str, Any]:
-        default = preset_values("default")
+        ours = preset_values("open")
         taken = _OURS[self.family] if method == "ours" else ()
-        return {"base": self.base, **self._substitute(), **{name: default[name] for name in taken}}
+        return {"base": self.base, **self._substitute(), **{name: ours[name] for name in taken}}
 
     def _substitute(self) -> dict[str, Any]:
         return {"substitute": self.sites} if self.sites else {}
@@ -142,6 +144,6 @@ def tasks_of(family: Family) -> tuple[Task, ...]:
 def ours_words(family: Family) -> str:
     """What the search of the column "ours" is, for a person."""
     if family == "materials":
-        return "`ours` is the preset `default`."
+        return "`ours` is the preset `open`."
     taken = ", ".join(_OURS[family])
-    return f"`ours` is the preset `{_PRESET[family]}` with these fields of `default`: {taken}."
+    return f"`ours` is the preset `{_PRESET[family]}` with these fields of `open`: {taken}."

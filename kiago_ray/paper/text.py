@@ -49,8 +49,8 @@ def _grid(panel: Panel) -> list[str]:
 
 
 def differences_markdown(presets: Sequence[str], found: Sequence[Difference], outside: Sequence[str]) -> str:
-    """How our defaults differ, as a section."""
-    lines = ["## How our defaults differ from the paper and from its reference code", ""]
+    """How ours differs, as a section."""
+    lines = ["## How ours differs from the paper and from its reference code", ""]
     heads = ["field", *(f"`{preset}`" for preset in presets), "what it is, and why"]
     lines += ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|"]
     for each in found:

@@ -64,7 +64,7 @@ class PlausibilityFeatures(nn.Module):
         )
 
     def near(self, present: Mask) -> PlausibilityFeatures:
-        """The same for compositions of the elements `present` (118,) alone, with fewer systems to go through."""
+        """Nearly the same for compositions of the elements `present` (118,) alone, with fewer systems to look at."""
         other = object.__new__(PlausibilityFeatures)
         nn.Module.__init__(other)
         other.relatives = self.relatives.near(present)

@@ -76,7 +76,9 @@ class Plausibility(nn.Module):
         return self._joined(features).double().numpy(), exists.double().numpy()
 
     def near(self, elements: Sequence[int] | Mask) -> Plausibility:
-        """The same for compositions of these elements alone, faster."""
+        """Nearly the same for compositions of these elements alone, faster: known systems with two and more other
+        elements aren't seen, nor compositions with much of them (`larger` and the make-up are a little lower).
+        """
         present = np.zeros(N_ELEMENTS, dtype=np.bool_)
         present[np.asarray(elements)] = True
         return Plausibility(self.features.near(present), self.exists, self.reported)

@@ -69,7 +69,8 @@ class Relatives(nn.Module):
         return other
 
     def odds(self, of: Tensor, by: Tensor, own: Tensor) -> Tensor:
-        """p(a, c) without what the own system adds: a, c (n,) elements, own (n,) 1 where it is known."""
+        """p(a, c) without what the own system adds: a, c (n,) elements, own (n,) 1 where it is known. It holds c and
+        not a."""
         count = (self.swaps[of, by] - own).clamp(min=0)
         return count / ((self.held[of] + PRIOR) * (self.held[by] + PRIOR - own)).sqrt()
 
@@ -78,6 +79,20 @@ class Relatives(nn.Module):
         count = (self.beside[of, by] - own[:, None]).clamp(min=0)
         both = (self.together[of] + PRIOR_BESIDE) * (self.together[by] + PRIOR_BESIDE - own[:, None])
         return count / both.sqrt()
+
+    def site_odds(self, by: Tensor, own: Tensor) -> Tensor:
+        """p(a, c) for every a, (n, 118), where the own system holds both a and c, so that it adds to no count."""
+        return (
+            self.swaps[:, by].T
+            / ((self.held + PRIOR - own[:, None]) * (self.held[by] + PRIOR - own)[:, None]).sqrt()
+        )
+
+    def site_odds_beside(self, of: Tensor, by: Tensor, own: Tensor) -> Tensor:
+        """p(a, c | b) for every b, (n, 118), where it holds all three."""
+        both = (self.together[of] + PRIOR_BESIDE - own[:, None]) * (
+            self.together[by] + PRIOR_BESIDE - own[:, None]
+        )
+        return self.beside[of, by] / both.sqrt()
 
     def forward(self, presence: Tensor, own: Tensor) -> Tensor:
         size = presence.sum(dim=1, keepdim=True)
@@ -105,31 +120,32 @@ class Relatives(nn.Module):
         rest = self.systems[system] * (presence.detach()[row] > 0)
         mean, least = _over(rest, self.odds_beside(lost, new, own[row]))
         scale = kernel[row, system]
-        return self._summed(presence, row, system, odds, mean * scale, least * scale, "swap")
+        return self._summed(presence, row, system, scale, odds, mean * scale, least * scale, "swap")
 
     def _added(self, presence: Tensor, own: Tensor, kernel: Tensor) -> Tensor:
         row, system = kernel.detach().nonzero(as_tuple=True)
         there = self.systems[system]
         new = (presence.detach()[row] * (1 - there)).argmax(dim=1)
-        nothing = torch.zeros_like(own)
-        every = self.swaps[:, new].T / ((self.held + PRIOR) * (self.held[new, None] + PRIOR)).sqrt()
-        best, site = (there * every).max(dim=1)
+        best, site = (there * self.site_odds(new, own[row])).max(dim=1)
         rest = there.scatter(1, site[:, None], 0.0)
-        mean, least = _over(rest, self.odds_beside(site, new, nothing[row]))
+        mean, least = _over(rest, self.site_odds_beside(site, new, own[row]))
         scale = kernel[row, system]
-        return self._summed(presence, row, system, best * scale, mean * scale, least * scale, "added")
+        return self._summed(presence, row, system, scale, best * scale, mean * scale, least * scale, "added")
 
     def _summed(
         self,
         presence: Tensor,
         row: Tensor,
         system: Tensor,
+        scale: Tensor,
         odds: Tensor,
         mean: Tensor,
         least: Tensor,
         kind: str,
     ) -> Tensor:
-        """The columns of one kind of relatives, pairs of `row` and `system` with their odds, (rows, columns)."""
+        """The columns of one kind of relatives, pairs of `row` and `system`, with how far each is one and its odds,
+        (rows, columns).
+        """
         weight, nothing = self.weights[system], presence.new_zeros(len(presence))
 
         def total(values: Tensor) -> Tensor:
@@ -142,12 +158,12 @@ class Relatives(nn.Module):
             return (values + LEAST).log()
 
         first = [log(total(weight * odds)), log(most(weight * odds)), most(odds)]
-        count = total(torch.ones_like(odds)).log1p()
+        count = total(scale).log1p()
         hot = log(total(odds * weight * self.hot[system]))
         if kind == "swap":
             first += [log(total(odds)), count, most(odds * self.recent[system]), hot]
         else:
-            first += [count, most(weight), most(self.recent[system]), hot]
+            first += [count, most(weight * scale), most(self.recent[system] * scale), hot]
         beside = [log(total(weight * mean)), most(mean), log(total(weight * least)), most(least)]
         return torch.stack([*first, *beside], dim=1)
 

@@ -1,11 +1,13 @@
 """The plausibility that ships: fitted to all of the knowledge in the package, rebuilt from it and its weights.
 
-Weights hold the two regressions and the odds of sites; what they read is the table of known superconductors itself.
+Weights hold the two regressions and the odds of sites; what they read is the table of known superconductors itself, or
+a literature of one's own, which then lies beside them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,14 +30,21 @@ from kiago_ray.plausibility.fit import fit_plausibility
 from kiago_ray.plausibility.literature import Floats, Literature, element_sets
 from kiago_ray.plausibility.model import Logistic, Plausibility
 from kiago_ray.plausibility.reasons import Reasons
-from kiago_ray.predictors.weights import WeightsError, check_hash, load_card
+from kiago_ray.predictors.weights import (
+    PLAUSIBILITY,
+    WeightsError,
+    check_hash,
+    load_card,
+    plausibility_folder,
+    shipped_weights,
+)
 from kiago_ray.search.substitutions import Substitutions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-KIND = "plausibility"
 _PARTS = ("mean", "deviation", "weight")
+_LITERATURE = ("fractions", "tc_k", "reports", "first_year", "system", "systems")
 
 
 @dataclass(frozen=True)
@@ -75,12 +84,16 @@ def shipped_literature() -> Literature:
     return literature_of(superconductors())
 
 
-def literature_of(table: pd.DataFrame) -> Literature:
-    """Of a table as `knowledge.superconductors` gives it."""
+def literature_of(table: pd.DataFrame, year: int | None = None) -> Literature:
+    """Of a table as `knowledge.superconductors` gives it, of what was known before `year`, by default all. Raises
+    ValueError where it holds no superconductor of stated oxygen with a date.
+    """
     stated = table[(table["oxygen"] == "stated") & (table["tc_k"] > 0)] if "oxygen" in table else table
     stated = stated.rename(columns={"year_first": "year"})
+    if stated["year"].isna().all():
+        raise ValueError("there is no dated superconductor of stated oxygen among these")
     systems = ["-".join(sorted(parse(formula))) for formula in stated["formula"]]
-    year = int(stated["year"].max()) + 1
+    year = int(stated["year"].max()) + 1 if year is None else year
     return Literature.of(stated.assign(chemical_system=systems), year)
 
 
@@ -104,20 +117,25 @@ def made_fractions() -> Floats:
 
 
 def load_prospects(folder: Path | None = None) -> Prospects:
-    """Plausibility with the shipped weights, or those of a folder. Raises WeightsError."""
-    return read_plausibility(plausibility_folder(folder), shipped_literature(), made_fractions())
+    """Plausibility with the weights of a folder, or the shipped ones where it holds none. Raises WeightsError."""
+    return read_plausibility(plausibility_folder(folder) or shipped_weights(), made_fractions())
 
 
-def read_plausibility(folder: Path, literature: Literature, made: Floats) -> Prospects:
-    """Plausibility with the weights of a folder, over what is known. Raises WeightsError."""
-    card = load_card(KIND, folder)
-    path = folder / f"{KIND}.safetensors"
+def read_plausibility(folder: Path, made: Floats, literature: Literature | None = None) -> Prospects:
+    """Plausibility with the weights of a folder, over the literature that it holds, else that given, else that which
+    ships. made: (m, 118) compounds that exist. Raises WeightsError.
+    """
+    card = load_card(PLAUSIBILITY, folder)
+    path = folder / f"{PLAUSIBILITY}.safetensors"
     try:
         content = path.read_bytes()
         check_hash(content, card, path)
         stored = load(content)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} can't be read ({error}): reinstall or train again") from None
+    if "literature.year" in stored:
+        literature = _literature(stored, path)
+    literature = literature or shipped_literature()
     features = PlausibilityFeatures(literature)
     exists, reported = (_logistic(stored, name, path) for name in ("exists", "reported"))
     if len(reported.weight) != len(features.names):
@@ -133,34 +151,38 @@ def prospects_of(literature: Literature, plausibility: Plausibility, made: Float
     return Prospects(literature, plausibility, site_odds(literature), made)
 
 
-def save_plausibility(prospects: Prospects, card: dict[str, Any], folder: Path) -> Path:
-    """Write `plausibility.safetensors` and its card; return the weights' path."""
-    import json
-
+def save_plausibility(
+    prospects: Prospects, card: dict[str, Any], folder: Path, *, with_literature: bool = False
+) -> Path:
+    """Write `plausibility.safetensors` and its card; return the weights' path. with_literature: what was known goes
+    along, where it isn't what ships.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"odds": torch.tensor(prospects.odds, dtype=torch.float32)}
+    if with_literature:
+        arrays = {name: getattr(prospects.literature, name) for name in _LITERATURE}
+        tensors |= {f"literature.{name}": torch.tensor(array) for name, array in arrays.items()}
+        tensors["literature.year"] = torch.tensor([prospects.literature.year])
     for name in ("exists", "reported"):
         stage: Logistic = getattr(prospects.plausibility, name)
         for part in _PARTS:
             tensors[f"{name}.{part}"] = torch.tensor(getattr(stage, part), dtype=torch.float64)
         tensors[f"{name}.intercept"] = torch.tensor([stage.intercept], dtype=torch.float64)
     content = save(tensors)
-    path = folder / f"{KIND}.safetensors"
+    path = folder / f"{PLAUSIBILITY}.safetensors"
     path.write_bytes(content)
     card = {**card, "weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    (folder / f"{KIND}.json").write_text(text, encoding="utf-8")
+    (folder / f"{PLAUSIBILITY}.json").write_text(text, encoding="utf-8")
     return path
 
 
-def plausibility_folder(folder: Path | None) -> Path:
-    """`folder` where it has a plausibility's card, else the shipped one's."""
-    return folder if folder is not None and (folder / f"{KIND}.json").exists() else weights_folder()
-
-
-def weights_folder() -> Path:
-    """The folder of the weights inside the installed package."""
-    return Path(__file__).with_name("weights")
+def _literature(stored: dict[str, torch.Tensor], path: Path) -> Literature:
+    try:
+        arrays = {name: stored[f"literature.{name}"].numpy() for name in _LITERATURE}
+    except KeyError as error:
+        raise WeightsError(f"{path} lacks {error}: train again") from None
+    return Literature(int(stored["literature.year"]), **arrays)
 
 
 def _logistic(stored: dict[str, torch.Tensor], name: str, path: Path) -> Logistic:

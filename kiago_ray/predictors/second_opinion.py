@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
 from kiago_ray.predictors.oracle import KIND, Oracle, load_oracle, oracle_folder
-from kiago_ray.predictors.weights import kinds_in, load_card
+from kiago_ray.predictors.weights import PLAUSIBILITY, kinds_in, load_card, plausibility_folder
 
 if TYPE_CHECKING:
     from kiago_ray.predictors.base import Predictors
@@ -55,6 +55,7 @@ def weights_hashes(folder: Path | None = None) -> dict[str, str]:
     """SHA-256 by kind of all weights that a search with those of `folder`, or the shipped ones, rests on."""
     cards = {kind: load_card(kind, folder) for kind in kinds_in(folder)}
     cards[KIND] = load_card(KIND, oracle_folder(folder))
+    cards[PLAUSIBILITY] = load_card(PLAUSIBILITY, plausibility_folder(folder))
     return {kind: card["sha256"] for kind, card in cards.items()}
 
 

@@ -24,6 +24,7 @@ from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
 from kiago_ray.predictors.tc import TcResNet
 
 NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet, "tc_ensemble": BelievedTc}
+PLAUSIBILITY = "plausibility"  # no network: read by the room of that name
 MAX_BYTES = 1 << 30
 
 
@@ -74,6 +75,11 @@ def load_card(kind: str, folder: Path | None = None) -> dict[str, Any]:
 def kinds_in(folder: Path | None) -> list[str]:
     """The kinds of networks that a folder holds; all of them for the package's own, None."""
     return [kind for kind in NETWORKS if folder is None or (folder / f"{kind}.json").exists()]
+
+
+def plausibility_folder(folder: Path | None) -> Path | None:
+    """`folder` where it has a plausibility's card, else None, the package's own."""
+    return folder if folder is not None and (folder / f"{PLAUSIBILITY}.json").exists() else None
 
 
 def check_hash(content: bytes, card: dict[str, Any], path: Path) -> None:

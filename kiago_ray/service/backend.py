@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from kiago_ray.scoring import Scores
+from kiago_ray.search.substitutions import Substitutions
 from kiago_ray.service.explain import explain
 from kiago_ray.service.models import Models
 from kiago_ray.service.problems import ProblemError
@@ -37,6 +38,10 @@ class Backend(Protocol):
 
     async def describe(self) -> dict[str, Any]: ...
 
+    async def around(self, base: str) -> Substitutions:
+        """What takes the place of what around the base of a family search."""
+        ...
+
     async def check(self) -> str:
         """The version of models that just made a sensible prediction."""
         ...
@@ -63,6 +68,9 @@ class LocalBackend:
 
     async def describe(self) -> dict[str, Any]:
         return self.models.describe()
+
+    async def around(self, base: str) -> Substitutions:
+        return await asyncio.to_thread(self.models.prospects.around, base)
 
     async def check(self) -> str:
         await asyncio.to_thread(self.models.check)

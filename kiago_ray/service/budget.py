@@ -1,4 +1,4 @@
-"""Which searches may be asked for: a specification from a request, and its price."""
+"""Which searches may be asked for: a specification from a request, its price, and whether it can be run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from kiago_ray.search.errors import SpecError
 from kiago_ray.search.presets import PRESETS, build_spec
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.substitutions import Substitutions
 from kiago_ray.service.settings import Limits
 
 
-def requested_search(
-    values: Mapping[str, Any], limits: Limits, supported: NDArray[np.bool_]
-) -> tuple[SearchSpec, str]:
-    """The specification that a request asks for, as `kiago search` would run it, and its preset's name.
-
-    supported: (118,) elements that the predictors know. Raises SpecError: it can't be run, or costs too much.
+def requested_search(values: Mapping[str, Any], limits: Limits) -> tuple[SearchSpec, str]:
+    """The specification that a request asks for, as `kiago search` would run it, and its preset's name. Raises
+    SpecError: there is no such, or it costs too much.
     """
     preset = values.get("preset", "default")
     if not isinstance(preset, str) or preset not in PRESETS:
@@ -45,9 +43,17 @@ def requested_search(
         raise SpecError(
             f"n_unit: {spec.n_unit.max:,} atoms are more than this service's {limits.search_atoms:,}"
         )
-    resolve(spec, supported)
+    return spec, preset
+
+
+def check_search(
+    spec: SearchSpec, supported: NDArray[np.bool_], substitutions: Substitutions | None = None
+) -> None:
+    """Raise SpecError for a search that can't be run. supported: (118,) elements that the predictors know.
+    substitutions: what takes whose place around its base, which a family search needs.
+    """
+    resolve(spec, supported, substitutions)
     check_phases(spec.screens.names, given=False)
     unknown = [s for s in (parse(spec.base) if spec.base else ()) if not supported[INDEX[s]]]
     if unknown:
         raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")
-    return spec, preset

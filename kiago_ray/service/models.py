@@ -15,11 +15,11 @@ from kiago_ray.hull import EnergyHull
 from kiago_ray.knowledge.known_tables import known_table
 from kiago_ray.knowledge.tried_table import tried_table
 from kiago_ray.outputs import row_background
-from kiago_ray.plausibility.shipped import KIND as PLAUSIBILITY
-from kiago_ray.plausibility.shipped import Prospects, plausibility_folder
+from kiago_ray.plausibility.shipped import Prospects
 from kiago_ray.predictors import load_card
 from kiago_ray.predictors.oracle import KIND, oracle_folder
 from kiago_ray.predictors.second_opinion import weights_hashes
+from kiago_ray.predictors.weights import PLAUSIBILITY, plausibility_folder
 from kiago_ray.report.reasons import Background
 from kiago_ray.scoring import Scorer
 from kiago_ray.screening import KnownMaterials, TriedMaterials
@@ -40,7 +40,7 @@ class Models:
     """Everything that predicting and explaining needs.
 
     known: what neighbours are looked for in. background: what reasons need beside a row. hashes: SHA-256 of the
-    weights by kind. tried: what every search heeds, None for nothing.
+    weights by kind. prospects: what is plausible, loaded once. tried: what every search heeds, None for nothing.
     """
 
     scorer: Scorer

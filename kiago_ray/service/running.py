@@ -135,6 +135,7 @@ class Runner:
                     second=self.models.scorer.second,
                     known=self.models.known,
                     tried=self.models.tried,
+                    prospects=self.models.prospects,
                     device=self.device,
                     made={"models": self.models.version},
                     progress=progress,

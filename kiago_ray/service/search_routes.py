@@ -18,9 +18,10 @@ from starlette.concurrency import run_in_threadpool
 from kiago_ray.campaign.lease import Lease, LeaseError
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.search.errors import SpecError
+from kiago_ray.search.spec import SearchSpec
 from kiago_ray.service import candidates as tables
 from kiago_ray.service.backend import Backend, answered
-from kiago_ray.service.budget import requested_search
+from kiago_ray.service.budget import check_search, requested_search
 from kiago_ray.service.job_view import job_view
 from kiago_ray.service.jobs import End, Job, JobStore, now
 from kiago_ray.service.problems import ProblemError
@@ -52,18 +53,26 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
         place = store.place_in_queue(job.request.id) if job.state == "queued" else None
         return job_view(job, place, whole=whole)
 
-    def keep(client: str, values: dict[str, Any], elements: list[str]) -> Job:
+    def keep(client: str, spec: SearchSpec, preset: str) -> Job:
         with keeping:  # counting and keeping are one; other replicas count for themselves
-            return kept(client, values, elements)
+            return kept(client, spec, preset)
 
-    def kept(client: str, values: dict[str, Any], elements: list[str]) -> Job:
+    async def runnable(values: dict[str, Any]) -> tuple[SearchSpec, str]:
+        described = await answered(backend.describe(), limits.predict_timeout_s)
         supported = np.zeros(N_ELEMENTS, dtype=np.bool_)
-        supported[[INDEX[symbol] for symbol in elements]] = True
+        supported[[INDEX[symbol] for symbol in described["elements"]]] = True
         try:
-            spec, preset = requested_search(values, limits, supported)
+            spec, preset = await run_in_threadpool(requested_search, values, limits)
+            around = None
+            if spec.family.enabled and spec.base is not None:
+                around = await answered(backend.around(spec.base), limits.predict_timeout_s)
+            await run_in_threadpool(check_search, spec, supported, around)
         except SpecError as error:
             where = str(error).partition(":")[0]
             raise ProblemError(422, str(error), errors=[{"where": where, "message": str(error)}]) from None
+        return spec, preset
+
+    def kept(client: str, spec: SearchSpec, preset: str) -> Job:
         if store.waiting_of(client) >= limits.searches_per_client:
             raise ProblemError(
                 429,
@@ -98,9 +107,8 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
         body = await request.body()
         if len(body) > limits.search_body_bytes:
             raise ProblemError(413, f"a search may have {limits.search_body_bytes:,} bytes")
-        values = _mapping(body)
-        described = await answered(backend.describe(), limits.predict_timeout_s)
-        job = await run_in_threadpool(keep, request.state.client, values, described["elements"])
+        spec, preset = await runnable(_mapping(body))
+        job = await run_in_threadpool(keep, request.state.client, spec, preset)
         backend.wake()
         response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/searches/{job.request.id}"
         try:

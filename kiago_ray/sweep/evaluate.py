@@ -10,6 +10,7 @@ from kiago_ray.api import base_material, judged_rows
 from kiago_ray.sweep.metrics import Score, measured
 
 if TYPE_CHECKING:
+    from kiago_ray.plausibility.shipped import Prospects
     from kiago_ray.predictors import Predictors
     from kiago_ray.predictors.second_opinion import SecondOpinion
     from kiago_ray.screening import KnownMaterials
@@ -27,10 +28,12 @@ def score_search(
     *,
     judges: SecondOpinion,
     known: KnownMaterials | None = None,
+    prospects: Prospects | None = None,
     device: str = "cpu",
     should_stop: Callable[[], bool] | None = None,
 ) -> Score:
-    """Search at a point and score what came of it. judges: whose oracle counts, of tuning or of reporting.
+    """Search at a point and score what came of it. judges: whose oracle counts, of tuning or of reporting. prospects:
+    see `api.judged_rows`.
 
     Raises SpecError for a point that can't be run on this base.
     """
@@ -46,6 +49,7 @@ def score_search(
         judge=sweep.judge(),
         second=judges,
         known=known,
+        prospects=prospects,
         device=device,
         should_stop=should_stop,
     )

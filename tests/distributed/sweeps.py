@@ -52,7 +52,7 @@ def small_sweep(**changes: Any) -> SweepSpec:
         "name": "small",
         "bases": ["MgB2"],
         "seeds": [0, 1],
-        "search": {"candidates": 8, "steps": [3, 3]},
+        "search": {"preset": "open", "candidates": 8, "steps": [3, 3]},
         "space": {"alpha": {"loguniform": [0.5, 100]}, "learning_rate": {"loguniform": [0.003, 0.3]}},
         "metrics": "trusted_delta_tc_k",
         "trials": 4,

@@ -84,7 +84,7 @@ def test_it_leaves_a_table_a_preset_and_a_page(done: tuple[Path, Any, Heard]) ->
     assert spec == outcome.results.best_spec()
     assert (spec.alpha, spec.learning_rate) == (best.point["alpha"], (best.point["learning_rate"],) * 2)
     assert spec.model_copy(update={"alpha": 20.0, "learning_rate": (0.03, 0.03)}) == load_preset(
-        "default", {"candidates": 8, "steps": [3, 3]}
+        "open", {"candidates": 8, "steps": [3, 3]}
     )
     assert propose("MgB2", overrides={"preset": preset}).spec.alpha == spec.alpha
     assert "<title>" in (folder / "report.html").read_text()
@@ -94,6 +94,7 @@ def test_it_leaves_a_table_a_preset_and_a_page(done: tuple[Path, Any, Heard]) ->
 def test_scores_are_those_of_the_same_search_alone(done: tuple[Path, Any, Heard]) -> None:
     from dataclasses import replace
 
+    from kiago_ray.plausibility.shipped import load_prospects
     from kiago_ray.predictors.oracle import TUNING_KIND, load_oracle
     from kiago_ray.predictors.second_opinion import load_second_opinion
 
@@ -107,7 +108,15 @@ def test_scores_are_those_of_the_same_search_alone(done: tuple[Path, Any, Heard]
         (reporting, outcome.results.compared["best"][0], outcome.results.best.point),
         (reporting, outcome.results.compared["default"][-1], {}),
     ):
-        alone = score_search(small_sweep(**TWO), point, score.base, score.seed, predictors, judges=judges)
+        alone = score_search(
+            small_sweep(**TWO),
+            point,
+            score.base,
+            score.seed,
+            predictors,
+            judges=judges,
+            prospects=load_prospects(),
+        )
         assert dict(alone.values) == pytest.approx(dict(score.values), rel=1e-6, nan_ok=True)
 
 
@@ -153,7 +162,9 @@ def test_a_stopped_sweep_goes_on_where_it_was(done: tuple[Path, Any, Heard], tmp
 
 @pytest.mark.long
 def test_a_killed_worker_costs_its_search_alone(tmp_path: Path) -> None:
-    sweep = small_sweep(trials=3, search={"candidates": 8, "steps": [60, 60]})  # long enough to be hit
+    sweep = small_sweep(
+        trials=3, search={"preset": "open", "candidates": 8, "steps": [60, 60]}
+    )  # long enough to be hit
     folder, heard, killed = tmp_path / "out", Heard(), threading.Event()
 
     def kill() -> None:
@@ -270,7 +281,9 @@ def test_gpus_are_shared_by_fractions(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_searches_at_random_need_no_base(tmp_path: Path) -> None:
     sweep = small_sweep(
-        bases=[], search={"candidates": 8, "steps": [3, 3], "start": {"kind": "random"}}, trials=2
+        bases=[],
+        search={"preset": "open", "candidates": 8, "steps": [3, 3], "start": {"kind": "random"}},
+        trials=2,
     )
     outcome = run_sweep(sweep, request_for(sweep, tmp_path / "out"))
     assert {score.base for trial in outcome.results.trials for score in trial.scores} == {"random"}

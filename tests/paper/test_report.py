@@ -66,7 +66,7 @@ def test_page_has_both_columns_and_escapes() -> None:
 
 def test_every_difference_is_one_and_has_a_reason() -> None:
     found = {each.field: each for each in differences()}
-    default, paper, reference = (load_preset(name) for name in PRESETS)
+    ours, paper, reference = (load_preset(name) for name in PRESETS)
     assert found["alpha"].values == ("20", "4", "4")
     assert found["n_unit.max"].values == ("25", "25", "199")
     assert found["integer_norm"].values == ("l1", "l1", "l2")
@@ -77,7 +77,7 @@ def test_every_difference_is_one_and_has_a_reason() -> None:
         assert len(set(each.values)) > 1, name
         assert each.reason, name
     # Nothing that differs is left out.
-    plain = [each.model_dump() for each in (default, paper, reference)]
+    plain = [each.model_dump() for each in (ours, paper, reference)]
     for name in plain[0]:
         if any(one[name] != plain[0][name] for one in plain):
             assert any(field.split(".")[0] == name for field in found), name
@@ -85,6 +85,6 @@ def test_every_difference_is_one_and_has_a_reason() -> None:
 
 def test_differences_as_markdown() -> None:
     text = differences_markdown(PRESETS, differences(), OUTSIDE)
-    assert "| field | `default` | `paper` | `reference` | what it is, and why |" in text
+    assert "| field | `open` | `paper` | `reference` | what it is, and why |" in text
     assert "| `alpha` | 20 | 4 | 4 |" in text
     assert "each row has a loss of its own" in text.lower()

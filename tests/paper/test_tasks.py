@@ -13,7 +13,7 @@ CHANGES = {"candidates": 4, "seed": 1, "steps": (1, 1)}
 def test_the_papers_search_is_its_preset() -> None:
     task = Task("materials", "LaNiAsO")
     assert task.search("kiago", CHANGES) == load_preset("paper", {"base": "LaNiAsO", **CHANGES})
-    assert task.search("ours", CHANGES) == load_preset("default", {"base": "LaNiAsO", **CHANGES})
+    assert task.search("ours", CHANGES) == load_preset("open", {"base": "LaNiAsO", **CHANGES})
     assert task.judge() == load_preset("paper", {"base": "LaNiAsO"})
 
 

@@ -10,7 +10,8 @@ import pytest
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.presets import load_preset
-from kiago_ray.service.budget import requested_search
+from kiago_ray.search.substitutions import Substitutions
+from kiago_ray.service.budget import check_search, requested_search
 from kiago_ray.service.settings import Limits
 
 LIMITS = Limits(search_candidates=100, search_row_steps=10_000, search_atoms=60)
@@ -22,7 +23,6 @@ def test_a_search_within_the_limits_is_the_presets_with_its_fields() -> None:
     spec, preset = requested_search(
         {"base": "LaNiAsO", "preset": "paper", "candidates": 10, "steps": [20, 30], "n_unit": {"max": 60}},
         LIMITS,
-        ALL_BUT_OG,
     )
     assert preset == "paper"
     changes = {"base": "LaNiAsO", "candidates": 10, "steps": [20, 30], "n_unit": {"max": 60}}
@@ -49,13 +49,27 @@ def test_a_search_within_the_limits_is_the_presets_with_its_fields() -> None:
     ],
 )
 def test_a_search_beyond_them_is_refused_by_name(values: dict[str, Any], told: str) -> None:
-    small = {"base": "LaNiAsO", "candidates": 10, "steps": [5, 5], **values}
+    small = {"base": "LaNiAsO", "preset": "open", "candidates": 10, "steps": [5, 5], **values}
     with pytest.raises(SpecError, match=told) as error:
-        requested_search(small, LIMITS, ALL_BUT_OG)
+        check_search(requested_search(small, LIMITS)[0], ALL_BUT_OG)
     assert "\n" not in str(error.value)
 
 
 def test_given_rows_count_as_candidates() -> None:
     rows = [f"MgB{number}" for number in range(1, 102)]
     with pytest.raises(SpecError, match="candidates: 101"):
-        requested_search({"start": {"kind": "rows", "rows": rows}, "steps": [1, 1]}, LIMITS, ALL_BUT_OG)
+        requested_search({"preset": "open", "start": {"kind": "rows", "rows": rows}, "steps": [1, 1]}, LIMITS)
+
+
+def test_a_family_search_needs_what_replaces_what() -> None:
+    spec, preset = requested_search({"base": "LaFeAsO", "candidates": 10, "steps": [5, 5]}, LIMITS)
+    assert preset == "default"
+    with pytest.raises(SpecError, match="has to be given which elements replace one another"):
+        check_search(spec, ALL_BUT_OG)
+    odds = np.zeros((N_ELEMENTS, N_ELEMENTS))
+    odds[INDEX["La"], INDEX["Ce"]] = 1.0
+    known = Substitutions(odds, np.zeros(N_ELEMENTS, dtype=np.bool_))
+    check_search(spec, ALL_BUT_OG, known)
+    foreign, _ = requested_search({"base": "OgFeAsO", "candidates": 10, "steps": [5, 5]}, LIMITS)
+    with pytest.raises(SpecError, match="don't know Og"):
+        check_search(foreign, ALL_BUT_OG, known)

@@ -274,13 +274,14 @@ def test_plausibility_and_improvement_of_rows(make_result: MakeResult) -> None:
         known=known,
         base=known.fractions[0],
         log_plausibility=np.log([0.5, 0.9, 0.25, 0.8]),
-        log_existence=np.log([0.9, 0.9, 1e-6, 0.9]),
+        log_existence=np.log([0.6, 0.9, 0.05, 0.9]),
         plausibility_reasons=("as it is", None, "Ni replaced Fe", None),
     )
     verdicts = apply_screens(candidates, available_screens(), ("plausible",))
     table = candidates_table(result, candidates, verdicts, base=None, seed=0)
     columns = table.to_pydict()
     assert columns["plausibility"] == [pytest.approx(0.5), None, pytest.approx(0.25), pytest.approx(0.8)]
+    assert columns["existence"] == [pytest.approx(0.6), None, pytest.approx(0.05), pytest.approx(0.9)]
     assert columns["plausibility_reason"] == ["as it is", None, "Ni replaced Fe", None]
     assert columns["plausible"] == [True, None, False, True]
     assert columns["best_nearby_tc_k"] == [26.0, None, 26.0, 39.0]  # the base counts for LaNiAsO

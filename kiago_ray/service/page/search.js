@@ -6,7 +6,8 @@ import { chips, shares, symbolList } from "./fields.js";
 import { parse } from "./formula.js";
 
 const PRESETS = {
-  default: "Ours: the ensemble's lower bound, charges balanced, integer formulas; what can be trusted first.",
+  default: "Ours: the base's sites stay and are doped or swapped; what is plausible and likely an improvement first.",
+  open: "Ours, any element may come in: the ensemble's lower bound, charges balanced; what can be trusted first.",
   paper: "The paper's equations and constants.",
   reference: "The constants of the paper's published code.",
   hydride: "40 % hydrogen and more; nothing there can be trusted without a calculation under pressure.",

@@ -1,0 +1,77 @@
+"""What plausibility reads: nothing of the composition itself, smooth, the same in chunks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.plausibility.features import (
+    MAKE_UP_WIDTHS,
+    TRACE,
+    MakeUp,
+    PlausibilityFeatures,
+    positive_factor,
+)
+from kiago_ray.plausibility.odds import swap_odds
+from kiago_ray.plausibility.shipped import Prospects
+
+from .conftest import MakeLiterature
+
+FORMULAS = ("LaFeAsO0.9F0.1", "YBa2Cu3O7", "MgB2", "NaCl")
+
+
+def rows(*formulas: str) -> torch.Tensor:
+    return torch.tensor(parse_fractions(formulas), dtype=torch.float32)
+
+
+def test_own_says_whose_system_is_known(make_literature: MakeLiterature) -> None:
+    features = PlausibilityFeatures(make_literature(["LaFeAsO", "MgB2"]))
+    assert features.own(rows("La0.5Fe1.5AsO", "LaFeAsOF", "LaFeAs", "B2Mg")).tolist() == [1, 0, 0, 1]
+
+
+def test_features_of_systems_come_first_and_heed_no_amounts(prospects: Prospects) -> None:
+    features = prospects.plausibility.features
+    one, other = features(rows("LaFeAsO0.9F0.1", "La2FeAsO2F"))
+    names = len(features.names)
+    torch.testing.assert_close(one[:names], other[:names])
+    assert (one[names:] != other[names:]).float().mean() > 0.8
+    torch.testing.assert_close(features.of_systems(rows(*FORMULAS)), features(rows(*FORMULAS))[:, :names])
+
+
+def test_many_rows_are_as_one_by_one(prospects: Prospects) -> None:
+    features = prospects.plausibility.features
+    many = features.of_many(parse_fractions(FORMULAS))
+    single = torch.cat([features(rows(formula)) for formula in FORMULAS])
+    torch.testing.assert_close(many, single, rtol=1e-4, atol=1e-4)
+
+
+def test_a_trace_is_wholly_present(prospects: Prospects) -> None:
+    features = prospects.plausibility.features
+    little, more = rows("LaFeAsO"), rows("LaFeAsO")
+    zinc = 29
+    for row, share in ((little, 1.01 * TRACE), (more, 2 * TRACE)):
+        row *= 1 - share
+        row[0, zinc] = share
+    torch.testing.assert_close(features.of_systems(little), features.of_systems(more))
+
+
+def test_make_up_leaves_the_own_system_out(make_literature: MakeLiterature) -> None:
+    known = make_literature(["LaFeAsO", "LaFeAsF", "MgB2"])
+    more = make_literature(["LaFeAsO", "LaFeAsO0.9", "La2FeAs2O3", "LaFeAsF", "MgB2"])
+    few, many = MakeUp(known)(rows("LaFeAsO")), MakeUp(more)(rows("LaFeAsO"))
+    assert few.shape == (1, len(MAKE_UP_WIDTHS))
+    torch.testing.assert_close(few, many)
+    assert MakeUp(known)(rows("LaFeAsH"))[0, 0] > MakeUp(known)(rows("NaCl"))[0, 0]
+
+
+def test_nothing_known_is_far_from_all(make_literature: MakeLiterature) -> None:
+    known = make_literature(["LaFeAsO"])
+    empty = known.only(known.tc_k < 0)
+    assert MakeUp(empty)(rows("MgB2")).tolist() == [[pytest.approx(np.log(1e-3))] * 2]
+
+
+def test_distances_are_of_a_positive_matrix(make_literature: MakeLiterature) -> None:
+    factor = positive_factor(swap_odds(make_literature(["LaO", "YO", "LaF", "YF", "CeO"]).systems))
+    np.testing.assert_allclose((factor**2).sum(axis=1), 1)

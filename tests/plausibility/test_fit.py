@@ -1,0 +1,76 @@
+"""A fit to a literature of a few years: from the seed alone, and better than none."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.plausibility.features import PlausibilityFeatures
+from kiago_ray.plausibility.fit import Examples, altered, fit_plausibility, proposed
+from kiago_ray.plausibility.literature import Literature
+
+from .conftest import MakeLiterature
+
+
+@pytest.fixture(scope="module")
+def series(make_literature: MakeLiterature) -> Literature:
+    """Pnictides of four lanthanides, three metals and two anions, most known before 2003, the others since."""
+    formulas = [
+        f"{a}{b}{c}O"
+        for a, b, c in itertools.product(("La", "Ce", "Pr", "Nd"), ("Fe", "Ni", "Co"), ("As", "P"))
+    ]
+    years = [1995 + (5 * number) % 15 for number in range(len(formulas))]
+    known: Literature = make_literature(formulas, years=years)
+    return known
+
+
+def test_the_same_seed_gives_the_same_fit(series: Literature) -> None:
+    rows = parse_fractions(["SmFeAsO", "LaFeAsF", "NaMgB"])
+    one, same, other = (fit_plausibility(series, seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.log_probabilities(rows), same.log_probabilities(rows))
+    assert (one.log_probabilities(rows)[0] != other.log_probabilities(rows)[0]).any()
+
+
+def test_what_fits_the_series_is_more_plausible_than_what_does_not(series: Literature) -> None:
+    held = series.fractions[:, parse_fractions(["CeFePO"])[0] > 0] > 0
+    hidden = series.only(np.asarray(~held.all(axis=1)))
+    fitted = fit_plausibility(hidden)
+    inside, outside = fitted.log_probabilities(parse_fractions(["CeFePO", "CeFeXeO"]))[1]
+    assert inside > outside
+
+
+def test_proposals_are_real_where_they_were_reported_later(series: Literature) -> None:
+    then = series.before(2005)
+    features = PlausibilityFeatures(then)
+    found = proposed(then, series, features, np.random.default_rng(0))
+    new = {row.tobytes() for row in series.systems} - {row.tobytes() for row in then.systems}
+    assert 0 < found.real.sum() <= len(new)
+    assert found.features.shape == (len(found.real), len(features.names))
+    assert set(found.weight[found.real]) == {1.0}
+    assert set(found.weight[~found.real]) == {1 / 0.4}
+
+
+def test_altered_compositions_are_not_real(series: Literature) -> None:
+    then = series.before(2005)
+    found = altered(then, series, PlausibilityFeatures(then), np.random.default_rng(0))
+    late = int((series.first_year >= 2005).sum())
+    assert found.real.sum() == late + len(then.systems)
+    assert (~found.real).sum() > found.real.sum()
+
+
+def test_without_anything_new_there_is_nothing_to_learn(make_literature: MakeLiterature) -> None:
+    with pytest.raises(ValueError, match="nothing was first reported in the 7 years before 2010"):
+        fit_plausibility(make_literature(["LaFeAsO", "MgB2"], years=[1990, 2001]))
+
+
+def test_examples_are_joined_and_fitted() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 2))
+    real = x[:, 0] > 0
+    parts = [Examples(x[part], real[part], np.ones(200)) for part in (slice(200), slice(200, None))]
+    logistic = Examples.joined(parts).fitted()
+    np.testing.assert_allclose(logistic.mean, x.mean(axis=0))
+    assert logistic.weight[0] > 5 * abs(logistic.weight[1])

@@ -1,0 +1,29 @@
+"""Which elements look alike to a site."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.plausibility.likeness import likeness
+
+
+def test_metals_stand_for_metals_and_anions_for_anions() -> None:
+    alike = likeness()
+    of = {
+        name: alike[INDEX[name.split("-")[0]], INDEX[name.split("-")[1]]]
+        for name in ("La-Ce", "La-Cu", "O-F", "La-O")
+    }
+    assert of["La-Ce"] > 0.9 > of["La-Cu"] > 0
+    assert 0 < of["O-F"] < 1
+    assert of["La-O"] == 0
+    assert alike[INDEX["As"], INDEX["Sb"]] > 0
+    np.testing.assert_array_equal(alike, alike.T)
+    assert (alike.diagonal() == 1).all()
+    assert alike.min() == 0
+
+
+def test_hydrogen_stands_for_anions_alone() -> None:
+    hydrogen = likeness()[INDEX["H"]]
+    assert hydrogen[INDEX["O"]] == hydrogen[INDEX["F"]] == 0.5
+    assert hydrogen[INDEX["La"]] == hydrogen[INDEX["Fe"]] == 0

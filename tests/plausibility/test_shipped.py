@@ -1,0 +1,100 @@
+"""The plausibility that ships: what it says of well-known compositions, kept and loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.plausibility.shipped import (
+    Prospects,
+    literature_of,
+    load_prospects,
+    prospects_of,
+    save_plausibility,
+)
+from kiago_ray.predictors.weights import PLAUSIBILITY, WeightsError, load_card
+
+from .conftest import MakeLiterature
+
+FORMULAS = ("LaFeAsO0.9F0.1", "LaFeAsO0.9Xe0.1", "Sr2Ca3Fe3Cu3SbSe4O7", "MgB2", "NdFeAsO0.9F0.1")
+
+
+def test_known_orderings(prospects: Prospects) -> None:
+    plausible = np.exp(prospects.log_probabilities(parse_fractions(FORMULAS))[0])
+    fluorine, xenon, hotchpotch, _, neodymium = plausible
+    assert fluorine > 100 * xenon
+    assert neodymium > xenon
+    assert hotchpotch < 1e-5
+    assert (plausible < 1).all()
+
+
+def test_the_card_counts_what_ships(prospects: Prospects) -> None:
+    card = load_card(PLAUSIBILITY)
+    assert card["compositions"] == len(prospects.literature.fractions)
+    assert card["systems"] == len(prospects.literature.systems)
+    assert card["year"] == prospects.literature.year
+
+
+def test_a_fit_to_what_ships_is_kept_without_it(prospects: Prospects, tmp_path: Path) -> None:
+    save_plausibility(prospects, {"kind": PLAUSIBILITY}, tmp_path)
+    again = load_prospects(tmp_path)
+    rows = parse_fractions(FORMULAS)
+    np.testing.assert_array_equal(again.log_probabilities(rows), prospects.log_probabilities(rows))
+    np.testing.assert_array_equal(again.odds, prospects.odds)
+    assert load_card(PLAUSIBILITY, tmp_path)["sha256"] == load_card(PLAUSIBILITY)["sha256"]
+
+
+def test_a_literature_of_ones_own_goes_along(
+    prospects: Prospects, make_literature: MakeLiterature, tmp_path: Path
+) -> None:
+    known = make_literature(["LaFeAsO", "CeFeAsO", "MgB2"], tc_k=[5, 6, 39], years=[2008, np.nan, 2001])
+    own = type(prospects.plausibility)(
+        type(prospects.plausibility.features)(known),
+        prospects.plausibility.exists,
+        prospects.plausibility.reported,
+    )
+    save_plausibility(prospects_of(known, own, prospects.made), {}, tmp_path, with_literature=True)
+    again = load_prospects(tmp_path)
+    for name, value in vars(known).items():
+        np.testing.assert_array_equal(getattr(again.literature, name), value)
+    rows = parse_fractions(["NdFeAsO", "LaFeAsO"])
+    np.testing.assert_array_equal(again.log_probabilities(rows), own.log_probabilities(rows))
+
+
+def test_damaged_weights_are_refused(prospects: Prospects, tmp_path: Path) -> None:
+    path = save_plausibility(prospects, {}, tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(WeightsError, match=r"plausibility\.safetensors has SHA-256"):
+        load_prospects(tmp_path)
+    path.unlink()
+    with pytest.raises(WeightsError, match="can't be read"):
+        load_prospects(tmp_path)
+
+
+def test_weights_of_another_version_are_refused(prospects: Prospects, tmp_path: Path) -> None:
+    import hashlib
+
+    from safetensors.torch import load, save
+
+    path = save_plausibility(prospects, {}, tmp_path)
+    tensors = load(path.read_bytes())
+    tensors["reported.weight"] = tensors["reported.weight"][1:].clone()
+    path.write_bytes(save(tensors))
+    card = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    (tmp_path / "plausibility.json").write_text(json.dumps(card))
+    with pytest.raises(WeightsError, match="features of systems, this version has"):
+        load_prospects(tmp_path)
+
+
+def test_a_table_without_a_dated_superconductor_is_refused() -> None:
+    table = pd.DataFrame(
+        {"formula": ["MgB2", "NaCl"], "oxygen": "stated", "tc_k": [39.0, 0.0], "reports": 1}
+    ).assign(year_first=pd.array([None, 1990], dtype="Int64"))
+    with pytest.raises(ValueError, match="no dated superconductor"):
+        literature_of(table)
