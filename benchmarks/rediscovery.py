@@ -6,9 +6,9 @@ For each cut-off: the ensemble and the oracle are fitted to the entries that a j
 are left out), bases are drawn from the chemical systems known then, each as likely, and every method proposes from the
 same bases:
 
-- default: the search, from perturbed bases;
+- default: the search of the preset `open`, the default then, from perturbed bases;
 - near: the same, each row with the elements that its start has (`revive: start`);
-- random: the search of `default` from random compositions;
+- random: the same from random compositions;
 - paper: the paper's search with the same networks' mean T_c, which favours it over its own ResNet-18;
 - substitution: a base with one element for another. All swaps are looked at, some thousands, and the most trusted of
   those that pass are kept, as many as a search has candidates.
@@ -65,7 +65,7 @@ from kiago_ray.predictors.precision import multiplies_bfloat16
 from kiago_ray.predictors.recipes import RunOptions, TrainingTable
 from kiago_ray.predictors.second_opinion import SecondOpinion
 from kiago_ray.predictors.weights import load_network
-from kiago_ray.screening import KnownMaterials
+from kiago_ray.screening import KnownMaterials, Ranking
 from kiago_ray.screening.known import SAME_COMPOSITION
 from kiago_ray.screening.trust import trusted_tc_k
 from kiago_ray.search import load_preset
@@ -186,7 +186,7 @@ def searched(method: str, then: Then, candidates: int, seed: int) -> pd.DataFram
     parts = []
     for base in then.bases:
         spec = load_preset(
-            "default",
+            "open",
             {
                 **METHODS[method],
                 "base": base,
@@ -204,7 +204,7 @@ def searched(method: str, then: Then, candidates: int, seed: int) -> pd.DataFram
             frequencies=then.frequencies,
             trajectory_rows=0,
         )
-        table = ranked(found.table, "trusted")
+        table = ranked(found.table, Ranking("trusted"))
         table = table.filter(
             pc.and_(table["passed"], pc.greater(table["nearest_distance"], SAME_COMPOSITION))
         )

@@ -1,16 +1,16 @@
 """What the screens let pass: known superconductors, which they should, and random swaps, which they shouldn't.
 
 Run it with `python benchmarks/screens.py --fit kiago_ray.plausibility.shipped:fit_without`; it prints a table and,
-with --write, puts it into kiago_ray/screening/screen_recall.json, which `kiago search --help` shows. Superconductors are
-SuperCon's compositions of stated oxygen with T_c > 0, drawn at random. A swap replaces one or two elements of such a
-composition, each by one that occurs in superconductors and that the predictors know, and is drawn again where its
-chemical system is known.
+with --write, puts it into kiago_ray/screening/screen_recall.json, which `kiago search --help` shows. Superconductors
+are SuperCon's compositions of stated oxygen with T_c > 0, drawn at random. A swap replaces one or two elements of
+such a composition, each by one that occurs in superconductors and that the predictors know, and is drawn again where
+its chemical system is known.
 
 --fit names a function that takes the chemical systems to leave out (a frozenset of frozensets of symbols) and returns
 the logarithm of the probability to exist as a function of fractions (n, 118). It is asked once for each of the folds,
-into which the systems of the superconductors are dealt; a composition, and a swap of it, are judged by the fit that knows
-nothing of its system.
-Without --fit there is no screen `plausible`. Takes five minutes on one core beside the fits.
+into which the systems of the superconductors are dealt; a composition, and a swap of it, are judged by the fit that
+knows nothing of its system. Without --fit there is no screen `plausible`. Takes five minutes on one core beside the
+fits.
 """
 
 from __future__ import annotations
