@@ -17,8 +17,8 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
 	@touch $@
 
-search: $(STAMP)  ## the main job: ranked proposals around LaNiAsO
-	$(BIN)/kiago search LaNiAsO
+search: $(STAMP)  ## the main job: ranked proposals around LaFeAsO
+	$(BIN)/kiago search LaFeAsO
 
 campaign: $(STAMP)  ## eight small searches on Ray with an MLflow record, in runs/smoke/
 	$(BIN)/kiago campaign run campaigns/smoke.yaml

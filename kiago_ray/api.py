@@ -69,8 +69,8 @@ def propose(
     `KnownMaterials.shipped()`, and "none" holds the rows against none. Those of `tried` are listed last too, and
     re-weigh what is near to them (`screening.failures`). `second` gives other models' opinions, by default the shipped
     ones'; `hull` gives the best rows their energy above it, and is of the same formation energies as `predictors`;
-    `substitutions` says what takes the place of what, for a search that keeps its base's sites. Raises SpecError for a
-    search that can't run, WeightsError where the shipped predictors can't be loaded.
+    `prospects` says what is plausible and what takes the place of what, by default the shipped. Raises SpecError for a
+    search that can't run, WeightsError where what ships can't be loaded.
     """
     if spec is None:
         spec = load_preset(preset, {**(overrides or {}), **({} if base is None else {"base": base})})
@@ -135,17 +135,12 @@ def _materials(known: KnownMaterials | Literal["none"] | None) -> KnownMaterials
 
 
 def _outcome(spec: SearchSpec, rows: JudgedRows, material: BaseMaterial | None) -> SearchOutcome:
+    ranking, statuses = Ranking.of(spec.screens), rows.result.status_counts()
     return SearchOutcome(
         spec=spec,
         result=rows.result,
-        table=ranked(rows.table, Ranking.of(spec.screens)),
-        summary=summarise(
-            rows.candidates,
-            rows.verdicts,
-            rows.result.status_counts(),
-            material,
-            ranking=Ranking.of(spec.screens),
-        ),
+        table=ranked(rows.table, ranking),
+        summary=summarise(rows.candidates, rows.verdicts, statuses, material, ranking=ranking),
     )
 
 
@@ -173,9 +168,8 @@ def judged_rows(
 
     base: from `base_material`. name: of the search within a campaign, for the table. frequencies: element counts that
     starts are drawn by, else the shipped ones. judge: whose screens and oxidation states count, else the search's own.
-    hull, prospects: see `propose`; without prospects nothing is said of plausibility, and a family can't be
-    searched. Raises SpecError where a hull isn't of predicted energies, and where there is
-    none to judge by.
+    hull, prospects: see `propose`; without prospects nothing is said of plausibility, and a family can't be searched.
+    Raises SpecError where a hull isn't of predicted energies, and where there is none to judge by.
     """
     judge = judge or spec
     _check_hull(judge, hull)

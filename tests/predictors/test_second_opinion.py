@@ -56,8 +56,8 @@ def test_a_folder_may_hold_one_network_of_t_c_alone(tmp_path: Path) -> None:
     assert set(predictors.others) == {"resnet18"}
     assert predictors.tc is predictors.named("ensemble") is predictors.named("resnet18")
     assert load_second_opinion(predictors, tmp_path).ensemble is None
-    assert set(weights_hashes(tmp_path)) == {"tc", "ef", "tc_oracle"}
-    assert set(weights_hashes()) == {"tc", "tc_ensemble", "ef", "tc_oracle"}
+    assert set(weights_hashes(tmp_path)) == {"tc", "ef", "tc_oracle", "plausibility"}
+    assert set(weights_hashes()) == {"tc", "tc_ensemble", "ef", "tc_oracle", "plausibility"}
     assert weights_hashes(tmp_path)["tc"] == weights_hashes()["tc"]
 
 

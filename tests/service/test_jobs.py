@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from kiago_ray.api import base_material, judged_rows
-from kiago_ray.screening import TriedMaterials
+from kiago_ray.screening import Ranking, TriedMaterials
 from kiago_ray.search.presets import load_preset
 from kiago_ray.service.candidates import page
 from kiago_ray.service.jobs import End, Job, JobStore
@@ -67,8 +67,16 @@ def test_a_worker_finds_what_a_search_here_finds(store: JobStore, models: Models
     total, rows = page(store.result(job_id), 0, 1000, passed_only=False)
     scorer = models.scorer
     base = base_material(SPEC, scorer.predictors, models.known, scorer.second)
-    here = judged_rows(SPEC, scorer.predictors, base, shard_rows=8, second=scorer.second, known=models.known)
-    expected = ranked(here.table, "trusted").to_pylist()
+    here = judged_rows(
+        SPEC,
+        scorer.predictors,
+        base,
+        shard_rows=8,
+        second=scorer.second,
+        known=models.known,
+        prospects=models.prospects,
+    )
+    expected = ranked(here.table, Ranking.of(SPEC.screens)).to_pylist()
     assert total == len(expected)
     assert [row["formula"] for row in rows] == [row["formula"] for row in expected]
     assert [row["tc_k"] for row in rows] == pytest.approx([row["tc_k"] for row in expected], abs=1e-4)

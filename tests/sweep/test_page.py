@@ -76,7 +76,7 @@ def test_the_best_stands_beside_the_search_as_it_is(page: SweepPage) -> None:
     assert page.best is not None
     assert [row[0] for row in rows[1:]] == list(page.sweep.space)
     values = {name: (best, standing) for name, best, standing in rows[1:]}
-    assert values["alpha"] == (f"{page.best.point['alpha']:.3g}", "20")
+    assert values["alpha"] == (f"{page.best.point['alpha']:.3g}", "0")
     assert values["preset"] == (page.best.point["preset"], "default")
     paper = next(trial for trial in page.trials if trial.point["preset"] == "paper")
     rows = Reader(render_sweep_page(replace(page, best=paper))).tables[BEST]
