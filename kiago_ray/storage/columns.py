@@ -56,15 +56,13 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "plausibility",
         _NUMBER,
-        "Probability that such a composition is made and reported in the next years, by what is known of its "
-        "relatives; nothing is looked up of the row itself.",
+        "Probability that it is made and reported in the next years, by its relatives, never by itself.",
         later=True,
     ),
     Column(
         "existence",
         _NUMBER,
-        "Probability that such a composition exists, whether or not anybody reports it: the first of the two "
-        "factors of the plausibility.",
+        "Probability that such a composition exists, reported or not: the first factor of the plausibility.",
         later=True,
     ),
     Column("plausibility_reason", _TEXT, "What the plausibility rests on, in words.", later=True),
