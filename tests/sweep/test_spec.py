@@ -11,7 +11,6 @@ from kiago_ray.search.errors import SpecError
 from kiago_ray.search.presets import load_preset
 from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
 
-
 OPEN = {"preset": "open", "candidates": 16, "steps": [5, 5]}
 
 
