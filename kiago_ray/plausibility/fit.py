@@ -81,7 +81,7 @@ def proposed(
     kinds = (swapped_systems(then, hands, PROPOSALS), added_systems(then, hands, PROPOSALS))
     systems = np.unique(np.concatenate([kind.systems for kind in kinds]), axis=0)
     reported = {row.tobytes() for row in later.systems}
-    real = np.array([row.tobytes() in reported for row in systems])
+    real = np.array([row.tobytes() in reported for row in systems], dtype=np.bool_)
     kept = real | (rng.random(len(real)) < _SHARE)
     systems, real = systems[kept], real[kept]
     rows = systems / systems.sum(axis=1, keepdims=True)

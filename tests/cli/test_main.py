@@ -18,7 +18,14 @@ Kiago = Callable[..., Any]
 
 def test_version_names_the_weights(kiago: Kiago) -> None:
     facts = json.loads(kiago("version", "--json").out)
-    assert set(facts["weights"]) == {"tc", "tc_ensemble", "ef", "tc_oracle", "tc_tuning_oracle"}
+    assert set(facts["weights"]) == {
+        "tc",
+        "tc_ensemble",
+        "ef",
+        "tc_oracle",
+        "tc_tuning_oracle",
+        "plausibility",
+    }
     assert facts["devices"][0] == "cpu"
     assert "torch" in kiago("version").out
 

@@ -11,6 +11,8 @@ from kiago_ray.search.errors import SpecError
 from kiago_ray.search.presets import load_preset
 from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
 
+OPEN = {"preset": "open", "candidates": 16, "steps": [5, 5]}
+
 
 def sweep(**changes: Any) -> SweepSpec:
     values: dict[str, Any] = {
@@ -101,12 +103,12 @@ def test_a_sweep_that_makes_no_sense_is_refused(changes: dict[str, Any], said: s
 
 def test_a_point_lies_over_the_shared_search() -> None:
     space = {
-        "preset": {"choice": ["default", "paper"]},
+        "preset": {"choice": ["open", "paper"]},
         "beta.end": {"loguniform": [1, 100]},
         "learning_rate.1": {"uniform": [0.01, 0.1]},
         "fixed.O": {"choice": [0.25, 0.5]},
     }
-    spec = sweep(space=space).spec(
+    spec = sweep(space=space, search=OPEN).spec(
         {"preset": "paper", "beta.end": 7.0, "learning_rate.1": 0.05, "fixed.O": 0.25}, "LaNiAsO", 4
     )
     paper = load_preset("paper", {"candidates": 16, "steps": [5, 5]})
@@ -116,7 +118,7 @@ def test_a_point_lies_over_the_shared_search() -> None:
     assert spec.fixed == {"O": 0.25}
     same = {"beta", "learning_rate", "fixed", "base", "seed", "screens"}
     assert spec.model_dump(exclude=same) == paper.model_dump(exclude=same)
-    assert spec.screens == load_preset("default").screens  # trials differ neither in these nor in their rows
+    assert spec.screens == load_preset("open").screens  # trials differ neither in these nor in their rows
 
 
 def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path: Path) -> None:
@@ -149,7 +151,7 @@ def test_trials_have_equally_many_rows() -> None:
     assert rows == {load_preset("default").row_count}
     start = {"choice": [{"kind": "rows", "rows": ["MgB2"]}, {"kind": "random"}]}
     with pytest.raises(SpecError, match="has 1 rows, the others 16; trials need equally many"):
-        sweep(space={"start": start})
+        sweep(space={"start": start}, search=OPEN)
 
 
 @pytest.mark.parametrize(
