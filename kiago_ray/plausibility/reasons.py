@@ -21,7 +21,9 @@ class Reasons:
         self.literature = literature
         self.swaps, self.beside = completion_counts(literature.systems)
         self.sizes = literature.systems.sum(axis=1)
-        self.support = self.swaps * likeness()
+        self.alike = likeness()
+        self.support = self.swaps * self.alike
+        self.held = np.asfortranarray(literature.fractions > 0)
         self.by_element = np.asfortranarray(literature.systems)  # columns are what is read
 
     def of(self, fractions: Floats, base: Floats | None = None) -> str:
@@ -32,10 +34,10 @@ class Reasons:
         origin = self._nearest_system(there) if base is None else base > 0
         if origin is None:
             return "no known system is one element away"
-        new, lost = np.flatnonzero(there & ~origin), np.flatnonzero(origin & ~there)
+        new = np.flatnonzero(there & ~origin)
         if not len(new):
             return self._of_amounts(there)
-        sites = lost if len(lost) else np.flatnonzero(origin)
+        sites = np.flatnonzero(origin)
         return "; ".join(self._replaced(int(z), sites, there) for z in new)
 
     def _replaced(self, new: int, sites: Ints, there: Mask) -> str:
@@ -44,14 +46,25 @@ class Reasons:
         site = int(sites[int(self.support[sites, new].argmax())])
         count = int(self.swaps[site, new])
         if not self.support[site, new]:
-            return f"{SYMBOLS[new]} replaced none of its elements in a known relative"
+            return self._in_part(new, sites)
         near = max((int(self.beside[site, new, b]) for b in others if b not in (site, new)), default=0)
         share = largest_share(self.literature, site, new)
         relatives = "relative" if near == 1 else "relatives"
         part = f"; in part up to {100 * share:.0f} %" if share else ""
         if near:
             return f"{SYMBOLS[new]} replaced {SYMBOLS[site]} wholly in {near} known {relatives}{part}"
-        return f"{SYMBOLS[new]} replaced {SYMBOLS[site]} elsewhere ({count} times), never beside these{part}"
+        times = "once" if count == 1 else f"{count} times"
+        return f"{SYMBOLS[new]} replaced {SYMBOLS[site]} elsewhere ({times}), never beside these{part}"
+
+    def _in_part(self, new: int, sites: Ints) -> str:
+        """Where `new` is known only beside the elements of these sites, never instead of one."""
+        beside = (self.held[:, sites] & self.held[:, [new]]).sum(axis=0) * (self.alike[sites, new] > 0)
+        at = int(beside.argmax())
+        if not beside[at]:
+            return f"{SYMBOLS[new]} replaced none of its elements in a known relative"
+        share = largest_share(self.literature, int(sites[at]), new)
+        known = f"{beside[at]} known compositions, up to {100 * share:.0f} %"
+        return f"{SYMBOLS[new]} stands beside {SYMBOLS[sites[at]]} in {known}"
 
     def _of_amounts(self, there: Mask) -> str:
         same = bool((self._shared(there) == there.sum())[self.sizes == there.sum()].any())
