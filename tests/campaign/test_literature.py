@@ -165,7 +165,8 @@ def test_a_merged_literature_says_where_each_row_comes_from(
         assert BASES[row // 20] == base
     passed = table.filter(table["passed"])
     assert not np.isnan(passed["plausibility"].to_numpy()).any()
-    systems = [frozenset(parse(text)) for text in passed["formula"].to_pylist()]
+    new = [row for row in passed.to_pylist() if row["known"] is None and not row["undoped"]]
+    systems = [frozenset(parse(row["formula"])) for row in new]
     distinct = len(set(systems[:30]))
     assert len(set(systems[:distinct])) == distinct
 

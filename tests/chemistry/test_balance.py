@@ -79,7 +79,9 @@ def test_likely_is_a_bound_on_nats_that_metals_pass() -> None:
     found = likeliest_balance(amounts("La2CuO4", "Nb3Sn", "NaF2", "BaCuO4"))
     assert found.balanced.tolist() == [True, True, False, True]
     assert found.likely(1.25).tolist() == [True, True, False, False]  # the last one by O-1 alone
-    assert found.likely(10).tolist() == [True, True, False, True]
+    assert found.likely(10).tolist() == [True, True, False, False]  # oxygen at −1 is no oxide
+    assert likeliest_balance(amounts("KFe2As2")).likely(0.2).tolist() == [False]
+    assert likeliest_balance(amounts("KFe2As2")).likely(10).tolist() == [True]
 
 
 def test_spread_gives_each_row_its_own_and_nothing_beyond() -> None:

@@ -20,6 +20,7 @@ from kiago_ray.campaign.state import checked_state
 from kiago_ray.distributed.cluster import ClusterError, Demand
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
 from kiago_ray.distributed.worker import WorkerSetup
+from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.second_opinion import load_second_opinion
 from kiago_ray.storage.location import Location, StorageError
@@ -38,9 +39,11 @@ def undisturbed(make_small_plan: MakePlan, tmp_path_factory: pytest.TempPathFact
     predictors = load_predictors()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    second = load_second_opinion(predictors)
+    second, prospects = load_second_opinion(predictors), load_prospects()
     made = [
-        compute_shard(plan.search(shard.search), shard, folder, predictors, second=second)
+        compute_shard(
+            plan.search(shard.search), shard, folder, predictors, second=second, prospects=prospects
+        )
         for shard in plan.shards
     ]
     torch.set_num_threads(threads)

@@ -61,6 +61,8 @@ def test_the_campaigns_fields_and_where_it_comes_from(recorded: tuple[Campaign, 
     assert parent.data.params == {
         "name": "small",
         "bases": '["LaNiAsO", "MgB2"]',
+        "literature": "null",
+        "search.preset": "open",
         "search.steps": "[3, 3]",
         "grid": "{}",
         "variants": "{}",

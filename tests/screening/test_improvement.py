@@ -13,12 +13,19 @@ from kiago_ray.screening.known import KnownMaterials
 
 
 @pytest.mark.parametrize(
-    ("mean", "std", "best"), [(30.0, 10.0, 40.0), (50.0, 5.0, 40.0), (40.0, 1.0, 40.0), (5.0, 20.0, 0.0)]
+    ("mean", "std", "best"), [(30.0, 10.0, 40.0), (50.0, 5.0, 40.0), (40.0, 1.0, 40.0), (5.0, 2.0, 0.0)]
 )
 def test_expected_improvement_is_the_integral(mean: float, std: float, best: float) -> None:
     expected, _ = quad(lambda t: (t - best) * norm.pdf(t, mean, std), best, mean + 12 * std)
     found = expected_improvement_k(np.array([mean]), np.array([std]), np.array([best]))
     assert found[0] == pytest.approx(expected, rel=1e-8)
+
+
+def test_a_spread_without_bounds_counts_as_a_fifth_of_t_c_and_two_kelvin() -> None:
+    wild, bounded = (
+        expected_improvement_k(np.array([80.0]), np.array([std]), np.array([90.0])) for std in (60, 20)
+    )
+    assert wild == bounded
 
 
 KELVIN = st.floats(0, 300)
