@@ -2,7 +2,8 @@
 
 exp(−(Δχ/0.6)²) in Pauling's electronegativity χ; 0 between metals and non-metals. The half-metals B, Si, Ge, As, Sb,
 Te and Bi stand for non-metals and for the metals of the p block, not for those of the s, d and f blocks. Hydrogen
-stands for oxygen and fluorine as hydride, which its χ doesn't tell.
+stands for oxygen and fluorine as hydride, which its χ doesn't tell. Anions of other valence stand for one another
+less, exp(−(Δq/1.5)²): fluorine for oxygen, and hardly carbon.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ from kiago_ray.plausibility.literature import Floats
 _WIDTH = 0.6
 _HYDRIDE = 0.5
 _EITHER = ("B", "Si", "Ge", "As", "Sb", "Te", "Bi")
+_ANION_VALENCES = {
+    4: ("C", "Si", "Ge"),
+    3: ("B", "N", "P", "As", "Sb", "Bi"),
+    2: ("O", "S", "Se", "Te"),
+    1: ("H", "F", "Cl", "Br", "I"),
+}
+_VALENCE_WIDTH = 1.5
 _ANIONS = ("O", "F", "S", "Cl", "N", "C")
 
 
@@ -36,5 +44,10 @@ def likeness() -> Floats:
     alike[hydrogen, :] = alike[:, hydrogen] = 0.0
     for symbol in _ANIONS:
         alike[hydrogen, INDEX[symbol]] = alike[INDEX[symbol], hydrogen] = _HYDRIDE
+    valence = np.full(N_ELEMENTS, np.nan)
+    for charge, symbols in _ANION_VALENCES.items():
+        valence[[INDEX[symbol] for symbol in symbols]] = charge
+    factor = np.exp(-(((valence[:, None] - valence) / _VALENCE_WIDTH) ** 2))
+    alike *= np.nan_to_num(factor, nan=1.0)  # where one of the two is no anion, nothing
     np.fill_diagonal(alike, 1.0)
     return np.asarray(alike)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.plausibility.likeness import likeness
@@ -25,5 +26,12 @@ def test_metals_stand_for_metals_and_anions_for_anions() -> None:
 
 def test_hydrogen_stands_for_anions_alone() -> None:
     hydrogen = likeness()[INDEX["H"]]
-    assert hydrogen[INDEX["O"]] == hydrogen[INDEX["F"]] == 0.5
+    assert hydrogen[INDEX["F"]] == 0.5  # of the same valence
     assert hydrogen[INDEX["La"]] == hydrogen[INDEX["Fe"]] == 0
+    assert hydrogen[INDEX["O"]] == pytest.approx(0.5 * np.exp(-((1 / 1.5) ** 2)))
+
+
+def test_anions_of_other_valence_stand_for_one_another_less() -> None:
+    oxygen = likeness()[INDEX["O"]]
+    assert oxygen[INDEX["F"]] > 5 * oxygen[INDEX["C"]]
+    assert likeness()[INDEX["Se"], INDEX["S"]] > 0.9
