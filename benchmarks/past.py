@@ -65,12 +65,13 @@ class Then:
 @dataclass(frozen=True)
 class Later:
     """What was first reported at or after the cut-off with T_c > 0: fractions (m, 118), T_c (m,) in K; new: (m,) its
-    chemical system had no superconductor then. far: (m,) further than NEAR from all of before.
+    chemical system had no superconductor then. year: (m,) of the first report. far: (m,) further than NEAR from all of before.
     """
 
     fractions: Floats
     tc_k: Floats
     new: NDArray[np.bool_]
+    year: NDArray[np.int64]
     far: NDArray[np.bool_]
 
 
@@ -135,5 +136,6 @@ def reported_later(whole: pd.DataFrame, then: Then) -> Later:
         fractions=rows,
         tc_k=table["tc_k"].to_numpy(dtype=np.float64),
         new=np.array([row.tobytes() not in systems for row in rows > 0], dtype=np.bool_),
+        year=table["year"].to_numpy(dtype=np.int64),
         far=nearest(rows, then.literature.fractions)[1] > NEAR,
     )

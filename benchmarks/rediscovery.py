@@ -38,9 +38,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from past import Floats, Later, Then, known_then, reported_later
 from scipy.special import ndtr
+from sklearn.metrics import roc_auc_score
 
 from kiago_ray import knowledge
 from kiago_ray.baselines.substitution import ExchangeError, exchange
+from kiago_ray.chemistry.balance import likeliest_balance
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import write
 from kiago_ray.datasets.files import sha256
@@ -49,11 +51,12 @@ from kiago_ray.datasets.neighbours import nearest
 from kiago_ray.datasets.supercon import load_supercon
 from kiago_ray.knowledge.plain_formulas import sparse_fractions
 from kiago_ray.machine import cpu_name
-from kiago_ray.plausibility.alterations import elements_at_hand
+from kiago_ray.plausibility.alterations import elements_at_hand, swapped_at_random
 from kiago_ray.plausibility.neighbours import Neighbours, added_systems, swapped_systems
 from kiago_ray.plausibility.odds import swap_odds
 from kiago_ray.plausibility.steering import around, informed
 from kiago_ray.screening.improvement import best_nearby, expected_improvement_k
+from kiago_ray.screening.screens import MAX_CHARGE_NATS, MIN_EXISTENCE
 from kiago_ray.screening.trust import trusted_tc_k
 from kiago_ray.search import SpecError, load_preset, run_search
 from kiago_ray.search.start import perturbed_row, row_generator
@@ -418,6 +421,28 @@ def interval(values: NDArray[np.bool_], seed: int) -> tuple[float, float]:
     return float(np.quantile(counts, 0.025)), float(np.quantile(counts, 0.975))
 
 
+def plausibility_line(then: Then, later: Later, seed: int) -> dict[str, Any]:
+    """How the fit of then tells what was reported later from the same with one or two elements swapped at random, for
+    systems that nobody reported, and what share of both passes the screens of `default`.
+    """
+    known = then.systems | {row.tobytes() for row in later.fractions > 0}
+    swaps = swapped_at_random(later.fractions, known, np.random.default_rng(seed))
+    every = np.concatenate([later.fractions, swaps])
+    real = np.arange(len(every)) < len(later.fractions)
+    log_p, log_exists = then.prospects.log_probabilities(every)
+    passed = (np.exp(log_exists) >= MIN_EXISTENCE) & likeliest_balance(every).likely(MAX_CHARGE_NATS)
+    soon = np.concatenate([later.year < then.year + 5, np.ones(len(swaps), dtype=np.bool_)])
+    head = {"cut_off": then.year, "task": "plausibility", "method": "default"}
+    return {
+        **head,
+        "auc": float(roc_auc_score(real, log_p)),
+        "auc_five_years": float(roc_auc_score(real[soon], log_p[soon])),
+        "passed_later": float(passed[real].mean()),
+        "passed_later_five_years": float(passed[real & soon].mean()),
+        "passed_swaps": float(passed[~real].mean()),
+    }
+
+
 def trade(then: Then, later: Later, rows: Rows, log_p: Floats, gain: Floats) -> list[dict[str, Any]]:
     """Hits among the first 1,000 as the offset goes from improvement (0.1 K) to plausibility alone (300 K)."""
     points = []
@@ -527,6 +552,7 @@ def main() -> None:
         file.write_text(json.dumps(identity) + "\n")
         then = known_then(asked.data, others, made_then(cut_off), cut_off, asked, out)
         later = reported_later(whole, then)
+        print(json.dumps(plausibility_line(then, later, asked.seed)), flush=True)
         for method in methods:
             for line in (
                 literature_line(then, later, method, out, asked.seed),

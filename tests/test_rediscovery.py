@@ -98,7 +98,11 @@ def test_a_hit_is_near_a_later_composition_of_its_system(bench: ModuleType, past
         columns=["formula", "chemical_system", "tc_k", "year"],
     )
     later = past.Later(
-        parse_fractions(["MgB2", "Nb3Ge"]), np.array([39.0, 23.0]), np.ones(2, bool), np.ones(2, bool)
+        parse_fractions(["MgB2", "Nb3Ge"]),
+        np.array([39.0, 23.0]),
+        np.ones(2, bool),
+        np.full(2, 2001),
+        np.ones(2, bool),
     )
     rows = rows_of(bench, ["Mg0.95B2.05", "Nb3Ge", "MgB6"], [3.0, 2.0, 1.0])
     found = bench.literature_hits(then_of(known, 2000), later, rows)
