@@ -65,7 +65,8 @@ class Then:
 @dataclass(frozen=True)
 class Later:
     """What was first reported at or after the cut-off with T_c > 0: fractions (m, 118), T_c (m,) in K; new: (m,) its
-    chemical system had no superconductor then. year: (m,) of the first report. far: (m,) further than NEAR from all of before.
+    chemical system had no superconductor then. year: (m,) of the first report. far: (m,) further than NEAR from all
+    of before.
     """
 
     fractions: Floats
