@@ -64,7 +64,7 @@ from kiago_ray.search.start import perturbed_row, row_generator
 FIRST = (100, 400, 1000)
 SAME_SYSTEM_DISTANCE, NEW_DISTANCE, BASE_DISTANCE = 0.2, 0.05, 0.5
 PROPOSALS, DRAWS = 16, 5
-LITERATURE_OFFSET_K, BASE_OFFSET_K = 30.0, 3.0
+LITERATURE_OFFSET_K = 30.0  # as campaigns/literature.yaml has it
 JUDGED = 8_000  # rows, most plausible first, of which an improvement is worked out
 FAMILY_ROWS = {"literature": 24, "per base": 48}
 FAMILY_STEPS = {"literature": [6, 6], "per base": [10, 10]}
@@ -345,10 +345,10 @@ def literature_rows(then: Then, method: str, seed: int) -> Rows:
 def base_rows(then: Then, bases: list[int], method: str, seed: int) -> list[Floats]:
     """The sixteen proposals of a method from each base."""
     if method in SOURCES:
-        parts = []
+        parts, offset_k = [], load_preset("default").screens.improvement_offset_k
         for at in bases:
             rows = family_rows(then, then.formulas[at], method, "per base", seed)
-            rows = judged(then, rows, BASE_OFFSET_K, base=then.bases[at])
+            rows = judged(then, rows, offset_k, base=then.bases[at])
             parts.append(sixteen(then, rows, spread=True))
         return parts
     if method in SEARCHES:
