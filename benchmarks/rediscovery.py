@@ -15,8 +15,8 @@ ships, is known from 2008 on, nothing of it or of the Materials Project before. 
 Methods: `default` (the literature campaign's order for the first task), `default without family` (its other sources
 alone), `family only`, `open` (the former default), `paper` with the networks' mean T_c, `random starts`, `C-ES`,
 `swaps at random`, `swaps by odds`, `swap sum` (Σ over parents of weight × odds), `swap sum x P10` (times the
-probability of 10 K), `plus one` (one element more). One JSON object a line for each method and task; a table, a plot
-and the trade between reality and T_c go to --out, where finished parts are kept.
+probability of 10 K), `plus one` (one element more). One JSON object a line for each method and task; a table and
+a plot go to --out, where finished parts are kept.
 
 What isn't of then: E_f and oxidation states; the rows that teach T_c = 0, materials known today in systems without a
 superconductor then, which holds every method back alike; our hindsight in the features.
@@ -27,7 +27,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -441,24 +441,6 @@ def plausibility_line(then: Then, later: Later, seed: int) -> dict[str, Any]:
         "passed_later_five_years": float(passed[real & soon].mean()),
         "passed_swaps": float(passed[~real].mean()),
     }
-
-
-def trade(then: Then, later: Later, rows: Rows, log_p: Floats, gain: Floats) -> list[dict[str, Any]]:
-    """Hits among the first 1,000 as the offset goes from improvement (0.1 K) to plausibility alone (300 K)."""
-    points = []
-    for offset_k in (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0):
-        ordered = distinct(then, replace(rows, key=log_p + np.log(gain + offset_k)))
-        found = literature_hits(then, later, ordered)
-        points.append(
-            {
-                "cut_off": then.year,
-                "offset_k": offset_k,
-                "hits": int(found["hit"].sum()),
-                "hits_10k": int((found["hit"] & (found["tc_k"] >= 10)).sum()),
-                "hits_gain": int(found["gain"].sum()),
-            }
-        )
-    return points
 
 
 def table_of(lines: list[dict[str, Any]], out: Path, seed: int) -> str:
