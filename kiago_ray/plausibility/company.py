@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.plausibility.literature import Literature
-from kiago_ray.plausibility.odds import PRIOR, swap_odds
+from kiago_ray.plausibility.odds import per_system, swap_odds
 
 TABLES = ("together", "company", "together_lately", "lift")
 COMPANY_NAMES = (
@@ -82,7 +82,7 @@ def _tables(literature: Literature, own: float) -> tuple[np.ndarray, np.ndarray]
     together = np.maximum(one.T @ one - own, 0)
     lately = np.maximum((one * literature.recent[:, None]).T @ one, 0)
     held = np.maximum(one.sum(axis=0) - own, 0)
-    company = together / np.sqrt((held[:, None] + PRIOR) * (held + PRIOR))
+    company = per_system(together, held)
     lift = np.log((together + 0.5) / (held[:, None] * held / max(len(one), 1) + 0.5))
     pairs = np.stack([np.log1p(together), _COMPANY_SCALE * company, np.log1p(lately), lift])
     return pairs, np.stack([np.log1p(held), np.log1p(np.diag(lately))])

@@ -11,7 +11,7 @@ import numpy as np
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.plausibility.likeness import likeness
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
-from kiago_ray.plausibility.odds import PRIOR, swap_odds
+from kiago_ray.plausibility.odds import per_system, swap_odds
 
 _MOST_COMPOSITIONS = 6  # of a system that are looked at
 _AGREES = 0.35  # how far the amount that came may differ from the one that went, as a share of it
@@ -25,8 +25,7 @@ def site_odds(literature: Literature) -> Floats:
     """odds[a, c] from 0 to 1: how often c takes the place of a, wholly or in part, times how alike they are, (118,
     118).
     """
-    held = literature.systems.sum(axis=0)
-    doped = doping_counts(literature) / np.sqrt((held[:, None] + PRIOR) * (held + PRIOR))
+    doped = per_system(doping_counts(literature), literature.systems.sum(axis=0))
     odds = np.clip(swap_odds(literature.systems) + doped, 0, 1) * likeness()
     np.fill_diagonal(odds, 0)
     return np.asarray(odds)

@@ -7,6 +7,7 @@ systems that hold a. Beside b: the same among the systems that hold b, with 3 fo
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,11 @@ def swap_odds(systems: Mask) -> Floats:
     for together, _ in completions(systems):
         counts[np.ix_(together, together)] += 1
     np.fill_diagonal(counts, 0)
-    held = systems.sum(axis=0)
+    return per_system(counts, systems.sum(axis=0))
+
+
+def per_system(counts: Floats, held: NDArray[Any]) -> Floats:
+    """Counts of pairs (118, 118) over √((n_a + 5)(n_c + 5)), held (118,) being how many systems hold each element."""
     return np.asarray(counts / np.sqrt((held[:, None] + PRIOR) * (held + PRIOR)))
 
 

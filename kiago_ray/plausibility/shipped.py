@@ -21,8 +21,9 @@ from safetensors.torch import load, save
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.knowledge.plain_formulas import sparse_fractions
-from kiago_ray.knowledge.tables import made, phases, superconductors
+from kiago_ray.datasets.table import chemical_system
+from kiago_ray.knowledge.existing import made_compounds
+from kiago_ray.knowledge.tables import superconductors
 from kiago_ray.plausibility.around import substitutions_around
 from kiago_ray.plausibility.doping import site_odds
 from kiago_ray.plausibility.features import PlausibilityFeatures
@@ -92,7 +93,7 @@ def literature_of(table: pd.DataFrame, year: int | None = None) -> Literature:
     stated = stated.rename(columns={"year_first": "year"})
     if stated["year"].isna().all():
         raise ValueError("there is no dated superconductor of stated oxygen among these")
-    systems = ["-".join(sorted(parse(formula))) for formula in stated["formula"]]
+    systems = [chemical_system(parse(formula)) for formula in stated["formula"]]
     year = int(stated["year"].max()) + 1 if year is None else year
     return Literature.of(stated.assign(chemical_system=systems), year)
 
@@ -110,9 +111,7 @@ def fit_without(systems: Collection[frozenset[str]]) -> Callable[[Floats], Float
 
 def made_fractions() -> Floats:
     """Compounds that exist: COD's, and the Materials Project's stable ones, (m, 118)."""
-    project = phases()
-    stable = project["formula"][project["decomposition_ev_per_atom"] <= 0].tolist()
-    rows: Floats = sparse_fractions([*made()["formula"].tolist(), *stable]).toarray()
+    rows: Floats = made_compounds().fractions.toarray()
     return rows
 
 

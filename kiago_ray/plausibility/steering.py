@@ -23,7 +23,7 @@ def informed(
     spec: SearchSpec, predictors: Predictors, prospects: Prospects | None, substitutions: Substitutions | None
 ) -> Predictors:
     """The predictors of a search with plausibility, where its loss has it: that of compositions of the elements
-    that the search can reach, which is the same there and faster.
+    that the search can reach, which is nearly the same there and faster (`Plausibility.near`).
     """
     if prospects is None or spec.plausibility_weight <= 0:
         return predictors
