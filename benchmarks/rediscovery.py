@@ -26,8 +26,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,26 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from past import Floats, Later, Then, known_then, reported_later
-from scipy.special import ndtr
+from proposers import (
+    NEIGHBOURS,
+    PROPOSALS,
+    SEARCHES,
+    TASKS,
+    Rows,
+    family_rows,
+    judged,
+    of_neighbours,
+    of_sources,
+    plain_swaps,
+    searched,
+    spread,
+    stored,
+)
 from sklearn.metrics import roc_auc_score
 
 from kiago_ray import knowledge
-from kiago_ray.baselines.substitution import ExchangeError, exchange
 from kiago_ray.chemistry.balance import likeliest_balance
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
-from kiago_ray.chemistry.formula import write
+from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.datasets.files import sha256
 from kiago_ray.datasets.formation_energies import load_materials_project
 from kiago_ray.datasets.neighbours import nearest
@@ -52,210 +64,17 @@ from kiago_ray.datasets.supercon import load_supercon
 from kiago_ray.knowledge.plain_formulas import sparse_fractions
 from kiago_ray.machine import cpu_name
 from kiago_ray.plausibility.alterations import elements_at_hand, swapped_at_random
-from kiago_ray.plausibility.neighbours import Neighbours, added_systems, swapped_systems
-from kiago_ray.plausibility.odds import swap_odds
-from kiago_ray.plausibility.steering import around, informed
-from kiago_ray.screening.improvement import best_nearby, expected_improvement_k
+from kiago_ray.plausibility.neighbours import added_systems, swapped_systems
 from kiago_ray.screening.screens import MAX_CHARGE_NATS, MIN_EXISTENCE
-from kiago_ray.screening.trust import trusted_tc_k
-from kiago_ray.search import SpecError, load_preset, run_search
-from kiago_ray.search.start import perturbed_row, row_generator
 
 FIRST = (100, 400, 1000)
 SAME_SYSTEM_DISTANCE, NEW_DISTANCE, BASE_DISTANCE = 0.2, 0.05, 0.5
-PROPOSALS, DRAWS = 16, 5
-LITERATURE_OFFSET_K = 30.0  # as campaigns/literature.yaml has it
-JUDGED = 8_000  # rows, most plausible first, of which an improvement is worked out
-FAMILY_ROWS = {"literature": 24, "per base": 48}
-FAMILY_STEPS = {"literature": [6, 6], "per base": [10, 10]}
-OPEN_ROWS, OPEN_STEPS = {"literature": 4, "per base": 24}, [40, 40]
-ALL_SOURCES = {"family": 0.4, "swap": 0.35, "made": 0.05, "plus_one": 0.2}
-SOURCES = {
-    "default": ALL_SOURCES,
-    "default without family": {**ALL_SOURCES, "family": 0.0},
-    "family only": {"family": 1.0, "swap": 0.0, "made": 0.0, "plus_one": 0.0},
-}
-SEARCHES: dict[str, dict[str, Any]] = {
-    "open": {"preset": "open"},
-    "paper": {"preset": "paper", "tc_predictor": "ensemble", "oxidation_set": "icsd24"},
-    "random starts": {"preset": "open"},
-}
-METHODS = (
-    *SOURCES,
-    *SEARCHES,
-    *("C-ES", "swaps at random", "swaps by odds", "swap sum", "swap sum x P10", "plus one"),
-)
-BASELINES = ("swap sum", "swap sum x P10", "plus one")
+DRAWS = 5
+OFFSETS_K = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+DEFAULTS = ("default", "default without family", "family only")
 LITERATURE_ALONE = ("swap sum", "swap sum x P10", "plus one")
-
-
-@dataclass(frozen=True)
-class Rows:
-    """n proposals: fractions (n, 118), key (n,) to sort by, falling, and where each comes from."""
-
-    fractions: Floats
-    key: Floats
-    source: NDArray[np.str_]
-
-    @classmethod
-    def none(cls) -> Rows:
-        return cls(np.zeros((0, N_ELEMENTS)), np.zeros(0), np.zeros(0, dtype=np.str_))
-
-    def best_first(self) -> Rows:
-        order = np.argsort(-self.key, kind="stable")
-        return Rows(self.fractions[order], self.key[order], self.source[order])
-
-
-def joined(parts: list[Rows]) -> Rows:
-    if not parts:
-        return Rows.none()
-    return Rows(
-        np.concatenate([part.fractions for part in parts]),
-        np.concatenate([part.key for part in parts]),
-        np.concatenate([part.source for part in parts]),
-    )
-
-
-# --- what each method proposes -------------------------------------------------------------------------------------
-
-
-def family_rows(then: Then, base: str, method: str, task: str, seed: int) -> Rows:
-    """What a family search of `default` proposes from one base, not yet judged."""
-    spec = load_preset(
-        "default",
-        {
-            "base": base,
-            "candidates": FAMILY_ROWS[task],
-            "steps": FAMILY_STEPS[task] if SOURCES[method]["family"] else [1, 0],
-            "sources": SOURCES[method],
-            "seed": seed,
-            "precision": "float32",
-        },
-    )
-    try:
-        substitutions = around(spec, then.prospects)
-        predictors = informed(spec, then.predictors, then.prospects, substitutions)
-        found = run_search(spec, predictors, then.frequencies, trajectory_rows=0, substitutions=substitutions)
-    except SpecError:  # nothing is known to replace anything of this base
-        return Rows.none()
-    total = found.amounts.sum(axis=1)
-    kept = total > 0
-    rows = found.amounts[kept] / total[kept, None]
-    assert found.source is not None
-    return Rows(rows, np.zeros(len(rows)), found.source[kept].astype(np.str_))
-
-
-def searched(then: Then, bases: list[int], method: str, task: str, seed: int) -> Rows:
-    """What searches over all elements propose from these bases, by trusted T_c; all bases run as rows of one."""
-    number = OPEN_ROWS[task]
-    spec = load_preset("default", {**SEARCHES[method], "steps": OPEN_STEPS})
-    allowed = then.predictors.supported.numpy()
-    weights = then.frequencies["supercon"]
-    starts = []
-    for at in bases:
-        for row in range(number):
-            rng = row_generator(seed, f"{then.formulas[at]} {method}", row)
-            if method == "random starts":
-                chosen = rng.choice(np.flatnonzero(allowed), 4, replace=False)
-                start = np.zeros(N_ELEMENTS)
-                start[chosen] = 1 - rng.random(4)
-            else:
-                start = perturbed_row(rng, then.bases[at], allowed, weights, spec.start)
-            starts.append(start / start.sum())
-    formulas = [formula_of(start) for start in starts]
-    spec = replace_start(spec, formulas)
-    found = run_search(spec, then.predictors, then.frequencies, trajectory_rows=0)
-    total = found.amounts.sum(axis=1)
-    kept = total > 0
-    rows = found.amounts[kept] / total[kept, None]
-    return Rows(rows, trusted(then, rows), np.full(len(rows), method))
-
-
-def replace_start(spec: Any, formulas: list[str]) -> Any:
-    """The search with these formulas as its rows, and no base."""
-    start = spec.start.model_copy(update={"kind": "rows", "rows": tuple(formulas)})
-    return spec.model_copy(update={"base": None, "start": start})
-
-
-def formula_of(row: Floats) -> str:
-    return write({SYMBOLS[z]: round(float(row[z]), 6) for z in np.flatnonzero(row > 1e-6)})
-
-
-def trusted(then: Then, rows: Floats) -> Floats:
-    tc, std, extrapolation = then.second.ensemble.beliefs(rows)  # type: ignore[union-attr]
-    return trusted_tc_k(tc, std, then.second.of(rows).tc_oracle_k, extrapolation)
-
-
-def swapped(base: Floats, elements: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.int64]]:
-    """The base with one element for another, (n, 118), and which for which (n, 2)."""
-    pairs = [(a, c) for a in np.flatnonzero(base) for c in np.flatnonzero(elements & (base == 0))]
-    rows = np.tile(base, (len(pairs), 1))
-    for row, (a, c) in zip(rows, pairs, strict=True):
-        row[c], row[a] = row[a], 0
-    return rows, np.array(pairs).reshape(-1, 2)
-
-
-def plain_swaps(then: Then, bases: list[int], method: str, number: int, seed: int) -> list[Rows]:
-    """For each base its whole swaps: at random, by odds, or by the states of its elements (C-ES)."""
-    odds, elements, parts = swap_odds(then.literature.systems), elements_at_hand(), []
-    supported = then.predictors.supported.numpy()
-    for at in bases:
-        rng = np.random.default_rng([seed, at])
-        if method == "C-ES":
-            try:
-                rows = exchange(then.formulas[at], supported).rows(number, seed)
-            except ExchangeError:
-                parts.append(Rows.none())
-                continue
-            rows = np.unique(rows / rows.sum(axis=1, keepdims=True), axis=0)
-            parts.append(Rows(rows, trusted(then, rows), np.full(len(rows), method)))
-            continue
-        rows, pairs = swapped(then.bases[at], elements & supported)
-        key = rng.random(len(rows))
-        if method == "swaps by odds":
-            key = odds[pairs[:, 0], pairs[:, 1]] + 1e-9 * key
-        best = np.argsort(-key, kind="stable")[:number]
-        parts.append(Rows(rows[best], key[best], np.full(len(best), method)))
-    return parts
-
-
-def of_neighbours(then: Then, found: Neighbours, method: str) -> Rows:
-    """Systems next to known ones, with the most supported parent's best composition changed accordingly."""
-    rows = then_best(then)[found.parent].copy()
-    at = np.arange(len(rows))
-    portion = np.where(found.added, 0.2, 1.0)
-    rows[at, found.new] = portion * rows[at, found.lost]
-    rows[at, found.lost] -= rows[at, found.new]
-    key = found.support
-    if method == "swap sum x P10":
-        tc, std, _ = then.second.ensemble.beliefs(rows)  # type: ignore[union-attr]
-        key = key * (1 - ndtr((10 - tc) / std))
-    return Rows(rows, key, np.full(len(rows), method))
-
-
-def then_best(then: Then) -> Floats:
-    """Of each system of the literature the composition of highest T_c, (s, 118)."""
-    order = np.lexsort((-then.literature.tc_k, then.literature.system))
-    first = np.unique(then.literature.system[order], return_index=True)[1]
-    return then.literature.fractions[order[first]]
-
-
-def judged(
-    then: Then, rows: Rows, offset_k: float, most: int | None = None, base: Floats | None = None
-) -> Rows:
-    """The rows that pass the existence screen, ordered by plausibility × (expected improvement + offset)."""
-    if not len(rows.key):
-        return rows
-    fractions, first = np.unique(np.round(rows.fractions, 6), axis=0, return_index=True)
-    fractions, source = rows.fractions[first], rows.source[first]
-    log_p, _ = then.prospects.log_probabilities(fractions)
-    kept = np.argsort(-log_p, kind="stable")[:most]
-    fractions, source, log_p = fractions[kept], source[kept], log_p[kept]
-    tc, std, _ = then.second.ensemble.beliefs(fractions)  # type: ignore[union-attr]
-    expected = np.fmin(tc, then.second.of(fractions).tc_oracle_k)
-    best, _ = best_nearby(fractions, then.known, base=base)
-    gain = expected_improvement_k(expected, std, np.nan_to_num(best, nan=0.0))
-    return Rows(fractions, log_p + np.log(gain + offset_k), source).best_first()
+SWAPS = ("C-ES", "swaps at random", "swaps by odds")
+METHODS = (*DEFAULTS, *SEARCHES, *SWAPS, *LITERATURE_ALONE)
 
 
 # --- what is counted -----------------------------------------------------------------------------------------------
@@ -327,68 +146,92 @@ def sixteen(then: Then, rows: Rows, *, spread: bool) -> Floats:
 # --- the two tasks -------------------------------------------------------------------------------------------------
 
 
-def literature_rows(then: Then, method: str, seed: int) -> Rows:
-    """All proposals of a method from all known systems, as it orders them."""
-    every = list(range(len(then.formulas)))
-    if method in SOURCES:
-        parts = [family_rows(then, then.formulas[at], method, "literature", seed) for at in every]
-        return judged(then, joined(parts), LITERATURE_OFFSET_K, JUDGED)
-    if method in SEARCHES:
-        return searched(then, every, method, "literature", seed)
-    if method in ("swap sum", "swap sum x P10"):
-        return of_neighbours(then, swapped_systems(then.literature, elements_at_hand(), 30_000), method)
-    if method == "plus one":
-        return of_neighbours(then, added_systems(then.literature, elements_at_hand(), 30_000), method)
-    return joined(plain_swaps(then, every, method, 8, seed))
+def literature_rows(then: Then, method: str, out: Path, seed: int) -> Rows:
+    """The first distinct systems of a method from all known ones, best first."""
+    task, every, cores = TASKS["literature"], list(range(len(then.formulas))), len(os.sched_getaffinity(0))
+    if method in DEFAULTS:
+        found = spread(partial(family_rows, then, task, seed), every, out / f"families-{seed}", cores)
+        rows = Rows.joined([of_sources(each, task, method) for each in found])
+        rows, log_p, gain = judged(then, rows, task.offset_k)
+        np.savez(out / f"judged-{named(method)}-{seed}.npz", rows=rows.fractions, log_p=log_p, gain=gain)
+    elif method in SEARCHES:
+        parts = list(range(0, len(every), 64))
+        work = partial(searched_from, then, method, task.open_rows, seed, every)
+        rows = Rows.joined(spread(work, parts, out / f"{named(method)}-{seed}", cores))
+    elif method in LITERATURE_ALONE:
+        next_to = added_systems if method == "plus one" else swapped_systems
+        rows = of_neighbours(then, next_to(then.literature, elements_at_hand(), NEIGHBOURS), method)
+    else:
+        rows = Rows.joined(plain_swaps(then, method, task.swaps, seed, every))
+    return distinct(then, rows)
 
 
-def base_rows(then: Then, bases: list[int], method: str, seed: int) -> list[Floats]:
+def searched_from(then: Then, method: str, number: int, seed: int, every: list[int], start: int) -> Rows:
+    return searched(then, method, number, seed, every[start : start + 64])
+
+
+def base_rows(then: Then, method: str, bases: list[int], out: Path, seed: int) -> list[Floats]:
     """The sixteen proposals of a method from each base."""
-    if method in SOURCES:
-        parts, offset_k = [], load_preset("default").screens.improvement_offset_k
-        for at in bases:
-            rows = family_rows(then, then.formulas[at], method, "per base", seed)
-            rows = judged(then, rows, offset_k, base=then.bases[at])
-            parts.append(sixteen(then, rows, spread=True))
-        return parts
+    task, cores = TASKS["per base"], len(os.sched_getaffinity(0))
+    if method in DEFAULTS:
+        found = spread(partial(family_rows, then, task, seed), bases, out / f"bases-{seed}", cores)
+        return [
+            sixteen(
+                then,
+                judged(then, of_sources(rows, task, method), task.offset_k, then.bases[at])[0],
+                spread=True,
+            )
+            for at, rows in zip(bases, found, strict=True)
+        ]
     if method in SEARCHES:
-        return [sixteen(then, searched(then, [at], method, "per base", seed), spread=False) for at in bases]
-    return [
-        sixteen(then, rows, spread=False) for rows in plain_swaps(then, bases, method, 4 * PROPOSALS, seed)
-    ]
+        work = partial(searched_one, then, method, task.open_rows, seed)
+        found = spread(work, bases, out / f"bases-{named(method)}-{seed}", cores)
+        return [sixteen(then, rows, spread=False) for rows in found]
+    return [sixteen(then, rows, spread=False) for rows in plain_swaps(then, method, task.swaps, seed, bases)]
 
 
-def kept_rows(file: Path, make: Callable[[], Rows]) -> Rows:
-    """The rows in a file, made where it isn't there yet."""
-    if not file.exists():
-        rows = make()
-        with file.with_suffix(".part").open("wb") as part:
-            np.savez_compressed(part, fractions=rows.fractions, key=rows.key, source=rows.source)
-        file.with_suffix(".part").replace(file)
-    with np.load(file, allow_pickle=False) as stored:
-        return Rows(stored["fractions"], stored["key"], stored["source"])
+def searched_one(then: Then, method: str, number: int, seed: int, at: int) -> Rows:
+    return searched(then, method, number, seed, [at])
+
+
+def named(method: str) -> str:
+    return method.replace(" ", "_")
 
 
 def literature_line(then: Then, later: Later, method: str, out: Path, seed: int) -> dict[str, Any]:
-    rows = kept_rows(
-        out / f"literature-{method.replace(' ', '_')}-{seed}.npz",
-        lambda: distinct(then, literature_rows(then, method, seed)),
+    rows = stored(
+        out / f"literature-{named(method)}-{seed}.npz", partial(literature_rows, then, method, out, seed)
     )
     found = literature_hits(then, later, rows)
-    found.to_csv(out / f"literature-{method.replace(' ', '_')}-{seed}.csv", index=False)
+    found.to_csv(out / f"literature-{named(method)}-{seed}.csv", index=False)
+    by_source = found.groupby("source")["hit"].agg(["size", "sum"])
+    sources = {
+        name: {"rows": int(row["size"]), "hits": int(row["sum"])} for name, row in by_source.iterrows()
+    }
+    head = {"cut_off": then.year, "task": "literature", "method": method}
+    return {**head, **counted(found), "by_source": sources, "bases_hit": None}
+
+
+def counted(found: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Hits among the first systems, those of T_c ≥ 10 K, and the gains."""
     masks = {
         "hits": found["hit"],
         "hits_10k": found["hit"] & (found["tc_k"] >= 10),
         "hits_gain": found["gain"],
     }
-    counts = {name: {str(first): int(mask[:first].sum()) for first in FIRST} for name, mask in masks.items()}
-    first = found[: FIRST[-1]]
-    by_source = first.groupby("source")["hit"].agg(["size", "sum"])
-    sources = {
-        name: {"rows": int(row["size"]), "hits": int(row["sum"])} for name, row in by_source.iterrows()
-    }
-    head = {"cut_off": then.year, "task": "literature", "method": method}
-    return {**head, **counts, "by_source": sources, "bases_hit": None}
+    return {name: {str(n): int(mask[:n].sum()) for n in FIRST} for name, mask in masks.items()}
+
+
+def trade_lines(then: Then, later: Later, out: Path, seed: int) -> list[dict[str, Any]]:
+    """What `default` finds in the literature with other offsets: plausibility against the promise of T_c."""
+    with np.load(out / f"judged-default-{seed}.npz", allow_pickle=False) as kept:
+        rows, log_p, gain = kept["rows"], kept["log_p"], kept["gain"]
+    lines = []
+    for offset_k in OFFSETS_K:
+        ordered = distinct(then, Rows.of(rows, "default", log_p + np.log(gain + offset_k)))
+        head = {"cut_off": then.year, "task": "trade", "method": "default", "offset_k": offset_k}
+        lines.append({**head, **counted(literature_hits(then, later, ordered))})
+    return lines
 
 
 def base_line(then: Then, later: Later, method: str, out: Path, asked: argparse.Namespace) -> dict[str, Any]:
@@ -396,12 +239,12 @@ def base_line(then: Then, later: Later, method: str, out: Path, asked: argparse.
     empty = {"hits": None, "hits_10k": None, "hits_gain": None, "by_source": None}
     if method in LITERATURE_ALONE:
         return {**head, **empty, "bases_hit": None}
-    file = out / f"base-{method.replace(' ', '_')}-{asked.bases}-{asked.seed}.json"
+    file = out / f"base-{named(method)}-{asked.bases}-{asked.seed}.json"
     if not file.exists():
         far = later.fractions[later.far]
         draws = drawn(then, later, asked.bases, asked.seed)
         every = sorted({at for draw in draws for at in draw})
-        proposals = dict(zip(every, base_rows(then, every, method, asked.seed), strict=True))
+        proposals = dict(zip(every, base_rows(then, method, every, out, asked.seed), strict=True))
         hit = {
             at: bool(len(rows) and len(far) and nearest(rows, far)[1].min() <= NEW_DISTANCE)
             for at, rows in proposals.items()
@@ -455,7 +298,7 @@ def table_of(lines: list[dict[str, Any]], out: Path, seed: int) -> str:
     for line in lines:
         if line["task"] != "literature":
             continue
-        file = out / str(line["cut_off"]) / f"literature-{line['method'].replace(' ', '_')}-{seed}.csv"
+        file = out / str(line["cut_off"]) / f"literature-{named(line['method'])}-{seed}.csv"
         low, high = interval(pd.read_csv(file)["hit"].to_numpy(dtype=np.bool_), seed)
         three = [
             " / ".join(str(line[name][str(n)]) for n in FIRST) for name in ("hits", "hits_10k", "hits_gain")
@@ -520,7 +363,6 @@ def main() -> None:
     methods = [name.strip() for name in asked.methods.split(",")]
     if unknown := [name for name in methods if name not in METHODS]:
         raise SystemExit(f"--methods: there is no method {unknown[0]!r}; choose from {', '.join(METHODS)}")
-    torch.set_num_threads(max(1, torch.get_num_threads()))
     whole, _ = load_supercon(asked.data)
     others, _ = load_materials_project(asked.non_superconductors)
     identity = {"epochs": asked.epochs, "files": [sha256(asked.data), sha256(asked.non_superconductors)]}
@@ -534,12 +376,19 @@ def main() -> None:
         file.write_text(json.dumps(identity) + "\n")
         then = known_then(asked.data, others, made_then(cut_off), cut_off, asked, out)
         later = reported_later(whole, then)
+        torch.set_num_threads(
+            1
+        )  # from here on whole processes share the work, which forked threads would block
         print(json.dumps(plausibility_line(then, later, asked.seed)), flush=True)
         for method in methods:
             for line in (
                 literature_line(then, later, method, out, asked.seed),
                 base_line(then, later, method, out, asked),
             ):
+                print(json.dumps(line), flush=True)
+                lines.append(line)
+        if "default" in methods:
+            for line in trade_lines(then, later, out, asked.seed):
                 print(json.dumps(line), flush=True)
                 lines.append(line)
     if methods == list(METHODS):

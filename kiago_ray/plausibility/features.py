@@ -1,4 +1,4 @@
-"""What plausibility reads of a composition: its relatives, the company of its elements, and how it is made up.
+"""What plausibility reads of a composition: its relatives, the company of its elements, its make-up and its charges.
 
 Everything is smooth in the fractions but for kinks where an element is wholly present. Nothing is looked up of the
 composition itself: what its own chemical system holds has no part in it.
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.plausibility.agreement import Agreement
+from kiago_ray.plausibility.charges import Charges
 from kiago_ray.plausibility.company import COMPANY_NAMES, Company
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
 from kiago_ray.plausibility.odds import swap_odds
@@ -25,16 +27,18 @@ _VALUES_AT_ONCE = 20_000_000  # of rows × systems
 
 
 class PlausibilityFeatures(nn.Module):
-    """Fractions (rows, 118), every row summing to 1 → features (rows, `width`).
+    """Fractions (rows, 118), every row summing to 1 → features (rows, …), and the agreement of the relatives (rows,).
 
-    The first `systems_width` depend on which elements are present alone, the others on the amounts too.
+    The first features, those of `names`, depend on which elements are present alone, the others on the amounts too.
     """
 
     def __init__(self, literature: Literature) -> None:
         super().__init__()
         self.relatives = Relatives(literature)
+        self.agreement = Agreement(literature)
         self.company = Company(literature)
         self.make_up = MakeUp(literature)
+        self.charges = Charges()
         self.statistics = TcFeatures()
         self.register_buffer("known", self.relatives.systems, persistent=False)
 
@@ -45,8 +49,7 @@ class PlausibilityFeatures(nn.Module):
 
     def of_systems(self, fractions: Tensor) -> Tensor:
         """Those that depend on which elements are present, (rows, names)."""
-        presence = (fractions / TRACE).clamp(max=1)
-        own = self.own(fractions)
+        presence, own = _presence(fractions), self.own(fractions)
         return torch.cat([self.relatives(presence, own), self.company(presence, own)], dim=1)
 
     def own(self, fractions: Tensor) -> Tensor:
@@ -57,30 +60,49 @@ class PlausibilityFeatures(nn.Module):
         same = (there @ known.T == size) & (known.sum(dim=1) == size)
         return same.any(dim=1).to(fractions)
 
-    def forward(self, fractions: Tensor) -> Tensor:
-        return torch.cat(
-            [self.of_systems(fractions), self.make_up(fractions), self.statistics.statistics(fractions)],
-            dim=1,
-        )
+    def forward(self, fractions: Tensor) -> tuple[Tensor, Tensor]:
+        presence, own = _presence(fractions), self.own(fractions)
+        swapped, added = self.relatives.pairs(presence, own)
+        features = [
+            self.relatives.of_pairs(presence, swapped, added),
+            self.company(presence, own),
+            self.make_up(fractions),
+            self.charges(fractions),
+            self.statistics.statistics(fractions),
+        ]
+        return torch.cat(features, dim=1), self.agreement(fractions, swapped, added)
 
     def near(self, present: Mask) -> PlausibilityFeatures:
         """Nearly the same for compositions of the elements `present` (118,) alone, with fewer systems to look at."""
         other = object.__new__(PlausibilityFeatures)
         nn.Module.__init__(other)
         other.relatives = self.relatives.near(present)
-        other.company, other.statistics = self.company, self.statistics
+        other.agreement = self.agreement.only(self.relatives.kept(present))
+        other.company, other.charges, other.statistics = self.company, self.charges, self.statistics
         other.make_up = self.make_up.near(present)
         other.register_buffer("known", self.get_buffer("known"), persistent=False)
         return other
 
     @torch.no_grad()
-    def of_many(self, fractions: Floats, *, systems_only: bool = False) -> Tensor:
-        """Features of many rows of fractions (n, 118), in chunks."""
+    def of_many(self, fractions: Floats) -> tuple[Tensor, Tensor]:
+        """As a call, for many rows of fractions (n, 118), in chunks."""
+        parts = [self(rows) for rows in self._chunks(fractions)]
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+    @torch.no_grad()
+    def of_many_systems(self, fractions: Floats) -> Tensor:
+        """As `of_systems`, for many rows."""
+        return torch.cat([self.of_systems(rows) for rows in self._chunks(fractions)])
+
+    def _chunks(self, fractions: Floats) -> list[Tensor]:
         at_once = max(16, min(2048, _VALUES_AT_ONCE // max(len(self.make_up.points), 1)))
         rows = torch.as_tensor(np.asarray(fractions), dtype=torch.float32)
-        ask = self.of_systems if systems_only else self
-        parts = [ask(rows[start : start + at_once]) for start in range(0, max(len(rows), 1), at_once)]
-        return torch.cat(parts)
+        return [rows[start : start + at_once] for start in range(0, max(len(rows), 1), at_once)]
+
+
+def _presence(fractions: Tensor) -> Tensor:
+    """How far each element is there, (rows, 118) from 0 to 1."""
+    return (fractions / TRACE).clamp(max=1)
 
 
 class MakeUp(nn.Module):

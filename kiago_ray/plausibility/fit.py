@@ -85,9 +85,7 @@ def proposed(
     kept = real | (rng.random(len(real)) < _SHARE)
     systems, real = systems[kept], real[kept]
     rows = systems / systems.sum(axis=1, keepdims=True)
-    return Examples(
-        features.of_many(rows, systems_only=True).double().numpy(), real, np.where(real, 1.0, 1 / _SHARE)
-    )
+    return Examples(features.of_many_systems(rows).double().numpy(), real, np.where(real, 1.0, 1 / _SHARE))
 
 
 def altered(
@@ -112,7 +110,7 @@ def altered(
     return Examples.joined(
         [
             Examples(
-                features.of_many(rows).double().numpy(),
+                features.of_many(rows)[0].double().numpy(),
                 np.full(len(rows), real),
                 np.broadcast_to(weight, len(rows)).astype(np.float64),
             )

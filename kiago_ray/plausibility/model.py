@@ -1,8 +1,9 @@
-"""The probability that a composition is made and reported: two logistic regressions, one after the other.
+"""The probability that a composition is made and reported: two logistic regressions, and what its relatives agree on.
 
 The first tells what was reported from what nobody would make (elements swapped at random, amounts altered); the second
-tells, among the systems next to known ones, which were reported in the following years from which were not. P is the
-product: the share of such proposals that came true, as far as the past tells.
+tells, among the systems next to known ones, which were reported in the following years from which were not; the third
+is the share of the relatives that are composed alike. P is the product: the share of such proposals that came true, as
+far as the past tells.
 """
 
 from __future__ import annotations
@@ -56,11 +57,11 @@ class Plausibility(nn.Module):
         self.register_buffer("supported", torch.tensor(elements_at_hand()), persistent=False)
 
     def forward(self, fractions: Tensor) -> Tensor:
-        return self._joined(self.features(fractions))
+        return self._joined(*self.features(fractions))
 
-    def _joined(self, features: Tensor) -> Tensor:
+    def _joined(self, features: Tensor, agreement: Tensor) -> Tensor:
         systems = features[:, : len(self.reported.weight)]
-        return self.exists.log_probability(features) + self.reported.log_probability(systems)
+        return self.exists.log_probability(features) + self.reported.log_probability(systems) + agreement
 
     def log_probability(self, fractions: NDArray[np.floating]) -> Floats:
         """ln P in nats of fractions (n, 118), (n,)."""
@@ -71,9 +72,9 @@ class Plausibility(nn.Module):
         """ln P, and ln P of the first stage alone: that it exists, reported or not; (n,) each, in nats."""
         if not len(fractions):
             return np.zeros(0), np.zeros(0)
-        features = self.features.of_many(np.asarray(fractions))
+        features, agreement = self.features.of_many(np.asarray(fractions))
         exists = self.exists.log_probability(features)
-        return self._joined(features).double().numpy(), exists.double().numpy()
+        return self._joined(features, agreement).double().numpy(), exists.double().numpy()
 
     def near(self, elements: Sequence[int] | Mask) -> Plausibility:
         """Nearly the same for compositions of these elements alone, faster: known systems with two and more other

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.plausibility.alterations import swapped_at_random
+from kiago_ray.plausibility.charges import CHARGE_NAMES
 from kiago_ray.plausibility.features import MAKE_UP_WIDTHS
 from kiago_ray.plausibility.fit import fit_plausibility
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
@@ -39,15 +40,17 @@ def train_plausibility(
     scores = held_out_scores(partial, literature, held, seed)
     on_step(f"fitting to all {len(held):,} chemical systems")
     whole = fit_plausibility(literature, seed=seed)
+    make_up = [f"made_up_alike_{width:g}" for width in MAKE_UP_WIDTHS]
+    names = [*whole.features.names, *make_up, *CHARGE_NAMES]
     card = {
         "kind": PLAUSIBILITY,
-        "network": "two logistic regressions",
+        "network": "two logistic regressions, times the share of relatives that are composed alike",
         "year": literature.year,
         "compositions": len(literature.fractions),
         "systems": len(literature.systems),
         "seed": seed,
-        "features": [*whole.features.names, *(f"made_up_alike_{width:g}" for width in MAKE_UP_WIDTHS)],
-        "element_statistics": len(whole.exists.weight) - len(whole.features.names) - len(MAKE_UP_WIDTHS),
+        "features": names,
+        "element_statistics": len(whole.exists.weight) - len(names),
         "held_out": scores,
     }
     return prospects_of(literature, whole, made), card

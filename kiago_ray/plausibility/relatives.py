@@ -7,6 +7,8 @@ The composition's own chemical system is never among its relatives, and what it 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,26 @@ RELATIVE_NAMES = (
     *("added_beside_sum", "added_beside_most", "added_beside_least_sum", "added_beside_least"),
     *("larger", "smaller_by_two", "parts"),
 )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """n pairs of a row and a known system next to it. All are (n,).
+
+    row, system: which. lost, new: the element of the system, and the row's that stands for it. scale: how far the
+    system is next to the row, 0 to 1. odds: of the one element for the other, times scale. support: the system's
+    weight × odds. mean, least: of the odds beside the other elements that both hold, times scale.
+    """
+
+    row: Tensor
+    system: Tensor
+    lost: Tensor
+    new: Tensor
+    scale: Tensor
+    odds: Tensor
+    support: Tensor
+    mean: Tensor
+    least: Tensor
 
 
 class Relatives(nn.Module):
@@ -60,13 +82,17 @@ class Relatives(nn.Module):
     def near(self, present: Mask) -> Relatives:
         """The same with those systems alone that can be relatives of compositions of the elements `present` (118,),
         the counts as they are."""
-        kept = ((self.systems @ torch.tensor(~present, dtype=torch.float32)) <= 1).nonzero()[:, 0]
+        kept = self.kept(present)
         other = object.__new__(Relatives)
         nn.Module.__init__(other)
         for name, buffer in self.named_buffers():
             one_a_system = name in ("systems", "sizes", "weights", "recent", "hot")
             other.register_buffer(name, buffer[kept] if one_a_system else buffer, persistent=False)
         return other
+
+    def kept(self, present: Mask) -> Tensor:
+        """(m,): the systems with at most one element that isn't in `present` (118,)."""
+        return ((self.systems @ torch.tensor(~present, dtype=torch.float32)) <= 1).nonzero()[:, 0]
 
     def odds(self, of: Tensor, by: Tensor, own: Tensor) -> Tensor:
         """p(a, c) without what the own system adds: a, c (n,) elements, own (n,) 1 where it is known. It holds c and
@@ -95,21 +121,33 @@ class Relatives(nn.Module):
         return self.beside[of, by] / both.sqrt()
 
     def forward(self, presence: Tensor, own: Tensor) -> Tensor:
-        size = presence.sum(dim=1, keepdim=True)
-        shared = presence @ self.systems.T
-        extra, missing = size - shared, self.sizes - shared  # elements that the other lacks, (rows, systems)
-        parts = [
+        return self.of_pairs(presence, *self.pairs(presence, own))
+
+    def pairs(self, presence: Tensor, own: Tensor) -> tuple[Pairs, Pairs]:
+        """The known systems that differ by one element swapped, and those that lack one of the row's."""
+        extra, missing = self._beyond(presence)
+        return (
             self._swapped(presence, own, _peak(extra - 1) * _peak(missing - 1)),
             self._added(presence, own, _peak(extra - 1) * _peak(missing)),
-        ]
+        )
+
+    def of_pairs(self, presence: Tensor, swapped: Pairs, added: Pairs) -> Tensor:
+        """The columns (rows, RELATIVE_NAMES)."""
+        extra, missing = self._beyond(presence)
         larger = _peak(extra) * missing.clamp(0, 1)
         by_two = _peak(missing) * _peak(extra - 2)
         within = _peak(missing) * extra.clamp(0, 1)
         sums = [larger @ self.weights, by_two @ self.weights, within.sum(dim=1)]
         logs = [(sums[0] + LEAST).log(), (sums[1] + LEAST).log(), sums[2].log1p()]
+        parts = [self._summed(presence, swapped, "swap"), self._summed(presence, added, "added")]
         return torch.cat([*parts, torch.stack(logs, dim=1)], dim=1)
 
-    def _swapped(self, presence: Tensor, own: Tensor, kernel: Tensor) -> Tensor:
+    def _beyond(self, presence: Tensor) -> tuple[Tensor, Tensor]:
+        """How many elements of each row a system lacks, and how many it has beside them, (rows, systems) each."""
+        shared = presence @ self.systems.T
+        return presence.sum(dim=1, keepdim=True) - shared, self.sizes - shared
+
+    def _swapped(self, presence: Tensor, own: Tensor, kernel: Tensor) -> Pairs:
         row, system = kernel.detach().nonzero(as_tuple=True)
         there, here = self.systems[system], presence[row]
         lost = (there * (1 - here.detach())).argmax(dim=1)
@@ -120,9 +158,10 @@ class Relatives(nn.Module):
         rest = self.systems[system] * (presence.detach()[row] > 0)
         mean, least = _over(rest, self.odds_beside(lost, new, own[row]))
         scale = kernel[row, system]
-        return self._summed(presence, row, system, scale, odds, mean * scale, least * scale, "swap")
+        support = self.weights[system] * odds
+        return Pairs(row, system, lost, new, scale, odds, support, mean * scale, least * scale)
 
-    def _added(self, presence: Tensor, own: Tensor, kernel: Tensor) -> Tensor:
+    def _added(self, presence: Tensor, own: Tensor, kernel: Tensor) -> Pairs:
         row, system = kernel.detach().nonzero(as_tuple=True)
         there = self.systems[system]
         new = (presence.detach()[row] * (1 - there)).argmax(dim=1)
@@ -130,22 +169,13 @@ class Relatives(nn.Module):
         rest = there.scatter(1, site[:, None], 0.0)
         mean, least = _over(rest, self.site_odds_beside(site, new, own[row]))
         scale = kernel[row, system]
-        return self._summed(presence, row, system, scale, best * scale, mean * scale, least * scale, "added")
+        odds = best * scale
+        support = self.weights[system] * odds
+        return Pairs(row, system, site, new, scale, odds, support, mean * scale, least * scale)
 
-    def _summed(
-        self,
-        presence: Tensor,
-        row: Tensor,
-        system: Tensor,
-        scale: Tensor,
-        odds: Tensor,
-        mean: Tensor,
-        least: Tensor,
-        kind: str,
-    ) -> Tensor:
-        """The columns of one kind of relatives, pairs of `row` and `system`, with how far each is one and its odds,
-        (rows, columns).
-        """
+    def _summed(self, presence: Tensor, pairs: Pairs, kind: str) -> Tensor:
+        """The columns of one kind of relatives, (rows, columns)."""
+        row, system, scale, odds = pairs.row, pairs.system, pairs.scale, pairs.odds
         weight, nothing = self.weights[system], presence.new_zeros(len(presence))
 
         def total(values: Tensor) -> Tensor:
@@ -157,13 +187,14 @@ class Relatives(nn.Module):
         def log(values: Tensor) -> Tensor:
             return (values + LEAST).log()
 
-        first = [log(total(weight * odds)), log(most(weight * odds)), most(odds)]
+        first = [log(total(pairs.support)), log(most(pairs.support)), most(odds)]
         count = total(scale).log1p()
         hot = log(total(odds * weight * self.hot[system]))
         if kind == "swap":
             first += [log(total(odds)), count, most(odds * self.recent[system]), hot]
         else:
             first += [count, most(weight * scale), most(self.recent[system] * scale), hot]
+        mean, least = pairs.mean, pairs.least
         beside = [log(total(weight * mean)), most(mean), log(total(weight * least)), most(least)]
         return torch.stack([*first, *beside], dim=1)
 

@@ -15,9 +15,12 @@ On a grid of λ all of it is one table, (cuts × potentials, 118), that fraction
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from kiago_ray.chemistry import oxidation
@@ -42,8 +45,17 @@ class ChargeTable:
 
 
 def charge_table(oxidation_set: OxidationSet, device: torch.device | None = None) -> ChargeTable:
-    """The table of one set of oxidation states. The cuts are those at which a negative element can begin: any other
-    allows no more than the next of these. An element without electronegativity has no charge.
+    """The table of one set of oxidation states on a device."""
+    return ChargeTable(
+        torch.as_tensor(_log_means(oxidation_set), dtype=torch.float32, device=device),
+        torch.as_tensor(~oxidation.metals(), device=device),
+    )
+
+
+@cache
+def _log_means(oxidation_set: OxidationSet) -> NDArray[Any]:
+    """(cuts, potentials, 118). The cuts are those at which a negative element can begin: any other allows no more than
+    the next of these. An element without electronegativity has no charge.
     """
     states = oxidation.states_by_frequency(oxidation_set)
     shares = oxidation.state_shares(oxidation_set)
@@ -59,10 +71,7 @@ def charge_table(oxidation_set: OxidationSet, device: torch.device | None = None
             sign = 1 if electronegativity < start else -1
             terms = [np.log(p) + potentials * s for s, p in zip(known, share, strict=True) if s * sign >= 0]
             log_mean[cut, :, z] = np.logaddexp.reduce([np.full(POTENTIALS, -UNCHARGED), *terms])
-    return ChargeTable(
-        torch.as_tensor(log_mean, dtype=torch.float32, device=device),
-        torch.as_tensor(~oxidation.metals(), device=device),
-    )
+    return log_mean
 
 
 def charge_loss(x: Tensor, table: ChargeTable) -> Tensor:

@@ -33,17 +33,21 @@ def test_own_says_whose_system_is_known(make_literature: MakeLiterature) -> None
 
 def test_features_of_systems_come_first_and_heed_no_amounts(prospects: Prospects) -> None:
     features = prospects.plausibility.features
-    one, other = features(rows("LaFeAsO0.9F0.1", "La2FeAsO2F"))
+    one, other = features(rows("LaFeAsO0.9F0.1", "La2FeAsO2F"))[0]
     names = len(features.names)
     torch.testing.assert_close(one[:names], other[:names])
     assert (one[names:] != other[names:]).float().mean() > 0.8
-    torch.testing.assert_close(features.of_systems(rows(*FORMULAS)), features(rows(*FORMULAS))[:, :names])
+    torch.testing.assert_close(features.of_systems(rows(*FORMULAS)), features(rows(*FORMULAS))[0][:, :names])
 
 
 def test_many_rows_are_as_one_by_one(prospects: Prospects) -> None:
     features = prospects.plausibility.features
-    many = features.of_many(parse_fractions(FORMULAS))
-    single = torch.cat([features(rows(formula)) for formula in FORMULAS])
+    many = torch.cat(
+        [each.reshape(len(FORMULAS), -1) for each in features.of_many(parse_fractions(FORMULAS))], dim=1
+    )
+    single = torch.cat(
+        [torch.cat([each.reshape(1, -1) for each in features(rows(f))], dim=1) for f in FORMULAS]
+    )
     torch.testing.assert_close(many, single, rtol=1e-4, atol=1e-4)
 
 
