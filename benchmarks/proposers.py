@@ -40,8 +40,9 @@ WITHOUT_FAMILY = ("swap", "plus one", "made")
 class Task:
     """How much a method may propose from a base.
 
-    rows: in families, from all sources; optimised: of these at most by the gradient; steps: of its stages; offset_k:
-    of the order (`screens.improvement_offset_k`); open_rows: of a search over all elements; swaps: of a list of swaps.
+    rows: in families, from all sources; optimised: of these at most by the gradient; steps: of its stages; offset_k,
+    tc_share: of the order (`screens.improvement_offset_k`, `improvement_tc_share`); open_rows: of a search over all
+    elements; swaps: of a list of swaps.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Task:
     steps: tuple[int, int]
     sources: dict[str, float]
     offset_k: float
+    tc_share: float
     open_rows: int
     swaps: int
 
@@ -57,7 +59,15 @@ class Task:
 TASKS = {
     # As campaigns/literature.yaml has it, but for the number of steps.
     "literature": Task(
-        "literature", 60, 24, (6, 6), {"family": 0.2, "swap": 0.5, "plus_one": 0.25, "made": 0.05}, 30.0, 2, 8
+        "literature",
+        60,
+        16,
+        (6, 6),
+        {"family": 0.2, "swap": 0.5, "plus_one": 0.25, "made": 0.05},
+        30.0,
+        0.0,
+        2,
+        8,
     ),
     "per base": Task(
         "per base",
@@ -65,7 +75,8 @@ TASKS = {
         48,
         (10, 10),
         {"family": 0.4, "swap": 0.35, "plus_one": 0.2, "made": 0.05},
-        0.1,
+        0.02,
+        0.003,
         16,
         64,
     ),
@@ -158,10 +169,8 @@ def of_sources(rows: Rows, task: Task, method: str) -> Rows:
     return rows.at(rows.key < limit)
 
 
-def judged(
-    then: Then, rows: Rows, offset_k: float, base: Floats | None = None
-) -> tuple[Rows, Floats, Floats]:
-    """The rows, ordered by plausibility × (expected improvement + offset); ln P and the improvement in K of each."""
+def judged(then: Then, rows: Rows, task: Task, base: Floats | None = None) -> tuple[Rows, Floats, Floats]:
+    """The rows in the order of `default`; ln P and the expected improvement in K of each."""
     if not len(rows.key):
         return rows, np.zeros(0), np.zeros(0)
     _, first = np.unique(np.round(rows.fractions, 6), axis=0, return_index=True)
@@ -173,7 +182,7 @@ def judged(
     expected = np.fmin(tc, then.second.of(rows.fractions).tc_oracle_k)
     best, _ = best_nearby(rows.fractions, then.known, base=base)
     gain = expected_improvement_k(expected, std, np.nan_to_num(best, nan=0.0))
-    key = log_p + np.log(gain + offset_k)
+    key = log_p + np.log(gain + task.offset_k + task.tc_share * np.maximum(tc, 0))
     order = np.argsort(-key, kind="stable")
     return replace(rows, key=key).at(order), log_p[order], gain[order]
 

@@ -152,7 +152,7 @@ def literature_rows(then: Then, method: str, out: Path, seed: int) -> Rows:
     if method in DEFAULTS:
         found = spread(partial(family_rows, then, task, seed), every, out / f"families-{seed}", cores)
         rows = Rows.joined([of_sources(each, task, method) for each in found])
-        rows, log_p, gain = judged(then, rows, task.offset_k)
+        rows, log_p, gain = judged(then, rows, task)
         np.savez(out / f"judged-{named(method)}-{seed}.npz", rows=rows.fractions, log_p=log_p, gain=gain)
     elif method in SEARCHES:
         parts = list(range(0, len(every), 64))
@@ -178,7 +178,7 @@ def base_rows(then: Then, method: str, bases: list[int], out: Path, seed: int) -
         return [
             sixteen(
                 then,
-                judged(then, of_sources(rows, task, method), task.offset_k, then.bases[at])[0],
+                judged(then, of_sources(rows, task, method), task, then.bases[at])[0],
                 spread=True,
             )
             for at, rows in zip(bases, found, strict=True)

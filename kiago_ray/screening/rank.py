@@ -38,14 +38,15 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Ranking:
-    """How rows are ordered. improvement_offset_k: K that are added to an expected
-    improvement before it is multiplied by the plausibility. most_per_system: rows of one chemical system
-    among the first; both for by = "improvement" alone. new_systems_first: rows of chemical systems with a known
-    superconductor stand behind, as those that are known do.
+    """How rows are ordered. improvement_offset_k, improvement_tc_share: K, and a share of the predicted T_c, that are
+    added to an expected improvement before it is multiplied by the plausibility. most_per_system: rows of one chemical
+    system among the first; all of them for by = "improvement" alone. new_systems_first: rows of chemical systems with
+    a known superconductor stand behind, as those that are known do.
     """
 
     by: RankBy = "trusted"
     improvement_offset_k: float = 0.1
+    improvement_tc_share: float = 0.0
     most_per_system: int = 3
     new_systems_first: bool = False
 
@@ -55,6 +56,7 @@ class Ranking:
         return cls(
             screens.rank_by,
             screens.improvement_offset_k,
+            screens.improvement_tc_share,
             screens.most_per_system,
             screens.new_systems_first,
         )
@@ -130,9 +132,10 @@ def ordered(
     """Positions (n,), best first: by `group`, then by what `ranking` asks for, falling and unknown last, then by
     falling trusted T_c (but not by tc), by falling T_c, and by `alphabetical` (n,), which sorts the formulas.
 
-    Where it asks for improvement, the key is ln P + ln(EI + offset), and the rows that passed and are neither
-    taken nor undoped are then arranged: the best that is a gain stands first, if there is one; and of the first 30 no
-    more than most_per_system are of one chemical system, as far as there are others: the surplus follows behind them.
+    Where it asks for improvement, the key is ln P + ln(EI + offset + share·T_c), and the rows that passed and are
+    neither taken nor undoped are then arranged: the best that is a gain stands first, if there is one; and of the
+    first 30 no more than most_per_system are of one chemical system, as far as there are others: the surplus follows
+    behind them.
     formula_of: position → formula.
     """
     passed = np.asarray(rows.passed, dtype=np.bool_)
@@ -166,8 +169,10 @@ def falling(values: Floats) -> Floats:
     return np.where(np.isnan(values), np.inf, -values)
 
 
-def improvement_key(plausibility: Floats, expected_improvement_k: Floats, offset_k: float) -> Floats:
-    """ln P + ln(EI + offset), (n,); NaN where a term isn't known, which counts where it is of another row."""
+def improvement_key(plausibility: Floats, expected_improvement_k: Floats, offset_k: float | Floats) -> Floats:
+    """ln P + ln(EI + offset), (n,), the offset one for all or (n,). What isn't known of any row is left out; of some
+    rows it makes their key NaN.
+    """
     with np.errstate(divide="ignore"):
         terms = (np.log(plausibility), np.log(expected_improvement_k + offset_k))
     key = np.zeros(len(plausibility))
@@ -192,7 +197,8 @@ def _keys(rows: Standing, ranking: Ranking) -> list[Floats]:
         case "plausibility":
             return [rows.tc_k, trusted, plausibility]
         case "improvement":
-            key = improvement_key(plausibility, improvement, ranking.improvement_offset_k)
+            promised = ranking.improvement_tc_share * np.maximum(np.nan_to_num(rows.tc_k), 0)
+            key = improvement_key(plausibility, improvement, ranking.improvement_offset_k + promised)
             return [rows.tc_k, trusted, key]
 
 

@@ -86,6 +86,13 @@ class ScreensSpec(Section):
         "the plausibility. At 0.1 it is the product, at 30 plausibility counts most, for those who want to find what "
         "is real whether or not it is better.",
     )
+    improvement_tc_share: float = Field(
+        default=0.003,
+        ge=0,
+        le=1,
+        description="For rank_by improvement: the share of the predicted T_c that is added likewise, so that of rows "
+        "which are no gain those with a T_c near the best stand before those without one.",
+    )
     most_per_system: int = Field(
         default=3,
         ge=1,

@@ -28,10 +28,22 @@ def test_hydrogen_stands_for_anions_alone() -> None:
     hydrogen = likeness()[INDEX["H"]]
     assert hydrogen[INDEX["F"]] == 0.5  # of the same valence
     assert hydrogen[INDEX["La"]] == hydrogen[INDEX["Fe"]] == 0
-    assert hydrogen[INDEX["O"]] == pytest.approx(0.5 * np.exp(-((1 / 1.5) ** 2)))
+    assert hydrogen[INDEX["O"]] == pytest.approx(0.5 * np.exp(-((1 / 1.5) ** 4)))
 
 
 def test_anions_of_other_valence_stand_for_one_another_less() -> None:
     oxygen = likeness()[INDEX["O"]]
-    assert oxygen[INDEX["F"]] > 5 * oxygen[INDEX["C"]]
+    assert oxygen[INDEX["F"]] > 0.3
+    assert oxygen[INDEX["C"]] == likeness()[INDEX["Se"], INDEX["C"]] == 0
     assert likeness()[INDEX["Se"], INDEX["S"]] > 0.9
+
+
+def test_anions_of_another_size_do_not_stand_for_one_another() -> None:
+    alike = likeness()
+    of = {
+        name: alike[INDEX[name.split("-")[0]], INDEX[name.split("-")[1]]]
+        for name in ("B-C", "B-Te", "O-Te", "O-S")
+    }
+    assert of["B-Te"] == of["O-Te"] == 0
+    assert of["B-C"] > 0.3
+    assert of["O-S"] > 0

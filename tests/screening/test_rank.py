@@ -161,6 +161,14 @@ def proposals(n: int, **columns: object) -> Standing:
     return Standing(np.ones(n, dtype=bool), np.zeros(n), gain=np.ones(n, dtype=bool), **values)  # type: ignore[arg-type]
 
 
+def test_of_rows_that_are_no_gain_those_with_a_tc_stand_first() -> None:
+    values = {"plausibility": np.array([0.5, 0.4]), "expected_improvement_k": np.zeros(2)}
+    rows = replace(proposals(2, **values), tc_k=np.array([1.0, 30.0]))
+    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 0.02)).tolist() == [0, 1]
+    ranking = Ranking("improvement", 0.02, improvement_tc_share=0.003)
+    assert order(["MgB2", "NbN"], rows, ranking).tolist() == [1, 0]
+
+
 def test_improvement_weighs_plausibility_against_the_gain() -> None:
     key = improvement_key(np.array([1.0, 0.5]), np.array([0.9, 9.9]), 0.1)
     np.testing.assert_allclose(key, [0.0, np.log(0.5) + np.log(10)], atol=1e-12)
