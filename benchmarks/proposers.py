@@ -81,7 +81,7 @@ TASKS = {
         64,
     ),
 }
-OPEN_STEPS = (40, 40)
+OPEN_STEPS = (20, 20)
 SEARCHES: dict[str, dict[str, Any]] = {
     "open": {"preset": "open"},
     "paper": {"preset": "paper", "tc_predictor": "ensemble", "oxidation_set": "icsd24"},
@@ -191,7 +191,9 @@ def judged(then: Then, rows: Rows, task: Task, base: Floats | None = None) -> tu
 
 
 def searched(then: Then, method: str, number: int, seed: int, bases: Sequence[int]) -> Rows:
-    """What searches over all elements propose, `number` rows a base, by trusted T_c; all run as rows of one search."""
+    """What searches over all elements propose, `number` rows a base, by trusted T_c; all run as rows of one search.
+    The source of each is the number of its base.
+    """
     allowed = then.predictors.supported.numpy()
     weights = then.frequencies["supercon"]
     spec = load_preset("default", {**SEARCHES[method], "steps": list(OPEN_STEPS)})
@@ -209,7 +211,8 @@ def searched(then: Then, method: str, number: int, seed: int, bases: Sequence[in
     total = found.amounts.sum(axis=1)
     kept = total > 0
     rows = found.amounts[kept] / total[kept, None]
-    return Rows.of(rows, method, trusted(then, rows))
+    base = np.repeat(np.asarray(bases), number)[kept]
+    return Rows.of(rows, [str(at) for at in base], trusted(then, rows))
 
 
 def with_rows(spec: SearchSpec, starts: Sequence[Floats]) -> SearchSpec:

@@ -70,6 +70,7 @@ from kiago_ray.screening.screens import MAX_CHARGE_NATS, MIN_EXISTENCE
 FIRST = (100, 400, 1000)
 SAME_SYSTEM_DISTANCE, NEW_DISTANCE, BASE_DISTANCE = 0.2, 0.05, 0.5
 DRAWS = 5
+IN_ONE_SEARCH = 32  # bases
 OFFSETS_K = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 DEFAULTS = ("default", "default without family", "family only")
 LITERATURE_ALONE = ("swap sum", "swap sum x P10", "plus one")
@@ -155,9 +156,8 @@ def literature_rows(then: Then, method: str, out: Path, seed: int) -> Rows:
         rows, log_p, gain = judged(then, rows, task)
         np.savez(out / f"judged-{named(method)}-{seed}.npz", rows=rows.fractions, log_p=log_p, gain=gain)
     elif method in SEARCHES:
-        parts = list(range(0, len(every), 64))
-        work = partial(searched_from, then, method, task.open_rows, seed, every)
-        rows = Rows.joined(spread(work, parts, out / f"{named(method)}-{seed}", cores))
+        rows = searched_in_parts(then, method, task.open_rows, every, out / f"{named(method)}-{seed}", seed)
+        rows = Rows.of(rows.fractions, method, rows.key)
     elif method in LITERATURE_ALONE:
         next_to = added_systems if method == "plus one" else swapped_systems
         rows = of_neighbours(then, next_to(then.literature, elements_at_hand(), NEIGHBOURS), method)
@@ -166,8 +166,16 @@ def literature_rows(then: Then, method: str, out: Path, seed: int) -> Rows:
     return distinct(then, rows)
 
 
-def searched_from(then: Then, method: str, number: int, seed: int, every: list[int], start: int) -> Rows:
-    return searched(then, method, number, seed, every[start : start + 64])
+def searched_in_parts(
+    then: Then, method: str, number: int, bases: list[int], folder: Path, seed: int
+) -> Rows:
+    """`searched` in parts of bases, in several processes."""
+
+    def work(start: int) -> Rows:
+        return searched(then, method, number, seed, bases[start : start + IN_ONE_SEARCH])
+
+    starts = range(0, len(bases), IN_ONE_SEARCH)
+    return Rows.joined(spread(work, starts, folder, len(os.sched_getaffinity(0))))
 
 
 def base_rows(then: Then, method: str, bases: list[int], out: Path, seed: int) -> list[Floats]:
@@ -184,14 +192,11 @@ def base_rows(then: Then, method: str, bases: list[int], out: Path, seed: int) -
             for at, rows in zip(bases, found, strict=True)
         ]
     if method in SEARCHES:
-        work = partial(searched_one, then, method, task.open_rows, seed)
-        found = spread(work, bases, out / f"bases-{named(method)}-{seed}", cores)
-        return [sixteen(then, rows, spread=False) for rows in found]
+        rows = searched_in_parts(
+            then, method, task.open_rows, bases, out / f"bases-{named(method)}-{seed}", seed
+        )
+        return [sixteen(then, rows.at(rows.source == str(at)), spread=False) for at in bases]
     return [sixteen(then, rows, spread=False) for rows in plain_swaps(then, method, task.swaps, seed, bases)]
-
-
-def searched_one(then: Then, method: str, number: int, seed: int, at: int) -> Rows:
-    return searched(then, method, number, seed, [at])
 
 
 def named(method: str) -> str:
@@ -275,14 +280,19 @@ def plausibility_line(then: Then, later: Later, seed: int) -> dict[str, Any]:
     log_p, log_exists = then.prospects.log_probabilities(every)
     passed = (np.exp(log_exists) >= MIN_EXISTENCE) & likeliest_balance(every).likely(MAX_CHARGE_NATS)
     soon = np.concatenate([later.year < then.year + 5, np.ones(len(swaps), dtype=np.bool_)])
-    head = {"cut_off": then.year, "task": "plausibility", "method": "default"}
     return {
-        **head,
-        "auc": float(roc_auc_score(real, log_p)),
-        "auc_five_years": float(roc_auc_score(real[soon], log_p[soon])),
+        "cut_off": then.year,
+        "task": "plausibility",
+        "method": "default",
+        "auc": float(roc_auc_score(real, log_exists)),
+        "auc_five_years": float(roc_auc_score(real[soon], log_exists[soon])),
+        "auc_reported": float(roc_auc_score(real, log_p)),
         "passed_later": float(passed[real].mean()),
         "passed_later_five_years": float(passed[real & soon].mean()),
         "passed_swaps": float(passed[~real].mean()),
+        "later_above_four_fifths_of_swaps": float(
+            (log_exists[real] > np.quantile(log_exists[~real], 0.8)).mean()
+        ),
     }
 
 
