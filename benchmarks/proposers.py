@@ -32,7 +32,8 @@ from kiago_ray.search.start import perturbed_row, row_generator
 
 PROPOSALS = 16
 NEIGHBOURS = 30_000  # systems that a ranker of systems orders
-JUDGED = 12_000  # rows, most plausible first, of which an improvement is worked out
+JUDGED = 16_000  # rows, most plausible first, of which an improvement is worked out
+MOST_LISTED = 60  # proposals of a base and source
 WITHOUT_FAMILY = ("swap", "plus one", "made")
 
 
@@ -57,28 +58,28 @@ class Task:
 
 
 TASKS = {
-    # As campaigns/literature.yaml has it, but for the number of steps.
+    # As campaigns/literature.yaml has it, and the preset default with half as many rows of the gradient.
     "literature": Task(
-        "literature",
-        60,
-        16,
-        (6, 6),
-        {"family": 0.2, "swap": 0.5, "plus_one": 0.25, "made": 0.05},
-        30.0,
-        0.0,
-        2,
-        8,
+        name="literature",
+        rows=60,
+        optimised=16,
+        steps=(6, 6),
+        sources={"family": 0.1, "swap": 0.55, "plus_one": 0.3, "made": 0.05},
+        offset_k=100.0,
+        tc_share=0.0,
+        open_rows=2,
+        swaps=8,
     ),
     "per base": Task(
-        "per base",
-        48,
-        48,
-        (10, 10),
-        {"family": 0.4, "swap": 0.35, "plus_one": 0.2, "made": 0.05},
-        0.02,
-        0.003,
-        16,
-        64,
+        name="per base",
+        rows=96,
+        optimised=48,
+        steps=(10, 10),
+        sources={"family": 0.5, "swap": 0.25, "plus_one": 0.2, "made": 0.05},
+        offset_k=0.02,
+        tc_share=0.003,
+        open_rows=16,
+        swaps=64,
     ),
 }
 OPEN_STEPS = (20, 20)
@@ -123,12 +124,14 @@ class Rows:
 # --- the family search ---------------------------------------------------------------------------------------------
 
 
-def shares(task: Task, method: str) -> dict[str, float]:
-    """The sources of a variant of `default`, adding up to 1."""
+def numbers(task: Task, method: str) -> dict[str, int]:
+    """How many rows of a base a variant of `default` takes from each source, by label. Without its family search it
+    has the rows of the others alone, no more of them.
+    """
     if method == "family only":
-        return {"family": 1.0, "swap": 0.0, "plus_one": 0.0, "made": 0.0}
-    given = {**task.sources, "family": 0.0} if method == "default without family" else task.sources
-    return {name: value / sum(given.values()) for name, value in given.items()}
+        return {label: task.optimised if label == "family" else 0 for label in LABELS.values()}
+    given = {LABELS[name]: round(share * task.rows) for name, share in task.sources.items()}
+    return {**given, "family": 0} if method == "default without family" else given
 
 
 def family_rows(then: Then, task: Task, seed: int, at: int) -> Rows:
@@ -137,7 +140,7 @@ def family_rows(then: Then, task: Task, seed: int, at: int) -> Rows:
     """
     base = then.formulas[at]
     given = {"base": base, "candidates": task.optimised, "steps": list(task.steps), "seed": seed}
-    sources = shares(task, "family only")
+    sources = {"family": 1.0, "swap": 0.0, "plus_one": 0.0, "made": 0.0}
     spec = load_preset("default", {**given, "sources": sources, "precision": "float32"})
     try:
         substitutions = around(spec, then.prospects)
@@ -152,31 +155,33 @@ def family_rows(then: Then, task: Task, seed: int, at: int) -> Rows:
     parts = [Rows.of(rows, "family", np.arange(len(rows), dtype=np.float64))]
     assert problem.family is not None
     for label in WITHOUT_FAMILY:
-        listed = np.array([atoms_of(each) for each in problem.family.lists[label][: task.rows]])
+        listed = np.array([atoms_of(each) for each in problem.family.lists[label][:MOST_LISTED]])
         if len(listed):
             number = np.arange(len(listed), dtype=np.float64)
             parts.append(Rows.of(listed / listed.sum(axis=1, keepdims=True), label, number))
     return Rows.joined(parts)
 
 
-def of_sources(rows: Rows, task: Task, method: str) -> Rows:
-    """Of `family_rows` those that the method's shares of task.rows let in; what a source lacks the family has."""
-    given = {LABELS[name]: round(share * task.rows) for name, share in shares(task, method).items()}
-    there = {label: int((rows.source == label).sum()) for label in given}
-    if given["family"]:
+def of_sources(rows: Rows, task: Task, method: str) -> NDArray[np.bool_]:
+    """Which of `family_rows` the method has; what a source lacks the family search of `default` makes up for."""
+    given = numbers(task, method)
+    if given["family"] and method == "default":
+        there = {label: int((rows.source == label).sum()) for label in given}
         given["family"] += sum(max(given[each] - there[each], 0) for each in WITHOUT_FAMILY)
     limit = np.array([given[str(label)] for label in rows.source])
-    return rows.at(rows.key < limit)
+    return np.asarray(rows.key < limit)
 
 
-def judged(then: Then, rows: Rows, task: Task, base: Floats | None = None) -> tuple[Rows, Floats, Floats]:
-    """The rows in the order of `default`; ln P and the expected improvement in K of each."""
+def judged(
+    then: Then, rows: Rows, task: Task, base: Floats | None = None, log_p: Floats | None = None
+) -> tuple[Rows, Floats, Floats]:
+    """The rows in the order of `default`; ln P, where it isn't given, and the expected improvement in K of each."""
     if not len(rows.key):
         return rows, np.zeros(0), np.zeros(0)
+    log_p = then.prospects.log_probabilities(rows.fractions)[0] if log_p is None else log_p
     _, first = np.unique(np.round(rows.fractions, 6), axis=0, return_index=True)
-    rows = rows.at(np.sort(first))
-    log_p, _ = then.prospects.log_probabilities(rows.fractions)
-    kept = np.argsort(-log_p, kind="stable")[:JUDGED]
+    kept = np.sort(first)
+    kept = kept[np.argsort(-log_p[kept], kind="stable")[:JUDGED]]
     rows, log_p = rows.at(kept), log_p[kept]
     tc, std, _ = then.second.ensemble.beliefs(rows.fractions)  # type: ignore[union-attr]
     expected = np.fmin(tc, then.second.of(rows.fractions).tc_oracle_k)

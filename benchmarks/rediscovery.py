@@ -152,8 +152,9 @@ def literature_rows(then: Then, method: str, out: Path, seed: int) -> Rows:
     task, every, cores = TASKS["literature"], list(range(len(then.formulas))), len(os.sched_getaffinity(0))
     if method in DEFAULTS:
         found = spread(partial(family_rows, then, task, seed), every, out / f"families-{seed}", cores)
-        rows = Rows.joined([of_sources(each, task, method) for each in found])
-        rows, log_p, gain = judged(then, rows, task)
+        rows, log_p = Rows.joined(found), plausible(then, found, out / f"plausible-{seed}.npy")
+        has = np.concatenate([of_sources(each, task, method) for each in found])
+        rows, log_p, gain = judged(then, rows.at(has), task, log_p=log_p[has])
         np.savez(out / f"judged-{named(method)}-{seed}.npz", rows=rows.fractions, log_p=log_p, gain=gain)
     elif method in SEARCHES:
         rows = searched_in_parts(then, method, task.open_rows, every, out / f"{named(method)}-{seed}", seed)
@@ -164,6 +165,14 @@ def literature_rows(then: Then, method: str, out: Path, seed: int) -> Rows:
     else:
         rows = Rows.joined(plain_swaps(then, method, task.swaps, seed, every))
     return distinct(then, rows)
+
+
+def plausible(then: Then, found: list[Rows], file: Path) -> Floats:
+    """ln P of all these rows, (n,), kept in a file."""
+    if not file.exists():
+        np.save(file, then.prospects.log_probabilities(Rows.joined(found).fractions)[0])
+    log_p: Floats = np.load(file, allow_pickle=False)
+    return log_p
 
 
 def searched_in_parts(
@@ -186,7 +195,7 @@ def base_rows(then: Then, method: str, bases: list[int], out: Path, seed: int) -
         return [
             sixteen(
                 then,
-                judged(then, of_sources(rows, task, method), task, then.bases[at])[0],
+                judged(then, rows.at(of_sources(rows, task, method)), task, then.bases[at])[0],
                 spread=True,
             )
             for at, rows in zip(bases, found, strict=True)

@@ -79,11 +79,11 @@ class ScreensSpec(Section):
         "is most optimistic.",
     )
     improvement_offset_k: float = Field(
-        default=0.1,
+        default=0.02,
         gt=0,
         le=10_000,
         description="For rank_by improvement: K that are added to the expected improvement before it is multiplied by "
-        "the plausibility. At 0.1 it is the product, at 30 plausibility counts most, for those who want to find what "
+        "the plausibility. Near 0 it is the product, at 100 plausibility counts most, for those who want to find what "
         "is real whether or not it is better.",
     )
     improvement_tc_share: float = Field(
