@@ -75,9 +75,9 @@ TASKS = {
         rows=96,
         optimised=48,
         steps=(10, 10),
-        sources={"family": 0.5, "swap": 0.25, "plus_one": 0.2, "made": 0.05},
+        sources={"family": 0.6, "swap": 0.25, "plus_one": 0.1, "made": 0.05},
         offset_k=0.02,
-        tc_share=0.003,
+        tc_share=0.02,
         open_rows=16,
         swaps=64,
     ),
@@ -183,11 +183,12 @@ def judged(
     kept = np.sort(first)
     kept = kept[np.argsort(-log_p[kept], kind="stable")[:JUDGED]]
     rows, log_p = rows.at(kept), log_p[kept]
-    tc, std, _ = then.second.ensemble.beliefs(rows.fractions)  # type: ignore[union-attr]
-    expected = np.fmin(tc, then.second.of(rows.fractions).tc_oracle_k)
+    tc, std, extrapolation = then.second.ensemble.beliefs(rows.fractions)  # type: ignore[union-attr]
+    oracle = then.second.of(rows.fractions).tc_oracle_k
     best, _ = best_nearby(rows.fractions, then.known, base=base)
-    gain = expected_improvement_k(expected, std, np.nan_to_num(best, nan=0.0))
-    key = log_p + np.log(gain + task.offset_k + task.tc_share * np.maximum(tc, 0))
+    gain = expected_improvement_k(np.fmin(tc, oracle), std, np.nan_to_num(best, nan=0.0))
+    sure = np.maximum(trusted_tc_k(tc, std, oracle, extrapolation), 0)
+    key = log_p + np.log(gain + task.offset_k + task.tc_share * sure)
     order = np.argsort(-key, kind="stable")
     return replace(rows, key=key).at(order), log_p[order], gain[order]
 

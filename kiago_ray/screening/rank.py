@@ -38,7 +38,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Ranking:
-    """How rows are ordered. improvement_offset_k, improvement_tc_share: K, and a share of the predicted T_c, that are
+    """How rows are ordered. improvement_offset_k, improvement_tc_share: K, and a share of the trusted T_c, that are
     added to an expected improvement before it is multiplied by the plausibility. most_per_system: rows of one chemical
     system among the first; all of them for by = "improvement" alone. new_systems_first: rows of chemical systems with
     a known superconductor stand behind, as those that are known do.
@@ -132,8 +132,8 @@ def ordered(
     """Positions (n,), best first: by `group`, then by what `ranking` asks for, falling and unknown last, then by
     falling trusted T_c (but not by tc), by falling T_c, and by `alphabetical` (n,), which sorts the formulas.
 
-    Where it asks for improvement, the key is ln P + ln(EI + offset + share·T_c), and the rows that passed and are
-    neither taken nor undoped are then arranged: the best that is a gain stands first, if there is one; and of the
+    Where it asks for improvement, the key is ln P + ln(EI + offset + share·trusted T_c), and the rows that passed and
+    are neither taken nor undoped are then arranged: the best that is a gain stands first, if there is one; and of the
     first 30 no more than most_per_system are of one chemical system, as far as there are others: the surplus follows
     behind them.
     formula_of: position → formula.
@@ -197,7 +197,7 @@ def _keys(rows: Standing, ranking: Ranking) -> list[Floats]:
         case "plausibility":
             return [rows.tc_k, trusted, plausibility]
         case "improvement":
-            promised = ranking.improvement_tc_share * np.maximum(np.nan_to_num(rows.tc_k), 0)
+            promised = ranking.improvement_tc_share * np.maximum(np.nan_to_num(trusted), 0)
             key = improvement_key(plausibility, improvement, ranking.improvement_offset_k + promised)
             return [rows.tc_k, trusted, key]
 

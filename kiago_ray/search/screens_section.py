@@ -87,10 +87,10 @@ class ScreensSpec(Section):
         "is real whether or not it is better.",
     )
     improvement_tc_share: float = Field(
-        default=0.003,
+        default=0.02,
         ge=0,
         le=1,
-        description="For rank_by improvement: the share of the predicted T_c that is added likewise, so that of rows "
+        description="For rank_by improvement: the share of the trusted T_c that is added likewise, so that of rows "
         "which are no gain those with a T_c near the best stand before those without one.",
     )
     most_per_system: int = Field(

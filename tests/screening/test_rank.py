@@ -163,9 +163,9 @@ def proposals(n: int, **columns: object) -> Standing:
 
 def test_of_rows_that_are_no_gain_those_with_a_tc_stand_first() -> None:
     values = {"plausibility": np.array([0.5, 0.4]), "expected_improvement_k": np.zeros(2)}
-    rows = replace(proposals(2, **values), tc_k=np.array([1.0, 30.0]))
-    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 0.02)).tolist() == [0, 1]
-    ranking = Ranking("improvement", 0.02, improvement_tc_share=0.003)
+    rows = proposals(2, **values, trusted_tc_k=np.array([1.0, 30.0]))
+    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 0.1)).tolist() == [0, 1]
+    ranking = Ranking("improvement", 0.1, improvement_tc_share=0.02)
     assert order(["MgB2", "NbN"], rows, ranking).tolist() == [1, 0]
 
 
