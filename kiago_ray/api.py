@@ -174,6 +174,7 @@ def judged_rows(
     judge = judge or spec
     _check_hull(judge, hull)
     tried = _predicted(tried, judge, predictors)
+    prospects = None if prospects is None else prospects.knowing(spec.base)
     substitutions = around(spec, prospects)
     result = run_search(
         spec,
@@ -220,6 +221,7 @@ def judged_formulas(
     """
     _check_hull(judge, hull)
     tried = _predicted(tried, judge, predictors)
+    prospects = None if prospects is None else prospects.knowing(judge.base)
     result = given_result(amounts, predictors.following(judge.tc_predictor))
     return judged(
         result,

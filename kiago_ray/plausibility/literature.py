@@ -77,6 +77,18 @@ class Literature:
             self.systems[there],
         )
 
+    def with_one_more(self, fractions: Floats) -> Literature:
+        """The same and a composition (118,) of a chemical system that isn't among its own, without a T_c."""
+        return Literature(
+            self.year,
+            np.vstack([self.fractions, fractions]),
+            np.append(self.tc_k, 0.0),
+            np.append(self.reports, 1.0),
+            np.append(self.first_year, self.year - 1),
+            np.append(self.system, len(self.systems)),
+            np.vstack([self.systems, fractions > 0]),
+        )
+
     @cached_property
     def compositions(self) -> Floats:
         """(s,): how many compositions each system has."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,10 +60,25 @@ class Prospects:
     odds: Floats
     made: Floats
 
+    def knowing(self, base: str | None) -> Prospects:
+        """The same where the chemical system of the base is known: who searches around a compound holds it, reported
+        or not. Raises FormulaError.
+        """
+        if base is None:
+            return self
+        row = fractions(parse(base))
+        if ((row > 0) == self.literature.systems).all(axis=1).any():
+            return self
+        literature, fitted = self.literature.with_one_more(row), self.plausibility
+        features = PlausibilityFeatures(literature).to(fitted.supported.device)
+        return replace(
+            self, literature=literature, plausibility=Plausibility(features, fitted.exists, fitted.reported)
+        )
+
     def around(self, base: str) -> Substitutions:
         """What takes whose place around a base. Raises FormulaError."""
-        row = fractions(parse(base))
-        return substitutions_around(row, self.literature, self.odds, self.plausibility, self.made)
+        now, row = self.knowing(base), fractions(parse(base))
+        return substitutions_around(row, now.literature, now.odds, now.plausibility, now.made)
 
     @cached_property
     def anywhere(self) -> Substitutions:

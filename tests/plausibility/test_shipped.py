@@ -98,3 +98,13 @@ def test_a_table_without_a_dated_superconductor_is_refused() -> None:
     ).assign(year_first=pd.array([None, 1990], dtype="Int64"))
     with pytest.raises(ValueError, match="no dated superconductor"):
         literature_of(table)
+
+
+def test_a_base_that_nobody_reported_counts_as_known(prospects: Prospects) -> None:
+    base, rows = "HoFeBiO", parse_fractions(["HoFeBiO0.9F0.1", "ErFeBiO", "MgB2"])
+    knowing = prospects.knowing(base)
+    assert prospects.knowing("MgB2") is prospects.knowing(None) is prospects
+    assert len(knowing.literature.systems) == len(prospects.literature.systems) + 1
+    without, with_it = prospects.log_probabilities(rows)[0], knowing.log_probabilities(rows)[0]
+    assert (with_it[:2] > without[:2]).all()
+    assert with_it[2] == pytest.approx(without[2], abs=0.01)
