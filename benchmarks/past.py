@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,15 +102,15 @@ def known_then(
     weights = out / "weights"
     weights.mkdir(exist_ok=True)
     if not (weights / "tc_ensemble.json").exists():
-        print(f"{cut_off}: fitting the ensemble to {len(table)} compositions", flush=True)
+        print(f"{cut_off}: fitting the ensemble to {len(table)} compositions", file=sys.stderr)
         options = RunOptions(out=weights, bfloat16=multiplies_bfloat16(torch.device("cpu")))
         train_tc_ensemble(known, zero, None, replace(SETTINGS, epochs=asked.epochs), options)
     if not (weights / "tc_oracle.json").exists():
-        print(f"{cut_off}: fitting the oracle", flush=True)
+        print(f"{cut_off}: fitting the oracle", file=sys.stderr)
         train_oracle(known, zero, None, OracleSettings(), OracleOptions(out=weights))
     literature = Literature.of(table, cut_off)
     if not (weights / f"{PLAUSIBILITY}.json").exists():
-        print(f"{cut_off}: fitting plausibility", flush=True)
+        print(f"{cut_off}: fitting plausibility", file=sys.stderr)
         fitted = prospects_of(literature, fit_plausibility(literature, seed=asked.seed), made)
         save_plausibility(fitted, {"kind": PLAUSIBILITY, "year": cut_off, "seed": asked.seed}, weights)
     ensemble = LoweredEnsemble(load_network("tc_ensemble", weights))

@@ -27,6 +27,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from past import Floats, Later, Then, known_then, reported_later
@@ -306,53 +308,86 @@ def plausibility_line(then: Then, later: Later, seed: int) -> dict[str, Any]:
 
 
 def table_of(lines: list[dict[str, Any]], out: Path, seed: int) -> str:
-    """Markdown: literature, then per base, a row a cut-off and method."""
+    """Markdown: a row a cut-off and method with both tasks, then those of all cut-offs together; then plausibility."""
     text = [
-        "| before | method | hits 100 / 400 / 1,000 (95 % of the last) | T_c ≥ 10 K | gains | bases of 64 |"
+        "| before | method | hits in the first 100 / 400 / 1,000 (95 %) | of these T_c ≥ 10 K | gains | bases of 64 |"
     ]
     text.append("| --- " * 6 + "|")
-    bases = {
-        (line["cut_off"], line["method"]): line["bases_hit"] for line in lines if line["task"] == "per base"
-    }
-    for line in lines:
-        if line["task"] != "literature":
-            continue
-        file = out / str(line["cut_off"]) / f"literature-{named(line['method'])}-{seed}.csv"
-        low, high = interval(pd.read_csv(file)["hit"].to_numpy(dtype=np.bool_), seed)
-        three = [
-            " / ".join(str(line[name][str(n)]) for n in FIRST) for name in ("hits", "hits_10k", "hits_gain")
+    bases = {(line["cut_off"], line["method"]): line["bases_hit"] for line in of_task(lines, "per base")}
+    literature = of_task(lines, "literature")
+    years = sorted({line["cut_off"] for line in literature})
+    methods = list(dict.fromkeys(line["method"] for line in literature))
+    for year in [*years, None]:
+        for method in methods:
+            mine = [x for x in literature if x["method"] == method and year in (None, x["cut_off"])]
+            files = [out / str(x["cut_off"]) / f"literature-{named(method)}-{seed}.csv" for x in mine]
+            hits = np.concatenate([pd.read_csv(file)["hit"].to_numpy(dtype=np.bool_) for file in files])
+            low, high = interval(hits, seed)
+            three = [
+                " / ".join(str(sum(x[name][str(n)] for x in mine)) for n in FIRST)
+                for name in ("hits", "hits_10k", "hits_gain")
+            ]
+            found = [value for x in mine if (value := bases.get((x["cut_off"], method))) is not None]
+            cells = (year or "all", method, f"{three[0]} ({low:.0f} to {high:.0f})", *three[1:])
+            text.append("| " + " | ".join(map(str, cells)) + f" | {f'{sum(found):.1f}' if found else '–'} |")
+    text += [
+        "",
+        "| before | AUC, all later | AUC, within five years | pass: later | within five years | swaps |",
+    ]
+    text.append("| --- " * 6 + "|")
+    for line in of_task(lines, "plausibility"):
+        shares = [
+            f"{100 * line[name]:.0f} %"
+            for name in ("passed_later", "passed_later_five_years", "passed_swaps")
         ]
-        base = bases.get((line["cut_off"], line["method"]))
-        cells = (line["cut_off"], line["method"], f"{three[0]} ({low:.0f} to {high:.0f})", *three[1:])
-        text.append("| " + " | ".join(map(str, cells)) + f" | {'–' if base is None else f'{base:.1f}'} |")
+        scores = [f"{line[name]:.2f}" for name in ("auc", "auc_five_years")]
+        text.append("| " + " | ".join([str(line["cut_off"]), *scores, *shares]) + " |")
     return "\n".join(text)
 
 
+def of_task(lines: list[dict[str, Any]], task: str) -> list[dict[str, Any]]:
+    return [line for line in lines if line["task"] == task]
+
+
 def plot(lines: list[dict[str, Any]], path: Path) -> None:
-    """Hits with T_c ≥ 10 K among the first 1,000 systems, and bases hit, by method; a panel a task."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    panels = figure.subplots(1, 2)
-    years = sorted({line["cut_off"] for line in lines})
-    for panel, task, title in zip(
-        panels,
-        ("literature", "per base"),
-        ("Later superconductors ≥ 10 K in the first 1,000 systems", "Bases of 64 with a hit in 16 proposals"),
-        strict=True,
+    """Hits with T_c ≥ 10 K among the first 1,000 systems and bases hit, by method, and what the offset trades."""
+    figure = Figure(figsize=(14, 4.6), layout="constrained")
+    literature, bases, trade = figure.subplots(1, 3)
+    bars(literature, of_task(lines, "literature"), lambda line: line["hits_10k"]["1000"])
+    literature.set_title("Later superconductors ≥ 10 K in the first 1,000 systems", fontsize=10)
+    bars(
+        bases, [x for x in of_task(lines, "per base") if x["bases_hit"] is not None], lambda x: x["bases_hit"]
+    )
+    bases.set_title("Bases of 64 with a hit in 16 proposals", fontsize=10)
+    for name, first, label in (
+        ("hits", 1000, "hits in 1,000"),
+        ("hits_10k", 1000, "of these ≥ 10 K"),
+        ("hits", 100, "hits in 100"),
+        ("hits_gain", 1000, "gains in 1,000"),
     ):
-        names = [m for m in METHODS if task == "literature" or m not in LITERATURE_ALONE]
-        left = np.zeros(len(names))
-        for year, colour in zip(years, ("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73"), strict=False):
-            values = []
-            for name in names:
-                line = next(x for x in lines if (x["cut_off"], x["task"], x["method"]) == (year, task, name))
-                values.append(line["hits_10k"]["1000"] if task == "literature" else line["bases_hit"])
-            panel.barh(names, values, left=left, color=colour, label=f"before {year}")
-            left = left + np.array(values, dtype=float)
-        panel.invert_yaxis()
-        panel.set_title(title, fontsize=10)
+        values = [
+            sum(x[name][str(first)] for x in of_task(lines, "trade") if x["offset_k"] == k) for k in OFFSETS_K
+        ]
+        trade.semilogx(OFFSETS_K, values, "o-", label=label)
+    trade.set_xlabel("improvement_offset_k (K)")
+    trade.set_title("Plausibility (right) against promise (left), all cut-offs", fontsize=10)
+    for panel in (literature, bases, trade):
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(frameon=False)
     figure.savefig(path, dpi=130)
+
+
+def bars(panel: Axes, lines: list[dict[str, Any]], value: Callable[[dict[str, Any]], float]) -> None:
+    """A bar a method, stacked by cut-off."""
+    names = list(dict.fromkeys(line["method"] for line in lines))
+    left = np.zeros(len(names))
+    years = sorted({line["cut_off"] for line in lines})
+    for year, colour in zip(years, ("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#009E73"), strict=False):
+        by_name = {line["method"]: value(line) for line in lines if line["cut_off"] == year}
+        width = np.array([by_name.get(name, 0) for name in names], dtype=np.float64)
+        panel.barh(names, width, left=left, color=colour, label=f"before {year}")
+        left = left + width
+    panel.invert_yaxis()
 
 
 def made_then(cut_off: int) -> Floats:
@@ -394,26 +429,26 @@ def main() -> None:
             raise SystemExit(f"{out} holds parts of other data or epochs; choose another --out")
         file.write_text(json.dumps(identity) + "\n")
         then = known_then(asked.data, others, made_then(cut_off), cut_off, asked, out)
-        later = reported_later(whole, then)
-        torch.set_num_threads(
-            1
-        )  # from here on whole processes share the work, which forked threads would block
-        print(json.dumps(plausibility_line(then, later, asked.seed)), flush=True)
-        for method in methods:
-            for line in (
-                literature_line(then, later, method, out, asked.seed),
-                base_line(then, later, method, out, asked),
-            ):
-                print(json.dumps(line), flush=True)
-                lines.append(line)
-        if "default" in methods:
-            for line in trade_lines(then, later, out, asked.seed):
-                print(json.dumps(line), flush=True)
-                lines.append(line)
-    if methods == list(METHODS):
-        text = f"{asked.bases} bases, seed {asked.seed}, {asked.epochs} epochs, {cpu_name()}\n\n"
-        (asked.out / "rediscovery.md").write_text(text + table_of(lines, asked.out, asked.seed) + "\n")
+        for line in lines_of(then, reported_later(whole, then), methods, out, asked):
+            print(json.dumps(line), flush=True)
+            lines.append(line)
+    text = f"{asked.bases} bases, seed {asked.seed}, {asked.epochs} epochs, {cpu_name()}\n\n"
+    (asked.out / "rediscovery.md").write_text(text + table_of(lines, asked.out, asked.seed) + "\n")
+    if "default" in methods:
         plot(lines, asked.out / "rediscovery.png")
+
+
+def lines_of(
+    then: Then, later: Later, methods: list[str], out: Path, asked: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """The lines of one cut-off."""
+    torch.set_num_threads(1)  # whole processes share the work, which the threads of a forked one would block
+    yield plausibility_line(then, later, asked.seed)
+    for method in methods:
+        yield literature_line(then, later, method, out, asked.seed)
+        yield base_line(then, later, method, out, asked)
+    if "default" in methods:
+        yield from trade_lines(then, later, out, asked.seed)
 
 
 if __name__ == "__main__":
