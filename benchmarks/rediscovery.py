@@ -370,7 +370,7 @@ def plot(lines: list[dict[str, Any]], path: Path) -> None:
         ]
         trade.semilogx(OFFSETS_K, values, "o-", label=label)
     trade.set_xlabel("improvement_offset_k (K)")
-    trade.set_title("Plausibility (right) against promise (left), all cut-offs", fontsize=10)
+    trade.set_title("What the offset of the order trades, all cut-offs", fontsize=10)
     for panel in (literature, bases, trade):
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(frameon=False)
