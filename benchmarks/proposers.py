@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
 from past import Floats, Then
 from scipy.special import ndtr
@@ -24,12 +25,14 @@ from kiago_ray.plausibility.odds import swap_odds
 from kiago_ray.plausibility.steering import around, informed
 from kiago_ray.screening.improvement import best_nearby, expected_improvement_k
 from kiago_ray.screening.trust import trusted_tc_k
-from kiago_ray.search import SearchSpec, SpecError, load_preset, run_search
+from kiago_ray.search import SearchResult, SearchSpec, SpecError, load_preset, run_search
 from kiago_ray.search.family_proposals import atoms_of
+from kiago_ray.search.presets import build_spec
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.sources import LABELS
 from kiago_ray.search.start import perturbed_row, row_generator
 
+LITERATURE = Path(__file__).parents[1] / "campaigns" / "literature.yaml"
 PROPOSALS = 16
 NEIGHBOURS = 30_000  # systems that a ranker of systems orders
 JUDGED = 16_000  # rows, most plausible first, of which an improvement is worked out
@@ -41,47 +44,31 @@ WITHOUT_FAMILY = ("swap", "plus one", "made")
 class Task:
     """How much a method may propose from a base.
 
-    rows: in families, from all sources; optimised: of these at most by the gradient; steps: of its stages; offset_k,
-    tc_share: of the order (`screens.improvement_offset_k`, `improvement_tc_share`); open_rows: of a search over all
-    elements; swaps: of a list of swaps.
+    search: `default` as it stands for the task, for its sources and its order; rows: in families, from all sources;
+    optimised: of these at most by the gradient; steps: of its stages; open_rows: of a search over all elements; swaps:
+    of a list of swaps.
     """
 
-    name: str
+    search: SearchSpec
     rows: int
     optimised: int
     steps: tuple[int, int]
-    sources: dict[str, float]
-    offset_k: float
-    tc_share: float
     open_rows: int
     swaps: int
 
 
-TASKS = {
-    # As campaigns/literature.yaml has it, and the preset default with half as many rows of the gradient.
-    "literature": Task(
-        name="literature",
-        rows=60,
-        optimised=16,
-        steps=(6, 6),
-        sources={"family": 0.1, "swap": 0.55, "plus_one": 0.3, "made": 0.05},
-        offset_k=100.0,
-        tc_share=0.0,
-        open_rows=2,
-        swaps=8,
-    ),
-    "per base": Task(
-        name="per base",
-        rows=96,
-        optimised=48,
-        steps=(10, 10),
-        sources={"family": 0.6, "swap": 0.25, "plus_one": 0.1, "made": 0.05},
-        offset_k=0.02,
-        tc_share=0.02,
-        open_rows=16,
-        swaps=64,
-    ),
-}
+def literature_task() -> Task:
+    """As campaigns/literature.yaml has it."""
+    campaign = yaml.safe_load(LITERATURE.read_text(encoding="utf-8"))
+    search = build_spec(campaign["search"])
+    return Task(search, campaign["candidates"], optimised=16, steps=search.steps, open_rows=2, swaps=8)
+
+
+def base_task() -> Task:
+    """As the preset default has it, with fewer rows and steps."""
+    return Task(load_preset("default"), rows=96, optimised=48, steps=(10, 10), open_rows=16, swaps=64)
+
+
 OPEN_STEPS = (20, 20)
 SEARCHES: dict[str, dict[str, Any]] = {
     "open": {"preset": "open"},
@@ -130,7 +117,8 @@ def numbers(task: Task, method: str) -> dict[str, int]:
     """
     if method == "family only":
         return {label: task.optimised if label == "family" else 0 for label in LABELS.values()}
-    given = {LABELS[name]: round(share * task.rows) for name, share in task.sources.items()}
+    shares = task.search.sources
+    given = {label: round(getattr(shares, field) * task.rows) for field, label in LABELS.items()}
     return {**given, "family": 0} if method == "default without family" else given
 
 
@@ -149,9 +137,7 @@ def family_rows(then: Then, task: Task, seed: int, at: int) -> Rows:
         found = run_search(spec, predictors, then.frequencies, trajectory_rows=0, substitutions=substitutions)
     except SpecError:  # nothing is known to replace anything of this base
         return Rows.joined([])
-    total = found.amounts.sum(axis=1)
-    kept = total > 0
-    rows = found.amounts[kept] / total[kept, None]
+    rows, _ = fractions_of(found)
     parts = [Rows.of(rows, "family", np.arange(len(rows), dtype=np.float64))]
     assert problem.family is not None
     for label in WITHOUT_FAMILY:
@@ -160,6 +146,13 @@ def family_rows(then: Then, task: Task, seed: int, at: int) -> Rows:
             number = np.arange(len(listed), dtype=np.float64)
             parts.append(Rows.of(listed / listed.sum(axis=1, keepdims=True), label, number))
     return Rows.joined(parts)
+
+
+def fractions_of(found: SearchResult) -> tuple[Floats, NDArray[np.bool_]]:
+    """The compositions of a search as fractions (m, 118), and which of its rows have one."""
+    total = found.amounts.sum(axis=1)
+    kept = total > 0
+    return found.amounts[kept] / total[kept, None], kept
 
 
 def of_sources(rows: Rows, task: Task, method: str) -> NDArray[np.bool_]:
@@ -188,9 +181,10 @@ def judged(
     best, _ = best_nearby(rows.fractions, then.known, base=base)
     gain = expected_improvement_k(np.fmin(tc, oracle), std, np.nan_to_num(best, nan=0.0))
     sure = np.maximum(trusted_tc_k(tc, std, oracle, extrapolation), 0)
-    key = log_p + np.log(gain + task.offset_k + task.tc_share * sure)
-    order = np.argsort(-key, kind="stable")
-    return replace(rows, key=key).at(order), log_p[order], gain[order]
+    order = task.search.screens
+    key = log_p + np.log(gain + order.improvement_offset_k + order.improvement_tc_share * sure)
+    best_first = np.argsort(-key, kind="stable")
+    return replace(rows, key=key).at(best_first), log_p[best_first], gain[best_first]
 
 
 # --- searches over all elements ------------------------------------------------------------------------------------
@@ -214,9 +208,7 @@ def searched(then: Then, method: str, number: int, seed: int, bases: Sequence[in
                 start = perturbed_row(rng, then.bases[at], allowed, weights, spec.start)
             starts.append(start / start.sum())
     found = run_search(with_rows(spec, starts), then.predictors, then.frequencies, trajectory_rows=0)
-    total = found.amounts.sum(axis=1)
-    kept = total > 0
-    rows = found.amounts[kept] / total[kept, None]
+    rows, kept = fractions_of(found)
     base = np.repeat(np.asarray(bases), number)[kept]
     return Rows.of(rows, [str(at) for at in base], trusted(then, rows))
 

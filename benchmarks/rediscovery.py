@@ -43,10 +43,11 @@ from proposers import (
     NEIGHBOURS,
     PROPOSALS,
     SEARCHES,
-    TASKS,
     Rows,
+    base_task,
     family_rows,
     judged,
+    literature_task,
     of_neighbours,
     of_sources,
     plain_swaps,
@@ -151,7 +152,7 @@ def sixteen(then: Then, rows: Rows, *, spread: bool) -> Floats:
 
 def literature_rows(then: Then, method: str, out: Path, seed: int) -> Rows:
     """The first distinct systems of a method from all known ones, best first."""
-    task, every, cores = TASKS["literature"], list(range(len(then.formulas))), len(os.sched_getaffinity(0))
+    task, every, cores = literature_task(), list(range(len(then.formulas))), len(os.sched_getaffinity(0))
     if method in DEFAULTS:
         found = spread(partial(family_rows, then, task, seed), every, out / f"families-{seed}", cores)
         rows, log_p = Rows.joined(found), plausible(then, found, out / f"plausible-{seed}.npy")
@@ -191,7 +192,7 @@ def searched_in_parts(
 
 def base_rows(then: Then, method: str, bases: list[int], out: Path, seed: int) -> list[Floats]:
     """The sixteen proposals of a method from each base."""
-    task, cores = TASKS["per base"], len(os.sched_getaffinity(0))
+    task, cores = base_task(), len(os.sched_getaffinity(0))
     if method in DEFAULTS:
         found = spread(partial(family_rows, then, task, seed), bases, out / f"bases-{seed}", cores)
         return [

@@ -186,7 +186,7 @@ def run(request: Request, top: int, as_json: bool) -> int:
     predictors = load_predictors(request.weights, device=request.device)
     materials, known_id = read_known(request.known)
     tried, tried_id = read_tried(request.tried)
-    prospects = load_prospects(request.weights)
+    prospects = load_prospects(request.weights).knowing(spec.base)
     substitutions = around(spec, prospects)
     resolve(
         spec, predictors.supported.cpu().numpy(), substitutions

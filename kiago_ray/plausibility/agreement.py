@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.plausibility.literature import Floats, Literature
-from kiago_ray.plausibility.relatives import Pairs
+from kiago_ray.plausibility.relatives import Pairs, selected
 
 ALIKE = 0.2  # L1 distance at which a relative hardly counts as composed alike
 TYPICAL = 8  # compositions that stand for those of a system
@@ -57,11 +57,7 @@ class Agreement(nn.Module):
 
     def only(self, kept: Tensor) -> Agreement:
         """The same of the systems `kept` (m,) alone."""
-        other = object.__new__(Agreement)
-        nn.Module.__init__(other)
-        for name, buffer in self.named_buffers():
-            other.register_buffer(name, buffer[kept], persistent=False)
-        return other
+        return selected(self, kept, ("elements", "amounts", "shares"))
 
     def forward(self, fractions: Tensor, swapped: Pairs, added: Pairs) -> Tensor:
         agreeing = whole = fractions.new_zeros(len(fractions))

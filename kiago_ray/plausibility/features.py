@@ -16,7 +16,7 @@ from kiago_ray.plausibility.charges import Charges
 from kiago_ray.plausibility.company import COMPANY_NAMES, Company
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
 from kiago_ray.plausibility.odds import swap_odds
-from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Relatives
+from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Relatives, selected
 from kiago_ray.predictors.tc_features import TcFeatures
 
 TRACE = 0.002  # of all atoms: an element counts as wholly present from here on
@@ -134,11 +134,7 @@ class MakeUp(nn.Module):
     def near(self, present: Mask) -> MakeUp:
         """The same with the compositions alone of which no more than NEAR_SHARE lies outside `present` (118,)."""
         kept = (self.shares @ torch.tensor(~present, dtype=torch.float32)) <= NEAR_SHARE
-        other = object.__new__(MakeUp)
-        nn.Module.__init__(other)
-        for name, buffer in self.named_buffers():
-            other.register_buffer(name, buffer if name == "factor" else buffer[kept], persistent=False)
-        return other
+        return selected(self, kept, ("points", "sets", "shares", "counts"))
 
     def forward(self, fractions: Tensor) -> Tensor:
         if not len(self.points):

@@ -7,7 +7,9 @@ The composition's own chemical system is never among its relatives, and what it 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +17,8 @@ from torch import Tensor, nn
 
 from kiago_ray.plausibility.literature import HOT_K, Literature, Mask
 from kiago_ray.plausibility.odds import PRIOR, PRIOR_BESIDE, completion_counts
+
+M = TypeVar("M", bound=nn.Module)
 
 LEAST = 0.02  # added to sums before their logarithm
 
@@ -82,13 +86,7 @@ class Relatives(nn.Module):
     def near(self, present: Mask) -> Relatives:
         """The same with those systems alone that can be relatives of compositions of the elements `present` (118,),
         the counts as they are."""
-        kept = self.kept(present)
-        other = object.__new__(Relatives)
-        nn.Module.__init__(other)
-        for name, buffer in self.named_buffers():
-            one_a_system = name in ("systems", "sizes", "weights", "recent", "hot")
-            other.register_buffer(name, buffer[kept] if one_a_system else buffer, persistent=False)
-        return other
+        return selected(self, self.kept(present), ("systems", "sizes", "weights", "recent", "hot"))
 
     def kept(self, present: Mask) -> Tensor:
         """(m,): the systems with at most one element that isn't in `present` (118,)."""
@@ -197,6 +195,15 @@ class Relatives(nn.Module):
         mean, least = pairs.mean, pairs.least
         beside = [log(total(weight * mean)), most(mean), log(total(weight * least)), most(least)]
         return torch.stack([*first, *beside], dim=1)
+
+
+def selected(module: M, kept: Tensor, names: Collection[str]) -> M:
+    """A module with the entries `kept` of its buffers `names`, and its other buffers as they are."""
+    other = object.__new__(type(module))
+    nn.Module.__init__(other)
+    for name, buffer in module.named_buffers():
+        other.register_buffer(name, buffer[kept] if name in names else buffer, persistent=False)
+    return other
 
 
 def _peak(distance: Tensor) -> Tensor:
