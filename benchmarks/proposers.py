@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from past import Floats, Then
 from scipy.special import ndtr
 
-from kiago_ray.baselines.substitution import ExchangeError, exchange
+from kiago_ray.baselines.substitution import exchange
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import write
+from kiago_ray.errors import InputError
 from kiago_ray.plausibility.alterations import elements_at_hand
 from kiago_ray.plausibility.neighbours import Neighbours
 from kiago_ray.plausibility.odds import swap_odds
@@ -250,7 +251,7 @@ def plain_swaps(then: Then, method: str, number: int, seed: int, bases: Sequence
         if method == "C-ES":
             try:
                 rows = exchange(then.formulas[at], supported).rows(number, seed)
-            except ExchangeError:
+            except InputError:
                 parts.append(Rows.joined([]))
                 continue
             rows = np.unique(rows / rows.sum(axis=1, keepdims=True), axis=0)

@@ -20,13 +20,15 @@ from typing import Any, Literal
 
 import httpx
 
+from kiago_ray.errors import KiagoError
+
 Row = dict[str, Any]
 
 RETRIED = (429, 503)  # the service says when to come back; nothing was done
 _LOST = (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
 
 
-class ServiceError(Exception):
+class ServiceError(KiagoError):
     """What the service refused or failed at. status: of HTTP; 0 where it could not be reached."""
 
     def __init__(self, status: int, detail: str, request_id: str = "") -> None:

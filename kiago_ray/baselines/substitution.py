@@ -19,6 +19,7 @@ from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import parse, parse_amounts, reduce_counts
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.chemistry.valences import likeliest_valences
+from kiago_ray.errors import InputError
 from kiago_ray.search.start import canonical_text, row_generator
 
 Floats = NDArray[np.float64]
@@ -27,10 +28,6 @@ States = Mapping[int, tuple[int, ...]]
 """Atomic number - 1 → the oxidation states that the element's atoms have in the base; mostly one."""
 
 _DECIMALS = 9  # of the amounts of a base, which are made whole to find its states
-
-
-class ExchangeError(ValueError):
-    """A base of which nothing can be exchanged. The message is one line: why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +73,13 @@ def exchange(
     are, with the states that `base_states` finds. A partner has these states, all of them where atoms of the element
     differ, and is not in the base.
 
-    Raises FormulaError, ExchangeError.
+    Raises InputError; FormulaError for a formula that can't be read.
     """
     amounts = parse(formula)
     base = parse_amounts(formula)
     foreign = [symbol for symbol in (*(sites or {}), *keep) if symbol not in amounts]
     if foreign:
-        raise ExchangeError(f"{foreign[0]} is not in {formula}; name one of {', '.join(amounts)}")
+        raise InputError(f"{foreign[0]} is not in {formula}; name one of {', '.join(amounts)}")
     states = (
         {INDEX[symbol]: (state,) for symbol, state in sites.items()}
         if sites
@@ -101,7 +98,7 @@ def exchange(
         if among:
             partners[z] = among
     if not partners:
-        raise ExchangeError(
+        raise InputError(
             f"no element of {formula} has another with its oxidation state in {oxidation_set}; choose another base"
         )
     return Exchange(base, partners)
@@ -111,7 +108,7 @@ def base_states(formula: str, oxidation_set: OxidationSet) -> States:
     """The oxidation states of each element of a base: the likeliest that are neutral under the Pauling rule;
     where none are, any that SMACT calls neutral; then with two states of an element, then with each atom's own.
 
-    Raises ExchangeError where the base isn't neutral in any of these ways.
+    Raises InputError where the base isn't neutral in any of these ways.
     """
     whole = _whole_base(formula)
     likeliest = likeliest_valences(whole, oxidation_set, mixed=False).assignments[0]
@@ -124,7 +121,7 @@ def base_states(formula: str, oxidation_set: OxidationSet) -> States:
     if not mixed and whole.sum() <= MAX_ATOMS:
         mixed = dict(atom_valences(whole, oxidation_set)[0] or {})
     if not mixed:
-        raise ExchangeError(
+        raise InputError(
             f"{formula} has no oxidation states in {oxidation_set} that add up to 0; name a site and its state"
         )
     return {z: tuple(state for state, _ in pairs) for z, pairs in mixed.items()}
@@ -139,7 +136,5 @@ def _whole_base(formula: str) -> NDArray[np.int64]:
             break
     whole = reduce_counts(np.rint(scaled).astype(np.int64))
     if whole.sum() > neutrality.MAX_ATOMS:
-        raise ExchangeError(
-            f"{formula} has too many decimals to find its oxidation states; round its amounts"
-        )
+        raise InputError(f"{formula} has too many decimals to find its oxidation states; round its amounts")
     return np.asarray(whole)

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from kiago_ray.campaign.plan import Shard
+from kiago_ray.errors import KiagoError
 from kiago_ray.screening.rank import order
 from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.storage.assemble import standing
@@ -44,7 +45,7 @@ STEPS_SCHEMA = pa.schema(
 )
 
 
-class DamagedError(Exception):
+class DamagedError(KiagoError):
     """A shard whose files aren't what its manifest says. The message is one line: which, and what is wrong."""
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER
+from kiago_ray.errors import InputError
 
 MAX_LENGTH = 400  # characters; ten elements with amounts of full precision need about 200
 MAX_DEPTH = 10  # brackets within brackets
@@ -47,12 +48,14 @@ _UNKNOWN_AMOUNTS = frozenset("xyzuvwdnmδεηλ")
 _UNKNOWN_CAPITALS = frozenset("XZ")
 
 
-class FormulaError(ValueError):
+class FormulaError(InputError):
     """A formula that can't be read or written.
 
     `reason` is a short slug to count by; `position` is the 1-based place in the text, or None where no one
     place is wrong.
     """
+
+    status = 422
 
     def __init__(self, reason: str, message: str, position: int | None = None) -> None:
         super().__init__(reason, message, position)

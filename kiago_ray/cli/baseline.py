@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kiago_ray.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -53,7 +55,6 @@ def substitution(
 ) -> None:
     """Elements of FORMULA exchanged, whole, for others of the same oxidation state (the paper's C-ES)."""
     from kiago_ray.baselines.substitution import exchange
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.overrides import sites, symbols
     from kiago_ray.cli.search import Baseline
     from kiago_ray.search import load_preset
@@ -104,7 +105,6 @@ def superdiff(
     from kiago_ray.baselines.superdiff.schedule import noise_scheduler
     from kiago_ray.chemistry.formula import parse_amounts
     from kiago_ray.cli.console import say
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.search import Baseline
     from kiago_ray.search import load_preset
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from kiago_ray.errors import InputError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -65,8 +67,6 @@ def bench(
 
 def load_plain(path: Path | None) -> ModuleType | None:
     """The plain implementation, run from its file: that of a checkout, or one that the user names."""
-    from kiago_ray.cli.failures import InputError
-
     path = path or (PLAIN if PLAIN.is_file() else None)
     if path is None:
         return None

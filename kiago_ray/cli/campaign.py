@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kiago_ray.errors import InputError
+
 if TYPE_CHECKING:
     from kiago_ray.campaign.plan import Plan
     from kiago_ray.campaign.spec import CampaignSpec
@@ -61,7 +63,6 @@ def run(
     """Run the campaign in FILE; the same command again runs only what is missing."""
     from kiago_ray.campaign.plan import make_plan
     from kiago_ray.campaign.spec import campaign_from, read_campaign
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.plausibility.shipped import load_prospects
     from kiago_ray.predictors import load_predictors
 
@@ -96,7 +97,6 @@ def run(
 def known_bases(campaign: CampaignSpec, substitutions: Substitutions) -> list[str]:
     """The bases that a campaign around the literature asks for; none for another. Raises SpecError."""
     from kiago_ray.campaign.literature import chosen_families, known_families
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.search import read_known
 
     if campaign.literature is None:
@@ -153,7 +153,6 @@ def track(
     """Record in MLflow what isn't recorded yet, after a server was away."""
     from kiago_ray.campaign.lease import living_driver
     from kiago_ray.cli.campaign_view import tell_tracking
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.distributed.tracking import record_campaign
     from kiago_ray.storage.run_directory import read_run
 
@@ -176,7 +175,6 @@ def recorded_plan(directory: RunDirectory) -> Plan:
     """The plan of the campaign in a directory. Raises InputError where it holds something else."""
     from kiago_ray.campaign.plan import make_plan
     from kiago_ray.campaign.spec import recorded_campaign
-    from kiago_ray.cli.failures import InputError
 
     values = directory.record.get("campaign")
     if not isinstance(values, dict):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kiago_ray.errors import InputError
+
 if TYPE_CHECKING:
     from kiago_ray.datasets import LoadReport
 
@@ -46,7 +48,6 @@ def count_elements(
     out: Annotated[Path, typer.Option(help="JSON file to write.")],
 ) -> None:
     """Count how many compositions hold each element: the frequencies that a search substitutes by."""
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.datasets.statistics import write_element_counts
 
     if out.exists():
@@ -73,7 +74,6 @@ def pack(
 
     Phases also get the energy that the shipped ElemNet predicts.
     """
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.hull.phases import predicted_energies
     from kiago_ray.knowledge.pack import PhaseEnergies, RawFiles
     from kiago_ray.knowledge.pack import pack as write_tables

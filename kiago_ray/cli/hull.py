@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kiago_ray.cli.tables import end_of, formula_table, number, print_note, read_table, requested, write_table
+from kiago_ray.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,6 @@ def hull(
     result gets an `error` and keeps its row.
     """
     from kiago_ray.cli.console import say
-    from kiago_ray.cli.failures import InputError
 
     requested(formulas, input, output)
     if energies not in ("elemnet", "file"):

@@ -11,6 +11,7 @@ import sys
 from typing import Annotated, NoReturn
 
 import typer
+from typer._click.exceptions import ClickException
 
 from kiago_ray.cli.baseline import baseline_app
 from kiago_ray.cli.bench import bench
@@ -24,6 +25,7 @@ from kiago_ray.cli.search import search
 from kiago_ray.cli.serve import serve
 from kiago_ray.cli.sweep import sweep
 from kiago_ray.cli.train import train_app
+from kiago_ray.errors import KiagoError
 
 app = typer.Typer(
     name="kiago",
@@ -68,9 +70,7 @@ def version(
 
 
 def main() -> NoReturn:
-    """Run the command line; wrong input (any ValueError of ours) ends it with 2 and one line."""
-    from kiago_ray.cli.failures import input_error_types
-
+    """Run the command line; an error that a person can put right ends it with its exit code and one line."""
     # Threads that spin while they wait cost several times their work as soon as another program runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
@@ -80,15 +80,15 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader has gone; nothing is lost
         status = 0
-    except Exception as error:
-        if not isinstance(error, input_error_types()):
-            raise
-        status = fail(error.format_message() if hasattr(error, "format_message") else str(error))
+    except KiagoError as error:
+        status = fail(str(error), error.exit_code)
+    except ClickException as error:
+        status = fail(error.format_message())
     sys.exit(status)
 
 
-def fail(message: str) -> int:
-    """Write one line to stderr, where there is something to say, and return 2."""
+def fail(message: str, code: int = 2) -> int:
+    """Write one line to stderr, where there is something to say, and return the exit code."""
     if message:
         print("kiago: " + " ".join(message.split()), file=sys.stderr)
-    return 2
+    return code

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kiago_ray.errors import InputError
+
 if TYPE_CHECKING:
     from kiago_ray.paper.lab import Lab
     from kiago_ray.paper.sizes import Size
@@ -62,7 +64,6 @@ def paper(
     What is done is kept in the directory: the same command again, or another table, computes only what is missing.
     """
     from kiago_ray.cli.console import say
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.overrides import two_numbers
     from kiago_ray.paper.run import TABLES
     from kiago_ray.paper.sizes import size_of
@@ -89,7 +90,6 @@ def paper(
 
 def whole_numbers(text: str) -> tuple[int, ...]:
     """Such as 0,1,2. Raises InputError."""
-    from kiago_ray.cli.failures import InputError
 
     try:
         return tuple(int(part) for part in text.split(","))

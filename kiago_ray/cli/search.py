@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kiago_ray.errors import InputError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -95,7 +97,6 @@ def search(
 ) -> None:
     """Search for compositions with a higher T_c around FORMULA; print the best and write a run directory."""
     from kiago_ray.campaign.yaml_file import is_preset_file, read_preset
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.overrides import overrides_from, read_spec
     from kiago_ray.cli.overrides import without as without_elements
     from kiago_ray.search.presets import build_spec
@@ -278,8 +279,6 @@ def default_directory(spec: SearchSpec, preset: str, identity: dict[str, Any]) -
 def check_device(device: str) -> None:
     """Refuse a device that isn't there."""
     import torch
-
-    from kiago_ray.cli.failures import InputError
 
     try:
         if torch.device(device).type not in ("cpu", "cuda"):

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
+from kiago_ray.errors import InputError
+
 REQUEST_TIMEOUT_S = 120
 SERVE_LOGGING = {"log_level": "WARNING", "enable_access_log": False}  # the application has a log of its own
 
@@ -44,7 +46,6 @@ def serve(
 ) -> None:
     """Serve predictions, searches and the page at http://HOST:PORT/ until Ctrl-C."""
     from kiago_ray.cli.console import say
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.knowledge.choices import TRIED_WORDS, WORDS
 
     given = {"data": data, "known": known, "tried": tried, "device": device, "threads": threads}
@@ -70,7 +71,6 @@ def service_settings(file: Path | None, given: dict[str, Any]) -> Any:
     from pydantic import ValidationError
 
     from kiago_ray.campaign.yaml_file import read_yaml
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.search.errors import spec_error_line
     from kiago_ray.service.settings import ServiceSettings
 
@@ -85,7 +85,6 @@ def service_settings(file: Path | None, given: dict[str, Any]) -> Any:
 
 def check_place(host: str, port: int) -> None:
     """Refuse, before anything starts, a host that needs a token and has none, and a port that is taken."""
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.service.settings import is_loopback
     from kiago_ray.service.token import token_from
 
@@ -101,7 +100,6 @@ def check_place(host: str, port: int) -> None:
 
 def check_models(settings: Any, weights: Path | None) -> None:
     """Refuse models and tables that can't be used, here where it can be told in one line. Raises InputError."""
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.search import check_device
     from kiago_ray.knowledge.known_tables import known_table
     from kiago_ray.knowledge.tried_table import tried_table
@@ -126,7 +124,6 @@ def _file_or_word(named: str | None, words: tuple[str, ...]) -> str | None:
 def run(settings: Any, host: str, port: int, weights: str | None) -> None:
     """Start Ray and the application, wait for Ctrl-C or SIGTERM, end both."""
     from kiago_ray.cli.console import say
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.distributed.cluster import EMBEDDED, connected
 
     ended = threading.Event()

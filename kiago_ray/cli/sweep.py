@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kiago_ray.errors import InputError
+
 if TYPE_CHECKING:
     from kiago_ray.distributed.sweep import SweepRequest
     from kiago_ray.distributed.tracking import TrackingTarget
@@ -48,7 +50,6 @@ def sweep(
 ) -> None:
     """Run the sweep in FILE; the same command again runs only what is missing."""
     from kiago_ray.cli.campaign import tracking_target
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.sweep.spec import read_sweep, sweep_from
 
     if tracking_uri is not None and no_tracking:

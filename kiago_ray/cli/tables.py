@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from kiago_ray.errors import InputError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -20,8 +22,6 @@ MAX_ROWS = 5_000_000
 
 def requested(formulas: list[str] | None, input: Path | None, output: Path | None) -> None:
     """Refuse, before any work, formulas and a file at once, neither of them, and an output that can't be written."""
-    from kiago_ray.cli.failures import InputError
-
     if bool(formulas) == (input is not None):
         raise InputError("give formulas or --input FILE.csv, one of the two")
     if output is not None:
@@ -38,8 +38,6 @@ def formula_table(formulas: list[str]) -> pd.DataFrame:
 def read_table(path: Path, fills: Sequence[str]) -> pd.DataFrame:
     """A CSV file as texts; InputError where it is none, lacks `formula`, or has a column that the command `fills`."""
     import pandas as pd
-
-    from kiago_ray.cli.failures import InputError
 
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -71,8 +69,6 @@ def read_table(path: Path, fills: Sequence[str]) -> pd.DataFrame:
 
 def check_output(path: Path) -> None:
     """Refuse, before any work, what can't be written or would overwrite something."""
-    from kiago_ray.cli.failures import InputError
-
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(f"--output: {path} must end in .csv or .parquet")
     if path.exists():
@@ -83,7 +79,6 @@ def check_output(path: Path) -> None:
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write the rows as CSV or Parquet, by the file's ending."""
-    from kiago_ray.cli.failures import InputError
 
     try:
         if path.suffix == ".csv":

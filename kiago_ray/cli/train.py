@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kiago_ray.errors import InputError
+
 if TYPE_CHECKING:
     from kiago_ray.predictors.oracle_recipe import OracleOptions
     from kiago_ray.predictors.recipes import RunOptions, TrainingTable
@@ -58,7 +60,6 @@ def tc(
     network: Annotated[Network, typer.Option(help="Which T_c predictor.")] = Network.ENSEMBLE,
 ) -> None:
     """The T_c predictor: the ensemble with its spread and extrapolation, or the paper's ResNet-18."""
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.predictors.ensemble_recipe import SETTINGS
     from kiago_ray.predictors.ensemble_training import train_tc_ensemble
     from kiago_ray.predictors.recipes import TC_SETTINGS, train_tc
@@ -153,7 +154,6 @@ def plausibility(
     """What can be made: how often elements replaced one another, from what was known and what came of it."""
     import torch
 
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.knowledge.supercon_table import merged_superconductors
     from kiago_ray.plausibility.recipe import train_plausibility
     from kiago_ray.plausibility.shipped import (
@@ -242,7 +242,6 @@ def tc_tables(
     """What every model of T_c learns from: known superconductors, non-superconductors and, where given, the
     compositions held back, which the first two don't hold.
     """
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.datasets import load, load_supercon
     from kiago_ray.datasets.non_superconductors import non_superconductors as select
     from kiago_ray.predictors.recipes import TrainingTable, without
@@ -277,7 +276,6 @@ def options(out: Path, device: str, compile_network: bool, splits: str, threads:
     """Where and how, with progress lines on stderr."""
     import torch
 
-    from kiago_ray.cli.failures import InputError
     from kiago_ray.cli.search import check_device
     from kiago_ray.predictors.precision import multiplies_bfloat16
     from kiago_ray.predictors.recipes import RunOptions
@@ -322,7 +320,6 @@ def oracle_options(out: Path, threads: int | None) -> OracleOptions:
 
 def make_folder(out: Path) -> None:
     """`out` itself; InputError where it can't be made."""
-    from kiago_ray.cli.failures import InputError
 
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from kiago_ray.errors import InputError
+
 MAX_LINE_BYTES = 100_000  # COD's fields have at most 65,535; Python's csv module takes 131,072 in one
 MAX_ROWS = 5_000_000  # ten times COD, and what a small archive may unfold to at most
 _GZIP = b"\x1f\x8b"
@@ -27,7 +29,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 PathLike = str | os.PathLike[str]
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """A data file that can't be used; the message is one line: file, line, what is wrong, what to do."""
 
 

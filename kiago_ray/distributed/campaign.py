@@ -95,7 +95,7 @@ def run_campaign(
 ) -> CampaignOutcome:
     """Run what is missing of a campaign, merge and rank what there is, record it.
 
-    Raises RunDirectoryError where the place holds another run, LeaseError where another driver has it, ClusterError
+    Raises RunDirectoryError where the place holds another run, LeaseError where another driver has it, InputError
     where no worker can be had, StorageError where the storage is gone; what was done until then is kept and the
     same call goes on from there.
     """

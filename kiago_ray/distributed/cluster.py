@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kiago_ray.campaign.spec import ResourcesSpec
+from kiago_ray.errors import InputError
 
 EMBEDDED = "local"
 _OBJECT_STORE_BYTES = 256 << 20  # only weights and manifests travel
@@ -26,16 +27,12 @@ LEAN_SERVE = {
 }
 
 
-class ClusterError(ValueError):
-    """A cluster that can't be reached or can't hold a worker. The message is one line: why, and what to do."""
-
-
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """A connection to Ray for the time of the block.
 
     address: of a running cluster; None takes RAY_ADDRESS, and an embedded cluster of this machine's cores without
-    it, which ends with the block. A connection that is there already is used and left. Raises ClusterError.
+    it, which ends with the block. A connection that is there already is used and left. Raises InputError.
     """
     address = address or os.environ.get("RAY_ADDRESS") or EMBEDDED
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
@@ -62,7 +59,7 @@ def connected(address: str | None) -> Iterator[None]:
         raise KeyboardInterrupt from error
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if address == EMBEDDED:
-            raise ClusterError(f"Ray can't start on this machine ({_first_line(error)})") from error
+            raise InputError(f"Ray can't start on this machine ({_first_line(error)})") from error
         raise _unreachable(address, _first_line(error)) from error
     _handle_termination(terminate)
     try:
@@ -79,7 +76,7 @@ def _handle_termination(handler: Any) -> None:
 
 
 def _knock(address: str) -> None:
-    """Ray itself would try for minutes where nothing listens. Raises ClusterError."""
+    """Ray itself would try for minutes where nothing listens. Raises InputError."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
@@ -89,8 +86,8 @@ def _knock(address: str) -> None:
         raise _unreachable(address, _first_line(error)) from error
 
 
-def _unreachable(address: str, why: str) -> ClusterError:
-    return ClusterError(
+def _unreachable(address: str, why: str) -> InputError:
+    return InputError(
         f"--address: can't join the Ray cluster at {address} ({why}); check that it runs, and that RAY_AUTH_MODE and "
         "its token are the cluster's"
     )

@@ -14,9 +14,10 @@ from typing import Any
 
 from kiago_ray.campaign.plan import Plan, Shard
 from kiago_ray.campaign.shards import Manifest
-from kiago_ray.distributed.cluster import ClusterError, Demand, capacity, refusal
+from kiago_ray.distributed.cluster import Demand, capacity, refusal
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import SearchWorker, WorkerInfo, WorkerSetup
+from kiago_ray.errors import InputError
 from kiago_ray.storage.location import StorageError
 
 POLL_S = 0.25
@@ -78,7 +79,7 @@ class Dispatch:
     def run(self, shards: Sequence[Shard]) -> None:
         """Run the shards, until all are done or have failed (see `failures`) or `should_stop` says so.
 
-        Raises ClusterError where no worker can be had, StorageError where the storage is gone. Workers are gone
+        Raises InputError where no worker can be had, StorageError where the storage is gone. Workers are gone
         when it returns or raises.
         """
         import ray
@@ -107,14 +108,14 @@ class Dispatch:
                 self._dismiss(member)
 
     def _hire(self) -> None:
-        """Start workers up to what the policy, the cluster and the work allow. Raises ClusterError."""
+        """Start workers up to what the policy, the cluster and the work allow. Raises InputError."""
         now = time.monotonic()
         if now - self._looked > _LOOK_S:
             self._looked, self._capacity = now, capacity(self.demand)
             if self._capacity:
                 self._room_until = now + max(self.policy.wait_s, _PATIENCE_S)
             elif now > self._room_until:
-                raise ClusterError(refusal(self.demand))
+                raise InputError(refusal(self.demand))
             self._remind(now)
         # One more than fits is what makes an autoscaler add a node, where waiting for one was allowed.
         fits = self._capacity + (1 if self.policy.wait_s else 0)
@@ -192,7 +193,7 @@ class Dispatch:
         self._hire_after = time.monotonic() + min(60.0, 2.0**self._refusals)
         self.watcher.worker_lost(None, cause)
         if self._refusals >= _REFUSALS and not self._crew:
-            raise ClusterError(f"no worker can start: {cause}")
+            raise InputError(f"no worker can start: {cause}")
 
     def _remind(self, now: float) -> None:
         """Say why nothing happens."""

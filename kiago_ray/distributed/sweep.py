@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from kiago_ray import __version__
 from kiago_ray.campaign.lease import Lease, LeaseError
-from kiago_ray.distributed.cluster import ClusterError, Demand, capacity, connected, refusal
+from kiago_ray.distributed.cluster import Demand, capacity, connected, refusal
 from kiago_ray.distributed.sweep_watcher import SweepWatcher
 from kiago_ray.distributed.tracking import TrackingReport, TrackingTarget, recorded_whole
 from kiago_ray.distributed.tracking.sweep_runs import SweepTracker
 from kiago_ray.distributed.tracking.tracker import Status
 from kiago_ray.distributed.worker import WorkerSetup, WorkerSetupError
+from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import WeightsError
 from kiago_ray.storage.location import Location, StorageError, Where
 from kiago_ray.storage.run_directory import RunDirectory, find_run, open_run
@@ -75,7 +76,7 @@ def run_sweep(
 ) -> SweepOutcome:
     """Run what is missing of a sweep, compare its best, write what came of it. Call it from the main thread.
 
-    Raises RunDirectoryError where the place holds another run, LeaseError where another driver has it, ClusterError
+    Raises RunDirectoryError where the place holds another run, LeaseError where another driver has it, InputError
     where no trial can run, WorkerSetupError, StorageError where the storage is gone; what was done is kept.
     """
     watcher = watcher or SweepWatcher()
@@ -146,7 +147,7 @@ class _Run:
             demand = Demand.of(self.sweep.resources)
             held = capacity(demand)
             if not held and not self.request.wait:
-                raise ClusterError(refusal(demand))
+                raise InputError(refusal(demand))
             # An autoscaler adds nodes for what waits.
             at_once = self.sweep.concurrency or (self.sweep.points if self.request.wait else held)
             if left:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kiago_ray.campaign.plan import PlannedSearch, Shard
 from kiago_ray.campaign.shards import Manifest
+from kiago_ray.errors import KiagoError
 from kiago_ray.machine import cpu_name
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from kiago_ray.screening import KnownMaterials, TriedMaterials
 
 
-class WorkerSetupError(Exception):
+class WorkerSetupError(KiagoError):
     """A worker that can't do its job where it is. The message is one line: why, and what to do."""
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from kiago_ray.errors import InputError
 from kiago_ray.paper.tasks import MATERIALS
 
 DIFFUSED = ("materials", "sites", "hydrides")
 """Experiments that SuperDiff takes part in."""
 MAX_CANDIDATES, MAX_STEPS, MAX_SEEDS = 1_000_000, 20_000, 100
 MAX_SEED = 2**63 - 1
-
-
-class SizeError(ValueError):
-    """A size that can't be run. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +69,20 @@ def size_of(
     steps: tuple[int, int] | None = None,
     seeds: tuple[int, ...] | None = None,
 ) -> Size:
-    """The size that a command asks for. Raises SizeError."""
+    """The size that a command asks for. Raises InputError."""
     size = QUICK if quick else FULL
     if candidates is not None:
         if not 1 <= candidates <= MAX_CANDIDATES:
-            raise SizeError(f"--candidates: {candidates} is not from 1 to {MAX_CANDIDATES:,}")
+            raise InputError(f"--candidates: {candidates} is not from 1 to {MAX_CANDIDATES:,}")
         size = replace(size, candidates=dict.fromkeys(EXPERIMENTS, candidates))
     if steps is not None:
         if min(steps) < 1 or max(steps) > MAX_STEPS:
-            raise SizeError(f"--steps: {steps[0]},{steps[1]}: each stage takes 1 to {MAX_STEPS:,} steps")
+            raise InputError(f"--steps: {steps[0]},{steps[1]}: each stage takes 1 to {MAX_STEPS:,} steps")
         size = replace(size, steps=steps, ours_steps=steps, start_steps=steps[0])
     if seeds is not None:
         different = len(set(seeds)) == len(seeds)
         if not 1 <= len(seeds) <= MAX_SEEDS or not different or not 0 <= min(seeds) <= max(seeds) <= MAX_SEED:
-            raise SizeError(
+            raise InputError(
                 f"--seeds: give 1 to {MAX_SEEDS} different whole numbers of 0 or more, such as 0,1,2"
             )
         size = replace(size, seeds=seeds, spread_seeds=seeds)

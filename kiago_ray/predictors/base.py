@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.errors import InputError
 
 BATCH_ROWS = 4096
 
 
-class ContractError(ValueError):
+class ContractError(InputError):
     """A predictor that breaks the contract; the message says which clause and by how much."""
 
 

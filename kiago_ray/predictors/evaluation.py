@@ -10,7 +10,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from kiago_ray.datasets.neighbours import nearest
-from kiago_ray.predictors.training import TrainingError
+from kiago_ray.errors import InputError
 
 Array = NDArray[np.floating]
 HIGH_TC_K = 50.0
@@ -31,7 +31,7 @@ class Scores:
 def score(predicted: Array, true: Array, *, high: float | None = None) -> Scores:
     """Scores of (N,) predictions; `high` is the true value above which `bias_high` is taken."""
     if len(true) < 2:
-        raise TrainingError(
+        raise InputError(
             f"{len(true)} held-out rows are too few for a score: use more data or a larger share"
         )
     error = np.asarray(predicted, dtype=np.float64) - np.asarray(true, dtype=np.float64)

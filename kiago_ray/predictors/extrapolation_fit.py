@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
+from kiago_ray.errors import InputError
 from kiago_ray.predictors.extrapolation import CENTRES, COMPONENTS, Extrapolation
-from kiago_ray.predictors.training import TrainingError
 
 PERCENTILE = 95.0
 LEAST_SCALE = 1e-3  # of a feature that hardly varies
@@ -21,10 +21,10 @@ Floats = NDArray[np.float32]
 def fit_extrapolation(known: Floats, held_out: Floats, *, seed: int) -> Extrapolation:
     """Fit components and centres to known superconductors (N, 118), the unit to held-out ones (M, 118).
 
-    Raises TrainingError for fewer known ones than there are components.
+    Raises InputError for fewer known ones than there are components.
     """
     if len(known) < COMPONENTS:
-        raise TrainingError(
+        raise InputError(
             f"{len(known)} known superconductors don't span {COMPONENTS} components: use more data"
         )
     network = Extrapolation()

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
 
+from kiago_ray.errors import InputError
 from kiago_ray.predictors.oracle import INPUTS, KIND, Oracle, OracleKind
 from kiago_ray.predictors.recipes import TrainingTable
 from kiago_ray.predictors.splits import Split
-from kiago_ray.predictors.training import TrainingError
 
 CROSS_VALIDATION_FOLDS = 10
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -78,10 +78,10 @@ class Rows:
 def fit_members(known: Rows, zeros: Rows, settings: OracleSettings, threads: int = 1) -> Oracle:
     """An oracle of `settings.members` members: each leaves out another fold of the systems in `known` and takes
     another sample of `zeros`. All have as many rounds as make the squared error least over the folds left out, each
-    row by the member that hasn't seen it. Raises TrainingError for fewer systems than members.
+    row by the member that hasn't seen it. Raises InputError for fewer systems than members.
     """
     if len(set(known.systems)) < settings.members:
-        raise TrainingError(
+        raise InputError(
             f"{len(set(known.systems))} chemical systems don't make {settings.members} folds: use more data"
         )
     order = np.random.default_rng(settings.seed).permutation(len(zeros.tc_k))

@@ -87,7 +87,7 @@ def train_oracle(
     """Fit an oracle, write `KIND.txt.gz` and `KIND.json`, KIND being its kind, to `options.out`, return the card.
 
     `non_superconductors` (values 0 K): every member sees its own sample. `literature` holds compositions that the
-    caller has kept out of `known`. Raises TrainingError for too few rows.
+    caller has kept out of `known`. Raises InputError for too few rows.
     """
     fits = {split: _fit_split(known, non_superconductors, split, settings, options, kind) for split in SPLITS}
     saved = fits["random"][0]

@@ -26,6 +26,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kiago_ray.errors import InputError
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -67,14 +69,6 @@ class EpochReport:
     seconds: float
 
 
-class TrainingError(ValueError):
-    """Data that can't be trained on; the message says what to do."""
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that belongs to other settings or is damaged; the message says what to do."""
-
-
 def fit(
     network: Network,
     forward: Callable[[Network, Tensor], Tensor],
@@ -93,7 +87,7 @@ def fit(
 
     The weights returned are the exponential average over steps (in evaluation mode). `checkpoint` is
     written after every epoch and resumed from if it is there; `data_id` guards against resuming on other
-    data. Raises CheckpointError. `compile_network` needs a C++ compiler and changes speed only.
+    data. Raises InputError. `compile_network` needs a C++ compiler and changes speed only.
     """
     device = next(network.parameters()).device
     average = deepcopy(network).eval().requires_grad_(False)
@@ -125,7 +119,7 @@ def fit(
         order = torch.randperm(len(rows.targets), generator=generator)
         batches = len(order) // settings.batch_rows
         if not batches:
-            raise TrainingError(
+            raise InputError(
                 f"{len(order)} training rows don't fill one batch of {settings.batch_rows}: use more data"
             )
         torch.manual_seed(settings.seed * settings.epochs + epoch)  # of dropout, which takes no generator
@@ -246,11 +240,9 @@ def restore(
         header = int.from_bytes(content[:8], "little")
         metadata = json.loads(content[8 : 8 + header])["__metadata__"]
     except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}): remove it to start again") from None
+        raise InputError(f"{path} is damaged ({error}): remove it to start again") from None
     if metadata.get("identity") != identity:
-        raise CheckpointError(
-            f"{path} is of a run with other settings or data: remove it or choose another --out"
-        )
+        raise InputError(f"{path} is of a run with other settings or data: remove it or choose another --out")
     device = next(network.parameters()).device
     for prefix, module in (("network.", network), ("average.", average)):
         module.load_state_dict(

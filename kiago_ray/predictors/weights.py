@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from kiago_ray.errors import InputError
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.believed import BelievedTc
 from kiago_ray.predictors.elemnet import ElemNet
@@ -28,7 +29,7 @@ PLAUSIBILITY = "plausibility"  # no network: read by the room of that name
 MAX_BYTES = 1 << 30
 
 
-class WeightsError(ValueError):
+class WeightsError(InputError):
     """Weights that are missing, damaged or of another network; the message names the file and the remedy."""
 
 

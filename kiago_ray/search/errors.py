@@ -8,9 +8,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from kiago_ray.errors import InputError
 
-class SpecError(ValueError):
+
+class SpecError(InputError):
     """A search that can't be run as specified. The message is one line: what is wrong, and what to do."""
+
+    status = 422
 
 
 def spec_error_line(error: ValidationError, model: type[BaseModel]) -> str:

@@ -33,7 +33,7 @@ def build_app(
     meter: Meter | None = None,
     names_requests: bool = True,
 ) -> FastAPI:
-    """The application on a backend and a store. names_requests: as in Guard. Raises TokenError."""
+    """The application on a backend and a store. names_requests: as in Guard. Raises InputError."""
     token = token_from(os.environ, required=settings.require_token)
     app = FastAPI(
         title="kiago-ray",

@@ -19,12 +19,20 @@ BUSY_RETRY_S = 2
 T = TypeVar("T")
 
 
-class BusyError(Exception):
+class BusyError(ProblemError):
     """There are more requests than the models can take now."""
 
+    def __init__(self) -> None:
+        super().__init__(429, "the service is busy; come back in a moment", retry_after_s=BUSY_RETRY_S)
 
-class LostError(Exception):
+
+class LostError(ProblemError):
     """Whoever was asked has gone, and nobody else answered."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            503, "the models are starting; come back in a moment", retry_after_s=2 * BUSY_RETRY_S
+        )
 
 
 class Backend(Protocol):
@@ -81,17 +89,9 @@ class LocalBackend:
 
 
 async def answered(asked: Awaitable[T], timeout_s: float) -> T:
-    """What a backend answers in time. Raises ProblemError: 429 while it is busy, 503 where it is gone, 504."""
+    """What a backend answers in time. Raises ProblemError with 504 where it takes longer."""
     try:
         return await asyncio.wait_for(asked, timeout_s)
-    except BusyError:
-        raise ProblemError(
-            429, "the service is busy; come back in a moment", retry_after_s=BUSY_RETRY_S
-        ) from None
-    except LostError:
-        raise ProblemError(
-            503, "the models are starting; come back in a moment", retry_after_s=2 * BUSY_RETRY_S
-        ) from None
     except TimeoutError:
         raise ProblemError(
             504,

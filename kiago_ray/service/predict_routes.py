@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from kiago_ray.chemistry.formula import FormulaError
 from kiago_ray.search.presets import PRESETS, preset_values
 from kiago_ray.service import formats
 from kiago_ray.service.backend import BUSY_RETRY_S, Backend, answered
@@ -91,10 +90,7 @@ def predict_router(backend: Backend, limits: Limits) -> APIRouter:
         why = formats.too_long(body.formula, limits)
         if why is not None:
             raise ProblemError(422, why)
-        try:
-            return await answered(backend.explain(body.formula), timeout_s)
-        except FormulaError as error:
-            raise ProblemError(422, str(error)) from None
+        return await answered(backend.explain(body.formula), timeout_s)
 
     @router.get("/v1/models", summary="The models and their limits", responses=problems(504))
     async def models() -> ModelsView:

@@ -12,6 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from kiago_ray.errors import KiagoError
+from kiago_ray.search.errors import SpecError
 from kiago_ray.storage.location import StorageError
 
 MEDIA_TYPE = "application/problem+json"
@@ -26,7 +28,7 @@ def writable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-class ProblemError(Exception):
+class ProblemError(KiagoError):
     """A request that can't be answered as asked. detail: one line; retry_after_s: when to come back."""
 
     def __init__(
@@ -68,7 +70,7 @@ def problem_response(
 def handle_problems(app: FastAPI) -> None:
     """Let every error of `app` that was foreseen end as a problem; the guard answers for the others."""
 
-    def told(request: Request, status: int, detail: str, **more: Any) -> Response:
+    def answer(request: Request, status: int, detail: str, **more: Any) -> Response:
         return problem_response(
             status,
             detail,
@@ -80,7 +82,18 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(ProblemError)
     async def refused(request: Request, error: ProblemError) -> Response:
         after = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-        return told(request, error.status, error.detail, errors=error.errors, headers=after)
+        return answer(request, error.status, error.detail, errors=error.errors, headers=after)
+
+    @app.exception_handler(KiagoError)
+    async def wrong(request: Request, error: KiagoError) -> Response:
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise error  # the guard logs it, and says nothing of what is inside
+        return answer(request, error.status, str(error))
+
+    @app.exception_handler(SpecError)
+    async def misspecified(request: Request, error: SpecError) -> Response:
+        field = str(error).partition(":")[0]
+        return answer(request, error.status, str(error), errors=[{"where": field, "message": str(error)}])
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -88,19 +101,19 @@ def handle_problems(app: FastAPI) -> None:
             {"where": ".".join(map(str, each["loc"])), "message": str(each["msg"])} for each in error.errors()
         ][:_MOST_ERRORS]
         first = found[0]
-        return told(request, 422, f"{first['where']}: {first['message']}", errors=found)
+        return answer(request, 422, f"{first['where']}: {first['message']}", errors=found)
 
     @app.exception_handler(HTTPException)
     async def plain(request: Request, error: HTTPException) -> Response:
         advice = "; the API is described at /docs" if error.status_code in (404, 405) else ""
-        return told(request, error.status_code, f"{error.detail}{advice}", headers=error.headers)
+        return answer(request, error.status_code, f"{error.detail}{advice}", headers=error.headers)
 
     @app.exception_handler(StorageError)
     async def storage(request: Request, error: StorageError) -> Response:
         log.error("storage: %s", error)  # it names a place, which is nobody's business outside
-        return told(
+        return answer(
             request,
-            503,
+            error.status,
             "the service's storage can't be used now; try again later",
             headers={"Retry-After": str(STORAGE_RETRY_S)},
         )

@@ -17,7 +17,6 @@ from starlette.concurrency import run_in_threadpool
 
 from kiago_ray.campaign.lease import Lease, LeaseError
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.search.errors import SpecError
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.service import candidates as tables
 from kiago_ray.service.backend import Backend, answered
@@ -61,15 +60,11 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
         described = await answered(backend.describe(), limits.predict_timeout_s)
         supported = np.zeros(N_ELEMENTS, dtype=np.bool_)
         supported[[INDEX[symbol] for symbol in described["elements"]]] = True
-        try:
-            spec, preset = await run_in_threadpool(requested_search, values, limits)
-            around = None
-            if spec.family.enabled and spec.base is not None:
-                around = await answered(backend.around(spec.base), limits.predict_timeout_s)
-            await run_in_threadpool(check_search, spec, supported, around)
-        except SpecError as error:
-            where = str(error).partition(":")[0]
-            raise ProblemError(422, str(error), errors=[{"where": where, "message": str(error)}]) from None
+        spec, preset = await run_in_threadpool(requested_search, values, limits)
+        around = None
+        if spec.family.enabled and spec.base is not None:
+            around = await answered(backend.around(spec.base), limits.predict_timeout_s)
+        await run_in_threadpool(check_search, spec, supported, around)
         return spec, preset
 
     def kept(client: str, spec: SearchSpec, preset: str) -> Job:

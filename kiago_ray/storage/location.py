@@ -20,6 +20,7 @@ from urllib.parse import quote
 import pyarrow as pa
 from pyarrow import fs
 
+from kiago_ray.errors import KiagoError
 from kiago_ray.storage.s3 import open_s3, s3_reason, upload, uploading
 
 _PASSWORD = r"^[^/]*://[^/?#]*:[^/?#]*@|\?(.*&)?[^=&]*(key|secret|token|password|credential)[^=&]*="
@@ -27,8 +28,10 @@ _PASSWORD = r"^[^/]*://[^/?#]*:[^/?#]*@|\?(.*&)?[^=&]*(key|secret|token|password
 TEMPORARY = ".tmp"  # the ending of files that are being written
 
 
-class StorageError(Exception):
+class StorageError(KiagoError):
     """Something can't be read or written. The message is one line: where, why, and what to do."""
+
+    status = 503
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kiago_ray.baselines.substitution import ExchangeError, base_states, exchange
+from kiago_ray.baselines.substitution import base_states, exchange
 from kiago_ray.chemistry import neutrality, oxidation
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse_amounts
 from kiago_ray.chemistry.oxidation import OxidationSet
+from kiago_ray.errors import InputError
 
 EVERYTHING = np.ones(N_ELEMENTS, dtype=np.bool_)
 BASES = ("LaNiAsO", "SrFe1.88Ni0.12As2", "HgBa2Ca2Cu3O8", "LaPt2B2C", "TlSr2CaCu2O7")
@@ -106,5 +107,5 @@ def test_a_row_is_its_seed_and_number() -> None:
     ],
 )
 def test_what_cant_be_exchanged(base: str, options: dict, message: str) -> None:
-    with pytest.raises(ExchangeError, match=message):
+    with pytest.raises(InputError, match=message):
         exchange(base, EVERYTHING, OxidationSet.ICSD24, **options)

@@ -17,9 +17,10 @@ from kiago_ray.campaign.compute import compute_shard
 from kiago_ray.campaign.plan import Plan
 from kiago_ray.campaign.shards import Manifest
 from kiago_ray.campaign.state import checked_state
-from kiago_ray.distributed.cluster import ClusterError, Demand
+from kiago_ray.distributed.cluster import Demand
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
 from kiago_ray.distributed.worker import WorkerSetup
+from kiago_ray.errors import InputError
 from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.second_opinion import load_second_opinion
@@ -205,7 +206,7 @@ def test_a_promised_gpu_that_isnt_there_is_told_not_replaced_by_the_cpu(
 ) -> None:
     plan = make_small_plan(resources={"gpus": 1})
     work = dispatch(plan, make_setup(tmp_path, device="cuda"), heard)
-    with pytest.raises(ClusterError, match=r"was given GPU [01] but torch sees no CUDA device"):
+    with pytest.raises(InputError, match=r"was given GPU [01] but torch sees no CUDA device"):
         work.run(plan.shards)
     assert heard.done == []
 
@@ -228,7 +229,7 @@ def test_a_worker_that_no_node_can_hold_is_refused_at_once(
 ) -> None:
     plan = make_small_plan(resources=resources)
     began = time.monotonic()
-    with pytest.raises(ClusterError, match=f"no node of the cluster can ever hold a worker \\({said}"):
+    with pytest.raises(InputError, match=f"no node of the cluster can ever hold a worker \\({said}"):
         dispatch(plan, make_setup(tmp_path), heard).run(plan.shards)
     assert time.monotonic() - began < 5
 
@@ -245,5 +246,5 @@ def test_a_worker_that_no_node_can_hold_is_refused_at_once(
 def test_a_worker_of_another_install_is_refused(
     small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard, changes: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(ClusterError, match=said):
+    with pytest.raises(InputError, match=said):
         dispatch(small_plan, make_setup(tmp_path, **changes), heard).run(small_plan.shards)

@@ -15,9 +15,9 @@ import yaml
 from kiago_ray.api import propose
 from kiago_ray.campaign.lease import Lease, LeaseError
 from kiago_ray.campaign.yaml_file import read_preset
-from kiago_ray.distributed.cluster import ClusterError
 from kiago_ray.distributed.points import asha
 from kiago_ray.distributed.sweep import run_sweep
+from kiago_ray.errors import InputError
 from kiago_ray.predictors import load_predictors
 from kiago_ray.search.presets import build_spec, load_preset
 from kiago_ray.storage.location import Location
@@ -265,7 +265,7 @@ def test_two_drivers_do_not_share_a_sweep(tmp_path: Path) -> None:
 
 def test_what_no_node_can_hold_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
     sweep = small_sweep(resources={"cpus": 64})
-    with pytest.raises(ClusterError, match="64 CPU"):
+    with pytest.raises(InputError, match="64 CPU"):
         run_sweep(sweep, request_for(sweep, tmp_path / "out"))
     assert Ledger(Location.of(tmp_path / "out"), sweep).trials() == []
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from kiago_ray.paper.sizes import EXPERIMENTS, FULL, QUICK, SizeError, size_of
+from kiago_ray.errors import InputError
+from kiago_ray.paper.sizes import EXPERIMENTS, FULL, QUICK, size_of
 
 
 def test_the_full_size_is_the_papers() -> None:
@@ -34,5 +35,5 @@ def test_options_go_above_the_size() -> None:
     ],
 )
 def test_sizes_that_cant_be_run(options: dict) -> None:
-    with pytest.raises(SizeError, match="--"):
+    with pytest.raises(InputError, match="--"):
         size_of(quick=True, **options)

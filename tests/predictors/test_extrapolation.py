@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from kiago_ray.errors import InputError
 from kiago_ray.predictors.ensemble_training import random_compositions
 from kiago_ray.predictors.extrapolation import Extrapolation
 from kiago_ray.predictors.extrapolation_fit import fit_extrapolation
-from kiago_ray.predictors.training import TrainingError
 
 
 def family(count: int, seed: int) -> np.ndarray:
@@ -56,7 +56,7 @@ def test_the_score_has_the_slope_of_its_differences(fitted: Extrapolation) -> No
 
 
 def test_too_few_rows_are_refused() -> None:
-    with pytest.raises(TrainingError, match="10 known superconductors don't span 24 components"):
+    with pytest.raises(InputError, match="10 known superconductors don't span 24 components"):
         fit_extrapolation(family(10, 0), family(10, 1), seed=0)
 
 

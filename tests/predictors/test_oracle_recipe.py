@@ -15,13 +15,13 @@ from sklearn.model_selection import GroupKFold
 from kiago_ray.chemistry.elements import ELEMNET_INDEX
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli.main import main
+from kiago_ray.errors import InputError
 from kiago_ray.predictors import oracle_fit
 from kiago_ray.predictors.composition_statistics import composition_statistics
 from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.oracle_fit import OracleSettings, Rows, cross_validated, fit_members
 from kiago_ray.predictors.oracle_recipe import OracleOptions, random_compositions, train_oracle
 from kiago_ray.predictors.recipes import TrainingTable
-from kiago_ray.predictors.training import TrainingError
 
 SMALL = OracleSettings(most_rounds=30, leaves=7, non_superconductors_a_member=10)
 
@@ -137,7 +137,7 @@ def test_cross_validation_predicts_every_row_without_it() -> None:
 
 def test_too_few_systems_are_told() -> None:
     few = KNOWN.pick(np.isin(KNOWN.systems, sorted(set(KNOWN.systems))[:3]))
-    with pytest.raises(TrainingError, match="3 chemical systems"):
+    with pytest.raises(InputError, match="3 chemical systems"):
         fit_members(Rows.of(few), Rows.of(ZEROS), SMALL)
 
 

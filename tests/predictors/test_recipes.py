@@ -12,10 +12,10 @@ import pytest
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli.main import main
+from kiago_ray.errors import InputError
 from kiago_ray.predictors import load_predictors, recipes
 from kiago_ray.predictors.augmentation import MadeUp
 from kiago_ray.predictors.recipes import TC_SETTINGS, RunOptions, TrainingTable, rows_id, train_tc
-from kiago_ray.predictors.training import CheckpointError
 
 FEW = MadeUp(small_jitter=60, large_jitter=20, mixed=20, substituted=20, enriched=20)
 
@@ -71,7 +71,7 @@ def test_a_small_tc_run_writes_weights_and_card(tmp_path: Path, monkeypatch: pyt
         assert not seen & {row.tobytes() for row in literature.fractions}
 
     fewer = known.pick(np.arange(240) != int(np.flatnonzero(~known.held_out("random"))[0]))
-    with pytest.raises(CheckpointError, match="other settings or data"):
+    with pytest.raises(InputError, match="other settings or data"):
         train_tc(fewer, zeros, literature, settings, options, FEW)
 
 

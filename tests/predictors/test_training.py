@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kiago_ray.predictors.training import CheckpointError, Epoch, EpochReport, FitSettings, fit, one_cycle
+from kiago_ray.errors import InputError
+from kiago_ray.predictors.training import Epoch, EpochReport, FitSettings, fit, one_cycle
 
 SETTINGS = FitSettings(
     epochs=6,
@@ -72,10 +73,10 @@ def test_it_learns(tmp_path: Path) -> None:
 def test_other_settings_or_a_damaged_file_are_refused(tmp_path: Path) -> None:
     checkpoint = tmp_path / "d.safetensors"
     run(checkpoint)
-    with pytest.raises(CheckpointError, match="other settings"):
+    with pytest.raises(InputError, match="other settings"):
         run(checkpoint, replace(SETTINGS, seed=8))
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(InputError, match="damaged"):
         run(checkpoint)
 
 

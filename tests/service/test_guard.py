@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
+from kiago_ray.errors import InputError
 from kiago_ray.scoring import Scores
 from kiago_ray.service.backend import BusyError, LocalBackend, LostError
 from kiago_ray.service.guard import SECURITY_HEADERS
 from kiago_ray.service.models import Models
 from kiago_ray.service.settings import is_loopback
-from kiago_ray.service.token import TokenError
 from kiago_ray.storage.location import StorageError
 
 from .conftest import Listen, MakeService, Service
@@ -68,7 +68,7 @@ def test_only_the_token_opens(sent: str | None, status: int, make_service: MakeS
 
 @pytest.mark.parametrize("token", [None, "", "  ", "short"])
 def test_without_a_good_token_it_does_not_start(token: str | None, make_service: MakeService) -> None:
-    with pytest.raises(TokenError, match="KIAGO_TOKEN"):
+    with pytest.raises(InputError, match="KIAGO_TOKEN"):
         make_service(token=token, require_token=True)
 
 

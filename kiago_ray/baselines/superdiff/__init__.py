@@ -7,15 +7,12 @@ from __future__ import annotations
 from kiago_ray.baselines.superdiff.guidance import Guidance
 from kiago_ray.baselines.superdiff.model import SuperDiff, load_superdiff
 from kiago_ray.baselines.superdiff.samples import Samples, SampleStatus, TcChanges, formulas
-from kiago_ray.baselines.superdiff.sampling import SamplingError, sample
-from kiago_ray.baselines.superdiff.schedule import MissingExtraError
+from kiago_ray.baselines.superdiff.sampling import sample
 
 __all__ = [
     "Guidance",
-    "MissingExtraError",
     "SampleStatus",
     "Samples",
-    "SamplingError",
     "SuperDiff",
     "TcChanges",
     "formulas",

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kiago_ray.errors import InputError
+
 LENGTH = 120
 GROUPS = 8
 HEADS = 4
@@ -23,14 +25,10 @@ MAX_WIDTH, MAX_DEPTH = 512, 8
 LONGEST_WAVE = 10_000.0  # of the time embedding, in steps
 
 
-class NetworkSizeError(ValueError):
-    """A size that the network can't have; the message says which it can."""
-
-
 @dataclass(frozen=True)
 class NetworkSettings:
     """The network's size. width: channels on 60 places, a multiple of 8, twice and three times as many on 30 and 15;
-    depth: residual blocks a level. Raises NetworkSizeError.
+    depth: residual blocks a level. Raises InputError.
     """
 
     width: int = 32
@@ -38,9 +36,9 @@ class NetworkSettings:
 
     def __post_init__(self) -> None:
         if not (GROUPS <= self.width <= MAX_WIDTH and self.width % GROUPS == 0):
-            raise NetworkSizeError(f"width is {self.width!r}: give a multiple of {GROUPS} up to {MAX_WIDTH}")
+            raise InputError(f"width is {self.width!r}: give a multiple of {GROUPS} up to {MAX_WIDTH}")
         if not 1 <= self.depth <= MAX_DEPTH:
-            raise NetworkSizeError(f"depth is {self.depth!r}: give 1 to {MAX_DEPTH}")
+            raise InputError(f"depth is {self.depth!r}: give 1 to {MAX_DEPTH}")
 
     @property
     def channels(self) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from kiago_ray.baselines.superdiff.network import LENGTH, UNet
 from kiago_ray.baselines.superdiff.samples import Samples, TcChanges, cleaned
 from kiago_ray.baselines.superdiff.schedule import STEPS, check_steps, noise_scheduler
 from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.errors import InputError
 
 if TYPE_CHECKING:
     from kiago_ray.predictors.base import Predictor
@@ -33,10 +34,6 @@ SCALE_FACTORS = (1, 2, 4, 6)
 BATCH_ROWS = 256
 Progress = Callable[[int, int], None]
 """Called with steps done and steps in all, over all batches."""
-
-
-class SamplingError(ValueError):
-    """Samples that can't be drawn as asked; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ def sample(
 
     Scale factors take turns, so that each has the same share. `account`: the T_c predictor by which the changes of
     T_c are summed (two or three predictions a step). Predictors must be on `device`. On a CPU other batches give
-    the same samples up to rounding, which 1,000 steps may enlarge. Raises SamplingError, and MissingExtraError without
+    the same samples up to rounding, which 1,000 steps may enlarge. Raises InputError, also without
     diffusers.
     """
     device = torch.device(device)
@@ -179,23 +176,23 @@ def _reference(base: ArrayLike) -> Tensor:
     """The base (118,) on the network's places, (120,)."""
     amounts = np.asarray(base, dtype=np.float64)
     if amounts.shape != (N_ELEMENTS,):
-        raise SamplingError(f"the base has the shape {amounts.shape}: give {N_ELEMENTS} amounts")
+        raise InputError(f"the base has the shape {amounts.shape}: give {N_ELEMENTS} amounts")
     if not np.isfinite(amounts).all() or (amounts < 0).any() or not amounts.any():
-        raise SamplingError("the base's amounts must be finite, not negative and not all 0")
+        raise InputError("the base's amounts must be finite, not negative and not all 0")
     return functional.pad(torch.from_numpy(amounts).float(), (0, LENGTH - N_ELEMENTS))
 
 
 def _check(count: int, scale_factors: Sequence[int], seed: int, steps: int, batch_rows: int) -> None:
     for name, value, most in (("count", count, 10_000_000), ("batch_rows", batch_rows, 1_000_000)):
         if not 1 <= value <= most:
-            raise SamplingError(f"{name} is {value!r}: give 1 to {most:,}")
+            raise InputError(f"{name} is {value!r}: give 1 to {most:,}")
     if seed < 0:
-        raise SamplingError(f"seed is {seed!r}: give 0 or more")
+        raise InputError(f"seed is {seed!r}: give 0 or more")
     if not scale_factors:
-        raise SamplingError("scale_factors is empty: give at least one, such as 2")
+        raise InputError("scale_factors is empty: give at least one, such as 2")
     try:
         check_steps(steps)
         for factor in scale_factors:
             check_factor(factor)
     except ValueError as error:
-        raise SamplingError(str(error)) from None
+        raise InputError(str(error)) from None

@@ -9,24 +9,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from kiago_ray.errors import InputError
+
 STEPS = 1000
-
-
-class MissingExtraError(ValueError):
-    """diffusers isn't installed; the message says how to get it."""
 
 
 def noise_scheduler(steps: int = STEPS) -> Any:
     """diffusers' DDPMScheduler, ready to step `steps` times from the last noise level to none.
 
-    Fewer steps skip levels, all equally many. Raises MissingExtraError, and ValueError for a number of steps that
-    can't.
+    Fewer steps skip levels, all equally many. Raises InputError without diffusers, and ValueError for a number of
+    steps that can't do so.
     """
     check_steps(steps)
     try:
         import diffusers
     except ImportError:
-        raise MissingExtraError(
+        raise InputError(
             "SuperDiff needs the package diffusers: pip install 'kiago-ray[superdiff]'"
         ) from None
     ddpm: Any = diffusers.DDPMScheduler

@@ -24,9 +24,10 @@ from kiago_ray.baselines.superdiff.quality import sample_quality
 from kiago_ray.baselines.superdiff.schedule import STEPS, noise_scheduler
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.datasets import LoadReport
+from kiago_ray.errors import InputError
 from kiago_ray.predictors.precision import multiplies_bfloat16
 from kiago_ray.predictors.recipes import HELD_OUT, RunOptions, machine
-from kiago_ray.predictors.training import Epoch, EpochReport, FitSettings, TrainingError, fit
+from kiago_ray.predictors.training import Epoch, EpochReport, FitSettings, fit
 from kiago_ray.predictors.weights import halved, save_network
 
 # `fit` squares errors up to this width, and no error of v comes near: |v| ≤ |ε| + 40 atoms.
@@ -74,12 +75,11 @@ def train_superdiff(
 ) -> dict[str, Any]:
     """Train, write `superdiff.safetensors` and `superdiff.json` to `options.out`, return the card.
 
-    A run that was stopped goes on from its last epoch, to the same weights. Raises CheckpointError, TrainingError
-    and MissingExtraError.
+    A run that was stopped goes on from its last epoch, to the same weights. Raises InputError.
     """
     train, test = known.split()
     if not len(test):
-        raise TrainingError(f"none of {len(train)} compositions is held out: use more data")
+        raise InputError(f"none of {len(train)} compositions is held out: use more data")
     bfloat16 = multiplies_bfloat16(torch.device(options.device))
     recipe = {**RECIPE, "bfloat16": bfloat16}
     torch.manual_seed(settings.seed)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from kiago_ray.errors import InputError
 from kiago_ray.storage.location import Location
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
@@ -19,7 +20,7 @@ _LONGEST_MESSAGE = 300
 _LOCAL = ("sqlite", "file")  # their URIs hold no user, and paths may hold any character
 
 
-class TrackingError(ValueError):
+class TrackingError(InputError):
     """MLflow's record can't be kept there. The message is one line: why, and what to do."""
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from kiago_ray.baselines.superdiff.model import SuperDiff
-from kiago_ray.baselines.superdiff.network import NetworkSettings, NetworkSizeError, UNet
+from kiago_ray.baselines.superdiff.network import NetworkSettings, UNet
+from kiago_ray.errors import InputError
 
 
 @pytest.mark.parametrize(("width", "depth"), [(8, 1), (8, 2), (16, 3)])
@@ -38,5 +39,5 @@ def test_elements_are_no_translations_of_one_another(untrained: SuperDiff) -> No
 
 @pytest.mark.parametrize(("width", "depth"), [(12, 1), (0, 1), (1024, 1), (32, 0), (32, 9)])
 def test_sizes_out_of_bounds_are_refused(width: int, depth: int) -> None:
-    with pytest.raises(NetworkSizeError, match="give"):
+    with pytest.raises(InputError, match="give"):
         NetworkSettings(width, depth)

@@ -12,7 +12,6 @@ import torch
 from kiago_ray.baselines.superdiff import (
     Guidance,
     SampleStatus,
-    SamplingError,
     SuperDiff,
     formulas,
     sample,
@@ -21,6 +20,7 @@ from kiago_ray.baselines.superdiff.ilvr import low_pass
 from kiago_ray.baselines.superdiff.samples import Samples, cleaned, formula_of
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse
+from kiago_ray.errors import InputError
 
 STEPS = 10
 Make = Callable[[int, float], Any]
@@ -168,7 +168,7 @@ def test_a_wrong_call_is_told_what_to_change(
     untrained: SuperDiff, wrong: dict[str, Any], message: str
 ) -> None:
     call: dict[str, Any] = {"count": 1, "seed": 0, "steps": 1, **wrong}
-    with pytest.raises(SamplingError, match=message):
+    with pytest.raises(InputError, match=message):
         sample(untrained, **call)
 
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 
-from kiago_ray.baselines.superdiff.schedule import STEPS, MissingExtraError, noise_scheduler
+from kiago_ray.baselines.superdiff.schedule import STEPS, noise_scheduler
+from kiago_ray.errors import InputError
 
 
 def test_the_levels_are_nichol_and_dhariwals() -> None:
@@ -54,5 +55,5 @@ def test_steps_divide_the_levels(steps: int) -> None:
 
 def test_without_diffusers_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'kiago-ray\[superdiff\]'"):
+    with pytest.raises(InputError, match=r"pip install 'kiago-ray\[superdiff\]'"):
         noise_scheduler()

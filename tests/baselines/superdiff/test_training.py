@@ -25,7 +25,8 @@ from kiago_ray.baselines.superdiff.training import (
     train_superdiff,
 )
 from kiago_ray.datasets.files import sha256
-from kiago_ray.predictors.training import CheckpointError, EpochReport, TrainingError
+from kiago_ray.errors import InputError
+from kiago_ray.predictors.training import EpochReport
 from kiago_ray.predictors.weights import WeightsError
 
 SMALL = NetworkSettings(width=8, depth=1)
@@ -91,7 +92,7 @@ def test_a_killed_run_ends_with_the_same_bits(cuprates: Compositions, trained: P
             run(cuprates, tmp_path, stop_after=stop)
     run(cuprates, tmp_path)
     assert sha256(tmp_path / "superdiff.safetensors") == sha256(trained / "superdiff.safetensors")
-    with pytest.raises(CheckpointError, match="other settings"):
+    with pytest.raises(InputError, match="other settings"):
         run(cuprates, tmp_path, seed=1)
 
 
@@ -162,5 +163,5 @@ def test_what_is_saved_comes_back_and_anything_else_is_refused(trained: Path, tm
 
 def test_too_little_data_is_told(cuprates: Compositions, tmp_path: Path) -> None:
     few = replace(cuprates, formulas=cuprates.formulas[:30], amounts=cuprates.amounts[:30])
-    with pytest.raises(TrainingError, match="use more data"):
+    with pytest.raises(InputError, match="use more data"):
         run(few, tmp_path)
