@@ -49,7 +49,7 @@ def commands() -> str:
         lines = [line.rstrip() for line in ended.output.strip().splitlines()]
         texts.append("\n".join([f"# {' '.join(('kiago', *words))}", *lines]))
         for name, inner in sorted(getattr(command, "commands", {}).items()):
-            walk(inner, (*words, name))
+            walk(getattr(inner, "whole", inner), (*words, name))
 
     walk(root, ())
     return "\n\n".join(texts) + "\n"

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
+from kiago_ray.baselines.substitution import exchange
+from kiago_ray.baselines.superdiff import Guidance, load_superdiff, sample
+from kiago_ray.baselines.superdiff.ilvr import check_factor
+from kiago_ray.baselines.superdiff.schedule import noise_scheduler
+from kiago_ray.chemistry.formula import parse_amounts
+from kiago_ray.cli.console import say
+from kiago_ray.cli.overrides import sites, symbols
+from kiago_ray.cli.search import Baseline, Request, run
 from kiago_ray.errors import InputError
+from kiago_ray.predictors import Predictors
+from kiago_ray.search import load_preset
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from kiago_ray.cli.search import Baseline
-    from kiago_ray.predictors import Predictors
-
-baseline_app = typer.Typer(
+app = typer.Typer(
+    add_completion=False,
     help="Elemental substitution and SuperDiff, into the same table and run directory as a search.",
     no_args_is_help=True,
 )
@@ -36,7 +41,7 @@ Top = Annotated[int, typer.Option(min=0, max=1000, help="Rows to print.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
-@baseline_app.command()
+@app.command()
 def substitution(
     formula: Formula,
     candidates: Candidates = 512,
@@ -54,11 +59,6 @@ def substitution(
     as_json: Json = False,
 ) -> None:
     """Elements of FORMULA exchanged, whole, for others of the same oxidation state (the paper's C-ES)."""
-    from kiago_ray.baselines.substitution import exchange
-    from kiago_ray.cli.overrides import sites, symbols
-    from kiago_ray.cli.search import Baseline
-    from kiago_ray.search import load_preset
-
     states = {} if substitute is None else sites(substitute)
     if not all(isinstance(state, int) for state in states.values()):
         raise InputError("--substitute: elements are exchanged whole; leave the number of atoms out")
@@ -74,7 +74,7 @@ def substitution(
     _run(spec, Baseline(about, prepare), known, phases, weights, "cpu", out, top, as_json)
 
 
-@baseline_app.command()
+@app.command()
 def superdiff(
     formula: Formula,
     candidates: Candidates = 512,
@@ -100,14 +100,6 @@ def superdiff(
     as_json: Json = False,
 ) -> None:
     """Samples of SuperDiff conditioned on FORMULA, with or without guidance by the predictors."""
-    from kiago_ray.baselines.superdiff import Guidance, load_superdiff, sample
-    from kiago_ray.baselines.superdiff.ilvr import check_factor
-    from kiago_ray.baselines.superdiff.schedule import noise_scheduler
-    from kiago_ray.chemistry.formula import parse_amounts
-    from kiago_ray.cli.console import say
-    from kiago_ray.cli.search import Baseline
-    from kiago_ray.search import load_preset
-
     for option, value in (("--guidance", guidance), ("--alpha", alpha)):
         if not math.isfinite(value):
             raise InputError(f"{option}: {value} is no weight; give a number")
@@ -162,8 +154,6 @@ def _run(
     as_json: bool,
 ) -> None:
     """Judge, write and show as a search's; end with its exit code."""
-    from kiago_ray.cli.search import Request, run
-
     name = str(baseline.about["kind"])
     request = Request(spec, name, known, phases, weights, device, out, {}, baseline)
     raise typer.Exit(run(request, top, as_json))

@@ -10,23 +10,31 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
+import torch
 import typer
+from rich.console import Console
+from rich.table import Table
 
+from kiago_ray.bench import BASE, Bench, gemm_peak, interleaved, one_thread, products_needed, whole_search
+from kiago_ray.cli.console import progress_bar
 from kiago_ray.errors import InputError
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from kiago_ray.predictors.precision import Precision
+from kiago_ray.machine import cpu_name
+from kiago_ray.plausibility.shipped import load_prospects
+from kiago_ray.predictors import load_predictors
+from kiago_ray.predictors.precision import Precision, multiplies_bfloat16
+from kiago_ray.search import load_preset
 
 PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"  # of a checkout; an installed package has none
 TOTALS = (25, 199)
 LIMITS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 PRECISIONS: tuple[Precision, ...] = ("float32", "mixed", "bfloat16")
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def bench(
     rows: Annotated[int, typer.Option(min=8, max=65_536, help="Rows of a step.")] = 512,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Turns of which the median counts.")] = 5,
@@ -40,12 +48,6 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Measure this machine: a step's CPU seconds, the share of the arithmetic limit, a whole search."""
-    from kiago_ray.bench import BASE, one_thread, whole_search
-    from kiago_ray.cli.console import progress_bar
-    from kiago_ray.plausibility.shipped import load_prospects
-    from kiago_ray.predictors import load_predictors
-    from kiago_ray.search import load_preset
-
     predictors = load_predictors().following("resnet18")  # the paper's, as the plain implementation
     reference = load_plain(plain)
     found: dict[str, Any] = {"machine": machine(), "rows": rows, "plain": reference is not None}
@@ -86,11 +88,6 @@ def load_plain(path: Path | None) -> ModuleType | None:
 
 def machine() -> dict[str, Any]:
     """What the figures are of."""
-    import torch
-
-    from kiago_ray.machine import cpu_name
-    from kiago_ray.predictors.precision import multiplies_bfloat16
-
     return {
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
@@ -103,8 +100,6 @@ def step_table(
     predictors: Any, plain: ModuleType | None, rows: int, rounds: int, precisions: Sequence[Precision]
 ) -> list[dict[str, Any]]:
     """CPU seconds of a step of each stage by precision, and of the plain implementation's."""
-    from kiago_ray.bench import Bench, interleaved
-
     table = []
     for most in TOTALS:
         bench = Bench.of(predictors, rows, {"n_unit.max": most})
@@ -130,10 +125,6 @@ def limit_table(
     predictors: Any, rows: int, rounds: int, precisions: Sequence[Precision]
 ) -> list[dict[str, Any]]:
     """By precision: multiply-adds that the lowered predictors need, over time and the best matrix product's pace."""
-    import torch
-
-    from kiago_ray.bench import Bench, gemm_peak, interleaved, products_needed
-
     bench = Bench.of(predictors, rows)
     table = []
     for name in (each for each in LIMITS if each in precisions):
@@ -154,9 +145,6 @@ def limit_table(
 
 def show(found: dict[str, Any]) -> None:
     """Three tables for a person."""
-    from rich.console import Console
-    from rich.table import Table
-
     console, of = Console(), found["machine"]
     console.print(f"{of['cpu']}, torch {of['torch']}; steps on one thread", highlight=False)
     table = Table("step of stage", "N up to", *found["precisions"], *(["plain"] if found["plain"] else []))
@@ -181,8 +169,6 @@ def show(found: dict[str, Any]) -> None:
 
 def limits(rows: list[dict[str, Any]]) -> Table:
     """The share of the arithmetic limit."""
-    from rich.table import Table
-
     table = Table("precision", "values and gradients", "G multiply-adds/s", "best product", "share")
     table.title = "Share of the machine's limit, one thread"
     for row in rows:
@@ -198,8 +184,6 @@ def limits(rows: list[dict[str, Any]]) -> Table:
 
 def phases(search: dict[str, Any]) -> Table:
     """Where the time of a whole search goes."""
-    from rich.table import Table
-
     table = Table("phase", "seconds", "share")
     steps = " + ".join(map(str, search["steps"]))
     table.title = (

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from kiago_ray import __version__
+from kiago_ray.campaign.lease import living_driver
+from kiago_ray.campaign.literature import chosen_families, known_families
+from kiago_ray.campaign.page import page_of_directory
+from kiago_ray.campaign.plan import Plan, make_plan
+from kiago_ray.campaign.spec import CampaignSpec, campaign_from, read_campaign, recorded_campaign
+from kiago_ray.campaign.state import listed_state
+from kiago_ray.cli.campaign_view import show_outcome, show_plan, show_status, tell_tracking
+from kiago_ray.cli.console import say, stop_on_signal
+from kiago_ray.cli.live import watching
+from kiago_ray.cli.search import read_known, read_tried, tell_known, tell_tried
+from kiago_ray.cli.version import provenance
+from kiago_ray.distributed.campaign import CampaignRequest, run_campaign, run_identity
+from kiago_ray.distributed.tracking import TrackingTarget, default_tracking_uri, record_campaign
+from kiago_ray.distributed.worker import WorkerSetup, weight_files
 from kiago_ray.errors import InputError
+from kiago_ray.outputs import card_notes
+from kiago_ray.plausibility.shipped import load_prospects
+from kiago_ray.predictors import load_predictors
+from kiago_ray.predictors.second_opinion import weights_hashes
+from kiago_ray.search.substitutions import Substitutions
+from kiago_ray.storage.location import Location
+from kiago_ray.storage.run_directory import RunDirectory, read_run
 
-if TYPE_CHECKING:
-    from kiago_ray.campaign.plan import Plan
-    from kiago_ray.campaign.spec import CampaignSpec
-    from kiago_ray.distributed.campaign import CampaignRequest
-    from kiago_ray.distributed.tracking import TrackingTarget
-    from kiago_ray.search.substitutions import Substitutions
-    from kiago_ray.storage.run_directory import RunDirectory
-
-campaign_app = typer.Typer(help="Many searches on Ray: bases × variants × seeds.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Many searches on Ray: bases × variants × seeds.", no_args_is_help=True
+)
 
 
-@campaign_app.command("run")
+@app.command("run")
 def run(
     file: Annotated[Path, typer.Argument(help="YAML file with the campaign; see campaigns/.")],
     out: Annotated[str | None, typer.Option(help="Directory or URI; by default runs/NAME.")] = None,
@@ -61,11 +78,6 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Run the campaign in FILE; the same command again runs only what is missing."""
-    from kiago_ray.campaign.plan import make_plan
-    from kiago_ray.campaign.spec import campaign_from, read_campaign
-    from kiago_ray.plausibility.shipped import load_prospects
-    from kiago_ray.predictors import load_predictors
-
     if tracking_uri is not None and no_tracking:
         raise InputError("--tracking-uri and --no-tracking contradict each other; give one of them")
     campaign = read_campaign(file)
@@ -84,8 +96,6 @@ def run(
     plan = make_plan(campaign, predictors.supported.numpy(), prospects.anywhere, families)
     where = out if out is not None else f"runs/{campaign.name}"
     if dry_run:
-        from kiago_ray.cli.campaign_view import show_plan
-
         show_plan(plan, where, as_json)
         raise typer.Exit(0)
     target = None if no_tracking else tracking_target(where, tracking_uri, campaign.name)
@@ -96,9 +106,6 @@ def run(
 
 def known_bases(campaign: CampaignSpec, substitutions: Substitutions) -> list[str]:
     """The bases that a campaign around the literature asks for; none for another. Raises SpecError."""
-    from kiago_ray.campaign.literature import chosen_families, known_families
-    from kiago_ray.cli.search import read_known
-
     if campaign.literature is None:
         return []
     materials, _ = read_known(campaign.known)
@@ -108,35 +115,24 @@ def known_bases(campaign: CampaignSpec, substitutions: Substitutions) -> list[st
     return [family.base for family in chosen_families(campaign.literature, families)]
 
 
-@campaign_app.command("status")
+@app.command("status")
 def status(
     where: Annotated[str, typer.Argument(help="Directory or URI of a campaign.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """How far a campaign is, from any machine that sees its storage."""
-    from kiago_ray.campaign.lease import living_driver
-    from kiago_ray.campaign.state import listed_state
-    from kiago_ray.cli.campaign_view import show_status
-    from kiago_ray.storage.run_directory import read_run
-
     directory = read_run(where)
     plan = recorded_plan(directory)
     driver = None if directory.finished else living_driver(directory.location)
     show_status(directory, plan, listed_state(directory.location, plan), driver, as_json)
 
 
-@campaign_app.command("report")
+@app.command("report")
 def report(
     where: Annotated[str, typer.Argument(help="Directory or URI of a campaign.")],
     output: Annotated[Path, typer.Option(help="The HTML page to write.")] = Path("report.html"),
 ) -> None:
     """Write one self-contained page with plots and a sortable table, of a campaign that is done or under way."""
-    from kiago_ray.campaign.page import page_of_directory
-    from kiago_ray.outputs import card_notes
-    from kiago_ray.predictors.second_opinion import weights_hashes
-    from kiago_ray.storage.location import Location
-    from kiago_ray.storage.run_directory import read_run
-
     directory = read_run(where)
     # Of other weights than the shipped ones nothing is known here.
     notes = card_notes() if directory.record.get("weights") == weights_hashes() else ()
@@ -145,17 +141,12 @@ def report(
     print(f"{output}: {len(page) / 1e6:.1f} MB")
 
 
-@campaign_app.command("track")
+@app.command("track")
 def track(
     where: Annotated[str, typer.Argument(help="Directory or URI of a campaign.")],
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow store or server.")] = None,
 ) -> None:
     """Record in MLflow what isn't recorded yet, after a server was away."""
-    from kiago_ray.campaign.lease import living_driver
-    from kiago_ray.cli.campaign_view import tell_tracking
-    from kiago_ray.distributed.tracking import record_campaign
-    from kiago_ray.storage.run_directory import read_run
-
     directory = read_run(where)
     plan = recorded_plan(directory)
     target = tracking_target(where, tracking_uri, plan.campaign.name)
@@ -173,9 +164,6 @@ def track(
 
 def recorded_plan(directory: RunDirectory) -> Plan:
     """The plan of the campaign in a directory. Raises InputError where it holds something else."""
-    from kiago_ray.campaign.plan import make_plan
-    from kiago_ray.campaign.spec import recorded_campaign
-
     values = directory.record.get("campaign")
     if not isinstance(values, dict):
         raise InputError(
@@ -189,14 +177,6 @@ def make_request(
     plan: Plan, weights: Path | None, where: str, tracking: TrackingTarget | None
 ) -> CampaignRequest:
     """What a campaign is run with, but for the cluster."""
-    from kiago_ray import __version__
-    from kiago_ray.cli.provenance import provenance
-    from kiago_ray.cli.search import read_known, read_tried
-    from kiago_ray.distributed.campaign import CampaignRequest, run_identity
-    from kiago_ray.distributed.worker import WorkerSetup, weight_files
-    from kiago_ray.outputs import card_notes
-    from kiago_ray.storage.location import Location
-
     campaign = plan.campaign
     facts = provenance(weights)
     known, known_id = read_known(campaign.known)
@@ -225,12 +205,6 @@ def make_request(
 
 def tracking_target(where: str, uri: str | None, experiment: str) -> TrackingTarget | None:
     """Where MLflow's record goes; None, and a line on stderr, where there is no place for it."""
-    import os
-
-    from kiago_ray.cli.console import say
-    from kiago_ray.distributed.tracking import TrackingTarget, default_tracking_uri
-    from kiago_ray.storage.location import Location
-
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_tracking_uri(Location.of(where))
     if chosen is None:
         say("no MLflow record: the output is remote; give --tracking-uri or MLFLOW_TRACKING_URI for one")
@@ -240,12 +214,6 @@ def tracking_target(where: str, uri: str | None, experiment: str) -> TrackingTar
 
 def drive(plan: Plan, request: CampaignRequest, top: int, as_json: bool) -> int:
     """Run it under a live view, show what came of it, return the exit code."""
-    from kiago_ray.cli.campaign_view import show_outcome, tell_tracking
-    from kiago_ray.cli.console import say, stop_on_signal
-    from kiago_ray.cli.live import watching
-    from kiago_ray.cli.search import tell_known, tell_tried
-    from kiago_ray.distributed.campaign import run_campaign
-
     where = str(request.where)
     again = "finished shards are kept; the same command goes on"
     with stop_on_signal(f"stopping; {again}") as stopper, watching() as watcher:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from kiago_ray.campaign.plan import Plan
-    from kiago_ray.campaign.shards import Manifest
-    from kiago_ray.campaign.state import State
-    from kiago_ray.distributed.campaign import CampaignOutcome
-    from kiago_ray.distributed.tracking import TrackingReport
-    from kiago_ray.storage.run_directory import RunDirectory
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kiago_ray.campaign.plan import Plan
+from kiago_ray.campaign.shards import Manifest
+from kiago_ray.campaign.state import State, best_of
+from kiago_ray.campaign.summaries import read_campaign_results, top_of_several
+from kiago_ray.campaign.tables import first_rows
+from kiago_ray.cli.console import say
+from kiago_ray.distributed.campaign import CampaignOutcome
+from kiago_ray.distributed.tracking import TrackingReport
+from kiago_ray.report.cells import cell
+from kiago_ray.report.summary_rows import no_gain
+from kiago_ray.report.terminal import top_table
+from kiago_ray.storage.run_directory import CANDIDATES, RunDirectory
 
 SHOWN_SEARCHES = 40
 _RECENT_S = 1800.0  # what counts for the pace of a running campaign
@@ -88,9 +97,6 @@ def show_status(
     directory: RunDirectory, plan: Plan, state: State, driver: Mapping[str, Any] | None, as_json: bool
 ) -> None:
     """Shards and rows done, pace, time left, the best so far, failures of the last run, who drives it."""
-    from kiago_ray.campaign.state import best_of
-    from kiago_ray.campaign.summaries import read_campaign_results
-
     manifests = list(state.manifests.values())
     rows = sum(manifest.rows for manifest in manifests)
     pace = rows_a_second(manifests) if driver else None
@@ -156,10 +162,6 @@ def new_systems_line(new_systems: int | None) -> str:
 
 def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) -> None:
     """The best rows and the counts."""
-    from kiago_ray.campaign.summaries import read_campaign_results
-    from kiago_ray.campaign.tables import first_rows
-    from kiago_ray.storage.run_directory import CANDIDATES
-
     place = outcome.directory.location
     results = outcome.results or read_campaign_results(place)
     assert results is not None  # a campaign that was found finished has it among its outputs
@@ -177,13 +179,6 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
             }
         )
         return
-    from rich.console import Console
-
-    from kiago_ray.campaign.summaries import top_of_several
-    from kiago_ray.report.cells import cell
-    from kiago_ray.report.summary_rows import no_gain
-    from kiago_ray.report.terminal import top_table
-
     title = "Best proposals of all searches"
     if any(row["passed"] for row in rows):
         rows = [row for row in rows if row["passed"]]  # they come first
@@ -210,8 +205,6 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
 
 def tell_tracking(report: TrackingReport, resend: str) -> None:
     """Where the record is, or what is missing from it and how it gets there. resend: the command that sends it."""
-    from kiago_ray.cli.console import say
-
     if report.problem or report.pending:
         missing = f"{len(report.pending)} runs" if report.pending else "a part"
         say(f"MLflow at {report.uri} lacks {missing} ({report.problem}); nothing is lost: {resend} sends it")
@@ -234,10 +227,6 @@ def rows_a_second(manifests: Sequence[Manifest]) -> float | None:
 
 def show_table(rows: Sequence[Mapping[str, Any]], title: str, numbers: Sequence[str] = ()) -> None:
     """The first of these rows, whose keys are the headers. numbers: columns that stand right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in rows[0] if rows else ():
         number = name in numbers or any(isinstance(row[name], int | float) for row in rows)

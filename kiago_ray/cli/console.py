@@ -7,10 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from kiago_ray.search import Progress
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from kiago_ray.search import Progress
 
 
 def say(text: str) -> None:
@@ -40,16 +43,6 @@ def stop_on_signal(told: str) -> Iterator[Any]:
 @contextmanager
 def progress_bar() -> Iterator[Any]:
     """A bar with the time left on a terminal's stderr; a line each tenth elsewhere."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bar
-
     console = Console(stderr=True)
     if not console.is_terminal:
 

@@ -4,35 +4,42 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from kiago_ray.datasets import LoadReport, load
+from kiago_ray.datasets.statistics import write_element_counts
 from kiago_ray.errors import InputError
+from kiago_ray.hull.phases import predicted_energies
+from kiago_ray.knowledge.pack import PhaseEnergies, RawFiles
+from kiago_ray.knowledge.pack import pack as write_tables
+from kiago_ray.predictors import load_card
+from kiago_ray.predictors.weights import load_ef
 
-if TYPE_CHECKING:
-    from kiago_ray.datasets import LoadReport
-
-data_app = typer.Typer(
-    help="Raw public files: check them, count what they hold, pack them.", no_args_is_help=True
+app = typer.Typer(
+    add_completion=False,
+    help="Raw public files: check them, count what they hold, pack them.",
+    no_args_is_help=True,
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object.")]
 
 
-@data_app.callback()
+@app.callback()
 def data() -> None:
     """Raw public files: check them, count what they hold, pack them."""
 
 
-@data_app.command()
+@app.command()
 def check(
     files: Annotated[list[Path], typer.Argument(help="SuperCon, OQMD, Materials Project or COD tables.")],
     as_json: AsJson = False,
 ) -> None:
     """Read files as training would, and say what was kept, merged and dropped, and why."""
-    from kiago_ray.datasets import load
-
     reports = [load(file)[1] for file in files]
     if as_json:
         print(json.dumps({"files": [report.to_dict() for report in reports]}, indent=2, ensure_ascii=False))
@@ -41,15 +48,13 @@ def check(
         show(report)
 
 
-@data_app.command("count-elements")
+@app.command("count-elements")
 def count_elements(
     supercon: Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")],
     materials_project: Annotated[Path, typer.Option(help="The Materials Project's ground states.")],
     out: Annotated[Path, typer.Option(help="JSON file to write.")],
 ) -> None:
     """Count how many compositions hold each element: the frequencies that a search substitutes by."""
-    from kiago_ray.datasets.statistics import write_element_counts
-
     if out.exists():
         raise InputError(f"--out: {out} exists; remove it or name another file")
     if not out.parent.is_dir():
@@ -61,7 +66,7 @@ def count_elements(
     print(f"{out}: {counts.supercon.compositions} and {counts.non_superconductors.compositions} compositions")
 
 
-@data_app.command()
+@app.command()
 def pack(
     supercon: Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")],
     phases: Annotated[Path, typer.Option(help="The Materials Project's ground states.")],
@@ -74,12 +79,6 @@ def pack(
 
     Phases also get the energy that the shipped ElemNet predicts.
     """
-    from kiago_ray.hull.phases import predicted_energies
-    from kiago_ray.knowledge.pack import PhaseEnergies, RawFiles
-    from kiago_ray.knowledge.pack import pack as write_tables
-    from kiago_ray.predictors import load_card
-    from kiago_ray.predictors.weights import load_ef
-
     if not out.is_dir():
         raise InputError(f"--out: there is no folder {out}; make it first")
     ef = load_ef(None)
@@ -92,10 +91,6 @@ def pack(
 
 def show(report: LoadReport) -> None:
     """One file's account as a table."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     console = Console()
     table = Table(title=Text(f"{report.file} ({report.kind})"), title_justify="left", show_header=False)
     table.add_column(justify="left")

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
+import pandas as pd
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from kiago_ray.cli.console import say
 from kiago_ray.cli.tables import end_of, formula_table, number, print_note, read_table, requested, write_table
+from kiago_ray.datasets.table import finite
 from kiago_ray.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from kiago_ray.hull import EnergyHull
+from kiago_ray.hull import EnergyHull, judge
 
 COMPUTED = ("ef_ev_per_atom", "e_hull_ev_per_atom")
 FILLED = ("e_decomposition_ev_per_atom", "decomposition", "n_phases", "is_phase", "error")
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def hull(
     formulas: Annotated[list[str] | None, typer.Argument(help="Formulas, such as YBa2Cu3O7.")] = None,
     phases: Annotated[
@@ -46,8 +52,6 @@ def hull(
     `ef_ev_per_atom`, of the same kind as the file's, or where it has none that of its phase. A formula without a
     result gets an `error` and keeps its row.
     """
-    from kiago_ray.cli.console import say
-
     requested(formulas, input, output)
     if energies not in ("elemnet", "file"):
         raise InputError(f"--energies: {energies!r} is not known; choose elemnet or file")
@@ -81,15 +85,11 @@ def hull(
 
 def read_hull(phases: Path | None, energies: str = "elemnet", weights: Path | None = None) -> EnergyHull:
     """The hull of a file's phases, or of the shipped ones."""
-    from kiago_ray.hull import EnergyHull
-
     return EnergyHull.of(phases, energies="file" if energies == "file" else "elemnet", weights=weights)
 
 
 def tell_phases(found: EnergyHull, phases: Path | None) -> None:
     """Say on stderr what the phases are, and what was dropped of their file."""
-    from kiago_ray.cli.console import say
-
     report = found.phases.report
     dropped = "".join(f"; dropped {count:,}: {reason}" for reason, count in report.dropped.items())
     source = report.file if phases is None else phases
@@ -103,12 +103,6 @@ def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:
     """`table` with the columns COMPUTED and FILLED, in its order; with the file's energies, its own
     `ef_ev_per_atom` counts where it has one.
     """
-    import numpy as np
-    import pandas as pd
-
-    from kiago_ray.datasets.table import finite
-    from kiago_ray.hull import judge
-
     given = np.full(len(table), np.nan)
     wrong: dict[int, str] = {}
     if hull.ef is None and "ef_ev_per_atom" in table:
@@ -140,10 +134,6 @@ def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:
 
 def print_rows(table: pd.DataFrame) -> None:
     """A small table for a person."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     shown = Table(title="eV/atom", title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     shown.add_column("formula", overflow="fold")
     for header in ("ΔE_hull", "to the others", "E_f", "phases"):

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from kiago_ray.campaign.plan import Plan, Shard
+from kiago_ray.campaign.shards import Manifest
 from kiago_ray.campaign.state import standing
 from kiago_ray.distributed.watcher import Watcher
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from kiago_ray.campaign.plan import Plan, Shard
-    from kiago_ray.campaign.shards import Manifest
-    from kiago_ray.distributed.worker import WorkerInfo
+from kiago_ray.distributed.worker import WorkerInfo
 
 LINE_S = 15.0  # between two plain lines on the progress
 
@@ -120,10 +123,6 @@ class Screen(Tally):
     """A bar that stays at the bottom of the terminal, with the lines above it."""
 
     def __rich__(self) -> RenderableType:
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
         grid = Table.grid(padding=(0, 1))
         grid.add_row(
             ProgressBar(total=max(self.rows, 1), completed=self.rows_done, width=32), Text(self.progress())
@@ -136,12 +135,6 @@ def watching() -> Iterator[Tally]:
     """A watcher for the time of the block. It tells of dead workers in a line; what Ray prints of them on stdout,
     long and a second time, goes nowhere.
     """
-    import os
-    from contextlib import redirect_stdout
-
-    from rich.console import Console
-    from rich.live import Live
-
     console = Console(stderr=True)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         if not console.is_terminal:

@@ -8,65 +8,62 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, NoReturn
+from importlib import import_module
+from typing import Any, NoReturn
 
 import typer
 from typer._click.exceptions import ClickException
+from typer.core import TyperCommand, TyperGroup
 
-from kiago_ray.cli.baseline import baseline_app
-from kiago_ray.cli.bench import bench
-from kiago_ray.cli.campaign import campaign_app
-from kiago_ray.cli.data import data_app
-from kiago_ray.cli.hull import hull
-from kiago_ray.cli.paper import paper
-from kiago_ray.cli.predict import predict
-from kiago_ray.cli.screens_help import ScreensCommand
-from kiago_ray.cli.search import search
-from kiago_ray.cli.serve import serve
-from kiago_ray.cli.sweep import sweep
-from kiago_ray.cli.train import train_app
 from kiago_ray.errors import KiagoError
 
+# The modules of this package that hold a command, each as `app`, and what the list of commands says of it.
+COMMANDS = {
+    "search": "Search for compositions with a higher T_c around FORMULA; print the best and write a run directory.",
+    "predict": "Say of formulas what a search says of its rows.",
+    "hull": "Energy above the convex hull of competing phases (eV/atom), and what a formula would decompose into.",
+    "sweep": "Run the sweep in FILE; the same command again runs only what is missing.",
+    "serve": "Serve predictions, searches and the page at http://HOST:PORT/ until Ctrl-C.",
+    "bench": "Measure this machine: a step's CPU seconds, the share of the arithmetic limit, a whole search.",
+    "paper": "Run what TABLE needs and print ours beside the paper's; write CSV, Markdown and plots, and for `all` "
+    "one page.",
+    "version": "Versions, the weights' hashes and the devices.",
+    "campaign": "Many searches on Ray: bases × variants × seeds.",
+    "baseline": "Elemental substitution and SuperDiff, into the same table and run directory as a search.",
+    "train": "Train a model; run again to resume after a stop.",
+    "data": "Raw public files: check them, count what they hold, pack them.",
+}
+
+
+class Command(TyperCommand):
+    """Stands for a command in the list. Its module is imported when it is called, for that takes seconds."""
+
+    @property
+    def whole(self) -> Any:
+        """The command itself, or the group of commands."""
+        return typer.main.get_command(import_module(f"kiago_ray.cli.{self.name}").app)
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **more: Any) -> Any:
+        """The context of the command itself, which is what runs."""
+        return self.whole.make_context(info_name, args, parent, **more)
+
+
+class Commands(TyperGroup):
+    """All commands, none of them imported."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.commands = {name: Command(name, callback=None, help=text) for name, text in COMMANDS.items()}
+
+
 app = typer.Typer(
-    name="kiago",
-    help="Propose superconductor compositions with a higher critical temperature.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+    name="kiago", cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-app.command(cls=ScreensCommand)(search)
-app.command()(predict)
-app.command()(hull)
-app.command()(sweep)
-app.command()(serve)
-app.command()(bench)
-app.command()(paper)
-app.add_typer(campaign_app, name="campaign")
-app.add_typer(baseline_app, name="baseline")
-app.add_typer(train_app, name="train")
-app.add_typer(data_app, name="data")
 
 
-@app.command()
-def version(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-) -> None:
-    """Versions, the weights' hashes and the devices."""
-    import json
-
-    from kiago_ray.cli.provenance import provenance
-    from kiago_ray.predictors.oracle import TUNING_KIND
-    from kiago_ray.predictors.weights import load_card
-
-    facts = provenance()
-    facts["weights"] |= {TUNING_KIND: load_card(TUNING_KIND)["sha256"]}  # no search rests on it, sweeps do
-    if as_json:
-        print(json.dumps(facts, indent=2))
-        return
-    for name, value in facts.items():
-        inner = value.items() if isinstance(value, dict) else [("", value)]
-        for key, item in inner:
-            print(f"{name} {key}".strip().ljust(24), item)
+@app.callback()
+def kiago() -> None:
+    """Propose superconductor compositions with a higher critical temperature."""
 
 
 def main() -> NoReturn:

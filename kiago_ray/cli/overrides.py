@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -12,9 +12,7 @@ from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.errors import InputError
 from kiago_ray.search.presets import PRESETS
-
-if TYPE_CHECKING:
-    from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.spec import SearchSpec
 
 MAX_SPEC_BYTES = 100_000
 

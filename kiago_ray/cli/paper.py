@@ -6,20 +6,36 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import torch
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from kiago_ray import __version__
+from kiago_ray.baselines.superdiff import load_superdiff
+from kiago_ray.cli.console import say
+from kiago_ray.cli.hull import read_hull, tell_phases
+from kiago_ray.cli.overrides import two_numbers
+from kiago_ray.cli.search import check_device, read_known
+from kiago_ray.cli.version import provenance
 from kiago_ray.errors import InputError
-
-if TYPE_CHECKING:
-    from kiago_ray.paper.lab import Lab
-    from kiago_ray.paper.sizes import Size
-    from kiago_ray.paper.tables import PaperTable
+from kiago_ray.paper.cells import Store
+from kiago_ray.paper.lab import Lab
+from kiago_ray.paper.run import PAGE, TABLES, write_report, write_table
+from kiago_ray.paper.sizes import Size, size_of
+from kiago_ray.paper.tables import PaperTable
+from kiago_ray.predictors import load_predictors
+from kiago_ray.predictors.second_opinion import load_second_opinion
 
 ALL = "all"
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def paper(
     table: Annotated[
         str, typer.Argument(help="table1 to table11, fig2, fig3, seeds (S.4), screens (S.6), or all.")
@@ -63,11 +79,6 @@ def paper(
 
     What is done is kept in the directory: the same command again, or another table, computes only what is missing.
     """
-    from kiago_ray.cli.console import say
-    from kiago_ray.cli.overrides import two_numbers
-    from kiago_ray.paper.run import TABLES
-    from kiago_ray.paper.sizes import size_of
-
     if table != ALL and table not in TABLES:
         raise InputError(f"{table!r} is no table; choose one of {', '.join(TABLES)}, {ALL}")
     first, second = two_numbers(steps) if steps is not None else (0, 0)
@@ -107,18 +118,6 @@ def open_lab(
     device: str,
 ) -> tuple[Lab, list[tuple[str, str]]]:
     """Models, data and the directory, and in words what results rest on. Raises the input errors of all of them."""
-    import torch
-
-    from kiago_ray import __version__
-    from kiago_ray.baselines.superdiff import load_superdiff
-    from kiago_ray.cli.console import say
-    from kiago_ray.cli.provenance import provenance
-    from kiago_ray.cli.search import check_device, read_known
-    from kiago_ray.paper.cells import Store
-    from kiago_ray.paper.lab import Lab
-    from kiago_ray.predictors import load_predictors
-    from kiago_ray.predictors.second_opinion import load_second_opinion
-
     check_device(device)
     made = provenance(weights)
     materials, known_id = read_known(known)
@@ -129,8 +128,6 @@ def open_lab(
     superdiff = None if superdiff_weights is None else load_superdiff(superdiff_weights)
     hull = None
     if phases is not None:
-        from kiago_ray.cli.hull import read_hull, tell_phases
-
         hull = read_hull(phases, "elemnet", weights)
         tell_phases(hull, phases)
     lab = Lab(
@@ -159,9 +156,6 @@ def open_lab(
 
 def run_tables(lab: Lab, names: Sequence[str]) -> list[tuple[PaperTable, float]]:
     """The tables and the seconds that each took beyond what earlier ones left."""
-    from kiago_ray.cli.console import say
-    from kiago_ray.paper.run import TABLES, write_table
-
     done = []
     for name in names:
         began = time.perf_counter()
@@ -181,9 +175,6 @@ def finish(
     as_json: bool,
 ) -> int:
     """Write the page, show the tables, return the exit code."""
-    from kiago_ray.cli.console import say
-    from kiago_ray.paper.run import PAGE, write_report
-
     failures = by_cause(lab.failures)
     if everything:
         seconds = sum(spent for _, spent in done)
@@ -243,10 +234,6 @@ def as_plain(
 
 def show(done: Sequence[tuple[PaperTable, float]]) -> None:
     """The tables for a person."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     console = Console()
     for table, _ in done:
         console.print(f"\n[bold]{table.heading}[/bold]", highlight=False)

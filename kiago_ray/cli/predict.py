@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import pandas as pd
+import torch
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from kiago_ray.cli.hull import read_hull
+from kiago_ray.cli.search import phases_file, read_known
 from kiago_ray.cli.tables import end_of, formula_table, number, print_note, read_table, requested, write_table
+from kiago_ray.knowledge.choices import NONE
+from kiago_ray.scoring import Scorer
+from kiago_ray.storage.columns import PREDICTED
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from kiago_ray.scoring import Scorer
+app = typer.Typer(add_completion=False)
 
 
+@app.command()
 def predict(
     formulas: Annotated[list[str] | None, typer.Argument(help="Formulas, such as YBa2Cu3O7.")] = None,
     input: Annotated[Path | None, typer.Option(help="CSV file with a column `formula`.")] = None,
@@ -45,8 +53,6 @@ def predict(
     passes the screens of `default`. A formula that can't be read gets an `error` and keeps its row; the T_c of all
     others stands, whatever the screens say.
     """
-    from kiago_ray.storage.columns import PREDICTED
-
     requested(formulas, input, output)
     table = read_table(input, (*PREDICTED, "error")) if input is not None else formula_table(formulas or [])
     predicted = predict_table(table, scorer_of(known, phases, weights))
@@ -67,11 +73,6 @@ def predict(
 
 def scorer_of(known: str | None, phases: str | None, weights: Path | None) -> Scorer:
     """The models and what they hold rows against, as `kiago search` reads these options."""
-    from kiago_ray.cli.hull import read_hull
-    from kiago_ray.cli.search import phases_file, read_known
-    from kiago_ray.knowledge.choices import NONE
-    from kiago_ray.scoring import Scorer
-
     materials, _ = read_known(known)
     hull = None if phases == NONE else read_hull(phases_file(phases), weights=weights)
     return Scorer.load(weights, known=materials, hull=hull)
@@ -79,9 +80,6 @@ def scorer_of(known: str | None, phases: str | None, weights: Path | None) -> Sc
 
 def predict_table(table: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
     """`table` with the columns of `storage.columns.PREDICTED` and `error` added, in its order."""
-    import pandas as pd
-    import torch
-
     scores = scorer.score(table["formula"].tolist(), threads=torch.get_num_threads())
     found: pd.DataFrame = scores.table.to_pandas().set_index(table.index)
     errors = pd.Series(scores.errors, index=table.index, dtype=object)
@@ -96,10 +94,6 @@ def print_json(table: pd.DataFrame) -> None:
 
 def print_rows(table: pd.DataFrame) -> None:
     """A small table for a person."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     shown.add_column("formula", overflow="fold")
     for header in ("T_c (K)", "oracle", "exists", "gain", "ΔE_hull", "passed"):

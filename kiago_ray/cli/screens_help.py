@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich.console import Console
+from rich.table import Table
 from typer.core import TyperCommand
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from kiago_ray.screening.recall import REQUIRED, Passing, load_screen_recall
+from kiago_ray.screening.screens import available_screens
+from kiago_ray.search.screens_section import ScreensSpec
 
 
 class ScreensCommand(TyperCommand):
@@ -15,20 +18,12 @@ class ScreensCommand(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, then the table."""
-        from rich.console import Console
-
         super().format_help(ctx, formatter)
         Console().print(screens_table())
 
 
 def screens_table() -> Table:
     """A row for each screen, and one for all that the preset default requires."""
-    from rich.table import Table
-
-    from kiago_ray.screening.recall import REQUIRED, Passing, load_screen_recall
-    from kiago_ray.screening.screens import available_screens
-    from kiago_ray.search.screens_section import ScreensSpec
-
     measured = load_screen_recall()
     required = ScreensSpec().names
     asked = {name: screen.description for name, screen in available_screens().items()}

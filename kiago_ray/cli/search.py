@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
+import torch
 import typer
+from numpy.typing import NDArray
+from rich.console import Console
 
+from kiago_ray.api import base_material, judge_formulas, propose
+from kiago_ray.campaign.yaml_file import is_preset_file, read_preset
+from kiago_ray.cli.console import progress_bar, say, stop_on_signal
+from kiago_ray.cli.hull import read_hull, tell_phases
+from kiago_ray.cli.overrides import overrides_from, read_spec
+from kiago_ray.cli.overrides import without as without_elements
+from kiago_ray.cli.screens_help import ScreensCommand
+from kiago_ray.cli.version import provenance
 from kiago_ray.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from kiago_ray.predictors import Predictors
-    from kiago_ray.report.reasons import Background
-    from kiago_ray.screening import KnownMaterials, TriedMaterials
-    from kiago_ray.search import SearchSpec
+from kiago_ray.knowledge.choices import NONE
+from kiago_ray.knowledge.known_tables import known_table
+from kiago_ray.knowledge.tried_table import tried_table
+from kiago_ray.outputs import card_notes, row_background, write_outputs
+from kiago_ray.plausibility.shipped import load_prospects
+from kiago_ray.plausibility.steering import around
+from kiago_ray.predictors import Predictors, load_predictors
+from kiago_ray.predictors.precision import step_precision
+from kiago_ray.report.reasons import Background
+from kiago_ray.report.summary_rows import no_gain
+from kiago_ray.report.terminal import best_table, reasons_table, summary_table, top_table
+from kiago_ray.screening import KnownMaterials, TriedMaterials, check_phases
+from kiago_ray.screening.summary import Summary
+from kiago_ray.search import SearchSpec
+from kiago_ray.search.presets import build_spec
+from kiago_ray.search.problem import resolve
+from kiago_ray.storage.run_directory import CANDIDATES, open_run
+from kiago_ray.storage.table import read_table
 
 SHOWN_ROWS = 15
 Repeated = list[str] | None
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command(cls=ScreensCommand)
 def search(
     formula: Annotated[str | None, typer.Argument(help="Base material, such as LaNiAsO.")] = None,
     preset: Annotated[
@@ -96,11 +121,6 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Search for compositions with a higher T_c around FORMULA; print the best and write a run directory."""
-    from kiago_ray.campaign.yaml_file import is_preset_file, read_preset
-    from kiago_ray.cli.overrides import overrides_from, read_spec
-    from kiago_ray.cli.overrides import without as without_elements
-    from kiago_ray.search.presets import build_spec
-
     values, record = read_spec(spec) if spec is not None else ({}, {})
     named = values.pop("preset", None)
     if preset is not None and named is not None and named != preset:
@@ -165,23 +185,6 @@ class Baseline:
 
 def run(request: Request, top: int, as_json: bool) -> int:
     """Run a search, or find it done, and show it; return the exit code."""
-    import torch
-
-    from kiago_ray.api import base_material, judge_formulas, propose
-    from kiago_ray.cli.console import progress_bar, say, stop_on_signal
-    from kiago_ray.cli.hull import read_hull, tell_phases
-    from kiago_ray.cli.provenance import provenance
-    from kiago_ray.knowledge.choices import NONE
-    from kiago_ray.outputs import card_notes, row_background, write_outputs
-    from kiago_ray.plausibility.shipped import load_prospects
-    from kiago_ray.plausibility.steering import around
-    from kiago_ray.predictors import load_predictors
-    from kiago_ray.predictors.precision import step_precision
-    from kiago_ray.screening import check_phases
-    from kiago_ray.search.problem import resolve
-    from kiago_ray.storage.run_directory import CANDIDATES, open_run
-    from kiago_ray.storage.table import read_table
-
     spec, facts = request.spec, provenance(request.weights)
     check_device(request.device)
     predictors = load_predictors(request.weights, device=request.device)
@@ -270,16 +273,12 @@ def run(request: Request, top: int, as_json: bool) -> int:
 
 def default_directory(spec: SearchSpec, preset: str, identity: dict[str, Any]) -> str:
     """runs/BASE-PRESET-xxxxxxxx: another search gets another directory."""
-    import hashlib
-
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     return f"runs/{spec.base or spec.start.kind}-{preset}-{digest}".replace(" ", "")
 
 
 def check_device(device: str) -> None:
     """Refuse a device that isn't there."""
-    import torch
-
     try:
         if torch.device(device).type not in ("cpu", "cuda"):
             raise RuntimeError("only cpu and cuda are supported")
@@ -290,9 +289,6 @@ def check_device(device: str) -> None:
 
 def read_known(choice: str | None) -> tuple[KnownMaterials | None, str | None]:
     """The known materials that --known names, and the SHA-256 of their file; None and None for "none"."""
-    from kiago_ray.knowledge.known_tables import known_table
-    from kiago_ray.screening import KnownMaterials
-
     found = known_table(choice)
     if found is None:
         return None, None
@@ -301,9 +297,6 @@ def read_known(choice: str | None) -> tuple[KnownMaterials | None, str | None]:
 
 def read_tried(choice: str | None) -> tuple[TriedMaterials | None, str | None]:
     """What --tried names, and the SHA-256 of its file; None and None where it names nothing."""
-    from kiago_ray.knowledge.tried_table import tried_table
-    from kiago_ray.screening import TriedMaterials
-
     found = tried_table(choice)
     if found is None:
         return None, None
@@ -317,8 +310,6 @@ def phases_file(choice: str | None) -> Path | None:
 
 def tell_known(materials: KnownMaterials | None) -> None:
     """Say on stderr what the rows are held against."""
-    from kiago_ray.cli.console import say
-
     if materials is None:
         say("no known compositions to hold the rows against (--known none)")
         return
@@ -327,8 +318,6 @@ def tell_known(materials: KnownMaterials | None) -> None:
 
 def tell_tried(tried: TriedMaterials | None) -> None:
     """Say on stderr what was tried, if anything was given."""
-    from kiago_ray.cli.console import say
-
     if tried is not None:
         found = int((tried.tc_k > 0).sum())
         say(f"{len(tried.tc_k):,} samples were tried, {found:,} of them superconduct: {tried.source}")
@@ -347,12 +336,6 @@ def show(
     """The best rows, reasons to believe the first of them or not, and the summary: tables for a person, or one JSON
     object.
     """
-    from rich.console import Console
-
-    from kiago_ray.report.summary_rows import no_gain
-    from kiago_ray.report.terminal import best_table, reasons_table, summary_table, top_table
-    from kiago_ray.screening.summary import Summary
-
     rows = table.slice(0, top).to_pylist()
     if as_json:
         print(

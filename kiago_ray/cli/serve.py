@@ -13,13 +13,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
+from kiago_ray.campaign.yaml_file import read_yaml
+from kiago_ray.cli.console import say
+from kiago_ray.cli.search import check_device
 from kiago_ray.errors import InputError
+from kiago_ray.knowledge.choices import TRIED_WORDS, WORDS
+from kiago_ray.knowledge.known_tables import known_table
+from kiago_ray.knowledge.tried_table import tried_table
+from kiago_ray.predictors.second_opinion import weights_hashes
+from kiago_ray.search.errors import spec_error_line
+from kiago_ray.service.settings import ServiceSettings, is_loopback
+from kiago_ray.service.token import token_from
 
 REQUEST_TIMEOUT_S = 120
 SERVE_LOGGING = {"log_level": "WARNING", "enable_access_log": False}  # the application has a log of its own
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on. Any but this machine's own needs KIAGO_TOKEN.")
@@ -45,9 +59,6 @@ def serve(
     ] = None,
 ) -> None:
     """Serve predictions, searches and the page at http://HOST:PORT/ until Ctrl-C."""
-    from kiago_ray.cli.console import say
-    from kiago_ray.knowledge.choices import TRIED_WORDS, WORDS
-
     given = {"data": data, "known": known, "tried": tried, "device": device, "threads": threads}
     resolved = service_settings(settings, {name: value for name, value in given.items() if value is not None})
     check_place(host, port)
@@ -68,12 +79,6 @@ def serve(
 
 def service_settings(file: Path | None, given: dict[str, Any]) -> Any:
     """The settings of a file, with the command line's over them. Raises InputError."""
-    from pydantic import ValidationError
-
-    from kiago_ray.campaign.yaml_file import read_yaml
-    from kiago_ray.search.errors import spec_error_line
-    from kiago_ray.service.settings import ServiceSettings
-
     values = {} if file is None else read_yaml(file, "settings")
     if not isinstance(values, dict):
         raise InputError(f"--settings: {file} is no mapping of settings, such as 'threads: 2'")
@@ -85,9 +90,6 @@ def service_settings(file: Path | None, given: dict[str, Any]) -> Any:
 
 def check_place(host: str, port: int) -> None:
     """Refuse, before anything starts, a host that needs a token and has none, and a port that is taken."""
-    from kiago_ray.service.settings import is_loopback
-    from kiago_ray.service.token import token_from
-
     token_from(os.environ, required=not is_loopback(host))
     try:
         family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -100,11 +102,6 @@ def check_place(host: str, port: int) -> None:
 
 def check_models(settings: Any, weights: Path | None) -> None:
     """Refuse models and tables that can't be used, here where it can be told in one line. Raises InputError."""
-    from kiago_ray.cli.search import check_device
-    from kiago_ray.knowledge.known_tables import known_table
-    from kiago_ray.knowledge.tried_table import tried_table
-    from kiago_ray.predictors.second_opinion import weights_hashes
-
     check_device(settings.device)
     if known_table(settings.known) is None:
         raise InputError("--known: none; the service needs known compositions, so name a table or landmarks")
@@ -123,7 +120,6 @@ def _file_or_word(named: str | None, words: tuple[str, ...]) -> str | None:
 
 def run(settings: Any, host: str, port: int, weights: str | None) -> None:
     """Start Ray and the application, wait for Ctrl-C or SIGTERM, end both."""
-    from kiago_ray.cli.console import say
     from kiago_ray.distributed.cluster import EMBEDDED, connected
 
     ended = threading.Event()

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from kiago_ray import __version__
+from kiago_ray.api import base_material
+from kiago_ray.cli.campaign import tracking_target
+from kiago_ray.cli.campaign_view import tell_tracking
+from kiago_ray.cli.console import say, stop_on_signal
+from kiago_ray.cli.search import read_known, tell_known
+from kiago_ray.cli.sweep_view import show_outcome, watching
+from kiago_ray.cli.version import provenance
+from kiago_ray.distributed.sweep import SweepRequest, run_sweep, sweep_identity
+from kiago_ray.distributed.tracking import TrackingTarget
+from kiago_ray.distributed.worker import WorkerSetup, weight_files
 from kiago_ray.errors import InputError
+from kiago_ray.outputs import card_notes
+from kiago_ray.plausibility.shipped import load_prospects
+from kiago_ray.plausibility.steering import around
+from kiago_ray.predictors import load_predictors
+from kiago_ray.predictors.oracle import TUNING_KIND
+from kiago_ray.predictors.weights import load_card
+from kiago_ray.screening import check_phases
+from kiago_ray.search.problem import resolve
+from kiago_ray.storage.location import Location
+from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
 
-if TYPE_CHECKING:
-    from kiago_ray.distributed.sweep import SweepRequest
-    from kiago_ray.distributed.tracking import TrackingTarget
-    from kiago_ray.sweep.spec import SweepSpec
+app = typer.Typer(add_completion=False)
 
 
+@app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(help="YAML file with the sweep; see tune_configs/.")],
     out: Annotated[str | None, typer.Option(help="Directory or URI; by default runs/NAME.")] = None,
@@ -49,9 +69,6 @@ def sweep(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Run the sweep in FILE; the same command again runs only what is missing."""
-    from kiago_ray.cli.campaign import tracking_target
-    from kiago_ray.sweep.spec import read_sweep, sweep_from
-
     if tracking_uri is not None and no_tracking:
         raise InputError("--tracking-uri and --no-tracking contradict each other; give one of them")
     chosen = read_sweep(file)
@@ -74,13 +91,6 @@ def sweep(
 
 def check_predictors(sweep: SweepSpec) -> None:
     """Refuse what only the predictors' elements show to be impossible. Raises SpecError."""
-    from kiago_ray.api import base_material
-    from kiago_ray.plausibility.shipped import load_prospects
-    from kiago_ray.plausibility.steering import around
-    from kiago_ray.predictors import load_predictors
-    from kiago_ray.screening import check_phases
-    from kiago_ray.search.problem import resolve
-
     weights = None if sweep.weights is None else Path(sweep.weights)
     predictors, prospects = load_predictors(weights), load_prospects(weights)
     supported = predictors.supported.numpy()
@@ -93,8 +103,6 @@ def check_predictors(sweep: SweepSpec) -> None:
 
 def show_plan(sweep: SweepSpec, where: str, as_json: bool) -> None:
     """What would be run."""
-    import json
-
     searches = len(sweep.trial_bases) * len(sweep.seeds)
     compared = (1 + len(sweep.compare.against)) * len(sweep.compare_bases) * len(sweep.compare.seeds)
     plan = {
@@ -116,16 +124,6 @@ def show_plan(sweep: SweepSpec, where: str, as_json: bool) -> None:
 
 def make_request(sweep: SweepSpec, where: str, tracking: TrackingTarget | None) -> SweepRequest:
     """What a sweep is run with, but for the cluster."""
-    from kiago_ray import __version__
-    from kiago_ray.cli.provenance import provenance
-    from kiago_ray.cli.search import read_known
-    from kiago_ray.distributed.sweep import SweepRequest, sweep_identity
-    from kiago_ray.distributed.worker import WorkerSetup, weight_files
-    from kiago_ray.outputs import card_notes
-    from kiago_ray.predictors.oracle import TUNING_KIND
-    from kiago_ray.predictors.weights import load_card
-    from kiago_ray.storage.location import Location
-
     weights = None if sweep.weights is None else Path(sweep.weights)
     facts = provenance(weights)
     known, known_id = read_known(sweep.known)
@@ -153,12 +151,6 @@ def make_request(sweep: SweepSpec, where: str, tracking: TrackingTarget | None) 
 
 def drive(sweep: SweepSpec, request: SweepRequest, where: str, top: int, as_json: bool) -> int:
     """Run it under a live view, show what came of it, return the exit code."""
-    from kiago_ray.cli.campaign_view import tell_tracking
-    from kiago_ray.cli.console import say, stop_on_signal
-    from kiago_ray.cli.search import tell_known
-    from kiago_ray.cli.sweep_view import show_outcome, watching
-    from kiago_ray.distributed.sweep import run_sweep
-
     again = "finished seeds are kept; the same command goes on"
     with stop_on_signal(f"stopping; {again}") as stopper, watching() as watcher:
         outcome = run_sweep(sweep, request, watcher=watcher, should_stop=stopper)

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
+from rich.box import SIMPLE
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from kiago_ray.distributed.sweep import SweepOutcome
 from kiago_ray.distributed.sweep_watcher import SweepWatcher
 from kiago_ray.sweep.metrics import METRICS
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
-
-    from kiago_ray.distributed.sweep import SweepOutcome
-    from kiago_ray.sweep.spec import SweepSpec
-    from kiago_ray.sweep.trials import Trial
+from kiago_ray.sweep.page_comparison import verdict
+from kiago_ray.sweep.spec import SweepSpec
+from kiago_ray.sweep.trials import Trial
 
 SHOWN = 12  # rows of the live table
 _VALUE_LENGTH = 18
@@ -132,9 +135,6 @@ class Screen(Board):
     """A table that stays at the bottom of the terminal, with the lines above it."""
 
     def __rich__(self) -> RenderableType:
-        from rich.console import Group
-        from rich.text import Text
-
         if self.sweep is None or not self.rows:
             return Text(self.progress())
         table = trials_table(self.sweep)
@@ -146,12 +146,6 @@ class Screen(Board):
 @contextmanager
 def watching() -> Iterator[Board]:
     """A watcher for the time of the block. What Ray and Tune print on stdout goes nowhere."""
-    import os
-    from contextlib import redirect_stdout
-
-    from rich.console import Console
-    from rich.live import Live
-
     console = Console(stderr=True)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         if not console.is_terminal:
@@ -167,9 +161,6 @@ def watching() -> Iterator[Board]:
 
 def trials_table(sweep: SweepSpec) -> Table:
     """An empty table of trials."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in ("trial", "", "seeds", sweep.metrics[0]):
         table.add_column(heading, justify="left" if heading == "" else "right")
@@ -200,10 +191,6 @@ def show_outcome(outcome: SweepOutcome, where: str, top: int, as_json: bool) -> 
             )
         )
         return
-    from rich.console import Console
-
-    from kiago_ray.sweep.page_comparison import verdict
-
     console, sweep = Console(), results.sweep
     table = trials_table(sweep)
     rows = [

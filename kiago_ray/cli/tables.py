@@ -8,14 +8,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from itertools import islice
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 import typer
 
 from kiago_ray.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MAX_ROWS = 5_000_000
 
@@ -30,15 +28,11 @@ def requested(formulas: list[str] | None, input: Path | None, output: Path | Non
 
 def formula_table(formulas: list[str]) -> pd.DataFrame:
     """Formulas as a table of one column."""
-    import pandas as pd
-
     return pd.DataFrame({"formula": formulas})
 
 
 def read_table(path: Path, fills: Sequence[str]) -> pd.DataFrame:
     """A CSV file as texts; InputError where it is none, lacks `formula`, or has a column that the command `fills`."""
-    import pandas as pd
-
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = list(islice(csv.reader(file, strict=True), MAX_ROWS + 2))

@@ -6,18 +6,48 @@ import json
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import torch
 import typer
 
+from kiago_ray.baselines.superdiff.data import Compositions
+from kiago_ray.baselines.superdiff.network import NetworkSettings
+from kiago_ray.baselines.superdiff.training import SETTINGS as SUPERDIFF_SETTINGS
+from kiago_ray.baselines.superdiff.training import SuperDiffOptions, train_superdiff
+from kiago_ray.cli.search import check_device
+from kiago_ray.datasets import load, load_oqmd, load_supercon
+from kiago_ray.datasets.non_superconductors import non_superconductors as select
 from kiago_ray.errors import InputError
+from kiago_ray.knowledge.supercon_table import merged_superconductors
+from kiago_ray.plausibility.recipe import train_plausibility
+from kiago_ray.plausibility.shipped import (
+    literature_of,
+    made_fractions,
+    save_plausibility,
+    shipped_literature,
+)
+from kiago_ray.predictors.ensemble_recipe import SETTINGS as ENSEMBLE_SETTINGS
+from kiago_ray.predictors.ensemble_training import train_tc_ensemble
+from kiago_ray.predictors.oracle import TUNING_KIND
+from kiago_ray.predictors.oracle_fit import TUNING_SETTINGS, OracleSettings
+from kiago_ray.predictors.oracle_recipe import OracleOptions, train_oracle
+from kiago_ray.predictors.precision import multiplies_bfloat16
+from kiago_ray.predictors.recipes import (
+    EF_SETTINGS,
+    TC_SETTINGS,
+    RunOptions,
+    TrainingTable,
+    train_ef,
+    train_tc,
+    without,
+)
+from kiago_ray.predictors.splits import SPLITS
+from kiago_ray.predictors.training import FitSettings
 
-if TYPE_CHECKING:
-    from kiago_ray.predictors.oracle_recipe import OracleOptions
-    from kiago_ray.predictors.recipes import RunOptions, TrainingTable
-    from kiago_ray.predictors.training import FitSettings
-
-train_app = typer.Typer(help="Train a model; run again to resume after a stop.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False, help="Train a model; run again to resume after a stop.", no_args_is_help=True
+)
 
 SuperConFile = Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")]
 NonSuperconductors = Annotated[
@@ -45,7 +75,7 @@ Splits = Annotated[str, typer.Option(help="Which fits: random (the one that is s
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores without it.")]
 
 
-@train_app.command()
+@app.command()
 def tc(
     data: SuperConFile,
     non_superconductors: NonSuperconductors,
@@ -60,10 +90,6 @@ def tc(
     network: Annotated[Network, typer.Option(help="Which T_c predictor.")] = Network.ENSEMBLE,
 ) -> None:
     """The T_c predictor: the ensemble with its spread and extrapolation, or the paper's ResNet-18."""
-    from kiago_ray.predictors.ensemble_recipe import SETTINGS
-    from kiago_ray.predictors.ensemble_training import train_tc_ensemble
-    from kiago_ray.predictors.recipes import TC_SETTINGS, train_tc
-
     if network is Network.ENSEMBLE and splits != "random,system":
         raise InputError(
             "--splits: the ensemble needs both, its spread is calibrated on them; leave the option out"
@@ -71,12 +97,12 @@ def tc(
     tables = tc_tables(data, non_superconductors, held_back)
     how = options(out, device, compile_network, splits, threads)
     if network is Network.ENSEMBLE:
-        show(train_tc_ensemble(*tables, adapted(SETTINGS, epochs, seed), how))
+        show(train_tc_ensemble(*tables, adapted(ENSEMBLE_SETTINGS, epochs, seed), how))
     else:
         show(train_tc(*tables, adapted(TC_SETTINGS, epochs, seed), how))
 
 
-@train_app.command()
+@app.command()
 def ef(
     data: Annotated[Path, typer.Option(help="OQMD's formation energies.")],
     out: Out = Path("training"),
@@ -88,9 +114,6 @@ def ef(
     threads: Threads = None,
 ) -> None:
     """The formation-energy predictor: ElemNet."""
-    from kiago_ray.datasets import load_oqmd
-    from kiago_ray.predictors.recipes import EF_SETTINGS, TrainingTable, train_ef
-
     table, report = load_oqmd(data)
     card = train_ef(
         TrainingTable.of(table, "ef_ev_per_atom", report),
@@ -100,7 +123,7 @@ def ef(
     show(card)
 
 
-@train_app.command()
+@app.command()
 def oracle(
     data: SuperConFile,
     non_superconductors: NonSuperconductors,
@@ -110,14 +133,11 @@ def oracle(
     threads: Threads = None,
 ) -> None:
     """The second opinion on T_c: boosted trees on statistics of element properties."""
-    from kiago_ray.predictors.oracle_fit import OracleSettings
-    from kiago_ray.predictors.oracle_recipe import train_oracle
-
     tables = tc_tables(data, non_superconductors, held_back)
     show(train_oracle(*tables, OracleSettings(seed=seed), oracle_options(out, threads)))
 
 
-@train_app.command()
+@app.command()
 def tuning_oracle(
     data: SuperConFile,
     non_superconductors: NonSuperconductors,
@@ -129,16 +149,12 @@ def tuning_oracle(
     threads: Threads = None,
 ) -> None:
     """The judge of sweeps, which never reports: boosted trees on the amounts of the elements."""
-    from kiago_ray.predictors.oracle import TUNING_KIND
-    from kiago_ray.predictors.oracle_fit import TUNING_SETTINGS
-    from kiago_ray.predictors.oracle_recipe import train_oracle
-
     tables = tc_tables(data, non_superconductors, held_back)
     settings = replace(TUNING_SETTINGS, seed=seed, fold_seed=seed)
     show(train_oracle(*tables, settings, oracle_options(out, threads), TUNING_KIND))
 
 
-@train_app.command()
+@app.command()
 def plausibility(
     data: Annotated[
         Path | None, typer.Option(help="SuperCon's primary.tsv, instead of what ships of it.")
@@ -152,17 +168,6 @@ def plausibility(
     threads: Threads = None,
 ) -> None:
     """What can be made: how often elements replaced one another, from what was known and what came of it."""
-    import torch
-
-    from kiago_ray.knowledge.supercon_table import merged_superconductors
-    from kiago_ray.plausibility.recipe import train_plausibility
-    from kiago_ray.plausibility.shipped import (
-        literature_of,
-        made_fractions,
-        save_plausibility,
-        shipped_literature,
-    )
-
     if before is not None and data is None:
         raise InputError(
             "--before: what ships is merged over all years; give SuperCon's primary.tsv as --data"
@@ -188,7 +193,7 @@ def plausibility(
     )
 
 
-@train_app.command()
+@app.command()
 def superdiff(
     data: SuperConFile,
     held_back: HeldBack = None,
@@ -205,12 +210,6 @@ def superdiff(
     threads: Threads = None,
 ) -> None:
     """The diffusion model that the paper compares with; it needs the extra `superdiff`."""
-    from kiago_ray.baselines.superdiff.data import Compositions
-    from kiago_ray.baselines.superdiff.network import NetworkSettings
-    from kiago_ray.baselines.superdiff.training import SETTINGS, SuperDiffOptions, train_superdiff
-    from kiago_ray.datasets import load_supercon
-    from kiago_ray.predictors.recipes import without
-
     size = NetworkSettings(width, depth)
     how = options(out, device, compile_network, "random", threads)
     known, report = load_supercon(data)
@@ -222,7 +221,7 @@ def superdiff(
     card = train_superdiff(
         Compositions.of(known),
         size,
-        adapted(SETTINGS, epochs, seed),
+        adapted(SUPERDIFF_SETTINGS, epochs, seed),
         SuperDiffOptions(
             out=out,
             device=device,
@@ -242,10 +241,6 @@ def tc_tables(
     """What every model of T_c learns from: known superconductors, non-superconductors and, where given, the
     compositions held back, which the first two don't hold.
     """
-    from kiago_ray.datasets import load, load_supercon
-    from kiago_ray.datasets.non_superconductors import non_superconductors as select
-    from kiago_ray.predictors.recipes import TrainingTable, without
-
     known, known_report = load_supercon(data)
     others, others_report = load(non_superconductors)
     if others_report.kind not in ("materials_project", "cod"):
@@ -274,13 +269,6 @@ def adapted(settings: FitSettings, epochs: int | None, seed: int) -> FitSettings
 
 def options(out: Path, device: str, compile_network: bool, splits: str, threads: int | None) -> RunOptions:
     """Where and how, with progress lines on stderr."""
-    import torch
-
-    from kiago_ray.cli.search import check_device
-    from kiago_ray.predictors.precision import multiplies_bfloat16
-    from kiago_ray.predictors.recipes import RunOptions
-    from kiago_ray.predictors.splits import SPLITS
-
     chosen = [split for split in SPLITS if split in splits.split(",")]
     if len(chosen) != len(splits.split(",")) or "random" not in chosen:
         raise InputError(
@@ -306,10 +294,6 @@ def options(out: Path, device: str, compile_network: bool, splits: str, threads:
 
 def oracle_options(out: Path, threads: int | None) -> OracleOptions:
     """Where and how an oracle is trained, with progress lines on stderr."""
-    import torch
-
-    from kiago_ray.predictors.oracle_recipe import OracleOptions
-
     make_folder(out)
     return OracleOptions(
         out=out,

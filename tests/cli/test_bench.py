@@ -45,7 +45,7 @@ def test_without_a_checkout_the_rest_is_measured(kiago: Kiago, monkeypatch: pyte
 
 
 def test_what_a_processor_only_emulates_is_left_out(kiago: Kiago, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kiago_ray.predictors.precision.multiplies_bfloat16", lambda device: False)
+    monkeypatch.setattr("kiago_ray.cli.bench.multiplies_bfloat16", lambda device: False)
     ended = kiago(*QUICK[:-4], "--candidates", "0", "--json")
     found = json.loads(ended.out)
     assert found["precisions"] == ["float32"]

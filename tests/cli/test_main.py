@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kiago_ray.cli.main import COMMANDS, Command
 from kiago_ray.screening import available_screens
 from kiago_ray.screening.recall import load_screen_recall
 
@@ -48,6 +49,12 @@ def test_the_help_of_search_tells_what_each_screen_lets_pass(kiago: Kiago) -> No
     share = load_screen_recall().screens["balanced"].recall
     assert share is not None
     assert f"{100 * share:.1f}" in told
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_says_of_a_command_what_its_own_help_says(name: str) -> None:
+    whole = Command(name, callback=None, help=COMMANDS[name]).whole
+    assert whole.get_short_help_str(limit=1000).rstrip(".") == COMMANDS[name].rstrip(".")
 
 
 def loaded_by(code: str) -> set[str]:

@@ -225,7 +225,7 @@ def test_the_command_trains_the_kind_it_says(
         return {"sha256": "0", "splits": {}}
 
     monkeypatch.setattr(train, "tc_tables", lambda *files: (KNOWN, ZEROS, None))
-    monkeypatch.setattr("kiago_ray.predictors.oracle_recipe.train_oracle", trained)
+    monkeypatch.setattr("kiago_ray.cli.train.train_oracle", trained)
     files = ["--data", "a", "--non-superconductors", "b"]
     command = ["kiago", "train", "tuning-oracle", *files, "--threads", "1", "--out"]
     for more, settings in [

@@ -1,29 +1,50 @@
-"""Where a result comes from: versions, weights' hashes, devices."""
+"""`kiago version`, and what every result records of where it comes from: versions, weights' hashes, devices."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from kiago_ray import __version__
+from kiago_ray.machine import cpu_name
+from kiago_ray.predictors.oracle import TUNING_KIND
+from kiago_ray.predictors.second_opinion import weights_hashes
+from kiago_ray.predictors.weights import load_card
 
 PACKAGES = ("torch", "numpy", "lightgbm", "smact", "pymatgen", "pyarrow", "ray", "mlflow")
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def version(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Versions, the weights' hashes and the devices."""
+    facts = provenance()
+    facts["weights"] |= {TUNING_KIND: load_card(TUNING_KIND)["sha256"]}  # no search rests on it, sweeps do
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        inner = value.items() if isinstance(value, dict) else [("", value)]
+        for key, item in inner:
+            print(f"{name} {key}".strip().ljust(24), item)
 
 
 def provenance(weights: Path | None = None) -> dict[str, Any]:
     """Versions of the project and of what decides its figures, SHA-256 of the weights, devices."""
-    import torch
-
-    from kiago_ray import __version__
-    from kiago_ray.machine import cpu_name
-    from kiago_ray.predictors.second_opinion import weights_hashes
-
     packages = {}
     for name in PACKAGES:
         try:
-            packages[name] = version(name)
+            packages[name] = installed_version(name)
         except PackageNotFoundError:
             packages[name] = "not installed"
     return {
