@@ -26,15 +26,15 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold
 
 from kiago_ray.cli.train import tc_tables
-from kiago_ray.predictors import ensemble_recipe, recipes
-from kiago_ray.predictors.ensemble_recipe import MADE_UP, SETTINGS, TEACHER_NEGATIVES, TEACHER_TREES, Taught
-from kiago_ray.predictors.evaluation import score
-from kiago_ray.predictors.oracle_fit import CROSS_VALIDATION_FOLDS, OracleSettings
-from kiago_ray.predictors.precision import multiplies_bfloat16
-from kiago_ray.predictors.recipes import TrainingTable, rows_id
-from kiago_ray.predictors.splits import SPLITS, Split
-from kiago_ray.predictors.tc_ensemble import MEMBERS, TcEnsemble, from_log
-from kiago_ray.predictors.training import Epoch, EpochReport, fit
+from kiago_ray.predictors.climbed.ensemble import MEMBERS, TcEnsemble, from_log
+from kiago_ray.predictors.climbed.inference import multiplies_bfloat16
+from kiago_ray.training import ensemble as ensemble_recipe
+from kiago_ray.training import recipes
+from kiago_ray.training.ensemble import MADE_UP, SETTINGS, TEACHER_NEGATIVES, TEACHER_TREES, Taught
+from kiago_ray.training.evaluation import SPLITS, Split, score
+from kiago_ray.training.fit import Epoch, EpochReport, fit
+from kiago_ray.training.oracle import CROSS_VALIDATION_FOLDS, OracleSettings
+from kiago_ray.training.recipes import TrainingTable, rows_id
 
 Floats = NDArray[np.float32]
 ROWS_AT_ONCE = 512

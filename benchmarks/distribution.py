@@ -75,7 +75,7 @@ def campaign(workers: int, shards: int, rows: int, steps: int) -> float:
     from kiago_ray.distributed.dispatch import DispatchPolicy
     from kiago_ray.distributed.worker import WorkerSetup
     from kiago_ray.predictors import load_predictors
-    from kiago_ray.predictors.second_opinion import weights_hashes
+    from kiago_ray.predictors.oracle.opinions import weights_hashes
 
     values = {
         "name": "benchmark",

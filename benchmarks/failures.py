@@ -30,12 +30,12 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
-from kiago_ray.datasets.emd import cumulative
-from kiago_ray.knowledge.plain_formulas import sparse_fractions
-from kiago_ray.knowledge.supercon_table import merged_superconductors
-from kiago_ray.knowledge.tables import made
-from kiago_ray.knowledge.tried_table import tried_table
-from kiago_ray.predictors.composition_statistics import composition_statistics
+from kiago_ray.data.compositions import sparse_fractions
+from kiago_ray.data.known import tried_table
+from kiago_ray.data.neighbours import cumulative
+from kiago_ray.data.supercon import merged_superconductors
+from kiago_ray.data.tables import made
+from kiago_ray.predictors.oracle.statistics import composition_statistics
 from kiago_ray.screening.failures import LENGTH, PRIOR_WEIGHT, Outcomes, log_odds, tc_shift_k
 
 CHOOSING_DRAWS = 5

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse_fractions, write_integers
-from kiago_ray.datasets.formation_energies import load_materials_project
-from kiago_ray.datasets.statistics import load_element_counts
+from kiago_ray.data.element_counts import load_element_counts
+from kiago_ray.data.phases import load_materials_project
 from kiago_ray.hull import EnergyHull, HullPlace, judge
 
 PARTS = ("agreement", "pymatgen", "cost", "elemnet")

@@ -14,25 +14,21 @@ from numpy.typing import NDArray
 
 from kiago_ray import load_predictors
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.datasets.neighbours import nearest
-from kiago_ray.datasets.non_superconductors import non_superconductors
-from kiago_ray.datasets.statistics import element_counts
-from kiago_ray.datasets.supercon import HEADER_LINE, load_supercon, publication_year
+from kiago_ray.data.element_counts import element_counts, non_superconductors
+from kiago_ray.data.neighbours import nearest
+from kiago_ray.data.supercon import HEADER_LINE, load_supercon, publication_year
 from kiago_ray.plausibility.fit import fit_plausibility
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.shipped import Prospects, prospects_of, read_plausibility, save_plausibility
 from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.ensemble_recipe import SETTINGS
-from kiago_ray.predictors.ensemble_training import train_tc_ensemble
-from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
-from kiago_ray.predictors.oracle import load_oracle
-from kiago_ray.predictors.oracle_fit import OracleSettings
-from kiago_ray.predictors.oracle_recipe import OracleOptions, train_oracle
-from kiago_ray.predictors.precision import multiplies_bfloat16
-from kiago_ray.predictors.recipes import RunOptions, TrainingTable
-from kiago_ray.predictors.second_opinion import SecondOpinion
+from kiago_ray.predictors.climbed.inference import LoweredEnsemble, multiplies_bfloat16
+from kiago_ray.predictors.oracle.opinions import SecondOpinion
+from kiago_ray.predictors.oracle.trees import load_oracle
 from kiago_ray.predictors.weights import PLAUSIBILITY, load_network
 from kiago_ray.screening import KnownMaterials
+from kiago_ray.training.ensemble import SETTINGS, train_tc_ensemble
+from kiago_ray.training.oracle import OracleOptions, OracleSettings, train_oracle
+from kiago_ray.training.recipes import RunOptions, TrainingTable
 
 Floats = NDArray[np.float64]
 NEAR = 0.05  # L1 distance from all of before, from which a later composition is new

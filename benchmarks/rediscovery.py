@@ -57,14 +57,14 @@ from proposers import (
 )
 from sklearn.metrics import roc_auc_score
 
-from kiago_ray import knowledge
 from kiago_ray.chemistry.balance import likeliest_balance
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.datasets.files import sha256
-from kiago_ray.datasets.formation_energies import load_materials_project
-from kiago_ray.datasets.neighbours import nearest
-from kiago_ray.datasets.supercon import load_supercon
-from kiago_ray.knowledge.plain_formulas import sparse_fractions
+from kiago_ray.data.compositions import sparse_fractions
+from kiago_ray.data.files import sha256
+from kiago_ray.data.neighbours import nearest
+from kiago_ray.data.phases import load_materials_project
+from kiago_ray.data.supercon import load_supercon
+from kiago_ray.data.tables import made
 from kiago_ray.machine import cpu_name
 from kiago_ray.plausibility.alterations import elements_at_hand, swapped_at_random
 from kiago_ray.plausibility.neighbours import added_systems, swapped_systems
@@ -395,7 +395,7 @@ def made_then(cut_off: int) -> Floats:
     """Compounds that the Crystallography Open Database held in 2007; none before 2008."""
     if cut_off < 2008:
         return np.zeros((0, N_ELEMENTS))
-    table = knowledge.made()
+    table = made()
     rows: Floats = sparse_fractions(table["formula"][table["in_2007"]].tolist()).toarray()
     return rows
 

@@ -29,8 +29,8 @@ from kiago_ray import load_predictors
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.cli.hull import read_hull
+from kiago_ray.data.tables import superconductors
 from kiago_ray.hull.best_rows import with_e_hull
-from kiago_ray.knowledge import superconductors
 from kiago_ray.screening import apply_screens, available_screens, collect
 from kiago_ray.screening.recall import FILE, REQUIRED
 from kiago_ray.search.given import given_result

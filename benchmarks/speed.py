@@ -34,7 +34,7 @@ from kiago_ray.api import base_material, judged_rows
 from kiago_ray.bench import Bench, interleaved
 from kiago_ray.machine import peak_mb
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.lowered import Lowered
+from kiago_ray.predictors.climbed.inference import Lowered
 from kiago_ray.predictors.weights import load_network
 from kiago_ray.screening import summarise
 from kiago_ray.search import load_preset

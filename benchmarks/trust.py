@@ -22,9 +22,9 @@ from sklearn.ensemble import RandomForestRegressor
 
 from kiago_ray import load_predictors, propose
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.knowledge.known_tables import known_table
+from kiago_ray.data.known import known_table
 from kiago_ray.machine import cpu_name
-from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion, weights_hashes
+from kiago_ray.predictors.oracle.opinions import SecondOpinion, load_second_opinion, weights_hashes
 from kiago_ray.screening import KnownMaterials
 
 BASES = (

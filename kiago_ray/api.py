@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.datasets.statistics import load_element_counts
+from kiago_ray.data.element_counts import load_element_counts
 from kiago_ray.judging import JudgedRows, judged
 from kiago_ray.plausibility.shipped import Prospects, load_prospects
 from kiago_ray.plausibility.steering import around, informed
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.base import predict
-from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion
+from kiago_ray.predictors.oracle.opinions import SecondOpinion, load_second_opinion
 from kiago_ray.screening import (
     BaseMaterial,
     KnownMaterials,

@@ -19,8 +19,7 @@ import torch
 from kiago_ray.api import base_material, judged_rows, search_frequencies
 from kiago_ray.machine import peak_mb
 from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.lowered import Lowered, in_precision
-from kiago_ray.predictors.precision import Precision, step_precision
+from kiago_ray.predictors.climbed.inference import Lowered, Precision, in_precision, step_precision
 from kiago_ray.search import load_preset
 from kiago_ray.search.begin import open_space
 from kiago_ray.search.problem import Problem, resolve

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.data.tables import made_compounds
 from kiago_ray.hull.best_rows import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
-from kiago_ray.knowledge.existing import made_compounds
 from kiago_ray.screening import Ranking, SecondOpinions, apply_screens, available_screens, collect
 from kiago_ray.storage.assemble import candidates_table
 
 if TYPE_CHECKING:
     from kiago_ray.hull import EnergyHull
     from kiago_ray.plausibility.shipped import Prospects
-    from kiago_ray.predictors.second_opinion import SecondOpinion
+    from kiago_ray.predictors.oracle.opinions import SecondOpinion
     from kiago_ray.screening import BaseMaterial, KnownMaterials, TriedMaterials
     from kiago_ray.screening.candidates import Candidates
     from kiago_ray.screening.screens import Verdicts

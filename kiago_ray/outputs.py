@@ -10,7 +10,7 @@ import numpy as np
 
 from kiago_ray.api import SearchOutcome
 from kiago_ray.chemistry.elements import SYMBOLS
-from kiago_ray.datasets.statistics import load_element_counts
+from kiago_ray.data.element_counts import load_element_counts
 from kiago_ray.predictors import load_card
 from kiago_ray.report.page import TABLE_ROWS, Page, render_page
 from kiago_ray.report.plots import tc_against_ef, trajectory_plot

@@ -19,7 +19,7 @@ from kiago_ray.hull.energy_hull import EnergyHull
 from kiago_ray.judging import JudgedRows, judged
 from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.second_opinion import load_second_opinion
+from kiago_ray.predictors.oracle.opinions import load_second_opinion
 from kiago_ray.screening import KnownMaterials
 from kiago_ray.search import load_preset
 from kiago_ray.search.given import given_result
@@ -29,7 +29,7 @@ from kiago_ray.storage.columns import PREDICTED, schema
 if TYPE_CHECKING:
     from kiago_ray.plausibility.shipped import Prospects
     from kiago_ray.predictors import Predictors
-    from kiago_ray.predictors.second_opinion import SecondOpinion
+    from kiago_ray.predictors.oracle.opinions import SecondOpinion
     from kiago_ray.search import SearchSpec
 
 HULL_FORMULAS = MAX_FORMULAS  # of one request

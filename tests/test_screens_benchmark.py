@@ -12,7 +12,7 @@ import pytest
 
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.knowledge import superconductors
+from kiago_ray.data.tables import superconductors
 
 FILE = Path(__file__).parents[1] / "benchmarks" / "screens.py"
 

@@ -16,13 +16,13 @@ from kiago_ray.api import base_material, judged_rows
 from kiago_ray.campaign.plan import PlannedSearch, Shard
 from kiago_ray.campaign.shards import Manifest, write_shard
 from kiago_ray.judging import JudgedRows
-from kiago_ray.predictors.precision import step_precision
+from kiago_ray.predictors.climbed.inference import step_precision
 from kiago_ray.storage.location import Location
 
 if TYPE_CHECKING:
     from kiago_ray.plausibility.shipped import Prospects
     from kiago_ray.predictors import Predictors
-    from kiago_ray.predictors.second_opinion import SecondOpinion
+    from kiago_ray.predictors.oracle.opinions import SecondOpinion
     from kiago_ray.screening import KnownMaterials, TriedMaterials
     from kiago_ray.search import ProgressCallback, ShouldStop
 

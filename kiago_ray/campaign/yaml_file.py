@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel
 
-from kiago_ray.knowledge.choices import TRIED_WORDS, WORDS
+from kiago_ray.data import TRIED_WORDS, WORDS
 from kiago_ray.search.errors import SpecError
 
 MAX_BYTES = 1_000_000

@@ -23,7 +23,7 @@ from kiago_ray.errors import InputError
 from kiago_ray.machine import cpu_name
 from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.precision import Precision, multiplies_bfloat16
+from kiago_ray.predictors.climbed.inference import Precision, multiplies_bfloat16
 from kiago_ray.search import load_preset
 
 PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"  # of a checkout; an installed package has none

@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kiago_ray.datasets import LoadReport, load
-from kiago_ray.datasets.statistics import write_element_counts
+from kiago_ray.data.element_counts import write_element_counts
+from kiago_ray.data.files import LoadReport
+from kiago_ray.data.formats import load
+from kiago_ray.data.pack import PhaseEnergies, RawFiles
+from kiago_ray.data.pack import pack as write_tables
 from kiago_ray.errors import InputError
 from kiago_ray.hull.phases import predicted_energies
-from kiago_ray.knowledge.pack import PhaseEnergies, RawFiles
-from kiago_ray.knowledge.pack import pack as write_tables
 from kiago_ray.predictors import load_card
 from kiago_ray.predictors.weights import load_ef
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from kiago_ray.cli.console import say
 from kiago_ray.cli.tables import end_of, formula_table, number, print_note, read_table, requested, write_table
-from kiago_ray.datasets.table import finite
+from kiago_ray.data.compositions import finite
 from kiago_ray.errors import InputError
 from kiago_ray.hull import EnergyHull, judge
 

@@ -28,7 +28,7 @@ from kiago_ray.paper.run import PAGE, TABLES, write_report, write_table
 from kiago_ray.paper.sizes import Size, size_of
 from kiago_ray.paper.tables import PaperTable
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.second_opinion import load_second_opinion
+from kiago_ray.predictors.oracle.opinions import load_second_opinion
 
 ALL = "all"
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from kiago_ray.cli.hull import read_hull
 from kiago_ray.cli.search import phases_file, read_known
 from kiago_ray.cli.tables import end_of, formula_table, number, print_note, read_table, requested, write_table
-from kiago_ray.knowledge.choices import NONE
+from kiago_ray.data import NONE
 from kiago_ray.scoring import Scorer
 from kiago_ray.storage.columns import PREDICTED
 

@@ -23,15 +23,14 @@ from kiago_ray.cli.overrides import overrides_from, read_spec
 from kiago_ray.cli.overrides import without as without_elements
 from kiago_ray.cli.screens_help import ScreensCommand
 from kiago_ray.cli.version import provenance
+from kiago_ray.data import NONE
+from kiago_ray.data.known import known_table, tried_table
 from kiago_ray.errors import InputError
-from kiago_ray.knowledge.choices import NONE
-from kiago_ray.knowledge.known_tables import known_table
-from kiago_ray.knowledge.tried_table import tried_table
 from kiago_ray.outputs import card_notes, row_background, write_outputs
 from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.plausibility.steering import around
 from kiago_ray.predictors import Predictors, load_predictors
-from kiago_ray.predictors.precision import step_precision
+from kiago_ray.predictors.climbed.inference import step_precision
 from kiago_ray.report.reasons import Background
 from kiago_ray.report.summary_rows import no_gain
 from kiago_ray.report.terminal import best_table, reasons_table, summary_table, top_table

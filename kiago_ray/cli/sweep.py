@@ -25,7 +25,7 @@ from kiago_ray.outputs import card_notes
 from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.plausibility.steering import around
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.oracle import TUNING_KIND
+from kiago_ray.predictors.oracle.trees import TUNING_KIND
 from kiago_ray.predictors.weights import load_card
 from kiago_ray.screening import check_phases
 from kiago_ray.search.problem import resolve

@@ -16,10 +16,11 @@ from kiago_ray.baselines.superdiff.network import NetworkSettings
 from kiago_ray.baselines.superdiff.training import SETTINGS as SUPERDIFF_SETTINGS
 from kiago_ray.baselines.superdiff.training import SuperDiffOptions, train_superdiff
 from kiago_ray.cli.search import check_device
-from kiago_ray.datasets import load, load_oqmd, load_supercon
-from kiago_ray.datasets.non_superconductors import non_superconductors as select
+from kiago_ray.data.element_counts import non_superconductors as select
+from kiago_ray.data.formats import load
+from kiago_ray.data.phases import load_oqmd
+from kiago_ray.data.supercon import load_supercon, merged_superconductors
 from kiago_ray.errors import InputError
-from kiago_ray.knowledge.supercon_table import merged_superconductors
 from kiago_ray.plausibility.recipe import train_plausibility
 from kiago_ray.plausibility.shipped import (
     literature_of,
@@ -27,13 +28,14 @@ from kiago_ray.plausibility.shipped import (
     save_plausibility,
     shipped_literature,
 )
-from kiago_ray.predictors.ensemble_recipe import SETTINGS as ENSEMBLE_SETTINGS
-from kiago_ray.predictors.ensemble_training import train_tc_ensemble
-from kiago_ray.predictors.oracle import TUNING_KIND
-from kiago_ray.predictors.oracle_fit import TUNING_SETTINGS, OracleSettings
-from kiago_ray.predictors.oracle_recipe import OracleOptions, train_oracle
-from kiago_ray.predictors.precision import multiplies_bfloat16
-from kiago_ray.predictors.recipes import (
+from kiago_ray.predictors.climbed.inference import multiplies_bfloat16
+from kiago_ray.predictors.oracle.trees import TUNING_KIND
+from kiago_ray.training.ensemble import SETTINGS as ENSEMBLE_SETTINGS
+from kiago_ray.training.ensemble import train_tc_ensemble
+from kiago_ray.training.evaluation import SPLITS
+from kiago_ray.training.fit import FitSettings
+from kiago_ray.training.oracle import TUNING_SETTINGS, OracleOptions, OracleSettings, train_oracle
+from kiago_ray.training.recipes import (
     EF_SETTINGS,
     TC_SETTINGS,
     RunOptions,
@@ -42,8 +44,6 @@ from kiago_ray.predictors.recipes import (
     train_tc,
     without,
 )
-from kiago_ray.predictors.splits import SPLITS
-from kiago_ray.predictors.training import FitSettings
 
 app = typer.Typer(
     add_completion=False, help="Train a model; run again to resume after a stop.", no_args_is_help=True

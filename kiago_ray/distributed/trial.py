@@ -11,7 +11,7 @@ from typing import Any
 from ray import tune
 
 from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
-from kiago_ray.predictors.oracle import TUNING_KIND, load_oracle
+from kiago_ray.predictors.oracle.trees import TUNING_KIND, load_oracle
 from kiago_ray.storage.location import Location
 from kiago_ray.sweep.evaluate import score_search
 from kiago_ray.sweep.ledger import read_scores, write_scores

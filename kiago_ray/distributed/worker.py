@@ -16,7 +16,7 @@ from kiago_ray.machine import cpu_name
 if TYPE_CHECKING:
     from kiago_ray.plausibility.shipped import Prospects
     from kiago_ray.predictors import Predictors
-    from kiago_ray.predictors.second_opinion import SecondOpinion
+    from kiago_ray.predictors.oracle.opinions import SecondOpinion
     from kiago_ray.screening import KnownMaterials, TriedMaterials
 
 
@@ -125,7 +125,7 @@ class SearchWorker:
 
         from kiago_ray.plausibility.shipped import load_prospects
         from kiago_ray.predictors import load_predictors
-        from kiago_ray.predictors.second_opinion import load_second_opinion, weights_hashes
+        from kiago_ray.predictors.oracle.opinions import load_second_opinion, weights_hashes
 
         with tempfile.TemporaryDirectory() as folder:
             own: Path | None = None
@@ -146,7 +146,7 @@ def weight_files(folder: Any) -> dict[str, bytes]:
     """The files that a worker needs of a folder with weights; none for None, the package's own."""
     if folder is None:
         return {}
-    from kiago_ray.predictors.oracle import KIND, oracle_folder
+    from kiago_ray.predictors.oracle.trees import KIND, oracle_folder
     from kiago_ray.predictors.weights import PLAUSIBILITY, kinds_in, plausibility_folder
 
     kinds = [*kinds_in(folder), *([] if plausibility_folder(folder) is None else [PLAUSIBILITY])]

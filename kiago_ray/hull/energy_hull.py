@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
-from kiago_ray.datasets.files import PathLike
+from kiago_ray.data.files import PathLike
+from kiago_ray.data.identity import mask_of, masks_of
 from kiago_ray.hull.mixture import lowest_mixture
 from kiago_ray.hull.phases import ENERGIES, Energies, Phases, load_phases, shipped_phases
-from kiago_ray.knowledge.element_masks import mask_of, masks_of
 from kiago_ray.predictors import Predictor, load_card
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.weights import load_ef

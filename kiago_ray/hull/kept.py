@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.datasets.report import LoadReport
+from kiago_ray.data.files import LoadReport
 
 ENVIRONMENT_VARIABLE = "KIAGO_CACHE"
 FOLDER = "hull"

@@ -18,12 +18,11 @@ from scipy.sparse import csr_matrix
 
 from kiago_ray import __version__
 from kiago_ray.chemistry.elements import SYMBOLS
-from kiago_ray.datasets import phases as phase_files
-from kiago_ray.datasets.files import PathLike, sha256
-from kiago_ray.datasets.report import LoadReport
+from kiago_ray.data import phases as phase_files
+from kiago_ray.data import tables
+from kiago_ray.data.compositions import sparse_fractions
+from kiago_ray.data.files import LoadReport, PathLike, sha256
 from kiago_ray.hull import kept
-from kiago_ray.knowledge import tables
-from kiago_ray.knowledge.plain_formulas import sparse_fractions
 from kiago_ray.predictors.base import predict
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def shipped_phases(ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
     compound = np.diff(fractions.indptr) > 1
     known = compound if ef is None else compound & _supported(ef, fractions)
     report = LoadReport(
-        kind=phase_files.KIND,
+        kind=phase_files.PHASES_KIND,
         file="the Materials Project's ground states, as shipped",
         sha256=digest,
         rows_read=len(table),

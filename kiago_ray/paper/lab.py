@@ -27,7 +27,7 @@ from kiago_ray.search import run_search
 if TYPE_CHECKING:
     from kiago_ray.hull import EnergyHull
     from kiago_ray.predictors import Predictors
-    from kiago_ray.predictors.second_opinion import SecondOpinion
+    from kiago_ray.predictors.oracle.opinions import SecondOpinion
     from kiago_ray.screening import KnownMaterials
     from kiago_ray.search import SearchSpec
 

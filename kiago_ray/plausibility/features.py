@@ -17,7 +17,7 @@ from kiago_ray.plausibility.company import COMPANY_NAMES, Company
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
 from kiago_ray.plausibility.odds import swap_odds
 from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Relatives, selected
-from kiago_ray.predictors.tc_features import TcFeatures
+from kiago_ray.predictors.climbed.features import TcFeatures
 
 TRACE = 0.002  # of all atoms: an element counts as wholly present from here on
 MAKE_UP_WIDTHS = (0.08, 0.2)  # of the kernels over compositions

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from kiago_ray.datasets.neighbours import nearest
+from kiago_ray.data.neighbours import nearest
 from kiago_ray.plausibility.alterations import amounts_altered, elements_at_hand, swapped_at_random
 from kiago_ray.plausibility.features import PlausibilityFeatures
 from kiago_ray.plausibility.literature import Floats, Literature

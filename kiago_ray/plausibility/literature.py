@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.knowledge.plain_formulas import sparse_fractions
+from kiago_ray.data.compositions import sparse_fractions
 
 RECENT_YEARS = 5
 HOT_K = 10.0  # systems with a superconductor from here on draw more work than others

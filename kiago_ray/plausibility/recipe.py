@@ -16,8 +16,8 @@ from kiago_ray.plausibility.fit import fit_plausibility
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
 from kiago_ray.plausibility.model import Plausibility
 from kiago_ray.plausibility.shipped import Prospects, prospects_of
-from kiago_ray.predictors.splits import folds
 from kiago_ray.predictors.weights import PLAUSIBILITY
+from kiago_ray.training.evaluation import folds
 
 FOLDS = 5
 _SALT = "plausibility"

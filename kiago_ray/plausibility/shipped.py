@@ -21,9 +21,8 @@ from safetensors.torch import load, save
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.datasets.table import chemical_system
-from kiago_ray.knowledge.existing import made_compounds
-from kiago_ray.knowledge.tables import superconductors
+from kiago_ray.data.compositions import chemical_system
+from kiago_ray.data.tables import made_compounds, superconductors
 from kiago_ray.plausibility.around import substitutions_around
 from kiago_ray.plausibility.doping import site_odds
 from kiago_ray.plausibility.features import PlausibilityFeatures

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.base import Predictors
-from kiago_ray.predictors.believed import BelievedTc
-from kiago_ray.predictors.elemnet import ElemNet
-from kiago_ray.predictors.lowered import Lowered, LoweredElemNet, LoweredTc
-from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
-from kiago_ray.predictors.tc import TcResNet
+from kiago_ray.predictors.climbed.elemnet import ElemNet
+from kiago_ray.predictors.climbed.ensemble import BelievedTc
+from kiago_ray.predictors.climbed.inference import Lowered, LoweredElemNet, LoweredEnsemble
+from kiago_ray.predictors.climbed.resnet18 import TcResNet
+from kiago_ray.predictors.climbed.resnet18_inference import LoweredTc
 
 NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet, "tc_ensemble": BelievedTc}
 PLAUSIBILITY = "plausibility"  # no network: read by the room of that name

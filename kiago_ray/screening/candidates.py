@@ -21,9 +21,8 @@ from kiago_ray.chemistry.formula import reduce_counts
 from kiago_ray.chemistry.neutrality import Neutrality
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.chemistry.valences import Valence, likeliest_valences
-from kiago_ray.datasets.emd import nearest_emd
-from kiago_ray.datasets.neighbours import nearest_composition
-from kiago_ray.knowledge.identity import KnownCompositions
+from kiago_ray.data.identity import KnownCompositions
+from kiago_ray.data.neighbours import nearest_composition, nearest_emd
 from kiago_ray.screening.failures import LENGTH, with_odds
 from kiago_ray.screening.improvement import NEARBY_DISTANCE, best_nearby, expected_improvement_k
 from kiago_ray.screening.known import KnownMaterials

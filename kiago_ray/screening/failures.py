@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from kiago_ray.datasets.emd import cumulative
-from kiago_ray.datasets.neighbours import DECIMALS, MAX_BLOCK_BYTES
+from kiago_ray.data.neighbours import DECIMALS, MAX_BLOCK_BYTES, cumulative
 
 LENGTH = 0.5
 """ℓ: places of the modified Pettifor scale that an average atom moves."""

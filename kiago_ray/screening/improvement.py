@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from kiago_ray.datasets.neighbours import within
+from kiago_ray.data.neighbours import within
 
 if TYPE_CHECKING:
     from kiago_ray.screening.known import KnownMaterials

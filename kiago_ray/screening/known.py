@@ -13,10 +13,10 @@ from scipy.sparse import csr_matrix
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.datasets.neighbours import CompositionIndex, nearest
-from kiago_ray.knowledge.identity import KnownCompositions
-from kiago_ray.knowledge.known_tables import known_table
-from kiago_ray.knowledge.plain_formulas import sparse_fractions
+from kiago_ray.data.compositions import sparse_fractions
+from kiago_ray.data.identity import KnownCompositions
+from kiago_ray.data.known import known_table
+from kiago_ray.data.neighbours import CompositionIndex, nearest
 from kiago_ray.screening.improvement import weighed_tc_k
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.knowledge.identity import KnownCompositions
+from kiago_ray.data.identity import KnownCompositions
 from kiago_ray.screening.failures import Outcomes, Reweighed, reweigh
 
 if TYPE_CHECKING:

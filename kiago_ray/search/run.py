@@ -17,9 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kiago_ray.predictors.lowered import in_precision, is_lowered
-from kiago_ray.predictors.lowered_ensemble import steered
-from kiago_ray.predictors.precision import step_precision
+from kiago_ray.predictors.climbed.inference import in_precision, is_lowered, steered, step_precision
 from kiago_ray.search.begin import Begun, begin
 from kiago_ray.search.captured import run_captured
 from kiago_ray.search.charge import charge_loss, charge_table

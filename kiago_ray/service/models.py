@@ -11,14 +11,13 @@ from typing import Any
 
 from kiago_ray import __version__
 from kiago_ray.chemistry.elements import SYMBOLS
+from kiago_ray.data.known import known_table, tried_table
 from kiago_ray.hull import EnergyHull
-from kiago_ray.knowledge.known_tables import known_table
-from kiago_ray.knowledge.tried_table import tried_table
 from kiago_ray.outputs import row_background
 from kiago_ray.plausibility.shipped import Prospects
 from kiago_ray.predictors import load_card
-from kiago_ray.predictors.oracle import KIND, oracle_folder
-from kiago_ray.predictors.second_opinion import weights_hashes
+from kiago_ray.predictors.oracle.opinions import weights_hashes
+from kiago_ray.predictors.oracle.trees import KIND, oracle_folder
 from kiago_ray.predictors.weights import PLAUSIBILITY, plausibility_folder
 from kiago_ray.report.reasons import Background
 from kiago_ray.scoring import Scorer

@@ -12,7 +12,7 @@ from kiago_ray.sweep.metrics import Score, measured
 if TYPE_CHECKING:
     from kiago_ray.plausibility.shipped import Prospects
     from kiago_ray.predictors import Predictors
-    from kiago_ray.predictors.second_opinion import SecondOpinion
+    from kiago_ray.predictors.oracle.opinions import SecondOpinion
     from kiago_ray.screening import KnownMaterials
     from kiago_ray.sweep.spec import SweepSpec
 

@@ -10,7 +10,7 @@ from kiago_ray.campaign.compute import compute_shard
 from kiago_ray.campaign.plan import Plan, make_plan
 from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.predictors import Predictors, load_predictors
-from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion
+from kiago_ray.predictors.oracle.opinions import SecondOpinion, load_second_opinion
 from kiago_ray.storage.location import Location
 
 VALUES = {

@@ -24,7 +24,7 @@ from kiago_ray.campaign.tables import blocks
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.plausibility.shipped import Prospects, load_prospects
 from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.second_opinion import SecondOpinion
+from kiago_ray.predictors.oracle.opinions import SecondOpinion
 from kiago_ray.screening import KnownMaterials
 from kiago_ray.search.errors import SpecError
 from kiago_ray.storage.location import Location

@@ -32,7 +32,7 @@ from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.campaign.summaries import read_campaign_results, read_search_results
 from kiago_ray.campaign.tables import file_sha256
 from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.second_opinion import SecondOpinion
+from kiago_ray.predictors.oracle.opinions import SecondOpinion
 from kiago_ray.screening.summary import summarise
 from kiago_ray.storage.assemble import ranked
 from kiago_ray.storage.columns import schema

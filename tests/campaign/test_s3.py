@@ -20,7 +20,7 @@ from kiago_ray.campaign.lease import LEASE, Lease, LeaseError, read_lease
 from kiago_ray.campaign.plan import Plan
 from kiago_ray.campaign.shards import DamagedError, check_shard, read_manifest, read_shard, read_steps
 from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.second_opinion import SecondOpinion
+from kiago_ray.predictors.oracle.opinions import SecondOpinion
 from kiago_ray.storage.location import Location
 
 BUCKET, RENEW_S, EXPIRE_S = "campaigns", 0.1, 0.8

@@ -22,7 +22,7 @@ from kiago_ray.campaign.shards import (
 )
 from kiago_ray.campaign.state import best_of, checked_state, listed_state, remove_leftovers
 from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.second_opinion import SecondOpinion
+from kiago_ray.predictors.oracle.opinions import SecondOpinion
 from kiago_ray.storage.assemble import ranked
 from kiago_ray.storage.location import Location
 

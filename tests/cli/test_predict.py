@@ -14,8 +14,8 @@ import torch
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
-from kiago_ray.predictors.oracle import load_oracle
+from kiago_ray.predictors.climbed.inference import LoweredEnsemble
+from kiago_ray.predictors.oracle.trees import load_oracle
 from kiago_ray.predictors.weights import shipped_weights
 from kiago_ray.storage.columns import PREDICTED
 

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.datasets.landmarks import load_landmarks
+from kiago_ray.data.known import load_landmarks
 from kiago_ray.storage.run_directory import CANDIDATES
 from kiago_ray.storage.table import read_table
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kiago_ray.datasets.cod import bare_formula, load_cod
-from kiago_ray.datasets.files import DataError
+from kiago_ray.data.cod import bare_formula, load_cod
+from kiago_ray.data.files import DataError
 
 WriteFile = Callable[[str, str | bytes], Path]
 

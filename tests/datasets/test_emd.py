@@ -11,8 +11,7 @@ from scipy.stats import wasserstein_distance
 
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.datasets.emd import SCALE, cumulative, nearest_emd
-from kiago_ray.datasets.neighbours import nearest
+from kiago_ray.data.neighbours import SCALE, cumulative, nearest, nearest_emd
 
 PLACE = {symbol: place for place, symbol in enumerate(SCALE, start=1)}
 

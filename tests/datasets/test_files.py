@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kiago_ray.datasets.files import MAX_LINE_BYTES, DataError, read_columns, read_lines, sha256
+from kiago_ray.data.files import MAX_LINE_BYTES, DataError, read_columns, read_lines, sha256
 
 WriteFile = Callable[[str, str | bytes], Path]
 TEXT = "formula,energy\nFeSe,-0.3\nMgB2,-0.1\n"

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kiago_ray.datasets.files import DataError
-from kiago_ray.datasets.formation_energies import load_materials_project, load_oqmd
+from kiago_ray.data.files import DataError
+from kiago_ray.data.phases import load_materials_project, load_oqmd
 
 WriteFile = Callable[[str, str | bytes], Path]
 OQMD = "formula,formation_energy_ev_per_atom\n"

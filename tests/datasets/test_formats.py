@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kiago_ray.datasets.files import DataError
-from kiago_ray.datasets.formats import KINDS, UNDERSTOOD, detect, load
+from kiago_ray.data.files import DataError
+from kiago_ray.data.formats import KINDS, UNDERSTOOD, detect, load
 
 WriteFile = Callable[[str, str | bytes], Path]
 

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.datasets.landmarks import TABLE_COLUMNS, load_landmarks
-from kiago_ray.datasets.table import canonical, chemical_system, composition_keys
+from kiago_ray.data.compositions import canonical, chemical_system, composition_keys
+from kiago_ray.data.known import LANDMARK_TABLE as TABLE_COLUMNS
+from kiago_ray.data.known import load_landmarks
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.datasets import neighbours
-from kiago_ray.datasets.neighbours import CompositionIndex, nearest, nearest_composition, within
+from kiago_ray.data import neighbours
+from kiago_ray.data.neighbours import CompositionIndex, nearest, nearest_composition, within
 
 
 def test_known_distances() -> None:

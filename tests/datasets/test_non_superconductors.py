@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kiago_ray.datasets.formation_energies import load_materials_project
-from kiago_ray.datasets.non_superconductors import non_superconductors
-from kiago_ray.datasets.supercon import load_supercon
+from kiago_ray.data.element_counts import non_superconductors
+from kiago_ray.data.phases import load_materials_project
+from kiago_ray.data.supercon import load_supercon
 
 WriteFile = Callable[[str, str | bytes], Path]
 

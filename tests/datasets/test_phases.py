@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kiago_ray.chemistry.elements import ELEMNET_SYMBOLS
-from kiago_ray.datasets.files import DataError
-from kiago_ray.datasets.phases import load_phases
+from kiago_ray.data.files import DataError
+from kiago_ray.data.phases import load_phases
 
 WriteFile = Callable[[str, str | bytes], Path]
 
@@ -94,9 +94,9 @@ def test_what_cannot_be_used_is_refused_in_one_line(
 
 def test_too_large_a_file_is_refused_unread(write_file: WriteFile, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_file("a.csv", "formula\nTiO2\nTi2O3\nTiO\n")
-    monkeypatch.setattr("kiago_ray.datasets.phases.MAX_PHASES", 2)
+    monkeypatch.setattr("kiago_ray.data.phases.MAX_PHASES", 2)
     with pytest.raises(DataError, match="line 4: more than 2 compounds"):
         load_phases(path, energies=False)
-    monkeypatch.setattr("kiago_ray.datasets.phases.MAX_BYTES", 5)
+    monkeypatch.setattr("kiago_ray.data.phases.MAX_BYTES", 5)
     with pytest.raises(DataError, match="the file is larger than"):
         load_phases(path, energies=False)

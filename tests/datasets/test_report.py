@@ -5,8 +5,7 @@ import pickle
 
 import pytest
 
-from kiago_ray.datasets.files import Contents
-from kiago_ray.datasets.report import MAX_EXAMPLES, LoadReport, Tally
+from kiago_ray.data.files import MAX_EXAMPLES, Contents, LoadReport, Tally
 
 
 def contents(rows: int) -> Contents:

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.datasets.files import DataError, sha256
-from kiago_ray.datasets.statistics import element_counts, load_element_counts, write_element_counts
+from kiago_ray.data.element_counts import element_counts, load_element_counts, write_element_counts
+from kiago_ray.data.files import DataError, sha256
 
 WriteFile = Callable[[str, str | bytes], Path]
 MP = "formula,formation_energy_ev_per_atom,decomposition_energy_ev_per_atom\n"

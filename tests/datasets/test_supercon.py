@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kiago_ray.datasets.files import DataError
-from kiago_ray.datasets.supercon import TABLE_COLUMNS, load_supercon, oxygen_of, publication_year
+from kiago_ray.data.files import DataError
+from kiago_ray.data.supercon import TABLE_COLUMNS, load_supercon, oxygen_of, publication_year
 
 Row = tuple[str, str, str, str]
 WriteSupercon = Callable[[Sequence[Row]], Path]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import fractions as fractions_of
 from kiago_ray.chemistry.formula import parse, write_integers
-from kiago_ray.datasets.table import (
+from kiago_ray.data.compositions import (
     canonical,
     chemical_system,
     composition_key,

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kiago_ray.datasets.files import DataError, sha256
-from kiago_ray.datasets.tried_file import load_tried
+from kiago_ray.data.files import DataError, sha256
+from kiago_ray.data.known import load_tried
 
 WriteFile = Callable[[str, str | bytes], Path]
 

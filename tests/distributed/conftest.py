@@ -16,7 +16,7 @@ from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import WorkerInfo, WorkerSetup
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.second_opinion import weights_hashes
+from kiago_ray.predictors.oracle.opinions import weights_hashes
 
 if TYPE_CHECKING:
     from .tracked_campaigns import Campaign

@@ -50,7 +50,7 @@ def request_for(make_setup: Callable[..., WorkerSetup]) -> Callable[..., Campaig
 def undisturbed(cluster: None, make_small_plan: MakePlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same campaign run by one worker that nothing happened to."""
     from kiago_ray import __version__
-    from kiago_ray.predictors.second_opinion import weights_hashes
+    from kiago_ray.predictors.oracle.opinions import weights_hashes
 
     plan, folder = make_small_plan(), tmp_path_factory.mktemp("undisturbed") / "c"
     weights = weights_hashes()

@@ -23,7 +23,7 @@ from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.errors import InputError
 from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.second_opinion import load_second_opinion
+from kiago_ray.predictors.oracle.opinions import load_second_opinion
 from kiago_ray.storage.location import Location, StorageError
 
 from .conftest import Heard, MakePlan

@@ -95,8 +95,8 @@ def test_scores_are_those_of_the_same_search_alone(done: tuple[Path, Any, Heard]
     from dataclasses import replace
 
     from kiago_ray.plausibility.shipped import load_prospects
-    from kiago_ray.predictors.oracle import TUNING_KIND, load_oracle
-    from kiago_ray.predictors.second_opinion import load_second_opinion
+    from kiago_ray.predictors.oracle.opinions import load_second_opinion
+    from kiago_ray.predictors.oracle.trees import TUNING_KIND, load_oracle
 
     _, outcome, _ = done
     predictors = load_predictors()

@@ -23,7 +23,7 @@ from kiago_ray.distributed.campaign import run_identity
 from kiago_ray.distributed.tracking import Tracker, TrackingReport, TrackingTarget, default_tracking_uri
 from kiago_ray.distributed.tracking.tracker import Status
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.second_opinion import load_second_opinion
+from kiago_ray.predictors.oracle.opinions import load_second_opinion
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, open_run
 

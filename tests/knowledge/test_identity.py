@@ -9,8 +9,8 @@ from scipy.sparse import csr_matrix
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.datasets.neighbours import nearest
-from kiago_ray.knowledge.identity import SAME_TOLERANCE, KnownCompositions
+from kiago_ray.data.identity import SAME_TOLERANCE, KnownCompositions
+from kiago_ray.data.neighbours import nearest
 
 
 def same(known: KnownCompositions, *formulas: str) -> list[str | None]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kiago_ray.datasets.files import DataError, sha256
-from kiago_ray.knowledge.known_tables import LANDMARKS_SOURCE, KnownTable, known_table
+from kiago_ray.data.files import DataError, sha256
+from kiago_ray.data.known import LANDMARKS_SOURCE, KnownTable, known_table
 
 WriteSupercon = Callable[[Sequence[tuple[str, str, float, str]]], Path]
 

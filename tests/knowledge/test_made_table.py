@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kiago_ray.datasets.files import DataError
-from kiago_ray.knowledge.made_table import cleaned, merged_made
+from kiago_ray.data.cod import cleaned, merged_made
+from kiago_ray.data.files import DataError
 
 HEADER = "formula,code,spacegroup,e_hull_ev_per_atom\n"
 

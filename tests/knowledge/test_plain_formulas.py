@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.knowledge.plain_formulas import sparse_fractions
+from kiago_ray.data.compositions import sparse_fractions
 
 
 def test_it_reads_what_the_parser_reads() -> None:

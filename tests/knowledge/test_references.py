@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kiago_ray.knowledge.references import written_reference
+from kiago_ray.data.supercon import written_reference
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from kiago_ray.datasets.supercon import load_supercon
-from kiago_ray.knowledge.supercon_table import COLUMNS, merged_superconductors
+from kiago_ray.data.supercon import MERGED_COLUMNS as COLUMNS
+from kiago_ray.data.supercon import load_supercon, merged_superconductors
 
 WriteSupercon = Callable[[Sequence[tuple[str, str, float, str]]], Path]
 

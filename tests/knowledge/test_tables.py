@@ -7,16 +7,17 @@ from importlib import resources
 import pytest
 
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.datasets.files import DataError
-from kiago_ray.knowledge import made, made_compounds, phases, superconductors, tables, tried
-from kiago_ray.knowledge.plain_formulas import sparse_fractions
+from kiago_ray.data import tables
+from kiago_ray.data.compositions import sparse_fractions
+from kiago_ray.data.files import DataError
+from kiago_ray.data.tables import made, made_compounds, phases, superconductors, tried
 from kiago_ray.predictors import load_card
 
 MOST_BYTES = 8_000_000
 
 
 def test_they_are_small_and_their_sources_stand_beside_them() -> None:
-    folder = resources.files("kiago_ray.knowledge")
+    folder = resources.files("kiago_ray.data")
     names = (tables.SUPERCONDUCTORS, tables.PHASES, tables.MADE, tables.TRIED)
     assert sum(len((folder / name).read_bytes()) for name in names) < MOST_BYTES
     sources = (folder / "SOURCES.md").read_text(encoding="utf-8")

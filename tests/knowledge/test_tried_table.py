@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kiago_ray.datasets.files import DataError
-from kiago_ray.knowledge.tried_table import tried_table
+from kiago_ray.data.files import DataError
+from kiago_ray.data.known import tried_table
 
 
 def test_nothing_is_heeded_unless_asked_for() -> None:
@@ -17,7 +17,7 @@ def test_nothing_is_heeded_unless_asked_for() -> None:
 def test_the_shipped_survey_and_a_file(tmp_path: Path) -> None:
     shipped = tried_table("shipped")
     assert shipped is not None
-    content = (resources.files("kiago_ray.knowledge") / "tried.csv").read_bytes()
+    content = (resources.files("kiago_ray.data") / "tried.csv").read_bytes()
     assert shipped.sha256 == hashlib.sha256(content).hexdigest()
     assert (len(shipped.table), int((shipped.table["tc_k"] == 0).sum())) == (251, 174)
     file = tmp_path / "mine.csv"

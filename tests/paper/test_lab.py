@@ -14,7 +14,7 @@ from kiago_ray.paper.lab import Lab
 from kiago_ray.paper.sizes import EXPERIMENTS, QUICK
 from kiago_ray.paper.tasks import METHODS, Task
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.second_opinion import load_second_opinion
+from kiago_ray.predictors.oracle.opinions import load_second_opinion
 
 SIZE = replace(
     QUICK, candidates=dict.fromkeys(EXPERIMENTS, 8), steps=(2, 2), ours_steps=(2, 2), diffusion_steps=5

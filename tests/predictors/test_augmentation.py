@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.predictors.augmentation import MadeUp, made_up, tree_labels
+from kiago_ray.training.augmentation import MadeUp, made_up, tree_labels
 
 NONE = {"small_jitter": 0, "large_jitter": 0, "mixed": 0, "substituted": 0, "enriched": 0}
 KNOWN = parse_fractions(["YBa2Cu3O7", "MgB2", "FeSe", "LaNiAsO", "Nb3Sn", "La1.85Sr0.15CuO4"]).astype(

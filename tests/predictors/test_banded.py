@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kiago_ray.predictors.banded import Band, BandedLinear, bands
+from kiago_ray.predictors.climbed.resnet18_inference import Band, BandedLinear, bands
 
 
 def banded_matrix() -> Tensor:

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from kiago_ray.predictors.base import Predictors, check_contract
-from kiago_ray.predictors.believed import FREE, BelievedTc
-from kiago_ray.predictors.ensemble_training import random_compositions
-from kiago_ray.predictors.lowered import in_precision
-from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble, steered
+from kiago_ray.predictors.climbed.ensemble import FREE, BelievedTc
+from kiago_ray.predictors.climbed.inference import LoweredEnsemble, in_precision, steered
+from kiago_ray.training.ensemble import random_compositions
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from kiago_ray.predictors.calibration import HeldOut, coverage, fit_spread
-from kiago_ray.predictors.spread import Spread
+from kiago_ray.predictors.climbed.ensemble import Spread
+from kiago_ray.training.calibration import HeldOut, coverage, fit_spread
 
 
 def made(count: int, seed: int, further: float) -> HeldOut:

@@ -11,16 +11,15 @@ import pytest
 import torch
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.predictors import ensemble_recipe
-from kiago_ray.predictors.augmentation import MadeUp
-from kiago_ray.predictors.believed import BelievedTc
-from kiago_ray.predictors.ensemble_recipe import FOLD_SALT, FOLDS, SETTINGS, sampler, teach
-from kiago_ray.predictors.ensemble_training import train_tc_ensemble
-from kiago_ray.predictors.extrapolation_fit import fit_extrapolation
-from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
-from kiago_ray.predictors.recipes import RunOptions, TrainingTable
-from kiago_ray.predictors.splits import folds
+from kiago_ray.predictors.climbed.ensemble import BelievedTc
+from kiago_ray.predictors.climbed.inference import LoweredEnsemble
 from kiago_ray.predictors.weights import load_network
+from kiago_ray.training import ensemble as ensemble_recipe
+from kiago_ray.training.augmentation import MadeUp
+from kiago_ray.training.calibration import fit_extrapolation
+from kiago_ray.training.ensemble import FOLD_SALT, FOLDS, SETTINGS, sampler, teach, train_tc_ensemble
+from kiago_ray.training.evaluation import folds
+from kiago_ray.training.recipes import RunOptions, TrainingTable
 
 FEW = MadeUp(small_jitter=60, large_jitter=20, mixed=20, substituted=20, enriched=20)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kiago_ray.predictors.evaluation import extra_trees, nearest_neighbour, score
+from kiago_ray.training.evaluation import extra_trees, nearest_neighbour, score
 
 
 def test_scores_by_hand() -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.ensemble_training import random_compositions
-from kiago_ray.predictors.extrapolation import Extrapolation
-from kiago_ray.predictors.extrapolation_fit import fit_extrapolation
+from kiago_ray.predictors.climbed.ensemble import Extrapolation
+from kiago_ray.training.calibration import fit_extrapolation
+from kiago_ray.training.ensemble import random_compositions
 
 
 def family(count: int, seed: int) -> np.ndarray:

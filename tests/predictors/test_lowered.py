@@ -9,18 +9,10 @@ from torch import Tensor
 from kiago_ray.cli.bench import load_plain
 from kiago_ray.predictors import check_contract, load_predictors
 from kiago_ray.predictors.base import Predictor, Predictors
-from kiago_ray.predictors.elemnet import ElemNet
-from kiago_ray.predictors.lowered import (
-    LoweredElemNet,
-    LoweredTc,
-    in_precision,
-    is_lowered,
-    lower,
-    unpool,
-    unpool_in_order,
-)
-from kiago_ray.predictors.precision import Precision
-from kiago_ray.predictors.tc import TcResNet, amounts, from_log, max_pool
+from kiago_ray.predictors.climbed.elemnet import ElemNet
+from kiago_ray.predictors.climbed.inference import LoweredElemNet, Precision, in_precision, is_lowered
+from kiago_ray.predictors.climbed.resnet18 import TcResNet, amounts, from_log, max_pool
+from kiago_ray.predictors.climbed.resnet18_inference import LoweredTc, lower, unpool, unpool_in_order
 from kiago_ray.predictors.weights import load_network
 
 ROWS = 10_000
@@ -164,7 +156,7 @@ def test_chunks_of_rows_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPa
     x = compositions(50, seed=3)
     predictors = load_predictors().following("resnet18")
     whole = by_parts(predictors.tc, x)
-    monkeypatch.setattr("kiago_ray.predictors.lowered.CPU_ROWS", 7)
+    monkeypatch.setattr("kiago_ray.predictors.climbed.inference.CPU_ROWS", 7)
     torch.testing.assert_close(by_parts(predictors.tc, x), whole, rtol=1e-4, atol=1e-3)
 
 

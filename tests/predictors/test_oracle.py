@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.datasets import fractions, load_supercon
+from kiago_ray.data.compositions import fractions
+from kiago_ray.data.supercon import load_supercon
 from kiago_ray.predictors import WeightsError, load_card, load_predictors
 from kiago_ray.predictors.base import predict
-from kiago_ray.predictors.composition_statistics import composition_statistics, statistic_names
-from kiago_ray.predictors.evaluation import score
-from kiago_ray.predictors.oracle import Oracle, load_oracle, oracle_folder, save_oracle
-from kiago_ray.predictors.oracle_recipe import random_compositions
+from kiago_ray.predictors.oracle.statistics import composition_statistics, statistic_names
+from kiago_ray.predictors.oracle.trees import Oracle, load_oracle, oracle_folder, save_oracle
 from kiago_ray.predictors.weights import shipped_weights
+from kiago_ray.training.evaluation import score
+from kiago_ray.training.oracle import random_compositions
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 

@@ -16,12 +16,19 @@ from kiago_ray.chemistry.elements import ELEMNET_INDEX
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli.main import main
 from kiago_ray.errors import InputError
-from kiago_ray.predictors import oracle_fit
-from kiago_ray.predictors.composition_statistics import composition_statistics
-from kiago_ray.predictors.oracle import load_oracle
-from kiago_ray.predictors.oracle_fit import OracleSettings, Rows, cross_validated, fit_members
-from kiago_ray.predictors.oracle_recipe import OracleOptions, random_compositions, train_oracle
-from kiago_ray.predictors.recipes import TrainingTable
+from kiago_ray.predictors.oracle.statistics import composition_statistics
+from kiago_ray.predictors.oracle.trees import load_oracle
+from kiago_ray.training import oracle as oracle_fit
+from kiago_ray.training.oracle import (
+    OracleOptions,
+    OracleSettings,
+    Rows,
+    cross_validated,
+    fit_members,
+    random_compositions,
+    train_oracle,
+)
+from kiago_ray.training.recipes import TrainingTable
 
 SMALL = OracleSettings(most_rounds=30, leaves=7, non_superconductors_a_member=10)
 

@@ -13,9 +13,10 @@ import pytest
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli.main import main
 from kiago_ray.errors import InputError
-from kiago_ray.predictors import load_predictors, recipes
-from kiago_ray.predictors.augmentation import MadeUp
-from kiago_ray.predictors.recipes import TC_SETTINGS, RunOptions, TrainingTable, rows_id, train_tc
+from kiago_ray.predictors import load_predictors
+from kiago_ray.training import recipes
+from kiago_ray.training.augmentation import MadeUp
+from kiago_ray.training.recipes import TC_SETTINGS, RunOptions, TrainingTable, rows_id, train_tc
 
 FEW = MadeUp(small_jitter=60, large_jitter=20, mixed=20, substituted=20, enriched=20)
 

@@ -10,11 +10,11 @@ import pytest
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.ensemble_training import random_compositions
-from kiago_ray.predictors.lowered_ensemble import LoweredEnsemble
-from kiago_ray.predictors.oracle import load_oracle
-from kiago_ray.predictors.second_opinion import SecondOpinion, load_second_opinion, weights_hashes
+from kiago_ray.predictors.climbed.inference import LoweredEnsemble
+from kiago_ray.predictors.oracle.opinions import SecondOpinion, load_second_opinion, weights_hashes
+from kiago_ray.predictors.oracle.trees import load_oracle
 from kiago_ray.predictors.weights import WeightsError, shipped_weights
+from kiago_ray.training.ensemble import random_compositions
 
 FORMULAS = ["YBa2Cu3O7", "MgB2", "LaNiAsO"]
 

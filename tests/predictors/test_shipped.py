@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from kiago_ray.datasets import fractions, load_supercon
+from kiago_ray.data.compositions import fractions
+from kiago_ray.data.supercon import load_supercon
 from kiago_ray.predictors import check_contract, load_card, load_predictors
-from kiago_ray.predictors.evaluation import score
 from kiago_ray.predictors.weights import shipped_weights
+from kiago_ray.training.evaluation import score
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 

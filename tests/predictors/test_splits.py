@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kiago_ray.predictors.splits import held_out
+from kiago_ray.training.evaluation import held_out
 
 
 def test_a_row_stays_on_its_side_whatever_the_others_are() -> None:

@@ -11,7 +11,15 @@ from torch.nn import functional
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.chemistry.periodic_map import element_map
-from kiago_ray.predictors.tc import ResidualBlock, TapConv, TcResNet, amounts, from_log, max_pool, to_log
+from kiago_ray.predictors.climbed.resnet18 import (
+    ResidualBlock,
+    TapConv,
+    TcResNet,
+    amounts,
+    from_log,
+    max_pool,
+    to_log,
+)
 
 
 @pytest.fixture

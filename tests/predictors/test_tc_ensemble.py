@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kiago_ray.predictors.base import check_contract
-from kiago_ray.predictors.tc_ensemble import TcEnsemble, from_log, to_log
+from kiago_ray.predictors.climbed.ensemble import TcEnsemble, from_log, to_log
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.training import Epoch, EpochReport, FitSettings, fit, one_cycle
+from kiago_ray.training.fit import Epoch, EpochReport, FitSettings, fit, one_cycle
 
 SETTINGS = FitSettings(
     epochs=6,

@@ -17,10 +17,12 @@ from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli import train
 from kiago_ray.cli.main import main
-from kiago_ray.datasets import fractions, load_supercon
+from kiago_ray.data.compositions import fractions
+from kiago_ray.data.supercon import load_supercon
 from kiago_ray.predictors import WeightsError, load_card
-from kiago_ray.predictors.composition_statistics import statistic_names
-from kiago_ray.predictors.oracle import (
+from kiago_ray.predictors.oracle.opinions import weights_hashes
+from kiago_ray.predictors.oracle.statistics import statistic_names
+from kiago_ray.predictors.oracle.trees import (
     AMOUNT_STEP,
     INPUTS,
     KIND,
@@ -29,17 +31,18 @@ from kiago_ray.predictors.oracle import (
     element_fractions,
     load_oracle,
 )
-from kiago_ray.predictors.oracle_fit import (
+from kiago_ray.predictors.weights import shipped_weights
+from kiago_ray.training.oracle import (
     TUNING_SETTINGS,
+    OracleOptions,
     OracleSettings,
     Rows,
     fit_members,
     folds_by_system,
+    random_compositions,
+    train_oracle,
 )
-from kiago_ray.predictors.oracle_recipe import OracleOptions, random_compositions, train_oracle
-from kiago_ray.predictors.recipes import TrainingTable
-from kiago_ray.predictors.second_opinion import weights_hashes
-from kiago_ray.predictors.weights import shipped_weights
+from kiago_ray.training.recipes import TrainingTable
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 SMALL = replace(TUNING_SETTINGS, most_rounds=30, leaves=7, non_superconductors_a_member=10)

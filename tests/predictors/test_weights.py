@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kiago_ray.datasets.files import sha256
-from kiago_ray.predictors.elemnet import ElemNet
-from kiago_ray.predictors.tc import TcResNet
+from kiago_ray.data.files import sha256
+from kiago_ray.predictors.climbed.elemnet import ElemNet
+from kiago_ray.predictors.climbed.resnet18 import TcResNet
 from kiago_ray.predictors.weights import (
     WeightsError,
     load_card,

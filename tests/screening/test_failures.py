@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.datasets.emd import nearest_emd
+from kiago_ray.data.neighbours import nearest_emd
 from kiago_ray.screening.failures import LENGTH, PRIOR_SUCCESS, PRIOR_WEIGHT, Outcomes, reweigh, with_odds
 
 NAN = float("nan")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.datasets.landmarks import load_landmarks
+from kiago_ray.data.known import load_landmarks
 from kiago_ray.screening.known import KnownMaterials
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse, reduce_counts, write_integers
-from kiago_ray.datasets.table import composition_key
+from kiago_ray.data.compositions import composition_key
 from kiago_ray.screening.rank import (
     FIRST_ROWS,
     Ranking,

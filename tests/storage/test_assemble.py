@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.knowledge.identity import KnownCompositions
+from kiago_ray.data.identity import KnownCompositions
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.rank import Ranking

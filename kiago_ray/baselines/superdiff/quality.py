@@ -12,7 +12,7 @@ from kiago_ray.baselines.superdiff.model import SuperDiff
 from kiago_ray.baselines.superdiff.samples import LEAST_AMOUNT, SampleStatus, formulas
 from kiago_ray.baselines.superdiff.sampling import sample
 from kiago_ray.chemistry.formula import FormulaError, parse
-from kiago_ray.datasets.neighbours import nearest
+from kiago_ray.data.neighbours import nearest
 
 MOST_ELEMENTS = 10  # the histogram's last bin: so many and more
 NEAR = 0.1  # L1 distance of fractions: one atom in twenty is another

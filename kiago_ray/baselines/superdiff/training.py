@@ -23,12 +23,12 @@ from kiago_ray.baselines.superdiff.network import LENGTH, NetworkSettings, UNet
 from kiago_ray.baselines.superdiff.quality import sample_quality
 from kiago_ray.baselines.superdiff.schedule import STEPS, noise_scheduler
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.datasets import LoadReport
+from kiago_ray.data.files import LoadReport
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.precision import multiplies_bfloat16
-from kiago_ray.predictors.recipes import HELD_OUT, RunOptions, machine
-from kiago_ray.predictors.training import Epoch, EpochReport, FitSettings, fit
+from kiago_ray.predictors.climbed.inference import multiplies_bfloat16
 from kiago_ray.predictors.weights import halved, save_network
+from kiago_ray.training.fit import Epoch, EpochReport, FitSettings, fit
+from kiago_ray.training.recipes import HELD_OUT, RunOptions, machine
 
 # `fit` squares errors up to this width, and no error of v comes near: |v| ≤ |ε| + 40 atoms.
 _SQUARED_TO = 64.0

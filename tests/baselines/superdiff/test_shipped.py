@@ -11,8 +11,8 @@ from kiago_ray.baselines.superdiff import formulas, load_superdiff, sample
 from kiago_ray.baselines.superdiff.data import Compositions, amounts_of
 from kiago_ray.baselines.superdiff.model import shipped_folder
 from kiago_ray.baselines.superdiff.training import denoising_losses
-from kiago_ray.datasets import load_supercon
-from kiago_ray.datasets.files import sha256
+from kiago_ray.data.files import sha256
+from kiago_ray.data.supercon import load_supercon
 
 LITERATURE = Path(__file__).parents[2] / "data" / "literature_tc.tsv"
 

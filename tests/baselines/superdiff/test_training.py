@@ -24,10 +24,10 @@ from kiago_ray.baselines.superdiff.training import (
     padded,
     train_superdiff,
 )
-from kiago_ray.datasets.files import sha256
+from kiago_ray.data.files import sha256
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.training import EpochReport
 from kiago_ray.predictors.weights import WeightsError
+from kiago_ray.training.fit import EpochReport
 
 SMALL = NetworkSettings(width=8, depth=1)
 QUICK = replace(SETTINGS, epochs=3, batch_rows=64)

@@ -1,0 +1,1 @@
+"""The judges of what a search found; they never guide it."""

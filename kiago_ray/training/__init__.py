@@ -1,0 +1,1 @@
+"""From public tables to weights with a model card: recipes, fits, calibration, held-out scores."""

@@ -1,0 +1,351 @@
+"""How an oracle is trained and judged: from tables to `tc_oracle.txt.gz`, or `tc_tuning_oracle.txt.gz`, with its card.
+
+As in `recipes`, each split has its own fit, and the *random* split's is the one that is saved: no member of it has
+seen a row that this split holds out. The settings were chosen by cross-validation over chemical systems within the
+rows that neither split holds out.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn.model_selection import GroupKFold, KFold
+
+from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS
+from kiago_ray.errors import InputError
+from kiago_ray.predictors.oracle.trees import INPUTS, KIND, TUNING_KIND, Oracle, OracleKind, save_oracle
+from kiago_ray.training.evaluation import HIGH_TC_K, SPLITS, Split, score
+from kiago_ray.training.recipes import HELD_OUT, TrainingTable, at_zero_scores, comparisons
+
+CROSS_VALIDATION_FOLDS = 10
+Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleSettings:
+    """LightGBM's parameters by the names of what they are, and how many members see what.
+
+    fold_seed: draws the folds by chemical system; None takes those of scikit-learn, which are alike in size.
+    """
+
+    members: int = 5
+    most_rounds: int = 800
+    learning_rate: float = 0.05
+    leaves: int = 63
+    rows_a_leaf: int = 5
+    feature_share: float = 0.3
+    row_share: float = 0.8
+    non_superconductors_a_member: int = 2_000
+    seed: int = 0
+    fold_seed: int | None = None
+
+    def parameters(self, member: int, threads: int) -> dict[str, Any]:
+        """For `lightgbm.train`."""
+        return {
+            "objective": "regression",
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": self.rows_a_leaf,
+            "feature_fraction": self.feature_share,
+            "bagging_fraction": self.row_share,
+            "bagging_freq": 1,
+            "seed": self.seed * self.members + member,
+            "num_threads": threads,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+        }
+
+
+# Of other samples and folds than the reporting oracle: the two share their rows, not the accidents of a draw.
+TUNING_SETTINGS = OracleSettings(most_rounds=600, rows_a_leaf=1, feature_share=0.5, seed=1, fold_seed=1)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What trees of a kind learn from: `inputs` (N, columns), `tc_k` (N,) and `systems`, which are kept together."""
+
+    inputs: NDArray[np.float64]
+    tc_k: NDArray[np.float32]
+    systems: list[str]
+    kind: OracleKind = KIND
+
+    @classmethod
+    def of(cls, table: TrainingTable, kind: OracleKind = KIND) -> Rows:
+        """Of a table of compositions."""
+        return cls(INPUTS[kind].of(table.fractions), table.values, table.systems, kind)
+
+
+def fit_members(known: Rows, zeros: Rows, settings: OracleSettings, threads: int = 1) -> Oracle:
+    """An oracle of `settings.members` members: each leaves out another fold of the systems in `known` and takes
+    another sample of `zeros`. All have as many rounds as make the squared error least over the folds left out, each
+    row by the member that hasn't seen it. Raises InputError for fewer systems than members.
+    """
+    if len(set(known.systems)) < settings.members:
+        raise InputError(
+            f"{len(set(known.systems))} chemical systems don't make {settings.members} folds: use more data"
+        )
+    order = np.random.default_rng(settings.seed).permutation(len(zeros.tc_k))
+    count = min(settings.non_superconductors_a_member, len(order) // settings.members)
+    members, squared_error = [], np.zeros(settings.most_rounds)
+    for k, (train, left_out) in enumerate(folds_by_system(known, settings.members, settings.fold_seed)):
+        rows = _dataset(known, train, zeros, order[k * count : (k + 1) * count])
+        curve: dict[str, dict[str, list[float]]] = {}
+        members.append(
+            lightgbm.train(
+                settings.parameters(k, threads),
+                rows,
+                settings.most_rounds,
+                valid_sets=[rows.create_valid(known.inputs[left_out], known.tc_k[left_out])],
+                valid_names=["left out"],
+                callbacks=[lightgbm.record_evaluation(curve)],
+            )
+        )
+        squared_error += len(left_out) * np.array(curve["left out"]["l2"])
+    for member in members:
+        member.best_iteration = int(squared_error.argmin()) + 1
+    return Oracle(tuple(members), known.kind)
+
+
+def folds_by_system(rows: Rows, count: int, seed: int | None) -> Iterator[Fold]:
+    """Rows to train on and rows left out, `count` times; no chemical system is in both."""
+    drawn = GroupKFold(count, shuffle=seed is not None, random_state=seed)
+    yield from drawn.split(rows.tc_k, groups=rows.systems)
+
+
+def cross_validated(
+    rows: Rows,
+    zeros: Rows,
+    split: Split,
+    settings: OracleSettings,
+    rounds: int,
+    threads: int = 1,
+) -> NDArray[np.float64]:
+    """T_c in K (N,) of each of `rows`, from one member that saw the nine tenths without it and some of `zeros`.
+
+    Folds are drawn by row (random) or by chemical system; `rounds` is fixed, as no fold is left to stop on.
+    """
+    order = np.random.default_rng(settings.seed).permutation(len(zeros.tc_k))
+    some = order[: settings.non_superconductors_a_member]
+    predicted = np.empty(len(rows.tc_k))
+    for train, test in _folds(rows, split, settings):
+        member = lightgbm.train(settings.parameters(0, threads), _dataset(rows, train, zeros, some), rounds)
+        predicted[test] = np.asarray(member.predict(rows.inputs[test], num_threads=threads))
+    return predicted.clip(min=0)
+
+
+def _folds(rows: Rows, split: Split, settings: OracleSettings) -> Iterator[Fold]:
+    if split == "random":
+        yield from KFold(CROSS_VALIDATION_FOLDS, shuffle=True, random_state=settings.seed).split(rows.tc_k)
+    else:
+        yield from folds_by_system(rows, CROSS_VALIDATION_FOLDS, settings.fold_seed)
+
+
+def _dataset(known: Rows, train: NDArray[np.intp], zeros: Rows, some: NDArray[np.intp]) -> lightgbm.Dataset:
+    return lightgbm.Dataset(
+        np.concatenate([known.inputs[train], zeros.inputs[some]]),
+        np.concatenate([known.tc_k[train], zeros.tc_k[some]]),
+        feature_name=list(INPUTS[known.kind].names()),
+    )
+
+
+RANDOM_COMPOSITIONS = 10_000
+FLAT = (
+    "Trees are flat where they have no rows: they hardly exceed the highest T_c measured, and a "
+    "composition unlike any known one gets the value of the leaves that it happens to fall into, mostly a "
+    "few K, {} (random_compositions). A low value there is a lack of evidence, not evidence."
+)
+LIMITS_OF_BOTH = (
+    "The spread of the members ranks errors but is far too narrow as an error bar (spread), and it is no "
+    "distance to the data: random compositions have a smaller one than known superconductors.",
+    "Composition only: no structure, pressure or synthesis route. It can't tell a phase that exists from "
+    "a formula, and for high-pressure hydrides it has next to no rows.",
+    "Compositions that SuperCon lacks count as T_c = 0 by assumption; superconductors among them pull it "
+    "down.",
+)
+LIMITS: Mapping[OracleKind, tuple[str, ...]] = {
+    KIND: (
+        FLAT.format("now and then some tens"),
+        *LIMITS_OF_BOTH,
+        "It learns from the same rows as the T_c network, gaps and misprints included: agreement of the two "
+        "is no proof.",
+    ),
+    TUNING_KIND: (
+        FLAT.format("now and then some tens, in a few of ten thousand more than 100"),
+        *LIMITS_OF_BOTH,
+        "It chooses among the settings of a search, in sweeps, and never reports: what a sweep chose by it is "
+        "reported by the other oracle. A T_c that it gives to the best of a sweep is too high, as the best was "
+        "chosen by it.",
+        "It reads the amounts of the elements alone and knows nothing of an element but the rows that hold it: "
+        "of an element that SuperCon hardly has it knows next to nothing.",
+        "It learns from the same rows as the reporting oracle and the T_c network, gaps and misprints included: "
+        "what misleads one may mislead all, and agreement is no proof.",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleOptions:
+    """Where a training run writes, on how many threads, and whom it tells what it has done."""
+
+    out: Path
+    threads: int = 1
+    on_step: Callable[[str], None] = field(default=lambda text: None)
+
+
+def train_oracle(
+    known: TrainingTable,
+    non_superconductors: TrainingTable,
+    literature: TrainingTable | None,
+    settings: OracleSettings,
+    options: OracleOptions,
+    kind: OracleKind = KIND,
+) -> dict[str, Any]:
+    """Fit an oracle, write `KIND.txt.gz` and `KIND.json`, KIND being its kind, to `options.out`, return the card.
+
+    `non_superconductors` (values 0 K): every member sees its own sample. `literature` holds compositions that the
+    caller has kept out of `known`. Raises InputError for too few rows.
+    """
+    fits = {split: _fit_split(known, non_superconductors, split, settings, options, kind) for split in SPLITS}
+    saved = fits["random"][0]
+    extra = {}
+    if literature is not None:
+        mean, _ = saved.predict(literature.fractions, num_threads=options.threads)
+        extra["literature"] = asdict(score(mean, literature.values, high=HIGH_TC_K))
+    card = {
+        "kind": kind,
+        "unit": "K",
+        "model": "mean of gradient-boosted regression trees (LightGBM), each clipped at 0 K",
+        "settings": {name: value for name, value in asdict(settings).items() if value is not None},
+        "recipe": {
+            "target": "T_c in K",
+            "inputs": list(INPUTS[kind].names()),
+            "folds": "member k leaves out the k-th of as many folds by chemical system of the training rows"
+            + ("" if settings.fold_seed is None else ", drawn by fold_seed")
+            + "; all have the rounds that make the squared error over the folds left out least",
+        },
+        "held_out": HELD_OUT,
+        "splits": {
+            split: {
+                "seconds": round(seconds),
+                **_scores(oracle, known, non_superconductors, split, options.threads),
+            }
+            for split, (oracle, seconds) in fits.items()
+        },
+        **extra,
+        "cross_validation": _cross_validation(known, non_superconductors, settings, options, saved),
+        "random_compositions": _far_from_data(saved, known, options),
+        "limits": list(LIMITS[kind]),
+        "data": [
+            source.to_dict()
+            for table in (known, non_superconductors, *([] if literature is None else [literature]))
+            for source in table.sources
+        ],
+        "licence_of_data": "CC BY 4.0",
+        "trained": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": {
+            "processor": platform.machine(),
+            "threads": options.threads,
+            "lightgbm": lightgbm.__version__,
+        },
+    }
+    save_oracle(saved.members, card, options.out)
+    return card
+
+
+def random_compositions(count: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """(count, 118) compositions of 2 to 7 of ElemNet's elements, drawn evenly, amounts too."""
+    rows = np.zeros((count, N_ELEMENTS), dtype=np.float32)
+    for row in rows:
+        elements = generator.choice(ELEMNET_INDEX, size=generator.integers(2, 8), replace=False)
+        row[elements] = generator.dirichlet(np.ones(len(elements)))
+    return rows
+
+
+def _fit_split(
+    known: TrainingTable,
+    zeros: TrainingTable,
+    split: Split,
+    settings: OracleSettings,
+    options: OracleOptions,
+    kind: OracleKind,
+) -> tuple[Oracle, float]:
+    started = time.perf_counter()
+    train, zero = known.pick(~known.held_out(split)), zeros.pick(~zeros.held_out(split))
+    oracle = fit_members(Rows.of(train, kind), Rows.of(zero, kind), settings, options.threads)
+    seconds = time.perf_counter() - started
+    options.on_step(f"{split} split: {settings.members} members, {seconds:.0f} s")
+    return oracle, seconds
+
+
+def _scores(
+    oracle: Oracle, known: TrainingTable, zeros: TrainingTable, split: Split, threads: int
+) -> dict[str, Any]:
+    """What a split's fit is worth on the rows that the split holds out, beside two other models."""
+    test_rows = known.held_out(split)
+    train, test = known.pick(~test_rows), known.pick(test_rows)
+    mean, spread = oracle.predict(test.fractions, num_threads=threads)
+    at_zero, _ = oracle.predict(zeros.pick(zeros.held_out(split)).fractions, num_threads=threads)
+    return {
+        "train_rows": len(train.values),
+        "rounds": oracle.members[0].best_iteration,
+        "oracle": asdict(score(mean, test.values, high=HIGH_TC_K)),
+        **comparisons(train, test, high=HIGH_TC_K),
+        "spread": _coverage(mean, spread, test.values),
+        "held_out_non_superconductors": at_zero_scores(at_zero),
+    }
+
+
+def _cross_validation(
+    known: TrainingTable,
+    non_superconductors: TrainingTable,
+    settings: OracleSettings,
+    options: OracleOptions,
+    saved: Oracle,
+) -> dict[str, Any]:
+    """Scores over all rows of `known`, each predicted by a member like those of `saved` that hasn't seen it."""
+    rows, zeros = Rows.of(known, saved.kind), Rows.of(non_superconductors, saved.kind)
+    rounds = saved.members[0].best_iteration
+    found: dict[str, Any] = {"folds": CROSS_VALIDATION_FOLDS, "rounds": rounds}
+    for split in SPLITS:
+        predicted = cross_validated(rows, zeros, split, settings, rounds, options.threads)
+        found[split] = asdict(score(predicted, known.values, high=HIGH_TC_K))
+        options.on_step(f"{split} split: cross-validation in {CROSS_VALIDATION_FOLDS} folds")
+    return found
+
+
+def _coverage(
+    mean: NDArray[np.float64], spread: NDArray[np.float64], true: NDArray[np.float32]
+) -> dict[str, float]:
+    """How often the true value lies within one and two deviations of the mean, and whether they rank the errors."""
+    error = np.abs(mean - true)
+    return {
+        "mean_k": round(float(spread.mean()), 3),
+        "rank_correlation_with_error": round(float(spearmanr(spread, error).statistic), 3),
+        "share_within_1": round(float((error <= spread).mean()), 3),
+        "share_within_2": round(float((error <= 2 * spread).mean()), 3),
+    }
+
+
+def _far_from_data(oracle: Oracle, known: TrainingTable, options: OracleOptions) -> dict[str, float]:
+    """What the oracle says of random compositions, whose T_c nobody knows and which few would expect to be high."""
+    rows = random_compositions(RANDOM_COMPOSITIONS, np.random.default_rng(0))
+    mean, spread = oracle.predict(rows, num_threads=options.threads)
+    _, at_known = oracle.predict(known.fractions, num_threads=options.threads)
+    return {
+        "rows": len(rows),
+        "mean_tc_k": round(float(mean.mean()), 3),
+        "highest_tc_k": round(float(mean.max()), 3),
+        "share_above_50_k": round(float((mean > HIGH_TC_K).mean()), 4),
+        "mean_spread_k": round(float(spread.mean()), 3),
+        "mean_spread_of_known_k": round(float(at_known.mean()), 3),
+    }
