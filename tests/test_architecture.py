@@ -1,12 +1,40 @@
-"""The import rules of pyproject.toml hold."""
+"""The import rules of pyproject.toml hold, and functions fit a screen."""
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "kiago_ray"
+LONGEST_FUNCTION = 60  # lines, with its signature and docstring
+STILL_LONGER = {  # to be split; no other may join them
+    "_filled",
+    "_train",
+    "candidates_table",
+    "collect",
+    "compute_shard",
+    "fig3",
+    "finish_search",
+    "fit",
+    "paper",
+    "predict_router",
+    "run",
+    "run_search",
+    "search",
+    "search_router",
+    "show_status",
+    "superdiff",
+    "table1",
+    "table11",
+    "table3",
+    "table8",
+    "train_superdiff",
+    "train_tc",
+    "train_tc_ensemble",
+}
 
 
 def test_rooms_import_only_from_rooms_below_them() -> None:
@@ -16,8 +44,13 @@ def test_rooms_import_only_from_rooms_below_them() -> None:
     assert "0 broken" in done.stdout
 
 
-def test_no_file_has_grown_past_400_lines() -> None:
+def test_functions_fit_a_screen() -> None:
     long = {
-        p.name: n for p in (ROOT / "kiago_ray").rglob("*.py") if (n := len(p.read_text().splitlines())) > 400
+        f"{file.relative_to(ROOT)}: {node.name}": lines
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION
+        and node.name not in STILL_LONGER
     }
     assert not long

@@ -16,7 +16,7 @@ import yaml
 from kiago_ray.campaign.plan import make_plan
 from kiago_ray.campaign.spec import read_campaign
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.cli.main import app
+from kiago_ray.cli import campaign, sweep
 from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.sweep.spec import read_sweep
 
@@ -115,7 +115,7 @@ def test_the_sweep_overlay_runs_the_sweep_beside_it(render: Callable[[str], list
     manifests = render("gpu-sweep")
     (job,) = [each for each in manifests if each["kind"] == "RayJob"]
     words = shlex.split(job["spec"]["entrypoint"])
-    command = typer.main.get_command(app).commands["sweep"]
+    command = typer.main.get_command(sweep.app)
     given = command.make_context("sweep", words[2:]).params
     assert words[:2] == ["kiago", "sweep"]
     assert str(given["file"]) == "/etc/kiago/sweep.yaml"
@@ -123,12 +123,12 @@ def test_the_sweep_overlay_runs_the_sweep_beside_it(render: Callable[[str], list
     assert given["wait"] is True
     (config,) = [each for each in manifests if "data" in each and "sweep.yaml" in each["data"]]
     assert config["metadata"]["name"] == "kiago-campaign"  # which the head mounts at /etc/kiago
-    sweep = read_sweep(K8S / "overlays" / "gpu-sweep" / "sweep.yaml")
-    assert (sweep.resources.gpus, sweep.resources.torch_device) == (0.25, "cuda")
+    spec = read_sweep(K8S / "overlays" / "gpu-sweep" / "sweep.yaml")
+    assert (spec.resources.gpus, spec.resources.torch_device) == (0.25, "cuda")
     (cluster,) = clusters(manifests)
     (group,) = [each for each in cluster["workerGroupSpecs"] if each["groupName"] == "gpu"]
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-    a_pod = min(int(limits["cpu"]), int(int(limits["nvidia.com/gpu"]) / sweep.resources.gpus))
+    a_pod = min(int(limits["cpu"]), int(int(limits["nvidia.com/gpu"]) / spec.resources.gpus))
     assert given["concurrency"] <= a_pod * group["maxReplicas"]
 
 
@@ -174,9 +174,9 @@ def options(overlay: str) -> dict[str, Any]:
     """What the command line's own parser makes of it."""
     words = entrypoint(overlay)
     assert words[:3] == ["kiago", "campaign", "run"]
-    command = typer.main.get_command(app)
-    context = command.make_context("kiago", ["campaign", "run"], resilient_parsing=True)
-    run = command.commands["campaign"].commands["run"]
+    command = typer.main.get_command(campaign.app)
+    context = command.make_context("campaign", ["run"], resilient_parsing=True)
+    run = command.commands["run"]
     return dict(run.make_context("run", words[3:], parent=context).params)
 
 

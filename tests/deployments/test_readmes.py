@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from kiago_ray.cli.main import app
+from kiago_ray.cli.campaign import app
 
 ROOT = Path(__file__).parents[2]
 READMES = ("deployments/README.md", "k8s/README.md")
@@ -40,8 +40,8 @@ def test_its_commands_exist(name: str) -> None:
     commands = kiago_commands((ROOT / name).read_text(encoding="utf-8"))
     assert {words[1] for words in commands} >= {"run", "status", "report"}
     for words in commands:
-        context = command.make_context("kiago", ["campaign"], resilient_parsing=True)
-        part = command.commands["campaign"].commands[words[1]]
+        context = command.make_context("campaign", [words[1]], resilient_parsing=True)
+        part = command.commands[words[1]]
         if len(words) > 2:
             part.make_context(
                 words[1], [word.replace("SPEC.yaml", "x.yaml") for word in words[2:]], parent=context
