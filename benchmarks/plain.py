@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kiago_ray.chemistry.periodic_map import element_map
+from kiago_ray.chemistry.elements import element_map
 from kiago_ray.predictors.climbed.elemnet import ElemNet
 from kiago_ray.predictors.climbed.resnet18 import AMOUNTS, ResidualBlock, TcResNet, amounts, from_log
 

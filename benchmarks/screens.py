@@ -30,11 +30,11 @@ from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.cli.hull import read_hull
 from kiago_ray.data.tables import superconductors
-from kiago_ray.hull.best_rows import with_e_hull
+from kiago_ray.hull.energy_hull import with_e_hull
 from kiago_ray.screening import apply_screens, available_screens, collect
-from kiago_ray.screening.recall import FILE, REQUIRED
-from kiago_ray.search.given import given_result
-from kiago_ray.search.screens_section import ScreensSpec
+from kiago_ray.screening.screens import FILE, REQUIRED
+from kiago_ray.search.external_formulas import given_result
+from kiago_ray.search.sections import ScreensSpec
 
 FOLDS = 5
 HIGH_TC_K = 30.0

@@ -27,7 +27,7 @@ from kiago_ray.screening import (
     summarise,
 )
 from kiago_ray.search import SearchSpec, SpecError, load_preset, run_search
-from kiago_ray.search.given import given_result
+from kiago_ray.search.external_formulas import given_result
 from kiago_ray.search.run import TRAJECTORY_ROWS
 from kiago_ray.storage.assemble import ranked
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data.tables import made_compounds
-from kiago_ray.hull.best_rows import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
+from kiago_ray.hull.energy_hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
 from kiago_ray.screening import Ranking, SecondOpinions, apply_screens, available_screens, collect
 from kiago_ray.storage.assemble import candidates_table
 

@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import FormulaError, parse
-from kiago_ray.hull.best_rows import MAX_FORMULAS
-from kiago_ray.hull.energy_hull import EnergyHull
+from kiago_ray.hull.energy_hull import MAX_FORMULAS, EnergyHull
 from kiago_ray.judging import JudgedRows, judged
 from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.oracle.opinions import load_second_opinion
 from kiago_ray.screening import KnownMaterials
 from kiago_ray.search import load_preset
-from kiago_ray.search.given import given_result
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.external_formulas import given_result
+from kiago_ray.search.result import RowStatus
 from kiago_ray.storage.columns import PREDICTED, schema
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ import pytest
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.distributed.cluster import LEAN_SERVE
-from kiago_ray.search.result import SearchResult, Trajectory
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.result import RowStatus, SearchResult, Trajectory
 
 Row = tuple[str | None, float, float]
 """Formula (None: the row has none), T_c in K, E_f in eV/atom."""

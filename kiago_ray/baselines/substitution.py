@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry import neutrality, oxidation
-from kiago_ray.chemistry.atom_valences import MAX_ATOMS, atom_valences
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import parse, parse_amounts, reduce_counts
+from kiago_ray.chemistry.neutrality import MAX_VALENCE_ATOMS, atom_valences, likeliest_valences
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.chemistry.valences import likeliest_valences
 from kiago_ray.errors import InputError
 from kiago_ray.search.start import canonical_text, row_generator
 
@@ -118,8 +117,8 @@ def base_states(formula: str, oxidation_set: OxidationSet) -> States:
     if verdict.assigned[0]:
         return {z: (int(verdict.states[0, z]),) for z in np.flatnonzero(whole[0]).tolist()}
     mixed = likeliest_valences(whole, oxidation_set, mixed=True).assignments[0]
-    if not mixed and whole.sum() <= MAX_ATOMS:
-        mixed = dict(atom_valences(whole, oxidation_set)[0] or {})
+    if not mixed and whole.sum() <= MAX_VALENCE_ATOMS:
+        mixed = atom_valences(whole, oxidation_set)[0]
     if not mixed:
         raise InputError(
             f"{formula} has no oxidation states in {oxidation_set} that add up to 0; name a site and its state"

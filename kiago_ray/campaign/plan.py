@@ -21,11 +21,11 @@ from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.screening import check_phases
 from kiago_ray.search.errors import SpecError, spec_error_line
+from kiago_ray.search.family import Substitutions
 from kiago_ray.search.presets import build_spec
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.run import shard_size
 from kiago_ray.search.spec import SearchSpec
-from kiago_ray.search.substitutions import Substitutions
 
 MAX_SHARDS = 1_000_000
 CURVE_ROWS = 64  # rows of a search whose every step is kept, shared evenly among its shards

@@ -13,8 +13,7 @@ from kiago_ray.campaign.merge import Merged
 from kiago_ray.campaign.plan import Plan
 from kiago_ray.campaign.shards import DamagedError
 from kiago_ray.campaign.tables import best_rows
-from kiago_ray.screening.summary import Summary, summarise_ranked
-from kiago_ray.screening.top import TopMean
+from kiago_ray.screening.summary import Summary, TopMean, summarise_ranked
 from kiago_ray.storage.location import Location
 
 SEARCHES, SUMMARY = "searches", "summary.json"

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kiago_ray.screening.top import BestRows
+from kiago_ray.screening.summary import BestRows
 from kiago_ray.storage.columns import COLUMN_NAMES, completed, schema, schema_problem
 from kiago_ray.storage.location import Location, StorageError, reason
 

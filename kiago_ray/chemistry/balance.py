@@ -3,33 +3,54 @@
 Each atom takes a state; the cost is Σ atoms·nats of its state (`state_costs`), the total charge must be 0, and cations
 are less electronegative than anions (the Pauling rule, a cut over the scale as in `neutrality`). That is a linear
 program with one constraint beside those that give each element its atoms, so of its optimum at most one element is
-mixed, of two states: Cu²⁺ and Cu³⁺ in La1.85Sr0.15CuO4. `charge_sweep` solves it exactly.
+mixed, of two states: Cu²⁺ and Cu³⁺ in La1.85Sr0.15CuO4.
 
-Metals and intermetallics need no balance (see `bonding`), cuprates tell their doping by it (see `cuprates`).
+It is solved exactly by a sweep over λ, the price of one charge (the Lagrange multiplier of neutrality). At a price
+each element by itself takes the state of least nats + λ·state. As λ falls, each climbs the lower convex hull of its
+states' costs, and a step between two states comes where λ is its slope. So a formula's steps sorted by slope, taken
+until the charge is 0, are the optimum of one cut between cations and anions; of all cuts the cheapest holds. All
+formulas and cuts are swept at once. Where a slope with respect to the amounts is needed, `price_table` has the same
+problem by its dual.
+
+Metals and intermetallics need no balance, and cuprates tell their doping by it (see `compound_kinds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.bonding import Kind, metallic
-from kiago_ray.chemistry.charge_sweep import Shares, cheapest_states
-from kiago_ray.chemistry.cuprates import holes_per_cu, undoped_parents
+from kiago_ray.chemistry.compound_kinds import (
+    Kind,
+    holes_per_cu,
+    metallic,
+    oxides,
+    pnictogen_rich,
+    undoped_parents,
+)
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.chemistry.state_costs import TRANSITION_METALS
+from kiago_ray.chemistry.state_costs import SURROUNDINGS, TRANSITION_METALS, state_costs
 
 OXYGEN = INDEX["O"]
 METALLIC = "metallic"  # the certificate of metals without likely states
 UNLIKELY = 1.5  # nats an atom above which a compound of soft anions is taken for a metal, not for ions
+SAME = 1e-6  # of an element's atoms, or charges an atom: a difference that rounding makes
+_LEAST_STEPS = 8  # between states of one element on one side of a cut, that there is room for
+_ON_LINE = 1e-9  # nats × charges: a state on the line between two others belongs to the hull
 _ROWS = 4_096  # worked out at once
 
+Shares = tuple[tuple[int, float], ...]
+"""(state, atoms) of one element: one pair, or two with the likelier state first."""
+
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
@@ -154,3 +175,157 @@ def _means(assignment: Mapping[int, Shares]) -> dict[str, float]:
         for z, pairs in assignment.items()
         if TRANSITION_METALS[z]
     }
+
+
+@dataclass(frozen=True)
+class Hulls:
+    """The lower convex hulls of the states' costs by surroundings, side of the cut (0 cations, 1 anions) and element.
+
+    states: (3, 2, 118, steps + 1) from the lowest up, the last repeated. nats: (3, 2, 118, steps + 1), inf without any
+    state. slope: (3, 2, 118, steps) nats a charge of each step, inf past the last.
+    """
+
+    states: Floats
+    nats: Floats
+    slope: Floats
+
+
+@cache
+def _hulls(oxidation_set: OxidationSet) -> Hulls:
+    costs = state_costs(oxidation_set)
+    found = {
+        (surroundings, side, z): _lower_hull(sorted((s, c) for s, c in known.items() if s * sign >= 0))
+        for surroundings, elements in enumerate(costs.nats)
+        for z, known in enumerate(elements)
+        for side, sign in enumerate((1, -1))
+        if not np.isnan(costs.scale[z])
+    }
+    shape = (len(SURROUNDINGS), 2, N_ELEMENTS)
+    steps = max(_LEAST_STEPS, *(len(hull) - 1 for hull in found.values()))
+    states, nats = np.zeros((*shape, steps + 1)), np.full((*shape, steps + 1), np.inf)
+    slope = np.full((*shape, steps), np.inf)
+    for at, hull in found.items():
+        if hull:
+            states[at], nats[at] = hull[-1]
+            states[at][: len(hull)], nats[at][: len(hull)] = zip(*hull, strict=True)
+            rises = [(dear - cheap) / (high - low) for (low, cheap), (high, dear) in pairwise(hull)]
+            # Rounding aside, slopes rise already.
+            slope[at][: len(rises)] = np.maximum.accumulate(rises) if rises else []
+    return Hulls(states, nats, slope)
+
+
+def _lower_hull(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Those of points (ascending) that no line between two others passes below; those on such a line stay."""
+    hull: list[tuple[int, float]] = []
+    for x, y in points:
+        while len(hull) > 1:
+            (x0, y0), (x1, y1) = hull[-2:]
+            if (y1 - y0) * (x - x0) <= (y - y0) * (x1 - x0) + _ON_LINE:
+                break
+            hull.pop()
+        hull.append((x, y))
+    return hull
+
+
+def cheapest_states(
+    amounts: Floats, oxidation_set: OxidationSet
+) -> tuple[Floats, list[Mapping[int, Shares]]]:
+    """For amounts (n, 118): the nats an atom of the cheapest neutral states (n,), inf where there are none; and the
+    states themselves, {} without any.
+    """
+    n = len(amounts)
+    fractions = amounts / amounts.sum(axis=1, keepdims=True)
+    scale = state_costs(oxidation_set).scale
+    k = max(int((amounts > 0).sum(axis=1).max(initial=0)), 1)
+    absent = amounts <= 0
+    order = np.lexsort((np.broadcast_to(np.nan_to_num(scale), amounts.shape), absent), axis=1)[:, :k]
+    x = np.take_along_axis(fractions, order, axis=1)
+    surroundings = np.where(oxides(amounts), 0, np.where(pnictogen_rich(amounts), 2, 1))
+    best = np.full(n, np.inf)
+    hulls = _hulls(oxidation_set)
+    steps = hulls.slope.shape[-1]
+    filled = np.zeros((n, k, steps))
+    sides = np.zeros((n, k), dtype=np.int64)
+    for cut in range(k - 1, 0, -1):
+        between = (x[:, cut] > 0) & (scale[order[:, cut - 1]] != scale[order[:, cut]])
+        rows = np.flatnonzero(between)
+        side = np.broadcast_to(np.where(np.arange(k) < cut, 0, 1), (len(rows), k))
+        at = surroundings[rows][:, None], side, order[rows]
+        cost, fill = _swept(x[rows], hulls, at)
+        better = cost < best[rows]
+        won = rows[better]
+        best[won], filled[won], sides[won] = cost[better], fill[better], side[better]
+    found: list[Mapping[int, Shares]] = [{} for _ in range(n)]
+    for row in np.flatnonzero(np.isfinite(best)).tolist():
+        held = [(j, int(order[row, j])) for j in np.flatnonzero(x[row] > 0).tolist()]
+        found[row] = {
+            z: _shares(hulls, (surroundings[row], sides[row, j], z), filled[row, j], amounts[row, z])
+            for j, z in held
+        }
+    return best, found
+
+
+def _swept(x: Floats, hulls: Hulls, at: tuple[Ints, Ints, Ints]) -> tuple[Floats, Floats]:
+    """One cut of m formulas, fractions x (m, k), on the hulls `at` (m, k): the nats an atom (m,), inf where the charge
+    can't be 0; how much of each step is taken (m, k, steps).
+    """
+    m, k = x.shape
+    present = x > 0
+    states, slope = hulls.states[at], hulls.slope[at]
+    lowest = np.where(present, hulls.nats[at][..., 0], 0.0)
+    charge = (x * states[..., 0]).sum(axis=1)
+    width = (x[..., None] * np.diff(states, axis=2)).reshape(m, -1)
+    slope = np.where(present[..., None], slope, np.inf).reshape(m, -1)
+    order = np.argsort(slope, axis=1, kind="stable")
+    width, slope = np.take_along_axis(width, order, axis=1), np.take_along_axis(slope, order, axis=1)
+    width = np.where(np.isfinite(slope), width, 0.0)
+    before = np.cumsum(width, axis=1) - width
+    taken = np.clip(-charge[:, None] - before, 0.0, width)
+    taken = np.where(taken < SAME * SAME, 0.0, taken)
+    impossible = (charge > SAME) | (charge + width.sum(axis=1) < -SAME) | ~np.isfinite(lowest).all(axis=1)
+    cost = (x * np.where(np.isfinite(lowest), lowest, 0.0)).sum(axis=1)
+    cost += (taken * np.where(np.isfinite(slope), slope, 0.0)).sum(axis=1)
+    part = np.divide(taken, width, out=np.zeros_like(taken), where=width > 0)
+    filled = np.zeros_like(part)
+    np.put_along_axis(filled, order, part, axis=1)
+    return np.where(impossible, np.inf, cost), filled.reshape(m, k, -1)
+
+
+def _shares(hulls: Hulls, at: tuple[int, int, int], filled: Floats, atoms: float) -> Shares:
+    """The states of one element's atoms, of whose steps the parts `filled` (steps,) are taken."""
+    step = int((filled > 1 - SAME).sum())
+    part = float(filled[step]) if step < len(filled) and filled[step] > SAME else 0.0
+    states, nats = hulls.states[at], hulls.nats[at]
+    if part == 0:
+        return ((int(states[step]), float(atoms)),)
+    pairs = [(nats[step], int(states[step]), 1 - part), (nats[step + 1], int(states[step + 1]), part)]
+    return tuple((state, round(share * float(atoms), 9)) for _, state, share in sorted(pairs))
+
+
+def price_table(
+    states: Sequence[Mapping[int, float]],
+    scale: Floats,
+    prices: Floats,
+    uncharged: float,
+    *,
+    soft: bool = False,
+) -> Floats:
+    """What each element costs at each price λ of a charge, (cuts, prices, 118): the least nats(s) + λ·s over its
+    states s, or `uncharged` nats for an atom without a charge. soft: −ln Σ exp(−nats(s) − λ·s) in place of the least.
+
+    By duality a composition x (118,) costs the maximum over λ of Σ x·table in nats an atom, of the cheapest cut; at
+    the λ that attains it that is linear in x, so its gradient is that of the optimum (envelope theorem). The cuts are
+    those of `scale` (118,), NaN for an element that stays uncharged, at which a negative element can begin: any other
+    allows no more than the next of these.
+    """
+    begins = {e for e, known in zip(scale, states, strict=True) if e == e and any(s < 0 for s in known)}
+    table = np.full((len(begins) + 1, len(prices), len(states)), uncharged)
+    for cut, start in enumerate([*sorted(begins), np.inf]):
+        for z in np.flatnonzero(~np.isnan(scale)).tolist():
+            sign = 1 if scale[z] < start else -1
+            costs = [nats + prices * s for s, nats in states[z].items() if s * sign >= 0]
+            every = [np.full(len(prices), uncharged), *costs]
+            table[cut, :, z] = (
+                -np.logaddexp.reduce([-each for each in every]) if soft else np.minimum.reduce(every)
+            )
+    return table

@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
-from kiago_ray.chemistry.periodic_map import position
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, position
 
 Row = NDArray[np.float64]
 

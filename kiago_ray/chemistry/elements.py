@@ -1,4 +1,5 @@
-"""The 118 elements in the one order that every array of the package uses, and ElemNet's 86 among them.
+"""The 118 elements in the one order that every array of the package uses, their places in the periodic table, and
+ElemNet's 86 among them.
 
 Column z - 1 of a composition belongs to atomic number z. ElemNet (Jha et al., Sci. Rep. 8, 17593, 2018) takes
 86 elements: not Z = 1 to 86, but without He, Ne, Ar and Po to Ra, and with Ac to Pu.
@@ -9,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf
 from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
 
 _PERIODS = (
     "H He",
@@ -52,3 +56,72 @@ ELECTRONEGATIVITY: tuple[float, ...] = (
 
 WRITING_ORDER: tuple[int, ...] = tuple(sorted(range(N_ELEMENTS), key=lambda z: (ELECTRONEGATIVITY[z], z)))
 """Columns from the least to the most electronegative, ties by atomic number: a written formula's order."""
+
+# The image that the T_c network reads (section 3.1): 4 channels (s, p, d, f), 7 periods, 32 columns, those of the long
+# form: s at 0 and 1, f at 2 to 15, d at 16 to 25, p at 26 to 31. Helium is an s element in the last column; La to Yb
+# and Ac to No are the f block, Lu and Lr open the d block.
+BLOCKS = "spdf"
+SHAPE = (len(BLOCKS), 7, 32)
+_LAST = (2, 10, 18, 36, 54, 86, 118)  # the noble gas that ends each period
+
+
+def position(z: int) -> tuple[str, int, int]:
+    """Block, period (1 to 7) and column (0 to 31) of atomic number z. Raises ValueError outside 1 to 118."""
+    if not 1 <= z <= N_ELEMENTS:
+        raise ValueError(f"there is no element with the atomic number {z}; it goes from 1 to {N_ELEMENTS}")
+    period = 1 + sum(z > last for last in _LAST)
+    first = _LAST[period - 2] + 1 if period > 1 else 1
+    # Counted from the left for the s block, from the right for all others: periods differ in the middle.
+    column = z - first if z - first < 2 and z != 2 else 31 - (_LAST[period - 1] - z)
+    block = "s" if column < 2 or z == 2 else "f" if column < 16 else "d" if column < 26 else "p"
+    return block, period, column
+
+
+def element_map() -> NDArray[np.float32]:
+    """The map of each of the 118 elements, (118, 4, 7, 32), one flag each."""
+    flags = np.zeros((N_ELEMENTS, *SHAPE), dtype=np.float32)
+    for index in range(N_ELEMENTS):
+        block, period, column = position(index + 1)
+        flags[index, BLOCKS.index(block), period - 1, column] = 1
+    return flags
+
+
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "toxic": ("Be", "Cd", "Os", "Hg", "Tl", "Pb"),
+        "radioactive": ("Tc", "Pm", *SYMBOLS[INDEX["Po"] :]),
+        "noble-gas": ("He", "Ne", "Ar", "Kr", "Xe", "Rn", "Og"),
+        "rare": (
+            *("Sc", "Ga", "Ge", "Rb", "Ru", "Rh", "Pd", "In", "Te"),
+            *("Cs", "Tm", "Lu", "Re", "Os", "Ir", "Pt", "Au", "Tl"),
+        ),
+        "arsenic": ("As",),
+    }
+)
+"""Words for elements that a laboratory may want to leave out → their symbols by atomic number.
+
+- toxic: elements whose common compounds are poisonous enough to need precautions of their own: Be, Cd, Hg, Tl and Pb,
+  and Os for its volatile oxide. As, Se, Sb and Te need care too, but whole families of superconductors rest on them;
+  As has the word "arsenic".
+- radioactive: elements without a stable or nearly stable isotope: Tc, Pm, and all from Po on. Bi counts as stable.
+- noble-gas: He, Ne, Ar, Kr, Xe, Rn and Og, which hardly enter a solid.
+- rare: Re, Au and the platinum metals, and what is won only as a trace of other ores, some hundred tonnes a year or
+  less: Sc, Ga, Ge, Rb, In, Te, Cs, Tl, and of the lanthanides the scarcest, Tm and Lu.
+"""
+
+
+def named_elements(words: list[str], own: frozenset[str] = frozenset()) -> list[str]:
+    """The symbols that these words and symbols stand for, by atomic number.
+
+    own: elements that a word doesn't take away, such as those of a base; a symbol does. Raises ValueError for what is
+    neither.
+    """
+    found: set[str] = set()
+    for word in words:
+        if word in INDEX:
+            found.add(word)
+        elif word in GROUPS:
+            found |= set(GROUPS[word]) - own
+        else:
+            raise ValueError(f"{word!r} is neither an element nor one of {', '.join(GROUPS)}")
+    return sorted(found, key=INDEX.__getitem__)

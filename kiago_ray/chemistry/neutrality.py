@@ -1,31 +1,31 @@
-"""Charge neutrality and the Pauling rule for many formulas at once: SMACT's verdicts, in polynomial time.
+"""Charge balance of formulas in whole numbers of atoms: states of their elements whose charges add up to 0.
 
-A formula is neutral when each element can be given one of its oxidation states so that Σ countᵢ·stateᵢ = 0,
-and it passes the Pauling rule when such states exist with every positive element less electronegative than
-every negative one (`smact.screening.smact_validity`; section 3.1 of the paper). SMACT tries the product of
-all states. Here:
+Elements have one state each (`check`, which gives SMACT's verdicts: `smact.screening.smact_validity`, section 3.1 of
+the paper), one or two (`likeliest_valences`: Cu²⁺ and Cu³⁺ in YBa₂Cu₃O₇), or each atom has its own (`atom_valences`,
+section 3.6: LaH10 = {La 2+, H 1- × 6, H 1+ × 4}). Amounts that aren't whole are `balance`'s business. SMACT and the
+paper try the product of all states; here the cost is the sum of the numbers of states:
 
-**Neutrality** is reachability: adding element j to a formula shifts the charges that can be reached by
-countⱼ·state, for each of its states. A Python integer holds a set of charges, one bit each, so a shift and
-an "or" do one state.
+**Neutrality** is reachability. An element shifts the charges that can be reached by atoms·state, for each of its
+states. A Python integer holds a set of charges, one bit each, so a shift and an "or" do one state.
 
-**The Pauling rule** is a cut. Sort the elements by electronegativity. If an assignment passes, let e be the
-greatest electronegativity of a positive element (below all if there is none): an element up to e can't be
-negative, as that one would not be below it, and an element above e is not positive. So some cut between two
-different electronegativities has only states ≥ 0 up to it and only states ≤ 0 beyond; and each neutral
-assignment of that kind passes, because no two elements on different sides are equally electronegative. With
-P the totals the left can reach by states ≥ 0 and N those the right can reach by -states ≥ 0, the formula
-passes iff P and N share a total at one of the cuts, k + 1 at most for k elements. Prefixes give every P and
-suffixes every N, so the cost is the sum of the numbers of states, not their product. An element without
-electronegativity fails the rule, as in SMACT.
+**The Pauling rule** (no cation is more electronegative than an anion) is a cut. Sort the elements by
+electronegativity. If an assignment passes, let e be the greatest electronegativity of a positive element (below all if
+there is none): an element up to e can't be negative, as that one would not be below it, and an element above e is not
+positive. So some cut between two different electronegativities has only states ≥ 0 up to it and only states ≤ 0
+beyond; and each neutral assignment of that kind passes, because no two elements on different sides are equally
+electronegative. With P the totals that the left can reach by states ≥ 0 and N those that the right can reach by
+−states ≥ 0, the formula passes iff P and N share a total at one of the cuts, k + 1 at most for k elements. Prefixes
+give every P and suffixes every N. An element without electronegativity fails the rule, as in SMACT.
 
 SMACT accepts two kinds of formula unseen: a single element, and (with `include_alloys`) metals only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -36,25 +36,33 @@ from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import reduce_counts
 from kiago_ray.chemistry.oxidation import OxidationSet
 
-MAX_ATOMS = 1_000_000  # in a reduced formula; the sets of charges grow with it
+MAX_ATOMS = 1_000_000  # in a reduced formula of `check`; the sets of charges grow with it
+MAX_VALENCE_ATOMS = 1_000  # where atoms of one element may differ; the work grows with the square of it
+
+Valence = tuple[tuple[int, int], ...]
+"""(state, atoms) of one element: one pair, or two with the likelier state first; by atoms the most frequent first."""
+Valences = Mapping[int, Valence]
+"""The valence of each element of a formula, by atomic number - 1; charges add up to 0. {} where nothing balances."""
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Neutrality:
-    """Verdicts on N formulas, and what they rest on."""
+    """SMACT's verdicts on N formulas, and what they rest on.
+
+    neutral, pauling: (N,) the verdict without the Pauling rule and with it. alloy: (N,) made of two or more elements,
+    all metals: accepted unseen if alloys are included. elemental: (N,) a single element: accepted unseen. assigned:
+    (N,) `states` holds a neutral assignment, a Pauling one if there is any. states: (N, 118) the oxidation state of
+    each element; 0 for absent elements and rows that aren't assigned.
+    """
 
     neutral: NDArray[np.bool_]
-    """(N,) SMACT's verdict without the Pauling rule."""
     pauling: NDArray[np.bool_]
-    """(N,) SMACT's verdict with it: neutral and Pauling."""
     alloy: NDArray[np.bool_]
-    """(N,) made of two or more elements, all metals: accepted unseen if alloys are included."""
     elemental: NDArray[np.bool_]
-    """(N,) a single element: accepted unseen."""
     assigned: NDArray[np.bool_]
-    """(N,) `states` holds a neutral assignment, a Pauling one if there is any."""
     states: NDArray[np.int16]
-    """(N, 118) the oxidation state of each element; 0 for absent elements and rows not assigned."""
 
 
 def check(
@@ -69,14 +77,13 @@ def check(
     Raises ValueError for another shape, for counts that are fractional (SMACT would truncate them in
     silence), negative or all zero, and for more than MAX_ATOMS atoms in a reduced formula.
     """
-    whole = _whole(counts)
+    whole = reduce_counts(_whole(counts))
+    _refuse_more_than(MAX_ATOMS, whole)
     table = oxidation.states_by_frequency(states)
     electronegativity = oxidation.electronegativities()
-    n_elements = (whole > 0).sum(axis=1)
-    elemental = n_elements == 1
+    elemental = (whole > 0).sum(axis=1) == 1
     alloy = ~((whole > 0) & ~oxidation.metals()).any(axis=1) & ~elemental
-    assigned = np.zeros(len(whole), dtype=np.bool_)
-    ordered = np.zeros(len(whole), dtype=np.bool_)
+    assigned, ordered = np.zeros((2, len(whole)), dtype=np.bool_)
     charges = np.zeros((len(whole), N_ELEMENTS), dtype=np.int16)
     # Ascending electronegativity, None first: those elements are never compared.
     order = np.array(sorted(range(N_ELEMENTS), key=lambda z: (electronegativity[z] or 0.0, z)))
@@ -97,8 +104,38 @@ def check(
     return Neutrality(assigned | unseen, ordered | unseen, alloy, elemental, assigned, charges)
 
 
+def atom_valences(counts: NDArray[Any], states: OxidationSet = OxidationSet.ICSD24) -> list[Valences]:
+    """For each formula of whole-number counts (n, 118) valences of its atoms, each atom's own, that add up to 0.
+
+    Of several assignments one with few mixed elements is given: each element in turn, the one with the most atoms
+    last, keeps to the first of its states (by their frequency in the ICSD) for as many atoms as leaves the rest
+    neutral. An element alone is neutral with 0 for each atom, as SMACT has it.
+
+    Raises ValueError as `check` does, and for more than MAX_VALENCE_ATOMS atoms.
+    """
+    whole = _whole(counts)
+    _refuse_more_than(MAX_VALENCE_ATOMS, whole)
+    table = oxidation.states_by_frequency(states)
+    return [_by_atom(row, table) for row in whole]
+
+
+def _by_atom(row: NDArray[np.int64], table: Sequence[Sequence[int]]) -> Valences:
+    present = sorted(np.flatnonzero(row).tolist(), key=lambda z: (-row[z], z))
+    if len(present) == 1:
+        return {present[0]: ((0, int(row[present[0]])),)}
+    if not all(table[z] for z in present):
+        return {}
+    atoms = [z for z in present for _ in range(row[z])]
+    found = _neutral([1] * len(atoms), [table[z] for z in atoms])
+    counted = Counter(zip(atoms, found or (), strict=False))
+    return {
+        z: tuple(sorted(((s, n) for (own, s), n in counted.items() if own == z), key=lambda p: (-p[1], p[0])))
+        for z in (present if found else ())
+    }
+
+
 def _whole(counts: NDArray[Any]) -> NDArray[np.int64]:
-    """The counts as reduced whole numbers; ValueError where they are something else."""
+    """The counts as whole numbers of at least one atom each; ValueError where they are something else."""
     counts = np.asarray(counts)
     if counts.ndim != 2 or counts.shape[1] != N_ELEMENTS:
         raise ValueError(f"counts have the shape {counts.shape}; give (formulas, {N_ELEMENTS})")
@@ -111,12 +148,22 @@ def _whole(counts: NDArray[Any]) -> NDArray[np.int64]:
         raise ValueError(f"counts must be whole and not negative; make the formula integer first: {amount}")
     if not whole.any(axis=1).all():
         raise ValueError(f"row {int(np.argmin(whole.any(axis=1)))} of the counts holds no atoms")
-    whole = reduce_counts(whole)
-    atoms = whole.sum(axis=1)
-    if len(atoms) and atoms.max() > MAX_ATOMS:
-        row = int(np.argmax(atoms))
-        raise ValueError(f"the formula in row {row} has {atoms[row]} atoms; the limit is {MAX_ATOMS}")
     return whole
+
+
+def _refuse_more_than(most: int, whole: NDArray[np.int64]) -> None:
+    atoms = whole.sum(axis=1)
+    if len(atoms) and atoms.max() > most:
+        row = int(np.argmax(atoms))
+        raise ValueError(f"the formula in row {row} has {atoms[row]} atoms; the limit is {most}")
+
+
+def cuts(scale: Sequence[float | None]) -> list[int]:
+    """How many of k elements, in ascending order of `scale`, a Pauling cut may leave below it, falling from k to 0:
+    none lies between equal ones.
+    """
+    k = len(scale)
+    return [cut for cut in range(k, -1, -1) if cut in (0, k) or scale[cut - 1] != scale[cut]]
 
 
 def _reach(counts: Sequence[int], charges: Sequence[Sequence[int]]) -> list[int]:
@@ -158,9 +205,110 @@ def _pauling(
     negative = [[s for s in known if s <= 0] for known in states]
     below = _reach(counts, positive)
     above = _reach(counts[::-1], [[-s for s in known] for known in negative[::-1]])
-    k = len(counts)
-    for cut in range(k, -1, -1):
-        between = cut in (0, k) or scale[cut - 1] != scale[cut]
-        if between and below[cut] & above[k - cut]:
+    for cut in cuts(scale):
+        if below[cut] & above[len(counts) - cut]:
             return _neutral(counts, positive[:cut] + negative[cut:])
     return None
+
+
+@dataclass(frozen=True)
+class LikeliestValences:
+    """Of N formulas. neutral: (N,) bool. assignments: N, of the atoms of the reduced formula. nats: (N,) −ln of how
+    likely these states are, a mean over atoms; inf where a formula isn't neutral.
+    """
+
+    neutral: NDArray[np.bool_]
+    assignments: tuple[Valences, ...]
+    nats: Floats
+
+
+def likeliest_valences(
+    counts: NDArray[Any], states: OxidationSet = OxidationSet.ICSD24, *, mixed: bool
+) -> LikeliestValences:
+    """The states that balance each of the whole numbers of atoms (N, 118) under the Pauling rule and occur most often:
+    the least Σ −ln(share of the state in the ICSD) over atoms.
+
+    mixed: atoms of one element may take two states. Without it exactly the formulas are neutral that pass SMACT's
+    Pauling rule. A formula of more than MAX_VALENCE_ATOMS atoms when reduced isn't judged, and so not neutral.
+    """
+    table, scale = oxidation.state_nats(states), oxidation.electronegativities()
+    whole = reduce_counts(np.asarray(counts))
+    found = [_likeliest(row, table, scale, mixed) for row in whole]
+    nats = np.array([each[1] for each in found]) / np.maximum(whole.sum(axis=1), 1)
+    return LikeliestValences(np.isfinite(nats), tuple(each[0] for each in found), nats)
+
+
+def _likeliest(
+    counts: NDArray[np.int64],
+    table: Sequence[Mapping[int, float]],
+    scale: Sequence[float | None],
+    mixed: bool,
+) -> tuple[Valences, float]:
+    """The likeliest assignment over all cuts and its nats, {} and inf without any."""
+    present = sorted(np.flatnonzero(counts).tolist(), key=lambda z: (scale[z] or 0.0, z))
+    if not present or counts.sum() > MAX_VALENCE_ATOMS or any(scale[z] is None for z in present):
+        return {}, np.inf
+    below = _Side.of([_charges(int(counts[z]), table[z], 1, mixed) for z in present])
+    above = _Side.of([_charges(int(counts[z]), table[z], -1, mixed) for z in reversed(present)])
+    k, best = len(present), (np.inf, 0, 0)
+    for cut in cuts([scale[z] for z in present]):
+        shared = min(len(below.cost[cut]), len(above.cost[k - cut]))
+        cost = below.cost[cut][:shared] + above.cost[k - cut][:shared]
+        charge = int(cost.argmin())
+        best = min(best, (float(cost[charge]), -cut, charge))
+    nats, cut, charge = best[0], -best[1], best[2]
+    if not np.isfinite(nats):
+        return {}, np.inf
+    chosen = below.traced(cut, charge) + above.traced(k - cut, charge)[::-1]
+    return dict(zip(present, chosen, strict=True)), nats
+
+
+def _charges(
+    count: int, table: Mapping[int, float], sign: int, mixed: bool
+) -> dict[int, tuple[float, Valence]]:
+    """Each charge·sign ≥ 0 that `count` atoms can have together, with the likeliest way and its nats."""
+    states = [(state, nats) for state, nats in table.items() if state * sign >= 0]
+    found: dict[int, tuple[float, Valence]] = {
+        sign * count * state: (count * nats, ((state, count),)) for state, nats in states
+    }
+    for (first, cheap), (second, dear) in combinations(states, 2) if mixed else ():
+        for atoms in range(1, count):
+            charge = sign * (atoms * first + (count - atoms) * second)
+            cost = atoms * cheap + (count - atoms) * dear
+            if charge not in found or cost < found[charge][0]:
+                found[charge] = (cost, ((first, atoms), (second, count - atoms)))
+    return found
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The elements of one side of a cut, from the outside in. cost[j][q]: least nats of the first j at the charge q;
+    taken[j][q]: the charge of the element j then.
+    """
+
+    valences: list[dict[int, tuple[float, Valence]]]
+    cost: list[Floats]
+    taken: list[NDArray[np.int64]]
+
+    @classmethod
+    def of(cls, valences: list[dict[int, tuple[float, Valence]]]) -> _Side:
+        cost, taken = [np.zeros(1)], []
+        for choices in valences:
+            reach = np.full(len(cost[-1]) + max(choices, default=0), np.inf)
+            which = np.zeros(len(reach), dtype=np.int64)
+            for charge, (nats, _) in choices.items():
+                new, at = cost[-1] + nats, slice(charge, charge + len(cost[-1]))
+                better = new < reach[at]
+                reach[at][better], which[at][better] = new[better], charge
+            cost.append(reach)
+            taken.append(which)
+        return cls(valences, cost, taken)
+
+    def traced(self, elements: int, charge: int) -> list[Valence]:
+        """What each of the first `elements` takes so that together they have `charge`."""
+        chosen: list[Valence] = []
+        for j in range(elements - 1, -1, -1):
+            own = int(self.taken[j][charge])
+            chosen.append(self.valences[j][own][1])
+            charge -= own
+        return chosen[::-1]

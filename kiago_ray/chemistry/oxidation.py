@@ -109,6 +109,13 @@ def state_shares(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[tup
 
 
 @cache
+def state_nats(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[dict[int, float], ...]:
+    """What each state of each element costs, most frequent first: −ln of its share, in nats an atom."""
+    both = zip(states_by_frequency(oxidation_set), state_shares(oxidation_set), strict=True)
+    return tuple({s: float(-np.log(p)) for s, p in zip(*row, strict=True)} for row in both)
+
+
+@cache
 def electronegativities() -> tuple[float | None, ...]:
     """Pauling's electronegativity of the 118 elements in SMACT's table, None where it has none."""
     known = {symbol: element.pauling_eneg for symbol, element in _smact_elements().items()}

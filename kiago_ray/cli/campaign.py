@@ -29,7 +29,7 @@ from kiago_ray.outputs import card_notes
 from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.oracle.opinions import weights_hashes
-from kiago_ray.search.substitutions import Substitutions
+from kiago_ray.search.family import Substitutions
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, read_run
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import yaml
 
-from kiago_ray.chemistry.element_groups import named_elements
-from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.chemistry.elements import INDEX, named_elements
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.errors import InputError
 from kiago_ray.search.presets import PRESETS

@@ -8,9 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperCommand
 
-from kiago_ray.screening.recall import REQUIRED, Passing, load_screen_recall
-from kiago_ray.screening.screens import available_screens
-from kiago_ray.search.screens_section import ScreensSpec
+from kiago_ray.screening.screens import REQUIRED, Passing, available_screens, load_screen_recall
+from kiago_ray.search.sections import ScreensSpec
 
 
 class ScreensCommand(TyperCommand):

@@ -25,7 +25,7 @@ from kiago_ray.service.settings import ServiceSettings, is_loopback
 
 if TYPE_CHECKING:
     from kiago_ray.scoring import Scores
-    from kiago_ray.search.substitutions import Substitutions
+    from kiago_ray.search.family import Substitutions
     from kiago_ray.service.jobs import JobStore
     from kiago_ray.service.models import Models
 

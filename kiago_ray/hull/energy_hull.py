@@ -7,20 +7,23 @@ count that hold no element that the composition lacks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linprog
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.formula import FormulaError, fractions, parse
 from kiago_ray.data.files import PathLike
 from kiago_ray.data.identity import mask_of, masks_of
-from kiago_ray.hull.mixture import lowest_mixture
 from kiago_ray.hull.phases import ENERGIES, Energies, Phases, load_phases, shipped_phases
 from kiago_ray.predictors import Predictor, load_card
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.weights import load_ef
+from kiago_ray.screening.candidates import Candidates
+from kiago_ray.screening.rank import Ranking, order, unique
 
 SAME = 1e-6  # in each atomic fraction; compositions nearer than this are one
 ON_THE_HULL_EV_PER_ATOM = 1e-6  # nearer than this is on it: single precision predicts no finer
@@ -143,3 +146,96 @@ class EnergyHull:
         nearby = self.phases.fractions[inside][:, elements].toarray() - x[elements]
         same = np.abs(nearby).max(axis=1, initial=0.0) <= SAME if len(inside) else np.zeros(0, dtype=np.bool_)
         return inside[~same], inside[same]
+
+
+TOLERANCE = 1e-10  # the least that HiGHS takes
+LEAST_SHARE = 1e-9  # of the atoms
+
+
+def lowest_mixture(composition: Floats, phases: Floats, ef_ev_per_atom: Floats) -> tuple[float, Floats]:
+    """Energy (eV/atom) of the lowest mixture and every phase's share of the atoms, (p,).
+
+    composition: (k,) atomic fractions. phases: (p, k) theirs. ef_ev_per_atom: (p,). Raises ValueError where the phases
+    can't be mixed to the composition; with the k elements among them they always can.
+    """
+    tolerances = {"primal_feasibility_tolerance": TOLERANCE, "dual_feasibility_tolerance": TOLERANCE}
+    found = linprog(ef_ev_per_atom, A_eq=phases.T, b_eq=composition, method="highs", options=tolerances)
+    if found.x is None:
+        raise ValueError(f"these {len(phases)} phases can't be mixed to the composition: {found.message}")
+    shares = np.where(found.x > LEAST_SHARE, found.x, 0.0)
+    return float(found.fun), shares
+
+
+@dataclass(frozen=True)
+class HullScores:
+    """Of n formulas: E_f (n,) in eV/atom, where each lies, and why one has no place; NaN and None where unknown."""
+
+    ef_ev_per_atom: Floats
+    places: tuple[HullPlace | None, ...]
+    errors: tuple[str | None, ...]
+
+
+def judge(hull: EnergyHull, formulas: Sequence[object], ef_ev_per_atom: Floats | None = None) -> HullScores:
+    """Where each formula lies; one that can't be read, holds an unknown element or has no energy gets an error.
+
+    ef_ev_per_atom: (n,) energies that are known of them; where one is NaN, the hull's own counts (see
+    `EnergyHull.energies`).
+    """
+    rows = np.zeros((len(formulas), N_ELEMENTS))
+    errors: list[str | None] = []
+    supported = hull.supported
+    for row, text in enumerate(formulas):
+        try:
+            amounts = parse(text if isinstance(text, str) else "")
+        except FormulaError as error:
+            errors.append(str(error))
+            continue
+        unknown = [symbol for symbol in amounts if not supported[INDEX[symbol]]]
+        errors.append(f"the predictor doesn't know {', '.join(unknown)}" if unknown else None)
+        rows[row] = fractions(amounts)
+    good = np.flatnonzero([error is None for error in errors])
+    energies = np.full(len(rows), np.nan) if ef_ev_per_atom is None else np.array(ef_ev_per_atom, dtype=float)
+    asked = good[np.isnan(energies[good])]
+    energies[asked] = hull.energies(rows[asked])
+    for row in good[np.isnan(energies[good])].tolist():
+        errors[row] = "not among the phases, so the file has no energy of it; give one as ef_ev_per_atom"
+    judged = np.flatnonzero([error is None for error in errors])
+    energies[[row for row, error in enumerate(errors) if error is not None]] = np.nan
+    places: list[HullPlace | None] = [None] * len(rows)
+    for row, place in zip(judged.tolist(), hull.places(rows[judged], energies[judged]), strict=True):
+        places[row] = place
+    return HullScores(energies, tuple(places), tuple(errors))
+
+
+MAX_FORMULAS = 1000  # milliseconds each; whoever reads further has `kiago hull`
+TOLD_FORMULAS = 200  # where no screen asks for it
+
+
+def with_e_hull(
+    candidates: Candidates,
+    amounts: NDArray[np.float64],
+    passed: NDArray[np.bool_],
+    hull: EnergyHull,
+    *,
+    ranking: Ranking | None = None,
+    most: int = MAX_FORMULAS,
+) -> Candidates:
+    """The n candidates with `e_hull_ev_per_atom` for the best `most` different formulas that passed, NaN for others.
+
+    amounts: (n, 118) of their formulas. passed: (n,) the screens that don't ask for it.
+    """
+    rows = np.arange(len(candidates.formulas))
+    first = unique(candidates.formulas, np.zeros_like(rows), rows, candidates.of_families)
+    first = first[passed[first]]
+    standing = candidates.standing(passed).take(first)
+    best = first[order([candidates.formulas[row] for row in first], standing, ranking)]
+    best = best[:most]
+    x = np.asarray(amounts[best], dtype=np.float64)
+    found = hull.e_hull(x / x.sum(axis=1, keepdims=True), candidates.ef_ev_per_atom[best])
+    by_formula = dict(zip([candidates.formulas[row] for row in best], found.tolist(), strict=True))
+    return replace(
+        candidates,
+        e_hull_ev_per_atom=np.array(
+            [by_formula.get(text, np.nan) for text in candidates.formulas], dtype=float
+        ),
+    )

@@ -22,7 +22,7 @@ from kiago_ray.data import phases as phase_files
 from kiago_ray.data import tables
 from kiago_ray.data.compositions import sparse_fractions
 from kiago_ray.data.files import LoadReport, PathLike, sha256
-from kiago_ray.hull import kept
+from kiago_ray.hull import phase_cache
 from kiago_ray.predictors.base import predict
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def load_phases(path: PathLike, ef: Predictor | None = None, ef_sha256: str = ""
     """
     path = Path(path)
     name = _name(sha256(path), ef_sha256 if ef is not None else "file")
-    found = kept.read(name)
+    found = phase_cache.read(name)
     if found is not None:
         formulas, fractions, energies, report = found
         return Phases(formulas, fractions, energies, replace(report, file=path.name))
@@ -65,7 +65,7 @@ def load_phases(path: PathLike, ef: Predictor | None = None, ef_sha256: str = ""
     fractions = sparse_fractions(formulas)
     energies = table["ef_ev_per_atom"].to_numpy() if ef is None else _predicted(ef, fractions)
     phases = Phases(formulas, fractions, energies, report)
-    kept.write(name, formulas, fractions, energies, report)
+    phase_cache.write(name, formulas, fractions, energies, report)
     return phases
 
 
@@ -76,7 +76,7 @@ def shipped_phases(ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
     """
     digest = tables.sha256_of(tables.PHASES)
     if ef is not None and ef_sha256 != tables.phases_ef_sha256():
-        found = kept.read(_name(digest, ef_sha256))
+        found = phase_cache.read(_name(digest, ef_sha256))
         if found is not None:
             return Phases(*found)
     table = tables.phases()
@@ -107,7 +107,7 @@ def shipped_phases(ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
         column = "ef_ev_per_atom" if ef is None else "ef_predicted_ev_per_atom"
         return Phases(kept_formulas, fractions, table[column].to_numpy(dtype=np.float64)[known], report)
     energies = _predicted(ef, fractions)
-    kept.write(_name(digest, ef_sha256), kept_formulas, fractions, energies, report)
+    phase_cache.write(_name(digest, ef_sha256), kept_formulas, fractions, energies, report)
     return Phases(kept_formulas, fractions, energies, report)
 
 

@@ -15,11 +15,11 @@ from kiago_ray.chemistry.formula import write
 from kiago_ray.paper.cells import Cell, Figures
 from kiago_ray.paper.tasks import INTEGER_MATERIALS
 from kiago_ray.search import load_preset, run_search
-from kiago_ray.search.given import given_result
+from kiago_ray.search.external_formulas import given_result
 from kiago_ray.search.integers import rounded_counts
 from kiago_ray.search.losses import integer_distance
+from kiago_ray.search.result import RowStatus
 from kiago_ray.search.run import SHARD_ROWS
-from kiago_ray.search.status import RowStatus
 
 if TYPE_CHECKING:
     from kiago_ray.paper.lab import Lab

@@ -8,7 +8,7 @@ from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.plausibility.doping import known_vacancies
 from kiago_ray.plausibility.literature import Floats, Literature
 from kiago_ray.plausibility.model import Plausibility
-from kiago_ray.search.substitutions import Substitutions
+from kiago_ray.search.family import Substitutions
 
 _PORTION = 0.2  # of its site that a substitute takes in the composition that stands for doping
 _LOOKED_AT = 24  # substitutes of an element whose plausibility is worked out, those of highest odds

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kiago_ray.chemistry.bonding import HARD, SOFT
+from kiago_ray.chemistry.compound_kinds import HARD, SOFT
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.state_costs import StateCosts, state_costs
 from kiago_ray.plausibility.literature import Floats

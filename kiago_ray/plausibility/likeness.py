@@ -12,9 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from kiago_ray.chemistry.element_properties import properties
-from kiago_ray.chemistry.elements import ELECTRONEGATIVITY, INDEX, N_ELEMENTS
+from kiago_ray.chemistry.elements import ELECTRONEGATIVITY, INDEX, N_ELEMENTS, position
 from kiago_ray.chemistry.oxidation import metals
-from kiago_ray.chemistry.periodic_map import position
 from kiago_ray.plausibility.literature import Floats
 
 _WIDTH = 0.6

@@ -38,7 +38,7 @@ from kiago_ray.predictors.weights import (
     plausibility_folder,
     shipped_weights,
 )
-from kiago_ray.search.substitutions import Substitutions
+from kiago_ray.search.family import Substitutions
 
 if TYPE_CHECKING:
     import pandas as pd

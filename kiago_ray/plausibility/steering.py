@@ -7,9 +7,9 @@ from dataclasses import replace
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.plausibility.shipped import Prospects
 from kiago_ray.predictors.base import Predictors
+from kiago_ray.search.family import Substitutions
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.spec import SearchSpec
-from kiago_ray.search.substitutions import Substitutions
 
 
 def around(spec: SearchSpec, prospects: Prospects | None) -> Substitutions | None:

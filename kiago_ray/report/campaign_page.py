@@ -46,8 +46,7 @@ from kiago_ray.report.page_table import (
 from kiago_ray.report.page_trust import REASONS_HEADING, TOP_HEADING, explanations, top_html
 from kiago_ray.report.reasons import Background
 from kiago_ray.report.summary_rows import no_gain
-from kiago_ray.screening.summary import BaseMaterial, Summary
-from kiago_ray.screening.top import TopMean
+from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 
 TABLE_ROWS = 500
 LISTED = 500  # searches, and bases with variants

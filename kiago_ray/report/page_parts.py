@@ -8,7 +8,7 @@ from html import escape
 
 from kiago_ray.report.page_table import scrolling, words
 from kiago_ray.report.summary_rows import Row
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.result import RowStatus
 
 STYLE = """
 :root { color-scheme: light; }

@@ -10,7 +10,7 @@ from kiago_ray.report.cells import cell
 from kiago_ray.report.page_table import formula_html, scrolling, words
 from kiago_ray.report.reasons import EXPLAINED, Background, Reason, reasons_of
 from kiago_ray.report.summary_rows import top_rows
-from kiago_ray.screening.top import TopMean
+from kiago_ray.screening.summary import TopMean
 
 REASONS_HEADING = "Why these may be believed, and why not"
 TOP_HEADING = "The best as a whole"

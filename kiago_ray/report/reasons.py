@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kiago_ray.chemistry.cuprates import UNDOPED_REMARK
+from kiago_ray.chemistry.compound_kinds import UNDOPED_REMARK
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.report.cells import unseen
 from kiago_ray.report.summary_rows import SCREEN_LABELS

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kiago_ray.report.cells import UNKNOWN, kelvin, percent
-from kiago_ray.screening.summary import Summary
-from kiago_ray.screening.top import TopMean
+from kiago_ray.screening.summary import Summary, TopMean
 
 SCREEN_LABELS: Mapping[str, str] = {
     "neutral": "charge neutral",

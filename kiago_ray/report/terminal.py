@@ -11,8 +11,7 @@ from rich.text import Text
 from kiago_ray.report.cells import UNKNOWN, cell, extrapolation, failed_screens, unseen, with_spread
 from kiago_ray.report.reasons import EXPLAINED, Background, reasons_of
 from kiago_ray.report.summary_rows import summary_rows, top_rows
-from kiago_ray.screening.summary import Summary
-from kiago_ray.screening.top import TopMean
+from kiago_ray.screening.summary import Summary, TopMean
 
 WIDE = 110  # characters that all columns but the oxidation states need
 WIDEST = 150

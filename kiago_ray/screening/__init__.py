@@ -7,8 +7,7 @@ from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.pareto import pareto_front
 from kiago_ray.screening.rank import Ranking, Standing, order, unique
 from kiago_ray.screening.screens import Screen, Verdicts, apply_screens, available_screens, check_phases
-from kiago_ray.screening.summary import BaseMaterial, Summary, summarise
-from kiago_ray.screening.top import BestRows, TopMean
+from kiago_ray.screening.summary import BaseMaterial, BestRows, Summary, TopMean, summarise
 from kiago_ray.screening.tried import TriedMaterials
 from kiago_ray.screening.trust import SecondOpinions, trusted_tc_k
 

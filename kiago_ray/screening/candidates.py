@@ -13,23 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry import neutrality
-from kiago_ray.chemistry.atom_valences import MAX_ATOMS as MOST_ATOMS
-from kiago_ray.chemistry.atom_valences import AtomValences, atom_valences
 from kiago_ray.chemistry.balance import Balances, likeliest_balance
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import reduce_counts
-from kiago_ray.chemistry.neutrality import Neutrality
+from kiago_ray.chemistry.neutrality import (
+    MAX_VALENCE_ATOMS,
+    Neutrality,
+    Valences,
+    atom_valences,
+    likeliest_valences,
+)
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.chemistry.valences import Valence, likeliest_valences
 from kiago_ray.data.identity import KnownCompositions
 from kiago_ray.data.neighbours import nearest_composition, nearest_emd
-from kiago_ray.screening.failures import LENGTH, with_odds
 from kiago_ray.screening.improvement import NEARBY_DISTANCE, best_nearby, expected_improvement_k
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.rank import Standing
-from kiago_ray.screening.tried import TriedMaterials
+from kiago_ray.screening.tried import LENGTH, TriedMaterials, with_odds
 from kiago_ray.screening.trust import SecondOpinions, is_extrapolated, trusted_tc_k
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.result import RowStatus
 
 if TYPE_CHECKING:
     from kiago_ray.search.result import SearchResult
@@ -102,8 +104,8 @@ class Candidates:
     new_system: Mask
     log_plausibility: Floats | None = None
     log_existence: Floats | None = None
-    mixed: tuple[dict[int, Valence], ...] | None = None
-    by_atoms: tuple[AtomValences, ...] | None = None
+    mixed: tuple[Valences, ...] | None = None
+    by_atoms: tuple[Valences, ...] | None = None
     e_hull_ev_per_atom: Floats | None = None
 
     @property
@@ -300,29 +302,25 @@ def _given_tried(
     return np.append(changed, np.nan)[place], np.append(odds, 0.0)[place], texts
 
 
-def _mixed(
-    whole: Ints, judged: Mask, place: Ints, oxidation_set: OxidationSet
-) -> tuple[dict[int, Valence], ...]:
+def _mixed(whole: Ints, judged: Mask, place: Ints, oxidation_set: OxidationSet) -> tuple[Valences, ...]:
     """Valences of the judged of u formulas, spread over the rows that stand at `place` among the u."""
-    found: list[dict[int, Valence]] = [{} for _ in range(len(judged) + 1)]
+    found: list[Valences] = [{} for _ in range(len(judged) + 1)]
     balanced = likeliest_valences(whole[judged], oxidation_set, mixed=True).assignments
     for at, assignment in zip(np.flatnonzero(judged).tolist(), balanced, strict=True):
         found[at] = assignment
     return tuple(found[at] for at in place.tolist())
 
 
-def _by_atoms(
-    whole: Ints, judged: Mask, place: Ints, oxidation_set: OxidationSet
-) -> tuple[AtomValences, ...]:
+def _by_atoms(whole: Ints, judged: Mask, place: Ints, oxidation_set: OxidationSet) -> tuple[Valences, ...]:
     """The valences that atoms of the judged of u formulas (u, 118) have, {} for none or for more than
-    MOST_ATOMS atoms, spread over the rows that stand at `place`.
+    MAX_VALENCE_ATOMS atoms, spread over the rows that stand at `place`.
     """
-    judged = judged & (whole.sum(axis=1) <= MOST_ATOMS)
-    found: list[AtomValences] = [{} for _ in range(len(whole) + 1)]
+    judged = judged & (whole.sum(axis=1) <= MAX_VALENCE_ATOMS)
+    found: list[Valences] = [{} for _ in range(len(whole) + 1)]
     for at, valences in zip(
         np.flatnonzero(judged).tolist(), atom_valences(whole[judged], oxidation_set), strict=True
     ):
-        found[at] = valences or {}
+        found[at] = valences
     return tuple(found[at] for at in place.tolist())
 
 

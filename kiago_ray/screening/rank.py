@@ -20,7 +20,7 @@ from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.formula import parse, write
 
 if TYPE_CHECKING:
-    from kiago_ray.search.screens_section import ScreensSpec
+    from kiago_ray.search.sections import ScreensSpec
 
 RankBy = Literal["improvement", "trusted", "tc", "plausibility"]
 """What decides among rows that passed: plausibility and expected improvement together, the T_c that they can be

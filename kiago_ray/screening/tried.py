@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from kiago_ray.data.identity import KnownCompositions
-from kiago_ray.screening.failures import Outcomes, Reweighed, reweigh
+from kiago_ray.data.neighbours import DECIMALS, MAX_BLOCK_BYTES, cumulative
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 Floats = NDArray[np.float64]
 
@@ -67,3 +69,107 @@ def _told(formula: str, tc_k: float, down_to_k: float) -> str:
     if tc_k > 0:
         return f"{formula}: {tc_k:g} K"
     return f"{formula}: none" + ("" if math.isnan(down_to_k) else f" down to {down_to_k:g} K")
+
+
+LENGTH = 0.5
+"""ℓ: places of the modified Pettifor scale that an average atom moves."""
+PRIOR_WEIGHT = 0.1
+"""λ: a sample has as much say as the model at the distance ℓ ln(1/λ), 1.15 places."""
+PRIOR_SUCCESS = 0.3
+"""p0: of what the survey of 2009 made in the hope of superconductivity, 31 % superconduct."""
+DOWN_TO_K = 2.0
+"""T_min where a sample doesn't tell: as cold as pumped helium makes it."""
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """t samples. fractions: (t, 118). superconducts: (t,) bool. residual_k: (t,) measured less predicted T_c in K, NaN
+    where the model doesn't know an element: such a sample says nothing of T_c.
+    """
+
+    fractions: Floats
+    superconducts: NDArray[np.bool_]
+    residual_k: Floats
+
+    @classmethod
+    def of(cls, fractions: Floats, tc_k: Floats, down_to_k: Floats, predicted_tc_k: Floats) -> Outcomes:
+        """Of measured T_c (t,) in K, 0 for none found down to `down_to_k` (t,), NaN where that isn't told, and what
+        the model predicts (t,), NaN where it can't.
+        """
+        superconducts = tc_k > 0
+        middle = np.where(np.isnan(down_to_k), DOWN_TO_K, down_to_k) / 2
+        failed = np.minimum(0.0, middle - predicted_tc_k)
+        return cls(fractions, superconducts, np.where(superconducts, tc_k - predicted_tc_k, failed))
+
+
+@dataclass(frozen=True)
+class Reweighed:
+    """n rows. tc_k: (n,) T_c' in K. log_odds: (n,) nats to add to the log odds of the plausibility. log_plausibility:
+    (n,) the logarithm of the plausibility with them. nearest, distance: (n,) the nearest sample and how far it is, -1
+    and NaN where nothing was tried.
+    """
+
+    tc_k: Floats
+    log_odds: Floats
+    log_plausibility: Floats
+    nearest: Ints
+    distance: Floats
+
+
+def reweigh(
+    fractions: Floats,
+    tc_k: Floats,
+    log_plausibility: Floats,
+    outcomes: Outcomes,
+    *,
+    length: float = LENGTH,
+    prior_weight: float = PRIOR_WEIGHT,
+) -> Reweighed:
+    """Compositions (n, 118) with their T_c (n,) in K and the logarithm of their plausibility (n,), both given what
+    came of other ones. NaN stays NaN; without samples nothing changes.
+    """
+    n, samples = len(fractions), cumulative(outcomes.fractions)
+    queries = cumulative(fractions)
+    shift, odds = np.zeros(n), np.zeros(n)
+    nearest, distance = np.full(n, -1, dtype=np.int64), np.full(n, np.nan)
+    block = max(1, MAX_BLOCK_BYTES // (8 * max(1, len(samples))))
+    for start in range(0, n if len(samples) else 0, block):
+        part = slice(start, start + block)
+        distances = np.round(cdist(queries[part], samples, metric="cityblock"), DECIMALS)
+        nearest[part], distance[part] = distances.argmin(axis=1), distances.min(axis=1)
+        weights = np.exp(-distances / length)
+        shift[part] = tc_shift_k(weights, outcomes.residual_k, prior_weight)
+        odds[part] = log_odds(weights, outcomes.superconducts, prior_weight)
+    floor = np.minimum(0.0, tc_k)  # a T_c below 0 that the model itself gives is left as it is
+    changed = np.maximum(floor, tc_k + shift)
+    return Reweighed(changed, odds, with_odds(log_plausibility, odds), nearest, distance)
+
+
+def tc_shift_k(weights: Floats, residual_k: Floats, prior_weight: float = PRIOR_WEIGHT) -> Floats:
+    """Σ κ_i r_i / (λ + Σ κ_i) in K, (n,), of weights κ (n, t) and residuals (t,); those that are NaN don't count."""
+    told = ~np.isnan(residual_k)
+    kept = weights[:, told]
+    shift: Floats = kept @ residual_k[told] / (prior_weight + kept.sum(axis=1))
+    return shift
+
+
+def log_odds(weights: Floats, superconducts: NDArray[np.bool_], prior_weight: float = PRIOR_WEIGHT) -> Floats:
+    """The logarithm of posterior over prior odds that a composition superconducts, (n,), of weights κ (n, t)."""
+    successes = prior_weight * PRIOR_SUCCESS + weights[:, superconducts].sum(axis=1)
+    failures = prior_weight * (1 - PRIOR_SUCCESS) + weights[:, ~superconducts].sum(axis=1)
+    odds: Floats = np.log(successes / failures) - np.log(PRIOR_SUCCESS / (1 - PRIOR_SUCCESS))
+    return odds
+
+
+def with_odds(log_probability: Floats, log_odds: Floats) -> Floats:
+    """The logarithm of a probability (n,) once its odds are multiplied by exp(log_odds), (n,).
+
+    p' = p b / (p b + 1 − p) with b = exp(log_odds); a probability of 0 or 1 stays what it is.
+    """
+    log_p = np.asarray(log_probability, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of 1, of 0 and of NaN
+        log_rest = np.log(-np.expm1(log_p))
+        changed = log_p + log_odds - np.logaddexp(log_p + log_odds, log_rest)
+    return np.where((log_odds == 0) | np.isneginf(log_p), log_p, changed)

@@ -11,13 +11,12 @@ from kiago_ray.lazy import loader
 
 if TYPE_CHECKING:
     from kiago_ray.search.errors import SpecError
+    from kiago_ray.search.family import Substitutions
     from kiago_ray.search.presets import PRESETS, build_spec, load_preset
-    from kiago_ray.search.recorder import Progress
-    from kiago_ray.search.result import SearchResult, Trajectory
+    from kiago_ray.search.result import RowStatus, SearchResult, Trajectory
     from kiago_ray.search.run import run_search
     from kiago_ray.search.spec import SearchSpec
-    from kiago_ray.search.status import RowStatus
-    from kiago_ray.search.substitutions import Substitutions
+    from kiago_ray.search.stages import Progress
 
 __all__ = [
     "PRESETS",

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kiago_ray.search.family import VACANCY, Family
-from kiago_ray.search.family_space import FamilySpace
-from kiago_ray.search.family_start import FamilyStarts, Slots, base_atoms, family_starts
+from kiago_ray.search.family_proposals import Sources
+from kiago_ray.search.family_rows import FamilySpace, FamilyStarts, Slots, base_atoms, family_starts
 from kiago_ray.search.problem import Problem
-from kiago_ray.search.sources import Sources
 from kiago_ray.search.space import OpenSpace, Space
 from kiago_ray.search.stages import SearchState, init
 from kiago_ray.search.start import canonical_text, starts

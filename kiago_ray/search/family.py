@@ -9,7 +9,7 @@ vacancies are known and at most half an atom is missing: O in YBa2Cu3O6.93 stand
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
@@ -19,7 +19,6 @@ from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.spec import SearchSpec
-from kiago_ray.search.substitutions import Substitutions
 
 VACANCY = N_ELEMENTS  # the index of a place that stays empty, beside those of the elements
 SHARING_ODDS = 0.01  # from which two elements are known to replace one another
@@ -233,3 +232,33 @@ def _filled(
         high=high,
         restricted=bool(named),
     )
+
+
+Floats = NDArray[np.float64]
+
+
+def _nothing_made() -> Floats:
+    return np.zeros((0, N_ELEMENTS))
+
+
+@dataclass(frozen=True)
+class Substitutions:
+    """odds: (118, 118), odds[a, c] from 0 to 1: how often c takes the place of a. vacancies: (118,) the elements whose
+    places are known to stay empty in part. made: (m, 118) fractions of compounds that exist and were never tested.
+
+    Raises ValueError for other shapes, and for odds that are not from 0 to 1.
+    """
+
+    odds: Floats
+    vacancies: Mask
+    made: Floats = field(default_factory=_nothing_made)
+
+    def __post_init__(self) -> None:
+        for name, shape in (("odds", (N_ELEMENTS, N_ELEMENTS)), ("vacancies", (N_ELEMENTS,))):
+            found = getattr(self, name).shape
+            if found != shape:
+                raise ValueError(f"substitutions: {name} have the shape {found}; give {shape}")
+        if self.made.ndim != 2 or self.made.shape[1] != N_ELEMENTS:
+            raise ValueError(f"substitutions: made has the shape {self.made.shape}; give (m, {N_ELEMENTS})")
+        if not ((self.odds >= 0) & (self.odds <= 1)).all():
+            raise ValueError("substitutions: odds lie between 0 and 1")

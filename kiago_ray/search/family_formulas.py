@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kiago_ray.search.family_grid import RowSites, amounts_of, formula_of, nearest_atoms, neighbours
-from kiago_ray.search.family_space import FamilySpace
-from kiago_ray.search.family_start import FamilyStarts
-from kiago_ray.search.proposals import Proposals, Score, scored
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.formula import write
+from kiago_ray.search.family import VACANCY
+from kiago_ray.search.family_rows import FamilySpace, FamilyStarts
+from kiago_ray.search.projection import Proposals, Score, scored
 from kiago_ray.search.sections import ProjectionSpec
 from kiago_ray.search.stages import SearchState
 
@@ -92,3 +95,139 @@ def _best(options: list[list[Floats]], element: Ints, cost: Cost) -> list[Floats
         better = held & np.isfinite(found) & (found < least)
         best, least = np.where(better, at, best), np.where(better, found, least)
     return [each[at] for each, at in zip(options, best.tolist(), strict=True)]
+
+
+DECIMALS = 4  # of amounts, as those that stay fractional elsewhere
+STEPS = (-2, -1, 0, 1, 2)  # of the grid, that a neighbour differs in an amount
+MOST_VARIED = 4  # amounts of a row that neighbours differ in, the largest
+MAIN = 0  # a site's slot of its main element
+_LEAST = 1e-6  # atoms
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RowSites:
+    """The slots of one row: element (s, k), amount (s,) atoms, on_grid (s, k), low and high (s,) share of substitutes,
+    which stand in the slots from `width` on; most: (s, k) share of a slot.
+    """
+
+    element: Ints
+    amount: Floats
+    on_grid: Mask
+    low: Floats
+    high: Floats
+    most: Floats
+    width: int
+    grid: int
+
+
+def nearest_atoms(atoms: Floats, sites: RowSites) -> Floats:
+    """The nearest atoms (s, k) on the grid to where a row ended (s, k), within the limits of its sites."""
+    found = atoms.copy()
+    for at in range(len(atoms)):
+        if sites.on_grid[at].any():
+            found[at] = _nearest_on_site(atoms[at], at, sites)
+    return found
+
+
+def _nearest_on_site(atoms: Floats, at: int, sites: RowSites) -> Floats:
+    grid, amount = sites.grid, float(sites.amount[at])
+    foreign = np.arange(len(atoms)) >= sites.width
+    most = np.floor(sites.most[at] * amount * grid + _LEAST)
+    steps = np.where(sites.on_grid[at], np.minimum(np.rint(atoms * grid), most), 0)
+    gone = atoms[MAIN] < 0.5 / grid or sites.low[at] >= 1  # nothing of the main element is left
+    upper = amount if sites.high[at] >= 1 else np.floor(sites.high[at] * amount * grid + _LEAST) / grid
+    lower = np.ceil(sites.low[at] * amount * grid - _LEAST) / grid
+
+    def total() -> float:
+        return float(steps[foreign].sum()) / grid
+
+    while total() > upper + _LEAST and steps[foreign].any():
+        steps[np.argmax(np.where(foreign, steps, 0))] -= 1
+    while steps.sum() / grid > amount + _LEAST:
+        steps[np.argmax(steps)] -= 1
+    if steps[foreign].any() and not gone and lower <= upper:
+        while total() < lower - _LEAST:
+            steps[np.argmax(np.where(foreign & (steps < most), steps, 0))] += 1
+            if steps.sum() / grid > amount:
+                break
+    result = steps / grid
+    rest = amount - float(result.sum())
+    if gone and rest > 0 and sites.high[at] >= 1 and atoms[foreign].any():
+        largest = int(np.argmax(np.where(foreign & (sites.most[at] >= 1), atoms, -1)))
+        result[largest] += rest
+        rest = 0.0
+    result[MAIN] = max(rest, 0.0)
+    return np.asarray(result)
+
+
+def neighbours(atoms: Floats, ended: Floats, sites: RowSites, keep: int, max_distance: float) -> list[Floats]:
+    """Up to `keep` occupations (s, k) around `atoms`, which is the first: those that differ in amounts by up to two
+    steps, nearest to where the row ended (s, k) in L1 of fractions first, within max_distance.
+    """
+    varied = _varied(atoms, sites)
+    if not varied:
+        return [atoms]
+    goal = fractions_of(ended, sites.element)
+    found: list[tuple[float, int, Floats]] = []
+    for order, steps in enumerate(product(STEPS, repeat=len(varied))):
+        changed = atoms.copy()
+        for (at, slot), step in zip(varied, steps, strict=True):
+            changed[at, slot] += step / sites.grid
+            changed[at, MAIN] -= step / sites.grid
+        if not any(steps) or not _within(changed, atoms, varied, sites):
+            continue
+        distance = float(np.abs(fractions_of(changed, sites.element) - goal).sum())
+        if distance <= max_distance:
+            found.append((round(distance, 9), order, changed))
+    return [atoms, *(each[2] for each in sorted(found, key=lambda each: each[:2])[: keep - 1])]
+
+
+def _varied(atoms: Floats, sites: RowSites) -> list[tuple[int, int]]:
+    """(site, slot) of the amounts that neighbours differ in."""
+    found = [(int(at), int(slot)) for at, slot in np.argwhere(sites.on_grid & (atoms > _LEAST))]
+    return sorted(found, key=lambda each: (-atoms[each], each))[:MOST_VARIED]
+
+
+def _within(changed: Floats, atoms: Floats, varied: list[tuple[int, int]], sites: RowSites) -> bool:
+    """Whether the limits of the sites hold, and no element goes or comes back that was there or gone."""
+    if any(changed[at, slot] < 1 / sites.grid - _LEAST for at, slot in varied):
+        return False
+    for at, _ in varied:
+        if (atoms[at, MAIN] > _LEAST) != (changed[at, MAIN] > _LEAST) or changed[at, MAIN] < -_LEAST:
+            return False
+        share = changed[at] / sites.amount[at]
+        foreign = float(share[sites.width :].sum())
+        if (share > sites.most[at] + _LEAST).any():
+            return False
+        if foreign > _LEAST and not sites.low[at] - _LEAST <= foreign <= sites.high[at] + _LEAST:
+            return False
+    return True
+
+
+def fractions_of(atoms: Floats, element: Ints) -> Floats:
+    """Fractions (118,) of atoms (s, k) of elements (s, k), vacancies left out."""
+    by_element = amounts_of(atoms, element)
+    return np.asarray(by_element / by_element.sum())
+
+
+def amounts_of(atoms: Floats, element: Ints) -> Floats:
+    """Atoms of each element (118,) in a formula with atoms (s, k) of elements (s, k), in DECIMALS."""
+    by_element = np.bincount(element.ravel(), weights=atoms.ravel(), minlength=N_ELEMENTS + 1)
+    return np.asarray(np.round(by_element[:N_ELEMENTS], DECIMALS))
+
+
+def formula_of(atoms: Floats, element: Ints) -> str:
+    """The formula of atoms (s, k) of elements (s, k): site by site, the larger amount first; an element that stands on
+    two sites is written once.
+    """
+    amounts = amounts_of(atoms, element)
+    written: dict[str, float] = {}
+    for at in range(len(atoms)):
+        order = np.argsort(-np.round(atoms[at], DECIMALS), kind="stable")
+        for slot in order.tolist():
+            z = int(element[at, slot])
+            if z != VACANCY and atoms[at, slot] > 0 and amounts[z] > 0:
+                written.setdefault(SYMBOLS[z], float(amounts[z]))
+    return write(written)

@@ -6,12 +6,16 @@ family and what is known alone, so that the k-th proposal is the same wherever i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.search.family import VACANCY, Family, Site
-from kiago_ray.search.substitutions import Substitutions
+from kiago_ray.search.family import VACANCY, Family, Site, Substitutions
+from kiago_ray.search.sections import SourcesSpec
 
 Occupation = tuple[dict[int, float], ...]
 """For each site its elements (indices) with their atoms."""
@@ -138,3 +142,34 @@ def _within(site: Site, share: float) -> bool:
 def _with(base: Occupation, at: int, changed: dict[int, float]) -> Occupation:
     """The base with one site changed."""
     return (*base[:at], changed, *base[at + 1 :])
+
+
+CYCLE = 20  # rows after which the pattern repeats
+FAMILY = "family"
+LABELS: Mapping[str, str] = {"family": FAMILY, "swap": "swap", "made": "made", "plus_one": "plus one"}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The source of every row, by the row's number and the shares alone."""
+
+    shares: SourcesSpec
+
+    @cached_property
+    def pattern(self) -> tuple[str, ...]:
+        """The labels of rows 0 to CYCLE − 1: each time that source is next which is furthest behind its share."""
+        given = {label: getattr(self.shares, field) for field, label in LABELS.items()}
+        total = sum(given.values())
+        behind = dict.fromkeys(given, 0.0)
+        chosen = []
+        for _ in range(CYCLE):
+            behind = {label: value + given[label] / total for label, value in behind.items()}
+            chosen.append(max(behind, key=lambda label: round(behind[label], 9)))
+            behind[chosen[-1]] -= 1
+        return tuple(chosen)
+
+    def of(self, row: int) -> tuple[str, int]:
+        """The source of a row, and how many rows before it have the same."""
+        cycle, place = divmod(row, CYCLE)
+        label = self.pattern[place]
+        return label, cycle * self.pattern.count(label) + self.pattern[:place].count(label)

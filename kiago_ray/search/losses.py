@@ -1,57 +1,102 @@
-"""The loss of each row, one function a term: L = −T_c + α·E_f + β·L_integer + γ·L_charge − π·ln P (eq. 13 and 16; the
-last two are ours: charge.py, and the plausibility P of `Predictors`).
+"""The loss of each row: L = −T_c + α·E_f (eq. 13) + β·L_integer (eq. 16) + γ·L_charge − π·ln P.
 
-Nothing is averaged over rows, so a row's gradient is its own.
+The last two are ours, and every further term is added like them: a class with `name` and `__call__`, and its line in
+`further_terms`. Nothing is averaged over rows, so a row's gradient is its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from kiago_ray.search.charge import ChargeTable, charge_loss
+from kiago_ray.chemistry import oxidation
+from kiago_ray.chemistry.balance import price_table
+from kiago_ray.chemistry.oxidation import OxidationSet
 
 if TYPE_CHECKING:
     from kiago_ray.predictors.base import Predictors
+    from kiago_ray.search.problem import Problem
 
-
+UNCHARGED = 6.0  # nats of an atom without a charge; also the greatest price of one, at which it is given up
+COMPOUND = 0.25  # share of non-metals from which a row counts as a compound, not as an alloy
+PRICES = 37  # of a charge, from UNCHARGED to −UNCHARGED in steps of a third
 _MOST_VALUES = 1 << 22  # rows × elements × totals at once: 16 MB for each intermediate
+
+Norm = Literal["l1", "l2"]
+
+
+class Term(Protocol):
+    """A further term of the loss. `name` says what it is of, with its unit."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, x: Tensor, predictors: Predictors, /) -> tuple[Tensor, Tensor]:
+        """Of fractions x (rows, 118): what it adds to each row's loss in K, and its value in its own unit, (rows,)."""
+        ...
 
 
 @dataclass(frozen=True)
 class Objective:
     """Weights and settings of the loss. alpha: K per eV/atom; beta: K, a number or a tensor of no dimension.
 
-    integer_norm: of the integer loss, None without it, as in stage 1. charge: what L_charge is read from, None without
-    it; charge_weight: γ, K per nat; charge_free: nats an atom that cost nothing, None where all cost.
-    plausibility_weight: K per nat of ln P, 0 without it.
+    integer_norm: of the integer loss, None without it, as in stage 1.
     """
 
     alpha: float
     tc_gradient: Literal["before_relu", "after_relu"]
     beta: float | Tensor = 0.0
-    integer_norm: Literal["l1", "l2"] | None = None
-    charge: ChargeTable | None = None
-    charge_weight: float = 0.0
-    charge_free: float | None = None
-    plausibility_weight: float = 0.0
+    integer_norm: Norm | None = None
+    further: tuple[Term, ...] = ()
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a row's loss is made of, each (rows,): T_c in K (0 or more), E_f in eV/atom, L_integer, L_charge in nats an
-    atom and ln P in nats (NaN where they aren't part of it).
+    """What a row's loss is made of, each (rows,): T_c in K (0 or more), E_f in eV/atom, L_integer (NaN where it is no
+    part of it), and of each further term its value by name.
     """
 
     tc_k: Tensor
     ef_ev_per_atom: Tensor
     integer_loss: Tensor
-    charge_loss: Tensor
-    plausibility_nats: Tensor
+    further: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def row_losses(
+    x: Tensor, predictors: Predictors, objective: Objective, off_grid: Callable[[], Tensor] | None = None
+) -> tuple[Tensor, Terms]:
+    """The loss of each row of fractions x (rows, 118), (rows,) in K, and the terms it is made of.
+
+    off_grid: gives L_integer of each row (rows,), None where it is no part of the loss. Raises ValueError where the
+    plausibility has a weight and the predictors have none.
+    """
+    tc = predictors.tc(x)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and objective.alpha != 0):
+        ef = predictors.ef(x)
+    loss = tc_term(tc, objective.tc_gradient) + objective.alpha * ef  # eq. 1 and 13
+    integer = torch.full_like(tc, torch.nan)
+    if off_grid is not None:
+        integer = off_grid()  # only now: gradients add up in the reverse order of the terms, to the last bit
+        loss = loss + objective.beta * integer  # eq. 16
+    further = {}
+    for term in objective.further:
+        cost, value = term(x, predictors)
+        loss = loss + cost
+        further[term.name] = value.detach()
+    return loss, Terms(tc.relu().detach(), ef.detach(), integer.detach(), further)
+
+
+def further_terms(problem: Problem, device: torch.device) -> tuple[Term, ...]:
+    """The terms that a search has beside the paper's, in the order in which they are added up."""
+    every = (_charge_term(problem, device), _plausibility_term(problem))
+    return tuple(term for term in every if term is not None)
 
 
 def tc_term(raw_tc: Tensor, gradient: Literal["before_relu", "after_relu"]) -> Tensor:
@@ -59,15 +104,15 @@ def tc_term(raw_tc: Tensor, gradient: Literal["before_relu", "after_relu"]) -> T
     return -raw_tc if gradient == "before_relu" else -raw_tc.relu()
 
 
-def integer_distance(x: Tensor, total: Tensor, norm: Literal["l1", "l2"]) -> Tensor:
+def integer_distance(x: Tensor, total: Tensor, norm: Norm) -> Tensor:
     """L_int^N of eq. 10: how far fractions x (…, k) are from multiples of 1/N, N given for each (…)."""
     atoms = total.unsqueeze(-1)
     gap = x - (x.detach() * atoms).round() / atoms
     return gap.abs().sum(dim=-1) if norm == "l1" else gap.square().sum(dim=-1)
 
 
-def integer_loss(x: Tensor, totals: Tensor, norm: Literal["l1", "l2"], width: int | None = None) -> Tensor:
-    """L_integer of eq. 11, (rows,): the least L_int^N over `totals` (n,); of equal N the first.
+def integer_loss(x: Tensor, totals: Tensor, norm: Norm, width: int | None = None) -> Tensor:
+    """L_integer of eq. 11, (rows,): the least L_int^N over `totals` (n,), N_unit of eq. 9; of equal N the first.
 
     The gradient of a minimum is that of the N that attains it, so N is found first, without gradients.
     `width`: rows hold at most so many elements; zeros are on every grid and cost nothing, so they are left
@@ -85,31 +130,107 @@ def integer_loss(x: Tensor, totals: Tensor, norm: Literal["l1", "l2"], width: in
     return integer_distance(x, nearest, norm)
 
 
-def row_losses(
-    x: Tensor, predictors: Predictors, objective: Objective, off_grid: Callable[[], Tensor] | None = None
-) -> tuple[Tensor, Terms]:
-    """The loss of each row of fractions x (rows, 118), (rows,) in K, and the terms it is made of.
+@dataclass(frozen=True)
+class PlausibilityTerm:
+    """−π·ln P, P being how likely a composition exists (`Predictors.plausibility`). weight: π, K per nat."""
 
-    off_grid: gives L_integer of each row (rows,), None where it is no part of the loss. Raises ValueError where the
-    plausibility has a weight and the predictors have none.
-    """
-    tc = predictors.tc(x)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and objective.alpha != 0):
-        ef = predictors.ef(x)
-    loss = tc_term(tc, objective.tc_gradient) + objective.alpha * ef
-    nothing = torch.full_like(tc, torch.nan)
-    integer = charge = plausibility = nothing
-    if off_grid is not None:
-        integer = off_grid()  # only now: gradients add up in the reverse order of the terms, to the last bit
-        loss = loss + objective.beta * integer
-    if objective.charge is not None:
-        charge = charge_loss(x, objective.charge)
-        beyond = charge if objective.charge_free is None else (charge - objective.charge_free).relu()
-        loss = loss + objective.charge_weight * beyond
-    if objective.plausibility_weight:
+    weight: float
+    name: str = "plausibility_nats"
+
+    def __call__(self, x: Tensor, predictors: Predictors) -> tuple[Tensor, Tensor]:
         if predictors.plausibility is None:
             raise ValueError("the plausibility has a weight, but the predictors have none")
-        plausibility = predictors.plausibility(x)
-        loss = loss - objective.plausibility_weight * plausibility
-    detached = (each.detach() for each in (tc.relu(), ef, integer, charge, plausibility))
-    return loss, Terms(*detached)
+        nats = predictors.plausibility(x)
+        return -self.weight * nats, nats
+
+
+def _plausibility_term(problem: Problem) -> PlausibilityTerm | None:
+    weight = problem.spec.plausibility_weight
+    return PlausibilityTerm(weight) if weight else None
+
+
+@dataclass(frozen=True)
+class ChargeTable:
+    """−ln Σ_s p(s)·exp(−λ·s) for each cut and price λ, (cuts, prices, 118), and the elements that are no metals,
+    (118,) bool.
+    """
+
+    nats: Tensor
+    nonmetals: Tensor
+
+
+@dataclass(frozen=True)
+class ChargeTerm:
+    """γ·L_charge. weight: γ, K per nat. free: nats an atom that cost nothing, None where all cost."""
+
+    table: ChargeTable
+    weight: float
+    free: float | None = None
+    name: str = "charge_nats"
+
+    def __call__(self, x: Tensor, predictors: Predictors) -> tuple[Tensor, Tensor]:
+        nats = charge_loss(x, self.table)
+        beyond = nats if self.free is None else (nats - self.free).relu()
+        return self.weight * beyond, nats
+
+
+def _charge_term(problem: Problem, device: torch.device) -> ChargeTerm | None:
+    """In a family the charge costs what it is unlikelier than in the base, which exists: MgB2's states are most
+    unlikely, and to make them likelier would make another compound.
+    """
+    weight = problem.spec.charge.weight
+    if weight <= 0:
+        return None
+    table = charge_table(problem.spec.oxidation_set, device)
+    if problem.family is None:
+        return ChargeTerm(table, weight)
+    assert problem.base is not None
+    base = torch.as_tensor(problem.base[None], dtype=torch.float32, device=device)
+    return ChargeTerm(table, weight, free=float(charge_loss(base, table)))
+
+
+def charge_table(oxidation_set: OxidationSet, device: torch.device | None = None) -> ChargeTable:
+    """The table of one set of oxidation states on a device."""
+    return ChargeTable(
+        torch.as_tensor(_nats_by_price(oxidation_set), dtype=torch.float32, device=device),
+        torch.as_tensor(~oxidation.metals(), device=device),
+    )
+
+
+@cache
+def _nats_by_price(oxidation_set: OxidationSet) -> NDArray[np.float64]:
+    prices = np.linspace(UNCHARGED, -UNCHARGED, PRICES)
+    scale = np.array(oxidation.electronegativities(), dtype=np.float64)
+    return price_table(oxidation.state_nats(oxidation_set), scale, prices, UNCHARGED, soft=True)
+
+
+def charge_loss(x: Tensor, table: ChargeTable) -> Tensor:
+    """L_charge, nats an atom of each row of fractions x (rows, 118), (rows,), 0 to UNCHARGED: how far a row is from
+    charge neutrality, likely oxidation states preferred.
+
+    Each atom takes state s with a probability q(s), its element's share p(s) in the ICSD being what is expected of it.
+    The loss is the least Σ x·KL(q‖p) over all q whose mean charge is 0: how unlikely the likeliest neutral assignment
+    is, of all Pauling cuts (see `chemistry.balance.price_table`) the cheapest. Where nothing balances, atoms without
+    charge fill in at UNCHARGED nats each; so the loss is finite, and never more than that.
+
+    SMACT's screens let metals alone pass unseen, so alloys must not be pushed into salts: 0 without non-metals, and
+    less in proportion where they are less than COMPOUND of all atoms. That proportion has no gradient, or it would pay
+    to lose them. The nearest price of the grid gives a little less than the best one would: less than 0.03 nats for
+    states that differ by 2.
+    """
+    with torch.no_grad():
+        compound = ((x * table.nonmetals).sum(dim=1) / COMPOUND).clamp(max=1)
+    return nats_of_balance(x, table.nats.to(x.dtype)) * compound
+
+
+def nats_of_balance(x: Tensor, table: Tensor) -> Tensor:
+    """Of fractions x (rows, 118) the maximum over prices of Σ x·table (cuts, prices, 118) at the cheapest cut,
+    (rows,); its gradient is the table's row that attains it.
+    """
+    prices = table.shape[1]
+    flat = table.flatten(0, 1)
+    with torch.no_grad():
+        highest = (x @ flat.T).reshape(len(x), -1, prices).max(dim=2)
+        cut = highest.values.argmin(dim=1)
+        chosen = cut * prices + highest.indices.gather(1, cut[:, None])[:, 0]
+    return (x * flat[chosen]).sum(dim=1)

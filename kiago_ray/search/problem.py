@@ -12,12 +12,11 @@ from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse, parse_fractions
 from kiago_ray.search.errors import SpecError
-from kiago_ray.search.family import Family, family_of
+from kiago_ray.search.family import Family, Substitutions, family_of
 from kiago_ray.search.family_proposals import Occupation, proposed
 from kiago_ray.search.integers import feasible_totals
 from kiago_ray.search.sites import substituted
 from kiago_ray.search.spec import SearchSpec
-from kiago_ray.search.substitutions import Substitutions
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

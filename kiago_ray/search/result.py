@@ -1,16 +1,46 @@
-"""What a search returns: arrays with one entry a row, and how the rows came there."""
+"""How a row of a search ended. Every row has a status; none is hidden."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.formula import write, write_integers
-from kiago_ray.search.status import RowStatus
+
+
+class RowStatus(IntEnum):
+    """OK rows, and only they, have an integer formula (or a fractional one, where that was asked for)."""
+
+    OK = 0
+    NOTHING_ALLOWED = 1
+    NOT_FINITE = 2
+    NO_INTEGER_FORMULA = 3
+    UNKNOWN_ELEMENT = 4
+
+    @property
+    def label(self) -> str:
+        """The name in tables: "ok", "nothing_allowed", …"""
+        return self.name.lower()
+
+    @property
+    def meaning(self) -> str:
+        """One sentence for a person."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    RowStatus.OK: "The row was optimised and has a formula.",
+    RowStatus.NOTHING_ALLOWED: "The row's start holds no element that may be optimised.",
+    RowStatus.NOT_FINITE: "A prediction or its gradient was not finite; the row keeps its last finite one.",
+    RowStatus.NO_INTEGER_FORMULA: "No allowed number of atoms gives a formula under the constraints.",
+    RowStatus.UNKNOWN_ELEMENT: "The given formula holds an element that the predictors don't know.",
+}
+
 
 QUANTITIES = ("tc_k", "ef_ev_per_atom", "integer_loss")
 
@@ -58,7 +88,7 @@ class SearchResult:
     between the formula and x_final. tc_k, ef_ev_per_atom: (n,) of the formula. T_c is 0 or more. What a row
     doesn't have is NaN. seconds: what of wall_s went into start, stage_1, stage_2 and projection. texts: (n,)
     formulas as a family's sites have them, "" without one; None where they are written from the amounts. source: (n,)
-    where each row came from (see sources.py); None outside families.
+    where each row came from (see family_proposals.py); None outside families.
 
     stopped_at_step: the step, counted over both stages, after which a request to stop ended the search; its
     shard's rows went on to a formula from there, and later shards aren't among the rows. None if it ran to

@@ -19,21 +19,27 @@ from torch import Tensor
 
 from kiago_ray.predictors.climbed.inference import in_precision, is_lowered, steered, step_precision
 from kiago_ray.search.begin import Begun, begin
-from kiago_ray.search.captured import run_captured
-from kiago_ray.search.charge import charge_loss, charge_table
+from kiago_ray.search.cuda_graph import run_captured
 from kiago_ray.search.errors import SpecError
+from kiago_ray.search.family import Substitutions
 from kiago_ray.search.family_formulas import propose_in_family
-from kiago_ray.search.family_space import FamilySpace
-from kiago_ray.search.losses import Objective, Terms, row_losses
+from kiago_ray.search.family_rows import FamilySpace
+from kiago_ray.search.losses import Objective, Terms, further_terms, row_losses
 from kiago_ray.search.problem import Problem, resolve
-from kiago_ray.search.proposals import Proposals, propose
-from kiago_ray.search.recorder import ProgressCallback, Recorder, ShouldStop
-from kiago_ray.search.result import SearchResult, join
+from kiago_ray.search.projection import Proposals, propose
+from kiago_ray.search.result import RowStatus, SearchResult, join
 from kiago_ray.search.space import Space
 from kiago_ray.search.spec import SearchSpec
-from kiago_ray.search.stages import SearchState, StageSettings, limit, losses, run_stage
-from kiago_ray.search.status import RowStatus
-from kiago_ray.search.substitutions import Substitutions
+from kiago_ray.search.stages import (
+    ProgressCallback,
+    Recorder,
+    SearchState,
+    ShouldStop,
+    StageSettings,
+    limit,
+    losses,
+    run_stage,
+)
 
 if TYPE_CHECKING:
     from kiago_ray.predictors.base import Predictors
@@ -178,29 +184,17 @@ class _Shard:
 
 
 def stage_settings(problem: Problem, number: int, device: torch.device) -> StageSettings:
-    """Stage 1 (eq. 13) or stage 2 (eq. 16) as the specification has it, the charge in both.
-
-    In a family the charge costs what it is unlikelier than in the base, which exists: MgB2's states are most unlikely,
-    and to make them likelier would make another compound.
-    """
+    """Stage 1 (eq. 13) or stage 2 (eq. 16) as the specification has it, with the further terms in both."""
     spec = problem.spec
-    objective = Objective(
-        alpha=spec.alpha,
-        tc_gradient=spec.tc_gradient,
-        integer_norm=spec.integer_norm if number == 2 else None,
-        plausibility_weight=spec.plausibility_weight,
-    )
-    if spec.charge.weight > 0:
-        table = charge_table(spec.oxidation_set, device)
-        objective = replace(objective, charge=table, charge_weight=spec.charge.weight)
-        if problem.family is not None:
-            assert problem.base is not None
-            base = torch.as_tensor(problem.base[None], dtype=torch.float32, device=device)
-            objective = replace(objective, charge_free=float(charge_loss(base, table)))
     return StageSettings(
         number=number,
         steps=spec.steps[number - 1],
-        objective=objective,
+        objective=Objective(
+            alpha=spec.alpha,
+            tc_gradient=spec.tc_gradient,
+            integer_norm=spec.integer_norm if number == 2 else None,
+            further=further_terms(problem, device),
+        ),
         learning_rate=spec.learning_rate[number - 1],
         schedule=spec.learning_rate_schedule,
         revive=spec.revive != "none",

@@ -1,7 +1,5 @@
-"""What the rows of a search can reach: how x_base becomes a composition, and which grid formulas lie on.
-
-The stages know nothing else of it. `OpenSpace` is the paper's, any allowed element in any amount beside x_const;
-`family_space.FamilySpace` keeps the sites of a base.
+"""Which compositions a search can reach: fixed amounts, element masks, the element limit (eq. 3 to 8, 12,
+15).
 """
 
 from __future__ import annotations
@@ -9,10 +7,50 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self
 
+import torch
 from torch import Tensor
 
-from kiago_ray.search.constraints import compose, has_something, limit_mask
 from kiago_ray.search.losses import integer_loss
+
+MIN_TOTAL = 1e-6  # of ReLU(x_base): below this a row has nothing left to normalise
+
+
+def compose(x_base: Tensor, const: Tensor, mask: Tensor, *, straight_through: bool = False) -> Tensor:
+    """x = x_const + σ(x_base·M)·(1 − Σ x_const), σ(x) = ReLU(x) / Σ ReLU(x): eq. 12 and 15, with eq. 5.
+
+    x_base: (rows, 118); const: (118,) fractions; mask: (rows, 118) or (118,) bool. Returns (rows, 118)
+    fractions: each row sums to 1, holds const exactly where the mask is off, and exactly 0 where neither has
+    anything.
+
+    straight_through: absent elements keep the gradient that they would have on coming back, which ReLU makes
+    0. A row with nothing left is x_const alone; `has_something` tells.
+    """
+    optimised = x_base * mask
+    positive = optimised.relu()
+    if straight_through:
+        positive = optimised + (positive - optimised).detach()
+    total = positive.sum(dim=1, keepdim=True)
+    share = positive / torch.where(total > 0, total, torch.ones_like(total))
+    return const + share * (1 - const.sum())
+
+
+def has_something(x_base: Tensor, mask: Tensor) -> Tensor:
+    """(rows,) bool: where some allowed value is above 0, so that eq. 5 has something to divide by."""
+    return (x_base * mask).relu().sum(dim=1) > MIN_TOTAL
+
+
+def limit_mask(x_base: Tensor, mask: Tensor, limit: int, always: Tensor) -> Tensor:
+    """M_max·M (eq. 7 and 8): (rows, 118) bool, the `limit` largest values of stage 1's result.
+
+    Only elements that are present are kept, and of equal ones that with the lower atomic number. Elements in
+    `always` (118,), such as fixed ones that may grow, stay allowed and don't count here.
+    """
+    candidates = (x_base * mask).relu().masked_fill(always, 0)
+    order = torch.argsort(candidates, dim=1, descending=True, stable=True)
+    largest = torch.zeros_like(candidates, dtype=torch.bool)
+    largest.scatter_(1, order[:, :limit], True)
+    return (largest & (candidates > 0)) | (mask & always)
+
 
 Norm = Literal["l1", "l2"]
 

@@ -16,7 +16,6 @@ from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.search.integers import feasible_totals
-from kiago_ray.search.screens_section import ScreensSpec
 from kiago_ray.search.sections import (
     ChargeSpec,
     ElementsSpec,
@@ -25,6 +24,7 @@ from kiago_ray.search.sections import (
     ProjectionSpec,
     RampSpec,
     RangeSpec,
+    ScreensSpec,
     Section,
     SiteSpec,
     SourcesSpec,

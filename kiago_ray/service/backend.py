@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from kiago_ray.scoring import Scores
-from kiago_ray.search.substitutions import Substitutions
+from kiago_ray.search.family import Substitutions
 from kiago_ray.service.explain import explain
 from kiago_ray.service.models import Models
 from kiago_ray.service.problems import ProblemError

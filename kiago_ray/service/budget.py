@@ -12,10 +12,10 @@ from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.screening import check_phases
 from kiago_ray.search.errors import SpecError
+from kiago_ray.search.family import Substitutions
 from kiago_ray.search.presets import PRESETS, build_spec
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.spec import SearchSpec
-from kiago_ray.search.substitutions import Substitutions
 from kiago_ray.service.settings import Limits
 
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from kiago_ray.chemistry.cuprates import UNDOPED_REMARK
+from kiago_ray.chemistry.compound_kinds import UNDOPED_REMARK
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.report.reasons import reasons_of
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.result import RowStatus
 from kiago_ray.service.models import Models
 from kiago_ray.storage.columns import PREDICTED
 

@@ -13,7 +13,7 @@ from kiago_ray.campaign.plan import Shard
 from kiago_ray.campaign.results import finish_search
 from kiago_ray.campaign.shards import DamagedError, Manifest, check_shard
 from kiago_ray.search.errors import SpecError
-from kiago_ray.search.recorder import Progress
+from kiago_ray.search.stages import Progress
 from kiago_ray.service.jobs import End, Job, JobStore, now
 from kiago_ray.service.models import Models
 from kiago_ray.storage.location import Location, StorageError

@@ -17,7 +17,7 @@ from kiago_ray.screening.pareto import pareto_front
 from kiago_ray.screening.rank import Ranking, Standing, order, unique
 from kiago_ray.screening.screens import Verdicts
 from kiago_ray.screening.summary import BaseMaterial
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.result import RowStatus
 from kiago_ray.storage.columns import COLUMN_NAMES, schema
 
 if TYPE_CHECKING:

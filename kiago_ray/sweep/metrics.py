@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.screening.improvement import expected_improvement_k
 from kiago_ray.screening.rank import unique
-from kiago_ray.screening.top import BestRows, top_mean
+from kiago_ray.screening.summary import BestRows, top_mean
 
 if TYPE_CHECKING:
     from kiago_ray.judging import JudgedRows

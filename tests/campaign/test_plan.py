@@ -15,7 +15,7 @@ from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.search.errors import SpecError
-from kiago_ray.search.substitutions import Substitutions
+from kiago_ray.search.family import Substitutions
 
 EVERY = np.ones(N_ELEMENTS, dtype=np.bool_)
 FAMILIES = ("La1.85Sr0.15CuO4", "MgB2", "AmO", "NbSe2", "FeSe")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from kiago_ray.chemistry.bonding import oxides, pnictogen_rich
-from kiago_ray.chemistry.charge_sweep import cheapest_states
+from kiago_ray.chemistry.balance import cheapest_states
+from kiago_ray.chemistry.compound_kinds import oxides, pnictogen_rich
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.chemistry.state_costs import state_costs

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.balance import likeliest_balance
-from kiago_ray.chemistry.cuprates import cuprates
+from kiago_ray.chemistry.compound_kinds import cuprates
 from kiago_ray.chemistry.formula import parse_amounts
 
 

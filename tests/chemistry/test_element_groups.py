@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kiago_ray.chemistry.element_groups import GROUPS, named_elements
-from kiago_ray.chemistry.elements import INDEX, SYMBOLS
+from kiago_ray.chemistry.elements import GROUPS, INDEX, SYMBOLS, named_elements
 
 
 def test_every_word_stands_for_elements_by_atomic_number() -> None:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from pymatgen.core.periodic_table import Element
 
-from kiago_ray.chemistry.elements import INDEX, SYMBOLS
-from kiago_ray.chemistry.periodic_map import BLOCKS, element_map, position
+from kiago_ray.chemistry.elements import BLOCKS, INDEX, SYMBOLS, element_map, position
 
 
 def test_one_flag_an_element_all_in_different_places() -> None:

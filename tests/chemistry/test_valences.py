@@ -9,12 +9,11 @@ from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.balance import write_shares
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.chemistry.neutrality import check
+from kiago_ray.chemistry.neutrality import MAX_VALENCE_ATOMS, LikeliestValences, check, likeliest_valences
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.chemistry.valences import MAX_ATOMS, Valences, likeliest_valences
 
 
-def mixed(rows: np.ndarray) -> Valences:
+def mixed(rows: np.ndarray) -> LikeliestValences:
     return likeliest_valences(rows, mixed=True)
 
 
@@ -85,7 +84,7 @@ def test_what_nothing_balances_has_no_assignment() -> None:
     found = mixed(counts("NaF2", "LaPt2B2C", "HeO", "NbTi"))
     assert not found.neutral.any()
     assert found.assignments == ({}, {}, {}, {})
-    assert not mixed(counts(f"Na{MAX_ATOMS}Cl{MAX_ATOMS - 1}")).neutral.any()
+    assert not mixed(counts(f"Na{MAX_VALENCE_ATOMS}Cl{MAX_VALENCE_ATOMS - 1}")).neutral.any()
 
 
 def random_formulas(seed: int, number: int, most: int) -> np.ndarray:

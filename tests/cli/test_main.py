@@ -12,7 +12,7 @@ import pytest
 
 from kiago_ray.cli.main import COMMANDS, Command
 from kiago_ray.screening import available_screens
-from kiago_ray.screening.recall import load_screen_recall
+from kiago_ray.screening.screens import load_screen_recall
 
 Kiago = Callable[..., Any]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from kiago_ray.hull import EnergyHull
-from kiago_ray.hull.best_rows import with_e_hull
+from kiago_ray.hull.energy_hull import with_e_hull
 from kiago_ray.screening.candidates import collect
 from kiago_ray.search.result import SearchResult
 

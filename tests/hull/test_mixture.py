@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kiago_ray.hull.mixture import lowest_mixture
+from kiago_ray.hull.energy_hull import lowest_mixture
 
 
 def test_the_lowest_of_all_mixtures_by_brute_force() -> None:

@@ -120,7 +120,7 @@ def test_a_cache_that_cannot_be_written_loses_nothing(
 def test_the_oldest_kept_give_way(
     phases_file: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kiago_ray.hull.kept.MAX_KEPT", 2)
+    monkeypatch.setattr("kiago_ray.hull.phase_cache.MAX_KEPT", 2)
     for weights in "abcd":
         load_phases(phases_file, Counted(), weights)
     assert len(list(own_cache.iterdir())) == 2

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kiago_ray.chemistry.elements import element_map
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.chemistry.periodic_map import element_map
 from kiago_ray.predictors.climbed.resnet18 import (
     ResidualBlock,
     TapConv,

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from kiago_ray.screening.summary import BaseMaterial, Summary
-from kiago_ray.screening.top import TopMean
+from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 
 REQUIRED = ("neutral", "pauling", "ef_negative", "few_elements")
 

@@ -12,8 +12,7 @@ from kiago_ray.report.campaign_lines import SearchLine, foremost
 from kiago_ray.report.campaign_page import LISTED, TABLE_ROWS, CampaignPage, render_campaign_page
 from kiago_ray.report.page import Page, render_page
 from kiago_ray.report.page_trust import TOP_HEADING
-from kiago_ray.screening.summary import BaseMaterial, Summary
-from kiago_ray.screening.top import TopMean
+from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 
 VOID = {"meta", "img", "input"}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.report.campaign_lines import SearchLine
 from kiago_ray.report.campaign_plots import LABELLED, SHOWN_GROUPS, Curve, curves_plot, gains_plot
-from kiago_ray.screening.summary import BaseMaterial, Summary
-from kiago_ray.screening.top import TopMean
+from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 
 BLUE, VERMILION, GREEN = (np.array(rgb) / 255 for rgb in ((0, 0x72, 0xB2), (0xD5, 0x5E, 0), (0, 0x9E, 0x73)))
 Image = NDArray[np.float32]

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.neighbours import nearest_emd
-from kiago_ray.screening.failures import LENGTH, PRIOR_SUCCESS, PRIOR_WEIGHT, Outcomes, reweigh, with_odds
+from kiago_ray.screening.tried import LENGTH, PRIOR_SUCCESS, PRIOR_WEIGHT, Outcomes, reweigh, with_odds
 
 NAN = float("nan")
 P = np.log(np.array([0.2]))
@@ -106,7 +106,7 @@ def test_rows_are_the_same_in_any_company(monkeypatch: pytest.MonkeyPatch) -> No
     samples = outcomes(("PrFeAsO", 0.0, 2.0, 30.0), ("SrFe2As2", 21.0, NAN, 12.0))
     arguments = parse_fractions(formulas), np.full(5, 20.0), np.full(5, np.log(0.1)), samples
     whole = reweigh(*arguments)
-    monkeypatch.setattr("kiago_ray.screening.failures.MAX_BLOCK_BYTES", 32)
+    monkeypatch.setattr("kiago_ray.screening.tried.MAX_BLOCK_BYTES", 32)
     parts = reweigh(*arguments)
     for name in vars(whole):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-12)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from kiago_ray.screening.recall import REQUIRED, load_screen_recall
-from kiago_ray.screening.screens import available_screens
+from kiago_ray.screening.screens import REQUIRED, available_screens, load_screen_recall
 
 
 def test_every_figure_is_of_a_screen_and_a_share() -> None:

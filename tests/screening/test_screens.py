@@ -21,7 +21,7 @@ from kiago_ray.screening.screens import (
 )
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.result import SearchResult
-from kiago_ray.search.screens_section import ScreensSpec
+from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.storage.columns import COLUMN_NAMES
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]

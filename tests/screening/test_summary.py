@@ -11,8 +11,7 @@ from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.rank import RankBy, Ranking
 from kiago_ray.screening.screens import apply_screens, available_screens
-from kiago_ray.screening.summary import BaseMaterial, Summary, summarise
-from kiago_ray.screening.top import TopMean
+from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean, summarise
 from kiago_ray.screening.trust import SecondOpinions
 from kiago_ray.search.result import SearchResult
 

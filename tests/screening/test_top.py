@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kiago_ray.screening.summary import BaseMaterial, summarise_ranked
-from kiago_ray.screening.top import BestRows, TopMean, top_mean
+from kiago_ray.screening.summary import BaseMaterial, BestRows, TopMean, summarise_ranked, top_mean
 
 BASE = BaseMaterial("LaNiAsO", tc_predicted_k=5.0, ef_predicted_ev_per_atom=-2.0, tc_oracle_k=3.0)
 

@@ -20,16 +20,15 @@ from kiago_ray.predictors.climbed.inference import in_precision
 from kiago_ray.predictors.climbed.resnet18_inference import unpool_in_order
 from kiago_ray.search import load_preset
 from kiago_ray.search.begin import begin
-from kiago_ray.search.captured import run_captured
-from kiago_ray.search.charge import charge_table
-from kiago_ray.search.losses import Objective, Terms
+from kiago_ray.search.cuda_graph import run_captured
+from kiago_ray.search.family import Substitutions
+from kiago_ray.search.losses import ChargeTerm, Objective, Terms, charge_table
 from kiago_ray.search.problem import resolve
+from kiago_ray.search.result import RowStatus
 from kiago_ray.search.run import stage_settings
 from kiago_ray.search.sections import RampSpec
 from kiago_ray.search.space import OpenSpace
 from kiago_ray.search.stages import SearchState, StageSettings, init, limit, move, pace, run_stage
-from kiago_ray.search.status import RowStatus
-from kiago_ray.search.substitutions import Substitutions
 
 OPEN = OpenSpace(
     const=torch.zeros(N_ELEMENTS, dtype=torch.float64),
@@ -42,7 +41,7 @@ OPEN = OpenSpace(
 
 def stage(number: int, steps: int = 25, revive: bool = True) -> StageSettings:
     objective = Objective(alpha=4, tc_gradient="before_relu", integer_norm="l1" if number == 2 else None)
-    objective = replace(objective, charge=charge_table(OxidationSet.ICSD24), charge_weight=30.0)
+    objective = replace(objective, further=(ChargeTerm(charge_table(OxidationSet.ICSD24), 30.0),))
     ramp = RampSpec(start=10, end=300) if number == 2 else None
     return StageSettings(number, steps, objective, 0.02, "cosine", revive, ramp)
 
@@ -76,8 +75,7 @@ def test_both_stages_end_where_the_ordinary_ones_do(
                     terms.tc_k.clone(),
                     status.clone(),
                     terms.integer_loss.clone(),
-                    terms.charge_loss.clone(),
-                    terms.plausibility_nats,
+                    {name: value.clone() for name, value in terms.further.items()},
                 )
             )
             return True
@@ -98,7 +96,7 @@ def test_both_stages_end_where_the_ordinary_ones_do(
         torch.testing.assert_close(one.tc_k, other.tc_k, equal_nan=True)
         assert torch.equal(one.ef_ev_per_atom, other.ef_ev_per_atom)
         torch.testing.assert_close(one.integer_loss, other.integer_loss, equal_nan=True)
-        torch.testing.assert_close(one.charge_loss, other.charge_loss, equal_nan=True)
+        torch.testing.assert_close(dict(one.further), dict(other.further), equal_nan=True)
 
 
 def test_it_stops_when_told_and_leaves_its_start_alone(predictors: Predictors) -> None:

@@ -10,7 +10,7 @@ from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.search.charge import UNCHARGED, ChargeTable, charge_loss, charge_table
+from kiago_ray.search.losses import UNCHARGED, ChargeTable, charge_loss, charge_table
 
 GRID = 0.1  # nats: what the steps of λ may cost, at most
 
@@ -110,7 +110,7 @@ def test_traces_of_non_metals_make_no_salt_of_an_alloy(table: ChargeTable) -> No
     x = rows("Nb75Sn20O5").requires_grad_()
     found = charge_loss(x, table)
     (gradient,) = torch.autograd.grad(found.sum(), x)
-    unscaled = -(x[0] * table.log_mean.to(x.dtype)).sum(dim=2)  # (cuts, potentials)
+    unscaled = (x[0] * table.nats.to(x.dtype)).sum(dim=2)  # (cuts, prices)
     assert found.item() == pytest.approx(unscaled.max(dim=1).values.min().item() / 5)
     assert (gradient[0] * x[0]).sum().item() == pytest.approx(
         found.item()

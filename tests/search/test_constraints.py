@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from torch.autograd import gradcheck
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.search.constraints import compose, has_something, limit_mask
+from kiago_ray.search.space import compose, has_something, limit_mask
 
 ROWS = 4
 values = arrays(np.float32, (ROWS, N_ELEMENTS), elements=st.floats(-2, 2, width=32))

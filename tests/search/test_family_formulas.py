@@ -10,10 +10,10 @@ import torch
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.predictors.base import Predictors
+from kiago_ray.search.family import Substitutions
 from kiago_ray.search.presets import load_preset
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.run import run_search
-from kiago_ray.search.substitutions import Substitutions
 
 Frequencies = Mapping[str, np.ndarray]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.search.family import VACANCY
-from kiago_ray.search.family_grid import RowSites, amounts_of, formula_of, nearest_atoms, neighbours
+from kiago_ray.search.family_formulas import RowSites, amounts_of, formula_of, nearest_atoms, neighbours
 
 WIDTH = 2
 

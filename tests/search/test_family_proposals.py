@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
-from kiago_ray.search.family import Family, family_of
+from kiago_ray.search.family import Family, Substitutions, family_of
 from kiago_ray.search.family_proposals import Occupation, atoms_of, made, plus_one, proposed, swaps
 from kiago_ray.search.presets import load_preset
-from kiago_ray.search.substitutions import Substitutions
 
 
 def family(base: str, substitutions: Substitutions, **values: Any) -> Family:

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.search.family import VACANCY
-from kiago_ray.search.family_start import FamilyStarts, Slots, family_starts
+from kiago_ray.search.family import VACANCY, Substitutions
+from kiago_ray.search.family_proposals import Sources
+from kiago_ray.search.family_rows import FamilyStarts, Slots, family_starts
 from kiago_ray.search.presets import load_preset
 from kiago_ray.search.problem import FamilyProblem, resolve
 from kiago_ray.search.sections import SourcesSpec
-from kiago_ray.search.sources import Sources
-from kiago_ray.search.substitutions import Substitutions
 
 ALONE = {"sources": {"family": 1, "swap": 0, "made": 0, "plus_one": 0}}
 

@@ -11,8 +11,8 @@ from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_amounts
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.screening import apply_screens, available_screens, collect
-from kiago_ray.search.given import given_result
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.external_formulas import given_result
+from kiago_ray.search.result import RowStatus
 
 
 class Linear:

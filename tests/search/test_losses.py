@@ -14,8 +14,17 @@ from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.predictors.base import Predictors
-from kiago_ray.search.charge import charge_loss, charge_table
-from kiago_ray.search.losses import Objective, integer_distance, integer_loss, row_losses, tc_term
+from kiago_ray.search.losses import (
+    ChargeTerm,
+    Objective,
+    PlausibilityTerm,
+    charge_loss,
+    charge_table,
+    integer_distance,
+    integer_loss,
+    row_losses,
+    tc_term,
+)
 
 TOTALS = torch.arange(1, 26)
 
@@ -103,13 +112,13 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(predictors: Predictors) -> No
     loss, terms = row_losses(x, predictors, objective, off_grid)
     expected = -predictors.tc(x) + 4 * predictors.ef(x) + 7 * integer_loss(x, TOTALS, "l1")
     assert torch.allclose(loss, expected)
-    assert terms.charge_loss.isnan().all()
+    assert not terms.further
     table = charge_table(OxidationSet.ICSD24)
     charged, with_charge = row_losses(
-        x, predictors, replace(objective, charge=table, charge_weight=3), off_grid
+        x, predictors, replace(objective, further=(ChargeTerm(table, 3),)), off_grid
     )
     assert torch.allclose(charged, expected + 3 * charge_loss(x, table))
-    assert torch.equal(with_charge.charge_loss, charge_loss(x, table))
+    assert torch.equal(with_charge.further["charge_nats"], charge_loss(x, table))
     assert terms.tc_k[0].item() == pytest.approx(100)
     assert terms.tc_k[1].item() == 0
     _, first_stage = row_losses(x, predictors, Objective(alpha=4, tc_gradient="after_relu"))
@@ -119,7 +128,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(predictors: Predictors) -> No
 @pytest.mark.parametrize("gradient", ["before_relu", "after_relu"])
 def test_the_whole_loss_has_the_right_gradient(predictors: Predictors, gradient: str) -> None:
     objective = Objective(alpha=4, tc_gradient=gradient, beta=100)  # type: ignore[arg-type]
-    objective = replace(objective, charge=charge_table(OxidationSet.ICSD24), charge_weight=30)
+    objective = replace(objective, further=(ChargeTerm(charge_table(OxidationSet.ICSD24), 30),))
 
     def loss(present: torch.Tensor) -> torch.Tensor:
         x = in_row(present)
@@ -152,12 +161,12 @@ def test_the_plausibility_is_a_term_where_it_has_a_weight(predictors: Predictors
     plausible = replace(predictors, plausibility=LikesOxygen())
     objective = Objective(alpha=4, tc_gradient="before_relu")
     without, unseen = row_losses(x, plausible, objective)
-    assert unseen.plausibility_nats.isnan().all()
-    loss, terms = row_losses(x, plausible, replace(objective, plausibility_weight=5))
-    assert terms.plausibility_nats.tolist() == pytest.approx([-3 * 0.75**2, -3])
+    assert not unseen.further
+    loss, terms = row_losses(x, plausible, replace(objective, further=(PlausibilityTerm(5),)))
+    assert terms.further["plausibility_nats"].tolist() == pytest.approx([-3 * 0.75**2, -3])
     assert torch.allclose(loss, without + 5 * torch.tensor([3 * 0.75**2, 3]))
     with pytest.raises(ValueError, match="the plausibility has a weight, but the predictors have none"):
-        row_losses(x, predictors, replace(objective, plausibility_weight=5))
+        row_losses(x, predictors, replace(objective, further=(PlausibilityTerm(5),)))
 
 
 def test_energies_without_a_weight_are_told_and_have_no_slope(predictors: Predictors) -> None:
@@ -174,8 +183,8 @@ def test_what_is_free_of_the_charge_costs_nothing(predictors: Predictors) -> Non
     charge = charge_loss(x, table)
     assert charge[1] < charge[0] < charge[2]
     plain = Objective(alpha=4, tc_gradient="before_relu")
-    free = replace(plain, charge=table, charge_weight=3, charge_free=float(charge[0]))
+    free = replace(plain, further=(ChargeTerm(table, 3, free=float(charge[0])),))
     loss, terms = row_losses(x, predictors, free)
     expected = torch.stack([charge[0] * 0, charge[0] * 0, 3 * (charge[2] - charge[0])])
     assert torch.allclose(loss - row_losses(x, predictors, plain)[0], expected)
-    assert torch.equal(terms.charge_loss, charge)
+    assert torch.equal(terms.further["charge_nats"], charge)

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions, write_integers
-from kiago_ray.chemistry.neutrality import check
+from kiago_ray.chemistry.neutrality import check, likeliest_valences
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.chemistry.valences import likeliest_valences
 from kiago_ray.search.integers import feasible_totals
-from kiago_ray.search.neutral import NeutralCandidates, exchanges, neutral_formulas
+from kiago_ray.search.neutral_formulas import NeutralCandidates, exchanges, neutral_formulas
 
 UP_TO_25 = tuple(range(1, 26))
 NOTHING_FIXED = np.zeros(N_ELEMENTS)

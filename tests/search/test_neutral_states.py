@@ -8,7 +8,7 @@ import pytest
 from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.search.neutral_states import IMPOSSIBLE, likely_assignments, state_table
+from kiago_ray.search.neutral_formulas import IMPOSSIBLE, likely_assignments, state_table
 
 TABLE = state_table(OxidationSet.ICSD24)
 

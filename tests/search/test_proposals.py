@@ -10,8 +10,8 @@ from kiago_ray.chemistry.formula import parse_fractions, write_integers
 from kiago_ray.chemistry.neutrality import check
 from kiago_ray.search.presets import load_preset
 from kiago_ray.search.problem import Problem, resolve
-from kiago_ray.search.proposals import exact_fractions, propose
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.projection import exact_fractions, propose
+from kiago_ray.search.result import RowStatus
 
 
 def problem(**values: Any) -> Problem:

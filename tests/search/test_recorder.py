@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 
 from kiago_ray.search.losses import Objective, Terms
-from kiago_ray.search.recorder import Progress, Recorder
-from kiago_ray.search.stages import StageSettings
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.result import RowStatus
+from kiago_ray.search.stages import Progress, Recorder, StageSettings
 
 STAGE = StageSettings(1, 3, Objective(alpha=4, tc_gradient="before_relu"), 0.1, "constant", revive=False)
 

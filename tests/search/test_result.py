@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.search.result import SearchResult, Trajectory, join
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.result import RowStatus, SearchResult, Trajectory, join
 
 NAN = np.nan
 

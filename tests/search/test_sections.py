@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from kiago_ray.search.screens_section import ScreensSpec
 from kiago_ray.search.sections import (
     ChargeSpec,
     ElementsSpec,
@@ -11,6 +10,7 @@ from kiago_ray.search.sections import (
     ProjectionSpec,
     RampSpec,
     RangeSpec,
+    ScreensSpec,
     Section,
     SourcesSpec,
     StartSpec,

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
+from kiago_ray.search.family_proposals import CYCLE, Sources
 from kiago_ray.search.sections import SourcesSpec
-from kiago_ray.search.sources import CYCLE, Sources
 
 
 def sources(**shares: float) -> Sources:

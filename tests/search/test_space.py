@@ -4,9 +4,8 @@ import torch
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.search.constraints import compose, has_something, limit_mask
 from kiago_ray.search.losses import integer_loss
-from kiago_ray.search.space import OpenSpace
+from kiago_ray.search.space import OpenSpace, compose, has_something, limit_mask
 
 HYDROGEN = torch.zeros(N_ELEMENTS)
 HYDROGEN[INDEX["H"]] = 0.4

@@ -11,12 +11,11 @@ from torch import Tensor
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.predictors.base import Predictors
-from kiago_ray.search.constraints import compose, has_something
 from kiago_ray.search.losses import Objective, Terms, row_losses
+from kiago_ray.search.result import RowStatus
 from kiago_ray.search.sections import RampSpec
-from kiago_ray.search.space import OpenSpace
+from kiago_ray.search.space import OpenSpace, compose, has_something
 from kiago_ray.search.stages import SearchState, StageSettings, init, limit, run_stage, step
-from kiago_ray.search.status import RowStatus
 
 EVERYTHING = torch.ones(N_ELEMENTS, dtype=torch.bool)
 NEVER = torch.zeros(N_ELEMENTS, dtype=torch.bool)

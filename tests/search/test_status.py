@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.result import RowStatus
 
 
 def test_every_status_has_a_label_and_a_meaning() -> None:

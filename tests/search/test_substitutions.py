@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.search.substitutions import Substitutions
+from kiago_ray.search.family import Substitutions
 
 ODDS = np.zeros((N_ELEMENTS, N_ELEMENTS))
 NONE = np.zeros(N_ELEMENTS, dtype=np.bool_)

@@ -9,8 +9,8 @@ import pytest
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.search.errors import SpecError
+from kiago_ray.search.family import Substitutions
 from kiago_ray.search.presets import load_preset
-from kiago_ray.search.substitutions import Substitutions
 from kiago_ray.service.budget import check_search, requested_search
 from kiago_ray.service.settings import Limits
 

@@ -21,8 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.chemistry.periodic_map import element_map
+from kiago_ray.chemistry.elements import N_ELEMENTS, element_map
 
 SCALE_K = 20.0
 HIGHEST_LOG = 4.0  # 1,072 K: beyond it the exponential would only amplify an error

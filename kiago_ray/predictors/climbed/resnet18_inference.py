@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.chemistry.periodic_map import position
+from kiago_ray.chemistry.elements import N_ELEMENTS, position
 from kiago_ray.predictors.base import Predictor, Predictors
 from kiago_ray.predictors.climbed.elemnet import ElemNet
 from kiago_ray.predictors.climbed.inference import Lowered, LoweredElemNet, Trace, through_relu

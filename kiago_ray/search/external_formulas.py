@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.predictors.base import predict
-from kiago_ray.search.result import SearchResult, Trajectory
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.result import RowStatus, SearchResult, Trajectory
 
 if TYPE_CHECKING:
     from kiago_ray.predictors.base import Predictors

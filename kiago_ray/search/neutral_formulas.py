@@ -5,12 +5,17 @@ change from one element of the row to another make of them. A formula is neutral
 assignments of states gives it no charge, which is a matrix product for all of a row's formulas at once. Every formula
 found passes `chemistry.neutrality.check`, which gives the states as certificate; what only a rare assignment would
 balance may be missed. Metals alone and single elements pass unseen there, and so they do here. Mixed valence is an
-option (chemistry.valences); what only it balances, SMACT's screens rule out.
+option; what only it balances, SMACT's screens rule out.
+
+An assignment keeps the Pauling rule, a cut (see chemistry.neutrality), and costs Σ x·(−ln share), the share being how
+often the element was seen in that state; costs add up over elements, so the cheapest of each cut grow from the
+cheapest of its first elements.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -18,26 +23,32 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.neutrality import cuts, likeliest_valences
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.chemistry.valences import likeliest_valences
 from kiago_ray.search.integers import IntegerCandidates, least_counts, nearest_by_total
-from kiago_ray.search.neutral_states import StateTable, likely_assignments, state_table
 
 MOST_TOTALS = 32  # of a row, those whose nearest counts are nearest
 MOST_FORMULAS = 4_096  # of a row, the nearest, that are tested
 MOST_MIXED = 48  # of a row, the nearest, that mixed valence is tested on
 TWO_ATOMS = 10  # elements of a row up to which two atoms change at once
+MOST_ASSIGNMENTS = 128  # of a row, over all its cuts
+IMPOSSIBLE = 10_000  # the state of an element that has none on its side: neutral only where it has no atoms
+_UNLIKELY = 1e3  # nats that it costs, so that it comes after everything possible
 _SAME = 9  # decimals of an L1 distance: what differs by less is a tie
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Assignments = tuple[Ints, Floats]
+"""m assignments to k elements, cheapest first: states (m, k), IMPOSSIBLE where an element must go, and −ln of the
+share in which each element was seen in its state, (m, k)."""
 
 
 @dataclass(frozen=True)
 class NeutralCandidates(IntegerCandidates):
-    """The same of neutral formulas. nats: (rows, k) −ln of how likely the states that balance it are, a mean over
-    its atoms; 0 where metals or a single element pass unseen."""
+    """The k neutral formulas nearest to each row. nats: (rows, k) −ln of how likely the states that balance it are, a
+    mean over its atoms; 0 where metals or a single element pass unseen.
+    """
 
     nats: Floats
 
@@ -72,7 +83,7 @@ def neutral_formulas(
     Arguments as those of `integers.project`. mixed_valence: also formulas that only two states of one element balance,
     among the MOST_MIXED nearest. A row is worked out by itself, whichever others there are.
     """
-    table, metals = state_table(oxidation_set), oxidation.metals()
+    metals = oxidation.metals()
     atoms = np.array(totals)
     least = np.stack([least_counts(total, fixed) for total in totals])
     exact = (fixed > 0) & (not may_grow)
@@ -90,7 +101,7 @@ def neutral_formulas(
         allowed = moves[k][~moves[k][:, exact[columns]].any(axis=1)]
         x = fractions[row, columns]
         near, far = _around(x, nearest[row][:, held], atoms, least[:, columns], allowed, max_distance)
-        cost = _nats(near, columns, x, table, metals)
+        cost = _nats(near, columns, x, oxidation_set, metals)
         if mixed_valence:
             cost[:MOST_MIXED] = _mixed_nats(near[:MOST_MIXED], columns, cost[:MOST_MIXED], oxidation_set)
         picked = _distinct(near, np.isfinite(cost), keep)
@@ -122,14 +133,14 @@ def _around(
     return nearest[close[total]] + moves[move], far[total, move]
 
 
-def _nats(counts: Ints, columns: Ints, x: Floats, table: StateTable, metals: Mask) -> Floats:
+def _nats(counts: Ints, columns: Ints, x: Floats, oxidation_set: OxidationSet, metals: Mask) -> Floats:
     """−ln of how likely the states that balance each of counts (n, k) are, a mean over atoms; inf without any."""
-    assignments = likely_assignments(columns, x, table)
+    states, state_nats = likely_assignments(columns, x, oxidation_set)
     # Whole numbers below 2^24 are exact in float32.
-    charge = counts.astype(np.float32) @ assignments.states.T.astype(np.float32)
+    charge = counts.astype(np.float32) @ states.T.astype(np.float32)
     balanced = charge == 0
     first = balanced.argmax(axis=1)  # the cheapest
-    nats = (counts * assignments.nats[first]).sum(axis=1) / counts.sum(axis=1)
+    nats = (counts * state_nats[first]).sum(axis=1) / counts.sum(axis=1)
     nats[~balanced[np.arange(len(first)), first]] = np.inf
     unseen = ~(counts[:, ~metals[columns]] > 0).any(axis=1) | ((counts > 0).sum(axis=1) == 1)
     return np.where(unseen, 0.0, nats)
@@ -154,3 +165,62 @@ def _distinct(counts: Ints, wanted: Mask, keep: int) -> Ints:
         if len(found) == keep:
             break
     return np.array(list(found.values()), dtype=np.int64)
+
+
+@cache
+def _side_states(oxidation_set: OxidationSet) -> tuple[tuple[Assignments, ...], ...]:
+    """For the positive side [0] and the negative side [1] of a cut each element's states, likeliest first. 0 is on
+    both sides, an element without electronegativity on none.
+    """
+    scale = oxidation.electronegativities()
+    sides = []
+    for sign in (1, -1):
+        elements = []
+        for e, nats in zip(scale, oxidation.state_nats(oxidation_set), strict=True):
+            fits = {state: cost for state, cost in nats.items() if state * sign >= 0 and e is not None}
+            fits = fits or {IMPOSSIBLE: _UNLIKELY}
+            elements.append((np.array(list(fits))[:, None], np.array(list(fits.values()))[:, None]))
+        sides.append(tuple(elements))
+    return tuple(sides)
+
+
+def likely_assignments(
+    elements: Ints, fractions: Floats, oxidation_set: OxidationSet, most: int = MOST_ASSIGNMENTS
+) -> Assignments:
+    """The `most` cheapest assignments for k elements (k,) in amounts (k,): of each cut, then of all."""
+    known = np.array(oxidation.electronegativities(), dtype=np.float64)[elements]
+    electronegativity = np.nan_to_num(known, nan=0.0)
+    order = np.lexsort((elements, electronegativity))
+    back, weight, k = np.argsort(order), fractions[order], len(elements)
+    positive, negative = _side_states(oxidation_set)
+    below = _cheapest_of_first([positive[z] for z in elements[order]], weight, most)
+    above = _cheapest_of_first([negative[z] for z in elements[order[::-1]]], weight[::-1], most)
+    found = [
+        _joined(below[cut], (above[k - cut][0][:, ::-1], above[k - cut][1][:, ::-1]), weight, most)
+        for cut in reversed(cuts(electronegativity[order].tolist()))
+    ]
+    states = np.concatenate([each[0] for each in found])[:, back]
+    nats = np.concatenate([each[1] for each in found])[:, back]
+    cheapest = np.argsort(nats @ fractions, kind="stable")[:most]
+    return states[cheapest], nats[cheapest]
+
+
+def _cheapest_of_first(states: list[Assignments], weight: Floats, most: int) -> list[Assignments]:
+    """The `most` cheapest assignments to the first 0, 1, … k of elements with these states."""
+    found: list[Assignments] = [(np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0)))]
+    for at, one in enumerate(states):
+        found.append(_joined(found[-1], one, weight[: at + 1], most))
+    return found
+
+
+def _joined(first: Assignments, second: Assignments, weight: Floats, most: int) -> Assignments:
+    """The `most` cheapest of every row of (m, i) with every row of (n, j): (m·n or fewer, i + j)."""
+    n = len(second[0])
+    split = first[1].shape[1]
+    cost = ((first[1] @ weight[:split])[:, None] + second[1] @ weight[split:]).ravel()
+    cheapest = np.argsort(cost, kind="stable")[:most]
+    one, other = cheapest // n, cheapest % n
+    return (
+        np.concatenate([first[0][one], second[0][other]], axis=1),
+        np.concatenate([first[1][one], second[1][other]], axis=1),
+    )

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.search.integers import IntegerCandidates, choose, fractional_amounts, project
-from kiago_ray.search.neutral import NeutralCandidates, neutral_formulas
+from kiago_ray.search.neutral_formulas import NeutralCandidates, neutral_formulas
 from kiago_ray.search.problem import Problem
-from kiago_ray.search.status import RowStatus
+from kiago_ray.search.result import RowStatus
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
