@@ -243,8 +243,7 @@ def cheapest_states(
     surroundings = np.where(oxides(amounts), 0, np.where(pnictogen_rich(amounts), 2, 1))
     best = np.full(n, np.inf)
     hulls = _hulls(oxidation_set)
-    steps = hulls.slope.shape[-1]
-    filled = np.zeros((n, k, steps))
+    filled = np.zeros((n, k, hulls.slope.shape[-1]))
     sides = np.zeros((n, k), dtype=np.int64)
     for cut in range(k - 1, 0, -1):
         between = (x[:, cut] > 0) & (scale[order[:, cut - 1]] != scale[order[:, cut]])
@@ -269,13 +268,13 @@ def _swept(x: Floats, hulls: Hulls, at: tuple[Ints, Ints, Ints]) -> tuple[Floats
     """One cut of m formulas, fractions x (m, k), on the hulls `at` (m, k): the nats an atom (m,), inf where the charge
     can't be 0; how much of each step is taken (m, k, steps).
     """
-    m, k = x.shape
+    (m, k), steps = x.shape, hulls.slope.shape[-1]
     present = x > 0
     states, slope = hulls.states[at], hulls.slope[at]
     lowest = np.where(present, hulls.nats[at][..., 0], 0.0)
     charge = (x * states[..., 0]).sum(axis=1)
-    width = (x[..., None] * np.diff(states, axis=2)).reshape(m, -1)
-    slope = np.where(present[..., None], slope, np.inf).reshape(m, -1)
+    width = (x[..., None] * np.diff(states, axis=2)).reshape(m, k * steps)
+    slope = np.where(present[..., None], slope, np.inf).reshape(m, k * steps)
     order = np.argsort(slope, axis=1, kind="stable")
     width, slope = np.take_along_axis(width, order, axis=1), np.take_along_axis(slope, order, axis=1)
     width = np.where(np.isfinite(slope), width, 0.0)
@@ -288,7 +287,7 @@ def _swept(x: Floats, hulls: Hulls, at: tuple[Ints, Ints, Ints]) -> tuple[Floats
     part = np.divide(taken, width, out=np.zeros_like(taken), where=width > 0)
     filled = np.zeros_like(part)
     np.put_along_axis(filled, order, part, axis=1)
-    return np.where(impossible, np.inf, cost), filled.reshape(m, k, -1)
+    return np.where(impossible, np.inf, cost), filled.reshape(m, k, steps)
 
 
 def _shares(hulls: Hulls, at: tuple[int, int, int], filled: Floats, atoms: float) -> Shares:

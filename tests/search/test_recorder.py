@@ -17,7 +17,7 @@ def statuses(*status: RowStatus) -> Tensor:
 
 def terms(*tc: float) -> Terms:
     values = torch.tensor(tc, dtype=torch.float32)
-    return Terms(values, -values, values * torch.nan, values * torch.nan, values * torch.nan)
+    return Terms(values, -values, values * torch.nan)
 
 
 def test_it_keeps_the_sample_reports_the_living_and_asks_whether_to_stop() -> None:
