@@ -1,13 +1,12 @@
 """kiago-ray: propose superconductor compositions with a higher T_c, by gradients through trained predictors.
 
-The public names load on first use, so that importing the package costs nothing.
+The public names load on first use (PEP 562), so that the command line's help doesn't wait for torch.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from kiago_ray.lazy import loader
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kiago_ray.api import SearchOutcome, propose
@@ -17,13 +16,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Predictors", "SearchOutcome", "SearchSpec", "load_predictors", "propose"]
 
-__getattr__ = loader(
-    __name__,
-    {
-        "Predictors": "predictors",
-        "SearchOutcome": "api",
-        "SearchSpec": "search",
-        "load_predictors": "predictors",
-        "propose": "api",
-    },
-)
+_ROOMS = {
+    "Predictors": "predictors",
+    "SearchOutcome": "api",
+    "SearchSpec": "search",
+    "load_predictors": "predictors",
+    "propose": "api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"kiago_ray.{_ROOMS[name]}"), name)
