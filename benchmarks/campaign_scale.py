@@ -85,7 +85,8 @@ def made_table(numbers: Ints, rows: range, search: str, base: str, seed: int) ->
     """A table of candidates, every column filled, from the numbers (n,) of its formulas."""
     import pyarrow as pa
 
-    from kiago_ray.storage.columns import COLUMN_NAMES, schema
+    from kiago_ray.storage.columns import columns as table_columns
+    from kiago_ray.storage.columns import schema
 
     n = len(rows)
     own = np.asarray(rows, dtype=np.int64) + seed
@@ -133,7 +134,7 @@ def made_table(numbers: Ints, rows: range, search: str, base: str, seed: int) ->
         "row": np.asarray(rows, dtype=np.int64),
         "start_formula": texts(own, 3, "start"),
     }
-    return pa.table({name: columns[name] for name in COLUMN_NAMES}, schema=schema())
+    return pa.table({name: columns[name] for name in table_columns()}, schema=schema())
 
 
 def made_trajectory(rows: Ints) -> Trajectory:

@@ -29,7 +29,7 @@ from kiago_ray.screening import (
 from kiago_ray.search import SearchSpec, SpecError, load_preset, run_search
 from kiago_ray.search.external_formulas import given_result
 from kiago_ray.search.run import TRAJECTORY_ROWS
-from kiago_ray.storage.assemble import ranked
+from kiago_ray.storage.table import ranked
 
 if TYPE_CHECKING:
     from kiago_ray.hull import EnergyHull

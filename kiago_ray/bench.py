@@ -26,7 +26,7 @@ from kiago_ray.search.problem import Problem, resolve
 from kiago_ray.search.run import stage_settings
 from kiago_ray.search.stages import init, limit, step
 from kiago_ray.search.start import starts
-from kiago_ray.storage.assemble import ranked
+from kiago_ray.storage.table import ranked
 
 if TYPE_CHECKING:
     from kiago_ray.plausibility.shipped import Prospects

@@ -15,7 +15,7 @@ from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data.tables import made_compounds
 from kiago_ray.hull.energy_hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
 from kiago_ray.screening import Ranking, SecondOpinions, apply_screens, available_screens, collect
-from kiago_ray.storage.assemble import candidates_table
+from kiago_ray.storage.table import candidates_table
 
 if TYPE_CHECKING:
     from kiago_ray.hull import EnergyHull

@@ -18,8 +18,7 @@ from kiago_ray.report.reasons import Background
 from kiago_ray.report.trust_plots import gap_plot, pareto_plot
 from kiago_ray.screening.summary import TOP as TOP_SIZES
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory
-from kiago_ray.storage.table import write_table
-from kiago_ray.storage.top_csv import top_csv
+from kiago_ray.storage.table import top_csv, write_table
 
 TC_PLOT, PARETO_PLOT, GAP_PLOT, TRAJECTORY_PLOT = (
     "tc_against_ef.png",

@@ -95,7 +95,7 @@ def merge_tables(
 
     The order is that of `screening.rank.ordered`, by trusted T_c unless `ranking` says otherwise. The Pareto front is
     that of the merged table. For a composition that occurs more than once stands the first by (not passed, position of
-    its input, row); so the shards of one search give what `storage.assemble.ranked` makes of all of them. Rows without
+    its input, row); so the shards of one search give what `storage.table.ranked` makes of all of them. Rows without
     a formula drop out.
 
     block_rows: rows of a row group. scratch: a local directory for temporary files, some 150 bytes a formula;

@@ -31,7 +31,7 @@ from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.summary import BaseMaterial, summarise_ranked
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP
-from kiago_ray.storage.top_csv import TOP_ROWS, top_csv
+from kiago_ray.storage.table import TOP_ROWS, top_csv
 
 __all__ = [
     "CAMPAIGN_OUTPUTS",

@@ -24,10 +24,9 @@ from kiago_ray.campaign.plan import Shard
 from kiago_ray.errors import KiagoError
 from kiago_ray.screening.rank import order
 from kiago_ray.screening.summary import BaseMaterial
-from kiago_ray.storage.assemble import standing
 from kiago_ray.storage.columns import schema_problem
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.table import read_table, table_bytes
+from kiago_ray.storage.table import read_table, standing, table_bytes
 
 if TYPE_CHECKING:
     from kiago_ray.search.result import Trajectory

@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from kiago_ray.screening.summary import BestRows
-from kiago_ray.storage.columns import COLUMN_NAMES, completed, schema, schema_problem
+from kiago_ray.storage.columns import columns, schema
 from kiago_ray.storage.location import Location, StorageError, reason
+from kiago_ray.storage.table import opened
 
 _HASH_BYTES = 1 << 20
 
 
-def blocks(place: Location, columns: Sequence[str] = COLUMN_NAMES) -> Iterator[Any]:
-    """The rows of a table's file, one table a row group, with these columns.
+def blocks(place: Location, names: Sequence[str] | None = None) -> Iterator[Any]:
+    """The rows of a table's file, one table a row group, with these columns; with all of them by default.
 
     Raises StorageError as `read_table` does.
     """
-    described = _fields(columns)
-    with _opened(place) as file:
-        there = [name for name in columns if name in file.schema_arrow.names]
+    described = _fields(list(columns()) if names is None else names)
+    with opened(place) as file:
         for group in range(file.num_row_groups):
-            yield completed(file.read_row_group(group, columns=there), columns).cast(described)
+            yield file.read_row_group(group, described.names).select(described.names).cast(described)
 
 
-def read_columns(place: Location, columns: Sequence[str]) -> Any:
+def read_columns(place: Location, names: Sequence[str]) -> Any:
     """All rows of a table's file with these columns alone. Raises StorageError as `read_table` does."""
-    return pa.concat_tables([_fields(columns).empty_table(), *blocks(place, columns)])
+    return pa.concat_tables([_fields(names).empty_table(), *blocks(place, names)])
 
 
 def first_rows(place: Location, rows: int) -> Any:
@@ -68,21 +66,6 @@ def file_sha256(place: Location) -> str:
     return digest.hexdigest()
 
 
-def _fields(columns: Sequence[str]) -> Any:
+def _fields(names: Sequence[str]) -> Any:
     every = schema()
-    return pa.schema([every.field(name) for name in columns])
-
-
-@contextmanager
-def _opened(place: Location) -> Iterator[Any]:
-    try:
-        with place.filesystem.open_input_file(place.path) as stream:
-            file = pq.ParquetFile(stream, pre_buffer=True)
-            problem = schema_problem(file.schema_arrow)
-            if problem:
-                raise StorageError(f"{place.text} is not a table of candidates of this version: {problem}")
-            yield file
-    except pa.ArrowInvalid as error:
-        raise StorageError(f"{place.text} is not a whole Parquet file: {reason(error)}") from error
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"can't read {place.text}: {reason(error)}") from error
+    return pa.schema([every.field(name) for name in names])

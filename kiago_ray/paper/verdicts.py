@@ -16,7 +16,7 @@ from kiago_ray.paper.tasks import Task
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
 from kiago_ray.screening.summary import BaseMaterial
-from kiago_ray.storage.assemble import ranked
+from kiago_ray.storage.table import ranked
 
 TOLERANCE = 0.01  # of a ratio, "within 1 %" (section 3.5)
 KEPT = 50  # best rows of a cell

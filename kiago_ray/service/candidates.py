@@ -7,13 +7,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from kiago_ray.campaign.curves import CURVES
 from kiago_ray.campaign.results import SEARCH_OUTPUTS
 from kiago_ray.campaign.summaries import search_folder
 from kiago_ray.service.jobs import SEARCH
-from kiago_ray.storage.columns import completed
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES
 from kiago_ray.storage.table import read_table
@@ -23,7 +21,7 @@ PLOTS = tuple(name for name in SEARCH_OUTPUTS if name.endswith(".png") and name 
 
 def page(result: Location, offset: int, limit: int, *, passed_only: bool) -> tuple[int, list[dict[str, Any]]]:
     """How many there are, and some of them, by rank. Raises StorageError."""
-    table = completed(read_table(_folder(result) / CANDIDATES))
+    table = read_table(_folder(result) / CANDIDATES)
     if passed_only:
         table = table.filter(pc.fill_null(table["passed"], False))
     return len(table), [_plain(row) for row in table.slice(offset, limit).to_pylist()]
@@ -36,9 +34,8 @@ def parquet(result: Location) -> bytes:
 
 def csv(result: Location) -> bytes:
     """All of them with all columns. Raises StorageError."""
-    table = pq.read_table(io.BytesIO(parquet(result)))
     sink = io.BytesIO()
-    pa_csv.write_csv(completed(table), sink)
+    pa_csv.write_csv(read_table(_folder(result) / CANDIDATES), sink)
     return sink.getvalue()
 
 

@@ -82,75 +82,68 @@ class Location:
 
     def kind(self) -> str:
         """ "file", "directory" or "nothing". Raises StorageError where even that can't be asked."""
-        try:
+        with self._failing("open"):
             info = self.filesystem.get_file_info(self.path)
-        except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"can't open {self.text}: {reason(error)}") from error
         return {fs.FileType.NotFound: "nothing", fs.FileType.Directory: "directory"}.get(info.type, "file")
 
     def entries(self) -> list[str]:
         """Names in this directory, sorted; none where it doesn't exist. Raises StorageError."""
-        selector = fs.FileSelector(self.path, allow_not_found=True)
-        try:
-            return sorted(str(info.base_name) for info in self.filesystem.get_file_info(selector))
-        except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"can't list {self.text}: {reason(error)}") from error
+        with self._failing("list"):
+            found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return sorted(str(info.base_name) for info in found)
 
     def make_directory(self) -> None:
         """Make this directory and those above it; on s3://, where only files exist, nothing. Raises StorageError."""
-        if self._on_s3:
-            return
-        try:
-            self.filesystem.create_dir(self.path, recursive=True)
-        except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"can't make the directory {self.text}: {reason(error)}") from error
+        if not self._on_s3:
+            with self._failing("make the directory"):
+                self.filesystem.create_dir(self.path, recursive=True)
 
     def read_bytes(self) -> bytes:
         """The file's contents. Raises StorageError."""
-        try:
-            with self.filesystem.open_input_stream(self.path) as stream:
-                return bytes(stream.read())
-        except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"can't read {self.text}: {reason(error)}") from error
+        with self._failing("read"), self.filesystem.open_input_stream(self.path) as stream:
+            return bytes(stream.read())
 
     def write_bytes(self, contents: bytes) -> None:
         """Put the file there, whole or not at all, in place of what was there. Raises StorageError."""
-        if not self._on_s3:
+        if self._on_s3:
+            with self._failing("write"):
+                upload(self.filesystem, self.path, contents)
+        else:
             with self.writing() as stream:
                 stream.write(contents)
-            return
-        try:
-            upload(self.filesystem, self.path, contents)
-        except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"can't write {self.text}: {reason(error)}") from error
 
     def delete(self) -> None:
         """Remove the file, if there is one. Raises StorageError."""
-        try:
+        with (
+            suppress(FileNotFoundError),
+            self._failing("remove", FileNotFoundError),
+        ):  # another may be quicker
             if self.kind() == "file":
                 self.filesystem.delete_file(self.path)
-        except FileNotFoundError:
-            return  # another was quicker
-        except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"can't remove {self.text}: {reason(error)}") from error
 
     def delete_all(self) -> None:
-        """Remove the directory and all that is in it. Raises StorageError."""
-        try:
+        """Remove the directory, if there is one, and all that is in it. Raises StorageError."""
+        with suppress(FileNotFoundError), self._failing("remove", FileNotFoundError):
             self.filesystem.delete_dir(self.path)
-        except FileNotFoundError:
-            return  # another was quicker
-        except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"can't remove {self.text}: {reason(error)}") from error
 
     @contextmanager
     def writing(self) -> Iterator[Any]:
         """A stream whose bytes become the file when the block ends without an error. Raises StorageError."""
+        with (
+            self._failing("write"),
+            uploading(self.filesystem, self.path) if self._on_s3 else self._moving() as stream,
+        ):
+            yield stream
+
+    @contextmanager
+    def _failing(self, what: str, *but: type[BaseException]) -> Iterator[None]:
+        """Failures of the block as StorageError that says what can't be done, except those of `but`."""
         try:
-            with uploading(self.filesystem, self.path) if self._on_s3 else self._moving() as stream:
-                yield stream
+            yield
+        except but:
+            raise
         except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"can't write {self.text}: {reason(error)}") from error
+            raise StorageError(f"can't {what} {self.text}: {reason(error)}") from error
 
     @contextmanager
     def _moving(self) -> Iterator[Any]:
@@ -161,7 +154,8 @@ class Location:
             with self.filesystem.open_output_stream(temporary) as stream:
                 yield stream
             if self.filesystem.type_name == "local":
-                _to_disk(temporary)  # else a power cut could leave the name without its contents
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())  # else a power cut could leave the name without its contents
             self.filesystem.move(temporary, self.path)
         except BaseException:  # Ctrl-C too: nothing half-written stays
             with suppress(OSError, pa.ArrowException):
@@ -173,20 +167,15 @@ class Location:
         return bool(self.filesystem.type_name == "s3")
 
 
-def _to_disk(path: str) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-
-
 Where = Location | str | os.PathLike[str]
 """How a caller may name a place."""
 
 
 def reason(error: BaseException) -> str:
     """Why an operation failed, in one line: the system's own words where it gave an error number."""
-    told = s3_reason(str(error))
-    if told:
-        return told
+    of_s3 = s3_reason(str(error))
+    if of_s3:
+        return of_s3
     number = getattr(error, "errno", None)
     if isinstance(number, int):
         return os.strerror(number)

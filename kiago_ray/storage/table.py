@@ -1,16 +1,185 @@
-"""Tables of candidates in Parquet files: written whole or not at all, checked when read."""
+"""The table of candidates: made from a search's rows and their verdicts, ranked, kept as Parquet and as top.csv."""
 
 from __future__ import annotations
 
+import csv
 import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from kiago_ray.storage.columns import completed, schema, schema_problem
+from kiago_ray.chemistry.balance import write_means, write_shares
+from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
+from kiago_ray.chemistry.formula import write
+from kiago_ray.screening.candidates import Candidates
+from kiago_ray.screening.pareto import pareto_front
+from kiago_ray.screening.rank import Ranking, Standing, order, unique
+from kiago_ray.screening.screens import Verdicts
+from kiago_ray.screening.summary import BaseMaterial
+from kiago_ray.search.result import RowStatus
+from kiago_ray.storage.columns import columns, schema, schema_problem
 from kiago_ray.storage.location import Location, StorageError, Where, reason
+
+if TYPE_CHECKING:
+    from kiago_ray.screening.known import KnownMaterials
+    from kiago_ray.search.result import SearchResult
+
+TOP_ROWS = 100
+# The columns of top.csv. One with a question mark is left out where no row has a value.
+_TOP = (
+    "rank passed formula base source? plausibility? existence? expected_improvement_k? gain? best_nearby? "
+    "best_nearby_tc_k? trusted_tc_k tc_k tc_std_k tc_oracle_k tc_oracle_std_k delta_tc_k ef_ev_per_atom "
+    "e_hull_ev_per_atom? extrapolation extrapolated pareto known made tried? tried_nearby? tc_given_tried_k? "
+    "nearest_known nearest_distance nearest_tc_k nearest_pressure_gpa nearest_reports nearest_reference "
+    "plausibility_reason? oxidation_states mean_valences? holes_per_cu? undoped? charge_nats_per_atom balanced "
+    "plausible? neutral pauling ef_negative few_elements near_hull? alloy n_elements n_atoms search? seed row"
+)
+_START_DECIMALS = 4
+_RANKED_BY = ("tc_k", "trusted_tc_k", "plausibility", "expected_improvement_k")
+_MARKS = ("passed", "undoped", "gain", "new_system")
+_OPINIONS = ("trusted_tc_k", "tc_k", "tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation")
+_SCREENS = ("neutral", "pauling", "ef_negative", "few_elements", "balanced")
+_OPTIONAL_SCREENS = ("plausible", "neutral_mixed", "neutral_atoms", "hydride")
+
+
+def candidates_table(
+    result: SearchResult,
+    candidates: Candidates,
+    verdicts: Verdicts,
+    *,
+    base: BaseMaterial | None,
+    seed: int,
+    search: str | None = None,
+) -> Any:
+    """Every row of a search in its own order, also those without a formula; `rank` and `pareto` are null (see
+    `ranked`).
+
+    search: its name within a campaign.
+    """
+    n, ok, screens = len(candidates.formulas), candidates.ok, verdicts.by_screen
+    atoms = candidates.counts.sum(axis=1)
+    e_hull = candidates.e_hull_ev_per_atom
+    e_hull = np.full(n, np.nan) if e_hull is None else e_hull
+    values = {
+        "rank": pa.nulls(n, pa.int32()),
+        "formula": [text or None for text in candidates.formulas],
+        "base": [None if base is None else base.formula] * n,
+        "source": candidates.sources,
+        "search": [search] * n,
+        **{name: _numbers(getattr(candidates, name)) for name in _OPINIONS},
+        "extrapolated": _where(candidates.extrapolated, ~np.isnan(candidates.extrapolation)),
+        "tc_relaxed_k": _numbers(result.tc_relaxed_k),
+        "delta_tc_k": _numbers(candidates.tc_k - (np.nan if base is None else base.tc_predicted_k)),
+        "ef_ev_per_atom": _numbers(candidates.ef_ev_per_atom),
+        "e_hull_ev_per_atom": _numbers(e_hull),
+        "n_atoms": _where(atoms.astype(np.int32), atoms > 0),
+        "n_elements": _where(candidates.n_elements.astype(np.int32), ok),
+        **{name: _where(screens[name], ok) for name in _SCREENS},
+        **{name: _where(screens[name], ok) if name in screens else [None] * n for name in _OPTIONAL_SCREENS},
+        "near_hull": _where(screens.get("near_hull", np.zeros(n, dtype=np.bool_)), ~np.isnan(e_hull)),
+        "passed": verdicts.passed,
+        "pareto": pa.nulls(n, pa.bool_()),
+        "alloy": _where(candidates.neutrality.alloy | candidates.neutrality.elemental, ok),
+        **_charge(candidates),
+        "made": candidates.made,
+        "tried": candidates.tried,
+        "tried_nearby": candidates.tried_nearby,
+        "tc_given_tried_k": _numbers(candidates.tc_given_tried_k),
+        **_known(candidates, candidates.materials),
+        "integer_distance": _numbers(result.distance),
+        "status": [RowStatus(status).label for status in result.status.tolist()],
+        "recoveries": result.recoveries.astype(np.int32),
+        "seed": np.full(n, seed, dtype=np.int64),
+        "row": result.rows.astype(np.int64),
+        "start_formula": [_fractions_text(row) for row in result.start],
+    }
+    return pa.table({name: values[name] for name in columns()}, schema=schema())
+
+
+def _known(candidates: Candidates, materials: KnownMaterials | None) -> dict[str, Any]:
+    """The columns that tell a row by what is known: whether it is known, its neighbours, what it is better than."""
+
+    def of(values: Sequence[Any] | NDArray[Any] | None, index: NDArray[np.int64]) -> list[Any]:
+        return [None if values is None or i < 0 else values[i] for i in index.tolist()]
+
+    near, near_emd, improvement = (
+        candidates.nearest,
+        candidates.nearest_emd,
+        candidates.expected_improvement_k,
+    )
+    names, tc_k, pressure_gpa, reports, reference = (None,) * 5
+    if materials is not None:
+        names, tc_k, pressure_gpa = materials.formulas, materials.tc_k, materials.pressure_gpa
+        reports, reference = materials.reports, materials.reference
+    return {
+        "known": candidates.known,
+        "plausibility": _numbers(candidates.plausibility),
+        "existence": _numbers(candidates.existence),
+        "plausibility_reason": candidates.plausibility_reasons,
+        "expected_improvement_k": _numbers(improvement),
+        "gain": _where(candidates.gain, ~np.isnan(improvement)),
+        "new_system": _where(candidates.new_system, candidates.ok & (materials is not None)),
+        "best_nearby": of(names, candidates.best_nearby),
+        "best_nearby_tc_k": _numbers(candidates.best_nearby_tc_k),
+        "nearest_known": of(names, near),
+        "nearest_tc_k": _numbers(of(tc_k, near)),
+        "nearest_pressure_gpa": _numbers(of(pressure_gpa, near)),
+        "nearest_reports": of(reports, near),
+        "nearest_reference": [text or None for text in of(reference, near)],
+        "nearest_distance": _numbers(candidates.nearest_distance),
+        "nearest_emd_known": of(names, near_emd),
+        "nearest_emd": _numbers(candidates.nearest_emd_distance),
+        "nearest_emd_tc_k": _numbers(of(tc_k, near_emd)),
+        "nearest_emd_pressure_gpa": _numbers(of(pressure_gpa, near_emd)),
+    }
+
+
+def _charge(candidates: Candidates) -> dict[str, Any]:
+    """The columns on charges: the likeliest states that balance each row, and what follows from them."""
+    balances, ok = candidates.balances, candidates.ok
+    holes, nats = balances.holes_per_cu, balances.nats_per_atom
+    states = [text or None for text in balances.certificates]
+    if candidates.by_atoms is not None:  # a hydride without states that balance shows those of its atoms
+        for row, assignment in enumerate(balances.assignments):
+            states[row] = states[row] if assignment else write_shares(candidates.by_atoms[row]) or states[row]
+    return {
+        "oxidation_states": states,
+        "charge_kind": pa.array(list(balances.kinds), mask=~ok),
+        "charge_nats_per_atom": _numbers(np.where(np.isfinite(nats), nats, np.nan)),
+        "mean_valences": [write_means(means) or None for means in balances.mean_valences],
+        "holes_per_cu": _numbers(holes),
+        "undoped": _where(balances.undoped_parent, ~np.isnan(holes)),
+    }
+
+
+def ranked(table: Any, ranking: Ranking | None = None) -> Any:
+    """The unique formulas of a table of rows, best first, `rank` from 1, those on their Pareto front marked. Rows
+    without a formula drop out.
+
+    The table may hold several searches: a composition's lowest row of its lowest seed stands for it. By trusted T_c
+    unless `ranking` says otherwise.
+    """
+    formulas = [text or "" for text in table["formula"].to_pylist()]
+    of_families = pc.is_valid(table["source"]).to_pylist()
+    kept = unique(formulas, table["seed"].to_numpy(), table["row"].to_numpy(), of_families)
+    best = table.take(pa.array(kept))
+    best = best.take(pa.array(order(best["formula"].to_pylist(), standing(best), ranking)))
+    ranks = pa.array(np.arange(1, len(best) + 1, dtype=np.int32))
+    return _with(_with(best, "rank", ranks), "pareto", _front(best))
+
+
+def standing(table: Any) -> Standing:
+    """The rows of a table of candidates as ranking sees them."""
+    numbers = {name: table[name].to_numpy() for name in _RANKED_BY}
+    marks = {name: table[name].fill_null(False).to_numpy() for name in _MARKS}
+    taken = pc.or_(pc.is_valid(table["known"]), pc.is_valid(table["tried"])).to_numpy()
+    return Standing(**numbers, **marks, taken=taken)
 
 
 def write_table(table: Any, where: Where, about: Mapping[str, str] | None = None) -> None:
@@ -31,27 +200,90 @@ def table_bytes(table: Any, about: Mapping[str, str] | None = None) -> bytes:
     problem = schema_problem(table.schema)
     if problem:
         raise ValueError(f"the table is not one of candidates; {problem}")
-    described = completed(table).cast(schema()).replace_schema_metadata(dict(about or {}))
+    described = table.select(list(columns())).cast(schema()).replace_schema_metadata(dict(about or {}))
     sink = io.BytesIO()
     pq.write_table(described, sink, compression="zstd")
     return sink.getvalue()
 
 
 def read_table(where: Where) -> Any:
-    """The table of candidates in a Parquet file; one of an older version has nulls in the columns that came later.
+    """The table of candidates in a Parquet file. Raises StorageError as `opened` does."""
+    with opened(Location.of(where)) as file:
+        return file.read().select(list(columns()))
 
-    Raises StorageError for a file that is missing, isn't Parquet or is cut off, and, naming the column, for a
-    table of something else.
+
+@contextmanager
+def opened(place: Location) -> Iterator[Any]:
+    """A table of candidates as a `pq.ParquetFile`, to be read in parts.
+
+    Raises StorageError for a file that is missing, isn't Parquet or is cut off, and, naming the column, for a table of
+    something else.
     """
-    place = Location.of(where)
     try:
         with place.filesystem.open_input_file(place.path) as stream:
-            table = pq.ParquetFile(stream).read()
+            file = pq.ParquetFile(stream, pre_buffer=True)
+            problem = schema_problem(file.schema_arrow)
+            if problem:
+                raise StorageError(f"{place.text} is not a table of candidates of this version: {problem}")
+            yield file
     except pa.ArrowInvalid as error:
         raise StorageError(f"{place.text} is not a whole Parquet file: {reason(error)}") from error
     except (OSError, pa.ArrowException) as error:
         raise StorageError(f"can't read {place.text}: {reason(error)}") from error
-    problem = schema_problem(table.schema)
-    if problem:
-        raise StorageError(f"{place.text} is not a table of candidates of this version: {problem}")
-    return completed(table)
+
+
+def top_csv(table: Any, rows: int = TOP_ROWS) -> str:
+    """The first `rows` of a ranked table that passed; where none did, the first `rows`, with passed "no".
+
+    Comma-separated with a header, with as many digits as mean something; yes and no for verdicts, an empty field for
+    what is not known.
+    """
+    head = table.slice(0, rows)  # in a ranked table those that passed come first
+    passed = head.filter(head["passed"])
+    names = [
+        name.rstrip("?")
+        for name in _TOP.split()
+        if not (name.endswith("?") and head[name.rstrip("?")].null_count == len(head))
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for row in (passed if len(passed) else head).to_pylist():
+        writer.writerow([_cell(row[name], columns()[name].decimals) for name in names])
+    return text.getvalue()
+
+
+def _cell(value: Any, decimals: int | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if decimals is None else f"{value:z.{decimals}f}"  # z: no -0.0
+
+
+def _front(table: Any) -> Any:
+    """Whether each row is on the table's Pareto front; null where nobody has a say on its T_c."""
+    names = ("trusted_tc_k", "ef_ev_per_atom", "extrapolation", "passed")
+    trusted, ef, extrapolation, passed = (table[name].to_numpy() for name in names)
+    return _where(pareto_front(trusted, ef, extrapolation, passed), ~np.isnan(trusted))
+
+
+def _with(table: Any, name: str, values: Any) -> Any:
+    at = table.schema.get_field_index(name)
+    return table.set_column(at, table.schema.field(at), values)
+
+
+def _numbers(values: Any) -> Any:
+    """float64 with null for what is not a number."""
+    return pa.array(np.asarray(values, dtype=np.float64), from_pandas=True)
+
+
+def _where(values: NDArray[Any], known: NDArray[np.bool_]) -> Any:
+    """The values, null where they are not known."""
+    return pa.array(values, mask=~known)
+
+
+def _fractions_text(row: NDArray[Any]) -> str | None:
+    rounded = np.round(np.asarray(row, dtype=np.float64), _START_DECIMALS)
+    held = {SYMBOLS[z]: float(rounded[z]) for z in WRITING_ORDER if rounded[z] > 0}
+    return write(held) if held else None

@@ -18,10 +18,10 @@ from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.rank import RankBy, Ranking, identity
 from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.search.result import SearchResult
-from kiago_ray.storage.assemble import candidates_table, ranked
-from kiago_ray.storage.columns import COLUMN_NAMES, COLUMNS, completed, schema
+from kiago_ray.storage.columns import columns as table_columns
+from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.table import read_table, write_table
+from kiago_ray.storage.table import candidates_table, ranked, read_table, write_table
 
 Merge = Callable[..., tuple[Any, Merged]]
 SYMBOLS = np.array(["Ba", "Ca", "La", "Cu", "Fe", "Ni", "As", "Se", "F", "O"])
@@ -49,7 +49,7 @@ def made_table(rows: int, seed: int, *, formulas: int = 300, first_row: int = 0,
         told.append(own.random())
     known = generator.random(rows) > 0.1
     verdict = np.array(verdicts, dtype=bool).reshape(rows, 2)
-    columns: dict[str, Any] = {name: [None] * rows for name in COLUMN_NAMES}
+    columns: dict[str, Any] = {name: [None] * rows for name in table_columns()}
     names = ("trusted_tc_k", "ef_ev_per_atom", "extrapolation")
     columns |= {
         name: pa.array(values, from_pandas=True)
@@ -162,21 +162,6 @@ def test_the_front_is_that_of_the_merged_table(merged: Merge) -> None:
     assert front != fronts[0]
 
 
-def test_tables_of_an_older_version_are_merged_too(merged: Merge, tmp_path: Path) -> None:
-    table = made_table(300, seed=9)
-    later = [column.name for column in COLUMNS if column.later]
-    old = table.drop_columns(later)
-    pq.write_table(old, tmp_path / "old.parquet")
-    merge_tables([Location.of(tmp_path / "old.parquet")], Location.of(tmp_path / "out.parquet"))
-    out = read_table(tmp_path / "out.parquet")
-    assert out.equals(ranked(completed(old)))
-    assert out["pareto"].null_count == len(out)
-    mixed, _ = merged(table)
-    assert (
-        mixed["formula"].to_pylist() != out["formula"].to_pylist()
-    )  # T_c alone decides where nothing else is known
-
-
 def test_judged_rows_of_a_search(make_result: Callable[..., SearchResult], merged: Merge) -> None:
     result = make_result(
         [("NaCl2", 90.0, -1.0), ("LaNiAsO", 8.0, -2.0), (None, 0.0, 0.0), ("La2Ni2As2O2", 8.0, -2.0)]
@@ -209,7 +194,7 @@ def test_the_bytes_do_not_depend_on_how_rows_are_spread(
 
 def few_rows(rows: list[tuple[str, bool, float, int]], search: str) -> Any:
     formulas, passed, tc_k, number = zip(*rows, strict=True)
-    columns: dict[str, Any] = {name: [None] * len(rows) for name in COLUMN_NAMES}
+    columns: dict[str, Any] = {name: [None] * len(rows) for name in table_columns()}
     columns |= {"formula": formulas, "passed": passed, "tc_k": tc_k, "row": number}
     columns |= {"search": [search] * len(rows), "seed": [0] * len(rows)}
     return pa.table(columns, schema=schema())
@@ -237,7 +222,9 @@ def test_empty_inputs_and_null_columns(merged: Merge) -> None:
     empty = schema().empty_table()
     table = made_table(60, seed=4)
     assert merged(empty, table, empty)[0].equals(ranked(table))
-    nulls = pa.table({name: pa.nulls(3, schema().field(name).type) for name in COLUMN_NAMES}, schema=schema())
+    nulls = pa.table(
+        {name: pa.nulls(3, schema().field(name).type) for name in table_columns()}, schema=schema()
+    )
     for tables in ((), (empty,), (nulls,)):
         out, done = merged(*tables)
         assert out.equals(empty)

@@ -34,10 +34,9 @@ from kiago_ray.campaign.tables import file_sha256
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.oracle.opinions import SecondOpinion
 from kiago_ray.screening.summary import summarise
-from kiago_ray.storage.assemble import ranked
 from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.table import read_table
+from kiago_ray.storage.table import ranked, read_table
 
 SPEC_TEXT = "campaign: {name: four}\n"
 

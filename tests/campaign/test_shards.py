@@ -23,8 +23,8 @@ from kiago_ray.campaign.shards import (
 from kiago_ray.campaign.state import best_of, checked_state, listed_state, remove_leftovers
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.oracle.opinions import SecondOpinion
-from kiago_ray.storage.assemble import ranked
 from kiago_ray.storage.location import Location
+from kiago_ray.storage.table import ranked
 
 
 def path_of(campaign: Location, shard: Shard, ending: str) -> Path:

@@ -22,7 +22,7 @@ from kiago_ray.screening.screens import (
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.sections import ScreensSpec
-from kiago_ray.storage.columns import COLUMN_NAMES
+from kiago_ray.storage.columns import columns
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
 PAPER = ("neutral", "pauling", "ef_negative", "few_elements")
@@ -50,7 +50,7 @@ def test_the_papers_screens_one_by_one(make_result: MakeResult) -> None:
 def test_every_screen_a_specification_can_name_exists_and_is_a_column() -> None:
     annotation = ScreensSpec.model_fields["names"].annotation
     names = get_args(get_args(annotation)[0])
-    assert set(names) <= set(available_screens()) <= set(COLUMN_NAMES)
+    assert set(names) <= set(available_screens()) <= set(columns())
     assert ScreensSpec().names == ("balanced", "plausible", "few_elements")
     assert ScreensSpec().max_elements == FewElements().maximum
 

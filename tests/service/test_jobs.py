@@ -17,8 +17,8 @@ from kiago_ray.service.candidates import page
 from kiago_ray.service.jobs import End, Job, JobStore
 from kiago_ray.service.models import Models
 from kiago_ray.service.running import MOST_BEGUN, Runner
-from kiago_ray.storage.assemble import ranked
 from kiago_ray.storage.location import StorageError
+from kiago_ray.storage.table import ranked
 
 SPEC = load_preset("default", {"base": "LaNiAsO", "candidates": 24, "steps": [4, 4]})
 

@@ -19,8 +19,8 @@ from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.screening.tried import TriedMaterials
 from kiago_ray.screening.trust import SecondOpinions
 from kiago_ray.search.result import SearchResult
-from kiago_ray.storage.assemble import candidates_table, ranked
 from kiago_ray.storage.columns import schema
+from kiago_ray.storage.table import candidates_table, ranked
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
 PAPER = ("neutral", "pauling", "ef_negative", "few_elements")

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kiago_ray.storage.columns import COLUMNS, schema
+from kiago_ray.storage.columns import columns, schema
 from kiago_ray.storage.location import StorageError
 from kiago_ray.storage.table import read_table, write_table
 
@@ -15,7 +15,7 @@ VALUES = {"string": "FeSe", "double": 8.5, "bool": True, "int32": 1, "int64": 2*
 
 
 def made(rows: int = 3) -> Any:
-    full = {column.name: VALUES[str(column.type)] for column in COLUMNS}
+    full = {column.name: VALUES[str(column.type)] for column in columns().values()}
     empty = dict.fromkeys(full)
     return pa.Table.from_pylist([full if row % 2 == 0 else empty for row in range(rows)], schema=schema())
 
@@ -27,7 +27,7 @@ def test_round_trip_with_descriptions(tmp_path: Path, rows: int, as_uri: bool) -
     write_table(made(rows), path.as_uri() if as_uri else path, {"search": "LaNiAsO"})
     table = read_table(path)
     assert table.equals(made(rows))
-    for column, field in zip(COLUMNS, pq.read_schema(path), strict=True):
+    for column, field in zip(columns().values(), pq.read_schema(path), strict=True):
         assert field.metadata[b"description"].decode() == column.description
         assert field.metadata[b"unit"].decode() == column.unit
     assert pq.read_metadata(path).metadata[b"search"] == b"LaNiAsO"
@@ -54,18 +54,6 @@ def test_other_tables_are_refused_with_the_column(tmp_path: Path) -> None:
     pq.write_table(made().set_column(at, "seed", pa.array(["a", "b", "c"])), path)
     with pytest.raises(StorageError, match="column 'seed' holds string, not int64"):
         read_table(path)
-
-
-def test_a_table_of_an_older_version_has_nulls_in_later_columns(tmp_path: Path) -> None:
-    later = [column.name for column in COLUMNS if column.later]
-    assert {"trusted_tc_k", "tc_oracle_k", "extrapolation", "pareto"} <= set(later)
-    pq.write_table(made().drop_columns(later), tmp_path / "old.parquet")
-    table = read_table(tmp_path / "old.parquet")
-    assert table.schema.equals(schema())
-    assert table.drop_columns(later).equals(made().drop_columns(later))
-    assert all(table[name].null_count == len(table) for name in later)
-    write_table(table.drop_columns(later), tmp_path / "new.parquet")
-    assert read_table(tmp_path / "new.parquet").equals(table)
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from kiago_ray.storage.columns import COLUMN_NAMES, schema
-from kiago_ray.storage.top_csv import top_csv
+from kiago_ray.storage.columns import columns, schema
+from kiago_ray.storage.table import top_csv
 
 
 def ranked_table(passed: list[bool]) -> Any:
@@ -47,7 +47,7 @@ def test_the_first_row_as_a_person_reads_it() -> None:
         "rank,passed,formula,base,trusted_tc_k,tc_k,tc_std_k,tc_oracle_k,tc_oracle_std_k,delta_tc_k,ef_ev_per_atom,"
         "extrapolation,extrapolated,pareto,known,made,nearest_known,nearest_distance,"
     )
-    assert set(first) <= set(COLUMN_NAMES)
+    assert set(first) <= set(columns())
     assert (first["rank"], first["passed"], first["formula"]) == ("1", "yes", "LaNiAsO".replace("Ni", "Ni1"))
     assert (first["tc_k"], first["delta_tc_k"], first["ef_ev_per_atom"]) == ("81.3", "0.0", "-1.235")
     assert (first["nearest_distance"], first["nearest_tc_k"], first["known"]) == ("0.050", "", "")
