@@ -22,7 +22,6 @@ from kiago_ray.cli.live import watching
 from kiago_ray.cli.search import read_known, read_tried, tell_known, tell_tried
 from kiago_ray.cli.version import provenance
 from kiago_ray.distributed.campaign import CampaignRequest, run_campaign, run_identity
-from kiago_ray.distributed.tracking import TrackingTarget, default_tracking_uri, record_campaign
 from kiago_ray.distributed.worker import WorkerSetup, weight_files
 from kiago_ray.errors import InputError
 from kiago_ray.outputs import card_notes
@@ -32,6 +31,7 @@ from kiago_ray.predictors.oracle.opinions import weights_hashes
 from kiago_ray.search.family import Substitutions
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, read_run
+from kiago_ray.tracking import TrackingTarget, default_tracking_uri, record
 
 app = typer.Typer(
     add_completion=False, help="Many searches on Ray: bases × variants × seeds.", no_args_is_help=True
@@ -157,7 +157,7 @@ def track(
         raise InputError(
             f"{where} is being run by process {driver['pid']} on {driver['host']}, which keeps the record itself"
         )
-    outcome = record_campaign(directory.location, directory.record, plan, target)
+    outcome = record(directory, plan, target)
     tell_tracking(outcome, f"kiago campaign track {where} --tracking-uri URI")
     raise typer.Exit(3 if outcome.pending or outcome.problem else 0)
 

@@ -18,7 +18,6 @@ from kiago_ray.cli.search import read_known, tell_known
 from kiago_ray.cli.sweep_view import show_outcome, watching
 from kiago_ray.cli.version import provenance
 from kiago_ray.distributed.sweep import SweepRequest, run_sweep, sweep_identity
-from kiago_ray.distributed.tracking import TrackingTarget
 from kiago_ray.distributed.worker import WorkerSetup, weight_files
 from kiago_ray.errors import InputError
 from kiago_ray.outputs import card_notes
@@ -31,6 +30,7 @@ from kiago_ray.screening import check_phases
 from kiago_ray.search.problem import resolve
 from kiago_ray.storage.location import Location
 from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
+from kiago_ray.tracking import TrackingTarget
 
 app = typer.Typer(add_completion=False)
 

@@ -33,17 +33,11 @@ from kiago_ray.campaign.shards import DamagedError, Manifest, read_manifest
 from kiago_ray.campaign.state import State, checked_state, remove_leftovers
 from kiago_ray.distributed.cluster import Demand, connected
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
-from kiago_ray.distributed.tracking import (
-    Tracker,
-    TrackingReport,
-    TrackingTarget,
-    record_campaign,
-    recorded_whole,
-)
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError, Where
 from kiago_ray.storage.run_directory import SPEC, RunDirectory, find_run, open_run
+from kiago_ray.tracking import LiveRecord, TrackingReport, TrackingTarget, record, recorded_whole
 
 _PROBE_BYTES = 1 << 20
 
@@ -125,7 +119,7 @@ def _already_done(plan: Plan, request: CampaignRequest) -> CampaignOutcome | Non
         return None
     report = None
     if request.tracking is not None and not recorded_whole(found.location):
-        report = record_campaign(found.location, found.record, plan, request.tracking)
+        report = record(found, plan, request.tracking)
     return CampaignOutcome(found, {}, {}, None, report)
 
 
@@ -150,15 +144,14 @@ class _Driver:
         self.left: Counter[str] = Counter()
         self.results: dict[str, SearchResults] = {}
         self.finishing: dict[str, Future[SearchResults]] = {}
-        # Merging and plotting in a thread of its own: workers don't wait for it.
+        # Merging, plotting and MLflow's record in a thread of its own: workers don't wait for it.
         self.finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
-        self.tracker: Tracker | None = None
+        self.live: LiveRecord | None = None
         if request.tracking is not None:
-            self.tracker = Tracker(self.location, directory.record, plan, request.tracking)
+            self.live = LiveRecord(directory, plan, request.tracking)
 
     def run(self) -> CampaignOutcome:
-        if self.tracker is not None:
-            self.tracker.start()
+        self._record()
         remove_leftovers(self.location, self.plan)
         state = checked_state(self.location, self.plan)
         left = self._take_over(state)
@@ -187,10 +180,8 @@ class _Driver:
             model_notes=self.request.model_notes,
         )
         report = None
-        if self.tracker is not None:  # before it counts as finished, so that a kill in between leaves no gap
-            report = self.tracker.finish(
-                "FINISHED" if results.complete else "KILLED" if stopped else "FAILED"
-            )
+        if self.live is not None:  # before it counts as finished, so that a kill in between leaves no gap
+            report = self.live.end()
         if results.complete:
             self.directory = self.directory.finish(CAMPAIGN_OUTPUTS)
         return CampaignOutcome(self.directory, failures, state.damaged, results, report, stopped)
@@ -198,8 +189,8 @@ class _Driver:
     def abandon(self) -> None:
         """End what runs beside this thread, after an error."""
         self.finisher.shutdown(wait=True, cancel_futures=True)
-        if self.tracker is not None:
-            self.tracker.finish("KILLED", timeout_s=10)
+        if self.live is not None:
+            self.live.end(patience_s=10)
 
     def _take_over(self, state: State) -> list[Shard]:
         """Begin from the shards that are done; return those that aren't."""
@@ -260,11 +251,17 @@ class _Driver:
 
     def _collect(self, *, wait: bool) -> None:
         """Take the results of searches that are merged by now. Raises StorageError."""
-        for name in [name for name, future in self.finishing.items() if wait or future.done()]:
+        merged = [name for name, future in self.finishing.items() if wait or future.done()]
+        for name in merged:
             self.results[name] = self.finishing.pop(name).result()
             self.watcher.search_done(name)
-            if self.tracker is not None:
-                self.tracker.search_done(name)
+        if merged:
+            self._record(*merged)
+
+    def _record(self, *names: str) -> None:
+        """Have the record say that the campaign goes on, and what came of these searches."""
+        if self.live is not None:
+            self.finisher.submit(self.live.done, *names)
 
     def _probe(self) -> None:
         """Find out whether the storage takes files at all. Raises StorageError where it doesn't."""

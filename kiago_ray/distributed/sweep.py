@@ -16,9 +16,6 @@ from kiago_ray import __version__
 from kiago_ray.campaign.lease import Lease, LeaseError
 from kiago_ray.distributed.cluster import Demand, capacity, connected, refusal
 from kiago_ray.distributed.sweep_watcher import SweepWatcher
-from kiago_ray.distributed.tracking import TrackingReport, TrackingTarget, recorded_whole
-from kiago_ray.distributed.tracking.sweep_runs import SweepTracker
-from kiago_ray.distributed.tracking.tracker import Status
 from kiago_ray.distributed.worker import WorkerSetup, WorkerSetupError
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import WeightsError
@@ -29,6 +26,7 @@ from kiago_ray.sweep.metrics import METRICS
 from kiago_ray.sweep.results import SweepResults, compare_units, gather, write_results
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import Trial, best_trial
+from kiago_ray.tracking import LiveRecord, TrackingReport, TrackingTarget, record, recorded_whole
 
 if TYPE_CHECKING:
     from kiago_ray.distributed.trial import TrialJob
@@ -84,21 +82,19 @@ def run_sweep(
     if found is not None and found.finished:
         report = None
         if request.tracking is not None and not recorded_whole(found.location):
-            report = SweepTracker(found.location, found.record, sweep, request.tracking).finish(
-                "FINISHED", None
-            )
+            report = record(found, sweep, request.tracking)
         return SweepOutcome(found, gather(found.location, sweep), report, found=True)
     location = Location.of(request.where)
     location.make_directory()
     with Lease(location) as lease:
-        record = {} if found is None else found.record
-        about = {"sweep_id": record.get("sweep_id", uuid.uuid4().hex), **request.about}
+        sweep_id = uuid.uuid4().hex if found is None else found.record.get("sweep_id", uuid.uuid4().hex)
+        about = {"sweep_id": sweep_id, **request.about}
         directory = open_run(request.where, request.identity, about)
-        tracker = None
+        live = None
         if request.tracking is not None:
-            tracker = SweepTracker(location, directory.record, sweep, request.tracking)
-            tracker.start()
-        run = _Run(sweep, request, location, watcher, tracker, lambda: should_stop() or lease.lost)
+            live = LiveRecord(directory, sweep, request.tracking)
+            live.done()
+        run = _Run(sweep, request, location, watcher, live, lambda: should_stop() or lease.lost)
         try:
             run.go()
             if lease.lost:
@@ -106,13 +102,12 @@ def run_sweep(
             results = gather(location, sweep, run.compare_failures)
             outputs = write_results(results, location, model_notes=request.model_notes)
         except BaseException:
-            if tracker is not None:
-                tracker.finish("KILLED", timeout_s=10)
+            if live is not None:
+                live.end(patience_s=10)
             raise
         report = None
-        if tracker is not None:  # before it counts as finished, so that a kill in between leaves no gap
-            status: Status = "FINISHED" if results.complete else "KILLED" if should_stop() else "FAILED"
-            report = tracker.finish(status)
+        if live is not None:  # before it counts as finished, so that a kill in between leaves no gap
+            report = live.end()
         if results.complete:
             directory = directory.finish(outputs)
         return SweepOutcome(directory, results, report, stopped=should_stop())
@@ -127,11 +122,11 @@ class _Run:
         request: SweepRequest,
         location: Location,
         watcher: SweepWatcher,
-        tracker: SweepTracker | None,
+        live: LiveRecord | None,
         should_stop: Callable[[], bool],
     ) -> None:
         self.sweep, self.request, self.location = sweep, request, location
-        self.watcher, self.tracker, self._asked = watcher, tracker, should_stop
+        self.watcher, self.live, self._asked = watcher, live, should_stop
         self.ledger = Ledger(location, sweep)
         self.problem: BaseException | None = None
         self.compare_failures: dict[str, str] = {}
@@ -238,8 +233,8 @@ class _Run:
 
     def _ended(self, trial: Trial) -> None:
         self.watcher.trial_ended(trial)
-        if self.tracker is not None:
-            self.tracker.search_done(trial.id)
+        if self.live is not None:
+            self.live.done(trial.id)
 
     def _give_up(self, problem: BaseException) -> None:
         self.problem = self.problem or problem

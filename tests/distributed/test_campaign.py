@@ -17,10 +17,10 @@ from kiago_ray.campaign.lease import Lease, LeaseError
 from kiago_ray.campaign.plan import Plan
 from kiago_ray.distributed.campaign import CampaignRequest, run_campaign, run_identity
 from kiago_ray.distributed.dispatch import DispatchPolicy
-from kiago_ray.distributed.tracking import TrackingTarget
 from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import RunDirectoryError
+from kiago_ray.tracking import TrackingTarget
 
 from .conftest import Heard, MakePlan
 from .fault_workers import DiesOnceAShard, Poisoned

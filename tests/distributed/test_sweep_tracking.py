@@ -9,14 +9,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from kiago_ray.distributed.tracking import TrackingReport, TrackingTarget, recorded_whole
-from kiago_ray.distributed.tracking.sweep_runs import SweepTracker
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import open_run, read_run
 from kiago_ray.sweep.ledger import Ledger, trial_name, write_scores
 from kiago_ray.sweep.metrics import METRICS, Score
 from kiago_ray.sweep.results import gather, write_results
 from kiago_ray.sweep.spec import SweepSpec
+from kiago_ray.tracking import TrackingReport, TrackingTarget, record, recorded_whole
 
 from .sweeps import request_for, small_sweep
 
@@ -49,7 +48,7 @@ def target(folder: Path) -> TrackingTarget:
 
 
 def track(place: Location, sweep: SweepSpec, where: TrackingTarget) -> TrackingReport:
-    return SweepTracker(place, read_run(place).record, sweep, where, patience_s=0.5).finish("FAILED")
+    return record(read_run(place), sweep, where)
 
 
 def runs(where: TrackingTarget) -> dict[str, Run]:

@@ -15,15 +15,10 @@ import yaml
 from pyarrow import fs
 
 from kiago_ray.campaign.summaries import read_search_results
-from kiago_ray.distributed.tracking import (
-    Tracker,
-    TrackingReport,
-    default_tracking_uri,
-    record_campaign,
-)
-from kiago_ray.distributed.tracking.content import CURVE_POINTS, search_points
-from kiago_ray.distributed.tracking.store import mlflow_at_hand
 from kiago_ray.storage.location import Location
+from kiago_ray.storage.run_directory import RunDirectory
+from kiago_ray.tracking import TrackingReport, default_tracking_uri, record, recorded_whole
+from kiago_ray.tracking_entries import CURVE_POINTS, CampaignEntries, Entry, search_points
 
 from .tracked_campaigns import Campaign, Record, target_of, track
 
@@ -40,8 +35,8 @@ def recorded(
 
 
 def test_every_parameter_of_a_search_is_there(recorded: tuple[Campaign, Record]) -> None:
-    campaign, record = recorded
-    children = record.children()
+    campaign, found = recorded
+    children = found.children()
     assert sorted(children) == sorted(campaign.names)
     for search in campaign.plan.searches:
         params = children[search.name].data.params
@@ -56,8 +51,8 @@ def test_every_parameter_of_a_search_is_there(recorded: tuple[Campaign, Record])
 
 
 def test_the_campaigns_fields_and_where_it_comes_from(recorded: tuple[Campaign, Record]) -> None:
-    campaign, record = recorded
-    parent = record.parent()
+    campaign, found = recorded
+    parent = found.parent()
     assert parent.data.params == {
         "name": "small",
         "bases": '["LaNiAsO", "MgB2"]',
@@ -72,19 +67,19 @@ def test_the_campaigns_fields_and_where_it_comes_from(recorded: tuple[Campaign, 
         "threads": "1",
         "device": "cpu",
     }
-    for run in record.runs():
+    for run in found.runs():
         tags = run.data.tags
         assert tags["kiago.campaign_id"] == "0123456789abcdef"
         assert (tags["kiago_ray"], tags["packages.torch"], tags["python"]) == ("1.2.3", "2.9.0", "3.11.9")
         assert (tags["weights.tc"], tags["weights.ef"]) == ("aa" * 32, "bb" * 32)
         assert tags["git.commit"] == tags["mlflow.source.git.commit"] == "c0ffee"
     assert "LaNiAsO, MgB2" in parent.data.tags["mlflow.note.content"]
-    assert {run.info.run_name for run in record.runs()} == {"small", *campaign.names}
+    assert {run.info.run_name for run in found.runs()} == {"small", *campaign.names}
 
 
 def test_numbers_are_those_of_the_summaries(recorded: tuple[Campaign, Record]) -> None:
-    campaign, record = recorded
-    for name, run in record.children().items():
+    campaign, found = recorded
+    for name, run in found.children().items():
         results = json.loads((campaign.folder / "searches" / name / "summary.json").read_text())
         summary, metrics = results["summary"], run.data.metrics
         for screen, fraction in summary["screen_fractions"].items():
@@ -102,7 +97,7 @@ def test_numbers_are_those_of_the_summaries(recorded: tuple[Campaign, Record]) -
             assert metrics[key] == summary[key]
         assert metrics["wall_s"] == results["wall_s"]
     whole = json.loads((campaign.folder / "summary.json").read_text())
-    metrics = record.parent().data.metrics
+    metrics = found.parent().data.metrics
     for key in ("searches", "searches_complete", "shards", "candidates", "rows", "unique", "passed"):
         assert metrics[key] == whole[key]
     assert metrics["best.tc_k"] == whole["best"][0]["tc_k"]
@@ -112,8 +107,8 @@ def test_numbers_are_those_of_the_summaries(recorded: tuple[Campaign, Record]) -
 
 
 def test_curves_hold_every_step(recorded: tuple[Campaign, Record]) -> None:
-    campaign, record = recorded
-    for name, run in record.children().items():
+    campaign, found = recorded
+    for name, run in found.children().items():
         table = pq.read_table(campaign.folder / "searches" / name / "curves.parquet")
         for column in (
             "tc_k_mean",
@@ -124,13 +119,13 @@ def test_curves_hold_every_step(recorded: tuple[Campaign, Record]) -> None:
         ):
             steps, values = table["step"].to_pylist(), table[column].to_pylist()
             living = [(step, value) for step, value in zip(steps, values, strict=True) if value is not None]
-            assert record.curve(run, f"curve/{column}") == living
+            assert found.curve(run, f"curve/{column}") == living
 
 
 def test_files_are_there_byte_for_byte(recorded: tuple[Campaign, Record], tmp_path: Path) -> None:
-    campaign, record = recorded
+    campaign, found = recorded
     for search in campaign.plan.searches:
-        files = record.files(record.children()[search.name], tmp_path / search.name)
+        files = found.files(found.children()[search.name], tmp_path / search.name)
         assert yaml.safe_load(files.pop("spec.yaml")) == search.spec.model_dump(mode="json")
         assert set(files) == {
             "candidates.parquet",
@@ -142,7 +137,7 @@ def test_files_are_there_byte_for_byte(recorded: tuple[Campaign, Record], tmp_pa
         }
         for name, content in files.items():
             assert content == (campaign.folder / "searches" / search.name / name).read_bytes()
-    files = record.files(record.parent(), tmp_path / "campaign")
+    files = found.files(found.parent(), tmp_path / "campaign")
     plots = {path.name for path in campaign.folder.glob("*.png")}
     assert plots
     assert set(files) == {"spec.yaml", "candidates.parquet", "top.csv", "report.html", *plots}
@@ -152,16 +147,14 @@ def test_files_are_there_byte_for_byte(recorded: tuple[Campaign, Record], tmp_pa
 
 
 def test_logging_again_changes_nothing(recorded: tuple[Campaign, Record]) -> None:
-    campaign, record = recorded
-    points, run_id = record.points(), record.parent().info.run_id
-    params = {run.info.run_id: run.data.params for run in record.runs()}
-    assert track(campaign).run_id == run_id
-    assert record_campaign(
-        campaign.location, campaign.record, campaign.plan, target_of(campaign)
-    ) == TrackingReport(2, (), None, run_id, target_of(campaign).uri)
-    assert record.points() == points
-    assert {run.info.run_id: run.data.params for run in record.runs()} == params
-    assert set(record.statuses().values()) == {"FINISHED"}
+    campaign, found = recorded
+    points, run_id = found.points(), found.parent().info.run_id
+    params = {run.info.run_id: run.data.params for run in found.runs()}
+    again = TrackingReport(2, (), None, run_id, target_of(campaign).uri)
+    assert track(campaign) == track(campaign) == again
+    assert found.points() == points
+    assert {run.info.run_id: run.data.params for run in found.runs()} == params
+    assert set(found.statuses().values()) == {"FINISHED"}
     state = json.loads((campaign.folder / "tracking.json").read_text())
     assert state == {
         "recorded": campaign.names,
@@ -170,7 +163,9 @@ def test_logging_again_changes_nothing(recorded: tuple[Campaign, Record]) -> Non
         "run_id": run_id,
         "uri": target_of(campaign).uri,
         "experiment": "small",
+        "ended": True,
     }
+    assert recorded_whole(campaign.location)
 
 
 @pytest.mark.parametrize("name", ["with a space", "100%20?", "a#b@c"])
@@ -194,12 +189,12 @@ def test_files_of_a_remote_campaign_come_by_way_of_this_machine(campaign: Campai
     )
     assert default_tracking_uri(remote) is None
     target = target_of(campaign)
-    report = Tracker(remote, campaign.record, campaign.plan, target).finish("FINISHED")
+    report = record(RunDirectory(remote, campaign.directory.record), campaign.plan, target)
     assert (report.recorded, report.problem) == (2, None)
-    record = Record(target)
-    assert record.parent().data.tags["kiago.output"] == "s3://***@bucket/small"
-    assert not any("secret" in value for run in record.runs() for value in run.data.tags.values())
-    files = record.files(record.parent(), tmp_path / "fetched")
+    found = Record(target)
+    assert found.parent().data.tags["kiago.output"] == "s3://***@bucket/small"
+    assert not any("secret" in value for run in found.runs() for value in run.data.tags.values())
+    files = found.files(found.parent(), tmp_path / "fetched")
     for name in ("candidates.parquet", "report.html", "spec.yaml"):
         assert files[name] == (campaign.folder / name).read_bytes()
 
@@ -225,12 +220,20 @@ def test_long_curves_are_thinned_to_their_ends(recorded: tuple[Campaign, Record]
     assert all(point.value == point.step and point.step % 7 != 1 for point in points)
 
 
-def test_settings_are_for_the_while_and_the_users_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_for_the_while_and_the_users_stand(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
-    before = dict(os.environ)
-    with mlflow_at_hand():
-        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3"
-        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"
-        assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    before, during = dict(os.environ), dict[str, str]()
+
+    def child(entries: CampaignEntries, name: str) -> Entry:
+        during.update(os.environ)
+        raise LookupError(name)
+
+    monkeypatch.setattr(CampaignEntries, "child", child)
+    track(campaign)
+    assert during["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3"
+    assert during["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+    assert during["MLFLOW_DISABLE_TELEMETRY"] == "true"
     assert dict(os.environ) == before

@@ -1,8 +1,10 @@
-"""MLflow away, ill, slow or full: the campaign never waits for it, and nothing is lost for the record."""
+"""MLflow away, ill, slow or full, drivers that were killed: nothing waits for long, nothing is lost or doubled."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -11,27 +13,49 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from kiago_ray.distributed.tracking import (
-    Tracker,
+from kiago_ray import tracking
+from kiago_ray.storage.location import Location
+from kiago_ray.tracking import (
+    LiveRecord,
     TrackingError,
     TrackingReport,
     TrackingTarget,
-    record_campaign,
+    artifact_root,
+    recorded_whole,
 )
-from kiago_ray.distributed.tracking.content import params_of
-from kiago_ray.distributed.tracking.target import artifact_root
-from kiago_ray.storage.location import Location
+from kiago_ray.tracking_entries import params_of
 
-from .tracked_campaigns import Campaign, Record, Server, serving, target_of, wait_until
+from .tracked_campaigns import Campaign, Record, Server, serving, target_of, track
 
 PASSWORD = "s3cret%20pass"
+# In a process of its own: records a campaign, and may be killed at its Nth file.
+DRIVER = """
+import os, signal, sys
+import numpy as np
+from mlflow import MlflowClient
+from kiago_ray.campaign.plan import make_plan
+from kiago_ray.campaign.spec import recorded_campaign
+from kiago_ray.storage.run_directory import read_run
+from kiago_ray.tracking import TrackingTarget, record
 
+folder, uri, killed_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
+log_artifact, files = MlflowClient.log_artifact, []
 
-def tracker_of(campaign: Campaign, target: TrackingTarget) -> Tracker:
-    return Tracker(campaign.location, campaign.record, campaign.plan, target, patience_s=0.6)
+def counted(self, run_id, file):
+    files.append(file)
+    if len(files) == killed_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    log_artifact(self, run_id, file)
+
+MlflowClient.log_artifact = counted
+directory = read_run(folder)
+plan = make_plan(recorded_campaign(directory.record["campaign"]), None)
+sys.exit(record(directory, plan, TrackingTarget(uri, plan.campaign.name), patience_s=60).problem)
+"""
 
 
 def free_port() -> int:
@@ -40,7 +64,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def assert_queued(campaign: Campaign, report: TrackingReport) -> None:
+def assert_missing(campaign: Campaign, report: TrackingReport) -> None:
     """Nothing is recorded, all of it is known to be missing, and no secret is told."""
     assert (report.recorded, report.pending, report.run_id) == (0, tuple(campaign.names), None)
     assert report.problem is not None
@@ -48,105 +72,82 @@ def assert_queued(campaign: Campaign, report: TrackingReport) -> None:
     text = (campaign.folder / "tracking.json").read_text()
     state = json.loads(text)
     assert (state["recorded"], state["pending"], state["problem"]) == ([], campaign.names, report.problem)
+    assert not recorded_whole(campaign.location)
     for secret in ("user", PASSWORD, "s3cret pass"):
         assert secret not in text
         assert secret not in repr(report)
 
 
+def assert_nothing_double(found: Record) -> None:
+    for points in found.points().values():
+        places = [(key, step) for key, step, _, _ in points]
+        assert len(set(places)) == len(places)
+
+
 @pytest.mark.parametrize(
-    ("server", "problem"),
-    [
-        (None, "Connection refused"),
-        (Server(status=500), "too many 500 error responses"),
-        (Server(status=200), "not in a valid JSON format"),
-        (Server(status=401), "error code 401"),
-        (Server(hangs=True), "took longer than 1.5 s"),
-    ],
+    "server",
+    [None, Server(status=500), Server(status=200), Server(status=401), Server(hangs=True)],
     ids=["unreachable", "error", "no-mlflow", "unauthorized", "hanging"],
 )
 def test_a_server_that_does_not_take_it(
-    campaign: Campaign, server: Server | None, problem: str, capfd: pytest.CaptureFixture[str]
+    campaign: Campaign,
+    server: Server | None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     files = {path: path.read_bytes() for path in campaign.folder.rglob("*") if path.is_file()}
     with serving(server or Server()) as answering:
         port = answering.port if server else free_port()
         target = TrackingTarget(f"http://user:{PASSWORD}@127.0.0.1:{port}", "small")
-        tracker = tracker_of(campaign, target)
-        began = time.monotonic()
-        tracker.start()
-        for name in campaign.names:
-            tracker.search_done(name)
-        assert time.monotonic() - began < 0.5
-        wait_until(lambda: server is None or bool(answering.paths))
-        began = time.monotonic()
-        report = tracker.finish("FINISHED", timeout_s=1.5 if server and server.hangs else 60)
-        took = time.monotonic() - began
-        assert took < (2.5 if server and server.hangs else 15)
-    assert_queued(campaign, report)
-    assert report.problem is not None
-    assert problem in report.problem
+        live = LiveRecord(campaign.directory, campaign.plan, target)
+        live.done()
+        asked = len(answering.paths)
+        live.done(*campaign.names)
+        assert len(answering.paths) == asked  # after a failure it isn't asked for a while
+        report = live.end()
+    assert_missing(campaign, report)
     assert report.uri == f"http://***@127.0.0.1:{port}"
     assert capfd.readouterr() == ("", "")
-    if server is not None:  # the password went to the server, and there alone
+    if server is not None:  # the password went to the server, and there alone; each call gives up at once
         assert set(answering.authorizations) == {"Basic dXNlcjpzM2NyZXQgcGFzcw=="}
-    if server is not None and server.status == 401:
-        assert len(answering.paths) <= 2  # refused is refused
+        assert len(answering.paths) <= 4
     assert {path: path.read_bytes() for path in files} == files
 
     # What was away is there: all of it goes there.
-    report = record_campaign(campaign.location, campaign.record, campaign.plan, target_of(campaign))
+    report = track(campaign)
     assert (report.recorded, report.pending, report.problem) == (2, (), None)
     assert set(Record(target_of(campaign)).statuses().values()) == {"FINISHED"}
 
 
-def test_a_hanging_server_does_not_keep_the_process_alive(campaign: Campaign) -> None:
-    driver = """
-import sys, time
-import numpy as np
-from kiago_ray.campaign.plan import make_plan
-from kiago_ray.campaign.spec import campaign_from
-from kiago_ray.distributed.tracking import Tracker, TrackingTarget
-from kiago_ray.storage.run_directory import read_run
-
-directory = read_run(sys.argv[1])
-values = {key: value for key, value in directory.record["campaign"].items() if key not in ("threads", "device")}
-plan = make_plan(campaign_from(values), np.ones(118, dtype=bool))
-tracker = Tracker(directory.location, directory.record, plan, TrackingTarget(sys.argv[2], "small"))
-tracker.start()
-sys.stdin.readline()
-report = tracker.finish("FINISHED", timeout_s=0.5)
-print(time.time(), report.problem)
-"""
-    with serving(Server(hangs=True)) as server:
-        uri = f"http://127.0.0.1:{server.port}"
-        process = subprocess.Popen(
-            [sys.executable, "-c", driver, str(campaign.folder), uri],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        wait_until(lambda: bool(server.paths), 60)
-        out, err = process.communicate("\n", timeout=60)
-        ended = time.time()
-    assert (process.returncode, err) == (0, "")
-    finished, _, problem = out.strip().partition(" ")
-    assert problem == f"{uri} took longer than 0.5 s"
-    assert ended - float(finished) < 5
+def test_what_takes_too_long_is_left_for_later(campaign: Campaign) -> None:
+    report = track(campaign, patience_s=0)
+    assert_missing(campaign, report)
+    assert report.problem == f"{target_of(campaign).shown} took longer than 0 s"
 
 
-def test_a_store_that_comes_back_while_the_campaign_runs(campaign: Campaign, tmp_path: Path) -> None:
+def test_a_store_that_comes_back_while_the_campaign_runs(
+    campaign: Campaign, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = tmp_path / "mlflow.db"
     whole = database.read_bytes()
     database.write_bytes(b"this is no database " * 100)
-    tracker = tracker_of(campaign, target_of(campaign))
-    tracker.start()
-    state = campaign.folder / "tracking.json"
-    wait_until(lambda: state.exists() and "not a database" in str(json.loads(state.read_text())["problem"]))
+    live = LiveRecord(campaign.directory, campaign.plan, target_of(campaign))
+    first, second = campaign.names
+    monkeypatch.setattr(tracking, "RETRY_S", 0)
+    live.done(first)
+    assert "not a database" in json.loads((campaign.folder / "tracking.json").read_text())["problem"]
     database.write_bytes(whole)
-    report = tracker.finish("FINISHED")
+    live.done(second)
+    assert Record(target_of(campaign)).statuses() == {
+        "small": "RUNNING",
+        first: "FINISHED",
+        second: "FINISHED",
+    }
+    assert not recorded_whole(campaign.location)
+    report = live.end()
     assert (report.recorded, report.pending, report.problem) == (2, (), None)
-    assert json.loads(state.read_text())["pending"] == []
+    assert recorded_whole(campaign.location)
 
 
 def test_a_locked_database_is_waited_for(campaign: Campaign, tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_a_locked_database_is_waited_for(campaign: Campaign, tmp_path: Path) -> 
     release = threading.Timer(2, lambda: connection.execute("ROLLBACK"))
     release.start()
     began = time.monotonic()
-    report = tracker_of(campaign, target_of(campaign)).finish("FINISHED")
+    report = track(campaign)
     release.join()
     connection.close()
     assert time.monotonic() - began > 2
@@ -166,9 +167,9 @@ def test_a_place_where_no_database_can_be_is_known_soon(campaign: Campaign, tmp_
     (tmp_path / "mlflow.db").unlink()
     (tmp_path / "mlflow.db").mkdir()
     began = time.monotonic()
-    report = tracker_of(campaign, target_of(campaign)).finish("FINISHED")
+    report = track(campaign)
     assert time.monotonic() - began < 10  # MLflow alone takes 100 s
-    assert_queued(campaign, report)
+    assert_missing(campaign, report)
     assert report.problem is not None
     assert f"can't open the database {tmp_path}" in report.problem
 
@@ -179,21 +180,19 @@ def test_files_that_find_no_place_are_logged_later_in_the_same_runs(
     place = tmp_path / "mlartifacts"
     place.write_text("no folder")
     first, second = campaign.names
-    report = tracker_of(campaign, target_of(campaign)).finish("FINISHED")
+    report = track(campaign)
     assert (report.recorded, report.pending) == (0, (first, second))
     assert report.problem is not None
     record = Record(target_of(campaign))
-    assert record.statuses() == {"small": "FINISHED", first: "KILLED"}
+    assert record.statuses() == {"small": "FINISHED", first: "KILLED", second: "KILLED"}
     ids = {run.info.run_name: run.info.run_id for run in record.runs()}
     assert ids["small"] == report.run_id
     place.unlink()
-    report = tracker_of(campaign, target_of(campaign)).finish("FINISHED")
+    report = track(campaign)
     assert (report.recorded, report.pending, report.problem) == (2, (), None)
     assert record.statuses() == {"small": "FINISHED", first: "FINISHED", second: "FINISHED"}
     assert ids.items() <= {run.info.run_name: run.info.run_id for run in record.runs()}.items()
-    for points in record.points().values():
-        places = [(key, step) for key, step, _, _ in points]
-        assert len(set(places)) == len(places)
+    assert_nothing_double(record)
 
 
 @pytest.mark.long
@@ -210,18 +209,12 @@ def test_a_real_server_takes_all_of_it(campaign: Campaign, tmp_path: Path) -> No
     )
     try:
         target = TrackingTarget(f"http://127.0.0.1:{port}", "small")
-        tracker = tracker_of(campaign, target)
-        tracker.start()  # before the server answers
-
-        def answers() -> bool:
-            with socket.socket() as client:
-                return client.connect_ex(("127.0.0.1", port)) == 0
-
-        wait_until(answers, 90)
-        for _ in range(2):
-            report = tracker.finish("FINISHED")
-            assert (report.recorded, report.pending, report.problem) == (2, (), None)
-            tracker = tracker_of(campaign, target)
+        until = time.monotonic() + 90
+        while track(campaign, target).problem is not None:  # before the server answers
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        report = track(campaign, target)
+        assert (report.recorded, report.pending, report.problem) == (2, (), None)
         record = Record(target)
         assert record.statuses() == dict.fromkeys(("small", *campaign.names), "FINISHED")
         for run in record.children().values():
@@ -229,11 +222,158 @@ def test_a_real_server_takes_all_of_it(campaign: Campaign, tmp_path: Path) -> No
             source = campaign.folder / "searches" / run.info.run_name
             for name in ("candidates.parquet", "top.csv", "trajectory.png"):
                 assert files[name] == (source / name).read_bytes()
-            points = record.points()[run.info.run_id]
-            assert len({(key, step) for key, step, _, _ in points}) == len(points)
+        assert_nothing_double(record)
     finally:
         server.terminate()
         server.wait(30)
+
+
+def test_a_resumed_campaign_goes_on_in_the_same_runs(campaign: Campaign) -> None:
+    first, second = campaign.names
+    campaign.unmerge()
+    live = LiveRecord(campaign.directory, campaign.plan, target_of(campaign))
+    live.done()
+    campaign.finish_search(first)
+    live.done(first)
+    assert live.end().pending == ()
+    record = Record(target_of(campaign))
+    assert record.statuses() == {"small": "KILLED", first: "FINISHED"}
+    ids = {run.info.run_name: run.info.run_id for run in record.runs()}
+
+    live = LiveRecord(campaign.directory, campaign.plan, target_of(campaign))
+    live.done()
+    assert record.statuses() == {"small": "RUNNING", first: "FINISHED"}
+    campaign.finish()
+    live.done(*campaign.names)
+    assert record.statuses() == {"small": "RUNNING", first: "FINISHED", second: "FINISHED"}
+    report = live.end()
+    assert (report.recorded, report.pending, report.problem) == (2, (), None)
+    assert record.statuses() == {"small": "FINISHED", first: "FINISHED", second: "FINISHED"}
+    assert record.children()[first].info.run_id == ids[first]
+    assert record.parent().info.run_id == ids["small"] == report.run_id
+
+
+def test_a_killed_driver_leaves_nothing_running_and_nothing_double(campaign: Campaign) -> None:
+    target = target_of(campaign)
+    command = [
+        sys.executable,
+        "-c",
+        DRIVER,
+        str(campaign.folder),
+        target.uri,
+        "7",
+    ]  # a file of the second search
+    killed = subprocess.run(command, timeout=60, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    record = Record(target)
+    before = {run.info.run_name: run.info.run_id for run in record.runs()}
+    assert list(record.statuses().values()).count("RUNNING") == 2
+    assert track(campaign).problem is None
+    after = {run.info.run_name: run.info.run_id for run in record.runs()}
+    assert len(record.runs()) == 3
+    assert before.items() <= after.items()
+    assert set(record.statuses().values()) == {"FINISHED"}
+    assert_nothing_double(record)
+
+
+def test_a_part_of_a_search_gives_way_to_the_whole(campaign: Campaign) -> None:
+    name, other = campaign.names
+    campaign.unmerge()
+    campaign.finish_search(name, shards=2)
+    assert track(campaign).problem is None
+    record = Record(target_of(campaign))
+    part = record.children()[name]
+    assert part.info.status == "FAILED"  # it lacks a shard
+    assert part.data.metrics["rows"] == 16
+    assert track(campaign).recorded == 1
+    assert record.children()[name].info.run_id == part.info.run_id
+    campaign.finish()
+    assert track(campaign).problem is None
+    assert record.statuses() == {"small": "FINISHED", name: "FINISHED", other: "FINISHED"}
+    whole = record.children()[name]
+    assert whole.data.metrics["rows"] == 20
+    table = pq.read_table(campaign.folder / "searches" / name / "curves.parquet")
+    assert [value for _, value in record.curve(whole, "curve/tc_k_mean")] == table["tc_k_mean"].to_pylist()
+
+
+def test_a_search_that_cannot_be_read_holds_nothing_else_up(campaign: Campaign) -> None:
+    name, other = campaign.names
+    summary = campaign.folder / "searches" / name / "summary.json"
+    content = summary.read_bytes()
+    summary.write_bytes(content[:100])
+    report = track(campaign)
+    assert (report.recorded, report.pending) == (1, (name,))
+    assert report.problem is not None
+    assert report.problem.startswith(f"{name}: ")
+    assert "summary.json" in report.problem
+    record = Record(target_of(campaign))
+    assert record.statuses() == {"small": "FINISHED", other: "FINISHED"}
+    summary.write_bytes(content)
+    report = track(campaign)
+    assert (report.recorded, report.pending, report.problem) == (2, (), None)
+    assert record.statuses() == {"small": "FINISHED", name: "FINISHED", other: "FINISHED"}
+
+
+def test_a_run_that_was_deleted_is_made_anew(campaign: Campaign) -> None:
+    track(campaign)
+    record = Record(target_of(campaign))
+    first = record.parent().info.run_id
+    record.client.delete_run(first)
+    for run in record.runs():
+        record.client.delete_run(run.info.run_id)
+    report = track(campaign)
+    assert report.problem is None
+    assert report.run_id != first
+    assert len(record.children()) == 2
+
+
+def test_what_a_run_says_already_is_let_stand(campaign: Campaign) -> None:
+    client = Record(target_of(campaign)).client
+    root = (campaign.folder.parent / "mlartifacts").as_uri()
+    tags = {"kiago.run": "0123456789abcdef"}
+    run = client.create_run(client.create_experiment("small", artifact_location=root), tags=tags)
+    client.log_param(run.info.run_id, "seeds", "written otherwise")  # parameters can't be changed
+    report = track(campaign)
+    assert (report.run_id, report.problem) == (run.info.run_id, None)
+    params = Record(target_of(campaign)).parent().data.params
+    assert (params["seeds"], params["shard_size"]) == ("written otherwise", "8")
+
+
+def test_a_deleted_experiment_is_told_of(campaign: Campaign) -> None:
+    track(campaign)
+    client = Record(target_of(campaign)).client
+    client.delete_experiment(client.get_experiment_by_name("small").experiment_id)
+    report = track(campaign)
+    assert report.pending == tuple(campaign.names)
+    assert report.problem is not None
+    assert "the experiment 'small' was deleted from sqlite:" in report.problem
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_database_in_silence(campaign: Campaign, tmp_path: Path) -> None:
+    """MLflow's own first use of a database spoils it for good where two processes meet in it."""
+    (tmp_path / "mlflow.db").unlink()
+    target = target_of(campaign)
+    other = tmp_path / "other"
+    shutil.copytree(campaign.folder, other)
+    spec = other / "spec.yaml"
+    spec.write_text(spec.read_text().replace("0123456789abcdef", "fedcba9876543210"))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", DRIVER, str(folder), target.uri, "0"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for folder in (campaign.folder, other)
+    ]
+    for process in processes:
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out, err) == (0, "", "")
+    runs = Record(target).runs()
+    assert sorted(run.info.run_name for run in runs) == sorted(2 * ["small", *campaign.names])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert not list(tmp_path.glob(".mlflow.db*"))
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -20,12 +18,11 @@ from kiago_ray.campaign.plan import Plan
 from kiago_ray.campaign.results import finish_campaign, finish_search
 from kiago_ray.campaign.shards import read_manifest
 from kiago_ray.distributed.campaign import run_identity
-from kiago_ray.distributed.tracking import Tracker, TrackingReport, TrackingTarget, default_tracking_uri
-from kiago_ray.distributed.tracking.tracker import Status
 from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.oracle.opinions import load_second_opinion
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, open_run
+from kiago_ray.tracking import TrackingReport, TrackingTarget, default_tracking_uri, record
 
 CAMPAIGN_ID = "0123456789abcdef"
 WEIGHTS = {"tc": "aa" * 32, "ef": "bb" * 32}
@@ -52,10 +49,6 @@ class Campaign:
     @property
     def directory(self) -> RunDirectory:
         return open_run(self.folder, run_identity(self.plan, WEIGHTS, None), ABOUT)
-
-    @property
-    def record(self) -> Mapping[str, Any]:
-        return self.directory.record
 
     @property
     def names(self) -> list[str]:
@@ -114,11 +107,9 @@ def target_of(campaign: Campaign) -> TrackingTarget:
     return TrackingTarget(uri, "small")
 
 
-def track(campaign: Campaign, status: Status = "FINISHED") -> TrackingReport:
-    """Record the campaign as one driver does that finds it as it is."""
-    tracker = Tracker(campaign.location, campaign.record, campaign.plan, target_of(campaign))
-    tracker.start()
-    return tracker.finish(status)
+def track(campaign: Campaign, target: TrackingTarget | None = None, patience_s: float = 60) -> TrackingReport:
+    """Record the campaign as it is, by default in the database beside it."""
+    return record(campaign.directory, campaign.plan, target or target_of(campaign), patience_s=patience_s)
 
 
 class Record:
@@ -219,11 +210,3 @@ def serving(server: Server) -> Iterator[Server]:
         ended.set()
         http.shutdown()
         http.server_close()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Until a condition holds; fails where it doesn't in time."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.02)
