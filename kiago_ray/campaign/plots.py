@@ -1,81 +1,58 @@
-"""The plots of a search of a campaign and of the campaign, from the files of their results."""
+"""The plots of a campaign: ΔT_c by base and variant, how each search rose over its steps, and those of its ranked
+table, which are the plots of a search.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.campaign.curves import CURVES, read_curves
+from kiago_ray.campaign.gains import Group, K, foremost, gain, gain_name, groups, is_short
 from kiago_ray.campaign.summaries import SearchResults, search_folder
-from kiago_ray.campaign.tables import first_rows, read_columns
-from kiago_ray.outputs import (
-    GAP_CAPTION,
-    GAP_PLOT,
-    PARETO_CAPTION,
-    PARETO_COLUMNS,
-    PARETO_PLOT,
-    TC_PLOT,
-    TRAJECTORY_PLOT,
-    gap_of,
-    pareto_of,
+from kiago_ray.campaign.tables import read_columns
+from kiago_ray.report.plots import (
+    COLORS,
+    DASHED,
+    GREY,
+    PLOTTED,
+    TC,
+    Plot,
+    finish,
+    from_zero,
+    list_rows,
+    new_figure,
+    plain,
+    png_of,
+    ranked_plots,
+    second_stage,
 )
-from kiago_ray.report.campaign_lines import K, SearchLine
-from kiago_ray.report.campaign_plots import curves_plot, gains_plot
-from kiago_ray.report.plots import tc_against_ef, trajectory_plot
-from kiago_ray.screening.summary import TOP as TOP_SIZES
-from kiago_ray.screening.summary import BaseMaterial
-from kiago_ray.search.result import Trajectory
 from kiago_ray.storage.location import Location
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 GAINS_PLOT, CURVES_PLOT = "gains.png", "curves.png"
-MAX_POINTS = 20_000
-BEST_POINTS = 1_000  # that are drawn in any case
+SHOWN_GROUPS = 40
+LABELLED = 12  # curves that still can be told apart
+SHOWN_CURVES = 500
+LABELLED_OF_MANY = 3  # at either end
 _READERS = 8  # on a remote storage reading a small file is mostly waiting
+_STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
-
-@dataclass(frozen=True)
-class Plot:
-    """A plot, the name of its file, and what stands below it."""
-
-    file: str
-    caption: str
-    png: bytes
-
-
-def search_plots(
-    table: Location, trajectory: Trajectory, base: BaseMaterial | None, name: str
-) -> tuple[Plot, ...]:
-    """T_c against E_f of a search's ranked table, its Pareto front, its best by the oracle, and the trajectory.
-
-    Raises StorageError.
-    """
-    return (
-        _scatter(table, base, name),
-        *_trust_plots(table, name),
-        Plot(
-            TRAJECTORY_PLOT,
-            "T_c, formation energy and integer loss over the steps: single rows, median and middle 80 %.",
-            trajectory_plot(
-                trajectory.tc_k,
-                trajectory.ef_ev_per_atom,
-                trajectory.integer_loss,
-                trajectory.stage,
-                base_tc_k=None if base is None else base.tc_predicted_k,
-                title=name,
-            ),
-        ),
-    )
+Array = NDArray[Any]
+Curve = tuple[str, Array, Array, Array]
+"""Name of a search, step (n,), stage (n,), mean T_c in K (n,)."""
 
 
 def campaign_plots(
     campaign: Location, table: Location, searches: Sequence[SearchResults], name: str
-) -> tuple[Plot, ...]:
-    """Gains by base and variant, T_c against E_f of the ranked table, its Pareto front, its best by the oracle, mean
-    T_c of each search over its steps.
+) -> list[Plot]:
+    """Gains by base and variant, the plots of the ranked table, mean T_c of each search over its steps.
 
     Raises StorageError.
     """
@@ -87,61 +64,114 @@ def campaign_plots(
             for each, curve in zip(searches, readers.map(read_curves, places), strict=True)
         ]
     gains = "ΔT_c" if any(bases) else "T_c"
-    return (
+    caption = (
+        f"Mean predicted {gains} of the best {K} that passed, by base material and variant: a point a seed."
+    )
+    base = bases.pop() if len(bases) == 1 else None
+    return [
+        Plot(GAINS_PLOT, caption, png_of(gains_plot(searches))),
+        *ranked_plots(read_columns(table, PLOTTED), base, name),
         Plot(
-            GAINS_PLOT,
-            f"Mean predicted {gains} of the best {K} that passed, by base material and variant: a point a seed.",
-            gains_plot([search_line(each) for each in searches]),
+            CURVES_PLOT,
+            "Mean predicted T_c of the rows of each search over its steps.",
+            png_of(curves_plot(curves)),
         ),
-        _scatter(table, bases.pop() if len(bases) == 1 else None, name),
-        *_trust_plots(table, name),
-        Plot(
-            CURVES_PLOT, "Mean predicted T_c of the rows of each search over its steps.", curves_plot(curves)
-        ),
-    )
+    ]
 
 
-def search_line(results: SearchResults) -> SearchLine:
-    """A search as the page and its plots see it."""
-    return SearchLine(
-        name=results.name,
-        base=results.base,
-        variant=results.variant,
-        seed=results.seed,
-        shards=results.shards,
-        shards_done=results.shards_done,
-        summary=results.summary,
-    )
+def gains_plot(searches: Sequence[SearchResults]) -> Figure:
+    """ΔT_c in K of the best 30 that passed, a row of points for each base and variant: a point a seed.
+
+    Where searches start at random, their T_c. Groups beyond SHOWN_GROUPS are left out, those of lowest mean first.
+    """
+    every = groups(searches)
+    shown = foremost(every, SHOWN_GROUPS, lambda group: group.mean_gain(K))
+    figure, (axes,) = new_figure(7.0, 1.5 + 0.27 * max(len(shown), 2))
+    variants = list(dict.fromkeys(group.variant for group in every))
+    for place, group in enumerate(shown):
+        _draw_group(axes, place, group, COLORS[variants.index(group.variant) % len(COLORS)])
+        if place and group.base != shown[place - 1].base and len(variants) > 1 and len(shown) == len(every):
+            axes.axhline(place - 0.5, color="#b0b0b0", linewidth=0.6)
+    list_rows(axes, [_group_name(group) for group in shown])
+    name = gain_name(searches)
+    axes.set_xlabel(f"predicted {name.replace('T_c', TC)} of the best {K} that passed (K)")
+    if name == "ΔT_c":
+        axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1, label="base material")
+    else:
+        axes.set_xlim(left=min(0, axes.get_xlim()[0]))
+    summaries = [summary for group in shown for summary in group.summaries]
+    if not all(is_short(summary, K) for summary in summaries):
+        axes.scatter([], [], c=GREY, s=26, label="one search")
+    if any(is_short(summary, K) for summary in summaries):
+        axes.scatter([], [], facecolors="white", edgecolors=GREY, s=26, label=f"fewer than {K} passed")
+    if any(len(group.gains(K)) > 1 for group in shown):
+        axes.scatter([], [], marker="|", c="black", s=170, linewidths=1.8, label="mean over seeds")
+    title = f"the {len(shown)} highest of {len(every):,}" if len(shown) < len(every) else ""
+    return finish(figure, axes, title, columns=4, size=9)
 
 
-def shown_points(count: int) -> NDArray[np.int64]:
-    """Which of `count` ranked formulas are drawn: all, or MAX_POINTS with the best among them, the others evenly."""
-    if count <= MAX_POINTS:
-        return np.arange(count)
-    others = np.linspace(BEST_POINTS, count - 1, MAX_POINTS - BEST_POINTS).round().astype(np.int64)
-    return np.concatenate([np.arange(BEST_POINTS), others])
+def _draw_group(axes: Any, place: int, group: Group, color: str) -> None:
+    """The seeds of a group, hollow where fewer than K passed, and their mean."""
+    for short, face in ((False, color), (True, "white")):
+        values = [gain(summary, K) for summary in group.summaries if is_short(summary, K) is short]
+        known = [value for value in values if value is not None]
+        style = {"facecolors": face, "edgecolors": color, "linewidths": 1.1, "alpha": 0.85, "zorder": 3}
+        axes.scatter(known, [place] * len(known), s=26, **style)
+    mean = group.mean_gain(K)
+    if mean is None:
+        axes.text(0, place, "  nothing passed", va="center", color="#6e6e6e", fontsize=8.5)
+    elif len(group.gains(K)) > 1:
+        axes.scatter([mean], [place], s=220, marker="|", c="black", linewidths=1.8, zorder=2)
 
 
-def _trust_plots(table: Location, name: str) -> tuple[Plot, Plot]:
-    best = first_rows(table, max(TOP_SIZES))
-    drawn = read_columns(table, PARETO_COLUMNS)
-    drawn = drawn.take(shown_points(len(drawn)))
-    return (
-        Plot(PARETO_PLOT, PARETO_CAPTION, pareto_of(drawn, name)),
-        Plot(GAP_PLOT, GAP_CAPTION, gap_of(best, name)),
-    )
+def _group_name(group: Group) -> str:
+    return plain(", ".join(part for part in (group.base or "random start", group.variant) if part))
 
 
-def _scatter(table: Location, base: BaseMaterial | None, name: str) -> Plot:
-    columns = read_columns(table, ("tc_k", "ef_ev_per_atom", "passed"))
-    shown = shown_points(len(columns))
-    tc_k, ef, passed = (columns[name].to_numpy()[shown] for name in columns.column_names)
-    caption, title = "Predicted T_c against predicted formation energy of every unique formula.", name
-    if len(shown) < len(columns):
-        part = f"{len(shown):,} of {len(columns):,}"
-        caption = (
-            f"Predicted T_c against predicted formation energy of {part} unique formulas: the best "
-            f"{BEST_POINTS:,}, and others evenly chosen by rank."
-        )
-        title = f"{name}: {part} formulas"
-    return Plot(TC_PLOT, caption, tc_against_ef(tc_k, ef, passed, base, title))
+def curves_plot(curves: Sequence[Curve]) -> Figure:
+    """Mean T_c in K over the steps of each search; dots mark where stage 2 begins, a line where all begin it at one
+    step. Up to LABELLED curves have a colour each. Of more, the highest and the lowest are named, the others thin;
+    SHOWN_CURVES are drawn at most, evenly chosen by where they end.
+    """
+    ends = [tc_k[np.isfinite(tc_k)][-1:] for _, _, _, tc_k in curves]
+    known = sorted((place for place, end in enumerate(ends) if len(end)), key=lambda place: -ends[place][0])
+    named, thin, title = known, [], ""
+    if len(known) > LABELLED:
+        named = known[:LABELLED_OF_MANY] + known[-LABELLED_OF_MANY:]
+        rest = known[LABELLED_OF_MANY:-LABELLED_OF_MANY]
+        chosen = np.linspace(0, len(rest) - 1, min(len(rest), SHOWN_CURVES - len(named))).astype(int)
+        thin = [rest[index] for index in chosen]
+        drawn = len(named) + len(thin)
+        of = f"{drawn:,} of {len(known):,}" if drawn < len(known) else f"{drawn:,}"
+        title = f"{of} searches; named: the {LABELLED_OF_MANY} that end highest and lowest"
+    figure, (axes,) = new_figure(7.0, 4.6)
+    faint = min(0.8, max(0.12, 40 / max(len(thin), 1)))
+    for place in thin:
+        axes.plot(curves[place][1], curves[place][3], color=GREY, alpha=faint, linewidth=0.8)
+    for order, place in enumerate(named):
+        name, step, _, tc_k = curves[place]
+        line = _STYLES[order // len(COLORS)]
+        color = COLORS[order % len(COLORS)]
+        axes.plot(step, tc_k, color=color, linestyle=line, linewidth=1.5, label=plain(name))
+    _mark_second_stage(axes, [curves[place] for place in known], [curves[place] for place in named])
+    from_zero(axes)
+    axes.margins(x=0.01)
+    axes.set_xlabel("step")
+    axes.set_ylabel(f"predicted {TC}, mean of rows (K)")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return finish(figure, axes, size=8.5)
+
+
+def _mark_second_stage(axes: Any, curves: Sequence[Curve], named: Sequence[Curve]) -> None:
+    """Where stage 2 begins: a line where all curves begin it at one step, else a dot on each named curve."""
+    begins = {second_stage(step, stage) for _, step, stage, _ in curves}
+    if len(begins) == 1 and None not in begins:
+        change = begins.pop()
+        axes.axvline(change, color="black", linewidth=0.8, linestyle=DASHED)
+        axes.annotate(" stage 2", (change, 1.02), xycoords=("data", "axes fraction"), fontsize=9)
+        return
+    changes = [(second_stage(step, stage), step, tc_k) for _, step, stage, tc_k in named]
+    points = [(at, float(tc_k[step == at][0])) for at, step, tc_k in changes if at is not None]
+    if points:
+        axes.scatter(*zip(*points, strict=True), s=20, c="black", zorder=4, label="stage 2 begins")

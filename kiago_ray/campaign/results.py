@@ -10,9 +10,9 @@ import yaml
 
 from kiago_ray.campaign.curves import CURVES, curves_table, read_curves, read_trajectory, write_curves
 from kiago_ray.campaign.merge import merge_tables
-from kiago_ray.campaign.page import campaign_page, merge_searches
+from kiago_ray.campaign.page import TABLE_ROWS, campaign_page, merge_searches
 from kiago_ray.campaign.plan import Plan, PlannedSearch
-from kiago_ray.campaign.plots import CURVES_PLOT, GAINS_PLOT, campaign_plots, search_plots
+from kiago_ray.campaign.plots import CURVES_PLOT, GAINS_PLOT, campaign_plots
 from kiago_ray.campaign.shards import DamagedError, Manifest, ShardFiles
 from kiago_ray.campaign.summaries import (
     SUMMARY,
@@ -24,9 +24,8 @@ from kiago_ray.campaign.summaries import (
     search_folder,
     write_summary,
 )
-from kiago_ray.campaign.tables import best_rows, file_sha256, first_rows
-from kiago_ray.outputs import GAP_PLOT, PARETO_PLOT, TC_PLOT, TRAJECTORY_PLOT
-from kiago_ray.report.campaign_page import TABLE_ROWS
+from kiago_ray.campaign.tables import best_rows, file_sha256, first_rows, read_columns
+from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, search_plots
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.summary import BaseMaterial, summarise_ranked
 from kiago_ray.storage.location import Location, StorageError
@@ -44,9 +43,9 @@ __all__ = [
     "read_search_results",
 ]
 
-TRUST_PLOTS = (PARETO_PLOT, GAP_PLOT)
-SEARCH_OUTPUTS = (SPEC, CANDIDATES, TOP, CURVES, TC_PLOT, *TRUST_PLOTS, TRAJECTORY_PLOT, SUMMARY)
-CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, TC_PLOT, *TRUST_PLOTS, CURVES_PLOT, REPORT, SUMMARY)
+SEARCH_OUTPUTS = (SPEC, CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
+RANKED_PLOTS = tuple(name for name in SEARCH_PLOTS if name != TRAJECTORY_PLOT)
+CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, *RANKED_PLOTS, CURVES_PLOT, REPORT, SUMMARY)
 
 
 def finish_search(
@@ -81,7 +80,7 @@ def finish_search(
     trajectory = read_trajectory(campaign, search, numbers)
     (folder / TOP).write_bytes(top_csv(head).encode("utf-8"))
     write_curves(curves_table(trajectory), folder / CURVES)
-    for plot in search_plots(table, trajectory, base, title or search.name):
+    for plot in search_plots(read_columns(table, PLOTTED), trajectory, base, title or search.name):
         (folder / plot.file).write_bytes(plot.png)
     statuses: Counter[str] = Counter()
     for manifest in manifests:

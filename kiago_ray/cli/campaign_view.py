@@ -18,9 +18,8 @@ from kiago_ray.campaign.summaries import read_campaign_results, top_of_several
 from kiago_ray.campaign.tables import first_rows
 from kiago_ray.cli.console import say
 from kiago_ray.distributed.campaign import CampaignOutcome
-from kiago_ray.report.cells import cell
-from kiago_ray.report.summary_rows import no_gain
 from kiago_ray.report.terminal import top_table
+from kiago_ray.report.values import cell, no_gain
 from kiago_ray.storage.run_directory import CANDIDATES, RunDirectory
 from kiago_ray.tracking import TrackingReport
 

@@ -32,8 +32,8 @@ from kiago_ray.plausibility.steering import around
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.climbed.inference import step_precision
 from kiago_ray.report.reasons import Background
-from kiago_ray.report.summary_rows import no_gain
 from kiago_ray.report.terminal import best_table, reasons_table, summary_table, top_table
+from kiago_ray.report.values import no_gain
 from kiago_ray.screening import KnownMaterials, TriedMaterials, check_phases
 from kiago_ray.screening.summary import Summary
 from kiago_ray.search import SearchSpec

@@ -21,7 +21,7 @@ from rich.text import Text
 from kiago_ray.distributed.sweep import SweepOutcome
 from kiago_ray.distributed.sweep_watcher import SweepWatcher
 from kiago_ray.sweep.metrics import METRICS
-from kiago_ray.sweep.page_comparison import verdict
+from kiago_ray.sweep.page import verdict
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import Trial
 

@@ -1,69 +1,299 @@
-"""The two plots of a search, as PNG: where its candidates lie, and how they came there (the paper's Fig. 3).
+"""The style of every figure, and the plots of a search: where its candidates lie, what can be believed of them, and
+how they came there (the paper's Fig. 3).
 
 Colours are Okabe and Ito's, which people with colour-blindness tell apart; groups also differ in shape and in
-lightness, so that the plots read in grey.
+lightness, so that the plots read in grey. No figure is pyplot's, whose global state would keep every one of them.
 """
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kiago_ray.screening.summary import TOP as TOP_SIZES
+from kiago_ray.screening.trust import EXTRAPOLATED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from kiago_ray.screening.summary import BaseMaterial
+    from kiago_ray.search.result import Trajectory
 
-BLUE, ORANGE, VERMILION, GREY = "#0072B2", "#E69F00", "#D55E00", "#9a9a9a"
-_DPI = 150
-_OUTLIERS = 0.005  # part of the failed candidates that may lie beyond either end of the E_f axis
+BLUE, ORANGE, VERMILION, GREEN, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#56B4E9", "#9a9a9a"
+COLORS = (BLUE, VERMILION, GREEN, "#CC79A7", "#000000", SKY, ORANGE)  # without yellow, too light for a line
+DASHED = (0, (4, 3))
 SHOWN_ROWS = 60  # thin lines in the trajectory; more than that are a blot
+FIRST = 10  # of the best, drawn darker
+NAME_LENGTH = 44
+TC = "$T_{\\mathrm{c}}$"
+TC_PLOT, PARETO_PLOT, GAP_PLOT, TRAJECTORY_PLOT = SEARCH_PLOTS = (
+    "tc_against_ef.png",
+    "pareto.png",
+    "search_against_oracle.png",
+    "trajectory.png",
+)
+PLOTTED = (
+    "passed",
+    "tc_k",
+    "ef_ev_per_atom",
+    "trusted_tc_k",
+    "extrapolation",
+    "pareto",
+    "tc_oracle_k",
+    "extrapolated",
+)
+MAX_POINTS = 20_000
+BEST_POINTS = 1_000  # that are drawn in any case
+_OUTLIERS = 0.005  # part of the failed candidates that may lie beyond either end of the E_f axis
+_FARTHEST = 1.25  # extrapolation scores beyond have one colour
 
 Array = NDArray[Any]
 
 
+class Plot(NamedTuple):
+    """A plot: the name of its file, what stands below it, the image."""
+
+    file: str
+    caption: str
+    png: bytes
+
+
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **shared: Any
+) -> tuple[Figure, list[Any]]:
+    """A figure of this size in inches, and its axes row by row. shared: options of Figure.subplots."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False, **shared).ravel().tolist()
+    for panel in panels:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(color="#e6e6e6", linewidth=0.6)
+        panel.set_axisbelow(True)
+    return figure, panels
+
+
+def png_of(figure: Figure) -> bytes:
+    """The figure as PNG; the same data give the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def finish(figure: Figure, axes: Any, title: str = "", columns: int = 2, size: float = 10) -> Figure:
+    """The figure with a title and, below it, the legend of these axes in `columns`."""
+    if title:
+        axes.set_title(title, loc="left")
+    handles, labels = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=size
+        )
+    return figure
+
+
+def list_rows(axes: Any, labels: Sequence[str]) -> None:
+    """Make the y-axis a list, from the top, of what the rows 0, 1, … are."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
+def from_zero(axes: Any) -> None:
+    """Let the y-axis reach from 0, or lower, to 1 at least."""
+    axes.set_ylim(min(0, axes.get_ylim()[0]), max(1, axes.get_ylim()[1]))
+
+
+def plain(text: str, length: int = NAME_LENGTH) -> str:
+    """A text that is drawn as it stands: one short line, and a $ that begins no formula. Of a long text its beginning
+    and its end are left, in which names often differ.
+    """
+    text = " ".join(text.split())
+    if len(text) > length:
+        text = f"{text[: length // 2]}…{text[length // 2 + 1 - length :]}"
+    return text.replace("$", "\\$")
+
+
+def search_plots(table: Any, trajectory: Trajectory, base: BaseMaterial | None, name: str) -> list[Plot]:
+    """The plots of a search from its ranked table (see `ranked_plots`), and the trajectory where steps were taken."""
+    plots = ranked_plots(table, base, name)
+    if len(trajectory.rows):
+        figure = trajectory_plot(
+            trajectory.tc_k,
+            trajectory.ef_ev_per_atom,
+            trajectory.integer_loss,
+            trajectory.stage,
+            base_tc_k=None if base is None else base.tc_predicted_k,
+            title=name,
+        )
+        caption = (
+            "T_c, formation energy and integer loss over the steps: single rows, median and middle 80 %."
+        )
+        plots.append(Plot(TRAJECTORY_PLOT, caption, png_of(figure)))
+    return plots
+
+
+def ranked_plots(table: Any, base: BaseMaterial | None, name: str) -> list[Plot]:
+    """T_c against E_f of a ranked table, its Pareto front, and the T_c of its best by the search and by the oracle.
+
+    table: with the columns PLOTTED. Of more than MAX_POINTS rows the best are drawn, and others evenly chosen.
+    """
+    shown = shown_points(len(table))
+    drawn = table.select(list(PLOTTED)).take(shown)
+    every = {each: drawn[each].to_numpy() for each in PLOTTED}
+    every |= {each: drawn[each].fill_null(False).to_numpy() for each in ("pareto", "extrapolated")}
+    passed = {each: values[every["passed"]] for each, values in every.items()}
+    best = {each: values[: max(TOP_SIZES)] for each, values in passed.items()}
+    caption, title = "Predicted T_c against predicted formation energy of every unique formula.", name
+    if len(shown) < len(table):
+        part = f"{len(shown):,} of {len(table):,}"
+        title = f"{name}: {part} formulas"
+        caption = (
+            f"Predicted T_c against predicted formation energy of {part} unique formulas: the best "
+            f"{BEST_POINTS:,}, and others evenly chosen by rank."
+        )
+    scatter = tc_against_ef(every["tc_k"], every["ef_ev_per_atom"], every["passed"], base, title)
+    trusted, ef, extrapolation, front = (
+        passed[each] for each in ("trusted_tc_k", "ef_ev_per_atom", "extrapolation", "pareto")
+    )
+    pareto = pareto_plot(trusted, ef, extrapolation, front, name)
+    gap = gap_plot(best["tc_k"], best["tc_oracle_k"], best["extrapolated"], name)
+    on_front = (
+        "Trusted T_c against predicted formation energy of the formulas that passed. On the Pareto front are those "
+        "that no other beats in trusted T_c, formation energy and nearness to what the predictors know."
+    )
+    below = (
+        f"T_c by the oracle against T_c by the search's model, of the best {max(TOP_SIZES)} that passed. Below "
+        "the diagonal the search is more hopeful than the oracle."
+    )
+    return [
+        Plot(TC_PLOT, caption, png_of(scatter)),
+        Plot(PARETO_PLOT, on_front, png_of(pareto)),
+        Plot(GAP_PLOT, below, png_of(gap)),
+    ]
+
+
+def shown_points(count: int) -> Array:
+    """Which of `count` ranked formulas are drawn: all, or MAX_POINTS with the best among them, the others evenly."""
+    if count <= MAX_POINTS:
+        return np.arange(count)
+    others = np.linspace(BEST_POINTS, count - 1, MAX_POINTS - BEST_POINTS).round().astype(np.int64)
+    return np.concatenate([np.arange(BEST_POINTS), others])
+
+
 def tc_against_ef(
     tc_k: Array, ef_ev_per_atom: Array, passed: Array, base: BaseMaterial | None = None, title: str = ""
-) -> bytes:
+) -> Figure:
     """T_c in K against E_f in eV/atom of candidates (n,), those that passed apart, and the base material.
 
     Values that are not finite are left out. Where a few failed candidates lie far off, the E_f axis ends
     before them, and the legend says how many aren't shown.
     """
-    figure, axes = _figure(7.0, 4.6)
-    tc, ef, good = (np.asarray(values) for values in (tc_k, ef_ev_per_atom, passed))
-    finite = np.isfinite(tc.astype(float)) & np.isfinite(ef.astype(float))
-    tc, ef, good = tc[finite], ef[finite], good[finite].astype(bool)
+    figure, (axes,) = new_figure(7.0, 4.6)
+    tc, ef = (np.asarray(values, dtype=float) for values in (tc_k, ef_ev_per_atom))
+    finite = np.isfinite(tc) & np.isfinite(ef)
+    tc, ef, good = tc[finite], ef[finite], np.asarray(passed, dtype=bool)[finite]
     low, high = _ef_limits(ef, good, base)
     hidden = int(((ef < low) | (ef > high)).sum())
-    failed_label = f"failed ({(~good).sum():,}" + (f"; {hidden} beyond the axis)" if hidden else ")")
-    axes.scatter(ef[~good], tc[~good], s=13, c=GREY, alpha=0.55, linewidths=0, label=failed_label)
-    axes.scatter(
-        ef[good],
-        tc[good],
-        s=22,
-        c=BLUE,
-        alpha=0.85,
-        edgecolors="white",
-        linewidths=0.4,
-        marker="D",
-        label=f"passed every screen ({good.sum():,})",
-        zorder=3,
-    )
+    failed = f"failed ({(~good).sum():,}" + (f"; {hidden} beyond the axis)" if hidden else ")")
+    axes.scatter(ef[~good], tc[~good], s=13, c=GREY, alpha=0.55, linewidths=0, label=failed)
+    diamond = {"s": 22, "c": BLUE, "alpha": 0.85, "edgecolors": "white", "linewidths": 0.4, "marker": "D"}
+    axes.scatter(ef[good], tc[good], label=f"passed every screen ({good.sum():,})", zorder=3, **diamond)
     if base is not None:
-        _mark_base(axes, base)
-    axes.axvline(0, color="black", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        star = {"marker": "*", "s": 130, "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
+        at = base.ef_predicted_ev_per_atom
+        axes.scatter(at, base.tc_predicted_k, c=ORANGE, label=f"{base.formula}, predicted", **star)
+        if base.tc_measured_k is not None:
+            axes.scatter(at, base.tc_measured_k, c="white", label=f"{base.formula}, measured", **star)
+    axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1)
     axes.set_xlim(low, high)
-    axes.set_ylim(min(0, axes.get_ylim()[0]), max(1, axes.get_ylim()[1]))
+    from_zero(axes)
     axes.set_xlabel("predicted formation energy $E_{\\mathrm{f}}$ (eV/atom)")
-    axes.set_ylabel("predicted $T_{\\mathrm{c}}$ (K)")
-    if title:
-        axes.set_title(title, loc="left")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    return _png(figure)
+    axes.set_ylabel(f"predicted {TC} (K)")
+    return finish(figure, axes, title)
+
+
+def pareto_plot(
+    trusted_tc_k: Array, ef_ev_per_atom: Array, extrapolation: Array, front: Array, title: str = ""
+) -> Figure:
+    """Trusted T_c in K against E_f in eV/atom of candidates that passed (n,), coloured by their extrapolation score;
+    those on the Pareto front are ringed. Values that are not finite are left out, unknown scores are grey.
+    """
+    trusted, ef, score = (
+        np.asarray(values, dtype=float) for values in (trusted_tc_k, ef_ev_per_atom, extrapolation)
+    )
+    there = np.isfinite(trusted) & np.isfinite(ef)
+    trusted, ef, score, on = trusted[there], ef[there], score[there], np.asarray(front, dtype=bool)[there]
+    if not len(trusted):
+        return _nothing(f"No formula that passed has a trusted {TC}.", title)
+    figure, (axes,) = new_figure(7.0, 4.9)
+    for rows, size, edge, width, label in (
+        (~on, 16, "white", 0.3, f"passed every screen ({(~on).sum():,})"),
+        (on, 46, "black", 1.3, f"and on the Pareto front ({on.sum():,})"),
+    ):
+        known = rows & np.isfinite(score)
+        style = {"s": size, "edgecolors": edge, "linewidths": width, "zorder": 4 if width > 1 else 3}
+        shade = axes.scatter(
+            ef[known], trusted[known], c=score[known], cmap="viridis", vmin=0, vmax=_FARTHEST, **style
+        )
+        if (rows & ~known).any():
+            axes.scatter(ef[rows & ~known], trusted[rows & ~known], c=GREY, **style)
+        axes.scatter([], [], c="#21918c" if known.any() else GREY, label=label, **style)
+    if np.isfinite(score).any():
+        bar = figure.colorbar(shade, ax=axes, pad=0.02, extend="max")
+        bar.set_label(
+            "extrapolation score (1: as far out as 1 in 20\nknown superconductors held out)", fontsize=9
+        )
+        bar.ax.axhline(EXTRAPOLATED, color=VERMILION, linewidth=2)
+    from_zero(axes)
+    axes.set_xlabel("predicted formation energy $E_{\\mathrm{f}}$ (eV/atom)")
+    axes.set_ylabel(f"trusted {TC} (K)")
+    return finish(figure, axes, title, columns=3)
+
+
+def gap_plot(tc_k: Array, tc_oracle_k: Array, extrapolated: Array, title: str = "") -> Figure:
+    """T_c in K by the oracle against T_c by the search of the best (n,), best first; on the diagonal they agree.
+
+    extrapolated: those beyond what the predictors know, which are marked. Values that are not finite are left out.
+    """
+    search, oracle = (np.asarray(values, dtype=float) for values in (tc_k, tc_oracle_k))
+    there = np.isfinite(search) & np.isfinite(oracle)
+    if not there.any():
+        return _nothing(f"No formula that passed has a {TC} by the oracle.", title)
+    figure, (axes,) = new_figure(5.6, 5.6)
+    flagged, first = np.asarray(extrapolated, dtype=bool), np.arange(len(search)) < FIRST
+    top = 1.06 * max(1.0, search[there].max(), oracle[there].max())
+    axes.plot(
+        [0, top], [0, top], color="black", linewidth=0.9, linestyle=DASHED, label="they agree", zorder=2
+    )
+    for rows, style, label in (
+        (first & ~flagged, {"c": BLUE, "marker": "D", "s": 34}, f"best {FIRST}"),
+        (~first & ~flagged, {"c": "#7fb8de", "marker": "o", "s": 22}, f"best {len(search)}"),
+        (
+            flagged,
+            {"c": VERMILION, "marker": "x", "s": 34, "linewidths": 1.4},
+            f"extrapolated ({(flagged & there).sum()})",
+        ),
+    ):
+        if (rows & there).any():
+            axes.scatter(
+                search[rows & there], oracle[rows & there], label=label, alpha=0.9, zorder=3, **style
+            )
+    means = search[there].mean(), oracle[there].mean()
+    axes.scatter(*means, marker="+", s=190, c="black", linewidths=2, zorder=4, label="mean")
+    gap = f"gap of the best {int(there.sum())}: {means[0] - means[1]:z.1f} K"
+    axes.text(0.03, 0.97, gap, transform=axes.transAxes, ha="left", va="top", zorder=5)
+    axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+    axes.set_xlabel(f"{TC} by the search's model (K)")
+    axes.set_ylabel(f"{TC} by the oracle (K)")
+    return finish(figure, axes, title, columns=3)
 
 
 def trajectory_plot(
@@ -74,69 +304,45 @@ def trajectory_plot(
     *,
     base_tc_k: float | None = None,
     title: str = "",
-) -> bytes:
+) -> Figure:
     """T_c in K, E_f in eV/atom and the integer loss of k rows over the steps of a search.
 
     tc_k, ef_ev_per_atom, integer_loss: (steps + 1, k), NaN where a row had stopped. stage: (steps + 1,) 1
     or 2; a line marks where stage 2 begins. Thin lines are rows, evenly chosen; the band holds the middle
     80 %.
     """
-    figure, axes = _figure(7.0, 6.4, rows=3, heights=(3, 1.3, 1.3))
-    stage = np.asarray(stage)
-    second = np.flatnonzero(stage == 2)
-    change = int(second[0]) if len(second) and second[0] > 0 else None
+    figure, panels = new_figure(7.0, 6.4, 3, sharex=True, gridspec_kw={"height_ratios": (3, 1.3, 1.3)})
     shown = np.unique(np.linspace(0, max(np.shape(tc_k)[1] - 1, 0), SHOWN_ROWS).astype(int))
-    panels = (
-        (tc_k, BLUE, "$T_{\\mathrm{c}}$ (K)"),
-        (ef_ev_per_atom, VERMILION, "$E_{\\mathrm{f}}$ (eV/atom)"),
-    )
-    for panel, (values, color, label) in zip(axes, panels, strict=False):
-        _spread(panel, np.asarray(values, dtype=float), color, shown if panel is axes[0] else shown[:0])
-        panel.set_ylabel(f"predicted {label}" if panel is axes[0] else label)
-    _spread(axes[2], np.asarray(integer_loss, dtype=float), "#4d4d4d", shown[:0])
-    axes[2].set_ylabel("integer loss")
-    axes[2].set_ylim(bottom=0)
-    if base_tc_k is not None:
-        axes[0].axhline(base_tc_k, color=ORANGE, linewidth=1.6, linestyle="-.", label="base material")
-    for panel in axes:
+    for panel, values, color, label, rows in (
+        (panels[0], tc_k, BLUE, f"predicted {TC} (K)", shown),
+        (panels[1], ef_ev_per_atom, VERMILION, "$E_{\\mathrm{f}}$ (eV/atom)", shown[:0]),
+        (panels[2], integer_loss, "#4d4d4d", "integer loss", shown[:0]),
+    ):
+        _spread(panel, np.asarray(values, dtype=float), color, rows)
+        panel.set_ylabel(label)
         panel.set_xlim(0, max(len(stage) - 1, 1))
         panel.margins(y=0.05)
-        if change is not None:
-            panel.axvline(change, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
+    panels[2].set_ylim(bottom=0)
+    panels[2].set_xlabel("step")
+    if base_tc_k is not None:
+        panels[0].axhline(base_tc_k, color=ORANGE, linewidth=1.6, linestyle="-.", label="base material")
+    change = second_stage(np.arange(len(stage)), stage)
     if change is not None:
-        for text, align, offset in (("stage 1 ", "right", -3), (" stage 2: towards integers", "left", 3)):
-            axes[0].annotate(
-                text,
-                (change, 1.0),
-                xycoords=("data", "axes fraction"),
-                xytext=(offset, 3),
-                textcoords="offset points",
-                ha=align,
-                va="bottom",
-                fontsize=9,
+        for panel in panels:
+            panel.axvline(change, color="black", linewidth=0.8, linestyle=DASHED)
+        for text, align in (("stage 1 ", "right"), (" stage 2: towards integers", "left")):
+            panels[0].annotate(
+                text, (change, 1.02), xycoords=("data", "axes fraction"), ha=align, va="bottom", fontsize=9
             )
-    axes[2].set_xlabel("step")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-    return _png(figure)
+    return finish(figure, panels[0], columns=4)
 
 
-def _figure(
-    width: float, height: float, rows: int = 1, heights: tuple[float, ...] = (1,)
-) -> tuple[Figure, Any]:
-    """A figure without pyplot, whose global state would keep every figure alive."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, 1, sharex=True, gridspec_kw={"height_ratios": heights})
-    for panel in np.atleast_1d(axes):
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(color="#e6e6e6", linewidth=0.6)
-        panel.set_axisbelow(True)
-    return figure, axes
+def second_stage(step: Array, stage: Array) -> float | None:
+    """The step at which stage 2 begins; None where all steps are of one stage."""
+    second = np.flatnonzero(np.asarray(stage) == 2)
+    return float(step[second[0]]) if len(second) and second[0] > 0 else None
 
 
 def _ef_limits(ef: Array, good: Array, base: BaseMaterial | None) -> tuple[float, float]:
@@ -149,14 +355,6 @@ def _ef_limits(ef: Array, good: Array, base: BaseMaterial | None) -> tuple[float
     return low - margin, high + margin
 
 
-def _mark_base(axes: Any, base: BaseMaterial) -> None:
-    style = {"marker": "*", "s": 130, "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
-    ef = base.ef_predicted_ev_per_atom
-    axes.scatter(ef, base.tc_predicted_k, c=ORANGE, label=f"{base.formula}, predicted", **style)
-    if base.tc_measured_k is not None:
-        axes.scatter(ef, base.tc_measured_k, c="white", label=f"{base.formula}, measured", **style)
-
-
 def _spread(panel: Any, values: Array, color: str, shown: Array) -> None:
     """Rows as thin lines, their median as a thick one, the middle 80 % as a band. values: (steps + 1, k)."""
     steps = np.flatnonzero(np.isfinite(values).any(axis=1))
@@ -164,14 +362,16 @@ def _spread(panel: Any, values: Array, color: str, shown: Array) -> None:
         return
     low, middle, high = np.nanquantile(values[steps], (0.1, 0.5, 0.9), axis=1)
     panel.fill_between(steps, low, high, color=color, alpha=0.22, linewidth=0, label="10–90 % of rows")
-    for index, column in enumerate(shown):
-        label = "single rows" if index == 0 else None
-        panel.plot(values[:, column], color=color, alpha=0.35, linewidth=0.6, label=label)
+    for place, row in enumerate(shown):
+        label = "single rows" if place == 0 else None
+        panel.plot(values[:, row], color=color, alpha=0.35, linewidth=0.6, label=label)
     panel.plot(steps, middle, color="white", linewidth=3.4)
     panel.plot(steps, middle, color=color, linewidth=2, label="median")
 
 
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})  # the same data give the same bytes
-    return buffer.getvalue()
+def _nothing(text: str, title: str) -> Figure:
+    """A plot that says why there is nothing on it."""
+    figure, (axes,) = new_figure(7.0, 1.2)
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="#555555")
+    return finish(figure, axes, title)

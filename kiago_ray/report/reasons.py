@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from kiago_ray.chemistry.compound_kinds import UNDOPED_REMARK
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.report.cells import unseen
-from kiago_ray.report.summary_rows import SCREEN_LABELS
+from kiago_ray.report.values import SCREEN_LABELS, Row, unseen
 from kiago_ray.screening.known import SAME_COMPOSITION
 from kiago_ray.screening.trust import EXTRAPOLATED
 
@@ -29,8 +28,6 @@ NEAR_HULL_EV_PER_ATOM = 0.1  # 88 % of the stable compounds lie within it by Ele
 RARE = 0.01  # of the known superconductors: an element in fewer of them is one the predictors know little of
 
 _LITTLE = "more than their spreads explain"
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
-from kiago_ray.report.cells import UNKNOWN, cell, extrapolation, failed_screens, unseen, with_spread
 from kiago_ray.report.reasons import EXPLAINED, Background, reasons_of
-from kiago_ray.report.summary_rows import summary_rows, top_rows
+from kiago_ray.report.values import (
+    UNKNOWN,
+    Row,
+    cell,
+    extrapolation,
+    failed_screens,
+    summary_rows,
+    top_rows,
+    unseen,
+    with_spread,
+)
 from kiago_ray.screening.summary import Summary, TopMean
 
 WIDE = 110  # characters that all columns but the oxidation states need
 WIDEST = 150
 _HULL_WIDTH = 9
 _PLAUSIBLE_WIDTH = 14
-
-Row = Mapping[str, Any]
 
 
 def best_table(

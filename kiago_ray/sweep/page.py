@@ -5,48 +5,33 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
-from kiago_ray.report.campaign_page import _cut, _not_shown
-from kiago_ray.report.page_parts import (
-    document,
-    figures,
-    limits,
-    plain_table,
-    section,
-    specification,
-    tiles,
-)
-from kiago_ray.report.page_table import (
+from kiago_ray.report.page import (
     NO_VALUE,
     Cell,
     Column,
+    Table,
+    badge,
+    not_shown,
+    number,
     number_cell,
-    scrolling,
+    render,
+    shortened,
     table_of,
+    text,
     text_cell,
-    words,
 )
-from kiago_ray.sweep.compare import Difference
-from kiago_ray.sweep.field_plots import value_text
+from kiago_ray.report.plots import Plot
+from kiago_ray.sweep.compare import Difference, OnBase
 from kiago_ray.sweep.importance import TELLS, Importance
 from kiago_ray.sweep.metrics import METRICS
-from kiago_ray.sweep.page_comparison import (
-    LISTED,
-    amount,
-    comparison,
-    counted,
-    interval,
-    metric_cell,
-    number,
-    of_first_metric,
-)
-from kiago_ray.sweep.plots import COMPARISON_CAPTION, IMPORTANCE_CAPTION
+from kiago_ray.sweep.plots import COMPARISON_PLOT, IMPORTANCE_PLOT, value_text
 from kiago_ray.sweep.point import PRESET
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import Trial
 
+LISTED = 500  # trials, and bases of the comparison
 _FAILURES = 100
 _VALUE_LENGTH = 60
 _ORDER = ("finished", "stopped", "unfinished", "failed")
@@ -56,42 +41,90 @@ _ORDER = ("finished", "stopped", "unfinished", "failed")
 class SweepPage:
     """What goes on the page.
 
-    best: as the first metric has it. differences: of the best to each other, by any metric. plots: caption and PNG of
-    each. compare_failures: what couldn't be compared → cause. model_notes, remark: as on the page of a search.
+    best: as the first metric has it. differences: of the best to each other, by any metric. compare_failures: what
+    couldn't be compared → cause. model_notes: a sentence each on how good the predictors are.
     """
 
     sweep: SweepSpec
     trials: Sequence[Trial]
     best: Trial | None
     differences: Sequence[Difference]
-    plots: Sequence[tuple[str, bytes]]
+    plots: Sequence[Plot]
     importance: Importance | None
     spec_text: str
     model_notes: Sequence[str] = ()
-    remark: str = ""
     compare_failures: Mapping[str, str] = field(default_factory=dict)
 
 
 def render_sweep_page(page: SweepPage) -> str:
-    """The page as HTML5 text. All text given is escaped; what is listed is bounded."""
-    own = (COMPARISON_CAPTION, IMPORTANCE_CAPTION)
-    sections = [
-        ("Best", _best(page)),
-        ("Is it better?", comparison(page.sweep, page.differences, page.plots)),
-        ("Plots", figures(plot for plot in page.plots if plot[0] not in own)),
-        ("Which fields matter", _importance(page)),
-        ("Trials", _trials(page)),
-        ("Trials that failed", _failures(page.trials)),
-        ("What the metrics mean", _metrics(page.sweep)),
-    ]
-    body = "".join(section(heading, content) for heading, content in sections)
-    about = f"<p>{words(page.sweep.description)}</p>\n" if page.sweep.description else ""
-    body = f"{about}{_state(page)}{_tiles(page)}\n{body}{limits(page.model_notes)}\n{specification(page.spec_text)}"
-    return document(f"kiago-ray: sweep {page.sweep.name}", body)
+    """The page as HTML5 text. What is listed is bounded."""
+    sweep, own = page.sweep, (COMPARISON_PLOT, IMPORTANCE_PLOT)
+    plots = {plot.file: plot for plot in page.plots}
+    failed = [trial for trial in page.trials if trial.status == "failed"]
+    first = of_first_metric(sweep, page.differences)
+    importance = page.importance if page.importance is not None and page.importance.fields else None
+    return render(
+        "sweep.html.j2",
+        title=f"kiago-ray: sweep {sweep.name}",
+        description=sweep.description,
+        remarks=_remarks(page),
+        tiles=_tiles(page),
+        trials=_trials(page),
+        best=None if page.best is None else _best(sweep, page.best),
+        judged=_judged(sweep),
+        verdicts=[f"The best {verdict(each)}." for each in first],
+        differences=_differences([each for each in page.differences if each.pairs]),
+        comparison_plot=plots.get(COMPARISON_PLOT),
+        by_base=_by_base(first),
+        metric=sweep.metrics[0],
+        plots=[plot for plot in page.plots if plot.file not in own],
+        importance=importance,
+        importance_rows=[
+            (each.field, f"{each.value:z.2f}", f"± {each.error:.2f}")
+            for each in (importance.fields if importance else ())
+        ],
+        importance_told="" if importance is None else _told(importance),
+        importance_plot=plots.get(IMPORTANCE_PLOT),
+        failures=[(str(trial.number), shortened(trial.cause or "unknown")) for trial in failed[:_FAILURES]],
+        failures_note=not_shown(len(failed) - _FAILURES, "failed trials"),
+        metrics=[
+            (name, each.unit, f"{each.meaning}; {'more' if each.mode == 'max' else 'less'} is better")
+            for name, each in METRICS.items()
+        ],
+        top=sweep.top,
+        model_notes=page.model_notes,
+        spec_text=page.spec_text,
+    )
 
 
-def _state(page: SweepPage) -> str:
-    """What a reader must know first: what is missing, failed or was stopped, and the remark given."""
+def verdict(each: Difference) -> str:
+    """What a comparison says, in a sentence without its subject."""
+    metric = METRICS[each.metric]
+    unknown = f"can't be told from {each.other}: "
+    if math.isnan(each.value):
+        return f"{unknown}nothing passed that could tell"
+    by = _amount(each.value, each.metric, "+")
+    bases = len(each.bases)
+    basis = f"{each.pairs} pairs of searches"
+    if bases and each.pairs % bases == 0:
+        basis = f"{_counted(bases, 'base')} × {_counted(each.pairs // bases, 'seed')}"
+    if each.low is None or each.high is None:
+        return f"{unknown}{by}, from too few searches for an interval ({basis})"
+    by += f" (95 % interval {_interval(each)}, {basis})"
+    if each.low <= 0 <= each.high:
+        return f"{unknown}{by}"
+    return f"is {'better' if metric.sign * each.value > 0 else 'worse'} than {each.other} by {by}"
+
+
+def of_first_metric(sweep: SweepSpec, differences: Sequence[Difference]) -> list[Difference]:
+    """Those that there are, in the order of the sweep's comparison."""
+    order = list(sweep.compare.against)
+    told = [each for each in differences if each.metric == sweep.metrics[0] and each.pairs]
+    return sorted(told, key=lambda each: order.index(each.other) if each.other in order else len(order))
+
+
+def _remarks(page: SweepPage) -> list[str]:
+    """What a reader must know first: what is missing, failed or was stopped."""
     sweep, counts = page.sweep, _counts(page.trials)
     ended = counts["finished"] + counts["stopped"]
     texts = []
@@ -108,29 +141,21 @@ def _state(page: SweepPage) -> str:
             f"Trials stopped early: {counts['stopped']:,}, because after as many seeds they were behind others. The "
             "best is one of those that finished."
         )
-    if page.best is not None:
-        texts += _missing_comparison(page)
-    if page.remark:
-        texts.append(page.remark)
-    return (
-        f'<div class="remark">{"".join(f"<p>{escape(text)}</p>" for text in texts)}</div>\n' if texts else ""
-    )
+    if page.best is None:
+        return texts
+    searches = len(sweep.compare_bases) * len(sweep.compare.seeds)
+    pairs = {each.other: each.pairs for each in of_first_metric(sweep, page.differences)}
+    for name in sweep.compare.against:
+        if pairs.get(name, 0) < searches:
+            done = f"{pairs.get(name, 0):,} of {searches:,}"
+            texts.append(f"The comparison with {name} rests on {done} pairs of searches.")
+    for name, cause in page.compare_failures.items():
+        texts.append(f"The comparison with {name} failed: {shortened(cause)}")
+    return texts
 
 
-def _missing_comparison(page: SweepPage) -> list[str]:
-    searches = len(page.sweep.compare_bases) * len(page.sweep.compare.seeds)
-    pairs = {each.other: each.pairs for each in of_first_metric(page.sweep, page.differences)}
-    texts = [
-        f"The comparison with {name} rests on {pairs.get(name, 0):,} of {searches:,} pairs of searches."
-        for name in page.sweep.compare.against
-        if pairs.get(name, 0) < searches
-    ]
-    return texts + [
-        f"The comparison with {name} failed: {_cut(cause)}" for name, cause in page.compare_failures.items()
-    ]
-
-
-def _tiles(page: SweepPage) -> str:
+def _tiles(page: SweepPage) -> list[tuple[str, str]]:
+    """The main numbers: label and value of each."""
     counts, metric = _counts(page.trials), page.sweep.metrics[0]
     entries = [("trials finished", f"{counts['finished']:,} of {page.sweep.points:,}")]
     entries += [(name, f"{counts[name]:,}") for name in ("stopped", "failed") if counts[name]]
@@ -141,45 +166,39 @@ def _tiles(page: SweepPage) -> str:
         spent = sum(trial.row_steps for trial in ended) / whole
         entries.append(("of the steps without early stopping", f"{100 * spent:.0f} %"))
     if page.best is not None:
-        mean = page.best.mean(metric)
-        error = "" if mean.error is None else f" ± {number(mean.error, metric)}"
         unit = f" {METRICS[metric].unit}" if METRICS[metric].unit else ""
-        value = f"{number(mean.value, metric)}{error}{unit}"
-        entries.append((f"{metric} of the best, trial {page.best.number}", value))
+        entries.append(
+            (f"{metric} of the best, trial {page.best.number}", _mean(page.best, metric)[0] + unit)
+        )
     for each in of_first_metric(page.sweep, page.differences)[:1]:
-        reach = "no interval" if each.low is None else f"95 % interval {interval(each)}"
-        entries.append((f"best minus {each.other}, {reach}", amount(each.value, metric, sign=True)))
-    return tiles(entries)
+        reach = "no interval" if each.low is None else f"95 % interval {_interval(each)}"
+        entries.append((f"best minus {each.other}, {reach}", _amount(each.value, metric, "+")))
+    return entries
 
 
-def _best(page: SweepPage) -> str:
+def _best(sweep: SweepSpec, best: Trial) -> Table[str]:
     """The best trial's fields beside those of the search that the sweep goes out from."""
-    if page.best is None:
-        return "<p>No trial has finished with a value of the metric.</p>" if page.trials else ""
-    best, shared = page.best.point, page.sweep.spec({}, None, 0).model_dump(mode="json")
-    whole = page.sweep.spec(best, None, 0).model_dump(mode="json")
-    rest = "as its preset has it" if PRESET in best else "not searched for"
+    point, shared = best.point, sweep.spec({}, None, 0).model_dump(mode="json")
+    whole = sweep.spec(point, None, 0).model_dump(mode="json")
+    rest = "as its preset has it" if PRESET in point else "not searched for"
 
     def found(name: str) -> Cell:
-        if name in best:
-            return _value_cell(best[name])
-        html, number = _value_cell(_at(whole, name))
-        return f'{html} <span class="badge">{rest}</span>', number
+        if name in point:
+            return _value_cell(point[name])
+        shown, value = _value_cell(_at(whole, name))
+        return badge(shown, rest), value
 
     def standing(name: str) -> Cell:
-        preset = page.sweep.search.get(PRESET, "default")
+        preset = sweep.search.get(PRESET, "default")
         return _value_cell(preset if name == PRESET else _at(shared, name))
 
-    table = table_of(
-        list(page.sweep.space),
-        [
-            (Column("Field"), text_cell),
-            (Column(f"Trial {page.best.number}"), found),
-            (Column("Search as it stands"), standing),
-        ],
-        "The best trial's fields",
-    )
-    return table + '<p class="note">best.yaml holds this search whole, as a preset.</p>\n'
+    columns = [
+        text("Field", str),
+        Column(f"Trial {best.number}", found),
+        Column("Search as it stands", standing),
+    ]
+    note = "best.yaml holds this search whole, as a preset."
+    return table_of(list(sweep.space), columns, "The best trial's fields", note)
 
 
 def _at(values: Any, name: str) -> Any:
@@ -192,127 +211,160 @@ def _at(values: Any, name: str) -> Any:
     return values
 
 
-def _importance(page: SweepPage) -> str:
-    """How much each field decides the first metric, and whether that can be told."""
-    importance = page.importance
-    if importance is None or not importance.fields:
-        return ""
+def _judged(sweep: SweepSpec) -> str:
+    """By whom the comparison is judged, and where."""
+    seeds = shortened(", ".join(map(str, sweep.compare.seeds)))
+    judge = (
+        "Judged by another oracle than the one that the trials went by: by that of the reports of searches. On seeds "
+        f"that no trial saw ({seeds})"
+    )
+    new = [base for base in sweep.compare.bases if base not in sweep.bases]
+    listed = shortened(", ".join(new))
+    if not new:
+        return f"{judge}, on the bases of the trials." if sweep.bases else f"{judge}."
+    if len(new) == len(sweep.compare.bases):
+        return f"{judge} and bases that no trial saw ({listed})."
+    return f"{judge}. Of the bases, no trial saw {listed}."
+
+
+def _differences(differences: Sequence[Difference]) -> Table[Difference]:
+    def outcome(each: Difference) -> str:
+        if each.low is None or each.high is None or each.low <= 0 <= each.high:
+            return "can't be told"
+        return "better" if METRICS[each.metric].sign * each.value > 0 else "worse"
+
+    columns: list[Column[Difference]] = [
+        text("Held against", lambda each: each.other),
+        text("Metric", lambda each: each.metric),
+        Column("Best minus other", lambda each: _metric_cell(each.value, each.metric, "+"), "n"),
+        Column(
+            "95 % interval", lambda each: NO_VALUE if each.low is None else (_interval(each), each.low), "n"
+        ),
+        text("Best is", outcome),
+        number("Pairs", lambda each: each.pairs, "{:,}"),
+    ]
+    return table_of(differences, columns, "The best minus others")
+
+
+def _by_base(differences: Sequence[Difference]) -> Table[tuple[Difference, OnBase]] | None:
+    """What each base alone says, where there are several."""
+    rows = [(each, on) for each in differences for on in each.bases]
+    if len(rows) <= len(differences):
+        return None
+
+    def of(
+        header: str, value: Callable[[OnBase], float | None], sign: str = ""
+    ) -> Column[tuple[Difference, OnBase]]:
+        return Column(header, lambda row: _metric_cell(value(row[1]), row[0].metric, sign), "n")
+
+    columns = [
+        text("Held against", lambda row: row[0].other),
+        text("Base", lambda row: row[1].base, formula=True),
+        of("Best", lambda on: on.best),
+        of("Other", lambda on: on.other),
+        of("Best minus other", lambda on: on.difference, "+"),
+        of("Standard error", lambda on: on.error),
+    ]
+    note = not_shown(len(rows) - LISTED, "more rows")
+    return table_of(rows[:LISTED], columns, "The best minus others by base", note)
+
+
+def _told(importance: Importance) -> str:
+    """Whether the importances mean anything."""
     if importance.r2 is None:
-        told = f"With {counted(importance.trials, 'trial')} nobody can tell which fields matter."
-    elif not importance.tells:
-        told = (
+        return f"With {_counted(importance.trials, 'trial')} nobody can tell which fields matter."
+    if not importance.tells:
+        return (
             f"The importances mean nothing: of trials that it hasn't seen, the forest foretells next to nothing "
             f"(cross-validated R² {importance.r2:z.2f}, below {TELLS:g})."
         )
-    else:
-        told = (
-            f"Of trials that it hasn't seen, the forest foretells {100 * importance.r2:.0f} % of the variance "
-            f"(cross-validated R² {importance.r2:.2f}): the importances mean so much."
-        )
-    how = (
-        f"A random forest learns {importance.metric} from the fields of {counted(importance.trials, 'trial')}, as it "
-        "was after each one's first seed, so that stopped and finished ones compare. A field matters by how "
-        "much worse it foretells trials that it hasn't seen when the field's values are shuffled. Fields that apply "
-        "by it are shuffled with it."
+    return (
+        f"Of trials that it hasn't seen, the forest foretells {100 * importance.r2:.0f} % of the variance "
+        f"(cross-validated R² {importance.r2:.2f}): the importances mean so much."
     )
-    table = plain_table(
-        [(each.field, f"{each.value:z.2f}", f"± {each.error:.2f}") for each in importance.fields],
-        "Importance of each field",
-    )
-    plot = figures(plot for plot in page.plots if plot[0] == IMPORTANCE_CAPTION)
-    return f"<p><b>{words(told)}</b></p>\n<p>{words(how)}</p>\n{plot}{table}"
 
 
-def _trials(page: SweepPage) -> str:
-    """The table of a row a trial, the best first."""
-    metric = page.sweep.metrics[0]
+def _trials(page: SweepPage) -> Table[Trial]:
+    """A row a trial, the best first."""
+    sweep = page.sweep
+    metric = sweep.metrics[0]
 
     def key(trial: Trial) -> tuple[int, float, int]:
         value = METRICS[metric].sign * trial.mean(metric).value
         return _ORDER.index(trial.status), math.inf if math.isnan(value) else -value, trial.number
 
+    def mean(name: str) -> Column[Trial]:
+        unit = METRICS[name].unit
+        return Column(f"{name} ({unit})" if unit else name, lambda trial: _mean(trial, name), "n")
+
+    def value(name: str) -> Column[Trial]:
+        kind = "n" if all(map(_is_number, sweep.space[name].values)) else ""
+        return Column(
+            name, lambda trial: _value_cell(trial.point[name]) if name in trial.point else NO_VALUE, kind
+        )
+
+    columns: list[Column[Trial]] = [
+        number("Trial", lambda trial: trial.number, "{}"),
+        text("Status", lambda trial: trial.status),
+        Column("Seeds", lambda trial: (f"{trial.seeds} of {len(sweep.seeds)}", float(trial.seeds)), "n"),
+        *map(mean, sweep.metrics),
+        *map(value, sweep.space),
+        *(mean(name) for name in METRICS if name not in sweep.metrics),
+    ]
     shown = sorted(page.trials, key=key)[:LISTED]
-    table = table_of(
-        shown,
-        [
-            (Column("Trial", "n"), lambda trial: number_cell(trial.number, "{}")),
-            (Column("Status"), lambda trial: text_cell(trial.status)),
-            (
-                Column("Seeds", "n"),
-                lambda trial: (f"{trial.seeds} of {len(page.sweep.seeds)}", float(trial.seeds)),
-            ),
-            *((_metric_column(name), _mean_of(name)) for name in page.sweep.metrics),
-            *((Column(escape(name), _kind(page.sweep, name)), _value_of(name)) for name in page.sweep.space),
-            *((_metric_column(name), _mean_of(name)) for name in METRICS if name not in page.sweep.metrics),
-        ],
-        "Trials",
-    )
-    note = (
-        '<p class="note">Means over bases and the seeds done ± standard error by the spread over seeds, by the tuning '
-        "oracle. What was stopped has fewer seeds, and isn't compared with what finished.</p>\n"
-    )
-    return (note + table + _not_shown(len(page.trials) - LISTED, "trials")) if shown else ""
-
-
-def _failures(trials: Sequence[Trial]) -> str:
-    failed = [trial for trial in trials if trial.status == "failed"]
-    if not failed:
-        return ""
-    body = "".join(
-        f'<tr><th scope="row" class="name">{trial.number}</th><td class="cause">'
-        f"{escape(_cut(trial.cause or 'unknown'))}</td></tr>\n"
-        for trial in failed[:_FAILURES]
-    )
-    head = '<thead class="plain"><tr><th scope="col">Trial</th><th scope="col">Cause</th></tr></thead>'
-    table = scrolling(
-        f"<table>{head}\n<tbody>{body}</tbody></table>", "Trials that failed", tall=len(failed) > 8
-    )
-    return table + _not_shown(len(failed) - _FAILURES, "failed trials")
-
-
-def _metrics(sweep: SweepSpec) -> str:
-    rows = []
-    for name, metric in METRICS.items():
-        better = "more is better" if metric.mode == "max" else "less is better"
-        rows.append((name, metric.unit, f"{metric.meaning}; {better}"))
-    best = f"“The best” are the {sweep.top} best rows of a search that pass every screen, each formula once."
-    return f"<p>{words(best)}</p>\n{plain_table(rows, 'What the metrics mean')}"
+    return table_of(shown, columns, "Trials", not_shown(len(page.trials) - LISTED, "trials"))
 
 
 def _counts(trials: Sequence[Trial]) -> dict[str, int]:
     return {status: sum(trial.status == status for trial in trials) for status in _ORDER}
 
 
-def _metric_column(name: str) -> Column:
-    unit = METRICS[name].unit
-    return Column(escape(f"{name} ({unit})" if unit else name), "n")
-
-
-def _mean_of(name: str) -> Callable[[Trial], Cell]:
-    def content(trial: Trial) -> Cell:
-        mean = trial.mean(name)
-        text, value = metric_cell(mean.value, name)
-        return (text if mean.error is None else f"{text} ± {number(mean.error, name)}"), value
-
-    return content
-
-
-def _kind(sweep: SweepSpec, name: str) -> str:
-    """Numbers stand right and sort by value."""
-    values = sweep.space[name].values
-    return (
-        "n" if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values) else ""
-    )
-
-
-def _value_of(name: str) -> Callable[[Trial], Cell]:
-    return lambda trial: _value_cell(trial.point[name]) if name in trial.point else NO_VALUE
+def _mean(trial: Trial, name: str) -> Cell:
+    """The mean of a metric ± its standard error."""
+    mean = trial.mean(name)
+    shown, value = _metric_cell(mean.value, name)
+    return (shown if mean.error is None else f"{shown} ± {_number(mean.error, name)}"), value
 
 
 def _value_cell(value: Any) -> Cell:
     if value is None:
         return text_cell("none")
-    text = value_text(value)
-    text = text if len(text) <= _VALUE_LENGTH else text[: _VALUE_LENGTH - 1] + "…"
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return escape(text), float(value) if is_number else None
+    shown = value_text(value)
+    shown = shown if len(shown) <= _VALUE_LENGTH else shown[: _VALUE_LENGTH - 1] + "…"
+    return shown, float(value) if _is_number(value) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _metric_cell(value: float | None, metric: str, sign: str = "") -> Cell:
+    if value is None or math.isnan(value):
+        return NO_VALUE
+    return number_cell(value, f"{{:{sign}z.{_digits(value, metric)}f}}")
+
+
+def _amount(value: float, metric: str, sign: str = "") -> str:
+    """A value of a metric, with its unit."""
+    if math.isnan(value):
+        return "unknown"
+    unit = METRICS[metric].unit
+    return _number(value, metric, sign) + (f" {unit}" if unit else "")
+
+
+def _number(value: float, metric: str, sign: str = "") -> str:
+    return f"{value:{sign}z.{_digits(value, metric)}f}"
+
+
+def _digits(value: float, metric: str) -> int:
+    return 3 if not METRICS[metric].unit else 1 if abs(value) >= 0.1 else 2
+
+
+def _interval(each: Difference) -> str:
+    assert each.low is not None
+    assert each.high is not None
+    return f"{_number(each.low, each.metric, '+')} to {_number(each.high, each.metric, '+')}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -1,40 +1,48 @@
-"""The plots of a sweep, as PNG: how trials did by field, seed and metric, and what the best was held against."""
+"""The plots of a sweep: how trials did by field, seed and metric, and what the best was held against."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from kiago_ray.report.campaign_plots import _COLORS, _plain
-from kiago_ray.report.plots import BLUE, GREY, ORANGE, VERMILION, _figure, _png
-from kiago_ray.sweep.compare import Difference
-from kiago_ray.sweep.field_plots import (
-    Space,
-    _legend,
-    _nice,
-    _of_best,
-    _panels,
-    _short,
-    _with_unit,
-    fields_plot,
-    parallel_plot,
+import numpy as np
+
+from kiago_ray.report.plots import (
+    BLUE,
+    COLORS,
+    DASHED,
+    GREY,
+    ORANGE,
+    VERMILION,
+    Plot,
+    finish,
+    list_rows,
+    new_figure,
+    plain,
+    png_of,
 )
-from kiago_ray.sweep.importance import Importance, first_value
+from kiago_ray.sweep.compare import Difference
+from kiago_ray.sweep.importance import Importance, first_value, ordered, position
 from kiago_ray.sweep.metrics import METRICS
+from kiago_ray.sweep.space import Parameter
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import Trial, finished, front
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COMPARISON_PLOT, IMPORTANCE_PLOT = "comparison.png", "importance.png"
 SHOWN_FIELDS = 12
 SHOWN_TRIALS = 500
-SHOWN_BASES = 7  # that have a colour each
-COMPARISON_CAPTION = (
-    "The best minus each other: mean and 95 % interval over seeds. Small points are single bases."
-)
-IMPORTANCE_CAPTION = "By how much R² falls, on trials that the forest hasn't seen, when a field is shuffled."
+FEW = 60  # trials that are still drawn dark
 _FRONT = ("pass_rate", "gap_k", "diversity")
+_ABSENT = -0.16  # where values that don't apply stand, the others being from 0 to 1
+_STAR = {"marker": "*", "c": ORANGE, "s": 130, "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
+_ENDS = {"finished": ("o", BLUE), "stopped": ("x", "black"), "unfinished": ("|", GREY), "failed": ("v", GREY)}
 
-Plot = tuple[str, str, bytes]
+Space = Mapping[str, Parameter]
 
 
 def sweep_plots(
@@ -44,43 +52,47 @@ def sweep_plots(
     differences: Sequence[Difference],
     importance: Importance | None,
 ) -> list[Plot]:
-    """File name, caption and PNG of each plot that has something to show."""
+    """Each plot that has something to show."""
     metric = sweep.metrics[0]
     told = [trial for trial in trials if math.isfinite(first_value(trial, metric))]
     drawn = foremost(told, metric, best)
     fields = _decisive(sweep.space, importance)
-    of_fields = ""
-    if len(fields) < len(sweep.space):
-        of_fields = f" The {len(fields)} of {len(sweep.space)} fields that decide most."
-    of_trials = f" The best {len(drawn)} of {len(told):,} trials." if len(drawn) < len(told) else ""
     several = [trial for trial in finished(drawn) if math.isfinite(trial.mean(metric).value)]
-    compared = [each for each in differences if each.metric == metric and math.isfinite(each.value)]
+    of_trials = f" The best {len(drawn)} of {len(told):,} trials." if len(drawn) < len(told) else ""
+    of_fields = of_trials
+    if len(fields) < len(sweep.space):
+        of_fields = f" The {len(fields)} of {len(sweep.space)} fields that decide most.{of_trials}"
     plots: list[Plot] = []
-    if compared:
-        plots.append(("comparison.png", COMPARISON_CAPTION, comparison_plot(compared, metric)))
-    if importance is not None and importance.fields:
-        plots.append(("importance.png", IMPORTANCE_CAPTION, importance_plot(importance)))
-    if told:
-        caption = f"{metric} against each field; “–” is where a field doesn't apply." + of_fields + of_trials
-        plots.append(("fields.png", caption, fields_plot(fields, drawn, metric, best)))
-        caption = f"A line a trial, through its value of each field to its {metric}." + of_fields + of_trials
-        plots.append(("parallel.png", caption, parallel_plot(fields, drawn, metric, best)))
-    if told and len(sweep.seeds) > 1:
-        caption = f"{metric}, mean over bases and over the seeds done, as trials went on." + of_trials
-        plots.append(("rungs.png", caption, rungs_plot(drawn, metric, best)))
-    if len(several) > 1:
+
+    def add(file: str, caption: str, figure: Figure) -> None:
+        plots.append(Plot(file, caption, png_of(figure)))
+
+    if any(each.metric == metric and math.isfinite(each.value) for each in differences):
         caption = (
-            f"{metric} against other metrics, finished trials; none beats those of the front in both."
-            + of_trials
+            "The best minus each other: mean and 95 % interval over seeds. Small points are single bases."
         )
-        plots.append(("front.png", caption, front_plot(several, sweep.metrics, best)))
+        add(COMPARISON_PLOT, caption, comparison_plot(differences, metric))
+    if importance is not None and importance.fields:
+        caption = "By how much R² falls, on trials that the forest hasn't seen, when a field is shuffled."
+        add(IMPORTANCE_PLOT, caption, importance_plot(importance))
+    if told:
+        caption = f"{metric} against each field; “–” is where a field doesn't apply.{of_fields}"
+        add("fields.png", caption, fields_plot(fields, drawn, metric, best))
+        caption = f"A line a trial, through its value of each field to its {metric}.{of_fields}"
+        add("parallel.png", caption, parallel_plot(fields, drawn, metric, best))
+    if told and len(sweep.seeds) > 1:
+        caption = f"{metric}, mean over bases and over the seeds done, as trials went on.{of_trials}"
+        add("rungs.png", caption, rungs_plot(drawn, metric, best))
+    if len(several) > 1:
+        caption = f"{metric} against other metrics, finished trials; none beats those of the front in both.{of_trials}"
+        add("front.png", caption, front_plot(several, sweep.metrics, best))
     return plots
 
 
-def importance_plot(importance: Importance) -> bytes:
+def importance_plot(importance: Importance) -> Figure:
     """A bar a field, with the spread over shuffles; grey where the forest foretells nothing."""
     shown = importance.fields[: 2 * SHOWN_FIELDS]
-    figure, axes = _figure(7.0, 1.2 + 0.3 * max(len(shown), 2))
+    figure, (axes,) = new_figure(7.0, 1.2 + 0.3 * max(len(shown), 2))
     axes.barh(
         range(len(shown)),
         [each.value for each in shown],
@@ -90,117 +102,194 @@ def importance_plot(importance: Importance) -> bytes:
         height=0.62,
     )
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [_plain(each.field) for each in shown])
-    axes.set_ylim(max(len(shown), 1) - 0.5, -0.5)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
+    list_rows(axes, [plain(each.field) for each in shown])
     axes.set_xlabel("fall of R² with the field shuffled; bars: standard deviation over shuffles")
     foretold = (
         "too few trials for an R²" if importance.r2 is None else f"cross-validated R² {importance.r2:z.2f}"
     )
-    axes.set_title(f"{importance.metric}, {importance.trials:,} trials; {foretold}", loc="left", fontsize=10)
-    return _png(figure)
+    return finish(figure, axes, f"{importance.metric}, {importance.trials:,} trials; {foretold}")
 
 
-def rungs_plot(trials: Sequence[Trial], metric: str, best: Trial | None = None) -> bytes:
-    """The metric over the seeds done, a line a trial; where stopped ones ended is marked."""
-    figure, axes = _figure(7.0, 4.2)
-    most = max([trial.seeds for trial in trials], default=1)
+def rungs_plot(trials: Sequence[Trial], metric: str, best: Trial | None = None) -> Figure:
+    """The metric over the seeds done, a line a trial; where they ended is marked by how they ended."""
+    figure, (axes,) = new_figure(7.0, 4.2)
+    most = max([1, *(trial.seeds for trial in trials)])
     ends: dict[str, list[tuple[int, float]]] = {}
     for trial in trials:
         values = [trial.mean(metric, seeds).value for seeds in range(1, trial.seeds + 1)]
         if not any(map(math.isfinite, values)):
             continue
         ends.setdefault(trial.status, []).append((trial.seeds, values[-1]))
-        style: dict[str, Any] = {"color": BLUE, "alpha": 0.6 if len(trials) <= 60 else 0.25, "linewidth": 1.1}
-        if trial.status != "finished":
-            style = {"color": GREY, "alpha": 0.7, "linewidth": 0.9}
+        style: dict[str, Any] = {"color": GREY, "alpha": 0.7, "linewidth": 0.9}
         if best is not None and trial.number == best.number:
             style = {"color": VERMILION, "linewidth": 2.6, "zorder": 4, "label": _of_best(best)}
+        elif trial.status == "finished":
+            style = {"color": BLUE, "alpha": 0.6 if len(trials) <= FEW else 0.25, "linewidth": 1.1}
         axes.plot(range(1, trial.seeds + 1), values, marker=".", **style)
-    marks = {
-        "finished": ("o", BLUE),
-        "stopped": ("x", "black"),
-        "unfinished": ("|", GREY),
-        "failed": ("v", GREY),
-    }
     for status, places in ends.items():
-        mark, color = marks[status]
-        x, y = zip(*places, strict=True)
-        axes.scatter(x, y, marker=mark, c=color, s=24, zorder=3, label=f"{status}, last seed ({len(places)})")
-    axes.set_xticks(range(1, most + 1) if most <= 12 else [at for at in _nice(1, most) if at == round(at)])
+        mark, color = _ENDS[status]
+        label = f"{status}, last seed ({len(places)})"
+        axes.scatter(*zip(*places, strict=True), marker=mark, c=color, s=24, zorder=3, label=label)
+    axes.set_xticks(range(1, most + 1, -(-most // 12)))
     axes.set_xlim(0.8, most + 0.2)
     axes.set_xlabel("seeds done")
     axes.set_ylabel(f"{_with_unit(metric)}, mean so far")
-    _legend(figure, axes)
-    return _png(figure)
+    return finish(figure, axes, size=8.5)
 
 
-def front_plot(trials: Sequence[Trial], metrics: Sequence[str], best: Trial | None = None) -> bytes:
+def front_plot(trials: Sequence[Trial], metrics: Sequence[str], best: Trial | None = None) -> Figure:
     """The first metric against the others, a panel each, finished trials; the front of each pair of metrics apart."""
     metric = metrics[0]
     others = [name for name in dict.fromkeys([*metrics, *_FRONT]) if name != metric]
-    figure, panels = _panels(1, len(others), (max(7.0, 2.5 * len(others)), 3.6))
+    figure, panels = new_figure(max(7.0, 2.5 * len(others)), 3.6, 1, len(others), sharey=True)
     for panel, other in zip(panels, others, strict=True):
         values = {
             trial.number: (trial.mean(other).value, trial.mean(metric).value) for trial in finished(trials)
         }
         values = {number: pair for number, pair in values.items() if all(map(math.isfinite, pair))}
-        panel.scatter(
-            *_columns(values.values()), s=16, c=GREY, alpha=0.8, linewidths=0, label="finished trials"
-        )
-        unbeaten = [
-            values[trial.number] for trial in front(trials, (metric, other)) if trial.number in values
-        ]
-        x, y = _columns(sorted(unbeaten))
+        unbeaten = [trial.number for trial in front(trials, (metric, other)) if trial.number in values]
+        x, y = np.array(list(values.values())).reshape(-1, 2).T
+        panel.scatter(x, y, s=16, c=GREY, alpha=0.8, linewidths=0, label="finished trials")
+        x, y = np.array(sorted(values[number] for number in unbeaten)).reshape(-1, 2).T
         panel.plot(
             x, y, color=BLUE, linewidth=1, marker="D", markersize=4.5, label="front of these two metrics"
         )
         if best is not None and best.number in values:
-            style = {"s": 130, "c": ORANGE, "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
-            panel.scatter(*values[best.number], marker="*", label=_of_best(best), **style)
+            panel.scatter(*values[best.number], label=_of_best(best), **_STAR)
         if not values:
             panel.annotate("nothing known", (0.5, 0.5), xycoords="axes fraction", ha="center")
-        less, more = ("← better", "") if METRICS[other].mode == "min" else ("", "better →")
-        panel.set_xlabel(f"{_with_unit(other)}\n{less}{more}")
+        panel.set_xlabel(f"{_with_unit(other)}\n{_better(other)}")
         panel.locator_params(axis="x", nbins=5)
-    arrow = "better →" if METRICS[metric].mode == "max" else "← better"
-    panels[0].set_ylabel(f"{_with_unit(metric)}\n{arrow}")
-    _legend(figure, panels[0], columns=3)
-    return _png(figure)
+        panel.tick_params(labelsize=8.5)
+    panels[0].set_ylabel(f"{_with_unit(metric)}\n{_better(metric)}")
+    return finish(figure, panels[0], columns=3, size=8.5)
 
 
-def comparison_plot(differences: Sequence[Difference], metric: str) -> bytes:
-    """The best minus each other: a point with its interval, below it a small one for each base."""
+def comparison_plot(differences: Sequence[Difference], metric: str) -> Figure:
+    """The best minus each other: a point with its interval, hollow where that is unknown, and below it a small point
+    for each base.
+    """
     told = [each for each in differences if each.metric == metric and math.isfinite(each.value)]
     bases = list(dict.fromkeys(on.base for each in told for on in each.bases))
-    figure, axes = _figure(7.0, 1.9 + min(0.62 * max(len(told), 1), 9.0))
-    axes.axvline(0, color="black", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    figure, (axes,) = new_figure(7.0, 1.9 + min(0.62 * max(len(told), 1), 9.0))
+    axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1)
     for place, each in enumerate(told):
-        reach = [[0.0], [0.0]]
-        if each.low is not None and each.high is not None:
-            reach = [[each.value - each.low], [each.high - each.value]]
-        known = each.low is not None
-        face = "black" if known else "white"
-        style = {"color": "black", "markerfacecolor": face, "markersize": 7, "capsize": 4, "elinewidth": 1.6}
-        axes.errorbar([each.value], [place - 0.12], xerr=reach if known else None, fmt="o", zorder=3, **style)
-        for on in each.bases:
-            number = bases.index(on.base)
-            color = _COLORS[number] if len(bases) <= SHOWN_BASES else GREY
-            label = _plain(on.base) if place == 0 else None
-            if len(bases) > SHOWN_BASES:
-                label = f"one base ({len(bases)})" if place == number == 0 else None
-            axes.scatter(on.difference, place + 0.2, s=18, c=color, alpha=0.85, linewidths=0, label=label)
-    axes.set_yticks(range(len(told)), [_short(each.other, 26) for each in told])
-    axes.set_ylim(max(len(told), 1) - 0.5, -0.5)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    better = "better →" if METRICS[metric].mode == "max" else "← better"
-    axes.set_xlabel(f"best minus other, {_with_unit(metric)}; {better}")
+        known = each.low is not None and each.high is not None
+        reach = [[each.value - each.low], [each.high - each.value]] if known else None
+        style = {"markerfacecolor": "black" if known else "white", "markersize": 7, "capsize": 4}
+        axes.errorbar([each.value], [place - 0.12], xerr=reach, fmt="o", color="black", zorder=3, **style)
+    for number, base in enumerate(bases):
+        points = [
+            (on.difference, place + 0.2)
+            for place, each in enumerate(told)
+            for on in each.bases
+            if on.base == base
+        ]
+        color, label = (COLORS[number], plain(base)) if len(bases) <= len(COLORS) else (GREY, None)
+        if number == 0 and label is None:
+            label = f"one base ({len(bases)})"
+        axes.scatter(*zip(*points, strict=True), s=18, c=color, alpha=0.85, linewidths=0, label=label)
+    list_rows(axes, [plain(each.other, 26) for each in told])
+    axes.set_xlabel(f"best minus other, {_with_unit(metric)}; {_better(metric)}")
     if any(each.low is None for each in told):
         axes.errorbar([], [], fmt="o", color="black", markerfacecolor="white", label="interval unknown")
-    _legend(figure, axes, columns=4)
-    return _png(figure)
+    return finish(figure, axes, columns=4, size=8.5)
+
+
+def fields_plot(space: Space, trials: Sequence[Trial], metric: str, best: Trial | None = None) -> Figure:
+    """The metric against each field, a panel each: finished trials with standard errors, the others after one seed."""
+    columns = min(3, max(len(space), 1))
+    rows = -(-max(len(space), 1) // columns)
+    figure, panels = new_figure(7.0 if columns == 3 else 5.5, 1.0 + 2.25 * rows, rows, columns, sharey=True)
+    for unused in panels[len(space) :]:
+        unused.set_visible(False)
+    whole = [trial for trial in finished(trials) if math.isfinite(trial.mean(metric).value)]
+    parts = [trial for trial in trials if trial.status != "finished"]
+    parts = [trial for trial in parts if math.isfinite(first_value(trial, metric))]
+    means = [trial.mean(metric) for trial in whole]
+    hollow = {"s": 16, "facecolors": "none", "edgecolors": GREY, "linewidths": 0.9}
+    bars = {"fmt": "o", "color": BLUE, "markersize": 4, "elinewidth": 0.9}
+    bars["alpha"] = 0.85 if len(whole) <= FEW else 0.5
+    for panel, (name, parameter) in zip(panels, space.items(), strict=False):
+        panel.scatter(
+            [_beside(parameter, trial, name) for trial in parts],
+            [first_value(trial, metric) for trial in parts],
+            label=f"{_unlike_finished(parts)}: after the first seed ({len(parts)})" if parts else None,
+            **hollow,
+        )
+        panel.errorbar(
+            [_beside(parameter, trial, name) for trial in whole],
+            [mean.value for mean in means],
+            [mean.error or 0 for mean in means],
+            label=f"finished: mean ± standard error over seeds ({len(whole)})" if whole else None,
+            **bars,
+        )
+        if best is not None:
+            at = _beside(parameter, best, name), best.mean(metric).value
+            panel.scatter(*at, label=_of_best(best), **_STAR)
+        ticks = [(at, plain(text, 11)) for at, text in _ticks(parameter, trials, name)]
+        crowded = parameter.listed and sum(len(text) for _, text in ticks) > 30
+        shown = ticks[::2] if crowded and len(ticks) > 5 else ticks
+        turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+        panel.set_xticks([at for at, _ in shown], [text for _, text in shown], fontsize=8, **turned)
+        panel.set_xlim(_ABSENT - 0.07 if any(at < 0 for at, _ in ticks) else -0.07, 1.07)
+        panel.set_xlabel(plain(name, 24) + (" (log)" if parameter.kind == "loguniform" else ""))
+        panel.tick_params(axis="y", labelsize=8.5)
+    for panel in panels[::columns]:
+        panel.set_ylabel(_with_unit(metric), fontsize=9)
+    return finish(figure, panels[0], columns=1, size=8.5)
+
+
+def parallel_plot(space: Space, trials: Sequence[Trial], metric: str, best: Trial | None = None) -> Figure:
+    """Parallel coordinates: an axis a field and one for the metric, a line a trial, coloured by the metric.
+
+    Trials that didn't finish are thin and grey and end at the metric as far as they came.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    names, sign = list(space), METRICS[metric].sign
+    width = min(11.0, max(7.0, 2.2 + 0.72 * (len(names) + 1)))
+    figure, (axes,) = new_figure(width, 4.8)
+    values = {trial.number: trial.mean(metric).value for trial in trials}
+    told = [trial for trial in trials if math.isfinite(values[trial.number])]
+    whole = finished(told)
+    low, high = _range([values[trial.number] for trial in told])
+    bottom, top = _range([values[trial.number] for trial in whole])
+    room = 0.08 * (top - bottom)  # at the light end of the colours, whose lines would hardly be seen
+    colors = axes.scatter([], [], c=[], cmap="viridis_r" if sign > 0 else "viridis")
+    colors.set_clim(*((bottom - room, top) if sign > 0 else (bottom, top + room)))
+    for trial in sorted(told, key=lambda trial: sign * values[trial.number]):
+        value = values[trial.number]
+        heights = [_place(space[name], trial, name) for name in names] + [(value - low) / (high - low)]
+        style: dict[str, Any] = {"color": GREY, "linewidth": 0.6, "alpha": 0.4, "zorder": 2}
+        if trial.status == "finished":
+            many = len(whole) > FEW
+            style = {"color": colors.to_rgba(value), "zorder": 3, "alpha": 0.6 if many else 0.85}
+            style["linewidth"] = 0.9 if many else 1.4
+        if best is not None and trial.number == best.number:
+            axes.plot(heights, color="white", linewidth=5.4, zorder=4)
+            style = {"color": colors.to_rgba(value), "linewidth": 3.6, "zorder": 5, "label": _of_best(best)}
+        axes.plot(heights, **style)
+    if len(whole) < len(told):
+        label = f"{_unlike_finished(told)}: as far as they came ({len(told) - len(whole)})"
+        axes.plot([], [], color=GREY, linewidth=0.8, label=label)
+    length = max(6, int(13 * (width - 1.6) / (len(names) + 1)))
+    for place, name in enumerate(names):
+        _axis(axes, place, [(at, plain(text, length)) for at, text in _ticks(space[name], trials, name)])
+    ticks = [at for at in MaxNLocator(4).tick_values(low, high) if low <= at <= high]
+    _axis(axes, len(names), [((at - low) / (high - low), f"{at:.4g}") for at in ticks])
+    heads = [*(plain(name, 26) for name in names), metric]
+    axes.set_xticks(range(len(heads)), heads, rotation=25, ha="right", rotation_mode="anchor")
+    gaps = any(name not in trial.point for trial in trials for name in names)
+    axes.set(xlim=(-0.1, len(names) + 0.45), ylim=(_ABSENT - 0.05 if gaps else -0.04, 1.04), yticks=[])
+    axes.grid(visible=False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.tick_params(axis="x", length=0)
+    if whole:
+        bar = figure.colorbar(colors, ax=axes, pad=0.02, aspect=32)
+        bar.set_label(f"{_with_unit(metric)}, finished trials", fontsize=9)
+        bar.ax.set_ylim(bottom, top)
+    return finish(figure, axes, size=8.5)
 
 
 def foremost(trials: Sequence[Trial], metric: str, best: Trial | None = None) -> list[Trial]:
@@ -215,16 +304,81 @@ def foremost(trials: Sequence[Trial], metric: str, best: Trial | None = None) ->
     return [trial for trial in trials if trial.number in kept]
 
 
+def value_text(value: Any) -> str:
+    """A field's value in a few characters."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+    return json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
+
+
 def _decisive(space: Space, importance: Importance | None) -> Space:
     """The SHOWN_FIELDS most important fields, in their order."""
-    ranked = (
-        list(space)
-        if importance is None or not importance.fields
-        else [each.field for each in importance.fields]
-    )
+    known = importance is not None and importance.fields
+    ranked = [each.field for each in importance.fields] if importance is not None and known else list(space)
     return {name: parameter for name, parameter in space.items() if name in ranked[:SHOWN_FIELDS]}
 
 
-def _columns(pairs: Any) -> tuple[list[float], list[float]]:
-    pairs = list(pairs)
-    return [x for x, _ in pairs], [y for _, y in pairs]
+def _place(parameter: Parameter, trial: Trial, name: str) -> float:
+    return position(parameter, trial.point[name]) if name in trial.point else _ABSENT
+
+
+def _beside(parameter: Parameter, trial: Trial, name: str) -> float:
+    """The place, of listed and absent values a little to one side, so that many don't lie on one another."""
+    place = _place(parameter, trial, name)
+    if not parameter.listed and name in trial.point:
+        return place
+    step = min(0.012, 0.09 / max(len(parameter.values), 1)) if parameter.listed else 0.012
+    return place + (trial.number * 5 % 7 - 3) * step
+
+
+def _ticks(parameter: Parameter, trials: Sequence[Trial], name: str) -> list[tuple[float, str]]:
+    """Places and texts along a field's axis, `–` among them where a trial has no value."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    if parameter.listed:
+        every = ordered(parameter)
+        places = np.unique(np.linspace(0, len(every) - 1, min(len(every), 8)).astype(int))
+        values = [every[place] for place in places]
+    else:
+        low, high = parameter.values
+        log = parameter.kind == "loguniform"
+        locator = LogLocator(numticks=6) if log else MaxNLocator(4, integer=parameter.kind == "randint")
+        between = [float(at) for at in locator.tick_values(low, high) if low < at < high]
+        values = [low, *(at for at in between if 0.13 < position(parameter, at) < 0.87), high]
+    ticks = [(position(parameter, value), value_text(value)) for value in values]
+    return [(_ABSENT, "–"), *ticks] if any(name not in trial.point for trial in trials) else ticks
+
+
+def _unlike_finished(trials: Sequence[Trial]) -> str:
+    """How those that didn't finish ended."""
+    return " or ".join(sorted({trial.status for trial in trials} - {"finished"}, reverse=True))
+
+
+def _axis(axes: Any, place: float, ticks: Sequence[tuple[float, str]]) -> None:
+    """An upright axis of parallel coordinates, its texts on the right of it."""
+    axes.plot([place, place], [0, 1], color="black", linewidth=0.9, zorder=6)
+    for at, text in ticks:
+        axes.plot([place, place + 0.04], [at, at], color="black", linewidth=0.9, zorder=6)
+        box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "boxstyle": "square,pad=0.1"}
+        axes.text(place + 0.06, at, text, fontsize=7.5, va="center", ha="left", zorder=7, bbox=box)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """From the lowest to the highest, not empty."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _of_best(best: Trial) -> str:
+    return f"best: trial {best.number}"
+
+
+def _better(metric: str) -> str:
+    return "better →" if METRICS[metric].mode == "max" else "← better"
+
+
+def _with_unit(metric: str) -> str:
+    unit = METRICS[metric].unit
+    return f"{metric} ({unit})" if unit else metric

@@ -162,21 +162,21 @@ def write_results(results: SweepResults, location: Location, *, model_notes: Seq
         written.append(PRESET)
     importance = importances(results.trials, sweep.space, sweep.metrics[0])
     plots = sweep_plots(sweep, results.trials, results.best, results.differences, importance)
-    for name, _, png in plots:
-        (location / name).write_bytes(png)
+    for plot in plots:
+        (location / plot.file).write_bytes(plot.png)
     page = SweepPage(
         sweep=sweep,
         trials=results.trials,
         best=results.best,
         differences=results.differences,
-        plots=[(caption, png) for _, caption, png in plots],
+        plots=plots,
         importance=importance,
         spec_text=(location / SPEC).read_bytes().decode(),
         model_notes=tuple(model_notes),
         compare_failures=results.compare_failures,
     )
     (location / REPORT).write_bytes(render_sweep_page(page).encode())
-    return [*written, *(name for name, _, _ in plots)]
+    return [*written, *(plot.file for plot in plots)]
 
 
 def _preset_text(results: SweepResults, spec: SearchSpec) -> str:

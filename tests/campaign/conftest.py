@@ -13,6 +13,10 @@ from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.oracle.opinions import SecondOpinion, load_second_opinion
 from kiago_ray.storage.location import Location
 
+from ..report.conftest import rows, summary, trusted_rows
+
+__all__ = ["made", "rows", "second", "shipped", "summary", "trusted_rows", "two_shards"]
+
 VALUES = {
     "name": "small",
     "bases": ["LaNiAsO"],

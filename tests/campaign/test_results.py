@@ -17,7 +17,6 @@ from kiago_ray.api import base_material, judged_rows
 from kiago_ray.campaign.compute import compute_shard
 from kiago_ray.campaign.page import page_of_directory
 from kiago_ray.campaign.plan import Plan, PlannedSearch, make_plan
-from kiago_ray.campaign.plots import BEST_POINTS, MAX_POINTS, shown_points
 from kiago_ray.campaign.results import (
     CAMPAIGN_OUTPUTS,
     SEARCH_OUTPUTS,
@@ -33,6 +32,7 @@ from kiago_ray.campaign.summaries import read_campaign_results, read_search_resu
 from kiago_ray.campaign.tables import file_sha256
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.oracle.opinions import SecondOpinion
+from kiago_ray.report.plots import BEST_POINTS, MAX_POINTS, shown_points
 from kiago_ray.screening.summary import summarise
 from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError

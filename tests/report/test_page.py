@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from kiago_ray.report.page import TABLE_ROWS, Page, render_page
-from kiago_ray.report.page_table import html_table
+from kiago_ray.report.page import candidates_table
+from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import Background
+from kiago_ray.report.search_page import TABLE_ROWS, Page, render_page
 from kiago_ray.screening.summary import BaseMaterial, Summary
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -49,7 +50,10 @@ def read(html: str) -> Reader:
 
 @pytest.fixture
 def page(summary: Summary, rows: list[dict[str, Any]]) -> Page:
-    plots = [("T_c against E_f of all candidates", PNG), ("T_c over the search", PNG)]
+    plots = [
+        Plot("a.png", "T_c against E_f of all candidates", PNG),
+        Plot("b.png", "T_c over the search", PNG),
+    ]
     return Page("Proposals around LaNiAsO", summary, rows, plots, "search:\n  base: LaNiAsO\n")
 
 
@@ -123,7 +127,7 @@ def test_everything_given_is_escaped(page: Page, summary: Summary) -> None:
         title=evil,
         summary=replace(summary, base=base, statuses={evil: 1}, required=(evil,), screens={evil: 1}),
         rows=[{**page.rows[0], **texts}, {**texts, evil: False, "passed": False}],
-        plots=[(evil, PNG)],
+        plots=[Plot("a.png", evil, PNG)],
         spec_text=evil,
         model_notes=[evil],
         remark=evil,
@@ -163,28 +167,20 @@ def test_a_search_without_formulas_or_base(page: Page) -> None:
     assert "No row of this search has a formula" in html
 
 
-def test_the_hull_is_a_column_where_it_is_known(rows: list[dict[str, Any]]) -> None:
-    header = "Δ<i>E</i><sub>hull</sub> (eV/atom)"
-    assert header not in html_table(rows, ("neutral",))
-    known = [{**rows[0], "e_hull_ev_per_atom": 0.0456}, *rows[1:]]
-    table = html_table(known, ("neutral",))
-    assert header in table
-    assert 'data-v="0.0456">0.046<' in table
+def test_columns_are_there_where_they_are_known(page: Page, rows: list[dict[str, Any]]) -> None:
+    headers = {column.header for column in candidates_table(rows, ("neutral",)).columns}
+    assert not headers & {"ΔE_hull (eV/atom)", "Plausibility", "Best known nearby", "at (GPa)"}
+    known = {"e_hull_ev_per_atom": 0.0456, "plausibility": 0.0123, "best_nearby": "La1.85Sr0.15CuO4"}
+    judged = [{**rows[0], **known, "nearest_pressure_gpa": 8.0}, {**rows[1], "nearest_pressure_gpa": 0.0}]
+    html = render_page(replace(page, rows=judged))
+    assert "Δ<i>E</i><sub>hull</sub> (eV/atom)" in html
+    assert 'data-v="0.0456">0.046<' in html
+    assert 'data-v="0.0123">0.012<' in html
+    assert "<td>La<sub>1.85</sub>Sr<sub>0.15</sub>CuO<sub>4</sub></td>" in html
+    assert "at (GPa)" in html
 
 
 def test_where_nothing_is_a_gain_it_is_said_before_the_table(page: Page) -> None:
     assert "nothing here is a gain" not in render_page(page)
     html = render_page(replace(page, summary=replace(page.summary, gains=0)))
     assert "nothing here is a gain" in html[: html.index("<table")]
-
-
-def test_plausibility_and_the_best_nearby_are_columns_where_they_are_known(
-    rows: list[dict[str, Any]],
-) -> None:
-    judged = [
-        {**row, "plausibility": 0.0123, "best_nearby": "La1.85Sr0.15CuO4", "gain": True} for row in rows
-    ]
-    table = html_table(judged, ("neutral",))
-    assert 'data-v="0.0123">0.012<' in table
-    assert "La<sub>1.85</sub>Sr<sub>0.15</sub>" in table
-    assert "Plausibility" not in html_table(rows, ("neutral",))

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from kiago_ray.report.plots import Plot
 from kiago_ray.sweep.compare import Difference
 from kiago_ray.sweep.importance import FieldImportance, Importance, importances
 from kiago_ray.sweep.metrics import METRICS
-from kiago_ray.sweep.page import SweepPage, render_sweep_page
-from kiago_ray.sweep.page_comparison import LISTED, verdict
-from kiago_ray.sweep.plots import COMPARISON_CAPTION, sweep_plots
+from kiago_ray.sweep.page import LISTED, SweepPage, render_sweep_page, verdict
+from kiago_ray.sweep.plots import COMPARISON_PLOT, sweep_plots
 from kiago_ray.sweep.spec import SweepSpec, sweep_from
 from kiago_ray.sweep.trials import Trial, best_trial
 
-from ..report.test_campaign_page import PNG, Reader
+from ..campaign.test_page import PNG, Reader
 from .conftest import METRIC
 
 MakeDifference = Callable[..., Difference]
@@ -38,7 +37,10 @@ def page(sweep: SweepSpec, trials: list[Trial], make_difference: MakeDifference)
         trials,
         best,
         differences,
-        [("A line a trial.", PNG), (COMPARISON_CAPTION, PNG)],
+        [
+            Plot("parallel.png", "A line a trial.", PNG),
+            Plot(COMPARISON_PLOT, "The best minus each other.", PNG),
+        ],
         Importance(METRIC, (FieldImportance("alpha", 0.9, 0.1), FieldImportance("kappa", 0.0, 0.1)), 0.7, 24),
         "name: alpha-beta\n",
         model_notes=["T_c is off by 6.7 K."],
@@ -117,7 +119,7 @@ def test_what_is_missing_failed_or_stopped_comes_first(page: SweepPage) -> None:
     trials = [*page.trials]
     trials[0] = replace(trials[0], status="failed", cause="out of memory")
     trials[1] = replace(trials[1], status="unfinished")
-    part = replace(page, trials=trials, remark="A file was damaged.", differences=page.differences[:1])
+    part = replace(page, trials=trials, differences=page.differences[:1])
     reader = Reader(render_sweep_page(replace(part, compare_failures={"paper": "no GPU"})))
     said = [
         "Not finished: 22 of 24 trials have ended.",
@@ -125,7 +127,6 @@ def test_what_is_missing_failed_or_stopped_comes_first(page: SweepPage) -> None:
         "Trials stopped early: 12,",
         "The comparison with paper rests on 0 of 6 pairs of searches.",
         "The comparison with paper failed: no GPU",
-        "A file was damaged.",
         "What the metrics mean",
     ]
     found = [reader.text.index(text) for text in said]
@@ -216,11 +217,10 @@ def test_everything_given_is_escaped(page: SweepPage) -> None:
         trials=trials,
         best=replace(trials[0], point={"alpha": 0.5}),
         differences=[replace(page.differences[0], other=evil, bases=bases)],
-        plots=[(evil, PNG)],
+        plots=[Plot("a.png", evil, PNG)],
         importance=Importance(METRIC, (FieldImportance(evil, 1.0, 0.0),), 0.5, 24),
         spec_text=evil,
         model_notes=[evil],
-        remark=evil,
         compare_failures={evil: evil},
     )
     html = render_sweep_page(hostile)
@@ -233,7 +233,7 @@ def test_everything_given_is_escaped(page: SweepPage) -> None:
 
 def test_the_page_needs_no_network(page: SweepPage) -> None:
     plots = sweep_plots(page.sweep, page.trials, page.best, page.differences, page.importance)
-    html = render_sweep_page(replace(page, plots=[(caption, png) for _, caption, png in plots]))
+    html = render_sweep_page(replace(page, plots=plots))
     assert len(plots) == 6
     assert html.count("data:image/png;base64,") == 6
     assert "http://" not in html
@@ -250,11 +250,9 @@ def test_a_thousand_trials_make_no_monster(page: SweepPage) -> None:
         for n, trial in enumerate(many[:300])
     ]
     bases = tuple(replace(page.differences[0].bases[0], base=f"La{n}O") for n in range(900))
-    began = time.perf_counter()
     html = render_sweep_page(
         replace(page, trials=many, differences=[replace(page.differences[0], bases=bases)])
     )
-    assert time.perf_counter() - began < 10
     assert len(html) < 1_500_000
     reader = Reader(html)
     assert len(reader.tables[TRIALS]) == len(reader.tables["The best minus others by base"]) == LISTED + 1

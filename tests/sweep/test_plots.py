@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import math
-import struct
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
-from matplotlib.image import imread
-from numpy.typing import NDArray
+from matplotlib.colors import to_hex
 
+from kiago_ray.report.plots import BLUE, GREY, png_of
 from kiago_ray.sweep.compare import Difference
 from kiago_ray.sweep.importance import FieldImportance, Importance, importances
 from kiago_ray.sweep.metrics import DEFAULT_METRIC, METRICS, Score
@@ -34,26 +31,12 @@ from kiago_ray.sweep.trials import Status, Trial, best_trial
 
 from .conftest import METRIC, MakeTrials
 
-BLUE, ORANGE, VERMILION = (np.array(rgb) / 255 for rgb in ((0, 0x72, 0xB2), (0xE6, 0x9F, 0), (0xD5, 0x5E, 0)))
-Image = NDArray[np.float32]
 MakeDifference = Callable[..., Difference]
 
 
-def pixels(png: bytes) -> Image:
-    """The image as (height, width, 3)."""
-    assert png[:8] == b"\x89PNG\r\n\x1a\n"
-    width, height = struct.unpack(">II", png[16:24])
-    image = imread(io.BytesIO(png))[:, :, :3]
-    assert image.shape == (height, width, 3)
-    assert 600 < width < 1700
-    assert 200 < height < 2000
-    return np.asarray(image)
-
-
-def places(image: Image, color: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of the pixels that have nearly this colour."""
-    found = np.nonzero(np.abs(image - color).max(axis=2) < 0.1)
-    return found[0], found[1]
+def legend(figure: Any) -> list[str]:
+    """The texts of the legend."""
+    return [text.get_text() for each in figure.legends for text in each.get_texts()]
 
 
 def without_values(trial: Trial, status: Status = "finished") -> Trial:
@@ -62,7 +45,7 @@ def without_values(trial: Trial, status: Status = "finished") -> Trial:
     return replace(trial, status=status, scores=scores)
 
 
-def drawn(sweep: SweepSpec, trials: list[Trial]) -> list[bytes]:
+def drawn(sweep: SweepSpec, trials: list[Trial]) -> list[Any]:
     """Every plot, whatever there is, with importances as they might be (`test_importance` has the real ones)."""
     fields = tuple(FieldImportance(name, 0.5 / (at + 1), 0.1) for at, name in enumerate(sweep.space))
     told = Importance(METRIC, fields if trials else (), 0.6 if len(trials) >= 10 else None, len(trials))
@@ -90,9 +73,9 @@ def test_a_sweep_has_all_its_plots(
         "rungs.png",
         "front.png",
     ]
-    for _, caption, png in plots:
-        assert caption.endswith(".")
-        pixels(png)
+    for plot in plots:
+        assert plot.caption.endswith(".")
+        assert plot.png.startswith(b"\x89PNG")
 
 
 def test_plots_that_would_be_empty_are_left_out(sweep: SweepSpec, trials: list[Trial]) -> None:
@@ -112,8 +95,8 @@ def test_no_trials_one_failed_ones_and_those_without_values(sweep: SweepSpec, tr
     single = [replace(trial, scores=trial.scores[:1]) for trial in trials[:3]]  # no errors
     mixed = [without_values(trials[0]), without_values(trials[1], "stopped"), *failed[2:4], *trials[4:]]
     for some in ([], trials[:1], failed, [without_values(trial) for trial in trials], single, mixed):
-        for png in drawn(sweep, some):
-            pixels(png)
+        for figure in drawn(sweep, some):
+            png_of(figure)
 
 
 @pytest.mark.filterwarnings("error")
@@ -134,11 +117,10 @@ def test_from_one_field_to_twelve_of_any_kind_and_name(
     many = sweep.model_copy(update={"space": space})
     decided = {"alpha": space["alpha"]}
     trials = make_trials(many, 220)
-    for png in drawn(many, trials):
-        pixels(png)
-    pixels(fields_plot(decided, trials, METRIC))
-    pixels(parallel_plot(decided, trials, METRIC))
-    pixels(comparison_plot([make_difference("n" * 200, 1.0)], METRIC))
+    figures = drawn(many, trials)
+    figures += [fields_plot(decided, trials, METRIC), parallel_plot(decided, trials, METRIC)]
+    for figure in [*figures, comparison_plot([make_difference("n" * 200, 1.0)], METRIC)]:
+        png_of(figure)
 
 
 def test_more_fields_than_fit_are_chosen_by_importance(sweep: SweepSpec, make_trials: MakeTrials) -> None:
@@ -172,62 +154,67 @@ def test_fields_stand_where_their_values_are() -> None:
         score = Score("MgB2", 0, {**dict.fromkeys(METRICS, 0.0), METRIC: value}, 10, 1.0)
         return Trial(number, f"{number:05d}", "finished", {"alpha": alpha}, (score,))
 
-    def columns(alpha: float) -> float:
-        some = [trial(0, 0.1, 0.0), trial(1, alpha, 4.0), trial(2, 100.0, 8.0)]
-        image = pixels(fields_plot(space, some, METRIC, some[1]))
-        rows, found = places(image, ORANGE)
-        plot = rows < image.shape[0] * 0.7  # above the legend
-        return float(found[plot].mean())
-
-    one, ten, middle = columns(1.0), columns(10.0), columns(math.sqrt(10))
-    assert one < middle < ten
-    assert middle - one == pytest.approx(ten - middle, abs=2)
+    some = [trial(0, 0.1, 0.0), trial(1, math.sqrt(10), 4.0), trial(2, 100.0, 8.0)]
+    figure = fields_plot(space, some, METRIC, some[1])
+    (axes,) = figure.axes
+    assert axes.lines[0].get_xydata().ravel() == pytest.approx([0, 0, 0.5, 4, 1, 8])
+    assert axes.collections[-1].get_offsets().tolist()[0] == pytest.approx([0.5, 4])
+    assert "best: trial 1" in legend(figure)
+    ticks = dict(zip([text.get_text() for text in axes.get_xticklabels()], axes.get_xticks(), strict=True))
+    assert ticks == pytest.approx({"0.1": 0, "1": 1 / 3, "10": 2 / 3, "100": 1})
 
 
-def test_the_best_is_marked_and_drawn_last(sweep: SweepSpec, trials: list[Trial]) -> None:
+def test_the_best_is_marked_and_named(sweep: SweepSpec, trials: list[Trial]) -> None:
     best = best_trial(trials, METRIC)
-    assert len(places(pixels(rungs_plot(trials, METRIC, best)), VERMILION)[0]) > 1000
-    assert not len(places(pixels(rungs_plot(trials, METRIC)), VERMILION)[0])
-    for plot in (fields_plot, parallel_plot):
-        assert plot(sweep.space, trials, METRIC, best) != plot(sweep.space, trials, METRIC)
+    assert best is not None
+    for marked in drawn(sweep, trials)[:4]:
+        assert f"best: trial {best.number}" in legend(marked)
+    assert not any("best" in text for text in legend(rungs_plot(trials, METRIC)))
+    ends = [text for text in legend(rungs_plot(trials, METRIC)) if "last seed" in text]
+    assert ends == ["finished, last seed (12)", "stopped, last seed (12)"]
+
+
+def test_what_a_field_does_not_apply_to_stands_apart(sweep: SweepSpec, trials: list[Trial]) -> None:
+    figure = fields_plot(sweep.space, trials, METRIC)
+    axes = {each.get_xlabel(): each for each in figure.axes}["kappa"]
+    assert axes.get_xticklabels()[0].get_text() == "–"
+    assert axes.get_xticks()[0] < 0
 
 
 def test_the_zero_line_is_between_better_and_worse(make_difference: MakeDifference) -> None:
-    image = pixels(
-        comparison_plot([make_difference("a", 10.0, 0.5), make_difference("b", -10.0, 0.5)], METRIC)
-    )
-    rows, columns = places(image, np.zeros(3))
-    height, width = image.shape[:2]
-    upper = columns[(rows > 0.05 * height) & (rows < 0.25 * height) & (columns > 0.06 * width)]
-    lower = columns[(rows > 0.4 * height) & (rows < 0.65 * height) & (columns > 0.06 * width)]
-    assert upper.max() > 0.8 * width
-    assert lower.min() < 0.3 * width
+    better, worse = make_difference("a", 10.0, 0.5), make_difference("b", -10.0, 0.5)
+    axes = comparison_plot([better, worse], METRIC).axes[0]
+    means = [line.get_xdata()[0] for line in axes.lines if line.get_markersize() == 7]
+    assert means == [better.value, worse.value]
+    assert axes.get_xlabel().endswith("better →")
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
 
 
 @pytest.mark.filterwarnings("error")
 def test_differences_without_intervals_of_many_bases_and_of_nothing(make_difference: MakeDifference) -> None:
     told = make_difference("default", 3.0)
     bases = tuple(replace(told.bases[0], base=f"La{n}O", difference=float(n)) for n in range(30))
-    comparison_plot([], METRIC)
-    comparison_plot([replace(told, low=None, high=None)], METRIC)
-    comparison_plot([replace(told, value=math.nan, pairs=0, bases=())], METRIC)
-    pixels(comparison_plot([replace(told, other=f"o{n}", bases=bases) for n in range(20)], METRIC))
+    unknown = replace(told, value=math.nan, pairs=0, bases=())
+    many = [replace(told, other=f"o{n}", bases=bases) for n in range(20)]
+    for some in ([], [unknown], many):
+        png_of(comparison_plot(some, METRIC))
+    assert legend(comparison_plot(many, METRIC)) == ["one base (30)"]
+    assert "interval unknown" in legend(comparison_plot([replace(told, low=None, high=None)], METRIC))
 
 
 @pytest.mark.filterwarnings("error")
 def test_importances_that_tell_nothing_are_grey() -> None:
     fields = tuple(FieldImportance(f"f{n}", 1 - n / 10, 0.1) for n in range(50))
-    told = pixels(importance_plot(Importance(DEFAULT_METRIC, fields, 0.8, 50)))
-    untold = pixels(importance_plot(Importance(DEFAULT_METRIC, fields, 0.05, 50)))
-    assert len(places(told, BLUE)[0]) > 10_000
-    assert not len(places(untold, BLUE)[0])
-    pixels(importance_plot(Importance(DEFAULT_METRIC, fields[:1], None, 5)))
+    for fields_shown, r2, color in ((fields, 0.8, BLUE), (fields, 0.05, GREY), (fields[:1], None, GREY)):
+        axes = importance_plot(Importance(DEFAULT_METRIC, fields_shown, r2, 50)).axes[0]
+        assert {to_hex(bar.get_facecolor()) for bar in axes.patches} == {color.lower()}
+        assert [bar.get_width() for bar in axes.patches] == [each.value for each in fields_shown][:24]
 
 
 def test_the_same_data_give_the_same_bytes_and_leave_no_figures(
     sweep: SweepSpec, trials: list[Trial]
 ) -> None:
-    assert drawn(sweep, trials) == drawn(sweep, trials)
+    assert list(map(png_of, drawn(sweep, trials))) == list(map(png_of, drawn(sweep, trials)))
     from matplotlib import pyplot
 
     assert pyplot.get_fignums() == []
@@ -238,5 +225,3 @@ def test_metrics_of_which_less_is_better(sweep: SweepSpec, trials: list[Trial]) 
     by_gap = sweep.model_copy(update={"metrics": several})
     plots = sweep_plots(by_gap, trials, best_trial(trials, "gap_k"), [], None)
     assert [name for name, _, _ in plots] == ["fields.png", "parallel.png", "rungs.png", "front.png"]
-    for _, _, png in plots:
-        pixels(png)

@@ -1,11 +1,38 @@
-"""The summary of a search, and of its best k, as rows of words: the same for the terminal and the page."""
+"""How values and summaries read to a person, in a terminal and on a page: digits that mean something, signs on
+differences, a dash for the unknown.
+
+A row of a table of candidates is a mapping from column name to plain value (`table.to_pylist()`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from kiago_ray.report.cells import UNKNOWN, kelvin, percent
 from kiago_ray.screening.summary import Summary, TopMean
+
+Row = Mapping[str, Any]
+
+UNKNOWN = "–"
+
+# Column → format of its number; z writes -0.0 as 0.0.
+_FORMATS = {
+    "plausibility": "{:.2g}",
+    "expected_improvement_k": "{:.1f}",
+    "best_nearby_tc_k": "{:.1f}",
+    "trusted_tc_k": "{:z.1f}",
+    "tc_k": "{:z.1f}",
+    "tc_std_k": "{:.1f}",
+    "tc_oracle_k": "{:z.1f}",
+    "extrapolation": "{:.2f}",
+    "delta_tc_k": "{:+z.1f}",
+    "ef_ev_per_atom": "{:z.3f}",
+    "e_hull_ev_per_atom": "{:.3f}",
+    "tc_given_tried_k": "{:z.1f}",
+    "nearest_distance": "{:.2f}",
+    "nearest_tc_k": "{:z.1f}",
+    "nearest_pressure_gpa": "{:g}",
+}
 
 SCREEN_LABELS: Mapping[str, str] = {
     "neutral": "charge neutral",
@@ -34,10 +61,51 @@ _TOP: Mapping[str, tuple[str, str, float]] = {
     "known": ("known compositions among them", "{:,}", 1),
 }
 
-Row = tuple[str, str, str]
+
+def cell(row: Row, column: str) -> str:
+    """The value of one column as text."""
+    value = row.get(column)
+    if value is None or value == "":
+        return UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _FORMATS.get(column, "{}").format(value)
 
 
-def summary_rows(summary: Summary) -> list[Row]:
+def with_spread(row: Row) -> str:
+    """T_c and, where it is known, its standard deviation, in K: "114.7 ± 9"."""
+    spread = row.get("tc_std_k")
+    return cell(row, "tc_k") + ("" if spread is None else f" ± {spread:.0f}")
+
+
+def extrapolation(row: Row) -> str:
+    """The extrapolation score, with "!" where it is beyond what the predictors know."""
+    return cell(row, "extrapolation") + ("!" if row.get("extrapolated") else "")
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as per cent to one decimal."""
+    return UNKNOWN if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def kelvin(value: float | None, *, sign: bool = False) -> str:
+    """A temperature or, with `sign`, a difference of temperatures."""
+    return UNKNOWN if value is None else f"{value:{'+' if sign else ''}z.1f} K"
+
+
+def unseen(row: Row) -> str:
+    """Why neutrality says little about a row: "metals only", "one element" or ""."""
+    if not row.get("alloy"):
+        return ""
+    return "one element" if row.get("n_elements") == 1 else "metals only"
+
+
+def failed_screens(row: Row, required: tuple[str, ...]) -> tuple[str, ...]:
+    """The required screens that the row fails."""
+    return tuple(name for name in required if row.get(name) is False)
+
+
+def summary_rows(summary: Summary) -> list[tuple[str, str, str]]:
     """Label, number and remark: what was proposed, what passed, where the base lies. See `top_rows` for the best.
 
     `unique` is a part of all rows, what passes screens is a part of the unique formulas.
@@ -76,7 +144,7 @@ def no_gain(gains: int | None, passed: int) -> str:
     return "No row that passed and is new is predicted above the best known nearby: nothing here is a gain."
 
 
-def _improvement(summary: Summary) -> list[Row]:
+def _improvement(summary: Summary) -> list[tuple[str, str, str]]:
     """How many new rows are gains, what is left out of proposals, and where the first come from."""
     rows = []
     if summary.gains is not None:

@@ -1,4 +1,4 @@
-"""The searches of a campaign as its page and its plots see them: by base and variant, what each of them gained."""
+"""The searches of a campaign by base and variant, and what each of them gained."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from kiago_ray.campaign.summaries import SearchResults
 from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 
 K = 30  # of the best k that is shown where there is room for one
@@ -15,35 +16,26 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class SearchLine:
-    """One search that has results. summary: of the shards that are done."""
-
-    name: str
-    base: str | None
-    variant: str
-    seed: int
-    shards: int
-    shards_done: int
-    summary: Summary
-
-
-@dataclass(frozen=True)
 class Group:
     """The searches of one base and variant, which differ in their seeds."""
 
     base: str | None
     variant: str
-    lines: tuple[SearchLine, ...]
+    searches: tuple[SearchResults, ...]
+
+    @property
+    def summaries(self) -> list[Summary]:
+        """What came of each search."""
+        return [each.summary for each in self.searches]
 
     @property
     def material(self) -> BaseMaterial | None:
         """The base as predicted and measured, where a search of the group has it."""
-        return next((line.summary.base for line in self.lines if line.summary.base is not None), None)
+        return next((summary.base for summary in self.summaries if summary.base is not None), None)
 
     def gains(self, k: int) -> list[float]:
         """`gain` of each seed where something passed."""
-        found = (gain(line.summary, k) for line in self.lines)
-        return [value for value in found if value is not None]
+        return [value for summary in self.summaries if (value := gain(summary, k)) is not None]
 
     def mean_gain(self, k: int) -> float | None:
         """The mean of `gains`; None where there is none."""
@@ -51,11 +43,11 @@ class Group:
         return statistics.fmean(gains) if gains else None
 
 
-def groups(lines: Sequence[SearchLine]) -> list[Group]:
+def groups(searches: Sequence[SearchResults]) -> list[Group]:
     """The searches by base and variant, in the order in which these first occur."""
-    found: dict[tuple[str | None, str], list[SearchLine]] = {}
-    for line in lines:
-        found.setdefault((line.base, line.variant), []).append(line)
+    found: dict[tuple[str | None, str], list[SearchResults]] = {}
+    for each in searches:
+        found.setdefault((each.base, each.variant), []).append(each)
     return [Group(base, variant, tuple(members)) for (base, variant), members in found.items()]
 
 
@@ -68,13 +60,13 @@ def gain(summary: Summary, k: int) -> float | None:
 
 
 def best(summary: Summary, k: int) -> TopMean | None:
-    """What the summary tells of the best k."""
+    """What the summary says of the best k."""
     return next((each for each in summary.top if each.k == k), None)
 
 
-def gain_name(lines: Sequence[SearchLine]) -> str:
+def gain_name(searches: Sequence[SearchResults]) -> str:
     """What `gain` is in these searches."""
-    return "ΔT_c" if any(line.summary.base is not None for line in lines) else "mean T_c"
+    return "ΔT_c" if any(each.summary.base is not None for each in searches) else "mean T_c"
 
 
 def is_short(summary: Summary, k: int) -> bool:

@@ -1,0 +1,98 @@
+"""report.html of a search, and what the page of a campaign shows in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kiago_ray.report.page import Row, candidates_table, render
+from kiago_ray.report.plots import Plot
+from kiago_ray.report.reasons import EXPLAINED, Background, reasons_of
+from kiago_ray.report.values import kelvin, no_gain, summary_rows, top_rows
+from kiago_ray.screening.summary import Summary, TopMean
+from kiago_ray.search.result import RowStatus
+
+TABLE_ROWS = 50
+
+
+@dataclass(frozen=True)
+class Page:
+    """What goes on the page of a search.
+
+    rows: the ranked table's first rows, as mappings from column to value. spec_text: the specification as it stands
+    in spec.yaml. model_notes: a sentence each on how good the predictors are (from their model cards). remark:
+    something the reader must know first, such as that the search was stopped early. background: what the explanation
+    of the best rows needs beside them.
+    """
+
+    title: str
+    summary: Summary
+    rows: Sequence[Row]
+    plots: Sequence[Plot]
+    spec_text: str
+    model_notes: Sequence[str] = ()
+    remark: str = ""
+    background: Background = field(default_factory=Background)
+
+
+def render_page(page: Page) -> str:
+    """The page of a search as HTML5 text."""
+    summary, rows = page.summary, page.rows[:TABLE_ROWS]
+    return render(
+        "search.html.j2",
+        title=page.title,
+        remarks=[page.remark] if page.remark else [],
+        tiles=_tiles(summary),
+        candidates=candidates_table(rows, summary.required),
+        **ranked_content(rows, summary.top, summary.statuses, page.background),
+        no_gain=no_gain(summary.gains, summary.passed),
+        what="search",
+        extent="",
+        plots=page.plots,
+        summary=summary_rows(summary),
+        model_notes=page.model_notes,
+        spec_text=page.spec_text,
+    )
+
+
+def ranked_content(
+    rows: Sequence[Row], top: Sequence[TopMean], statuses: Mapping[str, int], background: Background
+) -> dict[str, Any]:
+    """What search.html.j2 shows of ranked rows beside their table: why the first may be believed and why not, the
+    best k as a whole, and how rows ended.
+    """
+    meanings = {status.label: status.meaning for status in RowStatus}
+    return {
+        "explained": [
+            (row, row.get("trusted_tc_k") is not None, reasons_of(row, background))
+            for row in rows[:EXPLAINED]
+        ],
+        "top": top_rows(top),
+        "has_gap": any(each.gap_k is not None for each in top),
+        "statuses": [
+            (name.replace("_", " "), f"{count:,}", meanings.get(name, "")) for name, count in statuses.items()
+        ],
+    }
+
+
+def _tiles(summary: Summary) -> list[tuple[str, str]]:
+    """The main numbers: label and value of each."""
+    base = summary.base
+    entries = [
+        ("candidates", f"{summary.rows:,}"),
+        ("unique formulas", f"{summary.unique:,}"),
+        ("passed every screen", f"{summary.passed:,}"),
+    ]
+    if base is not None:
+        entries.append((f"T_c of {base.formula}, predicted", kelvin(base.tc_predicted_k)))
+        if base.tc_measured_k is not None:
+            entries.append((f"T_c of {base.formula}, measured", kelvin(base.tc_measured_k)))
+    if summary.top and summary.top[0].used:
+        first = summary.top[0]
+        entries.append((f"mean T_c of the best {first.used}, predicted", kelvin(first.mean_tc_k)))
+        if first.gap_k is not None:
+            entries.append((f"exploitation gap of the best {first.used}", kelvin(first.gap_k)))
+        if first.mean_trusted_tc_k is not None:
+            entries.append((f"mean trusted T_c of the best {first.used}", kelvin(first.mean_trusted_tc_k)))
+    return entries
