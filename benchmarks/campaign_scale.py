@@ -166,7 +166,7 @@ def plan_of(rows: int, searches: int, shard_rows: int) -> Plan:
             "shard_size": shard_rows,
         }
     )
-    return make_plan(campaign, np.ones(118, dtype=np.bool_))
+    return make_plan(campaign, None)
 
 
 def make(plan: Plan, directory: Path) -> None:

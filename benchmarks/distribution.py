@@ -30,18 +30,18 @@ def bare(shards: int, rows: int, steps: int, first: int = 0) -> float:
     """Seconds of the search's rows in this process."""
     import torch
 
-    from kiago_ray.api import base_material, judged_rows
+    from kiago_ray.judging import judged_rows
+    from kiago_ray.models import Models
     from kiago_ray.predictors import load_predictors
     from kiago_ray.search import load_preset
 
     torch.set_num_threads(1)
-    predictors = load_predictors()
+    models = Models(load_predictors())
     spec = load_preset("open", {"base": BASE, "candidates": rows * 4096, "steps": [steps, steps]})
     began = time.perf_counter()
     for shard in range(first, first + shards):
-        base = base_material(spec, predictors)
         span = range(shard * rows, (shard + 1) * rows)
-        judged_rows(spec, predictors, base, rows=span, shard_rows=rows, trajectory_rows=16)
+        judged_rows(spec, models, rows=span, shard_rows=rows, trajectory_rows=16)
     return time.perf_counter() - began
 
 
@@ -68,14 +68,12 @@ def bare_processes(count: int, shards: int, rows: int, steps: int) -> float:
 
 def campaign(workers: int, shards: int, rows: int, steps: int) -> float:
     """Seconds of `run_campaign` with so many workers of one core."""
-    from kiago_ray import __version__
     from kiago_ray.campaign.plan import make_plan
     from kiago_ray.campaign.spec import campaign_from
     from kiago_ray.distributed.campaign import CampaignRequest, run_campaign, run_identity
     from kiago_ray.distributed.dispatch import DispatchPolicy
     from kiago_ray.distributed.worker import WorkerSetup
-    from kiago_ray.predictors import load_predictors
-    from kiago_ray.predictors.oracle.opinions import weights_hashes
+    from kiago_ray.models import load_models
 
     values = {
         "name": "benchmark",
@@ -84,13 +82,13 @@ def campaign(workers: int, shards: int, rows: int, steps: int) -> float:
         "candidates": rows * shards,
         "shard_size": rows,
     }
-    plan = make_plan(campaign_from(values), load_predictors().supported.numpy())
-    weights = weights_hashes()
+    models = load_models(known="none")
+    plan = make_plan(campaign_from(values), models.check)
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "out")
-        setup = WorkerSetup(out, "cpu", 1, weights, {}, None, __version__)
+        setup = WorkerSetup.of(out, plan.campaign.resources, models)
         request = CampaignRequest(
-            out, run_identity(plan, weights, None), {}, setup, policy=DispatchPolicy(workers=workers)
+            out, run_identity(plan, models.identity), {}, setup, policy=DispatchPolicy(workers=workers)
         )
         began = time.perf_counter()
         outcome = run_campaign(plan, request)

@@ -17,12 +17,12 @@ from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.element_counts import element_counts, non_superconductors
 from kiago_ray.data.neighbours import nearest
 from kiago_ray.data.supercon import HEADER_LINE, load_supercon, publication_year
+from kiago_ray.models import Models
 from kiago_ray.plausibility.fit import fit_plausibility
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.shipped import Prospects, prospects_of, read_plausibility, save_plausibility
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.climbed.inference import LoweredEnsemble, multiplies_bfloat16
-from kiago_ray.predictors.oracle.opinions import SecondOpinion
 from kiago_ray.predictors.oracle.trees import load_oracle
 from kiago_ray.predictors.weights import PLAUSIBILITY, load_network
 from kiago_ray.screening import KnownMaterials
@@ -41,13 +41,14 @@ class Then:
     """
 
     year: int
-    known: KnownMaterials
-    prospects: Prospects
-    predictors: Predictors
-    second: SecondOpinion
-    frequencies: dict[str, Floats]
+    models: Models
     bases: Floats
     formulas: tuple[str, ...]
+
+    @property
+    def prospects(self) -> Prospects:
+        assert self.models.prospects is not None
+        return self.models.prospects
 
     @property
     def literature(self) -> Literature:
@@ -115,11 +116,13 @@ def known_then(
     formulas = tuple(sorted(best["formula"]))
     return Then(
         year=cut_off,
-        known=KnownMaterials.from_table(table, f"SuperCon before {cut_off}"),
-        prospects=read_plausibility(weights, made, literature),
-        predictors=Predictors(tc=ensemble, ef=load_predictors().ef, others={"ensemble": ensemble}),
-        second=SecondOpinion(ensemble, load_oracle(weights)),
-        frequencies={name: each.astype(np.float64) for name, each in counts.items()},
+        models=Models(
+            predictors=Predictors(tc=ensemble, ef=load_predictors().ef, others={"ensemble": ensemble}),
+            oracle=load_oracle(weights),
+            prospects=read_plausibility(weights, made, literature),
+            known=KnownMaterials.from_table(table, f"SuperCon before {cut_off}"),
+            frequencies={name: each.astype(np.float64) for name, each in counts.items()},
+        ),
         bases=parse_fractions(formulas),
         formulas=formulas,
     )

@@ -132,9 +132,11 @@ def family_rows(then: Then, task: Task, seed: int, at: int) -> Rows:
     spec = load_preset("default", {**given, "sources": sources, "precision": "float32"})
     try:
         substitutions = around(spec, then.prospects)
-        problem = resolve(spec, then.predictors.supported.numpy(), substitutions)
-        predictors = informed(spec, then.predictors, then.prospects, substitutions)
-        found = run_search(spec, predictors, then.frequencies, trajectory_rows=0, substitutions=substitutions)
+        problem = resolve(spec, then.models.predictors.supported.numpy(), substitutions)
+        predictors = informed(spec, then.models.predictors, then.prospects, substitutions)
+        found = run_search(
+            spec, predictors, then.models.frequencies, trajectory_rows=0, substitutions=substitutions
+        )
     except SpecError:  # nothing is known to replace anything of this base
         return Rows.joined([])
     rows, _ = fractions_of(found)
@@ -176,9 +178,9 @@ def judged(
     kept = np.sort(first)
     kept = kept[np.argsort(-log_p[kept], kind="stable")[:JUDGED]]
     rows, log_p = rows.at(kept), log_p[kept]
-    tc, std, extrapolation = then.second.ensemble.beliefs(rows.fractions)  # type: ignore[union-attr]
-    oracle = then.second.of(rows.fractions).tc_oracle_k
-    best, _ = best_nearby(rows.fractions, then.known, base=base)
+    tc, std, extrapolation = then.models.predictors.tc.beliefs(rows.fractions)  # type: ignore[union-attr]
+    oracle = then.models.oracle.predict(rows.fractions)[0]
+    best, _ = best_nearby(rows.fractions, then.models.known, base=base)
     gain = expected_improvement_k(np.fmin(tc, oracle), std, np.nan_to_num(best, nan=0.0))
     sure = np.maximum(trusted_tc_k(tc, std, oracle, extrapolation), 0)
     order = task.search.screens
@@ -194,8 +196,8 @@ def searched(then: Then, method: str, number: int, seed: int, bases: Sequence[in
     """What searches over all elements propose, `number` rows a base, by trusted T_c; all run as rows of one search.
     The source of each is the number of its base.
     """
-    allowed = then.predictors.supported.numpy()
-    weights = then.frequencies["supercon"]
+    allowed = then.models.predictors.supported.numpy()
+    weights = then.models.frequencies["supercon"]
     spec = load_preset("default", {**SEARCHES[method], "steps": list(OPEN_STEPS)})
     starts = []
     for at in bases:
@@ -207,7 +209,9 @@ def searched(then: Then, method: str, number: int, seed: int, bases: Sequence[in
             else:
                 start = perturbed_row(rng, then.bases[at], allowed, weights, spec.start)
             starts.append(start / start.sum())
-    found = run_search(with_rows(spec, starts), then.predictors, then.frequencies, trajectory_rows=0)
+    found = run_search(
+        with_rows(spec, starts), then.models.predictors, then.models.frequencies, trajectory_rows=0
+    )
     rows, kept = fractions_of(found)
     base = np.repeat(np.asarray(bases), number)[kept]
     return Rows.of(rows, [str(at) for at in base], trusted(then, rows))
@@ -225,8 +229,8 @@ def formula_of(row: Floats) -> str:
 
 
 def trusted(then: Then, rows: Floats) -> Floats:
-    tc, std, extrapolation = then.second.ensemble.beliefs(rows)  # type: ignore[union-attr]
-    return trusted_tc_k(tc, std, then.second.of(rows).tc_oracle_k, extrapolation)
+    tc, std, extrapolation = then.models.predictors.tc.beliefs(rows)  # type: ignore[union-attr]
+    return trusted_tc_k(tc, std, then.models.oracle.predict(rows)[0], extrapolation)
 
 
 # --- swaps, and neighbours of known systems ------------------------------------------------------------------------
@@ -244,7 +248,7 @@ def swapped(base: Floats, elements: NDArray[np.bool_]) -> tuple[Floats, NDArray[
 def plain_swaps(then: Then, method: str, number: int, seed: int, bases: Sequence[int]) -> list[Rows]:
     """For each base its whole swaps: at random, by odds, or by the states of its elements (C-ES)."""
     odds, elements, parts = swap_odds(then.literature.systems), elements_at_hand(), []
-    supported = then.predictors.supported.numpy()
+    supported = then.models.predictors.supported.numpy()
     for at in bases:
         rng = np.random.default_rng([seed, at])
         if method == "C-ES":
@@ -274,7 +278,7 @@ def of_neighbours(then: Then, found: Neighbours, method: str) -> Rows:
     rows[at, found.lost] -= rows[at, found.new]
     key = found.support
     if method == "swap sum x P10":
-        tc, std, _ = then.second.ensemble.beliefs(rows)  # type: ignore[union-attr]
+        tc, std, _ = then.models.predictors.tc.beliefs(rows)  # type: ignore[union-attr]
         key = key * (1 - ndtr((10 - tc) / std))
     return Rows.of(rows, method, key)
 

@@ -26,7 +26,8 @@ import torch
 from kiago_ray.cli.serve import SERVE_LOGGING
 from kiago_ray.distributed.cluster import EMBEDDED, connected
 from kiago_ray.machine import cpu_name
-from kiago_ray.scoring import Scorer
+from kiago_ray.models import load_models
+from kiago_ray.scoring import score
 from kiago_ray.service.settings import Limits, ServiceSettings
 
 ROWS = 10_000
@@ -71,13 +72,13 @@ def served(batch_formulas: int = 1024, **limits: int) -> Iterator[str]:
 
 
 def rows_in_process() -> float:
-    """Rows a second of the scorer itself."""
-    scorer, asked = Scorer.shipped(), formulas(ROWS)
-    scorer.score(asked[:512], threads=torch.get_num_threads())
+    """Rows a second of the models themselves."""
+    models, asked = load_models(phases=None), formulas(ROWS)
+    score(asked[:512], models, threads=torch.get_num_threads())
     times = []
     for _ in range(REPEATS):
         began = time.perf_counter()
-        scorer.score(asked, threads=torch.get_num_threads())
+        score(asked, models, threads=torch.get_num_threads())
         times.append(time.perf_counter() - began)
     return ROWS / min(times)
 
@@ -148,8 +149,13 @@ def main() -> None:
     parser.add_argument("--overload-seconds", type=float, default=60)
     given = parser.parse_args()
     found: dict[str, Any] = {"cpu": cpu_name(), "threads": torch.get_num_threads()}
-    scorer = Scorer.shipped()
-    truth = dict(zip(formulas(500), scorer.score(formulas(500)).table["tc_k"].to_pylist(), strict=True))
+    truth = dict(
+        zip(
+            formulas(500),
+            score(formulas(500), load_models(phases=None)).table["tc_k"].to_pylist(),
+            strict=True,
+        )
+    )
     found["rows_a_second_in_process"] = round(rows_in_process())
     with served(requests_per_client=1000, formulas_per_client=10**6) as url:
         asyncio.run(load(url, 4, 3))

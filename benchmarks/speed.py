@@ -30,9 +30,10 @@ import numpy as np
 import torch
 from plain import PlainResNet18, PlainSearch
 
-from kiago_ray.api import base_material, judged_rows
 from kiago_ray.bench import Bench, interleaved
+from kiago_ray.judging import judged_rows
 from kiago_ray.machine import peak_mb
+from kiago_ray.models import Models
 from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.climbed.inference import Lowered
 from kiago_ray.predictors.weights import load_network
@@ -94,15 +95,14 @@ def outcome(
     """
     predictors = load_predictors()
     spec = load_preset(preset, {"base": base, "candidates": rows, **overrides})
-    material = base_material(spec, predictors)
     began = time.process_time()
-    judged = judged_rows(spec, predictors, material)
+    judged = judged_rows(spec, Models(predictors))
     cpu_s = time.process_time() - began
     path = judged.result.trajectory
     objective = (
         -path.tc_k[-1] + spec.alpha * path.ef_ev_per_atom[-1] + spec.beta.start * path.integer_loss[-1]
     )
-    summary = summarise(judged.candidates, judged.verdicts, judged.result.status_counts(), material)
+    summary = summarise(judged.candidates, judged.verdicts, judged.result.status_counts(), judged.base)
     best = next(top for top in summary.to_dict()["top"] if top["k"] == 30)
     return {"cpu_s": cpu_s, "objective": float(np.nanmean(objective)), "top30": best["delta_tc_k"]}
 

@@ -20,11 +20,12 @@ from typing import Any
 
 from sklearn.ensemble import RandomForestRegressor
 
-from kiago_ray import load_predictors, propose
+from kiago_ray import propose
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.known import known_table
 from kiago_ray.machine import cpu_name
-from kiago_ray.predictors.oracle.opinions import SecondOpinion, load_second_opinion, weights_hashes
+from kiago_ray.models import Models, load_models
+from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.screening import KnownMaterials
 
 BASES = (
@@ -60,9 +61,7 @@ def figures(
     preset: str,
     seed: int,
     candidates: int,
-    known: KnownMaterials,
-    second: SecondOpinion,
-    predictors: Any,
+    models: Models,
     judge: RandomForestRegressor,
 ) -> dict[str, float | None]:
     """The figures of one search."""
@@ -71,9 +70,7 @@ def figures(
         base,
         preset=preset,
         overrides={"candidates": candidates, "seed": seed},
-        predictors=predictors,
-        second=second,
-        known=known,
+        models=models,
     )
     best = next(each for each in outcome.summary.top if each.k == TOP)
     share = outcome.summary.passed_fraction
@@ -172,9 +169,7 @@ def main() -> None:
     if read is None or len(read.table) < FEWEST_KNOWN:
         parser.error("--known: leave it out or give SuperCon's primary.tsv; the judge needs it")
     same_run(asked.out, {"candidates": asked.candidates, "known": read.sha256, **weights_hashes()})
-    known = KnownMaterials.from_table(read.table, read.source)
-    predictors = load_predictors()
-    second = load_second_opinion(predictors)
+    models = load_models(known=asked.known)
     stated = KnownMaterials.from_table(read.table[read.table["oxygen"] == "stated"], read.source)
     judge = RandomForestRegressor(TREES, max_features=0.5, random_state=0).fit(stated.fractions, stated.tc_k)
     results: dict[tuple[str, str], dict[str, float | None]] = {}
@@ -184,7 +179,7 @@ def main() -> None:
             for seed in map(int, asked.seeds.split(",")):
                 file = asked.out / f"{base}-{preset}-{asked.candidates}-{seed}.json"
                 if not file.exists():
-                    found = figures(base, preset, seed, asked.candidates, known, second, predictors, judge)
+                    found = figures(base, preset, seed, asked.candidates, models, judge)
                     part = file.with_suffix(".part")
                     part.write_text(json.dumps(found))
                     part.replace(file)
@@ -193,7 +188,7 @@ def main() -> None:
             results[base, preset] = {name: mean([each[name] for each in seeds]) for name in FIGURES}
     text = "\n".join(
         [
-            f"{asked.candidates} candidates, seeds {asked.seeds}, {cpu_name()}; known: {known.source}",
+            f"{asked.candidates} candidates, seeds {asked.seeds}, {cpu_name()}; known: {read.source}",
             "",
             table(results),
             "",

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from kiago_ray.api import base_material, judged_rows, search_frequencies
+from kiago_ray.judging import judged_rows
 from kiago_ray.machine import peak_mb
+from kiago_ray.models import Models, search_frequencies
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.climbed.inference import Lowered, Precision, in_precision, step_precision
 from kiago_ray.search import load_preset
@@ -29,9 +30,8 @@ from kiago_ray.search.start import starts
 from kiago_ray.storage.table import ranked
 
 if TYPE_CHECKING:
-    from kiago_ray.plausibility.shipped import Prospects
-    from kiago_ray.search import ProgressCallback
     from kiago_ray.search.spec import SearchSpec
+    from kiago_ray.search.stages import ProgressCallback
 
 Arm = Callable[[], object]
 
@@ -161,18 +161,10 @@ class WholeSearch:
         ) / self.total_s
 
 
-def whole_search(
-    predictors: Predictors,
-    spec: SearchSpec,
-    prospects: Prospects | None = None,
-    progress: ProgressCallback | None = None,
-) -> WholeSearch:
-    """Run a search on the CPU with the threads that torch has, and take the time of each phase. prospects: see
-    `api.judged_rows`.
-    """
+def whole_search(models: Models, spec: SearchSpec, progress: ProgressCallback | None = None) -> WholeSearch:
+    """Run a search on the CPU with the threads that torch has, and take the time of each phase."""
     began = time.perf_counter()
-    base = base_material(spec, predictors)
-    judged = judged_rows(spec, predictors, base, prospects=prospects, progress=progress)
+    judged = judged_rows(spec, models, progress=progress)
     rows_judged = time.perf_counter()
     table = ranked(judged.table)
     result, ended = judged.result, time.perf_counter()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kiago_ray.api import SearchOutcome
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.data.element_counts import load_element_counts
-from kiago_ray.predictors import load_card
 from kiago_ray.report.plots import SEARCH_PLOTS, search_plots
 from kiago_ray.report.reasons import Background
 from kiago_ray.report.search_page import TABLE_ROWS, Page, render_page
@@ -24,11 +23,10 @@ def write_outputs(
     *,
     model_notes: Sequence[str] = (),
     remark: str = "",
-    background: Background | None = None,
+    background: Background,
 ) -> tuple[str, ...]:
     """Write every file of a run but its spec.yaml, and return their names. `remark` heads the page, `model_notes` say
-    how good the predictors are, background: what explaining a row needs, by default that of the shipped predictors.
-    Raises StorageError, WeightsError.
+    how good the predictors are, background: what explaining a row needs. Raises StorageError.
     """
     name = outcome.spec.base or "random start"
     plots = search_plots(outcome.table, outcome.result.trajectory, outcome.summary.base, name)
@@ -44,19 +42,16 @@ def write_outputs(
         spec_text=run.file(SPEC).read_bytes().decode("utf-8"),
         model_notes=model_notes,
         remark=remark,
-        background=background or row_background(),
+        background=background,
     )
     run.file(REPORT).write_bytes(render_page(page).encode("utf-8"))
     return (CANDIDATES, TOP, *(plot.file for plot in plots), REPORT)
 
 
-def row_background(weights: Path | None = None) -> Background:
-    """What explaining a row needs: the error of E_f by its card, and how often each element superconducts.
-
-    Raises WeightsError.
-    """
+def row_background(cards: Mapping[str, Mapping[str, Any]]) -> Background:
+    """What explaining a row needs: the error of E_f by its card, and how often each element superconducts."""
     counts = load_element_counts().supercon
-    score = load_card("ef", weights).get("splits", {}).get("system")
+    score = cards.get("ef", {}).get("splits", {}).get("system")
     return Background(
         ef_error_ev_per_atom=None if score is None else float(score["elemnet"]["mae"]),
         compositions=counts.compositions,
@@ -64,9 +59,9 @@ def row_background(weights: Path | None = None) -> Background:
     )
 
 
-def card_notes(weights: Path | None = None) -> tuple[str, ...]:
-    """How good the predictors are, a sentence each, from their cards. Raises WeightsError."""
-    tc, ef = (load_card(kind, weights).get("splits", {}) for kind in ("tc", "ef"))
+def card_notes(cards: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """How good the predictors are, a sentence each, from their cards by kind."""
+    tc, ef = (cards.get(kind, {}).get("splits", {}) for kind in ("tc", "ef"))
     notes = []
     if "system" in tc:
         score = tc["system"]["resnet18"]

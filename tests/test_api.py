@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import torch
 
 from kiago_ray import SearchSpec, load_predictors, propose
-from kiago_ray.api import SearchOutcome, base_material
+from kiago_ray.api import SearchOutcome
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.hull import EnergyHull
+from kiago_ray.models import Models, load_models
 from kiago_ray.screening import KnownMaterials
 from kiago_ray.search import SpecError
 
@@ -19,9 +21,14 @@ SMALL = {"candidates": 24, "steps": [12, 12]}
 
 
 @pytest.fixture(scope="module")
-def outcome() -> SearchOutcome:
+def shipped() -> Models:
+    return load_models()
+
+
+@pytest.fixture(scope="module")
+def outcome(shipped: Models) -> SearchOutcome:
     known = KnownMaterials.from_formulas(["LaNiAsO", "MgB2"], [2.75, 39.0])
-    return propose("LaNiAsO", preset="open", overrides=SMALL, known=known)
+    return propose("LaNiAsO", preset="open", overrides=SMALL, models=replace(shipped, known=known))
 
 
 def test_formulas_are_scored_as_themselves(outcome: SearchOutcome) -> None:
@@ -71,19 +78,19 @@ def test_every_preset_runs(preset: str) -> None:
         assert row["plausibility_reason"]
 
 
-def test_what_cannot_run_is_refused() -> None:
+def test_what_cannot_run_is_refused(shipped: Models) -> None:
     with pytest.raises(SpecError, match="not both"):
         propose("LaNiAsO", spec=SearchSpec(base="MgB2"))
     with pytest.raises(SpecError, match="don't know Ra"):
-        base_material(SearchSpec(base="RaO"), load_predictors())
+        shipped.base(SearchSpec(base="RaO"))
     with pytest.raises(SpecError, match="base"):
         propose()
 
 
-def test_a_hull_of_other_energies_than_the_predicted_is_refused(tmp_path: Path) -> None:
+def test_a_hull_of_other_energies_than_the_predicted_is_refused(shipped: Models, tmp_path: Path) -> None:
     (tmp_path / "phases.csv").write_text("formula,e_form\nLa2O3,-3\n")
     hull = EnergyHull.of(tmp_path / "phases.csv", energies="file")
     with pytest.raises(SpecError, match="hull: its energies are a file's"):
-        propose("LaNiAsO", overrides=SMALL, hull=hull)
+        propose("LaNiAsO", overrides=SMALL, models=replace(shipped, hull=hull))
     with pytest.raises(SpecError, match="near_hull needs competing phases"):
         propose("LaNiAsO", overrides={**SMALL, "screens.names": ["near_hull"]})

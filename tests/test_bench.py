@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kiago_ray.bench import Bench, gemm_peak, interleaved, products_needed, whole_search
+from kiago_ray.models import Models
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.search import load_preset
 
@@ -51,7 +52,7 @@ def test_a_timed_step_moves_the_rows(predictors: Predictors) -> None:
 
 def test_a_whole_search_accounts_for_its_time(predictors: Predictors) -> None:
     spec = load_preset("paper", {"base": "LaNiAsO", "candidates": 16, "steps": [3, 4]})
-    whole = whole_search(predictors, spec)
+    whole = whole_search(Models(predictors), spec)
     assert (whole.rows, whole.steps) == (16, (3, 4))
     assert list(whole.seconds) == ["start", "stage_1", "stage_2", "projection", "screens", "ranked table"]
     assert all(seconds > 0 for seconds in whole.seconds.values())

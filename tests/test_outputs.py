@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from kiago_ray import propose
-from kiago_ray.outputs import OUTPUTS, card_notes, write_outputs
+from kiago_ray.outputs import OUTPUTS, card_notes, row_background, write_outputs
 from kiago_ray.predictors import load_card
+from kiago_ray.predictors.weights import load_cards
 from kiago_ray.storage.run_directory import open_run
 
 
 def test_every_file_is_written_and_the_page_holds_the_best_row(tmp_path: Path) -> None:
     outcome = propose("MgB2", overrides={"candidates": 16, "steps": [5, 5]})
     run = open_run(tmp_path / "run", {"search": outcome.spec.model_dump(mode="json")})
-    write_outputs(outcome, run, model_notes=["Off by 5 K."], remark="Stopped <early>.")
+    write_outputs(
+        outcome,
+        run,
+        model_notes=["Off by 5 K."],
+        remark="Stopped <early>.",
+        background=row_background(load_cards()),
+    )
     assert {file.name for file in (tmp_path / "run").iterdir()} == {"spec.yaml", *OUTPUTS}
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"{outcome.table['tc_k'][0].as_py():.1f}" in page
@@ -26,12 +32,11 @@ def test_every_file_is_written_and_the_page_holds_the_best_row(tmp_path: Path) -
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_notes_are_those_of_the_cards_in_use(tmp_path: Path) -> None:
-    for kind in ("tc", "ef"):
-        card = load_card(kind)
-        network = "resnet18" if kind == "tc" else "elemnet"
-        card["splits"]["system"][network]["mae"] = 99.125
-        (tmp_path / f"{kind}.json").write_text(json.dumps(card))
-    assert all("99.1" in note for note in card_notes(tmp_path))
-    assert not any("99.1" in note for note in card_notes())
-    assert len(card_notes()) == 2
+def test_notes_are_those_of_the_cards_in_use() -> None:
+    shipped, others = load_cards(), load_cards()
+    for kind, network in (("tc", "resnet18"), ("ef", "elemnet")):
+        others[kind]["splits"]["system"][network]["mae"] = 99.125
+    assert all("99.1" in note for note in card_notes(others))
+    assert not any("99.1" in note for note in card_notes(shipped))
+    assert len(card_notes(shipped)) == 2
+    assert card_notes({}) == ()

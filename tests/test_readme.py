@@ -39,16 +39,14 @@ def test_its_files_exist() -> None:
 
 
 def test_its_campaign_can_be_planned() -> None:
-    import numpy as np
     import yaml
 
     from kiago_ray.campaign.plan import make_plan
     from kiago_ray.campaign.spec import campaign_from
-    from kiago_ray.plausibility.shipped import load_prospects
+    from kiago_ray.models import load_models
 
     campaign, _ = re.findall(r"```yaml\n(.*?)```", README, re.S)
-    spec, anywhere = campaign_from(yaml.safe_load(campaign)), load_prospects().anywhere
-    plan = make_plan(spec, np.ones(118, dtype=np.bool_), anywhere)
+    plan = make_plan(campaign_from(yaml.safe_load(campaign)), load_models(known="none").check)
     assert (len(plan.searches), plan.candidates, plan.shard_count) == (12, 24_576, 48)
 
 

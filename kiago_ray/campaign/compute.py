@@ -12,19 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from kiago_ray.api import base_material, judged_rows
 from kiago_ray.campaign.plan import PlannedSearch, Shard
 from kiago_ray.campaign.shards import Manifest, write_shard
-from kiago_ray.judging import JudgedRows
+from kiago_ray.judging import JudgedRows, judged_rows
+from kiago_ray.models import Models
 from kiago_ray.predictors.climbed.inference import step_precision
 from kiago_ray.storage.location import Location
 
 if TYPE_CHECKING:
-    from kiago_ray.plausibility.shipped import Prospects
-    from kiago_ray.predictors import Predictors
-    from kiago_ray.predictors.oracle.opinions import SecondOpinion
-    from kiago_ray.screening import KnownMaterials, TriedMaterials
-    from kiago_ray.search import ProgressCallback, ShouldStop
+    from kiago_ray.search.stages import ProgressCallback, ShouldStop
 
 
 class StoppedError(Exception):
@@ -35,13 +31,8 @@ def compute_shard(
     search: PlannedSearch,
     shard: Shard,
     campaign: Location,
-    predictors: Predictors,
+    models: Models,
     *,
-    second: SecondOpinion | None = None,
-    known: KnownMaterials | None = None,
-    tried: TriedMaterials | None = None,
-    prospects: Prospects | None = None,
-    device: str = "cpu",
     made: Mapping[str, Any] | None = None,
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
@@ -49,34 +40,27 @@ def compute_shard(
     """Run the shard's rows, judge them, write them below `campaign`; of a search around all known families the
     shard's families one after another, the steps of the first alone being kept.
 
-    prospects: plausibility, see `judged_rows`. made: what the manifest says of where it was made. Raises StorageError
-    where it can't be written, StoppedError where `should_stop` said so; what the search raises passes through.
+    made: what the manifest says of where it was made. Raises StorageError where it can't be written, StoppedError
+    where `should_stop` said so; what the search raises passes through.
     """
     began = time.perf_counter()
     judge = partial(
         judged_rows,
-        predictors=predictors,
+        models=models,
         name=search.name,
         trajectory_rows=search.curve_rows,
-        second=second,
-        known=known,
-        tried=tried,
-        prospects=prospects,
-        device=device,
         progress=progress,
         should_stop=should_stop,
     )
     base, parts = None, []
     if search.bases:
         for first_row, spec in search.parts(shard):
-            parts.append(
-                _of_family(judge(spec, base=base_material(spec, predictors, known, second)), first_row)
-            )
+            parts.append(_of_family(judge(spec), first_row))
             if parts[-1].result.stopped_at_step is not None:
                 break
     else:
-        base = base_material(search.spec, predictors, known, second)
-        parts = [judge(search.spec, base=base, rows=shard.rows, shard_rows=search.shard_rows)]
+        parts = [judge(search.spec, rows=shard.rows, shard_rows=search.shard_rows)]
+        base = parts[0].base
     if parts[-1].result.stopped_at_step is not None:
         raise StoppedError(shard.name)
     counts = [part.result.status_counts() for part in parts]
@@ -90,7 +74,7 @@ def compute_shard(
         wall_s=time.perf_counter() - began,
         made={
             **(made or {}),
-            "precision": step_precision(search.spec.precision, torch.device(device)),
+            "precision": step_precision(search.spec.precision, torch.device(models.device)),
             "finished_at": time.time(),
         },
     )

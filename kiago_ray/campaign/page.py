@@ -26,6 +26,7 @@ from kiago_ray.campaign.summaries import (
 )
 from kiago_ray.campaign.tables import first_rows
 from kiago_ray.outputs import row_background
+from kiago_ray.predictors.weights import load_cards
 from kiago_ray.report.page import (
     NO_VALUE,
     Cell,
@@ -74,11 +75,8 @@ def campaign_page(
     model_notes: Sequence[str] = (),
 ) -> str:
     """The page as HTML. rows: the first TABLE_ROWS of the campaign's ranked table."""
-    background = row_background()
-    if (
-        plan.campaign.weights is not None
-    ):  # the error of E_f is the shipped predictor's; model_notes have theirs
-        background = replace(background, ef_error_ev_per_atom=None)
+    # The error of E_f is the shipped predictor's; of others the notes have theirs.
+    background = row_background(load_cards() if plan.campaign.weights is None else {})
     required = dict.fromkeys(name for search in plan.searches for name in search.spec.screens.names)
     return render_campaign_page(
         results,

@@ -7,23 +7,16 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from kiago_ray.campaign.literature import LITERATURE
 from kiago_ray.campaign.spec import MAX_SEARCHES, CampaignSpec
-from kiago_ray.chemistry.elements import INDEX
-from kiago_ray.chemistry.formula import parse
-from kiago_ray.screening import check_phases
 from kiago_ray.search.errors import SpecError, spec_error_line
-from kiago_ray.search.family import Substitutions
 from kiago_ray.search.presets import build_spec
-from kiago_ray.search.problem import resolve
 from kiago_ray.search.run import shard_size
 from kiago_ray.search.spec import SearchSpec
 
@@ -37,7 +30,7 @@ _PROCESS_MB = 640
 _ROW_MB = 0.02
 _ROW_MB_PER_ATOM = 0.00005
 
-Mask = NDArray[np.bool_]
+Check = Callable[[SearchSpec], None]
 
 
 def _few(names: list[str]) -> str:
@@ -158,22 +151,20 @@ class Plan:
 
 def make_plan(
     campaign: CampaignSpec,
-    supported: Mask | None,
-    substitutions: Substitutions | None = None,
+    check: Check | None,
     families: Sequence[str] = (),
 ) -> Plan:
-    """The searches and shards of a campaign for predictors that know the elements `supported`, (118,).
+    """The searches and shards of a campaign.
 
-    substitutions: which elements replace one another at all, for searches that keep their bases' sites. families: of
-    the literature, in their order; those that can't be searched are left out. supported: None for a
-    campaign that was checked before, of which nothing is checked again. Raises InfeasibleError with every other search
-    that can't run and why, SpecError where there are too many.
+    check: raises SpecError for a search that can't run (`Models.check`); None for a campaign that was checked before.
+    families: of the literature, in their order; those that can't be searched are left out. Raises InfeasibleError with
+    every other search that can't run and why, SpecError where there are too many.
     """
     count = len(campaign.variants) or math.prod(map(len, campaign.grid.values()))
     total = max(1, len(campaign.bases), len(families)) * count * len(campaign.seeds)
     if total > MAX_SEARCHES:
         raise SpecError(f"these are {total:,} searches; a campaign holds up to {MAX_SEARCHES:,}")
-    making = _Making(campaign, supported, substitutions)
+    making = _Making(campaign, check or (lambda spec: None))
     bases = (LITERATURE,) if campaign.literature is not None else campaign.bases or (None,)
     for base, (variant, overrides), seed in itertools.product(bases, _variants(campaign), campaign.seeds):
         making.add(base, variant, overrides, seed, families)
@@ -192,10 +183,8 @@ def make_plan(
 class _Making:
     """Searches as they are added, and what is wrong with those that aren't."""
 
-    def __init__(
-        self, campaign: CampaignSpec, supported: Mask | None, substitutions: Substitutions | None
-    ) -> None:
-        self.campaign, self.supported, self.substitutions = campaign, supported, substitutions
+    def __init__(self, campaign: CampaignSpec, check: Check) -> None:
+        self.campaign, self.check = campaign, check
         self.searches: list[PlannedSearch] = []
         self.reasons: list[tuple[str, str]] = []
         self.left_out: dict[str, str] = {}
@@ -218,7 +207,7 @@ class _Making:
         self, name: str, base: str | None, variant: str, overrides: dict[str, Any], seed: int
     ) -> PlannedSearch:
         spec = _search_spec(self.campaign, overrides, base, seed)
-        self._check(spec)
+        self.check(spec)
         rows = shard_size(spec.row_count, self.campaign.shard_size)
         return PlannedSearch(name, base, variant, seed, spec, rows, _curve_rows(spec.row_count, rows))
 
@@ -235,7 +224,7 @@ class _Making:
         reasons: dict[str, str] = {}
         for family in families:
             try:
-                self._check(around(spec, family))
+                self.check(around(spec, family))
             except ValueError as error:
                 reasons[family] = _one_line(error)
         bases = tuple(family for family in families if family not in reasons)
@@ -245,16 +234,6 @@ class _Making:
         rows = self.campaign.shard_size // spec.row_count * spec.row_count
         curve_rows = _curve_rows(len(bases) * spec.row_count, rows)
         return PlannedSearch(name, LITERATURE, variant, seed, spec, rows, curve_rows, bases)
-
-    def _check(self, spec: SearchSpec) -> None:
-        """Refuse what only the predictors' elements show to be impossible. Raises SpecError."""
-        if self.supported is None:
-            return
-        resolve(spec, self.supported, self.substitutions)
-        check_phases(spec.screens.names, given=False)
-        unknown = [s for s in (parse(spec.base) if spec.base else ()) if not self.supported[INDEX[s]]]
-        if unknown:
-            raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")
 
 
 def around(spec: SearchSpec, base: str) -> SearchSpec:

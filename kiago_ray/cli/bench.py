@@ -19,10 +19,10 @@ from rich.table import Table
 
 from kiago_ray.bench import BASE, Bench, gemm_peak, interleaved, one_thread, products_needed, whole_search
 from kiago_ray.cli.console import progress_bar
+from kiago_ray.data import NONE
 from kiago_ray.errors import InputError
 from kiago_ray.machine import cpu_name
-from kiago_ray.plausibility.shipped import load_prospects
-from kiago_ray.predictors import load_predictors
+from kiago_ray.models import load_models
 from kiago_ray.predictors.climbed.inference import Precision, multiplies_bfloat16
 from kiago_ray.search import load_preset
 
@@ -48,7 +48,8 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Measure this machine: a step's CPU seconds, the share of the arithmetic limit, a whole search."""
-    predictors = load_predictors().following("resnet18")  # the paper's, as the plain implementation
+    models = load_models(known=NONE)
+    predictors = models.predictors.following("resnet18")  # the paper's, as the plain implementation
     reference = load_plain(plain)
     found: dict[str, Any] = {"machine": machine(), "rows": rows, "plain": reference is not None}
     precisions = PRECISIONS if found["machine"]["bfloat16_in_hardware"] else PRECISIONS[:1]
@@ -56,7 +57,7 @@ def bench(
     if candidates:  # first: the most memory is counted from the start of the process
         spec = load_preset("paper", {"base": BASE, "candidates": candidates, "steps": [steps, steps]})
         with progress_bar() as progress:
-            whole = whole_search(predictors, spec, load_prospects(), progress)
+            whole = whole_search(models, spec, progress)
         found["search"] = {**asdict(whole), "total_s": whole.total_s, "after_share": whole.after_share}
     with one_thread():
         found["steps"] = step_table(predictors, reference, rows, rounds, precisions)

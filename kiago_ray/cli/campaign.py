@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from kiago_ray import __version__
 from kiago_ray.campaign.lease import living_driver
 from kiago_ray.campaign.literature import chosen_families, known_families
 from kiago_ray.campaign.page import page_of_directory
@@ -19,16 +19,14 @@ from kiago_ray.campaign.state import listed_state
 from kiago_ray.cli.campaign_view import show_outcome, show_plan, show_status, tell_tracking
 from kiago_ray.cli.console import say, stop_on_signal
 from kiago_ray.cli.live import watching
-from kiago_ray.cli.search import read_known, read_tried, tell_known, tell_tried
+from kiago_ray.cli.search import tell_known, tell_tried
 from kiago_ray.cli.version import provenance
 from kiago_ray.distributed.campaign import CampaignRequest, run_campaign, run_identity
-from kiago_ray.distributed.worker import WorkerSetup, weight_files
+from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.errors import InputError
+from kiago_ray.models import Models, load_models
 from kiago_ray.outputs import card_notes
-from kiago_ray.plausibility.shipped import load_prospects
-from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.oracle.opinions import weights_hashes
-from kiago_ray.search.family import Substitutions
+from kiago_ray.predictors.weights import load_cards, weights_hashes
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, read_run
 from kiago_ray.tracking import TrackingTarget, default_tracking_uri, record
@@ -89,29 +87,28 @@ def run(
         campaign = campaign.model_copy(update={"known": known})
     if tried is not None:
         campaign = campaign.model_copy(update={"tried": tried})
-    weights = None if campaign.weights is None else Path(campaign.weights)
-    predictors = load_predictors(weights)
-    prospects = load_prospects(weights)
-    families = known_bases(campaign, prospects.anywhere)
-    plan = make_plan(campaign, predictors.supported.numpy(), prospects.anywhere, families)
+    models = load_models(campaign.weights, known=campaign.known, tried=campaign.tried)
+    assert models.prospects is not None
+    check = partial(models.check, substitutions=models.prospects.anywhere)
+    plan = make_plan(campaign, check, known_bases(campaign, models))
     where = out if out is not None else f"runs/{campaign.name}"
     if dry_run:
         show_plan(plan, where, as_json)
         raise typer.Exit(0)
     target = None if no_tracking else tracking_target(where, tracking_uri, campaign.name)
-    request = make_request(plan, weights, where, target)
+    request = make_request(plan, models, where, target)
     policy = replace(request.policy, workers=workers, wait_s=60 * wait)
     raise typer.Exit(drive(plan, replace(request, address=address, policy=policy), top, as_json))
 
 
-def known_bases(campaign: CampaignSpec, substitutions: Substitutions) -> list[str]:
+def known_bases(campaign: CampaignSpec, models: Models) -> list[str]:
     """The bases that a campaign around the literature asks for; none for another. Raises SpecError."""
     if campaign.literature is None:
         return []
-    materials, _ = read_known(campaign.known)
-    if materials is None:
+    if models.known is None:
         raise InputError("known: none, but bases: literature are the known families; name a table of them")
-    families = known_families(materials, substitutions)
+    assert models.prospects is not None
+    families = known_families(models.known, models.prospects.anywhere)
     return [family.base for family in chosen_families(campaign.literature, families)]
 
 
@@ -135,7 +132,7 @@ def report(
     """Write one self-contained page with plots and a sortable table, of a campaign that is done or under way."""
     directory = read_run(where)
     # Of other weights than the shipped ones nothing is known here.
-    notes = card_notes() if directory.record.get("weights") == weights_hashes() else ()
+    notes = card_notes(load_cards()) if directory.record.get("weights") == weights_hashes() else ()
     page = page_of_directory(directory.location, recorded_plan(directory), model_notes=notes)
     Location.of(output).write_bytes(page.encode("utf-8"))
     print(f"{output}: {len(page) / 1e6:.1f} MB")
@@ -173,33 +170,19 @@ def recorded_plan(directory: RunDirectory) -> Plan:
     return make_plan(recorded_campaign(values), None, families=directory.record.get("families", ()))
 
 
-def make_request(
-    plan: Plan, weights: Path | None, where: str, tracking: TrackingTarget | None
-) -> CampaignRequest:
+def make_request(plan: Plan, models: Models, where: str, tracking: TrackingTarget | None) -> CampaignRequest:
     """What a campaign is run with, but for the cluster."""
     campaign = plan.campaign
+    weights = None if campaign.weights is None else Path(campaign.weights)
     facts = provenance(weights)
-    known, known_id = read_known(campaign.known)
-    tried, tried_id = read_tried(campaign.tried)
-    location = Location.of(where)
-    setup = WorkerSetup(
-        campaign=location.text if "://" in location.text else location.path,
-        device=campaign.resources.torch_device,
-        threads=campaign.resources.threads,
-        weights=facts["weights"],
-        weight_files=weight_files(weights),
-        known=known,
-        version=__version__,
-        tried=tried,
-    )
     about = {key: value for key, value in facts.items() if key not in ("weights", "threads", "devices")}
     return CampaignRequest(
         where=where,
-        identity=run_identity(plan, facts["weights"], known_id, tried_id),
+        identity=run_identity(plan, models.identity),
         about={**about, "resources": campaign.resources.model_dump(mode="json")},
-        setup=setup,
+        setup=WorkerSetup.of(where, campaign.resources, models, weights),
         tracking=tracking,
-        model_notes=card_notes(weights),
+        model_notes=card_notes(models.cards),
     )
 
 

@@ -17,18 +17,18 @@ from rich.text import Text
 from kiago_ray import __version__
 from kiago_ray.baselines.superdiff import load_superdiff
 from kiago_ray.cli.console import say
-from kiago_ray.cli.hull import read_hull, tell_phases
+from kiago_ray.cli.hull import tell_phases
 from kiago_ray.cli.overrides import two_numbers
-from kiago_ray.cli.search import check_device, read_known
+from kiago_ray.cli.search import check_device
 from kiago_ray.cli.version import provenance
+from kiago_ray.data import NONE
 from kiago_ray.errors import InputError
+from kiago_ray.models import load_models
 from kiago_ray.paper.cells import Store
 from kiago_ray.paper.lab import Lab
 from kiago_ray.paper.run import PAGE, TABLES, write_report, write_table
 from kiago_ray.paper.sizes import Size, size_of
 from kiago_ray.paper.tables import PaperTable
-from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.oracle.opinions import load_second_opinion
 
 ALL = "all"
 
@@ -120,24 +120,22 @@ def open_lab(
     """Models, data and the directory, and in words what results rest on. Raises the input errors of all of them."""
     check_device(device)
     made = provenance(weights)
-    materials, known_id = read_known(known)
-    predictors = load_predictors(weights, device=device)
+    models = load_models(weights, known=known, phases=NONE if phases is None else phases, device=device)
     kind = torch.device(device).type
-    identity = {"kiago_ray": __version__, "weights": made["weights"], "known": known_id, "device": kind}
-    second = load_second_opinion(predictors, weights)
+    identity = {
+        "kiago_ray": __version__,
+        "weights": made["weights"],
+        "known": models.identity["known"],
+        "device": kind,
+    }
     superdiff = None if superdiff_weights is None else load_superdiff(superdiff_weights)
-    hull = None
-    if phases is not None:
-        hull = read_hull(phases, "elemnet", weights)
+    if (hull := models.hull) is not None:
         tell_phases(hull, phases)
     lab = Lab(
-        predictors=predictors,
-        second=second,
+        models=models,
         store=Store.open(where, identity),
         size=size,
         device=device,
-        known=materials,
-        hull=hull,
         diffusion=superdiff,
         tell=say,
     )
@@ -147,8 +145,11 @@ def open_lab(
         ("size", size.name),
         ("kiago-ray", f"{__version__} ({made['git'] or 'no commit known'})"),
         ("PyTorch", f"{torch.__version__} on {name}, {threads} thread{'s' if threads > 1 else ''}"),
-        ("known compounds", "none" if materials is None else materials.source),
-        ("competing phases", "none" if hull is None else f"{hull.phases.report.rows_kept:,} of {phases}"),
+        ("known compounds", "none" if models.known is None else models.known.source),
+        (
+            "competing phases",
+            f"{hull.phases.report.rows_kept:,} of {phases}" if hull else "none",
+        ),
         ("weights", ", ".join(f"{key} {value[:12]}" for key, value in made["weights"].items())),
     ]
     return lab, facts

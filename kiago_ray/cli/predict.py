@@ -13,11 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kiago_ray.cli.hull import read_hull
-from kiago_ray.cli.search import phases_file, read_known
 from kiago_ray.cli.tables import end_of, formula_table, number, print_note, read_table, requested, write_table
-from kiago_ray.data import NONE
-from kiago_ray.scoring import Scorer
+from kiago_ray.models import Models, load_models
+from kiago_ray.scoring import score
 from kiago_ray.storage.columns import PREDICTED
 
 app = typer.Typer(add_completion=False)
@@ -55,7 +53,7 @@ def predict(
     """
     requested(formulas, input, output)
     table = read_table(input, (*PREDICTED, "error")) if input is not None else formula_table(formulas or [])
-    predicted = predict_table(table, scorer_of(known, phases, weights))
+    predicted = predict_table(table, load_models(weights, known=known, phases=phases))
     failed = int(predicted["error"].notna().sum())
     if output is not None:
         write_table(predicted, output)
@@ -71,16 +69,9 @@ def predict(
     raise typer.Exit(end_of(predicted, "prediction", listed=input is not None))
 
 
-def scorer_of(known: str | None, phases: str | None, weights: Path | None) -> Scorer:
-    """The models and what they hold rows against, as `kiago search` reads these options."""
-    materials, _ = read_known(known)
-    hull = None if phases == NONE else read_hull(phases_file(phases), weights=weights)
-    return Scorer.load(weights, known=materials, hull=hull)
-
-
-def predict_table(table: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
+def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
     """`table` with the columns of `storage.columns.PREDICTED` and `error` added, in its order."""
-    scores = scorer.score(table["formula"].tolist(), threads=torch.get_num_threads())
+    scores = score(table["formula"].tolist(), models, threads=torch.get_num_threads())
     found: pd.DataFrame = scores.table.to_pandas().set_index(table.index)
     errors = pd.Series(scores.errors, index=table.index, dtype=object)
     return pd.concat([table, found], axis=1).assign(error=errors)

@@ -15,30 +15,26 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
-from kiago_ray.api import base_material, judge_formulas, propose
+from kiago_ray.api import SearchOutcome, judge_formulas, propose
 from kiago_ray.campaign.yaml_file import is_preset_file, read_preset
 from kiago_ray.cli.console import progress_bar, say, stop_on_signal
-from kiago_ray.cli.hull import read_hull, tell_phases
+from kiago_ray.cli.hull import tell_phases
 from kiago_ray.cli.overrides import overrides_from, read_spec
 from kiago_ray.cli.overrides import without as without_elements
 from kiago_ray.cli.screens_help import ScreensCommand
 from kiago_ray.cli.version import provenance
-from kiago_ray.data import NONE
-from kiago_ray.data.known import known_table, tried_table
 from kiago_ray.errors import InputError
+from kiago_ray.models import Models, load_models
 from kiago_ray.outputs import card_notes, row_background, write_outputs
-from kiago_ray.plausibility.shipped import load_prospects
-from kiago_ray.plausibility.steering import around
-from kiago_ray.predictors import Predictors, load_predictors
+from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.climbed.inference import step_precision
 from kiago_ray.report.reasons import Background
 from kiago_ray.report.terminal import best_table, reasons_table, summary_table, top_table
 from kiago_ray.report.values import no_gain
-from kiago_ray.screening import KnownMaterials, TriedMaterials, check_phases
+from kiago_ray.screening import KnownMaterials, TriedMaterials
 from kiago_ray.screening.summary import Summary
 from kiago_ray.search import SearchSpec
 from kiago_ray.search.presets import build_spec
-from kiago_ray.search.problem import resolve
 from kiago_ray.storage.run_directory import CANDIDATES, open_run
 from kiago_ray.storage.table import read_table
 
@@ -184,90 +180,72 @@ class Baseline:
 
 def run(request: Request, top: int, as_json: bool) -> int:
     """Run a search, or find it done, and show it; return the exit code."""
-    spec, facts = request.spec, provenance(request.weights)
+    spec = request.spec
     check_device(request.device)
-    predictors = load_predictors(request.weights, device=request.device)
-    materials, known_id = read_known(request.known)
-    tried, tried_id = read_tried(request.tried)
-    prospects = load_prospects(request.weights).knowing(spec.base)
-    substitutions = around(spec, prospects)
-    resolve(
-        spec, predictors.supported.cpu().numpy(), substitutions
-    )  # what can't run is refused before anything is written
-    base_material(spec, predictors)
-    prepared = None if request.baseline is None else request.baseline.prepare(predictors)
-    check_phases(spec.screens.names, request.phases != NONE)
-    hull = None if request.phases == NONE else read_hull(phases_file(request.phases), weights=request.weights)
-    identity = {"search": spec.model_dump(mode="json"), "weights": facts["weights"], "known": known_id}
-    if hull is not None:
-        identity["phases"] = hull.phases.report.sha256
-    if tried_id is not None:
-        identity["tried"] = tried_id
+    models = load_models(
+        request.weights,
+        known=request.known,
+        tried=request.tried,
+        phases=request.phases,
+        device=request.device,
+    )
+    models.check(spec)  # what can't run is refused before anything is written
+    prepared = None if request.baseline is None else request.baseline.prepare(models.predictors)
+    identity = {"search": spec.model_dump(mode="json"), **models.identity}
     if request.baseline is not None:
         identity["baseline"] = dict(request.baseline.about)
-    facts |= {"precision": step_precision(spec.precision, torch.device(request.device))}
-    facts |= {"known_source": materials.source if materials is not None else ""}
-    now = {**identity, **facts}
+    about = {
+        "preset": request.preset,
+        **provenance(request.weights),
+        "precision": step_precision(spec.precision, torch.device(request.device)),
+        "known_source": models.known.source if models.known is not None else "",
+    }
+    about.pop("weights")
+    now = {**identity, **about}
     for name in ("weights", "known", "phases", "tried", "precision"):
         if request.repeats and request.repeats.get(name) != now.get(name):
             say(f"note: the run that --spec names had other {name}; this one will differ from it")
-    notes, background = card_notes(request.weights), row_background(request.weights)
+    background = row_background(models.cards)
     where = request.out if request.out is not None else default_directory(spec, request.preset, identity)
-    directory = open_run(
-        where, identity, {"preset": request.preset, **{k: v for k, v in facts.items() if k != "weights"}}
-    )
+    directory = open_run(where, identity, about)
     if directory.finished:
         say(f"{where} already holds this search; shown as it is")
         table, summary = read_table(directory.file(CANDIDATES)), directory.record["summary"]
         show(table, summary, spec, where, background, top, as_json)
         return 0
-    tell_known(materials)
-    tell_tried(tried)
-    if hull is not None:
-        tell_phases(hull, phases_file(request.phases))
-    if prepared is not None:
-        outcome = judge_formulas(
-            prepared(),
-            spec,
-            predictors,
-            known=materials or "none",
-            tried=tried,
-            hull=hull,
-            prospects=prospects,
-        )
-    else:
-        with (
-            stop_on_signal("stopping after this step; what is done will be written") as stopper,
-            progress_bar() as progress,
-        ):
-            outcome = propose(
-                spec=spec,
-                predictors=predictors,
-                known=materials or "none",
-                tried=tried,
-                hull=hull,
-                prospects=prospects,
-                device=request.device,
-                progress=progress,
-                should_stop=stopper,
-            )
-    stopped = outcome.result.stopped_at_step
-    begun = len(outcome.result.rows)
-    remark = (
-        ""
-        if stopped is None
-        else f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
-        f"{begun:,} of {spec.row_count:,} rows were begun."
+    tell_models(models, request.phases)
+    outcome, remark = proposed(spec, models, prepared)
+    files = write_outputs(
+        outcome, directory, model_notes=card_notes(models.cards), remark=remark, background=background
     )
-    files = write_outputs(outcome, directory, model_notes=notes, remark=remark, background=background)
     summary = outcome.summary.to_dict()
-    if stopped is None:
+    if not remark:
         directory.finish(files, {"summary": summary, "wall_s": round(outcome.result.wall_s, 1)})
     show(outcome.table, summary, spec, where, background, top, as_json, remark)
-    if stopped is not None:
+    if remark:
         say(f"{remark} What was done is in {where}; the same command starts it again.")
         return 1
     return 0
+
+
+def proposed(
+    spec: SearchSpec, models: Models, prepared: Callable[[], NDArray[np.float64]] | None
+) -> tuple[SearchOutcome, str]:
+    """What a search, or what takes its place, proposes; and where it was stopped, "" where it wasn't."""
+
+    if prepared is not None:
+        return judge_formulas(prepared(), spec, models), ""
+    with (
+        stop_on_signal("stopping after this step; what is done will be written") as stopper,
+        progress_bar() as progress,
+    ):
+        outcome = propose(spec=spec, models=models, progress=progress, should_stop=stopper)
+    if (stopped := outcome.result.stopped_at_step) is None:
+        return outcome, ""
+    return outcome, (
+        f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
+        f"{len(outcome.result.rows):,} of {spec.row_count:,} rows were begun."
+    )
 
 
 def default_directory(spec: SearchSpec, preset: str, identity: dict[str, Any]) -> str:
@@ -286,25 +264,13 @@ def check_device(device: str) -> None:
         raise InputError(f"--device: {device!r} can't be used here ({str(error).splitlines()[0]})") from None
 
 
-def read_known(choice: str | None) -> tuple[KnownMaterials | None, str | None]:
-    """The known materials that --known names, and the SHA-256 of their file; None and None for "none"."""
-    found = known_table(choice)
-    if found is None:
-        return None, None
-    return KnownMaterials.from_table(found.table, found.source), found.sha256
+def tell_models(models: Models, phases: str | None) -> None:
+    """Say on stderr what the rows are held against. phases: what --phases names."""
 
-
-def read_tried(choice: str | None) -> tuple[TriedMaterials | None, str | None]:
-    """What --tried names, and the SHA-256 of its file; None and None where it names nothing."""
-    found = tried_table(choice)
-    if found is None:
-        return None, None
-    return TriedMaterials.from_table(found.table, found.source), found.sha256
-
-
-def phases_file(choice: str | None) -> Path | None:
-    """The file of competing phases that --phases names; None for the shipped ones."""
-    return None if choice is None else Path(choice)
+    tell_known(models.known)
+    tell_tried(models.tried)
+    if models.hull is not None:
+        tell_phases(models.hull, None if phases is None else Path(phases))
 
 
 def tell_known(materials: KnownMaterials | None) -> None:

@@ -9,26 +9,19 @@ from typing import Annotated
 
 import typer
 
-from kiago_ray import __version__
-from kiago_ray.api import base_material
 from kiago_ray.cli.campaign import tracking_target
 from kiago_ray.cli.campaign_view import tell_tracking
 from kiago_ray.cli.console import say, stop_on_signal
-from kiago_ray.cli.search import read_known, tell_known
+from kiago_ray.cli.search import tell_known
 from kiago_ray.cli.sweep_view import show_outcome, watching
 from kiago_ray.cli.version import provenance
 from kiago_ray.distributed.sweep import SweepRequest, run_sweep, sweep_identity
-from kiago_ray.distributed.worker import WorkerSetup, weight_files
+from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.errors import InputError
+from kiago_ray.models import Models, load_models
 from kiago_ray.outputs import card_notes
-from kiago_ray.plausibility.shipped import load_prospects
-from kiago_ray.plausibility.steering import around
-from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.oracle.trees import TUNING_KIND
 from kiago_ray.predictors.weights import load_card
-from kiago_ray.screening import check_phases
-from kiago_ray.search.problem import resolve
-from kiago_ray.storage.location import Location
 from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
 from kiago_ray.tracking import TrackingTarget
 
@@ -80,25 +73,21 @@ def sweep(
     given = {"known": known, "concurrency": concurrency}
     chosen = chosen.model_copy(update={name: value for name, value in given.items() if value is not None})
     where = out if out is not None else f"runs/{chosen.name}"
-    check_predictors(chosen)
+    models = checked_models(chosen)
     if dry_run:
         show_plan(chosen, where, as_json)
         raise typer.Exit(0)
     target = None if no_tracking else tracking_target(where, tracking_uri, chosen.name)
-    request = replace(make_request(chosen, where, target), address=address, wait=wait)
+    request = replace(make_request(chosen, models, where, target), address=address, wait=wait)
     raise typer.Exit(drive(chosen, request, where, top, as_json))
 
 
-def check_predictors(sweep: SweepSpec) -> None:
-    """Refuse what only the predictors' elements show to be impossible. Raises SpecError."""
-    weights = None if sweep.weights is None else Path(sweep.weights)
-    predictors, prospects = load_predictors(weights), load_prospects(weights)
-    supported = predictors.supported.numpy()
+def checked_models(sweep: SweepSpec) -> Models:
+    """The models of a sweep. Raises SpecError where they can't run one of its searches."""
+    models = load_models(sweep.weights, known=sweep.known)
     for base in dict.fromkeys((*sweep.trial_bases, *sweep.compare_bases)):
-        spec = sweep.spec({}, base, 0)
-        resolve(spec, supported, around(spec, prospects))
-        check_phases(spec.screens.names, given=False)
-        base_material(spec, predictors)
+        models.check(sweep.spec({}, base, 0))
+    return models
 
 
 def show_plan(sweep: SweepSpec, where: str, as_json: bool) -> None:
@@ -122,30 +111,21 @@ def show_plan(sweep: SweepSpec, where: str, as_json: bool) -> None:
         print(f"{name.replace('_', ' ')}".ljust(24), f"{value:,}" if isinstance(value, int) else value)
 
 
-def make_request(sweep: SweepSpec, where: str, tracking: TrackingTarget | None) -> SweepRequest:
+def make_request(
+    sweep: SweepSpec, models: Models, where: str, tracking: TrackingTarget | None
+) -> SweepRequest:
     """What a sweep is run with, but for the cluster."""
     weights = None if sweep.weights is None else Path(sweep.weights)
     facts = provenance(weights)
-    known, known_id = read_known(sweep.known)
-    location = Location.of(where)
-    setup = WorkerSetup(
-        campaign=location.text if "://" in location.text else location.path,
-        device=sweep.resources.torch_device,
-        threads=sweep.resources.threads,
-        weights=facts["weights"],
-        weight_files=weight_files(weights),
-        known=known,
-        version=__version__,
-    )
-    hashes = {**facts["weights"], TUNING_KIND: load_card(TUNING_KIND)["sha256"]}
+    hashes = {**models.hashes, TUNING_KIND: load_card(TUNING_KIND)["sha256"]}
     about = {key: value for key, value in facts.items() if key not in ("weights", "threads", "devices")}
     return SweepRequest(
         where=where,
-        identity=sweep_identity(sweep, hashes, known_id),
+        identity=sweep_identity(sweep, hashes, models.identity["known"]),
         about={**about, "resources": sweep.resources.model_dump(mode="json")},
-        setup=setup,
+        setup=WorkerSetup.of(where, sweep.resources, models, weights),
         tracking=tracking,
-        model_notes=card_notes(weights),
+        model_notes=card_notes(models.cards),
     )
 
 

@@ -16,9 +16,8 @@ import typer
 
 from kiago_ray import __version__
 from kiago_ray.machine import cpu_name
-from kiago_ray.predictors.oracle.opinions import weights_hashes
 from kiago_ray.predictors.oracle.trees import TUNING_KIND
-from kiago_ray.predictors.weights import load_card
+from kiago_ray.predictors.weights import load_card, weights_hashes
 
 PACKAGES = ("torch", "numpy", "lightgbm", "smact", "pymatgen", "pyarrow", "ray", "mlflow")
 

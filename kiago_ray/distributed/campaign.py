@@ -287,20 +287,15 @@ class _Driver:
                 pause = min(2 * pause, 15.0)
 
 
-def run_identity(
-    plan: Plan, weights: Mapping[str, str], known: str | None, tried: str | None = None
-) -> dict[str, Any]:
+def run_identity(plan: Plan, models: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a campaign's results the same: with `searches`, a hash over every search's whole specification, also
-    what a preset says today. known, tried: the SHA-256 of those files. families: those of a campaign around the
-    literature.
+    what a preset says today. models: `Models.identity`. families: those of a campaign around the literature.
     """
     specs = [[search.name, search.spec.model_dump(mode="json")] for search in plan.searches]
     return {
         "campaign": plan.campaign.defining(),
         "searches": hashlib.sha256(json.dumps(specs, sort_keys=True).encode()).hexdigest(),
-        "weights": dict(weights),
-        "known": known,
-        **({} if tried is None else {"tried": tried}),
+        **models,
         **({"families": list(plan.families)} if plan.families else {}),
         "made_by": {"kiago_ray": __version__, "torch": version("torch")},
     }

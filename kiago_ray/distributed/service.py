@@ -24,10 +24,10 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from kiago_ray.service.settings import ServiceSettings, is_loopback
 
 if TYPE_CHECKING:
+    from kiago_ray.models import Models
     from kiago_ray.scoring import Scores
-    from kiago_ray.search.family import Substitutions
+    from kiago_ray.search.spec import SearchSpec
     from kiago_ray.service.jobs import JobStore
-    from kiago_ray.service.models import Models
 
 APPLICATION = "kiago"
 BATCH_WAIT_S = 0.003
@@ -103,8 +103,10 @@ class Predictor:
 
     async def check(self) -> str:
         """Predict a known superconductor; the models' version."""
+        from kiago_ray.service.models import probe
+
         models = self._ready()
-        await self._in_turn(models.check)
+        await self._in_turn(lambda: probe(models))
         return models.version
 
     async def score(self, formulas: list[str]) -> tuple[str, Scores]:
@@ -125,13 +127,15 @@ class Predictor:
     async def _batch(self, pieces: list[Piece]) -> list[tuple[str, Scores]]:
         import numpy as np
 
+        from kiago_ray.scoring import score
+
         models = self._ready()
         flat = [formula for formulas, _ in pieces for formula in formulas]
         near = np.concatenate([np.arange(len(formulas)) < most for formulas, most in pieces])
 
         def compute() -> Scores:
             with self._meter.batch(len(flat)):
-                return models.scorer.score(flat, near=near, threads=self._threads)
+                return score(flat, models, near=near, threads=self._threads)
 
         scores = await self._in_turn(compute)
         self._meter.rows(scores)
@@ -155,13 +159,21 @@ class Predictor:
 
     async def describe(self) -> dict[str, Any]:
         """What the models are."""
-        return self._ready().describe()
+        from kiago_ray.service.models import described
 
-    async def around(self, base: str) -> Substitutions:
-        """What takes the place of what around the base of a family search."""
-        models = self._ready()
-        found: Substitutions = await self._in_turn(lambda: models.prospects.around(base))
-        return found
+        return described(self._ready())
+
+    async def check_search(self, spec: SearchSpec) -> str | None:
+        """Why the models can't run a search; None where they can."""
+        from kiago_ray.search.errors import SpecError
+        from kiago_ray.service.models import without_phases
+
+        models = without_phases(self._ready())
+        try:
+            await self._in_turn(lambda: models.check(spec))
+        except SpecError as error:
+            return str(error)
+        return None
 
     async def _in_turn(self, work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._one, work)
@@ -198,9 +210,7 @@ class Searcher:
         from kiago_ray.service.running import Runner
 
         assert self._models is not None
-        runner = Runner(
-            JobStore.of(self._settings.data), self._models, self._settings.device, self._closing.is_set
-        )
+        runner = Runner(JobStore.of(self._settings.data), self._models, self._closing.is_set)
         return await asyncio.to_thread(runner.run_next)
 
     def __del__(self) -> None:
@@ -208,12 +218,12 @@ class Searcher:
 
 
 def _load(settings: ServiceSettings, config: dict[str, Any]) -> Models:
-    from kiago_ray.service.models import Models
+    from kiago_ray.service.models import service_models
 
     unknown = sorted(set(config) - {"weights"})
     if unknown:
         raise ValueError(f"user_config: unknown key {unknown[0]!r}; the only one is 'weights'")
-    return Models.load(config.get("weights"), settings.known, settings.tried, device=settings.device)
+    return service_models(settings, config.get("weights"))
 
 
 class ServeBackend:
@@ -246,9 +256,12 @@ class ServeBackend:
         described: dict[str, Any] = await self._asked(self._predictor.describe)
         return described
 
-    async def around(self, base: str) -> Substitutions:
-        found: Substitutions = await self._asked(self._predictor.around, base)
-        return found
+    async def check_search(self, spec: SearchSpec) -> None:
+        from kiago_ray.search.errors import SpecError
+
+        refusal = await self._asked(self._predictor.check_search, spec)
+        if refusal is not None:
+            raise SpecError(refusal)
 
     async def check(self) -> str:
         return str(await self._asked(self._predictor.check))

@@ -49,10 +49,10 @@ class SweepTrial(tune.Trainable):
         """Load what an actor keeps. Raises WorkerSetupError, WeightsError."""
         worker = SearchWorker(self.job.setup)
         worker.start()
-        self.judges = worker.second
+        assert worker.models is not None
+        self.models = worker.models
         if self.job.tuning:
-            assert self.judges is not None
-            self.judges = replace(self.judges, oracle=load_oracle(kind=TUNING_KIND))
+            self.models = replace(self.models, oracle=load_oracle(kind=TUNING_KIND))
         self.worker = worker
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
@@ -104,20 +104,7 @@ class SweepTrial(tune.Trainable):
         """Nothing: scores are on the sweep's storage."""
 
     def _search(self, base: str | None, seed: int) -> Score:
-        assert self.worker is not None
-        assert self.worker.predictors is not None
-        assert self.judges is not None
-        return score_search(
-            self.job.sweep,
-            self.point,
-            base,
-            seed,
-            self.worker.predictors,
-            judges=self.judges,
-            known=self.job.setup.known,
-            prospects=self.worker.prospects,
-            device=self.job.setup.device,
-        )
+        return score_search(self.job.sweep, self.point, base, seed, self.models)
 
 
 def told(error: BaseException) -> str:

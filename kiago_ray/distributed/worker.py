@@ -6,17 +6,20 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from kiago_ray import __version__
 from kiago_ray.campaign.plan import PlannedSearch, Shard
 from kiago_ray.campaign.shards import Manifest
+from kiago_ray.campaign.spec import ResourcesSpec
+from kiago_ray.data import NONE
 from kiago_ray.errors import KiagoError
 from kiago_ray.machine import cpu_name
+from kiago_ray.storage.location import Location
 
 if TYPE_CHECKING:
-    from kiago_ray.plausibility.shipped import Prospects
-    from kiago_ray.predictors import Predictors
-    from kiago_ray.predictors.oracle.opinions import SecondOpinion
+    from kiago_ray.models import Models
     from kiago_ray.screening import KnownMaterials, TriedMaterials
 
 
@@ -41,6 +44,23 @@ class WorkerSetup:
     version: str
     tried: TriedMaterials | None = None
 
+    @classmethod
+    def of(
+        cls, where: str, resources: ResourcesSpec, models: Models, weights: Path | None = None
+    ) -> WorkerSetup:
+        """What workers need to compute with the driver's `models`, whose weights are those of the folder."""
+        location = Location.of(where)
+        return cls(
+            campaign=location.text if "://" in location.text else location.path,
+            device=resources.torch_device,
+            threads=resources.threads,
+            weights=models.hashes,
+            weight_files=weight_files(weights),
+            known=models.known,
+            version=__version__,
+            tried=models.tried,
+        )
+
 
 @dataclass(frozen=True)
 class WorkerInfo:
@@ -59,18 +79,14 @@ class SearchWorker:
 
     def __init__(self, setup: WorkerSetup) -> None:
         self.setup = setup
-        self.predictors: Predictors | None = None
-        self.second: SecondOpinion | None = None
-        self.prospects: Prospects | None = None
+        self.models: Models | None = None
         self.info: WorkerInfo | None = None
 
     def start(self) -> WorkerInfo:
-        """Take the device and load the predictors and the plausibility. Raises WorkerSetupError, WeightsError."""
+        """Take the device and load the models. Raises WorkerSetupError, WeightsError."""
         # Threads that spin while they wait take the cores of the other workers.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import torch
-
-        from kiago_ray import __version__
 
         if __version__ != self.setup.version:
             raise WorkerSetupError(
@@ -85,7 +101,7 @@ class SearchWorker:
                 "CUDA device there; check the node's driver and that torch was installed with CUDA, or set "
                 "resources.device to cpu"
             )
-        self.predictors, self.second, self.prospects = self._load_models()
+        self.models = self._load_models()
         name = torch.cuda.get_device_name() if self.setup.device == "cuda" else cpu_name()
         self.info = WorkerInfo(
             socket.gethostname(), os.getpid(), self.setup.device, name, torch.get_num_threads(), gpus
@@ -97,20 +113,14 @@ class SearchWorker:
         raises.
         """
         from kiago_ray.campaign.compute import compute_shard
-        from kiago_ray.storage.location import Location
 
-        assert self.predictors is not None
+        assert self.models is not None
         assert self.info is not None
         return compute_shard(
             search,
             shard,
             Location.of(self.setup.campaign),
-            self.predictors,
-            second=self.second,
-            prospects=self.prospects,
-            known=self.setup.known,
-            tried=self.setup.tried,
-            device=self.setup.device,
+            self.models,
             made={**vars(self.info), "kiago_ray": self.setup.version},
         )
 
@@ -119,13 +129,12 @@ class SearchWorker:
 
         return tuple(map(str, ray.get_gpu_ids())) if ray.is_initialized() else ()
 
-    def _load_models(self) -> tuple[Predictors, SecondOpinion, Prospects]:
+    def _load_models(self) -> Models:
         import tempfile
-        from pathlib import Path
+        from dataclasses import replace
 
-        from kiago_ray.plausibility.shipped import load_prospects
-        from kiago_ray.predictors import load_predictors
-        from kiago_ray.predictors.oracle.opinions import load_second_opinion, weights_hashes
+        from kiago_ray.models import load_models
+        from kiago_ray.predictors.weights import weights_hashes
 
         with tempfile.TemporaryDirectory() as folder:
             own: Path | None = None
@@ -138,19 +147,19 @@ class SearchWorker:
                     f"the worker on {socket.gethostname()} has other weights than the driver; install the same "
                     "kiago-ray everywhere"
                 )
-            predictors = load_predictors(own, device=self.setup.device)
-            return predictors, load_second_opinion(predictors, own), load_prospects(own)
+            models = load_models(own, known=NONE, device=self.setup.device)
+        return replace(models, known=self.setup.known, tried=self.setup.tried)
 
 
-def weight_files(folder: Any) -> dict[str, bytes]:
+def weight_files(folder: Path | None) -> dict[str, bytes]:
     """The files that a worker needs of a folder with weights; none for None, the package's own."""
     if folder is None:
         return {}
-    from kiago_ray.predictors.oracle.trees import KIND, oracle_folder
-    from kiago_ray.predictors.weights import PLAUSIBILITY, kinds_in, plausibility_folder
+    from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY, folder_with, kinds_in
 
-    kinds = [*kinds_in(folder), *([] if plausibility_folder(folder) is None else [PLAUSIBILITY])]
-    names = [f"{kind}.{ending}" for kind in kinds for ending in ("json", "safetensors")]
-    if oracle_folder(folder) is not None:
-        names += [f"{KIND}.json", f"{KIND}.txt.gz"]
+    kinds = [*kinds_in(folder), *(kind for kind in (ORACLE, PLAUSIBILITY) if folder_with(kind, folder))]
+    endings = {ORACLE: "txt.gz"}
+    names = [
+        name for kind in kinds for name in (f"{kind}.json", f"{kind}.{endings.get(kind, 'safetensors')}")
+    ]
     return {name: (folder / name).read_bytes() for name in names}

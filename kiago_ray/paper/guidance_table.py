@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kiago_ray.api import judged_formulas
+from kiago_ray.judging import judged_formulas
+from kiago_ray.models import Models
 from kiago_ray.paper import notes
 from kiago_ray.paper.cells import Cell, Figures
 from kiago_ray.paper.plots import guidance_plot
@@ -44,7 +45,7 @@ def _one(lab: Lab, weight: str, seed: int) -> Figures | None:
     def compute() -> Figures:
         samples = lab.diffused(BASE, count, float(weight), seed, steps, account=True)
         assert samples.changes is not None
-        rows = judged_formulas(samples.amounts, judge, lab.predictors, None)
+        rows = judged_formulas(samples.amounts, judge, Models(lab.predictors))
         means = samples.changes.means()
         return {
             **{part: means[f"{part}_k"] for part in _PARTS},

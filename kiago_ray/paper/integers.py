@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kiago_ray.api import search_frequencies
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import write
 from kiago_ray.paper.cells import Cell, Figures
@@ -94,7 +93,7 @@ def _compute(lab: Lab, method: str, firsts: Sequence[SearchSpec], steps: int) ->
     """Mean changes of T_c in K from the end of stage 1, by limit: of the loss and of rounding, by the search's
     model and by the oracle.
     """
-    frequencies = search_frequencies()
+    frequencies = lab.models.frequencies
     ends = []
     for first in firsts:
         end = run_search(first, lab.predictors, frequencies, device=lab.device, trajectory_rows=0)
@@ -103,7 +102,7 @@ def _compute(lab: Lab, method: str, firsts: Sequence[SearchSpec], steps: int) ->
     x /= x.sum(axis=1, keepdims=True)
     follow = lab.predictors.following(firsts[0].tc_predictor)
     before = np.asarray(given_result(x, follow).tc_k, dtype=np.float64)
-    before_oracle = lab.second.oracle.predict(x)[0]
+    before_oracle = lab.oracle.predict(x)[0]
     changes: dict[str, dict[str, float | int | None]] = {}
     for limit in LIMITS:
         second = stage_2(PRESETS[method], x, limit, steps)
@@ -116,7 +115,7 @@ def _compute(lab: Lab, method: str, firsts: Sequence[SearchSpec], steps: int) ->
             some = amounts.any(axis=1)
             after = given_result(amounts[some], follow).tc_k
             shares = amounts[some] / amounts[some].sum(axis=1, keepdims=True)
-            oracle = lab.second.oracle.predict(shares)[0]
+            oracle = lab.oracle.predict(shares)[0]
             change[name] = _mean(after - before[some])
             change[f"{name}_oracle"] = _mean(oracle - before_oracle[some])
             change[f"{name}_rows"] = int(some.sum())

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.api import base_material, judged_formulas, search_frequencies
 from kiago_ray.baselines.substitution import exchange
 from kiago_ray.baselines.superdiff import Guidance, Samples, SuperDiff, load_superdiff, sample
 from kiago_ray.baselines.superdiff.sampling import BATCH_ROWS, SCALE_FACTORS
 from kiago_ray.baselines.superdiff.schedule import STEPS
 from kiago_ray.chemistry.formula import parse, parse_amounts, parse_fractions
+from kiago_ray.judging import judged_formulas
+from kiago_ray.models import Models
 from kiago_ray.paper.cells import Cell, Figures, Store
 from kiago_ray.paper.sizes import Size
 from kiago_ray.paper.tables import Found
@@ -25,10 +26,8 @@ from kiago_ray.predictors.base import predict
 from kiago_ray.search import run_search
 
 if TYPE_CHECKING:
-    from kiago_ray.hull import EnergyHull
     from kiago_ray.predictors import Predictors
-    from kiago_ray.predictors.oracle.opinions import SecondOpinion
-    from kiago_ray.screening import KnownMaterials
+    from kiago_ray.predictors.oracle.trees import Oracle
     from kiago_ray.search import SearchSpec
 
 GUIDANCE_ALPHA, GUIDANCE_WEIGHT = 4.0, 1e-3  # section 3.1
@@ -42,21 +41,29 @@ Floats = NDArray[np.float64]
 
 @dataclass
 class Lab:
-    """What experiments are run with. diffusion: SuperDiff, None for the shipped one. hull: of the competing phases
-    that a user gave, None without them. tell: called with a line before each cell that has to be computed. failures:
-    cause by cell, filled as cells fail.
+    """What experiments are run with. models: with an oracle, and with the hull of the competing phases that a user
+    gave. diffusion: SuperDiff, None for the shipped one. tell: called with a line before each cell that has to be
+    computed. failures: cause by cell, filled as cells fail.
     """
 
-    predictors: Predictors
-    second: SecondOpinion
+    models: Models
     store: Store
     size: Size
     device: str = "cpu"
-    known: KnownMaterials | None = None
-    hull: EnergyHull | None = None
     diffusion: SuperDiff | None = None
     tell: Callable[[str], None] = lambda line: None
     failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def predictors(self) -> Predictors:
+        """What the searches climb."""
+        return self.models.predictors
+
+    @property
+    def oracle(self) -> Oracle:
+        """What judges their outcome."""
+        assert self.models.oracle is not None
+        return self.models.oracle
 
     @property
     def superdiff(self) -> SuperDiff:
@@ -112,10 +119,11 @@ class Lab:
             return Cell(task.family, task.base, method, seed, about)
 
         def compute() -> Figures:
-            base = base_material(judge, self.predictors, self.known, self.second)
+            base = self.models.base(judge)
             assert base is not None
             amounts = self._proposed(task, method, seed)
-            rows = judged_formulas(amounts, judge, self.predictors, base, second=self.second, name=method)
+            judging = replace(self.models, known=None, hull=None, prospects=None)
+            rows = judged_formulas(amounts, judge, judging, name=method)
             return figures(rows, task, base)
 
         return self.get(cell, compute, f"{task.family}-{task.base}-{method}-{seed}")
@@ -148,8 +156,9 @@ class Lab:
 
     def searched(self, spec: SearchSpec) -> Floats:
         """The formulas of a search, (rows, 118) in atoms; zeros where a row has none."""
-        frequencies = search_frequencies()
-        result = run_search(spec, self.predictors, frequencies, device=self.device, trajectory_rows=0)
+        result = run_search(
+            spec, self.predictors, self.models.frequencies, device=self.device, trajectory_rows=0
+        )
         return result.amounts
 
     def diffusion_about(self, count: int, weight: float, steps: int = STEPS) -> Mapping[str, Any]:
@@ -188,7 +197,7 @@ class Lab:
             account=follow.tc if account else None,
         )
 
-    def models(self, formulas: Collection[str]) -> dict[str, dict[str, float]]:
+    def predicted(self, formulas: Collection[str]) -> dict[str, dict[str, float]]:
         """Of each formula T_c by the search's model and by the oracle, E_f and, where phases were given, ΔE_hull.
 
         A formula with an element that the predictors don't know is left out.
@@ -202,11 +211,11 @@ class Lab:
         ef = predict(follow.ef, x.astype(np.float32))
         columns = {
             "tc_k": np.clip(predict(follow.tc, x.astype(np.float32)), 0, None),
-            "tc_oracle_k": self.second.oracle.predict(x)[0],
+            "tc_oracle_k": self.oracle.predict(x)[0],
             "ef_ev_per_atom": ef,
         }
-        if self.hull is not None:
-            columns["e_hull_ev_per_atom"] = self.hull.e_hull(x, ef)
+        if self.models.hull is not None:
+            columns["e_hull_ev_per_atom"] = self.models.hull.e_hull(x, ef)
         return {
             text: {name: float(values[row]) for name, values in columns.items()}
             for row, text in enumerate(texts)

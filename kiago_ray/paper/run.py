@@ -45,7 +45,7 @@ OUTSIDE = (
 
 
 def _known(lab: Lab) -> str:
-    return "none were given" if lab.known is None else lab.known.source
+    return "none were given" if lab.models.known is None else lab.models.known.source
 
 
 def _table3(lab: Lab) -> PaperTable:
@@ -56,22 +56,22 @@ def _table3(lab: Lab) -> PaperTable:
         for (_, _, seed), cell in found.items()
         if cell["best"] and seed == lab.size.seeds[0]
     ]
-    return table3(found, lab.size, lab.models([*printed, *best]))
+    return table3(found, lab.size, lab.predicted([*printed, *best]))
 
 
 def _table8(lab: Lab) -> PaperTable:
     found = lab.family("sites", methods=SEARCHES)
     printed = [str(row[name]) for row in published()["table8"].rows.values() for name in ("proposed", "best")]
     best = [cell["best"][0]["formula"] for cell in found.values() if cell["best"]]
-    known = best_substituted(lab.known, lab.predictors)
-    return table8(found, lab.size, lab.models([*printed, *best]), known, _known(lab))
+    known = best_substituted(lab.models.known, lab.predictors)
+    return table8(found, lab.size, lab.predicted([*printed, *best]), known, _known(lab))
 
 
 def _table11(lab: Lab) -> PaperTable:
     found = lab.family("hydrides", methods=SEARCHES)
     shown = [row["formula"] for method in SEARCHES for _, row in best_hydrides(found, lab.size, method)]
-    similar = same_elements(lab.known, shown)
-    return table11(found, lab.size, lab.models(list(published()["table11"].rows)), similar, _known(lab))
+    similar = same_elements(lab.models.known, shown)
+    return table11(found, lab.size, lab.predicted(list(published()["table11"].rows)), similar, _known(lab))
 
 
 def _seeds(lab: Lab) -> PaperTable:

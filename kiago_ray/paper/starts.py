@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kiago_ray.api import search_frequencies
 from kiago_ray.paper.cells import Cell, Figures
 from kiago_ray.paper.plots import starts_plot
 from kiago_ray.paper.tables import Column, Panel, PaperTable
@@ -48,7 +47,7 @@ def _one(lab: Lab, kind: str, seed: int) -> Figures | None:
     def compute() -> Figures:
         rows_kept = spec.candidates
         path = run_search(
-            spec, lab.predictors, search_frequencies(), device=lab.device, trajectory_rows=rows_kept
+            spec, lab.predictors, lab.models.frequencies, device=lab.device, trajectory_rows=rows_kept
         ).trajectory
         summary = path.summary()
         steps = np.unique(np.linspace(0, len(path.stage) - 1, _POINTS).round().astype(int))

@@ -34,8 +34,8 @@ from kiago_ray.predictors.weights import (
     PLAUSIBILITY,
     WeightsError,
     check_hash,
+    folder_with,
     load_card,
-    plausibility_folder,
     shipped_weights,
 )
 from kiago_ray.search.family import Substitutions
@@ -131,7 +131,7 @@ def made_fractions() -> Floats:
 
 def load_prospects(folder: Path | None = None) -> Prospects:
     """Plausibility with the weights of a folder, or the shipped ones where it holds none. Raises WeightsError."""
-    return read_plausibility(plausibility_folder(folder) or shipped_weights(), made_fractions())
+    return read_plausibility(folder_with(PLAUSIBILITY, folder) or shipped_weights(), made_fractions())
 
 
 def read_plausibility(folder: Path, made: Floats, literature: Literature | None = None) -> Prospects:

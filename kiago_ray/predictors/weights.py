@@ -26,6 +26,7 @@ from kiago_ray.predictors.climbed.resnet18_inference import LoweredTc
 
 NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet, "tc_ensemble": BelievedTc}
 PLAUSIBILITY = "plausibility"  # no network: read by the room of that name
+ORACLE = "tc_oracle"  # nor is this: boosted trees, read by `oracle`
 MAX_BYTES = 1 << 30
 
 
@@ -78,9 +79,24 @@ def kinds_in(folder: Path | None) -> list[str]:
     return [kind for kind in NETWORKS if folder is None or (folder / f"{kind}.json").exists()]
 
 
-def plausibility_folder(folder: Path | None) -> Path | None:
-    """`folder` where it has a plausibility's card, else None, the package's own."""
-    return folder if folder is not None and (folder / f"{PLAUSIBILITY}.json").exists() else None
+def folder_with(kind: str, folder: Path | None) -> Path | None:
+    """`folder` where it has a card of that kind, else None, the package's own: networks that were trained alone are
+    judged by the shipped oracle and plausibility.
+    """
+    return folder if folder is not None and (folder / f"{kind}.json").exists() else None
+
+
+def load_cards(folder: Path | None = None) -> dict[str, dict[str, Any]]:
+    """The cards by kind of all weights that a search with those of `folder`, or the shipped ones, rests on. Raises
+    WeightsError.
+    """
+    cards = {kind: load_card(kind, folder) for kind in kinds_in(folder)}
+    return cards | {kind: load_card(kind, folder_with(kind, folder)) for kind in (ORACLE, PLAUSIBILITY)}
+
+
+def weights_hashes(folder: Path | None = None) -> dict[str, str]:
+    """SHA-256 by kind of the weights whose cards `load_cards` gives."""
+    return {kind: card["sha256"] for kind, card in load_cards(folder).items()}
 
 
 def check_hash(content: bytes, card: dict[str, Any], path: Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,6 @@ from kiago_ray.screening.candidates import Candidates, Floats, Mask
 from kiago_ray.screening.rank import FIRST_ROWS, Ranking, Standing, group, order, unique
 from kiago_ray.screening.screens import Verdicts
 from kiago_ray.screening.trust import is_extrapolated
-
-if TYPE_CHECKING:
-    from kiago_ray.screening.summary import BaseMaterial
-
 
 TOP = (10, 30, 50)
 

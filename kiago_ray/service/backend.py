@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from kiago_ray.scoring import Scores
-from kiago_ray.search.family import Substitutions
+from kiago_ray.models import Models
+from kiago_ray.scoring import Scores, score
+from kiago_ray.search.spec import SearchSpec
 from kiago_ray.service.explain import explain
-from kiago_ray.service.models import Models
+from kiago_ray.service.models import described, probe, without_phases
 from kiago_ray.service.problems import ProblemError
 
 BUSY_RETRY_S = 2
@@ -46,8 +47,8 @@ class Backend(Protocol):
 
     async def describe(self) -> dict[str, Any]: ...
 
-    async def around(self, base: str) -> Substitutions:
-        """What takes the place of what around the base of a family search."""
+    async def check_search(self, spec: SearchSpec) -> None:
+        """Raise SpecError for a search that the models can't run."""
         ...
 
     async def check(self) -> str:
@@ -67,21 +68,19 @@ class LocalBackend:
 
     async def score(self, formulas: Sequence[str]) -> tuple[str, Scores]:
         threads = os.cpu_count() or 1
-        return self.models.version, await asyncio.to_thread(
-            self.models.scorer.score, formulas, threads=threads
-        )
+        return self.models.version, await asyncio.to_thread(score, formulas, self.models, threads=threads)
 
     async def explain(self, formula: str) -> dict[str, Any]:
         return await asyncio.to_thread(explain, formula, self.models)
 
     async def describe(self) -> dict[str, Any]:
-        return self.models.describe()
+        return described(self.models)
 
-    async def around(self, base: str) -> Substitutions:
-        return await asyncio.to_thread(self.models.prospects.around, base)
+    async def check_search(self, spec: SearchSpec) -> None:
+        await asyncio.to_thread(without_phases(self.models).check, spec)
 
     async def check(self) -> str:
-        await asyncio.to_thread(self.models.check)
+        await asyncio.to_thread(probe, self.models)
         return self.models.version
 
     def wake(self) -> None:

@@ -1,20 +1,12 @@
-"""Which searches may be asked for: a specification from a request, its price, and whether it can be run."""
+"""Which searches may be asked for: a specification from a request, and its price."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kiago_ray.chemistry.elements import INDEX
-from kiago_ray.chemistry.formula import parse
-from kiago_ray.screening import check_phases
 from kiago_ray.search.errors import SpecError
-from kiago_ray.search.family import Substitutions
 from kiago_ray.search.presets import PRESETS, build_spec
-from kiago_ray.search.problem import resolve
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.service.settings import Limits
 
@@ -44,16 +36,3 @@ def requested_search(values: Mapping[str, Any], limits: Limits) -> tuple[SearchS
             f"n_unit: {spec.n_unit.max:,} atoms are more than this service's {limits.search_atoms:,}"
         )
     return spec, preset
-
-
-def check_search(
-    spec: SearchSpec, supported: NDArray[np.bool_], substitutions: Substitutions | None = None
-) -> None:
-    """Raise SpecError for a search that can't be run. supported: (118,) elements that the predictors know.
-    substitutions: what takes whose place around its base, which a family search needs.
-    """
-    resolve(spec, supported, substitutions)
-    check_phases(spec.screens.names, given=False)
-    unknown = [s for s in (parse(spec.base) if spec.base else ()) if not supported[INDEX[s]]]
-    if unknown:
-        raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from kiago_ray.chemistry.compound_kinds import UNDOPED_REMARK
-from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import FormulaError, parse
+from kiago_ray.models import Models
+from kiago_ray.outputs import row_background
 from kiago_ray.report.reasons import reasons_of
+from kiago_ray.scoring import read_formula, score_amounts
+from kiago_ray.screening import KnownMaterials
 from kiago_ray.search.result import RowStatus
-from kiago_ray.service.models import Models
 from kiago_ray.storage.columns import PREDICTED
 
 MORE = ("trusted_tc_k", "extrapolated", "gain", "nearest_pressure_gpa")
@@ -39,9 +42,10 @@ Floats = NDArray[np.float64]
 
 def explain(formula: str, models: Models) -> dict[str, Any]:
     """What POST /v1/explain answers (schemas.Explanation). Raises FormulaError."""
-    amounts = models.scorer.read(formula)
+    assert models.known is not None
+    amounts = read_formula(formula, models)
     x = amounts / amounts.sum()
-    row = row_of(amounts, models)
+    row, background = row_of(amounts, models), row_background(models.cards)
     return {
         "version": models.version,
         "formula": formula,
@@ -51,16 +55,16 @@ def explain(formula: str, models: Models) -> dict[str, Any]:
         ],
         **{name: row[name] for name in (*PREDICTED, *MORE)},
         "charge": {name: row[name] for name in CHARGE} | {"remark": remark(row)},
-        "neighbours": nearest_known(x, models),
+        "neighbours": nearest_known(x, models.known),
         "known_source": models.known.source,
-        "reasons": [vars(reason) for reason in reasons_of({**row, "formula": formula}, models.background)],
+        "reasons": [vars(reason) for reason in reasons_of({**row, "formula": formula}, background)],
         "gradient": slopes(x, models),
     }
 
 
 def row_of(amounts: Floats, models: Models) -> dict[str, Any]:
     """All columns that a search's row has, of amounts (118,), by name; None where there is no value."""
-    (row,) = models.scorer.judged(amounts[None]).table.to_pylist()
+    (row,) = score_amounts(amounts[None], models).table.to_pylist()
     if row["status"] != RowStatus.OK.label:
         raise FormulaError("not finite", "its predictions are no finite numbers")
     return dict(row)
@@ -87,9 +91,8 @@ def remark(row: Mapping[str, Any]) -> str:
     return "" if states else "No likely oxidation states of these elements balance."
 
 
-def nearest_known(x: Floats, models: Models) -> list[dict[str, Any]]:
+def nearest_known(x: Floats, known: KnownMaterials) -> list[dict[str, Any]]:
     """The nearest known compositions by L1 distance of fractions (118,), nearest first."""
-    known = models.known
     distances = cdist(x[None], known.fractions, metric="cityblock")[0]
     order = np.argsort(distances, kind="stable")[:NEIGHBOURS]
     return [
@@ -110,12 +113,13 @@ def slopes(x: Floats, models: Models) -> list[dict[str, Any]]:
 
     The path is (1 − δ)x + δe, of which the slope at δ = 0 is ∂T_c/∂x_e − Σ x_j ∂T_c/∂x_j.
     """
-    tc = models.scorer.predictors.tc
+    tc = models.predictors.tc
     leaf = torch.tensor(x[None], dtype=torch.float32, device=tc.supported.device, requires_grad=True)
     (gradient,) = torch.autograd.grad(tc(leaf).sum(), leaf)
     g = gradient[0].double().cpu().numpy()
     slope = g - float(x @ g)
-    known = [INDEX[symbol] for symbol in models.elements]
+    elements = [symbol for symbol in SYMBOLS if symbol not in models.foreign]
+    known = [INDEX[symbol] for symbol in elements]
     rows = (1 - STEP) * np.repeat(x[None], len(known), axis=0)
     rows[np.arange(len(known)), known] += STEP
     with torch.no_grad():
@@ -126,5 +130,5 @@ def slopes(x: Floats, models: Models) -> list[dict[str, Any]]:
             "dtc_k_per_percent": float(slope[z] / 100),
             "tc_with_5_percent_k": max(float(value), 0.0),
         }
-        for symbol, z, value in zip(models.elements, known, after, strict=True)
+        for symbol, z, value in zip(elements, known, after, strict=True)
     ]

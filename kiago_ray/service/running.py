@@ -12,10 +12,11 @@ from kiago_ray.campaign.lease import Lease, LeaseError
 from kiago_ray.campaign.plan import Shard
 from kiago_ray.campaign.results import finish_search
 from kiago_ray.campaign.shards import DamagedError, Manifest, check_shard
+from kiago_ray.models import Models
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.stages import Progress
 from kiago_ray.service.jobs import End, Job, JobStore, now
-from kiago_ray.service.models import Models
+from kiago_ray.service.models import without_phases
 from kiago_ray.storage.location import Location, StorageError
 
 MOST_BEGUN = 3  # times that a worker may die over one shard of a search before that is given up
@@ -30,7 +31,6 @@ class Runner:
 
     store: JobStore
     models: Models
-    device: str = "cpu"
     closing: Callable[[], bool] = lambda: False
 
     def drain(self) -> int:
@@ -131,12 +131,7 @@ class Runner:
                     planned,
                     shard,
                     result,
-                    self.models.scorer.predictors,
-                    second=self.models.scorer.second,
-                    known=self.models.known,
-                    tried=self.models.tried,
-                    prospects=self.models.prospects,
-                    device=self.device,
+                    without_phases(self.models),
                     made={"models": self.models.version},
                     progress=progress,
                     should_stop=stopped,

@@ -10,17 +10,15 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from kiago_ray.campaign.lease import Lease, LeaseError
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.service import candidates as tables
 from kiago_ray.service.backend import Backend, answered
-from kiago_ray.service.budget import check_search, requested_search
+from kiago_ray.service.budget import requested_search
 from kiago_ray.service.job_view import job_view
 from kiago_ray.service.jobs import End, Job, JobStore, now
 from kiago_ray.service.problems import ProblemError
@@ -57,14 +55,8 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
             return kept(client, spec, preset)
 
     async def runnable(values: dict[str, Any]) -> tuple[SearchSpec, str]:
-        described = await answered(backend.describe(), limits.predict_timeout_s)
-        supported = np.zeros(N_ELEMENTS, dtype=np.bool_)
-        supported[[INDEX[symbol] for symbol in described["elements"]]] = True
         spec, preset = await run_in_threadpool(requested_search, values, limits)
-        around = None
-        if spec.family.enabled and spec.base is not None:
-            around = await answered(backend.around(spec.base), limits.predict_timeout_s)
-        await run_in_threadpool(check_search, spec, supported, around)
+        await answered(backend.check_search(spec), limits.predict_timeout_s)
         return spec, preset
 
     def kept(client: str, spec: SearchSpec, preset: str) -> Job:

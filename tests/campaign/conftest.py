@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from kiago_ray.campaign.compute import compute_shard
 from kiago_ray.campaign.plan import Plan, make_plan
 from kiago_ray.campaign.spec import campaign_from
-from kiago_ray.predictors import Predictors, load_predictors
-from kiago_ray.predictors.oracle.opinions import SecondOpinion, load_second_opinion
+from kiago_ray.data import NONE
+from kiago_ray.models import Models, load_models
 from kiago_ray.storage.location import Location
 
 from ..report.conftest import rows, summary, trusted_rows
@@ -27,24 +28,20 @@ VALUES = {
 
 
 @pytest.fixture(scope="session")
-def shipped() -> Predictors:
-    return load_predictors()
+def shipped() -> Models:
+    """What ships, without known compositions and plausibility."""
+    return replace(load_models(known=NONE), prospects=None)
 
 
 @pytest.fixture(scope="session")
-def second(shipped: Predictors) -> SecondOpinion:
-    return load_second_opinion(shipped)
-
-
-@pytest.fixture(scope="session")
-def two_shards(shipped: Predictors) -> Plan:
-    return make_plan(campaign_from(VALUES), shipped.supported.numpy())
+def two_shards(shipped: Models) -> Plan:
+    return make_plan(campaign_from(VALUES), shipped.check)
 
 
 @pytest.fixture
-def made(two_shards: Plan, shipped: Predictors, second: SecondOpinion, tmp_path: Path) -> Location:
+def made(two_shards: Plan, shipped: Models, tmp_path: Path) -> Location:
     """A campaign's directory with both shards in it."""
     campaign = Location.of(tmp_path / "made")
     for shard in two_shards.shards:
-        compute_shard(two_shards.search(shard.search), shard, campaign, shipped, second=second)
+        compute_shard(two_shards.search(shard.search), shard, campaign, shipped)
     return campaign

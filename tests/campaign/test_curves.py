@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kiago_ray.api import base_material, judged_rows
 from kiago_ray.campaign.curves import (
     CURVES_SCHEMA,
     curves_table,
@@ -18,7 +17,8 @@ from kiago_ray.campaign.curves import (
 )
 from kiago_ray.campaign.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
 from kiago_ray.campaign.shards import write_shard
-from kiago_ray.predictors import Predictors
+from kiago_ray.judging import judged_rows
+from kiago_ray.models import Models
 from kiago_ray.search.result import QUANTITIES, Trajectory
 from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError
@@ -39,12 +39,11 @@ def keep(campaign: Location, shard: Shard, trajectory: Trajectory) -> None:
 
 
 def test_the_steps_of_all_shards_are_those_of_the_search(
-    two_shards: Plan, shipped: Predictors, made: Location
+    two_shards: Plan, shipped: Models, made: Location
 ) -> None:
     (search,) = two_shards.searches
     found = read_trajectory(made, search, [0, 1])
-    base = base_material(search.spec, shipped)
-    alone = judged_rows(search.spec, shipped, base, shard_rows=8).result.trajectory
+    alone = judged_rows(search.spec, shipped, shard_rows=8).result.trajectory
     assert found.rows.tolist() == alone.rows.tolist() == list(range(12))
     assert found.stage.tolist() == alone.stage.tolist()
     for name in QUANTITIES:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from kiago_ray.api import base_material, judged_rows
 from kiago_ray.campaign.compute import compute_shard
 from kiago_ray.campaign.literature import (
     KnownFamily,
@@ -22,9 +23,9 @@ from kiago_ray.campaign.state import checked_state
 from kiago_ray.campaign.summaries import CampaignResults
 from kiago_ray.campaign.tables import blocks
 from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.judging import judged_rows
+from kiago_ray.models import Models
 from kiago_ray.plausibility.shipped import Prospects, load_prospects
-from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.oracle.opinions import SecondOpinion
 from kiago_ray.screening import KnownMaterials
 from kiago_ray.search.errors import SpecError
 from kiago_ray.storage.location import Location
@@ -112,7 +113,7 @@ def test_filters(families: list[KnownFamily]) -> None:
 
 
 @pytest.fixture(scope="module")
-def plan(shipped: Predictors, prospects: Prospects) -> Plan:
+def plan(shipped: Models, prospects: Prospects) -> Plan:
     campaign = campaign_from(
         {
             "name": "tiny",
@@ -125,14 +126,13 @@ def plan(shipped: Predictors, prospects: Prospects) -> Plan:
             "shard_size": 40,
         }
     )
-    return make_plan(campaign, shipped.supported.numpy(), prospects.anywhere, BASES)
+    return make_plan(campaign, partial(shipped.check, substitutions=prospects.anywhere), BASES)
 
 
 @pytest.fixture(scope="module")
 def finished(
     plan: Plan,
-    shipped: Predictors,
-    second: SecondOpinion,
+    shipped: Models,
     prospects: Prospects,
     materials: KnownMaterials,
     tmp_path_factory: pytest.TempPathFactory,
@@ -140,8 +140,9 @@ def finished(
     """A campaign around three families in two shards, merged, without Ray."""
     place = Location.of(tmp_path_factory.mktemp("literature"))
     (search,) = plan.searches
+    models = replace(shipped, known=materials, prospects=prospects)
     for shard in search.shards:
-        compute_shard(search, shard, place, shipped, second=second, known=materials, prospects=prospects)
+        compute_shard(search, shard, place, models)
     state = checked_state(place, plan)
     assert not state.damaged
     assert not state.left(plan)
@@ -193,15 +194,13 @@ def test_new_chemical_systems_are_counted(
 def test_a_family_comes_to_what_its_own_search_does(
     finished: tuple[Location, CampaignResults],
     plan: Plan,
-    shipped: Predictors,
-    second: SecondOpinion,
+    shipped: Models,
     prospects: Prospects,
     materials: KnownMaterials,
 ) -> None:
     place, _ = finished
     spec = around(plan.searches[0].spec, "NbSe2")
-    base = base_material(spec, shipped, materials, second)
-    alone = judged_rows(spec, shipped, base, second=second, known=materials, prospects=prospects).table
+    alone = judged_rows(spec, replace(shipped, known=materials, prospects=prospects)).table
     shard = plan.searches[0].shards[1]
     (rows,) = blocks(place / "shards" / shard.search / "00001.parquet")
     dropped = ["row", "search"]

@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from kiago_ray.campaign.plan import InfeasibleError, Mask, Plan, make_plan
+from kiago_ray.campaign.plan import Check, InfeasibleError, Plan, make_plan
 from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.models import check_search
 from kiago_ray.plausibility.shipped import load_prospects
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.family import Substitutions
@@ -26,18 +28,25 @@ def anywhere() -> Substitutions:
     return load_prospects().anywhere
 
 
+def check(supported: NDArray[np.bool_] = EVERY) -> Check:
+    """What `Models.check` does, with predictors that know these elements."""
+    return partial(check_search, supported=supported, substitutions=anywhere())
+
+
 def plan(*, search: Mapping[str, Any] | None = None, **values: Any) -> Plan:
     searched = {"preset": "open", **(search or {})}
     return make_plan(
-        campaign_from({"name": "x", "bases": ["LaNiAsO"], "search": searched, **values}), EVERY, anywhere()
+        campaign_from({"name": "x", "bases": ["LaNiAsO"], "search": searched, **values}), check()
     )
 
 
-def around_literature(*, families: Sequence[str] = FAMILIES, supported: Mask = EVERY, **values: Any) -> Plan:
+def around_literature(
+    *, families: Sequence[str] = FAMILIES, supported: NDArray[np.bool_] = EVERY, **values: Any
+) -> Plan:
     campaign = campaign_from(
         {"name": "x", "bases": "literature", "candidates": 24, "shard_size": 48, **values}
     )
-    return make_plan(campaign, supported, anywhere(), families)
+    return make_plan(campaign, check(supported), families)
 
 
 def test_every_base_variant_and_seed_is_a_search() -> None:
@@ -120,7 +129,7 @@ def test_a_base_of_elements_that_the_predictors_dont_know_is_refused() -> None:
     supported = EVERY.copy()
     supported[INDEX["Ni"]] = False
     with pytest.raises(InfeasibleError, match="base: the predictors don't know Ni"):
-        make_plan(campaign_from({"name": "x", "bases": ["LaNiAsO"]}), supported, anywhere())
+        make_plan(campaign_from({"name": "x", "bases": ["LaNiAsO"]}), check(supported))
 
 
 def test_a_family_search_is_checked_as_any_other() -> None:
@@ -128,9 +137,9 @@ def test_a_family_search_is_checked_as_any_other() -> None:
         {"name": "x", "bases": ["LaFeAsO"], "search": {"family.keep": ["La", "Fe", "As", "O"]}}
     )
     with pytest.raises(InfeasibleError, match="LaFeAsO-s0: family: nothing is known to take the place"):
-        make_plan(campaign, EVERY, anywhere())
+        make_plan(campaign, check())
     with pytest.raises(InfeasibleError, match="has to be given which elements replace one another"):
-        make_plan(campaign, EVERY)
+        make_plan(campaign, partial(check_search, supported=EVERY))
 
 
 def test_the_literature_is_one_search_around_all_families_that_can_be_searched() -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kiago_ray.api import base_material, judged_rows
 from kiago_ray.campaign.compute import compute_shard
 from kiago_ray.campaign.page import page_of_directory
 from kiago_ray.campaign.plan import Plan, PlannedSearch, make_plan
@@ -30,8 +29,8 @@ from kiago_ray.campaign.shards import DamagedError, Manifest, read_manifest, rea
 from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.campaign.summaries import read_campaign_results, read_search_results
 from kiago_ray.campaign.tables import file_sha256
-from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.oracle.opinions import SecondOpinion
+from kiago_ray.judging import judged_rows
+from kiago_ray.models import Models
 from kiago_ray.report.plots import BEST_POINTS, MAX_POINTS, shown_points
 from kiago_ray.screening.summary import summarise
 from kiago_ray.storage.columns import schema
@@ -42,7 +41,7 @@ SPEC_TEXT = "campaign: {name: four}\n"
 
 
 @pytest.fixture(scope="module")
-def plan(shipped: Predictors) -> Plan:
+def plan(shipped: Models) -> Plan:
     """Two bases, two seeds: four searches of two shards."""
     values = {
         "name": "four",
@@ -52,16 +51,14 @@ def plan(shipped: Predictors) -> Plan:
         "candidates": 24,
         "shard_size": 16,
     }
-    return make_plan(campaign_from(values), shipped.supported.numpy())
+    return make_plan(campaign_from(values), shipped.check)
 
 
 @pytest.fixture(scope="module")
-def shards(
-    plan: Plan, shipped: Predictors, second: SecondOpinion, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def shards(plan: Plan, shipped: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("four")
     for shard in plan.shards:
-        compute_shard(plan.search(shard.search), shard, Location.of(folder), shipped, second=second)
+        compute_shard(plan.search(shard.search), shard, Location.of(folder), shipped)
     (folder / "spec.yaml").write_text(SPEC_TEXT)
     return folder
 
@@ -126,13 +123,14 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def test_a_search_in_shards_comes_to_what_it_comes_to_alone(
-    plan: Plan, campaign: Location, shipped: Predictors, second: SecondOpinion
+    plan: Plan, campaign: Location, shipped: Models
 ) -> None:
     search = plan.searches[1]
     results = finish_search(campaign, search, manifests_of(campaign, search))
-    base = base_material(search.spec, shipped, None, second)
-    rows = judged_rows(search.spec, shipped, base, name=search.name, shard_rows=16, second=second)
-    assert results.summary == summarise(rows.candidates, rows.verdicts, rows.result.status_counts(), base)
+    rows = judged_rows(search.spec, shipped, name=search.name, shard_rows=16)
+    assert results.summary == summarise(
+        rows.candidates, rows.verdicts, rows.result.status_counts(), rows.base
+    )
     assert results.summary.passed > 0
     assert results.summary.top[0].gap_k is not None
     assert results.summary.top[0].delta_tc_oracle_k is not None

@@ -19,8 +19,7 @@ from kiago_ray.campaign.compute import compute_shard
 from kiago_ray.campaign.lease import LEASE, Lease, LeaseError, read_lease
 from kiago_ray.campaign.plan import Plan
 from kiago_ray.campaign.shards import DamagedError, check_shard, read_manifest, read_shard, read_steps
-from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.oracle.opinions import SecondOpinion
+from kiago_ray.models import Models
 from kiago_ray.storage.location import Location
 
 BUCKET, RENEW_S, EXPIRE_S = "campaigns", 0.1, 0.8
@@ -73,14 +72,13 @@ def test_a_shard_is_written_checked_and_found_damaged(
     client: Any,
     campaign: Location,
     two_shards: Plan,
-    shipped: Predictors,
-    second: SecondOpinion,
+    shipped: Models,
     made: Location,
 ) -> None:
     search = replace(two_shards.searches[0], name="LaNiAsO-x=1+2.5_y-s0")
     first, other = search.shards
     assert check_shard(campaign, first) is None
-    manifest = compute_shard(search, first, campaign, shipped, second=second)
+    manifest = compute_shard(search, first, campaign, shipped)
     stem = f"table 2/shards/{search.name}/00000"
     assert keys(client) == [f"{stem}.json", f"{stem}.parquet", f"{stem}.steps.parquet"]
     assert check_shard(campaign, first) == manifest == read_manifest(campaign, first)
@@ -93,7 +91,7 @@ def test_a_shard_is_written_checked_and_found_damaged(
     client.put_object(Bucket=BUCKET, Key=f"{stem}.parquet", Body=whole[:-50])
     with pytest.raises(DamagedError, match=r"00000\.parquet was cut off or changed"):
         check_shard(campaign, first)
-    compute_shard(search, first, campaign, shipped, second=second)
+    compute_shard(search, first, campaign, shipped)
     assert content(client, f"{stem}.parquet") == whole
     assert check_shard(campaign, first) is not None
     client.delete_object(Bucket=BUCKET, Key=f"{stem}.steps.parquet")

@@ -21,8 +21,7 @@ from kiago_ray.campaign.shards import (
     read_steps,
 )
 from kiago_ray.campaign.state import best_of, checked_state, listed_state, remove_leftovers
-from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.oracle.opinions import SecondOpinion
+from kiago_ray.models import Models
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.table import ranked
 
@@ -31,11 +30,11 @@ def path_of(campaign: Location, shard: Shard, ending: str) -> Path:
     return Path(campaign.path) / "shards" / f"{shard.name}.{ending}"
 
 
-def test_shards_together_are_the_search_itself(two_shards: Plan, shipped: Predictors, made: Location) -> None:
+def test_shards_together_are_the_search_itself(two_shards: Plan, shipped: Models, made: Location) -> None:
     import pyarrow as pa
 
     (search,) = two_shards.searches
-    alone = propose(spec=search.spec, predictors=shipped)
+    alone = propose(spec=search.spec, models=shipped)
     rows = pa.concat_tables([read_shard(made, shard) for shard in search.shards])
     assert rows["row"].to_pylist() == list(range(12))
     assert set(rows["search"].to_pylist()) == {search.name}
@@ -66,11 +65,11 @@ def test_a_manifest_tells_of_its_files(two_shards: Plan, made: Location) -> None
 
 
 def test_the_same_shard_made_again_is_the_same_bytes(
-    two_shards: Plan, shipped: Predictors, second: SecondOpinion, made: Location, tmp_path: Path
+    two_shards: Plan, shipped: Models, made: Location, tmp_path: Path
 ) -> None:
     shard = two_shards.shards[1]
     again = Location.of(tmp_path / "again")
-    compute_shard(two_shards.searches[0], shard, again, shipped, second=second, made={"host": "another"})
+    compute_shard(two_shards.searches[0], shard, again, shipped, made={"host": "another"})
     for ending in ("parquet", "steps.parquet"):
         assert path_of(made, shard, ending).read_bytes() == path_of(again, shard, ending).read_bytes()
 

@@ -80,6 +80,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_a_search_imports_neither_ray_nor_mlflow() -> None:
-    loaded = loaded_by("from kiago_ray import propose, load_predictors, SearchSpec\nimport kiago_ray.cli.search")
+    loaded = loaded_by(
+        "from kiago_ray import propose, load_predictors, SearchSpec\nimport kiago_ray.cli.search"
+    )
     assert "torch" in loaded
     assert not {"ray", "mlflow"} & loaded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ from kiago_ray.campaign.shards import Manifest
 from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import WorkerInfo, WorkerSetup
+from kiago_ray.models import check_search
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.oracle.opinions import weights_hashes
+from kiago_ray.predictors.weights import weights_hashes
 
 if TYPE_CHECKING:
     from .tracked_campaigns import Campaign
@@ -68,7 +70,7 @@ MakePlan = Callable[..., Plan]
 @pytest.fixture(scope="session")
 def make_small_plan() -> MakePlan:
     """Two searches of three shards each, which take a fraction of a second; keywords go over the file's keys."""
-    supported = load_predictors().supported.numpy()
+    check = partial(check_search, supported=load_predictors().supported.numpy())
 
     def make(**values: Any) -> Plan:
         base = {
@@ -78,7 +80,7 @@ def make_small_plan() -> MakePlan:
             "candidates": 20,
             "shard_size": 8,
         }
-        return make_plan(campaign_from({**base, **values}), supported)
+        return make_plan(campaign_from({**base, **values}), check)
 
     return make
 

@@ -18,6 +18,7 @@ from kiago_ray.campaign.plan import Plan
 from kiago_ray.distributed.campaign import CampaignRequest, run_campaign, run_identity
 from kiago_ray.distributed.dispatch import DispatchPolicy
 from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
+from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import RunDirectoryError
 from kiago_ray.tracking import TrackingTarget
@@ -36,7 +37,7 @@ def request_for(make_setup: Callable[..., WorkerSetup]) -> Callable[..., Campaig
         setup = make_setup(folder)
         request = CampaignRequest(
             where=str(folder),
-            identity=run_identity(plan, setup.weights, None),
+            identity=run_identity(plan, {"weights": dict(setup.weights), "known": None}),
             about={},
             setup=setup,
             storage_patience_s=1.0,
@@ -50,7 +51,6 @@ def request_for(make_setup: Callable[..., WorkerSetup]) -> Callable[..., Campaig
 def undisturbed(cluster: None, make_small_plan: MakePlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same campaign run by one worker that nothing happened to."""
     from kiago_ray import __version__
-    from kiago_ray.predictors.oracle.opinions import weights_hashes
 
     plan, folder = make_small_plan(), tmp_path_factory.mktemp("undisturbed") / "c"
     weights = weights_hashes()
@@ -58,7 +58,11 @@ def undisturbed(cluster: None, make_small_plan: MakePlan, tmp_path_factory: pyte
     outcome = run_campaign(
         plan,
         CampaignRequest(
-            str(folder), run_identity(plan, weights, None), {}, setup, policy=DispatchPolicy(workers=1)
+            str(folder),
+            run_identity(plan, {"weights": weights, "known": None}),
+            {},
+            setup,
+            policy=DispatchPolicy(workers=1),
         ),
     )
     assert outcome.complete

@@ -17,13 +17,12 @@ from kiago_ray.campaign.compute import compute_shard
 from kiago_ray.campaign.plan import Plan
 from kiago_ray.campaign.shards import Manifest
 from kiago_ray.campaign.state import checked_state
+from kiago_ray.data import NONE
 from kiago_ray.distributed.cluster import Demand
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
 from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.errors import InputError
-from kiago_ray.plausibility.shipped import load_prospects
-from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.oracle.opinions import load_second_opinion
+from kiago_ray.models import load_models
 from kiago_ray.storage.location import Location, StorageError
 
 from .conftest import Heard, MakePlan
@@ -37,16 +36,10 @@ MakeSetup = Callable[..., WorkerSetup]
 def undisturbed(make_small_plan: MakePlan, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Shard → SHA-256 of its table and of its steps, made in this process without Ray."""
     plan, folder = make_small_plan(), Location.of(tmp_path_factory.mktemp("undisturbed"))
-    predictors = load_predictors()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    second, prospects = load_second_opinion(predictors), load_prospects()
-    made = [
-        compute_shard(
-            plan.search(shard.search), shard, folder, predictors, second=second, prospects=prospects
-        )
-        for shard in plan.shards
-    ]
+    models = load_models(known=NONE)
+    made = [compute_shard(plan.search(shard.search), shard, folder, models) for shard in plan.shards]
     torch.set_num_threads(threads)
     return hashes(made)
 

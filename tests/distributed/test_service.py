@@ -17,8 +17,9 @@ import psutil
 import pytest
 
 from kiago_ray.client import Client
+from kiago_ray.models import load_models
 from kiago_ray.predictors.weights import load_card, load_network, save_network, shipped_weights
-from kiago_ray.scoring import Scorer
+from kiago_ray.scoring import score
 from kiago_ray.service.settings import Limits, ServiceSettings
 
 FORMULAS = [f"Mg{1 + at % 9}B{1 + at // 9}" for at in range(54)]
@@ -68,7 +69,7 @@ def url(cluster: None, settings: ServiceSettings) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def truth() -> dict[str, float]:
-    values = Scorer.load().score(FORMULAS).table["tc_k"].to_pylist()
+    values = score(FORMULAS, load_models()).table["tc_k"].to_pylist()
     return dict(zip(FORMULAS, values, strict=True))
 
 

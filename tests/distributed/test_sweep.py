@@ -18,7 +18,6 @@ from kiago_ray.campaign.yaml_file import read_preset
 from kiago_ray.distributed.points import asha
 from kiago_ray.distributed.sweep import run_sweep
 from kiago_ray.errors import InputError
-from kiago_ray.predictors import load_predictors
 from kiago_ray.search.presets import build_spec, load_preset
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectoryError
@@ -94,29 +93,19 @@ def test_it_leaves_a_table_a_preset_and_a_page(done: tuple[Path, Any, Heard]) ->
 def test_scores_are_those_of_the_same_search_alone(done: tuple[Path, Any, Heard]) -> None:
     from dataclasses import replace
 
-    from kiago_ray.plausibility.shipped import load_prospects
-    from kiago_ray.predictors.oracle.opinions import load_second_opinion
+    from kiago_ray.models import load_models
     from kiago_ray.predictors.oracle.trees import TUNING_KIND, load_oracle
 
     _, outcome, _ = done
-    predictors = load_predictors()
-    reporting = load_second_opinion(predictors)
+    reporting = load_models(known="none")
     tuning = replace(reporting, oracle=load_oracle(kind=TUNING_KIND))
     trial = outcome.results.trials[1]
-    for judges, score, point in (
+    for models, score, point in (
         (tuning, trial.scores[0], trial.point),
         (reporting, outcome.results.compared["best"][0], outcome.results.best.point),
         (reporting, outcome.results.compared["default"][-1], {}),
     ):
-        alone = score_search(
-            small_sweep(**TWO),
-            point,
-            score.base,
-            score.seed,
-            predictors,
-            judges=judges,
-            prospects=load_prospects(),
-        )
+        alone = score_search(small_sweep(**TWO), point, score.base, score.seed, models)
         assert dict(alone.values) == pytest.approx(dict(score.values), rel=1e-6, nan_ok=True)
 
 

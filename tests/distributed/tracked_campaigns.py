@@ -6,7 +6,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from kiago_ray.campaign.compute import compute_shard
 from kiago_ray.campaign.plan import Plan
 from kiago_ray.campaign.results import finish_campaign, finish_search
 from kiago_ray.campaign.shards import read_manifest
+from kiago_ray.data import NONE
 from kiago_ray.distributed.campaign import run_identity
-from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.oracle.opinions import load_second_opinion
+from kiago_ray.models import load_models
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, open_run
 from kiago_ray.tracking import TrackingReport, TrackingTarget, default_tracking_uri, record
@@ -48,7 +48,7 @@ class Campaign:
 
     @property
     def directory(self) -> RunDirectory:
-        return open_run(self.folder, run_identity(self.plan, WEIGHTS, None), ABOUT)
+        return open_run(self.folder, run_identity(self.plan, {"weights": WEIGHTS, "known": None}), ABOUT)
 
     @property
     def names(self) -> list[str]:
@@ -93,10 +93,9 @@ def make_campaign(plan: Plan, folder: Path) -> Campaign:
     """Run a plan's shards in this process; nothing is merged yet."""
     campaign = Campaign(plan, folder)
     campaign.directory  # noqa: B018 - written by looking at it
-    predictors = load_predictors()
-    second = load_second_opinion(predictors)
+    models = replace(load_models(known=NONE), prospects=None)
     for shard in plan.shards:
-        compute_shard(plan.search(shard.search), shard, campaign.location, predictors, second=second)
+        compute_shard(plan.search(shard.search), shard, campaign.location, models)
     return campaign
 
 

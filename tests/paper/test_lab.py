@@ -9,12 +9,12 @@ import pytest
 
 from kiago_ray.baselines.superdiff import load_superdiff, sample
 from kiago_ray.chemistry.formula import parse_amounts
+from kiago_ray.data import NONE
+from kiago_ray.models import load_models
 from kiago_ray.paper.cells import Store
 from kiago_ray.paper.lab import Lab
 from kiago_ray.paper.sizes import EXPERIMENTS, QUICK
 from kiago_ray.paper.tasks import METHODS, Task
-from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.oracle.opinions import load_second_opinion
 
 SIZE = replace(
     QUICK, candidates=dict.fromkeys(EXPERIMENTS, 8), steps=(2, 2), ours_steps=(2, 2), diffusion_steps=5
@@ -23,9 +23,8 @@ SIZE = replace(
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    predictors = load_predictors()
     store = Store.open(str(tmp_path_factory.mktemp("lab") / "out"), {})
-    return Lab(predictors, load_second_opinion(predictors), store, SIZE)
+    return Lab(load_models(known=NONE), store, SIZE)
 
 
 def test_every_method_gives_a_cell_of_the_same_form(lab: Lab) -> None:
@@ -68,11 +67,11 @@ def test_guidance_weighs_a_step_as_many_times_more_as_there_are_fewer(
 
 
 def test_models_of_formulas(lab: Lab) -> None:
-    found = lab.models(["YBa2Cu3O7", "PoO2", "YBa2Cu3O7"])
+    found = lab.predicted(["YBa2Cu3O7", "PoO2", "YBa2Cu3O7"])
     assert set(found) == {"YBa2Cu3O7"}
     assert set(found["YBa2Cu3O7"]) == {"tc_k", "tc_oracle_k", "ef_ev_per_atom"}
     assert found["YBa2Cu3O7"]["tc_k"] > 50
-    assert lab.models(["PoO2"]) == {}
+    assert lab.predicted(["PoO2"]) == {}
 
 
 def test_a_failure_is_recorded_and_told(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

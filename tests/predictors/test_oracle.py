@@ -18,8 +18,8 @@ from kiago_ray.data.supercon import load_supercon
 from kiago_ray.predictors import WeightsError, load_card, load_predictors
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.oracle.statistics import composition_statistics, statistic_names
-from kiago_ray.predictors.oracle.trees import Oracle, load_oracle, oracle_folder, save_oracle
-from kiago_ray.predictors.weights import shipped_weights
+from kiago_ray.predictors.oracle.trees import Oracle, load_oracle, save_oracle
+from kiago_ray.predictors.weights import ORACLE, folder_with, shipped_weights
 from kiago_ray.training.evaluation import score
 from kiago_ray.training.oracle import random_compositions
 
@@ -121,9 +121,9 @@ def test_too_large_a_file_is_refused_unread(folder: Path) -> None:
 
 
 def test_a_folder_of_networks_alone_is_judged_by_the_shipped_oracle(folder: Path, tmp_path: Path) -> None:
-    assert oracle_folder(folder) == folder
-    assert oracle_folder(tmp_path / "none") is None
-    assert oracle_folder(None) is None
+    assert folder_with(ORACLE, folder) == folder
+    assert folder_with(ORACLE, tmp_path / "none") is None
+    assert folder_with(ORACLE, None) is None
 
 
 @pytest.fixture(scope="module")

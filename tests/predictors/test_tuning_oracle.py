@@ -20,7 +20,6 @@ from kiago_ray.cli.main import main
 from kiago_ray.data.compositions import fractions
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.predictors import WeightsError, load_card
-from kiago_ray.predictors.oracle.opinions import weights_hashes
 from kiago_ray.predictors.oracle.statistics import statistic_names
 from kiago_ray.predictors.oracle.trees import (
     AMOUNT_STEP,
@@ -31,7 +30,7 @@ from kiago_ray.predictors.oracle.trees import (
     element_fractions,
     load_oracle,
 )
-from kiago_ray.predictors.weights import shipped_weights
+from kiago_ray.predictors.weights import shipped_weights, weights_hashes
 from kiago_ray.training.oracle import (
     TUNING_SETTINGS,
     OracleOptions,

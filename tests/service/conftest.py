@@ -14,17 +14,18 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
+from kiago_ray.models import Models
 from kiago_ray.service.app import build_app
 from kiago_ray.service.backend import Backend, LocalBackend
 from kiago_ray.service.jobs import JobStore
-from kiago_ray.service.models import Models
+from kiago_ray.service.models import service_models
 from kiago_ray.service.running import Runner
 from kiago_ray.service.settings import Limits, ServiceSettings
 
 
 @pytest.fixture(scope="session")
 def models() -> Models:
-    return Models.load(known="landmarks")
+    return service_models(ServiceSettings(known="landmarks"))
 
 
 @dataclass(frozen=True)

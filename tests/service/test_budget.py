@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.models import check_search
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.presets import load_preset
-from kiago_ray.service.budget import check_search, requested_search
+from kiago_ray.service.budget import requested_search
 from kiago_ray.service.settings import Limits
 
 LIMITS = Limits(search_candidates=100, search_row_steps=10_000, search_atoms=60)

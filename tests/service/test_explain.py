@@ -10,20 +10,23 @@ import torch
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse
+from kiago_ray.models import Models
+from kiago_ray.scoring import score_amounts
 from kiago_ray.service.explain import explain
-from kiago_ray.service.models import Models
+from kiago_ray.service.models import service_models
+from kiago_ray.service.settings import ServiceSettings
 
 
 def tc_of(models: Models, x: np.ndarray) -> float:
     """In double precision, so that small differences mean something."""
-    tc = models.scorer.predictors.tc
+    tc = models.predictors.tc
     return float(tc.network.double()(torch.tensor(x[None], dtype=torch.float64))[0])  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
 def doubled() -> Models:
     """Models of their own, which these tests turn to double precision."""
-    return Models.load(known="landmarks")
+    return service_models(ServiceSettings(known="landmarks"))
 
 
 @pytest.mark.parametrize("formula", ["MgB2", "LaNiAsO", "YBa2Cu3O7"])
@@ -51,7 +54,7 @@ def test_what_five_percent_do_is_what_the_model_predicts(models: Models) -> None
     found = {each["symbol"]: each["tc_with_5_percent_k"] for each in explain("MgB2", models)["gradient"]}
     x = 0.95 * fractions(parse("MgB2"))
     x[INDEX["Al"]] += 0.05
-    value = models.scorer.judged(x[None]).candidates.tc_k[0]
+    value = score_amounts(x[None], models).candidates.tc_k[0]
     assert found["Al"] == pytest.approx(value, abs=1e-3)
     assert set(found) == set(models.elements)
     assert "Og" not in found

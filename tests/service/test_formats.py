@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kiago_ray.models import Models
+from kiago_ray.scoring import score
 from kiago_ray.service.formats import read_formulas, wanted, write
-from kiago_ray.service.models import Models
 from kiago_ray.service.problems import ProblemError
 from kiago_ray.service.settings import Limits
 
@@ -123,5 +124,5 @@ def test_no_bytes_are_anything_but_formulas_or_a_problem(body: bytes, kind: str)
 
 
 def test_a_table_is_written_whole(models: Models) -> None:
-    scores = models.scorer.score(["MgB2"] * 3)
+    scores = score(["MgB2"] * 3, models)
     assert len(json.loads(write(scores, "v", "application/json"))["predictions"]) == 3

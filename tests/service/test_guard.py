@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from kiago_ray.errors import InputError
+from kiago_ray.models import Models
 from kiago_ray.scoring import Scores
 from kiago_ray.service.backend import BusyError, LocalBackend, LostError
 from kiago_ray.service.guard import SECURITY_HEADERS
-from kiago_ray.service.models import Models
 from kiago_ray.service.settings import is_loopback
 from kiago_ray.storage.location import StorageError
 

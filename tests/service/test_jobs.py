@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kiago_ray.api import base_material, judged_rows
+from kiago_ray.judging import judged_rows
+from kiago_ray.models import Models
 from kiago_ray.screening import Ranking, TriedMaterials
 from kiago_ray.search.presets import load_preset
 from kiago_ray.service.candidates import page
 from kiago_ray.service.jobs import End, Job, JobStore
-from kiago_ray.service.models import Models
 from kiago_ray.service.running import MOST_BEGUN, Runner
 from kiago_ray.storage.location import StorageError
 from kiago_ray.storage.table import ranked
@@ -65,17 +65,7 @@ def test_a_worker_finds_what_a_search_here_finds(store: JobStore, models: Models
     assert Runner(store, models).drain() == 1
     assert (state(store, job_id), store.waiting()) == ("done", [])
     total, rows = page(store.result(job_id), 0, 1000, passed_only=False)
-    scorer = models.scorer
-    base = base_material(SPEC, scorer.predictors, models.known, scorer.second)
-    here = judged_rows(
-        SPEC,
-        scorer.predictors,
-        base,
-        shard_rows=8,
-        second=scorer.second,
-        known=models.known,
-        prospects=models.prospects,
-    )
+    here = judged_rows(SPEC, replace(models, hull=None), shard_rows=8)
     expected = ranked(here.table, Ranking.of(SPEC.screens)).to_pylist()
     assert total == len(expected)
     assert [row["formula"] for row in rows] == [row["formula"] for row in expected]
@@ -212,7 +202,7 @@ def test_shards_of_other_models_are_made_again(store: JobStore, models: Models) 
         Runner(store, models, closing=done.is_set).drain()
     before = shard_files(store, job_id)
     assert before
-    other = replace(models, hashes={**models.hashes, "ef": "0" * 64})
+    other = replace(models, cards={**models.cards, "ef": {**models.cards["ef"], "sha256": "0" * 64}})
     assert Runner(store, other).drain() == 1
     manifests = [
         json.loads(text) for path, text in shard_files(store, job_id).items() if path.suffix == ".json"

@@ -20,11 +20,11 @@ from schemathesis.checks import (
 )
 from schemathesis.generation import GenerationMode
 
+from kiago_ray.models import Models
 from kiago_ray.search.presets import load_preset
 from kiago_ray.service.app import build_app
 from kiago_ray.service.backend import LocalBackend
 from kiago_ray.service.jobs import JobStore
-from kiago_ray.service.models import Models
 from kiago_ray.service.running import Runner
 from kiago_ray.service.schemas import (
     CandidatePage,

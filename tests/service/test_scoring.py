@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kiago_ray.api import judged_formulas
 from kiago_ray.chemistry.formula import fractions, parse, parse_fractions
 from kiago_ray.cli.predict import predict_table
+from kiago_ray.judging import judged_formulas
+from kiago_ray.models import Models
 from kiago_ray.predictors.base import predict
-from kiago_ray.scoring import Scorer, joined
+from kiago_ray.scoring import joined, read_formula, score
 from kiago_ray.search import load_preset
 from kiago_ray.service.explain import explain
-from kiago_ray.service.models import Models
 from kiago_ray.storage.columns import PREDICTED
 
 from .conftest import Service
@@ -29,43 +29,34 @@ CERTIFIED = {
 }
 
 
-@pytest.fixture(scope="module")
-def scorer(models: Models) -> Scorer:
-    return models.scorer
-
-
-def test_the_values_are_those_of_the_models(scorer: Scorer) -> None:
-    table = scorer.score(GOOD).table
+def test_the_values_are_those_of_the_models(models: Models) -> None:
+    table = score(GOOD, models).table
     rows = np.stack([fractions(parse(each)) for each in GOOD])
     single = rows.astype(np.float32)
     assert table["tc_k"].to_numpy() == pytest.approx(
-        np.clip(predict(scorer.predictors.tc, single), 0, None), abs=1e-3
+        np.clip(predict(models.predictors.tc, single), 0, None), abs=1e-3
     )
-    ef = predict(scorer.predictors.ef, single)
+    ef = predict(models.predictors.ef, single)
     assert table["ef_ev_per_atom"].to_numpy() == pytest.approx(ef, abs=1e-5)
-    opinions = scorer.second.of(rows)
+    opinions = models.opinions(rows)
     for name in ("tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation"):
         assert table[name].to_numpy() == pytest.approx(getattr(opinions, name), abs=1e-3)
-    assert scorer.hull is not None
-    assert table["e_hull_ev_per_atom"].to_numpy() == pytest.approx(scorer.hull.e_hull(rows, ef), abs=1e-6)
-    log_p, log_exists = scorer.prospects.log_probabilities(rows)
+    assert models.hull is not None
+    assert table["e_hull_ev_per_atom"].to_numpy() == pytest.approx(models.hull.e_hull(rows, ef), abs=1e-6)
+    log_p, log_exists = models.prospects.log_probabilities(rows)
     assert table["plausibility"].to_numpy() == pytest.approx(np.exp(log_p), rel=1e-4)
     assert table["existence"].to_numpy() == pytest.approx(np.exp(log_exists), rel=1e-4)
-    assert table["plausibility_reason"].to_pylist() == [scorer.prospects.reasons.of(row) for row in rows]
+    assert table["plausibility_reason"].to_pylist() == [models.prospects.reasons.of(row) for row in rows]
 
 
-def test_a_row_is_the_row_that_a_search_has(scorer: Scorer) -> None:
+def test_a_row_is_the_row_that_a_search_has(models: Models) -> None:
     amounts = parse_fractions(GOOD)
     there = judged_formulas(
         amounts,
         load_preset("default"),
-        scorer.predictors,
-        None,
-        second=scorer.second,
-        known=scorer.known,
-        prospects=scorer.prospects,
+        replace(models, hull=None),
     ).table
-    here = scorer.score(GOOD).table
+    here = score(GOOD, models).table
     for name in sorted(
         {*PREDICTED} - {"e_hull_ev_per_atom", "oxidation_states"}
     ):  # states are of the amounts
@@ -73,37 +64,37 @@ def test_a_row_is_the_row_that_a_search_has(scorer: Scorer) -> None:
             assert mine == (pytest.approx(other, rel=1e-4, abs=1e-6) if isinstance(other, float) else other)
 
 
-def test_bad_formulas_keep_their_places(scorer: Scorer) -> None:
-    scores = scorer.score(["Xx", *GOOD, "", None, 7, "Og2"])
+def test_bad_formulas_keep_their_places(models: Models) -> None:
+    scores = score(["Xx", *GOOD, "", None, 7, "Og2"], models)
     assert scores.formulas == ("Xx", *GOOD, "", "", "", "Og2")
     good = [error is None for error in scores.errors]
     assert good == [False, True, True, True, False, False, False, False]
     assert "don't know Og" in str(scores.errors[-1])
     for name in ("tc_k", "plausibility", "plausibility_reason", "charge_kind", "passed"):
         assert [value is not None for value in scores.table[name].to_pylist()] == good
-    alone = scorer.score(GOOD).table
+    alone = score(GOOD, models).table
     assert scores.table["tc_k"].to_pylist()[1:4] == pytest.approx(alone["tc_k"].to_pylist(), abs=1e-3)
 
 
-def test_no_temperature_is_blanked_by_a_screen(scorer: Scorer) -> None:
+def test_no_temperature_is_blanked_by_a_screen(models: Models) -> None:
     """XeO2Au is judged implausible, and what the models say of it stands."""
-    (row,) = scorer.score(["HgXe3AuO2"]).table.to_pylist()
+    (row,) = score(["HgXe3AuO2"], models).table.to_pylist()
     assert row["passed"] is False
     assert row["tc_k"] is not None
     assert row["plausibility"] < 1e-4
 
 
-def test_known_superconductors_pass_and_a_mixture_does_not(scorer: Scorer) -> None:
+def test_known_superconductors_pass_and_a_mixture_does_not(models: Models) -> None:
     known = ["YBa2Cu3O7", "LaFeAsO0.9F0.1", "MgB2", "NbSe2", "La1.85Sr0.15CuO4", "Nb3Sn"]
-    assert scorer.score(known).table["passed"].to_pylist() == [True] * len(known)
-    assert scorer.score(["Sr2Ca3Fe3Cu3SbSe4O7"]).table["passed"].to_pylist() == [False]
+    assert score(known, models).table["passed"].to_pylist() == [True] * len(known)
+    assert score(["Sr2Ca3Fe3Cu3SbSe4O7"], models).table["passed"].to_pylist() == [False]
 
 
-def test_the_hull_is_of_those_that_are_asked_for(scorer: Scorer) -> None:
-    scores = scorer.score([*GOOD, "Xx"], near=np.array([True, False, True, True]))
+def test_the_hull_is_of_those_that_are_asked_for(models: Models) -> None:
+    scores = score([*GOOD, "Xx"], models, near=np.array([True, False, True, True]))
     known = [value is not None for value in scores.table["e_hull_ev_per_atom"].to_pylist()]
     assert known == [True, False, True, False]
-    bare = replace(scorer, hull=None, known=None).score(GOOD).table
+    bare = score(GOOD, replace(models, hull=None, known=None)).table
     for name in ("e_hull_ev_per_atom", "nearest_known", "known", "expected_improvement_k"):
         assert bare[name].null_count == len(GOOD)
     assert bare["passed"].to_pylist() == [True] * 3
@@ -112,16 +103,15 @@ def test_the_hull_is_of_those_that_are_asked_for(scorer: Scorer) -> None:
 @pytest.mark.parametrize("formula", CERTIFIED)
 def test_the_certificate_is_the_same_everywhere(formula: str, models: Models, service: Service) -> None:
     states = CERTIFIED[formula]
-    assert models.scorer.score([formula]).table["oxidation_states"].to_pylist() == [states]
-    command = predict_table(pd.DataFrame({"formula": [formula]}), models.scorer)
+    assert score([formula], models).table["oxidation_states"].to_pylist() == [states]
+    command = predict_table(pd.DataFrame({"formula": [formula]}), models)
     assert command["oxidation_states"].tolist() == [states]
     (row,) = service.client.post("/v1/predict", json={"formulas": [formula]}).json()["predictions"]
     assert row["oxidation_states"] == states
     told = service.client.post("/v1/explain", json={"formula": formula}).json()
     assert told["oxidation_states"] == told["charge"]["oxidation_states"] == states
-    amounts, prospects = models.scorer.read(formula)[None], models.scorer.prospects
-    judge, predictors = load_preset("default"), models.scorer.predictors
-    table = judged_formulas(amounts, judge, predictors, None, prospects=prospects).table
+    amounts = read_formula(formula, models)[None]
+    table = judged_formulas(amounts, load_preset("default"), models).table
     assert table["oxidation_states"].to_pylist() == [states]
 
 
@@ -134,28 +124,28 @@ def test_what_is_explained_is_the_row_that_is_predicted(models: Models, service:
             assert row[name] == close, name
 
 
-def test_the_temperature_of_doped_lanthanum_cuprate_has_its_dome(scorer: Scorer) -> None:
+def test_the_temperature_of_doped_lanthanum_cuprate_has_its_dome(models: Models) -> None:
     """La2−xSrxCuO4 is best at x = 0.15 to 0.16 (Takagi et al., Phys. Rev. B 40 (1989) 2254). As written La2CuO4 is an
     insulator; SuperCon's samples of that name hold more oxygen, which is why the row says that it is undoped.
     """
     x = np.arange(0, 0.401, 0.02)
     formulas = ["La2CuO4", *(f"La{2 - each:.2f}Sr{each:.2f}CuO4" for each in x[1:])]
-    table = scorer.score(formulas).table
+    table = score(formulas, models).table
     tc_k, undoped = table["tc_k"].to_numpy(), np.array(table["undoped"].to_pylist())
     assert undoped.tolist() == [True] + [False] * (len(x) - 1)
     assert table["holes_per_cu"].to_pylist() == pytest.approx(x.tolist(), abs=1e-6)
     assert 0.12 - 1e-9 <= x[1:][tc_k[1:].argmax()] <= 0.18 + 1e-9
 
 
-def test_parts_join_to_the_whole(scorer: Scorer) -> None:
-    whole = scorer.score([*GOOD, "Xx"])
+def test_parts_join_to_the_whole(models: Models) -> None:
+    whole = score([*GOOD, "Xx"], models)
     again = joined([whole.part(slice(0, 1)), whole.part(slice(1, 4))])
     assert (again.formulas, again.errors) == (whole.formulas, whole.errors)
     assert again.table.equals(whole.table)
 
 
-def test_of_nothing_there_is_nothing(scorer: Scorer) -> None:
-    for scores in (scorer.score([]), joined([])):
+def test_of_nothing_there_is_nothing(models: Models) -> None:
+    for scores in (score([], models), joined([])):
         assert scores.formulas == ()
         assert scores.table.column_names == list(PREDICTED)
         assert len(scores.table) == 0

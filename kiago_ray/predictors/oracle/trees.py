@@ -143,11 +143,6 @@ def load_oracle(folder: Path | None = None, kind: OracleKind = KIND) -> Oracle:
     return Oracle(tuple(_member(text, path, kind) for text in _texts(content, path)), kind)
 
 
-def oracle_folder(folder: Path | None) -> Path | None:
-    """`folder` where it has an oracle's card, else None: networks trained alone are judged by the shipped oracle."""
-    return folder if folder is not None and (folder / f"{KIND}.json").exists() else None
-
-
 def _command(kind: OracleKind) -> str:
     return f"kiago train {kind.removeprefix('tc_').replace('_', '-')}"
 

@@ -1,0 +1,211 @@
+"""All that a search is run with and its rows are judged by: loaded once, by one function, and named by its hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiago_ray.chemistry.elements import SYMBOLS
+from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.data import NONE
+from kiago_ray.data.element_counts import load_element_counts
+from kiago_ray.data.known import known_table, tried_table
+from kiago_ray.hull import EnergyHull
+from kiago_ray.plausibility.shipped import Prospects, load_prospects
+from kiago_ray.plausibility.steering import around
+from kiago_ray.predictors import Predictors, load_predictors
+from kiago_ray.predictors.base import predict
+from kiago_ray.predictors.climbed.inference import LoweredEnsemble
+from kiago_ray.predictors.oracle.trees import Oracle, load_oracle
+from kiago_ray.predictors.weights import ORACLE, folder_with, load_cards
+from kiago_ray.screening import BaseMaterial, KnownMaterials, SecondOpinions, TriedMaterials, check_phases
+from kiago_ray.search import SearchSpec, SpecError
+from kiago_ray.search.family import Substitutions
+from kiago_ray.search.problem import resolve
+
+Floats = NDArray[np.float64]
+
+
+def search_frequencies() -> dict[str, Floats]:
+    """The shipped element counts by data set, (118,) each, as `run_search` takes them."""
+    counts = load_element_counts()
+    return {
+        "supercon": counts.supercon.counts.astype(np.float64),
+        "non_superconductors": counts.non_superconductors.counts.astype(np.float64),
+    }
+
+
+def check_search(
+    spec: SearchSpec,
+    supported: NDArray[np.bool_],
+    substitutions: Substitutions | None = None,
+    *,
+    phases: bool = False,
+) -> None:
+    """Raise SpecError where a search can't be run and judged; nothing is run.
+
+    supported: (118,) elements that the predictors know. substitutions: which elements replace one another, which a
+    search needs that keeps its base's sites. phases: whether there are competing phases to judge by.
+    """
+    resolve(spec, supported, substitutions)
+    if spec.base is not None:
+        _check_elements(
+            parse(spec.base), {s for s, known in zip(SYMBOLS, supported, strict=True) if not known}
+        )
+    check_phases(spec.screens.names, phases)
+
+
+def _check_elements(base: Collection[str], foreign: Collection[str]) -> None:
+    unknown = [symbol for symbol in base if symbol in foreign]
+    if unknown:
+        raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models in hand; what is None or empty is asked nothing.
+
+    predictors: what a search climbs. oracle: another T_c model that judges the outcome; it isn't among the predictors,
+    so that no search can climb it. prospects: what can be made, which a search needs that keeps its base's sites.
+    known: measured compositions to hold rows against. tried: samples that needn't be proposed again. hull: of the
+    competing phases. frequencies: element counts (118,) by data set that starts are drawn by. cards: the model cards
+    by kind. tables: SHA-256 of the tables `known`, `tried` and `phases` that are in use.
+    """
+
+    predictors: Predictors
+    oracle: Oracle | None = None
+    prospects: Prospects | None = None
+    known: KnownMaterials | None = None
+    tried: TriedMaterials | None = None
+    hull: EnergyHull | None = None
+    frequencies: Mapping[str, Floats] = field(default_factory=search_frequencies)
+    cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def device(self) -> str:
+        """Where the predictors are, and with them the search."""
+        return str(self.predictors.supported.device)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of the weights by kind."""
+        return {kind: card["sha256"] for kind, card in self.cards.items()}
+
+    @property
+    def version(self) -> str:
+        """Twelve digits that change with any of the weights."""
+        return hashlib.sha256(json.dumps(self.hashes, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the models add to what makes a run's results the same."""
+        return {"weights": self.hashes, "known": None, **self.tables}
+
+    @cached_property
+    def foreign(self) -> frozenset[str]:
+        """The symbols of the elements that the predictors don't know."""
+        return frozenset(self.predictors.unknown_elements())
+
+    def opinions(self, rows: NDArray[np.floating], *, threads: int = 1) -> SecondOpinions:
+        """What the ensemble and the oracle say of fractions (n, 118), every row summing to 1, whichever predictor of
+        T_c the search followed. threads: for the oracle's trees.
+        """
+        std = extrapolation = tc_k = spread = None
+        ensemble = self.predictors.named("ensemble")
+        if isinstance(ensemble, LoweredEnsemble):
+            _, std, extrapolation = ensemble.beliefs(rows)
+        if self.oracle is not None:
+            tc_k, spread = self.oracle.predict(rows, num_threads=threads)
+        return SecondOpinions(std, tc_k, spread, extrapolation)
+
+    def base(self, spec: SearchSpec) -> BaseMaterial | None:
+        """The base of a search with its predictions and, where it is known, its measured T_c; None without a base.
+
+        Raises SpecError where it holds an element that the predictors don't know.
+        """
+        if spec.base is None:
+            return None
+        amounts = parse(spec.base)
+        _check_elements(amounts, self.foreign)
+        row = fractions(amounts)
+        tc_k, ef = (
+            float(predict(each, row[None].astype(np.float32))[0])
+            for each in (self.predictors.named(spec.tc_predictor), self.predictors.ef)
+        )
+        return BaseMaterial(
+            spec.base,
+            max(tc_k, 0.0),
+            ef,
+            tc_measured_k=None if self.known is None else self.known.measured_tc_k(row),
+            tc_oracle_k=None if self.oracle is None else float(self.oracle.predict(row[None])[0][0]),
+        )
+
+    def check(self, spec: SearchSpec, substitutions: Substitutions | None = None) -> None:
+        """Raise SpecError where a search can't be run and judged with these models; nothing is run.
+
+        substitutions: which elements replace one another in a search that keeps its base's sites, by default those
+        around its base, which take a tenth of a second to find.
+        """
+        if substitutions is None:
+            substitutions = around(spec, self.prospects)
+        check_search(
+            spec, self.predictors.supported.cpu().numpy(), substitutions, phases=self.hull is not None
+        )
+        self.check_hull(spec)
+
+    def check_hull(self, judge: SearchSpec) -> None:
+        """Raise SpecError where a screen of `judge` needs a hull that isn't there, or the hull is of other energies
+        than the candidates have.
+        """
+        check_phases(judge.screens.names, self.hull is not None)
+        if self.hull is not None and self.hull.ef is None:
+            raise SpecError(
+                "hull: its energies are a file's, those of candidates are predicted; give one of ElemNet's"
+            )
+
+
+def load_models(
+    weights: Path | str | None = None,
+    *,
+    known: str | None = None,
+    tried: str | None = None,
+    phases: Path | str | None = NONE,
+    device: str = "cpu",
+) -> Models:
+    """The models that ship, or those of a folder that `kiago train` wrote, and the tables that are named.
+
+    known: a file's path, `supercon`, `landmarks` or `none`; None for the shipped superconductors. tried: a file's
+    path, `shipped` or `none`; None for none. phases: a file's path or `none`; None for the shipped ones. Raises
+    WeightsError, DataError.
+    """
+    folder = None if weights is None else Path(weights)
+    tables: dict[str, str] = {}
+    materials, samples, hull = None, None, None
+    if (measured := known_table(known)) is not None:
+        materials = KnownMaterials.from_table(measured.table, measured.source)
+        tables["known"] = measured.sha256
+    if phases != NONE:
+        hull = EnergyHull.of(phases, weights=folder)
+        tables["phases"] = hull.phases.report.sha256
+    if (outcomes := tried_table(tried)) is not None:
+        samples = TriedMaterials.from_table(outcomes.table, outcomes.source)
+        tables["tried"] = outcomes.sha256
+    return Models(
+        predictors=load_predictors(folder, device=device),
+        oracle=load_oracle(folder_with(ORACLE, folder)),
+        prospects=load_prospects(folder),
+        known=materials,
+        tried=samples,
+        hull=hull,
+        cards=load_cards(folder),
+        tables=tables,
+    )

@@ -1,0 +1,96 @@
+"""The models in hand: whose opinions they give, what a folder lacks is the package's, what can't run is refused."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.data import NONE
+from kiago_ray.models import Models, load_models
+from kiago_ray.predictors import load_predictors
+from kiago_ray.predictors.climbed.inference import LoweredEnsemble
+from kiago_ray.predictors.oracle.trees import load_oracle
+from kiago_ray.predictors.weights import WeightsError, shipped_weights, weights_hashes
+from kiago_ray.search import SpecError, load_preset
+from kiago_ray.training.ensemble import random_compositions
+
+FORMULAS = ["YBa2Cu3O7", "MgB2", "LaNiAsO"]
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return load_models(known="landmarks")
+
+
+def copied(folder: Path, *kinds: str) -> Path:
+    for kind in kinds:
+        for file in shipped_weights().glob(f"{kind}.*"):
+            shutil.copy(file, folder)
+    return folder
+
+
+def test_opinions_are_what_ensemble_and_oracle_say(models: Models) -> None:
+    x = parse_fractions(FORMULAS)
+    ensemble = models.predictors.named("ensemble")
+    assert isinstance(ensemble, LoweredEnsemble)
+    _, std, extrapolation = ensemble.beliefs(x)
+    mean, spread = load_oracle().predict(x)
+    for mine, theirs in zip(
+        vars(models.opinions(x)).values(), (std, mean, spread, extrapolation), strict=True
+    ):
+        assert np.array_equal(mine, theirs)
+    assert replace(models, oracle=None).opinions(x).tc_oracle_k is None
+
+
+def test_known_superconductors_lie_within_and_random_compositions_beyond(models: Models) -> None:
+    known = models.opinions(parse_fractions(FORMULAS)).extrapolation
+    random = models.opinions(random_compositions(200, seed=9)).extrapolation
+    assert known is not None
+    assert random is not None
+    assert (known < 1).all()
+    assert (random > 1).mean() > 0.8
+
+
+def test_a_folder_may_hold_one_network_of_t_c_alone(tmp_path: Path, models: Models) -> None:
+    own = load_models(copied(tmp_path, "tc", "ef"), known=NONE)
+    assert set(own.predictors.others) == {"resnet18"}
+    assert own.predictors.tc is own.predictors.named("ensemble") is own.predictors.named("resnet18")
+    assert set(own.hashes) == {"tc", "ef", "tc_oracle", "plausibility"}
+    assert own.hashes == weights_hashes(tmp_path)
+    assert own.hashes["tc"] == weights_hashes()["tc"]
+    assert set(models.hashes) == {"tc", "tc_ensemble", "ef", "tc_oracle", "plausibility"}
+    assert own.version != models.version
+    opinions = own.opinions(parse_fractions(FORMULAS))
+    assert opinions.tc_std_k is opinions.extrapolation is None
+    assert opinions.tc_oracle_k is not None
+    assert (opinions.tc_oracle_k > 0).all()
+
+
+def test_a_folder_without_t_c_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"tc_ensemble\.json"):
+        load_predictors(copied(tmp_path, "ef"))
+
+
+def test_the_identity_names_weights_and_tables(models: Models) -> None:
+    assert set(models.identity) == {"weights", "known"}
+    assert len(models.identity["known"]) == 64
+    bare = load_models(known=NONE, tried="shipped", phases=None)
+    assert bare.identity["known"] is None
+    assert set(bare.identity) == {"weights", "known", "tried", "phases"}
+
+
+def test_a_search_is_checked_with_the_models_at_hand(models: Models) -> None:
+    models.check(load_preset("default", {"base": "LaFeAsO"}))
+    near = load_preset("default", {"base": "LaFeAsO", "screens.names": ["near_hull"]})
+    with pytest.raises(SpecError, match="near_hull needs competing phases"):
+        models.check(near)
+    load_models(known=NONE, phases=None).check(near)
+    with pytest.raises(SpecError, match="the predictors don't know Og"):
+        models.check(load_preset("open", {"base": "OgO"}))
+    with pytest.raises(SpecError, match="has to be given which elements replace one another"):
+        replace(models, prospects=None).check(load_preset("default", {"base": "LaFeAsO"}))
