@@ -16,7 +16,7 @@ from kiago_ray.storage.location import Location
 
 from ..report.conftest import rows, summary, trusted_rows
 
-__all__ = ["made", "rows", "second", "shipped", "summary", "trusted_rows", "two_shards"]
+__all__ = ["made", "rows", "shipped", "summary", "trusted_rows", "two_shards"]
 
 VALUES = {
     "name": "small",
