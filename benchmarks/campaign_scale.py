@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from kiago_ray.campaign.plan import Plan
+    from kiago_ray.runs.plan import Plan
     from kiago_ray.search.result import Trajectory
 
 # The stages import what they need, for Linux counts the memory of a process's parent to its peak.
@@ -151,8 +151,8 @@ def made_trajectory(rows: Ints) -> Trajectory:
 
 def plan_of(rows: int, searches: int, shard_rows: int) -> Plan:
     """The campaign that is measured."""
-    from kiago_ray.campaign.plan import make_plan
-    from kiago_ray.campaign.spec import campaign_from
+    from kiago_ray.runs.plan import make_plan
+    from kiago_ray.runs.spec import campaign_from
 
     seeds = -(-searches // len(BASES))
     bases = BASES[: -(-searches // seeds)]
@@ -171,7 +171,7 @@ def plan_of(rows: int, searches: int, shard_rows: int) -> Plan:
 
 def make(plan: Plan, directory: Path) -> None:
     """Write the shards and spec.yaml."""
-    from kiago_ray.campaign.shards import write_shard
+    from kiago_ray.runs.shards import write_shard
     from kiago_ray.storage.run_directory import open_run
 
     place = open_run(directory, {"campaign": plan.campaign.defining()}).location
@@ -198,7 +198,7 @@ def make(plan: Plan, directory: Path) -> None:
 
 def check(plan: Plan, directory: Path) -> None:
     """Read every shard and compare it to its hashes, as a driver does first."""
-    from kiago_ray.campaign.state import checked_state
+    from kiago_ray.runs.shards import checked_state
     from kiago_ray.storage.location import Location
 
     state = checked_state(Location.of(directory), plan)
@@ -208,8 +208,8 @@ def check(plan: Plan, directory: Path) -> None:
 
 def merge_searches(plan: Plan, directory: Path) -> None:
     """Merge, count and plot each search."""
-    from kiago_ray.campaign.results import finish_search
-    from kiago_ray.campaign.state import listed_state
+    from kiago_ray.runs.results import finish_search
+    from kiago_ray.runs.shards import listed_state
     from kiago_ray.storage.location import Location
 
     place = Location.of(directory)
@@ -220,8 +220,8 @@ def merge_searches(plan: Plan, directory: Path) -> None:
 
 def merge_campaign(plan: Plan, directory: Path) -> None:
     """Merge, count and plot the campaign, and write its page."""
-    from kiago_ray.campaign.results import finish_campaign
-    from kiago_ray.campaign.summaries import read_search_results
+    from kiago_ray.runs.results import finish_campaign
+    from kiago_ray.runs.summaries import read_search_results
     from kiago_ray.storage.location import Location
 
     place = Location.of(directory)
@@ -240,7 +240,7 @@ def merge_campaign(plan: Plan, directory: Path) -> None:
 
 def page(plan: Plan, directory: Path) -> None:
     """The page again, from the files."""
-    from kiago_ray.campaign.page import page_of_directory
+    from kiago_ray.runs.page import page_of_directory
     from kiago_ray.storage.location import Location
 
     text = page_of_directory(Location.of(directory), plan)

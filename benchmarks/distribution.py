@@ -68,12 +68,12 @@ def bare_processes(count: int, shards: int, rows: int, steps: int) -> float:
 
 def campaign(workers: int, shards: int, rows: int, steps: int) -> float:
     """Seconds of `run_campaign` with so many workers of one core."""
-    from kiago_ray.campaign.plan import make_plan
-    from kiago_ray.campaign.spec import campaign_from
     from kiago_ray.distributed.campaign import CampaignRequest, run_campaign, run_identity
     from kiago_ray.distributed.dispatch import DispatchPolicy
     from kiago_ray.distributed.worker import WorkerSetup
     from kiago_ray.models import load_models
+    from kiago_ray.runs.plan import make_plan
+    from kiago_ray.runs.spec import campaign_from
 
     values = {
         "name": "benchmark",

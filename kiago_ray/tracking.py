@@ -24,8 +24,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from kiago_ray.campaign.plan import Plan
 from kiago_ray.errors import InputError
+from kiago_ray.runs.plan import Plan
 from kiago_ray.storage.location import Location, StorageError, reason
 from kiago_ray.storage.run_directory import RunDirectory
 from kiago_ray.sweep.spec import SweepSpec

@@ -14,16 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from kiago_ray.campaign.curves import CURVES, read_curves
-from kiago_ray.campaign.plan import Plan
-from kiago_ray.campaign.summaries import (
-    SEARCHES,
+from kiago_ray.runs.curves import CURVES, read_curves
+from kiago_ray.runs.plan import Plan
+from kiago_ray.runs.shards import SEARCHES, search_folder
+from kiago_ray.runs.summaries import (
     SUMMARY,
     CampaignResults,
     SearchResults,
     read_campaign_results,
     read_search_results,
-    search_folder,
 )
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory

@@ -41,9 +41,9 @@ def test_its_files_exist() -> None:
 def test_its_campaign_can_be_planned() -> None:
     import yaml
 
-    from kiago_ray.campaign.plan import make_plan
-    from kiago_ray.campaign.spec import campaign_from
     from kiago_ray.models import load_models
+    from kiago_ray.runs.plan import make_plan
+    from kiago_ray.runs.spec import campaign_from
 
     campaign, _ = re.findall(r"```yaml\n(.*?)```", README, re.S)
     plan = make_plan(campaign_from(yaml.safe_load(campaign)), load_models(known="none").check)

@@ -10,12 +10,6 @@ from typing import Annotated
 
 import typer
 
-from kiago_ray.campaign.lease import living_driver
-from kiago_ray.campaign.literature import chosen_families, known_families
-from kiago_ray.campaign.page import page_of_directory
-from kiago_ray.campaign.plan import Plan, make_plan
-from kiago_ray.campaign.spec import CampaignSpec, campaign_from, read_campaign, recorded_campaign
-from kiago_ray.campaign.state import listed_state
 from kiago_ray.cli.campaign_view import show_outcome, show_plan, show_status, tell_tracking
 from kiago_ray.cli.console import say, stop_on_signal
 from kiago_ray.cli.live import watching
@@ -27,6 +21,12 @@ from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
 from kiago_ray.outputs import card_notes
 from kiago_ray.predictors.weights import load_cards, weights_hashes
+from kiago_ray.runs.lease import living_driver
+from kiago_ray.runs.literature import chosen_families, known_families
+from kiago_ray.runs.page import page_of_directory
+from kiago_ray.runs.plan import Plan, make_plan
+from kiago_ray.runs.shards import listed_state
+from kiago_ray.runs.spec import CampaignSpec, campaign_from, read_campaign, recorded_campaign
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, read_run
 from kiago_ray.tracking import TrackingTarget, default_tracking_uri, record

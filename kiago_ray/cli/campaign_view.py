@@ -11,16 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kiago_ray.campaign.plan import Plan
-from kiago_ray.campaign.shards import Manifest
-from kiago_ray.campaign.state import State, best_of
-from kiago_ray.campaign.summaries import read_campaign_results, top_of_several
-from kiago_ray.campaign.tables import first_rows
 from kiago_ray.cli.console import say
 from kiago_ray.distributed.campaign import CampaignOutcome
 from kiago_ray.report.terminal import top_table
 from kiago_ray.report.values import cell, no_gain
+from kiago_ray.runs.plan import Plan
+from kiago_ray.runs.shards import Manifest, State, best_of
+from kiago_ray.runs.summaries import read_campaign_results, top_of_several
 from kiago_ray.storage.run_directory import CANDIDATES, RunDirectory
+from kiago_ray.storage.table import first_rows
 from kiago_ray.tracking import TrackingReport
 
 SHOWN_SEARCHES = 40

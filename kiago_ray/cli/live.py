@@ -16,11 +16,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kiago_ray.campaign.plan import Plan, Shard
-from kiago_ray.campaign.shards import Manifest
-from kiago_ray.campaign.state import standing
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import WorkerInfo
+from kiago_ray.runs.plan import Plan, Shard
+from kiago_ray.runs.shards import Manifest, standing
 
 LINE_S = 15.0  # between two plain lines on the progress
 

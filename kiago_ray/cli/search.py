@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from kiago_ray.api import SearchOutcome, judge_formulas, propose
-from kiago_ray.campaign.yaml_file import is_preset_file, read_preset
 from kiago_ray.cli.console import progress_bar, say, stop_on_signal
 from kiago_ray.cli.hull import tell_phases
 from kiago_ray.cli.overrides import overrides_from, read_spec
@@ -31,6 +30,7 @@ from kiago_ray.predictors.climbed.inference import step_precision
 from kiago_ray.report.reasons import Background
 from kiago_ray.report.terminal import best_table, reasons_table, summary_table, top_table
 from kiago_ray.report.values import no_gain
+from kiago_ray.runs.spec import is_preset_file, read_preset
 from kiago_ray.screening import KnownMaterials, TriedMaterials
 from kiago_ray.screening.summary import Summary
 from kiago_ray.search import SearchSpec

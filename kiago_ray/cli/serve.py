@@ -15,13 +15,13 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from kiago_ray.campaign.yaml_file import read_yaml
 from kiago_ray.cli.console import say
 from kiago_ray.cli.search import check_device
 from kiago_ray.data import TRIED_WORDS, WORDS
 from kiago_ray.data.known import known_table, tried_table
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import weights_hashes
+from kiago_ray.runs.spec import read_yaml
 from kiago_ray.search.errors import spec_error_line
 from kiago_ray.service.settings import ServiceSettings, is_loopback
 from kiago_ray.service.token import token_from

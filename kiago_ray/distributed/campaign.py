@@ -19,22 +19,22 @@ from importlib.metadata import version
 from typing import Any
 
 from kiago_ray import __version__
-from kiago_ray.campaign.lease import Lease, LeaseError
-from kiago_ray.campaign.plan import Plan, Shard
-from kiago_ray.campaign.results import (
-    CAMPAIGN_OUTPUTS,
-    CampaignResults,
-    SearchResults,
-    finish_campaign,
-    finish_search,
-    is_whole,
-)
-from kiago_ray.campaign.shards import DamagedError, Manifest, read_manifest
-from kiago_ray.campaign.state import State, checked_state, remove_leftovers
 from kiago_ray.distributed.cluster import Demand, connected
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
+from kiago_ray.runs.lease import Lease, LeaseError
+from kiago_ray.runs.plan import Plan, Shard
+from kiago_ray.runs.results import CAMPAIGN_OUTPUTS, finish_campaign, finish_search, is_whole
+from kiago_ray.runs.shards import (
+    DamagedError,
+    Manifest,
+    State,
+    checked_state,
+    read_manifest,
+    remove_leftovers,
+)
+from kiago_ray.runs.summaries import CampaignResults, SearchResults
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError, Where
 from kiago_ray.storage.run_directory import SPEC, RunDirectory, find_run, open_run
 from kiago_ray.tracking import LiveRecord, TrackingReport, TrackingTarget, record, recorded_whole

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kiago_ray.campaign.spec import ResourcesSpec
 from kiago_ray.errors import InputError
+from kiago_ray.runs.spec import ResourcesSpec
 
 EMBEDDED = "local"
 _OBJECT_STORE_BYTES = 256 << 20  # only weights and manifests travel

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kiago_ray.campaign.plan import Plan, Shard
-from kiago_ray.campaign.shards import Manifest
 from kiago_ray.distributed.cluster import Demand, capacity, refusal
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import SearchWorker, WorkerInfo, WorkerSetup
 from kiago_ray.errors import InputError
+from kiago_ray.runs.plan import Plan, Shard
+from kiago_ray.runs.shards import Manifest
 from kiago_ray.storage.location import StorageError
 
 POLL_S = 0.25

@@ -13,12 +13,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from kiago_ray import __version__
-from kiago_ray.campaign.lease import Lease, LeaseError
 from kiago_ray.distributed.cluster import Demand, capacity, connected, refusal
 from kiago_ray.distributed.sweep_watcher import SweepWatcher
 from kiago_ray.distributed.worker import WorkerSetup, WorkerSetupError
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import WeightsError
+from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.storage.location import Location, StorageError, Where
 from kiago_ray.storage.run_directory import RunDirectory, find_run, open_run
 from kiago_ray.sweep.ledger import Ledger, read_scores

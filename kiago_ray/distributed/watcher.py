@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from kiago_ray.campaign.plan import Plan, Shard
-from kiago_ray.campaign.shards import Manifest
 from kiago_ray.distributed.worker import WorkerInfo
+from kiago_ray.runs.plan import Plan, Shard
+from kiago_ray.runs.shards import Manifest
 
 
 class Watcher:

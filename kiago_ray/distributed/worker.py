@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kiago_ray import __version__
-from kiago_ray.campaign.plan import PlannedSearch, Shard
-from kiago_ray.campaign.shards import Manifest
-from kiago_ray.campaign.spec import ResourcesSpec
 from kiago_ray.data import NONE
 from kiago_ray.errors import KiagoError
 from kiago_ray.machine import cpu_name
+from kiago_ray.runs.plan import PlannedSearch, Shard
+from kiago_ray.runs.shards import Manifest
+from kiago_ray.runs.spec import ResourcesSpec
 from kiago_ray.storage.location import Location
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class SearchWorker:
         """Run a shard and write it; what comes back is its manifest alone. Raises StorageError and what the search
         raises.
         """
-        from kiago_ray.campaign.compute import compute_shard
+        from kiago_ray.runs.compute import compute_shard
 
         assert self.models is not None
         assert self.info is not None

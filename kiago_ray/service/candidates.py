@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from kiago_ray.campaign.curves import CURVES
-from kiago_ray.campaign.results import SEARCH_OUTPUTS
-from kiago_ray.campaign.summaries import search_folder
+from kiago_ray.runs.curves import CURVES
+from kiago_ray.runs.results import SEARCH_OUTPUTS
+from kiago_ray.runs.shards import search_folder
 from kiago_ray.service.jobs import SEARCH
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES

@@ -26,7 +26,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from kiago_ray.campaign.plan import CURVE_ROWS, PlannedSearch
+from kiago_ray.runs.plan import CURVE_ROWS, PlannedSearch
 from kiago_ray.search.run import shard_size
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location, StorageError

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from kiago_ray.campaign.compute import StoppedError, compute_shard
-from kiago_ray.campaign.lease import Lease, LeaseError
-from kiago_ray.campaign.plan import Shard
-from kiago_ray.campaign.results import finish_search
-from kiago_ray.campaign.shards import DamagedError, Manifest, check_shard
 from kiago_ray.models import Models
+from kiago_ray.runs.compute import StoppedError, compute_shard
+from kiago_ray.runs.lease import Lease, LeaseError
+from kiago_ray.runs.plan import Shard
+from kiago_ray.runs.results import finish_search
+from kiago_ray.runs.shards import DamagedError, Manifest, check_shard
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.stages import Progress
 from kiago_ray.service.jobs import End, Job, JobStore, now

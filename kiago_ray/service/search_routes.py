@@ -14,7 +14,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from kiago_ray.campaign.lease import Lease, LeaseError
+from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.service import candidates as tables
 from kiago_ray.service.backend import Backend, answered

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from kiago_ray.screening.candidates import Candidates
 from kiago_ray.screening.pareto import pareto_front
 from kiago_ray.screening.rank import Ranking, Standing, order, unique
 from kiago_ray.screening.screens import Verdicts
-from kiago_ray.screening.summary import BaseMaterial
+from kiago_ray.screening.summary import BaseMaterial, BestRows
 from kiago_ray.search.result import RowStatus
 from kiago_ray.storage.columns import columns, schema, schema_problem
 from kiago_ray.storage.location import Location, StorageError, Where, reason
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from kiago_ray.search.result import SearchResult
 
 TOP_ROWS = 100
+_HASH_BYTES = 1 << 20
 # The columns of top.csv. One with a question mark is left out where no row has a value.
 _TOP = (
     "rank passed formula base source? plausibility? existence? expected_improvement_k? gain? best_nearby? "
@@ -287,3 +290,56 @@ def _fractions_text(row: NDArray[Any]) -> str | None:
     rounded = np.round(np.asarray(row, dtype=np.float64), _START_DECIMALS)
     held = {SYMBOLS[z]: float(rounded[z]) for z in WRITING_ORDER if rounded[z] > 0}
     return write(held) if held else None
+
+
+def blocks(place: Location, names: Sequence[str] | None = None) -> Iterator[Any]:
+    """The rows of a table's file, one table a row group, with these columns; with all of them by default.
+
+    Raises StorageError as `read_table` does.
+    """
+    described = _fields(list(columns()) if names is None else names)
+    with opened(place) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group, described.names).select(described.names).cast(described)
+
+
+def read_columns(place: Location, names: Sequence[str]) -> Any:
+    """All rows of a table's file with these columns alone. Raises StorageError as `read_table` does."""
+    return pa.concat_tables([_fields(names).empty_table(), *blocks(place, names)])
+
+
+def first_rows(place: Location, rows: int) -> Any:
+    """The first rows of a table's file, all columns. Raises StorageError as `read_table` does."""
+    head = [schema().empty_table()]
+    for block in blocks(place):
+        head.append(block.slice(0, rows - sum(map(len, head))))
+        if sum(map(len, head)) >= rows:
+            break
+    return pa.concat_tables(head)
+
+
+def best_rows(head: Any) -> BestRows:
+    """Those of a ranked table's first rows that passed, as counting needs them."""
+    passed = head.filter(head["passed"])
+    numbers = [each.name for each in fields(BestRows) if each.name not in ("formulas", "known", "sources")]
+    values = {name: passed[name].to_numpy() for name in numbers}
+    known = pc.is_valid(passed["known"]).to_numpy()
+    sources = tuple(passed["source"].to_pylist())
+    return BestRows(tuple(passed["formula"].to_pylist()), **values, known=known, sources=sources)
+
+
+def file_sha256(place: Location) -> str:
+    """SHA-256 of a file, read piece by piece. Raises StorageError."""
+    digest = hashlib.sha256()
+    try:
+        with place.filesystem.open_input_stream(place.path) as stream:
+            while piece := stream.read(_HASH_BYTES):
+                digest.update(piece)
+    except (OSError, pa.ArrowException) as error:
+        raise StorageError(f"can't read {place.text}: {reason(error)}") from error
+    return digest.hexdigest()
+
+
+def _fields(names: Sequence[str]) -> Any:
+    every = schema()
+    return pa.schema([every.field(name) for name in names])

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from kiago_ray.campaign.spec import Name, ResourcesSpec, Seed
-from kiago_ray.campaign.yaml_file import beside, read_yaml
+from kiago_ray.runs.spec import Name, ResourcesSpec, Seed, beside, read_yaml
 from kiago_ray.search.errors import SpecError, spec_error_line
 from kiago_ray.search.presets import preset_named
 from kiago_ray.search.sections import Formula, Section

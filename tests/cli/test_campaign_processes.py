@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kiago_ray.campaign.lease import LEASE, read_lease
+from kiago_ray.runs.lease import LEASE, read_lease
 from kiago_ray.storage.location import Location
 
 from .conftest import Kiago, Start, wait_for

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from kiago_ray.campaign.shards import Manifest
 from kiago_ray.cli.live import Lines, Screen, _duration
 from kiago_ray.distributed.worker import WorkerInfo
+from kiago_ray.runs.shards import Manifest
 
 PLAN: Any = SimpleNamespace(shard_count=3, candidates=24)
 

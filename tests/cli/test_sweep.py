@@ -14,7 +14,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from kiago_ray.campaign.yaml_file import read_preset
+from kiago_ray.runs.spec import read_preset
 from kiago_ray.search.presets import build_spec
 from kiago_ray.sweep.spec import read_sweep
 

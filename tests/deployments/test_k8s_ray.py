@@ -12,9 +12,9 @@ import pytest
 import typer
 import yaml
 
-from kiago_ray.campaign.plan import make_plan
-from kiago_ray.campaign.spec import read_campaign
 from kiago_ray.cli import campaign, sweep
+from kiago_ray.runs.plan import make_plan
+from kiago_ray.runs.spec import read_campaign
 from kiago_ray.sweep.spec import read_sweep
 
 K8S = Path(__file__).parents[2] / "k8s"

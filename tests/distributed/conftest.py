@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kiago_ray import __version__
-from kiago_ray.campaign.plan import Plan, Shard, make_plan
-from kiago_ray.campaign.shards import Manifest
-from kiago_ray.campaign.spec import campaign_from
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import WorkerInfo, WorkerSetup
 from kiago_ray.models import check_search
 from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.weights import weights_hashes
+from kiago_ray.runs.plan import Plan, Shard, make_plan
+from kiago_ray.runs.shards import Manifest
+from kiago_ray.runs.spec import campaign_from
 
 if TYPE_CHECKING:
     from .tracked_campaigns import Campaign

@@ -7,9 +7,9 @@ import resource
 import signal
 from pathlib import Path
 
-from kiago_ray.campaign.plan import PlannedSearch, Shard
-from kiago_ray.campaign.shards import Manifest
 from kiago_ray.distributed.worker import SearchWorker, WorkerInfo, WorkerSetup
+from kiago_ray.runs.plan import PlannedSearch, Shard
+from kiago_ray.runs.shards import Manifest
 
 
 def first_time(campaign: str, what: str) -> bool:

@@ -13,12 +13,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from kiago_ray.campaign.lease import Lease, LeaseError
-from kiago_ray.campaign.plan import Plan
 from kiago_ray.distributed.campaign import CampaignRequest, run_campaign, run_identity
 from kiago_ray.distributed.dispatch import DispatchPolicy
 from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
 from kiago_ray.predictors.weights import weights_hashes
+from kiago_ray.runs.lease import Lease, LeaseError
+from kiago_ray.runs.plan import Plan
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import RunDirectoryError
 from kiago_ray.tracking import TrackingTarget

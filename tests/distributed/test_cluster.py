@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from kiago_ray.campaign.spec import ResourcesSpec
 from kiago_ray.distributed.cluster import Demand, _close_the_door, capacity, nodes
+from kiago_ray.runs.spec import ResourcesSpec
 
 GB = 1 << 30
 

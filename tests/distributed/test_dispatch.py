@@ -13,16 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from kiago_ray.campaign.compute import compute_shard
-from kiago_ray.campaign.plan import Plan
-from kiago_ray.campaign.shards import Manifest
-from kiago_ray.campaign.state import checked_state
 from kiago_ray.data import NONE
 from kiago_ray.distributed.cluster import Demand
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
 from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
+from kiago_ray.runs.compute import compute_shard
+from kiago_ray.runs.plan import Plan
+from kiago_ray.runs.shards import Manifest, checked_state
 from kiago_ray.storage.location import Location, StorageError
 
 from .conftest import Heard, MakePlan

@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from kiago_ray.api import propose
-from kiago_ray.campaign.lease import Lease, LeaseError
-from kiago_ray.campaign.yaml_file import read_preset
 from kiago_ray.distributed.points import asha
 from kiago_ray.distributed.sweep import run_sweep
 from kiago_ray.errors import InputError
+from kiago_ray.runs.lease import Lease, LeaseError
+from kiago_ray.runs.spec import read_preset
 from kiago_ray.search.presets import build_spec, load_preset
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectoryError

@@ -37,8 +37,8 @@ DRIVER = """
 import os, signal, sys
 import numpy as np
 from mlflow import MlflowClient
-from kiago_ray.campaign.plan import make_plan
-from kiago_ray.campaign.spec import recorded_campaign
+from kiago_ray.runs.plan import make_plan
+from kiago_ray.runs.spec import recorded_campaign
 from kiago_ray.storage.run_directory import read_run
 from kiago_ray.tracking import TrackingTarget, record
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kiago_ray.campaign.lease import LEASE, Lease, LeaseError, read_lease
+from kiago_ray.runs.lease import LEASE, Lease, LeaseError, read_lease
 from kiago_ray.storage.location import Location
 
 RENEW_S, EXPIRE_S = 0.1, 0.8
@@ -69,7 +69,7 @@ def test_it_ends_with_an_error_too(campaign: Location) -> None:
 
 DRIVER = """
 import sys, time
-from kiago_ray.campaign.lease import Lease
+from kiago_ray.runs.lease import Lease
 from kiago_ray.storage.location import Location
 with Lease(Location.of(sys.argv[1]), renew_s=0.1, expire_s=0.8):
     print("driving", flush=True)

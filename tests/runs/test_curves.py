@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kiago_ray.campaign.curves import (
+from kiago_ray.runs.curves import (
     CURVES_SCHEMA,
     curves_table,
     read_curves,
     read_trajectory,
     write_curves,
 )
-from kiago_ray.campaign.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
-from kiago_ray.campaign.shards import write_shard
+from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
+from kiago_ray.runs.shards import write_shard
 from kiago_ray.judging import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.search.result import QUANTITIES, Trajectory

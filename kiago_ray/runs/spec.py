@@ -1,4 +1,6 @@
-"""CampaignSpec: which searches a campaign holds, how they are cut into shards, what a worker gets."""
+"""CampaignSpec: which searches a campaign holds, how they are cut into shards, what a worker gets; and how such a
+specification is read from a YAML file: bounded, without aliases, with paths that are relative to the file.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +9,20 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from kiago_ray.campaign.literature import LITERATURE, LiteratureSpec
-from kiago_ray.campaign.yaml_file import beside, read_yaml
+from kiago_ray.runs.literature import LITERATURE, LiteratureSpec
 from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.data import TRIED_WORDS, WORDS
 from kiago_ray.search.errors import SpecError, spec_error_line
 from kiago_ray.search.sections import Formula, Section
 from kiago_ray.search.spec import MAX_CANDIDATES
 
 MAX_SEARCHES = 10_000
+MAX_BYTES = 1_000_000  # of a file
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}"
 
 
@@ -45,6 +49,7 @@ def _named(value: Any) -> Any:
     return named
 
 
+Spec = TypeVar("Spec", bound=BaseModel)
 Name = Annotated[str, AfterValidator(_usable_name)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -203,3 +208,68 @@ def campaign_from(values: Any) -> CampaignSpec:
         return CampaignSpec.model_validate(values)
     except ValidationError as error:
         raise SpecError(spec_error_line(error, CampaignSpec)) from error
+
+
+def read_yaml(path: Path, what: str) -> Any:
+    """The plain values of a YAML file; a `preset` that names a .yaml file beside it stands for that file's values.
+
+    what: a campaign, for messages. Raises SpecError, in one line that names the file.
+    """
+    return _with_presets(_plain(path, what), path.parent)
+
+
+def is_preset_file(preset: Any) -> bool:
+    """Whether a preset is given as a file."""
+    return isinstance(preset, str) and preset.endswith((".yaml", ".yml"))
+
+
+def read_preset(path: Path) -> dict[str, Any]:
+    """The values of a preset's file, such as a sweep's best.yaml. Raises SpecError."""
+    values = _plain(path, "preset")
+    if not isinstance(values, dict) or is_preset_file(values.get("preset")):
+        raise SpecError(f"{path}: a preset is a mapping of a search's fields to values, such as 'alpha: 4'")
+    return values
+
+
+def _with_presets(values: Any, folder: Path) -> Any:
+    if isinstance(values, list):
+        return [_with_presets(value, folder) for value in values]
+    if not isinstance(values, dict):
+        return values
+    return {
+        key: read_preset(folder / Path(value).expanduser())
+        if key == "preset" and is_preset_file(value)
+        else _with_presets(value, folder)
+        for key, value in values.items()
+    }
+
+
+def _plain(path: Path, what: str) -> Any:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SpecError(f"{path}: can't be read ({error.strerror}); check the path") from None
+    if len(content) > MAX_BYTES:
+        raise SpecError(f"{path}: larger than {MAX_BYTES:,} bytes; that is no {what}")
+    try:
+        text = content.decode("utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise SpecError(f"{path}: *aliases aren't taken; write out what they stand for")
+        return yaml.safe_load(text)
+    except SpecError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SpecError(f"{path}: not YAML ({' '.join(str(error).split())[:200]}); correct it") from None
+
+
+def beside(path: Path, spec: Spec) -> Spec:
+    """The specification with `known`, `tried` and `weights`, where they are paths, taken from the file's folder."""
+    words: dict[str, tuple[str, ...]] = {"known": WORDS, "tried": TRIED_WORDS, "weights": ()}
+    return spec.model_copy(
+        update={
+            name: str(path.parent / Path(named).expanduser())
+            for name in words
+            if (named := getattr(spec, name, None)) is not None and named not in words[name]
+        }
+    )

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kiago_ray.campaign.literature import LITERATURE
-from kiago_ray.campaign.spec import MAX_SEARCHES, CampaignSpec
+from kiago_ray.runs.literature import LITERATURE
+from kiago_ray.runs.spec import MAX_SEARCHES, CampaignSpec
 from kiago_ray.search.errors import SpecError, spec_error_line
 from kiago_ray.search.presets import build_spec
 from kiago_ray.search.run import shard_size

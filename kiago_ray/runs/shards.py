@@ -1,6 +1,7 @@
-"""The files of one shard: a table of its rows, one of their steps, and the manifest that vouches for both.
+"""Where the files of a run lie, and those of a shard: a table of its rows, one of their steps, and the manifest that
+vouches for both. What is done of a run is told from the manifests alone.
 
-The manifest is written last: a shard without one isn't done. Tables hold nothing that depends on when or where
+A manifest is written last: a shard without one isn't done. Tables hold nothing that depends on when or where
 they were made, so the same shard made twice is the same bytes.
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -20,18 +22,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from kiago_ray.campaign.plan import Shard
+from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.errors import KiagoError
 from kiago_ray.screening.rank import order
 from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.storage.columns import schema_problem
-from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.location import TEMPORARY, Location, StorageError
 from kiago_ray.storage.table import read_table, standing, table_bytes
 
 if TYPE_CHECKING:
     from kiago_ray.search.result import Trajectory
 
-SHARDS = "shards"
+SHARDS, SEARCHES = "shards", "searches"
+_READERS = 8  # on a remote storage a look at a shard is mostly waiting
 STEPS_SCHEMA = pa.schema(
     [
         pa.field("step", pa.int32(), nullable=False, metadata={"description": "Steps taken, from 0."}),
@@ -74,6 +77,11 @@ class Manifest:
     def shard(self) -> str:
         """The shard's name (see Shard)."""
         return f"{self.search}/{self.number:05d}"
+
+
+def search_folder(run: Location, name: str) -> Location:
+    """Where the results of a search of a campaign are."""
+    return run / SEARCHES / name
 
 
 @cache
@@ -228,3 +236,79 @@ def _steps_bytes(trajectory: Trajectory) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.table(columns, schema=STEPS_SCHEMA), sink, compression="zstd")
     return sink.getvalue()
+
+
+@dataclass(frozen=True)
+class State:
+    """manifests: of the finished shards by name. damaged: shard → what is wrong with its files."""
+
+    manifests: dict[str, Manifest]
+    damaged: dict[str, str]
+
+    def left(self, plan: Plan) -> list[Shard]:
+        """The shards still to run, in the plan's order."""
+        return [shard for shard in plan.shards if shard.name not in self.manifests]
+
+    def by_search(self) -> dict[str, list[Manifest]]:
+        """The finished shards of each search that has any."""
+        grouped: dict[str, list[Manifest]] = {}
+        for manifest in self.manifests.values():
+            grouped.setdefault(manifest.search, []).append(manifest)
+        return grouped
+
+
+def checked_state(campaign: Location, plan: Plan) -> State:
+    """The state with every finished shard read and compared to its hashes. Raises StorageError."""
+    return _state(plan, lambda shard: check_shard(campaign, shard))
+
+
+def listed_state(campaign: Location, plan: Plan) -> State:
+    """The state as the manifests have it: quick, for a look at a running campaign. Raises StorageError."""
+    return _state(plan, lambda shard: read_manifest(campaign, shard))
+
+
+def _state(plan: Plan, look: Callable[[Shard], Manifest | None]) -> State:
+    shards = plan.shards
+    manifests: dict[str, Manifest] = {}
+    damaged: dict[str, str] = {}
+
+    def guarded(shard: Shard) -> Manifest | str | None:
+        try:
+            return look(shard)
+        except DamagedError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(_READERS) as readers:
+        for shard, found in zip(shards, readers.map(guarded, shards), strict=True):
+            if isinstance(found, Manifest):
+                manifests[shard.name] = found
+            elif found is not None:
+                damaged[shard.name] = found
+    return State(manifests, damaged)
+
+
+def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
+    """The best row that passed, of all these shards: formula, trusted_tc_k, tc_k, delta_tc_k."""
+    best = [manifest.best for manifest in manifests if manifest.best]
+    return max(map(dict, best), key=standing) if best else None
+
+
+def standing(best: Mapping[str, Any]) -> tuple[float, float]:
+    """What the best rows of shards are compared by: trusted T_c where it is known, then T_c."""
+    trusted = best.get("trusted_tc_k")
+    return -1.0 if trusted is None else float(trusted), float(best["tc_k"])
+
+
+def remove_leftovers(campaign: Location, plan: Plan) -> None:
+    """Remove the temporary files of processes that were killed while they wrote. For the campaign's only driver."""
+    folders = [campaign, *(campaign / SHARDS / search.name for search in plan.searches)]
+    folders += [search_folder(campaign, search.name) for search in plan.searches]
+    with ThreadPoolExecutor(_READERS) as readers:
+        for folder, names in zip(folders, readers.map(_entries, folders), strict=True):
+            for name in names:
+                if name.startswith(".") and name.endswith(TEMPORARY):
+                    (folder / name).delete()
+
+
+def _entries(folder: Location) -> list[str]:
+    return folder.entries() if folder.kind() == "directory" else []

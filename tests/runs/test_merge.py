@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from kiago_ray.campaign import merge
-from kiago_ray.campaign.merge import Merged, merge_tables
+from kiago_ray.runs import merge
+from kiago_ray.runs.merge import Merged, merge_tables
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.rank import RankBy, Ranking, identity
 from kiago_ray.screening.screens import apply_screens, available_screens

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from kiago_ray.campaign.plan import PlannedSearch, Shard
-from kiago_ray.campaign.shards import Manifest, write_shard
+from kiago_ray.runs.plan import PlannedSearch, Shard
+from kiago_ray.runs.shards import Manifest, write_shard
 from kiago_ray.judging import JudgedRows, judged_rows
 from kiago_ray.models import Models
 from kiago_ray.predictors.climbed.inference import step_precision

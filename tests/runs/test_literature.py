@@ -8,20 +8,20 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
-from kiago_ray.campaign.compute import compute_shard
-from kiago_ray.campaign.literature import (
+from kiago_ray.runs.compute import compute_shard
+from kiago_ray.runs.literature import (
     KnownFamily,
     LiteratureSpec,
     chosen_families,
     family_system,
     known_families,
 )
-from kiago_ray.campaign.plan import Plan, around, make_plan
-from kiago_ray.campaign.results import finish_campaign, finish_search
-from kiago_ray.campaign.spec import campaign_from
-from kiago_ray.campaign.state import checked_state
-from kiago_ray.campaign.summaries import CampaignResults
-from kiago_ray.campaign.tables import blocks
+from kiago_ray.runs.plan import Plan, around, make_plan
+from kiago_ray.runs.results import (finish_campaign, finish_search)
+from kiago_ray.runs.spec import campaign_from
+from kiago_ray.runs.shards import checked_state
+from kiago_ray.runs.summaries import (CampaignResults)
+from kiago_ray.storage.table import blocks
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.judging import judged_rows
 from kiago_ray.models import Models

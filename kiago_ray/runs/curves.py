@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kiago_ray.campaign.plan import CURVE_ROWS, PlannedSearch
-from kiago_ray.campaign.shards import ShardFiles, read_steps
+from kiago_ray.runs.plan import CURVE_ROWS, PlannedSearch
+from kiago_ray.runs.shards import ShardFiles, read_steps
 from kiago_ray.search.result import QUANTITIES, Trajectory
 from kiago_ray.storage.location import Location, StorageError
 

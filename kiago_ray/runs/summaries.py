@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from kiago_ray.campaign.merge import Merged
-from kiago_ray.campaign.plan import Plan
-from kiago_ray.campaign.shards import DamagedError
-from kiago_ray.campaign.tables import best_rows
+from kiago_ray.runs.merge import Merged
+from kiago_ray.runs.plan import Plan
+from kiago_ray.runs.shards import DamagedError, search_folder
+from kiago_ray.storage.table import best_rows
 from kiago_ray.screening.summary import Summary, TopMean, summarise_ranked
 from kiago_ray.storage.location import Location
 
-SEARCHES, SUMMARY = "searches", "summary.json"
+SUMMARY = "summary.json"
 BEST_ROWS = 10
 _LISTS = ("top", "best", "damaged")
 _BEST_COLUMNS = [
@@ -181,11 +181,6 @@ def _without_base(top: TopMean) -> dict[str, Any]:
 def top_of_several(plain: Mapping[str, Any]) -> TopMean:
     """One of CampaignResults.top as it was counted, without differences to a base."""
     return TopMean(**{**dict.fromkeys(_OF_ONE_BASE), **plain})
-
-
-def search_folder(campaign: Location, name: str) -> Location:
-    """Where the results of a search are."""
-    return campaign / SEARCHES / name
 
 
 def read_search_results(campaign: Location, name: str) -> SearchResults | None:

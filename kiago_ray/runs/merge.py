@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kiago_ray.campaign.tables import blocks, read_columns
+from kiago_ray.storage.table import blocks, read_columns
 from kiago_ray.screening.pareto import pareto_front
 from kiago_ray.screening.rank import Ranking, Standing, identity, ordered
 from kiago_ray.screening.screens import available_screens

@@ -11,20 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kiago_ray.campaign.gains import Group, K, best, foremost, gain, gain_name, groups, is_short
-from kiago_ray.campaign.merge import Merged, merge_tables
-from kiago_ray.campaign.plan import Plan
-from kiago_ray.campaign.plots import campaign_plots
-from kiago_ray.campaign.summaries import (
-    CampaignResults,
-    SearchResults,
-    campaign_results,
-    read_campaign_results,
-    read_search_results,
-    search_folder,
-    top_of_several,
-)
-from kiago_ray.campaign.tables import first_rows
+from kiago_ray.runs.gains import Group, K, best, foremost, gain, gain_name, groups, is_short
+from kiago_ray.runs.merge import Merged, merge_tables
+from kiago_ray.runs.plan import Plan
+from kiago_ray.runs.plots import campaign_plots
+from kiago_ray.runs.summaries import (CampaignResults, SearchResults, campaign_results, read_campaign_results, read_search_results, top_of_several)
+from kiago_ray.runs.shards import (search_folder)
+from kiago_ray.storage.table import first_rows
 from kiago_ray.outputs import row_background
 from kiago_ray.predictors.weights import load_cards
 from kiago_ray.report.page import (

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.campaign.curves import CURVES, read_curves
-from kiago_ray.campaign.gains import Group, K, foremost, gain, gain_name, groups, is_short
-from kiago_ray.campaign.summaries import SearchResults, search_folder
-from kiago_ray.campaign.tables import read_columns
+from kiago_ray.runs.curves import CURVES, read_curves
+from kiago_ray.runs.gains import Group, K, foremost, gain, gain_name, groups, is_short
+from kiago_ray.runs.summaries import (SearchResults)
+from kiago_ray.runs.shards import (search_folder)
+from kiago_ray.storage.table import read_columns
 from kiago_ray.report.plots import (
     COLORS,
     DASHED,

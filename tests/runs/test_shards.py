@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from kiago_ray.api import propose
-from kiago_ray.campaign.compute import compute_shard
-from kiago_ray.campaign.plan import Plan, Shard
-from kiago_ray.campaign.shards import (
+from kiago_ray.runs.compute import compute_shard
+from kiago_ray.runs.plan import Plan, Shard
+from kiago_ray.runs.shards import (
     STEPS_SCHEMA,
     DamagedError,
     check_shard,
@@ -20,7 +20,7 @@ from kiago_ray.campaign.shards import (
     read_shard,
     read_steps,
 )
-from kiago_ray.campaign.state import best_of, checked_state, listed_state, remove_leftovers
+from kiago_ray.runs.shards import best_of, checked_state, listed_state, remove_leftovers
 from kiago_ray.models import Models
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.table import ranked
