@@ -19,7 +19,7 @@ from rich.text import Text
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import WorkerInfo
 from kiago_ray.runs.plan import Plan, Shard
-from kiago_ray.runs.shards import Manifest, standing
+from kiago_ray.runs.shards import Manifest, best_key
 
 LINE_S = 15.0  # between two plain lines on the progress
 
@@ -100,7 +100,7 @@ class Tally(Watcher):
         self.shards_done += 1
         self.rows_done += manifest.rows
         best = manifest.best
-        if best and (self.best is None or standing(best) > standing(self.best)):
+        if best and (self.best is None or best_key(best) > best_key(self.best)):
             self.best = dict(best)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from kiago_ray.runs.summaries import (SearchResults)
+from kiago_ray.runs.summaries import SearchResults
 from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 
 K = 30  # of the best k that is shown where there is room for one

@@ -23,13 +23,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kiago_ray.storage.table import blocks, read_columns
 from kiago_ray.screening.pareto import pareto_front
 from kiago_ray.screening.rank import Ranking, Standing, identity, ordered
 from kiago_ray.screening.screens import available_screens
 from kiago_ray.screening.summary import count_gains
 from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError, reason
+from kiago_ray.storage.table import blocks, read_columns
 
 BLOCK_ROWS = 65_536
 _RUN_ROWS = 131_072  # rows sorted in memory at a time

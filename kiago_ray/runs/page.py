@@ -11,13 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kiago_ray.runs.gains import Group, K, best, foremost, gain, gain_name, groups, is_short
-from kiago_ray.runs.merge import Merged, merge_tables
-from kiago_ray.runs.plan import Plan
-from kiago_ray.runs.plots import campaign_plots
-from kiago_ray.runs.summaries import (CampaignResults, SearchResults, campaign_results, read_campaign_results, read_search_results, top_of_several)
-from kiago_ray.runs.shards import (search_folder)
-from kiago_ray.storage.table import first_rows
 from kiago_ray.outputs import row_background
 from kiago_ray.predictors.weights import load_cards
 from kiago_ray.report.page import (
@@ -38,10 +31,24 @@ from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import Background
 from kiago_ray.report.search_page import ranked_content
 from kiago_ray.report.values import kelvin, no_gain
+from kiago_ray.runs.gains import Group, K, best, foremost, gain, gain_name, groups, is_short
+from kiago_ray.runs.merge import Merged, merge_tables
+from kiago_ray.runs.plan import Plan
+from kiago_ray.runs.plots import campaign_plots
+from kiago_ray.runs.shards import search_folder
+from kiago_ray.runs.summaries import (
+    CampaignResults,
+    SearchResults,
+    campaign_results,
+    read_campaign_results,
+    read_search_results,
+    top_of_several,
+)
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.summary import Summary, TopMean
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, SPEC
+from kiago_ray.storage.table import first_rows
 
 TABLE_ROWS = 500
 LISTED = 500  # searches, and bases with variants

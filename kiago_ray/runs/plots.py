@@ -11,11 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.runs.curves import CURVES, read_curves
-from kiago_ray.runs.gains import Group, K, foremost, gain, gain_name, groups, is_short
-from kiago_ray.runs.summaries import (SearchResults)
-from kiago_ray.runs.shards import (search_folder)
-from kiago_ray.storage.table import read_columns
 from kiago_ray.report.plots import (
     COLORS,
     DASHED,
@@ -32,7 +27,12 @@ from kiago_ray.report.plots import (
     ranked_plots,
     second_stage,
 )
+from kiago_ray.runs.curves import CURVES, read_curves
+from kiago_ray.runs.gains import Group, K, foremost, gain, gain_name, groups, is_short
+from kiago_ray.runs.shards import search_folder
+from kiago_ray.runs.summaries import SearchResults
 from kiago_ray.storage.location import Location
+from kiago_ray.storage.table import read_columns
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,21 +8,27 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
+from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, search_plots
 from kiago_ray.runs.curves import CURVES, curves_table, read_curves, read_trajectory, write_curves
 from kiago_ray.runs.merge import merge_tables
 from kiago_ray.runs.page import TABLE_ROWS, campaign_page, merge_searches
 from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.plots import CURVES_PLOT, GAINS_PLOT, campaign_plots
-from kiago_ray.runs.shards import DamagedError, Manifest, ShardFiles
-from kiago_ray.runs.summaries import (SUMMARY, CampaignResults, SearchResults, campaign_results, read_campaign_results, read_search_results, write_summary)
-from kiago_ray.runs.shards import (search_folder)
-from kiago_ray.storage.table import best_rows, file_sha256, first_rows, read_columns
-from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, search_plots
+from kiago_ray.runs.shards import DamagedError, Manifest, ShardFiles, search_folder
+from kiago_ray.runs.summaries import (
+    SUMMARY,
+    CampaignResults,
+    SearchResults,
+    campaign_results,
+    read_campaign_results,
+    read_search_results,
+    write_summary,
+)
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.summary import BaseMaterial, summarise_ranked
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP
-from kiago_ray.storage.table import TOP_ROWS, top_csv
+from kiago_ray.storage.table import TOP_ROWS, best_rows, file_sha256, first_rows, read_columns, top_csv
 
 SEARCH_OUTPUTS = (SPEC, CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
 RANKED_PLOTS = tuple(name for name in SEARCH_PLOTS if name != TRAJECTORY_PLOT)

@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.errors import KiagoError
+from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.screening.rank import order
 from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.storage.columns import schema_problem
@@ -290,10 +290,10 @@ def _state(plan: Plan, look: Callable[[Shard], Manifest | None]) -> State:
 def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
     """The best row that passed, of all these shards: formula, trusted_tc_k, tc_k, delta_tc_k."""
     best = [manifest.best for manifest in manifests if manifest.best]
-    return max(map(dict, best), key=standing) if best else None
+    return max(map(dict, best), key=best_key) if best else None
 
 
-def standing(best: Mapping[str, Any]) -> tuple[float, float]:
+def best_key(best: Mapping[str, Any]) -> tuple[float, float]:
     """What the best rows of shards are compared by: trusted T_c where it is known, then T_c."""
     trusted = best.get("trusted_tc_k")
     return -1.0 if trusted is None else float(trusted), float(best["tc_k"])

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from kiago_ray.runs.merge import Merged
 from kiago_ray.runs.plan import Plan
 from kiago_ray.runs.shards import DamagedError, search_folder
-from kiago_ray.storage.table import best_rows
 from kiago_ray.screening.summary import Summary, TopMean, summarise_ranked
 from kiago_ray.storage.location import Location
+from kiago_ray.storage.table import best_rows
 
 SUMMARY = "summary.json"
 BEST_ROWS = 10

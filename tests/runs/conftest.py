@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from kiago_ray.data import NONE
+from kiago_ray.models import Models, load_models
 from kiago_ray.runs.compute import compute_shard
 from kiago_ray.runs.plan import Plan, make_plan
 from kiago_ray.runs.spec import campaign_from
-from kiago_ray.data import NONE
-from kiago_ray.models import Models, load_models
 from kiago_ray.storage.location import Location
 
 from ..report.conftest import rows, summary, trusted_rows

@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kiago_ray.judging import judged_rows
+from kiago_ray.models import Models
 from kiago_ray.runs.curves import (
     CURVES_SCHEMA,
     curves_table,
@@ -17,8 +19,6 @@ from kiago_ray.runs.curves import (
 )
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
 from kiago_ray.runs.shards import write_shard
-from kiago_ray.judging import judged_rows
-from kiago_ray.models import Models
 from kiago_ray.search.result import QUANTITIES, Trajectory
 from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError

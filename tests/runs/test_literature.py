@@ -8,6 +8,10 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
+from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.judging import judged_rows
+from kiago_ray.models import Models
+from kiago_ray.plausibility.shipped import Prospects, load_prospects
 from kiago_ray.runs.compute import compute_shard
 from kiago_ray.runs.literature import (
     KnownFamily,
@@ -17,20 +21,15 @@ from kiago_ray.runs.literature import (
     known_families,
 )
 from kiago_ray.runs.plan import Plan, around, make_plan
-from kiago_ray.runs.results import (finish_campaign, finish_search)
-from kiago_ray.runs.spec import campaign_from
+from kiago_ray.runs.results import finish_campaign, finish_search
 from kiago_ray.runs.shards import checked_state
-from kiago_ray.runs.summaries import (CampaignResults)
-from kiago_ray.storage.table import blocks
-from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.judging import judged_rows
-from kiago_ray.models import Models
-from kiago_ray.plausibility.shipped import Prospects, load_prospects
+from kiago_ray.runs.spec import campaign_from
+from kiago_ray.runs.summaries import CampaignResults
 from kiago_ray.screening import KnownMaterials
 from kiago_ray.search.errors import SpecError
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES
-from kiago_ray.storage.table import read_table
+from kiago_ray.storage.table import blocks, read_table
 
 BASES = ("LaFeAsO0.9F0.1", "MgB2", "NbSe2")
 

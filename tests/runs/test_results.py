@@ -13,22 +13,25 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kiago_ray.runs.compute import compute_shard
-from kiago_ray.runs.page import page_of_directory
-from kiago_ray.runs.plan import Plan, PlannedSearch, make_plan
-from kiago_ray.runs.results import (CAMPAIGN_OUTPUTS, SEARCH_OUTPUTS, finish_campaign, finish_search, is_whole)
-from kiago_ray.runs.summaries import (CampaignResults, SearchResults)
-from kiago_ray.runs.shards import DamagedError, Manifest, read_manifest, read_shard
-from kiago_ray.runs.spec import campaign_from
-from kiago_ray.runs.summaries import (read_campaign_results, read_search_results)
-from kiago_ray.storage.table import file_sha256
 from kiago_ray.judging import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.report.plots import BEST_POINTS, MAX_POINTS, shown_points
+from kiago_ray.runs.compute import compute_shard
+from kiago_ray.runs.page import page_of_directory
+from kiago_ray.runs.plan import Plan, PlannedSearch, make_plan
+from kiago_ray.runs.results import CAMPAIGN_OUTPUTS, SEARCH_OUTPUTS, finish_campaign, finish_search, is_whole
+from kiago_ray.runs.shards import DamagedError, Manifest, read_manifest, read_shard
+from kiago_ray.runs.spec import campaign_from
+from kiago_ray.runs.summaries import (
+    CampaignResults,
+    SearchResults,
+    read_campaign_results,
+    read_search_results,
+)
 from kiago_ray.screening.summary import summarise
 from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.table import ranked, read_table
+from kiago_ray.storage.table import file_sha256, ranked, read_table
 
 SPEC_TEXT = "campaign: {name: four}\n"
 

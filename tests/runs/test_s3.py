@@ -15,11 +15,11 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from kiago_ray.models import Models
 from kiago_ray.runs.compute import compute_shard
 from kiago_ray.runs.lease import LEASE, Lease, LeaseError, read_lease
 from kiago_ray.runs.plan import Plan
 from kiago_ray.runs.shards import DamagedError, check_shard, read_manifest, read_shard, read_steps
-from kiago_ray.models import Models
 from kiago_ray.storage.location import Location
 
 BUCKET, RENEW_S, EXPIRE_S = "campaigns", 0.1, 0.8

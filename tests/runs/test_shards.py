@@ -10,18 +10,21 @@ import numpy as np
 import pytest
 
 from kiago_ray.api import propose
+from kiago_ray.models import Models
 from kiago_ray.runs.compute import compute_shard
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.shards import (
     STEPS_SCHEMA,
     DamagedError,
+    best_of,
     check_shard,
+    checked_state,
+    listed_state,
     read_manifest,
     read_shard,
     read_steps,
+    remove_leftovers,
 )
-from kiago_ray.runs.shards import best_of, checked_state, listed_state, remove_leftovers
-from kiago_ray.models import Models
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.table import ranked
 
