@@ -20,7 +20,7 @@ from kiago_ray.search.sections import SourcesSpec
 Occupation = tuple[dict[int, float], ...]
 """For each site its elements (indices) with their atoms."""
 
-PORTIONS = (0.5, 0.25)  # of a site that "plus one" gives to a foreign element
+PORTIONS = (0.2, 0.1)  # of a site that "plus one" gives to a foreign element
 SAME_ATOMS = 0.01  # atoms by which an amount may differ and count as the same
 _MORE = 1e-9
 _KEY_DECIMALS = 4  # of fractions that are the same composition
@@ -56,31 +56,33 @@ def _key(occupation: Occupation) -> bytes:
 
 
 def swaps(family: Family, substitutions: Substitutions) -> list[Occupation]:
-    """One own element of a site replaced wholly by another element, by falling odds."""
+    """One own element of a site replaced wholly by another element, the most plausible first."""
     base, found = base_occupation(family), []
+    order = substitutions.odds if substitutions.wholly is None else substitutions.wholly
     for at, site in _open_sites(family):
         for own, amount in zip(site.own, site.amounts, strict=True):
             for z in _candidates(site, own, family, substitutions):
                 if z in base[at] or not _within(site, amount / site.total):
                     continue
                 changed = {z if each == own else each: atoms for each, atoms in base[at].items()}
-                found.append((-substitutions.odds[own, z], at, own, z, _with(base, at, changed)))
+                found.append((-order[own, z], at, own, z, _with(base, at, changed)))
     return [each[-1] for each in sorted(found, key=lambda each: each[:-1])]
 
 
 def plus_one(family: Family, substitutions: Substitutions) -> list[Occupation]:
-    """One foreign element on a part of a site in the place of its main one, by falling odds."""
+    """One foreign element on a part of a site in the place of its main one, the most plausible first."""
     base, found = base_occupation(family), []
+    order = substitutions.odds if substitutions.partly is None else substitutions.partly
     for at, site in _open_sites(family):
         main, amount = site.own[0], site.amounts[0]
         for z in _candidates(site, main, family, substitutions):
-            for portion in PORTIONS:
+            for place, portion in enumerate(PORTIONS):
                 atoms = round(portion * site.total * family.grid) / family.grid
                 if atoms < _MORE or atoms > amount - _MORE or not _within(site, atoms / site.total):
                     continue
                 changed = {**base[at], main: amount - atoms}
                 changed[z] = changed.get(z, 0.0) + atoms
-                found.append((-substitutions.odds[main, z], -portion, at, z, _with(base, at, changed)))
+                found.append((-order[main, z], place, at, z, _with(base, at, changed)))
     return [each[-1] for each in sorted(found, key=lambda each: each[:-1])]
 
 
