@@ -26,7 +26,7 @@ def substitutions_around(
     pairs = [(a, c) for a in held.tolist() for c in _likeliest(odds[a] * (base == 0))]
     here = odds.copy()
     here[held] = 0
-    wholly, partly = np.full((2, *odds.shape), -np.inf)
+    partly = np.full(odds.shape, -np.inf)
     if pairs:
         a, c = np.array(pairs).T
         rows = np.tile(base, (2, len(pairs), 1))
@@ -35,7 +35,7 @@ def substitutions_around(
             rows[kind, at, c] = portion * base[a]
             rows[kind, at, a] -= portion * base[a]
         log_p = plausibility.log_probability(rows.reshape(-1, N_ELEMENTS)).reshape(2, -1)
-        wholly[a, c], partly[a, c] = log_p
+        partly[a, c] = log_p[1]
         log_p = log_p.max(axis=0)
         here[a, c] = odds[a, c] * np.exp(_MILDNESS * (log_p - log_p.max()))
         here[held] /= max(here[held].max(), 1e-12)
@@ -47,7 +47,6 @@ def substitutions_around(
         odds=np.clip(here, 0, 1),
         vacancies=known_vacancies(literature, base),
         made=np.array(untested).reshape(-1, N_ELEMENTS),
-        wholly=wholly,
         partly=partly,
     )
 

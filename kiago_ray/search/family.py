@@ -245,8 +245,8 @@ def _nothing_made() -> Floats:
 class Substitutions:
     """odds: (118, 118), odds[a, c] from 0 to 1: how often c takes the place of a. vacancies: (118,) the elements whose
     places are known to stay empty in part. made: (m, 118) fractions of compounds that exist and were never tested.
-    wholly, partly: (118, 118) ln P in nats of the base with c in the place of all and of a part of its a, -inf where
-    nothing is known; None where the odds have to stand for them.
+    partly: (118, 118) ln P in nats of the base with c in the place of a part of its a, -inf where nothing is known;
+    None where the odds have to stand for it.
 
     Raises ValueError for other shapes, and for odds that are not from 0 to 1.
     """
@@ -254,7 +254,6 @@ class Substitutions:
     odds: Floats
     vacancies: Mask
     made: Floats = field(default_factory=_nothing_made)
-    wholly: Floats | None = None
     partly: Floats | None = None
 
     def __post_init__(self) -> None:
@@ -262,10 +261,8 @@ class Substitutions:
             found = getattr(self, name).shape
             if found != shape:
                 raise ValueError(f"substitutions: {name} have the shape {found}; give {shape}")
-        for name in ("wholly", "partly"):
-            given = getattr(self, name)
-            if given is not None and given.shape != self.odds.shape:
-                raise ValueError(f"substitutions: {name} have the shape {given.shape}; give {self.odds.shape}")
+        if self.partly is not None and self.partly.shape != self.odds.shape:
+            raise ValueError(f"substitutions: partly has the shape {self.partly.shape}; give {self.odds.shape}")
         if self.made.ndim != 2 or self.made.shape[1] != N_ELEMENTS:
             raise ValueError(f"substitutions: made has the shape {self.made.shape}; give (m, {N_ELEMENTS})")
         if not ((self.odds >= 0) & (self.odds <= 1)).all():

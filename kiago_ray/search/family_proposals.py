@@ -56,16 +56,15 @@ def _key(occupation: Occupation) -> bytes:
 
 
 def swaps(family: Family, substitutions: Substitutions) -> list[Occupation]:
-    """One own element of a site replaced wholly by another element, the most plausible first."""
+    """One own element of a site replaced wholly by another element, by falling odds."""
     base, found = base_occupation(family), []
-    order = substitutions.odds if substitutions.wholly is None else substitutions.wholly
     for at, site in _open_sites(family):
         for own, amount in zip(site.own, site.amounts, strict=True):
             for z in _candidates(site, own, family, substitutions):
                 if z in base[at] or not _within(site, amount / site.total):
                     continue
                 changed = {z if each == own else each: atoms for each, atoms in base[at].items()}
-                found.append((-order[own, z], at, own, z, _with(base, at, changed)))
+                found.append((-substitutions.odds[own, z], at, own, z, _with(base, at, changed)))
     return [each[-1] for each in sorted(found, key=lambda each: each[:-1])]
 
 

@@ -263,12 +263,12 @@ class ChargeSpec(Section):
     """Charge neutrality as a term of the loss (ours; see losses.py)."""
 
     weight: float = Field(
-        default=60.0,
+        default=0.0,
         ge=0,
         description="Weight of the charge loss, in K per nat an atom: how unlikely the oxidation states are that "
-        "balance a row. 0, as in the paper, leaves it out. `default` and `open` have it, in both stages: in stage 1 "
-        "because a row chooses its elements there, in stage 2 so that it settles where neutral formulas are. In a "
-        "family only what is unlikelier than the base costs.",
+        "balance a row. 0, as in the paper, leaves it out, and so does `default`, whose plausibility weighs the "
+        "states. `open` has 60 in both stages: in stage 1 because a row chooses its elements there, in stage 2 so "
+        "that it settles where neutral formulas are. In a family only what is unlikelier than the base costs.",
     )
     mixed_valence: bool = Field(
         default=False,

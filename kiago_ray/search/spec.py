@@ -139,7 +139,7 @@ class SearchSpec(Section):
         "within a family predicted energies tell less than the plausibility does.",
     )
     plausibility_weight: float = Field(
-        default=5.0,
+        default=10.0,
         ge=0,
         le=1000,
         description="Weight of the plausibility, in K per nat: how likely it is that a composition exists. 0, as in "
@@ -173,10 +173,11 @@ class SearchSpec(Section):
         "takes T_c as it is; `default` takes the lower bound because otherwise rows gather where the networks err.",
     )
     extrapolation_weight: float = Field(
-        default=60.0,
+        default=0.0,
         ge=0,
         description="K for each unit of the extrapolation score above 0.8; at 1 a formula is flagged. 0, as in the "
-        "paper, leaves rows free to go where nothing is known.",
+        "paper, leaves rows free to go where nothing is known. So does `default`: its sites and its plausibility keep "
+        "rows near what is known, and a new dopant is further from it than none. `open` has 60.",
     )
 
     charge: ChargeSpec = Field(
