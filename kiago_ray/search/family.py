@@ -262,7 +262,9 @@ class Substitutions:
             if found != shape:
                 raise ValueError(f"substitutions: {name} have the shape {found}; give {shape}")
         if self.partly is not None and self.partly.shape != self.odds.shape:
-            raise ValueError(f"substitutions: partly has the shape {self.partly.shape}; give {self.odds.shape}")
+            raise ValueError(
+                f"substitutions: partly has the shape {self.partly.shape}; give {self.odds.shape}"
+            )
         if self.made.ndim != 2 or self.made.shape[1] != N_ELEMENTS:
             raise ValueError(f"substitutions: made has the shape {self.made.shape}; give (m, {N_ELEMENTS})")
         if not ((self.odds >= 0) & (self.odds <= 1)).all():

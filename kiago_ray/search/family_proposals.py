@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from kiago_ray.search.sections import SourcesSpec
 Occupation = tuple[dict[int, float], ...]
 """For each site its elements (indices) with their atoms."""
 
-PORTIONS = (0.2, 0.1)  # of a site that "plus one" gives to a foreign element
+PORTIONS = (0.25, 0.1)  # of a site that "plus one" gives to a foreign element
 SAME_ATOMS = 0.01  # atoms by which an amount may differ and count as the same
 _MORE = 1e-9
 _KEY_DECIMALS = 4  # of fractions that are the same composition
@@ -69,20 +70,28 @@ def swaps(family: Family, substitutions: Substitutions) -> list[Occupation]:
 
 
 def plus_one(family: Family, substitutions: Substitutions) -> list[Occupation]:
-    """One foreign element on a part of a site in the place of its main one, the most plausible first."""
-    base, found = base_occupation(family), []
-    order = substitutions.odds if substitutions.partly is None else substitutions.partly
+    """One foreign element on a part of a site in the place of its main one: by turns the most plausible one and the
+    one of the highest odds. What fits the base and what is often replaced are two reasons, and neither implies the other.
+    """
+    base = base_occupation(family)
+    found: list[tuple[int, int, int, int, Occupation]] = []
     for at, site in _open_sites(family):
         main, amount = site.own[0], site.amounts[0]
+        units = (max(round(portion * site.total * family.grid), 1) for portion in PORTIONS)
+        doped = [unit / family.grid for unit in dict.fromkeys(units)]
         for z in _candidates(site, main, family, substitutions):
-            for place, portion in enumerate(PORTIONS):
-                atoms = round(portion * site.total * family.grid) / family.grid
-                if atoms < _MORE or atoms > amount - _MORE or not _within(site, atoms / site.total):
+            for place, atoms in enumerate(doped):
+                if atoms > amount - _MORE or not _within(site, atoms / site.total):
                     continue
                 changed = {**base[at], main: amount - atoms}
                 changed[z] = changed.get(z, 0.0) + atoms
-                found.append((-order[main, z], place, at, z, _with(base, at, changed)))
-    return [each[-1] for each in sorted(found, key=lambda each: each[:-1])]
+                found.append((main, z, place, at, _with(base, at, changed)))
+    orders = [each for each in (substitutions.partly, substitutions.odds) if each is not None]
+    ranked = [
+        sorted(found, key=lambda each: (-order[each[:2]], each[2], each[3], each[1])) for order in orders
+    ]
+    in_turn = {each[:4]: each[-1] for each in chain.from_iterable(zip(*ranked, strict=True))}
+    return list(in_turn.values())
 
 
 def made(family: Family, substitutions: Substitutions) -> list[Occupation]:

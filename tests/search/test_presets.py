@@ -51,7 +51,7 @@ def test_what_is_ours_alone_steers_none_of_the_papers_presets() -> None:
             spec.charge.weight > 0,
             spec.projection.neutral,
         )
-        expected = {"default": (True, True, True, False), "open": (False, False, True, True)}
+        expected = {"default": (True, True, False, False), "open": (False, False, True, True)}
         assert ours == expected.get(name, (False, False, False, False))
 
 
