@@ -71,7 +71,7 @@ def swaps(family: Family, substitutions: Substitutions) -> list[Occupation]:
 
 def plus_one(family: Family, substitutions: Substitutions) -> list[Occupation]:
     """One foreign element on a part of a site in the place of its main one: by turns the most plausible one and the
-    one of the highest odds. What fits the base and what is often replaced are two reasons, and neither implies the other.
+    one of the highest odds. What fits the base and what is often replaced are two reasons; neither implies the other.
     """
     base = base_occupation(family)
     found: list[tuple[int, int, int, int, Occupation]] = []
