@@ -21,7 +21,7 @@ from kiago_ray.search.sections import SourcesSpec
 Occupation = tuple[dict[int, float], ...]
 """For each site its elements (indices) with their atoms."""
 
-PORTIONS = (0.25, 0.1)  # of a site that "plus one" gives to a foreign element
+PORTIONS = (0.5, 0.25, 0.1)  # of a site that "plus one" gives to a foreign element
 SAME_ATOMS = 0.01  # atoms by which an amount may differ and count as the same
 _MORE = 1e-9
 _KEY_DECIMALS = 4  # of fractions that are the same composition

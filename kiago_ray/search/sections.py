@@ -191,7 +191,7 @@ class SourcesSpec(Section):
     """
 
     family: float = Field(
-        default=0.6, ge=0, le=1e6, description="Optimised over the sites by the gradient of the objective."
+        default=0.5, ge=0, le=1e6, description="Optimised over the sites by the gradient of the objective."
     )
     swap: float = Field(
         default=0.25,
@@ -206,10 +206,11 @@ class SourcesSpec(Section):
         description="Compounds that exist, were never tested and differ from the base on one site; not optimised.",
     )
     plus_one: float = Field(
-        default=0.1,
+        default=0.2,
         ge=0,
         le=1e6,
-        description="One foreign element on a quarter or half of a site, by falling odds; not optimised.",
+        description="One foreign element on a tenth, a quarter or half of a site, by turns the most plausible and the "
+        "one of highest odds; not optimised.",
     )
 
     @model_validator(mode="after")

@@ -53,9 +53,9 @@ def test_what_exists_is_one_site_away(substitutions: Substitutions) -> None:
     ]
 
 
-def test_one_element_more_takes_a_quarter_or_a_tenth(substitutions: Substitutions) -> None:
+def test_one_element_more_takes_a_half_a_quarter_or_a_tenth(substitutions: Substitutions) -> None:
     found = written(plus_one(family("LaFeAsO", substitutions), substitutions))
-    assert found[:2] == ["La0.75Sm0.25 Fe As O", "La Fe0.75Co0.25 As O"]
+    assert found[:2] == ["La0.5Sm0.5 Fe As O", "La Fe0.5Co0.5 As O"]
     assert "La0.9Sm0.1 Fe As O" in found
     whole = plus_one(family("BaFe2As2", substitutions, family={"grid": 1}), substitutions)
     assert written(whole)[0] == "Ba FeCo As2"
@@ -70,8 +70,8 @@ def test_what_is_most_plausible_comes_first_and_what_is_most_often_replaced_next
     known = replace(substitutions, partly=partly)
     found = written(plus_one(family("LaFeAsO", known), known))
     assert found[:4] == [
-        *("La Fe As O0.75F0.25", "La0.75Sm0.25 Fe As O"),
-        *("La Fe As O0.9F0.1", "La Fe0.75Co0.25 As O"),
+        *("La Fe As O0.5F0.5", "La0.5Sm0.5 Fe As O"),
+        *("La Fe As O0.75F0.25", "La Fe0.5Co0.5 As O"),
     ]
     assert sorted(found) == sorted(written(plus_one(family("LaFeAsO", substitutions), substitutions)))
 
