@@ -261,7 +261,7 @@ class RampSpec(Section):
 
 
 class ChargeSpec(Section):
-    """Charge neutrality as a term of the loss (ours; see losses.py)."""
+    """Charge neutrality as a term of the loss (ours)."""
 
     weight: float = Field(
         default=0.0,
