@@ -68,7 +68,7 @@ from kiago_ray.data.tables import made
 from kiago_ray.machine import cpu_name
 from kiago_ray.plausibility.alterations import elements_at_hand, swapped_at_random
 from kiago_ray.plausibility.neighbours import added_systems, swapped_systems
-from kiago_ray.screening.screens import MAX_CHARGE_NATS, MIN_EXISTENCE
+from kiago_ray.search.sections import ScreensSpec
 
 FIRST = (100, 400, 1000)
 SAME_SYSTEM_DISTANCE, NEW_DISTANCE, BASE_DISTANCE = 0.2, 0.05, 0.5
@@ -290,7 +290,9 @@ def plausibility_line(then: Then, later: Later, seed: int) -> dict[str, Any]:
     every = np.concatenate([later.fractions, swaps])
     real = np.arange(len(every)) < len(later.fractions)
     log_p, log_exists = then.prospects.log_probabilities(every)
-    passed = (np.exp(log_exists) >= MIN_EXISTENCE) & likeliest_balance(every).likely(MAX_CHARGE_NATS)
+    limits = ScreensSpec()
+    balanced = likeliest_balance(every).likely(limits.max_charge_nats)
+    passed = (np.exp(log_exists) >= limits.min_existence) & balanced
     soon = np.concatenate([later.year < then.year + 5, np.ones(len(swaps), dtype=np.bool_)])
     return {
         "cut_off": then.year,

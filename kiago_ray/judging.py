@@ -144,13 +144,7 @@ def judged(
 
 
 def _verdicts(candidates: Candidates, judge: SearchSpec, required: tuple[str, ...]) -> Verdicts:
-    screens = available_screens(
-        max_elements=judge.screens.max_elements,
-        max_e_hull_ev_per_atom=judge.screens.max_e_hull_ev_per_atom,
-        max_charge_nats=judge.screens.max_charge_nats,
-        min_existence=judge.screens.min_existence,
-    )
-    return apply_screens(candidates, screens, required)
+    return apply_screens(candidates, available_screens(judge.screens), required)
 
 
 def _above_hull(

@@ -5,16 +5,15 @@ What needs a formula is worked out once for each different one and handed to all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry import neutrality
 from kiago_ray.chemistry.balance import Balances, likeliest_balance
-from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import reduce_counts
 from kiago_ray.chemistry.neutrality import (
     MAX_VALENCE_ATOMS,
@@ -37,41 +36,42 @@ if TYPE_CHECKING:
     from kiago_ray.search.result import SearchResult
 
 DECIMALS = 4  # of amounts that stay fractional (search.integers.fractional_amounts)
-
-# Places; a sample that is farther has less than half the weight of the model itself.
-NEARBY = 3 * LENGTH
+NEARBY = 3 * LENGTH  # places; a sample that is farther has less than half the weight of the model itself
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Texts = tuple[str | None, ...]
-Known = TypeVar("Known")  # compositions as a way of looking through them takes them
 
 
 @dataclass(frozen=True)
 class Candidates:
     """n rows. What a row without a formula doesn't have is "", 0, False or NaN.
 
-    formulas: n texts. ok: (n,) the row has a formula. counts: (n, 118) its reduced whole numbers of atoms;
-    zeros where its amounts are fractional. n_elements: (n,). tc_k, ef_ev_per_atom: (n,) predicted for the
-    formula. neutrality: SMACT's verdicts, n rows. balances: the likeliest states that balance, n rows. nearest:
-    (n,) index into `materials`, -1 without one; nearest_distance: (n,) L1 distance in fractions. nearest_emd,
-    nearest_emd_distance: (n,) the same by element
-    mover's distance in places of the modified Pettifor scale. mixed: for each row the valences that balance it where
-    atoms of one element may differ, {} where none do; None where that wasn't asked for. by_atoms: the same where each
-    atom has a valence of its own (section 3.6), for formulas of up to 1,000 atoms. tc_std_k, tc_oracle_k,
-    tc_oracle_std_k, extrapolation: (n,) as in SecondOpinions. known, made, tried: n texts each, what the composition
-    is the same as (`knowledge.identity`) among measured superconductors, compounds that exist, and what was tried;
-    None where it is none of them, or nothing was given to compare with. tc_given_tried_k, tried_log_odds: (n,) T_c and
-    what to add to the plausibility's log odds given what was tried nearby, NaN and 0 where nothing was given;
-    tried_nearby: n texts, the nearest sample, None where none is near. sources: n texts, where each came from; None
-    outside families. best_nearby_tc_k: (n,) the highest weighed T_c known near the row, or near the base of the
-    search (`improvement.best_nearby`), NaN without one; best_nearby: (n,) its index into `materials`, -1 without one.
-    new_system: (n,) whether no known superconductor has just these elements, False where nothing was given to compare
-    with. plausibility_reasons: n texts, in words why a row is as plausible as it is. log_plausibility: (n,) ln of the
+    formulas: n texts. ok: (n,) the row has a formula. counts: (n, 118) its reduced whole numbers of atoms; zeros where
+    its amounts are fractional. n_elements: (n,). tc_k, ef_ev_per_atom: (n,) predicted for the formula. sources: n
+    texts, where each came from; None outside families.
+
+    neutrality: SMACT's verdicts, n rows. balances: the likeliest states that balance, n rows. mixed: (n,) whether
+    valences balance it where atoms of one element may differ, None where that wasn't asked for. by_atoms: n valences
+    where each atom has its own (section 3.6), {} where none balance and for formulas of more than 1,000 atoms.
+
+    nearest, nearest_emd: (n,) index into `materials` of the nearest by L1 distance in fractions (nearest_distance) and
+    by element mover's distance in places of the modified Pettifor scale (nearest_emd_distance), -1 without one.
+    best_nearby_tc_k: (n,) the highest weighed T_c known near the row, or near the base of the search
+    (`improvement.best_nearby`), NaN without one; best_nearby: (n,) its index into `materials`, -1 without one.
+    known, made, tried: n texts each, what the composition is the same as (`data.identity`) among measured
+    superconductors, compounds that exist, and what was tried; None where it is none of them, or nothing was given to
+    compare with. new_system: (n,) whether no known superconductor has just these elements, False where nothing was
+    given to compare with.
+
+    tc_std_k, tc_oracle_k, tc_oracle_std_k, extrapolation: (n,) as in SecondOpinions. tc_given_tried_k, tried_log_odds:
+    (n,) T_c and what to add to the plausibility's log odds given what was tried nearby, NaN and 0 where nothing was
+    given; tried_nearby: n texts, the nearest sample, None where none is near. log_plausibility: (n,) ln of the
     probability that it is made and reported, log_existence: (n,) that it exists, reported or not, in nats, at most 0;
-    None where it wasn't worked out. e_hull_ev_per_atom: (n,) above the hull of
-    competing phases, NaN where it wasn't worked out; None where there are no phases.
+    None where it wasn't worked out. plausibility_reasons: n texts, in words why a row is as plausible as it is.
+    e_hull_ev_per_atom: (n,) above the hull of competing phases, NaN where it wasn't worked out; None where there are
+    no phases.
     """
 
     formulas: tuple[str, ...]
@@ -80,32 +80,32 @@ class Candidates:
     n_elements: Ints
     tc_k: Floats
     ef_ev_per_atom: Floats
+    sources: Texts
     neutrality: Neutrality
     balances: Balances
+    mixed: Mask | None
+    by_atoms: tuple[Valences, ...] | None
     materials: KnownMaterials | None
     nearest: Ints
     nearest_distance: Floats
     nearest_emd: Ints
     nearest_emd_distance: Floats
+    best_nearby: Ints
+    best_nearby_tc_k: Floats
+    known: Texts
+    made: Texts
+    tried: Texts
+    new_system: Mask
     tc_std_k: Floats
     tc_oracle_k: Floats
     tc_oracle_std_k: Floats
     extrapolation: Floats
-    known: Texts
-    made: Texts
-    tried: Texts
     tc_given_tried_k: Floats
     tried_log_odds: Floats
     tried_nearby: Texts
-    sources: Texts
-    best_nearby_tc_k: Floats
-    best_nearby: Ints
     plausibility_reasons: Texts
-    new_system: Mask
     log_plausibility: Floats | None = None
     log_existence: Floats | None = None
-    mixed: tuple[Valences, ...] | None = None
-    by_atoms: tuple[Valences, ...] | None = None
     e_hull_ev_per_atom: Floats | None = None
 
     @property
@@ -213,22 +213,13 @@ def collect(
     for, valences that are mixed, or each atom's own. opinions, log_plausibility, plausibility_reasons: of its n rows.
     base: (118,) fractions of the search's base, whose neighbours count as the row's for `best_nearby`, within
     nearby_distance of either. emd: whether `nearest_emd` is looked for.
-
-    Amounts that stay fractional are judged as whole numbers of a ten-thousandth of an atom. A formula that
-    this makes larger than neutrality.MAX_ATOMS, or whose amounts have more decimals, can't be judged and is
-    not neutral.
     """
-    ok = np.asarray(result.status == RowStatus.OK)
+    ok, n = np.asarray(result.status == RowStatus.OK), len(result.status)
     formulas = tuple(text if fine else "" for text, fine in zip(result.formulas(), ok, strict=True))
-    first, place = _different(formulas, ok)
-    amounts = result.amounts[first]
-    whole, judged = whole_numbers(amounts)
-    judgements, n = opinions or SecondOpinions(), len(ok)
-    verdicts = neutrality.check(whole[judged], oxidation_set)
-    by_l1 = _neighbours(nearest_composition, amounts, None if known is None else known.index, place)
-    by_emd = _neighbours(nearest_emd, amounts, known.fractions if emd and known is not None else None, place)
-    given_tried = _given_tried(tried, amounts, result.tc_k[first].astype(np.float64), place)
-    best = _best_nearby(amounts, known, nearby_distance, base, place)
+    different = Different.of(formulas, ok)
+    amounts = result.amounts[different.first]
+    judgements = opinions or SecondOpinions()
+    given_tried = _given_tried(tried, amounts, result.tc_k[different.first].astype(np.float64), different)
     return Candidates(
         formulas=formulas,
         ok=ok,
@@ -236,127 +227,79 @@ def collect(
         n_elements=np.where(ok, (result.amounts > 0).sum(axis=1), 0),
         tc_k=np.where(ok, result.tc_k, np.nan).astype(np.float64),
         ef_ev_per_atom=np.where(ok, result.ef_ev_per_atom, np.nan).astype(np.float64),
-        neutrality=_for_rows(verdicts, judged, place),
-        balances=likeliest_balance(amounts, oxidation_set).spread(place),
-        materials=known,
-        nearest=by_l1[0],
-        nearest_distance=by_l1[1],
-        nearest_emd=by_emd[0],
-        nearest_emd_distance=by_emd[1],
-        **{
-            name: np.where(ok, judgements.column(name, n), np.nan)
-            for name in ("tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation")
-        },
-        known=_same_as(None if known is None else known.compositions, amounts, place),
-        made=_same_as(made, amounts, place),
-        tried=_same_as(None if tried is None else tried.compositions, amounts, place),
-        tc_given_tried_k=given_tried[0],
-        tried_log_odds=given_tried[1],
-        tried_nearby=given_tried[2],
         sources=(None,) * n if result.source is None else tuple(result.source.tolist()),
-        best_nearby_tc_k=best[1],
-        best_nearby=best[0],
+        balances=likeliest_balance(amounts, oxidation_set).spread(different.place),
+        **_in_whole_numbers(amounts, different, oxidation_set, mixed_valence, by_atoms),
+        **_neighbours(amounts, different, known, base, nearby_distance, emd),
+        made=_same_as(made, amounts, different),
+        tried=_same_as(None if tried is None else tried.compositions, amounts, different),
+        **{name: np.where(ok, judgements.column(name, n), np.nan) for name in vars(judgements)},
+        **given_tried,
         plausibility_reasons=(None,) * n if plausibility_reasons is None else plausibility_reasons,
-        new_system=_new_systems(amounts, known, place),
         log_existence=None if log_existence is None else np.where(ok, log_existence, np.nan),
         log_plausibility=None
         if log_plausibility is None
-        else with_odds(np.where(ok, log_plausibility, np.nan), given_tried[1]),
-        mixed=_mixed(whole, judged, place, oxidation_set) if mixed_valence else None,
-        by_atoms=_by_atoms(whole, judged, place, oxidation_set) if by_atoms else None,
+        else with_odds(np.where(ok, log_plausibility, np.nan), given_tried["tried_log_odds"]),
     )
 
 
-def _same_as(compositions: KnownCompositions | None, amounts: Floats, place: Ints) -> Texts:
-    """What each of amounts (u, 118) is the same as, spread over the rows at `place`."""
-    found: list[str | None] = [None] * len(amounts)
-    if compositions is not None and len(amounts):
-        found = compositions.same_as(amounts / amounts.sum(axis=1, keepdims=True))
-    found.append(None)
-    return tuple(found[at] for at in place.tolist())
-
-
-def _new_systems(amounts: Floats, known: KnownMaterials | None, place: Ints) -> Mask:
-    """Whether no known superconductor has just the elements of amounts (u, 118), spread over the rows at `place`."""
-    there = frozenset() if known is None else known.chemical_systems
-    new = [known is not None and row.tobytes() not in there for row in amounts > 0]
-    return np.array([*new, False], dtype=np.bool_)[place]
-
-
-def _given_tried(
-    tried: TriedMaterials | None, amounts: Floats, tc_k: Floats, place: Ints
-) -> tuple[Floats, Floats, Texts]:
-    """The three fields on samples near to amounts (u, 118) with T_c (u,) in K, spread over the rows at `place`."""
-    changed, odds = np.full(len(amounts), np.nan), np.zeros(len(amounts))
-    near: list[str | None] = [None] * len(amounts)
-    if tried is not None and len(amounts):
-        fractions = amounts / amounts.sum(axis=1, keepdims=True)
-        found = tried.reweigh(fractions, tc_k, np.full(len(amounts), np.nan))
-        changed, odds = found.tc_k, found.log_odds
-        near = [
-            f"{tried.compositions.names[at]} ({distance:.2g} places away)" if distance <= NEARBY else None
-            for at, distance in zip(found.nearest.tolist(), found.distance.tolist(), strict=True)
-        ]
-    near.append(None)
-    texts = tuple(near[at] for at in place.tolist())
-    return np.append(changed, np.nan)[place], np.append(odds, 0.0)[place], texts
-
-
-def _mixed(whole: Ints, judged: Mask, place: Ints, oxidation_set: OxidationSet) -> tuple[Valences, ...]:
-    """Valences of the judged of u formulas, spread over the rows that stand at `place` among the u."""
-    found: list[Valences] = [{} for _ in range(len(judged) + 1)]
-    balanced = likeliest_valences(whole[judged], oxidation_set, mixed=True).assignments
-    for at, assignment in zip(np.flatnonzero(judged).tolist(), balanced, strict=True):
-        found[at] = assignment
-    return tuple(found[at] for at in place.tolist())
-
-
-def _by_atoms(whole: Ints, judged: Mask, place: Ints, oxidation_set: OxidationSet) -> tuple[Valences, ...]:
-    """The valences that atoms of the judged of u formulas (u, 118) have, {} for none or for more than
-    MAX_VALENCE_ATOMS atoms, spread over the rows that stand at `place`.
+@dataclass(frozen=True)
+class Different:
+    """u different formulas of n rows. first: (u,) the first row of each. place: (n,) of each row among them, u where
+    a row has none of them.
     """
-    judged = judged & (whole.sum(axis=1) <= MAX_VALENCE_ATOMS)
-    found: list[Valences] = [{} for _ in range(len(whole) + 1)]
-    for at, valences in zip(
-        np.flatnonzero(judged).tolist(), atom_valences(whole[judged], oxidation_set), strict=True
-    ):
-        found[at] = valences
-    return tuple(found[at] for at in place.tolist())
+
+    first: Ints
+    place: Ints
+
+    @classmethod
+    def of(cls, formulas: Sequence[str], ok: Mask) -> Different:
+        first: dict[str, int] = {}
+        for row in np.flatnonzero(ok).tolist():
+            first.setdefault(formulas[row], row)
+        places = {text: place for place, text in enumerate(first)}
+        place = [places[text] if fine else len(first) for text, fine in zip(formulas, ok, strict=True)]
+        return cls(np.array(list(first.values()), dtype=np.int64), np.array(place, dtype=np.int64))
+
+    def chosen(self, among: Mask) -> Different:
+        """Those that are chosen (u,); rows of the others have none of them."""
+        number = int(among.sum())
+        at = np.append(np.where(among, np.cumsum(among) - 1, number), number)
+        return Different(self.first[among], at[self.place])
+
+    def spread(self, values: NDArray[Any], nothing: Any) -> NDArray[Any]:
+        """Values (u, …) of the formulas as values (n, …) of the rows, `nothing` for rows that have none of them."""
+        empty = np.full((1, *values.shape[1:]), nothing, dtype=values.dtype)
+        return np.concatenate([values, empty])[self.place]
+
+    def spread_each(self, values: Sequence[Any], nothing: Any = None) -> tuple[Any, ...]:
+        """Values of the formulas as a tuple of the rows' values."""
+        every = [*values, nothing]
+        return tuple(every[at] for at in self.place.tolist())
 
 
-def _neighbours(
-    find: Callable[[Floats, Known], tuple[Ints, Floats]],
-    amounts: Floats,
-    known: Known | None,
-    place: Ints,
-) -> tuple[Ints, Floats]:
-    """Index of the nearest known to each of amounts (u, 118) and its distance, spread over the rows at `place`."""
-    index, distance = np.full(len(amounts), -1, dtype=np.int64), np.full(len(amounts), np.nan)
-    if known is not None and len(amounts):
-        index, distance = find(amounts / amounts.sum(axis=1, keepdims=True), known)
-    return np.append(index, -1)[place], np.append(distance, np.nan)[place]
-
-
-def _best_nearby(
-    amounts: Floats, known: KnownMaterials | None, radius: float, base: Floats | None, place: Ints
-) -> tuple[Ints, Floats]:
-    """Index of the known with the highest T_c near each of amounts (u, 118), and that T_c, spread over the rows."""
-    index, tc_k = np.full(len(amounts), -1, dtype=np.int64), np.full(len(amounts), np.nan)
-    if known is not None and len(amounts):
-        tc_k, index = best_nearby(amounts / amounts.sum(axis=1, keepdims=True), known, radius, base=base)
-    return np.append(index, -1)[place], np.append(tc_k, np.nan)[place]
-
-
-def _different(formulas: Sequence[str], ok: Mask) -> tuple[Ints, Ints]:
-    """The first row of each different formula (u,); for each row its place among them (n,), u without one."""
-    places: dict[str, int] = {}
-    first: list[int] = []
-    for row in np.flatnonzero(ok).tolist():
-        if formulas[row] not in places:
-            places[formulas[row]] = len(first)
-            first.append(row)
-    place = [places[text] if fine else len(first) for text, fine in zip(formulas, ok, strict=True)]
-    return np.array(first, dtype=np.int64), np.array(place, dtype=np.int64)
+def _in_whole_numbers(
+    amounts: Floats, different: Different, oxidation_set: OxidationSet, mixed: bool, by_atoms: bool
+) -> dict[str, Any]:
+    """The fields on the balance of amounts (u, 118) in whole numbers. Those that stay fractional are judged as whole
+    numbers of a ten-thousandth of an atom; what this makes larger than neutrality.MAX_ATOMS, or has more decimals,
+    can't be judged and is not neutral.
+    """
+    whole, can_judge = whole_numbers(amounts)
+    judged, numbers = different.chosen(can_judge), whole[can_judge]
+    verdicts = neutrality.check(numbers, oxidation_set)
+    small = can_judge & (whole.sum(axis=1) <= MAX_VALENCE_ATOMS)
+    return {
+        "neutrality": Neutrality(
+            **{name: judged.spread(values, 0) for name, values in vars(verdicts).items()}
+        ),
+        "mixed": judged.spread(likeliest_valences(numbers, oxidation_set, mixed=True).neutral, False)
+        if mixed
+        else None,
+        "by_atoms": different.chosen(small).spread_each(atom_valences(whole[small], oxidation_set), {})
+        if by_atoms
+        else None,
+    }
 
 
 def whole_numbers(amounts: Floats) -> tuple[Ints, Mask]:
@@ -367,21 +310,63 @@ def whole_numbers(amounts: Floats) -> tuple[Ints, Mask]:
     return whole, exact & (whole.sum(axis=1) <= neutrality.MAX_ATOMS)
 
 
-def _for_rows(verdicts: Neutrality, judged: Mask, place: Ints) -> Neutrality:
-    """The verdicts on the judged of u formulas, spread over the rows that stand at `place` among the u."""
+def _neighbours(
+    amounts: Floats,
+    different: Different,
+    known: KnownMaterials | None,
+    base: Floats | None,
+    radius: float,
+    emd: bool,
+) -> dict[str, Any]:
+    """The fields on what is known, of formulas with amounts (u, 118)."""
+    u = len(amounts)
+    nowhere = np.full(u, np.nan), np.full(u, -1, dtype=np.int64)
+    (distance, nearest), (emd_distance, by_emd), (best_tc_k, best) = nowhere, nowhere, nowhere
+    new = np.zeros(u, dtype=np.bool_)
+    if known is not None and u:
+        fractions = amounts / amounts.sum(axis=1, keepdims=True)
+        nearest, distance = nearest_composition(fractions, known.index)
+        if emd:
+            by_emd, emd_distance = nearest_emd(fractions, known.fractions)
+        best_tc_k, best = best_nearby(fractions, known, radius, base=base)
+        new = np.array([row.tobytes() not in known.chemical_systems for row in amounts > 0])
+    return {
+        "materials": known,
+        "nearest": different.spread(nearest, -1),
+        "nearest_distance": different.spread(distance, np.nan),
+        "nearest_emd": different.spread(by_emd, -1),
+        "nearest_emd_distance": different.spread(emd_distance, np.nan),
+        "best_nearby": different.spread(best, -1),
+        "best_nearby_tc_k": different.spread(best_tc_k, np.nan),
+        "known": _same_as(None if known is None else known.compositions, amounts, different),
+        "new_system": different.spread(new, False),
+    }
 
-    def spread(values: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        every = np.zeros(len(judged) + 1, dtype=np.bool_)
-        every[:-1][judged] = values
-        return every[place]
 
-    states = np.zeros((len(judged) + 1, N_ELEMENTS), dtype=np.int16)
-    states[:-1][judged] = verdicts.states
-    return Neutrality(
-        neutral=spread(verdicts.neutral),
-        pauling=spread(verdicts.pauling),
-        alloy=spread(verdicts.alloy),
-        elemental=spread(verdicts.elemental),
-        assigned=spread(verdicts.assigned),
-        states=states[place],
-    )
+def _same_as(compositions: KnownCompositions | None, amounts: Floats, different: Different) -> Texts:
+    """What each row is the same as, of formulas with amounts (u, 118)."""
+    found: Sequence[str | None] = [None] * len(amounts)
+    if compositions is not None and len(amounts):
+        found = compositions.same_as(amounts / amounts.sum(axis=1, keepdims=True))
+    return different.spread_each(found)
+
+
+def _given_tried(
+    tried: TriedMaterials | None, amounts: Floats, tc_k: Floats, different: Different
+) -> dict[str, Any]:
+    """The fields on samples nearby, of formulas with amounts (u, 118) and T_c (u,) in K."""
+    changed, odds = np.full(len(amounts), np.nan), np.zeros(len(amounts))
+    near: list[str | None] = [None] * len(amounts)
+    if tried is not None and len(amounts):
+        fractions = amounts / amounts.sum(axis=1, keepdims=True)
+        found = tried.reweigh(fractions, tc_k, np.full(len(amounts), np.nan))
+        changed, odds = found.tc_k, found.log_odds
+        near = [
+            f"{tried.compositions.names[at]} ({distance:.2g} places away)" if distance <= NEARBY else None
+            for at, distance in zip(found.nearest.tolist(), found.distance.tolist(), strict=True)
+        ]
+    return {
+        "tc_given_tried_k": different.spread(changed, np.nan),
+        "tried_log_odds": different.spread(odds, 0.0),
+        "tried_nearby": different.spread_each(near),
+    }

@@ -20,6 +20,7 @@ from kiago_ray.screening import (
     available_screens,
     collect,
 )
+from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.sweep.metrics import METRICS, Score, mean_over, measured
 
 BASE = BaseMaterial("LaNiAsO", 10.0, -1.0, tc_oracle_k=8.0)
@@ -40,7 +41,7 @@ def judged(
         log_plausibility=None if plausibility is None else np.log(plausibility),
         opinions=SecondOpinions(**{name: np.array(values) for name, values in opinions.items()}),
     )
-    verdicts = apply_screens(candidates, available_screens(max_elements=7), ("ef_negative",))
+    verdicts = apply_screens(candidates, available_screens(ScreensSpec(max_elements=7)), ("ef_negative",))
     return JudgedRows(result, candidates, verdicts, SimpleNamespace())
 
 
