@@ -22,11 +22,10 @@ from kiago_ray.models import Models, search_frequencies
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.climbed.inference import Lowered, Precision, in_precision, step_precision
 from kiago_ray.search import load_preset
-from kiago_ray.search.begin import open_space
 from kiago_ray.search.problem import Problem, resolve
 from kiago_ray.search.run import stage_settings
 from kiago_ray.search.stages import init, limit, step
-from kiago_ray.search.start import starts
+from kiago_ray.search.start import open_space, starts
 from kiago_ray.storage.table import ranked
 
 if TYPE_CHECKING:

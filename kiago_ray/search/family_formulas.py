@@ -25,7 +25,7 @@ Cost = Callable[[Floats], Floats]
 """Fractions (rows, 118) → the loss that a search climbs down, (rows,) in K."""
 
 
-def propose_in_family(
+def project_family_rows(
     rows: FamilyStarts,
     space: FamilySpace,
     state: SearchState,

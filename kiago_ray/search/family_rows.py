@@ -1,4 +1,8 @@
-"""Where the rows of a family search start: each row's slots, its shares of every site, and its source.
+"""The rows of a family search: each row's slots, its shares of every site at the start, its source, and its space.
+
+The space is σ of eq. 5 normalised site by site, so that every site keeps its amount. Each row has slots of its own,
+(sites, slots of a site), flattened in x_base: first a site's own elements, then what may come in, an element or a
+vacancy. So rows of different bases may run together, and rows that only hold a proposal are rows like any other.
 
 A row of the source "family" draws from a generator made of (seed, base, row) alone: one or two foreign elements, by
 odds, on sites that are about equally likely. Every other row holds a proposal of its source's list and stays there.
@@ -19,8 +23,10 @@ from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.search.family import HALF, VACANCY, Family, Site
 from kiago_ray.search.family_proposals import FAMILY, Occupation, Sources, base_occupation
 from kiago_ray.search.losses import integer_distance
+from kiago_ray.search.problem import Problem
 from kiago_ray.search.space import MIN_TOTAL, Norm
-from kiago_ray.search.start import row_generator
+from kiago_ray.search.stages import init
+from kiago_ray.search.start import Begun, canonical_text, row_generator
 
 WHOLE_PROBABILITY = 0.3  # that a drawn element takes the whole site
 LEAST_DOPED, MOST_DOPED = 0.05, 0.5  # share of the site that it takes otherwise
@@ -264,3 +270,93 @@ def _largest(values: Tensor, number: int) -> Tensor:
     chosen = torch.zeros_like(values, dtype=torch.bool)
     chosen.scatter_(-1, order[..., :number], True)
     return chosen & (values > 0)
+
+
+def begin_family(
+    problem: Problem,
+    rows: Sequence[int],
+    places: NDArray[np.int64],
+    size: int,
+    device: torch.device,
+) -> Begun:
+    """The rows of a family search at their places (n,) in a shard of `size`; the other places are padding."""
+    assert problem.family is not None
+    spec, family = problem.spec, problem.family.family
+    given = family_starts(
+        family,
+        problem.family.lists,
+        Sources(spec.sources),
+        spec.seed,
+        canonical_text(problem.base),
+        rows,
+    )
+    padded = _padded(given, family, places, size)
+    space = family_space(family, padded, device)
+    share, exists = (
+        torch.as_tensor(each.reshape(size, -1), device=device) for each in (padded.share, padded.exists)
+    )
+    state = init(share.float(), exists, spec.revive, space)
+    moves = torch.as_tensor(padded.moves, dtype=torch.float32, device=device)
+    return Begun(space, replace(state, rate=moves), padded)
+
+
+def _padded(given: FamilyStarts, family: Family, places: NDArray[np.int64], size: int) -> FamilyStarts:
+    """The rows at their places; padding holds the base and stays there."""
+    slots = Slots.of(family)
+    element, atoms = base_atoms(family, slots)
+    whole = np.array([[site.total] for site in family.sites])
+    fill = {
+        "element": element,
+        "share": atoms / whole,
+        "exists": atoms > 0,
+        "atoms": atoms,
+        "moves": False,
+        "source": "",
+    }
+    arrays = {}
+    for name, value in fill.items():
+        rows = getattr(given, name)
+        arrays[name] = np.empty((size, *rows.shape[1:]), dtype=rows.dtype)
+        arrays[name][:] = value
+        arrays[name][places] = rows
+    return FamilyStarts(**arrays)
+
+
+def family_space(family: Family, rows: FamilyStarts, device: torch.device) -> FamilySpace:
+    """The space of these rows: the limits of the family's sites for those that move; the others are what they are."""
+    slots, sites = Slots.of(family), family.sites
+    shape = rows.element.shape
+    mix = np.zeros((len(sites), slots.width))
+    for at, site in enumerate(sites):
+        mix[at, : len(site.own)] = np.array(site.amounts) / sum(site.amounts)
+    moves = rows.moves[:, None]
+    vacancy = rows.element == VACANCY
+    foreign = (np.arange(slots.number) >= slots.width) & rows.exists & moves[..., None]
+    vacant, most_vacant = (
+        np.array([getattr(site, name) for site in sites])[None, :, None] for name in ("vacant", "most_vacant")
+    )
+    main = np.arange(slots.number) == 0
+    free_to_move = np.array([not site.held for site in sites])[None, :, None] & moves[..., None]
+
+    def tensor(values: NDArray[np.generic] | Floats) -> Tensor:
+        tensor = torch.as_tensor(np.ascontiguousarray(values), device=device)
+        return tensor.float() if tensor.is_floating_point() else tensor
+
+    def limits(name: str, otherwise: float) -> Tensor:
+        values = np.array([float(getattr(site, name)) for site in sites])
+        return tensor(np.where(moves, values, otherwise))
+
+    return FamilySpace(
+        element=tensor(rows.element),
+        own_mix=tensor(np.broadcast_to(mix, (shape[0], *mix.shape))),
+        amount=tensor(np.broadcast_to([site.total for site in sites], shape[:2])),
+        low=limits("low", 0.0),
+        high=limits("high", 1.0),
+        most=tensor(np.where(vacancy & foreign, most_vacant, 1.0)),
+        on_grid=tensor(rows.exists & ~main & free_to_move),
+        counted=tensor(foreign & ~(vacancy & (vacant > 0))),
+        grid=family.grid,
+        max_foreign=family.max_foreign,
+        max_foreign_per_site=family.max_foreign_per_site,
+        swaps=family.whole_swaps,
+    )

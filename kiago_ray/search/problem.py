@@ -15,8 +15,8 @@ from kiago_ray.search.errors import SpecError
 from kiago_ray.search.family import Family, Substitutions, family_of
 from kiago_ray.search.family_proposals import Occupation, proposed
 from kiago_ray.search.integers import feasible_totals
-from kiago_ray.search.sites import substituted
 from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.substitution import substituted
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -40,7 +40,7 @@ class Proposals:
     texts: NDArray[np.object_] | None = None
 
 
-def propose(
+def project_rows(
     problem: Problem,
     x_final: NDArray[np.float32],
     status: NDArray[np.int64],

@@ -18,15 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kiago_ray.predictors.climbed.inference import in_precision, is_lowered, steered, step_precision
-from kiago_ray.search.begin import Begun, begin
 from kiago_ray.search.cuda_graph import run_captured
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.family import Substitutions
-from kiago_ray.search.family_formulas import propose_in_family
-from kiago_ray.search.family_rows import FamilySpace
+from kiago_ray.search.family_formulas import project_family_rows
+from kiago_ray.search.family_rows import FamilySpace, begin_family
 from kiago_ray.search.losses import Objective, Terms, further_terms, row_losses
 from kiago_ray.search.problem import Problem, resolve
-from kiago_ray.search.projection import Proposals, propose
+from kiago_ray.search.projection import Proposals, project_rows
 from kiago_ray.search.result import RowStatus, SearchResult, join
 from kiago_ray.search.space import Space
 from kiago_ray.search.spec import SearchSpec
@@ -40,6 +39,7 @@ from kiago_ray.search.stages import (
     losses,
     run_stage,
 )
+from kiago_ray.search.start import Begun, begin_open
 
 if TYPE_CHECKING:
     from kiago_ray.predictors.base import Predictors
@@ -183,6 +183,20 @@ class _Shard:
             return predictors.tc(x).cpu().numpy(), predictors.ef(x).cpu().numpy()
 
 
+def begin(
+    problem: Problem,
+    frequencies: Mapping[str, Floats],
+    rows: NDArray[np.int64],
+    places: NDArray[np.int64],
+    size: int,
+    device: torch.device,
+) -> Begun:
+    """The rows of a search at their places (n,) in a shard of `size`; the other places are padding."""
+    if problem.family is not None:
+        return begin_family(problem, rows.tolist(), places, size, device)
+    return begin_open(problem, frequencies, rows.tolist(), places, size, device)
+
+
 def stage_settings(problem: Problem, number: int, device: torch.device) -> StageSettings:
     """Stage 1 (eq. 13) or stage 2 (eq. 16) as the specification has it, with the further terms in both."""
     spec = problem.spec
@@ -273,8 +287,8 @@ def _proposals(
     if begun.family is not None:
         assert isinstance(space, FamilySpace)
         projection, cost = shard.problem.spec.projection, partial(shard.cost, objective)
-        return propose_in_family(begun.family, space, state, x_final, projection, shard.score, cost)
-    return propose(shard.problem, x_final, state.status.cpu().numpy(), shard.score, shard.climbed)
+        return project_family_rows(begun.family, space, state, x_final, projection, shard.score, cost)
+    return project_rows(shard.problem, x_final, state.status.cpu().numpy(), shard.score, shard.climbed)
 
 
 def _finish(

@@ -31,7 +31,7 @@ from kiago_ray.search.sections import (
     StartSpec,
     Symbol,
 )
-from kiago_ray.search.sites import substituted
+from kiago_ray.search.substitution import substituted
 
 MAX_CANDIDATES = 10_000_000
 MAX_STEPS = 20_000  # a stage; each keeps its terms for the trajectory

@@ -1,5 +1,5 @@
-"""Initial candidates (section 2.3, details in 3.2): the base material perturbed, random compositions, or
-given rows.
+"""Where the rows of a search start (section 2.3, details in 3.2): at the base material perturbed, at random
+compositions, or at given rows; and the state before stage 1.
 
 Row r draws from a generator made of (seed, base material, r) alone: never from what ran before, nor where.
 """
@@ -8,17 +8,64 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.problem import Problem
 from kiago_ray.search.sections import StartSpec
+from kiago_ray.search.space import OpenSpace, Space
+from kiago_ray.search.stages import SearchState, init
+
+if TYPE_CHECKING:
+    from kiago_ray.search.family_rows import FamilyStarts
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A shard of `size` places before stage 1. family: of a family search what stands in each place, else None."""
+
+    space: Space
+    state: SearchState
+    family: FamilyStarts | None = None
+
+
+def begin_open(
+    problem: Problem,
+    frequencies: Mapping[str, Floats],
+    rows: Sequence[int],
+    places: NDArray[np.int64],
+    size: int,
+    device: torch.device,
+) -> Begun:
+    """The rows of a search that any allowed element may come into, at their places (n,) in a shard of `size`; the
+    other places are padding.
+    """
+    space = open_space(problem, device)
+    allowed = torch.as_tensor(problem.allowed, device=device)
+    x_start = np.tile(problem.allowed / problem.allowed.sum(), (size, 1))  # padding: an even mixture
+    x_start[places] = starts(problem, frequencies, rows)
+    x = torch.as_tensor(x_start, dtype=torch.float32, device=device)
+    return Begun(space, init(x, allowed, problem.spec.revive, space))
+
+
+def open_space(problem: Problem, device: torch.device) -> OpenSpace:
+    """The space of a search that any allowed element may come into."""
+    return OpenSpace(
+        const=torch.as_tensor(problem.const, dtype=torch.float32, device=device),
+        limit=problem.limit,
+        always=torch.as_tensor(problem.fixed & problem.allowed, device=device),
+        totals=torch.tensor(problem.totals, device=device),
+        width=problem.limit + int(problem.fixed.sum()),
+    )
 
 
 def starts(problem: Problem, frequencies: Mapping[str, Floats], rows: Sequence[int]) -> Floats:

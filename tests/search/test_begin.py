@@ -8,11 +8,12 @@ import torch
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.search.begin import Begun, begin, open_space
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.presets import load_preset
 from kiago_ray.search.problem import resolve
+from kiago_ray.search.run import begin
 from kiago_ray.search.space import OpenSpace
+from kiago_ray.search.start import Begun, open_space
 
 CPU = torch.device("cpu")
 

@@ -19,13 +19,12 @@ from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.climbed.inference import in_precision
 from kiago_ray.predictors.climbed.resnet18_inference import unpool_in_order
 from kiago_ray.search import load_preset
-from kiago_ray.search.begin import begin
 from kiago_ray.search.cuda_graph import run_captured
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.losses import ChargeTerm, Objective, Terms, charge_table
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.result import RowStatus
-from kiago_ray.search.run import stage_settings
+from kiago_ray.search.run import begin, stage_settings
 from kiago_ray.search.sections import RampSpec
 from kiago_ray.search.space import OpenSpace
 from kiago_ray.search.stages import SearchState, StageSettings, init, limit, move, pace, run_stage

@@ -12,12 +12,13 @@ from torch.autograd import gradcheck
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.search.begin import Begun, begin
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.family_rows import FamilySpace
 from kiago_ray.search.presets import load_preset
 from kiago_ray.search.problem import resolve
+from kiago_ray.search.run import begin
 from kiago_ray.search.stages import limit
+from kiago_ray.search.start import Begun
 
 ROWS = 24
 
