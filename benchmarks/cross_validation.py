@@ -31,10 +31,10 @@ from kiago_ray.predictors.climbed.inference import multiplies_bfloat16
 from kiago_ray.training import ensemble as ensemble_recipe
 from kiago_ray.training import recipes
 from kiago_ray.training.ensemble import MADE_UP, SETTINGS, TEACHER_NEGATIVES, TEACHER_TREES, Taught
-from kiago_ray.training.evaluation import SPLITS, Split, score
+from kiago_ray.training.evaluation import SPLITS, Split, TrainingTable, score
 from kiago_ray.training.fit import Epoch, EpochReport, fit
 from kiago_ray.training.oracle import CROSS_VALIDATION_FOLDS, OracleSettings
-from kiago_ray.training.recipes import TrainingTable, rows_id
+from kiago_ray.training.recipes import rows_id
 
 Floats = NDArray[np.float32]
 ROWS_AT_ONCE = 512

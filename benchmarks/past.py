@@ -27,8 +27,9 @@ from kiago_ray.predictors.oracle.trees import load_oracle
 from kiago_ray.predictors.weights import PLAUSIBILITY, load_network
 from kiago_ray.screening import KnownMaterials
 from kiago_ray.training.ensemble import SETTINGS, train_tc_ensemble
-from kiago_ray.training.oracle import OracleOptions, OracleSettings, train_oracle
-from kiago_ray.training.recipes import RunOptions, TrainingTable
+from kiago_ray.training.evaluation import TcTables, TrainingTable
+from kiago_ray.training.oracle import OracleSettings, train_oracle
+from kiago_ray.training.recipes import RunOptions
 
 Floats = NDArray[np.float64]
 NEAR = 0.05  # L1 distance from all of before, from which a later composition is new
@@ -95,16 +96,16 @@ def known_then(
     table, report = load_supercon(before(data, cut_off, out))
     table = table[table["tc_k"] > 0].reset_index(drop=True)
     zeros = non_superconductors(others, table, by="chemical_system")
-    known, zero = TrainingTable.of(table, "tc_k", report), TrainingTable.of(zeros, "tc_k")
+    tables = TcTables(TrainingTable.of(table, "tc_k", report), TrainingTable.of(zeros, "tc_k"))
     weights = out / "weights"
     weights.mkdir(exist_ok=True)
     if not (weights / "tc_ensemble.json").exists():
         print(f"{cut_off}: fitting the ensemble to {len(table)} compositions", file=sys.stderr)
         options = RunOptions(out=weights, bfloat16=multiplies_bfloat16(torch.device("cpu")))
-        train_tc_ensemble(known, zero, None, replace(SETTINGS, epochs=asked.epochs), options)
+        train_tc_ensemble(tables, replace(SETTINGS, epochs=asked.epochs), options)
     if not (weights / "tc_oracle.json").exists():
         print(f"{cut_off}: fitting the oracle", file=sys.stderr)
-        train_oracle(known, zero, None, OracleSettings(), OracleOptions(out=weights))
+        train_oracle(tables, OracleSettings(), RunOptions(out=weights))
     literature = Literature.of(table, cut_off)
     if not (weights / f"{PLAUSIBILITY}.json").exists():
         print(f"{cut_off}: fitting plausibility", file=sys.stderr)

@@ -16,8 +16,6 @@ from kiago_ray.baselines.superdiff.network import NetworkSettings
 from kiago_ray.baselines.superdiff.training import SETTINGS as SUPERDIFF_SETTINGS
 from kiago_ray.baselines.superdiff.training import SuperDiffOptions, train_superdiff
 from kiago_ray.cli.search import check_device
-from kiago_ray.data.element_counts import non_superconductors as select
-from kiago_ray.data.formats import load
 from kiago_ray.data.phases import load_oqmd
 from kiago_ray.data.supercon import load_supercon, merged_superconductors
 from kiago_ray.errors import InputError
@@ -32,18 +30,10 @@ from kiago_ray.predictors.climbed.inference import multiplies_bfloat16
 from kiago_ray.predictors.oracle.trees import TUNING_KIND
 from kiago_ray.training.ensemble import SETTINGS as ENSEMBLE_SETTINGS
 from kiago_ray.training.ensemble import train_tc_ensemble
-from kiago_ray.training.evaluation import SPLITS
+from kiago_ray.training.evaluation import SPLITS, TcTables, TrainingTable, without
 from kiago_ray.training.fit import FitSettings
-from kiago_ray.training.oracle import TUNING_SETTINGS, OracleOptions, OracleSettings, train_oracle
-from kiago_ray.training.recipes import (
-    EF_SETTINGS,
-    TC_SETTINGS,
-    RunOptions,
-    TrainingTable,
-    train_ef,
-    train_tc,
-    without,
-)
+from kiago_ray.training.oracle import TUNING_SETTINGS, OracleSettings, train_oracle
+from kiago_ray.training.recipes import EF_SETTINGS, TC_SETTINGS, RunOptions, train_ef, train_tc
 
 app = typer.Typer(
     add_completion=False, help="Train a model; run again to resume after a stop.", no_args_is_help=True
@@ -94,12 +84,12 @@ def tc(
         raise InputError(
             "--splits: the ensemble needs both, its spread is calibrated on them; leave the option out"
         )
-    tables = tc_tables(data, non_superconductors, held_back)
-    how = options(out, device, compile_network, splits, threads)
+    tables = TcTables.read(data, non_superconductors, held_back)
+    how = options(out, threads, device, compile_network, splits)
     if network is Network.ENSEMBLE:
-        show(train_tc_ensemble(*tables, adapted(ENSEMBLE_SETTINGS, epochs, seed), how))
+        show(train_tc_ensemble(tables, adapted(ENSEMBLE_SETTINGS, epochs, seed), how))
     else:
-        show(train_tc(*tables, adapted(TC_SETTINGS, epochs, seed), how))
+        show(train_tc(tables, adapted(TC_SETTINGS, epochs, seed), how))
 
 
 @app.command()
@@ -115,12 +105,9 @@ def ef(
 ) -> None:
     """The formation-energy predictor: ElemNet."""
     table, report = load_oqmd(data)
-    card = train_ef(
-        TrainingTable.of(table, "ef_ev_per_atom", report),
-        adapted(EF_SETTINGS, epochs, seed),
-        options(out, device, compile_network, splits, threads),
-    )
-    show(card)
+    how = options(out, threads, device, compile_network, splits)
+    known = TrainingTable.of(table, "ef_ev_per_atom", report)
+    show(train_ef(known, adapted(EF_SETTINGS, epochs, seed), how))
 
 
 @app.command()
@@ -133,8 +120,8 @@ def oracle(
     threads: Threads = None,
 ) -> None:
     """The second opinion on T_c: boosted trees on statistics of element properties."""
-    tables = tc_tables(data, non_superconductors, held_back)
-    show(train_oracle(*tables, OracleSettings(seed=seed), oracle_options(out, threads)))
+    tables = TcTables.read(data, non_superconductors, held_back)
+    show(train_oracle(tables, OracleSettings(seed=seed), options(out, threads)))
 
 
 @app.command()
@@ -149,9 +136,9 @@ def tuning_oracle(
     threads: Threads = None,
 ) -> None:
     """The judge of sweeps, which never reports: boosted trees on the amounts of the elements."""
-    tables = tc_tables(data, non_superconductors, held_back)
+    tables = TcTables.read(data, non_superconductors, held_back)
     settings = replace(TUNING_SETTINGS, seed=seed, fold_seed=seed)
-    show(train_oracle(*tables, settings, oracle_options(out, threads), TUNING_KIND))
+    show(train_oracle(tables, settings, options(out, threads), TUNING_KIND))
 
 
 @app.command()
@@ -172,15 +159,11 @@ def plausibility(
         raise InputError(
             "--before: what ships is merged over all years; give SuperCon's primary.tsv as --data"
         )
-    make_folder(out)
-    if threads:
-        torch.set_num_threads(threads)
+    how = options(out, threads)
     table, report = (None, None) if data is None else merged_superconductors(data, before=before)
     try:
         literature = shipped_literature() if table is None else literature_of(table, before)
-        prospects, card = train_plausibility(
-            literature, made_fractions(), seed=seed, on_step=lambda text: typer.echo(text, err=True)
-        )
+        prospects, card = train_plausibility(literature, made_fractions(), seed=seed, on_step=how.on_step)
     except ValueError as error:
         raise InputError(f"--data: {error}") from None
     command = ["kiago train plausibility", f"--seed {seed}"]
@@ -188,9 +171,7 @@ def plausibility(
     command += [] if before is None else [f"--before {before}"]
     card |= {"data": "as shipped" if report is None else [report.to_dict()], "command": " ".join(command)}
     save_plausibility(prospects, card, out, with_literature=data is not None)
-    print(
-        json.dumps({name: card[name] for name in ("year", "compositions", "systems", "held_out")}, indent=2)
-    )
+    show(card, "year", "compositions", "systems", "held_out")
 
 
 @app.command()
@@ -211,7 +192,7 @@ def superdiff(
 ) -> None:
     """The diffusion model that the paper compares with; it needs the extra `superdiff`."""
     size = NetworkSettings(width, depth)
-    how = options(out, device, compile_network, "random", threads)
+    how = options(out, threads, device, compile_network)
     known, report = load_supercon(data)
     reports = [report]
     if held_back is not None:
@@ -231,35 +212,7 @@ def superdiff(
         ),
         reports,
     )
-    figures = {name: card.get(name) for name in ("sha256", "seconds", "held_out_loss", "samples")}
-    print(json.dumps(figures, indent=2))
-
-
-def tc_tables(
-    data: Path, non_superconductors: Path, held_back: Path | None
-) -> tuple[TrainingTable, TrainingTable, TrainingTable | None]:
-    """What every model of T_c learns from: known superconductors, non-superconductors and, where given, the
-    compositions held back, which the first two don't hold.
-    """
-    known, known_report = load_supercon(data)
-    others, others_report = load(non_superconductors)
-    if others_report.kind not in ("materials_project", "cod"):
-        raise InputError(
-            f"--non-superconductors: {non_superconductors} is a {others_report.kind} table; "
-            "give Materials Project or COD"
-        )
-    # By system: a neighbour of known superconductors may well be one, and so is a wrong zero.
-    zeros = select(others, known, by="chemical_system")
-    literature = None
-    if held_back is not None:
-        held, held_report = load_supercon(held_back)
-        known, zeros = without(known, held), without(zeros, held)
-        literature = TrainingTable.of(held, "tc_k", held_report)
-    return (
-        TrainingTable.of(known, "tc_k", known_report),
-        TrainingTable.of(zeros, "tc_k", others_report),
-        literature,
-    )
+    show(card, "sha256", "seconds", "held_out_loss", "samples")
 
 
 def adapted(settings: FitSettings, epochs: int | None, seed: int) -> FitSettings:
@@ -267,20 +220,30 @@ def adapted(settings: FitSettings, epochs: int | None, seed: int) -> FitSettings
     return replace(settings, seed=seed, epochs=epochs or settings.epochs)
 
 
-def options(out: Path, device: str, compile_network: bool, splits: str, threads: int | None) -> RunOptions:
-    """Where and how, with progress lines on stderr."""
+def options(
+    out: Path,
+    threads: int | None,
+    device: str = "cpu",
+    compile_network: bool = False,
+    splits: str = "random,system",
+) -> RunOptions:
+    """Where and how, with progress lines on stderr. Makes the folder. Raises InputError."""
     chosen = [split for split in SPLITS if split in splits.split(",")]
     if len(chosen) != len(splits.split(",")) or "random" not in chosen:
         raise InputError(
             f"--splits: {splits!r} must be random or random,system (the random fit is the one saved)"
         )
     check_device(device)
-    make_folder(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out: can't write to {out} ({error.strerror}); choose another folder") from None
     if threads:
         torch.set_num_threads(threads)
     return RunOptions(
         out=out,
         device=device,
+        threads=torch.get_num_threads(),
         compile_network=compile_network,
         bfloat16=multiplies_bfloat16(torch.device(device)),
         splits=chosen,
@@ -289,28 +252,10 @@ def options(out: Path, device: str, compile_network: bool, splits: str, threads:
             f"{report.seconds / report.epoch * (report.epochs - report.epoch):.0f} s left (of this split)",
             err=True,
         ),
-    )
-
-
-def oracle_options(out: Path, threads: int | None) -> OracleOptions:
-    """Where and how an oracle is trained, with progress lines on stderr."""
-    make_folder(out)
-    return OracleOptions(
-        out=out,
-        threads=threads or torch.get_num_threads(),
         on_step=lambda text: typer.echo(text, err=True),
     )
 
 
-def make_folder(out: Path) -> None:
-    """`out` itself; InputError where it can't be made."""
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out: can't write to {out} ({error.strerror}); choose another folder") from None
-
-
-def show(card: dict[str, Any]) -> None:
-    """The card's scores."""
-    print(json.dumps({"sha256": card.get("sha256"), "splits": card["splits"]}, indent=2))
+def show(card: dict[str, Any], *names: str) -> None:
+    """Figures of a card; by default its scores."""
+    print(json.dumps({name: card.get(name) for name in names or ("sha256", "splits")}, indent=2))

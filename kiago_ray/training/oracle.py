@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import lightgbm
@@ -20,11 +20,21 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.model_selection import GroupKFold, KFold
 
-from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS
+from kiago_ray.chemistry.elements import ELEMNET_INDEX
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.oracle.trees import INPUTS, KIND, TUNING_KIND, Oracle, OracleKind, save_oracle
-from kiago_ray.training.evaluation import HIGH_TC_K, SPLITS, Split, score
-from kiago_ray.training.recipes import HELD_OUT, TrainingTable, at_zero_scores, comparisons
+from kiago_ray.training.evaluation import (
+    HIGH_TC_K,
+    SPLITS,
+    Split,
+    TcTables,
+    TrainingTable,
+    literature_scores,
+    random_compositions,
+    score,
+    tc_scores,
+)
+from kiago_ray.training.recipes import RunOptions, model_card
 
 CROSS_VALIDATION_FOLDS = 10
 Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -193,141 +203,81 @@ LIMITS: Mapping[OracleKind, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class OracleOptions:
-    """Where a training run writes, on how many threads, and whom it tells what it has done."""
-
-    out: Path
-    threads: int = 1
-    on_step: Callable[[str], None] = field(default=lambda text: None)
-
-
 def train_oracle(
-    known: TrainingTable,
-    non_superconductors: TrainingTable,
-    literature: TrainingTable | None,
-    settings: OracleSettings,
-    options: OracleOptions,
-    kind: OracleKind = KIND,
+    tables: TcTables, settings: OracleSettings, options: RunOptions, kind: OracleKind = KIND
 ) -> dict[str, Any]:
     """Fit an oracle, write `KIND.txt.gz` and `KIND.json`, KIND being its kind, to `options.out`, return the card.
 
-    `non_superconductors` (values 0 K): every member sees its own sample. `literature` holds compositions that the
-    caller has kept out of `known`. Raises InputError for too few rows.
+    Every member sees its own sample of the non-superconductors. Raises InputError for too few rows.
     """
-    fits = {split: _fit_split(known, non_superconductors, split, settings, options, kind) for split in SPLITS}
+    fits = {split: _fit_split(tables, split, settings, options, kind) for split in SPLITS}
     saved = fits["random"][0]
-    extra = {}
-    if literature is not None:
-        mean, _ = saved.predict(literature.fractions, num_threads=options.threads)
-        extra["literature"] = asdict(score(mean, literature.values, high=HIGH_TC_K))
-    card = {
-        "kind": kind,
-        "unit": "K",
-        "model": "mean of gradient-boosted regression trees (LightGBM), each clipped at 0 K",
-        "settings": {name: value for name, value in asdict(settings).items() if value is not None},
-        "recipe": {
+    folds = "member k leaves out the k-th of as many folds by chemical system of the training rows"
+    drawn = "" if settings.fold_seed is None else ", drawn by fold_seed"
+    card = model_card(
+        kind,
+        "K",
+        tables.tables,
+        {"processor": platform.machine(), "threads": options.threads, "lightgbm": lightgbm.__version__},
+        model="mean of gradient-boosted regression trees (LightGBM), each clipped at 0 K",
+        settings={name: value for name, value in asdict(settings).items() if value is not None},
+        recipe={
             "target": "T_c in K",
             "inputs": list(INPUTS[kind].names()),
-            "folds": "member k leaves out the k-th of as many folds by chemical system of the training rows"
-            + ("" if settings.fold_seed is None else ", drawn by fold_seed")
-            + "; all have the rounds that make the squared error over the folds left out least",
+            "folds": f"{folds}{drawn}; all have the rounds that make the squared error over the folds left out least",
         },
-        "held_out": HELD_OUT,
-        "splits": {
+        splits={
             split: {
                 "seconds": round(seconds),
-                **_scores(oracle, known, non_superconductors, split, options.threads),
+                **tc_scores("oracle", partial(_tc_k, oracle, options), tables, split),
+                "rounds": oracle.members[0].best_iteration,
+                "spread": _coverage(oracle, tables.known.parts(split)[1], options.threads),
             }
             for split, (oracle, seconds) in fits.items()
         },
-        **extra,
-        "cross_validation": _cross_validation(known, non_superconductors, settings, options, saved),
-        "random_compositions": _far_from_data(saved, known, options),
-        "limits": list(LIMITS[kind]),
-        "data": [
-            source.to_dict()
-            for table in (known, non_superconductors, *([] if literature is None else [literature]))
-            for source in table.sources
-        ],
-        "licence_of_data": "CC BY 4.0",
-        "trained": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": {
-            "processor": platform.machine(),
-            "threads": options.threads,
-            "lightgbm": lightgbm.__version__,
-        },
-    }
+        **literature_scores(partial(_tc_k, saved, options), tables.literature),
+        cross_validation=_cross_validation(tables, settings, options, saved),
+        random_compositions=_far_from_data(saved, tables.known, options),
+        limits=list(LIMITS[kind]),
+    )
     save_oracle(saved.members, card, options.out)
     return card
 
 
-def random_compositions(count: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    """(count, 118) compositions of 2 to 7 of ElemNet's elements, drawn evenly, amounts too."""
-    rows = np.zeros((count, N_ELEMENTS), dtype=np.float32)
-    for row in rows:
-        elements = generator.choice(ELEMNET_INDEX, size=generator.integers(2, 8), replace=False)
-        row[elements] = generator.dirichlet(np.ones(len(elements)))
-    return rows
-
-
 def _fit_split(
-    known: TrainingTable,
-    zeros: TrainingTable,
-    split: Split,
-    settings: OracleSettings,
-    options: OracleOptions,
-    kind: OracleKind,
+    tables: TcTables, split: Split, settings: OracleSettings, options: RunOptions, kind: OracleKind
 ) -> tuple[Oracle, float]:
     started = time.perf_counter()
-    train, zero = known.pick(~known.held_out(split)), zeros.pick(~zeros.held_out(split))
+    train, zero = (each.parts(split)[0] for each in (tables.known, tables.non_superconductors))
     oracle = fit_members(Rows.of(train, kind), Rows.of(zero, kind), settings, options.threads)
     seconds = time.perf_counter() - started
     options.on_step(f"{split} split: {settings.members} members, {seconds:.0f} s")
     return oracle, seconds
 
 
-def _scores(
-    oracle: Oracle, known: TrainingTable, zeros: TrainingTable, split: Split, threads: int
-) -> dict[str, Any]:
-    """What a split's fit is worth on the rows that the split holds out, beside two other models."""
-    test_rows = known.held_out(split)
-    train, test = known.pick(~test_rows), known.pick(test_rows)
-    mean, spread = oracle.predict(test.fractions, num_threads=threads)
-    at_zero, _ = oracle.predict(zeros.pick(zeros.held_out(split)).fractions, num_threads=threads)
-    return {
-        "train_rows": len(train.values),
-        "rounds": oracle.members[0].best_iteration,
-        "oracle": asdict(score(mean, test.values, high=HIGH_TC_K)),
-        **comparisons(train, test, high=HIGH_TC_K),
-        "spread": _coverage(mean, spread, test.values),
-        "held_out_non_superconductors": at_zero_scores(at_zero),
-    }
+def _tc_k(oracle: Oracle, options: RunOptions, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """T_c in K, 0 or more, (N,)."""
+    return oracle.predict(rows, num_threads=options.threads)[0]
 
 
 def _cross_validation(
-    known: TrainingTable,
-    non_superconductors: TrainingTable,
-    settings: OracleSettings,
-    options: OracleOptions,
-    saved: Oracle,
+    tables: TcTables, settings: OracleSettings, options: RunOptions, saved: Oracle
 ) -> dict[str, Any]:
-    """Scores over all rows of `known`, each predicted by a member like those of `saved` that hasn't seen it."""
-    rows, zeros = Rows.of(known, saved.kind), Rows.of(non_superconductors, saved.kind)
+    """Scores over all known rows, each predicted by a member like those of `saved` that hasn't seen it."""
+    rows, zeros = Rows.of(tables.known, saved.kind), Rows.of(tables.non_superconductors, saved.kind)
     rounds = saved.members[0].best_iteration
     found: dict[str, Any] = {"folds": CROSS_VALIDATION_FOLDS, "rounds": rounds}
     for split in SPLITS:
         predicted = cross_validated(rows, zeros, split, settings, rounds, options.threads)
-        found[split] = asdict(score(predicted, known.values, high=HIGH_TC_K))
+        found[split] = asdict(score(predicted, rows.tc_k, high=HIGH_TC_K))
         options.on_step(f"{split} split: cross-validation in {CROSS_VALIDATION_FOLDS} folds")
     return found
 
 
-def _coverage(
-    mean: NDArray[np.float64], spread: NDArray[np.float64], true: NDArray[np.float32]
-) -> dict[str, float]:
+def _coverage(oracle: Oracle, test: TrainingTable, threads: int) -> dict[str, float]:
     """How often the true value lies within one and two deviations of the mean, and whether they rank the errors."""
-    error = np.abs(mean - true)
+    mean, spread = oracle.predict(test.fractions, num_threads=threads)
+    error = np.abs(mean - test.values)
     return {
         "mean_k": round(float(spread.mean()), 3),
         "rank_correlation_with_error": round(float(spearmanr(spread, error).statistic), 3),
@@ -336,9 +286,9 @@ def _coverage(
     }
 
 
-def _far_from_data(oracle: Oracle, known: TrainingTable, options: OracleOptions) -> dict[str, float]:
+def _far_from_data(oracle: Oracle, known: TrainingTable, options: RunOptions) -> dict[str, float]:
     """What the oracle says of random compositions, whose T_c nobody knows and which few would expect to be high."""
-    rows = random_compositions(RANDOM_COMPOSITIONS, np.random.default_rng(0))
+    rows = random_compositions(RANDOM_COMPOSITIONS, ELEMNET_INDEX, seed=0)
     mean, spread = oracle.predict(rows, num_threads=options.threads)
     _, at_known = oracle.predict(known.fractions, num_threads=options.threads)
     return {

@@ -1,4 +1,4 @@
-"""What is fitted and how it is judged: the two shipped predictors, from tables to weights with a model card.
+"""The recipes of two shipped predictors, from tables to weights with a model card: T_c's ResNet-18, E_f's ElemNet.
 
 Each is fitted twice, once a split. The weights of the *random* split's fit are the ones that are saved, so the
 card's held-out scores are those of the very weights; the *system* split's fit only gives its scores.
@@ -11,43 +11,36 @@ import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from kiago_ray.data.compositions import composition_keys, fractions
-from kiago_ray.data.files import LoadReport
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.climbed.elemnet import ElemNet
 from kiago_ray.predictors.climbed.resnet18 import SCALE_K, WAVES, TcResNet, to_log
 from kiago_ray.predictors.weights import halved, save_network
 from kiago_ray.training.augmentation import LARGE_JITTER, SMALL_JITTER, TREES, MadeUp, made_up, tree_labels
 from kiago_ray.training.evaluation import (
-    HIGH_TC_K,
+    HELD_OUT,
     SPLITS,
     Split,
-    extra_trees,
-    held_out,
-    nearest_neighbour,
+    TcTables,
+    TrainingTable,
+    comparisons,
+    literature_scores,
     score,
+    tc_scores,
 )
-from kiago_ray.training.fit import Epoch, EpochReport, FitSettings, fit
+from kiago_ray.training.fit import Epoch, EpochReport, FitSettings, Network, fit
 
-Network = TcResNet | ElemNet
-
-HELD_OUT_SHARE = 0.1
-SALT = "kiago-ray 1"
-HELD_OUT = {
-    "share": HELD_OUT_SHARE,
-    "rule": f"sha256('{SALT} SPLIT:KEY') below the share; KEY is the formula (random) or the system (system)",
-}
+Floats = NDArray[np.float32]
+Sampler = Callable[[torch.Generator], Epoch]
 
 TC_SETTINGS = FitSettings(
     epochs=80,
@@ -70,181 +63,180 @@ EF_SETTINGS = FitSettings(
     warmup_share=0.1,
     seed=0,
 )
-
-
-@dataclass(frozen=True)
-class TrainingTable:
-    """Compositions with one measured or computed value each, and where they come from.
-
-    `fractions` (N, 118) float32, `values` (N,) in the property's unit, `formulas` and `systems` the keys of the
-    two splits.
-    """
-
-    formulas: list[str]
-    systems: list[str]
-    fractions: NDArray[np.float32]
-    values: NDArray[np.float32]
-    sources: tuple[LoadReport, ...] = ()
-
-    @classmethod
-    def of(cls, table: pd.DataFrame, column: str, *sources: LoadReport) -> TrainingTable:
-        """From a loader's table and the name of its value column."""
-        return cls(
-            formulas=table["formula"].tolist(),
-            systems=table["chemical_system"].tolist(),
-            fractions=fractions(table).astype(np.float32),
-            values=table[column].to_numpy(dtype=np.float32, copy=True),
-            sources=sources,
-        )
-
-    def pick(self, rows: NDArray[np.bool_]) -> TrainingTable:
-        """The rows where (N,) `rows` is True."""
-        return replace(
-            self,
-            formulas=[f for f, keep in zip(self.formulas, rows, strict=True) if keep],
-            systems=[s for s, keep in zip(self.systems, rows, strict=True) if keep],
-            fractions=self.fractions[rows],
-            values=self.values[rows],
-        )
-
-    def held_out(self, split: Split) -> NDArray[np.bool_]:
-        """(N,) True for the rows that `split` keeps away from training."""
-        keys = self.formulas if split == "random" else self.systems
-        return held_out(keys, share=HELD_OUT_SHARE, salt=f"{SALT} {split}")
+LICENCE_OF_DATA = "CC BY 4.0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Where a training run writes and how it computes."""
+    """Where a training run writes and how it computes; `on_epoch` and `on_step` hear of its progress."""
 
     out: Path
     device: str = "cpu"
+    threads: int = 1
     compile_network: bool = False
     bfloat16: bool = False
     splits: Sequence[Split] = SPLITS
     on_epoch: Callable[[str, EpochReport], None] = field(default=lambda split, report: None)
+    on_step: Callable[[str], None] = field(default=lambda text: None)
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What a network was computed with."""
+        return {
+            "device": self.device,
+            "processor": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "compiled": self.compile_network,
+        }
 
 
-def without(table: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
-    """`table` less every composition that `held` has: those never enter a fit."""
-    keys = set(composition_keys(held))
-    return table[[key not in keys for key in composition_keys(table)]]
+def fit_network(
+    network: Network,
+    forward: Callable[[Network, Tensor], Tensor],
+    sampler: Sampler,
+    settings: FitSettings,
+    options: RunOptions,
+    *,
+    name: str,
+    data_id: str,
+) -> tuple[Network, float]:
+    """The averaged network and the seconds that its fit took; the checkpoint is `checkpoints/NAME.safetensors`."""
+    return fit(
+        network.to(options.device),
+        forward,
+        sampler,
+        settings,
+        checkpoint=options.out / "checkpoints" / f"{name}.safetensors",
+        data_id=data_id,
+        compile_network=options.compile_network,
+        bfloat16=options.bfloat16,
+        on_epoch=lambda report: options.on_epoch(name.rpartition("-")[2], report),
+    )
+
+
+def model_card(
+    kind: str, unit: str, tables: Sequence[TrainingTable], machine: Mapping[str, Any], **figures: Any
+) -> dict[str, Any]:
+    """A model card: what it is, its figures, where its data come from, when and with what it was computed."""
+    return {
+        "kind": kind,
+        "unit": unit,
+        "held_out": HELD_OUT,
+        **figures,
+        "data": [source.to_dict() for table in tables for source in table.sources],
+        "licence_of_data": LICENCE_OF_DATA,
+        "trained": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": machine,
+    }
+
+
+def rows_id(*tables: TrainingTable, recipe: Mapping[str, Any]) -> str:
+    """A hash of what a fit learns from: rows, values and how they are used."""
+    found = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
+    for table in tables:
+        found.update("\n".join(table.formulas).encode())
+        found.update(table.fractions.tobytes() + table.values.tobytes())
+    return found.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recipe:
+    """How one network is fitted. forward: the network's values on the scale of the targets. sampler: the epochs of a
+    split. scores: what a fit is worth on the split's held-out rows. about: what the card says beside the settings.
+    extra: what it says of the network that is saved.
+    """
+
+    kind: str
+    unit: str
+    make: Callable[[], nn.Module]
+    forward: Callable[[Any, Tensor], Tensor]
+    sampler: Callable[[Split], Sampler]
+    scores: Callable[[Any, Split], dict[str, Any]]
+    about: Mapping[str, Any]
+    extra: Callable[[Any], dict[str, Any]] = field(default=lambda network: {})
 
 
 def train_tc(
-    known: TrainingTable,
-    non_superconductors: TrainingTable,
-    literature: TrainingTable | None,
+    tables: TcTables,
     settings: FitSettings,
     options: RunOptions,
     made_up_rows: MadeUp = MadeUp(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Fit the T_c network, write `tc.safetensors` and `tc.json` to `options.out`, return the card.
 
-    `non_superconductors` (values 0 K) regularise it, and so do made-up rows (see `augmentation`): each epoch sees
-    a fresh sample of both beside all training rows. `literature` holds
-    compositions that the caller has kept out of `known`; the saved weights are scored on them too.
+    Compositions that stand for 0 K regularise it, and so do made-up rows (see `augmentation`): each epoch sees a fresh
+    sample of both beside all training rows.
     """
 
-    def scores(network: Network, split: Split, train: TrainingTable, test: TrainingTable) -> dict[str, Any]:
-        zero = non_superconductors.pick(non_superconductors.held_out(split))
-        at_zero = np.clip(predict(network, zero.fractions), 0, None)
-        return {
-            "resnet18": asdict(
-                score(np.clip(predict(network, test.fractions), 0, None), test.values, high=HIGH_TC_K)
-            ),
-            **comparisons(train, test, high=HIGH_TC_K),
-            "held_out_non_superconductors": at_zero_scores(at_zero),
-        }
+    def predicted(network: nn.Module, rows: Floats) -> NDArray[np.float64]:
+        return np.clip(predict(network, rows), 0, None)  # type: ignore[arg-type]
 
-    def sampler(split: Split, train: TrainingTable) -> Callable[[torch.Generator], Epoch]:
-        zero = non_superconductors.pick(~non_superconductors.held_out(split)).fractions
-        made, labels = taught(train, zero, made_up_rows, settings.seed)
+    def sampler(split: Split) -> Sampler:
+        train, _ = tables.known.parts(split)
+        zero = tables.non_superconductors.parts(split)[0].fractions
+        made, rows, values = lesson(train, zero, made_up_rows, TC_TEACHER_NEGATIVES, settings.seed)
+        labels = tree_labels(rows, values, made, seed=settings.seed)
         measured = torch.from_numpy(train.fractions), to_log(torch.from_numpy(train.values))
         parts = [
             (torch.from_numpy(zero), torch.zeros(len(zero)), TC_NEGATIVES_AN_EPOCH),
             (torch.from_numpy(made), to_log(torch.from_numpy(labels)), TC_MADE_UP_AN_EPOCH),
         ]
-
         return partial(fresh_epoch, measured, parts)
 
-    def log_tc(network: Network, x: Tensor) -> Tensor:
-        assert isinstance(network, TcResNet)
-        return network.log_tc(x)
-
-    def extra(network: Network) -> dict[str, Any]:
-        if literature is None:
-            return {}
-        predicted = np.clip(predict(network, literature.fractions), 0, None)
-        return {"literature": asdict(score(predicted, literature.values, high=HIGH_TC_K))}
-
-    recipe = {
-        "target": f"ln(1 + T_c / {SCALE_K:g} K)",
-        "waves_of_the_amount": list(WAVES),
-        "non_superconductors_an_epoch": TC_NEGATIVES_AN_EPOCH,
-        "made_up_rows": asdict(made_up_rows),
-        "made_up_rows_an_epoch": TC_MADE_UP_AN_EPOCH,
-        "made_up_jitters": [SMALL_JITTER, LARGE_JITTER],
-        "teacher": f"ExtraTrees, {TREES} trees, on the training rows and {TC_TEACHER_NEGATIVES} non-superconductors",
-    }
-    tables = [known, non_superconductors, *([] if literature is None else [literature])]
-    return _train(
-        "tc",
-        "K",
-        TcResNet,
-        log_tc,
-        sampler,
-        known,
-        scores,
-        extra,
-        settings,
-        options,
-        recipe,
-        others=[non_superconductors],
-        sources=[source for table in tables for source in table.sources],
+    recipe = _Recipe(
+        kind="tc",
+        unit="K",
+        make=TcResNet,
+        forward=TcResNet.log_tc,
+        sampler=sampler,
+        scores=lambda network, split: tc_scores("resnet18", partial(predicted, network), tables, split),
+        extra=lambda network: literature_scores(partial(predicted, network), tables.literature),
+        about={
+            "target": f"ln(1 + T_c / {SCALE_K:g} K)",
+            "waves_of_the_amount": list(WAVES),
+            "non_superconductors_an_epoch": TC_NEGATIVES_AN_EPOCH,
+            "made_up_rows": asdict(made_up_rows),
+            "made_up_rows_an_epoch": TC_MADE_UP_AN_EPOCH,
+            "made_up_jitters": [SMALL_JITTER, LARGE_JITTER],
+            "teacher": f"ExtraTrees, {TREES} trees, on the training rows and {TC_TEACHER_NEGATIVES} "
+            "non-superconductors",
+        },
     )
+    return _train(recipe, [tables.known, tables.non_superconductors], tables.tables, settings, options)
 
 
 def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -> dict[str, Any]:
     """Fit ElemNet, write `ef.safetensors` and `ef.json` to `options.out`, return the card."""
 
-    def scores(network: Network, split: Split, train: TrainingTable, test: TrainingTable) -> dict[str, Any]:
+    def scores(network: ElemNet, split: Split) -> dict[str, Any]:
+        train, test = known.parts(split)
         return {
+            "train_rows": len(train.values),
             "elemnet": asdict(score(predict(network, test.fractions), test.values)),
             **comparisons(train, test),
         }
 
-    def sampler(split: Split, train: TrainingTable) -> Callable[[torch.Generator], Epoch]:
+    def sampler(split: Split) -> Sampler:
+        train, _ = known.parts(split)
         epoch = Epoch(torch.from_numpy(train.fractions), torch.from_numpy(train.values))
         return lambda generator: epoch
 
-    return _train(
-        "ef",
-        "eV/atom",
-        ElemNet,
-        lambda network, x: network(x),
-        sampler,
-        known,
-        scores,
-        lambda network: {},
-        settings,
-        options,
-        {"target": "E_f in eV/atom"},
-        sources=known.sources,
+    recipe = _Recipe(
+        kind="ef",
+        unit="eV/atom",
+        make=ElemNet,
+        forward=lambda network, x: network(x),
+        sampler=sampler,
+        scores=scores,
+        about={"target": "E_f in eV/atom"},
     )
-
-
-def taught(
-    train: TrainingTable, zero: NDArray[np.float32], counts: MadeUp, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Made-up compositions (M, 118) around training rows, and their T_c in K (M,) from trees on those rows."""
-    made, rows, values = lesson(train, zero, counts, TC_TEACHER_NEGATIVES, seed)
-    return made, tree_labels(rows, values, made, seed=seed)
+    return _train(recipe, [known], [known], settings, options)
 
 
 def lesson(
-    train: TrainingTable, zero: NDArray[np.float32], counts: MadeUp, negatives: int, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    train: TrainingTable, zero: Floats, counts: MadeUp, negatives: int, seed: int
+) -> tuple[Floats, Floats, Floats]:
     """Made-up compositions (M, 118), and what trees learn to label them from: the training rows and some zeros, as
     compositions (N, 118) and T_c in K (N,).
     """
@@ -267,104 +259,52 @@ def fresh_epoch(
     return Epoch(torch.cat(rows), torch.cat(targets))
 
 
-def at_zero_scores(tc_k: NDArray[np.floating]) -> dict[str, float]:
-    """What is predicted, in K and clipped at 0, (N,), for compositions that stand for T_c = 0."""
-    return {
-        "rows": len(tc_k),
-        "mean_tc_k": round(float(tc_k.mean()), 3),
-        "share_above_10_k": round(float((tc_k > 10).mean()), 4),
-    }
-
-
-def comparisons(train: TrainingTable, test: TrainingTable, *, high: float | None = None) -> dict[str, Any]:
-    """Scores of 1-nearest neighbour and ExtraTrees on the same split."""
-    rows = train.fractions, train.values, test.fractions
-    return {
-        "nearest_neighbour": asdict(score(nearest_neighbour(*rows), test.values, high=high)),
-        "extra_trees": asdict(score(extra_trees(*rows), test.values, high=high)),
-    }
-
-
 def _train(
-    kind: str,
-    unit: str,
-    make: Callable[[], Network],
-    forward: Callable[[Network, Tensor], Tensor],
-    sampler: Callable[[Split, TrainingTable], Callable[[torch.Generator], Epoch]],
-    known: TrainingTable,
-    scores: Callable[[Network, Split, TrainingTable, TrainingTable], dict[str, Any]],
-    extra: Callable[[Network], dict[str, Any]],
+    recipe: _Recipe,
+    learnt: Sequence[TrainingTable],
+    tables: Sequence[TrainingTable],
     settings: FitSettings,
     options: RunOptions,
-    recipe: Mapping[str, Any],
-    others: Sequence[TrainingTable] = (),
-    sources: Sequence[LoadReport] = (),
 ) -> dict[str, Any]:
-    recipe = {**recipe, "loss": "mean absolute error of the target", "bfloat16": options.bfloat16}
+    """Fit each split, save the random split's network, return its card.
+
+    learnt: the tables that a fit learns from, the one to be predicted first. tables: all that the card names.
+    """
+    about = {**recipe.about, "loss": "mean absolute error of the target", "bfloat16": options.bfloat16}
     splits: dict[str, Any] = {}
-    saved: Network | None = None
-    cost: dict[str, float] = {}
+    saved: nn.Module | None = None
+    cost = 0.0
     for split in options.splits:
-        test_rows = known.held_out(split)
-        train, test = known.pick(~test_rows), known.pick(test_rows)
         torch.manual_seed(settings.seed)
-        network, seconds = fit(
-            make().to(options.device),
-            forward,
-            sampler(split, train),
+        network, seconds = fit_network(
+            recipe.make(),
+            recipe.forward,
+            recipe.sampler(split),
             settings,
-            checkpoint=options.out / "checkpoints" / f"{kind}-{split}.safetensors",
-            data_id=rows_id(train, *(table.pick(~table.held_out(split)) for table in others), recipe=recipe),
-            compile_network=options.compile_network,
-            bfloat16=options.bfloat16,
-            on_epoch=lambda report, split=split: options.on_epoch(split, report),  # type: ignore[misc]
+            options,
+            name=f"{recipe.kind}-{split}",
+            data_id=rows_id(*(table.parts(split)[0] for table in learnt), recipe=about),
         )
-        single = predict(network, test.fractions)
+        test = learnt[0].parts(split)[1].fractions
+        single = predict(network, test)  # type: ignore[arg-type]
         network.load_state_dict(halved(network.state_dict()))
         if split == "random":
             saved = network
-            cost = {"mean_absolute_change": float(np.abs(predict(network, test.fractions) - single).mean())}
-        splits[split] = {
-            "train_rows": len(train.values),
-            "seconds": round(seconds),
-            **scores(network, split, train, test),
-        }
+            cost = float(np.abs(predict(network, test) - single).mean())  # type: ignore[arg-type]
+        splits[split] = {"seconds": round(seconds), **recipe.scores(network, split)}
     if saved is None:
         raise ValueError("the random split's fit is the one that is saved: it must be among the splits")
-    card = {
-        "kind": kind,
-        "unit": unit,
-        "weights_count": sum(p.numel() for p in saved.parameters()),
-        "settings": asdict(settings),
-        "recipe": recipe,
-        "held_out": HELD_OUT,
-        "splits": splits,
-        **extra(saved),
-        "half_precision_storage": cost,
-        "data": [source.to_dict() for source in sources],
-        "licence_of_data": "CC BY 4.0",
-        "trained": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": machine(options),
-    }
-    save_network(saved, kind, card, options.out)
+    card = model_card(
+        recipe.kind,
+        recipe.unit,
+        tables,
+        options.machine,
+        weights_count=sum(p.numel() for p in saved.parameters()),
+        settings=asdict(settings),
+        recipe=about,
+        splits=splits,
+        **recipe.extra(saved),
+        half_precision_storage={"mean_absolute_change": cost},
+    )
+    save_network(saved, recipe.kind, card, options.out)
     return card
-
-
-def rows_id(*tables: TrainingTable, recipe: Mapping[str, Any]) -> str:
-    """A hash of what a fit learns from: rows, values and how they are used."""
-    found = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
-    for table in tables:
-        found.update("\n".join(table.formulas).encode())
-        found.update(table.fractions.tobytes() + table.values.tobytes())
-    return found.hexdigest()
-
-
-def machine(options: RunOptions) -> Mapping[str, Any]:
-    """What a run was computed with."""
-    return {
-        "device": options.device,
-        "processor": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "compiled": options.compile_network,
-    }

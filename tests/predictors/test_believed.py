@@ -8,7 +8,7 @@ import torch
 from kiago_ray.predictors.base import Predictors, check_contract
 from kiago_ray.predictors.climbed.ensemble import FREE, BelievedTc
 from kiago_ray.predictors.climbed.inference import LoweredEnsemble, in_precision, steered
-from kiago_ray.training.ensemble import random_compositions
+from kiago_ray.training.evaluation import random_compositions
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from kiago_ray.training import ensemble as ensemble_recipe
 from kiago_ray.training.augmentation import MadeUp
 from kiago_ray.training.calibration import fit_extrapolation
 from kiago_ray.training.ensemble import FOLD_SALT, FOLDS, SETTINGS, sampler, teach, train_tc_ensemble
-from kiago_ray.training.evaluation import folds
-from kiago_ray.training.recipes import RunOptions, TrainingTable
+from kiago_ray.training.evaluation import TcTables, TrainingTable, folds
+from kiago_ray.training.recipes import RunOptions
 
 FEW = MadeUp(small_jitter=60, large_jitter=20, mixed=20, substituted=20, enriched=20)
 
@@ -86,7 +86,7 @@ def test_a_small_run_writes_weights_that_load_and_a_card(
     settings = replace(SETTINGS, epochs=1, batch_rows=64)
     literature = table("Pb Hg", "Bi In", 6, np.array([7.0, 4, 8, 3, 60, 70]))
     options = RunOptions(out=tmp_path, bfloat16=False)
-    card = train_tc_ensemble(known(), zeros(), literature, settings, options, FEW)
+    card = train_tc_ensemble(TcTables(known(), zeros(), literature), settings, options, FEW)
     assert json.loads((tmp_path / "tc_ensemble.json").read_text())["splits"] == card["splits"]
     for at, split in enumerate(("random", "system")):
         scores = card["splits"][split]

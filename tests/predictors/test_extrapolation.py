@@ -9,7 +9,7 @@ import torch
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.climbed.ensemble import Extrapolation
 from kiago_ray.training.calibration import fit_extrapolation
-from kiago_ray.training.ensemble import random_compositions
+from kiago_ray.training.evaluation import random_compositions
 
 
 def family(count: int, seed: int) -> np.ndarray:

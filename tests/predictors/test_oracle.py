@@ -12,6 +12,7 @@ import lightgbm
 import numpy as np
 import pytest
 
+from kiago_ray.chemistry.elements import ELEMNET_INDEX
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.compositions import fractions
 from kiago_ray.data.supercon import load_supercon
@@ -20,14 +21,13 @@ from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.oracle.statistics import composition_statistics, statistic_names
 from kiago_ray.predictors.oracle.trees import Oracle, load_oracle, save_oracle
 from kiago_ray.predictors.weights import ORACLE, folder_with, shipped_weights
-from kiago_ray.training.evaluation import score
-from kiago_ray.training.oracle import random_compositions
+from kiago_ray.training.evaluation import random_compositions, score
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 
 
 def some_rows(count: int) -> np.ndarray:
-    return random_compositions(count, np.random.default_rng(3))
+    return random_compositions(count, ELEMNET_INDEX, seed=3)
 
 
 def member(seed: int, names: tuple[str, ...] | None = None) -> lightgbm.Booster:

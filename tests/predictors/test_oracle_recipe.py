@@ -19,16 +19,15 @@ from kiago_ray.errors import InputError
 from kiago_ray.predictors.oracle.statistics import composition_statistics
 from kiago_ray.predictors.oracle.trees import load_oracle
 from kiago_ray.training import oracle as oracle_fit
+from kiago_ray.training.evaluation import TcTables, TrainingTable, random_compositions
 from kiago_ray.training.oracle import (
-    OracleOptions,
     OracleSettings,
     Rows,
     cross_validated,
     fit_members,
-    random_compositions,
     train_oracle,
 )
-from kiago_ray.training.recipes import TrainingTable
+from kiago_ray.training.recipes import RunOptions
 
 SMALL = OracleSettings(most_rounds=30, leaves=7, non_superconductors_a_member=10)
 
@@ -63,7 +62,9 @@ def test_no_fit_sees_what_its_split_holds_out(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(oracle_fit.lightgbm, "train", watched)
     told: list[str] = []
-    card = train_oracle(KNOWN, ZEROS, HELD_BACK, SMALL, OracleOptions(out=tmp_path, on_step=told.append))
+    card = train_oracle(
+        TcTables(KNOWN, ZEROS, HELD_BACK), SMALL, RunOptions(out=tmp_path, on_step=told.append)
+    )
 
     held_back = keys(composition_statistics(HELD_BACK.fractions))
     folds = iter(seen)
@@ -149,7 +150,7 @@ def test_too_few_systems_are_told() -> None:
 
 
 def test_random_compositions_are_compositions() -> None:
-    rows = random_compositions(400, np.random.default_rng(0))
+    rows = random_compositions(400, ELEMNET_INDEX, seed=0)
     np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=1e-5)
     assert set((rows > 0).sum(axis=1)) == set(range(2, 8))
     assert not np.delete(rows, ELEMNET_INDEX, axis=1).any()

@@ -16,7 +16,8 @@ from kiago_ray.errors import InputError
 from kiago_ray.predictors import load_predictors
 from kiago_ray.training import recipes
 from kiago_ray.training.augmentation import MadeUp
-from kiago_ray.training.recipes import TC_SETTINGS, RunOptions, TrainingTable, rows_id, train_tc
+from kiago_ray.training.evaluation import TcTables, TrainingTable
+from kiago_ray.training.recipes import TC_SETTINGS, RunOptions, rows_id, train_tc
 
 FEW = MadeUp(small_jitter=60, large_jitter=20, mixed=20, substituted=20, enriched=20)
 
@@ -50,7 +51,7 @@ def test_a_small_tc_run_writes_weights_and_card(tmp_path: Path, monkeypatch: pyt
     literature = table(binaries("Pb Hg", "Bi In", 6), np.array([7.0, 4, 8, 3, 60, 70]))
     settings = replace(TC_SETTINGS, epochs=1, batch_rows=32)
     options = RunOptions(out=tmp_path, bfloat16=False)
-    card = train_tc(known, zeros, literature, settings, options, FEW)
+    card = train_tc(TcTables(known, zeros, literature), settings, options, FEW)
 
     stored = json.loads((tmp_path / "tc.json").read_text())
     assert stored["splits"] == card["splits"]
@@ -73,7 +74,7 @@ def test_a_small_tc_run_writes_weights_and_card(tmp_path: Path, monkeypatch: pyt
 
     fewer = known.pick(np.arange(240) != int(np.flatnonzero(~known.held_out("random"))[0]))
     with pytest.raises(InputError, match="other settings or data"):
-        train_tc(fewer, zeros, literature, settings, options, FEW)
+        train_tc(TcTables(fewer, zeros, literature), settings, options, FEW)
 
 
 def test_what_a_fit_learns_from_is_in_its_identity() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli import train
 from kiago_ray.cli.main import main
@@ -31,17 +31,16 @@ from kiago_ray.predictors.oracle.trees import (
     load_oracle,
 )
 from kiago_ray.predictors.weights import shipped_weights, weights_hashes
+from kiago_ray.training.evaluation import TcTables, TrainingTable, random_compositions
 from kiago_ray.training.oracle import (
     TUNING_SETTINGS,
-    OracleOptions,
     OracleSettings,
     Rows,
     fit_members,
     folds_by_system,
-    random_compositions,
     train_oracle,
 )
-from kiago_ray.training.recipes import TrainingTable
+from kiago_ray.training.recipes import RunOptions
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 SMALL = replace(TUNING_SETTINGS, most_rounds=30, leaves=7, non_superconductors_a_member=10)
@@ -82,7 +81,7 @@ def test_it_reads_the_amounts_of_the_elements(tuning: Oracle) -> None:
 
 
 def test_amounts_are_read_to_a_step_and_nothing_else_is_taken() -> None:
-    rows = random_compositions(200, np.random.default_rng(0))
+    rows = random_compositions(200, ELEMNET_INDEX, seed=0)
     read = element_fractions(rows)
     assert read.shape == (200, N_ELEMENTS)
     assert np.abs(read - rows).max() <= AMOUNT_STEP / 2
@@ -100,7 +99,7 @@ def test_amounts_are_read_to_a_step_and_nothing_else_is_taken() -> None:
 
 
 def test_batches_threads_and_multiples_change_nothing(tuning: Oracle) -> None:
-    rows = random_compositions(50, np.random.default_rng(1))
+    rows = random_compositions(50, ELEMNET_INDEX, seed=1)
     mean, spread = tuning.predict(rows)
     np.testing.assert_array_equal(tuning.predict(rows, num_threads=2), (mean, spread))
     parts = [tuning.predict(rows[start : start + 7]) for start in range(0, 50, 7)]
@@ -126,7 +125,7 @@ def test_its_errors_are_not_the_reporting_oracles(
     rows, tc_k = literature
     mine, theirs = tuning.predict(rows)[0] - tc_k, load_oracle().predict(rows)[0] - tc_k
     assert np.abs(mine - theirs).mean() > 0.5
-    random = random_compositions(500, np.random.default_rng(2))
+    random = random_compositions(500, ELEMNET_INDEX, seed=2)
     apart = tuning.predict(random)[0], load_oracle().predict(random)[0]
     assert np.abs(apart[0] - apart[1]).mean() > 1
     assert np.corrcoef(*apart)[0, 1] < 0.8
@@ -171,8 +170,8 @@ def test_the_other_kinds_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_trained_comes_back_beside_the_other(tmp_path: Path) -> None:
-    card = train_oracle(KNOWN, ZEROS, None, SMALL, OracleOptions(out=tmp_path), TUNING_KIND)
-    train_oracle(KNOWN, ZEROS, None, replace(SMALL, fold_seed=None), OracleOptions(out=tmp_path))
+    card = train_oracle(TcTables(KNOWN, ZEROS), SMALL, RunOptions(out=tmp_path), TUNING_KIND)
+    train_oracle(TcTables(KNOWN, ZEROS), replace(SMALL, fold_seed=None), RunOptions(out=tmp_path))
     assert {file.name for file in tmp_path.iterdir()} == {
         f"{kind}.{ending}" for kind in (KIND, TUNING_KIND) for ending in ("json", "txt.gz")
     }
@@ -223,10 +222,10 @@ def test_the_command_trains_the_kind_it_says(
     asked: list[tuple[Any, ...]] = []
 
     def trained(*given: Any) -> dict[str, Any]:
-        asked.append(given[3:])
+        asked.append(given[1:])
         return {"sha256": "0", "splits": {}}
 
-    monkeypatch.setattr(train, "tc_tables", lambda *files: (KNOWN, ZEROS, None))
+    monkeypatch.setattr(train.TcTables, "read", lambda *files: TcTables(KNOWN, ZEROS))
     monkeypatch.setattr("kiago_ray.cli.train.train_oracle", trained)
     files = ["--data", "a", "--non-superconductors", "b"]
     command = ["kiago", "train", "tuning-oracle", *files, "--threads", "1", "--out"]

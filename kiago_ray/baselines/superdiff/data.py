@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.training.evaluation import held_out
-from kiago_ray.training.recipes import HELD_OUT_SHARE, SALT
+from kiago_ray.training.evaluation import HELD_OUT_SHARE, SALT, held_out
 
 # 97 % of SuperCon. The others are alloys in per cent and clathrates: their amounts lie up to thirty times above all
 # others', and a model of the rest would spend itself on them.

@@ -27,8 +27,9 @@ from kiago_ray.data.files import LoadReport
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.climbed.inference import multiplies_bfloat16
 from kiago_ray.predictors.weights import halved, save_network
+from kiago_ray.training.evaluation import HELD_OUT
 from kiago_ray.training.fit import Epoch, EpochReport, FitSettings, fit
-from kiago_ray.training.recipes import HELD_OUT, RunOptions, machine
+from kiago_ray.training.recipes import RunOptions
 
 # `fit` squares errors up to this width, and no error of v comes near: |v| ≤ |ε| + 40 atoms.
 _SQUARED_TO = 64.0
@@ -123,9 +124,9 @@ def train_superdiff(
         "data": [source.to_dict() for source in sources],
         "licence_of_data": "CC BY 4.0",
         "trained": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": machine(
-            RunOptions(out=options.out, device=options.device, compile_network=options.compile_network)
-        ),
+        "machine": RunOptions(
+            out=options.out, device=options.device, compile_network=options.compile_network
+        ).machine,
     }
     save_network(network, KIND, card, options.out)
     return card
