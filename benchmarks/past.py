@@ -22,7 +22,7 @@ from kiago_ray.plausibility.fit import fit_plausibility
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.shipped import Prospects, prospects_of, read_plausibility, save_plausibility
 from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.climbed.inference import LoweredEnsemble, multiplies_bfloat16
+from kiago_ray.predictors.climbed.inference import EnsembleInference, multiplies_bfloat16
 from kiago_ray.predictors.oracle.trees import load_oracle
 from kiago_ray.predictors.weights import PLAUSIBILITY, load_network
 from kiago_ray.screening import KnownMaterials
@@ -111,7 +111,7 @@ def known_then(
         print(f"{cut_off}: fitting plausibility", file=sys.stderr)
         fitted = prospects_of(literature, fit_plausibility(literature, seed=asked.seed), made)
         save_plausibility(fitted, {"kind": PLAUSIBILITY, "year": cut_off, "seed": asked.seed}, weights)
-    ensemble = LoweredEnsemble(load_network("tc_ensemble", weights))
+    ensemble = EnsembleInference(load_network("tc_ensemble", weights))
     counts = {"supercon": element_counts(table), "non_superconductors": element_counts(zeros)}
     best = table.sort_values(["tc_k", "formula"], ascending=[False, True]).drop_duplicates("chemical_system")
     formulas = tuple(sorted(best["formula"]))

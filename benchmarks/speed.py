@@ -35,7 +35,7 @@ from kiago_ray.judging import judged_rows
 from kiago_ray.machine import peak_mb
 from kiago_ray.models import Models
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.climbed.inference import Lowered
+from kiago_ray.predictors.climbed.inference import Inference
 from kiago_ray.predictors.weights import load_network
 from kiago_ray.screening import summarise
 from kiago_ray.search import load_preset
@@ -199,7 +199,7 @@ def growth(figure: Path | None) -> None:
 
         def together(each: list[Any] = each) -> None:
             for network in each:
-                assert isinstance(network, Lowered)
+                assert isinstance(network, Inference)
                 network.evaluate(x, gradients=True)
 
         curves["networks"].append((networks, interleaved({"": together}, 5)[""]))

@@ -20,7 +20,7 @@ from kiago_ray.judging import judged_rows
 from kiago_ray.machine import peak_mb
 from kiago_ray.models import Models, search_frequencies
 from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.climbed.inference import Lowered, Precision, in_precision, step_precision
+from kiago_ray.predictors.climbed.inference import Inference, Precision, in_precision, step_precision
 from kiago_ray.search import load_preset
 from kiago_ray.search.problem import Problem, resolve
 from kiago_ray.search.run import stage_settings
@@ -116,19 +116,19 @@ class Bench:
 
         def both() -> None:
             for predictor in (steering.tc, steering.ef):
-                assert isinstance(predictor, Lowered)
+                assert isinstance(predictor, Inference)
                 predictor.evaluate(x, gradients=True)
 
         return both
 
 
 def products_needed(predictors: Predictors) -> int:
-    """Multiply-adds that values and gradients of one row need: two for every weight of the lowered networks that is
+    """Multiply-adds that values and gradients of one row need: two for every weight of the networks that is
     not 0.
     """
     needed = 0
     for predictor in (predictors.tc, predictors.ef):
-        assert isinstance(predictor, Lowered)
+        assert isinstance(predictor, Inference)
         needed += 2 * predictor.needed
     return needed
 

@@ -23,7 +23,7 @@ from kiago_ray.plausibility.shipped import Prospects, load_prospects
 from kiago_ray.plausibility.steering import around
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.base import predict
-from kiago_ray.predictors.climbed.inference import LoweredEnsemble
+from kiago_ray.predictors.climbed.inference import EnsembleInference
 from kiago_ray.predictors.oracle.trees import Oracle, load_oracle
 from kiago_ray.predictors.weights import ORACLE, folder_with, load_cards
 from kiago_ray.screening import BaseMaterial, KnownMaterials, SecondOpinions, TriedMaterials, check_phases
@@ -121,8 +121,8 @@ class Models:
         """
         std = extrapolation = tc_k = spread = None
         ensemble = self.predictors.named("ensemble")
-        if isinstance(ensemble, LoweredEnsemble):
-            _, std, extrapolation = ensemble.beliefs(rows)
+        if isinstance(ensemble, EnsembleInference):
+            _, std, extrapolation = ensemble.estimates(rows)
         if self.oracle is not None:
             tc_k, spread = self.oracle.predict(rows, num_threads=threads)
         return SecondOpinions(std, tc_k, spread, extrapolation)

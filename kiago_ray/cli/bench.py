@@ -125,7 +125,7 @@ def step_table(
 def limit_table(
     predictors: Any, rows: int, rounds: int, precisions: Sequence[Precision]
 ) -> list[dict[str, Any]]:
-    """By precision: multiply-adds that the lowered predictors need, over time and the best matrix product's pace."""
+    """By precision: multiply-adds that the predictors need, over time and the best matrix product's pace."""
     bench = Bench.of(predictors, rows)
     table = []
     for name in (each for each in LIMITS if each in precisions):

@@ -6,8 +6,6 @@ a literature of one's own, which then lies beside them.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,12 +29,13 @@ from kiago_ray.plausibility.literature import Floats, Literature, element_sets
 from kiago_ray.plausibility.model import Logistic, Plausibility
 from kiago_ray.plausibility.reasons import Reasons
 from kiago_ray.predictors.weights import (
+    ENDING,
     PLAUSIBILITY,
     WeightsError,
-    check_hash,
     folder_with,
-    load_card,
+    read_weights,
     shipped_weights,
+    write_weights,
 )
 from kiago_ray.search.family import Substitutions
 
@@ -138,13 +137,10 @@ def read_plausibility(folder: Path, made: Floats, literature: Literature | None 
     """Plausibility with the weights of a folder, over the literature that it holds, else that given, else that which
     ships. made: (m, 118) compounds that exist. Raises WeightsError.
     """
-    card = load_card(PLAUSIBILITY, folder)
-    path = folder / f"{PLAUSIBILITY}.safetensors"
+    content, _, path = read_weights(PLAUSIBILITY, folder)
     try:
-        content = path.read_bytes()
-        check_hash(content, card, path)
         stored = load(content)
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
         raise WeightsError(f"{path} can't be read ({error}): reinstall or train again") from None
     if "literature.year" in stored:
         literature = _literature(stored, path)
@@ -170,7 +166,6 @@ def save_plausibility(
     """Write `plausibility.safetensors` and its card; return the weights' path. with_literature: what was known goes
     along, where it isn't what ships.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {"odds": torch.tensor(prospects.odds, dtype=torch.float32)}
     if with_literature:
         arrays = {name: getattr(prospects.literature, name) for name in _LITERATURE}
@@ -181,13 +176,7 @@ def save_plausibility(
         for part in _PARTS:
             tensors[f"{name}.{part}"] = torch.tensor(getattr(stage, part), dtype=torch.float64)
         tensors[f"{name}.intercept"] = torch.tensor([stage.intercept], dtype=torch.float64)
-    content = save(tensors)
-    path = folder / f"{PLAUSIBILITY}.safetensors"
-    path.write_bytes(content)
-    card = {**card, "weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    (folder / f"{PLAUSIBILITY}.json").write_text(text, encoding="utf-8")
-    return path
+    return write_weights(save(tensors), {**card}, PLAUSIBILITY, ENDING, folder)
 
 
 def _literature(stored: dict[str, torch.Tensor], path: Path) -> Literature:

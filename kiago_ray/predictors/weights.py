@@ -19,15 +19,16 @@ from torch import Tensor, nn
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.climbed.elemnet import ElemNet
-from kiago_ray.predictors.climbed.ensemble import BelievedTc
-from kiago_ray.predictors.climbed.inference import Lowered, LoweredElemNet, LoweredEnsemble
+from kiago_ray.predictors.climbed.ensemble import CalibratedEnsemble
+from kiago_ray.predictors.climbed.inference import ElemNetInference, EnsembleInference, Inference
 from kiago_ray.predictors.climbed.resnet18 import TcResNet
-from kiago_ray.predictors.climbed.resnet18_inference import LoweredTc
+from kiago_ray.predictors.climbed.resnet18_inference import ResNet18Inference
 
-NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet, "tc_ensemble": BelievedTc}
+NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet, "tc_ensemble": CalibratedEnsemble}
 PLAUSIBILITY = "plausibility"  # no network: read by the room of that name
 ORACLE = "tc_oracle"  # nor is this: boosted trees, read by `oracle`
 MAX_BYTES = 1 << 30
+ENDING = "safetensors"
 
 
 class WeightsError(InputError):
@@ -44,18 +45,23 @@ def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: (v.half() if v.ndim > 1 else v).contiguous().cpu() for k, v in state.items()}
 
 
-def save_network(network: nn.Module, kind: str, card: dict[str, Any], folder: Path) -> Path:
-    """Write `folder/<kind>.safetensors` and its card `<kind>.json`; return the weights' path."""
+def write_weights(content: bytes, card: dict[str, Any], kind: str, ending: str, folder: Path) -> Path:
+    """Write `folder/KIND.ENDING` and its card `KIND.json`, which gets the file's name and SHA-256; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{kind}.safetensors"
-    name = type(network).__name__
-    content = save(halved(network.state_dict()), metadata={"network": name})
+    path = folder / f"{kind}.{ending}"
     path.write_bytes(content)
-    card |= {"network": name, "weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
-    (folder / f"{kind}.json").write_text(
-        json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    card |= {"weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    (folder / f"{kind}.json").write_text(text, encoding="utf-8")
     return path
+
+
+def save_network(network: nn.Module, kind: str, card: dict[str, Any], folder: Path) -> Path:
+    """Write `folder/KIND.safetensors` and its card `KIND.json`; return the weights' path."""
+    name = type(network).__name__
+    card["network"] = name
+    content = save(halved(network.state_dict()), metadata={"network": name})
+    return write_weights(content, card, kind, ENDING, folder)
 
 
 def load_card(kind: str, folder: Path | None = None) -> dict[str, Any]:
@@ -99,28 +105,36 @@ def weights_hashes(folder: Path | None = None) -> dict[str, str]:
     return {kind: card["sha256"] for kind, card in load_cards(folder).items()}
 
 
-def check_hash(content: bytes, card: dict[str, Any], path: Path) -> None:
-    """Refuse the content of `path` where it isn't what its card was written for. Raises WeightsError."""
+def read_weights(
+    kind: str, folder: Path | None = None, ending: str = ENDING
+) -> tuple[bytes, dict[str, Any], Path]:
+    """The content of a kind's weights, their card and their path; the shipped ones where `folder` is None.
+
+    Raises WeightsError for a missing or too large file and for one that its card was not written for.
+    """
+    card = load_card(kind, folder)
+    path = (folder or shipped_weights()) / f"{kind}.{ending}"
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise WeightsError(f"{path} has {size >> 20} MiB: these are not weights of this project")
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"no weights at {path} ({error.strerror}): reinstall kiago-ray or name a folder with trained weights"
+        ) from None
     found = hashlib.sha256(content).hexdigest()
     if found != card["sha256"]:
         raise WeightsError(
             f"{path} has SHA-256 {found[:12]}…, its card says {card['sha256'][:12]}…: "
             "the file is damaged or not the card's; reinstall or train again"
         )
+    return content, card, path
 
 
 def load_network(kind: str, folder: Path | None = None) -> nn.Module:
     """One network with its weights, frozen, in evaluation mode. Raises WeightsError."""
-    card = load_card(kind, folder)
-    path = (folder or shipped_weights()) / f"{kind}.safetensors"
-    if not path.is_file():
-        raise WeightsError(f"no weights at {path}: reinstall kiago-ray or name a folder with trained weights")
-    if path.stat().st_size > MAX_BYTES:
-        raise WeightsError(
-            f"{path} is larger than {MAX_BYTES >> 20} MiB: these are not weights of this project"
-        )
-    content = path.read_bytes()
-    check_hash(content, card, path)
+    content, _, path = read_weights(kind, folder)
     try:
         stored = load(content)
     except SafetensorError as error:
@@ -142,28 +156,28 @@ def load_network(kind: str, folder: Path | None = None) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def load_ef(folder: Path | None = None, *, device: str | torch.device = "cpu") -> LoweredElemNet:
+def load_ef(folder: Path | None = None, *, device: str | torch.device = "cpu") -> ElemNetInference:
     """The E_f predictor alone, as `load_predictors` has it."""
     network = load_network("ef", folder)
     assert isinstance(network, ElemNet)
-    return LoweredElemNet(network).to(device)
+    return ElemNetInference(network).to(device)
 
 
 def load_predictors(folder: Path | None = None, *, device: str | torch.device = "cpu") -> Predictors:
-    """The T_c and E_f predictors, lowered, from the package or from a folder that `kiago train` wrote.
+    """The T_c and E_f predictors, ready for a search, from the package or from a folder that `kiago train` wrote.
 
     T_c is the ensemble's; the ResNet-18 is among the others as `resnet18`. A folder may hold one of the two alone.
     Raises WeightsError for a missing file, a wrong hash or foreign shapes.
     """
     ef = load_ef(folder, device=device)
     kinds = [kind for kind in kinds_in(folder) if kind != "ef"]
-    others: dict[str, Lowered] = {}
+    others: dict[str, Inference] = {}
     for kind in kinds or ["tc_ensemble"]:
         network = load_network(kind, folder)
-        if isinstance(network, BelievedTc):
-            others["ensemble"] = LoweredEnsemble(network).to(device)
+        if isinstance(network, CalibratedEnsemble):
+            others["ensemble"] = EnsembleInference(network).to(device)
         elif isinstance(network, TcResNet):
-            others["resnet18"] = LoweredTc(network).to(device)
+            others["resnet18"] = ResNet18Inference(network).to(device)
     tc = others.get("ensemble", others.get("resnet18"))
     assert tc is not None
     return Predictors(tc=tc, ef=ef, others=others)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kiago_ray.predictors.climbed.inference import in_precision, is_lowered, steered, step_precision
+from kiago_ray.predictors.climbed.inference import capturable, in_precision, step_precision, with_lower_bound
 from kiago_ray.search.cuda_graph import run_captured
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.family import Substitutions
@@ -90,7 +90,7 @@ def run_search(
     predictors = predictors.following(spec.tc_predictor)
     problem = resolve(spec, _supported(spec, predictors), substitutions)
     size = shard_size(spec.row_count, shard_rows)
-    bound = steered(predictors, spec.kappa, spec.extrapolation_weight)
+    bound = with_lower_bound(predictors, spec.kappa, spec.extrapolation_weight)
     steering = in_precision(bound, step_precision(spec.precision, torch.device(device)))
     shards = range(rows.start // size, (rows.stop - 1) // size + 1)
     parts: list[SearchResult] = []
@@ -237,7 +237,7 @@ def _run_shard(
         should_stop=should_stop,
         every=1 if shard.device.type == "cpu" else _DEVICE_PROGRESS,
     )
-    run = run_captured if shard.device.type == "cuda" and is_lowered(shard.steering) else run_stage
+    run = run_captured if shard.device.type == "cuda" and capturable(shard.steering) else run_stage
     marks.append(time.perf_counter())
     first, second = (stage_settings(problem, number, shard.device) for number in (1, 2))
     state, complete = run(state, space, shard.steering, first, recorder)

@@ -1,4 +1,4 @@
-"""Fitting the spread to held-out rows, and measuring how many errors it covers."""
+"""Fitting the ensemble's spread to held-out rows and counting the errors that it covers; fitting its extrapolation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class HeldOut:
     def pick(self, rows: NDArray[np.bool_]) -> HeldOut:
         return HeldOut(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
-    def opinions(self) -> tuple[Tensor, Tensor, Tensor]:
+    def terms(self) -> tuple[Tensor, Tensor, Tensor]:
         """What a spread is made of, each (N,)."""
         mean_k, disagreement_k, extrapolation = map(
             torch.from_numpy, (self.mean_k, self.disagreement_k, self.extrapolation)
@@ -62,7 +62,7 @@ def fit_spread(splits: list[HeldOut]) -> Spread:
     the expense of the other.
     """
     parts = [
-        (spread_terms(*each.opinions()).numpy(), np.log(np.maximum(each.errors() - LEAST_STD_K, 1e-3)))
+        (spread_terms(*each.terms()).numpy(), np.log(np.maximum(each.errors() - LEAST_STD_K, 1e-3)))
         for each in splits
     ]
 
@@ -88,7 +88,7 @@ def fit_spread(splits: list[HeldOut]) -> Spread:
 
 def coverage(spread: Spread, rows: HeldOut) -> dict[str, float]:
     """Shares of errors within 1σ and 2σ, and the mean σ in K."""
-    std = spread(*rows.opinions()).numpy()
+    std = spread(*rows.terms()).numpy()
     errors = rows.errors()
     return {
         "within_1_sigma": round(float((errors <= std).mean()), 4),

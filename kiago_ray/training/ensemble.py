@@ -26,12 +26,12 @@ from kiago_ray.predictors.climbed.ensemble import (
     COMPONENTS,
     FREE,
     SCALE_K,
-    BelievedTc,
+    CalibratedEnsemble,
     TcEnsemble,
     to_log,
 )
 from kiago_ray.predictors.climbed.features import TcFeatures
-from kiago_ray.predictors.climbed.inference import LoweredEnsemble
+from kiago_ray.predictors.climbed.inference import EnsembleInference
 from kiago_ray.predictors.weights import halved, save_network
 from kiago_ray.training.augmentation import MadeUp, tree_labels
 from kiago_ray.training.calibration import PERCENTILE, HeldOut, coverage, fit_extrapolation, fit_spread
@@ -198,7 +198,7 @@ def _fit_split(
     options: RunOptions,
     about: Mapping[str, Any],
     made_up_rows: MadeUp,
-) -> tuple[BelievedTc, float]:
+) -> tuple[CalibratedEnsemble, float]:
     """The split's ensemble with halved weights and its extrapolation score; the spread isn't calibrated yet."""
     train, test = tables.known.parts(split)
     zero, _ = tables.non_superconductors.parts(split)
@@ -215,29 +215,29 @@ def _fit_split(
         name=f"{KIND}-{split}",
         data_id=rows_id(train, zero, recipe=about),
     )
-    calibrated = BelievedTc()
+    calibrated = CalibratedEnsemble()
     calibrated.ensemble = network.cpu()
     calibrated.extrapolation = fit_extrapolation(train.fractions, test.fractions, seed=settings.seed)
     calibrated.load_state_dict(halved(calibrated.state_dict()))
     return calibrated.eval(), seconds
 
 
-def _tc_k(network: BelievedTc, rows: Floats) -> NDArray[np.float64]:
+def _tc_k(network: CalibratedEnsemble, rows: Floats) -> NDArray[np.float64]:
     """T_c in K, 0 or more, (N,)."""
-    return LoweredEnsemble(network).beliefs(rows)[0]
+    return EnsembleInference(network).estimates(rows)[0]
 
 
-def _held_out_rows(network: BelievedTc, test: TrainingTable) -> HeldOut:
+def _held_out_rows(network: CalibratedEnsemble, test: TrainingTable) -> HeldOut:
     """What the fit says of rows that it never saw."""
-    return HeldOut(*LoweredEnsemble(network).opinions(test.fractions), test.values.astype(np.float64))
+    return HeldOut(*EnsembleInference(network).raw_estimates(test.fractions), test.values.astype(np.float64))
 
 
-def _extrapolation_scores(network: BelievedTc, tables: TcTables, split: Split) -> dict[str, float]:
+def _extrapolation_scores(network: CalibratedEnsemble, tables: TcTables, split: Split) -> dict[str, float]:
     """How well the extrapolation score tells foreign compositions from superconductors that were held out."""
     random = random_compositions(RANDOM_COMPOSITIONS, seed=0)
     zeros = tables.non_superconductors.parts(split)[1].fractions
     known, foreign, zero = (
-        LoweredEnsemble(network).opinions(rows)[2]
+        EnsembleInference(network).raw_estimates(rows)[2]
         for rows in (tables.known.parts(split)[1].fractions, random, zeros)
     )
     return {

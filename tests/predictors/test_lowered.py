@@ -10,9 +10,9 @@ from kiago_ray.cli.bench import load_plain
 from kiago_ray.predictors import check_contract, load_predictors
 from kiago_ray.predictors.base import Predictor, Predictors
 from kiago_ray.predictors.climbed.elemnet import ElemNet
-from kiago_ray.predictors.climbed.inference import LoweredElemNet, Precision, in_precision, is_lowered
+from kiago_ray.predictors.climbed.inference import ElemNetInference, Precision, capturable, in_precision
 from kiago_ray.predictors.climbed.resnet18 import TcResNet, amounts, from_log, max_pool
-from kiago_ray.predictors.climbed.resnet18_inference import LoweredTc, lower, unpool, unpool_in_order
+from kiago_ray.predictors.climbed.resnet18_inference import ResNet18Inference, unpool, unpool_in_order
 from kiago_ray.predictors.weights import load_network
 
 ROWS = 10_000
@@ -59,9 +59,9 @@ def plain_tc() -> torch.nn.Module:
 def test_lowering_is_exact(networks: Predictors) -> None:
     """In double precision, where no rounding flips a ReLU: values, and gradients towards absent elements too."""
     x = compositions(500).double()
-    tc = LoweredTc(load_network("tc").double())  # type: ignore[arg-type]
+    tc = ResNet18Inference(load_network("tc").double())  # type: ignore[arg-type]
     ef = load_network("ef").double()
-    pairs = ((tc, plain_tc().double()), (LoweredElemNet(ef), ef))  # type: ignore[arg-type]
+    pairs = ((tc, plain_tc().double()), (ElemNetInference(ef), ef))  # type: ignore[arg-type]
     for lowered, plain in pairs:
         (value, gradient), (expected, slope) = by_parts(lowered, x), by_parts(plain, x)
         torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6, check_dtype=False)
@@ -99,7 +99,7 @@ def test_gradients_are_those_of_the_network_that_was_lowered() -> None:
     """In double precision, towards absent elements too, where places of the map tie for a maximum."""
     network = load_network("tc").double()
     x = compositions(200, seed=5).double()
-    gradient = by_parts(LoweredTc(network), x)[1]  # type: ignore[arg-type]
+    gradient = by_parts(ResNet18Inference(network), x)[1]  # type: ignore[arg-type]
     leaf = x.clone().requires_grad_()
     maps = (amounts(leaf) @ network.stem_matrix()).view(
         -1, 4, 16, 64
@@ -128,7 +128,7 @@ def test_other_numbers_are_converted() -> None:
 
 def test_precision_can_only_be_lost() -> None:
     rough = in_precision(load_predictors().following("resnet18"), "bfloat16")
-    assert is_lowered(rough)
+    assert capturable(rough)
     with pytest.raises(ValueError, match="lost digits"):
         in_precision(rough, "float32")
 
@@ -164,9 +164,8 @@ def test_foreign_predictors_stay_as_they_are(networks: Predictors) -> None:
     def foreign(fractions: Tensor) -> Tensor:
         return fractions.sum(1)
 
-    mixed = lower(Predictors(tc=foreign, ef=networks.ef))  # type: ignore[arg-type]
-    assert mixed.tc is foreign
-    assert isinstance(mixed.ef, LoweredElemNet)
+    mixed = Predictors(tc=foreign, ef=ElemNetInference(networks.ef))  # type: ignore[arg-type]
+    assert not capturable(mixed)
     assert in_precision(mixed, "bfloat16").tc is foreign
 
 
@@ -188,12 +187,12 @@ def test_threads_share_the_rows(rows: int) -> None:
 
 
 def test_an_error_in_a_thread_arrives_and_leaves_the_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: LoweredTc, x: Tensor) -> None:
+    def fail(self: ResNet18Inference, x: Tensor) -> None:
         raise MemoryError("no room")
 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    monkeypatch.setattr(LoweredTc, "value", fail)
+    monkeypatch.setattr(ResNet18Inference, "value", fail)
     try:
         with pytest.raises(MemoryError, match="no room"):
             load_predictors().following("resnet18").tc(compositions(300))

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from kiago_ray.baselines.superdiff.network import NetworkSettings, UNet
-from kiago_ray.predictors.weights import MAX_BYTES, WeightsError, check_hash, load_card
+from kiago_ray.predictors.weights import WeightsError, read_weights
 
 KIND = "superdiff"
 
@@ -33,17 +33,7 @@ def load_superdiff(folder: Path | None = None) -> SuperDiff:
 
     Raises WeightsError for a missing or damaged file, a wrong hash or a network of another size than the card's.
     """
-    folder = folder or shipped_folder()
-    card = load_card(KIND, folder)
-    path = folder / f"{KIND}.safetensors"
-    if not path.is_file():
-        raise WeightsError(f"no weights at {path}: reinstall kiago-ray or run `kiago train superdiff`")
-    if path.stat().st_size > MAX_BYTES:
-        raise WeightsError(
-            f"{path} is larger than {MAX_BYTES >> 20} MiB: these are not weights of this project"
-        )
-    content = path.read_bytes()
-    check_hash(content, card, path)
+    content, card, path = read_weights(KIND, folder or shipped_folder())
     try:
         network = UNet(NetworkSettings(**card["network_settings"]))
         network.load_state_dict(load(content))

@@ -1,14 +1,9 @@
-"""The frozen networks as plain matrix products: the same values and input gradients for a fraction of the work.
+"""The frozen networks as a search and a judge use them: values with input gradients, in chunks, in any precision.
 
-* The map, the stem convolution and its norm are linear in the amounts of the elements: one matrix, of which a place of
-  the output needs the elements under its kernel alone.
-* Norms fold into the convolution before them; convolutions on maps of 2×8 places and fewer are small matrices.
-* A row's value is one number, so its gradient to the input is computed along with it, some rows at a time: nothing is
-  kept, and no weight has a gradient.
-
-That is exact; where empty places of the map tie for a maximum, its gradient goes to the first, as in torch. For the
-direction of a step bfloat16 may do (`in_precision`): there the wide layers alone change; the stem, the first and the
-last layers stay single, because small dopings need its 24 bits.
+A row's value is one number, so its gradient to the input is computed along with it, some rows at a time: nothing is
+kept, and no weight has a gradient. Values and gradients are exact. For the direction of a step bfloat16 may do
+(`in_precision`): then the wide layers alone change; the first and the last layers stay single, because small dopings
+need its 24 bits. ElemNet and the ensemble are here; the ResNet-18 has a module of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from kiago_ray.predictors.base import BATCH_ROWS, Predictor, Predictors
 from kiago_ray.predictors.climbed.elemnet import ElemNet
-from kiago_ray.predictors.climbed.ensemble import BatchedLinear, BelievedTc
+from kiago_ray.predictors.climbed.ensemble import BatchedLinear, CalibratedEnsemble
 
 CPU_ROWS = 512  # what so many rows leave behind stays in the cache
 LEAST_ROWS = 64  # that are worth a thread
@@ -36,9 +31,10 @@ DEVICE_ROWS = 16_384  # about 1.3 GB on a GPU
 WIDE = 128  # outputs from which a layer of ElemNet may compute in bfloat16
 
 Trace = list[Tensor]
+Floats = NDArray[np.float64]
 
 
-class Lowered(nn.Module, ABC):
+class Inference(nn.Module, ABC):
     """A predictor of one number a row: fractions (rows, 118) → (rows,), in chunks of rows."""
 
     supported: Tensor
@@ -100,10 +96,10 @@ class Lowered(nn.Module, ABC):
 
 
 class _RowWise(torch.autograd.Function):
-    """Lets autograd take the gradients that a lowered predictor computes along with its values."""
+    """Lets autograd take the gradients that an `Inference` computes along with its values."""
 
     @staticmethod
-    def forward(ctx: Any, fractions: Tensor, network: Lowered) -> Tensor:
+    def forward(ctx: Any, fractions: Tensor, network: Inference) -> Tensor:
         values, gradients = network.evaluate(fractions, gradients=True)
         ctx.save_for_backward(gradients)
         return values
@@ -115,7 +111,7 @@ class _RowWise(torch.autograd.Function):
         return gradient[:, None] * gradients, None
 
 
-class LoweredElemNet(Lowered):
+class ElemNetInference(Inference):
     """`ElemNet`, frozen."""
 
     index: Tensor
@@ -150,7 +146,7 @@ class LoweredElemNet(Lowered):
 
 
 def in_precision(predictors: Predictors, precision: Precision) -> Predictors:
-    """Copies of the lowered predictors whose wide layers compute in `precision`; any other stays as it is."""
+    """Copies of the predictors whose wide layers compute in `precision`; one that is no `Inference` stays as it is."""
     quick = torch.bfloat16
     return replace(
         predictors,
@@ -159,14 +155,14 @@ def in_precision(predictors: Predictors, precision: Precision) -> Predictors:
     )
 
 
-def is_lowered(predictors: Predictors) -> bool:
-    """Whether all are lowered: they never wait for the host, so that a step can be captured as a CUDA graph."""
+def capturable(predictors: Predictors) -> bool:
+    """Whether all are `Inference`s: they never wait for the host, so that a step can be captured as a CUDA graph."""
     asked = (predictors.tc, predictors.ef, *filter(None, (predictors.plausibility,)))
-    return all(isinstance(each, Lowered) for each in asked)
+    return all(isinstance(each, Inference) for each in asked)
 
 
 def _converted(predictor: Predictor, dtype: torch.dtype) -> Predictor:
-    if not isinstance(predictor, Lowered) or predictor.wide == dtype:
+    if not isinstance(predictor, Inference) or predictor.wide == dtype:
         return predictor
     if predictor.wide != predictor.single:
         raise ValueError(
@@ -205,32 +201,31 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-Floats = NDArray[np.float64]
-
-
-def steered(predictors: Predictors, kappa: float, extrapolation_weight: float) -> Predictors:
+def with_lower_bound(predictors: Predictors, kappa: float, extrapolation_weight: float) -> Predictors:
     """The predictors with the lower bound as T_c, where `tc` is the ensemble; any other has no spread and stays."""
-    if not isinstance(predictors.tc, LoweredEnsemble):
+    if not isinstance(predictors.tc, EnsembleInference):
         return predictors
-    return replace(predictors, tc=predictors.tc.steering(kappa, extrapolation_weight))
+    return replace(predictors, tc=predictors.tc.lower_bound(kappa, extrapolation_weight))
 
 
-class LoweredEnsemble(Lowered):
-    """`BelievedTc`, frozen: T_c, or the lower bound that `steering` asks for.
+class EnsembleInference(Inference):
+    """`CalibratedEnsemble`, frozen: T_c, or the lower bound that `lower_bound` asks for.
 
     Nothing needs rewriting here: all is matrix products, and without weight gradients autograd does what is needed.
     """
 
-    def __init__(self, network: BelievedTc, kappa: float = 0.0, extrapolation_weight: float = 0.0) -> None:
+    def __init__(
+        self, network: CalibratedEnsemble, kappa: float = 0.0, extrapolation_weight: float = 0.0
+    ) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.register_buffer("supported", network.supported.clone(), persistent=False)
         self.single = self.wide = network.ensemble.head.weight.dtype
         self.kappa, self.extrapolation_weight = kappa, extrapolation_weight
 
-    def steering(self, kappa: float, extrapolation_weight: float) -> LoweredEnsemble:
+    def lower_bound(self, kappa: float, extrapolation_weight: float) -> EnsembleInference:
         """The same networks with μ − κσ − w·(score beyond what is free) as their value."""
-        return LoweredEnsemble(self.network, kappa, extrapolation_weight).to(self.supported.device)
+        return EnsembleInference(self.network, kappa, extrapolation_weight).to(self.supported.device)
 
     def wide_layers(self) -> list[nn.Module]:
         return [*self.network.ensemble.blocks]
@@ -253,14 +248,14 @@ class LoweredEnsemble(Lowered):
         bound, leaf = trace.pop(), trace.pop()
         return torch.autograd.grad(bound, leaf, torch.ones_like(bound))[0]
 
-    def opinions(self, fractions: NDArray[np.floating]) -> tuple[Floats, Floats, Floats]:
+    def raw_estimates(self, fractions: NDArray[np.floating]) -> tuple[Floats, Floats, Floats]:
         """Mean T_c before the ReLU and disagreement in K, and extrapolation, each (N,), of fractions (N, 118)."""
-        found = self._in_batches(fractions, self.network.opinions)
+        found = self._in_batches(fractions, self.network.raw_estimates)
         return found[0], found[1], found[2]
 
-    def beliefs(self, fractions: NDArray[np.floating]) -> tuple[Floats, Floats, Floats]:
+    def estimates(self, fractions: NDArray[np.floating]) -> tuple[Floats, Floats, Floats]:
         """T_c clipped at 0 and its deviation in K, and extrapolation, each (N,), of fractions (N, 118)."""
-        found = self._in_batches(fractions, self.network.belief)
+        found = self._in_batches(fractions, self.network.estimate)
         return np.clip(found[0], 0, None), found[1], found[2]
 
     @torch.no_grad()

@@ -1,4 +1,12 @@
-"""A linear map whose matrix is mostly zero, as a few dense products of the parts that aren't."""
+"""The frozen ResNet-18 as plain matrix products: the same values and gradients for a fraction of the work.
+
+* The map, the stem convolution and its norm are linear in the amounts of the elements: one matrix, of which a place of
+  the output needs the elements under its kernel alone.
+* Norms fold into the convolution before them; convolutions on maps of 2×8 places and fewer are small matrices, mostly
+  zero, computed as a few dense products of the parts that aren't (`BandedLinear`).
+
+Where empty places of the map tie for a maximum, its gradient goes to the first, as in torch.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, position
-from kiago_ray.predictors.base import Predictor, Predictors
-from kiago_ray.predictors.climbed.elemnet import ElemNet
-from kiago_ray.predictors.climbed.inference import Lowered, LoweredElemNet, Trace, through_relu
+from kiago_ray.predictors.climbed.inference import Inference, Trace, through_relu
 from kiago_ray.predictors.climbed.resnet18 import (
     AMOUNTS,
     STEM_COLUMNS,
@@ -133,7 +139,7 @@ def _parts(matrix: Tensor, of: tuple[Band, ...]) -> nn.ParameterList:
 BAND = 128  # outputs of one product
 
 
-class LoweredBlock(nn.Module):
+class ResNet18Block(nn.Module):
     """A residual block on (rows, features), its norms folded in."""
 
     def __init__(self, block: ResidualBlock, shape: tuple[int, int, int]) -> None:
@@ -170,7 +176,7 @@ class LoweredBlock(nn.Module):
         return self.first.back_to(outer, inner)
 
 
-class LoweredTc(Lowered):
+class ResNet18Inference(Inference):
     """`TcResNet`, frozen."""
 
     order: Tensor
@@ -195,7 +201,7 @@ class LoweredTc(Lowered):
             self.channels = len(scale)
             shape, blocks = (STEM_ROWS // 2, STEM_COLUMNS // 2, self.channels), []
             for block in exact.blocks:
-                blocks.append(LoweredBlock(cast(ResidualBlock, block), shape))
+                blocks.append(ResNet18Block(cast(ResidualBlock, block), shape))
                 shape = blocks[-1].shape
         self.blocks = nn.ModuleList(blocks)
         self.head = exact.head.requires_grad_(False)
@@ -206,7 +212,7 @@ class LoweredTc(Lowered):
 
     @property
     def needed(self) -> int:
-        blocks = sum(cast(LoweredBlock, block).needed for block in self.blocks)
+        blocks = sum(cast(ResNet18Block, block).needed for block in self.blocks)
         return self.stem.needed + blocks + self.head.in_features
 
     def value(self, x: Tensor) -> tuple[Tensor, Trace]:
@@ -225,7 +231,7 @@ class LoweredTc(Lowered):
     def gradient(self, x: Tensor, values: Tensor, trace: Trace) -> Tensor:
         gradient = (log_slope(values)[:, None] * self.head.weight).to(self.wide)
         for block in reversed(self.blocks):
-            gradient = cast(LoweredBlock, block).back(gradient, trace)
+            gradient = cast(ResNet18Block, block).back(gradient, trace)
         maps, taken, image = trace.pop(), trace.pop(), trace.pop()
         through_relu(gradient, maps)
         height, width = STEM_ROWS // 2, STEM_COLUMNS // 2
@@ -234,17 +240,6 @@ class LoweredTc(Lowered):
         drawn = self.stem.back(spread.permute(0, 2, 3, 1).flatten(1)).view(len(x), N_ELEMENTS, AMOUNTS)
         slopes = amount_slopes(x).view(len(x), AMOUNTS, N_ELEMENTS)
         return (drawn[:, self.place].transpose(1, 2) * slopes).sum(1)
-
-
-def lower(predictors: Predictors) -> Predictors:
-    """The same predictors, those of our own networks lowered; any other stays as it is."""
-
-    def lowered(predictor: Predictor) -> Predictor:
-        if isinstance(predictor, TcResNet):
-            return LoweredTc(predictor)
-        return LoweredElemNet(predictor) if isinstance(predictor, ElemNet) else predictor
-
-    return Predictors(tc=lowered(predictors.tc), ef=lowered(predictors.ef))
 
 
 def unpool(gradient: Tensor, image: Tensor, taken: Tensor) -> Tensor:

@@ -35,17 +35,22 @@ def composition_statistics(fractions: NDArray[np.floating]) -> NDArray[np.float6
     don't depend on the rows beside it, and hardly on the amounts' last digits, on which trees would split. Raises
     ValueError for another shape, for negative or missing amounts and for empty rows.
     """
+    check_compositions(fractions)
+    parts = [
+        _statistics(fractions[start : start + ROWS_AT_ONCE].astype(np.float32).astype(np.float64))
+        for start in range(0, len(fractions), ROWS_AT_ONCE)
+    ]
+    return np.concatenate(parts) if parts else np.empty((0, len(statistic_names())))
+
+
+def check_compositions(fractions: NDArray[np.floating]) -> None:
+    """Raise ValueError for another shape than (N, 118), for negative or missing amounts and for empty rows."""
     if fractions.ndim != 2 or fractions.shape[1] != N_ELEMENTS:
         raise ValueError(f"compositions have the shape (N, {N_ELEMENTS}), not {fractions.shape}")
     if not ((fractions >= 0) & (fractions < np.inf)).all():
         raise ValueError("fractions must be 0 or more; these hold negative, infinite or missing ones")
     if not (fractions > 0).any(axis=1).all():
         raise ValueError(f"row {int((fractions > 0).any(axis=1).argmin())} holds no element; leave it out")
-    parts = [
-        _statistics(fractions[start : start + ROWS_AT_ONCE].astype(np.float32).astype(np.float64))
-        for start in range(0, len(fractions), ROWS_AT_ONCE)
-    ]
-    return np.concatenate(parts) if parts else np.empty((0, len(statistic_names())))
 
 
 def _statistics(rows: NDArray[np.float64]) -> NDArray[np.float64]:

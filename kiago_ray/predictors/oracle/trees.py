@@ -10,9 +10,7 @@ after another, gzipped, beside a model card with its SHA-256.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
-import json
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
-from kiago_ray.predictors.oracle.statistics import composition_statistics, statistic_names
-from kiago_ray.predictors.weights import WeightsError, check_hash, load_card, shipped_weights
+from kiago_ray.chemistry.elements import SYMBOLS
+from kiago_ray.predictors.oracle.statistics import check_compositions, composition_statistics, statistic_names
+from kiago_ray.predictors.weights import WeightsError, read_weights, write_weights
 
 if TYPE_CHECKING:
     import lightgbm
@@ -38,8 +36,8 @@ TUNING_KIND: OracleKind = "tc_tuning_oracle"
 """Chooses among settings of a search and never reports; amounts of the elements."""
 AMOUNT_STEP = 2.0**-17
 """A power of 2: no amount n/N of fewer than 2¹⁷ atoms then lies halfway between two steps."""
-MAX_BYTES = 64 << 20
-"""Of the file; its text may be ten times as long."""
+MAX_TEXT_BYTES = 640 << 20
+ENDING = "txt.gz"
 ROWS_AT_ONCE = 16_384
 _FIRST_LINE = "tree\n"  # of each member
 
@@ -58,12 +56,7 @@ def element_fractions(fractions: NDArray[np.floating]) -> NDArray[np.float64]:
 
     Raises ValueError for another shape, for negative or missing amounts and for empty rows.
     """
-    if fractions.ndim != 2 or fractions.shape[1] != N_ELEMENTS:
-        raise ValueError(f"compositions have the shape (N, {N_ELEMENTS}), not {fractions.shape}")
-    if not ((fractions >= 0) & (fractions < np.inf)).all():
-        raise ValueError("fractions must be 0 or more; these hold negative, infinite or missing ones")
-    if not (fractions > 0).any(axis=1).all():
-        raise ValueError(f"row {int((fractions > 0).any(axis=1).argmin())} holds no element; leave it out")
+    check_compositions(fractions)
     return np.rint(fractions.astype(np.float64) / AMOUNT_STEP) * AMOUNT_STEP
 
 
@@ -101,15 +94,8 @@ class Oracle:
 
 def save_oracle(members: Sequence[lightgbm.Booster], card: dict[str, Any], folder: Path) -> Path:
     """Write `folder/KIND.txt.gz` and its card `KIND.json`, KIND as the card has it; return the first's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{card['kind']}.txt.gz"
     content = gzip.compress("".join(map(written, members)).encode(), mtime=0)
-    path.write_bytes(content)
-    card |= {"weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
-    (folder / f"{card['kind']}.json").write_text(
-        json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    return path
+    return write_weights(content, card, card["kind"], ENDING, folder)
 
 
 def written(member: lightgbm.Booster) -> str:
@@ -128,18 +114,7 @@ def load_oracle(folder: Path | None = None, kind: OracleKind = KIND) -> Oracle:
 
     Raises WeightsError for a missing or damaged file, a wrong hash and models of other inputs.
     """
-    card = load_card(kind, folder)
-    path = (folder or shipped_weights()) / f"{kind}.txt.gz"
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise WeightsError(f"{path} has {size >> 20} MiB, no oracle has: reinstall or train again")
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(
-            f"no oracle at {path} ({error.strerror}): reinstall kiago-ray or run `{_command(kind)}`"
-        ) from None
-    check_hash(content, card, path)
+    content, _, path = read_weights(kind, folder, ENDING)
     return Oracle(tuple(_member(text, path, kind) for text in _texts(content, path)), kind)
 
 
@@ -150,7 +125,7 @@ def _command(kind: OracleKind) -> str:
 def _texts(content: bytes, path: Path) -> list[str]:
     try:
         with gzip.open(io.BytesIO(content)) as file:
-            text = file.read(10 * MAX_BYTES).decode()
+            text = file.read(MAX_TEXT_BYTES).decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise WeightsError(f"{path} is not a gzipped text ({error}): reinstall or train again") from None
     if not text.startswith(_FIRST_LINE):
