@@ -8,18 +8,14 @@ gave none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import pandas as pd
 
 from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.data.compositions import (
-    CompositionKey,
     canonical,
     composition_key,
-    compositions,
     finite,
+    merged,
     read_amounts,
 )
 from kiago_ray.data.files import LoadReport, PathLike, Tally, fail, read_columns, read_lines
@@ -40,7 +36,7 @@ def load_cod(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
     tally = Tally(KIND, contents)
     rows: list[dict[str, float]] = []
     numbers: list[str] = []
-    for line, (number, formula, calculated, status) in zip(contents.line_numbers, contents.rows, strict=True):
+    for line, (number, formula, calculated, status) in contents:
         text = bare_formula(formula)
         if status == "retracted":
             tally.drop("retracted", line, f"COD {number}")
@@ -49,14 +45,8 @@ def load_cod(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
         elif (amounts := read_amounts(text, line, tally)) is not None:
             rows.append(amounts)
             numbers.append(number)
-    formulas, systems = compositions(rows)
-    table = pd.DataFrame(
-        {"formula": pd.Series(formulas, dtype="str"), "cod_id": pd.Series(numbers, dtype="str")}
-    )
-    table["n_merged"] = table.groupby("formula")["formula"].transform("size").astype("int64")
-    table["chemical_system"] = pd.Series(systems, dtype="str")
-    table = table.sort_values(["formula", "cod_id"]).drop_duplicates("formula").reset_index(drop=True)
-    return table, tally.report(len(table))
+    table = merged(rows, ["cod_id"], cod_id=numbers)
+    return table.astype({"cod_id": "str"}), tally.report(len(table))
 
 
 def bare_formula(text: str) -> str:
@@ -73,62 +63,39 @@ _COLLECTION_COLUMNS = ("formula", "code", "spacegroup", "e_hull_ev_per_atom")
 MADE_COLUMNS = ["formula", "code", "spacegroup", "in_2007"]
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A crystal structure of a composition. e_hull_ev_per_atom: infinite where unknown."""
-
-    formula: str
-    e_hull_ev_per_atom: float
-    code: int
-    spacegroup: int | None
-
-    @property
-    def rank(self) -> tuple[float, int, str]:
-        """What decides which of several stands for the composition: the lowest in energy, then the first."""
-        return self.e_hull_ev_per_atom, self.code, self.formula
-
-
 def merged_made(now: PathLike, in_2007: PathLike) -> pd.DataFrame:
-    """The table of `knowledge.tables.made`, from COD's formulas and from the list of what it held in 2007.
+    """The table of `tables.made`, from COD's formulas and from the list of what it held in 2007.
 
+    Of several structures of a composition the lowest in energy stands for it, then the one with the lowest number.
     Raises DataError.
     """
-    entries: dict[CompositionKey, _Entry] = {}
-    contents = read_columns(now, _COLLECTION_COLUMNS)
-    for line, (text, code, group, energy) in zip(contents.line_numbers, contents.rows, strict=True):
+    rows = []
+    for line, (text, code, group, energy) in read_columns(now, _COLLECTION_COLUMNS):
         amounts = cleaned(text)
         if amounts is None:
             continue
         if not code.isdigit() or not (group.isdigit() or not group):
-            fail(
-                now, line, f"code {code!r} and space group {group!r} are no whole numbers", "correct the row"
-            )
+            problem = f"code {code!r} and space group {group!r} are no whole numbers"
+            fail(now, line, problem, "correct the row")
         value = finite(energy)
-        entry = _Entry(
-            canonical(amounts),
-            float("inf") if value is None else value,
-            int(code),
-            int(group) if group else None,
+        e_hull = float("inf") if value is None else value
+        rows.append(
+            (composition_key(amounts), canonical(amounts), e_hull, int(code), int(group) if group else None)
         )
-        key = composition_key(amounts)
-        if key not in entries or entry.rank < entries[key].rank:
-            entries[key] = entry
-    then: dict[CompositionKey, str] = {}
-    for text in read_lines(in_2007):
-        amounts = cleaned(text.strip())
-        if amounts is not None:
-            key, formula = composition_key(amounts), canonical(amounts)
-            if key not in then or (len(formula), formula) < (len(then[key]), then[key]):
-                then[key] = formula
-    return _table(entries, then)
-
-
-def _table(entries: Mapping[CompositionKey, _Entry], then: Mapping[CompositionKey, str]) -> pd.DataFrame:
-    rows: list[tuple[str, int | None, int | None, bool]]
-    rows = [(each.formula, each.code, each.spacegroup, key in then) for key, each in entries.items()]
-    rows += [(formula, None, None, True) for key, formula in then.items() if key not in entries]
-    table = pd.DataFrame(rows, columns=MADE_COLUMNS).sort_values("formula", ignore_index=True)
-    return table.astype({"formula": "str", "code": "Int64", "spacegroup": "Int64", "in_2007": "bool"})
+    found = pd.DataFrame(rows, columns=["key", "formula", "e_hull_ev_per_atom", "code", "spacegroup"])
+    found = found.sort_values(["e_hull_ev_per_atom", "code", "formula"]).drop_duplicates("key")
+    listed = [amounts for text in read_lines(in_2007) if (amounts := cleaned(text.strip())) is not None]
+    then = pd.DataFrame(
+        [(composition_key(each), canonical(each)) for each in listed], columns=["key", "formula"]
+    )
+    then = then.iloc[then["formula"].map(lambda text: (len(text), text)).argsort()].drop_duplicates("key")
+    keys, held = set(found["key"]), set(then["key"])
+    found["in_2007"] = [key in held for key in found["key"]]
+    only_then = then[[key not in keys for key in then["key"]]].assign(in_2007=True)
+    table = pd.concat([found, only_then], ignore_index=True).sort_values("formula", ignore_index=True)
+    return table[MADE_COLUMNS].astype(
+        {"formula": "str", "code": "Int64", "spacegroup": "Int64", "in_2007": "bool"}
+    )
 
 
 def cleaned(text: str) -> dict[str, float] | None:

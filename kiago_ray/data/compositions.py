@@ -89,6 +89,19 @@ def compositions(rows: Sequence[Amounts]) -> tuple[list[str], list[str]]:
     return [formulas[key] for key in keys], [chemical_system(row) for row in rows]
 
 
+def merged(rows: Sequence[Amounts], order: Sequence[str], **values: Sequence[object]) -> pd.DataFrame:
+    """One row a composition, sorted by formula: `formula`, the values of its first row by the columns in `order`, how
+    many rows it has (`n_merged`), `chemical_system`. Values are float64 where their first is a float, else texts.
+    """
+    formulas, systems = compositions(rows)
+    table = pd.DataFrame({"formula": pd.Series(formulas, dtype="str")})
+    for name, column in values.items():
+        table[name] = pd.Series(column, dtype="str" if column and isinstance(column[0], str) else "float64")
+    table["n_merged"] = table.groupby("formula")["formula"].transform("size").astype("int64")
+    table["chemical_system"] = pd.Series(systems, dtype="str")
+    return table.sort_values(["formula", *order]).drop_duplicates("formula").reset_index(drop=True)
+
+
 def finite(text: str) -> float | None:
     """The number in a field, or None where it is not a finite one."""
     try:

@@ -1,7 +1,7 @@
-"""How many known compositions hold each element: the frequencies a search substitutes by (section 2.3).
+"""How many known compositions hold each element (the frequencies that a search substitutes by, section 2.3), and the
+compositions that stand for non-superconductors.
 
-The shipped `element_counts.json` holds these counts and where they come from; it holds no data of the
-sources.
+The shipped `element_counts.json` holds these counts and where they come from; it holds no data of the sources.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.data.compositions import composition_keys
-from kiago_ray.data.files import DataError, PathLike
+from kiago_ray.data.files import DataError, LoadReport, PathLike
 from kiago_ray.data.phases import load_materials_project
 from kiago_ray.data.supercon import TABLE_COLUMNS, load_supercon
 
@@ -41,11 +41,25 @@ class SourceCounts:
     compositions: int
     counts: NDArray[np.int64]
 
-    @property
-    def frequencies(self) -> NDArray[np.float64]:
-        """The counts as probabilities, (118,), summing to 1."""
-        probabilities: NDArray[np.float64] = self.counts / self.counts.sum()
-        return probabilities
+    @classmethod
+    def of(cls, source: str, table: pd.DataFrame, report: LoadReport) -> SourceCounts:
+        """The counts of a loader's table."""
+        return cls(source, LICENCE, report.file, report.sha256, len(table), element_counts(table))
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> SourceCounts:
+        """From what `to_dict` gave. Raises TypeError, AttributeError and KeyError for anything else."""
+        counts = np.zeros(N_ELEMENTS, dtype=np.int64)
+        for symbol, count in plain["counts"].items():
+            counts[INDEX[symbol]] = count
+        return cls(**{**plain, "counts": counts})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields for JSON; counts by symbol, without those that are 0."""
+        return {
+            **vars(self),
+            "counts": {SYMBOLS[z]: int(self.counts[z]) for z in np.flatnonzero(self.counts)},
+        }
 
 
 @dataclass(frozen=True)
@@ -69,31 +83,13 @@ def write_element_counts(
     path: PathLike, supercon_file: PathLike, materials_project_file: PathLike
 ) -> ElementCounts:
     """Count both public files and write the counts as JSON. Raises DataError."""
-    supercon, supercon_report = load_supercon(supercon_file)
+    supercon, report = load_supercon(supercon_file)
     known, known_report = load_materials_project(materials_project_file)
-    negatives = non_superconductors(known, supercon)
     counts = ElementCounts(
-        SourceCounts(
-            SUPERCON_SOURCE,
-            LICENCE,
-            supercon_report.file,
-            supercon_report.sha256,
-            len(supercon),
-            element_counts(supercon),
-        ),
-        SourceCounts(
-            MATERIALS_PROJECT_SOURCE,
-            LICENCE,
-            known_report.file,
-            known_report.sha256,
-            len(negatives),
-            element_counts(negatives),
-        ),
+        SourceCounts.of(SUPERCON_SOURCE, supercon, report),
+        SourceCounts.of(MATERIALS_PROJECT_SOURCE, non_superconductors(known, supercon), known_report),
     )
-    contents = {
-        "supercon": _plain(counts.supercon),
-        "non_superconductors": _plain(counts.non_superconductors),
-    }
+    contents = {name: source.to_dict() for name, source in vars(counts).items()}
     Path(path).write_text(json.dumps(contents, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return counts
 
@@ -103,7 +99,8 @@ def load_element_counts(path: PathLike | None = None) -> ElementCounts:
     file: Traversable = resources.files(__package__) / SHIPPED_FILE if path is None else Path(path)
     try:
         contents = json.loads(file.read_text(encoding="utf-8"))
-        return ElementCounts(_source(contents["supercon"]), _source(contents["non_superconductors"]))
+        sources = (contents["supercon"], contents["non_superconductors"])
+        return ElementCounts(*map(SourceCounts.from_dict, sources))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise DataError(
@@ -111,35 +108,12 @@ def load_element_counts(path: PathLike | None = None) -> ElementCounts:
         ) from error
 
 
-def _plain(source: SourceCounts) -> dict[str, Any]:
-    return {
-        "source": source.source,
-        "licence": source.licence,
-        "file": source.file,
-        "sha256": source.sha256,
-        "compositions": source.compositions,
-        "counts": {SYMBOLS[z]: int(count) for z, count in enumerate(source.counts) if count},
-    }
-
-
-def _source(plain: dict[str, Any]) -> SourceCounts:
-    counts = np.zeros(N_ELEMENTS, dtype=np.int64)
-    for symbol, count in plain["counts"].items():
-        counts[INDEX[symbol]] = count
-    return SourceCounts(
-        source=str(plain["source"]),
-        licence=str(plain["licence"]),
-        file=str(plain["file"]),
-        sha256=str(plain["sha256"]),
-        compositions=int(plain["compositions"]),
-        counts=counts,
-    )
-
-
 def non_superconductors(
     known: pd.DataFrame, supercon: pd.DataFrame, by: Literal["composition", "chemical_system"] = "composition"
 ) -> pd.DataFrame:
-    """Rows of `known` (Materials Project or COD) that are not in `supercon`: its columns, T_c = 0 K.
+    """Rows of `known` (Materials Project or COD) that are not in `supercon`: its columns, T_c = 0 K. They teach a
+    model of T_c that most compositions do not superconduct. The label is an assumption: most of them were never
+    cooled down, and a few are superconductors that SuperCon lacks.
 
     `by="chemical_system"` also leaves out every composition of a chemical system that SuperCon holds: fewer
     rows, and fewer wrong labels, since neighbours of superconductors are often superconductors. In the order

@@ -44,6 +44,10 @@ class Contents:
     line_numbers: list[int]
     warnings: tuple[str, ...]
 
+    def __iter__(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Each row with the number of its line."""
+        return zip(self.line_numbers, self.rows, strict=True)
+
 
 def read_columns(
     path: PathLike,
@@ -232,16 +236,12 @@ class LoadReport:
             raise ValueError(f"{self.file}: {self.rows_read} rows read, {accounted} accounted for")
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain dicts, lists, numbers and texts, for JSON."""
+        """The fields as plain dicts, lists, numbers and texts, for JSON."""
+        examples = {reason: list(examples) for reason, examples in self.examples.items()}
         return {
-            "kind": self.kind,
-            "file": self.file,
-            "sha256": self.sha256,
-            "rows_read": self.rows_read,
+            **vars(self),
             "dropped": dict(self.dropped),
-            "examples": {reason: list(examples) for reason, examples in self.examples.items()},
-            "duplicates_merged": self.duplicates_merged,
-            "rows_kept": self.rows_kept,
+            "examples": examples,
             "warnings": list(self.warnings),
         }
 

@@ -73,9 +73,8 @@ def _phases(path: PathLike, energies: PhaseEnergies) -> pd.DataFrame:
 
 def _tried(path: PathLike) -> pd.DataFrame:
     """The survey's rows in their order, formulas canonical; those that name no composition are left out."""
-    contents = read_columns(path, ("matter", "Tc"))
     rows: list[tuple[str, float]] = []
-    for line, (text, tc) in zip(contents.line_numbers, contents.rows, strict=True):
+    for line, (text, tc) in read_columns(path, ("matter", "Tc")):
         value = finite(tc)
         if value is None or value < 0:
             fail(path, line, f"Tc {tc!r} is no temperature in K", "correct the row")

@@ -1,8 +1,9 @@
-"""Formation energies from first principles: OQMD's and the Materials Project's tables, one row a composition.
+"""Formation energies: OQMD's and the Materials Project's tables, and files of competing phases, one row a composition.
 
-Both are comma-separated with a header, plain or gzipped, energies in eV/atom against the elements. Of several
-entries of one composition the lowest in energy is its ground state, and the others are polymorphs: the lowest
-is kept.
+OQMD and the Materials Project are comma-separated with a header; a file of phases is any table of formulas, such as
+the Materials Project, Alexandria and OQMD export, comma- or tab-separated, any source mixed. All may be gzipped;
+energies are in eV/atom against the elements. Of several entries of one composition the lowest in energy is its ground
+state, and the others are polymorphs: the lowest is kept.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from pathlib import Path
 import pandas as pd
 
 from kiago_ray.chemistry.elements import ELEMNET_SYMBOLS
-from kiago_ray.data.compositions import compositions, finite, read_amounts
-from kiago_ray.data.files import LoadReport, PathLike, Tally, fail, read_columns, read_lines
+from kiago_ray.data.compositions import finite, merged, read_amounts
+from kiago_ray.data.files import Contents, LoadReport, PathLike, Tally, fail, read_columns, read_lines
 
 OQMD_KIND = "oqmd"
 MATERIALS_PROJECT_KIND = "materials_project"
+PHASES_KIND = "phases"
 OQMD_COLUMNS = ("formula", "formation_energy_ev_per_atom")
 MATERIALS_PROJECT_COLUMNS = (*OQMD_COLUMNS, "decomposition_energy_ev_per_atom")
 
@@ -29,82 +31,13 @@ MATERIALS_PROJECT_COLUMNS = (*OQMD_COLUMNS, "decomposition_energy_ev_per_atom")
 # converge.
 MIN_EF_EV_PER_ATOM, MAX_EF_EV_PER_ATOM = -5.0, 5.0
 
-_ELEMNET = frozenset(ELEMNET_SYMBOLS)
-
-
-def load_oqmd(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
-    """OQMD for training ElemNet, sorted by formula: compositions of ElemNet's 86 elements only.
-
-    Columns: `formula` (canonical), `ef_ev_per_atom` (the lowest), `n_merged`, `chemical_system`. Raises
-    DataError.
-    """
-    return _load(path, OQMD_KIND, OQMD_COLUMNS, ("ef_ev_per_atom",), elemnet_only=True)
-
-
-def load_materials_project(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
-    """The Materials Project's ground states, sorted by formula.
-
-    Columns: `formula` (canonical), `ef_ev_per_atom` (the lowest) and the `decomposition_ev_per_atom` of that
-    entry (≤ 0: stable, by how much; > 0: the distance above the hull of the others), `n_merged`,
-    `chemical_system`. Raises DataError.
-    """
-    names = ("ef_ev_per_atom", "decomposition_ev_per_atom")
-    return _load(path, MATERIALS_PROJECT_KIND, MATERIALS_PROJECT_COLUMNS, names, elemnet_only=False)
-
-
-def _load(
-    path: PathLike, kind: str, columns: Sequence[str], names: Sequence[str], *, elemnet_only: bool
-) -> tuple[pd.DataFrame, LoadReport]:
-    contents = read_columns(path, columns)
-    tally = Tally(kind, contents)
-    rows: list[dict[str, float]] = []
-    energies: list[list[float]] = []
-    for line, (formula, *texts) in zip(contents.line_numbers, contents.rows, strict=True):
-        amounts = read_amounts(formula, line, tally)
-        if amounts is None:
-            continue
-        values = [value for text in texts if (value := finite(text)) is not None]
-        if not all(texts):
-            tally.drop("missing energy", line, formula)
-        elif len(values) < len(texts):
-            tally.drop("energy not a number", line, ", ".join(texts))
-        elif not MIN_EF_EV_PER_ATOM <= values[0] <= MAX_EF_EV_PER_ATOM:
-            tally.drop("implausible formation energy", line, f"{formula} {texts[0]} eV/atom")
-        elif elemnet_only and not _ELEMNET.issuperset(amounts):
-            tally.drop("outside ElemNet's 86 elements", line, formula)
-        else:
-            rows.append(amounts)
-            energies.append(values)
-    table = _merged(rows, energies, names)
-    return table, tally.report(len(table))
-
-
-def _merged(
-    rows: Sequence[dict[str, float]], energies: Sequence[Sequence[float]], names: Sequence[str]
-) -> pd.DataFrame:
-    formulas, systems = compositions(rows)
-    table = pd.DataFrame({"formula": pd.Series(formulas, dtype="str")})
-    for column, name in enumerate(names):
-        table[name] = pd.Series([values[column] for values in energies], dtype="float64")
-    table["n_merged"] = table.groupby("formula")["formula"].transform("size").astype("int64")
-    table["chemical_system"] = pd.Series(systems, dtype="str")
-    # Equal formation energies are ordered by the other one, so that the file's order decides nothing.
-    return table.sort_values(["formula", *names]).drop_duplicates("formula").reset_index(drop=True)
-
-
-PHASES_KIND = "phases"
 MAX_BYTES = 1 << 30  # on the disk
 MAX_PHASES = 1_000_000  # compounds read; all of OQMD's fit
 
-# As the exports name them, without case, units in brackets and signs; the first that is there counts.
-FORMULA_NAMES = (
-    "formula",
-    "formula_pretty",
-    "pretty_formula",
-    "reduced_formula",
-    "composition",
-    "full_formula",
-    "name",  # OQMD's, whose `composition` comes before
+# As the exports name them, without case, units in brackets and signs; the first that is there counts. `name` is
+# OQMD's, whose `composition` comes before.
+FORMULA_NAMES = tuple(
+    "formula formula_pretty pretty_formula reduced_formula composition full_formula name".split()  # noqa: SIM905
 )
 ENERGY_NAMES = (
     "ef_ev_per_atom",
@@ -117,46 +50,89 @@ ENERGY_NAMES = (
 )
 
 
+def load_oqmd(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
+    """OQMD for training ElemNet, sorted by formula: compositions of ElemNet's 86 elements only.
+
+    Columns: `formula` (canonical), `ef_ev_per_atom` (the lowest), `n_merged`, `chemical_system`. Raises
+    DataError.
+    """
+    contents, names = read_columns(path, OQMD_COLUMNS), ("ef_ev_per_atom",)
+    return _load(contents, OQMD_KIND, names, ELEMNET_SYMBOLS, "outside ElemNet's 86 elements")
+
+
+def load_materials_project(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
+    """The Materials Project's ground states, sorted by formula.
+
+    Columns: `formula` (canonical), `ef_ev_per_atom` (the lowest) and the `decomposition_ev_per_atom` of that
+    entry (≤ 0: stable, by how much; > 0: the distance above the hull of the others), `n_merged`,
+    `chemical_system`. Raises DataError.
+    """
+    names = ("ef_ev_per_atom", "decomposition_ev_per_atom")
+    return _load(read_columns(path, MATERIALS_PROJECT_COLUMNS), MATERIALS_PROJECT_KIND, names)
+
+
 def load_phases(
     path: PathLike, *, energies: bool, elements: Collection[str] | None = None
 ) -> tuple[pd.DataFrame, LoadReport]:
-    """The compounds of a file, one row a composition, sorted by formula.
+    """The compounds of a file of phases, sorted by formula. Elements are left out, because a hull has them at 0
+    eV/atom by definition.
 
     Columns: `formula` (canonical), `n_merged` and, with `energies`, `ef_ev_per_atom`, the lowest of the file's own.
     elements: compounds of others are dropped. Raises DataError, also where no compound is left.
     """
     path = Path(path)
-    names, tabs = _columns(path, energies)
-    contents = read_columns(path, names, tabs=tabs)
-    tally = Tally(PHASES_KIND, contents)
-    rows: list[dict[str, float]] = []
-    found: list[float] = []
-    for line, (formula, *texts) in zip(contents.line_numbers, contents.rows, strict=True):
-        amounts = read_amounts(formula, line, tally)
-        if amounts is None:
-            continue
-        value = finite(texts[0]) if texts else 0.0
-        if len(amounts) == 1:
-            tally.drop("an element, at 0 eV/atom by definition", line, formula)
-        elif elements is not None and (foreign := [s for s in amounts if s not in elements]):
-            tally.drop("an element that the predictor doesn't know", line, f"{formula}: {', '.join(foreign)}")
-        elif texts and not texts[0]:
-            tally.drop("missing energy", line, formula)
-        elif value is None:
-            tally.drop("energy not a number", line, f"{formula}: {texts[0]}")
-        elif not MIN_EF_EV_PER_ATOM <= value <= MAX_EF_EV_PER_ATOM:
-            tally.drop("implausible formation energy", line, f"{formula} {texts[0]} eV/atom")
-        elif len(rows) == MAX_PHASES:
-            fail(path, line, f"more than {MAX_PHASES:,} compounds", "leave out those that don't matter")
-        else:
-            rows.append(amounts)
-            found.append(value)
-    table = _merged_phases(rows, found if energies else None)
-    report = tally.report(len(table))
+    columns, tabs = _columns(path, energies)
+    contents, names = read_columns(path, columns, tabs=tabs), ("ef_ev_per_atom",)[: int(energies)]
+    foreign = "an element that the predictor doesn't know"
+    table, report = _load(contents, PHASES_KIND, names, elements, foreign, compounds_of=path)
     if table.empty:
         why = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items())
         fail(path, None, f"no compound is left of {report.rows_read:,} rows ({why})", "check the file")
-    return table, report
+    return table.drop(columns="chemical_system"), report
+
+
+def _load(
+    contents: Contents,
+    kind: str,
+    names: Sequence[str],
+    elements: Collection[str] | None = None,
+    foreign: str = "",
+    compounds_of: Path | None = None,
+) -> tuple[pd.DataFrame, LoadReport]:
+    """One row a composition, its energies under `names`, and what was dropped: rows of others than `elements` for the
+    reason `foreign` and, where the file `compounds_of` is given, elements alone.
+    """
+    tally = Tally(kind, contents)
+    rows: list[dict[str, float]] = []
+    energies: list[list[float]] = []
+    for line, (formula, *texts) in contents:
+        amounts = read_amounts(formula, line, tally)
+        if amounts is None:
+            continue
+        values = [value for text in texts if (value := finite(text)) is not None]
+        others = [] if elements is None else [symbol for symbol in amounts if symbol not in elements]
+        if compounds_of is not None and len(amounts) == 1:
+            tally.drop("an element, at 0 eV/atom by definition", line, formula)
+        elif not all(texts):
+            tally.drop("missing energy", line, formula)
+        elif len(values) < len(texts):
+            tally.drop("energy not a number", line, ", ".join(texts))
+        elif values and not MIN_EF_EV_PER_ATOM <= values[0] <= MAX_EF_EV_PER_ATOM:
+            tally.drop("implausible formation energy", line, f"{formula} {texts[0]} eV/atom")
+        elif others:
+            tally.drop(foreign, line, f"{formula}: {', '.join(others)}")
+        elif compounds_of is not None and len(rows) == MAX_PHASES:
+            fail(
+                compounds_of, line, f"more than {MAX_PHASES:,} compounds", "leave out those that don't matter"
+            )
+        else:
+            rows.append(amounts)
+            energies.append(values)
+    # Equal formation energies are ordered by the next column, so that the file's order decides nothing.
+    table = merged(
+        rows, names, **{name: [values[at] for values in energies] for at, name in enumerate(names)}
+    )
+    return table, tally.report(len(table))
 
 
 def _columns(path: Path, energies: bool) -> tuple[list[str], bool]:
@@ -186,14 +162,3 @@ def _columns(path: Path, energies: bool) -> tuple[list[str], bool]:
 def _plain(name: str) -> str:
     """As in Formation Energy (eV/atom) → formation_energy."""
     return re.sub(r"[^a-z0-9]+", "_", re.sub(r"[(\[].*", "", name.lower())).strip("_")
-
-
-def _merged_phases(rows: Sequence[dict[str, float]], energies: Sequence[float] | None) -> pd.DataFrame:
-    formulas, _ = compositions(rows)
-    table = pd.DataFrame({"formula": pd.Series(formulas, dtype="str")})
-    table["n_merged"] = table.groupby("formula")["formula"].transform("size").astype("int64")
-    order = ["formula"]
-    if energies is not None:
-        table["ef_ev_per_atom"] = pd.Series(energies, dtype="float64")
-        order.append("ef_ev_per_atom")
-    return table.sort_values(order).drop_duplicates("formula").reset_index(drop=True)

@@ -67,9 +67,7 @@ def load_supercon(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
     can't be used.
     """
     found, tally = measurements(path)
-    table = _merged(
-        [each.amounts for each in found], [each.tc_k for each in found], [each.journal for each in found]
-    )
+    table = _merged(_frame(found))
     return table, tally.report(len(table))
 
 
@@ -84,9 +82,7 @@ def measurements(
     contents = read_columns(path, COLUMNS, OPTIONAL_COLUMNS, tabs=True, header_line=HEADER_LINE)
     tally = Tally(KIND, contents)
     found: list[Measurement] = []
-    for line, (formula, unit, tc, journal, structure) in zip(
-        contents.line_numbers, contents.rows, strict=True
-    ):
+    for line, (formula, unit, tc, journal, structure) in contents:
         oxygen, text = oxygen_of(formula)
         if oxygen != "stated" and not undetermined_oxygen:
             if read_amounts(formula, line, tally) is not None:  # OY, which can be read as yttrium
@@ -148,17 +144,22 @@ def publication_year(journal: str) -> int | None:
     return min(credible, default=None)
 
 
-def _merged(rows: Sequence[dict[str, float]], tc_k: Sequence[float], journals: Sequence[str]) -> pd.DataFrame:
-    formulas, systems = compositions(rows)
-    table = pd.DataFrame(
+def _frame(found: Sequence[Measurement]) -> pd.DataFrame:
+    """One row a measurement, `formula` the same for all of one composition."""
+    formulas, systems = compositions([each.amounts for each in found])
+    return pd.DataFrame(
         {
             "formula": pd.Series(formulas, dtype="str"),
             "chemical_system": pd.Series(systems, dtype="str"),
-            "tc_k": pd.Series(tc_k, dtype="float64"),
-            "year": pd.Series([publication_year(journal) for journal in journals], dtype="Int64"),
-            "journal": pd.Series(journals, dtype="str"),
+            "tc_k": pd.Series([each.tc_k for each in found], dtype="float64"),
+            "year": pd.Series([publication_year(each.journal) for each in found], dtype="Int64"),
+            "journal": pd.Series([each.journal for each in found], dtype="str"),
+            "structure": pd.Series([each.structure for each in found], dtype="str"),
         }
     )
+
+
+def _merged(table: pd.DataFrame) -> pd.DataFrame:
     merged = table.groupby("formula").agg(
         tc_k=("tc_k", "median"),
         tc_min_k=("tc_k", "min"),
@@ -173,46 +174,29 @@ def _merged(rows: Sequence[dict[str, float]], tc_k: Sequence[float], journals: S
     return merged.reset_index()[TABLE_COLUMNS]
 
 
-MERGED_COLUMNS = [
-    "formula",
-    "oxygen",
-    "tc_k",
-    "reports",
-    "tc_min_k",
-    "tc_max_k",
-    "tc_spread_k",
-    "year_first",
-    "journal_first",
-    "year_highest",
-    "journal_highest",
-    "structure",
-]
+MERGED_COLUMNS = (
+    "formula oxygen tc_k reports tc_min_k tc_max_k tc_spread_k "
+    "year_first journal_first year_highest journal_highest structure"
+)
 OXYGEN = ("stated", "nominal", "any")  # and the order of the rows
 
 
 def merged_superconductors(path: PathLike, *, before: int | None = None) -> tuple[pd.DataFrame, LoadReport]:
-    """The table of `knowledge.tables.superconductors` from SuperCon's primary.tsv, and the account of its rows.
+    """The table of `tables.superconductors` from SuperCon's primary.tsv, and the account of its rows.
 
     before: only what was printed before this year (see `measurements`). Raises DataError.
     """
     found, tally = measurements(path, undetermined_oxygen=True, before=before)
     parts = [_merged_part([each for each in found if each.oxygen == oxygen], oxygen) for oxygen in OXYGEN]
-    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[MERGED_COLUMNS]
+    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[
+        MERGED_COLUMNS.split()
+    ]
     return table, tally.report(len(table))
 
 
 def _merged_part(found: Sequence[Measurement], oxygen: str) -> pd.DataFrame:
     """One row a composition, sorted by formula."""
-    formulas, _ = compositions([each.amounts for each in found])
-    rows = pd.DataFrame(
-        {
-            "formula": pd.Series(formulas, dtype="str"),
-            "tc_k": pd.Series([each.tc_k for each in found], dtype="float64"),
-            "year": pd.Series([publication_year(each.journal) for each in found], dtype="Int64"),
-            "journal": pd.Series([each.journal for each in found], dtype="str"),
-            "structure": pd.Series([each.structure for each in found], dtype="str"),
-        }
-    )
+    rows = _frame(found)
     by_formula = rows.groupby("formula")
     table = by_formula.agg(
         tc_k=("tc_k", "median"),
@@ -249,7 +233,9 @@ _SECTION = re.compile(r"\.?\s+([A-Z])$")  # Phys. Rev. B, Physica C
 
 
 def written_reference(journal: str) -> str:
-    """The reference with spaces where they belong; one of another form stays as it is, "" too."""
+    """A reference as a person cites it: `Phys.Rev.B, 63(2001)104508` is `Phys. Rev. B 63 (2001) 104508`. One of
+    another form stays as it is, "" too.
+    """
     text = " ".join(journal.split())
     match = _USUAL.fullmatch(text)
     if match is None:

@@ -108,23 +108,11 @@ def made_compounds() -> KnownCompositions:
     """
     cod = made()
     names = [
-        _name(None if missing else int(code), None if unknown else int(group))
-        for code, missing, group, unknown in zip(
-            cod["code"].fillna(0),
-            cod["code"].isna(),
-            cod["spacegroup"].fillna(0),
-            cod["spacegroup"].isna(),
-            strict=True,
-        )
+        "COD" if code is pd.NA else f"COD {code}" + ("" if group is pd.NA else f", space group {group}")
+        for code, group in zip(cod["code"].tolist(), cod["spacegroup"].tolist(), strict=True)
     ]
     project = phases()
     stable = project["formula"][project["decomposition_ev_per_atom"] <= 0].tolist()
     return KnownCompositions.of(
         [*cod["formula"].tolist(), *stable], names=[*names, *[MATERIALS_PROJECT] * len(stable)]
     )
-
-
-def _name(code: int | None, group: int | None) -> str:
-    if code is None:
-        return "COD"
-    return f"COD {code}" + ("" if group is None else f", space group {group}")

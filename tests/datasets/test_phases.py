@@ -55,7 +55,7 @@ def test_the_lowest_energy_of_a_composition_is_kept_and_all_rows_are_accounted_f
     rows += ["TiO,-43", "TiO2-x,-1", "Xx,-1", "RaO,-2"]
     path = write_file("a.csv", "formula,e_form\n" + "\n".join(rows) + "\n")
     table, report = load_phases(path, energies=True, elements=ELEMNET_SYMBOLS)
-    assert table.to_numpy().tolist() == [["TiO2", 3, -3.4]]
+    assert table.to_numpy().tolist() == [["TiO2", -3.4, 3]]
     assert dict(report.dropped) == {
         "an element, at 0 eV/atom by definition": 2,
         "energy not a number": 2,

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 
 from kiago_ray.data.files import DataError, sha256
-from kiago_ray.data.known import LANDMARKS_SOURCE, KnownTable, known_table
+from kiago_ray.data.known import LANDMARKS_SOURCE, SourceTable, known_table
 
 WriteSupercon = Callable[[Sequence[tuple[str, str, float, str]]], Path]
 
 
-def table_of(choice: str | None = None) -> KnownTable:
+def table_of(choice: str | None = None) -> SourceTable:
     found = known_table(choice)
     assert found is not None
     return found

@@ -22,7 +22,7 @@ def test_reports_of_one_composition_are_merged(write_supercon: WriteSupercon) ->
             ]
         )
     )
-    assert table.columns.tolist() == COLUMNS
+    assert table.columns.tolist() == COLUMNS.split()
     assert table.to_dict("records") == [
         {
             "formula": "MgB2",
