@@ -57,6 +57,7 @@ from proposers import (
 )
 from sklearn.metrics import roc_auc_score
 
+from kiago_ray import propose
 from kiago_ray.chemistry.balance import likeliest_balance
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.data.compositions import sparse_fractions
@@ -73,6 +74,7 @@ from kiago_ray.search.sections import ScreensSpec
 FIRST = (100, 400, 1000)
 SAME_SYSTEM_DISTANCE, NEW_DISTANCE, BASE_DISTANCE = 0.2, 0.05, 0.5
 DRAWS = 5
+LISTED = 10  # rows
 IN_ONE_SEARCH = 32  # bases
 OFFSETS_K = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 DEFAULTS = ("default", "default without family", "family only")
@@ -410,6 +412,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--bases", type=int, default=64, help="of a draw, for the task per base")
     parser.add_argument("--epochs", type=int, default=12, help="of the ensemble; the shipped one has 40")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--list", metavar="FORMULA", help="also print the first ten rows of `default` from this base"
+    )
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--out", type=Path, default=Path("runs/rediscovery"))
     return parser.parse_args()
@@ -452,6 +457,24 @@ def lines_of(
         yield base_line(then, later, method, out, asked)
     if "default" in methods:
         yield from trade_lines(then, later, out, asked.seed)
+    if asked.list is not None:
+        yield list_line(then, asked.list, asked.seed)
+
+
+def list_line(then: Then, base: str, seed: int) -> dict[str, Any]:
+    """The first rows of a whole search of `default` from a base, by what was known then."""
+    found = propose(base, models=then.models, overrides={"seed": seed})
+    columns = [
+        "formula",
+        "source",
+        "plausibility",
+        "expected_improvement_k",
+        "tc_k",
+        "tc_std_k",
+        "tc_oracle_k",
+    ]
+    rows = found.table.select(columns).slice(0, LISTED).to_pylist()
+    return {"cut_off": then.year, "task": "list", "method": "default", "base": base, "rows": rows}
 
 
 if __name__ == "__main__":
