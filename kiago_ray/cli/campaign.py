@@ -10,9 +10,8 @@ from typing import Annotated
 
 import typer
 
-from kiago_ray.cli.campaign_view import show_outcome, show_plan, show_status, tell_tracking
-from kiago_ray.cli.console import say, stop_on_signal
-from kiago_ray.cli.live import watching
+from kiago_ray.cli.campaign_view import CampaignView, show_outcome, show_plan, show_status, tell_tracking
+from kiago_ray.cli.console import say, stop_on_signal, watching
 from kiago_ray.cli.search import tell_known, tell_tried
 from kiago_ray.cli.version import provenance
 from kiago_ray.distributed.campaign import CampaignRequest, run_campaign, run_identity
@@ -199,8 +198,8 @@ def drive(plan: Plan, request: CampaignRequest, top: int, as_json: bool) -> int:
     """Run it under a live view, show what came of it, return the exit code."""
     where = str(request.where)
     again = "finished shards are kept; the same command goes on"
-    with stop_on_signal(f"stopping; {again}") as stopper, watching() as watcher:
-        outcome = run_campaign(plan, request, watcher=watcher, should_stop=stopper)
+    with stop_on_signal(f"stopping; {again}") as stopper, watching(CampaignView()) as view:
+        outcome = run_campaign(plan, request, watcher=view, should_stop=stopper)
     if outcome.results is None:
         say(f"{where} already holds this campaign, done; shown as it is")
     else:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kiago_ray.cli.console import say
+from kiago_ray.cli.console import View, say
 from kiago_ray.distributed.campaign import CampaignOutcome
+from kiago_ray.distributed.watcher import Watcher
+from kiago_ray.distributed.worker import WorkerInfo
 from kiago_ray.report.terminal import top_table
 from kiago_ray.report.values import cell, no_gain
-from kiago_ray.runs.plan import Plan
+from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.shards import Manifest, State, best_of
 from kiago_ray.runs.summaries import read_campaign_results, top_of_several
 from kiago_ray.storage.run_directory import CANDIDATES, RunDirectory
@@ -23,6 +27,7 @@ from kiago_ray.storage.table import first_rows
 from kiago_ray.tracking import TrackingReport
 
 SHOWN_SEARCHES = 40
+LINE_S = 15.0  # between two lines on the progress
 _RECENT_S = 1800.0  # what counts for the pace of a running campaign
 # Column of the table of candidates → header.
 _BEST = {
@@ -41,6 +46,87 @@ _BEST = {
     "search": "search",
 }
 _WIDE = 120  # characters from which there is room for the search's name
+
+
+class CampaignView(View, Watcher):
+    """Counts a campaign's shards and rows, and tells of workers that come and go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shards = self.rows = self.workers = self.lost = self.failed = 0
+        self.rows_before = 0  # done by an earlier run
+        self.done: list[Manifest] = []
+
+    def begun(self, plan: Plan, finished: list[Manifest], damaged: list[str]) -> None:
+        self.shards, self.rows, self.done = plan.shard_count, plan.candidates, [*finished]
+        self.rows_before = self.rows_done
+        if finished:
+            say(f"{len(finished):,} of {self.shards:,} shards are done already")
+        for text in damaged:
+            say(f"damaged, run again: {text}")
+
+    def worker_started(self, info: WorkerInfo) -> None:
+        self.workers += 1
+        gpus = f", GPU {', '.join(info.gpus)}" if info.gpus else ""
+        say(
+            f"worker {self.workers} on {info.host} (process {info.pid}): {info.device_name}, {info.threads} "
+            f"thread{'s' if info.threads != 1 else ''}{gpus}"
+        )
+
+    def worker_lost(self, shard: Shard | None, cause: str) -> None:
+        self.lost += 1
+        where = "before its first shard" if shard is None else f"at {shard.name}, which will be run again"
+        say(f"lost a worker {where}: {cause}")
+
+    def shard_done(self, manifest: Manifest) -> None:
+        self.done.append(manifest)
+        self.moved(at_most_each_s=0.0 if len(self.done) == self.shards else LINE_S)
+
+    def shard_failed(self, shard: Shard, cause: str) -> None:
+        self.failed += 1
+        say(f"failed: {shard.name}: {cause}")
+
+    def note(self, text: str) -> None:
+        say(text)
+
+    @property
+    def rows_done(self) -> int:
+        """Rows of all shards that are done."""
+        return sum(manifest.rows for manifest in self.done)
+
+    def rate(self) -> float | None:
+        """Rows a second of this run, None before the first result."""
+        new = self.rows_done - self.rows_before
+        return new / (time.monotonic() - self.began) if new else None
+
+    def progress(self) -> str:
+        """Shards, rows a second, time left, the best so far, failures."""
+        parts = [f"shard {len(self.done):,}/{self.shards:,}"]
+        rate = self.rate()
+        if rate is not None:
+            parts += [f"{rate:,.1f} rows/s", f"{duration((self.rows - self.rows_done) / rate)} left"]
+        if best := best_of(self.done):
+            parts.append(f"best {best['formula']} {best['tc_k']:.1f} K")
+        if self.lost:
+            parts.append(f"{self.lost} lost worker{'s' if self.lost > 1 else ''}")
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        return ", ".join(parts)
+
+    def __rich__(self) -> RenderableType:
+        grid = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=max(self.rows, 1), completed=self.rows_done, width=32)
+        grid.add_row(bar, Text(self.progress()))
+        return grid
+
+
+def duration(seconds: float) -> str:
+    """Such as 2 min 05 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def show_plan(plan: Plan, where: str, as_json: bool) -> None:

@@ -11,9 +11,9 @@ import typer
 
 from kiago_ray.cli.campaign import tracking_target
 from kiago_ray.cli.campaign_view import tell_tracking
-from kiago_ray.cli.console import say, stop_on_signal
+from kiago_ray.cli.console import say, stop_on_signal, watching
 from kiago_ray.cli.search import tell_known
-from kiago_ray.cli.sweep_view import show_outcome, watching
+from kiago_ray.cli.sweep_view import SweepView, show_outcome
 from kiago_ray.cli.version import provenance
 from kiago_ray.distributed.sweep import SweepRequest, run_sweep, sweep_identity
 from kiago_ray.distributed.worker import WorkerSetup
@@ -132,8 +132,8 @@ def make_request(
 def drive(sweep: SweepSpec, request: SweepRequest, where: str, top: int, as_json: bool) -> int:
     """Run it under a live view, show what came of it, return the exit code."""
     again = "finished seeds are kept; the same command goes on"
-    with stop_on_signal(f"stopping; {again}") as stopper, watching() as watcher:
-        outcome = run_sweep(sweep, request, watcher=watcher, should_stop=stopper)
+    with stop_on_signal(f"stopping; {again}") as stopper, watching(SweepView(sweep)) as view:
+        outcome = run_sweep(sweep, request, watcher=view, should_stop=stopper)
     if outcome.found:
         say(f"{where} already holds this sweep, done; shown as it is")
     else:

@@ -1,23 +1,20 @@
-"""What a sweep shows: a live table on a terminal, plain lines elsewhere, both on stderr; and what came of it."""
+"""What a sweep shows: its trials while it runs, and what came of them."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field
-from typing import IO, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from kiago_ray.cli.console import View, say
 from kiago_ray.distributed.sweep import SweepOutcome
 from kiago_ray.distributed.sweep_watcher import SweepWatcher
 from kiago_ray.sweep.metrics import METRICS
@@ -25,147 +22,118 @@ from kiago_ray.sweep.page import verdict
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import Trial
 
-SHOWN = 12  # rows of the live table
+SHOWN = 12  # rows of the table while it runs
 _VALUE_LENGTH = 18
 
 
 @dataclass
-class _Row:
+class TrialRow:
+    """A trial as it stands. value: the mean of the sweep's first metric over its seeds so far."""
+
     trial: Trial
     seeds: int = 0
     value: float = math.nan
     status: str = "running"
 
 
-@dataclass
-class Board(SweepWatcher):
-    """Keeps the standing of every trial and says the rest in lines."""
+class SweepView(View, SweepWatcher):
+    """Keeps the standing of every trial of a sweep."""
 
-    stream: IO[str]
-    sweep: SweepSpec | None = None
-    rows: dict[int, _Row] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
-    compared: tuple[int, int] | None = None
+    def __init__(self, sweep: SweepSpec) -> None:
+        super().__init__()
+        self.sweep = sweep
+        self.trials: dict[int, TrialRow] = {}
+        self.compared: tuple[int, int] | None = None
 
     def begun(self, sweep: SweepSpec, before: Sequence[Trial]) -> None:
-        self.sweep = sweep
-        for trial in before:
-            if trial.ended:
-                mean = trial.mean(sweep.metrics[0]).value
-                self.rows[trial.number] = _Row(trial, trial.seeds, mean, trial.status)
+        ended = [trial for trial in before if trial.ended]
+        self.trials = {trial.number: ended_row(trial, sweep) for trial in ended}
         if before:
-            ended = sum(trial.ended for trial in before)
-            self.say(f"{ended} of {sweep.points} trials are done already, {len(before) - ended} go on")
+            say(f"{len(ended)} of {sweep.points} trials are done already, {len(before) - len(ended)} go on")
 
     def trial_began(self, trial: Trial) -> None:
-        self.rows[trial.number] = _Row(trial)
+        self.trials[trial.number] = TrialRow(trial)
 
     def seed_done(self, number: int, seeds: int, values: Mapping[str, float]) -> None:
-        assert self.sweep is not None
-        row = self.rows[number]
+        row = self.trials[number]
         row.seeds, row.value = seeds, values[self.sweep.metrics[0]]
 
     def trial_ended(self, trial: Trial) -> None:
-        row = self.rows.setdefault(trial.number, _Row(trial))
+        row = self.trials.setdefault(trial.number, TrialRow(trial))
         row.trial, row.status = trial, trial.status
         if trial.status == "failed":
-            self.say(f"failed: trial {trial.number}: {trial.cause}")
+            say(f"failed: trial {trial.number}: {trial.cause}")
+        elif not self.on_terminal:
+            metric = self.sweep.metrics[0]
+            seeds = f"{trial.seeds} seed{'s' if trial.seeds != 1 else ''}"
+            say(
+                f"trial {trial.number} {trial.status} after {seeds}: {metric} {trial.mean(metric).value:.2f} "
+                f"({short_point(trial.point)})"
+            )
+        self.moved()
 
     def comparing(self, done: int, total: int) -> None:
         self.compared = done, total
+        if done % max(1, total // 5) == 0:
+            self.moved()
 
     def note(self, text: str) -> None:
-        self.say(text)
-
-    def say(self, text: str) -> None:
-        """One line for a person."""
-        print(f"kiago: {text}", file=self.stream, flush=True)
-
-    def standing(self) -> list[_Row]:
-        """The running trials, then the others, the best first."""
-        assert self.sweep is not None
-        sign = METRICS[self.sweep.metrics[0]].sign
-
-        def key(row: _Row) -> tuple[bool, bool, float]:
-            value = -math.inf if math.isnan(row.value) else sign * row.value
-            return row.status != "running", row.status != "finished", -value
-
-        return sorted(self.rows.values(), key=key)
+        say(text)
 
     def progress(self) -> str:
-        """How far it is, in a line."""
-        if self.sweep is None:
-            return "starting"
+        """Trials by how they stand, the best, the time since the start; or how far the comparison is."""
         if self.compared is not None:
             return f"comparing the best: search {self.compared[0]} of {self.compared[1]}"
+        rows = in_order(self.trials.values(), self.sweep)
         counts = {
-            status: sum(row.status == status for row in self.rows.values())
+            status: sum(row.status == status for row in rows)
             for status in ("finished", "stopped", "failed", "running")
         }
         named = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         minutes, seconds = divmod(round(time.monotonic() - self.began), 60)
-        best = [row for row in self.standing() if row.status == "finished" and not math.isnan(row.value)]
-        told = f"; best trial {best[0].trial.number}: {best[0].value:.2f}" if best else ""
-        return f"{len(self.rows)} of {self.sweep.points} trials: {named or 'none yet'}{told}; {minutes}:{seconds:02d}"
-
-
-@dataclass
-class Lines(Board):
-    """Plain lines: each trial as it ends, and the comparison now and then."""
-
-    def trial_ended(self, trial: Trial) -> None:
-        super().trial_ended(trial)
-        assert self.sweep is not None
-        if trial.status != "failed":
-            mean = trial.mean(self.sweep.metrics[0])
-            seeds = f"{trial.seeds} seed{'s' if trial.seeds != 1 else ''}"
-            self.say(
-                f"trial {trial.number} {trial.status} after {seeds}: {self.sweep.metrics[0]} {mean.value:.2f} "
-                f"({short_point(trial.point)})"
-            )
-        self.say(self.progress())
-
-    def comparing(self, done: int, total: int) -> None:
-        super().comparing(done, total)
-        if done % max(1, total // 5) == 0:
-            self.say(self.progress())
-
-
-class Screen(Board):
-    """A table that stays at the bottom of the terminal, with the lines above it."""
+        best = [row for row in rows if row.status == "finished" and not math.isnan(row.value)]
+        leads = f"; best trial {best[0].trial.number}: {best[0].value:.2f}" if best else ""
+        return f"{len(rows)} of {self.sweep.points} trials: {named or 'none yet'}{leads}; {minutes}:{seconds:02d}"
 
     def __rich__(self) -> RenderableType:
-        if self.sweep is None or not self.rows:
+        if not self.trials:
             return Text(self.progress())
-        table = trials_table(self.sweep)
-        for row in self.standing()[:SHOWN]:
-            table.add_row(*_cells(self.sweep, row))
-        return Group(table, Text(self.progress()))
+        shown = in_order(self.trials.values(), self.sweep)[:SHOWN]
+        return Group(trials_table(shown, self.sweep), Text(self.progress()))
 
 
-@contextmanager
-def watching() -> Iterator[Board]:
-    """A watcher for the time of the block. What Ray and Tune print on stdout goes nowhere."""
-    console = Console(stderr=True)
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        if not console.is_terminal:
-            with redirect_stdout(nowhere):
-                yield Lines(sys.stderr)
-            return
-        screen = Screen(sys.stderr)
-        with Live(screen, console=console, refresh_per_second=4, transient=True, redirect_stdout=False):
-            screen.stream = sys.stderr
-            with redirect_stdout(nowhere):
-                yield screen
+def ended_row(trial: Trial, sweep: SweepSpec) -> TrialRow:
+    """A trial that has ended."""
+    return TrialRow(trial, trial.seeds, trial.mean(sweep.metrics[0]).value, trial.status)
 
 
-def trials_table(sweep: SweepSpec) -> Table:
-    """An empty table of trials."""
+def in_order(rows: Iterable[TrialRow], sweep: SweepSpec) -> list[TrialRow]:
+    """The running trials, then the finished ones and the others, the best first."""
+    sign = METRICS[sweep.metrics[0]].sign
+
+    def key(row: TrialRow) -> tuple[bool, bool, float]:
+        worth = -math.inf if math.isnan(row.value) else sign * row.value
+        return row.status != "running", row.status != "finished", -worth
+
+    return sorted(rows, key=key)
+
+
+def trials_table(rows: Sequence[TrialRow], sweep: SweepSpec) -> Table:
+    """A row for each trial: its seeds, its value, its point."""
     table = Table(box=SIMPLE, pad_edge=False)
     for heading in ("trial", "", "seeds", sweep.metrics[0]):
         table.add_column(heading, justify="left" if heading == "" else "right")
     for name in sweep.space:
         table.add_column(name, overflow="ellipsis", max_width=_VALUE_LENGTH)
+    for row in rows:
+        point = row.trial.point
+        table.add_row(
+            str(row.trial.number),
+            row.status,
+            f"{row.seeds}/{len(sweep.seeds)}",
+            "" if math.isnan(row.value) else f"{row.value:.2f}",
+            *(short_value(point[name]) if name in point else "–" for name in sweep.space),
+        )
     return table
 
 
@@ -184,35 +152,20 @@ def short_point(point: Mapping[str, Any]) -> str:
 def show_outcome(outcome: SweepOutcome, where: str, top: int, as_json: bool) -> None:
     """What came of a sweep: the best trials, and what they were held against."""
     results = outcome.results
+    sweep = results.sweep
     if as_json:
-        print(
-            json.dumps(
-                {**_without_nan(results.to_dict()), "output": where}, ensure_ascii=False, allow_nan=False
-            )
-        )
+        found = {**_without_nan(results.to_dict()), "output": where}
+        print(json.dumps(found, ensure_ascii=False, allow_nan=False))
         return
-    console, sweep = Console(), results.sweep
-    table = trials_table(sweep)
-    rows = [
-        _Row(trial, trial.seeds, trial.mean(sweep.metrics[0]).value, trial.status) for trial in results.trials
-    ]
-    board = Board(sys.stderr, sweep, {row.trial.number: row for row in rows})
-    for row in board.standing()[:top]:
-        table.add_row(*_cells(sweep, row))
+    rows = in_order((ended_row(trial, sweep) for trial in results.trials), sweep)
     if rows and top:
-        console.print(table)
+        Console().print(trials_table(rows[:top], sweep))
     for each in results.differences:
         if each.metric == sweep.metrics[0] and each.pairs:
             print(f"on seeds that no trial saw, by {each.metric}: the best {verdict(each)}")
     for name in ("report.html", "best.yaml"):
         if results.best is not None or name == "report.html":
             print(f"{where.rstrip('/')}/{name}")
-
-
-def _cells(sweep: SweepSpec, row: _Row) -> list[str]:
-    value = "" if math.isnan(row.value) else f"{row.value:.2f}"
-    fields = [short_value(row.trial.point[name]) if name in row.trial.point else "–" for name in sweep.space]
-    return [str(row.trial.number), row.status, f"{row.seeds}/{len(sweep.seeds)}", value, *fields]
 
 
 def _without_nan(value: Any) -> Any:
