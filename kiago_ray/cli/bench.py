@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kiago_ray.bench import BASE, Bench, gemm_peak, interleaved, one_thread, products_needed, whole_search
+from kiago_ray.cli import options
 from kiago_ray.cli.console import progress_bar
 from kiago_ray.data import NONE
 from kiago_ray.errors import InputError
@@ -45,7 +46,7 @@ def bench(
     plain: Annotated[
         Path | None, typer.Option(help="plain.py to compare with; a checkout's own is found.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Measure this machine: a step's CPU seconds, the share of the arithmetic limit, a whole search."""
     models = load_models(known=NONE)

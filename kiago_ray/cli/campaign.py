@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from kiago_ray.cli import options
 from kiago_ray.cli.campaign_view import CampaignView, show_outcome, show_plan, show_status, tell_tracking
 from kiago_ray.cli.console import say, stop_on_signal, watching
 from kiago_ray.cli.search import tell_known, tell_tried
@@ -38,10 +39,8 @@ app = typer.Typer(
 @app.command("run")
 def run(
     file: Annotated[Path, typer.Argument(help="YAML file with the campaign; see campaigns/.")],
-    out: Annotated[str | None, typer.Option(help="Directory or URI; by default runs/NAME.")] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster, such as auto; by default RAY_ADDRESS, else this machine.")
-    ] = None,
+    out: options.NamedOut = None,
+    address: options.Address = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, max=100_000, help="At most so many; by default all the cluster holds."),
@@ -49,12 +48,7 @@ def run(
     gpus_per_worker: Annotated[
         float | None, typer.Option(min=0, help="Instead of the file's resources.gpus, such as 0.5.")
     ] = None,
-    known: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of the file's known: primary.tsv, supercon (as shipped), landmarks or none."
-        ),
-    ] = None,
+    known: options.KnownInstead = None,
     tried: Annotated[
         str | None,
         typer.Option(
@@ -65,14 +59,11 @@ def run(
     wait: Annotated[
         float, typer.Option(min=0, help="Minutes to wait for nodes that an autoscaler adds.")
     ] = 0,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(help="MLflow store or server; by default MLFLOW_TRACKING_URI, else beside the output."),
-    ] = None,
-    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Keep no MLflow record.")] = False,
+    tracking_uri: options.TrackingUri = None,
+    no_tracking: options.NoTracking = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    top: Annotated[int, typer.Option(min=0, max=1000, help="Rows to print.")] = 15,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    top: options.Top = 15,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run the campaign in FILE; the same command again runs only what is missing."""
     if tracking_uri is not None and no_tracking:
@@ -114,7 +105,7 @@ def known_bases(campaign: CampaignSpec, models: Models) -> list[str]:
 @app.command("status")
 def status(
     where: Annotated[str, typer.Argument(help="Directory or URI of a campaign.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """How far a campaign is, from any machine that sees its storage."""
     directory = read_run(where)

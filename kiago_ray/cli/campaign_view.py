@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kiago_ray.cli.console import View, say
+from kiago_ray.cli.console import View, plain_table, print_json, say
 from kiago_ray.distributed.campaign import CampaignOutcome
 from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import WorkerInfo
@@ -181,17 +180,38 @@ def show_status(
     directory: RunDirectory, plan: Plan, state: State, driver: Mapping[str, Any] | None, as_json: bool
 ) -> None:
     """Shards and rows done, pace, time left, the best so far, failures of the last run, who drives it."""
+    facts = status_facts(directory, plan, state, driver)
+    searches = search_lines(plan, state)
+    if as_json:
+        print_json({**facts, "searches": searches})
+        return
+    show_table(searches, f"Campaign {plan.campaign.name}")
+    print(
+        f"\n{facts['shards_done']:,} of {facts['shards']:,} shards, {facts['rows_done']:,} of {facts['rows']:,} rows "
+        "are done."
+    )
+    pace, left_s = facts["rows_per_s"], facts["left_s"]
+    if directory.finished:
+        print("It is finished.")
+    elif driver:
+        speed = f"; {pace:,.1f} rows/s, {left_s / 60:,.0f} min left" if pace and left_s else ""
+        print(f"Process {driver['pid']} on {driver['host']} drives it{speed}.")
+    else:
+        print("Nobody drives it; `kiago campaign run` with its file goes on.")
+    for name, why in [*facts["damaged"].items(), *facts["failures"].items()]:
+        print(f"{name}: {why}")
+
+
+def status_facts(
+    directory: RunDirectory, plan: Plan, state: State, driver: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """How far a campaign is. driver: the host and the process that run it now."""
     manifests = list(state.manifests.values())
     rows = sum(manifest.rows for manifest in manifests)
     pace = rows_a_second(manifests) if driver else None
-    left_s = (plan.candidates - rows) / pace if pace else None
     recorded = read_campaign_results(directory.location)
-    failures = {
-        shard: cause
-        for shard, cause in (recorded.failures if recorded else {}).items()
-        if shard not in state.manifests  # else it was run again since
-    }
-    facts = {
+    failures = recorded.failures if recorded else {}
+    return {
         "name": plan.campaign.name,
         "finished": directory.finished,
         "driver": driver and {key: driver[key] for key in ("host", "pid")},
@@ -200,16 +220,21 @@ def show_status(
         "rows_done": rows,
         "rows": plan.candidates,
         "rows_per_s": pace,
-        "left_s": left_s,
+        "left_s": (plan.candidates - rows) / pace if pace else None,
         "best": best_of(manifests),
         "damaged": state.damaged,
-        "failures": failures,
+        # A shard that has failed may have been run again since.
+        "failures": {shard: why for shard, why in failures.items() if shard not in state.manifests},
     }
-    listed, finished = [], state.by_search()
+
+
+def search_lines(plan: Plan, state: State) -> list[dict[str, Any]]:
+    """What is done of each search of a campaign."""
+    lines, finished = [], state.by_search()
     for search in plan.searches:
         done = finished.get(search.name, [])
         best = best_of(done)
-        listed.append(
+        lines.append(
             {
                 "search": search.name,
                 "shards": f"{len(done)}/{search.shard_count}",
@@ -219,22 +244,7 @@ def show_status(
                 "tc_k": best and round(best["tc_k"], 1),
             }
         )
-    if as_json:
-        print_json({**facts, "searches": listed})
-        return
-    show_table(listed, f"Campaign {plan.campaign.name}")
-    print(
-        f"\n{len(manifests):,} of {plan.shard_count:,} shards, {rows:,} of {plan.candidates:,} rows are done."
-    )
-    if directory.finished:
-        print("It is finished.")
-    elif driver:
-        speed = f"; {pace:,.1f} rows/s, {left_s / 60:,.0f} min left" if pace and left_s else ""
-        print(f"Process {driver['pid']} on {driver['host']} drives it{speed}.")
-    else:
-        print("Nobody drives it; `kiago campaign run` with its file goes on.")
-    for name, why in [*state.damaged.items(), *failures.items()]:
-        print(f"{name}: {why}")
+    return lines
 
 
 def new_systems_line(new_systems: int | None) -> str:
@@ -311,7 +321,7 @@ def rows_a_second(manifests: Sequence[Manifest]) -> float | None:
 
 def show_table(rows: Sequence[Mapping[str, Any]], title: str, numbers: Sequence[str] = ()) -> None:
     """The first of these rows, whose keys are the headers. numbers: columns that stand right."""
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table = plain_table(title)
     for name in rows[0] if rows else ():
         number = name in numbers or any(isinstance(row[name], int | float) for row in rows)
         whole = number or name in ("formula", "search")
@@ -322,8 +332,3 @@ def show_table(rows: Sequence[Mapping[str, Any]], title: str, numbers: Sequence[
     Console().print(table)
     if len(rows) > SHOWN_SEARCHES:
         print(f"… and {len(rows) - SHOWN_SEARCHES:,} more")
-
-
-def print_json(value: Any) -> None:
-    """One JSON object on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))

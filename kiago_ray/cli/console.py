@@ -4,6 +4,7 @@ bottom of a terminal, and is said in lines elsewhere.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -12,12 +13,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 from rich.text import Text
 
 from kiago_ray.search.stages import Progress, ProgressCallback, ShouldStop
@@ -26,6 +28,16 @@ from kiago_ray.search.stages import Progress, ProgressCallback, ShouldStop
 def say(text: str) -> None:
     """A line for a person; on stderr, so that stdout keeps to results."""
     print(f"kiago: {text}", file=sys.stderr)
+
+
+def plain_table(title: str | None = None) -> Table:
+    """A table without lines, to be filled."""
+    return Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 @contextmanager

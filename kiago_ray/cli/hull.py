@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,11 +9,11 @@ import numpy as np
 import pandas as pd
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from kiago_ray.cli.console import say
-from kiago_ray.cli.tables import end_of, formula_table, number, print_note, read_table, requested, write_table
+from kiago_ray.cli import options
+from kiago_ray.cli.console import plain_table, say
+from kiago_ray.cli.tables import end_of, hand_over, number, requested
 from kiago_ray.data.compositions import finite
 from kiago_ray.errors import InputError
 from kiago_ray.hull import EnergyHull, judge
@@ -41,9 +40,9 @@ def hull(
     input: Annotated[
         Path | None, typer.Option(help="CSV file with a column `formula`, such as a run's top.csv.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="File to write: .csv or .parquet.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    output: options.Output = None,
+    weights: options.Weights = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Energy above the convex hull of competing phases (eV/atom), and what a formula would decompose into.
 
@@ -52,12 +51,11 @@ def hull(
     `ef_ev_per_atom`, of the same kind as the file's, or where it has none that of its phase. A formula without a
     result gets an `error` and keeps its row.
     """
-    requested(formulas, input, output)
     if energies not in ("elemnet", "file"):
         raise InputError(f"--energies: {energies!r} is not known; choose elemnet or file")
     if energies == "file" and weights is not None:
         raise InputError("--weights: with --energies file no predictor is asked; leave one of them out")
-    table = read_table(input, FILLED) if input is not None else formula_table(formulas or [])
+    table = requested(formulas, input, output, FILLED)
     if energies == "file" and "ef_ev_per_atom" in table and "tc_k" in table:
         raise InputError(
             f"--energies file: ef_ev_per_atom of {input} is predicted and not to be held against the file's energies; "
@@ -69,17 +67,8 @@ def hull(
     if again:
         say(f"computed anew, in place of the input's: {', '.join(again)}")
     placed = hull_table(table, found)
-    if output is not None:
-        write_table(placed, output)
-        failed = int(placed["error"].notna().sum())
-        note = f"{len(placed):,} rows, {failed:,} of them with an error, written to {output}"
-        print_note(note, as_json, placed)
-    elif as_json:
-        rows = placed.astype(object).where(placed.notna(), None).to_dict("records")
-        whole = {"phases": found.phases.report.to_dict(), "energies": energies, "hull": rows}
-        print(json.dumps(whole, indent=2, ensure_ascii=False))
-    else:
-        print_rows(placed)
+    about = {"phases": found.phases.report.to_dict(), "energies": energies}
+    hand_over(placed, "hull", print_rows, output, as_json, about)
     raise typer.Exit(end_of(placed, "place against the hull", listed=input is not None))
 
 
@@ -134,7 +123,7 @@ def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:
 
 def print_rows(table: pd.DataFrame) -> None:
     """A small table for a person."""
-    shown = Table(title="eV/atom", title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    shown = plain_table("eV/atom")
     shown.add_column("formula", overflow="fold")
     for header in ("ΔE_hull", "to the others", "E_f", "phases"):
         shown.add_column(header, justify="right", no_wrap=True)

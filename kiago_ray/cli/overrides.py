@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,45 +41,20 @@ def read_spec(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return values, {}
 
 
-def overrides_from(
-    *,
-    base: str | None,
-    candidates: int | None,
-    steps: str | None,
-    seed: int | None,
-    fixed: list[str],
-    allow: str | None,
-    forbid: str | None,
-    max_elements: int | None,
-    substitute: str | None,
-    substitute_by: int | None,
-    change: list[str],
-    keep: str | None = None,
-    dope: list[str] | None = None,
-    span: str | None = None,
-) -> dict[str, Any]:
-    """What was given, as dotted overrides; what wasn't is left out. Raises InputError."""
-    given: dict[str, Any] = {
-        "base": base,
-        "candidates": candidates,
-        "seed": seed,
-        "max_elements": max_elements,
-        "steps": None if steps is None else two_numbers(steps),
-        "fixed": once(fixed, "--fixed", "O=0.25") or None,
-        "elements.allow": None if allow is None else symbols(allow),
-        "elements.forbid": None if forbid is None else symbols(forbid),
-        "substitute": None if substitute is None else sites(substitute),
-        "substitute_by": substitute_by,
-        "family.keep": None if keep is None else symbols(keep),
-        "family.dope": dopants(dope) if dope else None,
-        "family.range": None if span is None else two_shares(span),
+def overrides_from(given: Mapping[str, Any], change: list[str]) -> dict[str, Any]:
+    """Dotted overrides. given: what the options say, by field; None or [] for those that weren't given. change: what
+    --set says. Raises InputError.
+    """
+    read = {
+        field: READERS[field](value) if field in READERS else value
+        for field, value in given.items()
+        if value is not None and value != []
     }
-    given = {key: value for key, value in given.items() if value is not None}
     changed = once(change, "--set", "alpha=4")
-    twice = sorted(given.keys() & changed.keys())
+    twice = sorted(read.keys() & changed.keys())
     if twice:
         raise InputError(f"--set: {twice[0]} is given by an option of its own too; give it once")
-    return given | changed
+    return read | changed
 
 
 def without(text: str, spec: SearchSpec) -> list[str]:
@@ -169,3 +145,15 @@ def sites(text: str) -> dict[str, Any]:
                 f"--substitute: {part!r} is not a site and its state such as La:+3, or O:-2*1 for one of its atoms"
             ) from None
     return found
+
+
+READERS: Mapping[str, Callable[[Any], Any]] = {
+    "steps": two_numbers,
+    "fixed": lambda texts: once(texts, "--fixed", "O=0.25"),
+    "elements.allow": symbols,
+    "elements.forbid": symbols,
+    "substitute": sites,
+    "family.keep": symbols,
+    "family.dope": dopants,
+    "family.range": two_shares,
+}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +9,11 @@ import pandas as pd
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from kiago_ray.cli.tables import end_of, formula_table, number, print_note, read_table, requested, write_table
+from kiago_ray.cli import options
+from kiago_ray.cli.console import plain_table
+from kiago_ray.cli.tables import end_of, hand_over, number, requested
 from kiago_ray.models import Models, load_models
 from kiago_ray.scoring import score
 from kiago_ray.storage.columns import PREDICTED
@@ -25,14 +25,8 @@ app = typer.Typer(add_completion=False)
 def predict(
     formulas: Annotated[list[str] | None, typer.Argument(help="Formulas, such as YBa2Cu3O7.")] = None,
     input: Annotated[Path | None, typer.Option(help="CSV file with a column `formula`.")] = None,
-    output: Annotated[Path | None, typer.Option(help="File to write: .csv or .parquet.")] = None,
-    known: Annotated[
-        str | None,
-        typer.Option(
-            help="Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's primary.tsv, "
-            "landmarks or none. By default supercon: the shipped ones."
-        ),
-    ] = None,
+    output: options.Output = None,
+    known: options.Known = None,
     phases: Annotated[
         str | None,
         typer.Option(
@@ -40,8 +34,8 @@ def predict(
             "or none. By default the shipped ones, of the Materials Project."
         ),
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    weights: options.Weights = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Say of formulas what a search says of its rows.
 
@@ -51,21 +45,9 @@ def predict(
     passes the screens of `default`. A formula that can't be read gets an `error` and keeps its row; the T_c of all
     others stands, whatever the screens say.
     """
-    requested(formulas, input, output)
-    table = read_table(input, (*PREDICTED, "error")) if input is not None else formula_table(formulas or [])
+    table = requested(formulas, input, output, (*PREDICTED, "error"))
     predicted = predict_table(table, load_models(weights, known=known, phases=phases))
-    failed = int(predicted["error"].notna().sum())
-    if output is not None:
-        write_table(predicted, output)
-        print_note(
-            f"{len(predicted):,} rows, {failed:,} of them with an error, written to {output}",
-            as_json,
-            predicted,
-        )
-    elif as_json:
-        print_json(predicted)
-    else:
-        print_rows(predicted)
+    hand_over(predicted, "predictions", print_rows, output, as_json)
     raise typer.Exit(end_of(predicted, "prediction", listed=input is not None))
 
 
@@ -77,15 +59,9 @@ def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
     return pd.concat([table, found], axis=1).assign(error=errors)
 
 
-def print_json(table: pd.DataFrame) -> None:
-    """All rows as one JSON object; missing values are null."""
-    rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    print(json.dumps({"predictions": rows}, indent=2, ensure_ascii=False))
-
-
 def print_rows(table: pd.DataFrame) -> None:
     """A small table for a person."""
-    shown = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    shown = plain_table()
     shown.add_column("formula", overflow="fold")
     for header in ("T_c (K)", "oracle", "exists", "gain", "ΔE_hull", "passed"):
         shown.add_column(header, justify="right", no_wrap=True)

@@ -7,20 +7,22 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.table import Table
+from typer.core import TyperCommand
 
 from kiago_ray.api import SearchOutcome, judge_formulas, propose
-from kiago_ray.cli.console import progress_bar, say, stop_on_signal
+from kiago_ray.cli import options
+from kiago_ray.cli.console import print_json, progress_bar, say, stop_on_signal
 from kiago_ray.cli.hull import tell_phases
 from kiago_ray.cli.overrides import overrides_from, read_spec
 from kiago_ray.cli.overrides import without as without_elements
-from kiago_ray.cli.screens_help import ScreensCommand
 from kiago_ray.cli.version import provenance
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
@@ -32,123 +34,123 @@ from kiago_ray.report.terminal import best_table, reasons_table, summary_table, 
 from kiago_ray.report.values import no_gain
 from kiago_ray.runs.spec import is_preset_file, read_preset
 from kiago_ray.screening import KnownMaterials, TriedMaterials
+from kiago_ray.screening.screens import REQUIRED, Passing, available_screens, load_screen_recall
 from kiago_ray.screening.summary import Summary
 from kiago_ray.search import SearchSpec
 from kiago_ray.search.presets import build_spec
+from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.storage.run_directory import CANDIDATES, open_run
 from kiago_ray.storage.table import read_table
-
-SHOWN_ROWS = 15
-Repeated = list[str] | None
 
 app = typer.Typer(add_completion=False)
 
 
+class ScreensCommand(TyperCommand):
+    """A command whose help ends with the screens: what each asks, and what it lets pass."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, then the table."""
+        super().format_help(ctx, formatter)
+        Console().print(screens_table())
+
+
+def screens_table() -> Table:
+    """A row for each screen, and one for all that the preset default requires."""
+    measured = load_screen_recall()
+    required = ScreensSpec().names
+    asked = {name: screen.description for name, screen in available_screens().items()}
+    asked[REQUIRED] = f"All that the preset default requires: {', '.join(required)}."
+    table = Table(
+        title="Screens (screens.names), and the share of compositions that pass, %",
+        title_justify="left",
+        caption=f"Of {measured.superconductors:,} known superconductors, and of {measured.swaps:,} of them with one "
+        "or two elements swapped at random.",
+        caption_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("screen", no_wrap=True)
+    table.add_column("asks")
+    for header in ("known", "> 30 K", "swapped"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, description in asked.items():
+        found = measured.screens.get(name, Passing(None, None, None))
+        shares = (found.recall, found.recall_above_30_k, found.swaps)
+        table.add_row(
+            name, description, *("–" if share is None else f"{100 * share:.1f}" for share in shares)
+        )
+    return table
+
+
 @app.command(cls=ScreensCommand)
 def search(
-    formula: Annotated[str | None, typer.Argument(help="Base material, such as LaNiAsO.")] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="default, open, paper, reference, hydride, substitution, or a file such as best.yaml."
-        ),
-    ] = None,
-    spec: Annotated[Path | None, typer.Option(help="YAML file with (part of) a specification.")] = None,
-    candidates: Annotated[int | None, typer.Option(help="Rows to optimise.")] = None,
-    steps: Annotated[str | None, typer.Option(help="Steps of stage 1 and 2, such as 200,200.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the starts.")] = None,
-    fixed: Annotated[Repeated, typer.Option(help="Fixed fraction of all atoms, such as O=0.25.")] = None,
-    allow: Annotated[str | None, typer.Option(help="Only these elements, such as La,Ni,As,O.")] = None,
-    forbid: Annotated[str | None, typer.Option(help="None of these elements, such as Hg,Tl,Pb.")] = None,
-    without: Annotated[
-        str | None,
-        typer.Option(
-            help="None of these: toxic, radioactive, noble-gas, rare, arsenic, or symbols. A word lets the base's own "
-            "elements stay, a symbol doesn't."
-        ),
-    ] = None,
-    keep: Annotated[
-        str | None, typer.Option(help="Elements of the base whose sites stay as they are, such as Fe,As.")
-    ] = None,
-    dope: Annotated[
-        Repeated,
-        typer.Option(help="What alone may come in on a site, such as La:Sr,Ba; other sites stay."),
-    ] = None,
-    span: Annotated[
-        str | None,
-        typer.Option("--range", help="Share of a site that foreign elements take, such as 0:0.3."),
-    ] = None,
-    max_elements: Annotated[int | None, typer.Option(help="Most elements of a candidate.")] = None,
-    substitute: Annotated[
-        str | None, typer.Option(help="Site and its state, such as La:+3; several as Ti:+4,O:-2*1.")
-    ] = None,
-    substitute_by: Annotated[
-        int | None, typer.Option(help="State of the substitutes, where it isn't the site's.")
-    ] = None,
-    change: Annotated[
-        Repeated, typer.Option("--set", help="Any other field: alpha=4, start.kind=random.")
-    ] = None,
-    known: Annotated[
-        str | None,
-        typer.Option(
-            help="Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's primary.tsv, "
-            "landmarks or none. By default supercon: the shipped ones."
-        ),
-    ] = None,
-    phases: Annotated[
-        str | None,
-        typer.Option(
-            help="Competing phases, by which the best rows get their energy above the hull: a CSV or TSV file, or "
-            "none. By default the shipped ones, of the Materials Project."
-        ),
-    ] = None,
-    tried: Annotated[
-        str | None,
-        typer.Option(
-            help="What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file with "
-            "formula, tc_k (0: none found) and maybe down_to_k, or shipped, a survey of 2009. By default none."
-        ),
-    ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
-    out: Annotated[str | None, typer.Option(help="Directory or URI; by default below runs/.")] = None,
-    top: Annotated[int, typer.Option(min=0, max=1000, help="Rows to print.")] = SHOWN_ROWS,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    formula: options.Base = None,
+    preset: options.Preset = None,
+    spec: options.Spec = None,
+    candidates: options.Candidates = None,
+    steps: options.Steps = None,
+    seed: options.Seed = None,
+    fixed: options.Fixed = None,
+    allow: options.Allow = None,
+    forbid: options.Forbid = None,
+    without: options.Without = None,
+    keep: options.Keep = None,
+    dope: options.Dope = None,
+    span: options.Range = None,
+    max_elements: options.MaxElements = None,
+    substitute: options.Substitute = None,
+    substitute_by: options.SubstituteBy = None,
+    change: options.Change = None,
+    known: options.Known = None,
+    phases: options.Phases = None,
+    tried: options.Tried = None,
+    weights: options.Weights = None,
+    device: options.Device = "cpu",
+    out: options.Out = None,
+    top: options.Top = 15,
+    as_json: options.AsJson = False,
 ) -> None:
     """Search for compositions with a higher T_c around FORMULA; print the best and write a run directory."""
-    values, record = read_spec(spec) if spec is not None else ({}, {})
+    given = {
+        "base": formula,
+        "candidates": candidates,
+        "steps": steps,
+        "seed": seed,
+        "fixed": fixed,
+        "max_elements": max_elements,
+        "elements.allow": allow,
+        "elements.forbid": forbid,
+        "substitute": substitute,
+        "substitute_by": substitute_by,
+        "family.keep": keep,
+        "family.dope": dope,
+        "family.range": span,
+    }
+    resolved, name, record = specification(spec, preset, overrides_from(given, change or []), without)
+    request = Request(resolved, name, known, phases, weights, device, out, record, tried=tried)
+    raise typer.Exit(run(request, top, as_json))
+
+
+def specification(
+    file: Path | None, preset: str | None, overrides: Mapping[str, Any], without: str | None
+) -> tuple[SearchSpec, str, Mapping[str, Any]]:
+    """The search that a command asks for, the name of its preset, and the record of the run that `file` is of."""
+    values, record = read_spec(file) if file is not None else ({}, {})
     named = values.pop("preset", None)
     if preset is not None and named is not None and named != preset:
-        raise InputError(f"--preset: {preset}, but {spec} names {named}; give one of them")
+        raise InputError(f"--preset: {preset}, but {file} names {named}; give one of them")
     name = str(preset or named or "default")
-    chosen = read_preset(Path(name)) if is_preset_file(name) else name
-    values |= overrides_from(
-        base=formula,
-        candidates=candidates,
-        steps=steps,
-        seed=seed,
-        fixed=fixed or [],
-        allow=allow,
-        forbid=forbid,
-        max_elements=max_elements,
-        substitute=substitute,
-        substitute_by=substitute_by,
-        change=change or [],
-        keep=keep,
-        dope=dope,
-        span=span,
-    )
-    resolved = build_spec({"preset": chosen}, values)
-    if without is not None:
-        forbidden = {"elements.forbid": without_elements(without, resolved)}
-        resolved = build_spec({"preset": chosen}, values, forbidden)
+    chosen = {"preset": read_preset(Path(name)) if is_preset_file(name) else name}
     name = Path(name).stem if is_preset_file(name) else name
-    if name == "substitution" and resolved.substitute is None:
+    values |= overrides
+    spec = build_spec(chosen, values)
+    if without is not None:
+        spec = build_spec(chosen, values, {"elements.forbid": without_elements(without, spec)})
+    if name == "substitution" and spec.substitute is None:
         raise InputError(
             "--preset: substitution needs a site and its oxidation state, such as --substitute La:+3"
         )
-    request = Request(resolved, name, known, phases, weights, device, out, record, tried=tried)
-    raise typer.Exit(run(request, top, as_json))
+    return spec, name, record
 
 
 @dataclass(frozen=True)
@@ -303,13 +305,7 @@ def show(
     """
     rows = table.slice(0, top).to_pylist()
     if as_json:
-        print(
-            json.dumps(
-                {"out": where, "stopped": remark or None, "summary": summary, "top": rows},
-                indent=2,
-                ensure_ascii=False,
-            )
-        )
+        print_json({"out": where, "stopped": remark or None, "summary": summary, "top": rows})
         return
     console = Console()
     title = f"Proposals from {spec.base or 'a random start'}"

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from kiago_ray.cli import options
 from kiago_ray.cli.console import say
 from kiago_ray.cli.search import check_device
 from kiago_ray.data import TRIED_WORDS, WORDS
@@ -50,7 +51,7 @@ def serve(
             "maybe down_to_k, or shipped, a survey of 2009. By default none."
         ),
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Folder that `kiago train` wrote.")] = None,
+    weights: options.Weights = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all of them by default.")] = None,
     settings: Annotated[

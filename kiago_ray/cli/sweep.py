@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from kiago_ray.cli import options
 from kiago_ray.cli.campaign import tracking_target
 from kiago_ray.cli.campaign_view import tell_tracking
 from kiago_ray.cli.console import say, stop_on_signal, watching
@@ -31,35 +32,25 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(help="YAML file with the sweep; see tune_configs/.")],
-    out: Annotated[str | None, typer.Option(help="Directory or URI; by default runs/NAME.")] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster, such as auto; by default RAY_ADDRESS, else this machine.")
-    ] = None,
+    out: options.NamedOut = None,
+    address: options.Address = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Trials at a time, instead of the file's.")
     ] = None,
     gpus_per_trial: Annotated[
         float | None, typer.Option(min=0, help="Instead of the file's resources.gpus, such as 0.25.")
     ] = None,
-    known: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of the file's known: primary.tsv, supercon (as shipped), landmarks or none."
-        ),
-    ] = None,
+    known: options.KnownInstead = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for nodes that an autoscaler adds, where none fits yet.")
     ] = False,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(help="MLflow store or server; by default MLFLOW_TRACKING_URI, else beside the output."),
-    ] = None,
-    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Keep no MLflow record.")] = False,
+    tracking_uri: options.TrackingUri = None,
+    no_tracking: options.NoTracking = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the file, print the plan and stop.")
     ] = False,
     top: Annotated[int, typer.Option(min=0, max=1000, help="Trials to print.")] = 10,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run the sweep in FILE; the same command again runs only what is missing."""
     if tracking_uri is not None and no_tracking:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import islice
 from math import isnan
 from pathlib import Path
@@ -18,17 +18,18 @@ from kiago_ray.errors import InputError
 MAX_ROWS = 5_000_000
 
 
-def requested(formulas: list[str] | None, input: Path | None, output: Path | None) -> None:
-    """Refuse, before any work, formulas and a file at once, neither of them, and an output that can't be written."""
+def requested(
+    formulas: list[str] | None, input: Path | None, output: Path | None, fills: Sequence[str]
+) -> pd.DataFrame:
+    """The formulas that a command was given, as arguments or as a file. fills: the columns that the command adds.
+
+    Refuses, before any work, both at once, neither of them, and an output that can't be written.
+    """
     if bool(formulas) == (input is not None):
         raise InputError("give formulas or --input FILE.csv, one of the two")
     if output is not None:
         check_output(output)
-
-
-def formula_table(formulas: list[str]) -> pd.DataFrame:
-    """Formulas as a table of one column."""
-    return pd.DataFrame({"formula": formulas})
+    return pd.DataFrame({"formula": formulas}) if input is None else read_table(input, fills)
 
 
 def read_table(path: Path, fills: Sequence[str]) -> pd.DataFrame:
@@ -83,12 +84,29 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         raise InputError(f"--output: can't write {path} ({error.strerror})") from None
 
 
-def print_note(text: str, as_json: bool, table: pd.DataFrame) -> None:
-    """What was done: a line on stderr, or a JSON object on stdout."""
-    if as_json:
-        print(json.dumps({"rows": len(table), "errors": int(table["error"].notna().sum())}))
+def hand_over(
+    table: pd.DataFrame,
+    key: str,
+    show: Callable[[pd.DataFrame], None],
+    output: Path | None,
+    as_json: bool,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the rows to `output`; or print them as one JSON object, under `key` beside `about`; or show them."""
+    failed = int(table["error"].notna().sum())
+    if output is not None:
+        write_table(table, output)
+        if as_json:
+            print(json.dumps({"rows": len(table), "errors": failed}))
+        else:
+            typer.echo(
+                f"{len(table):,} rows, {failed:,} of them with an error, written to {output}", err=True
+            )
+    elif as_json:
+        rows = table.astype(object).where(table.notna(), None).to_dict("records")
+        print(json.dumps({**(about or {}), key: rows}, indent=2, ensure_ascii=False))
     else:
-        typer.echo(text, err=True)
+        show(table)
 
 
 def number(row: Mapping[Hashable, Any], name: str, digits: int) -> str:

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from kiago_ray.cli.overrides import dopants, overrides_from, without
 from kiago_ray.search.presets import load_preset
 
-NOTHING: dict[str, Any] = {
-    **dict.fromkeys(
-        (
-            "base",
-            "candidates",
-            "steps",
-            "seed",
-            "allow",
-            "forbid",
-            "max_elements",
-            "substitute",
-            "substitute_by",
-        )
-    ),
-    "fixed": [],
-    "change": [],
-}
-
 
 def test_what_isnt_given_is_left_out() -> None:
-    assert overrides_from(**NOTHING) == {}
+    assert overrides_from({"base": None, "steps": None, "fixed": []}, []) == {}
 
 
 def test_easy_words_become_the_family_section() -> None:
-    given = overrides_from(**NOTHING, keep="Fe, As", dope=["La:Sr,Ba", "O:F"], span="0:0.3")
+    given = overrides_from(
+        {"family.keep": "Fe, As", "family.dope": ["La:Sr,Ba", "O:F"], "family.range": "0:0.3"}, []
+    )
     assert given == {
         "family.keep": ["Fe", "As"],
         "family.dope": {"La": ["Sr", "Ba"], "O": ["F"]},
