@@ -7,7 +7,7 @@
 zeros are left out of everything. Boosted trees on the statistics of a composition are refitted without them: T_c, and
 the probability that it is above 0, for which compounds of the Crystallography Open Database whose chemical systems
 SuperCon lacks count as 0. Both rank the other half as they are, and re-weighed by the given half (see
-`screening.failures`).
+`screening.tried`).
 
 The settings, distance, ℓ and λ, are those with the highest sum of the two AUCs, means over five draws of their own;
 all that is reported is of the --draws that follow. Draws share the survey's systems, so an interval's bootstrap draws

@@ -1,7 +1,11 @@
 """Energy above the convex hull of any composition, against the competing phases of its chemical system.
 
 Section 3.4 of the paper, after pymatgen's phase diagrams: elements are at 0 eV/atom, and of the phases only those
-count that hold no element that the composition lacks.
+count that hold no element that the composition lacks. The hull's energy at a composition x is that of the lowest
+mixture of phases: the least Σ w_i E_i over w ≥ 0 with Σ w_i c_i = x, w_i being the share of the atoms that phase i
+takes and c_i its atomic fractions. The basis of that linear program's optimum are the phases that x decomposes into.
+Unlike a hull by facets (qhull), whose cost grows steeply with elements, one composition costs milliseconds in any
+number of them.
 """
 
 from __future__ import annotations
@@ -26,6 +30,10 @@ from kiago_ray.screening.candidates import Candidates
 from kiago_ray.screening.rank import Ranking, order, unique
 
 SAME = 1e-6  # in each atomic fraction; compositions nearer than this are one
+TOLERANCE = 1e-10  # of the linear program; the least that HiGHS takes
+LEAST_SHARE = 1e-9  # of the atoms
+MAX_FORMULAS = 1000  # of a search's best rows, milliseconds each; whoever reads further has `kiago hull`
+TOLD_FORMULAS = 200  # of them where no screen asks for it
 ON_THE_HULL_EV_PER_ATOM = 1e-6  # nearer than this is on it: single precision predicts no finer
 
 Floats = NDArray[np.float64]
@@ -148,10 +156,6 @@ class EnergyHull:
         return inside[~same], inside[same]
 
 
-TOLERANCE = 1e-10  # the least that HiGHS takes
-LEAST_SHARE = 1e-9  # of the atoms
-
-
 def lowest_mixture(composition: Floats, phases: Floats, ef_ev_per_atom: Floats) -> tuple[float, Floats]:
     """Energy (eV/atom) of the lowest mixture and every phase's share of the atoms, (p,).
 
@@ -205,10 +209,6 @@ def judge(hull: EnergyHull, formulas: Sequence[object], ef_ev_per_atom: Floats |
     for row, place in zip(judged.tolist(), hull.places(rows[judged], energies[judged]), strict=True):
         places[row] = place
     return HullScores(energies, tuple(places), tuple(errors))
-
-
-MAX_FORMULAS = 1000  # milliseconds each; whoever reads further has `kiago hull`
-TOLD_FORMULAS = 200  # where no screen asks for it
 
 
 def with_e_hull(

@@ -1,4 +1,19 @@
-"""Compositions that somebody made and measured, with or without success: no proposal has to repeat them."""
+"""Compositions that somebody made and measured, with or without success: no proposal has to repeat them, and they
+re-weigh their neighbourhood: its T_c, and how likely it superconducts.
+
+A sample i at distance d_i weighs κ_i = exp(−d_i/ℓ) beside a prior of weight λ, which stands for the model itself. d is
+element mover's distance (`data.neighbours`), by which elements that replace one another are near. With the residual
+r_i, what was measured less what the model says of that same composition, and s_i, 1 where it superconducts and else 0,
+
+    T_c' = max(0, T_c + Σ κ_i r_i / (λ + Σ κ_i))
+    ln odds' = ln odds + ln[(λ p0 + Σ κ_i s_i) / (λ (1 − p0) + Σ κ_i (1 − s_i))] − ln[p0 / (1 − p0)]
+
+The first is kernel regression of residuals, shrunk to 0; the second the odds of the posterior mean of a Beta
+distribution with prior Beta(λ p0, λ (1 − p0)), over its prior odds, by which the odds of the plausibility are
+multiplied. Where no superconductivity was found down to T_min, T_c is somewhere from 0 to T_min: the middle counts,
+r_i = min(0, T_min/2 − T_c of the model), which never raises T_c. ℓ and λ were chosen on halves of a survey and
+measured on other halves: `benchmarks/failures.md`.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +34,16 @@ if TYPE_CHECKING:
 
 
 Floats = NDArray[np.float64]
+
+LENGTH = 0.5
+"""ℓ: places of the modified Pettifor scale that an average atom moves."""
+PRIOR_WEIGHT = 0.1
+"""λ: a sample has as much say as the model at the distance ℓ ln(1/λ), 1.15 places."""
+PRIOR_SUCCESS = 0.3
+"""p0: of what the survey of 2009 made in the hope of superconductivity, 31 % superconduct."""
+DOWN_TO_K = 2.0
+"""T_min where a sample doesn't tell: as cold as pumped helium makes it."""
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -69,18 +94,6 @@ def _told(formula: str, tc_k: float, down_to_k: float) -> str:
     if tc_k > 0:
         return f"{formula}: {tc_k:g} K"
     return f"{formula}: none" + ("" if math.isnan(down_to_k) else f" down to {down_to_k:g} K")
-
-
-LENGTH = 0.5
-"""ℓ: places of the modified Pettifor scale that an average atom moves."""
-PRIOR_WEIGHT = 0.1
-"""λ: a sample has as much say as the model at the distance ℓ ln(1/λ), 1.15 places."""
-PRIOR_SUCCESS = 0.3
-"""p0: of what the survey of 2009 made in the hope of superconductivity, 31 % superconduct."""
-DOWN_TO_K = 2.0
-"""T_min where a sample doesn't tell: as cold as pumped helium makes it."""
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,40 @@ HALF = 0.5  # of a site that substitutes take at most, but on sites that may be 
 MOST_VACANT = 0.3  # share of a site that stays empty, and at most one atom of it
 _WHOLE = 1e-6  # atoms
 
+Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Substitutions:
+    """What is known about which element takes the place of which: data that a family search is given.
+
+    odds: (118, 118), odds[a, c] from 0 to 1: how often c takes the place of a. vacancies: (118,) the elements whose
+    places are known to stay empty in part. made: (m, 118) fractions of compounds that exist and were never tested.
+    partly: (118, 118) ln P in nats of the base with c in the place of a part of its a, -inf where nothing is known;
+    None where the odds have to stand for it.
+
+    Raises ValueError for other shapes, and for odds that are not from 0 to 1.
+    """
+
+    odds: Floats
+    vacancies: Mask
+    made: Floats = field(default_factory=lambda: np.zeros((0, N_ELEMENTS)))
+    partly: Floats | None = None
+
+    def __post_init__(self) -> None:
+        for name, shape in (("odds", (N_ELEMENTS, N_ELEMENTS)), ("vacancies", (N_ELEMENTS,))):
+            found = getattr(self, name).shape
+            if found != shape:
+                raise ValueError(f"substitutions: {name} have the shape {found}; give {shape}")
+        if self.partly is not None and self.partly.shape != self.odds.shape:
+            raise ValueError(
+                f"substitutions: partly has the shape {self.partly.shape}; give {self.odds.shape}"
+            )
+        if self.made.ndim != 2 or self.made.shape[1] != N_ELEMENTS:
+            raise ValueError(f"substitutions: made has the shape {self.made.shape}; give (m, {N_ELEMENTS})")
+        if not ((self.odds >= 0) & (self.odds <= 1)).all():
+            raise ValueError("substitutions: odds lie between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -176,96 +209,54 @@ def _filled(
         raise SpecError(
             f"family.dope: {min(named)} shares its site with {min(kept)}, which is to be kept; remove one of the two"
         )
-    stays = tuple(z for z in site.own if z not in forbidden)
+    gone = [z for z in site.own if z in forbidden]
     if kept or (family.dope and not named):
-        if len(stays) < len(site.own):
-            gone = SYMBOLS[next(z for z in site.own if z in forbidden)]
+        if gone:
             raise SpecError(
-                f"elements.forbid: {gone} is on a site of {spec.base} that is to stay; remove one of the two"
+                f"elements.forbid: {SYMBOLS[gone[0]]} is on a site of {spec.base} that is to stay; remove one of the "
+                "two"
             )
         return replace(site, total=sum(site.amounts), held=True)
     among = {INDEX[symbol] for name in named for symbol in family.dope[name]}
-    stays = tuple(
-        z for z in stays if z not in among
-    )  # what is to be doped with is foreign, whatever the base holds
-    odds = np.average(substitutions.odds[list(site.own)], axis=0, weights=site.amounts)
-    if not named:
-        # What the base holds on another site stays there: antisites are defects, no design.
-        among = {int(z) for z in np.flatnonzero(odds > 0)} - {
-            INDEX[symbol] for symbol in parse(spec.base or "")
-        }
-    ordered = sorted((z for z in among if allowed[z]), key=lambda z: (-odds[z], z))[: family.substitutes]
+    # What is to be doped with is foreign, whatever the base holds.
+    stays = tuple(z for z in site.own if z not in forbidden and z not in among)
+    ordered, weights = _substitutes(site, spec, allowed, among, substitutions)
     if named and not ordered:
         raise SpecError(
             f"family.dope: nothing named for {min(named)} may come in; name elements that are allowed"
         )
-    weights = [float(odds[z]) or SHARING_ODDS for z in ordered]
     low, high = family.range
-    if not family.whole_swaps:
-        high = min(high, HALF)
+    high = high if family.whole_swaps else min(high, HALF)
+    site = replace(site, restricted=bool(named))
     if not stays:
         if high < 1 or not ordered:
             raise SpecError(
                 f"elements.forbid: nothing may take the whole place of {SYMBOLS[site.own[0]]} in {spec.base}; allow "
                 "it or choose another base"
             )
-        return replace(
-            site,
-            substitutes=tuple(ordered),
-            odds=tuple(weights),
-            low=1.0,
-            leaves=True,
-            restricted=bool(named),
-        )
+        return replace(site, substitutes=ordered, odds=weights, low=1.0, leaves=True)
     if site.vacant or (not named and substitutions.vacancies[list(site.own)].any()):
-        ordered.append(VACANCY)
-        weights.append(float(np.mean(weights)) if weights else 1.0)
-    amounts = tuple(amount for z, amount in zip(site.own, site.amounts, strict=True) if z in stays)
+        ordered = (*ordered, VACANCY)
+        weights = (*weights, float(np.mean(weights)) if weights else 1.0)
+    amounts = [amount for z, amount in zip(site.own, site.amounts, strict=True) if z in stays]
     scale = sum(site.amounts) / sum(amounts)
+    amounts = [amount * scale for amount in amounts]
     return replace(
-        site,
-        own=stays,
-        amounts=tuple(amount * scale for amount in amounts),
-        substitutes=tuple(ordered),
-        odds=tuple(weights),
-        low=low,
-        high=high,
-        restricted=bool(named),
+        site, own=stays, amounts=tuple(amounts), substitutes=ordered, odds=weights, low=low, high=high
     )
 
 
-Floats = NDArray[np.float64]
-
-
-def _nothing_made() -> Floats:
-    return np.zeros((0, N_ELEMENTS))
-
-
-@dataclass(frozen=True)
-class Substitutions:
-    """odds: (118, 118), odds[a, c] from 0 to 1: how often c takes the place of a. vacancies: (118,) the elements whose
-    places are known to stay empty in part. made: (m, 118) fractions of compounds that exist and were never tested.
-    partly: (118, 118) ln P in nats of the base with c in the place of a part of its a, -inf where nothing is known;
-    None where the odds have to stand for it.
-
-    Raises ValueError for other shapes, and for odds that are not from 0 to 1.
+def _substitutes(
+    site: Site, spec: SearchSpec, allowed: Mask, named: set[int], substitutions: Substitutions
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The elements that may come in on a site, by falling odds, and these: those named for it, or else those that are
+    known to replace its own. What the base holds on another site stays there: antisites are defects, no design.
     """
-
-    odds: Floats
-    vacancies: Mask
-    made: Floats = field(default_factory=_nothing_made)
-    partly: Floats | None = None
-
-    def __post_init__(self) -> None:
-        for name, shape in (("odds", (N_ELEMENTS, N_ELEMENTS)), ("vacancies", (N_ELEMENTS,))):
-            found = getattr(self, name).shape
-            if found != shape:
-                raise ValueError(f"substitutions: {name} have the shape {found}; give {shape}")
-        if self.partly is not None and self.partly.shape != self.odds.shape:
-            raise ValueError(
-                f"substitutions: partly has the shape {self.partly.shape}; give {self.odds.shape}"
-            )
-        if self.made.ndim != 2 or self.made.shape[1] != N_ELEMENTS:
-            raise ValueError(f"substitutions: made has the shape {self.made.shape}; give (m, {N_ELEMENTS})")
-        if not ((self.odds >= 0) & (self.odds <= 1)).all():
-            raise ValueError("substitutions: odds lie between 0 and 1")
+    odds = np.average(substitutions.odds[list(site.own)], axis=0, weights=site.amounts)
+    among = named
+    if not among:
+        among = {int(z) for z in np.flatnonzero(odds > 0)}
+        among -= {INDEX[symbol] for symbol in parse(spec.base or "")}
+    ordered = sorted((z for z in among if allowed[z]), key=lambda z: (-odds[z], z))
+    ordered = ordered[: spec.family.substitutes]
+    return tuple(ordered), tuple(float(odds[z]) or SHARING_ODDS for z in ordered)

@@ -1,4 +1,9 @@
-"""The formula that each row of a family proposes: on its sites' grid, the best by the objective of those around it."""
+"""The formula that each row of a family proposes: on its sites' grid, as chemists write it, the best by the objective
+of those around it.
+
+Every substitute, and every own element but a site's main one, gets the nearest multiple of 1/grid of an atom; the main
+one takes the rest of the site's amount, so that it is kept. What comes to less than half a step vanishes.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +28,13 @@ Ints = NDArray[np.int64]
 
 Cost = Callable[[Floats], Floats]
 """Fractions (rows, 118) → the loss that a search climbs down, (rows,) in K."""
+
+DECIMALS = 4  # of amounts, as those that stay fractional elsewhere
+STEPS = (-2, -1, 0, 1, 2)  # of the grid, that a neighbour differs in an amount
+MOST_VARIED = 4  # amounts of a row that neighbours differ in, the largest
+MAIN = 0  # a site's slot of its main element
+_LEAST = 1e-6  # atoms
+Mask = NDArray[np.bool_]
 
 
 def project_family_rows(
@@ -95,15 +107,6 @@ def _best(options: list[list[Floats]], element: Ints, cost: Cost) -> list[Floats
         better = held & np.isfinite(found) & (found < least)
         best, least = np.where(better, at, best), np.where(better, found, least)
     return [each[at] for each, at in zip(options, best.tolist(), strict=True)]
-
-
-DECIMALS = 4  # of amounts, as those that stay fractional elsewhere
-STEPS = (-2, -1, 0, 1, 2)  # of the grid, that a neighbour differs in an amount
-MOST_VARIED = 4  # amounts of a row that neighbours differ in, the largest
-MAIN = 0  # a site's slot of its main element
-_LEAST = 1e-6  # atoms
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Proposals from a family that no gradient makes: whole swaps, known compounds beside the base, one element more.
+"""Proposals from a family that no gradient makes: whole swaps, known compounds beside the base, one element more; and
+which rows of a search come from where.
 
 Each is an occupation: for every site of the family its elements with their atoms. Lists are ordered, and depend on the
 family and what is known alone, so that the k-th proposal is the same wherever it is asked for.
@@ -27,6 +28,10 @@ _MORE = 1e-9
 _KEY_DECIMALS = 4  # of fractions that are the same composition
 
 Floats = NDArray[np.float64]
+
+CYCLE = 20  # rows after which the pattern repeats
+FAMILY = "family"
+LABELS: Mapping[str, str] = {"family": FAMILY, "swap": "swap", "made": "made", "plus_one": "plus one"}
 
 
 def base_occupation(family: Family) -> Occupation:
@@ -152,11 +157,6 @@ def _within(site: Site, share: float) -> bool:
 def _with(base: Occupation, at: int, changed: dict[int, float]) -> Occupation:
     """The base with one site changed."""
     return (*base[:at], changed, *base[at + 1 :])
-
-
-CYCLE = 20  # rows after which the pattern repeats
-FAMILY = "family"
-LABELS: Mapping[str, str] = {"family": FAMILY, "swap": "swap", "made": "made", "plus_one": "plus one"}
 
 
 @dataclass(frozen=True)

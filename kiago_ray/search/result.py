@@ -1,4 +1,4 @@
-"""How a row of a search ended. Every row has a status; none is hidden."""
+"""What a search returns: arrays with one entry a row, how each row ended, and how the rows came there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from kiago_ray.chemistry.formula import write, write_integers
 
 
 class RowStatus(IntEnum):
-    """OK rows, and only they, have an integer formula (or a fractional one, where that was asked for)."""
+    """How a row ended; every row has a status. OK rows, and only they, have an integer formula (or a fractional one,
+    where that was asked for)."""
 
     OK = 0
     NOTHING_ALLOWED = 1

@@ -68,50 +68,48 @@ def run_search(
 ) -> SearchResult:
     """Run a search, or those of its rows named by `rows` (as `range(start, stop)`).
 
-    frequencies: element counts by data set, (118,) each (see start.drawing_weights). shard_rows: rows that
-    run together, by default 512 on a CPU and 16,384 on a GPU; it moves results by rounding errors, so compare
-    results of one value. trajectory_rows: of
-    how many rows each step is kept. `progress` is called after each step; `should_stop` is asked after each
-    step, and a search that stops returns what it has (see SearchResult). Everything runs on `device`, where the
-    predictors are, and in float32, but for the predictors that the steps follow (`spec.precision`). substitutions:
-    what takes the place of what, which a search needs that keeps its base's sites.
+    frequencies: element counts by data set, (118,) each (see start.drawing_weights). shard_rows: rows that run
+    together, by default 512 on a CPU and 16,384 on a GPU; it moves results by rounding errors, so compare results of
+    one value. trajectory_rows: of how many rows each step is kept. `progress` is called after each step; `should_stop`
+    is asked after each step, and a search that stops returns what it has (see SearchResult). Everything runs on
+    `device`, where the predictors are, and in float32, but for the predictors that the steps follow
+    (`spec.precision`). substitutions: what takes the place of what, which a search needs that keeps its base's sites.
 
     Raises SpecError where the specification doesn't fit the predictors or the data, ValueError for rows that
     the search doesn't have.
     """
-    began = time.perf_counter()
+    began, device = time.perf_counter(), torch.device(device)
     rows = range(spec.row_count) if rows is None else rows
     if not rows or rows.step != 1 or rows.start < 0 or rows.stop > spec.row_count:
         raise ValueError(f"rows: {rows} is not a range of the {spec.row_count} rows of this search")
     if shard_rows is None:
-        shard_rows = SHARD_ROWS if torch.device(device).type == "cpu" else DEVICE_SHARD_ROWS
+        shard_rows = SHARD_ROWS if device.type == "cpu" else DEVICE_SHARD_ROWS
     if shard_rows < 1:
         raise ValueError(f"shard_rows: {shard_rows} rows can't run; give at least 1")
     predictors = predictors.following(spec.tc_predictor)
     problem = resolve(spec, _supported(spec, predictors), substitutions)
     size = shard_size(spec.row_count, shard_rows)
     bound = with_lower_bound(predictors, spec.kappa, spec.extrapolation_weight)
-    steering = in_precision(bound, step_precision(spec.precision, torch.device(device)))
+    steering = in_precision(bound, step_precision(spec.precision, device))
     shards = range(rows.start // size, (rows.stop - 1) // size + 1)
     parts: list[SearchResult] = []
     for number, shard in enumerate(shards):
         if parts and should_stop is not None and should_stop():
             parts[-1] = replace(parts[-1], stopped_at_step=sum(spec.steps))
             break
-        first = shard * size
-        shard_setup = _Shard(
+        setup = _Shard(
             problem=problem,
             predictors=predictors,
             bound=bound,
             steering=steering,
-            device=torch.device(device),
+            device=device,
             size=size,
-            rows=np.arange(max(rows.start, first), min(rows.stop, first + size)),
+            rows=np.arange(max(rows.start, shard * size), min(rows.stop, (shard + 1) * size)),
             sample_rows=max(trajectory_rows - sum(len(part.rows) for part in parts), 0),
             steps_before=number * sum(spec.steps),
             steps_total=len(shards) * sum(spec.steps),
         )
-        parts.append(_run_shard(shard_setup, frequencies, progress, should_stop))
+        parts.append(_run_shard(setup, frequencies, progress, should_stop))
         if parts[-1].stopped_at_step is not None:
             break
     return join(parts, time.perf_counter() - began)
@@ -165,7 +163,7 @@ class _Shard:
         return np.maximum(tc, 0), ef
 
     def climbed(self, fractions: np.ndarray) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The same of what the search climbs: T_c's lower bound where it asks for one, before the ReLU as it does."""
+        """T_c and E_f as the search climbs them: the lower bound where it asks for one, before the ReLU as it does."""
         tc, ef = self._values(self.bound, fractions)
         return tc if self.problem.spec.tc_gradient == "before_relu" else np.maximum(tc, 0), ef
 

@@ -1,16 +1,18 @@
-"""Which compositions a search can reach: fixed amounts, element masks, the element limit (eq. 3 to 8, 12,
-15).
+"""What the rows of a search can reach: how x_base becomes a composition, and which grid formulas lie on.
+
+The stages know nothing else of it. `OpenSpace` is the paper's: any allowed element in any amount beside fixed amounts,
+under element masks and the element limit (eq. 3 to 8, 12, 15). `family_rows.FamilySpace` keeps the sites of a base.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from kiago_ray.search.losses import integer_loss
+from kiago_ray.search.losses import Norm, integer_loss
 
 MIN_TOTAL = 1e-6  # of ReLU(x_base): below this a row has nothing left to normalise
 
@@ -25,13 +27,13 @@ def compose(x_base: Tensor, const: Tensor, mask: Tensor, *, straight_through: bo
     straight_through: absent elements keep the gradient that they would have on coming back, which ReLU makes
     0. A row with nothing left is x_const alone; `has_something` tells.
     """
-    optimised = x_base * mask
+    optimised = x_base * mask  # eq. 6
     positive = optimised.relu()
     if straight_through:
         positive = optimised + (positive - optimised).detach()
     total = positive.sum(dim=1, keepdim=True)
-    share = positive / torch.where(total > 0, total, torch.ones_like(total))
-    return const + share * (1 - const.sum())
+    share = positive / torch.where(total > 0, total, torch.ones_like(total))  # eq. 5
+    return const + share * (1 - const.sum())  # eq. 4, 12 and 15
 
 
 def has_something(x_base: Tensor, mask: Tensor) -> Tensor:
@@ -50,9 +52,6 @@ def limit_mask(x_base: Tensor, mask: Tensor, limit: int, always: Tensor) -> Tens
     largest = torch.zeros_like(candidates, dtype=torch.bool)
     largest.scatter_(1, order[:, :limit], True)
     return (largest & (candidates > 0)) | (mask & always)
-
-
-Norm = Literal["l1", "l2"]
 
 
 class Space(Protocol):
