@@ -45,12 +45,11 @@ def _fields(
     """Path and description of every field, those of sections one by one, with the section's where it gives reasons."""
     for name, field in model.model_fields.items():
         path = (*above, name)
-        kind = field.annotation
+        kind, told = field.annotation, " ".join((field.description or "").split())
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            told = field.description or ""
             yield from _fields(kind, path, f"{told} " if "`default`" in told else "")
         else:
-            yield path, reason + (field.description or "")
+            yield path, reason + told
 
 
 def _at(values: Any, path: tuple[str, ...]) -> Any:

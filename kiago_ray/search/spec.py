@@ -62,161 +62,119 @@ Rate = Annotated[float, Field(gt=0, le=10)]
 class SearchSpec(Section):
     """One search: a base material, a start, constraints, an objective, a schedule."""
 
-    base: Formula | None = Field(default=None, description="Formula of the base material.")
-    candidates: int = Field(
-        default=256,
-        ge=1,
-        le=MAX_CANDIDATES,
-        description="Rows of the search. The paper has 4096 and `open` 512, which fit a laptop; `default` needs "
-        "fewer, as a family holds fewer compositions.",
-    )
-    seed: int = Field(
-        default=0, ge=0, lt=2**63, description="Row r draws from a generator of (seed, base, r) alone."
-    )
+    base: Formula | None = None
+    """Formula of the base material."""
+    candidates: int = Field(256, ge=1, le=MAX_CANDIDATES)
+    """Rows of the search. The paper has 4096 and `open` 512, which fit a laptop; `default` needs fewer, as a family
+    holds fewer compositions.
+    """
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Row r draws from a generator of (seed, base, r) alone."""
 
-    start: StartSpec = Field(default_factory=StartSpec, description="Initial candidates.")
-    family: FamilySpec = Field(
-        default_factory=FamilySpec,
-        description="Whether and how the sites of the base are kept. `default` keeps them because what a laboratory "
-        "makes next is a known structure with one or two elements changed; then max_elements, n_unit and start say "
-        "nothing.",
-    )
-    sources: SourcesSpec = Field(
-        default_factory=SourcesSpec, description="Where the rows of a family search come from."
-    )
-    fixed: dict[Symbol, Amount] = Field(
-        default_factory=dict,
-        description="Fractions of all atoms (0 to 1) held by these elements (x_const, eq. 3).",
-    )
-    fixed_may_grow: bool = Field(
-        default=False,
-        description="False: fixed amounts hold exactly. True: they are least amounts, as for hydrides (3.6).",
-    )
-    elements: ElementsSpec = Field(default_factory=ElementsSpec, description="Elements that may occur.")
-    oxidation_state: int | None = Field(
-        default=None, ge=-8, le=9, description="Only elements that have this oxidation state (section 3.5)."
-    )
-    oxidation_set: OxidationSet = Field(
-        default=OxidationSet.ICSD24,
-        description="SMACT's oxidation states for masks and screens. The paper's is smact14; `default` "
-        "takes icsd24 because it leaves out states that hardly ever occur in measured structures.",
-    )
-    substitute: dict[Symbol, int | SiteSpec] | None = Field(
-        default=None,
-        description="Elements of the base and their oxidation states, such as {La: 3}: what they held is optimised "
-        "over elements with this state, and everything else of the base is fixed (section 3.5). {Ti: 4, O: {state: "
-        "-2, atoms: 1}} takes a part of an element's atoms.",
-    )
-    substitute_by: int | None = Field(
-        default=None,
-        ge=-8,
-        le=9,
-        description="Oxidation state of the substitutes, as many as keep the total charge: 2 Ti4+ and 1 O2- give way "
-        "to two of +3. Null takes the state of the sites.",
-    )
-    max_elements: int = Field(
-        default=7,
-        ge=1,
-        le=N_ELEMENTS,
-        description="Most elements a candidate holds in stage 2 (n_elem^max, eq. 7). The paper has 10; "
-        "`default` has 7 because the formation energies that ElemNet learned from hold at most seven "
-        "elements.",
-    )
-    limit_counts_fixed: bool = Field(
-        default=True, description="Whether fixed elements count towards max_elements."
-    )
-    n_unit: RangeSpec = Field(
-        default_factory=RangeSpec,
-        description="Numbers of atoms N of the grids n/N that formulas lie on (N_unit, eq. 9); a "
-        "formula is written reduced, so it can have fewer.",
-    )
+    start: StartSpec = Field(default_factory=StartSpec)
+    """Initial candidates."""
+    family: FamilySpec = Field(default_factory=FamilySpec)
+    """Whether and how the sites of the base are kept. `default` keeps them because what a laboratory makes next is a
+    known structure with one or two elements changed; then max_elements, n_unit and start say nothing.
+    """
+    sources: SourcesSpec = Field(default_factory=SourcesSpec)
+    """Where the rows of a family search come from."""
+    fixed: dict[Symbol, Amount] = Field(default_factory=dict)
+    """Fractions of all atoms (0 to 1) held by these elements (x_const, eq. 3)."""
+    fixed_may_grow: bool = False
+    """False: fixed amounts hold exactly. True: they are least amounts, as for hydrides (3.6)."""
+    elements: ElementsSpec = Field(default_factory=ElementsSpec)
+    """Elements that may occur."""
+    oxidation_state: int | None = Field(None, ge=-8, le=9)
+    """Only elements that have this oxidation state (section 3.5)."""
+    oxidation_set: OxidationSet = OxidationSet.ICSD24
+    """SMACT's oxidation states for masks and screens. The paper's is smact14; `default` takes icsd24 because it leaves
+    out states that hardly ever occur in measured structures.
+    """
+    substitute: dict[Symbol, int | SiteSpec] | None = None
+    """Elements of the base and their oxidation states, such as {La: 3}: what they held is optimised over elements with
+    this state, and everything else of the base is fixed (section 3.5). {Ti: 4, O: {state: -2, atoms: 1}} takes a part
+    of an element's atoms.
+    """
+    substitute_by: int | None = Field(None, ge=-8, le=9)
+    """Oxidation state of the substitutes, as many as keep the total charge: 2 Ti4+ and 1 O2- give way to two of +3.
+    Null takes the state of the sites.
+    """
+    max_elements: int = Field(7, ge=1, le=N_ELEMENTS)
+    """Most elements a candidate holds in stage 2 (n_elem^max, eq. 7). The paper has 10; `default` has 7 because the
+    formation energies that ElemNet learned from hold at most seven elements.
+    """
+    limit_counts_fixed: bool = True
+    """Whether fixed elements count towards max_elements."""
+    n_unit: RangeSpec = Field(default_factory=RangeSpec)
+    """Numbers of atoms N of the grids n/N that formulas lie on (N_unit, eq. 9); a formula is written reduced, so it
+    can have fewer.
+    """
 
-    alpha: float = Field(
-        default=0.0,
-        ge=0,
-        description="Weight of the formation energy, in K per eV/atom (eq. 1). The paper has 4, where 0.1 "
-        "eV/atom weighs 0.4 K; at `open`'s 20 it weighs 2 K, so that stability counts. `default` leaves it out: "
-        "within a family predicted energies tell less than the plausibility does.",
-    )
-    plausibility_weight: float = Field(
-        default=10.0,
-        ge=0,
-        le=1000,
-        description="Weight of the plausibility, in K per nat: how likely it is that a composition exists. 0, as in "
-        "the paper, leaves it out; `default` has it because a proposal that nobody can make is worth nothing.",
-    )
-    beta: RampSpec = Field(
-        default_factory=RampSpec,
-        description="Weight of the integer loss, in K (eq. 16), over stage 2. The paper has 1, which is "
-        "small beside T_c's slope of tens to hundreds of K per unit of fraction; `default` raises it so that stage "
-        "2 ends near integers.",
-    )
-    integer_norm: Literal["l1", "l2"] = Field(
-        default="l1", description="l1: the integer loss sums |x - c| (eq. 10); l2: it sums (x - c)²."
-    )
-    tc_gradient: Literal["before_relu", "after_relu"] = Field(
-        default="before_relu",
-        description="Whether the loss takes T_c before or after the predictor's final ReLU. The paper's is "
-        "after; `default` takes it before because a candidate at 0 K would get no gradient.",
-    )
+    alpha: float = Field(0.0, ge=0)
+    """Weight of the formation energy, in K per eV/atom (eq. 1). The paper has 4, where 0.1 eV/atom weighs 0.4 K; at
+    `open`'s 20 it weighs 2 K, so that stability counts. `default` leaves it out: within a family predicted energies
+    tell less than the plausibility does.
+    """
+    plausibility_weight: float = Field(10.0, ge=0, le=1000)
+    """Weight of the plausibility, in K per nat: how likely it is that a composition exists. 0, as in the paper, leaves
+    it out; `default` has it because a proposal that nobody can make is worth nothing.
+    """
+    beta: RampSpec = Field(default_factory=RampSpec)
+    """Weight of the integer loss, in K (eq. 16), over stage 2. The paper has 1, which is small beside T_c's slope of
+    tens to hundreds of K per unit of fraction; `default` raises it so that stage 2 ends near integers.
+    """
+    integer_norm: Literal["l1", "l2"] = "l1"
+    """l1: the integer loss sums |x - c| (eq. 10); l2: it sums (x - c)²."""
+    tc_gradient: Literal["before_relu", "after_relu"] = "before_relu"
+    """Whether the loss takes T_c before or after the predictor's final ReLU. The paper's is after; `default` takes it
+    before because a candidate at 0 K would get no gradient.
+    """
 
-    tc_predictor: Literal["ensemble", "resnet18"] = Field(
-        default="ensemble",
-        description="Which T_c predictor the search climbs. The paper's is a ResNet-18; `default` takes the ensemble "
-        "because it is nearer to measured T_c and knows how far it can be believed.",
-    )
-    kappa: float = Field(
-        default=1.0,
-        ge=0,
-        le=10,
-        description="κ: the search climbs T_c − κ·σ with the ensemble's standard deviation σ. 0, as in the paper, "
-        "takes T_c as it is; `default` takes the lower bound because otherwise rows gather where the networks err.",
-    )
-    extrapolation_weight: float = Field(
-        default=0.0,
-        ge=0,
-        description="K for each unit of the extrapolation score above 0.8; at 1 a formula is flagged. 0, as in the "
-        "paper, leaves rows free to go where nothing is known. So does `default`: its sites and its plausibility keep "
-        "rows near what is known, and a new dopant is further from it than none. `open` has 60.",
-    )
+    tc_predictor: Literal["ensemble", "resnet18"] = "ensemble"
+    """Which T_c predictor the search climbs. The paper's is a ResNet-18; `default` takes the ensemble because it is
+    nearer to measured T_c and knows how far it can be believed.
+    """
+    kappa: float = Field(1.0, ge=0, le=10)
+    """κ: the search climbs T_c − κ·σ with the ensemble's standard deviation σ. 0, as in the paper, takes T_c as it is;
+    `default` takes the lower bound because otherwise rows gather where the networks err.
+    """
+    extrapolation_weight: float = Field(0.0, ge=0)
+    """K for each unit of the extrapolation score above 0.8; at 1 a formula is flagged. 0, as in the paper, leaves rows
+    free to go where nothing is known. So does `default`: its sites and its plausibility keep rows near what is known,
+    and a new dopant is further from it than none. `open` has 60.
+    """
 
-    charge: ChargeSpec = Field(
-        default_factory=ChargeSpec, description="Charge neutrality as a term of the loss."
-    )
+    charge: ChargeSpec = Field(default_factory=ChargeSpec)
+    """Charge neutrality as a term of the loss."""
 
-    steps: tuple[Steps, Steps] = Field(
-        default=(30, 30),
-        description="Steps of stage 1 and of stage 2. The paper has 500 and 500, `open` 200 and 200 so that a laptop "
-        "needs a minute; `default` 30 and 30, larger ones, after which twice as many make no difference.",
-    )
-    learning_rate: Annotated[tuple[Rate, Rate], BeforeValidator(_for_both_stages)] = Field(
-        default=(0.06, 0.06),
-        description="Adam's step in stage 1 and in stage 2, in units of x_base (which starts at sum 1, in a family on "
-        "every site). The paper has 0.03; `default` doubles it, as a site is a dozen elements and not 118.",
-    )
-    learning_rate_schedule: Literal["constant", "cosine"] = Field(
-        default="cosine",
-        description="Over each stage: constant, as in the paper, or falling to 0 as a cosine, which "
-        "`default` takes because a row then settles instead of jumping by 0.03 to the end.",
-    )
-    precision: Literal["auto", "float32", "mixed", "bfloat16"] = Field(
-        default="auto",
-        description="What the predictors' wide layers compute in while a search steps; formulas are always "
-        "scored in float32. mixed: those of E_f in bfloat16. auto: bfloat16 where the processor multiplies it in "
-        "hardware, else float32.",
-    )
-    reset_optimizer_between_stages: bool = Field(
-        default=True, description="Whether Adam's moments start anew in stage 2."
-    )
-    revive: Literal["none", "start", "allowed"] = Field(
-        default="allowed",
-        description="Which absent elements can return, one a step, that with the best gradient: none, as in "
-        "the paper; those of the row's start; any allowed one. `default` takes allowed because "
-        "otherwise what one step made negative is lost for good, and no row finds an element that its start "
-        "lacked.",
-    )
-    projection: ProjectionSpec = Field(default_factory=ProjectionSpec, description="To integer formulas.")
-    screens: ScreensSpec = Field(default_factory=ScreensSpec, description="Screens applied afterwards.")
+    steps: tuple[Steps, Steps] = (30, 30)
+    """Steps of stage 1 and of stage 2. The paper has 500 and 500, `open` 200 and 200 so that a laptop needs a minute;
+    `default` 30 and 30, larger ones, after which twice as many make no difference.
+    """
+    learning_rate: Annotated[tuple[Rate, Rate], BeforeValidator(_for_both_stages)] = (0.06, 0.06)
+    """Adam's step in stage 1 and in stage 2, in units of x_base (which starts at sum 1, in a family on every site).
+    The paper has 0.03; `default` doubles it, as a site is a dozen elements and not 118.
+    """
+    learning_rate_schedule: Literal["constant", "cosine"] = "cosine"
+    """Over each stage: constant, as in the paper, or falling to 0 as a cosine, which `default` takes because a row
+    then settles instead of jumping by 0.03 to the end.
+    """
+    precision: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"
+    """What the predictors' wide layers compute in while a search steps; formulas are always scored in float32. mixed:
+    those of E_f in bfloat16. auto: bfloat16 where the processor multiplies it in hardware, else float32.
+    """
+    reset_optimizer_between_stages: bool = True
+    """Whether Adam's moments start anew in stage 2."""
+    revive: Literal["none", "start", "allowed"] = "allowed"
+    """Which absent elements can return, one a step, that with the best gradient: none, as in the paper; those of the
+    row's start; any allowed one. `default` takes allowed because otherwise what one step made negative is lost for
+    good, and no row finds an element that its start lacked.
+    """
+    projection: ProjectionSpec = Field(default_factory=ProjectionSpec)
+    """To integer formulas."""
+    screens: ScreensSpec = Field(default_factory=ScreensSpec)
+    """Screens applied afterwards."""
 
     @property
     def sites(self) -> dict[str, SiteSpec]:
