@@ -20,7 +20,7 @@ from kiago_ray.data.supercon import HEADER_LINE, load_supercon, publication_year
 from kiago_ray.models import Models
 from kiago_ray.plausibility.fit import fit_plausibility
 from kiago_ray.plausibility.literature import Literature
-from kiago_ray.plausibility.shipped import Prospects, prospects_of, read_plausibility, save_plausibility
+from kiago_ray.plausibility.prospects import Prospects, prospects_of, read_plausibility, save_plausibility
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.climbed.inference import EnsembleInference, multiplies_bfloat16
 from kiago_ray.predictors.oracle.trees import load_oracle

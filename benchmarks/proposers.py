@@ -20,10 +20,10 @@ from kiago_ray.baselines.substitution import exchange
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import write
 from kiago_ray.errors import InputError
-from kiago_ray.plausibility.alterations import elements_at_hand
+from kiago_ray.plausibility.literature import elements_at_hand
 from kiago_ray.plausibility.neighbours import Neighbours
 from kiago_ray.plausibility.odds import swap_odds
-from kiago_ray.plausibility.steering import around, informed
+from kiago_ray.plausibility.prospects import around, informed
 from kiago_ray.screening.improvement import best_nearby, expected_improvement_k
 from kiago_ray.screening.trust import trusted_tc_k
 from kiago_ray.search import SearchResult, SearchSpec, SpecError, load_preset, run_search

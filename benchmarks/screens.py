@@ -1,6 +1,6 @@
 """What the screens let pass: known superconductors, which they should, and random swaps, which they shouldn't.
 
-Run it with `python benchmarks/screens.py --fit kiago_ray.plausibility.shipped:fit_without`; it prints a table and,
+Run it with `python benchmarks/screens.py --fit kiago_ray.plausibility.prospects:fit_without`; it prints a table and,
 with --write, puts it into kiago_ray/screening/screen_recall.json, which `kiago search --help` shows. Superconductors
 are SuperCon's compositions of stated oxygen with T_c > 0, drawn at random. A swap replaces one or two elements of such
 a composition, each by one that occurs in superconductors and that the predictors know, and is drawn again where its

@@ -15,7 +15,7 @@ from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data.tables import made_compounds
 from kiago_ray.hull.energy_hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
 from kiago_ray.models import Models
-from kiago_ray.plausibility.steering import around, informed
+from kiago_ray.plausibility.prospects import around, informed
 from kiago_ray.predictors.base import predict
 from kiago_ray.screening import Ranking, SecondOpinions, apply_screens, available_screens, collect
 from kiago_ray.search import run_search
@@ -25,7 +25,7 @@ from kiago_ray.storage.table import candidates_table
 
 if TYPE_CHECKING:
     from kiago_ray.hull import EnergyHull
-    from kiago_ray.plausibility.shipped import Prospects
+    from kiago_ray.plausibility.prospects import Prospects
     from kiago_ray.screening import BaseMaterial, TriedMaterials
     from kiago_ray.screening.candidates import Candidates
     from kiago_ray.screening.screens import Verdicts

@@ -19,8 +19,7 @@ from kiago_ray.data import NONE
 from kiago_ray.data.element_counts import load_element_counts
 from kiago_ray.data.known import known_table, tried_table
 from kiago_ray.hull import EnergyHull
-from kiago_ray.plausibility.shipped import Prospects, load_prospects
-from kiago_ray.plausibility.steering import around
+from kiago_ray.plausibility.prospects import Prospects, around, load_prospects
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.climbed.inference import EnsembleInference

@@ -19,13 +19,13 @@ from kiago_ray.cli.search import check_device
 from kiago_ray.data.phases import load_oqmd
 from kiago_ray.data.supercon import load_supercon, merged_superconductors
 from kiago_ray.errors import InputError
-from kiago_ray.plausibility.recipe import train_plausibility
-from kiago_ray.plausibility.shipped import (
+from kiago_ray.plausibility.prospects import (
     literature_of,
     made_fractions,
     save_plausibility,
     shipped_literature,
 )
+from kiago_ray.plausibility.recipe import train_plausibility
 from kiago_ray.predictors.climbed.inference import multiplies_bfloat16
 from kiago_ray.predictors.oracle.trees import TUNING_KIND
 from kiago_ray.training.ensemble import SETTINGS as ENSEMBLE_SETTINGS

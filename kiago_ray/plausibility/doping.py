@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.plausibility.likeness import likeness
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
-from kiago_ray.plausibility.odds import per_system, swap_odds
+from kiago_ray.plausibility.odds import likeness, per_system, swap_odds
 
 _MOST_COMPOSITIONS = 6  # of a system that are looked at
 _AGREES = 0.35  # how far the amount that came may differ from the one that went, as a share of it

@@ -1,8 +1,7 @@
 """What plausibility reads of a composition: its relatives, the company of its elements, its make-up and its charges.
 
 Everything is smooth in the fractions but for kinks where an element is wholly present. Nothing is looked up of the
-composition itself: what its own chemical system holds has no part in it.
-"""
+composition itself: what its own chemical system holds has no part in it."""
 
 from __future__ import annotations
 
@@ -11,13 +10,85 @@ import torch
 from torch import Tensor, nn
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.plausibility.agreement import Agreement
 from kiago_ray.plausibility.charges import Charges
-from kiago_ray.plausibility.company import COMPANY_NAMES, Company
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
-from kiago_ray.plausibility.odds import swap_odds
-from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Relatives, selected
+from kiago_ray.plausibility.odds import per_system, swap_odds
+from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Agreement, Relatives, selected
 from kiago_ray.predictors.climbed.features import TcFeatures
+
+TABLES = ("together", "company", "together_lately", "lift")
+COMPANY_NAMES = (
+    *("elements", "elements_squared", "many_elements"),
+    *(f"{name}_{kind}" for name in TABLES for kind in ("mean", "least")),
+    *("alike_mean", "alike_most"),
+    *(f"element_{name}_{kind}" for name in ("reported", "lately") for kind in ("mean", "least")),
+)
+_MANY = 5  # elements; most systems of superconductors hold no more
+_SHARPNESS = 2.0  # of the soft minimum over pairs
+_COMPANY_SCALE = 10.0
+_ALIKE_SHARPNESS = 8.0
+
+
+class Company(nn.Module):
+    """Presence (rows, 118) and whether each row's own system is known (rows,) → (rows, COMPANY_NAMES)."""
+
+    pairs: Tensor
+    pairs_without: Tensor
+    elements: Tensor
+    elements_without: Tensor
+    alike: Tensor
+
+    def __init__(self, literature: Literature) -> None:
+        super().__init__()
+        for name, own in (("", 0.0), ("_without", 1.0)):
+            pairs, elements = _tables(literature, own)
+            self.register_buffer("pairs" + name, torch.tensor(pairs, dtype=torch.float32), persistent=False)
+            self.register_buffer(
+                "elements" + name, torch.tensor(elements, dtype=torch.float32), persistent=False
+            )
+        alike = torch.tensor(swap_odds(literature.systems), dtype=torch.float32)
+        self.register_buffer("alike", alike, persistent=False)
+
+    def forward(self, presence: Tensor, own: Tensor) -> Tensor:
+        size = presence.sum(dim=1)
+        with_own, without = (
+            self._columns(presence, size, pairs, elements)
+            for pairs, elements in (
+                (self.pairs, self.elements),
+                (self.pairs_without, self.elements_without),
+            )
+        )
+        known = own[:, None] > 0
+        return torch.where(known, without, with_own)
+
+    def _columns(self, presence: Tensor, size: Tensor, pairs: Tensor, elements: Tensor) -> Tensor:
+        off = 1 - torch.eye(N_ELEMENTS, dtype=presence.dtype, device=presence.device)
+        number = (size * (size - 1)).clamp(min=1)
+        columns = [size, size**2 / 8, (size - _MANY).clamp(min=0)]
+        for table in pairs:
+            least = ((presence @ (off * (-_SHARPNESS * table).exp())) * presence).sum(dim=1) / number
+            columns.append(((presence @ (off * table)) * presence).sum(dim=1) / number)
+            columns.append(-(least + 1e-9).log() / _SHARPNESS)
+        columns.append(((presence @ self.alike) * presence).sum(dim=1) / number)
+        most = ((presence @ (off * (self.alike * _ALIKE_SHARPNESS).expm1())) * presence).sum(dim=1)
+        columns.append((most / 2).log1p())
+        for row in elements:
+            columns.append((presence @ row) / size)
+            columns.append(-((presence @ (-row).exp()) / size).log())
+        return torch.stack(columns, dim=1)
+
+
+def _tables(literature: Literature, own: float) -> tuple[np.ndarray, np.ndarray]:
+    """Tables of pairs (4, 118, 118) and of elements (2, 118), `own` systems fewer that hold them."""
+    one = literature.systems.astype(np.float64)
+    together = np.maximum(one.T @ one - own, 0)
+    lately = np.maximum((one * literature.recent[:, None]).T @ one, 0)
+    held = np.maximum(one.sum(axis=0) - own, 0)
+    company = per_system(together, held)
+    lift = np.log((together + 0.5) / (held[:, None] * held / max(len(one), 1) + 0.5))
+    pairs = np.stack([np.log1p(together), _COMPANY_SCALE * company, np.log1p(lately), lift])
+    return pairs, np.stack([np.log1p(held), np.log1p(np.diag(lately))])
+
 
 TRACE = 0.002  # of all atoms: an element counts as wholly present from here on
 MAKE_UP_WIDTHS = (0.08, 0.2)  # of the kernels over compositions

@@ -20,6 +20,7 @@ from kiago_ray.data.compositions import sparse_fractions
 RECENT_YEARS = 5
 HOT_K = 10.0  # systems with a superconductor from here on draw more work than others
 _OLD_SHARE = 0.2  # of a system's weight that all its compositions have, beside the recent ones
+_NOT_AT_HAND = ("He", "Ne", "Ar", "Kr", "Xe", "Po", "At", "Rn", "Fr", "Ra")
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -119,3 +120,10 @@ def element_sets(systems: Sequence[str]) -> Mask:
     for row, name in enumerate(systems):
         sets[row, [INDEX[symbol] for symbol in name.split("-")]] = True
     return sets
+
+
+def elements_at_hand() -> Mask:
+    """(118,): hydrogen to plutonium without noble gases and what nobody has in weighable amounts."""
+    mask = np.arange(N_ELEMENTS) < INDEX["Am"]
+    mask[[INDEX[symbol] for symbol in _NOT_AT_HAND]] = False
+    return mask

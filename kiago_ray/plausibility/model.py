@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.plausibility.alterations import elements_at_hand
 from kiago_ray.plausibility.features import PlausibilityFeatures
-from kiago_ray.plausibility.literature import Floats, Mask
+from kiago_ray.plausibility.literature import Floats, Mask, elements_at_hand
 
 MOST_DEVIATIONS = 5.0  # of a standardised feature; further out it counts as this
 

@@ -7,9 +7,8 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.plausibility.doping import largest_share
-from kiago_ray.plausibility.likeness import likeness
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
-from kiago_ray.plausibility.odds import completion_counts
+from kiago_ray.plausibility.odds import completion_counts, likeness
 
 Ints = NDArray[np.int64]
 

@@ -9,13 +9,12 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from kiago_ray.chemistry.elements import SYMBOLS
-from kiago_ray.plausibility.alterations import swapped_at_random
 from kiago_ray.plausibility.charges import CHARGE_NAMES
 from kiago_ray.plausibility.features import MAKE_UP_WIDTHS
-from kiago_ray.plausibility.fit import fit_plausibility
+from kiago_ray.plausibility.fit import fit_plausibility, swapped_at_random
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
 from kiago_ray.plausibility.model import Plausibility
-from kiago_ray.plausibility.shipped import Prospects, prospects_of
+from kiago_ray.plausibility.prospects import Prospects, prospects_of
 from kiago_ray.predictors.weights import PLAUSIBILITY
 from kiago_ray.training.evaluation import folds
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kiago_ray.plausibility.shipped import load_prospects
+from kiago_ray.plausibility.prospects import load_prospects
 from kiago_ray.predictors.weights import PLAUSIBILITY, load_card
 
 from .conftest import Kiago

@@ -12,7 +12,7 @@ from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.plausibility.features import TRACE
 from kiago_ray.plausibility.model import MOST_DEVIATIONS, Logistic
-from kiago_ray.plausibility.shipped import Prospects
+from kiago_ray.plausibility.prospects import Prospects
 from kiago_ray.predictors import check_contract
 
 FORMULAS = ("LaFeAsO0.9F0.1", "La1.85Sr0.15CuO4", "MgB2", "CsV3Sb5")

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.elements import INDEX
-from kiago_ray.plausibility.alterations import elements_at_hand
-from kiago_ray.plausibility.literature import element_sets
+from kiago_ray.plausibility.literature import element_sets, elements_at_hand
 from kiago_ray.plausibility.neighbours import added_systems, swapped_systems
 
 from .conftest import MakeLiterature

@@ -11,7 +11,7 @@ import pytest
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.judging import judged_rows
 from kiago_ray.models import Models
-from kiago_ray.plausibility.shipped import Prospects, load_prospects
+from kiago_ray.plausibility.prospects import Prospects, load_prospects
 from kiago_ray.runs.compute import compute_shard
 from kiago_ray.runs.literature import (
     KnownFamily,

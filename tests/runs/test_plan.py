@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.models import check_search
-from kiago_ray.plausibility.shipped import load_prospects
+from kiago_ray.plausibility.prospects import load_prospects
 from kiago_ray.runs.plan import Check, InfeasibleError, Plan, make_plan
 from kiago_ray.runs.spec import campaign_from
 from kiago_ray.search.errors import SpecError

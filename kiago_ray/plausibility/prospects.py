@@ -1,8 +1,4 @@
-"""The plausibility that ships: fitted to all of the knowledge in the package, rebuilt from it and its weights.
-
-Weights hold the two regressions and the odds of sites; what they read is the table of known superconductors itself, or
-a literature of one's own, which then lies beside them.
-"""
+"""Plausibility as searches have it: the fit that ships, what replaces what around a base, and a term of the loss."""
 
 from __future__ import annotations
 
@@ -21,13 +17,13 @@ from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data.compositions import chemical_system
 from kiago_ray.data.tables import made_compounds, superconductors
-from kiago_ray.plausibility.around import substitutions_around
-from kiago_ray.plausibility.doping import site_odds
+from kiago_ray.plausibility.doping import known_vacancies, site_odds
 from kiago_ray.plausibility.features import PlausibilityFeatures
 from kiago_ray.plausibility.fit import fit_plausibility
 from kiago_ray.plausibility.literature import Floats, Literature, element_sets
 from kiago_ray.plausibility.model import Logistic, Plausibility
 from kiago_ray.plausibility.reasons import Reasons
+from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.weights import (
     ENDING,
     PLAUSIBILITY,
@@ -38,9 +34,58 @@ from kiago_ray.predictors.weights import (
     write_weights,
 )
 from kiago_ray.search.family import Substitutions
+from kiago_ray.search.problem import resolve
+from kiago_ray.search.spec import SearchSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_PORTION = 0.2  # of its site that a substitute takes in the composition that stands for doping
+_LOOKED_AT = 24  # substitutes of an element whose plausibility is worked out, those of highest odds
+_MILDNESS = 0.5  # power of plausibility in the odds
+
+
+def substitutions_around(
+    base: Floats, literature: Literature, odds: Floats, plausibility: Plausibility, made: Floats
+) -> Substitutions:
+    """Odds (118, 118) as they are around the base (118,) in fractions: those known of elements anywhere (see
+    `doping.site_odds`), times the square root of how plausible the base is with the one for the other, wholly or in
+    part, relative to the best. made: (m, 118) compounds that exist; those near the base are passed on.
+    """
+    held = np.flatnonzero(base)
+    pairs = [(a, c) for a in held.tolist() for c in _likeliest(odds[a] * (base == 0))]
+    here = odds.copy()
+    here[held] = 0
+    partly = np.full(odds.shape, -np.inf)
+    if pairs:
+        a, c = np.array(pairs).T
+        rows = np.tile(base, (2, len(pairs), 1))
+        at = np.arange(len(pairs))
+        for kind, portion in enumerate((1.0, _PORTION)):
+            rows[kind, at, c] = portion * base[a]
+            rows[kind, at, a] -= portion * base[a]
+        log_p = plausibility.log_probability(rows.reshape(-1, N_ELEMENTS)).reshape(2, -1)
+        partly[a, c] = log_p[1]
+        log_p = log_p.max(axis=0)
+        here[a, c] = odds[a, c] * np.exp(_MILDNESS * (log_p - log_p.max()))
+        here[held] /= max(here[held].max(), 1e-12)
+    near = (made[:, held] > 0).sum(axis=1) >= len(held) - 1
+    near &= (made > 0).sum(axis=1) <= len(held) + 1
+    known = {(row > 0).tobytes() for row in literature.systems}
+    untested = [row for row in made[near] if (row > 0).tobytes() not in known]
+    return Substitutions(
+        odds=np.clip(here, 0, 1),
+        vacancies=known_vacancies(literature, base),
+        made=np.array(untested).reshape(-1, N_ELEMENTS),
+        partly=partly,
+    )
+
+
+def _likeliest(odds: Floats) -> list[int]:
+    """The elements of highest odds (118,), those of none left out."""
+    order = np.argsort(-odds, kind="stable")[:_LOOKED_AT]
+    return [int(z) for z in order if odds[z] > 0]
+
 
 _PARTS = ("mean", "deviation", "weight")
 _LITERATURE = ("fractions", "tc_k", "reports", "first_year", "system", "systems")
@@ -194,3 +239,27 @@ def _logistic(stored: dict[str, torch.Tensor], name: str, path: Path) -> Logisti
     except KeyError as error:
         raise WeightsError(f"{path} lacks {error}: train again or reinstall") from None
     return Logistic(**parts, intercept=intercept)
+
+
+def around(spec: SearchSpec, prospects: Prospects | None) -> Substitutions | None:
+    """What takes the place of what around the base of a family search; None for any other search."""
+    if prospects is None or not spec.family.enabled or spec.base is None:
+        return None
+    return prospects.around(spec.base)
+
+
+def informed(
+    spec: SearchSpec, predictors: Predictors, prospects: Prospects | None, substitutions: Substitutions | None
+) -> Predictors:
+    """The predictors of a search with plausibility, where its loss has it: that of compositions of the elements
+    that the search can reach, which is nearly the same there and faster (`Plausibility.near`).
+    """
+    if prospects is None or spec.plausibility_weight <= 0:
+        return predictors
+    problem = resolve(spec, predictors.supported.cpu().numpy(), substitutions)
+    if problem.family is None:
+        return replace(predictors, plausibility=prospects.plausibility)
+    sites = problem.family.family.sites
+    reached = {z for site in sites for z in (*site.own, *site.substitutes) if z < N_ELEMENTS}
+    device = predictors.supported.device
+    return replace(predictors, plausibility=prospects.plausibility.near(sorted(reached)).to(device))

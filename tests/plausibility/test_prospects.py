@@ -1,5 +1,3 @@
-"""The plausibility that ships: what it says of well-known compositions, kept and loaded."""
-
 from __future__ import annotations
 
 import json
@@ -9,17 +7,56 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.plausibility.shipped import (
+from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.chemistry.formula import FormulaError, fractions, parse, parse_fractions
+from kiago_ray.plausibility.prospects import (
     Prospects,
+    around,
+    informed,
     literature_of,
     load_prospects,
     prospects_of,
     save_plausibility,
 )
+from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.weights import PLAUSIBILITY, WeightsError, load_card
+from kiago_ray.search import load_preset
 
 from .conftest import MakeLiterature
+
+
+def test_lanthanum_is_replaced_by_lanthanides_and_oxygen_by_fluorine(prospects: Prospects) -> None:
+    around = prospects.around("LaFeAsO")
+    odds = around.odds
+    best = {symbol: np.argsort(-odds[INDEX[symbol]])[:8].tolist() for symbol in ("La", "As", "O")}
+    assert {INDEX["Ce"], INDEX["Nd"], INDEX["Sm"]} <= set(best["La"])
+    assert INDEX["P"] in best["As"]
+    assert INDEX["F"] in best["O"]
+    assert odds[INDEX["O"], INDEX["La"]] == 0
+    held = [INDEX[symbol] for symbol in parse("LaFeAsO")]
+    assert odds[held].max() == pytest.approx(1)
+
+
+def test_oxygen_is_missing_from_ybco_and_not_from_mgb2(prospects: Prospects) -> None:
+    assert prospects.around("YBa2Cu3O7").vacancies.nonzero()[0].tolist() == [INDEX["O"]]
+    assert not prospects.around("MgB2").vacancies.any()
+
+
+def test_compounds_that_exist_near_the_base_and_were_never_tested(prospects: Prospects) -> None:
+    base = fractions(parse("LaFeAsO"))
+    made = prospects.around("LaFeAsO").made
+    known = {row.tobytes() for row in prospects.literature.systems}
+    assert len(made) > 0
+    for row in made:
+        assert ((row > 0) & (base > 0)).sum() >= 3
+        assert (row > 0).sum() <= 5
+        assert (row > 0).tobytes() not in known
+
+
+def test_what_is_no_formula_is_refused(prospects: Prospects) -> None:
+    with pytest.raises(FormulaError):
+        prospects.around("LaFeXx")
+
 
 FORMULAS = ("LaFeAsO0.9F0.1", "LaFeAsO0.9Xe0.1", "Sr2Ca3Fe3Cu3SbSe4O7", "MgB2", "NdFeAsO0.9F0.1")
 
@@ -108,3 +145,40 @@ def test_a_base_that_nobody_reported_counts_as_known(prospects: Prospects) -> No
     without, with_it = prospects.log_probabilities(rows)[0], knowing.log_probabilities(rows)[0]
     assert (with_it[:2] > without[:2]).all()
     assert with_it[2] == pytest.approx(without[2], abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def predictors() -> Predictors:
+    return load_predictors()
+
+
+def test_only_a_family_search_is_told_of_substitutions(prospects: Prospects) -> None:
+    family, other = (load_preset(name, {"base": "MgB2"}) for name in ("default", "open"))
+    assert around(family, prospects) is not None
+    assert around(family, None) is None
+    assert around(other, prospects) is None
+
+
+def test_a_loss_without_plausibility_leaves_the_predictors(
+    prospects: Prospects, predictors: Predictors
+) -> None:
+    spec = load_preset("open", {"base": "MgB2"})
+    assert informed(spec, predictors, prospects, None) is predictors
+    family = load_preset("default", {"base": "MgB2"})
+    assert informed(family, predictors, None, None) is predictors
+
+
+def test_a_family_steers_by_the_elements_that_it_reaches(
+    prospects: Prospects, predictors: Predictors
+) -> None:
+    spec = load_preset("default", {"base": "MgB2"})
+    steered = informed(spec, predictors, prospects, around(spec, prospects))
+    assert steered.plausibility is not None
+    assert steered.tc is predictors.tc
+    features = steered.plausibility.features  # type: ignore[attr-defined]
+    assert len(features.relatives.systems) < len(prospects.plausibility.features.relatives.systems)
+
+
+def test_an_open_search_steers_by_all_of_it(prospects: Prospects, predictors: Predictors) -> None:
+    spec = load_preset("open", {"base": "MgB2", "plausibility_weight": 2.0})
+    assert informed(spec, predictors, prospects, None).plausibility is prospects.plausibility
