@@ -113,7 +113,8 @@ class CampaignEntries:
 
     def child(self, name: str) -> Entry:
         """A search's entry."""
-        results, folder = read_search_results(self._place, name), search_folder(self._place, name)
+        folder = search_folder(self._place, name)
+        results = read_search_results(folder)
         if results is None:
             raise StorageError(f"{folder.text} holds no results yet; run the campaign again")
         search = self._searches[name]

@@ -19,8 +19,8 @@ from kiago_ray.distributed.campaign import CampaignRequest, run_campaign, run_id
 from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
-from kiago_ray.outputs import card_notes
 from kiago_ray.predictors.weights import load_cards, weights_hashes
+from kiago_ray.report.search_page import card_notes
 from kiago_ray.runs.lease import living_driver
 from kiago_ray.runs.literature import chosen_families, known_families
 from kiago_ray.runs.page import page_of_directory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ from kiago_ray.cli.overrides import without as without_elements
 from kiago_ray.cli.version import provenance
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
-from kiago_ray.outputs import card_notes, row_background, write_outputs
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.climbed.inference import step_precision
-from kiago_ray.report.reasons import Background
+from kiago_ray.report.reasons import Background, row_background
 from kiago_ray.report.terminal import best_table, reasons_table, summary_table, top_table
 from kiago_ray.report.values import no_gain
+from kiago_ray.runs.results import write_outcome
 from kiago_ray.runs.spec import is_preset_file, read_preset
+from kiago_ray.runs.summaries import read_search_results
 from kiago_ray.screening import KnownMaterials, TriedMaterials
 from kiago_ray.screening.screens import REQUIRED, Passing, available_screens, load_screen_recall
 from kiago_ray.screening.summary import Summary
@@ -40,7 +41,7 @@ from kiago_ray.search import SearchSpec
 from kiago_ray.search.presets import build_spec
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.storage.run_directory import CANDIDATES, open_run
-from kiago_ray.storage.table import read_table
+from kiago_ray.storage.table import first_rows
 
 app = typer.Typer(add_completion=False)
 
@@ -212,18 +213,16 @@ def run(request: Request, top: int, as_json: bool) -> int:
     directory = open_run(where, identity, about)
     if directory.finished:
         say(f"{where} already holds this search; shown as it is")
-        table, summary = read_table(directory.file(CANDIDATES)), directory.record["summary"]
-        show(table, summary, spec, where, background, top, as_json)
+        results = read_search_results(directory.location)
+        assert results is not None  # a search that counts as finished has it among its outputs
+        rows = first_rows(directory.file(CANDIDATES), top).to_pylist()
+        show(rows, results.summary, spec, where, background, as_json)
         return 0
     tell_models(models, request.phases)
     outcome, remark = proposed(spec, models, prepared)
-    files = write_outputs(
-        outcome, directory, model_notes=card_notes(models.cards), remark=remark, background=background
-    )
-    summary = outcome.summary.to_dict()
-    if not remark:
-        directory.finish(files, {"summary": summary, "wall_s": round(outcome.result.wall_s, 1)})
-    show(outcome.table, summary, spec, where, background, top, as_json, remark)
+    write_outcome(outcome, directory, cards=models.cards, remark=remark)
+    rows = outcome.table.slice(0, top).to_pylist()
+    show(rows, outcome.summary, spec, where, background, as_json, remark)
     if remark:
         say(f"{remark} What was done is in {where}; the same command starts it again.")
         return 1
@@ -291,21 +290,19 @@ def tell_tried(tried: TriedMaterials | None) -> None:
 
 
 def show(
-    table: Any,
-    summary: dict[str, Any],
+    rows: Sequence[dict[str, Any]],
+    summary: Summary,
     spec: SearchSpec,
     where: str,
     background: Background,
-    top: int,
     as_json: bool,
     remark: str = "",
 ) -> None:
     """The best rows, reasons to believe the first of them or not, and the summary: tables for a person, or one JSON
     object.
     """
-    rows = table.slice(0, top).to_pylist()
     if as_json:
-        print_json({"out": where, "stopped": remark or None, "summary": summary, "top": rows})
+        print_json({"out": where, "stopped": remark or None, "summary": summary.to_dict(), "top": rows})
         return
     console = Console()
     title = f"Proposals from {spec.base or 'a random start'}"
@@ -313,13 +310,12 @@ def show(
     if rows:
         console.print("\nThe best, for (+) and against (−) believing them; report.html says it in full:")
         console.print(reasons_table(rows, background))
-    read = Summary.from_dict(summary)
-    if remark := no_gain(read.gains, read.passed):
+    if remark := no_gain(summary.gains, summary.passed):
         console.print(f"\n[bold]{remark}[/bold]")
     console.print()
-    console.print(summary_table(read))
+    console.print(summary_table(summary))
     console.print()
-    console.print(top_table(read.top))
+    console.print(top_table(summary.top))
     console.print(
         f"\nEverything is in {where}/ (report.html, top.csv, candidates.parquet, plots).", markup=False
     )

@@ -20,9 +20,9 @@ from kiago_ray.distributed.sweep import SweepRequest, run_sweep, sweep_identity
 from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
-from kiago_ray.outputs import card_notes
 from kiago_ray.predictors.oracle.trees import TUNING_KIND
 from kiago_ray.predictors.weights import load_card
+from kiago_ray.report.search_page import card_notes
 from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
 from kiago_ray.tracking import TrackingTarget
 

@@ -246,7 +246,7 @@ class _Driver:
         done = self.manifests[name]
         manifests = [done[number] for number in sorted(done)]
         self.finishing[name] = self.finisher.submit(
-            finish_search, self.location, self.searches[name], manifests
+            finish_search, self.location, self.searches[name], manifests, record=self.directory.record
         )
 
     def _collect(self, *, wait: bool) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from kiago_ray.chemistry.compound_kinds import UNDOPED_REMARK
+from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import parse
+from kiago_ray.data.element_counts import load_element_counts
 from kiago_ray.report.values import SCREEN_LABELS, Row, unseen
 from kiago_ray.screening.known import SAME_COMPOSITION
 from kiago_ray.screening.trust import EXTRAPOLATED
@@ -48,6 +50,17 @@ class Background:
     ef_error_ev_per_atom: float | None = None
     compositions: int = 0
     element_counts: Mapping[str, int] = field(default_factory=dict)
+
+
+def row_background(cards: Mapping[str, Mapping[str, Any]]) -> Background:
+    """What explaining a row needs: the error of E_f by its card, and how often each element superconducts."""
+    counts = load_element_counts().supercon
+    score = cards.get("ef", {}).get("splits", {}).get("system")
+    return Background(
+        ef_error_ev_per_atom=None if score is None else float(score["elemnet"]["mae"]),
+        compositions=counts.compositions,
+        element_counts=dict(zip(SYMBOLS, counts.counts.tolist(), strict=True)),
+    )
 
 
 def reasons_of(row: Row, background: Background) -> list[Reason]:

@@ -96,3 +96,20 @@ def _tiles(summary: Summary) -> list[tuple[str, str]]:
         if first.mean_trusted_tc_k is not None:
             entries.append((f"mean trusted T_c of the best {first.used}", kelvin(first.mean_trusted_tc_k)))
     return entries
+
+
+def card_notes(cards: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """How good the predictors are, a sentence each, from their cards by kind."""
+    tc, ef = (cards.get(kind, {}).get("splits", {}) for kind in ("tc", "ef"))
+    notes = []
+    if "system" in tc:
+        score = tc["system"]["resnet18"]
+        notes.append(
+            f"T_c of chemical systems that the predictor never saw is off by {score['mae']:.1f} K on average "
+            f"(R² {score['r2']:.2f}), and by {score['bias_high']:+.0f} K on average above 50 K."
+        )
+    if "system" in ef:
+        notes.append(
+            f"E_f of chemical systems never seen is off by {ef['system']['elemnet']['mae']:.3f} eV/atom on average."
+        )
+    return tuple(notes)

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kiago_ray.outputs import row_background
 from kiago_ray.predictors.weights import load_cards
 from kiago_ray.report.page import (
     NO_VALUE,
@@ -28,7 +27,7 @@ from kiago_ray.report.page import (
     text,
 )
 from kiago_ray.report.plots import Plot
-from kiago_ray.report.reasons import Background
+from kiago_ray.report.reasons import Background, row_background
 from kiago_ray.report.search_page import ranked_content
 from kiago_ray.report.values import kelvin, no_gain
 from kiago_ray.runs.gains import Group, K, best, foremost, gain, gain_name, groups, is_short
@@ -303,7 +302,9 @@ def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[s
     anew, in a temporary directory. Raises DamagedError, StorageError.
     """
     searches = [
-        found for each in plan.searches if (found := read_search_results(campaign, each.name)) is not None
+        found
+        for each in plan.searches
+        if (found := read_search_results(search_folder(campaign, each.name))) is not None
     ]
     recorded = read_campaign_results(campaign)
     with tempfile.TemporaryDirectory(prefix="kiago-page-") as folder:

@@ -17,11 +17,12 @@ from kiago_ray.runs.literature import LITERATURE
 from kiago_ray.runs.spec import MAX_SEARCHES, CampaignSpec
 from kiago_ray.search.errors import SpecError, spec_error_line
 from kiago_ray.search.presets import build_spec
-from kiago_ray.search.run import shard_size
+from kiago_ray.search.run import shard_size as shard_rows
 from kiago_ray.search.spec import SearchSpec
 
 MAX_SHARDS = 1_000_000
 CURVE_ROWS = 64  # rows of a search whose every step is kept, shared evenly among its shards
+ALONE = "search"  # the name of a search that no campaign holds
 _SHOWN_REASONS = 20
 _SHOWN_NAMES = 3
 _NAME_LENGTH = 60
@@ -84,6 +85,12 @@ class PlannedSearch:
     shard_rows: int
     curve_rows: int
     bases: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, spec: SearchSpec, shard_size: int, *, name: str = ALONE, variant: str = "") -> PlannedSearch:
+        """A search around one base, or none, in shards of at most `shard_size` rows."""
+        rows = shard_rows(spec.row_count, shard_size)
+        return cls(name, spec.base, variant, spec.seed, spec, rows, _curve_rows(spec.row_count, rows))
 
     @property
     def row_count(self) -> int:
@@ -208,8 +215,7 @@ class _Making:
     ) -> PlannedSearch:
         spec = _search_spec(self.campaign, overrides, base, seed)
         self.check(spec)
-        rows = shard_size(spec.row_count, self.campaign.shard_size)
-        return PlannedSearch(name, base, variant, seed, spec, rows, _curve_rows(spec.row_count, rows))
+        return PlannedSearch.of(spec, self.campaign.shard_size, name=name, variant=variant)
 
     def _around_all(
         self, name: str, variant: str, overrides: dict[str, Any], seed: int, families: Sequence[str]

@@ -1,18 +1,25 @@
-"""From finished shards to the results of a search, and from those to the results of the campaign."""
+"""The files of a run: from finished shards, or from a search in memory, to a search's, and from several searches to a
+campaign's.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
-import yaml
-
-from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, search_plots
+from kiago_ray.api import SearchOutcome
+from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, Plot, search_plots
+from kiago_ray.report.reasons import row_background
+from kiago_ray.report.search_page import TABLE_ROWS as SEARCH_TABLE_ROWS
+from kiago_ray.report.search_page import Page, card_notes, render_page
 from kiago_ray.runs.curves import CURVES, curves_table, read_curves, read_trajectory, write_curves
 from kiago_ray.runs.merge import merge_tables
 from kiago_ray.runs.page import TABLE_ROWS, campaign_page, merge_searches
-from kiago_ray.runs.plan import Plan, PlannedSearch
+from kiago_ray.runs.plan import ALONE, Plan, PlannedSearch
 from kiago_ray.runs.plots import CURVES_PLOT, GAINS_PLOT, campaign_plots
 from kiago_ray.runs.shards import DamagedError, Manifest, ShardFiles, search_folder
 from kiago_ray.runs.summaries import (
@@ -26,49 +33,67 @@ from kiago_ray.runs.summaries import (
 )
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.summary import BaseMaterial, summarise_ranked
+from kiago_ray.search.result import Trajectory
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP
-from kiago_ray.storage.table import TOP_ROWS, best_rows, file_sha256, first_rows, read_columns, top_csv
+from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, write_run
+from kiago_ray.storage.table import (
+    TOP_ROWS,
+    best_rows,
+    file_sha256,
+    first_rows,
+    read_columns,
+    table_bytes,
+    top_csv,
+)
 
-SEARCH_OUTPUTS = (SPEC, CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
+SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
 RANKED_PLOTS = tuple(name for name in SEARCH_PLOTS if name != TRAJECTORY_PLOT)
 CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, *RANKED_PLOTS, CURVES_PLOT, REPORT, SUMMARY)
+_OF_MODELS = ("weights", "known", "phases", "tried")  # of a record, what makes a search's results the same
+_OF_CAMPAIGN = (
+    "campaign",
+    "campaign_id",
+    "searches",
+    "families",
+    "resources",
+    "identity",
+    "finished",
+    "outputs",
+)
 
 
 def finish_search(
-    campaign: Location, search: PlannedSearch, manifests: Sequence[Manifest], *, title: str | None = None
+    run: Location,
+    search: PlannedSearch,
+    manifests: Sequence[Manifest],
+    *,
+    folder: Location | None = None,
+    record: Mapping[str, Any] = MappingProxyType({}),
+    title: str | None = None,
 ) -> SearchResults:
     """Merge the shards of these manifests, one at least, and write the files of the search; summary.json last.
 
-    They may be all shards of the search or a part. title: over the plots, the search's name by default. Where the
-    results of the same shards are there already, nothing is done again. Raises StorageError.
+    They may be all shards of the search or a part. folder: for the files, by default below the run's searches/.
+    record: what the run's spec.yaml says of models and versions, for the search's own. title: over the plots, the
+    search's name by default. Where the results of the same shards are there already, nothing is done again. Raises
+    StorageError.
     """
     if not manifests:
         raise ValueError(f"{search.name}: no shard of it is done; there is nothing to merge")
     manifests = sorted(manifests, key=lambda manifest: manifest.number)
-    folder = search_folder(campaign, search.name)
+    folder = search_folder(run, search.name) if folder is None else folder
     sources = hashlib.sha256("\n".join(manifest.sha256 for manifest in manifests).encode()).hexdigest()
-    found = _found(campaign, search.name)
+    found = _found(folder)
     if found is not None and (found.sources, found.shards_done) == (sources, len(manifests)):
         return found
     folder.make_directory()
-    spec = yaml.safe_dump(search.spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    (folder / SPEC).write_bytes(spec.encode("utf-8"))  # for `kiago search --spec`
     numbers = [manifest.number for manifest in manifests]
-    base = None if manifests[0].base is None else BaseMaterial(**manifests[0].base)
-    shards = search.shards
-    table = folder / CANDIDATES
+    shards, table = search.shards, folder / CANDIDATES
     merged = merge_tables(
-        [ShardFiles.of(campaign, shards[number]).table for number in numbers],
+        [ShardFiles.of(run, shards[number]).table for number in numbers],
         table,
         ranking=Ranking.of(search.spec.screens),
     )
-    head = first_rows(table, TOP_ROWS)
-    trajectory = read_trajectory(campaign, search, numbers)
-    (folder / TOP).write_bytes(top_csv(head).encode("utf-8"))
-    write_curves(curves_table(trajectory), folder / CURVES)
-    for plot in search_plots(read_columns(table, PLOTTED), trajectory, base, title or search.name):
-        (folder / plot.file).write_bytes(plot.png)
     statuses: Counter[str] = Counter()
     for manifest in manifests:
         statuses.update(manifest.statuses)
@@ -84,10 +109,10 @@ def finish_search(
             statuses=statuses,
             passed=merged.passed,
             tc_k=merged.tc_k,
-            best=best_rows(head),
+            best=best_rows(first_rows(table, TOP_ROWS)),
             screens=merged.screens,
             required=tuple(search.spec.screens.names),
-            base=base,
+            base=None if manifests[0].base is None else BaseMaterial(**manifests[0].base),
             **merged.counted,
         ),
         wall_s=round(sum(manifest.wall_s for manifest in manifests), 3),
@@ -95,8 +120,76 @@ def finish_search(
         sources=sources,
         candidates_sha256=merged.sha256,
     )
-    write_summary(results, folder)
+    own: dict[str, Any] = {"search": search.spec.model_dump(mode="json")}
+    own |= {"families": list(search.bases)} if search.bases else {}
+    own |= {key: record[key] for key in _OF_MODELS if key in record}
+    about = {key: value for key, value in record.items() if key not in (*_OF_MODELS, *_OF_CAMPAIGN)}
+    about |= {"precision": manifests[0].made["precision"]} if "precision" in manifests[0].made else {}
+    write_run(folder, own, about, SEARCH_OUTPUTS, finished=results.complete)
+    _write_files(folder, results, read_trajectory(run, search, numbers), title or search.name)
     return results
+
+
+def write_outcome(
+    outcome: SearchOutcome,
+    directory: RunDirectory,
+    *,
+    cards: Mapping[str, Mapping[str, Any]],
+    remark: str = "",
+) -> SearchResults:
+    """Write the files of a search that ran in this process, as `finish_search` does, and its page.
+
+    cards: the model cards, for what the page says of the predictors. remark: heads the page of a search that was
+    stopped, which doesn't count as finished. Raises StorageError.
+    """
+    place, spec, table = directory.location, outcome.spec, outcome.table
+    content = table_bytes(table)
+    (place / CANDIDATES).write_bytes(content)
+    results = SearchResults(
+        name=ALONE,
+        base=spec.base,
+        variant="",
+        seed=spec.seed,
+        shards=1,
+        shards_done=int(outcome.result.stopped_at_step is None),
+        summary=outcome.summary,
+        wall_s=round(outcome.result.wall_s, 3),
+        finished_at=time.time(),
+        sources="",
+        candidates_sha256=hashlib.sha256(content).hexdigest(),
+    )
+    name = spec.base or "random start"
+    plots = _write_files(place, results, outcome.result.trajectory, name)
+    page = Page(
+        title=f"kiago-ray: {name}",
+        summary=outcome.summary,
+        rows=table.slice(0, SEARCH_TABLE_ROWS).to_pylist(),
+        plots=plots,
+        spec_text=(place / SPEC).read_bytes().decode("utf-8"),
+        model_notes=card_notes(cards),
+        remark=remark,
+        background=row_background(cards),
+    )
+    (place / REPORT).write_bytes(render_page(page).encode("utf-8"))
+    if results.complete:
+        steps = () if len(outcome.result.trajectory.rows) else (CURVES, TRAJECTORY_PLOT)
+        directory.finish([REPORT, *(name for name in SEARCH_OUTPUTS if name not in steps)])
+    return results
+
+
+def _write_files(folder: Location, results: SearchResults, trajectory: Trajectory, title: str) -> list[Plot]:
+    """What a person opens of a search whose table is there, and summary.json last; the plots. Curves and a trajectory
+    are there where steps were taken.
+    """
+    table = folder / CANDIDATES
+    (folder / TOP).write_bytes(top_csv(first_rows(table, TOP_ROWS)).encode("utf-8"))
+    if len(trajectory.rows):
+        write_curves(curves_table(trajectory), folder / CURVES)
+    plots = search_plots(read_columns(table, PLOTTED), trajectory, results.summary.base, title)
+    for plot in plots:
+        (folder / plot.file).write_bytes(plot.png)
+    write_summary(results, folder)
+    return plots
 
 
 def finish_campaign(
@@ -144,14 +237,13 @@ def is_whole(campaign: Location) -> bool:
     return results is not None and file_sha256(campaign / CANDIDATES) == results.candidates_sha256
 
 
-def _found(campaign: Location, name: str) -> SearchResults | None:
+def _found(folder: Location) -> SearchResults | None:
     """The results of a search that are there and whole."""
     try:
-        found = read_search_results(campaign, name)
+        found = read_search_results(folder)
     except DamagedError:
         return None  # made anew
-    folder = search_folder(campaign, name)
-    if found is None or any((folder / file).kind() != "file" for file in SEARCH_OUTPUTS):
+    if found is None or any((folder / file).kind() != "file" for file in (SPEC, *SEARCH_OUTPUTS)):
         return None
     try:
         read_curves(folder / CURVES)

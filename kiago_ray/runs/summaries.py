@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from kiago_ray.runs.merge import Merged
 from kiago_ray.runs.plan import Plan
-from kiago_ray.runs.shards import DamagedError, search_folder
+from kiago_ray.runs.shards import DamagedError
 from kiago_ray.screening.summary import Summary, TopMean, summarise_ranked
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.table import best_rows
@@ -46,7 +46,7 @@ class SearchResults:
     """What came of one search, or of the shards of it that are done.
 
     wall_s: of all its shards together. finished_at: of the last one, in seconds since 1970. sources: SHA-256 over
-    its shards' SHA-256. candidates_sha256: of its candidates.parquet.
+    its shards' SHA-256, "" where it ran in one piece. candidates_sha256: of its candidates.parquet.
     """
 
     name: str
@@ -183,9 +183,9 @@ def top_of_several(plain: Mapping[str, Any]) -> TopMean:
     return TopMean(**{**dict.fromkeys(_OF_ONE_BASE), **plain})
 
 
-def read_search_results(campaign: Location, name: str) -> SearchResults | None:
-    """What came of a search, None where it isn't there yet. Raises DamagedError, StorageError."""
-    return _read(search_folder(campaign, name) / SUMMARY, SearchResults.from_dict)
+def read_search_results(folder: Location) -> SearchResults | None:
+    """What came of the search in a directory, None where it isn't there yet. Raises DamagedError, StorageError."""
+    return _read(folder / SUMMARY, SearchResults.from_dict)
 
 
 def read_campaign_results(campaign: Location) -> CampaignResults | None:

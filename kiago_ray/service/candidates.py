@@ -8,20 +8,15 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from kiago_ray.runs.curves import CURVES
-from kiago_ray.runs.results import SEARCH_OUTPUTS
-from kiago_ray.runs.shards import search_folder
-from kiago_ray.service.jobs import SEARCH
+from kiago_ray.report.plots import SEARCH_PLOTS
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES
 from kiago_ray.storage.table import read_table
 
-PLOTS = tuple(name for name in SEARCH_OUTPUTS if name.endswith(".png") and name != CURVES)
-
 
 def page(result: Location, offset: int, limit: int, *, passed_only: bool) -> tuple[int, list[dict[str, Any]]]:
     """How many there are, and some of them, by rank. Raises StorageError."""
-    table = read_table(_folder(result) / CANDIDATES)
+    table = read_table(result / CANDIDATES)
     if passed_only:
         table = table.filter(pc.fill_null(table["passed"], False))
     return len(table), [_plain(row) for row in table.slice(offset, limit).to_pylist()]
@@ -29,24 +24,20 @@ def page(result: Location, offset: int, limit: int, *, passed_only: bool) -> tup
 
 def parquet(result: Location) -> bytes:
     """All of them as the file that was written. Raises StorageError."""
-    return (_folder(result) / CANDIDATES).read_bytes()
+    return (result / CANDIDATES).read_bytes()
 
 
 def csv(result: Location) -> bytes:
     """All of them with all columns. Raises StorageError."""
     sink = io.BytesIO()
-    pa_csv.write_csv(read_table(_folder(result) / CANDIDATES), sink)
+    pa_csv.write_csv(read_table(result / CANDIDATES), sink)
     return sink.getvalue()
 
 
 def plot(result: Location, name: str) -> bytes | None:
     """A plot as PNG; None where there is none of this name. Raises StorageError."""
-    place = _folder(result) / name
-    return place.read_bytes() if name in PLOTS and place.kind() == "file" else None
-
-
-def _folder(result: Location) -> Location:
-    return search_folder(result, SEARCH)
+    place = result / name
+    return place.read_bytes() if name in SEARCH_PLOTS and place.kind() == "file" else None
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

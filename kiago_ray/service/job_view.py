@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kiago_ray.service.candidates import PLOTS
+from kiago_ray.report.plots import SEARCH_PLOTS
 from kiago_ray.service.jobs import Job
 from kiago_ray.service.schemas import JobView
 
@@ -31,5 +31,5 @@ def job_view(job: Job, place_in_queue: int | None, *, whole: bool) -> JobView:
         error=None if end is None else end.error,
         summary=None if end is None or end.summary is None else dict(end.summary),
         links={"self": link, "events": f"{link}/events", "candidates": f"{link}/candidates"},
-        plots=list(PLOTS) if end is not None and end.state == "done" else [],
+        plots=list(SEARCH_PLOTS) if end is not None and end.state == "done" else [],
     )

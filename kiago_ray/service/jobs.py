@@ -5,7 +5,7 @@
     DATA/searches/<id>/progress.json  how far it is
     DATA/searches/<id>/cancel         it shall end
     DATA/searches/<id>/end.json       how it ended; from then on nothing changes
-    DATA/searches/<id>/result/        the files of a campaign of this one search: shards, tables, plots
+    DATA/searches/<id>/result/        the run directory of the search, with its shards
     DATA/waiting/<id>                 there until it has ended
 
 So any replica can answer for any search, and a restart loses nothing.
@@ -26,8 +26,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from kiago_ray.runs.plan import CURVE_ROWS, PlannedSearch
-from kiago_ray.search.run import shard_size
+from kiago_ray.runs.plan import PlannedSearch
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location, StorageError
 
@@ -40,8 +39,6 @@ JOB, STARTED, PROGRESS, CANCEL, END, RESULT = (
     "end.json",
     "result",
 )
-SEARCH = "search"
-"""The name of the one search within its result."""
 _ID = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{16}")
 
 Progress = Mapping[str, Any]
@@ -100,10 +97,7 @@ class Job:
     @property
     def planned(self) -> PlannedSearch:
         """The same as the one search of a campaign."""
-        spec = self.spec
-        rows = shard_size(spec.row_count, self.request.rows_per_shard)
-        shards = -(-spec.row_count // rows)
-        return PlannedSearch(SEARCH, spec.base, "", spec.seed, spec, rows, max(1, -(-CURVE_ROWS // shards)))
+        return PlannedSearch.of(self.spec, self.request.rows_per_shard)
 
 
 def now() -> str:

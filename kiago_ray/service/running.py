@@ -143,7 +143,8 @@ class Runner:
             tell((number + 1) * steps)
         tell(len(shards) * steps, "merging")
         title = f"around {planned.base}" if planned.base else "from random starts"
-        found = finish_search(result, planned, done, title=title)
+        record = {**self.models.identity, "preset": job.request.preset}
+        found = finish_search(result, planned, done, folder=result, record=record, title=title)
         return End("done", now(), summary=found.summary.to_dict())
 
 

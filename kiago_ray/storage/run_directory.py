@@ -82,6 +82,20 @@ def open_run(
         raise RunDirectoryError(f"{error}; choose another output directory") from error
 
 
+def write_run(
+    location: Location,
+    identity: Mapping[str, Any],
+    about: Mapping[str, Any],
+    outputs: Sequence[str],
+    *,
+    finished: bool,
+) -> RunDirectory:
+    """Write the record of a run whose outputs are there, over any other that is. The keys are as in `open_run`."""
+    identity = _plain(identity)
+    end = {"identity": _digest(identity), "finished": finished, "outputs": list(outputs)}
+    return _write(location, {**identity, **_plain(about), **end})
+
+
 def find_run(where: Where, identity: Mapping[str, Any]) -> RunDirectory | None:
     """The run that `identity` defines where it is there already; nothing is written. Raises as `open_run` does."""
     return _found(Location.of(where), _plain(identity))

@@ -33,6 +33,8 @@ FILES = {
     "pareto.png",
     "search_against_oracle.png",
     "trajectory.png",
+    "curves.parquet",
+    "summary.json",
 }
 
 

@@ -126,7 +126,7 @@ def test_files_are_there_byte_for_byte(recorded: tuple[Campaign, Record], tmp_pa
     campaign, found = recorded
     for search in campaign.plan.searches:
         files = found.files(found.children()[search.name], tmp_path / search.name)
-        assert yaml.safe_load(files.pop("spec.yaml")) == search.spec.model_dump(mode="json")
+        assert yaml.safe_load(files.pop("spec.yaml"))["search"] == search.spec.model_dump(mode="json")
         assert set(files) == {
             "candidates.parquet",
             "top.csv",
@@ -201,7 +201,7 @@ def test_files_of_a_remote_campaign_come_by_way_of_this_machine(campaign: Campai
 
 def test_long_curves_are_thinned_to_their_ends(recorded: tuple[Campaign, Record]) -> None:
     campaign, _ = recorded
-    results = read_search_results(campaign.location, campaign.names[0])
+    results = read_search_results(campaign.location / "searches" / campaign.names[0])
     assert results is not None
     steps = list(range(1201))
     curves = pa.table(

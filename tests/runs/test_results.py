@@ -31,6 +31,7 @@ from kiago_ray.runs.summaries import (
 from kiago_ray.screening.summary import summarise
 from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.run_directory import find_run, read_run
 from kiago_ray.storage.table import file_sha256, ranked, read_table
 
 SPEC_TEXT = "campaign: {name: four}\n"
@@ -88,7 +89,7 @@ def manifests_of(campaign: Location, search: PlannedSearch, count: int | None = 
 
 
 def results_of(campaign: Location, plan: Plan) -> list[SearchResults]:
-    found = [read_search_results(campaign, search.name) for search in plan.searches]
+    found = [read_search_results(campaign / "searches" / search.name) for search in plan.searches]
     return [results for results in found if results is not None]
 
 
@@ -138,12 +139,18 @@ def test_a_search_in_shards_comes_to_what_it_comes_to_alone(
 def test_every_file_of_a_search_is_there(plan: Plan, campaign: Location) -> None:
     search = plan.searches[0]
     manifests = manifests_of(campaign, search)
-    results = finish_search(campaign, search, manifests)
+    about = {"weights": {"tc": "aa"}, "known": None, "kiago_ray": "1", "campaign": {"name": "four"}}
+    results = finish_search(campaign, search, manifests, record=about)
     folder = path_of(campaign, "searches", search.name)
-    assert {path.name for path in folder.iterdir()} == set(SEARCH_OUTPUTS)
+    assert {path.name for path in folder.iterdir()} == {"spec.yaml", *SEARCH_OUTPUTS}
+    run = read_run(folder)
+    assert run.finished
+    own = {"search": search.spec.model_dump(mode="json"), "weights": {"tc": "aa"}, "known": None}
+    assert find_run(folder, own) == run
+    assert set(run.record) == {*own, "kiago_ray", "precision", "identity", "finished", "outputs"}
     assert results.wall_s == pytest.approx(sum(manifest.wall_s for manifest in manifests))
     assert results.finished_at == max(manifest.made["finished_at"] for manifest in manifests)
-    assert read_search_results(campaign, search.name) == results
+    assert read_search_results(campaign / "searches" / search.name) == results
     record = json.loads((folder / "summary.json").read_text())
     assert record["complete"] is True
     assert record["summary"] == results.summary.to_dict()
@@ -212,7 +219,7 @@ def test_a_shard_that_was_cut_off_since_stops_it(plan: Plan, campaign: Location)
     with pytest.raises(StorageError, match=r"00001.parquet is not a whole Parquet file"):
         finish_search(campaign, search, manifests)
     assert not path_of(campaign, "searches", search.name, "candidates.parquet").exists()
-    assert read_search_results(campaign, search.name) is None
+    assert read_search_results(campaign / "searches" / search.name) is None
 
 
 def test_a_summary_that_is_none(campaign: Location) -> None:
@@ -221,7 +228,7 @@ def test_a_summary_that_is_none(campaign: Location) -> None:
     for text in ("[]", "null", "{}", '{"summary": 1}'):
         (place / "summary.json").write_bytes(text.encode())
         with pytest.raises(DamagedError, match=r"x/summary.json is no summary of this version; run"):
-            read_search_results(campaign, "x")
+            read_search_results(campaign / "searches" / "x")
 
 
 def test_the_campaign_holds_each_formula_once_best_first(plan: Plan, searched: Location) -> None:
@@ -372,7 +379,7 @@ def test_the_page_of_a_campaign_under_way(plan: Plan, campaign: Location, tmp_pa
     assert contents(path_of(campaign)) == before
     # Ended with failures, then resumed: what was done since is on the page, and failures that are gone aren't.
     part = finish_search(campaign, plan.searches[2], manifests_of(campaign, plan.searches[2])[:1])
-    done = read_search_results(campaign, plan.searches[0].name)
+    done = read_search_results(campaign / "searches" / plan.searches[0].name)
     assert done is not None
     finish(campaign, plan, [done, part], {"MgB2-s0/00001": "first cause", "MgB2-s1/00000": "other cause"})
     assert "first cause" in page_of_directory(campaign, plan)

@@ -1,35 +1,48 @@
-"""The page and the plots of a run tell what its table and its predictors' cards say."""
+"""A search that ran alone leaves the files that a campaign's search leaves, and a page."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
+
 from kiago_ray import propose
-from kiago_ray.outputs import OUTPUTS, card_notes, row_background, write_outputs
 from kiago_ray.predictors import load_card
 from kiago_ray.predictors.weights import load_cards
-from kiago_ray.storage.run_directory import open_run
+from kiago_ray.report.search_page import card_notes
+from kiago_ray.runs.results import SEARCH_OUTPUTS, write_outcome
+from kiago_ray.runs.summaries import read_search_results
+from kiago_ray.storage.location import Location
+from kiago_ray.storage.run_directory import open_run, read_run
 
 
 def test_every_file_is_written_and_the_page_holds_the_best_row(tmp_path: Path) -> None:
     outcome = propose("MgB2", overrides={"candidates": 16, "steps": [5, 5]})
     run = open_run(tmp_path / "run", {"search": outcome.spec.model_dump(mode="json")})
-    write_outputs(
-        outcome,
-        run,
-        model_notes=["Off by 5 K."],
-        remark="Stopped <early>.",
-        background=row_background(load_cards()),
-    )
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {"spec.yaml", *OUTPUTS}
+    results = write_outcome(outcome, run, cards=load_cards(), remark="Stopped <early>.")
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {
+        "spec.yaml",
+        "report.html",
+        *SEARCH_OUTPUTS,
+    }
+    assert read_run(tmp_path / "run").finished
+    assert read_search_results(Location.of(tmp_path / "run")) == results
+    assert results.complete
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"{outcome.table['tc_k'][0].as_py():.1f}" in page
-    assert "Off by 5 K." in page
+    assert card_notes(load_cards())[0].split(" (")[0] in page
     assert "Stopped &lt;early&gt;." in page
     assert "Why these may be believed, and why not" in page
     assert f"{load_card('ef')['splits']['system']['elemnet']['mae']:.3f} eV/atom on average" in page
     for name in ("tc_against_ef.png", "pareto.png", "search_against_oracle.png", "trajectory.png"):
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_search_that_was_stopped_is_not_finished(tmp_path: Path) -> None:
+    outcome = propose("MgB2", overrides={"candidates": 8, "steps": [5, 5]}, should_stop=lambda: True)
+    run = open_run(tmp_path / "run", {"search": outcome.spec.model_dump(mode="json")})
+    assert not write_outcome(outcome, run, cards=load_cards()).complete
+    assert yaml.safe_load((tmp_path / "run" / "spec.yaml").read_text())["finished"] is False
 
 
 def test_notes_are_those_of_the_cards_in_use() -> None:
