@@ -14,7 +14,7 @@ from rich.text import Text
 
 from kiago_ray.cli.console import View, plain_table, print_json, say
 from kiago_ray.distributed.campaign import CampaignOutcome
-from kiago_ray.distributed.watcher import Watcher
+from kiago_ray.distributed.dispatch import Watcher
 from kiago_ray.distributed.worker import WorkerInfo
 from kiago_ray.report.terminal import top_table
 from kiago_ray.report.values import cell, no_gain

@@ -20,8 +20,7 @@ from typing import Any
 
 from kiago_ray import __version__
 from kiago_ray.distributed.cluster import Demand, connected
-from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
-from kiago_ray.distributed.watcher import Watcher
+from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy, Watcher
 from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Plan, Shard

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kiago_ray.distributed.cluster import Demand, capacity, refusal
-from kiago_ray.distributed.watcher import Watcher
 from kiago_ray.distributed.worker import SearchWorker, WorkerInfo, WorkerSetup
 from kiago_ray.errors import InputError
 from kiago_ray.runs.plan import Plan, Shard
@@ -25,6 +24,31 @@ _LOOK_S = 2.0  # between two looks at the cluster's nodes
 _PATIENCE_S = 60.0  # with a cluster that has lost its last node
 _REFUSALS = 3  # workers in a row that couldn't start, before no more are tried
 _REMIND_S = 60.0
+
+
+class Watcher:
+    """What a campaign tells while it runs, in the thread that runs it. A view overrides what it shows."""
+
+    def begun(self, plan: Plan, finished: list[Manifest], damaged: list[str]) -> None:
+        """The campaign starts, with these shards done earlier, and these lines on damaged ones to be run again."""
+
+    def worker_started(self, info: WorkerInfo) -> None:
+        """A worker is ready."""
+
+    def worker_lost(self, shard: Shard | None, cause: str) -> None:
+        """A worker died; its shard, if it had one, will be run again."""
+
+    def shard_done(self, manifest: Manifest) -> None:
+        """A shard is on storage."""
+
+    def shard_failed(self, shard: Shard, cause: str) -> None:
+        """A shard was given up; the others go on."""
+
+    def search_done(self, name: str) -> None:
+        """A search's results are on storage."""
+
+    def note(self, text: str) -> None:
+        """Something that a person should know, in one line."""
 
 
 @dataclass(frozen=True)

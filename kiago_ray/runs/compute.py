@@ -44,26 +44,11 @@ def compute_shard(
     where `should_stop` said so; what the search raises passes through.
     """
     began = time.perf_counter()
-    judge = partial(
-        judged_rows,
-        models=models,
-        name=search.name,
-        trajectory_rows=search.curve_rows,
-        progress=progress,
-        should_stop=should_stop,
-    )
-    base, parts = None, []
-    if search.bases:
-        for first_row, spec in search.parts(shard):
-            parts.append(_of_family(judge(spec), first_row))
-            if parts[-1].result.stopped_at_step is not None:
-                break
-    else:
-        parts = [judge(search.spec, rows=shard.rows, shard_rows=search.shard_rows)]
-        base = parts[0].base
+    parts = _judged(search, shard, models, progress, should_stop)
     if parts[-1].result.stopped_at_step is not None:
         raise StoppedError(shard.name)
     counts = [part.result.status_counts() for part in parts]
+    base = None if search.bases else parts[0].base
     return write_shard(
         campaign,
         shard,
@@ -78,6 +63,32 @@ def compute_shard(
             "finished_at": time.time(),
         },
     )
+
+
+def _judged(
+    search: PlannedSearch,
+    shard: Shard,
+    models: Models,
+    progress: ProgressCallback | None,
+    should_stop: ShouldStop | None,
+) -> list[JudgedRows]:
+    """The shard's rows or, of a search around all known families, those of its families up to one that was stopped."""
+    judge = partial(
+        judged_rows,
+        models=models,
+        name=search.name,
+        trajectory_rows=search.curve_rows,
+        progress=progress,
+        should_stop=should_stop,
+    )
+    if not search.bases:
+        return [judge(search.spec, rows=shard.rows, shard_rows=search.shard_rows)]
+    parts: list[JudgedRows] = []
+    for first_row, spec in search.parts(shard):
+        parts.append(_of_family(judge(spec), first_row))
+        if parts[-1].result.stopped_at_step is not None:
+            break
+    return parts
 
 
 def _of_family(part: JudgedRows, first_row: int) -> JudgedRows:

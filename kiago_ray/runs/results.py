@@ -87,17 +87,32 @@ def finish_search(
     if found is not None and (found.sources, found.shards_done) == (sources, len(manifests)):
         return found
     folder.make_directory()
-    numbers = [manifest.number for manifest in manifests]
-    shards, table = search.shards, folder / CANDIDATES
+    results = _merged(run, search, manifests, folder / CANDIDATES, sources)
+    own: dict[str, Any] = {"search": search.spec.model_dump(mode="json")}
+    own |= {"families": list(search.bases)} if search.bases else {}
+    own |= {key: record[key] for key in _OF_MODELS if key in record}
+    about = {key: value for key, value in record.items() if key not in (*_OF_MODELS, *_OF_CAMPAIGN)}
+    about |= {"precision": manifests[0].made["precision"]} if "precision" in manifests[0].made else {}
+    write_run(folder, own, about, SEARCH_OUTPUTS, finished=results.complete)
+    trajectory = read_trajectory(run, search, [manifest.number for manifest in manifests])
+    _write_files(folder, results, trajectory, title or search.name)
+    return results
+
+
+def _merged(
+    run: Location, search: PlannedSearch, manifests: Sequence[Manifest], table: Location, sources: str
+) -> SearchResults:
+    """What the shards of these manifests come to, once their rows are merged into `table`."""
+    shards = search.shards
     merged = merge_tables(
-        [ShardFiles.of(run, shards[number]).table for number in numbers],
+        [ShardFiles.of(run, shards[manifest.number]).table for manifest in manifests],
         table,
         ranking=Ranking.of(search.spec.screens),
     )
     statuses: Counter[str] = Counter()
     for manifest in manifests:
         statuses.update(manifest.statuses)
-    results = SearchResults(
+    return SearchResults(
         name=search.name,
         base=search.base,
         variant=search.variant,
@@ -120,14 +135,6 @@ def finish_search(
         sources=sources,
         candidates_sha256=merged.sha256,
     )
-    own: dict[str, Any] = {"search": search.spec.model_dump(mode="json")}
-    own |= {"families": list(search.bases)} if search.bases else {}
-    own |= {key: record[key] for key in _OF_MODELS if key in record}
-    about = {key: value for key, value in record.items() if key not in (*_OF_MODELS, *_OF_CAMPAIGN)}
-    about |= {"precision": manifests[0].made["precision"]} if "precision" in manifests[0].made else {}
-    write_run(folder, own, about, SEARCH_OUTPUTS, finished=results.complete)
-    _write_files(folder, results, read_trajectory(run, search, numbers), title or search.name)
-    return results
 
 
 def write_outcome(

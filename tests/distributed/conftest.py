@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kiago_ray import __version__
-from kiago_ray.distributed.watcher import Watcher
+from kiago_ray.distributed.dispatch import Watcher
 from kiago_ray.distributed.worker import WorkerInfo, WorkerSetup
 from kiago_ray.models import check_search
 from kiago_ray.predictors import load_predictors
