@@ -10,16 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kiago_ray.api import SearchOutcome, propose
+    from kiago_ray.models import Models, load_models
     from kiago_ray.predictors import Predictors, load_predictors
     from kiago_ray.search import SearchSpec
 
 __version__ = "0.1.0"
-__all__ = ["Predictors", "SearchOutcome", "SearchSpec", "load_predictors", "propose"]
+__all__ = [
+    "Models",
+    "Predictors",
+    "SearchOutcome",
+    "SearchSpec",
+    "load_models",
+    "load_predictors",
+    "propose",
+]
 
 _ROOMS = {
+    "Models": "models",
     "Predictors": "predictors",
     "SearchOutcome": "api",
     "SearchSpec": "search",
+    "load_models": "models",
     "load_predictors": "predictors",
     "propose": "api",
 }
