@@ -42,7 +42,7 @@ from kiago_ray.training.oracle import (
 )
 from kiago_ray.training.recipes import RunOptions
 
-LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
+LITERATURE = Path(__file__).parents[2] / "data" / "literature_tc.tsv"
 SMALL = replace(TUNING_SETTINGS, most_rounds=30, leaves=7, non_superconductors_a_member=10)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import fractions as fractions_of
-from kiago_ray.chemistry.formula import parse, write_integers
+from kiago_ray.chemistry.formula import parse, parse_fractions, write_integers
 from kiago_ray.data.compositions import (
     canonical,
     chemical_system,
@@ -17,6 +17,7 @@ from kiago_ray.data.compositions import (
     compositions,
     finite,
     fractions,
+    sparse_fractions,
 )
 
 whole_amounts = st.dictionaries(st.sampled_from(SYMBOLS), st.integers(1, 60), min_size=1, max_size=7)
@@ -126,3 +127,16 @@ def test_accessors_follow_the_table() -> None:
 )
 def test_finite(text: str, value: float | None) -> None:
     assert finite(text) == value
+
+
+def test_it_reads_what_the_parser_reads() -> None:
+    formulas = ["MgB2", "La1.85Sr0.15CuO4", "H", "Ba0.000001Y2Cu3O7", "Og118"]
+    found = sparse_fractions(formulas)
+    np.testing.assert_allclose(found.toarray(), parse_fractions(formulas), rtol=1e-15)
+    assert found.nnz == sum([2, 4, 1, 4, 1])
+    assert sparse_fractions([]).shape == (0, 118)
+
+
+def test_a_symbol_that_is_none_is_told() -> None:
+    with pytest.raises(KeyError, match="Xx"):
+        sparse_fractions(["Xx2O3"])

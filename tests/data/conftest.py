@@ -14,6 +14,8 @@ SUPERCON_HEADER = (
     "num\tname\telement\tstr3\tutc\ttc\tjournal\n"
 )
 
+SHORT_HEADER = "1\n2\nnum\tname\telement\tstr3\tutc\ttc\tjournal\n"
+Measured = tuple[str, str, float, str]  # formula, structure, T_c in K, journal
 SuperconRow = tuple[str, str, str, str]  # formula, unit, T_c, journal
 
 
@@ -42,6 +44,20 @@ def write_file(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
     def write(name: str, contents: str | bytes) -> Path:
         path = tmp_path / name
         path.write_bytes(contents.encode() if isinstance(contents, str) else contents)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_measurements(tmp_path: Path) -> Callable[[Sequence[Measured]], Path]:
+    def write(rows: Sequence[Measured]) -> Path:
+        path = tmp_path / "primary.tsv"
+        lines = [
+            f"{number}\t\t{formula}\t{structure}\tK\t{tc}\t{journal}\n"
+            for number, (formula, structure, tc, journal) in enumerate(rows, start=2)
+        ]
+        path.write_text(SHORT_HEADER + "".join(lines), encoding="utf-8")
         return path
 
     return write

@@ -23,7 +23,7 @@ from kiago_ray.predictors.oracle.trees import Oracle, load_oracle, save_oracle
 from kiago_ray.predictors.weights import ORACLE, folder_with, shipped_weights
 from kiago_ray.training.evaluation import random_compositions, score
 
-LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
+LITERATURE = Path(__file__).parents[2] / "data" / "literature_tc.tsv"
 
 
 def some_rows(count: int) -> np.ndarray:
