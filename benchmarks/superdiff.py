@@ -23,7 +23,7 @@ import time
 import torch
 
 from kiago_ray.baselines.superdiff import Guidance, load_superdiff, sample
-from kiago_ray.baselines.superdiff.data import amounts_of
+from kiago_ray.baselines.superdiff.training import amounts_of
 from kiago_ray.predictors import load_predictors
 
 

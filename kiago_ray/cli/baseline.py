@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from kiago_ray.baselines.substitution import exchange
 from kiago_ray.baselines.superdiff import Guidance, load_superdiff, sample
-from kiago_ray.baselines.superdiff.ilvr import check_factor
-from kiago_ray.baselines.superdiff.schedule import noise_scheduler
+from kiago_ray.baselines.superdiff.network import noise_scheduler
+from kiago_ray.baselines.superdiff.sampling import check_factor
 from kiago_ray.chemistry.formula import parse_amounts
 from kiago_ray.cli.console import say
 from kiago_ray.cli.overrides import sites, symbols
@@ -103,16 +103,11 @@ def superdiff(
     for option, value in (("--guidance", guidance), ("--alpha", alpha)):
         if not math.isfinite(value):
             raise InputError(f"{option}: {value} is no weight; give a number")
-    try:
-        factors = [int(part) for part in scale_factors.split(",")]
-        for factor in factors:
-            check_factor(factor)
-    except ValueError as error:
-        raise InputError(f"--scale-factors: {scale_factors!r}: {error}; write such as 1,2,4,6") from None
+    factors = _factors(scale_factors)
     spec = load_preset(preset, {"base": formula, "candidates": candidates, "seed": seed})
     model = load_superdiff(superdiff_weights)
 
-    def told(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         if done % max(1, total // 10) == 0:
             say(f"step {done:,} of {total:,}")
 
@@ -128,18 +123,24 @@ def superdiff(
                 guidance=Guidance(follow.tc, follow.ef, alpha=alpha, weight=guidance) if guidance else None,
                 seed=seed,
                 device=device,
-                progress=told,
+                progress=report,
             ).amounts
         )
 
-    about = {
-        "kind": "superdiff",
-        "sha256": model.card["sha256"],
-        "guidance": guidance,
-        "alpha": alpha,
-        "scale_factors": factors,
-    }
+    about: dict[str, Any] = {"kind": "superdiff", "sha256": model.card["sha256"]}
+    about |= {"guidance": guidance, "alpha": alpha, "scale_factors": factors}
     _run(spec, Baseline(about, prepare), known, phases, weights, device, out, top, as_json)
+
+
+def _factors(text: str) -> list[int]:
+    """ILVR's scale factors, such as 1,2,4,6. Raises InputError."""
+    try:
+        factors = [int(part) for part in text.split(",")]
+        for factor in factors:
+            check_factor(factor)
+    except ValueError as error:
+        raise InputError(f"--scale-factors: {text!r}: {error}; write such as 1,2,4,6") from None
+    return factors
 
 
 def _run(

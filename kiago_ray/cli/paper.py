@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -24,10 +24,9 @@ from kiago_ray.cli.version import provenance
 from kiago_ray.data import NONE
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
-from kiago_ray.paper.cells import Store
-from kiago_ray.paper.lab import Lab
-from kiago_ray.paper.run import PAGE, TABLES, write_report, write_table
-from kiago_ray.paper.sizes import Size, size_of
+from kiago_ray.paper.declarations import Size, comparison
+from kiago_ray.paper.lab import Lab, Store
+from kiago_ray.paper.run import PAGE, measure, write_report, write_table
 from kiago_ray.paper.tables import PaperTable
 
 ALL = "all"
@@ -35,64 +34,72 @@ ALL = "all"
 app = typer.Typer(add_completion=False)
 
 
+TableName = Annotated[
+    str, typer.Argument(help="table1 to table11, fig2, fig3, seeds (S.4), screens (S.6), or all.")
+]
+Quick = Annotated[
+    bool,
+    typer.Option("--quick", help="Sizes for two cores and minutes, instead of the paper's 4,096 × 1,000."),
+]
+Candidates = Annotated[int | None, typer.Option(help="Formulas of each method from each base.")]
+Steps = Annotated[str | None, typer.Option(help="Steps of stage 1 and 2, such as 500,500.")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2; figures are means over them.")]
+Out = Annotated[
+    str | None, typer.Option(help="Directory or URI; by default runs/paper, with --quick runs/paper-quick.")
+]
+Known = Annotated[
+    str | None,
+    typer.Option(
+        help="Known compounds for tables 8 and 11: SuperCon's primary.tsv, a CSV file, landmarks or none. "
+        "By default supercon: the shipped ones."
+    ),
+]
+Phases = Annotated[
+    Path | None, typer.Option(help="File of competing phases: ΔE_hull in tables 3 and 8 (see kiago hull).")
+]
+Weights = Annotated[Path | None, typer.Option(help="Predictors: a folder that `kiago train` wrote.")]
+SuperDiffWeights = Annotated[
+    Path | None, typer.Option(help="SuperDiff: a folder that `kiago train superdiff` wrote.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
 @app.command()
 def paper(
-    table: Annotated[
-        str, typer.Argument(help="table1 to table11, fig2, fig3, seeds (S.4), screens (S.6), or all.")
-    ],
-    quick: Annotated[
-        bool,
-        typer.Option(
-            "--quick", help="Sizes for two cores and minutes, instead of the paper's 4,096 × 1,000."
-        ),
-    ] = False,
-    candidates: Annotated[int | None, typer.Option(help="Formulas of each method from each base.")] = None,
-    steps: Annotated[str | None, typer.Option(help="Steps of stage 1 and 2, such as 500,500.")] = None,
-    seeds: Annotated[
-        str | None, typer.Option(help="Seeds, such as 0,1,2; figures are means over them.")
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option(help="Directory or URI; by default runs/paper, with --quick runs/paper-quick."),
-    ] = None,
-    known: Annotated[
-        str | None,
-        typer.Option(
-            help="Known compounds for tables 8 and 11: SuperCon's primary.tsv, a CSV file, landmarks or none. "
-            "By default supercon: the shipped ones."
-        ),
-    ] = None,
-    phases: Annotated[
-        Path | None,
-        typer.Option(help="File of competing phases: ΔE_hull in tables 3 and 8 (see kiago hull)."),
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Predictors: a folder that `kiago train` wrote.")
-    ] = None,
-    superdiff_weights: Annotated[
-        Path | None, typer.Option(help="SuperDiff: a folder that `kiago train superdiff` wrote.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    table: TableName,
+    quick: Quick = False,
+    candidates: Candidates = None,
+    steps: Steps = None,
+    seeds: Seeds = None,
+    out: Out = None,
+    known: Known = None,
+    phases: Phases = None,
+    weights: Weights = None,
+    superdiff_weights: SuperDiffWeights = None,
+    device: Device = "cpu",
+    as_json: Json = False,
 ) -> None:
     """Run what TABLE needs and print ours beside the paper's; write CSV, Markdown and plots, and for `all` one page.
 
     What is done is kept in the directory: the same command again, or another table, computes only what is missing.
     """
-    if table != ALL and table not in TABLES:
-        raise InputError(f"{table!r} is no table; choose one of {', '.join(TABLES)}, {ALL}")
-    first, second = two_numbers(steps) if steps is not None else (0, 0)
-    size = size_of(
-        quick=quick,
-        candidates=candidates,
-        steps=None if steps is None else (first, second),
-        seeds=None if seeds is None else whole_numbers(seeds),
+    names = [*comparison().tables]
+    if table not in (*names, ALL):
+        raise InputError(f"{table!r} is no table; choose one of {', '.join(names)}, {ALL}")
+    size = (
+        comparison()
+        .sizes["quick" if quick else "full"]
+        .changed(
+            candidates=candidates,
+            steps=None if steps is None else two_numbers(steps),
+            seeds=None if seeds is None else whole_numbers(seeds),
+        )
     )
     where = out if out is not None else ("runs/paper-quick" if quick else "runs/paper")
     lab, facts = open_lab(size, where, known, phases, weights, superdiff_weights, device)
-    names = list(TABLES) if table == ALL else [table]
     try:
-        tables = run_tables(lab, names)
+        tables = run_tables(lab, names if table == ALL else [table])
     except KeyboardInterrupt:
         say(f"stopped; what was done is in {where}, and the same command goes on")
         raise typer.Exit(1) from None
@@ -101,7 +108,6 @@ def paper(
 
 def whole_numbers(text: str) -> tuple[int, ...]:
     """Such as 0,1,2. Raises InputError."""
-
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -122,12 +128,8 @@ def open_lab(
     made = provenance(weights)
     models = load_models(weights, known=known, phases=NONE if phases is None else phases, device=device)
     kind = torch.device(device).type
-    identity = {
-        "kiago_ray": __version__,
-        "weights": made["weights"],
-        "known": models.identity["known"],
-        "device": kind,
-    }
+    known_id = models.identity["known"]
+    identity = {"kiago_ray": __version__, "weights": made["weights"], "known": known_id, "device": kind}
     superdiff = None if superdiff_weights is None else load_superdiff(superdiff_weights)
     if (hull := models.hull) is not None:
         tell_phases(hull, phases)
@@ -137,7 +139,7 @@ def open_lab(
         size=size,
         device=device,
         diffusion=superdiff,
-        tell=say,
+        say=say,
     )
     name = torch.cuda.get_device_name(torch.device(device)) if kind == "cuda" else made["cpu"]
     threads = torch.get_num_threads()
@@ -146,10 +148,7 @@ def open_lab(
         ("kiago-ray", f"{__version__} ({made['git'] or 'no commit known'})"),
         ("PyTorch", f"{torch.__version__} on {name}, {threads} thread{'s' if threads > 1 else ''}"),
         ("known compounds", "none" if models.known is None else models.known.source),
-        (
-            "competing phases",
-            f"{hull.phases.report.rows_kept:,} of {phases}" if hull else "none",
-        ),
+        ("competing phases", "none" if hull is None else f"{hull.phases.report.rows_kept:,} of {phases}"),
         ("weights", ", ".join(f"{key} {value[:12]}" for key, value in made["weights"].items())),
     ]
     return lab, facts
@@ -160,7 +159,7 @@ def run_tables(lab: Lab, names: Sequence[str]) -> list[tuple[PaperTable, float]]
     done = []
     for name in names:
         began = time.perf_counter()
-        table = TABLES[name](lab)
+        table = measure(name, lab)
         write_table(table, lab.store.location)
         done.append((table, time.perf_counter() - began))
         say(f"{table.heading}: {done[-1][1]:.0f} s")
@@ -179,10 +178,12 @@ def finish(
     failures = by_cause(lab.failures)
     if everything:
         seconds = sum(spent for _, spent in done)
-        told = [*facts, ("wall clock of this run", f"{seconds / 60:.1f} min")]
-        write_report([table for table, _ in done], lab.store.location, told, failures)
+        all_facts = [*facts, ("wall clock of this run", f"{seconds / 60:.1f} min")]
+        write_report([table for table, _ in done], lab.store.location, all_facts, failures)
     if as_json:
-        print(json.dumps(as_plain(done, where, failures), ensure_ascii=False, allow_nan=False))
+        tables = {table.name: {**table.as_plain(), "seconds": round(spent, 1)} for table, spent in done}
+        content = {"out": where, "tables": tables, "failures": failures}
+        print(json.dumps(content, ensure_ascii=False, allow_nan=False))
     else:
         show(done)
         page = f" ({PAGE} has all of them)" if everything else ""
@@ -203,34 +204,6 @@ def by_cause(failures: Mapping[str, str]) -> list[str]:
         f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {cause}"
         for cause, names in named.items()
     ]
-
-
-def as_plain(
-    done: Sequence[tuple[PaperTable, float]], where: str, failures: Sequence[str]
-) -> Mapping[str, Any]:
-    """Everything as plain types; N/A is null."""
-    tables = {}
-    for table, seconds in done:
-        panels = [
-            {
-                "title": panel.title,
-                "rows": {
-                    label: {c.name: value for c, value in zip(panel.columns, values, strict=True)}
-                    for label, values in panel.rows
-                },
-            }
-            for panel in table.panels
-        ]
-        tables[table.name] = {
-            "title": table.title,
-            "size": table.size,
-            "seconds": round(seconds, 1),
-            "panels": panels,
-            "verdicts": list(table.verdicts),
-            "notes": list(table.notes),
-            "facts": dict(table.facts),
-        }
-    return {"out": where, "tables": tables, "failures": list(failures)}
 
 
 def show(done: Sequence[tuple[PaperTable, float]]) -> None:

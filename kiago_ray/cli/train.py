@@ -11,10 +11,9 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from kiago_ray.baselines.superdiff.data import Compositions
 from kiago_ray.baselines.superdiff.network import NetworkSettings
 from kiago_ray.baselines.superdiff.training import SETTINGS as SUPERDIFF_SETTINGS
-from kiago_ray.baselines.superdiff.training import SuperDiffOptions, train_superdiff
+from kiago_ray.baselines.superdiff.training import Compositions, SuperDiffOptions, train_superdiff
 from kiago_ray.cli.search import check_device
 from kiago_ray.data.phases import load_oqmd
 from kiago_ray.data.supercon import load_supercon, merged_superconductors

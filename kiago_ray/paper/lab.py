@@ -1,49 +1,125 @@
-"""Runs cells: what each method proposes from a base, judged by the same code as a search's rows."""
+"""Runs the cells of experiments and keeps what they found, so that nothing is computed twice.
+
+A cell is one experiment × base × method × seed. Its file is named by these and by a digest of everything else that
+decides its outcome, so that results of several sizes lie side by side; what they all rest on, such as weights, is the
+directory's identity.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kiago_ray.baselines.substitution import exchange
-from kiago_ray.baselines.superdiff import Guidance, Samples, SuperDiff, load_superdiff, sample
-from kiago_ray.baselines.superdiff.sampling import BATCH_ROWS, SCALE_FACTORS
-from kiago_ray.baselines.superdiff.schedule import STEPS
-from kiago_ray.chemistry.formula import parse, parse_amounts, parse_fractions
-from kiago_ray.judging import judged_formulas
+from kiago_ray.baselines.superdiff import SuperDiff, load_superdiff
+from kiago_ray.chemistry.formula import parse, parse_fractions
 from kiago_ray.models import Models
-from kiago_ray.paper.cells import Cell, Figures, Store
-from kiago_ray.paper.sizes import Size
-from kiago_ray.paper.tables import Found
-from kiago_ray.paper.tasks import METHODS, SEARCHES, Family, Method, Task, tasks_of
-from kiago_ray.paper.verdicts import CRITERIA, figures
+from kiago_ray.paper.declarations import Size
 from kiago_ray.predictors.base import predict
-from kiago_ray.search import run_search
+from kiago_ray.storage.location import Location
+from kiago_ray.storage.run_directory import open_run
 
 if TYPE_CHECKING:
     from kiago_ray.predictors import Predictors
     from kiago_ray.predictors.oracle.trees import Oracle
-    from kiago_ray.search import SearchSpec
 
-GUIDANCE_ALPHA, GUIDANCE_WEIGHT = 4.0, 1e-3  # section 3.1
-# The paper doesn't say what its weight multiplies. With the gradient of the loss's mean over so many rows, Table 4's
-# changes of T_c come out of the paper's size; with each row's own gradient they are some hundred times larger.
-GUIDANCE_ROWS = 256
-DEVICE_BATCH_ROWS = 4096  # samples at a time on a GPU, which fewer don't fill
+CELLS = "cells"
+Figures = dict[str, Any]
+"""What a cell found, as plain types."""
+Found = Mapping[tuple[str, str, int], Figures]
+"""What cells found, by base, method and seed; a cell that failed is missing."""
 
-Floats = NDArray[np.float64]
+
+class Experiment(Protocol):
+    """What is run for a base, a method and a seed."""
+
+    @property
+    def name(self) -> str:
+        """The first part of its cells' names."""
+
+    def pairs(self, size: Size) -> Sequence[tuple[str, str]]:
+        """The bases and methods of its cells, in the order in which they run."""
+
+    def about(self, lab: Lab, base: str, method: str, seed: int) -> Mapping[str, Any]:
+        """What decides the outcome beside the cell's name and the directory's identity, as plain types."""
+
+    def run(self, lab: Lab, base: str, method: str, seed: int) -> Figures:
+        """The figures of one cell."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """about: what decides the outcome beside these and the directory's identity, plain types alone."""
+
+    experiment: str
+    base: str
+    method: str
+    seed: int
+    about: Mapping[str, Any]
+
+    @property
+    def file(self) -> str:
+        """Such as materials-LaNiAsO-kiago-0-1a2b3c4d.json."""
+        digest = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()[:12]
+        return f"{self.experiment}-{self.base}-{self.method}-{self.seed}-{digest}.json"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A directory of cells that rest on the same weights and data."""
+
+    location: Location
+
+    @classmethod
+    def open(cls, where: str, identity: Mapping[str, Any]) -> Store:
+        """The directory, made or found. Raises RunDirectoryError where it holds results that rest on something
+        else.
+        """
+        run = open_run(where, {"paper": dict(identity)})
+        (run.location / CELLS).make_directory()
+        return cls(run.location)
+
+    def read(self, cell: Cell) -> Figures | None:
+        """What the cell found; None where it wasn't run, or its file is damaged or is about something else."""
+        place = self.location / CELLS / cell.file
+        if place.kind() != "file":
+            return None
+        try:
+            content = json.loads(place.read_bytes())
+        except ValueError:
+            return None
+        if not isinstance(content, dict) or content.get("about") != _plain(cell.about):
+            return None
+        found = content.get("found")
+        return found if isinstance(found, dict) else None
+
+    def get(self, cell: Cell, compute: Callable[[], Figures]) -> Figures:
+        """What the cell found, computed and written if it wasn't yet."""
+        found = self.read(cell)
+        if found is None:
+            found = _plain(compute())
+            content = {"about": _plain(cell.about), "found": found}
+            (self.location / CELLS / cell.file).write_bytes(json.dumps(content, indent=1).encode())
+        return found
+
+
+def _plain(values: Mapping[str, Any]) -> Figures:
+    plain: Figures = json.loads(json.dumps(dict(values), allow_nan=False))
+    return plain
 
 
 @dataclass
 class Lab:
-    """What experiments are run with. models: with an oracle, and with the hull of the competing phases that a user
-    gave. diffusion: SuperDiff, None for the shipped one. tell: called with a line before each cell that has to be
-    computed. failures: cause by cell, filled as cells fail.
+    """What experiments are run with.
+
+    models: with an oracle, and with the hull of the competing phases that a user gave. diffusion: SuperDiff, None for
+    the shipped one. say: called with a line before each cell that has to be computed. failures: cause by cell,
+    filled as cells fail.
     """
 
     models: Models
@@ -51,7 +127,7 @@ class Lab:
     size: Size
     device: str = "cpu"
     diffusion: SuperDiff | None = None
-    tell: Callable[[str], None] = lambda line: None
+    say: Callable[[str], None] = lambda line: None
     failures: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -72,138 +148,35 @@ class Lab:
             self.diffusion = load_superdiff()
         return self.diffusion
 
-    def get(self, cell: Callable[[], Cell], compute: Callable[[], Figures], name: str) -> Figures | None:
-        """What a cell found, computed if it wasn't kept; None where it fails, which is recorded and told."""
+    def cells(self, experiment: Experiment, pairs: Iterable[tuple[str, str]], seeds: Sequence[int]) -> Found:
+        """The cells of these bases and methods with every seed, computed where they weren't yet."""
+        asked = [(base, method, seed) for base, method in pairs for seed in seeds]
+        found = {key: self.cell(experiment, *key) for key in asked}
+        return {key: figures for key, figures in found.items() if figures is not None}
+
+    def cell(self, experiment: Experiment, base: str, method: str, seed: int) -> Figures | None:
+        """What one cell found; None where it fails, which is said and recorded in `failures`."""
+        name = f"{experiment.name}-{base}-{method}-{seed}"
 
         def timed() -> Figures:
-            self.tell(name)
+            self.say(name)
             began = time.perf_counter()
-            found = compute()
+            found = experiment.run(self, base, method, seed)
             return {**found, "seconds": round(time.perf_counter() - began, 2)}
 
         try:
-            return self.store.get(cell(), timed)
+            about = experiment.about(self, base, method, seed)
+            return self.store.get(Cell(experiment.name, base, method, seed, about), timed)
         except Exception as error:  # one cell that can't be run must not lose the others
             self.failures[name] = f"{type(error).__name__}: {error}"
-            self.tell(f"failed: {name}: {error}")
+            self.say(f"failed: {name}: {error}")
             return None
 
-    def family(
-        self,
-        family: Family,
-        *,
-        bases: Sequence[str] | None = None,
-        methods: Sequence[Method] = METHODS,
-        seeds: Sequence[int] | None = None,
-    ) -> Found:
-        """Every cell of a family, or of some of its bases: bases × methods × seeds."""
-        found: dict[tuple[str, str, int], Figures] = {}
-        for task in tasks_of(family):
-            for method in methods if bases is None or task.base in bases else ():
-                for seed in self.size.seeds if seeds is None else seeds:
-                    one = self.one(task, method, seed)
-                    if one is not None:
-                        found[task.base, method, seed] = one
-        return found
-
-    def one(self, task: Task, method: Method, seed: int) -> Figures | None:
-        """One cell of a family."""
-        judge = task.judge()
-
-        def cell() -> Cell:
-            about = {
-                "judge": judge.model_dump(mode="json"),
-                **({"criteria": CRITERIA[task.family]} if CRITERIA[task.family] > 1 else {}),
-                **self._about(task, method, seed),
-            }
-            return Cell(task.family, task.base, method, seed, about)
-
-        def compute() -> Figures:
-            base = self.models.base(judge)
-            assert base is not None
-            amounts = self._proposed(task, method, seed)
-            judging = replace(self.models, known=None, hull=None, prospects=None)
-            rows = judged_formulas(amounts, judge, judging, name=method)
-            return figures(rows, task, base)
-
-        return self.get(cell, compute, f"{task.family}-{task.base}-{method}-{seed}")
-
-    def _about(self, task: Task, method: Method, seed: int) -> Mapping[str, Any]:
-        """What decides what a method proposes."""
-        if method in SEARCHES:
-            return {"search": self._spec(task, method, seed).model_dump(mode="json")}
-        count = self.size.candidates[task.family]
-        if method == "substitution":
-            return {"exchange": {"sites": task.sites, "keep": list(task.kept), "count": count}}
-        return self.diffusion_about(count, _weight(method), self.size.diffusion_steps)
-
-    def _proposed(self, task: Task, method: Method, seed: int) -> Floats:
-        """The formulas of a method, (n, 118) in atoms."""
-        count = self.size.candidates[task.family]
-        if method in SEARCHES:
-            return self.searched(self._spec(task, method, seed))
-        if method == "substitution":
-            supported = self.predictors.supported.cpu().numpy()
-            states = task.judge().oxidation_set
-            sites = exchange(task.base, supported, states, sites=task.sites or None, keep=task.kept)
-            return sites.rows(count, seed)
-        return self.diffused(task.base, count, _weight(method), seed, self.size.diffusion_steps).amounts
-
-    def _spec(self, task: Task, method: Method, seed: int) -> SearchSpec:
-        steps = self.size.steps if method == "kiago" else self.size.ours_steps
-        changes = {"candidates": self.size.candidates[task.family], "steps": steps, "seed": seed}
-        return task.search(method, changes)
-
-    def searched(self, spec: SearchSpec) -> Floats:
-        """The formulas of a search, (rows, 118) in atoms; zeros where a row has none."""
-        result = run_search(
-            spec, self.predictors, self.models.frequencies, device=self.device, trajectory_rows=0
-        )
-        return result.amounts
-
-    def diffusion_about(self, count: int, weight: float, steps: int = STEPS) -> Mapping[str, Any]:
-        """What decides the outcome of `diffused`. Raises WeightsError where there is no model."""
-        guided = {"alpha": GUIDANCE_ALPHA, "weight": weight, "rows": GUIDANCE_ROWS} if weight else {}
-        return {
-            "superdiff": {
-                "sha256": self.superdiff.card["sha256"],
-                "count": count,
-                "scales": list(SCALE_FACTORS),
-                "steps": steps,
-                **guided,
-            }
-        }
-
-    def diffused(
-        self, base: str, count: int, weight: float, seed: int, steps: int = STEPS, *, account: bool = False
-    ) -> Samples:
-        """SuperDiff's samples around a base by ILVR, guided where `weight` isn't 0, with an account of T_c if asked.
-
-        weight: of guidance, in the paper's unit (see GUIDANCE_ROWS), in a step of 1,000; with fewer steps each weighs
-        as many times more, so that the whole of it stays.
-        """
-        follow = self.predictors.following("resnet18")
-        a_step = weight / GUIDANCE_ROWS * STEPS / steps
-        guidance = Guidance(follow.tc, follow.ef, alpha=GUIDANCE_ALPHA, weight=a_step)
-        return sample(
-            self.superdiff,
-            count,
-            base=parse_amounts(base),
-            guidance=guidance if weight else None,
-            seed=seed,
-            steps=steps,
-            batch_rows=BATCH_ROWS if self.device == "cpu" else DEVICE_BATCH_ROWS,
-            device=self.device,
-            account=follow.tc if account else None,
-        )
-
     def predicted(self, formulas: Collection[str]) -> dict[str, dict[str, float]]:
-        """Of each formula T_c by the search's model and by the oracle, E_f and, where phases were given, ΔE_hull.
-
-        A formula with an element that the predictors don't know is left out.
+        """T_c of each formula in K by the search's model and by the oracle, E_f and, where phases were given, ΔE_hull
+        in eV/atom. A formula with an element that the predictors don't know is left out.
         """
-        foreign = self.predictors.unknown_elements()
-        texts = [text for text in dict.fromkeys(formulas) if not set(parse(text)) & set(foreign)]
+        texts = [text for text in dict.fromkeys(formulas) if not set(parse(text)) & self.models.foreign]
         if not texts:
             return {}
         x = parse_fractions(texts)
@@ -220,7 +193,3 @@ class Lab:
             text: {name: float(values[row]) for name, values in columns.items()}
             for row, text in enumerate(texts)
         }
-
-
-def _weight(method: Method) -> float:
-    return GUIDANCE_WEIGHT if method == "superdiff_cg" else 0.0

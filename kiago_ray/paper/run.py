@@ -1,126 +1,203 @@
-"""Builds each table from its cells, and writes what came of it."""
+"""Makes any table from its declaration, and writes tables and the one report of all of them.
+
+The report says how the search of the columns "ours" differs from the paper and from the reference code: read off the
+presets, with the reasons that the specification's descriptions give.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from kiago_ray.paper.defaults import PRESETS, differences
-from kiago_ray.paper.guidance_table import guidance_cells, table4
-from kiago_ray.paper.hydride_tables import best_hydrides, table9, table10, table11
-from kiago_ray.paper.integer_tables import fig2, table1
-from kiago_ray.paper.integers import integer_cells
-from kiago_ray.paper.known import best_substituted, same_elements
-from kiago_ray.paper.material_tables import screens, seeds, table2, table3
-from kiago_ray.paper.page import render
-from kiago_ray.paper.published import published
-from kiago_ray.paper.site_tables import table5, table6, table7, table8
-from kiago_ray.paper.starts import fig3, start_cells
-from kiago_ray.paper.tables import PaperTable
-from kiago_ray.paper.tasks import HYDRIDES, MATERIALS, METHODS, SEARCHES, SITES
-from kiago_ray.paper.text import as_csv, as_markdown, differences_markdown
+from pydantic import BaseModel
+
+from kiago_ray.paper import measures, proposals
+from kiago_ray.paper.declarations import BASELINES, LABELS, METHODS, comparison
+from kiago_ray.paper.experiments import EXPERIMENTS
+from kiago_ray.paper.lab import Figures, Found, Lab
+from kiago_ray.paper.tables import Evidence, Measured, PaperTable, escaped, markdown_grid
+from kiago_ray.report.page import render
+from kiago_ray.report.plots import Plot
+from kiago_ray.search import SearchSpec, load_preset
 
 if TYPE_CHECKING:
-    from kiago_ray.paper.lab import Lab
     from kiago_ray.storage.location import Location
 
 PAGE, TEXT = "report.html", "report.md"
-
-OUTSIDE = (
-    "Each row has a loss of its own. The reference code takes the mean over the batch, so that rows "
-    "diverge slightly with the batch's size (Adam's ε).",
-    "A row draws from a generator of (seed, base, row) alone; the code has one stateful generator for all.",
-    "A formula is the integer formula that satisfies every constraint and is scored again as that; "
-    "the code rounds x·N without repair, so that a few totals don't add up, and the paper doesn't "
-    "say how a formula is read off.",
-    "A row that would be left with nothing steps back and goes on at half its rate; the code divides "
-    "by 0 and sets the loss to 0.",
-    "ElemNet gets its own 86 elements. The code's hull script feeds Z = 1 to 86, which misplaces all but one of them; "
-    "the paper says that ElemNet covers elements up to 86.",
-    "The hydride screen is a yes or no; the code multiplies it with the number of elements. "
-    "Neutrality with a valence for each atom is found by reachability instead of by going through the combinations.",
-    "Screens are decided for any number of elements and for fractional amounts exactly; SMACT truncates fractions.",
-)
-"""Ways in which every preset departs from the paper or from the reference code, which no field holds."""
-
-
-def _known(lab: Lab) -> str:
-    return "none were given" if lab.models.known is None else lab.models.known.source
-
-
-def _table3(lab: Lab) -> PaperTable:
-    found = lab.family("materials")
-    printed = [str(row["formula"]) for row in published()["table3"].rows.values()]
-    best = [
-        cell["best"][0]["formula"]
-        for (_, _, seed), cell in found.items()
-        if cell["best"] and seed == lab.size.seeds[0]
-    ]
-    return table3(found, lab.size, lab.predicted([*printed, *best]))
-
-
-def _table8(lab: Lab) -> PaperTable:
-    found = lab.family("sites", methods=SEARCHES)
-    printed = [str(row[name]) for row in published()["table8"].rows.values() for name in ("proposed", "best")]
-    best = [cell["best"][0]["formula"] for cell in found.values() if cell["best"]]
-    known = best_substituted(lab.models.known, lab.predictors)
-    return table8(found, lab.size, lab.predicted([*printed, *best]), known, _known(lab))
-
-
-def _table11(lab: Lab) -> PaperTable:
-    found = lab.family("hydrides", methods=SEARCHES)
-    shown = [row["formula"] for method in SEARCHES for _, row in best_hydrides(found, lab.size, method)]
-    similar = same_elements(lab.models.known, shown)
-    return table11(found, lab.size, lab.predicted(list(published()["table11"].rows)), similar, _known(lab))
-
-
-def _seeds(lab: Lab) -> PaperTable:
-    bases = lab.size.spread_bases
-    found = lab.family("materials", bases=bases, methods=SEARCHES, seeds=lab.size.spread_seeds)
-    starts = start_cells(lab, lab.size.spread_seeds)
-    ends = {seed: {kind: one["mean"][-1] for kind, one in kinds.items()} for seed, kinds in starts.items()}
-    return seeds(found, lab.size, bases, ends)
-
-
-TABLES: dict[str, Callable[[Lab], PaperTable]] = {
-    "fig2": lambda lab: fig2(),
-    "fig3": fig3,
-    "table1": lambda lab: table1(integer_cells(lab, lab.size.seeds), lab.size),
-    "table2": lambda lab: table2(lab.family("materials"), lab.size),
-    "table3": _table3,
-    "table4": lambda lab: table4(guidance_cells(lab, lab.size.seeds[0]), lab.size),
-    "table5": lambda lab: table5(lab.family("sites"), lab.size),
-    "table6": lambda lab: table6(lab.family("sites"), lab.size),
-    "table7": lambda lab: table7(lab.family("sites"), lab.size),
-    "table8": _table8,
-    "table9": lambda lab: table9(lab.family("hydrides"), lab.size),
-    "table10": lambda lab: table10(lab.family("hydrides"), lab.size),
-    "table11": _table11,
-    "seeds": _seeds,
-    "screens": lambda lab: screens(lab.family("materials"), lab.size),
+TITLE = "The paper's tables, ours beside what is printed"
+PRESETS = ("open", "paper", "reference")
+_OF_A_SEARCH = ("base", "seed")
+MEASURES: Mapping[str, Callable[[Evidence], Measured]] = {
+    "causes": measures.causes,
+    "contest": measures.contest,
+    "conversions": measures.conversions,
+    "hydrides": proposals.hydrides,
+    "integer_loss": measures.integer_loss,
+    "pass_rates": measures.pass_rates,
+    "rates": measures.rates,
+    "samples": proposals.samples,
+    "spread": measures.spread,
+    "starts": measures.starts,
+    "substitutions": proposals.substitutions,
 }
-"""Every table and figure in the paper's order, and how it comes about."""
+"""How a declaration's table is made of its cells."""
 
-SEARCHED = len(METHODS) * (len(MATERIALS) + len(SITES) + len(HYDRIDES))
-"""Cells of the three families for one seed."""
+
+def measure(name: str, lab: Lab) -> PaperTable:
+    """Run what is missing of a table's cells and make the table. Raises KeyError for a name that is no table."""
+    declared = comparison().tables[name]
+    found: dict[tuple[str, str, int], Figures] = {}
+    for experiment in map(EXPERIMENTS.__getitem__, declared.experiments):
+        pairs = [
+            (base, method)
+            for base, method in experiment.pairs(lab.size)
+            if (declared.methods == "all" or method not in BASELINES)
+            and (declared.seeds != "spread" or base in lab.size.spread_bases)
+        ]
+        found |= lab.cells(experiment, pairs, Evidence(declared, {}, lab).seeds)
+    return table_of(name, found, lab)
+
+
+def table_of(name: str, found: Found, lab: Lab) -> PaperTable:
+    """The table that these cells make."""
+    declared = comparison().tables[name]
+    evidence = Evidence(declared, found, lab)
+    measured = MEASURES[declared.measure](evidence)
+    notes = comparison().notes
+    words = {
+        **notes,
+        "ours": "" if evidence.family is None else evidence.family.ours,
+        "thin": thin(evidence),
+        "known": "none were given" if lab.models.known is None else lab.models.known.source,
+        "hull": notes["hull_absent" if lab.models.hull is None else "hull_asked"],
+        "top": str(declared.top),
+        **measured.words,
+    }
+    filled = (note.format(**words) for note in declared.notes)
+    return PaperTable(
+        name=name,
+        label=declared.label,
+        title=declared.title,
+        size=_size(evidence),
+        panels=tuple(measured.panels),
+        verdicts=tuple(measured.verdicts),
+        notes=tuple(note for note in filled if note),
+        plots=tuple(measured.plots),
+        facts=measured.facts,
+    )
+
+
+def _size(evidence: Evidence) -> str:
+    declared, size = evidence.declared, evidence.lab.size
+    if not declared.size:
+        diffused = evidence.family is not None and declared.methods == "all"
+        return size.words(declared.experiments[0], evidence.seeds, diffused=diffused)
+    count = size.candidates[declared.experiments[0]] if declared.experiments else 0
+    return declared.size.format(candidates=count, size=size, seed=evidence.seeds[0])
+
+
+def thin(evidence: Evidence) -> str:
+    """Which cells had fewer formulas that passed than the table takes; "" where none had."""
+    few, k = [], evidence.declared.top
+    for base in evidence.bases:
+        counts = []
+        for method in METHODS:
+            cells = [evidence.found.get((base, method, seed)) for seed in evidence.seeds]
+            passed = [cell["passed"] for cell in cells if cell is not None]
+            if passed and min(passed) < k:
+                counts.append(f"{LABELS[method]} {min(passed)}")
+        if counts:
+            few.append(f"{base} ({', '.join(counts)})")
+    if not few:
+        return ""
+    return f"Fewer than {k} formulas passed, so that means are of these alone: {'; '.join(few)}."
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field in which presets differ. values: in the order of the presets that were compared."""
+
+    field: str
+    values: tuple[str, ...]
+    reason: str
+
+
+def differences(presets: Sequence[str] = PRESETS) -> tuple[Difference, ...]:
+    """Every field whose value isn't the same in all of these presets, in the specification's order, with its
+    description.
+    """
+    dumps = [load_preset(name).model_dump(mode="json") for name in presets]
+    found = []
+    for path, description in _fields(SearchSpec):
+        values = tuple(_at(dump, path) for dump in dumps)
+        if path[0] not in _OF_A_SEARCH and any(value != values[0] for value in values):
+            found.append(Difference(".".join(path), tuple(map(_text, values)), description))
+    return tuple(found)
+
+
+def _fields(
+    model: type[BaseModel], above: tuple[str, ...] = (), reason: str = ""
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Path and description of every field, those of sections one by one, with the section's where it gives reasons."""
+    for name, field in model.model_fields.items():
+        path = (*above, name)
+        kind, description = field.annotation, " ".join((field.description or "").split())
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _fields(kind, path, f"{description} " if "`default`" in description else "")
+        else:
+            yield path, reason + description
+
+
+def _at(values: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        values = values[name]
+    return values
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def differences_markdown(found: Sequence[Difference]) -> str:
+    """How ours differs, as a section."""
+    heads = ["field", *(f"`{preset}`" for preset in PRESETS), "what it is, and why"]
+    grid = markdown_grid(heads, ([f"`{each.field}`", *each.values, each.reason] for each in found))
+    lines = ["## How ours differs from the paper and from its reference code", "", *grid]
+    lines += ["", "In no field:", "", *(f"- {escaped(line)}" for line in comparison().departures)]
+    return "\n".join(lines) + "\n"
 
 
 def write_table(table: PaperTable, where: Location) -> list[str]:
     """Write NAME.csv, NAME.md and NAME-1.png, …; return the files' names. Raises StorageError."""
-    plots = plot_files(table)
     contents = {
-        f"{table.name}.csv": as_csv(table).encode(),
-        f"{table.name}.md": as_markdown(table, plots).replace("## ", "# ", 1).encode(),
-        **{file: png for file, (_, png) in zip(plots, table.plots, strict=True)},
+        f"{table.name}.csv": table.as_csv().encode(),
+        f"{table.name}.md": table.as_markdown().replace("## ", "# ", 1).encode(),
+        **{file: png for file, (_, png) in zip(table.plot_files, table.plots, strict=True)},
     }
     for file, content in contents.items():
         (where / file).write_bytes(content)
     return list(contents)
 
 
-def plot_files(table: PaperTable) -> list[str]:
-    """The names of its plots' files."""
-    return [f"{table.name}-{number}.png" for number in range(1, len(table.plots) + 1)]
+def page(tables: Sequence[PaperTable], facts: Sequence[tuple[str, str]], failures: Sequence[str] = ()) -> str:
+    """The page of all tables as HTML5 text. facts: label and value of what the results rest on. failures: cells that
+    failed, a line each.
+    """
+    return render(
+        "paper.html.j2",
+        title=TITLE,
+        tables=[(table, [Plot("", *plot) for plot in table.plots]) for table in tables],
+        facts=facts,
+        presets=PRESETS,
+        found=[(each.field, *each.values, each.reason) for each in differences()],
+        outside=comparison().departures,
+        failures=failures,
+    )
 
 
 def write_report(
@@ -130,13 +207,12 @@ def write_report(
     failures: Sequence[str] = (),
 ) -> list[str]:
     """Write the one page of all tables, as HTML and as Markdown. Raises StorageError."""
-    found = differences()
-    page = render(tables, facts, PRESETS, found, OUTSIDE, failures)
-    lines = ["# The paper's tables, ours beside what is printed", ""]
+    lines = [f"# {TITLE}", ""]
     lines += [f"- {label}: {value}" for label, value in facts]
     lines += ["", *(f"Failed: {line}" for line in failures), ""] if failures else [""]
-    parts = [as_markdown(table, plot_files(table)) for table in tables]
-    text = "\n".join([*lines, *parts, differences_markdown(PRESETS, found, OUTSIDE)])
-    (where / PAGE).write_bytes(page.encode())
+    text = "\n".join(
+        [*lines, *(table.as_markdown() for table in tables), differences_markdown(differences())]
+    )
+    (where / PAGE).write_bytes(page(tables, facts, failures).encode())
     (where / TEXT).write_bytes(text.encode())
     return [PAGE, TEXT]

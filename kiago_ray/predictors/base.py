@@ -1,6 +1,6 @@
 """What a predictor is: a differentiable map from compositions to one property.
 
-The search (eq. 13 and 16) asks nothing more of a model than this, so any other differentiable
+The search (eq. 13, eq. 16) asks nothing more of a model than this, so any other differentiable
 predictor can stand in for the shipped ones. `check_contract` tests one against it.
 """
 

@@ -80,7 +80,7 @@ def row_losses(
     tc = predictors.tc(x)
     with torch.set_grad_enabled(torch.is_grad_enabled() and objective.alpha != 0):
         ef = predictors.ef(x)
-    loss = tc_term(tc, objective.tc_gradient) + objective.alpha * ef  # eq. 1 and 13
+    loss = tc_term(tc, objective.tc_gradient) + objective.alpha * ef  # eq. 1, eq. 13
     integer = torch.full_like(tc, torch.nan)
     if off_grid is not None:
         integer = off_grid()  # only now: gradients add up in the reverse order of the terms, to the last bit
@@ -105,14 +105,14 @@ def tc_term(raw_tc: Tensor, gradient: Literal["before_relu", "after_relu"]) -> T
 
 
 def integer_distance(x: Tensor, total: Tensor, norm: Norm) -> Tensor:
-    """L_int^N of eq. 10: how far fractions x (…, k) are from multiples of 1/N, N given for each (…)."""
+    """L_int^N: how far fractions x (…, k) are from multiples of 1/N, N given for each (…)."""
     atoms = total.unsqueeze(-1)
-    gap = x - (x.detach() * atoms).round() / atoms
-    return gap.abs().sum(dim=-1) if norm == "l1" else gap.square().sum(dim=-1)
+    gap = x - (x.detach() * atoms).round() / atoms  # to the nearest n/N, eq. 9
+    return gap.abs().sum(dim=-1) if norm == "l1" else gap.square().sum(dim=-1)  # eq. 10
 
 
 def integer_loss(x: Tensor, totals: Tensor, norm: Norm, width: int | None = None) -> Tensor:
-    """L_integer of eq. 11, (rows,): the least L_int^N over `totals` (n,), N_unit of eq. 9; of equal N the first.
+    """L_integer, (rows,): the least L_int^N over `totals` (n,), the paper's {N_unit}; of equal N the first.
 
     The gradient of a minimum is that of the N that attains it, so N is found first, without gradients.
     `width`: rows hold at most so many elements; zeros are on every grid and cost nothing, so they are left
@@ -126,7 +126,7 @@ def integer_loss(x: Tensor, totals: Tensor, norm: Norm, width: int | None = None
     with torch.no_grad():
         for start in range(0, len(x), at_once):
             rows = slice(start, start + at_once)
-            nearest[rows] = atoms[integer_distance(x[rows, None], atoms, norm).argmin(dim=1)]
+            nearest[rows] = atoms[integer_distance(x[rows, None], atoms, norm).argmin(dim=1)]  # eq. 11
     return integer_distance(x, nearest, norm)
 
 

@@ -1,4 +1,4 @@
-"""A specification turned into arrays for one pair of predictors: x_const, M_elem, the limits (eq. 3 to 9)."""
+"""A specification turned into arrays for one pair of predictors: x_const, M_elem, the limits (sections 2.4 to 2.6)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def resolve(spec: SearchSpec, supported: Mask, substitutions: Substitutions | No
     if spec.base is not None:
         amounts = parse(spec.base)
         base, atoms = fractions(amounts), sum(amounts.values())
-    const, state = spec.fixed_fractions, spec.oxidation_state
+    const, state = spec.fixed_fractions, spec.oxidation_state  # eq. 3
     if spec.substitute is not None:
         try:
             site = substituted(spec)

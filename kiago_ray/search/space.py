@@ -1,7 +1,7 @@
 """What the rows of a search can reach: how x_base becomes a composition, and which grid formulas lie on.
 
 The stages know nothing else of it. `OpenSpace` is the paper's: any allowed element in any amount beside fixed amounts,
-under element masks and the element limit (eq. 3 to 8, 12, 15). `family_rows.FamilySpace` keeps the sites of a base.
+under element masks and the element limit (sections 2.4 and 2.5). `family_rows.FamilySpace` keeps the sites of a base.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ MIN_TOTAL = 1e-6  # of ReLU(x_base): below this a row has nothing left to normal
 
 
 def compose(x_base: Tensor, const: Tensor, mask: Tensor, *, straight_through: bool = False) -> Tensor:
-    """x = x_const + σ(x_base·M)·(1 − Σ x_const), σ(x) = ReLU(x) / Σ ReLU(x): eq. 12 and 15, with eq. 5.
+    """x = x_const + σ(x_base·M)·(1 − Σ x_const), σ(x) = ReLU(x) / Σ ReLU(x): eq. 12 with stage 1's mask M_elem, eq. 15
+    with stage 2's M_max·M_elem.
 
     x_base: (rows, 118); const: (118,) fractions; mask: (rows, 118) or (118,) bool. Returns (rows, 118)
     fractions: each row sums to 1, holds const exactly where the mask is off, and exactly 0 where neither has
@@ -33,7 +34,7 @@ def compose(x_base: Tensor, const: Tensor, mask: Tensor, *, straight_through: bo
         positive = optimised + (positive - optimised).detach()
     total = positive.sum(dim=1, keepdim=True)
     share = positive / torch.where(total > 0, total, torch.ones_like(total))  # eq. 5
-    return const + share * (1 - const.sum())  # eq. 4, 12 and 15
+    return const + share * (1 - const.sum())  # eq. 4, in stage 1 eq. 12, in stage 2 eq. 15
 
 
 def has_something(x_base: Tensor, mask: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ def has_something(x_base: Tensor, mask: Tensor) -> Tensor:
 
 
 def limit_mask(x_base: Tensor, mask: Tensor, limit: int, always: Tensor) -> Tensor:
-    """M_max·M (eq. 7 and 8): (rows, 118) bool, the `limit` largest values of stage 1's result.
+    """M_max·M: (rows, 118) bool, the `limit` largest values of stage 1's result.
 
     Only elements that are present are kept, and of equal ones that with the lower atomic number. Elements in
     `always` (118,), such as fixed ones that may grow, stay allowed and don't count here.
@@ -50,8 +51,8 @@ def limit_mask(x_base: Tensor, mask: Tensor, limit: int, always: Tensor) -> Tens
     candidates = (x_base * mask).relu().masked_fill(always, 0)
     order = torch.argsort(candidates, dim=1, descending=True, stable=True)
     largest = torch.zeros_like(candidates, dtype=torch.bool)
-    largest.scatter_(1, order[:, :limit], True)
-    return (largest & (candidates > 0)) | (mask & always)
+    largest.scatter_(1, order[:, :limit], True)  # eq. 7
+    return (largest & (candidates > 0)) | (mask & always)  # eq. 8
 
 
 class Space(Protocol):

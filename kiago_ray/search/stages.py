@@ -208,7 +208,7 @@ def _newcomers(gradient: Tensor, x_base: Tensor, mask: Tensor) -> Tensor:
 
 
 def limit(state: SearchState, space: Space, *, reset: bool) -> tuple[SearchState, Space]:
-    """The state before stage 2 and the space from there on: masks hold what the space lets stay (M_max, eq. 7 and 8).
+    """The state before stage 2 and the space from there on: masks hold what the space lets stay (M_max, eq. 8).
 
     reset: Adam's moments start anew. Rows that had to recover get their whole learning rate back.
     """
@@ -230,7 +230,7 @@ def run_stage(
     state: SearchState, space: Space, predictors: Predictors, settings: StageSettings, on_step: OnStep
 ) -> tuple[SearchState, bool]:
     """All steps of one stage. Returns the state and whether the stage ran to its end."""
-    for number in range(settings.steps):
+    for number in range(settings.steps):  # argmin L over x_base: eq. 2, in stage 1 eq. 14, in stage 2 eq. 17
         learning_rate, objective = settings.at(number)
         after, terms = step(state, space, predictors, objective, learning_rate, revive=settings.revive)
         go_on = on_step(settings, number, state.status, terms)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kiago_ray.paper.cells import Figures
+from kiago_ray.paper.lab import Figures
 
 MakeCell = Callable[..., Figures]
 

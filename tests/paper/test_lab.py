@@ -1,24 +1,77 @@
-"""Every method through the same judge, with the shipped models at the smallest size."""
+"""Cells are computed once; every method goes through the same judge, with the shipped models at the smallest size."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kiago_ray.baselines.superdiff import load_superdiff, sample
-from kiago_ray.chemistry.formula import parse_amounts
 from kiago_ray.data import NONE
 from kiago_ray.models import load_models
-from kiago_ray.paper.cells import Store
-from kiago_ray.paper.lab import Lab
-from kiago_ray.paper.sizes import EXPERIMENTS, QUICK
-from kiago_ray.paper.tasks import METHODS, Task
+from kiago_ray.paper.declarations import METHODS, comparison
+from kiago_ray.paper.experiments import EXPERIMENTS, diffused
+from kiago_ray.paper.lab import Cell, Lab, Store
+from kiago_ray.storage.run_directory import RunDirectoryError
 
-SIZE = replace(
-    QUICK, candidates=dict.fromkeys(EXPERIMENTS, 8), steps=(2, 2), ours_steps=(2, 2), diffusion_steps=5
+CELL = Cell("materials", "LaNiAsO", "kiago", 0, {"search": {"steps": [1, 2], "beta": None}})
+SIZE = (
+    comparison().sizes["quick"].changed(candidates=8, steps=(2, 2)).model_copy(update={"diffusion_steps": 5})
 )
+
+
+def test_a_cell_is_computed_once(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "out"), {"weights": "a"})
+    calls = []
+
+    def compute() -> dict:
+        calls.append(1)
+        return {"value": 0.5, "rows": (1, 2)}
+
+    assert store.read(CELL) is None
+    assert store.get(CELL, compute) == {"value": 0.5, "rows": [1, 2]}
+    again = Store.open(str(tmp_path / "out"), {"weights": "a"})
+    assert again.get(CELL, compute) == {"value": 0.5, "rows": [1, 2]}
+    assert len(calls) == 1
+
+
+def test_another_size_lies_beside_it(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "out"), {})
+    larger = replace(CELL, about={"search": {"steps": [5, 5], "beta": None}})
+    store.get(CELL, lambda: {"value": 1})
+    assert store.read(larger) is None
+    store.get(larger, lambda: {"value": 2})
+    assert store.read(CELL) == {"value": 1}
+    assert store.read(larger) == {"value": 2}
+
+
+def test_a_failing_cell_leaves_nothing(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "out"), {})
+
+    def compute() -> dict:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        store.get(CELL, compute)
+    assert not list((tmp_path / "out" / "cells").iterdir())
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"about": {}, "found": {}}', b'{"found": 3}'])
+def test_a_damaged_cell_is_computed_again(tmp_path: Path, content: bytes) -> None:
+    store = Store.open(str(tmp_path / "out"), {})
+    store.get(CELL, lambda: {"value": 1})
+    file = tmp_path / "out" / "cells" / CELL.file
+    assert json.loads(file.read_bytes())["found"] == {"value": 1}
+    file.write_bytes(content)
+    assert store.get(CELL, lambda: {"value": 2}) == {"value": 2}
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    Store.open(str(tmp_path / "out"), {"weights": "a"}).get(CELL, lambda: {"value": 1})
+    with pytest.raises(RunDirectoryError, match=r"paper\.weights is a there, b here"):
+        Store.open(str(tmp_path / "out"), {"weights": "b"})
 
 
 @pytest.fixture(scope="module")
@@ -28,27 +81,27 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 
 def test_every_method_gives_a_cell_of_the_same_form(lab: Lab) -> None:
-    task = Task("sites", "LaFeAsO")
-    cells = {method: lab.one(task, method, 0) for method in METHODS}
+    found = lab.cells(EXPERIMENTS["sites"], [("LaFeAsO", method) for method in METHODS], [0])
     assert not lab.failures
+    cells = {method: found["LaFeAsO", method, 0] for method in METHODS}
     for method, cell in cells.items():
-        assert cell is not None
         assert cell["rows"] == 8, method
         assert cell["passed"] >= len(cell["best"])
-        assert cell["base"]["tc_k"] == pytest.approx(cells["kiago"]["base"]["tc_k"])  # type: ignore[index]
+        assert cell["base"]["tc_k"] == pytest.approx(cells["kiago"]["base"]["tc_k"])
         tc = [row["tc_k"] for row in cell["best"]]
         assert tc == sorted(tc, reverse=True)
     for method in ("kiago", "ours", "substitution"):
-        assert cells[method]["right_rows"] == cells[method]["neutral_rows"] == 1  # type: ignore[index]
+        assert cells[method]["right_rows"] == cells[method]["neutral_rows"] == 1
 
 
 def test_what_differs_is_another_cell(lab: Lab) -> None:
-    task = Task("materials", "LaNiAsO")
-    abouts = [str(lab._about(task, method, 0)) for method in METHODS]
+    about = EXPERIMENTS["materials"].about
+    abouts = [str(about(lab, "LaNiAsO", method, 0)) for method in METHODS]
     assert len(set(abouts)) == len(METHODS)
-    other = replace(lab, size=replace(SIZE, diffusion_steps=10))
-    assert other._about(task, "superdiff", 0) != lab._about(task, "superdiff", 0)
-    assert other._about(task, "kiago", 0) == lab._about(task, "kiago", 0)
+    other = replace(lab, size=SIZE.model_copy(update={"diffusion_steps": 10}))
+    for method in METHODS:
+        same = about(other, "LaNiAsO", method, 0) == about(lab, "LaNiAsO", method, 0)
+        assert same is (method not in ("superdiff", "superdiff_cg"))
 
 
 def test_guidance_weighs_a_step_as_many_times_more_as_there_are_fewer(
@@ -60,9 +113,9 @@ def test_guidance_weighs_a_step_as_many_times_more_as_there_are_fewer(
         weights.append(options["guidance"].weight)  # type: ignore[attr-defined]
         return sample(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("kiago_ray.paper.lab.sample", watched)
+    monkeypatch.setattr("kiago_ray.paper.experiments.sample", watched)
     for steps in (5, 10):
-        lab.diffused("LaNiAsO", 1, 1e-3, 0, steps)
+        diffused(lab, "LaNiAsO", 1, 1e-3, 0, steps)
     assert weights == pytest.approx([1e-3 / 256 * 200, 1e-3 / 256 * 100])
 
 
@@ -74,14 +127,10 @@ def test_models_of_formulas(lab: Lab) -> None:
     assert lab.predicted(["PoO2"]) == {}
 
 
-def test_a_failure_is_recorded_and_told(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    told: list[str] = []
+def test_a_failure_is_recorded_and_said(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said: list[str] = []
     monkeypatch.setattr("kiago_ray.paper.lab.load_superdiff", lambda: load_superdiff(tmp_path))
-    broken = replace(lab, diffusion=None, failures={}, tell=told.append)
-    assert broken.one(Task("materials", "LaNiAsO"), "superdiff", 3) is None
+    broken = replace(lab, diffusion=None, failures={}, say=said.append)
+    assert not broken.cells(EXPERIMENTS["materials"], [("LaNiAsO", "superdiff")], [3])
     assert list(broken.failures) == ["materials-LaNiAsO-superdiff-3"]
-    assert told[-1].startswith("failed: materials-LaNiAsO-superdiff-3")
-
-
-def test_amounts_are_atoms_as_written() -> None:
-    assert parse_amounts("La2Ni2As2O2").sum() == 8
+    assert said[-1].startswith("failed: materials-LaNiAsO-superdiff-3")

@@ -1,22 +1,66 @@
-"""Tables of made-up cells: means, N/A, who is ahead, all of it worked out by hand."""
+"""Tables of made-up cells: means, N/A, who is ahead, known compounds, all of it worked out by hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
-from kiago_ray.paper.compare import contest, disagreements
-from kiago_ray.paper.hydride_tables import table9, table10, table11
-from kiago_ray.paper.material_tables import screens, seeds, table2, table3
-from kiago_ray.paper.site_tables import table5, table6, table7, table8
-from kiago_ray.paper.sizes import QUICK
-from kiago_ray.paper.tables import NOT_RUN, Column, PaperTable, over_seeds, top_delta, top_mean, wins
-from kiago_ray.paper.tasks import HYDRIDES, MATERIALS, METHODS, SITES
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.models import Models
+from kiago_ray.paper.declarations import METHODS, comparison
+from kiago_ray.paper.experiments import integer_groups, integer_materials, stage_1, stage_2
+from kiago_ray.paper.lab import Lab, Store
+from kiago_ray.paper.measures import above, contest_verdicts, disagreements, mean_change, top
+from kiago_ray.paper.proposals import best_substituted, same_elements
+from kiago_ray.paper.run import table_of
+from kiago_ray.paper.tables import NOT_RUN, Column, Evidence, PaperTable
+from kiago_ray.predictors.base import Predictors
+from kiago_ray.screening import KnownMaterials
 
 MakeCell = Callable[..., dict]
-SIZE = replace(QUICK, seeds=(0, 1))
+FAMILIES = comparison().families
+KNOWN = KnownMaterials.from_formulas(
+    ["LaFeAsO", "SmFeAsO", "Sm0.5Ho0.5FeAsO", "PuFeAsO", "SmCoAsO", "LaH10", "LaH4"],
+    [5.0, 55.0, 50.0, 99.0, 1.0, 250.0, 10.0],
+    pressure_gpa=[float("nan")] * 5 + [170.0, float("nan")],
+)
+
+
+class Share:
+    """T_c: 100 K times the share of an element."""
+
+    def __init__(self, symbol: str) -> None:
+        self.supported = torch.arange(N_ELEMENTS) < INDEX["Pu"]
+        self.at = INDEX[symbol]
+
+    def __call__(self, fractions: Tensor, /) -> Tensor:
+        return 100 * fractions[:, self.at]
+
+
+class KnowingLab(Lab):
+    """A lab whose models know the formulas in `answers` and no others."""
+
+    answers: dict[str, dict[str, float]]
+
+    def predicted(self, formulas: Collection[str]) -> dict[str, dict[str, float]]:
+        return {formula: self.answers[formula] for formula in formulas if formula in self.answers}
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> KnowingLab:
+    predictors = Predictors(tc=Share("Ho"), ef=Share("O"))
+    size = comparison().sizes["quick"].changed(seeds=(0, 1))
+    made = KnowingLab(Models(predictors), Store.open(str(tmp_path / "out"), {}), size)
+    made.answers = {}
+    return made
 
 
 def row_of(table: PaperTable, panel: int, label: str) -> dict:
@@ -26,31 +70,36 @@ def row_of(table: PaperTable, panel: int, label: str) -> dict:
 
 def test_means_of_the_top(make_cell: MakeCell) -> None:
     cell = make_cell([30, 20, 10], [9, 6, 3], base=(10, 8))
-    assert top_mean(2, "tc_k")(cell) == 25
-    assert top_mean(30, "tc_k")(cell) == 20
-    assert top_delta(2, "tc_k")(cell) == 15
-    assert top_delta(2, "tc_oracle_k")(cell) == -0.5
-    assert top_mean(2, "tc_k")(make_cell([])) is None
+    assert top(2, "tc_k", gain=False)(cell) == 25
+    assert top(30, "tc_k", gain=False)(cell) == 20
+    assert top(2, "tc_k", gain=True)(cell) == 15
+    assert top(2, "tc_oracle_k", gain=True)(cell) == -0.5
+    assert top(2, "tc_k", gain=False)(make_cell([])) is None
 
 
-def test_means_over_seeds(make_cell: MakeCell) -> None:
+def test_means_over_seeds(make_cell: MakeCell, lab: Lab) -> None:
     found = {("a", "kiago", 0): make_cell([20]), ("a", "kiago", 1): make_cell([40])}
-    assert over_seeds(found, "a", "kiago", (0, 1), top_mean(1, "tc_k")) == 30
-    assert over_seeds(found, "a", "kiago", (0, 2), top_mean(1, "tc_k")) == NOT_RUN
+    read = top(1, "tc_k", gain=False)
+    evidence = Evidence(comparison().tables["table2"], found, lab)
+    assert evidence.mean("a", "kiago", read) == 30
+    assert evidence.mean("a", "kiago", read, (0, 2)) == NOT_RUN
     found["a", "kiago", 1] = make_cell([])
-    assert over_seeds(found, "a", "kiago", (0, 1), top_mean(1, "tc_k")) is None
+    assert evidence.mean("a", "kiago", read) is None
 
 
-def test_who_is_ahead() -> None:
-    values = {
-        "a": {"kiago": 5.0, "superdiff": 4.0},
-        "b": {"kiago": 5.0, "superdiff": None},  # nothing passed: any number is more
-        "c": {"kiago": None, "superdiff": None},
-        "d": {"kiago": 5.0, "superdiff": 5.0},
-        "e": {"kiago": 5.0, "superdiff": NOT_RUN},
-        "f": {"kiago": None, "superdiff": -3.0},
-    }
-    assert wins(values, "kiago", "superdiff") == (2, 5)
+@pytest.mark.parametrize(
+    ("mine", "other", "higher"),
+    [
+        (5.0, 4.0, True),
+        (5.0, None, True),  # nothing passed: any number is more
+        (None, None, False),
+        (5.0, 5.0, False),
+        (5.0, NOT_RUN, None),
+        (None, -3.0, False),
+    ],
+)
+def test_who_is_ahead(mine: float | None, other: float | str | None, higher: bool | None) -> None:
+    assert above({"kiago": mine, "superdiff": other}, "kiago", "superdiff") is higher
 
 
 def test_where_the_oracle_disagrees() -> None:
@@ -58,7 +107,7 @@ def test_where_the_oracle_disagrees() -> None:
     raw = {"a": dict(zip(both, (5.0, 1.0, 4.0, 6.0, NOT_RUN), strict=True))}
     oracle = {"a": dict(zip(both, (3.0, 1.0, 4.0, 6.0, NOT_RUN), strict=True))}
     assert disagreements(raw, oracle, "kiago") == ["a against SD"]
-    lines, facts = contest(raw, oracle)
+    lines, facts = contest_verdicts(raw, oracle, "ΔT_c")
     assert facts["kiago"] == {
         "superdiff": [1, 0, 1],
         "superdiff_cg": [0, 0, 1],
@@ -72,7 +121,7 @@ def test_where_the_oracle_disagrees() -> None:
 def test_an_empty_method_is_told() -> None:
     both = ("kiago", "ours", "superdiff", "superdiff_cg", "substitution")
     raw = {base: dict(zip(both, (5.0, 1.0, None, 6.0, NOT_RUN), strict=True)) for base in "ab"}
-    lines, facts = contest(raw, raw)
+    lines, facts = contest_verdicts(raw, raw, "ΔT_c")
     assert lines[-1] == "Nothing passes for SD on 2 of 2 bases, which counts as behind."
     assert facts["ours"]["superdiff"] == [2, 2, 2]
 
@@ -83,14 +132,14 @@ def materials(make_cell: MakeCell) -> dict:
         (base, method, seed): make_cell(
             [10 + gains[method] + seed], [8 + gains[method] - 9 * (method == "ours")]
         )
-        for base in MATERIALS
+        for base in FAMILIES["materials"].bases
         for method in METHODS
         for seed in (0, 1)
     }
 
 
-def test_table2(make_cell: MakeCell) -> None:
-    table = table2(materials(make_cell), SIZE)
+def test_table2(make_cell: MakeCell, lab: Lab) -> None:
+    table = table_of("table2", materials(make_cell), lab)
     row = row_of(table, 0, "LaNiAsO")
     assert row["kiago"] == 10.5
     assert row["kiago_paper"] == 104.39
@@ -103,22 +152,28 @@ def test_table2(make_cell: MakeCell) -> None:
     assert table.facts["ahead"]["kiago"]["substitution"] == [8, 8, 8]
     assert table.facts["ahead"]["kiago"]["all"] == [8, 8, 8]
     assert any(note.startswith("Fewer than 30 formulas passed") for note in table.notes)
+    assert table.heading.startswith("Table 2: ")
+    assert len(table.plots) == 2
     assert all(png.startswith(b"\x89PNG") for _, png in table.plots)
 
 
-def test_table3_shows_the_hull_where_phases_were_given(make_cell: MakeCell) -> None:
+def test_table3_shows_the_hull_where_phases_were_given(make_cell: MakeCell, lab: KnowingLab) -> None:
     found = materials(make_cell)
     model = {"tc_k": 1.0, "tc_oracle_k": 2.0, "ef_ev_per_atom": -1.0}
-    without = table3(found, SIZE, {"Ca5Cu4Sr5O11": model})
-    assert row_of(without, 1, "Ca5Cu4Sr5O11 (KIAGO)")["tc_oracle_k"] == 2
+    lab.answers = {"Ca5Cu4Sr5O11": model}
+    without = table_of("table3", found, lab)
+    assert row_of(without, 1, "Ca5Cu4Sr5O11 (KIAGO)") == {"paper_tc_k": 127.16, **model}
     assert any("give --phases" in note for note in without.notes)
-    hull = table3(found, SIZE, {"Ca5Cu4Sr5O11": {**model, "e_hull_ev_per_atom": 0.05}})
+    lab.answers = {"Ca5Cu4Sr5O11": {**model, "e_hull_ev_per_atom": 0.05}}
+    lab.models = replace(lab.models, hull=cast(Any, object()))
+    hull = table_of("table3", found, lab)
     assert row_of(hull, 1, "Ca5Cu4Sr5O11 (KIAGO)")["e_hull_ev_per_atom"] == 0.05
     assert row_of(hull, 0, "LaNiAsO, KIAGO")["e_hull_ev_per_atom"] == ""
+    assert not any("give --phases" in note for note in hull.notes)
 
 
-def test_screens_are_shares_of_unique_formulas(make_cell: MakeCell) -> None:
-    row = row_of(screens(materials(make_cell), SIZE), 0, "LaNiAsO, KIAGO")
+def test_screens_are_shares_of_unique_formulas(make_cell: MakeCell, lab: Lab) -> None:
+    row = row_of(table_of("screens", materials(make_cell), lab), 0, "LaNiAsO, KIAGO")
     assert row == {
         "rows": 4,
         "unique": 1,
@@ -130,27 +185,29 @@ def test_screens_are_shares_of_unique_formulas(make_cell: MakeCell) -> None:
     }
 
 
-def test_spread_over_seeds(make_cell: MakeCell) -> None:
-    size = replace(SIZE, spread_seeds=(0, 1))
-    table = seeds(materials(make_cell), size, ["LaNiAsO"], {0: {"existing": 1.0, "random": 2.0}})
+def test_spread_over_seeds(make_cell: MakeCell, lab: Lab) -> None:
+    ends = {("LaNiAsO", "existing", 0): {"mean": [0.0, 1.0]}, ("LaNiAsO", "random", 0): {"mean": [0.0, 2.0]}}
+    table = table_of("seeds", materials(make_cell) | ends, lab)
     row = row_of(table, 0, "LaNiAsO, KIAGO")
     assert (row["0"], row["1"], row["mean"]) == (10, 11, 10.5)
     assert row["spread"] == pytest.approx(0.5**0.5)
-    assert row_of(table, 1, "from random compositions")["1"] == NOT_RUN
+    assert "Sr4V2Fe2As2O6, KIAGO" not in dict(table.panels[0].rows)  # no base of the quick size's spread
+    end = row_of(table, 1, "from random compositions")
+    assert (end["0"], end["1"], end["mean"]) == (2, NOT_RUN, None)
 
 
 def sites(make_cell: MakeCell) -> dict:
     return {
         (base, method, seed): make_cell([14 if method in ("kiago", "ours") else 12], [9])
-        for base in SITES
+        for base in FAMILIES["sites"].bases
         for method in METHODS
         for seed in (0, 1)
     }
 
 
-def test_tables_5_to_7(make_cell: MakeCell) -> None:
-    found = sites(make_cell)
-    assert row_of(table5(found, SIZE), 0, "YIrSi") == {
+def test_tables_5_to_7(make_cell: MakeCell, lab: Lab) -> None:
+    fifth, sixth, seventh = (table_of(f"table{n}", sites(make_cell), lab) for n in (5, 6, 7))
+    assert row_of(fifth, 0, "YIrSi") == {
         "kiago": 1,
         "kiago_paper": 1,
         "ours": 1,
@@ -161,38 +218,106 @@ def test_tables_5_to_7(make_cell: MakeCell) -> None:
         "substitution": 1,
         "substitution_paper": 1,
     }
-    assert "KIAGO: 1.00 on every base that was run." in table5(found, SIZE).verdicts
-    assert table6(found, SIZE).verdicts[0].startswith("KIAGO: below 1.00 on CeFeAsF0.2O0.8 0.75")
-    seventh = table7(found, SIZE)
+    assert "KIAGO: 1.00 on every base that was run." in fifth.verdicts
+    assert sixth.verdicts[0].startswith("KIAGO: below 1.00 on CeFeAsF0.2O0.8 0.75")
     assert row_of(seventh, 0, "YIrSi")["kiago"] == 4
     assert seventh.facts["ahead"]["ours"]["substitution"] == [11, 0, 11]
 
 
-def test_table8(make_cell: MakeCell) -> None:
-    known = {"LaFeAsO": {"formula": "SmFeAsO", "tc_k": 13.0, "tc_measured_k": 12.0}}
-    table = table8(sites(make_cell), SIZE, {}, known, "made up")
+def test_table8(make_cell: MakeCell, lab: Lab) -> None:
+    lab.models = replace(lab.models, known=KNOWN)
+    table = table_of("table8", sites(make_cell), lab)
     row = row_of(table, 0, "LaFeAsO, La3+")
     assert row["proposed"] == "LaNi2As"
-    assert row["best"] == "SmFeAsO"
+    assert (row["best"], row["best_tc_k"], row["best_tc_measured_k"]) == ("Sm0.5Ho0.5FeAsO", 12.5, 50)
     assert table.facts["ahead"] == {"kiago": [1, 1], "ours": [1, 1]}
     assert row_of(table, 2, "LaFeAsO")["best_paper_tc_k"] == 52.9
+    assert any(KNOWN.source in note for note in table.notes)
 
 
-def test_hydrides(make_cell: MakeCell) -> None:
+def test_hydrides(make_cell: MakeCell, lab: Lab) -> None:
     found = {
         (base, method, seed): make_cell([3, 1] if base == "PdH" else [2])
-        for base in HYDRIDES
+        for base in FAMILIES["hydrides"].bases
         for method in METHODS
         for seed in (0, 1)
     }
-    assert row_of(table9(found, SIZE), 0, "PdH")["kiago"] == 2
-    assert row_of(table9(found, SIZE), 0, "PdH")["kiago_paper"] == 4.06
-    assert table10(found, SIZE).verdicts[2].startswith("C-ES: below 1.00 on PdH 0.50")
-    similar = {"LaNi2As": {"formula": "LaNiAs", "tc_k": 3.0, "pressure_gpa": 5.0}}
-    table = table11(found, SIZE, {}, similar, "made up")
+    known = KnownMaterials.from_formulas(["LaNiAs"], [3.0], pressure_gpa=[5.0])
+    lab.models = replace(lab.models, known=known)
+    ninth = row_of(table_of("table9", found, lab), 0, "PdH")
+    assert (ninth["kiago"], ninth["kiago_paper"]) == (2, 4.06)
+    assert table_of("table10", found, lab).verdicts[2].startswith("C-ES: below 1.00 on PdH 0.50")
+    table = table_of("table11", found, lab)
     row = row_of(table, 0, "LaNi2As")
     assert (row["base"], row["tc_k"], row["similar"]) == ("PdH", 3, "LaNiAs (5 GPa)")
     assert row_of(table, 2, "ZrH")["refs"] == "ZrH3"
+
+
+def change(loss: float, rounding: float, rows: int) -> dict:
+    values = {"loss": loss, "rounding": rounding, "loss_oracle": loss - 1, "rounding_oracle": rounding}
+    return {**values, "loss_rows": rows, "rounding_rows": rows}
+
+
+def test_fig2_by_hand(lab: Lab) -> None:
+    table = table_of("fig2", {}, lab)
+    assert table.facts == {"loss": pytest.approx(0.04), "equal": True}
+    assert len(table.panels[0].rows) == 5
+    row = row_of(table, 0, "0.25")
+    assert (row["Ca"], row["Sr"], row["O"]) == pytest.approx((0.02, 0.02, 0.25))
+
+
+def test_stage_2_starts_where_stage_1_ended() -> None:
+    first = stage_1("paper", "LaNiAsO", 8, 0, 5)
+    assert first.steps == (5, 0)
+    assert first.projection.kind == "none"
+    rows = parse_fractions(["La0.3333333Ni0.2Cu0.4666667", "YBa2Cu3O7"])
+    second = stage_2("paper", rows, 20, 7)
+    assert second.steps == (0, 7)
+    assert second.n_unit.max == 20
+    assert np.abs(parse_fractions(second.start.rows) - rows).max() < 1e-9
+    assert (second.alpha, second.beta.end) == (4, 1)
+
+
+def test_groups_fill_a_shard() -> None:
+    assert [len(each) for each in integer_groups(32).values()] == [15]
+    assert [len(each) for each in integer_groups(100).values()] == [5, 5, 5]
+    assert len(integer_groups(4096)) == 15
+    assert sum(integer_groups(200).values(), ()) == integer_materials()
+
+
+def test_table1_weighs_by_rows(lab: Lab) -> None:
+    limits = ("15", "20", "25", "50", "100")
+    found = {
+        ("A", "kiago", 0): {"rows": 1, "changes": {limit: change(-1, -4, 1) for limit in limits}},
+        ("B", "kiago", 0): {"rows": 3, "changes": {limit: change(-3, -2, 3) for limit in limits}},
+        ("A", "ours", 0): {"rows": 2, "changes": {limit: change(-5, -1, 2) for limit in limits}},
+    }
+    evidence = Evidence(comparison().tables["table1"], found, lab)
+    assert mean_change(evidence, "kiago", "15", "loss") == -2.5
+    assert mean_change(evidence, "kiago", "15", "rounding") == -2.5
+    assert mean_change(evidence, "kiago", "15", "loss_oracle") == -3.5
+    assert mean_change(replace(evidence, found={}), "kiago", "15", "loss") is None
+    table = table_of("table1", found, lab)
+    assert table.facts["better"] == {"kiago": [0, 5], "ours": [0, 5]}
+    assert table.panels[0].rows[0][1] == (-2.5, -2.5, -5, -1, -3.59, -7.65)
+    assert table.notes[0].startswith("3 compositions of each search, from LaNiAsO, ")
+
+
+def test_best_of_those_rightly_substituted() -> None:
+    predictors = Predictors(tc=Share("Ho"), ef=Share("O"))
+    bases = FAMILIES["sites"].bases
+    found = best_substituted(KNOWN, predictors, bases)
+    assert set(found) == {"LaFeAsO"}
+    assert found["LaFeAsO"]["formula"] == "Sm0.5Ho0.5FeAsO"
+    assert found["LaFeAsO"]["tc_k"] == pytest.approx(12.5)
+    assert found["LaFeAsO"]["tc_measured_k"] == 50
+    assert best_substituted(None, predictors, bases) == {}
+
+
+def test_same_elements() -> None:
+    found = same_elements(KNOWN, ["LaH6", "YH6"])
+    assert found == {"LaH6": {"formula": "LaH10", "tc_k": 250.0, "pressure_gpa": 170.0}}
+    assert same_elements(KNOWN, ["SmCoAsO"])["SmCoAsO"]["pressure_gpa"] is None
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,15 @@ SuperCon's unnormalised compositions, conditioned on a base by ILVR, with or wit
 
 from __future__ import annotations
 
-from kiago_ray.baselines.superdiff.guidance import Guidance
-from kiago_ray.baselines.superdiff.model import SuperDiff, load_superdiff
-from kiago_ray.baselines.superdiff.samples import Samples, SampleStatus, TcChanges, formulas
-from kiago_ray.baselines.superdiff.sampling import sample
+from kiago_ray.baselines.superdiff.network import SuperDiff, load_superdiff
+from kiago_ray.baselines.superdiff.sampling import (
+    Guidance,
+    Samples,
+    SampleStatus,
+    TcChanges,
+    formulas,
+    sample,
+)
 
 __all__ = [
     "Guidance",

@@ -1,4 +1,4 @@
-"""The network of the diffusion model: a 1-D U-Net along the elements (Yuan & Dordevic 2024, section II B).
+"""The diffusion model: a 1-D U-Net along the elements (Yuan & Dordevic 2024, section II B), its noise, its weights.
 
 A composition is a signal of one channel over 120 places: the 118 elements by atomic number and two places more,
 because 120 is a multiple of every scale factor of ILVR. What a place means is learnt: unlike pixels, elements
@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kiago_ray.errors import InputError
+from kiago_ray.predictors.weights import WeightsError, read_weights
 
-LENGTH = 120
+KIND = "superdiff"
+LENGTH, STEPS = 120, 1000
 GROUPS = 8
 HEADS = 4
 LEVELS = 3  # 60, 30 and 15 places
@@ -87,7 +92,7 @@ class Attention(nn.Module):
 class UNet(nn.Module):
     """What to take away from a noisy composition: (rows, 120) and steps (rows,) → v (rows, 120).
 
-    v = √ᾱ·ε − √(1 − ᾱ)·x₀ is the noise ε told another way (Salimans & Ho 2022): it stays of order 1 where x is nearly
+    v = √ᾱ·ε − √(1 − ᾱ)·x₀ is the noise ε put another way (Salimans & Ho 2022): it stays of order 1 where x is nearly
     all noise, and there the cosine schedule would blow up an error of ε.
     """
 
@@ -146,3 +151,65 @@ def waves(step: Tensor, count: int) -> Tensor:
     exponents = torch.arange(count, dtype=torch.float32, device=step.device) / count
     angles = step.float()[:, None] * torch.exp(-math.log(LONGEST_WAVE) * exponents)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def noise_scheduler(steps: int = STEPS) -> Any:
+    """diffusers' DDPMScheduler with SuperDiff's noise, 1,000 levels of a cosine schedule (Nichol & Dhariwal 2021), set
+    to go from the last level to none in `steps` steps; fewer steps skip levels, all equally many.
+
+    x_t = √ᾱ_t·x₀ + √(1 − ᾱ_t)·ε, of amounts as they are, in atoms of the formula as written: as SuperDiff does it, and
+    because their root mean square over the 118 elements, 0.56 in SuperCon, is already near the noise's 1. Amounts are
+    not clipped on the way. Raises InputError for steps that don't divide the levels, and without diffusers.
+    """
+    check_steps(steps)
+    try:
+        import diffusers
+    except ImportError:
+        raise InputError(
+            "SuperDiff needs the package diffusers: pip install 'kiago-ray[superdiff]'"
+        ) from None
+    ddpm: Any = diffusers.DDPMScheduler
+    scheduler = ddpm(
+        num_train_timesteps=STEPS,
+        beta_schedule="squaredcos_cap_v2",
+        variance_type="fixed_large",  # σ² = β, SuperDiff's section II B
+        clip_sample=False,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+    )
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+
+def check_steps(steps: int) -> None:
+    """Raises InputError where `steps` don't divide the 1,000 levels evenly."""
+    if not 1 <= steps <= STEPS or STEPS % steps:
+        raise InputError(f"steps is {steps!r}: give a divisor of {STEPS}, such as {STEPS} or {STEPS // 10}")
+
+
+@dataclass(frozen=True)
+class SuperDiff:
+    """network: frozen, in evaluation mode; card: how it was trained and how good its samples are."""
+
+    network: UNet
+    card: dict[str, Any]
+
+
+def shipped_folder() -> Path:
+    """Where the package has its own weights."""
+    return Path(__file__).parents[1] / "weights"
+
+
+def load_superdiff(folder: Path | None = None) -> SuperDiff:
+    """The model from the package or from a folder that `kiago train superdiff` wrote.
+
+    Raises WeightsError for a missing or damaged file, a wrong hash or a network of another size than the card's.
+    """
+    content, card, path = read_weights(KIND, folder or shipped_folder())
+    try:
+        network = UNet(NetworkSettings(**card["network_settings"]))
+        network.load_state_dict(load(content))
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{path} is not the network that its card describes ({reason})") from None
+    return SuperDiff(network.eval().requires_grad_(False), card)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.baselines.superdiff.model import SuperDiff
-from kiago_ray.baselines.superdiff.samples import LEAST_AMOUNT, SampleStatus, formulas
-from kiago_ray.baselines.superdiff.sampling import sample
+from kiago_ray.baselines.superdiff.network import SuperDiff
+from kiago_ray.baselines.superdiff.sampling import LEAST_AMOUNT, SampleStatus, formulas, sample
 from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.data.neighbours import nearest
 

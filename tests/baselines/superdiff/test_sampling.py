@@ -1,4 +1,4 @@
-"""Sampling: one's own noise for each row, ILVR's promise, the account of T_c, and every wrong call refused."""
+"""Sampling: noise of each row, what ILVR keeps, the slope of the guidance, the account of T_c, wrong calls refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from kiago_ray.baselines.superdiff import (
     Guidance,
@@ -16,13 +17,23 @@ from kiago_ray.baselines.superdiff import (
     formulas,
     sample,
 )
-from kiago_ray.baselines.superdiff.ilvr import low_pass
-from kiago_ray.baselines.superdiff.samples import Samples, cleaned, formula_of
+from kiago_ray.baselines.superdiff.sampling import (
+    Samples,
+    cleaned,
+    formula_of,
+    low_pass,
+    noised,
+    positive_fractions,
+    predicted_tc_k,
+    refine,
+)
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.errors import InputError
+from kiago_ray.predictors import load_predictors
 
 STEPS = 10
+FACTORS = [1, 2, 3, 4, 6, 12, 120]
 Make = Callable[[int, float], Any]
 
 
@@ -178,3 +189,117 @@ def test_a_gpu_gives_what_the_cpu_gives(untrained: SuperDiff, lanthanum_base: np
         return sample(untrained, 6, base=lanthanum_base, seed=3, steps=STEPS, device=device).signal
 
     np.testing.assert_allclose(draw("cuda"), draw("cpu"), rtol=1e-2, atol=1e-2)
+
+
+def noisy(rows: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(11)
+    x = torch.randn(rows, 120, generator=generator, dtype=dtype)
+    return x + 0.05 * x.sign()  # no place so near 0 that a small step would cross it
+
+
+def test_the_slope_is_the_derivative(smooth: Make) -> None:
+    guidance = Guidance(smooth(0, 50.0), smooth(1, 2.0), alpha=4.0)
+    x = noisy(3)
+    slope = guidance.slope(x)
+
+    def loss(at: torch.Tensor) -> torch.Tensor:
+        parts, _ = positive_fractions(at)
+        return guidance.alpha * guidance.ef(parts) - guidance.tc(parts)
+
+    step = 1e-5
+    for place in range(120):
+        shift = torch.zeros(120, dtype=torch.float64)
+        shift[place] = step
+        difference = (loss(x + shift) - loss(x - shift)) / (2 * step)
+        torch.testing.assert_close(slope[:, place], difference, rtol=1e-5, atol=1e-7)
+    assert not slope[:, 118:].any()  # the two places that are no element
+
+
+def test_a_step_down_the_slope_lowers_the_loss_of_the_shipped_predictors() -> None:
+    predictors = load_predictors()
+    guidance = Guidance(predictors.named("resnet18"), predictors.ef)
+    x = noisy(16, torch.float32)
+    slope = guidance.slope(x)
+    scale = 1e-3 / slope.square().sum(dim=1, keepdim=True).sqrt()
+
+    def loss(at: torch.Tensor) -> torch.Tensor:
+        parts, _ = positive_fractions(at)
+        return guidance.alpha * guidance.ef(parts) - guidance.tc(parts)
+
+    assert int((loss(x - scale * slope) < loss(x)).sum()) >= 15  # one may sit on a kink
+    assert bool((predicted_tc_k(guidance.tc, x) >= 0).all())
+
+
+def test_rows_of_nothing_have_no_slope_and_leave_others_alone(smooth: Make) -> None:
+    guidance = Guidance(smooth(0, 50.0), smooth(1, 2.0))
+    x = noisy(3)
+    alone = guidance.slope(x[:1])
+    x[1] = -x[1].abs()
+    slope = guidance.slope(x)
+    assert not slope[1].any()
+    assert float(predicted_tc_k(guidance.tc, x)[1]) == 0
+    torch.testing.assert_close(slope[0], alone[0])
+    parts, alive = positive_fractions(x)
+    assert alive.tolist() == [True, False, True]
+    torch.testing.assert_close(parts.sum(1), torch.tensor([1.0, 0, 1], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("wrong", [{"alpha": -1.0}, {"weight": float("nan")}, {"weight": float("inf")}])
+def test_wrong_weights_are_named(smooth: Make, wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Guidance(smooth(0, 1.0), smooth(1, 1.0), **wrong)
+
+
+def rows(seed: int) -> torch.Tensor:
+    return torch.randn(5, 120, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_it_is_linear_and_a_projection(factor: int) -> None:
+    x, y = rows(0), rows(1)
+    torch.testing.assert_close(
+        low_pass(2 * x - 3 * y, factor), 2 * low_pass(x, factor) - 3 * low_pass(y, factor)
+    )
+    torch.testing.assert_close(low_pass(low_pass(x, factor), factor), low_pass(x, factor))
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_it_is_the_mean_of_blocks_as_torch_pools_them(factor: int) -> None:
+    x = rows(2)
+    pooled = functional.avg_pool1d(x[:, None], factor)[:, 0].repeat_interleave(factor, dim=1)
+    torch.testing.assert_close(low_pass(x, factor), pooled)
+
+
+def test_factor_1_is_everything_and_120_the_total_alone() -> None:
+    x = rows(3)
+    assert torch.equal(low_pass(x, 1), x)
+    torch.testing.assert_close(low_pass(x, 120), x.mean(1, keepdim=True).expand(-1, 120))
+
+
+def test_refined_samples_have_the_references_low_pass_content_and_their_own_rest() -> None:
+    x, y = rows(4), rows(5)
+    factors = torch.tensor([1, 2, 4, 6, 2])
+    refined = refine(x, y, factors)
+    for row, factor in enumerate(factors.tolist()):
+        one = slice(row, row + 1)
+        torch.testing.assert_close(low_pass(refined[one], factor), low_pass(y[one], factor))
+        torch.testing.assert_close(
+            refined[one] - low_pass(refined[one], factor), x[one] - low_pass(x[one], factor)
+        )
+    assert torch.equal(refined[0], y[0])
+
+
+def test_noise_is_added_as_diffusers_adds_it() -> None:
+    from kiago_ray.baselines.superdiff.network import noise_scheduler
+
+    scheduler = noise_scheduler()
+    clean, noise = rows(6).float(), rows(7).float()
+    for step in (0, 17, 500, 999):
+        expected = scheduler.add_noise(clean, noise, torch.full((5,), step))
+        torch.testing.assert_close(noised(clean, noise, scheduler.alphas_cumprod[step]), expected)
+
+
+@pytest.mark.parametrize("factor", [0, -2, 7, 121])
+def test_blocks_must_fill_the_places(factor: int) -> None:
+    with pytest.raises(ValueError, match="give a divisor of 120"):
+        low_pass(rows(0), factor)

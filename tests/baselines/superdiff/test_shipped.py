@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from kiago_ray.baselines.superdiff import formulas, load_superdiff, sample
-from kiago_ray.baselines.superdiff.data import Compositions, amounts_of
-from kiago_ray.baselines.superdiff.model import shipped_folder
-from kiago_ray.baselines.superdiff.training import denoising_losses
+from kiago_ray.baselines.superdiff.network import shipped_folder
+from kiago_ray.baselines.superdiff.training import Compositions, amounts_of, denoising_losses
 from kiago_ray.data.files import sha256
 from kiago_ray.data.supercon import load_supercon
 

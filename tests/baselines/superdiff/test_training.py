@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from kiago_ray.baselines.superdiff import load_superdiff
-from kiago_ray.baselines.superdiff.data import MAX_ATOMS, Compositions, amounts_of
-from kiago_ray.baselines.superdiff.network import NetworkSettings
-from kiago_ray.baselines.superdiff.schedule import noise_scheduler
+from kiago_ray.baselines.superdiff.network import NetworkSettings, noise_scheduler
 from kiago_ray.baselines.superdiff.training import (
+    MAX_ATOMS,
     SETTINGS,
+    Compositions,
     SuperDiffOptions,
+    amounts_of,
     denoising_losses,
     noisy_epoch,
     padded,

@@ -1,8 +1,9 @@
-"""What is counted of a method's proposals: the paper's criteria, on formulas as they are, whole or not."""
+"""What counts in a method's proposals: the paper's criteria, on amounts that need not be whole."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,20 +12,15 @@ from numpy.typing import NDArray
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.judging import JudgedRows
-from kiago_ray.paper.cells import Figures
-from kiago_ray.paper.tasks import Task
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
-from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.storage.table import ranked
 
+if TYPE_CHECKING:
+    from kiago_ray.search import SearchSpec
+
 TOLERANCE = 0.01  # of a ratio, "within 1 %" (section 3.5)
-KEPT = 50  # best rows of a cell
-CRITERIA = {
-    "materials": 1,
-    "sites": 2,
-    "hydrides": 2,
-}  # by family; a higher number where what is counted changes
+BEST_ROWS = 50  # of a cell that are kept
 _SCREENS = ("neutral", "pauling", "neutral_atoms", "hydride", "ef_negative", "few_elements")
 _COLUMNS = (
     "formula",
@@ -42,8 +38,8 @@ Mask = NDArray[np.bool_]
 
 def rightly_substituted(amounts: Floats, base: str, element: str) -> Mask:
     """Section 3.5's two criteria on amounts (n, 118), (n,): each preserved element's share of the atoms lies
-    within 1 % of what it is in the base, and so does the share of all others together, of that of the
-    substituted element; one of these at least is new.
+    within 1 % of what it is in the base, and so does the share of all others together, of the substituted element's;
+    one of these at least is new.
 
     The base itself and rows of zeros fail.
     """
@@ -71,46 +67,34 @@ def hydride_form(amounts: Floats) -> Mask:
     return formed
 
 
-def figures(rows: JudgedRows, task: Task, base: BaseMaterial) -> Figures:
-    """The figures of one cell. Rates count all rows, as the paper counts samples; screens and the best count each
-    formula once. Under substitution only rightly substituted formulas pass.
+def figures(rows: JudgedRows, judge: SearchSpec, sites: Mapping[str, int]) -> dict[str, Any]:
+    """The figures of judged rows. Rates count all rows, as the paper counts samples; screens and the best count each
+    formula once. Where `sites` are substituted only rightly substituted formulas pass; where the judge has the
+    screen of hydrides, Table 10's form stands in for it, because the screen sees whole formulas alone.
     """
     table, amounts = rows.table, rows.result.amounts
-    n = len(table)
-    found: Figures = {
-        "base": {
-            "tc_k": base.tc_predicted_k,
-            "tc_oracle_k": base.tc_oracle_k,
-            "tc_measured_k": base.tc_measured_k,
-        },
-        "rows": n,
-        "neutral_rows": _share(_mask(table, "neutral")),
-    }
-    if task.family == "hydrides":
+    found: dict[str, Any] = {"rows": len(table), "neutral_rows": _share(_mask(table, "neutral"))}
+    if "hydride" in judge.screens.names:
         formed = hydride_form(amounts)
         found["hydride_rows"] = _share(formed)
-        others = [
-            name for name in task.judge().screens.names if name != "hydride"
-        ]  # which sees whole formulas alone
         compound = (amounts > 0).sum(axis=1) >= 2
-        judged = [formed, compound, *(_mask(table, name) for name in others)]
-        table = _passing(table, np.logical_and.reduce(judged))
-    if task.site is not None:
-        right = rightly_substituted(amounts, task.base, task.site[0])
+        others = [_mask(table, name) for name in judge.screens.names if name != "hydride"]
+        table = _passing(table, np.logical_and.reduce([formed, compound, *others]))
+    for element in sites:
+        right = rightly_substituted(amounts, str(judge.base), element)
         found["right_rows"] = _share(right)
         table = _passing(table, _mask(table, "passed") & right)
     unique = ranked(table, Ranking("tc"))
     good = unique.filter(unique["passed"])
-    found |= {
+    return found | {
         "statuses": {name: count for name, count in rows.result.status_counts().items() if count},
         "unique": len(unique),
         "screens": {
             name: int(_mask(unique, name).sum()) for name in _SCREENS if unique[name].null_count < len(unique)
         },
         "passed": len(good),
-        "best": good.select(list(_COLUMNS)).slice(0, KEPT).to_pylist(),
+        "best": good.select(list(_COLUMNS)).slice(0, BEST_ROWS).to_pylist(),
     }
-    return found
 
 
 def _passing(table: pa.Table, passed: Mask) -> pa.Table:

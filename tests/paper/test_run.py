@@ -5,16 +5,13 @@ from __future__ import annotations
 import csv
 import io
 
-from kiago_ray.paper.defaults import PRESETS, differences
-from kiago_ray.paper.integer_tables import fig2
-from kiago_ray.paper.page import render
-from kiago_ray.paper.run import OUTSIDE
+from kiago_ray.paper.run import PRESETS, differences, differences_markdown, page
 from kiago_ray.paper.tables import Column, Panel, PaperTable
-from kiago_ray.paper.text import as_csv, as_markdown, differences_markdown
 from kiago_ray.search import load_preset
 
 TABLE = PaperTable(
     name="table2",
+    label="Table 2",
     title="ΔT_c",
     size="8 candidates",
     panels=(
@@ -32,7 +29,7 @@ TABLE = PaperTable(
 
 
 def test_csv_has_a_line_a_value() -> None:
-    rows = list(csv.DictReader(io.StringIO(as_csv(TABLE))))
+    rows = list(csv.DictReader(io.StringIO(TABLE.as_csv())))
     assert [(row["row"], row["source"], row["value"]) for row in rows] == [
         ("LaNiAsO", "ours", "5.0"),
         ("LaNiAsO", "paper", "104.39"),
@@ -42,7 +39,7 @@ def test_csv_has_a_line_a_value() -> None:
 
 
 def test_markdown_has_both_columns() -> None:
-    text = as_markdown(TABLE, ["table2-1.png"])
+    text = TABLE.as_markdown()
     assert "## Table 2: ΔT_c" in text
     assert "| base | KIAGO | KIAGO, paper |" in text
     assert "| LaNiAsO | +5.0 | +104.39 |" in text
@@ -53,15 +50,15 @@ def test_markdown_has_both_columns() -> None:
 
 
 def test_page_has_both_columns_and_escapes() -> None:
-    page = render([TABLE, fig2()], [("size", "quick <b>")], PRESETS, differences(), OUTSIDE, ["a & b failed"])
-    assert '<td class="n">+5.0</td><td class="paper n">+104.39</td>' in page
-    assert 'href="#table2"' in page
-    assert 'id="table2"' in page
-    assert "quick &lt;b&gt;" in page
-    assert "a &amp; b failed" in page
-    assert "KIAGO &lt; 1 &amp; more" in page
-    assert "http" not in page.replace("http-equiv", "")
-    assert 'src="data:image/png;base64,' in page
+    html = page([TABLE], [("size", "quick <b>")], ["a & b failed"])
+    assert '<td class="n">+5.0</td><td class="paper n">+104.39</td>' in html
+    assert 'href="#table2"' in html
+    assert 'id="table2"' in html
+    assert "quick &lt;b&gt;" in html
+    assert "a &amp; b failed" in html
+    assert "KIAGO &lt; 1 &amp; more" in html
+    assert "http" not in html.replace("http-equiv", "")
+    assert 'src="data:image/png;base64,' in html
 
 
 def test_every_difference_is_one_and_has_a_reason() -> None:
@@ -84,7 +81,7 @@ def test_every_difference_is_one_and_has_a_reason() -> None:
 
 
 def test_differences_as_markdown() -> None:
-    text = differences_markdown(PRESETS, differences(), OUTSIDE)
+    text = differences_markdown(differences())
     assert "| field | `open` | `paper` | `reference` | what it is, and why |" in text
     assert "| `alpha` | 20 | 4 | 4 |" in text
     assert "each row has a loss of its own" in text.lower()

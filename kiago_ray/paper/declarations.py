@@ -1,0 +1,189 @@
+"""The comparison as one data file declares it: families of bases, tables with the printed figures, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from kiago_ray.errors import InputError
+from kiago_ray.search import SearchSpec, load_preset
+from kiago_ray.search.presets import preset_values
+
+Value = float | str | None
+"""A number; a text such as a formula, "" for a blank; None for N/A: nothing passed."""
+
+Method = Literal["kiago", "ours", "superdiff", "superdiff_cg", "substitution"]
+METHODS: tuple[Method, ...] = get_args(Method)
+SEARCHES, BASELINES = METHODS[:2], METHODS[2:]
+LABELS: Mapping[str, str] = dict(zip(METHODS, ("KIAGO", "ours", "SD", "SD w/ CG", "C-ES"), strict=True))
+
+
+MAX_CANDIDATES, MAX_STEPS, MAX_SEEDS, MAX_SEED = 1_000_000, 20_000, 100, 2**63 - 1
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Family(_Frozen):
+    """Bases from which every method proposes (sections 3.4 to 3.6).
+
+    preset: the paper's search and the judge of every method. bases: each with the site that is substituted and its
+    oxidation state, {} where any element may change. open_fields: fields of the preset `open` that the search "ours"
+    takes over; without them it is `open` itself. keep: elements that elemental substitution leaves alone.
+    """
+
+    preset: str
+    bases: dict[str, dict[str, int]]
+    open_fields: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+    def judge(self, base: str) -> SearchSpec:
+        """The specification whose screens and T_c predictor judge what every method proposes: the paper's."""
+        return load_preset(self.preset, self._problem(base))
+
+    def search(self, base: str, method: str, changes: Mapping[str, Any]) -> SearchSpec:
+        """The search of "kiago" (the paper's equations and constants) or of "ours" (those of `open`)."""
+        fields = self.open_fields if method == "ours" else ()
+        preset = "open" if method == "ours" and not fields else self.preset
+        taken = {name: preset_values("open")[name] for name in fields}
+        return load_preset(preset, {**self._problem(base), **taken, **changes})
+
+    @property
+    def ours(self) -> str:
+        """What the search of the column "ours" is, in a sentence."""
+        if not self.open_fields:
+            return "`ours` is the preset `open`."
+        fields = ", ".join(self.open_fields)
+        return f"`ours` is the preset `{self.preset}` with these fields of `open`: {fields}."
+
+    def _problem(self, base: str) -> dict[str, Any]:
+        sites = self.bases[base]
+        return {"base": base, **({"substitute": sites} if sites else {})}
+
+
+class Size(_Frozen):
+    """How large the experiments are.
+
+    candidates: formulas of each method from each base, by experiment. steps: of stage 1 and 2 of the paper's search.
+    ours_steps: of ours. start_steps: of Fig. 3. diffusion_steps: of SuperDiff; guidance_steps: of it in Table 4.
+    seeds: of the tables, whose figures are means over them. spread_seeds and spread_bases: of the spread (S.4).
+    """
+
+    name: str
+    candidates: dict[str, int]
+    steps: tuple[int, int]
+    ours_steps: tuple[int, int]
+    start_steps: int
+    diffusion_steps: int
+    guidance_steps: int
+    spread_bases: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    spread_seeds: tuple[int, ...] = (0, 1, 2)
+
+    def changed(
+        self,
+        candidates: int | None = None,
+        steps: Sequence[int] | None = None,
+        seeds: tuple[int, ...] | None = None,
+    ) -> Size:
+        """This size with what a command gives. Raises InputError."""
+        changes: dict[str, Any] = {}
+        if candidates is not None:
+            if not 1 <= candidates <= MAX_CANDIDATES:
+                raise InputError(f"--candidates: {candidates} is not from 1 to {MAX_CANDIDATES:,}")
+            changes["candidates"] = dict.fromkeys(self.candidates, candidates)
+        if steps is not None:
+            first, second = steps
+            if min(steps) < 1 or max(steps) > MAX_STEPS:
+                raise InputError(f"--steps: {first},{second}: each stage takes 1 to {MAX_STEPS:,} steps")
+            changes |= {"steps": (first, second), "ours_steps": (first, second), "start_steps": first}
+        if seeds is not None:
+            different = len(set(seeds)) == len(seeds)
+            if (
+                not 1 <= len(seeds) <= MAX_SEEDS
+                or not different
+                or not 0 <= min(seeds) <= max(seeds) <= MAX_SEED
+            ):
+                raise InputError(
+                    f"--seeds: give 1 to {MAX_SEEDS} different whole numbers of 0 or more, such as 0,1,2"
+                )
+            changes |= {"seeds": seeds, "spread_seeds": seeds}
+        return self.model_copy(
+            update={**changes, "name": f"{self.name}, changed by options"} if changes else {}
+        )
+
+    def words(self, experiment: str, seeds: Sequence[int], *, diffused: bool) -> str:
+        """The size of one experiment in a sentence. seeds: those that are used. diffused: whether SuperDiff takes
+        part.
+        """
+        steps, ours = ("{} + {}".format(*each) for each in (self.steps, self.ours_steps))
+        diffusion, paper = (f"; SuperDiff: {self.diffusion_steps:,}", " (1,000)") if diffused else ("", "")
+        return (
+            f"{self.candidates[experiment]:,} candidates from each base and method, {steps} steps (ours: {ours}"
+            f"{diffusion}), seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}. The paper has 4,096 "
+            f"and 500 + 500{paper}."
+        )
+
+
+class Declaration(_Frozen):
+    """A table or figure. columns and rows: what the paper prints, a value for each column of each row.
+
+    experiments: those whose cells it is made of. measure: how (a name in `measures.MEASURES`). figure: what of a
+    cell it compares. top: of how many best formulas. show_bases: whether T_c of the bases is shown too. methods:
+    "searches" leaves the baselines out. seeds: "first" takes one, "spread" takes the bases and seeds of S.4. size: a
+    template where the usual sentence doesn't fit. notes: templates of why our figures can't equal the paper's.
+    """
+
+    label: str
+    title: str
+    section: str
+    unit: str = ""
+    experiments: tuple[str, ...]
+    measure: str
+    figure: str = ""
+    top: int = 0
+    show_bases: bool = False
+    methods: Literal["all", "searches"] = "all"
+    seeds: Literal["all", "first", "spread"] = "all"
+    size: str = ""
+    notes: tuple[str, ...] = ()
+    columns: dict[str, str] = {}
+    rows: dict[str, dict[str, Value]] = {}
+
+    @model_validator(mode="after")
+    def _complete(self) -> Declaration:
+        for row, values in self.rows.items():
+            if set(values) != set(self.columns):
+                raise ValueError(f"row {row} has the columns {sorted(values)}, not {sorted(self.columns)}")
+        return self
+
+    def value(self, row: str, column: str) -> Value:
+        """What the paper prints there; None (N/A) too where it has no such row."""
+        return self.rows.get(row, {}).get(column)
+
+    def printed(self, row: str) -> dict[str, Value]:
+        """A row of the paper's by the names of its columns beside ours, such as "kiago_paper"."""
+        return {f"{column}_paper": self.value(row, column) for column in self.columns}
+
+
+class Comparison(_Frozen):
+    """The whole data file. notes: shared ones by name. departures: how every preset differs in no field."""
+
+    families: dict[str, Family]
+    sizes: dict[str, Size]
+    tables: dict[str, Declaration]
+    notes: dict[str, str]
+    departures: tuple[str, ...]
+
+
+@cache
+def comparison() -> Comparison:
+    """The families, tables and notes that ship with the package."""
+    text = files("kiago_ray.paper").joinpath("tables.yaml").read_text(encoding="utf-8")
+    return Comparison.model_validate(yaml.safe_load(text))
