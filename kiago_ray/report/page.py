@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from kiago_ray.report.values import UNKNOWN, cell, failed_screens, unseen
+from kiago_ray.report.values import UNKNOWN, cell, failed_screens, kelvin, no_gain, unseen
 
 Item = TypeVar("Item")
 Row = dict[str, Any]
@@ -104,6 +104,11 @@ def _environment() -> Environment:
         "formula": formula_markup,
         "code": code_markup,
         "cell": cell,
+        "count": "{:,}".format,
+        "kelvin": kelvin,
+        "no_gain": no_gain,
+        "not_shown": not_shown,
+        "shortened": shortened,
         "class": lambda kind: Markup(' class="{}"').format(kind) if kind else "",
         "png_uri": lambda png: "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
     }

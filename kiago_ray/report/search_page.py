@@ -9,7 +9,7 @@ from typing import Any
 from kiago_ray.report.page import Row, candidates_table, render
 from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import EXPLAINED, Background, reasons_of
-from kiago_ray.report.values import kelvin, no_gain, summary_rows, top_rows
+from kiago_ray.report.values import summary_rows, top_rows
 from kiago_ray.screening.summary import Summary, TopMean
 from kiago_ray.search.result import RowStatus
 
@@ -38,64 +38,52 @@ class Page:
 
 def render_page(page: Page) -> str:
     """The page of a search as HTML5 text."""
-    summary, rows = page.summary, page.rows[:TABLE_ROWS]
-    return render(
+    summary = page.summary
+    return render_ranked(
         "search.html.j2",
+        page.rows[:TABLE_ROWS],
+        summary.required,
+        summary.top,
+        summary.statuses,
+        page.background,
         title=page.title,
-        remarks=[page.remark] if page.remark else [],
-        tiles=_tiles(summary),
-        candidates=candidates_table(rows, summary.required),
-        **ranked_content(rows, summary.top, summary.statuses, page.background),
-        no_gain=no_gain(summary.gains, summary.passed),
-        what="search",
-        extent="",
+        remark=page.remark,
+        summary=summary,
+        summary_rows=summary_rows(summary),
         plots=page.plots,
-        summary=summary_rows(summary),
         model_notes=page.model_notes,
         spec_text=page.spec_text,
     )
 
 
-def ranked_content(
-    rows: Sequence[Row], top: Sequence[TopMean], statuses: Mapping[str, int], background: Background
-) -> dict[str, Any]:
-    """What search.html.j2 shows of ranked rows beside their table: why the first may be believed and why not, the
-    best k as a whole, and how rows ended.
+def render_ranked(
+    template: str,
+    rows: Sequence[Row],
+    required: tuple[str, ...],
+    top: Sequence[TopMean],
+    statuses: Mapping[str, int],
+    background: Background,
+    **content: Any,
+) -> str:
+    """A page of ranked rows: their table, why the first may be believed and why not, the best k as a whole, how rows
+    ended, and what the template asks for beside that. required: the screens that count.
     """
     meanings = {status.label: status.meaning for status in RowStatus}
-    return {
-        "explained": [
+    return render(
+        template,
+        rows=rows,
+        candidates=candidates_table(rows, required, campaign=template.startswith("campaign")),
+        explained=[
             (row, row.get("trusted_tc_k") is not None, reasons_of(row, background))
             for row in rows[:EXPLAINED]
         ],
-        "top": top_rows(top),
-        "has_gap": any(each.gap_k is not None for each in top),
-        "statuses": [
+        top_rows=top_rows(top),
+        has_gap=any(each.gap_k is not None for each in top),
+        statuses=[
             (name.replace("_", " "), f"{count:,}", meanings.get(name, "")) for name, count in statuses.items()
         ],
-    }
-
-
-def _tiles(summary: Summary) -> list[tuple[str, str]]:
-    """The main numbers: label and value of each."""
-    base = summary.base
-    entries = [
-        ("candidates", f"{summary.rows:,}"),
-        ("unique formulas", f"{summary.unique:,}"),
-        ("passed every screen", f"{summary.passed:,}"),
-    ]
-    if base is not None:
-        entries.append((f"T_c of {base.formula}, predicted", kelvin(base.tc_predicted_k)))
-        if base.tc_measured_k is not None:
-            entries.append((f"T_c of {base.formula}, measured", kelvin(base.tc_measured_k)))
-    if summary.top and summary.top[0].used:
-        first = summary.top[0]
-        entries.append((f"mean T_c of the best {first.used}, predicted", kelvin(first.mean_tc_k)))
-        if first.gap_k is not None:
-            entries.append((f"exploitation gap of the best {first.used}", kelvin(first.gap_k)))
-        if first.mean_trusted_tc_k is not None:
-            entries.append((f"mean trusted T_c of the best {first.used}", kelvin(first.mean_trusted_tc_k)))
-    return entries
+        **content,
+    )
 
 
 def card_notes(cards: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

@@ -17,20 +17,16 @@ from kiago_ray.report.page import (
     Cell,
     Column,
     Table,
-    candidates_table,
     not_shown,
     number,
     number_cell,
-    render,
-    shortened,
     table_of,
     text,
 )
 from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import Background, row_background
-from kiago_ray.report.search_page import ranked_content
-from kiago_ray.report.values import kelvin, no_gain
-from kiago_ray.runs.gains import Group, K, best, foremost, gain, gain_name, groups, is_short
+from kiago_ray.report.search_page import render_ranked
+from kiago_ray.runs.gains import Group, K, best, foremost, gain_name, groups, is_short
 from kiago_ray.runs.merge import Merged, merge_tables
 from kiago_ray.runs.plan import Plan
 from kiago_ray.runs.plots import campaign_plots
@@ -44,23 +40,13 @@ from kiago_ray.runs.summaries import (
     top_of_several,
 )
 from kiago_ray.screening.rank import Ranking
-from kiago_ray.screening.summary import Summary, TopMean
+from kiago_ray.screening.summary import Summary
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, SPEC
 from kiago_ray.storage.table import first_rows
 
 TABLE_ROWS = 500
 LISTED = 500  # searches, and bases with variants
-SHOWN_FAILURES = 100
-_SHOWN_DAMAGED = 10
-_CHANCE = (
-    "± is the standard deviation over seeds: chance alone. The predictors' errors are the same for all seeds."
-)
-# Of the best K: what of TopMean is shown, with header and format.
-_TRUST = (
-    ("delta_tc_oracle_k", f"oracle ΔT_c top {K} (K)", "{:+z.1f}"),
-    ("gap_k", f"gap top {K} (K)", "{:z.1f}"),
-)
 
 
 def campaign_page(
@@ -78,14 +64,7 @@ def campaign_page(
     background = row_background(load_cards() if plan.campaign.weights is None else {})
     required = dict.fromkeys(name for search in plan.searches for name in search.spec.screens.names)
     return render_campaign_page(
-        results,
-        searches,
-        rows,
-        plots,
-        required=tuple(required),
-        background=background,
-        spec_text=spec_text,
-        model_notes=model_notes,
+        results, searches, rows, tuple(required), background, plots, spec_text, model_notes
     )
 
 
@@ -93,103 +72,48 @@ def render_campaign_page(
     results: CampaignResults,
     searches: Sequence[SearchResults],
     rows: Sequence[dict[str, Any]],
-    plots: Sequence[Plot],
-    *,
     required: tuple[str, ...],
     background: Background,
+    plots: Sequence[Plot],
     spec_text: str,
     model_notes: Sequence[str] = (),
 ) -> str:
     """The page as HTML5 text. What is listed is bounded. required: the screens that count. background: what the
     explanation of the best rows needs. model_notes: a sentence each on how good the predictors are.
     """
-    rows, top = rows[:TABLE_ROWS], [top_of_several(each) for each in results.top]
-    failures = list(results.failures.items())
-    extent = ""
-    if len(rows) < results.unique:
-        extent = f"The best {len(rows):,} of {results.unique:,} unique formulas; candidates.parquet holds all of them."
-    return render(
+    every = groups(searches)
+    alone = [Group(each.base, each.variant, (each,)) for each in searches]
+    sizes = sorted({top.k for each in searches for top in each.summary.top})
+    return render_ranked(
         "campaign.html.j2",
+        rows[:TABLE_ROWS],
+        required,
+        [top_of_several(each) for each in results.top],
+        results.statuses,
+        background,
         title=f"kiago-ray: campaign {results.name}",
-        remarks=_remarks(results),
-        tiles=_tiles(results, rows, top),
-        failures=[(shard, shortened(cause)) for shard, cause in failures[:SHOWN_FAILURES]],
-        failures_note=not_shown(len(failures) - SHOWN_FAILURES, "failed shards"),
-        means=_means(searches),
-        means_notes=_means_notes(searches),
-        extent=extent if results.rows else "",
-        no_gain=no_gain(results.gains, results.passed),
-        candidates=candidates_table(rows, required, campaign=True),
-        **ranked_content(rows, top, results.statuses, background),
-        what="campaign",
+        results=results,
+        gap=next((top for top in results.top if top["k"] == K and top["gap_k"] is not None), None),
+        means=_means(every, sizes, gain_name(searches)),
+        seeds=any(len(group.searches) > 1 for group in every),
+        short=any(is_short(each.summary, k) for each in searches for k in sizes),
+        parts_only=any(0 < len(group.gains(k)) < len(group.searches) for group in every for k in sizes),
+        searches=_searches(alone, sizes, gain_name(searches)),
         plots=plots,
-        searches=_searches(searches),
         model_notes=model_notes,
         spec_text=spec_text,
     )
 
 
-def _remarks(results: CampaignResults) -> list[str]:
-    """What a reader must know first: what is missing, what was damaged, what failed."""
-    counts = (
-        (results.searches_complete, results.searches, "searches"),
-        (results.shards_done, results.shards, "shards"),
-        (results.rows, results.candidates, "candidates"),
-    )
-    missing = [f"{part:,} of {whole:,} {what}" for part, whole, what in counts if part < whole]
-    texts = []
-    if not results.rows:
-        texts.append(f"No search has results yet, of {results.candidates:,} candidates planned.")
-    elif missing:
-        texts.append(f"Not finished: {', '.join(missing)} are done. The numbers below are of those.")
-    if results.damaged:
-        more = len(results.damaged) - _SHOWN_DAMAGED
-        shown = "; ".join(results.damaged[:_SHOWN_DAMAGED])
-        texts.append(
-            f"Files found damaged, and made again: {shown}" + (f"; and {more} more" if more > 0 else "")
-        )
-    if results.failures:
-        texts.append(f"Shards that failed: {len(results.failures):,}. The same command tries them again.")
-    return texts
-
-
-def _tiles(
-    results: CampaignResults, rows: Sequence[dict[str, Any]], top: Sequence[TopMean]
-) -> list[tuple[str, str]]:
-    """The main numbers: label and value of each."""
-    entries = [
-        ("searches complete", f"{results.searches_complete:,} of {results.searches:,}"),
-        ("shards done", f"{results.shards_done:,} of {results.shards:,}"),
-        ("candidates done", f"{results.rows:,} of {results.candidates:,}"),
-        ("unique formulas", f"{results.unique:,}"),
-        ("passed every screen", f"{results.passed:,}"),
-    ]
-    if results.new_systems is not None:
-        entries.append(("proposals of new chemical systems", f"{results.new_systems:,}"))
-    if rows and rows[0].get("passed"):
-        entries.append((f"T_c of the best, predicted: {rows[0]['formula']}", kelvin(rows[0].get("tc_k"))))
-    gaps = [each for each in top if each.k == K and each.gap_k is not None]
-    return [*entries, *((f"exploitation gap of the best {each.used}", kelvin(each.gap_k)) for each in gaps)]
-
-
-def _means(searches: Sequence[SearchResults]) -> Table[Group]:
+def _means(every: Sequence[Group], sizes: Sequence[int], name: str) -> Table[Group]:
     """The means over seeds by base and variant."""
-    every, sizes = groups(searches), _sizes(searches)
-    name = gain_name(searches)
-
-    def spread(header: str, value: Callable[[Summary], float | None], form: str = "{:.1f}") -> Column[Group]:
-        return Column(header, lambda group: _spread([value(each) for each in group.summaries], form), "n")
-
-    columns: list[Column[Group]] = [
+    columns = [
         text("Base", lambda group: group.base, formula=True),
         text("Variant", lambda group: group.variant),
         Column("Seeds", _seeds, "n"),
-        number("T_c of base (K)", lambda group: group.material and group.material.tc_predicted_k, "{:z.1f}"),
-        number("measured (K)", lambda group: group.material and group.material.tc_measured_k, "{:z.1f}"),
-        *(Column(f"{name} top {k} (K)", _gain_mean(k), "n") for k in sizes),
-        *(spread(header, _of_top(field), form) for field, header, form in _TRUST),
-        spread("Passed (%)", lambda summary: _percent(summary.passed_fraction)),
-        spread("Unique (%)", lambda summary: _percent(summary.unique_fraction)),
+        number("T_c of base (K)", lambda group: getattr(group.material, "tc_predicted_k", None), "{:z.1f}"),
+        number("measured (K)", lambda group: getattr(group.material, "tc_measured_k", None), "{:z.1f}"),
+        *_findings(sizes, name),
     ]
     return table_of(
         foremost(every, LISTED, lambda group: group.mean_gain(sizes[0]) if sizes else None),
@@ -199,43 +123,47 @@ def _means(searches: Sequence[SearchResults]) -> Table[Group]:
     )
 
 
-def _means_notes(searches: Sequence[SearchResults]) -> list[str]:
-    """How the table of means is to be read."""
-    every, sizes = groups(searches), _sizes(searches)
-    notes = ["Unique: of all candidates. Passed: of the unique formulas."] if every else []
-    if any(len(group.searches) > 1 for group in every):
-        notes.append(_CHANCE)
-    if any(is_short(each.summary, k) for each in searches for k in sizes):
-        notes.append("* In some of these searches fewer formulas passed: the mean is of those.")
-    if any(0 < len(group.gains(k)) < len(group.searches) for group in every for k in sizes):
-        notes.append("[n]: something passed in n of the seeds only, and the mean is of those seeds.")
-    return notes
+def _searches(alone: Sequence[Group], sizes: Sequence[int], name: str) -> Table[Group]:
+    """A row a search, each a group of its own."""
 
+    def of(header: str, value: Callable[[SearchResults], float | None], form: str) -> Column[Group]:
+        return number(header, lambda group: value(group.searches[0]), form)
 
-def _searches(searches: Sequence[SearchResults]) -> Table[SearchResults]:
-    """A row a search."""
-    sizes, name = _sizes(searches), gain_name(searches)
-    columns: list[Column[SearchResults]] = [
-        text("Search", lambda each: each.name),
-        text("Base", lambda each: each.base, formula=True),
-        text("Variant", lambda each: each.variant),
-        number("Seed", lambda each: each.seed, "{}"),
-        Column(
-            "Shards", lambda each: (f"{each.shards_done:,} of {each.shards:,}", float(each.shards_done)), "n"
-        ),
-        number("Candidates", lambda each: each.summary.rows, "{:,}"),
-        number("Unique (%)", lambda each: _percent(each.summary.unique_fraction)),
-        number("Passed (%)", lambda each: _percent(each.summary.passed_fraction)),
-        number("T_c above base", lambda each: each.summary.passed_above_base, "{:,}"),
-        *(Column(f"{name} top {k} (K)", _gain_of(k), "n") for k in sizes),
-        *(_trust_column(field, header, form) for field, header, form in _TRUST),
+    columns = [
+        text("Search", lambda group: group.searches[0].name),
+        text("Base", lambda group: group.base, formula=True),
+        text("Variant", lambda group: group.variant),
+        of("Seed", lambda each: each.seed, "{}"),
+        Column("Shards", _shards, "n"),
+        of("Candidates", lambda each: each.summary.rows, "{:,}"),
+        of("T_c above base", lambda each: each.summary.passed_above_base, "{:,}"),
+        *_findings(sizes, name),
     ]
     return table_of(
-        foremost(searches, LISTED, lambda each: gain(each.summary, sizes[0]) if sizes else None),
+        foremost(alone, LISTED, lambda group: group.mean_gain(sizes[0]) if sizes else None),
         columns,
         "Searches",
-        not_shown(len(searches) - LISTED, f"searches with a lower {name}"),
+        not_shown(len(alone) - LISTED, f"searches with a lower {name}"),
     )
+
+
+def _findings(sizes: Sequence[int], name: str) -> list[Column[Group]]:
+    """What searches gained, by the oracle too, and what part of their rows passed: means over the group."""
+
+    def mean(header: str, value: Callable[[Summary], float | None], form: str = "{:.1f}") -> Column[Group]:
+        return Column(header, lambda group: _spread([value(each) for each in group.summaries], form), "n")
+
+    return [
+        *(Column(f"{name} top {k} (K)", _gain(k), "n") for k in sizes),
+        mean(
+            f"oracle ΔT_c top {K} (K)",
+            lambda each: getattr(best(each, K), "delta_tc_oracle_k", None),
+            "{:+z.1f}",
+        ),
+        mean(f"gap top {K} (K)", lambda each: getattr(best(each, K), "gap_k", None), "{:z.1f}"),
+        mean("Passed (%)", lambda each: _percent(each.passed_fraction)),
+        mean("Unique (%)", lambda each: _percent(each.unique_fraction)),
+    ]
 
 
 def _seeds(group: Group) -> Cell:
@@ -244,37 +172,21 @@ def _seeds(group: Group) -> Cell:
     return f"{seeds}, {parts} in part" if parts else f"{seeds}", float(seeds)
 
 
-def _gain_of(k: int) -> Callable[[SearchResults], Cell]:
-    def content(search: SearchResults) -> Cell:
-        shown, value = number_cell(gain(search.summary, k), _gain_format(search.summary))
-        return shown + ("*" if is_short(search.summary, k) else ""), value
-
-    return content
+def _shards(group: Group) -> Cell:
+    done = sum(each.shards_done for each in group.searches)
+    return f"{done:,} of {sum(each.shards for each in group.searches):,}", float(done)
 
 
-def _gain_mean(k: int) -> Callable[[Group], Cell]:
+def _gain(k: int) -> Callable[[Group], Cell]:
+    """The mean gain of the best k; a difference to a base has a sign, * and [n] say what it is a mean of."""
+
     def content(group: Group) -> Cell:
         gains = group.gains(k)
-        shown, value = _spread(gains, _gain_format(*group.summaries))
+        shown, value = _spread(gains, "{:z.1f}" if group.material is None else "{:+z.1f}")
         shown += "*" if any(is_short(summary, k) for summary in group.summaries) else ""
         return shown + (f" [{len(gains)}]" if 0 < len(gains) < len(group.searches) else ""), value
 
     return content
-
-
-def _gain_format(*summaries: Summary) -> str:
-    """Differences to a base have a sign."""
-    return "{:+z.1f}" if any(summary.base is not None for summary in summaries) else "{:z.1f}"
-
-
-def _of_top(field: str) -> Callable[[Summary], float | None]:
-    """A field of what the summary says of the best K."""
-    return lambda summary: getattr(best(summary, K), field, None)
-
-
-def _trust_column(field: str, header: str, form: str) -> Column[SearchResults]:
-    value = _of_top(field)
-    return number(header, lambda each: value(each.summary), form)
 
 
 def _spread(values: Sequence[float | None], form: str = "{:.1f}") -> Cell:
@@ -288,11 +200,6 @@ def _spread(values: Sequence[float | None], form: str = "{:.1f}") -> Cell:
 
 def _percent(fraction: float | None) -> float | None:
     return None if fraction is None else 100 * fraction
-
-
-def _sizes(searches: Sequence[SearchResults]) -> list[int]:
-    """The k of the best k that the summaries count."""
-    return sorted({top.k for each in searches for top in each.summary.top})
 
 
 def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[str] = ()) -> str:

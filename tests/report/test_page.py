@@ -164,7 +164,7 @@ def test_a_search_without_formulas_or_base(page: Page) -> None:
     empty = replace(page.summary, base=None, unique=0, passed=0, top=())
     html = render_page(replace(page, rows=[], plots=[], summary=empty))
     read(html)
-    assert "No row of this search has a formula" in html
+    assert "No row has a formula" in html
 
 
 def test_columns_are_there_where_they_are_known(page: Page, rows: list[dict[str, Any]]) -> None:
