@@ -17,7 +17,6 @@ from kiago_ray.report.page import (
     number,
     number_cell,
     render,
-    shortened,
     table_of,
     text,
     text_cell,
@@ -26,13 +25,12 @@ from kiago_ray.report.plots import Plot
 from kiago_ray.sweep.compare import Difference, OnBase
 from kiago_ray.sweep.importance import TELLS, Importance
 from kiago_ray.sweep.metrics import METRICS
-from kiago_ray.sweep.plots import COMPARISON_PLOT, IMPORTANCE_PLOT, value_text
+from kiago_ray.sweep.plots import value_text
 from kiago_ray.sweep.point import PRESET
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import Trial
 
 LISTED = 500  # trials, and bases of the comparison
-_FAILURES = 100
 _VALUE_LENGTH = 60
 _ORDER = ("finished", "stopped", "unfinished", "failed")
 
@@ -58,43 +56,63 @@ class SweepPage:
 
 def render_sweep_page(page: SweepPage) -> str:
     """The page as HTML5 text. What is listed is bounded."""
-    sweep, own = page.sweep, (COMPARISON_PLOT, IMPORTANCE_PLOT)
-    plots = {plot.file: plot for plot in page.plots}
-    failed = [trial for trial in page.trials if trial.status == "failed"]
-    first = of_first_metric(sweep, page.differences)
-    importance = page.importance if page.importance is not None and page.importance.fields else None
+    sweep, metric = page.sweep, page.sweep.metrics[0]
+    told = [each for each in page.differences if each.pairs]
+    order = list(sweep.compare.against)
+    first = sorted(
+        (each for each in told if each.metric == metric),
+        key=lambda each: order.index(each.other) if each.other in order else len(order),
+    )
+    counts = {status: sum(trial.status == status for trial in page.trials) for status in _ORDER}
+    ended = [trial for trial in page.trials if trial.ended and trial.seeds]
+    unstopped = sum(trial.row_steps / trial.seeds * len(sweep.seeds) for trial in ended)
     return render(
         "sweep.html.j2",
         title=f"kiago-ray: sweep {sweep.name}",
-        description=sweep.description,
-        remarks=_remarks(page),
-        tiles=_tiles(page),
-        trials=_trials(page),
-        best=None if page.best is None else _best(sweep, page.best),
-        judged=_judged(sweep),
-        verdicts=[f"The best {verdict(each)}." for each in first],
-        differences=_differences([each for each in page.differences if each.pairs]),
-        comparison_plot=plots.get(COMPARISON_PLOT),
+        sweep=sweep,
+        metric=metric,
+        counts=counts,
+        searches=sum(len(trial.scores) for trial in page.trials),
+        spent=sum(trial.row_steps for trial in ended) / unstopped if unstopped else None,
+        best=page.best,
+        best_mean=None if page.best is None else _mean(page.best, metric)[0],
+        best_fields=None if page.best is None else _best(sweep, page.best),
+        first=[
+            (
+                each.other,
+                _amount(each.value, metric, "+"),
+                None if each.low is None else _interval(each),
+                verdict(each),
+            )
+            for each in first
+        ],
+        few={name: pairs for name, pairs in _pairs(sweep, first).items() if pairs < _planned_pairs(sweep)},
+        planned_pairs=_planned_pairs(sweep),
+        compare_failures=page.compare_failures,
+        new_bases=[base for base in sweep.compare.bases if base not in sweep.bases],
+        differences=_differences(told),
         by_base=_by_base(first),
-        metric=sweep.metrics[0],
-        plots=[plot for plot in page.plots if plot.file not in own],
-        importance=importance,
-        importance_rows=[
-            (each.field, f"{each.value:z.2f}", f"± {each.error:.2f}")
-            for each in (importance.fields if importance else ())
+        plots={plot.file: plot for plot in page.plots},
+        importance=page.importance if page.importance is not None and page.importance.fields else None,
+        tells=TELLS,
+        trials=_trials(page),
+        failures=[
+            (str(trial.number), trial.cause or "unknown") for trial in page.trials if trial.status == "failed"
         ],
-        importance_told="" if importance is None else _told(importance),
-        importance_plot=plots.get(IMPORTANCE_PLOT),
-        failures=[(str(trial.number), shortened(trial.cause or "unknown")) for trial in failed[:_FAILURES]],
-        failures_note=not_shown(len(failed) - _FAILURES, "failed trials"),
-        metrics=[
-            (name, each.unit, f"{each.meaning}; {'more' if each.mode == 'max' else 'less'} is better")
-            for name, each in METRICS.items()
-        ],
-        top=sweep.top,
+        metrics=METRICS,
         model_notes=page.model_notes,
         spec_text=page.spec_text,
     )
+
+
+def _pairs(sweep: SweepSpec, differences: Sequence[Difference]) -> dict[str, int]:
+    """How many pairs of searches the comparison with each of the others rests on."""
+    done = {each.other: each.pairs for each in differences}
+    return {name: done.get(name, 0) for name in sweep.compare.against}
+
+
+def _planned_pairs(sweep: SweepSpec) -> int:
+    return len(sweep.compare_bases) * len(sweep.compare.seeds)
 
 
 def verdict(each: Difference) -> str:
@@ -114,66 +132,6 @@ def verdict(each: Difference) -> str:
     if each.low <= 0 <= each.high:
         return f"{unknown}{by}"
     return f"is {'better' if metric.sign * each.value > 0 else 'worse'} than {each.other} by {by}"
-
-
-def of_first_metric(sweep: SweepSpec, differences: Sequence[Difference]) -> list[Difference]:
-    """Those that there are, in the order of the sweep's comparison."""
-    order = list(sweep.compare.against)
-    told = [each for each in differences if each.metric == sweep.metrics[0] and each.pairs]
-    return sorted(told, key=lambda each: order.index(each.other) if each.other in order else len(order))
-
-
-def _remarks(page: SweepPage) -> list[str]:
-    """What a reader must know first: what is missing, failed or was stopped."""
-    sweep, counts = page.sweep, _counts(page.trials)
-    ended = counts["finished"] + counts["stopped"]
-    texts = []
-    if not ended:
-        texts.append(f"No trial has ended yet, of {sweep.points:,} planned.")
-    elif ended < sweep.points:
-        texts.append(
-            f"Not finished: {ended:,} of {sweep.points:,} trials have ended. The numbers below are of those."
-        )
-    if counts["failed"]:
-        texts.append(f"Trials that failed: {counts['failed']:,}. The same command tries them again.")
-    if counts["stopped"]:
-        texts.append(
-            f"Trials stopped early: {counts['stopped']:,}, because after as many seeds they were behind others. The "
-            "best is one of those that finished."
-        )
-    if page.best is None:
-        return texts
-    searches = len(sweep.compare_bases) * len(sweep.compare.seeds)
-    pairs = {each.other: each.pairs for each in of_first_metric(sweep, page.differences)}
-    for name in sweep.compare.against:
-        if pairs.get(name, 0) < searches:
-            done = f"{pairs.get(name, 0):,} of {searches:,}"
-            texts.append(f"The comparison with {name} rests on {done} pairs of searches.")
-    for name, cause in page.compare_failures.items():
-        texts.append(f"The comparison with {name} failed: {shortened(cause)}")
-    return texts
-
-
-def _tiles(page: SweepPage) -> list[tuple[str, str]]:
-    """The main numbers: label and value of each."""
-    counts, metric = _counts(page.trials), page.sweep.metrics[0]
-    entries = [("trials finished", f"{counts['finished']:,} of {page.sweep.points:,}")]
-    entries += [(name, f"{counts[name]:,}") for name in ("stopped", "failed") if counts[name]]
-    entries.append(("searches", f"{sum(len(trial.scores) for trial in page.trials):,}"))
-    ended = [trial for trial in page.trials if trial.ended and trial.seeds]
-    whole = sum(trial.row_steps / trial.seeds * len(page.sweep.seeds) for trial in ended)
-    if whole:
-        spent = sum(trial.row_steps for trial in ended) / whole
-        entries.append(("of the steps without early stopping", f"{100 * spent:.0f} %"))
-    if page.best is not None:
-        unit = f" {METRICS[metric].unit}" if METRICS[metric].unit else ""
-        entries.append(
-            (f"{metric} of the best, trial {page.best.number}", _mean(page.best, metric)[0] + unit)
-        )
-    for each in of_first_metric(page.sweep, page.differences)[:1]:
-        reach = "no interval" if each.low is None else f"95 % interval {_interval(each)}"
-        entries.append((f"best minus {each.other}, {reach}", _amount(each.value, metric, "+")))
-    return entries
 
 
 def _best(sweep: SweepSpec, best: Trial) -> Table[str]:
@@ -209,22 +167,6 @@ def _at(values: Any, name: str) -> Any:
         else:
             values = values.get(part) if isinstance(values, dict) else None
     return values
-
-
-def _judged(sweep: SweepSpec) -> str:
-    """By whom the comparison is judged, and where."""
-    seeds = shortened(", ".join(map(str, sweep.compare.seeds)))
-    judge = (
-        "Judged by another oracle than the one that the trials went by: by that of the reports of searches. On seeds "
-        f"that no trial saw ({seeds})"
-    )
-    new = [base for base in sweep.compare.bases if base not in sweep.bases]
-    listed = shortened(", ".join(new))
-    if not new:
-        return f"{judge}, on the bases of the trials." if sweep.bases else f"{judge}."
-    if len(new) == len(sweep.compare.bases):
-        return f"{judge} and bases that no trial saw ({listed})."
-    return f"{judge}. Of the bases, no trial saw {listed}."
 
 
 def _differences(differences: Sequence[Difference]) -> Table[Difference]:
@@ -269,21 +211,6 @@ def _by_base(differences: Sequence[Difference]) -> Table[tuple[Difference, OnBas
     return table_of(rows[:LISTED], columns, "The best minus others by base", note)
 
 
-def _told(importance: Importance) -> str:
-    """Whether the importances mean anything."""
-    if importance.r2 is None:
-        return f"With {_counted(importance.trials, 'trial')} nobody can tell which fields matter."
-    if not importance.tells:
-        return (
-            f"The importances mean nothing: of trials that it hasn't seen, the forest foretells next to nothing "
-            f"(cross-validated R² {importance.r2:z.2f}, below {TELLS:g})."
-        )
-    return (
-        f"Of trials that it hasn't seen, the forest foretells {100 * importance.r2:.0f} % of the variance "
-        f"(cross-validated R² {importance.r2:.2f}): the importances mean so much."
-    )
-
-
 def _trials(page: SweepPage) -> Table[Trial]:
     """A row a trial, the best first."""
     sweep = page.sweep
@@ -313,10 +240,6 @@ def _trials(page: SweepPage) -> Table[Trial]:
     ]
     shown = sorted(page.trials, key=key)[:LISTED]
     return table_of(shown, columns, "Trials", not_shown(len(page.trials) - LISTED, "trials"))
-
-
-def _counts(trials: Sequence[Trial]) -> dict[str, int]:
-    return {status: sum(trial.status == status for trial in trials) for status in _ORDER}
 
 
 def _mean(trial: Trial, name: str) -> Cell:

@@ -174,9 +174,10 @@ def comparison_plot(differences: Sequence[Difference], metric: str) -> Figure:
     figure, (axes,) = new_figure(7.0, 1.9 + min(0.62 * max(len(told), 1), 9.0))
     axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1)
     for place, each in enumerate(told):
-        known = each.low is not None and each.high is not None
-        reach = [[each.value - each.low], [each.high - each.value]] if known else None
-        style = {"markerfacecolor": "black" if known else "white", "markersize": 7, "capsize": 4}
+        reach = None
+        if each.low is not None and each.high is not None:
+            reach = [[each.value - each.low], [each.high - each.value]]
+        style = {"markerfacecolor": "black" if reach else "white", "markersize": 7, "capsize": 4}
         axes.errorbar([each.value], [place - 0.12], xerr=reach, fmt="o", color="black", zorder=3, **style)
     for number, base in enumerate(bases):
         points = [

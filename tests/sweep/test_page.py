@@ -17,7 +17,7 @@ from kiago_ray.sweep.plots import COMPARISON_PLOT, sweep_plots
 from kiago_ray.sweep.spec import SweepSpec, sweep_from
 from kiago_ray.sweep.trials import Trial, best_trial
 
-from ..campaign.test_page import PNG, Reader
+from ..runs.test_page import PNG, Reader
 from .conftest import METRIC
 
 MakeDifference = Callable[..., Difference]
