@@ -150,13 +150,12 @@ def _best(sweep: SweepSpec, best: Trial) -> Table[str]:
         preset = sweep.search.get(PRESET, "default")
         return _value_cell(preset if name == PRESET else _at(shared, name))
 
-    columns = [
+    columns: list[Column[str]] = [
         text("Field", str),
         Column(f"Trial {best.number}", found),
         Column("Search as it stands", standing),
     ]
-    note = "best.yaml holds this search whole, as a preset."
-    return table_of(list(sweep.space), columns, "The best trial's fields", note)
+    return table_of(list(sweep.space), columns, "The best trial's fields")
 
 
 def _at(values: Any, name: str) -> Any:
