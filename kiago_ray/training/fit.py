@@ -18,7 +18,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
@@ -90,24 +90,10 @@ def fit(
     data. Raises InputError. `compile_network` needs a C++ compiler and changes speed only.
     """
     device = next(network.parameters()).device
-    average = deepcopy(network).eval().requires_grad_(False)
-    # Of an ensemble's members, side by side, a vector is (members, 1, width).
-    vectors = [p for p in network.parameters() if p.ndim <= 1 or (p.ndim == 3 and p.shape[1] == 1)]
-    matrices = [p for p in network.parameters() if all(p is not vector for vector in vectors)]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        fused=True,
-    )
-    parameters = matrices + vectors
-    generator = torch.Generator().manual_seed(settings.seed)
+    state = _State.of(network, settings)
+    average, optimizer, generator = cast(Network, state.average), state.optimizer, state.generator
     identity = run_identity(settings, data_id, network)
-    done, seconds = 0, 0.0
-    if checkpoint.exists():
-        done, seconds = restore(checkpoint, identity, network, average, optimizer, parameters, generator)
+    done, seconds = state.restore(checkpoint, identity) if checkpoint.exists() else (0, 0.0)
     network.train()
     predict: Callable[[Tensor], Tensor] = partial(forward, network)
     if compile_network:
@@ -137,9 +123,7 @@ def fit(
             total += loss.item() / (1 if rows.weights is None else rows.weights.shape[1])
             accumulate(average, network, settings.average_decay, epoch * batches + batch)
         seconds += time.monotonic() - start
-        write_checkpoint(
-            checkpoint, identity, epoch + 1, seconds, network, average, optimizer, parameters, generator
-        )
+        state.save(checkpoint, identity, epoch + 1, seconds)
         on_epoch(EpochReport(epoch + 1, settings.epochs, total / batches, seconds))
     return average, seconds
 
@@ -199,59 +183,72 @@ def run_identity(settings: FitSettings, data_id: str, network: nn.Module) -> str
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def write_checkpoint(
-    path: Path,
-    identity: str,
-    epoch: int,
-    seconds: float,
-    network: nn.Module,
-    average: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    parameters: list[nn.Parameter],
-    generator: torch.Generator,
-) -> None:
-    """Write all state, whole or not at all."""
-    tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
-    for i, parameter in enumerate(parameters):
-        tensors |= {f"optimizer.{i}.{k}": v for k, v in optimizer.state[parameter].items()}
-    tensors["generator"] = generator.get_state()
-    tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
-    metadata = {"identity": identity, "epoch": str(epoch), "seconds": repr(seconds)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(save(tensors, metadata=metadata))
-    os.replace(part, path)
+@dataclass(frozen=True)
+class _State:
+    """All that a run changes, as a checkpoint keeps it. `parameters` are in the optimizer's order."""
 
+    network: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    parameters: list[nn.Parameter]
+    generator: torch.Generator
 
-def restore(
-    path: Path,
-    identity: str,
-    network: nn.Module,
-    average: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    parameters: list[nn.Parameter],
-    generator: torch.Generator,
-) -> tuple[int, float]:
-    """Load a checkpoint into the parts of a run; return (epochs done, seconds spent)."""
-    content = path.read_bytes()
-    try:
-        tensors = load(content)
-        header = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + header])["__metadata__"]
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}): remove it to start again") from None
-    if metadata.get("identity") != identity:
-        raise InputError(f"{path} is of a run with other settings or data: remove it or choose another --out")
-    device = next(network.parameters()).device
-    for prefix, module in (("network.", network), ("average.", average)):
-        module.load_state_dict(
-            {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    @classmethod
+    def of(cls, network: nn.Module, settings: FitSettings) -> _State:
+        """At the start of a run: matrices decay, vectors don't."""
+        # Of an ensemble's members, side by side, a vector is (members, 1, width).
+        vectors = [p for p in network.parameters() if p.ndim <= 1 or (p.ndim == 3 and p.shape[1] == 1)]
+        matrices = [p for p in network.parameters() if all(p is not vector for vector in vectors)]
+        groups = [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        return cls(
+            network,
+            deepcopy(network).eval().requires_grad_(False),
+            torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True),
+            matrices + vectors,
+            torch.Generator().manual_seed(settings.seed),
         )
-    for i, parameter in enumerate(parameters):
-        prefix = f"optimizer.{i}."
-        optimizer.state[parameter] = {
-            k.removeprefix(prefix): v.to(device) for k, v in tensors.items() if k.startswith(prefix)
+
+    def save(self, path: Path, identity: str, epoch: int, seconds: float) -> None:
+        """Write it all, whole or not at all."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for i, parameter in enumerate(self.parameters):
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in self.optimizer.state[parameter].items()}
+        tensors["generator"] = self.generator.get_state()
+        tensors = {
+            k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()
         }
-    generator.set_state(tensors["generator"])
-    return int(metadata["epoch"]), float(metadata["seconds"])
+        metadata = {"identity": identity, "epoch": str(epoch), "seconds": repr(seconds)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_bytes(save(tensors, metadata=metadata))
+        os.replace(part, path)
+
+    def restore(self, path: Path, identity: str) -> tuple[int, float]:
+        """Take up a checkpoint; return (epochs done, seconds spent). Raises InputError for another run's."""
+        content = path.read_bytes()
+        try:
+            tensors = load(content)
+            header = int.from_bytes(content[:8], "little")
+            metadata = json.loads(content[8 : 8 + header])["__metadata__"]
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise InputError(f"{path} is damaged ({error}): remove it to start again") from None
+        if metadata.get("identity") != identity:
+            raise InputError(
+                f"{path} is of a run with other settings or data: remove it or choose another --out"
+            )
+        device = next(self.network.parameters()).device
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.network.load_state_dict(part("network."))
+        self.average.load_state_dict(part("average."))
+        for i, parameter in enumerate(self.parameters):
+            values = part(f"optimizer.{i}.")
+            self.optimizer.state[parameter] = {k: v.to(device) for k, v in values.items()}
+        self.generator.set_state(tensors["generator"])
+        return int(metadata["epoch"]), float(metadata["seconds"])
