@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,7 +90,7 @@ def compositions(rows: Sequence[Amounts]) -> tuple[list[str], list[str]]:
     return [formulas[key] for key in keys], [chemical_system(row) for row in rows]
 
 
-def merged(rows: Sequence[Amounts], order: Sequence[str], **values: Sequence[object]) -> pd.DataFrame:
+def merged(rows: Sequence[Amounts], order: Sequence[str], **values: Sequence[Any]) -> pd.DataFrame:
     """One row a composition, sorted by formula: `formula`, the values of its first row by the columns in `order`, how
     many rows it has (`n_merged`), `chemical_system`. Values are float64 where their first is a float, else texts.
     """
