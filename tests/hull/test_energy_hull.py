@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -10,7 +10,10 @@ from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition, Element
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.hull import EnergyHull, HullPlace
+from kiago_ray.hull import EnergyHull, HullPlace, judge
+from kiago_ray.hull.energy_hull import lowest_mixture, with_e_hull
+from kiago_ray.screening.candidates import collect
+from kiago_ray.search.result import SearchResult
 
 MakeHull = Callable[[Mapping[str, float]], EnergyHull]
 # Ti-O with invented energies: TiO2 and Ti2O3 on the hull, TiO above it.
@@ -145,3 +148,81 @@ def test_unknown_energies_stay_unknown_and_foreign_elements_are_refused(make_hul
     assert hull.e_hull(np.zeros((0, 118)), np.zeros(0)).shape == (0,)
     with pytest.raises(ValueError, match="energies: 'dft' is none of elemnet, file"):
         EnergyHull.of("phases.csv", energies="dft")  # type: ignore[arg-type]
+
+
+def test_the_lowest_of_all_mixtures_by_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        fractions = rng.dirichlet(np.ones(3), 6)
+        phases = np.concatenate([fractions, np.eye(3)])
+        energies = np.concatenate([rng.uniform(-1, 0.2, 6), np.zeros(3)])
+        x = rng.dirichlet(np.ones(3))
+        best = np.inf
+        for a in range(9):
+            for b in range(a):
+                for c in range(b):
+                    three = [a, b, c]
+                    if abs(np.linalg.det(phases[three])) > 1e-9:
+                        shares = np.linalg.solve(phases[three].T, x)
+                        if (shares >= -1e-12).all():
+                            best = min(best, float(shares @ energies[three]))
+        energy, shares = lowest_mixture(x, phases, energies)
+        assert energy == pytest.approx(best, abs=1e-9)
+        assert (shares >= 0).all()
+        assert (shares > 0).sum() <= 3
+        np.testing.assert_allclose(shares @ phases, x, atol=1e-9)
+
+
+def test_what_cannot_be_mixed_is_refused() -> None:
+    with pytest.raises(ValueError, match="these 1 phases can't be mixed"):
+        lowest_mixture(np.array([0.5, 0.5]), np.array([[1.0, 0.0]]), np.array([-1.0]))
+
+
+MakeHull = Callable[[Mapping[str, float]], EnergyHull]
+
+
+def test_bad_formulas_keep_their_places_and_given_energies_count(make_hull: MakeHull) -> None:
+    hull = make_hull({"TiO2": -3.0, "Ti2O3": -2.9})
+    formulas: list[object] = ["Ti2O4", "Xx", None, "Ti3O5", "Ti3O5", "Ti4O6", "Fe"]
+    scores = judge(hull, formulas, np.array([np.nan, -1, -1, np.nan, -2.0, -2.5, np.nan]))
+    assert [place is None for place in scores.places] == [False, True, True, True, False, False, False]
+    assert [error is None for error in scores.errors] == [place is not None for place in scores.places]
+    assert "unknown element" in str(scores.errors[1])
+    assert "not among the phases" in str(scores.errors[3])
+    np.testing.assert_array_equal(scores.ef_ev_per_atom, [-3, np.nan, np.nan, np.nan, -2, -2.5, 0])
+    assert scores.places[0] is not None
+    assert scores.places[0].e_hull_ev_per_atom == 0
+    assert scores.places[5] is not None
+    assert scores.places[5].e_hull_ev_per_atom == pytest.approx(0.4)
+
+
+def test_no_formulas(make_hull: MakeHull) -> None:
+    assert judge(make_hull({"TiO2": -3.0}), []).places == ()
+
+
+MakeHull = Callable[[Mapping[str, float]], EnergyHull]
+MakeResult = Callable[[Sequence[tuple[str | None, float, float]]], SearchResult]
+ROWS: list[tuple[str | None, float, float]] = [
+    ("Ti3O5", 10.0, -2.5),
+    ("TiO", 30.0, -2.0),
+    ("Ti2O3", 50.0, -2.9),  # fails another screen
+    ("TiO", 30.0, -2.0),
+    (None, 0.0, 0.0),
+    ("TiO2", 20.0, -3.0),
+]
+
+
+def test_the_best_that_pass_have_a_distance_and_the_rest_none(
+    make_hull: MakeHull, make_result: MakeResult
+) -> None:
+    hull, result = make_hull({"TiO2": -3.0, "Ti2O3": -2.9}), make_result(ROWS)
+    passed = np.array([True, True, False, True, False, True])
+    every = with_e_hull(collect(result), result.amounts, passed, hull).e_hull_ev_per_atom
+    assert every is not None
+    tio = -2 + 2.9 * 5 / 6
+    np.testing.assert_allclose(every, [0.4375, tio, np.nan, tio, np.nan, 0], atol=1e-6)
+    two = with_e_hull(collect(result), result.amounts, passed, hull, most=2).e_hull_ev_per_atom
+    np.testing.assert_allclose(two, [np.nan, tio, np.nan, tio, np.nan, 0], atol=1e-6)
+    none = with_e_hull(collect(result), result.amounts, np.zeros(6, dtype=bool), hull).e_hull_ev_per_atom
+    assert none is not None
+    assert np.isnan(none).all()

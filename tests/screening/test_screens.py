@@ -1,3 +1,5 @@
+""""""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiago_ray.screening.candidates import KnownMaterials, collect
-from kiago_ray.screening.screens import apply_screens, available_screens, check_phases
+from kiago_ray.screening.screens import (
+    REQUIRED,
+    apply_screens,
+    available_screens,
+    check_phases,
+    load_screen_recall,
+)
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.sections import ScreensSpec
@@ -176,3 +184,22 @@ def test_plausible_asks_for_a_probability(make_result: MakeResult) -> None:
     assert "0.2" in screens["plausible"].description
     nothing = collect(make_result([(None, 0.0, 0.0)]), log_existence=np.array([np.nan]))
     assert apply_screens(nothing, screens, ("plausible",)).passed.tolist() == [False]
+
+
+def test_every_figure_is_of_a_screen_and_a_share() -> None:
+    measured = load_screen_recall()
+    assert set(measured.screens) <= {*available_screens(), REQUIRED}
+    assert {"neutral", "pauling", "ef_negative", "few_elements", "balanced", REQUIRED} <= set(
+        measured.screens
+    )
+    for passing in measured.screens.values():
+        assert all(share is None or 0 <= share <= 1 for share in vars(passing).values())
+    assert measured.superconductors == measured.swaps >= 1000
+
+
+def test_what_default_requires_lets_the_known_pass() -> None:
+    default = load_screen_recall().screens[REQUIRED]
+    assert default.recall is not None
+    assert default.recall_above_30_k is not None
+    assert default.recall >= 0.9
+    assert default.recall_above_30_k >= 0.95

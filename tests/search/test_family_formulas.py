@@ -1,3 +1,5 @@
+""""""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -6,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.predictors.base import Predictors
-from kiago_ray.search.family import Substitutions
+from kiago_ray.search.family import VACANCY, Substitutions
+from kiago_ray.search.family_formulas import RowSites, amounts_of, formula_of, nearest_atoms, neighbours
 from kiago_ray.search.presets import load_preset
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.run import run_search
@@ -106,3 +111,104 @@ def test_elements_that_may_not_occur_do_not(search: Any) -> None:
     others = np.ones(N_ELEMENTS, dtype=np.bool_)
     others[[INDEX[symbol] for symbol in allow]] = False
     assert (result.amounts[:, others] == 0).all()
+
+
+WIDTH = 2
+
+
+def sites(*slots: list[str], amount: tuple[float, ...], **values: Any) -> RowSites:
+    """Sites of four slots: two for own elements, "" for none, "Va" for a vacancy."""
+    names = np.array([[*each, *[""] * (4 - len(each))] for each in slots])
+    element = np.vectorize(lambda name: INDEX.get(name, VACANCY))(names)
+    on_grid = (names != "") & (np.arange(4) > 0)
+    most = np.where(names == "Va", 0.3, 1.0)
+    zeros = np.zeros(len(slots))
+    made = {"low": zeros, "high": zeros + 1, "grid": 20, **values}
+    return RowSites(element, np.array(amount), on_grid, most=most, width=WIDTH, **made)
+
+
+OXIDE = sites(["La", "Sr", "Sm", "Nd"], ["Cu"], ["O", "", "F", "Va"], amount=(2, 1, 4))
+
+
+def rounded(atoms: list[list[float]], found: RowSites = OXIDE) -> str:
+    return formula_of(nearest_atoms(np.array(atoms), found), found.element)
+
+
+@pytest.mark.parametrize(
+    ("atoms", "formula"),
+    [
+        ([[1.84, 0.16, 0, 0], [1, 0, 0, 0], [4, 0, 0, 0]], "La1.85Sr0.15CuO4"),
+        ([[1.84, 0.145, 0.015, 0], [1, 0, 0, 0], [4, 0, 0, 0]], "La1.85Sr0.15CuO4"),  # a trace vanishes
+        ([[0.3, 0.15, 1.55, 0], [1, 0, 0, 0], [4, 0, 0, 0]], "Sm1.55La0.3Sr0.15CuO4"),  # the larger first
+        ([[0.01, 0, 1.99, 0], [1, 0, 0, 0], [3.88, 0, 0.12, 0]], "Sm2CuO3.9F0.1"),
+        ([[2, 0, 0, 0], [1, 0, 0, 0], [3.92, 0, 0, 0.08]], "La2CuO3.9"),
+        ([[2, 0, 0, 0], [1, 0, 0, 0], [4, 0, 0, 0]], "La2CuO4"),
+    ],
+)
+def test_amounts_go_to_the_grid_and_formulas_are_written_as_chemists_do(
+    atoms: list[list[float]], formula: str
+) -> None:
+    assert rounded(atoms) == formula
+
+
+def test_whole_numbers_are_a_grid_too() -> None:
+    whole = sites(["Ba"], ["Fe", "", "Co"], ["As"], amount=(1, 2, 2), grid=1)
+    assert rounded([[1, 0, 0, 0], [1.3, 0, 0.7, 0], [2, 0, 0, 0]], whole) == "BaFeCoAs2"
+    assert rounded([[1, 0, 0, 0], [1.6, 0, 0.4, 0], [2, 0, 0, 0]], whole) == "BaFe2As2"
+
+
+def test_a_site_whose_amount_is_off_the_grid_is_still_filled_wholly() -> None:
+    odd = sites(["O", "", "F"], ["Cu"], amount=(3.93, 1))
+    assert rounded([[0.0, 0, 3.93, 0], [1, 0, 0, 0]], odd) == "F3.93Cu"
+    assert rounded([[3.8, 0, 0.13, 0], [1, 0, 0, 0]], odd) == "O3.78F0.15Cu"
+
+
+def test_an_element_on_two_sites_is_written_once() -> None:
+    found = sites(["La", "", "Ba"], ["Ba", "", "La"], ["Cu"], amount=(1, 2, 3))
+    assert rounded([[0.8, 0, 0.2, 0], [1.9, 0, 0.1, 0], [3, 0, 0, 0]], found) == "La0.9Ba2.1Cu3"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shares=st.lists(st.floats(0, 1), min_size=8, max_size=8),
+    high=st.sampled_from([0.3, 0.5, 1.0]),
+    low=st.sampled_from([0.0, 0.1]),
+    grid=st.sampled_from([3, 10, 20, 100]),
+)
+def test_sites_keep_their_amounts_on_every_grid(
+    shares: list[float], high: float, low: float, grid: int
+) -> None:
+    limits = {"low": np.array([low, 0.0]), "high": np.array([high, high])}
+    found = sites(["La", "Sr", "Sm", "Nd"], ["O", "", "F", "Va"], amount=(2, 4), grid=grid, **limits)
+    raw = np.array(shares).reshape(2, 4) * (found.element != VACANCY) + 1e-3
+    raw[1, 3] = min(raw[1, 3], 0.2)
+    atoms = raw / raw.sum(axis=1, keepdims=True) * found.amount[:, None]
+    nearest = nearest_atoms(atoms, found)
+    for each in neighbours(nearest, atoms, found, keep=16, max_distance=0.3):
+        assert each.sum(axis=1) == pytest.approx(found.amount)
+        assert (each >= 0).all()
+        free = each[:, WIDTH:].sum(axis=1)
+        assert (free <= found.high * found.amount + 1e-6).all()
+        steps = each[found.on_grid] * grid
+        assert steps == pytest.approx(np.rint(steps), abs=1e-6)
+        assert ((each > 0) <= (nearest > 0)).all()
+
+
+def test_neighbours_differ_by_up_to_two_steps_and_the_nearest_come_first() -> None:
+    atoms = np.array([[1.86, 0, 0.14, 0], [1, 0, 0, 0], [4, 0, 0, 0]])
+    nearest = nearest_atoms(atoms, OXIDE)
+    found = [formula_of(each, OXIDE.element) for each in neighbours(nearest, atoms, OXIDE, 16, 0.1)]
+    assert found == [
+        "La1.85Sm0.15CuO4",
+        "La1.9Sm0.1CuO4",
+        "La1.8Sm0.2CuO4",
+        "La1.95Sm0.05CuO4",
+        "La1.75Sm0.25CuO4",
+    ]
+    assert len(neighbours(nearest, atoms, OXIDE, 3, 0.1)) == 3
+    assert len(neighbours(nearest, atoms, OXIDE, 16, 0.0)) == 1
+
+
+def test_no_amount_carries_the_noise_of_floats() -> None:
+    amounts = amounts_of(np.array([[0.1 + 0.2, 0, 1.7, 0], [1, 0, 0, 0], [4, 0, 0, 0]]), OXIDE.element)
+    assert amounts[INDEX["La"]] == 0.3

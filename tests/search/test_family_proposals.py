@@ -1,6 +1,10 @@
+""""""
+
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,8 +12,18 @@ import pytest
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.search.family import Family, Substitutions, family_of
-from kiago_ray.search.family_proposals import Occupation, atoms_of, made, plus_one, proposed, swaps
+from kiago_ray.search.family_proposals import (
+    CYCLE,
+    Occupation,
+    Sources,
+    atoms_of,
+    made,
+    plus_one,
+    proposed,
+    swaps,
+)
 from kiago_ray.search.presets import load_preset
+from kiago_ray.search.sections import SourcesSpec
 
 
 def family(base: str, substitutions: Substitutions, **values: Any) -> Family:
@@ -96,3 +110,32 @@ def test_proposals_keep_the_atoms_of_the_base(substitutions: Substitutions) -> N
     for base, atoms in (("LaFeAsO", 4), ("La1.85Sr0.15CuO4", 7), ("YBa2Cu3O6.93", 12.93)):
         for each in proposed(family(base, substitutions), substitutions).values():
             assert [atoms_of(occupation).sum() for occupation in each] == pytest.approx([atoms] * len(each))
+
+
+def sources(**shares: float) -> Sources:
+    return Sources(SourcesSpec(**{"family": 0, "swap": 0, "made": 0, "plus_one": 0, **shares}))
+
+
+def test_every_twenty_rows_hold_the_shares() -> None:
+    found = Sources(SourcesSpec())
+    for start in (0, 20, 1000):
+        labels = Counter(found.of(row)[0] for row in range(start, start + CYCLE))
+        assert labels == {"family": 12, "swap": 5, "made": 1, "plus one": 2}
+
+
+@pytest.mark.parametrize("shares", [{"family": 1}, {"swap": 3, "made": 1}, {"family": 1, "plus_one": 1}])
+def test_rows_of_a_source_are_counted_without_a_gap(shares: dict[str, float]) -> None:
+    found = sources(**shares)
+    seen: Counter[str] = Counter()
+    for row in range(75):
+        label, number = found.of(row)
+        assert number == seen[label]
+        seen[label] += 1
+    total = sum(shares.values())
+    for field, share in shares.items():
+        assert seen[field.replace("_", " ")] == pytest.approx(75 * share / total, abs=2)
+
+
+def test_a_source_is_spread_over_the_twenty() -> None:
+    places = [row for row in range(CYCLE) if Sources(SourcesSpec()).of(row)[0] == "swap"]
+    assert max(b - a for a, b in pairwise(places)) <= 6

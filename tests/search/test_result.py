@@ -1,3 +1,5 @@
+""""""
+
 from __future__ import annotations
 
 import numpy as np
@@ -79,3 +81,14 @@ def test_the_summary_is_over_living_rows() -> None:
     assert summary["ef_ev_per_atom_p90"][1] == pytest.approx(np.quantile([-4, -8], 0.9))
     assert np.isnan(summary["tc_k_mean"][2])
     assert np.isnan(summary["integer_loss_mean"]).all()
+
+
+def test_every_status_has_a_label_and_a_meaning() -> None:
+    assert [status.label for status in RowStatus] == [
+        "ok",
+        "nothing_allowed",
+        "not_finite",
+        "no_integer_formula",
+        "unknown_element",
+    ]
+    assert len({status.meaning for status in RowStatus}) == len(RowStatus)

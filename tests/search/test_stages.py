@@ -1,3 +1,5 @@
+""""""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -15,7 +17,16 @@ from kiago_ray.search.losses import Objective, Terms, row_losses
 from kiago_ray.search.result import RowStatus
 from kiago_ray.search.sections import RampSpec
 from kiago_ray.search.space import OpenSpace, compose, has_something
-from kiago_ray.search.stages import SearchState, StageSettings, init, limit, run_stage, step
+from kiago_ray.search.stages import (
+    Progress,
+    Recorder,
+    SearchState,
+    StageSettings,
+    init,
+    limit,
+    run_stage,
+    step,
+)
 
 EVERYTHING = torch.ones(N_ELEMENTS, dtype=torch.bool)
 NEVER = torch.zeros(N_ELEMENTS, dtype=torch.bool)
@@ -216,3 +227,46 @@ def test_a_row_without_a_rate_stays_where_it_is(predictors: Predictors) -> None:
     assert torch.equal(after.x_base[0], state.x_base[0])
     assert not torch.equal(after.x_base[1], state.x_base[1])
     assert limit(after, OPEN, reset=True)[0].rate.tolist() == [0, 1]
+
+
+STAGE = StageSettings(1, 3, Objective(alpha=4, tc_gradient="before_relu"), 0.1, "constant", revive=False)
+
+
+def statuses(*status: RowStatus) -> Tensor:
+    return torch.tensor(status)
+
+
+def terms(*tc: float) -> Terms:
+    values = torch.tensor(tc, dtype=torch.float32)
+    return Terms(values, -values, values * torch.nan)
+
+
+def test_it_keeps_the_sample_reports_the_living_and_asks_whether_to_stop() -> None:
+    seen: list[Progress] = []
+    answers = iter([False, True])
+    recorder = Recorder(
+        sample=torch.tensor([0, 2]),
+        wanted=torch.tensor([True, True, True, False]),
+        first=10,
+        total=20,
+        progress=seen.append,
+        should_stop=lambda: next(answers),
+    )
+    ok, lost = RowStatus.OK, RowStatus.NOT_FINITE
+    assert recorder(STAGE, 0, statuses(ok, ok, ok, ok), terms(1, 2, 6, 99)) is True
+    assert recorder(STAGE, 1, statuses(ok, ok, lost, ok), terms(1, 4, 6, 99)) is False
+    assert seen == [Progress(1, 11, 20, 6.0, 3.0), Progress(1, 12, 20, 4.0, 2.5)]
+    path = recorder.trajectory(np.array([100, 102]), (2, 2))
+    assert path.stage.tolist() == [1, 1, 2, 2, 2]
+    expected = np.array([[1, 6], [1, np.nan], [np.nan] * 2, [np.nan] * 2, [np.nan] * 2])
+    assert np.array_equal(path.tc_k, expected, equal_nan=True)
+    assert np.array_equal(path.ef_ev_per_atom, -expected, equal_nan=True)
+
+
+def test_progress_can_be_asked_for_less_often() -> None:
+    seen: list[Progress] = []
+    recorder = Recorder(torch.tensor([0]), torch.tensor([True]), 0, 7, seen.append, None, every=3)
+    for number in range(7):
+        assert recorder(STAGE, number, statuses(RowStatus.OK), terms(number))
+    assert [each.step for each in seen] == [3, 6, 7]
+    assert len(recorder.terms) == 7
