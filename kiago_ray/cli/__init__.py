@@ -1,1 +1,1 @@
-"""The command line, `kiago …`: a thin layer over the library; commands import what they need when they run."""
+"""The command line, `kiago …`: a thin layer over the library. A command's module is imported when it is called."""
