@@ -22,7 +22,8 @@ from kiago_ray.search.sections import SourcesSpec
 Occupation = tuple[dict[int, float], ...]
 """For each site its elements (indices) with their atoms."""
 
-PORTIONS = (0.5, 0.25, 0.1)  # of a site that "plus one" gives to a foreign element
+PORTIONS = (0.5, 0.25)  # of a site that "plus one" gives to a foreign element
+LIKELY_IN_TURN = 3  # by odds, before one by plausibility
 SAME_ATOMS = 0.01  # atoms by which an amount may differ and count as the same
 _MORE = 1e-9
 _KEY_DECIMALS = 4  # of fractions that are the same composition
@@ -75,8 +76,8 @@ def swaps(family: Family, substitutions: Substitutions) -> list[Occupation]:
 
 
 def plus_one(family: Family, substitutions: Substitutions) -> list[Occupation]:
-    """One foreign element on a part of a site in the place of its main one: by turns the most plausible one and the
-    one of the highest odds. What fits the base and what is often replaced are two reasons; neither implies the other.
+    """One foreign element on a part of a site in the place of its main one, by falling odds; every fourth is the most
+    plausible one instead. What is often replaced and what fits the base are two reasons; neither implies the other.
     """
     base = base_occupation(family)
     found: list[tuple[int, int, int, int, Occupation]] = []
@@ -91,12 +92,17 @@ def plus_one(family: Family, substitutions: Substitutions) -> list[Occupation]:
                 changed = {**base[at], main: amount - atoms}
                 changed[z] = changed.get(z, 0.0) + atoms
                 found.append((main, z, place, at, _with(base, at, changed)))
-    orders = [each for each in (substitutions.partly, substitutions.odds) if each is not None]
-    ranked = [
+    orders = (
+        substitutions.odds,
+        substitutions.odds if substitutions.partly is None else substitutions.partly,
+    )
+    likely, plausible = (
         sorted(found, key=lambda each: (-order[each[:2]], each[2], each[3], each[1])) for order in orders
-    ]
-    in_turn = {each[:4]: each[-1] for each in chain.from_iterable(zip(*ranked, strict=True))}
-    return list(in_turn.values())
+    )
+    in_turn = chain.from_iterable(
+        (*likely[LIKELY_IN_TURN * turn :][:LIKELY_IN_TURN], plausible[turn]) for turn in range(len(found))
+    )
+    return list({each[:4]: each[-1] for each in in_turn}.values())
 
 
 def made(family: Family, substitutions: Substitutions) -> list[Occupation]:

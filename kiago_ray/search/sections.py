@@ -161,15 +161,15 @@ class SourcesSpec(Section):
     All are judged alike; the table names the source of each.
     """
 
-    family: float = Field(0.5, ge=0, le=1e6)
+    family: float = Field(0.4, ge=0, le=1e6)
     """Optimised over the sites by the gradient of the objective."""
-    swap: float = Field(0.25, ge=0, le=1e6)
+    swap: float = Field(0.35, ge=0, le=1e6)
     """One element of a site replaced wholly, by falling odds; not optimised."""
     made: float = Field(0.05, ge=0, le=1e6)
     """Compounds that exist, were never tested and differ from the base on one site; not optimised."""
     plus_one: float = Field(0.2, ge=0, le=1e6)
-    """One foreign element on a tenth, a quarter or half of a site, by turns the most plausible and the one of highest
-    odds; not optimised.
+    """One foreign element on a quarter or half of a site, by falling odds, every fourth the most plausible; not
+    optimised.
     """
 
     @model_validator(mode="after")

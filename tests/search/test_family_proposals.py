@@ -67,37 +67,34 @@ def test_what_exists_is_one_site_away(substitutions: Substitutions) -> None:
     ]
 
 
-def test_one_element_more_takes_a_half_a_quarter_or_a_tenth(substitutions: Substitutions) -> None:
+def test_one_element_more_takes_a_half_or_a_quarter(substitutions: Substitutions) -> None:
     found = written(plus_one(family("LaFeAsO", substitutions), substitutions))
     assert found[:2] == ["La0.5Sm0.5 Fe As O", "La Fe0.5Co0.5 As O"]
-    assert "La0.9Sm0.1 Fe As O" in found
+    assert "La0.75Sm0.25 Fe As O" in found
     whole = plus_one(family("BaFe2As2", substitutions, family={"grid": 1}), substitutions)
     assert written(whole)[0] == "Ba FeCo As2"
     assert all(np.array_equal(atoms_of(each), np.rint(atoms_of(each))) for each in whole)
 
 
-def test_what_is_most_plausible_comes_first_and_what_is_most_often_replaced_next(
+def test_every_fourth_is_the_most_plausible(
     substitutions: Substitutions,
 ) -> None:
     partly = np.full(substitutions.odds.shape, -np.inf)
     partly[INDEX["O"], INDEX["F"]] = -1.0
     known = replace(substitutions, partly=partly)
     found = written(plus_one(family("LaFeAsO", known), known))
-    assert found[:4] == [
-        *("La Fe As O0.5F0.5", "La0.5Sm0.5 Fe As O"),
-        *("La Fe As O0.75F0.25", "La Fe0.5Co0.5 As O"),
-    ]
-    assert sorted(found) == sorted(written(plus_one(family("LaFeAsO", substitutions), substitutions)))
+    by_odds = written(plus_one(family("LaFeAsO", substitutions), substitutions))
+    assert by_odds.index("La Fe As O0.5F0.5") > 4
+    assert found[:5] == [*by_odds[:3], "La Fe As O0.5F0.5", by_odds[3]]
+    assert found[7] == "La Fe As O0.75F0.25"
+    assert sorted(found) == sorted(by_odds)
 
 
 def test_limits_hold_for_proposals_too(substitutions: Substitutions) -> None:
     doped = family("LaFeAsO", substitutions, family={"dope": {"La": ["Sr", "Ca"]}, "range": [0, 0.3]})
     lists = proposed(doped, substitutions)
     assert lists["swap"] == lists["made"] == []
-    assert written(lists["plus one"]) == [
-        *("La0.75Sr0.25 Fe As O", "La0.9Sr0.1 Fe As O"),
-        *("La0.75Ca0.25 Fe As O", "La0.9Ca0.1 Fe As O"),
-    ]
+    assert written(lists["plus one"]) == ["La0.75Sr0.25 Fe As O", "La0.75Ca0.25 Fe As O"]
     half = family("LaFeAsO", substitutions, family={"whole_swaps": 0})
     assert proposed(half, substitutions)["swap"] == []
     left = proposed(family("LaFeAsO", substitutions, elements={"forbid": ["As"]}), substitutions)
