@@ -41,6 +41,16 @@ class Reason:
     brief: str = ""
 
 
+def pro(sentence: str, brief: str = "") -> Reason:
+    """A reason for believing a row."""
+    return Reason("for", sentence, brief)
+
+
+def con(sentence: str, brief: str = "") -> Reason:
+    """A reason against believing a row."""
+    return Reason("against", sentence, brief)
+
+
 @dataclass(frozen=True)
 class Background:
     """What sentences need beside the row. ef_error_ev_per_atom: mean error of E_f on chemical systems never seen.
@@ -83,7 +93,7 @@ def reasons_of(row: Row, background: Background) -> list[Reason]:
 def _screens(row: Row) -> Iterator[Reason]:
     failed = [label for name, label in SCREEN_LABELS.items() if row.get(name) is False]
     if not row.get("passed") and failed:
-        yield Reason("against", f"It fails screens: {', '.join(failed)}.", f"fails {', '.join(failed)}")
+        yield con(f"It fails screens: {', '.join(failed)}.", f"fails {', '.join(failed)}")
 
 
 def _oracle(row: Row) -> Iterator[Reason]:
@@ -91,7 +101,7 @@ def _oracle(row: Row) -> Iterator[Reason]:
     if tc is None:
         return
     if oracle is None:
-        yield Reason("against", "No independent model has been asked for its T_c.", "no second opinion")
+        yield con("No independent model has been asked for its T_c.", "no second opinion")
         return
     spreads = [row.get(name) for name in ("tc_std_k", "tc_oracle_std_k")]
     known = [each for each in spreads if each is not None]
@@ -99,35 +109,29 @@ def _oracle(row: Row) -> Iterator[Reason]:
     trees = f"Boosted trees on element properties, which the search never sees, put T_c at {_k(oracle)}"
     if abs(tc - oracle) <= allowed:
         within = "within their spreads" if known else "much the same"
-        yield Reason(
-            "for", f"{trees}; the search's model says {_k(tc)}: {within}.", f"oracle agrees, {_k(oracle)}"
-        )
+        yield pro(f"{trees}; the search's model says {_k(tc)}: {within}.", f"oracle agrees, {_k(oracle)}")
     elif oracle > tc:
-        yield Reason(
-            "for", f"{trees}, above the {_k(tc)} of the search's model.", f"oracle higher, {_k(oracle)}"
-        )
+        yield pro(f"{trees}, above the {_k(tc)} of the search's model.", f"oracle higher, {_k(oracle)}")
     else:
         much = "the search may have found a mistake of that model" if tc - oracle > 2 * allowed else _LITTLE
         below = f"{_k(tc - oracle)} below the {_k(tc)} of the search's model"
-        yield Reason("against", f"{trees}, {below}: {much}.", f"oracle says {_k(oracle)}")
+        yield con(f"{trees}, {below}: {much}.", f"oracle says {_k(oracle)}")
 
 
 def _extrapolation(row: Row) -> Iterator[Reason]:
     score = row.get("extrapolation")
     if score is None:
-        yield Reason("against", "How far it lies from what the predictors have learnt from isn't known.")
+        yield con("How far it lies from what the predictors have learnt from isn't known.")
     elif score > EXTRAPOLATED:
-        yield Reason(
-            "against",
+        yield con(
             f"Its extrapolation score is {score:.2f}: it lies further from what the predictors have learnt from than "
             "19 in 20 known superconductors that were held out, and their T_c means nothing there.",
             f"extrapolated ({score:.2f})",
         )
     else:
-        yield Reason(
-            "for",
+        yield pro(
             f"Its extrapolation score is {score:.2f}, not above 1: it lies no further from what the predictors have "
-            "learnt from than 19 in 20 known superconductors that were held out.",
+            "learnt from than 19 in 20 known superconductors that were held out."
         )
 
 
@@ -137,48 +141,42 @@ def _spread(row: Row) -> Iterator[Reason]:
         return
     value = f"T_c is {tc:.1f} ± {std:.1f} K (one standard deviation, calibrated on compositions that were held out)"
     if std <= max(SURE_K, SURE_FRACTION * tc):
-        yield Reason("for", f"The networks of the search's model agree: {value}.", f"T_c ± {_k(std)}")
+        yield pro(f"The networks of the search's model agree: {value}.", f"T_c ± {_k(std)}")
     else:
-        yield Reason(
-            "against", f"The networks of the search's model don't agree: {value}.", f"T_c ± {_k(std)}"
-        )
+        yield con(f"The networks of the search's model don't agree: {value}.", f"T_c ± {_k(std)}")
 
 
 def _neighbour(row: Row) -> Iterator[Reason]:
     formula, distance, measured = (row.get(f"nearest_{name}") for name in ("known", "distance", "tc_k"))
     if formula is None or distance is None:
-        yield Reason("against", "It was held against no known compositions.", "no known neighbours")
+        yield con("It was held against no known compositions.", "no known neighbours")
         return
     result = _measured(measured, row.get("nearest_pressure_gpa"))
     known = row.get("known")
     if known and known != formula:  # of undetermined oxygen, so that it has no distance
-        yield Reason("against", f"It is known already: {known}.", f"known, {known}")
+        yield con(f"It is known already: {known}.", f"known, {known}")
         return
     if distance <= SAME_COMPOSITION or known:
-        yield Reason("against", f"It is known already: {formula}, {result}.", f"known, {result}")
+        yield con(f"It is known already: {formula}, {result}.", f"known, {result}")
         return
     nearest = f"The nearest known composition is {formula} (L1 distance {distance:.2f}), {result}"
     tc = row.get("tc_k") or 0.0
     if distance > NEAR_L1:
-        yield Reason(
-            "against",
+        yield con(
             f"{nearest}: too far off to say much; SuperCon's own compositions have theirs at about 0.02.",
             f"far from all known (L1 {distance:.2f})",
         )
     elif (row.get("nearest_pressure_gpa") or 0.0) > 0:
-        yield Reason(
-            "against", f"{nearest}: what holds there needn't hold without.", f"near {formula}, {result}"
-        )
+        yield con(f"{nearest}: what holds there needn't hold without.", f"near {formula}, {result}")
     elif measured is None or measured < LIKE_MEASURED * tc:
-        yield Reason("against", f"{nearest}, far below what is predicted here.", f"near {formula}, {result}")
+        yield con(f"{nearest}, far below what is predicted here.", f"near {formula}, {result}")
     else:
-        yield Reason("for", f"{nearest}.", f"near {formula}, {result}")
+        yield pro(f"{nearest}.", f"near {formula}, {result}")
     trusted = row.get("trusted_tc_k")
     told = row.get("gain") is not None  # of all that is known nearby, see _improvement
     near = distance <= NEAR_L1 and not told
     if near and measured is not None and trusted is not None and measured >= trusted:
-        yield Reason(
-            "against",
+        yield con(
             f"{formula} has been measured no lower than the {_k(trusted)} that this row can be trusted with: it may "
             "be no gain over what is known.",
             "no gain over it",
@@ -208,9 +206,9 @@ def _improvement(row: Row) -> Iterator[Reason]:
         return
     told = f"the best known nearby is {best} with {_k(best_tc)}, and an improvement of {_k(improvement)} is expected"
     if row.get("gain"):
-        yield Reason("for", f"It is a gain over what is known: {told}.", f"over {best}, {_k(best_tc)}")
+        yield pro(f"It is a gain over what is known: {told}.", f"over {best}, {_k(best_tc)}")
     else:
-        yield Reason("against", f"It may be no gain over what is known: {told}.", f"no gain over {best}")
+        yield con(f"It may be no gain over what is known: {told}.", f"no gain over {best}")
 
 
 def _gain(row: Row) -> Iterator[Reason]:
@@ -220,12 +218,9 @@ def _gain(row: Row) -> Iterator[Reason]:
     at_base = tc - delta
     what = f"{base or 'the base'} is predicted at {_k(at_base)}"
     if trusted > at_base:
-        yield Reason(
-            "for", f"Even its lower bound, a trusted T_c of {_k(trusted)}, is above the base: {what}."
-        )
+        yield pro(f"Even its lower bound, a trusted T_c of {_k(trusted)}, is above the base: {what}.")
     else:
-        yield Reason(
-            "against",
+        yield con(
             f"Its lower bound, a trusted T_c of {_k(trusted)}, isn't above the base: {what}.",
             "not surely above the base",
         )
@@ -234,36 +229,31 @@ def _gain(row: Row) -> Iterator[Reason]:
 def _charges(row: Row) -> Iterator[Reason]:
     remark, states = unseen(row), row.get("oxidation_states")
     if remark:
-        yield Reason(
-            "against",
+        yield con(
             f"It is {'one element' if remark == 'one element' else 'made of metals only'}: charge neutrality, which "
             "rules out most other formulas, can't be asked.",
             remark,
         )
     elif row.get("undoped"):
-        yield Reason("against", f"It is a cuprate that is {UNDOPED_REMARK} ({states}).", "undoped as written")
+        yield con(f"It is a cuprate that is {UNDOPED_REMARK} ({states}).", "undoped as written")
     elif row.get("charge_kind") == "metallic":
-        yield Reason(
-            "against",
+        yield con(
             "It is judged as a metal, intermetallic or hydride: charge neutrality, which rules out other formulas, "
             "can't be asked.",
             "metallic",
         )
     elif states and row.get("balanced"):
         mixed = ", atoms of one element differing" if "*" in states else ""
-        yield Reason(
-            "for", f"Its charges balance{mixed}, and cations are the less electronegative: {states}."
-        )
+        yield pro(f"Its charges balance{mixed}, and cations are the less electronegative: {states}.")
     elif states:
-        yield Reason("against", f"Its charges balance only by unlikely states: {states}.", "unlikely states")
+        yield con(f"Its charges balance only by unlikely states: {states}.", "unlikely states")
     elif row.get("neutral"):
-        yield Reason(
-            "against",
+        yield con(
             "Its charges balance only with a cation that is more electronegative than an anion.",
             "odd oxidation states",
         )
     elif row.get("balanced") is False:
-        yield Reason("against", "No likely oxidation states of its elements balance.")
+        yield con("No likely oxidation states of its elements balance.")
 
 
 def _rare(row: Row, background: Background) -> Iterator[Reason]:
@@ -273,8 +263,7 @@ def _rare(row: Row, background: Background) -> Iterator[Reason]:
     rare = [symbol for symbol, count in counts.items() if count < RARE * background.compositions]
     if rare:
         listed = ", ".join(f"{symbol} in {counts[symbol]:,}" for symbol in rare)
-        yield Reason(
-            "against",
+        yield con(
             f"The predictors know little of some of its elements: {listed} of {background.compositions:,} known "
             "superconductors.",
             f"rare {', '.join(rare)}",
@@ -288,27 +277,22 @@ def _stability(row: Row, background: Background) -> Iterator[Reason]:
         if error is not None:
             value += f"; its error on chemical systems never seen is {error:.3f} eV/atom on average"
         if ef < -(error or 0.0):
-            yield Reason("for", f"It is stable against its elements: {value}.")
+            yield pro(f"It is stable against its elements: {value}.")
         else:
-            yield Reason(
-                "against", f"It may not even be stable against its elements: {value}.", f"E_f {ef:z.2f}"
-            )
+            yield con(f"It may not even be stable against its elements: {value}.", f"E_f {ef:z.2f}")
     above = row.get("e_hull_ev_per_atom")
     if above is None:
-        yield Reason(
-            "against",
+        yield con(
             "Whether it is stable against other compounds was not checked: a negative E_f doesn't tell, and most such "
-            "compositions decompose into those.",
+            "compositions decompose into those."
         )
     elif above <= NEAR_HULL_EV_PER_ATOM:
-        yield Reason(
-            "for",
+        yield pro(
             f"By predicted energies it lies {above:.3f} eV/atom above the hull of competing phases, which most stable "
-            "compounds do too, and many others.",
+            "compounds do too, and many others."
         )
     else:
-        yield Reason(
-            "against",
+        yield con(
             f"By predicted energies it lies {above:.3f} eV/atom above the hull of competing phases: it should "
             "decompose into them.",
             f"ΔE_hull {above:.2f}",
