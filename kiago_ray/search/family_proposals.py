@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,6 @@ Occupation = tuple[dict[int, float], ...]
 """For each site its elements (indices) with their atoms."""
 
 PORTIONS = (0.5, 0.25)  # of a site that "plus one" gives to a foreign element
-LIKELY_IN_TURN = 3  # by odds, before one by plausibility
 SAME_ATOMS = 0.01  # atoms by which an amount may differ and count as the same
 _MORE = 1e-9
 _KEY_DECIMALS = 4  # of fractions that are the same composition
@@ -76,8 +74,8 @@ def swaps(family: Family, substitutions: Substitutions) -> list[Occupation]:
 
 
 def plus_one(family: Family, substitutions: Substitutions) -> list[Occupation]:
-    """One foreign element on a part of a site in the place of its main one, by falling odds; every fourth is the most
-    plausible one instead. What is often replaced and what fits the base are two reasons; neither implies the other.
+    """One foreign element on a part of a site in the place of its main one: that which makes the most plausible
+    composition first, the others by falling odds. What fits a base may be rare elsewhere, as fluorine on oxygen is.
     """
     base = base_occupation(family)
     found: list[tuple[int, int, int, int, Occupation]] = []
@@ -92,17 +90,12 @@ def plus_one(family: Family, substitutions: Substitutions) -> list[Occupation]:
                 changed = {**base[at], main: amount - atoms}
                 changed[z] = changed.get(z, 0.0) + atoms
                 found.append((main, z, place, at, _with(base, at, changed)))
-    orders = (
-        substitutions.odds,
-        substitutions.odds if substitutions.partly is None else substitutions.partly,
-    )
-    likely, plausible = (
-        sorted(found, key=lambda each: (-order[each[:2]], each[2], each[3], each[1])) for order in orders
-    )
-    in_turn = chain.from_iterable(
-        (*likely[LIKELY_IN_TURN * turn :][:LIKELY_IN_TURN], plausible[turn]) for turn in range(len(found))
-    )
-    return list({each[:4]: each[-1] for each in in_turn}.values())
+    likely = sorted(found, key=lambda each: (-substitutions.odds[each[:2]], each[2], each[3], each[1]))
+    partly = substitutions.partly
+    if partly is not None and found:
+        best = max(found, key=lambda each: float(partly[each[:2]]))[:2]
+        likely.sort(key=lambda each: each[:2] != best)
+    return [each[-1] for each in likely]
 
 
 def made(family: Family, substitutions: Substitutions) -> list[Occupation]:

@@ -163,14 +163,12 @@ class SourcesSpec(Section):
 
     family: float = Field(0.4, ge=0, le=1e6)
     """Optimised over the sites by the gradient of the objective."""
-    swap: float = Field(0.35, ge=0, le=1e6)
+    swap: float = Field(0.4, ge=0, le=1e6)
     """One element of a site replaced wholly, by falling odds; not optimised."""
     made: float = Field(0.05, ge=0, le=1e6)
     """Compounds that exist, were never tested and differ from the base on one site; not optimised."""
-    plus_one: float = Field(0.2, ge=0, le=1e6)
-    """One foreign element on a quarter or half of a site, by falling odds, every fourth the most plausible; not
-    optimised.
-    """
+    plus_one: float = Field(0.15, ge=0, le=1e6)
+    """One foreign element on a quarter or half of a site, the most plausible first, then by odds; not optimised."""
 
     @model_validator(mode="after")
     def _some(self) -> Self:

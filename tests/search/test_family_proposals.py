@@ -76,7 +76,7 @@ def test_one_element_more_takes_a_half_or_a_quarter(substitutions: Substitutions
     assert all(np.array_equal(atoms_of(each), np.rint(atoms_of(each))) for each in whole)
 
 
-def test_every_fourth_is_the_most_plausible(
+def test_the_most_plausible_comes_first(
     substitutions: Substitutions,
 ) -> None:
     partly = np.full(substitutions.odds.shape, -np.inf)
@@ -85,9 +85,8 @@ def test_every_fourth_is_the_most_plausible(
     found = written(plus_one(family("LaFeAsO", known), known))
     by_odds = written(plus_one(family("LaFeAsO", substitutions), substitutions))
     assert by_odds.index("La Fe As O0.5F0.5") > 4
-    assert found[:5] == [*by_odds[:3], "La Fe As O0.5F0.5", by_odds[3]]
-    assert found[7] == "La Fe As O0.75F0.25"
-    assert sorted(found) == sorted(by_odds)
+    assert found[:2] == ["La Fe As O0.5F0.5", "La Fe As O0.75F0.25"]
+    assert found[2:] == [each for each in by_odds if "F0" not in each]
 
 
 def test_limits_hold_for_proposals_too(substitutions: Substitutions) -> None:
@@ -117,7 +116,7 @@ def test_every_twenty_rows_hold_the_shares() -> None:
     found = Sources(SourcesSpec())
     for start in (0, 20, 1000):
         labels = Counter(found.of(row)[0] for row in range(start, start + CYCLE))
-        assert labels == {"family": 12, "swap": 5, "made": 1, "plus one": 2}
+        assert labels == {"family": 8, "swap": 8, "made": 1, "plus one": 3}
 
 
 @pytest.mark.parametrize("shares", [{"family": 1}, {"swap": 3, "made": 1}, {"family": 1, "plus_one": 1}])
