@@ -17,7 +17,7 @@ from kiago_ray.baselines.superdiff.network import noise_scheduler
 from kiago_ray.baselines.superdiff.sampling import check_factor
 from kiago_ray.chemistry.formula import parse_amounts
 from kiago_ray.cli.console import say
-from kiago_ray.cli.overrides import sites, symbols
+from kiago_ray.cli.options import sites, symbols
 from kiago_ray.cli.search import Baseline, Request, run
 from kiago_ray.errors import InputError
 from kiago_ray.predictors import Predictors

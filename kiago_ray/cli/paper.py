@@ -18,7 +18,7 @@ from kiago_ray import __version__
 from kiago_ray.baselines.superdiff import load_superdiff
 from kiago_ray.cli.console import say
 from kiago_ray.cli.hull import tell_phases
-from kiago_ray.cli.overrides import two_numbers
+from kiago_ray.cli.options import two_numbers
 from kiago_ray.cli.search import check_device
 from kiago_ray.cli.version import provenance
 from kiago_ray.data import NONE

@@ -21,8 +21,8 @@ from kiago_ray.api import SearchOutcome, judge_formulas, propose
 from kiago_ray.cli import options
 from kiago_ray.cli.console import print_json, progress_bar, say, stop_on_signal
 from kiago_ray.cli.hull import tell_phases
-from kiago_ray.cli.overrides import overrides_from, read_spec
-from kiago_ray.cli.overrides import without as without_elements
+from kiago_ray.cli.options import overrides_from, read_spec
+from kiago_ray.cli.options import without as without_elements
 from kiago_ray.cli.version import provenance
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models

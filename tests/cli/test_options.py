@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kiago_ray.cli.overrides import dopants, overrides_from, without
+from kiago_ray.cli.options import dopants, overrides_from, without
 from kiago_ray.search.presets import load_preset
 
 
