@@ -58,26 +58,26 @@ class StartSpec(Section):
     """perturb: the base material with elements substituted and added; random: elements drawn at random; rows: the
     compositions given under `rows`.
     """
-    substitute_probability: float = Field(0.22, ge=0, le=1)
+    substitute_probability: float = Field(default=0.22, ge=0, le=1)
     """Probability that an element of the base is replaced by another one."""
     frequencies: Literal["supercon", "supercon+non_superconductors", "uniform"] = "supercon"
     """How often each element is drawn as a substitute: as it occurs in these data."""
-    add_number: int = Field(2, ge=0, le=118)
+    add_number: int = Field(default=2, ge=0, le=118)
     """How many elements that the base doesn't hold are added. The paper doesn't state it; `paper` adds 3, which with
     LaNiAsO's four makes the seven elements of Fig. 3. `default` adds 2 so that a start stays nearer to compositions
     that the predictors were trained on.
     """
-    add_probability: float = Field(0.0, ge=0, le=1)
+    add_probability: float = Field(default=0.0, ge=0, le=1)
     """Instead of `add_number`: the probability with which each element is added."""
     add_by: Literal["uniform", "frequencies"] = "frequencies"
     """How added elements are drawn: each alike, as in the paper, or by `frequencies`. `default` takes frequencies
     because the predictors know little about elements that are rare in their data.
     """
-    add_max_ratio: float = Field(0.15, ge=0, le=1)
+    add_max_ratio: float = Field(default=0.15, ge=0, le=1)
     """Added amounts are uniform between 0 and this, relative to all of the base as 1. The paper has 0.3; `default`
     halves it so that the base outweighs what is added.
     """
-    random_elements: int | None = Field(4, ge=1, le=118)
+    random_elements: int | None = Field(default=4, ge=1, le=118)
     """How many elements a random start holds; null for every allowed element."""
     rows: tuple[Formula, ...] = ()
     """Formulas to start from, one a candidate, for kind `rows`."""
@@ -98,9 +98,9 @@ class StartSpec(Section):
 class ElementsSpec(Section):
     """Which elements the optimised part may hold (M_elem of eq. 6)."""
 
-    allow: tuple[Symbol, ...] | None = Field(None, max_length=118)
+    allow: tuple[Symbol, ...] | None = Field(default=None, max_length=118)
     """Only these elements; null for all."""
-    forbid: tuple[Symbol, ...] = Field((), max_length=118)
+    forbid: tuple[Symbol, ...] = Field(default=(), max_length=118)
     """None of these elements."""
 
     @model_validator(mode="after")
@@ -117,19 +117,19 @@ class FamilySpec(Section):
 
     enabled: bool = True
     """Whether the base's sites are kept. False, as in the paper, lets any element come in."""
-    max_foreign: int = Field(2, ge=1, le=10)
+    max_foreign: int = Field(default=2, ge=1, le=10)
     """Most elements that the base's sites don't hold, and kinds of vacancies, in stage 2."""
-    max_foreign_per_site: int = Field(2, ge=1, le=10)
+    max_foreign_per_site: int = Field(default=2, ge=1, le=10)
     """The same on one site."""
-    whole_swaps: int = Field(1, ge=0, le=10)
+    whole_swaps: int = Field(default=1, ge=0, le=10)
     """Sites that may give up more than half of their own elements in stage 2."""
-    grid: int = Field(20, ge=1, le=1000)
+    grid: int = Field(default=20, ge=1, le=1000)
     """Amounts on a site are multiples of 1/grid of an atom: 20 for twentieths, 1 for whole numbers. A site's main
     element takes what the others leave of its amount.
     """
-    substitutes: int = Field(12, ge=1, le=N_ELEMENTS)
+    substitutes: int = Field(default=12, ge=1, le=N_ELEMENTS)
     """Elements that may come in on a site: those that take the place of its own most often."""
-    keep: tuple[Symbol, ...] = Field((), max_length=N_ELEMENTS)
+    keep: tuple[Symbol, ...] = Field(default=(), max_length=N_ELEMENTS)
     """Elements of the base whose sites stay as they are."""
     dope: dict[Symbol, tuple[Symbol, ...]] = Field(default_factory=dict)
     """Elements of the base and the only ones that may come in on their sites, such as {La: [Sr, Ba]}. Sites that
@@ -161,13 +161,13 @@ class SourcesSpec(Section):
     All are judged alike; the table names the source of each.
     """
 
-    family: float = Field(0.4, ge=0, le=1e6)
+    family: float = Field(default=0.4, ge=0, le=1e6)
     """Optimised over the sites by the gradient of the objective."""
-    swap: float = Field(0.4, ge=0, le=1e6)
+    swap: float = Field(default=0.4, ge=0, le=1e6)
     """One element of a site replaced wholly, by falling odds; not optimised."""
-    made: float = Field(0.05, ge=0, le=1e6)
+    made: float = Field(default=0.05, ge=0, le=1e6)
     """Compounds that exist, were never tested and differ from the base on one site; not optimised."""
-    plus_one: float = Field(0.15, ge=0, le=1e6)
+    plus_one: float = Field(default=0.15, ge=0, le=1e6)
     """One foreign element on a quarter or half of a site, the most plausible first, then by odds; not optimised."""
 
     @model_validator(mode="after")
@@ -182,16 +182,16 @@ class SiteSpec(Section):
 
     state: int = Field(ge=-8, le=9)
     """Its oxidation state in the base."""
-    atoms: float | None = Field(None, gt=0)
+    atoms: float | None = Field(default=None, gt=0)
     """How many of its atoms, as the base's formula counts them; null for all."""
 
 
 class RangeSpec(Section):
     """Numbers of atoms from min to max, both included."""
 
-    min: int = Field(1, ge=1, le=1000)
+    min: int = Field(default=1, ge=1, le=1000)
     """Fewest atoms of a formula."""
-    max: int = Field(25, ge=1, le=1000)
+    max: int = Field(default=25, ge=1, le=1000)
     """Most atoms of a formula."""
 
     @model_validator(mode="after")
@@ -204,9 +204,9 @@ class RangeSpec(Section):
 class RampSpec(Section):
     """A weight that goes linearly from `start` to `end` over stage 2; a single number stays constant."""
 
-    start: float = Field(10.0, ge=0)
+    start: float = Field(default=10.0, ge=0)
     """In the first step, in K."""
-    end: float = Field(1000.0, ge=0)
+    end: float = Field(default=1000.0, ge=0)
     """In the last step, in K."""
 
     @model_validator(mode="before")
@@ -222,7 +222,7 @@ class RampSpec(Section):
 class ChargeSpec(Section):
     """Charge neutrality as a term of the loss (ours)."""
 
-    weight: float = Field(0.0, ge=0)
+    weight: float = Field(default=0.0, ge=0)
     """Weight of the charge loss, in K per nat an atom: how unlikely the oxidation states are that balance a row. 0, as
     in the paper, leaves it out, and so does `default`, whose plausibility weighs the states. `open` has 60 in both
     stages: in stage 1 because a row chooses its elements there, in stage 2 so that it settles where neutral formulas
@@ -243,9 +243,9 @@ class ProjectionSpec(Section):
     objective, because the predictors tell more than distance does between formulas that are all near; none: fractions
     are kept and written with four decimals.
     """
-    max_distance: float = Field(0.1, ge=0, le=2)
+    max_distance: float = Field(default=0.1, ge=0, le=2)
     """For `best`: L1 distance in fractions up to which a formula counts as near."""
-    max_candidates: int = Field(16, ge=1, le=64)
+    max_candidates: int = Field(default=16, ge=1, le=64)
     """For `best`: how many near formulas a row compares."""
     neutral: bool = False
     """For `best`: only formulas whose oxidation states balance under the Pauling rule count and, where the screen
@@ -253,7 +253,7 @@ class ProjectionSpec(Section):
     if this were false. `open` has it because half of the formulas that it proposes are ruled out otherwise; a family's
     are chosen by the whole objective, the charge in it.
     """
-    neutral_distance: float = Field(0.4, ge=0, le=2)
+    neutral_distance: float = Field(default=0.4, ge=0, le=2)
     """L1 distance in fractions up to which the nearest neutral formula is taken where none is within max_distance."""
 
 
@@ -276,7 +276,7 @@ class ScreensSpec(Section):
             "near_hull",
         ],
         ...,
-    ] = Field(("balanced", "plausible", "few_elements"), max_length=20)
+    ] = Field(default=("balanced", "plausible", "few_elements"), max_length=20)
     """neutral: charge neutrality; pauling: electronegativity balance; balanced: likely states add up to 0, mixed
     valence being the rule, or metals and intermetallics; plausible: exists with a probability of at least
     min_existence; neutral_mixed: as pauling, mixed valence allowed (needs charge.mixed_valence); neutral_atoms:
@@ -285,19 +285,19 @@ class ScreensSpec(Section):
     near_hull: at most max_e_hull_ev_per_atom above the hull of competing phases, which `kiago search` has, judged on
     the best rows that pass the other screens.
     """
-    max_elements: int = Field(9, ge=1, le=118)
+    max_elements: int = Field(default=9, ge=1, le=118)
     """Most elements a proposal may hold to pass few_elements."""
-    max_e_hull_ev_per_atom: float = Field(0.1, ge=0, le=10)
+    max_e_hull_ev_per_atom: float = Field(default=0.1, ge=0, le=10)
     """Most energy above the hull, in eV/atom, to pass near_hull. By ElemNet 88 % of the compounds that are stable by
     DFT lie within 0.1 of the hull of the others, and 66 % at or below it.
     """
-    max_charge_nats: float = Field(1.25, ge=0, le=10)
+    max_charge_nats: float = Field(default=1.25, ge=0, le=10)
     """How unlikely the states may be, in nats an atom, to pass balanced. Of SuperCon's compositions with T_c > 0 99.0
     % pass at 1.25, 97.6 % at 0.75; of those above 30 K 98.8 % and 98.4 %.
     """
-    min_existence: float = Field(0.06, ge=0, le=1)
+    min_existence: float = Field(default=0.06, ge=0, le=1)
     """Least probability to exist to pass plausible, which `kiago search --help` tells the recall of."""
-    nearby_distance: float = Field(0.2, ge=0, le=2)
+    nearby_distance: float = Field(default=0.2, ge=0, le=2)
     """L1 distance in fractions within which a known composition counts as near a row, or near the base; the best of
     these is what an improvement is over.
     """
@@ -307,16 +307,16 @@ class ScreensSpec(Section):
     the predicted T_c alone, as in the paper; plausibility alone. `default` asks for what a laboratory would: that it
     can be made, and is better. By T_c alone a search ends where its own predictor is most optimistic.
     """
-    improvement_offset_k: float = Field(0.02, gt=0, le=10_000)
+    improvement_offset_k: float = Field(default=0.02, gt=0, le=10_000)
     """For rank_by improvement: K that are added to the expected improvement before it is multiplied by the
     plausibility. Near 0 it is the product, at 100 plausibility counts most, for those who want to find what is real
     whether or not it is better.
     """
-    improvement_tc_share: float = Field(0.02, ge=0, le=1)
+    improvement_tc_share: float = Field(default=0.02, ge=0, le=1)
     """For rank_by improvement: the share of the trusted T_c that is added likewise, so that of rows which are no gain
     those with a T_c near the best stand before those without one.
     """
-    most_per_system: int = Field(3, ge=1, le=1000)
+    most_per_system: int = Field(default=3, ge=1, le=1000)
     """For rank_by improvement: most of the first 30 proposals that hold the same elements."""
     new_systems_first: bool = False
     """Rows of chemical systems with a known superconductor stand behind the others, as known compositions do."""

@@ -64,11 +64,11 @@ class SearchSpec(Section):
 
     base: Formula | None = None
     """Formula of the base material."""
-    candidates: int = Field(256, ge=1, le=MAX_CANDIDATES)
+    candidates: int = Field(default=256, ge=1, le=MAX_CANDIDATES)
     """Rows of the search. The paper has 4096 and `open` 512, which fit a laptop; `default` needs fewer, as a family
     holds fewer compositions.
     """
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Row r draws from a generator of (seed, base, r) alone."""
 
     start: StartSpec = Field(default_factory=StartSpec)
@@ -85,7 +85,7 @@ class SearchSpec(Section):
     """False: fixed amounts hold exactly. True: they are least amounts, as for hydrides (3.6)."""
     elements: ElementsSpec = Field(default_factory=ElementsSpec)
     """Elements that may occur."""
-    oxidation_state: int | None = Field(None, ge=-8, le=9)
+    oxidation_state: int | None = Field(default=None, ge=-8, le=9)
     """Only elements that have this oxidation state (section 3.5)."""
     oxidation_set: OxidationSet = OxidationSet.ICSD24
     """SMACT's oxidation states for masks and screens. The paper's is smact14; `default` takes icsd24 because it leaves
@@ -96,11 +96,11 @@ class SearchSpec(Section):
     this state, and everything else of the base is fixed (section 3.5). {Ti: 4, O: {state: -2, atoms: 1}} takes a part
     of an element's atoms.
     """
-    substitute_by: int | None = Field(None, ge=-8, le=9)
+    substitute_by: int | None = Field(default=None, ge=-8, le=9)
     """Oxidation state of the substitutes, as many as keep the total charge: 2 Ti4+ and 1 O2- give way to two of +3.
     Null takes the state of the sites.
     """
-    max_elements: int = Field(7, ge=1, le=N_ELEMENTS)
+    max_elements: int = Field(default=7, ge=1, le=N_ELEMENTS)
     """Most elements a candidate holds in stage 2 (n_elem^max, eq. 7). The paper has 10; `default` has 7 because the
     formation energies that ElemNet learned from hold at most seven elements.
     """
@@ -111,12 +111,12 @@ class SearchSpec(Section):
     can have fewer.
     """
 
-    alpha: float = Field(0.0, ge=0)
+    alpha: float = Field(default=0.0, ge=0)
     """Weight of the formation energy, in K per eV/atom (eq. 1). The paper has 4, where 0.1 eV/atom weighs 0.4 K; at
     `open`'s 20 it weighs 2 K, so that stability counts. `default` leaves it out: within a family predicted energies
     tell less than the plausibility does.
     """
-    plausibility_weight: float = Field(10.0, ge=0, le=1000)
+    plausibility_weight: float = Field(default=10.0, ge=0, le=1000)
     """Weight of the plausibility, in K per nat: how likely it is that a composition exists. 0, as in the paper, leaves
     it out; `default` has it because a proposal that nobody can make is worth nothing.
     """
@@ -135,11 +135,11 @@ class SearchSpec(Section):
     """Which T_c predictor the search climbs. The paper's is a ResNet-18; `default` takes the ensemble because it is
     nearer to measured T_c and knows how far it can be believed.
     """
-    kappa: float = Field(1.0, ge=0, le=10)
+    kappa: float = Field(default=1.0, ge=0, le=10)
     """κ: the search climbs T_c − κ·σ with the ensemble's standard deviation σ. 0, as in the paper, takes T_c as it is;
     `default` takes the lower bound because otherwise rows gather where the networks err.
     """
-    extrapolation_weight: float = Field(0.0, ge=0)
+    extrapolation_weight: float = Field(default=0.0, ge=0)
     """K for each unit of the extrapolation score above 0.8; at 1 a formula is flagged. 0, as in the paper, leaves rows
     free to go where nothing is known. So does `default`: its sites and its plausibility keep rows near what is known,
     and a new dopant is further from it than none. `open` has 60.
