@@ -102,7 +102,7 @@ def contest_verdicts(
     lines: list[str] = []
     facts: dict[str, dict[str, list[int]]] = {}
     rivals: dict[str, Sequence[str]] = {**{other: (other,) for other in BASELINES}, "all": BASELINES}
-    names = {**{other: f"{LABELS[other]}'s" for other in BASELINES}, "all": "all three"}
+    names: dict[str, str] = {**{other: f"{LABELS[other]}'s" for other in BASELINES}, "all": "all three"}
     for mine in SEARCHES:
         facts[mine] = {name: _ahead(raw, oracle, mine, others) for name, others in rivals.items()}
         parts = [

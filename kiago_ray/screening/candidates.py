@@ -219,6 +219,9 @@ def collect(
     different = Different.of(formulas, ok)
     amounts = result.amounts[different.first]
     judgements = opinions or SecondOpinions()
+    judged: dict[str, Any] = {
+        name: np.where(ok, judgements.column(name, n), np.nan) for name in vars(judgements)
+    }
     given_tried = _given_tried(tried, amounts, result.tc_k[different.first].astype(np.float64), different)
     return Candidates(
         formulas=formulas,
@@ -233,7 +236,7 @@ def collect(
         **_neighbours(amounts, different, known, base, nearby_distance, emd),
         made=_same_as(made, amounts, different),
         tried=_same_as(None if tried is None else tried.compositions, amounts, different),
-        **{name: np.where(ok, judgements.column(name, n), np.nan) for name in vars(judgements)},
+        **judged,
         **given_tried,
         plausibility_reasons=(None,) * n if plausibility_reasons is None else plausibility_reasons,
         log_existence=None if log_existence is None else np.where(ok, log_existence, np.nan),

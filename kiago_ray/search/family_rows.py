@@ -22,9 +22,9 @@ from torch import Tensor
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.search.family import HALF, VACANCY, Family, Site
 from kiago_ray.search.family_proposals import FAMILY, Occupation, Sources, base_occupation
-from kiago_ray.search.losses import integer_distance
+from kiago_ray.search.losses import Norm, integer_distance
 from kiago_ray.search.problem import Problem
-from kiago_ray.search.space import MIN_TOTAL, Norm
+from kiago_ray.search.space import MIN_TOTAL
 from kiago_ray.search.stages import init
 from kiago_ray.search.start import Begun, canonical_text, row_generator
 
