@@ -20,7 +20,7 @@ from kiago_ray.search import SearchSpec, SpecError, load_preset
 from kiago_ray.storage.table import ranked
 
 if TYPE_CHECKING:
-    from kiago_ray.search import SearchResult
+    from kiago_ray.search.result import SearchResult
     from kiago_ray.search.stages import ProgressCallback, ShouldStop
 
 

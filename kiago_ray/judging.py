@@ -18,9 +18,8 @@ from kiago_ray.models import Models
 from kiago_ray.plausibility.prospects import around, informed
 from kiago_ray.predictors.base import predict
 from kiago_ray.screening import Ranking, SecondOpinions, apply_screens, available_screens, collect
-from kiago_ray.search import run_search
 from kiago_ray.search.external_formulas import given_result
-from kiago_ray.search.run import TRAJECTORY_ROWS
+from kiago_ray.search.run import TRAJECTORY_ROWS, run_search
 from kiago_ray.storage.table import candidates_table
 
 if TYPE_CHECKING:
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
     from kiago_ray.screening import BaseMaterial, TriedMaterials
     from kiago_ray.screening.candidates import Candidates
     from kiago_ray.screening.screens import Verdicts
-    from kiago_ray.search import SearchResult, SearchSpec
+    from kiago_ray.search import SearchSpec
+    from kiago_ray.search.result import SearchResult
     from kiago_ray.search.stages import ProgressCallback, ShouldStop
 
 Floats = NDArray[np.float64]

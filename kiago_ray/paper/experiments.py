@@ -20,14 +20,15 @@ from kiago_ray.models import Models
 from kiago_ray.paper.criteria import figures
 from kiago_ray.paper.declarations import METHODS, SEARCHES, Size, comparison
 from kiago_ray.paper.lab import Experiment, Figures, Lab
-from kiago_ray.search import load_preset, run_search
+from kiago_ray.search import load_preset
 from kiago_ray.search.external_formulas import given_result
 from kiago_ray.search.integers import rounded_counts
 from kiago_ray.search.result import RowStatus
-from kiago_ray.search.run import SHARD_ROWS
+from kiago_ray.search.run import SHARD_ROWS, run_search
 
 if TYPE_CHECKING:
-    from kiago_ray.search import SearchResult, SearchSpec
+    from kiago_ray.search import SearchSpec
+    from kiago_ray.search.result import SearchResult
 
 GUIDANCE_ALPHA, GUIDANCE_WEIGHT = 4.0, 1e-3  # section 3.1
 # The paper doesn't say what its weight multiplies. With the gradient of the loss's mean over so many rows, Table 4's

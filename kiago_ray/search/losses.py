@@ -227,10 +227,10 @@ def nats_of_balance(x: Tensor, table: Tensor) -> Tensor:
     """Of fractions x (rows, 118) the maximum over prices of Σ x·table (cuts, prices, 118) at the cheapest cut,
     (rows,); its gradient is the table's row that attains it.
     """
-    prices = table.shape[1]
+    cuts, prices, _ = table.shape
     flat = table.flatten(0, 1)
     with torch.no_grad():
-        highest = (x @ flat.T).reshape(len(x), -1, prices).max(dim=2)
+        highest = (x @ flat.T).reshape(len(x), cuts, prices).max(dim=2)
         cut = highest.values.argmin(dim=1)
         chosen = cut * prices + highest.indices.gather(1, cut[:, None])[:, 0]
     return (x * flat[chosen]).sum(dim=1)
