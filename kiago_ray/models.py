@@ -76,7 +76,7 @@ class Models:
     so that no search can climb it. prospects: what can be made, which a search needs that keeps its base's sites.
     known: measured compositions to hold rows against. tried: samples that needn't be proposed again. hull: of the
     competing phases. frequencies: element counts (118,) by data set that starts are drawn by. cards: the model cards
-    by kind. tables: SHA-256 of the tables `known`, `tried` and `phases` that are in use.
+    by kind. tables: SHA-256 of the tables `known`, `tried` and `phases`.
     """
 
     predictors: Predictors
@@ -107,7 +107,9 @@ class Models:
     @property
     def identity(self) -> dict[str, Any]:
         """What the models add to what makes a run's results the same."""
-        return {"weights": self.hashes, "known": None, **self.tables}
+        used = {"known": self.known, "phases": self.hull, "tried": self.tried}
+        tables = {name: self.tables[name] for name in self.tables if used[name] is not None}
+        return {"weights": self.hashes, "known": None, **tables}
 
     @cached_property
     def foreign(self) -> frozenset[str]:

@@ -82,6 +82,7 @@ def test_the_identity_names_weights_and_tables(models: Models) -> None:
     bare = load_models(known=NONE, tried="shipped", phases=None)
     assert bare.identity["known"] is None
     assert set(bare.identity) == {"weights", "known", "tried", "phases"}
+    assert set(replace(bare, hull=None).identity) == {"weights", "known", "tried"}
 
 
 def test_a_search_is_checked_with_the_models_at_hand(models: Models) -> None:

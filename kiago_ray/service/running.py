@@ -94,7 +94,7 @@ class Runner:
 
     def _run(self, job: Job, lease: Lease) -> End:
         store, job_id, planned = self.store, job.request.id, job.planned
-        result = store.result(job_id)
+        result, models = store.result(job_id), without_phases(self.models)
         result.make_directory()
         shards, steps = planned.shards, sum(planned.spec.steps)
         done: list[Manifest] = []
@@ -116,7 +116,7 @@ class Runner:
 
         told = 0.0
         for number, shard in enumerate(shards):
-            manifest = _whole(result, shard, self.models.version)
+            manifest = _whole(result, shard, models.version)
 
             def progress(at: Progress, before: int = number * steps) -> None:
                 nonlocal told
@@ -131,8 +131,8 @@ class Runner:
                     planned,
                     shard,
                     result,
-                    without_phases(self.models),
-                    made={"models": self.models.version},
+                    models,
+                    made={"models": models.version},
                     progress=progress,
                     should_stop=stopped,
                 )
@@ -143,7 +143,7 @@ class Runner:
             tell((number + 1) * steps)
         tell(len(shards) * steps, "merging")
         title = f"around {planned.base}" if planned.base else "from random starts"
-        record = {**self.models.identity, "preset": job.request.preset}
+        record = {**models.identity, "preset": job.request.preset}
         found = finish_search(result, planned, done, folder=result, record=record, title=title)
         return End("done", now(), summary=found.summary.to_dict())
 
