@@ -31,9 +31,8 @@ from kiago_ray.predictors.climbed.inference import step_precision
 from kiago_ray.report.reasons import Background, row_background
 from kiago_ray.report.terminal import best_table, reasons_table, summary_table, top_table
 from kiago_ray.report.values import no_gain
-from kiago_ray.runs.results import write_outcome
+from kiago_ray.runs.results import whole_results, write_outcome
 from kiago_ray.runs.spec import is_preset_file, read_preset
-from kiago_ray.runs.summaries import read_search_results
 from kiago_ray.screening import KnownMaterials, TriedMaterials
 from kiago_ray.screening.screens import REQUIRED, Passing, available_screens, load_screen_recall
 from kiago_ray.screening.summary import Summary
@@ -211,10 +210,8 @@ def run(request: Request, top: int, as_json: bool) -> int:
     background = row_background(models.cards)
     where = request.out if request.out is not None else default_directory(spec, request.preset, identity)
     directory = open_run(where, identity, about)
-    if directory.finished:
+    if (results := whole_results(directory)) is not None:
         say(f"{where} already holds this search; shown as it is")
-        results = read_search_results(directory.location)
-        assert results is not None  # a search that counts as finished has it among its outputs
         rows = first_rows(directory.file(CANDIDATES), top).to_pylist()
         show(rows, results.summary, spec, where, background, as_json)
         return 0

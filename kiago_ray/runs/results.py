@@ -35,7 +35,7 @@ from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.summary import BaseMaterial, summarise_ranked
 from kiago_ray.search.result import Trajectory
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, write_run
+from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, read_run, write_run
 from kiago_ray.storage.table import (
     TOP_ROWS,
     best_rows,
@@ -244,16 +244,28 @@ def is_whole(campaign: Location) -> bool:
     return results is not None and file_sha256(campaign / CANDIDATES) == results.candidates_sha256
 
 
-def _found(folder: Location) -> SearchResults | None:
-    """The results of a search that are there and whole."""
+def whole_results(directory: RunDirectory) -> SearchResults | None:
+    """The results of a search that is done and whose table is what it was; None where it has to be run (again).
+
+    Raises StorageError.
+    """
+    if not directory.finished:
+        return None
     try:
-        found = read_search_results(folder)
+        results = read_search_results(directory.location)
     except DamagedError:
-        return None  # made anew
-    if found is None or any((folder / file).kind() != "file" for file in (SPEC, *SEARCH_OUTPUTS)):
+        return None
+    if results is None or file_sha256(directory.file(CANDIDATES)) != results.candidates_sha256:
+        return None
+    return results
+
+
+def _found(folder: Location) -> SearchResults | None:
+    """The results of a search of a campaign that are there and whole."""
+    if (folder / SPEC).kind() != "file":
         return None
     try:
         read_curves(folder / CURVES)
+        return whole_results(read_run(folder))
     except StorageError:
-        return None
-    return found if file_sha256(folder / CANDIDATES) == found.candidates_sha256 else None
+        return None  # made anew
