@@ -27,7 +27,7 @@ def test_every_file_is_written_and_the_page_holds_the_best_row(tmp_path: Path) -
     assert results.complete
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"{outcome.table['tc_k'][0].as_py():.1f}" in page
-    assert card_notes(load_cards())[0].split(" (")[0] in page
+    assert card_notes(load_cards())[0].partition(" of chemical systems ")[2].split(" (")[0] in page
     assert "Stopped &lt;early&gt;." in page
     assert "Why these may be believed, and why not" in page
     assert f"{load_card('ef')['splits']['system']['elemnet']['mae']:.3f} eV/atom on average" in page
