@@ -42,7 +42,7 @@ def judged(
         opinions=SecondOpinions(**{name: np.array(values) for name, values in opinions.items()}),
     )
     verdicts = apply_screens(candidates, available_screens(ScreensSpec(max_elements=7)), ("ef_negative",))
-    return JudgedRows(result, candidates, verdicts, SimpleNamespace())
+    return JudgedRows(result, None, candidates, verdicts, SimpleNamespace())
 
 
 def test_metrics_of_three_rows(make_result: Callable[..., Any]) -> None:
