@@ -23,8 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kiago_ray.screening.pareto import pareto_front
-from kiago_ray.screening.rank import Ranking, Standing, identity, ordered
+from kiago_ray.screening.rank import Ranking, Standing, identity, ordered, pareto_front
 from kiago_ray.screening.screens import available_screens
 from kiago_ray.screening.summary import count_gains
 from kiago_ray.storage.columns import schema

@@ -1,4 +1,4 @@
-"""Unique compositions, and the order in which a person reads them.
+"""Unique compositions, the order in which a person reads them, and their Pareto front.
 
 Formulas written from reduced integers, or from fractional amounts in one fixed order, are the same text exactly when
 they are the same composition; there the text is the identity. Formulas of a family keep the order of their base, so
@@ -8,6 +8,7 @@ one composition has several texts: these count by `identity`.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,7 @@ from kiago_ray.chemistry.formula import parse, write
 if TYPE_CHECKING:
     from kiago_ray.search.sections import ScreensSpec
 
+
 RankBy = Literal["improvement", "trusted", "tc", "plausibility"]
 """What decides among rows that passed: plausibility and expected improvement together, the T_c that they can be
 trusted with, that which the search predicts, or plausibility alone."""
@@ -33,7 +35,7 @@ _PLACE = {SYMBOLS[z]: place for place, z in enumerate(WRITING_ORDER)}
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,15 @@ class Standing:
     plausibility: from 0 to 1.
     """
 
-    passed: Bools
+    passed: Mask
     tc_k: Floats
     trusted_tc_k: Floats | None = None
     plausibility: Floats | None = None
     expected_improvement_k: Floats | None = None
-    taken: Bools | None = None
-    undoped: Bools | None = None
-    gain: Bools | None = None
-    new_system: Bools | None = None
+    taken: Mask | None = None
+    undoped: Mask | None = None
+    gain: Mask | None = None
+    new_system: Mask | None = None
 
     def take(self, rows: Ints) -> Standing:
         """Of these rows."""
@@ -153,7 +155,7 @@ def ordered(
     return np.concatenate([arranged, best[new:]])
 
 
-def group(passed: Bools, taken: Bools | None = None, undoped: Bools | None = None) -> NDArray[np.int8]:
+def group(passed: Mask, taken: Mask | None = None, undoped: Mask | None = None) -> NDArray[np.int8]:
     """(n,): 0 for rows that passed, 1 for those of them whose composition is `taken` (known, tried), 2 for those that
     are undoped cuprates, 3 for rows that didn't pass.
     """
@@ -202,8 +204,8 @@ def _keys(rows: Standing, ranking: Ranking) -> list[Floats]:
             return [rows.tc_k, trusted, key]
 
 
-def _gain_first(best: Ints, gain: Bools | None) -> Ints:
-    """The same with the first that is a gain at its head."""
+def _gain_first(best: Ints, gain: Mask | None) -> Ints:
+    """These rows with the first that is a gain at their head."""
     gains = np.zeros(0, dtype=np.int64) if gain is None else np.flatnonzero(gain[best])
     if not len(gains):
         return best
@@ -211,7 +213,7 @@ def _gain_first(best: Ints, gain: Bools | None) -> Ints:
 
 
 def _spread(best: Ints, most: int, formula_of: Callable[[int], str]) -> Ints:
-    """The same with no chemical system more than `most` times among the first, where there are enough others."""
+    """These rows with no chemical system more than `most` times among the first, where there are enough others."""
     first: list[int] = []
     surplus: list[int] = []
     counts: dict[frozenset[str], int] = {}
@@ -222,3 +224,47 @@ def _spread(best: Ints, most: int, formula_of: Callable[[int], str]) -> Ints:
         counts[system] = counts.get(system, 0) + 1
         (first if counts[system] <= most else surplus).append(row)
     return np.concatenate([np.array(first + surplus, dtype=np.int64), best[len(first) + len(surplus) :]])
+
+
+def pareto_front(trusted_tc_k: Floats, ef_ev_per_atom: Floats, extrapolation: Floats, eligible: Mask) -> Mask:
+    """Which of n rows are on the front (n,): eligible, and no eligible row is as good in all aims and better in one.
+
+    Trusted T_c counts upwards, E_f and the extrapolation score downwards; rows that tie in all three stand or fall
+    together. A row without the first two isn't on the front. An unknown score is the farthest of all, so that where
+    none is known the other two aims decide.
+
+    Exact, in O(n log n): sorted by the first aim, a row is beaten only by rows before it, and of those a staircase in
+    the other two aims is enough (Kung, Luccio and Preparata, J. ACM 22, 469 (1975)).
+    """
+    rows = np.flatnonzero(eligible & ~np.isnan(trusted_tc_k) & ~np.isnan(ef_ev_per_atom))
+    costs = np.stack(
+        [
+            -trusted_tc_k[rows],
+            ef_ev_per_atom[rows],
+            np.nan_to_num(extrapolation[rows], nan=np.inf, posinf=np.inf),
+        ],
+        axis=1,
+    )
+    costs += 0.0  # no -0.0
+    # The different ones, in the order of their values.
+    points, place = np.unique(costs, axis=0, return_inverse=True)
+    front = np.zeros(len(eligible), dtype=np.bool_)
+    front[rows] = _unbeaten(points[:, 1].tolist(), points[:, 2].tolist())[place.reshape(-1)]
+    return front
+
+
+def _unbeaten(second: list[float], third: list[float]) -> Mask:
+    """Of different points in rising order of (first, second, third), those that none before is as low as in both."""
+    unbeaten = np.zeros(len(second), dtype=np.bool_)
+    steps: list[float] = []  # the staircase: second rises, third falls
+    depths: list[float] = []
+    for at, (across, down) in enumerate(zip(second, third, strict=True)):
+        end = bisect_right(steps, across)
+        if end and depths[end - 1] <= down:
+            continue
+        unbeaten[at] = True
+        begin = end - 1 if end and steps[end - 1] == across else end
+        while end < len(steps) and depths[end] >= down:
+            end += 1
+        steps[begin:end], depths[begin:end] = [across], [down]
+    return unbeaten

@@ -71,26 +71,34 @@ class Slots:
 
 
 def family_starts(
-    family: Family, lists: Proposed, sources: Sources, seed: int, base_text: str, rows: Sequence[int]
+    family: Family,
+    lists: Proposed,
+    sources: Sources,
+    seed: int,
+    base_text: str,
+    rows: Sequence[int],
+    places: Sequence[int],
+    size: int,
 ) -> FamilyStarts:
-    """The starts of these rows of the search."""
+    """The starts of these rows of the search at their places among `size`; what else there is holds the base and stays
+    there.
+    """
     slots = Slots.of(family)
-    shape = (len(rows), len(family.sites), slots.number)
-    element = np.full(shape, VACANCY, dtype=np.int64)
-    share, atoms = np.zeros(shape), np.zeros(shape)
-    exists, moves = np.zeros(shape, dtype=np.bool_), np.ones(len(rows), dtype=np.bool_)
-    labels = np.full(len(rows), FAMILY, dtype=object)
-    for at, row in enumerate(rows):
+    whole = np.array([[site.total] for site in family.sites])
+    own = placed(family, slots, base_occupation(family))
+    element, atoms = (np.repeat(each[None], size, axis=0) for each in own)
+    share, exists = atoms / whole, atoms > 0
+    moves, labels = np.zeros(size, dtype=np.bool_), np.full(size, "", dtype=object)
+    for at, row in zip(places, rows, strict=True):
         label, number = sources.of(row)
         listed = lists.get(label, ())
         if number < len(listed):
             element[at], atoms[at] = placed(family, slots, listed[number])
-            exists[at] = atoms[at] > 0
-            moves[at], labels[at] = False, label
-            share[at] = atoms[at] / np.array([[site.total] for site in family.sites])
+            share[at], exists[at], labels[at] = atoms[at] / whole, atoms[at] > 0, label
         else:
             element[at], exists[at] = laid_out(family, slots)
-            share[at] = drawn(row_generator(seed, base_text, row), family, slots)
+            share[at], atoms[at] = drawn(row_generator(seed, base_text, row), family, slots), 0
+            moves[at], labels[at] = True, FAMILY
     return FamilyStarts(element, share, exists, atoms, moves, labels)
 
 
@@ -120,11 +128,6 @@ def placed(family: Family, slots: Slots, occupation: Occupation) -> tuple[Ints, 
         for place, z in enumerate(foreign, start=slots.width):
             element[at, place], atoms[at, place] = z, held[z]
     return element, atoms
-
-
-def base_atoms(family: Family, slots: Slots) -> tuple[Ints, Floats]:
-    """As `placed`, of the base itself."""
-    return placed(family, slots, base_occupation(family))
 
 
 def drawn(rng: np.random.Generator, family: Family, slots: Slots) -> Floats:
@@ -282,44 +285,23 @@ def begin_family(
     """The rows of a family search at their places (n,) in a shard of `size`; the other places are padding."""
     assert problem.family is not None
     spec, family = problem.spec, problem.family.family
-    given = family_starts(
+    starts = family_starts(
         family,
         problem.family.lists,
         Sources(spec.sources),
         spec.seed,
         canonical_text(problem.base),
         rows,
+        places.tolist(),
+        size,
     )
-    padded = _padded(given, family, places, size)
-    space = family_space(family, padded, device)
+    space = family_space(family, starts, device)
     share, exists = (
-        torch.as_tensor(each.reshape(size, -1), device=device) for each in (padded.share, padded.exists)
+        torch.as_tensor(each.reshape(size, -1), device=device) for each in (starts.share, starts.exists)
     )
     state = init(share.float(), exists, spec.revive, space)
-    moves = torch.as_tensor(padded.moves, dtype=torch.float32, device=device)
-    return Begun(space, replace(state, rate=moves), padded)
-
-
-def _padded(given: FamilyStarts, family: Family, places: NDArray[np.int64], size: int) -> FamilyStarts:
-    """The rows at their places; padding holds the base and stays there."""
-    slots = Slots.of(family)
-    element, atoms = base_atoms(family, slots)
-    whole = np.array([[site.total] for site in family.sites])
-    fill = {
-        "element": element,
-        "share": atoms / whole,
-        "exists": atoms > 0,
-        "atoms": atoms,
-        "moves": False,
-        "source": "",
-    }
-    arrays = {}
-    for name, value in fill.items():
-        rows = getattr(given, name)
-        arrays[name] = np.empty((size, *rows.shape[1:]), dtype=rows.dtype)
-        arrays[name][:] = value
-        arrays[name][places] = rows
-    return FamilyStarts(**arrays)
+    moves = torch.as_tensor(starts.moves, dtype=torch.float32, device=device)
+    return Begun(space, replace(state, rate=moves), starts)
 
 
 def family_space(family: Family, rows: FamilyStarts, device: torch.device) -> FamilySpace:

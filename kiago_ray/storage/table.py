@@ -20,8 +20,7 @@ from kiago_ray.chemistry.balance import write_means, write_shares
 from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.formula import write
 from kiago_ray.screening.candidates import Candidates
-from kiago_ray.screening.pareto import pareto_front
-from kiago_ray.screening.rank import Ranking, Standing, order, unique
+from kiago_ray.screening.rank import Ranking, Standing, order, pareto_front, unique
 from kiago_ray.screening.screens import Verdicts
 from kiago_ray.screening.summary import BaseMaterial, BestRows
 from kiago_ray.search.result import RowStatus

@@ -39,7 +39,8 @@ def starts_of(
     base: str, substitutions: Substitutions, rows: range, shares: SourcesSpec, seed: int = 0, **values: Any
 ) -> FamilyStarts:
     found = family_problem(base, substitutions, **values)
-    return family_starts(found.family, found.lists, Sources(shares), seed, base, rows)
+    places = range(len(rows))
+    return family_starts(found.family, found.lists, Sources(shares), seed, base, rows, places, len(rows))
 
 
 DRAWN = SourcesSpec(family=1, swap=0, made=0, plus_one=0)
