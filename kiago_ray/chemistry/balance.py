@@ -137,7 +137,9 @@ def likeliest_balance(amounts: NDArray[Any], oxidation_set: OxidationSet = Oxida
 
 
 def write_shares(assignment: Mapping[int, Shares]) -> str:
-    """As text, least electronegative first: "La+3 Sr+2 Cu+2*0.85 Cu+3*0.15 O-2"; atoms only where states differ."""
+    """An assignment as text, least electronegative first: "La+3 Sr+2 Cu+2*0.85 Cu+3*0.15 O-2"; atoms only where states
+    differ.
+    """
     words = []
     for z in WRITING_ORDER:
         pairs = assignment.get(int(z), ())
@@ -148,7 +150,7 @@ def write_shares(assignment: Mapping[int, Shares]) -> str:
 
 
 def write_means(means: Mapping[str, float]) -> str:
-    """As text: "Cu+2.15"; "" without any."""
+    """Mean valences as text: "Cu+2.15"; "" without any."""
     return " ".join(f"{symbol}{mean:+.3f}".rstrip("0").rstrip(".") for symbol, mean in means.items())
 
 
@@ -215,7 +217,7 @@ def _hulls(oxidation_set: OxidationSet) -> Hulls:
 
 
 def _lower_hull(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Those of points (ascending) that no line between two others passes below; those on such a line stay."""
+    """The points (ascending) that no line between two others passes below; points on such a line stay."""
     hull: list[tuple[int, float]] = []
     for x, y in points:
         while len(hull) > 1:

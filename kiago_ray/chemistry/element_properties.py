@@ -52,7 +52,7 @@ def properties() -> ElementProperties:
 
 
 def from_sources() -> ElementProperties:
-    """The same table from the installed pymatgen and SMACT, to six digits, gaps filled."""
+    """The table as the installed pymatgen and SMACT have it, to six digits, gaps filled."""
     import smact
     from pymatgen.core.periodic_table import Element
 

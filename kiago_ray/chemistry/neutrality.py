@@ -213,8 +213,8 @@ def _pauling(
 
 @dataclass(frozen=True)
 class LikeliestValences:
-    """Of N formulas. neutral: (N,) bool. assignments: N, of the atoms of the reduced formula. nats: (N,) −ln of how
-    likely these states are, a mean over atoms; inf where a formula isn't neutral.
+    """The likeliest valences of N formulas. neutral: (N,) bool. assignments: N, of the atoms of the reduced formula.
+    nats: (N,) −ln of how likely these states are, a mean over atoms; inf where a formula isn't neutral.
     """
 
     neutral: NDArray[np.bool_]

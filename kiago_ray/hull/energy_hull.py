@@ -172,7 +172,9 @@ def lowest_mixture(composition: Floats, phases: Floats, ef_ev_per_atom: Floats) 
 
 @dataclass(frozen=True)
 class HullScores:
-    """Of n formulas: E_f (n,) in eV/atom, where each lies, and why one has no place; NaN and None where unknown."""
+    """What the hull says of n formulas: E_f (n,) in eV/atom, where each lies, and why one has no place; NaN and None
+    where unknown.
+    """
 
     ef_ev_per_atom: Floats
     places: tuple[HullPlace | None, ...]

@@ -51,7 +51,7 @@ def load_phases(path: PathLike, ef: Predictor | None = None, ef_sha256: str = ""
     """The compounds of a file with ElemNet's energies, from the cache where they were computed before.
 
     ef: the predictor of the energies, and ef_sha256 that of its weights; without it the file's own energies count.
-    Raises DataError for a file that can't be used (see datasets.phases).
+    Raises DataError for a file that can't be used (see data.phases).
     """
     path = Path(path)
     name = _name(sha256(path), ef_sha256 if ef is not None else "file")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ class KnownMaterials:
         pressure_gpa: Sequence[float] | None = None,
         source: str = "",
     ) -> KnownMaterials:
-        """The same from formulas alone. Raises FormulaError, and ValueError where the lengths differ."""
+        """Known materials from formulas alone. Raises FormulaError, and ValueError where the lengths differ."""
         pressures = np.full(len(formulas), np.nan) if pressure_gpa is None else pressure_gpa
         for values, what in ((tc_k, "T_c"), (pressures, "pressure")):
             if len(formulas) != len(values):
@@ -85,39 +85,34 @@ class KnownMaterials:
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, source: str) -> KnownMaterials:
-        """Of a table with canonical formulas: its columns `formula`, `tc_k` and as many as it has of those that
-        `knowledge.known_tables.KnownTable` lists.
+        """The materials of a table with canonical formulas: its columns `formula`, `tc_k` and as many as it has of
+        those that `data.known.KnownTable` lists.
         """
-        every = table["formula"].tolist()
-        any_oxygen = (
-            (table["oxygen"] == "any").to_numpy()
-            if "oxygen" in table
-            else np.zeros(len(table), dtype=np.bool_)
-        )
-        compositions = KnownCompositions.of(every, any_oxygen=any_oxygen)
+        any_oxygen = np.zeros(len(table), dtype=np.bool_)
+        if "oxygen" in table:
+            any_oxygen = (table["oxygen"] == "any").to_numpy()
         definite = table[~any_oxygen]
         m, formulas = len(definite), definite["formula"].tolist()
-        years = definite["year"].tolist() if "year" in definite else [None] * m
+
+        def column(name: str, otherwise: Any) -> list[Any]:
+            return definite[name].tolist() if name in definite else [otherwise] * m
+
         return cls(
-            tuple(formulas),
-            sparse_fractions(formulas).toarray(),
-            definite["tc_k"].to_numpy(dtype=np.float64),
-            definite["pressure_gpa"].to_numpy(dtype=np.float64)
-            if "pressure_gpa" in definite
-            else np.full(m, np.nan),
-            definite["reports"].to_numpy(dtype=np.int64)
-            if "reports" in definite
-            else np.ones(m, dtype=np.int64),
-            tuple(int(year) if isinstance(year, int) else None for year in years),
-            tuple(definite["reference"].tolist()) if "reference" in definite else ("",) * m,
-            tuple(definite["structure"].tolist()) if "structure" in definite else ("",) * m,
-            compositions,
-            source,
+            formulas=tuple(formulas),
+            fractions=sparse_fractions(formulas).toarray(),
+            tc_k=np.array(column("tc_k", np.nan), dtype=np.float64),
+            pressure_gpa=np.array(column("pressure_gpa", np.nan), dtype=np.float64),
+            reports=np.array(column("reports", 1), dtype=np.int64),
+            year=tuple(int(year) if isinstance(year, int) else None for year in column("year", None)),
+            reference=tuple(column("reference", "")),
+            structure=tuple(column("structure", "")),
+            compositions=KnownCompositions.of(table["formula"].tolist(), any_oxygen=any_oxygen),
+            source=source,
         )
 
     @cached_property
     def index(self) -> CompositionIndex:
-        """All of them, for looking through."""
+        """All compositions, for looking through."""
         return CompositionIndex.of(self.fractions)
 
     @cached_property
@@ -127,7 +122,7 @@ class KnownMaterials:
 
     @cached_property
     def ambient_index(self) -> CompositionIndex:
-        """Those, for looking through."""
+        """The compositions at ambient pressure, for looking through."""
         return CompositionIndex.of(self.fractions[self.ambient_rows])
 
     @cached_property

@@ -84,7 +84,7 @@ class Standing:
     new_system: Mask | None = None
 
     def take(self, rows: Ints) -> Standing:
-        """Of these rows."""
+        """The standing of these rows."""
         values = {name: each[rows] for name, each in vars(self).items() if each is not None}
         return Standing(**values)
 
@@ -254,7 +254,7 @@ def pareto_front(trusted_tc_k: Floats, ef_ev_per_atom: Floats, extrapolation: Fl
 
 
 def _unbeaten(second: list[float], third: list[float]) -> Mask:
-    """Of different points in rising order of (first, second, third), those that none before is as low as in both."""
+    """Which of different points, in rising order of (first, second, third), no point before is as low as in both."""
     unbeaten = np.zeros(len(second), dtype=np.bool_)
     steps: list[float] = []  # the staircase: second rises, third falls
     depths: list[float] = []

@@ -248,7 +248,7 @@ class TopMean:
 
 
 def top_mean(best: BestRows, k: int, base: BaseMaterial | None) -> TopMean:
-    """Of the first k of these rows. What isn't known of every one of them is None."""
+    """The means of the first k of these rows. What isn't known of every one of them is None."""
     used = min(k, len(best.formulas))
     if not used:
         return TopMean(k, 0, None, None)

@@ -61,7 +61,7 @@ class TriedMaterials:
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, source: str = "") -> TriedMaterials:
-        """Of a table with `formula` (canonical), `tc_k` and maybe `down_to_k` (see `datasets.tried_file`)."""
+        """The samples of a table with `formula` (canonical), `tc_k` and maybe `down_to_k` (see `data.known`)."""
         tc_k = table["tc_k"].to_numpy(dtype=np.float64)
         down_to_k = (
             table["down_to_k"].to_numpy(dtype=np.float64)
@@ -69,7 +69,7 @@ class TriedMaterials:
             else np.full(len(tc_k), np.nan)
         )
         formulas = table["formula"].tolist()
-        names = [_told(*each) for each in zip(formulas, tc_k.tolist(), down_to_k.tolist(), strict=True)]
+        names = [_outcome(*each) for each in zip(formulas, tc_k.tolist(), down_to_k.tolist(), strict=True)]
         return cls(KnownCompositions.of(formulas, names=names), tc_k, down_to_k, source=source)
 
     @property
@@ -79,17 +79,18 @@ class TriedMaterials:
         return dense
 
     def predicted(self, tc_k: Callable[[Floats], Floats]) -> TriedMaterials:
-        """The same with what a model of T_c in K, (t, 118) → (t,), says of each; NaN for what it doesn't know."""
+        """These samples with what a model of T_c in K, (t, 118) → (t,), says of each; NaN for what it doesn't know."""
         return replace(self, tc_predicted_k=tc_k(self.fractions))
 
     def reweigh(self, fractions: Floats, tc_k: Floats, log_plausibility: Floats) -> Reweighed:
-        """See `failures.reweigh`. Where no model was asked of the samples, T_c stays what it is."""
+        """These compositions given what came of the samples (see `reweigh`). Where no model was asked of the samples,
+        T_c stays what it is."""
         predicted = np.full(len(self.tc_k), np.nan) if self.tc_predicted_k is None else self.tc_predicted_k
         outcomes = Outcomes.of(self.fractions, self.tc_k, self.down_to_k, predicted)
         return reweigh(fractions, tc_k, log_plausibility, outcomes)
 
 
-def _told(formula: str, tc_k: float, down_to_k: float) -> str:
+def _outcome(formula: str, tc_k: float, down_to_k: float) -> str:
     """Such as "LaFeAsO: 26 K" and "CaFeAsH: none down to 2 K"."""
     if tc_k > 0:
         return f"{formula}: {tc_k:g} K"
@@ -108,8 +109,8 @@ class Outcomes:
 
     @classmethod
     def of(cls, fractions: Floats, tc_k: Floats, down_to_k: Floats, predicted_tc_k: Floats) -> Outcomes:
-        """Of measured T_c (t,) in K, 0 for none found down to `down_to_k` (t,), NaN where that isn't told, and what
-        the model predicts (t,), NaN where it can't.
+        """The outcomes of measured T_c (t,) in K, 0 for none found down to `down_to_k` (t,), NaN where unknown, and
+        what the model predicts (t,), NaN where it can't.
         """
         superconducts = tc_k > 0
         middle = np.where(np.isnan(down_to_k), DOWN_TO_K, down_to_k) / 2
@@ -162,9 +163,9 @@ def reweigh(
 
 def tc_shift_k(weights: Floats, residual_k: Floats, prior_weight: float = PRIOR_WEIGHT) -> Floats:
     """Σ κ_i r_i / (λ + Σ κ_i) in K, (n,), of weights κ (n, t) and residuals (t,); those that are NaN don't count."""
-    told = ~np.isnan(residual_k)
-    kept = weights[:, told]
-    shift: Floats = kept @ residual_k[told] / (prior_weight + kept.sum(axis=1))
+    known = ~np.isnan(residual_k)
+    kept = weights[:, known]
+    shift: Floats = kept @ residual_k[known] / (prior_weight + kept.sum(axis=1))
     return shift
 
 

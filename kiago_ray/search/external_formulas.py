@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 def given_result(amounts: Floats, predictors: Predictors) -> SearchResult:
     """The rows of amounts (n, 118) as a search that took no step: scored as they are, whole numbers or not.
 
-    T_c is that of `predictors.tc`. A row of zeros has no formula, and neither has one with an element that the
+    T_c is what `predictors.tc` says. A row of zeros has no formula, and neither has one with an element that the
     predictors don't know. Raises ValueError for another shape, and amounts that are negative or not finite.
     """
     amounts = np.asarray(amounts, dtype=np.float64)

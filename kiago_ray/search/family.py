@@ -190,7 +190,7 @@ def _best_group(
 
 
 def _weakest_link(group: tuple[str, ...], substitutions: Substitutions) -> float:
-    """Of each element of a group the odds with whichever of the others replaces it most, and the least of these."""
+    """The least, over the elements of a group, of the odds with which another of them replaces the element."""
     index = [INDEX[symbol] for symbol in group]
     odds = substitutions.odds[np.ix_(index, index)]
     either = np.maximum(odds, odds.T)

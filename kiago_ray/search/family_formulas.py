@@ -49,7 +49,7 @@ def project_family_rows(
     """The formula of each row that a family search ended with (x_final (rows, 118) fractions), scored as that formula.
 
     Rows that stay where they are keep what they hold. projection.kind "none" keeps amounts with four decimals; "best"
-    takes, of the neighbours on the grid, that of least cost.
+    takes the neighbour on the grid that costs least.
     """
     with torch.no_grad():
         ended = space.occupation(state.x_base.double(), state.mask).cpu().numpy()
@@ -95,7 +95,7 @@ def _options(
 
 
 def _best(options: list[list[Floats]], element: Ints, cost: Cost) -> list[Floats]:
-    """Of each row's options that of least cost; the first of equal ones, and where no cost is finite."""
+    """The option of each row that costs least; the first of equal ones, and where no cost is finite."""
     best = np.zeros(len(options), dtype=np.int64)
     least = np.full(len(options), np.inf)
     for at in range(max(len(each) for each in options)):

@@ -102,7 +102,7 @@ def project(
 def nearest_by_total(
     fractions: Floats, totals: tuple[int, ...], fixed: Floats, may_grow: bool
 ) -> tuple[Ints, NDArray[np.int16]]:
-    """Of each row of fractions (rows, 118) the columns that hold something, by atomic number, (rows, widest row), and
+    """The columns of each row of fractions (rows, 118) that hold something, by atomic number, (rows, widest row), and
     the counts on them that are nearest for each of n totals, (rows, n, widest row). Narrower rows have empty columns
     among theirs.
     """
@@ -122,8 +122,8 @@ def _active_columns(fractions: Floats, fixed: Floats) -> Ints:
 
 
 def choose(candidates: IntegerCandidates, cost: Floats, max_distance: float) -> Ints:
-    """Counts (rows, 118): of candidates within max_distance that of least cost (rows, k); the nearest if none
-    is.
+    """Counts (rows, 118) of the candidate within max_distance that has the least cost (rows, k); the nearest if none
+    is within it.
 
     Of equal costs the nearer wins, and a cost that isn't finite only where no other is.
     """

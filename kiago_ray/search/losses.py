@@ -39,7 +39,9 @@ class Term(Protocol):
     def name(self) -> str: ...
 
     def __call__(self, x: Tensor, predictors: Predictors, /) -> tuple[Tensor, Tensor]:
-        """Of fractions x (rows, 118): what it adds to each row's loss in K, and its value in its own unit, (rows,)."""
+        """What it adds to the loss of each row of fractions x (rows, 118), in K, and its value in its own unit,
+        (rows,).
+        """
         ...
 
 
@@ -114,7 +116,7 @@ def integer_distance(x: Tensor, total: Tensor, norm: Norm) -> Tensor:
 def integer_loss(x: Tensor, totals: Tensor, norm: Norm, width: int | None = None) -> Tensor:
     """L_integer, (rows,): the least L_int^N over `totals` (n,), the paper's {N_unit}; of equal N the first.
 
-    The gradient of a minimum is that of the N that attains it, so N is found first, without gradients.
+    A minimum has the gradient of the N that attains it, so N is found first, without gradients.
     `width`: rows hold at most so many elements; zeros are on every grid and cost nothing, so they are left
     out.
     """
@@ -224,7 +226,7 @@ def charge_loss(x: Tensor, table: ChargeTable) -> Tensor:
 
 
 def nats_of_balance(x: Tensor, table: Tensor) -> Tensor:
-    """Of fractions x (rows, 118) the maximum over prices of Σ x·table (cuts, prices, 118) at the cheapest cut,
+    """The maximum over prices of Σ x·table, (cuts, prices, 118), at the cheapest cut, of fractions x (rows, 118),
     (rows,); its gradient is the table's row that attains it.
     """
     cuts, prices, _ = table.shape

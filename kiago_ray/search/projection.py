@@ -29,7 +29,8 @@ class Proposals:
     """counts: (rows, 118) atoms, zeros without an integer formula. amounts: (rows, 118) of the formula.
     distance: (rows,)
     L1 distance in fractions to where the row ended. tc_k, ef_ev_per_atom: (rows,) of the formula. status:
-    (rows,). texts: (rows,) formulas as they are written, None where that follows from the amounts."""
+    (rows,). texts: (rows,) formulas as they are written, None where that follows from the amounts.
+    """
 
     counts: Ints
     amounts: Floats

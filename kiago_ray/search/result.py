@@ -15,7 +15,8 @@ from kiago_ray.chemistry.formula import write, write_integers
 
 class RowStatus(IntEnum):
     """How a row ended; every row has a status. OK rows, and only they, have an integer formula (or a fractional one,
-    where that was asked for)."""
+    where that was asked for).
+    """
 
     OK = 0
     NOTHING_ALLOWED = 1

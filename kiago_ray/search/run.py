@@ -137,7 +137,8 @@ def shard_size(row_count: int, shard_rows: int) -> int:
 @dataclass(frozen=True)
 class _Shard:
     """One shard: its place among the rows, and what it shares with the others. The steps follow `steering`, which is
-    `bound` in their precision; formulas are chosen by `bound`, and what is reported of them is of `predictors`."""
+    `bound` in their precision; formulas are chosen by `bound`, and what is reported of them is of `predictors`.
+    """
 
     problem: Problem
     predictors: Predictors

@@ -137,7 +137,7 @@ class Pace(NamedTuple):
 
 
 def pace(count: int, learning_rate: float) -> Pace:
-    """Of step `count` (from 1) since the moments were 0."""
+    """The pace of step `count` (from 1) since the moments were 0."""
     return Pace(learning_rate / (1 - BETA_1**count), math.sqrt(1 - BETA_2**count))
 
 
@@ -194,7 +194,7 @@ def move(
 
 
 def _newcomers(gradient: Tensor, x_base: Tensor, mask: Tensor) -> Tensor:
-    """The gradient (rows, p) with that of absent elements left out, but for the one a row that gains most.
+    """The gradient (rows, p) without absent elements, but for the one in each row that gains most.
 
     Adam takes steps of one size however small a gradient is, so without this every absent element with a
     favourable gradient would come in at once.
