@@ -86,7 +86,7 @@ class KnownMaterials:
     @classmethod
     def from_table(cls, table: pd.DataFrame, source: str) -> KnownMaterials:
         """The materials of a table with canonical formulas: its columns `formula`, `tc_k` and as many as it has of
-        those that `data.known.KnownTable` lists.
+        `oxygen`, `pressure_gpa`, `reports`, `year`, `reference` and `structure`.
         """
         any_oxygen = np.zeros(len(table), dtype=np.bool_)
         if "oxygen" in table:
