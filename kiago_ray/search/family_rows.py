@@ -85,8 +85,8 @@ def family_starts(
     """
     slots = Slots.of(family)
     whole = np.array([[site.total] for site in family.sites])
-    own = placed(family, slots, base_occupation(family))
-    element, atoms = (np.repeat(each[None], size, axis=0) for each in own)
+    own_element, own_atoms = placed(family, slots, base_occupation(family))
+    element, atoms = np.repeat(own_element[None], size, axis=0), np.repeat(own_atoms[None], size, axis=0)
     share, exists = atoms / whole, atoms > 0
     moves, labels = np.zeros(size, dtype=np.bool_), np.full(size, "", dtype=object)
     for at, row in zip(places, rows, strict=True):
