@@ -23,10 +23,9 @@ from typing import Any
 
 from kiago_ray.cli.sweep import make_request
 from kiago_ray.distributed.sweep import run_sweep
-from kiago_ray.distributed.sweep_watcher import SweepWatcher
 from kiago_ray.sweep.results import SweepResults
 from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
-from kiago_ray.sweep.trials import Trial
+from kiago_ray.sweep.trials import SweepWatcher, Trial
 
 OVERHEAD = {
     "name": "overhead",

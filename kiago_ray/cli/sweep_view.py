@@ -16,11 +16,10 @@ from rich.text import Text
 
 from kiago_ray.cli.console import View, say
 from kiago_ray.distributed.sweep import SweepOutcome
-from kiago_ray.distributed.sweep_watcher import SweepWatcher
 from kiago_ray.sweep.metrics import METRICS
 from kiago_ray.sweep.page import verdict
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.sweep.trials import Trial
+from kiago_ray.sweep.trials import SweepWatcher, Trial
 
 SHOWN = 12  # rows of the table while it runs
 _VALUE_LENGTH = 18

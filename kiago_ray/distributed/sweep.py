@@ -1,7 +1,7 @@
 """A sweep from its specification to its files, on a Ray cluster: trials, the comparison, results.
 
 Scores are on the sweep's storage before this process knows of them, so it may die at any moment and the same call goes
-on: trials that ended are told to searcher and scheduler, those that had begun go on from their last seed.
+on: searcher and scheduler learn of the trials that ended, those that had begun go on from their last seed.
 """
 
 from __future__ import annotations
@@ -10,26 +10,20 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kiago_ray import __version__
 from kiago_ray.distributed.cluster import Demand, capacity, connected, refusal
-from kiago_ray.distributed.sweep_watcher import SweepWatcher
-from kiago_ray.distributed.worker import WorkerSetup, WorkerSetupError
+from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.weights import WeightsError
 from kiago_ray.runs.lease import Lease, LeaseError
-from kiago_ray.storage.location import Location, StorageError, Where
+from kiago_ray.storage.location import Location, Where
 from kiago_ray.storage.run_directory import RunDirectory, find_run, open_run
-from kiago_ray.sweep.ledger import Ledger, read_scores
-from kiago_ray.sweep.metrics import METRICS
-from kiago_ray.sweep.results import SweepResults, compare_units, gather, write_results
+from kiago_ray.sweep.compare import compare_units
+from kiago_ray.sweep.results import SweepResults, gather, write_results
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.sweep.trials import Trial, best_trial
+from kiago_ray.sweep.trials import Ledger, SweepWatcher, Trial, Unit, best_trial, read_scores
 from kiago_ray.tracking import LiveRecord, TrackingReport, TrackingTarget, record, recorded_whole
-
-if TYPE_CHECKING:
-    from kiago_ray.distributed.trial import TrialJob
 
 
 @dataclass(frozen=True)
@@ -72,7 +66,7 @@ def run_sweep(
     watcher: SweepWatcher | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> SweepOutcome:
-    """Run what is missing of a sweep, compare its best, write what came of it. Call it from the main thread.
+    """Run what is missing of a sweep, compare its best, write what came of it.
 
     Raises RunDirectoryError where the place holds another run, LeaseError where another driver has it, InputError
     where no trial can run, WorkerSetupError, StorageError where the storage is gone; what was done is kept.
@@ -94,12 +88,12 @@ def run_sweep(
         if request.tracking is not None:
             live = LiveRecord(directory, sweep, request.tracking)
             live.done()
-        run = _Run(sweep, request, location, watcher, live, lambda: should_stop() or lease.lost)
+        ended = (lambda trial: None) if live is None else (lambda trial: live.done(trial.id))
         try:
-            run.go()
+            failures = _go(sweep, request, location, watcher, lambda: should_stop() or lease.lost, ended)
             if lease.lost:
                 raise LeaseError(f"{location.text} was taken over by another driver; this one has stopped")
-            results = gather(location, sweep, run.compare_failures)
+            results = gather(location, sweep, failures)
             outputs = write_results(results, location, model_notes=request.model_notes)
         except BaseException:
             if live is not None:
@@ -113,135 +107,47 @@ def run_sweep(
         return SweepOutcome(directory, results, report, stopped=should_stop())
 
 
-class _Run:
-    """One process's share of a sweep."""
+def _go(
+    sweep: SweepSpec,
+    request: SweepRequest,
+    location: Location,
+    watcher: SweepWatcher,
+    should_stop: Callable[[], bool],
+    ended: Callable[[Trial], None],
+) -> dict[str, str]:
+    """Trials, then the comparison, as far as they aren't done; what couldn't be compared → cause."""
+    ledger = Ledger(location, sweep)
+    before = ledger.trials()
+    watcher.begun(sweep, before)
+    left = sweep.points - sum(trial.ended for trial in before)
+    if not left and not _left_to_compare(sweep, location, before):
+        return {}
+    with connected(request.address):
+        from kiago_ray.distributed.tune import (
+            Experiment,
+        )  # loads ray, which a sweep that is done doesn't need
 
-    def __init__(
-        self,
-        sweep: SweepSpec,
-        request: SweepRequest,
-        location: Location,
-        watcher: SweepWatcher,
-        live: LiveRecord | None,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self.sweep, self.request, self.location = sweep, request, location
-        self.watcher, self.live, self._asked = watcher, live, should_stop
-        self.ledger = Ledger(location, sweep)
-        self.problem: BaseException | None = None
-        self.compare_failures: dict[str, str] = {}
+        demand = Demand.of(sweep.resources)
+        held = capacity(demand)
+        if not held and not request.wait:
+            raise InputError(refusal(demand))
+        # An autoscaler adds nodes for what waits.
+        at_once = sweep.concurrency or (sweep.points if request.wait else held)
+        experiment = Experiment(sweep, request.setup, at_once, watcher, should_stop=should_stop, ended=ended)
+        if left:
+            experiment.run_trials(before)
+        trials = ledger.trials()  # what failed keeps the others from nothing
+        units = _left_to_compare(sweep, location, trials)
+        if units and not should_stop() and all(trial.status != "unfinished" for trial in trials):
+            experiment.compare(units)
+        return experiment.failures
 
-    def go(self) -> None:
-        """Trials, then the comparison; no cluster where nothing is left to run."""
-        before = self.ledger.trials()
-        self.watcher.begun(self.sweep, before)
-        left = self.sweep.points - sum(trial.ended for trial in before)
-        if not left and not self._left_to_compare(before):
-            return
-        with connected(self.request.address):
-            demand = Demand.of(self.sweep.resources)
-            held = capacity(demand)
-            if not held and not self.request.wait:
-                raise InputError(refusal(demand))
-            # An autoscaler adds nodes for what waits.
-            at_once = self.sweep.concurrency or (self.sweep.points if self.request.wait else held)
-            if left:
-                self._trials(before, at_once)
-            trials = self.ledger.trials()  # what failed keeps the others from nothing
-            if not self.should_stop() and all(trial.status != "unfinished" for trial in trials):
-                self._compare(self._left_to_compare(trials), at_once)
 
-    def should_stop(self) -> bool:
-        """Whether to stop: asked to, or something went wrong that will go wrong again."""
-        return self.problem is not None or self._asked()
-
-    def _trials(self, before: Sequence[Trial], at_once: int) -> None:
-        from kiago_ray.distributed.points import Points, asha
-        from kiago_ray.distributed.tune_run import Hearer, run_trials
-
-        points = Points(
-            self.sweep,
-            self.ledger,
-            before,
-            began=self.watcher.trial_began,
-            ended=self._ended,
-            problem=self._give_up,
-        )
-
-        def result(config: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-            values = {name: float(result[name]) for name in METRICS}
-            self.watcher.seed_done(int(config["number"]), int(result["seeds"]), values)
-
-        def error(config: Mapping[str, Any], cause: str, raised: BaseException | None) -> None:
-            points.failed(int(config["number"]), cause)
-            if isinstance(raised, WorkerSetupError | WeightsError | StorageError):
-                self._give_up(raised)
-
-        run_trials(
-            self._job(tuning=True),
-            points,
-            asha(self.sweep, [trial for trial in before if trial.ended]),
-            Hearer(result=result, error=error, recovered=self._recovered, should_stop=self.should_stop),
-            trials=points.left,
-            at_once=at_once,
-        )
-        self._raise_problem()
-
-    def _left_to_compare(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-        """What is to be searched still for the comparison: a unit for each that is compared, on each base."""
-        units = compare_units(self.sweep, best_trial(trials, self.sweep.metrics[0]))
-        seeds = self.sweep.compare.seeds
-        return [unit for unit in units if len(read_scores(self.location, unit["folder"], seeds)) < len(seeds)]
-
-    def _compare(self, units: Sequence[dict[str, Any]], at_once: int) -> None:
-        from kiago_ray.distributed.points import Units
-        from kiago_ray.distributed.tune_run import Hearer, run_trials
-
-        if not units:
-            return
-        done, total = 0, len(units) * len(self.sweep.compare.seeds)
-
-        def result(config: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-            nonlocal done
-            done += 1
-            self.watcher.comparing(done, total)
-
-        def error(config: Mapping[str, Any], cause: str, raised: BaseException | None) -> None:
-            self.compare_failures[str(config["name"])] = cause
-            if isinstance(raised, WorkerSetupError | WeightsError | StorageError):
-                self._give_up(raised)
-
-        self.watcher.comparing(0, total)
-        run_trials(
-            self._job(tuning=False),
-            Units(units),
-            None,
-            Hearer(result=result, error=error, recovered=self._recovered, should_stop=self.should_stop),
-            trials=len(units),
-            at_once=at_once,
-        )
-        self._raise_problem()
-
-    def _job(self, *, tuning: bool) -> TrialJob:
-        from kiago_ray.distributed.trial import TrialJob
-
-        seeds = self.sweep.seeds if tuning else self.sweep.compare.seeds
-        return TrialJob(self.sweep, self.request.setup, seeds, tuning)
-
-    def _recovered(self, config: Mapping[str, Any]) -> None:
-        self.watcher.note(f"the worker of {config['folder']} was lost or failed; it is tried again")
-
-    def _ended(self, trial: Trial) -> None:
-        self.watcher.trial_ended(trial)
-        if self.live is not None:
-            self.live.done(trial.id)
-
-    def _give_up(self, problem: BaseException) -> None:
-        self.problem = self.problem or problem
-
-    def _raise_problem(self) -> None:
-        if self.problem is not None:
-            raise self.problem
+def _left_to_compare(sweep: SweepSpec, location: Location, trials: Sequence[Trial]) -> list[Unit]:
+    """What is to be searched still for the comparison: a unit for each that is compared, on each base."""
+    seeds = sweep.compare.seeds
+    units = compare_units(sweep, best_trial(trials, sweep.metrics[0]))
+    return [unit for unit in units if len(read_scores(location, unit.folder, seeds)) < len(seeds)]
 
 
 def sweep_identity(sweep: SweepSpec, weights: Mapping[str, str], known: str | None) -> dict[str, Any]:

@@ -1,18 +1,42 @@
-"""How much better the best is than something else, on seeds that no trial saw."""
+"""How much better the best is than something else, by another judge and on seeds that no trial saw."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.stats import t
 
 from kiago_ray.sweep.metrics import Score, mean_over
+from kiago_ray.sweep.spec import BEST, SweepSpec
+from kiago_ray.sweep.trials import Trial, Unit
 
-BEST = "best"
 CONFIDENCE = 0.95
+
+
+def compare_units(sweep: SweepSpec, best: Trial | None) -> list[Unit]:
+    """What the comparison searches for: the best and the others on each base; nothing without a best.
+
+    Another point has its scores in another folder.
+    """
+    if best is None:
+        return []
+    points = {BEST: best.point, **sweep.compare.against}
+    return [
+        Unit(name, f"compare/{name}-{_digest(sweep, point)}/{place}", point, (base,))
+        for name, point in points.items()
+        for place, base in enumerate(sweep.compare_bases)
+    ]
+
+
+def _digest(sweep: SweepSpec, point: Mapping[str, Any]) -> str:
+    values = sweep.spec(point, None, 0).model_dump(mode="json")
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -55,34 +79,23 @@ def difference(best: Sequence[Score], other: Sequence[Score], metric: str, name:
     mean = mean_over(paired, metric)
     bases = tuple(dict.fromkeys(score.base for score in paired))
     low = high = None
-    freedom = _freedom(paired, bases, metric)
-    if mean.error is not None and freedom is not None:
-        reach = float(t.ppf((1 + CONFIDENCE) / 2, freedom)) * mean.error
+    if mean.error is not None:  # then each base has two pairs or more
+        reach = float(t.ppf((1 + CONFIDENCE) / 2, _freedom(paired, bases, metric))) * mean.error
         low, high = mean.value - reach, mean.value + reach
-    return Difference(
-        name,
-        metric,
-        mean.value,
-        low,
-        high,
-        len(paired),
-        tuple(_on(base, paired, best, other, metric) for base in bases),
-    )
+    on_bases = tuple(_on(base, paired, best, other, metric) for base in bases)
+    return Difference(name, metric, mean.value, low, high, len(paired), on_bases)
 
 
-def _freedom(paired: Sequence[Score], bases: Sequence[str], metric: str) -> float | None:
+def _freedom(paired: Sequence[Score], bases: Sequence[str], metric: str) -> float:
     """Degrees of freedom of a sum of means whose spreads differ (Welch and Satterthwaite): a base that spreads most
-    is known from its own few seeds alone. None where a base has but one pair.
+    is known from its own few seeds alone.
     """
     values = [np.array([score.values[metric] for score in paired if score.base == base]) for base in bases]
-    if not values or min(map(len, values)) < 2:
-        return None
     variances = np.array([each.var(ddof=1) / len(each) for each in values])
+    freedoms = np.array([len(each) - 1 for each in values])
     if not variances.any():
-        return float(sum(len(each) - 1 for each in values))
-    return float(
-        variances.sum() ** 2 / sum(v**2 / (len(each) - 1) for v, each in zip(variances, values, strict=True))
-    )
+        return float(freedoms.sum())
+    return float(variances.sum() ** 2 / (variances**2 / freedoms).sum())
 
 
 def _on(

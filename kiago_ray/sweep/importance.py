@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.sweep.space import Parameter
+from kiago_ray.sweep.space import Parameter, is_number
 from kiago_ray.sweep.trials import Trial
 
 TELLS = 0.1  # R² below which importances mean nothing
@@ -64,8 +63,8 @@ def position(parameter: Parameter, value: Any) -> float:
     listed ones a step each, numbers in their order and other values as they are listed.
     """
     if parameter.listed:
-        keys = [_key(each) for each in ordered(parameter)]
-        return keys.index(_key(value)) / (len(keys) - 1) if len(keys) > 1 else 0.5
+        places = [parameter.place(each) for each in ordered(parameter)]
+        return places.index(parameter.place(value)) / (len(places) - 1) if len(places) > 1 else 0.5
     low, high = parameter.values
     if parameter.kind == "loguniform":
         low, high, value = (math.log(each) for each in (low, high, value))
@@ -75,8 +74,7 @@ def position(parameter: Parameter, value: Any) -> float:
 def ordered(parameter: Parameter) -> list[Any]:
     """The listed values in the order of `position`."""
     values = list(parameter.values)
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    return sorted(values) if numbers else values
+    return sorted(values) if all(map(is_number, values)) else values
 
 
 def importances(trials: Sequence[Trial], fields: Mapping[str, Parameter], metric: str) -> Importance:
@@ -126,8 +124,8 @@ def _errors(coded: Array, wanted: Array, together: Sequence[Sequence[int]]) -> t
 
 
 def _shuffled(coded: Array, columns: Sequence[int], repeat: int) -> Array:
-    """Copies with these columns shuffled among the trials that the first of them applies to: (shuffles, trials,
-    fields). The same for every fold of a repeat, whichever trials it holds out.
+    """Copies (shuffles, trials, fields) with these columns shuffled among the trials that their first applies to;
+    the same for every fold of a repeat, whichever trials it holds out.
     """
     copies = np.repeat(coded[None], _SHUFFLES, axis=0)
     applies = np.flatnonzero(coded[:, columns[0]] != _ABSENT)
@@ -139,29 +137,22 @@ def _shuffled(coded: Array, columns: Sequence[int], repeat: int) -> Array:
 
 def _coded(trials: Sequence[Trial], fields: Mapping[str, Parameter]) -> Array:
     """(trials, fields): where each value lies, and a code of its own for a field that doesn't apply."""
-    return np.array(
+    rows = [
         [
-            [
-                position(each, trial.point[name]) if name in trial.point else _ABSENT
-                for name, each in fields.items()
-            ]
-            for trial in trials
+            position(each, trial.point[name]) if name in trial.point else _ABSENT
+            for name, each in fields.items()
         ]
-    )
+        for trial in trials
+    ]
+    return np.array(rows)
 
 
 def _together(fields: Mapping[str, Parameter]) -> list[list[int]]:
     """Of each field its place, and then those of the fields that apply or not by it."""
     names = list(fields)
-    found: list[list[int]] = []
-    for place in range(len(names)):
-        group = [place]
-        for other in range(place + 1, len(names)):  # a field stands below what it depends on
-            if any(names.index(above) in group for above in fields[names[other]].when if above in fields):
+    groups = [[place] for place in range(len(names))]
+    for group in groups:
+        for other in range(group[0] + 1, len(names)):  # a field stands below what it depends on
+            if any(names[place] in fields[names[other]].when for place in group):
                 group.append(other)
-        found.append(group)
-    return found
-
-
-def _key(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    return groups

@@ -6,16 +6,17 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
 from kiago_ray.screening.improvement import expected_improvement_k
 from kiago_ray.screening.rank import unique
 from kiago_ray.screening.summary import BestRows, top_mean
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these load torch, which a sweep's file doesn't need to be read
     from kiago_ray.judging import JudgedRows
     from kiago_ray.screening import BaseMaterial, Candidates
 
@@ -66,13 +67,17 @@ DEFAULT_METRIC_OF: Mapping[str, str] = {"default": "improvement"}
 """By preset, where it isn't DEFAULT_METRIC."""
 
 
+MaybeNaN = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A number that JSON has as null where it is NaN."""
+
+
 @dataclass(frozen=True)
 class Score:
     """One search's metrics; NaN: nothing passed that could tell. row_steps: rows × steps it took. seconds: of wall."""
 
     base: str
     seed: int
-    values: Mapping[str, float]
+    values: Mapping[str, MaybeNaN]
     row_steps: int
     seconds: float
 

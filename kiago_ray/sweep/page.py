@@ -26,7 +26,7 @@ from kiago_ray.sweep.compare import Difference, OnBase
 from kiago_ray.sweep.importance import TELLS, Importance
 from kiago_ray.sweep.metrics import METRICS
 from kiago_ray.sweep.plots import value_text
-from kiago_ray.sweep.point import PRESET
+from kiago_ray.sweep.space import PRESET
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import Trial
 

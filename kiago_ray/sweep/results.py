@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import REPORT, SPEC
-from kiago_ray.sweep.compare import BEST, Difference, difference
+from kiago_ray.sweep.compare import Difference, compare_units, difference
 from kiago_ray.sweep.importance import importances
-from kiago_ray.sweep.ledger import Ledger, read_scores
 from kiago_ray.sweep.metrics import METRICS, Score
 from kiago_ray.sweep.page import SweepPage, render_sweep_page
 from kiago_ray.sweep.plots import sweep_plots
-from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.sweep.trials import Trial, best_trial, trials_table
+from kiago_ray.sweep.space import is_number
+from kiago_ray.sweep.spec import BEST, SweepSpec
+from kiago_ray.sweep.trials import Ledger, Trial, best_trial, read_scores
 
 TABLE, PRESET, SUMMARY = "trials.parquet", "best.yaml", "summary.json"
-COMPARE = "compare"
+_SCORE = pa.struct(
+    [
+        ("base", pa.string()),
+        ("seed", pa.int64()),
+        ("values", pa.map_(pa.string(), pa.float64())),
+        ("row_steps", pa.int64()),
+        ("seconds", pa.float64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,7 @@ class SweepResults:
 
     def to_dict(self) -> dict[str, Any]:
         """What a program wants to know, as plain types."""
-        metric = self.sweep.metrics[0]
-        best = None
+        metric, best = self.sweep.metrics[0], None
         if self.best is not None:
             mean = self.best.mean(metric)
             best = {
@@ -88,12 +95,10 @@ class SweepResults:
             "best": best,
             "differences": [
                 {
-                    "other": each.other,
-                    "metric": each.metric,
-                    "value": each.value,
-                    "low": each.low,
-                    "high": each.high,
-                    "pairs": each.pairs,
+                    **{
+                        name: getattr(each, name)
+                        for name in ("other", "metric", "value", "low", "high", "pairs")
+                    },
                     "by_base": {on.base: on.difference for on in each.bases},
                 }
                 for each in self.differences
@@ -104,31 +109,6 @@ class SweepResults:
         }
 
 
-def compare_units(sweep: SweepSpec, best: Trial | None) -> list[dict[str, Any]]:
-    """What the comparison searches for: the best and the others on each base; nothing without a best.
-
-    `folder`: where its scores go, another one for another point.
-    """
-    if best is None:
-        return []
-    points = {BEST: best.point, **sweep.compare.against}
-    return [
-        {
-            "name": name,
-            "folder": f"{COMPARE}/{name}-{_digest(sweep, point)}/{place}",
-            "point": point,
-            "bases": [base],
-        }
-        for name, point in points.items()
-        for place, base in enumerate(sweep.compare_bases)
-    ]
-
-
-def _digest(sweep: SweepSpec, point: Mapping[str, Any]) -> str:
-    values = sweep.spec(point, None, 0).model_dump(mode="json")
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-
-
 def gather(
     location: Location, sweep: SweepSpec, compare_failures: Mapping[str, str] | None = None
 ) -> SweepResults:
@@ -137,9 +117,9 @@ def gather(
     best = best_trial(trials, sweep.metrics[0])
     compared: dict[str, tuple[Score, ...]] = {}
     for unit in compare_units(sweep, best):
-        scores = read_scores(location, unit["folder"], sweep.compare.seeds)
+        scores = read_scores(location, unit.folder, sweep.compare.seeds)
         found = tuple(score for each in scores.values() for score in each)
-        compared[unit["name"]] = (*compared.get(unit["name"], ()), *found)
+        compared[unit.name] = (*compared.get(unit.name, ()), *found)
     differences = [
         difference(compared[BEST], scores, metric, name)
         for name, scores in compared.items()
@@ -177,6 +157,40 @@ def write_results(results: SweepResults, location: Location, *, model_notes: Seq
     )
     (location / REPORT).write_bytes(render_sweep_page(page).encode())
     return [*written, *(plot.file for plot in plots)]
+
+
+def trials_table(trials: Sequence[Trial], fields: Sequence[str]) -> pa.Table:
+    """A row a trial: its values by field (numbers as numbers, else as JSON), means and errors, and all scores."""
+    columns: dict[str, pa.Array] = {
+        "trial": pa.array([trial.number for trial in trials], pa.int64()),
+        "id": pa.array([trial.id for trial in trials], pa.string()),
+        "status": pa.array([trial.status for trial in trials], pa.string()),
+        "cause": pa.array([trial.cause for trial in trials], pa.string()),
+        "seeds": pa.array([trial.seeds for trial in trials], pa.int64()),
+        "searches": pa.array([len(trial.scores) for trial in trials], pa.int64()),
+        "row_steps": pa.array([trial.row_steps for trial in trials], pa.int64()),
+        "seconds": pa.array([trial.seconds for trial in trials], pa.float64()),
+    }
+    columns |= {f"field.{name}": _field([trial.point.get(name) for trial in trials]) for name in fields}
+    for name in METRICS:
+        means = [trial.mean(name) for trial in trials]
+        columns[name] = pa.array(
+            [mean.value for mean in means], pa.float64(), from_pandas=True
+        )  # NaN as null
+        columns[f"{name}_error"] = pa.array([mean.error for mean in means], pa.float64())
+    scores = [
+        [{**asdict(score), "values": list(score.values.items())} for score in trial.scores]
+        for trial in trials
+    ]
+    return pa.table({**columns, "scores": pa.array(scores, pa.list_(_SCORE))})
+
+
+def _field(values: Sequence[Any]) -> pa.Array:
+    """One field's values: numbers where all are, else JSON; null where the field doesn't apply."""
+    if all(value is None or is_number(value) for value in values):
+        return pa.array(values, pa.float64())
+    written = [None if value is None else json.dumps(value, sort_keys=True) for value in values]
+    return pa.array(written, pa.string())
 
 
 def _preset_text(results: SweepResults, spec: SearchSpec) -> str:

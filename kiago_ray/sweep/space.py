@@ -1,4 +1,4 @@
-"""What a sweep may change: a field of a search, the values it may take, and when it applies. Nothing is evaluated."""
+"""What a sweep may change: a field of a search, the values it may take, and when it applies; the search of a point."""
 
 from __future__ import annotations
 
@@ -7,14 +7,25 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Protocol, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from kiago_ray.search.errors import SpecError, spec_error_line
+from kiago_ray.search.presets import PRESETS, build_spec
 from kiago_ray.search.sections import Section
+from kiago_ray.search.spec import SearchSpec
 
 MAX_VALUES = 1000
 MAX_GRID = 10_000
 KINDS = ("uniform", "loguniform", "randint", "choice", "grid")
 _BOUND = 1e12
+PRESET = "preset"
+OWN = {
+    "base": "bases",
+    "seed": "seeds",
+    "candidates": "candidates, under search",
+    "screens": "screens, under search",
+}
+"""Fields that a sweep holds fast, and where they are said: what differs in them can't be compared."""
 
 Point = dict[str, Any]
 """Field → value, of those fields that apply."""
@@ -72,6 +83,10 @@ class Parameter(Section):
         """Whether it lists its values."""
         return self.kind in ("choice", "grid")
 
+    def place(self, value: Any) -> int:
+        """Where a value stands among those that it lists; True and 1 are two values."""
+        return [_written(each) for each in self.values].index(_written(value))
+
     def applies(self, point: Mapping[str, Any]) -> bool:
         """Whether the fields chosen before ask for it."""
         return all(name in point and point[name] in values for name, values in self.when.items())
@@ -83,7 +98,7 @@ class Parameter(Section):
             named = " and ".join(given) or "none"
             raise ValueError(f"give one of {', '.join(KINDS)}, not {named}")
         if self.listed:
-            written = [json.dumps(value, sort_keys=True, default=str) for value in self.values]
+            written = [_written(value) for value in self.values]
             twice = [value for value in written if written.count(value) > 1]
             if twice:
                 raise ValueError(f"{self.kind}: {twice[0]} is given twice; give it once")
@@ -99,6 +114,15 @@ class Parameter(Section):
 
 
 Space = Annotated[dict[str, Parameter], Field(min_length=1, max_length=50)]
+
+
+def is_number(value: Any) -> bool:
+    """Whether a field's value is a number; True isn't."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def check_order(space: Mapping[str, Parameter]) -> None:
@@ -143,6 +167,11 @@ def decoded(space: Mapping[str, Parameter], drawn: Mapping[str, Any]) -> Point:
     }
 
 
+def encoded(space: Mapping[str, Parameter], point: Mapping[str, Any]) -> Point:
+    """What was drawn to give this point: the inverse of `decoded`."""
+    return {name: space[name].place(value) if space[name].listed else value for name, value in point.items()}
+
+
 def grid_draws(space: Mapping[str, Parameter]) -> list[Point]:
     """Every combination of listed values, each once, as `draw` would give it. Raises ValueError for what can't be
     listed or is too much.
@@ -168,3 +197,45 @@ def _combined(space: Mapping[str, Parameter], names: Sequence[str], drawn: Point
         return
     for place in range(len(parameter.values)):
         yield from _combined(space, names[1:], {**drawn, names[0]: place})
+
+
+def spec_at(
+    shared: Mapping[str, Any], point: Mapping[str, Any], own: Mapping[str, Any] | None = None
+) -> SearchSpec:
+    """The search of a point. shared: a preset and overrides, as `search` of a sweep has them, above which the point's
+    values lie. own: base and seed. Raises SpecError, in one line, for what can't be run.
+    """
+    preset = {PRESET: point[PRESET]} if PRESET in point else {}
+    if preset and point[PRESET] not in PRESETS:
+        raise SpecError(f"preset: there is no preset {point[PRESET]!r}; choose one of {', '.join(PRESETS)}")
+    values = build_spec(shared, preset).model_dump(mode="json")
+    if preset:  # presets differ in these two, trials must not
+        same = build_spec(shared).model_dump(mode="json")
+        values |= {name: same[name] for name in ("candidates", "screens")}
+    for name, value in {**point, **(own or {})}.items():
+        if name != PRESET:
+            _put(values, name.split("."), value, name)
+    try:
+        return SearchSpec.model_validate(values)
+    except ValidationError as error:
+        raise SpecError(spec_error_line(error, SearchSpec)) from error
+
+
+def _put(values: Any, path: Sequence[str], value: Any, name: str) -> None:
+    """Set a part of nested mappings and lists. Raises SpecError where there is no such part."""
+    head, *rest = path
+    if isinstance(values, list):
+        if not head.isdigit() or int(head) >= len(values):
+            raise SpecError(f"{name}: there is no part {head} among {len(values)}")
+        inner: Any = int(head)
+    elif isinstance(values, dict):
+        inner = head
+        if rest and values.get(head) is None:
+            values[head] = {}
+    else:
+        whole = name.removesuffix("." + ".".join(path))
+        raise SpecError(f"{name}: {whole} has no parts; name it as a whole")
+    if rest:
+        _put(values[inner], rest, value, name)
+    else:
+        values[inner] = value

@@ -16,10 +16,10 @@ from kiago_ray.search.errors import SpecError, spec_error_line
 from kiago_ray.search.presets import preset_named
 from kiago_ray.search.sections import Formula, Section
 from kiago_ray.search.spec import SearchSpec
-from kiago_ray.sweep.compare import BEST
 from kiago_ray.sweep.metrics import DEFAULT_METRIC, DEFAULT_METRIC_OF, METRICS
-from kiago_ray.sweep.point import OWN, check_field, spec_at
-from kiago_ray.sweep.space import MAX_VALUES, Point, Space, check_order, grid_draws
+from kiago_ray.sweep.space import MAX_VALUES, OWN, Point, Space, check_order, grid_draws, spec_at
+
+BEST = "best"  # what the sweep finds, among the names of a comparison
 
 MAX_TRIALS = 100_000
 MAX_ROWS = 65_536  # of a search, which runs in one piece
@@ -190,7 +190,11 @@ class SweepSpec(Section):
             if key in self.search:
                 raise ValueError(f"search: {key} is what `{OWN[key]}` of the sweep says; give it there alone")
         for name in self.space:
-            check_field(name)
+            head = name.split(".")[0]
+            if head in OWN:
+                raise ValueError(
+                    f"{name}: trials can't differ in {head}, or they couldn't be compared; give {OWN[head]}"
+                )
         nested = [(a, b) for a in self.space for b in self.space if b.startswith(a + ".")]
         if nested:
             raise ValueError(f"space: {nested[0][1]} is a part of {nested[0][0]}; give one of them")
@@ -245,14 +249,11 @@ def _corners(space: Mapping[str, Any]) -> list[Point]:
     """Points in which each value that can be named occurs, and one between bounds, the rest at their first."""
     points: list[Point] = []
     for name, parameter in space.items():
-        between = []
-        if parameter.kind in (
-            "uniform",
-            "loguniform",
-        ):  # a whole number would take its bounds and nothing else
-            low, high = parameter.values
-            between = [low + 0.618 * (high - low)]
-        for value in (*parameter.values, *between):
+        values = list(parameter.values)
+        if parameter.kind in ("uniform", "loguniform"):
+            low, high = values
+            values.append(low + 0.618 * (high - low))  # a whole number would take the bounds and nothing else
+        for value in values:
             point: Point = {}
             for other, each in space.items():
                 wanted = {**{key: values[0] for key, values in parameter.when.items()}, name: value}

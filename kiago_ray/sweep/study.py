@@ -1,85 +1,67 @@
-"""Which point comes next: Optuna's samplers, or every listed point, told of what was found before."""
+"""Which point comes next: an Optuna study in which trial number N is trial number N of the sweep."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from kiago_ray.sweep.metrics import METRICS
-from kiago_ray.sweep.space import Parameter, Point, draw, grid_draws
+from kiago_ray.sweep.space import Parameter, encoded, grid_draws
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import Trial
 
-_TOLD = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
+def make_study(sweep: SweepSpec, before: Sequence[Trial], storage: BaseStorage | None = None) -> optuna.Study:
+    """A study that goes on from the trials of earlier processes. `space.draw` asks each of its trials for a point.
 
-class Study:
-    """Points one after another. Trials that began before, in an earlier process, come first: of those that ended a
-    sampler learns, and with their number it draws on, so that no process draws another's points again.
+    It has learnt from the trials that ended. Trials that had begun come next, with the points that they had; then, of
+    a grid, every point that is left, else what the sampler draws.
     """
-
-    def __init__(self, sweep: SweepSpec, before: Iterable[Trial] = ()) -> None:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._sweep = sweep
-        known = list(before)
-        self._grid = grid_draws(sweep.space) if sweep.searcher.kind == "grid" else None
-        self._study = optuna.create_study(
-            directions=["maximize" if METRICS[name].mode == "max" else "minimize" for name in sweep.metrics],
-            sampler=_sampler(sweep, len(known)),
-        )
-        for trial in known:
-            if trial.ended:
-                self.tell(trial)
-
-    def point(self, number: int) -> Point:
-        """What trial `number` draws. Asking again may draw something else."""
-        if self._grid is not None:
-            return self._grid[number]
-        asked = self._study.ask()
-        drawn = draw(self._sweep.space, asked)
-        # What came of it is told as a whole: this one would count as running for ever.
-        self._study.tell(asked, state=TrialState.FAIL)
-        return drawn
-
-    def tell(self, trial: Trial) -> None:
-        """What came of a trial that has ended."""
-        if self._grid is None:
-            self._study.add_trial(_frozen(self._sweep, trial))
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        study_name=sweep.name,
+        storage=storage,
+        directions=["maximize" if METRICS[name].mode == "max" else "minimize" for name in sweep.metrics],
+        sampler=_sampler(sweep, len(before)),
+    )
+    known = {trial.number: trial for trial in before}
+    grid = grid_draws(sweep.space)[: sweep.points] if sweep.searcher.kind == "grid" else []
+    for number in range(max([len(grid), *(number + 1 for number in known)])):
+        trial = known.get(number)
+        if trial is not None and trial.ended:
+            study.add_trial(_frozen(sweep, trial))
+        elif trial is not None:
+            study.enqueue_trial(encoded(sweep.space, trial.point))
+        else:
+            study.enqueue_trial(grid[number] if grid else {})  # {}: a lost one, drawn anew
+    return study
 
 
-def _sampler(sweep: SweepSpec, begun: int) -> optuna.samplers.BaseSampler:
-    seed = sweep.searcher.seed + 1_000_003 * begun
+def _sampler(sweep: SweepSpec, begun: int) -> BaseSampler:
+    """No process draws with the numbers of another one, which would give it the same points."""
+    seed = (sweep.searcher.seed + 1_000_003 * begun) % 2**32
     if sweep.searcher.kind == "tpe":
-        return optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=sweep.searcher.startup)
-    return optuna.samplers.RandomSampler(seed=seed % 2**32)
+        return TPESampler(seed=seed, n_startup_trials=sweep.searcher.startup)
+    return RandomSampler(seed=seed)
 
 
 def _frozen(sweep: SweepSpec, trial: Trial) -> FrozenTrial:
-    state = _TOLD[trial.status]
+    """A trial that ended, as Ray Tune's OptunaSearch would have told of it."""
     values = [trial.mean(name).value for name in sweep.metrics]
-    if state is not TrialState.FAIL and any(map(math.isnan, values)):
-        state = TrialState.FAIL
-    by_seed = {seeds: trial.mean(sweep.metrics[0], seeds).value for seeds in range(1, trial.seeds + 1)}
+    known = not any(map(math.isnan, values))
+    drawn = encoded(sweep.space, trial.point)
     return create_trial(
-        state=state,
-        values=values if state is TrialState.COMPLETE else None,
-        params=dict(_drawn(sweep.space, trial.point)),
-        distributions={name: _distribution(sweep.space[name]) for name in trial.point},
-        intermediate_values=by_seed if state is TrialState.PRUNED else {},
+        state=TrialState.COMPLETE if known else TrialState.FAIL,
+        values=values if known else None,
+        params=drawn,
+        distributions={name: _distribution(sweep.space[name]) for name in drawn},
     )
-
-
-def _drawn(space: Mapping[str, Parameter], point: Mapping[str, Any]) -> Point:
-    """The point as it was drawn: of a list the place in it."""
-    return {
-        name: space[name].values.index(value) if space[name].listed else value
-        for name, value in point.items()
-    }
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:

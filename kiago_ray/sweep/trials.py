@@ -1,17 +1,30 @@
-"""What came of each trial, and which of them are best."""
+"""A sweep's trials: what each drew, what its searches scored, how it ended; and their files on the sweep's storage.
+
+Whatever is there needn't be done again, by whichever process:
+
+    trials/00003/point.json     what was drawn, written before it is searched for
+    trials/00003/seed-1.json    the scores of one seed on all bases, written by whoever ran them
+    trials/00003/end.json       how it ended
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import pyarrow as pa
+from pydantic import TypeAdapter
 
+from kiago_ray.storage.location import Location
 from kiago_ray.sweep.metrics import METRICS, Mean, Score, mean_over
-from kiago_ray.sweep.space import Point
+from kiago_ray.sweep.space import Point, decoded
+from kiago_ray.sweep.spec import SweepSpec
+
+TRIALS = "trials"
+POINT, END = "point.json", "end.json"
+_SCORES = TypeAdapter(tuple[Score, ...])
 
 Status = Literal["finished", "stopped", "failed", "unfinished"]
 
@@ -48,7 +61,7 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """Of all its searches."""
+        """Wall time of all its searches, in s."""
         return sum(score.seconds for score in self.scores)
 
     def mean(self, metric: str, seeds: int | None = None) -> Mean:
@@ -57,11 +70,27 @@ class Trial:
         return mean_over([score for score in self.scores if score.seed in kept], metric)
 
 
-def best_trial(trials: Sequence[Trial], metric: str) -> Trial | None:
-    """The finished trial that is best by the metric, the earliest of equals; None where none can tell."""
-    sign = METRICS[metric].sign
-    told = [trial for trial in finished(trials) if not math.isnan(trial.mean(metric).value)]
-    return max(told, key=lambda trial: (sign * trial.mean(metric).value, -trial.number), default=None)
+@dataclass(frozen=True)
+class Unit:
+    """What is searched for by one worker: a point on some bases, seed by seed.
+
+    folder: of its scores, below the sweep. number: of a trial; None in a comparison, where `name` is what is compared.
+    """
+
+    name: str
+    folder: str
+    point: Mapping[str, Any]
+    bases: tuple[str | None, ...]
+    number: int | None = None
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is a trial, not a part of the comparison."""
+        return self.number is not None
+
+    def seeds(self, sweep: SweepSpec) -> tuple[int, ...]:
+        """The seeds that it is searched for with."""
+        return sweep.seeds if self.is_trial else sweep.compare.seeds
 
 
 def finished(trials: Sequence[Trial]) -> list[Trial]:
@@ -69,94 +98,132 @@ def finished(trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.status == "finished"]
 
 
+def best_trial(trials: Sequence[Trial], metric: str) -> Trial | None:
+    """The finished trial that is best by the metric, the earliest of equals; None where none has a value."""
+    worth = {trial.number: METRICS[metric].sign * trial.mean(metric).value for trial in finished(trials)}
+    known = [trial for trial in finished(trials) if not math.isnan(worth[trial.number])]
+    return max(known, key=lambda trial: (worth[trial.number], -trial.number), default=None)
+
+
 def front(trials: Sequence[Trial], metrics: Sequence[str]) -> list[Trial]:
     """Finished trials that no other one beats in one metric without losing in another, best by the first first."""
-    values = {
+    worth = {
         trial.number: tuple(METRICS[name].sign * trial.mean(name).value for name in metrics)
         for trial in finished(trials)
     }
-    values = {number: own for number, own in values.items() if not any(map(math.isnan, own))}
+    worth = {number: own for number, own in worth.items() if not any(map(math.isnan, own))}
 
     def beaten(own: tuple[float, ...]) -> bool:
         return any(
-            other != own and all(b >= a for a, b in zip(own, other, strict=True)) for other in values.values()
+            other != own and all(b >= a for a, b in zip(own, other, strict=True)) for other in worth.values()
         )
 
-    kept = [
-        trial for trial in finished(trials) if trial.number in values and not beaten(values[trial.number])
-    ]
-    return sorted(kept, key=lambda trial: values[trial.number], reverse=True)
+    kept = [trial for trial in finished(trials) if trial.number in worth and not beaten(worth[trial.number])]
+    return sorted(kept, key=lambda trial: worth[trial.number], reverse=True)
 
 
-def trials_table(trials: Sequence[Trial], fields: Sequence[str]) -> pa.Table:
-    """A row a trial: its values by field (numbers as numbers, else as JSON), means and errors, and all scores."""
-    rows: list[dict[str, Any]] = []
-    for trial in trials:
-        row: dict[str, Any] = {
-            "trial": trial.number,
-            "id": trial.id,
-            "status": trial.status,
-            "cause": trial.cause,
-            "seeds": trial.seeds,
-            "searches": len(trial.scores),
-            "row_steps": trial.row_steps,
-            "seconds": trial.seconds,
-            **{f"field.{name}": trial.point.get(name) for name in fields},
-        }
-        for name in METRICS:
-            mean = trial.mean(name)
-            row |= {name: _or_none(mean.value), f"{name}_error": mean.error}
-        row["scores"] = [{**asdict(score), "values": list(score.values.items())} for score in trial.scores]
-        rows.append(row)
-    return pa.Table.from_pylist([_typed(row, rows) for row in rows], schema=_schema(rows, fields))
+def trial_name(number: int) -> str:
+    """A trial's folder, below the sweep."""
+    return f"{TRIALS}/{number:05d}"
 
 
-def _schema(rows: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> pa.Schema:
-    numbers = [name for name in fields if _numeric([row[f"field.{name}"] for row in rows])]
-    score = pa.struct(
-        [
-            ("base", pa.string()),
-            ("seed", pa.int64()),
-            ("values", pa.map_(pa.string(), pa.float64())),
-            ("row_steps", pa.int64()),
-            ("seconds", pa.float64()),
-        ]
-    )
-    return pa.schema(
-        [
-            ("trial", pa.int64()),
-            ("id", pa.string()),
-            ("status", pa.string()),
-            ("cause", pa.string()),
-            ("seeds", pa.int64()),
-            ("searches", pa.int64()),
-            ("row_steps", pa.int64()),
-            ("seconds", pa.float64()),
-            *((f"field.{name}", pa.float64() if name in numbers else pa.string()) for name in fields),
-            *((name + ending, pa.float64()) for name in METRICS for ending in ("", "_error")),
-            ("scores", pa.list_(score)),
-        ]
-    )
+def trial_unit(sweep: SweepSpec, number: int, drawn: Mapping[str, Any]) -> Unit:
+    """What a trial of the sweep searches for."""
+    point = decoded(sweep.space, drawn)
+    return Unit(f"trial {number}", trial_name(number), point, sweep.trial_bases, number)
 
 
-def _typed(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The row with values that aren't numbers in every row written as JSON."""
-    typed = dict(row)
-    for name in row:
-        if (
-            name.startswith("field.")
-            and row[name] is not None
-            and not _numeric([each[name] for each in rows])
-        ):
-            typed[name] = json.dumps(row[name], sort_keys=True)
-    return typed
+def write_scores(sweep: Location, folder: str, seed: int, scores: Sequence[Score]) -> None:
+    """Keep one seed's scores. Raises StorageError."""
+    _write(sweep / folder, f"seed-{seed}.json", _SCORES.dump_json(tuple(scores)))
 
 
-def _numeric(values: Sequence[Any]) -> bool:
-    return all(
-        value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values
-    )
+def read_scores(sweep: Location, folder: str, seeds: Sequence[int]) -> dict[int, tuple[Score, ...]]:
+    """The scores that are there of these seeds, in their order; damaged ones count as none. Raises StorageError."""
+    there = set((sweep / folder).entries())
+    found: dict[int, tuple[Score, ...]] = {}
+    for seed in seeds:
+        if f"seed-{seed}.json" in there:
+            try:
+                found[seed] = _SCORES.validate_json((sweep / folder / f"seed-{seed}.json").read_bytes())
+            except ValueError:
+                continue
+    return found
 
 
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+class Ledger:
+    """The files of one sweep's trials. Everything raises StorageError where the storage is gone."""
+
+    def __init__(self, location: Location, sweep: SweepSpec) -> None:
+        self._location, self._sweep = location, sweep
+
+    def begin(self, number: int, drawn: Mapping[str, Any]) -> None:
+        """Keep what a trial draws, unless it is there."""
+        folder = self._location / trial_name(number)
+        if _read(folder / POINT) != drawn:
+            _write(folder, POINT, json.dumps(drawn, allow_nan=False).encode())
+
+    def end(self, number: int, status: Status, cause: str | None = None) -> None:
+        """Keep how a trial ended."""
+        end = json.dumps({"status": status, "cause": cause}).encode()
+        _write(self._location / trial_name(number), END, end)
+
+    def trial(self, number: int) -> Trial | None:
+        """A trial as it stands; None where its point isn't there or is damaged. A damaged end is none."""
+        folder = trial_name(number)
+        drawn, end = (_read(self._location / folder / name) for name in (POINT, END))
+        if not isinstance(drawn, dict) or any(name not in self._sweep.space for name in drawn):
+            return None
+        scores = read_scores(self._location, folder, self._sweep.seeds)
+        end = end if isinstance(end, dict) else {}
+        status: Status = "unfinished"
+        if end.get("status") in ("finished", "stopped", "failed"):
+            status = end["status"]
+        if status == "finished" and len(scores) < len(self._sweep.seeds):
+            status = "unfinished"  # a file of it was lost
+        point = decoded(self._sweep.space, drawn)
+        flat = tuple(score for each in scores.values() for score in each)
+        return Trial(number, f"{number:05d}", status, point, flat, end.get("cause"))
+
+    def trials(self) -> list[Trial]:
+        """All that have begun, by number."""
+        names = (self._location / TRIALS).entries()
+        found = [self.trial(int(name)) for name in names if name.isdigit()]
+        return [trial for trial in found if trial is not None]
+
+
+def _write(folder: Location, name: str, contents: bytes) -> None:
+    folder.make_directory()
+    (folder / name).write_bytes(contents)
+
+
+def _read(place: Location) -> Any:
+    """What a file holds; None where there is none, or half of one."""
+    if place.kind() != "file":
+        return None
+    try:
+        return json.loads(place.read_bytes())
+    except ValueError:
+        return None
+
+
+class SweepWatcher:
+    """Hears of everything that happens, in the thread that runs the sweep; does nothing with it. A view overrides."""
+
+    def begun(self, sweep: SweepSpec, before: Sequence[Trial]) -> None:
+        """The sweep starts, with these trials begun or ended by an earlier process."""
+
+    def trial_began(self, trial: Trial) -> None:
+        """A trial was given out."""
+
+    def seed_done(self, number: int, seeds: int, values: Mapping[str, float]) -> None:
+        """A trial has done so many seeds and stands at these means."""
+
+    def trial_ended(self, trial: Trial) -> None:
+        """A trial has finished, was stopped or has failed."""
+
+    def comparing(self, done: int, total: int) -> None:
+        """So many searches of the comparison are done."""
+
+    def note(self, text: str) -> None:
+        """Something that a person should know, in one line."""

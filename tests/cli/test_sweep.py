@@ -102,7 +102,7 @@ def test_a_ready_sweep_runs_two_tiny_trials(path: Path, kiago: Kiago, tmp_path: 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"space": {"alfa": {"uniform": [0, 1]}}}, "alfa: unknown field"),
+        ({"space": {"alfa": {"uniform": [0, 1]}}}, "alfa: unknown key"),
         ({"space": {"alpha": {"uniform": [1, 1]}}}, "the range from 1 to 1 is empty"),
         ({"space": {"alpha": {"loguniform": [0, 1]}}}, "can't begin at 0"),
         ({"metrics": "tc"}, "nothing reports 'tc'"),

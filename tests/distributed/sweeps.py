@@ -9,11 +9,10 @@ from typing import Any
 
 from kiago_ray import __version__
 from kiago_ray.distributed.sweep import SweepRequest, sweep_identity
-from kiago_ray.distributed.sweep_watcher import SweepWatcher
 from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.sweep.spec import SweepSpec, sweep_from
-from kiago_ray.sweep.trials import Trial
+from kiago_ray.sweep.trials import SweepWatcher, Trial
 
 
 @dataclass

@@ -13,18 +13,16 @@ import pytest
 import yaml
 
 from kiago_ray.api import propose
-from kiago_ray.distributed.points import asha
 from kiago_ray.distributed.sweep import run_sweep
+from kiago_ray.distributed.tune import asha, score_search
 from kiago_ray.errors import InputError
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.spec import read_preset
 from kiago_ray.search.presets import build_spec, load_preset
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectoryError
-from kiago_ray.sweep.evaluate import score_search
-from kiago_ray.sweep.ledger import Ledger, read_scores, trial_name
 from kiago_ray.sweep.metrics import METRICS, Score
-from kiago_ray.sweep.trials import Trial
+from kiago_ray.sweep.trials import Ledger, Trial, read_scores, trial_name
 
 from .sweeps import Heard, request_for, small_sweep
 

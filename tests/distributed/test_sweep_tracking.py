@@ -11,10 +11,10 @@ from mlflow.entities import Run
 
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import open_run, read_run
-from kiago_ray.sweep.ledger import Ledger, trial_name, write_scores
 from kiago_ray.sweep.metrics import METRICS, Score
 from kiago_ray.sweep.results import gather, write_results
 from kiago_ray.sweep.spec import SweepSpec
+from kiago_ray.sweep.trials import Ledger, trial_name, write_scores
 from kiago_ray.tracking import TrackingReport, TrackingTarget, record, recorded_whole
 
 from .sweeps import request_for, small_sweep

@@ -28,8 +28,9 @@ def sweep(**changes: Any) -> SweepSpec:
 @pytest.mark.parametrize(
     ("space", "said"),
     [
-        ({"alfa": {"uniform": [0, 2]}}, "alfa: unknown field"),
-        ({"beta.stop": {"uniform": [0, 2]}}, "unknown field of beta; the known are start, end"),
+        ({"alfa": {"uniform": [0, 2]}}, "alfa: unknown key; did you mean 'alpha'?"),
+        ({"beta.stop": {"uniform": [0, 2]}}, "beta.stop: unknown key"),
+        ({"alpha.x": {"uniform": [0, 2]}}, "alpha.x: alpha has no parts; name it as a whole"),
         ({"steps.2": {"randint": [1, 9]}}, "steps.2: there is no part 2"),
         ({"alpha": {"uniform": [3, 2]}}, "range from 3 to 2 is empty"),
         ({"alpha": {"uniform": [2, 2]}}, "range from 2 to 2 is empty"),

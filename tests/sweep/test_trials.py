@@ -13,10 +13,19 @@ from scipy.stats import ttest_1samp, ttest_ind
 
 from kiago_ray.storage.location import Location
 from kiago_ray.sweep.compare import difference
-from kiago_ray.sweep.ledger import Ledger, read_scores, trial_name, write_scores
 from kiago_ray.sweep.metrics import METRICS, Score
+from kiago_ray.sweep.results import trials_table
 from kiago_ray.sweep.spec import SweepSpec, sweep_from
-from kiago_ray.sweep.trials import Status, Trial, best_trial, front, trials_table
+from kiago_ray.sweep.trials import (
+    Ledger,
+    Status,
+    Trial,
+    best_trial,
+    front,
+    read_scores,
+    trial_name,
+    write_scores,
+)
 
 
 def score(value: float, *, base: str = "LaNiAsO", seed: int = 0, gap: float = 0.0) -> Score:

@@ -1,0 +1,347 @@
+"""A sweep's experiments on Ray Tune: an actor that takes one trial after another, and what is heard of the trials.
+
+Tune's own books go to a temporary directory and are thrown away: what must last is on the sweep's storage.
+`Tuner.restore` can't go on from there as a sweep has to (ray 2.60). It forgets what came after its last snapshot, at
+least every 10 s, draws those points again under other names, and unpickles files of the storage.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from optuna.storages import InMemoryStorage
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from kiago_ray.distributed.cluster import Demand
+from kiago_ray.distributed.dispatch import one_line
+from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
+from kiago_ray.errors import KiagoError
+from kiago_ray.judging import judged_rows
+from kiago_ray.models import Models
+from kiago_ray.predictors.oracle.trees import TUNING_KIND, load_oracle
+from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.sweep.metrics import METRICS, Score, mean_over, measured
+from kiago_ray.sweep.space import draw, encoded
+from kiago_ray.sweep.spec import SweepSpec
+from kiago_ray.sweep.study import make_study
+from kiago_ray.sweep.trials import (
+    Ledger,
+    Status,
+    SweepWatcher,
+    Trial,
+    Unit,
+    read_scores,
+    trial_unit,
+    write_scores,
+)
+
+RETRIES = 2  # of a trial whose actor died
+_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that can't run reports its cause and no metric
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",  # a point is drawn when there is room, knowing what was found until then
+}
+UNIT, SEEDS, FAILED, UNABLE, OVER = "unit", "seeds", "failed", "unable", "done"
+
+
+def score_search(
+    sweep: SweepSpec, point: Mapping[str, Any], base: str | None, seed: int, models: Models
+) -> Score:
+    """Search at a point and score what came of it by the oracle of `models`, which is that of tuning or of reporting.
+
+    Raises SpecError for a point that can't be run on this base.
+    """
+    began = time.perf_counter()
+    spec = sweep.spec(point, base, seed)
+    rows = judged_rows(spec, models, shard_rows=spec.row_count, trajectory_rows=1, judge=sweep.judge())
+    return Score(
+        base=base or "random",
+        seed=seed,
+        values=measured(rows, rows.base, sweep.top),
+        row_steps=spec.row_count * sum(spec.steps),
+        seconds=time.perf_counter() - began,
+    )
+
+
+class SweepTrial(tune.Trainable):
+    """One trial: a step is one seed on all bases. Scores go to the sweep's storage at once, and what is there already
+    is taken from there, so that no search is run twice. Its config holds the `unit` that it searches for.
+    """
+
+    def setup(self, config: Mapping[str, Any], sweep: SweepSpec, given: WorkerSetup) -> None:  # type: ignore[override]
+        """Take the first trial. Nothing is loaded yet: Ray would drop the cause of what is raised here."""
+        self.sweep, self.given = sweep, given
+        self.worker: SearchWorker | None = None
+        self.reset_config(config)
+
+    def reset_config(self, new_config: Mapping[str, Any]) -> bool:
+        """Take the next trial; the predictors stay."""
+        self.unit: Unit = new_config[UNIT]
+        self.seeds = self.unit.seeds(self.sweep)
+        self.begun = False
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """The next seed: how many are done, and the means of every metric over them.
+
+        What can't be searched would fail again, so that it ends the trial with its cause (FAILED), and what no worker
+        could load ends the sweep (UNABLE). Everything else is raised, StorageError too: Tune tries in another actor.
+        """
+        if self.worker is None:
+            try:
+                self._load()
+            except KiagoError as error:
+                return {SEEDS: 0, UNABLE: str(error), OVER: True}
+        if not self.begun:
+            self._begin()
+        seed = self.seeds[self.finished]
+        scores = self.there.get(seed, ())
+        if len(scores) < len(self.unit.bases):
+            try:
+                scores = tuple(
+                    score_search(self.sweep, self.unit.point, base, seed, self.models)
+                    for base in self.unit.bases
+                )
+            except ValueError as error:
+                return {SEEDS: self.finished, FAILED: one_line(error), OVER: True}
+            write_scores(self.place, self.unit.folder, seed, scores)
+        self.scores += scores
+        self.finished += 1
+        means = {name: mean_over(self.scores, name).value for name in METRICS}
+        unknown = [name for name in self.sweep.metrics if math.isnan(means[name])]
+        if unknown and self.unit.is_trial:
+            cause = f"{unknown[0]} can't be told: nothing passed the screens in any search of this trial"
+            return {SEEDS: self.finished, FAILED: cause, OVER: True}
+        return {SEEDS: self.finished, OVER: self.finished == len(self.seeds), **means}
+
+    def _load(self) -> None:
+        """Load what an actor keeps. The tuning oracle judges trials, the reporting one the comparison. Raises
+        WorkerSetupError, WeightsError.
+        """
+        worker = SearchWorker(self.given)
+        worker.start()
+        assert worker.models is not None
+        self.models = worker.models
+        if self.unit.is_trial:
+            self.models = replace(self.models, oracle=load_oracle(kind=TUNING_KIND))
+        self.worker = worker
+
+    def _begin(self) -> None:
+        """Keep the point of the trial, and take what is stored of it as done up to its last seed, which is reported
+        again: a rung that it has passed must not judge it anew. Raises StorageError.
+        """
+        unit = self.unit
+        self.place = Location.of(self.given.campaign)
+        if unit.number is not None:
+            Ledger(self.place, self.sweep).begin(unit.number, encoded(self.sweep.space, unit.point))
+        self.there = read_scores(self.place, unit.folder, self.seeds)
+        whole = list(takewhile(lambda seed: len(self.there.get(seed, ())) == len(unit.bases), self.seeds))
+        self.finished = max(len(whole) - 1, 0)
+        self.scores = [score for seed in whole[: self.finished] for score in self.there[seed]]
+        self.begun = True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: scores are on the sweep's storage."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: scores are on the sweep's storage."""
+
+
+class Experiment(tune.Callback, tune.Stopper):
+    """Runs a sweep's trials and its comparison on Tune, hears of them, and stops without ending trials when asked to.
+
+    ended: told of each trial that ends. failures: what couldn't be compared → cause. problem: what would go wrong
+    again and ended all.
+    """
+
+    def __init__(
+        self,
+        sweep: SweepSpec,
+        setup: WorkerSetup,
+        at_once: int,
+        watcher: SweepWatcher,
+        *,
+        should_stop: Callable[[], bool],
+        ended: Callable[[Trial], None],
+    ) -> None:
+        self._sweep, self._setup, self._at_once, self._watcher = sweep, setup, at_once, watcher
+        self._should_stop, self._ended = should_stop, ended
+        self._ledger = Ledger(Location.of(setup.campaign), sweep)
+        self._begun: set[int] = set()
+        self._compared, self._to_compare = 0, 0
+        self.failures: dict[str, str] = {}
+        self.problem: KiagoError | None = None
+
+    def run_trials(self, before: Sequence[Trial]) -> None:
+        """Run what hasn't ended: trials that had begun, then new ones. before: all of earlier processes. Raises
+        KiagoError.
+        """
+        sweep, storage = self._sweep, InMemoryStorage()
+        study = make_study(sweep, before, storage)
+        search = OptunaSearch(
+            partial(_suggest, sweep),
+            metric=list(sweep.metrics),
+            mode=[METRICS[name].mode for name in sweep.metrics],
+            sampler=study.sampler,
+            study_name=study.study_name,
+            storage=storage,
+        )
+        done = [trial for trial in before if trial.ended]
+        self._fit({}, num_samples=sweep.points - len(done), search_alg=search, scheduler=asha(sweep, done))
+
+    def compare(self, units: Sequence[Unit]) -> None:
+        """Search for what isn't there of these. Raises KiagoError."""
+        self._compared, self._to_compare = 0, len(units) * len(self._sweep.compare.seeds)
+        self._watcher.comparing(0, self._to_compare)
+        self._fit({UNIT: tune.grid_search(list(units))})
+
+    def _fit(self, space: dict[str, Any], **config: Any) -> None:
+        demand = Demand.of(self._sweep.resources)
+        bundle = {"CPU": demand.cpus, "GPU": demand.gpus, "memory": demand.memory}
+        trainable = tune.with_resources(
+            tune.with_parameters(SweepTrial, sweep=self._sweep, given=self._setup),
+            tune.PlacementGroupFactory([bundle]),
+        )
+        with _quiet_tune() as scratch:
+            run_config = tune.RunConfig(
+                name="trials",
+                storage_path=scratch,
+                callbacks=[self],
+                stop=self,
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
+            )
+            tune_config = tune.TuneConfig(max_concurrent_trials=self._at_once, reuse_actors=True, **config)
+            tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=run_config).fit()
+        if self.problem is not None:
+            raise self.problem
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tuner keeps a copy of it for Tuner.restore alone."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped for what it reports; that is the scheduler's."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to stop: asked to, or something went wrong that will go wrong again."""
+        return self.problem is not None or self._should_stop()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has an actor, perhaps not its first one."""
+        unit = trial.config[UNIT]
+        if unit.is_trial and unit.number not in self._begun:
+            self._begun.add(unit.number)
+            self._watcher.trial_began(Trial(unit.number, f"{unit.number:05d}", "unfinished", unit.point, ()))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A seed's scores are on storage, or the trial can't go on."""
+        unit = trial.config[UNIT]
+        if UNABLE in result:
+            self.problem = self.problem or KiagoError(result[UNABLE])
+        elif FAILED in result:
+            self._failed(unit, str(result[FAILED]))
+        elif unit.is_trial:
+            values = {name: float(result[name]) for name in METRICS}
+            self._watcher.seed_done(unit.number, int(result[SEEDS]), values)
+        else:
+            self._compared += 1
+            self._watcher.comparing(self._compared, self._to_compare)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's actor died, and it will go on in another one."""
+        folder = trial.config[UNIT].folder
+        self._watcher.note(f"the worker of {folder} was lost or failed; it is tried again")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has failed for good. Tune's text of it ends with the last exception's type and message."""
+        text = Path(trial.error_file).read_text(encoding="utf-8").strip() if trial.error_file else ""
+        last = f", last: {text.splitlines()[-1].strip()[:400]}" if text else ""
+        self._failed(trial.config[UNIT], f"lost its worker {RETRIES + 1} times{last}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial has done all its seeds, or its scheduler has stopped it."""
+        unit, result = trial.config[UNIT], trial.last_result
+        if unit.is_trial and FAILED not in result and UNABLE not in result:
+            self._end(unit, "finished" if result[SEEDS] == len(self._sweep.seeds) else "stopped")
+
+    def _failed(self, unit: Unit, cause: str) -> None:
+        if unit.is_trial:
+            self._end(unit, "failed", cause)
+        else:
+            self.failures[unit.name] = cause
+
+    def _end(self, unit: Unit, status: Status, cause: str | None = None) -> None:
+        assert unit.number is not None
+        try:
+            self._ledger.end(unit.number, status, cause)
+            trial = self._ledger.trial(unit.number)
+        except StorageError as error:  # Tune would wrap what a callback raises
+            self.problem = self.problem or error
+            return
+        if trial is not None and trial.status == status:
+            self._watcher.trial_ended(trial)
+            self._ended(trial)
+
+
+def _suggest(sweep: SweepSpec, trial: Any) -> dict[str, Any]:
+    """What a trial of the study gives to Tune."""
+    return {UNIT: trial_unit(sweep, trial.number, draw(sweep.space, trial))}
+
+
+def asha(sweep: SweepSpec, ended: Sequence[Trial]) -> ASHAScheduler | None:
+    """The sweep's scheduler, with what earlier trials had at each rung; None for none."""
+    if sweep.scheduler.kind == "none":
+        return None
+    metric = sweep.metrics[0]
+    scheduler = ASHAScheduler(
+        time_attr=SEEDS,
+        metric=metric,
+        mode=METRICS[metric].mode,
+        max_t=len(sweep.seeds),
+        grace_period=sweep.scheduler.first,
+        reduction_factor=sweep.scheduler.reduction,
+    )
+    for trial in ended:
+        earlier: Any = SimpleNamespace(trial_id=trial.id)
+        scheduler.on_trial_add(None, earlier)  # type: ignore[arg-type]
+        for seeds in range(1, trial.seeds + 1):
+            result = {SEEDS: seeds, metric: trial.mean(metric, seeds).value}
+            scheduler.on_trial_result(None, earlier, result)  # type: ignore[arg-type]
+    return scheduler
+
+
+@contextmanager
+def _quiet_tune() -> Iterator[str]:
+    """A directory for Tune's books, its settings, and no word from it: what goes wrong is heard of elsewhere."""
+    ours = {name: value for name, value in _SETTINGS.items() if name not in os.environ}
+    os.environ.update(ours)
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with tempfile.TemporaryDirectory(prefix="kiago-tune-") as scratch:
+            yield scratch
+    finally:
+        logger.setLevel(level)
+        for name in ours:
+            del os.environ[name]
