@@ -88,7 +88,11 @@ def run_sweep(
         if request.tracking is not None:
             live = LiveRecord(directory, sweep, request.tracking)
             live.done()
-        ended = (lambda trial: None) if live is None else (lambda trial: live.done(trial.id))
+
+        def ended(trial: Trial) -> None:
+            if live is not None:
+                live.done(trial.id)
+
         try:
             failures = _go(sweep, request, location, watcher, lambda: should_stop() or lease.lost, ended)
             if lease.lost:
@@ -123,9 +127,8 @@ def _go(
     if not left and not _left_to_compare(sweep, location, before):
         return {}
     with connected(request.address):
-        from kiago_ray.distributed.tune import (
-            Experiment,
-        )  # loads ray, which a sweep that is done doesn't need
+        # It loads ray, which a sweep that is done doesn't need.
+        from kiago_ray.distributed.tune import Experiment
 
         demand = Demand.of(sweep.resources)
         held = capacity(demand)

@@ -1,8 +1,8 @@
 """A sweep's experiments on Ray Tune: an actor that takes one trial after another, and what is heard of the trials.
 
-Tune's own books go to a temporary directory and are thrown away: what must last is on the sweep's storage.
-`Tuner.restore` can't go on from there as a sweep has to (ray 2.60). It forgets what came after its last snapshot, at
-least every 10 s, draws those points again under other names, and unpickles files of the storage.
+Tune's own books go to a temporary directory and are thrown away: what must last is on the sweep's storage, and from
+there a sweep goes on. `Tuner.restore` can't do that (ray 2.60): it forgets what came after Tune's last snapshot, draws
+those points again under other names, and unpickles files of the storage.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class Experiment(tune.Callback, tune.Stopper):
         unit = trial.config[UNIT]
         if unit.is_trial and unit.number not in self._begun:
             self._begun.add(unit.number)
-            self._watcher.trial_began(Trial(unit.number, f"{unit.number:05d}", "unfinished", unit.point, ()))
+            self._watcher.trial_began(Trial(unit.number, "unfinished", unit.point, ()))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -38,11 +38,15 @@ class Trial:
     """
 
     number: int
-    id: str
     status: Status
     point: Point
     scores: tuple[Score, ...]
     cause: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Its number, as its folder has it."""
+        return f"{self.number:05d}"
 
     @property
     def ended(self) -> bool:
@@ -183,7 +187,7 @@ class Ledger:
             status = "unfinished"  # a file of it was lost
         point = decoded(self._sweep.space, drawn)
         flat = tuple(score for each in scores.values() for score in each)
-        return Trial(number, f"{number:05d}", status, point, flat, end.get("cause"))
+        return Trial(number, status, point, flat, end.get("cause"))
 
     def trials(self) -> list[Trial]:
         """All that have begun, by number."""

@@ -234,7 +234,7 @@ def test_asha_remembers_earlier_trials() -> None:
 
     def scored(number: int, value: float) -> Trial:
         scores = tuple(Score("MgB2", seed, dict.fromkeys(METRICS, value), 1, 1.0) for seed in (0,))
-        return Trial(number, f"{number:05d}", "stopped", {}, scores)
+        return Trial(number, "stopped", {}, scores)
 
     scheduler = asha(sweep, [scored(number, float(number)) for number in range(10)])
     newcomer: Any = type("Newcomer", (), {"trial_id": "new"})()

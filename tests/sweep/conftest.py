@@ -109,7 +109,7 @@ def made_trials(
             for seed in sweep.seeds[: None if status == "finished" else 1]
             for base in BASES
         )
-        trials.append(Trial(number, f"{number:05d}", status, point, scores))
+        trials.append(Trial(number, status, point, scores))
     return trials
 
 

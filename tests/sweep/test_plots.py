@@ -135,7 +135,7 @@ def test_more_fields_than_fit_are_chosen_by_importance(sweep: SweepSpec, make_tr
 
 
 def test_of_many_trials_the_best_are_drawn(trials: list[Trial]) -> None:
-    many = [replace(trials[n % 24], number=n, id=f"{n:05d}") for n in range(2400)]
+    many = [replace(trials[n % 24], number=n) for n in range(2400)]
     best = best_trial(many, METRIC)
     shown = foremost(many, METRIC, best)
     assert len(shown) == SHOWN_TRIALS
@@ -152,7 +152,7 @@ def test_fields_stand_where_their_values_are() -> None:
 
     def trial(number: int, alpha: float, value: float) -> Trial:
         score = Score("MgB2", 0, {**dict.fromkeys(METRICS, 0.0), METRIC: value}, 10, 1.0)
-        return Trial(number, f"{number:05d}", "finished", {"alpha": alpha}, (score,))
+        return Trial(number, "finished", {"alpha": alpha}, (score,))
 
     some = [trial(0, 0.1, 0.0), trial(1, math.sqrt(10), 4.0), trial(2, 100.0, 8.0)]
     figure = fields_plot(space, some, METRIC, some[1])

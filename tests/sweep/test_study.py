@@ -29,7 +29,7 @@ def sweep(**changes: Any) -> SweepSpec:
 
 def ended(number: int, point: dict[str, Any], value: float, status: Status = "finished") -> Trial:
     score = Score("LaNiAsO", 0, {**dict.fromkeys(METRICS, 0.0), "trusted_delta_tc_k": value}, 10, 1.0)
-    return Trial(number, f"{number:05d}", status, point, (score,))
+    return Trial(number, status, point, (score,))
 
 
 def worth(point: dict[str, Any]) -> float:
@@ -80,9 +80,9 @@ def test_what_had_begun_comes_first_with_its_own_number_and_point() -> None:
     points = [{"alpha": 3.0 + n, "preset": "paper"} for n in range(6)]
     before = [
         ended(0, points[0], 1.0),
-        Trial(1, "00001", "unfinished", points[1], ()),
+        Trial(1, "unfinished", points[1], ()),
         ended(3, points[3], 1.0, "stopped"),
-        Trial(4, "00004", "failed", points[4], (), "why"),
+        Trial(4, "failed", points[4], (), "why"),
         ended(5, points[5], math.nan),
     ]
     study = make_study(chosen, before)
@@ -100,7 +100,7 @@ def test_a_grid_gives_each_trial_its_own_point() -> None:
         return [decoded(chosen.space, draw(chosen.space, study.ask()))["alpha"] for _ in range(number)]
 
     assert points(make_study(chosen, []), 3) == [1, 2, True]
-    left = Trial(2, "00002", "unfinished", {"alpha": True}, ())
+    left = Trial(2, "unfinished", {"alpha": True}, ())
     last = points(make_study(chosen, [ended(0, {"alpha": 1}, 0.0), left]), 2)
     assert last[0] == 2
     assert last[1] is True

@@ -34,7 +34,7 @@ def score(value: float, *, base: str = "LaNiAsO", seed: int = 0, gap: float = 0.
 
 
 def trial(number: int, value: float, *, gap: float = 0.0, status: Status = "finished") -> Trial:
-    return Trial(number, f"{number:05d}", status, {"alpha": float(number)}, (score(value, gap=gap),))
+    return Trial(number, status, {"alpha": float(number)}, (score(value, gap=gap),))
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_a_ledger_gives_back_what_was_put_in(tmp_path: Path, chosen: SweepSpec) 
     place = Location.of(tmp_path)
     ledger = Ledger(place, chosen)
     ledger.begin(3, {"alpha": 2.5, "preset": 1})
-    assert ledger.trials() == [Trial(3, "00003", "unfinished", {"alpha": 2.5, "preset": "paper"}, ())]
+    assert ledger.trials() == [Trial(3, "unfinished", {"alpha": 2.5, "preset": "paper"}, ())]
     scores = (score(1.0), score(math.nan, base="MgB2"))
     write_scores(place, trial_name(3), 0, scores)
     found = ledger.trials()[0]
@@ -139,8 +139,8 @@ def test_a_damaged_file_is_as_if_it_were_not_there(tmp_path: Path, chosen: Sweep
 
 
 def test_the_table_has_a_row_a_trial(chosen: SweepSpec) -> None:
-    other = Trial(1, "00001", "failed", {"preset": "default"}, (), "why")
-    one = Trial(0, "00000", "finished", {"alpha": 0.5, "preset": "paper"}, (score(1.0), score(2.0, seed=1)))
+    other = Trial(1, "failed", {"preset": "default"}, (), "why")
+    one = Trial(0, "finished", {"alpha": 0.5, "preset": "paper"}, (score(1.0), score(2.0, seed=1)))
     rows = trials_table([one, other], list(chosen.space)).to_pylist()
     assert (rows[0]["field.alpha"], rows[0]["field.preset"]) == (0.5, json.dumps("paper"))
     assert (rows[0]["trusted_delta_tc_k"], rows[0]["searches"], rows[0]["row_steps"]) == (1.5, 2, 2000)
