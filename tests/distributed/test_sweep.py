@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,14 @@ import yaml
 from kiago_ray.api import propose
 from kiago_ray.distributed.sweep import run_sweep
 from kiago_ray.distributed.tune import asha, score_search
-from kiago_ray.errors import InputError
+from kiago_ray.errors import InputError, KiagoError
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.spec import read_preset
 from kiago_ray.search.presets import build_spec, load_preset
-from kiago_ray.storage.location import Location
+from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import RunDirectoryError
 from kiago_ray.sweep.metrics import METRICS, Score
+from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import Ledger, Trial, read_scores, trial_name
 
 from .sweeps import Heard, request_for, small_sweep
@@ -89,8 +92,6 @@ def test_it_leaves_a_table_a_preset_and_a_page(done: tuple[Path, Any, Heard]) ->
 
 
 def test_scores_are_those_of_the_same_search_alone(done: tuple[Path, Any, Heard]) -> None:
-    from dataclasses import replace
-
     from kiago_ray.models import load_models
     from kiago_ray.predictors.oracle.trees import TUNING_KIND, load_oracle
 
@@ -255,6 +256,27 @@ def test_what_no_node_can_hold_is_refused_and_nothing_is_lost(tmp_path: Path) ->
     with pytest.raises(InputError, match="64 CPU"):
         run_sweep(sweep, request_for(sweep, tmp_path / "out"))
     assert Ledger(Location.of(tmp_path / "out"), sweep).trials() == []
+
+
+@pytest.mark.long
+def test_what_would_go_wrong_in_every_trial_ends_the_sweep(tmp_path: Path) -> None:
+    sweep = small_sweep()
+    request = request_for(sweep, tmp_path / "other")
+    with pytest.raises(KiagoError, match="install the same everywhere"):
+        run_sweep(sweep, replace(request, setup=replace(request.setup, version="0")))
+    assert Ledger(Location.of(tmp_path / "other"), sweep).trials() == []
+
+    class Breaks(Heard):
+        """Puts a file where the first trial's folder has to be."""
+
+        def begun(self, sweep: SweepSpec, before: Sequence[Trial]) -> None:
+            (tmp_path / "out" / "trials").mkdir()
+            (tmp_path / "out" / "trials" / "00000").write_text("")
+
+    heard = Breaks()
+    with pytest.raises(StorageError, match="trials/00000"):
+        run_sweep(sweep, request_for(sweep, tmp_path / "out"), watcher=heard)
+    assert sum("tried again" in note for note in heard.notes) == 2
 
 
 @pytest.mark.long
