@@ -303,6 +303,39 @@ def test_table1_weighs_by_rows(lab: Lab) -> None:
     assert table.notes[0].startswith("3 compositions of each search, from LaNiAsO, ")
 
 
+def test_table4_says_where_t_c_comes_from(lab: Lab) -> None:
+    parts = {"denoise": 1.0, "ilvr": -20.0, "guide": 30.0, "sum": 11.0, "passed": 0.5}
+    found = {
+        ("HgBa2Ca2Cu3O8", "1e-5", 0): {**parts, "guide": 1.0, "sum": 100.0},
+        ("HgBa2Ca2Cu3O8", "1", 0): parts,
+    }
+    table = table_of("table4", found, lab)
+    row = row_of(table, 0, "1")
+    assert (row["ilvr"], row["ilvr_paper"], row["passed"], row["passed_paper"]) == (-20, -1409.6, 0.5, 0)
+    assert row_of(table, 0, "100")["guide"] == NOT_RUN
+    assert table.verdicts[0].startswith("At weight 1 guidance adds +30 K and ILVR and denoising -19 K.")
+    assert table.verdicts[1].startswith("Sums lie between 11 and 100 K")
+    assert "here it is HgBa2Ca2Cu3O8" in table.notes[0]
+    assert table.size.startswith("24 samples for each weight, 250 steps, seed 0.")
+
+
+def test_fig3_compares_the_starts(lab: Lab) -> None:
+    curve = {"steps": [0, 300], **{key: [1.0, 3.0] for key in ("p10", "p50", "p90")}, "rows": [[1.0, 3.0]]}
+    found = {
+        ("LaNiAsO", kind, 0): {**curve, "mean": [1.0, end], "best": 9.0, "zero": 0.25}
+        for kind, end in (("existing", 40.0), ("random", 30.0))
+    }
+    table = table_of("fig3", found, lab)
+    row = row_of(table, 0, "from random compositions")
+    assert (row["first"], row["last"], row["p90"], row["zero"]) == (1, 30, 3, 0.25)
+    assert table.facts == {"existing": 40, "random": 30}
+    assert table.verdicts[0].startswith(
+        "Starts from LaNiAsO end higher than random ones: 40.0 against 30.0 K"
+    )
+    assert table.size.startswith("128 rows, 300 steps of stage 1, learning rate 0.001, seed 0.")
+    assert not table_of("fig3", {}, lab).plots
+
+
 def test_best_of_those_rightly_substituted() -> None:
     predictors = Predictors(tc=Share("Ho"), ef=Share("O"))
     bases = FAMILIES["sites"].bases
