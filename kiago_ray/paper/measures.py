@@ -71,16 +71,20 @@ def beside_paper(
 
 def _bases(evidence: Evidence) -> Panel:
     """T_c of the bases in K by both models and as measured."""
-    columns = {
-        "tc_k": Column("model", "ResNet-18"),
-        "tc_oracle_k": Column("oracle", "oracle"),
-        "tc_measured_k": Column("measured", "measured"),
+    columns = [Column("model", "ResNet-18"), Column("oracle", "oracle"), Column("measured", "measured")]
+    reads: tuple[Read, ...] = (
+        lambda cell: cell["base"]["tc_k"],
+        lambda cell: cell["base"]["tc_oracle_k"],
+        lambda cell: cell["base"]["tc_measured_k"],
+    )
+    rows = {
+        base: {
+            column.name: evidence.mean(base, "kiago", read)
+            for column, read in zip(columns, reads, strict=True)
+        }
+        for base in evidence.bases
     }
-    rows: dict[str, dict[str, Value]] = {base: {} for base in evidence.bases}
-    for key, column in columns.items():
-        for base, row in rows.items():
-            row[column.name] = evidence.mean(base, "kiago", lambda cell, key=key: cell["base"][key])  # type: ignore[misc]
-    return Panel.of("T_c of the bases (K)", "base", list(columns.values()), rows)
+    return Panel.of("T_c of the bases (K)", "base", columns, rows)
 
 
 def above(row: Mapping[str, Value], mine: str, other: str) -> bool | None:
@@ -101,8 +105,10 @@ def contest_verdicts(
     """
     lines: list[str] = []
     facts: dict[str, dict[str, list[int]]] = {}
-    rivals: dict[str, Sequence[str]] = {**{other: (other,) for other in BASELINES}, "all": BASELINES}
-    names: dict[str, str] = {**{other: f"{LABELS[other]}'s" for other in BASELINES}, "all": "all three"}
+    rivals: dict[str, Sequence[str]] = {other: (other,) for other in BASELINES}
+    rivals["all"] = BASELINES
+    names: dict[str, str] = {other: f"{LABELS[other]}'s" for other in BASELINES}
+    names["all"] = "all three"
     for mine in SEARCHES:
         facts[mine] = {name: _ahead(raw, oracle, mine, others) for name, others in rivals.items()}
         parts = [
