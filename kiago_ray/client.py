@@ -177,11 +177,17 @@ class Client:
             else:
                 if answer.status_code < 400:
                     return answer
-                if answer.status_code not in RETRIED or tried == self._retries:
+                again = answer.status_code in RETRIED or (repeatable and _lost(answer))
+                if not again or tried == self._retries:
                     raise _error(answer)
                 pause = _said(answer, pause, self._longest)
             self._sleep(pause)
         raise AssertionError("the last try either answers or raises")
+
+
+def _lost(answer: httpx.Response) -> bool:
+    """Whether the proxy says that the replica that worked on it is gone; the service's own failures are problems."""
+    return answer.status_code == 500 and "problem" not in answer.headers.get("Content-Type", "")
 
 
 def _said(answer: httpx.Response, otherwise: float, longest: float) -> float:

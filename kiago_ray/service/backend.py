@@ -1,99 +1,55 @@
-"""What the HTTP application needs of whoever holds the models; Ray Serve is one, this process can be another."""
+"""The models as the HTTP application asks them: in this process, one computation at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
 
-from kiago_ray.models import Models
-from kiago_ray.scoring import Scores, score
-from kiago_ray.search.spec import SearchSpec
-from kiago_ray.service.explain import explain
-from kiago_ray.service.models import described, probe, without_phases
-from kiago_ray.service.problems import ProblemError
-
-BUSY_RETRY_S = 2
+if TYPE_CHECKING:  # a server sets the environment of torch's threads before torch is imported
+    from kiago_ray.models import Models
+    from kiago_ray.scoring import Scores
 
 T = TypeVar("T")
 
 
-class BusyError(ProblemError):
-    """There are more requests than the models can take now."""
+class Backend:
+    """Models and the one thread that computes with them, because a computation takes all `threads` by itself.
 
-    def __init__(self) -> None:
-        super().__init__(429, "the service is busy; come back in a moment", retry_after_s=BUSY_RETRY_S)
+    A server overrides `score` to gather requests, and `wake` to start its workers.
+    """
 
+    def __init__(self, models: Models | None = None, threads: int | None = None) -> None:
+        self._models, self._one = models, ThreadPoolExecutor(1)
+        self.threads = threads or os.cpu_count() or 1
 
-class LostError(ProblemError):
-    """Whoever was asked has gone, and nobody else answered."""
+    @property
+    def models(self) -> Models:
+        """The models that answer now. Raises RuntimeError before they are loaded."""
+        if self._models is None:
+            raise RuntimeError("the models aren't loaded yet")
+        return self._models
 
-    def __init__(self) -> None:
-        super().__init__(
-            503, "the models are starting; come back in a moment", retry_after_s=2 * BUSY_RETRY_S
-        )
-
-
-class Backend(Protocol):
-    """Answers of the models. They raise BusyError, LostError, and FormulaError for a formula that can't be read."""
+    async def in_turn(self, work: Callable[[], T]) -> T:
+        """What `work` gives, once the computations before it are done."""
+        return await asyncio.get_running_loop().run_in_executor(self._one, work)
 
     async def score(self, formulas: Sequence[str]) -> tuple[str, Scores]:
         """The models' version, and what they say of each formula."""
-        ...
+        from kiago_ray.scoring import score
 
-    async def explain(self, formula: str) -> dict[str, Any]: ...
-
-    async def describe(self) -> dict[str, Any]: ...
-
-    async def check_search(self, spec: SearchSpec) -> None:
-        """Raise SpecError for a search that the models can't run."""
-        ...
+        models = self.models
+        return models.version, await self.in_turn(lambda: score(formulas, models, threads=self.threads))
 
     async def check(self) -> str:
-        """The version of models that just made a sensible prediction."""
-        ...
+        """The version of models that just made a sensible prediction. Raises RuntimeError."""
+        from kiago_ray.service.models import probe
+
+        models = self.models
+        await self.in_turn(lambda: probe(models))
+        return models.version
 
     def wake(self) -> None:
-        """Tell the workers that there is a search to run."""
-        ...
-
-
-@dataclass
-class LocalBackend:
-    """Models in this process; searches are left to whoever watches the store."""
-
-    models: Models
-
-    async def score(self, formulas: Sequence[str]) -> tuple[str, Scores]:
-        threads = os.cpu_count() or 1
-        return self.models.version, await asyncio.to_thread(score, formulas, self.models, threads=threads)
-
-    async def explain(self, formula: str) -> dict[str, Any]:
-        return await asyncio.to_thread(explain, formula, self.models)
-
-    async def describe(self) -> dict[str, Any]:
-        return described(self.models)
-
-    async def check_search(self, spec: SearchSpec) -> None:
-        await asyncio.to_thread(without_phases(self.models).check, spec)
-
-    async def check(self) -> str:
-        await asyncio.to_thread(probe, self.models)
-        return self.models.version
-
-    def wake(self) -> None:
-        return
-
-
-async def answered(asked: Awaitable[T], timeout_s: float) -> T:
-    """What a backend answers in time. Raises ProblemError with 504 where it takes longer."""
-    try:
-        return await asyncio.wait_for(asked, timeout_s)
-    except TimeoutError:
-        raise ProblemError(
-            504,
-            f"no answer within {timeout_s:g} s; send fewer formulas at a time",
-            retry_after_s=BUSY_RETRY_S,
-        ) from None
+        """Tell the workers that there is a search to run; without a server they look by themselves."""

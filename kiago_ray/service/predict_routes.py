@@ -13,8 +13,10 @@ from fastapi.concurrency import run_in_threadpool
 
 from kiago_ray.search.presets import PRESETS, preset_values
 from kiago_ray.service import formats
-from kiago_ray.service.backend import BUSY_RETRY_S, Backend, answered
-from kiago_ray.service.problems import ProblemError
+from kiago_ray.service.backend import Backend
+from kiago_ray.service.explain import explain as explained
+from kiago_ray.service.models import described
+from kiago_ray.service.problems import BUSY_RETRY_S, ProblemError, answered
 from kiago_ray.service.schemas import (
     PREDICT_BODY,
     Explanation,
@@ -90,14 +92,14 @@ def predict_router(backend: Backend, limits: Limits) -> APIRouter:
         why = formats.too_long(body.formula, limits)
         if why is not None:
             raise ProblemError(422, why)
-        return await answered(backend.explain(body.formula), timeout_s)
+        models = backend.models
+        return await answered(backend.in_turn(lambda: explained(body.formula, models)), timeout_s)
 
     @router.get("/v1/models", summary="The models and their limits", responses=problems(504))
     async def models() -> ModelsView:
         """Model cards with hashes, the elements that are known, the presets of searches, what a request may ask."""
-        described = await answered(backend.describe(), timeout_s)
         return ModelsView(
-            **described,
+            **described(backend.models),
             limits=limits.model_dump(mode="json"),
             presets={name: preset_values(name) for name in PRESETS},
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,9 +19,12 @@ from kiago_ray.storage.location import StorageError
 
 MEDIA_TYPE = "application/problem+json"
 STORAGE_RETRY_S = 10
+BUSY_RETRY_S = 2
 _MOST_ERRORS = 20
 
 log = logging.getLogger("kiago_ray.service")
+
+T = TypeVar("T")
 
 
 def writable(text: str) -> str:
@@ -42,6 +46,15 @@ class ProblemError(KiagoError):
         super().__init__(detail)
         self.status, self.detail = status, detail
         self.retry_after_s, self.errors = retry_after_s, errors
+
+
+async def answered(asked: Awaitable[T], timeout_s: float) -> T:
+    """What is answered in time. Raises ProblemError, 504."""
+    try:
+        return await asyncio.wait_for(asked, timeout_s)
+    except TimeoutError:
+        told = f"no answer within {timeout_s:g} s; send fewer formulas at a time"
+        raise ProblemError(504, told, retry_after_s=BUSY_RETRY_S) from None
 
 
 def problem_response(

@@ -17,11 +17,12 @@ from starlette.concurrency import run_in_threadpool
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.service import candidates as tables
-from kiago_ray.service.backend import Backend, answered
+from kiago_ray.service.backend import Backend
 from kiago_ray.service.budget import requested_search
 from kiago_ray.service.job_view import job_view
 from kiago_ray.service.jobs import End, Job, JobStore, now
-from kiago_ray.service.problems import ProblemError
+from kiago_ray.service.models import without_phases
+from kiago_ray.service.problems import ProblemError, answered
 from kiago_ray.service.schemas import CandidatePage, JobList, JobView, problems, search_body
 from kiago_ray.service.settings import ServiceSettings
 from kiago_ray.storage.location import StorageError
@@ -55,8 +56,9 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
             return kept(client, spec, preset)
 
     async def runnable(values: dict[str, Any]) -> tuple[SearchSpec, str]:
+        models = without_phases(backend.models)
         spec, preset = await run_in_threadpool(requested_search, values, limits)
-        await answered(backend.check_search(spec), limits.predict_timeout_s)
+        await answered(backend.in_turn(lambda: models.check(spec)), limits.predict_timeout_s)
         return spec, preset
 
     def kept(client: str, spec: SearchSpec, preset: str) -> Job:

@@ -54,9 +54,9 @@ def base_name(metric: str) -> str:
 
 
 def test_ours_are_those_of_the_service() -> None:
-    from kiago_ray.distributed import service_metrics
+    from kiago_ray.distributed import service
 
-    text = Path(service_metrics.__file__).read_text(encoding="utf-8")
+    text = Path(service.__file__).read_text(encoding="utf-8")
     made = re.findall(r'(Counter|Gauge|Histogram)\(\s*"(\w+)"', text)
     assert {name: kind.lower() for kind, name in made} == {name: kind for name, (kind, _) in OURS.items()}
 
@@ -113,7 +113,7 @@ def test_what_the_legend_shows_is_there(dashboard: dict[str, Any]) -> None:
 
 
 def test_each_replica_says_the_same_of_the_queue(dashboard: dict[str, Any]) -> None:
-    """Added up it would grow with the replicas of Api."""
+    """Added up it would grow with the replicas of Predictor."""
     (text,) = [each for each in expressions(dashboard) if "kiago_queue_searches" in each]
     assert text.startswith("max by (state)")
 

@@ -81,7 +81,7 @@ def test_it_is_for_the_deployments_that_there_are(config: Config) -> None:
     from kiago_ray.distributed import service
 
     assert application(config)["name"] == service.APPLICATION
-    there: list[Any] = [service.Api, service.Predictor, service.Searcher]
+    there: list[Any] = [service.Predictor, service.Searcher]
     assert list(deployments(config)) == [each.name for each in there]
 
 
@@ -111,7 +111,7 @@ def test_the_host_is_stated(config: Config) -> None:
 
 
 def test_too_many_requests_are_told_to_come_back(config: Config) -> None:
-    api = deployments(config)["Api"]
+    api = deployments(config)["Predictor"]
     assert api["max_queued_requests"] > 0
     assert api["backpressure_config"]["status_code"] == 429
     assert api["backpressure_config"]["retry_after_s"] > 0
@@ -119,27 +119,25 @@ def test_too_many_requests_are_told_to_come_back(config: Config) -> None:
 
 def test_replicas_get_what_they_need(config: Config) -> None:
     settings = ServiceSettings.model_validate(application(config)["args"])
-    for name, each in deployments(config).items():
+    for each in deployments(config).values():
         options = each["ray_actor_options"]
         scale = each["autoscaling_config"]
         assert scale["min_replicas"] <= 1 < scale["max_replicas"]
         assert scale["target_ongoing_requests"] <= each["max_ongoing_requests"]
-        if name != "Api":
-            # A container's CPUs don't limit what a process sees of them: left out, all of the node's.
-            assert settings.threads == options["num_cpus"]
-            assert ("num_gpus" in options) is (settings.device == "cuda")
-            assert each["user_config"] == {"weights": None}
+        # A container's CPUs don't limit what a process sees of them: left out, all of the node's.
+        assert settings.threads == options["num_cpus"]
+        assert ("num_gpus" in options) is (settings.device == "cuda")
+        assert each["user_config"] == {"weights": None}
     assert deployments(config)["Searcher"]["max_ongoing_requests"] == 1
     assert deployments(config)["Predictor"]["max_ongoing_requests"] >= 64
 
 
 def test_an_update_leaves_no_gap(config: Config) -> None:
-    for name in ("Api", "Predictor"):
-        each = deployments(config)[name]
-        assert each["autoscaling_config"]["min_replicas"] == 1
-        assert each["max_surge_percent"] > 0
+    predictor = deployments(config)["Predictor"]
+    assert predictor["autoscaling_config"]["min_replicas"] == 1
+    assert predictor["max_surge_percent"] > 0
     timeout = config["http_options"]["request_timeout_s"]
-    assert deployments(config)["Api"]["graceful_shutdown_timeout_s"] >= timeout
+    assert predictor["graceful_shutdown_timeout_s"] >= timeout
 
 
 def test_the_three_files_say_the_same() -> None:

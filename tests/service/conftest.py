@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from kiago_ray.models import Models
 from kiago_ray.service.app import build_app
-from kiago_ray.service.backend import Backend, LocalBackend
+from kiago_ray.service.backend import Backend
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.models import service_models
 from kiago_ray.service.running import Runner
@@ -63,7 +63,7 @@ def make_service(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         given = {"data": str(tmp_path / "data"), "require_token": False, "search_shard_rows": 8, **settings}
         resolved = ServiceSettings(**given, limits=Limits(**(limits or {})))
         store = JobStore.of(resolved.data)
-        app = build_app(backend or LocalBackend(models), store, resolved)
+        app = build_app(backend or Backend(models), store, resolved)
         client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
         opened.append(client)
         return Service(app, store, client, models)

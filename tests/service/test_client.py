@@ -79,11 +79,28 @@ def test_it_gives_up_with_what_the_service_said(scripted: tuple[str, type[Script
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 422, 500, 504])
 def test_what_was_refused_is_not_asked_again(status: int, scripted: tuple[str, type[Scripted]]) -> None:
     url, handler = scripted
-    handler.answers += [(status, {})]
+    handler.answers += [(status, {"Content-Type": "application/problem+json"})]
     with client_of(url, []) as client, pytest.raises(ServiceError) as error:
         client.explain("MgB2")
     assert error.value.status == status
     assert len(handler.asked) == 1
+
+
+def test_what_a_lost_replica_was_asked_is_asked_again_where_nothing_is_done_twice(
+    scripted: tuple[str, type[Scripted]],
+) -> None:
+    """Then Serve's proxy answers, in words of its own."""
+    url, handler = scripted
+    handler.answers += [
+        (500, {"Content-Type": "text/plain"}),
+        (200, {}),
+        (500, {"Content-Type": "text/plain"}),
+    ]
+    with client_of(url, []) as client:
+        assert client.predict(["MgB2"]) == []
+        with pytest.raises(ServiceError):
+            client.search(base="MgB2")
+    assert len(handler.asked) == 3
 
 
 def test_a_broken_connection_is_repaired_where_nothing_is_done_twice(

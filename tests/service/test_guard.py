@@ -15,7 +15,7 @@ import pytest
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models
 from kiago_ray.scoring import Scores
-from kiago_ray.service.backend import BusyError, LocalBackend, LostError
+from kiago_ray.service.backend import Backend
 from kiago_ray.service.guard import SECURITY_HEADERS
 from kiago_ray.service.settings import is_loopback
 from kiago_ray.storage.location import StorageError
@@ -26,7 +26,7 @@ TOKEN = "a-token-of-the-test-0123456789"
 BODY = {"formulas": ["MgB2"]}
 
 
-class Raising(LocalBackend):
+class Raising(Backend):
     """A backend whose predictions end with an error."""
 
     def __init__(self, models: Models, error: Exception | None, slow_s: float = 0.0) -> None:
@@ -126,8 +126,6 @@ def test_a_client_has_no_more_at_once_than_it_may(
     [
         (RuntimeError("secret at /the/inside"), 500),
         (StorageError("can't read s3://secret-bucket/x: secret"), 503),
-        (BusyError(), 429),
-        (LostError(), 503),
     ],
 )
 def test_errors_tell_nothing_of_the_inside(

@@ -23,7 +23,7 @@ from schemathesis.generation import GenerationMode
 from kiago_ray.models import Models
 from kiago_ray.search.presets import load_preset
 from kiago_ray.service.app import build_app
-from kiago_ray.service.backend import LocalBackend
+from kiago_ray.service.backend import Backend
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.running import Runner
 from kiago_ray.service.schemas import (
@@ -92,7 +92,7 @@ def test_generated_requests_find_no_failure(
     done = store.submit(spec, "default", "me", 8).request.id
     assert Runner(store, models).drain() == 1
     settings = ServiceSettings(require_token=False, allowed_hosts=("testserver",), limits=limits)
-    app = build_app(LocalBackend(models), store, settings)
+    app = build_app(Backend(models), store, settings)
     statuses: Counter[int] = Counter()
     for result in schemathesis.openapi.from_asgi("/v1/openapi.json", app).get_all_operations():
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
