@@ -24,8 +24,7 @@ from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.runs.spec import read_yaml
 from kiago_ray.search.errors import spec_error_line
-from kiago_ray.service.settings import ServiceSettings, is_loopback
-from kiago_ray.service.token import token_from
+from kiago_ray.service.settings import ServiceSettings, is_loopback, token_from
 
 REQUEST_TIMEOUT_S = 120
 SERVE_LOGGING = {"log_level": "WARNING", "enable_access_log": False}  # the application has a log of its own

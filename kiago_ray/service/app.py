@@ -15,8 +15,7 @@ from kiago_ray.service.page_routes import page_router
 from kiago_ray.service.predict_routes import predict_router
 from kiago_ray.service.problems import handle_problems
 from kiago_ray.service.search_routes import search_router
-from kiago_ray.service.settings import ServiceSettings
-from kiago_ray.service.token import token_from
+from kiago_ray.service.settings import ServiceSettings, token_from
 
 _DESCRIPTION = (
     "Critical temperatures and formation energies of compositions, how far each can be believed, and searches for "

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from kiago_ray.search.presets import PRESETS
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.service import examples
+from kiago_ray.service.explain import CHARGE
 from kiago_ray.service.formats import CSV, JSON
-from kiago_ray.storage.columns import description
+from kiago_ray.storage.columns import PREDICTED, columns, description
 
 
 class _Shape(BaseModel):
@@ -40,38 +42,22 @@ def _column(name: str) -> Any:
     return Field(description=description(name))
 
 
-class Row(_Shape):
-    """What is known of one formula, as of a row of a search; null for what isn't."""
-
-    formula: str
-    tc_k: float | None = _column("tc_k")
-    tc_std_k: float | None = _column("tc_std_k")
-    tc_oracle_k: float | None = _column("tc_oracle_k")
-    tc_oracle_std_k: float | None = _column("tc_oracle_std_k")
-    extrapolation: float | None = _column("extrapolation")
-    ef_ev_per_atom: float | None = _column("ef_ev_per_atom")
-    e_hull_ev_per_atom: float | None = _column("e_hull_ev_per_atom")
-    plausibility: float | None = _column("plausibility")
-    existence: float | None = _column("existence")
-    plausibility_reason: str | None = _column("plausibility_reason")
-    expected_improvement_k: float | None = _column("expected_improvement_k")
-    best_nearby: str | None = _column("best_nearby")
-    best_nearby_tc_k: float | None = _column("best_nearby_tc_k")
-    oxidation_states: str | None = _column("oxidation_states")
-    charge_kind: str | None = _column("charge_kind")
-    mean_valences: str | None = _column("mean_valences")
-    holes_per_cu: float | None = _column("holes_per_cu")
-    undoped: bool | None = _column("undoped")
-    nearest_known: str | None = _column("nearest_known")
-    nearest_distance: float | None = _column("nearest_distance")
-    nearest_tc_k: float | None = _column("nearest_tc_k")
-    nearest_reference: str | None = _column("nearest_reference")
-    known: str | None = _column("known")
-    made: str | None = _column("made")
-    passed: bool | None = _column("passed")
+def _columns(names: Iterable[str]) -> dict[str, Any]:
+    """The fields of these columns, which are null where there is no value."""
+    types = {"string": str, "double": float, "bool": bool}
+    return {name: (types[str(columns()[name].type)] | None, _column(name)) for name in names}
 
 
-class Prediction(Row):
+Row = create_model(
+    "Row",
+    __base__=_Shape,
+    __doc__="What is known of one formula, as of a row of a search; null for what isn't.",
+    formula=(str, ...),
+    **_columns(PREDICTED),
+)
+
+
+class Prediction(Row):  # type: ignore[misc, valid-type]
     """One formula; with an error all else is null."""
 
     error: str | None = Field(description="Why nothing is known of this formula.")
@@ -100,20 +86,13 @@ class Element(_Shape):
     fraction: float
 
 
-class Charge(_Shape):
-    """Whether oxidation states balance, by the row's columns."""
-
-    neutral: bool | None = _column("neutral")
-    pauling: bool | None = _column("pauling")
-    balanced: bool | None = _column("balanced")
-    alloy: bool | None = _column("alloy")
-    charge_kind: Literal["ionic", "metallic"] = _column("charge_kind")
-    oxidation_states: str | None = _column("oxidation_states")
-    charge_nats_per_atom: float | None = _column("charge_nats_per_atom")
-    mean_valences: str | None = _column("mean_valences")
-    holes_per_cu: float | None = _column("holes_per_cu")
-    undoped: bool | None = _column("undoped")
-    remark: str = Field(description="What a person should know of these charges.")
+Charge = create_model(
+    "Charge",
+    __base__=_Shape,
+    __doc__="Whether oxidation states balance, by the row's columns.",
+    **{**_columns(CHARGE), "charge_kind": (Literal["ionic", "metallic"], _column("charge_kind"))},
+    remark=(str, Field(description="What a person should know of these charges.")),
+)
 
 
 class Neighbour(_Shape):
@@ -143,7 +122,7 @@ class Slope(_Shape):
     tc_with_5_percent_k: float = Field(description="T_c in K once 5 % of the atoms are this element.")
 
 
-class Explanation(Row):
+class Explanation(Row):  # type: ignore[misc, valid-type]
     """One formula in full."""
 
     model_config = _example(examples.EXPLANATION)
@@ -154,7 +133,7 @@ class Explanation(Row):
     extrapolated: bool | None = _column("extrapolated")
     gain: bool | None = _column("gain")
     nearest_pressure_gpa: float | None = _column("nearest_pressure_gpa")
-    charge: Charge
+    charge: Charge  # type: ignore[valid-type]
     neighbours: list[Neighbour]
     known_source: str
     reasons: list[Sentence]

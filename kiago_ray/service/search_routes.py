@@ -16,10 +16,9 @@ from starlette.concurrency import run_in_threadpool
 
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.search.spec import SearchSpec
-from kiago_ray.service import candidates as tables
+from kiago_ray.service import search_views as views
 from kiago_ray.service.backend import Backend
 from kiago_ray.service.budget import requested_search
-from kiago_ray.service.job_view import job_view
 from kiago_ray.service.jobs import End, Job, JobStore, now
 from kiago_ray.service.models import without_phases
 from kiago_ray.service.problems import ProblemError, answered
@@ -49,7 +48,7 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
 
     def view(job: Job, *, whole: bool = True) -> JobView:
         place = store.place_in_queue(job.request.id) if job.state == "queued" else None
-        return job_view(job, place, whole=whole)
+        return views.job_view(job, place, whole=whole)
 
     def keep(client: str, spec: SearchSpec, preset: str) -> Job:
         with keeping:  # counting and keeping are one; other replicas count for themselves
@@ -103,7 +102,7 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
         try:
             return await run_in_threadpool(view, job)
         except StorageError:  # it is kept, so that an error would have the client send it again
-            return job_view(job, None, whole=True)
+            return views.job_view(job, None, whole=True)
 
     @router.get("", summary="List searches", responses=problems(422))
     def listed(
@@ -205,12 +204,12 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
         """Columns as `kiago search` writes them; 409 as long as the search isn't done."""
         result = finished(search_id)
         if format == "json":
-            total, rows = tables.page(result, offset, limit, passed_only=passed)
+            total, rows = views.page(result, offset, limit, passed_only=passed)
             return CandidatePage(total=total, offset=offset, limit=limit, candidates=rows)
         content, kind = (
-            (tables.csv(result), "text/csv")
+            (views.csv(result), "text/csv")
             if format == "csv"
-            else (tables.parquet(result), "application/vnd.apache.parquet")
+            else (views.parquet(result), "application/vnd.apache.parquet")
         )
         name = f"kiago-{search_id}.{format}"
         return Response(
@@ -228,7 +227,7 @@ def search_router(backend: Backend, store: JobStore, settings: ServiceSettings) 
     )
     def plot(search_id: SearchId, name: Annotated[str, Path(max_length=64)]) -> Response:
         """As PNG; `plots` of the search names them."""
-        content = tables.plot(finished(search_id), name)
+        content = views.plot(finished(search_id), name)
         if content is None:
             raise ProblemError(404, "there is no such plot; the search's `plots` names them")
         return Response(content, media_type="image/png")

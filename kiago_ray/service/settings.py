@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from kiago_ray.errors import InputError
+
 TOKEN = "KIAGO_TOKEN"
 """The environment variable with the token that clients must send. Settings never hold it."""
+SHORTEST_TOKEN = 16
 
 
 class _Settings(BaseModel):
@@ -106,6 +110,21 @@ class ServiceSettings(_Settings):
         description="Names beside this machine's own that may be asked for where there is no token.",
     )
     limits: Limits = Field(default_factory=Limits)
+
+
+def token_from(environment: Mapping[str, str], *, required: bool) -> str | None:
+    """The token that clients must send, None where none is set. Raises InputError."""
+    token = environment.get(TOKEN, "").strip()
+    if not token:
+        if required:
+            raise InputError(
+                f"{TOKEN} is not set, and the service would be open to anybody who reaches it; set it to a secret of "
+                f"at least {SHORTEST_TOKEN} characters"
+            )
+        return None
+    if len(token) < SHORTEST_TOKEN:
+        raise InputError(f"{TOKEN} is shorter than {SHORTEST_TOKEN} characters; choose a longer secret")
+    return token
 
 
 def is_loopback(host: str) -> bool:
