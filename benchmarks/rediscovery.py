@@ -292,7 +292,7 @@ def plausibility_line(then: Then, later: Later, seed: int) -> dict[str, Any]:
     swaps = swapped_at_random(later.fractions, known, np.random.default_rng(seed))
     every = np.concatenate([later.fractions, swaps])
     real = np.arange(len(every)) < len(later.fractions)
-    log_p, log_exists = then.prospects.log_probabilities(every)
+    log_p, log_exists = then.prospects.plausibility.log_probabilities(every)
     limits = ScreensSpec()
     balanced = likeliest_balance(every).likely(limits.max_charge_nats)
     passed = (np.exp(log_exists) >= limits.min_existence) & balanced

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from scipy.sparse import csr_matrix
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data.compositions import chemical_system
+from kiago_ray.data.identity import KnownCompositions
 from kiago_ray.data.tables import made_compounds, superconductors
 from kiago_ray.plausibility.doping import known_vacancies, site_odds
 from kiago_ray.plausibility.features import PlausibilityFeatures
@@ -134,8 +136,19 @@ class Prospects:
         return Reasons(self.literature)
 
     def log_probabilities(self, rows: Floats) -> tuple[Floats, Floats]:
-        """ln P in nats of fractions (n, 118), and ln P that it exists, reported or not; (n,) each."""
-        return self.plausibility.log_probabilities(rows)
+        """ln P in nats of fractions (n, 118), and ln P that it exists, reported or not; (n,) each.
+
+        P looks up nothing of a row itself. What is the same as a compound of `made` does exist, so there the second is
+        0, whatever its relatives say.
+        """
+        log_p, log_exists = self.plausibility.log_probabilities(rows)
+        return log_p, np.where(self.compounds.nearest_same(rows) >= 0, 0.0, log_exists)
+
+    @cached_property
+    def compounds(self) -> KnownCompositions:
+        """`made`, to be looked up."""
+        nothing = np.zeros(len(self.made), dtype=np.bool_)
+        return KnownCompositions(("",) * len(self.made), csr_matrix(self.made), nothing)
 
 
 def shipped_literature() -> Literature:

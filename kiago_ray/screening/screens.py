@@ -89,7 +89,7 @@ def _optional(limits: ScreensSpec) -> tuple[Screen, ...]:
     return (
         Screen(
             "plausible",
-            f"Exists with a probability of at least {limits.min_existence:g}, by what is known of its relatives.",
+            f"Exists, or does so with a probability of at least {limits.min_existence:g} by its relatives.",
             lambda rows: None if rows.log_existence is None else rows.existence >= limits.min_existence,
             "needs the rows' plausibility",
         ),

@@ -161,11 +161,11 @@ class SourcesSpec(Section):
     All are judged alike; the table names the source of each.
     """
 
-    family: float = Field(default=0.4, ge=0, le=1e6)
+    family: float = Field(default=0.3, ge=0, le=1e6)
     """Optimised over the sites by the gradient of the objective."""
     swap: float = Field(default=0.4, ge=0, le=1e6)
     """One element of a site replaced wholly, by falling odds; not optimised."""
-    made: float = Field(default=0.05, ge=0, le=1e6)
+    made: float = Field(default=0.15, ge=0, le=1e6)
     """Compounds that exist, were never tested and differ from the base on one site; not optimised."""
     plus_one: float = Field(default=0.15, ge=0, le=1e6)
     """One foreign element on a quarter or half of a site, the most plausible first, then by odds; not optimised."""
@@ -307,7 +307,7 @@ class ScreensSpec(Section):
     the predicted T_c alone, as in the paper; plausibility alone. `default` asks for what a laboratory would: that it
     can be made, and is better. By T_c alone a search ends where its own predictor is most optimistic.
     """
-    improvement_offset_k: float = Field(default=0.02, gt=0, le=10_000)
+    improvement_offset_k: float = Field(default=0.1, gt=0, le=10_000)
     """For rank_by improvement: K that are added to the expected improvement before it is multiplied by the
     plausibility. Near 0 it is the product, at 100 plausibility counts most, for those who want to find what is real
     whether or not it is better.
