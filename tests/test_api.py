@@ -74,7 +74,7 @@ def test_every_preset_runs(preset: str) -> None:
     assert result.summary.rows == 8
     assert sum(result.summary.statuses.values()) == 8
     for row in result.table.to_pylist():
-        assert 0 < row["plausibility"] <= row["existence"] < 1
+        assert 0 < row["plausibility"] <= row["existence"] <= 1
         assert row["plausibility_reason"]
 
 

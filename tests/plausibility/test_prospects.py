@@ -70,6 +70,14 @@ def test_known_orderings(prospects: Prospects) -> None:
     assert (plausible < 1).all()
 
 
+def test_what_exists_is_no_guess_but_its_plausibility_is(prospects: Prospects) -> None:
+    rows = parse_fractions(["PrFeAsO", "LaFeAsO", "LaFeAsO0.9Xe0.1"])  # the first two stand in the COD
+    looked_up, guessed = prospects.log_probabilities(rows), prospects.plausibility.log_probabilities(rows)
+    np.testing.assert_array_equal(looked_up[0], guessed[0])
+    assert looked_up[1].tolist() == [0, 0, guessed[1][2]]
+    assert (guessed[1] < 0).all()
+
+
 def test_the_card_counts_what_ships(prospects: Prospects) -> None:
     card = load_card(PLAUSIBILITY)
     assert card["compositions"] == len(prospects.literature.fractions)
@@ -100,7 +108,7 @@ def test_a_literature_of_ones_own_goes_along(
     for name, value in vars(known).items():
         np.testing.assert_array_equal(getattr(again.literature, name), value)
     rows = parse_fractions(["NdFeAsO", "LaFeAsO"])
-    np.testing.assert_array_equal(again.log_probabilities(rows), own.log_probabilities(rows))
+    np.testing.assert_array_equal(again.plausibility.log_probabilities(rows), own.log_probabilities(rows))
 
 
 def test_damaged_weights_are_refused(prospects: Prospects, tmp_path: Path) -> None:
