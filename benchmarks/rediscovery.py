@@ -286,7 +286,8 @@ def interval(values: NDArray[np.bool_], seed: int) -> tuple[float, float]:
 
 def plausibility_line(then: Then, later: Later, seed: int) -> dict[str, Any]:
     """How the fit of then tells what was reported later from the same with one or two elements swapped at random, for
-    systems that nobody reported, and what share of both passes the screens of `default`.
+    systems that nobody reported, and what share of both passes the screens of `default`, which compounds that were
+    known to exist do.
     """
     known = then.systems | {row.tobytes() for row in later.fractions > 0}
     swaps = swapped_at_random(later.fractions, known, np.random.default_rng(seed))
@@ -295,7 +296,7 @@ def plausibility_line(then: Then, later: Later, seed: int) -> dict[str, Any]:
     log_p, log_exists = then.prospects.plausibility.log_probabilities(every)
     limits = ScreensSpec()
     balanced = likeliest_balance(every).likely(limits.max_charge_nats)
-    passed = (np.exp(log_exists) >= limits.min_existence) & balanced
+    passed = (np.exp(then.prospects.log_probabilities(every)[1]) >= limits.min_existence) & balanced
     soon = np.concatenate([later.year < then.year + 5, np.ones(len(swaps), dtype=np.bool_)])
     return {
         "cut_off": then.year,
