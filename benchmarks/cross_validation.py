@@ -26,8 +26,8 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold
 
 from kiago_ray.cli.train import tc_tables
-from kiago_ray.predictors.climbed.ensemble import MEMBERS, TcEnsemble, from_log
-from kiago_ray.predictors.climbed.inference import multiplies_bfloat16
+from kiago_ray.predictors.ensemble import MEMBERS, TcEnsemble, from_log
+from kiago_ray.predictors.inference import multiplies_bfloat16
 from kiago_ray.training import ensemble as ensemble_recipe
 from kiago_ray.training import recipes
 from kiago_ray.training.ensemble import MADE_UP, SETTINGS, TEACHER_NEGATIVES, TEACHER_TREES, Taught
@@ -98,7 +98,7 @@ def fitted(lessons: list[Lesson], zeros: Floats, checkpoint: Path, asked: argpar
 
     average, _ = fit(
         network.to(asked.device),
-        lambda ensemble, x: ensemble.log_tc(x),
+        TcEnsemble.__call__,
         sample,
         replace(SETTINGS, epochs=asked.epochs, batch_rows=SETTINGS.batch_rows * len(lessons)),
         checkpoint=checkpoint,
@@ -112,11 +112,11 @@ def fitted(lessons: list[Lesson], zeros: Floats, checkpoint: Path, asked: argpar
 @torch.no_grad()
 def predicted(network: TcEnsemble, fractions: Floats) -> Floats:
     """T_c in K of every fold's six members' mean, clipped at 0, (N, folds)."""
-    device = network.supported.device
+    device = network.centre.device
     parts = []
     for start in range(0, len(fractions), ROWS_AT_ONCE):
         rows = torch.from_numpy(fractions[start : start + ROWS_AT_ONCE]).to(device)
-        members = from_log(network.log_tc(rows))
+        members = from_log(network(rows))
         parts.append(members.reshape(len(rows), -1, MEMBERS).mean(dim=2).clamp(min=0).cpu())
     return torch.cat(parts).numpy()
 

@@ -35,7 +35,7 @@ from kiago_ray.data.known import tried_table
 from kiago_ray.data.neighbours import cumulative
 from kiago_ray.data.supercon import merged_superconductors
 from kiago_ray.data.tables import made
-from kiago_ray.predictors.oracle.statistics import composition_statistics
+from kiago_ray.predictors.oracle import composition_statistics
 from kiago_ray.screening.tried import LENGTH, PRIOR_WEIGHT, Outcomes, log_odds, tc_shift_k
 
 CHOOSING_DRAWS = 5

@@ -22,8 +22,9 @@ from kiago_ray.plausibility.fit import fit_plausibility
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.prospects import Prospects, prospects_of, read_plausibility, save_plausibility
 from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.climbed.inference import EnsembleInference, multiplies_bfloat16
-from kiago_ray.predictors.oracle.trees import load_oracle
+from kiago_ray.predictors.ensemble import CalibratedEnsemble
+from kiago_ray.predictors.inference import multiplies_bfloat16
+from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import PLAUSIBILITY, load_network
 from kiago_ray.screening import KnownMaterials
 from kiago_ray.training.ensemble import SETTINGS, train_tc_ensemble
@@ -111,7 +112,8 @@ def known_then(
         print(f"{cut_off}: fitting plausibility", file=sys.stderr)
         fitted = prospects_of(literature, fit_plausibility(literature, seed=asked.seed), made)
         save_plausibility(fitted, {"kind": PLAUSIBILITY, "year": cut_off, "seed": asked.seed}, weights)
-    ensemble = EnsembleInference(load_network("tc_ensemble", weights))
+    ensemble = load_network("tc_ensemble", weights)
+    assert isinstance(ensemble, CalibratedEnsemble)
     counts = {"supercon": element_counts(table), "non_superconductors": element_counts(zeros)}
     best = table.sort_values(["tc_k", "formula"], ascending=[False, True]).drop_duplicates("chemical_system")
     formulas = tuple(sorted(best["formula"]))

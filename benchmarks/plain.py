@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kiago_ray.chemistry.elements import element_map
-from kiago_ray.predictors.climbed.elemnet import ElemNet
-from kiago_ray.predictors.climbed.resnet18 import AMOUNTS, ResidualBlock, TcResNet, amounts, from_log
+from kiago_ray.predictors.inference import ElemNet
+from kiago_ray.predictors.resnet18 import AMOUNTS, ResidualBlock, TcResNet, amounts, from_log
 
 # Where the taps that a small map uses lie in the 3×3 kernel, for the two convolutions of each block.
 CORNERS = (((0, 0), (0, 0)),) * 2 + (((1, 0), (1, 0)),) * 4 + (((1, 1), (1, 1)),) * 2

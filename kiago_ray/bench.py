@@ -20,7 +20,7 @@ from kiago_ray.judging import judged_rows
 from kiago_ray.machine import peak_mb
 from kiago_ray.models import Models, search_frequencies
 from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.climbed.inference import Inference, Precision, in_precision, step_precision
+from kiago_ray.predictors.inference import Inference, Precision, in_precision, step_precision
 from kiago_ray.search import load_preset
 from kiago_ray.search.problem import Problem, resolve
 from kiago_ray.search.run import stage_settings

@@ -22,8 +22,8 @@ from kiago_ray.hull import EnergyHull
 from kiago_ray.plausibility.prospects import Prospects, around, load_prospects
 from kiago_ray.predictors import Predictors, load_predictors
 from kiago_ray.predictors.base import predict
-from kiago_ray.predictors.climbed.inference import EnsembleInference
-from kiago_ray.predictors.oracle.trees import Oracle, load_oracle
+from kiago_ray.predictors.ensemble import CalibratedEnsemble
+from kiago_ray.predictors.oracle import Oracle, load_oracle
 from kiago_ray.predictors.weights import ORACLE, folder_with, load_cards
 from kiago_ray.screening import BaseMaterial, KnownMaterials, SecondOpinions, TriedMaterials, check_phases
 from kiago_ray.search import SearchSpec, SpecError
@@ -122,8 +122,8 @@ class Models:
         """
         std = extrapolation = tc_k = spread = None
         ensemble = self.predictors.named("ensemble")
-        if isinstance(ensemble, EnsembleInference):
-            _, std, extrapolation = ensemble.estimates(rows)
+        if isinstance(ensemble, CalibratedEnsemble):
+            _, std, _, extrapolation = ensemble.estimates(rows)
         if self.oracle is not None:
             tc_k, spread = self.oracle.predict(rows, num_threads=threads)
         return SecondOpinions(std, tc_k, spread, extrapolation)

@@ -13,8 +13,8 @@ from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data import NONE
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.climbed.inference import EnsembleInference
-from kiago_ray.predictors.oracle.trees import load_oracle
+from kiago_ray.predictors.ensemble import CalibratedEnsemble
+from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import WeightsError, shipped_weights, weights_hashes
 from kiago_ray.search import SpecError, load_preset
 from kiago_ray.training.ensemble import random_compositions
@@ -37,8 +37,8 @@ def copied(folder: Path, *kinds: str) -> Path:
 def test_opinions_are_what_ensemble_and_oracle_say(models: Models) -> None:
     x = parse_fractions(FORMULAS)
     ensemble = models.predictors.named("ensemble")
-    assert isinstance(ensemble, EnsembleInference)
-    _, std, extrapolation = ensemble.estimates(x)
+    assert isinstance(ensemble, CalibratedEnsemble)
+    _, std, _, extrapolation = ensemble.estimates(x)
     mean, spread = load_oracle().predict(x)
     for mine, theirs in zip(
         vars(models.opinions(x)).values(), (std, mean, spread, extrapolation), strict=True

@@ -27,7 +27,7 @@ from kiago_ray.cli.version import provenance
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.climbed.inference import step_precision
+from kiago_ray.predictors.inference import step_precision
 from kiago_ray.report.reasons import Background, row_background
 from kiago_ray.report.terminal import best_table, reasons_table, summary_table, top_table
 from kiago_ray.report.values import no_gain

@@ -20,8 +20,7 @@ from kiago_ray.distributed.sweep import SweepRequest, run_sweep, sweep_identity
 from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
-from kiago_ray.predictors.oracle.trees import TUNING_KIND
-from kiago_ray.predictors.weights import load_card
+from kiago_ray.predictors.weights import TUNING_ORACLE, load_card
 from kiago_ray.report.search_page import card_notes
 from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
 from kiago_ray.tracking import TrackingTarget
@@ -108,7 +107,7 @@ def make_request(
     """What a sweep is run with, but for the cluster."""
     weights = None if sweep.weights is None else Path(sweep.weights)
     facts = provenance(weights)
-    hashes = {**models.hashes, TUNING_KIND: load_card(TUNING_KIND)["sha256"]}
+    hashes = {**models.hashes, TUNING_ORACLE: load_card(TUNING_ORACLE)["sha256"]}
     about = {key: value for key, value in facts.items() if key not in ("weights", "threads", "devices")}
     return SweepRequest(
         where=where,

@@ -25,8 +25,8 @@ from kiago_ray.plausibility.prospects import (
     shipped_literature,
 )
 from kiago_ray.plausibility.recipe import train_plausibility
-from kiago_ray.predictors.climbed.inference import multiplies_bfloat16
-from kiago_ray.predictors.oracle.trees import TUNING_KIND
+from kiago_ray.predictors.inference import multiplies_bfloat16
+from kiago_ray.predictors.weights import TUNING_ORACLE
 from kiago_ray.training.ensemble import SETTINGS as ENSEMBLE_SETTINGS
 from kiago_ray.training.ensemble import train_tc_ensemble
 from kiago_ray.training.evaluation import SPLITS, TcTables, TrainingTable, without
@@ -137,7 +137,7 @@ def tuning_oracle(
     """The judge of sweeps, which never reports: boosted trees on the amounts of the elements."""
     tables = TcTables.read(data, non_superconductors, held_back)
     settings = replace(TUNING_SETTINGS, seed=seed, fold_seed=seed)
-    show(train_oracle(tables, settings, options(out, threads), TUNING_KIND))
+    show(train_oracle(tables, settings, options(out, threads), TUNING_ORACLE))
 
 
 @app.command()

@@ -16,8 +16,7 @@ import typer
 
 from kiago_ray import __version__
 from kiago_ray.machine import cpu_name
-from kiago_ray.predictors.oracle.trees import TUNING_KIND
-from kiago_ray.predictors.weights import load_card, weights_hashes
+from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, weights_hashes
 
 PACKAGES = ("torch", "numpy", "lightgbm", "smact", "pymatgen", "pyarrow", "ray", "mlflow")
 
@@ -28,7 +27,9 @@ app = typer.Typer(add_completion=False)
 def version(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
     """Versions, the weights' hashes and the devices."""
     facts = provenance()
-    facts["weights"] |= {TUNING_KIND: load_card(TUNING_KIND)["sha256"]}  # no search rests on it, sweeps do
+    facts["weights"] |= {
+        TUNING_ORACLE: load_card(TUNING_ORACLE)["sha256"]
+    }  # no search rests on it, sweeps do
     if as_json:
         print(json.dumps(facts, indent=2))
         return

@@ -32,7 +32,8 @@ from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
 from kiago_ray.errors import KiagoError
 from kiago_ray.judging import judged_rows
 from kiago_ray.models import Models
-from kiago_ray.predictors.oracle.trees import TUNING_KIND, load_oracle
+from kiago_ray.predictors.oracle import load_oracle
+from kiago_ray.predictors.weights import TUNING_ORACLE
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.sweep.metrics import METRICS, Score, mean_over, measured
 from kiago_ray.sweep.space import draw, encoded
@@ -138,7 +139,7 @@ class SweepTrial(tune.Trainable):
         assert worker.models is not None
         self.models = worker.models
         if self.unit.is_trial:
-            self.models = replace(self.models, oracle=load_oracle(kind=TUNING_KIND))
+            self.models = replace(self.models, oracle=load_oracle(kind=TUNING_ORACLE))
         self.worker = worker
 
     def _begin(self) -> None:

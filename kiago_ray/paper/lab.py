@@ -26,7 +26,7 @@ from kiago_ray.storage.run_directory import open_run
 
 if TYPE_CHECKING:
     from kiago_ray.predictors import Predictors
-    from kiago_ray.predictors.oracle.trees import Oracle
+    from kiago_ray.predictors.oracle import Oracle
 
 CELLS = "cells"
 Figures = dict[str, Any]

@@ -14,7 +14,7 @@ from kiago_ray.plausibility.charges import Charges
 from kiago_ray.plausibility.literature import Floats, Literature, Mask
 from kiago_ray.plausibility.odds import per_system, swap_odds
 from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Agreement, Relatives, selected
-from kiago_ray.predictors.climbed.features import TcFeatures
+from kiago_ray.predictors.ensemble import TcFeatures
 
 TABLES = ("together", "company", "together_lately", "lift")
 COMPANY_NAMES = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -18,15 +18,17 @@ from torch import Tensor, nn
 
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.base import Predictors
-from kiago_ray.predictors.climbed.elemnet import ElemNet
-from kiago_ray.predictors.climbed.ensemble import CalibratedEnsemble
-from kiago_ray.predictors.climbed.inference import ElemNetInference, EnsembleInference, Inference
-from kiago_ray.predictors.climbed.resnet18 import TcResNet
-from kiago_ray.predictors.climbed.resnet18_inference import ResNet18Inference
+from kiago_ray.predictors.ensemble import CalibratedEnsemble
+from kiago_ray.predictors.inference import ElemNet, Inference
+from kiago_ray.predictors.resnet18 import ResNet18Inference, TcResNet
 
 NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet, "tc_ensemble": CalibratedEnsemble}
 PLAUSIBILITY = "plausibility"  # no network: read by the room of that name
-ORACLE = "tc_oracle"  # nor is this: boosted trees, read by `oracle`
+OracleKind = Literal["tc_oracle", "tc_tuning_oracle"]  # nor are these: boosted trees, read by `oracle`
+ORACLE: OracleKind = "tc_oracle"
+"""Reports; statistics of element properties."""
+TUNING_ORACLE: OracleKind = "tc_tuning_oracle"
+"""Chooses among settings of a search and never reports; amounts of the elements."""
 MAX_BYTES = 1 << 30
 ENDING = "safetensors"
 
@@ -132,35 +134,36 @@ def read_weights(
     return content, card, path
 
 
-def load_network(kind: str, folder: Path | None = None) -> nn.Module:
-    """One network with its weights, frozen, in evaluation mode. Raises WeightsError."""
-    content, _, path = read_weights(kind, folder)
+def read_tensors(kind: str, folder: Path | None = None) -> tuple[dict[str, Tensor], dict[str, Any], Path]:
+    """The tensors of a kind's weights, their card and their path, as `read_weights` has them. Raises WeightsError."""
+    content, card, path = read_weights(kind, folder)
     try:
-        stored = load(content)
+        return load(content), card, path
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file ({error})") from None
-    network = NETWORKS[kind]()
-    expected = network.state_dict()
-    foreign = sorted(expected.keys() ^ stored.keys())
-    if foreign:
-        raise WeightsError(
-            f"{path} is not a {type(network).__name__}: it differs in {', '.join(foreign[:4])}"
-        )
-    for name, tensor in stored.items():
-        if tensor.shape != expected[name].shape:
-            raise WeightsError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}, "
-                f"{type(network).__name__} needs {tuple(expected[name].shape)}"
-            )
-    network.load_state_dict(stored)
+
+
+def filled(network: nn.Module, stored: dict[str, Tensor], path: Path) -> nn.Module:
+    """The network with the stored weights, frozen, in evaluation mode. Raises WeightsError for another network's."""
+    try:
+        network.load_state_dict(stored)
+    except RuntimeError as error:
+        reason = " ".join(str(error).partition(":")[2].split())[:200]
+        raise WeightsError(f"{path} is not a {type(network).__name__}: {reason}") from None
     return network.eval().requires_grad_(False)
 
 
-def load_ef(folder: Path | None = None, *, device: str | torch.device = "cpu") -> ElemNetInference:
+def load_network(kind: str, folder: Path | None = None) -> nn.Module:
+    """One network with its weights, frozen, in evaluation mode. Raises WeightsError."""
+    stored, _, path = read_tensors(kind, folder)
+    return filled(NETWORKS[kind](), stored, path)
+
+
+def load_ef(folder: Path | None = None, *, device: str | torch.device = "cpu") -> ElemNet:
     """The E_f predictor alone, as `load_predictors` has it."""
-    network = load_network("ef", folder)
+    network = load_network("ef", folder).to(device)
     assert isinstance(network, ElemNet)
-    return ElemNetInference(network).to(device)
+    return network
 
 
 def load_predictors(folder: Path | None = None, *, device: str | torch.device = "cpu") -> Predictors:
@@ -175,9 +178,7 @@ def load_predictors(folder: Path | None = None, *, device: str | torch.device = 
     for kind in kinds or ["tc_ensemble"]:
         network = load_network(kind, folder)
         if isinstance(network, CalibratedEnsemble):
-            others["ensemble"] = EnsembleInference(network).to(device)
+            others["ensemble"] = network.to(device)
         elif isinstance(network, TcResNet):
             others["resnet18"] = ResNet18Inference(network).to(device)
-    tc = others.get("ensemble", others.get("resnet18"))
-    assert tc is not None
-    return Predictors(tc=tc, ef=ef, others=others)
+    return Predictors(tc=others.get("ensemble") or others["resnet18"], ef=ef, others=others)

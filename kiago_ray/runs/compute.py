@@ -14,7 +14,7 @@ import torch
 
 from kiago_ray.judging import JudgedRows, judged_rows
 from kiago_ray.models import Models
-from kiago_ray.predictors.climbed.inference import step_precision
+from kiago_ray.predictors.inference import step_precision
 from kiago_ray.runs.plan import PlannedSearch, Shard
 from kiago_ray.runs.shards import Manifest, write_shard
 from kiago_ray.storage.location import Location

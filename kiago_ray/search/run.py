@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kiago_ray.predictors.climbed.inference import capturable, in_precision, step_precision, with_lower_bound
+from kiago_ray.predictors.ensemble import with_lower_bound
+from kiago_ray.predictors.inference import capturable, in_precision, step_precision
 from kiago_ray.search.cuda_graph import run_captured
 from kiago_ray.search.errors import SpecError
 from kiago_ray.search.family import Substitutions

@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.climbed.ensemble import (
+from kiago_ray.predictors.ensemble import (
     CENTRES,
     COMPONENTS,
     LEAST_STD_K,

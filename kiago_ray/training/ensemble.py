@@ -21,17 +21,16 @@ import torch
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from kiago_ray.predictors.climbed.ensemble import (
+from kiago_ray.predictors.ensemble import (
     CENTRES,
     COMPONENTS,
     FREE,
     SCALE_K,
     CalibratedEnsemble,
     TcEnsemble,
+    TcFeatures,
     to_log,
 )
-from kiago_ray.predictors.climbed.features import TcFeatures
-from kiago_ray.predictors.climbed.inference import EnsembleInference
 from kiago_ray.predictors.weights import halved, save_network
 from kiago_ray.training.augmentation import MadeUp, tree_labels
 from kiago_ray.training.calibration import PERCENTILE, HeldOut, coverage, fit_extrapolation, fit_spread
@@ -208,7 +207,7 @@ def _fit_split(
     network.standardise(torch.from_numpy(train.fractions))
     network, seconds = fit_network(
         network,
-        TcEnsemble.log_tc,
+        TcEnsemble.__call__,
         sampler(train, zero.fractions, taught, network.members),
         settings,
         options,
@@ -224,12 +223,14 @@ def _fit_split(
 
 def _tc_k(network: CalibratedEnsemble, rows: Floats) -> NDArray[np.float64]:
     """T_c in K, 0 or more, (N,)."""
-    return EnsembleInference(network).estimates(rows)[0]
+    return np.clip(network.estimates(rows).tc_k, 0, None)
 
 
 def _held_out_rows(network: CalibratedEnsemble, test: TrainingTable) -> HeldOut:
     """What the fit says of rows that it never saw."""
-    return HeldOut(*EnsembleInference(network).raw_estimates(test.fractions), test.values.astype(np.float64))
+    found = network.estimates(test.fractions)
+    measured = test.values.astype(np.float64)
+    return HeldOut(found.tc_k, found.disagreement_k, found.extrapolation, measured)
 
 
 def _extrapolation_scores(network: CalibratedEnsemble, tables: TcTables, split: Split) -> dict[str, float]:
@@ -237,7 +238,7 @@ def _extrapolation_scores(network: CalibratedEnsemble, tables: TcTables, split: 
     random = random_compositions(RANDOM_COMPOSITIONS, seed=0)
     zeros = tables.non_superconductors.parts(split)[1].fractions
     known, foreign, zero = (
-        EnsembleInference(network).raw_estimates(rows)[2]
+        network.estimates(rows).extrapolation
         for rows in (tables.known.parts(split)[1].fractions, random, zeros)
     )
     return {

@@ -22,7 +22,8 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from kiago_ray.chemistry.elements import ELEMNET_INDEX
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.oracle.trees import INPUTS, KIND, TUNING_KIND, Oracle, OracleKind, save_oracle
+from kiago_ray.predictors.oracle import INPUTS, Oracle, save_oracle
+from kiago_ray.predictors.weights import ORACLE, TUNING_ORACLE, OracleKind
 from kiago_ray.training.evaluation import (
     HIGH_TC_K,
     SPLITS,
@@ -87,10 +88,10 @@ class Rows:
     inputs: NDArray[np.float64]
     tc_k: NDArray[np.float32]
     systems: list[str]
-    kind: OracleKind = KIND
+    kind: OracleKind = ORACLE
 
     @classmethod
-    def of(cls, table: TrainingTable, kind: OracleKind = KIND) -> Rows:
+    def of(cls, table: TrainingTable, kind: OracleKind = ORACLE) -> Rows:
         """Of a table of compositions."""
         return cls(INPUTS[kind].of(table.fractions), table.values, table.systems, kind)
 
@@ -183,13 +184,13 @@ LIMITS_OF_BOTH = (
     "down.",
 )
 LIMITS: Mapping[OracleKind, tuple[str, ...]] = {
-    KIND: (
+    ORACLE: (
         FLAT.format("now and then some tens"),
         *LIMITS_OF_BOTH,
         "It learns from the same rows as the T_c network, gaps and misprints included: agreement of the two "
         "is no proof.",
     ),
-    TUNING_KIND: (
+    TUNING_ORACLE: (
         FLAT.format("now and then some tens, in a few of ten thousand more than 100"),
         *LIMITS_OF_BOTH,
         "It chooses among the settings of a search, in sweeps, and never reports: what a sweep chose by it is "
@@ -204,7 +205,7 @@ LIMITS: Mapping[OracleKind, tuple[str, ...]] = {
 
 
 def train_oracle(
-    tables: TcTables, settings: OracleSettings, options: RunOptions, kind: OracleKind = KIND
+    tables: TcTables, settings: OracleSettings, options: RunOptions, kind: OracleKind = ORACLE
 ) -> dict[str, Any]:
     """Fit an oracle, write `KIND.txt.gz` and `KIND.json`, KIND being its kind, to `options.out`, return the card.
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kiago_ray.predictors.base import predict
-from kiago_ray.predictors.climbed.elemnet import ElemNet
-from kiago_ray.predictors.climbed.resnet18 import SCALE_K, WAVES, TcResNet, to_log
+from kiago_ray.predictors.inference import ElemNet
+from kiago_ray.predictors.resnet18 import SCALE_K, WAVES, TcResNet, to_log
 from kiago_ray.predictors.weights import halved, save_network
 from kiago_ray.training.augmentation import LARGE_JITTER, SMALL_JITTER, TREES, MadeUp, made_up, tree_labels
 from kiago_ray.training.evaluation import (

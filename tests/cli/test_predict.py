@@ -14,8 +14,8 @@ import torch
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.climbed.inference import EnsembleInference
-from kiago_ray.predictors.oracle.trees import load_oracle
+from kiago_ray.predictors.ensemble import CalibratedEnsemble
+from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import shipped_weights
 from kiago_ray.storage.columns import PREDICTED
 
@@ -38,7 +38,7 @@ def test_arguments_give_what_the_predictors_say(kiago: Kiago) -> None:
     assert [row["tc_oracle_k"] for row in rows] == mean.tolist()
     assert [row["tc_oracle_std_k"] for row in rows] == spread.tolist()
     ensemble = predictors.named("ensemble")
-    assert isinstance(ensemble, EnsembleInference)
+    assert isinstance(ensemble, CalibratedEnsemble)
     _, std, extrapolation = ensemble.estimates(x.numpy())
     assert [row["tc_std_k"] for row in rows] == pytest.approx(std.tolist(), rel=1e-5)
     assert [row["extrapolation"] for row in rows] == pytest.approx(extrapolation.tolist(), rel=1e-5)

@@ -93,11 +93,12 @@ def test_it_leaves_a_table_a_preset_and_a_page(done: tuple[Path, Any, Heard]) ->
 
 def test_scores_are_those_of_the_same_search_alone(done: tuple[Path, Any, Heard]) -> None:
     from kiago_ray.models import load_models
-    from kiago_ray.predictors.oracle.trees import TUNING_KIND, load_oracle
+    from kiago_ray.predictors.oracle import load_oracle
+    from kiago_ray.predictors.weights import TUNING_ORACLE
 
     _, outcome, _ = done
     reporting = load_models(known="none")
-    tuning = replace(reporting, oracle=load_oracle(kind=TUNING_KIND))
+    tuning = replace(reporting, oracle=load_oracle(kind=TUNING_ORACLE))
     trial = outcome.results.trials[1]
     for models, score, point in (
         (tuning, trial.scores[0], trial.point),

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from kiago_ray.predictors.base import ContractError, Predictors, check_contract
-from kiago_ray.predictors.climbed.elemnet import ElemNet
-from kiago_ray.predictors.climbed.resnet18 import TcResNet
+from kiago_ray.predictors.inference import ElemNet
+from kiago_ray.predictors.resnet18 import TcResNet
 
 ALL = torch.ones(118, dtype=torch.bool)
 

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from kiago_ray.data.files import sha256
-from kiago_ray.predictors.climbed.elemnet import ElemNet
-from kiago_ray.predictors.climbed.resnet18 import TcResNet
+from kiago_ray.predictors.inference import ElemNet
+from kiago_ray.predictors.resnet18 import TcResNet
 from kiago_ray.predictors.weights import (
     WeightsError,
     load_card,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kiago_ray.predictors.climbed.ensemble import Spread
+from kiago_ray.predictors.ensemble import Spread
 from kiago_ray.training.calibration import HeldOut, coverage, fit_spread
 
 

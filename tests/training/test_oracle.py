@@ -16,8 +16,7 @@ from kiago_ray.chemistry.elements import ELEMNET_INDEX
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli.main import main
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.oracle.statistics import composition_statistics
-from kiago_ray.predictors.oracle.trees import load_oracle
+from kiago_ray.predictors.oracle import composition_statistics, load_oracle
 from kiago_ray.training import oracle as oracle_fit
 from kiago_ray.training.evaluation import TcTables, TrainingTable, random_compositions
 from kiago_ray.training.oracle import (

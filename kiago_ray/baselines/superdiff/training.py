@@ -34,7 +34,7 @@ from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_amounts
 from kiago_ray.data.files import LoadReport
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.climbed.inference import multiplies_bfloat16
+from kiago_ray.predictors.inference import multiplies_bfloat16
 from kiago_ray.predictors.weights import halved, save_network
 from kiago_ray.training.evaluation import HELD_OUT, HELD_OUT_SHARE, SALT, held_out
 from kiago_ray.training.fit import Epoch, EpochReport, FitSettings, fit

@@ -8,7 +8,7 @@ import pytest
 from kiago_ray.chemistry.element_properties import properties
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.predictors.oracle.statistics import STEP, composition_statistics, statistic_names
+from kiago_ray.predictors.oracle import STEP, composition_statistics, statistic_names
 
 FORMULAS = ["YBa2Cu3O7", "MgB2", "LaNiAsO", "Nb", "Hg0.8Tl0.2Ba2Ca2Cu3O8.33", "La1.85Sr0.15CuO4"]
 

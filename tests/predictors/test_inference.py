@@ -9,14 +9,15 @@ from torch import Tensor
 from kiago_ray.cli.bench import load_plain
 from kiago_ray.predictors import check_contract, load_predictors
 from kiago_ray.predictors.base import Predictor, Predictors
-from kiago_ray.predictors.climbed.elemnet import ElemNet
-from kiago_ray.predictors.climbed.inference import ElemNetInference, Precision, capturable, in_precision
-from kiago_ray.predictors.climbed.resnet18 import TcResNet, amounts, from_log, max_pool
-from kiago_ray.predictors.climbed.resnet18_inference import (
-    Band,
+from kiago_ray.predictors.inference import ElemNet, Precision, capturable, in_precision
+from kiago_ray.predictors.resnet18 import (
     BandedLinear,
     ResNet18Inference,
+    TcResNet,
+    amounts,
     bands,
+    from_log,
+    max_pool,
     unpool,
     unpool_in_order,
 )
@@ -67,8 +68,8 @@ def test_lowering_is_exact(networks: Predictors) -> None:
     """In double precision, where no rounding flips a ReLU: values, and gradients towards absent elements too."""
     x = compositions(500).double()
     tc = ResNet18Inference(load_network("tc").double())  # type: ignore[arg-type]
-    ef = load_network("ef").double()
-    pairs = ((tc, plain_tc().double()), (ElemNetInference(ef), ef))  # type: ignore[arg-type]
+    ef, plain_ef = load_network("ef").double(), load_network("ef").double().train()
+    pairs = ((tc, plain_tc().double()), (ef, plain_ef))
     for lowered, plain in pairs:
         (value, gradient), (expected, slope) = by_parts(lowered, x), by_parts(plain, x)
         torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6, check_dtype=False)
@@ -94,7 +95,7 @@ def test_single_precision_agrees_with_the_plain_network(rows: int, share: float)
     """Where a ReLU or a maximum is at its kink to the last bit, rounding decides for one side, now and then."""
     x = compositions(rows)
     predictors = load_predictors().following("resnet18")
-    for lowered, plain in ((predictors.tc, plain_tc()), (predictors.ef, load_network("ef"))):
+    for lowered, plain in ((predictors.tc, plain_tc()), (predictors.ef, load_network("ef").train())):
         (value, gradient), (expected, slope) = by_parts(lowered, x), by_parts(plain, x)  # type: ignore[arg-type]
         assert ((value - expected).abs() / expected.abs().clamp(min=1)).max() < 1e-5
         error = (gradient - slope).norm(dim=1) / slope.norm(dim=1)
@@ -163,7 +164,7 @@ def test_chunks_of_rows_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPa
     x = compositions(50, seed=3)
     predictors = load_predictors().following("resnet18")
     whole = by_parts(predictors.tc, x)
-    monkeypatch.setattr("kiago_ray.predictors.climbed.inference.CPU_ROWS", 7)
+    monkeypatch.setattr("kiago_ray.predictors.inference.CPU_ROWS", 7)
     torch.testing.assert_close(by_parts(predictors.tc, x), whole, rtol=1e-4, atol=1e-3)
 
 
@@ -171,7 +172,7 @@ def test_foreign_predictors_stay_as_they_are(networks: Predictors) -> None:
     def foreign(fractions: Tensor) -> Tensor:
         return fractions.sum(1)
 
-    mixed = Predictors(tc=foreign, ef=ElemNetInference(networks.ef))  # type: ignore[arg-type]
+    mixed = Predictors(tc=foreign, ef=networks.ef)
     assert not capturable(mixed)
     assert in_precision(mixed, "bfloat16").tc is foreign
 
@@ -217,10 +218,10 @@ def banded_matrix() -> Tensor:
 
 
 def test_bands_span_what_their_outputs_read() -> None:
-    assert bands(banded_matrix(), 4) == (Band((0, 8), (0, 4)), Band((4, 12), (4, 8)))
-    assert bands(banded_matrix(), 3)[-1] == Band((6, 12), (6, 8))
-    assert sum(band.products for band in bands(banded_matrix(), 1)) == 8 * 5
-    assert bands(torch.zeros(3, 2), 2)[0].outputs == (0, 2)
+    assert bands(banded_matrix(), 4) == [(slice(0, 8), slice(0, 4)), (slice(4, 12), slice(4, 8))]
+    assert bands(banded_matrix(), 3)[-1] == (slice(6, 12), slice(6, 8))
+    assert all(inputs.stop - inputs.start == 5 for inputs, _ in bands(banded_matrix(), 1))
+    assert bands(torch.zeros(3, 2), 2)[0][1] == slice(0, 2)
 
 
 @pytest.mark.parametrize("width", [1, 3, 4, 8, 100])
@@ -232,5 +233,5 @@ def test_both_directions_are_the_dense_products(width: int, rows: int) -> None:
     x, g = (torch.randn(rows, n, dtype=torch.float64, generator=generator) for n in (12, 8))
     torch.testing.assert_close(layer(x), x @ matrix + bias)
     torch.testing.assert_close(layer.back(g), g @ matrix.T)
-    torch.testing.assert_close(layer.add_to(g.clone(), x), g + x @ matrix + bias)
-    torch.testing.assert_close(layer.back_to(x.clone(), g), x + g @ matrix.T)
+    torch.testing.assert_close(layer(x, onto=g.clone()), g + x @ matrix + bias)
+    torch.testing.assert_close(layer.back(g, onto=x.clone()), x + g @ matrix.T)

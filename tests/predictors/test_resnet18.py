@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from kiago_ray.chemistry.elements import element_map
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.predictors.climbed.resnet18 import (
+from kiago_ray.predictors.resnet18 import (
     ResidualBlock,
     TapConv,
     TcResNet,

@@ -3,43 +3,38 @@
 A row's value is one number, so its gradient to the input is computed along with it, some rows at a time: nothing is
 kept, and no weight has a gradient. Values and gradients are exact. For the direction of a step bfloat16 may do
 (`in_precision`): then the wide layers alone change; the first and the last layers stay single, because small dopings
-need its 24 bits. ElemNet and the ensemble are here; the ResNet-18 has a module of its own.
+need its 24 bits. The formation energy's ElemNet is here, the networks of T_c in `ensemble` and `resnet18`.
 """
 
 from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from kiago_ray.predictors.base import BATCH_ROWS, Predictor, Predictors
-from kiago_ray.predictors.climbed.elemnet import ElemNet
-from kiago_ray.predictors.climbed.ensemble import BatchedLinear, CalibratedEnsemble
+from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS
+from kiago_ray.predictors.base import Predictor, Predictors
 
 CPU_ROWS = 512  # what so many rows leave behind stays in the cache
 LEAST_ROWS = 64  # that are worth a thread
 DEVICE_ROWS = 16_384  # about 1.3 GB on a GPU
-WIDE = 128  # outputs from which a layer of ElemNet may compute in bfloat16
 
 Trace = list[Tensor]
-Floats = NDArray[np.float64]
+Precision = Literal["float32", "mixed", "bfloat16"]
+"""float32: everything. mixed: E_f's wide layers in bfloat16. bfloat16: those of both predictors."""
 
 
 class Inference(nn.Module, ABC):
     """A predictor of one number a row: fractions (rows, 118) → (rows,), in chunks of rows."""
 
     supported: Tensor
-    single: torch.dtype
-    wide: torch.dtype
 
     @property
     @abstractmethod
@@ -48,7 +43,7 @@ class Inference(nn.Module, ABC):
 
     @abstractmethod
     def wide_layers(self) -> list[nn.Module]:
-        """The layers that may compute in less than single precision."""
+        """The layers that may compute in less than single precision; never the first."""
 
     @abstractmethod
     def value(self, x: Tensor) -> tuple[Tensor, Trace]:
@@ -57,6 +52,16 @@ class Inference(nn.Module, ABC):
     @abstractmethod
     def gradient(self, x: Tensor, values: Tensor, trace: Trace) -> Tensor:
         """∂ value / ∂ x, (rows, 118). Uses the trace up."""
+
+    @property
+    def single(self) -> torch.dtype:
+        """The precision of the first layer and of the values."""
+        return next(self.parameters()).dtype
+
+    @property
+    def wide(self) -> torch.dtype:
+        """The precision of the wide layers."""
+        return next(self.wide_layers()[0].parameters()).dtype
 
     def forward(self, fractions: Tensor) -> Tensor:
         """Values, to be differentiated once. Fractions of another type of number are converted."""
@@ -111,24 +116,49 @@ class _RowWise(torch.autograd.Function):
         return gradient[:, None] * gradients, None
 
 
-class ElemNetInference(Inference):
-    """`ElemNet`, frozen."""
+def through_relu(gradient: Tensor, activation: Tensor) -> Tensor:
+    """The gradient where the activation is above 0, in place."""
+    return cast(
+        Tensor,
+        torch.ops.aten.threshold_backward.grad_input(gradient, activation, 0, grad_input=gradient),
+    )
+
+
+class ElemNet(Inference):
+    """E_f in eV/atom: fractions (rows, 118) → (rows,).
+
+    Jha et al., Sci. Rep. 8, 17593 (2018): a fully connected network of 17 layers on the atomic fractions of 86
+    elements. Those are not Z = 1 to 86: see `chemistry.elements.ELEMNET_SYMBOLS`.
+    """
+
+    LAYERS = (1024,) * 4 + (512,) * 3 + (256,) * 3 + (128,) * 3 + (64,) * 2 + (32, 1)
+    WIDE = 128
+    """Outputs from which a layer may compute in bfloat16."""
 
     index: Tensor
 
-    def __init__(self, network: ElemNet) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("index", network.index.clone(), persistent=False)
-        self.register_buffer("supported", network.supported.clone(), persistent=False)
-        self.layers = copy.deepcopy(network.layers).requires_grad_(False)
-        self.single = self.wide = cast(nn.Linear, self.layers[0]).weight.dtype
+        linear = [nn.Linear(i, o) for i, o in pairwise((len(ELEMNET_INDEX), *self.LAYERS))]
+        for layer in linear:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(linear)
+        self.register_buffer("index", torch.tensor(ELEMNET_INDEX), persistent=False)
+        supported = torch.zeros(N_ELEMENTS, dtype=torch.bool)
+        supported[list(ELEMNET_INDEX)] = True
+        self.register_buffer("supported", supported, persistent=False)
 
     def wide_layers(self) -> list[nn.Module]:
-        return [layer for layer in self.layers[1:] if cast(nn.Linear, layer).out_features >= WIDE]
+        return [layer for layer in self.layers[1:] if cast(nn.Linear, layer).out_features >= self.WIDE]
 
     @property
     def needed(self) -> int:
         return sum(cast(nn.Linear, layer).weight.numel() for layer in self.layers)
+
+    def forward(self, fractions: Tensor) -> Tensor:
+        """In training, values with gradients to the weights; otherwise as every `Inference`."""
+        return self.value(fractions)[0].float() if self.training else super().forward(fractions)
 
     def value(self, x: Tensor) -> tuple[Tensor, Trace]:
         hidden, trace = x[:, self.index], Trace()
@@ -155,12 +185,6 @@ def in_precision(predictors: Predictors, precision: Precision) -> Predictors:
     )
 
 
-def capturable(predictors: Predictors) -> bool:
-    """Whether all are `Inference`s: they never wait for the host, so that a step can be captured as a CUDA graph."""
-    asked = (predictors.tc, predictors.ef, *filter(None, (predictors.plausibility,)))
-    return all(isinstance(each, Inference) for each in asked)
-
-
 def _converted(predictor: Predictor, dtype: torch.dtype) -> Predictor:
     if not isinstance(predictor, Inference) or predictor.wide == dtype:
         return predictor
@@ -169,22 +193,15 @@ def _converted(predictor: Predictor, dtype: torch.dtype) -> Predictor:
             f"a predictor in {predictor.wide} has lost digits; start from the one in single precision"
         )
     copied = copy.deepcopy(predictor)
-    copied.wide = dtype
     for layer in copied.wide_layers():
         layer.to(dtype)
     return copied
 
 
-def through_relu(gradient: Tensor, activation: Tensor) -> Tensor:
-    """The gradient where the activation is above 0, in place."""
-    return cast(
-        Tensor,
-        torch.ops.aten.threshold_backward.grad_input(gradient, activation, 0, grad_input=gradient),
-    )
-
-
-Precision = Literal["float32", "mixed", "bfloat16"]
-"""float32: everything. mixed: E_f's wide layers in bfloat16. bfloat16: those of both predictors."""
+def capturable(predictors: Predictors) -> bool:
+    """Whether all are `Inference`s: they never wait for the host, so that a step can be captured as a CUDA graph."""
+    asked = (predictors.tc, predictors.ef, *filter(None, (predictors.plausibility,)))
+    return all(isinstance(each, Inference) for each in asked)
 
 
 def step_precision(asked: Literal["auto"] | Precision, device: torch.device) -> Precision:
@@ -199,69 +216,3 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def with_lower_bound(predictors: Predictors, kappa: float, extrapolation_weight: float) -> Predictors:
-    """The predictors with the lower bound as T_c, where `tc` is the ensemble; any other has no spread and stays."""
-    if not isinstance(predictors.tc, EnsembleInference):
-        return predictors
-    return replace(predictors, tc=predictors.tc.lower_bound(kappa, extrapolation_weight))
-
-
-class EnsembleInference(Inference):
-    """`CalibratedEnsemble`, frozen: T_c, or the lower bound that `lower_bound` asks for.
-
-    Nothing needs rewriting here: all is matrix products, and without weight gradients autograd does what is needed.
-    """
-
-    def __init__(
-        self, network: CalibratedEnsemble, kappa: float = 0.0, extrapolation_weight: float = 0.0
-    ) -> None:
-        super().__init__()
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self.register_buffer("supported", network.supported.clone(), persistent=False)
-        self.single = self.wide = network.ensemble.head.weight.dtype
-        self.kappa, self.extrapolation_weight = kappa, extrapolation_weight
-
-    def lower_bound(self, kappa: float, extrapolation_weight: float) -> EnsembleInference:
-        """The same networks with μ − κσ − w·(score beyond what is free) as their value."""
-        return EnsembleInference(self.network, kappa, extrapolation_weight).to(self.supported.device)
-
-    def wide_layers(self) -> list[nn.Module]:
-        return [*self.network.ensemble.blocks]
-
-    @property
-    def needed(self) -> int:
-        layers = (m for m in self.network.ensemble.modules() if isinstance(m, BatchedLinear))
-        extra = self.network.extrapolation
-        return (
-            sum(layer.weight.numel() for layer in layers) + extra.projection.numel() + extra.centres.numel()
-        )
-
-    def value(self, x: Tensor) -> tuple[Tensor, Trace]:
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            bound = self.network.bound(leaf, self.kappa, self.extrapolation_weight)
-        return bound.detach(), [leaf, bound]
-
-    def gradient(self, x: Tensor, values: Tensor, trace: Trace) -> Tensor:
-        bound, leaf = trace.pop(), trace.pop()
-        return torch.autograd.grad(bound, leaf, torch.ones_like(bound))[0]
-
-    def raw_estimates(self, fractions: NDArray[np.floating]) -> tuple[Floats, Floats, Floats]:
-        """Mean T_c before the ReLU and disagreement in K, and extrapolation, each (N,), of fractions (N, 118)."""
-        found = self._in_batches(fractions, self.network.raw_estimates)
-        return found[0], found[1], found[2]
-
-    def estimates(self, fractions: NDArray[np.floating]) -> tuple[Floats, Floats, Floats]:
-        """T_c clipped at 0 and its deviation in K, and extrapolation, each (N,), of fractions (N, 118)."""
-        found = self._in_batches(fractions, self.network.estimate)
-        return np.clip(found[0], 0, None), found[1], found[2]
-
-    @torch.no_grad()
-    def _in_batches(
-        self, fractions: NDArray[np.floating], ask: Callable[[Tensor], tuple[Tensor, ...]]
-    ) -> list[Floats]:
-        rows = torch.from_numpy(np.asarray(fractions, dtype=np.float32)).to(self.supported.device)
-        parts = [ask(rows[start : start + BATCH_ROWS]) for start in range(0, max(len(rows), 1), BATCH_ROWS)]
-        return [torch.cat(values).double().cpu().numpy() for values in zip(*parts, strict=True)]

@@ -8,15 +8,16 @@ import torch
 
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.base import Predictors, check_contract
-from kiago_ray.predictors.climbed.ensemble import (
+from kiago_ray.predictors.ensemble import (
     FREE,
     CalibratedEnsemble,
     Extrapolation,
     TcEnsemble,
     from_log,
     to_log,
+    with_lower_bound,
 )
-from kiago_ray.predictors.climbed.inference import EnsembleInference, in_precision, with_lower_bound
+from kiago_ray.predictors.inference import ElemNet, in_precision
 from kiago_ray.training.calibration import fit_extrapolation
 from kiago_ray.training.evaluation import random_compositions
 
@@ -32,23 +33,18 @@ def compositions(rows: int) -> torch.Tensor:
     return x / x.sum(1, keepdim=True)
 
 
-def test_it_keeps_the_contract_of_a_predictor(ensemble: TcEnsemble) -> None:
-    check_contract(ensemble)
-
-
 def test_each_member_predicts_what_it_would_alone(ensemble: TcEnsemble) -> None:
     x = compositions(40)
-    together = ensemble.log_tc(x)
+    together = ensemble(x)
     for member in range(3):
         alone = TcEnsemble(members=1, width=32).eval()
         state = ensemble.state_dict()
         alone.load_state_dict({k: v[member : member + 1] if v.ndim == 3 else v for k, v in state.items()})
-        torch.testing.assert_close(alone.log_tc(x)[:, 0], together[:, member])
-    torch.testing.assert_close(ensemble(x), from_log(together).mean(1))
+        torch.testing.assert_close(alone(x)[:, 0], together[:, member])
 
 
 def test_members_differ(ensemble: TcEnsemble) -> None:
-    assert (ensemble.log_tc(compositions(40)).std(1) > 0).all()
+    assert (ensemble(compositions(40)).std(1) > 0).all()
 
 
 def test_standardised_features_have_mean_0_and_deviation_1(ensemble: TcEnsemble) -> None:
@@ -91,10 +87,11 @@ def test_the_bound_is_the_mean_less_spread_and_what_lies_beyond(network: Calibra
     assert (estimate.extrapolation < FREE).any()
     beyond = (estimate.extrapolation - FREE).clamp(min=0)
     torch.testing.assert_close(
-        network.bound(x, 1.5, 20.0), estimate.tc_k - 1.5 * estimate.tc_std_k - 20 * beyond
+        network.lower_bound(1.5, 20.0)(x), estimate.tc_k - 1.5 * estimate.tc_std_k - 20 * beyond
     )
-    torch.testing.assert_close(network.bound(x, 0.0, 0.0), network(x))
-    assert (network.bound(x, 2.0, 0.0) < network.bound(x, 1.0, 0.0)).all()
+    torch.testing.assert_close(network.lower_bound(0.0, 0.0)(x), network(x))
+    torch.testing.assert_close(network(x), from_log(network.ensemble(x)).mean(1))
+    assert (network.lower_bound(2.0, 0.0)(x) < network.lower_bound(1.0, 0.0)(x)).all()
 
 
 def test_the_bound_has_the_slope_of_its_differences() -> None:
@@ -103,14 +100,14 @@ def test_the_bound_has_the_slope_of_its_differences() -> None:
     double.extrapolation.projection.normal_(std=0.02)
     double.extrapolation.centres.normal_()
     x = believed_compositions(3).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda v: double.bound(v, 1.0, 20.0), (x,), eps=1e-7, atol=1e-4)
+    assert torch.autograd.gradcheck(double.lower_bound(1.0, 20.0).bound, (x,), eps=1e-7, atol=1e-4)
 
 
 def test_lowered_it_keeps_value_and_gradient(network: CalibratedEnsemble) -> None:
-    lowered = EnsembleInference(network).lower_bound(1.0, 20.0)
+    lowered = network.lower_bound(1.0, 20.0)
     x = believed_compositions(700)  # two chunks
     mine, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
-    value, expected = lowered(mine), network.bound(plain, 1.0, 20.0)
+    value, expected = lowered(mine), lowered.bound(plain)
     torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-3)
     (gradient,) = torch.autograd.grad(value.sum(), mine)
     (wanted,) = torch.autograd.grad(expected.sum(), plain)
@@ -119,11 +116,11 @@ def test_lowered_it_keeps_value_and_gradient(network: CalibratedEnsemble) -> Non
 
 
 def test_lowered_it_keeps_the_contract(network: CalibratedEnsemble) -> None:
-    check_contract(EnsembleInference(network).lower_bound(1.0, 20.0))
+    check_contract(network.lower_bound(1.0, 20.0))
 
 
 def test_bfloat16_changes_little_and_leaves_the_first_copy_alone(network: CalibratedEnsemble) -> None:
-    exact = EnsembleInference(network).lower_bound(1.0, 20.0)
+    exact = network.lower_bound(1.0, 20.0)
     pair = Predictors(tc=exact, ef=exact)
     quick = in_precision(pair, "bfloat16").tc
     x = believed_compositions(200)
@@ -133,22 +130,21 @@ def test_bfloat16_changes_little_and_leaves_the_first_copy_alone(network: Calibr
     assert torch.equal(exact(x), before)
 
 
-def test_beliefs_are_clipped_and_empty_for_nothing(network: CalibratedEnsemble) -> None:
-    lowered = EnsembleInference(network)
-    tc_k, std, extrapolation = lowered.estimates(random_compositions(20, seed=1))
-    mean, disagreement, same = lowered.raw_estimates(random_compositions(20, seed=1))
-    assert (tc_k == mean.clip(min=0)).all()
-    assert (std > 0).all()
-    assert (disagreement > 0).all()
-    assert (extrapolation == same).all()
-    assert [len(each) for each in lowered.estimates(random_compositions(0, seed=0))] == [0, 0, 0]
+def test_estimates_of_arrays_are_those_of_tensors_and_empty_for_nothing(network: CalibratedEnsemble) -> None:
+    rows = random_compositions(20, seed=1)
+    found, tensors = network.estimates(rows), network.estimate(torch.from_numpy(rows))
+    for array, tensor in zip(found, tensors, strict=True):
+        np.testing.assert_array_equal(array, tensor.detach())
+    assert (found.tc_std_k > 0).all()
+    assert (found.disagreement_k > 0).all()
+    assert [len(each) for each in network.estimates(random_compositions(0, seed=0))] == [0, 0, 0, 0]
 
 
 def test_only_the_ensemble_is_steered(network: CalibratedEnsemble) -> None:
-    lowered, other = EnsembleInference(network), network.ensemble
-    pair = Predictors(tc=lowered, ef=other)
+    other = ElemNet().eval()
+    pair = Predictors(tc=network, ef=other)
     x = believed_compositions(5)
-    torch.testing.assert_close(with_lower_bound(pair, 1.0, 0.0).tc(x), network.bound(x, 1.0, 0.0))
+    torch.testing.assert_close(with_lower_bound(pair, 1.0, 0.0).tc(x), network.lower_bound(1.0, 0.0)(x))
     plain = Predictors(tc=other, ef=other)
     assert with_lower_bound(plain, 1.0, 30.0) is plain
 

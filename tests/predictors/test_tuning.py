@@ -20,17 +20,15 @@ from kiago_ray.cli.main import main
 from kiago_ray.data.compositions import fractions
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.predictors import WeightsError, load_card
-from kiago_ray.predictors.oracle.statistics import statistic_names
-from kiago_ray.predictors.oracle.trees import (
+from kiago_ray.predictors.oracle import (
     AMOUNT_STEP,
     INPUTS,
-    KIND,
-    TUNING_KIND,
     Oracle,
     element_fractions,
     load_oracle,
+    statistic_names,
 )
-from kiago_ray.predictors.weights import shipped_weights, weights_hashes
+from kiago_ray.predictors.weights import ORACLE, TUNING_ORACLE, shipped_weights, weights_hashes
 from kiago_ray.training.evaluation import TcTables, TrainingTable, random_compositions
 from kiago_ray.training.oracle import (
     TUNING_SETTINGS,
@@ -42,7 +40,7 @@ from kiago_ray.training.oracle import (
 )
 from kiago_ray.training.recipes import RunOptions
 
-LITERATURE = Path(__file__).parents[2] / "data" / "literature_tc.tsv"
+LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 SMALL = replace(TUNING_SETTINGS, most_rounds=30, leaves=7, non_superconductors_a_member=10)
 
 
@@ -62,7 +60,7 @@ ZEROS = table("Na K Li Ca Mg Ba", "Cl F Br I S Se", 120, 0)
 
 @pytest.fixture(scope="module")
 def tuning() -> Oracle:
-    return load_oracle(kind=TUNING_KIND)
+    return load_oracle(kind=TUNING_ORACLE)
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +71,10 @@ def literature() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_it_reads_the_amounts_of_the_elements(tuning: Oracle) -> None:
-    assert tuning.kind == TUNING_KIND
+    assert tuning.kind == TUNING_ORACLE
     assert len(tuning.members) == 5
     assert all(tuple(member.feature_name()) == SYMBOLS for member in tuning.members)
-    assert load_oracle().kind == KIND
+    assert load_oracle().kind == ORACLE
     assert tuple(load_oracle().members[0].feature_name()) == statistic_names()
 
 
@@ -134,9 +132,9 @@ def test_its_errors_are_not_the_reporting_oracles(
 def test_the_card_is_the_files_and_says_what_it_is_for(
     tuning: Oracle, literature: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    card, reporting = load_card(TUNING_KIND), load_card(KIND)
+    card, reporting = load_card(TUNING_ORACLE), load_card(ORACLE)
     file = shipped_weights() / "tc_tuning_oracle.txt.gz"
-    assert card["kind"] == TUNING_KIND
+    assert card["kind"] == TUNING_ORACLE
     assert card["weights"] == file.name
     assert card["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert file.stat().st_size < 4e6
@@ -155,13 +153,13 @@ def test_the_card_is_the_files_and_says_what_it_is_for(
 
 def test_no_search_rests_on_it() -> None:
     """That no module of the search imports the oracle's is a contract of the imports (pyproject.toml)."""
-    assert TUNING_KIND not in weights_hashes()
+    assert TUNING_ORACLE not in weights_hashes()
 
 
 def test_the_other_kinds_file_is_refused(tmp_path: Path) -> None:
     for kind, other, complaint in [
-        (TUNING_KIND, KIND, "118 element fractions .*kiago train tuning-oracle"),
-        (KIND, TUNING_KIND, "composition statistics .*kiago train oracle"),
+        (TUNING_ORACLE, ORACLE, "118 element fractions .*kiago train tuning-oracle"),
+        (ORACLE, TUNING_ORACLE, "composition statistics .*kiago train oracle"),
     ]:
         for ending in ("json", "txt.gz"):
             shutil.copy(shipped_weights() / f"{other}.{ending}", tmp_path / f"{kind}.{ending}")
@@ -170,29 +168,29 @@ def test_the_other_kinds_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_trained_comes_back_beside_the_other(tmp_path: Path) -> None:
-    card = train_oracle(TcTables(KNOWN, ZEROS), SMALL, RunOptions(out=tmp_path), TUNING_KIND)
+    card = train_oracle(TcTables(KNOWN, ZEROS), SMALL, RunOptions(out=tmp_path), TUNING_ORACLE)
     train_oracle(TcTables(KNOWN, ZEROS), replace(SMALL, fold_seed=None), RunOptions(out=tmp_path))
     assert {file.name for file in tmp_path.iterdir()} == {
-        f"{kind}.{ending}" for kind in (KIND, TUNING_KIND) for ending in ("json", "txt.gz")
+        f"{kind}.{ending}" for kind in (ORACLE, TUNING_ORACLE) for ending in ("json", "txt.gz")
     }
-    content = (tmp_path / f"{TUNING_KIND}.txt.gz").read_bytes()
+    content = (tmp_path / f"{TUNING_ORACLE}.txt.gz").read_bytes()
     assert card["sha256"] == hashlib.sha256(content).hexdigest()
-    stored, other = (json.loads((tmp_path / f"{kind}.json").read_text()) for kind in (TUNING_KIND, KIND))
+    stored, other = (json.loads((tmp_path / f"{kind}.json").read_text()) for kind in (TUNING_ORACLE, ORACLE))
     assert stored["splits"] == card["splits"]
     assert stored["settings"]["fold_seed"] == 1
     assert "drawn by fold_seed" in stored["recipe"]["folds"]
     assert "fold_seed" not in other["settings"] | other["recipe"]
     test = KNOWN.held_out("random")
-    mean, _ = load_oracle(tmp_path, TUNING_KIND).predict(KNOWN.fractions[test])
+    mean, _ = load_oracle(tmp_path, TUNING_ORACLE).predict(KNOWN.fractions[test])
     assert float(np.abs(mean - KNOWN.values[test]).mean()) == pytest.approx(
         card["splits"]["random"]["oracle"]["mae"], abs=1e-3
     )
     with pytest.raises(WeightsError, match=r"tc_tuning_oracle\.json"):
-        load_oracle(tmp_path / "none", TUNING_KIND)
+        load_oracle(tmp_path / "none", TUNING_ORACLE)
 
 
 def test_folds_are_drawn_by_the_seed_and_keep_systems_together() -> None:
-    rows = Rows.of(KNOWN, TUNING_KIND)
+    rows = Rows.of(KNOWN, TUNING_ORACLE)
     systems = np.array(rows.systems)
     drawn = {}
     for seed in (None, 1, 2):
@@ -206,12 +204,12 @@ def test_folds_are_drawn_by_the_seed_and_keep_systems_together() -> None:
 
 
 def test_it_learns_from_amounts_and_twice_the_same() -> None:
-    rows, zeros = Rows.of(KNOWN, TUNING_KIND), Rows.of(ZEROS, TUNING_KIND)
-    np.testing.assert_array_equal(rows.inputs, INPUTS[TUNING_KIND].of(KNOWN.fractions))
+    rows, zeros = Rows.of(KNOWN, TUNING_ORACLE), Rows.of(ZEROS, TUNING_ORACLE)
+    np.testing.assert_array_equal(rows.inputs, INPUTS[TUNING_ORACLE].of(KNOWN.fractions))
     settings = replace(SMALL, most_rounds=300)
     one, other = (fit_members(rows, zeros, settings) for _ in range(2))
     mean, _ = one.predict(KNOWN.fractions)
-    assert one.kind == TUNING_KIND
+    assert one.kind == TUNING_ORACLE
     assert np.abs(mean - KNOWN.values).mean() < 5
     np.testing.assert_array_equal(other.predict(KNOWN.fractions)[0], mean)
 
@@ -239,5 +237,5 @@ def test_the_command_trains_the_kind_it_says(
         assert not stop.value.code
         assert json.loads(capsys.readouterr().out)["sha256"] == "0"
         found, options, kind = asked.pop()
-        assert (found, kind) == (settings, TUNING_KIND)
+        assert (found, kind) == (settings, TUNING_ORACLE)
         assert (options.out, options.threads) == (tmp_path / "out", 1)

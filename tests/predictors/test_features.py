@@ -8,7 +8,7 @@ import torch
 from kiago_ray.chemistry.element_properties import properties
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.predictors.climbed.features import COMMON, VALENCE_OF, TcFeatures
+from kiago_ray.predictors.ensemble import COMMON, VALENCE_OF, TcFeatures
 
 
 def fractions(*formulas: str) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.predictors.climbed.elemnet import ElemNet
+from kiago_ray.predictors.inference import ElemNet
 
 
 def test_it_has_the_published_layers() -> None:

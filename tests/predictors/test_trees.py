@@ -18,12 +18,17 @@ from kiago_ray.data.compositions import fractions
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.predictors import WeightsError, load_card, load_predictors
 from kiago_ray.predictors.base import predict
-from kiago_ray.predictors.oracle.statistics import composition_statistics, statistic_names
-from kiago_ray.predictors.oracle.trees import Oracle, load_oracle, save_oracle
+from kiago_ray.predictors.oracle import (
+    Oracle,
+    composition_statistics,
+    load_oracle,
+    save_oracle,
+    statistic_names,
+)
 from kiago_ray.predictors.weights import ORACLE, folder_with, shipped_weights
 from kiago_ray.training.evaluation import random_compositions, score
 
-LITERATURE = Path(__file__).parents[2] / "data" / "literature_tc.tsv"
+LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 
 
 def some_rows(count: int) -> np.ndarray:

@@ -1,0 +1,370 @@
+"""T_c by an ensemble, its calibrated standard deviation, and how far out a composition lies.
+
+K residual networks on `TcFeatures`, evaluated together as batched products, differ by their initial weights and by the
+fold of chemical systems that each leaves out. They predict ln(1 + T_c / 60 K) before any ReLU; in kelvin their mean is
+T_c, and how far they disagree says how little is known there. A search may climb the lower bound
+μ − κσ − w·max(score − `FREE`, 0) instead of μ: then it doesn't pay to go where the networks disagree or know nothing.
+
+`Spread` gives σ: members agree too well on systems that none of them saw, so ln σ is linear in their disagreement, in
+the height of T_c and in the extrapolation score, with coefficients from held-out rows (`training.ensemble`).
+
+`Extrapolation` is a distance with a slope. Compositions are points of the networks' statistics and ratios (without the
+amounts of single elements, so that the likes of known materials are near them), reduced and whitened by principal
+components. Known superconductors are summed up by the centres of k-means clusters there, and the score is the soft
+distance to the nearest centres, in units of the 95th percentile over known superconductors that were held out: 1 in 20
+of them scores above 1. The T_c networks have no part in it, so what deceives them doesn't deceive the score.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Generic, NamedTuple, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kiago_ray.chemistry.element_properties import properties
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.oxidation import states_by_frequency
+from kiago_ray.predictors.base import BATCH_ROWS, Predictors
+from kiago_ray.predictors.inference import Inference, Trace
+from kiago_ray.predictors.resnet18 import AMOUNTS, amounts
+
+COMMON = 96  # elements that properties are standardised over; nothing beyond Cm is in the data
+TRANSITION_METALS = tuple(
+    "Ti V Cr Mn Fe Co Ni Cu Zn Nb Mo Ru Rh Pd Ag Ta W Re Os Ir Pt Au".split()  # noqa: SIM905
+)
+VALENCE_OF = ("Cu", "Fe", "Ni", "Bi", "Ru", "Nb")
+BESIDE_COPPER = ("O", "Ca", "Ba", "Sr", "Y", "Tl", "Hg", "Bi", "La", "Pb")
+BESIDE_IRON = ("As", "Se", "O", "Co", "Te")
+LITTLE = 0.01  # of all atoms; rounds off where an amount meets 0
+LEAST = 1e-3
+LEAST_VARIANCE = 0.02  # so that a trace of an element with another property makes no jump
+LOG_SCALE = 50.0
+CHARGE_SCALE = 4.0
+
+
+class TcFeatures(nn.Module):
+    """What the networks see of fractions (rows, 118), every row summing to 1: (rows, features).
+
+    All of it is smooth in the fractions, also where an element comes in or leaves: a search follows its slope. The
+    seven functions of each element's amount come first (`resnet18.amounts`), then statistics and chemistry.
+    """
+
+    properties: Tensor
+    charges: Tensor
+    transition: Tensor
+    valence_of: Tensor
+    beside_copper: Tensor
+    beside_iron: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        values = properties().values
+        standard = (values - values[:COMMON].mean(0)) / values[:COMMON].std(0)
+        charges = np.array([states[0] if states else 0 for states in states_by_frequency()])
+        transition = np.zeros(N_ELEMENTS)
+        transition[[INDEX[symbol] for symbol in TRANSITION_METALS]] = 1
+        for name, array in (("properties", standard), ("charges", charges), ("transition", transition)):
+            self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
+        for name, symbols in (
+            ("valence_of", VALENCE_OF),
+            ("beside_copper", BESIDE_COPPER),
+            ("beside_iron", BESIDE_IRON),
+        ):
+            self.register_buffer(name, torch.tensor([INDEX[s] for s in symbols]), persistent=False)
+
+    def forward(self, fractions: Tensor) -> Tensor:
+        """The features, in the order of the module's list."""
+        return torch.cat([amounts(fractions), self.described(fractions)], dim=1)
+
+    def described(self, fractions: Tensor) -> Tensor:
+        """All but the amounts of single elements: statistics, valences and ratios."""
+        return torch.cat([self.statistics(fractions), self.chemistry(fractions)], dim=1)
+
+    def statistics(self, fractions: Tensor) -> Tensor:
+        """Mean, deviation and skewness of the p properties (Ward et al., npj Comput. Mater. 2, 16028 (2016)), weighted
+        by the fractions and by their logarithms, where a doping counts for more, and three measures of mixing:
+        (rows, 6·p + 3).
+        """
+        parts = []
+        for weights in (fractions, torch.log1p(LOG_SCALE * fractions)):
+            share = weights / weights.sum(dim=1, keepdim=True)
+            mean, square, cube = (share @ self.properties**power for power in (1, 2, 3))
+            deviation = (square - mean**2 + LEAST_VARIANCE).sqrt()
+            parts += [mean, deviation, (cube - 3 * mean * square + 2 * mean**3) / 5]
+        entropy = -(fractions * (fractions + LEAST).log()).sum(dim=1)  # x·ln x alone has no slope at 0
+        mixing = [entropy, (fractions**2).sum(dim=1), (fractions**3).sum(dim=1)]
+        return torch.cat([*parts, torch.stack(mixing, dim=1)], dim=1)
+
+    def chemistry(self, fractions: Tensor) -> Tensor:
+        """The charge that each of six metals needs for neutrality where every other element has its most frequent
+        state (the holes of a cuprate, the electrons of an iron pnictide), and amounts beside copper and iron, which
+        say layer and site where plain fractions don't: (rows, 26).
+        """
+        charge = fractions @ self.charges
+        metals = fractions @ self.transition
+        others = charge - fractions @ (self.charges * self.transition)
+        anions = fractions @ (self.charges < 0).to(fractions)
+        oxygen = fractions[:, INDEX["O"]]
+        general = [
+            charge,
+            torch.tanh(-others / (metals + 2 * LITTLE) / CHARGE_SCALE),
+            metals,
+            anions,
+            oxygen / (oxygen + metals + LITTLE),
+        ]
+        held = fractions[:, self.valence_of]
+        needed = (held * self.charges[self.valence_of] - charge[:, None]) / (held + LITTLE)
+        valence = torch.tanh(needed / CHARGE_SCALE) * held / (held + LITTLE)
+        ratios = []
+        for index, symbol in ((self.beside_copper, "Cu"), (self.beside_iron, "Fe")):
+            amount = fractions[:, index]
+            ratios.append(amount / (amount + fractions[:, INDEX[symbol], None] + LITTLE))
+        return torch.cat([torch.stack(general, dim=1), valence, *ratios], dim=1)
+
+
+SCALE_K = 60.0  # above it, errors count by their share of T_c; below it, alike
+HIGHEST_LOG = 3.0  # 1,145 K
+MEMBERS = 6
+WIDTH = 384
+DEPTH = 2
+DROPOUT = 0.06
+AMOUNT_SCALE = 0.25  # of the functions of the amounts, which are 0 for most elements
+
+
+def to_log(tc_k: Tensor) -> Tensor:
+    """T_c in K → the networks' scale, ln(1 + T_c / 60 K)."""
+    return torch.log1p(tc_k / SCALE_K)
+
+
+def from_log(log_tc: Tensor) -> Tensor:
+    """The exact inverse of `to_log`, in K; negative below 0."""
+    return SCALE_K * torch.expm1(log_tc.clamp(max=HIGHEST_LOG))
+
+
+class BatchedLinear(nn.Module):
+    """K linear layers side by side: (K, rows, inputs) → (K, rows, outputs)."""
+
+    def __init__(self, members: int, inputs: int, outputs: int, gain: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(members, inputs, outputs) * gain / inputs**0.5)
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias.to(x.dtype), x, self.weight.to(x.dtype))
+
+
+class BatchedBlock(nn.Module):
+    """A residual block of each member: norm, layer, SiLU, layer."""
+
+    def __init__(self, members: int, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(members, 1, width))
+        self.first = BatchedLinear(members, width, width, 2**0.5)
+        self.second = BatchedLinear(members, width, width, 0.2**0.5)
+
+    def forward(self, x: Tensor, dropout: float) -> Tensor:
+        inner = functional.silu(self.first(normed(x, self.scale).to(self.first.weight.dtype)))
+        inner = functional.dropout(inner, dropout, self.training)
+        return x + cast(Tensor, self.second(inner)).to(x.dtype)
+
+
+class TcEnsemble(nn.Module):
+    """ln(1 + T_c / 60 K) of each of K networks, unclipped: fractions (rows, 118) → (rows, K)."""
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, members: int = MEMBERS, width: int = WIDTH, depth: int = DEPTH) -> None:
+        super().__init__()
+        self.members = members
+        self.features = TcFeatures()
+        inputs = self.features(torch.full((1, N_ELEMENTS), 1 / N_ELEMENTS)).shape[1]
+        self.register_buffer("centre", torch.zeros(inputs))
+        self.register_buffer("scale", torch.ones(inputs))
+        self.entry = BatchedLinear(members, inputs, width, 1.0)
+        self.blocks = nn.ModuleList(BatchedBlock(members, width) for _ in range(depth))
+        self.last_scale = nn.Parameter(torch.ones(members, 1, width))
+        self.head = BatchedLinear(members, width, 1, 0.1**0.5)
+
+    @torch.no_grad()
+    def standardise(self, fractions: Tensor) -> None:
+        """Fit centre and scale of the features to training rows (N, 118)."""
+        features = self.features(fractions)
+        self.centre.copy_(features.mean(dim=0))
+        self.scale.copy_(features.std(dim=0) + 1e-3)
+        drawn = AMOUNTS * N_ELEMENTS
+        self.centre[:drawn] = 0
+        self.scale[:drawn] = AMOUNT_SCALE
+
+    def forward(self, fractions: Tensor) -> Tensor:
+        with torch.autocast(fractions.device.type, enabled=False):  # dopings need all 24 bits
+            seen = (self.features(fractions) - self.centre) / self.scale
+            x = self.entry(seen.expand(self.members, -1, -1))
+        for block in self.blocks:
+            x = block(x, DROPOUT)
+        last = functional.dropout(normed(x, self.last_scale), DROPOUT, self.training)
+        with torch.autocast(last.device.type, enabled=False):
+            return cast(Tensor, self.head(last))[..., 0].T
+
+
+def normed(x: Tensor, scale: Tensor) -> Tensor:
+    """Root-mean-square norm over the last axis, times a scale."""
+    return functional.rms_norm(x, (x.shape[-1],)) * scale
+
+
+FURTHEST = 3.0  # extrapolation scores beyond it count as this
+LEAST_STD_K = 0.3
+
+
+class Spread(nn.Module):
+    """(mean, disagreement, extrapolation), each (rows,), → standard deviation of T_c in K (rows,)."""
+
+    coefficients: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("coefficients", torch.tensor([0.0, 1.0, 0.0, 0.0]))
+
+    def forward(self, mean_k: Tensor, disagreement_k: Tensor, extrapolation: Tensor) -> Tensor:
+        terms = spread_terms(mean_k, disagreement_k, extrapolation)
+        return (terms @ self.coefficients.to(terms)).exp() + LEAST_STD_K
+
+
+def spread_terms(mean_k: Tensor, disagreement_k: Tensor, extrapolation: Tensor) -> Tensor:
+    """What ln σ is linear in, (rows, 4). Smooth at 0 K, so that a search can follow it."""
+    height = nn.functional.softplus(mean_k)
+    return torch.stack(
+        [
+            torch.ones_like(mean_k),
+            torch.log1p(disagreement_k),
+            torch.log1p(height / 10),
+            extrapolation.clamp(max=FURTHEST),
+        ],
+        dim=1,
+    )
+
+
+COMPONENTS = 24
+CENTRES = 512
+SOFTNESS = 0.25  # of the squared distances that share in the nearest
+
+
+class Extrapolation(nn.Module):
+    """Fractions (rows, 118) → score (rows,): above 1 further out than 95 % of known superconductors never seen."""
+
+    centre: Tensor
+    projection: Tensor
+    centres: Tensor
+    unit: Tensor
+
+    def __init__(self, components: int = COMPONENTS, centres: int = CENTRES) -> None:
+        super().__init__()
+        self.features = TcFeatures()
+        inputs = self.features.described(torch.full((1, N_ELEMENTS), 1 / N_ELEMENTS)).shape[1]
+        self.register_buffer("centre", torch.zeros(inputs))
+        self.register_buffer("projection", torch.zeros(inputs, components))
+        self.register_buffer("centres", torch.zeros(centres, components))
+        self.register_buffer("unit", torch.ones(1))
+
+    def distance(self, fractions: Tensor) -> Tensor:
+        """Soft distance to the nearest centres, (rows,): at least the exact one less ~SOFTNESS·ln(centres)/2."""
+        point = (self.features.described(fractions) - self.centre) @ self.projection
+        square = (point**2).sum(1, keepdim=True) - 2 * point @ self.centres.T + (self.centres**2).sum(1)
+        nearest = -SOFTNESS * torch.logsumexp(-square / SOFTNESS, dim=1)
+        return (nearest.clamp(min=0) + 1e-6).sqrt()
+
+    def forward(self, fractions: Tensor) -> Tensor:
+        return self.distance(fractions) / self.unit
+
+
+FREE = 0.8  # of the score; a little below the flag at 1, so that the integer formula nearby isn't flagged
+
+Values = TypeVar("Values", Tensor, NDArray[np.float64])
+
+
+class Estimate(NamedTuple, Generic[Values]):
+    """Each (rows,): T_c before the final ReLU, its standard deviation and the members' own (their disagreement), all
+    in K, and the extrapolation score.
+    """
+
+    tc_k: Values
+    tc_std_k: Values
+    disagreement_k: Values
+    extrapolation: Values
+
+
+class CalibratedEnsemble(Inference):
+    """T_c in K before the final ReLU, the mean of the ensemble, or its lower bound: fractions (rows, 118) → (rows,).
+
+    Its gradient needs no formula of its own: all is matrix products, and without weight gradients autograd does what
+    is needed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ensemble = TcEnsemble()
+        self.extrapolation = Extrapolation()
+        self.spread = Spread()
+        self.register_buffer("supported", torch.ones(N_ELEMENTS, dtype=torch.bool), persistent=False)
+        self.kappa = self.extrapolation_weight = 0.0
+
+    def lower_bound(self, kappa: float, extrapolation_weight: float) -> CalibratedEnsemble:
+        """A copy with μ − κσ − w·max(score − FREE, 0) in K as its value, w being the extrapolation's weight."""
+        copied = copy.deepcopy(self)
+        copied.kappa, copied.extrapolation_weight = kappa, extrapolation_weight
+        return copied
+
+    def wide_layers(self) -> list[nn.Module]:
+        return [*self.ensemble.blocks]
+
+    @property
+    def needed(self) -> int:
+        layers = [m.weight for m in self.ensemble.modules() if isinstance(m, BatchedLinear)]
+        extra = [self.extrapolation.projection, self.extrapolation.centres]
+        return sum(matrix.numel() for matrix in layers + extra)
+
+    def value(self, x: Tensor) -> tuple[Tensor, Trace]:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            bound = self.bound(leaf)
+        return bound.detach(), [leaf, bound]
+
+    def gradient(self, x: Tensor, values: Tensor, trace: Trace) -> Tensor:
+        bound, leaf = trace.pop(), trace.pop()
+        return torch.autograd.grad(bound, leaf, torch.ones_like(bound))[0]
+
+    def bound(self, fractions: Tensor) -> Tensor:
+        """The value with the slopes that autograd gives it, (rows,)."""
+        if not self.kappa and not self.extrapolation_weight:
+            return from_log(self.ensemble(fractions)).mean(dim=1)
+        estimate = self.estimate(fractions)
+        beyond = (estimate.extrapolation - FREE).relu()
+        return estimate.tc_k - self.kappa * estimate.tc_std_k - self.extrapolation_weight * beyond
+
+    def estimate(self, fractions: Tensor) -> Estimate[Tensor]:
+        """What the ensemble says of fractions (rows, 118), with slopes."""
+        members = from_log(self.ensemble(fractions))
+        mean = members.mean(dim=1)
+        variance = (members - mean[:, None]).square().sum(dim=1) / (members.shape[1] - 1)
+        disagreement, score = (variance + 1e-6).sqrt(), self.extrapolation(fractions)
+        return Estimate(mean, self.spread(mean, disagreement, score), disagreement, score)
+
+    @torch.no_grad()
+    def estimates(self, fractions: NDArray[np.floating]) -> Estimate[NDArray[np.float64]]:
+        """`estimate` of fractions (N, 118) in batches, as arrays (N,)."""
+        rows = torch.from_numpy(np.asarray(fractions, dtype=np.float32)).to(self.supported.device)
+        parts = [self.estimate(batch) for batch in rows.split(BATCH_ROWS)]
+        return Estimate(*(torch.cat(each).double().cpu().numpy() for each in zip(*parts, strict=True)))
+
+
+def with_lower_bound(predictors: Predictors, kappa: float, extrapolation_weight: float) -> Predictors:
+    """The predictors with the lower bound as T_c, where `tc` is the ensemble; any other has no spread and stays."""
+    if not isinstance(predictors.tc, CalibratedEnsemble):
+        return predictors
+    return replace(predictors, tc=predictors.tc.lower_bound(kappa, extrapolation_weight))

@@ -1,0 +1,226 @@
+"""The oracle: a second opinion on T_c from another class of model, boosted trees on statistics of element properties.
+
+It shares the data with the T_c network and nothing else: no map, no amounts of single elements, no gradient. A search
+never sees it (a test of the imports holds that), so what a search's optimum exploits in the networks it need not find
+here. Sweeps that choose a search's settings have an oracle of their own, which reads the amounts of the elements: one
+that chose by the reporting oracle would choose by its mistakes too. On disk each is LightGBM's own text, one member
+after another, gzipped, beside a model card with its SHA-256.
+
+The statistics are those of Ward et al., npj Comput. Mater. 2, 16028 (2016), section "General purpose attributes"; no
+column stands for an element, so what is learnt of one element carries over to its likes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiago_ray.chemistry.element_properties import properties
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.predictors.weights import (
+    ORACLE,
+    TUNING_ORACLE,
+    OracleKind,
+    WeightsError,
+    read_weights,
+    write_weights,
+)
+
+if TYPE_CHECKING:
+    import lightgbm
+
+Floats = NDArray[np.float64]
+STATISTICS = ("mean", "deviation", "minimum", "maximum", "range", "absolute_deviation", "most_abundant")
+AMOUNTS = ("elements", "norm_2", "norm_3", "norm_7", "entropy", "largest_fraction")
+STEP = 1e-4
+"""Statistics are rounded to this share of their property's deviation over the elements, those of amounts to this."""
+AMOUNT_STEP = 2.0**-17
+"""A power of 2: no amount n/N of fewer than 2¹⁷ atoms then lies halfway between two steps."""
+SAME_AMOUNT = 1e-5
+ROWS_AT_ONCE = 2_048
+MAX_TEXT_BYTES = 640 << 20
+ENDING = "txt.gz"
+_FIRST_LINE = "tree\n"  # of each member
+
+
+def statistic_names() -> tuple[str, ...]:
+    """The names of the columns of `composition_statistics`, such as `mean_melting_point_k`."""
+    named = [f"{statistic}_{name}" for statistic in STATISTICS for name in properties().names]
+    return (*named, *AMOUNTS)
+
+
+def composition_statistics(fractions: NDArray[np.floating]) -> Floats:
+    """Statistics (N, columns) of compositions (N, 118), whose rows hold fractions that sum to 1.
+
+    Of each property: mean, deviation, minimum, maximum, range and mean absolute deviation, all but minimum, maximum
+    and range weighted by the amounts, and the value of the most abundant element, of several the lightest; then six
+    figures of the amounts alone. A row's figures don't depend on the rows beside it, and hardly on the amounts' last
+    digits, on which trees would split. Raises ValueError as `check_compositions` does.
+    """
+    check_compositions(fractions)
+    starts = range(0, len(fractions), ROWS_AT_ONCE)
+    parts = [_statistics(fractions[at : at + ROWS_AT_ONCE].astype(np.float32)) for at in starts]
+    return np.concatenate(parts) if parts else np.empty((0, len(statistic_names())))
+
+
+def element_fractions(fractions: NDArray[np.floating]) -> Floats:
+    """The amounts themselves, (N, 118), rounded to AMOUNT_STEP, so that no tree splits on their last digits.
+
+    Raises ValueError as `check_compositions` does.
+    """
+    check_compositions(fractions)
+    return np.rint(fractions.astype(np.float64) / AMOUNT_STEP) * AMOUNT_STEP
+
+
+def check_compositions(fractions: NDArray[np.floating]) -> None:
+    """Raise ValueError for another shape than (N, 118), for negative or missing amounts and for empty rows."""
+    if fractions.ndim != 2 or fractions.shape[1] != N_ELEMENTS:
+        raise ValueError(f"compositions have the shape (N, {N_ELEMENTS}), not {fractions.shape}")
+    if not ((fractions >= 0) & (fractions < np.inf)).all():
+        raise ValueError("fractions must be 0 or more; these hold negative, infinite or missing ones")
+    if not (fractions > 0).any(axis=1).all():
+        raise ValueError(f"row {int((fractions > 0).any(axis=1).argmin())} holds no element; leave it out")
+
+
+def _statistics(fractions: NDArray[np.float32]) -> Floats:
+    rows = fractions.astype(np.float64)
+    most = int((rows > 0).sum(axis=1).max())
+    abundance = np.rint(rows / SAME_AMOUNT) + (rows > 0)  # a trace still comes before what is absent
+    elements = np.argsort(-abundance, axis=1, kind="stable")[:, :most].T  # (most, n), abundant first
+    # Sums run over the first axis, one term after the other: there a longer row beside it adds nothing but zeros.
+    x = np.take_along_axis(rows.T, elements, axis=0)
+    x /= np.cumsum(x, axis=0)[-1]
+    held = x > 0
+    weights = x[:, :, None]
+    values = properties().values[elements]  # (most, n, p)
+
+    mean = (weights * values).sum(axis=0)
+    off = values - mean
+    lowest = np.where(held[:, :, None], values, np.inf).min(axis=0)
+    highest = np.where(held[:, :, None], values, -np.inf).max(axis=0)
+    logs = np.log(x, where=held, out=np.zeros_like(x))
+    amounts = [
+        held.sum(axis=0),
+        *(np.cumsum(x**power, axis=0)[-1] ** (1 / power) for power in (2, 3, 7)),
+        -np.cumsum(x * logs, axis=0)[-1],
+        x.max(axis=0),
+    ]
+    deviation = np.sqrt((weights * off**2).sum(axis=0))
+    absolute = (weights * np.abs(off)).sum(axis=0)
+    of_properties = np.stack(
+        [mean, deviation, lowest, highest, highest - lowest, absolute, values[0]], axis=1
+    )
+    step = STEP * properties().values.std(axis=0)
+    rounded = (np.rint(of_properties / step) * step).reshape(len(rows), -1)
+    return np.concatenate([rounded, np.rint(np.stack(amounts, axis=1) / STEP) * STEP], axis=1)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the trees of a kind read: `of` makes (N, columns) from compositions (N, 118), `names` names the columns."""
+
+    what: str
+    names: Callable[[], tuple[str, ...]]
+    of: Callable[[NDArray[np.floating]], Floats]
+
+
+INPUTS: Mapping[OracleKind, Inputs] = {
+    ORACLE: Inputs("composition statistics", statistic_names, composition_statistics),
+    TUNING_ORACLE: Inputs("element fractions", lambda: SYMBOLS, element_fractions),
+}
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The mean of its members is the opinion, their spread how far they agree."""
+
+    members: tuple[lightgbm.Booster, ...]
+    kind: OracleKind = ORACLE
+
+    def predict(self, fractions: NDArray[np.floating], *, num_threads: int = 1) -> tuple[Floats, Floats]:
+        """T_c of (N, 118) compositions: mean (N,) and sample deviation (N,) of the members, in K, each at least 0.
+
+        The same to the bit for any number of threads and whatever rows stand beside. Raises ValueError for
+        compositions that the inputs of its kind refuse.
+        """
+        inputs = INPUTS[self.kind].of(fractions)
+        each = [np.asarray(member.predict(inputs, num_threads=num_threads)) for member in self.members]
+        values = np.stack(each).clip(min=0)
+        return values.mean(axis=0), values.std(axis=0, ddof=1)
+
+
+def save_oracle(members: Sequence[lightgbm.Booster], card: dict[str, Any], folder: Path) -> Path:
+    """Write `folder/KIND.txt.gz` and its card `KIND.json`, KIND as the card has it; return the first's path."""
+    content = gzip.compress("".join(map(written, members)).encode(), mtime=0)
+    return write_weights(content, card, card["kind"], ENDING, folder)
+
+
+def written(member: lightgbm.Booster) -> str:
+    """A member as LightGBM writes it, less the lines of each tree that no prediction needs: 40 % of the file."""
+    text = str(member.model_to_string(num_iteration=member.best_iteration))
+    first, end = text.index("Tree=0\n"), text.index("end of trees\n")
+    unread = r"^(split_gain|(leaf|internal)_(weight|count)|internal_value)=.*\n"
+    trees = re.sub(unread, "", text[first:end], flags=re.MULTILINE)
+    sizes = " ".join(str(len(tree)) for tree in re.split(r"(?=^Tree=)", trees, flags=re.MULTILINE) if tree)
+    head = re.sub(r"^tree_sizes=.*$", f"tree_sizes={sizes}", text[:first], flags=re.MULTILINE)
+    return head + trees + text[end:]
+
+
+def load_oracle(folder: Path | None = None, kind: OracleKind = ORACLE) -> Oracle:
+    """The oracle of that kind from the package, or from a folder that `kiago train` wrote.
+
+    Raises WeightsError for a missing or damaged file, a wrong hash and models of other inputs.
+    """
+    content, _, path = read_weights(kind, folder, ENDING)
+    return Oracle(tuple(_member(text, path, kind) for text in _texts(content, path)), kind)
+
+
+def _texts(content: bytes, path: Path) -> list[str]:
+    try:
+        with gzip.open(io.BytesIO(content)) as file:
+            text = file.read(MAX_TEXT_BYTES).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path} is not a gzipped text ({error}): reinstall or train again") from None
+    if not text.startswith(_FIRST_LINE):
+        raise WeightsError(f"{path} holds no LightGBM model: reinstall or train again")
+    texts = [_FIRST_LINE + part for part in ("\n" + text).split("\n" + _FIRST_LINE)[1:]]
+    if len(texts) < 2:
+        raise WeightsError(f"{path} holds a single member; an oracle needs two or more for its spread")
+    return texts
+
+
+def _member(text: str, path: Path, kind: OracleKind) -> lightgbm.Booster:
+    # Here, as it takes a second that a look at the card doesn't need. LightGBM brings no OpenMP library: it uses
+    # torch's, which `weights` has loaded, and so needs none of the system.
+    import lightgbm
+
+    if not _whole(text):
+        raise WeightsError(f"{path} holds no LightGBM model, or half of one: reinstall or train again")
+    try:
+        member = lightgbm.Booster(model_str=text)
+    except lightgbm.basic.LightGBMError as error:
+        raise WeightsError(f"{path} holds no LightGBM model ({error}): reinstall or train again") from None
+    names = INPUTS[kind].names()
+    if tuple(member.feature_name()) != names:
+        command = f"kiago train {kind.removeprefix('tc_').replace('_', '-')}"
+        raise WeightsError(
+            f"{path} was trained on other inputs than the {len(names)} {INPUTS[kind].what} of this version: "
+            f"run `{command}` again"
+        )
+    return member
+
+
+def _whole(text: str) -> bool:
+    """Whether the trees have the lengths that the head of the text gives: LightGBM reads past the end otherwise."""
+    sizes = re.search(r"^tree_sizes=([\d ]+)$", text, re.MULTILINE)
+    first, end = text.find("Tree=0\n"), text.find("end of trees\n")
+    return sizes is not None and 0 < first < end and sum(map(int, sizes[1].split())) == end - first

@@ -1,1 +1,0 @@
-"""The judges of what a search found; they never guide it."""
