@@ -18,8 +18,8 @@ from kiago_ray.data.element_counts import element_counts, non_superconductors
 from kiago_ray.data.neighbours import nearest
 from kiago_ray.data.supercon import HEADER_LINE, load_supercon, publication_year
 from kiago_ray.models import Models
-from kiago_ray.plausibility.fit import fit_plausibility
 from kiago_ray.plausibility.literature import Literature
+from kiago_ray.plausibility.model import fit_plausibility
 from kiago_ray.plausibility.prospects import Prospects, prospects_of, read_plausibility, save_plausibility
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.ensemble import CalibratedEnsemble

@@ -20,9 +20,7 @@ from kiago_ray.baselines.substitution import exchange
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import write
 from kiago_ray.errors import InputError
-from kiago_ray.plausibility.literature import elements_at_hand
-from kiago_ray.plausibility.neighbours import Neighbours
-from kiago_ray.plausibility.odds import swap_odds
+from kiago_ray.plausibility.literature import Neighbours, elements_at_hand
 from kiago_ray.plausibility.prospects import around, informed
 from kiago_ray.screening.improvement import best_nearby, expected_improvement_k
 from kiago_ray.screening.trust import trusted_tc_k
@@ -249,7 +247,7 @@ def swapped(base: Floats, elements: NDArray[np.bool_]) -> tuple[Floats, NDArray[
 
 def plain_swaps(then: Then, method: str, number: int, seed: int, bases: Sequence[int]) -> list[Rows]:
     """For each base its whole swaps: at random, by odds, or by the states of its elements (C-ES)."""
-    odds, elements, parts = swap_odds(then.literature.systems), elements_at_hand(), []
+    odds, elements, parts = then.literature.swap_odds, elements_at_hand(), []
     supported = then.models.predictors.supported.numpy()
     for at in bases:
         rng = np.random.default_rng([seed, at])
@@ -275,7 +273,7 @@ def of_neighbours(then: Then, found: Neighbours, method: str) -> Rows:
     """Systems next to known ones, with the most supported parent's best composition changed accordingly."""
     rows = best_of_systems(then)[found.parent].copy()
     at = np.arange(len(rows))
-    portion = np.where(found.added, 0.2, 1.0)
+    portion = 0.2 if found.added else 1.0
     rows[at, found.new] = portion * rows[at, found.lost]
     rows[at, found.lost] -= rows[at, found.new]
     key = found.support

@@ -67,9 +67,8 @@ from kiago_ray.data.phases import load_materials_project
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.data.tables import made
 from kiago_ray.machine import cpu_name
-from kiago_ray.plausibility.fit import swapped_at_random
-from kiago_ray.plausibility.literature import elements_at_hand
-from kiago_ray.plausibility.neighbours import added_systems, swapped_systems
+from kiago_ray.plausibility.literature import added_systems, elements_at_hand, swapped_systems
+from kiago_ray.plausibility.model import swapped_at_random
 from kiago_ray.search.sections import ScreensSpec
 
 FIRST = (100, 400, 1000)

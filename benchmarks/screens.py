@@ -1,21 +1,18 @@
 """What the screens let pass: known superconductors, which they should, and random swaps, which they shouldn't.
 
-Run it with `python benchmarks/screens.py --fit kiago_ray.plausibility.prospects:fit_without`; it prints a table and,
-with --write, puts it into kiago_ray/screening/screen_recall.json, which `kiago search --help` shows. Superconductors
-are SuperCon's compositions of stated oxygen with T_c > 0, drawn at random. A swap replaces one or two elements of such
-a composition, each by one that occurs in superconductors and that the predictors know, and is drawn again where its
-chemical system is known.
+Run it with `python benchmarks/screens.py --fit`; it prints a table and, with --write, puts it into
+kiago_ray/screening/screen_recall.json, which `kiago search --help` shows. Superconductors are SuperCon's compositions
+of stated oxygen with T_c > 0, drawn at random. A swap replaces one or two elements of such a composition, each by one
+that occurs in superconductors and that the predictors know, and is drawn again where its chemical system is known.
 
---fit names a function that takes the chemical systems to leave out (a frozenset of frozensets of symbols) and returns
-the logarithm of the probability to exist as a function of fractions (n, 118). It is asked once for each of the folds,
-into which the systems of the superconductors are dealt; a composition, and a swap of it, are judged by the fit that
-knows nothing of its system. Without --fit there is no screen `plausible`. Some fifteen minutes on one core.
+With --fit plausibility is fitted once for each of the folds into which the systems of the superconductors are dealt;
+a composition, and a swap of it, are judged by the fit that knows nothing of its system. Without --fit there is no
+screen `plausible`. Some fifteen minutes on one core.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +28,8 @@ from kiago_ray.chemistry.formula import parse
 from kiago_ray.cli.hull import read_hull
 from kiago_ray.data.tables import superconductors
 from kiago_ray.hull.energy_hull import with_e_hull
+from kiago_ray.plausibility.literature import Literature, system_names
+from kiago_ray.plausibility.model import fit_plausibility
 from kiago_ray.screening import apply_screens, available_screens, collect
 from kiago_ray.screening.screens import FILE, REQUIRED
 from kiago_ray.search.external_formulas import given_result
@@ -89,6 +88,15 @@ def swap(amounts: Floats, elements: list[int], known: set[System], generator: np
         other[into] = amounts[out]
         if frozenset(SYMBOLS[z] for z in np.flatnonzero(other)) not in known:
             return other
+
+
+def fit_without(systems: frozenset[System]) -> LogPlausibility:
+    """ln of the probability to exist, of fractions (n, 118), by a fit that knows nothing of these systems."""
+    literature = Literature.of(superconductors())
+    left_out = {"-".join(sorted(each)) for each in systems}
+    kept = np.array([name not in left_out for name in system_names(literature.systems)])
+    fitted = fit_plausibility(literature.only(kept[literature.system]))
+    return lambda rows: fitted.log_probabilities(rows)[1]
 
 
 def log_existence(drawn: Drawn, fit: Fit, seed: int) -> tuple[Floats, Floats]:
@@ -150,24 +158,17 @@ def table(measured: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def named(path: str) -> Fit:
-    """The function of `module:name`."""
-    module, _, name = path.partition(":")
-    found: Fit = getattr(importlib.import_module(module), name)
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=3000, help="superconductors, and as many swaps")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fit", type=named, help="module:function that fits plausibility")
+    parser.add_argument("--fit", action="store_true", help="fit plausibility, and judge by it")
     parser.add_argument("--write", action="store_true", help=f"write {FILE}")
     given = parser.parse_args()
     drawn = draw(given.rows, given.seed)
-    plausibility = None if given.fit is None else log_existence(drawn, given.fit, given.seed)
+    plausibility = log_existence(drawn, fit_without, given.seed) if given.fit else None
     measured = measure(drawn, plausibility, given.seed)
     print(table(measured))
     if given.write:

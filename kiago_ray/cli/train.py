@@ -17,14 +17,11 @@ from kiago_ray.baselines.superdiff.training import Compositions, SuperDiffOption
 from kiago_ray.cli.search import check_device
 from kiago_ray.data.phases import load_oqmd
 from kiago_ray.data.supercon import load_supercon, merged_superconductors
+from kiago_ray.data.tables import superconductors
 from kiago_ray.errors import InputError
-from kiago_ray.plausibility.prospects import (
-    literature_of,
-    made_fractions,
-    save_plausibility,
-    shipped_literature,
-)
-from kiago_ray.plausibility.recipe import train_plausibility
+from kiago_ray.plausibility.literature import Literature
+from kiago_ray.plausibility.model import train_plausibility
+from kiago_ray.plausibility.prospects import made_fractions, prospects_of, save_plausibility
 from kiago_ray.predictors.inference import multiplies_bfloat16
 from kiago_ray.predictors.weights import TUNING_ORACLE
 from kiago_ray.training.ensemble import SETTINGS as ENSEMBLE_SETTINGS
@@ -159,16 +156,17 @@ def plausibility(
             "--before: what ships is merged over all years; give SuperCon's primary.tsv as --data"
         )
     how = options(out, threads)
-    table, report = (None, None) if data is None else merged_superconductors(data, before=before)
+    table, report = (superconductors(), None) if data is None else merged_superconductors(data, before=before)
     try:
-        literature = shipped_literature() if table is None else literature_of(table, before)
-        prospects, card = train_plausibility(literature, made_fractions(), seed=seed, on_step=how.on_step)
+        literature = Literature.of(table, before)
+        fitted, card = train_plausibility(literature, seed=seed, on_step=how.on_step)
     except ValueError as error:
         raise InputError(f"--data: {error}") from None
     command = ["kiago train plausibility", f"--seed {seed}"]
     command += [] if data is None else [f"--data {data.name}"]
     command += [] if before is None else [f"--before {before}"]
     card |= {"data": "as shipped" if report is None else [report.to_dict()], "command": " ".join(command)}
+    prospects = prospects_of(literature, fitted, made_fractions())
     save_plausibility(prospects, card, out, with_literature=data is not None)
     show(card, "year", "compositions", "systems", "held_out")
 

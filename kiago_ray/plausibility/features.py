@@ -1,20 +1,26 @@
 """What plausibility reads of a composition: its relatives, the company of its elements, its make-up and its charges.
 
 Everything is smooth in the fractions but for kinks where an element is wholly present. Nothing is looked up of the
-composition itself: what its own chemical system holds has no part in it."""
+composition itself: what its own chemical system holds has no part in it.
+"""
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.plausibility.charges import Charges
-from kiago_ray.plausibility.literature import Floats, Literature, Mask
-from kiago_ray.plausibility.odds import per_system, swap_odds
-from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Agreement, Relatives, selected
+from kiago_ray.chemistry.balance import price_table
+from kiago_ray.chemistry.compound_kinds import HARD, SOFT
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.state_costs import state_costs
+from kiago_ray.plausibility.literature import Floats, Literature, Mask, per_system
+from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Agreement, Pairs, Relatives, buffer, selected
 from kiago_ray.predictors.ensemble import TcFeatures
+from kiago_ray.search.losses import nats_of_balance
 
 TABLES = ("together", "company", "together_lately", "lift")
 COMPANY_NAMES = (
@@ -23,77 +29,21 @@ COMPANY_NAMES = (
     *("alike_mean", "alike_most"),
     *(f"element_{name}_{kind}" for name in ("reported", "lately") for kind in ("mean", "least")),
 )
+CHARGE_NAMES = ("charge_nats", "charge_nats_ionic", "strong_anions")
+MAKE_UP_WIDTHS = (0.08, 0.2)  # of the kernels over compositions
+NEAR_SHARE = 0.2  # of the atoms: what has more of other elements hardly counts in them
+TRACE = 0.002  # of all atoms: an element counts as wholly present from here on
+UNCHARGED_NATS = 12.0  # of an atom without a charge where its states don't balance
+MOST_NATS = 4.0  # an atom; what is unlikelier counts as this
+IONIC = 0.3  # share of strong anions from which a composition is wholly ionic
+MIXED = (1.1, 1.3)  # hard anions to soft ones: from the one to the other a composition becomes an oxide
 _MANY = 5  # elements; most systems of superconductors hold no more
 _SHARPNESS = 2.0  # of the soft minimum over pairs
 _COMPANY_SCALE = 10.0
 _ALIKE_SHARPNESS = 8.0
-
-
-class Company(nn.Module):
-    """Presence (rows, 118) and whether each row's own system is known (rows,) → (rows, COMPANY_NAMES)."""
-
-    pairs: Tensor
-    pairs_without: Tensor
-    elements: Tensor
-    elements_without: Tensor
-    alike: Tensor
-
-    def __init__(self, literature: Literature) -> None:
-        super().__init__()
-        for name, own in (("", 0.0), ("_without", 1.0)):
-            pairs, elements = _tables(literature, own)
-            self.register_buffer("pairs" + name, torch.tensor(pairs, dtype=torch.float32), persistent=False)
-            self.register_buffer(
-                "elements" + name, torch.tensor(elements, dtype=torch.float32), persistent=False
-            )
-        alike = torch.tensor(swap_odds(literature.systems), dtype=torch.float32)
-        self.register_buffer("alike", alike, persistent=False)
-
-    def forward(self, presence: Tensor, own: Tensor) -> Tensor:
-        size = presence.sum(dim=1)
-        with_own, without = (
-            self._columns(presence, size, pairs, elements)
-            for pairs, elements in (
-                (self.pairs, self.elements),
-                (self.pairs_without, self.elements_without),
-            )
-        )
-        known = own[:, None] > 0
-        return torch.where(known, without, with_own)
-
-    def _columns(self, presence: Tensor, size: Tensor, pairs: Tensor, elements: Tensor) -> Tensor:
-        off = 1 - torch.eye(N_ELEMENTS, dtype=presence.dtype, device=presence.device)
-        number = (size * (size - 1)).clamp(min=1)
-        columns = [size, size**2 / 8, (size - _MANY).clamp(min=0)]
-        for table in pairs:
-            least = ((presence @ (off * (-_SHARPNESS * table).exp())) * presence).sum(dim=1) / number
-            columns.append(((presence @ (off * table)) * presence).sum(dim=1) / number)
-            columns.append(-(least + 1e-9).log() / _SHARPNESS)
-        columns.append(((presence @ self.alike) * presence).sum(dim=1) / number)
-        most = ((presence @ (off * (self.alike * _ALIKE_SHARPNESS).expm1())) * presence).sum(dim=1)
-        columns.append((most / 2).log1p())
-        for row in elements:
-            columns.append((presence @ row) / size)
-            columns.append(-((presence @ (-row).exp()) / size).log())
-        return torch.stack(columns, dim=1)
-
-
-def _tables(literature: Literature, own: float) -> tuple[np.ndarray, np.ndarray]:
-    """Tables of pairs (4, 118, 118) and of elements (2, 118), `own` systems fewer that hold them."""
-    one = literature.systems.astype(np.float64)
-    together = np.maximum(one.T @ one - own, 0)
-    lately = np.maximum((one * literature.recent[:, None]).T @ one, 0)
-    held = np.maximum(one.sum(axis=0) - own, 0)
-    company = per_system(together, held)
-    lift = np.log((together + 0.5) / (held[:, None] * held / max(len(one), 1) + 0.5))
-    pairs = np.stack([np.log1p(together), _COMPANY_SCALE * company, np.log1p(lately), lift])
-    return pairs, np.stack([np.log1p(held), np.log1p(np.diag(lately))])
-
-
-TRACE = 0.002  # of all atoms: an element counts as wholly present from here on
-MAKE_UP_WIDTHS = (0.08, 0.2)  # of the kernels over compositions
-NEAR_SHARE = 0.2  # of the atoms: what has more of other elements hardly counts in them
 _FLOOR = 1e-3
+_NOTHING = 1e-9
+_PRICES = np.linspace(-12, 12, 97)
 _VALUES_AT_ONCE = 20_000_000  # of rows × systems
 
 
@@ -111,69 +61,110 @@ class PlausibilityFeatures(nn.Module):
         self.make_up = MakeUp(literature)
         self.charges = Charges()
         self.statistics = TcFeatures()
-        self.register_buffer("known", self.relatives.systems, persistent=False)
+        self.known = nn.Buffer(self.relatives.systems, persistent=False)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the features of systems."""
         return (*RELATIVE_NAMES, *COMPANY_NAMES)
 
+    def forward(self, fractions: Tensor) -> tuple[Tensor, Tensor]:
+        features, swapped, added = self._features(fractions)
+        return features, self.agreement(fractions, swapped, added)
+
+    def without_agreement(self, fractions: Tensor) -> Tensor:
+        """All features of a call, (rows, …)."""
+        return self._features(fractions)[0]
+
     def of_systems(self, fractions: Tensor) -> Tensor:
         """Those that depend on which elements are present, (rows, names)."""
-        presence, own = _presence(fractions), self.own(fractions)
-        return torch.cat([self.relatives(presence, own), self.company(presence, own)], dim=1)
+        return self._of_systems(fractions)[0]
+
+    def _features(self, fractions: Tensor) -> tuple[Tensor, Pairs, Pairs]:
+        systems, swapped, added = self._of_systems(fractions)
+        amounts = self.make_up(fractions), self.charges(fractions), self.statistics.statistics(fractions)
+        return torch.cat([systems, *amounts], dim=1), swapped, added
+
+    def _of_systems(self, fractions: Tensor) -> tuple[Tensor, Pairs, Pairs]:
+        presence, own = (fractions / TRACE).clamp(max=1), self.own(fractions)
+        columns, swapped, added = self.relatives(presence, own)
+        return torch.cat([columns, self.company(presence, own)], dim=1), swapped, added
 
     def own(self, fractions: Tensor) -> Tensor:
         """(rows,): 1 where the row's own chemical system is known."""
         there = (fractions > 0).to(fractions)
-        known = self.get_buffer("known")
         size = there.sum(dim=1, keepdim=True)
-        same = (there @ known.T == size) & (known.sum(dim=1) == size)
+        same = (there @ self.known.T == size) & (self.known.sum(dim=1) == size)
         return same.any(dim=1).to(fractions)
 
-    def forward(self, fractions: Tensor) -> tuple[Tensor, Tensor]:
-        presence, own = _presence(fractions), self.own(fractions)
-        swapped, added = self.relatives.pairs(presence, own)
-        features = [
-            self.relatives.of_pairs(presence, swapped, added),
-            self.company(presence, own),
-            self.make_up(fractions),
-            self.charges(fractions),
-            self.statistics.statistics(fractions),
-        ]
-        return torch.cat(features, dim=1), self.agreement(fractions, swapped, added)
-
     def near(self, present: Mask) -> PlausibilityFeatures:
-        """Nearly the same for compositions of the elements `present` (118,) alone, with fewer systems to look at."""
-        other = object.__new__(PlausibilityFeatures)
-        nn.Module.__init__(other)
-        other.relatives = self.relatives.near(present)
-        other.agreement = self.agreement.only(self.relatives.kept(present))
-        other.company, other.charges, other.statistics = self.company, self.charges, self.statistics
-        other.make_up = self.make_up.near(present)
-        other.register_buffer("known", self.get_buffer("known"), persistent=False)
+        """Nearly the same for compositions of the elements `present` (118,) alone: with the systems that hold at most
+        one other element, and the compositions of which no more than NEAR_SHARE lies outside.
+        """
+        absent = torch.tensor(~present, dtype=torch.float32)
+        systems = (self.relatives.systems @ absent) <= 1
+        alike = (self.make_up.shares @ absent) <= NEAR_SHARE
+        other = copy.copy(self)
+        other._modules = self._modules | {
+            "relatives": selected(self.relatives, systems, Relatives.BY_SYSTEM),
+            "agreement": selected(self.agreement, systems, Agreement.BY_SYSTEM),
+            "make_up": selected(self.make_up, alike, MakeUp.BY_COMPOSITION),
+        }
         return other
 
-    @torch.no_grad()
-    def of_many(self, fractions: Floats) -> tuple[Tensor, Tensor]:
-        """As a call, for many rows of fractions (n, 118), in chunks."""
-        parts = [self(rows) for rows in self._chunks(fractions)]
-        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-
-    @torch.no_grad()
-    def of_many_systems(self, fractions: Floats) -> Tensor:
-        """As `of_systems`, for many rows."""
-        return torch.cat([self.of_systems(rows) for rows in self._chunks(fractions)])
-
-    def _chunks(self, fractions: Floats) -> list[Tensor]:
+    def chunks(self, fractions: Floats) -> Iterator[Tensor]:
+        """Many rows of fractions (n, 118), a few at a time; one chunk at least."""
         at_once = max(16, min(2048, _VALUES_AT_ONCE // max(len(self.make_up.points), 1)))
         rows = torch.as_tensor(np.asarray(fractions), dtype=torch.float32)
-        return [rows[start : start + at_once] for start in range(0, max(len(rows), 1), at_once)]
+        return (rows[start : start + at_once] for start in range(0, max(len(rows), 1), at_once))
 
 
-def _presence(fractions: Tensor) -> Tensor:
-    """How far each element is there, (rows, 118) from 0 to 1."""
-    return (fractions / TRACE).clamp(max=1)
+class Company(nn.Module):
+    """Presence (rows, 118) and whether each row's own system is known (rows,) → (rows, COMPANY_NAMES)."""
+
+    def __init__(self, literature: Literature) -> None:
+        super().__init__()
+        self.pairs, self.elements = map(buffer, _tables(literature, own=0.0))
+        self.pairs_without, self.elements_without = map(buffer, _tables(literature, own=1.0))
+        self.alike = buffer(literature.swap_odds)
+
+    def forward(self, presence: Tensor, own: Tensor) -> Tensor:
+        with_own = self._columns(presence, self.pairs, self.elements)
+        without = self._columns(presence, self.pairs_without, self.elements_without)
+        return torch.where(own[:, None] > 0, without, with_own)
+
+    def _columns(self, presence: Tensor, pairs: Tensor, elements: Tensor) -> Tensor:
+        size = presence.sum(dim=1)
+        off = 1 - torch.eye(N_ELEMENTS, dtype=presence.dtype, device=presence.device)
+        number = (size * (size - 1)).clamp(min=1)
+
+        def summed(table: Tensor) -> Tensor:
+            """Over the pairs of different elements of each row, (rows,)."""
+            return ((presence @ table) * presence).sum(dim=1)
+
+        columns = [size, size**2 / 8, (size - _MANY).clamp(min=0)]
+        for table in pairs:
+            least = summed(off * (-_SHARPNESS * table).exp()) / number
+            columns.append(summed(off * table) / number)
+            columns.append(-(least + 1e-9).log() / _SHARPNESS)
+        columns.append(summed(self.alike) / number)
+        columns.append((summed(off * (self.alike * _ALIKE_SHARPNESS).expm1()) / 2).log1p())
+        for row in elements:
+            columns.append((presence @ row) / size)
+            columns.append(-((presence @ (-row).exp()) / size).log())
+        return torch.stack(columns, dim=1)
+
+
+def _tables(literature: Literature, own: float) -> tuple[Floats, Floats]:
+    """Tables of pairs (4, 118, 118) and of elements (2, 118), `own` systems fewer that hold them."""
+    one = literature.systems.astype(np.float64)
+    together = np.maximum(one.T @ one - own, 0)
+    lately = np.maximum((one * literature.recent[:, None]).T @ one, 0)
+    held = np.maximum(one.sum(axis=0) - own, 0)
+    company = per_system(together, held)
+    lift = np.log((together + 0.5) / (held[:, None] * held / max(len(one), 1) + 0.5))
+    pairs = np.stack([np.log1p(together), _COMPANY_SCALE * company, np.log1p(lately), lift])
+    return pairs, np.stack([np.log1p(held), np.log1p(np.diag(lately))])
 
 
 class MakeUp(nn.Module):
@@ -181,31 +172,19 @@ class MakeUp(nn.Module):
 
     Elements that replace one another count as near: distances are d² = (x − y)ᵀ G (x − y), G_ac being how often c
     takes the place of a, made positive.
+
+    factor: (118, 118), of which G is the square. points, shares: (m, 118) known compositions by it and by fractions.
+    counts: (m,) ln(1 + reports) of each.
     """
 
-    factor: Tensor
-    points: Tensor
-    sets: Tensor
-    shares: Tensor
-    counts: Tensor
+    BY_COMPOSITION = ("points", "sets", "shares", "counts")
 
     def __init__(self, literature: Literature) -> None:
         super().__init__()
-        factor = positive_factor(swap_odds(literature.systems))
-        arrays = {
-            "factor": factor,
-            "points": literature.fractions @ factor,
-            "sets": literature.fractions > 0,
-            "shares": literature.fractions,
-            "counts": np.log1p(literature.reports),
-        }
-        for name, array in arrays.items():
-            self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
-
-    def near(self, present: Mask) -> MakeUp:
-        """The same with the compositions alone of which no more than NEAR_SHARE lies outside `present` (118,)."""
-        kept = (self.shares @ torch.tensor(~present, dtype=torch.float32)) <= NEAR_SHARE
-        return selected(self, kept, ("points", "sets", "shares", "counts"))
+        factor = positive_factor(literature.swap_odds)
+        self.factor, self.points = buffer(factor), buffer(literature.fractions @ factor)
+        self.sets, self.shares = buffer(literature.fractions > 0), buffer(literature.fractions)
+        self.counts = buffer(np.log1p(literature.reports))
 
     def forward(self, fractions: Tensor) -> Tensor:
         if not len(self.points):
@@ -225,3 +204,29 @@ def positive_factor(odds: Floats) -> Floats:
     values, vectors = np.linalg.eigh((similar + similar.T) / 2)
     factor = vectors * np.sqrt(np.clip(values, 0, None))
     return np.asarray(factor / np.linalg.norm(factor, axis=1, keepdims=True))
+
+
+class Charges(nn.Module):
+    """Fractions (rows, 118) → (rows, CHARGE_NAMES): nats an atom of the likeliest states that add up to zero (the
+    linear program of `chemistry.balance` by its dual, see `price_table` there), the same as far as it is ionic, and
+    the share of anions of oxygen's and sulfur's kind. tables: (2, cuts, prices, 118), of oxides and of all else.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        costs = state_costs()
+        # Without the last cut, above all elements, which leaves no anions.
+        tables = [price_table(nats, costs.scale, _PRICES, UNCHARGED_NATS)[:-1] for nats in costs.nats[:2]]
+        self.tables = buffer(np.stack(tables))
+        self.hard, self.soft = (
+            buffer(np.isin(np.arange(N_ELEMENTS), [INDEX[symbol] for symbol in symbols]))
+            for symbols in (HARD, SOFT)
+        )
+
+    def forward(self, fractions: Tensor) -> Tensor:
+        hard, soft = fractions @ self.hard, fractions @ self.soft
+        oxide, other = (nats_of_balance(fractions, table).clamp(0, MOST_NATS) for table in self.tables)
+        as_oxide = ((hard - MIXED[0] * soft) / ((MIXED[1] - MIXED[0]) * soft + _NOTHING)).clamp(0, 1)
+        nats = as_oxide * oxide + (1 - as_oxide) * other
+        strong = hard + soft
+        return torch.stack([nats, nats * (strong / IONIC).clamp(max=1), strong], dim=1)

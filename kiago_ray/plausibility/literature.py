@@ -1,28 +1,37 @@
-"""What was known at a time, as plausibility reads it: which elements were reported together, how often, how lately.
+"""What was known at a time, as plausibility reads it: which elements were reported together, how often, how lately;
+how often one took the place of another; and the chemical systems next to known ones.
 
 A chemical system is a set of elements. A system counts by w = ln(1 + its compositions of the last five years) + 0.2
 ln(1 + all of them): where much is reported, more follows.
+
+p(a, c) = times that a and c complete the same rest of a chemical system, over √((n_a + 5)(n_c + 5)), n_a being the
+systems that hold a. Beside b: the same counts among the systems that hold b, with 3 for 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.data.compositions import sparse_fractions
 
 RECENT_YEARS = 5
 HOT_K = 10.0  # systems with a superconductor from here on draw more work than others
+PRIOR, PRIOR_BESIDE = 5.0, 3.0  # systems; what is seen once or twice says little
 _OLD_SHARE = 0.2  # of a system's weight that all its compositions have, beside the recent ones
 _NOT_AT_HAND = ("He", "Ne", "Ar", "Kr", "Xe", "Po", "At", "Rn", "Fr", "Ra")
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.float32]
+Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
@@ -38,38 +47,45 @@ class Literature:
     fractions: Floats
     tc_k: Floats
     reports: Floats
-    first_year: NDArray[np.int64]
-    system: NDArray[np.int64]
+    first_year: Ints
+    system: Ints
     systems: Mask
 
     @classmethod
-    def of(cls, table: pd.DataFrame, year: int) -> Literature:
-        """Of a table with `formula`, `tc_k`, `chemical_system` and, if it has them, `reports` (or `n_merged`) and
-        `year`.
+    def of(cls, table: pd.DataFrame, year: int | None = None) -> Literature:
+        """The superconductors of a table with `formula`, `tc_k`, `year` or `year_first` and `reports` or `n_merged`;
+        where it tells how oxygen is given, those of stated oxygen. year: by default after the last report.
+
+        Raises ValueError where none has a date.
         """
-        names = sorted(set(table["chemical_system"]))
-        place = {name: at for at, name in enumerate(names)}
-        counted = "reports" if "reports" in table else "n_merged"
-        years = table["year"].fillna(0).to_numpy(dtype=np.int64) if "year" in table else np.zeros(len(table))
+        if "oxygen" in table:
+            table = table[(table["oxygen"] == "stated") & (table["tc_k"] > 0)]
+        years = table["year_first" if "year_first" in table else "year"]
+        if years.isna().all():
+            raise ValueError("there is no dated superconductor of stated oxygen among these")
+        fractions = sparse_fractions(table["formula"].tolist()).toarray()
+        systems, system = np.unique(fractions > 0, axis=0, return_inverse=True)
+        names = system_names(systems)
+        order = sorted(range(len(names)), key=names.__getitem__)
         return cls(
-            year=year,
-            fractions=sparse_fractions(table["formula"].tolist()).toarray(),
+            year=int(years.max()) + 1 if year is None else year,
+            fractions=fractions,
             tc_k=table["tc_k"].to_numpy(dtype=np.float64),
-            reports=table[counted].to_numpy(dtype=np.float64) if counted in table else np.ones(len(table)),
-            first_year=years.astype(np.int64),
-            system=table["chemical_system"].map(place).to_numpy(dtype=np.int64),
-            systems=element_sets(names),
+            reports=table["reports" if "reports" in table else "n_merged"].to_numpy(dtype=np.float64),
+            first_year=years.fillna(0).to_numpy(dtype=np.int64),
+            system=np.argsort(order)[system.reshape(-1)],
+            systems=systems[order],
         )
 
     def before(self, year: int) -> Literature:
         """The part of it that was known before `year`; of what has no date all."""
-        return self.only(self.first_year < year, year)
+        return replace(self.only(self.first_year < year), year=year)
 
-    def only(self, kept: Mask, year: int | None = None) -> Literature:
+    def only(self, kept: Mask) -> Literature:
         """The compositions where `kept` (m,) holds, and their systems."""
         there = np.unique(self.system[kept])
         return Literature(
-            self.year if year is None else year,
+            self.year,
             self.fractions[kept],
             self.tc_k[kept],
             self.reports[kept],
@@ -90,12 +106,19 @@ class Literature:
             np.vstack([self.systems, fractions > 0]),
         )
 
-    @cached_property
+    def by_system(self, most: int, *, often_first: bool = False) -> list[Floats]:
+        """Of each system the first `most` compositions (k, 118), or those that were reported most often."""
+        keys = (-self.reports, self.system) if often_first else (self.system,)
+        order = np.lexsort(keys)
+        begins = np.searchsorted(self.system[order], np.arange(len(self.systems) + 1))
+        return [self.fractions[order[begin:end][:most]] for begin, end in pairwise(begins.tolist())]
+
+    @property
     def compositions(self) -> Floats:
         """(s,): how many compositions each system has."""
         return np.bincount(self.system, minlength=len(self.systems)).astype(np.float64)
 
-    @cached_property
+    @property
     def recent(self) -> Floats:
         """(s,): how many of them were first reported in the last RECENT_YEARS."""
         lately = self.first_year >= self.year - RECENT_YEARS
@@ -113,13 +136,48 @@ class Literature:
         np.maximum.at(highest, self.system, self.tc_k)
         return highest
 
+    @cached_property
+    def known(self) -> frozenset[bytes]:
+        """The systems as bytes of (118,) bool, to look one up."""
+        return frozenset(row.tobytes() for row in self.systems)
 
-def element_sets(systems: Sequence[str]) -> Mask:
-    """Chemical systems such as "As-La-Ni-O" as sets of elements, (n, 118)."""
-    sets = np.zeros((len(systems), N_ELEMENTS), dtype=np.bool_)
-    for row, name in enumerate(systems):
-        sets[row, [INDEX[symbol] for symbol in name.split("-")]] = True
-    return sets
+    @cached_property
+    def swap_counts(self) -> tuple[Counts, Counts]:
+        """How often a and c complete the same rest of a system: (118, 118); and how often one that holds b, [a, c, b],
+        (118, 118, 118).
+        """
+        by_rest: dict[tuple[int, ...], list[int]] = {}
+        for row in self.systems:
+            held = np.flatnonzero(row).tolist()
+            for a in held:
+                by_rest.setdefault(tuple(z for z in held if z != a), []).append(a)
+        counts = np.zeros((N_ELEMENTS, N_ELEMENTS), dtype=np.float32)
+        beside = np.zeros((N_ELEMENTS,) * 3, dtype=np.float32)  # (b, a, c)
+        for rest, found in by_rest.items():
+            if len(found) > 1:
+                grid = np.ix_(found, found)
+                counts[grid] += 1
+                for b in rest:
+                    beside[b][grid] += 1
+        z = np.arange(N_ELEMENTS)
+        counts[z, z] = 0
+        beside[:, z, z] = 0
+        return counts, np.ascontiguousarray(beside.transpose(1, 2, 0))
+
+    @cached_property
+    def swap_odds(self) -> Floats:
+        """p(a, c), (118, 118), symmetric, 0 on its diagonal."""
+        return per_system(self.swap_counts[0].astype(np.float64), self.systems.sum(axis=0))
+
+
+def per_system(counts: Floats, held: NDArray[Any]) -> Floats:
+    """Counts of pairs (118, 118) over √((n_a + 5)(n_c + 5)), held (118,) being how many systems hold each element."""
+    return np.asarray(counts / np.sqrt((held[:, None] + PRIOR) * (held + PRIOR)))
+
+
+def system_names(systems: Mask) -> list[str]:
+    """Chemical systems (n, 118) as texts such as "As-La-Ni-O"."""
+    return ["-".join(sorted(SYMBOLS[z] for z in np.flatnonzero(row))) for row in systems]
 
 
 def elements_at_hand() -> Mask:
@@ -127,3 +185,78 @@ def elements_at_hand() -> Mask:
     mask = np.arange(N_ELEMENTS) < INDEX["Am"]
     mask[[INDEX[symbol] for symbol in _NOT_AT_HAND]] = False
     return mask
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """n systems that aren't known, best supported first.
+
+    systems: (n, 118) sets of elements. support: (n,) the sum over the known systems that they come from of weight ×
+    odds. parent: (n,) the one that supports it most. lost, new: (n,) the element that gives way there (of one added:
+    whose site it shares) and the one that comes in. added: whether it comes in beside the others.
+    """
+
+    systems: Mask
+    support: Floats
+    parent: Ints
+    lost: Ints
+    new: Ints
+    added: bool
+
+
+def swapped_systems(literature: Literature, elements: Mask, most: int) -> Neighbours:
+    """Those that come from a known system by one swap, among `elements` (118,)."""
+    odds = literature.swap_odds * elements
+
+    def changes(row: Mask, weight: float) -> Iterable[tuple[int, int, float]]:
+        for lost in np.flatnonzero(row).tolist():
+            for new in np.flatnonzero((odds[lost] > 0) & ~row).tolist():
+                yield lost, new, float(weight * odds[lost, new])
+
+    return _next_to(literature, changes, most, added=False)
+
+
+def added_systems(literature: Literature, elements: Mask, most: int) -> Neighbours:
+    """Those that hold one element more than a known system, among `elements` (118,): Σ w·max over a of p(a, c), times
+    the mean of ln(1 + systems) in which it stands beside the others.
+    """
+    odds = literature.swap_odds * elements
+    one = literature.systems.astype(np.float64)
+    together = np.log1p(one.T @ one)
+
+    def changes(row: Mask, weight: float) -> Iterable[tuple[int, int, float]]:
+        held = np.flatnonzero(row)
+        values = weight * odds[held].max(axis=0) * together[held].mean(axis=0)
+        for new in np.flatnonzero((values > 0) & ~row).tolist():
+            yield int(held[odds[held, new].argmax()]), new, float(values[new])
+
+    return _next_to(literature, changes, most, added=True)
+
+
+def _next_to(
+    literature: Literature,
+    changes: Callable[[Mask, float], Iterable[tuple[int, int, float]]],
+    most: int,
+    *,
+    added: bool,
+) -> Neighbours:
+    """The unknown systems that changes of known ones give. changes: of a system (118,) and its weight, the element
+    lost or shared, the new one and the support of each change.
+    """
+    found: dict[bytes, list[float]] = {}  # support, most of one parent, that parent, lost, new
+    for at, (row, weight) in enumerate(zip(literature.systems, literature.weights, strict=True)):
+        for lost, new, value in changes(row, weight):
+            other = row.copy()
+            other[lost], other[new] = added, True
+            key = other.tobytes()
+            if key in literature.known:
+                continue
+            entry = found.setdefault(key, [0.0, -1.0, 0, 0, 0])
+            entry[0] += value
+            if value > entry[1]:
+                entry[1:] = [value, at, lost, new]
+    keys = sorted(found, key=lambda key: -found[key][0])[:most]
+    table = np.array([found[key] for key in keys]).reshape(-1, 5)
+    systems = np.array([np.frombuffer(key, dtype=np.bool_) for key in keys], dtype=np.bool_)
+    parent, lost_, new_ = (table[:, column].astype(np.int64) for column in (2, 3, 4))
+    return Neighbours(systems.reshape(-1, N_ELEMENTS), table[:, 0], parent, lost_, new_, added)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +15,12 @@ from scipy.sparse import csr_matrix
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.data.compositions import chemical_system
 from kiago_ray.data.identity import KnownCompositions
 from kiago_ray.data.tables import made_compounds, superconductors
-from kiago_ray.plausibility.doping import known_vacancies, site_odds
 from kiago_ray.plausibility.features import PlausibilityFeatures
-from kiago_ray.plausibility.fit import fit_plausibility
-from kiago_ray.plausibility.literature import Floats, Literature, element_sets
+from kiago_ray.plausibility.literature import Floats, Literature
 from kiago_ray.plausibility.model import Logistic, Plausibility
-from kiago_ray.plausibility.reasons import Reasons
+from kiago_ray.plausibility.substitution import Reasons, known_vacancies, site_odds
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.weights import (
     ENDING,
@@ -39,57 +35,11 @@ from kiago_ray.search.family import Substitutions
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.spec import SearchSpec
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _PORTION = 0.2  # of its site that a substitute takes in the composition that stands for doping
 _LOOKED_AT = 24  # substitutes of an element whose plausibility is worked out, those of highest odds
 _MILDNESS = 0.5  # power of plausibility in the odds
-
-
-def substitutions_around(
-    base: Floats, literature: Literature, odds: Floats, plausibility: Plausibility, made: Floats
-) -> Substitutions:
-    """Odds (118, 118) as they are around the base (118,) in fractions: those known of elements anywhere (see
-    `doping.site_odds`), times the square root of how plausible the base is with the one for the other, wholly or in
-    part, relative to the best. made: (m, 118) compounds that exist; those near the base are passed on.
-    """
-    held = np.flatnonzero(base)
-    pairs = [(a, c) for a in held.tolist() for c in _likeliest(odds[a] * (base == 0))]
-    here = odds.copy()
-    here[held] = 0
-    partly = np.full(odds.shape, -np.inf)
-    if pairs:
-        a, c = np.array(pairs).T
-        rows = np.tile(base, (2, len(pairs), 1))
-        at = np.arange(len(pairs))
-        for kind, portion in enumerate((1.0, _PORTION)):
-            rows[kind, at, c] = portion * base[a]
-            rows[kind, at, a] -= portion * base[a]
-        log_p = plausibility.log_probability(rows.reshape(-1, N_ELEMENTS)).reshape(2, -1)
-        partly[a, c] = log_p[1]
-        log_p = log_p.max(axis=0)
-        here[a, c] = odds[a, c] * np.exp(_MILDNESS * (log_p - log_p.max()))
-        here[held] /= max(here[held].max(), 1e-12)
-    near = (made[:, held] > 0).sum(axis=1) >= len(held) - 1
-    near &= (made > 0).sum(axis=1) <= len(held) + 1
-    known = {(row > 0).tobytes() for row in literature.systems}
-    untested = [row for row in made[near] if (row > 0).tobytes() not in known]
-    return Substitutions(
-        odds=np.clip(here, 0, 1),
-        vacancies=known_vacancies(literature, base),
-        made=np.array(untested).reshape(-1, N_ELEMENTS),
-        partly=partly,
-    )
-
-
-def _likeliest(odds: Floats) -> list[int]:
-    """The elements of highest odds (118,), those of none left out."""
-    order = np.argsort(-odds, kind="stable")[:_LOOKED_AT]
-    return [int(z) for z in order if odds[z] > 0]
-
-
-_PARTS = ("mean", "deviation", "weight")
+_STAGES = ("exists", "reported")
+_PARTS = ("mean", "deviation", "weight", "intercept")
 _LITERATURE = ("fractions", "tc_k", "reports", "first_year", "system", "systems")
 
 
@@ -97,7 +47,8 @@ _LITERATURE = ("fractions", "tc_k", "reports", "first_year", "system", "systems"
 class Prospects:
     """What the past says of what can be made: plausibility, and what a family search is told of its base.
 
-    odds: (118, 118) of one element taking another's site. made: (m, 118) compounds that exist.
+    odds: (118, 118) of one element taking another's site (`substitution.site_odds`). made: (m, 118) compounds that
+    exist.
     """
 
     literature: Literature
@@ -109,10 +60,8 @@ class Prospects:
         """The same where the chemical system of the base is known: who searches around a compound holds it, reported
         or not. Raises FormulaError.
         """
-        if base is None:
-            return self
-        row = fractions(parse(base))
-        if ((row > 0) == self.literature.systems).all(axis=1).any():
+        row = None if base is None else fractions(parse(base))
+        if row is None or (row > 0).tobytes() in self.literature.known:
             return self
         literature, fitted = self.literature.with_one_more(row), self.plausibility
         features = PlausibilityFeatures(literature).to(fitted.supported.device)
@@ -121,9 +70,43 @@ class Prospects:
         )
 
     def around(self, base: str) -> Substitutions:
-        """What takes whose place around a base. Raises FormulaError."""
+        """What takes whose place around a base: the odds known of elements anywhere, times the square root of how
+        plausible the base is with the one for the other, wholly or in part, relative to the best; and the compounds
+        near it that nobody tested. Raises FormulaError.
+        """
         now, row = self.knowing(base), fractions(parse(base))
-        return substitutions_around(row, now.literature, now.odds, now.plausibility, now.made)
+        held = np.flatnonzero(row)
+        odds, partly = self.odds.copy(), np.full(self.odds.shape, -np.inf)
+        odds[held] = 0
+        a, c = now._likeliest(row)
+        if len(a):
+            rows = np.tile(row, (2, len(a), 1))
+            at = np.arange(len(a))
+            for kind, portion in enumerate((1.0, _PORTION)):
+                rows[kind, at, c] = portion * row[a]
+                rows[kind, at, a] -= portion * row[a]
+            log_p = now.plausibility.log_probabilities(rows.reshape(-1, N_ELEMENTS))[0].reshape(2, -1)
+            partly[a, c] = log_p[1]
+            log_p = log_p.max(axis=0)
+            odds[a, c] = self.odds[a, c] * np.exp(_MILDNESS * (log_p - log_p.max()))
+            odds[held] /= max(odds[held].max(), 1e-12)
+        near = (self.made[:, held] > 0).sum(axis=1) >= len(held) - 1
+        near &= (self.made > 0).sum(axis=1) <= len(held) + 1
+        untested = [made for made in self.made[near] if (made > 0).tobytes() not in now.literature.known]
+        return Substitutions(
+            odds=np.clip(odds, 0, 1),
+            vacancies=known_vacancies(now.literature, row),
+            made=np.array(untested).reshape(-1, N_ELEMENTS),
+            partly=partly,
+        )
+
+    def _likeliest(self, base: Floats) -> Any:
+        """Pairs (2, p) of an element of the base (118,) and another one: for each those of highest odds."""
+        pairs = []
+        for a in np.flatnonzero(base).tolist():
+            odds = self.odds[a] * (base == 0)
+            pairs += [(a, c) for c in np.argsort(-odds, kind="stable")[:_LOOKED_AT].tolist() if odds[c] > 0]
+        return np.array(pairs, dtype=np.int64).reshape(-1, 2).T
 
     @cached_property
     def anywhere(self) -> Substitutions:
@@ -151,35 +134,6 @@ class Prospects:
         return KnownCompositions(("",) * len(self.made), csr_matrix(self.made), nothing)
 
 
-def shipped_literature() -> Literature:
-    """The known superconductors that ship, those of stated oxygen."""
-    return literature_of(superconductors())
-
-
-def literature_of(table: pd.DataFrame, year: int | None = None) -> Literature:
-    """Of a table as `knowledge.superconductors` gives it, of what was known before `year`, by default all. Raises
-    ValueError where it holds no superconductor of stated oxygen with a date.
-    """
-    stated = table[(table["oxygen"] == "stated") & (table["tc_k"] > 0)] if "oxygen" in table else table
-    stated = stated.rename(columns={"year_first": "year"})
-    if stated["year"].isna().all():
-        raise ValueError("there is no dated superconductor of stated oxygen among these")
-    systems = [chemical_system(parse(formula)) for formula in stated["formula"]]
-    year = int(stated["year"].max()) + 1 if year is None else year
-    return Literature.of(stated.assign(chemical_system=systems), year)
-
-
-def fit_without(systems: Collection[frozenset[str]]) -> Callable[[Floats], Floats]:
-    """The logarithm of the probability to exist, of fractions (n, 118), by a fit that knows nothing of some chemical
-    systems, each a set of symbols.
-    """
-    literature = shipped_literature()
-    left_out = {sets.tobytes() for sets in element_sets(["-".join(sorted(each)) for each in systems])}
-    kept = np.array([row.tobytes() not in left_out for row in literature.systems])[literature.system]
-    fitted = fit_plausibility(literature.only(kept))
-    return lambda rows: fitted.log_probabilities(rows)[1]
-
-
 def made_fractions() -> Floats:
     """Compounds that exist: COD's, and the Materials Project's stable ones, (m, 118)."""
     rows: Floats = made_compounds().fractions.toarray()
@@ -197,20 +151,28 @@ def read_plausibility(folder: Path, made: Floats, literature: Literature | None 
     """
     content, _, path = read_weights(PLAUSIBILITY, folder)
     try:
-        stored = load(content)
+        stored = {name: tensor.numpy() for name, tensor in load(content).items()}
+        if "literature.year" in stored:
+            arrays = {name: stored[f"literature.{name}"] for name in _LITERATURE}
+            literature = Literature(int(stored["literature.year"][0]), **arrays)
+        exists, reported = (
+            Logistic(
+                *(stored[f"{stage}.{part}"] for part in _PARTS[:-1]), float(stored[f"{stage}.intercept"][0])
+            )
+            for stage in _STAGES
+        )
     except SafetensorError as error:
         raise WeightsError(f"{path} can't be read ({error}): reinstall or train again") from None
-    if "literature.year" in stored:
-        literature = _literature(stored, path)
-    literature = literature or shipped_literature()
+    except KeyError as error:
+        raise WeightsError(f"{path} lacks {error}: train again or reinstall") from None
+    literature = literature or Literature.of(superconductors())
     features = PlausibilityFeatures(literature)
-    exists, reported = (_logistic(stored, name, path) for name in ("exists", "reported"))
     if len(reported.weight) != len(features.names):
         raise WeightsError(
             f"{path} reads {len(reported.weight)} features of systems, this version has {len(features.names)}"
         )
-    plausibility = Plausibility(features, exists, reported)
-    return Prospects(literature, plausibility, stored["odds"].double().numpy(), made)
+    odds = stored["odds"].astype(np.float64)
+    return Prospects(literature, Plausibility(features, exists, reported), odds, made)
 
 
 def prospects_of(literature: Literature, plausibility: Plausibility, made: Floats) -> Prospects:
@@ -226,32 +188,15 @@ def save_plausibility(
     """
     tensors = {"odds": torch.tensor(prospects.odds, dtype=torch.float32)}
     if with_literature:
-        arrays = {name: getattr(prospects.literature, name) for name in _LITERATURE}
-        tensors |= {f"literature.{name}": torch.tensor(array) for name, array in arrays.items()}
-        tensors["literature.year"] = torch.tensor([prospects.literature.year])
-    for name in ("exists", "reported"):
-        stage: Logistic = getattr(prospects.plausibility, name)
+        known = prospects.literature
+        tensors |= {f"literature.{name}": torch.tensor(getattr(known, name)) for name in _LITERATURE}
+        tensors["literature.year"] = torch.tensor([known.year])
+    for stage in _STAGES:
+        logistic: Logistic = getattr(prospects.plausibility, stage)
         for part in _PARTS:
-            tensors[f"{name}.{part}"] = torch.tensor(getattr(stage, part), dtype=torch.float64)
-        tensors[f"{name}.intercept"] = torch.tensor([stage.intercept], dtype=torch.float64)
-    return write_weights(save(tensors), {**card}, PLAUSIBILITY, ENDING, folder)
-
-
-def _literature(stored: dict[str, torch.Tensor], path: Path) -> Literature:
-    try:
-        arrays = {name: stored[f"literature.{name}"].numpy() for name in _LITERATURE}
-    except KeyError as error:
-        raise WeightsError(f"{path} lacks {error}: train again") from None
-    return Literature(int(stored["literature.year"]), **arrays)
-
-
-def _logistic(stored: dict[str, torch.Tensor], name: str, path: Path) -> Logistic:
-    try:
-        parts = {part: np.asarray(stored[f"{name}.{part}"]) for part in _PARTS}
-        intercept = float(stored[f"{name}.intercept"])
-    except KeyError as error:
-        raise WeightsError(f"{path} lacks {error}: train again or reinstall") from None
-    return Logistic(**parts, intercept=intercept)
+            values = np.atleast_1d(getattr(logistic, part))
+            tensors[f"{stage}.{part}"] = torch.tensor(values, dtype=torch.float64)
+    return write_weights(save(tensors), dict(card), PLAUSIBILITY, ENDING, folder)
 
 
 def around(spec: SearchSpec, prospects: Prospects | None) -> Substitutions | None:

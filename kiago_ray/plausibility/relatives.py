@@ -11,23 +11,20 @@ rare earth is composed so.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.plausibility.literature import HOT_K, Floats, Literature, Mask
-from kiago_ray.plausibility.odds import PRIOR, PRIOR_BESIDE, completion_counts
+from kiago_ray.plausibility.literature import HOT_K, PRIOR, PRIOR_BESIDE, Floats, Literature
 
 M = TypeVar("M", bound=nn.Module)
 
 LEAST = 0.02  # added to sums before their logarithm
-
-
 RELATIVE_NAMES = (
     *("swap_sum", "swap_most", "swap_odds", "swap_odds_sum", "swap_count", "swap_recent", "swap_hot"),
     *("swap_beside_sum", "swap_beside_most", "swap_beside_least_sum", "swap_beside_least"),
@@ -35,10 +32,32 @@ RELATIVE_NAMES = (
     *("added_beside_sum", "added_beside_most", "added_beside_least_sum", "added_beside_least"),
     *("larger", "smaller_by_two", "parts"),
 )
+ALIKE = 0.2  # L1 distance at which a relative hardly counts as composed alike
+TYPICAL = 8  # compositions that stand for those of a system
+UNKNOWN = 0.5  # share that is taken where there are no relatives
+ADDED_COUNT = 0.5  # a relative with one element less counts as this part of one with an element swapped
+_MERGED = 0.1  # L1 distance up to which one composition stands for another
+_MOST_COMPOSITIONS = 300  # of a system that are looked at, those reported most often
+_LITTLE = 0.02  # support that UNKNOWN has
+_STEEP = 4
 
 
-@dataclass(frozen=True)
-class Pairs:
+def buffer(values: Any) -> nn.Buffer:
+    """Numbers that a module holds in single precision."""
+    return nn.Buffer(torch.tensor(values, dtype=torch.float32), persistent=False)
+
+
+def selected(module: M, kept: Tensor, names: Collection[str]) -> M:
+    """A module with the entries `kept` of its buffers `names`, and its other buffers as they are."""
+    other = copy.copy(module)
+    other._buffers = {
+        name: values[kept] if name in names and values is not None else values
+        for name, values in module._buffers.items()
+    }
+    return other
+
+
+class Pairs(NamedTuple):
     """n pairs of a row and a known system next to it. All are (n,).
 
     row, system: which. lost, new: the element of the system, and the row's that stands for it. scale: how far the
@@ -58,123 +77,92 @@ class Pairs:
 
 
 class Relatives(nn.Module):
-    """Presence (rows, 118) from 0 to 1 and whether each row's own system is known (rows,) → (rows, RELATIVE_NAMES)."""
+    """Presence (rows, 118) from 0 to 1 and whether each row's own system is known (rows,) → (rows, RELATIVE_NAMES),
+    and the pairs by a swap and by an added element that they are counted from.
+    """
 
-    systems: Tensor
-    sizes: Tensor
-    weights: Tensor
-    recent: Tensor
-    hot: Tensor
-    swaps: Tensor
-    beside: Tensor
-    held: Tensor
-    together: Tensor
+    BY_SYSTEM = ("systems", "sizes", "weights", "recent", "hot")
 
     def __init__(self, literature: Literature) -> None:
         super().__init__()
-        swaps, beside = completion_counts(literature.systems)
+        swaps, beside = literature.swap_counts
         one = literature.systems.astype(np.float32)
-        arrays = {
-            "systems": one,
-            "sizes": one.sum(axis=1),
-            "weights": literature.weights,
-            "recent": np.log1p(literature.recent),
-            "hot": literature.highest_tc_k >= HOT_K,
-            "swaps": swaps,
-            "beside": beside,
-            "held": one.sum(axis=0),
-            "together": one.T @ one,
-        }
-        for name, array in arrays.items():
-            self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
+        self.systems = buffer(one)
+        self.sizes = buffer(one.sum(axis=1))
+        self.weights = buffer(literature.weights)
+        self.recent = buffer(np.log1p(literature.recent))
+        self.hot = buffer(literature.highest_tc_k >= HOT_K)
+        self.swaps, self.beside = buffer(swaps), buffer(beside)
+        self.held, self.together = buffer(one.sum(axis=0)), buffer(one.T @ one)
 
-    def near(self, present: Mask) -> Relatives:
-        """The same with those systems alone that can be relatives of compositions of the elements `present` (118,),
-        the counts as they are."""
-        return selected(self, self.kept(present), ("systems", "sizes", "weights", "recent", "hot"))
-
-    def kept(self, present: Mask) -> Tensor:
-        """(m,): the systems with at most one element that isn't in `present` (118,)."""
-        return ((self.systems @ torch.tensor(~present, dtype=torch.float32)) <= 1).nonzero()[:, 0]
-
-    def odds(self, of: Tensor, by: Tensor, own: Tensor) -> Tensor:
-        """p(a, c) without what the own system adds: a, c (n,) elements, own (n,) 1 where it is known. It holds c and
-        not a."""
-        count = (self.swaps[of, by] - own).clamp(min=0)
-        return count / ((self.held[of] + PRIOR) * (self.held[by] + PRIOR - own)).sqrt()
-
-    def odds_beside(self, of: Tensor, by: Tensor, own: Tensor) -> Tensor:
-        """p(a, c | b) for every b, (n, 118), likewise."""
-        count = (self.beside[of, by] - own[:, None]).clamp(min=0)
-        both = (self.together[of] + PRIOR_BESIDE) * (self.together[by] + PRIOR_BESIDE - own[:, None])
-        return count / both.sqrt()
-
-    def site_odds(self, by: Tensor, own: Tensor) -> Tensor:
-        """p(a, c) for every a, (n, 118), where the own system holds both a and c, so that it adds to no count."""
-        return (
-            self.swaps[:, by].T
-            / ((self.held + PRIOR - own[:, None]) * (self.held[by] + PRIOR - own)[:, None]).sqrt()
-        )
-
-    def site_odds_beside(self, of: Tensor, by: Tensor, own: Tensor) -> Tensor:
-        """p(a, c | b) for every b, (n, 118), where it holds all three."""
-        both = (self.together[of] + PRIOR_BESIDE - own[:, None]) * (
-            self.together[by] + PRIOR_BESIDE - own[:, None]
-        )
-        return self.beside[of, by] / both.sqrt()
-
-    def forward(self, presence: Tensor, own: Tensor) -> Tensor:
-        return self.of_pairs(presence, *self.pairs(presence, own))
-
-    def pairs(self, presence: Tensor, own: Tensor) -> tuple[Pairs, Pairs]:
-        """The known systems that differ by one element swapped, and those that lack one of the row's."""
-        extra, missing = self._beyond(presence)
-        return (
-            self._swapped(presence, own, _peak(extra - 1) * _peak(missing - 1)),
-            self._added(presence, own, _peak(extra - 1) * _peak(missing)),
-        )
-
-    def of_pairs(self, presence: Tensor, swapped: Pairs, added: Pairs) -> Tensor:
-        """The columns (rows, RELATIVE_NAMES)."""
-        extra, missing = self._beyond(presence)
-        larger = _peak(extra) * missing.clamp(0, 1)
-        by_two = _peak(missing) * _peak(extra - 2)
-        within = _peak(missing) * extra.clamp(0, 1)
-        sums = [larger @ self.weights, by_two @ self.weights, within.sum(dim=1)]
-        logs = [(sums[0] + LEAST).log(), (sums[1] + LEAST).log(), sums[2].log1p()]
-        parts = [self._summed(presence, swapped, "swap"), self._summed(presence, added, "added")]
-        return torch.cat([*parts, torch.stack(logs, dim=1)], dim=1)
-
-    def _beyond(self, presence: Tensor) -> tuple[Tensor, Tensor]:
-        """How many elements of each row a system lacks, and how many it has beside them, (rows, systems) each."""
+    def forward(self, presence: Tensor, own: Tensor) -> tuple[Tensor, Pairs, Pairs]:
         shared = presence @ self.systems.T
-        return presence.sum(dim=1, keepdim=True) - shared, self.sizes - shared
+        # How many elements of each row a system lacks, and how many it has beside them, (rows, systems) each.
+        extra, missing = presence.sum(dim=1, keepdim=True) - shared, self.sizes - shared
+        swapped = self._swapped(presence, own, _peak(extra - 1) * _peak(missing - 1))
+        added = self._added(presence, own, _peak(extra - 1) * _peak(missing))
+        larger = (_peak(extra) * missing.clamp(0, 1)) @ self.weights
+        by_two = (_peak(missing) * _peak(extra - 2)) @ self.weights
+        within = (_peak(missing) * extra.clamp(0, 1)).sum(dim=1)
+        logs = torch.stack([(larger + LEAST).log(), (by_two + LEAST).log(), within.log1p()], dim=1)
+        columns = [self._summed(presence, swapped, "swap"), self._summed(presence, added, "added"), logs]
+        return torch.cat(columns, dim=1), swapped, added
 
     def _swapped(self, presence: Tensor, own: Tensor, kernel: Tensor) -> Pairs:
+        """The known systems that differ by one element swapped; the row's own system holds the new element alone, and
+        adds to the counts.
+        """
         row, system = kernel.detach().nonzero(as_tuple=True)
-        there, here = self.systems[system], presence[row]
-        lost = (there * (1 - here.detach())).argmax(dim=1)
-        new = (here.detach() * (1 - there)).argmax(dim=1)
-        odds = self.odds(lost, new, own[row]) * kernel[row, system]
+        there, here, own = self.systems[system], presence[row].detach(), own[row]
+        lost, new = (there * (1 - here)).argmax(dim=1), (here * (1 - there)).argmax(dim=1)
+        count = (self.swaps[lost, new] - own).clamp(min=0)
+        odds = count / ((self.held[lost] + PRIOR) * (self.held[new] + PRIOR - own)).sqrt()
+        odds = odds * kernel[row, system]
         seen = odds.detach() > 0
-        row, system, lost, new, odds = row[seen], system[seen], lost[seen], new[seen], odds[seen]
+        row, system, lost, new, odds, own = (each[seen] for each in (row, system, lost, new, odds, own))
         rest = self.systems[system] * (presence.detach()[row] > 0)
-        mean, least = _over(rest, self.odds_beside(lost, new, own[row]))
-        scale = kernel[row, system]
-        support = self.weights[system] * odds
-        return Pairs(row, system, lost, new, scale, odds, support, mean * scale, least * scale)
+        beside = self._beside(lost, new, torch.zeros_like(own), own)
+        return self._pairs(row, system, lost, new, kernel, odds, rest, beside)
 
     def _added(self, presence: Tensor, own: Tensor, kernel: Tensor) -> Pairs:
+        """The known systems that lack one of the row's elements, which shares the likeliest site; the row's own system
+        holds both elements, and adds to no count.
+        """
         row, system = kernel.detach().nonzero(as_tuple=True)
-        there = self.systems[system]
+        there, own = self.systems[system], own[row]
         new = (presence.detach()[row] * (1 - there)).argmax(dim=1)
-        best, site = (there * self.site_odds(new, own[row])).max(dim=1)
+        either = (self.held + PRIOR - own[:, None]) * (self.held[new] + PRIOR - own)[:, None]
+        best, site = (there * (self.swaps[:, new].T / either.sqrt())).max(dim=1)
         rest = there.scatter(1, site[:, None], 0.0)
-        mean, least = _over(rest, self.site_odds_beside(site, new, own[row]))
-        scale = kernel[row, system]
-        odds = best * scale
+        beside = self._beside(site, new, own, own)
+        return self._pairs(row, system, site, new, kernel, best * kernel[row, system], rest, beside)
+
+    def _beside(self, of: Tensor, by: Tensor, own_of: Tensor, own_by: Tensor) -> Tensor:
+        """p(a, c | b) for every b, (n, 118), without what the row's own system adds, where it holds a and c (n,)."""
+        count = (self.beside[of, by] - (own_by - own_of)[:, None]).clamp(min=0)
+        of_held, by_held = self.together[of] + PRIOR_BESIDE, self.together[by] + PRIOR_BESIDE
+        return count / ((of_held - own_of[:, None]) * (by_held - own_by[:, None])).sqrt()
+
+    def _pairs(
+        self,
+        row: Tensor,
+        system: Tensor,
+        lost: Tensor,
+        new: Tensor,
+        kernel: Tensor,
+        odds: Tensor,
+        rest: Tensor,
+        beside: Tensor,
+    ) -> Pairs:
+        """With the mean and the least of the odds `beside` (n, 118) over the elements of `rest` (n, 118), 0 without
+        one.
+        """
+        held, scale = rest > 0, kernel[row, system]
+        count = held.sum(dim=1)
+        mean = (beside * held).sum(dim=1) / count.clamp(min=1)
+        least = torch.where(count > 0, beside.masked_fill(~held, torch.inf).amin(dim=1), 0.0)
         support = self.weights[system] * odds
-        return Pairs(row, system, site, new, scale, odds, support, mean * scale, least * scale)
+        return Pairs(row, system, lost, new, scale, odds, support, mean * scale, least * scale)
 
     def _summed(self, presence: Tensor, pairs: Pairs, kind: str) -> Tensor:
         """The columns of one kind of relatives, (rows, columns)."""
@@ -202,37 +190,9 @@ class Relatives(nn.Module):
         return torch.stack([*first, *beside], dim=1)
 
 
-def selected(module: M, kept: Tensor, names: Collection[str]) -> M:
-    """A module with the entries `kept` of its buffers `names`, and its other buffers as they are."""
-    other = object.__new__(type(module))
-    nn.Module.__init__(other)
-    for name, buffer in module.named_buffers():
-        other.register_buffer(name, buffer[kept] if name in names else buffer, persistent=False)
-    return other
-
-
 def _peak(distance: Tensor) -> Tensor:
     """1 at 0, 0 from 1 away, linear between."""
     return (1 - distance.abs()).clamp(min=0)
-
-
-def _over(rest: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and least of values (n, 118) over the elements of rest (n, 118); 0 where it holds none."""
-    held = rest > 0
-    count = held.sum(dim=1)
-    mean = (values * held).sum(dim=1) / count.clamp(min=1)
-    least = values.masked_fill(~held, torch.inf).amin(dim=1)
-    return mean, torch.where(count > 0, least, 0.0)
-
-
-ALIKE = 0.2  # L1 distance at which a relative hardly counts as composed alike
-TYPICAL = 8  # compositions that stand for those of a system
-UNKNOWN = 0.5  # share that is taken where there are no relatives
-ADDED_COUNT = 0.5  # a relative with one element less counts as this part of one with an element swapped
-_MERGED = 0.1  # L1 distance up to which one composition stands for another
-_MOST_COMPOSITIONS = 300  # of a system that are looked at, those reported most often
-_LITTLE = 0.02  # support that UNKNOWN has
-_STEEP = 4
 
 
 class Agreement(nn.Module):
@@ -243,9 +203,7 @@ class Agreement(nn.Module):
     shares: (s, TYPICAL) of its compositions that each stands for.
     """
 
-    elements: Tensor
-    amounts: Tensor
-    shares: Tensor
+    BY_SYSTEM = ("elements", "amounts", "shares")
 
     def __init__(self, literature: Literature) -> None:
         super().__init__()
@@ -253,22 +211,15 @@ class Agreement(nn.Module):
         number = len(literature.systems)
         elements = np.full((number, width), N_ELEMENTS, dtype=np.int64)
         amounts, shares = np.zeros((number, TYPICAL, width)), np.zeros((number, TYPICAL))
-        order = np.lexsort((-literature.reports, literature.system))
-        begins = np.searchsorted(literature.system[order], np.arange(number + 1))
-        for at, row in enumerate(literature.systems):
+        compositions = literature.by_system(_MOST_COMPOSITIONS, often_first=True)
+        for at, (row, mine) in enumerate(zip(literature.systems, compositions, strict=True)):
             held = np.flatnonzero(row)
             elements[at, : len(held)] = held
-            mine = literature.fractions[order[begins[at] : begins[at + 1]][:_MOST_COMPOSITIONS]]
             found, counts = typical(mine[:, held])
             amounts[at, : len(found), : len(held)] = found
             shares[at, : len(found)] = counts / max(len(mine), 1)
-        self.register_buffer("elements", torch.tensor(elements), persistent=False)
-        self.register_buffer("amounts", torch.tensor(amounts, dtype=torch.float32), persistent=False)
-        self.register_buffer("shares", torch.tensor(shares, dtype=torch.float32), persistent=False)
-
-    def only(self, kept: Tensor) -> Agreement:
-        """The same of the systems `kept` (m,) alone."""
-        return selected(self, kept, ("elements", "amounts", "shares"))
+        self.elements = nn.Buffer(torch.tensor(elements), persistent=False)
+        self.amounts, self.shares = buffer(amounts), buffer(shares)
 
     def forward(self, fractions: Tensor, swapped: Pairs, added: Pairs) -> Tensor:
         agreeing = whole = fractions.new_zeros(len(fractions))
@@ -283,8 +234,7 @@ class Agreement(nn.Module):
         that it stands for, (pairs,).
         """
         padded = torch.cat([fractions, fractions.new_zeros(len(fractions), 1)], dim=1)
-        elements = self.elements[pairs.system]
-        row = pairs.row[:, None]
+        elements, row = self.elements[pairs.system], pairs.row[:, None]
         mine = padded[row, elements]
         mine = mine + (elements == pairs.lost[:, None]) * padded[row, pairs.new[:, None]]
         overlap = torch.minimum(mine[:, None], self.amounts[pairs.system]).sum(dim=2)

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.chemistry.formula import parse
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.prospects import Prospects, load_prospects
 
@@ -35,7 +34,6 @@ def make_literature() -> MakeLiterature:
                 "tc_k": [5.0] * n if tc_k is None else list(tc_k),
                 "reports": [1] * n if reports is None else list(reports),
                 "year": [2000.0] * n if years is None else list(years),
-                "chemical_system": ["-".join(sorted(parse(formula))) for formula in formulas],
             }
         )
         return Literature.of(table, YEAR)

@@ -4,17 +4,20 @@ import numpy as np
 import pytest
 import torch
 
+from kiago_ray.chemistry.balance import likeliest_balance
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.plausibility.features import (
+    CHARGE_NAMES,
     COMPANY_NAMES,
     MAKE_UP_WIDTHS,
+    MOST_NATS,
     TRACE,
+    Charges,
     Company,
     MakeUp,
     PlausibilityFeatures,
     positive_factor,
 )
-from kiago_ray.plausibility.odds import swap_odds
 from kiago_ray.plausibility.prospects import Prospects
 
 from .conftest import MakeLiterature, presence
@@ -42,13 +45,9 @@ def test_features_of_systems_come_first_and_heed_no_amounts(prospects: Prospects
 
 def test_many_rows_are_as_one_by_one(prospects: Prospects) -> None:
     features = prospects.plausibility.features
-    many = torch.cat(
-        [each.reshape(len(FORMULAS), -1) for each in features.of_many(parse_fractions(FORMULAS))], dim=1
-    )
-    single = torch.cat(
-        [torch.cat([each.reshape(1, -1) for each in features(rows(f))], dim=1) for f in FORMULAS]
-    )
-    torch.testing.assert_close(many, single, rtol=1e-4, atol=1e-4)
+    (many,) = (features(chunk) for chunk in features.chunks(parse_fractions(FORMULAS)))
+    single = [torch.cat(each) for each in zip(*(features(rows(f)) for f in FORMULAS), strict=True)]
+    torch.testing.assert_close(many, tuple(single), rtol=1e-4, atol=1e-4)
 
 
 def test_a_trace_is_wholly_present(prospects: Prospects) -> None:
@@ -77,7 +76,7 @@ def test_nothing_known_is_far_from_all(make_literature: MakeLiterature) -> None:
 
 
 def test_distances_are_of_a_positive_matrix(make_literature: MakeLiterature) -> None:
-    factor = positive_factor(swap_odds(make_literature(["LaO", "YO", "LaF", "YF", "CeO"]).systems))
+    factor = positive_factor(make_literature(["LaO", "YO", "LaF", "YF", "CeO"]).swap_odds)
     np.testing.assert_allclose((factor**2).sum(axis=1), 1)
 
 
@@ -119,3 +118,55 @@ def test_the_own_system_is_taken_off(make_literature: MakeLiterature) -> None:
 def test_more_than_five_elements_are_many(make_literature: MakeLiterature) -> None:
     found = columns(Company(make_literature(["LaO"]))(presence("La O Na F Mg B Y"), torch.zeros(1)))
     assert found["many_elements"] == 2
+
+
+IONIC = (
+    "LaFeAsO",
+    "La1.85Sr0.15CuO4",
+    "NaCl",
+    "BaFe2As2",
+    "YBa2Cu3O7",
+    "NbSe2",
+    "FeSe",
+    "SrTiO3",
+    "Tl2Ba2CuO6",
+)
+
+
+def charges_of(*formulas: str) -> dict[str, list[float]]:
+    values = Charges()(torch.tensor(parse_fractions(formulas), dtype=torch.float32)).T.tolist()
+    return dict(zip(CHARGE_NAMES, values, strict=True))
+
+
+def test_nats_are_those_of_the_exact_balance() -> None:
+    # The grid of prices gives a little less than the best price would.
+    exact = likeliest_balance(parse_fractions(IONIC)).nats_per_atom
+    found = np.array(charges_of(*IONIC)["charge_nats"])
+    assert (found <= exact + 1e-5).all()
+    np.testing.assert_allclose(found, exact, atol=0.02)
+
+
+def test_what_does_not_balance_costs_most() -> None:
+    found = charges_of("Na2Cl", "NaCl")["charge_nats"]
+    assert found[0] == pytest.approx(MOST_NATS, rel=0.2)
+    assert found[1] < 0.1
+
+
+def test_metals_are_no_salts() -> None:
+    found = charges_of("CeCoIn5", "LaFeAsO")
+    assert found["charge_nats_ionic"][0] == 0
+    assert found["strong_anions"] == [0, pytest.approx(0.5)]
+    assert found["charge_nats_ionic"][1] == found["charge_nats"][1]
+
+
+def test_the_slope_of_the_charges_is_that_of_finite_differences() -> None:
+    charges = Charges().double()
+    row = torch.tensor(parse_fractions(["La1.83Sr0.17CuO4"]), dtype=torch.float64, requires_grad=True)
+    charges(row)[0, 0].backward()
+    assert row.grad is not None
+    for z in (56, 37, 28, 7):
+        step = torch.zeros_like(row)
+        step[0, z] = 1e-7
+        with torch.no_grad():
+            slope = (charges(row + step)[0, 0] - charges(row - step)[0, 0]) / 2e-7
+        assert float(row.grad[0, z]) == pytest.approx(float(slope), rel=1e-5, abs=1e-6)

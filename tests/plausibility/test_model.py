@@ -1,8 +1,9 @@
-"""Plausibility as a function: its slope, its parts, and the one for a few elements."""
+"""Plausibility as a function: its slope, its parts, and the one for a few elements; and its fit to a literature."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -10,10 +11,22 @@ import torch
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.plausibility.features import TRACE
-from kiago_ray.plausibility.model import MOST_DEVIATIONS, Logistic
+from kiago_ray.plausibility.features import TRACE, PlausibilityFeatures
+from kiago_ray.plausibility.literature import Literature, elements_at_hand
+from kiago_ray.plausibility.model import (
+    MOST_DEVIATIONS,
+    Examples,
+    Logistic,
+    altered,
+    amounts_altered,
+    fit_plausibility,
+    proposed,
+    swapped_at_random,
+)
 from kiago_ray.plausibility.prospects import Prospects
 from kiago_ray.predictors import check_contract
+
+from .conftest import MakeLiterature
 
 FORMULAS = ("LaFeAsO0.9F0.1", "La1.85Sr0.15CuO4", "MgB2", "CsV3Sb5")
 
@@ -31,7 +44,6 @@ def test_the_parts_multiply(prospects: Prospects) -> None:
     assert (log_exists < 0).all()
     x = torch.tensor(parse_fractions(FORMULAS), dtype=torch.float32)
     np.testing.assert_allclose(prospects.plausibility(x), log_p, atol=1e-4)
-    np.testing.assert_array_equal(prospects.plausibility.log_probability(parse_fractions(FORMULAS)), log_p)
 
 
 def test_it_is_a_predictor_that_a_search_can_follow(prospects: Prospects) -> None:
@@ -84,3 +96,89 @@ def test_near_is_the_same_but_for_what_lies_far_outside(prospects: Prospects) ->
     alike = [at for at, name in enumerate(near.features.names) if name not in names]
     few, all_of_them = near.features(x)[0], prospects.plausibility.features(x)[0]
     torch.testing.assert_close(few[:, alike], all_of_them[:, alike])
+
+
+def test_a_swap_keeps_the_amounts_and_gives_no_known_system(make_literature: MakeLiterature) -> None:
+    known = make_literature(["LaFeAsO"] * 50 + ["MgB2"] * 50)
+    sets = known.known
+    swapped = swapped_at_random(known.fractions, sets, np.random.default_rng(0))
+    assert len(swapped) == 100
+    for row, other in zip(known.fractions, swapped, strict=True):
+        assert (other > 0).tobytes() not in sets
+        np.testing.assert_allclose(np.sort(row), np.sort(other))
+        assert 1 <= ((row > 0) & (other == 0)).sum() <= 2
+        assert (elements_at_hand() | (other == 0)).all()
+
+
+def test_of_one_element_one_is_swapped(make_literature: MakeLiterature) -> None:
+    row = make_literature(["Nb"]).fractions
+    assert (swapped_at_random(row, set(), np.random.default_rng(0), two=1.0) > 0).sum() == 1
+
+
+def test_altered_amounts_are_of_the_same_elements(make_literature: MakeLiterature) -> None:
+    known = make_literature(["YBa2Cu3O7", "MgB2"] * 20)
+    altered = amounts_altered(known.fractions, np.random.default_rng(1))
+    assert ((altered > 0) == (known.fractions > 0)).all()
+    np.testing.assert_allclose(altered.sum(axis=1), 1)
+    assert (np.abs(altered - known.fractions).sum(axis=1) > 0.05).mean() > 0.8
+
+
+@pytest.fixture(scope="module")
+def series(make_literature: MakeLiterature) -> Literature:
+    """Pnictides of four lanthanides, three metals and two anions, most known before 2003, the others since."""
+    formulas = [
+        f"{a}{b}{c}O"
+        for a, b, c in itertools.product(("La", "Ce", "Pr", "Nd"), ("Fe", "Ni", "Co"), ("As", "P"))
+    ]
+    years = [1995 + (5 * number) % 15 for number in range(len(formulas))]
+    known: Literature = make_literature(formulas, years=years)
+    return known
+
+
+def test_the_same_seed_gives_the_same_fit(series: Literature) -> None:
+    rows = parse_fractions(["SmFeAsO", "LaFeAsF", "NaMgB"])
+    one, same, other = (fit_plausibility(series, seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one.log_probabilities(rows), same.log_probabilities(rows))
+    assert (one.log_probabilities(rows)[0] != other.log_probabilities(rows)[0]).any()
+
+
+def test_what_fits_the_series_is_more_plausible_than_what_does_not(series: Literature) -> None:
+    held = series.fractions[:, parse_fractions(["CeFePO"])[0] > 0] > 0
+    hidden = series.only(np.asarray(~held.all(axis=1)))
+    fitted = fit_plausibility(hidden)
+    inside, outside = fitted.log_probabilities(parse_fractions(["CeFePO", "CeFeXeO"]))[1]
+    assert inside > outside
+
+
+def test_proposals_are_real_where_they_were_reported_later(series: Literature) -> None:
+    then = series.before(2005)
+    features = PlausibilityFeatures(then)
+    found = proposed(then, series, features, np.random.default_rng(0))
+    new = {row.tobytes() for row in series.systems} - {row.tobytes() for row in then.systems}
+    assert 0 < found.real.sum() <= len(new)
+    assert found.features.shape == (len(found.real), len(features.names))
+    assert set(found.weight[found.real]) == {1.0}
+    assert set(found.weight[~found.real]) == {1 / 0.4}
+
+
+def test_altered_compositions_are_not_real(series: Literature) -> None:
+    then = series.before(2005)
+    found = altered(then, series, PlausibilityFeatures(then), np.random.default_rng(0))
+    late = int((series.first_year >= 2005).sum())
+    assert found.real.sum() == late + len(then.systems)
+    assert (~found.real).sum() > found.real.sum()
+
+
+def test_without_anything_new_there_is_nothing_to_learn(make_literature: MakeLiterature) -> None:
+    with pytest.raises(ValueError, match="nothing was first reported in the 7 years before 2010"):
+        fit_plausibility(make_literature(["LaFeAsO", "MgB2"], years=[1990, 2001]))
+
+
+def test_examples_are_joined_and_fitted() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 2))
+    real = x[:, 0] > 0
+    parts = [Examples(x[part], real[part], np.ones(200)) for part in (slice(200), slice(200, None))]
+    logistic = Examples.joined(parts).fitted()
+    np.testing.assert_allclose(logistic.mean, x.mean(axis=0))
+    assert logistic.weight[0] > 5 * abs(logistic.weight[1])

@@ -14,6 +14,7 @@ from kiago_ray.plausibility.relatives import (
     TYPICAL,
     UNKNOWN,
     Agreement,
+    Pairs,
     Relatives,
     typical,
 )
@@ -24,8 +25,8 @@ NOT_OWN, OWN = torch.zeros(1), torch.ones(1)
 SQUARE = ("LaO", "YO", "LaF")
 
 
-def columns(values: torch.Tensor) -> dict[str, float]:
-    return dict(zip(RELATIVE_NAMES, values[0].tolist(), strict=True))
+def columns(found: tuple[torch.Tensor, Pairs, Pairs]) -> dict[str, float]:
+    return dict(zip(RELATIVE_NAMES, found[0][0].tolist(), strict=True))
 
 
 def test_the_missing_corner_of_a_square_has_two_relatives_by_a_swap(make_literature: MakeLiterature) -> None:
@@ -61,8 +62,8 @@ def test_the_own_system_leaves_the_features_as_they_are(prospects: Prospects) ->
     known = prospects.literature
     for at in np.random.default_rng(0).integers(len(known.systems), size=3).tolist():
         row = torch.tensor(known.systems[at : at + 1], dtype=torch.float32)
-        without = known.only(known.system != at, known.year)
-        torch.testing.assert_close(Relatives(known)(row, OWN), Relatives(without)(row, NOT_OWN))
+        without = known.only(known.system != at)
+        torch.testing.assert_close(Relatives(known)(row, OWN)[0], Relatives(without)(row, NOT_OWN)[0])
 
 
 def test_linear_in_how_far_an_element_is_present(make_literature: MakeLiterature) -> None:
@@ -73,18 +74,18 @@ def test_linear_in_how_far_an_element_is_present(make_literature: MakeLiterature
     ]
     assert sums[0] > sums[1] > sums[2] >= 0
     row = presence("Y F", [1.0, 0.5]).requires_grad_()
-    relatives(row, NOT_OWN)[0, 0].backward()
+    relatives(row, NOT_OWN)[0][0, 0].backward()
     assert row.grad is not None
     assert row.grad[0, INDEX["F"]] > 0
 
 
 def test_near_keeps_every_relative_by_one_element(prospects: Prospects) -> None:
-    relatives = Relatives(prospects.literature)
-    near = relatives.near(mask("La Fe As O F Co Ce"))
+    features = prospects.plausibility.features
+    relatives, near = features.relatives, features.near(mask("La Fe As O F Co Ce")).relatives
     rows = torch.cat([presence("La Fe As O"), presence("La Fe As O F"), presence("Ce Fe Co As O")])
     own = torch.tensor([1.0, 1.0, 0.0])
     same = [at for at, name in enumerate(RELATIVE_NAMES) if name != "larger"]
-    torch.testing.assert_close(near(rows, own)[:, same], relatives(rows, own)[:, same])
+    torch.testing.assert_close(near(rows, own)[0][:, same], relatives(rows, own)[0][:, same])
     assert len(near.systems) < len(relatives.systems) / 5
 
 
