@@ -26,11 +26,11 @@ from kiago_ray.screening.improvement import best_nearby, expected_improvement_k
 from kiago_ray.screening.trust import trusted_tc_k
 from kiago_ray.search import SearchSpec, SpecError, load_preset
 from kiago_ray.search.family_proposals import LABELS, atoms_of
-from kiago_ray.search.presets import build_spec
+from kiago_ray.search.open_rows import perturbed_row, row_generator
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.run import run_search
-from kiago_ray.search.start import perturbed_row, row_generator
+from kiago_ray.search.spec import build_spec
 
 LITERATURE = Path(__file__).parents[1] / "campaigns" / "literature.yaml"
 PROPOSALS = 16

@@ -32,7 +32,7 @@ from kiago_ray.plausibility.literature import Literature, system_names
 from kiago_ray.plausibility.model import fit_plausibility
 from kiago_ray.screening import apply_screens, available_screens, collect
 from kiago_ray.screening.screens import FILE, REQUIRED
-from kiago_ray.search.external_formulas import given_result
+from kiago_ray.search.run import given_result
 from kiago_ray.search.sections import ScreensSpec
 
 FOLDS = 5

@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,10 +22,10 @@ from kiago_ray.models import Models, search_frequencies
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.inference import Inference, Precision, in_precision, step_precision
 from kiago_ray.search import load_preset
+from kiago_ray.search.open_rows import open_space, starts
 from kiago_ray.search.problem import Problem, resolve
-from kiago_ray.search.run import stage_settings
-from kiago_ray.search.stages import init, limit, step
-from kiago_ray.search.start import open_space, starts
+from kiago_ray.search.run import search_stage
+from kiago_ray.search.stages import init, limit, pace, step
 from kiago_ray.storage.table import ranked
 
 if TYPE_CHECKING:
@@ -97,15 +97,18 @@ class Bench:
         """One step of stage 1 or 2 after another, in a precision."""
         space = open_space(self.problem, torch.device("cpu"))
         steering = in_precision(self.predictors, precision)
-        settings = stage_settings(self.problem, stage, torch.device("cpu"))
-        rate, objective = settings.at(0)
+        settings = search_stage(self.problem, stage, torch.device("cpu"))
+        rate, beta = settings.at(0)
+        objective = replace(settings.objective, beta=beta)
+        revive = self.problem.spec.revive != "none"
         state = init(self.x_start, self.allowed, self.problem.spec.revive, space)
         if stage == 2:
             state, _ = limit(state, space, reset=True)
 
         def advance() -> None:
             nonlocal state
-            state, _ = step(state, space, steering, objective, rate, revive=settings.revive)
+            now = pace(state.adam_step + 1, rate)
+            state, _ = step(state, space, steering, objective, now, revive=revive)
 
         return advance
 

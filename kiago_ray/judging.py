@@ -18,8 +18,7 @@ from kiago_ray.models import Models
 from kiago_ray.plausibility.prospects import around, informed
 from kiago_ray.predictors.base import predict
 from kiago_ray.screening import Ranking, SecondOpinions, apply_screens, available_screens, collect
-from kiago_ray.search.external_formulas import given_result
-from kiago_ray.search.run import TRAJECTORY_ROWS, run_search
+from kiago_ray.search.run import TRAJECTORY_ROWS, given_result, run_search
 from kiago_ray.storage.table import candidates_table
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from kiago_ray.hull.energy_hull import MAX_FORMULAS
 from kiago_ray.judging import JudgedRows, judged
 from kiago_ray.models import Models
 from kiago_ray.search import SearchSpec, load_preset
-from kiago_ray.search.external_formulas import given_result
 from kiago_ray.search.result import RowStatus
+from kiago_ray.search.run import given_result
 from kiago_ray.storage.columns import PREDICTED, schema
 
 HULL_FORMULAS = MAX_FORMULAS  # of one request

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from kiago_ray.api import propose
 from kiago_ray.cli.main import app
-from kiago_ray.search.presets import PRESETS, preset_values
+from kiago_ray.search.spec import PRESETS, preset_values
 from kiago_ray.service.app import build_app
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.settings import ServiceSettings

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kiago_ray.runs.spec import read_preset
-from kiago_ray.search.presets import build_spec
+from kiago_ray.search.spec import build_spec
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -12,8 +12,7 @@ import yaml
 from kiago_ray.chemistry.elements import INDEX, named_elements
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.errors import InputError
-from kiago_ray.search.presets import PRESETS
-from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.spec import PRESETS, SearchSpec
 
 MAX_SPEC_BYTES = 100_000
 Argument, Option = typer.Argument, typer.Option

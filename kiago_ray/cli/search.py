@@ -37,8 +37,8 @@ from kiago_ray.screening import KnownMaterials, TriedMaterials
 from kiago_ray.screening.screens import REQUIRED, Passing, available_screens, load_screen_recall
 from kiago_ray.screening.summary import Summary
 from kiago_ray.search import SearchSpec
-from kiago_ray.search.presets import build_spec
 from kiago_ray.search.sections import ScreensSpec
+from kiago_ray.search.spec import build_spec
 from kiago_ray.storage.run_directory import CANDIDATES, open_run
 from kiago_ray.storage.table import first_rows
 

@@ -23,7 +23,7 @@ from kiago_ray.data.known import known_table, tried_table
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.runs.spec import read_yaml
-from kiago_ray.search.errors import spec_error_line
+from kiago_ray.search.sections import spec_error_line
 from kiago_ray.service.settings import ServiceSettings, is_loopback, token_from
 
 REQUEST_TIMEOUT_S = 120

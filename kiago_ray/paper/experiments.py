@@ -21,10 +21,9 @@ from kiago_ray.paper.criteria import figures
 from kiago_ray.paper.declarations import METHODS, SEARCHES, Size, comparison
 from kiago_ray.paper.lab import Experiment, Figures, Lab
 from kiago_ray.search import load_preset
-from kiago_ray.search.external_formulas import given_result
 from kiago_ray.search.integers import rounded_counts
 from kiago_ray.search.result import RowStatus
-from kiago_ray.search.run import SHARD_ROWS, run_search
+from kiago_ray.search.run import SHARD_ROWS, given_result, run_search
 
 if TYPE_CHECKING:
     from kiago_ray.search import SearchSpec

@@ -21,9 +21,8 @@ from pydantic import Field
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.screening.known import KnownMaterials
-from kiago_ray.search.errors import SpecError
 from kiago_ray.search.family import Substitutions, sites_of
-from kiago_ray.search.sections import Section, Symbol
+from kiago_ray.search.sections import Section, SpecError, Symbol
 
 LITERATURE = "literature"
 MAX_FAMILIES = 10_000

@@ -15,10 +15,9 @@ from pydantic import ValidationError
 
 from kiago_ray.runs.literature import LITERATURE
 from kiago_ray.runs.spec import MAX_SEARCHES, CampaignSpec
-from kiago_ray.search.errors import SpecError, spec_error_line
-from kiago_ray.search.presets import build_spec
 from kiago_ray.search.run import shard_size as shard_rows
-from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.sections import SpecError, spec_error_line
+from kiago_ray.search.spec import SearchSpec, build_spec
 
 MAX_SHARDS = 1_000_000
 CURVE_ROWS = 64  # rows of a search whose every step is kept, shared evenly among its shards

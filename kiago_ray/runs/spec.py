@@ -17,8 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, Validati
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data import TRIED_WORDS, WORDS
 from kiago_ray.runs.literature import LITERATURE, LiteratureSpec
-from kiago_ray.search.errors import SpecError, spec_error_line
-from kiago_ray.search.sections import Formula, Section
+from kiago_ray.search.sections import Formula, Section, SpecError, spec_error_line
 from kiago_ray.search.spec import MAX_CANDIDATES
 
 MAX_SEARCHES = 10_000

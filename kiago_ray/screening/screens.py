@@ -19,8 +19,7 @@ import numpy as np
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.screening.candidates import Candidates, Mask
-from kiago_ray.search.errors import SpecError
-from kiago_ray.search.sections import ScreensSpec
+from kiago_ray.search.sections import ScreensSpec, SpecError
 
 MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6
 

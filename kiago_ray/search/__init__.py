@@ -5,8 +5,7 @@ What reads and checks a specification stands here and needs no torch, so that a 
 
 from __future__ import annotations
 
-from kiago_ray.search.errors import SpecError
-from kiago_ray.search.presets import PRESETS, build_spec, load_preset
-from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.sections import SpecError
+from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec, load_preset
 
 __all__ = ["PRESETS", "SearchSpec", "SpecError", "build_spec", "load_preset"]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.search.errors import SpecError
+from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
 
 VACANCY = N_ELEMENTS  # the index of a place that stays empty, beside those of the elements

@@ -19,7 +19,7 @@ from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import write
 from kiago_ray.search.family import VACANCY
 from kiago_ray.search.family_rows import FamilySpace, FamilyStarts
-from kiago_ray.search.projection import Proposals, Score, scored
+from kiago_ray.search.result import Proposals, Score, scored
 from kiago_ray.search.sections import ProjectionSpec
 from kiago_ray.search.stages import SearchState
 

@@ -23,10 +23,9 @@ from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.search.family import HALF, VACANCY, Family, Site
 from kiago_ray.search.family_proposals import FAMILY, Occupation, Sources, base_occupation
 from kiago_ray.search.losses import Norm, integer_distance
+from kiago_ray.search.open_rows import MIN_TOTAL, canonical_text, row_generator
 from kiago_ray.search.problem import Problem
-from kiago_ray.search.space import MIN_TOTAL
-from kiago_ray.search.stages import init
-from kiago_ray.search.start import Begun, canonical_text, row_generator
+from kiago_ray.search.stages import SearchState, init
 
 WHOLE_PROBABILITY = 0.3  # that a drawn element takes the whole site
 LEAST_DOPED, MOST_DOPED = 0.05, 0.5  # share of the site that it takes otherwise
@@ -277,11 +276,10 @@ def _largest(values: Tensor, number: int) -> Tensor:
 
 def begin_family(
     problem: Problem,
-    rows: Sequence[int],
-    places: NDArray[np.int64],
+    rows: NDArray[np.int64],
     size: int,
     device: torch.device,
-) -> Begun:
+) -> tuple[FamilySpace, SearchState, FamilyStarts]:
     """The rows of a family search at their places (n,) in a shard of `size`; the other places are padding."""
     assert problem.family is not None
     spec, family = problem.spec, problem.family.family
@@ -291,8 +289,8 @@ def begin_family(
         Sources(spec.sources),
         spec.seed,
         canonical_text(problem.base),
-        rows,
-        places.tolist(),
+        rows.tolist(),
+        (rows % size).tolist(),
         size,
     )
     space = family_space(family, starts, device)
@@ -301,7 +299,7 @@ def begin_family(
     )
     state = init(share.float(), exists, spec.revive, space)
     moves = torch.as_tensor(starts.moves, dtype=torch.float32, device=device)
-    return Begun(space, replace(state, rate=moves), starts)
+    return space, replace(state, rate=moves), starts
 
 
 def family_space(family: Family, rows: FamilyStarts, device: torch.device) -> FamilySpace:

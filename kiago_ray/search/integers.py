@@ -1,40 +1,69 @@
-"""Fractions → integer formulas that satisfy every constraint, and the paper's plain rounding for comparison.
+"""Fractions → integer formulas that satisfy every constraint: the nearest, those of them that are charge neutral, and
+the paper's plain rounding for comparison.
 
-The projection takes, for each total number of atoms N, the counts nearest to N·x in L1 among those that add
-up to N, keep fixed amounts and stay on the elements of x. Such a loss is a sum of one convex function an
-element, so giving one atom at a time to the element that is furthest below its target is optimal, not just
-greedy; with no lower bounds that is the method of largest remainders. Ties go to the lower atomic number, and
-between totals to the smaller one.
+The projection takes, for each total number of atoms N, the counts nearest to N·x in L1 among those that add up to N,
+keep fixed amounts and stay on the elements of x. Such a loss is a sum of one convex function an element, so giving one
+atom at a time to the element that is furthest below its target is optimal, not just greedy; with no lower bounds that
+is the method of largest remainders. Ties go to the lower atomic number, and between totals to the smaller one.
+
+Neutral formulas are found by enumeration: for each total the nearest counts, and what one or two atoms that change
+from one element of the row to another make of them. A formula is neutral when one of the row's likeliest assignments
+of states gives it no charge, which is a matrix product for all of a row's formulas at once. Every formula found passes
+`chemistry.neutrality.check`; what only a rare assignment would balance may be missed. Metals alone and single elements
+pass unseen there, and so they do here. Mixed valence is an option; what only it balances, SMACT's screens rule out.
+
+An assignment keeps the Pauling rule, a cut (see chemistry.neutrality), and costs Σ x·(−ln share), the share being how
+often the element was seen in that state; costs add up over elements, so the cheapest of each cut grow from the
+cheapest of its first elements.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kiago_ray.chemistry import oxidation
+from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import reduce_counts
+from kiago_ray.chemistry.neutrality import cuts, likeliest_valences
+from kiago_ray.chemistry.oxidation import OxidationSet
 
 WHOLE = 1e-6  # atoms: a fixed amount counts as whole within this
+MOST_TOTALS = 32  # of a row, those whose nearest counts are nearest
+MOST_FORMULAS = 4_096  # of a row, the nearest, that are tested
+MOST_MIXED = 48  # of a row, the nearest, that mixed valence is tested on
+TWO_ATOMS = 10  # elements of a row up to which two atoms change at once
+MOST_ASSIGNMENTS = 128  # of a row, over all its cuts
+IMPOSSIBLE = 10_000  # the state of an element that has none on its side: neutral only where it has no atoms
+_UNLIKELY = 1e3  # nats that it costs, so that it comes after everything possible
 _SAME = 9  # decimals of an L1 distance: what differs by less is a tie
 _NEVER = np.inf
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Assignments = tuple[Ints, Floats]
+"""m assignments to k elements, cheapest first: states (m, k), IMPOSSIBLE where an element must go, and −ln of the
+share in which each element was seen in its state, (m, k)."""
 
 
 @dataclass(frozen=True)
 class IntegerCandidates:
     """The k integer formulas nearest to each row, nearest first.
 
-    counts: (rows, k, 118) atoms, zeros where there are fewer formulas. distance: (rows, k) L1 distance in
-    fractions, inf there.
+    counts: (rows, k, 118) atoms, zeros where there are fewer formulas. distance: (rows, k) L1 distance in fractions,
+    inf there. nats: (rows, k) of neutral formulas −ln of how likely the states that balance them are, a mean over
+    atoms; 0 where metals or a single element pass unseen, and where none was asked for.
     """
 
     counts: Ints
     distance: Floats
+    nats: Floats
 
 
 def least_counts(total: int, fixed: Floats) -> Ints:
@@ -76,8 +105,7 @@ def project(
 ) -> IntegerCandidates:
     """The `keep` nearest distinct integer formulas of each row of fractions (rows, 118).
 
-    `totals` are feasible for `fixed` (see feasible_totals). A formula that a smaller total already gives is
-    left out.
+    `totals` are feasible for `fixed` (see feasible_totals). A formula that a smaller total already gives is left out.
     """
     rows = len(fractions)
     columns, everything = nearest_by_total(fractions, totals, fixed, may_grow)
@@ -96,7 +124,7 @@ def project(
     chosen[~np.isfinite(distance)] = 0
     result = np.zeros((rows, nearest.shape[1], fractions.shape[1]), dtype=np.int64)
     np.put_along_axis(result, columns[:, None, :].repeat(nearest.shape[1], axis=1), chosen, axis=2)
-    return IntegerCandidates(result, distance)
+    return IntegerCandidates(result, distance, np.zeros(distance.shape))
 
 
 def nearest_by_total(
@@ -144,11 +172,10 @@ def rounded_counts(fractions: Floats, total: int) -> Ints:
 def fractional_amounts(
     fractions: Floats, fixed: Floats, may_grow: bool, atoms: float, decimals: int = 4
 ) -> Floats:
-    """Amounts (rows, 118) of a formula with `atoms` atoms: fixed ones as given, the others in steps of
-    10^-decimals.
+    """Amounts (rows, 118) of a formula with `atoms` atoms: fixed ones as given, the others in steps of 10^-decimals.
 
-    What fixed amounts leave, to the nearest step, is shared out by the same method as integer counts; fixed
-    amounts that may grow are shared out too, and never less than they were.
+    What fixed amounts leave, to the nearest step, is shared out by the same method as integer counts; fixed amounts
+    that may grow are shared out too, and never less than they were.
     """
     unit = 10**decimals
     held = np.zeros_like(fixed) if may_grow else fixed
@@ -159,3 +186,176 @@ def fractional_amounts(
     exact = np.zeros(free.shape, dtype=np.bool_)
     counts = nearest_counts(share, steps, np.broadcast_to(least, free.shape), exact)
     return np.asarray(np.round(held * atoms, 9) + counts / unit)
+
+
+def exchanges(elements: int, atoms: int) -> Ints:
+    """Every way in which up to `atoms` atoms change from one of `elements` to another, none first: (m, elements).
+
+    Each sums to 0; fewer atoms come first.
+    """
+    unit = np.eye(elements, dtype=np.int64)
+    single = [unit[a] - unit[b] for a in range(elements) for b in range(elements) if a != b]
+    moves = {tuple(np.zeros(elements, dtype=np.int64).tolist()): None}
+    for number in range(1, atoms + 1):
+        for chosen in combinations_with_replacement(range(len(single)), number):
+            moves.setdefault(tuple(sum(single[at] for at in chosen).tolist()), None)
+    return np.array(list(moves), dtype=np.int64)
+
+
+def neutral_formulas(
+    fractions: Floats,
+    totals: tuple[int, ...],
+    fixed: Floats,
+    may_grow: bool,
+    *,
+    oxidation_set: OxidationSet,
+    keep: int,
+    max_distance: float,
+    mixed_valence: bool = False,
+) -> IntegerCandidates:
+    """The `keep` nearest distinct neutral formulas within max_distance of each row of fractions (rows, 118).
+
+    Arguments as those of `project`. mixed_valence: also formulas that only two states of one element balance, among
+    the MOST_MIXED nearest. A row is worked out by itself, whichever others there are.
+    """
+    metals = oxidation.metals()
+    atoms = np.array(totals)
+    least = np.stack([least_counts(total, fixed) for total in totals])
+    exact = (fixed > 0) & (not may_grow)
+    rows, width = fractions.shape
+    counts = np.zeros((rows, keep, width), dtype=np.int64)
+    distance, nats = np.full((rows, keep), np.inf), np.full((rows, keep), np.inf)
+    moves: dict[int, Ints] = {}
+    every_column, nearest = nearest_by_total(fractions, totals, fixed, may_grow)
+    for row in range(rows):
+        held = (fractions[row, every_column[row]] > 0) | (fixed[every_column[row]] > 0)
+        columns = every_column[row, held]
+        k = len(columns)
+        if k not in moves:
+            moves[k] = exchanges(k, 2 if k <= TWO_ATOMS else 1)
+        allowed = moves[k][~moves[k][:, exact[columns]].any(axis=1)]
+        x = fractions[row, columns]
+        near, far = _around(x, nearest[row][:, held], atoms, least[:, columns], allowed, max_distance)
+        cost = _nats(near, columns, x, oxidation_set, metals)
+        if mixed_valence:
+            cost[:MOST_MIXED] = _mixed_nats(near[:MOST_MIXED], columns, cost[:MOST_MIXED], oxidation_set)
+        picked = _distinct(near, np.isfinite(cost), keep)
+        counts[row, : len(picked), columns] = near[picked].T
+        distance[row, : len(picked)] = far[picked]
+        nats[row, : len(picked)] = cost[picked]
+    return IntegerCandidates(counts, distance, nats)
+
+
+def _around(
+    x: Floats, nearest: NDArray[np.int16], atoms: Ints, least: Ints, moves: Ints, max_distance: float
+) -> tuple[Ints, Floats]:
+    """Counts (n, k) that moves (m, k) make of the nearest (totals, k) to amounts (k,), none below least (totals, k),
+    and their L1 distances (n,), nearest first.
+    """
+    gap = nearest / atoms[:, None] - x
+    close = np.argsort(np.round(np.abs(gap).sum(axis=1), _SAME), kind="stable")[:MOST_TOTALS]
+    far = np.zeros((len(close), len(moves)))
+    fits = np.ones(far.shape, dtype=np.bool_)
+    # An element at a time: arrays (totals, moves) are quicker than those with a short last axis.
+    for at in range(len(x)):
+        step = moves[:, at]
+        far += np.abs(gap[close, at, None] + step / atoms[close, None])
+        fits &= step >= (least[close, at] - nearest[close, at])[:, None]
+    far = np.round(far, _SAME)
+    total, move = np.nonzero(fits & (far <= max_distance))
+    order = np.argsort(far[total, move], kind="stable")[:MOST_FORMULAS]
+    total, move = total[order], move[order]
+    return nearest[close[total]] + moves[move], far[total, move]
+
+
+def _nats(counts: Ints, columns: Ints, x: Floats, oxidation_set: OxidationSet, metals: Mask) -> Floats:
+    """−ln of how likely the states that balance each of counts (n, k) are, a mean over atoms; inf without any."""
+    states, state_nats = likely_assignments(columns, x, oxidation_set)
+    # Whole numbers below 2^24 are exact in float32.
+    charge = counts.astype(np.float32) @ states.T.astype(np.float32)
+    balanced = charge == 0
+    first = balanced.argmax(axis=1)  # the cheapest
+    nats = (counts * state_nats[first]).sum(axis=1) / counts.sum(axis=1)
+    nats[~balanced[np.arange(len(first)), first]] = np.inf
+    unseen = ~(counts[:, ~metals[columns]] > 0).any(axis=1) | ((counts > 0).sum(axis=1) == 1)
+    return np.where(unseen, 0.0, nats)
+
+
+def _mixed_nats(counts: Ints, columns: Ints, nats: Floats, oxidation_set: OxidationSet) -> Floats:
+    """`nats` (n,) of counts (n, k), and where that is inf −ln of how likely states are that balance it as mixed."""
+    unbalanced = np.flatnonzero(~np.isfinite(nats))
+    wide = np.zeros((len(unbalanced), N_ELEMENTS), dtype=np.int64)
+    wide[:, columns] = counts[unbalanced]
+    nats = nats.copy()
+    nats[unbalanced] = likeliest_valences(wide, oxidation_set, mixed=True).nats
+    return nats
+
+
+def _distinct(counts: Ints, wanted: Mask, keep: int) -> Ints:
+    """The first `keep` of the wanted counts (n, k) that differ as compositions."""
+    found: dict[tuple[int, ...], int] = {}
+    for at in np.flatnonzero(wanted).tolist():
+        row = counts[at] // np.gcd.reduce(counts[at])
+        found.setdefault(tuple(row.tolist()), at)
+        if len(found) == keep:
+            break
+    return np.array(list(found.values()), dtype=np.int64)
+
+
+@cache
+def _side_states(oxidation_set: OxidationSet) -> tuple[tuple[Assignments, ...], ...]:
+    """For the positive side [0] and the negative side [1] of a cut each element's states, likeliest first. 0 is on
+    both sides, an element without electronegativity on none.
+    """
+    scale = oxidation.electronegativities()
+    sides = []
+    for sign in (1, -1):
+        elements = []
+        for e, nats in zip(scale, oxidation.state_nats(oxidation_set), strict=True):
+            fits = {state: cost for state, cost in nats.items() if state * sign >= 0 and e is not None}
+            fits = fits or {IMPOSSIBLE: _UNLIKELY}
+            elements.append((np.array(list(fits))[:, None], np.array(list(fits.values()))[:, None]))
+        sides.append(tuple(elements))
+    return tuple(sides)
+
+
+def likely_assignments(
+    elements: Ints, fractions: Floats, oxidation_set: OxidationSet, most: int = MOST_ASSIGNMENTS
+) -> Assignments:
+    """The `most` cheapest assignments for k elements (k,) in amounts (k,): of each cut, then of all."""
+    known = np.array(oxidation.electronegativities(), dtype=np.float64)[elements]
+    electronegativity = np.nan_to_num(known, nan=0.0)
+    order = np.lexsort((elements, electronegativity))
+    back, weight, k = np.argsort(order), fractions[order], len(elements)
+    positive, negative = _side_states(oxidation_set)
+    below = _cheapest_of_first([positive[z] for z in elements[order]], weight, most)
+    above = _cheapest_of_first([negative[z] for z in elements[order[::-1]]], weight[::-1], most)
+    found = [
+        _joined(below[cut], (above[k - cut][0][:, ::-1], above[k - cut][1][:, ::-1]), weight, most)
+        for cut in reversed(cuts(electronegativity[order].tolist()))
+    ]
+    states = np.concatenate([each[0] for each in found])[:, back]
+    nats = np.concatenate([each[1] for each in found])[:, back]
+    cheapest = np.argsort(nats @ fractions, kind="stable")[:most]
+    return states[cheapest], nats[cheapest]
+
+
+def _cheapest_of_first(states: list[Assignments], weight: Floats, most: int) -> list[Assignments]:
+    """The `most` cheapest assignments to the first 0, 1, … k of elements with these states."""
+    found: list[Assignments] = [(np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0)))]
+    for at, one in enumerate(states):
+        found.append(_joined(found[-1], one, weight[: at + 1], most))
+    return found
+
+
+def _joined(first: Assignments, second: Assignments, weight: Floats, most: int) -> Assignments:
+    """The `most` cheapest of every row of (m, i) with every row of (n, j): (m·n or fewer, i + j)."""
+    n = len(second[0])
+    split = first[1].shape[1]
+    cost = ((first[1] @ weight[:split])[:, None] + second[1] @ weight[split:]).ravel()
+    cheapest = np.argsort(cost, kind="stable")[:most]
+    one, other = cheapest // n, cheapest % n
+    return (
+        np.concatenate([first[0][one], second[0][other]], axis=1),
+        np.concatenate([first[1][one], second[1][other]], axis=1),
+    )

@@ -1,28 +1,25 @@
 """The loss of each row: L = −T_c + α·E_f (eq. 13) + β·L_integer (eq. 16) + γ·L_charge − π·ln P.
 
-The last two are ours, and every further term is added like them: a class with `name` and `__call__`, and its line in
-`further_terms`. Nothing is averaged over rows, so a row's gradient is its own.
+The last two are ours. A further term is a function of fractions (rows, 118) and predictors that gives what it adds to
+each row's loss, (rows,) in K, and its line in `run.further_terms`. Nothing is averaged over rows, so a row's gradient
+is its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.balance import price_table
 from kiago_ray.chemistry.oxidation import OxidationSet
-
-if TYPE_CHECKING:
-    from kiago_ray.predictors.base import Predictors
-    from kiago_ray.search.problem import Problem
+from kiago_ray.predictors.base import Predictors
 
 UNCHARGED = 6.0  # nats of an atom without a charge; also the greatest price of one, at which it is given up
 COMPOUND = 0.25  # share of non-metals from which a row counts as a compound, not as an alloy
@@ -30,30 +27,18 @@ PRICES = 37  # of a charge, from UNCHARGED to −UNCHARGED in steps of a third
 _MOST_VALUES = 1 << 22  # rows × elements × totals at once: 16 MB for each intermediate
 
 Norm = Literal["l1", "l2"]
-
-
-class Term(Protocol):
-    """A further term of the loss. `name` says what it is of, with its unit."""
-
-    @property
-    def name(self) -> str: ...
-
-    def __call__(self, x: Tensor, predictors: Predictors, /) -> tuple[Tensor, Tensor]:
-        """What it adds to the loss of each row of fractions x (rows, 118), in K, and its value in its own unit,
-        (rows,).
-        """
-        ...
+TcGradient = Literal["before_relu", "after_relu"]
+Term = Callable[[Tensor, Predictors], Tensor]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Weights and settings of the loss. alpha: K per eV/atom; beta: K, a number or a tensor of no dimension.
-
-    integer_norm: of the integer loss, None without it, as in stage 1.
+    """Weights and settings of the loss. alpha: K per eV/atom. beta: K, a number or a tensor of no dimension.
+    integer_norm: of the integer loss, None without it, as in stage 1. further: the terms that the paper doesn't have.
     """
 
     alpha: float
-    tc_gradient: Literal["before_relu", "after_relu"]
+    tc_gradient: TcGradient
     beta: float | Tensor = 0.0
     integer_norm: Norm | None = None
     further: tuple[Term, ...] = ()
@@ -61,14 +46,13 @@ class Objective:
 
 @dataclass(frozen=True)
 class Terms:
-    """What a row's loss is made of, each (rows,): T_c in K (0 or more), E_f in eV/atom, L_integer (NaN where it is no
-    part of it), and of each further term its value by name.
+    """What the paper's loss of a row is made of, each (rows,): T_c in K (0 or more), E_f in eV/atom, L_integer (NaN
+    where it is no part of it).
     """
 
     tc_k: Tensor
     ef_ev_per_atom: Tensor
     integer_loss: Tensor
-    further: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def row_losses(
@@ -76,8 +60,7 @@ def row_losses(
 ) -> tuple[Tensor, Terms]:
     """The loss of each row of fractions x (rows, 118), (rows,) in K, and the terms it is made of.
 
-    off_grid: gives L_integer of each row (rows,), None where it is no part of the loss. Raises ValueError where the
-    plausibility has a weight and the predictors have none.
+    off_grid: gives L_integer of each row (rows,), None where it is no part of the loss.
     """
     tc = predictors.tc(x)
     with torch.set_grad_enabled(torch.is_grad_enabled() and objective.alpha != 0):
@@ -87,21 +70,12 @@ def row_losses(
     if off_grid is not None:
         integer = off_grid()  # only now: gradients add up in the reverse order of the terms, to the last bit
         loss = loss + objective.beta * integer  # eq. 16
-    further = {}
     for term in objective.further:
-        cost, value = term(x, predictors)
-        loss = loss + cost
-        further[term.name] = value.detach()
-    return loss, Terms(tc.relu().detach(), ef.detach(), integer.detach(), further)
+        loss = loss + term(x, predictors)
+    return loss, Terms(tc.relu().detach(), ef.detach(), integer.detach())
 
 
-def further_terms(problem: Problem, device: torch.device) -> tuple[Term, ...]:
-    """The terms that a search has beside the paper's, in the order in which they are added up."""
-    every = (_charge_term(problem, device), _plausibility_term(problem))
-    return tuple(term for term in every if term is not None)
-
-
-def tc_term(raw_tc: Tensor, gradient: Literal["before_relu", "after_relu"]) -> Tensor:
+def tc_term(raw_tc: Tensor, gradient: TcGradient) -> Tensor:
     """−T_c of each row in K, from T_c before the final ReLU (rows,)."""
     return -raw_tc if gradient == "before_relu" else -raw_tc.relu()
 
@@ -116,9 +90,8 @@ def integer_distance(x: Tensor, total: Tensor, norm: Norm) -> Tensor:
 def integer_loss(x: Tensor, totals: Tensor, norm: Norm, width: int | None = None) -> Tensor:
     """L_integer, (rows,): the least L_int^N over `totals` (n,), the paper's {N_unit}; of equal N the first.
 
-    A minimum has the gradient of the N that attains it, so N is found first, without gradients.
-    `width`: rows hold at most so many elements; zeros are on every grid and cost nothing, so they are left
-    out.
+    A minimum has the gradient of the N that attains it, so N is found first, without gradients. `width`: rows hold at
+    most so many elements; zeros are on every grid and cost nothing, so they are left out.
     """
     if width is not None and width < x.shape[1]:
         x = x.topk(width, dim=1).values
@@ -137,18 +110,10 @@ class PlausibilityTerm:
     """−π·ln P, P being how likely a composition exists (`Predictors.plausibility`). weight: π, K per nat."""
 
     weight: float
-    name: str = "plausibility_nats"
 
-    def __call__(self, x: Tensor, predictors: Predictors) -> tuple[Tensor, Tensor]:
-        if predictors.plausibility is None:
-            raise ValueError("the plausibility has a weight, but the predictors have none")
-        nats = predictors.plausibility(x)
-        return -self.weight * nats, nats
-
-
-def _plausibility_term(problem: Problem) -> PlausibilityTerm | None:
-    weight = problem.spec.plausibility_weight
-    return PlausibilityTerm(weight) if weight else None
+    def __call__(self, x: Tensor, predictors: Predictors) -> Tensor:
+        assert predictors.plausibility is not None
+        return -self.weight * predictors.plausibility(x)
 
 
 @dataclass(frozen=True)
@@ -168,42 +133,22 @@ class ChargeTerm:
     table: ChargeTable
     weight: float
     free: float | None = None
-    name: str = "charge_nats"
 
-    def __call__(self, x: Tensor, predictors: Predictors) -> tuple[Tensor, Tensor]:
+    def __call__(self, x: Tensor, predictors: Predictors) -> Tensor:
         nats = charge_loss(x, self.table)
-        beyond = nats if self.free is None else (nats - self.free).relu()
-        return self.weight * beyond, nats
-
-
-def _charge_term(problem: Problem, device: torch.device) -> ChargeTerm | None:
-    """In a family the charge costs what it is unlikelier than in the base, which exists: MgB2's states are most
-    unlikely, and to make them likelier would make another compound.
-    """
-    weight = problem.spec.charge.weight
-    if weight <= 0:
-        return None
-    table = charge_table(problem.spec.oxidation_set, device)
-    if problem.family is None:
-        return ChargeTerm(table, weight)
-    assert problem.base is not None
-    base = torch.as_tensor(problem.base[None], dtype=torch.float32, device=device)
-    return ChargeTerm(table, weight, free=float(charge_loss(base, table)))
-
-
-def charge_table(oxidation_set: OxidationSet, device: torch.device | None = None) -> ChargeTable:
-    """The table of one set of oxidation states on a device."""
-    return ChargeTable(
-        torch.as_tensor(_nats_by_price(oxidation_set), dtype=torch.float32, device=device),
-        torch.as_tensor(~oxidation.metals(), device=device),
-    )
+        return self.weight * (nats if self.free is None else (nats - self.free).relu())
 
 
 @cache
-def _nats_by_price(oxidation_set: OxidationSet) -> NDArray[np.float64]:
+def charge_table(oxidation_set: OxidationSet, device: torch.device | None = None) -> ChargeTable:
+    """The table of one set of oxidation states on a device."""
     prices = np.linspace(UNCHARGED, -UNCHARGED, PRICES)
     scale = np.array(oxidation.electronegativities(), dtype=np.float64)
-    return price_table(oxidation.state_nats(oxidation_set), scale, prices, UNCHARGED, soft=True)
+    nats = price_table(oxidation.state_nats(oxidation_set), scale, prices, UNCHARGED, soft=True)
+    return ChargeTable(
+        torch.as_tensor(nats, dtype=torch.float32, device=device),
+        torch.as_tensor(~oxidation.metals(), device=device),
+    )
 
 
 def charge_loss(x: Tensor, table: ChargeTable) -> Tensor:

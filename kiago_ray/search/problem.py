@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
-from kiago_ray.chemistry.formula import fractions, parse, parse_fractions
-from kiago_ray.search.errors import SpecError
+from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.search.family import Family, Substitutions, family_of
 from kiago_ray.search.family_proposals import Occupation, proposed
 from kiago_ray.search.integers import feasible_totals
+from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
-from kiago_ray.search.substitution import substituted
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -36,9 +35,8 @@ class Problem:
 
     base: (118,) fractions of the base material, or None. atoms: the base formula's total as written, with its
     substitutes where sites are substituted (1 without a base). const: (118,) fractions, x_const. allowed: (118,)
-    M_elem of the optimised part. limit: elements that may be optimised at once in stage 2, besides fixed ones. totals:
-    atoms that an integer formula may have. rows: (n, 118) fractions to start from, or None. family: the base's sites
-    and the proposals known for them, None for a search that doesn't keep them.
+    M_elem of the optimised part. totals: atoms that an integer formula may have. family: the base's sites and the
+    proposals known for them, None for a search that doesn't keep them.
     """
 
     spec: SearchSpec
@@ -46,9 +44,7 @@ class Problem:
     atoms: float
     const: Floats
     allowed: Mask
-    limit: int
     totals: tuple[int, ...]
-    rows: Floats | None
     family: FamilyProblem | None = None
 
     @property
@@ -56,57 +52,46 @@ class Problem:
         """Where x_const holds something, (118,)."""
         return self.const > 0
 
+    @property
+    def limit(self) -> int:
+        """Elements that may be optimised at once in stage 2, besides fixed ones."""
+        return self.spec.max_elements - (int(self.fixed.sum()) if self.spec.limit_counts_fixed else 0)
+
 
 def resolve(spec: SearchSpec, supported: Mask, substitutions: Substitutions | None = None) -> Problem:
     """Check what needs the predictors' supported elements (118,) and the data, and build the arrays.
 
-    Raises SpecError where the base is missing, fixed elements are unknown to the predictors, the mask leaves
-    nothing or no number of atoms fits, and for a family without `substitutions` or without anything that may change.
+    Raises SpecError where the base is missing, fixed elements are unknown to the predictors, the mask leaves nothing
+    or no number of atoms fits, and for a family without `substitutions` or without anything that may change.
     """
     if spec.base is None and (spec.start.kind == "perturb" or spec.substitute is not None):
         raise SpecError("base: this search starts from a base material; give a formula such as 'LaNiAsO'")
-    base, atoms = None, 1.0
-    if spec.base is not None:
-        amounts = parse(spec.base)
-        base, atoms = fractions(amounts), sum(amounts.values())
-    const, state = spec.fixed_fractions, spec.oxidation_state  # eq. 3
+    amounts = parse(spec.base) if spec.base is not None else {}
+    const, atoms = spec.fixed_fractions, sum(amounts.values()) or 1.0  # eq. 3
     if spec.substitute is not None:
-        try:
-            site = substituted(spec)
-        except ValueError as error:
-            raise SpecError(str(error)) from error
-        const, state, atoms = site.fixed, spec.substitute_state, site.atoms
-    unknown = [SYMBOLS[z] for z in np.flatnonzero((const > 0) & ~supported)]
+        const, atoms = spec.substituted()
+    _check_known(np.flatnonzero(const), supported, "fixed", "fix elements that they support")
+    allowed = _allowed(spec, supported, const)
+    family = _family(spec, supported, allowed, substitutions) if spec.family.enabled else None
+    base = fractions(amounts) if amounts else None
+    problem = Problem(spec, base, atoms, const, allowed, _totals(spec, const), family)
+    if problem.limit < 1:
+        fixed = int(problem.fixed.sum())
+        raise SpecError(f"max_elements: {spec.max_elements} is used up by fixed elements; allow {fixed + 1}")
+    return problem
+
+
+def _check_known(elements: Sequence[int], supported: Mask, field: str, advice: str) -> None:
+    unknown = [SYMBOLS[z] for z in elements if not supported[z]]
     if unknown:
-        raise SpecError(
-            f"fixed: the predictors don't know {', '.join(unknown)}; fix elements that they support"
-        )
-    n_fixed = int((const > 0).sum())
-    limit = spec.max_elements - (n_fixed if spec.limit_counts_fixed else 0)
-    if limit < 1:
-        raise SpecError(
-            f"max_elements: {spec.max_elements} is used up by fixed elements; allow {n_fixed + 1}"
-        )
-    allowed = _allowed(spec, supported, const, state)
-    return Problem(
-        spec=spec,
-        base=base,
-        atoms=atoms,
-        const=const,
-        allowed=allowed,
-        limit=limit,
-        totals=_totals(spec, const),
-        rows=parse_fractions(spec.start.rows) if spec.start.rows else None,
-        family=_family(spec, supported, allowed, substitutions) if spec.family.enabled else None,
-    )
+        raise SpecError(f"{field}: the predictors don't know {', '.join(unknown)}; {advice}")
 
 
 def _family(
     spec: SearchSpec, supported: Mask, allowed: Mask, substitutions: Substitutions | None
 ) -> FamilyProblem:
-    unknown = [symbol for symbol in parse(spec.base or "") if not supported[INDEX[symbol]]]
-    if unknown:
-        raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")
+    elements = [INDEX[symbol] for symbol in parse(spec.base or "")]
+    _check_known(elements, supported, "base", "choose another base")
     if substitutions is None:
         raise SpecError(
             "family.enabled: a search that keeps its base's sites has to be given which elements replace one another; "
@@ -116,14 +101,12 @@ def _family(
     return FamilyProblem(family, proposed(family, substitutions))
 
 
-def _allowed(spec: SearchSpec, supported: Mask, const: Floats, state: int | None) -> Mask:
-    """M_elem, (118,): what predictors support, the specification allows, has the state and is not fixed
-    exactly.
-    """
-    allowed = supported.copy()
+def _allowed(spec: SearchSpec, supported: Mask, const: Floats) -> Mask:
+    """M_elem, (118,): what predictors support, the specification allows, has the state and is not fixed exactly."""
+    allowed = supported & ~_members(spec.elements.forbid)
     if spec.elements.allow is not None:
         allowed &= _members(spec.elements.allow)
-    allowed &= ~_members(spec.elements.forbid)
+    state = spec.oxidation_state if spec.substitute is None else spec.substitute_state
     if state is not None:
         try:
             allowed &= oxidation.mask(state, spec.oxidation_set)
@@ -150,7 +133,7 @@ def _totals(spec: SearchSpec, const: Floats) -> tuple[int, ...]:
     return totals
 
 
-def _members(symbols: tuple[str, ...]) -> Mask:
+def _members(symbols: Sequence[str]) -> Mask:
     mask = np.zeros(N_ELEMENTS, dtype=np.bool_)
     mask[[INDEX[symbol] for symbol in symbols]] = True
     return mask

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 
@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.formula import write, write_integers
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Singles = NDArray[np.float32]
+
+Score = Callable[[Floats], tuple[Singles, Singles]]
+"""Fractions (rows, 118) → T_c in K, 0 or more, and E_f in eV/atom, (rows,) each."""
 
 
 class RowStatus(IntEnum):
@@ -51,17 +58,17 @@ QUANTITIES = ("tc_k", "ef_ev_per_atom", "integer_loss")
 class Trajectory:
     """T_c, E_f and the integer loss of a sample of rows before each step and after the last (Fig. 3).
 
-    rows: (k,) row numbers. stage: (steps + 1,) 1 or 2. tc_k, ef_ev_per_atom, integer_loss: (steps + 1, k),
-    NaN where a row had stopped or wasn't reached; the integer loss exists in stage 2 alone.
+    rows: (k,) row numbers. stage: (steps + 1,) 1 or 2. tc_k, ef_ev_per_atom, integer_loss: (steps + 1, k), NaN where a
+    row had stopped or wasn't reached; the integer loss exists in stage 2 alone.
     """
 
-    rows: NDArray[np.int64]
-    stage: NDArray[np.int64]
-    tc_k: NDArray[np.float32]
-    ef_ev_per_atom: NDArray[np.float32]
-    integer_loss: NDArray[np.float32]
+    rows: Ints
+    stage: Ints
+    tc_k: Singles
+    ef_ev_per_atom: Singles
+    integer_loss: Singles
 
-    def summary(self) -> dict[str, NDArray[np.float64]]:
+    def summary(self) -> dict[str, Floats]:
         """For each quantity q the arrays q_mean, q_p10, q_p50 and q_p90, (steps + 1,), over living rows."""
         result = {}
         for name in QUANTITIES:
@@ -71,51 +78,89 @@ class Trajectory:
         return result
 
 
-def _statistics(values: NDArray[np.float32]) -> NDArray[np.float64]:
+def _statistics(values: Singles) -> Floats:
     living = values[np.isfinite(values)].astype(np.float64)
     if not len(living):
         return np.full(4, np.nan)
     return np.array([living.mean(), *np.quantile(living, (0.1, 0.5, 0.9))])
 
 
-@dataclass(frozen=True)
-class SearchResult:
-    """All rows of a search, in the order of `rows`; n rows.
+@dataclass(frozen=True, kw_only=True)
+class Proposals:
+    """What n rows propose.
 
-    rows: (n,) row numbers. status: (n,) RowStatus. recoveries: (n,) steps taken back. start, x_final: (n,
-    118) fractions at the start and at the end of stage 2 (zeros for NOTHING_ALLOWED). tc_stage1_k,
-    ef_stage1_ev_per_atom: (n,) at the end of stage 1. tc_relaxed_k, ef_relaxed_ev_per_atom: (n,) of x_final.
-    counts: (n, 118) atoms of the integer formula, zeros where there is none. amounts: (n, 118) the formula's
-    amounts: the counts or, with projection "none", fractional ones. distance: (n,) L1 distance in fractions
-    between the formula and x_final. tc_k, ef_ev_per_atom: (n,) of the formula. T_c is 0 or more. What a row
-    doesn't have is NaN. seconds: what of wall_s went into start, stage_1, stage_2 and projection. texts: (n,)
-    formulas as a family's sites have them, "" without one; None where they are written from the amounts. source: (n,)
-    where each row came from (see family_proposals.py); None outside families.
-
-    stopped_at_step: the step, counted over both stages, after which a request to stop ended the search; its
-    shard's rows went on to a formula from there, and later shards aren't among the rows. None if it ran to
-    its end.
+    status: (n,) RowStatus. counts: (n, 118) atoms of the integer formula, zeros where there is none. amounts: (n, 118)
+    the formula's amounts: the counts or, with projection "none", fractional ones. distance: (n,) L1 distance in
+    fractions between the formula and where the row ended. tc_k, ef_ev_per_atom: (n,) of the formula. texts: (n,)
+    formulas as a family's sites have them, "" without one; None where they are written from the amounts. T_c is 0 or
+    more. What a row doesn't have is NaN.
     """
 
-    rows: NDArray[np.int64]
     status: NDArray[np.int8]
-    recoveries: NDArray[np.int64]
-    start: NDArray[np.float32]
-    x_final: NDArray[np.float32]
-    tc_stage1_k: NDArray[np.float32]
-    ef_stage1_ev_per_atom: NDArray[np.float32]
-    tc_relaxed_k: NDArray[np.float32]
-    ef_relaxed_ev_per_atom: NDArray[np.float32]
-    counts: NDArray[np.int64]
-    amounts: NDArray[np.float64]
-    distance: NDArray[np.float64]
-    tc_k: NDArray[np.float32]
-    ef_ev_per_atom: NDArray[np.float32]
+    counts: Ints
+    amounts: Floats
+    distance: Floats
+    tc_k: Singles
+    ef_ev_per_atom: Singles
+    texts: NDArray[np.object_] | None = None
+
+
+def scored(
+    x: Floats,
+    counts: Ints,
+    amounts: Floats,
+    status: Ints,
+    score: Score,
+    *,
+    texts: Sequence[str] | None = None,
+) -> Proposals:
+    """Formulas with these amounts (rows, 118), scored, and which of the rows that ended at x (rows, 118) with a status
+    have one. texts: how the formulas are written, where not from the amounts.
+    """
+    total = amounts.sum(axis=1, keepdims=True)
+    found = (total > 0)[:, 0]
+    formula = np.where(total > 0, amounts / np.where(total > 0, total, 1), x)
+    tc, ef = score(formula)
+    ok = status == RowStatus.OK
+    status = np.where(ok & ~found, RowStatus.NO_INTEGER_FORMULA, status)
+    status = np.where(ok & found & ~(np.isfinite(tc) & np.isfinite(ef)), RowStatus.NOT_FINITE, status)
+    ok = status == RowStatus.OK
+    return Proposals(
+        status=status.astype(np.int8),
+        counts=np.where(ok[:, None], counts, 0),
+        amounts=np.where(ok[:, None], amounts, 0.0),
+        distance=np.where(ok, np.abs(formula - x).sum(axis=1), np.nan),
+        tc_k=np.where(ok, tc, np.float32(np.nan)),
+        ef_ev_per_atom=np.where(ok, ef, np.float32(np.nan)),
+        texts=None if texts is None else np.where(ok, np.array(texts, dtype=object), ""),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult(Proposals):
+    """All rows of a search, in the order of `rows`; n rows.
+
+    rows: (n,) row numbers. recoveries: (n,) steps taken back. start, x_final: (n, 118) fractions at the start and at
+    the end of stage 2 (zeros for NOTHING_ALLOWED). tc_stage1_k, ef_stage1_ev_per_atom: (n,) at the end of stage 1.
+    tc_relaxed_k, ef_relaxed_ev_per_atom: (n,) of x_final. seconds: what of wall_s went into start, stage_1, stage_2
+    and projection. source: (n,) where each row came from (see family.py); None outside families.
+
+    stopped_at_step: the step, counted over both stages, after which a request to stop ended the search; its shard's
+    rows went on to a formula from there, and later shards aren't among the rows. None if it ran to its end.
+    """
+
+    rows: Ints
+    recoveries: Ints
+    start: Singles
+    x_final: Singles
+    tc_stage1_k: Singles
+    ef_stage1_ev_per_atom: Singles
+    tc_relaxed_k: Singles
+    ef_relaxed_ev_per_atom: Singles
     trajectory: Trajectory
     wall_s: float
     seconds: Mapping[str, float]
     stopped_at_step: int | None = None
-    texts: NDArray[np.object_] | None = None
     source: NDArray[np.object_] | None = None
 
     def formulas(self) -> list[str]:
@@ -140,26 +185,17 @@ class SearchResult:
 
 def join(parts: Sequence[SearchResult], wall_s: float) -> SearchResult:
     """The results of shards as one, in their order. `wall_s` is the time of all of them."""
-    trajectories = [part.trajectory for part in parts]
-    trajectory = Trajectory(
-        rows=np.concatenate([each.rows for each in trajectories]),
-        stage=trajectories[0].stage,
-        **{
-            name: np.concatenate([getattr(each, name) for each in trajectories], axis=1)
-            for name in QUANTITIES
-        },
-    )
-    kept = {"trajectory", "wall_s", "seconds", "stopped_at_step"}
+    paths = [part.trajectory for part in parts]
+    curves = {name: np.concatenate([getattr(each, name) for each in paths], axis=1) for name in QUANTITIES}
     arrays = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in fields(SearchResult)
-        if field.name not in kept and getattr(parts[0], field.name) is not None
+        if isinstance(getattr(parts[0], field.name), np.ndarray)
     }
-    seconds = {phase: sum(part.seconds[phase] for part in parts) for phase in parts[0].seconds}
     return SearchResult(
         **arrays,
-        trajectory=trajectory,
+        trajectory=Trajectory(np.concatenate([each.rows for each in paths]), paths[0].stage, **curves),
         wall_s=wall_s,
-        seconds=seconds,
+        seconds={phase: sum(part.seconds[phase] for part in parts) for phase in parts[0].seconds},
         stopped_at_step=parts[-1].stopped_at_step,
     )

@@ -1,16 +1,19 @@
-"""SearchSpec: everything that defines a search (sections 2 and 3 of the paper), checked before anything runs.
-
-Defaults are the preset `default`; the other presets are files under presets/.
+"""SearchSpec: everything that defines a search (sections 2 and 3 of the paper), checked before anything runs; and
+presets, which are complete specifications in the files under presets/. Defaults are the preset `default`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from fractions import Fraction
+from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BeforeValidator, Field, model_validator
+import yaml
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse
@@ -28,13 +31,16 @@ from kiago_ray.search.sections import (
     Section,
     SiteSpec,
     SourcesSpec,
+    SpecError,
     StartSpec,
     Symbol,
+    spec_error_line,
 )
-from kiago_ray.search.substitution import substituted
 
 MAX_CANDIDATES = 10_000_000
 MAX_STEPS = 20_000  # a stage; each keeps its terms for the trajectory
+MOST_DOTS = 8  # in a key; no section lies as deep
+PRESETS = ("default", "open", "paper", "reference", "hydride", "substitution")
 
 
 def _as_fraction(value: Any) -> Any:
@@ -196,77 +202,63 @@ class SearchSpec(Section):
         return len(self.start.rows) or self.candidates
 
     @property
-    def fixed_fractions(self) -> np.ndarray:
+    def fixed_fractions(self) -> NDArray[np.float64]:
         """x_const as the `fixed` field states it, (118,)."""
-        row = np.zeros(N_ELEMENTS)
-        for symbol, amount in self.fixed.items():
-            row[INDEX[symbol]] = amount
-        return row
+        return _row(self.fixed)
 
     @model_validator(mode="after")
     def _can_run(self) -> Self:
         if not any(self.steps):
-            raise ValueError(
-                f"steps: both stages have 0 steps; give one of them at least 1, such as {[200, 200]}"
+            raise SpecError(
+                "steps: both stages have 0 steps; give one of them at least 1, such as [200, 200]"
             )
         self._check_fixed()
         self._check_substitute()
         self._check_family()
         if "neutral_mixed" in self.screens.names and not self.charge.mixed_valence:
-            raise ValueError("screens.names: neutral_mixed needs charge.mixed_valence; set that to true")
-        if self.fixed and self.projection.kind != "none":
-            totals = range(self.n_unit.min, self.n_unit.max + 1)
-            if not feasible_totals(totals, self.fixed_fractions, self.fixed_may_grow):
-                amounts = ", ".join(f"{symbol} {amount:g}" for symbol, amount in self.fixed.items())
-                raise ValueError(
-                    f"n_unit: no number of atoms from {self.n_unit.min} to {self.n_unit.max} makes the "
-                    f"fixed amounts "
-                    f"({amounts}) whole atoms; change fixed or n_unit"
-                )
+            raise SpecError("screens.names: neutral_mixed needs charge.mixed_valence; set that to true")
+        least, most, integers = self.n_unit.min, self.n_unit.max, self.projection.kind != "none"
+        totals = range(least, most + 1)
+        if integers and self.fixed and not feasible_totals(totals, self.fixed_fractions, self.fixed_may_grow):
+            amounts = ", ".join(f"{symbol} {amount:g}" for symbol, amount in self.fixed.items())
+            raise SpecError(
+                f"n_unit: no number of atoms from {least} to {most} makes the fixed amounts ({amounts}) whole atoms; "
+                "change fixed or n_unit"
+            )
         elements = self.max_elements + (0 if self.limit_counts_fixed else len(self.fixed))
-        if self.projection.kind != "none" and self.n_unit.max < elements:
-            raise ValueError(
-                f"n_unit: formulas of up to {self.n_unit.max} atoms can't hold {elements} elements; raise "
-                f"n_unit.max to {elements} or lower max_elements"
+        if integers and most < elements:
+            raise SpecError(
+                f"n_unit: formulas of up to {most} atoms can't hold {elements} elements; raise n_unit.max to "
+                f"{elements} or lower max_elements"
             )
         return self
 
     def _check_fixed(self) -> None:
         for symbol, amount in self.fixed.items():
             if not 0 < amount < 1:
-                raise ValueError(
-                    f"fixed: {symbol} has {amount:g}; a fixed amount is a fraction of all atoms above 0 and "
-                    f"below 1"
+                raise SpecError(
+                    f"fixed: {symbol} has {amount:g}; a fixed amount is a fraction of all atoms above 0 and below 1"
                 )
             if symbol in self.elements.forbid:
-                raise ValueError(f"fixed: {symbol} is both fixed and forbidden; remove one of the two")
-        total = sum(self.fixed.values())
+                raise SpecError(f"fixed: {symbol} is both fixed and forbidden; remove one of the two")
+        total, number = sum(self.fixed.values()), len(self.fixed)
         if total >= 1 - 1e-9:
-            raise ValueError(f"fixed: the amounts add up to {total:g}; they must leave something, so below 1")
-        if self.fixed and self.limit_counts_fixed and len(self.fixed) >= self.max_elements:
-            raise ValueError(
-                f"max_elements: {self.max_elements} is used up by {len(self.fixed)} fixed element(s); allow "
-                f"at least "
-                f"{len(self.fixed) + 1}"
+            raise SpecError(f"fixed: the amounts add up to {total:g}; they must leave something, so below 1")
+        if self.limit_counts_fixed and number >= self.max_elements:
+            raise SpecError(
+                f"max_elements: {self.max_elements} is used up by {number} fixed element(s); allow at least "
+                f"{number + 1}"
             )
 
     def _check_family(self) -> None:
         family = self.family
         if not family.enabled:
-            asked = [
-                name
-                for name, given in (
-                    ("keep", family.keep),
-                    ("dope", family.dope),
-                    ("range", family.range != (0, 1)),
-                )
-                if given
-            ]
-            if asked:
-                raise ValueError(
-                    f"family.{asked[0]}: this search doesn't keep its base's sites; choose the preset 'default', or "
-                    "set family.enabled to true"
-                )
+            for name in ("keep", "dope", "range"):
+                if getattr(family, name) != getattr(FamilySpec(), name):
+                    raise SpecError(
+                        f"family.{name}: this search doesn't keep its base's sites; choose the preset 'default', or "
+                        "set family.enabled to true"
+                    )
             return
         for name, given in (
             ("fixed", bool(self.fixed)),
@@ -275,37 +267,155 @@ class SearchSpec(Section):
             ("start.kind", self.start.kind != "perturb"),
         ):
             if given:
-                raise ValueError(
+                raise SpecError(
                     f"{name}: a search that keeps its base's sites can't have it; choose the preset 'open' or "
                     "'substitution', or set family.enabled to false"
                 )
-        if self.base is None:
-            return
-        there = parse(self.base)
-        for name, named in (("keep", family.keep), ("dope", tuple(family.dope))):
-            foreign = [symbol for symbol in named if symbol not in there]
-            if foreign:
-                raise ValueError(
+        there = self.base and parse(self.base)
+        for name, named in (("keep", family.keep), ("dope", family.dope)):
+            foreign = [symbol for symbol in named if there and symbol not in there]
+            if there and foreign:
+                raise SpecError(
                     f"family.{name}: {foreign[0]} is not in {self.base}; name one of {', '.join(there)}"
                 )
 
     def _check_substitute(self) -> None:
-        sites = self.sites
         if self.substitute is None:
             if self.substitute_by is not None:
-                raise ValueError(
+                raise SpecError(
                     "substitute_by: it needs substitute; name a site and its state, such as {La: 3}"
                 )
             return
-        if not sites:
-            raise ValueError("substitute: it names no site; give one and its state, such as {La: 3}")
+        if not self.substitute:
+            raise SpecError("substitute: it names no site; give one and its state, such as {La: 3}")
         if self.fixed or self.oxidation_state is not None:
-            raise ValueError(
+            raise SpecError(
                 "substitute: it sets the fixed amounts and the oxidation state itself; remove those"
             )
-        if self.substitute_by is None and len({site.state for site in sites.values()}) > 1:
-            raise ValueError(
+        if self.substitute_by is None and len({site.state for site in self.sites.values()}) > 1:
+            raise SpecError(
                 "substitute: the sites have different states; say in substitute_by which one their substitutes have"
             )
         if self.base is not None:
-            substituted(self)
+            self.substituted()
+
+    def substituted(self) -> tuple[NDArray[np.float64], float]:
+        """x_const (eq. 3), (118,) fractions, of the base without what its sites take out, and the atoms of all of it
+        with the substitutes.
+
+        One site and substitutes of its state is the paper's experiment (section 3.5). The paper also describes, and
+        doesn't do, an exchange of several: 2 Ti4+ and 1 O2- carry +6, as two atoms of +3 do, so Ti2O4 becomes X2O3.
+        Here any parts of the base give way to Σ nᵢ·qᵢ / q atoms with the state q; nothing else of the base changes, so
+        its charge doesn't.
+
+        Raises SpecError where the base doesn't have that, where nothing would stay, or where no number of substitutes
+        carries the charge.
+        """
+        amounts, state, sites = parse(self.base or ""), self.substitute_state, self.sites
+        taken: dict[str, float] = {}
+        for symbol, site in sites.items():
+            there = amounts.get(symbol)
+            if there is None:
+                raise SpecError(
+                    f"substitute: {symbol} is not in {self.base}; name one of {', '.join(amounts)}"
+                )
+            taken[symbol] = there if site.atoms is None else site.atoms
+            if taken[symbol] > there:
+                raise SpecError(f"substitute: {self.base} has {there:g} of {symbol}, not {taken[symbol]:g}")
+        left = {symbol: amount - taken.get(symbol, 0.0) for symbol, amount in amounts.items()}
+        if not any(left.values()):
+            raise SpecError(
+                f"substitute: {self.base} holds {', '.join(taken)} alone; nothing would stay fixed"
+            )
+        atoms = sum(amounts.values())
+        if any(site.state != state for site in sites.values()):
+            charge = sum(amount * sites[symbol].state for symbol, amount in taken.items())
+            if not state or charge * state <= 0:
+                raise SpecError(
+                    f"substitute_by: no number of atoms with {state:+d} carries the charge {charge:+g} of the sites"
+                )
+            atoms += charge / state - sum(taken.values())
+        return _row(left) / atoms, atoms
+
+
+def _row(amounts: Mapping[str, float]) -> NDArray[np.float64]:
+    row = np.zeros(N_ELEMENTS)
+    row[[INDEX[symbol] for symbol in amounts]] = list(amounts.values())
+    return row
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """What the preset's file says. Raises SpecError for an unknown name."""
+    if name not in PRESETS:
+        raise SpecError(f"preset: there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    text = files("kiago_ray.search").joinpath("presets", f"{name}.yaml").read_text(encoding="utf-8")
+    values: dict[str, Any] = yaml.safe_load(text)
+    return values
+
+
+def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> SearchSpec:
+    """The preset `name` with `overrides` merged over it.
+
+    Overrides are nested like the specification (`{"start": {"kind": "random"}}`) or dotted (`{"start.kind":
+    "random"}`). Sections are merged key by key; everything else, `fixed` and `substitute` among it, is replaced.
+    Raises SpecError, in one line, for an unknown preset or key and for values that can't be run.
+    """
+    return build_spec({"preset": name}, overrides or {})
+
+
+def build_spec(*layers: Mapping[str, Any]) -> SearchSpec:
+    """A specification as files and requests give it: the preset that the last layer to name one has under `preset`,
+    `default` without one, and each layer's other values merged over it (see `load_preset`). In place of a name a
+    preset may be a mapping: values over a preset of its own.
+    """
+    chosen: Any = "default"
+    for layer in layers:
+        if not isinstance(layer, Mapping):
+            raise SpecError(f"a search is a mapping of keys to values, not {type(layer).__name__}")
+        chosen = layer.get("preset", chosen)
+    below: Mapping[str, Any] = {}
+    if isinstance(chosen, Mapping):
+        chosen, below = chosen.get("preset", "default"), chosen
+    merged = preset_values(chosen)
+    for layer in (below, *layers):
+        overrides = {key: value for key, value in layer.items() if key != "preset"}
+        merged = _merge(merged, _nested(overrides), SearchSpec)
+    try:
+        return SearchSpec.model_validate(merged)
+    except ValidationError as error:
+        raise SpecError(spec_error_line(error, SearchSpec)) from error
+
+
+def preset_named(layer: Mapping[str, Any]) -> str:
+    """The shipped preset that a layer of `build_spec` rests on."""
+    chosen = layer.get("preset", "default")
+    return str(chosen.get("preset", "default") if isinstance(chosen, Mapping) else chosen)
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys opened into sections."""
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        if str(key).count(".") > MOST_DOTS:
+            raise SpecError(f"{str(key)[:80]}…: unknown key; it has more than {MOST_DOTS} dots")
+        head, _, rest = str(key).partition(".")
+        if rest:
+            value = _nested({rest: value})
+        if isinstance(value, Mapping) and isinstance(nested.get(head), Mapping):
+            value = {**nested[head], **value}
+        nested[head] = value
+    return nested
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """`above` over `below`, section by section of `model`."""
+    merged = dict(below)
+    for key, value in above.items():
+        field = model.model_fields.get(key)
+        section = field.annotation if field is not None else None
+        is_section = isinstance(section, type) and issubclass(section, BaseModel)
+        if is_section and isinstance(value, Mapping) and isinstance(below.get(key), Mapping):
+            merged[key] = {**below[key], **value}
+        else:
+            merged[key] = value
+    return merged

@@ -1,42 +1,66 @@
 """The two stages of optimisation (section 2.7) as plain functions on an explicit state.
 
-Adam is written out row by row, so that a row can stop while others go on: what happens in one row never
-reaches another, and a row's result doesn't depend on which rows it ran with.
+Adam is written out row by row, so that a row can stop while others go on: what happens in one row never reaches
+another, and a row's result doesn't depend on which rows it ran with.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kiago_ray.search.losses import Objective, Terms, row_losses
+from kiago_ray.predictors.base import Predictors
+from kiago_ray.search.losses import Norm, Objective, Terms, row_losses
 from kiago_ray.search.result import RowStatus, Trajectory
-from kiago_ray.search.sections import RampSpec
-from kiago_ray.search.space import Space
-
-if TYPE_CHECKING:
-    from kiago_ray.predictors.base import Predictors
-
+from kiago_ray.search.spec import SearchSpec
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # as torch.optim.Adam
+
+Pace = tuple[float | Tensor, float | Tensor]
+"""What differs from step to step: Adam's learning rate and its root of the variance, both corrected for their start at
+0 (multiplied and divided by). Numbers, or tensors of no dimension."""
+
+
+class Space(Protocol):
+    """What the rows of a search can reach: maps x_base (rows, p) under masks (rows, p) bool to fractions; p is the
+    space's own.
+    """
+
+    def compose(self, x_base: Tensor, mask: Tensor, *, straight_through: bool = False) -> Tensor:
+        """Fractions (rows, 118), each row summing to 1. straight_through: what is absent keeps the gradient that it
+        would have on coming back.
+        """
+        ...
+
+    def has_something(self, x_base: Tensor, mask: Tensor) -> Tensor:
+        """(rows,) bool: where there is something to compose."""
+        ...
+
+    def off_grid(self, x_base: Tensor, mask: Tensor, x: Tensor, norm: Norm) -> Tensor:
+        """L_integer, (rows,): how far from a formula's amounts what is composed lies, which are the fractions x."""
+        ...
+
+    def limited(self, x_base: Tensor, mask: Tensor) -> tuple[Self, Tensor]:
+        """The space of stage 2 and each row's mask in it, by what stage 1 came to."""
+        ...
 
 
 @dataclass(frozen=True)
 class SearchState:
     """Where the rows of a search are. All but `adam_step` have one entry a row.
 
-    x_base: (rows, p), p being the space's: 118 where it is open. last_finite: (rows, p) the last x_base whose loss
-    was finite. mask: (rows, p) bool, M. momentum, variance: (rows, p) Adam's moments. rate: (rows,) factor on the
-    learning rate, 0 for a row that stays where it is.
-    recoveries: (rows,) steps that were taken back because they left nothing. status: (rows,) RowStatus.
-    adam_step: steps since the moments were 0.
+    x_base: (rows, p), p being the space's: 118 where it is open. last_finite: (rows, p) the last x_base whose loss was
+    finite. mask: (rows, p) bool, M. momentum, variance: (rows, p) Adam's moments. rate: (rows,) factor on the learning
+    rate, 0 for a row that stays where it is. recoveries: (rows,) steps that were taken back because they left nothing.
+    status: (rows,) RowStatus. adam_step: steps since the moments were 0.
     """
 
     x_base: Tensor
@@ -51,26 +75,23 @@ class SearchState:
 
 
 @dataclass(frozen=True)
-class StageSettings:
-    """One stage: which one (1 or 2), its steps, objective, Adam's learning rate and how it falls, and β over
-    the steps.
-    """
+class Stage:
+    """Stage 1 or 2 of a search, with its objective but for β, which changes over the steps."""
 
     number: int
-    steps: int
+    spec: SearchSpec
     objective: Objective
-    learning_rate: float
-    schedule: Literal["constant", "cosine"]
-    revive: bool
-    beta: RampSpec | None = None
 
-    def at(self, step: int) -> tuple[float, Objective]:
-        """Learning rate and objective in step `step` (from 0)."""
-        factor = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.schedule == "cosine" else 1.0
-        objective = self.objective
-        if self.beta is not None:
-            objective = replace(objective, beta=self.beta.at(step, self.steps))
-        return factor * self.learning_rate, objective
+    @property
+    def steps(self) -> int:
+        return self.spec.steps[self.number - 1]
+
+    def at(self, step: int) -> tuple[float, float]:
+        """Learning rate and β in step `step` (from 0)."""
+        falls = self.spec.learning_rate_schedule == "cosine"
+        factor = 0.5 * (1 + math.cos(math.pi * step / self.steps)) if falls else 1.0
+        beta = self.spec.beta.at(step, self.steps) if self.number == 2 else 0.0
+        return factor * self.spec.learning_rate[self.number - 1], beta
 
 
 def init(
@@ -78,8 +99,8 @@ def init(
 ) -> SearchState:
     """The state before stage 1: x_start (rows, p), allowed (p,) or (rows, p) bool (M_elem).
 
-    With revive "start" a row's mask is the elements that it starts with. A row that starts with nothing has
-    the status NOTHING_ALLOWED and carries an even mixture, so that the predictors see a composition.
+    With revive "start" a row's mask is the elements that it starts with. A row that starts with nothing has the status
+    NOTHING_ALLOWED and carries an even mixture, so that the predictors see a composition.
     """
     empty = ~space.has_something(x_start, allowed)
     mask = allowed & (x_start > 0) if revive == "start" else allowed.expand(x_start.shape)
@@ -114,46 +135,25 @@ def losses(
     return row_losses(x, predictors, objective, off_grid)
 
 
-def step(
-    state: SearchState,
-    space: Space,
-    predictors: Predictors,
-    objective: Objective,
-    learning_rate: float,
-    *,
-    revive: bool = False,
-) -> tuple[SearchState, Terms]:
-    """One step of Adam for every row whose status is OK. Returns the new state and the terms before the step."""
-    return move(state, space, predictors, objective, pace(state.adam_step + 1, learning_rate), revive=revive)
-
-
-class Pace(NamedTuple):
-    """What differs from step to step: Adam's learning rate and its root of the variance, both corrected for their
-    start at 0 (multiplied and divided by). Numbers, or tensors of no dimension.
-    """
-
-    rate: float | Tensor
-    root: float | Tensor
-
-
 def pace(count: int, learning_rate: float) -> Pace:
     """The pace of step `count` (from 1) since the moments were 0."""
-    return Pace(learning_rate / (1 - BETA_1**count), math.sqrt(1 - BETA_2**count))
+    return learning_rate / (1 - BETA_1**count), math.sqrt(1 - BETA_2**count)
 
 
-def move(
+def step(
     state: SearchState,
     space: Space,
     predictors: Predictors,
     objective: Objective,
     pace: Pace,
     *,
-    revive: bool,
+    revive: bool = False,
 ) -> tuple[SearchState, Terms]:
-    """One step at a given pace, all of it on the device: nothing waits for the host.
+    """One step of Adam for every row whose status is OK, all of it on the device: nothing waits for the host. Returns
+    the new state and the terms before the step.
 
-    A row whose loss or gradient isn't finite goes back to its last finite x_base and stops, NOT_FINITE. A row
-    that the step would leave with nothing stays where it is and goes on at half its rate.
+    A row whose loss or gradient isn't finite goes back to its last finite x_base and stops, NOT_FINITE. A row that the
+    step would leave with nothing stays where it is and goes on at half its rate.
     """
     with torch.enable_grad():
         leaf = state.x_base.detach().requires_grad_()
@@ -166,8 +166,9 @@ def move(
 
     momentum = BETA_1 * state.momentum + (1 - BETA_1) * gradient
     variance = BETA_2 * state.variance + (1 - BETA_2) * gradient.square()
-    scale = (variance.sqrt() / pace.root) + EPSILON
-    change = momentum / scale * pace.rate * state.rate[:, None]
+    rate, root = pace
+    scale = (variance.sqrt() / root) + EPSILON
+    change = momentum / scale * rate * state.rate[:, None]
     x_base = state.x_base - change
     if revive:
         x_base = x_base.clamp(min=0)  # an absent element waits at 0, ready to come back
@@ -196,15 +197,15 @@ def move(
 def _newcomers(gradient: Tensor, x_base: Tensor, mask: Tensor) -> Tensor:
     """The gradient (rows, p) without absent elements, but for the one in each row that gains most.
 
-    Adam takes steps of one size however small a gradient is, so without this every absent element with a
-    favourable gradient would come in at once.
+    Adam takes steps of one size however small a gradient is, so without this every absent element with a favourable
+    gradient would come in at once.
     """
     absent = mask & (x_base <= 0)
-    gain = torch.where(absent, -gradient, torch.zeros_like(gradient))
+    gain = torch.where(absent, -gradient, 0)
     best = gain.argmax(dim=1, keepdim=True)
     kept = ~absent
     kept = kept.scatter(1, best, kept.gather(1, best) | (gain.gather(1, best) > 0))
-    return torch.where(kept, gradient, torch.zeros_like(gradient))
+    return torch.where(kept, gradient, 0)
 
 
 def limit(state: SearchState, space: Space, *, reset: bool) -> tuple[SearchState, Space]:
@@ -221,30 +222,65 @@ def limit(state: SearchState, space: Space, *, reset: bool) -> tuple[SearchState
     return replace(state, momentum=zero, variance=zero, adam_step=0), space
 
 
-OnStep = Callable[[StageSettings, int, Tensor, Terms], bool]
+OnStep = Callable[[Stage, int, Tensor, Terms], bool]
 """Called after each step with its stage, its number, each row's status before it (rows,) and its terms; False ends the
-stage. A captured step overwrites terms with the next ones."""
+stage. The next step may overwrite the terms."""
 
 
 def run_stage(
-    state: SearchState, space: Space, predictors: Predictors, settings: StageSettings, on_step: OnStep
+    state: SearchState,
+    space: Space,
+    predictors: Predictors,
+    stage: Stage,
+    on_step: OnStep,
+    *,
+    capture: bool = False,
 ) -> tuple[SearchState, bool]:
-    """All steps of one stage. Returns the state and whether the stage ran to its end."""
-    for number in range(settings.steps):  # argmin L over x_base: eq. 2, in stage 1 eq. 14, in stage 2 eq. 17
-        learning_rate, objective = settings.at(number)
-        after, terms = step(state, space, predictors, objective, learning_rate, revive=settings.revive)
-        go_on = on_step(settings, number, state.status, terms)
-        state = after
-        if not go_on:
-            return state, False
-    return state, True
+    """All steps of one stage: argmin L over x_base (eq. 2; in stage 1 eq. 14, in stage 2 eq. 17). Returns the state
+    and whether the stage ran to its end.
+
+    capture: on a GPU, a step is captured once as a CUDA graph and replayed, so that it costs one launch. The first
+    step runs as it is, which lets the libraries choose their kernels before the capture. For that the state and what
+    changes from step to step stay in fixed places on the device.
+    """
+    device, dtype = state.x_base.device, state.x_base.dtype
+    plan = [stage.at(number) for number in range(stage.steps)]
+    paces = [(*pace(state.adam_step + 1 + at, rate), beta) for at, (rate, beta) in enumerate(plan)]
+    table = torch.tensor(paces, dtype=dtype, device=device).reshape(-1, 3)
+    now = torch.zeros(3, dtype=dtype, device=device)
+    places = {name: value.clone() for name, value in vars(state).items() if isinstance(value, Tensor)}
+    inside = replace(state, **places)  # type: ignore[arg-type]
+    objective = replace(stage.objective, beta=now[2])
+
+    def body() -> Terms:
+        revive = stage.spec.revive != "none"
+        after, terms = step(inside, space, predictors, objective, (now[0], now[1]), revive=revive)
+        for name, place in places.items():
+            place.copy_(getattr(after, name))
+        return terms
+
+    graph: torch.cuda.CUDAGraph | None = None
+    # Streams and captures are those of the current device, which isn't always the state's.
+    with torch.cuda.device(device) if capture else nullcontext():
+        for number in range(stage.steps):
+            now.copy_(table[number])
+            status = inside.status.clone()
+            if capture and number == 1:
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, stream=torch.cuda.Stream()):  # type: ignore[no-untyped-call]
+                    terms = body()
+            if graph is not None:
+                graph.replay()
+            else:
+                terms = body()
+            if not on_step(stage, number, status, terms):
+                return replace(inside, adam_step=state.adam_step + number + 1), False
+    return replace(inside, adam_step=state.adam_step + stage.steps), True
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a search is: step `step` of `total`, counted over all shards; T_c in K of the living rows of this
-    shard.
-    """
+    """Step `step` of `total`, counted over all shards; T_c in K of the living rows of this shard."""
 
     stage: int
     step: int
@@ -259,12 +295,11 @@ ShouldStop = Callable[[], bool]
 
 @dataclass
 class Recorder:
-    """Collects the terms of every step of one shard, on the device, and passes on progress and requests to
-    stop.
+    """Collects the terms of every step of one shard, on the device, and passes on progress and requests to stop.
 
-    sample: (k,) positions in the shard whose terms are kept. wanted: (rows,) bool, False for padding.
-    first, total: steps done before this shard, and of all shards. every: steps between two calls of `progress`;
-    each waits for the device.
+    sample: (k,) positions in the shard whose terms are kept. wanted: (rows,) bool, False for padding. first, total:
+    steps done before this shard, and of all shards. every: steps between two calls of `progress`; each waits for the
+    device.
     """
 
     sample: Tensor
@@ -277,7 +312,7 @@ class Recorder:
     steps_done: int = 0
     terms: list[Tensor] = field(default_factory=list)
 
-    def __call__(self, settings: StageSettings, number: int, status: Tensor, terms: Terms) -> bool:
+    def __call__(self, stage: Stage, number: int, status: Tensor, terms: Terms) -> bool:
         """Keep one step's terms; False if the search shall stop."""
         self.keep(status, terms)
         self.steps_done += 1
@@ -285,7 +320,7 @@ class Recorder:
         if self.progress is not None and (last or self.steps_done % self.every == 0):
             living = terms.tc_k[self.wanted & (status == RowStatus.OK) & terms.tc_k.isfinite()]
             best, mean = (float(living.max()), float(living.mean())) if len(living) else (float("nan"),) * 2
-            self.progress(Progress(settings.number, self.first + self.steps_done, self.total, best, mean))
+            self.progress(Progress(stage.number, self.first + self.steps_done, self.total, best, mean))
         return self.should_stop is None or not self.should_stop()
 
     def keep(self, status: Tensor, terms: Terms) -> None:

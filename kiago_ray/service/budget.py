@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kiago_ray.search.errors import SpecError
-from kiago_ray.search.presets import PRESETS, build_spec
-from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.sections import SpecError
+from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
 from kiago_ray.service.settings import Limits
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from kiago_ray.search.presets import PRESETS, preset_values
+from kiago_ray.search.spec import PRESETS, preset_values
 from kiago_ray.service import formats
 from kiago_ray.service.backend import Backend
 from kiago_ray.service.explain import explain as explained

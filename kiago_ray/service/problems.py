@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from kiago_ray.errors import KiagoError
-from kiago_ray.search.errors import SpecError
+from kiago_ray.search.sections import SpecError
 from kiago_ray.storage.location import StorageError
 
 MEDIA_TYPE = "application/problem+json"

@@ -13,7 +13,7 @@ from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Shard
 from kiago_ray.runs.results import finish_search
 from kiago_ray.runs.shards import DamagedError, Manifest, check_shard
-from kiago_ray.search.errors import SpecError
+from kiago_ray.search.sections import SpecError
 from kiago_ray.search.stages import Progress
 from kiago_ray.service.jobs import End, Job, JobStore, now
 from kiago_ray.service.models import without_phases

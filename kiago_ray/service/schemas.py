@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from kiago_ray.search.presets import PRESETS
-from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.spec import PRESETS, SearchSpec
 from kiago_ray.service import examples
 from kiago_ray.service.explain import CHARGE
 from kiago_ray.service.formats import CSV, JSON

@@ -9,10 +9,8 @@ from typing import Annotated, Any, Protocol, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from kiago_ray.search.errors import SpecError, spec_error_line
-from kiago_ray.search.presets import PRESETS, build_spec
-from kiago_ray.search.sections import Section
-from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.sections import Section, SpecError, spec_error_line
+from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
 
 MAX_VALUES = 1000
 MAX_GRID = 10_000

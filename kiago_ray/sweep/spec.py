@@ -12,10 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from kiago_ray.runs.spec import Name, ResourcesSpec, Seed, beside, read_yaml
-from kiago_ray.search.errors import SpecError, spec_error_line
-from kiago_ray.search.presets import preset_named
-from kiago_ray.search.sections import Formula, Section
-from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.sections import Formula, Section, SpecError, spec_error_line
+from kiago_ray.search.spec import SearchSpec, preset_named
 from kiago_ray.sweep.metrics import DEFAULT_METRIC, DEFAULT_METRIC_OF, METRICS
 from kiago_ray.sweep.space import MAX_VALUES, OWN, Point, Space, check_order, grid_draws, spec_at
 

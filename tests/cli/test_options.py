@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kiago_ray.cli.options import dopants, overrides_from, without
-from kiago_ray.search.presets import load_preset
+from kiago_ray.search.spec import load_preset
 
 
 def test_what_isnt_given_is_left_out() -> None:

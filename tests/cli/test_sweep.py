@@ -15,7 +15,7 @@ import yaml
 from mlflow import MlflowClient
 
 from kiago_ray.runs.spec import read_preset
-from kiago_ray.search.presets import build_spec
+from kiago_ray.search.spec import build_spec
 from kiago_ray.sweep.spec import read_sweep
 
 from .conftest import Kiago, Start, wait_for

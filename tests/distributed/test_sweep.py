@@ -20,7 +20,7 @@ from kiago_ray.distributed.tune import asha, score_search
 from kiago_ray.errors import InputError, KiagoError
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.spec import read_preset
-from kiago_ray.search.presets import build_spec, load_preset
+from kiago_ray.search.spec import build_spec, load_preset
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import RunDirectoryError
 from kiago_ray.sweep.metrics import METRICS, Score

@@ -26,7 +26,7 @@ from kiago_ray.runs.shards import checked_state
 from kiago_ray.runs.spec import campaign_from
 from kiago_ray.runs.summaries import CampaignResults
 from kiago_ray.screening import KnownMaterials
-from kiago_ray.search.errors import SpecError
+from kiago_ray.search.sections import SpecError
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES
 from kiago_ray.storage.table import blocks, read_table

@@ -16,8 +16,8 @@ from kiago_ray.models import check_search
 from kiago_ray.plausibility.prospects import load_prospects
 from kiago_ray.runs.plan import Check, InfeasibleError, Plan, make_plan
 from kiago_ray.runs.spec import campaign_from
-from kiago_ray.search.errors import SpecError
 from kiago_ray.search.family import Substitutions
+from kiago_ray.search.sections import SpecError
 
 EVERY = np.ones(N_ELEMENTS, dtype=np.bool_)
 FAMILIES = ("La1.85Sr0.15CuO4", "MgB2", "AmO", "NbSe2", "FeSe")

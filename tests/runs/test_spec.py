@@ -8,7 +8,7 @@ import yaml
 
 from kiago_ray.runs.literature import LiteratureSpec
 from kiago_ray.runs.spec import ResourcesSpec, campaign_from, read_campaign, recorded_campaign
-from kiago_ray.search.errors import SpecError
+from kiago_ray.search.sections import SpecError
 
 SMALL: dict[str, Any] = {"name": "small", "bases": ["LaNiAsO"]}
 

@@ -19,9 +19,8 @@ from kiago_ray.screening.screens import (
     check_phases,
     load_screen_recall,
 )
-from kiago_ray.search.errors import SpecError
 from kiago_ray.search.result import SearchResult
-from kiago_ray.search.sections import ScreensSpec
+from kiago_ray.search.sections import ScreensSpec, SpecError
 from kiago_ray.storage.columns import columns
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]

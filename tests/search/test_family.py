@@ -9,9 +9,9 @@ import pytest
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.search.errors import SpecError
 from kiago_ray.search.family import VACANCY, Family, Substitutions, family_of, sites_of
-from kiago_ray.search.presets import load_preset
+from kiago_ray.search.sections import SpecError
+from kiago_ray.search.spec import load_preset
 
 EVERYTHING = np.ones(N_ELEMENTS, dtype=np.bool_)
 

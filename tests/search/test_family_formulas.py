@@ -16,9 +16,9 @@ from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.search.family import VACANCY, Substitutions
 from kiago_ray.search.family_formulas import RowSites, amounts_of, formula_of, nearest_atoms, neighbours
-from kiago_ray.search.presets import load_preset
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.run import run_search
+from kiago_ray.search.spec import load_preset
 
 Frequencies = Mapping[str, np.ndarray]
 

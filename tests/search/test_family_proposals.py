@@ -22,8 +22,8 @@ from kiago_ray.search.family_proposals import (
     proposed,
     swaps,
 )
-from kiago_ray.search.presets import load_preset
 from kiago_ray.search.sections import SourcesSpec
+from kiago_ray.search.spec import load_preset
 
 
 def family(base: str, substitutions: Substitutions, **values: Any) -> Family:

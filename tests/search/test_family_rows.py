@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,12 +18,11 @@ from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.search.family import VACANCY, Substitutions
 from kiago_ray.search.family_proposals import Sources
 from kiago_ray.search.family_rows import FamilySpace, FamilyStarts, Slots, family_starts
-from kiago_ray.search.presets import load_preset
 from kiago_ray.search.problem import FamilyProblem, resolve
 from kiago_ray.search.run import begin
 from kiago_ray.search.sections import SourcesSpec
-from kiago_ray.search.stages import limit
-from kiago_ray.search.start import Begun
+from kiago_ray.search.spec import load_preset
+from kiago_ray.search.stages import SearchState, Space, limit
 
 ALONE = {"sources": {"family": 1, "swap": 0, "made": 0, "plus_one": 0}}
 
@@ -111,11 +110,17 @@ def test_slots_have_room_for_every_site_s_substitutes(substitutions: Substitutio
 ROWS = 24
 
 
+class Begun(NamedTuple):
+    space: Space
+    state: SearchState
+    family: FamilyStarts | None
+
+
 def begun(base: str, substitutions: Substitutions, **values: Any) -> Begun:
     spec = load_preset("default", {"base": base, "plausibility_weight": 0, "candidates": ROWS, **values})
     problem = resolve(spec, np.ones(N_ELEMENTS, dtype=np.bool_), substitutions)
     rows = np.arange(ROWS)
-    return begin(problem, {}, rows, rows, ROWS, torch.device("cpu"))
+    return Begun(*begin(problem, {}, rows, ROWS, torch.device("cpu")))
 
 
 def space_of(found: Begun) -> FamilySpace:

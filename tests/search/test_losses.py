@@ -118,13 +118,9 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(predictors: Predictors) -> No
     loss, terms = row_losses(x, predictors, objective, off_grid)
     expected = -predictors.tc(x) + 4 * predictors.ef(x) + 7 * integer_loss(x, TOTALS, "l1")
     assert torch.allclose(loss, expected)
-    assert not terms.further
     table = charge_table(OxidationSet.ICSD24)
-    charged, with_charge = row_losses(
-        x, predictors, replace(objective, further=(ChargeTerm(table, 3),)), off_grid
-    )
+    charged, _ = row_losses(x, predictors, replace(objective, further=(ChargeTerm(table, 3),)), off_grid)
     assert torch.allclose(charged, expected + 3 * charge_loss(x, table))
-    assert torch.equal(with_charge.further["charge_nats"], charge_loss(x, table))
     assert terms.tc_k[0].item() == pytest.approx(100)
     assert terms.tc_k[1].item() == 0
     _, first_stage = row_losses(x, predictors, Objective(alpha=4, tc_gradient="after_relu"))
@@ -166,13 +162,9 @@ def test_the_plausibility_is_a_term_where_it_has_a_weight(predictors: Predictors
     x = torch.cat([row("LaFeAsO"), row("NaCl")])
     plausible = replace(predictors, plausibility=LikesOxygen())
     objective = Objective(alpha=4, tc_gradient="before_relu")
-    without, unseen = row_losses(x, plausible, objective)
-    assert not unseen.further
-    loss, terms = row_losses(x, plausible, replace(objective, further=(PlausibilityTerm(5),)))
-    assert terms.further["plausibility_nats"].tolist() == pytest.approx([-3 * 0.75**2, -3])
+    without, _ = row_losses(x, plausible, objective)
+    loss, _ = row_losses(x, plausible, replace(objective, further=(PlausibilityTerm(5),)))
     assert torch.allclose(loss, without + 5 * torch.tensor([3 * 0.75**2, 3]))
-    with pytest.raises(ValueError, match="the plausibility has a weight, but the predictors have none"):
-        row_losses(x, predictors, replace(objective, further=(PlausibilityTerm(5),)))
 
 
 def test_energies_without_a_weight_are_told_and_have_no_slope(predictors: Predictors) -> None:
@@ -190,10 +182,9 @@ def test_what_is_free_of_the_charge_costs_nothing(predictors: Predictors) -> Non
     assert charge[1] < charge[0] < charge[2]
     plain = Objective(alpha=4, tc_gradient="before_relu")
     free = replace(plain, further=(ChargeTerm(table, 3, free=float(charge[0])),))
-    loss, terms = row_losses(x, predictors, free)
+    loss, _ = row_losses(x, predictors, free)
     expected = torch.stack([charge[0] * 0, charge[0] * 0, 3 * (charge[2] - charge[0])])
     assert torch.allclose(loss - row_losses(x, predictors, plain)[0], expected)
-    assert torch.equal(terms.further["charge_nats"], charge)
 
 
 GRID = 0.1  # nats: what the steps of λ may cost, at most

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kiago_ray.chemistry.elements import ELEMNET_INDEX, INDEX, N_ELEMENTS, SYMBOLS
-from kiago_ray.search.errors import SpecError
-from kiago_ray.search.presets import load_preset
 from kiago_ray.search.problem import Problem, resolve
+from kiago_ray.search.sections import SpecError
+from kiago_ray.search.spec import load_preset
 
 SUPPORTED = np.isin(np.arange(N_ELEMENTS), ELEMNET_INDEX)
 
@@ -112,10 +112,3 @@ def test_what_the_predictors_cant_do_is_refused_in_one_line(values: dict[str, An
         problem(**values)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
-
-
-def test_given_rows_become_fractions() -> None:
-    found = problem(base=None, start={"kind": "rows", "rows": ["H3S", "LaH10"]})
-    assert found.rows is not None
-    assert found.rows[0, INDEX["H"]] == 0.75
-    assert found.base is None

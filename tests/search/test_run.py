@@ -1,3 +1,5 @@
+"""Whole searches, and formulas given from outside in the shape of a search."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -9,18 +11,19 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from kiago_ray.chemistry.elements import INDEX, SYMBOLS
-from kiago_ray.chemistry.formula import parse, parse_fractions
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.formula import parse, parse_amounts, parse_fractions
 from kiago_ray.chemistry.neutrality import check
 from kiago_ray.predictors.base import Predictors, check_contract
-from kiago_ray.search.errors import SpecError
+from kiago_ray.screening import apply_screens, available_screens, collect
 from kiago_ray.search.family import Substitutions
-from kiago_ray.search.presets import PRESETS, load_preset
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.result import RowStatus, SearchResult
-from kiago_ray.search.run import run_search, shard_size, stage_settings
-from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.run import given_result, run_search, search_stage, shard_size
+from kiago_ray.search.sections import SpecError
+from kiago_ray.search.spec import PRESETS, SearchSpec, load_preset
 from kiago_ray.search.stages import Progress
 
 Frequencies = Mapping[str, np.ndarray]
@@ -88,9 +91,8 @@ def test_both_stages_heed_the_charge_where_it_has_a_weight(number: int) -> None:
     supported = np.ones(118, dtype=np.bool_)
     for weight in (0.0, 30.0):
         problem = resolve(spec_of(charge={"weight": weight}), supported)
-        objective = stage_settings(problem, number, torch.device("cpu")).objective
-        weights = {term.name: term.weight for term in objective.further}
-        assert weights.get("charge_nats", 0) == weight
+        objective = search_stage(problem, number, torch.device("cpu")).objective
+        assert [term.weight for term in objective.further] == ([weight] if weight else [])
 
 
 def test_the_integer_loss_falls_in_stage_2_with_a_large_beta(
@@ -385,3 +387,70 @@ def test_a_family_search_says_what_it_lacks(
 def test_searches_that_keep_no_sites_name_no_source(predictors: Predictors, frequencies: Frequencies) -> None:
     result = run_search(spec_of(), predictors, frequencies)
     assert result.source is result.texts is None
+
+
+class Linear:
+    """weight · x, of all elements but plutonium and beyond."""
+
+    def __init__(self, symbol: str, weight: float) -> None:
+        self.supported = torch.arange(N_ELEMENTS) < INDEX["Pu"]
+        self.weights = torch.zeros(N_ELEMENTS)
+        self.weights[INDEX[symbol]] = weight
+
+    def __call__(self, fractions: Tensor, /) -> Tensor:
+        return fractions @ self.weights
+
+
+PREDICTORS = Predictors(tc=Linear("Cu", 100.0), ef=Linear("O", -2.0))
+
+
+def test_scores_and_statuses() -> None:
+    formulas = ("CuO", "Cu0.5O0.5", "PuO2", "Cu3O")
+    amounts = np.stack([*map(parse_amounts, formulas), np.zeros(N_ELEMENTS)])
+    result = given_result(amounts, PREDICTORS)
+    ok, unknown, none = RowStatus.OK, RowStatus.UNKNOWN_ELEMENT, RowStatus.NO_INTEGER_FORMULA
+    assert result.status.tolist() == [ok, ok, unknown, ok, none]
+    assert result.tc_k[[0, 1, 3]] == pytest.approx([50, 50, 75])
+    assert result.ef_ev_per_atom[[0, 3]] == pytest.approx([-1, -0.5])
+    assert np.isnan(result.tc_k[[2, 4]]).all()
+    texts = result.formulas()
+    assert texts[0] == "CuO"
+    assert texts[1] == "Cu0.5O0.5"
+    assert texts[2] == texts[4] == ""
+
+
+def test_a_negative_prediction_is_no_tc() -> None:
+    result = given_result(parse_amounts("CuO")[None], Predictors(tc=Linear("Cu", -1.0), ef=Linear("O", 1.0)))
+    assert result.tc_k.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "amounts", [np.ones((2, 3)), np.full((1, N_ELEMENTS), -1.0), np.full((1, N_ELEMENTS), np.nan)]
+)
+def test_what_are_no_amounts(amounts: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="amounts"):
+        given_result(amounts, PREDICTORS)
+
+
+def test_fractional_amounts_are_judged_exactly() -> None:
+    """SMACT would cut 0.5 off to 0 and 1.99 to 1."""
+    formulas = {
+        "Fe0.5O0.5": True,  # Fe+2 O-2
+        "Ca0.99O0.99": True,
+        "Ca1.99O0.99": False,
+        "La1.5Sr0.5CuO3.75": True,  # 4.5 + 1 + 2 = 7.5
+        "La1.5Sr0.5CuO3.74": False,
+    }
+    result = given_result(np.stack([parse_amounts(each) for each in formulas]), PREDICTORS)
+    candidates = collect(result)
+    assert candidates.neutrality.neutral.tolist() == list(formulas.values())
+
+
+def test_fractional_hydrides_are_judged_by_atoms() -> None:
+    # 25 La and 249 H, each with a valence of its own; 25 Na+1 can't be balanced by 9 H-1.
+    amounts = np.stack([parse_amounts(each) for each in ("LaH9.96", "Na0.5H0.5", "NaH0.36")])
+    candidates = collect(given_result(amounts, PREDICTORS), by_atoms=True)
+    screens = available_screens()
+    verdicts = apply_screens(candidates, screens, ("neutral_atoms",))
+    assert verdicts.by_screen["neutral_atoms"].tolist() == [True, True, False]
+    assert not verdicts.by_screen["hydride"].any()  # a fraction has no number of atoms

@@ -9,9 +9,9 @@ import pytest
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.models import check_search
-from kiago_ray.search.errors import SpecError
 from kiago_ray.search.family import Substitutions
-from kiago_ray.search.presets import load_preset
+from kiago_ray.search.sections import SpecError
+from kiago_ray.search.spec import load_preset
 from kiago_ray.service.budget import requested_search
 from kiago_ray.service.settings import Limits
 

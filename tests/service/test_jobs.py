@@ -13,7 +13,7 @@ import pytest
 from kiago_ray.judging import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.screening import Ranking, TriedMaterials
-from kiago_ray.search.presets import load_preset
+from kiago_ray.search.spec import load_preset
 from kiago_ray.service.jobs import End, Job, JobStore
 from kiago_ray.service.running import MOST_BEGUN, Runner
 from kiago_ray.service.search_views import page

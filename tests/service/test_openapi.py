@@ -21,7 +21,7 @@ from schemathesis.checks import (
 from schemathesis.generation import GenerationMode
 
 from kiago_ray.models import Models
-from kiago_ray.search.presets import load_preset
+from kiago_ray.search.spec import load_preset
 from kiago_ray.service.app import build_app
 from kiago_ray.service.backend import Backend
 from kiago_ray.service.jobs import JobStore

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from kiago_ray.search.errors import SpecError
-from kiago_ray.search.presets import load_preset
+from kiago_ray.search.sections import SpecError
+from kiago_ray.search.spec import load_preset
 from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
 
 OPEN = {"preset": "open", "candidates": 16, "steps": [5, 5]}
