@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROWS = re.findall(
-    r"^\| eq\. (\d+) \|.*\| `([\w/.]+): (\w+)` \|$",
+    r"^\| eq\. (\d+) \|.*\| `([\w/.]+): ([\w.]+)` \|$",
     (ROOT / "docs" / "method.md").read_text(encoding="utf-8"),
     re.MULTILINE,
 )
@@ -23,8 +23,11 @@ def test_the_table_has_every_equation() -> None:
 @pytest.mark.parametrize(("number", "file", "function"), ROWS)
 def test_the_number_stands_in_the_function(number: str, file: str, function: str) -> None:
     text = (ROOT / "kiago_ray" / file).read_text(encoding="utf-8")
-    functions = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
-    lines = text.splitlines()[functions[function].lineno - 1 : functions[function].end_lineno]
+    node: ast.AST = ast.parse(text)
+    for name in function.split("."):
+        node = next(each for each in ast.iter_child_nodes(node) if getattr(each, "name", "") == name)
+    assert isinstance(node, ast.FunctionDef)
+    lines = text.splitlines()[node.lineno - 1 : node.end_lineno]
     assert re.search(rf"eq\. {number}\b", "\n".join(lines))
 
 

@@ -42,7 +42,6 @@ MOST_ASSIGNMENTS = 128  # of a row, over all its cuts
 IMPOSSIBLE = 10_000  # the state of an element that has none on its side: neutral only where it has no atoms
 _UNLIKELY = 1e3  # nats that it costs, so that it comes after everything possible
 _SAME = 9  # decimals of an L1 distance: what differs by less is a tie
-_NEVER = np.inf
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -86,16 +85,14 @@ def nearest_counts(fractions: Floats, total: int, least: Ints, exact: NDArray[np
     target = np.where(exact, least, fractions * total)
     counts = np.where(exact, least, np.maximum(np.floor(target + 1e-9).astype(np.int64), least))
     missing = total - counts.sum(axis=1)
-    below = np.where(exact | (fractions <= 0), -_NEVER, np.round(target - counts, _SAME))
+    below = np.where(exact | (fractions <= 0), -np.inf, np.round(target - counts, _SAME))
     order = np.argsort(-below, axis=1, kind="stable")
-    rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.arange(order.shape[1])[None, :].repeat(len(order), axis=0), axis=1)
-    counts = counts + (rank < missing[:, None])
+    counts = counts + (np.argsort(order, axis=1) < missing[:, None])
     # Lower bounds took more than there is: give back what is missed least.
     for row in np.flatnonzero(missing < 0):
         for _ in range(-int(missing[row])):
-            spare = np.where(counts[row] > least[row], target[row] - counts[row], _NEVER)
-            spare[exact[row]] = _NEVER
+            spare = np.where(counts[row] > least[row], target[row] - counts[row], np.inf)
+            spare[exact[row]] = np.inf
             counts[row, np.argmin(np.round(spare, _SAME))] -= 1
     return np.asarray(counts)
 
@@ -110,14 +107,14 @@ def project(
     rows = len(fractions)
     columns, everything = nearest_by_total(fractions, totals, fixed, may_grow)
     x = np.take_along_axis(fractions, columns, axis=1)
-    distance = np.full((rows, len(totals)), _NEVER)
+    distance = np.full((rows, len(totals)), np.inf)
     reduced = np.zeros_like(everything)  # by the greatest common divisor: the same for the same composition
     for at, total in enumerate(totals):
         counts = everything[:, at]
         reduced[:, at] = reduce_counts(counts)
         repeated = (reduced[:, :at] == reduced[:, at, None]).all(axis=2).any(axis=1)
         far = np.round(np.abs(counts / total - x).sum(axis=1), _SAME)
-        distance[:, at] = np.where(repeated, _NEVER, far)
+        distance[:, at] = np.where(repeated, np.inf, far)
     nearest = np.argsort(distance, axis=1, kind="stable")[:, :keep]
     distance = np.take_along_axis(distance, nearest, axis=1)
     chosen = np.take_along_axis(everything, nearest[:, :, None], axis=1).astype(np.int64)
@@ -157,7 +154,7 @@ def choose(candidates: IntegerCandidates, cost: Floats, max_distance: float) -> 
     """
     near = candidates.distance <= max_distance
     near[:, 0] = True
-    best = np.argmin(np.where(near & np.isfinite(cost), cost, _NEVER), axis=1)
+    best = np.argmin(np.where(near & np.isfinite(cost), cost, np.inf), axis=1)
     return np.asarray(candidates.counts[np.arange(len(best)), best])
 
 
@@ -195,10 +192,10 @@ def exchanges(elements: int, atoms: int) -> Ints:
     """
     unit = np.eye(elements, dtype=np.int64)
     single = [unit[a] - unit[b] for a in range(elements) for b in range(elements) if a != b]
-    moves = {tuple(np.zeros(elements, dtype=np.int64).tolist()): None}
+    moves = {(0,) * elements: None}
     for number in range(1, atoms + 1):
-        for chosen in combinations_with_replacement(range(len(single)), number):
-            moves.setdefault(tuple(sum(single[at] for at in chosen).tolist()), None)
+        for chosen in combinations_with_replacement(single, number):
+            moves.setdefault(tuple(sum(chosen).tolist()), None)
     return np.array(list(moves), dtype=np.int64)
 
 
@@ -330,12 +327,11 @@ def likely_assignments(
     positive, negative = _side_states(oxidation_set)
     below = _cheapest_of_first([positive[z] for z in elements[order]], weight, most)
     above = _cheapest_of_first([negative[z] for z in elements[order[::-1]]], weight[::-1], most)
-    found = [
-        _joined(below[cut], (above[k - cut][0][:, ::-1], above[k - cut][1][:, ::-1]), weight, most)
-        for cut in reversed(cuts(electronegativity[order].tolist()))
-    ]
-    states = np.concatenate([each[0] for each in found])[:, back]
-    nats = np.concatenate([each[1] for each in found])[:, back]
+    found = []
+    for cut in reversed(cuts(electronegativity[order].tolist())):
+        states, nats = above[k - cut]
+        found.append(_joined(below[cut], (states[:, ::-1], nats[:, ::-1]), weight, most))
+    states, nats = (np.concatenate(each)[:, back] for each in zip(*found, strict=True))
     cheapest = np.argsort(nats @ fractions, kind="stable")[:most]
     return states[cheapest], nats[cheapest]
 
@@ -355,7 +351,5 @@ def _joined(first: Assignments, second: Assignments, weight: Floats, most: int) 
     cost = ((first[1] @ weight[:split])[:, None] + second[1] @ weight[split:]).ravel()
     cheapest = np.argsort(cost, kind="stable")[:most]
     one, other = cheapest // n, cheapest % n
-    return (
-        np.concatenate([first[0][one], second[0][other]], axis=1),
-        np.concatenate([first[1][one], second[1][other]], axis=1),
-    )
+    states, nats = (np.concatenate([a[one], b[other]], axis=1) for a, b in zip(first, second, strict=True))
+    return states, nats

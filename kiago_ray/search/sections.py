@@ -82,6 +82,18 @@ def _readable_formula(text: str) -> str:
 Symbol = Annotated[str, AfterValidator(_known_symbol)]
 Formula = Annotated[str, AfterValidator(_readable_formula)]
 Share = Annotated[float, Field(ge=0, le=1)]
+ScreenName = Literal[
+    "neutral",
+    "pauling",
+    "balanced",
+    "plausible",
+    "neutral_mixed",
+    "neutral_atoms",
+    "hydride",
+    "ef_negative",
+    "few_elements",
+    "near_hull",
+]
 
 
 class Section(BaseModel):
@@ -116,14 +128,13 @@ class StartSpec(Section):
     """How often each element is drawn as a substitute: as it occurs in these data."""
     add_number: int = Field(default=2, ge=0, le=118)
     """How many elements that the base doesn't hold are added. The paper doesn't state it; `paper` adds 3, which with
-    LaNiAsO's four makes the seven elements of Fig. 3. `default` adds 2 so that a start stays nearer to compositions
-    that the predictors were trained on.
+    LaNiAsO's four makes the seven elements of Fig. 3; `default` adds 2 to stay nearer to what the predictors know.
     """
     add_probability: float = Field(default=0.0, ge=0, le=1)
     """Instead of `add_number`: the probability with which each element is added."""
     add_by: Literal["uniform", "frequencies"] = "frequencies"
-    """How added elements are drawn: each alike, as in the paper, or by `frequencies`. `default` takes frequencies
-    because the predictors know little about elements that are rare in their data.
+    """How added elements are drawn: each alike, as in the paper, or by `frequencies`, as in `default`, because the
+    predictors know little about elements that are rare in their data.
     """
     add_max_ratio: float = Field(default=0.15, ge=0, le=1)
     """Added amounts are uniform between 0 and this, relative to all of the base as 1. The paper has 0.3; `default`
@@ -138,8 +149,7 @@ class StartSpec(Section):
     def _consistent(self) -> Self:
         if self.add_number and self.add_probability:
             raise ValueError(
-                f"elements are added by number or by probability, not both; set add_number "
-                f"({self.add_number}) or "
+                f"elements are added by number or by probability, not both; set add_number ({self.add_number}) or "
                 f"add_probability ({self.add_probability:g}) to 0"
             )
         if (self.kind == "rows") != bool(self.rows):
@@ -163,9 +173,7 @@ class ElementsSpec(Section):
 
 
 class FamilySpec(Section):
-    """A search that keeps the structure of its base: what stands on its sites changes, and nothing else (ours; see
-    family.py).
-    """
+    """A search that keeps the structure of its base: what stands on its sites changes, and nothing else (ours)."""
 
     enabled: bool = True
     """Whether the base's sites are kept. False, as in the paper, lets any element come in."""
@@ -198,12 +206,11 @@ class FamilySpec(Section):
             raise ValueError(
                 "range: at most 0 of a site leaves nothing to search; give more, such as [0, 0.3]"
             )
-        empty = [symbol for symbol, others in self.dope.items() if not set(others) - {symbol}]
-        if empty:
-            raise ValueError(f"dope: no other element for {empty[0]}; name some, such as {{La: [Sr, Ba]}}")
-        both = [symbol for symbol in self.dope if symbol in self.keep]
-        if both:
-            raise ValueError(f"dope: {both[0]} is to be kept as well; remove one of the two")
+        for symbol, others in self.dope.items():
+            if not set(others) - {symbol}:
+                raise ValueError(f"dope: no other element for {symbol}; name some, such as {{La: [Sr, Ba]}}")
+            if symbol in self.keep:
+                raise ValueError(f"dope: {symbol} is to be kept as well; remove one of the two")
         return self
 
 
@@ -275,15 +282,14 @@ class ChargeSpec(Section):
     """Charge neutrality as a term of the loss (ours)."""
 
     weight: float = Field(default=0.0, ge=0)
-    """Weight of the charge loss, in K per nat an atom: how unlikely the oxidation states are that balance a row. 0, as
-    in the paper, leaves it out, and so does `default`, whose plausibility weighs the states. `open` has 60 in both
-    stages: in stage 1 because a row chooses its elements there, in stage 2 so that it settles where neutral formulas
-    are. In a family only what is unlikelier than the base costs.
+    """Weight of the charge loss, in K per nat an atom: how unlikely the oxidation states are that balance a row; in a
+    family what is unlikelier than the base. 0, as in the paper, leaves it out; so does `default`, whose plausibility
+    weighs the states. `open` has 60: in stage 1 a row chooses its elements, in stage 2 it settles on neutral formulas.
     """
     mixed_valence: bool = False
     """Whether atoms of one element may take two of its states, as Cu(2+) and Cu(3+) in YBa2Cu3O7: for
-    `projection.neutral`, and as the screen neutral_mixed. The term above always lets them. SMACT's screens `neutral`
-    and `pauling` don't know it, so ask for neutral_mixed in their place.
+    `projection.neutral` and the screen neutral_mixed. The term above always lets them. SMACT's screens `neutral` and
+    `pauling` don't know it, so ask for neutral_mixed in their place.
     """
 
 
@@ -292,8 +298,8 @@ class ProjectionSpec(Section):
 
     kind: Literal["nearest", "best", "none"] = "best"
     """nearest: the integer formula nearest to the fractions in L1; best: of the nearest ones, that with the best
-    objective, because the predictors tell more than distance does between formulas that are all near; none: fractions
-    are kept and written with four decimals.
+    objective, because between near formulas the predictors tell more than distance does; none: fractions are kept and
+    written with four decimals.
     """
     max_distance: float = Field(default=0.1, ge=0, le=2)
     """For `best`: L1 distance in fractions up to which a formula counts as near."""
@@ -302,8 +308,8 @@ class ProjectionSpec(Section):
     neutral: bool = False
     """For `best`: only formulas whose oxidation states balance under the Pauling rule count and, where the screen
     ef_negative is asked for, of those with E_f < 0 if there are any; a row without a neutral formula takes the best as
-    if this were false. `open` has it because half of the formulas that it proposes are ruled out otherwise; a family's
-    are chosen by the whole objective, the charge in it.
+    if this were false. `open` has it because half of its proposals are ruled out otherwise; a family's formulas are
+    chosen by the whole objective, the charge in it.
     """
     neutral_distance: float = Field(default=0.4, ge=0, le=2)
     """L1 distance in fractions up to which the nearest neutral formula is taken where none is within max_distance."""
@@ -314,21 +320,7 @@ class ScreensSpec(Section):
     steer the search, but for what `charge` and `projection.neutral` do.
     """
 
-    names: tuple[
-        Literal[
-            "neutral",
-            "pauling",
-            "balanced",
-            "plausible",
-            "neutral_mixed",
-            "neutral_atoms",
-            "hydride",
-            "ef_negative",
-            "few_elements",
-            "near_hull",
-        ],
-        ...,
-    ] = Field(default=("balanced", "plausible", "few_elements"), max_length=20)
+    names: tuple[ScreenName, ...] = Field(default=("balanced", "plausible", "few_elements"), max_length=20)
     """neutral: charge neutrality; pauling: electronegativity balance; balanced: likely states add up to 0, mixed
     valence being the rule, or metals and intermetallics; plausible: exists with a probability of at least
     min_existence; neutral_mixed: as pauling, mixed valence allowed (needs charge.mixed_valence); neutral_atoms:
@@ -355,9 +347,9 @@ class ScreensSpec(Section):
     """
     rank_by: Literal["improvement", "trusted", "tc", "plausibility"] = "improvement"
     """What orders the proposals that passed: improvement, the plausibility and what T_c is expected to gain over the
-    best known nearby; trusted, the lower bound that heeds the ensemble's spread, the oracle and the extrapolation; tc,
-    the predicted T_c alone, as in the paper; plausibility alone. `default` asks for what a laboratory would: that it
-    can be made, and is better. By T_c alone a search ends where its own predictor is most optimistic.
+    best known nearby, because a laboratory asks that it can be made and is better; trusted, the lower bound that heeds
+    the ensemble's spread, the oracle and the extrapolation; tc, the predicted T_c alone, as in the paper, by which a
+    search ends where its own predictor is most optimistic; plausibility alone.
     """
     improvement_offset_k: float = Field(default=0.1, gt=0, le=10_000)
     """For rank_by improvement: K that are added to the expected improvement before it is multiplied by the

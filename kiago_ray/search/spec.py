@@ -4,7 +4,7 @@ presets, which are complete specifications in the files under presets/. Defaults
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from importlib.resources import files
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse
@@ -119,8 +119,8 @@ class SearchSpec(Section):
 
     alpha: float = Field(default=0.0, ge=0)
     """Weight of the formation energy, in K per eV/atom (eq. 1). The paper has 4, where 0.1 eV/atom weighs 0.4 K; at
-    `open`'s 20 it weighs 2 K, so that stability counts. `default` leaves it out: within a family predicted energies
-    tell less than the plausibility does.
+    `open`'s 20 it weighs 2 K, so that stability counts. `default` leaves it out: within a family the plausibility
+    tells more.
     """
     plausibility_weight: float = Field(default=10.0, ge=0, le=1000)
     """Weight of the plausibility, in K per nat: how likely it is that a composition exists. 0, as in the paper, leaves
@@ -138,8 +138,8 @@ class SearchSpec(Section):
     """
 
     tc_predictor: Literal["ensemble", "resnet18"] = "ensemble"
-    """Which T_c predictor the search climbs. The paper's is a ResNet-18; `default` takes the ensemble because it is
-    nearer to measured T_c and knows how far it can be believed.
+    """Which T_c predictor the search climbs. The paper's is a ResNet-18; `default` takes the ensemble, which is nearer
+    to measured T_c and knows how far it can be believed.
     """
     kappa: float = Field(default=1.0, ge=0, le=10)
     """κ: the search climbs T_c − κ·σ with the ensemble's standard deviation σ. 0, as in the paper, takes T_c as it is;
@@ -147,8 +147,8 @@ class SearchSpec(Section):
     """
     extrapolation_weight: float = Field(default=0.0, ge=0)
     """K for each unit of the extrapolation score above 0.8; at 1 a formula is flagged. 0, as in the paper, leaves rows
-    free to go where nothing is known. So does `default`: its sites and its plausibility keep rows near what is known,
-    and a new dopant is further from it than none. `open` has 60.
+    free to go where nothing is known; so does `default`, whose sites and plausibility keep them near what is known
+    while a new dopant is always further from it. `open` has 60.
     """
 
     charge: ChargeSpec = Field(default_factory=ChargeSpec)
@@ -174,8 +174,8 @@ class SearchSpec(Section):
     """Whether Adam's moments start anew in stage 2."""
     revive: Literal["none", "start", "allowed"] = "allowed"
     """Which absent elements can return, one a step, that with the best gradient: none, as in the paper; those of the
-    row's start; any allowed one. `default` takes allowed because otherwise what one step made negative is lost for
-    good, and no row finds an element that its start lacked.
+    row's start; any allowed one, as in `default`, because otherwise what one step made negative is lost for good, and
+    no row finds an element that its start lacked.
     """
     projection: ProjectionSpec = Field(default_factory=ProjectionSpec)
     """To integer formulas."""
@@ -208,96 +208,88 @@ class SearchSpec(Section):
 
     @model_validator(mode="after")
     def _can_run(self) -> Self:
+        for problem in self._problems():
+            raise SpecError(problem)
+        return self
+
+    def _problems(self) -> Iterator[str]:
+        """What makes the search impossible, one after the other; each holds only where those before it don't."""
         if not any(self.steps):
-            raise SpecError(
-                "steps: both stages have 0 steps; give one of them at least 1, such as [200, 200]"
-            )
-        self._check_fixed()
-        self._check_substitute()
-        self._check_family()
+            yield "steps: both stages have 0 steps; give one of them at least 1, such as [200, 200]"
+        yield from self._problems_of_fixed()
+        yield from self._problems_of_substitute()
+        yield from self._problems_of_family()
         if "neutral_mixed" in self.screens.names and not self.charge.mixed_valence:
-            raise SpecError("screens.names: neutral_mixed needs charge.mixed_valence; set that to true")
-        least, most, integers = self.n_unit.min, self.n_unit.max, self.projection.kind != "none"
+            yield "screens.names: neutral_mixed needs charge.mixed_valence; set that to true"
+        if self.projection.kind == "none":
+            return
+        least, most = self.n_unit.min, self.n_unit.max
         totals = range(least, most + 1)
-        if integers and self.fixed and not feasible_totals(totals, self.fixed_fractions, self.fixed_may_grow):
+        if self.fixed and not feasible_totals(totals, self.fixed_fractions, self.fixed_may_grow):
             amounts = ", ".join(f"{symbol} {amount:g}" for symbol, amount in self.fixed.items())
-            raise SpecError(
+            yield (
                 f"n_unit: no number of atoms from {least} to {most} makes the fixed amounts ({amounts}) whole atoms; "
                 "change fixed or n_unit"
             )
         elements = self.max_elements + (0 if self.limit_counts_fixed else len(self.fixed))
-        if integers and most < elements:
-            raise SpecError(
+        if most < elements:
+            yield (
                 f"n_unit: formulas of up to {most} atoms can't hold {elements} elements; raise n_unit.max to "
                 f"{elements} or lower max_elements"
             )
-        return self
 
-    def _check_fixed(self) -> None:
+    def _problems_of_fixed(self) -> Iterator[str]:
         for symbol, amount in self.fixed.items():
             if not 0 < amount < 1:
-                raise SpecError(
-                    f"fixed: {symbol} has {amount:g}; a fixed amount is a fraction of all atoms above 0 and below 1"
-                )
+                yield f"fixed: {symbol} has {amount:g}; a fixed amount is a fraction of all atoms above 0 and below 1"
             if symbol in self.elements.forbid:
-                raise SpecError(f"fixed: {symbol} is both fixed and forbidden; remove one of the two")
-        total, number = sum(self.fixed.values()), len(self.fixed)
+                yield f"fixed: {symbol} is both fixed and forbidden; remove one of the two"
+        total, most, number = sum(self.fixed.values()), self.max_elements, len(self.fixed)
         if total >= 1 - 1e-9:
-            raise SpecError(f"fixed: the amounts add up to {total:g}; they must leave something, so below 1")
-        if self.limit_counts_fixed and number >= self.max_elements:
-            raise SpecError(
-                f"max_elements: {self.max_elements} is used up by {number} fixed element(s); allow at least "
-                f"{number + 1}"
-            )
+            yield f"fixed: the amounts add up to {total:g}; they must leave something, so below 1"
+        if self.limit_counts_fixed and number >= most:
+            yield f"max_elements: {most} is used up by {number} fixed element(s); allow at least {number + 1}"
 
-    def _check_family(self) -> None:
+    def _problems_of_substitute(self) -> Iterator[str]:
+        if self.substitute is None:
+            if self.substitute_by is not None:
+                yield "substitute_by: it needs substitute; name a site and its state, such as {La: 3}"
+            return
+        if not self.substitute:
+            yield "substitute: it names no site; give one and its state, such as {La: 3}"
+        if self.fixed or self.oxidation_state is not None:
+            yield "substitute: it sets the fixed amounts and the oxidation state itself; remove those"
+        if self.substitute_by is None and len({site.state for site in self.sites.values()}) > 1:
+            yield "substitute: the sites have different states; say in substitute_by which one their substitutes have"
+        if self.base is not None:
+            self.substituted()
+
+    def _problems_of_family(self) -> Iterator[str]:
         family = self.family
         if not family.enabled:
             for name in ("keep", "dope", "range"):
                 if getattr(family, name) != getattr(FamilySpec(), name):
-                    raise SpecError(
+                    yield (
                         f"family.{name}: this search doesn't keep its base's sites; choose the preset 'default', or "
                         "set family.enabled to true"
                     )
             return
-        for name, given in (
-            ("fixed", bool(self.fixed)),
-            ("substitute", self.substitute is not None),
-            ("oxidation_state", self.oxidation_state is not None),
-            ("start.kind", self.start.kind != "perturb"),
-        ):
-            if given:
-                raise SpecError(
-                    f"{name}: a search that keeps its base's sites can't have it; choose the preset 'open' or "
-                    "'substitution', or set family.enabled to false"
-                )
-        there = self.base and parse(self.base)
+        excluded = {
+            "fixed": bool(self.fixed),
+            "substitute": self.substitute is not None,
+            "oxidation_state": self.oxidation_state is not None,
+            "start.kind": self.start.kind != "perturb",
+        }
+        for name in (name for name, given in excluded.items() if given):
+            yield (
+                f"{name}: a search that keeps its base's sites can't have it; choose the preset 'open' or "
+                "'substitution', or set family.enabled to false"
+            )
+        there = parse(self.base) if self.base else {}
         for name, named in (("keep", family.keep), ("dope", family.dope)):
-            foreign = [symbol for symbol in named if there and symbol not in there]
-            if there and foreign:
-                raise SpecError(
-                    f"family.{name}: {foreign[0]} is not in {self.base}; name one of {', '.join(there)}"
-                )
-
-    def _check_substitute(self) -> None:
-        if self.substitute is None:
-            if self.substitute_by is not None:
-                raise SpecError(
-                    "substitute_by: it needs substitute; name a site and its state, such as {La: 3}"
-                )
-            return
-        if not self.substitute:
-            raise SpecError("substitute: it names no site; give one and its state, such as {La: 3}")
-        if self.fixed or self.oxidation_state is not None:
-            raise SpecError(
-                "substitute: it sets the fixed amounts and the oxidation state itself; remove those"
-            )
-        if self.substitute_by is None and len({site.state for site in self.sites.values()}) > 1:
-            raise SpecError(
-                "substitute: the sites have different states; say in substitute_by which one their substitutes have"
-            )
-        if self.base is not None:
-            self.substituted()
+            for symbol in named:
+                if there and symbol not in there:
+                    yield f"family.{name}: {symbol} is not in {self.base}; name one of {', '.join(there)}"
 
     def substituted(self) -> tuple[NDArray[np.float64], float]:
         """x_const (eq. 3), (118,) fractions, of the base without what its sites take out, and the atoms of all of it
@@ -305,11 +297,8 @@ class SearchSpec(Section):
 
         One site and substitutes of its state is the paper's experiment (section 3.5). The paper also describes, and
         doesn't do, an exchange of several: 2 Ti4+ and 1 O2- carry +6, as two atoms of +3 do, so Ti2O4 becomes X2O3.
-        Here any parts of the base give way to Σ nᵢ·qᵢ / q atoms with the state q; nothing else of the base changes, so
-        its charge doesn't.
-
-        Raises SpecError where the base doesn't have that, where nothing would stay, or where no number of substitutes
-        carries the charge.
+        Here any parts of the base give way to Σ nᵢ·qᵢ / q atoms with the state q, so that the charge stays. Raises
+        SpecError where the base doesn't have that, nothing would stay, or no number of substitutes carries the charge.
         """
         amounts, state, sites = parse(self.base or ""), self.substitute_state, self.sites
         taken: dict[str, float] = {}
@@ -379,7 +368,7 @@ def build_spec(*layers: Mapping[str, Any]) -> SearchSpec:
     merged = preset_values(chosen)
     for layer in (below, *layers):
         overrides = {key: value for key, value in layer.items() if key != "preset"}
-        merged = _merge(merged, _nested(overrides), SearchSpec)
+        merged = _merge(merged, _nested(overrides))
     try:
         return SearchSpec.model_validate(merged)
     except ValidationError as error:
@@ -407,15 +396,13 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """`above` over `below`, section by section of `model`."""
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, section by section."""
     merged = dict(below)
     for key, value in above.items():
-        field = model.model_fields.get(key)
-        section = field.annotation if field is not None else None
-        is_section = isinstance(section, type) and issubclass(section, BaseModel)
-        if is_section and isinstance(value, Mapping) and isinstance(below.get(key), Mapping):
-            merged[key] = {**below[key], **value}
-        else:
-            merged[key] = value
+        field, under = SearchSpec.model_fields.get(key), below.get(key)
+        is_section = field is not None and isinstance(field.annotation, type)
+        if is_section and isinstance(value, Mapping) and isinstance(under, Mapping):
+            value = {**under, **value}
+        merged[key] = value
     return merged
