@@ -25,13 +25,12 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold
 
-from kiago_ray.cli.train import tc_tables
 from kiago_ray.predictors.ensemble import MEMBERS, TcEnsemble, from_log
 from kiago_ray.predictors.inference import multiplies_bfloat16
 from kiago_ray.training import ensemble as ensemble_recipe
 from kiago_ray.training import recipes
 from kiago_ray.training.ensemble import MADE_UP, SETTINGS, TEACHER_NEGATIVES, TEACHER_TREES, Taught
-from kiago_ray.training.evaluation import SPLITS, Split, TrainingTable, score
+from kiago_ray.training.evaluation import SPLITS, Split, TcTables, TrainingTable, score
 from kiago_ray.training.fit import Epoch, EpochReport, fit
 from kiago_ray.training.oracle import CROSS_VALIDATION_FOLDS, OracleSettings
 from kiago_ray.training.recipes import rows_id
@@ -179,7 +178,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/cross_validation"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    known, zeros, _ = tc_tables(asked.data, asked.non_superconductors, asked.held_back)
+    tables = TcTables.read(asked.data, asked.non_superconductors, asked.held_back)
+    known, zeros = tables.known, tables.non_superconductors
     results = {}
     for split in SPLITS:
         if split in asked.splits.split(","):

@@ -30,7 +30,7 @@ def bare(shards: int, rows: int, steps: int, first: int = 0) -> float:
     """Seconds of the search's rows in this process."""
     import torch
 
-    from kiago_ray.judging import judged_rows
+    from kiago_ray.api import judged_rows
     from kiago_ray.models import Models
     from kiago_ray.predictors import load_predictors
     from kiago_ray.search import load_preset

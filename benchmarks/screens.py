@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from kiago_ray import load_predictors
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.cli.hull import read_hull
 from kiago_ray.data.tables import superconductors
+from kiago_ray.hull import EnergyHull
 from kiago_ray.hull.energy_hull import with_e_hull
 from kiago_ray.plausibility.literature import Literature, system_names
 from kiago_ray.plausibility.model import fit_plausibility
@@ -119,7 +119,7 @@ def verdicts(amounts: Floats, existence: Floats | None) -> dict[str, NDArray[np.
     """Of every screen but hydride, which is for a search of its own, and of the preset default: (n,) each."""
     result = given_result(amounts, load_predictors())
     candidates = collect(result, mixed_valence=True, by_atoms=True, log_existence=existence)
-    candidates = with_e_hull(candidates, result.amounts, candidates.ok, read_hull(None), most=len(amounts))
+    candidates = with_e_hull(candidates, result.amounts, candidates.ok, EnergyHull.of(), most=len(amounts))
     found = dict(apply_screens(candidates, available_screens(), ()).by_screen)
     del found["hydride"]
     required = ScreensSpec().names

@@ -30,8 +30,8 @@ import numpy as np
 import torch
 from plain import PlainResNet18, PlainSearch
 
+from kiago_ray.api import judged_rows
 from kiago_ray.bench import Bench, interleaved
-from kiago_ray.judging import judged_rows
 from kiago_ray.machine import peak_mb
 from kiago_ray.models import Models
 from kiago_ray.predictors import load_predictors

@@ -11,26 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from kiago_ray.judging import judged_rows
+from kiago_ray.api import judged_rows
 from kiago_ray.machine import peak_mb
 from kiago_ray.models import Models, search_frequencies
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.inference import Inference, Precision, in_precision, step_precision
-from kiago_ray.search import load_preset
+from kiago_ray.search import SearchSpec, load_preset
 from kiago_ray.search.open_rows import open_space, starts
 from kiago_ray.search.problem import Problem, resolve
 from kiago_ray.search.run import search_stage
-from kiago_ray.search.stages import init, limit, pace, step
+from kiago_ray.search.stages import ProgressCallback, init, limit, pace, step
 from kiago_ray.storage.table import ranked
-
-if TYPE_CHECKING:
-    from kiago_ray.search.spec import SearchSpec
-    from kiago_ray.search.stages import ProgressCallback
 
 Arm = Callable[[], object]
 
@@ -136,50 +132,32 @@ def products_needed(predictors: Predictors) -> int:
     return needed
 
 
-@dataclass(frozen=True)
-class WholeSearch:
-    """A search from start to ranked table. seconds: wall clock by phase, `screens` with the table of all rows;
-    their sum is the whole.
+def whole_search(
+    models: Models, spec: SearchSpec, progress: ProgressCallback | None = None
+) -> dict[str, Any]:
+    """Run a search on the CPU with the threads that torch has, from start to ranked table, and take its time.
+
+    seconds: wall clock by phase, `screens` with the table of all rows; their sum is `total_s`. after_share: what
+    projection, screens and table take of it. peak_mb: the most memory of this process so far.
     """
-
-    rows: int
-    steps: tuple[int, int]
-    threads: int
-    precision: str
-    seconds: dict[str, float]
-    passed: int
-    peak_mb: float
-
-    @property
-    def total_s(self) -> float:
-        """Start to ranked table."""
-        return sum(self.seconds.values())
-
-    @property
-    def after_share(self) -> float:
-        """What projection, screens and table take of the whole."""
-        return (
-            self.total_s - sum(self.seconds[name] for name in ("start", "stage_1", "stage_2"))
-        ) / self.total_s
-
-
-def whole_search(models: Models, spec: SearchSpec, progress: ProgressCallback | None = None) -> WholeSearch:
-    """Run a search on the CPU with the threads that torch has, and take the time of each phase."""
     began = time.perf_counter()
     judged = judged_rows(spec, models, progress=progress)
     rows_judged = time.perf_counter()
     table = ranked(judged.table)
     result, ended = judged.result, time.perf_counter()
     seconds = dict(result.seconds)
-    screens = rows_judged - began - result.wall_s
     seconds["start"] += result.wall_s - sum(result.seconds.values())
-    seconds |= {"screens": screens, "ranked table": ended - rows_judged}
-    return WholeSearch(
-        rows=spec.row_count,
-        steps=spec.steps,
-        threads=torch.get_num_threads(),
-        precision=step_precision(spec.precision, torch.device("cpu")),
-        seconds=seconds,
-        passed=int(np.asarray(table["passed"]).sum()),
-        peak_mb=peak_mb(),
-    )
+    steps_s = seconds["start"] + seconds["stage_1"] + seconds["stage_2"]
+    seconds |= {"screens": rows_judged - began - result.wall_s, "ranked table": ended - rows_judged}
+    total_s = sum(seconds.values())
+    return {
+        "rows": spec.row_count,
+        "steps": spec.steps,
+        "threads": torch.get_num_threads(),
+        "precision": step_precision(spec.precision, torch.device("cpu")),
+        "seconds": seconds,
+        "passed": int(np.asarray(table["passed"]).sum()),
+        "peak_mb": peak_mb(),
+        "total_s": total_s,
+        "after_share": (total_s - steps_s) / total_s,
+    }

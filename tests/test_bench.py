@@ -53,9 +53,10 @@ def test_a_timed_step_moves_the_rows(predictors: Predictors) -> None:
 def test_a_whole_search_accounts_for_its_time(predictors: Predictors) -> None:
     spec = load_preset("paper", {"base": "LaNiAsO", "candidates": 16, "steps": [3, 4]})
     whole = whole_search(Models(predictors), spec)
-    assert (whole.rows, whole.steps) == (16, (3, 4))
-    assert list(whole.seconds) == ["start", "stage_1", "stage_2", "projection", "screens", "ranked table"]
-    assert all(seconds > 0 for seconds in whole.seconds.values())
-    after = sum(whole.seconds[name] for name in ("projection", "screens", "ranked table"))
-    assert whole.after_share == pytest.approx(after / whole.total_s)
-    assert whole.peak_mb > 100
+    assert (whole["rows"], whole["steps"]) == (16, (3, 4))
+    seconds = whole["seconds"]
+    assert list(seconds) == ["start", "stage_1", "stage_2", "projection", "screens", "ranked table"]
+    assert all(value > 0 for value in seconds.values())
+    after = sum(seconds[name] for name in ("projection", "screens", "ranked table"))
+    assert whole["after_share"] == pytest.approx(after / whole["total_s"])
+    assert whole["peak_mb"] > 100

@@ -1,5 +1,7 @@
-"""Beside the results, on stderr: lines for a person, stopping by a signal, and how far something is. That stays at the
-bottom of a terminal, and is said in lines elsewhere.
+"""What the commands share: options, lines for a person, tables, stopping by a signal, and how far something is.
+
+Results go to stdout, everything else to stderr. Progress stays at the bottom of a terminal, and is said in lines
+elsewhere.
 """
 
 from __future__ import annotations
@@ -10,46 +12,195 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import torch
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+from typer import Argument, Option
 
-from kiago_ray.search.stages import Progress, ProgressCallback, ShouldStop
+from kiago_ray.errors import InputError
+from kiago_ray.hull import EnergyHull
+from kiago_ray.screening import KnownMaterials, TriedMaterials
+from kiago_ray.search.stages import ShouldStop
+
+# Options of several commands.
+Base = Annotated[str, Argument(help="Base material, such as LaNiAsO.")]
+Formulas = Annotated[list[str] | None, Argument(help="Formulas, such as YBa2Cu3O7.")]
+Known = Annotated[
+    str | None,
+    Option(
+        help="Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's primary.tsv, "
+        "landmarks or none. By default supercon: the shipped ones."
+    ),
+]
+Phases = Annotated[
+    str | None,
+    Option(
+        help="Competing phases, by which the best rows get their energy above the hull: a CSV or TSV file, or "
+        "none. By default the shipped ones, of the Materials Project."
+    ),
+]
+Weights = Annotated[Path | None, Option(help="Folder that `kiago train` wrote.")]
+SuperDiffWeights = Annotated[Path | None, Option(help="Folder that `kiago train superdiff` wrote.")]
+Device = Annotated[str, Option(help="cpu, cuda, cuda:1, …")]
+Threads = Annotated[int | None, Option(min=1, help="CPU threads; all cores without it.")]
+Out = Annotated[str | None, Option(help="Directory or URI; by default below runs/.")]
+Output = Annotated[Path | None, Option(help="File to write: .csv or .parquet.")]
+Top = Annotated[int, Option(min=0, max=1000, help="Rows to print.")]
+AsJson = Annotated[bool, Option("--json", help="One JSON object on stdout.")]
+
+# Of what runs on Ray.
+NamedOut = Annotated[str | None, Option(help="Directory or URI; by default runs/NAME.")]
+Address = Annotated[
+    str | None, Option(help="Ray cluster, such as auto; by default RAY_ADDRESS, else this machine.")
+]
+KnownInstead = Annotated[
+    str | None,
+    Option(help="Instead of the file's known: primary.tsv, supercon (as shipped), landmarks or none."),
+]
+TrackingUri = Annotated[
+    str | None,
+    Option(help="MLflow store or server; by default MLFLOW_TRACKING_URI, else beside the output."),
+]
+NoTracking = Annotated[bool, Option("--no-tracking", help="Keep no MLflow record.")]
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that isn't there. Raises InputError."""
+    try:
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise RuntimeError("only cpu and cuda are supported")
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device: {device!r} can't be used here ({str(error).splitlines()[0]})") from None
+
+
+def two_steps(text: str) -> list[int]:
+    """Such as 200,200. Raises InputError."""
+    steps = whole_numbers(text, "--steps", "200,200")
+    if len(steps) != 2:
+        raise InputError(f"--steps: {text[:80]!r} is not two whole numbers such as 200,200")
+    return steps
+
+
+def whole_numbers(text: str, option: str, example: str) -> list[int]:
+    """Such as 0,1,2. Raises InputError."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option}: {text[:80]!r} is not whole numbers such as {example}") from None
+
+
+def symbols(text: str) -> list[str]:
+    """Such as La,Ni,As,O."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def say(text: str) -> None:
-    """A line for a person; on stderr, so that stdout keeps to results."""
+    """Say a line to a person, on stderr."""
     print(f"kiago: {text}", file=sys.stderr)
 
 
-def plain_table(title: str | None = None) -> Table:
-    """A table without lines, to be filled."""
-    return Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+def tell_known(materials: KnownMaterials | None) -> None:
+    """Say which known compositions the rows are held against."""
+    if materials is None:
+        say("no known compositions to hold the rows against (--known none)")
+        return
+    say(f"held against {len(materials.compositions.names):,} known compositions: {materials.source}")
+
+
+def tell_tried(tried: TriedMaterials | None) -> None:
+    """Say what was tried, if anything was given."""
+    if tried is not None:
+        found = int((tried.tc_k > 0).sum())
+        say(f"{len(tried.tc_k):,} samples were tried, {found:,} of them superconduct: {tried.source}")
+
+
+def tell_phases(hull: EnergyHull | None, phases: str | Path | None) -> None:
+    """Say what the competing phases are, if there are any, and what was dropped of their file. phases: as an option
+    names them.
+    """
+    if hull is None:
+        return
+    report = hull.phases.report
+    dropped = "".join(f"; dropped {count:,}: {reason}" for reason, count in report.dropped.items())
+    source = report.file if phases is None else phases
+    whose = "the file's energies" if hull.ef is None else "energies by ElemNet"
+    say(f"{report.rows_kept:,} competing phases of {report.rows_read:,} rows, {whose}: {source}{dropped}")
+    for warning in report.warnings:
+        say(f"note: {source}: {warning}")
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """One JSON object on stdout; a number that isn't finite is null."""
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def plain_table(
+    rows: Sequence[Mapping[str, object]],
+    *,
+    names: Collection[str] = (),
+    texts: Collection[str] = (),
+    title: str = "",
+    caption: str = "",
+) -> Table:
+    """A table without lines. rows: header → cell, by the headers of the first. names: columns that stand left and are
+    whole; texts: columns that stand left and fold. All others stand right and are whole.
+    """
+    table = Table(
+        title=Text(title) if title else None,
+        caption=Text(caption) if caption else None,
+        title_justify="left",
+        caption_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+    )
+    for name in rows[0] if rows else ():
+        left = name in names or name in texts
+        table.add_column(
+            name, justify="left" if left else "right", no_wrap=name not in texts, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(cell_text(cell)) for cell in row.values()))
+    return table
+
+
+def cell_text(value: object) -> str:
+    """A table's cell: nothing for None, whole numbers with separators."""
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 @contextmanager
-def stop_on_signal(told: str) -> Iterator[ShouldStop]:
-    """A `should_stop` that turns True at the first Ctrl-C or SIGTERM, which says `told`; the second one interrupts."""
+def stop_on_signal(notice: str) -> Iterator[ShouldStop]:
+    """A `should_stop` that turns True at the first Ctrl-C or SIGTERM, with `notice` as a line; the second one
+    interrupts.
+    """
     asked: list[bool] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
         if asked:
             raise KeyboardInterrupt
         asked.append(True)
-        print(f"\nkiago: {told}", file=sys.stderr)
+        print(f"\nkiago: {notice}", file=sys.stderr)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -59,36 +210,10 @@ def stop_on_signal(told: str) -> Iterator[ShouldStop]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def progress_bar() -> Iterator[ProgressCallback]:
-    """A search's progress: a bar with the time left on a terminal; a line each tenth elsewhere."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-
-        def line(at: Progress) -> None:
-            if at.step % max(1, at.total // 10) == 0:
-                told = f"step {at.step}/{at.total}: T_c best {at.best_tc_k:.1f} K, mean {at.mean_tc_k:.1f} K"
-                print(told, file=sys.stderr)
-
-        yield line
-        return
-    columns = (
-        TextColumn("stage {task.fields[at].stage}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("T_c best {task.fields[at].best_tc_k:.1f} K, mean {task.fields[at].mean_tc_k:.1f} K"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, at=Progress(0, 0, 1, 0.0, 0.0))
-        yield lambda at: bar.update(task, completed=at.step, total=at.total, at=at)
-
-
 class View:
-    """How far something is. On a terminal `__rich__` is drawn again and again; elsewhere `moved` says it in lines."""
+    """How far something is: `done` of `total`, `before` of them done by an earlier run."""
 
+    done, before, total = 0, 0, 0
     on_terminal = False
     said = -math.inf  # when the last line on the progress was
 
@@ -99,8 +224,15 @@ class View:
         """How far it is, in a line."""
         raise NotImplementedError
 
-    def __rich__(self) -> RenderableType:
-        return Text(self.progress())
+    def rate(self) -> float | None:
+        """What this run has done a second, None before it has done something."""
+        new = self.done - self.before
+        return new / (time.monotonic() - self.began) if new > 0 else None
+
+    def left(self) -> str:
+        """The time left at this rate, "" before it is known."""
+        rate = self.rate()
+        return "" if rate is None else f"{duration((self.total - self.done) / rate)} left"
 
     def moved(self, *, at_most_each_s: float = 0.0) -> None:
         """Say the progress in a line, where no terminal shows it."""
@@ -108,6 +240,13 @@ class View:
         if not self.on_terminal and now - self.said >= at_most_each_s:
             self.said = now
             say(self.progress())
+
+    def __rich__(self) -> RenderableType:
+        """What a terminal shows, drawn again and again."""
+        grid = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=max(self.total, 1), completed=self.done, width=32)
+        grid.add_row(bar, Text(self.progress()))
+        return grid
 
 
 AnyView = TypeVar("AnyView", bound=View)
@@ -128,3 +267,17 @@ def watching(view: AnyView) -> Iterator[AnyView]:
         redirect_stdout(nowhere),
     ):
         yield view
+
+
+def duration(seconds: float) -> str:
+    """Such as 2 min 05 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def plural(count: int, noun: str) -> str:
+    """Such as 1 thread and 2 threads."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

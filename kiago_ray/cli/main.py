@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from kiago_ray.errors import KiagoError
 
-# The modules of this package that hold a command, each as `app`, and what the list of commands says of it.
+# What the list of commands says of each, and the module of this package whose `app` is or holds the command.
 COMMANDS = {
     "search": "Search for compositions with a higher T_c around FORMULA; print the best and write a run directory.",
     "predict": "Say of formulas what a search says of its rows.",
@@ -33,6 +33,14 @@ COMMANDS = {
     "train": "Train a model; run again to resume after a stop.",
     "data": "Raw public files: check them, count what they hold, pack them.",
 }
+MODULES = {
+    "predict": "formulas",
+    "hull": "formulas",
+    "bench": "machine",
+    "version": "machine",
+    "baseline": "paper",
+    "data": "train",
+}
 
 
 class Command(TyperCommand):
@@ -41,7 +49,10 @@ class Command(TyperCommand):
     @property
     def whole(self) -> Any:
         """The command itself, or the group of commands."""
-        return typer.main.get_command(import_module(f"kiago_ray.cli.{self.name}").app)
+        assert self.name is not None
+        module = import_module(f"kiago_ray.cli.{MODULES.get(self.name, self.name)}")
+        held = typer.main.get_command(module.app)
+        return getattr(held, "commands", {}).get(self.name, held)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **more: Any) -> Any:
         """The context of the command itself, which is what runs."""

@@ -1,8 +1,10 @@
-"""`kiago paper`: the paper's tables and figures run on this machine, ours beside what is printed."""
+"""`kiago paper` and `kiago baseline`: the paper's tables and figures run on this machine beside what is printed, and
+what the paper compares with, judged as a search's rows are.
+"""
 
 from __future__ import annotations
 
-import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,70 +17,73 @@ from rich.table import Table
 from rich.text import Text
 
 from kiago_ray import __version__
-from kiago_ray.baselines.superdiff import load_superdiff
-from kiago_ray.cli.console import say
-from kiago_ray.cli.hull import tell_phases
-from kiago_ray.cli.options import two_numbers
-from kiago_ray.cli.search import check_device
-from kiago_ray.cli.version import provenance
+from kiago_ray.baselines.substitution import exchange
+from kiago_ray.baselines.superdiff import Guidance, load_superdiff, sample
+from kiago_ray.baselines.superdiff.network import noise_scheduler
+from kiago_ray.baselines.superdiff.sampling import check_factor
+from kiago_ray.chemistry.formula import parse_amounts
+from kiago_ray.cli import console
+from kiago_ray.cli.console import plural, print_json, say
+from kiago_ray.cli.search import run, sites
 from kiago_ray.data import NONE
 from kiago_ray.errors import InputError
+from kiago_ray.machine import provenance
 from kiago_ray.models import load_models
 from kiago_ray.paper.declarations import Size, comparison
 from kiago_ray.paper.lab import Lab, Store
 from kiago_ray.paper.run import PAGE, measure, write_report, write_table
 from kiago_ray.paper.tables import PaperTable
+from kiago_ray.search import load_preset
 
 ALL = "all"
 
 app = typer.Typer(add_completion=False)
+baseline = typer.Typer(
+    help="Elemental substitution and SuperDiff, into the same table and run directory as a search.",
+    no_args_is_help=True,
+)
+app.add_typer(baseline, name="baseline")
 
-
-TableName = Annotated[
-    str, typer.Argument(help="table1 to table11, fig2, fig3, seeds (S.4), screens (S.6), or all.")
-]
-Quick = Annotated[
-    bool,
-    typer.Option("--quick", help="Sizes for two cores and minutes, instead of the paper's 4,096 × 1,000."),
-]
-Candidates = Annotated[int | None, typer.Option(help="Formulas of each method from each base.")]
-Steps = Annotated[str | None, typer.Option(help="Steps of stage 1 and 2, such as 500,500.")]
-Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2; figures are means over them.")]
-Out = Annotated[
-    str | None, typer.Option(help="Directory or URI; by default runs/paper, with --quick runs/paper-quick.")
-]
-Known = Annotated[
-    str | None,
-    typer.Option(
-        help="Known compounds for tables 8 and 11: SuperCon's primary.tsv, a CSV file, landmarks or none. "
-        "By default supercon: the shipped ones."
-    ),
-]
-Phases = Annotated[
-    Path | None, typer.Option(help="File of competing phases: ΔE_hull in tables 3 and 8 (see kiago hull).")
-]
-Weights = Annotated[Path | None, typer.Option(help="Predictors: a folder that `kiago train` wrote.")]
-SuperDiffWeights = Annotated[
-    Path | None, typer.Option(help="SuperDiff: a folder that `kiago train superdiff` wrote.")
-]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Candidates = Annotated[int, typer.Option(help="Formulas to propose.")]
+Seed = Annotated[int, typer.Option(help="Seed of the draws.")]
+Preset = Annotated[str, typer.Option(help="Whose T_c predictor, screens and order judge the formulas.")]
 
 
 @app.command()
 def paper(
-    table: TableName,
-    quick: Quick = False,
-    candidates: Candidates = None,
-    steps: Steps = None,
-    seeds: Seeds = None,
-    out: Out = None,
-    known: Known = None,
-    phases: Phases = None,
-    weights: Weights = None,
-    superdiff_weights: SuperDiffWeights = None,
-    device: Device = "cpu",
-    as_json: Json = False,
+    table: Annotated[
+        str, typer.Argument(help="table1 to table11, fig2, fig3, seeds (S.4), screens (S.6), or all.")
+    ],
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="Sizes for two cores and minutes, instead of the paper's 4,096 × 1,000."
+        ),
+    ] = False,
+    candidates: Annotated[int | None, typer.Option(help="Formulas of each method from each base.")] = None,
+    steps: Annotated[str | None, typer.Option(help="Steps of stage 1 and 2, such as 500,500.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds, such as 0,1,2; figures are means over them.")
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="Directory or URI; by default runs/paper, with --quick runs/paper-quick."),
+    ] = None,
+    known: Annotated[
+        str | None,
+        typer.Option(
+            help="Known compounds for tables 8 and 11: SuperCon's primary.tsv, a CSV file, landmarks or none. "
+            "By default supercon: the shipped ones."
+        ),
+    ] = None,
+    phases: Annotated[
+        Path | None,
+        typer.Option(help="File of competing phases: ΔE_hull in tables 3 and 8 (see kiago hull)."),
+    ] = None,
+    weights: console.Weights = None,
+    superdiff_weights: console.SuperDiffWeights = None,
+    device: console.Device = "cpu",
+    as_json: console.AsJson = False,
 ) -> None:
     """Run what TABLE needs and print ours beside the paper's; write CSV, Markdown and plots, and for `all` one page.
 
@@ -87,14 +92,11 @@ def paper(
     names = [*comparison().tables]
     if table not in (*names, ALL):
         raise InputError(f"{table!r} is no table; choose one of {', '.join(names)}, {ALL}")
-    size = (
-        comparison()
-        .sizes["quick" if quick else "full"]
-        .changed(
-            candidates=candidates,
-            steps=None if steps is None else two_numbers(steps),
-            seeds=None if seeds is None else whole_numbers(seeds),
-        )
+    size = comparison().sizes["quick" if quick else "full"]
+    size = size.changed(
+        candidates=candidates,
+        steps=None if steps is None else console.two_steps(steps),
+        seeds=None if seeds is None else tuple(console.whole_numbers(seeds, "--seeds", "0,1,2")),
     )
     where = out if out is not None else ("runs/paper-quick" if quick else "runs/paper")
     lab, facts = open_lab(size, where, known, phases, weights, superdiff_weights, device)
@@ -104,14 +106,6 @@ def paper(
         say(f"stopped; what was done is in {where}, and the same command goes on")
         raise typer.Exit(1) from None
     raise typer.Exit(finish(lab, tables, facts, where, table == ALL, as_json))
-
-
-def whole_numbers(text: str) -> tuple[int, ...]:
-    """Such as 0,1,2. Raises InputError."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"--seeds: {text!r} is not whole numbers such as 0,1,2") from None
 
 
 def open_lab(
@@ -124,32 +118,29 @@ def open_lab(
     device: str,
 ) -> tuple[Lab, list[tuple[str, str]]]:
     """Models, data and the directory, and in words what results rest on. Raises the input errors of all of them."""
-    check_device(device)
-    made = provenance(weights)
+    console.check_device(device)
+    made = provenance()
     models = load_models(weights, known=known, phases=NONE if phases is None else phases, device=device)
     kind = torch.device(device).type
-    known_id = models.identity["known"]
-    identity = {"kiago_ray": __version__, "weights": made["weights"], "known": known_id, "device": kind}
+    identity = {
+        "kiago_ray": __version__,
+        "weights": models.hashes,
+        "known": models.identity["known"],
+        "device": kind,
+    }
     superdiff = None if superdiff_weights is None else load_superdiff(superdiff_weights)
-    if (hull := models.hull) is not None:
-        tell_phases(hull, phases)
-    lab = Lab(
-        models=models,
-        store=Store.open(where, identity),
-        size=size,
-        device=device,
-        diffusion=superdiff,
-        say=say,
-    )
+    console.tell_phases(models.hull, phases)
+    store = Store.open(where, identity)
+    lab = Lab(models=models, store=store, size=size, device=device, diffusion=superdiff, say=say)
     name = torch.cuda.get_device_name(torch.device(device)) if kind == "cuda" else made["cpu"]
-    threads = torch.get_num_threads()
+    phases_kept = "none" if models.hull is None else f"{models.hull.phases.report.rows_kept:,} of {phases}"
     facts = [
         ("size", size.name),
         ("kiago-ray", f"{__version__} ({made['git'] or 'no commit known'})"),
-        ("PyTorch", f"{torch.__version__} on {name}, {threads} thread{'s' if threads > 1 else ''}"),
+        ("PyTorch", f"{torch.__version__} on {name}, {plural(torch.get_num_threads(), 'thread')}"),
         ("known compounds", "none" if models.known is None else models.known.source),
-        ("competing phases", "none" if hull is None else f"{hull.phases.report.rows_kept:,} of {phases}"),
-        ("weights", ", ".join(f"{key} {value[:12]}" for key, value in made["weights"].items())),
+        ("competing phases", phases_kept),
+        ("weights", ", ".join(f"{key} {value[:12]}" for key, value in models.hashes.items())),
     ]
     return lab, facts
 
@@ -182,10 +173,10 @@ def finish(
         write_report([table for table, _ in done], lab.store.location, all_facts, failures)
     if as_json:
         tables = {table.name: {**table.as_plain(), "seconds": round(spent, 1)} for table, spent in done}
-        content = {"out": where, "tables": tables, "failures": failures}
-        print(json.dumps(content, ensure_ascii=False, allow_nan=False))
+        print_json({"out": where, "tables": tables, "failures": failures})
     else:
-        show(done)
+        for table, _ in done:
+            show(table)
         page = f" ({PAGE} has all of them)" if everything else ""
         say(f"CSV, Markdown and plots are in {where}/{page}")
     for line in failures:
@@ -206,32 +197,142 @@ def by_cause(failures: Mapping[str, str]) -> list[str]:
     ]
 
 
-def show(done: Sequence[tuple[PaperTable, float]]) -> None:
-    """The tables for a person."""
-    console = Console()
-    for table, _ in done:
-        console.print(f"\n[bold]{table.heading}[/bold]", highlight=False)
-        console.print(Text(table.size, style="dim"))
-        for panel in table.panels:
-            grid = Table(
-                title=panel.title or None,
-                title_justify="left",
-                box=None,
-                padding=(0, 1, 0, 0),
-                pad_edge=False,
-            )
-            grid.add_column(panel.head, overflow="fold")
-            for column in panel.columns:
-                style = "dim" if column.source == "paper" else ""
-                right = not any(isinstance(values[len(grid.columns) - 1], str) for _, values in panel.rows)
-                grid.add_column(
-                    column.label, justify="right" if right else "left", style=style, overflow="fold"
-                )
-            for label, values in panel.rows:
-                cells = (
-                    Text(column.text(value)) for column, value in zip(panel.columns, values, strict=True)
-                )
-                grid.add_row(Text(label), *cells)
-            console.print(grid)
-        for line in (*table.verdicts, *table.notes):
-            console.print(Text(f"- {line}"))
+def show(table: PaperTable) -> None:
+    """Print a table for a person, the paper's figures in faint letters."""
+    terminal = Console()
+    terminal.print(f"\n[bold]{table.heading}[/bold]", highlight=False)
+    terminal.print(Text(table.size, style="dim"))
+    for panel in table.panels:
+        grid = Table(
+            title=panel.title or None, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False
+        )
+        grid.add_column(panel.head, overflow="fold")
+        for at, column in enumerate(panel.columns):
+            words = any(isinstance(values[at], str) for _, values in panel.rows)
+            style = "dim" if column.source == "paper" else ""
+            grid.add_column(column.label, justify="left" if words else "right", style=style, overflow="fold")
+        for label, values in panel.rows:
+            cells = [column.text(value) for column, value in zip(panel.columns, values, strict=True)]
+            grid.add_row(*map(Text, (label, *cells)))
+        terminal.print(grid)
+    for line in (*table.verdicts, *table.notes):
+        terminal.print(Text(f"- {line}"))
+
+
+@baseline.command()
+def substitution(
+    formula: console.Base,
+    candidates: Candidates = 512,
+    seed: Seed = 0,
+    substitute: Annotated[
+        str | None, typer.Option(help="Exchange these elements alone, with their states, such as La:+3.")
+    ] = None,
+    keep: Annotated[str | None, typer.Option(help="Leave these elements alone, such as H.")] = None,
+    preset: Preset = "paper",
+    known: console.Known = None,
+    phases: console.Phases = None,
+    weights: console.Weights = None,
+    out: console.Out = None,
+    top: console.Top = 15,
+    as_json: console.AsJson = False,
+) -> None:
+    """Elements of FORMULA exchanged, whole, for others of the same oxidation state (the paper's C-ES)."""
+    states = {} if substitute is None else sites(substitute)
+    if not all(isinstance(state, int) for state in states.values()):
+        raise InputError("--substitute: elements are exchanged whole; leave the number of atoms out")
+    kept = [] if keep is None else console.symbols(keep)
+    spec = load_preset(preset, {"base": formula, "candidates": candidates, "seed": seed})
+    models = load_models(weights, known=known, phases=phases)
+    models.check(spec)
+    supported = models.predictors.supported.cpu().numpy()
+    found = exchange(formula, supported, spec.oxidation_set, sites=states or None, keep=kept)
+    about = {"kind": "substitution", "sites": states, "keep": kept}
+    code = run(
+        spec,
+        "substitution",
+        models,
+        out,
+        top,
+        as_json,
+        phases=phases,
+        baseline=about,
+        formulas=lambda: found.rows(candidates, seed),
+    )
+    raise typer.Exit(code)
+
+
+@baseline.command()
+def superdiff(
+    formula: console.Base,
+    candidates: Candidates = 512,
+    seed: Seed = 0,
+    guidance: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Weight of the predictors' guidance, 0 for none; 4e-6 acts as the paper's 1e-3."
+        ),
+    ] = 0.0,
+    alpha: Annotated[float, typer.Option(min=0, help="Weight of E_f in the guidance, K per eV/atom.")] = 4.0,
+    scale_factors: Annotated[str, typer.Option(help="ILVR's, an equal share of the rows each.")] = "1,2,4,6",
+    preset: Preset = "paper",
+    known: console.Known = None,
+    phases: console.Phases = None,
+    weights: console.Weights = None,
+    superdiff_weights: console.SuperDiffWeights = None,
+    device: console.Device = "cpu",
+    out: console.Out = None,
+    top: console.Top = 15,
+    as_json: console.AsJson = False,
+) -> None:
+    """Samples of SuperDiff conditioned on FORMULA, with or without guidance by the predictors."""
+    for option, value in (("--guidance", guidance), ("--alpha", alpha)):
+        if not math.isfinite(value):
+            raise InputError(f"{option}: {value} is no weight; give a number")
+    factors = console.whole_numbers(scale_factors, "--scale-factors", "1,2,4,6")
+    try:
+        for factor in factors:
+            check_factor(factor)
+    except ValueError as error:
+        raise InputError(f"--scale-factors: {error}; write such as 1,2,4,6") from None
+    spec = load_preset(preset, {"base": formula, "candidates": candidates, "seed": seed})
+    model = load_superdiff(superdiff_weights)
+    console.check_device(device)
+    models = load_models(weights, known=known, phases=phases, device=device)
+    models.check(spec)
+    noise_scheduler()  # whether the extra is there
+    follow = models.predictors.following(spec.tc_predictor)
+    code = run(
+        spec,
+        "superdiff",
+        models,
+        out,
+        top,
+        as_json,
+        phases=phases,
+        baseline={
+            "kind": "superdiff",
+            "sha256": model.card["sha256"],
+            "guidance": guidance,
+            "alpha": alpha,
+            "scale_factors": factors,
+        },
+        formulas=lambda: (
+            sample(
+                model,
+                candidates,
+                base=parse_amounts(formula),
+                scale_factors=factors,
+                guidance=Guidance(follow.tc, follow.ef, alpha=alpha, weight=guidance) if guidance else None,
+                seed=seed,
+                device=device,
+                progress=tell_step,
+            ).amounts
+        ),
+    )
+    raise typer.Exit(code)
+
+
+def tell_step(done: int, total: int) -> None:
+    """Say each tenth of the steps."""
+    if done % max(1, total // 10) == 0:
+        say(f"step {done:,} of {total:,}")

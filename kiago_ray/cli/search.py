@@ -1,46 +1,47 @@
-"""`kiago search`: one search on this machine, into a run directory and a table."""
+"""`kiago search`: one search on this machine, into a run directory and a table; its options, and how they are read."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
 import typer
+import yaml
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
+from typer import Argument, Option
 from typer.core import TyperCommand
 
 from kiago_ray.api import SearchOutcome, judge_formulas, propose
-from kiago_ray.cli import options
-from kiago_ray.cli.console import print_json, progress_bar, say, stop_on_signal
-from kiago_ray.cli.hull import tell_phases
-from kiago_ray.cli.options import overrides_from, read_spec
-from kiago_ray.cli.options import without as without_elements
-from kiago_ray.cli.version import provenance
+from kiago_ray.chemistry.elements import INDEX, named_elements
+from kiago_ray.chemistry.formula import parse
+from kiago_ray.cli import console
+from kiago_ray.cli.console import View, print_json, say, symbols, two_steps
 from kiago_ray.errors import InputError
+from kiago_ray.machine import provenance
 from kiago_ray.models import Models, load_models
-from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.inference import step_precision
 from kiago_ray.report.reasons import Background, row_background
 from kiago_ray.report.terminal import best_table, reasons_table, summary_table, top_table
 from kiago_ray.report.values import no_gain
 from kiago_ray.runs.results import whole_results, write_outcome
-from kiago_ray.runs.spec import is_preset_file, read_preset
-from kiago_ray.screening import KnownMaterials, TriedMaterials
+from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
 from kiago_ray.screening.screens import REQUIRED, Passing, available_screens, load_screen_recall
 from kiago_ray.screening.summary import Summary
-from kiago_ray.search import SearchSpec
+from kiago_ray.search import PRESETS, SearchSpec, build_spec
 from kiago_ray.search.sections import ScreensSpec
-from kiago_ray.search.spec import build_spec
+from kiago_ray.search.stages import Progress
 from kiago_ray.storage.run_directory import CANDIDATES, open_run
 from kiago_ray.storage.table import first_rows
+
+Amounts = NDArray[np.float64]
+Value = TypeVar("Value")
 
 app = typer.Typer(add_completion=False)
 
@@ -49,86 +50,123 @@ class ScreensCommand(TyperCommand):
     """A command whose help ends with the screens: what each asks, and what it lets pass."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help, then the table."""
+        """Write the help, then a row for each screen and one for all that the preset default requires."""
         super().format_help(ctx, formatter)
-        Console().print(screens_table())
-
-
-def screens_table() -> Table:
-    """A row for each screen, and one for all that the preset default requires."""
-    measured = load_screen_recall()
-    required = ScreensSpec().names
-    asked = {name: screen.description for name, screen in available_screens().items()}
-    asked[REQUIRED] = f"All that the preset default requires: {', '.join(required)}."
-    table = Table(
-        title="Screens (screens.names), and the share of compositions that pass, %",
-        title_justify="left",
-        caption=f"Of {measured.superconductors:,} known superconductors, and of {measured.swaps:,} of them with one "
-        "or two elements swapped at random.",
-        caption_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    table.add_column("screen", no_wrap=True)
-    table.add_column("asks")
-    for header in ("known", "> 30 K", "swapped"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for name, description in asked.items():
-        found = measured.screens.get(name, Passing(None, None, None))
-        shares = (found.recall, found.recall_above_30_k, found.swaps)
-        table.add_row(
-            name, description, *("–" if share is None else f"{100 * share:.1f}" for share in shares)
+        measured = load_screen_recall()
+        asks = {name: screen.description for name, screen in available_screens().items()}
+        asks[REQUIRED] = f"All that the preset default requires: {', '.join(ScreensSpec().names)}."
+        rows = []
+        for name, description in asks.items():
+            found = measured.screens.get(name, Passing(None, None, None))
+            shares = {"known": found.recall, "> 30 K": found.recall_above_30_k, "swapped": found.swaps}
+            cells = {key: "–" if share is None else f"{100 * share:.1f}" for key, share in shares.items()}
+            rows.append({"screen": name, "asks": description, **cells})
+        table = console.plain_table(
+            rows,
+            names=("screen",),
+            texts=("asks",),
+            title="Screens (screens.names), and the share of compositions that pass, %",
+            caption=f"Of {measured.superconductors:,} known superconductors, and of {measured.swaps:,} of them with "
+            "one or two elements swapped at random.",
         )
-    return table
+        Console().print(table)
 
 
 @app.command(cls=ScreensCommand)
 def search(
-    formula: options.Base = None,
-    preset: options.Preset = None,
-    spec: options.Spec = None,
-    candidates: options.Candidates = None,
-    steps: options.Steps = None,
-    seed: options.Seed = None,
-    fixed: options.Fixed = None,
-    allow: options.Allow = None,
-    forbid: options.Forbid = None,
-    without: options.Without = None,
-    keep: options.Keep = None,
-    dope: options.Dope = None,
-    span: options.Range = None,
-    max_elements: options.MaxElements = None,
-    substitute: options.Substitute = None,
-    substitute_by: options.SubstituteBy = None,
-    change: options.Change = None,
-    known: options.Known = None,
-    phases: options.Phases = None,
-    tried: options.Tried = None,
-    weights: options.Weights = None,
-    device: options.Device = "cpu",
-    out: options.Out = None,
-    top: options.Top = 15,
-    as_json: options.AsJson = False,
+    formula: Annotated[str | None, Argument(help="Base material, such as LaNiAsO.")] = None,
+    preset: Annotated[
+        str | None,
+        Option(help="default, open, paper, reference, hydride, substitution, or a file such as best.yaml."),
+    ] = None,
+    spec: Annotated[Path | None, Option(help="YAML file with (part of) a specification.")] = None,
+    candidates: Annotated[int | None, Option(help="Rows to optimise.")] = None,
+    steps: Annotated[str | None, Option(help="Steps of stage 1 and 2, such as 200,200.")] = None,
+    seed: Annotated[int | None, Option(help="Seed of the starts.")] = None,
+    fixed: Annotated[list[str] | None, Option(help="Fixed fraction of all atoms, such as O=0.25.")] = None,
+    allow: Annotated[str | None, Option(help="Only these elements, such as La,Ni,As,O.")] = None,
+    forbid: Annotated[str | None, Option(help="None of these elements, such as Hg,Tl,Pb.")] = None,
+    without: Annotated[
+        str | None,
+        Option(
+            help="None of these: toxic, radioactive, noble-gas, rare, arsenic, or symbols. A word lets the base's own "
+            "elements stay, a symbol doesn't."
+        ),
+    ] = None,
+    keep: Annotated[
+        str | None, Option(help="Elements of the base whose sites stay as they are, such as Fe,As.")
+    ] = None,
+    dope: Annotated[
+        list[str] | None,
+        Option(help="What alone may come in on a site, such as La:Sr,Ba; other sites stay."),
+    ] = None,
+    span: Annotated[
+        str | None, Option("--range", help="Share of a site that foreign elements take, such as 0:0.3.")
+    ] = None,
+    max_elements: Annotated[int | None, Option(help="Most elements of a candidate.")] = None,
+    substitute: Annotated[
+        str | None, Option(help="Site and its state, such as La:+3; several as Ti:+4,O:-2*1.")
+    ] = None,
+    substitute_by: Annotated[
+        int | None, Option(help="State of the substitutes, where it isn't the site's.")
+    ] = None,
+    change: Annotated[
+        list[str] | None, Option("--set", help="Any other field: alpha=4, start.kind=random.")
+    ] = None,
+    known: console.Known = None,
+    phases: console.Phases = None,
+    tried: Annotated[
+        str | None,
+        Option(
+            help="What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file with "
+            "formula, tc_k (0: none found) and maybe down_to_k, or shipped, a survey of 2009. By default none."
+        ),
+    ] = None,
+    weights: console.Weights = None,
+    device: console.Device = "cpu",
+    out: console.Out = None,
+    top: console.Top = 15,
+    as_json: console.AsJson = False,
 ) -> None:
     """Search for compositions with a higher T_c around FORMULA; print the best and write a run directory."""
-    given = {
-        "base": formula,
-        "candidates": candidates,
-        "steps": steps,
-        "seed": seed,
-        "fixed": fixed,
-        "max_elements": max_elements,
-        "elements.allow": allow,
-        "elements.forbid": forbid,
-        "substitute": substitute,
-        "substitute_by": substitute_by,
-        "family.keep": keep,
-        "family.dope": dope,
-        "family.range": span,
+    overrides = overrides_from(
+        {
+            "base": formula,
+            "candidates": candidates,
+            "steps": steps,
+            "seed": seed,
+            "fixed": fixed,
+            "max_elements": max_elements,
+            "elements.allow": allow,
+            "elements.forbid": forbid,
+            "substitute": substitute,
+            "substitute_by": substitute_by,
+            "family.keep": keep,
+            "family.dope": dope,
+            "family.range": span,
+        },
+        change or [],
+    )
+    resolved, name, repeated = specification(spec, preset, overrides, without)
+    console.check_device(device)
+    models = load_models(weights, known=known, tried=tried, phases=phases, device=device)
+    raise typer.Exit(run(resolved, name, models, out, top, as_json, phases=phases, repeated=repeated))
+
+
+def overrides_from(options: Mapping[str, Any], change: list[str]) -> dict[str, Any]:
+    """Dotted overrides. options: what the options say, by field; None or [] for those that weren't given. change: what
+    --set says. Raises InputError.
+    """
+    read = {
+        field: READERS[field](value) if field in READERS else value
+        for field, value in options.items()
+        if value is not None and value != []
     }
-    resolved, name, record = specification(spec, preset, overrides_from(given, change or []), without)
-    request = Request(resolved, name, known, phases, weights, device, out, record, tried=tried)
-    raise typer.Exit(run(request, top, as_json))
+    changed = assignments(change, "--set", "alpha=4")
+    twice = sorted(read.keys() & changed.keys())
+    if twice:
+        raise InputError(f"--set: {twice[0]} is given by an option of its own too; give it once")
+    return read | changed
 
 
 def specification(
@@ -139,13 +177,16 @@ def specification(
     named = values.pop("preset", None)
     if preset is not None and named is not None and named != preset:
         raise InputError(f"--preset: {preset}, but {file} names {named}; give one of them")
-    name = str(preset or named or "default")
-    chosen = {"preset": read_preset(Path(name)) if is_preset_file(name) else name}
-    name = Path(name).stem if is_preset_file(name) else name
-    values |= overrides
-    spec = build_spec(chosen, values)
+    chosen: Any = preset or named or "default"
+    name = str(chosen)
+    if is_preset_file(chosen):
+        chosen, name = read_preset(Path(chosen)), Path(chosen).stem
+    elif file is not None and isinstance(chosen, Mapping):  # of a preset's file that the specification names
+        name = file.stem
+    layers = [{"preset": chosen}, {**values, **overrides}]
+    spec = build_spec(*layers)
     if without is not None:
-        spec = build_spec(chosen, values, {"elements.forbid": without_elements(without, spec)})
+        spec = build_spec(*layers, {"elements.forbid": forbidden(without, spec)})
     if name == "substitution" and spec.substitute is None:
         raise InputError(
             "--preset: substitution needs a site and its oxidation state, such as --substitute La:+3"
@@ -153,70 +194,71 @@ def specification(
     return spec, name, record
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a search command asks for, beside how it is shown."""
+def read_spec(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A YAML file's specification, with `preset` where it names one, and the record of the run that it is of.
 
-    spec: SearchSpec
-    preset: str
-    known: str | None
-    phases: str | None
-    weights: Path | None
-    device: str
-    out: str | None
-    repeats: Mapping[str, Any]
-    baseline: Baseline | None = None
-    tried: str | None = None
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """Something else than the search that proposes formulas for it to judge. about: what decides its outcome
-    beside the specification. prepare: with the predictors refuses what can't be done, and returns what gives the
-    formulas, (n, 118) in atoms.
+    A run's spec.yaml counts by its `search` part; any other file has no record ({}). Raises InputError.
     """
+    values = read_yaml(path, "specification")
+    if not isinstance(values, dict):
+        raise InputError(f"--spec: {path} holds no keys and values; write such as 'alpha: 4'")
+    if not isinstance(values.get("search"), dict) or "identity" not in values:
+        return values, {}
+    named = values.get("preset")  # a file's name, which says nothing here, where every field is given
+    return {**values["search"], "preset": named if named in PRESETS else "default"}, values
 
-    about: Mapping[str, Any]
-    prepare: Callable[[Predictors], Callable[[], NDArray[np.float64]]]
 
+def run(
+    spec: SearchSpec,
+    preset: str,
+    models: Models,
+    out: str | None,
+    top: int,
+    as_json: bool,
+    *,
+    phases: str | None = None,
+    repeated: Mapping[str, Any] = MappingProxyType({}),
+    baseline: Mapping[str, Any] | None = None,
+    formulas: Callable[[], Amounts] | None = None,
+) -> int:
+    """Run a search, or find it done, and show it; return the exit code.
 
-def run(request: Request, top: int, as_json: bool) -> int:
-    """Run a search, or find it done, and show it; return the exit code."""
-    spec = request.spec
-    check_device(request.device)
-    models = load_models(
-        request.weights,
-        known=request.known,
-        tried=request.tried,
-        phases=request.phases,
-        device=request.device,
-    )
+    phases: as the option names them. repeated: the record of the run that is to be repeated. formulas: gives what
+    something else than the search proposes, amounts (n, 118), to be judged by it; baseline: what decides them beside
+    the specification.
+    """
     models.check(spec)  # what can't run is refused before anything is written
-    prepared = None if request.baseline is None else request.baseline.prepare(models.predictors)
     identity = {"search": spec.model_dump(mode="json"), **models.identity}
-    if request.baseline is not None:
-        identity["baseline"] = dict(request.baseline.about)
+    if baseline is not None:
+        identity["baseline"] = dict(baseline)
     about = {
-        "preset": request.preset,
-        **provenance(request.weights),
-        "precision": step_precision(spec.precision, torch.device(request.device)),
+        "preset": preset,
+        **provenance(),
+        "precision": step_precision(spec.precision, torch.device(models.device)),
         "known_source": models.known.source if models.known is not None else "",
     }
-    about.pop("weights")
     now = {**identity, **about}
     for name in ("weights", "known", "phases", "tried", "precision"):
-        if request.repeats and request.repeats.get(name) != now.get(name):
+        if repeated and repeated.get(name) != now.get(name):
             say(f"note: the run that --spec names had other {name}; this one will differ from it")
     background = row_background(models.cards)
-    where = request.out if request.out is not None else default_directory(spec, request.preset, identity)
+    where = out if out is not None else default_directory(spec, preset, identity)
     directory = open_run(where, identity, about)
     if (results := whole_results(directory)) is not None:
         say(f"{where} already holds this search; shown as it is")
         rows = first_rows(directory.file(CANDIDATES), top).to_pylist()
         show(rows, results.summary, spec, where, background, as_json)
         return 0
-    tell_models(models, request.phases)
-    outcome, remark = proposed(spec, models, prepared)
+    console.tell_known(models.known)
+    console.tell_tried(models.tried)
+    console.tell_phases(models.hull, phases)
+    outcome = searched(spec, models) if formulas is None else judge_formulas(formulas(), spec, models)
+    remark = ""
+    if (stopped := outcome.result.stopped_at_step) is not None:
+        remark = (
+            f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
+            f"{len(outcome.result.rows):,} of {spec.row_count:,} rows were begun."
+        )
     write_outcome(outcome, directory, cards=models.cards, remark=remark)
     rows = outcome.table.slice(0, top).to_pylist()
     show(rows, outcome.summary, spec, where, background, as_json, remark)
@@ -226,64 +268,37 @@ def run(request: Request, top: int, as_json: bool) -> int:
     return 0
 
 
-def proposed(
-    spec: SearchSpec, models: Models, prepared: Callable[[], NDArray[np.float64]] | None
-) -> tuple[SearchOutcome, str]:
-    """What a search, or what takes its place, proposes; and where it was stopped, "" where it wasn't."""
+class SearchView(View):
+    """A search's steps and its best T_c; to be called with each step."""
 
-    if prepared is not None:
-        return judge_formulas(prepared(), spec, models), ""
-    with (
-        stop_on_signal("stopping after this step; what is done will be written") as stopper,
-        progress_bar() as progress,
-    ):
-        outcome = propose(spec=spec, models=models, progress=progress, should_stop=stopper)
-    if (stopped := outcome.result.stopped_at_step) is None:
-        return outcome, ""
-    return outcome, (
-        f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
-        f"{len(outcome.result.rows):,} of {spec.row_count:,} rows were begun."
-    )
+    at: Progress | None = None
+
+    def __call__(self, at: Progress) -> None:
+        self.at, self.done, self.total = at, at.step, at.total
+        if at.step % max(1, at.total // 10) == 0:
+            self.moved()
+
+    def progress(self) -> str:
+        """Such as step 20/200 of stage 1: T_c best 31.4 K, mean 12.0 K, 25 s left."""
+        if self.at is None:
+            return "starting"
+        return (
+            f"step {self.done}/{self.total}, stage {self.at.stage}: T_c best {self.at.best_tc_k:.1f} K, mean "
+            f"{self.at.mean_tc_k:.1f} K, {self.left()}"
+        )
+
+
+def searched(spec: SearchSpec, models: Models) -> SearchOutcome:
+    """What a search under a live view proposes, until it is done or stopped by a signal."""
+    notice = "stopping after this step; what is done will be written"
+    with console.stop_on_signal(notice) as stopper, console.watching(SearchView()) as view:
+        return propose(spec=spec, models=models, progress=view, should_stop=stopper)
 
 
 def default_directory(spec: SearchSpec, preset: str, identity: dict[str, Any]) -> str:
     """runs/BASE-PRESET-xxxxxxxx: another search gets another directory."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     return f"runs/{spec.base or spec.start.kind}-{preset}-{digest}".replace(" ", "")
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that isn't there."""
-    try:
-        if torch.device(device).type not in ("cpu", "cuda"):
-            raise RuntimeError("only cpu and cuda are supported")
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device: {device!r} can't be used here ({str(error).splitlines()[0]})") from None
-
-
-def tell_models(models: Models, phases: str | None) -> None:
-    """Say on stderr what the rows are held against. phases: what --phases names."""
-
-    tell_known(models.known)
-    tell_tried(models.tried)
-    if models.hull is not None:
-        tell_phases(models.hull, None if phases is None else Path(phases))
-
-
-def tell_known(materials: KnownMaterials | None) -> None:
-    """Say on stderr what the rows are held against."""
-    if materials is None:
-        say("no known compositions to hold the rows against (--known none)")
-        return
-    say(f"held against {len(materials.compositions.names):,} known compositions: {materials.source}")
-
-
-def tell_tried(tried: TriedMaterials | None) -> None:
-    """Say on stderr what was tried, if anything was given."""
-    if tried is not None:
-        found = int((tried.tc_k > 0).sum())
-        say(f"{len(tried.tc_k):,} samples were tried, {found:,} of them superconduct: {tried.source}")
 
 
 def show(
@@ -301,18 +316,105 @@ def show(
     if as_json:
         print_json({"out": where, "stopped": remark or None, "summary": summary.to_dict(), "top": rows})
         return
-    console = Console()
+    terminal = Console()
     title = f"Proposals from {spec.base or 'a random start'}"
-    console.print(best_table(rows, tuple(spec.screens.names), title, width=console.width))
+    terminal.print(best_table(rows, tuple(spec.screens.names), title, width=terminal.width))
     if rows:
-        console.print("\nThe best, for (+) and against (−) believing them; report.html says it in full:")
-        console.print(reasons_table(rows, background))
-    if remark := no_gain(summary.gains, summary.passed):
-        console.print(f"\n[bold]{remark}[/bold]")
-    console.print()
-    console.print(summary_table(summary))
-    console.print()
-    console.print(top_table(summary.top))
-    console.print(
+        terminal.print("\nThe best, for (+) and against (−) believing them; report.html says it in full:")
+        terminal.print(reasons_table(rows, background))
+    if gains := no_gain(summary.gains, summary.passed):
+        terminal.print(f"\n[bold]{gains}[/bold]")
+    terminal.print("", summary_table(summary), "", top_table(summary.top), sep="\n")
+    terminal.print(
         f"\nEverything is in {where}/ (report.html, top.csv, candidates.parquet, plots).", markup=False
     )
+
+
+def forbidden(text: str, spec: SearchSpec) -> list[str]:
+    """What `spec` forbids and the elements that --without names, such as toxic,rare,Hg.
+
+    A word leaves the elements of a base whose sites are kept, a symbol doesn't. Raises InputError.
+    """
+    own = frozenset(parse(spec.base)) if spec.family.enabled and spec.base else frozenset[str]()
+    try:
+        return sorted({*spec.elements.forbid, *named_elements(symbols(text), own)}, key=INDEX.__getitem__)
+    except ValueError as error:
+        raise InputError(f"--without: {error}") from None
+
+
+def once(pairs: Iterable[tuple[str, Value]], option: str) -> dict[str, Value]:
+    """The pairs as a mapping. Raises InputError where a key is given twice."""
+    found: dict[str, Value] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InputError(f"{option}: {key} is given twice; give it once")
+        found[key] = value
+    return found
+
+
+def assignments(texts: list[str], option: str, example: str) -> dict[str, Any]:
+    """KEY=VALUE texts as a mapping, the values as YAML reads them. Raises InputError."""
+
+    def pair(text: str) -> tuple[str, Any]:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"{option}: {text!r} is not KEY=VALUE such as {example}")
+        try:
+            return key.strip(), yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            raise InputError(
+                f"{option}: the value of {text[:80]!r} can't be read; write such as {example}"
+            ) from None
+
+    return once(map(pair, texts), option)
+
+
+def dopants(texts: list[str]) -> dict[str, list[str]]:
+    """Such as La:Sr,Ba and O:F, each in a text of its own or several in one with semicolons."""
+
+    def pair(part: str) -> tuple[str, list[str]]:
+        site, _, others = part.partition(":")
+        if not site.strip() or not symbols(others):
+            raise InputError(
+                f"--dope: {part[:80]!r} is not a site and what may come in on it, such as La:Sr,Ba"
+            )
+        return site.strip(), symbols(others)
+
+    return once((pair(part) for text in texts for part in text.split(";")), "--dope")
+
+
+def two_shares(text: str) -> list[float]:
+    """Such as 0:0.3."""
+    try:
+        first, second = (float(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"--range: {text[:80]!r} is not two shares of a site such as 0:0.3") from None
+    return [first, second]
+
+
+def sites(text: str) -> dict[str, Any]:
+    """Such as La:+3, or Ti:+4,O:-2*1 with the number of atoms."""
+
+    def pair(part: str) -> tuple[str, Any]:
+        symbol, _, rest = part.partition(":")
+        state, star, atoms = rest.partition("*")
+        try:
+            return symbol.strip(), {"state": int(state), "atoms": float(atoms)} if star else int(state)
+        except ValueError:
+            raise InputError(
+                f"--substitute: {part!r} is not a site and its state such as La:+3, or O:-2*1 for one of its atoms"
+            ) from None
+
+    return once(map(pair, text.split(",")), "--substitute")
+
+
+READERS: Mapping[str, Callable[[Any], Any]] = {
+    "steps": two_steps,
+    "fixed": lambda texts: assignments(texts, "--fixed", "O=0.25"),
+    "elements.allow": symbols,
+    "elements.forbid": symbols,
+    "substitute": sites,
+    "family.keep": symbols,
+    "family.dope": dopants,
+    "family.range": two_shares,
+}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import os
-import signal
 import socket
-import threading
+import time
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +14,8 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from kiago_ray.cli import options
-from kiago_ray.cli.console import say
-from kiago_ray.cli.search import check_device
+from kiago_ray.cli import console
+from kiago_ray.cli.console import check_device, say, stop_on_signal
 from kiago_ray.data import TRIED_WORDS, WORDS
 from kiago_ray.data.known import known_table, tried_table
 from kiago_ray.errors import InputError
@@ -50,7 +48,7 @@ def serve(
             "maybe down_to_k, or shipped, a survey of 2009. By default none."
         ),
     ] = None,
-    weights: options.Weights = None,
+    weights: console.Weights = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all of them by default.")] = None,
     settings: Annotated[
@@ -121,16 +119,13 @@ def run(settings: Any, host: str, port: int, weights: str | None) -> None:
     """Start Ray and the application, wait for Ctrl-C or SIGTERM, end both."""
     from kiago_ray.distributed.cluster import EMBEDDED, connected
 
-    ended = threading.Event()
-    with connected(EMBEDDED):  # before anything else of Ray's is imported
+    notice = "stopping; a search that runs goes on with the next start"
+    with connected(EMBEDDED), stop_on_signal(notice) as stopped:  # before anything else of Ray's is imported
         from ray import serve as ray_serve
 
         from kiago_ray.distributed.service import APPLICATION, application
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        before = {
-            each: signal.signal(each, lambda *_: ended.set()) for each in (signal.SIGINT, signal.SIGTERM)
-        }
         try:
             ray_serve.start(
                 proxy_location="HeadOnly",
@@ -150,14 +145,11 @@ def run(settings: Any, host: str, port: int, weights: str | None) -> None:
             say(
                 f"kiago-ray is at http://{shown}:{port}/ (the API: /docs); searches are kept in {settings.data}"
             )
-            while not ended.wait(0.5):
-                pass
-            say("stopping; a search that runs goes on with the next start")
+            while not stopped():
+                time.sleep(0.2)
         finally:
             with redirect_stdout(io.StringIO()):  # Ray tells of its own controller's end as of a failure
                 ray_serve.shutdown()  # type: ignore[no-untyped-call]
-            for each, handler in before.items():
-                signal.signal(each, handler)
 
 
 def _cause(status: Any, error: BaseException) -> str:

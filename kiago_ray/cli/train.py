@@ -1,8 +1,7 @@
-"""`kiago train tc|ef|oracle|tuning-oracle|plausibility|superdiff`: from public files to weights with a card."""
+"""`kiago data` and `kiago train`: raw public files checked, counted and packed, and weights made of them."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -10,20 +9,28 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from rich.console import Console
 
 from kiago_ray.baselines.superdiff.network import NetworkSettings
 from kiago_ray.baselines.superdiff.training import SETTINGS as SUPERDIFF_SETTINGS
 from kiago_ray.baselines.superdiff.training import Compositions, SuperDiffOptions, train_superdiff
-from kiago_ray.cli.search import check_device
+from kiago_ray.cli import console
+from kiago_ray.cli.console import plain_table, print_json, say
+from kiago_ray.data.element_counts import write_element_counts
+from kiago_ray.data.files import LoadReport
+from kiago_ray.data.formats import load
+from kiago_ray.data.pack import PhaseEnergies, RawFiles
+from kiago_ray.data.pack import pack as write_tables
 from kiago_ray.data.phases import load_oqmd
 from kiago_ray.data.supercon import load_supercon, merged_superconductors
 from kiago_ray.data.tables import superconductors
 from kiago_ray.errors import InputError
+from kiago_ray.hull.phases import predicted_energies
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.model import train_plausibility
 from kiago_ray.plausibility.prospects import made_fractions, prospects_of, save_plausibility
 from kiago_ray.predictors.inference import multiplies_bfloat16
-from kiago_ray.predictors.weights import TUNING_ORACLE
+from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_ef
 from kiago_ray.training.ensemble import SETTINGS as ENSEMBLE_SETTINGS
 from kiago_ray.training.ensemble import train_tc_ensemble
 from kiago_ray.training.evaluation import SPLITS, TcTables, TrainingTable, without
@@ -31,9 +38,13 @@ from kiago_ray.training.fit import FitSettings
 from kiago_ray.training.oracle import TUNING_SETTINGS, OracleSettings, train_oracle
 from kiago_ray.training.recipes import EF_SETTINGS, TC_SETTINGS, RunOptions, train_ef, train_tc
 
-app = typer.Typer(
-    add_completion=False, help="Train a model; run again to resume after a stop.", no_args_is_help=True
+app = typer.Typer(add_completion=False)
+train = typer.Typer(help="Train a model; run again to resume after a stop.", no_args_is_help=True)
+data = typer.Typer(
+    help="Raw public files: check them, count what they hold, pack them.", no_args_is_help=True
 )
+app.add_typer(train, name="train")
+app.add_typer(data, name="data")
 
 SuperConFile = Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")]
 NonSuperconductors = Annotated[
@@ -55,13 +66,11 @@ class Network(StrEnum):
 Epochs = Annotated[int | None, typer.Option(min=1, max=100_000, help="Instead of the recipe's.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of initial weights, order and samples.")]
 Out = Annotated[Path, typer.Option(help="Folder for checkpoints, weights and card.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the network (needs a C++ compiler).")]
 Splits = Annotated[str, typer.Option(help="Which fits: random (the one that is saved), system.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores without it.")]
 
 
-@app.command()
+@train.command()
 def tc(
     data: SuperConFile,
     non_superconductors: NonSuperconductors,
@@ -69,10 +78,10 @@ def tc(
     out: Out = Path("training"),
     epochs: Epochs = None,
     seed: Seed = 0,
-    device: Device = "cpu",
+    device: console.Device = "cpu",
     compile_network: Compile = False,
     splits: Splits = "random,system",
-    threads: Threads = None,
+    threads: console.Threads = None,
     network: Annotated[Network, typer.Option(help="Which T_c predictor.")] = Network.ENSEMBLE,
 ) -> None:
     """The T_c predictor: the ensemble with its spread and extrapolation, or the paper's ResNet-18."""
@@ -88,16 +97,16 @@ def tc(
         show(train_tc(tables, adapted(TC_SETTINGS, epochs, seed), how))
 
 
-@app.command()
+@train.command()
 def ef(
     data: Annotated[Path, typer.Option(help="OQMD's formation energies.")],
     out: Out = Path("training"),
     epochs: Epochs = None,
     seed: Seed = 0,
-    device: Device = "cpu",
+    device: console.Device = "cpu",
     compile_network: Compile = False,
     splits: Splits = "random,system",
-    threads: Threads = None,
+    threads: console.Threads = None,
 ) -> None:
     """The formation-energy predictor: ElemNet."""
     table, report = load_oqmd(data)
@@ -106,21 +115,21 @@ def ef(
     show(train_ef(known, adapted(EF_SETTINGS, epochs, seed), how))
 
 
-@app.command()
+@train.command()
 def oracle(
     data: SuperConFile,
     non_superconductors: NonSuperconductors,
     held_back: HeldBack = None,
     out: Out = Path("training"),
     seed: Seed = 0,
-    threads: Threads = None,
+    threads: console.Threads = None,
 ) -> None:
     """The second opinion on T_c: boosted trees on statistics of element properties."""
     tables = TcTables.read(data, non_superconductors, held_back)
     show(train_oracle(tables, OracleSettings(seed=seed), options(out, threads)))
 
 
-@app.command()
+@train.command()
 def tuning_oracle(
     data: SuperConFile,
     non_superconductors: NonSuperconductors,
@@ -129,7 +138,7 @@ def tuning_oracle(
     seed: Annotated[
         int, typer.Option(min=0, help="Of folds and samples; another than the oracle's keeps the two apart.")
     ] = 1,
-    threads: Threads = None,
+    threads: console.Threads = None,
 ) -> None:
     """The judge of sweeps, which never reports: boosted trees on the amounts of the elements."""
     tables = TcTables.read(data, non_superconductors, held_back)
@@ -137,7 +146,7 @@ def tuning_oracle(
     show(train_oracle(tables, settings, options(out, threads), TUNING_ORACLE))
 
 
-@app.command()
+@train.command()
 def plausibility(
     data: Annotated[
         Path | None, typer.Option(help="SuperCon's primary.tsv, instead of what ships of it.")
@@ -148,7 +157,7 @@ def plausibility(
     ] = None,
     out: Out = Path("training"),
     seed: Annotated[int, typer.Option(min=0, help="Of the examples that are drawn.")] = 0,
-    threads: Threads = None,
+    threads: console.Threads = None,
 ) -> None:
     """What can be made: how often elements replaced one another, from what was known and what came of it."""
     if before is not None and data is None:
@@ -171,7 +180,7 @@ def plausibility(
     show(card, "year", "compositions", "systems", "held_out")
 
 
-@app.command()
+@train.command()
 def superdiff(
     data: SuperConFile,
     held_back: HeldBack = None,
@@ -183,9 +192,9 @@ def superdiff(
         int, typer.Option(min=0, max=100_000, help="Drawn for the card's figures; 0: none.")
     ] = 512,
     seed: Seed = 0,
-    device: Device = "cpu",
+    device: console.Device = "cpu",
     compile_network: Compile = False,
-    threads: Threads = None,
+    threads: console.Threads = None,
 ) -> None:
     """The diffusion model that the paper compares with; it needs the extra `superdiff`."""
     size = NetworkSettings(width, depth)
@@ -230,7 +239,7 @@ def options(
         raise InputError(
             f"--splits: {splits!r} must be random or random,system (the random fit is the one saved)"
         )
-    check_device(device)
+    console.check_device(device)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -244,15 +253,84 @@ def options(
         compile_network=compile_network,
         bfloat16=multiplies_bfloat16(torch.device(device)),
         splits=chosen,
-        on_epoch=lambda split, report: typer.echo(
+        on_epoch=lambda split, report: say(
             f"{split} split: epoch {report.epoch}/{report.epochs}, loss {report.loss:.4f}, {report.seconds:.0f} s, "
-            f"{report.seconds / report.epoch * (report.epochs - report.epoch):.0f} s left (of this split)",
-            err=True,
+            f"{report.seconds / report.epoch * (report.epochs - report.epoch):.0f} s left (of this split)"
         ),
-        on_step=lambda text: typer.echo(text, err=True),
+        on_step=say,
     )
 
 
 def show(card: dict[str, Any], *names: str) -> None:
     """Figures of a card; by default its scores."""
-    print(json.dumps({name: card.get(name) for name in names or ("sha256", "splits")}, indent=2))
+    print_json({name: card.get(name) for name in names or ("sha256", "splits")})
+
+
+@data.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="SuperCon, OQMD, Materials Project or COD tables.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Read files as training would, and say what was kept, merged and dropped, and why."""
+    reports = [load(file)[1] for file in files]
+    if as_json:
+        print_json({"files": [report.to_dict() for report in reports]})
+        return
+    for report in reports:
+        show_report(report)
+
+
+@data.command("count-elements")
+def count_elements(
+    supercon: Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")],
+    materials_project: Annotated[Path, typer.Option(help="The Materials Project's ground states.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+) -> None:
+    """Count how many compositions hold each element: the frequencies that a search substitutes by."""
+    if out.exists():
+        raise InputError(f"--out: {out} exists; remove it or name another file")
+    if not out.parent.is_dir():
+        raise InputError(f"--out: there is no folder {out.parent}; make it first")
+    try:
+        counts = write_element_counts(out, supercon, materials_project)
+    except OSError as error:
+        raise InputError(f"--out: can't write {out} ({error.strerror}); choose another place") from None
+    print(f"{out}: {counts.supercon.compositions} and {counts.non_superconductors.compositions} compositions")
+
+
+@data.command()
+def pack(
+    supercon: Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")],
+    phases: Annotated[Path, typer.Option(help="The Materials Project's ground states.")],
+    made: Annotated[Path, typer.Option(help="COD's formulas: formula,code,spacegroup,e_hull_ev_per_atom.")],
+    made_2007: Annotated[Path, typer.Option(help="COD's formulas of 2007, one a line.")],
+    tried: Annotated[Path, typer.Option(help="What was made and measured: matter,Tc.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the tables into.")],
+) -> None:
+    """Write the tables that ship: superconductors, competing phases, compounds that exist, what was tried.
+
+    Phases also get the energy that the shipped ElemNet predicts.
+    """
+    if not out.is_dir():
+        raise InputError(f"--out: there is no folder {out}; make it first")
+    ef = load_ef(None)
+    energies = PhaseEnergies(
+        lambda formulas: predicted_energies(ef, formulas), load_card("ef", None)["sha256"]
+    )
+    for name, rows in write_tables(RawFiles(supercon, phases, made, made_2007, tried), out, energies).items():
+        print(f"{out / name}: {rows:,} rows, {(out / name).stat().st_size:,} bytes")
+
+
+def show_report(report: LoadReport) -> None:
+    """Print one file's account as a table."""
+    rows = [{"": "rows read", "rows": report.rows_read, "such as": ""}]
+    rows += [
+        {"": f"dropped: {reason}", "rows": count, "such as": "; ".join(report.examples[reason][:3])}
+        for reason, count in report.dropped.items()
+    ]
+    rows.append({"": "merged into another row", "rows": report.duplicates_merged, "such as": ""})
+    rows.append({"": "compositions kept", "rows": report.rows_kept, "such as": ""})
+    title = f"{report.file} ({report.kind}), SHA-256 {report.sha256}"
+    Console().print(plain_table(rows, texts=("", "such as"), title=title))
+    for warning in report.warnings:
+        Console().print(f"warning: {warning}", style="yellow", markup=False)

@@ -26,8 +26,8 @@ from kiago_ray.service.backend import Backend
 from kiago_ray.service.settings import ServiceSettings, is_loopback
 
 if TYPE_CHECKING:
+    from kiago_ray.api import Scores
     from kiago_ray.models import Models
-    from kiago_ray.scoring import Scores
 
 # The replicas' modules are imported after `prepare`, which has to come before torch.
 APPLICATION = "kiago"
@@ -118,7 +118,7 @@ class Predictor(Backend):
         """The models' version and what they say; all of one version. Of many formulas in pieces, so that small
         requests get between.
         """
-        from kiago_ray.scoring import HULL_FORMULAS, joined
+        from kiago_ray.api import HULL_FORMULAS, joined
 
         most = self._settings.batch_formulas
         pieces = [
@@ -135,7 +135,7 @@ class Predictor(Backend):
     async def _batch(self, pieces: list[Piece]) -> list[tuple[str, Scores]]:
         import numpy as np
 
-        from kiago_ray.scoring import score
+        from kiago_ray.api import score
 
         models = self.models
         flat = [formula for formulas, _ in pieces for formula in formulas]

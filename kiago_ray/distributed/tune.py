@@ -26,11 +26,11 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from kiago_ray.api import judged_rows
 from kiago_ray.distributed.cluster import Demand
 from kiago_ray.distributed.dispatch import one_line
 from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
 from kiago_ray.errors import KiagoError
-from kiago_ray.judging import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import TUNING_ORACLE

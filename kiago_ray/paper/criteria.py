@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from kiago_ray.api import JudgedRows
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.judging import JudgedRows
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
 from kiago_ray.storage.table import ranked

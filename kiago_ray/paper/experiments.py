@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kiago_ray.api import judged_formulas
 from kiago_ray.baselines.substitution import exchange
 from kiago_ray.baselines.superdiff import Guidance, Samples, sample
 from kiago_ray.baselines.superdiff.network import STEPS
 from kiago_ray.baselines.superdiff.sampling import BATCH_ROWS, SCALE_FACTORS
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import parse_amounts, write
-from kiago_ray.judging import judged_formulas
 from kiago_ray.models import Models
 from kiago_ray.paper.criteria import figures
 from kiago_ray.paper.declarations import METHODS, SEARCHES, Size, comparison

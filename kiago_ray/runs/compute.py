@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from kiago_ray.judging import JudgedRows, judged_rows
+from kiago_ray.api import JudgedRows, judged_rows
 from kiago_ray.models import Models
 from kiago_ray.predictors.inference import step_precision
 from kiago_ray.runs.plan import PlannedSearch, Shard

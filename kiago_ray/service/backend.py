@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:  # a server sets the environment of torch's threads before torch is imported
+    from kiago_ray.api import Scores
     from kiago_ray.models import Models
-    from kiago_ray.scoring import Scores
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Backend:
 
     async def score(self, formulas: Sequence[str]) -> tuple[str, Scores]:
         """The models' version, and what they say of each formula."""
-        from kiago_ray.scoring import score
+        from kiago_ray.api import score
 
         models = self.models
         return models.version, await self.in_turn(lambda: score(formulas, models, threads=self.threads))

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from kiago_ray.api import read_formula, score_amounts
 from kiago_ray.chemistry.compound_kinds import UNDOPED_REMARK
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.models import Models
 from kiago_ray.report.reasons import reasons_of, row_background
-from kiago_ray.scoring import read_formula, score_amounts
 from kiago_ray.screening import KnownMaterials
 from kiago_ray.search.result import RowStatus
 from kiago_ray.storage.columns import PREDICTED

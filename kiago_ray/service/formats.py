@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic_core import to_json
 
-from kiago_ray.scoring import Scores
+from kiago_ray.api import Scores
 from kiago_ray.service.problems import ProblemError, writable
 from kiago_ray.service.settings import Limits
 from kiago_ray.storage.columns import PREDICTED

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from kiago_ray import __version__
+from kiago_ray.api import score
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY
-from kiago_ray.scoring import score
 from kiago_ray.service.settings import ServiceSettings
 
 PROBE = "MgB2"

@@ -17,7 +17,7 @@ from kiago_ray.screening.rank import unique
 from kiago_ray.screening.summary import BestRows, top_mean
 
 if TYPE_CHECKING:  # these load torch, which a sweep's file doesn't need to be read
-    from kiago_ray.judging import JudgedRows
+    from kiago_ray.api import JudgedRows
     from kiago_ray.screening import BaseMaterial, Candidates
 
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kiago_ray.cli import bench
+from kiago_ray.cli import machine
 
 Kiago = Callable[..., Any]
 QUICK = ("bench", "--rows", "8", "--rounds", "1", "--candidates", "8", "--steps", "1")
@@ -37,7 +37,7 @@ def test_it_compares_with_the_checkouts_plain_implementation(kiago: Kiago) -> No
 
 
 def test_without_a_checkout_the_rest_is_measured(kiago: Kiago, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "PLAIN", Path("/nowhere/plain.py"))
+    monkeypatch.setattr(machine, "PLAIN", Path("/nowhere/plain.py"))
     ended = kiago(*QUICK[:-4], "--candidates", "0")
     assert ended.code == 0
     assert "run in a checkout" in " ".join(ended.out.split())
@@ -45,7 +45,7 @@ def test_without_a_checkout_the_rest_is_measured(kiago: Kiago, monkeypatch: pyte
 
 
 def test_what_a_processor_only_emulates_is_left_out(kiago: Kiago, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kiago_ray.cli.bench.multiplies_bfloat16", lambda device: False)
+    monkeypatch.setattr("kiago_ray.cli.machine.multiplies_bfloat16", lambda device: False)
     ended = kiago(*QUICK[:-4], "--candidates", "0", "--json")
     found = json.loads(ended.out)
     assert found["precisions"] == ["float32"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kiago_ray.cli.options import dopants, overrides_from, without
+from kiago_ray.cli.search import dopants, forbidden, overrides_from
 from kiago_ray.search.spec import load_preset
 
 
@@ -35,7 +35,7 @@ def test_dopants_stand_in_one_option_or_in_several(texts: list[str]) -> None:
 
 def test_without_adds_to_what_is_forbidden_and_spares_a_family_s_base() -> None:
     spec = load_preset("default", {"base": "Tl2Ba2CuO6", "elements.forbid": ["Ni"]})
-    forbidden = without("toxic,F", spec)
-    assert forbidden == ["Be", "F", "Ni", "Cd", "Os", "Hg", "Pb"]
-    assert "Tl" in without("toxic,Tl", spec)
-    assert "Tl" in without("toxic", load_preset("open", {"base": "Tl2Ba2CuO6"}))
+    found = forbidden("toxic,F", spec)
+    assert found == ["Be", "F", "Ni", "Cd", "Os", "Hg", "Pb"]
+    assert "Tl" in forbidden("toxic,Tl", spec)
+    assert "Tl" in forbidden("toxic", load_preset("open", {"base": "Tl2Ba2CuO6"}))

@@ -16,10 +16,10 @@ import httpx
 import psutil
 import pytest
 
+from kiago_ray.api import score
 from kiago_ray.client import Client
 from kiago_ray.models import load_models
 from kiago_ray.predictors.weights import load_card, load_network, save_network, shipped_weights
-from kiago_ray.scoring import score
 from kiago_ray.service.settings import Limits, ServiceSettings
 
 FORMULAS = [f"Mg{1 + at % 9}B{1 + at // 9}" for at in range(54)]

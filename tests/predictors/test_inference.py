@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kiago_ray.cli.bench import load_plain
+from kiago_ray.cli.machine import load_plain
 from kiago_ray.predictors import check_contract, load_predictors
 from kiago_ray.predictors.base import Predictor, Predictors
 from kiago_ray.predictors.inference import ElemNet, Precision, capturable, in_precision

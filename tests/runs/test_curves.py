@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kiago_ray.judging import judged_rows
+from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.runs.curves import (
     CURVES_SCHEMA,

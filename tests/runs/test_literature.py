@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 
+from kiago_ray.api import judged_rows
 from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.judging import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.plausibility.prospects import Prospects, load_prospects
 from kiago_ray.runs.compute import compute_shard

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kiago_ray.judging import judged_rows
+from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.report.plots import BEST_POINTS, MAX_POINTS, shown_points
 from kiago_ray.runs.compute import compute_shard

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kiago_ray.api import score
 from kiago_ray.models import Models
-from kiago_ray.scoring import score
 from kiago_ray.service.formats import read_formulas, wanted, write
 from kiago_ray.service.problems import ProblemError
 from kiago_ray.service.settings import Limits

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from kiago_ray.api import Scores
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models
-from kiago_ray.scoring import Scores
 from kiago_ray.service.backend import Backend
 from kiago_ray.service.guard import SECURITY_HEADERS
 from kiago_ray.service.settings import is_loopback

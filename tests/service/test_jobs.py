@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kiago_ray.judging import judged_rows
+from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.screening import Ranking, TriedMaterials
 from kiago_ray.search.spec import load_preset

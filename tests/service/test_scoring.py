@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kiago_ray.api import joined, judged_formulas, read_formula, score
 from kiago_ray.chemistry.formula import fractions, parse, parse_fractions
-from kiago_ray.cli.predict import predict_table
-from kiago_ray.judging import judged_formulas
+from kiago_ray.cli.formulas import predict_table
 from kiago_ray.models import Models
 from kiago_ray.predictors.base import predict
-from kiago_ray.scoring import joined, read_formula, score
 from kiago_ray.search import load_preset
 from kiago_ray.service.explain import explain
 from kiago_ray.storage.columns import PREDICTED

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kiago_ray.api import JudgedRows
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.judging import JudgedRows
 from kiago_ray.screening import (
     BaseMaterial,
     KnownMaterials,
