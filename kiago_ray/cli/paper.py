@@ -47,6 +47,14 @@ app.add_typer(baseline, name="baseline")
 Candidates = Annotated[int, typer.Option(help="Formulas to propose.")]
 Seed = Annotated[int, typer.Option(help="Seed of the draws.")]
 Preset = Annotated[str, typer.Option(help="Whose T_c predictor, screens and order judge the formulas.")]
+GuidanceWeight = Annotated[
+    float,
+    typer.Option(
+        min=0, help="Weight of the predictors' guidance, 0 for none; 4e-6 acts as the paper's 1e-3."
+    ),
+]
+Alpha = Annotated[float, typer.Option(min=0, help="Weight of E_f in the guidance, K per eV/atom.")]
+Factors = Annotated[str, typer.Option(help="ILVR's, an equal share of the rows each.")]
 
 
 @app.command()
@@ -266,14 +274,9 @@ def superdiff(
     formula: console.Base,
     candidates: Candidates = 512,
     seed: Seed = 0,
-    guidance: Annotated[
-        float,
-        typer.Option(
-            min=0, help="Weight of the predictors' guidance, 0 for none; 4e-6 acts as the paper's 1e-3."
-        ),
-    ] = 0.0,
-    alpha: Annotated[float, typer.Option(min=0, help="Weight of E_f in the guidance, K per eV/atom.")] = 4.0,
-    scale_factors: Annotated[str, typer.Option(help="ILVR's, an equal share of the rows each.")] = "1,2,4,6",
+    guidance: GuidanceWeight = 0.0,
+    alpha: Alpha = 4.0,
+    scale_factors: Factors = "1,2,4,6",
     preset: Preset = "paper",
     known: console.Known = None,
     phases: console.Phases = None,
@@ -288,12 +291,7 @@ def superdiff(
     for option, value in (("--guidance", guidance), ("--alpha", alpha)):
         if not math.isfinite(value):
             raise InputError(f"{option}: {value} is no weight; give a number")
-    factors = console.whole_numbers(scale_factors, "--scale-factors", "1,2,4,6")
-    try:
-        for factor in factors:
-            check_factor(factor)
-    except ValueError as error:
-        raise InputError(f"--scale-factors: {error}; write such as 1,2,4,6") from None
+    factors = checked_factors(scale_factors)
     spec = load_preset(preset, {"base": formula, "candidates": candidates, "seed": seed})
     model = load_superdiff(superdiff_weights)
     console.check_device(device)
@@ -330,6 +328,17 @@ def superdiff(
         ),
     )
     raise typer.Exit(code)
+
+
+def checked_factors(text: str) -> list[int]:
+    """ILVR's scale factors, such as 1,2,4,6. Raises InputError."""
+    factors = console.whole_numbers(text, "--scale-factors", "1,2,4,6")
+    try:
+        for factor in factors:
+            check_factor(factor)
+    except ValueError as error:
+        raise InputError(f"--scale-factors: {error}; write such as 1,2,4,6") from None
+    return factors
 
 
 def tell_step(done: int, total: int) -> None:

@@ -43,6 +43,37 @@ from kiago_ray.storage.table import first_rows
 Amounts = NDArray[np.float64]
 Value = TypeVar("Value")
 
+Preset = Annotated[
+    str | None,
+    Option(help="default, open, paper, reference, hydride, substitution, or a file such as best.yaml."),
+]
+Fixed = Annotated[list[str] | None, Option(help="Fixed fraction of all atoms, such as O=0.25.")]
+Without = Annotated[
+    str | None,
+    Option(
+        help="None of these: toxic, radioactive, noble-gas, rare, arsenic, or symbols. A word lets the base's own "
+        "elements stay, a symbol doesn't."
+    ),
+]
+Keep = Annotated[str | None, Option(help="Elements of the base whose sites stay as they are, such as Fe,As.")]
+Dope = Annotated[
+    list[str] | None,
+    Option(help="What alone may come in on a site, such as La:Sr,Ba; other sites stay."),
+]
+Range = Annotated[
+    str | None, Option("--range", help="Share of a site that foreign elements take, such as 0:0.3.")
+]
+Substitute = Annotated[str | None, Option(help="Site and its state, such as La:+3; several as Ti:+4,O:-2*1.")]
+SubstituteBy = Annotated[int | None, Option(help="State of the substitutes, where it isn't the site's.")]
+Change = Annotated[list[str] | None, Option("--set", help="Any other field: alpha=4, start.kind=random.")]
+Tried = Annotated[
+    str | None,
+    Option(
+        help="What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file with "
+        "formula, tc_k (0: none found) and maybe down_to_k, or shipped, a survey of 2009. By default none."
+    ),
+]
+
 app = typer.Typer(add_completion=False)
 
 
@@ -75,53 +106,25 @@ class ScreensCommand(TyperCommand):
 @app.command(cls=ScreensCommand)
 def search(
     formula: Annotated[str | None, Argument(help="Base material, such as LaNiAsO.")] = None,
-    preset: Annotated[
-        str | None,
-        Option(help="default, open, paper, reference, hydride, substitution, or a file such as best.yaml."),
-    ] = None,
+    preset: Preset = None,
     spec: Annotated[Path | None, Option(help="YAML file with (part of) a specification.")] = None,
     candidates: Annotated[int | None, Option(help="Rows to optimise.")] = None,
     steps: Annotated[str | None, Option(help="Steps of stage 1 and 2, such as 200,200.")] = None,
     seed: Annotated[int | None, Option(help="Seed of the starts.")] = None,
-    fixed: Annotated[list[str] | None, Option(help="Fixed fraction of all atoms, such as O=0.25.")] = None,
+    fixed: Fixed = None,
     allow: Annotated[str | None, Option(help="Only these elements, such as La,Ni,As,O.")] = None,
     forbid: Annotated[str | None, Option(help="None of these elements, such as Hg,Tl,Pb.")] = None,
-    without: Annotated[
-        str | None,
-        Option(
-            help="None of these: toxic, radioactive, noble-gas, rare, arsenic, or symbols. A word lets the base's own "
-            "elements stay, a symbol doesn't."
-        ),
-    ] = None,
-    keep: Annotated[
-        str | None, Option(help="Elements of the base whose sites stay as they are, such as Fe,As.")
-    ] = None,
-    dope: Annotated[
-        list[str] | None,
-        Option(help="What alone may come in on a site, such as La:Sr,Ba; other sites stay."),
-    ] = None,
-    span: Annotated[
-        str | None, Option("--range", help="Share of a site that foreign elements take, such as 0:0.3.")
-    ] = None,
+    without: Without = None,
+    keep: Keep = None,
+    dope: Dope = None,
+    span: Range = None,
     max_elements: Annotated[int | None, Option(help="Most elements of a candidate.")] = None,
-    substitute: Annotated[
-        str | None, Option(help="Site and its state, such as La:+3; several as Ti:+4,O:-2*1.")
-    ] = None,
-    substitute_by: Annotated[
-        int | None, Option(help="State of the substitutes, where it isn't the site's.")
-    ] = None,
-    change: Annotated[
-        list[str] | None, Option("--set", help="Any other field: alpha=4, start.kind=random.")
-    ] = None,
+    substitute: Substitute = None,
+    substitute_by: SubstituteBy = None,
+    change: Change = None,
     known: console.Known = None,
     phases: console.Phases = None,
-    tried: Annotated[
-        str | None,
-        Option(
-            help="What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file with "
-            "formula, tc_k (0: none found) and maybe down_to_k, or shipped, a survey of 2009. By default none."
-        ),
-    ] = None,
+    tried: Tried = None,
     weights: console.Weights = None,
     device: console.Device = "cpu",
     out: console.Out = None,
