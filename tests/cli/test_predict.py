@@ -39,7 +39,7 @@ def test_arguments_give_what_the_predictors_say(kiago: Kiago) -> None:
     assert [row["tc_oracle_std_k"] for row in rows] == spread.tolist()
     ensemble = predictors.named("ensemble")
     assert isinstance(ensemble, CalibratedEnsemble)
-    _, std, extrapolation = ensemble.estimates(x.numpy())
+    _, std, _, extrapolation = ensemble.estimates(x.numpy())
     assert [row["tc_std_k"] for row in rows] == pytest.approx(std.tolist(), rel=1e-5)
     assert [row["extrapolation"] for row in rows] == pytest.approx(extrapolation.tolist(), rel=1e-5)
     assert all(row["error"] is None for row in rows)
