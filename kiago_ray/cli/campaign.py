@@ -33,7 +33,7 @@ from kiago_ray.runs.plan import Plan, Shard, make_plan
 from kiago_ray.runs.shards import Manifest, State, best_of, listed_state
 from kiago_ray.runs.spec import CampaignSpec, ResourcesSpec, read_campaign, recorded_campaign
 from kiago_ray.runs.summaries import read_campaign_results, top_of_several
-from kiago_ray.search.errors import spec_error_line
+from kiago_ray.search.sections import spec_error_line
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, RunDirectory, read_run
 from kiago_ray.storage.table import first_rows
