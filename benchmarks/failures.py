@@ -7,7 +7,7 @@
 zeros are left out of everything. Boosted trees on the statistics of a composition are refitted without them: T_c, and
 the probability that it is above 0, for which compounds of the Crystallography Open Database whose chemical systems
 SuperCon lacks count as 0. Both rank the other half as they are, and re-weighed by the given half (see
-`screening.tried`).
+`screening.known`).
 
 The settings, distance, ℓ and λ, are those with the highest sum of the two AUCs, means over five draws of their own;
 all that is reported is of the --draws that follow. Draws share the survey's systems, so an interval's bootstrap draws
@@ -36,7 +36,7 @@ from kiago_ray.data.neighbours import cumulative
 from kiago_ray.data.supercon import merged_superconductors
 from kiago_ray.data.tables import made
 from kiago_ray.predictors.oracle import composition_statistics
-from kiago_ray.screening.tried import LENGTH, PRIOR_WEIGHT, Outcomes, log_odds, tc_shift_k
+from kiago_ray.screening.known import LENGTH, PRIOR_WEIGHT, log_odds, residuals_k, tc_shift_k
 
 CHOOSING_DRAWS = 5
 ZEROS = 6_000
@@ -151,10 +151,10 @@ def scores(
     name, length, weight = setting
     kernel = np.exp(-apart[name][np.ix_(scored, given)] / length)
     unknown = np.full(int(given.sum()), np.nan)
-    came = Outcomes.of(tried.fractions[given], tried.tc_k[given], unknown, draw.tc_k[given])
+    residual_k = residuals_k(tried.tc_k[given], unknown, draw.tc_k[given])
     return {
-        "tc": np.maximum(0, plain["tc"] + tc_shift_k(kernel, came.residual_k, weight)),
-        "probability": plain["probability"] + log_odds(kernel, came.superconducts, weight),
+        "tc": np.maximum(0, plain["tc"] + tc_shift_k(kernel, residual_k, weight)),
+        "probability": plain["probability"] + log_odds(kernel, tried.tc_k[given] > 0, weight),
     }
 
 

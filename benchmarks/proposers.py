@@ -22,8 +22,8 @@ from kiago_ray.chemistry.formula import write
 from kiago_ray.errors import InputError
 from kiago_ray.plausibility.literature import Neighbours, elements_at_hand
 from kiago_ray.plausibility.prospects import around, informed
-from kiago_ray.screening.improvement import best_nearby, expected_improvement_k
-from kiago_ray.screening.trust import trusted_tc_k
+from kiago_ray.screening.candidates import trusted_tc_k
+from kiago_ray.screening.known import expected_improvement_k
 from kiago_ray.search import SearchSpec, SpecError, load_preset
 from kiago_ray.search.family_proposals import LABELS, atoms_of
 from kiago_ray.search.open_rows import perturbed_row, row_generator
@@ -180,7 +180,7 @@ def judged(
     rows, log_p = rows.at(kept), log_p[kept]
     tc, std, extrapolation = then.models.predictors.tc.estimates(rows.fractions)  # type: ignore[union-attr]
     oracle = then.models.oracle.predict(rows.fractions)[0]
-    best, _ = best_nearby(rows.fractions, then.models.known, base=base)
+    best, _ = then.models.known.best_nearby(rows.fractions, base=base)
     gain = expected_improvement_k(np.fmin(tc, oracle), std, np.nan_to_num(best, nan=0.0))
     sure = np.maximum(trusted_tc_k(tc, std, oracle, extrapolation), 0)
     order = task.search.screens

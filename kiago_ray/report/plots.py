@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kiago_ray.screening.candidates import EXTRAPOLATED
 from kiago_ray.screening.summary import TOP as TOP_SIZES
-from kiago_ray.screening.trust import EXTRAPOLATED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,9 +15,9 @@ from kiago_ray.chemistry.compound_kinds import UNDOPED_REMARK
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.element_counts import load_element_counts
-from kiago_ray.report.values import SCREEN_LABELS, Row, unseen
+from kiago_ray.report.values import Row, screen_labels, unseen
+from kiago_ray.screening.candidates import EXTRAPOLATED
 from kiago_ray.screening.known import SAME_COMPOSITION
-from kiago_ray.screening.trust import EXTRAPOLATED
 
 EXPLAINED = 3  # of the best rows
 AGREE_K = 2.0  # two models never agree better than this
@@ -91,7 +91,7 @@ def reasons_of(row: Row, background: Background) -> list[Reason]:
 
 
 def _screens(row: Row) -> Iterator[Reason]:
-    failed = [label for name, label in SCREEN_LABELS.items() if row.get(name) is False]
+    failed = [label for name, label in screen_labels().items() if row.get(name) is False]
     if not row.get("passed") and failed:
         yield con(f"It fails screens: {', '.join(failed)}.", f"fails {', '.join(failed)}")
 

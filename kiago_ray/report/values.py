@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kiago_ray.screening.screens import available_screens
 from kiago_ray.screening.summary import Summary, TopMean
 
 Row = Mapping[str, Any]
@@ -34,19 +35,6 @@ _FORMATS = {
     "nearest_pressure_gpa": "{:g}",
 }
 
-SCREEN_LABELS: Mapping[str, str] = {
-    "neutral": "charge neutral",
-    "pauling": "neutral and Pauling rule",
-    "balanced": "charges balance, or a metal",
-    "plausible": "plausible, where worked out",
-    "neutral_mixed": "neutral, mixed valence allowed",
-    "neutral_atoms": "neutral, each atom with its own valence",
-    "hydride": "hydride: ≥ 40 % H, 2 or 3 elements, ≤ 15 atoms",
-    "ef_negative": "E_f < 0",
-    "few_elements": "few elements",
-    "near_hull": "near the hull, where worked out",
-}
-
 # What is told of the best k → label, format, factor.
 _TOP: Mapping[str, tuple[str, str, float]] = {
     "mean_tc_k": ("mean T_c by the search's model (K)", "{:z.1f}", 1),
@@ -60,6 +48,11 @@ _TOP: Mapping[str, tuple[str, str, float]] = {
     "median_nearest_distance": ("median L1 distance to the nearest known", "{:.3f}", 1),
     "known": ("known compositions among them", "{:,}", 1),
 }
+
+
+def screen_labels() -> dict[str, str]:
+    """What each screen is called in a list of counts."""
+    return {name: screen.label for name, screen in available_screens().items()}
 
 
 def cell(row: Row, column: str) -> str:
@@ -115,10 +108,11 @@ def summary_rows(summary: Summary) -> list[tuple[str, str, str]]:
         ("candidates", f"{summary.rows:,}", ", ".join(ended)),
         ("unique formulas", f"{summary.unique:,}", f"{percent(summary.unique_fraction)} of all"),
     ]
+    labels = screen_labels()
     for name, fraction in summary.screen_fractions.items():
         note = "" if name in summary.required else ", not required"
         remark = f"{percent(fraction)} of unique{note}"
-        rows.append((SCREEN_LABELS.get(name, name), f"{summary.screens[name]:,}", remark))
+        rows.append((labels.get(name, name), f"{summary.screens[name]:,}", remark))
     if summary.known is not None:
         share = summary.known / summary.unique if summary.unique else None
         rows.append(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from kiago_ray.screening.candidates import Candidates, collect
-from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.screening.candidates import Candidates, SecondOpinions, collect, trusted_tc_k
+from kiago_ray.screening.known import KnownMaterials, TriedMaterials
 from kiago_ray.screening.rank import Ranking, Standing, order, pareto_front, unique
 from kiago_ray.screening.screens import Screen, Verdicts, apply_screens, available_screens, check_phases
 from kiago_ray.screening.summary import BaseMaterial, BestRows, Summary, TopMean, summarise
-from kiago_ray.screening.tried import TriedMaterials
-from kiago_ray.screening.trust import SecondOpinions, trusted_tc_k
 
 __all__ = [
     "BaseMaterial",

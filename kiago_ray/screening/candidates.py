@@ -1,13 +1,16 @@
-"""The rows of a search as screens see them: formulas, their oxidation states, the nearest known composition.
+"""The rows of a search as screens see them: formulas, their oxidation states, what is known near them, how far their
+T_c can be trusted. What needs a formula is worked out once for each different one.
 
-What needs a formula is worked out once for each different one and handed to all rows that share it.
+trusted T_c = min(T_c, T_c of the oracle) − σ, at least 0, and 0 for a composition beyond what the predictors know:
+there nobody has a say, and 0 is the only lower bound that is sure. σ is calibrated on held-out rows, so that about one
+in six known superconductors lies below T_c − σ. Where the oracle says less, σ comes off that: of two rows with equal
+T_c and σ, the one that it doubts is trusted less. The oracle's own spread isn't used: it is no calibrated error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +28,18 @@ from kiago_ray.chemistry.neutrality import (
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.data.identity import KnownCompositions
 from kiago_ray.data.neighbours import nearest_composition, nearest_emd
-from kiago_ray.screening.improvement import NEARBY_DISTANCE, best_nearby, expected_improvement_k
-from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.screening.known import (
+    LENGTH,
+    NEARBY_DISTANCE,
+    KnownMaterials,
+    TriedMaterials,
+    expected_improvement_k,
+    with_odds,
+)
 from kiago_ray.screening.rank import Standing
-from kiago_ray.screening.tried import LENGTH, TriedMaterials, with_odds
-from kiago_ray.screening.trust import SecondOpinions, is_extrapolated, trusted_tc_k
-from kiago_ray.search.result import RowStatus
+from kiago_ray.search.result import RowStatus, SearchResult
 
-if TYPE_CHECKING:
-    from kiago_ray.search.result import SearchResult
-
+EXTRAPOLATED = 1.0  # the score beyond which a composition is flagged, with 1 in 20 held-out superconductors
 DECIMALS = 4  # of amounts that stay fractional (search.integers.fractional_amounts)
 NEARBY = 3 * LENGTH  # places; a sample that is farther has less than half the weight of the model itself
 
@@ -42,6 +47,21 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Texts = tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
+class SecondOpinions:
+    """What others say of n rows, each (n,) or None where nobody was asked; NaN for a row that can't be judged.
+
+    tc_std_k: calibrated standard deviation of the search's T_c. tc_oracle_k, tc_oracle_std_k: T_c by a model that the
+    search never sees, and how far its members disagree; all in K. extrapolation: how far a composition lies from what
+    the predictors have learnt from, 1 at the 95th percentile of known superconductors that were held out.
+    """
+
+    tc_std_k: Floats | None = None
+    tc_oracle_k: Floats | None = None
+    tc_oracle_std_k: Floats | None = None
+    extrapolation: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +78,10 @@ class Candidates:
 
     nearest, nearest_emd: (n,) index into `materials` of the nearest by L1 distance in fractions (nearest_distance) and
     by element mover's distance in places of the modified Pettifor scale (nearest_emd_distance), -1 without one.
-    best_nearby_tc_k: (n,) the highest weighed T_c known near the row, or near the base of the search
-    (`improvement.best_nearby`), NaN without one; best_nearby: (n,) its index into `materials`, -1 without one.
-    known, made, tried: n texts each, what the composition is the same as (`data.identity`) among measured
-    superconductors, compounds that exist, and what was tried; None where it is none of them, or nothing was given to
-    compare with. new_system: (n,) whether no known superconductor has just these elements, False where nothing was
-    given to compare with.
+    best_nearby_tc_k, best_nearby: (n,) as `KnownMaterials.best_nearby` gives them. known, made, tried: n texts each,
+    what the composition is the same as (`data.identity`) among measured superconductors, compounds that exist, and
+    what was tried; None where it is none of them, or nothing was given to compare with. new_system: (n,) whether no
+    known superconductor has just these elements, False where nothing was given to compare with.
 
     tc_std_k, tc_oracle_k, tc_oracle_std_k, extrapolation: (n,) as in SecondOpinions. tc_given_tried_k, tried_log_odds:
     (n,) T_c and what to add to the plausibility's log odds given what was tried nearby, NaN and 0 where nothing was
@@ -110,31 +128,31 @@ class Candidates:
 
     @property
     def trusted_tc_k(self) -> Floats:
-        """The lower bound of T_c in K, (n,); see `trust`."""
+        """The lower bound of T_c in K, (n,)."""
         return trusted_tc_k(self.tc_k, self.tc_std_k, self.tc_oracle_k, self.extrapolation)
+
+    @property
+    def extrapolated(self) -> Mask:
+        """Whether a row lies beyond what the predictors know, (n,); False where that isn't known."""
+        return is_extrapolated(self.extrapolation)
 
     @property
     def taken(self) -> Mask:
         """Whether a row is no proposal because its composition is known or was tried, (n,)."""
-        return np.array(
-            [
-                known is not None or tried is not None
-                for known, tried in zip(self.known, self.tried, strict=True)
-            ],
-            dtype=np.bool_,
-        )
+        pairs = zip(self.known, self.tried, strict=True)
+        return np.array([pair != (None, None) for pair in pairs], dtype=np.bool_)
 
     @property
     def plausibility(self) -> Floats:
         """The probability (n,) that the composition is made and reported, NaN where it wasn't worked out."""
-        return (
-            np.full(len(self.ok), np.nan) if self.log_plausibility is None else np.exp(self.log_plausibility)
+        return np.exp(
+            np.full(len(self.ok), np.nan) if self.log_plausibility is None else self.log_plausibility
         )
 
     @property
     def existence(self) -> Floats:
         """The probability (n,) that it exists, whether or not anybody reports it, NaN where it wasn't worked out."""
-        return np.full(len(self.ok), np.nan) if self.log_existence is None else np.exp(self.log_existence)
+        return np.exp(np.full(len(self.ok), np.nan) if self.log_existence is None else self.log_existence)
 
     @property
     def expected_tc_k(self) -> Floats:
@@ -146,9 +164,16 @@ class Candidates:
         return np.fmin(given, self.tc_oracle_k)
 
     @property
+    def to_beat_k(self) -> Floats:
+        """What an improvement is over, in K, (n,): the best nearby, 0 where nothing known is near, NaN where nothing
+        was given to compare with.
+        """
+        return np.nan_to_num(self.best_nearby_tc_k, nan=np.nan if self.materials is None else 0.0)
+
+    @property
     def expected_improvement_k(self) -> Floats:
-        """E[max(0, T_c − best nearby)] in K, (n,), T_c normal about `expected_tc_k` with the ensemble's spread; with
-        nothing known nearby the best is 0. NaN where nothing was given to compare with.
+        """E[max(0, T_c − best nearby)] in K, (n,), T_c normal about `expected_tc_k` with the ensemble's spread; NaN
+        where nothing was given to compare with.
         """
         return expected_improvement_k(self.expected_tc_k, self.tc_std_k, self.to_beat_k)
 
@@ -156,15 +181,6 @@ class Candidates:
     def gain(self) -> Mask:
         """Whether T_c is expected above the best nearby, (n,); False where that isn't known."""
         return np.asarray(self.expected_tc_k > self.to_beat_k)
-
-    @property
-    def to_beat_k(self) -> Floats:
-        """What an improvement is over, in K, (n,): the best nearby, 0 where nothing known is near, NaN where nothing
-        was given to compare with.
-        """
-        if self.materials is None:
-            return np.full(len(self.ok), np.nan)
-        return np.nan_to_num(self.best_nearby_tc_k, nan=0.0)
 
     @property
     def of_families(self) -> tuple[bool, ...]:
@@ -185,10 +201,22 @@ class Candidates:
             new_system=self.new_system,
         )
 
-    @property
-    def extrapolated(self) -> Mask:
-        """Whether a row lies beyond what the predictors know, (n,); False where that isn't known."""
-        return is_extrapolated(self.extrapolation)
+
+def is_extrapolated(extrapolation: Floats) -> Mask:
+    """Whether each score (n,) is beyond the flag; False where there is none."""
+    return np.asarray(extrapolation > EXTRAPOLATED)
+
+
+def trusted_tc_k(tc_k: Floats, tc_std_k: Floats, tc_oracle_k: Floats, extrapolation: Floats) -> Floats:
+    """The lower bound of T_c in K, (n,), of values (n,) each, NaN for what a row doesn't have.
+
+    Without a spread nothing is taken off, without an oracle T_c alone counts. NaN without T_c and where nothing else
+    is known.
+    """
+    alone = np.isnan(tc_std_k) & np.isnan(tc_oracle_k) & np.isnan(extrapolation)
+    bound = np.fmin(tc_k, tc_oracle_k) - np.nan_to_num(tc_std_k, nan=0.0)
+    trusted = np.where(is_extrapolated(extrapolation), 0.0, np.clip(bound, 0.0, None))
+    return np.where(np.isnan(tc_k) | alone, np.nan, trusted)
 
 
 def collect(
@@ -215,161 +243,139 @@ def collect(
     nearby_distance of either. emd: whether `nearest_emd` is looked for.
     """
     ok, n = np.asarray(result.status == RowStatus.OK), len(result.status)
+
+    def of_ok(values: NDArray[Any] | None) -> Floats:
+        return np.where(ok, np.nan if values is None else values, np.nan).astype(np.float64)
+
     formulas = tuple(text if fine else "" for text, fine in zip(result.formulas(), ok, strict=True))
-    different = Different.of(formulas, ok)
-    amounts = result.amounts[different.first]
-    judgements = opinions or SecondOpinions()
-    judged: dict[str, Any] = {
-        name: np.where(ok, judgements.column(name, n), np.nan) for name in vars(judgements)
+    first, place = _different(formulas)
+    amounts = result.amounts[first]
+    fractions = amounts / amounts.sum(axis=1, keepdims=True)
+    log_p = None if log_plausibility is None else of_ok(log_plausibility)
+    of_formulas = {
+        **_known_nearby(fractions, known, base, nearby_distance, emd),
+        **_tried_nearby(fractions, result.tc_k[first].astype(np.float64), tried),
+        "made": (made.same_as(fractions) if made is not None else [None] * len(first), None),
     }
-    given_tried = _given_tried(tried, amounts, result.tc_k[different.first].astype(np.float64), different)
+    spread = {name: _spread(values, nothing, place) for name, (values, nothing) in of_formulas.items()}
     return Candidates(
         formulas=formulas,
         ok=ok,
         counts=np.where(ok[:, None], reduce_counts(result.counts), 0),
         n_elements=np.where(ok, (result.amounts > 0).sum(axis=1), 0),
-        tc_k=np.where(ok, result.tc_k, np.nan).astype(np.float64),
-        ef_ev_per_atom=np.where(ok, result.ef_ev_per_atom, np.nan).astype(np.float64),
+        tc_k=of_ok(result.tc_k),
+        ef_ev_per_atom=of_ok(result.ef_ev_per_atom),
         sources=(None,) * n if result.source is None else tuple(result.source.tolist()),
-        balances=likeliest_balance(amounts, oxidation_set).spread(different.place),
-        **_in_whole_numbers(amounts, different, oxidation_set, mixed_valence, by_atoms),
-        **_neighbours(amounts, different, known, base, nearby_distance, emd),
-        made=_same_as(made, amounts, different),
-        tried=_same_as(None if tried is None else tried.compositions, amounts, different),
-        **judged,
-        **given_tried,
+        balances=likeliest_balance(amounts, oxidation_set).spread(place),
+        **_in_whole_numbers(amounts, place, oxidation_set, mixed_valence, by_atoms),
+        materials=known,
+        **spread,
+        **{name: of_ok(values) for name, values in vars(opinions or SecondOpinions()).items()},
         plausibility_reasons=(None,) * n if plausibility_reasons is None else plausibility_reasons,
-        log_existence=None if log_existence is None else np.where(ok, log_existence, np.nan),
-        log_plausibility=None
-        if log_plausibility is None
-        else with_odds(np.where(ok, log_plausibility, np.nan), given_tried["tried_log_odds"]),
+        log_plausibility=None if log_p is None else with_odds(log_p, spread["tried_log_odds"]),
+        log_existence=None if log_existence is None else of_ok(log_existence),
     )
 
 
-@dataclass(frozen=True)
-class Different:
-    """u different formulas of n rows. first: (u,) the first row of each. place: (n,) of each row among them, u where
-    a row has none of them.
+def _different(formulas: tuple[str, ...]) -> tuple[Ints, Ints]:
+    """The first row (u,) of each of the u different formulas, and the place (n,) of each row among them, u for rows
+    with "".
     """
+    first: dict[str, int] = {}
+    for row, text in enumerate(formulas):
+        if text:
+            first.setdefault(text, row)
+    places = {text: place for place, text in enumerate(first)} | {"": len(first)}
+    return np.array(list(first.values()), dtype=np.int64), np.array(
+        [places[text] for text in formulas], dtype=np.int64
+    )
 
-    first: Ints
-    place: Ints
 
-    @classmethod
-    def of(cls, formulas: Sequence[str], ok: Mask) -> Different:
-        first: dict[str, int] = {}
-        for row in np.flatnonzero(ok).tolist():
-            first.setdefault(formulas[row], row)
-        places = {text: place for place, text in enumerate(first)}
-        place = [places[text] if fine else len(first) for text, fine in zip(formulas, ok, strict=True)]
-        return cls(np.array(list(first.values()), dtype=np.int64), np.array(place, dtype=np.int64))
-
-    def chosen(self, among: Mask) -> Different:
-        """Those that are chosen (u,); rows of the others have none of them."""
-        number = int(among.sum())
-        at = np.append(np.where(among, np.cumsum(among) - 1, number), number)
-        return Different(self.first[among], at[self.place])
-
-    def spread(self, values: NDArray[Any], nothing: Any) -> NDArray[Any]:
-        """Values (u, …) of the formulas as values (n, …) of the rows, `nothing` for rows that have none of them."""
-        empty = np.full((1, *values.shape[1:]), nothing, dtype=values.dtype)
-        return np.concatenate([values, empty])[self.place]
-
-    def spread_each(self, values: Sequence[Any], nothing: Any = None) -> tuple[Any, ...]:
-        """Values of the formulas as a tuple of the rows' values."""
+def _spread(values: Any, nothing: Any, place: Ints) -> Any:
+    """Values of u formulas, an array (u, …) or a sequence, as those of the rows at each place (n,); `nothing` where
+    that is u.
+    """
+    if not isinstance(values, np.ndarray):
         every = [*values, nothing]
-        return tuple(every[at] for at in self.place.tolist())
+        return tuple(every[at] for at in place.tolist())
+    return np.concatenate([values, np.full((1, *values.shape[1:]), nothing, dtype=values.dtype)])[place]
 
 
 def _in_whole_numbers(
-    amounts: Floats, different: Different, oxidation_set: OxidationSet, mixed: bool, by_atoms: bool
+    amounts: Floats, place: Ints, oxidation_set: OxidationSet, mixed: bool, by_atoms: bool
 ) -> dict[str, Any]:
     """The fields on the balance of amounts (u, 118) in whole numbers. Those that stay fractional are judged as whole
     numbers of a ten-thousandth of an atom; what this makes larger than neutrality.MAX_ATOMS, or has more decimals,
     can't be judged and is not neutral.
     """
-    whole, can_judge = whole_numbers(amounts)
-    judged, numbers = different.chosen(can_judge), whole[can_judge]
-    verdicts = neutrality.check(numbers, oxidation_set)
-    small = can_judge & (whole.sum(axis=1) <= MAX_VALENCE_ATOMS)
-    return {
-        "neutrality": Neutrality(
-            **{name: judged.spread(values, 0) for name, values in vars(verdicts).items()}
-        ),
-        "mixed": judged.spread(likeliest_valences(numbers, oxidation_set, mixed=True).neutral, False)
-        if mixed
-        else None,
-        "by_atoms": different.chosen(small).spread_each(atom_valences(whole[small], oxidation_set), {})
-        if by_atoms
-        else None,
-    }
-
-
-def whole_numbers(amounts: Floats) -> tuple[Ints, Mask]:
-    """Reduced whole numbers in the proportions of amounts (u, 118), and whether there are any (u,)."""
     scale = np.where((amounts == np.rint(amounts)).all(axis=1), 1, 10**DECIMALS)[:, None]
     whole = reduce_counts(np.rint(amounts * scale).astype(np.int64))
     exact = (np.abs(amounts * scale - np.rint(amounts * scale)) < 1e-6).all(axis=1)
-    return whole, exact & (whole.sum(axis=1) <= neutrality.MAX_ATOMS)
+    can_judge = exact & (whole.sum(axis=1) <= neutrality.MAX_ATOMS)
+
+    def among(chosen: Mask) -> Ints:
+        """The place (n,) of each row among the formulas that are chosen (u,), their number where it isn't."""
+        number = int(chosen.sum())
+        return np.append(np.where(chosen, np.cumsum(chosen) - 1, number), number)[place]
+
+    judged, numbers = among(can_judge), whole[can_judge]
+    small = can_judge & (whole.sum(axis=1) <= MAX_VALENCE_ATOMS)
+    verdicts = vars(neutrality.check(numbers, oxidation_set))
+    found: dict[str, Any] = {"mixed": None, "by_atoms": None}
+    found["neutrality"] = Neutrality(**{name: _spread(each, 0, judged) for name, each in verdicts.items()})
+    if mixed:
+        neutral = likeliest_valences(numbers, oxidation_set, mixed=True).neutral
+        found["mixed"] = _spread(neutral, False, judged)
+    if by_atoms:
+        found["by_atoms"] = _spread(atom_valences(whole[small], oxidation_set), {}, among(small))
+    return found
 
 
-def _neighbours(
-    amounts: Floats,
-    different: Different,
-    known: KnownMaterials | None,
-    base: Floats | None,
-    radius: float,
-    emd: bool,
-) -> dict[str, Any]:
-    """The fields on what is known, of formulas with amounts (u, 118)."""
-    u = len(amounts)
-    nowhere = np.full(u, np.nan), np.full(u, -1, dtype=np.int64)
-    (distance, nearest), (emd_distance, by_emd), (best_tc_k, best) = nowhere, nowhere, nowhere
-    new = np.zeros(u, dtype=np.bool_)
+def _known_nearby(
+    fractions: Floats, known: KnownMaterials | None, base: Floats | None, radius: float, emd: bool
+) -> dict[str, tuple[Any, Any]]:
+    """The fields on what is known, of u formulas (u, 118), and what a row without one has."""
+    u = len(fractions)
+    nowhere = np.full(u, -1, dtype=np.int64), np.full(u, np.nan)
+    (at, distance), (by_emd, emd_distance), (best, best_tc_k) = nowhere, nowhere, nowhere
+    new, same = np.zeros(u, dtype=np.bool_), [None] * u
     if known is not None and u:
-        fractions = amounts / amounts.sum(axis=1, keepdims=True)
-        nearest, distance = nearest_composition(fractions, known.index)
+        at, distance = nearest_composition(fractions, known.index)
         if emd:
             by_emd, emd_distance = nearest_emd(fractions, known.fractions)
-        best_tc_k, best = best_nearby(fractions, known, radius, base=base)
-        new = np.array([row.tobytes() not in known.chemical_systems for row in amounts > 0])
+        best_tc_k, best = known.best_nearby(fractions, radius, base=base)
+        new = np.array([row.tobytes() not in known.chemical_systems for row in fractions > 0])
+        same = known.compositions.same_as(fractions)
     return {
-        "materials": known,
-        "nearest": different.spread(nearest, -1),
-        "nearest_distance": different.spread(distance, np.nan),
-        "nearest_emd": different.spread(by_emd, -1),
-        "nearest_emd_distance": different.spread(emd_distance, np.nan),
-        "best_nearby": different.spread(best, -1),
-        "best_nearby_tc_k": different.spread(best_tc_k, np.nan),
-        "known": _same_as(None if known is None else known.compositions, amounts, different),
-        "new_system": different.spread(new, False),
+        "nearest": (at, -1),
+        "nearest_distance": (distance, np.nan),
+        "nearest_emd": (by_emd, -1),
+        "nearest_emd_distance": (emd_distance, np.nan),
+        "best_nearby": (best, -1),
+        "best_nearby_tc_k": (best_tc_k, np.nan),
+        "known": (same, None),
+        "new_system": (new, False),
     }
 
 
-def _same_as(compositions: KnownCompositions | None, amounts: Floats, different: Different) -> Texts:
-    """What each row is the same as, of formulas with amounts (u, 118)."""
-    found: Sequence[str | None] = [None] * len(amounts)
-    if compositions is not None and len(amounts):
-        found = compositions.same_as(amounts / amounts.sum(axis=1, keepdims=True))
-    return different.spread_each(found)
-
-
-def _given_tried(
-    tried: TriedMaterials | None, amounts: Floats, tc_k: Floats, different: Different
-) -> dict[str, Any]:
-    """The fields on samples nearby, of formulas with amounts (u, 118) and T_c (u,) in K."""
-    changed, odds = np.full(len(amounts), np.nan), np.zeros(len(amounts))
-    near: list[str | None] = [None] * len(amounts)
-    if tried is not None and len(amounts):
-        fractions = amounts / amounts.sum(axis=1, keepdims=True)
-        found = tried.reweigh(fractions, tc_k, np.full(len(amounts), np.nan))
-        changed, odds = found.tc_k, found.log_odds
+def _tried_nearby(
+    fractions: Floats, tc_k: Floats, tried: TriedMaterials | None
+) -> dict[str, tuple[Any, Any]]:
+    """The fields on what was tried, of u formulas (u, 118) with T_c (u,) in K, and what a row without one has."""
+    u = len(fractions)
+    changed, odds = np.full(u, np.nan), np.zeros(u)
+    near: list[str | None] = [None] * u
+    same: list[str | None] = [None] * u
+    if tried is not None and u:
+        changed, odds, nearest, distance = tried.reweigh(fractions, tc_k)
+        same = tried.compositions.same_as(fractions)
         near = [
-            f"{tried.compositions.names[at]} ({distance:.2g} places away)" if distance <= NEARBY else None
-            for at, distance in zip(found.nearest.tolist(), found.distance.tolist(), strict=True)
+            f"{tried.compositions.names[at]} ({places:.2g} places away)" if places <= NEARBY else None
+            for at, places in zip(nearest.tolist(), distance.tolist(), strict=True)
         ]
     return {
-        "tc_given_tried_k": different.spread(changed, np.nan),
-        "tried_log_odds": different.spread(odds, 0.0),
-        "tried_nearby": different.spread_each(near),
+        "tc_given_tried_k": (changed, np.nan),
+        "tried_log_odds": (odds, 0.0),
+        "tried_nearby": (near, None),
+        "tried": (same, None),
     }

@@ -1,30 +1,62 @@
-"""Compositions whose T_c has been measured, to hold candidates against."""
+"""What a row is held against: compositions whose T_c has been measured, and those that somebody tried.
+
+What is known nearby says what a proposal has to beat: known compositions within an L1 distance of the row, and for a
+search also those within it of the base, at ambient pressure. Their T_c is weighed: what one report says counts as much
+as the compositions around it.
+
+What was made and measured, with or without success, needn't be repeated, and re-weighs its neighbourhood: its T_c, and
+how likely it superconducts. A sample i at distance d_i weighs κ_i = exp(−d_i/ℓ) beside a prior of weight λ, which
+stands for the model itself. d is element mover's distance (`data.neighbours`), by which elements that replace one
+another are near. With the residual r_i, what was measured less what the model says of that same composition, and s_i,
+1 where it superconducts and else 0,
+
+    T_c' = max(0, T_c + Σ κ_i r_i / (λ + Σ κ_i))
+    ln odds' = ln odds + ln[(λ p0 + Σ κ_i s_i) / (λ (1 − p0) + Σ κ_i (1 − s_i))] − ln[p0 / (1 − p0)]
+
+The first is kernel regression of residuals, shrunk to 0; the second the odds of the posterior mean of a Beta
+distribution with prior Beta(λ p0, λ (1 − p0)), over its prior odds, by which the odds of the plausibility are
+multiplied. Where no superconductivity was found down to T_min, T_c is somewhere from 0 to T_min: the middle counts,
+r_i = min(0, T_min/2 − T_c of the model), which never raises T_c. ℓ and λ were chosen on halves of a survey and
+measured on other halves: `benchmarks/failures.md`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.spatial.distance import cdist
+from scipy.special import ndtr
 
 from kiago_ray.chemistry.elements import INDEX
-from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.compositions import sparse_fractions
 from kiago_ray.data.identity import KnownCompositions
-from kiago_ray.data.known import known_table
-from kiago_ray.data.neighbours import CompositionIndex, nearest
-from kiago_ray.screening.improvement import weighed_tc_k
-
-if TYPE_CHECKING:
-    import pandas as pd
+from kiago_ray.data.neighbours import DECIMALS, MAX_BLOCK_BYTES, CompositionIndex, cumulative, nearest, within
 
 SAME_COMPOSITION = 1e-6  # L1 distance in fractions below which two compositions are one
+NEARBY_DISTANCE = 0.2  # L1, of fractions: a tenth of the atoms exchanged
+AROUND_DISTANCE = 0.1  # L1, around a known composition, whose T_c should be like its own
+MOST_SPREAD, LEAST_SPREAD_K = 0.2, 2.0  # of T_c, and beside it in K
+_SURE_K = 1e-6  # a spread below which there is none
+
+LENGTH = 0.5
+"""ℓ: places of the modified Pettifor scale that an average atom moves."""
+PRIOR_WEIGHT = 0.1
+"""λ: a sample has as much say as the model at the distance ℓ ln(1/λ), 1.15 places."""
+PRIOR_SUCCESS = 0.3
+"""p0: of what the survey of 2009 made in the hope of superconductivity, 31 % superconduct."""
+DOWN_TO_K = 2.0
+"""T_min where a sample doesn't tell: as cold as pumped helium makes it."""
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -39,49 +71,12 @@ class KnownMaterials:
     fractions: Floats
     tc_k: Floats
     pressure_gpa: Floats
-    reports: NDArray[np.int64]
+    reports: Ints
     year: tuple[int | None, ...]
     reference: tuple[str, ...]
     structure: tuple[str, ...]
     compositions: KnownCompositions
     source: str = ""
-
-    @classmethod
-    def shipped(cls) -> KnownMaterials:
-        """SuperCon's and the landmarks, as they ship. Raises DataError where the installation is damaged."""
-        found = known_table()
-        if found is None:
-            raise ValueError("the shipped table is no table")
-        return cls.from_table(found.table, found.source)
-
-    @classmethod
-    def from_formulas(
-        cls,
-        formulas: Sequence[str],
-        tc_k: Sequence[float],
-        *,
-        pressure_gpa: Sequence[float] | None = None,
-        source: str = "",
-    ) -> KnownMaterials:
-        """Known materials from formulas alone. Raises FormulaError, and ValueError where the lengths differ."""
-        pressures = np.full(len(formulas), np.nan) if pressure_gpa is None else pressure_gpa
-        for values, what in ((tc_k, "T_c"), (pressures, "pressure")):
-            if len(formulas) != len(values):
-                counts = f"{len(formulas)} formulas and {len(values)} {what}"
-                raise ValueError(f"{counts}; give one {what} a formula")
-        fractions, m = parse_fractions(formulas), len(formulas)
-        return cls(
-            tuple(formulas),
-            fractions,
-            np.asarray(tc_k, dtype=np.float64),
-            np.asarray(pressures, dtype=np.float64),
-            np.ones(m, dtype=np.int64),
-            (None,) * m,
-            ("",) * m,
-            ("",) * m,
-            KnownCompositions(tuple(formulas), csr_matrix(fractions), np.zeros(m, dtype=np.bool_)),
-            source,
-        )
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, source: str) -> KnownMaterials:
@@ -110,13 +105,22 @@ class KnownMaterials:
             source=source,
         )
 
+    @classmethod
+    def from_formulas(
+        cls, formulas: Sequence[str], tc_k: Sequence[float], *, pressure_gpa: Sequence[float] | None = None
+    ) -> KnownMaterials:
+        """Known materials from formulas alone. Raises FormulaError, and ValueError where the lengths differ."""
+        columns: dict[str, Any] = {"formula": list(formulas), "tc_k": list(tc_k)}
+        columns |= {} if pressure_gpa is None else {"pressure_gpa": list(pressure_gpa)}
+        return cls.from_table(pd.DataFrame(columns), "")
+
     @cached_property
     def index(self) -> CompositionIndex:
         """All compositions, for looking through."""
         return CompositionIndex.of(self.fractions)
 
     @cached_property
-    def ambient_rows(self) -> NDArray[np.int64]:
+    def ambient_rows(self) -> Ints:
         """Which were measured at no stated pressure, or at 0."""
         return np.flatnonzero(~(self.pressure_gpa > 0))
 
@@ -127,8 +131,21 @@ class KnownMaterials:
 
     @cached_property
     def weighed_tc_k(self) -> Floats:
-        """T_c (m,) in K with few reports weighed down (see `improvement`); half a second for SuperCon, once."""
-        return weighed_tc_k(self)
+        """T_c (m,) in K, few reports weighed down; NaN for what was measured under pressure. Half a second for
+        SuperCon, once.
+
+        t = (n T + M) / (n + 1) with T the median of its n reports and M the median T of the other known compositions
+        within L1 0.1 of it: those around it count as one more report. Without others t = T. So a single 40 K among
+        30 K counts as 35 K, while 150 reports of 39 K stay 39 K.
+        """
+        weighed = np.full(len(self.tc_k), np.nan)
+        rows, index = self.ambient_rows, self.ambient_index
+        tc_k, reports = self.tc_k[rows], self.reports[rows]
+        for at, near in enumerate(within(index.points, index, AROUND_DISTANCE)):
+            others = near[near != at]
+            around = float(np.median(tc_k[others])) if len(others) else tc_k[at]
+            weighed[rows[at]] = (reports[at] * tc_k[at] + around) / (reports[at] + 1)
+        return weighed
 
     @cached_property
     def chemical_systems(self) -> frozenset[bytes]:
@@ -143,3 +160,148 @@ class KnownMaterials:
         if distance[0] > SAME_COMPOSITION or self.pressure_gpa[index[0]] > 0:
             return None
         return float(self.tc_k[index[0]])
+
+    def best_nearby(
+        self, fractions: Floats, radius: float = NEARBY_DISTANCE, *, base: Floats | None = None
+    ) -> tuple[Floats, Ints]:
+        """The highest weighed T_c (n,) in K among those within `radius`, an L1 distance, of each of fractions (n, 118)
+        or of the base (118,), and its index (n,); NaN and -1 where there is none.
+        """
+        rows, known = self.ambient_rows, self.ambient_index
+        weighed = self.weighed_tc_k[rows]
+        found = np.full(len(fractions), -1, dtype=np.int64)
+        of_base = np.zeros(0, dtype=np.int64)
+        if base is not None:
+            of_base = next(iter(within(base[None], known, radius)))
+        for at, near in enumerate(within(fractions, known, radius)):
+            every = np.concatenate([near, of_base])
+            if len(every):
+                found[at] = rows[every[weighed[every].argmax()]]
+        return np.where(found >= 0, np.append(self.weighed_tc_k, np.nan)[found], np.nan), found
+
+
+def expected_improvement_k(tc_k: Floats, tc_std_k: Floats, best_k: Floats) -> Floats:
+    """E[max(0, T − best)] in K, (n,), for T normal with mean tc_k and standard deviation tc_std_k, (n,) each (Jones,
+    Schonlau and Welch, J. Global Optim. 13, 455 (1998), eq. 15).
+
+    Without a spread T is taken as sure; NaN where T_c or the best isn't known. No T_c is below 0, nor is a best, so
+    that the part of the normal below 0 K adds nothing. A spread above MOST_SPREAD of the higher of the two counts as
+    that: networks that disagree by tens of kelvin know nothing, and ignorance is no promise.
+    """
+    above = np.asarray(tc_k, dtype=np.float64) - best_k
+    spread = np.nan_to_num(np.asarray(tc_std_k, dtype=np.float64), nan=0.0)
+    spread = np.fmin(spread, MOST_SPREAD * np.fmax(tc_k, best_k) + LEAST_SPREAD_K)
+    sure = spread < _SURE_K
+    z = above / np.where(sure, 1.0, spread)
+    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    expected = above * ndtr(z) + spread * density
+    # max: far below the best the two terms cancel to their last bits.
+    return np.where(sure, np.maximum(above, 0.0), np.maximum(expected, 0.0))
+
+
+class Reweighed(NamedTuple):
+    """n rows. tc_k: (n,) T_c' in K. log_odds: (n,) nats to add to the log odds of the plausibility. nearest, distance:
+    (n,) the nearest sample and how far it is, -1 and NaN where nothing was tried.
+    """
+
+    tc_k: Floats
+    log_odds: Floats
+    nearest: Ints
+    distance: Floats
+
+
+@dataclass(frozen=True)
+class TriedMaterials:
+    """t samples. compositions: by the text that tells what came of each. tc_k: (t,) in K, 0 where none was found.
+    down_to_k: (t,) the lowest temperature at which it was measured, NaN where unknown. tc_predicted_k: (t,) what the
+    search's model says of each, NaN where it can't or wasn't asked: such a sample says nothing of T_c. source: where
+    they are from, for a person.
+    """
+
+    compositions: KnownCompositions
+    tc_k: Floats
+    down_to_k: Floats
+    tc_predicted_k: Floats
+    source: str = ""
+
+    @classmethod
+    def from_table(cls, table: pd.DataFrame, source: str = "") -> TriedMaterials:
+        """The samples of a table with `formula` (canonical), `tc_k` and maybe `down_to_k` (see `data.known`)."""
+        unknown = np.full(len(table), np.nan)
+        tc_k = table["tc_k"].to_numpy(dtype=np.float64)
+        down_to_k = table["down_to_k"].to_numpy(dtype=np.float64) if "down_to_k" in table else unknown
+        formulas = table["formula"].tolist()
+        names = [_outcome(*each) for each in zip(formulas, tc_k.tolist(), down_to_k.tolist(), strict=True)]
+        return cls(KnownCompositions.of(formulas, names=names), tc_k, down_to_k, unknown, source)
+
+    @property
+    def fractions(self) -> Floats:
+        """(t, 118), summing to 1."""
+        dense: Floats = self.compositions.fractions.toarray()
+        return dense
+
+    def predicted(self, tc_k: Callable[[Floats], Floats]) -> TriedMaterials:
+        """These samples with what a model of T_c in K, (t, 118) → (t,), says of each; NaN for what it doesn't know."""
+        return replace(self, tc_predicted_k=tc_k(self.fractions))
+
+    def reweigh(self, fractions: Floats, tc_k: Floats) -> Reweighed:
+        """Compositions (n, 118) with their T_c (n,) in K given what came of the samples. NaN stays NaN; without
+        samples nothing changes.
+        """
+        n, samples, queries = len(fractions), cumulative(self.fractions), cumulative(fractions)
+        residual_k = residuals_k(self.tc_k, self.down_to_k, self.tc_predicted_k)
+        shift, odds = np.zeros(n), np.zeros(n)
+        nearest, distance = np.full(n, -1, dtype=np.int64), np.full(n, np.nan)
+        block = max(1, MAX_BLOCK_BYTES // (8 * max(1, len(samples))))
+        for start in range(0, n if len(samples) else 0, block):
+            part = slice(start, start + block)
+            distances = np.round(cdist(queries[part], samples, metric="cityblock"), DECIMALS)
+            nearest[part], distance[part] = distances.argmin(axis=1), distances.min(axis=1)
+            weights = np.exp(-distances / LENGTH)
+            shift[part] = tc_shift_k(weights, residual_k)
+            odds[part] = log_odds(weights, self.tc_k > 0)
+        floor = np.minimum(0.0, tc_k)  # a T_c below 0 that the model itself gives is left as it is
+        return Reweighed(np.maximum(floor, tc_k + shift), odds, nearest, distance)
+
+
+def _outcome(formula: str, tc_k: float, down_to_k: float) -> str:
+    """Such as "LaFeAsO: 26 K" and "CaFeAsH: none down to 2 K"."""
+    if tc_k > 0:
+        return f"{formula}: {tc_k:g} K"
+    return f"{formula}: none" + ("" if math.isnan(down_to_k) else f" down to {down_to_k:g} K")
+
+
+def residuals_k(tc_k: Floats, down_to_k: Floats, tc_predicted_k: Floats) -> Floats:
+    """r_i in K, (t,): measured T_c (t,), 0 for none found down to `down_to_k` (t,), NaN where unknown, less predicted
+    T_c (t,); NaN where that is.
+    """
+    middle = np.where(np.isnan(down_to_k), DOWN_TO_K, down_to_k) / 2
+    return np.where(tc_k > 0, tc_k - tc_predicted_k, np.minimum(0.0, middle - tc_predicted_k))
+
+
+def tc_shift_k(weights: Floats, residual_k: Floats, prior_weight: float = PRIOR_WEIGHT) -> Floats:
+    """Σ κ_i r_i / (λ + Σ κ_i) in K, (n,), of weights κ (n, t) and residuals (t,); those that are NaN don't count."""
+    known = ~np.isnan(residual_k)
+    kept = weights[:, known]
+    shift: Floats = kept @ residual_k[known] / (prior_weight + kept.sum(axis=1))
+    return shift
+
+
+def log_odds(weights: Floats, superconducts: Mask, prior_weight: float = PRIOR_WEIGHT) -> Floats:
+    """The logarithm of posterior over prior odds that a composition superconducts, (n,), of weights κ (n, t)."""
+    successes = prior_weight * PRIOR_SUCCESS + weights[:, superconducts].sum(axis=1)
+    failures = prior_weight * (1 - PRIOR_SUCCESS) + weights[:, ~superconducts].sum(axis=1)
+    odds: Floats = np.log(successes / failures) - np.log(PRIOR_SUCCESS / (1 - PRIOR_SUCCESS))
+    return odds
+
+
+def with_odds(log_probability: Floats, log_odds: Floats) -> Floats:
+    """The logarithm of a probability (n,) once its odds are multiplied by exp(log_odds), (n,).
+
+    p' = p b / (p b + 1 − p) with b = exp(log_odds); a probability of 0 or 1 stays what it is.
+    """
+    log_p = np.asarray(log_probability, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of 1, of 0 and of NaN
+        log_rest = np.log(-np.expm1(log_p))
+        changed = log_p + log_odds - np.logaddexp(log_p + log_odds, log_rest)
+    return np.where((log_odds == 0) | np.isneginf(log_p), log_p, changed)

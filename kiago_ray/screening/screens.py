@@ -1,8 +1,8 @@
 """The screens: each a named yes or no on every row (section 3.1 of the paper). No row is thrown away.
 
-Adding one is a line in `available_screens`, with a function beside it where a line doesn't do; its name among those
-that a search may ask for (`ScreensSpec.names`); and its column in storage/columns.csv. `passed` is the screens that a
-search asks for, all of them, on rows that have a formula; the verdicts of the others are kept as columns too.
+Adding one is an entry here, its name among those that a search may ask for (`ScreensSpec.names`), and its line in
+storage/columns.csv; pages, tables and counts follow. `passed` is the screens that a search asks for, all of them, on
+rows that have a formula; the verdicts of the others are kept as columns too.
 
 Of known superconductors a screen should let pass nearly all (recall); of the same compositions with one or two
 elements swapped at random, few. benchmarks/screens.py measures both, and they ship as screen_recall.json.
@@ -18,7 +18,7 @@ from importlib import resources
 import numpy as np
 
 from kiago_ray.chemistry.elements import INDEX
-from kiago_ray.screening.candidates import Candidates, Mask
+from kiago_ray.screening.candidates import Candidates, Floats, Mask
 from kiago_ray.search.sections import ScreensSpec, SpecError
 
 MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6
@@ -26,11 +26,13 @@ MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6
 
 @dataclass(frozen=True)
 class Screen:
-    """A yes or no on candidates. name: its column in tables. description: one line for a person. judge: (n,) bool of n
-    candidates, None where they lack what it judges by. lack: what that is, for a person; "" where it always can judge.
+    """A yes or no on candidates. name: its column in tables. label: a few words in a list of counts. description: one
+    line for a person. judge: (n,) bool of n candidates, None where they lack what it judges by. lack: what that is,
+    for a person; "" where it always can judge.
     """
 
     name: str
+    label: str
     description: str
     judge: Callable[[Candidates], Mask | None]
     lack: str = ""
@@ -59,24 +61,31 @@ def _always(limits: ScreensSpec) -> tuple[Screen, ...]:
     return (
         Screen(
             "neutral",
+            "charge neutral",
             "Oxidation states exist that add up to 0 (SMACT); metals alone pass unseen.",
             lambda rows: rows.neutrality.neutral,
         ),
         Screen(
             "pauling",
+            "neutral and Pauling rule",
             "Neutral, with every cation less electronegative than every anion (SMACT).",
             lambda rows: rows.neutrality.pauling,
         ),
         Screen(
-            "ef_negative", "Predicted formation energy below 0 eV/atom.", lambda rows: rows.ef_ev_per_atom < 0
+            "ef_negative",
+            "E_f < 0",
+            "Predicted formation energy below 0 eV/atom.",
+            lambda rows: rows.ef_ev_per_atom < 0,
         ),
         Screen(
             "few_elements",
+            "few elements",
             f"At most {limits.max_elements} elements.",  # the predictors know little about formulas with more
             lambda rows: rows.n_elements <= limits.max_elements,
         ),
         Screen(
             "balanced",
+            "charges balance, or a metal",
             f"States of at most {limits.max_charge_nats:g} nats an atom add up to 0, mixed or not; metals pass.",
             lambda rows: rows.balances.likely(limits.max_charge_nats),
         ),
@@ -88,43 +97,46 @@ def _optional(limits: ScreensSpec) -> tuple[Screen, ...]:
     return (
         Screen(
             "plausible",
+            "plausible, where worked out",
             f"Exists, or does so with a probability of at least {limits.min_existence:g} by its relatives.",
             lambda rows: None if rows.log_existence is None else rows.existence >= limits.min_existence,
             "needs the rows' plausibility",
         ),
         Screen(
             "neutral_mixed",
+            "neutral, mixed valence allowed",
             "As pauling, but an element's atoms may take two of its states at once.",
             lambda rows: None if rows.mixed is None else rows.neutrality.pauling | rows.mixed,
             "needs mixed valences; set charge.mixed_valence",
         ),
         Screen(
             "neutral_atoms",
+            "neutral, each atom with its own valence",
             "Each atom can be given one of its element's states so that they add up to 0.",  # section 3.6
             lambda rows: (
-                None
-                if rows.by_atoms is None
-                else np.array([bool(each) for each in rows.by_atoms], dtype=np.bool_)
+                None if rows.by_atoms is None else np.array(list(map(bool, rows.by_atoms)), dtype=bool)
             ),
             "needs valences by atom",
         ),
         Screen(
             "hydride",
+            "hydride: ≥ 40 % H, 2 or 3 elements, ≤ 15 atoms",
             "At least 40 % hydrogen, two or three elements, at most 15 atoms.",
             _hydrides,
             "is for searches of hydrides",
         ),
         Screen(
             "near_hull",
+            "near the hull, where worked out",
             f"At most {limits.max_e_hull_ev_per_atom:g} eV/atom above the hull of competing phases.",
-            lambda rows: (
-                None
-                if rows.e_hull_ev_per_atom is None
-                else rows.e_hull_ev_per_atom <= limits.max_e_hull_ev_per_atom
-            ),
+            lambda rows: _at_most(rows.e_hull_ev_per_atom, limits.max_e_hull_ev_per_atom),
             "needs competing phases",
         ),
     )
+
+
+def _at_most(values: Floats | None, limit: float) -> Mask | None:
+    return None if values is None else np.asarray(values <= limit)
 
 
 def _hydrides(rows: Candidates) -> Mask | None:
@@ -198,8 +210,5 @@ class ScreenRecall:
 def load_screen_recall() -> ScreenRecall:
     """The shipped figures."""
     plain = json.loads(resources.files(__package__).joinpath(FILE).read_text(encoding="utf-8"))
-    return ScreenRecall(
-        plain["superconductors"],
-        plain["swaps"],
-        {name: Passing(**values) for name, values in plain["screens"].items()},
-    )
+    screens = {name: Passing(**values) for name, values in plain["screens"].items()}
+    return ScreenRecall(plain["superconductors"], plain["swaps"], screens)

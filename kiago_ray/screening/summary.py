@@ -21,10 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.screening.candidates import Candidates, Floats, Mask
+from kiago_ray.screening.candidates import Candidates, Floats, Mask, is_extrapolated
 from kiago_ray.screening.rank import FIRST_ROWS, Ranking, Standing, group, order, unique
 from kiago_ray.screening.screens import Verdicts
-from kiago_ray.screening.trust import is_extrapolated
 
 TOP = (10, 30, 50)
 

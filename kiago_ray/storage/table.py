@@ -21,7 +21,7 @@ from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.formula import write
 from kiago_ray.screening.candidates import Candidates
 from kiago_ray.screening.rank import Ranking, Standing, order, pareto_front, unique
-from kiago_ray.screening.screens import Verdicts
+from kiago_ray.screening.screens import Verdicts, available_screens
 from kiago_ray.screening.summary import BaseMaterial, BestRows
 from kiago_ray.search.result import RowStatus
 from kiago_ray.storage.columns import columns, schema, schema_problem
@@ -46,8 +46,6 @@ _START_DECIMALS = 4
 _RANKED_BY = ("tc_k", "trusted_tc_k", "plausibility", "expected_improvement_k")
 _MARKS = ("passed", "undoped", "gain", "new_system")
 _OPINIONS = ("trusted_tc_k", "tc_k", "tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation")
-_SCREENS = ("neutral", "pauling", "ef_negative", "few_elements", "balanced")
-_OPTIONAL_SCREENS = ("plausible", "neutral_mixed", "neutral_atoms", "hydride")
 
 
 def candidates_table(
@@ -82,9 +80,9 @@ def candidates_table(
         "e_hull_ev_per_atom": _numbers(e_hull),
         "n_atoms": _where(atoms.astype(np.int32), atoms > 0),
         "n_elements": _where(candidates.n_elements.astype(np.int32), ok),
-        **{name: _where(screens[name], ok) for name in _SCREENS},
-        **{name: _where(screens[name], ok) if name in screens else [None] * n for name in _OPTIONAL_SCREENS},
-        "near_hull": _where(screens.get("near_hull", np.zeros(n, dtype=np.bool_)), ~np.isnan(e_hull)),
+        **{name: pa.nulls(n, pa.bool_()) for name in available_screens()},
+        **{name: _where(verdict, ok) for name, verdict in screens.items()},
+        "near_hull": _where(screens.get("near_hull", ok), ~np.isnan(e_hull)),
         "passed": verdicts.passed,
         "pareto": pa.nulls(n, pa.bool_()),
         "alloy": _where(candidates.neutrality.alloy | candidates.neutrality.elemental, ok),

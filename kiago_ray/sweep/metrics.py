@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
-from kiago_ray.screening.improvement import expected_improvement_k
+from kiago_ray.screening.known import expected_improvement_k
 from kiago_ray.screening.rank import unique
 from kiago_ray.screening.summary import BestRows, top_mean
 

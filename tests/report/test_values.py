@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 from kiago_ray.report.values import (
-    SCREEN_LABELS,
     UNKNOWN,
     cell,
     extrapolation,
@@ -17,7 +16,6 @@ from kiago_ray.report.values import (
     unseen,
     with_spread,
 )
-from kiago_ray.screening.screens import available_screens
 from kiago_ray.screening.summary import Summary
 
 
@@ -114,10 +112,6 @@ def test_of_the_best_only_what_is_known(summary: Summary) -> None:
 def test_a_search_without_a_base(summary: Summary) -> None:
     labels = [label for label, _, _ in summary_rows(replace(summary, base=None))]
     assert not any(label.startswith("T_c of") for label in labels)
-
-
-def test_every_screen_has_a_label() -> None:
-    assert set(SCREEN_LABELS) == set(available_screens())
 
 
 def test_gains_are_told_and_where_nothing_is_one_that_is_said(summary: Summary) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from kiago_ray.api import judged_rows
 from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.data.known import known_table
 from kiago_ray.models import Models
 from kiago_ray.plausibility.prospects import Prospects, load_prospects
 from kiago_ray.runs.compute import compute_shard
@@ -41,7 +42,9 @@ def prospects() -> Prospects:
 
 @pytest.fixture(scope="module")
 def materials() -> KnownMaterials:
-    return KnownMaterials.shipped()
+    found = known_table()
+    assert found is not None
+    return KnownMaterials.from_table(found.table, found.source)
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from smact.screening import smact_validity
 
 from kiago_ray.chemistry import neutrality
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.screening.candidates import collect
-from kiago_ray.screening.known import KnownMaterials
-from kiago_ray.screening.tried import TriedMaterials
+from kiago_ray.screening.candidates import EXTRAPOLATED, collect, is_extrapolated, trusted_tc_k
+from kiago_ray.screening.known import KnownMaterials, TriedMaterials
 from kiago_ray.search.result import SearchResult
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
@@ -137,3 +138,52 @@ def test_what_was_tried_nearby_is_told_and_re_weighs(make_result: MakeResult) ->
     assert np.isnan(without.tc_given_tried_k).all()
     assert not without.tried_log_odds.any()
     assert not any(without.tried_nearby)
+
+
+NAN = float("nan")
+
+
+def bound(tc: float, std: float = NAN, oracle: float = NAN, score: float = NAN) -> float:
+    columns = (np.array([value]) for value in (tc, std, oracle, score))
+    return float(trusted_tc_k(*columns)[0])
+
+
+@pytest.mark.parametrize(
+    ("given_values", "expected"),
+    [
+        ((100.0, 10.0, 95.0, 0.5), 85.0),  # σ off the oracle's T_c, the smaller one
+        ((100.0, 10.0, 40.0, 0.5), 30.0),
+        ((70.0, 10.0, 95.0, 0.5), 60.0),  # off the search's
+        ((100.0, 10.0, 95.0, 1.01), 0.0),  # beyond what anybody knows
+        ((100.0, 10.0, 95.0, EXTRAPOLATED), 85.0),  # the flag is above 1, not at it
+        ((5.0, 10.0, 8.0, 0.5), 0.0),  # never below 0
+        ((100.0, NAN, 95.0, NAN), 95.0),  # without a spread
+        ((100.0, 10.0, NAN, NAN), 90.0),  # without an oracle
+        ((100.0, NAN, NAN, 0.5), 100.0),
+        ((100.0, NAN, NAN, 2.0), 0.0),
+    ],
+)
+def test_worked_by_hand(given_values: tuple[float, float, float, float], expected: float) -> None:
+    assert bound(*given_values) == expected
+
+
+def test_without_any_other_opinion_or_without_tc_it_is_unknown() -> None:
+    assert np.isnan(bound(100.0))
+    assert np.isnan(bound(NAN, 10.0, 95.0, 0.5))
+    assert np.isnan(bound(NAN, 10.0, 95.0, 2.0))
+
+
+VALUES = st.floats(0, 300)
+
+
+@given(VALUES, VALUES, VALUES, st.floats(0, 3))
+def test_it_is_never_above_any_opinion(tc: float, std: float, oracle: float, score: float) -> None:
+    trusted = bound(tc, std, oracle, score)
+    assert 0 <= trusted <= min(tc, oracle)
+    assert trusted == 0 or score <= EXTRAPOLATED
+    assert bound(tc, std, oracle + 1, score) >= trusted
+    assert bound(tc, std + 1, oracle, score) <= trusted
+
+
+def test_an_unknown_score_raises_no_flag() -> None:
+    assert is_extrapolated(np.array([0.9, 1.0, 1.1, NAN])).tolist() == [False, False, True, False]

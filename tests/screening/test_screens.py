@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiago_ray.screening.candidates import KnownMaterials, collect
+from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.screens import (
     REQUIRED,
     apply_screens,

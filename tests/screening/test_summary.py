@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.candidates import SecondOpinions, collect
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.rank import RankBy, Ranking
 from kiago_ray.screening.screens import apply_screens, available_screens
@@ -23,7 +23,6 @@ from kiago_ray.screening.summary import (
     summarise_ranked,
     top_mean,
 )
-from kiago_ray.screening.trust import SecondOpinions
 from kiago_ray.search.result import SearchResult
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]

@@ -15,13 +15,11 @@ import pytest
 
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.identity import KnownCompositions
-from kiago_ray.screening.candidates import collect
-from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.screening.candidates import SecondOpinions, collect
+from kiago_ray.screening.known import KnownMaterials, TriedMaterials
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.screening.summary import BaseMaterial
-from kiago_ray.screening.tried import TriedMaterials
-from kiago_ray.screening.trust import SecondOpinions
 from kiago_ray.search.result import SearchResult
 from kiago_ray.storage.columns import columns, schema
 from kiago_ray.storage.location import StorageError
