@@ -172,13 +172,14 @@ def plan_of(rows: int, searches: int, shard_rows: int) -> Plan:
 def make(plan: Plan, directory: Path) -> None:
     """Write the shards and spec.yaml."""
     from kiago_ray.runs.shards import write_shard
+    from kiago_ray.screening import BaseMaterial
     from kiago_ray.storage.run_directory import open_run
 
     place = open_run(directory, {"campaign": plan.campaign.defining()}).location
     unique = int(UNIQUE * plan.candidates)
     for number, search in enumerate(plan.searches):
         of_search = int(UNIQUE_OF_SEARCH * search.spec.row_count)
-        base = {"formula": search.base, "tc_predicted_k": 20.0, "ef_predicted_ev_per_atom": -1.0}
+        base = BaseMaterial(search.base or "", tc_predicted_k=20.0, ef_predicted_ev_per_atom=-1.0)
         for shard in search.shards:
             rows = np.asarray(shard.rows, dtype=np.int64)
             numbers = (number * of_search + rows % of_search) % unique
@@ -213,9 +214,9 @@ def merge_searches(plan: Plan, directory: Path) -> None:
     from kiago_ray.storage.location import Location
 
     place = Location.of(directory)
-    state = listed_state(place, plan)
+    done = listed_state(place, plan).by_search()
     for search in plan.searches:
-        finish_search(place, search, state.of(search.name))
+        finish_search(place, search, done[search.name])
 
 
 def merge_campaign(plan: Plan, directory: Path) -> None:
@@ -233,7 +234,6 @@ def merge_campaign(plan: Plan, directory: Path) -> None:
         [each for each in searches if each is not None],
         failures={},
         damaged=[],
-        spec_text=(directory / "spec.yaml").read_text(),
         model_notes=[],
     )
     print(f"{results.rows:,} rows, {results.unique:,} unique, {results.passed:,} passed", file=sys.stderr)
@@ -241,7 +241,7 @@ def merge_campaign(plan: Plan, directory: Path) -> None:
 
 def page(plan: Plan, directory: Path) -> None:
     """The page again, from the files."""
-    from kiago_ray.runs.page import page_of_directory
+    from kiago_ray.runs.results import page_of_directory
     from kiago_ray.storage.location import Location
 
     text = page_of_directory(Location.of(directory), plan)

@@ -39,6 +39,7 @@ from kiago_ray.predictors.inference import Inference
 from kiago_ray.predictors.weights import load_network
 from kiago_ray.screening import summarise
 from kiago_ray.search import load_preset
+from kiago_ray.storage.table import ranked
 
 BASES = ("LaNiAsO", "LaPt2B2C")
 ROWS = 512
@@ -102,7 +103,13 @@ def outcome(
     objective = (
         -path.tc_k[-1] + spec.alpha * path.ef_ev_per_atom[-1] + spec.beta.start * path.integer_loss[-1]
     )
-    summary = summarise(judged.candidates, judged.verdicts, judged.result.status_counts(), judged.base)
+    summary = summarise(
+        ranked(judged.table),
+        rows=rows,
+        statuses=judged.result.status_counts(),
+        required=judged.verdicts.required,
+        base=judged.base,
+    )
     best = next(top for top in summary.to_dict()["top"] if top["k"] == 30)
     return {"cpu_s": cpu_s, "objective": float(np.nanmean(objective)), "top30": best["delta_tc_k"]}
 

@@ -102,13 +102,17 @@ class JudgedRows:
 
     def outcome(self, spec: SearchSpec) -> SearchOutcome:
         """The rows as the outcome of the search `spec`, ranked as it says."""
-        ranking, statuses = Ranking.of(spec.screens), self.result.status_counts()
-        return SearchOutcome(
-            spec=spec,
-            result=self.result,
-            table=ranked(self.table, ranking),
-            summary=summarise(self.candidates, self.verdicts, statuses, self.base, ranking=ranking),
+        ranking = Ranking.of(spec.screens)
+        table = ranked(self.table, ranking)
+        summary = summarise(
+            table,
+            rows=len(self.table),
+            statuses=self.result.status_counts(),
+            required=self.verdicts.required,
+            base=self.base,
+            ranked_by=ranking.by,
         )
+        return SearchOutcome(spec, self.result, table, summary)
 
 
 def judged_rows(

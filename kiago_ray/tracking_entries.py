@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from kiago_ray.runs.curves import CURVES, read_curves
 from kiago_ray.runs.plan import Plan
 from kiago_ray.runs.shards import SEARCHES, search_folder
 from kiago_ray.runs.summaries import (
@@ -22,6 +21,7 @@ from kiago_ray.runs.summaries import (
     CampaignResults,
     SearchResults,
     read_campaign_results,
+    read_curves,
     read_search_results,
 )
 from kiago_ray.storage.location import Location, StorageError
@@ -124,7 +124,7 @@ class CampaignEntries:
             status="FINISHED" if results.complete else "FAILED",
             params=params_of(search.spec.model_dump(mode="json")),
             tags={**_run_tags(self._record, "campaign", self._id), **own},
-            points=lambda: search_points(results, read_curves(folder / CURVES)),
+            points=lambda: search_points(results, read_curves(folder)),
             sources=results.sources,
             folder=folder,
             files=(SPEC, CANDIDATES, TOP),
@@ -247,7 +247,7 @@ def campaign_points(results: CampaignResults) -> list[Point]:
     numbers = {name: value for name, value in plain.items() if not isinstance(value, Mapping)}
     counts = {"shards_failed": len(results.failures), "shards_damaged": len(results.damaged)}
     sections = {"status": results.statuses, "best": results.best[0] if results.best else {}}
-    return _points({**numbers, **counts, **sections, **_tops(results.top)})
+    return _points({**numbers, **counts, **sections, **_tops(plain["top"])})
 
 
 def trial_points(trial: Trial) -> list[Point]:

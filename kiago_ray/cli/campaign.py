@@ -28,11 +28,11 @@ from kiago_ray.report.terminal import top_table
 from kiago_ray.report.values import cell, no_gain
 from kiago_ray.runs.lease import living_driver
 from kiago_ray.runs.literature import chosen_families, known_families
-from kiago_ray.runs.page import page_of_directory
 from kiago_ray.runs.plan import Plan, Shard, make_plan
+from kiago_ray.runs.results import page_of_directory
 from kiago_ray.runs.shards import Manifest, State, best_of, listed_state
 from kiago_ray.runs.spec import CampaignSpec, ResourcesSpec, read_campaign, recorded_campaign
-from kiago_ray.runs.summaries import read_campaign_results, top_of_several
+from kiago_ray.runs.summaries import read_campaign_results
 from kiago_ray.search.sections import spec_error_line
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, RunDirectory, read_run
@@ -479,7 +479,7 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
         hidden.add("search")
     shown = {name: header for name, header in _BEST.items() if name not in hidden}
     show_table([{header: cell(row, name) for name, header in shown.items()} for row in rows], title)
-    Console().print("", top_table([top_of_several(each) for each in results.top]), sep="\n")
+    Console().print("", top_table(results.top), sep="\n")
     if remark := no_gain(results.gains, results.passed):
         print(f"\n{remark}")
     print(

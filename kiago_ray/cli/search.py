@@ -32,6 +32,7 @@ from kiago_ray.report.terminal import best_table, reasons_table, summary_table, 
 from kiago_ray.report.values import no_gain
 from kiago_ray.runs.results import whole_results, write_outcome
 from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
+from kiago_ray.runs.summaries import read_search_results
 from kiago_ray.screening.screens import REQUIRED, Passing, available_screens, load_screen_recall
 from kiago_ray.screening.summary import Summary
 from kiago_ray.search import PRESETS, SearchSpec, build_spec
@@ -247,7 +248,7 @@ def run(
     background = row_background(models.cards)
     where = out if out is not None else default_directory(spec, preset, identity)
     directory = open_run(where, identity, about)
-    if (results := whole_results(directory)) is not None:
+    if (results := whole_results(directory, read_search_results)) is not None:
         say(f"{where} already holds this search; shown as it is")
         rows = first_rows(directory.file(CANDIDATES), top).to_pylist()
         show(rows, results.summary, spec, where, background, as_json)

@@ -24,7 +24,7 @@ from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy, Watcher
 from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Plan, Shard
-from kiago_ray.runs.results import CAMPAIGN_OUTPUTS, finish_campaign, finish_search, is_whole
+from kiago_ray.runs.results import CAMPAIGN_OUTPUTS, finish_campaign, finish_search, whole_results
 from kiago_ray.runs.shards import (
     DamagedError,
     Manifest,
@@ -33,9 +33,9 @@ from kiago_ray.runs.shards import (
     read_manifest,
     remove_leftovers,
 )
-from kiago_ray.runs.summaries import CampaignResults, SearchResults
+from kiago_ray.runs.summaries import CampaignResults, SearchResults, read_campaign_results
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError, Where
-from kiago_ray.storage.run_directory import SPEC, RunDirectory, find_run, open_run
+from kiago_ray.storage.run_directory import RunDirectory, find_run, open_run
 from kiago_ray.tracking import LiveRecord, TrackingReport, TrackingTarget, record, recorded_whole
 
 _PROBE_BYTES = 1 << 20
@@ -114,7 +114,7 @@ def run_campaign(
 def _already_done(plan: Plan, request: CampaignRequest) -> CampaignOutcome | None:
     """The outcome of a campaign that was found finished and whole; what its record lacks is sent."""
     found = find_run(request.where, request.identity)
-    if found is None or not found.finished or not is_whole(found.location):
+    if found is None or whole_results(found, read_campaign_results) is None:
         return None
     report = None
     if request.tracking is not None and not recorded_whole(found.location):
@@ -175,7 +175,6 @@ class _Driver:
             [self.results[name] for name in self.searches if name in self.results],
             failures=failures,
             damaged=list(state.damaged.values()),
-            spec_text=(self.location / SPEC).read_bytes().decode("utf-8"),
             model_notes=self.request.model_notes,
         )
         report = None

@@ -14,7 +14,7 @@ from kiago_ray.data import NONE
 from kiago_ray.errors import KiagoError
 from kiago_ray.machine import cpu_name
 from kiago_ray.runs.plan import PlannedSearch, Shard
-from kiago_ray.runs.shards import Manifest
+from kiago_ray.runs.shards import Manifest, compute_shard
 from kiago_ray.runs.spec import ResourcesSpec
 from kiago_ray.storage.location import Location
 
@@ -112,8 +112,6 @@ class SearchWorker:
         """Run a shard and write it; what comes back is its manifest alone. Raises StorageError and what the search
         raises.
         """
-        from kiago_ray.runs.compute import compute_shard
-
         assert self.models is not None
         assert self.info is not None
         return compute_shard(

@@ -18,12 +18,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from kiago_ray.storage.location import Location, StorageError
 
 LEASE = ".driver.json"
 RENEW_S = 3.0
 EXPIRE_S = 15.0
 _SETTLE_S = 0.3
+_CLOCK_S = 60.0  # by which a machine's clock may have been set since a process began
 
 
 class LeaseError(StorageError):
@@ -40,8 +43,7 @@ class Lease:
 
     def __init__(self, campaign: Location, *, renew_s: float = RENEW_S, expire_s: float = EXPIRE_S) -> None:
         self._renew_s, self._expire_s = renew_s, expire_s
-        self._place = campaign / LEASE
-        self._text = campaign.text
+        self._campaign, self._place = campaign, campaign / LEASE
         self._mine = uuid.uuid4().hex
         self._beats = 0
         self._ended = threading.Event()
@@ -54,7 +56,9 @@ class Lease:
         return self._lost.is_set()
 
     def __enter__(self) -> Lease:
-        self._wait_for_the_last_one()
+        holder = living_driver(self._campaign, watch_s=self._expire_s, look_s=self._renew_s / 4)
+        if holder is not None:
+            raise self._refusal(holder)
         self._write()
         time.sleep(_SETTLE_S)
         holder = read_lease(self._place)
@@ -70,25 +74,10 @@ class Lease:
             with suppress(StorageError):  # one that can't be taken away expires
                 self._place.delete()
 
-    def _wait_for_the_last_one(self) -> None:
-        holder = read_lease(self._place)
-        if holder is None or _known_dead(holder):
-            return
-        if _of_this_machine(holder) and holder["pid"] != os.getpid():
-            raise self._refusal(holder)
-        until = time.monotonic() + self._expire_s
-        while time.monotonic() < until:
-            time.sleep(self._renew_s / 4)
-            now = read_lease(self._place)
-            if now is None:
-                return
-            if now != holder:
-                raise self._refusal(now)
-
     def _refusal(self, holder: dict[str, Any] | None) -> LeaseError:
         who = "another driver" if holder is None else f"process {holder['pid']} on {holder['host']}"
         return LeaseError(
-            f"{self._text} is being run by {who}; wait for it, stop it, or choose another --out"
+            f"{self._campaign.text} is being run by {who}; wait for it, stop it, or choose another --out"
         )
 
     def _renew(self) -> None:
@@ -110,7 +99,7 @@ class Lease:
             "host": socket.gethostname(),
             "space": _process_space(),
             "pid": os.getpid(),
-            "started": _process_start(os.getpid()),
+            "started": _began_at(os.getpid()),
         }
         self._place.write_bytes(json.dumps(holder).encode())
 
@@ -131,20 +120,26 @@ def read_lease(place: Location) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     whole = isinstance(holder, dict) and {"id", "beat", "host", "pid", "started"} <= holder.keys()
-    return holder if whole and isinstance(holder["pid"], int) and holder["pid"] > 0 else None
+    if not whole or not isinstance(holder["started"], int | float):
+        return None
+    return holder if isinstance(holder["pid"], int) and holder["pid"] > 0 else None
 
 
-def living_driver(campaign: Location, *, watch_s: float = 2 * RENEW_S) -> dict[str, Any] | None:
-    """Who drives a campaign, None where nobody does: one of another machine is watched for a sign of life."""
+def living_driver(
+    campaign: Location, *, watch_s: float = 2 * RENEW_S, look_s: float = RENEW_S / 4
+) -> dict[str, Any] | None:
+    """Who drives a campaign, None where nobody does. One of this machine is known to be alive or dead at once; of
+    another machine, or of this process, it is watched for a sign of life.
+    """
     place = campaign / LEASE
     holder = read_lease(place)
-    if holder is None or _known_dead(holder):
+    if holder is None or (_of_this_machine(holder) and not _is_alive(holder)):
         return None
-    if _of_this_machine(holder):
+    if _of_this_machine(holder) and holder["pid"] != os.getpid():
         return holder
     until = time.monotonic() + watch_s
     while time.monotonic() < until:
-        time.sleep(RENEW_S / 4)
+        time.sleep(look_s)
         now = read_lease(place)
         if now != holder:
             return now
@@ -165,27 +160,16 @@ def _process_space() -> str | None:
         return None
 
 
-def _known_dead(holder: dict[str, Any]) -> bool:
-    """Whether the holder ran on this machine and no longer does."""
-    if not _of_this_machine(holder):
-        return False
-    return bool(_process_start(holder["pid"]) != holder["started"])
+def _is_alive(holder: dict[str, Any]) -> bool:
+    """Whether the holder, of this machine, still runs, and it isn't a later process of its number."""
+    began_at = _began_at(holder["pid"])
+    return began_at is not None and abs(began_at - float(holder["started"])) < _CLOCK_S
 
 
-def _process_start(pid: int) -> float | None:
-    """When a process of this machine began, None where none is alive: tells it from a later one of its number.
-
-    On Linux in ticks since the machine started: a time of day would move with the clock.
-    """
+def _began_at(pid: int) -> float | None:
+    """When a process of this machine began, in s since 1970; None where none is alive."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        state, *fields = text.rpartition(")")[2].split()
-        return None if state == "Z" else float(fields[18])
-    except OSError:
-        pass  # no such process, or no such file system
-    import psutil
-
-    try:
-        return float(psutil.Process(pid).create_time())
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
     except psutil.Error:
         return None

@@ -1,17 +1,19 @@
-"""report.html of a campaign, also while it is under way: how far it is, what it found by base and variant, every
-search, the best candidates.
+"""report.html of a campaign, also while it is under way: how far it is, what its searches gained by base and variant,
+the best candidates; and the plots of that, and of how each search rose over its steps.
 """
 
 from __future__ import annotations
 
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from kiago_ray.predictors.weights import load_cards
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
 from kiago_ray.report.page import (
     NO_VALUE,
     Cell,
@@ -23,63 +25,130 @@ from kiago_ray.report.page import (
     table_of,
     text,
 )
-from kiago_ray.report.plots import Plot
-from kiago_ray.report.reasons import Background, row_background
-from kiago_ray.report.search_page import render_ranked
-from kiago_ray.runs.gains import Group, K, best, foremost, gain_name, groups, is_short
-from kiago_ray.runs.merge import Merged, merge_tables
-from kiago_ray.runs.plan import Plan
-from kiago_ray.runs.plots import campaign_plots
-from kiago_ray.runs.shards import search_folder
-from kiago_ray.runs.summaries import (
-    CampaignResults,
-    SearchResults,
-    campaign_results,
-    read_campaign_results,
-    read_search_results,
-    top_of_several,
+from kiago_ray.report.plots import (
+    COLORS,
+    DASHED,
+    GREY,
+    PLOTTED,
+    TC,
+    Plot,
+    finish,
+    from_zero,
+    list_rows,
+    new_figure,
+    plain,
+    png_of,
+    ranked_plots,
+    second_stage,
 )
-from kiago_ray.screening.rank import Ranking
-from kiago_ray.screening.summary import Summary
+from kiago_ray.report.reasons import Background
+from kiago_ray.report.search_page import render_ranked
+from kiago_ray.runs.shards import search_folder
+from kiago_ray.runs.summaries import CampaignResults, SearchResults, read_curves
+from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 from kiago_ray.storage.location import Location
-from kiago_ray.storage.run_directory import CANDIDATES, SPEC
-from kiago_ray.storage.table import first_rows
+from kiago_ray.storage.table import read_columns
 
 TABLE_ROWS = 500
 LISTED = 500  # searches, and bases with variants
+K = 30  # of the best k that is shown where there is room for one
+GAINS_PLOT, CURVES_PLOT = "gains.png", "curves.png"
+SHOWN_GROUPS = 40
+LABELLED = 12  # curves that still can be told apart
+SHOWN_CURVES = 500
+LABELLED_OF_MANY = 3  # at either end
+_READERS = 8  # on a remote storage reading a small file is mostly waiting
+_STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))
+
+Item = TypeVar("Item")
+Array = NDArray[Any]
+Curve = tuple[str, Array, Array, Array]
+"""Name of a search, step (n,), stage (n,), mean T_c in K (n,)."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The searches of one base and variant, which differ in their seeds."""
+
+    base: str | None
+    variant: str
+    searches: tuple[SearchResults, ...]
+
+    @property
+    def summaries(self) -> list[Summary]:
+        """What came of each search."""
+        return [each.summary for each in self.searches]
+
+    @property
+    def material(self) -> BaseMaterial | None:
+        """The base as predicted and measured, where a search of the group has it."""
+        return next((summary.base for summary in self.summaries if summary.base is not None), None)
+
+    def gains(self, k: int) -> list[float]:
+        """`gain` of each seed where something passed."""
+        return [value for summary in self.summaries if (value := gain(summary, k)) is not None]
+
+    def mean_gain(self, k: int) -> float | None:
+        """The mean of `gains`; None where there is none."""
+        gains = self.gains(k)
+        return statistics.fmean(gains) if gains else None
+
+
+def groups(searches: Sequence[SearchResults]) -> list[Group]:
+    """The searches by base and variant, in the order in which these first occur."""
+    found: dict[tuple[str | None, str], list[SearchResults]] = {}
+    for each in searches:
+        found.setdefault((each.base, each.variant), []).append(each)
+    return [Group(base, variant, tuple(members)) for (base, variant), members in found.items()]
+
+
+def gain(summary: Summary, k: int) -> float | None:
+    """ΔT_c in K of the best k, or their mean T_c where there is no base; None where nothing passed."""
+    top = best(summary, k)
+    if top is None:
+        return None
+    return top.mean_tc_k if summary.base is None else top.delta_tc_k
+
+
+def best(summary: Summary, k: int) -> TopMean | None:
+    """What the summary says of the best k."""
+    return next((each for each in summary.top if each.k == k), None)
+
+
+def gain_name(searches: Sequence[SearchResults]) -> str:
+    """What `gain` is in these searches."""
+    return "ΔT_c" if any(each.summary.base is not None for each in searches) else "mean T_c"
+
+
+def is_short(summary: Summary, k: int) -> bool:
+    """Whether something passed, but fewer formulas than k."""
+    return any(top.k == k and 0 < top.used < k for top in summary.top)
+
+
+def foremost(items: Sequence[Item], limit: int, value: Callable[[Item], float | None]) -> list[Item]:
+    """The items in their order; where there are more than `limit`, those of the highest value, unknown ones last."""
+
+    def key(place: int) -> float:
+        found = value(items[place])
+        return float("inf") if found is None else -found
+
+    return [items[place] for place in sorted(sorted(range(len(items)), key=key)[:limit])]
 
 
 def campaign_page(
-    plan: Plan,
-    searches: Sequence[SearchResults],
     results: CampaignResults,
+    searches: Sequence[SearchResults],
     rows: Sequence[dict[str, Any]],
     plots: Sequence[Plot],
     *,
-    spec_text: str,
-    model_notes: Sequence[str] = (),
-) -> str:
-    """The page as HTML. rows: the first TABLE_ROWS of the campaign's ranked table."""
-    # The error of E_f is the shipped predictor's; of others the notes have theirs.
-    background = row_background(load_cards() if plan.campaign.weights is None else {})
-    required = dict.fromkeys(name for search in plan.searches for name in search.spec.screens.names)
-    return render_campaign_page(
-        results, searches, rows, tuple(required), background, plots, spec_text, model_notes
-    )
-
-
-def render_campaign_page(
-    results: CampaignResults,
-    searches: Sequence[SearchResults],
-    rows: Sequence[dict[str, Any]],
     required: tuple[str, ...],
     background: Background,
-    plots: Sequence[Plot],
     spec_text: str,
     model_notes: Sequence[str] = (),
 ) -> str:
-    """The page as HTML5 text. What is listed is bounded. required: the screens that count. background: what the
-    explanation of the best rows needs. model_notes: a sentence each on how good the predictors are.
+    """The page as HTML5 text. What is listed is bounded. rows: the first TABLE_ROWS of the campaign's ranked table.
+    required: the screens that count. background: what the explanation of the best rows needs. model_notes: a sentence
+    each on how good the predictors are.
     """
     every = groups(searches)
     alone = [Group(each.base, each.variant, (each,)) for each in searches]
@@ -88,12 +157,12 @@ def render_campaign_page(
         "campaign.html.j2",
         rows[:TABLE_ROWS],
         required,
-        [top_of_several(each) for each in results.top],
+        results.top,
         results.statuses,
         background,
         title=f"kiago-ray: campaign {results.name}",
         results=results,
-        gap=next((top for top in results.top if top["k"] == K and top["gap_k"] is not None), None),
+        gap=next((top for top in results.top if top.k == K and top.gap_k is not None), None),
         means=_means(every, sizes, gain_name(searches)),
         seeds=any(len(group.searches) > 1 for group in every),
         short=any(is_short(each.summary, k) for each in searches for k in sizes),
@@ -202,54 +271,129 @@ def _percent(fraction: float | None) -> float | None:
     return None if fraction is None else 100 * fraction
 
 
-def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[str] = ()) -> str:
-    """The page of a campaign's directory as it stands; nothing there is changed.
+def campaign_plots(
+    campaign: Location, table: Location, searches: Sequence[SearchResults], name: str
+) -> list[Plot]:
+    """Gains by base and variant, the plots of the ranked table, mean T_c of each search over its steps.
 
-    It shows the searches that have results. Where more have them than when the campaign last ended, they are merged
-    anew, in a temporary directory. Raises DamagedError, StorageError.
+    Raises StorageError.
     """
-    searches = [
-        found
-        for each in plan.searches
-        if (found := read_search_results(search_folder(campaign, each.name))) is not None
+    bases = {each.summary.base for each in searches}
+    with ThreadPoolExecutor(_READERS) as readers:
+        places = [search_folder(campaign, each.name) for each in searches]
+        curves = [
+            (each.name, *(curve[column].to_numpy() for column in ("step", "stage", "tc_k_mean")))
+            for each, curve in zip(searches, readers.map(read_curves, places), strict=True)
+        ]
+    gains = "ΔT_c" if any(bases) else "T_c"
+    caption = (
+        f"Mean predicted {gains} of the best {K} that passed, by base material and variant: a point a seed."
+    )
+    base = bases.pop() if len(bases) == 1 else None
+    return [
+        Plot(GAINS_PLOT, caption, png_of(gains_plot(searches))),
+        *ranked_plots(read_columns(table, PLOTTED), base, name),
+        Plot(
+            CURVES_PLOT,
+            "Mean predicted T_c of the rows of each search over its steps.",
+            png_of(curves_plot(curves)),
+        ),
     ]
-    recorded = read_campaign_results(campaign)
-    with tempfile.TemporaryDirectory(prefix="kiago-page-") as folder:
-        if recorded is not None and recorded.shards_done == sum(each.shards_done for each in searches):
-            results, table = recorded, campaign / CANDIDATES
-        else:
-            results, table = _results_so_far(campaign, plan, searches, recorded, Path(folder))
-        rows = first_rows(table, TABLE_ROWS).to_pylist()
-        plots = campaign_plots(campaign, table, searches, plan.campaign.name)
-    spec_text = (campaign / SPEC).read_bytes().decode("utf-8")
-    return campaign_page(plan, searches, results, rows, plots, spec_text=spec_text, model_notes=model_notes)
 
 
-def merge_searches(
-    campaign: Location, plan: Plan, searches: Sequence[SearchResults], table: Location
-) -> Merged:
-    """Merge the tables of these searches into one, ranked as all searches of the plan are, by trusted T_c where they
-    differ in that. Raises StorageError.
+def gains_plot(searches: Sequence[SearchResults]) -> Figure:
+    """ΔT_c in K of the best 30 that passed, a row of points for each base and variant: a point a seed.
+
+    Where searches start at random, their T_c. Groups beyond SHOWN_GROUPS are left out, those of lowest mean first.
     """
-    rankings = {Ranking.of(search.spec.screens) for search in plan.searches}
-    places = [search_folder(campaign, each.name) / CANDIDATES for each in searches]
-    return merge_tables(places, table, ranking=rankings.pop() if len(rankings) == 1 else Ranking())
+    every = groups(searches)
+    shown = foremost(every, SHOWN_GROUPS, lambda group: group.mean_gain(K))
+    figure, (axes,) = new_figure(7.0, 1.5 + 0.27 * max(len(shown), 2))
+    variants = list(dict.fromkeys(group.variant for group in every))
+    for place, group in enumerate(shown):
+        _draw_group(axes, place, group, COLORS[variants.index(group.variant) % len(COLORS)])
+        if place and group.base != shown[place - 1].base and len(variants) > 1 and len(shown) == len(every):
+            axes.axhline(place - 0.5, color="#b0b0b0", linewidth=0.6)
+    list_rows(axes, [_group_name(group) for group in shown])
+    name = gain_name(searches)
+    axes.set_xlabel(f"predicted {name.replace('T_c', TC)} of the best {K} that passed (K)")
+    if name == "ΔT_c":
+        axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1, label="base material")
+    else:
+        axes.set_xlim(left=min(0, axes.get_xlim()[0]))
+    summaries = [summary for group in shown for summary in group.summaries]
+    if not all(is_short(summary, K) for summary in summaries):
+        axes.scatter([], [], c=GREY, s=26, label="one search")
+    if any(is_short(summary, K) for summary in summaries):
+        axes.scatter([], [], facecolors="white", edgecolors=GREY, s=26, label=f"fewer than {K} passed")
+    if any(len(group.gains(K)) > 1 for group in shown):
+        axes.scatter([], [], marker="|", c="black", s=170, linewidths=1.8, label="mean over seeds")
+    title = f"the {len(shown)} highest of {len(every):,}" if len(shown) < len(every) else ""
+    return finish(figure, axes, title, columns=4, size=9)
 
 
-def _results_so_far(
-    campaign: Location,
-    plan: Plan,
-    searches: Sequence[SearchResults],
-    recorded: CampaignResults | None,
-    folder: Path,
-) -> tuple[CampaignResults, Location]:
-    table = Location.of(folder / CANDIDATES)
-    merged = merge_searches(campaign, plan, searches, table)
-    results = campaign_results(plan, searches, merged, first_rows(table, TABLE_ROWS))
-    if recorded is None:
-        return results, table
-    complete = {each.name for each in searches if each.complete}
-    failures = {
-        shard: cause for shard, cause in recorded.failures.items() if shard.rpartition("/")[0] not in complete
-    }
-    return replace(results, failures=failures, damaged=recorded.damaged), table
+def _draw_group(axes: Any, place: int, group: Group, color: str) -> None:
+    """The seeds of a group, hollow where fewer than K passed, and their mean."""
+    for short, face in ((False, color), (True, "white")):
+        values = [gain(summary, K) for summary in group.summaries if is_short(summary, K) is short]
+        known = [value for value in values if value is not None]
+        style = {"facecolors": face, "edgecolors": color, "linewidths": 1.1, "alpha": 0.85, "zorder": 3}
+        axes.scatter(known, [place] * len(known), s=26, **style)
+    mean = group.mean_gain(K)
+    if mean is None:
+        axes.text(0, place, "  nothing passed", va="center", color="#6e6e6e", fontsize=8.5)
+    elif len(group.gains(K)) > 1:
+        axes.scatter([mean], [place], s=220, marker="|", c="black", linewidths=1.8, zorder=2)
+
+
+def _group_name(group: Group) -> str:
+    return plain(", ".join(part for part in (group.base or "random start", group.variant) if part))
+
+
+def curves_plot(curves: Sequence[Curve]) -> Figure:
+    """Mean T_c in K over the steps of each search; dots mark where stage 2 begins, a line where all begin it at one
+    step. Up to LABELLED curves have a colour each. Of more, the highest and the lowest are named, the others thin;
+    SHOWN_CURVES are drawn at most, evenly chosen by where they end.
+    """
+    ends = [tc_k[np.isfinite(tc_k)][-1:] for _, _, _, tc_k in curves]
+    known = sorted((place for place, end in enumerate(ends) if len(end)), key=lambda place: -ends[place][0])
+    named, thin, title = known, [], ""
+    if len(known) > LABELLED:
+        named = known[:LABELLED_OF_MANY] + known[-LABELLED_OF_MANY:]
+        rest = known[LABELLED_OF_MANY:-LABELLED_OF_MANY]
+        chosen = np.linspace(0, len(rest) - 1, min(len(rest), SHOWN_CURVES - len(named))).astype(int)
+        thin = [rest[index] for index in chosen]
+        drawn = len(named) + len(thin)
+        of = f"{drawn:,} of {len(known):,}" if drawn < len(known) else f"{drawn:,}"
+        title = f"{of} searches; named: the {LABELLED_OF_MANY} that end highest and lowest"
+    figure, (axes,) = new_figure(7.0, 4.6)
+    faint = min(0.8, max(0.12, 40 / max(len(thin), 1)))
+    for place in thin:
+        axes.plot(curves[place][1], curves[place][3], color=GREY, alpha=faint, linewidth=0.8)
+    for order, place in enumerate(named):
+        name, step, _, tc_k = curves[place]
+        line = _STYLES[order // len(COLORS)]
+        color = COLORS[order % len(COLORS)]
+        axes.plot(step, tc_k, color=color, linestyle=line, linewidth=1.5, label=plain(name))
+    _mark_second_stage(axes, [curves[place] for place in known], [curves[place] for place in named])
+    from_zero(axes)
+    axes.margins(x=0.01)
+    axes.set_xlabel("step")
+    axes.set_ylabel(f"predicted {TC}, mean of rows (K)")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return finish(figure, axes, size=8.5)
+
+
+def _mark_second_stage(axes: Any, curves: Sequence[Curve], named: Sequence[Curve]) -> None:
+    """Where stage 2 begins: a line where all curves begin it at one step, else a dot on each named curve."""
+    begins = {second_stage(step, stage) for _, step, stage, _ in curves}
+    if len(begins) == 1 and None not in begins:
+        change = begins.pop()
+        axes.axvline(change, color="black", linewidth=0.8, linestyle=DASHED)
+        axes.annotate(" stage 2", (change, 1.02), xycoords=("data", "axes fraction"), fontsize=9)
+        return
+    changes = [(second_stage(step, stage), step, tc_k) for _, step, stage, tc_k in named]
+    points = [(at, float(tc_k[step == at][0])) for at, step, tc_k in changes if at is not None]
+    if points:
+        axes.scatter(*zip(*points, strict=True), s=20, c="black", zorder=4, label="stage 2 begins")

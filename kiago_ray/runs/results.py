@@ -1,49 +1,71 @@
-"""The files of a run: from finished shards, or from a search in memory, to a search's, and from several searches to a
-campaign's.
+"""The files of a run: from finished shards, or from a search in memory, to a search's; from several searches to a
+campaign's. Tables of candidates are merged without ever holding their rows in memory.
+
+Merging takes two passes: the first reads the few columns that decide which row stands for a formula, at which rank,
+and whether it is on the Pareto front; the second carries those rows to their places, by way of sorted runs on a local
+disk.
 """
 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from kiago_ray.api import SearchOutcome
+from kiago_ray.predictors.weights import load_cards
 from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, Plot, search_plots
 from kiago_ray.report.reasons import row_background
 from kiago_ray.report.search_page import TABLE_ROWS as SEARCH_TABLE_ROWS
 from kiago_ray.report.search_page import Page, card_notes, render_page
-from kiago_ray.runs.curves import CURVES, curves_table, read_curves, read_trajectory, write_curves
-from kiago_ray.runs.merge import merge_tables
-from kiago_ray.runs.page import TABLE_ROWS, campaign_page, merge_searches
+from kiago_ray.runs.page import CURVES_PLOT, GAINS_PLOT, TABLE_ROWS, campaign_page, campaign_plots
 from kiago_ray.runs.plan import ALONE, Plan, PlannedSearch
-from kiago_ray.runs.plots import CURVES_PLOT, GAINS_PLOT, campaign_plots
-from kiago_ray.runs.shards import DamagedError, Manifest, ShardFiles, search_folder
+from kiago_ray.runs.shards import TABLE, DamagedError, Manifest, read_trajectory, search_folder, shard_file
 from kiago_ray.runs.summaries import (
+    BEST_COLUMNS,
+    BEST_ROWS,
+    CURVES,
     SUMMARY,
     CampaignResults,
     SearchResults,
-    campaign_results,
+    curves_table,
     read_campaign_results,
+    read_curves,
     read_search_results,
     write_summary,
 )
 from kiago_ray.screening.rank import Ranking
-from kiago_ray.screening.summary import BaseMaterial, summarise_ranked
+from kiago_ray.screening.summary import Summary, new_rows, summarise, summarised_columns
 from kiago_ray.search.result import Trajectory
-from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.columns import schema
+from kiago_ray.storage.location import Location, StorageError, reason
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, read_run, write_run
 from kiago_ray.storage.table import (
+    RANKED,
     TOP_ROWS,
-    best_rows,
+    blocks,
     file_sha256,
     first_rows,
+    parquet_bytes,
+    rank_rows,
     read_columns,
     table_bytes,
     top_csv,
+    with_ranks,
 )
 
 SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
@@ -60,6 +82,11 @@ _OF_CAMPAIGN = (
     "finished",
     "outputs",
 )
+BLOCK_ROWS = 65_536
+_RUN_ROWS = 131_072  # rows sorted in memory at a time
+_READERS = 8  # on a remote storage reading a few columns is mostly waiting
+
+Results = TypeVar("Results", SearchResults, CampaignResults)
 
 
 def finish_search(
@@ -103,15 +130,8 @@ def _merged(
     run: Location, search: PlannedSearch, manifests: Sequence[Manifest], table: Location, sources: str
 ) -> SearchResults:
     """What the shards of these manifests come to, once their rows are merged into `table`."""
-    shards = search.shards
-    merged = merge_tables(
-        [ShardFiles.of(run, shards[manifest.number]).table for manifest in manifests],
-        table,
-        ranking=Ranking.of(search.spec.screens),
-    )
-    statuses: Counter[str] = Counter()
-    for manifest in manifests:
-        statuses.update(manifest.statuses)
+    shards, ranking = search.shards, Ranking.of(search.spec.screens)
+    merge_tables([shard_file(run, shards[each.number], TABLE) for each in manifests], table, ranking=ranking)
     return SearchResults(
         name=search.name,
         base=search.base,
@@ -119,22 +139,26 @@ def _merged(
         seed=search.seed,
         shards=len(shards),
         shards_done=len(manifests),
-        summary=summarise_ranked(
-            rows=merged.rows,
-            statuses=statuses,
-            passed=merged.passed,
-            tc_k=merged.tc_k,
-            best=best_rows(first_rows(table, TOP_ROWS)),
-            screens=merged.screens,
+        summary=summarise(
+            read_columns(table, summarised_columns()),
+            rows=sum(manifest.rows for manifest in manifests),
+            statuses=_added(manifest.statuses for manifest in manifests),
             required=tuple(search.spec.screens.names),
-            base=None if manifests[0].base is None else BaseMaterial(**manifests[0].base),
-            **merged.counted,
+            base=manifests[0].base,
+            ranked_by=ranking.by,
         ),
         wall_s=round(sum(manifest.wall_s for manifest in manifests), 3),
         finished_at=max(float(manifest.made["finished_at"]) for manifest in manifests),
         sources=sources,
-        candidates_sha256=merged.sha256,
+        candidates_sha256=file_sha256(table),
     )
+
+
+def _added(statuses: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for each in statuses:
+        total.update(each)
+    return total
 
 
 def write_outcome(
@@ -191,7 +215,7 @@ def _write_files(folder: Location, results: SearchResults, trajectory: Trajector
     table = folder / CANDIDATES
     (folder / TOP).write_bytes(top_csv(first_rows(table, TOP_ROWS)).encode("utf-8"))
     if len(trajectory.rows):
-        write_curves(curves_table(trajectory), folder / CURVES)
+        (folder / CURVES).write_bytes(parquet_bytes(curves_table(trajectory)))
     plots = search_plots(read_columns(table, PLOTTED), trajectory, results.summary.base, title)
     for plot in plots:
         (folder / plot.file).write_bytes(plot.png)
@@ -206,53 +230,102 @@ def finish_campaign(
     *,
     failures: Mapping[str, str],
     damaged: Sequence[str],
-    spec_text: str,
     model_notes: Sequence[str],
+    folder: Location | None = None,
 ) -> CampaignResults:
     """Merge the tables of these searches, maybe none, and write the files of the campaign; summary.json last.
 
-    failures: shard → cause. damaged: what was wrong with files that were found. Raises StorageError.
+    The order is that of all searches of the plan, by trusted T_c where they differ in that. failures: shard → cause.
+    damaged: what was wrong with files that were found. folder: for the files, by default the campaign's. Raises
+    StorageError.
     """
-    table = campaign / CANDIDATES
-    merged = merge_searches(campaign, plan, searches, table)
+    folder = campaign if folder is None else folder
+    table = folder / CANDIDATES
+    counted, new_systems = _merged_searches(campaign, plan, searches, table)
     head = first_rows(table, max(TABLE_ROWS, TOP_ROWS))
-    results = campaign_results(plan, searches, merged, head, failures=failures, damaged=damaged)
-    plots = campaign_plots(campaign, table, searches, plan.campaign.name)
-    (campaign / TOP).write_bytes(top_csv(head).encode("utf-8"))
-    for plot in plots:
-        (campaign / plot.file).write_bytes(plot.png)
-    page = campaign_page(
+    results = CampaignResults.of(
         plan,
         searches,
+        counted,
+        best=tuple(head.select(BEST_COLUMNS).slice(0, BEST_ROWS).to_pylist()),
+        new_systems=new_systems,
+        failures=dict(failures),
+        damaged=tuple(damaged),
+        candidates_sha256=file_sha256(table),
+    )
+    plots = campaign_plots(campaign, table, searches, plan.campaign.name)
+    (folder / TOP).write_bytes(top_csv(head).encode("utf-8"))
+    for plot in plots:
+        (folder / plot.file).write_bytes(plot.png)
+    page = campaign_page(
         results,
+        searches,
         head.slice(0, TABLE_ROWS).to_pylist(),
         plots,
-        spec_text=spec_text,
+        required=tuple(dict.fromkeys(name for each in plan.searches for name in each.spec.screens.names)),
+        # The error of E_f is the shipped predictor's; of others the notes have theirs.
+        background=row_background(load_cards() if plan.campaign.weights is None else {}),
+        spec_text=(campaign / SPEC).read_bytes().decode("utf-8"),
         model_notes=model_notes,
     )
-    (campaign / REPORT).write_bytes(page.encode("utf-8"))
-    write_summary(results, campaign)
+    (folder / REPORT).write_bytes(page.encode("utf-8"))
+    write_summary(results, folder)
     return results
 
 
-def is_whole(campaign: Location) -> bool:
-    """Whether the results of a campaign that counts as finished are what they were. Raises StorageError."""
-    try:
-        results = read_campaign_results(campaign)
-    except DamagedError:
-        return False
-    return results is not None and file_sha256(campaign / CANDIDATES) == results.candidates_sha256
+def _merged_searches(
+    campaign: Location, plan: Plan, searches: Sequence[SearchResults], table: Location
+) -> tuple[Summary, int | None]:
+    """The summary of the tables of these searches merged into `table`, and `CampaignResults.new_systems`."""
+    rankings = {Ranking.of(search.spec.screens) for search in plan.searches}
+    ranking = rankings.pop() if len(rankings) == 1 else Ranking()
+    tables = [search_folder(campaign, each.name) / CANDIDATES for each in searches]
+    merge_tables(tables, table, ranking=ranking)
+    ranked = read_columns(table, [*summarised_columns(), "new_system"])
+    counted = summarise(
+        ranked,
+        rows=sum(each.summary.rows for each in searches),
+        statuses=_added(each.summary.statuses for each in searches),
+        required=(),
+        ranked_by=ranking.by,
+    )
+    new_systems = int((new_rows(ranked) & ranked["new_system"].fill_null(False).to_numpy()).sum())
+    return counted, None if counted.gains is None else new_systems
 
 
-def whole_results(directory: RunDirectory) -> SearchResults | None:
-    """The results of a search that is done and whose table is what it was; None where it has to be run (again).
+def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[str] = ()) -> str:
+    """The page of a campaign's directory as it stands, of the searches that have results; nothing there is changed.
+    Raises DamagedError, StorageError.
+    """
+    found = [read_search_results(search_folder(campaign, each.name)) for each in plan.searches]
+    searches = [each for each in found if each is not None]
+    recorded = read_campaign_results(campaign)
+    complete = {each.name for each in searches if each.complete}
+    failures = {} if recorded is None else recorded.failures
+    with tempfile.TemporaryDirectory(prefix="kiago-page-") as scratch:
+        folder = Location.of(scratch)
+        finish_campaign(
+            campaign,
+            plan,
+            searches,
+            failures={
+                shard: why for shard, why in failures.items() if shard.rpartition("/")[0] not in complete
+            },
+            damaged=() if recorded is None else recorded.damaged,
+            model_notes=model_notes,
+            folder=folder,
+        )
+        return (folder / REPORT).read_bytes().decode("utf-8")
 
-    Raises StorageError.
+
+def whole_results(directory: RunDirectory, read: Callable[[Location], Results | None]) -> Results | None:
+    """The results of a search or a campaign, as `read` reads them, that is done and whose table is what it was; None
+    where it has to be run (again). Raises StorageError.
     """
     if not directory.finished:
         return None
     try:
-        results = read_search_results(directory.location)
+        results = read(directory.location)
     except DamagedError:
         return None
     if results is None or file_sha256(directory.file(CANDIDATES)) != results.candidates_sha256:
@@ -265,7 +338,94 @@ def _found(folder: Location) -> SearchResults | None:
     if (folder / SPEC).kind() != "file":
         return None
     try:
-        read_curves(folder / CURVES)
-        return whole_results(read_run(folder))
+        read_curves(folder)
+        return whole_results(read_run(folder), read_search_results)
     except StorageError:
         return None  # made anew
+
+
+def merge_tables(
+    inputs: Sequence[Location],
+    output: Location,
+    *,
+    ranking: Ranking | None = None,
+    block_rows: int = BLOCK_ROWS,
+    scratch: Path | None = None,
+) -> None:
+    """Merge tables of candidates into one of unique formulas, best first, `rank` from 1; its directory must exist.
+
+    Each input counts as a search (see `rank_rows`), so that the shards of one search give what `storage.table.ranked`
+    makes of all of them. ranking: by trusted T_c unless given. block_rows: rows of a row group. scratch: a local
+    directory for temporary files, some 150 bytes a formula; None for the system's. Raises StorageError, with nothing
+    written.
+    """
+    ranks, front = _ranks(inputs, ranking or Ranking())
+    pa.default_memory_pool().release_unused()
+    edges = [*range(1, len(front) + 1, block_rows), len(front) + 1]
+    try:
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kiago-merge-", dir=scratch))
+            runs = [
+                _write_run(Path(folder) / f"{number}.arrow", rows, edges)
+                for number, rows in enumerate(_ranked_rows(inputs, ranks, front))
+            ]
+            readers = [pa.ipc.open_file(stack.enter_context(pa.OSFile(str(run)))) for run in runs]
+            stream = stack.enter_context(output.writing())
+            with pq.ParquetWriter(stream, schema(), compression="zstd") as writer:
+                for number in range(len(edges) - 1):
+                    batches = [reader.get_batch(number) for reader in readers]
+                    block = _by_rank(pa.Table.from_batches(batches))
+                    writer.write_table(block, row_group_size=len(block))
+    except (OSError, pa.ArrowException) as error:
+        place = scratch or tempfile.gettempdir()
+        raise StorageError(
+            f"can't write temporary files to {place}: {reason(error)}; set TMPDIR to a place with room"
+        ) from error
+    pa.default_memory_pool().release_unused()
+
+
+def _ranks(inputs: Sequence[Location], ranking: Ranking) -> tuple[NDArray[np.int32], Any]:
+    """The rank (n,) of each row of all inputs, 0 for a row that stands for no formula; and which of the u ranked ones
+    are on the Pareto front (u,).
+    """
+    with ThreadPoolExecutor(_READERS) as readers:
+        tables = list(readers.map(lambda place: read_columns(place, RANKED), inputs))
+    searches = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    rows = pa.concat_tables([schema().empty_table().select(RANKED), *tables])
+    places, front = rank_rows(rows, searches, ranking)
+    ranks = np.zeros(len(rows), dtype=np.int32)
+    ranks[places] = np.arange(1, len(places) + 1, dtype=np.int32)
+    return ranks, front
+
+
+def _ranked_rows(inputs: Sequence[Location], ranks: NDArray[np.int32], front: Any) -> Iterator[Any]:
+    """The rows that have a rank, with it and their place on the front, about _RUN_ROWS at a time."""
+    tables: list[Any] = []
+    position = 0
+    for place in inputs:
+        for block in blocks(place):
+            own = ranks[position : position + len(block)]
+            position += len(block)
+            held = own[own > 0]
+            rows = block.filter(pa.array(own > 0))
+            tables.append(with_ranks(rows, held, front.take(pa.array(held - 1))))
+            if sum(map(len, tables)) >= _RUN_ROWS:
+                yield pa.concat_tables(tables)
+                tables = []
+    if any(map(len, tables)):
+        yield pa.concat_tables(tables)
+
+
+def _by_rank(rows: Any) -> Any:
+    return rows.take(pc.sort_indices(rows["rank"])).combine_chunks()
+
+
+def _write_run(path: Path, rows: Any, edges: Sequence[int]) -> Path:
+    """Write rows to an Arrow file with a batch, maybe empty, for each range of ranks between `edges`."""
+    (batch,) = _by_rank(rows).to_batches()
+    cuts = np.searchsorted(batch["rank"].to_numpy(), edges).tolist()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema(), options=options) as writer:
+        for start, stop in pairwise(cuts):
+            writer.write_batch(batch.slice(start, stop - start))
+    return path

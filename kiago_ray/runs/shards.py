@@ -1,5 +1,5 @@
-"""Where the files of a run lie, and those of a shard: a table of its rows, one of their steps, and the manifest that
-vouches for both. What is done of a run is told from the manifests alone.
+"""One shard from its search to its files: a table of its rows, one of their steps, and the manifest that vouches for
+both. What is done of a run is told from the manifests alone.
 
 A manifest is written last: a shard without one isn't done. Tables hold nothing that depends on when or where
 they were made, so the same shard made twice is the same bytes.
@@ -10,30 +10,35 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import torch
 from pydantic import TypeAdapter
 
+from kiago_ray.api import JudgedRows, judged_rows
 from kiago_ray.errors import KiagoError
-from kiago_ray.runs.plan import Plan, Shard
+from kiago_ray.models import Models
+from kiago_ray.predictors.inference import step_precision
+from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
 from kiago_ray.screening.rank import order
-from kiago_ray.screening.summary import BaseMaterial
+from kiago_ray.screening.summary import BaseMaterial, new_rows
+from kiago_ray.search.result import QUANTITIES, Trajectory
+from kiago_ray.search.stages import ProgressCallback, ShouldStop
 from kiago_ray.storage.columns import schema_problem
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
-from kiago_ray.storage.table import read_table, standing, table_bytes
-
-if TYPE_CHECKING:
-    from kiago_ray.search.result import Trajectory
+from kiago_ray.storage.table import parquet_bytes, read_parquet, standing, table_bytes
 
 SHARDS, SEARCHES = "shards", "searches"
+TABLE, STEPS, MANIFEST = ".parquet", ".steps.parquet", ".json"  # endings of a shard's files
 _READERS = 8  # on a remote storage a look at a shard is mostly waiting
 STEPS_SCHEMA = pa.schema(
     [
@@ -51,12 +56,16 @@ class DamagedError(KiagoError):
     """A shard whose files aren't what its manifest says. The message is one line: which, and what is wrong."""
 
 
+class StoppedError(Exception):
+    """A shard that was stopped before its last step; nothing of it is kept."""
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What is known of a finished shard: small enough to travel, with the hashes of its files.
 
-    statuses: rows by how they ended. base: the base material's predictions (BaseMaterial) or None. best:
-    formula, trusted_tc_k and tc_k of the best row that passed, or None. made: where, by what and when it was made.
+    statuses: rows by how they ended. best: formula, trusted_tc_k, tc_k and delta_tc_k of the best new row that passed,
+    or None. made: where, by what and when it was made.
     """
 
     search: str
@@ -65,7 +74,7 @@ class Manifest:
     rows: int
     passed: int
     statuses: Mapping[str, int]
-    base: Mapping[str, Any] | None
+    base: BaseMaterial | None
     best: Mapping[str, Any] | None
     sha256: str
     bytes: int
@@ -84,25 +93,72 @@ def search_folder(run: Location, name: str) -> Location:
     return run / SEARCHES / name
 
 
-@cache
-def _manifests() -> TypeAdapter[Manifest]:
-    return TypeAdapter(Manifest)
+def shard_file(campaign: Location, shard: Shard, ending: str) -> Location:
+    """A file of a shard, by its ending TABLE, STEPS or MANIFEST."""
+    return campaign / SHARDS / shard.search / f"{shard.number:05d}{ending}"
 
 
-@dataclass(frozen=True)
-class ShardFiles:
-    """The three files of a shard below a campaign's directory."""
+def compute_shard(
+    search: PlannedSearch,
+    shard: Shard,
+    campaign: Location,
+    models: Models,
+    *,
+    made: Mapping[str, Any] | None = None,
+    progress: ProgressCallback | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Manifest:
+    """Run the shard's rows, judge them, write them below `campaign`; of a search around all known families the
+    shard's families one after another, the steps of the first alone being kept.
 
-    table: Location
-    steps: Location
-    manifest: Location
+    made: what the manifest says of where it was made. Raises StorageError where it can't be written, StoppedError
+    where `should_stop` said so; what the search raises passes through.
+    """
+    began = time.perf_counter()
+    judge = partial(
+        judged_rows,
+        models=models,
+        name=search.name,
+        trajectory_rows=search.curve_rows,
+        progress=progress,
+        should_stop=should_stop,
+    )
+    parts: list[JudgedRows] = []
+    if not search.bases:
+        parts.append(judge(search.spec, rows=shard.rows, shard_rows=search.shard_rows))
+    for first_row, spec in search.parts(shard):
+        parts.append(_of_family(judge(spec), first_row))
+        if parts[-1].result.stopped_at_step is not None:
+            break
+    if parts[-1].result.stopped_at_step is not None:
+        raise StoppedError(shard.name)
+    counts = [part.result.status_counts() for part in parts]
+    return write_shard(
+        campaign,
+        shard,
+        pa.concat_tables([part.table for part in parts]),
+        parts[0].result.trajectory,
+        statuses={label: sum(each[label] for each in counts) for label in counts[0]},
+        base=None if search.bases else parts[0].base,
+        wall_s=time.perf_counter() - began,
+        made={
+            **(made or {}),
+            "precision": step_precision(search.spec.precision, torch.device(models.device)),
+            "finished_at": time.time(),
+        },
+    )
 
-    @classmethod
-    def of(cls, campaign: Location, shard: Shard) -> ShardFiles:
-        """Where they are."""
-        folder = campaign / SHARDS / shard.search
-        stem = f"{shard.number:05d}"
-        return cls(folder / f"{stem}.parquet", folder / f"{stem}.steps.parquet", folder / f"{stem}.json")
+
+def _of_family(part: JudgedRows, first_row: int) -> JudgedRows:
+    """A family's rows numbered as those of the search around all families, of which they begin at `first_row`."""
+    at = part.table.schema.get_field_index("row")
+    rows = pc.add(part.table["row"], pa.scalar(first_row, pa.int64()))
+    trajectory = replace(part.result.trajectory, rows=part.result.trajectory.rows + first_row)
+    return replace(
+        part,
+        result=replace(part.result, trajectory=trajectory),
+        table=part.table.set_column(at, part.table.schema.field(at), rows),
+    )
 
 
 def write_shard(
@@ -112,14 +168,13 @@ def write_shard(
     trajectory: Trajectory,
     *,
     statuses: Mapping[str, int],
-    base: Mapping[str, Any] | None,
+    base: BaseMaterial | None,
     wall_s: float,
     made: Mapping[str, Any],
 ) -> Manifest:
     """Write a shard's rows and steps, then the manifest, each whole or not at all. Raises StorageError."""
-    files = ShardFiles.of(campaign, shard)
     (campaign / SHARDS / shard.search).make_directory()
-    content, steps = table_bytes(table), _steps_bytes(trajectory)
+    content, steps = table_bytes(table), parquet_bytes(_steps_table(trajectory))
     manifest = Manifest(
         search=shard.search,
         number=shard.number,
@@ -135,21 +190,65 @@ def write_shard(
         wall_s=round(wall_s, 3),
         made=dict(made),
     )
-    files.table.write_bytes(content)
-    files.steps.write_bytes(steps)
-    files.manifest.write_bytes(json.dumps(asdict(manifest), indent=1, ensure_ascii=False).encode("utf-8"))
+    shard_file(campaign, shard, TABLE).write_bytes(content)
+    shard_file(campaign, shard, STEPS).write_bytes(steps)
+    text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
+    shard_file(campaign, shard, MANIFEST).write_bytes(text.encode("utf-8"))
     return manifest
+
+
+def _best(table: Any) -> dict[str, Any] | None:
+    """The first of the rows that passed and are neither known nor tried."""
+    passed = table.filter(pa.array(new_rows(table)))
+    if not len(passed):
+        return None
+    at = int(order(passed["formula"].to_pylist(), standing(passed))[0])
+    return {name: passed[name][at].as_py() for name in ("formula", "trusted_tc_k", "tc_k", "delta_tc_k")}
+
+
+def _steps_table(trajectory: Trajectory) -> Any:
+    """A row a step (STEPS_SCHEMA), one row of the search after another."""
+    points, rows = trajectory.tc_k.shape
+    columns = {
+        "step": np.tile(np.arange(points, dtype=np.int32), rows),
+        "stage": np.tile(trajectory.stage.astype(np.int8), rows),
+        "row": np.repeat(trajectory.rows.astype(np.int64), points),
+        **{name: pa.array(getattr(trajectory, name).T.ravel(), from_pandas=True) for name in QUANTITIES},
+    }
+    return pa.table(columns, schema=STEPS_SCHEMA)
+
+
+def read_trajectory(campaign: Location, search: PlannedSearch, numbers: Sequence[int]) -> Trajectory:
+    """The kept rows' steps of the shards `numbers`, or of CURVE_ROWS of them, evenly chosen. Raises StorageError."""
+    shards, points = search.shards, sum(search.spec.steps) + 1
+    chosen = np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), CURVE_ROWS)).round().astype(int))
+    parts = []
+    for index in chosen.tolist():
+        place = shard_file(campaign, shards[numbers[index]], STEPS)
+        table = read_parquet(place)
+        step = table["step"].to_numpy()
+        if not len(step) or not np.array_equal(step, np.tile(np.arange(points), len(step) // points)):
+            raise StorageError(
+                f"{place.text} holds other steps than those of its search; run the campaign again"
+            )
+        parts.append({name: table[name].to_numpy().reshape(-1, points) for name in table.column_names})
+    values = {name: np.concatenate([part[name] for part in parts]) for name in ("row", *QUANTITIES)}
+    return Trajectory(
+        rows=values["row"][:, 0],
+        stage=parts[0]["stage"][0].astype(np.int64),
+        **{name: values[name].T for name in QUANTITIES},
+    )
 
 
 def read_manifest(campaign: Location, shard: Shard) -> Manifest | None:
     """The shard's manifest, None where it isn't done. Raises DamagedError, StorageError."""
-    place = ShardFiles.of(campaign, shard).manifest
+    place = shard_file(campaign, shard, MANIFEST)
     if place.kind() != "file":
         return None
     content = place.read_bytes()
     try:
         manifest = _manifests().validate_json(content, strict=True)
-        _ = float(manifest.made["finished_at"]), manifest.base and BaseMaterial(**manifest.base)
+        _ = float(manifest.made["finished_at"])
         _ = manifest.best and (manifest.best["formula"], float(manifest.best["tc_k"]))
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedError(f"{place.text} is no manifest") from error
@@ -157,6 +256,11 @@ def read_manifest(campaign: Location, shard: Shard) -> Manifest | None:
     if (manifest.search, manifest.number, manifest.first_row, manifest.rows) != expected:
         raise DamagedError(f"{place.text} is the manifest of other rows")
     return manifest
+
+
+@cache
+def _manifests() -> TypeAdapter[Manifest]:
+    return TypeAdapter(Manifest)
 
 
 def check_shard(campaign: Location, shard: Shard) -> Manifest | None:
@@ -168,39 +272,24 @@ def check_shard(campaign: Location, shard: Shard) -> Manifest | None:
     manifest = read_manifest(campaign, shard)
     if manifest is None:
         return None
-    files = ShardFiles.of(campaign, shard)
-    content = _vouched(files.table, manifest.sha256)
-    _vouched(files.steps, manifest.steps_sha256)
+    place = shard_file(campaign, shard, TABLE)
+    content = _vouched(place, manifest.sha256)
+    _vouched(shard_file(campaign, shard, STEPS), manifest.steps_sha256)
     try:
         file = pq.ParquetFile(io.BytesIO(content))
+        problem = schema_problem(file.schema_arrow)
         columns = file.read(columns=["row", "passed"])
         rows, passed = columns["row"].to_numpy(), int(np.count_nonzero(columns["passed"].to_numpy()))
-        problem = schema_problem(file.schema_arrow)
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise DamagedError(f"{files.table.text} is not a whole Parquet file") from error
+        raise DamagedError(f"{place.text} is not a whole Parquet file") from error
     if problem:
-        raise DamagedError(f"{files.table.text} is not a table of candidates of this version: {problem}")
+        raise DamagedError(f"{place.text} is not a table of candidates of this version: {problem}")
     if not np.array_equal(rows, np.asarray(shard.rows)):
-        raise DamagedError(
-            f"{files.table.text} holds other rows than {shard.rows.start} to {shard.rows.stop - 1}"
-        )
+        raise DamagedError(f"{place.text} holds other rows than {shard.rows.start} to {shard.rows.stop - 1}")
     if (manifest.passed, sum(manifest.statuses.values())) != (passed, manifest.rows):
-        raise DamagedError(f"{files.manifest.text} counts other rows than its table holds")
+        manifest_place = shard_file(campaign, shard, MANIFEST)
+        raise DamagedError(f"{manifest_place.text} counts other rows than its table holds")
     return manifest
-
-
-def read_shard(campaign: Location, shard: Shard) -> Any:
-    """The table of a shard's rows. Raises StorageError."""
-    return read_table(ShardFiles.of(campaign, shard).table)
-
-
-def read_steps(campaign: Location, shard: Shard) -> Any:
-    """The table of a shard's steps (STEPS_SCHEMA), its rows one after another. Raises StorageError."""
-    place = ShardFiles.of(campaign, shard).steps
-    try:
-        return pq.read_table(io.BytesIO(place.read_bytes()))
-    except pa.ArrowException as error:
-        raise StorageError(f"{place.text} is not a whole Parquet file; run the campaign again") from error
 
 
 def _vouched(place: Location, sha256: str) -> bytes:
@@ -210,32 +299,6 @@ def _vouched(place: Location, sha256: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DamagedError(f"{place.text} was cut off or changed: its SHA-256 is not its manifest's")
     return content
-
-
-def _best(table: Any) -> dict[str, Any] | None:
-    """The first of the rows that passed and are neither known nor tried."""
-    new = pc.and_(pc.is_null(table["known"]), pc.is_null(table["tried"]))
-    passed = table.filter(pc.and_(table["passed"], new))
-    if not len(passed):
-        return None
-    at = int(order(passed["formula"].to_pylist(), standing(passed))[0])
-    return {name: passed[name][at].as_py() for name in ("formula", "trusted_tc_k", "tc_k", "delta_tc_k")}
-
-
-def _steps_bytes(trajectory: Trajectory) -> bytes:
-    points, rows = trajectory.tc_k.shape
-    columns = {
-        "step": np.tile(np.arange(points, dtype=np.int32), rows),
-        "stage": np.tile(trajectory.stage.astype(np.int8), rows),
-        "row": np.repeat(trajectory.rows.astype(np.int64), points),
-        **{
-            name: pa.array(getattr(trajectory, name).T.ravel(), from_pandas=True)
-            for name in ("tc_k", "ef_ev_per_atom", "integer_loss")
-        },
-    }
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=STEPS_SCHEMA), sink, compression="zstd")
-    return sink.getvalue()
 
 
 @dataclass(frozen=True)
@@ -288,15 +351,15 @@ def _state(plan: Plan, look: Callable[[Shard], Manifest | None]) -> State:
 
 
 def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
-    """The best row that passed, of all these shards: formula, trusted_tc_k, tc_k, delta_tc_k."""
-    best = [manifest.best for manifest in manifests if manifest.best]
-    return max(map(dict, best), key=best_key) if best else None
+    """The best row that passed, of all these shards: formula, trusted_tc_k, tc_k, delta_tc_k. Those are compared by
+    trusted T_c where it is known, then by T_c.
+    """
 
+    def key(best: Mapping[str, Any]) -> tuple[float, float]:
+        trusted = best.get("trusted_tc_k")
+        return -1.0 if trusted is None else float(trusted), float(best["tc_k"])
 
-def best_key(best: Mapping[str, Any]) -> tuple[float, float]:
-    """What the best rows of shards are compared by: trusted T_c where it is known, then T_c."""
-    trusted = best.get("trusted_tc_k")
-    return -1.0 if trusted is None else float(trusted), float(best["tc_k"])
+    return max((dict(each.best) for each in manifests if each.best), key=key, default=None)
 
 
 def remove_leftovers(campaign: Location, plan: Plan) -> None:
@@ -304,11 +367,7 @@ def remove_leftovers(campaign: Location, plan: Plan) -> None:
     folders = [campaign, *(campaign / SHARDS / search.name for search in plan.searches)]
     folders += [search_folder(campaign, search.name) for search in plan.searches]
     with ThreadPoolExecutor(_READERS) as readers:
-        for folder, names in zip(folders, readers.map(_entries, folders), strict=True):
+        for folder, names in zip(folders, readers.map(Location.entries, folders), strict=True):
             for name in names:
                 if name.startswith(".") and name.endswith(TEMPORARY):
                     (folder / name).delete()
-
-
-def _entries(folder: Location) -> list[str]:
-    return folder.entries() if folder.kind() == "directory" else []

@@ -1,42 +1,50 @@
-"""summary.json: what came of one search of a campaign, and of the campaign, in a page of numbers."""
+"""What came of a search and of a campaign: summary.json, a page of numbers, and curves.parquet, how a search came to
+its candidates.
+"""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from kiago_ray.runs.merge import Merged
+import numpy as np
+import pyarrow as pa
+from pydantic import BeforeValidator, TypeAdapter
+
 from kiago_ray.runs.plan import Plan
 from kiago_ray.runs.shards import DamagedError
-from kiago_ray.screening.summary import Summary, TopMean, summarise_ranked
-from kiago_ray.storage.location import Location
-from kiago_ray.storage.table import best_rows
+from kiago_ray.screening.summary import Summary, TopMean
+from kiago_ray.search.result import QUANTITIES, Trajectory
+from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.table import read_parquet
 
-SUMMARY = "summary.json"
+SUMMARY, CURVES = "summary.json", "curves.parquet"
 BEST_ROWS = 10
-_LISTS = ("top", "best", "damaged")
-_BEST_COLUMNS = [
-    "formula",
-    "base",
-    "search",
-    "source",
-    "plausibility",
-    "expected_improvement_k",
-    "gain",
-    "trusted_tc_k",
-    "tc_k",
-    "tc_std_k",
-    "tc_oracle_k",
-    "extrapolation",
-    "delta_tc_k",
-    "ef_ev_per_atom",
-    "passed",
-]
+_BEST = (
+    "formula base search source plausibility expected_improvement_k gain trusted_tc_k tc_k tc_std_k tc_oracle_k "
+    "extrapolation delta_tc_k ef_ev_per_atom passed"
+)
+BEST_COLUMNS = tuple(_BEST.split())
+_COUNTED = ("rows", "unique", "passed", "statuses", "top", "ranked_by", "gains", "left_out", "sources")
 _OF_ONE_BASE = ("delta_tc_k", "delta_tc_oracle_k")  # differences: a campaign's best come from several bases
+STATISTICS = ("mean", "p10", "p50", "p90")
+_UNITS = {"tc_k": "K", "ef_ev_per_atom": "eV/atom", "integer_loss": ""}
+CURVES_SCHEMA = pa.schema(
+    [
+        pa.field("step", pa.int32(), nullable=False, metadata={"description": "Steps taken, from 0."}),
+        pa.field("stage", pa.int8(), nullable=False, metadata={"description": "1 or 2."}),
+        pa.field(
+            "rows", pa.int32(), nullable=False, metadata={"description": "Rows of the sample still going."}
+        ),
+        *(
+            pa.field(f"{name}_{statistic}", pa.float64(), metadata={"unit": _UNITS[name]})
+            for name in QUANTITIES
+            for statistic in STATISTICS
+        ),
+    ]
+)
 
 Results = TypeVar("Results")
 
@@ -70,21 +78,20 @@ class SearchResults:
         """All of it as plain types, for JSON."""
         return {**asdict(self), "complete": self.complete, "summary": self.summary.to_dict()}
 
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> SearchResults:
-        """What `to_dict` wrote. Raises KeyError, TypeError for anything else."""
-        values = {name: plain[name] for name in cls.__dataclass_fields__}
-        return cls(**{**values, "summary": Summary.from_dict(plain["summary"])})
+
+def _by_shard(failures: Any) -> Any:
+    """Failures as summary.json lists them, as a mapping."""
+    return {each["shard"]: each["cause"] for each in failures}
 
 
 @dataclass(frozen=True)
 class CampaignResults:
     """What came of a campaign so far.
 
-    candidates: rows planned. rows: rows done. top: of the best that passed, as in Summary (TopMean), but
-    for differences to the base.
-    best: the first rows of its table. ranked_by, gains, left_out, sources: as in Summary. new_systems: as in
-    Merged. failures: shard → cause. damaged: what was wrong with files that were found.
+    candidates: rows planned. rows: rows done. top: of the best that passed, without differences to a base. best: the
+    first rows of its table, with BEST_COLUMNS. ranked_by, gains, left_out, sources: as in Summary. new_systems: how
+    many that passed and are neither known nor tried are of chemical systems without a known superconductor; None where
+    nothing was held against any. failures: shard → cause. damaged: what was wrong with files that were found.
     """
 
     name: str
@@ -97,16 +104,32 @@ class CampaignResults:
     unique: int
     passed: int
     statuses: Mapping[str, int]
-    top: tuple[Mapping[str, Any], ...]
+    top: tuple[TopMean, ...]
     best: tuple[Mapping[str, Any], ...]
     ranked_by: str
     gains: int | None
     left_out: int
     new_systems: int | None
     sources: Mapping[str, int]
-    failures: Mapping[str, str]
+    failures: Annotated[Mapping[str, str], BeforeValidator(_by_shard)]
     damaged: tuple[str, ...]
     candidates_sha256: str
+
+    @classmethod
+    def of(
+        cls, plan: Plan, searches: Sequence[SearchResults], counted: Summary, **others: Any
+    ) -> CampaignResults:
+        """What these searches of a plan come to. counted: the summary of their merged table."""
+        return cls(
+            name=plan.campaign.name,
+            searches=len(plan.searches),
+            searches_complete=sum(each.complete for each in searches),
+            shards=plan.shard_count,
+            shards_done=sum(each.shards_done for each in searches),
+            candidates=plan.candidates,
+            **{name: getattr(counted, name) for name in _COUNTED},
+            **others,
+        )
 
     @property
     def complete(self) -> bool:
@@ -115,82 +138,30 @@ class CampaignResults:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain types, for JSON."""
+        top = [{k: v for k, v in asdict(each).items() if k not in _OF_ONE_BASE} for each in self.top]
         failures = [{"shard": shard, "cause": cause} for shard, cause in self.failures.items()]
-        lists = {name: list(getattr(self, name)) for name in _LISTS}
-        return {**asdict(self), **lists, "failures": failures, "complete": self.complete}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> CampaignResults:
-        """What `to_dict` wrote. Raises KeyError, TypeError for anything else."""
-        values = {name: plain[name] for name in cls.__dataclass_fields__}
-        values |= {name: tuple(plain[name]) for name in _LISTS}
-        return cls(**{**values, "failures": {each["shard"]: each["cause"] for each in plain["failures"]}})
-
-
-def campaign_results(
-    plan: Plan,
-    searches: Sequence[SearchResults],
-    merged: Merged,
-    head: Any,
-    *,
-    failures: Mapping[str, str] = MappingProxyType({}),
-    damaged: Sequence[str] = (),
-) -> CampaignResults:
-    """What these searches of a plan, merged, come to. head: the first rows of the merged table, 50 at least."""
-    statuses: Counter[str] = Counter()
-    for each in searches:
-        statuses.update(each.summary.statuses)
-    counted = summarise_ranked(
-        rows=sum(each.summary.rows for each in searches),
-        statuses=statuses,
-        passed=merged.passed,
-        tc_k=merged.tc_k,
-        best=best_rows(head),
-        screens=merged.screens,
-        required=(),
-        **merged.counted,
-    )
-    return CampaignResults(
-        name=plan.campaign.name,
-        searches=len(plan.searches),
-        searches_complete=sum(each.complete for each in searches),
-        shards=plan.shard_count,
-        shards_done=sum(each.shards_done for each in searches),
-        candidates=plan.candidates,
-        rows=counted.rows,
-        unique=counted.unique,
-        passed=counted.passed,
-        statuses=counted.statuses,
-        top=tuple(_without_base(each) for each in counted.top),
-        best=tuple(head.select(_BEST_COLUMNS).slice(0, BEST_ROWS).to_pylist()),
-        ranked_by=counted.ranked_by,
-        gains=counted.gains,
-        left_out=counted.left_out,
-        new_systems=merged.new_systems,
-        sources=counted.sources,
-        failures=dict(failures),
-        damaged=tuple(damaged),
-        candidates_sha256=merged.sha256,
-    )
-
-
-def _without_base(top: TopMean) -> dict[str, Any]:
-    return {name: value for name, value in asdict(top).items() if name not in _OF_ONE_BASE}
-
-
-def top_of_several(plain: Mapping[str, Any]) -> TopMean:
-    """One of CampaignResults.top as it was counted, without differences to a base."""
-    return TopMean(**{**dict.fromkeys(_OF_ONE_BASE), **plain})
+        lists = {"top": top, "best": list(self.best), "damaged": list(self.damaged), "failures": failures}
+        return {**asdict(self), **lists, "complete": self.complete}
 
 
 def read_search_results(folder: Location) -> SearchResults | None:
     """What came of the search in a directory, None where it isn't there yet. Raises DamagedError, StorageError."""
-    return _read(folder / SUMMARY, SearchResults.from_dict)
+    return _read(folder / SUMMARY, SearchResults)
 
 
 def read_campaign_results(campaign: Location) -> CampaignResults | None:
     """What came of a campaign, None where it isn't there yet. Raises DamagedError, StorageError."""
-    return _read(campaign / SUMMARY, CampaignResults.from_dict)
+    return _read(campaign / SUMMARY, CampaignResults)
+
+
+def _read(place: Location, kind: type[Results]) -> Results | None:
+    if place.kind() != "file":
+        return None
+    content = place.read_bytes()
+    try:
+        return TypeAdapter(kind).validate_json(content)
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedError(f"{place.text} is no summary of this version; run the campaign again") from error
 
 
 def write_summary(results: SearchResults | CampaignResults, folder: Location) -> None:
@@ -199,11 +170,21 @@ def write_summary(results: SearchResults | CampaignResults, folder: Location) ->
     (folder / SUMMARY).write_bytes(text.encode("utf-8"))
 
 
-def _read(place: Location, made: Callable[[Mapping[str, Any]], Results]) -> Results | None:
-    if place.kind() != "file":
-        return None
-    content = place.read_bytes()
-    try:
-        return made(json.loads(content))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DamagedError(f"{place.text} is no summary of this version; run the campaign again") from error
+def curves_table(trajectory: Trajectory) -> Any:
+    """A row a step (CURVES_SCHEMA): living rows, and mean and quantiles of them, null where none lives."""
+    columns = {
+        "step": np.arange(len(trajectory.stage), dtype=np.int32),
+        "stage": trajectory.stage.astype(np.int8),
+        "rows": np.isfinite(trajectory.tc_k).sum(axis=1).astype(np.int32),
+        **{name: pa.array(values, from_pandas=True) for name, values in trajectory.summary().items()},
+    }
+    return pa.table(columns, schema=CURVES_SCHEMA)
+
+
+def read_curves(folder: Location) -> Any:
+    """The table of curves in a search's folder. Raises StorageError."""
+    place = folder / CURVES
+    table = read_parquet(place)
+    if not table.schema.equals(CURVES_SCHEMA):
+        raise StorageError(f"{place.text} is not a table of curves of this version; run the campaign again")
+    return table

@@ -14,18 +14,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.screening.candidates import Candidates, Floats, Mask, is_extrapolated
-from kiago_ray.screening.rank import FIRST_ROWS, Ranking, Standing, group, order, unique
-from kiago_ray.screening.screens import Verdicts
+from kiago_ray.screening.candidates import Floats, Mask, is_extrapolated
+from kiago_ray.screening.rank import FIRST_ROWS
+from kiago_ray.screening.screens import available_screens
 
 TOP = (10, 30, 50)
+_BEST = ("tc_k", "tc_oracle_k", "trusted_tc_k", "extrapolation", "nearest_distance")
 
 
 @dataclass(frozen=True)
@@ -82,20 +84,6 @@ class Summary:
         """What part of the unique formulas passes all required screens."""
         return _fraction(self.passed, self.unique)
 
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Summary:
-        """The summary that `to_dict` wrote."""
-        held = {each.name: plain[each.name] for each in fields(cls)}
-        base = held["base"]
-        return cls(
-            **{
-                **held,
-                "required": tuple(held["required"]),
-                "top": tuple(TopMean(**each) for each in held["top"]),
-                "base": None if base is None else BaseMaterial(**base),
-            }
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain types, for JSON."""
         return {
@@ -108,97 +96,65 @@ class Summary:
         }
 
 
+def summarised_columns() -> list[str]:
+    """The columns of a table of candidates that `summarise` reads."""
+    return [*_BEST, "formula", "source", "known", "tried", "gain", "passed", *available_screens()]
+
+
 def summarise(
-    candidates: Candidates,
-    verdicts: Verdicts,
-    statuses: Mapping[str, int],
-    base: BaseMaterial | None = None,
-    *,
-    top: Sequence[int] = TOP,
-    ranking: Ranking | None = None,
-) -> Summary:
-    """The summary of one search; `statuses` counts its rows by label (SearchResult.status_counts)."""
-    rows = np.arange(len(candidates.formulas))
-    kept = unique(candidates.formulas, np.zeros_like(rows), rows, candidates.of_families)
-    standing = candidates.standing(verdicts.passed)
-    ranking = ranking or Ranking()
-    best_first = kept[order([candidates.formulas[row] for row in kept], standing.take(kept), ranking)]
-    known = np.array([text is not None for text in candidates.known], dtype=np.bool_)
-    best = best_first[verdicts.passed[best_first]][: max(top, default=0)]
-    return summarise_ranked(
-        rows=len(rows),
-        statuses=statuses,
-        passed=verdicts.passed[best_first],
-        tc_k=candidates.tc_k[best_first],
-        best=BestRows(
-            tuple(candidates.formulas[row] for row in best),
-            tc_k=candidates.tc_k[best],
-            tc_oracle_k=candidates.tc_oracle_k[best],
-            trusted_tc_k=candidates.trusted_tc_k[best],
-            extrapolation=candidates.extrapolation[best],
-            nearest_distance=candidates.nearest_distance[best],
-            known=known[best],
-            sources=tuple(candidates.sources[row] for row in best),
-        ),
-        screens={name: verdict[best_first] for name, verdict in verdicts.by_screen.items()},
-        required=verdicts.required,
-        base=base,
-        top=top,
-        known=None if candidates.materials is None else int(known[best_first].sum()),
-        ranked_by=ranking.by,
-        gains=None if candidates.materials is None else count_gains(standing.take(kept)),
-        left_out=int((verdicts.passed & candidates.taken)[kept].sum()),
-    )
-
-
-def summarise_ranked(
+    ranked: Any,
     *,
     rows: int,
     statuses: Mapping[str, int],
-    passed: Mask,
-    tc_k: Floats,
-    best: BestRows,
-    screens: Mapping[str, Mask],
     required: tuple[str, ...],
     base: BaseMaterial | None = None,
     top: Sequence[int] = TOP,
-    known: int | None = None,
     ranked_by: str = "trusted",
-    gains: int | None = None,
-    left_out: int = 0,
 ) -> Summary:
-    """The summary of u unique formulas, best first, that came of `rows` rows.
+    """The summary of `rows` rows from the table of their u unique formulas, best first (see `summarised_columns`).
 
-    passed, and each of `screens`: (u,). tc_k: (u,) in K. best: the first of them that passed, as many as the largest
-    of `top` or all there are. known: how many of the u are known compositions, None where that wasn't asked. The
-    rest as in Summary.
+    statuses: the rows by how they ended (SearchResult.status_counts). required: the screens that count.
     """
+    passed = ranked["passed"].to_numpy()
     count = int(passed.sum())
-    needed = min(count, max(top, default=0))
-    if len(best.formulas) < needed:
-        raise ValueError(f"the best {needed} are asked for, and {len(best.formulas)} are given")
+    new = new_rows(ranked)
+    known = pc.is_valid(ranked["known"]).to_numpy()
+    compared = ranked["nearest_distance"].null_count < len(ranked)
+    head = ranked.slice(0, min(count, max(top, default=0)))  # those that passed come first
+    best = BestRows(
+        tuple(head["formula"].to_pylist()),
+        **{name: head[name].to_numpy() for name in _BEST},
+        known=known[: len(head)],
+        sources=tuple(head["source"].to_pylist()),
+    )
     return Summary(
         rows=rows,
         statuses=dict(statuses),
-        unique=len(passed),
-        screens={name: int(verdict.sum()) for name, verdict in screens.items()},
+        unique=len(ranked),
+        screens={
+            name: int(ranked[name].fill_null(False).to_numpy().sum())
+            for name, screen in available_screens().items()
+            if not screen.optional or ranked[name].null_count < len(ranked)
+        },
         required=required,
         passed=count,
         top=tuple(top_mean(best, k, base) for k in top),
         base=base,
-        passed_above_base=None if base is None else int((tc_k[:count] > base.tc_predicted_k).sum()),
-        known=known,
+        passed_above_base=(
+            None if base is None else int((ranked["tc_k"].to_numpy()[:count] > base.tc_predicted_k).sum())
+        ),
+        known=int(known.sum()) if compared else None,
         ranked_by=ranked_by,
-        gains=gains,
-        left_out=left_out,
+        gains=int((new & ranked["gain"].fill_null(False).to_numpy()).sum()) if compared else None,
+        left_out=count - int(new.sum()),
         sources=dict(Counter(source for source in best.sources[:FIRST_ROWS] if source is not None)),
     )
 
 
-def count_gains(unique_rows: Standing) -> int:
-    """How many of these rows passed, are neither known nor tried, and are a gain over what is known nearby."""
-    new = group(unique_rows.passed, unique_rows.taken) == 0
-    return 0 if unique_rows.gain is None else int((new & unique_rows.gain).sum())
+def new_rows(table: Any) -> Mask:
+    """Which rows of a table of candidates (n,) passed and are neither known nor tried."""
+    new = pc.and_(pc.is_null(table["known"]), pc.is_null(table["tried"]))
+    return np.asarray(pc.and_(table["passed"].fill_null(False), new).to_numpy())
 
 
 def _fraction(part: int, whole: int) -> float | None:
@@ -235,7 +191,7 @@ class TopMean:
     k: int
     used: int
     mean_tc_k: float | None
-    delta_tc_k: float | None
+    delta_tc_k: float | None = None
     mean_tc_oracle_k: float | None = None
     delta_tc_oracle_k: float | None = None
     gap_k: float | None = None

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from kiago_ray.models import Models
-from kiago_ray.runs.compute import StoppedError, compute_shard
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Shard
 from kiago_ray.runs.results import finish_search
-from kiago_ray.runs.shards import DamagedError, Manifest, check_shard
+from kiago_ray.runs.shards import DamagedError, Manifest, StoppedError, check_shard, compute_shard
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.stages import Progress
 from kiago_ray.service.jobs import End, Job, JobStore, now

@@ -7,7 +7,6 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from kiago_ray.chemistry.balance import write_means, write_shares
 from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.formula import write
 from kiago_ray.screening.candidates import Candidates
-from kiago_ray.screening.rank import Ranking, Standing, order, pareto_front, unique
+from kiago_ray.screening.rank import Ranking, Standing, identity, ordered, pareto_front
 from kiago_ray.screening.screens import Verdicts, available_screens
-from kiago_ray.screening.summary import BaseMaterial, BestRows
+from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.search.result import RowStatus
 from kiago_ray.storage.columns import columns, schema, schema_problem
 from kiago_ray.storage.location import Location, StorageError, Where, reason
@@ -45,6 +44,9 @@ _TOP = (
 _START_DECIMALS = 4
 _RANKED_BY = ("tc_k", "trusted_tc_k", "plausibility", "expected_improvement_k")
 _MARKS = ("passed", "undoped", "gain", "new_system")
+_TEXTS = ("formula", "source", "known", "tried")
+RANKED = (*_RANKED_BY, *_MARKS, *_TEXTS, "row", "ef_ev_per_atom", "extrapolation")
+"""What ranking reads of a table of candidates."""
 _OPINIONS = ("trusted_tc_k", "tc_k", "tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation")
 
 
@@ -160,18 +162,52 @@ def _charge(candidates: Candidates) -> dict[str, Any]:
 
 def ranked(table: Any, ranking: Ranking | None = None) -> Any:
     """The unique formulas of a table of rows, best first, `rank` from 1, those on their Pareto front marked. Rows
-    without a formula drop out.
-
-    The table may hold several searches: a composition's lowest row of its lowest seed stands for it. By trusted T_c
-    unless `ranking` says otherwise.
+    without a formula drop out. The table may hold several searches, told apart by their seeds.
     """
-    formulas = [text or "" for text in table["formula"].to_pylist()]
-    of_families = pc.is_valid(table["source"]).to_pylist()
-    kept = unique(formulas, table["seed"].to_numpy(), table["row"].to_numpy(), of_families)
-    best = table.take(pa.array(kept))
-    best = best.take(pa.array(order(best["formula"].to_pylist(), standing(best), ranking)))
-    ranks = pa.array(np.arange(1, len(best) + 1, dtype=np.int32))
-    return _with(_with(best, "rank", ranks), "pareto", _front(best))
+    places, front = rank_rows(table, table["seed"].to_numpy(), ranking or Ranking())
+    return with_ranks(table.take(pa.array(places)), np.arange(1, len(places) + 1), front)
+
+
+def rank_rows(rows: Any, searches: NDArray[Any], ranking: Ranking) -> tuple[NDArray[np.int64], Any]:
+    """Which of n rows stand for the u unique compositions: their positions (u,), best first (see `ordered`), and an
+    Arrow array (u,) of whether each is on their Pareto front, null where nobody has a say on its T_c.
+
+    rows: a table with the columns RANKED. searches: (n,), which search a row is of. For a composition stands its first
+    row by (not passed, search, row); rows without a formula drop out.
+    """
+    composition = _compositions(rows)
+    turn = np.lexsort((rows["row"].to_numpy(), searches, ~rows["passed"].to_numpy()))
+    turn = turn[composition[turn] >= 0]
+    places = turn[np.unique(composition[turn], return_index=True)[1]]
+    unique = rows.take(pa.array(places))
+    seen, formulas = standing(unique), unique["formula"]
+    alphabetical = pc.rank(formulas, tiebreaker="dense").to_numpy()
+    best = ordered(alphabetical, seen, ranking, lambda at: str(formulas[at].as_py()))
+    trusted, passed = unique["trusted_tc_k"].to_numpy(), seen.passed
+    ef, extrapolation = (unique[name].to_numpy() for name in ("ef_ev_per_atom", "extrapolation"))
+    front = _where(pareto_front(trusted, ef, extrapolation, passed), ~np.isnan(trusted))
+    return places[best], front.take(pa.array(best))
+
+
+def _compositions(rows: Any) -> NDArray[np.int32]:
+    """A number (n,) for the composition of each row, -1 for a row without a formula. Formulas of families keep the
+    order of their bases, so that these count by their `identity`.
+    """
+    formulas = rows["formula"].cast(pa.large_string()).combine_chunks()
+    of_families = pc.is_valid(rows["source"]).combine_chunks()
+    own = formulas.filter(of_families).dictionary_encode()
+    identities = pa.array([identity(text) for text in own.dictionary.to_pylist()], pa.large_string())
+    texts = pc.replace_with_mask(formulas, of_families, identities.take(own.indices))
+    numbers: NDArray[np.int32] = texts.dictionary_encode().indices.fill_null(-1).to_numpy()
+    return numbers
+
+
+def with_ranks(rows: Any, ranks: NDArray[Any], front: Any) -> Any:
+    """A table with these values (n,) in its columns `rank` and `pareto`."""
+    for name, values in (("rank", pa.array(ranks, pa.int32())), ("pareto", front)):
+        at = rows.schema.get_field_index(name)
+        rows = rows.set_column(at, rows.schema.field(at), values)
+    return rows
 
 
 def standing(table: Any) -> Standing:
@@ -201,9 +237,22 @@ def table_bytes(table: Any, about: Mapping[str, str] | None = None) -> bytes:
     if problem:
         raise ValueError(f"the table is not one of candidates; {problem}")
     described = table.select(list(columns())).cast(schema()).replace_schema_metadata(dict(about or {}))
+    return parquet_bytes(described)
+
+
+def parquet_bytes(table: Any) -> bytes:
+    """The Parquet file of any Arrow table."""
     sink = io.BytesIO()
-    pq.write_table(described, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def read_parquet(place: Location) -> Any:
+    """The Arrow table of any Parquet file. Raises StorageError."""
+    try:
+        return pq.read_table(io.BytesIO(place.read_bytes()))
+    except pa.ArrowException as error:
+        raise StorageError(f"{place.text} is not a whole Parquet file; run the campaign again") from error
 
 
 def read_table(where: Where) -> Any:
@@ -261,18 +310,6 @@ def _cell(value: Any, decimals: int | None) -> str:
     return str(value) if decimals is None else f"{value:z.{decimals}f}"  # z: no -0.0
 
 
-def _front(table: Any) -> Any:
-    """Whether each row is on the table's Pareto front; null where nobody has a say on its T_c."""
-    names = ("trusted_tc_k", "ef_ev_per_atom", "extrapolation", "passed")
-    trusted, ef, extrapolation, passed = (table[name].to_numpy() for name in names)
-    return _where(pareto_front(trusted, ef, extrapolation, passed), ~np.isnan(trusted))
-
-
-def _with(table: Any, name: str, values: Any) -> Any:
-    at = table.schema.get_field_index(name)
-    return table.set_column(at, table.schema.field(at), values)
-
-
 def _numbers(values: Any) -> Any:
     """float64 with null for what is not a number."""
     return pa.array(np.asarray(values, dtype=np.float64), from_pandas=True)
@@ -313,16 +350,6 @@ def first_rows(place: Location, rows: int) -> Any:
         if sum(map(len, head)) >= rows:
             break
     return pa.concat_tables(head)
-
-
-def best_rows(head: Any) -> BestRows:
-    """Those of a ranked table's first rows that passed, as counting needs them."""
-    passed = head.filter(head["passed"])
-    numbers = [each.name for each in fields(BestRows) if each.name not in ("formulas", "known", "sources")]
-    values = {name: passed[name].to_numpy() for name in numbers}
-    known = pc.is_valid(passed["known"]).to_numpy()
-    sources = tuple(passed["source"].to_pylist())
-    return BestRows(tuple(passed["formula"].to_pylist()), **values, known=known, sources=sources)
 
 
 def file_sha256(place: Location) -> str:

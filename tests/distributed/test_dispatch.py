@@ -19,9 +19,8 @@ from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
 from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
-from kiago_ray.runs.compute import compute_shard
 from kiago_ray.runs.plan import Plan
-from kiago_ray.runs.shards import Manifest, checked_state
+from kiago_ray.runs.shards import Manifest, checked_state, compute_shard
 from kiago_ray.storage.location import Location, StorageError
 
 from .conftest import Heard, MakePlan

@@ -16,10 +16,9 @@ from mlflow.entities import Run
 from kiago_ray.data import NONE
 from kiago_ray.distributed.campaign import run_identity
 from kiago_ray.models import load_models
-from kiago_ray.runs.compute import compute_shard
 from kiago_ray.runs.plan import Plan
 from kiago_ray.runs.results import finish_campaign, finish_search
-from kiago_ray.runs.shards import read_manifest
+from kiago_ray.runs.shards import compute_shard, read_manifest
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, open_run
 from kiago_ray.tracking import TrackingReport, TrackingTarget, default_tracking_uri, record
@@ -84,7 +83,6 @@ class Campaign:
             results,
             failures=failures or {},
             damaged=[],
-            spec_text=(self.folder / "spec.yaml").read_text(),
             model_notes=[],
         )
 

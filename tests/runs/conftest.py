@@ -9,8 +9,8 @@ import pytest
 
 from kiago_ray.data import NONE
 from kiago_ray.models import Models, load_models
-from kiago_ray.runs.compute import compute_shard
 from kiago_ray.runs.plan import Plan, make_plan
+from kiago_ray.runs.shards import compute_shard
 from kiago_ray.runs.spec import campaign_from
 from kiago_ray.storage.location import Location
 

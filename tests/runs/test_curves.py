@@ -10,18 +10,13 @@ import pytest
 
 from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
-from kiago_ray.runs.curves import (
-    CURVES_SCHEMA,
-    curves_table,
-    read_curves,
-    read_trajectory,
-    write_curves,
-)
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
-from kiago_ray.runs.shards import write_shard
+from kiago_ray.runs.shards import read_trajectory, write_shard
+from kiago_ray.runs.summaries import CURVES, CURVES_SCHEMA, curves_table, read_curves
 from kiago_ray.search.result import QUANTITIES, Trajectory
 from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.table import parquet_bytes
 
 
 def trajectory_of(rows: int, points: int = 5) -> Trajectory:
@@ -67,15 +62,15 @@ def test_curves_worked_by_hand() -> None:
 
 
 def test_curves_are_read_as_they_were_written(tmp_path: Path) -> None:
-    place = Location.of(tmp_path / "curves.parquet")
-    write_curves(curves_table(trajectory_of(3)), place)
-    assert read_curves(place).equals(curves_table(trajectory_of(3)))
+    place = Location.of(tmp_path) / CURVES
+    place.write_bytes(parquet_bytes(curves_table(trajectory_of(3))))
+    assert read_curves(Location.of(tmp_path)).equals(curves_table(trajectory_of(3)))
     place.write_bytes(place.read_bytes()[:-9])
     with pytest.raises(StorageError, match=r"curves.parquet is not a whole Parquet file; run"):
-        read_curves(place)
+        read_curves(Location.of(tmp_path))
     pq.write_table(pa.table({"step": [1]}), place.path)
     with pytest.raises(StorageError, match=r"curves.parquet is not a table of curves of this version"):
-        read_curves(place)
+        read_curves(Location.of(tmp_path))
 
 
 def test_steps_of_another_search_are_refused(two_shards: Plan, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -10,8 +10,7 @@ import pytest
 from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import Background
 from kiago_ray.report.search_page import Page, render_page
-from kiago_ray.runs.gains import foremost
-from kiago_ray.runs.page import LISTED, TABLE_ROWS, render_campaign_page
+from kiago_ray.runs.page import LISTED, TABLE_ROWS, campaign_page, foremost
 from kiago_ray.runs.summaries import CampaignResults, SearchResults
 from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 
@@ -103,7 +102,7 @@ def lines() -> list[SearchResults]:
 
 @pytest.fixture
 def page(lines: list[SearchResults], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The arguments of `render_campaign_page`."""
+    """The arguments of `campaign_page`."""
     given = {"base": "LaNiAsO", "search": "LaNiAsO-default-s0"}
     results = CampaignResults(
         name="laptop",
@@ -141,7 +140,7 @@ def page(lines: list[SearchResults], rows: list[dict[str, Any]]) -> dict[str, An
 
 def rendered(page: dict[str, Any], results: dict[str, Any] | None = None, **changes: Any) -> str:
     """The page with some of its arguments, or of its results, changed."""
-    return render_campaign_page(**{**page, **changes, "results": replace(page["results"], **(results or {}))})
+    return campaign_page(**{**page, **changes, "results": replace(page["results"], **(results or {}))})
 
 
 def test_what_a_reader_looks_for_is_there(page: dict[str, Any]) -> None:
@@ -190,7 +189,7 @@ def test_the_gap_by_base_and_search(page: dict[str, Any], trusted_rows: list[dic
         *page["searches"][6:],
     ]
     top = [TopMean(30, 30, 60.0, None, 40.0, None, 20.0, 35.0, 0.1, 12, 0.3, 0)]
-    html = rendered(page, {"top": [asdict(each) for each in top]}, searches=lines, rows=trusted_rows)
+    html = rendered(page, {"top": top}, searches=lines, rows=trusted_rows)
     reader = Reader(html)
     header, first, second = reader.tables[MEANS][:3]
     columns = "oracle ΔTc top 30 (K)", "gap top 30 (K)"

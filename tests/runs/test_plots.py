@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kiago_ray.report.plots import COLORS, GREY, png_of
-from kiago_ray.runs.plots import LABELLED, SHOWN_GROUPS, Curve, curves_plot, gains_plot
+from kiago_ray.runs.page import LABELLED, SHOWN_GROUPS, Curve, curves_plot, gains_plot
 from kiago_ray.runs.summaries import SearchResults
 from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 

@@ -16,11 +16,19 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from kiago_ray.models import Models
-from kiago_ray.runs.compute import compute_shard
 from kiago_ray.runs.lease import LEASE, Lease, LeaseError, read_lease
 from kiago_ray.runs.plan import Plan
-from kiago_ray.runs.shards import DamagedError, check_shard, read_manifest, read_shard, read_steps
+from kiago_ray.runs.shards import (
+    STEPS,
+    TABLE,
+    DamagedError,
+    check_shard,
+    compute_shard,
+    read_manifest,
+    shard_file,
+)
 from kiago_ray.storage.location import Location
+from kiago_ray.storage.table import read_parquet, read_table
 
 BUCKET, RENEW_S, EXPIRE_S = "campaigns", 0.1, 0.8
 
@@ -83,9 +91,11 @@ def test_a_shard_is_written_checked_and_found_damaged(
     assert keys(client) == [f"{stem}.json", f"{stem}.parquet", f"{stem}.steps.parquet"]
     assert check_shard(campaign, first) == manifest == read_manifest(campaign, first)
     assert check_shard(campaign, other) is None
-    local = read_shard(made, two_shards.shards[0])
-    assert read_shard(campaign, first).drop_columns(["search"]) == local.drop_columns(["search"])
-    assert len(read_steps(campaign, first)) == 5 * len(first.rows)
+    local = read_table(shard_file(made, two_shards.shards[0], TABLE))
+    assert read_table(shard_file(campaign, first, TABLE)).drop_columns(["search"]) == local.drop_columns(
+        ["search"]
+    )
+    assert len(read_parquet(shard_file(campaign, first, STEPS))) == 5 * len(first.rows)
 
     whole = content(client, f"{stem}.parquet")
     client.put_object(Bucket=BUCKET, Key=f"{stem}.parquet", Body=whole[:-50])

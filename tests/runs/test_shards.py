@@ -11,22 +11,23 @@ import pytest
 
 from kiago_ray.api import propose
 from kiago_ray.models import Models
-from kiago_ray.runs.compute import compute_shard
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.shards import (
+    STEPS,
     STEPS_SCHEMA,
+    TABLE,
     DamagedError,
     best_of,
     check_shard,
     checked_state,
+    compute_shard,
     listed_state,
     read_manifest,
-    read_shard,
-    read_steps,
     remove_leftovers,
+    shard_file,
 )
 from kiago_ray.storage.location import Location
-from kiago_ray.storage.table import ranked
+from kiago_ray.storage.table import ranked, read_parquet, read_table
 
 
 def path_of(campaign: Location, shard: Shard, ending: str) -> Path:
@@ -38,7 +39,7 @@ def test_shards_together_are_the_search_itself(two_shards: Plan, shipped: Models
 
     (search,) = two_shards.searches
     alone = propose(spec=search.spec, models=shipped)
-    rows = pa.concat_tables([read_shard(made, shard) for shard in search.shards])
+    rows = pa.concat_tables([read_table(shard_file(made, shard, TABLE)) for shard in search.shards])
     assert rows["row"].to_pylist() == list(range(12))
     assert set(rows["search"].to_pylist()) == {search.name}
     together = ranked(rows)
@@ -53,13 +54,13 @@ def test_a_manifest_tells_of_its_files(two_shards: Plan, made: Location) -> None
         manifest = check_shard(made, shard)
         assert manifest is not None
         assert manifest == read_manifest(made, shard)
-        table = read_shard(made, shard)
+        table = read_table(shard_file(made, shard, TABLE))
         assert (manifest.rows, manifest.first_row) == (len(shard.rows), shard.rows.start)
         assert sum(manifest.statuses.values()) == manifest.rows
         assert manifest.passed == sum(table["passed"].to_pylist())
         assert manifest.bytes == path_of(made, shard, "parquet").stat().st_size
         assert manifest.base is not None
-        assert manifest.base["formula"] == "LaNiAsO"
+        assert manifest.base.formula == "LaNiAsO"
         passed = table.filter(table["passed"])
         assert (manifest.best is None) == (not len(passed))
         if manifest.best is not None:
@@ -79,13 +80,13 @@ def test_the_same_shard_made_again_is_the_same_bytes(
 
 def test_steps_are_kept_row_by_row(two_shards: Plan, made: Location) -> None:
     shard = two_shards.shards[1]
-    steps = read_steps(made, shard)
+    steps = read_parquet(shard_file(made, shard, STEPS))
     assert steps.schema.equals(STEPS_SCHEMA)
     assert steps["row"].to_pylist() == [row for row in shard.rows for _ in range(5)]
     assert steps["step"].to_pylist() == [0, 1, 2, 3, 4] * len(shard.rows)
     assert steps["stage"].to_pylist()[:5] == [1, 1, 2, 2, 2]
     final = steps.filter(steps["step"].to_numpy() == 4)["tc_k"].to_numpy()
-    relaxed = read_shard(made, shard)["tc_relaxed_k"].to_numpy()
+    relaxed = read_table(shard_file(made, shard, TABLE))["tc_relaxed_k"].to_numpy()
     np.testing.assert_allclose(np.maximum(final, 0), relaxed, atol=1e-3)
 
 
