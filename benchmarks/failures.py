@@ -30,11 +30,9 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
-from kiago_ray.data.compositions import sparse_fractions
-from kiago_ray.data.known import tried_table
-from kiago_ray.data.neighbours import cumulative
-from kiago_ray.data.supercon import merged_superconductors
-from kiago_ray.data.tables import made
+from kiago_ray.data.compositions import cumulative, sparse_fractions
+from kiago_ray.data.supercon import load_supercon
+from kiago_ray.data.tables import made, tried_table
 from kiago_ray.predictors.oracle import composition_statistics
 from kiago_ray.screening.known import LENGTH, PRIOR_WEIGHT, log_odds, residuals_k, tc_shift_k
 
@@ -98,7 +96,7 @@ class Draw:
 
 def training_rows(data: Path) -> Table:
     """SuperCon's compositions, and zeros from chemical systems that it lacks."""
-    found, _ = merged_superconductors(data)
+    found, _ = load_supercon(data, undetermined_oxygen=True)
     found = found[found["oxygen"] != "any"]
     known = Table.of(found["formula"].tolist(), found["tc_k"].to_numpy())
     formulas = made()["formula"].to_numpy(dtype=object)

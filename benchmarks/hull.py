@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse_fractions, write_integers
-from kiago_ray.data.element_counts import load_element_counts
-from kiago_ray.data.phases import load_materials_project
+from kiago_ray.data.sources import load_materials_project
+from kiago_ray.data.tables import shipped_element_counts
 from kiago_ray.hull import EnergyHull, HullPlace, judge
 
 PARTS = ("agreement", "pymatgen", "cost", "elemnet")
@@ -124,7 +124,7 @@ def against_pymatgen(
 
 def made_up(rows: int, rng: np.random.Generator) -> list[str]:
     """Formulas of 5 to 7 elements with 1 to 8 atoms of each, the elements drawn as often as SuperCon has them."""
-    counts = load_element_counts().supercon.counts.astype(np.float64)
+    counts = shipped_element_counts().supercon.frequencies()
     known = np.zeros(N_ELEMENTS)
     known[list(ELEMNET_INDEX)] = counts[list(ELEMNET_INDEX)]
     amounts = np.zeros((rows, N_ELEMENTS), dtype=np.int64)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from kiago_ray import load_predictors
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.data.element_counts import element_counts, non_superconductors
-from kiago_ray.data.neighbours import nearest
+from kiago_ray.data.compositions import nearest
+from kiago_ray.data.sources import non_superconductors
 from kiago_ray.data.supercon import HEADER_LINE, load_supercon, publication_year
 from kiago_ray.models import Models
 from kiago_ray.plausibility.literature import Literature
@@ -114,7 +114,7 @@ def known_then(
         save_plausibility(fitted, {"kind": PLAUSIBILITY, "year": cut_off, "seed": asked.seed}, weights)
     ensemble = load_network("tc_ensemble", weights)
     assert isinstance(ensemble, CalibratedEnsemble)
-    counts = {"supercon": element_counts(table), "non_superconductors": element_counts(zeros)}
+    tables_of = {"supercon": table, "non_superconductors": zeros}
     best = table.sort_values(["tc_k", "formula"], ascending=[False, True]).drop_duplicates("chemical_system")
     formulas = tuple(sorted(best["formula"]))
     return Then(
@@ -123,23 +123,29 @@ def known_then(
             predictors=Predictors(tc=ensemble, ef=load_predictors().ef, others={"ensemble": ensemble}),
             oracle=load_oracle(weights),
             prospects=read_plausibility(weights, made, literature),
-            known=KnownMaterials.from_table(table, f"SuperCon before {cut_off}"),
-            frequencies={name: each.astype(np.float64) for name, each in counts.items()},
+            known=KnownMaterials.from_table(table[["formula", "tc_k"]], f"SuperCon before {cut_off}"),
+            frequencies={name: frequencies(each) for name, each in tables_of.items()},
         ),
         bases=parse_fractions(formulas),
         formulas=formulas,
     )
 
 
+def frequencies(table: pd.DataFrame) -> Floats:
+    """In how many of a table's compositions each element is, (118,)."""
+    held: Floats = (parse_fractions(table["formula"]) > 0).sum(axis=0).astype(np.float64)
+    return held
+
+
 def reported_later(whole: pd.DataFrame, then: Then) -> Later:
     """From SuperCon as it is now; what has no year has no part in it."""
-    table = whole[(whole["year"] >= then.year).fillna(False) & (whole["tc_k"] > 0)]
+    table = whole[(whole["year_first"] >= then.year).fillna(False) & (whole["tc_k"] > 0)]
     rows = parse_fractions(table["formula"].tolist())
     systems = then.systems
     return Later(
         fractions=rows,
         tc_k=table["tc_k"].to_numpy(dtype=np.float64),
         new=np.array([row.tobytes() not in systems for row in rows > 0], dtype=np.bool_),
-        year=table["year"].to_numpy(dtype=np.int64),
+        year=table["year_first"].to_numpy(dtype=np.int64),
         far=nearest(rows, then.literature.fractions)[1] > NEAR,
     )

@@ -60,10 +60,9 @@ from sklearn.metrics import roc_auc_score
 from kiago_ray import propose
 from kiago_ray.chemistry.balance import likeliest_balance
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.data.compositions import sparse_fractions
+from kiago_ray.data.compositions import nearest, sparse_fractions
 from kiago_ray.data.files import sha256
-from kiago_ray.data.neighbours import nearest
-from kiago_ray.data.phases import load_materials_project
+from kiago_ray.data.sources import load_materials_project
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.data.tables import made
 from kiago_ray.machine import cpu_name

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data import NONE
-from kiago_ray.data.element_counts import load_element_counts
-from kiago_ray.data.known import known_table, tried_table
+from kiago_ray.data.tables import known_table, shipped_element_counts, tried_table
 from kiago_ray.hull import EnergyHull
 from kiago_ray.plausibility.prospects import Prospects, around, load_prospects
 from kiago_ray.predictors import Predictors, load_predictors
@@ -35,11 +34,7 @@ Floats = NDArray[np.float64]
 
 def search_frequencies() -> dict[str, Floats]:
     """The shipped element counts by data set, (118,) each, as `run_search` takes them."""
-    counts = load_element_counts()
-    return {
-        "supercon": counts.supercon.counts.astype(np.float64),
-        "non_superconductors": counts.non_superconductors.counts.astype(np.float64),
-    }
+    return {name: source.frequencies() for name, source in shipped_element_counts()}
 
 
 def check_search(

@@ -85,7 +85,7 @@ def test_later_is_what_was_first_reported_then(past: ModuleType, data: Path, tmp
 
 def test_each_system_counts_once_and_known_ones_never(bench: ModuleType) -> None:
     known = pd.DataFrame(
-        [("Nb3Sn", "Nb-Sn", 18.0, 1954)], columns=["formula", "chemical_system", "tc_k", "year"]
+        [("Nb3Sn", "Nb-Sn", 18.0, 1954)], columns=["formula", "chemical_system", "tc_k", "year_first"]
     )
     rows = rows_of(bench, ["MgB2", "MgB3", "Nb3Ge", "NbSn"], [1.0, 3.0, 2.0, 9.0])
     kept = bench.distinct(then_of(known, 2000), rows)
@@ -95,7 +95,7 @@ def test_each_system_counts_once_and_known_ones_never(bench: ModuleType) -> None
 def test_a_hit_is_near_a_later_composition_of_its_system(bench: ModuleType, past: ModuleType) -> None:
     known = pd.DataFrame(
         [("Nb3Sn", "Nb-Sn", 18.0, 1954), ("AlB2", "Al-B", 50.0, 1960)],
-        columns=["formula", "chemical_system", "tc_k", "year"],
+        columns=["formula", "chemical_system", "tc_k", "year_first"],
     )
     later = past.Later(
         parse_fractions(["MgB2", "Nb3Ge"]),
@@ -113,7 +113,7 @@ def test_a_hit_is_near_a_later_composition_of_its_system(bench: ModuleType, past
 
 def test_sixteen_are_new_and_apart(bench: ModuleType) -> None:
     known = pd.DataFrame(
-        [("MgB2", "B-Mg", 39.0, 2001)], columns=["formula", "chemical_system", "tc_k", "year"]
+        [("MgB2", "B-Mg", 39.0, 2001)], columns=["formula", "chemical_system", "tc_k", "year_first"]
     )
     rows = rows_of(
         bench, ["MgB2", "Mg0.99Al0.01B2", "AlB2", "Al0.99Li0.01B2", "LiB2"], [5.0, 4.0, 3.0, 2.0, 1.0]

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from kiago_ray.cli import console
 from kiago_ray.cli.console import check_device, say, stop_on_signal
 from kiago_ray.data import TRIED_WORDS, WORDS
-from kiago_ray.data.known import known_table, tried_table
+from kiago_ray.data.tables import known_table, tried_table
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.runs.spec import read_yaml

@@ -16,13 +16,10 @@ from kiago_ray.baselines.superdiff.training import SETTINGS as SUPERDIFF_SETTING
 from kiago_ray.baselines.superdiff.training import Compositions, SuperDiffOptions, train_superdiff
 from kiago_ray.cli import console
 from kiago_ray.cli.console import plain_table, print_json, say
-from kiago_ray.data.element_counts import write_element_counts
 from kiago_ray.data.files import LoadReport
-from kiago_ray.data.formats import load
-from kiago_ray.data.pack import PhaseEnergies, RawFiles
-from kiago_ray.data.pack import pack as write_tables
-from kiago_ray.data.phases import load_oqmd
-from kiago_ray.data.supercon import load_supercon, merged_superconductors
+from kiago_ray.data.sources import PhaseEnergies, RawFiles, load, load_oqmd, write_element_counts
+from kiago_ray.data.sources import pack as write_tables
+from kiago_ray.data.supercon import load_supercon
 from kiago_ray.data.tables import superconductors
 from kiago_ray.errors import InputError
 from kiago_ray.hull.phases import predicted_energies
@@ -165,7 +162,11 @@ def plausibility(
             "--before: what ships is merged over all years; give SuperCon's primary.tsv as --data"
         )
     how = options(out, threads)
-    table, report = (superconductors(), None) if data is None else merged_superconductors(data, before=before)
+    table, report = (
+        (superconductors(), None)
+        if data is None
+        else load_supercon(data, undetermined_oxygen=True, before=before)
+    )
     try:
         literature = Literature.of(table, before)
         fitted, card = train_plausibility(literature, seed=seed, on_step=how.on_step)

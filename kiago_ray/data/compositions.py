@@ -1,47 +1,45 @@
-"""When two formulas are the same composition, and how it is written: the identity all tables share.
+"""Compositions as all tables have them: how one is written, when two are the same, and which is the nearest.
 
-A composition is its atomic fractions, rounded to one part in a million: `LaNiAsO` and `La2Ni2As2O2` are one,
-and so are `La1.85Sr0.15CuO4` and `La3.7Sr0.3Cu2O8`. Deuterium and tritium count as hydrogen: the models know
-elements only. Rows of one composition are merged before anything is split, so that no composition is on both
-sides of a split.
+A composition is its atomic fractions, rounded to one part in a million: `LaNiAsO` and `La2Ni2As2O2` are one, and so
+are `La1.85Sr0.15CuO4` and `La3.7Sr0.3Cu2O8`. Rows of one composition are merged before anything is split, so that no
+composition is on both sides of a split.
+
+Distances are L1 of atomic fractions, twice the share of the atoms that must be exchanged: 0 for the same composition,
+2 for no element in common, 0.2/7 for 0.1 Sr in place of La in La2CuO4. What is known to superconduct, was made or was
+tried counts as the same up to 0.02, 1 % of the atoms exchanged (section 3.5 of the paper).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from scipy.spatial.distance import cdist
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER
-from kiago_ray.chemistry.formula import FormulaError, parse, parse_fractions, write
-from kiago_ray.data.files import Tally
+from kiago_ray.chemistry.formula import parse, write
 
-# Only with an amount: a bare D or T at the end of a SuperCon formula (`O8+D`) is an undetermined amount.
-_HEAVY_HYDROGEN = re.compile(r"[DT](?=[0-9.])")
+SAME_TOLERANCE = 0.02  # L1 distance
+MAX_BLOCK_BYTES = 64 * 2**20  # of distances held at once
+DECIMALS = 12  # of a distance; the last bits of a sum must not decide between equals
+_SLACK = 1e-9
+# Fractions sum to 1 on both sides, so no element differs by more than half the L1 distance.
+_MUST_SHARE = SAME_TOLERANCE / 2 + _SLACK
 _RANK = {SYMBOLS[z]: rank for rank, z in enumerate(WRITING_ORDER)}
+_PART = re.compile(r"([A-Z][a-z]?)([0-9.]*)|(\n)")
 
 Amounts = Mapping[str, float]
 CompositionKey = tuple[int, ...]
-
-
-def fractions(table: pd.DataFrame) -> NDArray[np.float64]:
-    """Atomic fractions (N, 118) of a table's `formula` column, in its order. Raises FormulaError."""
-    return parse_fractions(table["formula"].tolist())
-
-
-def read_amounts(text: str, line: int, tally: Tally) -> dict[str, float] | None:
-    """A formula's amounts, or None for a row that was counted out, with the parser's reason."""
-    try:
-        return parse(_HEAVY_HYDROGEN.sub("H", text))
-    except FormulaError as error:
-        tally.drop(error.reason, line, text)
-        return None
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def composition_key(amounts: Amounts) -> CompositionKey:
@@ -49,8 +47,7 @@ def composition_key(amounts: Amounts) -> CompositionKey:
     total = math.fsum(amounts.values())
     key: list[int] = []
     for symbol in sorted(amounts, key=INDEX.__getitem__):
-        # To billionths first: 1/128 is 7812.5 millionths, and the last bit of the division must not decide on
-        # it.
+        # To billionths first: 1/128 is 7812.5 millionths, and the last bit of the division must not decide on it.
         key += (INDEX[symbol], round(round(amounts[symbol] / total * 1e9) / 1e3))
     return tuple(key)
 
@@ -90,29 +87,19 @@ def compositions(rows: Sequence[Amounts]) -> tuple[list[str], list[str]]:
     return [formulas[key] for key in keys], [chemical_system(row) for row in rows]
 
 
-def merged(rows: Sequence[Amounts], order: Sequence[str], **values: Sequence[Any]) -> pd.DataFrame:
-    """One row a composition, sorted by formula: `formula`, the values of its first row by the columns in `order`, how
-    many rows it has (`n_merged`), `chemical_system`. Values are float64 where their first is a float, else texts.
+def merged(rows: Sequence[tuple[Any, ...]], names: Sequence[str], dtype: str = "float64") -> pd.DataFrame:
+    """One row a composition, sorted by formula, of rows (amounts, *values).
+
+    Columns: `formula`, the least of the values by their `names`, how many rows it has (`n_merged`), `chemical_system`.
     """
-    formulas, systems = compositions(rows)
+    formulas, systems = compositions([amounts for amounts, *_ in rows])
     table = pd.DataFrame({"formula": pd.Series(formulas, dtype="str")})
-    for name, column in values.items():
-        table[name] = pd.Series(column, dtype="str" if column and isinstance(column[0], str) else "float64")
+    for at, name in enumerate(names, start=1):
+        table[name] = pd.Series([row[at] for row in rows], dtype=dtype)
     table["n_merged"] = table.groupby("formula")["formula"].transform("size").astype("int64")
     table["chemical_system"] = pd.Series(systems, dtype="str")
-    return table.sort_values(["formula", *order]).drop_duplicates("formula").reset_index(drop=True)
-
-
-def finite(text: str) -> float | None:
-    """The number in a field, or None where it is not a finite one."""
-    try:
-        value = float(text.replace("_", "?"))  # float() would take 1_0 for 10
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-_PART = re.compile(r"([A-Z][a-z]?)([0-9.]*)|(\n)")
+    # Equal first values are ordered by the next, so that the order of the rows decides nothing.
+    return table.sort_values(["formula", *names]).drop_duplicates("formula").reset_index(drop=True)
 
 
 def sparse_fractions(formulas: Sequence[str]) -> csr_matrix:
@@ -122,19 +109,216 @@ def sparse_fractions(formulas: Sequence[str]) -> csr_matrix:
     """
     columns: list[int] = []
     amounts: list[float] = []
-    ends: list[int] = []
+    ends: list[int] = [0]
     for symbol, amount, end in _PART.findall("".join(f"{text}\n" for text in formulas)):
         if end:
             ends.append(len(columns))
         else:
             columns.append(INDEX[symbol])
             amounts.append(float(amount) if amount else 1.0)
-    indptr = np.array([0, *ends], dtype=np.int32)
-    row = np.repeat(np.arange(len(ends)), np.diff(indptr))
-    data = np.array(amounts, dtype=np.float64)
-    totals = np.bincount(row, weights=data, minlength=len(ends))
-    table = csr_matrix(
-        (data / totals[row], np.array(columns, dtype=np.int32), indptr), (len(ends), N_ELEMENTS)
-    )
+    indptr, data = np.array(ends, dtype=np.int32), np.array(amounts, dtype=np.float64)
+    row = np.repeat(np.arange(len(formulas)), np.diff(indptr))
+    totals = np.bincount(row, weights=data, minlength=len(formulas))
+    parts = (data / totals[row], np.array(columns, dtype=np.int32), indptr)
+    table = csr_matrix(parts, (len(formulas), N_ELEMENTS))
     table.sort_indices()
     return table
+
+
+def elements_held(fractions: csr_matrix) -> NDArray[np.bool_]:
+    """(118, N): whether each element is in each of fractions (N, 118)."""
+    return np.ascontiguousarray((fractions > 0).toarray().T)
+
+
+def nearest(fractions: Floats, known: Floats) -> tuple[Ints, Floats]:
+    """The row of `known` (N, k) nearest to each of `fractions` (M, k): index (M,), L1 distance (M,).
+
+    Distances are rounded to 1e-12, and of equally near rows it is the one with the lowest index. A row's
+    answer does not depend on the others. Raises ValueError for arrays of other shapes, for N = 0 and for
+    values that are not finite.
+    """
+    queries, points = _checked(fractions, known)
+    index, distance = np.empty(len(queries), dtype=np.int64), np.empty(len(queries))
+    block = max(1, MAX_BLOCK_BYTES // (8 * len(points)))
+    for start in range(0, len(queries), block):
+        part = slice(start, start + block)
+        distances = np.round(cdist(queries[part], points, metric="cityblock"), DECIMALS)
+        index[part], distance[part] = distances.argmin(axis=1), distances.min(axis=1)  # the first of equals
+    return index, distance
+
+
+def _checked(fractions: Floats, known: Floats) -> tuple[Floats, Floats]:
+    queries, points = np.asarray(fractions, dtype=np.float64), np.asarray(known, dtype=np.float64)
+    if queries.ndim != 2 or points.ndim != 2 or queries.shape[1] != points.shape[1]:
+        raise ValueError(f"shapes {queries.shape} and {points.shape} don't fit; give (M, 118) and (N, 118)")
+    if not len(points):
+        raise ValueError("there is no known composition to compare with; give at least one row")
+    if not (np.isfinite(queries).all() and np.isfinite(points).all()):
+        raise ValueError("the fractions hold values that are not finite; leave those rows out")
+    return queries, points
+
+
+def _summing_to_one(rows: Floats) -> Floats:
+    rows = np.asarray(rows, dtype=np.float64)
+    if not np.allclose(rows.sum(axis=-1), 1, atol=1e-9):
+        raise ValueError("compositions are atomic fractions; every row must sum to 1")
+    return rows
+
+
+@dataclass(frozen=True)
+class CompositionIndex:
+    """Compositions that are looked through often: as `nearest`, but faster, as 2 − 2 Σ min(x, y) needs a row's own
+    elements alone. points: (N, 118), rows summing to 1; by_element: (118, N), the same by element; holders: for each
+    element the rows that hold it.
+    """
+
+    points: Floats
+    by_element: Floats
+    holders: tuple[Ints, ...]
+
+    @classmethod
+    def of(cls, known: Floats) -> CompositionIndex:
+        """Of `known` (N, 118). Raises ValueError for rows that don't sum to 1."""
+        points = _summing_to_one(known)
+        by_element = np.ascontiguousarray(points.T)
+        return cls(points, by_element, tuple(np.flatnonzero(column) for column in by_element))
+
+    def nearest(self, fractions: Floats) -> tuple[Ints, Floats]:
+        """As `nearest` of `fractions` (M, 118). Raises ValueError as that does, and for rows that don't sum to 1."""
+        queries, _ = _checked(_summing_to_one(fractions), self.points)
+        index, distance = np.empty(len(queries), dtype=np.int64), np.empty(len(queries))
+        for row, x in enumerate(queries):
+            distances = self._distances(x, slice(None))
+            index[row] = distances.argmin()  # the first of equals
+            distance[row] = max(distances[index[row]], 0.0)
+        return index, distance
+
+    def within(self, fractions: Floats, radius: float) -> Iterator[Ints]:
+        """For each of `fractions` (M, 118), which sum to 1, the rows within an L1 distance, ascending.
+
+        An element of more than half the radius must be shared: the rarest such one leaves few rows to compare with.
+        """
+        counts = np.array([len(rows) for rows in self.holders])
+        for x in _summing_to_one(fractions):
+            needed = np.flatnonzero(x > radius / 2 + _SLACK)
+            rows = (
+                self.holders[needed[counts[needed].argmin()]] if len(needed) else np.arange(len(self.points))
+            )
+            yield rows[self._distances(x, rows) <= radius]
+
+    def _distances(self, x: Floats, rows: Ints | slice) -> Floats:
+        held = np.flatnonzero(x)
+        by_element = self.by_element[held] if isinstance(rows, slice) else self.by_element[np.ix_(held, rows)]
+        shared = np.minimum(by_element, x[held, None]).sum(axis=0)
+        return np.asarray(np.round(2 - 2 * shared, DECIMALS))
+
+
+@dataclass(frozen=True)
+class KnownCompositions:
+    """m compositions to find the same ones in. names: what `same_as` says of each. fractions: (m, 118), sparse by
+    rows, summing to 1; where any_oxygen (m,) holds, those of the elements beside oxygen, of which any amount is meant
+    (SuperCon's YBa2Cu3OZ).
+    """
+
+    names: tuple[str, ...]
+    fractions: csr_matrix
+    any_oxygen: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        formulas: Sequence[str],
+        *,
+        names: Sequence[str] | None = None,
+        any_oxygen: NDArray[np.bool_] | None = None,
+    ) -> KnownCompositions:
+        """Of formulas as `sparse_fractions` reads them; by default each is its own name, with Oz behind those of any
+        oxygen.
+        """
+        marks = np.zeros(len(formulas), dtype=np.bool_) if any_oxygen is None else any_oxygen
+        texts = names or [text + "Oz" * mark for text, mark in zip(formulas, marks.tolist(), strict=True)]
+        return cls(tuple(texts), sparse_fractions(formulas), marks)
+
+    @cached_property
+    def held(self) -> NDArray[np.bool_]:
+        """(118, m): which elements each has."""
+        return elements_held(self.fractions)
+
+    def nearest_same(self, fractions: Floats) -> Ints:
+        """(n,): the index of the nearest composition within the tolerance of each of fractions (n, 118), -1 for none.
+
+        One of determined oxygen goes before one of any; of equally near ones it is the first. Raises ValueError for
+        rows that don't sum to 1.
+        """
+        queries = _summing_to_one(fractions)
+        found = self._nearest(queries, ~self.any_oxygen)
+        oxygen = queries[:, INDEX["O"]]
+        asked = np.flatnonzero((found < 0) & (oxygen > 0) & (oxygen < 1 - _SLACK))
+        if len(asked) and self.any_oxygen.any():
+            others = queries[asked]
+            others[:, INDEX["O"]] = 0
+            found[asked] = self._nearest(others / others.sum(axis=1, keepdims=True), self.any_oxygen)
+        return found
+
+    def same_as(self, fractions: Floats) -> list[str | None]:
+        """The names of those that `nearest_same` finds, None where there is none."""
+        return [self.names[at] if at >= 0 else None for at in self.nearest_same(fractions).tolist()]
+
+    def _nearest(self, queries: Floats, among: NDArray[np.bool_]) -> Ints:
+        """(n,): as `nearest_same`. Only rows that hold all elements that a query needs are compared with it."""
+        found = np.full(len(queries), -1, dtype=np.int64)
+        needs, which = np.unique(queries > _MUST_SHARE, axis=0, return_inverse=True)
+        for number, needed in enumerate(needs):
+            places = np.flatnonzero(self.held[needed].all(axis=0) & among)
+            if len(places):
+                rows = np.flatnonzero(which == number)
+                near, distance = nearest(queries[rows], self.fractions[places].toarray())
+                found[rows] = np.where(distance <= SAME_TOLERANCE + _SLACK, places[near], -1)
+        return found
+
+
+_LINES = (
+    "He Ne Ar Kr Xe Rn Fr Cs Rb K Na Li Ra Ba Sr Ca",
+    "Eu Yb Lu Tm Y Er Ho Dy Tb Gd Sm Pm Nd Pr Ce La Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Sc",
+    "Zr Hf Ti Ta Nb V Cr Mo W Re Tc Os Ru Ir Rh Pt Pd Au Ag Cu Ni Co Fe Mn Mg Zn Cd Hg Be",
+    "Al Ga In Tl Pb Sn Ge Si B C N P As Sb Bi Po Te Se S O At I Br Cl F H",
+)
+SCALE: tuple[str, ...] = tuple(symbol for line in _LINES for symbol in line.split())
+"""The modified Pettifor scale: He, the 1st, to H, the 103rd. The 15 elements after Lr are not on it."""
+
+_PERIOD = 32  # from an element of the seventh period to its homologue above
+_GROUP = 9  # places of the scale that are looked at together first
+_EMD_SLACK = 1e-6
+
+
+def cumulative(fractions: Floats) -> Floats:
+    """Of atomic fractions (N, 118), how much lies at or before each place of the scale, (N, 103).
+
+    An element after Lr counts at the place of its lighter homologue.
+    """
+    on_scale = np.array(fractions, dtype=np.float64)
+    beyond = slice(len(SCALE), N_ELEMENTS)
+    homologues = slice(len(SCALE) - _PERIOD, N_ELEMENTS - _PERIOD)
+    on_scale[:, homologues] += on_scale[:, beyond]
+    return np.cumsum(on_scale[:, [INDEX[symbol] for symbol in SCALE]], axis=1)
+
+
+def nearest_emd(fractions: Floats, known: Floats) -> tuple[Ints, Floats]:
+    """The row of `known` (N, 118) nearest to each of `fractions` (M, 118) by element mover's distance: index (M,),
+    distance (M,) in places of the scale.
+
+    Of equally near rows it is the one with the lowest index. Raises ValueError as `nearest` does.
+    """
+    queries, points = (cumulative(each) for each in _checked(fractions, known))
+    # What lies at several places together differs by no more than what lies at each: a bound that spares most looks.
+    groups = np.arange(0, len(SCALE), _GROUP)
+    coarse = np.add.reduceat(points, groups, axis=1).T.copy()
+    index, distance = np.empty(len(queries), dtype=np.int64), np.empty(len(queries))
+    for row, query in enumerate(queries):
+        bounds = np.abs(coarse - np.add.reduceat(query, groups)[:, None]).sum(axis=0)
+        most = np.abs(points[bounds.argmin()] - query).sum() + _EMD_SLACK
+        left = np.flatnonzero(bounds <= most)
+        distances = np.round(np.abs(points[left] - query).sum(axis=1), DECIMALS)
+        at = distances.argmin()  # the first of equals
+        index[row], distance[row] = left[at], distances[at]
+    return index, distance

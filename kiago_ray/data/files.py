@@ -1,7 +1,7 @@
-"""Delimited text files, plain or gzipped, read strictly: a row without all its columns is a DataError.
+"""Delimited text files, plain or gzipped, read strictly, and the account of what became of their rows.
 
-Publishers' exports are read as they come, so that their SHA-256 can be cited; a damaged download must not
-pass for a smaller data set.
+A row without all its columns is a DataError: publishers' exports are read as they come, so that their SHA-256 can be
+cited, and a damaged download must not pass for a smaller data set.
 """
 
 from __future__ import annotations
@@ -9,84 +9,42 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
-import io
+import math
 import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
+from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.errors import InputError
 
 MAX_LINE_BYTES = 100_000  # COD's fields have at most 65,535; Python's csv module takes 131,072 in one
 MAX_ROWS = 5_000_000  # ten times COD, and what a small archive may unfold to at most
+MAX_EXAMPLES = 5  # a reason
+MAX_EXAMPLE_LENGTH = 80  # characters
+NO_LINE_END = "the last line has no line end; if the file was cut short, its last value is wrong"
 _GZIP = b"\x1f\x8b"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+# Only with an amount: a bare D or T at the end of a SuperCon formula (`O8+D`) is an undetermined amount.
+_HEAVY_HYDROGEN = re.compile(r"[DT](?=[0-9.])")
 
 PathLike = str | os.PathLike[str]
+Row = TypeVar("Row")
 
 
 class DataError(InputError):
     """A data file that can't be used; the message is one line: file, line, what is wrong, what to do."""
 
 
-@dataclass(frozen=True)
-class Contents:
-    """The columns asked for of one file: `rows[i]` holds their texts and stands on line `line_numbers[i]`."""
-
-    file: str  # without its folder
-    sha256: str
-    rows: list[tuple[str, ...]]
-    line_numbers: list[int]
-    warnings: tuple[str, ...]
-
-    def __iter__(self) -> Iterator[tuple[int, tuple[str, ...]]]:
-        """Each row with the number of its line."""
-        return zip(self.line_numbers, self.rows, strict=True)
-
-
-def read_columns(
-    path: PathLike,
-    columns: Sequence[str],
-    optional: Sequence[str] = (),
-    *,
-    tabs: bool = False,
-    header_line: int = 1,
-) -> Contents:
-    """The named columns of a file with a header, as stripped text; "" for an optional one that is absent.
-
-    Comma-separated with CSV quoting, or tab-separated without any (`tabs`). `header_line` counts from 1.
-    Raises DataError for a file that is missing, empty, binary, cut short, not UTF-8, or without one of
-    `columns`, and for the first row that has another number of columns than the header.
-    """
-    path = Path(path)
-    records = _tab_records(path) if tabs else _comma_records(path)
-    header: list[str] | None = None
-    positions: list[int] = []
-    rows: list[tuple[str, ...]] = []
-    line_numbers: list[int] = []
-    for line, fields in records:
-        if header is None:
-            if line >= header_line:
-                header = [name.strip() for name in fields]
-                positions = _positions(path, line, header, columns, optional)
-            continue
-        if len(fields) != len(header):
-            problem = f"this row has {len(fields)} columns, the header has {len(header)}"
-            fail(path, line, problem, "the file was cut short or edited; fetch it again")
-        if len(rows) == MAX_ROWS:
-            fail(path, line, f"more than {MAX_ROWS} rows", "split the file")
-        rows.append(tuple(fields[at].strip() if at >= 0 else "" for at in positions))
-        line_numbers.append(line)
-    if header is None:
-        fail(path, None, "the file is empty, or ends before its header", "fetch it again")
-    if not rows:
-        fail(path, None, "the file has a header and no rows", "fetch it again")
-    return Contents(path.name, sha256(path), rows, line_numbers, _end_warning(path))
+def fail(path: PathLike, line: int | None, problem: str, advice: str) -> NoReturn:
+    """Raise the DataError that says this."""
+    place = f"{os.fspath(path)}: " if line is None else f"{os.fspath(path)}: line {line}: "
+    raise DataError(f"{place}{problem}; {advice}")
 
 
 def sha256(path: PathLike) -> str:
@@ -107,14 +65,15 @@ def read_lines(path: PathLike) -> Iterator[str]:
     path = Path(path)
     number = 0
     try:
-        with path.open("rb") as file, _unpacked(file) as unpacked:
+        with path.open("rb") as file:
+            packed = file.read(2) == _GZIP  # by its first bytes and not by its name
+            file.seek(0)
+            unpacked = gzip.GzipFile(fileobj=file) if packed else file
             while raw := unpacked.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 yield _decoded(path, number, raw)
     except EOFError:
-        fail(
-            path, number + 1, "the gzip archive ends too early", "the download was cut short; fetch it again"
-        )
+        fail(path, number + 1, "the gzip archive ends too early", "it was cut short; fetch it again")
     except (gzip.BadGzipFile, zlib.error) as error:
         fail(path, number + 1, f"the gzip archive is damaged ({error})", "fetch it again")
     except FileNotFoundError:
@@ -125,24 +84,9 @@ def read_lines(path: PathLike) -> Iterator[str]:
         fail(path, None, f"can't be read: {error.strerror or error}", "check the path and its permissions")
 
 
-def fail(path: PathLike, line: int | None, problem: str, advice: str) -> NoReturn:
-    """Raise the DataError that says this."""
-    place = f"{os.fspath(path)}: " if line is None else f"{os.fspath(path)}: line {line}: "
-    raise DataError(f"{place}{problem}; {advice}")
-
-
-def _unpacked(file: io.BufferedReader) -> io.BufferedIOBase:
-    """The file's contents, by its first bytes and not by its name."""
-    packed = file.read(2) == _GZIP
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file) if packed else file
-
-
 def _decoded(path: Path, number: int, raw: bytes) -> str:
     if len(raw) > MAX_LINE_BYTES:
-        fail(
-            path, number, f"a line of more than {MAX_LINE_BYTES} bytes", "this is not one of the known tables"
-        )
+        fail(path, number, f"a line of more than {MAX_LINE_BYTES} bytes", "this is none of the known tables")
     if number == 1 and raw.startswith(_UTF16):
         fail(path, number, "the file is in UTF-16", "save it as UTF-8")
     if b"\0" in raw or (number == 1 and _CONTROL.search(raw)):
@@ -154,70 +98,136 @@ def _decoded(path: Path, number: int, raw: bytes) -> str:
         fail(path, number, problem, "save the file as UTF-8 (for instance: iconv -f latin1 -t utf-8)")
 
 
-def _tab_records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(read_lines(path), start=1):
-        if line.strip():
-            yield number, line.rstrip("\r\n").split("\t")
+@dataclass(frozen=True)
+class Contents:
+    """The columns asked for of one file: of each row the number of its last line, and their texts."""
+
+    file: str  # without its folder
+    sha256: str
+    rows: list[tuple[int, tuple[str, ...]]]
+    warnings: tuple[str, ...]
 
 
-def _comma_records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Records with the number of their last line, as quoted fields may hold line ends; no blank lines."""
-    reader = csv.reader(read_lines(path), strict=True)
+def read_columns(
+    path: PathLike,
+    columns: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    tabs: bool = False,
+    header_line: int = 1,
+) -> Contents:
+    """The named columns of a file with a header, as stripped text; "" for an optional one that is absent.
+
+    Comma-separated with CSV quoting, or tab-separated without any (`tabs`). `header_line` counts from 1. Blank rows
+    don't count. Raises DataError for a file that is missing, empty, binary, cut short, not UTF-8, or without one of
+    `columns`, and for the first row that has another number of columns than the header.
+    """
+    path = Path(path)
+    header: list[str] | None = None
+    positions: list[int] = []
+    rows: list[tuple[int, tuple[str, ...]]] = []
+    for line, fields in _records(path, tabs):
+        if header is None:
+            if line >= header_line:
+                header = [name.strip() for name in fields]
+                positions = _positions(path, line, header, columns, optional)
+            continue
+        if len(fields) != len(header):
+            problem = f"this row has {len(fields)} columns, the header has {len(header)}"
+            fail(path, line, problem, "the file was cut short or edited; fetch it again")
+        if len(rows) == MAX_ROWS:
+            fail(path, line, f"more than {MAX_ROWS} rows", "split the file")
+        rows.append((line, tuple(fields[at].strip() if at >= 0 else "" for at in positions)))
+    if header is None:
+        fail(path, None, "the file is empty, or ends before its header", "fetch it again")
+    if not rows:
+        fail(path, None, "the file has a header and no rows", "fetch it again")
+    return Contents(path.name, sha256(path), rows, () if _ends_whole(path) else (NO_LINE_END,))
+
+
+def _records(path: Path, tabs: bool) -> Iterator[tuple[int, list[str]]]:
+    """Records with the number of their last line, as quoted fields may hold line ends."""
+    lines = read_lines(path)
+    reader = csv.reader(lines, strict=True)
+    if tabs:
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
     try:
         for fields in reader:
-            if fields:
+            if any(map(str.strip, fields)):
                 yield reader.line_num, fields
     except csv.Error as error:
+        problem, advice = f"not well-formed CSV ({error})", "fetch or export the file again"
         if "unexpected end" in str(error):
-            fail(
-                path,
-                reader.line_num,
-                "the file ends inside a quoted field",
-                "it was cut short; fetch it again",
-            )
-        fail(path, reader.line_num, f"not well-formed CSV ({error})", "fetch or export the file again")
+            problem, advice = "the file ends inside a quoted field", "it was cut short; fetch it again"
+        fail(path, reader.line_num, problem, advice)
 
 
 def _positions(
     path: Path, line: int, header: list[str], columns: Sequence[str], optional: Sequence[str]
 ) -> list[int]:
     """Where each column stands, -1 for an optional one that is absent."""
-    missing = [name for name in columns if name not in header]
-    if missing:
-        problem = (
-            f"the header lacks {', '.join(map(repr, missing))} and has {', '.join(map(repr, header))[:200]}"
-        )
-        fail(path, line, problem, f"the columns {', '.join(columns)} are needed")
+    if missing := [name for name in columns if name not in header]:
+        lacks, has = ", ".join(map(repr, missing)), ", ".join(map(repr, header))[:200]
+        advice = f"the columns {', '.join(columns)} are needed"
+        fail(path, line, f"the header lacks {lacks} and has {has}", advice)
     if len(set(header)) != len(header):
         fail(path, line, "the header names a column twice", "fetch or export the file again")
     return [header.index(name) if name in header else -1 for name in (*columns, *optional)]
 
 
-def _end_warning(path: Path) -> tuple[str, ...]:
+def _ends_whole(path: Path) -> bool:
     """A plain file cut inside its last field only lacks the line end; gzip checks itself."""
     with path.open("rb") as file:
-        if file.read(2) == _GZIP:
-            return ()
+        packed = file.read(2) == _GZIP
         file.seek(-1, os.SEEK_END)
-        whole = file.read(1) in b"\r\n"
-    return (
-        ()
-        if whole
-        else ("the last line has no line end; if the file was cut short, its last value is wrong",)
-    )
+        return packed or file.read(1) in b"\r\n"
 
 
-MAX_EXAMPLES = 5  # a reason
-MAX_EXAMPLE_LENGTH = 80  # characters
+class UnusableRow(ValueError):
+    """A row that a table leaves out: the reason to count it by, and what is wrong in it."""
+
+    def __init__(self, reason: str, value: str) -> None:
+        super().__init__(reason, value)
+        self.reason, self.value = reason, value
+
+
+def leave_out(where: bool, reason: str, value: str) -> None:
+    """Raise UnusableRow there."""
+    if where:
+        raise UnusableRow(reason, value)
+
+
+def read_amounts(text: str) -> dict[str, float]:
+    """A formula's amounts, deuterium and tritium being hydrogen. Raises UnusableRow with the parser's reason."""
+    try:
+        return parse(_HEAVY_HYDROGEN.sub("H", text))
+    except FormulaError as error:
+        raise UnusableRow(error.reason, text) from None
+
+
+def finite(text: str) -> float | None:
+    """The number in a field, or None where it is not a finite one."""
+    try:
+        value = float(text.replace("_", "?"))  # float() would take 1_0 for 10
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def read_number(text: str, reason: str, shown: str) -> float:
+    """The number in a field. Raises UnusableRow for the reason, showing this, where it is not a finite one."""
+    value = finite(text)
+    if value is None:
+        raise UnusableRow(reason, shown)
+    return value
 
 
 @dataclass(frozen=True)
 class LoadReport:
     """The account of one loaded file; its rows add up: read = dropped + merged into another + kept.
 
-    `kind` is one of `formats.KINDS`, `file` the name without its folder, `sha256` that of the file as it lies
-    on the disk. `dropped` counts rows by reason, most frequent first, and `examples` gives up to five of
-    each.
+    `kind` is one of `sources.LOADERS`, `file` the name without its folder, `sha256` that of the file as it lies on the
+    disk. `dropped` counts rows by reason, most frequent first, and `examples` gives up to five of each.
     """
 
     kind: str
@@ -238,43 +248,44 @@ class LoadReport:
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain dicts, lists, numbers and texts, for JSON."""
         examples = {reason: list(examples) for reason, examples in self.examples.items()}
-        return {
-            **vars(self),
-            "dropped": dict(self.dropped),
-            "examples": examples,
-            "warnings": list(self.warnings),
-        }
+        plain = {"dropped": dict(self.dropped), "examples": examples, "warnings": list(self.warnings)}
+        return {**vars(self), **plain}
 
 
-class Tally:
-    """Counts dropped rows while a loader goes through a file."""
+def usable_rows(
+    contents: Contents, kind: str, read: Callable[..., Row]
+) -> tuple[list[Row], Callable[[int], LoadReport]]:
+    """What `read` makes of each row's texts, without those that it raises UnusableRow for; and a function that gives
+    the file's account by the number of rows (compositions) of the merged table.
+    """
+    found: list[Row] = []
+    dropped: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
+    for line, fields in contents.rows:
+        try:
+            found.append(read(*fields))
+        except UnusableRow as row:
+            dropped[row.reason] += 1
+            shown = (
+                row.value
+                if len(row.value) <= MAX_EXAMPLE_LENGTH
+                else f"{row.value[: MAX_EXAMPLE_LENGTH - 1]}…"
+            )
+            if dropped[row.reason] <= MAX_EXAMPLES:
+                examples.setdefault(row.reason, []).append(f"line {line}: {shown!r}")
+    ordered = sorted(dropped, key=lambda reason: (-dropped[reason], reason))
 
-    def __init__(self, kind: str, contents: Contents) -> None:
-        self._kind = kind
-        self._contents = contents
-        self._dropped: Counter[str] = Counter()
-        self._examples: dict[str, list[str]] = {}
-
-    def drop(self, reason: str, line: int, value: str) -> None:
-        """Count one row out; `value` is what was wrong in it."""
-        self._dropped[reason] += 1
-        examples = self._examples.setdefault(reason, [])
-        if len(examples) < MAX_EXAMPLES:
-            shown = value if len(value) <= MAX_EXAMPLE_LENGTH else value[: MAX_EXAMPLE_LENGTH - 1] + "…"
-            examples.append(f"line {line}: {shown!r}")
-
-    def report(self, rows_kept: int) -> LoadReport:
-        """The account, given how many rows (compositions) the merged table has."""
-        rows_read = len(self._contents.rows)
-        ordered = sorted(self._dropped.items(), key=lambda item: (-item[1], item[0]))
+    def report(rows_kept: int) -> LoadReport:
         return LoadReport(
-            kind=self._kind,
-            file=self._contents.file,
-            sha256=self._contents.sha256,
-            rows_read=rows_read,
-            dropped=dict(ordered),
-            examples={reason: tuple(self._examples[reason]) for reason, _ in ordered},
-            duplicates_merged=rows_read - sum(self._dropped.values()) - rows_kept,
+            kind=kind,
+            file=contents.file,
+            sha256=contents.sha256,
+            rows_read=len(contents.rows),
+            dropped={reason: dropped[reason] for reason in ordered},
+            examples={reason: tuple(examples[reason]) for reason in ordered},
+            duplicates_merged=len(found) - rows_kept,
             rows_kept=rows_kept,
-            warnings=self._contents.warnings,
+            warnings=contents.warnings,
         )
+
+    return found, report

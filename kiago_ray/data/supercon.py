@@ -10,13 +10,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from kiago_ray.data.compositions import compositions, finite, read_amounts
-from kiago_ray.data.files import LoadReport, PathLike, Tally, read_columns
+from kiago_ray.data.compositions import compositions
+from kiago_ray.data.files import (
+    LoadReport,
+    PathLike,
+    leave_out,
+    read_amounts,
+    read_columns,
+    read_number,
+    usable_rows,
+)
 
 KIND = "supercon"
 HEADER_LINE = 3
@@ -30,9 +37,13 @@ MAX_TC_K = 260.0
 # 124; above stand lost decimal points (O6050 for O6.050).
 MAX_ATOMS = 150.0
 
-TABLE_COLUMNS = ["formula", "tc_k", "tc_min_k", "tc_max_k", "n_merged", "chemical_system", "year", "journal"]
+TABLE_COLUMNS = [
+    *("formula", "oxygen", "tc_k", "reports", "tc_min_k", "tc_max_k", "tc_spread_k"),
+    *("year_first", "journal_first", "year_highest", "journal_highest", "structure", "chemical_system"),
+]
 
 Oxygen = Literal["stated", "nominal", "any"]
+OXYGEN: tuple[Oxygen, ...] = ("stated", "nominal", "any")  # and the order of the rows
 # SuperCon's unknowns at the end of a formula, in either case; D is δ. A letter without a sign before it, as in
 # `Y1Ba2Cu3OY`, stands for all of the oxygen: SuperCon's own yttrium has an amount (Y1).
 _NOMINAL_OXYGEN = re.compile(r"(.*O[0-9.]+)[-+=]+[XYZDxyzd]")
@@ -44,75 +55,58 @@ _ARXIV = re.compile(r"(?:arxiv|cond-mat)[:/ ]*(\d\d)(?:0[1-9]|1[0-2])\.?\d{3}", 
 _BARE_YEAR = re.compile(r"(?<![\d.])((?:19|20)\d\d)(?![\d.])")
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """One row of the file: a composition, its T_c in K, its reference, and the name of its structure ("" for none).
-
-    oxygen: "stated"; "nominal" where the formula gives oxygen up to an unknown rest (`O7-X`, read as O7); "any" where
-    it gives none (`OZ`), and then `amounts` are those of the other elements.
+class Measurement(NamedTuple):
+    """One row of the file: how its formula gives oxygen (see `oxygen_of`), amounts (without oxygen where that is any),
+    T_c in K, year (None where unknown), reference, and the name of its structure ("" for none).
     """
 
+    oxygen: Oxygen
     amounts: dict[str, float]
     tc_k: float
+    year: int | None
     journal: str
     structure: str
-    oxygen: Oxygen = "stated"
 
 
-def load_supercon(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
-    """One row a composition, sorted by formula, and the account of the file's rows.
-
-    Columns: `formula` (canonical), `tc_k` (median), `tc_min_k`, `tc_max_k`, `n_merged`, `chemical_system`,
-    `year` of the earliest report (nullable) and that report's `journal`. Raises DataError for a file that
-    can't be used.
-    """
-    found, tally = measurements(path)
-    table = _merged(_frame(found))
-    return table, tally.report(len(table))
-
-
-def measurements(
+def load_supercon(
     path: PathLike, *, undetermined_oxygen: bool = False, before: int | None = None
-) -> tuple[list[Measurement], Tally]:
-    """Every usable row of the file in its order, and the count of those that aren't.
+) -> tuple[pd.DataFrame, LoadReport]:
+    """One row a composition, as `tables.superconductors` has them and with their `chemical_system`, and the account of
+    the file's rows.
 
     undetermined_oxygen: take rows whose oxygen alone is undetermined too. before: take only what a journal printed
-    before this year, and nothing without a date. Raises DataError as `load_supercon` does.
+    before this year, and nothing without a date. Raises DataError for a file that can't be used.
     """
-    contents = read_columns(path, COLUMNS, OPTIONAL_COLUMNS, tabs=True, header_line=HEADER_LINE)
-    tally = Tally(KIND, contents)
-    found: list[Measurement] = []
-    for line, (formula, unit, tc, journal, structure) in contents:
+
+    def read(formula: str, unit: str, tc: str, journal: str, structure: str) -> Measurement:
         oxygen, text = oxygen_of(formula)
         if oxygen != "stated" and not undetermined_oxygen:
-            if read_amounts(formula, line, tally) is not None:  # OY, which can be read as yttrium
-                tally.drop("undetermined amount", line, formula)
-            continue
-        amounts = read_amounts(text, line, tally)
-        if amounts is None:
-            continue
+            read_amounts(formula)  # OY, which can be read as yttrium
+            leave_out(True, "undetermined amount", formula)
+        amounts, year = read_amounts(text), publication_year(journal)
         if oxygen == "any":
-            amounts = {symbol: amount for symbol, amount in amounts.items() if symbol != "O"}
-        value = finite(tc)
-        if not amounts:
-            tally.drop("undetermined amount", line, formula)
-        elif sum(amounts.values()) > MAX_ATOMS:
-            tally.drop("implausible amount", line, formula)
-        elif not tc:
-            tally.drop("missing T_c", line, formula)
-        elif value is None:
-            tally.drop("T_c not a number", line, tc)
-        elif unit.upper() != "K":
-            tally.drop("unit of T_c not K", line, f"{tc} {unit}")
-        elif value < 0:
-            tally.drop("negative T_c", line, tc)
-        elif value > MAX_TC_K:
-            tally.drop("implausible T_c", line, f"{formula} {tc} K")
-        elif before is not None and (publication_year(journal) or before) >= before:
-            tally.drop(f"not printed before {before}", line, journal)
-        else:
-            found.append(Measurement(amounts, value, journal, structure, oxygen))
-    return found, tally
+            del amounts["O"]
+        leave_out(not amounts, "undetermined amount", formula)
+        leave_out(sum(amounts.values()) > MAX_ATOMS, "implausible amount", formula)
+        leave_out(not tc, "missing T_c", formula)
+        tc_k = read_number(tc, "T_c not a number", tc)
+        leave_out(unit.upper() != "K", "unit of T_c not K", f"{tc} {unit}")
+        leave_out(tc_k < 0, "negative T_c", tc)
+        leave_out(tc_k > MAX_TC_K, "implausible T_c", f"{formula} {tc} K")
+        if before is not None:
+            leave_out((year or before) >= before, f"not printed before {before}", journal)
+        return Measurement(oxygen, amounts, tc_k, year, journal, structure)
+
+    contents = read_columns(path, COLUMNS, OPTIONAL_COLUMNS, tabs=True, header_line=HEADER_LINE)
+    found, report = usable_rows(contents, KIND, read)
+    parts = [_merged([each for each in found if each.oxygen == oxygen], oxygen) for oxygen in OXYGEN]
+    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[TABLE_COLUMNS]
+    return table, report(len(table))
+
+
+def is_header(lines: Sequence[str]) -> bool:
+    """Whether a file that begins with these lines is of SuperCon's form."""
+    return len(lines) >= HEADER_LINE and {*lines[HEADER_LINE - 1].rstrip("\r\n").split("\t")} >= {*COLUMNS}
 
 
 def oxygen_of(formula: str) -> tuple[Oxygen, str]:
@@ -144,68 +138,25 @@ def publication_year(journal: str) -> int | None:
     return min(credible, default=None)
 
 
-def _frame(found: Sequence[Measurement]) -> pd.DataFrame:
-    """One row a measurement, `formula` the same for all of one composition."""
-    formulas, systems = compositions([each.amounts for each in found])
-    return pd.DataFrame(
-        {
-            "formula": pd.Series(formulas, dtype="str"),
-            "chemical_system": pd.Series(systems, dtype="str"),
-            "tc_k": pd.Series([each.tc_k for each in found], dtype="float64"),
-            "year": pd.Series([publication_year(each.journal) for each in found], dtype="Int64"),
-            "journal": pd.Series([each.journal for each in found], dtype="str"),
-            "structure": pd.Series([each.structure for each in found], dtype="str"),
-        }
-    )
-
-
-def _merged(table: pd.DataFrame) -> pd.DataFrame:
-    merged = table.groupby("formula").agg(
-        tc_k=("tc_k", "median"),
-        tc_min_k=("tc_k", "min"),
-        tc_max_k=("tc_k", "max"),
-        n_merged=("tc_k", "size"),
-        chemical_system=("chemical_system", "first"),
-    )
-    earliest = table.sort_values(["formula", "year", "journal"], na_position="last").drop_duplicates(
-        "formula"
-    )
-    merged = merged.join(earliest.set_index("formula")[["year", "journal"]])
-    return merged.reset_index()[TABLE_COLUMNS]
-
-
-MERGED_COLUMNS = (
-    "formula oxygen tc_k reports tc_min_k tc_max_k tc_spread_k "
-    "year_first journal_first year_highest journal_highest structure"
-)
-OXYGEN = ("stated", "nominal", "any")  # and the order of the rows
-
-
-def merged_superconductors(path: PathLike, *, before: int | None = None) -> tuple[pd.DataFrame, LoadReport]:
-    """The table of `tables.superconductors` from SuperCon's primary.tsv, and the account of its rows.
-
-    before: only what was printed before this year (see `measurements`). Raises DataError.
-    """
-    found, tally = measurements(path, undetermined_oxygen=True, before=before)
-    parts = [_merged_part([each for each in found if each.oxygen == oxygen], oxygen) for oxygen in OXYGEN]
-    table = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[
-        MERGED_COLUMNS.split()
-    ]
-    return table, tally.report(len(table))
-
-
-def _merged_part(found: Sequence[Measurement], oxygen: str) -> pd.DataFrame:
+def _merged(found: Sequence[Measurement], oxygen: Oxygen) -> pd.DataFrame:
     """One row a composition, sorted by formula."""
-    rows = _frame(found)
+    rows = pd.DataFrame(found, columns=Measurement._fields).astype(
+        {"tc_k": "float64", "year": "Int64", "journal": "str", "structure": "str"}
+    )
+    formulas, systems = compositions([each.amounts for each in found])
+    rows["formula"], rows["chemical_system"] = (
+        pd.Series(formulas, dtype="str"),
+        pd.Series(systems, dtype="str"),
+    )
     by_formula = rows.groupby("formula")
     table = by_formula.agg(
         tc_k=("tc_k", "median"),
         reports=("tc_k", "size"),
         tc_min_k=("tc_k", "min"),
         tc_max_k=("tc_k", "max"),
+        chemical_system=("chemical_system", "first"),
     )
-    quartiles = by_formula["tc_k"].quantile(0.75) - by_formula["tc_k"].quantile(0.25)
-    table["tc_spread_k"] = quartiles
+    table["tc_spread_k"] = by_formula["tc_k"].quantile(0.75) - by_formula["tc_k"].quantile(0.25)
     # Of equals the first in the file, whose rows are numbered as they were entered.
     first = rows.sort_values("year", na_position="last", kind="stable")
     highest = first.sort_values("tc_k", ascending=False, kind="stable")

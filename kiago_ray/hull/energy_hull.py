@@ -20,8 +20,8 @@ from scipy.optimize import linprog
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse
+from kiago_ray.data.compositions import elements_held
 from kiago_ray.data.files import PathLike
-from kiago_ray.data.identity import mask_of, masks_of
 from kiago_ray.hull.phases import ENERGIES, Energies, Phases, load_phases, shipped_phases
 from kiago_ray.predictors import Predictor, load_card
 from kiago_ray.predictors.base import predict
@@ -68,10 +68,10 @@ class EnergyHull:
 
     phases: Phases
     ef: Predictor | None = None
-    _masks: NDArray[np.uint64] = field(init=False, repr=False)
+    _held: NDArray[np.bool_] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_masks", masks_of(self.phases.fractions))
+        object.__setattr__(self, "_held", elements_held(self.phases.fractions))
 
     @classmethod
     def of(
@@ -149,8 +149,8 @@ class EnergyHull:
 
     def _in_system(self, x: Floats, elements: Ints) -> tuple[Ints, Ints]:
         """Indices of the phases within the chemical system of x, without and with its own composition."""
-        low, high = ~mask_of(elements)
-        inside = np.flatnonzero(((self._masks[0] & low) | (self._masks[1] & high)) == 0)
+        of_system = self._held[elements].sum(axis=0, dtype=np.uint8)
+        inside = np.flatnonzero(of_system == np.diff(self.phases.fractions.indptr))
         nearby = self.phases.fractions[inside][:, elements].toarray() - x[elements]
         same = np.abs(nearby).max(axis=1, initial=0.0) <= SAME if len(inside) else np.zeros(0, dtype=np.bool_)
         return inside[~same], inside[same]

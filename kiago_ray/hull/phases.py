@@ -18,8 +18,7 @@ from scipy.sparse import csr_matrix
 
 from kiago_ray import __version__
 from kiago_ray.chemistry.elements import SYMBOLS
-from kiago_ray.data import phases as phase_files
-from kiago_ray.data import tables
+from kiago_ray.data import sources, tables
 from kiago_ray.data.compositions import sparse_fractions
 from kiago_ray.data.files import LoadReport, PathLike, sha256
 from kiago_ray.hull import phase_cache
@@ -51,7 +50,7 @@ def load_phases(path: PathLike, ef: Predictor | None = None, ef_sha256: str = ""
     """The compounds of a file with ElemNet's energies, from the cache where they were computed before.
 
     ef: the predictor of the energies, and ef_sha256 that of its weights; without it the file's own energies count.
-    Raises DataError for a file that can't be used (see data.phases).
+    Raises DataError for a file that can't be used (see data.sources).
     """
     path = Path(path)
     name = _name(sha256(path), ef_sha256 if ef is not None else "file")
@@ -60,7 +59,7 @@ def load_phases(path: PathLike, ef: Predictor | None = None, ef_sha256: str = ""
         formulas, fractions, energies, report = found
         return Phases(formulas, fractions, energies, replace(report, file=path.name))
     known = None if ef is None else [s for s, ok in zip(SYMBOLS, ef.supported.tolist(), strict=True) if ok]
-    table, report = phase_files.load_phases(path, energies=ef is None, elements=known)
+    table, report = sources.load_phases(path, energies=ef is None, elements=known)
     formulas = tuple(table["formula"].tolist())
     fractions = sparse_fractions(formulas)
     energies = table["ef_ev_per_atom"].to_numpy() if ef is None else _predicted(ef, fractions)
@@ -85,15 +84,15 @@ def shipped_phases(ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
     compound = np.diff(fractions.indptr) > 1
     known = compound if ef is None else compound & _supported(ef, fractions)
     report = LoadReport(
-        kind=phase_files.PHASES_KIND,
+        kind=sources.PHASES_KIND,
         file="the Materials Project's ground states, as shipped",
         sha256=digest,
         rows_read=len(table),
         dropped={
             reason: count
             for reason, count in (
-                ("an element, at 0 eV/atom by definition", int((~compound).sum())),
-                ("an element that the predictor doesn't know", int((compound & ~known).sum())),
+                (sources.AN_ELEMENT, int((~compound).sum())),
+                (sources.FOREIGN, int((compound & ~known).sum())),
             )
             if count
         },

@@ -53,14 +53,14 @@ class Literature:
 
     @classmethod
     def of(cls, table: pd.DataFrame, year: int | None = None) -> Literature:
-        """The superconductors of a table with `formula`, `tc_k`, `year` or `year_first` and `reports` or `n_merged`;
-        where it tells how oxygen is given, those of stated oxygen. year: by default after the last report.
+        """The superconductors of a table with `formula`, `tc_k`, `year_first` and `reports`; where it tells
+        how oxygen is given, those of stated oxygen. year: by default after the last report.
 
         Raises ValueError where none has a date.
         """
         if "oxygen" in table:
             table = table[(table["oxygen"] == "stated") & (table["tc_k"] > 0)]
-        years = table["year_first" if "year_first" in table else "year"]
+        years = table["year_first"]
         if years.isna().all():
             raise ValueError("there is no dated superconductor of stated oxygen among these")
         fractions = sparse_fractions(table["formula"].tolist()).toarray()
@@ -71,7 +71,7 @@ class Literature:
             year=int(years.max()) + 1 if year is None else year,
             fractions=fractions,
             tc_k=table["tc_k"].to_numpy(dtype=np.float64),
-            reports=table["reports" if "reports" in table else "n_merged"].to_numpy(dtype=np.float64),
+            reports=table["reports"].to_numpy(dtype=np.float64),
             first_year=years.fillna(0).to_numpy(dtype=np.int64),
             system=np.argsort(order)[system.reshape(-1)],
             systems=systems[order],

@@ -24,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.data.neighbours import nearest
+from kiago_ray.data.compositions import nearest
 from kiago_ray.plausibility.features import CHARGE_NAMES, MAKE_UP_WIDTHS, PlausibilityFeatures
 from kiago_ray.plausibility.literature import (
     Floats,

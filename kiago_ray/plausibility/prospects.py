@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.data.identity import KnownCompositions
+from kiago_ray.data.compositions import KnownCompositions
 from kiago_ray.data.tables import made_compounds, superconductors
 from kiago_ray.plausibility.features import PlausibilityFeatures
 from kiago_ray.plausibility.literature import Floats, Literature

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kiago_ray.chemistry.compound_kinds import UNDOPED_REMARK
-from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.data.element_counts import load_element_counts
+from kiago_ray.data.tables import shipped_element_counts
 from kiago_ray.report.values import Row, screen_labels, unseen
 from kiago_ray.screening.candidates import EXTRAPOLATED
 from kiago_ray.screening.known import SAME_COMPOSITION
@@ -64,12 +63,12 @@ class Background:
 
 def row_background(cards: Mapping[str, Mapping[str, Any]]) -> Background:
     """What explaining a row needs: the error of E_f by its card, and how often each element superconducts."""
-    counts = load_element_counts().supercon
+    counts = shipped_element_counts().supercon
     score = cards.get("ef", {}).get("splits", {}).get("system")
     return Background(
         ef_error_ev_per_atom=None if score is None else float(score["elemnet"]["mae"]),
         compositions=counts.compositions,
-        element_counts=dict(zip(SYMBOLS, counts.counts.tolist(), strict=True)),
+        element_counts=counts.counts,
     )
 
 

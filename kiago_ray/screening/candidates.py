@@ -26,8 +26,7 @@ from kiago_ray.chemistry.neutrality import (
     likeliest_valences,
 )
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.data.identity import KnownCompositions
-from kiago_ray.data.neighbours import nearest_composition, nearest_emd
+from kiago_ray.data.compositions import KnownCompositions, nearest_emd
 from kiago_ray.screening.known import (
     LENGTH,
     NEARBY_DISTANCE,
@@ -79,7 +78,7 @@ class Candidates:
     nearest, nearest_emd: (n,) index into `materials` of the nearest by L1 distance in fractions (nearest_distance) and
     by element mover's distance in places of the modified Pettifor scale (nearest_emd_distance), -1 without one.
     best_nearby_tc_k, best_nearby: (n,) as `KnownMaterials.best_nearby` gives them. known, made, tried: n texts each,
-    what the composition is the same as (`data.identity`) among measured superconductors, compounds that exist, and
+    what the composition is the same as (`data.compositions`) among measured superconductors, compounds that exist, and
     what was tried; None where it is none of them, or nothing was given to compare with. new_system: (n,) whether no
     known superconductor has just these elements, False where nothing was given to compare with.
 
@@ -340,7 +339,7 @@ def _known_nearby(
     (at, distance), (by_emd, emd_distance), (best, best_tc_k) = nowhere, nowhere, nowhere
     new, same = np.zeros(u, dtype=np.bool_), [None] * u
     if known is not None and u:
-        at, distance = nearest_composition(fractions, known.index)
+        at, distance = known.index.nearest(fractions)
         if emd:
             by_emd, emd_distance = nearest_emd(fractions, known.fractions)
         best_tc_k, best = known.best_nearby(fractions, radius, base=base)

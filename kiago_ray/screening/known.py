@@ -6,7 +6,7 @@ as the compositions around it.
 
 What was made and measured, with or without success, needn't be repeated, and re-weighs its neighbourhood: its T_c, and
 how likely it superconducts. A sample i at distance d_i weighs κ_i = exp(−d_i/ℓ) beside a prior of weight λ, which
-stands for the model itself. d is element mover's distance (`data.neighbours`), by which elements that replace one
+stands for the model itself. d is element mover's distance (`data.compositions`), by which elements that replace one
 another are near. With the residual r_i, what was measured less what the model says of that same composition, and s_i,
 1 where it superconducts and else 0,
 
@@ -35,9 +35,15 @@ from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 
 from kiago_ray.chemistry.elements import INDEX
-from kiago_ray.data.compositions import sparse_fractions
-from kiago_ray.data.identity import KnownCompositions
-from kiago_ray.data.neighbours import DECIMALS, MAX_BLOCK_BYTES, CompositionIndex, cumulative, nearest, within
+from kiago_ray.data.compositions import (
+    DECIMALS,
+    MAX_BLOCK_BYTES,
+    CompositionIndex,
+    KnownCompositions,
+    cumulative,
+    nearest,
+    sparse_fractions,
+)
 
 SAME_COMPOSITION = 1e-6  # L1 distance in fractions below which two compositions are one
 NEARBY_DISTANCE = 0.2  # L1, of fractions: a tenth of the atoms exchanged
@@ -141,7 +147,7 @@ class KnownMaterials:
         weighed = np.full(len(self.tc_k), np.nan)
         rows, index = self.ambient_rows, self.ambient_index
         tc_k, reports = self.tc_k[rows], self.reports[rows]
-        for at, near in enumerate(within(index.points, index, AROUND_DISTANCE)):
+        for at, near in enumerate(index.within(index.points, AROUND_DISTANCE)):
             others = near[near != at]
             around = float(np.median(tc_k[others])) if len(others) else tc_k[at]
             weighed[rows[at]] = (reports[at] * tc_k[at] + around) / (reports[at] + 1)
@@ -172,8 +178,8 @@ class KnownMaterials:
         found = np.full(len(fractions), -1, dtype=np.int64)
         of_base = np.zeros(0, dtype=np.int64)
         if base is not None:
-            of_base = next(iter(within(base[None], known, radius)))
-        for at, near in enumerate(within(fractions, known, radius)):
+            of_base = next(iter(known.within(base[None], radius)))
+        for at, near in enumerate(known.within(fractions, radius)):
             every = np.concatenate([near, of_base])
             if len(every):
                 found[at] = rows[every[weighed[every].argmax()]]
@@ -226,7 +232,7 @@ class TriedMaterials:
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, source: str = "") -> TriedMaterials:
-        """The samples of a table with `formula` (canonical), `tc_k` and maybe `down_to_k` (see `data.known`)."""
+        """The samples of a table with `formula` (canonical), `tc_k` and maybe `down_to_k` (see `data.tables`)."""
         unknown = np.full(len(table), np.nan)
         tc_k = table["tc_k"].to_numpy(dtype=np.float64)
         down_to_k = table["down_to_k"].to_numpy(dtype=np.float64) if "down_to_k" in table else unknown

@@ -21,11 +21,10 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.data.compositions import composition_keys, fractions
-from kiago_ray.data.element_counts import non_superconductors
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.data.compositions import composition_keys, nearest
 from kiago_ray.data.files import LoadReport
-from kiago_ray.data.formats import load
-from kiago_ray.data.neighbours import nearest
+from kiago_ray.data.sources import load, non_superconductors
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.errors import InputError
 
@@ -80,7 +79,7 @@ class TrainingTable:
         return cls(
             formulas=table["formula"].tolist(),
             systems=table["chemical_system"].tolist(),
-            fractions=fractions(table).astype(np.float32),
+            fractions=parse_fractions(table["formula"]).astype(np.float32),
             values=table[column].to_numpy(dtype=np.float32, copy=True),
             sources=sources,
         )

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.data.known import load_landmarks
+from kiago_ray.data.tables import landmarks
 from kiago_ray.storage.run_directory import CANDIDATES
 from kiago_ray.storage.table import read_table
 
@@ -119,7 +119,7 @@ def test_the_rows_can_be_held_against_the_landmarks_or_nothing(kiago: Kiago, tmp
     assert ended.code == 0, ended.err
     assert "275 known compositions: landmark superconductors" in ended.err
     rows = read_table(str(tmp_path / "run" / CANDIDATES)).to_pylist()
-    known = load_landmarks().set_index("formula")
+    known = landmarks().set_index("formula")
     for row in rows:
         nearest, by_emd = known.loc[row["nearest_known"]], known.loc[row["nearest_emd_known"]]
         assert (row["nearest_tc_k"], row["nearest_pressure_gpa"]) == (nearest.tc_k, nearest.pressure_gpa)

@@ -16,14 +16,17 @@ from kiago_ray.data.files import (
     Contents,
     DataError,
     LoadReport,
-    Tally,
+    finite,
+    leave_out,
     read_columns,
     read_lines,
     sha256,
+    usable_rows,
 )
 
 WriteFile = Callable[[str, str | bytes], Path]
 TEXT = "formula,energy\nFeSe,-0.3\nMgB2,-0.1\n"
+TEXT_ROWS = [(2, ("FeSe", "-0.3")), (3, ("MgB2", "-0.1"))]
 COLUMNS = ("formula", "energy")
 PACKED = gzip.compress(TEXT.encode() * 500, mtime=0)
 
@@ -31,8 +34,7 @@ PACKED = gzip.compress(TEXT.encode() * 500, mtime=0)
 def test_columns_in_the_order_asked_for(write_file: WriteFile) -> None:
     path = write_file("a.csv", "x,energy,formula\n1, -0.3 ,FeSe\n\n2,-0.1,MgB2\n")
     contents = read_columns(path, COLUMNS, ("absent", "x"))
-    assert contents.rows == [("FeSe", "-0.3", "", "1"), ("MgB2", "-0.1", "", "2")]
-    assert contents.line_numbers == [2, 4]
+    assert contents.rows == [(2, ("FeSe", "-0.3", "", "1")), (4, ("MgB2", "-0.1", "", "2"))]
     assert contents.file == "a.csv"
     assert contents.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert contents.warnings == ()
@@ -42,25 +44,24 @@ def test_columns_in_the_order_asked_for(write_file: WriteFile) -> None:
 def test_gzip_is_recognised_by_its_contents(write_file: WriteFile, name: str) -> None:
     packed = gzip.compress(TEXT.encode())
     contents = read_columns(write_file(name, packed), COLUMNS)
-    assert contents.rows == [("FeSe", "-0.3"), ("MgB2", "-0.1")]
+    assert contents.rows == TEXT_ROWS
     assert contents.sha256 == hashlib.sha256(packed).hexdigest()
 
 
 def test_byte_order_mark_and_windows_line_ends(write_file: WriteFile) -> None:
     path = write_file("a.csv", b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
-    assert read_columns(path, COLUMNS).rows == [("FeSe", "-0.3"), ("MgB2", "-0.1")]
+    assert read_columns(path, COLUMNS).rows == TEXT_ROWS
 
 
 def test_quoted_fields_hold_commas_and_line_ends(write_file: WriteFile) -> None:
     path = write_file("a.csv", 'formula,title\nFeSe,"one, ""two""\nthree"\nMgB2,four\n')
     contents = read_columns(path, ("formula", "title"))
-    assert contents.rows == [("FeSe", 'one, "two"\nthree'), ("MgB2", "four")]
-    assert contents.line_numbers == [3, 4]
+    assert contents.rows == [(3, ("FeSe", 'one, "two"\nthree')), (4, ("MgB2", "four"))]
 
 
 def test_tabs_are_not_quoted(write_file: WriteFile) -> None:
     path = write_file("a.tsv", 'formula\tname\nFeSe\t"half a quote\n')
-    assert read_columns(path, ("formula", "name"), tabs=True).rows == [("FeSe", '"half a quote')]
+    assert read_columns(path, ("formula", "name"), tabs=True).rows == [(2, ("FeSe", '"half a quote'))]
 
 
 def test_missing_line_end_is_a_warning(write_file: WriteFile) -> None:
@@ -138,19 +139,24 @@ def test_unreadable(write_file: WriteFile) -> None:
         read_columns(path, COLUMNS)
 
 
-def contents(rows: int) -> Contents:
-    return Contents("a.csv", "00ff", [("x",)] * rows, list(range(2, rows + 2)), ("a warning",))
+def read(text: str) -> int:
+    leave_out(text.startswith("x"), "rare", text)
+    leave_out(not text.isdigit(), "frequent", text)
+    return int(text)
 
 
-def test_tally_adds_up_and_keeps_examples() -> None:
-    tally = Tally("oqmd", contents(20))
-    tally.drop("rare", 3, "x" * 200)
-    for line in range(4, 12):
-        tally.drop("frequent", line, f"value {line}")
-    report = tally.report(rows_kept=9)
+def loaded(*texts: str) -> tuple[list[int], LoadReport]:
+    rows = [(line, (text,)) for line, text in enumerate(texts, start=2)]
+    found, report = usable_rows(Contents("a.csv", "00ff", rows, ("a warning",)), "oqmd", read)
+    return found, report(len(set(found)))
+
+
+def test_the_account_adds_up_and_keeps_examples() -> None:
+    found, report = loaded("1", "x" * 200, *(f"value {line}" for line in range(4, 12)), "1", "2", "2")
+    assert found == [1, 1, 2, 2]
     assert dict(report.dropped) == {"frequent": 8, "rare": 1}
     assert list(report.dropped) == ["frequent", "rare"]
-    assert report.duplicates_merged == 2
+    assert (report.rows_read, report.duplicates_merged, report.rows_kept) == (13, 2, 2)
     assert report.examples["frequent"][0] == "line 4: 'value 4'"
     assert len(report.examples["frequent"]) == MAX_EXAMPLES
     assert len(report.examples["rare"][0]) < 100
@@ -158,15 +164,29 @@ def test_tally_adds_up_and_keeps_examples() -> None:
 
 
 def test_plain_dict_survives_json_and_the_report_a_pickle() -> None:
-    tally = Tally("oqmd", contents(3))
-    tally.drop("syntax", 2, "Fe?")
-    report = tally.report(rows_kept=2)
+    _, report = loaded("Fe?", "7")
     plain = report.to_dict()
     assert json.loads(json.dumps(plain)) == plain
-    assert plain["examples"] == {"syntax": ["line 2: 'Fe?'"]}
+    assert plain["examples"] == {"frequent": ["line 2: 'Fe?'"]}
     assert pickle.loads(pickle.dumps(report)) == report
 
 
 def test_rows_must_add_up() -> None:
     with pytest.raises(ValueError, match="10 rows read, 9 accounted for"):
         LoadReport("oqmd", "a.csv", "00", 10, {"syntax": 1}, {"syntax": ()}, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4.2", 4.2),
+        ("-1e-3", -0.001),
+        ("", None),
+        ("<4.2", None),
+        ("nan", None),
+        ("inf", None),
+        ("1_0", None),
+    ],
+)
+def test_finite(text: str, value: float | None) -> None:
+    assert finite(text) == value

@@ -10,11 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kiago_ray.data.files import DataError
-from kiago_ray.data.supercon import MERGED_COLUMNS as COLUMNS
 from kiago_ray.data.supercon import (
     TABLE_COLUMNS,
     load_supercon,
-    merged_superconductors,
     oxygen_of,
     publication_year,
     written_reference,
@@ -35,7 +33,7 @@ def test_columns_and_types(write_supercon: WriteSupercon) -> None:
     assert list(table.columns) == TABLE_COLUMNS
     assert table["formula"].tolist() == ["MgB2", "Sr0.15La1.85CuO4"]
     assert table["tc_k"].dtype == np.float64
-    assert table["year"].dtype == pd.Int64Dtype()
+    assert table["year_first"].dtype == pd.Int64Dtype()
     assert table["chemical_system"].tolist() == ["B-Mg", "Cu-La-O-Sr"]
     assert (report.kind, report.file, report.rows_read, report.rows_kept) == ("supercon", "primary.tsv", 2, 2)
     assert not report.dropped
@@ -51,17 +49,22 @@ def test_duplicates_are_merged_by_the_median(write_supercon: WriteSupercon) -> N
     table, report = load_supercon(write_supercon(rows))
     first, second = table.to_dict("records")
     assert first["formula"] == "FeSe"
-    assert (first["n_merged"], first["journal"]) == (1, "")
-    assert table["year"].isna().tolist() == [True, False]
+    assert (first["reports"], first["journal_first"]) == (1, "")
+    assert table["year_first"].isna().tolist() == [True, False]
     assert second == {
         "formula": "LaFePO",
         "tc_k": 5.8,
         "tc_min_k": 5.25,
         "tc_max_k": 62.0,
-        "n_merged": 3,
+        "tc_spread_k": pytest.approx(33.9 - 5.525),
+        "oxygen": "stated",
+        "reports": 3,
         "chemical_system": "Fe-La-O-P",
-        "year": 2008,
-        "journal": "Nature 1(2008)1",
+        "year_first": 2008,
+        "journal_first": "Nature 1(2008)1",
+        "year_highest": 2008,
+        "journal_highest": "Nature 1(2008)1",
+        "structure": "T",
     }
     assert (report.rows_read, report.duplicates_merged, report.rows_kept) == (4, 2, 2)
 
@@ -115,7 +118,7 @@ def test_yttrium_that_has_an_amount_or_stands_elsewhere_is_yttrium(write_superco
     table, report = load_supercon(write_supercon([*rows, row("Ni1Y1O1"), row("Cu1Y")]))
     assert not report.dropped
     assert table["formula"].tolist() == ["Ba2YCu3O7", "YCu", "YNiO"]
-    assert table["n_merged"].tolist() == [4, 1, 1]
+    assert table["reports"].tolist() == [4, 1, 1]
 
 
 def test_heavy_hydrogen_is_hydrogen(write_supercon: WriteSupercon) -> None:
@@ -157,9 +160,14 @@ def test_the_order_of_rows_decides_nothing(
 ) -> None:
     table, report = load_supercon(write_supercon(rows))
     shuffled, other = load_supercon(write_supercon(data.draw(st.permutations(rows))))
-    pd.testing.assert_frame_equal(table, shuffled, check_exact=True)
+    by_file = [
+        name for name in TABLE_COLUMNS if name.endswith(("journal_first", "_highest"))
+    ]  # of equals the first
+    pd.testing.assert_frame_equal(
+        table.drop(columns=by_file), shuffled.drop(columns=by_file), check_exact=True
+    )
     assert dict(report.dropped) == dict(other.dropped)
-    assert table["n_merged"].sum() == report.rows_read - sum(report.dropped.values())
+    assert table["reports"].sum() == report.rows_read - sum(report.dropped.values())
     assert (table["tc_min_k"] <= table["tc_k"]).all()
     assert (table["tc_k"] <= table["tc_max_k"]).all()
 
@@ -210,7 +218,7 @@ WriteMeasurements = Callable[[Sequence[tuple[str, str, float, str]]], Path]
 
 
 def test_reports_of_one_composition_are_merged(write_measurements: WriteMeasurements) -> None:
-    table, report = merged_superconductors(
+    table, report = load_supercon(
         write_measurements(
             [
                 ("Mg1B2", "AlB2", 38.0, "B,2(2003)1"),
@@ -220,7 +228,7 @@ def test_reports_of_one_composition_are_merged(write_measurements: WriteMeasurem
             ]
         )
     )
-    assert table.columns.tolist() == COLUMNS.split()
+    assert table.columns.tolist() == TABLE_COLUMNS
     assert table.to_dict("records") == [
         {
             "formula": "MgB2",
@@ -235,6 +243,7 @@ def test_reports_of_one_composition_are_merged(write_measurements: WriteMeasurem
             "year_highest": 2005,
             "journal_highest": "C,3(2005)1",
             "structure": "AlB2",
+            "chemical_system": "B-Mg",
         }
     ]
     assert (report.rows_read, report.duplicates_merged, report.rows_kept) == (4, 3, 1)
@@ -250,7 +259,7 @@ def test_undetermined_oxygen_is_kept_and_marked(write_measurements: WriteMeasure
         ("Y1Ba2Cu3-XO7-X", "", 60.0, ""),
         ("Y1Ba2CuXO7", "", 60.0, ""),
     ]
-    table, report = merged_superconductors(write_measurements(rows))
+    table, report = load_supercon(write_measurements(rows), undetermined_oxygen=True)
     assert table[["formula", "oxygen", "tc_k", "reports"]].to_numpy().tolist() == [
         ["Ba2YCu3O7", "stated", 92.0, 1],
         ["Ba2TlTlCuO6".replace("TlTl", "Tl2"), "nominal", 85.0, 1],
@@ -260,15 +269,24 @@ def test_undetermined_oxygen_is_kept_and_marked(write_measurements: WriteMeasure
     assert dict(report.dropped) == {"undetermined amount": 2}
 
 
-def test_what_is_stated_is_what_the_loader_has(write_measurements: WriteMeasurements) -> None:
-    rows = [("Nb3Sn1", "A15", 18.0, "A,1(1954)1"), ("Nb3Sn1", "A15", 17.0, ""), ("Mg1B2O-X", "", 1.0, "")]
+def test_what_is_stated_does_not_depend_on_the_rest(write_measurements: WriteMeasurements) -> None:
+    rows = [("Nb3Sn1", "A15", 18.0, "A,1(1954)1"), ("Nb3Sn1", "A15", 17.0, ""), ("Mg1B2O1-X", "", 1.0, "")]
     path = write_measurements(rows)
-    stated, _ = merged_superconductors(path)
-    stated = stated[stated["oxygen"] == "stated"]
-    loaded, _ = load_supercon(path)
-    assert stated["formula"].tolist() == loaded["formula"].tolist() == ["Nb3Sn"]
-    assert stated["tc_k"].tolist() == loaded["tc_k"].tolist()
-    assert not pd.isna(stated["year_first"].iloc[0])
+    table, _ = load_supercon(path, undetermined_oxygen=True)
+    stated, report = load_supercon(path)
+    pd.testing.assert_frame_equal(table[table["oxygen"] == "stated"], stated)
+    assert (len(table), len(stated), dict(report.dropped)) == (2, 1, {"undetermined amount": 1})
+
+
+def test_before_a_year_only_what_was_printed_then_counts(write_measurements: WriteMeasurements) -> None:
+    rows = [
+        ("Nb3Sn1", "", 18.0, "A,1(1954)1"),
+        ("Mg1B2", "", 39.0, "B,1(2001)1"),
+        ("Nb1", "", 9.0, "undated"),
+    ]
+    table, report = load_supercon(write_measurements(rows), before=2001)
+    assert table["formula"].tolist() == ["Nb3Sn"]
+    assert dict(report.dropped) == {"not printed before 2001": 2}
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def make_literature() -> MakeLiterature:
                 "formula": list(formulas),
                 "tc_k": [5.0] * n if tc_k is None else list(tc_k),
                 "reports": [1] * n if reports is None else list(reports),
-                "year": [2000.0] * n if years is None else list(years),
+                "year_first": [2000.0] * n if years is None else list(years),
             }
         )
         return Literature.of(table, YEAR)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from kiago_ray.data.compositions import fractions
+from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.predictors import check_contract, load_card, load_predictors
 from kiago_ray.predictors.weights import shipped_weights
@@ -24,7 +24,9 @@ def test_a_score_of_the_card_is_recomputed_from_the_weights(name: str, kind: str
     table, _ = load_supercon(LITERATURE)
     predictor = load_predictors().named(name)
     with torch.no_grad():
-        predicted = predictor(torch.from_numpy(fractions(table)).float()).relu().double().numpy()
+        predicted = (
+            predictor(torch.from_numpy(parse_fractions(table["formula"])).float()).relu().double().numpy()
+        )
     scores = asdict(score(predicted, table["tc_k"].to_numpy(), high=50))
     assert scores == pytest.approx(load_card(kind)["literature"], abs=0.02)
 

@@ -17,7 +17,6 @@ from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli import train
 from kiago_ray.cli.main import main
-from kiago_ray.data.compositions import fractions
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.predictors import WeightsError, load_card
 from kiago_ray.predictors.oracle import (
@@ -67,7 +66,7 @@ def tuning() -> Oracle:
 def literature() -> tuple[np.ndarray, np.ndarray]:
     """40 compositions that no fit saw, and their measured T_c in K."""
     rows, _ = load_supercon(LITERATURE)
-    return fractions(rows).astype(np.float32), rows["tc_k"].to_numpy()
+    return parse_fractions(rows["formula"]).astype(np.float32), rows["tc_k"].to_numpy()
 
 
 def test_it_reads_the_amounts_of_the_elements(tuning: Oracle) -> None:

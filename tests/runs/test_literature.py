@@ -10,7 +10,7 @@ import pytest
 
 from kiago_ray.api import judged_rows
 from kiago_ray.chemistry.formula import fractions, parse
-from kiago_ray.data.known import known_table
+from kiago_ray.data.tables import known_table
 from kiago_ray.models import Models
 from kiago_ray.plausibility.prospects import Prospects, load_prospects
 from kiago_ray.runs.literature import (

@@ -14,8 +14,8 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from kiago_ray.chemistry.formula import fractions, parse, parse_fractions
-from kiago_ray.data.known import known_table, load_landmarks
-from kiago_ray.data.neighbours import nearest_emd
+from kiago_ray.data.compositions import nearest_emd
+from kiago_ray.data.tables import known_table, landmarks
 from kiago_ray.screening.known import (
     LENGTH,
     PRIOR_SUCCESS,
@@ -52,7 +52,7 @@ def test_a_tc_under_pressure_is_not_that_of_the_material_on_the_bench() -> None:
 
 
 def test_of_a_table_with_and_without_pressures() -> None:
-    table = load_landmarks()
+    table = landmarks()
     known = KnownMaterials.from_table(table, "landmarks")
     assert (len(known.formulas), known.source) == (len(table), "landmarks")
     np.testing.assert_array_equal(known.pressure_gpa, table["pressure_gpa"])

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.data.identity import KnownCompositions
+from kiago_ray.data.compositions import KnownCompositions
 from kiago_ray.screening.candidates import SecondOpinions, collect
 from kiago_ray.screening.known import KnownMaterials, TriedMaterials
 from kiago_ray.screening.rank import Ranking

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kiago_ray.baselines.superdiff.network import SuperDiff
 from kiago_ray.baselines.superdiff.sampling import LEAST_AMOUNT, SampleStatus, formulas, sample
 from kiago_ray.chemistry.formula import FormulaError, parse
-from kiago_ray.data.neighbours import nearest
+from kiago_ray.data.compositions import nearest
 
 MOST_ELEMENTS = 10  # the histogram's last bin: so many and more
 NEAR = 0.1  # L1 distance of fractions: one atom in twenty is another
