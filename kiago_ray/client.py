@@ -75,42 +75,38 @@ class Client:
         rows: list[Row] = []
         for start in range(0, len(formulas), at_once):
             part = list(formulas[start : start + at_once])
-            rows += self._ask("POST", "/v1/predict", json={"formulas": part}).json()["predictions"]
+            rows += self._json("POST", "/v1/predict", json={"formulas": part})["predictions"]
         return rows
 
     def explain(self, formula: str) -> Row:
         """One formula in full. Raises ServiceError, 422 for a formula that can't be read."""
-        answer: Row = self._ask("POST", "/v1/explain", json={"formula": formula}).json()
-        return answer
+        return self._json("POST", "/v1/explain", json={"formula": formula})
 
     def models(self) -> Row:
         """The models, their hashes, the service's limits. Raises ServiceError."""
-        answer: Row = self._ask("GET", "/v1/models").json()
-        return answer
+        return self._json("GET", "/v1/models")
 
     def search(self, **spec: Any) -> Row:
         """Start a search; its job, whose `id` the others take. Raises ServiceError.
 
         Not repeated when a connection breaks: the search might have been taken.
         """
-        answer: Row = self._ask("POST", "/v1/searches", json=spec, repeatable=False).json()
-        return answer
+        return self._json("POST", "/v1/searches", json=spec, repeatable=False)
 
     def searches(self, *, limit: int = 20, offset: int = 0) -> list[Row]:
         """Jobs, newest first. Raises ServiceError."""
-        answer = self._ask("GET", "/v1/searches", params={"limit": limit, "offset": offset})
-        rows: list[Row] = answer.json()["searches"]
+        rows: list[Row] = self._json("GET", "/v1/searches", params={"limit": limit, "offset": offset})[
+            "searches"
+        ]
         return rows
 
     def job(self, search_id: str) -> Row:
         """A search as it stands. Raises ServiceError, 404 where there is none."""
-        answer: Row = self._ask("GET", f"/v1/searches/{search_id}").json()
-        return answer
+        return self._json("GET", f"/v1/searches/{search_id}")
 
     def cancel(self, search_id: str) -> Row:
         """Ask for a search's end. Raises ServiceError."""
-        answer: Row = self._ask("DELETE", f"/v1/searches/{search_id}").json()
-        return answer
+        return self._json("DELETE", f"/v1/searches/{search_id}")
 
     def watch(self, search_id: str) -> Iterator[Row]:
         """The job whenever it has moved, until it has ended; a stream that ends is asked for again.
@@ -154,8 +150,9 @@ class Client:
     ) -> list[Row]:
         """Some candidates of a finished search, best first. Raises ServiceError, 409 while it isn't done."""
         asked = {"limit": limit, "offset": offset, "passed": passed}
-        answer = self._ask("GET", f"/v1/searches/{search_id}/candidates", params=asked)
-        rows: list[Row] = answer.json()["candidates"]
+        rows: list[Row] = self._json("GET", f"/v1/searches/{search_id}/candidates", params=asked)[
+            "candidates"
+        ]
         return rows
 
     def download(self, search_id: str, path: Path, *, format: Literal["csv", "parquet"] = "parquet") -> Path:
@@ -163,6 +160,10 @@ class Client:
         answer = self._ask("GET", f"/v1/searches/{search_id}/candidates", params={"format": format})
         path.write_bytes(answer.content)
         return path
+
+    def _json(self, method: str, path: str, **sent: Any) -> Row:
+        answer: Row = self._ask(method, path, **sent).json()
+        return answer
 
     def _ask(self, method: str, path: str, *, repeatable: bool = True, **sent: Any) -> httpx.Response:
         for tried in range(self._retries + 1):

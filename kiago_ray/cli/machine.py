@@ -164,29 +164,12 @@ def limit_table(
 
 
 def show(found: dict[str, Any]) -> None:
-    """Three tables for a person."""
+    """Tables for a person: steps, the share of the limit, and where the time of the whole search goes."""
     terminal, of = Console(), found["machine"]
-    terminal.print(f"{of['cpu']}, torch {of['torch']}; steps on one thread", highlight=False)
-    steps = [
-        {
-            "step of stage": row["stage"],
-            "N up to": row["most_atoms"],
-            **{name: _step(row, name) for name in (*found["precisions"], "plain") if f"{name}_cpu_s" in row},
-        }
-        for row in found["steps"]
-    ]
-    terminal.print(plain_table(steps, title=f"\nCPU time of a step of {found['rows']} rows"))
-    limits = [
-        {
-            "precision": row["precision"],
-            "values and gradients": f"{1e3 * row['cpu_s']:.0f} ms",
-            "G multiply-adds/s": f"{row['products_per_s'] / 1e9:.1f}",
-            "best product": f"{row['peak_products_per_s'] / 1e9:.1f}",
-            "share": f"{row['fraction']:.2f}",
-        }
-        for row in found["limit"]
-    ]
-    terminal.print(plain_table(limits, title="\nShare of the machine's limit, one thread"))
+    print(f"{of['cpu']}, torch {of['torch']}; steps on one thread")
+    steps = f"\nA step of {found['rows']} rows, and how many times quicker than the plain implementation"
+    terminal.print(plain_table(found["steps"], title=steps))
+    terminal.print(plain_table(found["limit"], title="\nShare of the machine's limit, one thread"))
     if search := found.get("search"):
         phases = [
             {
@@ -205,9 +188,3 @@ def show(found: dict[str, Any]) -> None:
         print("bfloat16 is left out: this processor has no instructions for it, and emulates it slowly.")
     if not found["plain"]:
         print("No plain implementation here to compare with: run in a checkout, or give --plain.")
-
-
-def _step(row: dict[str, Any], name: str) -> str:
-    """Such as 12 ms (30.5×), how many times quicker than the plain implementation."""
-    times = f" ({row[f'{name}_times']:.1f}×)" if f"{name}_times" in row else ""
-    return f"{1e3 * row[f'{name}_cpu_s']:.0f} ms{times}"

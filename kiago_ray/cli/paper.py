@@ -13,8 +13,7 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.markdown import Markdown
 
 from kiago_ray import __version__
 from kiago_ray.baselines.substitution import exchange
@@ -184,7 +183,7 @@ def finish(
         print_json({"out": where, "tables": tables, "failures": failures})
     else:
         for table, _ in done:
-            show(table)
+            Console().print(Markdown(table.as_markdown()))
         page = f" ({PAGE} has all of them)" if everything else ""
         say(f"CSV, Markdown and plots are in {where}/{page}")
     for line in failures:
@@ -203,28 +202,6 @@ def by_cause(failures: Mapping[str, str]) -> list[str]:
         f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {cause}"
         for cause, names in named.items()
     ]
-
-
-def show(table: PaperTable) -> None:
-    """Print a table for a person, the paper's figures in faint letters."""
-    terminal = Console()
-    terminal.print(f"\n[bold]{table.heading}[/bold]", highlight=False)
-    terminal.print(Text(table.size, style="dim"))
-    for panel in table.panels:
-        grid = Table(
-            title=panel.title or None, title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False
-        )
-        grid.add_column(panel.head, overflow="fold")
-        for at, column in enumerate(panel.columns):
-            words = any(isinstance(values[at], str) for _, values in panel.rows)
-            style = "dim" if column.source == "paper" else ""
-            grid.add_column(column.label, justify="left" if words else "right", style=style, overflow="fold")
-        for label, values in panel.rows:
-            cells = [column.text(value) for column, value in zip(panel.columns, values, strict=True)]
-            grid.add_row(*map(Text, (label, *cells)))
-        terminal.print(grid)
-    for line in (*table.verdicts, *table.notes):
-        terminal.print(Text(f"- {line}"))
 
 
 @baseline.command()
