@@ -24,8 +24,8 @@ from kiago_ray.machine import provenance
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import load_cards, weights_hashes
 from kiago_ray.report.search_page import card_notes
-from kiago_ray.report.terminal import top_table
-from kiago_ray.report.values import cell, no_gain
+from kiago_ray.report.terminal import best_table, top_table
+from kiago_ray.report.values import no_gain
 from kiago_ray.runs.lease import living_driver
 from kiago_ray.runs.literature import chosen_families, known_families
 from kiago_ray.runs.plan import Plan, Shard, make_plan
@@ -42,24 +42,8 @@ from kiago_ray.tracking import TrackingReport, TrackingTarget, default_tracking_
 SHOWN_ROWS = 40
 LINE_S = 15.0  # between two lines on the progress
 _RECENT_S = 1800.0  # what counts for the pace of a running campaign
-# Column of the table of candidates → header.
-_BEST = {
-    "rank": "#",
-    "formula": "formula",
-    "base": "base",
-    "source": "source",
-    "plausibility": "plausible",
-    "expected_improvement_k": "gain (K)",
-    "trusted_tc_k": "trusted T_c (K)",
-    "tc_k": "T_c (K)",
-    "tc_oracle_k": "oracle (K)",
-    "delta_tc_k": "ΔT_c (K)",
-    "ef_ev_per_atom": "E_f (eV/atom)",
-    "nearest_known": "nearest known",
-    "search": "search",
-}
-_WIDE = 120  # characters from which there is room for the search's name
-_NAMES, _TEXTS = ("formula", "search"), ("base", "source", "nearest known", "best")
+_WIDE = 150  # characters from which there is room for base, source and search
+_PLACES_WIDTH = 50
 
 AnySpec = TypeVar("AnySpec", bound=BaseModel)
 Where = Annotated[str, typer.Argument(help="Directory or URI of a campaign.")]
@@ -472,14 +456,12 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
         rows = [row for row in rows if row["passed"]]  # they come first
     elif rows:
         title = "No formula passed every screen; the best that failed"
-    hidden = {name for name in _BEST if all(row[name] is None for row in rows)}
-    if "trusted_tc_k" not in hidden:
-        hidden.add("delta_tc_k")
-    if Console().width < _WIDE:
-        hidden.add("search")
-    shown = {name: header for name, header in _BEST.items() if name not in hidden}
-    show_table([{header: cell(row, name) for name, header in shown.items()} for row in rows], title)
-    Console().print("", top_table(results.top), sep="\n")
+    width, places = Console().width, []
+    if width >= _WIDE:
+        places = [name for name in ("base", "source", "search") if any(row[name] for row in rows)]
+        width -= _PLACES_WIDTH
+    best = best_table(rows, (), title, width=width, places=places)
+    Console().print(best, "", top_table(results.top), sep="\n")
     if remark := no_gain(results.gains, results.passed):
         print(f"\n{remark}")
     print(
@@ -493,6 +475,6 @@ def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) 
 
 def show_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     """The first of these rows, whose keys are the headers."""
-    Console().print(plain_table(rows[:SHOWN_ROWS], names=_NAMES, texts=_TEXTS, title=title))
+    Console().print(plain_table(rows[:SHOWN_ROWS], names=("search",), texts=("best",), title=title))
     if len(rows) > SHOWN_ROWS:
         print(f"… and {len(rows) - SHOWN_ROWS:,} more")

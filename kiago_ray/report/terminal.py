@@ -33,10 +33,12 @@ def best_table(
     title: str | None = None,
     *,
     width: int = WIDE,
+    places: Sequence[str] = (),
 ) -> Table:
     """The rows of a ranked table (as mappings from column to value), in their order.
 
-    required: the screens that count; a row that fails names those it failed. width: of the terminal, in
+    required: the screens that count; a row that fails names those it failed. places: columns that say where a row of
+    many searches comes from, at the end. width: of the terminal, in
     characters; one that isn't WIDE gets the marks alone and no T_c of the known. Columns that no row has a value in
     are left out, ΔT_c where there is a trusted T_c, E_f where there is ΔE_hull and no room for both, and E_f, the
     trusted T_c and the extrapolation where there are plausibility and expected gain and no room for all.
@@ -77,6 +79,8 @@ def best_table(
     if width >= WIDEST:
         table.add_column("oxidation states")
     table.add_column("screens" if wide else "", overflow="fold")
+    for name in places:
+        table.add_column(name, overflow="fold")
     for row in rows:
         cells = [cell(row, "rank"), cell(row, "formula"), *(content(row) for _, _, content in shown)]
         if known:
@@ -85,7 +89,8 @@ def best_table(
             cells.append(cell(row, "oxidation_states"))
         mark = _verdict(row, required)
         style = None if row.get("passed") else "dim"
-        table.add_row(*(Text(text) for text in cells), mark if wide else mark[:1], style=style)
+        ends = (cell(row, name) for name in places)
+        table.add_row(*map(Text, cells), mark if wide else mark[:1], *map(Text, ends), style=style)
     return table
 
 
