@@ -81,13 +81,6 @@ def propose(
     return judged_rows(spec, models, progress=progress, should_stop=should_stop).outcome(spec)
 
 
-def judge_formulas(amounts: Floats, spec: SearchSpec, models: Models) -> SearchOutcome:
-    """What `propose` gives, of formulas that something else proposed, amounts (n, 118): `spec` names the base, the T_c
-    predictor, the screens and the order; no step is taken. Raises SpecError as `propose` does.
-    """
-    return judged_formulas(amounts, spec, models).outcome(spec)
-
-
 @dataclass(frozen=True)
 class JudgedRows:
     """Rows of a search with every screen's verdict. base: the material they started from. table: a pyarrow table of
@@ -101,7 +94,7 @@ class JudgedRows:
     table: Any
 
     def outcome(self, spec: SearchSpec) -> SearchOutcome:
-        """The rows as the outcome of the search `spec`, ranked as it says."""
+        """What the rows come to, ranked as `spec` says, the search or the judge of these rows."""
         ranking = Ranking.of(spec.screens)
         table = ranked(self.table, ranking)
         summary = summarise(

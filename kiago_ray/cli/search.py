@@ -18,11 +18,11 @@ from rich.console import Console
 from typer import Argument, Option
 from typer.core import TyperCommand
 
-from kiago_ray.api import SearchOutcome, judge_formulas, propose
+from kiago_ray.api import SearchOutcome, judged_formulas, propose
 from kiago_ray.chemistry.elements import INDEX, named_elements
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.cli import console
-from kiago_ray.cli.console import View, print_json, say, symbols, two_steps
+from kiago_ray.cli.console import View, print_json, say, symbols
 from kiago_ray.errors import InputError
 from kiago_ray.machine import provenance
 from kiago_ray.models import Models, load_models
@@ -256,7 +256,10 @@ def run(
     console.tell_known(models.known)
     console.tell_tried(models.tried)
     console.tell_phases(models.hull, phases)
-    outcome = searched(spec, models) if formulas is None else judge_formulas(formulas(), spec, models)
+    if formulas is None:
+        outcome = searched(spec, models)
+    else:
+        outcome = judged_formulas(formulas(), spec, models).outcome(spec)
     remark = ""
     if (stopped := outcome.result.stopped_at_step) is not None:
         remark = (
@@ -413,7 +416,7 @@ def sites(text: str) -> dict[str, Any]:
 
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
-    "steps": two_steps,
+    "steps": console.two_steps,
     "fixed": lambda texts: assignments(texts, "--fixed", "O=0.25"),
     "elements.allow": symbols,
     "elements.forbid": symbols,
