@@ -256,10 +256,7 @@ def run(
     console.tell_known(models.known)
     console.tell_tried(models.tried)
     console.tell_phases(models.hull, phases)
-    if formulas is None:
-        outcome = searched(spec, models)
-    else:
-        outcome = judged_formulas(formulas(), spec, models).outcome(spec)
+    outcome = proposed(spec, models, formulas)
     remark = ""
     if (stopped := outcome.result.stopped_at_step) is not None:
         remark = (
@@ -295,8 +292,12 @@ class SearchView(View):
         )
 
 
-def searched(spec: SearchSpec, models: Models) -> SearchOutcome:
-    """What a search under a live view proposes, until it is done or stopped by a signal."""
+def proposed(
+    spec: SearchSpec, models: Models, formulas: Callable[[], Amounts] | None = None
+) -> SearchOutcome:
+    """What a search under a live view proposes, until it is done or stopped by a signal; or what comes of `formulas`."""
+    if formulas is not None:
+        return judged_formulas(formulas(), spec, models).outcome(spec)
     notice = "stopping after this step; what is done will be written"
     with console.stop_on_signal(notice) as stopper, console.watching(SearchView()) as view:
         return propose(spec=spec, models=models, progress=view, should_stop=stopper)
