@@ -295,7 +295,7 @@ class SearchView(View):
 def proposed(
     spec: SearchSpec, models: Models, formulas: Callable[[], Amounts] | None = None
 ) -> SearchOutcome:
-    """What a search under a live view proposes, until it is done or stopped by a signal; or what comes of `formulas`."""
+    """What a search proposes under a live view, until it is done or a signal stops it; or what comes of `formulas`."""
     if formulas is not None:
         return judged_formulas(formulas(), spec, models).outcome(spec)
     notice = "stopping after this step; what is done will be written"
