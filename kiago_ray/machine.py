@@ -36,8 +36,8 @@ def peak_mb() -> float:
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-def provenance() -> dict[str, Any]:
-    """Versions of the project and of what decides its figures, the processor, threads and devices."""
+def versions() -> dict[str, Any]:
+    """Versions of the project and of what decides its figures, and the processor."""
     packages = {}
     for name in PACKAGES:
         try:
@@ -50,9 +50,13 @@ def provenance() -> dict[str, Any]:
         "packages": packages,
         "git": git_commit(),
         "cpu": cpu_name(),
-        "threads": torch.get_num_threads(),
-        "devices": ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))],
     }
+
+
+def provenance() -> dict[str, Any]:
+    """The versions, and the threads and devices of this process."""
+    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    return {**versions(), "threads": torch.get_num_threads(), "devices": devices}
 
 
 def git_commit() -> str | None:

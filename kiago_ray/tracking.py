@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import shlex
 import sqlite3
 import tempfile
 import time
@@ -113,11 +114,20 @@ class TrackingTarget:
         return {secret for secret in found | set(map(unquote, found)) if len(secret) >= _LEAST_SECRET}
 
 
-def default_tracking_uri(run: Location) -> str | None:
-    """A database beside a local run directory, so that one UI shows many; None for a remote one."""
-    if run.filesystem.type_name != "local":
+def tracking_target(
+    run: Location, uri: str | None, experiment: str, *, none: bool = False
+) -> TrackingTarget | None:
+    """The store at `uri`, else that of MLFLOW_TRACKING_URI, else a database beside a local run directory, so that one
+    UI shows many; None for a remote one, and where `none` is asked for. Raises TrackingError.
+    """
+    if none:
+        if uri is not None:
+            raise TrackingError("--tracking-uri and --no-tracking contradict each other; give one of them")
         return None
-    return _sqlite_uri(Path(run.path).parent / DATABASE)
+    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not chosen and run.filesystem.type_name == "local":
+        chosen = _sqlite_uri(Path(run.path).parent / DATABASE)
+    return TrackingTarget(chosen, experiment) if chosen else None
 
 
 def artifact_root(target: TrackingTarget, run: Location) -> str | None:
@@ -162,6 +172,17 @@ class TrackingReport:
     problem: str | None
     run_id: str | None
     uri: str
+
+    def in_words(self, resend: str) -> str:
+        """Where the record is, or what is missing from it and that the command `resend` sends it, in a line."""
+        if self.problem or self.pending:
+            missing = f"{len(self.pending)} runs" if self.pending else "a part"
+            return (
+                f"MLflow at {self.uri} lacks {missing} ({self.problem}); nothing is lost: {resend} sends it"
+            )
+        if self.uri.startswith("sqlite:"):
+            return f"MLflow has the record; look at it with: mlflow ui --backend-store-uri {shlex.quote(self.uri)}"
+        return f"MLflow at {self.uri} has the record, run {self.run_id}"
 
 
 def record(

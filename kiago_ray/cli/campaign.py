@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from kiago_ray.cli import console
-from kiago_ray.cli.console import View, plain_table, plural, print_json, say
+from kiago_ray.cli.console import NO_RECORD, View, plain_table, plural, print_json, say
 from kiago_ray.distributed.campaign import CampaignOutcome, CampaignRequest, run_campaign, run_identity
 from kiago_ray.distributed.dispatch import Watcher
 from kiago_ray.distributed.worker import WorkerInfo, WorkerSetup
 from kiago_ray.errors import InputError
-from kiago_ray.machine import provenance
+from kiago_ray.machine import versions
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import load_cards, weights_hashes
 from kiago_ray.report.search_page import card_notes
@@ -31,13 +28,12 @@ from kiago_ray.runs.literature import chosen_families, known_families
 from kiago_ray.runs.plan import Plan, Shard, make_plan
 from kiago_ray.runs.results import page_of_directory
 from kiago_ray.runs.shards import Manifest, State, best_of, listed_state
-from kiago_ray.runs.spec import CampaignSpec, ResourcesSpec, read_campaign, recorded_campaign
+from kiago_ray.runs.spec import CampaignSpec, overridden, read_campaign, recorded_campaign
 from kiago_ray.runs.summaries import read_campaign_results
-from kiago_ray.search.sections import spec_error_line
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, RunDirectory, read_run
 from kiago_ray.storage.table import first_rows
-from kiago_ray.tracking import TrackingReport, TrackingTarget, default_tracking_uri, record
+from kiago_ray.tracking import TrackingTarget, record, tracking_target
 
 SHOWN_ROWS = 40
 LINE_S = 15.0  # between two lines on the progress
@@ -45,7 +41,6 @@ _RECENT_S = 1800.0  # what counts for the pace of a running campaign
 _WIDE = 150  # characters from which there is room for base, source and search
 _PLACES_WIDTH = 50
 
-AnySpec = TypeVar("AnySpec", bound=BaseModel)
 Where = Annotated[str, typer.Argument(help="Directory or URI of a campaign.")]
 
 app = typer.Typer(
@@ -83,7 +78,6 @@ def run(
     as_json: console.AsJson = False,
 ) -> None:
     """Run the campaign in FILE; the same command again runs only what is missing."""
-    check_tracking(tracking_uri, no_tracking)
     campaign = overridden(read_campaign(file), gpus_per_worker, known=known, tried=tried)
     models = load_models(campaign.weights, known=campaign.known, tried=campaign.tried)
     assert models.prospects is not None
@@ -93,7 +87,9 @@ def run(
     if dry_run:
         show_plan(plan, where, as_json)
         raise typer.Exit(0)
-    target = None if no_tracking else tracking_target(where, tracking_uri, campaign.name)
+    target = tracking_target(Location.of(where), tracking_uri, campaign.name, none=no_tracking)
+    if target is None and not no_tracking:
+        say(NO_RECORD)
     request = replace(make_request(plan, models, where, target), address=address)
     policy = replace(request.policy, workers=workers, wait_s=60 * wait)
     raise typer.Exit(drive(plan, replace(request, policy=policy), top, as_json))
@@ -130,7 +126,7 @@ def track(
     """Record in MLflow what isn't recorded yet, after a server was away."""
     directory = read_run(where)
     plan = recorded_plan(directory)
-    target = tracking_target(where, tracking_uri, plan.campaign.name)
+    target = tracking_target(directory.location, tracking_uri, plan.campaign.name)
     if target is None:
         raise InputError("--tracking-uri: give the MLflow store or server")
     driver = living_driver(directory.location)
@@ -139,56 +135,8 @@ def track(
             f"{where} is being run by process {driver['pid']} on {driver['host']}, which keeps the record itself"
         )
     outcome = record(directory, plan, target)
-    tell_tracking(outcome, f"kiago campaign track {where} --tracking-uri URI")
+    say(outcome.in_words(f"kiago campaign track {where} --tracking-uri URI"))
     raise typer.Exit(3 if outcome.pending or outcome.problem else 0)
-
-
-def overridden(spec: AnySpec, gpus: float | None, **values: object) -> AnySpec:
-    """The specification of a file with what options say instead of it, where they aren't None. Raises InputError."""
-    update = {name: value for name, value in values.items() if value is not None}
-    if gpus is not None:
-        resources = {**getattr(spec, "resources").model_dump(), "gpus": gpus}  # noqa: B009
-        try:
-            update["resources"] = ResourcesSpec.model_validate(resources)
-        except ValidationError as error:
-            raise InputError(f"resources.{spec_error_line(error, ResourcesSpec)}") from None
-    return spec.model_copy(update=update)
-
-
-def check_tracking(uri: str | None, no_tracking: bool) -> None:
-    """Refuse options that contradict each other. Raises InputError."""
-    if uri is not None and no_tracking:
-        raise InputError("--tracking-uri and --no-tracking contradict each other; give one of them")
-
-
-def tracking_target(where: str, uri: str | None, experiment: str) -> TrackingTarget | None:
-    """Where MLflow's record goes; None, and a line on stderr, where there is no place for it."""
-    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_tracking_uri(Location.of(where))
-    if chosen is None:
-        say("no MLflow record: the output is remote; give --tracking-uri or MLFLOW_TRACKING_URI for one")
-        return None
-    return TrackingTarget(chosen, experiment)
-
-
-def tell_tracking(report: TrackingReport | None, resend: str) -> None:
-    """Say where the record is, or what is missing from it and how it gets there. resend: the command that sends it."""
-    if report is None:
-        return
-    if report.problem or report.pending:
-        missing = f"{len(report.pending)} runs" if report.pending else "a part"
-        say(f"MLflow at {report.uri} lacks {missing} ({report.problem}); nothing is lost: {resend} sends it")
-    elif report.uri.startswith("sqlite:"):
-        say(
-            f"MLflow has the record; look at it with: mlflow ui --backend-store-uri {shlex.quote(report.uri)}"
-        )
-    else:
-        say(f"MLflow at {report.uri} has the record, run {report.run_id}")
-
-
-def facts_of_run(resources: ResourcesSpec) -> dict[str, Any]:
-    """What spec.yaml says of the versions and of the workers; threads and devices are the workers' own."""
-    facts = {key: value for key, value in provenance().items() if key not in ("threads", "devices")}
-    return {**facts, "resources": resources.model_dump(mode="json")}
 
 
 def known_bases(campaign: CampaignSpec, models: Models) -> list[str]:
@@ -220,7 +168,7 @@ def make_request(plan: Plan, models: Models, where: str, tracking: TrackingTarge
     return CampaignRequest(
         where=where,
         identity=run_identity(plan, models.identity),
-        about=facts_of_run(campaign.resources),
+        about={**versions(), "resources": campaign.resources.model_dump(mode="json")},
         setup=WorkerSetup.of(where, campaign.resources, models, weights),
         tracking=tracking,
         model_notes=card_notes(models.cards),
@@ -245,7 +193,8 @@ def drive(plan: Plan, request: CampaignRequest, top: int, as_json: bool) -> int:
         say(f"stopped with {outcome.results.shards_done:,} of {plan.shard_count:,} shards done; {again}")
     if outcome.failures:
         say(f"{len(outcome.failures)} of {plan.shard_count} shards failed; {again}")
-    tell_tracking(outcome.tracking, f"kiago campaign track {where} --tracking-uri URI")
+    if outcome.tracking is not None:
+        say(outcome.tracking.in_words(f"kiago campaign track {where} --tracking-uri URI"))
     if outcome.failures:
         return 3
     return 0 if outcome.complete else 1

@@ -71,6 +71,7 @@ TrackingUri = Annotated[
     Option(help="MLflow store or server; by default MLFLOW_TRACKING_URI, else beside the output."),
 ]
 NoTracking = Annotated[bool, Option("--no-tracking", help="Keep no MLflow record.")]
+NO_RECORD = "no MLflow record: the output is remote; give --tracking-uri or MLFLOW_TRACKING_URI for one"
 
 
 def check_device(device: str) -> None:

@@ -15,24 +15,20 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from kiago_ray.cli import console
-from kiago_ray.cli.campaign import (
-    check_tracking,
-    facts_of_run,
-    overridden,
-    tell_tracking,
-    tracking_target,
-)
-from kiago_ray.cli.console import View, plain_table, plural, print_json, say
+from kiago_ray.cli.console import NO_RECORD, View, plain_table, plural, print_json, say
 from kiago_ray.distributed.sweep import SweepOutcome, SweepRequest, run_sweep, sweep_identity
 from kiago_ray.distributed.worker import WorkerSetup
+from kiago_ray.machine import versions
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card
 from kiago_ray.report.search_page import card_notes
+from kiago_ray.runs.spec import overridden
+from kiago_ray.storage.location import Location
 from kiago_ray.sweep.metrics import METRICS
 from kiago_ray.sweep.page import verdict
 from kiago_ray.sweep.spec import SweepSpec, read_sweep
 from kiago_ray.sweep.trials import SweepWatcher, Trial
-from kiago_ray.tracking import TrackingTarget
+from kiago_ray.tracking import TrackingTarget, tracking_target
 
 SHOWN = 12  # rows of the table while it runs
 _VALUE_LENGTH = 18
@@ -64,14 +60,15 @@ def sweep(
     as_json: console.AsJson = False,
 ) -> None:
     """Run the sweep in FILE; the same command again runs only what is missing."""
-    check_tracking(tracking_uri, no_tracking)
     chosen = overridden(read_sweep(file), gpus_per_trial, known=known, concurrency=concurrency)
     where = out if out is not None else f"runs/{chosen.name}"
     models = checked_models(chosen)
     if dry_run:
         show_plan(chosen, where, as_json)
         raise typer.Exit(0)
-    target = None if no_tracking else tracking_target(where, tracking_uri, chosen.name)
+    target = tracking_target(Location.of(where), tracking_uri, chosen.name, none=no_tracking)
+    if target is None and not no_tracking:
+        say(NO_RECORD)
     request = replace(make_request(chosen, models, where, target), address=address, wait=wait)
     raise typer.Exit(drive(chosen, request, where, top, as_json))
 
@@ -114,7 +111,7 @@ def make_request(
     return SweepRequest(
         where=where,
         identity=sweep_identity(sweep, hashes, models.identity["known"]),
-        about=facts_of_run(sweep.resources),
+        about={**versions(), "resources": sweep.resources.model_dump(mode="json")},
         setup=WorkerSetup.of(where, sweep.resources, models, weights),
         tracking=tracking,
         model_notes=card_notes(models.cards),
@@ -131,7 +128,8 @@ def drive(sweep: SweepSpec, request: SweepRequest, where: str, top: int, as_json
     else:
         console.tell_known(request.setup.known)
     show_outcome(outcome, where, top, as_json)
-    tell_tracking(outcome.tracking, "the same command")
+    if outcome.tracking is not None:
+        say(outcome.tracking.in_words("the same command"))
     for what, cause in outcome.failures.items():
         say(f"failed: {what}: {cause}")
     if outcome.failures:

@@ -272,3 +272,15 @@ def beside(path: Path, spec: Spec) -> Spec:
             if (named := getattr(spec, name, None)) is not None and named not in words[name]
         }
     )
+
+
+def overridden(spec: Spec, gpus: float | None, **values: object) -> Spec:
+    """The specification with what a command says instead of its file, where that isn't None. Raises SpecError."""
+    update = {name: value for name, value in values.items() if value is not None}
+    if gpus is not None:
+        resources = {**spec.model_dump()["resources"], "gpus": gpus}
+        try:
+            update["resources"] = ResourcesSpec.model_validate(resources)
+        except ValidationError as error:
+            raise SpecError(f"resources: {spec_error_line(error, ResourcesSpec)}") from error
+    return spec.model_copy(update=update)

@@ -17,7 +17,7 @@ from pyarrow import fs
 from kiago_ray.runs.summaries import read_search_results
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory
-from kiago_ray.tracking import TrackingReport, default_tracking_uri, record, recorded_whole
+from kiago_ray.tracking import TrackingReport, record, recorded_whole, tracking_target
 from kiago_ray.tracking_entries import CURVE_POINTS, CampaignEntries, Entry, search_points
 
 from .tracked_campaigns import Campaign, Record, target_of, track
@@ -187,7 +187,7 @@ def test_files_of_a_remote_campaign_come_by_way_of_this_machine(campaign: Campai
     remote = Location(
         "s3://key:secret@bucket/small", fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "small"
     )
-    assert default_tracking_uri(remote) is None
+    assert tracking_target(remote, None, "small") is None
     target = target_of(campaign)
     report = record(RunDirectory(remote, campaign.directory.record), campaign.plan, target)
     assert (report.recorded, report.problem) == (2, None)

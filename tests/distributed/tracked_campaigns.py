@@ -21,7 +21,7 @@ from kiago_ray.runs.results import finish_campaign, finish_search
 from kiago_ray.runs.shards import compute_shard, read_manifest
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, open_run
-from kiago_ray.tracking import TrackingReport, TrackingTarget, default_tracking_uri, record
+from kiago_ray.tracking import TrackingReport, TrackingTarget, record, tracking_target
 
 CAMPAIGN_ID = "0123456789abcdef"
 WEIGHTS = {"tc": "aa" * 32, "ef": "bb" * 32}
@@ -99,9 +99,9 @@ def make_campaign(plan: Plan, folder: Path) -> Campaign:
 
 def target_of(campaign: Campaign) -> TrackingTarget:
     """The database beside the campaign."""
-    uri = default_tracking_uri(campaign.location)
-    assert uri is not None
-    return TrackingTarget(uri, "small")
+    target = tracking_target(campaign.location, None, "small")
+    assert target is not None
+    return target
 
 
 def track(campaign: Campaign, target: TrackingTarget | None = None, patience_s: float = 60) -> TrackingReport:
