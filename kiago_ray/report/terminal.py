@@ -38,60 +38,55 @@ def best_table(
     """The rows of a ranked table (as mappings from column to value), in their order.
 
     required: the screens that count; a row that fails names those it failed. places: columns that say where a row of
-    many searches comes from, at the end. width: of the terminal, in
-    characters; one that isn't WIDE gets the marks alone and no T_c of the known. Columns that no row has a value in
-    are left out, ΔT_c where there is a trusted T_c, E_f where there is ΔE_hull and no room for both, and E_f, the
-    trusted T_c and the extrapolation where there are plausibility and expected gain and no room for all.
+    many searches comes from. width: of the terminal, in characters; one that isn't WIDE gets the marks alone and no
+    T_c of the known. Columns that no row has a value in are left out, ΔT_c where there is a trusted T_c, E_f where
+    there is ΔE_hull and no room for both, and E_f, the trusted T_c and the extrapolation where there are plausibility
+    and expected gain and no room for all.
     """
-    trusted, oracle, known, score, hull, plausible = (
-        any(row.get(name) is not None for row in rows)
-        for name in (
-            "trusted_tc_k",
-            "tc_oracle_k",
-            "nearest_known",
-            "extrapolation",
-            "e_hull_ev_per_atom",
-            "plausibility",
-        )
-    )
+
+    def some(name: str) -> bool:
+        return any(row.get(name) is not None for row in rows)
+
+    hull, plausible = some("e_hull_ev_per_atom"), some("plausibility")
     wide = width >= WIDE + (_HULL_WIDTH if hull else 0) + (_PLAUSIBLE_WIDTH if plausible else 0)
+    trusted, score = some("trusted_tc_k"), some("extrapolation")
+    numbers: list[tuple[str, int, bool, Callable[[Row], str]]] = [
+        ("plau-\nsible", 5, plausible, _field("plausibility")),
+        ("gain\nK", 5, plausible, _field("expected_improvement_k")),
+        ("trusted\nT_c (K)", 7, trusted and (wide or not plausible), _field("trusted_tc_k")),
+        ("T_c\nK", 5, True, with_spread),
+        ("oracle\nK", 6, some("tc_oracle_k"), _field("tc_oracle_k")),
+        ("ΔT_c\nK", 6, not trusted, _field("delta_tc_k")),
+        ("E_f\neV/atom", 7, wide or not (hull or plausible), _field("ef_ev_per_atom")),
+        ("ΔE_hull\neV/atom", 7, hull, _field("e_hull_ev_per_atom")),
+        ("extra-\npol.", 6, score and (wide or not plausible), extrapolation),
+        ("L1 to\nknown", 5, some("nearest_known"), _field("nearest_distance")),
+    ]
+    nearest = ("nearest known\n(its T_c)", _nearest) if wide else ("nearest known", _field("nearest_known"))
+    texts = [nearest] if some("nearest_known") else []
+    texts += [("oxidation states", _field("oxidation_states"))] if width >= WIDEST else []
     space = (0, 2 if wide else 1, 0, 0)
     table = Table(title=title, title_justify="left", box=None, padding=space, pad_edge=False)
     table.add_column("#", justify="right", min_width=2)
     table.add_column("formula", min_width=max((len(cell(row, "formula")) for row in rows), default=7))
-    numbers: list[tuple[str, int, bool, Callable[[Row], str]]] = [
-        ("plau-\nsible", 5, plausible, lambda row: cell(row, "plausibility")),
-        ("gain\nK", 5, plausible, lambda row: cell(row, "expected_improvement_k")),
-        ("trusted\nT_c (K)", 7, trusted and (wide or not plausible), lambda row: cell(row, "trusted_tc_k")),
-        ("T_c\nK", 5, True, with_spread),
-        ("oracle\nK", 6, oracle, lambda row: cell(row, "tc_oracle_k")),
-        ("ΔT_c\nK", 6, not trusted, lambda row: cell(row, "delta_tc_k")),
-        ("E_f\neV/atom", 7, wide or not (hull or plausible), lambda row: cell(row, "ef_ev_per_atom")),
-        ("ΔE_hull\neV/atom", 7, hull, lambda row: cell(row, "e_hull_ev_per_atom")),
-        ("extra-\npol.", 6, score and (wide or not plausible), extrapolation),
-        ("L1 to\nknown", 5, known, lambda row: cell(row, "nearest_distance")),
-    ]
     shown = [(header, least, content) for header, least, there, content in numbers if there]
     for header, least, _ in shown:
         table.add_column(header, justify="right", min_width=least, no_wrap=True)
-    if known:
-        table.add_column("nearest known\n(its T_c)" if wide else "nearest known", no_wrap=not wide)
-    if width >= WIDEST:
-        table.add_column("oxidation states")
-    table.add_column("screens" if wide else "", overflow="fold")
-    for name in places:
-        table.add_column(name, overflow="fold")
+    for header, _ in texts:
+        table.add_column(header, no_wrap=not wide)
+    for header in ("screens" if wide else "", *places):
+        table.add_column(header, overflow="fold")
     for row in rows:
-        cells = [cell(row, "rank"), cell(row, "formula"), *(content(row) for _, _, content in shown)]
-        if known:
-            cells.append(_nearest(row) if wide else cell(row, "nearest_known"))
-        if width >= WIDEST:
-            cells.append(cell(row, "oxidation_states"))
-        mark = _verdict(row, required)
+        contents = (_field("rank"), _field("formula"), *(each[-1] for each in (*shown, *texts)))
+        mark, ends = _verdict(row, required), (Text(cell(row, name)) for name in places)
+        cells = (Text(content(row)) for content in contents)
         style = None if row.get("passed") else "dim"
-        ends = (cell(row, name) for name in places)
-        table.add_row(*map(Text, cells), mark if wide else mark[:1], *map(Text, ends), style=style)
+        table.add_row(*cells, mark if wide else mark[:1], *ends, style=style)
     return table
+
+
+def _field(name: str) -> Callable[[Row], str]:
+    return lambda row: cell(row, name)
 
 
 def summary_table(summary: Summary) -> Table:
