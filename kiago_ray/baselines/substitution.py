@@ -19,7 +19,7 @@ from kiago_ray.chemistry.formula import parse, parse_amounts, reduce_counts
 from kiago_ray.chemistry.neutrality import MAX_VALENCE_ATOMS, atom_valences, likeliest_valences
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.errors import InputError
-from kiago_ray.search.open_rows import canonical_text, row_generator
+from kiago_ray.search.problem import canonical_text, row_generator
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

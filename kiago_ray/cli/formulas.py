@@ -29,7 +29,7 @@ from kiago_ray.cli.console import (
     say,
     tell_phases,
 )
-from kiago_ray.data.compositions import finite
+from kiago_ray.data.files import finite
 from kiago_ray.errors import InputError
 from kiago_ray.hull import EnergyHull, judge
 from kiago_ray.models import Models, load_models

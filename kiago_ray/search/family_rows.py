@@ -23,8 +23,7 @@ from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.search.family import HALF, VACANCY, Family, Site
 from kiago_ray.search.family_proposals import FAMILY, Occupation, Sources, base_occupation
 from kiago_ray.search.losses import Norm, integer_distance
-from kiago_ray.search.open_rows import MIN_TOTAL, canonical_text, row_generator
-from kiago_ray.search.problem import Problem
+from kiago_ray.search.problem import MIN_TOTAL, Problem, canonical_text, row_generator
 from kiago_ray.search.stages import SearchState, init
 
 WHOLE_PROBABILITY = 0.3  # that a drawn element takes the whole site

@@ -6,7 +6,6 @@ Row r draws from a generator made of (seed, base material, r) alone: never from 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.search.integers import (
     IntegerCandidates,
@@ -26,12 +25,11 @@ from kiago_ray.search.integers import (
     project,
 )
 from kiago_ray.search.losses import Norm, integer_loss
-from kiago_ray.search.problem import Problem
+from kiago_ray.search.problem import MIN_TOTAL, Problem, canonical_text, row_generator
 from kiago_ray.search.result import Proposals, Score, scored
 from kiago_ray.search.sections import SpecError, StartSpec
 from kiago_ray.search.stages import SearchState, init
 
-MIN_TOTAL = 1e-6  # of ReLU(x_base): below this a row has nothing left to normalise
 _RULED_OUT = 1e6  # K: what a screen rules out loses to what none does
 
 Floats = NDArray[np.float64]
@@ -133,19 +131,6 @@ def starts(problem: Problem, frequencies: Mapping[str, Floats], rows: Sequence[i
         kept = np.maximum(problem.base - problem.const, 0) * (problem.allowed | ~problem.fixed)
         drawn = [perturbed_row(rng, kept, problem.allowed, weights, start) for rng in generators]
     return np.stack(drawn)
-
-
-def canonical_text(base: Floats | None) -> str:
-    """One text for every way to write a composition (118,), by atomic number; "" for none."""
-    if base is None:
-        return ""
-    return " ".join(f"{SYMBOLS[z]}{base[z]:.9f}" for z in np.flatnonzero(base))
-
-
-def row_generator(seed: int, base_text: str, row: int) -> np.random.Generator:
-    """The generator of one row, the same in every process and on every machine."""
-    words = np.frombuffer(hashlib.sha256(base_text.encode()).digest(), dtype=">u4")
-    return np.random.default_rng(np.random.SeedSequence([seed, row, *words.tolist()]))
 
 
 def drawing_weights(name: str, frequencies: Mapping[str, Floats]) -> Floats:

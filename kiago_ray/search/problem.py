@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from kiago_ray.search.family_proposals import Occupation, proposed
 from kiago_ray.search.integers import feasible_totals
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
+
+MIN_TOTAL = 1e-6  # of ReLU(x_base): below this a row has nothing left to normalise
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -137,3 +140,16 @@ def _members(symbols: Sequence[str]) -> Mask:
     mask = np.zeros(N_ELEMENTS, dtype=np.bool_)
     mask[[INDEX[symbol] for symbol in symbols]] = True
     return mask
+
+
+def canonical_text(base: Floats | None) -> str:
+    """One text for every way to write a composition (118,), by atomic number; "" for none."""
+    if base is None:
+        return ""
+    return " ".join(f"{SYMBOLS[z]}{base[z]:.9f}" for z in np.flatnonzero(base))
+
+
+def row_generator(seed: int, base_text: str, row: int) -> np.random.Generator:
+    """The generator of one row, the same in every process and on every machine."""
+    words = np.frombuffer(hashlib.sha256(base_text.encode()).digest(), dtype=">u4")
+    return np.random.default_rng(np.random.SeedSequence([seed, row, *words.tolist()]))

@@ -20,15 +20,13 @@ from kiago_ray.search.family import Substitutions
 from kiago_ray.search.losses import integer_loss
 from kiago_ray.search.open_rows import (
     OpenSpace,
-    canonical_text,
     drawing_weights,
     exact_fractions,
     open_space,
     project_rows,
-    row_generator,
     starts,
 )
-from kiago_ray.search.problem import Problem, resolve
+from kiago_ray.search.problem import Problem, canonical_text, resolve, row_generator
 from kiago_ray.search.result import RowStatus
 from kiago_ray.search.run import begin
 from kiago_ray.search.sections import SpecError
