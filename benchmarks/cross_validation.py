@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
@@ -25,15 +25,12 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold
 
-from kiago_ray.predictors.ensemble import MEMBERS, TcEnsemble, from_log
+from kiago_ray.predictors.ensemble import MEMBERS, TcEnsemble, from_log, to_log
 from kiago_ray.predictors.inference import multiplies_bfloat16
-from kiago_ray.training import ensemble as ensemble_recipe
-from kiago_ray.training import recipes
-from kiago_ray.training.ensemble import MADE_UP, SETTINGS, TEACHER_NEGATIVES, TEACHER_TREES, Taught
-from kiago_ray.training.evaluation import SPLITS, Split, TcTables, TrainingTable, score
-from kiago_ray.training.fit import Epoch, EpochReport, fit
+from kiago_ray.training.fit import EpochReport, RunOptions, fit, rows_id, score
 from kiago_ray.training.oracle import CROSS_VALIDATION_FOLDS, OracleSettings
-from kiago_ray.training.recipes import rows_id
+from kiago_ray.training.recipes import ENSEMBLE_LESSON, ENSEMBLE_SETTINGS, member_weights
+from kiago_ray.training.tables import SPLITS, Epoch, Split, TcTables, TrainingTable
 
 Floats = NDArray[np.float32]
 ROWS_AT_ONCE = 512
@@ -45,7 +42,7 @@ class Lesson:
     """What a fold's networks learn from, and what trees that learnt from the same say of the fold's rows."""
 
     train: TrainingTable
-    taught: Taught
+    taught: tuple[Floats, Floats]
     extra_trees_k: Floats
     boosted_k: Floats
 
@@ -60,31 +57,37 @@ def folds(known: TrainingTable, split: Split) -> list[NDArray[np.bool_]]:
     return [np.isin(np.arange(len(known.values)), test) for _, test in drawn]
 
 
-def lesson(known: TrainingTable, zeros: Floats, left_out: NDArray[np.bool_]) -> Lesson:
+def lesson(known: TrainingTable, zeros: TrainingTable, left_out: NDArray[np.bool_]) -> Lesson:
     """The teacher's made-up rows with its labels, and what both kinds of trees say, of all rows but one fold."""
     train, test = known.pick(~left_out), known.pick(left_out)
-    made, rows, values = recipes.lesson(train, zeros, MADE_UP, TEACHER_NEGATIVES, 0)
-    inputs, asked = ensemble_recipe.seen_by_trees(rows), ensemble_recipe.seen_by_trees(test.fractions)
-    extra = ExtraTreesRegressor(TEACHER_TREES, random_state=0).fit(inputs, values)
-    labels = extra.predict(ensemble_recipe.seen_by_trees(made)).astype(np.float32)
+    made, rows, values = ENSEMBLE_LESSON.rows(train, zeros, 0)
+    inputs, asked = ENSEMBLE_LESSON.seen(rows), ENSEMBLE_LESSON.seen(test.fractions)
+    extra = ExtraTreesRegressor(ENSEMBLE_LESSON.teacher_trees, random_state=0).fit(inputs, values)
+    labels = extra.predict(ENSEMBLE_LESSON.seen(made)).astype(np.float32)
     settings = OracleSettings()
     boosted = lightgbm.train(
         settings.parameters(0, 1), lightgbm.Dataset(inputs, values), settings.most_rounds
     )
     return Lesson(
         train=train,
-        taught=Taught(made, labels),
+        taught=(made, labels),
         extra_trees_k=np.asarray(extra.predict(asked), dtype=np.float32),
         boosted_k=np.asarray(boosted.predict(asked), dtype=np.float32).clip(min=0),
     )
 
 
-def fitted(lessons: list[Lesson], zeros: Floats, checkpoint: Path, asked: argparse.Namespace) -> TcEnsemble:
+def fitted(lessons: list[Lesson], zeros: TrainingTable, name: str, asked: argparse.Namespace) -> TcEnsemble:
     """One network of six members a fold; a fold's rows count for its members alone."""
-    torch.manual_seed(0)
-    network = TcEnsemble(members=MEMBERS * len(lessons))
-    network.standardise(torch.from_numpy(np.concatenate([each.train.fractions for each in lessons])))
-    samplers = [ensemble_recipe.sampler(each.train, zeros, each.taught, MEMBERS) for each in lessons]
+
+    def make() -> TcEnsemble:
+        network = TcEnsemble(members=MEMBERS * len(lessons))
+        network.standardise(torch.from_numpy(np.concatenate([each.train.fractions for each in lessons])))
+        return network
+
+    samplers = [
+        ENSEMBLE_LESSON.sampler(each.train, zeros, each.taught, to_log, member_weights(each.train, MEMBERS))
+        for each in lessons
+    ]
 
     def sample(generator: torch.Generator) -> Epoch:
         parts = [draw(generator) for draw in samplers]
@@ -96,14 +99,20 @@ def fitted(lessons: list[Lesson], zeros: Floats, checkpoint: Path, asked: argpar
         )
 
     average, _ = fit(
-        network.to(asked.device),
+        make,
         TcEnsemble.__call__,
         sample,
-        replace(SETTINGS, epochs=asked.epochs, batch_rows=SETTINGS.batch_rows * len(lessons)),
-        checkpoint=checkpoint,
-        data_id=rows_id(*(each.train for each in lessons), recipe=ensemble_recipe.recipe()),
-        bfloat16=multiplies_bfloat16(torch.device(asked.device)),
-        on_epoch=lambda report: told(checkpoint.stem, report),
+        replace(
+            ENSEMBLE_SETTINGS, epochs=asked.epochs, batch_rows=ENSEMBLE_SETTINGS.batch_rows * len(lessons)
+        ),
+        RunOptions(
+            out=asked.out,
+            device=asked.device,
+            bfloat16=multiplies_bfloat16(torch.device(asked.device)),
+            on_epoch=lambda _, report: told(name, report),
+        ),
+        name=name,
+        data_id=rows_id(*(each.train for each in lessons), recipe=ENSEMBLE_LESSON.about()),
     )
     return average
 
@@ -121,7 +130,7 @@ def predicted(network: TcEnsemble, fractions: Floats) -> Floats:
 
 
 def cross_validated(
-    known: TrainingTable, zeros: Floats, split: Split, asked: argparse.Namespace
+    known: TrainingTable, zeros: TrainingTable, split: Split, asked: argparse.Namespace
 ) -> dict[str, Floats]:
     """T_c in K (N,) of all rows by each model."""
     masks = folds(known, split)
@@ -131,7 +140,7 @@ def cross_validated(
         lessons = joblib.Parallel(n_jobs=min(len(group), joblib.cpu_count()))(
             joblib.delayed(lesson)(known, zeros, mask) for mask in group
         )
-        network = fitted(lessons, zeros, asked.out / f"{split}-{first}.safetensors", asked)
+        network = fitted(lessons, zeros, f"{split}-{first}", asked)
         of_folds = predicted(network, known.fractions)
         for number, (mask, each) in enumerate(zip(group, lessons, strict=True)):
             found["ensemble"][mask] = of_folds[mask, number]
@@ -153,7 +162,7 @@ def scores(known: TrainingTable, tc_k: Floats, split: Split) -> dict[str, object
         drawn.append(r2_score(known.values, tc_k, sample_weight=times))
     worst = np.sort(square)[::-1][: len(square) // 100]
     return {
-        **asdict(score(tc_k, known.values)),
+        **score(tc_k, known.values),
         "r2_95_percent": [round(float(each), 4) for each in np.quantile(drawn, (0.025, 0.975))],
         "squared_error_in_the_worst_1_percent": round(float(worst.sum() / square.sum()), 3),
     }
@@ -172,7 +181,7 @@ def main() -> None:
     parser.add_argument("--non-superconductors", type=Path, required=True)
     parser.add_argument("--held-back", type=Path, default=Path("tests/data/literature_tc.tsv"))
     parser.add_argument("--splits", default=",".join(SPLITS))
-    parser.add_argument("--epochs", type=int, default=SETTINGS.epochs)
+    parser.add_argument("--epochs", type=int, default=ENSEMBLE_SETTINGS.epochs)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--together", type=int, default=1, help="folds fitted side by side")
     parser.add_argument("--out", type=Path, default=Path("runs/cross_validation"))
@@ -183,7 +192,7 @@ def main() -> None:
     results = {}
     for split in SPLITS:
         if split in asked.splits.split(","):
-            models = cross_validated(known, zeros.fractions, split, asked)
+            models = cross_validated(known, zeros, split, asked)
             results[split] = {name: scores(known, tc_k, split) for name, tc_k in models.items()}
             print(split, json.dumps(results[split], indent=1), flush=True)
     (asked.out / "scores.json").write_text(json.dumps(results, indent=1) + "\n")

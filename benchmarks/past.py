@@ -27,10 +27,10 @@ from kiago_ray.predictors.inference import multiplies_bfloat16
 from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import PLAUSIBILITY, load_network
 from kiago_ray.screening import KnownMaterials
-from kiago_ray.training.ensemble import SETTINGS, train_tc_ensemble
-from kiago_ray.training.evaluation import TcTables, TrainingTable
+from kiago_ray.training.fit import RunOptions
 from kiago_ray.training.oracle import OracleSettings, train_oracle
-from kiago_ray.training.recipes import RunOptions
+from kiago_ray.training.recipes import ENSEMBLE_SETTINGS, train_tc_ensemble
+from kiago_ray.training.tables import TcTables, TrainingTable
 
 Floats = NDArray[np.float64]
 NEAR = 0.05  # L1 distance from all of before, from which a later composition is new
@@ -103,7 +103,7 @@ def known_then(
     if not (weights / "tc_ensemble.json").exists():
         print(f"{cut_off}: fitting the ensemble to {len(table)} compositions", file=sys.stderr)
         options = RunOptions(out=weights, bfloat16=multiplies_bfloat16(torch.device("cpu")))
-        train_tc_ensemble(tables, replace(SETTINGS, epochs=asked.epochs), options)
+        train_tc_ensemble(tables, replace(ENSEMBLE_SETTINGS, epochs=asked.epochs), options)
     if not (weights / "tc_oracle.json").exists():
         print(f"{cut_off}: fitting the oracle", file=sys.stderr)
         train_oracle(tables, OracleSettings(), RunOptions(out=weights))

@@ -17,7 +17,7 @@ from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import WeightsError, shipped_weights, weights_hashes
 from kiago_ray.search import SpecError, load_preset
-from kiago_ray.training.ensemble import random_compositions
+from kiago_ray.training.tables import random_compositions
 
 FORMULAS = ["YBa2Cu3O7", "MgB2", "LaNiAsO"]
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from kiago_ray.baselines.superdiff.network import NetworkSettings
 from kiago_ray.baselines.superdiff.training import SETTINGS as SUPERDIFF_SETTINGS
-from kiago_ray.baselines.superdiff.training import Compositions, SuperDiffOptions, train_superdiff
+from kiago_ray.baselines.superdiff.training import Compositions, train_superdiff
 from kiago_ray.cli import console
 from kiago_ray.cli.console import plain_table, print_json, say
 from kiago_ray.data.files import LoadReport
@@ -28,12 +28,17 @@ from kiago_ray.plausibility.model import train_plausibility
 from kiago_ray.plausibility.prospects import made_fractions, prospects_of, save_plausibility
 from kiago_ray.predictors.inference import multiplies_bfloat16
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_ef
-from kiago_ray.training.ensemble import SETTINGS as ENSEMBLE_SETTINGS
-from kiago_ray.training.ensemble import train_tc_ensemble
-from kiago_ray.training.evaluation import SPLITS, TcTables, TrainingTable, without
-from kiago_ray.training.fit import FitSettings
+from kiago_ray.training.fit import FitSettings, RunOptions
 from kiago_ray.training.oracle import TUNING_SETTINGS, OracleSettings, train_oracle
-from kiago_ray.training.recipes import EF_SETTINGS, TC_SETTINGS, RunOptions, train_ef, train_tc
+from kiago_ray.training.recipes import (
+    EF_SETTINGS,
+    ENSEMBLE_SETTINGS,
+    TC_SETTINGS,
+    train_ef,
+    train_tc,
+    train_tc_ensemble,
+)
+from kiago_ray.training.tables import SPLITS, TcTables, TrainingTable, without
 
 app = typer.Typer(add_completion=False)
 train = typer.Typer(help="Train a model; run again to resume after a stop.", no_args_is_help=True)
@@ -210,14 +215,9 @@ def superdiff(
         Compositions.of(known),
         size,
         adapted(SUPERDIFF_SETTINGS, epochs, seed),
-        SuperDiffOptions(
-            out=out,
-            device=device,
-            compile_network=compile_network,
-            samples=samples,
-            on_epoch=lambda report: how.on_epoch("random", report),
-        ),
+        how,
         reports,
+        samples=samples,
     )
     show(card, "sha256", "seconds", "held_out_loss", "samples")
 

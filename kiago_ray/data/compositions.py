@@ -11,9 +11,10 @@ tried counts as the same up to 0.02, 1 % of the atoms exchanged (section 3.5 of 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -322,3 +323,20 @@ def nearest_emd(fractions: Floats, known: Floats) -> tuple[Ints, Floats]:
         at = distances.argmin()  # the first of equals
         index[row], distance[row] = left[at], distances[at]
     return index, distance
+
+
+def held_out(keys: Iterable[str], *, share: float, salt: str) -> NDArray[np.bool_]:
+    """(N,) True where a key is held out: about `share` of all distinct keys, equal keys together."""
+    if not 0 < share < 1:
+        raise ValueError(f"a held-out share must lie between 0 and 1, not {share}")
+    bound = int(share * 2**64)
+    return np.array([_hash(f"{salt}:{key}") < bound for key in keys], dtype=np.bool_)
+
+
+def folds(keys: Iterable[str], count: int, *, salt: str) -> NDArray[np.int64]:
+    """(N,) which of `count` folds each key falls into, equal keys together."""
+    return np.array([_hash(f"{salt}:{key}") % count for key in keys], dtype=np.int64)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -24,7 +24,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.data.compositions import nearest
+from kiago_ray.data.compositions import folds, nearest
 from kiago_ray.plausibility.features import CHARGE_NAMES, MAKE_UP_WIDTHS, PlausibilityFeatures
 from kiago_ray.plausibility.literature import (
     Floats,
@@ -37,7 +37,6 @@ from kiago_ray.plausibility.literature import (
     system_names,
 )
 from kiago_ray.predictors.weights import PLAUSIBILITY
-from kiago_ray.training.evaluation import folds
 
 MOST_DEVIATIONS = 5.0  # of a standardised feature; further out it counts as this
 YEARS_BACK = (1, 2, 3, 4, 5, 6, 7)

@@ -6,7 +6,7 @@ T_c, and how far they disagree says how little is known there. A search may clim
 μ − κσ − w·max(score − `FREE`, 0) instead of μ: then it doesn't pay to go where the networks disagree or know nothing.
 
 `Spread` gives σ: members agree too well on systems that none of them saw, so ln σ is linear in their disagreement, in
-the height of T_c and in the extrapolation score, with coefficients from held-out rows (`training.ensemble`).
+the height of T_c and in the extrapolation score, with coefficients from held-out rows (`training.recipes`).
 
 `Extrapolation` is a distance with a slope. Compositions are points of the networks' statistics and ratios (without the
 amounts of single elements, so that the likes of known materials are near them), reduced and whitened by principal

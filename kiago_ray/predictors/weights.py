@@ -149,7 +149,7 @@ def filled(network: nn.Module, stored: dict[str, Tensor], path: Path) -> nn.Modu
         network.load_state_dict(stored)
     except RuntimeError as error:
         reason = " ".join(str(error).partition(":")[2].split())[:200]
-        raise WeightsError(f"{path} is not a {type(network).__name__}: {reason}") from None
+        raise WeightsError(f"{path} is no {type(network).__name__}: {reason}") from None
     return network.eval().requires_grad_(False)
 
 

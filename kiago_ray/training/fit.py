@@ -1,6 +1,6 @@
-"""Fit one network: AdamW on a one-cycle schedule, averaged weights, checkpoints that resume exactly.
+"""Fit one network, score it, write its card: AdamW, averaged weights, checkpoints that resume exactly, yardsticks.
 
-Nothing here knows what is fitted: `sample_epoch` supplies the rows. All randomness comes from one
+Nothing here knows what is fitted: the sampler supplies the rows. All randomness comes from one
 generator whose state is in the checkpoint, and dropout's from the number of the epoch, so a run that was killed
 ends with the same weights.
 Checkpoints are safetensors; no pickle.
@@ -11,22 +11,42 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from sklearn.metrics import mean_absolute_error, r2_score
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kiago_ray.data.compositions import nearest
+from kiago_ray.data.files import LoadReport
 from kiago_ray.errors import InputError
+from kiago_ray.predictors.weights import save_network
+from kiago_ray.training.tables import (
+    HELD_OUT,
+    SPLITS,
+    Array,
+    Epoch,
+    Floats,
+    Sampler,
+    Split,
+    TcTables,
+    TrainingTable,
+    tree_labels,
+)
+
+LICENCE_OF_DATA = "CC BY 4.0"
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -37,26 +57,13 @@ class FitSettings:
     squared; None for the absolute error everywhere."""
 
     epochs: int
-    batch_rows: int
     learning_rate: float
-    weight_decay: float
-    average_decay: float
-    warmup_share: float
-    seed: int
+    batch_rows: int = 256
+    weight_decay: float = 0.02
+    average_decay: float = 0.998
+    warmup_share: float = 0.1
+    seed: int = 0
     huber_width: float | None = None
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The rows of one epoch: fractions (rows, 118), targets (rows,) on the network's own scale.
-
-    weights: (rows, members) of a network that predicts (rows, members), such as an ensemble's folds; None for a
-    network that predicts (rows,).
-    """
-
-    fractions: Tensor
-    targets: Tensor
-    weights: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -69,39 +76,63 @@ class EpochReport:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where a training run writes and how it computes; `on_epoch`, with the split, and `on_step` hear of its progress.
+    compile_network needs a C++ compiler and changes speed only."""
+
+    out: Path
+    device: str = "cpu"
+    threads: int = 1
+    compile_network: bool = False
+    bfloat16: bool = False
+    splits: Sequence[Split] = SPLITS
+    on_epoch: Callable[[str, EpochReport], None] = field(default=lambda split, report: None)
+    on_step: Callable[[str], None] = field(default=lambda text: None)
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What a network was computed with."""
+        return {
+            "device": self.device,
+            "processor": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "compiled": self.compile_network,
+        }
+
+
 def fit(
-    network: Network,
+    make: Callable[[], Network],
     forward: Callable[[Network, Tensor], Tensor],
-    sample_epoch: Callable[[torch.Generator], Epoch],
+    sampler: Sampler,
     settings: FitSettings,
+    options: RunOptions,
     *,
-    checkpoint: Path,
+    name: str,
     data_id: str,
-    compile_network: bool = False,
-    bfloat16: bool = False,
-    on_epoch: Callable[[EpochReport], None] = lambda report: None,
 ) -> tuple[Network, float]:
     """Minimise the mean error of `forward(network, fractions)`; return (averaged network, seconds).
 
-    Of an ensemble the sum of its members' weighted means is minimised, so each learns as if alone.
-
-    The weights returned are the exponential average over steps (in evaluation mode). `checkpoint` is
-    written after every epoch and resumed from if it is there; `data_id` guards against resuming on other
-    data. Raises InputError. `compile_network` needs a C++ compiler and changes speed only.
+    Of an ensemble the sum of its members' weighted means is minimised, so each learns as if alone. The weights
+    returned are the exponential average over steps (in evaluation mode). `checkpoints/NAME.safetensors`, NAME being
+    KIND-SPLIT, is written after every epoch and resumed from if it is there; `data_id` guards against resuming on
+    other data. Raises InputError.
     """
-    device = next(network.parameters()).device
-    state = _State.of(network, settings)
-    average, optimizer, generator = cast(Network, state.average), state.optimizer, state.generator
-    identity = run_identity(settings, data_id, network)
-    done, seconds = state.restore(checkpoint, identity) if checkpoint.exists() else (0, 0.0)
+    torch.manual_seed(settings.seed)
+    network = make().to(options.device)
+    checkpoint = options.out / "checkpoints" / f"{name}.safetensors"
+    state = _State(network, settings, data_id)
+    device, generator = next(network.parameters()).device, state.generator
+    done, seconds = state.restore(checkpoint) if checkpoint.exists() else (0, 0.0)
     network.train()
     predict: Callable[[Tensor], Tensor] = partial(forward, network)
-    if compile_network:
+    if options.compile_network:
         predict = torch.compile(predict, dynamic=False)
-    precision = torch.autocast(device.type, torch.bfloat16) if bfloat16 else nullcontext()
+    precision = torch.autocast(device.type, torch.bfloat16) if options.bfloat16 else nullcontext()
     for epoch in range(done, settings.epochs):
         start, total = time.monotonic(), 0.0
-        rows = sample_epoch(generator)
+        rows = sampler(generator)
         order = torch.randperm(len(rows.targets), generator=generator)
         batches = len(order) // settings.batch_rows
         if not batches:
@@ -111,107 +142,88 @@ def fit(
         torch.manual_seed(settings.seed * settings.epochs + epoch)  # of dropout, which takes no generator
         for batch in range(batches):
             pick = order[batch * settings.batch_rows : (batch + 1) * settings.batch_rows]
-            rate = one_cycle(epoch * batches + batch, settings.epochs * batches, settings)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            step = epoch * batches + batch
             with precision:
                 predicted = predict(rows.fractions[pick].to(device))
             loss = mean_error(predicted, rows, pick, settings.huber_width)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            state.step(loss, step, one_cycle(step, settings.epochs * batches, settings))
             total += loss.item() / (1 if rows.weights is None else rows.weights.shape[1])
-            accumulate(average, network, settings.average_decay, epoch * batches + batch)
         seconds += time.monotonic() - start
-        state.save(checkpoint, identity, epoch + 1, seconds)
-        on_epoch(EpochReport(epoch + 1, settings.epochs, total / batches, seconds))
-    return average, seconds
+        state.save(checkpoint, epoch + 1, seconds)
+        report = EpochReport(epoch + 1, settings.epochs, total / batches, seconds)
+        options.on_epoch(name.rpartition("-")[2], report)
+    return cast(Network, state.average), seconds
 
 
 def mean_error(predicted: Tensor, rows: Epoch, pick: Tensor, huber_width: float | None) -> Tensor:
     """The mean over the picked rows; for an ensemble the sum of the members' weighted means."""
     targets = rows.targets[pick].to(predicted.device)
-    if rows.weights is None:
-        return _error(predicted, targets, huber_width).mean()
-    weights = rows.weights[pick].to(predicted.device)
-    errors = weights * _error(predicted, targets[:, None].expand_as(predicted), huber_width)
-    return (errors.sum(dim=0) / weights.sum(dim=0).clamp(min=1)).sum()
-
-
-def _error(predicted: Tensor, targets: Tensor, huber_width: float | None) -> Tensor:
+    if rows.weights is not None:
+        targets = targets[:, None].expand_as(predicted)
     if huber_width is None:
-        return (predicted - targets).abs()
-    return functional.smooth_l1_loss(predicted, targets, beta=huber_width, reduction="none")
+        errors = (predicted - targets).abs()
+    else:
+        errors = functional.smooth_l1_loss(predicted, targets, beta=huber_width, reduction="none")
+    if rows.weights is None:
+        return errors.mean()
+    weights = rows.weights[pick].to(predicted.device)
+    return ((weights * errors).sum(dim=0) / weights.sum(dim=0).clamp(min=1)).sum()
 
 
 def one_cycle(step: int, steps: int, settings: FitSettings) -> float:
     """Learning rate: a cosine up over the warm-up, a cosine down to nothing over the rest."""
+
+    def rise(share: float) -> float:
+        return 0.5 * (1 - float(torch.cos(torch.tensor(share * torch.pi))))
+
     warmup = max(1.0, settings.warmup_share * steps)
     if step < warmup:
-        share = 0.04 + 0.96 * cosine_rise(step / warmup)
-    else:
-        share = 1 - cosine_rise((step - warmup) / max(1.0, steps - warmup))
-    return settings.learning_rate * share
+        return settings.learning_rate * (0.04 + 0.96 * rise(step / warmup))
+    return settings.learning_rate * (1 - rise((step - warmup) / max(1.0, steps - warmup)))
 
 
-def cosine_rise(share: float) -> float:
-    """0 → 1 along half a cosine."""
-    return 0.5 * (1 - float(torch.cos(torch.tensor(share * torch.pi))))
-
-
-@torch.no_grad()
-def accumulate(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move the averaged weights and norms towards the network's; faster at first, when there is little to keep."""
-    pull = 1 - min(decay, (1 + step) / (10 + step))
-    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(value, pull)
-    for kept, latest in zip(average.buffers(), network.buffers(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(latest, pull)
-        else:
-            kept.copy_(latest)
-
-
-def run_identity(settings: FitSettings, data_id: str, network: nn.Module) -> str:
-    """A hash of what must not change between the parts of one run."""
-    parts = [
-        asdict(settings),
-        data_id,
-        type(network).__name__,
-        [tuple(p.shape) for p in network.parameters()],
-    ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
 class _State:
-    """All that a run changes, as a checkpoint keeps it. `parameters` are in the optimizer's order."""
+    """All that a run changes, as a checkpoint keeps it. Matrices decay, vectors don't."""
 
-    network: nn.Module
-    average: nn.Module
-    optimizer: torch.optim.Optimizer
-    parameters: list[nn.Parameter]
-    generator: torch.Generator
-
-    @classmethod
-    def of(cls, network: nn.Module, settings: FitSettings) -> _State:
-        """At the start of a run: matrices decay, vectors don't."""
+    def __init__(self, network: nn.Module, settings: FitSettings, data_id: str) -> None:
         # Of an ensemble's members, side by side, a vector is (members, 1, width).
         vectors = [p for p in network.parameters() if p.ndim <= 1 or (p.ndim == 3 and p.shape[1] == 1)]
         matrices = [p for p in network.parameters() if all(p is not vector for vector in vectors)]
-        groups = [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        return cls(
-            network,
-            deepcopy(network).eval().requires_grad_(False),
-            torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True),
-            matrices + vectors,
-            torch.Generator().manual_seed(settings.seed),
+        self.network, self.settings = network, settings
+        self.average = deepcopy(network).eval().requires_grad_(False)
+        self.parameters = matrices + vectors  # in the optimizer's order
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors}],
+            lr=settings.learning_rate,
+            weight_decay=0.0,
+            fused=True,
         )
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        # What must not change between the parts of one run.
+        shapes = [tuple(p.shape) for p in network.parameters()]
+        parts = json.dumps([asdict(settings), data_id, type(network).__name__, shapes], sort_keys=True)
+        self.identity = hashlib.sha256(parts.encode()).hexdigest()
 
-    def save(self, path: Path, identity: str, epoch: int, seconds: float) -> None:
+    def step(self, loss: Tensor, step: int, learning_rate: float) -> None:
+        """Move the weights down the loss, and their average towards them."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        pull = 1 - min(
+            self.settings.average_decay, (1 + step) / (10 + step)
+        )  # faster while there is little to keep
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mean.lerp_(value, pull)
+            for kept, latest in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                if kept.is_floating_point():
+                    kept.lerp_(latest, pull)
+                else:
+                    kept.copy_(latest)
+
+    def save(self, path: Path, epoch: int, seconds: float) -> None:
         """Write it all, whole or not at all."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
@@ -221,26 +233,25 @@ class _State:
         tensors = {
             k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()
         }
-        metadata = {"identity": identity, "epoch": str(epoch), "seconds": repr(seconds)}
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        part.write_bytes(save(tensors, metadata=metadata))
+        save_file(tensors, part, {"identity": self.identity, "epoch": str(epoch), "seconds": repr(seconds)})
         os.replace(part, path)
 
-    def restore(self, path: Path, identity: str) -> tuple[int, float]:
+    def restore(self, path: Path) -> tuple[int, float]:
         """Take up a checkpoint; return (epochs done, seconds spent). Raises InputError for another run's."""
-        content = path.read_bytes()
+        device = str(next(self.network.parameters()).device)
         try:
-            tensors = load(content)
-            header = int.from_bytes(content[:8], "little")
-            metadata = json.loads(content[8 : 8 + header])["__metadata__"]
-        except (SafetensorError, KeyError, ValueError) as error:
+            with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+                metadata = file.metadata() or {}
+                # Copies: the file is written again while they are in use.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
             raise InputError(f"{path} is damaged ({error}): remove it to start again") from None
-        if metadata.get("identity") != identity:
+        if metadata.get("identity") != self.identity:
             raise InputError(
                 f"{path} is of a run with other settings or data: remove it or choose another --out"
             )
-        device = next(self.network.parameters()).device
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -252,3 +263,115 @@ class _State:
             self.optimizer.state[parameter] = {k: v.to(device) for k, v in values.items()}
         self.generator.set_state(tensors["generator"])
         return int(metadata["epoch"]), float(metadata["seconds"])
+
+
+HIGH_TC_K = 50.0
+EXTRA_TREES = 100
+Predict = Callable[[Floats], Array]
+"""Values (N,) of fractions (N, 118)."""
+
+
+def score(predicted: Array, true: Array, *, high: float | None = None) -> dict[str, Any]:
+    """Scores of (N,) predictions: their number as `rows`, `r2`, and in the property's unit `mae`, the `bias` (mean of
+    predicted − true) and, over true values above `high`, `bias_high`. Raises InputError for fewer than two.
+    """
+    if len(true) < 2:
+        raise InputError(
+            f"{len(true)} held-out rows are too few for a score: use more data or a larger share"
+        )
+    error = np.asarray(predicted, dtype=np.float64) - np.asarray(true, dtype=np.float64)
+    above = error[true > high] if high is not None else error[:0]
+    return {
+        "rows": len(true),
+        "mae": round(float(mean_absolute_error(true, predicted)), 4),
+        "r2": round(float(r2_score(true, predicted)), 4),
+        "bias": round(float(error.mean()), 4),
+        "bias_high": round(float(above.mean()), 4) if len(above) else None,
+    }
+
+
+def split_scores(
+    name: str, predict: Predict, table: TrainingTable, split: Split, *, high: float | None = None
+) -> dict[str, Any]:
+    """What a split's fit is worth on the rows that the split holds out, as `name`, beside two yardsticks that are
+    fitted to the split's training rows."""
+    train, test = table.parts(split)
+    rows = train.fractions, train.values, test.fractions
+    found = {
+        name: predict(test.fractions),
+        "nearest_neighbour": nearest_neighbour(*rows),
+        "extra_trees": tree_labels(*rows, seed=0, trees=EXTRA_TREES),
+    }
+    scores = {each: score(values, test.values, high=high) for each, values in found.items()}
+    return {"train_rows": len(train.values), **scores}
+
+
+def tc_scores(name: str, predict: Predict, tables: TcTables, split: Split) -> dict[str, Any]:
+    """`split_scores` of T_c in K, 0 or more, and what the fit says of non-superconductors that were held out."""
+    at_zero = predict(tables.non_superconductors.parts(split)[1].fractions)
+    return {
+        **split_scores(name, predict, tables.known, split, high=HIGH_TC_K),
+        "held_out_non_superconductors": {
+            "rows": len(at_zero),
+            "mean_tc_k": round(float(at_zero.mean()), 3),
+            "share_above_10_k": round(float((at_zero > 10).mean()), 4),
+        },
+    }
+
+
+def literature_scores(predict: Predict, literature: TrainingTable | None) -> dict[str, Any]:
+    """A card's `literature`, where there is some: scores of T_c on compositions that no fit has seen."""
+    if literature is None:
+        return {}
+    return {"literature": score(predict(literature.fractions), literature.values, high=HIGH_TC_K)}
+
+
+def nearest_neighbour(train: Array, train_values: Array, test: Array) -> Array:
+    """The value of the nearest training composition (L1 on fractions): (N,)."""
+    index, _ = nearest(test.astype(np.float64), train.astype(np.float64))
+    return np.asarray(train_values[index])
+
+
+def rows_id(*tables: TrainingTable, recipe: Mapping[str, Any]) -> str:
+    """A hash of what a fit learns from: rows, values and how they are used."""
+    found = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
+    for table in tables:
+        found.update("\n".join(table.formulas).encode())
+        found.update(table.fractions.tobytes() + table.values.tobytes())
+    return found.hexdigest()
+
+
+def model_card(kind: str, unit: str, sources: Iterable[LoadReport], **figures: Any) -> dict[str, Any]:
+    """A model card: what it is, its figures, where its data come from, when it was computed."""
+    return {
+        "kind": kind,
+        "unit": unit,
+        "held_out": HELD_OUT,
+        **figures,
+        "data": [source.to_dict() for source in sources],
+        "licence_of_data": LICENCE_OF_DATA,
+        "trained": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def save_with_card(
+    network: nn.Module,
+    kind: str,
+    unit: str,
+    sources: Iterable[LoadReport],
+    settings: FitSettings,
+    options: RunOptions,
+    **figures: Any,
+) -> dict[str, Any]:
+    """Write `KIND.safetensors` and its card `KIND.json` to `options.out`, return the card."""
+    card = model_card(
+        kind,
+        unit,
+        sources,
+        weights_count=sum(p.numel() for p in network.parameters()),
+        settings=asdict(settings),
+        **figures,
+        machine=options.machine,
+    )
+    save_network(network, kind, card, options.out)
+    return card

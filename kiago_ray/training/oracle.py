@@ -11,7 +11,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import lightgbm
@@ -24,21 +24,19 @@ from kiago_ray.chemistry.elements import ELEMNET_INDEX
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.oracle import INPUTS, Oracle, save_oracle
 from kiago_ray.predictors.weights import ORACLE, TUNING_ORACLE, OracleKind
-from kiago_ray.training.evaluation import (
+from kiago_ray.training.fit import (
     HIGH_TC_K,
-    SPLITS,
-    Split,
-    TcTables,
-    TrainingTable,
+    Predict,
+    RunOptions,
     literature_scores,
-    random_compositions,
+    model_card,
     score,
     tc_scores,
 )
-from kiago_ray.training.recipes import RunOptions, model_card
+from kiago_ray.training.tables import SPLITS, Split, TcTables, TrainingTable, random_compositions
 
 CROSS_VALIDATION_FOLDS = 10
-Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+RANDOM_COMPOSITIONS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,96 +78,87 @@ class OracleSettings:
 # Of other samples and folds than the reporting oracle: the two share their rows, not the accidents of a draw.
 TUNING_SETTINGS = OracleSettings(most_rounds=600, rows_a_leaf=1, feature_share=0.5, seed=1, fold_seed=1)
 
+Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Rows to train on and rows left out."""
+
 
 @dataclass(frozen=True)
-class Rows:
-    """What trees of a kind learn from: `inputs` (N, columns), `tc_k` (N,) and `systems`, which are kept together."""
+class OracleFit:
+    """What trees of a kind learn from, and how: T_c in K of compositions, and compositions that stand for 0 K."""
 
-    inputs: NDArray[np.float64]
-    tc_k: NDArray[np.float32]
-    systems: list[str]
+    known: TrainingTable
+    zeros: TrainingTable
+    settings: OracleSettings
     kind: OracleKind = ORACLE
+    threads: int = 1
 
-    @classmethod
-    def of(cls, table: TrainingTable, kind: OracleKind = ORACLE) -> Rows:
-        """Of a table of compositions."""
-        return cls(INPUTS[kind].of(table.fractions), table.values, table.systems, kind)
+    @cached_property
+    def inputs(self) -> NDArray[np.float64]:
+        """What the trees read of each known composition, (N, columns)."""
+        return INPUTS[self.kind].of(self.known.fractions)
 
-
-def fit_members(known: Rows, zeros: Rows, settings: OracleSettings, threads: int = 1) -> Oracle:
-    """An oracle of `settings.members` members: each leaves out another fold of the systems in `known` and takes
-    another sample of `zeros`. All have as many rounds as make the squared error least over the folds left out, each
-    row by the member that hasn't seen it. Raises InputError for fewer systems than members.
-    """
-    if len(set(known.systems)) < settings.members:
-        raise InputError(
-            f"{len(set(known.systems))} chemical systems don't make {settings.members} folds: use more data"
-        )
-    order = np.random.default_rng(settings.seed).permutation(len(zeros.tc_k))
-    count = min(settings.non_superconductors_a_member, len(order) // settings.members)
-    members, squared_error = [], np.zeros(settings.most_rounds)
-    for k, (train, left_out) in enumerate(folds_by_system(known, settings.members, settings.fold_seed)):
-        rows = _dataset(known, train, zeros, order[k * count : (k + 1) * count])
-        curve: dict[str, dict[str, list[float]]] = {}
-        members.append(
-            lightgbm.train(
-                settings.parameters(k, threads),
-                rows,
-                settings.most_rounds,
-                valid_sets=[rows.create_valid(known.inputs[left_out], known.tc_k[left_out])],
-                valid_names=["left out"],
-                callbacks=[lightgbm.record_evaluation(curve)],
+    def members(self) -> Oracle:
+        """Each member leaves out another fold of the systems and takes another sample of the zeros. All have as many
+        rounds as make the squared error least over the folds left out, each row by the member that hasn't seen it.
+        Raises InputError for fewer systems than members.
+        """
+        settings, systems = self.settings, len(set(self.known.systems))
+        if systems < settings.members:
+            raise InputError(f"{systems} chemical systems don't make {settings.members} folds: use more data")
+        order = self._order()
+        count = min(settings.non_superconductors_a_member, len(order) // settings.members)
+        members, squared_error = [], np.zeros(settings.most_rounds)
+        for k, (train, left_out) in enumerate(self.folds("system", settings.members)):
+            rows = self._dataset(train, order[k * count : (k + 1) * count])
+            curve: dict[str, dict[str, list[float]]] = {}
+            members.append(
+                lightgbm.train(
+                    settings.parameters(k, self.threads),
+                    rows,
+                    settings.most_rounds,
+                    valid_sets=[rows.create_valid(self.inputs[left_out], self.known.values[left_out])],
+                    valid_names=["left out"],
+                    callbacks=[lightgbm.record_evaluation(curve)],
+                )
             )
+            squared_error += len(left_out) * np.array(curve["left out"]["l2"])
+        for member in members:
+            member.best_iteration = int(squared_error.argmin()) + 1
+        return Oracle(tuple(members), self.kind)
+
+    def cross_validated(self, split: Split, rounds: int) -> NDArray[np.float64]:
+        """T_c in K (N,) of each known row, from one member that saw the nine tenths without it and some of the zeros;
+        `rounds` is fixed, as no fold is left to stop on.
+        """
+        some = self._order()[: self.settings.non_superconductors_a_member]
+        predicted = np.empty(len(self.known.values))
+        for train, test in self.folds(split, CROSS_VALIDATION_FOLDS):
+            rows = self._dataset(train, some)
+            member = lightgbm.train(self.settings.parameters(0, self.threads), rows, rounds)
+            predicted[test] = np.asarray(member.predict(self.inputs[test], num_threads=self.threads))
+        return predicted.clip(min=0)
+
+    def folds(self, split: Split, count: int) -> Iterator[Fold]:
+        """Folds drawn by row (random), or so that no chemical system is in both parts of one."""
+        if split == "random":
+            return iter(KFold(count, shuffle=True, random_state=self.settings.seed).split(self.inputs))
+        seed = self.settings.fold_seed
+        drawn = GroupKFold(count, shuffle=seed is not None, random_state=seed)
+        return iter(drawn.split(self.inputs, groups=self.known.systems))
+
+    def _order(self) -> NDArray[np.int64]:
+        """The zeros in the order in which members take them."""
+        return np.random.default_rng(self.settings.seed).permutation(len(self.zeros.values))
+
+    def _dataset(self, train: NDArray[np.intp], some: NDArray[np.intp]) -> lightgbm.Dataset:
+        zeros = self.zeros.fractions[some]
+        return lightgbm.Dataset(
+            np.concatenate([self.inputs[train], INPUTS[self.kind].of(zeros)]),
+            np.concatenate([self.known.values[train], self.zeros.values[some]]),
+            feature_name=list(INPUTS[self.kind].names()),
         )
-        squared_error += len(left_out) * np.array(curve["left out"]["l2"])
-    for member in members:
-        member.best_iteration = int(squared_error.argmin()) + 1
-    return Oracle(tuple(members), known.kind)
 
 
-def folds_by_system(rows: Rows, count: int, seed: int | None) -> Iterator[Fold]:
-    """Rows to train on and rows left out, `count` times; no chemical system is in both."""
-    drawn = GroupKFold(count, shuffle=seed is not None, random_state=seed)
-    yield from drawn.split(rows.tc_k, groups=rows.systems)
-
-
-def cross_validated(
-    rows: Rows,
-    zeros: Rows,
-    split: Split,
-    settings: OracleSettings,
-    rounds: int,
-    threads: int = 1,
-) -> NDArray[np.float64]:
-    """T_c in K (N,) of each of `rows`, from one member that saw the nine tenths without it and some of `zeros`.
-
-    Folds are drawn by row (random) or by chemical system; `rounds` is fixed, as no fold is left to stop on.
-    """
-    order = np.random.default_rng(settings.seed).permutation(len(zeros.tc_k))
-    some = order[: settings.non_superconductors_a_member]
-    predicted = np.empty(len(rows.tc_k))
-    for train, test in _folds(rows, split, settings):
-        member = lightgbm.train(settings.parameters(0, threads), _dataset(rows, train, zeros, some), rounds)
-        predicted[test] = np.asarray(member.predict(rows.inputs[test], num_threads=threads))
-    return predicted.clip(min=0)
-
-
-def _folds(rows: Rows, split: Split, settings: OracleSettings) -> Iterator[Fold]:
-    if split == "random":
-        yield from KFold(CROSS_VALIDATION_FOLDS, shuffle=True, random_state=settings.seed).split(rows.tc_k)
-    else:
-        yield from folds_by_system(rows, CROSS_VALIDATION_FOLDS, settings.fold_seed)
-
-
-def _dataset(known: Rows, train: NDArray[np.intp], zeros: Rows, some: NDArray[np.intp]) -> lightgbm.Dataset:
-    return lightgbm.Dataset(
-        np.concatenate([known.inputs[train], zeros.inputs[some]]),
-        np.concatenate([known.tc_k[train], zeros.tc_k[some]]),
-        feature_name=list(INPUTS[known.kind].names()),
-    )
-
-
-RANDOM_COMPOSITIONS = 10_000
 FLAT = (
     "Trees are flat where they have no rows: they hardly exceed the highest T_c measured, and a "
     "composition unlike any known one gets the value of the leaves that it happens to fall into, mostly a "
@@ -211,15 +200,27 @@ def train_oracle(
 
     Every member sees its own sample of the non-superconductors. Raises InputError for too few rows.
     """
-    fits = {split: _fit_split(tables, split, settings, options, kind) for split in SPLITS}
-    saved = fits["random"][0]
+    fits: dict[Split, Oracle] = {}
+    splits: dict[Split, Any] = {}
+    for split in SPLITS:
+        started = time.perf_counter()
+        oracle = OracleFit(*tables.train(split), settings, kind, options.threads).members()
+        seconds = time.perf_counter() - started
+        options.on_step(f"{split} split: {settings.members} members, {seconds:.0f} s")
+        fits[split] = oracle
+        splits[split] = {
+            "seconds": round(seconds),
+            **tc_scores("oracle", _tc_k(oracle, options), tables, split),
+            "rounds": oracle.members[0].best_iteration,
+            "spread": _coverage(oracle, tables.known.parts(split)[1], options.threads),
+        }
+    saved = fits["random"]
     folds = "member k leaves out the k-th of as many folds by chemical system of the training rows"
     drawn = "" if settings.fold_seed is None else ", drawn by fold_seed"
     card = model_card(
         kind,
         "K",
-        tables.tables,
-        {"processor": platform.machine(), "threads": options.threads, "lightgbm": lightgbm.__version__},
+        tables.sources,
         model="mean of gradient-boosted regression trees (LightGBM), each clipped at 0 K",
         settings={name: value for name, value in asdict(settings).items() if value is not None},
         recipe={
@@ -227,50 +228,35 @@ def train_oracle(
             "inputs": list(INPUTS[kind].names()),
             "folds": f"{folds}{drawn}; all have the rounds that make the squared error over the folds left out least",
         },
-        splits={
-            split: {
-                "seconds": round(seconds),
-                **tc_scores("oracle", partial(_tc_k, oracle, options), tables, split),
-                "rounds": oracle.members[0].best_iteration,
-                "spread": _coverage(oracle, tables.known.parts(split)[1], options.threads),
-            }
-            for split, (oracle, seconds) in fits.items()
-        },
-        **literature_scores(partial(_tc_k, saved, options), tables.literature),
+        splits=splits,
+        **literature_scores(_tc_k(saved, options), tables.literature),
         cross_validation=_cross_validation(tables, settings, options, saved),
         random_compositions=_far_from_data(saved, tables.known, options),
         limits=list(LIMITS[kind]),
+        machine={
+            "processor": platform.machine(),
+            "threads": options.threads,
+            "lightgbm": lightgbm.__version__,
+        },
     )
     save_oracle(saved.members, card, options.out)
     return card
 
 
-def _fit_split(
-    tables: TcTables, split: Split, settings: OracleSettings, options: RunOptions, kind: OracleKind
-) -> tuple[Oracle, float]:
-    started = time.perf_counter()
-    train, zero = (each.parts(split)[0] for each in (tables.known, tables.non_superconductors))
-    oracle = fit_members(Rows.of(train, kind), Rows.of(zero, kind), settings, options.threads)
-    seconds = time.perf_counter() - started
-    options.on_step(f"{split} split: {settings.members} members, {seconds:.0f} s")
-    return oracle, seconds
-
-
-def _tc_k(oracle: Oracle, options: RunOptions, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """T_c in K, 0 or more, (N,)."""
-    return oracle.predict(rows, num_threads=options.threads)[0]
+def _tc_k(oracle: Oracle, options: RunOptions) -> Predict:
+    """T_c in K, 0 or more."""
+    return lambda rows: oracle.predict(rows, num_threads=options.threads)[0]
 
 
 def _cross_validation(
     tables: TcTables, settings: OracleSettings, options: RunOptions, saved: Oracle
 ) -> dict[str, Any]:
     """Scores over all known rows, each predicted by a member like those of `saved` that hasn't seen it."""
-    rows, zeros = Rows.of(tables.known, saved.kind), Rows.of(tables.non_superconductors, saved.kind)
+    whole = OracleFit(tables.known, tables.non_superconductors, settings, saved.kind, options.threads)
     rounds = saved.members[0].best_iteration
     found: dict[str, Any] = {"folds": CROSS_VALIDATION_FOLDS, "rounds": rounds}
     for split in SPLITS:
-        predicted = cross_validated(rows, zeros, split, settings, rounds, options.threads)
-        found[split] = asdict(score(predicted, rows.tc_k, high=HIGH_TC_K))
+        found[split] = score(whole.cross_validated(split, rounds), tables.known.values, high=HIGH_TC_K)
         options.on_step(f"{split} split: cross-validation in {CROSS_VALIDATION_FOLDS} folds")
     return found
 

@@ -18,8 +18,8 @@ from kiago_ray.predictors.ensemble import (
     with_lower_bound,
 )
 from kiago_ray.predictors.inference import ElemNet, in_precision
-from kiago_ray.training.calibration import fit_extrapolation
-from kiago_ray.training.evaluation import random_compositions
+from kiago_ray.training.recipes import fit_extrapolation
+from kiago_ray.training.tables import random_compositions
 
 
 @pytest.fixture
@@ -195,12 +195,3 @@ def test_the_score_has_the_slope_of_its_differences(fitted: Extrapolation) -> No
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(InputError, match="10 known superconductors don't span 24 components"):
         fit_extrapolation(family(10, 0), family(10, 1), seed=0)
-
-
-def test_random_compositions_are_compositions_and_repeatable() -> None:
-    rows = random_compositions(300, seed=5)
-    np.testing.assert_allclose(rows.sum(1), 1, atol=1e-6)
-    held = (rows > 0).sum(1)
-    assert held.min() >= 2
-    assert held.max() == 7
-    assert np.array_equal(rows, random_compositions(300, seed=5))

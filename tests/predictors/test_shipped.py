@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.predictors import check_contract, load_card, load_predictors
 from kiago_ray.predictors.weights import shipped_weights
-from kiago_ray.training.evaluation import score
+from kiago_ray.training.fit import score
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 
@@ -27,7 +26,7 @@ def test_a_score_of_the_card_is_recomputed_from_the_weights(name: str, kind: str
         predicted = (
             predictor(torch.from_numpy(parse_fractions(table["formula"])).float()).relu().double().numpy()
         )
-    scores = asdict(score(predicted, table["tc_k"].to_numpy(), high=50))
+    scores = score(predicted, table["tc_k"].to_numpy(), high=50)
     assert scores == pytest.approx(load_card(kind)["literature"], abs=0.02)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import lightgbm
@@ -25,7 +24,8 @@ from kiago_ray.predictors.oracle import (
     statistic_names,
 )
 from kiago_ray.predictors.weights import ORACLE, folder_with, shipped_weights
-from kiago_ray.training.evaluation import random_compositions, score
+from kiago_ray.training.fit import score
+from kiago_ray.training.tables import random_compositions
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 
@@ -139,7 +139,7 @@ def test_a_score_of_the_card_is_recomputed_from_the_trees(shipped: Oracle) -> No
     """On 40 compositions, T_c from the literature, that were kept out of every fit."""
     table, _ = load_supercon(LITERATURE)
     mean, _ = shipped.predict(parse_fractions(table["formula"]).astype(np.float32))
-    scores = asdict(score(mean, table["tc_k"].to_numpy(), high=50))
+    scores = score(mean, table["tc_k"].to_numpy(), high=50)
     assert scores == pytest.approx(load_card("tc_oracle")["literature"], abs=1e-3)
 
 

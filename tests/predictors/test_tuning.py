@@ -28,16 +28,14 @@ from kiago_ray.predictors.oracle import (
     statistic_names,
 )
 from kiago_ray.predictors.weights import ORACLE, TUNING_ORACLE, shipped_weights, weights_hashes
-from kiago_ray.training.evaluation import TcTables, TrainingTable, random_compositions
+from kiago_ray.training.fit import RunOptions
 from kiago_ray.training.oracle import (
     TUNING_SETTINGS,
+    OracleFit,
     OracleSettings,
-    Rows,
-    fit_members,
-    folds_by_system,
     train_oracle,
 )
-from kiago_ray.training.recipes import RunOptions
+from kiago_ray.training.tables import TcTables, TrainingTable, random_compositions
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 SMALL = replace(TUNING_SETTINGS, most_rounds=30, leaves=7, non_superconductors_a_member=10)
@@ -189,11 +187,11 @@ def test_what_is_trained_comes_back_beside_the_other(tmp_path: Path) -> None:
 
 
 def test_folds_are_drawn_by_the_seed_and_keep_systems_together() -> None:
-    rows = Rows.of(KNOWN, TUNING_ORACLE)
-    systems = np.array(rows.systems)
+    systems = np.array(KNOWN.systems)
     drawn = {}
     for seed in (None, 1, 2):
-        folds = [left_out for _, left_out in folds_by_system(rows, 5, seed)]
+        fit = OracleFit(KNOWN, ZEROS, replace(SMALL, fold_seed=seed), TUNING_ORACLE)
+        folds = [left_out for _, left_out in fit.folds("system", 5)]
         assert sorted(np.concatenate(folds)) == list(range(len(systems)))
         assert sum(len(set(systems[left_out])) for left_out in folds) == len(set(systems))
         drawn[seed] = {tuple(left_out) for left_out in folds}
@@ -203,10 +201,9 @@ def test_folds_are_drawn_by_the_seed_and_keep_systems_together() -> None:
 
 
 def test_it_learns_from_amounts_and_twice_the_same() -> None:
-    rows, zeros = Rows.of(KNOWN, TUNING_ORACLE), Rows.of(ZEROS, TUNING_ORACLE)
-    np.testing.assert_array_equal(rows.inputs, INPUTS[TUNING_ORACLE].of(KNOWN.fractions))
-    settings = replace(SMALL, most_rounds=300)
-    one, other = (fit_members(rows, zeros, settings) for _ in range(2))
+    fit = OracleFit(KNOWN, ZEROS, replace(SMALL, most_rounds=300), TUNING_ORACLE)
+    np.testing.assert_array_equal(fit.inputs, INPUTS[TUNING_ORACLE].of(KNOWN.fractions))
+    one, other = (fit.members() for _ in range(2))
     mean, _ = one.predict(KNOWN.fractions)
     assert one.kind == TUNING_ORACLE
     assert np.abs(mean - KNOWN.values).mean() < 5

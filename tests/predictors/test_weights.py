@@ -83,12 +83,12 @@ def forge(folder: Path, kind: str, content: bytes) -> None:
 
 def test_another_network_and_foreign_shapes_are_refused(copy: Path) -> None:
     forge(copy, "tc", (copy / "ef.safetensors").read_bytes())
-    with pytest.raises(WeightsError, match="not a TcResNet"):
+    with pytest.raises(WeightsError, match="no TcResNet"):
         load_network("tc", copy)
     state = ElemNet().state_dict() | {"layers.0.weight": torch.zeros(1024, 118)}
     save_file(state, copy / "other")
     forge(copy, "ef", (copy / "other").read_bytes())
-    with pytest.raises(WeightsError, match=r"layers\.0\.weight has shape \(1024, 118\)"):
+    with pytest.raises(WeightsError, match=r"no ElemNet: .*layers\.0\.weight.*\[1024, 118\]"):
         load_network("ef", copy)
 
 

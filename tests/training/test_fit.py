@@ -1,16 +1,26 @@
-"""Fitting learns, resumes to the same bits after a stop, and refuses foreign or damaged checkpoints."""
+"""Fitting learns, resumes to the same bits after a stop, refuses foreign or damaged checkpoints; scores by hand."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from kiago_ray.errors import InputError
-from kiago_ray.training.fit import Epoch, EpochReport, FitSettings, fit, one_cycle
+from kiago_ray.training.fit import (
+    EpochReport,
+    FitSettings,
+    RunOptions,
+    fit,
+    nearest_neighbour,
+    one_cycle,
+    score,
+)
+from kiago_ray.training.tables import Epoch, tree_labels
 
 SETTINGS = FitSettings(
     epochs=6,
@@ -28,7 +38,6 @@ class Stop(Exception):
 
 
 def make() -> nn.Module:
-    torch.manual_seed(1)
     return nn.Sequential(nn.Linear(118, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 1), nn.Flatten(0))
 
 
@@ -41,29 +50,28 @@ def forward(network: nn.Module, x: Tensor) -> Tensor:
     return network(x).float()
 
 
-def run(checkpoint: Path, settings: FitSettings = SETTINGS, stop_after: int | None = None) -> nn.Module:
-    def on_epoch(report: EpochReport) -> None:
+def run(out: Path, settings: FitSettings = SETTINGS, stop_after: int | None = None) -> nn.Module:
+    def on_epoch(split: str, report: EpochReport) -> None:
+        assert split == "random"
         if report.epoch == stop_after:
             raise Stop
 
-    network, _ = fit(
-        make(), forward, sample, settings, checkpoint=checkpoint, data_id="made", on_epoch=on_epoch
-    )
-    return network
+    options = RunOptions(out=out, on_epoch=on_epoch)
+    return fit(make, forward, sample, settings, options, name="made-random", data_id="made")[0]
 
 
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
-    straight = run(tmp_path / "a.safetensors")
+    straight = run(tmp_path / "a")
     for stop in (2, 3):
         with pytest.raises(Stop):
-            run(tmp_path / "b.safetensors", stop_after=stop)
-    resumed = run(tmp_path / "b.safetensors")
+            run(tmp_path / "b", stop_after=stop)
+    resumed = run(tmp_path / "b")
     for name, value in straight.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    network = run(tmp_path / "c.safetensors", replace(SETTINGS, epochs=60))
+    network = run(tmp_path / "c", replace(SETTINGS, epochs=60))
     x = torch.rand(500, 118, generator=torch.Generator().manual_seed(99))
     error = (network(x) - (x[:, 0] - 2 * x[:, 5])).abs().mean()
     assert float(error) < 0.15  # a constant scores 0.55
@@ -71,13 +79,13 @@ def test_it_learns(tmp_path: Path) -> None:
 
 
 def test_other_settings_or_a_damaged_file_are_refused(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "d.safetensors"
-    run(checkpoint)
+    run(tmp_path)
     with pytest.raises(InputError, match="other settings"):
-        run(checkpoint, replace(SETTINGS, seed=8))
+        run(tmp_path, replace(SETTINGS, seed=8))
+    checkpoint = tmp_path / "checkpoints" / "made-random.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with pytest.raises(InputError, match="damaged"):
-        run(checkpoint)
+        run(tmp_path)
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
@@ -86,3 +94,29 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert rates.index(max(rates)) == 20
     assert rates[0] == pytest.approx(4e-4)
     assert rates[100] == pytest.approx(0, abs=1e-8)
+
+
+def test_scores_by_hand() -> None:
+    scores = score(np.array([10.0, 20, 60, 100]), np.array([12.0, 20, 50, 110]), high=50)
+    assert scores["mae"] == pytest.approx(5.5)
+    assert scores["bias"] == pytest.approx(-0.5)
+    assert scores["bias_high"] == pytest.approx(-10)
+    true = np.array([12.0, 20, 50, 110])
+    assert scores["r2"] == pytest.approx(1 - 204 / ((true - 48) ** 2).sum(), abs=1e-4)
+
+
+def test_no_high_row_means_no_high_bias() -> None:
+    assert score(np.array([1.0, 2]), np.array([1.0, 3]), high=50)["bias_high"] is None
+
+
+def test_too_few_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="too few"):
+        score(np.array([1.0]), np.array([1.0]))
+
+
+def test_the_comparison_models_know_their_training_rows() -> None:
+    generator = np.random.default_rng(0)
+    rows = generator.dirichlet(np.ones(118) * 0.05, size=60)
+    values = generator.random(60) * 90
+    np.testing.assert_array_equal(nearest_neighbour(rows, values, rows[::-1]), values[::-1])
+    np.testing.assert_allclose(tree_labels(rows, values, rows, seed=0, trees=100), values, atol=1e-8)

@@ -12,21 +12,14 @@ import numpy as np
 import pytest
 from sklearn.model_selection import GroupKFold
 
-from kiago_ray.chemistry.elements import ELEMNET_INDEX
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli.main import main
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.oracle import composition_statistics, load_oracle
 from kiago_ray.training import oracle as oracle_fit
-from kiago_ray.training.evaluation import TcTables, TrainingTable, random_compositions
-from kiago_ray.training.oracle import (
-    OracleSettings,
-    Rows,
-    cross_validated,
-    fit_members,
-    train_oracle,
-)
-from kiago_ray.training.recipes import RunOptions
+from kiago_ray.training.fit import RunOptions
+from kiago_ray.training.oracle import OracleFit, OracleSettings, train_oracle
+from kiago_ray.training.tables import TcTables, TrainingTable
 
 SMALL = OracleSettings(most_rounds=30, leaves=7, non_superconductors_a_member=10)
 
@@ -102,26 +95,25 @@ def test_no_fit_sees_what_its_split_holds_out(tmp_path: Path, monkeypatch: pytes
 
 
 def test_it_learns_what_trees_can_learn_and_twice_the_same() -> None:
-    rows, zeros = Rows.of(KNOWN), Rows.of(ZEROS)
     settings = replace(SMALL, most_rounds=300, rows_a_leaf=2, feature_share=0.6)
-    one, other = (fit_members(rows, zeros, settings) for _ in range(2))
+    one, other = (OracleFit(KNOWN, ZEROS, settings).members() for _ in range(2))
     mean, spread = one.predict(KNOWN.fractions)
     assert np.abs(mean - KNOWN.values).mean() < 5
     assert (one.predict(ZEROS.fractions)[0] < 15).mean() > 0.9
     np.testing.assert_array_equal(other.predict(KNOWN.fractions), (mean, spread))
-    third = fit_members(rows, zeros, replace(settings, seed=1))
+    third = OracleFit(KNOWN, ZEROS, replace(settings, seed=1)).members()
     assert (third.predict(KNOWN.fractions)[0] != mean).any()
 
 
 def test_members_stop_where_the_folds_left_out_are_predicted_best() -> None:
-    rows, zeros = Rows.of(KNOWN), Rows.of(ZEROS)
     settings = replace(SMALL, learning_rate=0.5, most_rounds=40, rows_a_leaf=1)
-    oracle = fit_members(rows, zeros, settings)
-    folds = list(GroupKFold(settings.members).split(rows.tc_k, groups=rows.systems))
+    fit = OracleFit(KNOWN, ZEROS, settings)
+    oracle = fit.members()
+    folds = list(GroupKFold(settings.members).split(KNOWN.values, groups=KNOWN.systems))
 
     def error(rounds: int) -> float:
         return sum(
-            float(((member.predict(rows.inputs[out], num_iteration=rounds) - rows.tc_k[out]) ** 2).sum())
+            float(((member.predict(fit.inputs[out], num_iteration=rounds) - KNOWN.values[out]) ** 2).sum())
             for member, (_, out) in zip(oracle.members, folds, strict=True)
         )
 
@@ -132,27 +124,20 @@ def test_members_stop_where_the_folds_left_out_are_predicted_best() -> None:
 
 def test_cross_validation_predicts_every_row_without_it() -> None:
     """Noise can't be predicted by a model that hasn't seen it; one that has would come close."""
-    noise = Rows.of(replace(KNOWN, values=np.random.default_rng(0).random(240, dtype=np.float32) * 90))
+    noise = replace(KNOWN, values=np.random.default_rng(0).random(240, dtype=np.float32) * 90)
     settings = replace(SMALL, leaves=31, rows_a_leaf=1, learning_rate=0.3)
     for split in ("random", "system"):
-        predicted = cross_validated(noise, Rows.of(ZEROS), split, settings, 60)
+        predicted = OracleFit(noise, ZEROS, settings).cross_validated(split, 60)
         assert predicted.shape == (240,)
-        assert np.corrcoef(predicted, noise.tc_k)[0, 1] < 0.3
-    fitted = fit_members(noise, Rows.of(ZEROS), replace(settings, most_rounds=60))
-    assert np.corrcoef(fitted.predict(KNOWN.fractions)[0], noise.tc_k)[0, 1] > 0.3
+        assert np.corrcoef(predicted, noise.values)[0, 1] < 0.3
+    fitted = OracleFit(noise, ZEROS, replace(settings, most_rounds=60)).members()
+    assert np.corrcoef(fitted.predict(KNOWN.fractions)[0], noise.values)[0, 1] > 0.3
 
 
 def test_too_few_systems_are_told() -> None:
     few = KNOWN.pick(np.isin(KNOWN.systems, sorted(set(KNOWN.systems))[:3]))
     with pytest.raises(InputError, match="3 chemical systems"):
-        fit_members(Rows.of(few), Rows.of(ZEROS), SMALL)
-
-
-def test_random_compositions_are_compositions() -> None:
-    rows = random_compositions(400, ELEMNET_INDEX, seed=0)
-    np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=1e-5)
-    assert set((rows > 0).sum(axis=1)) == set(range(2, 8))
-    assert not np.delete(rows, ELEMNET_INDEX, axis=1).any()
+        OracleFit(few, ZEROS, SMALL).members()
 
 
 def test_the_command_refuses_a_table_of_another_kind(

@@ -1,4 +1,4 @@
-"""Training from tables to weights with a card: a small run of each recipe, and its command line."""
+"""Training from tables to weights with a card: a small run of each recipe, its command line; the spread's fit."""
 
 from __future__ import annotations
 
@@ -9,86 +9,106 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli.main import main
+from kiago_ray.data.compositions import folds
 from kiago_ray.errors import InputError
 from kiago_ray.predictors import load_predictors
-from kiago_ray.training import recipes
-from kiago_ray.training.augmentation import MadeUp
-from kiago_ray.training.evaluation import TcTables, TrainingTable
-from kiago_ray.training.recipes import TC_SETTINGS, RunOptions, rows_id, train_tc
+from kiago_ray.predictors.ensemble import CalibratedEnsemble, Spread, to_log
+from kiago_ray.predictors.weights import load_network
+from kiago_ray.training import tables
+from kiago_ray.training.fit import RunOptions, rows_id
+from kiago_ray.training.recipes import (
+    ENSEMBLE_LESSON,
+    ENSEMBLE_SETTINGS,
+    FOLD_SALT,
+    FOLDS,
+    TC_LESSON,
+    TC_SETTINGS,
+    HeldOut,
+    coverage,
+    fit_extrapolation,
+    fit_spread,
+    member_weights,
+    train_tc,
+    train_tc_ensemble,
+)
+from kiago_ray.training.tables import MadeUp, TcTables, TrainingTable
 
 FEW = MadeUp(small_jitter=60, large_jitter=20, mixed=20, substituted=20, enriched=20)
 
 
-def table(pairs: list[tuple[str, str]], values: np.ndarray) -> TrainingTable:
-    formulas = [f"{a}{n}{b}" for n, (a, b) in enumerate(pairs, start=1)]
-    systems = ["-".join(sorted(pair)) for pair in pairs]
-    return TrainingTable(
-        formulas, systems, parse_fractions(formulas).astype(np.float32), values.astype(np.float32)
-    )
-
-
-def binaries(first: str, second: str, count: int) -> list[tuple[str, str]]:
+def table(first: str, second: str, count: int, values: np.ndarray) -> TrainingTable:
     a, b = first.split(), second.split()
-    return [(a[i % len(a)], b[(i // len(a)) % len(b)]) for i in range(count)]
+    pairs = [(a[i % len(a)], b[(i // len(a)) % len(b)]) for i in range(count)]
+    formulas = [f"{x}{n}{y}" for n, (x, y) in enumerate(pairs, start=1)]
+    fractions = parse_fractions(formulas).astype(np.float32)
+    return TrainingTable(formulas, ["-".join(sorted(p)) for p in pairs], fractions, values.astype(np.float32))
+
+
+def known(count: int = 300) -> TrainingTable:
+    generator = np.random.default_rng(1)
+    return table("Nb V Ta Zr Ti Mo", "C N Si Ge Sn Al Ga", count, generator.random(count) * 90)
+
+
+def zeros() -> TrainingTable:
+    return table("Na K Li Ca Mg Ba", "Cl F Br I S Se", 120, np.zeros(120))
+
+
+LITERATURE = table("Pb Hg", "Bi In", 6, np.array([7.0, 4, 8, 3, 60, 70]))
+
+
+def rows_of(*tables: TrainingTable) -> set[bytes]:
+    return {row.tobytes() for table in tables for row in table.fractions}
 
 
 @pytest.mark.slow
 def test_a_small_tc_run_writes_weights_and_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taught_from: list[np.ndarray] = []
-    teach = recipes.tree_labels
+    teach = tables.tree_labels
 
-    def watched(train: np.ndarray, values: np.ndarray, made: np.ndarray, *, seed: int) -> np.ndarray:
+    def watched(train: np.ndarray, *rest: np.ndarray, seed: int, trees: int) -> np.ndarray:
         taught_from.append(train)
-        return teach(train, values, made, seed=seed)
+        return teach(train, *rest, seed=seed, trees=trees)
 
-    monkeypatch.setattr(recipes, "tree_labels", watched)
-    generator = np.random.default_rng(1)
-    known = table(binaries("Nb V Ta Zr Ti Mo", "C N Si Ge Sn Al Ga", 240), generator.random(240) * 90)
-    zeros = table(binaries("Na K Li Ca Mg Ba", "Cl F Br I S Se", 120), np.zeros(120))
-    literature = table(binaries("Pb Hg", "Bi In", 6), np.array([7.0, 4, 8, 3, 60, 70]))
+    monkeypatch.setattr(tables, "tree_labels", watched)
     settings = replace(TC_SETTINGS, epochs=1, batch_rows=32)
     options = RunOptions(out=tmp_path, bfloat16=False)
-    card = train_tc(TcTables(known, zeros, literature), settings, options, FEW)
+    lesson = replace(TC_LESSON, made=FEW)
+    card = train_tc(TcTables(known(240), zeros(), LITERATURE), settings, options, lesson)
 
     stored = json.loads((tmp_path / "tc.json").read_text())
     assert stored["splits"] == card["splits"]
-    for split in ("random", "system"):
+    for split, rows in zip(("random", "system"), taught_from, strict=True):
         scores = card["splits"][split]
-        held = int(known.held_out(split).sum())
-        assert scores["resnet18"]["rows"] == scores["extra_trees"]["rows"] == held > 0
-        assert scores["train_rows"] == 240 - held
+        held = known(240).parts(split)[1]
+        assert scores["resnet18"]["rows"] == scores["extra_trees"]["rows"] == len(held.values) > 0
+        assert scores["train_rows"] == 240 - len(held.values)
         assert scores["nearest_neighbour"]["mae"] > 0
+        seen = {row.tobytes() for row in rows}
+        assert not seen & rows_of(held, zeros().parts(split)[1], LITERATURE)
     assert card["literature"]["rows"] == 6
     assert 0 < card["half_precision_storage"]["mean_absolute_change"] < 1
     assert stored["settings"]["epochs"] == 1
 
-    for split, rows in zip(("random", "system"), taught_from, strict=True):
-        seen = {row.tobytes() for row in rows}
-        for whole in (known, zeros):
-            held_out = whole.pick(whole.held_out(split)).fractions
-            assert not seen & {row.tobytes() for row in held_out}
-        assert not seen & {row.tobytes() for row in literature.fractions}
-
-    fewer = known.pick(np.arange(240) != int(np.flatnonzero(~known.held_out("random"))[0]))
+    fewer = known(240).pick(np.arange(240) != int(np.flatnonzero(~known(240).held_out("random"))[0]))
     with pytest.raises(InputError, match="other settings or data"):
-        train_tc(TcTables(fewer, zeros, literature), settings, options, FEW)
+        train_tc(TcTables(fewer, zeros(), LITERATURE), settings, options, lesson)
 
 
 def test_what_a_fit_learns_from_is_in_its_identity() -> None:
-    known = table(binaries("Nb V", "C N", 20), np.arange(20.0))
-    other = replace(known, values=known.values + 1)
-    ids = {rows_id(known, recipe={}), rows_id(other, recipe={}), rows_id(known, recipe={"waves": 2})}
+    one = table("Nb V", "C N", 20, np.arange(20.0))
+    other = replace(one, values=one.values + 1)
+    ids = {rows_id(one, recipe={}), rows_id(other, recipe={}), rows_id(one, recipe={"waves": 2})}
     assert len(ids) == 3
-    assert rows_id(known, recipe={}) in ids
+    assert rows_id(one, recipe={}) in ids
 
 
 def test_the_two_splits_never_share_a_key() -> None:
-    known = table(binaries("Nb V Ta", "C N Si", 300), np.zeros(300))
-    out = known.held_out("system")
-    systems = np.array(known.systems)
+    out = known().held_out("system")
+    systems = np.array(known().systems)
     assert not set(systems[out]) & set(systems[~out])
 
 
@@ -97,9 +117,7 @@ def test_the_command_trains_resumes_and_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generator = np.random.default_rng(4)
-    rows = [
-        f"{a}{n}{b}" for n, (a, b) in enumerate(binaries("Fe Ni Co Ti V Nb", "O S N C B Si", 700), start=1)
-    ]
+    rows = table("Fe Ni Co Ti V Nb", "O S N C B Si", 700, np.zeros(700)).formulas
     energies = -3 * generator.random(700)
     text = "formula,formation_energy_ev_per_atom\n" + "".join(
         f"{f},{e:.4f}\n" for f, e in zip(rows, energies, strict=True)
@@ -141,3 +159,98 @@ def test_the_command_trains_resumes_and_refuses(
 def test_the_shipped_predictors_know_their_elements() -> None:
     predictors = load_predictors()
     assert int(predictors.supported.sum()) == 86
+
+
+def test_members_miss_their_fold_of_measured_rows_and_see_all_others() -> None:
+    rows, lesson = known(), replace(ENSEMBLE_LESSON, made=FEW)
+    taught, weights = lesson.taught(rows, zeros(), 0), member_weights(rows, 6)
+    epoch = lesson.sampler(rows, zeros(), taught, to_log, weights)(torch.Generator().manual_seed(0))
+    assert epoch.weights is not None
+    measured = epoch.weights[:300]
+    fold = folds(rows.systems, FOLDS, salt=FOLD_SALT)
+    for member in range(6):
+        assert (measured[:, member] == torch.from_numpy((fold != member).astype(np.float32))).all()
+    assert (epoch.weights[300:] == 1).all()
+    assert len(epoch.targets) == 300 + 120 + 140
+    torch.testing.assert_close(epoch.fractions.sum(1), torch.ones(560), atol=1e-5, rtol=0)
+
+
+def test_what_the_trees_say_lies_within_what_they_saw() -> None:
+    lesson = replace(ENSEMBLE_LESSON, made=FEW)
+    made, tc_k = lesson.taught(known(), zeros(), 0)
+    assert tc_k.min() >= 0
+    assert tc_k.max() <= known().values.max()
+    again = lesson.taught(known(), zeros(), 0)
+    assert np.array_equal(made, again[0])
+    assert np.array_equal(tc_k, again[1])
+
+
+@pytest.mark.slow
+def test_a_small_ensemble_run_writes_weights_that_load_and_a_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[bytes]] = []
+    real = tables.Lesson.taught
+
+    def watched(lesson: tables.Lesson, train: TrainingTable, zero: TrainingTable, seed: int) -> object:
+        seen.append(rows_of(train, zero))
+        return real(lesson, train, zero, seed)
+
+    monkeypatch.setattr(tables.Lesson, "taught", watched)
+    settings = replace(ENSEMBLE_SETTINGS, epochs=1, batch_rows=64)
+    options, lesson = RunOptions(out=tmp_path, bfloat16=False), replace(ENSEMBLE_LESSON, made=FEW)
+    card = train_tc_ensemble(TcTables(known(), zeros(), LITERATURE), settings, options, lesson)
+    assert json.loads((tmp_path / "tc_ensemble.json").read_text())["splits"] == card["splits"]
+    for rows, split in zip(seen, ("random", "system"), strict=True):
+        scores = card["splits"][split]
+        held = known().parts(split)[1]
+        assert scores["ensemble"]["rows"] == scores["extra_trees"]["rows"] == len(held.values) > 0
+        assert 0 <= scores["spread"]["within_1_sigma"] <= scores["spread"]["within_2_sigma"] <= 1
+        assert scores["extrapolation"]["auc_against_random"] > 0.9
+        assert not rows & rows_of(held, LITERATURE)
+    loaded = load_network("tc_ensemble", tmp_path)
+    assert isinstance(loaded, CalibratedEnsemble)
+    # Flagged in the unit that is served, the random split's: not 5 % by construction.
+    out = known().held_out("system")
+    alone = fit_extrapolation(known().fractions[~out], known().fractions[out], seed=settings.seed)
+    served = alone.distance(torch.from_numpy(known().fractions[out])) / loaded.extrapolation.unit
+    flagged = card["splits"]["system"]["extrapolation"]["held_out_flagged"]
+    assert flagged == pytest.approx(float((served > 1).float().mean()), abs=1e-4)
+    assert float(alone.unit) != pytest.approx(float(loaded.extrapolation.unit), rel=1e-3)
+    test = known().pick(known().held_out("random"))
+    tc_k = loaded.estimates(test.fractions).tc_k.clip(min=0)
+    mae = float(np.abs(tc_k - test.values).mean())
+    assert mae == pytest.approx(card["splits"]["random"]["ensemble"]["mae"], abs=1e-3)
+
+
+def made(count: int, seed: int, further: float) -> HeldOut:
+    """Errors of a normal distribution whose deviation grows with disagreement and extrapolation."""
+    generator = np.random.default_rng(seed)
+    disagreement = generator.exponential(3, count)
+    extrapolation = np.abs(generator.normal(further, 0.2, count))
+    mean = generator.uniform(5, 100, count)
+    deviation = 2 * (1 + disagreement) ** 0.7 * np.exp(0.8 * extrapolation)
+    measured = np.clip(mean, 0, None) + deviation * generator.standard_normal(count)
+    return HeldOut(mean, disagreement, extrapolation, measured)
+
+
+def test_known_deviations_are_found_and_covered_on_both_splits() -> None:
+    spread = fit_spread([made(3000, 0, 0.3), made(3000, 1, 1.0)])
+    for seed, further in ((2, 0.3), (3, 1.0)):
+        covered = coverage(spread, made(4000, seed, further))
+        assert covered["within_1_sigma"] == pytest.approx(0.683, abs=0.03)
+        assert covered["within_2_sigma"] == pytest.approx(0.954, abs=0.02)
+    assert spread.coefficients[1] == pytest.approx(0.7, abs=0.12)
+    assert spread.coefficients[3] == pytest.approx(0.8, abs=0.15)
+
+
+def test_an_uncalibrated_spread_is_seen_to_cover_too_little() -> None:
+    covered = coverage(Spread(), made(2000, 4, 1.0))
+    assert covered["within_1_sigma"] < 0.5
+
+
+def test_the_spread_has_a_slope_where_t_c_is_below_0() -> None:
+    spread = Spread().double()
+    spread.coefficients.copy_(torch.tensor([0.1, 0.6, 0.4, 0.5]))
+    values = torch.tensor([[-20.0, 3.0], [0.5, 2.0], [0.2, 1.5]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v: spread(v[0], v[1], v[2]), (values,))

@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -32,13 +30,12 @@ from kiago_ray.baselines.superdiff.network import (
 from kiago_ray.baselines.superdiff.quality import sample_quality
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_amounts
+from kiago_ray.data.compositions import held_out
 from kiago_ray.data.files import LoadReport
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.inference import multiplies_bfloat16
-from kiago_ray.predictors.weights import halved, save_network
-from kiago_ray.training.evaluation import HELD_OUT, HELD_OUT_SHARE, SALT, held_out
-from kiago_ray.training.fit import Epoch, EpochReport, FitSettings, fit
-from kiago_ray.training.recipes import RunOptions
+from kiago_ray.predictors.weights import halved
+from kiago_ray.training.fit import EpochReport, FitSettings, RunOptions, fit, save_with_card
+from kiago_ray.training.tables import HELD_OUT_SHARE, SALT, Epoch
 
 # 97 % of SuperCon. The others are alloys in per cent and clathrates: their amounts lie up to thirty times above all
 # others', and a model of the rest would spend itself on them.
@@ -97,74 +94,60 @@ def amounts_of(formulas: Iterable[str]) -> NDArray[np.float32]:
     return np.array(rows, dtype=np.float32).reshape(-1, N_ELEMENTS)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SuperDiffOptions:
-    """Where a run writes and how it computes. samples: as many are drawn for the card's figures of
-    quality, in sampling_steps.
-    """
-
-    out: Path
-    device: str = "cpu"
-    compile_network: bool = False
-    samples: int = QUALITY_SAMPLES
-    sampling_steps: int = STEPS
-    on_epoch: Callable[[EpochReport], None] = field(default=lambda report: None)
-
-
 def train_superdiff(
     known: Compositions,
     network_settings: NetworkSettings,
     settings: FitSettings,
-    options: SuperDiffOptions,
+    options: RunOptions,
     sources: Sequence[LoadReport] = (),
+    *,
+    samples: int = QUALITY_SAMPLES,
+    sampling_steps: int = STEPS,
 ) -> dict[str, Any]:
     """Train, write `superdiff.safetensors` and `superdiff.json` to `options.out`, return the card.
 
-    A run that was stopped goes on from its last epoch, to the same weights. Raises InputError.
+    A run that was stopped goes on from its last epoch, to the same weights. samples: as many are drawn for the card's
+    figures of quality, in sampling_steps. Raises InputError.
     """
     train, test = known.split()
     if not len(test):
         raise InputError(f"none of {len(train)} compositions is held out: use more data")
-    bfloat16 = multiplies_bfloat16(torch.device(options.device))
-    recipe = {**RECIPE, "bfloat16": bfloat16}
-    torch.manual_seed(settings.seed)
+    recipe = {**RECIPE, "bfloat16": options.bfloat16}
+
+    def on_epoch(_: str, report: EpochReport) -> None:
+        options.on_epoch("random", replace(report, loss=report.loss * 2 * _SQUARED_TO))
+
     network, seconds = fit(
-        UNet(network_settings).to(options.device),
+        partial(UNet, network_settings),
         _velocity,
         partial(noisy_epoch, padded(train)),
         settings,
-        checkpoint=options.out / "checkpoints" / f"{KIND}.safetensors",
+        replace(options, on_epoch=on_epoch),
+        name=KIND,
         data_id=_data_id(train, recipe, network_settings),
-        compile_network=options.compile_network,
-        bfloat16=bfloat16,
-        on_epoch=lambda report: options.on_epoch(replace(report, loss=report.loss * 2 * _SQUARED_TO)),
     )
     network.load_state_dict(halved(network.state_dict()))
-    run = RunOptions(out=options.out, device=options.device, compile_network=options.compile_network)
-    card: dict[str, Any] = {
-        "kind": KIND,
-        "unit": "atoms of the formula as written",
-        "network_settings": asdict(network_settings),
-        "weights_count": sum(p.numel() for p in network.parameters()),
-        "settings": asdict(settings),
-        "recipe": recipe,
-        "held_out": HELD_OUT,
-        "train_rows": len(train),
-        "too_large_rows": known.too_large,
-        "seconds": round(seconds),
-        "held_out_loss": denoising_losses(network, train, test, settings.seed),
-        "data": [source.to_dict() for source in sources],
-        "licence_of_data": "CC BY 4.0",
-        "trained": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": run.machine,
-    }
     network.requires_grad_(False)
-    if options.samples:
-        drawn = {"count": options.samples, "seed": settings.seed, "steps": options.sampling_steps}
-        model = SuperDiff(network, card)
-        card["samples"] = sample_quality(model, train, test, device=options.device, **drawn)
-    save_network(network, KIND, card, options.out)
-    return card
+    figures: dict[str, Any] = {"network_settings": asdict(network_settings)}
+    losses = denoising_losses(network, train, test, settings.seed)
+    if samples:
+        drawn = {"count": samples, "seed": settings.seed, "steps": sampling_steps}
+        model = SuperDiff(network, figures)
+        figures["samples"] = sample_quality(model, train, test, device=options.device, **drawn)
+    return save_with_card(
+        network,
+        KIND,
+        "atoms of the formula as written",
+        sources,
+        settings,
+        options,
+        recipe=recipe,
+        train_rows=len(train),
+        too_large_rows=known.too_large,
+        seconds=round(seconds),
+        held_out_loss=losses,
+        **figures,
+    )
 
 
 def padded(amounts: NDArray[np.float32]) -> Tensor:

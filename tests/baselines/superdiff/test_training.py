@@ -18,7 +18,6 @@ from kiago_ray.baselines.superdiff.training import (
     MAX_ATOMS,
     SETTINGS,
     Compositions,
-    SuperDiffOptions,
     amounts_of,
     denoising_losses,
     noisy_epoch,
@@ -28,7 +27,7 @@ from kiago_ray.baselines.superdiff.training import (
 from kiago_ray.data.files import sha256
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import WeightsError
-from kiago_ray.training.fit import EpochReport
+from kiago_ray.training.fit import EpochReport, RunOptions
 
 SMALL = NetworkSettings(width=8, depth=1)
 QUICK = replace(SETTINGS, epochs=3, batch_rows=64)
@@ -48,13 +47,13 @@ def cuprates() -> Compositions:
 
 
 def run(data: Compositions, out: Path, stop_after: int | None = None, **changes: Any) -> dict[str, Any]:
-    def on_epoch(report: EpochReport) -> None:
+    def on_epoch(_: str, report: EpochReport) -> None:
         if report.epoch == stop_after:
             raise Stop
 
     settings = replace(QUICK, **changes)
-    options = SuperDiffOptions(out=out, samples=4, sampling_steps=10, on_epoch=on_epoch)
-    return train_superdiff(data, SMALL, settings, options)
+    options = RunOptions(out=out, on_epoch=on_epoch)
+    return train_superdiff(data, SMALL, settings, options, samples=4, sampling_steps=10)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,337 @@
+"""What a fit learns from: compositions with a value each, held-out sets that anyone can rebuild, made-up rows.
+
+A composition is held out where the hash of its formula (random split) or of its chemical system (system split) falls
+below the share. So a split is the same on any machine, and a composition that is added or dropped moves no other one,
+as long as formulas are written alike. SuperCon comes in doping series: a random split puts near-twins on both sides,
+the system split does not.
+
+A network fitted to 11,000 compositions alone is free to say anything a small step away from them, and a gradient
+search goes exactly there. So each epoch also holds made-up rows of the kinds that a search visits (jittered,
+mixed, substituted and enriched training rows), with T_c from extremely randomised trees that were fitted to the
+*same training rows*. Trees fall back to averages away from data, and the network learns that from them. Nothing
+held out is ever seen by either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesRegressor
+from torch import Tensor
+
+from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.data.compositions import composition_keys, held_out
+from kiago_ray.data.files import LoadReport
+from kiago_ray.data.sources import load, non_superconductors
+from kiago_ray.data.supercon import load_supercon
+from kiago_ray.errors import InputError
+from kiago_ray.predictors.ensemble import TcFeatures
+
+Array = NDArray[np.floating]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Split = Literal["random", "system"]
+SPLITS: tuple[Split, ...] = ("random", "system")
+
+HELD_OUT_SHARE = 0.1
+SALT = "kiago-ray 1"
+HELD_OUT = {
+    "share": HELD_OUT_SHARE,
+    "rule": f"sha256('{SALT} SPLIT:KEY') below the share; KEY is the formula (random) or the system (system)",
+}
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """Compositions with one measured or computed value each, and where they come from.
+
+    `fractions` (N, 118) float32, `values` (N,) in the property's unit, `formulas` and `systems` the keys of the
+    two splits.
+    """
+
+    formulas: list[str]
+    systems: list[str]
+    fractions: Floats
+    values: Floats
+    sources: tuple[LoadReport, ...] = ()
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, column: str, *sources: LoadReport) -> TrainingTable:
+        """From a loader's table and the name of its value column."""
+        return cls(
+            formulas=table["formula"].tolist(),
+            systems=table["chemical_system"].tolist(),
+            fractions=parse_fractions(table["formula"]).astype(np.float32),
+            values=table[column].to_numpy(dtype=np.float32, copy=True),
+            sources=sources,
+        )
+
+    def pick(self, rows: Mask) -> TrainingTable:
+        """The rows where (N,) `rows` is True."""
+        return replace(
+            self,
+            formulas=[f for f, keep in zip(self.formulas, rows, strict=True) if keep],
+            systems=[s for s, keep in zip(self.systems, rows, strict=True) if keep],
+            fractions=self.fractions[rows],
+            values=self.values[rows],
+        )
+
+    def held_out(self, split: Split) -> Mask:
+        """(N,) True for the rows that `split` keeps away from training."""
+        keys = self.formulas if split == "random" else self.systems
+        return held_out(keys, share=HELD_OUT_SHARE, salt=f"{SALT} {split}")
+
+    def parts(self, split: Split) -> tuple[TrainingTable, TrainingTable]:
+        """The rows that `split` trains on, and those that it holds out."""
+        test = self.held_out(split)
+        return self.pick(~test), self.pick(test)
+
+
+@dataclass(frozen=True)
+class TcTables:
+    """What a model of T_c learns from, T_c in K: superconductors, and compositions that stand for 0 K.
+
+    literature: compositions that no fit may see, so that the other tables don't hold them; a card has their score.
+    """
+
+    known: TrainingTable
+    non_superconductors: TrainingTable
+    literature: TrainingTable | None = None
+
+    @classmethod
+    def read(cls, supercon: Path, others: Path, held_back: Path | None = None) -> TcTables:
+        """From SuperCon's primary.tsv, a table of the Materials Project or of COD, and one of SuperCon's form.
+
+        Raises InputError for other files.
+        """
+        known, known_report = load_supercon(supercon)
+        table, report = load(others)
+        if report.kind not in ("materials_project", "cod"):
+            raise InputError(
+                f"--non-superconductors: {others} is a {report.kind} table; give Materials Project or COD"
+            )
+        # By system: a neighbour of known superconductors may well be one, and so is a wrong zero.
+        zeros = non_superconductors(table, known, by="chemical_system")
+        literature = None
+        if held_back is not None:
+            held, held_report = load_supercon(held_back)
+            known, zeros = without(known, held), without(zeros, held)
+            literature = TrainingTable.of(held, "tc_k", held_report)
+        return cls(
+            TrainingTable.of(known, "tc_k", known_report), TrainingTable.of(zeros, "tc_k", report), literature
+        )
+
+    @property
+    def sources(self) -> list[LoadReport]:
+        """Those of all tables."""
+        tables = (self.known, self.non_superconductors, self.literature)
+        return [source for table in tables if table is not None for source in table.sources]
+
+    def train(self, split: Split) -> tuple[TrainingTable, TrainingTable]:
+        """The superconductors and the non-superconductors that `split` trains on."""
+        return self.known.parts(split)[0], self.non_superconductors.parts(split)[0]
+
+
+def without(table: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
+    """`table` less every composition that `held` has: those never enter a fit."""
+    keys = set(composition_keys(held))
+    return table[[key not in keys for key in composition_keys(table)]]
+
+
+def random_compositions(count: int, elements: Sequence[int] = range(92), *, seed: int) -> Floats:
+    """(count, 118): two to seven of these elements (columns, by default H to U), drawn evenly, in random amounts."""
+    generator = np.random.default_rng(seed)
+    rows = np.zeros((count, N_ELEMENTS), dtype=np.float32)
+    for row in rows:
+        held = generator.choice(np.asarray(elements), size=generator.integers(2, 8), replace=False)
+        row[held] = generator.dirichlet(np.ones(len(held)))
+    return rows
+
+
+PARTNERS = 40
+SMALL_JITTER, LARGE_JITTER = 0.03, 0.15  # standard deviation of ln(amount)
+MAX_ADDED_RATIO = 0.3  # the paper's start adds as much (section 3.2)
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """Rows of each kind to make."""
+
+    small_jitter: int
+    large_jitter: int
+    mixed: int
+    substituted: int
+    enriched: int
+
+    def rows(self, known: Floats, generator: np.random.Generator) -> Floats:
+        """Compositions (sum of counts, 118) made from known ones (N, 118); every row sums to 1."""
+        rows = [
+            _jittered(known, self.small_jitter, SMALL_JITTER, generator),
+            _jittered(known, self.large_jitter, LARGE_JITTER, generator),
+            _mixed(known, self.mixed, generator),
+            _substituted(known, self.substituted, generator),
+            _enriched(known, self.enriched, generator),
+        ]
+        everything = np.concatenate(rows)
+        return np.asarray(everything / everything.sum(1, keepdims=True), dtype=np.float32)
+
+
+def _picked(known: Floats, count: int, generator: np.random.Generator) -> Floats:
+    return known[generator.integers(len(known), size=count)]
+
+
+def _frequencies(known: Floats) -> NDArray[np.float64]:
+    """How often each element is held, (118,), as a share of all."""
+    return np.asarray((known > 0).sum(0) / (known > 0).sum())
+
+
+def _jittered(known: Floats, count: int, width: float, generator: np.random.Generator) -> Floats:
+    """Every amount off by a random factor."""
+    rows = _picked(known, count, generator)
+    rows = rows * np.exp(width * generator.standard_normal(rows.shape, dtype=np.float32))
+    return np.asarray(rows, dtype=np.float32)
+
+
+def _mixed(known: Floats, count: int, generator: np.random.Generator) -> Floats:
+    """Mixtures of two rows: the second is, of 40 at random, the one most like the first in its elements."""
+    first = generator.integers(len(known), size=count)
+    choice = generator.integers(len(known), size=(count, PARTNERS))
+    holds = known > 0
+    second = np.empty(count, dtype=np.int64)
+    for row in range(count):
+        mine, theirs = holds[first[row]], holds[choice[row]]
+        likeness = (mine & theirs).sum(1) - 0.3 * (mine ^ theirs).sum(1)
+        second[row] = choice[row, likeness.argmax()]
+    share = generator.random((count, 1), dtype=np.float32)
+    return np.asarray(share * known[first] + (1 - share) * known[second], dtype=np.float32)
+
+
+def _substituted(known: Floats, count: int, generator: np.random.Generator) -> Floats:
+    """One element, in half of the rows only a part of it, replaced by another one drawn by frequency."""
+    rows = _picked(known, count, generator)
+    incoming = generator.choice(N_ELEMENTS, size=count, p=_frequencies(known))
+    shares = np.where(generator.random(count) < 0.5, 1.0, generator.random(count)).astype(np.float32)
+    for row, element, share in zip(rows, incoming, shares, strict=True):
+        outgoing = generator.choice(np.flatnonzero(row))
+        moved = share * row[outgoing]
+        row[outgoing] -= moved
+        row[element] += moved
+    return rows
+
+
+def _enriched(known: Floats, count: int, generator: np.random.Generator) -> Floats:
+    """One to three elements added, as a search's start does."""
+    rows, frequencies = _picked(known, count, generator), _frequencies(known)
+    for row in rows:
+        added = generator.choice(N_ELEMENTS, size=generator.integers(1, 4), p=frequencies)
+        np.add.at(row, added, MAX_ADDED_RATIO * generator.random(len(added), dtype=np.float32))
+    return rows
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The rows of one epoch: fractions (rows, 118), targets (rows,) on the network's own scale.
+
+    weights: (rows, members) of a network that predicts (rows, members), such as an ensemble's folds; None for a
+    network that predicts (rows,).
+    """
+
+    fractions: Tensor
+    targets: Tensor
+    weights: Tensor | None = None
+
+
+Sampler = Callable[[torch.Generator], Epoch]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a network of T_c learns beside the measured rows. made: the made-up rows, whose T_c a teacher gives, trees
+    on the training rows and some non-superconductors; features: whether it sees the ensemble's features too.
+    """
+
+    made: MadeUp
+    made_an_epoch: int
+    zeros_an_epoch: int
+    teacher_zeros: int
+    teacher_trees: int
+    features: bool = False
+
+    def about(self) -> dict[str, Any]:
+        """What a card says of it."""
+        seen = "fractions and features of " if self.features else ""
+        return {
+            "non_superconductors_an_epoch": self.zeros_an_epoch,
+            "made_up_rows": asdict(self.made),
+            "made_up_rows_an_epoch": self.made_an_epoch,
+            "teacher": f"ExtraTrees, {self.teacher_trees} trees, on {seen}the training rows and {self.teacher_zeros} "
+            "non-superconductors",
+        }
+
+    def rows(self, train: TrainingTable, zero: TrainingTable, seed: int) -> tuple[Floats, Floats, Floats]:
+        """Made-up compositions (M, 118), and what the teacher learns from: compositions (N, 118), T_c in K (N,)."""
+        generator = np.random.default_rng(seed)
+        made = self.made.rows(train.fractions, generator)
+        some = zero.fractions[generator.permutation(len(zero.fractions))[: self.teacher_zeros]]
+        rows = np.concatenate([train.fractions, some])
+        return made, rows, np.concatenate([train.values, np.zeros(len(some), dtype=np.float32)])
+
+    @torch.no_grad()
+    def seen(self, fractions: Floats) -> Floats:
+        """What the teacher sees of fractions (N, 118): those, and the smooth statistics and ratios."""
+        if not self.features:
+            return fractions
+        x = torch.from_numpy(np.ascontiguousarray(fractions, dtype=np.float32))
+        return np.concatenate([fractions, TcFeatures().described(x).numpy()], axis=1)
+
+    def taught(self, train: TrainingTable, zero: TrainingTable, seed: int) -> tuple[Floats, Floats]:
+        """Made-up compositions (M, 118) and their T_c in K (M,) by trees that saw no row but the training's."""
+        made, rows, tc_k = self.rows(train, zero, seed)
+        labels = tree_labels(self.seen(rows), tc_k, self.seen(made), seed=seed, trees=self.teacher_trees)
+        return made, labels.astype(np.float32)
+
+    def sampler(
+        self,
+        train: TrainingTable,
+        zero: TrainingTable,
+        taught: tuple[Floats, Floats],
+        to_log: Callable[[Tensor], Tensor],
+        weights: Tensor | None = None,
+    ) -> Sampler:
+        """Epochs of all measured rows, and fresh samples of zeros and of the made-up rows, on the scale `to_log`.
+
+        weights: (rows, members) of the measured rows; all others weigh 1 for every member.
+        """
+        made, labels = map(torch.from_numpy, taught)
+        parts = (
+            (torch.from_numpy(zero.fractions), torch.zeros(len(zero.values)), self.zeros_an_epoch),
+            (made, to_log(labels), self.made_an_epoch),
+        )
+
+        def sample(generator: torch.Generator) -> Epoch:
+            rows, targets = [torch.from_numpy(train.fractions)], [to_log(torch.from_numpy(train.values))]
+            for compositions, values, count in parts:
+                pick = torch.randperm(len(values), generator=generator)[:count]
+                rows.append(compositions[pick])
+                targets.append(values[pick])
+            epoch = Epoch(torch.cat(rows), torch.cat(targets))
+            if weights is None:
+                return epoch
+            others = torch.ones(len(epoch.targets) - len(weights), weights.shape[1])
+            return Epoch(epoch.fractions, epoch.targets, torch.cat([weights, others]))
+
+        return sample
+
+
+def tree_labels(train: Array, train_values: Array, test: Array, *, seed: int, trees: int) -> Array:
+    """Predictions (N,) of extremely randomised trees fitted to the training rows."""
+    model = ExtraTreesRegressor(trees, random_state=seed, n_jobs=-1).fit(train, train_values)
+    return np.asarray(model.predict(test))
