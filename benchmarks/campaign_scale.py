@@ -85,8 +85,8 @@ def made_table(numbers: Ints, rows: range, search: str, base: str, seed: int) ->
     """A table of candidates, every column filled, from the numbers (n,) of its formulas."""
     import pyarrow as pa
 
-    from kiago_ray.storage.columns import columns as table_columns
-    from kiago_ray.storage.columns import schema
+    from kiago_ray.storage.table import columns as table_columns
+    from kiago_ray.storage.table import schema
 
     n = len(rows)
     own = np.asarray(rows, dtype=np.int64) + seed
@@ -199,10 +199,10 @@ def make(plan: Plan, directory: Path) -> None:
 
 def check(plan: Plan, directory: Path) -> None:
     """Read every shard and compare it to its hashes, as a driver does first."""
-    from kiago_ray.runs.shards import checked_state
+    from kiago_ray.runs.shards import state_of
     from kiago_ray.storage.location import Location
 
-    state = checked_state(Location.of(directory), plan)
+    state = state_of(Location.of(directory), plan)
     if state.damaged or state.left(plan):
         raise SystemExit(f"{len(state.damaged)} shards are damaged, {len(state.left(plan))} missing")
 
@@ -210,11 +210,11 @@ def check(plan: Plan, directory: Path) -> None:
 def merge_searches(plan: Plan, directory: Path) -> None:
     """Merge, count and plot each search."""
     from kiago_ray.runs.results import finish_search
-    from kiago_ray.runs.shards import listed_state
+    from kiago_ray.runs.shards import read_manifest, state_of
     from kiago_ray.storage.location import Location
 
     place = Location.of(directory)
-    done = listed_state(place, plan).by_search()
+    done = state_of(place, plan, read_manifest).by_search()
     for search in plan.searches:
         finish_search(place, search, done[search.name])
 

@@ -38,8 +38,7 @@ from kiago_ray.search import SearchSpec, SpecError, load_preset
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import TRAJECTORY_ROWS, given_result, run_search
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
-from kiago_ray.storage.columns import PREDICTED, schema
-from kiago_ray.storage.table import candidates_table, ranked
+from kiago_ray.storage.table import PREDICTED, candidates_table, ranked, schema
 
 HULL_FORMULAS = MAX_FORMULAS  # of one request for scores
 AT_ONCE = 4096  # formulas that are scored together; bounds memory
@@ -260,7 +259,7 @@ def _predicted(models: Models, judge: SearchSpec) -> TriedMaterials | None:
 
 @dataclass(frozen=True)
 class Scores:
-    """Of n formulas: `table`, a pyarrow table of their columns (storage.columns.PREDICTED), and `errors`: why one has
+    """Of n formulas: `table`, a pyarrow table of their columns (storage.table.PREDICTED), and `errors`: why one has
     none and is null in all of them, None where it has.
     """
 

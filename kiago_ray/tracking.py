@@ -19,21 +19,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import pyarrow as pa
 from pyarrow import fs
 
 from kiago_ray.errors import InputError
 from kiago_ray.runs.plan import Plan
-from kiago_ray.storage.location import Location, StorageError, reason
+from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import RunDirectory
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.tracking_entries import LOCAL, TAG_LENGTH, Entry, Point, clip, entries_of, shown_uri
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
 
 TRACKING = "tracking.json"
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
@@ -328,7 +324,7 @@ class _Store:
             self._client.set_terminated(run_id, entry.status, entry.end_ms)
         return run_id
 
-    def _take(self, entry: Entry, parent: str | None) -> Run:
+    def _take(self, entry: Entry, parent: str | None) -> Any:
         """The run of an entry, made where there is none. One of other sources goes, and one that was made twice
         because an answer was lost.
         """
@@ -347,12 +343,12 @@ class _Store:
         tags = {key: value for key, value in tags.items() if value}
         return self._client.create_run(self._experiment, start_ms, tags, entry.name)
 
-    def _find(self, condition: str) -> list[Run]:
+    def _find(self, condition: str) -> list[Any]:
         """The runs of which the condition holds, oldest first."""
         order = ["attributes.start_time ASC"]
         return list(self._client.search_runs([self._experiment], condition, order_by=order))
 
-    def _describe(self, run: Run, entry: Entry) -> None:
+    def _describe(self, run: Any, entry: Entry) -> None:
         """Give a run its parameters, which can't be changed later, and its tags."""
         from mlflow.entities import Param, RunTag
 
@@ -385,15 +381,11 @@ class _Store:
 
 
 def _local_file(place: Location, scratch: Path) -> Path:
-    """The file, copied into `scratch` where it is remote. Raises StorageError."""
+    """The file, copied into `scratch` where it is remote."""
     if place.filesystem.type_name == "local":
         return Path(place.path)
-    file = scratch / place.name
-    try:
-        fs.copy_files(place.path, str(file), place.filesystem, fs.LocalFileSystem())
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"can't copy {place.text} to {scratch}: {reason(error)}") from error
-    return file
+    fs.copy_files(place.path, str(scratch / place.name), place.filesystem, fs.LocalFileSystem())
+    return scratch / place.name
 
 
 def _make_database(file: Path, root: str | None) -> None:

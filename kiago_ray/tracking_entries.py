@@ -7,7 +7,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from kiago_ray.runs.summaries import (
     read_search_results,
 )
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory
+from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, leaves
 from kiago_ray.sweep.metrics import METRICS
 from kiago_ray.sweep.results import PRESET, TABLE
 from kiago_ray.sweep.spec import SweepSpec
@@ -200,7 +200,7 @@ def _run_tags(
 ) -> dict[str, str]:
     """Versions, weights' hashes and the like as tags, by the names that spec.yaml has for them."""
     about = {key: value for key, value in record.items() if key not in _NO_TAGS}
-    tags = {_usable_key(path): _text(value) for path, value in _leaves(about) if value is not None}
+    tags = {_usable_key(path): _text(value) for path, value in leaves(about) if value is not None}
     git = record.get("git")
     commit = git.get("commit") if isinstance(git, Mapping) else git
     if isinstance(commit, str):
@@ -216,7 +216,7 @@ def params_of(values: Mapping[str, Any]) -> dict[str, str]:
     A value that is too long ends in words that say so; the whole one is in the specification among the files.
     """
     params: dict[str, str] = {}
-    for path, value in _leaves(values):
+    for path, value in leaves(values):
         key, number = _usable_key(path), 2
         while key in params:
             key, number = f"{_usable_key(path)[: _KEY_LENGTH - 8]}_{number}", number + 1
@@ -282,17 +282,9 @@ def _points(values: Mapping[str, Any], step: int = 0) -> list[Point]:
     """Those of nested values that are finite numbers, with dotted keys."""
     return [
         Point(_usable_key(path), float(value), step)
-        for path, value in _leaves(values)
+        for path, value in leaves(values)
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     ]
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _usable_key(path: str) -> str:

@@ -24,11 +24,17 @@ from kiago_ray.report.search_page import card_notes
 from kiago_ray.report.terminal import best_table, top_table
 from kiago_ray.report.values import no_gain
 from kiago_ray.runs.lease import living_driver
-from kiago_ray.runs.literature import chosen_families, known_families
 from kiago_ray.runs.plan import Plan, Shard, make_plan
 from kiago_ray.runs.results import page_of_directory
-from kiago_ray.runs.shards import Manifest, State, best_of, listed_state
-from kiago_ray.runs.spec import CampaignSpec, overridden, read_campaign, recorded_campaign
+from kiago_ray.runs.shards import Manifest, State, best_of, read_manifest, state_of
+from kiago_ray.runs.spec import (
+    CampaignSpec,
+    chosen_families,
+    known_families,
+    overridden,
+    read_campaign,
+    recorded_campaign,
+)
 from kiago_ray.runs.summaries import read_campaign_results
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, RunDirectory, read_run
@@ -101,7 +107,7 @@ def status(where: Where, as_json: console.AsJson = False) -> None:
     directory = read_run(where)
     plan = recorded_plan(directory)
     driver = None if directory.finished else living_driver(directory.location)
-    show_status(directory, plan, listed_state(directory.location, plan), driver, as_json)
+    show_status(directory, plan, state_of(directory.location, plan, read_manifest), driver, as_json)
 
 
 @app.command()

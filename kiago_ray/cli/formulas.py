@@ -33,7 +33,7 @@ from kiago_ray.data.files import finite
 from kiago_ray.errors import InputError
 from kiago_ray.hull import EnergyHull, judge
 from kiago_ray.models import Models, load_models
-from kiago_ray.storage.columns import PREDICTED
+from kiago_ray.storage.table import PREDICTED
 
 MAX_ROWS = 5_000_000  # of a file
 COMPUTED = ("ef_ev_per_atom", "e_hull_ev_per_atom")
@@ -121,7 +121,7 @@ def hull(
 
 
 def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
-    """`table` with the columns of `storage.columns.PREDICTED` and `error` added, in its order."""
+    """`table` with the columns of `storage.table.PREDICTED` and `error` added, in its order."""
     scores = score(table["formula"].tolist(), models, threads=torch.get_num_threads())
     found: pd.DataFrame = scores.table.to_pandas().set_index(table.index)
     errors = pd.Series(scores.errors, index=table.index, dtype=object)

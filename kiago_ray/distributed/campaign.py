@@ -29,9 +29,9 @@ from kiago_ray.runs.shards import (
     DamagedError,
     Manifest,
     State,
-    checked_state,
     read_manifest,
     remove_leftovers,
+    state_of,
 )
 from kiago_ray.runs.summaries import CampaignResults, SearchResults, read_campaign_results
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError, Where
@@ -152,7 +152,7 @@ class _Driver:
     def run(self) -> CampaignOutcome:
         self._record()
         remove_leftovers(self.location, self.plan)
-        state = checked_state(self.location, self.plan)
+        state = state_of(self.location, self.plan)
         left = self._take_over(state)
         failures: dict[str, str] = {}
         # Nothing left to run needs no cluster.

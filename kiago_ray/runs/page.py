@@ -153,6 +153,13 @@ def campaign_page(
     every = groups(searches)
     alone = [Group(each.base, each.variant, (each,)) for each in searches]
     sizes = sorted({top.k for each in searches for top in each.summary.top})
+    name = gain_name(searches)
+
+    def listed(items: list[Group], first: list[Column[Group]], label: str, others: str) -> Table[Group]:
+        shown = foremost(items, LISTED, lambda group: group.mean_gain(sizes[0]) if sizes else None)
+        note = not_shown(len(items) - LISTED, f"{others} with a lower {name}")
+        return table_of(shown, [*first, *_findings(sizes, name)], label, note)
+
     return render_ranked(
         "campaign.html.j2",
         rows[:TABLE_ROWS],
@@ -163,42 +170,37 @@ def campaign_page(
         title=f"kiago-ray: campaign {results.name}",
         results=results,
         gap=next((top for top in results.top if top.k == K and top.gap_k is not None), None),
-        means=_means(every, sizes, gain_name(searches)),
+        means=listed(
+            every, _of_groups(), "Means over seeds by base and variant", "pairs of base and variant"
+        ),
         seeds=any(len(group.searches) > 1 for group in every),
         short=any(is_short(each.summary, k) for each in searches for k in sizes),
         parts_only=any(0 < len(group.gains(k)) < len(group.searches) for group in every for k in sizes),
-        searches=_searches(alone, sizes, gain_name(searches)),
+        searches=listed(alone, _of_searches(), "Searches", "searches"),
         plots=plots,
         model_notes=model_notes,
         spec_text=spec_text,
     )
 
 
-def _means(every: Sequence[Group], sizes: Sequence[int], name: str) -> Table[Group]:
-    """The means over seeds by base and variant."""
-    columns = [
+def _of_groups() -> list[Column[Group]]:
+    """What tells groups of searches apart."""
+    return [
         text("Base", lambda group: group.base, formula=True),
         text("Variant", lambda group: group.variant),
         Column("Seeds", _seeds, "n"),
         number("T_c of base (K)", lambda group: getattr(group.material, "tc_predicted_k", None), "{:z.1f}"),
         number("measured (K)", lambda group: getattr(group.material, "tc_measured_k", None), "{:z.1f}"),
-        *_findings(sizes, name),
     ]
-    return table_of(
-        foremost(every, LISTED, lambda group: group.mean_gain(sizes[0]) if sizes else None),
-        columns,
-        "Means over seeds by base and variant",
-        not_shown(len(every) - LISTED, f"pairs of base and variant with a lower {name}"),
-    )
 
 
-def _searches(alone: Sequence[Group], sizes: Sequence[int], name: str) -> Table[Group]:
-    """A row a search, each a group of its own."""
+def _of_searches() -> list[Column[Group]]:
+    """What tells searches apart, each of which is a group of its own."""
 
     def of(header: str, value: Callable[[SearchResults], float | None], form: str) -> Column[Group]:
         return number(header, lambda group: value(group.searches[0]), form)
 
-    columns = [
+    return [
         text("Search", lambda group: group.searches[0].name),
         text("Base", lambda group: group.base, formula=True),
         text("Variant", lambda group: group.variant),
@@ -206,14 +208,7 @@ def _searches(alone: Sequence[Group], sizes: Sequence[int], name: str) -> Table[
         Column("Shards", _shards, "n"),
         of("Candidates", lambda each: each.summary.rows, "{:,}"),
         of("T_c above base", lambda each: each.summary.passed_above_base, "{:,}"),
-        *_findings(sizes, name),
     ]
-    return table_of(
-        foremost(alone, LISTED, lambda group: group.mean_gain(sizes[0]) if sizes else None),
-        columns,
-        "Searches",
-        not_shown(len(alone) - LISTED, f"searches with a lower {name}"),
-    )
 
 
 def _findings(sizes: Sequence[int], name: str) -> list[Column[Group]]:

@@ -13,8 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kiago_ray.runs.literature import LITERATURE
-from kiago_ray.runs.spec import MAX_SEARCHES, CampaignSpec
+from kiago_ray.runs.spec import LITERATURE, MAX_SEARCHES, CampaignSpec
 from kiago_ray.search.run import shard_size as shard_rows
 from kiago_ray.search.sections import SpecError, spec_error_line
 from kiago_ray.search.spec import SearchSpec, build_spec
@@ -33,15 +32,10 @@ _ROW_MB_PER_ATOM = 0.00005
 Check = Callable[[SearchSpec], None]
 
 
-def _few(names: list[str]) -> str:
-    more = len(names) - _SHOWN_NAMES
-    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
 class InfeasibleError(SpecError):
     """Searches that can't run. reasons: (search, why) of each."""
 
-    def __init__(self, reasons: tuple[tuple[str, str], ...], total: int) -> None:
+    def __init__(self, reasons: Sequence[tuple[str, str]], total: int) -> None:
         searches: dict[str, list[str]] = {}
         for name, why in reasons:
             searches.setdefault(why, []).append(name)
@@ -51,7 +45,12 @@ class InfeasibleError(SpecError):
             f"{len(reasons)} of {total} searches can't run: {shown}"
             + (f"; and {more} more reasons" if more > 0 else "")
         )
-        self.reasons = reasons
+        self.reasons = tuple(reasons)
+
+
+def _few(names: list[str]) -> str:
+    more = len(names) - _SHOWN_NAMES
+    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -155,11 +154,7 @@ class Plan:
         return {each.name: each for each in self.searches}[name]
 
 
-def make_plan(
-    campaign: CampaignSpec,
-    check: Check | None,
-    families: Sequence[str] = (),
-) -> Plan:
+def make_plan(campaign: CampaignSpec, check: Check | None, families: Sequence[str] = ()) -> Plan:
     """The searches and shards of a campaign.
 
     check: raises SpecError for a search that can't run (`Models.check`); None for a campaign that was checked before.
@@ -170,14 +165,29 @@ def make_plan(
     total = max(1, len(campaign.bases), len(families)) * count * len(campaign.seeds)
     if total > MAX_SEARCHES:
         raise SpecError(f"these are {total:,} searches; a campaign holds up to {MAX_SEARCHES:,}")
-    making = _Making(campaign, check or (lambda spec: None))
+    check = check or (lambda spec: None)
+    searches: list[PlannedSearch] = []
+    reasons: list[tuple[str, str]] = []
+    left_out: dict[str, str] = {}
+    names: set[str] = set()
     bases = (LITERATURE,) if campaign.literature is not None else campaign.bases or (None,)
     for base, (variant, overrides), seed in itertools.product(bases, _variants(campaign), campaign.seeds):
-        making.add(base, variant, overrides, seed, families)
-    if making.reasons:
-        raise InfeasibleError(tuple(making.reasons), total)
-    searches = tuple(making.searches)
-    plan = Plan(campaign, searches, max(map(_memory_mb, searches)), tuple(making.left_out.items()))
+        name = _name(base or "random", variant, seed, names)
+        try:
+            spec = _search_spec(campaign, overrides, None if base == LITERATURE else base, seed)
+            if base == LITERATURE:
+                search, unfit = _around_all(spec, name, variant, campaign.shard_size, families, check)
+                left_out |= unfit
+            else:
+                check(spec)
+                search = PlannedSearch.of(spec, campaign.shard_size, name=name, variant=variant)
+        except ValueError as error:
+            reasons.append((name, _one_line(error)))
+        else:
+            searches.append(search)
+    if reasons:
+        raise InfeasibleError(reasons, total)
+    plan = Plan(campaign, tuple(searches), max(map(_memory_mb, searches)), tuple(left_out.items()))
     if plan.shard_count > MAX_SHARDS:
         raise SpecError(
             f"shard_size: {campaign.shard_size} makes {plan.shard_count:,} shards; a campaign holds up to "
@@ -186,59 +196,28 @@ def make_plan(
     return plan
 
 
-class _Making:
-    """Searches as they are added, and what is wrong with those that aren't."""
-
-    def __init__(self, campaign: CampaignSpec, check: Check) -> None:
-        self.campaign, self.check = campaign, check
-        self.searches: list[PlannedSearch] = []
-        self.reasons: list[tuple[str, str]] = []
-        self.left_out: dict[str, str] = {}
-        self._names: set[str] = set()
-
-    def add(
-        self, base: str | None, variant: str, overrides: dict[str, Any], seed: int, families: Sequence[str]
-    ) -> None:
-        """One search, or the reason why it can't run."""
-        name = _name(base or "random", variant, seed, self._names)
+def _around_all(
+    spec: SearchSpec, name: str, variant: str, shard_size: int, families: Sequence[str], check: Check
+) -> tuple[PlannedSearch, dict[str, str]]:
+    """The search around each of the families that can be searched, and why others can't. Raises SpecError where none
+    can.
+    """
+    if spec.row_count > shard_size:
+        raise SpecError(
+            f"shard_size: {shard_size} rows hold no family's {spec.row_count}; give more, or fewer candidates"
+        )
+    reasons: dict[str, str] = {}
+    for family in families:
         try:
-            if base == LITERATURE:
-                self.searches.append(self._around_all(name, variant, overrides, seed, families))
-            else:
-                self.searches.append(self._around_one(name, base, variant, overrides, seed))
+            check(around(spec, family))
         except ValueError as error:
-            self.reasons.append((name, _one_line(error)))
-
-    def _around_one(
-        self, name: str, base: str | None, variant: str, overrides: dict[str, Any], seed: int
-    ) -> PlannedSearch:
-        spec = _search_spec(self.campaign, overrides, base, seed)
-        self.check(spec)
-        return PlannedSearch.of(spec, self.campaign.shard_size, name=name, variant=variant)
-
-    def _around_all(
-        self, name: str, variant: str, overrides: dict[str, Any], seed: int, families: Sequence[str]
-    ) -> PlannedSearch:
-        """The search around each of the families that can be searched. Raises SpecError where none can."""
-        spec = _search_spec(self.campaign, overrides, None, seed)
-        if spec.row_count > self.campaign.shard_size:
-            raise SpecError(
-                f"shard_size: {self.campaign.shard_size} rows hold no family's {spec.row_count}; give more, or fewer "
-                "candidates"
-            )
-        reasons: dict[str, str] = {}
-        for family in families:
-            try:
-                self.check(around(spec, family))
-            except ValueError as error:
-                reasons[family] = _one_line(error)
-        bases = tuple(family for family in families if family not in reasons)
-        if not bases:
-            raise SpecError(next(iter(reasons.values()), "bases: the literature holds no family"))
-        self.left_out |= reasons
-        rows = self.campaign.shard_size // spec.row_count * spec.row_count
-        curve_rows = _curve_rows(len(bases) * spec.row_count, rows)
-        return PlannedSearch(name, LITERATURE, variant, seed, spec, rows, curve_rows, bases)
+            reasons[family] = _one_line(error)
+    bases = tuple(family for family in families if family not in reasons)
+    if not bases:
+        raise SpecError(next(iter(reasons.values()), "bases: the literature holds no family"))
+    rows = shard_size // spec.row_count * spec.row_count
+    curve_rows = _curve_rows(len(bases) * spec.row_count, rows)
+    return PlannedSearch(name, LITERATURE, variant, spec.seed, spec, rows, curve_rows, bases), reasons
 
 
 def around(spec: SearchSpec, base: str) -> SearchSpec:
@@ -271,12 +250,10 @@ def _variants(campaign: CampaignSpec) -> Iterator[tuple[str, dict[str, Any]]]:
 def _search_spec(
     campaign: CampaignSpec, overrides: dict[str, Any], base: str | None, seed: int
 ) -> SearchSpec:
-    own: dict[str, Any] = {"seed": seed}
-    if base is not None:
-        own["base"] = base
-    if campaign.candidates is not None:
-        own["candidates"] = campaign.candidates
-    return build_spec(campaign.search, overrides, own)
+    own = {"seed": seed, "base": base, "candidates": campaign.candidates}
+    return build_spec(
+        campaign.search, overrides, {key: each for key, each in own.items() if each is not None}
+    )
 
 
 def _name(base: str, variant: str, seed: int, taken: set[str]) -> str:

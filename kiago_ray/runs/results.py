@@ -51,7 +51,6 @@ from kiago_ray.runs.summaries import (
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.summary import Summary, new_rows, summarise, summarised_columns
 from kiago_ray.search.result import Trajectory
-from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError, reason
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, read_run, write_run
 from kiago_ray.storage.table import (
@@ -63,6 +62,7 @@ from kiago_ray.storage.table import (
     parquet_bytes,
     rank_rows,
     read_columns,
+    schema,
     table_bytes,
     top_csv,
     with_ranks,

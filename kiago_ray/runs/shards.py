@@ -33,22 +33,15 @@ from kiago_ray.screening.rank import order
 from kiago_ray.screening.summary import BaseMaterial, new_rows
 from kiago_ray.search.result import QUANTITIES, Trajectory
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
-from kiago_ray.storage.columns import schema_problem
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
-from kiago_ray.storage.table import parquet_bytes, read_parquet, standing, table_bytes
+from kiago_ray.storage.table import parquet_bytes, read_parquet, schema_problem, standing, table_bytes
 
 SHARDS, SEARCHES = "shards", "searches"
 TABLE, STEPS, MANIFEST = ".parquet", ".steps.parquet", ".json"  # endings of a shard's files
 _READERS = 8  # on a remote storage a look at a shard is mostly waiting
 STEPS_SCHEMA = pa.schema(
-    [
-        pa.field("step", pa.int32(), nullable=False, metadata={"description": "Steps taken, from 0."}),
-        pa.field("stage", pa.int8(), nullable=False, metadata={"description": "1 or 2."}),
-        pa.field("row", pa.int64(), nullable=False, metadata={"description": "Row of the search."}),
-        pa.field("tc_k", pa.float32(), metadata={"unit": "K"}),
-        pa.field("ef_ev_per_atom", pa.float32(), metadata={"unit": "eV/atom"}),
-        pa.field("integer_loss", pa.float32(), metadata={"description": "Exists in stage 2 alone."}),
-    ]
+    [("step", pa.int32()), ("stage", pa.int8()), ("row", pa.int64())]
+    + [(name, pa.float32()) for name in QUANTITIES]
 )
 
 
@@ -320,34 +313,27 @@ class State:
         return grouped
 
 
-def checked_state(campaign: Location, plan: Plan) -> State:
-    """The state with every finished shard read and compared to its hashes. Raises StorageError."""
-    return _state(plan, lambda shard: check_shard(campaign, shard))
-
-
-def listed_state(campaign: Location, plan: Plan) -> State:
-    """The state as the manifests have it: quick, for a look at a running campaign. Raises StorageError."""
-    return _state(plan, lambda shard: read_manifest(campaign, shard))
-
-
-def _state(plan: Plan, look: Callable[[Shard], Manifest | None]) -> State:
-    shards = plan.shards
-    manifests: dict[str, Manifest] = {}
-    damaged: dict[str, str] = {}
+def state_of(
+    campaign: Location, plan: Plan, look: Callable[[Location, Shard], Manifest | None] = check_shard
+) -> State:
+    """What is done of a plan: `check_shard` reads every finished shard and compares it to its hashes; `read_manifest`
+    is quick, for a look at a running campaign. Raises StorageError.
+    """
 
     def guarded(shard: Shard) -> Manifest | str | None:
         try:
-            return look(shard)
+            return look(campaign, shard)
         except DamagedError as error:
             return str(error)
 
     with ThreadPoolExecutor(_READERS) as readers:
-        for shard, found in zip(shards, readers.map(guarded, shards), strict=True):
-            if isinstance(found, Manifest):
-                manifests[shard.name] = found
-            elif found is not None:
-                damaged[shard.name] = found
-    return State(manifests, damaged)
+        found = dict(
+            zip([shard.name for shard in plan.shards], readers.map(guarded, plan.shards), strict=True)
+        )
+    return State(
+        {name: each for name, each in found.items() if isinstance(each, Manifest)},
+        {name: each for name, each in found.items() if isinstance(each, str)},
+    )
 
 
 def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:

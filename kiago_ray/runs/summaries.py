@@ -29,21 +29,9 @@ _BEST = (
 BEST_COLUMNS = tuple(_BEST.split())
 _COUNTED = ("rows", "unique", "passed", "statuses", "top", "ranked_by", "gains", "left_out", "sources")
 _OF_ONE_BASE = ("delta_tc_k", "delta_tc_oracle_k")  # differences: a campaign's best come from several bases
-STATISTICS = ("mean", "p10", "p50", "p90")
-_UNITS = {"tc_k": "K", "ef_ev_per_atom": "eV/atom", "integer_loss": ""}
 CURVES_SCHEMA = pa.schema(
-    [
-        pa.field("step", pa.int32(), nullable=False, metadata={"description": "Steps taken, from 0."}),
-        pa.field("stage", pa.int8(), nullable=False, metadata={"description": "1 or 2."}),
-        pa.field(
-            "rows", pa.int32(), nullable=False, metadata={"description": "Rows of the sample still going."}
-        ),
-        *(
-            pa.field(f"{name}_{statistic}", pa.float64(), metadata={"unit": _UNITS[name]})
-            for name in QUANTITIES
-            for statistic in STATISTICS
-        ),
-    ]
+    [("step", pa.int32()), ("stage", pa.int8()), ("rows", pa.int32())]
+    + [(f"{name}_{kind}", pa.float64()) for name in QUANTITIES for kind in ("mean", "p10", "p50", "p90")]
 )
 
 Results = TypeVar("Results")
@@ -171,7 +159,9 @@ def write_summary(results: SearchResults | CampaignResults, folder: Location) ->
 
 
 def curves_table(trajectory: Trajectory) -> Any:
-    """A row a step (CURVES_SCHEMA): living rows, and mean and quantiles of them, null where none lives."""
+    """A row a step (CURVES_SCHEMA): steps taken, stage, rows of the sample still going, and mean and quantiles of
+    their T_c in K, E_f in eV/atom and integer loss, null where no row goes on.
+    """
     columns = {
         "step": np.arange(len(trajectory.stage), dtype=np.int32),
         "stage": trajectory.stage.astype(np.int8),

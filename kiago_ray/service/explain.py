@@ -18,7 +18,7 @@ from kiago_ray.models import Models
 from kiago_ray.report.reasons import reasons_of, row_background
 from kiago_ray.screening import KnownMaterials
 from kiago_ray.search.result import RowStatus
-from kiago_ray.storage.columns import PREDICTED
+from kiago_ray.storage.table import PREDICTED
 
 MORE = ("trusted_tc_k", "extrapolated", "gain", "nearest_pressure_gpa")
 CHARGE = (

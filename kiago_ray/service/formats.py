@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from kiago_ray.api import Scores
 from kiago_ray.service.problems import ProblemError, writable
 from kiago_ray.service.settings import Limits
-from kiago_ray.storage.columns import PREDICTED
+from kiago_ray.storage.table import PREDICTED
 
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 COLUMNS = ("formula", *PREDICTED, "error")

@@ -11,7 +11,7 @@ from kiago_ray.search.spec import PRESETS, SearchSpec
 from kiago_ray.service import examples
 from kiago_ray.service.explain import CHARGE
 from kiago_ray.service.formats import CSV, JSON
-from kiago_ray.storage.columns import PREDICTED, columns, description
+from kiago_ray.storage.table import PREDICTED, columns, description
 
 
 class _Shape(BaseModel):

@@ -3,29 +3,43 @@ hdfs://).
 
 Files appear whole or not at all: they are written under a temporary name beside the final one, then moved. On s3://
 they are uploaded at the end instead, so that no temporary object is ever there.
+
+Facts of pyarrow 25 that decide how: its S3FileSystem doesn't read AWS_ENDPOINT_URL; closing a stream of it, in an
+error or a destructor too, completes the object with what was written so far; so does a part that fails without
+`background_writes`, and a delayed open that fails; `copy_files` doesn't tell of a failed upload.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import tempfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from errno import ENOSPC
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
 from kiago_ray.errors import KiagoError
-from kiago_ray.storage.s3 import open_s3, s3_reason, upload, uploading
-
-_PASSWORD = r"^[^/]*://[^/?#]*:[^/?#]*@|\?(.*&)?[^=&]*(key|secret|token|password|credential)[^=&]*="
 
 TEMPORARY = ".tmp"  # the ending of files that are being written
+CONNECT_S = 5.0
+SILENCE_S = 30.0  # without a byte, then a request to S3 has failed
+ATTEMPTS = 4  # with about 0.5, 1 and 2 s between them
+_PASSWORD = r"^[^/]*://[^/?#]*:[^/?#]*@|\?(.*&)?[^=&]*(key|secret|token|password|credential)[^=&]*="
+_OPTIONS = ("region", "endpoint_override", "scheme")
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, AWS_PROFILE, or the machine's role"
+)
+_LONGEST_DETAIL = 200
 
 
 class StorageError(KiagoError):
@@ -181,3 +195,130 @@ def reason(error: BaseException) -> str:
         return os.strerror(number)
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def open_s3(uri: str) -> tuple[Any, str]:
+    """The filesystem and path (bucket/key) of s3://bucket/key, % decoded, with options such as ?region=eu-west-1.
+
+    Credentials come from where the AWS SDK looks (environment, profile, role), the endpoint from
+    AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, the region from AWS_REGION or AWS_DEFAULT_REGION, else from the bucket.
+    Raises ValueError, in one line without what may be secret, and OSError where the region can't be found out.
+    """
+    place, _, query = uri.partition("://")[2].partition("?")
+    bucket, _, key = place.partition("/")
+    options = _options(query)
+    if "@" in bucket or ":" in bucket:
+        raise ValueError(f"s3:// places hold no credentials; give s3://BUCKET/PATH, and {_CREDENTIALS}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", bucket):
+        raise ValueError(
+            "an s3:// place names its bucket, in letters, digits and . _ -, as in s3://BUCKET/PATH"
+        )
+    if "#" in place:
+        raise ValueError(f"# can't stand in s3://{place}; write %23")
+    parts = unquote(key).rstrip("/").split("/") if key else []
+    if any(part in ("", ".", "..") or min(part) < " " or "\ufffd" in part for part in parts):
+        raise ValueError(
+            f"s3://{' '.join(place.split())} has an empty part, . or .., or what is no character; give the plain path"
+        )
+    endpoint = options.get("endpoint_override", _environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    _check_endpoint(endpoint)
+    region = options.get("region") or _environment("AWS_REGION", "AWS_DEFAULT_REGION")
+    if not region and not endpoint:
+        region = fs.resolve_s3_region(bucket)
+    filesystem = fs.S3FileSystem(
+        region=region or None,
+        endpoint_override=endpoint or None,
+        scheme=options.get("scheme"),
+        connect_timeout=CONNECT_S,
+        request_timeout=SILENCE_S,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        tls_ca_file_path=_environment("AWS_CA_BUNDLE") or None,
+    )
+    return filesystem, "/".join((bucket, *parts))
+
+
+def upload(filesystem: Any, path: str, content: Any) -> None:
+    """Put the object there, whole or not at all. content: bytes, or what holds some. Raises what pyarrow raises."""
+
+    def send() -> None:
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(content)
+
+    # Ctrl-C stops the main thread alone. Here it could close the stream before all was written.
+    with ThreadPoolExecutor(1, "upload") as aside:
+        aside.submit(send).result()
+
+
+@contextmanager
+def uploading(filesystem: Any, path: str) -> Iterator[Any]:
+    """A local temporary file, uploaded when the block ends without an error. It has no name, so that a kill leaves
+    nothing of it.
+    """
+    try:
+        with tempfile.TemporaryFile() as file:
+            yield file
+            file.flush()
+            if os.fstat(file.fileno()).st_size:
+                with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                    upload(filesystem, path, content)
+            else:
+                upload(filesystem, path, b"")
+    except OSError as error:
+        if error.errno != ENOSPC:
+            raise
+        raise OSError(
+            f"no space for its temporary file in {tempfile.gettempdir()}; free some, or set TMPDIR"
+        ) from error
+
+
+def s3_reason(text: str) -> str | None:
+    """What the AWS SDK's message means and what to do about it, in one line; None for another one's message."""
+    found = re.search(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))? during (\w+) operation: ?(.*)", text)
+    if not found:
+        return None
+    code, status, operation, rest = found.groups()
+    detail = re.sub(
+        r"^No response body\.?|^Unable to parse ExceptionName: |curlCode: \d+, |\(Request ID.*", "", rest
+    )
+    said = " ".join(f"{code.replace('UNKNOWN', f'HTTP status {status}')} in {operation}: {detail}".split())
+    said = said.rstrip(" .:")[:_LONGEST_DETAIL]
+    region = re.search(r"(?:located in|expecting) '([\w-]+)'", rest)
+    if status == "301" or (region and code == "UNKNOWN"):
+        there = f"is in region {region[1]}" if region else "is in another region"
+        return f"the bucket {there}; set AWS_REGION to the bucket's ({said})"
+    if code == "NO_SUCH_BUCKET":
+        return "there is no such bucket; create it, or correct the name"
+    if code == "NETWORK_CONNECTION":
+        return f"no connection to S3; check the network, AWS_ENDPOINT_URL and AWS_CA_BUNDLE ({said})"
+    if status in ("400", "401", "403") or re.search("ACCESS|SIGNATURE|TOKEN|CREDENTIAL|AUTH", code):
+        return f"S3 refuses it; check {_CREDENTIALS}, and what they may do in this bucket ({said})"
+    if status in ("500", "502", "503", "504") or code in (
+        "SLOW_DOWN",
+        "INTERNAL_FAILURE",
+        "SERVICE_UNAVAILABLE",
+    ):
+        return f"S3 is busy or failing; try again ({said})"
+    return said
+
+
+def _options(query: str) -> dict[str, str]:
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    if not given.keys() <= set(_OPTIONS):
+        raise ValueError(f"an s3:// place has an unknown option; there are {', '.join(_OPTIONS)}")
+    if given.get("scheme", "https") not in ("http", "https"):
+        raise ValueError("the scheme of an s3:// place is http or https")
+    return given
+
+
+def _check_endpoint(endpoint: str) -> None:
+    if "@" in endpoint:
+        raise ValueError(f"an endpoint of S3 holds no credentials; give {_CREDENTIALS}")
+    if "://" in endpoint and (
+        urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).netloc
+    ):
+        raise ValueError(f"the endpoint {endpoint} is no address; give one such as https://s3.example.org")
+
+
+def _environment(*names: str) -> str:
+    """The first of these variables that is set, else ""."""
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")

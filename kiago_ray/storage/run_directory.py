@@ -17,7 +17,6 @@ import yaml
 from kiago_ray.storage.location import Location, StorageError, Where
 
 SPEC, CANDIDATES, TOP, REPORT = "spec.yaml", "candidates.parquet", "top.csv", "report.html"
-_OWN_KEYS = ("identity", "finished", "outputs")
 _HEADER = "# The complete specification of this run, with every default. Written by kiago-ray; don't edit.\n"
 _SHOWN_DIFFERENCES = 3
 _ABSENT = "absent"
@@ -46,10 +45,9 @@ class RunDirectory:
         """A file of the run, such as CANDIDATES."""
         return self.location / name
 
-    def finish(self, outputs: Sequence[str], about: Mapping[str, Any] | None = None) -> RunDirectory:
-        """Record that the run is done and which files came of it; `about` adds what is known by now."""
-        record = {**self.record, **_plain(about or {}), "finished": True, "outputs": list(outputs)}
-        return _write(self.location, record)
+    def finish(self, outputs: Sequence[str]) -> RunDirectory:
+        """Record that the run is done and which files came of it."""
+        return _write(self.location, {**self.record, "finished": True, "outputs": list(outputs)})
 
 
 def open_run(
@@ -65,9 +63,6 @@ def open_run(
     anything else, a damaged spec.yaml, and a place that can't be written to.
     """
     identity, about = _plain(identity), _plain(about or {})
-    for key in (*identity, *about):
-        if key in _OWN_KEYS:
-            raise ValueError(f"the key {key!r} of spec.yaml is the run directory's own")
     try:
         location = Location.of(where)
         found = _found(location, identity)
@@ -163,7 +158,7 @@ def _digest(identity: Mapping[str, Any]) -> str:
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """The first few values that differ, for a message."""
-    old, new = dict(_leaves(there)), dict(_leaves(here))
+    old, new = dict(leaves(there)), dict(leaves(here))
     keys = [key for key in {**new, **old} if old.get(key, _ABSENT) != new.get(key, _ABSENT)]
     shown = [f"{key} is {old.get(key, _ABSENT)} there, {new.get(key, _ABSENT)} here" for key in keys]
     if not shown:
@@ -172,9 +167,10 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     return "; ".join(shown[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings under dotted keys."""
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -1,4 +1,10 @@
-"""The table of candidates: made from a search's rows and their verdicts, ranked, kept as Parquet and as top.csv."""
+"""The one table of candidates: its columns, made from a search's rows and their verdicts, ranked, kept as Parquet and
+as top.csv.
+
+A column is a line of `columns.csv`, in the order of the table; `decimals` are those of top.csv. Names carry their
+unit. Each Arrow field carries `description` and `unit` in its metadata, and so does the Parquet file. A value that a
+row does not have is null.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,10 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,14 +31,18 @@ from kiago_ray.screening.candidates import Candidates
 from kiago_ray.screening.rank import Ranking, Standing, identity, ordered, pareto_front
 from kiago_ray.screening.screens import Verdicts, available_screens
 from kiago_ray.screening.summary import BaseMaterial
-from kiago_ray.search.result import RowStatus
-from kiago_ray.storage.columns import columns, schema, schema_problem
+from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.storage.location import Location, StorageError, Where, reason
 
-if TYPE_CHECKING:
-    from kiago_ray.screening.known import KnownMaterials
-    from kiago_ray.search.result import SearchResult
-
+_TYPES = {"text": "string", "number": "float64", "yes or no": "bool", "int32": "int32", "int64": "int64"}
+_PREDICTED = (
+    "tc_k tc_std_k tc_oracle_k tc_oracle_std_k extrapolation ef_ev_per_atom e_hull_ev_per_atom "
+    "plausibility existence plausibility_reason expected_improvement_k best_nearby best_nearby_tc_k "
+    "oxidation_states charge_kind mean_valences holes_per_cu undoped "
+    "nearest_known nearest_distance nearest_tc_k nearest_reference known made passed"
+)
+PREDICTED: tuple[str, ...] = tuple(_PREDICTED.split())
+"""The columns that a formula without a search has: of `kiago predict` and POST /v1/predict, in this order."""
 TOP_ROWS = 100
 _HASH_BYTES = 1 << 20
 # The columns of top.csv. One with a question mark is left out where no row has a value.
@@ -47,7 +60,67 @@ _MARKS = ("passed", "undoped", "gain", "new_system")
 _TEXTS = ("formula", "source", "known", "tried")
 RANKED = (*_RANKED_BY, *_MARKS, *_TEXTS, "row", "ef_ev_per_atom", "extrapolation")
 """What ranking reads of a table of candidates."""
-_OPINIONS = ("trusted_tc_k", "tc_k", "tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation")
+_NUMBERS = (
+    "trusted_tc_k tc_k tc_std_k tc_oracle_k tc_oracle_std_k extrapolation ef_ev_per_atom plausibility existence "
+    "expected_improvement_k best_nearby_tc_k nearest_distance tc_given_tried_k"
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column. unit: "" for pure numbers, texts and yes or no. decimals: None for what is not a decimal number."""
+
+    name: str
+    type: Any
+    unit: str
+    decimals: int | None
+    description: str
+
+    @property
+    def field(self) -> Any:
+        """The Arrow field, with description and unit in its metadata."""
+        return pa.field(self.name, self.type, metadata={"description": self.description, "unit": self.unit})
+
+
+@cache
+def columns() -> dict[str, Column]:
+    """The columns of a table of candidates by name, in their order."""
+    text = (resources.files(__package__) / "columns.csv").read_text(encoding="utf-8")
+    return {
+        row["name"]: Column(
+            row["name"],
+            pa.type_for_alias(_TYPES[row["type"]]),
+            row["unit"],
+            int(row["decimals"]) if row["decimals"] else None,
+            row["description"],
+        )
+        for row in csv.DictReader(text.splitlines())
+    }
+
+
+def description(name: str) -> str:
+    """What a column means, with its unit. Raises KeyError for a name that is none."""
+    column = columns()[name]
+    return column.description + (f" In {column.unit}." if column.unit else "")
+
+
+def schema() -> Any:
+    """The Arrow schema of a table of candidates."""
+    return pa.schema([column.field for column in columns().values()])
+
+
+def schema_problem(found: Any) -> str | None:
+    """What is wrong with an Arrow schema, in one line that names the column; None where nothing is."""
+    types = dict(zip(found.names, found.types, strict=True))
+    for name, column in columns().items():
+        if name not in types:
+            return f"it has no column {name!r}"
+        if types[name] != column.type:
+            return f"its column {name!r} holds {types[name]}, not {column.type}"
+    for name in found.names:
+        if name not in columns() or found.names.count(name) > 1:
+            return f"its column {name!r} is not one of a table of candidates"
+    return None
 
 
 def candidates_table(
@@ -74,11 +147,10 @@ def candidates_table(
         "base": [None if base is None else base.formula] * n,
         "source": candidates.sources,
         "search": [search] * n,
-        **{name: _numbers(getattr(candidates, name)) for name in _OPINIONS},
+        **{name: _numbers(getattr(candidates, name)) for name in _NUMBERS.split()},
         "extrapolated": _where(candidates.extrapolated, ~np.isnan(candidates.extrapolation)),
         "tc_relaxed_k": _numbers(result.tc_relaxed_k),
         "delta_tc_k": _numbers(candidates.tc_k - (np.nan if base is None else base.tc_predicted_k)),
-        "ef_ev_per_atom": _numbers(candidates.ef_ev_per_atom),
         "e_hull_ev_per_atom": _numbers(e_hull),
         "n_atoms": _where(atoms.astype(np.int32), atoms > 0),
         "n_elements": _where(candidates.n_elements.astype(np.int32), ok),
@@ -92,8 +164,7 @@ def candidates_table(
         "made": candidates.made,
         "tried": candidates.tried,
         "tried_nearby": candidates.tried_nearby,
-        "tc_given_tried_k": _numbers(candidates.tc_given_tried_k),
-        **_known(candidates, candidates.materials),
+        **_known(candidates),
         "integer_distance": _numbers(result.distance),
         "status": [RowStatus(status).label for status in result.status.tolist()],
         "recoveries": result.recoveries.astype(np.int32),
@@ -104,41 +175,30 @@ def candidates_table(
     return pa.table({name: values[name] for name in columns()}, schema=schema())
 
 
-def _known(candidates: Candidates, materials: KnownMaterials | None) -> dict[str, Any]:
+def _known(candidates: Candidates) -> dict[str, Any]:
     """The columns that tell a row by what is known: whether it is known, its neighbours, what it is better than."""
+    materials = candidates.materials
 
-    def of(values: Sequence[Any] | NDArray[Any] | None, index: NDArray[np.int64]) -> list[Any]:
-        return [None if values is None or i < 0 else values[i] for i in index.tolist()]
+    def of(name: str, rows: NDArray[np.int64]) -> list[Any]:
+        values = None if materials is None else getattr(materials, name)
+        return [None if values is None or row < 0 else values[row] for row in rows.tolist()]
 
-    near, near_emd, improvement = (
-        candidates.nearest,
-        candidates.nearest_emd,
-        candidates.expected_improvement_k,
-    )
-    names, tc_k, pressure_gpa, reports, reference = (None,) * 5
-    if materials is not None:
-        names, tc_k, pressure_gpa = materials.formulas, materials.tc_k, materials.pressure_gpa
-        reports, reference = materials.reports, materials.reference
+    near, near_emd = candidates.nearest, candidates.nearest_emd
     return {
         "known": candidates.known,
-        "plausibility": _numbers(candidates.plausibility),
-        "existence": _numbers(candidates.existence),
         "plausibility_reason": candidates.plausibility_reasons,
-        "expected_improvement_k": _numbers(improvement),
-        "gain": _where(candidates.gain, ~np.isnan(improvement)),
+        "gain": _where(candidates.gain, ~np.isnan(candidates.expected_improvement_k)),
         "new_system": _where(candidates.new_system, candidates.ok & (materials is not None)),
-        "best_nearby": of(names, candidates.best_nearby),
-        "best_nearby_tc_k": _numbers(candidates.best_nearby_tc_k),
-        "nearest_known": of(names, near),
-        "nearest_tc_k": _numbers(of(tc_k, near)),
-        "nearest_pressure_gpa": _numbers(of(pressure_gpa, near)),
-        "nearest_reports": of(reports, near),
-        "nearest_reference": [text or None for text in of(reference, near)],
-        "nearest_distance": _numbers(candidates.nearest_distance),
-        "nearest_emd_known": of(names, near_emd),
+        "best_nearby": of("formulas", candidates.best_nearby),
+        "nearest_known": of("formulas", near),
+        "nearest_tc_k": _numbers(of("tc_k", near)),
+        "nearest_pressure_gpa": _numbers(of("pressure_gpa", near)),
+        "nearest_reports": of("reports", near),
+        "nearest_reference": [text or None for text in of("reference", near)],
+        "nearest_emd_known": of("formulas", near_emd),
         "nearest_emd": _numbers(candidates.nearest_emd_distance),
-        "nearest_emd_tc_k": _numbers(of(tc_k, near_emd)),
-        "nearest_emd_pressure_gpa": _numbers(of(pressure_gpa, near_emd)),
+        "nearest_emd_tc_k": _numbers(of("tc_k", near_emd)),
+        "nearest_emd_pressure_gpa": _numbers(of("pressure_gpa", near_emd)),
     }
 
 

@@ -17,7 +17,7 @@ from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import shipped_weights
-from kiago_ray.storage.columns import PREDICTED
+from kiago_ray.storage.table import PREDICTED
 
 Kiago = Callable[..., Any]
 

@@ -20,7 +20,7 @@ from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
 from kiago_ray.runs.plan import Plan
-from kiago_ray.runs.shards import Manifest, checked_state, compute_shard
+from kiago_ray.runs.shards import Manifest, compute_shard, state_of
 from kiago_ray.storage.location import Location, StorageError
 
 from .conftest import Heard, MakePlan
@@ -77,7 +77,7 @@ def test_any_number_of_workers_makes_the_same_files(
     assert all(info.threads == 1 and info.device == "cpu" for info in heard.workers)
     assert work.failures == {}
     assert hashes(heard.done) == undisturbed
-    state = checked_state(Location.of(tmp_path), small_plan)
+    state = state_of(Location.of(tmp_path), small_plan)
     assert hashes(list(state.manifests.values())) == undisturbed
     assert state.left(small_plan) == []
 
@@ -102,7 +102,7 @@ def test_every_worker_killed_from_outside_once(
     work.run(small_plan.shards)
     assert len(killed) == 4
     assert len(killer.workers) > 4
-    assert hashes(list(checked_state(Location.of(tmp_path), small_plan).manifests.values())) == undisturbed
+    assert hashes(list(state_of(Location.of(tmp_path), small_plan).manifests.values())) == undisturbed
 
 
 def test_a_worker_killed_before_it_is_ready_is_replaced(
@@ -172,7 +172,7 @@ def test_a_request_to_stop_keeps_what_is_done(
     work.run(small_plan.shards)
     assert 2 <= len(heard.done) < 6
     assert time.monotonic() - began < 60
-    assert len(checked_state(Location.of(tmp_path), small_plan).manifests) >= 2
+    assert len(state_of(Location.of(tmp_path), small_plan).manifests) >= 2
 
 
 def test_gpus_are_shared_by_fractions(

@@ -13,17 +13,17 @@ from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data.tables import known_table
 from kiago_ray.models import Models
 from kiago_ray.plausibility.prospects import Prospects, load_prospects
-from kiago_ray.runs.literature import (
+from kiago_ray.runs.plan import Plan, around, make_plan
+from kiago_ray.runs.results import finish_campaign, finish_search
+from kiago_ray.runs.shards import compute_shard, state_of
+from kiago_ray.runs.spec import (
     KnownFamily,
     LiteratureSpec,
+    campaign_from,
     chosen_families,
     family_system,
     known_families,
 )
-from kiago_ray.runs.plan import Plan, around, make_plan
-from kiago_ray.runs.results import finish_campaign, finish_search
-from kiago_ray.runs.shards import checked_state, compute_shard
-from kiago_ray.runs.spec import campaign_from
 from kiago_ray.runs.summaries import CampaignResults
 from kiago_ray.screening import KnownMaterials
 from kiago_ray.search.sections import SpecError
@@ -144,7 +144,7 @@ def finished(
     models = replace(shipped, known=materials, prospects=prospects)
     for shard in search.shards:
         compute_shard(search, shard, place, models)
-    state = checked_state(place, plan)
+    state = state_of(place, plan)
     assert not state.damaged
     assert not state.left(plan)
     found = finish_search(place, search, list(state.manifests.values()))

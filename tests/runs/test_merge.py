@@ -20,10 +20,9 @@ from kiago_ray.screening.rank import RankBy, Ranking, identity
 from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.screening.summary import Summary, summarise
 from kiago_ray.search.result import SearchResult
-from kiago_ray.storage.columns import columns as table_columns
-from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.table import candidates_table, ranked, read_table, write_table
+from kiago_ray.storage.table import candidates_table, ranked, read_table, schema, write_table
+from kiago_ray.storage.table import columns as table_columns
 
 Merge = Callable[..., tuple[Any, Summary]]
 SYMBOLS = np.array(["Ba", "Ca", "La", "Cu", "Fe", "Ni", "As", "Se", "F", "O"])

@@ -34,10 +34,9 @@ from kiago_ray.runs.summaries import (
     read_search_results,
 )
 from kiago_ray.screening.summary import summarise
-from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import find_run, read_run, write_run
-from kiago_ray.storage.table import file_sha256, ranked, read_table
+from kiago_ray.storage.table import file_sha256, ranked, read_table, schema
 
 SPEC_TEXT = "campaign: {name: four}\n"
 

@@ -19,12 +19,11 @@ from kiago_ray.runs.shards import (
     DamagedError,
     best_of,
     check_shard,
-    checked_state,
     compute_shard,
-    listed_state,
     read_manifest,
     remove_leftovers,
     shard_file,
+    state_of,
 )
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.table import ranked, read_parquet, read_table
@@ -137,7 +136,7 @@ def test_damage_is_found_and_named(
     damage(path_of(made, first, ending))
     with pytest.raises(DamagedError, match=said):
         check_shard(made, first)
-    state = checked_state(made, two_shards)
+    state = state_of(made, two_shards)
     assert list(state.damaged) == [first.name]
     assert list(state.manifests) == [second.name]
     assert state.left(two_shards) == [first]
@@ -154,11 +153,11 @@ def test_a_shard_copied_over_another_is_found(two_shards: Plan, made: Location) 
 def test_a_shard_without_a_manifest_isnt_done(two_shards: Plan, made: Location) -> None:
     path_of(made, two_shards.shards[0], "json").unlink()
     assert check_shard(made, two_shards.shards[0]) is None
-    assert listed_state(made, two_shards).left(two_shards) == [two_shards.shards[0]]
+    assert state_of(made, two_shards, read_manifest).left(two_shards) == [two_shards.shards[0]]
 
 
 def test_nothing_is_done_where_there_is_nothing(two_shards: Plan, tmp_path: Path) -> None:
-    state = checked_state(Location.of(tmp_path / "none"), two_shards)
+    state = state_of(Location.of(tmp_path / "none"), two_shards)
     assert state.manifests == {}
     assert state.damaged == {}
     assert state.left(two_shards) == two_shards.shards
@@ -166,14 +165,14 @@ def test_nothing_is_done_where_there_is_nothing(two_shards: Plan, tmp_path: Path
 
 
 def test_the_best_of_all_shards(two_shards: Plan, made: Location) -> None:
-    manifests = list(listed_state(made, two_shards).manifests.values())
+    manifests = list(state_of(made, two_shards, read_manifest).manifests.values())
     best = best_of(manifests)
     assert best is not None
     assert best["trusted_tc_k"] == max(m.best["trusted_tc_k"] for m in manifests if m.best)
 
 
 def test_trust_decides_which_row_is_best_where_it_is_known(two_shards: Plan, made: Location) -> None:
-    first, other = listed_state(made, two_shards).manifests.values()
+    first, other = state_of(made, two_shards, read_manifest).manifests.values()
     believed = replace(first, best={"formula": "A", "trusted_tc_k": 5.0, "tc_k": 10.0})
     hoped = replace(other, best={"formula": "B", "trusted_tc_k": 0.0, "tc_k": 90.0})
     old = replace(other, best={"formula": "C", "tc_k": 99.0})

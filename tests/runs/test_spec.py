@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kiago_ray.runs.literature import LiteratureSpec
-from kiago_ray.runs.spec import ResourcesSpec, campaign_from, read_campaign, recorded_campaign
+from kiago_ray.runs.spec import LiteratureSpec, ResourcesSpec, campaign_from, read_campaign, recorded_campaign
 from kiago_ray.search.sections import SpecError
 
 SMALL: dict[str, Any] = {"name": "small", "bases": ["LaNiAsO"]}

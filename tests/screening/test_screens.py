@@ -22,7 +22,7 @@ from kiago_ray.screening.screens import (
 )
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.sections import ScreensSpec, SpecError
-from kiago_ray.storage.columns import columns
+from kiago_ray.storage.table import columns
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
 PAPER = ("neutral", "pauling", "ef_negative", "few_elements")

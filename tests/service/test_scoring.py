@@ -15,7 +15,7 @@ from kiago_ray.models import Models
 from kiago_ray.predictors.base import predict
 from kiago_ray.search import load_preset
 from kiago_ray.service.explain import explain
-from kiago_ray.storage.columns import PREDICTED
+from kiago_ray.storage.table import PREDICTED
 
 from .conftest import Service
 

@@ -4,7 +4,7 @@ from importlib import resources
 
 import pyarrow as pa
 
-from kiago_ray.storage.columns import columns, schema, schema_problem
+from kiago_ray.storage.table import columns, schema, schema_problem
 
 UNITS = {"_k": "K", "_ev_per_atom": "eV/atom", "_gpa": "GPa"}
 

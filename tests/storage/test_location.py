@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kiago_ray.storage.columns import schema
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import RunDirectoryError, open_run
-from kiago_ray.storage.table import read_table, write_table
+from kiago_ray.storage.table import read_table, schema, write_table
 
 BIG = bytes(range(256)) * (11_500_000 // 256)  # two parts of an upload
 ODD_NAMES = ["LaNiAsO-x=0.1+y=2-s0", "a b", "100%", "a%20b", ".driver.json", "Ni₂", "a#b?c&d", "a.b.c"]

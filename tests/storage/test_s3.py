@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from kiago_ray.storage import s3
+from kiago_ray.storage import location
 from kiago_ray.storage.location import Location, StorageError
 
 BIG = b"y" * 11_500_000  # two parts
@@ -141,7 +141,7 @@ def test_an_own_certificate_authority_is_trusted(
     bucket: Any, monkeypatch: Any, tmp_path: Path, https: tuple[str, str]
 ) -> None:
     url, certificate = https
-    monkeypatch.setattr(s3, "ATTEMPTS", 1)
+    monkeypatch.setattr(location, "ATTEMPTS", 1)
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     assert "no connection to S3" in refused(Location.of(f"s3://{bucket.name}/x").kind)
     monkeypatch.setenv("AWS_CA_BUNDLE", certificate)
@@ -211,7 +211,7 @@ def test_unknown_credentials_are_denied_by_the_server_itself(bucket: Any) -> Non
 def test_each_refusal_says_in_one_line_what_to_do(
     bucket: Any, monkeypatch: Any, status: str, code: str, message: str, says: str
 ) -> None:
-    monkeypatch.setattr(s3, "ATTEMPTS", 1)
+    monkeypatch.setattr(location, "ATTEMPTS", 1)
     bucket.server.answer = lambda request: error(status, code, message)
     for act in every_act(Location.of(f"s3://{bucket.name}/x")):
         assert f"s3://{bucket.name}/x: " in (said := refused(act))
@@ -235,7 +235,7 @@ def test_a_busy_server_is_asked_again(bucket: Any) -> None:
 
 
 def test_a_server_that_is_not_there_fails_soon(s3_server: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(s3, "ATTEMPTS", 2)
+    monkeypatch.setattr(location, "ATTEMPTS", 2)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     began = time.monotonic()
     message = refused(lambda: Location.of("s3://bucket/x").write_bytes(b"x"))
@@ -246,8 +246,8 @@ def test_a_server_that_is_not_there_fails_soon(s3_server: Any, monkeypatch: Any)
 
 
 def test_a_server_that_never_answers_fails_in_bounded_time(s3_server: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(s3, "SILENCE_S", 1.0)
-    monkeypatch.setattr(s3, "ATTEMPTS", 2)
+    monkeypatch.setattr(location, "SILENCE_S", 1.0)
+    monkeypatch.setattr(location, "ATTEMPTS", 2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         began = time.monotonic()
@@ -263,7 +263,7 @@ def test_a_server_that_never_answers_fails_in_bounded_time(s3_server: Any, monke
 def test_an_upload_that_fails_at_any_stage_leaves_what_was_there(
     bucket: Any, monkeypatch: Any, stage: str, streamed: bool
 ) -> None:
-    monkeypatch.setattr(s3, "ATTEMPTS", 1)
+    monkeypatch.setattr(location, "ATTEMPTS", 1)
     place = Location.of(f"s3://{bucket.name}/table.bin")
     place.write_bytes(b"old")
 

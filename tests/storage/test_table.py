@@ -21,9 +21,16 @@ from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.search.result import SearchResult
-from kiago_ray.storage.columns import columns, schema
 from kiago_ray.storage.location import StorageError
-from kiago_ray.storage.table import candidates_table, ranked, read_table, top_csv, write_table
+from kiago_ray.storage.table import (
+    candidates_table,
+    columns,
+    ranked,
+    read_table,
+    schema,
+    top_csv,
+    write_table,
+)
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
 PAPER = ("neutral", "pauling", "ef_negative", "few_elements")
