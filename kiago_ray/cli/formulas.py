@@ -29,13 +29,12 @@ from kiago_ray.cli.console import (
     say,
     tell_phases,
 )
-from kiago_ray.data.files import finite
+from kiago_ray.data.files import MAX_ROWS, finite, read_lines
 from kiago_ray.errors import InputError
 from kiago_ray.hull import EnergyHull, judge
 from kiago_ray.models import Models, load_models
 from kiago_ray.storage.table import PREDICTED
 
-MAX_ROWS = 5_000_000  # of a file
 COMPUTED = ("ef_ev_per_atom", "e_hull_ev_per_atom")
 FILLED = ("e_decomposition_ev_per_atom", "decomposition", "n_phases", "is_phase", "error")
 
@@ -223,14 +222,13 @@ def requested(
 
 
 def read_table(path: Path, fills: Sequence[str]) -> pd.DataFrame:
-    """A CSV file as texts; InputError where it is none, lacks `formula`, or has a column that the command `fills`."""
+    """A CSV file as texts, whose short rows are filled up. Raises InputError where it is none, lacks `formula`, or has
+    a column that the command `fills`.
+    """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(islice(csv.reader(file, strict=True), MAX_ROWS + 2))
-    except OSError as error:
-        raise InputError(f"--input: can't read {path} ({error.strerror}); check the path") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"--input: {path} is not a CSV file in UTF-8 ({error}); export it again") from None
+        lines = list(islice(csv.reader(read_lines(path), strict=True), MAX_ROWS + 2))
+    except csv.Error as error:
+        raise InputError(f"--input: {path} is not a CSV file ({error}); export it again") from None
     if not lines:
         raise InputError(f"--input: {path} is empty; give a CSV file with a column `formula`")
     header, rows = lines[0], lines[1:]
