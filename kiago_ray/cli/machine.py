@@ -167,9 +167,10 @@ def show(found: dict[str, Any]) -> None:
     """Tables for a person: steps, the share of the limit, and where the time of the whole search goes."""
     terminal, of = Console(), found["machine"]
     print(f"{of['cpu']}, torch {of['torch']}; steps on one thread")
-    steps = f"\nA step of {found['rows']} rows, and how many times quicker than the plain implementation"
-    terminal.print(plain_table(found["steps"], title=steps))
-    terminal.print(plain_table(found["limit"], title="\nShare of the machine's limit, one thread"))
+    print(f"\nA step of {found['rows']} rows, and how many times quicker than the plain implementation")
+    terminal.print(plain_table(found["steps"]))
+    print("\nShare of the machine's limit, one thread")
+    terminal.print(plain_table(found["limit"]))
     if search := found.get("search"):
         phases = [
             {
@@ -179,11 +180,11 @@ def show(found: dict[str, Any]) -> None:
             }
             for name, seconds in search["seconds"].items()
         ]
-        title = (
+        print(
             f"\n{search['rows']:,} × ({' + '.join(map(str, search['steps']))}) steps, {search['threads']} threads, "
             f"{search['precision']}: {search['total_s']:.1f} s, {search['peak_mb']:.0f} MB"
         )
-        terminal.print(plain_table(phases, names=("phase",), title=title))
+        terminal.print(plain_table(phases, names=("phase",)))
     if len(found["precisions"]) == 1:
         print("bfloat16 is left out: this processor has no instructions for it, and emulates it slowly.")
     if not found["plain"]:

@@ -331,7 +331,7 @@ def show_report(report: LoadReport) -> None:
     ]
     rows.append({"": "merged into another row", "rows": report.duplicates_merged, "such as": ""})
     rows.append({"": "compositions kept", "rows": report.rows_kept, "such as": ""})
-    title = f"{report.file} ({report.kind}), SHA-256 {report.sha256}"
-    Console().print(plain_table(rows, texts=("", "such as"), title=title))
+    print(f"{report.file} ({report.kind}), SHA-256 {report.sha256}")
+    Console().print(plain_table(rows, texts=("", "such as")))
     for warning in report.warnings:
         Console().print(f"warning: {warning}", style="yellow", markup=False)
