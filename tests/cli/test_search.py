@@ -1,4 +1,4 @@
-"""`kiago search`: a small search from end to end, the same again, a stop, and every kind of wrong input."""
+"""`kiago search`: a small search from end to end, the same again, a stop, options, every kind of wrong input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ import pytest
 import yaml
 
 from kiago_ray.chemistry.formula import parse
+from kiago_ray.cli.search import dopants, forbidden, overrides_from
 from kiago_ray.data.tables import landmarks
+from kiago_ray.search.spec import load_preset
 from kiago_ray.storage.run_directory import CANDIDATES
 from kiago_ray.storage.table import read_table
 
@@ -359,3 +361,36 @@ def test_an_interrupt_writes_what_is_done(tmp_path: Path) -> None:
     assert np.isfinite([row["tc_k"] for row in rows]).all()
     assert yaml.safe_load((out / "spec.yaml").read_text())["finished"] is False
     assert "Stopped at step" in (out / "report.html").read_text()
+
+
+def test_what_isnt_given_is_left_out() -> None:
+    assert overrides_from({"base": None, "steps": None, "fixed": []}, []) == {}
+
+
+def test_easy_words_become_the_family_section() -> None:
+    given = overrides_from(
+        {"family.keep": "Fe, As", "family.dope": ["La:Sr,Ba", "O:F"], "family.range": "0:0.3"}, []
+    )
+    assert given == {
+        "family.keep": ["Fe", "As"],
+        "family.dope": {"La": ["Sr", "Ba"], "O": ["F"]},
+        "family.range": [0.0, 0.3],
+    }
+    spec = load_preset(
+        "default", {"base": "LaFeAsO", **{k: v for k, v in given.items() if k != "family.keep"}}
+    )
+    assert spec.family.dope == {"La": ("Sr", "Ba"), "O": ("F",)}
+    assert spec.family.range == (0, 0.3)
+
+
+@pytest.mark.parametrize("texts", [["La:Sr,Ba;O:F"], ["La:Sr,Ba", "O:F"], [" La : Sr, Ba ", "O:F"]])
+def test_dopants_stand_in_one_option_or_in_several(texts: list[str]) -> None:
+    assert dopants(texts) == {"La": ["Sr", "Ba"], "O": ["F"]}
+
+
+def test_without_adds_to_what_is_forbidden_and_spares_a_family_s_base() -> None:
+    spec = load_preset("default", {"base": "Tl2Ba2CuO6", "elements.forbid": ["Ni"]})
+    found = forbidden("toxic,F", spec)
+    assert found == ["Be", "F", "Ni", "Cd", "Os", "Hg", "Pb"]
+    assert "Tl" in forbidden("toxic,Tl", spec)
+    assert "Tl" in forbidden("toxic", load_preset("open", {"base": "Tl2Ba2CuO6"}))
