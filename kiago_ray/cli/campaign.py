@@ -20,9 +20,8 @@ from kiago_ray.errors import InputError
 from kiago_ray.machine import versions
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import load_cards, weights_hashes
-from kiago_ray.report.search_page import card_notes
-from kiago_ray.report.terminal import best_table, top_table
-from kiago_ray.report.values import no_gain
+from kiago_ray.report.page import card_notes
+from kiago_ray.report.tables import best_table, no_gain, top_table
 from kiago_ray.runs.lease import living_driver
 from kiago_ray.runs.plan import Plan, Shard, make_plan
 from kiago_ray.runs.results import page_of_directory

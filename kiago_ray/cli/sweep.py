@@ -21,7 +21,7 @@ from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.machine import versions
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card
-from kiago_ray.report.search_page import card_notes
+from kiago_ray.report.page import card_notes
 from kiago_ray.runs.spec import overridden
 from kiago_ray.storage.location import Location
 from kiago_ray.sweep.metrics import METRICS

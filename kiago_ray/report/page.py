@@ -1,65 +1,52 @@
-"""Self-contained HTML pages from the templates beside this file: they hold their plots, styles and scripts, and ask
-nothing from the network. Everything that templates show is escaped unless it is Markup.
+"""Self-contained HTML pages from the templates beside this file, that of a search above all: they hold their plots,
+styles and scripts, and ask nothing from the network. Everything that templates show is escaped unless it is Markup.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Generic, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from kiago_ray.report.values import UNKNOWN, cell, failed_screens, kelvin, no_gain, unseen
+from kiago_ray.report.plots import Plot
+from kiago_ray.report.reasons import EXPLAINED, Background, Row, reasons_of, unseen
+from kiago_ray.report.tables import (
+    UNKNOWN,
+    cell,
+    failed_screens,
+    kelvin,
+    no_gain,
+    summary_rows,
+    top_rows,
+)
+from kiago_ray.screening.summary import Summary, TopMean
+from kiago_ray.search.result import RowStatus
+from kiago_ray.storage.table import columns
 
 Item = TypeVar("Item")
-Row = dict[str, Any]
 
 # A cell: its text and, in columns of numbers, the value that it sorts by; None sorts last.
 Cell = tuple[str, float | None]
 NO_VALUE: Cell = (UNKNOWN, None)
 CAUSE_LENGTH = 500  # characters of an error
+TABLE_ROWS = 50  # of a search
 
-# Column of the table of candidates → header and class (see Column).
-_CANDIDATES = {
-    "rank": ("#", "n"),
-    "formula": ("Formula", "f"),
-    "plausibility": ("Plausibility", "n"),
-    "expected_improvement_k": ("Expected gain (K)", "n"),
-    "gain": ("Gain", ""),
-    "best_nearby": ("Best known nearby", ""),
-    "best_nearby_tc_k": ("that T_c (K)", "n"),
-    "trusted_tc_k": ("trusted T_c (K)", "n"),
-    "tc_k": ("T_c (K)", "n"),
-    "tc_std_k": ("± (K)", "n"),
-    "tc_oracle_k": ("oracle T_c (K)", "n"),
-    "delta_tc_k": ("ΔT_c (K)", "n"),
-    "base": ("Base", "f"),
-    "ef_ev_per_atom": ("E_f (eV/atom)", "n"),
-    "e_hull_ev_per_atom": ("ΔE_hull (eV/atom)", "n"),
-    "extrapolation": ("Extrapolation", "n"),
-    "nearest_known": ("Nearest known", ""),
-    "nearest_tc_k": ("its T_c (K)", "n"),
-    "nearest_pressure_gpa": ("at (GPa)", "n"),
-    "nearest_distance": ("L1 distance", "n"),
-    "known": ("Known", ""),
-    "made": ("Made", ""),
-    "tried": ("Tried", ""),
-    "tried_nearby": ("Tried nearby", ""),
-    "tc_given_tried_k": ("T_c given tried (K)", "n"),
-    "passed": ("Screens", ""),
-    "pareto": ("Pareto front", ""),
-    "search": ("Search", "f"),
-    "source": ("Source", ""),
-    "plausibility_reason": ("Why plausible", ""),
-    "oxidation_states": ("Oxidation states", "states"),
-}
+# The columns of the table of candidates; their headers are those of storage/columns.csv.
+_CANDIDATES = (
+    "rank formula plausibility expected_improvement_k gain best_nearby best_nearby_tc_k trusted_tc_k tc_k tc_std_k "
+    "tc_oracle_k delta_tc_k base ef_ev_per_atom e_hull_ev_per_atom extrapolation nearest_known nearest_tc_k "
+    "nearest_pressure_gpa nearest_distance known made tried tried_nearby tc_given_tried_k passed pareto search source "
+    "plausibility_reason oxidation_states"
+)
 _OF_CAMPAIGNS = ("base", "search")
 _FORMULAS = ("formula", "base", "nearest_known", "best_nearby")
+_KINDS = {"formula": "f", "base": "f", "search": "f", "oxidation_states": "states"}
 
 
 @dataclass(frozen=True)
@@ -184,32 +171,114 @@ def candidates_table(rows: Sequence[Row], required: tuple[str, ...], *, campaign
     """The candidates. required: the screens that count; a row that fails names those it failed. campaign: show base
     and search as well.
     """
-
-    def column(name: str) -> Column[Row]:
-        header, kind = _CANDIDATES[name]
-        return Column(header, lambda row: _candidate_cell(row, name, required), kind)
-
-    names = [name for name in _CANDIDATES if campaign or name not in _OF_CAMPAIGNS]
+    names = [name for name in _CANDIDATES.split() if campaign or name not in _OF_CAMPAIGNS]
     if not any(row.get("nearest_pressure_gpa") for row in rows):
         names.remove("nearest_pressure_gpa")
-    table = table_of(rows, [column(name) for name in names], "Candidates")
+    table = table_of(rows, [_candidates_column(name, required) for name in names], "Candidates")
     kinds = ["passed" if row.get("passed") else "failed" for row in rows]
     cells = [(kind, each) for kind, (_, each) in zip(kinds, table.rows, strict=True)]
     return Table(table.label, table.columns, cells)
 
 
-def _candidate_cell(row: Row, name: str, required: tuple[str, ...]) -> Cell:
-    value, content = row.get(name), cell(row, name)
-    if name == "passed":
-        verdict = "passed" if value else "fails " + ", ".join(failed_screens(row, required))
-        return (badge(verdict, unseen(row)) if unseen(row) else verdict), None
-    if value is None or value == "":
-        return NO_VALUE
-    if name in _FORMULAS:
-        return formula_markup(content), None
-    if name == "oxidation_states":  # "La+3 O-2" → La³⁺ O²⁻
-        marked = re.sub(r"\+(\d+)", r"<sup>\1+</sup>", str(escape(content)))
-        return Markup(re.sub(r"-(\d+)", r"<sup>\1−</sup>", marked)), None
-    if name == "extrapolation" and row.get("extrapolated"):
-        content = badge(content, "beyond")
-    return content, float(value) if _CANDIDATES[name][1] == "n" else None
+def _candidates_column(name: str, required: tuple[str, ...]) -> Column[Row]:
+    column = columns()[name]
+    numeric = column.unit != "" or column.decimals is not None or name == "rank"
+
+    def content(row: Row) -> Cell:
+        value, text = row.get(name), cell(row, name)
+        if name == "passed":
+            verdict = "passed" if value else "fails " + ", ".join(failed_screens(row, required))
+            return (badge(verdict, unseen(row)) if unseen(row) else verdict), None
+        if value is None or value == "":
+            return NO_VALUE
+        if name in _FORMULAS:
+            return formula_markup(text), None
+        if name == "oxidation_states":  # "La+3 O-2" → La³⁺ O²⁻
+            marked = re.sub(r"\+(\d+)", r"<sup>\1+</sup>", str(escape(text)))
+            return Markup(re.sub(r"-(\d+)", r"<sup>\1−</sup>", marked)), None
+        if name == "extrapolation" and row.get("extrapolated"):
+            text = badge(text, "beyond")
+        return text, float(value) if numeric else None
+
+    return Column(column.header, content, "n" if numeric else _KINDS.get(name, ""))
+
+
+@dataclass(frozen=True)
+class Page:
+    """What goes on the page of a search.
+
+    rows: the ranked table's first rows. spec_text: the specification as it stands in spec.yaml. model_notes: a
+    sentence each on how good the predictors are (from their model cards). remark: something the reader must know
+    first, such as that the search was stopped early. background: what the explanation of the best rows needs.
+    """
+
+    title: str
+    summary: Summary
+    rows: Sequence[Row]
+    plots: Sequence[Plot]
+    spec_text: str
+    model_notes: Sequence[str] = ()
+    remark: str = ""
+    background: Background = field(default_factory=Background)
+
+
+def render_page(page: Page) -> str:
+    """The page of a search as HTML5 text."""
+    summary, content = page.summary, dict(vars(page))
+    return render_ranked(
+        "search.html.j2",
+        content.pop("rows")[:TABLE_ROWS],
+        summary.required,
+        summary.top,
+        summary.statuses,
+        content.pop("background"),
+        summary_rows=summary_rows(summary),
+        **content,
+    )
+
+
+def render_ranked(
+    template: str,
+    rows: Sequence[Row],
+    required: tuple[str, ...],
+    top: Sequence[TopMean],
+    statuses: Mapping[str, int],
+    background: Background,
+    **content: Any,
+) -> str:
+    """A page of ranked rows: their table, why the first may be believed and why not, the best k as a whole, how rows
+    ended, and what the template asks for beside that. required: the screens that count.
+    """
+    meanings = {status.label: status.meaning for status in RowStatus}
+    return render(
+        template,
+        rows=rows,
+        candidates=candidates_table(rows, required, campaign=template.startswith("campaign")),
+        explained=[
+            (row, row.get("trusted_tc_k") is not None, reasons_of(row, background))
+            for row in rows[:EXPLAINED]
+        ],
+        top_rows=top_rows(top),
+        has_gap=any(each.gap_k is not None for each in top),
+        statuses=[
+            (name.replace("_", " "), f"{count:,}", meanings.get(name, "")) for name, count in statuses.items()
+        ],
+        **content,
+    )
+
+
+def card_notes(cards: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """How good the predictors are, a sentence each, from their cards by kind."""
+    tc, ef = (cards.get(kind, {}).get("splits", {}) for kind in ("tc", "ef"))
+    notes = []
+    if "system" in tc:
+        score = tc["system"]["resnet18"]
+        notes.append(
+            f"T_c of chemical systems that the predictor never saw is off by {score['mae']:.1f} K on average "
+            f"(R² {score['r2']:.2f}), and by {score['bias_high']:+.0f} K on average above 50 K."
+        )
+    if "system" in ef:
+        notes.append(
+            f"E_f of chemical systems never seen is off by {ef['system']['elemnet']['mae']:.3f} eV/atom on average."
+        )
+    return tuple(notes)

@@ -14,9 +14,12 @@ from typing import Any, Literal
 from kiago_ray.chemistry.compound_kinds import UNDOPED_REMARK
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.tables import shipped_element_counts
-from kiago_ray.report.values import Row, screen_labels, unseen
 from kiago_ray.screening.candidates import EXTRAPOLATED
 from kiago_ray.screening.known import SAME_COMPOSITION
+from kiago_ray.screening.screens import available_screens
+
+Row = Mapping[str, Any]
+"""A row of a table of candidates: column → plain value."""
 
 EXPLAINED = 3  # of the best rows
 AGREE_K = 2.0  # two models never agree better than this
@@ -72,8 +75,15 @@ def row_background(cards: Mapping[str, Mapping[str, Any]]) -> Background:
     )
 
 
+def unseen(row: Row) -> str:
+    """Why neutrality says little about a row: "metals only", "one element" or ""."""
+    if not row.get("alloy"):
+        return ""
+    return "one element" if row.get("n_elements") == 1 else "metals only"
+
+
 def reasons_of(row: Row, background: Background) -> list[Reason]:
-    """Sentences on a row of a table of candidates (column → value), the weightiest of either side first."""
+    """Sentences on a row of a table of candidates, the weightiest of either side first."""
     return [
         *_screens(row),
         *_oracle(row),
@@ -90,7 +100,7 @@ def reasons_of(row: Row, background: Background) -> list[Reason]:
 
 
 def _screens(row: Row) -> Iterator[Reason]:
-    failed = [label for name, label in screen_labels().items() if row.get(name) is False]
+    failed = [screen.label for name, screen in available_screens().items() if row.get(name) is False]
     if not row.get("passed") and failed:
         yield con(f"It fails screens: {', '.join(failed)}.", f"fails {', '.join(failed)}")
 
@@ -171,15 +181,6 @@ def _neighbour(row: Row) -> Iterator[Reason]:
         yield con(f"{nearest}, far below what is predicted here.", f"near {formula}, {result}")
     else:
         yield pro(f"{nearest}.", f"near {formula}, {result}")
-    trusted = row.get("trusted_tc_k")
-    told = row.get("gain") is not None  # of all that is known nearby, see _improvement
-    near = distance <= NEAR_L1 and not told
-    if near and measured is not None and trusted is not None and measured >= trusted:
-        yield con(
-            f"{formula} has been measured no lower than the {_k(trusted)} that this row can be trusted with: it may "
-            "be no gain over what is known.",
-            "no gain over it",
-        )
 
 
 def _plausibility(row: Row) -> Iterator[Reason]:
@@ -189,12 +190,9 @@ def _plausibility(row: Row) -> Iterator[Reason]:
     told = f"such a composition exists with a probability of {exists:.2f}"
     if reported is not None:
         told += f", and is reported in the next years with one of {reported:.2g}"
-    side: Literal["for", "against"] = "for" if exists >= LIKELY else "against"
-    yield Reason(
-        side,
-        f"By what is known of its relatives, {told}" + (f": {why}." if why else "."),
-        f"exists, P {exists:.2f}",
-    )
+    reason = pro if exists >= LIKELY else con
+    sentence = f"By what is known of its relatives, {told}" + (f": {why}." if why else ".")
+    yield reason(sentence, f"exists, P {exists:.2f}")
 
 
 def _improvement(row: Row) -> Iterator[Reason]:

@@ -22,6 +22,7 @@ from kiago_ray.report.page import (
     not_shown,
     number,
     number_cell,
+    render_ranked,
     table_of,
     text,
 )
@@ -42,7 +43,6 @@ from kiago_ray.report.plots import (
     second_stage,
 )
 from kiago_ray.report.reasons import Background
-from kiago_ray.report.search_page import render_ranked
 from kiago_ray.runs.shards import search_folder
 from kiago_ray.runs.summaries import CampaignResults, SearchResults, read_curves
 from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean

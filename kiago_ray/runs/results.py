@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 
 from kiago_ray.api import SearchOutcome
 from kiago_ray.predictors.weights import load_cards
+from kiago_ray.report.page import TABLE_ROWS as SEARCH_TABLE_ROWS
+from kiago_ray.report.page import Page, card_notes, render_page
 from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, Plot, search_plots
 from kiago_ray.report.reasons import row_background
-from kiago_ray.report.search_page import TABLE_ROWS as SEARCH_TABLE_ROWS
-from kiago_ray.report.search_page import Page, card_notes, render_page
 from kiago_ray.runs.page import CURVES_PLOT, GAINS_PLOT, TABLE_ROWS, campaign_page, campaign_plots
 from kiago_ray.runs.plan import ALONE, Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, DamagedError, Manifest, read_trajectory, search_folder, shard_file

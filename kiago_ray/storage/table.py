@@ -68,12 +68,15 @@ _NUMBERS = (
 
 @dataclass(frozen=True)
 class Column:
-    """One column. unit: "" for pure numbers, texts and yes or no. decimals: None for what is not a decimal number."""
+    """One column. unit: "" for pure numbers, texts and yes or no. decimals: those of top.csv, None for what is not a
+    decimal number. header: what stands above it on pages.
+    """
 
     name: str
     type: Any
     unit: str
     decimals: int | None
+    header: str
     description: str
 
     @property
@@ -92,6 +95,7 @@ def columns() -> dict[str, Column]:
             pa.type_for_alias(_TYPES[row["type"]]),
             row["unit"],
             int(row["decimals"]) if row["decimals"] else None,
+            row["header"],
             row["description"],
         )
         for row in csv.DictReader(text.splitlines())

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from kiago_ray.report.page import candidates_table
+from kiago_ray.report.page import TABLE_ROWS, Page, candidates_table, render_page
 from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import Background
-from kiago_ray.report.search_page import TABLE_ROWS, Page, render_page
 from kiago_ray.screening.summary import BaseMaterial, Summary
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}

@@ -1,0 +1,258 @@
+"""How values, rows and summaries read to a person: digits that mean something, signs on differences, a dash for the
+unknown; and the tables of a terminal, as rich renderables that the caller prints.
+
+A row of a table of candidates is a mapping from column name to plain value (`table.to_pylist()`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from kiago_ray.report.reasons import EXPLAINED, Background, Row, reasons_of, unseen
+from kiago_ray.screening.screens import available_screens
+from kiago_ray.screening.summary import Summary, TopMean
+from kiago_ray.storage.table import columns
+
+UNKNOWN = "–"
+WIDE = 110  # characters that all columns but the oxidation states need
+WIDEST = 150
+_HULL_WIDTH = 9
+_PLAUSIBLE_WIDTH = 14
+
+# Columns of which a person reads other digits than top.csv has.
+_FORMATS = {
+    "plausibility": "{:.2g}",
+    "delta_tc_k": "{:+z.1f}",
+    "nearest_distance": "{:.2f}",
+    "nearest_pressure_gpa": "{:g}",
+}
+# What is told of the best k → label, format, factor.
+_TOP: Mapping[str, tuple[str, str, float]] = {
+    "mean_tc_k": ("mean T_c by the search's model (K)", "{:z.1f}", 1),
+    "mean_tc_oracle_k": ("mean T_c by the oracle (K)", "{:z.1f}", 1),
+    "gap_k": ("exploitation gap: the first less the second (K)", "{:z.1f}", 1),
+    "mean_trusted_tc_k": ("mean trusted T_c (K)", "{:z.1f}", 1),
+    "delta_tc_k": ("ΔT_c to the base, by the search's model (K)", "{:+z.1f}", 1),
+    "delta_tc_oracle_k": ("ΔT_c to the base, by the oracle (K)", "{:+z.1f}", 1),
+    "flagged_fraction": ("extrapolated (%)", "{:.0f}", 100),
+    "chemical_systems": ("different sets of elements", "{:,}", 1),
+    "median_nearest_distance": ("median L1 distance to the nearest known", "{:.3f}", 1),
+    "known": ("known compositions among them", "{:,}", 1),
+}
+
+
+def cell(row: Row, column: str) -> str:
+    """The value of one column as text."""
+    value = row.get(column)
+    if value is None or value == "":
+        return UNKNOWN
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    decimals = columns()[column].decimals if column in columns() else None
+    plain = "{}" if decimals is None else f"{{:z.{decimals}f}}"  # z writes -0.0 as 0.0
+    return _FORMATS.get(column, plain).format(value)
+
+
+def with_spread(row: Row) -> str:
+    """T_c and, where it is known, its standard deviation, in K: "114.7 ± 9"."""
+    spread = row.get("tc_std_k")
+    return cell(row, "tc_k") + ("" if spread is None else f" ± {spread:.0f}")
+
+
+def extrapolation(row: Row) -> str:
+    """The extrapolation score, with "!" where it is beyond what the predictors know."""
+    return cell(row, "extrapolation") + ("!" if row.get("extrapolated") else "")
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as per cent to one decimal."""
+    return UNKNOWN if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def kelvin(value: float | None) -> str:
+    """A temperature."""
+    return UNKNOWN if value is None else f"{value:z.1f} K"
+
+
+def failed_screens(row: Row, required: tuple[str, ...]) -> tuple[str, ...]:
+    """The required screens that the row fails."""
+    return tuple(name for name in required if row.get(name) is False)
+
+
+def summary_rows(summary: Summary) -> list[tuple[str, str, str]]:
+    """Label, number and remark: what was proposed, what passed, where the base lies. See `top_rows` for the best.
+
+    `unique` is a part of all rows, what passes screens is a part of the unique formulas.
+    """
+    ended = [f"{count:,} {label.replace('_', ' ')}" for label, count in summary.statuses.items() if count]
+    rows = [
+        ("candidates", f"{summary.rows:,}", ", ".join(ended)),
+        ("unique formulas", f"{summary.unique:,}", f"{percent(summary.unique_fraction)} of all"),
+    ]
+    labels = {name: screen.label for name, screen in available_screens().items()}
+    for name, fraction in summary.screen_fractions.items():
+        note = "" if name in summary.required else ", not required"
+        remark = f"{percent(fraction)} of unique{note}"
+        rows.append((labels.get(name, name), f"{summary.screens[name]:,}", remark))
+    if summary.known is not None:
+        share = percent(summary.known / summary.unique if summary.unique else None)
+        rows.append(("known compositions", f"{summary.known:,}", f"{share} of unique; listed after new ones"))
+    remark = f"{percent(summary.passed_fraction)} of unique"
+    rows.append(("passed every required screen", f"{summary.passed:,}", remark))
+    if summary.gains is not None:
+        remark = no_gain(summary.gains, summary.passed) or "new, passed, T_c above the best known nearby"
+        rows.append(("gains", f"{summary.gains:,}", remark))
+    if summary.left_out:
+        rows.append(("passed, but known or tried", f"{summary.left_out:,}", "listed after new ones"))
+    if summary.sources:
+        told = ", ".join(f"{count} {source}" for source, count in summary.sources.items())
+        rows.append(("sources of the first", f"{sum(summary.sources.values())}", told))
+    if summary.base is not None:
+        base = summary.base
+        oracle = "" if base.tc_oracle_k is None else f", oracle {kelvin(base.tc_oracle_k)}"
+        remark = f"predicted; measured {kelvin(base.tc_measured_k)}{oracle}"
+        rows.append((f"T_c of {base.formula}", kelvin(base.tc_predicted_k), remark))
+    if summary.passed_above_base is not None:
+        rows.append(("passed, T_c above the base's", f"{summary.passed_above_base:,}", "both predicted"))
+    return rows
+
+
+def no_gain(gains: int | None, passed: int) -> str:
+    """The line that says that nothing is a gain; "" where something is, nothing passed, or it isn't known."""
+    if gains or gains is None or not passed:
+        return ""
+    return "No row that passed and is new is predicted above the best known nearby: nothing here is a gain."
+
+
+def top_rows(top: Sequence[TopMean]) -> list[tuple[str, ...]]:
+    """What is told of the best k, one of `top` for each k: a header, then rows of a label and a value for each k.
+
+    What isn't known for any k is left out. No rows where nothing passed.
+    """
+    if not any(each.used for each in top):
+        return []
+    rows = [("of the best that passed", *(f"{each.k}" for each in top))]
+    if any(each.used != each.k for each in top):
+        rows.append(("of which there are", *(f"{each.used}" for each in top)))
+    for name, (label, form, factor) in _TOP.items():
+        values = [getattr(each, name) for each in top]
+        if any(value is not None for value in values):
+            rows.append((label, *(UNKNOWN if v is None else form.format(factor * v) for v in values)))
+    return rows
+
+
+def best_table(
+    rows: Sequence[Row],
+    required: tuple[str, ...],
+    title: str | None = None,
+    *,
+    width: int = WIDE,
+    places: Sequence[str] = (),
+) -> Table:
+    """The rows of a ranked table, in their order.
+
+    required: the screens that count; a row that fails names those it failed. places: columns that say where a row of
+    many searches comes from. width: of the terminal, in characters; one that isn't WIDE gets the marks alone and no
+    T_c of the known. Columns that no row has a value in are left out, ΔT_c where there is a trusted T_c, E_f where
+    there is ΔE_hull and no room for both, and E_f, the trusted T_c and the extrapolation where there are plausibility
+    and expected gain and no room for all.
+    """
+
+    def some(name: str) -> bool:
+        return any(row.get(name) is not None for row in rows)
+
+    hull, plausible = some("e_hull_ev_per_atom"), some("plausibility")
+    wide = width >= WIDE + (_HULL_WIDTH if hull else 0) + (_PLAUSIBLE_WIDTH if plausible else 0)
+    trusted, score = some("trusted_tc_k"), some("extrapolation")
+    numbers: list[tuple[str, int, bool, Callable[[Row], str]]] = [
+        ("plau-\nsible", 5, plausible, _field("plausibility")),
+        ("gain\nK", 5, plausible, _field("expected_improvement_k")),
+        ("trusted\nT_c (K)", 7, trusted and (wide or not plausible), _field("trusted_tc_k")),
+        ("T_c\nK", 5, True, with_spread),
+        ("oracle\nK", 6, some("tc_oracle_k"), _field("tc_oracle_k")),
+        ("ΔT_c\nK", 6, not trusted, _field("delta_tc_k")),
+        ("E_f\neV/atom", 7, wide or not (hull or plausible), _field("ef_ev_per_atom")),
+        ("ΔE_hull\neV/atom", 7, hull, _field("e_hull_ev_per_atom")),
+        ("extra-\npol.", 6, score and (wide or not plausible), extrapolation),
+        ("L1 to\nknown", 5, some("nearest_known"), _field("nearest_distance")),
+    ]
+    nearest = ("nearest known\n(its T_c)", _nearest) if wide else ("nearest known", _field("nearest_known"))
+    texts = [nearest] if some("nearest_known") else []
+    texts += [("oxidation states", _field("oxidation_states"))] if width >= WIDEST else []
+    space = (0, 2 if wide else 1, 0, 0)
+    table = Table(title=title, title_justify="left", box=None, padding=space, pad_edge=False)
+    table.add_column("#", justify="right", min_width=2)
+    table.add_column("formula", min_width=max((len(cell(row, "formula")) for row in rows), default=7))
+    shown = [(header, least, content) for header, least, there, content in numbers if there]
+    for header, least, _ in shown:
+        table.add_column(header, justify="right", min_width=least, no_wrap=True)
+    for header, _ in texts:
+        table.add_column(header, no_wrap=not wide)
+    for header in ("screens" if wide else "", *places):
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        contents = (_field("rank"), _field("formula"), *(each[-1] for each in (*shown, *texts)))
+        mark, ends = _verdict(row, required), (Text(cell(row, name)) for name in places)
+        cells = (Text(content(row)) for content in contents)
+        style = None if row.get("passed") else "dim"
+        table.add_row(*cells, mark if wide else mark[:1], *ends, style=style)
+    return table
+
+
+def _field(name: str) -> Callable[[Row], str]:
+    return lambda row: cell(row, name)
+
+
+def summary_table(summary: Summary) -> Table:
+    """The summary: what was proposed, what passed, where the base lies (see summary_rows)."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    for row in summary_rows(summary):
+        table.add_row(*(Text(text) for text in row))
+    return table
+
+
+def top_table(top: Sequence[TopMean]) -> Table:
+    """What is told of the best k, the exploitation gap above all, a column for each k (see top_rows)."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    header, *rows = top_rows(top) or [("none passed",)]
+    table.add_column(header[0], style="bold")
+    for k in header[1:]:
+        table.add_column(k, justify="right", no_wrap=True)
+    for row in rows:
+        gap = row[0].startswith("exploitation gap")
+        table.add_row(*(Text(text) for text in row), style="bold" if gap else None)
+    return table
+
+
+def reasons_table(rows: Sequence[Row], background: Background) -> Table:
+    """In a few words, why the first rows may be believed (+), and why not (−); the page says it in sentences."""
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for row in rows[:EXPLAINED]:
+        name = Text(f"{cell(row, 'rank')} {cell(row, 'formula')}")
+        found = reasons_of(row, background)
+        for side, mark, style in (("for", "+", "green"), ("against", "−", "red")):
+            briefs = [reason.brief for reason in found if reason.side == side and reason.brief]
+            if briefs:
+                table.add_row(name, Text(mark, style=style), Text("; ".join(briefs)))
+                name = Text()
+    return table
+
+
+def _nearest(row: Row) -> str:
+    formula, pressure = cell(row, "nearest_known"), row.get("nearest_pressure_gpa")
+    under = f" at {pressure:g} GPa" if pressure else ""
+    return formula if formula == UNKNOWN else f"{formula} ({cell(row, 'nearest_tc_k')} K{under})"
+
+
+def _verdict(row: Row, required: tuple[str, ...]) -> Text:
+    if row.get("passed"):
+        return Text(f"✓ {unseen(row)}".rstrip(), style="green")
+    return Text("✗ " + ", ".join(failed_screens(row, required)), style="red")
