@@ -1,9 +1,10 @@
-"""The likeliest oxidation states that add up to zero, for any amounts: charge as it is, mixed valence being the rule.
+"""The likeliest oxidation states that add up to zero, for any amounts: charge as it is, mixed valence being the rule;
+and the compounds that need no such balance, or tell their doping by it.
 
-Each atom takes a state; the cost is Σ atoms·nats of its state (`state_costs`), the total charge must be 0, and cations
-are less electronegative than anions (the Pauling rule, a cut over the scale as in `neutrality`). That is a linear
-program with one constraint beside those that give each element its atoms, so of its optimum at most one element is
-mixed, of two states: Cu²⁺ and Cu³⁺ in La1.85Sr0.15CuO4.
+Each atom takes a state; the cost is Σ atoms·nats of its state (`oxidation.state_costs`), the total charge must be 0,
+and cations are less electronegative than anions (the Pauling rule, a cut over the scale as in `neutrality`). That is a
+linear program with one constraint beside those that give each element its atoms, so of its optimum at most one element
+is mixed, of two states: Cu²⁺ and Cu³⁺ in La1.85Sr0.15CuO4.
 
 It is solved exactly by a sweep over λ, the price of one charge (the Lagrange multiplier of neutrality). At a price
 each element by itself takes the state of least nats + λ·state. As λ falls, each climbs the lower convex hull of its
@@ -12,7 +13,17 @@ until the charge is 0, are the optimum of one cut between cations and anions; of
 formulas and cuts are swept at once. Where a slope with respect to the amounts is needed, `price_table` has the same
 problem by its dual.
 
-Metals and intermetallics need no balance, and cuprates tell their doping by it (see `compound_kinds`).
+**Metals**, whose bonds are no matter of charges that add up. Anions are strong or weak. N, O, P, S, As, Se, Te and the
+halogens are strong: with enough of them a compound is ionic, and its charges have to balance. H, B, C, Si, Ge, Sn, Sb
+and Bi are weak: borides, carbides, silicides, A15, Heusler and Laves phases and alloys hold as many electrons as their
+bands take (MgB2, LuNi2B2C, Nb3Sn, CeCoIn5, LaPt3Si).
+
+**Cuprates.** Superconductivity comes with 0.05 to 0.27 holes a planar Cu, or with about 0.15 electrons. With every Cu
+at 2+ a cuprate is an antiferromagnetic insulator, the parent (La2CuO4, Nd2CuO4). In the 123 family one Cu of three
+lies in chains, at 1+ until oxygen fills them: from YBa2Cu3O6 to O6.35 the planes stay undoped. At O6.5 the mean is 2+,
+and it is marked by that, though its chains are then half full, of Cu1+ and Cu3+, and the planes hold holes. The mark
+is a remark on the formula as written. Nominal formulas such as HgBa2Ca2Cu3O8 and Bi2Sr2CaCu2O8 are undoped too: what
+makes them superconduct is excess oxygen that nobody writes, or a dopant.
 """
 
 from __future__ import annotations
@@ -21,24 +32,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.compound_kinds import (
-    Kind,
-    holes_per_cu,
-    metallic,
-    oxides,
-    pnictogen_rich,
-    undoped_parents,
-)
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER
-from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.chemistry.state_costs import SURROUNDINGS, TRANSITION_METALS, state_costs
+from kiago_ray.chemistry.formula import checked_amounts
+from kiago_ray.chemistry.oxidation import SURROUNDINGS, TRANSITION_METALS, OxidationSet, state_costs
 
-OXYGEN = INDEX["O"]
+HARD = ("O", "F", "Cl", "Br", "I")
+SOFT = ("N", "P", "S", "As", "Se", "Te")
+FEW_STRONG = 0.15  # share of atoms up to which strong anions are interstitials of a metal, as O in Nb5Ir3O
+FEW_HARD = 0.05  # share of hard anions up to which electrons may be left over beside soft ones
+MOST_SOFT = 0.575  # share of soft anions up to which electrons may be left over: LaS, Mo3P, ZrRuP and La3Se4
+MOSTLY_HYDROGEN = 0.5
+POLYANIONIC = 0.95  # P or As to a metal, above which they bond to one another: CaFeAs2, LaRu4P12
+UNDOPED = 0.02  # holes (or electrons) per Cu, fewer than which a cuprate counts as undoped
+CHAINS_EMPTY = (6.0, 6.35)  # oxygen to three Cu of the 123 family, between which its planes are undoped
+UNDOPED_REMARK = "undoped as written and so an insulator: it needs excess oxygen or a dopant"
+
+
+_RARE_EARTHS = ("Y", "La", "Pr", "Nd", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu")
+_ROUNDING = 1e-9
+
 METALLIC = "metallic"  # the certificate of metals without likely states
 UNLIKELY = 1.5  # nats an atom above which a compound of soft anions is taken for a metal, not for ions
 SAME = 1e-6  # of an element's atoms, or charges an atom: a difference that rounding makes
@@ -46,6 +63,7 @@ _LEAST_STEPS = 8  # between states of one element on one side of a cut, that the
 _ON_LINE = 1e-9  # nats × charges: a state on the line between two others belongs to the hull
 _ROWS = 4_096  # worked out at once
 
+Kind = Literal["ionic", "metallic"]
 Shares = tuple[tuple[int, float], ...]
 """(state, atoms) of one element: one pair, or two with the likelier state first."""
 
@@ -58,33 +76,46 @@ Mask = NDArray[np.bool_]
 class Balances:
     """n formulas.
 
-    balanced: (n,) states add up to 0, or it is metallic. nats_per_atom: (n,) −ln of how likely the states are, a mean
-    over atoms; inf where none balance. assignments: for each formula by element index its states and their atoms, as
-    many as the formula is written with; {} where there are none to show. certificates: the same as text, "metallic"
-    where a metal has none, "" where nothing balances. mean_valences: by symbol, of each transition metal. kinds: n.
-    holes_per_cu: (n,) the mean valence of Cu less 2 in cuprates, NaN elsewhere. undoped_parent: (n,) a cuprate that is
-    undoped as written.
+    nats_per_atom: (n,) −ln of how likely the states are, a mean over atoms; inf where none balance. assignments: for
+    each formula by element index its states and their atoms, as many as the formula is written with; {} where there
+    are none to show. metallic: (n,) judged as a metal. holes_per_cu: (n,) the mean valence of Cu less 2 in cuprates,
+    NaN elsewhere. undoped_parent: (n,) a cuprate that is undoped as written.
     """
 
-    balanced: Mask
     nats_per_atom: Floats
     assignments: tuple[Mapping[int, Shares], ...]
-    certificates: tuple[str, ...]
-    mean_valences: tuple[Mapping[str, float], ...]
-    kinds: tuple[Kind, ...]
+    metallic: Mask
     holes_per_cu: Floats
     undoped_parent: Mask
 
-    def spread(self, place: NDArray[np.int64]) -> Balances:
+    @property
+    def balanced(self) -> Mask:
+        """(n,): states add up to 0, or it is metallic."""
+        return np.asarray(np.isfinite(self.nats_per_atom) | self.metallic)
+
+    @property
+    def certificates(self) -> tuple[str, ...]:
+        """The assignments as text, "metallic" where a metal has none, "" where nothing balances."""
+        pairs = zip(self.assignments, self.metallic.tolist(), strict=True)
+        return tuple(write_shares(each) or (METALLIC if metal else "") for each, metal in pairs)
+
+    @property
+    def mean_valences(self) -> tuple[dict[str, float], ...]:
+        """The mean valence of each transition metal, by symbol."""
+        return tuple(map(_means, self.assignments))
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Whether each is judged as ions or as a metal."""
+        return tuple("metallic" if metal else "ionic" for metal in self.metallic.tolist())
+
+    def spread(self, place: Ints) -> Balances:
         """The formulas at each `place` (m,) as m rows; where that is n, a row of nothing, which isn't balanced."""
-        at = place.tolist()
+        assignments = (*self.assignments, {})
         return Balances(
-            balanced=np.append(self.balanced, False)[place],
             nats_per_atom=np.append(self.nats_per_atom, np.inf)[place],
-            assignments=tuple((*self.assignments, {})[i] for i in at),
-            certificates=tuple((*self.certificates, "")[i] for i in at),
-            mean_valences=tuple((*self.mean_valences, {})[i] for i in at),
-            kinds=tuple((*self.kinds, "ionic")[i] for i in at),
+            assignments=tuple(assignments[at] for at in place.tolist()),
+            metallic=np.append(self.metallic, False)[place],
             holes_per_cu=np.append(self.holes_per_cu, np.nan)[place],
             undoped_parent=np.append(self.undoped_parent, False)[place],
         )
@@ -93,12 +124,9 @@ class Balances:
         """(n,) whether states of no more than `max_nats` an atom balance without oxygen at −1, which is no oxide but
         a peroxide, or it is metallic.
         """
-        metallic_ones = np.array([kind == "metallic" for kind in self.kinds], dtype=np.bool_)
-        oxides = np.array(
-            [all(state < -1 for state, _ in each.get(OXYGEN, ())) for each in self.assignments],
-            dtype=np.bool_,
-        )
-        return np.asarray(metallic_ones | ((self.nats_per_atom <= max_nats) & oxides))
+        oxygen = [each.get(INDEX["O"], ()) for each in self.assignments]
+        oxides = np.array([all(state < -1 for state, _ in pairs) for pairs in oxygen], dtype=np.bool_)
+        return np.asarray(self.metallic | ((self.nats_per_atom <= max_nats) & oxides))
 
 
 def likeliest_balance(amounts: NDArray[Any], oxidation_set: OxidationSet = OxidationSet.ICSD24) -> Balances:
@@ -106,34 +134,21 @@ def likeliest_balance(amounts: NDArray[Any], oxidation_set: OxidationSet = Oxida
 
     Raises ValueError for another shape, and for amounts that are negative, not finite or all zero.
     """
-    amounts = _checked(amounts)
+    amounts = checked_amounts(amounts)
     nats = np.full(len(amounts), np.inf)
-    assignments: list[Mapping[int, Shares]] = []
+    found: list[Mapping[int, Shares]] = []
     for start in range(0, len(amounts), _ROWS):
         at = slice(start, start + _ROWS)
-        nats[at], found = cheapest_states(amounts[at], oxidation_set)
-        assignments += found
+        nats[at], some = cheapest_states(amounts[at], oxidation_set)
+        found += some
     is_metallic = metallic(amounts, nats > UNLIKELY)
-    shown = np.isfinite(nats) & (~is_metallic | (nats <= UNLIKELY))
-    kept = tuple(
-        each if show and not (metal and any(len(pairs) > 1 for pairs in each.values())) else {}
-        for each, show, metal in zip(assignments, shown.tolist(), is_metallic.tolist(), strict=True)
-    )
-    means = tuple(_means(each) for each in kept)
-    holes = holes_per_cu(amounts, np.array([each.get("Cu", np.nan) for each in means]))
-    return Balances(
-        balanced=np.isfinite(nats) | is_metallic,
-        nats_per_atom=nats,
-        assignments=kept,
-        certificates=tuple(
-            write_shares(each) or (METALLIC if metal else "")
-            for each, metal in zip(kept, is_metallic.tolist(), strict=True)
-        ),
-        mean_valences=means,
-        kinds=tuple("metallic" if each else "ionic" for each in is_metallic.tolist()),
-        holes_per_cu=holes,
-        undoped_parent=undoped_parents(amounts, holes),
-    )
+    # A metal's states are shown where they are likely and none is mixed.
+    hidden = is_metallic & (nats > UNLIKELY)
+    mixed = np.array([any(len(pairs) > 1 for pairs in each.values()) for each in found], dtype=np.bool_)
+    hidden |= is_metallic & mixed
+    shown = tuple({} if hide else each for each, hide in zip(found, hidden.tolist(), strict=True))
+    holes = holes_per_cu(amounts, np.array([_means(each).get("Cu", np.nan) for each in shown]))
+    return Balances(nats, shown, is_metallic, holes, undoped_parents(amounts, holes))
 
 
 def write_shares(assignment: Mapping[int, Shares]) -> str:
@@ -158,25 +173,79 @@ def _short(atoms: float) -> str:
     return f"{atoms:.4f}".rstrip("0").rstrip(".") if atoms >= 1e-4 else f"{atoms:.1g}"
 
 
-def _checked(amounts: NDArray[Any]) -> Floats:
-    amounts = np.asarray(amounts, dtype=np.float64)
-    if amounts.ndim != 2 or amounts.shape[1] != N_ELEMENTS:
-        raise ValueError(f"amounts have the shape {amounts.shape}; give (formulas, {N_ELEMENTS})")
-    if not np.isfinite(amounts).all() or (amounts < 0).any():
-        row = int(np.argmax((~np.isfinite(amounts) | (amounts < 0)).any(axis=1)))
-        raise ValueError(f"amounts must be finite and not negative; row {row} has others")
-    if not (amounts > 0).any(axis=1).all():
-        raise ValueError(f"row {int(np.argmin((amounts > 0).any(axis=1)))} of the amounts holds no atoms")
-    return amounts
-
-
 def _means(assignment: Mapping[int, Shares]) -> dict[str, float]:
-    """The mean valence of each transition metal, by symbol."""
     return {
         SYMBOLS[z]: sum(state * atoms for state, atoms in pairs) / sum(atoms for _, atoms in pairs)
         for z, pairs in assignment.items()
         if TRANSITION_METALS[z]
     }
+
+
+def _sum(amounts: Floats, *symbols: str) -> Floats:
+    return np.asarray(amounts[:, [INDEX[symbol] for symbol in symbols]].sum(axis=1))
+
+
+def oxides(amounts: Floats) -> Mask:
+    """Whether more than half of the strong anions of amounts (n, 118) are O or halogens, (n,)."""
+    return np.asarray(_sum(amounts, *HARD) > _sum(amounts, *SOFT))
+
+
+def pnictogen_rich(amounts: Floats) -> Mask:
+    """Whether amounts (n, 118) hold more than POLYANIONIC times as much P and As as metals, and little else, (n,)."""
+    pnictogens = _sum(amounts, "P", "As")
+    strong = _sum(amounts, *HARD, *SOFT)
+    return np.asarray((pnictogens > POLYANIONIC * (amounts.sum(axis=1) - strong)) & (pnictogens > strong / 2))
+
+
+def metallic(amounts: Floats, unlikely: Mask) -> Mask:
+    """Whether each of amounts (n, 118) is judged as a metal, (n,): a single element; no more than FEW_STRONG strong
+    anions; no likely states that balance (`unlikely`) where anions are soft and no more than MOST_SOFT of the atoms;
+    or hydrogen for half of its atoms. The last two with no more than FEW_HARD hard anions.
+    """
+    share = amounts / amounts.sum(axis=1, keepdims=True)
+    hard, soft = _sum(share, *HARD), _sum(share, *SOFT)
+    single = (amounts > 0).sum(axis=1) == 1
+    few = hard + soft <= FEW_STRONG + _ROUNDING
+    left_over = unlikely & (soft <= MOST_SOFT + _ROUNDING)
+    hydride = share[:, INDEX["H"]] >= MOSTLY_HYDROGEN - _ROUNDING
+    return np.asarray(single | few | (left_over | hydride) & (hard <= FEW_HARD + _ROUNDING))
+
+
+def cuprates(amounts: Floats) -> Mask:
+    """Whether each of amounts (n, 118) is one, (n,): Cu, at least as much O, no more halogens than O and less of
+    other anions, and Cu at least half of its transition metals.
+    """
+    copper, oxygen = _sum(amounts, "Cu"), _sum(amounts, "O")
+    metals = amounts[:, TRANSITION_METALS].sum(axis=1)
+    ours = (copper > 0) & (oxygen >= copper) & (_sum(amounts, "F", "Cl", "Br", "I") <= oxygen)
+    ours &= _sum(amounts, *SOFT) < oxygen
+    return np.asarray(ours & (2 * copper >= metals))
+
+
+def holes_per_cu(amounts: Floats, mean_valence: Floats) -> Floats:
+    """The mean valence of Cu (n,) less 2 where amounts (n, 118) is a cuprate, NaN elsewhere; below 0 for electrons."""
+    return np.where(cuprates(amounts), mean_valence - 2, np.nan)
+
+
+def undoped_parents(amounts: Floats, holes: Floats) -> Mask:
+    """Whether each of amounts (n, 118) with these holes per Cu (n,) is undoped as written, (n,): every Cu at 2+ but
+    for UNDOPED, or of the 123 family with its chains empty.
+    """
+    plain = np.abs(np.nan_to_num(holes, nan=np.inf)) < UNDOPED - 1e-9
+    return np.asarray(plain | _empty_chains(amounts) & np.isfinite(holes))
+
+
+def _empty_chains(amounts: Floats) -> Mask:
+    """RBa2Cu3O6 to O6.35, R a rare earth, with Sr or Ca for some of it and nothing else."""
+    copper = np.where(_sum(amounts, "Cu") > 0, _sum(amounts, "Cu"), np.nan)
+    three = 3 * amounts / copper[:, None]
+    rare_earth, barium = _sum(three, *_RARE_EARTHS), _sum(three, "Ba", "Sr", "Ca")
+    oxygen = _sum(three, "O")
+    whole = rare_earth + barium + 3 + oxygen
+    with np.errstate(invalid="ignore"):
+        family = (np.abs(rare_earth - 1) < 0.15) & (np.abs(barium - 2) < 0.15)
+        empty = (oxygen > CHAINS_EMPTY[0] - 0.05) & (oxygen < CHAINS_EMPTY[1] + 1e-9)
+        return np.asarray(family & empty & (np.abs(whole - three.sum(axis=1)) < 1e-6))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""The 118 elements in the one order that every array of the package uses, their places in the periodic table, and
-ElemNet's 86 among them.
+"""The 118 elements in the one order that every array of the package uses, their places in the periodic table, their
+physical properties, and ElemNet's 86 among them.
 
 Column z - 1 of a composition belongs to atomic number z. ElemNet (Jha et al., Sci. Rep. 8, 17593, 2018) takes
 86 elements: not Z = 1 to 86, but without He, Ne, Ar and Po to Ra, and with Ac to Pu.
@@ -8,7 +8,10 @@ Column z - 1 of a composition belongs to atomic number z. ElemNet (Jha et al., S
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from math import inf
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -125,3 +128,30 @@ def named_elements(words: list[str], own: frozenset[str] = frozenset()) -> list[
         else:
             raise ValueError(f"{word!r} is neither an element nor one of {', '.join(GROUPS)}")
     return sorted(found, key=INDEX.__getitem__)
+
+
+PROPERTIES_FILE = Path(__file__).with_name("element_properties.csv")
+
+
+@dataclass(frozen=True)
+class ElementProperties:
+    """`names` of the p properties, units included, and their `values` (118, p), all finite, by atomic number."""
+
+    names: tuple[str, ...]
+    values: NDArray[np.float64]
+
+
+@cache
+def properties() -> ElementProperties:
+    """What pymatgen and SMACT tabulate, with every gap filled; the array is read-only. It ships as a table, so that a
+    model sees the same figures whatever version of either is installed; `tests/chemistry/element_table.py` makes it.
+
+    Raises ValueError where it isn't 118 whole rows of numbers.
+    """
+    with PROPERTIES_FILE.open(encoding="utf-8") as file:
+        names = file.readline().strip().split(",")[1:]
+        values = np.loadtxt(file, delimiter=",", usecols=range(1, len(names) + 1), ndmin=2)
+    if len(values) != N_ELEMENTS or not np.isfinite(values).all():
+        raise ValueError(f"{PROPERTIES_FILE} doesn't hold numbers for all 118 elements: reinstall kiago-ray")
+    values.flags.writeable = False
+    return ElementProperties(tuple(names), values)

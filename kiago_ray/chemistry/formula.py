@@ -188,18 +188,18 @@ def _checked(amounts: Mapping[str, float]) -> dict[str, float]:
 
 def fractions(amounts: Mapping[str, float]) -> NDArray[np.float64]:
     """Atomic fractions over the 118 elements, (118,), summing to 1. Raises FormulaError as `parse` does."""
-    row = np.zeros(N_ELEMENTS)
-    for symbol, amount in _checked(amounts).items():
-        row[INDEX[symbol]] = amount
-    row /= row.sum()
-    return row
+    row = _row(_checked(amounts))
+    return row / row.sum()
 
 
 def parse_amounts(formula: str) -> NDArray[np.float64]:
     """Atoms of each element as the formula is written, (118,). Raises FormulaError as `parse` does."""
+    return _row(parse(formula))
+
+
+def _row(amounts: Mapping[str, float]) -> NDArray[np.float64]:
     row = np.zeros(N_ELEMENTS)
-    for symbol, amount in parse(formula).items():
-        row[INDEX[symbol]] = amount
+    row[[INDEX[symbol] for symbol in amounts]] = list(amounts.values())
     return row
 
 
@@ -230,17 +230,28 @@ def reduce_counts(counts: NDArray[Any]) -> NDArray[Any]:
     return counts // np.maximum(divisor, 1)
 
 
+def checked_amounts(amounts: NDArray[Any], *, whole: bool = False) -> NDArray[np.float64]:
+    """Atoms of each element in n formulas, (n, 118). Raises ValueError for another shape, for amounts that are not
+    finite or negative, for a row of zeros and, if asked for, for amounts that aren't whole.
+    """
+    amounts = np.asarray(amounts, dtype=np.float64)
+    if amounts.ndim != 2 or amounts.shape[1] != N_ELEMENTS:
+        raise ValueError(f"amounts have the shape {amounts.shape}; give (formulas, {N_ELEMENTS})")
+    wrong = ~(np.isfinite(amounts) & (amounts >= 0) & (np.rint(amounts) == amounts if whole else True))
+    if wrong.any():
+        row, z = np.argwhere(wrong)[0]
+        kind = "whole" if whole else "finite"
+        given = f"{amounts[row, z]} of {SYMBOLS[z]} in row {row}"
+        raise ValueError(f"amounts must be {kind} and not negative; there is {given}")
+    if not (amounts > 0).any(axis=1).all():
+        raise ValueError(f"row {int(np.argmin((amounts > 0).any(axis=1)))} of the amounts holds no atoms")
+    return amounts
+
+
 def write_integers(counts: NDArray[Any]) -> str:
     """The reduced formula of whole-number counts (118,), least electronegative first: "LaNiAsO", "H3S".
 
-    Raises ValueError for another shape, for counts that are not whole or negative, and where all are zero.
+    Raises ValueError as `checked_amounts` does.
     """
-    counts = np.asarray(counts)
-    if counts.shape != (N_ELEMENTS,):
-        raise ValueError(f"counts have the shape {counts.shape}; give one row of ({N_ELEMENTS},)")
-    whole = counts.astype(np.int64)
-    if not np.array_equal(whole, counts) or (whole < 0).any() or not whole.any():
-        given = counts[counts != 0]
-        raise ValueError(f"counts must be whole, not negative and not all zero; these are {given}")
-    whole = reduce_counts(whole)
+    (whole,) = reduce_counts(checked_amounts(np.asarray(counts)[None], whole=True).astype(np.int64))
     return "".join(SYMBOLS[z] + _decimal(float(whole[z])) for z in WRITING_ORDER if whole[z])

@@ -32,8 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry import oxidation
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
-from kiago_ray.chemistry.formula import reduce_counts
+from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.formula import checked_amounts, reduce_counts
 from kiago_ray.chemistry.oxidation import OxidationSet
 
 MAX_ATOMS = 1_000_000  # in a reduced formula of `check`; the sets of charges grow with it
@@ -44,7 +44,11 @@ Valence = tuple[tuple[int, int], ...]
 Valences = Mapping[int, Valence]
 """The valence of each element of a formula, by atomic number - 1; charges add up to 0. {} where nothing balances."""
 
+Charges = dict[int, tuple[float, Valence]]
+"""The charges that one element's atoms can have together, each with the nats and the states of the likeliest way."""
+
 Floats = NDArray[np.float64]
+Taken = tuple[NDArray[np.int64], Charges]
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,9 @@ def check(
     Raises ValueError for another shape, for counts that are fractional (SMACT would truncate them in
     silence), negative or all zero, and for more than MAX_ATOMS atoms in a reduced formula.
     """
-    whole = reduce_counts(_whole(counts))
+    whole = reduce_counts(checked_amounts(counts, whole=True).astype(np.int64))
     _refuse_more_than(MAX_ATOMS, whole)
-    table = oxidation.states_by_frequency(states)
-    electronegativity = oxidation.electronegativities()
+    table, electronegativity = oxidation.state_shares(states), oxidation.electronegativities()
     elemental = (whole > 0).sum(axis=1) == 1
     alloy = ~((whole > 0) & ~oxidation.metals()).any(axis=1) & ~elemental
     assigned, ordered = np.zeros((2, len(whole)), dtype=np.bool_)
@@ -92,7 +95,7 @@ def check(
         if not all(table[z] for z in present):
             continue
         amount = amounts[amounts > 0].tolist()
-        choices = [table[z] for z in present]
+        choices = [list(table[z]) for z in present]
         scale = [electronegativity[z] for z in present]
         found = None if None in scale else _pauling(amount, choices, scale)
         ordered[row] = found is not None
@@ -113,42 +116,24 @@ def atom_valences(counts: NDArray[Any], states: OxidationSet = OxidationSet.ICSD
 
     Raises ValueError as `check` does, and for more than MAX_VALENCE_ATOMS atoms.
     """
-    whole = _whole(counts)
+    whole = checked_amounts(counts, whole=True).astype(np.int64)
     _refuse_more_than(MAX_VALENCE_ATOMS, whole)
-    table = oxidation.states_by_frequency(states)
-    return [_by_atom(row, table) for row in whole]
+    return [_by_atom(row, oxidation.state_shares(states)) for row in whole]
 
 
-def _by_atom(row: NDArray[np.int64], table: Sequence[Sequence[int]]) -> Valences:
+def _by_atom(row: NDArray[np.int64], table: Sequence[Mapping[int, float]]) -> Valences:
     present = sorted(np.flatnonzero(row).tolist(), key=lambda z: (-row[z], z))
     if len(present) == 1:
         return {present[0]: ((0, int(row[present[0]])),)}
     if not all(table[z] for z in present):
         return {}
     atoms = [z for z in present for _ in range(row[z])]
-    found = _neutral([1] * len(atoms), [table[z] for z in atoms])
+    found = _neutral([1] * len(atoms), [list(table[z]) for z in atoms])
     counted = Counter(zip(atoms, found or (), strict=False))
     return {
         z: tuple(sorted(((s, n) for (own, s), n in counted.items() if own == z), key=lambda p: (-p[1], p[0])))
         for z in (present if found else ())
     }
-
-
-def _whole(counts: NDArray[Any]) -> NDArray[np.int64]:
-    """The counts as whole numbers of at least one atom each; ValueError where they are something else."""
-    counts = np.asarray(counts)
-    if counts.ndim != 2 or counts.shape[1] != N_ELEMENTS:
-        raise ValueError(f"counts have the shape {counts.shape}; give (formulas, {N_ELEMENTS})")
-    with np.errstate(invalid="ignore"):
-        whole = counts.astype(np.int64)
-    wrong = (whole != counts) | (whole < 0)
-    if wrong.any():
-        row, z = np.argwhere(wrong)[0]
-        amount = f"{counts[row, z]} of {SYMBOLS[z]} in row {row}"
-        raise ValueError(f"counts must be whole and not negative; make the formula integer first: {amount}")
-    if not whole.any(axis=1).all():
-        raise ValueError(f"row {int(np.argmin(whole.any(axis=1)))} of the counts holds no atoms")
-    return whole
 
 
 def _refuse_more_than(most: int, whole: NDArray[np.int64]) -> None:
@@ -248,29 +233,25 @@ def _likeliest(
     present = sorted(np.flatnonzero(counts).tolist(), key=lambda z: (scale[z] or 0.0, z))
     if not present or counts.sum() > MAX_VALENCE_ATOMS or any(scale[z] is None for z in present):
         return {}, np.inf
-    below = _Side.of([_charges(int(counts[z]), table[z], 1, mixed) for z in present])
-    above = _Side.of([_charges(int(counts[z]), table[z], -1, mixed) for z in reversed(present)])
+    below, lower = _cheapest([_charges(int(counts[z]), table[z], 1, mixed) for z in present])
+    above, upper = _cheapest([_charges(int(counts[z]), table[z], -1, mixed) for z in reversed(present)])
     k, best = len(present), (np.inf, 0, 0)
     for cut in cuts([scale[z] for z in present]):
-        shared = min(len(below.cost[cut]), len(above.cost[k - cut]))
-        cost = below.cost[cut][:shared] + above.cost[k - cut][:shared]
+        shared = min(len(below[cut]), len(above[k - cut]))
+        cost = below[cut][:shared] + above[k - cut][:shared]
         charge = int(cost.argmin())
         best = min(best, (float(cost[charge]), -cut, charge))
     nats, cut, charge = best[0], -best[1], best[2]
     if not np.isfinite(nats):
         return {}, np.inf
-    chosen = below.traced(cut, charge) + above.traced(k - cut, charge)[::-1]
+    chosen = _traced(lower[:cut], charge) + _traced(upper[: k - cut], charge)[::-1]
     return dict(zip(present, chosen, strict=True)), nats
 
 
-def _charges(
-    count: int, table: Mapping[int, float], sign: int, mixed: bool
-) -> dict[int, tuple[float, Valence]]:
+def _charges(count: int, table: Mapping[int, float], sign: int, mixed: bool) -> Charges:
     """Each charge·sign ≥ 0 that `count` atoms can have together, with the likeliest way and its nats."""
     states = [(state, nats) for state, nats in table.items() if state * sign >= 0]
-    found: dict[int, tuple[float, Valence]] = {
-        sign * count * state: (count * nats, ((state, count),)) for state, nats in states
-    }
+    found: Charges = {sign * count * state: (count * nats, ((state, count),)) for state, nats in states}
     for (first, cheap), (second, dear) in combinations(states, 2) if mixed else ():
         for atoms in range(1, count):
             charge = sign * (atoms * first + (count - atoms) * second)
@@ -280,35 +261,28 @@ def _charges(
     return found
 
 
-@dataclass(frozen=True)
-class _Side:
-    """The elements of one side of a cut, from the outside in. cost[j][q]: least nats of the first j at the charge q;
-    taken[j][q]: the charge of the element j then.
+def _cheapest(valences: list[Charges]) -> tuple[list[Floats], list[Taken]]:
+    """Of the elements on one side of a cut, from the outside in: cost[j][q], the least nats of the first j at charge
+    q; and of each element its charge at those of the first ones up to it, with its `_charges`.
     """
+    cost, taken = [np.zeros(1)], list[Taken]()
+    for choices in valences:
+        reach = np.full(len(cost[-1]) + max(choices, default=0), np.inf)
+        which = np.zeros(len(reach), dtype=np.int64)
+        for charge, (nats, _) in choices.items():
+            new, at = cost[-1] + nats, slice(charge, charge + len(cost[-1]))
+            better = new < reach[at]
+            reach[at][better], which[at][better] = new[better], charge
+        cost.append(reach)
+        taken.append((which, choices))
+    return cost, taken
 
-    valences: list[dict[int, tuple[float, Valence]]]
-    cost: list[Floats]
-    taken: list[NDArray[np.int64]]
 
-    @classmethod
-    def of(cls, valences: list[dict[int, tuple[float, Valence]]]) -> _Side:
-        cost, taken = [np.zeros(1)], []
-        for choices in valences:
-            reach = np.full(len(cost[-1]) + max(choices, default=0), np.inf)
-            which = np.zeros(len(reach), dtype=np.int64)
-            for charge, (nats, _) in choices.items():
-                new, at = cost[-1] + nats, slice(charge, charge + len(cost[-1]))
-                better = new < reach[at]
-                reach[at][better], which[at][better] = new[better], charge
-            cost.append(reach)
-            taken.append(which)
-        return cls(valences, cost, taken)
-
-    def traced(self, elements: int, charge: int) -> list[Valence]:
-        """What each of the first `elements` takes so that together they have `charge`."""
-        chosen: list[Valence] = []
-        for j in range(elements - 1, -1, -1):
-            own = int(self.taken[j][charge])
-            chosen.append(self.valences[j][own][1])
-            charge -= own
-        return chosen[::-1]
+def _traced(taken: list[Taken], charge: int) -> list[Valence]:
+    """What each of the elements takes so that together they have `charge`."""
+    chosen: list[Valence] = []
+    for which, choices in reversed(taken):
+        own = int(which[charge])
+        chosen.append(choices[own][1])
+        charge -= own
+    return chosen[::-1]

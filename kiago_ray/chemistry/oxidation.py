@@ -1,20 +1,52 @@
-"""Oxidation states and Pauling electronegativities, as SMACT 4 tabulates them, over the 118 elements.
+"""Oxidation states of the elements, how likely each is, and Pauling electronegativities, as SMACT 4 tabulates them.
 
-The paper screened with SMACT 2.5.5, whose states are today's `smact14`; the package's default is `icsd24`,
-the default of SMACT's `Element` since 3.0. SMACT knows Z = 1 to 103; everything above has no state here.
+The paper screened with SMACT 2.5.5, whose states are today's `smact14`; the package's default is `icsd24`, the default
+of SMACT's `Element` since 3.0. SMACT knows Z = 1 to 103; everything above has no state here.
+
+**State costs.** SMACT's shares of the ICSD tell how often an element has a state anywhere. What stands beside it
+matters as much: copper is 2+ in oxides and 1+ in sulfides, thallium 3+ and 1+. SMACT's table of pairs (Davies et al.,
+Mater. Horiz. 5, 1199, 2018; `oxidation_state_probability_table.json`) has the share of a metal's states beside each of
+eight anions. The likelihood in `state_costs` is the mean of both shares, of the ICSD's alone where the pair isn't
+known. Transition metals have every state between their lowest and their highest.
+
+Where all that misleads, `state_costs.csv` overrules it: an element's states, their nats in oxides and elsewhere, and
+what they are there for. Its values follow three rules. An element's usual state costs less than 0.6. `inf` is for
+states that superconductors don't hold (La4+, Y2+), 8 nats for a last resort (O1−). What doping changes lies between,
+in the order in which elements take up charge: the transition metal first (Cu2+ to Cu3+ for 1.2 nats in oxides), then
+Pb, Tl, Bi, Ce and Pr.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from importlib import resources
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
+
+SURROUNDINGS = ("oxide", "other", "pnictogen_rich")
+_ANIONS = {"oxide": ("O-2",), "other": ("S-2", "Se-2", "Te-2")}
+_POLYANIONS = {INDEX[symbol]: {-1: 0.3, -3: 2.0} for symbol in ("P", "As")}  # rings and chains (LaRu4P12)
+
+_NUMBERS = np.arange(1, N_ELEMENTS + 1)
+D_BLOCK = np.isin(_NUMBERS, [*range(21, 31), *range(39, 49), *range(72, 81)])
+"""Groups 3 to 12 without the lanthanides and actinides, (118,)."""
+TRANSITION_METALS = np.isin(_NUMBERS, [*range(22, 30), *range(40, 48), *range(72, 80)])
+"""Groups 4 to 11, those whose valence doping changes, (118,)."""
+
+# Pauling's scale puts Pd, Pt and Ru (2.2) above Te (2.1) and As (2.18), though PdTe2 and BaRu2As2 hold anions of
+# these. Transition metals are therefore placed no higher than this, below Si (1.9), Sb, B and all that follow.
+D_BLOCK_HIGHEST = 1.85
+
+Floats = NDArray[np.float64]
 
 
 class OxidationSet(StrEnum):
@@ -37,15 +69,6 @@ class OxidationSet(StrEnum):
         raise ValueError(f"there is no oxidation-state set {value!r}; choose one of {names}")
 
 
-_ATTRIBUTES = {
-    OxidationSet.SMACT14: "oxidation_states_smact14",
-    OxidationSet.ICSD16: "oxidation_states_icsd16",
-    OxidationSet.ICSD24: "oxidation_states_icsd24",
-    OxidationSet.PYMATGEN_SP: "oxidation_states_sp",
-    OxidationSet.WIKI: "oxidation_states_wiki",
-}
-
-
 @cache
 def _smact_elements() -> dict[str, Any]:
     """SMACT's elements by symbol. Imported here because SMACT brings pandas along."""
@@ -65,8 +88,8 @@ def states(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[tuple[int
         pairs = zip(table["element"], table["oxidation_state"], strict=True)
         known: dict[str, Iterable[int]] = {str(symbol): map(int, str(text).split()) for symbol, text in pairs}
     else:
-        attribute = _ATTRIBUTES[oxidation_set]
-        known = {symbol: getattr(element, attribute) or () for symbol, element in _smact_elements().items()}
+        name = f"oxidation_states_{oxidation_set.removeprefix('pymatgen_')}"
+        known = {symbol: getattr(element, name) or () for symbol, element in _smact_elements().items()}
     return tuple(tuple(sorted(set(known.get(symbol, ())))) for symbol in SYMBOLS)
 
 
@@ -77,42 +100,33 @@ def _occurrences() -> dict[tuple[str, int], int]:
 
     seen: dict[tuple[str, int], int] = {}
     table = ICSD24OxStatesFilter().get_species_occurrences_df()
-    for symbol, species, count in zip(
-        table["element"], table["species"], table["results_count"], strict=True
-    ):
+    rows = zip(table["element"], table["species"], table["results_count"], strict=True)
+    for symbol, species, count in rows:
         charge = str(species).removeprefix(str(symbol))  # "3+", "-"
         seen[str(symbol), int(charge[-1] + (charge[:-1] or "1"))] = int(count)
     return seen
 
 
 @cache
-def states_by_frequency(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[tuple[int, ...], ...]:
-    """`states`, those that SMACT counted most often in the ICSD first; those never seen last, small first."""
-    seen = _occurrences()
-    return tuple(
-        tuple(sorted(known, key=lambda state: (-seen.get((symbol, state), 0), abs(state), state)))
-        for symbol, known in zip(SYMBOLS, states(oxidation_set), strict=True)
-    )
-
-
-@cache
-def state_shares(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[tuple[float, ...], ...]:
-    """How likely each of `states_by_frequency` is, in the same order: its share of the element's counts in the
-    ICSD, each count raised by 1 so that a state that was never seen is unlikely, not impossible.
+def state_shares(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[dict[int, float], ...]:
+    """How likely each of an element's `states` is: its share of the element's counts in the ICSD, each count raised by
+    1 so that a state that was never seen is unlikely, not impossible. Most frequent first; of those never seen the
+    smallest.
     """
     seen = _occurrences()
-    counts = (
-        [seen.get((symbol, state), 0) + 1 for state in known]
-        for symbol, known in zip(SYMBOLS, states_by_frequency(oxidation_set), strict=True)
-    )
-    return tuple(tuple(count / sum(row) for count in row) for row in counts)
+    shares = []
+    for symbol, known in zip(SYMBOLS, states(oxidation_set), strict=True):
+        counts = {state: seen.get((symbol, state), 0) + 1 for state in known}
+        total = sum(counts.values())
+        ordered = sorted(counts, key=lambda state: (-counts[state], abs(state), state))
+        shares.append({state: counts[state] / total for state in ordered})
+    return tuple(shares)
 
 
 @cache
 def state_nats(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[dict[int, float], ...]:
     """What each state of each element costs, most frequent first: −ln of its share, in nats an atom."""
-    both = zip(states_by_frequency(oxidation_set), state_shares(oxidation_set), strict=True)
-    return tuple({s: float(-np.log(p)) for s, p in zip(*row, strict=True)} for row in both)
+    return tuple({s: float(-np.log(p)) for s, p in shares.items()} for shares in state_shares(oxidation_set))
 
 
 @cache
@@ -126,9 +140,7 @@ def metals() -> NDArray[np.bool_]:
     """The elements that SMACT calls metals, (118,). Ge and Sb are among them; Pm and Lr are not."""
     import smact
 
-    row = np.zeros(N_ELEMENTS, dtype=np.bool_)
-    row[[INDEX[symbol] for symbol in smact.metals]] = True
-    return row
+    return np.isin(SYMBOLS, list(smact.metals))
 
 
 def mask(state: int, oxidation_set: OxidationSet = OxidationSet.ICSD24) -> NDArray[np.bool_]:
@@ -142,3 +154,89 @@ def mask(state: int, oxidation_set: OxidationSet = OxidationSet.ICSD24) -> NDArr
         span = f"{every[0]:+d} to {every[-1]:+d}"
         raise ValueError(f"no element has the state {state:+d} in {oxidation_set}; its states are {span}")
     return row
+
+
+@dataclass(frozen=True)
+class StateCosts:
+    """What each state costs, in nats an atom: −ln of how likely it is. nats: for each of SURROUNDINGS and each element
+    its states with their nats. scale: (118,) the electronegativity that the cut between cations and anions goes by,
+    NaN without one.
+    """
+
+    nats: tuple[tuple[dict[int, float], ...], ...]
+    scale: Floats
+
+
+@cache
+def state_costs(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> StateCosts:
+    """The costs of the states of `oxidation_set`, and of those that `state_costs.csv` adds."""
+    pairs, overruled = _shares_beside_anions(), _overruled()
+    nats: list[list[dict[int, float]]] = []
+    for surroundings in _ANIONS:
+        elements: list[dict[int, float]] = []
+        for z, shares in enumerate(state_shares(oxidation_set)):
+            beside = pairs[surroundings].get(z)
+            likely = {
+                state: (share + beside.get(state, 0.0)) / 2 if beside else share
+                for state, share in shares.items()
+                if state >= 0 or not D_BLOCK[z]  # a transition metal is no anion
+            }
+            costs = {state: float(-np.log(p)) for state, p in likely.items()}
+            costs |= overruled[surroundings].get(z, {})
+            costs = {state: cost for state, cost in costs.items() if np.isfinite(cost)}
+            elements.append(_with_states_between(costs) if TRANSITION_METALS[z] else costs)
+        nats.append(elements)
+    nats.append([costs | _POLYANIONS.get(z, {}) for z, costs in enumerate(nats[1])])
+    scale = np.array(electronegativities(), dtype=np.float64)
+    scale[INDEX["Pm"]] = 1.13  # as its neighbours; SMACT has none
+    scale[D_BLOCK] = np.minimum(scale[D_BLOCK], D_BLOCK_HIGHEST)
+    return StateCosts(tuple(map(tuple, nats)), scale)
+
+
+def _with_states_between(costs: Mapping[int, float]) -> dict[int, float]:
+    """The costs (state → nats) with every state between the lowest and the highest, none dearer than a mixture of
+    those around it: a transition metal of 3.5+ is 3+ and 4+, whatever is frequent.
+    """
+    between = dict(costs)
+    for state in range(min(costs), max(costs) + 1) if costs else ():
+        chords = [
+            costs[a] + (costs[b] - costs[a]) * (state - a) / (b - a)
+            for a in sorted(costs)
+            for b in sorted(costs)
+            if a < state < b
+        ]
+        between[state] = min([*chords, costs.get(state, np.inf)])
+    return between
+
+
+def _shares_beside_anions() -> dict[str, dict[int, dict[int, float]]]:
+    """Beside oxygen and elsewhere, by element, the share of each state beside such anions, where SMACT has one."""
+    text = resources.files("smact").joinpath("data", "oxidation_state_probability_table.json").read_text()
+    found: dict[str, dict[int, dict[int, float]]] = {}
+    for surroundings, anions in _ANIONS.items():
+        sums: dict[int, dict[int, float]] = {}
+        for anion, species, share in json.loads(text):
+            if anion in anions:
+                symbol = species.rstrip("0123456789")
+                of_element, state = sums.setdefault(INDEX[symbol], {}), int(species[len(symbol) :])
+                of_element[state] = of_element.get(state, 0.0) + float(share)
+        totals = {z: sum(shares.values()) for z, shares in sums.items()}
+        found[surroundings] = {
+            z: {state: share / totals[z] for state, share in shares.items()}
+            for z, shares in sums.items()
+            if totals[z] > 0
+        }
+    return found
+
+
+def _overruled() -> dict[str, dict[int, dict[int, float]]]:
+    """The nats that the table of the package gives, beside oxygen and elsewhere, by element and state."""
+    text = resources.files("kiago_ray.chemistry").joinpath("state_costs.csv").read_text(encoding="utf-8")
+    found: dict[str, dict[int, dict[int, float]]] = {surroundings: {} for surroundings in _ANIONS}
+    for row in csv.DictReader(text.splitlines()):
+        for surroundings, elements in found.items():
+            nats = float(row[f"{surroundings}_nats"])
+            elements.setdefault(INDEX[row["symbol"]], {}).update(
+                dict.fromkeys(map(int, row["states"].split()), nats)
+            )
+    return found

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kiago_ray.chemistry.balance import price_table
-from kiago_ray.chemistry.compound_kinds import HARD, SOFT
+from kiago_ray.chemistry.balance import HARD, SOFT, price_table
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.chemistry.state_costs import state_costs
+from kiago_ray.chemistry.oxidation import state_costs
 from kiago_ray.plausibility.literature import Floats, Literature, Mask, per_system
 from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Agreement, Pairs, Relatives, buffer, selected
 from kiago_ray.predictors.ensemble import TcFeatures

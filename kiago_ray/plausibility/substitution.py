@@ -17,8 +17,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from kiago_ray.chemistry.element_properties import properties
-from kiago_ray.chemistry.elements import ELECTRONEGATIVITY, INDEX, N_ELEMENTS, SYMBOLS, position
+from kiago_ray.chemistry.elements import ELECTRONEGATIVITY, INDEX, N_ELEMENTS, SYMBOLS, position, properties
 from kiago_ray.chemistry.oxidation import metals
 from kiago_ray.plausibility.literature import Floats, Ints, Literature, Mask, per_system
 

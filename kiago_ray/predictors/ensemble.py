@@ -27,9 +27,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kiago_ray.chemistry.element_properties import properties
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.chemistry.oxidation import states_by_frequency
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, properties
+from kiago_ray.chemistry.oxidation import state_shares
 from kiago_ray.predictors.base import BATCH_ROWS, Predictors
 from kiago_ray.predictors.inference import Inference, Trace
 from kiago_ray.predictors.resnet18 import AMOUNTS, amounts
@@ -66,7 +65,7 @@ class TcFeatures(nn.Module):
         super().__init__()
         values = properties().values
         standard = (values - values[:COMMON].mean(0)) / values[:COMMON].std(0)
-        charges = np.array([states[0] if states else 0 for states in states_by_frequency()])
+        charges = np.array([next(iter(shares), 0) for shares in state_shares()])  # the most frequent
         transition = np.zeros(N_ELEMENTS)
         transition[[INDEX[symbol] for symbol in TRANSITION_METALS]] = 1
         for name, array in (("properties", standard), ("charges", charges), ("transition", transition)):

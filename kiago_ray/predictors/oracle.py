@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.element_properties import properties
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, properties
 from kiago_ray.predictors.weights import (
     ORACLE,
     TUNING_ORACLE,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kiago_ray.chemistry.compound_kinds import UNDOPED_REMARK
+from kiago_ray.chemistry.balance import UNDOPED_REMARK
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.tables import shipped_element_counts
 from kiago_ray.screening.candidates import EXTRAPOLATED

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from kiago_ray.api import read_formula, score_amounts
-from kiago_ray.chemistry.compound_kinds import UNDOPED_REMARK
+from kiago_ray.chemistry.balance import UNDOPED_REMARK
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.models import Models

@@ -274,7 +274,7 @@ def test_integer_formulas_by_electronegativity(formula: str, expected: str) -> N
     "bad", [np.zeros(118), np.full(118, 0.5), -np.ones(118), np.ones((2, 118)), np.ones(86)]
 )
 def test_integer_formulas_refuse_what_is_not_whole(bad: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="counts"):
+    with pytest.raises(ValueError, match="amounts"):
         write_integers(bad)
 
 

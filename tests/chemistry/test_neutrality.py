@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from itertools import combinations, product
 
 import numpy as np
@@ -227,25 +226,25 @@ def test_the_choice_depends_on_nothing_but_the_formula() -> None:
         )
 
 
-def test_ten_elements_of_up_to_25_atoms_take_milliseconds() -> None:
+def test_ten_elements_of_up_to_25_atoms_have_their_states() -> None:
+    """SMACT tries the product of all states, some 10⁷ here."""
     rng = np.random.default_rng(5)
     known = [z for z, states in enumerate(oxidation.states(OxidationSet.SMACT14)) if len(states) > 3]
     counts = np.zeros((100, 118), dtype=np.int64)
     for row in counts:
         row[rng.choice(known, 10, replace=False)] = rng.integers(1, 26, 10)
-    start = time.process_time()
     found = check(counts, OxidationSet.SMACT14)
-    assert time.process_time() - start < 0.5
+    assert found.assigned.all()
     assert_certified(counts, found, OxidationSet.SMACT14)
 
 
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        (np.full((1, 118), 0.5), "make the formula integer first: 0.5 of H in row 0"),
+        (np.full((1, 118), 0.5), "whole and not negative; there is 0.5 of H in row 0"),
         (np.full((1, 118), np.nan), "whole and not negative"),
         (-np.ones((2, 118)), "whole and not negative"),
-        (np.eye(118)[[3, 4]] * [[1], [0]], "row 1 of the counts holds no atoms"),
+        (np.eye(118)[[3, 4]] * [[1], [0]], "row 1 of the amounts holds no atoms"),
         (np.ones(118), r"shape \(118,\)"),
         (np.ones((2, 86)), r"shape \(2, 86\)"),
         (counts_of(f"LaO{MAX_ATOMS}"), f"row 0 has {MAX_ATOMS + 1} atoms"),
@@ -352,12 +351,7 @@ def cheapest_by_trying(row: np.ndarray) -> float:
     """Every choice of one or two states for each element, and every way to share its atoms between them: the least
     nats an atom of those that balance, inf without any.
     """
-    scale, table = oxidation.electronegativities(), oxidation.states_by_frequency()
-    nats = {
-        (z, s): -np.log(p)
-        for z in range(N_ELEMENTS)
-        for s, p in zip(table[z], oxidation.state_shares()[z], strict=True)
-    }
+    scale, table = oxidation.electronegativities(), oxidation.state_nats()
     best = np.inf
     present = np.flatnonzero(row)
     options = []
@@ -373,7 +367,7 @@ def cheapest_by_trying(row: np.ndarray) -> float:
         anions = [scale[z] for z, way in zip(present, chosen, strict=True) for s, _ in way if s < 0]
         one_side = all(len({np.sign(s) for s, _ in way}) == 1 for way in chosen)
         if one_side and (not cations or not anions or max(cations) < min(anions)):
-            cost = sum(a * nats[z, s] for z, way in zip(present, chosen, strict=True) for s, a in way)
+            cost = sum(a * table[z][s] for z, way in zip(present, chosen, strict=True) for s, a in way)
             best = min(best, cost / row.sum())
     return best
 
@@ -394,8 +388,7 @@ def test_the_states_are_the_likeliest_of_all() -> None:
     (row,) = counts_of("YBa2Cu3O7")
     assert check(row[None]).states[0, INDEX["Y"]] == 4
     found = mixed(row[None])
-    states, shares = oxidation.states_by_frequency(), oxidation.state_shares()
-    cost = {z: dict(zip(states[z], -np.log(shares[z]), strict=True)) for z in np.flatnonzero(row)}
+    cost = oxidation.state_nats()
     assert found.nats[0] * 13 == pytest.approx(
         sum(atoms * cost[z][s] for z, pairs in found.assignments[0].items() for s, atoms in pairs)
     )
@@ -430,7 +423,7 @@ def test_verdicts_are_those_of_trying_everything() -> None:
 
 def test_assignments_add_up_keep_the_rule_and_use_two_states_at_most() -> None:
     rows = random_formulas(2, 200, 9)
-    scale, table = oxidation.electronegativities(), oxidation.states_by_frequency()
+    scale, table = oxidation.electronegativities(), oxidation.states()
     found = mixed(rows)
     for row, neutral, assignment in zip(rows, found.neutral, found.assignments, strict=True):
         assert neutral == bool(assignment)
@@ -469,8 +462,7 @@ def test_without_mixed_valence_verdicts_are_those_of_smacts_pauling_screen(
     found = likeliest_valences(rows, oxidation_set, mixed=False)
     assert found.neutral.tolist() == (verdicts.pauling & ~verdicts.elemental).tolist()
     assert 40 < found.neutral.sum() < 260
-    known, shares = oxidation.states_by_frequency(oxidation_set), oxidation.state_shares(oxidation_set)
-    nats = [dict(zip(s, -np.log(p), strict=True)) if s else {} for s, p in zip(known, shares, strict=True)]
+    nats = oxidation.state_nats(oxidation_set)
     for row in np.flatnonzero(found.neutral):
         assert all(len(pairs) == 1 for pairs in found.assignments[row].values())
         given = sum(n * nats[z][int(verdicts.states[row, z])] for z, n in enumerate(rows[row]) if n)

@@ -1,6 +1,9 @@
-"""Oxidation states, electronegativities and masks against SMACT's own elements."""
+"""Oxidation states, electronegativities and masks against SMACT's own elements; what states cost."""
 
 from __future__ import annotations
+
+import csv
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -8,13 +11,15 @@ import smact
 
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.oxidation import (
+    D_BLOCK,
+    TRANSITION_METALS,
     OxidationSet,
     electronegativities,
     mask,
     metals,
+    state_costs,
     state_shares,
     states,
-    states_by_frequency,
 )
 
 
@@ -48,32 +53,22 @@ def test_known_states() -> None:
 
 def test_the_most_frequent_state_comes_first() -> None:
     for oxidation_set in OxidationSet:
-        ordered = states_by_frequency(oxidation_set)
+        ordered = [tuple(shares) for shares in state_shares(oxidation_set)]
         assert tuple(tuple(sorted(known)) for known in ordered) == states(oxidation_set)
         assert [ordered[INDEX[symbol]][0] for symbol in ("O", "Cu", "Fe", "As", "H")] == [-2, 2, 3, 5, 1]
     # Never seen in the ICSD: the smallest first.
-    assert states_by_frequency(OxidationSet.SMACT14)[INDEX["O"]] == (-2, -1, 2, 1)
+    assert list(state_shares(OxidationSet.SMACT14)[INDEX["O"]]) == [-2, -1, 2, 1]
 
 
 def test_shares_are_those_of_the_counts_raised_by_one() -> None:
     for oxidation_set in OxidationSet:
-        for known, shares in zip(
-            states_by_frequency(oxidation_set), state_shares(oxidation_set), strict=True
-        ):
-            assert len(shares) == len(known)
-            assert list(shares) == sorted(shares, reverse=True)
-            assert not shares or sum(shares) == pytest.approx(1)
-    copper = dict(zip(states_by_frequency()[INDEX["Cu"]], state_shares()[INDEX["Cu"]], strict=True))
+        for shares in state_shares(oxidation_set):
+            assert list(shares.values()) == sorted(shares.values(), reverse=True)
+            assert not shares or sum(shares.values()) == pytest.approx(1)
     counts = {2: 6180, 1: 4451, 3: 325}  # SMACT's, of the ICSD
-    assert copper == {s: pytest.approx((n + 1) / (6180 + 4451 + 325 + 3)) for s, n in counts.items()}
-    unseen = dict(
-        zip(
-            states_by_frequency(OxidationSet.SMACT14)[INDEX["O"]],
-            state_shares(OxidationSet.SMACT14)[INDEX["O"]],
-            strict=True,
-        )
-    )
-    assert 0 < unseen[1] < 1e-4
+    expected = {s: pytest.approx((n + 1) / (6180 + 4451 + 325 + 3)) for s, n in counts.items()}
+    assert state_shares()[INDEX["Cu"]] == expected
+    assert 0 < state_shares(OxidationSet.SMACT14)[INDEX["O"]][1] < 1e-4
 
 
 def test_the_set_that_smact_validity_takes_by_default_is_wider() -> None:
@@ -115,3 +110,73 @@ def test_masks() -> None:
     assert not mask(-1, OxidationSet.SMACT14)[INDEX["B"]]
     with pytest.raises(ValueError, match=r"state \+12 in icsd24; its states are -5 to \+8"):
         mask(12)
+
+
+OXIDE, OTHER = 0, 1
+
+
+def cost(symbol: str, state: int, surroundings: int) -> float:
+    return state_costs().nats[surroundings][INDEX[symbol]].get(state, np.inf)
+
+
+def test_the_table_names_known_elements_and_no_state_twice() -> None:
+    text = resources.files("kiago_ray.chemistry").joinpath("state_costs.csv").read_text(encoding="utf-8")
+    pairs = [
+        (row["symbol"], state) for row in csv.DictReader(text.splitlines()) for state in row["states"].split()
+    ]
+    assert len(set(pairs)) == len(pairs) > 200
+    assert {symbol for symbol, _ in pairs} <= set(SYMBOLS)
+
+
+@pytest.mark.parametrize("species", ["La+4", "La+2", "Y+4", "Sr+4", "Nd+2", "Gd+2", "Zn+3", "N-5"])
+def test_states_that_no_superconductor_holds_are_none(species: str) -> None:
+    symbol, state = species[:-2], int(species[-2:])
+    assert cost(symbol, state, OXIDE) == cost(symbol, state, OTHER) == np.inf
+
+
+def test_a_hole_in_a_cuprate_goes_to_copper_before_anything_else() -> None:
+    hole = cost("Cu", 3, OXIDE) - cost("Cu", 2, OXIDE)
+    others = {"Pb": (2, 4), "Bi": (3, 5), "Pr": (3, 4), "O": (-2, -1), "Ag": (1, 3)}
+    for symbol, (low, high) in others.items():
+        assert hole < (cost(symbol, high, OXIDE) - cost(symbol, low, OXIDE)) / (high - low), symbol
+    electron = cost("Cu", 1, OXIDE) - cost("Cu", 2, OXIDE)
+    for symbol, low, high in (("Ce", 3, 4), ("Tl", 1, 3), ("Hg", 1, 2), ("Bi", 1, 3), ("Eu", 2, 3)):
+        assert electron < (cost(symbol, low, OXIDE) - cost(symbol, high, OXIDE)) / (high - low), symbol
+
+
+def test_surroundings_matter() -> None:
+    for symbol, oxide, other in (("Tl", 3, 1), ("Eu", 3, 2), ("Ce", 4, 3), ("Fe", 3, 2), ("Cu", 2, 1)):
+        assert cost(symbol, oxide, OXIDE) < cost(symbol, other, OXIDE), symbol
+        assert cost(symbol, other, OTHER) < cost(symbol, oxide, OTHER), symbol
+
+
+def test_what_the_table_leaves_alone_rests_on_smacts_shares() -> None:
+    assert cost("Cd", 2, OTHER) == pytest.approx(-np.log(state_shares()[INDEX["Cd"]][2]))
+    assert cost("Mn", 3, OXIDE) >= -np.log((state_shares()[INDEX["Mn"]][3] + 1) / 2)
+
+
+def test_a_transition_metal_has_every_state_and_none_below_zero() -> None:
+    for oxidation_set in (OxidationSet.ICSD24, OxidationSet.SMACT14):
+        for elements in state_costs(oxidation_set).nats:
+            for z in np.flatnonzero(TRANSITION_METALS).tolist():
+                known = sorted(elements[z])
+                assert known == list(range(known[0], known[-1] + 1))
+                assert known[0] >= 0
+
+
+def test_no_state_of_a_transition_metal_is_dearer_than_a_mixture_of_its_neighbours() -> None:
+    for elements in state_costs().nats:
+        for z in np.flatnonzero(TRANSITION_METALS).tolist():
+            known = sorted(elements[z])
+            nats = np.array([elements[z][state] for state in known])
+            assert (nats[1:-1] <= (nats[:-2] + nats[2:]) / 2 + 1e-9).all(), SYMBOLS[z]
+
+
+def test_transition_metals_lie_below_every_anion_former() -> None:
+    scale = state_costs().scale
+    lowest = min(
+        scale[INDEX[s]] for s in ("Si", "Ge", "Sb", "Te", "As", "P", "H", "B", "C", "Se", "S", "N", "O")
+    )
+    assert scale[D_BLOCK].max() < lowest
+    assert D_BLOCK.sum() == 29  # La and Lu's group 3 place aside
+    assert {SYMBOLS[z] for z in np.flatnonzero(TRANSITION_METALS)} >= {"Ti", "Cu", "Ru", "Au"}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from kiago_ray.chemistry.element_properties import properties
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, properties
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.predictors.ensemble import COMMON, VALENCE_OF, TcFeatures
 

@@ -366,9 +366,7 @@ def test_mixed_valence_is_an_option() -> None:
     assert strict.distance[0, 0] > 0
     assert mixed.distance[0, 0] == 0
     assert write_integers(mixed.counts[0, 0]) == "BaNa3Cu2F8"
-    copper = dict(
-        zip(oxidation.states_by_frequency()[INDEX["Cu"]], oxidation.state_shares()[INDEX["Cu"]], strict=True)
-    )
+    copper = oxidation.state_shares()[INDEX["Cu"]]
     assert mixed.nats[0, 0] == pytest.approx(-np.log([copper[1], copper[2]]).sum() / 14)
     found = mixed.counts[0][np.isfinite(mixed.distance[0])]
     assert (likeliest_valences(found, mixed=True).neutral | check(found).pauling).all()
@@ -384,15 +382,14 @@ def columns(*symbols: str) -> np.ndarray:
 
 def every_pauling_assignment(elements: np.ndarray) -> dict[tuple[int, ...], np.ndarray]:
     """All states whose positive elements are all less electronegative than the negative ones, and their nats."""
-    known, shares = oxidation.states_by_frequency(), oxidation.state_shares()
+    known = oxidation.state_nats()
     scale = oxidation.electronegativities()
     found = {}
-    for chosen in product(*(range(len(known[z])) for z in elements)):
-        states = tuple(known[z][at] for z, at in zip(elements, chosen, strict=True))
+    for states in product(*(known[z] for z in elements)):
         positive = [scale[z] for z, s in zip(elements, states, strict=True) if s > 0]
         negative = [scale[z] for z, s in zip(elements, states, strict=True) if s < 0]
         if not positive or not negative or max(positive) < min(negative):
-            found[states] = np.array([-np.log(shares[z][at]) for z, at in zip(elements, chosen, strict=True)])
+            found[states] = np.array([known[z][s] for z, s in zip(elements, states, strict=True)])
     return found
 
 

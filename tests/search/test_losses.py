@@ -208,7 +208,7 @@ def by_definition(x: np.ndarray, cut: float) -> float:
     electronegativity = oxidation.electronegativities()
     amounts, states, shares, place = [], [], [], []
     for at, z in enumerate(np.flatnonzero(x)):
-        known = zip(oxidation.states_by_frequency()[z], oxidation.state_shares()[z], strict=True)
+        known = oxidation.state_shares()[z].items()
         e = electronegativity[z]
         sided = [(s, p) for s, p in known if e is not None and (s > 0) == (e < cut)]
         for state, share in [*sided, (0, np.exp(-UNCHARGED))]:

@@ -1,9 +1,8 @@
-"""Physical properties of the 118 elements, complete, from a small table that ships with the package.
+"""The shipped table of element properties from what it rests on: `python -m tests.chemistry.element_table` writes it.
 
-`element_properties.csv` holds what pymatgen and SMACT tabulate, with every gap filled by the rule of `_filled`, so
-that a model sees the same figures whatever version of either is installed; `python -m
-kiago_ray.chemistry.element_properties` writes it again. Valence electrons are those outside the noble-gas core, filled
-d and f shells among them (Pb: 4f14 5d10 6s2 6p2), as in Ward et al., npj Comput. Mater. 2, 16028 (2016).
+The values are pymatgen's and SMACT's, with every gap filled by the rule of `_filled`. Valence electrons are those
+outside the noble-gas core, filled d and f shells among them (Pb: 4f14 5d10 6s2 6p2), as in Ward et al., npj Comput.
+Mater. 2, 16028 (2016).
 """
 
 from __future__ import annotations
@@ -12,50 +11,29 @@ import csv
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import smact
 from numpy.typing import NDArray
+from pymatgen.core.periodic_table import Element
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, position
+from kiago_ray.chemistry.elements import (
+    N_ELEMENTS,
+    PROPERTIES_FILE,
+    SYMBOLS,
+    ElementProperties,
+    position,
+)
 
 Row = NDArray[np.float64]
-
-TABLE = Path(__file__).with_name("element_properties.csv")
 _PLACES = {"s": 2, "p": 6, "d": 10, "f": 14}
-
-
-@dataclass(frozen=True)
-class ElementProperties:
-    """`names` of the p properties, units included, and their `values` (118, p), all finite, by atomic number."""
-
-    names: tuple[str, ...]
-    values: NDArray[np.float64]
-
-
-@cache
-def properties() -> ElementProperties:
-    """The shipped table; its array is read-only. Raises ValueError where it isn't 118 whole rows of numbers."""
-    with TABLE.open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    if [row[0] for row in rows] != list(SYMBOLS):
-        raise ValueError(f"{TABLE} doesn't hold the 118 elements by atomic number: reinstall kiago-ray")
-    values = np.array([row[1:] for row in rows], dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{TABLE} has gaps or infinite values: reinstall kiago-ray")
-    values.flags.writeable = False
-    return ElementProperties(tuple(header[1:]), values)
 
 
 def from_sources() -> ElementProperties:
     """The table as the installed pymatgen and SMACT have it, to six digits, gaps filled."""
-    import smact
-    from pymatgen.core.periodic_table import Element
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pymatgen warns of every value that it lacks
         elements = [Element(symbol) for symbol in SYMBOLS]
@@ -75,7 +53,7 @@ def from_sources() -> ElementProperties:
     return ElementProperties(tuple(columns), np.array([[float(f"{v:.6g}") for v in row] for row in values]))
 
 
-def write_table(path: Path = TABLE) -> None:
+def write_table(path: Path = PROPERTIES_FILE) -> None:
     """Write `from_sources` as CSV: a row an element, its symbol first."""
     table = from_sources()
     with path.open("w", encoding="utf-8", newline="") as file:
