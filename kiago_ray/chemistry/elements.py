@@ -144,7 +144,7 @@ class ElementProperties:
 @cache
 def properties() -> ElementProperties:
     """What pymatgen and SMACT tabulate, with every gap filled; the array is read-only. It ships as a table, so that a
-    model sees the same figures whatever version of either is installed; `tests/chemistry/element_table.py` makes it.
+    model sees the same figures whatever version of either is installed; `tests/chemistry/test_elements.py` makes it.
 
     Raises ValueError where it isn't 118 whole rows of numbers.
     """
