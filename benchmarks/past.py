@@ -26,7 +26,7 @@ from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.inference import multiplies_bfloat16
 from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import PLAUSIBILITY, load_network
-from kiago_ray.screening import KnownMaterials
+from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.training.fit import RunOptions
 from kiago_ray.training.oracle import OracleSettings, train_oracle
 from kiago_ray.training.recipes import ENSEMBLE_SETTINGS, train_tc_ensemble

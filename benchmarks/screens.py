@@ -30,8 +30,8 @@ from kiago_ray.hull import EnergyHull
 from kiago_ray.hull.energy_hull import with_e_hull
 from kiago_ray.plausibility.literature import Literature, system_names
 from kiago_ray.plausibility.model import fit_plausibility
-from kiago_ray.screening import apply_screens, available_screens, collect
-from kiago_ray.screening.screens import FILE, REQUIRED
+from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.screens import FILE, REQUIRED, apply_screens, available_screens
 from kiago_ray.search.run import given_result
 from kiago_ray.search.sections import ScreensSpec
 

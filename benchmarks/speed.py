@@ -37,7 +37,7 @@ from kiago_ray.models import Models
 from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.inference import Inference
 from kiago_ray.predictors.weights import load_network
-from kiago_ray.screening import summarise
+from kiago_ray.screening.summary import summarise
 from kiago_ray.search import load_preset
 from kiago_ray.storage.table import ranked
 

@@ -26,7 +26,7 @@ from kiago_ray.data.tables import known_table
 from kiago_ray.machine import cpu_name
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import weights_hashes
-from kiago_ray.screening import KnownMaterials
+from kiago_ray.screening.known import KnownMaterials
 
 BASES = (
     "LaNiAsO",

@@ -21,19 +21,11 @@ from kiago_ray.hull.energy_hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
 from kiago_ray.models import Models, load_models
 from kiago_ray.plausibility.prospects import Prospects, around, informed
 from kiago_ray.predictors.base import predict
-from kiago_ray.screening import (
-    BaseMaterial,
-    Candidates,
-    Ranking,
-    SecondOpinions,
-    Summary,
-    TriedMaterials,
-    Verdicts,
-    apply_screens,
-    available_screens,
-    collect,
-    summarise,
-)
+from kiago_ray.screening.candidates import Candidates, SecondOpinions, collect
+from kiago_ray.screening.known import TriedMaterials
+from kiago_ray.screening.rank import Ranking
+from kiago_ray.screening.screens import Verdicts, apply_screens, available_screens
+from kiago_ray.screening.summary import BaseMaterial, Summary, summarise
 from kiago_ray.search import SearchSpec, SpecError, load_preset
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import TRAJECTORY_ROWS, given_result, run_search

@@ -24,7 +24,10 @@ from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import Oracle, load_oracle
 from kiago_ray.predictors.weights import ORACLE, folder_with, load_cards
-from kiago_ray.screening import BaseMaterial, KnownMaterials, SecondOpinions, TriedMaterials, check_phases
+from kiago_ray.screening.candidates import SecondOpinions
+from kiago_ray.screening.known import KnownMaterials, TriedMaterials
+from kiago_ray.screening.screens import check_phases
+from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.search import SearchSpec, SpecError
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.problem import resolve

@@ -14,7 +14,7 @@ from kiago_ray.api import SearchOutcome
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.hull import EnergyHull
 from kiago_ray.models import Models, load_models
-from kiago_ray.screening import KnownMaterials
+from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search import SpecError
 
 SMALL = {"candidates": 24, "steps": [12, 12]}

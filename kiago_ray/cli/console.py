@@ -28,7 +28,7 @@ from typer import Argument, Option
 
 from kiago_ray.errors import InputError
 from kiago_ray.hull import EnergyHull
-from kiago_ray.screening import KnownMaterials, TriedMaterials
+from kiago_ray.screening.known import KnownMaterials, TriedMaterials
 from kiago_ray.search.stages import ShouldStop
 
 # Options of several commands.

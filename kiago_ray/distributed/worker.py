@@ -20,7 +20,7 @@ from kiago_ray.storage.location import Location
 
 if TYPE_CHECKING:
     from kiago_ray.models import Models
-    from kiago_ray.screening import KnownMaterials, TriedMaterials
+    from kiago_ray.screening.known import KnownMaterials, TriedMaterials
 
 
 class WorkerSetupError(KiagoError):

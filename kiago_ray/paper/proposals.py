@@ -17,7 +17,7 @@ from kiago_ray.predictors.base import predict
 
 if TYPE_CHECKING:
     from kiago_ray.predictors import Predictors
-    from kiago_ray.screening import KnownMaterials
+    from kiago_ray.screening.known import KnownMaterials
 
 TC, ORACLE = Column("tc_k", "T_c (K)"), Column("tc_oracle_k", "oracle (K)")
 EF = Column("ef_ev_per_atom", "E_f (eV/atom)", "ours", 3)

@@ -16,7 +16,7 @@ from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.models import Models
 from kiago_ray.report.reasons import reasons_of, row_background
-from kiago_ray.screening import KnownMaterials
+from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.result import RowStatus
 from kiago_ray.storage.table import PREDICTED
 

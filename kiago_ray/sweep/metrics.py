@@ -18,7 +18,8 @@ from kiago_ray.screening.summary import BestRows, top_mean
 
 if TYPE_CHECKING:  # these load torch, which a sweep's file doesn't need to be read
     from kiago_ray.api import JudgedRows
-    from kiago_ray.screening import BaseMaterial, Candidates
+    from kiago_ray.screening.candidates import Candidates
+    from kiago_ray.screening.summary import BaseMaterial
 
 Floats = NDArray[np.float64]
 

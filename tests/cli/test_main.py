@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from kiago_ray.cli.main import COMMANDS, Command
-from kiago_ray.screening import available_screens
-from kiago_ray.screening.screens import load_screen_recall
+from kiago_ray.screening.screens import available_screens, load_screen_recall
 
 Kiago = Callable[..., Any]
 

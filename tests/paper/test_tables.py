@@ -23,7 +23,7 @@ from kiago_ray.paper.proposals import best_substituted, same_elements
 from kiago_ray.paper.run import table_of
 from kiago_ray.paper.tables import NOT_RUN, Column, Evidence, PaperTable
 from kiago_ray.predictors.base import Predictors
-from kiago_ray.screening import KnownMaterials
+from kiago_ray.screening.known import KnownMaterials
 
 MakeCell = Callable[..., dict]
 FAMILIES = comparison().families

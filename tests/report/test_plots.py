@@ -21,7 +21,7 @@ from kiago_ray.report.plots import (
     tc_against_ef,
     trajectory_plot,
 )
-from kiago_ray.screening import BaseMaterial
+from kiago_ray.screening.summary import BaseMaterial
 
 BASE = BaseMaterial("LaNiAsO", ef_predicted_ev_per_atom=-2.0, tc_predicted_k=4.3, tc_measured_k=2.7)
 Floats = NDArray[np.float64]

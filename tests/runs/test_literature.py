@@ -25,7 +25,7 @@ from kiago_ray.runs.spec import (
     known_families,
 )
 from kiago_ray.runs.summaries import CampaignResults
-from kiago_ray.screening import KnownMaterials
+from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.sections import SpecError
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, SPEC

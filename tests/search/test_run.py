@@ -17,7 +17,8 @@ from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse, parse_amounts, parse_fractions
 from kiago_ray.chemistry.neutrality import check
 from kiago_ray.predictors.base import Predictors, check_contract
-from kiago_ray.screening import apply_screens, available_screens, collect
+from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.result import RowStatus, SearchResult

@@ -12,7 +12,8 @@ import pytest
 
 from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
-from kiago_ray.screening import Ranking, TriedMaterials
+from kiago_ray.screening.known import TriedMaterials
+from kiago_ray.screening.rank import Ranking
 from kiago_ray.search.spec import load_preset
 from kiago_ray.service.jobs import End, Job, JobStore
 from kiago_ray.service.running import MOST_BEGUN, Runner

@@ -12,14 +12,10 @@ import pytest
 
 from kiago_ray.api import JudgedRows
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.screening import (
-    BaseMaterial,
-    KnownMaterials,
-    SecondOpinions,
-    apply_screens,
-    available_screens,
-    collect,
-)
+from kiago_ray.screening.candidates import SecondOpinions, collect
+from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.screening.screens import apply_screens, available_screens
+from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.sweep.metrics import METRICS, Score, mean_over, measured
 
