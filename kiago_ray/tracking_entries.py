@@ -27,9 +27,8 @@ from kiago_ray.runs.summaries import (
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, leaves
 from kiago_ray.sweep.metrics import METRICS
-from kiago_ray.sweep.results import PRESET, TABLE
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.sweep.trials import Ledger, Trial
+from kiago_ray.sweep.trials import PRESET, TABLE, Ledger, Trial
 
 CURVE_POINTS = 250  # of each curve at most: a point takes 300 bytes of a database, and time
 LOCAL = ("sqlite", "file")  # schemes whose URIs hold no user, and any character in their paths

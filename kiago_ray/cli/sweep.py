@@ -25,7 +25,7 @@ from kiago_ray.report.page import card_notes
 from kiago_ray.runs.spec import overridden
 from kiago_ray.storage.location import Location
 from kiago_ray.sweep.metrics import METRICS
-from kiago_ray.sweep.page import verdict
+from kiago_ray.sweep.results import verdict
 from kiago_ray.sweep.spec import SweepSpec, read_sweep
 from kiago_ray.sweep.trials import SweepWatcher, Trial
 from kiago_ray.tracking import TrackingTarget, tracking_target
@@ -91,8 +91,8 @@ def show_plan(sweep: SweepSpec, where: str, as_json: bool) -> None:
         "searches_a_trial": searches,
         "searches_at_most": sweep.points * searches,
         "comparison_searches": compared,
-        "candidates_a_search": sweep.judge().row_count,
-        "steps_a_search": sum(sweep.judge().steps),
+        "candidates_a_search": sweep.spec({}).row_count,
+        "steps_a_search": sum(sweep.spec({}).steps),
         "output": where,
     }
     if as_json:

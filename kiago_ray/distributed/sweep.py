@@ -19,10 +19,17 @@ from kiago_ray.errors import InputError
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.storage.location import Location, Where
 from kiago_ray.storage.run_directory import RunDirectory, find_run, open_run
-from kiago_ray.sweep.compare import compare_units
 from kiago_ray.sweep.results import SweepResults, gather, write_results
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.sweep.trials import Ledger, SweepWatcher, Trial, Unit, best_trial, read_scores
+from kiago_ray.sweep.trials import (
+    Ledger,
+    SweepWatcher,
+    Trial,
+    Unit,
+    best_trial,
+    compare_units,
+    read_scores,
+)
 from kiago_ray.tracking import LiveRecord, TrackingReport, TrackingTarget, record, recorded_whole
 
 
@@ -157,7 +164,7 @@ def sweep_identity(sweep: SweepSpec, weights: Mapping[str, str], known: str | No
     """What makes a sweep's results the same. weights: the tuning oracle's too. known: the SHA-256 of that file."""
     return {
         "sweep": sweep.defining(),
-        "shared": sweep.judge().model_dump(mode="json"),
+        "shared": sweep.spec({}).model_dump(mode="json"),
         "weights": dict(weights),
         "known": known,
         "made_by": {"kiago_ray": __version__, "torch": version("torch")},

@@ -36,9 +36,8 @@ from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import TUNING_ORACLE
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.sweep.metrics import METRICS, Score, mean_over, measured
-from kiago_ray.sweep.space import draw, encoded
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.sweep.study import make_study
+from kiago_ray.sweep.study import draw, make_study
 from kiago_ray.sweep.trials import (
     Ledger,
     Status,
@@ -69,7 +68,7 @@ def score_search(
     """
     began = time.perf_counter()
     spec = sweep.spec(point, base, seed)
-    rows = judged_rows(spec, models, shard_rows=spec.row_count, trajectory_rows=1, judge=sweep.judge())
+    rows = judged_rows(spec, models, shard_rows=spec.row_count, trajectory_rows=1, judge=sweep.spec({}))
     return Score(
         base=base or "random",
         seed=seed,
@@ -149,7 +148,7 @@ class SweepTrial(tune.Trainable):
         unit = self.unit
         self.place = Location.of(self.given.campaign)
         if unit.number is not None:
-            Ledger(self.place, self.sweep).begin(unit.number, encoded(self.sweep.space, unit.point))
+            Ledger(self.place, self.sweep).begin(unit.number, dict(unit.point))
         self.there = read_scores(self.place, unit.folder, self.seeds)
         whole = list(takewhile(lambda seed: len(self.there.get(seed, ())) == len(unit.bases), self.seeds))
         self.finished = max(len(whole) - 1, 0)

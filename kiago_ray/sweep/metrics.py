@@ -1,26 +1,28 @@
-"""What a search is worth to a sweep: numbers of its best rows that pass, by a judge that isn't the reporter."""
+"""What a search is worth to a sweep, by a judge that isn't the reporter, and how much better the best point is."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
+from scipy.stats import t
 
+from kiago_ray.chemistry.formula import parse
 from kiago_ray.screening.known import expected_improvement_k
 from kiago_ray.screening.rank import unique
-from kiago_ray.screening.summary import BestRows, top_mean
 
 if TYPE_CHECKING:  # these load torch, which a sweep's file doesn't need to be read
     from kiago_ray.api import JudgedRows
     from kiago_ray.screening.candidates import Candidates
     from kiago_ray.screening.summary import BaseMaterial
 
+CONFIDENCE = 0.95
 Floats = NDArray[np.float64]
 
 
@@ -83,47 +85,33 @@ class Score:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A metric over bases and seeds. error: standard error by the spread over seeds, the bases as they are; None where
-    each base has one seed.
-    """
-
-    value: float
-    error: float | None
-
-
 def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str, float]:
     """The metrics of a search whose rows a judge has seen. base: with that judge's T_c."""
-    candidates, passed = rows.candidates, rows.verdicts.passed
+    candidates = rows.candidates
     places = np.arange(len(candidates.formulas))
     kept = unique(candidates.formulas, np.zeros_like(places), places, candidates.of_families)
-    good = kept[(passed & ~candidates.taken)[kept]]
+    good = kept[(rows.verdicts.passed & ~candidates.taken)[kept]]
     trusted, tc_k = np.nan_to_num(candidates.trusted_tc_k[good]), candidates.tc_k[good]
     best = good[np.lexsort((-tc_k, -trusted))][:top]
-    told = top_mean(
-        BestRows(
-            tuple(candidates.formulas[row] for row in best),
-            tc_k=candidates.tc_k[best],
-            tc_oracle_k=candidates.tc_oracle_k[best],
-            trusted_tc_k=candidates.trusted_tc_k[best],
-            extrapolation=candidates.extrapolation[best],
-            nearest_distance=candidates.nearest_distance[best],
-            known=np.zeros(len(best), dtype=np.bool_),  # those are no proposals
-        ),
-        top,
-        base,
-    )
-    below = 0.0 if base is None or base.tc_oracle_k is None else base.tc_oracle_k
+    gap_k = math.nan
+    if len(best):
+        gap_k = float(candidates.tc_k[best].mean()) - float(candidates.tc_oracle_k[best].mean())
+    systems = {frozenset(parse(candidates.formulas[row])) for row in best}
+    base_k = 0.0 if base is None else base.tc_predicted_k
+    base_oracle_k = 0.0 if base is None or base.tc_oracle_k is None else base.tc_oracle_k
     return {
-        "improvement": float(np.sort(_hopes_k(candidates)[good])[::-1][:top].sum()) / top,
-        "trusted_delta_tc_k": float(np.sort(trusted)[::-1][:top].sum()) / top - below,
-        "raw_delta_tc_k": float(np.sort(tc_k)[::-1][:top].sum()) / top
-        - (0.0 if base is None else base.tc_predicted_k),
+        "improvement": _mean_of_best(_hopes_k(candidates)[good], top),
+        "trusted_delta_tc_k": _mean_of_best(trusted, top) - base_oracle_k,
+        "raw_delta_tc_k": _mean_of_best(tc_k, top) - base_k,
         "pass_rate": len(good) / len(kept) if len(kept) else 0.0,
-        "gap_k": math.nan if told.gap_k is None else told.gap_k,
-        "diversity": (told.chemical_systems or 0) / top,
+        "gap_k": gap_k,
+        "diversity": len(systems) / top,
     }
+
+
+def _mean_of_best(values: Floats, top: int) -> float:
+    """The mean of the `top` highest, an empty place counting 0."""
+    return float(np.sort(values)[::-1][:top].sum()) / top
 
 
 def _hopes_k(candidates: Candidates) -> Floats:
@@ -134,16 +122,116 @@ def _hopes_k(candidates: Candidates) -> Floats:
     return np.nan_to_num(np.nan_to_num(candidates.plausibility, nan=1.0) * improvement)
 
 
+@dataclass(frozen=True)
+class Mean:
+    """A metric over bases and seeds. error: standard error by the spread over seeds, the bases as they are; None where
+    a base has one seed.
+    """
+
+    value: float
+    error: float | None
+
+
 def mean_over(scores: Sequence[Score], name: str) -> Mean:
     """A metric's mean over bases of its means over seeds. What a search can't tell is left out; NaN if none can."""
-    by_base: dict[str, list[float]] = {}
-    for score in scores:
-        if not math.isnan(score.values[name]):
-            by_base.setdefault(score.base, []).append(score.values[name])
+    by_base = list(_by_base(scores, name).values())
     if not by_base:
         return Mean(math.nan, None)
-    value = statistics.fmean(map(statistics.fmean, by_base.values()))
-    if any(len(values) < 2 for values in by_base.values()):
+    value = statistics.fmean(map(statistics.fmean, by_base))
+    if any(len(values) < 2 for values in by_base):
         return Mean(value, None)
-    squares = sum(statistics.variance(values) / len(values) for values in by_base.values())
-    return Mean(value, math.sqrt(squares) / len(by_base))
+    return Mean(value, math.sqrt(sum(map(_variance_of_mean, by_base))) / len(by_base))
+
+
+def _by_base(scores: Sequence[Score], name: str) -> dict[str, list[float]]:
+    """The values of a metric by base; NaN is left out."""
+    values: dict[str, list[float]] = {}
+    for score in scores:
+        if not math.isnan(score.values[name]):
+            values.setdefault(score.base, []).append(score.values[name])
+    return values
+
+
+def _variance_of_mean(values: Sequence[float]) -> float:
+    return statistics.variance(values) / len(values)
+
+
+@dataclass(frozen=True)
+class OnBase:
+    """Means over seeds on one base, and the difference with its standard error over seeds."""
+
+    base: str
+    best: float
+    other: float
+    difference: float
+    error: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The best minus `other` by one metric, searches paired by base and seed.
+
+    value: mean over bases of means over seeds. reach: how far its 95 % interval goes to both sides, by the spread over
+    seeds, the bases as they are; None where that can't be told. pairs: of searches.
+    """
+
+    other: str
+    metric: str
+    value: float
+    reach: float | None
+    pairs: int
+    bases: tuple[OnBase, ...]
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The lower and upper end of the interval."""
+        return None if self.reach is None else (self.value - self.reach, self.value + self.reach)
+
+    @property
+    def outcome(self) -> str | None:
+        """Whether the best is "better" or "worse"; None where that can't be told."""
+        if self.reach is None or not abs(self.value) > self.reach:
+            return None
+        return "better" if METRICS[self.metric].sign * self.value > 0 else "worse"
+
+
+def difference(best: Sequence[Score], other: Sequence[Score], metric: str, name: str) -> Difference:
+    """Of two lists of searches on the same bases and seeds. What one of a pair couldn't tell is left out."""
+    others = {(score.base, score.seed): score.values[metric] for score in other}
+    paired = [
+        replace(score, values={metric: score.values[metric] - others[score.base, score.seed]})
+        for score in best
+        if (score.base, score.seed) in others
+    ]
+    paired = [score for score in paired if not math.isnan(score.values[metric])]
+    differences, mean = _by_base(paired, metric), mean_over(paired, metric)
+    reach = None
+    if mean.error is not None:  # then each base has two pairs or more
+        reach = float(t.ppf((1 + CONFIDENCE) / 2, _freedom(list(differences.values())))) * mean.error
+    kept = {(score.base, score.seed) for score in paired}
+    mine, theirs = (
+        _by_base([score for score in scores if (score.base, score.seed) in kept], metric)
+        for scores in (best, other)
+    )
+    on_bases = tuple(
+        OnBase(
+            base,
+            statistics.fmean(mine[base]),
+            statistics.fmean(theirs[base]),
+            statistics.fmean(values),
+            math.sqrt(_variance_of_mean(values)) if len(values) > 1 else None,
+        )
+        for base, values in differences.items()
+    )
+    return Difference(name, metric, mean.value, reach, len(paired), on_bases)
+
+
+def _freedom(differences: Sequence[Sequence[float]]) -> float:
+    """Degrees of freedom of a sum of means whose spreads differ (Welch and Satterthwaite): a base that spreads most
+    is known from its own few seeds alone.
+    """
+    variances = list(map(_variance_of_mean, differences))
+    freedoms = [len(values) - 1 for values in differences]
+    if not any(variances):
+        return sum(freedoms)
+    return sum(variances) ** 2 / sum(each**2 / n for each, n in zip(variances, freedoms, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,11 +23,9 @@ from kiago_ray.report.plots import (
     plain,
     png_of,
 )
-from kiago_ray.sweep.compare import Difference
-from kiago_ray.sweep.importance import Importance, first_value, ordered, position
-from kiago_ray.sweep.metrics import METRICS
-from kiago_ray.sweep.space import Parameter
-from kiago_ray.sweep.spec import SweepSpec
+from kiago_ray.sweep.metrics import METRICS, Difference
+from kiago_ray.sweep.spec import Parameter, Space, SweepSpec
+from kiago_ray.sweep.study import Importance, position
 from kiago_ray.sweep.trials import Trial, finished, front
 
 if TYPE_CHECKING:
@@ -42,22 +40,21 @@ _ABSENT = -0.16  # where values that don't apply stand, the others being from 0 
 _STAR = {"marker": "*", "c": ORANGE, "s": 130, "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
 _ENDS = {"finished": ("o", BLUE), "stopped": ("x", "black"), "unfinished": ("|", GREY), "failed": ("v", GREY)}
 
-Space = Mapping[str, Parameter]
-
 
 def sweep_plots(
     sweep: SweepSpec,
     trials: Sequence[Trial],
     best: Trial | None,
     differences: Sequence[Difference],
-    importance: Importance | None,
+    importance: Importance,
 ) -> list[Plot]:
     """Each plot that has something to show."""
     metric = sweep.metrics[0]
-    told = [trial for trial in trials if math.isfinite(first_value(trial, metric))]
+    told = [trial for trial in trials if math.isfinite(trial.mean(metric, 1).value)]
     drawn = foremost(told, metric, best)
-    fields = _decisive(sweep.space, importance)
-    several = [trial for trial in finished(drawn) if math.isfinite(trial.mean(metric).value)]
+    decisive = [each.field for each in importance.fields[:SHOWN_FIELDS]] or list(sweep.space)[:SHOWN_FIELDS]
+    fields = {name: parameter for name, parameter in sweep.space.items() if name in decisive}
+    several = finished(drawn, metric)
     of_trials = f" The best {len(drawn)} of {len(told):,} trials." if len(drawn) < len(told) else ""
     of_fields = of_trials
     if len(fields) < len(sweep.space):
@@ -67,12 +64,12 @@ def sweep_plots(
     def add(file: str, caption: str, figure: Figure) -> None:
         plots.append(Plot(file, caption, png_of(figure)))
 
-    if any(each.metric == metric and math.isfinite(each.value) for each in differences):
+    if any(each.metric == metric and each.pairs for each in differences):
         caption = (
             "The best minus each other: mean and 95 % interval over seeds. Small points are single bases."
         )
         add(COMPARISON_PLOT, caption, comparison_plot(differences, metric))
-    if importance is not None and importance.fields:
+    if importance.fields:
         caption = "By how much R² falls, on trials that the forest hasn't seen, when a field is shuffled."
         add(IMPORTANCE_PLOT, caption, importance_plot(importance))
     if told:
@@ -87,6 +84,16 @@ def sweep_plots(
         caption = f"{metric} against other metrics, finished trials; none beats those of the front in both.{of_trials}"
         add("front.png", caption, front_plot(several, sweep.metrics, best))
     return plots
+
+
+def foremost(trials: Sequence[Trial], metric: str, best: Trial | None = None) -> list[Trial]:
+    """Up to SHOWN_TRIALS in their order: the best trial, finished ones before others, better ones before worse."""
+
+    def key(trial: Trial) -> tuple[bool, bool, float]:
+        return trial != best, trial.status != "finished", -trial.worth(metric)
+
+    kept = {trial.number for trial in sorted(trials, key=key)[:SHOWN_TRIALS]}
+    return [trial for trial in trials if trial.number in kept]
 
 
 def importance_plot(importance: Importance) -> Figure:
@@ -110,18 +117,16 @@ def importance_plot(importance: Importance) -> Figure:
     return finish(figure, axes, f"{importance.metric}, {importance.trials:,} trials; {foretold}")
 
 
-def rungs_plot(trials: Sequence[Trial], metric: str, best: Trial | None = None) -> Figure:
+def rungs_plot(trials: Sequence[Trial], metric: str, best: Trial | None) -> Figure:
     """The metric over the seeds done, a line a trial; where they ended is marked by how they ended."""
     figure, (axes,) = new_figure(7.0, 4.2)
-    most = max([1, *(trial.seeds for trial in trials)])
+    most = max(trial.seeds for trial in trials)
     ends: dict[str, list[tuple[int, float]]] = {}
     for trial in trials:
         values = [trial.mean(metric, seeds).value for seeds in range(1, trial.seeds + 1)]
-        if not any(map(math.isfinite, values)):
-            continue
         ends.setdefault(trial.status, []).append((trial.seeds, values[-1]))
         style: dict[str, Any] = {"color": GREY, "alpha": 0.7, "linewidth": 0.9}
-        if best is not None and trial.number == best.number:
+        if trial == best:
             style = {"color": VERMILION, "linewidth": 2.6, "zorder": 4, "label": _of_best(best)}
         elif trial.status == "finished":
             style = {"color": BLUE, "alpha": 0.6 if len(trials) <= FEW else 0.25, "linewidth": 1.1}
@@ -137,26 +142,24 @@ def rungs_plot(trials: Sequence[Trial], metric: str, best: Trial | None = None) 
     return finish(figure, axes, size=8.5)
 
 
-def front_plot(trials: Sequence[Trial], metrics: Sequence[str], best: Trial | None = None) -> Figure:
+def front_plot(trials: Sequence[Trial], metrics: Sequence[str], best: Trial | None) -> Figure:
     """The first metric against the others, a panel each, finished trials; the front of each pair of metrics apart."""
     metric = metrics[0]
     others = [name for name in dict.fromkeys([*metrics, *_FRONT]) if name != metric]
     figure, panels = new_figure(max(7.0, 2.5 * len(others)), 3.6, 1, len(others), sharey=True)
     for panel, other in zip(panels, others, strict=True):
-        values = {
-            trial.number: (trial.mean(other).value, trial.mean(metric).value) for trial in finished(trials)
-        }
-        values = {number: pair for number, pair in values.items() if all(map(math.isfinite, pair))}
-        unbeaten = [trial.number for trial in front(trials, (metric, other)) if trial.number in values]
-        x, y = np.array(list(values.values())).reshape(-1, 2).T
-        panel.scatter(x, y, s=16, c=GREY, alpha=0.8, linewidths=0, label="finished trials")
-        x, y = np.array(sorted(values[number] for number in unbeaten)).reshape(-1, 2).T
-        panel.plot(
-            x, y, color=BLUE, linewidth=1, marker="D", markersize=4.5, label="front of these two metrics"
-        )
-        if best is not None and best.number in values:
-            panel.scatter(*values[best.number], label=_of_best(best), **_STAR)
-        if not values:
+
+        def drawn(trials: Sequence[Trial], other: str = other) -> list[list[float]]:
+            return [[trial.mean(name).value for trial in trials] for name in (other, metric)]
+
+        known = finished(trials, metric, other)
+        unbeaten = sorted(front(known, (metric, other)), key=lambda trial: trial.mean(other).value)
+        panel.scatter(*drawn(known), s=16, c=GREY, alpha=0.8, linewidths=0, label="finished trials")
+        style = {"color": BLUE, "linewidth": 1, "marker": "D", "markersize": 4.5}
+        panel.plot(*drawn(unbeaten), label="front of these two metrics", **style)
+        if best in known:
+            panel.scatter(*drawn([best]), label=_of_best(best), **_STAR)
+        if not known:
             panel.annotate("nothing known", (0.5, 0.5), xycoords="axes fraction", ha="center")
         panel.set_xlabel(f"{_with_unit(other)}\n{_better(other)}")
         panel.locator_params(axis="x", nbins=5)
@@ -169,16 +172,18 @@ def comparison_plot(differences: Sequence[Difference], metric: str) -> Figure:
     """The best minus each other: a point with its interval, hollow where that is unknown, and below it a small point
     for each base.
     """
-    told = [each for each in differences if each.metric == metric and math.isfinite(each.value)]
+    told = [each for each in differences if each.metric == metric and each.pairs]
     bases = list(dict.fromkeys(on.base for each in told for on in each.bases))
-    figure, (axes,) = new_figure(7.0, 1.9 + min(0.62 * max(len(told), 1), 9.0))
+    figure, (axes,) = new_figure(7.0, 1.9 + min(0.62 * len(told), 9.0))
     axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1)
     for place, each in enumerate(told):
-        reach = None
-        if each.low is not None and each.high is not None:
-            reach = [[each.value - each.low], [each.high - each.value]]
-        style = {"markerfacecolor": "black" if reach else "white", "markersize": 7, "capsize": 4}
-        axes.errorbar([each.value], [place - 0.12], xerr=reach, fmt="o", color="black", zorder=3, **style)
+        known = each.reach is not None
+        style = {"fmt": "o", "color": "black", "markerfacecolor": "black" if known else "white", "zorder": 3}
+        label = None if known else "interval unknown"
+        axes.errorbar(
+            each.value, place - 0.12, xerr=each.reach, markersize=7, capsize=4, label=label, **style
+        )
+    several = len(bases) > len(COLORS)
     for number, base in enumerate(bases):
         points = [
             (on.difference, place + 0.2)
@@ -186,27 +191,21 @@ def comparison_plot(differences: Sequence[Difference], metric: str) -> Figure:
             for on in each.bases
             if on.base == base
         ]
-        color, label = (COLORS[number], plain(base)) if len(bases) <= len(COLORS) else (GREY, None)
-        if number == 0 and label is None:
-            label = f"one base ({len(bases)})"
+        color, label = (GREY, f"one base ({len(bases)})") if several else (COLORS[number], plain(base))
+        label = None if several and number else label
         axes.scatter(*zip(*points, strict=True), s=18, c=color, alpha=0.85, linewidths=0, label=label)
     list_rows(axes, [plain(each.other, 26) for each in told])
     axes.set_xlabel(f"best minus other, {_with_unit(metric)}; {_better(metric)}")
-    if any(each.low is None for each in told):
-        axes.errorbar([], [], fmt="o", color="black", markerfacecolor="white", label="interval unknown")
     return finish(figure, axes, columns=4, size=8.5)
 
 
-def fields_plot(space: Space, trials: Sequence[Trial], metric: str, best: Trial | None = None) -> Figure:
+def fields_plot(space: Space, trials: Sequence[Trial], metric: str, best: Trial | None) -> Figure:
     """The metric against each field, a panel each: finished trials with standard errors, the others after one seed."""
-    columns = min(3, max(len(space), 1))
-    rows = -(-max(len(space), 1) // columns)
+    columns = min(3, len(space))
+    rows = -(-len(space) // columns)
     figure, panels = new_figure(7.0 if columns == 3 else 5.5, 1.0 + 2.25 * rows, rows, columns, sharey=True)
-    for unused in panels[len(space) :]:
-        unused.set_visible(False)
-    whole = [trial for trial in finished(trials) if math.isfinite(trial.mean(metric).value)]
+    whole = finished(trials, metric)
     parts = [trial for trial in trials if trial.status != "finished"]
-    parts = [trial for trial in parts if math.isfinite(first_value(trial, metric))]
     means = [trial.mean(metric) for trial in whole]
     hollow = {"s": 16, "facecolors": "none", "edgecolors": GREY, "linewidths": 0.9}
     bars = {"fmt": "o", "color": BLUE, "markersize": 4, "elinewidth": 0.9}
@@ -214,7 +213,7 @@ def fields_plot(space: Space, trials: Sequence[Trial], metric: str, best: Trial 
     for panel, (name, parameter) in zip(panels, space.items(), strict=False):
         panel.scatter(
             [_beside(parameter, trial, name) for trial in parts],
-            [first_value(trial, metric) for trial in parts],
+            [trial.mean(metric, 1).value for trial in parts],
             label=f"{_unlike_finished(parts)}: after the first seed ({len(parts)})" if parts else None,
             **hollow,
         )
@@ -229,80 +228,52 @@ def fields_plot(space: Space, trials: Sequence[Trial], metric: str, best: Trial 
             at = _beside(parameter, best, name), best.mean(metric).value
             panel.scatter(*at, label=_of_best(best), **_STAR)
         ticks = [(at, plain(text, 11)) for at, text in _ticks(parameter, trials, name)]
-        crowded = parameter.listed and sum(len(text) for _, text in ticks) > 30
-        shown = ticks[::2] if crowded and len(ticks) > 5 else ticks
-        turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
-        panel.set_xticks([at for at, _ in shown], [text for _, text in shown], fontsize=8, **turned)
-        panel.set_xlim(_ABSENT - 0.07 if any(at < 0 for at, _ in ticks) else -0.07, 1.07)
+        crowded = sum(len(text) for _, text in ticks) > 30
+        panel.set_xticks(*zip(*ticks, strict=True), fontsize=8, rotation=30 if crowded else 0)
+        panel.set_xlim(ticks[0][0] - 0.07, 1.07)
         panel.set_xlabel(plain(name, 24) + (" (log)" if parameter.kind == "loguniform" else ""))
         panel.tick_params(axis="y", labelsize=8.5)
+    for unused in panels[len(space) :]:
+        unused.set_visible(False)
     for panel in panels[::columns]:
         panel.set_ylabel(_with_unit(metric), fontsize=9)
     return finish(figure, panels[0], columns=1, size=8.5)
 
 
-def parallel_plot(space: Space, trials: Sequence[Trial], metric: str, best: Trial | None = None) -> Figure:
+def parallel_plot(space: Space, trials: Sequence[Trial], metric: str, best: Trial | None) -> Figure:
     """Parallel coordinates: an axis a field and one for the metric, a line a trial, coloured by the metric.
 
     Trials that didn't finish are thin and grey and end at the metric as far as they came.
     """
-    from matplotlib.ticker import MaxNLocator
-
-    names, sign = list(space), METRICS[metric].sign
-    width = min(11.0, max(7.0, 2.2 + 0.72 * (len(names) + 1)))
-    figure, (axes,) = new_figure(width, 4.8)
-    values = {trial.number: trial.mean(metric).value for trial in trials}
-    told = [trial for trial in trials if math.isfinite(values[trial.number])]
-    whole = finished(told)
-    low, high = _range([values[trial.number] for trial in told])
-    bottom, top = _range([values[trial.number] for trial in whole])
-    room = 0.08 * (top - bottom)  # at the light end of the colours, whose lines would hardly be seen
-    colors = axes.scatter([], [], c=[], cmap="viridis_r" if sign > 0 else "viridis")
-    colors.set_clim(*((bottom - room, top) if sign > 0 else (bottom, top + room)))
-    for trial in sorted(told, key=lambda trial: sign * values[trial.number]):
-        value = values[trial.number]
-        heights = [_place(space[name], trial, name) for name in names] + [(value - low) / (high - low)]
+    figure, (axes,) = new_figure(min(11.0, max(7.0, 2.9 + 0.72 * len(space))), 4.8)
+    values = [trial.mean(metric).value for trial in trials]
+    low, high = min(values), max(values)
+    colors = axes.scatter([], [], c=[], cmap="viridis")
+    colors.set_clim(low, high)
+    for trial in sorted(trials, key=lambda trial: trial.worth(metric)):
+        value = trial.mean(metric).value
+        heights = [_place(parameter, trial, name) for name, parameter in space.items()]
+        heights.append((value - low) / (high - low) if high > low else 0.5)
         style: dict[str, Any] = {"color": GREY, "linewidth": 0.6, "alpha": 0.4, "zorder": 2}
-        if trial.status == "finished":
-            many = len(whole) > FEW
-            style = {"color": colors.to_rgba(value), "zorder": 3, "alpha": 0.6 if many else 0.85}
-            style["linewidth"] = 0.9 if many else 1.4
-        if best is not None and trial.number == best.number:
+        if trial == best:
             axes.plot(heights, color="white", linewidth=5.4, zorder=4)
             style = {"color": colors.to_rgba(value), "linewidth": 3.6, "zorder": 5, "label": _of_best(best)}
+        elif trial.status == "finished":
+            style = {"color": colors.to_rgba(value), "linewidth": 1.1, "alpha": 0.7, "zorder": 3}
         axes.plot(heights, **style)
-    if len(whole) < len(told):
-        label = f"{_unlike_finished(told)}: as far as they came ({len(told) - len(whole)})"
-        axes.plot([], [], color=GREY, linewidth=0.8, label=label)
-    length = max(6, int(13 * (width - 1.6) / (len(names) + 1)))
-    for place, name in enumerate(names):
-        _axis(axes, place, [(at, plain(text, length)) for at, text in _ticks(space[name], trials, name)])
-    ticks = [at for at in MaxNLocator(4).tick_values(low, high) if low <= at <= high]
-    _axis(axes, len(names), [((at - low) / (high - low), f"{at:.4g}") for at in ticks])
-    heads = [*(plain(name, 26) for name in names), metric]
+    ticks = [_ticks(parameter, trials, name) for name, parameter in space.items()]
+    for place, texts in enumerate([*ticks, [(0.0, f"{low:.4g}"), (1.0, f"{high:.4g}")]]):
+        axes.axvline(place, color="black", linewidth=0.9, zorder=6)
+        box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "boxstyle": "square,pad=0.1"}
+        for at, text in texts:
+            axes.text(place + 0.05, at, plain(text, 10), fontsize=7.5, va="center", zorder=7, bbox=box)
+    heads = [*(plain(name, 26) for name in space), metric]
     axes.set_xticks(range(len(heads)), heads, rotation=25, ha="right", rotation_mode="anchor")
-    gaps = any(name not in trial.point for trial in trials for name in names)
-    axes.set(xlim=(-0.1, len(names) + 0.45), ylim=(_ABSENT - 0.05 if gaps else -0.04, 1.04), yticks=[])
+    axes.set(xlim=(-0.1, len(space) + 0.45), yticks=[])
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
-    axes.tick_params(axis="x", length=0)
-    if whole:
-        bar = figure.colorbar(colors, ax=axes, pad=0.02, aspect=32)
-        bar.set_label(f"{_with_unit(metric)}, finished trials", fontsize=9)
-        bar.ax.set_ylim(bottom, top)
+    figure.colorbar(colors, ax=axes, pad=0.02, aspect=32).set_label(_with_unit(metric), fontsize=9)
     return finish(figure, axes, size=8.5)
-
-
-def foremost(trials: Sequence[Trial], metric: str, best: Trial | None = None) -> list[Trial]:
-    """Up to SHOWN_TRIALS in their order: the best trial, finished ones before others, higher ones before lower."""
-
-    def key(trial: Trial) -> tuple[bool, bool, float]:
-        value = METRICS[metric].sign * trial.mean(metric).value
-        at_best = best is not None and trial.number == best.number
-        return not at_best, trial.status != "finished", -value if math.isfinite(value) else math.inf
-
-    kept = {trial.number for trial in sorted(trials, key=key)[:SHOWN_TRIALS]}
-    return [trial for trial in trials if trial.number in kept]
 
 
 def value_text(value: Any) -> str:
@@ -314,13 +285,6 @@ def value_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
 
 
-def _decisive(space: Space, importance: Importance | None) -> Space:
-    """The SHOWN_FIELDS most important fields, in their order."""
-    known = importance is not None and importance.fields
-    ranked = [each.field for each in importance.fields] if importance is not None and known else list(space)
-    return {name: parameter for name, parameter in space.items() if name in ranked[:SHOWN_FIELDS]}
-
-
 def _place(parameter: Parameter, trial: Trial, name: str) -> float:
     return position(parameter, trial.point[name]) if name in trial.point else _ABSENT
 
@@ -330,24 +294,21 @@ def _beside(parameter: Parameter, trial: Trial, name: str) -> float:
     place = _place(parameter, trial, name)
     if not parameter.listed and name in trial.point:
         return place
-    step = min(0.012, 0.09 / max(len(parameter.values), 1)) if parameter.listed else 0.012
+    step = min(0.012, 0.09 / len(parameter.values))
     return place + (trial.number * 5 % 7 - 3) * step
 
 
 def _ticks(parameter: Parameter, trials: Sequence[Trial], name: str) -> list[tuple[float, str]]:
-    """Places and texts along a field's axis, `–` among them where a trial has no value."""
-    from matplotlib.ticker import LogLocator, MaxNLocator
-
+    """Places and texts along a field's axis: its ends and middle, or up to eight of what it lists; first `–` where a
+    trial has no value.
+    """
+    values: Sequence[Any] = parameter.values
     if parameter.listed:
-        every = ordered(parameter)
-        places = np.unique(np.linspace(0, len(every) - 1, min(len(every), 8)).astype(int))
-        values = [every[place] for place in places]
+        shown = np.unique(np.linspace(0, len(values) - 1, min(len(values), 8)).astype(int))
+        values = [values[place] for place in shown]
     else:
-        low, high = parameter.values
-        log = parameter.kind == "loguniform"
-        locator = LogLocator(numticks=6) if log else MaxNLocator(4, integer=parameter.kind == "randint")
-        between = [float(at) for at in locator.tick_values(low, high) if low < at < high]
-        values = [low, *(at for at in between if 0.13 < position(parameter, at) < 0.87), high]
+        low, high = values
+        values = [low, math.sqrt(low * high) if parameter.kind == "loguniform" else (low + high) / 2, high]
     ticks = [(position(parameter, value), value_text(value)) for value in values]
     return [(_ABSENT, "–"), *ticks] if any(name not in trial.point for trial in trials) else ticks
 
@@ -355,21 +316,6 @@ def _ticks(parameter: Parameter, trials: Sequence[Trial], name: str) -> list[tup
 def _unlike_finished(trials: Sequence[Trial]) -> str:
     """How those that didn't finish ended."""
     return " or ".join(sorted({trial.status for trial in trials} - {"finished"}, reverse=True))
-
-
-def _axis(axes: Any, place: float, ticks: Sequence[tuple[float, str]]) -> None:
-    """An upright axis of parallel coordinates, its texts on the right of it."""
-    axes.plot([place, place], [0, 1], color="black", linewidth=0.9, zorder=6)
-    for at, text in ticks:
-        axes.plot([place, place + 0.04], [at, at], color="black", linewidth=0.9, zorder=6)
-        box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "boxstyle": "square,pad=0.1"}
-        axes.text(place + 0.06, at, text, fontsize=7.5, va="center", ha="left", zorder=7, bbox=box)
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    """From the lowest to the highest, not empty."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def _of_best(best: Trial) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,19 +13,41 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from kiago_ray.report.page import (
+    NO_VALUE,
+    Cell,
+    Column,
+    Table,
+    badge,
+    not_shown,
+    number,
+    render,
+    table_of,
+    text,
+    text_cell,
+)
+from kiago_ray.report.plots import Plot
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import REPORT, SPEC
-from kiago_ray.sweep.compare import Difference, compare_units, difference
-from kiago_ray.sweep.importance import importances
-from kiago_ray.sweep.metrics import METRICS, Score
-from kiago_ray.sweep.page import SweepPage, render_sweep_page
-from kiago_ray.sweep.plots import sweep_plots
-from kiago_ray.sweep.space import is_number
-from kiago_ray.sweep.spec import BEST, SweepSpec
-from kiago_ray.sweep.trials import Ledger, Trial, best_trial, read_scores
+from kiago_ray.sweep.metrics import METRICS, Difference, OnBase, Score, difference
+from kiago_ray.sweep.plots import sweep_plots, value_text
+from kiago_ray.sweep.spec import BEST, SweepSpec, is_number
+from kiago_ray.sweep.study import TELLS, Importance, importances
+from kiago_ray.sweep.trials import (
+    PRESET,
+    STATUSES,
+    SUMMARY,
+    TABLE,
+    Ledger,
+    Trial,
+    best_trial,
+    compare_units,
+    read_scores,
+)
 
-TABLE, PRESET, SUMMARY = "trials.parquet", "best.yaml", "summary.json"
+LISTED = 500  # trials, and bases of the comparison
+_VALUE_LENGTH = 60
 _SCORE = pa.struct(
     [
         ("base", pa.string()),
@@ -50,15 +73,24 @@ class SweepResults:
     compare_failures: Mapping[str, str]
 
     @property
+    def counts(self) -> dict[str, int]:
+        """How many trials stand how."""
+        return {status: sum(trial.status == status for trial in self.trials) for status in STATUSES}
+
+    @property
     def failed(self) -> list[Trial]:
         """Trials that couldn't go on."""
         return [trial for trial in self.trials if trial.status == "failed"]
 
     @property
+    def planned_pairs(self) -> int:
+        """Pairs of searches that each comparison is to rest on."""
+        return len(self.sweep.compare_bases) * len(self.sweep.compare.seeds)
+
+    @property
     def complete(self) -> bool:
         """Whether nothing is left to run."""
-        searches = len(self.sweep.compare_bases) * len(self.sweep.compare.seeds)
-        compared = all(len(scores) == searches for scores in self.compared.values())
+        compared = all(len(scores) == self.planned_pairs for scores in self.compared.values())
         ended = sum(trial.ended for trial in self.trials)
         return ended == self.sweep.points and (self.best is None or compared)
 
@@ -69,7 +101,7 @@ class SweepResults:
 
     def best_spec(self) -> SearchSpec | None:
         """The best trial's search, whole, without a base."""
-        return None if self.best is None else self.sweep.spec(self.best.point, None, 0)
+        return None if self.best is None else self.sweep.spec(self.best.point)
 
     def to_dict(self) -> dict[str, Any]:
         """What a program wants to know, as plain types."""
@@ -86,19 +118,14 @@ class SweepResults:
             "sweep": self.sweep.name,
             "metric": metric,
             "complete": self.complete,
-            "trials": {
-                status: sum(trial.status == status for trial in self.trials)
-                for status in ("finished", "stopped", "failed", "unfinished")
-            },
+            "trials": self.counts,
             "planned": self.sweep.points,
             "row_steps": self.row_steps,
             "best": best,
             "differences": [
                 {
-                    **{
-                        name: getattr(each, name)
-                        for name in ("other", "metric", "value", "low", "high", "pairs")
-                    },
+                    **{name: getattr(each, name) for name in ("other", "metric", "value", "pairs")},
+                    **dict(zip(("low", "high"), each.interval or (None, None), strict=True)),
                     "by_base": {on.base: on.difference for on in each.bases},
                 }
                 for each in self.differences
@@ -117,9 +144,8 @@ def gather(
     best = best_trial(trials, sweep.metrics[0])
     compared: dict[str, tuple[Score, ...]] = {}
     for unit in compare_units(sweep, best):
-        scores = read_scores(location, unit.folder, sweep.compare.seeds)
-        found = tuple(score for each in scores.values() for score in each)
-        compared[unit.name] = (*compared.get(unit.name, ()), *found)
+        scores = read_scores(location, unit.folder, sweep.compare.seeds).values()
+        compared[unit.name] = sum(scores, compared.get(unit.name, ()))
     differences = [
         difference(compared[BEST], scores, metric, name)
         for name, scores in compared.items()
@@ -131,32 +157,21 @@ def gather(
 
 def write_results(results: SweepResults, location: Location, *, model_notes: Sequence[str] = ()) -> list[str]:
     """Write trials.parquet, best.yaml, the plots and the page; return their names. Raises StorageError."""
-    sweep, written = results.sweep, [TABLE, SUMMARY, REPORT]
-    sink = io.BytesIO()
+    sweep, sink = results.sweep, io.BytesIO()
     pq.write_table(trials_table(results.trials, list(sweep.space)), sink)
-    (location / TABLE).write_bytes(sink.getvalue())
-    (location / SUMMARY).write_bytes(json.dumps(results.to_dict(), indent=1, ensure_ascii=False).encode())
-    spec = results.best_spec()
-    if spec is not None:
-        (location / PRESET).write_bytes(_preset_text(results, spec).encode())
-        written.append(PRESET)
     importance = importances(results.trials, sweep.space, sweep.metrics[0])
     plots = sweep_plots(sweep, results.trials, results.best, results.differences, importance)
-    for plot in plots:
-        (location / plot.file).write_bytes(plot.png)
-    page = SweepPage(
-        sweep=sweep,
-        trials=results.trials,
-        best=results.best,
-        differences=results.differences,
-        plots=plots,
-        importance=importance,
-        spec_text=(location / SPEC).read_bytes().decode(),
-        model_notes=tuple(model_notes),
-        compare_failures=results.compare_failures,
-    )
-    (location / REPORT).write_bytes(render_sweep_page(page).encode())
-    return [*written, *(plot.file for plot in plots)]
+    spec_text = (location / SPEC).read_bytes().decode()
+    contents = {
+        TABLE: sink.getvalue(),
+        SUMMARY: json.dumps(results.to_dict(), indent=1, ensure_ascii=False).encode(),
+        REPORT: render_sweep_page(results, plots, importance, spec_text, model_notes).encode(),
+        **({} if results.best is None else {PRESET: _preset_text(results, results.best).encode()}),
+        **{plot.file: plot.png for plot in plots},
+    }
+    for name, content in contents.items():
+        (location / name).write_bytes(content)
+    return list(contents)
 
 
 def trials_table(trials: Sequence[Trial], fields: Sequence[str]) -> pa.Table:
@@ -173,10 +188,8 @@ def trials_table(trials: Sequence[Trial], fields: Sequence[str]) -> pa.Table:
     }
     columns |= {f"field.{name}": _field([trial.point.get(name) for trial in trials]) for name in fields}
     for name in METRICS:
-        means = [trial.mean(name) for trial in trials]
-        columns[name] = pa.array(
-            [mean.value for mean in means], pa.float64(), from_pandas=True
-        )  # NaN as null
+        means = [trial.mean(name) for trial in trials]  # NaN becomes null
+        columns[name] = pa.array([mean.value for mean in means], pa.float64(), from_pandas=True)
         columns[f"{name}_error"] = pa.array([mean.error for mean in means], pa.float64())
     scores = [
         [{**asdict(score), "values": list(score.values.items())} for score in trial.scores]
@@ -193,15 +206,206 @@ def _field(values: Sequence[Any]) -> pa.Array:
     return pa.array(written, pa.string())
 
 
-def _preset_text(results: SweepResults, spec: SearchSpec) -> str:
+def _preset_text(results: SweepResults, best: Trial) -> str:
     """A preset for searches and campaigns: everything but the base and the seed."""
-    assert results.best is not None
     metric = results.sweep.metrics[0]
-    mean = results.best.mean(metric)
+    mean = best.mean(metric)
     error = "" if mean.error is None else f" ± {mean.error:.2f}"
     head = (
-        f"# Best of the sweep {results.sweep.name}: trial {results.best.number}, {metric} {mean.value:.2f}{error} "
+        f"# Best of the sweep {results.sweep.name}: trial {best.number}, {metric} {mean.value:.2f}{error} "
         "by the tuning oracle.\n# Take it as a preset: kiago search FORMULA --preset best.yaml --candidates 512\n"
     )
-    values = spec.model_dump(mode="json", exclude={"base", "seed"})
+    values = results.sweep.spec(best.point).model_dump(mode="json", exclude={"base", "seed"})
     return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+
+
+def render_sweep_page(
+    results: SweepResults,
+    plots: Sequence[Plot],
+    importance: Importance,
+    spec_text: str,
+    model_notes: Sequence[str] = (),
+) -> str:
+    """The page as HTML5 text; what is listed is bounded. model_notes: a sentence each on how good predictors are."""
+    sweep, metric, best = results.sweep, results.sweep.metrics[0], results.best
+    told = [each for each in results.differences if each.pairs]
+    first = [each for each in told if each.metric == metric]
+    ended = [trial for trial in results.trials if trial.ended and trial.seeds]
+    unstopped = sum(trial.row_steps / trial.seeds * len(sweep.seeds) for trial in ended)
+    pairs = {**dict.fromkeys(sweep.compare.against, 0), **{each.other: each.pairs for each in first}}
+    return render(
+        "sweep.html.j2",
+        title=f"kiago-ray: sweep {sweep.name}",
+        sweep=sweep,
+        results=results,
+        metric=metric,
+        counts=results.counts,
+        searches=sum(len(trial.scores) for trial in results.trials),
+        spent=sum(trial.row_steps for trial in ended) / unstopped if unstopped else None,
+        best_mean=None if best is None else _mean(best, metric)[0],
+        best_fields=None if best is None else _best_fields(sweep, best),
+        first=[
+            (each.other, _amount(each.value, metric, "+"), _interval(each), verdict(each)) for each in first
+        ],
+        few={name: count for name, count in pairs.items() if count < results.planned_pairs},
+        new_bases=[base for base in sweep.compare.bases if base not in sweep.bases],
+        differences=_differences(told),
+        by_base=_by_base(first),
+        plots={plot.file: plot for plot in plots},
+        importance=importance,
+        tells=TELLS,
+        trials=_trials(results),
+        failures=[(str(trial.number), trial.cause or "unknown") for trial in results.failed],
+        metrics=METRICS,
+        model_notes=model_notes,
+        spec_text=spec_text,
+    )
+
+
+def verdict(each: Difference) -> str:
+    """What a comparison says, in a sentence without its subject."""
+    unknown = f"can't be told from {each.other}: "
+    if not each.pairs:
+        return f"{unknown}nothing passed that could tell"
+    by = _amount(each.value, each.metric, "+")
+    basis, bases = f"{each.pairs} pairs of searches", len(each.bases)
+    if each.pairs % bases == 0:
+        basis = f"{_counted(bases, 'base')} × {_counted(each.pairs // bases, 'seed')}"
+    if each.reach is None:
+        return f"{unknown}{by}, from too few searches for an interval ({basis})"
+    by += f" (95 % interval {_interval(each)}, {basis})"
+    return f"is {each.outcome} than {each.other} by {by}" if each.outcome else f"{unknown}{by}"
+
+
+def _best_fields(sweep: SweepSpec, best: Trial) -> Table[str]:
+    """The best trial's fields beside those of the search that the sweep goes out from."""
+    shared, whole = (sweep.spec(point).model_dump(mode="json") for point in ({}, best.point))
+    shared["preset"] = sweep.search.get("preset", "default")
+    rest = "as its preset has it" if "preset" in best.point else "not searched for"
+
+    def found(name: str) -> Cell:
+        shown, value = _value_cell(best.point.get(name, _at(whole, name)))
+        return (shown if name in best.point else badge(shown, rest)), value
+
+    columns: list[Column[str]] = [
+        text("Field", str),
+        Column(f"Trial {best.number}", found),
+        Column("Search as it stands", lambda name: _value_cell(_at(shared, name))),
+    ]
+    return table_of(list(sweep.space), columns, "The best trial's fields")
+
+
+def _at(values: Any, name: str) -> Any:
+    """The value of a field such as beta.start; None where there is none."""
+    for part in name.split("."):
+        if isinstance(values, list):
+            values = values[int(part)]
+        else:
+            values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _differences(differences: Sequence[Difference]) -> Table[Difference]:
+    columns: list[Column[Difference]] = [
+        text("Held against", lambda each: each.other),
+        text("Metric", lambda each: each.metric),
+        Column("Best minus other", lambda each: _metric_cell(each.value, each.metric, "+"), "n"),
+        Column("95 % interval", lambda each: (_interval(each) or NO_VALUE[0], each.reach), "n"),
+        text("Best is", lambda each: each.outcome or "can't be told"),
+        number("Pairs", lambda each: each.pairs, "{:,}"),
+    ]
+    return table_of(differences, columns, "The best minus others")
+
+
+def _by_base(differences: Sequence[Difference]) -> Table[tuple[Difference, OnBase]] | None:
+    """What each base alone says, where there are several."""
+    rows = [(each, on) for each in differences for on in each.bases]
+    if len(rows) <= len(differences):
+        return None
+
+    def of(
+        header: str, value: Callable[[OnBase], float | None], sign: str = ""
+    ) -> Column[tuple[Difference, OnBase]]:
+        return Column(header, lambda row: _metric_cell(value(row[1]), row[0].metric, sign), "n")
+
+    columns = [
+        text("Held against", lambda row: row[0].other),
+        text("Base", lambda row: row[1].base, formula=True),
+        of("Best", lambda on: on.best),
+        of("Other", lambda on: on.other),
+        of("Best minus other", lambda on: on.difference, "+"),
+        of("Standard error", lambda on: on.error),
+    ]
+    note = not_shown(len(rows) - LISTED, "more rows")
+    return table_of(rows[:LISTED], columns, "The best minus others by base", note)
+
+
+def _trials(results: SweepResults) -> Table[Trial]:
+    """A row a trial, the best first."""
+    sweep, metric = results.sweep, results.sweep.metrics[0]
+
+    def key(trial: Trial) -> tuple[int, float, int]:
+        worth = trial.worth(metric)
+        return STATUSES.index(trial.status), math.inf if math.isnan(worth) else -worth, trial.number
+
+    def mean(name: str) -> Column[Trial]:
+        unit = METRICS[name].unit
+        return Column(f"{name} ({unit})" if unit else name, lambda trial: _mean(trial, name), "n")
+
+    def value(name: str) -> Column[Trial]:
+        kind = "n" if all(map(is_number, sweep.space[name].values)) else ""
+        return Column(
+            name, lambda trial: _value_cell(trial.point[name]) if name in trial.point else NO_VALUE, kind
+        )
+
+    columns: list[Column[Trial]] = [
+        number("Trial", lambda trial: trial.number, "{}"),
+        text("Status", lambda trial: trial.status),
+        Column("Seeds", lambda trial: (f"{trial.seeds} of {len(sweep.seeds)}", float(trial.seeds)), "n"),
+        *map(mean, sweep.metrics),
+        *map(value, sweep.space),
+        *(mean(name) for name in METRICS if name not in sweep.metrics),
+    ]
+    shown = sorted(results.trials, key=key)[:LISTED]
+    return table_of(shown, columns, "Trials", not_shown(len(results.trials) - LISTED, "trials"))
+
+
+def _mean(trial: Trial, name: str) -> Cell:
+    """The mean of a metric ± its standard error."""
+    mean = trial.mean(name)
+    shown, value = _metric_cell(mean.value, name)
+    return (shown if mean.error is None else f"{shown} ± {_number(mean.error, name)}"), value
+
+
+def _value_cell(value: Any) -> Cell:
+    if value is None:
+        return text_cell("none")
+    shown = value_text(value)
+    shown = shown if len(shown) <= _VALUE_LENGTH else shown[: _VALUE_LENGTH - 1] + "…"
+    return shown, float(value) if is_number(value) else None
+
+
+def _metric_cell(value: float | None, metric: str, sign: str = "") -> Cell:
+    return NO_VALUE if value is None or math.isnan(value) else (_number(value, metric, sign), float(value))
+
+
+def _amount(value: float, metric: str, sign: str = "") -> str:
+    """A value of a metric, with its unit."""
+    return f"{_number(value, metric, sign)} {METRICS[metric].unit}".rstrip()
+
+
+def _number(value: float, metric: str, sign: str = "") -> str:
+    digits = 3 if not METRICS[metric].unit else 1 if abs(value) >= 0.1 else 2
+    return f"{value:{sign}z.{digits}f}"
+
+
+def _interval(each: Difference) -> str | None:
+    return (
+        None
+        if each.interval is None
+        else " to ".join(_number(end, each.metric, "+") for end in each.interval)
+    )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -5,7 +5,9 @@ Everything that can be wrong with it is found here, before anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,111 +15,242 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from kiago_ray.runs.spec import Name, ResourcesSpec, Seed, beside, read_yaml
 from kiago_ray.search.sections import Formula, Section, SpecError, spec_error_line
-from kiago_ray.search.spec import SearchSpec, preset_named
+from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec, preset_named
 from kiago_ray.sweep.metrics import DEFAULT_METRIC, DEFAULT_METRIC_OF, METRICS
-from kiago_ray.sweep.space import MAX_VALUES, OWN, Point, Space, check_order, grid_draws, spec_at
 
 BEST = "best"  # what the sweep finds, among the names of a comparison
-
+_PRESET = "preset"
+KINDS = ("uniform", "loguniform", "randint", "choice", "grid")
+OWN = {
+    "base": "bases",
+    "seed": "seeds",
+    "candidates": "candidates, under search",
+    "screens": "screens, under search",
+}
+"""Fields in which trials can't differ, because they couldn't be compared, and where the sweep has them."""
+MAX_VALUES = 1000
+MAX_GRID = 10_000
 MAX_TRIALS = 100_000
 MAX_ROWS = 65_536  # of a search, which runs in one piece
+_BOUND = 1e12
+
+Point = dict[str, Any]
+"""Field → value, of those fields that apply."""
+
+
+def _as_tuple(value: Any) -> Any:
+    """A single value where a list may stand."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+Bound = Annotated[float, Field(ge=-_BOUND, le=_BOUND)]
+Whole = Annotated[int, Field(ge=-(10**9), le=10**9)]
+Values = Annotated[tuple[Any, ...], Field(min_length=1, max_length=MAX_VALUES)]
+
+
+class Parameter(Section):
+    """The values of one field: exactly one of the five kinds, and when the field applies."""
+
+    uniform: tuple[Bound, Bound] | None = None
+    """Any number from low to high."""
+    loguniform: tuple[Bound, Bound] | None = None
+    """Any number from low to high, each factor as likely; both above 0."""
+    randint: tuple[Whole, Whole] | None = None
+    """Any whole number from low to high, both among them."""
+    choice: Values | None = None
+    """One of these, whatever a field takes."""
+    grid: Values | None = None
+    """Each of these in turn, with every other grid."""
+    when: dict[str, Annotated[tuple[Any, ...], BeforeValidator(_as_tuple)]] = Field(default_factory=dict)
+    """Only where other parameters have these values, such as {preset: default}."""
+
+    @property
+    def kind(self) -> str:
+        """One of KINDS."""
+        return next(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """What it lists; its bounds where it lists nothing."""
+        return tuple(getattr(self, self.kind))
+
+    @property
+    def listed(self) -> bool:
+        """Whether it lists its values."""
+        return self.kind in ("choice", "grid")
+
+    def place(self, value: Any) -> int:
+        """Where a value stands among those that it lists; True and 1 are two values."""
+        return [_written(each) for each in self.values].index(_written(value))
+
+    def applies(self, point: Mapping[str, Any]) -> bool:
+        """Whether the fields chosen before ask for it."""
+        return all(name in point and point[name] in values for name, values in self.when.items())
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of {', '.join(KINDS)}, not {' and '.join(given) or 'none'}")
+        if self.listed:
+            _check_once(self.kind, [_written(value) for value in self.values])
+            return self
+        low, high = self.values
+        if low >= high:
+            raise ValueError(
+                f"{self.kind}: the range from {low:g} to {high:g} is empty; low must be below high"
+            )
+        if self.kind == "loguniform" and low <= 0:
+            raise ValueError(f"loguniform: a range of factors can't begin at {low:g}; give a low above 0")
+        return self
+
+
+Space = Mapping[str, Parameter]
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _check_once(what: str, values: Sequence[Any]) -> None:
+    """Raise ValueError for a value that is given twice."""
+    twice = [value for value in values if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"{what}: {twice[0]} is given twice; give it once")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a field's value is a number; True isn't."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_order(space: Space) -> None:
+    """Raise ValueError for a condition on what isn't chosen before, or on a value that it never has."""
+    seen: dict[str, Parameter] = {}
+    for name, parameter in space.items():
+        for other, values in parameter.when.items():
+            if other not in seen:
+                raise ValueError(
+                    f"{name}.when: {other} is no parameter above {name}; put it first, or remove the condition"
+                )
+            never = [value for value in values if not seen[other].listed or value not in seen[other].values]
+            if never:
+                raise ValueError(
+                    f"{name}.when: {other} never is {never[0]!r}; name values that its choice or grid lists"
+                )
+        seen[name] = parameter
+
+
+def grid_points(space: Space) -> list[Point]:
+    """Every combination of listed values, each once. Raises ValueError for what can't be listed or is too much."""
+    points: list[Point] = [{}]
+    for name, parameter in space.items():
+        if not parameter.listed:
+            raise ValueError(
+                f"{name}: a grid search needs values to go through; list them under grid, or take another searcher"
+            )
+        grown = (
+            {**point, **chosen}
+            for point in points
+            for chosen in ([{name: each} for each in parameter.values] if parameter.applies(point) else [{}])
+        )
+        points = list(itertools.islice(grown, MAX_GRID + 1))
+    if len(points) > MAX_GRID:
+        raise ValueError(f"the grid has more than {MAX_GRID:,} points; list fewer values")
+    return points
+
+
+def _corners(space: Space) -> list[Point]:
+    """Points in which each value that can be named occurs, and one between bounds, the rest at their first."""
+    points: list[Point] = []
+    for name, parameter in space.items():
+        values = list(parameter.values)
+        if parameter.kind in ("uniform", "loguniform"):
+            low, high = values
+            values.append(low + 0.618 * (high - low))  # a whole number would take the bounds and nothing else
+        for value in values:
+            point: Point = {}
+            wanted = {**{other: needed[0] for other, needed in parameter.when.items()}, name: value}
+            for other, each in space.items():
+                if other in wanted or each.applies(point):
+                    point[other] = wanted.get(other, each.values[0])
+            points.append(point)
+    return points
 
 
 class SchedulerSpec(Section):
     """Whether trials that look bad end early."""
 
-    kind: Literal["asha", "none"] = Field(
-        default="asha",
-        description="asha: at each rung only the best trials go on; none: all run to their end.",
-    )
-    first: int = Field(default=1, ge=1, description="Seeds before the first rung.")
-    reduction: float = Field(
-        default=3,
-        gt=1,
-        le=100,
-        description="One in so many goes on, and the next rung has so many times the seeds.",
-    )
+    kind: Literal["asha", "none"] = "asha"
+    """asha: at each rung only the best trials go on; none: all run to their end."""
+    first: int = Field(default=1, ge=1)
+    """Seeds before the first rung."""
+    reduction: float = Field(default=3, gt=1, le=100)
+    """One in so many goes on, and the next rung has so many times the seeds."""
 
 
 class SearcherSpec(Section):
     """How points are chosen."""
 
-    kind: Literal["tpe", "random", "grid"] = Field(
-        default="tpe",
-        description="tpe: Optuna's, near what was good, of one or several metrics; random; grid: every listed point.",
-    )
+    kind: Literal["tpe", "random", "grid"] = "tpe"
+    """tpe: Optuna's, near what was good, of one or several metrics; random; grid: every listed point."""
     seed: int = Field(default=0, ge=0, lt=2**32)
-    startup: int = Field(default=8, ge=1, le=10_000, description="Random points before tpe looks at results.")
+    startup: int = Field(default=8, ge=1, le=10_000)
+    """Random points before tpe looks at results."""
 
 
 class CompareSpec(Section):
     """What the best is held against afterwards, on seeds (and, if given, bases) that no trial saw."""
 
-    bases: tuple[Formula, ...] = Field(default=(), description="By default the sweep's own.")
-    seeds: tuple[Seed, ...] = Field(
-        default=(1000, 1001, 1002), min_length=2, max_length=100, description="None of the sweep's."
-    )
-    against: dict[Name, dict[str, Any]] = Field(
-        default={"default": {}},
-        min_length=1,
-        max_length=20,
-        description="Name → overrides of `search`; {} is `search` as it stands.",
-    )
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    bases: tuple[Formula, ...] = ()
+    """By default the sweep's own."""
+    seeds: tuple[Seed, ...] = Field(default=(1000, 1001, 1002), min_length=2, max_length=100)
+    """None of the sweep's."""
+    against: dict[Name, dict[str, Any]] = Field(default={"default": {}}, min_length=1, max_length=20)
+    """Name → overrides of `search`; {} is `search` as it stands."""
 
 
 class SweepSpec(Section):
     """A sweep: `trials` points of `space`, each searched for on every base with every seed."""
 
-    name: Name = Field(description="Names the sweep in reports and in MLflow.")
-    description: str = Field(default="", max_length=2000, description="For the report: why.")
-    bases: tuple[Formula, ...] = Field(
-        default=(),
-        max_length=MAX_VALUES,
-        description="Base materials; none for searches that start at random.",
+    name: Name
+    """Names the sweep in reports and in MLflow."""
+    description: str = Field(default="", max_length=2000)
+    """For the report: why."""
+    bases: tuple[Formula, ...] = Field(default=(), max_length=MAX_VALUES)
+    """Base materials; none for searches that start at random."""
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1, max_length=MAX_VALUES)
+    """In this order; a trial reports after each."""
+    search: dict[str, Any] = Field(default_factory=dict)
+    """What all trials share: a preset and overrides of it."""
+    space: dict[str, Parameter] = Field(min_length=1, max_length=50)
+    """Field of a search → its values; `preset` counts as one."""
+    metrics: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(DEFAULT_METRIC,), min_length=1, max_length=3
     )
-    seeds: tuple[Seed, ...] = Field(
-        default=(0, 1, 2),
-        min_length=1,
-        max_length=MAX_VALUES,
-        description="In this order; a trial reports after each.",
-    )
-    search: dict[str, Any] = Field(
-        default_factory=dict, description="What all trials share: a preset and overrides of it."
-    )
-    space: Space = Field(description="Field of a search → its values; `preset` counts as one.")
-    metrics: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
-        default=(DEFAULT_METRIC,),
-        min_length=1,
-        max_length=3,
-        description="What makes a trial good, by default improvement where `search` has the preset default; with "
-        "several, a front is sought, and the first picks from it.",
-    )
-    top: int = Field(
-        default=10, ge=1, le=1000, description="How many of a search's best the metrics look at."
-    )
-    trials: int | None = Field(
-        default=None, ge=1, le=MAX_TRIALS, description="Points to try; of a grid all, by default."
-    )
+    """What makes a trial good, by default improvement where `search` has the preset default; with several, a front is
+    sought, and the first picks from it.
+    """
+    top: int = Field(default=10, ge=1, le=1000)
+    """How many of a search's best the metrics look at."""
+    trials: int | None = Field(default=None, ge=1, le=MAX_TRIALS)
+    """Points to try; of a grid all, by default."""
     scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec)
     searcher: SearcherSpec = Field(default_factory=SearcherSpec)
-    concurrency: int | None = Field(
-        default=None, ge=1, le=10_000, description="Trials at a time; by default what the cluster holds."
-    )
-    resources: ResourcesSpec = Field(default_factory=ResourcesSpec, description="Of one trial.")
+    concurrency: int | None = Field(default=None, ge=1, le=10_000)
+    """Trials at a time; by default what the cluster holds."""
+    resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
+    """Of one trial."""
     compare: CompareSpec = Field(default_factory=CompareSpec)
-    known: str | None = Field(
-        default=None, description="Compositions to hold the rows against, as in a campaign."
-    )
-    weights: str | None = Field(default=None, description="Folder that `kiago train` wrote.")
+    known: str | None = None
+    """Compositions to hold the rows against, as in a campaign."""
+    weights: str | None = None
+    """Folder that `kiago train` wrote."""
 
     @property
     def points(self) -> int:
         """How many trials there are."""
-        listed = len(grid_draws(self.space)) if self.searcher.kind == "grid" else None
+        listed = len(grid_points(self.space)) if self.searcher.kind == "grid" else None
         return min(each for each in (listed, self.trials) if each is not None)
 
     @property
@@ -130,13 +263,28 @@ class SweepSpec(Section):
         """The bases of the comparison."""
         return self.compare.bases or self.trial_bases
 
-    def spec(self, point: Mapping[str, Any], base: str | None, seed: int) -> SearchSpec:
-        """The search of a point on a base. Raises SpecError."""
-        return spec_at(self.search, point, {"base": base, "seed": seed})
+    def spec(self, point: Mapping[str, Any], base: str | None = None, seed: int = 0) -> SearchSpec:
+        """The search of a point on a base: the point's values above those of `search`. The search of no point and no
+        base has the screens and oxidation states that judge the rows of every trial.
 
-    def judge(self) -> SearchSpec:
-        """The search whose screens and oxidation states judge the rows of every trial."""
-        return spec_at(self.search, {})
+        Raises SpecError, in one line, for what can't be run.
+        """
+        preset = {_PRESET: point[_PRESET]} if _PRESET in point else {}
+        if preset and point[_PRESET] not in PRESETS:
+            raise SpecError(
+                f"preset: there is no preset {point[_PRESET]!r}; choose one of {', '.join(PRESETS)}"
+            )
+        values = build_spec(self.search, preset).model_dump(mode="json")
+        if preset:  # presets differ in these two, trials must not
+            same = build_spec(self.search).model_dump(mode="json")
+            values |= {name: same[name] for name in ("candidates", "screens")}
+        for name, value in {**point, "base": base, "seed": seed}.items():
+            if name != _PRESET:
+                _put(values, name.split("."), value, name)
+        try:
+            return SearchSpec.model_validate(values)
+        except ValidationError as error:
+            raise SpecError(spec_error_line(error, SearchSpec)) from error
 
     def defining(self) -> dict[str, Any]:
         """What decides the results: everything but what only says how it is run."""
@@ -157,24 +305,14 @@ class SweepSpec(Section):
         for metric in self.metrics:
             if metric not in METRICS:
                 raise ValueError(f"metrics: nothing reports {metric!r}; choose among {', '.join(METRICS)}")
-        if len(set(self.metrics)) < len(self.metrics):
-            raise ValueError(f"metrics: {self.metrics[0]} is given twice; give it once")
+        _check_once("metrics", self.metrics)
         for where, given in (("", self), ("compare.", self.compare)):
             for name in ("seeds", "bases"):
-                values = getattr(given, name)
-                twice = [value for value in values if values.count(value) > 1]
-                if twice:
-                    raise ValueError(f"{where}{name}: {twice[0]} is given twice; give it once")
+                _check_once(where + name, getattr(given, name))
         if len(self.metrics) > 1 and self.scheduler.kind != "none":
             raise ValueError(
                 "scheduler: with several metrics no trial is plainly worse, so none can end early; give kind: none"
             )
-        self._check_seeds()
-        self._check_space()
-        self._check_searches()
-        return self
-
-    def _check_seeds(self) -> None:
         seen = sorted(set(self.seeds) & set(self.compare.seeds))
         if seen:
             raise ValueError(f"compare.seeds: {seen[0]} is a seed of the sweep; give seeds that no trial saw")
@@ -182,6 +320,9 @@ class SweepSpec(Section):
             raise ValueError(
                 f"scheduler.first: {self.scheduler.first} seeds before the first rung, of {len(self.seeds)}"
             )
+        self._check_space()
+        self._check_searches()
+        return self
 
     def _check_space(self) -> None:
         for key in ("base", "seed"):
@@ -198,7 +339,7 @@ class SweepSpec(Section):
             raise ValueError(f"space: {nested[0][1]} is a part of {nested[0][0]}; give one of them")
         check_order(self.space)
         if self.searcher.kind == "grid":
-            grid_draws(self.space)
+            grid_points(self.space)
             return
         gridded = [name for name, parameter in self.space.items() if parameter.kind == "grid"]
         if gridded:
@@ -212,55 +353,49 @@ class SweepSpec(Section):
     def _check_searches(self) -> None:
         """Every bound and every listed value, each with the others at their first, makes a search that can run."""
         for base in (*self.trial_bases, *self.compare_bases):
-            if self.spec({}, base, 0).row_count > MAX_ROWS:
+            if self.spec({}, base).row_count > MAX_ROWS:
                 raise ValueError(f"search: a trial's searches have up to {MAX_ROWS:,} candidates; give fewer")
         for base in self.trial_bases:
             for point in _corners(self.space):
-                self._check_comparable(self.spec(point, base, 0), base, f"space: {point}")
+                self._check_comparable(point, base, f"space: {point}")
         for name, overrides in self.compare.against.items():
+            where = f"compare.against.{name}"
             if name == BEST:
                 raise ValueError(f"compare.against: {BEST} is what the sweep finds; give another name")
-            self.check_against(name, overrides)
+            foreign = [key for key in overrides if key.split(".")[0] in OWN]
+            if foreign:
+                raise SpecError(f"{where}: {foreign[0]} is the same for all that are compared; remove it")
+            for base in self.compare_bases:
+                try:
+                    self._check_comparable(overrides, base, where)
+                except SpecError as error:
+                    raise SpecError(f"{where}: {error}") from None
 
-    def _check_comparable(self, spec: SearchSpec, base: str | None, what: str) -> None:
-        """The best of more rows is higher by itself. Raises ValueError."""
-        rows = self.spec({}, base, 0).row_count
-        if spec.row_count != rows:
-            raise ValueError(f"{what} has {spec.row_count} rows, the others {rows}; trials need equally many")
-
-    def check_against(self, name: str, overrides: Mapping[str, Any]) -> None:
-        """Raise SpecError where a comparison can't run."""
-        foreign = [key for key in overrides if key.split(".")[0] in OWN]
-        if foreign:
-            raise SpecError(
-                f"compare.against.{name}: {foreign[0]} is the same for all that are compared; remove it"
-            )
-        for base in self.compare_bases:
-            try:
-                spec = self.spec(overrides, base, 0)
-            except SpecError as error:
-                raise SpecError(f"compare.against.{name}: {error}") from None
-            self._check_comparable(spec, base, f"compare.against.{name}")
+    def _check_comparable(self, point: Mapping[str, Any], base: str | None, what: str) -> None:
+        """Raise ValueError for a search of more or fewer rows: the best of more rows is higher by itself."""
+        found, rows = self.spec(point, base).row_count, self.spec({}, base).row_count
+        if found != rows:
+            raise ValueError(f"{what} has {found} rows, the others {rows}; trials need equally many")
 
 
-def _corners(space: Mapping[str, Any]) -> list[Point]:
-    """Points in which each value that can be named occurs, and one between bounds, the rest at their first."""
-    points: list[Point] = []
-    for name, parameter in space.items():
-        values = list(parameter.values)
-        if parameter.kind in ("uniform", "loguniform"):
-            low, high = values
-            values.append(low + 0.618 * (high - low))  # a whole number would take the bounds and nothing else
-        for value in values:
-            point: Point = {}
-            for other, each in space.items():
-                wanted = {**{key: values[0] for key, values in parameter.when.items()}, name: value}
-                if other in wanted:
-                    point[other] = wanted[other]
-                elif each.applies(point):
-                    point[other] = each.values[0]
-            points.append(point)
-    return points
+def _put(values: Any, path: Sequence[str], value: Any, name: str) -> None:
+    """Set a part of nested mappings and lists. Raises SpecError where there is no such part."""
+    head, *rest = path
+    if isinstance(values, list):
+        if not head.isdigit() or int(head) >= len(values):
+            raise SpecError(f"{name}: there is no part {head} among {len(values)}")
+        inner: Any = int(head)
+    elif isinstance(values, dict):
+        inner = head
+        if rest and values.get(head) is None:
+            values[head] = {}
+    else:
+        whole = name.removesuffix("." + ".".join(path))
+        raise SpecError(f"{name}: {whole} has no parts; name it as a whole")
+    if rest:
+        _put(values[inner], rest, value, name)
+    else:
+        values[inner] = value
 
 
 def read_sweep(path: Path) -> SweepSpec:

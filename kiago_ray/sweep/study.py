@@ -1,24 +1,34 @@
-"""Which point comes next: an Optuna study in which trial number N is trial number N of the sweep."""
+"""What trials teach: which point comes next, by an Optuna study whose trial number N is trial number N of the sweep,
+and which fields matter, by a random forest that learns a metric from them.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from kiago_ray.sweep.metrics import METRICS
-from kiago_ray.sweep.space import Parameter, encoded, grid_draws
-from kiago_ray.sweep.spec import SweepSpec
+from kiago_ray.sweep.spec import Parameter, Point, Space, SweepSpec, grid_points
 from kiago_ray.sweep.trials import Trial
+
+TELLS = 0.1  # R² below which importances mean nothing
+_LEAST, _ENOUGH = 4, 10  # trials, for importances and for an R²
+_FITTED = 1000  # trials; more decide it no better, and take minutes
+_FOLDS, _TREES, _SHUFFLES = 5, 100, 30
 
 
 def make_study(sweep: SweepSpec, before: Sequence[Trial], storage: BaseStorage | None = None) -> optuna.Study:
-    """A study that goes on from the trials of earlier processes. `space.draw` asks each of its trials for a point.
+    """A study that goes on from the trials of earlier processes. `draw` asks each of its trials for a point.
 
     It has learnt from the trials that ended. Trials that had begun come next, with the points that they had; then, of
     a grid, every point that is left, else what the sampler draws.
@@ -31,16 +41,42 @@ def make_study(sweep: SweepSpec, before: Sequence[Trial], storage: BaseStorage |
         sampler=_sampler(sweep, len(before)),
     )
     known = {trial.number: trial for trial in before}
-    grid = grid_draws(sweep.space)[: sweep.points] if sweep.searcher.kind == "grid" else []
+    grid = grid_points(sweep.space)[: sweep.points] if sweep.searcher.kind == "grid" else []
     for number in range(max([len(grid), *(number + 1 for number in known)])):
         trial = known.get(number)
-        if trial is not None and trial.ended:
-            study.add_trial(_frozen(sweep, trial))
-        elif trial is not None:
-            study.enqueue_trial(encoded(sweep.space, trial.point))
-        else:
-            study.enqueue_trial(grid[number] if grid else {})  # {}: a lost one, drawn anew
+        point = (
+            trial.point if trial is not None else grid[number] if grid else {}
+        )  # {}: a lost one, drawn anew
+        drawn = {name: _drawn(sweep.space[name], value) for name, value in point.items()}
+        if trial is None or not trial.ended:
+            study.enqueue_trial(drawn)
+            continue
+        values = [trial.mean(name).value for name in sweep.metrics]
+        known_values = None if any(map(math.isnan, values)) else values
+        study.add_trial(
+            create_trial(
+                state=TrialState.FAIL if known_values is None else TrialState.COMPLETE,
+                values=known_values,
+                params=drawn,
+                distributions={name: _distribution(sweep.space[name]) for name in drawn},
+            )
+        )
     return study
+
+
+def draw(space: Space, trial: optuna.Trial) -> Point:
+    """Ask Optuna for a value of each field that applies, by its name; of a list for the place in it."""
+    point: Point = {}
+    for name, parameter in space.items():
+        if not parameter.applies(point):
+            continue
+        if parameter.listed:
+            point[name] = parameter.values[trial.suggest_categorical(name, range(len(parameter.values)))]
+        elif parameter.kind == "randint":
+            point[name] = trial.suggest_int(name, *parameter.values)
+        else:
+            point[name] = trial.suggest_float(name, *parameter.values, log=parameter.kind == "loguniform")
+    return point
 
 
 def _sampler(sweep: SweepSpec, begun: int) -> BaseSampler:
@@ -51,17 +87,9 @@ def _sampler(sweep: SweepSpec, begun: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-def _frozen(sweep: SweepSpec, trial: Trial) -> FrozenTrial:
-    """A trial that ended, as Ray Tune's OptunaSearch would have told of it."""
-    values = [trial.mean(name).value for name in sweep.metrics]
-    known = not any(map(math.isnan, values))
-    drawn = encoded(sweep.space, trial.point)
-    return create_trial(
-        state=TrialState.COMPLETE if known else TrialState.FAIL,
-        values=values if known else None,
-        params=drawn,
-        distributions={name: _distribution(sweep.space[name]) for name in drawn},
-    )
+def _drawn(parameter: Parameter, value: Any) -> Any:
+    """What Optuna has for a value: of a list the place in it."""
+    return parameter.place(value) if parameter.listed else value
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:
@@ -71,3 +99,92 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
         return IntDistribution(*parameter.values)
     low, high = parameter.values
     return FloatDistribution(low, high, log=parameter.kind == "loguniform")
+
+
+@dataclass(frozen=True)
+class FieldImportance:
+    """value: by how much R² falls with the field shuffled; about 0 where the field doesn't matter, by chance a little
+    below, above 1 where it alone decides. error: standard deviation over shuffles.
+    """
+
+    field: str
+    value: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Of all fields, the most important first; none where the trials can't tell at all.
+
+    r2: part of the variance that the forest foretells of trials it hasn't seen; None with too few trials. trials: how
+    many it was fitted to.
+    """
+
+    metric: str
+    fields: tuple[FieldImportance, ...]
+    r2: float | None
+    trials: int
+
+    @property
+    def tells(self) -> bool:
+        """Whether the importances mean anything."""
+        return self.r2 is not None and self.r2 >= TELLS
+
+
+def position(parameter: Parameter, value: Any) -> float:
+    """Where a value lies among those that the parameter takes, from 0 to 1; log-uniform ones by their logarithm,
+    listed ones a step each.
+    """
+    if parameter.listed:
+        steps = len(parameter.values) - 1
+        return parameter.place(value) / steps if steps else 0.5
+    low, high = parameter.values
+    if parameter.kind == "loguniform":
+        low, high, value = (math.log(each) for each in (low, high, value))
+    return float((value - low) / (high - low))
+
+
+def importances(trials: Sequence[Trial], space: Space, metric: str) -> Importance:
+    """Permutation importance of the fields for the metric after the first seed, by which stopped and finished trials
+    compare. A forest foretells each trial that hasn't seen it; a field that doesn't apply counts as in the middle.
+
+    The same trials give the same importances.
+    """
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.model_selection import KFold
+
+    told = [trial for trial in trials if math.isfinite(trial.mean(metric, 1).value)]
+    kept = np.unique(np.linspace(0, len(told) - 1, min(len(told), _FITTED)).astype(int))
+    told = [told[place] for place in kept]
+    wanted = np.array([trial.mean(metric, 1).value for trial in told])
+    if len(told) < _LEAST or not np.ptp(wanted) > 0:
+        return Importance(metric, (), None, len(told))
+    coded = np.array(
+        [
+            [
+                position(each, trial.point[name]) if name in trial.point else 0.5
+                for name, each in space.items()
+            ]
+            for trial in told
+        ]
+    )
+    folds = list(KFold(min(_FOLDS, len(told)), shuffle=True, random_state=0).split(coded))
+    forests = [
+        RandomForestRegressor(_TREES, random_state=0).fit(coded[seen], wanted[seen]) for seen, _ in folds
+    ]
+
+    def lost(copies: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The part of the variance that isn't foretold (copies,) of copies (copies, trials, fields) of the trials."""
+        foretold = np.empty(copies.shape[:2])
+        for forest, (_, held) in zip(forests, folds, strict=True):
+            foretold[:, held] = forest.predict(copies[:, held].reshape(-1, len(space))).reshape(-1, len(held))
+        return np.asarray(np.square(foretold - wanted).mean(axis=1) / wanted.var())
+
+    own, fields = float(lost(coded[None])[0]), []
+    for place, name in enumerate(space):
+        copies = np.repeat(coded[None], _SHUFFLES, axis=0)
+        copies[:, :, place] = np.random.default_rng(place).permuted(copies[:, :, place], axis=1)
+        falls = lost(copies) - own
+        fields.append(FieldImportance(name, float(falls.mean()), float(falls.std())))
+    fields.sort(key=lambda each: -each.value)
+    return Importance(metric, tuple(fields), 1 - own if len(told) >= _ENOUGH else None, len(told))

@@ -2,13 +2,14 @@
 
 Whatever is there needn't be done again, by whichever process:
 
-    trials/00003/point.json     what was drawn, written before it is searched for
+    trials/00003/point.json     the point, written before it is searched for
     trials/00003/seed-1.json    the scores of one seed on all bases, written by whoever ran them
     trials/00003/end.json       how it ended
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -19,14 +20,15 @@ from pydantic import TypeAdapter
 
 from kiago_ray.storage.location import Location
 from kiago_ray.sweep.metrics import METRICS, Mean, Score, mean_over
-from kiago_ray.sweep.space import Point, decoded
-from kiago_ray.sweep.spec import SweepSpec
+from kiago_ray.sweep.spec import BEST, Point, SweepSpec
 
 TRIALS = "trials"
 POINT, END = "point.json", "end.json"
+TABLE, PRESET, SUMMARY = "trials.parquet", "best.yaml", "summary.json"
 _SCORES = TypeAdapter(tuple[Score, ...])
 
 Status = Literal["finished", "stopped", "failed", "unfinished"]
+STATUSES: tuple[Status, ...] = ("finished", "stopped", "unfinished", "failed")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,35 @@ class Trial:
         kept = list(dict.fromkeys(score.seed for score in self.scores))[:seeds]
         return mean_over([score for score in self.scores if score.seed in kept], metric)
 
+    def worth(self, metric: str) -> float:
+        """Its mean, with the sign turned where less is better: the higher, the better. NaN where it is unknown."""
+        return METRICS[metric].sign * self.mean(metric).value
+
+
+def finished(trials: Sequence[Trial], *metrics: str) -> list[Trial]:
+    """Those that have done all seeds, which alone are compared with one another, and have a value of each metric."""
+    whole = [trial for trial in trials if trial.status == "finished"]
+    return [trial for trial in whole if not any(math.isnan(trial.mean(name).value) for name in metrics)]
+
+
+def best_trial(trials: Sequence[Trial], metric: str) -> Trial | None:
+    """The finished trial that is best by the metric, the earliest of equals; None where none has a value."""
+    known = finished(trials, metric)
+    return max(known, key=lambda trial: (trial.worth(metric), -trial.number), default=None)
+
+
+def front(trials: Sequence[Trial], metrics: Sequence[str]) -> list[Trial]:
+    """Finished trials that no other one beats in one metric without losing in another, best by the first first."""
+    worth = {trial.number: tuple(map(trial.worth, metrics)) for trial in finished(trials, *metrics)}
+
+    def beaten(own: tuple[float, ...]) -> bool:
+        return any(
+            other != own and all(b >= a for a, b in zip(own, other, strict=True)) for other in worth.values()
+        )
+
+    kept = [trial for trial in trials if trial.number in worth and not beaten(worth[trial.number])]
+    return sorted(kept, key=lambda trial: worth[trial.number], reverse=True)
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -97,44 +128,33 @@ class Unit:
         return sweep.seeds if self.is_trial else sweep.compare.seeds
 
 
-def finished(trials: Sequence[Trial]) -> list[Trial]:
-    """Those that have done all seeds: only these are compared with one another."""
-    return [trial for trial in trials if trial.status == "finished"]
+def trial_unit(sweep: SweepSpec, number: int, point: Point) -> Unit:
+    """What a trial of the sweep searches for."""
+    return Unit(f"trial {number}", trial_name(number), point, sweep.trial_bases, number)
 
 
-def best_trial(trials: Sequence[Trial], metric: str) -> Trial | None:
-    """The finished trial that is best by the metric, the earliest of equals; None where none has a value."""
-    worth = {trial.number: METRICS[metric].sign * trial.mean(metric).value for trial in finished(trials)}
-    known = [trial for trial in finished(trials) if not math.isnan(worth[trial.number])]
-    return max(known, key=lambda trial: (worth[trial.number], -trial.number), default=None)
+def compare_units(sweep: SweepSpec, best: Trial | None) -> list[Unit]:
+    """What the comparison searches for: the best and the others on each base; nothing without a best.
+
+    Another point has its scores in another folder.
+    """
+    if best is None:
+        return []
+    return [
+        Unit(name, f"compare/{name}-{_digest(sweep, point)}/{place}", point, (base,))
+        for name, point in {BEST: best.point, **sweep.compare.against}.items()
+        for place, base in enumerate(sweep.compare_bases)
+    ]
 
 
-def front(trials: Sequence[Trial], metrics: Sequence[str]) -> list[Trial]:
-    """Finished trials that no other one beats in one metric without losing in another, best by the first first."""
-    worth = {
-        trial.number: tuple(METRICS[name].sign * trial.mean(name).value for name in metrics)
-        for trial in finished(trials)
-    }
-    worth = {number: own for number, own in worth.items() if not any(map(math.isnan, own))}
-
-    def beaten(own: tuple[float, ...]) -> bool:
-        return any(
-            other != own and all(b >= a for a, b in zip(own, other, strict=True)) for other in worth.values()
-        )
-
-    kept = [trial for trial in finished(trials) if trial.number in worth and not beaten(worth[trial.number])]
-    return sorted(kept, key=lambda trial: worth[trial.number], reverse=True)
+def _digest(sweep: SweepSpec, point: Mapping[str, Any]) -> str:
+    values = sweep.spec(point).model_dump(mode="json")
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def trial_name(number: int) -> str:
     """A trial's folder, below the sweep."""
     return f"{TRIALS}/{number:05d}"
-
-
-def trial_unit(sweep: SweepSpec, number: int, drawn: Mapping[str, Any]) -> Unit:
-    """What a trial of the sweep searches for."""
-    point = decoded(sweep.space, drawn)
-    return Unit(f"trial {number}", trial_name(number), point, sweep.trial_bases, number)
 
 
 def write_scores(sweep: Location, folder: str, seed: int, scores: Sequence[Score]) -> None:
@@ -161,11 +181,11 @@ class Ledger:
     def __init__(self, location: Location, sweep: SweepSpec) -> None:
         self._location, self._sweep = location, sweep
 
-    def begin(self, number: int, drawn: Mapping[str, Any]) -> None:
-        """Keep what a trial draws, unless it is there."""
+    def begin(self, number: int, point: Point) -> None:
+        """Keep a trial's point, unless it is there."""
         folder = self._location / trial_name(number)
-        if _read(folder / POINT) != drawn:
-            _write(folder, POINT, json.dumps(drawn, allow_nan=False).encode())
+        if _read(folder / POINT) != point:
+            _write(folder, POINT, json.dumps(point, allow_nan=False).encode())
 
     def end(self, number: int, status: Status, cause: str | None = None) -> None:
         """Keep how a trial ended."""
@@ -175,19 +195,15 @@ class Ledger:
     def trial(self, number: int) -> Trial | None:
         """A trial as it stands; None where its point isn't there or is damaged. A damaged end is none."""
         folder = trial_name(number)
-        drawn, end = (_read(self._location / folder / name) for name in (POINT, END))
-        if not isinstance(drawn, dict) or any(name not in self._sweep.space for name in drawn):
+        point, end = (_read(self._location / folder / name) for name in (POINT, END))
+        if point is None or any(name not in self._sweep.space for name in point):
             return None
         scores = read_scores(self._location, folder, self._sweep.seeds)
-        end = end if isinstance(end, dict) else {}
-        status: Status = "unfinished"
-        if end.get("status") in ("finished", "stopped", "failed"):
-            status = end["status"]
+        status: Status = "unfinished" if end is None else end["status"]
         if status == "finished" and len(scores) < len(self._sweep.seeds):
             status = "unfinished"  # a file of it was lost
-        point = decoded(self._sweep.space, drawn)
         flat = tuple(score for each in scores.values() for score in each)
-        return Trial(number, status, point, flat, end.get("cause"))
+        return Trial(number, status, point, flat, None if end is None else end["cause"])
 
     def trials(self) -> list[Trial]:
         """All that have begun, by number."""
@@ -201,14 +217,15 @@ def _write(folder: Location, name: str, contents: bytes) -> None:
     (folder / name).write_bytes(contents)
 
 
-def _read(place: Location) -> Any:
-    """What a file holds; None where there is none, or half of one."""
+def _read(place: Location) -> dict[str, Any] | None:
+    """The mapping in a file; None where there is none, or half of one."""
     if place.kind() != "file":
         return None
     try:
-        return json.loads(place.read_bytes())
+        content = json.loads(place.read_bytes())
     except ValueError:
         return None
+    return content if isinstance(content, dict) else None
 
 
 class SweepWatcher:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kiago_ray.sweep.compare import Difference, difference
-from kiago_ray.sweep.metrics import Score
+from kiago_ray.sweep.metrics import Difference, Score, difference
 from kiago_ray.sweep.spec import SweepSpec, sweep_from
 from kiago_ray.sweep.trials import Status, Trial
 

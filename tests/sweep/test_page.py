@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from kiago_ray.report.plots import Plot
-from kiago_ray.sweep.compare import Difference
-from kiago_ray.sweep.importance import FieldImportance, Importance, importances
-from kiago_ray.sweep.metrics import METRICS
-from kiago_ray.sweep.page import LISTED, SweepPage, render_sweep_page, verdict
+from kiago_ray.sweep.metrics import METRICS, Difference
 from kiago_ray.sweep.plots import COMPARISON_PLOT, sweep_plots
+from kiago_ray.sweep.results import LISTED, SweepResults, render_sweep_page, verdict
 from kiago_ray.sweep.spec import SweepSpec, sweep_from
+from kiago_ray.sweep.study import FieldImportance, Importance, importances
 from kiago_ray.sweep.trials import Trial, best_trial
 
 from ..runs.test_page import PNG, Reader
@@ -24,13 +23,34 @@ MakeDifference = Callable[..., Difference]
 BEST, TRIALS, HELD = "The best trial's fields", "Trials", "The best minus others"
 
 
+@dataclass(frozen=True)
+class SweepPage:
+    """What a page shows, so that a test can change a part of it."""
+
+    sweep: SweepSpec
+    trials: Sequence[Trial]
+    best: Trial | None
+    differences: Sequence[Difference]
+    plots: Sequence[Plot]
+    importance: Importance
+    spec_text: str
+    model_notes: Sequence[str] = ()
+    compare_failures: Mapping[str, str] = field(default_factory=dict)
+
+
+def html_of(page: SweepPage) -> str:
+    trials, differences = tuple(page.trials), tuple(page.differences)
+    results = SweepResults(page.sweep, trials, page.best, {}, differences, page.compare_failures)
+    return render_sweep_page(results, page.plots, page.importance, page.spec_text, page.model_notes)
+
+
 @pytest.fixture
 def page(sweep: SweepSpec, trials: list[Trial], make_difference: MakeDifference) -> SweepPage:
     best = best_trial(trials, METRIC)
     differences = [
-        replace(make_difference("default", 3.1), value=3.1, low=0.4, high=5.8, pairs=6),
-        replace(make_difference("default", 1.0, metric="gap_k"), value=1.0, low=0.5, high=1.5, pairs=6),
-        replace(make_difference("paper", 0.2), value=0.2, low=-1.0, high=1.4, pairs=6),
+        replace(make_difference("default", 3.1), value=3.1, reach=2.7, pairs=6),
+        replace(make_difference("default", 1.0, metric="gap_k"), value=1.0, reach=0.5, pairs=6),
+        replace(make_difference("paper", 0.2), value=0.2, reach=1.2, pairs=6),
     ]
     return SweepPage(
         sweep,
@@ -48,7 +68,7 @@ def page(sweep: SweepSpec, trials: list[Trial], make_difference: MakeDifference)
 
 
 def test_what_a_reader_looks_for_is_there(page: SweepPage) -> None:
-    html = render_sweep_page(page)
+    html = html_of(page)
     reader = Reader(html)
     assert page.best is not None
     mean = page.best.mean(METRIC)
@@ -74,36 +94,36 @@ def test_what_a_reader_looks_for_is_there(page: SweepPage) -> None:
 
 
 def test_the_best_stands_beside_the_search_as_it_is(page: SweepPage) -> None:
-    rows = Reader(render_sweep_page(page)).tables[BEST]
+    rows = Reader(html_of(page)).tables[BEST]
     assert page.best is not None
     assert [row[0] for row in rows[1:]] == list(page.sweep.space)
     values = {name: (best, standing) for name, best, standing in rows[1:]}
     assert values["alpha"] == (f"{page.best.point['alpha']:.3g}", "0")
     assert values["preset"] == (page.best.point["preset"], "default")
     paper = next(trial for trial in page.trials if trial.point["preset"] == "paper")
-    rows = Reader(render_sweep_page(replace(page, best=paper))).tables[BEST]
+    rows = Reader(html_of(replace(page, best=paper))).tables[BEST]
     assert rows[-1][:2] == ["kappa", "0 as its preset has it"]
 
 
 def test_the_three_outcomes_of_a_comparison(make_difference: MakeDifference) -> None:
-    told = replace(make_difference("default", 3.1), value=3.1, low=0.4, high=5.8, pairs=6)
+    told = replace(make_difference("default", 3.1), value=3.1, reach=2.7, pairs=6)
     assert verdict(told) == "is better than default by +3.1 K (95 % interval +0.4 to +5.8, 2 bases × 3 seeds)"
-    assert verdict(replace(told, low=-0.4)).startswith(
+    assert verdict(replace(told, reach=3.5)).startswith(
         "can't be told from default: +3.1 K (95 % interval -0.4 "
     )
-    worse = replace(told, value=-3.1, low=-5.8, high=-0.4)
+    worse = replace(told, value=-3.1)
     assert verdict(worse).startswith("is worse than default by -3.1 K (95 % interval -5.8 to -0.4")
     gap = {"metric": "gap_k"}
     assert verdict(replace(worse, **gap)).startswith("is better than default by -3.1 K")
     assert verdict(replace(told, **gap)).startswith("is worse than default by +3.1 K")
     assert "too few searches for an interval (5 pairs of searches)" in verdict(
-        replace(told, low=None, high=None, pairs=5)
+        replace(told, reach=None, pairs=5)
     )
     assert "nothing passed that could tell" in verdict(replace(told, value=math.nan, pairs=0, bases=()))
 
 
 def test_the_comparison_says_by_whom_and_on_what(page: SweepPage) -> None:
-    reader = Reader(render_sweep_page(page))
+    reader = Reader(html_of(page))
     assert "The best is better than default by +3.1 K" in reader.text
     assert "The best can't be told from paper: +0.2 K" in reader.text
     assert "by another oracle than the one that the trials went by" in reader.text
@@ -111,8 +131,8 @@ def test_the_comparison_says_by_whom_and_on_what(page: SweepPage) -> None:
     assert [row[4] for row in reader.tables[HELD]] == ["Best is", "better", "worse", "can't be told"]
     assert len(reader.tables["The best minus others by base"]) == 1 + 2 * 2
     same = page.sweep.model_copy(update={"compare": page.sweep.compare.model_copy(update={"bases": ()})})
-    assert "on the bases of the trials." in render_sweep_page(replace(page, sweep=same))
-    assert "Is it better?" not in render_sweep_page(replace(page, differences=[]))
+    assert "on the bases of the trials." in html_of(replace(page, sweep=same))
+    assert "Is it better?" not in html_of(replace(page, differences=[]))
 
 
 def test_what_is_missing_failed_or_stopped_comes_first(page: SweepPage) -> None:
@@ -120,7 +140,7 @@ def test_what_is_missing_failed_or_stopped_comes_first(page: SweepPage) -> None:
     trials[0] = replace(trials[0], status="failed", cause="out of memory")
     trials[1] = replace(trials[1], status="unfinished")
     part = replace(page, trials=trials, differences=page.differences[:1])
-    reader = Reader(render_sweep_page(replace(part, compare_failures={"paper": "no GPU"})))
+    reader = Reader(html_of(replace(part, compare_failures={"paper": "no GPU"})))
     said = [
         "Not finished: 22 of 24 trials have ended.",
         "Trials that failed: 1. The same command tries them again.",
@@ -133,11 +153,11 @@ def test_what_is_missing_failed_or_stopped_comes_first(page: SweepPage) -> None:
     assert found == sorted(found)
     assert reader.tables["Trials that failed"][1:] == [["0", "out of memory"]]
     clean = [replace(trial, status="finished") for trial in page.trials]
-    assert 'class="remark"' not in render_sweep_page(replace(page, trials=clean))
+    assert 'class="remark"' not in html_of(replace(page, trials=clean))
 
 
 def test_every_trial_has_a_row_that_sorts(page: SweepPage) -> None:
-    reader = Reader(render_sweep_page(page))
+    reader = Reader(html_of(page))
     rows = [dict(zip(reader.tables[TRIALS][0], row, strict=True)) for row in reader.tables[TRIALS][1:]]
     assert len(rows) == 24
     assert page.best is not None
@@ -164,7 +184,7 @@ def test_every_trial_has_a_row_that_sorts(page: SweepPage) -> None:
 )
 def test_importances_come_with_what_they_mean(page: SweepPage, r2: float | None, said: str) -> None:
     fields = (FieldImportance("alpha", 0.91, 0.04), FieldImportance("kappa", -0.001, 0.1))
-    reader = Reader(render_sweep_page(replace(page, importance=Importance(METRIC, fields, r2, 24))))
+    reader = Reader(html_of(replace(page, importance=Importance(METRIC, fields, r2, 24))))
     assert said in reader.text
     assert reader.tables["Importance of each field"] == [
         ["alpha", "0.91", "± 0.04"],
@@ -181,13 +201,13 @@ def test_no_trials_and_none_with_values(page: SweepPage) -> None:
         plots=[],
         importance=importances([], page.sweep.space, METRIC),
     )
-    reader = Reader(render_sweep_page(empty))
+    reader = Reader(html_of(empty))
     assert "No trial has ended yet, of 24 planned." in reader.text
     assert "0 of 24trials finished" in reader.text
     for heading in ("Is it better?", "Which fields matter", "\nTrials\n", "\nBest\n"):
         assert heading not in reader.text
     failed = [replace(trial, status="failed", scores=(), cause=None) for trial in page.trials]
-    reader = Reader(render_sweep_page(replace(empty, trials=failed)))
+    reader = Reader(html_of(replace(empty, trials=failed)))
     assert "No trial has finished with a value of the metric." in reader.text
     assert reader.tables["Trials that failed"][1] == ["0", "unknown"]
 
@@ -223,7 +243,7 @@ def test_everything_given_is_escaped(page: SweepPage) -> None:
         model_notes=[evil],
         compare_failures={evil: evil},
     )
-    html = render_sweep_page(hostile)
+    html = html_of(hostile)
     reader = Reader(html)
     assert [tag for tag, _ in reader.tags].count("script") == 1
     assert "<script>alert" not in html
@@ -233,7 +253,7 @@ def test_everything_given_is_escaped(page: SweepPage) -> None:
 
 def test_the_page_needs_no_network(page: SweepPage) -> None:
     plots = sweep_plots(page.sweep, page.trials, page.best, page.differences, page.importance)
-    html = render_sweep_page(replace(page, plots=plots))
+    html = html_of(replace(page, plots=plots))
     assert len(plots) == 6
     assert html.count("data:image/png;base64,") == 6
     assert "http://" not in html
@@ -250,9 +270,7 @@ def test_a_thousand_trials_make_no_monster(page: SweepPage) -> None:
         for n, trial in enumerate(many[:300])
     ]
     bases = tuple(replace(page.differences[0].bases[0], base=f"La{n}O") for n in range(900))
-    html = render_sweep_page(
-        replace(page, trials=many, differences=[replace(page.differences[0], bases=bases)])
-    )
+    html = html_of(replace(page, trials=many, differences=[replace(page.differences[0], bases=bases)]))
     assert len(html) < 1_500_000
     reader = Reader(html)
     assert len(reader.tables[TRIALS]) == len(reader.tables["The best minus others by base"]) == LISTED + 1

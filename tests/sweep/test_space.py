@@ -8,7 +8,8 @@ from typing import Any
 import optuna
 import pytest
 
-from kiago_ray.sweep.space import Parameter, check_order, decoded, draw, grid_draws
+from kiago_ray.sweep.spec import Parameter, check_order, grid_points
+from kiago_ray.sweep.study import draw
 
 
 def space(**parameters: dict[str, Any]) -> dict[str, Parameter]:
@@ -25,7 +26,7 @@ CONDITIONAL = space(
 
 def test_draws_keep_to_their_ranges_and_conditions() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    points = [decoded(CONDITIONAL, draw(CONDITIONAL, study.ask())) for _ in range(200)]
+    points = [draw(CONDITIONAL, study.ask()) for _ in range(200)]
     assert {point["preset"] for point in points} == {"default", "paper"}
     assert all(("kappa" in point) == (point["preset"] == "default") for point in points)
     assert all(0.5 <= point["kappa"] <= 2 for point in points if "kappa" in point)
@@ -38,13 +39,13 @@ def test_draws_keep_to_their_ranges_and_conditions() -> None:
 
 def test_a_grid_has_every_combination_once() -> None:
     listed = space(a={"grid": [1, 2, 3]}, b={"choice": ["x", {"y": 1}]})
-    points = [decoded(listed, drawn) for drawn in grid_draws(listed)]
+    points = grid_points(listed)
     assert points == [{"a": a, "b": b} for a, b in itertools.product([1, 2, 3], ["x", {"y": 1}])]
 
 
 def test_a_grid_leaves_out_what_does_not_apply() -> None:
     listed = space(preset={"grid": ["default", "paper"]}, k={"grid": [1, 2], "when": {"preset": ["default"]}})
-    assert [decoded(listed, drawn) for drawn in grid_draws(listed)] == [
+    assert grid_points(listed) == [
         {"preset": "default", "k": 1},
         {"preset": "default", "k": 2},
         {"preset": "paper"},
@@ -53,9 +54,9 @@ def test_a_grid_leaves_out_what_does_not_apply() -> None:
 
 def test_a_grid_is_bounded_and_needs_lists() -> None:
     with pytest.raises(ValueError, match="more than 10,000 points"):
-        grid_draws(space(**{name: {"grid": list(range(30))} for name in "abc"}))
+        grid_points(space(**{name: {"grid": list(range(30))} for name in "abc"}))
     with pytest.raises(ValueError, match="a: a grid search needs values"):
-        grid_draws(space(a={"uniform": [0, 1]}))
+        grid_points(space(a={"uniform": [0, 1]}))
 
 
 def test_conditions_name_what_is_chosen_before() -> None:

@@ -8,9 +8,8 @@ from typing import Any
 import optuna
 
 from kiago_ray.sweep.metrics import METRICS, Score
-from kiago_ray.sweep.space import decoded, draw
 from kiago_ray.sweep.spec import SweepSpec, sweep_from
-from kiago_ray.sweep.study import make_study
+from kiago_ray.sweep.study import draw, make_study
 from kiago_ray.sweep.trials import Status, Trial
 
 
@@ -42,7 +41,7 @@ def run(chosen: SweepSpec, study: optuna.Study, trials: int) -> list[Trial]:
     done = []
     for _ in range(trials):
         asked = study.ask()
-        point = decoded(chosen.space, draw(chosen.space, asked))
+        point = draw(chosen.space, asked)
         done.append(ended(asked.number, point, worth(point)))
         study.tell(asked, [done[-1].mean(name).value for name in chosen.metrics])
     return done
@@ -97,7 +96,7 @@ def test_a_grid_gives_each_trial_its_own_point() -> None:
     assert chosen.points == 3
 
     def points(study: optuna.Study, number: int) -> list[Any]:
-        return [decoded(chosen.space, draw(chosen.space, study.ask()))["alpha"] for _ in range(number)]
+        return [draw(chosen.space, study.ask())["alpha"] for _ in range(number)]
 
     assert points(make_study(chosen, []), 3) == [1, 2, True]
     left = Trial(2, "unfinished", {"alpha": True}, ())

@@ -12,8 +12,7 @@ import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
 from kiago_ray.storage.location import Location
-from kiago_ray.sweep.compare import difference
-from kiago_ray.sweep.metrics import METRICS, Score
+from kiago_ray.sweep.metrics import METRICS, Score, difference
 from kiago_ray.sweep.results import trials_table
 from kiago_ray.sweep.spec import SweepSpec, sweep_from
 from kiago_ray.sweep.trials import (
@@ -80,7 +79,7 @@ def test_a_difference_is_paired_and_has_students_interval() -> None:
     found = difference(best, other[::-1], "trusted_delta_tc_k", "default")
     interval = ttest_1samp([2.0, 1.0, 0.0, 3.0], 0).confidence_interval(0.95)
     assert found.value == pytest.approx(1.5)
-    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert found.interval == (pytest.approx(interval.low), pytest.approx(interval.high))
     assert (found.pairs, found.bases[0].best, found.bases[0].other) == (4, 6.5, 5.0)
 
 
@@ -93,7 +92,7 @@ def test_bases_that_spread_unequally_have_welchs_interval() -> None:
     other = [replace(each, values=dict.fromkeys(METRICS, 0.0)) for each in best]
     found = difference(best, other, "trusted_delta_tc_k", "default")
     interval = ttest_ind(x, [-v for v in y], equal_var=False).confidence_interval(0.95)
-    assert (found.low, found.high) == (pytest.approx(interval.low / 2), pytest.approx(interval.high / 2))
+    assert found.interval == (pytest.approx(interval.low / 2), pytest.approx(interval.high / 2))
 
 
 def test_a_difference_averages_bases_however_many_seeds_each_has() -> None:
@@ -101,14 +100,14 @@ def test_a_difference_averages_bases_however_many_seeds_each_has() -> None:
     other = [score(0.0, seed=0), score(0.0, seed=1), score(0.0, base="MgB2")]
     found = difference(best, other, "trusted_delta_tc_k", "default")
     assert found.value == pytest.approx(6.0)
-    assert found.low is None
+    assert found.interval is None
     assert [each.difference for each in found.bases] == [2.0, 10.0]
 
 
 def test_a_ledger_gives_back_what_was_put_in(tmp_path: Path, chosen: SweepSpec) -> None:
     place = Location.of(tmp_path)
     ledger = Ledger(place, chosen)
-    ledger.begin(3, {"alpha": 2.5, "preset": 1})
+    ledger.begin(3, {"alpha": 2.5, "preset": "paper"})
     assert ledger.trials() == [Trial(3, "unfinished", {"alpha": 2.5, "preset": "paper"}, ())]
     scores = (score(1.0), score(math.nan, base="MgB2"))
     write_scores(place, trial_name(3), 0, scores)
@@ -126,7 +125,7 @@ def test_a_ledger_gives_back_what_was_put_in(tmp_path: Path, chosen: SweepSpec) 
 def test_a_damaged_file_is_as_if_it_were_not_there(tmp_path: Path, chosen: SweepSpec) -> None:
     place = Location.of(tmp_path)
     ledger = Ledger(place, chosen)
-    ledger.begin(0, {"alpha": 2.5, "preset": 1})
+    ledger.begin(0, {"alpha": 2.5, "preset": "paper"})
     for seed in chosen.seeds:
         write_scores(place, trial_name(0), seed, (score(1.0, seed=seed), score(2.0, base="MgB2", seed=seed)))
     ledger.end(0, "finished")
