@@ -28,10 +28,9 @@ from kiago_ray.data import NONE
 from kiago_ray.errors import InputError
 from kiago_ray.machine import provenance
 from kiago_ray.models import load_models
-from kiago_ray.paper.declarations import Size, comparison
-from kiago_ray.paper.lab import Lab, Store
+from kiago_ray.paper.experiments import Lab, open_cells
 from kiago_ray.paper.run import PAGE, measure, write_report, write_table
-from kiago_ray.paper.tables import PaperTable
+from kiago_ray.paper.tables import PaperTable, Size, comparison
 from kiago_ray.search import load_preset
 
 ALL = "all"
@@ -137,8 +136,8 @@ def open_lab(
     }
     superdiff = None if superdiff_weights is None else load_superdiff(superdiff_weights)
     console.tell_phases(models.hull, phases)
-    store = Store.open(where, identity)
-    lab = Lab(models=models, store=store, size=size, device=device, diffusion=superdiff, say=say)
+    location = open_cells(where, identity)
+    lab = Lab(models=models, location=location, size=size, device=device, diffusion=superdiff, say=say)
     name = torch.cuda.get_device_name(torch.device(device)) if kind == "cuda" else made["cpu"]
     phases_kept = "none" if models.hull is None else f"{models.hull.phases.report.rows_kept:,} of {phases}"
     facts = [
@@ -158,7 +157,7 @@ def run_tables(lab: Lab, names: Sequence[str]) -> list[tuple[PaperTable, float]]
     for name in names:
         began = time.perf_counter()
         table = measure(name, lab)
-        write_table(table, lab.store.location)
+        write_table(table, lab.location)
         done.append((table, time.perf_counter() - began))
         say(f"{table.heading}: {done[-1][1]:.0f} s")
     return done
@@ -177,7 +176,7 @@ def finish(
     if everything:
         seconds = sum(spent for _, spent in done)
         all_facts = [*facts, ("wall clock of this run", f"{seconds / 60:.1f} min")]
-        write_report([table for table, _ in done], lab.store.location, all_facts, failures)
+        write_report([table for table, _ in done], lab.location, all_facts, failures)
     if as_json:
         tables = {table.name: {**table.as_plain(), "seconds": round(spent, 1)} for table, spent in done}
         print_json({"out": where, "tables": tables, "failures": failures})

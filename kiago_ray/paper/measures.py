@@ -3,23 +3,102 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from kiago_ray.paper import plots
-from kiago_ray.paper.declarations import BASELINES, LABELS, METHODS, SEARCHES, Declaration, Value
-from kiago_ray.paper.experiments import GUIDANCE_BASE, INTEGER_LIMITS, START_BASE, STARTS, integer_materials
-from kiago_ray.paper.lab import Figures
-from kiago_ray.paper.tables import NOT_RUN, Column, Evidence, Measured, Panel, Read, Values
+from kiago_ray.paper.experiments import (
+    GUIDANCE_BASE,
+    INTEGER_LIMITS,
+    START_BASE,
+    STARTS,
+    Figures,
+    Found,
+    Lab,
+    integer_materials,
+)
+from kiago_ray.paper.tables import (
+    BASELINES,
+    LABELS,
+    METHODS,
+    NOT_RUN,
+    SEARCHES,
+    Column,
+    Declaration,
+    Family,
+    Panel,
+    PaperTable,
+    Value,
+    comparison,
+)
 from kiago_ray.search.losses import integer_distance
+
+Read = Callable[[Figures], float | None]
+"""Takes a figure from a cell."""
+Values = Mapping[str, Mapping[str, Value]]
+"""Base → method → value."""
 
 SCREENS = ("neutral", "pauling", "ef_negative", "few_elements")
 FIG2, FIG2_ATOMS = {"Ca": 0.23, "Sr": 0.27, "O": 0.5}, 4
 _WAYS = {"loss": "loss-based", "rounding": "rounding"}
 
 
-def contest(evidence: Evidence) -> Measured:
+@dataclass(frozen=True)
+class Evidence:
+    """What one table is read off. found: the cells of its experiments."""
+
+    declared: Declaration
+    found: Found
+    lab: Lab
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that the table takes."""
+        size = self.lab.size
+        return {"all": size.seeds, "first": size.seeds[:1], "spread": size.spread_seeds}[self.declared.seeds]
+
+    @property
+    def family(self) -> Family | None:
+        """The family of bases on which methods are compared; None in a table of something else."""
+        families = comparison().families
+        return next((families[name] for name in self.declared.experiments if name in families), None)
+
+    @property
+    def bases(self) -> dict[str, dict[str, int]]:
+        """The family's bases with their sites, in the paper's order; of the spread those of its size alone."""
+        bases = {} if self.family is None else self.family.bases
+        few = self.lab.size.spread_bases if self.declared.seeds == "spread" else tuple(bases)
+        return {base: sites for base, sites in bases.items() if base in few}
+
+    def cell(self, base: str, method: str) -> Figures | None:
+        """The cell of the first seed; None where it failed."""
+        return self.found.get((base, method, self.seeds[0]))
+
+    def best(self, base: str, method: str) -> dict[str, Any]:
+        """The best row of the first seed's cell; {} where none passed."""
+        rows = (self.cell(base, method) or {}).get("best")
+        return dict(rows[0]) if rows else {}
+
+    def mean(self, base: str, method: str, read: Read, seeds: Sequence[int] | None = None) -> Value:
+        """The mean over seeds of what `read` takes from each cell; None where one has none, NOT_RUN where one
+        failed.
+        """
+        cells = [self.found.get((base, method, seed)) for seed in (self.seeds if seeds is None else seeds)]
+        values = [read(cell) for cell in cells if cell is not None]
+        if len(values) < len(cells):
+            return NOT_RUN
+        known = [value for value in values if value is not None]
+        return statistics.mean(known) if known and len(known) == len(values) else None
+
+    def values(self, read: Read) -> dict[str, dict[str, Value]]:
+        """The means of every base and method."""
+        return {base: {each: self.mean(base, each, read) for each in METHODS} for base in self.bases}
+
+
+def contest(evidence: Evidence) -> PaperTable:
     """T_c of the top formulas of every method, or its gain over the base's (Tables 2, 7 and 9)."""
     declared, k = evidence.declared, evidence.declared.top
     gain = declared.figure == "gain"
@@ -28,7 +107,7 @@ def contest(evidence: Evidence) -> Measured:
     columns = [Column(method, LABELS[method], "ours", digits, gain) for method in METHODS]
     panels = [
         beside_paper(declared, f"By the search's model: {what} (K)", raw, digits=digits, sign=gain),
-        Panel.of(f"The same formulas by the oracle: {what} (K)", "base", columns, oracle),
+        Panel(f"The same formulas by the oracle: {what} (K)", "base", columns, oracle),
     ]
     if declared.show_bases:
         panels.append(_bases(evidence))
@@ -39,7 +118,7 @@ def contest(evidence: Evidence) -> Measured:
         label = f"{symbol} by the oracle (K)"
         drawn.append(("The same formulas by the oracle.", plots.dots(oracle, {}, label)))
     verdicts, facts = contest_verdicts(raw, oracle, what)
-    return Measured(panels, verdicts, drawn, {"ahead": facts})
+    return PaperTable(panels, verdicts, drawn, {"ahead": facts})
 
 
 def top(k: int, column: str, *, gain: bool) -> Read:
@@ -65,26 +144,27 @@ def beside_paper(
     for method in METHODS:
         column = Column(method, LABELS[method], "ours", digits, sign)
         columns += [column, column.printed(2)] if method in declared.columns else [column]
-    rows = {base: {**row, **declared.printed(base)} for base, row in values.items()}
-    return Panel.of(title, "base", columns, rows)
+    return Panel(
+        title, "base", columns, {base: {**row, **declared.printed(base)} for base, row in values.items()}
+    )
 
 
 def _bases(evidence: Evidence) -> Panel:
     """T_c of the bases in K by both models and as measured."""
     columns = [Column("model", "ResNet-18"), Column("oracle", "oracle"), Column("measured", "measured")]
-    reads: tuple[Read, ...] = (
-        lambda cell: cell["base"]["tc_k"],
-        lambda cell: cell["base"]["tc_oracle_k"],
-        lambda cell: cell["base"]["tc_measured_k"],
-    )
+    fields = ("tc_k", "tc_oracle_k", "tc_measured_k")
+
+    def read(field: str) -> Read:
+        return lambda cell: cell["base"][field]
+
     rows = {
         base: {
-            column.name: evidence.mean(base, "kiago", read)
-            for column, read in zip(columns, reads, strict=True)
+            column.name: evidence.mean(base, "kiago", read(field))
+            for column, field in zip(columns, fields, strict=True)
         }
         for base in evidence.bases
     }
-    return Panel.of("T_c of the bases (K)", "base", columns, rows)
+    return Panel("T_c of the bases (K)", "base", columns, rows)
 
 
 def above(row: Mapping[str, Value], mine: str, other: str) -> bool | None:
@@ -105,14 +185,12 @@ def contest_verdicts(
     """
     lines: list[str] = []
     facts: dict[str, dict[str, list[int]]] = {}
-    rivals: dict[str, Sequence[str]] = {other: (other,) for other in BASELINES}
-    rivals["all"] = BASELINES
-    names: dict[str, str] = {other: f"{LABELS[other]}'s" for other in BASELINES}
-    names["all"] = "all three"
+    rivals: dict[str, Sequence[str]] = {**{other: (other,) for other in BASELINES}, "all": BASELINES}
     for mine in SEARCHES:
         facts[mine] = {name: _ahead(raw, oracle, mine, others) for name, others in rivals.items()}
         parts = [
-            f"above {names[name]} on {higher} of {compared} bases by the search's model and {by_oracle} by the oracle"
+            f"above {'all three' if name == 'all' else LABELS[name] + chr(39) + 's'} on {higher} of {compared} bases "
+            f"by the search's model and {by_oracle} by the oracle"
             for name, (higher, by_oracle, compared) in facts[mine].items()
             if compared
         ]
@@ -152,7 +230,7 @@ def disagreements(raw: Values, oracle: Values, mine: str) -> list[str]:
     return found
 
 
-def rates(evidence: Evidence) -> Measured:
+def rates(evidence: Evidence) -> PaperTable:
     """A share of each method's rows (Tables 5, 6 and 10)."""
     values = evidence.values(lambda cell: cell.get(evidence.declared.figure))
     verdicts = []
@@ -164,10 +242,10 @@ def rates(evidence: Evidence) -> Measured:
         ]
         words = f"below 1.00 on {', '.join(below)}." if below else "1.00 on every base that was run."
         verdicts.append(f"{LABELS[method]}: {words}")
-    return Measured([beside_paper(evidence.declared, "Share of rows", values, digits=2)], verdicts)
+    return PaperTable([beside_paper(evidence.declared, "Share of rows", values, digits=2)], verdicts)
 
 
-def pass_rates(evidence: Evidence) -> Measured:
+def pass_rates(evidence: Evidence) -> PaperTable:
     """The share of unique formulas that pass each screen (S.6)."""
 
     def share(name: str) -> Read:
@@ -194,10 +272,10 @@ def pass_rates(evidence: Evidence) -> Measured:
     }
     drawn = plots.dots(evidence.values(share("passed")), {}, "passed (share)")
     caption = "Share of unique formulas that pass every screen."
-    return Measured([Panel.of("", "base, method", columns, rows)], plots=[(caption, drawn)])
+    return PaperTable([Panel("", "base, method", columns, rows)], plots=[(caption, drawn)])
 
 
-def spread(evidence: Evidence) -> Measured:
+def spread(evidence: Evidence) -> PaperTable:
     """How much the gain of the top formulas varies over seeds, and T_c at the end of Fig. 3's runs (S.4)."""
     columns = [Column(str(seed), f"seed {seed}", "ours", 1, True) for seed in evidence.seeds]
     columns += [Column("mean", "mean", "ours", 1, True), Column("spread", "standard deviation", "ours", 1)]
@@ -217,80 +295,77 @@ def spread(evidence: Evidence) -> Measured:
         f"{base}, {LABELS[method]}": row(base, method, gain) for base in evidence.bases for method in SEARCHES
     }
     ends = {label: row(START_BASE, kind, lambda cell: cell["mean"][-1]) for kind, label in STARTS.items()}
-    return Measured(
+    return PaperTable(
         [
-            Panel.of(f"ΔT_c of the top {k} by the search's model (K)", "base, search", columns, gains),
-            Panel.of("Fig. 3's runs: mean T_c after the last step (K)", "start", columns, ends),
+            Panel(f"ΔT_c of the top {k} by the search's model (K)", "base, search", columns, gains),
+            Panel("Fig. 3's runs: mean T_c after the last step (K)", "start", columns, ends),
         ]
     )
 
 
-def starts(evidence: Evidence) -> Measured:
+def starts(evidence: Evidence) -> PaperTable:
     """T_c over the first stage by the kind of start (Fig. 3)."""
-    cells = {
-        label: cell
-        for kind, label in STARTS.items()
-        if (cell := evidence.found.get((START_BASE, kind, evidence.seeds[0]))) is not None
-    }
-    columns = (
+    cells = {kind: cell for kind in STARTS if (cell := evidence.cell(START_BASE, kind)) is not None}
+    columns = [
         Column("first", "mean, first"),
         Column("last", "mean, last"),
         Column("median", "median, last"),
         Column("p90", "9th decile, last"),
         Column("best", "best, last"),
         Column("zero", "share at 0 K, last", "ours", 2),
-    )
-    rows: dict[str, dict[str, Value]] = {
-        label: {
+    ]
+    ends = {kind: cell["mean"][-1] for kind, cell in cells.items()}
+    rows = {
+        STARTS[kind]: {
+            **cell,
             "first": cell["mean"][0],
-            "last": cell["mean"][-1],
+            "last": ends[kind],
             "median": cell["p50"][-1],
             "p90": cell["p90"][-1],
-            "best": cell["best"],
-            "zero": cell["zero"],
         }
-        for label, cell in cells.items()
+        for kind, cell in cells.items()
     }
     verdicts = []
-    if len(cells) == len(STARTS):
-        existing, random = (cell["mean"][-1] for cell in cells.values())
+    if len(ends) == len(STARTS):
+        existing, random = ends.values()
         verdicts.append(
             f"Starts from {START_BASE} end {'higher' if existing > random else 'lower'} than random ones: "
             f"{existing:.1f} against {random:.1f} K on average. The paper says higher."
         )
     caption = "T_c over the steps: single rows, median, mean and middle 80 %."
-    return Measured(
-        [Panel.of("Predicted T_c (K)", "start", columns, rows)],
+    drawn = plots.starts_plot({STARTS[kind]: cell for kind, cell in cells.items()}) if cells else b""
+    return PaperTable(
+        [Panel("Predicted T_c (K)", "start", columns, rows)],
         verdicts,
-        [(caption, plots.starts_plot(cells))] if cells else [],
-        {kind: cells[label]["mean"][-1] for kind, label in STARTS.items() if label in cells},
+        [(caption, drawn)] if cells else [],
+        ends,
     )
 
 
-def conversions(evidence: Evidence) -> Measured:
+def conversions(evidence: Evidence) -> PaperTable:
     """Mean change of T_c from converting to integers (Table 1)."""
-    limits = tuple(evidence.declared.rows)
-    ours: dict[str, dict[str, Value]] = {limit: {} for limit in limits}
-    oracle: dict[str, dict[str, Value]] = {limit: {} for limit in limits}
-    better = {method: [0, 0] for method in SEARCHES}
-    for limit in limits:
-        for method in SEARCHES:
-            loss, rounding = (mean_change(evidence, method, limit, way) for way in _WAYS)
-            ours[limit] |= {f"{method}_loss": loss, f"{method}_rounding": rounding}
-            oracle[limit] |= {
-                f"{method}_{way}": mean_change(evidence, method, limit, f"{way}_oracle") for way in _WAYS
+    declared, pairs = evidence.declared, [(method, way) for method in SEARCHES for way in _WAYS]
+    ours, oracle = (
+        {
+            limit: {
+                f"{method}_{way}": mean_change(evidence, method, limit, way + by) for method, way in pairs
             }
-            if loss is not None and rounding is not None:
-                better[method][0] += loss > rounding
-                better[method][1] += 1
-        ours[limit] |= {f"paper_{way}": evidence.declared.value(limit, way) for way in _WAYS}
-    columns = [
-        Column(f"{method}_{way}", f"{LABELS[method]}, {label}", "ours", 2, True)
-        for method in SEARCHES
-        for way, label in _WAYS.items()
-    ]
+            for limit in declared.rows
+        }
+        for by in ("", "_oracle")
+    )
+    better = {}
+    for method in SEARCHES:
+        both = [(row[f"{method}_loss"], row[f"{method}_rounding"]) for row in ours.values()]
+        known = [(loss, rounding) for loss, rounding in both if loss is not None and rounding is not None]
+        better[method] = [sum(loss > rounding for loss, rounding in known), len(known)]
+    columns = [Column(f"{m}_{way}", f"{LABELS[m]}, {_WAYS[way]}", "ours", 2, True) for m, way in pairs]
     paper = [Column(f"paper_{way}", f"{label}, paper", "paper", 2, True) for way, label in _WAYS.items()]
-    series = {c.label: [row[c.name] for row in ours.values()] for c in (*columns, *paper)}
+    beside = {
+        limit: {**row, **{f"paper_{way}": declared.value(limit, way) for way in _WAYS}}
+        for limit, row in ours.items()
+    }
+    series = {c.label: [row[c.name] for row in beside.values()] for c in (*columns, *paper)}
     verdicts = [
         f"{LABELS[method]}: the loss-based conversion is better than rounding at {higher} of {compared} limits."
         for method, (higher, compared) in better.items()
@@ -298,10 +373,10 @@ def conversions(evidence: Evidence) -> Measured:
     ]
     change = "mean change of T_c (K)"
     rows = sum(cell["rows"] for cell in evidence.found.values()) // len(SEARCHES)
-    return Measured(
+    return PaperTable(
         [
-            Panel.of(f"By the search's own model: {change}", "most atoms", [*columns, *paper], ours),
-            Panel.of(f"By the oracle: {change}", "most atoms", columns, oracle),
+            Panel(f"By the search's own model: {change}", "most atoms", [*columns, *paper], beside),
+            Panel(f"By the oracle: {change}", "most atoms", columns, oracle),
         ],
         verdicts,
         [("Mean change of T_c from converting to integers.", plots.limits_plot(INTEGER_LIMITS, series))],
@@ -321,7 +396,7 @@ def mean_change(evidence: Evidence, method: str, limit: str, column: str) -> flo
     return float(sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights))
 
 
-def integer_loss(evidence: Evidence) -> Measured:
+def integer_loss(evidence: Evidence) -> PaperTable:
     """The integer loss of one composition, exactly: |x − n/4| by n/4 and element, and L_int^4 by the search's own loss
     (eq. 10, Fig. 2).
     """
@@ -345,16 +420,14 @@ def integer_loss(evidence: Evidence) -> Measured:
     ]
     title = "|x − c| for each integer-compatible value c"
     pairs = [each for column in columns for each in (column, column.printed(2))]
-    return Measured([Panel.of(title, "c", pairs, rows)], verdicts, facts={"loss": loss, "equal": equal})
+    return PaperTable([Panel(title, "c", pairs, rows)], verdicts, facts={"loss": loss, "equal": equal})
 
 
-def causes(evidence: Evidence) -> Measured:
+def causes(evidence: Evidence) -> PaperTable:
     """T_c gained and lost by denoising, ILVR and guidance, over the guidance's weight (Table 4)."""
     declared = evidence.declared
     cells = {
-        weight: cell
-        for weight in declared.rows
-        if (cell := evidence.found.get((GUIDANCE_BASE, weight, evidence.seeds[0]))) is not None
+        weight: cell for weight in declared.rows if (cell := evidence.cell(GUIDANCE_BASE, weight)) is not None
     }
     columns: list[Column] = []
     for part, label in declared.columns.items():
@@ -363,33 +436,29 @@ def causes(evidence: Evidence) -> Measured:
         columns += [column, column.printed(digits)]
     rows = {weight: {**cells.get(weight, {}), **declared.printed(weight)} for weight in declared.rows}
     series = {
-        label: (
-            [cells.get(weight, {}).get(part) for weight in declared.rows],
-            [declared.value(weight, part) for weight in declared.rows],
-        )
+        label: [[row.get(name) for row in rows.values()] for name in (part, f"{part}_paper")]
         for part, label in declared.columns.items()
         if part != "passed"
     }
-    caption = "Changes of T_c by cause: ours filled, the paper's hollow."
-    title = "Changes of T_c over all steps (K)"
-    return Measured(
-        [Panel.of(title, "guidance weight", columns, rows, NOT_RUN)],
-        _causes_verdicts(cells),
-        [(caption, plots.guidance_plot(list(declared.rows), series))],
+    verdicts = []
+    weights = [weight for weight in cells if float(weight) > 0]
+    if len(weights) > 1:
+        most = cells[max(weights, key=float)]
+        sums = [cell["sum"] for cell in cells.values()]
+        verdicts = [
+            f"At weight {max(weights, key=float)} guidance adds {most['guide']:+.0f} K and ILVR and denoising "
+            f"{most['ilvr'] + most['denoise']:+.0f} K. The paper's point is that they undo what guidance adds.",
+            f"Sums lie between {min(sums):.0f} and {max(sums):.0f} K over all weights; "
+            "the paper's between 122 and 144 K.",
+        ]
+    return PaperTable(
+        [Panel("Changes of T_c over all steps (K)", "guidance weight", columns, rows, NOT_RUN)],
+        verdicts,
+        [
+            (
+                "Changes of T_c by cause: ours filled, the paper's hollow.",
+                plots.guidance_plot(list(rows), series),
+            )
+        ],
         words={"base": GUIDANCE_BASE},
     )
-
-
-def _causes_verdicts(cells: Mapping[str, Figures]) -> list[str]:
-    weights = [weight for weight in cells if float(weight) > 0]
-    if len(weights) < 2:
-        return []
-    most = max(weights, key=float)
-    guide, others = cells[most]["guide"], cells[most]["ilvr"] + cells[most]["denoise"]
-    sums = [cell["sum"] for cell in cells.values()]
-    return [
-        f"At weight {most} guidance adds {guide:+.0f} K and ILVR and denoising {others:+.0f} K. "
-        "The paper's point is that they undo what guidance adds.",
-        f"Sums lie between {min(sums):.0f} and {max(sums):.0f} K over all weights; "
-        "the paper's between 122 and 144 K.",
-    ]

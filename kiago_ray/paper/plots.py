@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kiago_ray.paper.declarations import LABELS, Value
+from kiago_ray.paper.tables import LABELS, Value
 from kiago_ray.report.plots import (
     BLUE,
     DASHED,
@@ -90,10 +90,8 @@ def limits_plot(limits: Sequence[int], series: Mapping[str, Sequence[Value]]) ->
     return png_of(finish(figure, axes, columns=2, size=9))
 
 
-def guidance_plot(
-    weights: Sequence[str], series: Mapping[str, tuple[Sequence[Value], Sequence[Value]]]
-) -> bytes:
-    """Changes of T_c by cause over the guidance weight: ours and the paper's, on a symmetric logarithmic axis."""
+def guidance_plot(weights: Sequence[str], series: Mapping[str, Sequence[Sequence[Value]]]) -> bytes:
+    """Changes of T_c by cause, ours and the paper's, over the guidance weight, on a symmetric logarithmic axis."""
     figure, (axes,) = new_figure(7.0, 4.2)
     at = np.arange(len(weights))
     for style, (label, (ours, paper)) in zip(CAUSE_STYLES, series.items(), strict=True):

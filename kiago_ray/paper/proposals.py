@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.paper.criteria import rightly_substituted
-from kiago_ray.paper.declarations import LABELS, METHODS, SEARCHES, Value
-from kiago_ray.paper.tables import Column, Evidence, Measured, Panel
+from kiago_ray.paper.experiments import rightly_substituted
+from kiago_ray.paper.measures import Evidence
+from kiago_ray.paper.tables import LABELS, METHODS, SEARCHES, Column, Panel, PaperTable, Value
+from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.base import predict
-
-if TYPE_CHECKING:
-    from kiago_ray.predictors import Predictors
-    from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.screening.known import KnownMaterials
 
 TC, ORACLE = Column("tc_k", "T_c (K)"), Column("tc_oracle_k", "oracle (K)")
 EF = Column("ef_ev_per_atom", "E_f (eV/atom)", "ours", 3)
@@ -25,7 +23,7 @@ E_HULL = Column("e_hull_ev_per_atom", "ΔE_hull (eV/atom)", "ours", 3)
 Rows = dict[str, dict[str, Value]]
 
 
-def samples(evidence: Evidence) -> Measured:
+def samples(evidence: Evidence) -> PaperTable:
     """The best proposal of every method from every base, and the paper's samples by our models (Table 3)."""
     best = {
         f"{base}, {LABELS[method]}": row
@@ -45,15 +43,15 @@ def samples(evidence: Evidence) -> Measured:
     }
     formula, printed_tc = Column("formula", "formula", ""), Column("paper_tc_k", "T_c (K), paper", "paper", 2)
     columns = [TC, ORACLE, EF, *_hull(evidence)]
-    return Measured(
+    return PaperTable(
         [
-            Panel.of("Ours: the best from each base that passes", "base, method", [formula, *columns], ours),
-            Panel.of("The paper's samples by our models", "sample (method)", [printed_tc, *columns], paper),
+            Panel("Ours: the best from each base that passes", "base, method", [formula, *columns], ours),
+            Panel("The paper's samples by our models", "sample (method)", [printed_tc, *columns], paper),
         ]
     )
 
 
-def substitutions(evidence: Evidence) -> Measured:
+def substitutions(evidence: Evidence) -> PaperTable:
     """The best substituted proposal of each search against the best known compound with the same substitution
     (Table 8).
     """
@@ -89,13 +87,13 @@ def substitutions(evidence: Evidence) -> Measured:
             }
         pairs = [(best[base, method]["tc_k"], known[base]["tc_k"]) for base in known if best[base, method]]
         ahead[method] = [sum(mine > rival for mine, rival in pairs), len(pairs)]
-        panels.append(Panel.of(f"{LABELS[method]} against the best known", "base, site", columns, rows))
+        panels.append(Panel(f"{LABELS[method]} against the best known", "base, site", columns, rows))
     verdicts = [
         f"{LABELS[method]} proposes a higher T_c, by the search's model, than the best known on "
         f"{higher} of {compared} bases that have one."
         for method, (higher, compared) in ahead.items()
     ]
-    return Measured([*panels, _printed_substitutions(evidence, models)], verdicts, facts={"ahead": ahead})
+    return PaperTable([*panels, _printed_substitutions(evidence, models)], verdicts, facts={"ahead": ahead})
 
 
 def _printed_substitutions(evidence: Evidence, models: Mapping[str, Mapping[str, float]]) -> Panel:
@@ -120,10 +118,10 @@ def _printed_substitutions(evidence: Evidence, models: Mapping[str, Mapping[str,
             **{f"proposed_{name}": value for name, value in proposed.items()},
             **{f"best_{name}": value for name, value in best.items()},
         }
-    return Panel.of("The paper's, by its model and by ours", "base", columns, rows)
+    return Panel("The paper's, by its model and by ours", "base", columns, rows)
 
 
-def hydrides(evidence: Evidence) -> Measured:
+def hydrides(evidence: Evidence) -> PaperTable:
     """Hydrides that each search proposes over all bases, with known compounds of the same elements (Table 11)."""
     shown = {method: _best_of_all(evidence, method) for method in SEARCHES}
     known = same_elements(evidence.lab.models.known, (formula for rows in shown.values() for formula in rows))
@@ -142,8 +140,8 @@ def hydrides(evidence: Evidence) -> Measured:
             formula: {**row, **_similar(known.get(formula)), **_reported(evidence, formula)}
             for formula, row in best.items()
         }
-        panels.append(Panel.of(f"Proposed by {LABELS[method]}", "formula", columns, rows))
-    return Measured([*panels, _printed_hydrides(evidence)])
+        panels.append(Panel(f"Proposed by {LABELS[method]}", "formula", columns, rows))
+    return PaperTable([*panels, _printed_hydrides(evidence)])
 
 
 def _best_of_all(evidence: Evidence, method: str) -> dict[str, dict[str, Any]]:
@@ -187,7 +185,7 @@ def _printed_hydrides(evidence: Evidence) -> Panel:
         formula: {**row, "tc_k": "", **models.get(formula, {}), "paper_tc_k": row["tc_k"]}
         for formula, row in evidence.declared.rows.items()
     }
-    return Panel.of("The paper's, by its model and by ours", "formula", columns, rows)
+    return Panel("The paper's, by its model and by ours", "formula", columns, rows)
 
 
 def _hull(evidence: Evidence) -> list[Column]:

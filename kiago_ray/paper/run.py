@@ -7,28 +7,25 @@ presets, with the reasons that the specification's descriptions give.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from pydantic import BaseModel
 
 from kiago_ray.paper import measures, proposals
-from kiago_ray.paper.declarations import BASELINES, LABELS, METHODS, comparison
-from kiago_ray.paper.experiments import EXPERIMENTS
-from kiago_ray.paper.lab import Figures, Found, Lab
-from kiago_ray.paper.tables import Evidence, Measured, PaperTable, escaped, markdown_grid
+from kiago_ray.paper.experiments import EXPERIMENTS, Figures, Found, Lab
+from kiago_ray.paper.measures import Evidence
+from kiago_ray.paper.tables import BASELINES, LABELS, METHODS, PaperTable, comparison, escaped, markdown_grid
 from kiago_ray.report.page import render
 from kiago_ray.report.plots import Plot
 from kiago_ray.search import SearchSpec, load_preset
-
-if TYPE_CHECKING:
-    from kiago_ray.storage.location import Location
+from kiago_ray.storage.location import Location
 
 PAGE, TEXT = "report.html", "report.md"
 TITLE = "The paper's tables, ours beside what is printed"
 PRESETS = ("open", "paper", "reference")
 _OF_A_SEARCH = ("base", "seed")
-MEASURES: Mapping[str, Callable[[Evidence], Measured]] = {
+MEASURES: Mapping[str, Callable[[Evidence], PaperTable]] = {
     "causes": measures.causes,
     "contest": measures.contest,
     "conversions": measures.conversions,
@@ -47,24 +44,24 @@ MEASURES: Mapping[str, Callable[[Evidence], Measured]] = {
 def measure(name: str, lab: Lab) -> PaperTable:
     """Run what is missing of a table's cells and make the table. Raises KeyError for a name that is no table."""
     declared = comparison().tables[name]
+    seeds = Evidence(declared, {}, lab).seeds
     found: dict[tuple[str, str, int], Figures] = {}
-    for experiment in map(EXPERIMENTS.__getitem__, declared.experiments):
+    for experiment in declared.experiments:
         pairs = [
             (base, method)
-            for base, method in experiment.pairs(lab.size)
+            for base, method in EXPERIMENTS[experiment].pairs(lab.size)
             if (declared.methods == "all" or method not in BASELINES)
             and (declared.seeds != "spread" or base in lab.size.spread_bases)
         ]
-        found |= lab.cells(experiment, pairs, Evidence(declared, {}, lab).seeds)
+        found |= lab.cells(experiment, pairs, seeds)
     return table_of(name, found, lab)
 
 
 def table_of(name: str, found: Found, lab: Lab) -> PaperTable:
     """The table that these cells make."""
-    declared = comparison().tables[name]
+    declared, notes = comparison().tables[name], comparison().notes
     evidence = Evidence(declared, found, lab)
-    measured = MEASURES[declared.measure](evidence)
-    notes = comparison().notes
+    table = MEASURES[declared.measure](evidence)
     words = {
         **notes,
         "ours": "" if evidence.family is None else evidence.family.ours,
@@ -72,19 +69,16 @@ def table_of(name: str, found: Found, lab: Lab) -> PaperTable:
         "known": "none were given" if lab.models.known is None else lab.models.known.source,
         "hull": notes["hull_absent" if lab.models.hull is None else "hull_asked"],
         "top": str(declared.top),
-        **measured.words,
+        **table.words,
     }
-    filled = (note.format(**words) for note in declared.notes)
-    return PaperTable(
+    filled = [note.format(**words) for note in declared.notes]
+    return replace(
+        table,
         name=name,
         label=declared.label,
         title=declared.title,
         size=_size(evidence),
-        panels=tuple(measured.panels),
-        verdicts=tuple(measured.verdicts),
-        notes=tuple(note for note in filled if note),
-        plots=tuple(measured.plots),
-        facts=measured.facts,
+        notes=[note for note in filled if note],
     )
 
 
@@ -114,26 +108,17 @@ def thin(evidence: Evidence) -> str:
     return f"Fewer than {k} formulas passed, so that means are of these alone: {'; '.join(few)}."
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A field in which presets differ. values: in the order of the presets that were compared."""
-
-    field: str
-    values: tuple[str, ...]
-    reason: str
-
-
-def differences(presets: Sequence[str] = PRESETS) -> tuple[Difference, ...]:
-    """Every field whose value isn't the same in all of these presets, in the specification's order, with its
-    description.
+def differences(presets: Sequence[str] = PRESETS) -> list[tuple[str, ...]]:
+    """Every field whose value isn't the same in all of these presets, in the specification's order: its name, the
+    value in each preset, and its description, which has the reason.
     """
     dumps = [load_preset(name).model_dump(mode="json") for name in presets]
     found = []
     for path, description in _fields(SearchSpec):
-        values = tuple(_at(dump, path) for dump in dumps)
+        values = [_at(dump, path) for dump in dumps]
         if path[0] not in _OF_A_SEARCH and any(value != values[0] for value in values):
-            found.append(Difference(".".join(path), tuple(map(_text, values)), description))
-    return tuple(found)
+            found.append((".".join(path), *map(_text, values), description))
+    return found
 
 
 def _fields(
@@ -163,10 +148,10 @@ def _text(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def differences_markdown(found: Sequence[Difference]) -> str:
+def differences_markdown() -> str:
     """How ours differs, as a section."""
     heads = ["field", *(f"`{preset}`" for preset in PRESETS), "what it is, and why"]
-    grid = markdown_grid(heads, ([f"`{each.field}`", *each.values, each.reason] for each in found))
+    grid = markdown_grid(heads, ([f"`{name}`", *others] for name, *others in differences()))
     lines = ["## How ours differs from the paper and from its reference code", "", *grid]
     lines += ["", "In no field:", "", *(f"- {escaped(line)}" for line in comparison().departures)]
     return "\n".join(lines) + "\n"
@@ -194,7 +179,7 @@ def page(tables: Sequence[PaperTable], facts: Sequence[tuple[str, str]], failure
         tables=[(table, [Plot("", *plot) for plot in table.plots]) for table in tables],
         facts=facts,
         presets=PRESETS,
-        found=[(each.field, *each.values, each.reason) for each in differences()],
+        found=differences(),
         outside=comparison().departures,
         failures=failures,
     )
@@ -210,9 +195,7 @@ def write_report(
     lines = [f"# {TITLE}", ""]
     lines += [f"- {label}: {value}" for label, value in facts]
     lines += ["", *(f"Failed: {line}" for line in failures), ""] if failures else [""]
-    text = "\n".join(
-        [*lines, *(table.as_markdown() for table in tables), differences_markdown(differences())]
-    )
+    text = "\n".join([*lines, *(table.as_markdown() for table in tables), differences_markdown()])
     (where / PAGE).write_bytes(page(tables, facts, failures).encode())
     (where / TEXT).write_bytes(text.encode())
     return [PAGE, TEXT]

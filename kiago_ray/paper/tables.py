@@ -1,5 +1,5 @@
-"""A table of the comparison: the evidence that it is read off, and what is shown: panels of our columns beside the
-paper's, sentences and plots, with their text as CSV, Markdown and plain types.
+"""The comparison as one data file declares it, and its tables as they are shown: families of bases, sizes, what the
+paper prints; panels of our columns beside the paper's, as CSV, Markdown and plain types.
 """
 
 from __future__ import annotations
@@ -7,21 +7,189 @@ from __future__ import annotations
 import csv
 import io
 import re
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, get_args
 
-from kiago_ray.paper.declarations import METHODS, Declaration, Family, Value, comparison
-from kiago_ray.paper.lab import Figures, Found, Lab
+import yaml
+from pydantic import BaseModel, ConfigDict, model_validator
 
-Read = Callable[[Figures], float | None]
-"""Takes a figure from a cell."""
-Values = Mapping[str, Mapping[str, Value]]
-"""Base → method → value."""
+from kiago_ray.errors import InputError
+from kiago_ray.search import SearchSpec, load_preset
+from kiago_ray.search.spec import preset_values
 
+Value = float | str | None
+"""A number; a text such as a formula, "" for a blank; None for N/A: nothing passed."""
+
+Method = Literal["kiago", "ours", "superdiff", "superdiff_cg", "substitution"]
+METHODS: tuple[Method, ...] = get_args(Method)
+SEARCHES, BASELINES = METHODS[:2], METHODS[2:]
+LABELS: Mapping[str, str] = dict(zip(METHODS, ("KIAGO", "ours", "SD", "SD w/ CG", "C-ES"), strict=True))
+
+
+MAX_CANDIDATES, MAX_STEPS, MAX_SEEDS, MAX_SEED = 1_000_000, 20_000, 100, 2**63 - 1
 NOT_RUN = "not run"
 CSV_COLUMNS = ("table", "panel", "row", "column", "source", "value")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Family(_Frozen):
+    """Bases from which every method proposes (sections 3.4 to 3.6).
+
+    preset: the paper's search and the judge of every method. bases: each with the site that is substituted and its
+    oxidation state, {} where any element may change. open_fields: fields of the preset `open` that the search "ours"
+    takes over; without them it is `open` itself. keep: elements that elemental substitution leaves alone.
+    """
+
+    preset: str
+    bases: dict[str, dict[str, int]]
+    open_fields: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+    def judge(self, base: str) -> SearchSpec:
+        """The specification whose screens and T_c predictor judge what every method proposes: the paper's."""
+        return load_preset(self.preset, self._problem(base))
+
+    def search(self, base: str, method: str, changes: Mapping[str, Any]) -> SearchSpec:
+        """The search of "kiago" (the paper's equations and constants) or of "ours" (those of `open`)."""
+        fields = self.open_fields if method == "ours" else ()
+        preset = "open" if method == "ours" and not fields else self.preset
+        taken = {name: preset_values("open")[name] for name in fields}
+        return load_preset(preset, {**self._problem(base), **taken, **changes})
+
+    @property
+    def ours(self) -> str:
+        """What the search of the column "ours" is, in a sentence."""
+        if not self.open_fields:
+            return "`ours` is the preset `open`."
+        fields = ", ".join(self.open_fields)
+        return f"`ours` is the preset `{self.preset}` with these fields of `open`: {fields}."
+
+    def _problem(self, base: str) -> dict[str, Any]:
+        sites = self.bases[base]
+        return {"base": base, **({"substitute": sites} if sites else {})}
+
+
+class Size(_Frozen):
+    """How large the experiments are.
+
+    candidates: formulas of each method from each base, by experiment. steps: of stage 1 and 2 of the paper's search.
+    ours_steps: of ours. start_steps: of Fig. 3. diffusion_steps: of SuperDiff; guidance_steps: of it in Table 4.
+    seeds: of the tables, whose figures are means over them. spread_seeds and spread_bases: of the spread (S.4).
+    """
+
+    name: str
+    candidates: dict[str, int]
+    steps: tuple[int, int]
+    ours_steps: tuple[int, int]
+    start_steps: int
+    diffusion_steps: int
+    guidance_steps: int
+    spread_bases: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    spread_seeds: tuple[int, ...] = (0, 1, 2)
+
+    def changed(
+        self,
+        candidates: int | None = None,
+        steps: Sequence[int] | None = None,
+        seeds: tuple[int, ...] | None = None,
+    ) -> Size:
+        """This size with what a command gives. Raises InputError."""
+        changes: dict[str, Any] = {}
+        if candidates is not None:
+            if not 1 <= candidates <= MAX_CANDIDATES:
+                raise InputError(f"--candidates: {candidates} is not from 1 to {MAX_CANDIDATES:,}")
+            changes["candidates"] = dict.fromkeys(self.candidates, candidates)
+        if steps is not None:
+            first, second = steps
+            if min(steps) < 1 or max(steps) > MAX_STEPS:
+                raise InputError(f"--steps: {first},{second}: each stage takes 1 to {MAX_STEPS:,} steps")
+            changes |= {"steps": (first, second), "ours_steps": (first, second), "start_steps": first}
+        if seeds is not None:
+            if not 1 <= len(set(seeds)) == len(seeds) <= MAX_SEEDS or min(seeds) < 0 or max(seeds) > MAX_SEED:
+                raise InputError(
+                    f"--seeds: give 1 to {MAX_SEEDS} different whole numbers of 0 or more, such as 0,1,2"
+                )
+            changes |= {"seeds": seeds, "spread_seeds": seeds}
+        return self.model_copy(
+            update={**changes, "name": f"{self.name}, changed by options"} if changes else {}
+        )
+
+    def words(self, experiment: str, seeds: Sequence[int], *, diffused: bool) -> str:
+        """The size of one experiment in a sentence. seeds: those that are used. diffused: whether SuperDiff takes
+        part.
+        """
+        steps, ours = ("{} + {}".format(*each) for each in (self.steps, self.ours_steps))
+        diffusion, paper = (f"; SuperDiff: {self.diffusion_steps:,}", " (1,000)") if diffused else ("", "")
+        return (
+            f"{self.candidates[experiment]:,} candidates from each base and method, {steps} steps (ours: {ours}"
+            f"{diffusion}), seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}. The paper has 4,096 "
+            f"and 500 + 500{paper}."
+        )
+
+
+class Declaration(_Frozen):
+    """A table or figure. columns and rows: what the paper prints, a value for each column of each row.
+
+    experiments: those whose cells it is made of. measure: how (a name in `measures.MEASURES`). figure: what of a
+    cell it compares. top: of how many best formulas. show_bases: whether T_c of the bases is shown too. methods:
+    "searches" leaves the baselines out. seeds: "first" takes one, "spread" takes the bases and seeds of S.4. size: a
+    template where the usual sentence doesn't fit. notes: templates of why our figures can't equal the paper's.
+    """
+
+    label: str
+    title: str
+    section: str
+    unit: str = ""
+    experiments: tuple[str, ...]
+    measure: str
+    figure: str = ""
+    top: int = 0
+    show_bases: bool = False
+    methods: Literal["all", "searches"] = "all"
+    seeds: Literal["all", "first", "spread"] = "all"
+    size: str = ""
+    notes: tuple[str, ...] = ()
+    columns: dict[str, str] = {}
+    rows: dict[str, dict[str, Value]] = {}
+
+    @model_validator(mode="after")
+    def _complete(self) -> Declaration:
+        for row, values in self.rows.items():
+            if set(values) != set(self.columns):
+                raise ValueError(f"row {row} has the columns {sorted(values)}, not {sorted(self.columns)}")
+        return self
+
+    def value(self, row: str, column: str) -> Value:
+        """What the paper prints there; None (N/A) too where it has no such row."""
+        return self.rows.get(row, {}).get(column)
+
+    def printed(self, row: str) -> dict[str, Value]:
+        """A row of the paper's by the names of its columns beside ours, such as "kiago_paper"."""
+        return {f"{column}_paper": self.value(row, column) for column in self.columns}
+
+
+class Comparison(_Frozen):
+    """The whole data file. notes: shared ones by name. departures: how every preset differs in no field."""
+
+    families: dict[str, Family]
+    sizes: dict[str, Size]
+    tables: dict[str, Declaration]
+    notes: dict[str, str]
+    departures: tuple[str, ...]
+
+
+@cache
+def comparison() -> Comparison:
+    """The families, tables and notes that ship with the package."""
+    text = files("kiago_ray.paper").joinpath("tables.yaml").read_text(encoding="utf-8")
+    return Comparison.model_validate(yaml.safe_load(text))
 
 
 @dataclass(frozen=True)
@@ -51,107 +219,44 @@ class Column:
 
 @dataclass(frozen=True)
 class Panel:
-    """One grid of a table. head: what its rows are. rows: label, and a value for each column."""
+    """One grid of a table. head: what its rows are. rows: by label, values by the names of columns; `missing` stands
+    where a row has none, and values of no column aren't shown.
+    """
 
     title: str
     head: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, tuple[Value, ...]], ...]
-
-    @classmethod
-    def of(
-        cls,
-        title: str,
-        head: str,
-        columns: Sequence[Column],
-        rows: Mapping[str, Mapping[str, Value]],
-        missing: Value = "",
-    ) -> Panel:
-        """From rows by label with values by the names of columns; `missing` stands where a row has none, and values of
-        no column are left out.
-        """
-        filled = tuple(
-            (label, tuple(row.get(column.name, missing) for column in columns)) for label, row in rows.items()
-        )
-        return cls(title, head, tuple(columns), filled)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What one table is read off. found: the cells of its experiments."""
-
-    declared: Declaration
-    found: Found
-    lab: Lab
+    columns: Sequence[Column]
+    rows: Mapping[str, Mapping[str, Value]]
+    missing: Value = ""
 
     @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds that the table takes."""
-        size = self.lab.size
-        return {"all": size.seeds, "first": size.seeds[:1], "spread": size.spread_seeds}[self.declared.seeds]
-
-    @property
-    def family(self) -> Family | None:
-        """The family of bases on which methods are compared; None in a table of something else."""
-        families = comparison().families
-        return next((families[name] for name in self.declared.experiments if name in families), None)
-
-    @property
-    def bases(self) -> dict[str, dict[str, int]]:
-        """The family's bases with their sites, in the paper's order; of the spread those of its size alone."""
-        bases = {} if self.family is None else self.family.bases
-        few = self.lab.size.spread_bases if self.declared.seeds == "spread" else tuple(bases)
-        return {base: sites for base, sites in bases.items() if base in few}
-
-    def mean(self, base: str, method: str, read: Read, seeds: Sequence[int] | None = None) -> Value:
-        """The mean over seeds of what `read` takes from each cell; None where one has none, NOT_RUN where one
-        failed.
-        """
-        cells = [self.found.get((base, method, seed)) for seed in (self.seeds if seeds is None else seeds)]
-        values = [read(cell) for cell in cells if cell is not None]
-        if len(values) < len(cells):
-            return NOT_RUN
-        known = [value for value in values if value is not None]
-        return statistics.mean(known) if known and len(known) == len(values) else None
-
-    def values(self, read: Read) -> dict[str, dict[str, Value]]:
-        """The means of every base and method."""
-        return {base: {each: self.mean(base, each, read) for each in METHODS} for base in self.bases}
-
-    def best(self, base: str, method: str) -> dict[str, Any]:
-        """The best row of the first seed's cell; {} where none passed."""
-        rows = self.found.get((base, method, self.seeds[0]), {}).get("best", [])
-        return dict(rows[0]) if rows else {}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a measure makes of the evidence. words: for the templates of notes; the rest as in PaperTable."""
-
-    panels: Sequence[Panel]
-    verdicts: Sequence[str] = ()
-    plots: Sequence[tuple[str, bytes]] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    words: Mapping[str, str] = field(default_factory=dict)
+    def lines(self) -> dict[str, dict[str, Value]]:
+        """By label a value for each column."""
+        return {
+            label: {column.name: row.get(column.name, self.missing) for column in self.columns}
+            for label, row in self.rows.items()
+        }
 
 
 @dataclass(frozen=True)
 class PaperTable:
     """A table or figure of the paper, ours beside it.
 
-    label: how the paper calls it. size: how large ours is. verdicts: what came of it, in sentences. notes: where ours
-    differs and why a figure can't be equal. plots: caption and PNG of each. facts: what a script reads.
+    A measure makes panels, verdicts (what came of it, in sentences), plots (caption and PNG of each), facts (what a
+    script reads) and words for the templates of notes. The rest follows from the declaration: label is how the paper
+    calls it, size how large ours is, notes where ours differs and why a figure can't be equal.
     """
 
-    name: str
-    label: str
-    title: str
-    size: str
-    panels: tuple[Panel, ...]
-    verdicts: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    plots: tuple[tuple[str, bytes], ...] = ()
+    panels: Sequence[Panel]
+    verdicts: Sequence[str] = ()
+    plots: Sequence[tuple[str, bytes]] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+    label: str = ""
+    title: str = ""
+    size: str = ""
+    notes: Sequence[str] = ()
 
     @property
     def heading(self) -> str:
@@ -165,15 +270,10 @@ class PaperTable:
 
     def as_plain(self) -> dict[str, Any]:
         """Everything but the plots as plain types; N/A is None."""
-        panels = []
-        for panel in self.panels:
-            names = [column.name for column in panel.columns]
-            rows = {label: dict(zip(names, values, strict=True)) for label, values in panel.rows}
-            panels.append({"title": panel.title, "rows": rows})
         return {
             "title": self.title,
             "size": self.size,
-            "panels": panels,
+            "panels": [{"title": panel.title, "rows": panel.lines} for panel in self.panels],
             "verdicts": list(self.verdicts),
             "notes": list(self.notes),
             "facts": dict(self.facts),
@@ -185,8 +285,9 @@ class PaperTable:
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(CSV_COLUMNS)
         for panel in self.panels:
-            for label, values in panel.rows:
-                for column, value in zip(panel.columns, values, strict=True):
+            for label, values in panel.lines.items():
+                for column in panel.columns:
+                    value = values[column.name]
                     text = "" if value is None else value
                     writer.writerow([self.name, panel.title, label, column.name, column.source, text])
         return buffer.getvalue()
@@ -198,8 +299,8 @@ class PaperTable:
         for panel in self.panels:
             heads = [panel.head, *(column.label for column in panel.columns)]
             rows = [
-                [label, *(column.text(value) for column, value in zip(panel.columns, values, strict=True))]
-                for label, values in panel.rows
+                [label, *(column.text(values[column.name]) for column in panel.columns)]
+                for label, values in panel.lines.items()
             ]
             title = [f"**{escaped(panel.title)}**", ""] if panel.title else []
             lines += ["", *title, *markdown_grid(heads, rows)]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kiago_ray.paper.lab import Figures
+from kiago_ray.paper.experiments import Figures
 
 MakeCell = Callable[..., Figures]
 

@@ -7,7 +7,7 @@ import pytest
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_amounts
-from kiago_ray.paper.criteria import hydride_form, rightly_substituted
+from kiago_ray.paper.experiments import hydride_form, rightly_substituted
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.errors import InputError
-from kiago_ray.paper.declarations import Declaration, comparison
 from kiago_ray.paper.experiments import EXPERIMENTS, integer_materials
 from kiago_ray.paper.run import MEASURES
+from kiago_ray.paper.tables import Declaration, comparison
 from kiago_ray.search import load_preset
 
 TABLES, FAMILIES, SIZES = comparison().tables, comparison().families, comparison().sizes

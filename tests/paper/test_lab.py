@@ -3,85 +3,84 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from kiago_ray.baselines.superdiff import load_superdiff, sample
 from kiago_ray.data import NONE
 from kiago_ray.models import load_models
-from kiago_ray.paper.declarations import METHODS, comparison
-from kiago_ray.paper.experiments import EXPERIMENTS, diffused
-from kiago_ray.paper.lab import Cell, Lab, Store
+from kiago_ray.paper.experiments import EXPERIMENTS, Figures, Lab, diffused, open_cells
+from kiago_ray.paper.tables import METHODS, comparison
 from kiago_ray.storage.run_directory import RunDirectoryError
 
-CELL = Cell("materials", "LaNiAsO", "kiago", 0, {"search": {"steps": [1, 2], "beta": None}})
+NAME, ABOUT = "materials-LaNiAsO-kiago-0", {"search": {"steps": [1, 2], "beta": None}}
 SIZE = (
     comparison().sizes["quick"].changed(candidates=8, steps=(2, 2)).model_copy(update={"diffusion_steps": 5})
 )
 
 
+def without_models(folder: Path) -> Lab:
+    return Lab(cast(Any, None), open_cells(str(folder / "out"), {"weights": "a"}), SIZE)
+
+
+def never() -> Figures:
+    pytest.fail("it was computed again")
+
+
+def found(**figures: Any) -> Callable[[], Figures]:
+    return lambda: figures
+
+
 def test_a_cell_is_computed_once(tmp_path: Path) -> None:
-    store = Store.open(str(tmp_path / "out"), {"weights": "a"})
-    calls = []
-
-    def compute() -> dict:
-        calls.append(1)
-        return {"value": 0.5, "rows": (1, 2)}
-
-    assert store.read(CELL) is None
-    assert store.get(CELL, compute) == {"value": 0.5, "rows": [1, 2]}
-    again = Store.open(str(tmp_path / "out"), {"weights": "a"})
-    assert again.get(CELL, compute) == {"value": 0.5, "rows": [1, 2]}
-    assert len(calls) == 1
+    first = without_models(tmp_path).cell(NAME, ABOUT, found(value=0.5, rows=(1, 2)))
+    assert {**first, "seconds": 0} == {"value": 0.5, "rows": [1, 2], "seconds": 0}
+    assert without_models(tmp_path).cell(NAME, ABOUT, never) == first
 
 
 def test_another_size_lies_beside_it(tmp_path: Path) -> None:
-    store = Store.open(str(tmp_path / "out"), {})
-    larger = replace(CELL, about={"search": {"steps": [5, 5], "beta": None}})
-    store.get(CELL, lambda: {"value": 1})
-    assert store.read(larger) is None
-    store.get(larger, lambda: {"value": 2})
-    assert store.read(CELL) == {"value": 1}
-    assert store.read(larger) == {"value": 2}
+    lab, larger = without_models(tmp_path), {"search": {"steps": [5, 5], "beta": None}}
+    assert lab.cell(NAME, ABOUT, found(value=1))["value"] == 1
+    assert lab.cell(NAME, larger, found(value=2))["value"] == 2
+    assert [lab.cell(NAME, about, never)["value"] for about in (ABOUT, larger)] == [1, 2]
 
 
 def test_a_failing_cell_leaves_nothing(tmp_path: Path) -> None:
-    store = Store.open(str(tmp_path / "out"), {})
-
-    def compute() -> dict:
+    def compute() -> Figures:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        store.get(CELL, compute)
+        without_models(tmp_path).cell(NAME, ABOUT, compute)
     assert not list((tmp_path / "out" / "cells").iterdir())
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"about": {}, "found": {}}', b'{"found": 3}'])
 def test_a_damaged_cell_is_computed_again(tmp_path: Path, content: bytes) -> None:
-    store = Store.open(str(tmp_path / "out"), {})
-    store.get(CELL, lambda: {"value": 1})
-    file = tmp_path / "out" / "cells" / CELL.file
-    assert json.loads(file.read_bytes())["found"] == {"value": 1}
+    lab = without_models(tmp_path)
+    lab.cell(NAME, ABOUT, found(value=1))
+    (file,) = (tmp_path / "out" / "cells").iterdir()
+    assert json.loads(file.read_bytes())["found"]["value"] == 1
     file.write_bytes(content)
-    assert store.get(CELL, lambda: {"value": 2}) == {"value": 2}
+    assert lab.cell(NAME, ABOUT, found(value=2))["value"] == 2
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
-    Store.open(str(tmp_path / "out"), {"weights": "a"}).get(CELL, lambda: {"value": 1})
+    without_models(tmp_path).cell(NAME, ABOUT, found(value=1))
     with pytest.raises(RunDirectoryError, match=r"paper\.weights is a there, b here"):
-        Store.open(str(tmp_path / "out"), {"weights": "b"})
+        open_cells(str(tmp_path / "out"), {"weights": "b"})
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    store = Store.open(str(tmp_path_factory.mktemp("lab") / "out"), {})
-    return Lab(load_models(known=NONE), store, SIZE)
+    location = open_cells(str(tmp_path_factory.mktemp("lab") / "out"), {})
+    return Lab(load_models(known=NONE), location, SIZE)
 
 
 def test_every_method_gives_a_cell_of_the_same_form(lab: Lab) -> None:
-    found = lab.cells(EXPERIMENTS["sites"], [("LaFeAsO", method) for method in METHODS], [0])
+    found = lab.cells("sites", [("LaFeAsO", method) for method in METHODS], [0])
     assert not lab.failures
     cells = {method: found["LaFeAsO", method, 0] for method in METHODS}
     for method, cell in cells.items():
@@ -95,12 +94,12 @@ def test_every_method_gives_a_cell_of_the_same_form(lab: Lab) -> None:
 
 
 def test_what_differs_is_another_cell(lab: Lab) -> None:
-    about = EXPERIMENTS["materials"].about
-    abouts = [str(about(lab, "LaNiAsO", method, 0)) for method in METHODS]
+    plan = EXPERIMENTS["materials"].plan
+    abouts = [str(plan(lab, "LaNiAsO", method, 0)[0]) for method in METHODS]
     assert len(set(abouts)) == len(METHODS)
     other = replace(lab, size=SIZE.model_copy(update={"diffusion_steps": 10}))
     for method in METHODS:
-        same = about(other, "LaNiAsO", method, 0) == about(lab, "LaNiAsO", method, 0)
+        same = plan(other, "LaNiAsO", method, 0)[0] == plan(lab, "LaNiAsO", method, 0)[0]
         assert same is (method not in ("superdiff", "superdiff_cg"))
 
 
@@ -129,8 +128,8 @@ def test_models_of_formulas(lab: Lab) -> None:
 
 def test_a_failure_is_recorded_and_said(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     said: list[str] = []
-    monkeypatch.setattr("kiago_ray.paper.lab.load_superdiff", lambda: load_superdiff(tmp_path))
+    monkeypatch.setattr("kiago_ray.paper.experiments.load_superdiff", lambda: load_superdiff(tmp_path))
     broken = replace(lab, diffusion=None, failures={}, say=said.append)
-    assert not broken.cells(EXPERIMENTS["materials"], [("LaNiAsO", "superdiff")], [3])
+    assert not broken.cells("materials", [("LaNiAsO", "superdiff")], [3])
     assert list(broken.failures) == ["materials-LaNiAsO-superdiff-3"]
     assert said[-1].startswith("failed: materials-LaNiAsO-superdiff-3")

@@ -15,13 +15,11 @@ from torch import Tensor
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.models import Models
-from kiago_ray.paper.declarations import METHODS, comparison
-from kiago_ray.paper.experiments import integer_groups, integer_materials, stage_1, stage_2
-from kiago_ray.paper.lab import Lab, Store
-from kiago_ray.paper.measures import above, contest_verdicts, disagreements, mean_change, top
+from kiago_ray.paper.experiments import Lab, integer_groups, integer_materials, open_cells, stage_1, stage_2
+from kiago_ray.paper.measures import Evidence, above, contest_verdicts, disagreements, mean_change, top
 from kiago_ray.paper.proposals import best_substituted, same_elements
 from kiago_ray.paper.run import table_of
-from kiago_ray.paper.tables import NOT_RUN, Column, Evidence, PaperTable
+from kiago_ray.paper.tables import METHODS, NOT_RUN, Column, PaperTable, comparison
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.screening.known import KnownMaterials
 
@@ -58,14 +56,13 @@ class KnowingLab(Lab):
 def lab(tmp_path: Path) -> KnowingLab:
     predictors = Predictors(tc=Share("Ho"), ef=Share("O"))
     size = comparison().sizes["quick"].changed(seeds=(0, 1))
-    made = KnowingLab(Models(predictors), Store.open(str(tmp_path / "out"), {}), size)
+    made = KnowingLab(Models(predictors), open_cells(str(tmp_path / "out"), {}), size)
     made.answers = {}
     return made
 
 
 def row_of(table: PaperTable, panel: int, label: str) -> dict:
-    found = dict(table.panels[panel].rows)[label]
-    return {column.name: value for column, value in zip(table.panels[panel].columns, found, strict=True)}
+    return table.panels[panel].lines[label]
 
 
 def test_means_of_the_top(make_cell: MakeCell) -> None:
@@ -191,7 +188,7 @@ def test_spread_over_seeds(make_cell: MakeCell, lab: Lab) -> None:
     row = row_of(table, 0, "LaNiAsO, KIAGO")
     assert (row["0"], row["1"], row["mean"]) == (10, 11, 10.5)
     assert row["spread"] == pytest.approx(0.5**0.5)
-    assert "Sr4V2Fe2As2O6, KIAGO" not in dict(table.panels[0].rows)  # no base of the quick size's spread
+    assert "Sr4V2Fe2As2O6, KIAGO" not in table.panels[0].rows  # no base of the quick size's spread
     end = row_of(table, 1, "from random compositions")
     assert (end["0"], end["1"], end["mean"]) == (2, NOT_RUN, None)
 
@@ -299,7 +296,7 @@ def test_table1_weighs_by_rows(lab: Lab) -> None:
     assert mean_change(replace(evidence, found={}), "kiago", "15", "loss") is None
     table = table_of("table1", found, lab)
     assert table.facts["better"] == {"kiago": [0, 5], "ours": [0, 5]}
-    assert table.panels[0].rows[0][1] == (-2.5, -2.5, -5, -1, -3.59, -7.65)
+    assert [*table.panels[0].lines["15"].values()] == [-2.5, -2.5, -5, -1, -3.59, -7.65]
     assert table.notes[0].startswith("3 compositions of each search, from LaNiAsO, ")
 
 
