@@ -22,8 +22,8 @@ import time
 
 import torch
 
-from kiago_ray.baselines.superdiff import Guidance, load_superdiff, sample
-from kiago_ray.baselines.superdiff.training import amounts_of
+from kiago_ray.baselines.superdiff import Guidance, load_superdiff, mean_changes, sample
+from kiago_ray.chemistry.formula import parse_amounts
 from kiago_ray.predictors import load_predictors
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     model, predictors = load_superdiff(), load_predictors()
     tc = predictors.named("resnet18")
-    base = None if chosen.no_ilvr else amounts_of([chosen.base])[0]
+    base = None if chosen.no_ilvr else parse_amounts(chosen.base)
     print(
         "| weight | denoise (K) | ILVR (K) | guide (K) | sum (K) | T_c at the end (K) | under 10 elements | s |"
     )
@@ -61,16 +61,10 @@ def main() -> None:
         seconds = time.monotonic() - began
         changes = samples.changes
         assert changes is not None
-        means = changes.means()
+        means = mean_changes(changes)
         elements = (samples.amounts > 0).sum(axis=1)
         few = ((elements > 0) & (elements < 10)).mean()
-        columns = [
-            means["denoise_k"],
-            means["ilvr_k"],
-            means["guide_k"],
-            means["sum_k"],
-            changes.end_k.mean(),
-        ]
+        columns = [*(means[name] for name in ("denoise", "ilvr", "guide", "sum")), changes["end"].mean()]
         values = " | ".join(f"{value:.1f}" for value in columns)
         print(f"| {weight} | {values} | {few:.2f} | {seconds:.0f} |", flush=True)
 

@@ -17,9 +17,7 @@ from rich.markdown import Markdown
 
 from kiago_ray import __version__
 from kiago_ray.baselines.substitution import exchange
-from kiago_ray.baselines.superdiff import Guidance, load_superdiff, sample
-from kiago_ray.baselines.superdiff.network import noise_scheduler
-from kiago_ray.baselines.superdiff.sampling import check_factor
+from kiago_ray.baselines.superdiff import Guidance, check_factor, load_superdiff, noise_scheduler, sample
 from kiago_ray.chemistry.formula import parse_amounts
 from kiago_ray.cli import console
 from kiago_ray.cli.console import plural, print_json, say

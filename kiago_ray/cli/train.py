@@ -11,9 +11,9 @@ import torch
 import typer
 from rich.console import Console
 
-from kiago_ray.baselines.superdiff.network import NetworkSettings
-from kiago_ray.baselines.superdiff.training import SETTINGS as SUPERDIFF_SETTINGS
-from kiago_ray.baselines.superdiff.training import Compositions, train_superdiff
+from kiago_ray.baselines.superdiff import NetworkSettings
+from kiago_ray.baselines.superdiff_training import SETTINGS as SUPERDIFF_SETTINGS
+from kiago_ray.baselines.superdiff_training import Compositions, train_superdiff
 from kiago_ray.cli import console
 from kiago_ray.cli.console import plain_table, print_json, say
 from kiago_ray.data.files import LoadReport

@@ -21,9 +21,17 @@ from numpy.typing import NDArray
 
 from kiago_ray.api import JudgedRows, judged_formulas
 from kiago_ray.baselines.substitution import exchange
-from kiago_ray.baselines.superdiff import Guidance, Samples, SuperDiff, load_superdiff, sample
-from kiago_ray.baselines.superdiff.network import STEPS
-from kiago_ray.baselines.superdiff.sampling import BATCH_ROWS, SCALE_FACTORS
+from kiago_ray.baselines.superdiff import (
+    BATCH_ROWS,
+    SCALE_FACTORS,
+    STEPS,
+    Guidance,
+    Samples,
+    SuperDiff,
+    load_superdiff,
+    mean_changes,
+    sample,
+)
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse, parse_amounts, parse_fractions, write
 from kiago_ray.models import Models
@@ -258,7 +266,7 @@ def guidance(lab: Lab, base: str, method: str, seed: int) -> Plan:
         assert samples.changes is not None
         rows = judged_formulas(samples.amounts, judge, Models(lab.predictors))
         return {
-            **{name.removesuffix("_k"): value for name, value in samples.changes.means().items()},
+            **mean_changes(samples.changes),
             "passed": float(np.mean(rows.verdicts.passed)),
             "statuses": samples.counts(),
         }

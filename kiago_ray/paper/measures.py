@@ -12,7 +12,6 @@ import torch
 from kiago_ray.paper import plots
 from kiago_ray.paper.experiments import (
     GUIDANCE_BASE,
-    INTEGER_LIMITS,
     START_BASE,
     STARTS,
     Figures,
@@ -34,6 +33,7 @@ from kiago_ray.paper.tables import (
     Value,
     comparison,
 )
+from kiago_ray.report.plots import TC
 from kiago_ray.search.losses import integer_distance
 
 Read = Callable[[Figures], float | None]
@@ -379,7 +379,12 @@ def conversions(evidence: Evidence) -> PaperTable:
             Panel(f"By the oracle: {change}", "most atoms", columns, oracle),
         ],
         verdicts,
-        [("Mean change of T_c from converting to integers.", plots.limits_plot(INTEGER_LIMITS, series))],
+        [
+            (
+                "Mean change of T_c from converting to integers.",
+                plots.lines_plot(list(ours), series, ("most atoms of a formula", f"mean change of {TC} (K)")),
+            )
+        ],
         {"better": better},
         {"rows": f"{rows:,}", "materials": ", ".join(integer_materials())},
     )
@@ -436,9 +441,10 @@ def causes(evidence: Evidence) -> PaperTable:
         columns += [column, column.printed(digits)]
     rows = {weight: {**cells.get(weight, {}), **declared.printed(weight)} for weight in declared.rows}
     series = {
-        label: [[row.get(name) for row in rows.values()] for name in (part, f"{part}_paper")]
+        shown: [row.get(name) for row in rows.values()]
         for part, label in declared.columns.items()
         if part != "passed"
+        for name, shown in ((part, label), (f"{part}_paper", f"{label}, paper"))
     }
     verdicts = []
     weights = [weight for weight in cells if float(weight) > 0]
@@ -451,14 +457,11 @@ def causes(evidence: Evidence) -> PaperTable:
             f"Sums lie between {min(sums):.0f} and {max(sums):.0f} K over all weights; "
             "the paper's between 122 and 144 K.",
         ]
+    axes = ("guidance weight", f"change of {TC} over all steps (K)")
+    drawn = plots.lines_plot(list(rows), series, axes, symmetric_log=True)
     return PaperTable(
         [Panel("Changes of T_c over all steps (K)", "guidance weight", columns, rows, NOT_RUN)],
         verdicts,
-        [
-            (
-                "Changes of T_c by cause: ours filled, the paper's hollow.",
-                plots.guidance_plot(list(rows), series),
-            )
-        ],
+        [("Changes of T_c by cause: ours filled, the paper's hollow.", drawn)],
         words={"base": GUIDANCE_BASE},
     )

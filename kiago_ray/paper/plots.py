@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -33,15 +32,7 @@ METHOD_STYLES: Mapping[str, Style] = {
     "superdiff_cg": (VERMILION, "v"),
     "substitution": (GREY, "s"),
 }
-LIMIT_STYLES: tuple[Style, ...] = (
-    (BLUE, "o"),
-    (BLUE, "s"),
-    (GREEN, "o"),
-    (GREEN, "s"),
-    (VERMILION, "^"),
-    (ORANGE, "v"),
-)
-CAUSE_STYLES: tuple[Style, ...] = ((BLUE, "o"), (GREEN, "s"), (VERMILION, "^"), ("black", "D"))
+PAIR_STYLES: tuple[Style, ...] = ((BLUE, "D"), (GREEN, "o"), (VERMILION, "^"), ("black", "s"))
 
 
 def dots(
@@ -76,32 +67,29 @@ def dots(
     return png_of(finish(figure, axes, columns=5, size=9))
 
 
-def limits_plot(limits: Sequence[int], series: Mapping[str, Sequence[Value]]) -> bytes:
-    """Change of T_c over the most atoms. series: by label, in turn of the loss and of rounding."""
-    figure, (axes,) = new_figure(7.0, 4.0)
-    for at, (style, (label, values)) in enumerate(zip(LIMIT_STYLES, series.items(), strict=True)):
-        _line(axes, limits, values, style, label, filled=at % 2 == 0)
-    axes.axhline(0, color="black", linewidth=0.8, zorder=1)
-    axes.set_xscale("log")
-    axes.set_xticks(limits, [str(n) for n in limits])
-    axes.minorticks_off()
-    axes.set_xlabel("most atoms of a formula")
-    axes.set_ylabel(f"mean change of {TC} (K)")
-    return png_of(finish(figure, axes, columns=2, size=9))
-
-
-def guidance_plot(weights: Sequence[str], series: Mapping[str, Sequence[Sequence[Value]]]) -> bytes:
-    """Changes of T_c by cause, ours and the paper's, over the guidance weight, on a symmetric logarithmic axis."""
+def lines_plot(
+    ticks: Sequence[str],
+    series: Mapping[str, Sequence[Value]],
+    labels: tuple[str, str],
+    *,
+    symmetric_log: bool = False,
+) -> bytes:
+    """Values over `ticks`. series: label → values, in pairs: the first is filled, the second hollow and dashed.
+    labels: of x and y. Lines have gaps where a value isn't a number, and what has none is left out.
+    """
     figure, (axes,) = new_figure(7.0, 4.2)
-    at = np.arange(len(weights))
-    for style, (label, (ours, paper)) in zip(CAUSE_STYLES, series.items(), strict=True):
-        _line(axes, at, ours, style, label, filled=True)
-        _line(axes, at, paper, style, f"{label}, paper", filled=False)
-    axes.set_yscale("symlog", linthresh=10)
+    for at, (label, values) in enumerate(series.items()):
+        colour, marker = PAIR_STYLES[at // 2]
+        hollow = {"markerfacecolor": "white", "linestyle": DASHED} if at % 2 else {}
+        y = np.array([value if isinstance(value, float | int) else np.nan for value in values])
+        if np.isfinite(y).any():
+            axes.plot(range(len(ticks)), y, color=colour, marker=marker, label=label, **hollow)
+    if symmetric_log:
+        axes.set_yscale("symlog", linthresh=10)
     axes.axhline(0, color="black", linewidth=0.8, zorder=1)
-    axes.set_xticks(at, weights)
-    axes.set_xlabel("guidance weight")
-    axes.set_ylabel(f"change of {TC} over all steps (K)")
+    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
     return png_of(finish(figure, axes, columns=4, size=9))
 
 
@@ -122,27 +110,3 @@ def starts_plot(paths: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
         axes.set_xlabel("step")
     panels[0].set_ylabel(f"predicted {TC} (K)")
     return png_of(finish(figure, panels[0], columns=3, size=9))
-
-
-def _line(
-    axes: Any,
-    x: Sequence[Any] | np.ndarray,
-    values: Sequence[Value],
-    style: Style,
-    label: str,
-    *,
-    filled: bool,
-) -> None:
-    """Marks joined by a line, with gaps where a value isn't a number; nothing where none is."""
-    colour, marker = style
-    y = np.array([value if isinstance(value, float | int) else np.nan for value in values])
-    if np.isfinite(y).any():
-        axes.plot(
-            x,
-            y,
-            color=colour,
-            marker=marker,
-            markerfacecolor=colour if filled else "white",
-            linestyle="-" if filled else DASHED,
-            label=label,
-        )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kiago_ray.baselines.superdiff.network import NetworkSettings, SuperDiff, UNet
+from kiago_ray.baselines.superdiff import NetworkSettings, SuperDiff, UNet
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from kiago_ray.baselines.superdiff import SuperDiff
-from kiago_ray.baselines.superdiff.quality import element_shares, likeness, sample_quality
-from kiago_ray.baselines.superdiff.training import amounts_of
+from kiago_ray.baselines.superdiff_training import amounts_of, element_shares, likeness, sample_quality
 
 
 def test_numbers_of_elements_are_counted() -> None:

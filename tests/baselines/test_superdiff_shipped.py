@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kiago_ray.baselines.superdiff import formulas, load_superdiff, sample
-from kiago_ray.baselines.superdiff.network import shipped_folder
-from kiago_ray.baselines.superdiff.training import Compositions, amounts_of, denoising_losses
+from kiago_ray.baselines.superdiff import formulas, load_superdiff, sample, shipped_folder
+from kiago_ray.baselines.superdiff_training import Compositions, amounts_of, denoising_losses
 from kiago_ray.data.files import sha256
 from kiago_ray.data.supercon import load_supercon
 
-LITERATURE = Path(__file__).parents[2] / "data" / "literature_tc.tsv"
+LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 
 
 def test_the_card_matches_the_weights() -> None:

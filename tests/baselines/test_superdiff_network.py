@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from kiago_ray.baselines.superdiff.network import STEPS, NetworkSettings, SuperDiff, UNet, noise_scheduler
+from kiago_ray.baselines.superdiff import STEPS, NetworkSettings, SuperDiff, UNet, noise_scheduler
 from kiago_ray.errors import InputError
 
 

@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 import torch
 
-from kiago_ray.baselines.superdiff import load_superdiff
-from kiago_ray.baselines.superdiff.network import NetworkSettings, noise_scheduler
-from kiago_ray.baselines.superdiff.training import (
+from kiago_ray.baselines.superdiff import NetworkSettings, load_superdiff, noise_scheduler
+from kiago_ray.baselines.superdiff_training import (
     MAX_ATOMS,
     SETTINGS,
     Compositions,

@@ -1,0 +1,497 @@
+"""SuperDiff (Yuan & Dordevic, Sci. Rep. 14, 10275, 2024), as the paper compares with it: a 1-D diffusion model on
+SuperCon's unnormalised compositions, conditioned on a base by ILVR, with or without guidance by the predictors.
+
+A composition is a signal of one channel over 120 places: the 118 elements by atomic number and two places more,
+because 120 is a multiple of every scale factor of ILVR. What a place means is learnt: unlike pixels, elements
+are no translations of one another, so each place has a vector of its own beside its amount.
+
+A step of sampling is: denoise, guide, refine. The last word is ILVR's, so that at every noise level the sample has the
+reference's low-pass content exactly, whatever guidance did. Row r's noise comes from a generator of (seed, r) alone;
+on a GPU, where thousands of small draws take longer than the network, a batch's comes from one of (seed, its first
+row).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, WRITING_ORDER
+from kiago_ray.chemistry.formula import MAX_AMOUNT, write
+from kiago_ray.errors import InputError
+from kiago_ray.predictors.base import Predictor
+from kiago_ray.predictors.weights import WeightsError, read_weights
+
+KIND = "superdiff"
+LENGTH, STEPS = 120, 1000
+GROUPS = 8
+HEADS = 4
+LEVELS = 3  # 60, 30 and 15 places
+MAX_WIDTH, MAX_DEPTH = 512, 8
+LONGEST_WAVE = 10_000.0  # of the time embedding, in steps
+SCALE_FACTORS = (1, 2, 4, 6)
+BATCH_ROWS = 256
+LEAST_AMOUNT = 0.05  # eight times the noise of the lowest level; SuperCon has 1 in 40 amounts below it
+DECIMALS = 2  # as SuperDiff rounds, and as the paper's Table 3 has its formulas
+Progress = Callable[[int, int], None]
+"""Called with steps done and steps in all, over all batches."""
+Noise = tuple[list[torch.Generator] | torch.Generator, Callable[[], Tensor]]
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """The network's size. width: channels on 60 places, a multiple of 8, twice and three times as many on 30 and 15;
+    depth: residual blocks a level. Raises InputError.
+    """
+
+    width: int = 32
+    depth: int = 1
+
+    def __post_init__(self) -> None:
+        if not (GROUPS <= self.width <= MAX_WIDTH and self.width % GROUPS == 0):
+            raise InputError(f"width is {self.width!r}: give a multiple of {GROUPS} up to {MAX_WIDTH}")
+        if not 1 <= self.depth <= MAX_DEPTH:
+            raise InputError(f"depth is {self.depth!r}: give 1 to {MAX_DEPTH}")
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels on each level, from 60 places to 15."""
+        return tuple(self.width * (level + 1) for level in range(LEVELS))
+
+
+class ResidualBlock(nn.Module):
+    """Norm, SiLU, convolution, twice; time scales and shifts what is between: (rows, in, L) → (rows, out, L)."""
+
+    def __init__(self, inputs: int, outputs: int, time: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(GROUPS, inputs)
+        self.conv1 = nn.Conv1d(inputs, outputs, 3, padding=1)
+        self.time = nn.Linear(time, 2 * outputs)
+        self.norm2 = nn.GroupNorm(GROUPS, outputs)
+        self.conv2 = nn.Conv1d(outputs, outputs, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        self.skip = nn.Identity() if inputs == outputs else nn.Conv1d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        inner = self.conv1(functional.silu(self.norm1(x)))
+        scale, shift = self.time(time)[..., None].chunk(2, dim=1)
+        inner = self.conv2(functional.silu(self.norm2(inner) * (1 + scale) + shift))
+        return cast(Tensor, self.skip(x) + inner)
+
+
+class Attention(nn.Module):
+    """Every place looks at every other: (rows, C, L) → (rows, C, L)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(GROUPS, channels)
+        self.inward = nn.Conv1d(channels, 3 * channels, 1)
+        self.outward = nn.Conv1d(channels, channels, 1)
+        nn.init.zeros_(self.outward.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, channels, length = x.shape
+        parts = self.inward(self.norm(x)).reshape(rows, 3, HEADS, channels // HEADS, length)
+        query, key, value = parts.transpose(3, 4).unbind(1)  # each (rows, heads, L, C / heads)
+        seen = functional.scaled_dot_product_attention(query, key, value)
+        return cast(Tensor, x + self.outward(seen.transpose(2, 3).reshape(rows, channels, length)))
+
+
+class UNet(nn.Module):
+    """What to take away from a noisy composition: (rows, 120) and steps (rows,) → v (rows, 120).
+
+    v = √ᾱ·ε − √(1 − ᾱ)·x₀ is the noise ε put another way (Salimans & Ho 2022): it stays of order 1 where x is nearly
+    all noise, and there the cosine schedule would blow up an error of ε.
+    """
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        channels = settings.channels
+        time = 4 * settings.width
+        self.frequencies = settings.width
+        self.time = nn.Sequential(
+            nn.Linear(2 * settings.width, time), nn.SiLU(), nn.Linear(time, time), nn.SiLU()
+        )
+        self.entry = nn.Conv1d(1, channels[0], 4, stride=2, padding=1)
+        self.places = nn.Parameter(torch.randn(1, channels[0], LENGTH // 2) * 0.5)
+        self.down = nn.ModuleList()
+        self.up = nn.ModuleList()
+        self.shrink = nn.ModuleList()
+        self.grow = nn.ModuleList()
+        for level, width in enumerate(channels[:-1]):
+            self.down.append(nn.ModuleList(ResidualBlock(width, width, time) for _ in range(settings.depth)))
+            self.up.append(
+                nn.ModuleList(
+                    ResidualBlock(2 * width if first else width, width, time)
+                    for first in [True] + [False] * (settings.depth - 1)
+                )
+            )
+            self.shrink.append(nn.Conv1d(width, channels[level + 1], 2, stride=2))
+            self.grow.append(nn.ConvTranspose1d(channels[level + 1], width, 2, stride=2))
+        self.middle = nn.ModuleList()
+        for _ in range(settings.depth + 1):
+            self.middle += [Attention(channels[-1]), ResidualBlock(channels[-1], channels[-1], time)]
+        self.last_norm = nn.GroupNorm(GROUPS, channels[0])
+        self.exit = nn.ConvTranspose1d(channels[0], 1, 4, stride=2, padding=1)
+        nn.init.zeros_(self.exit.weight)
+
+    def forward(self, x: Tensor, step: Tensor) -> Tensor:
+        time = self.time(waves(step, self.frequencies))
+        x = self.entry(x[:, None]) + self.places
+        kept: list[Tensor] = []
+        for blocks, shrink in zip(self.down, self.shrink, strict=True):
+            for block in cast(nn.ModuleList, blocks):
+                x = block(x, time)
+            kept.append(x)
+            x = shrink(x)
+        for block in self.middle:
+            x = block(x) if isinstance(block, Attention) else block(x, time)
+        for blocks, grow in zip(reversed(self.up), reversed(self.grow), strict=True):
+            x = torch.cat([grow(x), kept.pop()], dim=1)
+            for block in cast(nn.ModuleList, blocks):
+                x = block(x, time)
+        return cast(Tensor, self.exit(functional.silu(self.last_norm(x)))[:, 0])
+
+
+def waves(step: Tensor, count: int) -> Tensor:
+    """Sines and cosines of the step (rows,) at `count` frequencies, (rows, 2 · count) (Vaswani et al. 2017)."""
+    exponents = torch.arange(count, dtype=torch.float32, device=step.device) / count
+    angles = step.float()[:, None] * torch.exp(-math.log(LONGEST_WAVE) * exponents)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def noise_scheduler(steps: int = STEPS) -> Any:
+    """diffusers' DDPMScheduler with SuperDiff's noise, 1,000 levels of a cosine schedule (Nichol & Dhariwal 2021), set
+    to go from the last level to none in `steps` steps; fewer steps skip levels, all equally many.
+
+    x_t = √ᾱ_t·x₀ + √(1 − ᾱ_t)·ε, of amounts as they are, in atoms of the formula as written: as SuperDiff does it, and
+    because their root mean square over the 118 elements, 0.56 in SuperCon, is already near the noise's 1. Amounts are
+    not clipped on the way. Raises InputError for steps that don't divide the levels, and without diffusers.
+    """
+    check_steps(steps)
+    try:
+        from diffusers import DDPMScheduler
+    except ImportError:
+        raise InputError(
+            "SuperDiff needs the package diffusers: pip install 'kiago-ray[superdiff]'"
+        ) from None
+    scheduler: Any = DDPMScheduler(
+        num_train_timesteps=STEPS,
+        beta_schedule="squaredcos_cap_v2",
+        variance_type="fixed_large",  # σ² = β, SuperDiff's section II B
+        clip_sample=False,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+    )
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+
+def check_steps(steps: int) -> None:
+    """Raises InputError where `steps` don't divide the 1,000 levels evenly."""
+    if not 1 <= steps <= STEPS or STEPS % steps:
+        raise InputError(f"steps is {steps!r}: give a divisor of {STEPS}, such as {STEPS} or {STEPS // 10}")
+
+
+@dataclass(frozen=True)
+class SuperDiff:
+    """network: frozen, in evaluation mode; card: how it was trained and how good its samples are."""
+
+    network: UNet
+    card: dict[str, Any]
+
+
+def shipped_folder() -> Path:
+    """Where the package has its own weights."""
+    return Path(__file__).parent / "weights"
+
+
+def load_superdiff(folder: Path | None = None) -> SuperDiff:
+    """The model from the package or from a folder that `kiago train superdiff` wrote.
+
+    Raises WeightsError for a missing or damaged file, a wrong hash or a network of another size than the card's.
+    """
+    content, card, path = read_weights(KIND, folder or shipped_folder())
+    try:
+        network = UNet(NetworkSettings(**card["network_settings"]))
+        network.load_state_dict(load(content))
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{path} is not the network that its card describes ({reason})") from None
+    return SuperDiff(network.eval().requires_grad_(False), card)
+
+
+class SampleStatus(IntEnum):
+    """What became of a row. EMPTY: no amount reached 0.05 atoms; DIVERGED: not finite, or beyond what a formula
+    holds.
+    """
+
+    OK = 0
+    EMPTY = 1
+    DIVERGED = 2
+
+
+Changes = Mapping[str, NDArray[np.float64]]
+"""Where a sample's predicted T_c comes from, in K (rows,) each: start (of the first noise) + denoise + guide + ilvr
+(the sums of the changes by these over all steps, Table 4) = end.
+"""
+
+
+def mean_changes(changes: Changes) -> dict[str, float]:
+    """The means over the rows in K, and their sum as Table 4 has it."""
+    parts = {name: float(changes[name].mean()) for name in ("denoise", "ilvr", "guide")}
+    return {**parts, "sum": sum(parts.values())}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """amounts: (count, 118) atoms, cleaned: below 0.05 counts as nothing, so does a negative one; the rest to two
+    decimals.
+
+    signal: (count, 118) what came out of the model. status: (count,) of SampleStatus; a row that isn't OK has no
+    amounts. scale_factors: (count,) ILVR's, 0 without a base. changes: None where nobody asked.
+    """
+
+    amounts: NDArray[np.float64]
+    signal: NDArray[np.float32]
+    status: NDArray[np.int8]
+    scale_factors: NDArray[np.int64]
+    changes: Changes | None = None
+
+    def counts(self) -> dict[str, int]:
+        """How many rows ended how."""
+        return {status.name.lower(): int((self.status == status).sum()) for status in SampleStatus}
+
+
+def cleaned(signal: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    """Amounts (N, 118) and statuses (N,) of what came out of the model (N, 118)."""
+    diverged = ~np.all(np.isfinite(signal) & (np.abs(signal) < MAX_AMOUNT), axis=1)
+    kept = np.where(diverged[:, None] | (signal < LEAST_AMOUNT), 0, signal)
+    amounts = np.asarray(np.round(kept.astype(np.float64), DECIMALS), dtype=np.float64)
+    status = np.where(amounts.any(axis=1), SampleStatus.OK, SampleStatus.EMPTY)
+    return amounts, np.where(diverged, SampleStatus.DIVERGED, status).astype(np.int8)
+
+
+def formulas(samples: Samples) -> list[str]:
+    """The formulas of the rows that hold something, in their order: "LaNi0.99As0.99O1.01", not reduced, the least
+    electronegative element first.
+    """
+    rows = samples.amounts[samples.status == SampleStatus.OK]
+    return [write({SYMBOLS[z]: float(row[z]) for z in WRITING_ORDER if row[z]}) for row in rows]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Guidance of the samples by the predictors: x ← x − w·∂(−T_c + α·E_f)/∂x at every step (section 3.1, eq. 13).
+
+    tc and ef: predictors, on the device of the samples. alpha: K per eV/atom. weight w: atoms² per K. The predictors
+    see the sample's positive part, normalised, though they never saw noise in training. The slope is each sample's,
+    so that a sample doesn't depend on how many are drawn with it. The paper doesn't say whether its loss is averaged
+    over a batch, which would divide its weights by hundreds: what its 1e-3 does, ours does near 4e-6
+    (benchmarks/superdiff.py). Raises InputError.
+    """
+
+    tc: Predictor
+    ef: Predictor
+    alpha: float = 4.0
+    weight: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name, value in (("alpha", self.alpha), ("weight", self.weight)):
+            if not 0 <= value < float("inf"):
+                raise InputError(f"{name} of the guidance is {value!r}: give a finite number, 0 or more")
+
+    def slope(self, x: Tensor) -> Tensor:
+        """∂(−T_c + α·E_f)/∂x of samples x (rows, 120), of the same shape; 0 in a row with nothing above 0, which is no
+        composition. T_c counts before its final ReLU, so that a sample at 0 K has a slope.
+        """
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            parts, alive = positive_fractions(leaf)
+            loss = self.alpha * self.ef(parts) - self.tc(parts)  # eq. 13
+            (slope,) = torch.autograd.grad(loss.sum(), leaf)
+        return torch.where(alive[:, None], slope, 0)
+
+
+def positive_fractions(x: Tensor) -> tuple[Tensor, Tensor]:
+    """σ of eq. 5: samples (rows, 120) → atomic fractions (rows, 118), and which rows (rows,) have anything above 0."""
+    positive = x[:, :N_ELEMENTS].relu()
+    total = positive.sum(dim=1, keepdim=True)
+    alive = total[:, 0] != 0  # NaN counts as alive, so that it shows
+    return positive / torch.where(alive[:, None], total, 1), alive
+
+
+@torch.no_grad()
+def predicted_tc_k(tc: Predictor, x: Tensor) -> Tensor:
+    """T_c in K, 0 or more, of samples (rows, 120) at any noise: (rows,); 0 where nothing is above 0."""
+    parts, alive = positive_fractions(x)
+    return torch.where(alive, tc(parts).relu(), 0)
+
+
+def check_factor(factor: int) -> None:
+    """Raises InputError where blocks of `factor` places don't fill the 120."""
+    if not 1 <= factor <= LENGTH or LENGTH % factor:
+        divisors = ", ".join(str(n) for n in range(1, LENGTH + 1) if LENGTH % n == 0)
+        raise InputError(f"a scale factor is {factor!r}: give a divisor of {LENGTH} ({divisors})")
+
+
+def low_pass(x: Tensor, factor: int) -> Tensor:
+    """φ: the mean over each block of `factor` places, in all of its places: (rows, 120) → (rows, 120)."""
+    check_factor(factor)
+    small = functional.interpolate(x[:, None], size=LENGTH // factor, mode="area")
+    return functional.interpolate(small, size=LENGTH, mode="nearest")[:, 0]
+
+
+def refine(x: Tensor, reference: Tensor, factors: Tensor) -> Tensor:
+    """Iterative latent variable refinement (Choi et al. 2021; SuperDiff's II C): x ← x + φ(y_t − x), so that x has the
+    low-pass content of the noised reference, both (rows, 120), at each row's own factor (rows,).
+
+    The larger the factor, the less is taken over: factor 6 keeps the sums over H–C, N–Mg, …, and the model distributes
+    them. With factor 1 φ is the identity, every sample is the noised reference itself and the model has no say; what
+    is left at the end is the reference with the noise of the lowest level, 0.006 atoms an element. That is how the
+    paper's Table 3 comes by Ni0.99LaO1.01As0.99 from LaNiAsO, and a quarter of its samples are of that kind.
+    """
+    refined = x.clone()
+    for factor in sorted(set(factors.tolist())):
+        rows = factors == factor
+        if factor == 1:
+            refined[rows] = reference[rows]
+        else:
+            refined[rows] += low_pass(reference[rows] - x[rows], factor)
+    return refined
+
+
+def noised(clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    """The reference at a noise level: √ᾱ·y + √(1 − ᾱ)·ε, all (rows, 120), ᾱ of no dimension."""
+    return torch.sqrt(level) * clean + torch.sqrt(1 - level) * noise
+
+
+class _Account:
+    """Sums of changes of T_c, (rows,) each; keeps none without a predictor."""
+
+    def __init__(self, tc: Predictor | None, x: Tensor) -> None:
+        self.tc = tc
+        zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        self.now = zero if tc is None else predicted_tc_k(tc, x).double()
+        self.sums = {"start": self.now, **{name: zero.clone() for name in ("denoise", "guide", "ilvr")}}
+
+    def book(self, name: str, x: Tensor) -> None:
+        """Put down what changed since the last entry."""
+        if self.tc is not None:
+            latest = predicted_tc_k(self.tc, x).double()
+            self.sums[name] += latest - self.now
+            self.now = latest
+
+
+def sample(
+    model: SuperDiff,
+    count: int,
+    *,
+    base: NDArray[np.floating] | None = None,
+    scale_factors: Sequence[int] = SCALE_FACTORS,
+    guidance: Guidance | None = None,
+    seed: int,
+    steps: int = STEPS,
+    batch_rows: int = BATCH_ROWS,
+    device: str | torch.device = "cpu",
+    account: Predictor | None = None,
+    progress: Progress | None = None,
+) -> Samples:
+    """Draw `count` compositions, conditioned on `base` (118 amounts, as its formula is written) where one is given.
+
+    Scale factors take turns, so that each has the same share. `account`: the T_c predictor by which the changes of
+    T_c are summed (two or three predictions a step). Predictors must be on `device`. On a CPU other batches give
+    the same samples up to rounding, which 1,000 steps may enlarge. Raises InputError, also without diffusers.
+    """
+    device = torch.device(device)
+    check_steps(steps)
+    reference = None
+    if base is not None:
+        reference = functional.pad(torch.as_tensor(base).float(), (0, LENGTH - N_ELEMENTS)).to(device)
+    network = deepcopy(model.network).to(device)
+    factors = torch.zeros(count, dtype=torch.long)
+    if reference is not None:
+        factors = torch.tensor(scale_factors)[torch.arange(count) % len(scale_factors)]
+    signals: list[Tensor] = []
+    sums: list[dict[str, Tensor]] = []
+    starts = range(0, count, batch_rows)
+    for number, start in enumerate(starts):
+        rows = range(start, min(start + batch_rows, count))
+
+        def report(done: int, number: int = number) -> None:
+            if progress is not None:
+                progress(number * steps + done, len(starts) * steps)
+
+        noise = _noise_of(seed, rows, device)
+        x, booked = _denoise(
+            network, noise, reference, factors[start : rows.stop].to(device), guidance, account, steps, report
+        )
+        signals.append(x[:, :N_ELEMENTS].cpu())
+        sums.append({**booked.sums, "end": booked.now})
+    signal = torch.cat(signals).numpy()
+    amounts, status = cleaned(signal)
+    changes = None
+    if account is not None:
+        changes = {name: torch.cat([each[name] for each in sums]).cpu().numpy() for name in sums[0]}
+    return Samples(amounts, signal, status, factors.numpy(), changes)
+
+
+@torch.no_grad()
+def _denoise(
+    network: UNet,
+    noise: Noise,
+    reference: Tensor | None,
+    factors: Tensor,
+    guidance: Guidance | None,
+    account: Predictor | None,
+    steps: int,
+    report: Callable[[int], None],
+) -> tuple[Tensor, _Account]:
+    """One batch from noise to signal (rows, 120), and its account. reference: (120,). factors: (rows,)."""
+    generators, draw = noise
+    scheduler = noise_scheduler(steps)
+    x = draw()
+    levels = scheduler.alphas_cumprod.to(x.device)
+    booked = _Account(account, x)
+    for done, step in enumerate(scheduler.timesteps.tolist()):
+        predicted = network(x, torch.full((len(x),), step, device=x.device))
+        x = scheduler.step(predicted, step, x, generator=generators).prev_sample
+        booked.book("denoise", x)
+        if guidance is not None:
+            x = x - guidance.weight * guidance.slope(x)
+            booked.book("guide", x)
+        if reference is not None:
+            # Below the lowest level there is none, so the last step keeps that level's noise.
+            level = levels[max(int(scheduler.previous_timestep(step)), 0)]
+            x = refine(x, noised(reference.expand(len(x), -1), draw(), level), factors)
+            booked.book("ilvr", x)
+        report(done + 1)
+    return x, booked
+
+
+def _noise_of(seed: int, rows: range, device: torch.device) -> Noise:
+    """What the noise of these rows comes from, and what draws the next of it, (rows, 120)."""
+
+    def generator(row: int) -> torch.Generator:
+        words = np.random.SeedSequence([seed, row]).generate_state(1, np.uint64)
+        return torch.Generator(device).manual_seed(int(words[0]))
+
+    if device.type != "cpu":
+        one = generator(rows.start)
+        return one, lambda: torch.randn(len(rows), LENGTH, generator=one, device=device)
+    each = [generator(row) for row in rows]
+    return each, lambda: torch.stack([torch.randn(LENGTH, generator=generator) for generator in each])
