@@ -94,15 +94,13 @@ def best_trial(trials: Sequence[Trial], metric: str) -> Trial | None:
 
 def front(trials: Sequence[Trial], metrics: Sequence[str]) -> list[Trial]:
     """Finished trials that no other one beats in one metric without losing in another, best by the first first."""
-    worth = {trial.number: tuple(map(trial.worth, metrics)) for trial in finished(trials, *metrics)}
+    known = [(tuple(map(trial.worth, metrics)), trial) for trial in finished(trials, *metrics)]
 
-    def beaten(own: tuple[float, ...]) -> bool:
-        return any(
-            other != own and all(b >= a for a, b in zip(own, other, strict=True)) for other in worth.values()
-        )
+    def beats(other: tuple[float, ...], own: tuple[float, ...]) -> bool:
+        return other != own and all(a >= b for a, b in zip(other, own, strict=True))
 
-    kept = [trial for trial in trials if trial.number in worth and not beaten(worth[trial.number])]
-    return sorted(kept, key=lambda trial: worth[trial.number], reverse=True)
+    kept = [(own, trial) for own, trial in known if not any(beats(other, own) for other, _ in known)]
+    return [trial for _, trial in sorted(kept, key=lambda each: each[0], reverse=True)]
 
 
 @dataclass(frozen=True)
