@@ -1,4 +1,4 @@
-"""Training: what the network is shown, held-out rows kept out, a killed run's same bits, what is saved comes back."""
+"""SuperDiff's training: what it is shown, a killed run's same bits; the card's figures; the shipped model."""
 
 from __future__ import annotations
 
@@ -12,18 +12,30 @@ import pandas as pd
 import pytest
 import torch
 
-from kiago_ray.baselines.superdiff import NetworkSettings, load_superdiff, noise_scheduler
+from kiago_ray.baselines.superdiff import (
+    NetworkSettings,
+    SuperDiff,
+    formulas,
+    load_superdiff,
+    noise_scheduler,
+    sample,
+    shipped_folder,
+)
 from kiago_ray.baselines.superdiff_training import (
     MAX_ATOMS,
     SETTINGS,
     Compositions,
     amounts_of,
     denoising_losses,
+    element_shares,
+    likeness,
     noisy_epoch,
     padded,
+    sample_quality,
     train_superdiff,
 )
 from kiago_ray.data.files import sha256
+from kiago_ray.data.supercon import load_supercon
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import WeightsError
 from kiago_ray.training.fit import EpochReport, RunOptions
@@ -164,3 +176,58 @@ def test_too_little_data_is_told(cuprates: Compositions, tmp_path: Path) -> None
     few = replace(cuprates, formulas=cuprates.formulas[:30], amounts=cuprates.amounts[:30])
     with pytest.raises(InputError, match="use more data"):
         run(few, tmp_path)
+
+
+def test_numbers_of_elements_are_counted() -> None:
+    amounts = amounts_of(["Nb", "MgB2", "YBa2Cu3O7", "La1.85Sr0.15CuO4", "LaO0.97F0.03FeAs"])
+    # F's 0.03 atoms count as none, so LaO0.97F0.03FeAs has four.
+    assert element_shares(amounts).tolist() == pytest.approx([0.2, 0.2, 0, 0.6, 0, 0, 0, 0, 0, 0])
+    assert element_shares(np.ones((3, 118)))[-1] == 1
+
+
+def test_distances_are_to_the_nearest_training_composition() -> None:
+    train = amounts_of(["MgB2", "Nb3Sn"])
+    found = likeness(amounts_of(["Mg2B4", "Mg0.9Al0.1B2", "NbN"]), train)
+    # As fractions: 0; 2 · 0.1/3; 1.0 (Nb 0.5 of 0.75, N 0.5, Sn 0.25).
+    assert found["near_a_training_composition"] == pytest.approx(2 / 3, abs=1e-4)
+    assert found["median_distance"] == pytest.approx(0.2 / 3, abs=1e-4)
+    assert found["median_atoms"] == 3
+
+
+def test_figures_of_an_untrained_model_are_consistent(untrained: SuperDiff) -> None:
+    train, test = amounts_of(["MgB2", "Nb3Sn", "NbN"]), amounts_of(["MgB2"])
+    figures = sample_quality(untrained, train, test, count=3, seed=0, steps=10, device="cpu")
+    assert sum(figures["status"].values()) == figures["rows"] == 3
+    assert 0 <= figures["unique"] <= figures["readable"] <= 1
+    assert figures["held_out"]["median_distance"] == 0
+
+
+LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
+
+
+def test_the_card_matches_the_weights() -> None:
+    weights = shipped_folder() / "superdiff.safetensors"
+    card = load_superdiff().card
+    assert card["sha256"] == sha256(weights)
+    assert weights.stat().st_size < 2.5e6
+    assert card["weights_count"] <= 1.2e6
+
+
+def test_it_knows_compositions_that_it_never_saw() -> None:
+    """40 of the literature, kept out of the fit: better than without knowing which elements go together."""
+    table, _ = load_supercon(LITERATURE)
+    amounts = Compositions.of(table).amounts
+    model = load_superdiff()
+    loss = denoising_losses(model.network, amounts, amounts, seed=0)
+    card = model.card["held_out_loss"]
+    assert loss["v"] < loss["independent_elements"]
+    assert loss["v"] == pytest.approx(card["v"], rel=0.5)
+    assert card["v"] < 0.5 * card["independent_elements"]
+
+
+def test_samples_look_like_compositions() -> None:
+    samples = sample(load_superdiff(), 8, base=amounts_of(["LaNiAsO"])[0], seed=0, steps=100)
+    assert samples.counts()["ok"] == 8
+    assert len(formulas(samples)) == 8
+    elements = (samples.amounts > 0).sum(axis=1)
+    assert 1 <= np.median(elements) <= 10
