@@ -38,7 +38,6 @@ from kiago_ray.models import Models
 from kiago_ray.paper.tables import METHODS, SEARCHES, Size, comparison
 from kiago_ray.predictors import Predictors
 from kiago_ray.predictors.base import predict
-from kiago_ray.predictors.oracle import Oracle
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
 from kiago_ray.search import SearchSpec, load_preset
@@ -127,12 +126,6 @@ class Lab:
         return self.models.predictors
 
     @property
-    def oracle(self) -> Oracle:
-        """What judges their outcome."""
-        assert self.models.oracle is not None
-        return self.models.oracle
-
-    @property
     def superdiff(self) -> SuperDiff:
         """The diffusion model; the shipped one, loaded on first use, where none was given. Raises WeightsError."""
         if self.diffusion is None:
@@ -190,12 +183,13 @@ class Lab:
         texts = [text for text in dict.fromkeys(formulas) if not set(parse(text)) & self.models.foreign]
         if not texts:
             return {}
-        x = parse_fractions(texts)
+        x, oracle = parse_fractions(texts), self.models.oracle
+        assert oracle is not None
         follow = self.predictors.following("resnet18")
         ef = predict(follow.ef, x.astype(np.float32))
         columns = {
             "tc_k": np.clip(predict(follow.tc, x.astype(np.float32)), 0, None),
-            "tc_oracle_k": self.oracle.predict(x)[0],
+            "tc_oracle_k": oracle.predict(x)[0],
             "ef_ev_per_atom": ef,
         }
         if self.models.hull is not None:
@@ -227,7 +221,7 @@ def proposals(name: str, lab: Lab, base: str, method: str, seed: int) -> Plan:
             "tc_oracle_k": material.tc_oracle_k,
             "tc_measured_k": material.tc_measured_k,
         }
-        rows = judged_formulas(amounts(), judge, Models(lab.predictors, lab.oracle), name=method)
+        rows = judged_formulas(amounts(), judge, Models(lab.predictors, lab.models.oracle), name=method)
         return {"base": tc_k, **figures(rows, judge, family.bases[base])}
 
     return {"judge": judge.model_dump(mode="json"), **about}, compute
@@ -320,7 +314,8 @@ def conversions(lab: Lab, base: str, method: str, seed: int) -> Plan:
         ends = [lab.searched(first) for first in firsts]
         x = np.concatenate([end.x_final[end.status == RowStatus.OK].astype(np.float64) for end in ends])
         x /= x.sum(axis=1, keepdims=True)
-        follow, oracle = lab.predictors.following(firsts[0].tc_predictor), lab.oracle
+        follow, oracle = lab.predictors.following(firsts[0].tc_predictor), lab.models.oracle
+        assert oracle is not None
         before = np.asarray(given_result(x, follow).tc_k, dtype=np.float64)
         before_oracle = oracle.predict(x)[0]
         changes: dict[str, dict[str, float | int | None]] = {}
