@@ -311,51 +311,50 @@ def show_status(
     """Shards and rows done, pace, time left, the best so far, failures of the last run. driver: the host and the
     process that run it now.
     """
-    facts, searches = status_facts(directory, plan, state, driver), search_lines(plan, state)
-    if as_json:
-        print_json({**facts, "searches": searches})
-        return
-    show_table(searches, f"Campaign {plan.campaign.name}")
-    print(
-        f"\n{facts['shards_done']:,} of {facts['shards']:,} shards, {facts['rows_done']:,} of {facts['rows']:,} rows "
-        "are done."
-    )
-    pace, left_s = facts["rows_per_s"], facts["left_s"]
-    if directory.finished:
-        print("It is finished.")
-    elif driver:
-        speed = f"; {pace:,.1f} rows/s, {left_s / 60:,.0f} min left" if pace and left_s else ""
-        print(f"Process {driver['pid']} on {driver['host']} drives it{speed}.")
-    else:
-        print("Nobody drives it; `kiago campaign run` with its file goes on.")
-    for name, why in [*facts["damaged"].items(), *facts["failures"].items()]:
-        print(f"{name}: {why}")
-
-
-def status_facts(
-    directory: RunDirectory, plan: Plan, state: State, driver: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """How far a campaign is; see `show_status`."""
     manifests = list(state.manifests.values())
     rows = sum(manifest.rows for manifest in manifests)
     pace = rows_a_second(manifests) if driver else None
+    left_s = (plan.candidates - rows) / pace if pace else None
     recorded = read_campaign_results(directory.location)
-    failures = recorded.failures if recorded else {}
-    return {
-        "name": plan.campaign.name,
-        "finished": directory.finished,
-        "driver": driver and {key: driver[key] for key in ("host", "pid")},
-        "shards_done": len(manifests),
-        "shards": plan.shard_count,
-        "rows_done": rows,
-        "rows": plan.candidates,
-        "rows_per_s": pace,
-        "left_s": (plan.candidates - rows) / pace if pace else None,
-        "best": best_of(manifests),
-        "damaged": state.damaged,
-        # A shard that has failed may have been run again since.
-        "failures": {shard: why for shard, why in failures.items() if shard not in state.manifests},
+    # A shard that has failed may have been run again since.
+    failed = {
+        name: why
+        for name, why in (recorded.failures if recorded else {}).items()
+        if name not in state.manifests
     }
+    searches = search_lines(plan, state)
+    if as_json:
+        print_json(
+            {
+                "name": plan.campaign.name,
+                "finished": directory.finished,
+                "driver": driver and {key: driver[key] for key in ("host", "pid")},
+                "shards_done": len(manifests),
+                "shards": plan.shard_count,
+                "rows_done": rows,
+                "rows": plan.candidates,
+                "rows_per_s": pace,
+                "left_s": left_s,
+                "best": best_of(manifests),
+                "damaged": state.damaged,
+                "failures": failed,
+                "searches": searches,
+            }
+        )
+        return
+    show_table(searches, f"Campaign {plan.campaign.name}")
+    print(
+        f"\n{len(manifests):,} of {plan.shard_count:,} shards, {rows:,} of {plan.candidates:,} rows are done."
+    )
+    if directory.finished:
+        print("It is finished.")
+    elif driver:
+        speed = f"; {pace:,.1f} rows/s, {console.duration(left_s)} left" if pace and left_s else ""
+        print(f"Process {driver['pid']} on {driver['host']} drives it{speed}.")
+    else:
+        print("Nobody drives it; `kiago campaign run` with its file goes on.")
+    for name, why in [*state.damaged.items(), *failed.items()]:
+        print(f"{name}: {why}")
 
 
 def search_lines(plan: Plan, state: State) -> list[dict[str, Any]]:
