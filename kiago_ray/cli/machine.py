@@ -167,8 +167,17 @@ def show(found: dict[str, Any]) -> None:
     """Tables for a person: steps, the share of the limit, and where the time of the whole search goes."""
     terminal, of = Console(), found["machine"]
     print(f"{of['cpu']}, torch {of['torch']}; steps on one thread")
-    print(f"\nA step of {found['rows']} rows, and how many times quicker than the plain implementation")
-    terminal.print(plain_table(found["steps"]))
+    steps = []
+    for row in found["steps"]:
+        cells = {"N up to": row["most_atoms"], "stage": row["stage"]}
+        for name in (*found["precisions"], *(["plain"] if found["plain"] else [])):
+            times = f" ({row[f'{name}_times']:.1f}×)" if f"{name}_times" in row else ""
+            cells[name] = f"{1e3 * row[f'{name}_cpu_s']:.0f} ms{times}"
+        steps.append(cells)
+    print(
+        f"\nCPU time of a step of {found['rows']} rows, and how many times quicker than the plain implementation"
+    )
+    terminal.print(plain_table(steps))
     print("\nShare of the machine's limit, one thread")
     terminal.print(plain_table(found["limit"]))
     if search := found.get("search"):
