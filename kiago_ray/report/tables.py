@@ -193,8 +193,9 @@ def best_table(
         table.add_column(header, no_wrap=not wide)
     for header in ("screens" if wide else "", *places):
         table.add_column(header, overflow="fold")
+    contents = [_field("rank"), _field("formula"), *(content for *_, content in shown)]
+    contents += [content for _, content in texts]
     for row in rows:
-        contents = (_field("rank"), _field("formula"), *(each[-1] for each in (*shown, *texts)))
         mark, ends = _verdict(row, required), (Text(cell(row, name)) for name in places)
         cells = (Text(content(row)) for content in contents)
         style = None if row.get("passed") else "dim"
