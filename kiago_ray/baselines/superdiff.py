@@ -24,8 +24,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,7 +31,7 @@ from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.formula import MAX_AMOUNT, write
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.base import Predictor
-from kiago_ray.predictors.weights import WeightsError, read_weights
+from kiago_ray.predictors.weights import WeightsError, filled, read_tensors
 
 KIND = "superdiff"
 LENGTH, STEPS = 120, 1000
@@ -225,14 +223,12 @@ def load_superdiff(folder: Path | None = None) -> SuperDiff:
 
     Raises WeightsError for a missing or damaged file, a wrong hash or a network of another size than the card's.
     """
-    content, card, path = read_weights(KIND, folder or shipped_folder())
+    stored, card, path = read_tensors(KIND, folder or shipped_folder())
     try:
         network = UNet(NetworkSettings(**card["network_settings"]))
-        network.load_state_dict(load(content))
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path} is not the network that its card describes ({reason})") from None
-    return SuperDiff(network.eval().requires_grad_(False), card)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path} is not the network that its card describes ({error})") from None
+    return SuperDiff(filled(network, stored, path), card)
 
 
 class SampleStatus(IntEnum):

@@ -22,7 +22,7 @@ from kiago_ray.data.sources import pack as write_tables
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.data.tables import superconductors
 from kiago_ray.errors import InputError
-from kiago_ray.hull.phases import predicted_energies
+from kiago_ray.hull.energy_hull import predicted_energies
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.model import train_plausibility
 from kiago_ray.plausibility.prospects import made_fractions, prospects_of, save_plausibility

@@ -153,11 +153,8 @@ def weight_files(folder: Path | None) -> dict[str, bytes]:
     """The files that a worker needs of a folder with weights; none for None, the package's own."""
     if folder is None:
         return {}
-    from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY, folder_with, kinds_in
+    from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY, file_name, folder_with, kinds_in
 
     kinds = [*kinds_in(folder), *(kind for kind in (ORACLE, PLAUSIBILITY) if folder_with(kind, folder))]
-    endings = {ORACLE: "txt.gz"}
-    names = [
-        name for kind in kinds for name in (f"{kind}.json", f"{kind}.{endings.get(kind, 'safetensors')}")
-    ]
+    names = [name for kind in kinds for name in (f"{kind}.json", file_name(kind))]
     return {name: (folder / name).read_bytes() for name in names}

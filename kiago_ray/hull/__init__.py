@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from kiago_ray.hull.energy_hull import EnergyHull, HullPlace, HullScores, judge
-from kiago_ray.hull.phases import Energies, Phases, load_phases
+from kiago_ray.hull.energy_hull import Energies, EnergyHull, HullPlace, HullScores, Phases, judge, load_phases
 
 __all__ = ["Energies", "EnergyHull", "HullPlace", "HullScores", "Phases", "judge", "load_phases"]

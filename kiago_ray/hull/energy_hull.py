@@ -6,23 +6,37 @@ mixture of phases: the least Σ w_i E_i over w ≥ 0 with Σ w_i c_i = x, w_i be
 takes and c_i its atomic fractions. The basis of that linear program's optimum are the phases that x decomposes into.
 Unlike a hull by facets (qhull), whose cost grows steeply with elements, one composition costs milliseconds in any
 number of them.
+
+The phases are those of the package or of a file, with an energy each that ElemNet predicts or that is their source's
+own. What takes long to read or to predict is kept in the user's cache, bound to the file's SHA-256, that of ElemNet's
+weights and the version that read it, so that a change of any is another entry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
+import platformdirs
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from scipy.optimize import linprog
+from scipy.sparse import csr_matrix
 
+from kiago_ray import __version__
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse
-from kiago_ray.data.compositions import elements_held
-from kiago_ray.data.files import PathLike
-from kiago_ray.hull.phases import ENERGIES, Energies, Phases, load_phases, shipped_phases
+from kiago_ray.data import sources, tables
+from kiago_ray.data.compositions import elements_held, sparse_fractions
+from kiago_ray.data.files import LoadReport, PathLike, sha256
 from kiago_ray.predictors import Predictor, load_card
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.weights import load_ef
@@ -36,8 +50,144 @@ MAX_FORMULAS = 1000  # of a search's best rows, milliseconds each; whoever reads
 TOLD_FORMULAS = 200  # of them where no screen asks for it
 ON_THE_HULL_EV_PER_ATOM = 1e-6  # nearer than this is on it: single precision predicts no finer
 
+Energies = Literal["elemnet", "file"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+PREDICTED_AT_ONCE = 16_384  # phases whose fractions are dense at a time
+CACHE_VARIABLE = "KIAGO_CACHE"
+MAX_KEPT = 32  # files of the cache; the oldest give way
+
+
+@dataclass(frozen=True)
+class Phases:
+    """p compounds, one a composition. formulas: p texts. fractions: (p, 118) atomic fractions, sparse by rows.
+    ef_ev_per_atom: (p,). report: what became of the file's rows.
+    """
+
+    formulas: tuple[str, ...]
+    fractions: csr_matrix
+    ef_ev_per_atom: Floats
+    report: LoadReport
+
+
+def load_phases(path: PathLike, ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
+    """The compounds of a file with ElemNet's energies, from the cache where they were computed before.
+
+    ef: the predictor of the energies, and ef_sha256 that of its weights; without it the file's own energies count.
+    Raises DataError for a file that can't be used (see data.sources).
+    """
+    path = Path(path)
+
+    def read() -> Phases:
+        known = None if ef is None else [SYMBOLS[z] for z in np.flatnonzero(_elements(ef))]
+        table, report = sources.load_phases(path, energies=ef is None, elements=known)
+        formulas = tuple(table["formula"].tolist())
+        fractions = sparse_fractions(formulas)
+        energies = table["ef_ev_per_atom"].to_numpy() if ef is None else _predicted(ef, fractions)
+        return Phases(formulas, fractions, energies, report)
+
+    phases = _cached(sha256(path), "file" if ef is None else ef_sha256, read)
+    return replace(phases, report=replace(phases.report, file=path.name))
+
+
+def shipped_phases(ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
+    """The compounds of the package's own table, as `load_phases` has them of a file.
+
+    The energies that the shipped ElemNet predicts are in the table; those of other weights are computed, and kept.
+    """
+    digest = tables.sha256_of(tables.PHASES)
+
+    def read(column: str | None) -> Phases:
+        table = tables.phases()
+        fractions = sparse_fractions(table["formula"].tolist())
+        compound = np.diff(fractions.indptr) > 1
+        known = compound if ef is None else compound & _supported(ef, fractions)
+        dropped = {
+            sources.AN_ELEMENT: int((~compound).sum()),
+            sources.FOREIGN: int((compound & ~known).sum()),
+        }
+        table, fractions = table[known], fractions[known]
+        report = LoadReport(
+            kind=sources.PHASES_KIND,
+            file="the Materials Project's ground states, as shipped",
+            sha256=digest,
+            rows_read=len(known),
+            dropped={reason: count for reason, count in dropped.items() if count},
+            examples={},
+            duplicates_merged=0,
+            rows_kept=len(table),
+        )
+        if column is None:
+            assert ef is not None
+            energies = _predicted(ef, fractions)
+        else:
+            energies = table[column].to_numpy(dtype=np.float64)
+        return Phases(tuple(table["formula"].tolist()), fractions, energies, report)
+
+    if ef is None:
+        return read("ef_ev_per_atom")
+    if ef_sha256 == tables.phases_ef_sha256():
+        return read("ef_predicted_ev_per_atom")
+    return _cached(digest, ef_sha256, lambda: read(None))
+
+
+def predicted_energies(ef: Predictor, formulas: Sequence[str]) -> Floats:
+    """E_f in eV/atom of canonical formulas, (n,); NaN where `ef` doesn't know an element."""
+    fractions = sparse_fractions(formulas)
+    energies = np.full(len(formulas), np.nan)
+    known = _supported(ef, fractions)
+    energies[known] = _predicted(ef, fractions[known])
+    return energies
+
+
+def _elements(ef: Predictor) -> NDArray[np.bool_]:
+    """(118,): the elements that the predictor knows."""
+    return np.asarray(ef.supported.cpu().numpy(), dtype=np.bool_)
+
+
+def _supported(ef: Predictor, fractions: csr_matrix) -> NDArray[np.bool_]:
+    """Whether the predictor knows all elements of each of fractions (n, 118), (n,)."""
+    return np.asarray(fractions @ (~_elements(ef)).astype(np.float64) == 0)
+
+
+def _predicted(ef: Predictor, fractions: csr_matrix) -> Floats:
+    parts = [
+        predict(ef, fractions[start : start + PREDICTED_AT_ONCE].toarray().astype(np.float32))
+        for start in range(0, fractions.shape[0], PREDICTED_AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def _cached(file_sha256: str, energies: str, read: Callable[[], Phases]) -> Phases:
+    """Phases of a file with these energies: from a Parquet file with checksums in KIAGO_CACHE or the user's cache, or
+    read and put there, whole or not at all. A file that is damaged, or that can't be written, only costs time.
+    """
+    own = os.environ.get(CACHE_VARIABLE)
+    folder = Path(own).expanduser() if own else platformdirs.user_cache_path("kiago-ray", appauthor=False)
+    name = hashlib.sha256(f"{__version__} {file_sha256} {energies}".encode()).hexdigest()[:32]
+    path = folder / "hull" / f"{name}.parquet"
+    reports = TypeAdapter(LoadReport)
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        formulas = tuple(table["formula"].to_pylist())
+        report = reports.validate_json(table.schema.metadata[b"report"])
+        return Phases(formulas, sparse_fractions(formulas), table["ef_ev_per_atom"].to_numpy(), report)
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+        phases = read()
+    table = pa.table({"formula": phases.formulas, "ef_ev_per_atom": phases.ef_ev_per_atom})
+    table = table.replace_schema_metadata({b"report": reports.dump_json(phases.report)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as draft:
+            pq.write_table(table, Path(draft) / "phases", compression="zstd", write_page_checksum=True)
+            os.replace(Path(draft) / "phases", path)
+        kept = sorted(path.parent.glob("*.parquet"), key=lambda each: each.stat().st_mtime)
+        for old in kept[:-MAX_KEPT]:
+            old.unlink()
+    except OSError:
+        pass  # nothing is kept
+    return phases
 
 
 @dataclass(frozen=True)
@@ -82,8 +232,8 @@ class EnergyHull:
         weights: of ElemNet, a folder that `kiago train` wrote, else the shipped ones. Raises DataError for a file and
         WeightsError for weights that can't be used.
         """
-        if energies not in ENERGIES:
-            raise ValueError(f"energies: {energies!r} is none of {', '.join(ENERGIES)}")
+        if energies not in get_args(Energies):
+            raise ValueError(f"energies: {energies!r} is none of {', '.join(get_args(Energies))}")
         if energies == "file":
             return cls(shipped_phases() if path is None else load_phases(path))
         ef, digest = load_ef(weights), load_card("ef", weights)["sha256"]
@@ -92,9 +242,7 @@ class EnergyHull:
     @property
     def supported(self) -> NDArray[np.bool_]:
         """(118,): elements whose compounds have an energy here."""
-        if self.ef is None:
-            return np.ones(N_ELEMENTS, dtype=np.bool_)
-        return np.asarray(self.ef.supported.cpu().numpy(), dtype=np.bool_)
+        return np.ones(N_ELEMENTS, dtype=np.bool_) if self.ef is None else _elements(self.ef)
 
     def energies(self, fractions: Floats) -> Floats:
         """E_f in eV/atom of atomic fractions (n, 118), (n,): the phase's where it is one, 0 for an element, else the

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from scipy.sparse import csr_matrix
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
@@ -23,11 +22,10 @@ from kiago_ray.plausibility.model import Logistic, Plausibility
 from kiago_ray.plausibility.substitution import Reasons, known_vacancies, site_odds
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.weights import (
-    ENDING,
     PLAUSIBILITY,
     WeightsError,
     folder_with,
-    read_weights,
+    read_tensors,
     shipped_weights,
     write_weights,
 )
@@ -149,9 +147,9 @@ def read_plausibility(folder: Path, made: Floats, literature: Literature | None 
     """Plausibility with the weights of a folder, over the literature that it holds, else that given, else that which
     ships. made: (m, 118) compounds that exist. Raises WeightsError.
     """
-    content, _, path = read_weights(PLAUSIBILITY, folder)
+    tensors, _, path = read_tensors(PLAUSIBILITY, folder)
     try:
-        stored = {name: tensor.numpy() for name, tensor in load(content).items()}
+        stored = {name: tensor.numpy() for name, tensor in tensors.items()}
         if "literature.year" in stored:
             arrays = {name: stored[f"literature.{name}"] for name in _LITERATURE}
             literature = Literature(int(stored["literature.year"][0]), **arrays)
@@ -161,8 +159,6 @@ def read_plausibility(folder: Path, made: Floats, literature: Literature | None 
             )
             for stage in _STAGES
         )
-    except SafetensorError as error:
-        raise WeightsError(f"{path} can't be read ({error}): reinstall or train again") from None
     except KeyError as error:
         raise WeightsError(f"{path} lacks {error}: train again or reinstall") from None
     literature = literature or Literature.of(superconductors())
@@ -196,7 +192,7 @@ def save_plausibility(
         for part in _PARTS:
             values = np.atleast_1d(getattr(logistic, part))
             tensors[f"{stage}.{part}"] = torch.tensor(values, dtype=torch.float64)
-    return write_weights(save(tensors), dict(card), PLAUSIBILITY, ENDING, folder)
+    return write_weights(save(tensors), dict(card), PLAUSIBILITY, folder)
 
 
 def around(spec: SearchSpec, prospects: Prospects | None) -> Substitutions | None:

@@ -358,7 +358,7 @@ class CalibratedEnsemble(Inference):
     def estimates(self, fractions: NDArray[np.floating]) -> Estimate[NDArray[np.float64]]:
         """`estimate` of fractions (N, 118) in batches, as arrays (N,)."""
         rows = torch.from_numpy(np.asarray(fractions, dtype=np.float32)).to(self.supported.device)
-        parts = [self.estimate(batch) for batch in rows.split(BATCH_ROWS)]
+        parts = [self.estimate(batch) for batch in torch.split(rows, BATCH_ROWS)]
         return Estimate(*(torch.cat(each).double().cpu().numpy() for each in zip(*parts, strict=True)))
 
 

@@ -47,7 +47,6 @@ AMOUNT_STEP = 2.0**-17
 SAME_AMOUNT = 1e-5
 ROWS_AT_ONCE = 2_048
 MAX_TEXT_BYTES = 640 << 20
-ENDING = "txt.gz"
 _FIRST_LINE = "tree\n"  # of each member
 
 
@@ -160,7 +159,7 @@ class Oracle:
 def save_oracle(members: Sequence[lightgbm.Booster], card: dict[str, Any], folder: Path) -> Path:
     """Write `folder/KIND.txt.gz` and its card `KIND.json`, KIND as the card has it; return the first's path."""
     content = gzip.compress("".join(map(written, members)).encode(), mtime=0)
-    return write_weights(content, card, card["kind"], ENDING, folder)
+    return write_weights(content, card, card["kind"], folder)
 
 
 def written(member: lightgbm.Booster) -> str:
@@ -179,7 +178,7 @@ def load_oracle(folder: Path | None = None, kind: OracleKind = ORACLE) -> Oracle
 
     Raises WeightsError for a missing or damaged file, a wrong hash and models of other inputs.
     """
-    content, _, path = read_weights(kind, folder, ENDING)
+    content, _, path = read_weights(kind, folder)
     return Oracle(tuple(_member(text, path, kind) for text in _texts(content, path)), kind)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +22,7 @@ from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.inference import ElemNet, Inference
 from kiago_ray.predictors.resnet18 import ResNet18Inference, TcResNet
 
+Network = TypeVar("Network", bound=nn.Module)
 NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet, "tc_ensemble": CalibratedEnsemble}
 PLAUSIBILITY = "plausibility"  # no network: read by the room of that name
 OracleKind = Literal["tc_oracle", "tc_tuning_oracle"]  # nor are these: boosted trees, read by `oracle`
@@ -30,11 +31,13 @@ ORACLE: OracleKind = "tc_oracle"
 TUNING_ORACLE: OracleKind = "tc_tuning_oracle"
 """Chooses among settings of a search and never reports; amounts of the elements."""
 MAX_BYTES = 1 << 30
-ENDING = "safetensors"
 
 
 class WeightsError(InputError):
     """Weights that are missing, damaged or of another network; the message names the file and the remedy."""
+
+
+_REMEDY = "reinstall kiago-ray or name a folder with trained weights"
 
 
 def shipped_weights() -> Path:
@@ -47,10 +50,15 @@ def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k: (v.half() if v.ndim > 1 else v).contiguous().cpu() for k, v in state.items()}
 
 
-def write_weights(content: bytes, card: dict[str, Any], kind: str, ending: str, folder: Path) -> Path:
-    """Write `folder/KIND.ENDING` and its card `KIND.json`, which gets the file's name and SHA-256; return its path."""
+def file_name(kind: str) -> str:
+    """Of a kind's weights in their folder; the card's is KIND.json."""
+    return f"{kind}.txt.gz" if kind in get_args(OracleKind) else f"{kind}.safetensors"
+
+
+def write_weights(content: bytes, card: dict[str, Any], kind: str, folder: Path) -> Path:
+    """Write a kind's weights to `folder`, and its card, which gets the file's name and SHA-256; return the path."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{kind}.{ending}"
+    path = folder / file_name(kind)
     path.write_bytes(content)
     card |= {"weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
@@ -63,18 +71,16 @@ def save_network(network: nn.Module, kind: str, card: dict[str, Any], folder: Pa
     name = type(network).__name__
     card["network"] = name
     content = save(halved(network.state_dict()), metadata={"network": name})
-    return write_weights(content, card, kind, ENDING, folder)
+    return write_weights(content, card, kind, folder)
 
 
 def load_card(kind: str, folder: Path | None = None) -> dict[str, Any]:
-    """The model card of the `tc` or `ef` predictor; WeightsError if it is missing or no card."""
+    """The model card of a kind; WeightsError if it is missing or no card."""
     path = (folder or shipped_weights()) / f"{kind}.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise WeightsError(
-            f"no model card at {path}: reinstall kiago-ray or name a folder with trained weights"
-        ) from None
+        raise WeightsError(f"no model card at {path}: {_REMEDY}") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise WeightsError(f"{path} is not a model card ({error}): train again or reinstall") from None
     if not isinstance(card, dict) or not isinstance(card.get("sha256"), str):
@@ -107,24 +113,20 @@ def weights_hashes(folder: Path | None = None) -> dict[str, str]:
     return {kind: card["sha256"] for kind, card in load_cards(folder).items()}
 
 
-def read_weights(
-    kind: str, folder: Path | None = None, ending: str = ENDING
-) -> tuple[bytes, dict[str, Any], Path]:
+def read_weights(kind: str, folder: Path | None = None) -> tuple[bytes, dict[str, Any], Path]:
     """The content of a kind's weights, their card and their path; the shipped ones where `folder` is None.
 
     Raises WeightsError for a missing or too large file and for one that its card was not written for.
     """
     card = load_card(kind, folder)
-    path = (folder or shipped_weights()) / f"{kind}.{ending}"
+    path = (folder or shipped_weights()) / file_name(kind)
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise WeightsError(f"{path} has {size >> 20} MiB: these are not weights of this project")
         content = path.read_bytes()
     except OSError as error:
-        raise WeightsError(
-            f"no weights at {path} ({error.strerror}): reinstall kiago-ray or name a folder with trained weights"
-        ) from None
+        raise WeightsError(f"no weights at {path} ({error.strerror}): {_REMEDY}") from None
     found = hashlib.sha256(content).hexdigest()
     if found != card["sha256"]:
         raise WeightsError(
@@ -140,16 +142,19 @@ def read_tensors(kind: str, folder: Path | None = None) -> tuple[dict[str, Tenso
     try:
         return load(content), card, path
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file ({error})") from None
+        raise WeightsError(f"{path} is not a safetensors file ({error}): reinstall or train again") from None
 
 
-def filled(network: nn.Module, stored: dict[str, Tensor], path: Path) -> nn.Module:
+def filled(network: Network, stored: dict[str, Tensor], path: Path) -> Network:
     """The network with the stored weights, frozen, in evaluation mode. Raises WeightsError for another network's."""
     try:
         network.load_state_dict(stored)
     except RuntimeError as error:
         reason = " ".join(str(error).partition(":")[2].split())[:200]
-        raise WeightsError(f"{path} is no {type(network).__name__}: {reason}") from None
+        name = type(network).__name__
+        raise WeightsError(
+            f"{path} is not the network that its card describes, no {name}: {reason}"
+        ) from None
     return network.eval().requires_grad_(False)
 
 

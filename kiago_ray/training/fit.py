@@ -192,12 +192,9 @@ class _State:
         self.network, self.settings = network, settings
         self.average = deepcopy(network).eval().requires_grad_(False)
         self.parameters = matrices + vectors  # in the optimizer's order
-        self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors}],
-            lr=settings.learning_rate,
-            weight_decay=0.0,
-            fused=True,
-        )
+        decaying: dict[str, Any] = {"params": matrices, "weight_decay": settings.weight_decay}
+        groups = [decaying, {"params": vectors, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
         self.generator = torch.Generator().manual_seed(settings.seed)
         # What must not change between the parts of one run.
         shapes = [tuple(p.shape) for p in network.parameters()]
@@ -242,7 +239,7 @@ class _State:
         """Take up a checkpoint; return (epochs done, seconds spent). Raises InputError for another run's."""
         device = str(next(self.network.parameters()).device)
         try:
-            with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+            with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
                 # Copies: the file is written again while they are in use.
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118

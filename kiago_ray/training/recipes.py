@@ -57,7 +57,6 @@ from kiago_ray.training.tables import (
     LARGE_JITTER,
     SMALL_JITTER,
     SPLITS,
-    Epoch,
     Floats,
     Lesson,
     MadeUp,
@@ -150,11 +149,10 @@ def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -
     fits, splits = {}, {}
     for split in options.splits:
         train, test = known.parts(split)
-        epoch = Epoch(torch.from_numpy(train.fractions), torch.from_numpy(train.values))
         network, seconds = fit(
             ElemNet,
             ElemNet.__call__,
-            lambda generator, epoch=epoch: epoch,
+            train.sampler(),
             settings,
             options,
             name=f"ef-{split}",

@@ -94,6 +94,11 @@ class TrainingTable:
         test = self.held_out(split)
         return self.pick(~test), self.pick(test)
 
+    def sampler(self) -> Sampler:
+        """Epochs of all rows, with the values as targets."""
+        epoch = Epoch(torch.from_numpy(self.fractions), torch.from_numpy(self.values))
+        return lambda generator: epoch
+
 
 @dataclass(frozen=True)
 class TcTables:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.hull import EnergyHull, Phases, load_phases
-from kiago_ray.hull.phases import shipped_phases
+from kiago_ray.hull.energy_hull import shipped_phases
 from kiago_ray.predictors.weights import load_card, load_network, save_network
 
 FORMULAS = ["TiO2", "La1.85Sr0.15CuO4", "YBa2Cu3O7", "MgB2", "PuO2"]
@@ -88,7 +89,7 @@ def test_another_file_other_weights_and_another_version_are_predicted_anew(
     longer = Counted()
     load_phases(phases_file, longer, "a")
     assert longer.rows == len(FORMULAS) + 1
-    monkeypatch.setattr("kiago_ray.hull.phases.__version__", "0.0.0")
+    monkeypatch.setattr("kiago_ray.hull.energy_hull.__version__", "0.0.0")
     older = Counted()
     load_phases(phases_file, older, "a")
     assert older.rows == len(FORMULAS) + 1
@@ -99,7 +100,8 @@ def test_a_damaged_cache_only_costs_time(phases_file: Path, own_cache: Path, dam
     whole = load_phases(phases_file, Counted(), "a")
     (kept,) = own_cache.iterdir()
     content = bytearray(kept.read_bytes())
-    content[len(content) // 4] ^= 0xFF
+    column = pq.ParquetFile(kept).metadata.row_group(0).column(1)
+    content[column.dictionary_page_offset + column.total_compressed_size - 1] ^= 0xFF  # of an energy
     kept.write_bytes(bytes(content) if damage is None else damage)
     again = Counted()
     assert same(whole, load_phases(phases_file, again, "a"))
@@ -120,7 +122,7 @@ def test_a_cache_that_cannot_be_written_loses_nothing(
 def test_the_oldest_kept_give_way(
     phases_file: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kiago_ray.hull.phase_cache.MAX_KEPT", 2)
+    monkeypatch.setattr("kiago_ray.hull.energy_hull.MAX_KEPT", 2)
     for weights in "abcd":
         load_phases(phases_file, Counted(), weights)
     assert len(list(own_cache.iterdir())) == 2
