@@ -68,7 +68,7 @@ def predict(
     table = requested(formulas, input, output, (*PREDICTED, "error"))
     predicted = predict_table(table, load_models(weights, known=known, phases=phases))
     hand_over(predicted, "predictions", shown_prediction, output, as_json)
-    raise typer.Exit(end_of(predicted, "prediction", listed=input is not None))
+    end(predicted, "prediction", listed=input is not None)
 
 
 @app.command()
@@ -116,7 +116,7 @@ def hull(
     placed = hull_table(table, found)
     about = {"phases": found.phases.report.to_dict(), "energies": energies}
     hand_over(placed, "hull", shown_place, output, as_json, title="eV/atom", about=about)
-    raise typer.Exit(end_of(placed, "place against the hull", listed=input is not None))
+    end(placed, "place against the hull", listed=input is not None)
 
 
 def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
@@ -284,12 +284,11 @@ def hand_over(
         Console().print(plain_table(cells, texts=TEXTS, title=title))
 
 
-def end_of(table: pd.DataFrame, what: str, *, listed: bool) -> int:
-    """The exit code, with a line on stderr where formulas have no `what`: 3, and 2 where none of those that were given
-    as arguments has one. listed: they came from a file.
+def end(table: pd.DataFrame, what: str, *, listed: bool) -> None:
+    """Say how many formulas have no `what`, and end with 3 where some haven't, with 2 where none of those that were
+    given as arguments has one. listed: they came from a file.
     """
     errors = table["error"].dropna()
-    if errors.empty:
-        return 0
-    say(f"{len(errors):,} of {len(table):,} formulas have no {what}; the first: {errors.iloc[0]}")
-    return 3 if listed or len(errors) < len(table) else 2
+    if not errors.empty:
+        say(f"{len(errors):,} of {len(table):,} formulas have no {what}; the first: {errors.iloc[0]}")
+        raise typer.Exit(3 if listed or len(errors) < len(table) else 2)

@@ -283,7 +283,7 @@ def check(
 
 @data.command("count-elements")
 def count_elements(
-    supercon: Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")],
+    supercon: SuperConFile,
     materials_project: Annotated[Path, typer.Option(help="The Materials Project's ground states.")],
     out: Annotated[Path, typer.Option(help="JSON file to write.")],
 ) -> None:
@@ -301,7 +301,7 @@ def count_elements(
 
 @data.command()
 def pack(
-    supercon: Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")],
+    supercon: SuperConFile,
     phases: Annotated[Path, typer.Option(help="The Materials Project's ground states.")],
     made: Annotated[Path, typer.Option(help="COD's formulas: formula,code,spacegroup,e_hull_ev_per_atom.")],
     made_2007: Annotated[Path, typer.Option(help="COD's formulas of 2007, one a line.")],
