@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -168,10 +167,8 @@ def test_a_request_to_stop_keeps_what_is_done(
     small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard
 ) -> None:
     work = dispatch(small_plan, make_setup(tmp_path), heard, should_stop=lambda: len(heard.done) >= 2)
-    began = time.monotonic()
     work.run(small_plan.shards)
     assert 2 <= len(heard.done) < 6
-    assert time.monotonic() - began < 60
     assert len(state_of(Location.of(tmp_path), small_plan).manifests) >= 2
 
 
@@ -219,10 +216,9 @@ def test_a_worker_that_no_node_can_hold_is_refused_at_once(
     said: str,
 ) -> None:
     plan = make_small_plan(resources=resources)
-    began = time.monotonic()
     with pytest.raises(InputError, match=f"no node of the cluster can ever hold a worker \\({said}"):
         dispatch(plan, make_setup(tmp_path), heard).run(plan.shards)
-    assert time.monotonic() - began < 5
+    assert not heard.done
 
 
 @pytest.mark.parametrize(

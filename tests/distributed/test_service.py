@@ -208,18 +208,14 @@ def test_a_search_that_runs_is_cancelled(url: str) -> None:
 
 @pytest.mark.slow
 def test_a_killed_predictor_costs_time_and_no_wrong_answer(url: str, truth: dict[str, float]) -> None:
-    killed, recovered = threading.Event(), threading.Event()
-    took: list[float] = []
+    recovered = threading.Event()
 
     def kill() -> None:
         time.sleep(1.5)
         (process,) = replicas("Predictor")
         process.kill()
-        began = time.monotonic()
-        killed.set()
         with Client(url, retries=40) as client:
             client.predict(["MgB2"])
-        took.append(time.monotonic() - began)
         recovered.set()
 
     killer = threading.Thread(target=kill)
@@ -227,9 +223,8 @@ def test_a_killed_predictor_costs_time_and_no_wrong_answer(url: str, truth: dict
     end = for_seconds(90)
     counts = under_load(url, truth, 8, lambda: recovered.is_set() or end(), retries=40)
     killer.join()
-    assert killed.is_set()
+    assert recovered.is_set()
     assert set(counts) == {"right"}
-    assert took[0] < 60
     assert under_load(url, truth, 4, for_seconds(1)).keys() == {"right"}
 
 
