@@ -13,47 +13,38 @@ import asyncio
 import logging
 import os
 import threading
-import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
+import torch
+from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from kiago_ray.service.backend import Backend
+from kiago_ray.api import Scores
+from kiago_ray.models import Models
+from kiago_ray.service.app import build_app
+from kiago_ray.service.backend import PROBE, Backend, service_models
+from kiago_ray.service.explain import explain
+from kiago_ray.service.jobs import JobStore, Runner
 from kiago_ray.service.settings import ServiceSettings, is_loopback
+from kiago_ray.storage.location import StorageError
 
-if TYPE_CHECKING:
-    from kiago_ray.api import Scores
-    from kiago_ray.models import Models
-
-# The replicas' modules are imported after `prepare`, which has to come before torch.
 APPLICATION = "kiago"
-BATCH_WAIT_S = 0.003
 WAKE_S = 5.0
 SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 ROWS = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0]
 
 log = logging.getLogger("kiago_ray.service")
 
-Piece = tuple[list[str], int]  # formulas, and how many of the first get their energy above the hull
 
-
-def prepare(settings: ServiceSettings) -> int:
-    """Take this process's threads; how many. Before torch is loaded: spinning threads take the others' cores."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    import torch
-
+def take_threads(settings: ServiceSettings) -> int:
+    """Have torch use this process's threads; how many."""
     threads = settings.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
     return threads
-
-
-def formula_count(pieces: Sequence[Piece]) -> int:
-    """What a batch is bounded by."""
-    return sum(len(formulas) for formulas, _ in pieces)
 
 
 @serve.deployment(
@@ -74,36 +65,29 @@ class Predictor(Backend):
     """
 
     def __init__(self, settings: ServiceSettings, searcher: Any) -> None:
-        super().__init__(threads=prepare(settings))
-        from kiago_ray.service.jobs import JobStore
-
+        self._meter = Meter()
+        super().__init__(
+            threads=take_threads(settings), batch_formulas=settings.batch_formulas, observe=self._meter.batch
+        )
         if not is_loopback(proxy_host()):
             settings = settings.model_copy(update={"require_token": True})
         access = logging.getLogger("kiago_ray.service.access")
         access.setLevel(logging.INFO)
         access.addHandler(logging.StreamHandler())  # a replica's stderr is a file of Ray's, and a pod's log
         access.propagate = False
-        self._settings, self._searcher, self._meter = settings, searcher, Meter()
+        self._settings, self._searcher = settings, searcher
         self._store = JobStore.of(settings.data)
         self._draining: set[asyncio.Task[None]] = set()
-        batch: Any = self._batch
-        batch.set_max_batch_size(settings.batch_formulas)
 
-    def __serve_build_asgi_app__(self) -> Any:
-        from kiago_ray.service.app import build_app
-
+    def __serve_build_asgi_app__(self) -> FastAPI:
         self._watch = asyncio.get_running_loop().create_task(self._watch_searches())
-        return build_app(
-            self, self._store, self._settings, meter=self._meter, names_requests=False
-        )  # Serve's proxy does
+        # Serve's proxy names the requests.
+        return build_app(self, self._store, self._settings, count=self._meter.request, names_requests=False)
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Load other models. Raises WeightsError, DataError."""
 
         def ready() -> Models:
-            from kiago_ray.service.explain import explain
-            from kiago_ray.service.models import PROBE
-
             models = _load(self._settings, config)
             explain(PROBE, models)  # what only the first gradient imports, nobody shall wait for
             return models
@@ -113,41 +97,6 @@ class Predictor(Backend):
     async def check_health(self) -> None:
         """Raises where the models don't predict."""
         await self.check()
-
-    async def score(self, formulas: Sequence[str]) -> tuple[str, Scores]:
-        """The models' version and what they say; all of one version. Of many formulas in pieces, so that small
-        requests get between.
-        """
-        from kiago_ray.api import HULL_FORMULAS, joined
-
-        most = self._settings.batch_formulas
-        pieces = [
-            (list(formulas[at : at + most]), max(HULL_FORMULAS - at, 0))
-            for at in range(0, len(formulas), most)
-        ]
-        while True:
-            found = [await self._batch(piece) for piece in pieces]
-            versions = {version for version, _ in found} or {self.models.version}
-            if len(versions) == 1:
-                return versions.pop(), joined([scores for _, scores in found])
-
-    @serve.batch(max_batch_size=1024, batch_wait_timeout_s=BATCH_WAIT_S, batch_size_fn=formula_count)
-    async def _batch(self, pieces: list[Piece]) -> list[tuple[str, Scores]]:
-        import numpy as np
-
-        from kiago_ray.api import score
-
-        models = self.models
-        flat = [formula for formulas, _ in pieces for formula in formulas]
-        near = np.concatenate([np.arange(len(formulas)) < most for formulas, most in pieces])
-        began = time.perf_counter()
-        scores = await self.in_turn(lambda: score(flat, models, near=near, threads=self.threads))
-        self._meter.batch(scores, time.perf_counter() - began)
-        ends = np.cumsum([len(formulas) for formulas, _ in pieces]).tolist()
-        return [
-            (models.version, scores.part(slice(end - len(formulas), end)))
-            for (formulas, _), end in zip(pieces, ends, strict=True)
-        ]
 
     def wake(self) -> None:
         """Have a worker run the searches that wait."""
@@ -166,8 +115,6 @@ class Predictor(Backend):
 
     async def _watch_searches(self) -> None:
         """Wake a worker while searches wait that nobody was woken for: after a restart, after a worker was lost."""
-        from kiago_ray.storage.location import StorageError
-
         while True:
             try:
                 counts = await asyncio.to_thread(self._store.counts)
@@ -190,7 +137,7 @@ class Searcher:
     """Runs searches, one at a time. One that it is cut off from is taken up by the next, at its last whole shard."""
 
     def __init__(self, settings: ServiceSettings) -> None:
-        prepare(settings)
+        take_threads(settings)
         self._settings = settings
         self._models: Models | None = None
         self._closing = threading.Event()
@@ -201,9 +148,6 @@ class Searcher:
 
     async def run_next(self) -> bool:
         """Run the next search that waits, with the models there are now; False where none waits."""
-        from kiago_ray.service.jobs import JobStore
-        from kiago_ray.service.running import Runner
-
         assert self._models is not None
         runner = Runner(JobStore.of(self._settings.data), self._models, self._closing.is_set)
         return await asyncio.to_thread(runner.run_next)
@@ -234,7 +178,7 @@ class Meter:
         )
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """Count a request (service.guard.Meter)."""
+        """Count a request (service.guard.Count)."""
         self._requests.inc(1, {"route": route, "status": str(status)})
         self._seconds.observe(max(seconds, 1e-9), {"route": route})
 
@@ -254,8 +198,6 @@ class Meter:
 
 
 def _load(settings: ServiceSettings, config: dict[str, Any]) -> Models:
-    from kiago_ray.service.models import service_models
-
     unknown = sorted(set(config) - {"weights"})
     if unknown:
         raise ValueError(f"user_config: unknown key {unknown[0]!r}; the only one is 'weights'")

@@ -109,14 +109,11 @@ def read_lease(place: Location) -> dict[str, Any] | None:
 
     Raises StorageError where that can't be found out.
     """
-    if place.kind() != "file":
+    content = place.read_if_there()
+    if content is None:
         return None
     try:
-        holder = json.loads(place.read_bytes())
-    except StorageError:
-        if place.kind() == "file":
-            raise
-        return None  # released between the two looks
+        holder = json.loads(content)
     except (ValueError, RecursionError):
         return None
     whole = isinstance(holder, dict) and {"id", "beat", "host", "pid", "started"} <= holder.keys()

@@ -44,7 +44,10 @@ def explain(formula: str, models: Models) -> dict[str, Any]:
     assert models.known is not None
     amounts = read_formula(formula, models)
     x = amounts / amounts.sum()
-    row, background = row_of(amounts, models), row_background(models.cards)
+    (row,) = score_amounts(amounts[None], models).table.to_pylist()
+    if row["status"] != RowStatus.OK.label:
+        raise FormulaError("not finite", "its predictions are no finite numbers")
+    background = row_background(models.cards)
     return {
         "version": models.version,
         "formula": formula,
@@ -59,14 +62,6 @@ def explain(formula: str, models: Models) -> dict[str, Any]:
         "reasons": [vars(reason) for reason in reasons_of({**row, "formula": formula}, background)],
         "gradient": slopes(x, models),
     }
-
-
-def row_of(amounts: Floats, models: Models) -> dict[str, Any]:
-    """All columns that a search's row has, of amounts (118,), by name; None where there is no value."""
-    (row,) = score_amounts(amounts[None], models).table.to_pylist()
-    if row["status"] != RowStatus.OK.label:
-        raise FormulaError("not finite", "its predictions are no finite numbers")
-    return dict(row)
 
 
 def number(value: float) -> float | None:

@@ -12,16 +12,16 @@ import re
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kiago_ray.service.problems import ProblemError
 from kiago_ray.service.problems import log as errors
-from kiago_ray.service.problems import problem_response
-from kiago_ray.service.settings import Limits, is_loopback
+from kiago_ray.service.settings import ServiceSettings, is_loopback
 
 log = logging.getLogger("kiago_ray.service.access")
 
@@ -43,27 +43,21 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _STREAM = re.compile(r"/v1/searches/[^/]+/events")
 
 
-class Meter(Protocol):
-    """Counts requests. route: a pattern such as /v1/searches/{search_id}, so that there are few of them."""
-
-    def request(self, route: str, status: int, seconds: float) -> None: ...
+Count = Callable[[str, int, float], None]
+"""Counts a request: its route, a pattern such as /v1/searches/{search_id}, its status, its seconds."""
 
 
 @dataclass
 class Guard:
     """The ASGI application around the application. token: None where anybody may ask.
 
-    client_header: the header by which a trusted proxy says who asks. allowed_hosts, allowed_origins: as in settings.
-    names_request: whether answers get X-Request-Id here; one that chose it gives it by itself.
+    names_request: whether answers get X-Request-Id here; a server that chose it gives it by itself.
     """
 
     app: ASGIApp
-    limits: Limits
+    settings: ServiceSettings
     token: str | None = None
-    client_header: str | None = None
-    allowed_hosts: tuple[str, ...] = ()
-    allowed_origins: tuple[str, ...] = ()
-    meter: Meter | None = None
+    count: Count | None = None
     names_request: bool = True
     _running: Counter[str] = field(default_factory=Counter)
     _streams: Counter[str] = field(default_factory=Counter)
@@ -72,13 +66,12 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began = time.perf_counter()
+        began, status = time.perf_counter(), 0
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         client = self._client(scope, headers)
         scope.setdefault("state", {}).update(request_id=request_id, client=client)
-        status = 0
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -94,98 +87,79 @@ class Guard:
 
         try:
             await self._admitted(scope, headers, client, receive, answer)
+        except ProblemError as refused:
+            await refused.response(scope)(scope, receive, answer)
         except Exception:
             errors.exception("request %s failed", request_id)
             if status:  # the answer has begun; its end tells the client that it isn't whole
                 raise
-            told = "the service failed on this request; tell its operator the request_id"
-            failed = problem_response(500, told, instance=scope["path"], request_id=request_id)
-            await failed(scope, receive, answer)
+            failed = ProblemError(500, "the service failed on this request; tell its operator the request_id")
+            await failed.response(scope)(scope, receive, answer)
         finally:
-            seconds = time.perf_counter() - began
-            route = getattr(scope.get("route"), "path", "other")
-            if self.meter is not None:
-                self.meter.request(route, status, seconds)
-            log.info(
-                json.dumps(
-                    {
-                        "request_id": request_id,
-                        "client": client,
-                        "method": scope["method"],
-                        "route": route,
-                        "status": status,
-                        "ms": round(seconds * 1000, 1),
-                    }
-                )
-            )
+            self._log(scope, status, time.perf_counter() - began)
+
+    def _log(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        if self.count is not None:
+            self.count(route, status, seconds)
+        line = {
+            "request_id": scope["state"]["request_id"],
+            "client": scope["state"]["client"],
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "ms": round(seconds * 1000, 1),
+        }
+        log.info(json.dumps(line))
 
     def _client(self, scope: Scope, headers: Headers) -> str:
-        if self.client_header:
+        if self.settings.client_header:
             # The last one: a proxy appends who asks it, and what stands before that was sent by anybody.
-            return headers.get(self.client_header, "unknown").rpartition(",")[2].strip()[:64]
+            return headers.get(self.settings.client_header, "unknown").rpartition(",")[2].strip()[:64]
         return str((scope.get("client") or ("unknown",))[0])
 
     async def _admitted(
         self, scope: Scope, headers: Headers, client: str, receive: Receive, send: Send
     ) -> None:
-        async def refuse(status: int, detail: str, more: dict[str, str] | None = None) -> None:
-            response = problem_response(
-                status,
-                detail,
-                instance=scope["path"],
-                request_id=scope["state"]["request_id"],
-                headers=more,
-            )
-            await response(scope, receive, send)
-
+        """Let the application answer a request that may be asked. Raises ProblemError."""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if path.startswith("/v1/") and scope["method"] != "OPTIONS" and not self._knows(headers):
-            await refuse(
-                401,
-                "this service needs a token: send the header 'Authorization: Bearer TOKEN'",
-                {"WWW-Authenticate": "Bearer"},
-            )
-            return
-        if self.token is None and not self._from_here(headers):
-            await refuse(
-                403,
-                "without a token this service answers this machine's own pages alone; set a token, or name the host "
-                "in allowed_hosts",
-            )
-            return
-        size = headers.get("content-length", "0")
-        if not size.isdigit() or int(size) > self.limits.body_bytes:
-            await refuse(413, self._too_large)
-            return
-        counted, allowed = self._running, self.limits.requests_per_client
+        self._check(scope, headers, path)
+        limits = self.settings.limits
+        counted, allowed = self._running, limits.requests_per_client
         if _STREAM.fullmatch(path):
-            counted, allowed = self._streams, self.limits.streams_per_client
-            if self._streams.total() >= self.limits.streams:
-                told = "too many watch searches now; ask for the search itself"
-                await refuse(429, told, {"Retry-After": str(RETRY_S)})
-                return
+            counted, allowed = self._streams, limits.streams_per_client
+            if self._streams.total() >= limits.streams:
+                many = "too many watch searches now; ask for the search itself"
+                raise ProblemError(429, many, retry_after_s=RETRY_S)
         if counted[client] >= allowed:
-            await refuse(
-                429,
-                f"{allowed} requests of yours are running; wait for one of them",
-                {"Retry-After": str(RETRY_S)},
-            )
-            return
+            many = f"{allowed} requests of yours are running; wait for one of them"
+            raise ProblemError(429, many, retry_after_s=RETRY_S)
         counted[client] += 1
         try:
-            whole = await self._whole(receive) if scope["method"] in ("POST", "PUT", "PATCH") else receive
-            if whole is None:
-                await refuse(413, self._too_large)
-            else:
-                await self.app(scope, whole, send)
+            await self.app(scope, receive, send)
         finally:
             counted[client] -= 1
             if not counted[client]:
                 del counted[client]
 
-    @property
-    def _too_large(self) -> str:
-        return f"a request may have {self.limits.body_bytes:,} bytes; send fewer formulas at a time"
+    def _check(self, scope: Scope, headers: Headers, path: str) -> None:
+        """Raise ProblemError for a request without the token, from another site's page, or with too long a body."""
+        if path.startswith("/v1/") and scope["method"] != "OPTIONS" and not self._knows(headers):
+            raise ProblemError(
+                401,
+                "this service needs a token: send the header 'Authorization: Bearer TOKEN'",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        if self.token is None and not self._from_here(headers):
+            raise ProblemError(
+                403,
+                "without a token this service answers this machine's own pages alone; set a token, or name the host "
+                "in allowed_hosts",
+            )
+        size = headers.get("content-length", "0")
+        if not size.isdigit() or int(size) > self.settings.limits.body_bytes:
+            most = f"a request may have {self.settings.limits.body_bytes:,} bytes"
+            raise ProblemError(413, f"{most}; send fewer formulas at a time")
 
     def _knows(self, headers: Headers) -> bool:
         """Whether the request has the token; as long for a wrong one as for the right one."""
@@ -201,25 +175,7 @@ class Guard:
         """
         host = headers.get("host", "")
         name = urlsplit(f"//{host}").hostname or ""
-        if not is_loopback(name) and name not in self.allowed_hosts:
+        if not is_loopback(name) and name not in self.settings.allowed_hosts:
             return False
         origin = headers.get("origin")
-        return origin is None or urlsplit(origin).netloc == host or origin in self.allowed_origins
-
-    async def _whole(self, receive: Receive) -> Receive | None:
-        """The body, taken in before anything works on it; None as soon as it is too long, whatever was stated."""
-        messages: list[Message] = []
-        taken, more = 0, True
-        while more:
-            message = await receive()
-            messages.append(message)
-            taken += len(message.get("body", b""))
-            more = message.get("more_body", False)
-            if taken > self.limits.body_bytes:
-                return None
-        waiting = iter(messages)
-
-        async def replayed() -> Message:
-            return next(waiting, None) or await receive()
-
-        return replayed
+        return origin is None or urlsplit(origin).netloc == host or origin in self.settings.allowed_origins

@@ -1,4 +1,4 @@
-"""Searches as jobs on storage: whatever a part of the service knows of one stands in small files.
+"""Searches as jobs on storage, and the worker that runs them: whatever is known of one stands in small files.
 
     DATA/searches/<id>/job.json       what was asked for, by whom, when; never changed
     DATA/searches/<id>/started.json   a worker has it, and how often one has begun since its last whole shard
@@ -13,96 +13,135 @@ So any replica can answer for any search, and a restart loses nothing.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import secrets
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kiago_ray.runs.plan import PlannedSearch
+from kiago_ray.models import Models
+from kiago_ray.runs.compute import StoppedError, compute_shard
+from kiago_ray.runs.lease import Lease, LeaseError
+from kiago_ray.runs.plan import PlannedSearch, Shard
+from kiago_ray.runs.results import finish_search
+from kiago_ray.runs.shards import DamagedError, Manifest, check_shard
+from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location, StorageError
 
-SEARCHES, WAITING = "searches", "waiting"
-JOB, STARTED, PROGRESS, CANCEL, END, RESULT = (
-    "job.json",
-    "started.json",
-    "progress.json",
-    "cancel",
-    "end.json",
-    "result",
-)
+SEARCHES, WAITING, CANCEL, RESULT = "searches", "waiting", "cancel", "result"
+MOST_BEGUN = 3  # times that a worker may die over one shard of a search before that is given up
+TELL_S = 1.0  # between two looks at storage
 _ID = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{16}")
 
-Progress = Mapping[str, Any]
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+
 log = logging.getLogger("kiago_ray.service")
 
 
 class ForeignJobError(StorageError):
-    """A job's file that this service can't read: damaged, or written by another version."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What was asked for. rows_per_shard: those that run together (see ServiceSettings)."""
-
-    id: str
-    spec: Mapping[str, Any]
-    preset: str
-    client: str
-    submitted_at: str
-    rows_per_shard: int
-
-
-@dataclass(frozen=True)
-class End:
-    """How a search ended. state: done, failed or cancelled. summary: as Summary.to_dict has it."""
-
-    state: str
-    at: str
-    error: str | None = None
-    summary: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """A search as it stands. begun: how often a worker has started it since its last whole shard."""
-
-    request: Request
-    started_at: str | None = None
-    begun: int = 0
-    progress: Progress | None = None
-    cancelled: bool = False
-    end: End | None = None
-
-    @property
-    def state(self) -> str:
-        """queued, running, done, failed or cancelled."""
-        if self.end is not None:
-            return self.end.state
-        return "queued" if self.started_at is None else "running"
-
-    @property
-    def spec(self) -> SearchSpec:
-        """The specification as it was checked when it came in."""
-        return SearchSpec.model_validate(self.request.spec)
-
-    @property
-    def planned(self) -> PlannedSearch:
-        """The same as the one search of a campaign."""
-        return PlannedSearch.of(self.spec, self.request.rows_per_shard)
+    """A job's file that is damaged, or was written by another version of the service."""
 
 
 def now() -> str:
     """The time as files and answers have it."""
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class _File(BaseModel):
+    """A small file in a job's folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+    file: ClassVar[str]
+
+    @classmethod
+    def read(cls, folder: Location) -> Self | None:
+        """What the file holds; None where there is none. Raises ForeignJobError, StorageError."""
+        place = folder / cls.file
+        content = place.read_if_there()
+        try:
+            return None if content is None else cls.model_validate_json(content)
+        except ValidationError as error:
+            raise ForeignJobError(f"{place.text} is no file of this service, or another version's") from error
+
+    def write(self, folder: Location) -> None:
+        """Write it. Raises StorageError."""
+        (folder / self.file).write_bytes(self.model_dump_json().encode("utf-8"))
+
+
+class Request(_File):
+    """What was asked for. rows_per_shard: those that run together (see ServiceSettings)."""
+
+    file = "job.json"
+    id: str
+    spec: dict[str, Any]
+    preset: str
+    client: str
+    submitted_at: str = Field(default_factory=now)
+    rows_per_shard: int
+
+
+class Started(_File):
+    """When a worker first had a search, and how often one has begun since its last whole shard."""
+
+    file = "started.json"
+    at: str = Field(default_factory=now)
+    begun: int
+
+
+class Progress(_File):
+    """How far a search is."""
+
+    file = "progress.json"
+    done: int = 0
+    total: int
+    unit: Literal["steps"] = "steps"
+    phase: Literal["waiting", "searching", "merging", "done"] = "waiting"
+
+
+class End(_File):
+    """How a search ended. summary: as Summary.to_dict has it."""
+
+    file = "end.json"
+    state: Literal["done", "failed", "cancelled"]
+    at: str = Field(default_factory=now)
+    error: str | None = None
+    summary: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A search as it stands."""
+
+    request: Request
+    started: Started | None = None
+    progress: Progress | None = None
+    end: End | None = None
+
+    @property
+    def state(self) -> State:
+        """How it stands, in a word."""
+        if self.end is not None:
+            return self.end.state
+        return "queued" if self.started is None else "running"
+
+    @property
+    def begun(self) -> int:
+        """How often a worker has begun it since its last whole shard."""
+        return 0 if self.started is None else self.started.begun
+
+    @property
+    def planned(self) -> PlannedSearch:
+        """The search as the one search of a campaign."""
+        spec = SearchSpec.model_validate(self.request.spec)
+        return PlannedSearch.of(spec, self.request.rows_per_shard)
 
 
 @dataclass(frozen=True)
@@ -126,15 +165,21 @@ class JobStore:
     def submit(self, spec: SearchSpec, preset: str, client: str, rows_per_shard: int) -> Job:
         """Keep a new job."""
         job_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(8)}"  # names sort by time
-        request = Request(job_id, spec.model_dump(mode="json"), preset, client, now(), rows_per_shard)
+        request = Request(
+            id=job_id,
+            spec=spec.model_dump(mode="json"),
+            preset=preset,
+            client=client,
+            rows_per_shard=rows_per_shard,
+        )
         folder = self.folder(job_id)
         folder.make_directory()
-        _write(folder / JOB, asdict(request))
+        request.write(folder)
         try:
             (self.place / WAITING / job_id).write_bytes(client.encode("utf-8"))  # last: now it counts
         except StorageError:
             with suppress(StorageError):
-                (folder / JOB).delete()  # who asks again shall not find it waiting for ever
+                (folder / Request.file).delete()  # who asks again shall not find it waiting for ever
             raise
         return Job(request)
 
@@ -143,19 +188,14 @@ class JobStore:
         if not _ID.fullmatch(job_id):
             return None
         folder = self.folder(job_id)
-        values = _read(folder / JOB)
-        if values is None:
+        request = Request.read(folder)
+        if request is None:
             return None
-        request = _checked(Request, values, folder / JOB)
-        end = _read(folder / END)
-        started = _read(folder / STARTED) or {}
-        job = Job(request, started.get("at"), int(started.get("begun", 0)))
-        if end is not None:
-            return replace(job, end=_checked(End, end, folder / END))
-        return replace(job, progress=_read(folder / PROGRESS), cancelled=(folder / CANCEL).kind() == "file")
+        end = End.read(folder)  # first, for what is written last
+        return Job(request, Started.read(folder), Progress.read(folder), end)
 
     def readable(self, job_id: str) -> Job | None:
-        """The same; None also where its files are damaged or of another version, so that one doesn't stop the rest."""
+        """The job; None also where its files can't be read, so that one job doesn't stop the rest."""
         try:
             return self.get(job_id)
         except ForeignJobError as error:
@@ -178,7 +218,7 @@ class JobStore:
         return 1 + sum(not self._begun(each) for each in waiting[: waiting.index(job_id)])
 
     def _begun(self, job_id: str) -> bool:
-        return (self.folder(job_id) / STARTED).kind() == "file"
+        return (self.folder(job_id) / Started.file).kind() == "file"
 
     def counts(self) -> Counter[str]:
         """How many of them are queued, and how many running."""
@@ -188,22 +228,17 @@ class JobStore:
     def waiting_of(self, client: str) -> int:
         """How many of a client's jobs haven't ended."""
         mine = client.encode("utf-8")
-        return sum(_bytes(self.place / WAITING / name) == mine for name in self.waiting())
+        return sum((self.place / WAITING / name).read_if_there() == mine for name in self.waiting())
 
-    def begin(self, job: Job) -> Job:
-        """Write down that a worker starts it."""
-        begun = replace(job, started_at=job.started_at or now(), begun=job.begun + 1)
-        _write(self.folder(job.request.id) / STARTED, {"at": begun.started_at, "begun": begun.begun})
-        return begun
-
-    def start_over(self, job: Job, begun: int) -> None:
+    def count_starts(self, job: Job, begun: int) -> Job:
         """Write down how many starts count against it: none after a whole shard, one less after an orderly stop."""
-        if job.started_at is not None:
-            _write(self.folder(job.request.id) / STARTED, {"at": job.started_at, "begun": begun})
+        started = Started(at=now() if job.started is None else job.started.at, begun=begun)
+        started.write(self.folder(job.request.id))
+        return replace(job, started=started)
 
     def tell(self, job_id: str, progress: Progress) -> None:
         """Write down how far it is."""
-        _write(self.folder(job_id) / PROGRESS, progress)
+        progress.write(self.folder(job_id))
 
     def cancel(self, job_id: str) -> None:
         """Ask for its end."""
@@ -215,7 +250,7 @@ class JobStore:
 
     def finish(self, job_id: str, end: End) -> None:
         """Write down how it ended; it then waits no more."""
-        _write(self.folder(job_id) / END, asdict(end))
+        end.write(self.folder(job_id))
         self.forget(job_id)
 
     def forget(self, job_id: str) -> None:
@@ -235,35 +270,153 @@ class JobStore:
         return self.folder(job_id) / RESULT
 
 
-def _write(place: Location, values: Mapping[str, Any]) -> None:
-    place.write_bytes(json.dumps(dict(values), ensure_ascii=False).encode("utf-8"))
+def search_models(models: Models) -> Models:
+    """The models of a search: its shards are judged one by one, but only the best of all rows are held against the
+    hull.
+    """
+    return replace(models, hull=None)
 
 
-def _bytes(place: Location) -> bytes | None:
-    """A small file's content; None where there is none, or it went away between the two looks."""
-    if place.kind() != "file":
-        return None
+@dataclass
+class Runner:
+    """What a worker does: takes the jobs of a store that nobody runs. closing: whether this worker shall stop."""
+
+    store: JobStore
+    models: Models
+    closing: Callable[[], bool] = lambda: False
+
+    def run_next(self) -> bool:
+        """Run one job to its end; False where there is none to run, or this worker shall stop."""
+        return not self.closing() and any(map(self._ran, self._takeable()))
+
+    def _takeable(self) -> list[str]:
+        """Those that wait, the ones first that nobody has started: to see that another lives takes seconds."""
+        jobs = [job for job_id in self.store.waiting() if (job := self.store.readable(job_id)) is not None]
+        return [job.request.id for job in sorted(jobs, key=lambda job: job.started is not None)]
+
+    def _ran(self, job_id: str) -> bool:
+        """Run a job, unless another does. False also where it was left for a later worker."""
+        try:
+            with Lease(self.store.folder(job_id)) as lease:
+                job = self.store.get(job_id)
+                if job is None or job.end is not None:  # a worker was lost right before it said so
+                    self.store.forget(job_id)
+                    return True
+                end = self._outcome(job, lease)
+                if end is None:
+                    return False
+                self.store.finish(job_id, end)
+                log.info("search %s: %s", job_id, end.state)
+                return True
+        except LeaseError:
+            return False
+
+    def _outcome(self, job: Job, lease: Lease) -> End | None:
+        """How it ended; None where it has to go on elsewhere."""
+        job_id = job.request.id
+        if self.store.cancelled(job_id):
+            return End(state="cancelled")
+        if job.begun >= MOST_BEGUN:
+            return End(
+                state="failed", error=f"its worker was lost {job.begun} times; ask for a smaller search"
+            )
+        job = self.store.count_starts(job, job.begun + 1)
+        try:
+            return self._run(job, lease)
+        except StoppedError:
+            if self.store.cancelled(job_id):
+                return End(state="cancelled")
+            self.store.count_starts(job, job.begun - 1)
+            return None
+        except SpecError as error:
+            return End(state="failed", error=str(error))
+        except StorageError as error:
+            log.error("search %s: %s", job_id, error)
+            return End(state="failed", error="the service's storage could not be used; submit it again")
+        except Exception:
+            log.exception("search %s failed", job_id)
+            return End(state="failed", error="the search failed inside; tell the service's operator its id")
+
+    def _run(self, job: Job, lease: Lease) -> End:
+        """Run the shards that aren't there yet, and write the results. Raises StoppedError, StorageError and what the
+        search raises.
+        """
+        planned, models = job.planned, search_models(self.models)
+        result = self.store.result(job.request.id)
+        result.make_directory()
+        shards, steps = planned.shards, sum(planned.spec.steps)
+        watch = _Watch(self, job.request.id, lease, total=len(shards) * steps)
+        done: list[Manifest] = []
+        for number, shard in enumerate(shards):
+            watch.before = number * steps
+            manifest = _whole(result, shard, models.version)
+            if manifest is None:
+                if watch.asked_to_stop():
+                    raise StoppedError(shard.name)
+                manifest = compute_shard(
+                    planned,
+                    shard,
+                    result,
+                    models,
+                    made={"models": models.version},
+                    progress=lambda at: watch.step(at.step),
+                    should_stop=watch.should_stop,
+                )
+                if job.begun:
+                    job = self.store.count_starts(job, 0)
+            done.append(manifest)
+            watch.tell(steps)
+        watch.tell(steps, "merging")
+        title = f"around {planned.base}" if planned.base else "from random starts"
+        record = {**models.identity, "preset": job.request.preset}
+        found = finish_search(result, planned, done, folder=result, record=record, title=title)
+        return End(state="done", summary=found.summary.to_dict())
+
+
+@dataclass
+class _Watch:
+    """What passes between a running search and its clients. before: steps of the shards that are done."""
+
+    runner: Runner
+    job_id: str
+    lease: Lease
+    total: int
+    before: int = 0
+    _told: float = 0.0
+    _looked: float = 0.0
+    _stop: bool = False
+
+    def tell(self, step: int, phase: Literal["searching", "merging"] = "searching") -> None:
+        """Write down how far it is."""
+        progress = Progress(done=self.before + step, total=self.total, phase=phase)
+        self.runner.store.tell(self.job_id, progress)
+
+    def step(self, step: int) -> None:
+        """Write it down, but not at every step."""
+        if time.monotonic() - self._told >= TELL_S:
+            self._told = time.monotonic()
+            self.tell(step)
+
+    def asked_to_stop(self) -> bool:
+        """Whether it shall stop, as storage has it now."""
+        return self.runner.closing() or self.lease.lost or self.runner.store.cancelled(self.job_id)
+
+    def should_stop(self) -> bool:
+        """Whether it shall stop, by the last look at storage."""
+        if not self._stop and time.monotonic() - self._looked >= TELL_S:
+            self._looked = time.monotonic()
+            self._stop = self.asked_to_stop()
+        return self._stop
+
+
+def _whole(result: Location, shard: Shard, models: str) -> Manifest | None:
+    """What is known of a shard that is there, whole and by these models."""
     try:
-        return place.read_bytes()
-    except StorageError:
-        if place.kind() == "file":
-            raise
+        manifest = check_shard(result, shard)
+    except DamagedError as error:
+        log.warning("%s; it is made again", error)
         return None
-
-
-def _read(place: Location) -> dict[str, Any] | None:
-    content = _bytes(place)
-    if content is None:
+    if manifest is not None and manifest.made.get("models") != models:
+        log.warning("%s was made by other models; it is made again", manifest.shard)
         return None
-    try:
-        values: dict[str, Any] = json.loads(content)
-    except ValueError as error:
-        raise ForeignJobError(f"{place.text} is no file of this service") from error
-    return values
-
-
-def _checked(kind: type[Any], values: Mapping[str, Any], place: Location) -> Any:
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as error:
-        raise ForeignJobError(f"{place.text} is of another version of this service") from error
+    return manifest

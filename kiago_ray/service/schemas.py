@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from kiago_ray.search.spec import PRESETS, SearchSpec
-from kiago_ray.service import examples
 from kiago_ray.service.explain import CHARGE
-from kiago_ray.service.formats import CSV, JSON
+from kiago_ray.service.jobs import State
 from kiago_ray.storage.table import PREDICTED, columns, description
+
+JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
+
+
+@cache
+def _examples() -> dict[str, Any]:
+    """An example of most shapes, by its name."""
+    text = files("kiago_ray.service").joinpath("examples.yaml").read_text(encoding="utf-8")
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+def _add_example(schema: dict[str, Any], shape: type[BaseModel]) -> None:
+    if shape.__name__ in _examples():
+        schema["example"] = _examples()[shape.__name__]
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-def _example(value: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"example": value})
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_add_example)
 
 
 class Problem(_Shape):
     """Problem details (RFC 9457)."""
-
-    model_config = _example(examples.PROBLEM)
 
     type: str
     title: str
@@ -64,8 +75,6 @@ class Prediction(Row):  # type: ignore[misc, valid-type]
 
 class Predictions(_Shape):
     """In the order of the request."""
-
-    model_config = _example(examples.PREDICTIONS)
 
     version: str = Field(description="Changes with any of the models' weights.")
     predictions: list[Prediction]
@@ -124,8 +133,6 @@ class Slope(_Shape):
 class Explanation(Row):  # type: ignore[misc, valid-type]
     """One formula in full."""
 
-    model_config = _example(examples.EXPLANATION)
-
     version: str
     elements: list[Element]
     trusted_tc_k: float | None = _column("trusted_tc_k")
@@ -139,13 +146,8 @@ class Explanation(Row):  # type: ignore[misc, valid-type]
     gradient: list[Slope]
 
 
-State = Literal["queued", "running", "done", "failed", "cancelled"]
-
-
 class JobView(_Shape):
     """A search as it stands."""
-
-    model_config = _example(examples.JOB)
 
     id: str
     state: State
@@ -167,16 +169,12 @@ class JobView(_Shape):
 class JobList(_Shape):
     """Searches, newest first."""
 
-    model_config = _example(examples.JOBS)
-
     total: int
     searches: list[JobView]
 
 
 class CandidatePage(_Shape):
     """Some candidates of a finished search, by rank; columns as in candidates.parquet."""
-
-    model_config = _example(examples.CANDIDATES)
 
     total: int
     offset: int
@@ -186,8 +184,6 @@ class CandidatePage(_Shape):
 
 class ModelsView(_Shape):
     """What answers here, and its limits."""
-
-    model_config = _example(examples.MODELS)
 
     service: dict[str, str]
     version: str
@@ -200,8 +196,6 @@ class ModelsView(_Shape):
 
 class Health(_Shape):
     """The service answers and its models predict."""
-
-    model_config = _example(examples.HEALTH)
 
     status: Literal["ok"]
     version: str

@@ -117,6 +117,16 @@ class Location:
         with self._failing("read"), self.filesystem.open_input_stream(self.path) as stream:
             return bytes(stream.read())
 
+    def read_if_there(self) -> bytes | None:
+        """The file's contents; None where there is none. Raises StorageError."""
+        with (
+            suppress(FileNotFoundError),
+            self._failing("read", FileNotFoundError),
+            self.filesystem.open_input_stream(self.path) as stream,
+        ):
+            return bytes(stream.read())
+        return None
+
     def write_bytes(self, contents: bytes) -> None:
         """Put the file there, whole or not at all, in place of what was there. Raises StorageError."""
         if self._on_s3:

@@ -12,7 +12,7 @@ from kiago_ray.models import check_search
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import load_preset
-from kiago_ray.service.budget import requested_search
+from kiago_ray.service.searches import requested_search
 from kiago_ray.service.settings import Limits
 
 LIMITS = Limits(search_candidates=100, search_row_steps=10_000, search_atoms=60)

@@ -146,8 +146,7 @@ def test_a_search_that_failed_is_an_error(make_service: Any, listen: Any) -> Non
     service = make_service()
     with client_of(listen(service.app), []) as client:
         job = client.search(base="LaNiAsO", candidates=8, steps=[4, 4])
-        for _ in range(3):
-            service.store.begin(service.store.get(job["id"]))
+        service.store.count_starts(service.store.get(job["id"]), 3)
         service.run_searches()
         with pytest.raises(ServiceError, match="its worker was lost"):
             client.wait(job["id"])

@@ -12,8 +12,8 @@ from kiago_ray.api import score_amounts
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse
 from kiago_ray.models import Models
+from kiago_ray.service.backend import service_models
 from kiago_ray.service.explain import explain
-from kiago_ray.service.models import service_models
 from kiago_ray.service.settings import ServiceSettings
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kiago_ray.api import score
 from kiago_ray.models import Models
-from kiago_ray.service.formats import read_formulas, wanted, write
+from kiago_ray.service.predictions import read_formulas, wanted, write
 from kiago_ray.service.problems import ProblemError
 from kiago_ray.service.settings import Limits
 

@@ -96,7 +96,7 @@ def test_a_body_that_is_too_large_is_refused(make_service: MakeService, listen: 
     url = listen(service.app)
     answer = httpx.post(f"{url}/v1/predict", content=endless(), headers={"Content-Type": "application/json"})
     assert answer.status_code == 413
-    assert "1,000 bytes" in answer.json()["detail"]
+    assert "send fewer formulas" in answer.json()["detail"]
     assert httpx.post(f"{url}/v1/predict", json=BODY).status_code == 200
 
 

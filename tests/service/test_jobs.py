@@ -15,11 +15,13 @@ from kiago_ray.models import Models
 from kiago_ray.screening.known import TriedMaterials
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.search.spec import load_preset
-from kiago_ray.service.jobs import End, Job, JobStore
-from kiago_ray.service.running import MOST_BEGUN, Runner
-from kiago_ray.service.search_views import page
+from kiago_ray.service.jobs import MOST_BEGUN, End, Job, JobStore, Progress, Runner
+from kiago_ray.service.searches import candidate_page
 from kiago_ray.storage.location import StorageError
+from kiago_ray.storage.run_directory import CANDIDATES
 from kiago_ray.storage.table import ranked
+
+from .conftest import run_all
 
 SPEC = load_preset("default", {"base": "LaNiAsO", "candidates": 24, "steps": [4, 4]})
 
@@ -48,7 +50,7 @@ def test_a_job_is_kept_as_it_was_asked_for(store: JobStore) -> None:
     job_id = submitted(store)
     job = JobStore(store.place).get(job_id)  # another process would read no more
     assert job is not None
-    assert (job.spec, job.request.client, job.state) == (SPEC, "me", "queued")
+    assert (job.planned.spec, job.request.client, job.state) == (SPEC, "me", "queued")
     assert store.waiting() == [job_id]
     assert (store.waiting_of("me"), store.waiting_of("you")) == (1, 0)
 
@@ -63,9 +65,9 @@ def test_what_is_no_job_is_none(name: str, store: JobStore) -> None:
 
 def test_a_worker_finds_what_a_search_here_finds(store: JobStore, models: Models) -> None:
     job_id = submitted(store)
-    assert Runner(store, models).drain() == 1
+    assert run_all(Runner(store, models)) == 1
     assert (state(store, job_id), store.waiting()) == ("done", [])
-    total, rows = page(store.result(job_id), 0, 1000, passed_only=False)
+    total, rows = candidate_page(store.result(job_id) / CANDIDATES, 0, 1000, passed_only=False)
     here = judged_rows(SPEC, replace(models, hull=None), shard_rows=8)
     expected = ranked(here.table, Ranking.of(SPEC.screens)).to_pylist()
     assert total == len(expected)
@@ -82,8 +84,8 @@ def test_searches_heed_what_was_tried(store: JobStore, models: Models) -> None:
     tried = TriedMaterials.from_table(pd.DataFrame({"formula": ["LaNiAsO"], "tc_k": [2.4]}))
     spec = load_preset("open", {"base": "LaNiAsO", "candidates": 24, "steps": [4, 4]})
     job_id = store.submit(spec, "open", "me", 8).request.id
-    assert Runner(store, replace(models, tried=tried)).drain() == 1
-    _, rows = page(store.result(job_id), 0, 1000, passed_only=False)
+    assert run_all(Runner(store, replace(models, tried=tried))) == 1
+    _, rows = candidate_page(store.result(job_id) / CANDIDATES, 0, 1000, passed_only=False)
     assert rows
     assert all(row["tc_given_tried_k"] is not None for row in rows)
 
@@ -93,14 +95,14 @@ def test_the_place_in_the_queue_is_by_time_and_counts_what_waits(store: JobStore
     assert [store.place_in_queue(each) for each in ids] == list(range(1, 21))
     first = store.get(ids[0])
     assert first is not None
-    store.begin(first)
+    store.count_starts(first, first.begun + 1)
     assert [store.place_in_queue(each) for each in ids] == [None, *range(1, 20)]
 
 
 def test_a_cancelled_search_is_never_begun(store: JobStore, models: Models) -> None:
     job_id = submitted(store)
     store.cancel(job_id)
-    Runner(store, models).drain()
+    run_all(Runner(store, models))
     assert state(store, job_id) == "cancelled"
     assert Path(store.result(job_id).path).exists() is False
 
@@ -108,16 +110,16 @@ def test_a_cancelled_search_is_never_begun(store: JobStore, models: Models) -> N
 def test_a_running_search_is_cancelled(
     store: JobStore, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kiago_ray.service.running.TELL_S", 0.0)
+    monkeypatch.setattr("kiago_ray.service.jobs.TELL_S", 0.0)
     job_id = submitted(store)
     told = JobStore.tell
 
-    def tell(self: JobStore, which: str, progress: dict[str, object]) -> None:
+    def tell(self: JobStore, which: str, progress: Progress) -> None:
         told(self, which, progress)
         self.cancel(which)  # as a client does, as soon as it sees it run
 
     monkeypatch.setattr(JobStore, "tell", tell)
-    Runner(store, models).drain()
+    run_all(Runner(store, models))
     assert state(store, job_id) == "cancelled"
     assert store.waiting() == []
 
@@ -129,31 +131,32 @@ def test_what_a_lost_worker_did_is_kept(
     closing = threading.Event()
     told = JobStore.tell
 
-    def tell(self: JobStore, which: str, progress: dict[str, int]) -> None:
+    def tell(self: JobStore, which: str, progress: Progress) -> None:
         told(self, which, progress)
-        if progress["done"] == 16:  # two of three shards
+        if progress.done == 16:  # two of three shards
             closing.set()
 
     with monkeypatch.context() as patched:
+        patched.setattr("kiago_ray.service.jobs.TELL_S", 1e9)  # told of whole shards alone
         patched.setattr(JobStore, "tell", tell)
-        assert Runner(store, models, closing=closing.is_set).drain() == 0
+        assert run_all(Runner(store, models, closing=closing.is_set)) == 0
     assert (state(store, job_id), store.waiting()) == ("running", [job_id])
     kept = shard_files(store, job_id)
     assert len(kept) == 6
-    assert Runner(store, models).drain() == 1
+    assert run_all(Runner(store, models)) == 1
     assert state(store, job_id) == "done"
     assert kept.items() <= shard_files(store, job_id).items()
 
 
 def test_a_damaged_shard_is_made_again(store: JobStore, models: Models) -> None:
     job_id = submitted(store)
-    Runner(store, models).drain()
+    run_all(Runner(store, models))
     whole = shard_files(store, job_id)
     folder = store.folder(job_id)
     for name in ("end.json", "result/shards/search/00001.parquet"):
         (folder / name).delete()
     (store.place / "waiting" / job_id).write_bytes(b"me")
-    Runner(store, models).drain()
+    run_all(Runner(store, models))
     assert state(store, job_id) == "done"
     again = shard_files(store, job_id)
     same = [path for path in whole if not path.name.endswith("00001.json")]
@@ -164,15 +167,15 @@ def test_a_search_outlives_any_number_of_orderly_stops(
     store: JobStore, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the middle of its first shard again and again, and after each shard."""
-    monkeypatch.setattr("kiago_ray.service.running.TELL_S", 0.0)
+    monkeypatch.setattr("kiago_ray.service.jobs.TELL_S", 0.0)
     job_id = submitted(store)
     for _ in range(MOST_BEGUN + 1):
         asked = iter([False, False, False])  # the worker begins, then has to go
-        assert Runner(store, models, closing=lambda asked=asked: next(asked, True)).drain() == 0
+        assert run_all(Runner(store, models, closing=lambda asked=asked: next(asked, True))) == 0
         job = store.get(job_id)
         assert job is not None
         assert (job.state, job.begun) == ("running", 0)
-    assert Runner(store, models).drain() == 1
+    assert run_all(Runner(store, models)) == 1
     assert state(store, job_id) == "done"
 
 
@@ -181,8 +184,8 @@ def test_starts_count_only_until_a_shard_is_whole(store: JobStore, models: Model
     job = store.get(job_id)
     assert job is not None
     for _ in range(MOST_BEGUN - 1):
-        job = store.begin(job)
-    Runner(store, models).drain()
+        job = store.count_starts(job, job.begun + 1)
+    run_all(Runner(store, models))
     ended = store.get(job_id)
     assert ended is not None
     assert (ended.state, ended.begun) == ("done", 0)
@@ -193,18 +196,19 @@ def test_shards_of_other_models_are_made_again(store: JobStore, models: Models) 
     done = threading.Event()
     told = JobStore.tell
 
-    def tell(self: JobStore, which: str, progress: dict[str, int]) -> None:
+    def tell(self: JobStore, which: str, progress: Progress) -> None:
         told(self, which, progress)
-        if progress["done"] == 16:
+        if progress.done == 16:
             done.set()
 
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("kiago_ray.service.jobs.TELL_S", 1e9)  # told of whole shards alone
         patched.setattr(JobStore, "tell", tell)
-        Runner(store, models, closing=done.is_set).drain()
+        run_all(Runner(store, models, closing=done.is_set))
     before = shard_files(store, job_id)
     assert before
     other = replace(models, cards={**models.cards, "ef": {**models.cards["ef"], "sha256": "0" * 64}})
-    assert Runner(store, other).drain() == 1
+    assert run_all(Runner(store, other)) == 1
     manifests = [
         json.loads(text) for path, text in shard_files(store, job_id).items() if path.suffix == ".json"
     ]
@@ -215,7 +219,7 @@ def test_a_job_that_cannot_be_read_stops_no_other(store: JobStore, models: Model
     damaged, fine = submitted(store), submitted(store)
     (store.folder(damaged) / "job.json").write_bytes(b"{")
     assert store.counts() == {"queued": 1}
-    assert Runner(store, models).drain() == 1
+    assert run_all(Runner(store, models)) == 1
     assert state(store, fine) == "done"
     with pytest.raises(StorageError, match="no file of this service"):
         store.get(damaged)
@@ -223,8 +227,8 @@ def test_a_job_that_cannot_be_read_stops_no_other(store: JobStore, models: Model
 
 def test_the_oldest_that_ended_makes_room(store: JobStore) -> None:
     ids = [submitted(store) for _ in range(3)]
-    store.finish(ids[1], End("cancelled", "now"))
-    store.finish(ids[2], End("cancelled", "now"))
+    store.finish(ids[1], End(state="cancelled"))
+    store.finish(ids[2], End(state="cancelled"))
     assert store.remove_ended()
     assert store.ids() == [ids[2], ids[0]]
     assert store.remove_ended()
@@ -237,8 +241,8 @@ def test_a_search_that_kills_its_workers_is_given_up(store: JobStore, models: Mo
     for _ in range(MOST_BEGUN):
         job = store.get(job_id)
         assert job is not None
-        store.begin(job)
-    Runner(store, models).drain()
+        store.count_starts(job, job.begun + 1)
+    run_all(Runner(store, models))
     job = store.get(job_id)
     assert job is not None
     assert job.end is not None
@@ -258,7 +262,7 @@ def test_a_search_that_fails_inside_says_so_and_the_next_one_runs(
         return run(self, job, lease)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Runner, "_run", failing)
-    assert Runner(store, models).drain() == 2
+    assert run_all(Runner(store, models)) == 2
     states = {each: store.get(each) for each in (first, second)}
     assert sorted(job.state for job in states.values() if job) == ["done", "failed"]
     (failed,) = (job for job in states.values() if job and job.state == "failed")

@@ -24,8 +24,7 @@ from kiago_ray.models import Models
 from kiago_ray.search.spec import load_preset
 from kiago_ray.service.app import build_app
 from kiago_ray.service.backend import Backend
-from kiago_ray.service.jobs import JobStore
-from kiago_ray.service.running import Runner
+from kiago_ray.service.jobs import JobStore, Runner
 from kiago_ray.service.schemas import (
     CandidatePage,
     Explanation,
@@ -90,7 +89,7 @@ def test_generated_requests_find_no_failure(
     store = JobStore.of(str(tmp_path / "data"))
     spec = load_preset("default", {"base": "MgB2", "candidates": 8, "steps": [1, 1]})
     done = store.submit(spec, "default", "me", 8).request.id
-    assert Runner(store, models).drain() == 1
+    assert Runner(store, models).run_next()
     settings = ServiceSettings(require_token=False, allowed_hosts=("testserver",), limits=limits)
     app = build_app(Backend(models), store, settings)
     statuses: Counter[int] = Counter()

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from kiago_ray.chemistry.elements import SYMBOLS
-from kiago_ray.service.page_routes import page_files
+from kiago_ray.service.app import page_files
 
 from .conftest import Service
 

@@ -173,12 +173,13 @@ def test_what_is_done_says_what_came_of_it(done: tuple[Service, str]) -> None:
     assert job["ended_at"] >= job["started_at"] >= job["submitted_at"]
 
 
-def test_a_stream_tells_of_every_change_to_the_end(service: Service, listen: Listen) -> None:
+def test_a_stream_tells_of_every_change_to_the_end(make_service: MakeService, listen: Listen) -> None:
+    service = make_service(limits={"stream_s": 600})
     url = listen(service.app)
     job_id = submit(service, steps=[60, 60]).json()["id"]
     worker = threading.Thread(target=service.run_searches)
     events: list[tuple[str, dict[str, Any]]] = []
-    with httpx.stream("GET", f"{url}/v1/searches/{job_id}/events", timeout=60) as answer:
+    with httpx.stream("GET", f"{url}/v1/searches/{job_id}/events", timeout=120) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         name = ""
         for line in answer.iter_lines():

@@ -1,0 +1,246 @@
+"""POST /v1/predict, POST /v1/explain, GET /v1/models, GET /healthz: formulas in, what the models say of them out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic_core import to_json
+
+from kiago_ray import __version__
+from kiago_ray.api import Scores
+from kiago_ray.chemistry.elements import SYMBOLS
+from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY
+from kiago_ray.search.spec import PRESETS, preset_values
+from kiago_ray.service.backend import Asked
+from kiago_ray.service.explain import explain as explained
+from kiago_ray.service.problems import ProblemError, answered, json_of, writable
+from kiago_ray.service.schemas import (
+    CSV,
+    JSON,
+    NDJSON,
+    PREDICT_BODY,
+    Explanation,
+    FormulaBody,
+    Health,
+    ModelsView,
+    Predictions,
+    problems,
+)
+from kiago_ray.service.settings import Limits
+from kiago_ray.storage.table import PREDICTED
+
+COLUMNS = ("formula", *PREDICTED, "error")
+SMALL_BYTES = 4096
+_DECIMALS = 6
+_NAMES = {
+    "tc_ensemble": "T_c, an ensemble of residual networks on amounts and element statistics",
+    "tc": "T_c, a ResNet-18 on a map of the periodic table (presets paper and reference)",
+    "ef": "formation energy, ElemNet",
+    ORACLE: "T_c, boosted trees: the second opinion",
+    PLAUSIBILITY: "plausibility: whether such a composition exists and is reported",
+}
+
+T = TypeVar("T")
+router = APIRouter(tags=["predictions"])
+
+
+@router.post(
+    "/v1/predict",
+    summary="Predict T_c and E_f of many formulas",
+    response_model=Predictions,
+    openapi_extra=PREDICT_BODY,
+    responses={
+        200: {"content": {each: {"schema": {"type": "string"}} for each in (NDJSON, CSV)}},
+        **problems(406, 415, 422, 504),
+    },
+)
+async def predict(request: Request, service: Asked) -> Response:
+    """The same rows in the same order. A formula that can't be read has an `error`; the others have predictions.
+
+    Send JSON, or CSV with a column `formula`. Accept JSON, lines of JSON, or CSV.
+    """
+    limits = service.settings.limits
+    kind = wanted(request.headers.get("accept", ""))
+    body, sent = await request.body(), request.headers.get("content-type", "")
+    given = await _aside(len(body), read_formulas, body, sent, limits)
+    reasons = [unreadable(each, limits) for each in given]
+    readable = [each if why is None else "" for each, why in zip(given, reasons, strict=True)]
+    with service.predicting(request.state.client, len(given)):
+        version, scores = await answered(service.backend.score(readable), limits.predict_timeout_s)
+    scores = with_reasons(scores, given, reasons)
+    return Response(await _aside(len(body), write, scores, version, kind), media_type=kind)
+
+
+@router.post(
+    "/v1/explain",
+    summary="Explain one formula",
+    response_model=Explanation,
+    responses=problems(400, 422, 504),
+)
+async def explain(body: FormulaBody, service: Asked) -> Any:
+    """All opinions on it, oxidation states, the nearest known compositions, reasons for and against, and what
+    each element would do to T_c.
+    """
+    limits, models = service.settings.limits, service.backend.models
+    if (why := unreadable(body.formula, limits)) is not None:
+        raise ProblemError(422, why)
+    explanation = service.backend.in_turn(lambda: explained(body.formula, models))
+    return await answered(explanation, limits.predict_timeout_s)
+
+
+@router.get("/v1/models", summary="The models and their limits", responses=problems(504))
+async def models(service: Asked) -> ModelsView:
+    """Model cards with hashes, the elements that are known, the presets of searches, what a request may ask."""
+    models = service.backend.models
+    assert models.known is not None
+    return ModelsView(
+        service={"kiago_ray": __version__},
+        version=models.version,
+        known={"source": models.known.source, "compositions": len(models.known.formulas)},
+        elements=[symbol for symbol in SYMBOLS if symbol not in models.foreign],
+        models=[
+            {"kind": kind, "name": _NAMES.get(kind, kind), "sha256": card["sha256"], "card": dict(card)}
+            for kind, card in models.cards.items()
+        ],
+        limits=service.settings.limits.model_dump(mode="json"),
+        presets={name: preset_values(name) for name in PRESETS},
+    )
+
+
+@router.get("/healthz", summary="Whether the models predict", tags=["health"], responses=problems(504))
+async def health(service: Asked) -> Health:
+    """A known superconductor was predicted within the last second."""
+    version = await answered(service.backend.sound_version(), service.settings.limits.predict_timeout_s)
+    return Health(status="ok", version=version)
+
+
+async def _aside(size: int, work: Callable[..., T], *given: Any) -> T:
+    """What `work` gives: of a large request in a thread, so that others are answered meanwhile; of a small one here,
+    where that takes less than the way to a thread. size: bytes of the request.
+    """
+    return await run_in_threadpool(work, *given) if size > SMALL_BYTES else work(*given)
+
+
+def wanted(accept: str) -> str:
+    """The first of our formats among those that a client accepts, in its order; JSON if it names none.
+
+    Raises ProblemError, 406, where it accepts other formats alone.
+    """
+    named = [part.partition(";")[0].strip().lower() for part in accept.split(",") if part.strip()]
+    for each in named:
+        if each in (JSON, NDJSON, CSV):
+            return each
+        if each in ("*/*", "application/*"):
+            return JSON
+    if named and "text/*" not in named:
+        raise ProblemError(406, f"there is no {named[0][:80]} here; accept {JSON}, {NDJSON} or {CSV}")
+    return CSV if named else JSON
+
+
+def read_formulas(body: bytes, content_type: str, limits: Limits) -> list[Any]:
+    """The formulas of a request: {"formulas": [...]}, or CSV with a column `formula`. Raises ProblemError."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == CSV:
+        found = _from_csv(body, limits)
+    elif kind == JSON or kind.endswith("+json"):
+        found = _from_json(body)
+    else:
+        raise ProblemError(415, f"{kind[:80] or 'no Content-Type'} can't be read here; send {JSON} or {CSV}")
+    if not found:
+        raise ProblemError.at("formulas", 'there are none; send at least one, such as {"formulas": ["MgB2"]}')
+    if len(found) > limits.formulas:
+        many = f"{len(found):,} are more than the {limits.formulas:,} of one request; send several requests"
+        raise ProblemError.at("formulas", many)
+    return found
+
+
+def _from_json(body: bytes) -> list[Any]:
+    content = json_of(body, '{"formulas": ["MgB2"]}')
+    if not isinstance(content, dict) or not isinstance(content.get("formulas"), list):
+        raise ProblemError.at(
+            "formulas", 'send a list of formulas, such as {"formulas": ["MgB2", "LaNiAsO"]}'
+        )
+    others = [str(key)[:40] for key in content if key != "formulas"]
+    if others:
+        raise ProblemError.at(others[0], "unknown key; the only one is `formulas`")
+    found: list[Any] = content["formulas"]
+    return found
+
+
+def _from_csv(body: bytes, limits: Limits) -> list[Any]:
+    """No more lines are read than tell that there are too many."""
+    try:
+        text = io.StringIO(body.decode("utf-8-sig"), newline="")
+        lines = list(islice(csv.reader(text, strict=True), 2 * limits.formulas + 2))
+    except (UnicodeDecodeError, csv.Error):
+        raise ProblemError.at("body", "this is no CSV in UTF-8; export it again") from None
+    header = lines[0] if lines else []
+    if header.count("formula") != 1:
+        raise ProblemError.at("body", "the CSV has no single column `formula`; name one so in its first line")
+    at = header.index("formula")
+    return [line[at] if at < len(line) else "" for line in lines[1:] if line]
+
+
+def unreadable(formula: Any, limits: Limits) -> str | None:
+    """Why a formula isn't even read: it isn't text, or is longer than this service takes."""
+    if not isinstance(formula, str):
+        return "a formula is text such as 'LaNiAsO'"
+    if len(formula) > limits.formula_length:
+        return f"too long: this service takes {limits.formula_length} characters a formula"
+    return None if formula == writable(formula) else "it holds half of a character; send UTF-8"
+
+
+def with_reasons(scores: Scores, given: Sequence[Any], reasons: Sequence[str | None]) -> Scores:
+    """The scores of formulas as they were given, where those that weren't read say why."""
+    places = zip(given, scores.formulas, scores.errors, reasons, strict=True)
+    rows = [
+        (formula, error) if why is None else (writable(str(each)[:80]), why)
+        for each, formula, error, why in places
+    ]
+    return replace(
+        scores, formulas=tuple(formula for formula, _ in rows), errors=tuple(error for _, error in rows)
+    )
+
+
+def write(scores: Scores, version: str, kind: str) -> bytes:
+    """The body of an answer."""
+    if kind == NDJSON:
+        return b"".join(to_json(row) + b"\n" for row in _rows(scores))
+    if kind == CSV:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in _rows(scores):
+            writer.writerow({name: _harmless(value) for name, value in row.items()})
+        return text.getvalue().encode("utf-8")
+    return to_json({"version": version, "predictions": list(_rows(scores))})
+
+
+def _rows(scores: Scores) -> Iterator[dict[str, Any]]:
+    """Predictions one by one; null for what isn't known."""
+    columns = [_plain(scores.table[name]) for name in PREDICTED]
+    for values in zip(scores.formulas, *columns, scores.errors, strict=True):
+        yield dict(zip(COLUMNS, values, strict=True))
+
+
+def _plain(column: Any) -> list[Any]:
+    """A column's values, None where there is none, numbers to as many digits as mean something."""
+    if not pa.types.is_floating(column.type):
+        return list(column.to_pylist())
+    rounded = column.to_numpy().round(_DECIMALS).tolist()
+    return [value if value == value else None for value in rounded]
+
+
+def _harmless(value: Any) -> Any:
+    """Text that a spreadsheet would take for a formula of its own gets a quote in front; true and false as in JSON."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

@@ -1,0 +1,79 @@
+"""Requests that come while the models compute share the next pass; each gets its own rows or its own error."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from kiago_ray.api import HULL_FORMULAS, Scores, joined
+from kiago_ray.models import Models
+from kiago_ray.service.backend import Backend, Piece
+
+
+class Recorded(Backend):
+    """A backend whose passes take their time and are kept: how many formulas of each request."""
+
+    def __init__(self, models: Models, most: int) -> None:
+        super().__init__(models, batch_formulas=most)
+        self.passes: list[list[int]] = []
+        self.near: list[int] = []
+        self.error: Exception | None = None
+
+    async def _score_batch(self, pieces: list[Piece]) -> list[tuple[str, Scores]]:
+        self.passes.append([len(piece.formulas) for piece in pieces])
+        self.near += [piece.near for piece in pieces]
+        await asyncio.sleep(0.05)
+        if self.error is not None:
+            raise self.error
+        empty = joined([])
+        return [(self.models.version, replace(empty, formulas=tuple(piece.formulas))) for piece in pieces]
+
+
+def test_what_waits_goes_together_the_oldest_first(models: Models) -> None:
+    backend = Recorded(models, 5)
+
+    async def ask() -> None:
+        requests = [["A"], ["B", "B"], ["C", "C"], ["D", "D"], ["E"] * 3]
+        found = await asyncio.gather(*(backend.score(each) for each in requests))
+        assert [scores.formulas for _, scores in found] == [tuple(each) for each in requests]
+        assert {version for version, _ in found} == {models.version}
+
+    asyncio.run(ask())
+    assert backend.passes == [[1, 2, 2], [2, 3]]
+
+
+def test_a_large_request_lets_small_ones_between(models: Models) -> None:
+    backend = Recorded(models, 4)
+
+    async def ask() -> None:
+        large = asyncio.create_task(backend.score(["A"] * 10))
+        await asyncio.sleep(0.01)
+        small = await backend.score(["B"])
+        assert small[1].formulas == ("B",)
+        assert not large.done()
+        assert (await large)[1].formulas == ("A",) * 10
+
+    asyncio.run(ask())
+    assert sum(map(len, backend.passes)) == 4  # three pieces of the large one, and the small one
+    assert backend.passes[-1][-1] == 2  # the large one's last piece came last
+    assert max(backend.near) == HULL_FORMULAS
+
+
+def test_an_error_and_a_client_that_gave_up_stop_no_other(models: Models) -> None:
+    backend = Recorded(models, 10)
+
+    async def ask() -> None:
+        backend.error = ArithmeticError("no luck")
+        results = await asyncio.gather(*(backend.score([each]) for each in "AB"), return_exceptions=True)
+        assert [str(each) for each in results] == ["no luck", "no luck"]
+        backend.error = None
+        impatient = asyncio.create_task(backend.score(["C"]))
+        await asyncio.sleep(0.01)
+        impatient.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await impatient
+        assert (await backend.score(["D"]))[1].formulas == ("D",)
+
+    asyncio.run(ask())
