@@ -13,9 +13,9 @@ from rich.console import Console
 
 from kiago_ray.cli import console
 from kiago_ray.cli.console import NO_RECORD, View, plain_table, plural, print_json, say
-from kiago_ray.distributed.campaign import CampaignOutcome, CampaignRequest, run_campaign, run_identity
+from kiago_ray.distributed.drivers import CampaignOutcome, RunRequest, run_campaign, run_identity
 from kiago_ray.distributed.dispatch import Watcher
-from kiago_ray.distributed.worker import WorkerInfo, WorkerSetup
+from kiago_ray.distributed.cluster import WorkerInfo, WorkerSetup
 from kiago_ray.errors import InputError
 from kiago_ray.machine import versions
 from kiago_ray.models import Models, load_models
@@ -166,11 +166,11 @@ def recorded_plan(directory: RunDirectory) -> Plan:
     return make_plan(recorded_campaign(values), None, families=directory.record.get("families", ()))
 
 
-def make_request(plan: Plan, models: Models, where: str, tracking: TrackingTarget | None) -> CampaignRequest:
+def make_request(plan: Plan, models: Models, where: str, tracking: TrackingTarget | None) -> RunRequest:
     """What a campaign is run with, but for the cluster."""
     campaign = plan.campaign
     weights = None if campaign.weights is None else Path(campaign.weights)
-    return CampaignRequest(
+    return RunRequest(
         where=where,
         identity=run_identity(plan, models.identity),
         about={**versions(), "resources": campaign.resources.model_dump(mode="json")},
@@ -180,7 +180,7 @@ def make_request(plan: Plan, models: Models, where: str, tracking: TrackingTarge
     )
 
 
-def drive(plan: Plan, request: CampaignRequest, top: int, as_json: bool) -> int:
+def drive(plan: Plan, request: RunRequest, top: int, as_json: bool) -> int:
     """Run it under a live view, show what came of it, return the exit code."""
     where = str(request.where)
     again = "finished shards are kept; the same command goes on"

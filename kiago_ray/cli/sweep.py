@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +17,9 @@ from rich.table import Table
 
 from kiago_ray.cli import console
 from kiago_ray.cli.console import NO_RECORD, View, plain_table, plural, print_json, say
-from kiago_ray.distributed.sweep import SweepOutcome, SweepRequest, run_sweep, sweep_identity
-from kiago_ray.distributed.worker import WorkerSetup
+from kiago_ray.distributed.dispatch import DispatchPolicy
+from kiago_ray.distributed.drivers import SweepOutcome, RunRequest, run_sweep, sweep_identity
+from kiago_ray.distributed.cluster import WorkerSetup
 from kiago_ray.machine import versions
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card
@@ -69,7 +71,8 @@ def sweep(
     target = tracking_target(Location.of(where), tracking_uri, chosen.name, none=no_tracking)
     if target is None and not no_tracking:
         say(NO_RECORD)
-    request = replace(make_request(chosen, models, where, target), address=address, wait=wait)
+    policy = DispatchPolicy(wait_s=math.inf if wait else 0.0)
+    request = replace(make_request(chosen, models, where, target), address=address, policy=policy)
     raise typer.Exit(drive(chosen, request, where, top, as_json))
 
 
@@ -104,11 +107,11 @@ def show_plan(sweep: SweepSpec, where: str, as_json: bool) -> None:
 
 def make_request(
     sweep: SweepSpec, models: Models, where: str, tracking: TrackingTarget | None
-) -> SweepRequest:
+) -> RunRequest:
     """What a sweep is run with, but for the cluster."""
     weights = None if sweep.weights is None else Path(sweep.weights)
     hashes = {**models.hashes, TUNING_ORACLE: load_card(TUNING_ORACLE)["sha256"]}
-    return SweepRequest(
+    return RunRequest(
         where=where,
         identity=sweep_identity(sweep, hashes, models.identity["known"]),
         about={**versions(), "resources": sweep.resources.model_dump(mode="json")},
@@ -118,7 +121,7 @@ def make_request(
     )
 
 
-def drive(sweep: SweepSpec, request: SweepRequest, where: str, top: int, as_json: bool) -> int:
+def drive(sweep: SweepSpec, request: RunRequest, where: str, top: int, as_json: bool) -> int:
     """Run it under a live view, show what came of it, return the exit code."""
     again = "finished seeds are kept; the same command goes on"
     with console.stop_on_signal(f"stopping; {again}") as stopper, console.watching(SweepView(sweep)) as view:

@@ -1,4 +1,6 @@
-"""The Ray cluster of a campaign: a running one, or one embedded in this process; and what it can hold."""
+"""The Ray cluster of a campaign or sweep: a running one, or one embedded in this process; what it can hold; and its
+worker, an actor that loads the models once, holds one device, and runs one shard at a time.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,32 @@ import secrets
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from kiago_ray.errors import InputError
+import torch
+
+from kiago_ray import __version__
+from kiago_ray.data import NONE
+from kiago_ray.errors import InputError, KiagoError
+from kiago_ray.machine import cpu_name
+from kiago_ray.models import Models, load_models
+from kiago_ray.predictors.weights import (
+    ORACLE,
+    PLAUSIBILITY,
+    kinds_in,
+    weights_hashes,
+)
+from kiago_ray.runs.plan import PlannedSearch, Shard
+from kiago_ray.runs.shards import Manifest, compute_shard
 from kiago_ray.runs.spec import ResourcesSpec
+from kiago_ray.screening.known import KnownMaterials, TriedMaterials
+from kiago_ray.storage.location import Location
 
 EMBEDDED = "local"
 _OBJECT_STORE_BYTES = 256 << 20  # only weights and manifests travel
@@ -145,7 +165,7 @@ def nodes() -> list[dict[str, float]]:
 
 def capacity(demand: Demand) -> int:
     """How many workers the cluster as it is now would hold if it were empty."""
-    return sum(demand.fits(node) for node in nodes())
+    return sum(map(demand.fits, nodes()))
 
 
 def refusal(demand: Demand) -> str:
@@ -169,3 +189,116 @@ def refusal(demand: Demand) -> str:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:200] if lines else type(error).__name__
+
+
+class WorkerSetupError(KiagoError):
+    """A worker that can't do its job where it is. The message is one line: why, and what to do."""
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What every worker of a campaign gets.
+
+    campaign: the directory, a URI or an absolute path; weights: SHA-256 of each predictor's; weight_files: name →
+    content where they aren't the package's own; version: the driver's kiago_ray.
+    """
+
+    campaign: str
+    device: str
+    threads: int
+    weights: Mapping[str, str]
+    weight_files: Mapping[str, bytes]
+    known: KnownMaterials | None
+    version: str
+    tried: TriedMaterials | None = None
+
+    @classmethod
+    def of(
+        cls, where: str, resources: ResourcesSpec, models: Models, weights: Path | None = None
+    ) -> WorkerSetup:
+        """What workers need to compute with the driver's `models`, whose weights are those of the folder."""
+        location = Location.of(where)
+        return cls(
+            campaign=location.text if "://" in location.text else location.path,
+            device=resources.torch_device,
+            threads=resources.threads,
+            weights=models.hashes,
+            weight_files=weight_files(weights),
+            known=models.known,
+            version=__version__,
+            tried=models.tried,
+        )
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """Where a worker runs. gpus: the ids of the devices that Ray gave it."""
+
+    host: str
+    pid: int
+    device: str
+    device_name: str
+    threads: int
+    gpus: tuple[str, ...]
+
+
+class SearchWorker:
+    """Runs shards of one campaign. Nothing is loaded before `start`, so that its errors arrive as they are."""
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        self.setup = setup
+        self.models: Models | None = None
+        self.info: WorkerInfo | None = None
+
+    def start(self) -> WorkerInfo:
+        """Take the device and load the models. Raises WorkerSetupError, WeightsError."""
+        import ray
+
+        setup, host = self.setup, socket.gethostname()
+        if __version__ != setup.version:
+            raise WorkerSetupError(
+                f"the worker on {host} has kiago-ray {__version__}, the driver {setup.version}; install the same "
+                "everywhere"
+            )
+        torch.set_num_threads(setup.threads)
+        gpus = tuple(map(str, ray.get_gpu_ids())) if ray.is_initialized() else ()
+        if setup.device == "cuda" and not torch.cuda.is_available():
+            raise WorkerSetupError(
+                f"the worker on {host} was given GPU {', '.join(gpus) or 'none'} but torch sees no CUDA device there; "
+                "check the node's driver and that torch was installed with CUDA, or set resources.device to cpu"
+            )
+        self.models = self._load_models()
+        name = torch.cuda.get_device_name() if setup.device == "cuda" else cpu_name()
+        self.info = WorkerInfo(host, os.getpid(), setup.device, name, torch.get_num_threads(), gpus)
+        return self.info
+
+    def run(self, search: PlannedSearch, shard: Shard) -> Manifest:
+        """Run a shard and write it; what comes back is its manifest alone. Raises StorageError and what the search
+        raises.
+        """
+        assert self.models is not None
+        assert self.info is not None
+        made = {**vars(self.info), "kiago_ray": self.setup.version}
+        return compute_shard(search, shard, Location.of(self.setup.campaign), self.models, made=made)
+
+    def _load_models(self) -> Models:
+        setup = self.setup
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in setup.weight_files.items():
+                (Path(folder) / name).write_bytes(content)
+            own = Path(folder) if setup.weight_files else None
+            if weights_hashes(own) != dict(setup.weights):
+                raise WorkerSetupError(
+                    f"the worker on {socket.gethostname()} has other weights than the driver; install the same "
+                    "kiago-ray everywhere"
+                )
+            models = load_models(own, known=NONE, device=setup.device)
+        return replace(models, known=setup.known, tried=setup.tried)
+
+
+def weight_files(folder: Path | None) -> dict[str, bytes]:
+    """The files that a worker needs of a folder with weights; none for None, the package's own."""
+    if folder is None:
+        return {}
+    kinds = (*kinds_in(folder), ORACLE, PLAUSIBILITY)
+    return {path.name: path.read_bytes() for kind in kinds for path in folder.glob(f"{kind}.*")}

@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kiago_ray.distributed.cluster import Demand, capacity, refusal
-from kiago_ray.distributed.worker import SearchWorker, WorkerInfo, WorkerSetup
+from kiago_ray.distributed.cluster import Demand, SearchWorker, WorkerInfo, WorkerSetup, capacity, refusal
 from kiago_ray.errors import InputError
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.shards import Manifest
@@ -82,7 +81,6 @@ class Dispatch:
 
     plan: Plan
     setup: WorkerSetup
-    demand: Demand
     policy: DispatchPolicy
     watcher: Watcher
     done: Callable[[Manifest], None]
@@ -109,12 +107,13 @@ class Dispatch:
         import ray
 
         self._queue.extend(shards)
+        self._demand = Demand.of(self.plan.campaign.resources)
         self._room_until = time.monotonic() + self.policy.wait_s
         self._reminded = time.monotonic()
         self._setup_ref = ray.put(self.setup)
         self._searches = {each.name: each for each in self.plan.searches}
         self._actor = ray.remote(self.worker_class).options(
-            **self.demand.options(), max_restarts=0, max_task_retries=0
+            **self._demand.options(), max_restarts=0, max_task_retries=0
         )
         try:
             while (self._queue or any(member.shard for member in self._crew)) and not self.should_stop():
@@ -135,11 +134,11 @@ class Dispatch:
         """Start workers up to what the policy, the cluster and the work allow. Raises InputError."""
         now = time.monotonic()
         if now - self._looked > _LOOK_S:
-            self._looked, self._capacity = now, capacity(self.demand)
+            self._looked, self._capacity = now, capacity(self._demand)
             if self._capacity:
                 self._room_until = now + max(self.policy.wait_s, _PATIENCE_S)
             elif now > self._room_until:
-                raise InputError(refusal(self.demand))
+                raise InputError(refusal(self._demand))
             self._remind(now)
         # One more than fits is what makes an autoscaler add a node, where waiting for one was allowed.
         fits = self._capacity + (1 if self.policy.wait_s else 0)
@@ -154,16 +153,11 @@ class Dispatch:
 
     def _assign(self) -> None:
         for member in list(self._crew):
-            if member.ref is not None:
-                continue
-            if self._queue:
+            if self._queue and member.ref is None:
                 member.shard = self._queue.popleft()
                 member.ref = member.handle.run.remote(self._searches[member.shard.search], member.shard)
-            else:
+            elif not self._queue and member.shard is None:
                 self._dismiss(member)  # its place is free for others, and for the autoscaler to take down
-        if not self._queue:
-            for member in [each for each in self._crew if each.info is None]:
-                self._dismiss(member)
 
     def _settle(self, member: _Member) -> None:
         """Take what a call has come to."""
@@ -172,23 +166,18 @@ class Dispatch:
         shard = member.shard
         try:
             result = ray.get(member.ref)
-        except ray.exceptions.RayTaskError as error:
-            cause = getattr(error, "cause", None) or error
+        except ray.exceptions.RayError as error:
             self._dismiss(member)  # whatever it raised may have left the process unfit
+            raised = isinstance(error, ray.exceptions.RayTaskError)
+            cause = (getattr(error, "cause", None) or error) if raised else error
             if shard is None:
                 self._refused(one_line(cause))
-            elif isinstance(cause, StorageError):
-                self.probe()
-                self._lost(shard, one_line(cause))
-            else:
+            elif raised and not isinstance(cause, StorageError):
                 self._failed(shard, one_line(cause))
-            return
-        except ray.exceptions.RayError as error:
-            self._dismiss(member)
-            if shard is None:
-                self._refused(one_line(error))
             else:
-                self._lost(shard, one_line(error))
+                if raised:
+                    self.probe()
+                self._lost(shard, one_line(cause))
             return
         member.ref, member.shard = None, None
         if shard is None:
@@ -225,7 +214,7 @@ class Dispatch:
         if started or now - self._reminded < _REMIND_S:
             return
         self._reminded = now
-        waiting = f"waiting for room for a worker ({self.demand})"
+        waiting = f"waiting for room for a worker ({self._demand})"
         self.watcher.note(waiting if self._capacity else f"{waiting}; no node has it yet")
 
     def _dismiss(self, member: _Member) -> None:

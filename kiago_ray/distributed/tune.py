@@ -27,9 +27,8 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from kiago_ray.api import judged_rows
-from kiago_ray.distributed.cluster import Demand
+from kiago_ray.distributed.cluster import Demand, SearchWorker, WorkerSetup
 from kiago_ray.distributed.dispatch import one_line
-from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
 from kiago_ray.errors import KiagoError
 from kiago_ray.models import Models
 from kiago_ray.predictors.oracle import load_oracle

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from kiago_ray import __version__
+from kiago_ray.distributed.cluster import WorkerInfo, WorkerSetup
 from kiago_ray.distributed.dispatch import Watcher
-from kiago_ray.distributed.worker import WorkerInfo, WorkerSetup
 from kiago_ray.models import check_search
 from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.weights import weights_hashes

@@ -7,7 +7,7 @@ import resource
 import signal
 from pathlib import Path
 
-from kiago_ray.distributed.worker import SearchWorker, WorkerInfo, WorkerSetup
+from kiago_ray.distributed.cluster import SearchWorker, WorkerInfo, WorkerSetup
 from kiago_ray.runs.plan import PlannedSearch, Shard
 from kiago_ray.runs.shards import Manifest
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kiago_ray import __version__
-from kiago_ray.distributed.sweep import SweepRequest, sweep_identity
-from kiago_ray.distributed.worker import WorkerSetup
+from kiago_ray.distributed.cluster import WorkerSetup
+from kiago_ray.distributed.drivers import RunRequest, sweep_identity
 from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.sweep.spec import SweepSpec, sweep_from
 from kiago_ray.sweep.trials import SweepWatcher, Trial
@@ -64,7 +64,7 @@ def small_sweep(**changes: Any) -> SweepSpec:
     return sweep_from({**values, **changes})
 
 
-def request_for(sweep: SweepSpec, folder: Path, **changes: Any) -> SweepRequest:
+def request_for(sweep: SweepSpec, folder: Path, **changes: Any) -> RunRequest:
     """A request of the shipped weights, without known compositions."""
     weights = weights_hashes()
     setup = WorkerSetup(
@@ -82,4 +82,4 @@ def request_for(sweep: SweepSpec, folder: Path, **changes: Any) -> SweepRequest:
         "about": {"kiago_ray": __version__},
         "setup": setup,
     }
-    return SweepRequest(**{**values, **changes})
+    return RunRequest(**{**values, **changes})

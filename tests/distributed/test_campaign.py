@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from kiago_ray.distributed.campaign import CampaignRequest, run_campaign, run_identity
+from kiago_ray.distributed.cluster import SearchWorker, WorkerSetup
 from kiago_ray.distributed.dispatch import DispatchPolicy
-from kiago_ray.distributed.worker import SearchWorker, WorkerSetup
+from kiago_ray.distributed.drivers import RunRequest, run_campaign, run_identity
 from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Plan
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.usefixtures("cluster")
 
 
 @pytest.fixture
-def request_for(make_setup: Callable[..., WorkerSetup]) -> Callable[..., CampaignRequest]:
+def request_for(make_setup: Callable[..., WorkerSetup]) -> Callable[..., RunRequest]:
     """What a plan is run with in a folder."""
 
-    def make(plan: Plan, folder: Path, **changes: Any) -> CampaignRequest:
+    def make(plan: Plan, folder: Path, **changes: Any) -> RunRequest:
         setup = make_setup(folder)
-        request = CampaignRequest(
+        request = RunRequest(
             where=str(folder),
             identity=run_identity(plan, {"weights": dict(setup.weights), "known": None}),
             about={},
@@ -57,7 +57,7 @@ def undisturbed(cluster: None, make_small_plan: MakePlan, tmp_path_factory: pyte
     setup = WorkerSetup(str(folder), "cpu", 1, weights, {}, None, __version__)
     outcome = run_campaign(
         plan,
-        CampaignRequest(
+        RunRequest(
             str(folder),
             run_identity(plan, {"weights": weights, "known": None}),
             {},
@@ -83,7 +83,7 @@ def assert_same(folder: Path, undisturbed: Path) -> None:
 @pytest.mark.long
 def test_four_workers_make_the_same_table(
     make_small_plan: MakePlan,
-    request_for: Callable[..., CampaignRequest],
+    request_for: Callable[..., RunRequest],
     tmp_path: Path,
     heard: Heard,
     undisturbed: Path,
@@ -113,7 +113,7 @@ def test_what_a_campaign_leaves(undisturbed: Path, small_plan: Plan) -> None:
 @pytest.mark.long
 def test_a_kill_in_every_shard(
     small_plan: Plan,
-    request_for: Callable[..., CampaignRequest],
+    request_for: Callable[..., RunRequest],
     tmp_path: Path,
     heard: Heard,
     undisturbed: Path,
@@ -127,7 +127,7 @@ def test_a_kill_in_every_shard(
 
 def test_poison_is_named_and_the_same_call_later_makes_it_whole(
     small_plan: Plan,
-    request_for: Callable[..., CampaignRequest],
+    request_for: Callable[..., RunRequest],
     tmp_path: Path,
     heard: Heard,
     undisturbed: Path,
@@ -150,7 +150,7 @@ def test_poison_is_named_and_the_same_call_later_makes_it_whole(
 
 def test_a_stopped_campaign_goes_on_where_it_was(
     small_plan: Plan,
-    request_for: Callable[..., CampaignRequest],
+    request_for: Callable[..., RunRequest],
     tmp_path: Path,
     undisturbed: Path,
 ) -> None:
@@ -167,7 +167,7 @@ def test_a_stopped_campaign_goes_on_where_it_was(
 
 def test_a_finished_campaign_is_left_as_it_is(
     small_plan: Plan,
-    request_for: Callable[..., CampaignRequest],
+    request_for: Callable[..., RunRequest],
     tmp_path: Path,
     heard: Heard,
     undisturbed: Path,
@@ -185,7 +185,7 @@ def test_a_finished_campaign_is_left_as_it_is(
 @pytest.mark.long
 def test_damaged_shards_are_run_again_and_reported(
     small_plan: Plan,
-    request_for: Callable[..., CampaignRequest],
+    request_for: Callable[..., RunRequest],
     tmp_path: Path,
     heard: Heard,
     undisturbed: Path,
@@ -205,7 +205,7 @@ def test_damaged_shards_are_run_again_and_reported(
 
 
 def test_another_campaign_is_refused_the_place(
-    make_small_plan: MakePlan, request_for: Callable[..., CampaignRequest], tmp_path: Path, undisturbed: Path
+    make_small_plan: MakePlan, request_for: Callable[..., RunRequest], tmp_path: Path, undisturbed: Path
 ) -> None:
     folder = tmp_path / "c"
     shutil.copytree(undisturbed, folder)
@@ -218,7 +218,7 @@ def test_another_campaign_is_refused_the_place(
 
 
 def test_a_second_driver_is_refused(
-    small_plan: Plan, request_for: Callable[..., CampaignRequest], tmp_path: Path
+    small_plan: Plan, request_for: Callable[..., RunRequest], tmp_path: Path
 ) -> None:
     place = Location.of(tmp_path / "c")
     place.make_directory()
@@ -230,7 +230,7 @@ def test_a_second_driver_is_refused(
 @pytest.mark.long
 def test_storage_that_workers_write_elsewhere_is_told(
     small_plan: Plan,
-    request_for: Callable[..., CampaignRequest],
+    request_for: Callable[..., RunRequest],
     make_setup: Callable[..., WorkerSetup],
     tmp_path: Path,
 ) -> None:
@@ -256,7 +256,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.long
 def test_a_full_disk_ends_it_and_room_lets_it_go_on(
     small_plan: Plan,
-    request_for: Callable[..., CampaignRequest],
+    request_for: Callable[..., RunRequest],
     small_disk: Path,
     undisturbed: Path,
 ) -> None:
@@ -276,7 +276,7 @@ def test_a_full_disk_ends_it_and_room_lets_it_go_on(
 
 @pytest.mark.long
 def test_a_tracking_server_that_is_away_costs_nothing_but_the_record(
-    small_plan: Plan, request_for: Callable[..., CampaignRequest], tmp_path: Path, undisturbed: Path
+    small_plan: Plan, request_for: Callable[..., RunRequest], tmp_path: Path, undisturbed: Path
 ) -> None:
     target = TrackingTarget("http://user:secret@127.0.0.1:9", "small")
     outcome = run_campaign(small_plan, request_for(small_plan, tmp_path / "c", tracking=target))
@@ -294,7 +294,7 @@ def test_a_tracking_server_that_is_away_costs_nothing_but_the_record(
 @pytest.mark.parametrize("name", ["candidates.parquet", "summary.json", "searches/MgB2-s0/curves.parquet"])
 def test_results_damaged_after_the_end_are_made_again(
     small_plan: Plan,
-    request_for: Callable[..., CampaignRequest],
+    request_for: Callable[..., RunRequest],
     tmp_path: Path,
     heard: Heard,
     undisturbed: Path,
@@ -312,7 +312,7 @@ def test_results_damaged_after_the_end_are_made_again(
 
 
 def test_a_record_that_was_not_whole_is_sent_when_the_campaign_is_found_done(
-    small_plan: Plan, request_for: Callable[..., CampaignRequest], tmp_path: Path, undisturbed: Path
+    small_plan: Plan, request_for: Callable[..., RunRequest], tmp_path: Path, undisturbed: Path
 ) -> None:
     folder = tmp_path / "c"
     shutil.copytree(undisturbed, folder)

@@ -13,9 +13,8 @@ import pytest
 import torch
 
 from kiago_ray.data import NONE
-from kiago_ray.distributed.cluster import Demand
+from kiago_ray.distributed.cluster import WorkerSetup
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
-from kiago_ray.distributed.worker import WorkerSetup
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
 from kiago_ray.runs.plan import Plan
@@ -49,7 +48,6 @@ def dispatch(plan: Plan, setup: WorkerSetup, heard: Heard, **changes: Any) -> Di
     values: dict[str, Any] = {
         "plan": plan,
         "setup": setup,
-        "demand": Demand.of(plan.campaign.resources),
         "policy": DispatchPolicy(),
         "watcher": heard,
         "done": lambda manifest: None,

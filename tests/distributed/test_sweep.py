@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from kiago_ray.api import propose
-from kiago_ray.distributed.sweep import run_sweep
+from kiago_ray.distributed.drivers import run_sweep
 from kiago_ray.distributed.tune import asha, score_search
 from kiago_ray.errors import InputError, KiagoError
 from kiago_ray.runs.lease import Lease, LeaseError

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from kiago_ray.data import NONE
-from kiago_ray.distributed.campaign import run_identity
+from kiago_ray.distributed.drivers import run_identity
 from kiago_ray.models import load_models
 from kiago_ray.runs.plan import Plan
 from kiago_ray.runs.results import finish_campaign, finish_search
