@@ -122,38 +122,32 @@ def _close_the_door(environment: MutableMapping[str, str]) -> None:
         environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-@dataclass(frozen=True)
-class Demand:
-    """What one worker needs of a node, in Ray's own names and units."""
+def memory_bytes(resources: ResourcesSpec) -> int:
+    """The memory that a worker reserves in Ray's books; 0 for none."""
+    return int((resources.memory_gb or 0) * (1 << 30))
 
-    cpus: float
-    gpus: float
-    memory: int
 
-    @classmethod
-    def of(cls, resources: ResourcesSpec) -> Demand:
-        """The demand that a campaign's `resources` state."""
-        return cls(resources.cpus, resources.gpus, int((resources.memory_gb or 0) * (1 << 30)))
+def actor_options(resources: ResourcesSpec) -> dict[str, Any]:
+    """What one worker needs of a node, for an actor's `options`."""
+    asked: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
+    return {**asked, "memory": memory_bytes(resources)} if resources.memory_gb else asked
 
-    def options(self) -> dict[str, Any]:
-        """For an actor's `options`."""
-        asked: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
-        return {**asked, "memory": self.memory} if self.memory else asked
 
-    def fits(self, node: Mapping[str, float]) -> int:
-        """How many such workers a node with these total resources holds."""
-        counts = [int(node.get("CPU", 0) / self.cpus + _SMALL)]
-        if self.gpus:
-            devices = int(node.get("GPU", 0) + _SMALL)
-            per_device = int(1 / self.gpus + _SMALL)
-            counts.append(devices * per_device if self.gpus <= 1 else int(devices / self.gpus + _SMALL))
-        if self.memory:
-            counts.append(int(node.get("memory", 0) / self.memory + _SMALL))
-        return min(counts)
+def fits(resources: ResourcesSpec, node: Mapping[str, float]) -> int:
+    """How many such workers a node with these total resources, in Ray's names and units, holds."""
+    counts = [int(node.get("CPU", 0) / resources.cpus + _SMALL)]
+    if gpus := resources.gpus:
+        devices = int(node.get("GPU", 0) + _SMALL)
+        counts.append(devices * int(1 / gpus + _SMALL) if gpus <= 1 else int(devices / gpus + _SMALL))
+    if resources.memory_gb:
+        counts.append(int(node.get("memory", 0) / memory_bytes(resources) + _SMALL))
+    return min(counts)
 
-    def __str__(self) -> str:
-        memory = f", {self.memory / (1 << 30):g} GB of memory" if self.memory else ""
-        return f"{self.cpus:g} CPU, {self.gpus:g} GPU{memory}"
+
+def in_words(resources: ResourcesSpec) -> str:
+    """Such as 1 CPU, 0.5 GPU, 4 GB of memory."""
+    memory = f", {resources.memory_gb:g} GB of memory" if resources.memory_gb else ""
+    return f"{resources.cpus:g} CPU, {resources.gpus:g} GPU{memory}"
 
 
 def nodes() -> list[dict[str, float]]:
@@ -163,12 +157,12 @@ def nodes() -> list[dict[str, float]]:
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
-def capacity(demand: Demand) -> int:
+def capacity(resources: ResourcesSpec) -> int:
     """How many workers the cluster as it is now would hold if it were empty."""
-    return sum(map(demand.fits, nodes()))
+    return sum(fits(resources, node) for node in nodes())
 
 
-def refusal(demand: Demand) -> str:
+def refusal(resources: ResourcesSpec) -> str:
     """Why no node can hold a worker, in one line with what to do."""
     there = nodes()
     if not any(node.get("CPU") for node in there):
@@ -181,8 +175,8 @@ def refusal(demand: Demand) -> str:
             f"{memory:.0f} GB"
         )
     return (
-        f"no node of the cluster can ever hold a worker ({demand}): {found}; lower the campaign's resources, or give "
-        "--wait MINUTES where an autoscaler adds nodes"
+        f"no node of the cluster can ever hold a worker ({in_words(resources)}): {found}; lower the campaign's "
+        "resources, or give --wait MINUTES where an autoscaler adds nodes"
     )
 
 

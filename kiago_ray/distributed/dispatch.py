@@ -12,7 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kiago_ray.distributed.cluster import Demand, SearchWorker, WorkerInfo, WorkerSetup, capacity, refusal
+from kiago_ray.distributed.cluster import (
+    SearchWorker,
+    WorkerInfo,
+    WorkerSetup,
+    actor_options,
+    capacity,
+    in_words,
+    refusal,
+)
 from kiago_ray.errors import InputError
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.shards import Manifest
@@ -107,13 +115,13 @@ class Dispatch:
         import ray
 
         self._queue.extend(shards)
-        self._demand = Demand.of(self.plan.campaign.resources)
+        self._resources = self.plan.campaign.resources
         self._room_until = time.monotonic() + self.policy.wait_s
         self._reminded = time.monotonic()
         self._setup_ref = ray.put(self.setup)
         self._searches = {each.name: each for each in self.plan.searches}
         self._actor = ray.remote(self.worker_class).options(
-            **self._demand.options(), max_restarts=0, max_task_retries=0
+            **actor_options(self._resources), max_restarts=0, max_task_retries=0
         )
         try:
             while (self._queue or any(member.shard for member in self._crew)) and not self.should_stop():
@@ -134,11 +142,11 @@ class Dispatch:
         """Start workers up to what the policy, the cluster and the work allow. Raises InputError."""
         now = time.monotonic()
         if now - self._looked > _LOOK_S:
-            self._looked, self._capacity = now, capacity(self._demand)
+            self._looked, self._capacity = now, capacity(self._resources)
             if self._capacity:
                 self._room_until = now + max(self.policy.wait_s, _PATIENCE_S)
             elif now > self._room_until:
-                raise InputError(refusal(self._demand))
+                raise InputError(refusal(self._resources))
             self._remind(now)
         # One more than fits is what makes an autoscaler add a node, where waiting for one was allowed.
         fits = self._capacity + (1 if self.policy.wait_s else 0)
@@ -214,7 +222,7 @@ class Dispatch:
         if started or now - self._reminded < _REMIND_S:
             return
         self._reminded = now
-        waiting = f"waiting for room for a worker ({self._demand})"
+        waiting = f"waiting for room for a worker ({in_words(self._resources)})"
         self.watcher.note(waiting if self._capacity else f"{waiting}; no node has it yet")
 
     def _dismiss(self, member: _Member) -> None:

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from typing import Any
 
 from kiago_ray import __version__
-from kiago_ray.distributed.cluster import Demand, SearchWorker, WorkerSetup, capacity, connected, refusal
+from kiago_ray.distributed.cluster import SearchWorker, WorkerSetup, capacity, connected, refusal
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy, Watcher
 from kiago_ray.errors import InputError
 from kiago_ray.runs.lease import Lease, LeaseError
@@ -379,10 +379,9 @@ def _search(sweep: SweepSpec, request: RunRequest, drive: _Drive, watcher: Sweep
         # It loads ray, which has to come after the environment of an embedded cluster.
         from kiago_ray.distributed.tune import Experiment
 
-        demand, wait = Demand.of(sweep.resources), request.policy.wait_s > 0
-        held = capacity(demand)
+        held, wait = capacity(sweep.resources), request.policy.wait_s > 0
         if not held and not wait:
-            raise InputError(refusal(demand))
+            raise InputError(refusal(sweep.resources))
         # An autoscaler adds nodes for what waits.
         at_once = sweep.concurrency or (sweep.points if wait else held)
         experiment = Experiment(

@@ -27,7 +27,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from kiago_ray.api import judged_rows
-from kiago_ray.distributed.cluster import Demand, SearchWorker, WorkerSetup
+from kiago_ray.distributed.cluster import SearchWorker, WorkerSetup, memory_bytes
 from kiago_ray.distributed.dispatch import one_line
 from kiago_ray.errors import KiagoError
 from kiago_ray.models import Models
@@ -210,8 +210,8 @@ class Experiment(tune.Callback, tune.Stopper):
         self._fit({UNIT: tune.grid_search(list(units))})
 
     def _fit(self, space: dict[str, Any], **config: Any) -> None:
-        demand = Demand.of(self._sweep.resources)
-        bundle = {"CPU": demand.cpus, "GPU": demand.gpus, "memory": demand.memory}
+        resources = self._sweep.resources
+        bundle = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": memory_bytes(resources)}
         trainable = tune.with_resources(
             tune.with_parameters(SweepTrial, sweep=self._sweep, given=self._setup),
             tune.PlacementGroupFactory([bundle]),

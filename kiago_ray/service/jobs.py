@@ -1,12 +1,10 @@
 """Searches as jobs on storage, and the worker that runs them: whatever is known of one stands in small files.
 
-    DATA/searches/<id>/job.json       what was asked for, by whom, when; never changed
-    DATA/searches/<id>/started.json   a worker has it, and how often one has begun since its last whole shard
-    DATA/searches/<id>/progress.json  how far it is
-    DATA/searches/<id>/cancel         it shall end
-    DATA/searches/<id>/end.json       how it ended; from then on nothing changes
-    DATA/searches/<id>/result/        the run directory of the search, with its shards
-    DATA/waiting/<id>                 there until it has ended
+    DATA/searches/<id>/job.json     what was asked for, by whom, when; never changed
+    DATA/searches/<id>/status.json  how it stands, once it was begun or has ended; who has its lease writes it
+    DATA/searches/<id>/cancel       it shall end
+    DATA/searches/<id>/result/      the run directory of the search, with its shards
+    DATA/waiting/<id>               there until it has ended
 
 So any replica can answer for any search, and a restart loses nothing.
 """
@@ -22,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -88,30 +86,27 @@ class Request(_File):
     rows_per_shard: int
 
 
-class Started(_File):
-    """When a worker first had a search, and how often one has begun since its last whole shard."""
+class Status(_File):
+    """How a search stands. begun: how often a worker has begun it since its last whole shard. done, total: steps.
+    summary: as Summary.to_dict has it.
+    """
 
-    file = "started.json"
-    at: str = Field(default_factory=now)
-    begun: int
-
-
-class Progress(_File):
-    """How far a search is."""
-
-    file = "progress.json"
+    file = "status.json"
+    state: State = "queued"
+    started_at: str | None = None
+    ended_at: str | None = None
+    begun: int = 0
     done: int = 0
-    total: int
-    unit: Literal["steps"] = "steps"
-    phase: Literal["waiting", "searching", "merging", "done"] = "waiting"
+    total: int = 0
+    phase: Literal["waiting", "searching", "merging"] = "waiting"
+    error: str | None = None
+    summary: dict[str, Any] | None = None
 
 
-class End(_File):
-    """How a search ended. summary: as Summary.to_dict has it."""
+class End(NamedTuple):
+    """How a search ended."""
 
-    file = "end.json"
     state: Literal["done", "failed", "cancelled"]
-    at: str = Field(default_factory=now)
     error: str | None = None
     summary: dict[str, Any] | None = None
 
@@ -121,21 +116,7 @@ class Job:
     """A search as it stands."""
 
     request: Request
-    started: Started | None = None
-    progress: Progress | None = None
-    end: End | None = None
-
-    @property
-    def state(self) -> State:
-        """How it stands, in a word."""
-        if self.end is not None:
-            return self.end.state
-        return "queued" if self.started is None else "running"
-
-    @property
-    def begun(self) -> int:
-        """How often a worker has begun it since its last whole shard."""
-        return 0 if self.started is None else self.started.begun
+    status: Status
 
     @property
     def planned(self) -> PlannedSearch:
@@ -181,7 +162,7 @@ class JobStore:
             with suppress(StorageError):
                 (folder / Request.file).delete()  # who asks again shall not find it waiting for ever
             raise
-        return Job(request)
+        return Job(request, Status())
 
     def get(self, job_id: str) -> Job | None:
         """The job as it stands; None where there is none, or that is no id."""
@@ -191,8 +172,7 @@ class JobStore:
         request = Request.read(folder)
         if request is None:
             return None
-        end = End.read(folder)  # first, for what is written last
-        return Job(request, Started.read(folder), Progress.read(folder), end)
+        return Job(request, Status.read(folder) or Status())
 
     def readable(self, job_id: str) -> Job | None:
         """The job; None also where its files can't be read, so that one job doesn't stop the rest."""
@@ -218,27 +198,23 @@ class JobStore:
         return 1 + sum(not self._begun(each) for each in waiting[: waiting.index(job_id)])
 
     def _begun(self, job_id: str) -> bool:
-        return (self.folder(job_id) / Started.file).kind() == "file"
+        return (self.folder(job_id) / Status.file).kind() == "file"
 
     def counts(self) -> Counter[str]:
         """How many of them are queued, and how many running."""
         jobs = [self.readable(job_id) for job_id in self.waiting()]
-        return Counter(job.state for job in jobs if job is not None and job.end is None)
+        return Counter(job.status.state for job in jobs if job is not None and job.status.ended_at is None)
 
     def waiting_of(self, client: str) -> int:
         """How many of a client's jobs haven't ended."""
         mine = client.encode("utf-8")
         return sum((self.place / WAITING / name).read_if_there() == mine for name in self.waiting())
 
-    def count_starts(self, job: Job, begun: int) -> Job:
-        """Write down how many starts count against it: none after a whole shard, one less after an orderly stop."""
-        started = Started(at=now() if job.started is None else job.started.at, begun=begun)
-        started.write(self.folder(job.request.id))
-        return replace(job, started=started)
-
-    def tell(self, job_id: str, progress: Progress) -> None:
-        """Write down how far it is."""
-        progress.write(self.folder(job_id))
+    def update(self, job: Job, **changes: Any) -> Job:
+        """Write down what has changed of its status; for who has its lease."""
+        job = replace(job, status=job.status.model_copy(update=changes))
+        job.status.write(self.folder(job.request.id))
+        return job
 
     def cancel(self, job_id: str) -> None:
         """Ask for its end."""
@@ -250,7 +226,9 @@ class JobStore:
 
     def finish(self, job_id: str, end: End) -> None:
         """Write down how it ended; it then waits no more."""
-        end.write(self.folder(job_id))
+        job = self.get(job_id)
+        if job is not None:
+            self.update(job, **end._asdict(), ended_at=now())
         self.forget(job_id)
 
     def forget(self, job_id: str) -> None:
@@ -292,14 +270,16 @@ class Runner:
     def _takeable(self) -> list[str]:
         """Those that wait, the ones first that nobody has started: to see that another lives takes seconds."""
         jobs = [job for job_id in self.store.waiting() if (job := self.store.readable(job_id)) is not None]
-        return [job.request.id for job in sorted(jobs, key=lambda job: job.started is not None)]
+        return [job.request.id for job in sorted(jobs, key=lambda job: job.status.state != "queued")]
 
     def _ran(self, job_id: str) -> bool:
         """Run a job, unless another does. False also where it was left for a later worker."""
         try:
             with Lease(self.store.folder(job_id)) as lease:
                 job = self.store.get(job_id)
-                if job is None or job.end is not None:  # a worker was lost right before it said so
+                if (
+                    job is None or job.status.ended_at is not None
+                ):  # a worker was lost right before it said so
                     self.store.forget(job_id)
                     return True
                 end = self._outcome(job, lease)
@@ -313,29 +293,29 @@ class Runner:
 
     def _outcome(self, job: Job, lease: Lease) -> End | None:
         """How it ended; None where it has to go on elsewhere."""
-        job_id = job.request.id
-        if self.store.cancelled(job_id):
-            return End(state="cancelled")
-        if job.begun >= MOST_BEGUN:
-            return End(
-                state="failed", error=f"its worker was lost {job.begun} times; ask for a smaller search"
-            )
-        job = self.store.count_starts(job, job.begun + 1)
+        store, job_id, begun = self.store, job.request.id, job.status.begun
+        if store.cancelled(job_id):
+            return End("cancelled")
+        if begun >= MOST_BEGUN:
+            return End("failed", f"its worker was lost {begun} times; ask for a smaller search")
+        started_at = job.status.started_at or now()
+        job = store.update(job, state="running", started_at=started_at, begun=begun + 1)
         try:
             return self._run(job, lease)
         except StoppedError:
-            if self.store.cancelled(job_id):
-                return End(state="cancelled")
-            self.store.count_starts(job, job.begun - 1)
+            if store.cancelled(job_id):
+                return End("cancelled")
+            if (stopped := store.get(job_id)) is not None:  # an orderly stop doesn't count
+                store.update(stopped, begun=max(stopped.status.begun - 1, 0))
             return None
         except SpecError as error:
-            return End(state="failed", error=str(error))
+            return End("failed", str(error))
         except StorageError as error:
             log.error("search %s: %s", job_id, error)
-            return End(state="failed", error="the service's storage could not be used; submit it again")
+            return End("failed", "the service's storage could not be used; submit it again")
         except Exception:
             log.exception("search %s failed", job_id)
-            return End(state="failed", error="the search failed inside; tell the service's operator its id")
+            return End("failed", "the search failed inside; tell the service's operator its id")
 
     def _run(self, job: Job, lease: Lease) -> End:
         """Run the shards that aren't there yet, and write the results. Raises StoppedError, StorageError and what the
@@ -345,7 +325,7 @@ class Runner:
         result = self.store.result(job.request.id)
         result.make_directory()
         shards, steps = planned.shards, sum(planned.spec.steps)
-        watch = _Watch(self, job.request.id, lease, total=len(shards) * steps)
+        watch = _Watch(self, job, lease, total=len(shards) * steps)
         done: list[Manifest] = []
         for number, shard in enumerate(shards):
             watch.before = number * steps
@@ -362,15 +342,14 @@ class Runner:
                     progress=lambda at: watch.step(at.step),
                     should_stop=watch.should_stop,
                 )
-                if job.begun:
-                    job = self.store.count_starts(job, 0)
+                watch.job = self.store.update(watch.job, begun=0)
             done.append(manifest)
             watch.tell(steps)
-        watch.tell(steps, "merging")
+        watch.tell(steps, phase="merging")
         title = f"around {planned.base}" if planned.base else "from random starts"
         record = {**models.identity, "preset": job.request.preset}
         found = finish_search(result, planned, done, folder=result, record=record, title=title)
-        return End(state="done", summary=found.summary.to_dict())
+        return End("done", summary=found.summary.to_dict())
 
 
 @dataclass
@@ -378,7 +357,7 @@ class _Watch:
     """What passes between a running search and its clients. before: steps of the shards that are done."""
 
     runner: Runner
-    job_id: str
+    job: Job
     lease: Lease
     total: int
     before: int = 0
@@ -386,10 +365,10 @@ class _Watch:
     _looked: float = 0.0
     _stop: bool = False
 
-    def tell(self, step: int, phase: Literal["searching", "merging"] = "searching") -> None:
-        """Write down how far it is."""
-        progress = Progress(done=self.before + step, total=self.total, phase=phase)
-        self.runner.store.tell(self.job_id, progress)
+    def tell(self, step: int, **changes: Any) -> None:
+        """Write down how far it is, and what else has changed of its status."""
+        changes = {"done": self.before + step, "total": self.total, "phase": "searching", **changes}
+        self.job = self.runner.store.update(self.job, **changes)
 
     def step(self, step: int) -> None:
         """Write it down, but not at every step."""
@@ -399,7 +378,7 @@ class _Watch:
 
     def asked_to_stop(self) -> bool:
         """Whether it shall stop, as storage has it now."""
-        return self.runner.closing() or self.lease.lost or self.runner.store.cancelled(self.job_id)
+        return self.runner.closing() or self.lease.lost or self.runner.store.cancelled(self.job.request.id)
 
     def should_stop(self) -> bool:
         """Whether it shall stop, by the last look at storage."""

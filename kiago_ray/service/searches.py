@@ -21,7 +21,7 @@ from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
 from kiago_ray.service.backend import Asked, Service
-from kiago_ray.service.jobs import End, Job, JobStore, Progress, search_models
+from kiago_ray.service.jobs import End, Job, JobStore, search_models
 from kiago_ray.service.problems import ProblemError, answered, json_of
 from kiago_ray.service.schemas import CandidatePage, JobList, JobView, problems, search_body
 from kiago_ray.service.settings import Limits
@@ -107,16 +107,16 @@ def cancel(search_id: SearchId, response: Response, service: Asked) -> JobView:
     """It ends at its next step, or when its turn comes. What had ended stays as it is."""
     store = service.store
     job = _found(store, search_id)
-    if job.end is not None:
+    if job.status.ended_at is not None:
         response.status_code = 200
         return _view(store, job)
     store.cancel(search_id)
-    if job.state == "queued":
+    if job.status.state == "queued":
         with (
             suppress(LeaseError),
             Lease(store.folder(search_id)),
         ):  # else a worker has just begun, and sees it
-            store.finish(search_id, End(state="cancelled"))
+            store.finish(search_id, End("cancelled"))
     return _view(store, _found(store, search_id))
 
 
@@ -233,38 +233,35 @@ def _found(store: JobStore, search_id: str) -> Job:
 def _result(store: JobStore, search_id: str) -> Location:
     """Where the results of a search are that is done."""
     job = _found(store, search_id)
-    if job.state != "done":
-        raise ProblemError(409, f"the search is {job.state}; it has candidates once it is done")
+    if job.status.state != "done":
+        raise ProblemError(409, f"the search is {job.status.state}; it has candidates once it is done")
     return store.result(search_id)
 
 
 def _view(store: JobStore, job: Job, *, whole: bool = True) -> JobView:
-    place = store.place_in_queue(job.request.id) if job.state == "queued" else None
+    place = store.place_in_queue(job.request.id) if job.status.state == "queued" else None
     return job_view(job, place, whole=whole)
 
 
 def job_view(job: Job, place_in_queue: int | None, *, whole: bool = True) -> JobView:
     """A job as clients see it; with `whole` its specification too."""
-    request, started, end = job.request, job.started, job.end
-    spec, done = request.spec, job.state == "done"
-    progress = job.progress or Progress(total=sum(spec["steps"]))
-    if done:
-        progress = progress.model_copy(update={"done": progress.total, "phase": "done"})
+    request, status = job.request, job.status
+    spec, done = request.spec, status.state == "done"
+    progress = {
+        "done": status.done,
+        "total": status.total or sum(spec["steps"]),
+        "unit": "steps",
+        "phase": "done" if done else status.phase,
+    }
     link = f"/v1/searches/{request.id}"
     return JobView(
-        id=request.id,
-        state=job.state,
-        submitted_at=request.submitted_at,
-        started_at=None if started is None else started.at,
-        ended_at=None if end is None else end.at,
+        **request.model_dump(include={"id", "submitted_at", "preset"}),
+        **status.model_dump(include={"state", "started_at", "ended_at", "error", "summary"}),
         base=spec.get("base"),
-        preset=request.preset,
         candidates=len(spec["start"]["rows"]) or spec["candidates"],
-        spec=dict(spec) if whole else None,
-        progress=progress.model_dump(),
+        spec=spec if whole else None,
+        progress=progress,
         place_in_queue=place_in_queue,
-        error=None if end is None else end.error,
-        summary=None if end is None else end.summary,
         links={"self": link, "events": f"{link}/events", "candidates": f"{link}/candidates"},
         plots=list(SEARCH_PLOTS) if done else [],
     )
@@ -294,11 +291,12 @@ async def _changes(store: JobStore, search_id: str, seconds: float) -> AsyncIter
             return
         shown = await run_in_threadpool(_view, store, job, whole=False)
         text = json.dumps(shown.model_dump(mode="json"))
-        if text != before or job.end is not None:
+        ended = job.status.ended_at is not None
+        if text != before or ended:
             number, before, quiet = number + 1, text, time.monotonic()
-            event = "progress" if job.end is None else "end"
+            event = "end" if ended else "progress"
             yield f"event: {event}\nid: {number}\ndata: {text}\n\n"
-        if job.end is not None:
+        if ended:
             return
         if time.monotonic() - quiet > KEEP_ALIVE_S:
             quiet = time.monotonic()

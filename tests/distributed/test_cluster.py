@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kiago_ray.distributed.cluster import Demand, _close_the_door, capacity, nodes
+from kiago_ray.distributed.cluster import _close_the_door, capacity, fits, nodes
 from kiago_ray.runs.spec import ResourcesSpec
 
 GB = 1 << 30
@@ -29,16 +29,16 @@ GB = 1 << 30
 def test_how_many_workers_a_node_holds(
     resources: dict[str, float], node: dict[str, float], workers: int
 ) -> None:
-    assert Demand.of(ResourcesSpec(**resources)).fits(node) == workers  # type: ignore[arg-type]
+    assert fits(ResourcesSpec(**resources), node) == workers  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("cluster")
 def test_a_running_cluster_is_counted() -> None:
     (node,) = nodes()
     assert (node["CPU"], node["GPU"]) == (2, 2)
-    assert capacity(Demand.of(ResourcesSpec())) == 2
-    assert capacity(Demand.of(ResourcesSpec(cpus=0.5, gpus=0.5))) == 4
-    assert capacity(Demand.of(ResourcesSpec(gpus=1))) == 2
+    assert capacity(ResourcesSpec()) == 2
+    assert capacity(ResourcesSpec(cpus=0.5, gpus=0.5)) == 4
+    assert capacity(ResourcesSpec(gpus=1)) == 2
 
 
 def test_an_embedded_cluster_gets_a_token_unless_the_user_has_chosen() -> None:

@@ -146,7 +146,7 @@ def test_a_search_that_failed_is_an_error(make_service: Any, listen: Any) -> Non
     service = make_service()
     with client_of(listen(service.app), []) as client:
         job = client.search(base="LaNiAsO", candidates=8, steps=[4, 4])
-        service.store.count_starts(service.store.get(job["id"]), 3)
+        service.store.update(service.store.get(job["id"]), begun=3)
         service.run_searches()
         with pytest.raises(ServiceError, match="its worker was lost"):
             client.wait(job["id"])

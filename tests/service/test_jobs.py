@@ -6,6 +6,7 @@ import json
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from kiago_ray.models import Models
 from kiago_ray.screening.known import TriedMaterials
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.search.spec import load_preset
-from kiago_ray.service.jobs import MOST_BEGUN, End, Job, JobStore, Progress, Runner
+from kiago_ray.service.jobs import MOST_BEGUN, End, Job, JobStore, Runner
 from kiago_ray.service.searches import candidate_page
 from kiago_ray.storage.location import StorageError
 from kiago_ray.storage.run_directory import CANDIDATES
@@ -38,7 +39,7 @@ def submitted(store: JobStore, client: str = "me") -> str:
 def state(store: JobStore, job_id: str) -> str:
     job = store.get(job_id)
     assert job is not None
-    return job.state
+    return job.status.state
 
 
 def shard_files(store: JobStore, job_id: str) -> dict[Path, bytes]:
@@ -50,7 +51,7 @@ def test_a_job_is_kept_as_it_was_asked_for(store: JobStore) -> None:
     job_id = submitted(store)
     job = JobStore(store.place).get(job_id)  # another process would read no more
     assert job is not None
-    assert (job.planned.spec, job.request.client, job.state) == (SPEC, "me", "queued")
+    assert (job.planned.spec, job.request.client, job.status.state) == (SPEC, "me", "queued")
     assert store.waiting() == [job_id]
     assert (store.waiting_of("me"), store.waiting_of("you")) == (1, 0)
 
@@ -75,9 +76,8 @@ def test_a_worker_finds_what_a_search_here_finds(store: JobStore, models: Models
     assert [row["tc_k"] for row in rows] == pytest.approx([row["tc_k"] for row in expected], abs=1e-4)
     job = store.get(job_id)
     assert job is not None
-    assert job.end is not None
-    assert job.end.summary is not None
-    assert job.end.summary["rows"] == 24
+    assert job.status.summary is not None
+    assert job.status.summary["rows"] == 24
 
 
 def test_searches_heed_what_was_tried(store: JobStore, models: Models) -> None:
@@ -95,7 +95,7 @@ def test_the_place_in_the_queue_is_by_time_and_counts_what_waits(store: JobStore
     assert [store.place_in_queue(each) for each in ids] == list(range(1, 21))
     first = store.get(ids[0])
     assert first is not None
-    store.count_starts(first, first.begun + 1)
+    store.update(first, state="running")
     assert [store.place_in_queue(each) for each in ids] == [None, *range(1, 20)]
 
 
@@ -112,13 +112,14 @@ def test_a_running_search_is_cancelled(
 ) -> None:
     monkeypatch.setattr("kiago_ray.service.jobs.TELL_S", 0.0)
     job_id = submitted(store)
-    told = JobStore.tell
+    update = JobStore.update
 
-    def tell(self: JobStore, which: str, progress: Progress) -> None:
-        told(self, which, progress)
-        self.cancel(which)  # as a client does, as soon as it sees it run
+    def tell(self: JobStore, job: Job, **changes: Any) -> Job:
+        if "done" in changes:
+            self.cancel(job.request.id)  # as a client does, as soon as it sees it run
+        return update(self, job, **changes)
 
-    monkeypatch.setattr(JobStore, "tell", tell)
+    monkeypatch.setattr(JobStore, "update", tell)
     run_all(Runner(store, models))
     assert state(store, job_id) == "cancelled"
     assert store.waiting() == []
@@ -129,16 +130,17 @@ def test_what_a_lost_worker_did_is_kept(
 ) -> None:
     job_id = submitted(store)
     closing = threading.Event()
-    told = JobStore.tell
+    update = JobStore.update
 
-    def tell(self: JobStore, which: str, progress: Progress) -> None:
-        told(self, which, progress)
-        if progress.done == 16:  # two of three shards
+    def tell(self: JobStore, job: Job, **changes: Any) -> Job:
+        job = update(self, job, **changes)
+        if changes.get("done") == 16:  # two of three shards
             closing.set()
+        return job
 
     with monkeypatch.context() as patched:
         patched.setattr("kiago_ray.service.jobs.TELL_S", 1e9)  # told of whole shards alone
-        patched.setattr(JobStore, "tell", tell)
+        patched.setattr(JobStore, "update", tell)
         assert run_all(Runner(store, models, closing=closing.is_set)) == 0
     assert (state(store, job_id), store.waiting()) == ("running", [job_id])
     kept = shard_files(store, job_id)
@@ -153,7 +155,7 @@ def test_a_damaged_shard_is_made_again(store: JobStore, models: Models) -> None:
     run_all(Runner(store, models))
     whole = shard_files(store, job_id)
     folder = store.folder(job_id)
-    for name in ("end.json", "result/shards/search/00001.parquet"):
+    for name in ("status.json", "result/shards/search/00001.parquet"):
         (folder / name).delete()
     (store.place / "waiting" / job_id).write_bytes(b"me")
     run_all(Runner(store, models))
@@ -174,7 +176,7 @@ def test_a_search_outlives_any_number_of_orderly_stops(
         assert run_all(Runner(store, models, closing=lambda asked=asked: next(asked, True))) == 0
         job = store.get(job_id)
         assert job is not None
-        assert (job.state, job.begun) == ("running", 0)
+        assert (job.status.state, job.status.begun) == ("running", 0)
     assert run_all(Runner(store, models)) == 1
     assert state(store, job_id) == "done"
 
@@ -184,26 +186,27 @@ def test_starts_count_only_until_a_shard_is_whole(store: JobStore, models: Model
     job = store.get(job_id)
     assert job is not None
     for _ in range(MOST_BEGUN - 1):
-        job = store.count_starts(job, job.begun + 1)
+        job = store.update(job, begun=job.status.begun + 1)
     run_all(Runner(store, models))
     ended = store.get(job_id)
     assert ended is not None
-    assert (ended.state, ended.begun) == ("done", 0)
+    assert (ended.status.state, ended.status.begun) == ("done", 0)
 
 
 def test_shards_of_other_models_are_made_again(store: JobStore, models: Models) -> None:
     job_id = submitted(store)
     done = threading.Event()
-    told = JobStore.tell
+    update = JobStore.update
 
-    def tell(self: JobStore, which: str, progress: Progress) -> None:
-        told(self, which, progress)
-        if progress.done == 16:
+    def tell(self: JobStore, job: Job, **changes: Any) -> Job:
+        job = update(self, job, **changes)
+        if changes.get("done") == 16:
             done.set()
+        return job
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("kiago_ray.service.jobs.TELL_S", 1e9)  # told of whole shards alone
-        patched.setattr(JobStore, "tell", tell)
+        patched.setattr(JobStore, "update", tell)
         run_all(Runner(store, models, closing=done.is_set))
     before = shard_files(store, job_id)
     assert before
@@ -227,8 +230,8 @@ def test_a_job_that_cannot_be_read_stops_no_other(store: JobStore, models: Model
 
 def test_the_oldest_that_ended_makes_room(store: JobStore) -> None:
     ids = [submitted(store) for _ in range(3)]
-    store.finish(ids[1], End(state="cancelled"))
-    store.finish(ids[2], End(state="cancelled"))
+    store.finish(ids[1], End("cancelled"))
+    store.finish(ids[2], End("cancelled"))
     assert store.remove_ended()
     assert store.ids() == [ids[2], ids[0]]
     assert store.remove_ended()
@@ -241,13 +244,12 @@ def test_a_search_that_kills_its_workers_is_given_up(store: JobStore, models: Mo
     for _ in range(MOST_BEGUN):
         job = store.get(job_id)
         assert job is not None
-        store.count_starts(job, job.begun + 1)
+        store.update(job, begun=job.status.begun + 1)
     run_all(Runner(store, models))
     job = store.get(job_id)
     assert job is not None
-    assert job.end is not None
-    assert (job.state, job.begun) == ("failed", MOST_BEGUN)
-    assert "lost 3 times" in str(job.end.error)
+    assert (job.status.state, job.status.begun) == ("failed", MOST_BEGUN)
+    assert "lost 3 times" in str(job.status.error)
 
 
 def test_a_search_that_fails_inside_says_so_and_the_next_one_runs(
@@ -264,7 +266,7 @@ def test_a_search_that_fails_inside_says_so_and_the_next_one_runs(
     monkeypatch.setattr(Runner, "_run", failing)
     assert run_all(Runner(store, models)) == 2
     states = {each: store.get(each) for each in (first, second)}
-    assert sorted(job.state for job in states.values() if job) == ["done", "failed"]
-    (failed,) = (job for job in states.values() if job and job.state == "failed")
-    assert failed.end is not None
-    assert "secret" not in str(failed.end.error)
+    assert sorted(job.status.state for job in states.values() if job) == ["done", "failed"]
+    (failed,) = (job for job in states.values() if job and job.status.state == "failed")
+    assert failed.status.error is not None
+    assert "secret" not in str(failed.status.error)
