@@ -13,9 +13,9 @@ from rich.console import Console
 
 from kiago_ray.cli import console
 from kiago_ray.cli.console import NO_RECORD, View, plain_table, plural, print_json, say
-from kiago_ray.distributed.drivers import CampaignOutcome, RunRequest, run_campaign, run_identity
-from kiago_ray.distributed.dispatch import Watcher
 from kiago_ray.distributed.cluster import WorkerInfo, WorkerSetup
+from kiago_ray.distributed.dispatch import Watcher
+from kiago_ray.distributed.drivers import CampaignOutcome, RunRequest, run_campaign, run_identity
 from kiago_ray.errors import InputError
 from kiago_ray.machine import versions
 from kiago_ray.models import Models, load_models

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +16,9 @@ from rich.table import Table
 
 from kiago_ray.cli import console
 from kiago_ray.cli.console import NO_RECORD, View, plain_table, plural, print_json, say
-from kiago_ray.distributed.dispatch import DispatchPolicy
-from kiago_ray.distributed.drivers import SweepOutcome, RunRequest, run_sweep, sweep_identity
 from kiago_ray.distributed.cluster import WorkerSetup
+from kiago_ray.distributed.dispatch import DispatchPolicy
+from kiago_ray.distributed.drivers import RunRequest, SweepOutcome, run_sweep, sweep_identity
 from kiago_ray.machine import versions
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card
