@@ -21,13 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
 from kiago_ray.cli.sweep import checked_models, make_request
 from kiago_ray.distributed.drivers import run_sweep
-=======
-from kiago_ray.cli.sweep import make_request
-from kiago_ray.distributed.drivers import run_sweep
->>>>>>> 97447fd (One driver for campaigns and sweeps: lease, record and request once; the worker beside its cluster)
 from kiago_ray.sweep.results import SweepResults
 from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
 from kiago_ray.sweep.trials import SweepWatcher, Trial
