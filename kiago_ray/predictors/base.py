@@ -43,10 +43,8 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Predictors:
-    """The predictors of a search: `tc` in K before the final ReLU, `ef` in eV/atom and, where there is one,
-    `plausibility`: ln P, in nats, 0 or less, of the probability P that a composition exists.
-
-    others: T_c predictors by name, of which a search may ask for one instead of `tc`.
+    """The predictors of a search: `tc` in K before the final ReLU, `ef` in eV/atom, and `plausibility`, where there is
+    one, ln P in nats. others: T_c predictors by name, of which a search may ask for one instead of `tc`.
     """
 
     tc: Predictor

@@ -4,15 +4,6 @@ K residual networks on `TcFeatures`, evaluated together as batched products, dif
 fold of chemical systems that each leaves out. They predict ln(1 + T_c / 60 K) before any ReLU; in kelvin their mean is
 T_c, and how far they disagree says how little is known there. A search may climb the lower bound
 μ − κσ − w·max(score − `FREE`, 0) instead of μ: then it doesn't pay to go where the networks disagree or know nothing.
-
-`Spread` gives σ: members agree too well on systems that none of them saw, so ln σ is linear in their disagreement, in
-the height of T_c and in the extrapolation score, with coefficients from held-out rows (`training.recipes`).
-
-`Extrapolation` is a distance with a slope. Compositions are points of the networks' statistics and ratios (without the
-amounts of single elements, so that the likes of known materials are near them), reduced and whitened by principal
-components. Known superconductors are summed up by the centres of k-means clusters there, and the score is the soft
-distance to the nearest centres, in units of the 95th percentile over known superconductors that were held out: 1 in 20
-of them scores above 1. The T_c networks have no part in it, so what deceives them doesn't deceive the score.
 """
 
 from __future__ import annotations
@@ -222,7 +213,11 @@ LEAST_STD_K = 0.3
 
 
 class Spread(nn.Module):
-    """(mean, disagreement, extrapolation), each (rows,), → standard deviation of T_c in K (rows,)."""
+    """(mean, disagreement, extrapolation), each (rows,), → standard deviation of T_c in K (rows,).
+
+    Members agree too well on systems that none of them saw, so ln σ is linear in `spread_terms`, with coefficients
+    from held-out rows (`training.recipes`).
+    """
 
     coefficients: Tensor
 
@@ -255,7 +250,13 @@ SOFTNESS = 0.25  # of the squared distances that share in the nearest
 
 
 class Extrapolation(nn.Module):
-    """Fractions (rows, 118) → score (rows,): above 1 further out than 95 % of known superconductors never seen."""
+    """Fractions (rows, 118) → score (rows,): above 1 further out than 95 % of known superconductors never seen.
+
+    A composition is a point of the networks' statistics and ratios (without the amounts of single elements, so that
+    the likes of known materials are near them), whitened by principal components. The score is the soft distance to
+    the nearest centres of k-means clusters of known superconductors. The T_c networks have no part in it, so what
+    deceives them doesn't deceive the score.
+    """
 
     centre: Tensor
     projection: Tensor

@@ -5,9 +5,6 @@ never sees it (a test of the imports holds that), so what a search's optimum exp
 here. Sweeps that choose a search's settings have an oracle of their own, which reads the amounts of the elements: one
 that chose by the reporting oracle would choose by its mistakes too. On disk each is LightGBM's own text, one member
 after another, gzipped, beside a model card with its SHA-256.
-
-The statistics are those of Ward et al., npj Comput. Mater. 2, 16028 (2016), section "General purpose attributes"; no
-column stands for an element, so what is learnt of one element carries over to its likes.
 """
 
 from __future__ import annotations
@@ -57,7 +54,8 @@ def statistic_names() -> tuple[str, ...]:
 
 
 def composition_statistics(fractions: NDArray[np.floating]) -> Floats:
-    """Statistics (N, columns) of compositions (N, 118), whose rows hold fractions that sum to 1.
+    """Statistics (N, columns) of compositions (N, 118), whose rows hold fractions that sum to 1: the "general purpose
+    attributes" of Ward et al., npj Comput. Mater. 2, 16028 (2016).
 
     Of each property: mean, deviation, minimum, maximum, range and mean absolute deviation, all but minimum, maximum
     and range weighted by the amounts, and the value of the most abundant element, of several the lightest; then six

@@ -2,20 +2,14 @@
 
 The paper's predictor (section 3.1): the composition is drawn on a periodic table with four channels (s, p, d
 and f block), every element a flag times its amount, and read by a ResNet-18 (He et al., 2015). Three choices
-are ours:
-
-* The amount of an element enters through seven functions, each with four channels of its own: the fraction, its
-  root and logarithm, and waves. A network on plain fractions learns coarse trends long before the small dopings
-  that decide T_c. The map stays a sum over elements.
-* At 1×4, 1×2 and 1×1 maps most taps of a 3×3 kernel only ever see padding. They are left out, which is exact:
-  2.3 M weights instead of 11 M. `full_kernel` puts a kernel back into the usual form.
-* The network predicts ln(1 + T_c / `SCALE_K`). The inverse is exact and has a slope everywhere, also at and below
-  0 K, so the value before the final ReLU can be followed out of 0 K.
+are ours. The amount enters through seven functions, each with four channels of its own: on plain fractions a network
+learns coarse trends long before the small dopings that decide T_c. Taps of a kernel that only ever see padding are
+left out, which is exact: 2.3 M weights instead of 11 M. And the network predicts ln(1 + T_c / `SCALE_K`), whose inverse
+is exact and has a slope everywhere, so that the value before the final ReLU can be followed out of 0 K.
 
 `ResNet18Inference` is the frozen network as plain matrix products: the same values and gradients for a fraction of the
 work. Map, stem convolution and its norm are linear in the amounts, and so one matrix; the other norms fold into the
-convolutions before them, which on maps of 2×8 places and fewer are matrices, mostly zero (`BandedLinear`). Where empty
-places of the map tie for a maximum, its gradient goes to the first, as in torch.
+convolutions before them, which on maps of 2×8 places and fewer are matrices, mostly zero (`BandedLinear`).
 """
 
 from __future__ import annotations
@@ -378,7 +372,7 @@ class ResNet18Inference(Inference):
 def unpool(gradient: Tensor, image: Tensor, taken: Tensor) -> Tensor:
     """The gradient of a 3×3 maximum with stride 2 and padding 1: (rows, c, h, w) → that of `image` (rows, c, 2h, 2w).
 
-    taken: (rows, c, h, w) the place in the image of each maximum.
+    taken: (rows, c, h, w) the place in the image of each maximum, of several the first, as in torch.
     """
     if image.device.type == "cpu":
         return cast(

@@ -26,10 +26,10 @@ Network = TypeVar("Network", bound=nn.Module)
 NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet, "tc_ensemble": CalibratedEnsemble}
 PLAUSIBILITY = "plausibility"  # no network: read by the room of that name
 OracleKind = Literal["tc_oracle", "tc_tuning_oracle"]  # nor are these: boosted trees, read by `oracle`
-ORACLE: OracleKind = "tc_oracle"
-"""Reports; statistics of element properties."""
-TUNING_ORACLE: OracleKind = "tc_tuning_oracle"
-"""Chooses among settings of a search and never reports; amounts of the elements."""
+ORACLE: OracleKind = "tc_oracle"  # reports; reads statistics of element properties
+TUNING_ORACLE: OracleKind = (
+    "tc_tuning_oracle"  # chooses among settings, never reports; reads amounts of elements
+)
 MAX_BYTES = 1 << 30
 
 
@@ -94,16 +94,12 @@ def kinds_in(folder: Path | None) -> list[str]:
 
 
 def folder_with(kind: str, folder: Path | None) -> Path | None:
-    """`folder` where it has a card of that kind, else None, the package's own: networks that were trained alone are
-    judged by the shipped oracle and plausibility.
-    """
+    """`folder` where it has a card of that kind, else None, for the shipped one: networks may be trained alone."""
     return folder if folder is not None and (folder / f"{kind}.json").exists() else None
 
 
 def load_cards(folder: Path | None = None) -> dict[str, dict[str, Any]]:
-    """The cards by kind of all weights that a search with those of `folder`, or the shipped ones, rests on. Raises
-    WeightsError.
-    """
+    """The cards by kind of all weights that a search rests on, by default the shipped ones. Raises WeightsError."""
     cards = {kind: load_card(kind, folder) for kind in kinds_in(folder)}
     return cards | {kind: load_card(kind, folder_with(kind, folder)) for kind in (ORACLE, PLAUSIBILITY)}
 
@@ -121,8 +117,7 @@ def read_weights(kind: str, folder: Path | None = None) -> tuple[bytes, dict[str
     card = load_card(kind, folder)
     path = (folder or shipped_weights()) / file_name(kind)
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
+        if (size := path.stat().st_size) > MAX_BYTES:
             raise WeightsError(f"{path} has {size >> 20} MiB: these are not weights of this project")
         content = path.read_bytes()
     except OSError as error:
