@@ -4,8 +4,8 @@ The paper's predictor (section 3.1): the composition is drawn on a periodic tabl
 and f block), every element a flag times its amount, and read by a ResNet-18 (He et al., 2015). Three choices
 are ours. The amount enters through seven functions, each with four channels of its own: on plain fractions a network
 learns coarse trends long before the small dopings that decide T_c. Taps of a kernel that only ever see padding are
-left out, which is exact: 2.3 M weights instead of 11 M. And the network predicts ln(1 + T_c / `SCALE_K`), whose inverse
-is exact and has a slope everywhere, so that the value before the final ReLU can be followed out of 0 K.
+left out, which is exact: 2.3 M weights instead of 11 M. And the network predicts ln(1 + T_c / `SCALE_K`), whose
+inverse is exact and has a slope everywhere, so that the value before the final ReLU can be followed out of 0 K.
 
 `ResNet18Inference` is the frozen network as plain matrix products: the same values and gradients for a fraction of the
 work. Map, stem convolution and its norm are linear in the amounts, and so one matrix; the other norms fold into the

@@ -1,4 +1,4 @@
-"""The predictors ready for a search against the networks that they were made from, and against plain convolutions."""
+"""The predictors ready for a search against the networks that they were made from and plain convolutions; ElemNet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli.machine import load_plain
 from kiago_ray.predictors import check_contract, load_predictors
 from kiago_ray.predictors.base import Predictor, Predictors
@@ -235,3 +237,27 @@ def test_both_directions_are_the_dense_products(width: int, rows: int) -> None:
     torch.testing.assert_close(layer.back(g), g @ matrix.T)
     torch.testing.assert_close(layer(x, onto=g.clone()), g + x @ matrix + bias)
     torch.testing.assert_close(layer.back(g, onto=x.clone()), x + g @ matrix.T)
+
+
+def test_it_has_the_published_layers() -> None:
+    widths = [layer.out_features for layer in ElemNet().layers]
+    assert widths == [1024] * 4 + [512] * 3 + [256] * 3 + [128] * 3 + [64] * 2 + [32, 1]
+    assert len(widths) == 17
+    assert ElemNet().layers[0].in_features == 86
+
+
+def test_it_reads_plutonium_and_not_radon() -> None:
+    network = ElemNet()
+    assert bool(network.supported[INDEX["Pu"]])
+    assert not bool(network.supported[INDEX["Rn"]])
+    assert not bool(network.supported[INDEX["He"]])
+    assert int(network.supported.sum()) == 86
+    x = torch.from_numpy(parse_fractions(["PuO2", "ThO2"])).float()
+    assert network(x)[0] != network(x)[1]
+
+
+def test_the_first_layer_sees_each_element_at_its_own_place() -> None:
+    network = ElemNet()
+    eye = torch.eye(118)
+    seen = eye.index_select(1, network.index)[network.supported]
+    assert torch.equal(seen, torch.eye(86))
