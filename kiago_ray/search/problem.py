@@ -73,7 +73,7 @@ def resolve(spec: SearchSpec, supported: Mask, substitutions: Substitutions | No
     const, atoms = spec.fixed_fractions, sum(amounts.values()) or 1.0  # eq. 3
     if spec.substitute is not None:
         const, atoms = spec.substituted()
-    _check_known(np.flatnonzero(const), supported, "fixed", "fix elements that they support")
+    _check_known(np.flatnonzero(const).tolist(), supported, "fixed", "fix elements that they support")
     allowed = _allowed(spec, supported, const)
     family = _family(spec, supported, allowed, substitutions) if spec.family.enabled else None
     base = fractions(amounts) if amounts else None
