@@ -25,7 +25,7 @@ from kiago_ray.plausibility.prospects import around, informed
 from kiago_ray.screening.candidates import trusted_tc_k
 from kiago_ray.screening.known import expected_improvement_k
 from kiago_ray.search import SearchSpec, SpecError, load_preset
-from kiago_ray.search.family_proposals import LABELS, atoms_of
+from kiago_ray.search.family import LABELS, atoms_of
 from kiago_ray.search.open_rows import perturbed_row
 from kiago_ray.search.problem import resolve, row_generator
 from kiago_ray.search.result import SearchResult

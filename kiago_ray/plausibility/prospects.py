@@ -213,7 +213,7 @@ def informed(
     problem = resolve(spec, predictors.supported.cpu().numpy(), substitutions)
     if problem.family is None:
         return replace(predictors, plausibility=prospects.plausibility)
-    sites = problem.family.family.sites
+    sites = problem.family.sites
     reached = {z for site in sites for z in (*site.own, *site.substitutes) if z < N_ELEMENTS}
     device = predictors.supported.device
     return replace(predictors, plausibility=prospects.plausibility.near(sorted(reached)).to(device))

@@ -1,15 +1,20 @@
-"""A base as a family: its sites, what may take the place of what on them, and how much of it.
+"""A base as a family: its sites, what may take the place of what on them and how much of it, and the proposals that no
+gradient makes: whole swaps, known compounds beside the base, one element more.
 
 Every element of the base is a site with its amount. Elements with fractional amounts that are known to replace one
 another, and that together make a whole number of atoms or come nearer to one, share a site: La and Sr in
 La1.85Sr0.15CuO4, O and F in LaFeAsO0.9F0.1. Of one element alone, the next whole number is the site's amount where its
 vacancies are known and at most half an atom is missing: O in YBa2Cu3O6.93 stands on seven places.
+
+Lists of proposals are ordered, and depend on the family and what is known alone, so that the k-th proposal is the same
+wherever it is asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -17,7 +22,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.search.sections import SpecError
+from kiago_ray.search.sections import FamilySpec, SourcesSpec, SpecError
 from kiago_ray.search.spec import SearchSpec
 
 VACANCY = N_ELEMENTS  # the index of a place that stays empty, beside those of the elements
@@ -25,10 +30,19 @@ SHARING_ODDS = 0.01  # from which two elements are known to replace one another
 MOST_ON_SITE = 4  # elements of a base that share a site
 HALF = 0.5  # of a site that substitutes take at most, but on sites that may be replaced wholly
 MOST_VACANT = 0.3  # share of a site that stays empty, and at most one atom of it
+PORTIONS = (0.5, 0.25)  # of a site that "plus one" gives to a foreign element
+SAME_ATOMS = 0.01  # atoms by which an amount may differ and count as the same
+CYCLE = 20  # rows after which the pattern of sources repeats
+FAMILY = "family"
+LABELS: Mapping[str, str] = {"family": FAMILY, "swap": "swap", "made": "made", "plus_one": "plus one"}
 _WHOLE = 1e-6  # atoms
+_MORE = 1e-9
+_KEY_DECIMALS = 4  # of fractions that are the same composition
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Occupation = tuple[dict[int, float], ...]
+"""For each site its elements (indices) with their atoms."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +52,8 @@ class Substitutions:
     odds: (118, 118), odds[a, c] from 0 to 1: how often c takes the place of a. vacancies: (118,) the elements whose
     places are known to stay empty in part. made: (m, 118) fractions of compounds that exist and were never tested.
     partly: (118, 118) ln P in nats of the base with c in the place of a part of its a, -inf where nothing is known;
-    None where the odds have to stand for it.
-
-    Raises ValueError for other shapes, and for odds that are not from 0 to 1.
+    None where the odds have to stand for it. Raises ValueError for other shapes, and for odds that are not from 0 to
+    1.
     """
 
     odds: Floats
@@ -49,16 +62,17 @@ class Substitutions:
     partly: Floats | None = None
 
     def __post_init__(self) -> None:
-        for name, shape in (("odds", (N_ELEMENTS, N_ELEMENTS)), ("vacancies", (N_ELEMENTS,))):
-            found = getattr(self, name).shape
-            if found != shape:
-                raise ValueError(f"substitutions: {name} have the shape {found}; give {shape}")
-        if self.partly is not None and self.partly.shape != self.odds.shape:
-            raise ValueError(
-                f"substitutions: partly has the shape {self.partly.shape}; give {self.odds.shape}"
-            )
-        if self.made.ndim != 2 or self.made.shape[1] != N_ELEMENTS:
-            raise ValueError(f"substitutions: made has the shape {self.made.shape}; give (m, {N_ELEMENTS})")
+        square = (N_ELEMENTS, N_ELEMENTS)
+        shapes = {
+            "odds": square,
+            "vacancies": square[1:],
+            "made": (len(self.made), N_ELEMENTS),
+            "partly": square,
+        }
+        for name, shape in shapes.items():
+            found = getattr(self, name)
+            if found is not None and found.shape != shape:
+                raise ValueError(f"substitutions: the shape of {name} is {found.shape}; give {shape}")
         if not ((self.odds >= 0) & (self.odds <= 1)).all():
             raise ValueError("substitutions: odds lie between 0 and 1")
 
@@ -69,8 +83,8 @@ class Site:
     they may leave a part vacant.
 
     substitutes: what may come in, VACANCY among it, with the odds of each. low, high: share of the site that
-    substitutes take where there are any. held: the site stays as it is. leaves: its own elements are
-    forbidden, so that substitutes take all. restricted: nothing else than `substitutes` may come in.
+    substitutes take where there are any. held: the site stays as it is. leaves: its own elements are forbidden, so
+    that substitutes take all. restricted: nothing else than `substitutes` may come in.
     """
 
     own: tuple[int, ...]
@@ -94,73 +108,100 @@ class Site:
         """Share of the site that may stay empty: MOST_VACANT of it and one atom, or what the base lacks."""
         return max(min(MOST_VACANT, 1 / self.total), self.vacant / self.total)
 
+    def takes(self, share: float) -> bool:
+        """Whether substitutes may take this share of the site."""
+        return self.low - _MORE <= share <= self.high + _MORE
+
 
 @dataclass(frozen=True)
 class Family:
-    """The sites of a base in the order in which it is written, and the limits of stage 2 (see FamilySpec).
+    """The sites of a base in the order in which it is written, and the limits of stage 2.
 
-    allowed: (118,) elements that may come in somewhere.
+    allowed: (118,) elements that may come in somewhere. lists: by source the proposals that no gradient makes.
     """
 
     base: str
     sites: tuple[Site, ...]
     allowed: Mask
-    grid: int
-    max_foreign: int
-    max_foreign_per_site: int
-    whole_swaps: int
+    limits: FamilySpec
+    lists: Mapping[str, Sequence[Occupation]] = field(default_factory=dict)
+
+    @property
+    def occupation(self) -> Occupation:
+        """The base itself, its vacancies left out."""
+        return tuple(dict(zip(site.own, site.amounts, strict=True)) for site in self.sites)
+
+    @cached_property
+    def width(self) -> int:
+        """Slots of a site for its own elements."""
+        return max(len(site.own) for site in self.sites)
+
+    @cached_property
+    def slots(self) -> int:
+        """Slots of a site, for its own elements and for what may come in."""
+        most = max(len(site.substitutes) for site in self.sites)
+        return self.width + max(self.limits.max_foreign_per_site, most)
+
+    @property
+    def open_sites(self) -> list[tuple[int, Site]]:
+        """The sites that may change, with their places; where a site has to be left, that one alone."""
+        numbered = list(enumerate(self.sites))
+        return [each for each in numbered if each[1].leaves] or [
+            each for each in numbered if not each[1].held
+        ]
+
+    def with_site(self, at: int, held: dict[int, float]) -> Occupation:
+        """The base with other atoms on one site."""
+        return (*self.occupation[:at], held, *self.occupation[at + 1 :])
+
+    def may_replace(self, site: Site, own: int, odds: Floats) -> list[int]:
+        """Elements that may take the place of `own` on a site, by odds (118, 118) above 0; of a site that is named for
+        doping only those named.
+        """
+        if site.restricted:
+            return [z for z in site.substitutes if z != VACANCY]
+        return [z for z in np.flatnonzero((odds[own] > 0) & self.allowed).tolist() if z != own]
 
 
 def family_of(spec: SearchSpec, allowed: Mask, substitutions: Substitutions) -> Family:
-    """The family of spec.base; allowed: (118,) elements that may come in. An own element of the base stays unless
-    spec.elements.forbid names it; then its site is replaced wholly.
+    """The family of spec.base with its proposals; allowed: (118,) elements that may come in. An own element of the
+    base stays unless spec.elements.forbid names it; then its site is replaced wholly.
 
     Raises SpecError where nothing may change, or a site that has to be left mustn't be.
     """
-    base, limits = spec.base or "", spec.family
+    base, swaps = spec.base or "", spec.family.whole_swaps
     bare = sites_of(parse(base), substitutions)
     forbidden = {INDEX[symbol] for symbol in spec.elements.forbid}
     sites = tuple(_filled(site, spec, allowed, forbidden, substitutions) for site in bare)
-    left = [site for site in sites if site.leaves]
-    if len(left) > limits.whole_swaps:
+    left = [SYMBOLS[site.own[0]] for site in sites if site.leaves]
+    if len(left) > swaps:
         raise SpecError(
-            f"elements.forbid: {', '.join(SYMBOLS[site.own[0]] for site in left)} of {base} would have to go, but "
-            f"{limits.whole_swaps} site(s) may be replaced; allow it or choose another base"
+            f"elements.forbid: {', '.join(left)} of {base} would have to go, but {swaps} site(s) may be replaced; "
+            "allow it or choose another base"
         )
     if all(site.held or (not site.substitutes and len(site.own) == 1) for site in sites):
         raise SpecError(
             f"family: nothing is known to take the place of an element of {base} under these constraints; allow more "
             "elements, name some under family.dope, or choose the preset 'open'"
         )
-    return Family(
-        base=base,
-        sites=sites,
-        allowed=allowed,
-        grid=limits.grid,
-        max_foreign=limits.max_foreign,
-        max_foreign_per_site=limits.max_foreign_per_site,
-        whole_swaps=limits.whole_swaps,
-    )
+    family = Family(base, sites, allowed, spec.family)
+    return replace(family, lists=proposed(family, substitutions))
 
 
 def sites_of(amounts: Mapping[str, float], substitutions: Substitutions) -> tuple[Site, ...]:
     """The sites of these amounts, in their order, with nothing that may come in."""
     fractional = [symbol for symbol, amount in amounts.items() if _from_whole(amount) > _WHOLE]
-    groups: list[tuple[str, ...]] = []
+    groups: dict[str, tuple[str, ...]] = {}
     while found := _best_group(fractional, amounts, substitutions):
-        groups.append(found)
+        groups |= dict.fromkeys(found, found)
         fractional = [symbol for symbol in fractional if symbol not in found]
-    sites, seen = [], set()
-    for symbol in amounts:
-        if symbol in seen:
-            continue
-        group = next((group for group in groups if symbol in group), (symbol,))
-        seen |= set(group)
+    sites = []
+    for group in dict.fromkeys(groups.get(symbol, (symbol,)) for symbol in amounts):
         largest = sorted(group, key=lambda each: -amounts[each])
         total = sum(amounts[each] for each in group)
         if _from_whole(total) < _WHOLE:
             total = float(round(total))
-        elif len(group) == 1 and substitutions.vacancies[INDEX[symbol]] and np.ceil(total) - total <= 0.5:
+        elif len(group) == 1 and substitutions.vacancies[INDEX[group[0]]] and np.ceil(total) - total <= 0.5:
             total = float(np.ceil(total))
         sites.append(Site(tuple(INDEX[e] for e in largest), tuple(amounts[e] for e in largest), total))
     return tuple(sites)
@@ -171,25 +212,23 @@ def _from_whole(amount: float) -> float:
 
 
 def _best_group(
-    among: Iterable[str], amounts: Mapping[str, float], substitutions: Substitutions
-) -> tuple[str, ...] | None:
-    """The elements that share a site most certainly: those that make a whole number first, then those that replace
-    one another most often; None where none do.
+    among: Sequence[str], amounts: Mapping[str, float], substitutions: Substitutions
+) -> tuple[str, ...]:
+    """The elements that share a site most certainly: those that make a whole number first, then those that replace one
+    another most often; () where none do.
     """
-    best, best_key = None, (False, 0.0, 0)
-    among = list(among)
+    found: list[tuple[tuple[bool, float, int], tuple[str, ...]]] = []
     for size in range(2, min(len(among), MOST_ON_SITE) + 1):
         for group in combinations(among, size):
             gap = _from_whole(sum(amounts[each] for each in group))
             odds = _weakest_link(group, substitutions)
             nearer = gap < min(_from_whole(amounts[each]) for each in group) - _WHOLE
-            key = (gap < _WHOLE, odds, -size)
-            if nearer and odds >= SHARING_ODDS and (best is None or key > best_key):
-                best, best_key = group, key
-    return best
+            if nearer and odds >= SHARING_ODDS:
+                found.append(((gap < _WHOLE, odds, -size), group))
+    return max(found, key=lambda each: each[0])[1] if found else ()
 
 
-def _weakest_link(group: tuple[str, ...], substitutions: Substitutions) -> float:
+def _weakest_link(group: Sequence[str], substitutions: Substitutions) -> float:
     """The least, over the elements of a group, of the odds with which another of them replaces the element."""
     index = [INDEX[symbol] for symbol in group]
     odds = substitutions.odds[np.ix_(index, index)]
@@ -253,10 +292,107 @@ def _substitutes(
     known to replace its own. What the base holds on another site stays there: antisites are defects, no design.
     """
     odds = np.average(substitutions.odds[list(site.own)], axis=0, weights=site.amounts)
-    among = named
-    if not among:
-        among = {int(z) for z in np.flatnonzero(odds > 0)}
-        among -= {INDEX[symbol] for symbol in parse(spec.base or "")}
+    own = {INDEX[symbol] for symbol in parse(spec.base or "")}
+    among = named or set(np.flatnonzero(odds > 0).tolist()) - own
     ordered = sorted((z for z in among if allowed[z]), key=lambda z: (-odds[z], z))
     ordered = ordered[: spec.family.substitutes]
     return tuple(ordered), tuple(float(odds[z]) or SHARING_ODDS for z in ordered)
+
+
+def atoms_of(occupation: Occupation) -> Floats:
+    """Atoms of each element, (118,), of all sites together."""
+    row = np.zeros(N_ELEMENTS)
+    for site in occupation:
+        for z, amount in site.items():
+            row[z] += amount
+    return row
+
+
+def proposed(family: Family, substitutions: Substitutions) -> dict[str, list[Occupation]]:
+    """The lists of proposals by source; what exists is not among the swaps."""
+    existing = made(family, substitutions)
+    keys = {_key(each) for each in existing}
+    swapped = [each for each in swaps(family, substitutions) if _key(each) not in keys]
+    return {"swap": swapped, "made": existing, "plus one": plus_one(family, substitutions)}
+
+
+def _key(occupation: Occupation) -> bytes:
+    atoms = atoms_of(occupation)
+    return bytes(np.round(atoms / atoms.sum(), _KEY_DECIMALS).tobytes())
+
+
+def swaps(family: Family, substitutions: Substitutions) -> list[Occupation]:
+    """One own element of a site replaced wholly by another element, by falling odds."""
+    base, odds, found = family.occupation, substitutions.odds, []
+    for at, site in family.open_sites:
+        for own, amount in zip(site.own, site.amounts, strict=True):
+            for z in family.may_replace(site, own, odds):
+                if z not in base[at] and site.takes(amount / site.total):
+                    changed = {z if each == own else each: atoms for each, atoms in base[at].items()}
+                    found.append((-odds[own, z], at, own, z, family.with_site(at, changed)))
+    return [each[-1] for each in sorted(found, key=lambda each: each[:-1])]
+
+
+def plus_one(family: Family, substitutions: Substitutions) -> list[Occupation]:
+    """One foreign element on a part of a site in the place of its main one: that which makes the most plausible
+    composition first, the others by falling odds. What fits a base may be rare elsewhere, as fluorine on oxygen is.
+    """
+    base, grid, odds, partly = family.occupation, family.limits.grid, substitutions.odds, substitutions.partly
+    found: list[tuple[int, int, int, int, Occupation]] = []
+    for at, site in family.open_sites:
+        main, amount = site.own[0], site.amounts[0]
+        units = (max(round(portion * site.total * grid), 1) for portion in PORTIONS)
+        doped = [unit / grid for unit in dict.fromkeys(units)]
+        for z in family.may_replace(site, main, odds):
+            for place, atoms in enumerate(doped):
+                if atoms <= amount - _MORE and site.takes(atoms / site.total):
+                    changed = {**base[at], main: amount - atoms}
+                    changed[z] = changed.get(z, 0.0) + atoms
+                    found.append((main, z, place, at, family.with_site(at, changed)))
+    likely = sorted(found, key=lambda each: (-odds[each[:2]], each[2], each[3], each[1]))
+    if partly is not None and found:
+        best = max(found, key=lambda each: float(partly[each[:2]]))[:2]
+        likely.sort(key=lambda each: each[:2] != best)
+    return [each[-1] for each in likely]
+
+
+def made(family: Family, substitutions: Substitutions) -> list[Occupation]:
+    """Compounds of `substitutions.made` that are the base but for one site, where up to max_foreign_per_site foreign
+    elements stand in any amounts; those with the likelier substitutes first.
+    """
+    base, odds = family.occupation, substitutions.odds
+    total, own = sum(site.total for site in family.sites), atoms_of(base)
+    most = min(family.limits.max_foreign_per_site, family.limits.max_foreign)
+    found = []
+    for at, site in family.open_sites:
+        rest = own - atoms_of((base[at],))
+        likely = np.flatnonzero((substitutions.made[:, rest > SAME_ATOMS] > 0).all(axis=1))
+        there = substitutions.made[likely] * total - rest
+        for row in np.flatnonzero((there > -SAME_ATOMS).all(axis=1)).tolist():
+            on_site = {int(z): float(there[row, z]) for z in np.flatnonzero(there[row] > SAME_ATOMS)}
+            foreign = {z: amount for z, amount in on_site.items() if z not in site.own}
+            filled = abs(sum(on_site.values()) - site.total) <= SAME_ATOMS
+            # The base's elements stay on their own sites.
+            allowed = all(family.allowed[z] and rest[z] <= SAME_ATOMS for z in foreign)
+            share = sum(foreign.values()) / site.total
+            if 0 < len(foreign) <= most and filled and allowed and site.takes(share):
+                likelihood = sum(odds[site.own[0], z] * amount for z, amount in foreign.items())
+                found.append((-likelihood, at, int(likely[row]), family.with_site(at, on_site)))
+    return [each[-1] for each in sorted(found, key=lambda each: each[:-1])]
+
+
+def sources_of(shares: SourcesSpec, rows: Sequence[int]) -> list[tuple[str, int]]:
+    """The source of each row, by the row's number and the shares alone, and how many rows before it have the same. In
+    every CYCLE rows that source is next which is furthest behind its share.
+    """
+    given = {label: getattr(shares, field) for field, label in LABELS.items()}
+    total, behind, pattern = sum(given.values()), dict.fromkeys(given, 0.0), list[str]()
+    for _ in range(CYCLE):
+        behind = {label: value + given[label] / total for label, value in behind.items()}
+        pattern.append(max(behind, key=lambda label: round(behind[label], 9)))
+        behind[pattern[-1]] -= 1
+    found = []
+    for cycle, place in (divmod(row, CYCLE) for row in rows):
+        label = pattern[place]
+        found.append((label, cycle * pattern.count(label) + pattern[:place].count(label)))
+    return found

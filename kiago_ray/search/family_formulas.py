@@ -53,31 +53,40 @@ def project_family_rows(
     """
     with torch.no_grad():
         ended = space.occupation(state.x_base.double(), state.mask).cpu().numpy()
-    status = state.status.cpu().numpy()
-    options = [
-        _options(row, rows, sites, ended[row], projection) for row, sites in enumerate(_row_sites(space))
-    ]
-    chosen = (
-        _best(options, rows.element, cost) if projection.kind == "best" else [each[0] for each in options]
-    )
-    amounts = np.stack([amounts_of(*pair) for pair in zip(chosen, rows.element, strict=True)])
-    texts = [formula_of(*pair) for pair in zip(chosen, rows.element, strict=True)]
+    sites = _row_sites(space)
+    options = [_options(row, rows, sites[row], atoms, projection) for row, atoms in enumerate(ended)]
+    best = projection.kind == "best"
+    chosen = _best(options, rows.element, cost) if best else [each[0] for each in options]
+    pairs = list(zip(chosen, rows.element, strict=True))
+    amounts, texts = np.stack([amounts_of(*pair) for pair in pairs]), [formula_of(*pair) for pair in pairs]
     whole = (amounts == np.rint(amounts)).all(axis=1, keepdims=True)
     counts = np.where(whole, amounts, 0).astype(np.int64)
+    status = state.status.cpu().numpy()
     return scored(x_final.astype(np.float64), counts, amounts, status, score, texts=texts)
 
 
+@dataclass(frozen=True)
+class RowSites:
+    """The slots of one row: element (s, k), on_grid (s, k), low and high (s,) share of substitutes, which stand in the
+    slots from `width` on; most: (s, k) share of a slot; amount: (s,) atoms.
+    """
+
+    element: Ints
+    on_grid: Mask
+    low: Floats
+    high: Floats
+    most: Floats
+    amount: Floats
+    width: int
+    grid: int
+
+
 def _row_sites(space: FamilySpace) -> list[RowSites]:
-    """The slots of each row, on the host."""
-    names = ("element", "amount", "on_grid", "low", "high", "most")
-    arrays = {name: getattr(space, name).cpu().numpy() for name in names}
-    arrays = {
-        name: each.astype(np.float64) if each.dtype == np.float32 else each for name, each in arrays.items()
-    }
-    return [
-        RowSites(**{name: each[row] for name, each in arrays.items()}, width=space.width, grid=space.grid)
-        for row in range(len(space.element))
-    ]
+    """The slots of each row, on the host and in double precision."""
+    arrays = (space.element, space.on_grid, space.low.double(), space.high.double(), space.most.double())
+    amount = space.amount.double().cpu().numpy()
+    rows = zip(*(each.cpu().numpy() for each in arrays), strict=True)
+    return [RowSites(*row, amount, space.width, space.limits.grid) for row in rows]
 
 
 def _options(
@@ -96,33 +105,14 @@ def _options(
 
 def _best(options: list[list[Floats]], element: Ints, cost: Cost) -> list[Floats]:
     """The option of each row that costs least; the first of equal ones, and where no cost is finite."""
-    best = np.zeros(len(options), dtype=np.int64)
-    least = np.full(len(options), np.inf)
+    best, least = np.zeros(len(options), dtype=np.int64), np.full(len(options), np.inf)
     for at in range(max(len(each) for each in options)):
         held = np.array([at < len(each) for each in options])
-        fractions = np.stack(
-            [amounts_of(each[min(at, len(each) - 1)], element[row]) for row, each in enumerate(options)]
-        )
-        found = cost(fractions / fractions.sum(axis=1, keepdims=True))
+        atoms = [each[min(at, len(each) - 1)] for each in options]
+        found = cost(np.stack([fractions_of(*pair) for pair in zip(atoms, element, strict=True)]))
         better = held & np.isfinite(found) & (found < least)
         best, least = np.where(better, at, best), np.where(better, found, least)
     return [each[at] for each, at in zip(options, best.tolist(), strict=True)]
-
-
-@dataclass(frozen=True)
-class RowSites:
-    """The slots of one row: element (s, k), amount (s,) atoms, on_grid (s, k), low and high (s,) share of substitutes,
-    which stand in the slots from `width` on; most: (s, k) share of a slot.
-    """
-
-    element: Ints
-    amount: Floats
-    on_grid: Mask
-    low: Floats
-    high: Floats
-    most: Floats
-    width: int
-    grid: int
 
 
 def nearest_atoms(atoms: Floats, sites: RowSites) -> Floats:
@@ -135,13 +125,13 @@ def nearest_atoms(atoms: Floats, sites: RowSites) -> Floats:
 
 
 def _nearest_on_site(atoms: Floats, at: int, sites: RowSites) -> Floats:
-    grid, amount = sites.grid, float(sites.amount[at])
+    grid, amount, low, high = sites.grid, float(sites.amount[at]), sites.low[at], sites.high[at]
     foreign = np.arange(len(atoms)) >= sites.width
     most = np.floor(sites.most[at] * amount * grid + _LEAST)
     steps = np.where(sites.on_grid[at], np.minimum(np.rint(atoms * grid), most), 0)
-    gone = atoms[MAIN] < 0.5 / grid or sites.low[at] >= 1  # nothing of the main element is left
-    upper = amount if sites.high[at] >= 1 else np.floor(sites.high[at] * amount * grid + _LEAST) / grid
-    lower = np.ceil(sites.low[at] * amount * grid - _LEAST) / grid
+    gone = atoms[MAIN] < 0.5 / grid or low >= 1  # nothing of the main element is left
+    upper = amount if high >= 1 else np.floor(high * amount * grid + _LEAST) / grid
+    lower = np.ceil(low * amount * grid - _LEAST) / grid
 
     def total() -> float:
         return float(steps[foreign].sum()) / grid
@@ -157,7 +147,7 @@ def _nearest_on_site(atoms: Floats, at: int, sites: RowSites) -> Floats:
                 break
     result = steps / grid
     rest = amount - float(result.sum())
-    if gone and rest > 0 and sites.high[at] >= 1 and atoms[foreign].any():
+    if gone and rest > 0 and high >= 1 and atoms[foreign].any():
         largest = int(np.argmax(np.where(foreign & (sites.most[at] >= 1), atoms, -1)))
         result[largest] += rest
         rest = 0.0

@@ -1,16 +1,12 @@
-"""The rows of a family search: each row's slots, its shares of every site at the start, its source, and its space.
+"""The rows of a family search: what stands in each slot of its sites at the start, and what the rows can reach.
 
-The space is σ of eq. 5 normalised site by site, so that every site keeps its amount. Each row has slots of its own,
-(sites, slots of a site), flattened in x_base: first a site's own elements, then what may come in, an element or a
-vacancy. So rows of different bases may run together, and rows that only hold a proposal are rows like any other.
-
-A row of the source "family" draws from a generator made of (seed, base, row) alone: one or two foreign elements, by
-odds, on sites that are about equally likely. Every other row holds a proposal of its source's list and stays there.
+Every site of the base has slots for its own elements, and then for what may come in; what is optimised is the share of
+the site that each slot has. Rows that hold a proposal stay where they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -20,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.search.family import HALF, VACANCY, Family, Site
-from kiago_ray.search.family_proposals import FAMILY, Occupation, Sources, base_occupation
+from kiago_ray.search.family import FAMILY, HALF, VACANCY, Family, Occupation, Site, sources_of
 from kiago_ray.search.losses import Norm, integer_distance
 from kiago_ray.search.problem import MIN_TOTAL, Problem, canonical_text, row_generator
+from kiago_ray.search.sections import FamilySpec
 from kiago_ray.search.stages import SearchState, init
 
 WHOLE_PROBABILITY = 0.3  # that a drawn element takes the whole site
@@ -32,7 +28,6 @@ LEAST_DOPED, MOST_DOPED = 0.05, 0.5  # share of the site that it takes otherwise
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-Proposed = Mapping[str, Sequence[Occupation]]
 
 
 @dataclass(frozen=True)
@@ -50,103 +45,72 @@ class FamilyStarts:
     source: NDArray[np.object_]
 
 
-@dataclass(frozen=True)
-class Slots:
-    """The layout of slots: `width` for own elements, then `free` for what may come in."""
-
-    width: int
-    free: int
-
-    @classmethod
-    def of(cls, family: Family) -> Slots:
-        width = max(len(site.own) for site in family.sites)
-        return cls(width, max(family.max_foreign_per_site, *(len(site.substitutes) for site in family.sites)))
-
-    @property
-    def number(self) -> int:
-        """Slots of a site."""
-        return self.width + self.free
-
-
-def family_starts(
-    family: Family,
-    lists: Proposed,
-    sources: Sources,
-    seed: int,
-    base_text: str,
-    rows: Sequence[int],
-    places: Sequence[int],
-    size: int,
-) -> FamilyStarts:
-    """The starts of these rows of the search at their places among `size`; what else there is holds the base and stays
+def family_starts(problem: Problem, rows: Sequence[int], size: int) -> FamilyStarts:
+    """The starts of these rows of the search at their places among `size`; the other places hold the base and stay
     there.
     """
-    slots = Slots.of(family)
+    assert problem.family is not None
+    spec, family, text = problem.spec, problem.family, canonical_text(problem.base)
     whole = np.array([[site.total] for site in family.sites])
-    own_element, own_atoms = placed(family, slots, base_occupation(family))
-    element, atoms = np.repeat(own_element[None], size, axis=0), np.repeat(own_atoms[None], size, axis=0)
+    element, atoms = (np.repeat(each[None], size, axis=0) for each in placed(family, family.occupation))
     share, exists = atoms / whole, atoms > 0
-    moves, labels = np.zeros(size, dtype=np.bool_), np.full(size, "", dtype=object)
-    for at, row in zip(places, rows, strict=True):
-        label, number = sources.of(row)
-        listed = lists.get(label, ())
+    moves, source = np.zeros(size, dtype=np.bool_), np.full(size, "", dtype=object)
+    for row, (label, number) in zip(rows, sources_of(spec.sources, rows), strict=True):
+        at, listed = row % size, family.lists.get(label, ())
         if number < len(listed):
-            element[at], atoms[at] = placed(family, slots, listed[number])
-            share[at], exists[at], labels[at] = atoms[at] / whole, atoms[at] > 0, label
+            element[at], atoms[at] = placed(family, listed[number])
+            share[at], exists[at], source[at] = atoms[at] / whole, atoms[at] > 0, label
         else:
-            element[at], exists[at] = laid_out(family, slots)
-            share[at], atoms[at] = drawn(row_generator(seed, base_text, row), family, slots), 0
-            moves[at], labels[at] = True, FAMILY
-    return FamilyStarts(element, share, exists, atoms, moves, labels)
+            element[at], exists[at] = laid_out(family)
+            share[at], atoms[at] = drawn(row_generator(spec.seed, text, row), family), 0
+            moves[at], source[at] = True, FAMILY
+    return FamilyStarts(element, share, exists, atoms, moves, source)
 
 
-def laid_out(family: Family, slots: Slots) -> tuple[Ints, Mask]:
+def laid_out(family: Family) -> tuple[Ints, Mask]:
     """The element of each slot (s, k) of a row that is optimised, and the slots that there are; none on a site that
     stays as it is.
     """
-    element = np.full((len(family.sites), slots.number), VACANCY, dtype=np.int64)
+    element = np.full((len(family.sites), family.slots), VACANCY, dtype=np.int64)
     exists = np.zeros(element.shape, dtype=np.bool_)
     for at, site in enumerate(family.sites):
-        element[at, : len(site.own)] = site.own
-        element[at, slots.width : slots.width + len(site.substitutes)] = site.substitutes
-        exists[at, : len(site.own)] = not (site.held or site.leaves)
-        exists[at, slots.width : slots.width + len(site.substitutes)] = True
+        own, free = slice(len(site.own)), slice(family.width, family.width + len(site.substitutes))
+        element[at, own], element[at, free] = site.own, site.substitutes
+        exists[at, own], exists[at, free] = not (site.held or site.leaves), True
     return element, exists
 
 
-def placed(family: Family, slots: Slots, occupation: Occupation) -> tuple[Ints, Floats]:
+def placed(family: Family, occupation: Occupation) -> tuple[Ints, Floats]:
     """The element of each slot (s, k) of a row that holds a proposal, and its atoms."""
-    element = np.full((len(family.sites), slots.number), VACANCY, dtype=np.int64)
+    element = np.full((len(family.sites), family.slots), VACANCY, dtype=np.int64)
     atoms = np.zeros(element.shape)
     for at, (site, held) in enumerate(zip(family.sites, occupation, strict=True)):
         element[at, : len(site.own)] = site.own
         atoms[at, : len(site.own)] = [held.get(z, 0.0) for z in site.own]
         order = (*site.substitutes, *sorted(held))  # that in which drawn rows have them
         foreign = sorted(set(held) - set(site.own), key=order.index)
-        for place, z in enumerate(foreign, start=slots.width):
+        for place, z in enumerate(foreign, start=family.width):
             element[at, place], atoms[at, place] = z, held[z]
     return element, atoms
 
 
-def drawn(rng: np.random.Generator, family: Family, slots: Slots) -> Floats:
+def drawn(rng: np.random.Generator, family: Family) -> Floats:
     """Shares (s, k) of a start around the base: one or two substitutes on its sites."""
-    share = np.zeros((len(family.sites), slots.number))
+    share = np.zeros((len(family.sites), family.slots))
     for at, site in enumerate(family.sites):
         share[at, : len(site.own)] = np.array(site.amounts) / site.total
         if site.vacant:
-            share[at, slots.width + site.substitutes.index(VACANCY)] = site.vacant / site.total
-    number = int(rng.integers(1, min(2, family.max_foreign) + 1))
+            share[at, family.width + site.substitutes.index(VACANCY)] = site.vacant / site.total
+    number = int(rng.integers(1, min(2, family.limits.max_foreign) + 1))
     open_sites = [at for at, site in enumerate(family.sites) if site.substitutes]
     first = [at for at, site in enumerate(family.sites) if site.leaves]
-    for turn in range(max(number, len(first))):
-        if not open_sites:
-            break
+    for turn in range(max(number, len(first)) if open_sites else 0):
         at = first[turn] if turn < len(first) else int(rng.choice(open_sites))
-        _put(rng, share[at], family.sites[at], slots)
+        _put(rng, share[at], family.sites[at], family.width)
     return share
 
 
-def _put(rng: np.random.Generator, share: Floats, site: Site, slots: Slots) -> None:
+def _put(rng: np.random.Generator, share: Floats, site: Site, width: int) -> None:
     """One more substitute on a site's shares (k,), in the place of all that is there alike; none where the one drawn
     is there already.
     """
@@ -154,26 +118,22 @@ def _put(rng: np.random.Generator, share: Floats, site: Site, slots: Slots) -> N
     drawn = int(rng.choice(len(weights), p=weights / weights.sum()))
     whole = rng.random() < WHOLE_PROBABILITY
     amount = rng.uniform(LEAST_DOPED, MOST_DOPED)
-    place = slots.width + drawn
-    if share[place]:
+    if share[width + drawn]:
         return
-    low, high = site.low, site.high
-    if site.substitutes[drawn] == VACANCY:
-        high = min(high, site.most_vacant)
-    taken = float(np.clip(1.0 if whole else amount, min(low, high), high))
+    high = min(site.high, site.most_vacant) if site.substitutes[drawn] == VACANCY else site.high
+    taken = float(np.clip(1.0 if whole else amount, min(site.low, high), high))
     share *= 1 - taken
-    share[place] += taken
+    share[width + drawn] += taken
 
 
 @dataclass(frozen=True)
 class FamilySpace:
     """Slots of each row; s sites, k slots a site, of which the first `width` are the site's own elements.
 
-    element: (rows, s, k) index, 118 for a vacancy and for a slot that isn't there. own_mix: (rows, s, width) shares of
-    the own elements in the base. amount: (rows, s) atoms. low, high: (rows, s) share that substitutes take where there
-    are any. most: (rows, s, k) share that a slot takes at most. on_grid: (rows, s, k) bool slots whose amounts are
-    multiples of 1/grid of an atom, all but the site's main one. counted: (rows, s, k) bool slots that the limits of
-    stage 2 count. swaps: sites that may then be replaced by more than half.
+    element: (rows, s, k) index, 118 for a vacancy and for a slot that isn't there. own_mix: (s, width) shares of the
+    own elements in the base. amount: (s,) atoms. low, high: (rows, s) share that substitutes take where there are any.
+    most: (rows, s, k) share that a slot takes at most. on_grid: (rows, s, k) bool slots whose amounts are multiples of
+    1/grid of an atom, all but the site's main one. counted: (rows, s, k) bool slots that the limits of stage 2 count.
     """
 
     element: Tensor
@@ -184,15 +144,12 @@ class FamilySpace:
     most: Tensor
     on_grid: Tensor
     counted: Tensor
-    grid: int
-    max_foreign: int
-    max_foreign_per_site: int
-    swaps: int
+    limits: FamilySpec
 
     @property
     def width(self) -> int:
         """Slots of a site that are its own elements."""
-        return self.own_mix.shape[2]
+        return self.own_mix.shape[1]
 
     def occupation(self, x_base: Tensor, mask: Tensor, *, straight_through: bool = False) -> Tensor:
         """Atoms in every slot, (rows, s, k); each site's add up to its amount.
@@ -213,7 +170,7 @@ class FamilySpace:
         mix = torch.where(whole > 0, own / torch.where(whole > 0, whole, 1), self.own_mix)
         rest = 1 - free.sum(dim=2, keepdim=True)
         own = mix * (rest + (rest.clamp(min=0) - rest).detach())  # never −1e-8, whatever rounding does
-        return torch.cat((own, free), dim=2) * self.amount[..., None]
+        return torch.cat((own, free), dim=2) * self.amount[:, None]
 
     def compose(self, x_base: Tensor, mask: Tensor, *, straight_through: bool = False) -> Tensor:
         """Fractions (rows, 118): the atoms of all slots by element, without the vacancies."""
@@ -231,24 +188,22 @@ class FamilySpace:
         """How far slots are from the grid, (rows,), relative to all atoms as eq. 10 has it; a slot with all of its
         site is on it.
         """
-        atoms = self.occupation(x_base, mask)
-        whole = self.amount[..., None]
-        counts = self.on_grid & (atoms < whole - 0.5 / self.grid)
-        grid = torch.full_like(self.amount, self.grid)
-        gaps = integer_distance(torch.where(counts, atoms, 0), grid, norm).sum(dim=1)
-        return gaps / self.amount.sum(dim=1)
+        atoms, grid = self.occupation(x_base, mask), self.limits.grid
+        counts = self.on_grid & (atoms < self.amount[:, None] - 0.5 / grid)
+        gaps = integer_distance(torch.where(counts, atoms, 0), torch.full_like(self.amount, grid), norm)
+        return gaps.sum(dim=1) / self.amount.sum()
 
     def limited(self, x_base: Tensor, mask: Tensor) -> tuple[Self, Tensor]:
         """Stage 2: of what isn't in the base the largest shares stay, max_foreign in all and max_foreign_per_site on a
-        site, and all sites but the `swaps` that gave up most keep half of their own elements.
+        site, and all sites but the `whole_swaps` that gave up most keep half of their own elements.
         """
-        share = self.occupation(x_base, mask) / torch.where(self.amount > 0, self.amount, 1)[..., None]
+        share = self.occupation(x_base, mask) / self.amount[:, None]
         foreign = torch.where(self.counted, share, 0)
-        on_site = _largest(foreign.flatten(0, 1), self.max_foreign_per_site).view(foreign.shape)
-        kept = _largest(torch.where(on_site, foreign, 0).flatten(1), self.max_foreign)
+        on_site = _largest(foreign.flatten(0, 1), self.limits.max_foreign_per_site).view(foreign.shape)
+        kept = _largest(torch.where(on_site, foreign, 0).flatten(1), self.limits.max_foreign)
         allowed = mask & (kept | ~self.counted.flatten(1))
         left = share[..., self.width :].sum(dim=2)
-        whole = _largest(torch.where(left > HALF, left + self.low, 0), self.swaps)
+        whole = _largest(torch.where(left > HALF, left + self.low, 0), self.limits.whole_swaps)
         high = torch.where(whole | (self.low >= 1), self.high, self.high.clamp(max=HALF))
         return replace(self, low=torch.minimum(self.low, high), high=high), allowed
 
@@ -274,68 +229,44 @@ def _largest(values: Tensor, number: int) -> Tensor:
 
 
 def begin_family(
-    problem: Problem,
-    rows: NDArray[np.int64],
-    size: int,
-    device: torch.device,
+    problem: Problem, rows: Ints, size: int, device: torch.device
 ) -> tuple[FamilySpace, SearchState, FamilyStarts]:
     """The rows of a family search at their places (n,) in a shard of `size`; the other places are padding."""
     assert problem.family is not None
-    spec, family = problem.spec, problem.family.family
-    starts = family_starts(
-        family,
-        problem.family.lists,
-        Sources(spec.sources),
-        spec.seed,
-        canonical_text(problem.base),
-        rows.tolist(),
-        (rows % size).tolist(),
-        size,
-    )
-    space = family_space(family, starts, device)
-    share, exists = (
-        torch.as_tensor(each.reshape(size, -1), device=device) for each in (starts.share, starts.exists)
-    )
-    state = init(share.float(), exists, spec.revive, space)
+    starts = family_starts(problem, rows.tolist(), size)
+    space = family_space(problem.family, starts, device)
+    share = torch.as_tensor(starts.share.reshape(size, -1), device=device).float()
+    exists = torch.as_tensor(starts.exists.reshape(size, -1), device=device)
+    state = init(share, exists, problem.spec.revive, space)
     moves = torch.as_tensor(starts.moves, dtype=torch.float32, device=device)
     return space, replace(state, rate=moves), starts
 
 
 def family_space(family: Family, rows: FamilyStarts, device: torch.device) -> FamilySpace:
     """The space of these rows: the limits of the family's sites for those that move; the others are what they are."""
-    slots, sites = Slots.of(family), family.sites
-    shape = rows.element.shape
-    mix = np.zeros((len(sites), slots.width))
+    sites, slot = family.sites, np.arange(family.slots)
+    mix = np.zeros((len(sites), family.width))
     for at, site in enumerate(sites):
         mix[at, : len(site.own)] = np.array(site.amounts) / sum(site.amounts)
-    moves = rows.moves[:, None]
-    vacancy = rows.element == VACANCY
-    foreign = (np.arange(slots.number) >= slots.width) & rows.exists & moves[..., None]
-    vacant, most_vacant = (
-        np.array([getattr(site, name) for site in sites])[None, :, None] for name in ("vacant", "most_vacant")
+    vacant, most_vacant, held, low, high, total = (
+        np.array([getattr(site, name) for site in sites])
+        for name in ("vacant", "most_vacant", "held", "low", "high", "total")
     )
-    main = np.arange(slots.number) == 0
-    free_to_move = np.array([not site.held for site in sites])[None, :, None] & moves[..., None]
+    moves, vacancy = rows.moves[:, None], rows.element == VACANCY
+    foreign = (slot >= family.width) & rows.exists & moves[..., None]
 
     def tensor(values: NDArray[np.generic] | Floats) -> Tensor:
         tensor = torch.as_tensor(np.ascontiguousarray(values), device=device)
         return tensor.float() if tensor.is_floating_point() else tensor
 
-    def limits(name: str, otherwise: float) -> Tensor:
-        values = np.array([float(getattr(site, name)) for site in sites])
-        return tensor(np.where(moves, values, otherwise))
-
     return FamilySpace(
         element=tensor(rows.element),
-        own_mix=tensor(np.broadcast_to(mix, (shape[0], *mix.shape))),
-        amount=tensor(np.broadcast_to([site.total for site in sites], shape[:2])),
-        low=limits("low", 0.0),
-        high=limits("high", 1.0),
-        most=tensor(np.where(vacancy & foreign, most_vacant, 1.0)),
-        on_grid=tensor(rows.exists & ~main & free_to_move),
-        counted=tensor(foreign & ~(vacancy & (vacant > 0))),
-        grid=family.grid,
-        max_foreign=family.max_foreign,
-        max_foreign_per_site=family.max_foreign_per_site,
-        swaps=family.whole_swaps,
+        own_mix=tensor(mix),
+        amount=tensor(total),
+        low=tensor(np.where(moves, low, 0.0)),
+        high=tensor(np.where(moves, high, 1.0)),
+        most=tensor(np.where(vacancy & foreign, most_vacant[:, None], 1.0)),
+        on_grid=tensor(rows.exists & (slot > 0) & (moves & ~held)[..., None]),
+        counted=tensor(foreign & ~(vacancy & (vacant > 0)[:, None])),
+        limits=family.limits,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.search.family import Family, Substitutions, family_of
-from kiago_ray.search.family_proposals import Occupation, proposed
 from kiago_ray.search.integers import feasible_totals
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
@@ -25,21 +24,13 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class FamilyProblem:
-    """The sites of a base, and by source the proposals that no gradient makes."""
-
-    family: Family
-    lists: Mapping[str, Sequence[Occupation]]
-
-
-@dataclass(frozen=True)
 class Problem:
     """What a search optimises over.
 
     base: (118,) fractions of the base material, or None. atoms: the base formula's total as written, with its
     substitutes where sites are substituted (1 without a base). const: (118,) fractions, x_const. allowed: (118,)
-    M_elem of the optimised part. totals: atoms that an integer formula may have. family: the base's sites and the
-    proposals known for them, None for a search that doesn't keep them.
+    M_elem of the optimised part. totals: atoms that an integer formula may have. family: the base's sites, None for a
+    search that doesn't keep them.
     """
 
     spec: SearchSpec
@@ -48,7 +39,7 @@ class Problem:
     const: Floats
     allowed: Mask
     totals: tuple[int, ...]
-    family: FamilyProblem | None = None
+    family: Family | None = None
 
     @property
     def fixed(self) -> Mask:
@@ -90,9 +81,7 @@ def _check_known(elements: Sequence[int], supported: Mask, field: str, advice: s
         raise SpecError(f"{field}: the predictors don't know {', '.join(unknown)}; {advice}")
 
 
-def _family(
-    spec: SearchSpec, supported: Mask, allowed: Mask, substitutions: Substitutions | None
-) -> FamilyProblem:
+def _family(spec: SearchSpec, supported: Mask, allowed: Mask, substitutions: Substitutions | None) -> Family:
     elements = [INDEX[symbol] for symbol in parse(spec.base or "")]
     _check_known(elements, supported, "base", "choose another base")
     if substitutions is None:
@@ -100,8 +89,7 @@ def _family(
             "family.enabled: a search that keeps its base's sites has to be given which elements replace one another; "
             "give substitutions, or choose the preset 'open'"
         )
-    family = family_of(spec, allowed, substitutions)
-    return FamilyProblem(family, proposed(family, substitutions))
+    return family_of(spec, allowed, substitutions)
 
 
 def _allowed(spec: SearchSpec, supported: Mask, const: Floats) -> Mask:

@@ -124,7 +124,7 @@ def sites(*slots: list[str], amount: tuple[float, ...], **values: Any) -> RowSit
     most = np.where(names == "Va", 0.3, 1.0)
     zeros = np.zeros(len(slots))
     made = {"low": zeros, "high": zeros + 1, "grid": 20, **values}
-    return RowSites(element, np.array(amount), on_grid, most=most, width=WIDTH, **made)
+    return RowSites(element, on_grid, amount=np.array(amount), most=most, width=WIDTH, **made)
 
 
 OXIDE = sites(["La", "Sr", "Sm", "Nd"], ["Cu"], ["O", "", "F", "Va"], amount=(2, 1, 4))

@@ -16,9 +16,8 @@ from torch.autograd import gradcheck
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.search.family import VACANCY, Substitutions
-from kiago_ray.search.family_proposals import Sources
-from kiago_ray.search.family_rows import FamilySpace, FamilyStarts, Slots, family_starts
-from kiago_ray.search.problem import FamilyProblem, resolve
+from kiago_ray.search.family_rows import FamilySpace, FamilyStarts, family_starts
+from kiago_ray.search.problem import Problem, resolve
 from kiago_ray.search.run import begin
 from kiago_ray.search.sections import SourcesSpec
 from kiago_ray.search.spec import load_preset
@@ -27,19 +26,18 @@ from kiago_ray.search.stages import SearchState, Space, limit
 ALONE = {"sources": {"family": 1, "swap": 0, "made": 0, "plus_one": 0}}
 
 
-def family_problem(base: str, substitutions: Substitutions, **values: Any) -> FamilyProblem:
+def problem_of(base: str, substitutions: Substitutions, **values: Any) -> Problem:
     spec = load_preset("default", {"base": base, **values})
-    found = resolve(spec, np.ones(N_ELEMENTS, dtype=np.bool_), substitutions).family
-    assert found is not None
-    return found
+    return resolve(spec, np.ones(N_ELEMENTS, dtype=np.bool_), substitutions)
 
 
 def starts_of(
     base: str, substitutions: Substitutions, rows: range, shares: SourcesSpec, seed: int = 0, **values: Any
 ) -> FamilyStarts:
-    found = family_problem(base, substitutions, **values)
-    places = range(len(rows))
-    return family_starts(found.family, found.lists, Sources(shares), seed, base, rows, places, len(rows))
+    values = {**values, "sources": shares.model_dump(), "seed": seed}
+    found = family_starts(problem_of(base, substitutions, **values), rows, len(rows))
+    order = np.array(rows) % len(rows)
+    return FamilyStarts(**{name: array[order] for name, array in vars(found).items()})
 
 
 DRAWN = SourcesSpec(family=1, swap=0, made=0, plus_one=0)
@@ -92,19 +90,21 @@ def test_a_row_draws_from_its_seed_base_and_number_alone(substitutions: Substitu
 
 
 def test_rows_hold_their_source_s_proposals_until_the_list_ends(substitutions: Substitutions) -> None:
-    found = family_problem("LaFeAsO", substitutions)
+    family = problem_of("LaFeAsO", substitutions).family
+    assert family is not None
     rows = starts_of("LaFeAsO", substitutions, range(400), SourcesSpec())
     labels = Counter(rows.source.tolist())
-    assert labels["made"] == len(found.lists["made"]) == 2
-    assert labels["swap"] == len(found.lists["swap"])
+    assert labels["made"] == len(family.lists["made"]) == 2
+    assert labels["swap"] == len(family.lists["swap"])
     assert labels["family"] > 280
     assert np.array_equal(rows.moves, rows.source == "family")
     assert rows.atoms[~rows.moves].sum(axis=2) == pytest.approx(np.ones((int((~rows.moves).sum()), 4)))
 
 
 def test_slots_have_room_for_every_site_s_substitutes(substitutions: Substitutions) -> None:
-    slots = Slots.of(family_problem("La1.85Sr0.15CuO4", substitutions).family)
-    assert (slots.width, slots.free, slots.number) == (2, 4, 6)  # La, Sr; Sm, Nd, Ba, Th
+    family = problem_of("La1.85Sr0.15CuO4", substitutions).family
+    assert family is not None
+    assert (family.width, family.slots) == (2, 6)  # La, Sr; Sm, Nd, Ba, Th
 
 
 ROWS = 24
