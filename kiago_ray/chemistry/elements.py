@@ -17,6 +17,10 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
 _PERIODS = (
     "H He",
     "Li Be B C N O F Ne",

@@ -18,9 +18,8 @@ from functools import cached_property
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Mask
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.search.sections import FamilySpec, SourcesSpec, SpecError
 from kiago_ray.search.spec import SearchSpec
@@ -39,8 +38,6 @@ _WHOLE = 1e-6  # atoms
 _MORE = 1e-9
 _KEY_DECIMALS = 4  # of fractions that are the same composition
 
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 Occupation = tuple[dict[int, float], ...]
 """For each site its elements (indices) with their atoms."""
 

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry import oxidation
-from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import reduce_counts
 from kiago_ray.chemistry.neutrality import cuts, likeliest_valences
 from kiago_ray.chemistry.oxidation import OxidationSet
@@ -43,9 +43,6 @@ IMPOSSIBLE = 10_000  # the state of an element that has none on its side: neutra
 _UNLIKELY = 1e3  # nats that it costs, so that it comes after everything possible
 _SAME = 9  # decimals of an L1 distance: what differs by less is a tie
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 Assignments = tuple[Ints, Floats]
 """m assignments to k elements, cheapest first: states (m, k), IMPOSSIBLE where an element must go, and −ln of the
 share in which each element was seen in its state, (m, k)."""
@@ -77,7 +74,7 @@ def feasible_totals(totals: Iterable[int], fixed: Floats, may_grow: bool) -> tup
     return tuple(n for n in totals if (np.abs(n * fixed - np.rint(n * fixed)) < WHOLE).all())
 
 
-def nearest_counts(fractions: Floats, total: int, least: Ints, exact: NDArray[np.bool_]) -> Ints:
+def nearest_counts(fractions: Floats, total: int, least: Ints, exact: Mask) -> Ints:
     """Counts (rows, k) that add up to `total`, nearest to total·fractions (rows, k) in L1 (and in L2).
 
     least: (rows, k) atoms that are the minimum; exact: (rows, k) where they are the count itself.

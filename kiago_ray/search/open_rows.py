@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.search.integers import (
     IntegerCandidates,
@@ -28,13 +28,9 @@ from kiago_ray.search.losses import Norm, integer_loss
 from kiago_ray.search.problem import MIN_TOTAL, Problem, canonical_text, row_generator
 from kiago_ray.search.result import Proposals, Score, scored
 from kiago_ray.search.sections import SpecError, StartSpec
-from kiago_ray.search.stages import SearchState, init
+from kiago_ray.search.stages import SearchState, init, largest, rectified
 
 _RULED_OUT = 1e6  # K: what a screen rules out loses to what none does
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -61,17 +57,14 @@ class OpenSpace:
         x_const alone; `has_something` tells. straight_through: absent elements keep the gradient that they would have
         on coming back, which ReLU makes 0.
         """
-        optimised = x_base * mask  # eq. 6
-        positive = optimised.relu()
-        if straight_through:
-            positive = optimised + (positive - optimised).detach()
+        positive = rectified(x_base, mask, straight_through=straight_through)  # eq. 6
         total = positive.sum(dim=1, keepdim=True)
         share = positive / torch.where(total > 0, total, torch.ones_like(total))  # eq. 5
         return self.const + share * (1 - self.const.sum())  # eq. 4, in stage 1 eq. 12, in stage 2 eq. 15
 
     def has_something(self, x_base: Tensor, mask: Tensor) -> Tensor:
         """(rows,) bool: where some allowed value is above 0, so that eq. 5 has something to divide by."""
-        return (x_base * mask).relu().sum(dim=1) > MIN_TOTAL
+        return rectified(x_base, mask).sum(dim=1) > MIN_TOTAL
 
     def off_grid(self, x_base: Tensor, mask: Tensor, x: Tensor, norm: Norm) -> Tensor:
         """L_integer of fractions x (rows, 118), (rows,)."""
@@ -81,11 +74,8 @@ class OpenSpace:
         """M_max·M, (rows, 118) bool: the `limit` largest values of stage 1's result. Only elements that are present
         are kept, and of equal ones that with the lower atomic number.
         """
-        candidates = (x_base * mask).relu().masked_fill(self.always, 0)
-        order = torch.argsort(candidates, dim=1, descending=True, stable=True)
-        largest = torch.zeros_like(candidates, dtype=torch.bool)
-        largest.scatter_(1, order[:, : self.limit], True)  # eq. 7
-        return self, (largest & (candidates > 0)) | (mask & self.always)  # eq. 8
+        present = rectified(x_base, mask).masked_fill(self.always, 0)
+        return self, largest(present, self.limit) | (mask & self.always)  # eq. 7 and eq. 8
 
 
 def begin_open(

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kiago_ray.chemistry import oxidation
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Mask
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.search.family import Family, Substitutions, family_of
 from kiago_ray.search.integers import feasible_totals
@@ -18,9 +17,6 @@ from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
 
 MIN_TOTAL = 1e-6  # of ReLU(x_base): below this a row has nothing left to normalise
-
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,9 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
+from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER, Floats, Ints
 from kiago_ray.chemistry.formula import write, write_integers
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Singles = NDArray[np.float32]
 
 Score = Callable[[Floats], tuple[Singles, Singles]]

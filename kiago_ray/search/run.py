@@ -13,16 +13,14 @@ from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Ints, Mask
 from kiago_ray.predictors.base import Predictors, predict
 from kiago_ray.predictors.ensemble import with_lower_bound
 from kiago_ray.predictors.inference import capturable, in_precision, step_precision
 from kiago_ray.search.family import Substitutions
-from kiago_ray.search.family_formulas import project_family_rows
-from kiago_ray.search.family_rows import FamilySpace, FamilyStarts, begin_family
+from kiago_ray.search.family_rows import FamilySpace, FamilyStarts, begin_family, project_family_rows
 from kiago_ray.search.losses import (
     ChargeTerm,
     Objective,
@@ -49,8 +47,6 @@ from kiago_ray.search.stages import (
     losses,
     run_stage,
 )
-
-Floats = NDArray[np.float64]
 
 SHARD_ROWS = 512  # rows that run together
 DEVICE_SHARD_ROWS = 16_384  # on a GPU, which fewer don't fill
@@ -178,7 +174,7 @@ class _Search:
             return predictors.tc(x).cpu().numpy(), predictors.ef(x).cpu().numpy()
 
 
-def _supported(spec: SearchSpec, predictors: Predictors) -> NDArray[np.bool_]:
+def _supported(spec: SearchSpec, predictors: Predictors) -> Mask:
     """(118,) the elements that every predictor knows which the search asks."""
     supported = predictors.supported
     if spec.plausibility_weight:
@@ -194,7 +190,7 @@ def _supported(spec: SearchSpec, predictors: Predictors) -> NDArray[np.bool_]:
 def begin(
     problem: Problem,
     frequencies: Mapping[str, Floats],
-    rows: NDArray[np.int64],
+    rows: Ints,
     size: int,
     device: torch.device,
 ) -> tuple[Space, SearchState, FamilyStarts | None]:
@@ -232,7 +228,7 @@ def further_terms(problem: Problem, device: torch.device) -> tuple[Term, ...]:
     return tuple(terms)
 
 
-def _run_shard(search: _Search, rows: NDArray[np.int64], recorder: Recorder) -> SearchResult:
+def _run_shard(search: _Search, rows: Ints, recorder: Recorder) -> SearchResult:
     marks = [time.perf_counter()]
     problem, spec, device = search.problem, search.problem.spec, search.device
     space, state, family = begin(problem, search.frequencies, rows, search.size, device)

@@ -12,10 +12,9 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, Floats
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.search.integers import feasible_totals
@@ -202,7 +201,7 @@ class SearchSpec(Section):
         return len(self.start.rows) or self.candidates
 
     @property
-    def fixed_fractions(self) -> NDArray[np.float64]:
+    def fixed_fractions(self) -> Floats:
         """x_const as the `fixed` field states it, (118,)."""
         return _row(self.fixed)
 
@@ -291,7 +290,7 @@ class SearchSpec(Section):
                 if there and symbol not in there:
                     yield f"family.{name}: {symbol} is not in {self.base}; name one of {', '.join(there)}"
 
-    def substituted(self) -> tuple[NDArray[np.float64], float]:
+    def substituted(self) -> tuple[Floats, float]:
         """x_const (eq. 3), (118,) fractions, of the base without what its sites take out, and the atoms of all of it
         with the substitutes.
 
@@ -327,7 +326,7 @@ class SearchSpec(Section):
         return _row(left) / atoms, atoms
 
 
-def _row(amounts: Mapping[str, float]) -> NDArray[np.float64]:
+def _row(amounts: Mapping[str, float]) -> Floats:
     row = np.zeros(N_ELEMENTS)
     row[[INDEX[symbol] for symbol in amounts]] = list(amounts.values())
     return row

@@ -53,6 +53,21 @@ class Space(Protocol):
         ...
 
 
+def rectified(x_base: Tensor, mask: Tensor, *, straight_through: bool = False) -> Tensor:
+    """ReLU(x_base·M) (eq. 6). straight_through: with the gradient that what is absent would have on coming back."""
+    optimised = x_base * mask
+    positive = optimised.relu()
+    return optimised + (positive - optimised).detach() if straight_through else positive
+
+
+def largest(values: Tensor, number: int) -> Tensor:
+    """(…, n) bool: the `number` largest values above 0 of each row; of equal ones the first."""
+    order = torch.argsort(values, dim=-1, descending=True, stable=True)
+    chosen = torch.zeros_like(values, dtype=torch.bool)
+    chosen.scatter_(-1, order[..., :number], True)
+    return chosen & (values > 0)
+
+
 @dataclass(frozen=True)
 class SearchState:
     """Where the rows of a search are. All but `adam_step` have one entry a row.
