@@ -188,16 +188,17 @@ def _checked(amounts: Mapping[str, float]) -> dict[str, float]:
 
 def fractions(amounts: Mapping[str, float]) -> NDArray[np.float64]:
     """Atomic fractions over the 118 elements, (118,), summing to 1. Raises FormulaError as `parse` does."""
-    row = _row(_checked(amounts))
+    row = amounts_row(_checked(amounts))
     return row / row.sum()
 
 
 def parse_amounts(formula: str) -> NDArray[np.float64]:
     """Atoms of each element as the formula is written, (118,). Raises FormulaError as `parse` does."""
-    return _row(parse(formula))
+    return amounts_row(parse(formula))
 
 
-def _row(amounts: Mapping[str, float]) -> NDArray[np.float64]:
+def amounts_row(amounts: Mapping[str, float]) -> NDArray[np.float64]:
+    """Amounts by symbol as a row, (118,)."""
     row = np.zeros(N_ELEMENTS)
     row[[INDEX[symbol] for symbol in amounts]] = list(amounts.values())
     return row

@@ -64,7 +64,8 @@ def family_starts(problem: Problem, rows: Sequence[int], size: int) -> FamilySta
     assert problem.family is not None
     spec, family, text = problem.spec, problem.family, canonical_text(problem.base)
     whole = np.array([[site.total] for site in family.sites])
-    element, atoms = (np.repeat(each[None], size, axis=0) for each in placed(family, family.occupation))
+    own_element, own_atoms = placed(family, family.occupation)
+    element, atoms = np.repeat(own_element[None], size, axis=0), np.repeat(own_atoms[None], size, axis=0)
     share, exists = atoms / whole, atoms > 0
     moves, source = np.zeros(size, dtype=np.bool_), np.full(size, "", dtype=object)
     for row, (label, number) in zip(rows, sources_of(spec.sources, rows), strict=True):
@@ -318,10 +319,12 @@ class RowSites:
 
 def _row_sites(space: FamilySpace) -> list[RowSites]:
     """The slots of each row, on the host and in double precision."""
-    arrays = (space.element, space.on_grid, space.low.double(), space.high.double(), space.most.double())
-    amount = space.amount.double().cpu().numpy()
-    rows = zip(*(each.cpu().numpy() for each in arrays), strict=True)
-    return [RowSites(*row, amount, space.width, space.limits.grid) for row in rows]
+    low, high, most, amount = (
+        each.double().cpu().numpy() for each in (space.low, space.high, space.most, space.amount)
+    )
+    element, on_grid = space.element.cpu().numpy(), space.on_grid.cpu().numpy()
+    rows = zip(element, on_grid, low, high, most, strict=True)
+    return [RowSites(*row, amount=amount, width=space.width, grid=space.limits.grid) for row in rows]
 
 
 def _options(

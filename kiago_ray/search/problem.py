@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kiago_ray.chemistry import oxidation
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Mask
+from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats, Mask
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.search.family import Family, Substitutions, family_of
 from kiago_ray.search.integers import feasible_totals
@@ -90,9 +90,9 @@ def _family(spec: SearchSpec, supported: Mask, allowed: Mask, substitutions: Sub
 
 def _allowed(spec: SearchSpec, supported: Mask, const: Floats) -> Mask:
     """M_elem, (118,): what predictors support, the specification allows, has the state and is not fixed exactly."""
-    allowed = supported & ~_members(spec.elements.forbid)
+    allowed: Mask = supported & ~np.isin(SYMBOLS, spec.elements.forbid)
     if spec.elements.allow is not None:
-        allowed &= _members(spec.elements.allow)
+        allowed &= np.isin(SYMBOLS, spec.elements.allow)
     state = spec.oxidation_state if spec.substitute is None else spec.substitute_state
     if state is not None:
         try:
@@ -118,12 +118,6 @@ def _totals(spec: SearchSpec, const: Floats) -> tuple[int, ...]:
             "change n_unit, or set projection.kind to 'none' to keep fractions"
         )
     return totals
-
-
-def _members(symbols: Sequence[str]) -> Mask:
-    mask = np.zeros(N_ELEMENTS, dtype=np.bool_)
-    mask[[INDEX[symbol] for symbol in symbols]] = True
-    return mask
 
 
 def canonical_text(base: Floats | None) -> str:

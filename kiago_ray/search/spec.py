@@ -10,12 +10,11 @@ from fractions import Fraction
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, Floats
-from kiago_ray.chemistry.formula import parse
+from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
+from kiago_ray.chemistry.formula import amounts_row, parse
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.search.integers import feasible_totals
 from kiago_ray.search.sections import (
@@ -203,7 +202,7 @@ class SearchSpec(Section):
     @property
     def fixed_fractions(self) -> Floats:
         """x_const as the `fixed` field states it, (118,)."""
-        return _row(self.fixed)
+        return amounts_row(self.fixed)
 
     @model_validator(mode="after")
     def _can_run(self) -> Self:
@@ -323,13 +322,7 @@ class SearchSpec(Section):
                     f"substitute_by: no number of atoms with {state:+d} carries the charge {charge:+g} of the sites"
                 )
             atoms += charge / state - sum(taken.values())
-        return _row(left) / atoms, atoms
-
-
-def _row(amounts: Mapping[str, float]) -> Floats:
-    row = np.zeros(N_ELEMENTS)
-    row[[INDEX[symbol] for symbol in amounts]] = list(amounts.values())
-    return row
+        return amounts_row(left) / atoms, atoms
 
 
 def preset_values(name: str) -> dict[str, Any]:
