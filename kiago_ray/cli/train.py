@@ -17,7 +17,7 @@ from kiago_ray.baselines.superdiff_training import Compositions, train_superdiff
 from kiago_ray.cli import console
 from kiago_ray.cli.console import plain_table, print_json, say
 from kiago_ray.data.files import LoadReport
-from kiago_ray.data.sources import PhaseEnergies, RawFiles, load, load_oqmd, write_element_counts
+from kiago_ray.data.sources import load, load_oqmd, write_element_counts
 from kiago_ray.data.sources import pack as write_tables
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.data.tables import superconductors
@@ -315,10 +315,17 @@ def pack(
     if not out.is_dir():
         raise InputError(f"--out: there is no folder {out}; make it first")
     ef = load_ef(None)
-    energies = PhaseEnergies(
-        lambda formulas: predicted_energies(ef, formulas), load_card("ef", None)["sha256"]
+    packed = write_tables(
+        out,
+        supercon=supercon,
+        phases=phases,
+        made=made,
+        made_2007=made_2007,
+        tried=tried,
+        energies=lambda formulas: predicted_energies(ef, formulas),
+        ef_sha256=load_card("ef", None)["sha256"],
     )
-    for name, rows in write_tables(RawFiles(supercon, phases, made, made_2007, tried), out, energies).items():
+    for name, rows in packed.items():
         print(f"{out / name}: {rows:,} rows, {(out / name).stat().st_size:,} bytes")
 
 

@@ -20,7 +20,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -34,7 +33,6 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import ELEMNET_SYMBOLS, SYMBOLS
 from kiago_ray.chemistry.formula import FormulaError, parse
-from kiago_ray.data import supercon
 from kiago_ray.data.compositions import canonical, composition_key, composition_keys, merged
 from kiago_ray.data.files import (
     Contents,
@@ -50,6 +48,8 @@ from kiago_ray.data.files import (
     read_number,
     usable_rows,
 )
+from kiago_ray.data.supercon import HEADER_LINE, is_header, load_supercon
+from kiago_ray.data.supercon import KIND as SUPERCON_KIND
 from kiago_ray.data.tables import (
     EF_SHA256,
     MADE,
@@ -205,7 +205,7 @@ def load_cod(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
 Loader = Callable[[PathLike], tuple[pd.DataFrame, LoadReport]]
 LOADERS: Mapping[str, Loader] = MappingProxyType(
     {
-        supercon.KIND: supercon.load_supercon,
+        SUPERCON_KIND: load_supercon,
         OQMD_KIND: load_oqmd,
         MATERIALS_PROJECT_KIND: load_materials_project,
         COD_KIND: load_cod,
@@ -227,11 +227,11 @@ UNDERSTOOD = (
 
 def detect(path: PathLike) -> str:
     """One of `LOADERS`, from the first three lines. Raises DataError for anything else."""
-    lines = list(islice(read_lines(path), supercon.HEADER_LINE))
+    lines = list(islice(read_lines(path), HEADER_LINE))
     if not lines:
         fail(path, None, "the file is empty", "fetch it again")
-    if supercon.is_header(lines):
-        return supercon.KIND
+    if is_header(lines):
+        return SUPERCON_KIND
     names = {name.strip() for name in next(csv.reader(lines[:1]), [])}
     kind = next((kind for kind, columns in _COMMA_SEPARATED if names.issuperset(columns)), None)
     if kind is None:
@@ -275,46 +275,40 @@ MATERIALS_PROJECT_SOURCE = "Materials Project, ground states whose composition i
 LICENCE = "CC BY 4.0"  # of both
 
 
-@dataclass(frozen=True)
-class PhaseEnergies:
-    """E_f in eV/atom, (n,), of n formulas, NaN for those that the predictor doesn't know; SHA-256 of its weights."""
+def pack(
+    folder: Path,
+    *,
+    supercon: PathLike,
+    phases: PathLike,
+    made: PathLike,
+    made_2007: PathLike,
+    tried: PathLike,
+    energies: Callable[[list[str]], Floats],
+    ef_sha256: str,
+) -> dict[str, int]:
+    """Write the four tables of `tables` into `folder`, which must exist; the number of rows by file name.
 
-    of: Callable[[list[str]], Floats]
-    sha256: str
-
-
-@dataclass(frozen=True)
-class RawFiles:
-    """SuperCon's primary.tsv, the Materials Project's ground states, COD's formulas and those of 2007, the survey."""
-
-    supercon: PathLike
-    phases: PathLike
-    made: PathLike
-    made_2007: PathLike
-    tried: PathLike
-
-
-def pack(raw: RawFiles, folder: Path, energies: PhaseEnergies) -> dict[str, int]:
-    """Write the four tables of `tables` into `folder`, which must exist; the number of rows by file name. Raises
-    DataError.
+    supercon: primary.tsv. phases: the Materials Project's ground states. made, made_2007: COD's formulas, and those of
+    2007. tried: the survey. energies: gives E_f in eV/atom, (n,), of n formulas, NaN for those that its predictor
+    doesn't know; ef_sha256: of the weights of that. Raises DataError.
     """
-    superconductors, _ = supercon.load_supercon(raw.supercon, undetermined_oxygen=True)
-    phases = load_materials_project(raw.phases)[0][["formula", *ENERGY_COLUMNS]]
-    phases["ef_predicted_ev_per_atom"] = energies.of(phases["formula"].tolist())
+    superconductors, _ = load_supercon(supercon, undetermined_oxygen=True)
+    ground_states = load_materials_project(phases)[0][["formula", *ENERGY_COLUMNS]]
+    ground_states["ef_predicted_ev_per_atom"] = energies(ground_states["formula"].tolist())
     packed = {
         SUPERCONDUCTORS: superconductors.drop(columns="chemical_system"),
-        PHASES: phases.astype(dict.fromkeys(phases.columns[1:], "float32")),
-        MADE: merged_made(raw.made, raw.made_2007),
+        PHASES: ground_states.astype(dict.fromkeys(ground_states.columns[1:], "float32")),
+        MADE: merged_made(made, made_2007),
     }
-    tried = _survey(raw.tried)
+    survey = _survey(tried)
     try:
         for name, table in packed.items():
-            about = {EF_SHA256: energies.sha256.encode()} if name == PHASES else {}
+            about = {EF_SHA256: ef_sha256.encode()} if name == PHASES else {}
             _write(folder / name, table, about)
-        tried.to_csv(folder / TRIED, index=False, lineterminator="\n")
+        survey.to_csv(folder / TRIED, index=False, lineterminator="\n")
     except OSError as error:
         raise DataError(f"{folder}: can't be written ({error.strerror}); choose another folder") from None
-    return {name: len(table) for name, table in {**packed, TRIED: tried}.items()}
+    return {name: len(table) for name, table in {**packed, TRIED: survey}.items()}
 
 
 def merged_made(now: PathLike, in_2007: PathLike) -> pd.DataFrame:
@@ -394,7 +388,7 @@ def write_element_counts(
     path: PathLike, supercon_file: PathLike, materials_project_file: PathLike
 ) -> ElementCounts:
     """Count both public files and write the counts as JSON. Raises DataError."""
-    known, report = supercon.load_supercon(supercon_file)
+    known, report = load_supercon(supercon_file)
     others, others_report = load_materials_project(materials_project_file)
     zeros = non_superconductors(others, known)
     counts = ElementCounts(
