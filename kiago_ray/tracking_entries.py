@@ -14,9 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from kiago_ray.runs.plan import Plan
-from kiago_ray.runs.shards import SEARCHES, search_folder
-from kiago_ray.runs.summaries import (
+from kiago_ray.runs.outcome import (
     SUMMARY,
     CampaignResults,
     SearchResults,
@@ -24,6 +22,8 @@ from kiago_ray.runs.summaries import (
     read_curves,
     read_search_results,
 )
+from kiago_ray.runs.plan import Plan
+from kiago_ray.runs.shards import SEARCHES, search_folder
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, leaves
 from kiago_ray.sweep.metrics import METRICS

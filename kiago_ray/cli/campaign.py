@@ -23,6 +23,7 @@ from kiago_ray.predictors.weights import load_cards, weights_hashes
 from kiago_ray.report.page import card_notes
 from kiago_ray.report.tables import best_table, no_gain, top_table
 from kiago_ray.runs.lease import living_driver
+from kiago_ray.runs.outcome import read_campaign_results
 from kiago_ray.runs.plan import Plan, Shard, make_plan
 from kiago_ray.runs.results import page_of_directory
 from kiago_ray.runs.shards import Manifest, State, best_of, read_manifest, state_of
@@ -34,7 +35,6 @@ from kiago_ray.runs.spec import (
     read_campaign,
     recorded_campaign,
 )
-from kiago_ray.runs.summaries import read_campaign_results
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, RunDirectory, read_run
 from kiago_ray.storage.table import first_rows

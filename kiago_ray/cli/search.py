@@ -29,9 +29,8 @@ from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.inference import step_precision
 from kiago_ray.report.reasons import Background, row_background
 from kiago_ray.report.tables import best_table, no_gain, reasons_table, summary_table, top_table
-from kiago_ray.runs.results import whole_results, write_outcome
+from kiago_ray.runs.outcome import read_search_results, whole_results, write_outcome
 from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
-from kiago_ray.runs.summaries import read_search_results
 from kiago_ray.screening.screens import REQUIRED, Passing, available_screens, load_screen_recall
 from kiago_ray.screening.summary import Summary
 from kiago_ray.search import PRESETS, SearchSpec, build_spec

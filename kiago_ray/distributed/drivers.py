@@ -23,17 +23,22 @@ from kiago_ray.distributed.cluster import SearchWorker, WorkerSetup, capacity, c
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy, Watcher
 from kiago_ray.errors import InputError
 from kiago_ray.runs.lease import Lease, LeaseError
-from kiago_ray.runs.plan import Plan, Shard
-from kiago_ray.runs.results import CAMPAIGN_OUTPUTS, finish_campaign, finish_search, whole_results
-from kiago_ray.runs.shards import (
+from kiago_ray.runs.outcome import (
+    CampaignResults,
     DamagedError,
+    SearchResults,
+    read_campaign_results,
+    whole_results,
+)
+from kiago_ray.runs.plan import Plan, Shard
+from kiago_ray.runs.results import CAMPAIGN_OUTPUTS, finish_campaign, finish_search
+from kiago_ray.runs.shards import (
     Manifest,
     State,
     read_manifest,
     remove_leftovers,
     state_of,
 )
-from kiago_ray.runs.summaries import CampaignResults, SearchResults, read_campaign_results
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError, Where
 from kiago_ray.storage.run_directory import RunDirectory, find_run, open_run
 from kiago_ray.sweep.results import SweepResults, gather, write_results

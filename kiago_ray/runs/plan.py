@@ -13,14 +13,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kiago_ray.runs.spec import LITERATURE, MAX_SEARCHES, CampaignSpec
+from kiago_ray.runs.spec import ALONE, LITERATURE, MAX_SEARCHES, CampaignSpec
 from kiago_ray.search.run import shard_size as shard_rows
 from kiago_ray.search.sections import SpecError, spec_error_line
 from kiago_ray.search.spec import SearchSpec, build_spec
 
 MAX_SHARDS = 1_000_000
 CURVE_ROWS = 64  # rows of a search whose every step is kept, shared evenly among its shards
-ALONE = "search"  # the name of a search that no campaign holds
 _SHOWN_REASONS = 20
 _SHOWN_NAMES = 3
 _NAME_LENGTH = 60

@@ -1,5 +1,5 @@
-"""The files of a run: from finished shards, or from a search in memory, to a search's; from several searches to a
-campaign's. Tables of candidates are merged without ever holding their rows in memory.
+"""From finished shards to the files of a search, and from several searches to those of a campaign. Tables of
+candidates are merged without ever holding their rows in memory.
 
 Merging takes two passes: the first reads the few columns that decide which row stands for a formula, at which rank,
 and whether it is on the Pareto front; the second carries those rows to their places, by way of sorted runs on a local
@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,49 +25,43 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kiago_ray.api import SearchOutcome
 from kiago_ray.predictors.weights import load_cards
-from kiago_ray.report.page import TABLE_ROWS as SEARCH_TABLE_ROWS
-from kiago_ray.report.page import Page, card_notes, render_page
-from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, Plot, search_plots
+from kiago_ray.report.plots import SEARCH_PLOTS, TRAJECTORY_PLOT
 from kiago_ray.report.reasons import row_background
-from kiago_ray.runs.page import CURVES_PLOT, GAINS_PLOT, TABLE_ROWS, campaign_page, campaign_plots
-from kiago_ray.runs.plan import ALONE, Plan, PlannedSearch
-from kiago_ray.runs.shards import TABLE, DamagedError, Manifest, read_trajectory, search_folder, shard_file
-from kiago_ray.runs.summaries import (
+from kiago_ray.runs.outcome import (
     BEST_COLUMNS,
     BEST_ROWS,
-    CURVES,
+    SEARCH_OUTPUTS,
     SUMMARY,
     CampaignResults,
     SearchResults,
-    curves_table,
     read_campaign_results,
     read_curves,
     read_search_results,
+    whole_results,
+    write_files,
     write_summary,
 )
+from kiago_ray.runs.page import CURVES_PLOT, GAINS_PLOT, TABLE_ROWS, campaign_page, campaign_plots
+from kiago_ray.runs.plan import Plan, PlannedSearch
+from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, search_folder, shard_file
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.summary import Summary, new_rows, summarise, summarised_columns
-from kiago_ray.search.result import Trajectory
 from kiago_ray.storage.location import Location, StorageError, reason
-from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, read_run, write_run
+from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, read_run, write_run
 from kiago_ray.storage.table import (
     RANKED,
     TOP_ROWS,
     blocks,
     file_sha256,
     first_rows,
-    parquet_bytes,
     rank_rows,
     read_columns,
     schema,
-    table_bytes,
     top_csv,
     with_ranks,
 )
 
-SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
 RANKED_PLOTS = tuple(name for name in SEARCH_PLOTS if name != TRAJECTORY_PLOT)
 CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, *RANKED_PLOTS, CURVES_PLOT, REPORT, SUMMARY)
 _OF_MODELS = ("weights", "known", "phases", "tried")  # of a record, what makes a search's results the same
@@ -82,11 +75,10 @@ _OF_CAMPAIGN = (
     "finished",
     "outputs",
 )
+_COUNTED = ("rows", "unique", "passed", "statuses", "top", "ranked_by", "gains", "left_out", "sources")
 BLOCK_ROWS = 65_536
 _RUN_ROWS = 131_072  # rows sorted in memory at a time
 _READERS = 8  # on a remote storage reading a few columns is mostly waiting
-
-Results = TypeVar("Results", SearchResults, CampaignResults)
 
 
 def finish_search(
@@ -122,7 +114,7 @@ def finish_search(
     about |= {"precision": manifests[0].made["precision"]} if "precision" in manifests[0].made else {}
     write_run(folder, own, about, SEARCH_OUTPUTS, finished=results.complete)
     trajectory = read_trajectory(run, search, [manifest.number for manifest in manifests])
-    _write_files(folder, results, trajectory, title or search.name)
+    write_files(folder, results, trajectory, title or search.name)
     return results
 
 
@@ -161,68 +153,6 @@ def _added(statuses: Iterable[Mapping[str, int]]) -> Counter[str]:
     return total
 
 
-def write_outcome(
-    outcome: SearchOutcome,
-    directory: RunDirectory,
-    *,
-    cards: Mapping[str, Mapping[str, Any]],
-    remark: str = "",
-) -> SearchResults:
-    """Write the files of a search that ran in this process, as `finish_search` does, and its page.
-
-    cards: the model cards, for what the page says of the predictors. remark: heads the page of a search that was
-    stopped, which doesn't count as finished. Raises StorageError.
-    """
-    place, spec, table = directory.location, outcome.spec, outcome.table
-    content = table_bytes(table)
-    (place / CANDIDATES).write_bytes(content)
-    results = SearchResults(
-        name=ALONE,
-        base=spec.base,
-        variant="",
-        seed=spec.seed,
-        shards=1,
-        shards_done=int(outcome.result.stopped_at_step is None),
-        summary=outcome.summary,
-        wall_s=round(outcome.result.wall_s, 3),
-        finished_at=time.time(),
-        sources="",
-        candidates_sha256=hashlib.sha256(content).hexdigest(),
-    )
-    name = spec.base or "random start"
-    plots = _write_files(place, results, outcome.result.trajectory, name)
-    page = Page(
-        title=f"kiago-ray: {name}",
-        summary=outcome.summary,
-        rows=table.slice(0, SEARCH_TABLE_ROWS).to_pylist(),
-        plots=plots,
-        spec_text=(place / SPEC).read_bytes().decode("utf-8"),
-        model_notes=card_notes(cards),
-        remark=remark,
-        background=row_background(cards),
-    )
-    (place / REPORT).write_bytes(render_page(page).encode("utf-8"))
-    if results.complete:
-        steps = () if len(outcome.result.trajectory.rows) else (CURVES, TRAJECTORY_PLOT)
-        directory.finish([REPORT, *(name for name in SEARCH_OUTPUTS if name not in steps)])
-    return results
-
-
-def _write_files(folder: Location, results: SearchResults, trajectory: Trajectory, title: str) -> list[Plot]:
-    """What a person opens of a search whose table is there, and summary.json last; the plots. Curves and a trajectory
-    are there where steps were taken.
-    """
-    table = folder / CANDIDATES
-    (folder / TOP).write_bytes(top_csv(first_rows(table, TOP_ROWS)).encode("utf-8"))
-    if len(trajectory.rows):
-        (folder / CURVES).write_bytes(parquet_bytes(curves_table(trajectory)))
-    plots = search_plots(read_columns(table, PLOTTED), trajectory, results.summary.base, title)
-    for plot in plots:
-        (folder / plot.file).write_bytes(plot.png)
-    write_summary(results, folder)
-    return plots
-
-
 def finish_campaign(
     campaign: Location,
     plan: Plan,
@@ -243,10 +173,14 @@ def finish_campaign(
     table = folder / CANDIDATES
     counted, new_systems = _merged_searches(campaign, plan, searches, table)
     head = first_rows(table, max(TABLE_ROWS, TOP_ROWS))
-    results = CampaignResults.of(
-        plan,
-        searches,
-        counted,
+    results = CampaignResults(
+        name=plan.campaign.name,
+        searches=len(plan.searches),
+        searches_complete=sum(each.complete for each in searches),
+        shards=plan.shard_count,
+        shards_done=sum(each.shards_done for each in searches),
+        candidates=plan.candidates,
+        **{name: getattr(counted, name) for name in _COUNTED},
         best=tuple(head.select(BEST_COLUMNS).slice(0, BEST_ROWS).to_pylist()),
         new_systems=new_systems,
         failures=dict(failures),
@@ -316,21 +250,6 @@ def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[s
             folder=folder,
         )
         return (folder / REPORT).read_bytes().decode("utf-8")
-
-
-def whole_results(directory: RunDirectory, read: Callable[[Location], Results | None]) -> Results | None:
-    """The results of a search or a campaign, as `read` reads them, that is done and whose table is what it was; None
-    where it has to be run (again). Raises StorageError.
-    """
-    if not directory.finished:
-        return None
-    try:
-        results = read(directory.location)
-    except DamagedError:
-        return None
-    if results is None or file_sha256(directory.file(CANDIDATES)) != results.candidates_sha256:
-        return None
-    return results
 
 
 def _found(folder: Location) -> SearchResults | None:

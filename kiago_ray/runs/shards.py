@@ -25,9 +25,9 @@ import torch
 from pydantic import TypeAdapter
 
 from kiago_ray.api import JudgedRows, judged_rows
-from kiago_ray.errors import KiagoError
 from kiago_ray.models import Models
 from kiago_ray.predictors.inference import step_precision
+from kiago_ray.runs.outcome import DamagedError
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
 from kiago_ray.screening.rank import order
 from kiago_ray.screening.summary import BaseMaterial, new_rows
@@ -43,10 +43,6 @@ STEPS_SCHEMA = pa.schema(
     [("step", pa.int32()), ("stage", pa.int8()), ("row", pa.int64())]
     + [(name, pa.float32()) for name in QUANTITIES]
 )
-
-
-class DamagedError(KiagoError):
-    """A shard whose files aren't what its manifest says. The message is one line: which, and what is wrong."""
 
 
 class StoppedError(Exception):

@@ -38,6 +38,7 @@ LITERATURE = "literature"
 MAX_FAMILIES = 10_000
 _TRACE = 0.05  # share of an alloy's atoms below which an element doesn't tell
 _WELL_BELOW = 0.5  # of a family's highest T_c, from which a composition may stand for it
+ALONE = "search"  # the name of a search that no campaign holds
 MAX_SEARCHES = 10_000
 MAX_BYTES = 1_000_000  # of a file
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}"

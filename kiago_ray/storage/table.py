@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -282,26 +282,12 @@ def standing(table: Any) -> Standing:
     return Standing(**numbers, **marks, taken=taken)
 
 
-def write_table(table: Any, where: Where, about: Mapping[str, str] | None = None) -> None:
-    """Write a table of candidates; `about` goes into the file's metadata. The directory must exist.
-
-    Raises StorageError, naming the column where the table is not one of candidates.
-    """
-    place = Location.of(where)
-    try:
-        content = table_bytes(table, about)
-    except ValueError as error:
-        raise StorageError(f"can't write {place.text}: {error}") from error
-    place.write_bytes(content)
-
-
-def table_bytes(table: Any, about: Mapping[str, str] | None = None) -> bytes:
+def table_bytes(table: Any) -> bytes:
     """The Parquet file of a table of candidates. Raises ValueError, naming the column, for another table."""
     problem = schema_problem(table.schema)
     if problem:
         raise ValueError(f"the table is not one of candidates; {problem}")
-    described = table.select(list(columns())).cast(schema()).replace_schema_metadata(dict(about or {}))
-    return parquet_bytes(described)
+    return parquet_bytes(table.select(list(columns())).cast(schema()))
 
 
 def parquet_bytes(table: Any) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pyarrow import fs
 
-from kiago_ray.runs.summaries import read_search_results
+from kiago_ray.runs.outcome import read_search_results
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory
 from kiago_ray.tracking import TrackingReport, record, recorded_whole, tracking_target

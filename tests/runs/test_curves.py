@@ -10,9 +10,9 @@ import pytest
 
 from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
+from kiago_ray.runs.outcome import CURVES, CURVES_SCHEMA, curves_table, read_curves
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
 from kiago_ray.runs.shards import read_trajectory, write_shard
-from kiago_ray.runs.summaries import CURVES, CURVES_SCHEMA, curves_table, read_curves
 from kiago_ray.search.result import QUANTITIES, Trajectory
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.table import parquet_bytes, schema

@@ -13,6 +13,7 @@ from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data.tables import known_table
 from kiago_ray.models import Models
 from kiago_ray.plausibility.prospects import Prospects, load_prospects
+from kiago_ray.runs.outcome import CampaignResults
 from kiago_ray.runs.plan import Plan, around, make_plan
 from kiago_ray.runs.results import finish_campaign, finish_search
 from kiago_ray.runs.shards import compute_shard, state_of
@@ -24,7 +25,6 @@ from kiago_ray.runs.spec import (
     family_system,
     known_families,
 )
-from kiago_ray.runs.summaries import CampaignResults
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.sections import SpecError
 from kiago_ray.storage.location import Location

@@ -21,7 +21,7 @@ from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.screening.summary import Summary, summarise
 from kiago_ray.search.result import SearchResult
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.table import candidates_table, ranked, read_table, schema, write_table
+from kiago_ray.storage.table import candidates_table, ranked, read_table, schema, table_bytes
 from kiago_ray.storage.table import columns as table_columns
 
 Merge = Callable[..., tuple[Any, Summary]]
@@ -89,7 +89,7 @@ def merged(tmp_path: Path) -> Merge:
         places = []
         for number, table in enumerate(tables):
             places.append(Location.of(tmp_path / f"in-{number}.parquet"))
-            write_table(table, places[-1])
+            places[-1].write_bytes(table_bytes(table))
         output = Location.of(tmp_path / f"{name}.parquet")
         merge_tables(places, output, **options)
         out = read_table(output)
@@ -259,7 +259,7 @@ def test_a_damaged_input_leaves_what_was_there(tmp_path: Path) -> None:
     scratch.mkdir()
     output.write_bytes(b"old")
     good, bad = Location.of(tmp_path / "good.parquet"), Location.of(tmp_path / "bad.parquet")
-    write_table(made_table(50, seed=7), good)
+    good.write_bytes(table_bytes(made_table(50, seed=7)))
     content = Path(good.path).read_bytes()
     for damaged, message in (
         (content[: len(content) // 2], "bad.parquet is not a whole Parquet file"),
@@ -290,7 +290,7 @@ def test_a_scratch_directory_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_scratch_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_table(made_table(50, seed=8), tmp_path / "in.parquet")
+    (tmp_path / "in.parquet").write_bytes(table_bytes(made_table(50, seed=8)))
     os.symlink("/dev/full", tmp_path / "0.arrow")
     monkeypatch.setattr(results.tempfile, "TemporaryDirectory", lambda **_: nullcontext(str(tmp_path)))
     with pytest.raises(StorageError, match=r"can't write temporary files.*No space left.*TMPDIR"):

@@ -10,8 +10,7 @@ from kiago_ray import propose
 from kiago_ray.predictors import load_card
 from kiago_ray.predictors.weights import load_cards
 from kiago_ray.report.page import card_notes
-from kiago_ray.runs.results import SEARCH_OUTPUTS, whole_results, write_outcome
-from kiago_ray.runs.summaries import read_search_results
+from kiago_ray.runs.outcome import SEARCH_OUTPUTS, read_search_results, whole_results, write_outcome
 from kiago_ray.storage.run_directory import open_run, read_run
 
 

@@ -10,8 +10,8 @@ import pytest
 from kiago_ray.report.page import Page, render_page
 from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import Background
+from kiago_ray.runs.outcome import CampaignResults, SearchResults
 from kiago_ray.runs.page import LISTED, TABLE_ROWS, campaign_page, foremost
-from kiago_ray.runs.summaries import CampaignResults, SearchResults
 from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 
 VOID = {"meta", "img", "input"}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kiago_ray.report.plots import COLORS, GREY, png_of
+from kiago_ray.runs.outcome import SearchResults
 from kiago_ray.runs.page import LABELLED, SHOWN_GROUPS, Curve, curves_plot, gains_plot
-from kiago_ray.runs.summaries import SearchResults
 from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 
 

@@ -16,23 +16,24 @@ import pytest
 from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.report.plots import BEST_POINTS, MAX_POINTS, shown_points
-from kiago_ray.runs.plan import Plan, PlannedSearch, make_plan
-from kiago_ray.runs.results import (
-    CAMPAIGN_OUTPUTS,
+from kiago_ray.runs.outcome import (
     SEARCH_OUTPUTS,
-    finish_campaign,
-    finish_search,
-    page_of_directory,
-    whole_results,
-)
-from kiago_ray.runs.shards import TABLE, DamagedError, Manifest, compute_shard, read_manifest, shard_file
-from kiago_ray.runs.spec import campaign_from
-from kiago_ray.runs.summaries import (
     CampaignResults,
+    DamagedError,
     SearchResults,
     read_campaign_results,
     read_search_results,
+    whole_results,
 )
+from kiago_ray.runs.plan import Plan, PlannedSearch, make_plan
+from kiago_ray.runs.results import (
+    CAMPAIGN_OUTPUTS,
+    finish_campaign,
+    finish_search,
+    page_of_directory,
+)
+from kiago_ray.runs.shards import TABLE, Manifest, compute_shard, read_manifest, shard_file
+from kiago_ray.runs.spec import campaign_from
 from kiago_ray.screening.summary import summarise
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import find_run, read_run, write_run

@@ -17,11 +17,11 @@ from moto.server import ThreadedMotoServer
 
 from kiago_ray.models import Models
 from kiago_ray.runs.lease import LEASE, Lease, LeaseError, read_lease
+from kiago_ray.runs.outcome import DamagedError
 from kiago_ray.runs.plan import Plan
 from kiago_ray.runs.shards import (
     STEPS,
     TABLE,
-    DamagedError,
     check_shard,
     compute_shard,
     read_manifest,

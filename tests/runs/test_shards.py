@@ -11,12 +11,12 @@ import pytest
 
 from kiago_ray.api import propose
 from kiago_ray.models import Models
+from kiago_ray.runs.outcome import DamagedError
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.shards import (
     STEPS,
     STEPS_SCHEMA,
     TABLE,
-    DamagedError,
     best_of,
     check_shard,
     compute_shard,

@@ -1,11 +1,13 @@
 """What came of a search and of a campaign: summary.json, a page of numbers, and curves.parquet, how a search came to
-its candidates.
+its candidates; and the files of a search.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -13,28 +15,44 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BeforeValidator, TypeAdapter
 
-from kiago_ray.runs.plan import Plan
-from kiago_ray.runs.shards import DamagedError
+from kiago_ray.api import SearchOutcome
+from kiago_ray.errors import KiagoError
+from kiago_ray.report.page import TABLE_ROWS, Page, card_notes, render_page
+from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, Plot, search_plots
+from kiago_ray.report.reasons import row_background
+from kiago_ray.runs.spec import ALONE
 from kiago_ray.screening.summary import Summary, TopMean
 from kiago_ray.search.result import QUANTITIES, Trajectory
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.table import read_parquet
+from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory
+from kiago_ray.storage.table import (
+    TOP_ROWS,
+    file_sha256,
+    first_rows,
+    parquet_bytes,
+    read_columns,
+    read_parquet,
+    table_bytes,
+    top_csv,
+)
 
 SUMMARY, CURVES = "summary.json", "curves.parquet"
+SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
 BEST_ROWS = 10
 _BEST = (
     "formula base search source plausibility expected_improvement_k gain trusted_tc_k tc_k tc_std_k tc_oracle_k "
     "extrapolation delta_tc_k ef_ev_per_atom passed"
 )
 BEST_COLUMNS = tuple(_BEST.split())
-_COUNTED = ("rows", "unique", "passed", "statuses", "top", "ranked_by", "gains", "left_out", "sources")
 _OF_ONE_BASE = ("delta_tc_k", "delta_tc_oracle_k")  # differences: a campaign's best come from several bases
 CURVES_SCHEMA = pa.schema(
     [("step", pa.int32()), ("stage", pa.int8()), ("rows", pa.int32())]
     + [(f"{name}_{kind}", pa.float64()) for name in QUANTITIES for kind in ("mean", "p10", "p50", "p90")]
 )
 
-Results = TypeVar("Results")
+
+class DamagedError(KiagoError):
+    """Files of a run that aren't what they should be. The message is one line: which, and what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -103,22 +121,6 @@ class CampaignResults:
     damaged: tuple[str, ...]
     candidates_sha256: str
 
-    @classmethod
-    def of(
-        cls, plan: Plan, searches: Sequence[SearchResults], counted: Summary, **others: Any
-    ) -> CampaignResults:
-        """What these searches of a plan come to. counted: the summary of their merged table."""
-        return cls(
-            name=plan.campaign.name,
-            searches=len(plan.searches),
-            searches_complete=sum(each.complete for each in searches),
-            shards=plan.shard_count,
-            shards_done=sum(each.shards_done for each in searches),
-            candidates=plan.candidates,
-            **{name: getattr(counted, name) for name in _COUNTED},
-            **others,
-        )
-
     @property
     def complete(self) -> bool:
         """Whether every shard is done."""
@@ -130,6 +132,9 @@ class CampaignResults:
         failures = [{"shard": shard, "cause": cause} for shard, cause in self.failures.items()]
         lists = {"top": top, "best": list(self.best), "damaged": list(self.damaged), "failures": failures}
         return {**asdict(self), **lists, "complete": self.complete}
+
+
+Results = TypeVar("Results", SearchResults, CampaignResults)
 
 
 def read_search_results(folder: Location) -> SearchResults | None:
@@ -178,3 +183,80 @@ def read_curves(folder: Location) -> Any:
     if not table.schema.equals(CURVES_SCHEMA):
         raise StorageError(f"{place.text} is not a table of curves of this version; run the campaign again")
     return table
+
+
+def whole_results(directory: RunDirectory, read: Callable[[Location], Results | None]) -> Results | None:
+    """The results of a search or a campaign, as `read` reads them, that is done and whose table is what it was; None
+    where it has to be run (again). Raises StorageError.
+    """
+    if not directory.finished:
+        return None
+    try:
+        results = read(directory.location)
+    except DamagedError:
+        return None
+    if results is None or file_sha256(directory.file(CANDIDATES)) != results.candidates_sha256:
+        return None
+    return results
+
+
+def write_outcome(
+    outcome: SearchOutcome,
+    directory: RunDirectory,
+    *,
+    cards: Mapping[str, Mapping[str, Any]],
+    remark: str = "",
+) -> SearchResults:
+    """Write the files of a search that ran in this process, as `finish_search` does, and its page.
+
+    cards: the model cards, for what the page says of the predictors. remark: heads the page of a search that was
+    stopped, which doesn't count as finished. Raises StorageError.
+    """
+    place, spec, table = directory.location, outcome.spec, outcome.table
+    content = table_bytes(table)
+    (place / CANDIDATES).write_bytes(content)
+    results = SearchResults(
+        name=ALONE,
+        base=spec.base,
+        variant="",
+        seed=spec.seed,
+        shards=1,
+        shards_done=int(outcome.result.stopped_at_step is None),
+        summary=outcome.summary,
+        wall_s=round(outcome.result.wall_s, 3),
+        finished_at=time.time(),
+        sources="",
+        candidates_sha256=hashlib.sha256(content).hexdigest(),
+    )
+    name = spec.base or "random start"
+    plots = write_files(place, results, outcome.result.trajectory, name)
+    page = Page(
+        title=f"kiago-ray: {name}",
+        summary=outcome.summary,
+        rows=table.slice(0, TABLE_ROWS).to_pylist(),
+        plots=plots,
+        spec_text=(place / SPEC).read_bytes().decode("utf-8"),
+        model_notes=card_notes(cards),
+        remark=remark,
+        background=row_background(cards),
+    )
+    (place / REPORT).write_bytes(render_page(page).encode("utf-8"))
+    if results.complete:
+        steps = () if len(outcome.result.trajectory.rows) else (CURVES, TRAJECTORY_PLOT)
+        directory.finish([REPORT, *(name for name in SEARCH_OUTPUTS if name not in steps)])
+    return results
+
+
+def write_files(folder: Location, results: SearchResults, trajectory: Trajectory, title: str) -> list[Plot]:
+    """What a person opens of a search whose table is there, and summary.json last; the plots. Curves and a trajectory
+    are there where steps were taken.
+    """
+    table = folder / CANDIDATES
+    (folder / TOP).write_bytes(top_csv(first_rows(table, TOP_ROWS)).encode("utf-8"))
+    if len(trajectory.rows):
+        (folder / CURVES).write_bytes(parquet_bytes(curves_table(trajectory)))
+    plots = search_plots(read_columns(table, PLOTTED), trajectory, results.summary.base, title)
+    for plot in plots:
+        (folder / plot.file).write_bytes(plot.png)
+    write_summary(results, folder)
+    return plots
