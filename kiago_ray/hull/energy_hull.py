@@ -374,8 +374,7 @@ def with_e_hull(
 
     amounts: (n, 118) of their formulas. passed: (n,) the screens that don't ask for it.
     """
-    rows = np.arange(len(candidates.formulas))
-    first = unique(candidates.formulas, np.zeros_like(rows), rows, candidates.of_families)
+    first = unique(candidates.formulas, candidates.of_families)
     first = first[passed[first]]
     standing = candidates.standing(passed).take(first)
     best = first[order([candidates.formulas[row] for row in first], standing, ranking)]

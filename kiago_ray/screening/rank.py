@@ -12,17 +12,14 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
 from kiago_ray.chemistry.formula import parse, write
-
-if TYPE_CHECKING:
-    from kiago_ray.search.sections import ScreensSpec
-
+from kiago_ray.search.sections import ScreensSpec
 
 RankBy = Literal["improvement", "trusted", "tc", "plausibility"]
 """What decides among rows that passed: plausibility and expected improvement together, the T_c that they can be
@@ -53,20 +50,15 @@ class Ranking:
     new_systems_first: bool = False
 
     @classmethod
-    def of(cls, screens: ScreensSpec) -> Self:
+    def of(cls, screens: ScreensSpec) -> Ranking:
         """That which a search asks for."""
-        return cls(
-            screens.rank_by,
-            screens.improvement_offset_k,
-            screens.improvement_tc_share,
-            screens.most_per_system,
-            screens.new_systems_first,
-        )
+        others = {name: getattr(screens, name) for name in cls.__dataclass_fields__ if name != "by"}
+        return cls(screens.rank_by, **others)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """n rows as ranking sees them, (n,) each; NaN for what isn't known, None where it isn't known of any.
+    """n rows as ranking sees them, (n,) each; NaN for what isn't known.
 
     passed: the screens. taken: the composition is known or was tried. undoped: a cuprate that is an undoped parent.
     gain: T_c is predicted above the best known nearby. new_system: no known superconductor has just its elements.
@@ -75,35 +67,28 @@ class Standing:
 
     passed: Mask
     tc_k: Floats
-    trusted_tc_k: Floats | None = None
-    plausibility: Floats | None = None
-    expected_improvement_k: Floats | None = None
-    taken: Mask | None = None
-    undoped: Mask | None = None
-    gain: Mask | None = None
-    new_system: Mask | None = None
+    trusted_tc_k: Floats
+    plausibility: Floats
+    expected_improvement_k: Floats
+    taken: Mask
+    undoped: Mask
+    gain: Mask
+    new_system: Mask
 
     def take(self, rows: Ints) -> Standing:
         """The standing of these rows."""
-        values = {name: each[rows] for name, each in vars(self).items() if each is not None}
-        return Standing(**values)
+        return Standing(**{name: each[rows] for name, each in vars(self).items()})
 
 
-def unique(
-    formulas: Sequence[str], seeds: Ints, rows: Ints, of_families: Sequence[bool] | None = None
-) -> Ints:
-    """The positions (u,), ascending, that stand for the different compositions: lowest row of the lowest seed.
-
-    of_families: (n,) whose formula keeps the order of a base, so that its text isn't its identity; None: none.
-    Positions with "" have no formula and are left out. The choice doesn't depend on the order of the input.
+def unique(formulas: Sequence[str], of_families: Sequence[bool]) -> Ints:
+    """The positions (u,), ascending, of the first row of each composition. Positions with "" have no formula and are
+    left out. of_families: (n,) whose formula keeps the order of a base, so that its text isn't its identity.
     """
-    if of_families is not None:
-        formulas = [identity(text) if own else text for text, own in zip(formulas, of_families, strict=True)]
-    text = np.array(formulas, dtype=np.str_)
-    order = np.lexsort((rows, seeds))
-    order = order[text[order] != ""]
-    _, first = np.unique(text[order], return_index=True)
-    return np.sort(order[first])
+    first: dict[str, int] = {}
+    for at, (text, own) in enumerate(zip(formulas, of_families, strict=True)):
+        if text:
+            first.setdefault(identity(text) if own else text, at)
+    return np.array(list(first.values()), dtype=np.int64)
 
 
 @lru_cache(maxsize=4096)
@@ -140,30 +125,22 @@ def ordered(
     behind them.
     formula_of: position → formula.
     """
-    passed = np.asarray(rows.passed, dtype=np.bool_)
-    taken = rows.taken
-    if ranking.new_systems_first and rows.new_system is not None:
-        taken = ~rows.new_system if taken is None else taken | ~rows.new_system
-    judged = ranking.by in ("improvement", "plausibility")
-    groups = group(passed, taken, rows.undoped if judged else None)
+    taken = rows.taken | ~rows.new_system if ranking.new_systems_first else rows.taken
+    undoped = rows.undoped & (ranking.by in ("improvement", "plausibility"))
+    groups = group(rows.passed, taken, undoped)
     best = np.lexsort((alphabetical, *(falling(each) for each in _keys(rows, ranking)), groups))
     if ranking.by != "improvement":
         return best
     new = int((groups == 0).sum())
-    arranged = _gain_first(best[:new], rows.gain)
-    arranged = _spread(arranged, ranking.most_per_system, formula_of)
+    arranged = _spread(_gain_first(best[:new], rows.gain), ranking.most_per_system, formula_of)
     return np.concatenate([arranged, best[new:]])
 
 
-def group(passed: Mask, taken: Mask | None = None, undoped: Mask | None = None) -> NDArray[np.int8]:
+def group(passed: Mask, taken: Mask, undoped: Mask) -> Ints:
     """(n,): 0 for rows that passed, 1 for those of them whose composition is `taken` (known, tried), 2 for those that
     are undoped cuprates, 3 for rows that didn't pass.
     """
-    places = np.zeros(len(passed), dtype=np.int8)
-    for number, marks in ((1, taken), (2, undoped), (3, ~np.asarray(passed, dtype=np.bool_))):
-        if marks is not None:
-            places[np.asarray(marks, dtype=np.bool_)] = number
-    return places
+    return np.select([~passed, undoped, taken], [3, 2, 1], 0)
 
 
 def falling(values: Floats) -> Floats:
@@ -186,30 +163,24 @@ def improvement_key(plausibility: Floats, expected_improvement_k: Floats, offset
 
 def _keys(rows: Standing, ranking: Ranking) -> list[Floats]:
     """What decides within a group, the last first."""
-    n = len(rows.tc_k)
-    trusted, plausibility, improvement = (
-        np.full(n, np.nan) if values is None else values
-        for values in (rows.trusted_tc_k, rows.plausibility, rows.expected_improvement_k)
-    )
     match ranking.by:
         case "tc":
             return [rows.tc_k]
         case "trusted":
-            return [rows.tc_k, trusted]
+            return [rows.tc_k, rows.trusted_tc_k]
         case "plausibility":
-            return [rows.tc_k, trusted, plausibility]
+            return [rows.tc_k, rows.trusted_tc_k, rows.plausibility]
         case "improvement":
-            promised = ranking.improvement_tc_share * np.maximum(np.nan_to_num(trusted), 0)
-            key = improvement_key(plausibility, improvement, ranking.improvement_offset_k + promised)
-            return [rows.tc_k, trusted, key]
+            promised = ranking.improvement_tc_share * np.maximum(np.nan_to_num(rows.trusted_tc_k), 0)
+            offset_k = ranking.improvement_offset_k + promised
+            key = improvement_key(rows.plausibility, rows.expected_improvement_k, offset_k)
+            return [rows.tc_k, rows.trusted_tc_k, key]
 
 
-def _gain_first(best: Ints, gain: Mask | None) -> Ints:
+def _gain_first(best: Ints, gain: Mask) -> Ints:
     """These rows with the first that is a gain at their head."""
-    gains = np.zeros(0, dtype=np.int64) if gain is None else np.flatnonzero(gain[best])
-    if not len(gains):
-        return best
-    return np.concatenate([best[gains[:1]], np.delete(best, gains[0])])
+    gains = np.flatnonzero(gain[best])
+    return np.concatenate([best[gains[:1]], np.delete(best, gains[:1])])
 
 
 def _spread(best: Ints, most: int, formula_of: Callable[[int], str]) -> Ints:

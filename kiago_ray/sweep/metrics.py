@@ -88,8 +88,7 @@ class Score:
 def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str, float]:
     """The metrics of a search whose rows a judge has seen. base: with that judge's T_c."""
     candidates = rows.candidates
-    places = np.arange(len(candidates.formulas))
-    kept = unique(candidates.formulas, np.zeros_like(places), places, candidates.of_families)
+    kept = unique(candidates.formulas, candidates.of_families)
     good = kept[(rows.verdicts.passed & ~candidates.taken)[kept]]
     trusted, tc_k = np.nan_to_num(candidates.trusted_tc_k[good]), candidates.tc_k[good]
     best = good[np.lexsort((-tc_k, -trusted))][:top]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,36 +27,12 @@ from kiago_ray.screening.rank import (
 )
 
 FORMULAS = st.sampled_from(["", "MgB2", "LaNiAsO", "FeSe", "H3S", "NbN"])
-ENTRIES = st.lists(
-    st.tuples(FORMULAS, st.integers(0, 3), st.integers(0, 50)), max_size=40, unique_by=lambda entry: entry[1:]
-)
 
 
-def kept(entries: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
-    columns = [list(column) for column in zip(*entries, strict=True)] or [[], [], []]
-    positions = unique(columns[0], np.array(columns[1], dtype=np.int64), np.array(columns[2], dtype=np.int64))
-    assert positions.tolist() == sorted(positions.tolist())
-    return [entries[at] for at in positions]
-
-
-@given(ENTRIES)
-def test_unique_keeps_the_lowest_row_of_the_lowest_seed(entries: list[tuple[str, int, int]]) -> None:
-    lowest = {
-        formula: min((seed, row) for f, seed, row in entries if f == formula)
-        for formula, _, _ in entries
-        if formula
-    }
-    assert {formula: (seed, row) for formula, seed, row in kept(entries)} == lowest
-    assert len(kept(entries)) == len(lowest)
-
-
-@given(ENTRIES, st.randoms(use_true_random=False))
-def test_unique_does_not_depend_on_the_order_of_rows(
-    entries: list[tuple[str, int, int]], random: object
-) -> None:
-    shuffled = list(entries)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert set(kept(shuffled)) == set(kept(entries))
+@given(st.lists(FORMULAS, max_size=40))
+def test_unique_keeps_the_first_row_of_each_formula(formulas: list[str]) -> None:
+    expected = sorted(formulas.index(text) for text in set(formulas) - {""})
+    assert unique(formulas, [False] * len(formulas)).tolist() == expected
 
 
 COUNTS = st.dictionaries(st.integers(0, N_ELEMENTS - 1), st.integers(1, 9), min_size=1, max_size=6)
@@ -74,6 +51,16 @@ def test_formulas_are_the_same_text_exactly_when_they_are_the_same_composition(
     assert (first == second) == bool((reduce_counts(rows[0]) == reduce_counts(rows[1])).all())
 
 
+def standing(passed: Any, tc_k: Any, trusted_tc_k: Any = None, **given: Any) -> Standing:
+    """Rows of which only what is given is known."""
+    n = len(passed)
+    numbers = dict.fromkeys(("plausibility", "expected_improvement_k"), np.full(n, np.nan))
+    marks = dict.fromkeys(("taken", "undoped", "gain", "new_system"), np.zeros(n, dtype=bool))
+    values = {name: np.asarray(each) for name, each in given.items()}
+    trusted = np.full(n, np.nan) if trusted_tc_k is None else np.asarray(trusted_tc_k)
+    return Standing(np.asarray(passed), np.asarray(tc_k), trusted, **{**numbers, **marks, **values})
+
+
 KELVIN = st.sampled_from([0.0, 4.5, 4.5, 90.0, float("nan")])
 ROWS = st.tuples(FORMULAS, st.booleans(), KELVIN, KELVIN)
 
@@ -84,8 +71,8 @@ def test_order_is_passed_then_falling_trusted_tc_then_falling_tc_then_formula(
 ) -> None:
     formulas, passed, tc_k, trusted = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
     numbers = [np.array(values, dtype=np.float64) for values in (tc_k, trusted)]
-    standing = Standing(np.array(passed, dtype=np.bool_), *numbers)
-    best = order(formulas, standing, Ranking("trusted" if by_trusted else "tc"))
+    rows_ = standing(np.array(passed, dtype=np.bool_), *numbers)
+    best = order(formulas, rows_, Ranking("trusted" if by_trusted else "tc"))
 
     def last_if_unknown(value: float) -> float:
         return np.inf if np.isnan(value) else -value
@@ -105,24 +92,22 @@ def test_order_is_passed_then_falling_trusted_tc_then_falling_tc_then_formula(
 
 def test_order_of_a_few() -> None:
     formulas = ["NbN", "FeSe", "MgB2", "H3S"]
-    standing = Standing(np.array([True, False, True, True]), np.array([16.0, 200.0, 39.0, 16.0]))
-    best = order(formulas, standing)
+    best = order(formulas, standing([True, False, True, True], [16.0, 200.0, 39.0, 16.0]))
     assert [formulas[at] for at in best] == ["MgB2", "H3S", "NbN", "FeSe"]
 
 
 def test_what_is_known_or_was_tried_stands_between_what_is_new_and_what_failed() -> None:
     formulas = ["NbN", "FeSe", "MgB2", "H3S"]
     passed, taken = np.array([True, False, True, True]), np.array([False, True, True, False])
-    best = order(formulas, Standing(passed, np.array([16.0, 200.0, 39.0, 16.0]), taken=taken))
+    best = order(formulas, standing(passed, [16.0, 200.0, 39.0, 16.0], taken=taken))
     assert [formulas[at] for at in best] == ["H3S", "NbN", "MgB2", "FeSe"]
-    assert group(passed, taken).tolist() == [0, 3, 1, 0]
+    assert group(passed, taken, np.zeros(4, dtype=bool)).tolist() == [0, 3, 1, 0]
 
 
 def test_without_any_trusted_tc_the_order_is_that_of_tc() -> None:
     formulas, passed, tc_k = ["NbN", "FeSe", "MgB2"], np.ones(3, dtype=bool), np.array([16.0, 9.0, 39.0])
-    unknown = order(formulas, Standing(passed, tc_k, np.full(3, np.nan)))
-    assert unknown.tolist() == order(formulas, Standing(passed, tc_k)).tolist() == [2, 0, 1]
-    assert order(formulas, Standing(passed, tc_k, np.array([1.0, 2.0, 0.0]))).tolist() == [1, 0, 2]
+    assert order(formulas, standing(passed, tc_k)).tolist() == [2, 0, 1]
+    assert order(formulas, standing(passed, tc_k, [1.0, 2.0, 0.0])).tolist() == [1, 0, 2]
 
 
 def test_one_composition_has_one_identity() -> None:
@@ -152,18 +137,17 @@ def test_identities_are_equal_exactly_where_composition_keys_are(
 def test_a_composition_written_in_the_order_of_two_bases_is_one() -> None:
     whole = identity("La10Fe10As10O9F")  # as a search without a family writes it
     formulas = ["LaFeAsO0.9F0.1", whole, "AsLaFeO0.9F0.1", "MgB2", "LaFeAsO"]
-    zeros, rows = np.zeros(5, dtype=np.int64), np.arange(5)
-    assert unique(formulas, zeros, rows).tolist() == [0, 1, 2, 3, 4]
-    assert unique(formulas, zeros, rows, [True, False, True, False, True]).tolist() == [0, 3, 4]
+    assert unique(formulas, [False] * 5).tolist() == [0, 1, 2, 3, 4]
+    assert unique(formulas, [True, False, True, False, True]).tolist() == [0, 3, 4]
 
 
 IMPROVEMENT = Ranking("improvement")
 
 
-def proposals(n: int, **columns: object) -> Standing:
+def proposals(n: int, **columns: Any) -> Standing:
     """n rows that passed and that only the given columns tell apart."""
     values = {"plausibility": np.full(n, 0.5), "expected_improvement_k": np.full(n, 1.0), **columns}
-    return Standing(np.ones(n, dtype=bool), np.zeros(n), gain=np.ones(n, dtype=bool), **values)  # type: ignore[arg-type]
+    return standing([True] * n, np.zeros(n), gain=[True] * n, **values)
 
 
 def test_of_rows_that_are_no_gain_those_with_a_tc_stand_first() -> None:
@@ -187,10 +171,7 @@ def test_improvement_weighs_plausibility_against_the_gain() -> None:
 
 
 def test_what_nobody_knows_of_any_row_decides_nothing() -> None:
-    unknown = np.full(3, np.nan)
-    rows = Standing(
-        np.ones(3, dtype=bool), np.array([1.0, 3.0, 2.0]), np.array([2.0, 1.0, 3.0]), unknown, unknown
-    )
+    rows = standing([True] * 3, [1.0, 3.0, 2.0], [2.0, 1.0, 3.0])
     assert order(["A", "B", "C"][:0], rows.take(np.zeros(0, dtype=np.int64)), IMPROVEMENT).tolist() == []
     assert order(["MgB2", "NbN", "FeSe"], rows, IMPROVEMENT).tolist() == [2, 0, 1]  # as by trusted T_c
     rows = proposals(3, plausibility=np.array([np.nan, 0.1, 0.2]))
@@ -252,11 +233,11 @@ def test_where_there_are_too_few_systems_the_surplus_fills_the_first_rows() -> N
 
 
 def test_rows_of_new_chemical_systems_stand_first_where_that_is_asked_for() -> None:
-    rows = Standing(
-        passed=np.array([True, True, True, False]),
-        tc_k=np.array([90.0, 40.0, 50.0, 99.0]),
-        taken=np.array([False, False, True, False]),
-        new_system=np.array([False, True, True, True]),
+    rows = standing(
+        [True, True, True, False],
+        [90.0, 40.0, 50.0, 99.0],
+        taken=[False, False, True, False],
+        new_system=[False, True, True, True],
     )
     formulas = ["YBa2Cu3O7", "MgB2", "FeSe", "H3S"]
     assert order(formulas, rows, Ranking("tc")).tolist() == [0, 1, 2, 3]
