@@ -136,12 +136,17 @@ def not_shown(number: int, what: str) -> str:
 
 
 def table_of(
-    items: Sequence[Item], columns: Sequence[Column[Item]], label: str, note: str = ""
+    items: Sequence[Item],
+    columns: Sequence[Column[Item]],
+    label: str,
+    note: str = "",
+    *,
+    kind: Callable[[Item], str] = lambda item: "",
 ) -> Table[Item]:
-    """A table with a row an item. Columns that no item has a value in are left out."""
+    """A table with a row an item, of the class `kind`. Columns that no item has a value in are left out."""
     rows = [[column.cell(item) for column in columns] for item in items]
     kept = [place for place in range(len(columns)) if any(row[place] != NO_VALUE for row in rows)]
-    cells = [("", [row[place] for place in kept]) for row in rows]
+    cells = [(kind(item), [row[place] for place in kept]) for item, row in zip(items, rows, strict=True)]
     return Table(label, [columns[place] for place in kept], cells, note)
 
 
@@ -174,10 +179,8 @@ def candidates_table(rows: Sequence[Row], required: tuple[str, ...], *, campaign
     names = [name for name in _CANDIDATES.split() if campaign or name not in _OF_CAMPAIGNS]
     if not any(row.get("nearest_pressure_gpa") for row in rows):
         names.remove("nearest_pressure_gpa")
-    table = table_of(rows, [_candidates_column(name, required) for name in names], "Candidates")
-    kinds = ["passed" if row.get("passed") else "failed" for row in rows]
-    cells = [(kind, each) for kind, (_, each) in zip(kinds, table.rows, strict=True)]
-    return Table(table.label, table.columns, cells)
+    shown = [_candidates_column(name, required) for name in names]
+    return table_of(rows, shown, "Candidates", kind=lambda row: "passed" if row.get("passed") else "failed")
 
 
 def _candidates_column(name: str, required: tuple[str, ...]) -> Column[Row]:

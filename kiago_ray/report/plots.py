@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from kiago_ray.screening.candidates import EXTRAPOLATED
 from kiago_ray.screening.summary import TOP as TOP_SIZES
+from kiago_ray.screening.summary import BaseMaterial
+from kiago_ray.search.result import Trajectory
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # its import takes longer than most commands
     from matplotlib.figure import Figure
-
-    from kiago_ray.screening.summary import BaseMaterial
-    from kiago_ray.search.result import Trajectory
 
 BLUE, ORANGE, VERMILION, GREEN, SKY, GREY = "#0072B2", "#E69F00", "#D55E00", "#009E73", "#56B4E9", "#9a9a9a"
 COLORS = (BLUE, VERMILION, GREEN, "#CC79A7", "#000000", SKY, ORANGE)  # without yellow, too light for a line
@@ -29,23 +28,15 @@ DASHED = (0, (4, 3))
 SHOWN_ROWS = 60  # thin lines in the trajectory; more than that are a blot
 FIRST = 10  # of the best, drawn darker
 NAME_LENGTH = 44
-TC = "$T_{\\mathrm{c}}$"
+TC, EF = "$T_{\\mathrm{c}}$", "$E_{\\mathrm{f}}$ (eV/atom)"
 TC_PLOT, PARETO_PLOT, GAP_PLOT, TRAJECTORY_PLOT = SEARCH_PLOTS = (
     "tc_against_ef.png",
     "pareto.png",
     "search_against_oracle.png",
     "trajectory.png",
 )
-PLOTTED = (
-    "passed",
-    "tc_k",
-    "ef_ev_per_atom",
-    "trusted_tc_k",
-    "extrapolation",
-    "pareto",
-    "tc_oracle_k",
-    "extrapolated",
-)
+_PLOTTED = "passed tc_k ef_ev_per_atom trusted_tc_k extrapolation pareto tc_oracle_k extrapolated"
+PLOTTED = tuple(_PLOTTED.split())
 MAX_POINTS = 20_000
 BEST_POINTS = 1_000  # that are drawn in any case
 _OUTLIERS = 0.005  # part of the failed candidates that may lie beyond either end of the E_f axis
@@ -125,14 +116,9 @@ def search_plots(table: Any, trajectory: Trajectory, base: BaseMaterial | None, 
     """The plots of a search from its ranked table (see `ranked_plots`), and the trajectory where steps were taken."""
     plots = ranked_plots(table, base, name)
     if len(trajectory.rows):
-        figure = trajectory_plot(
-            trajectory.tc_k,
-            trajectory.ef_ev_per_atom,
-            trajectory.integer_loss,
-            trajectory.stage,
-            base_tc_k=None if base is None else base.tc_predicted_k,
-            title=name,
-        )
+        path = trajectory.tc_k, trajectory.ef_ev_per_atom, trajectory.integer_loss, trajectory.stage
+        base_tc_k = None if base is None else base.tc_predicted_k
+        figure = trajectory_plot(*path, base_tc_k=base_tc_k, title=name)
         caption = (
             "T_c, formation energy and integer loss over the steps: single rows, median and middle 80 %."
         )
@@ -151,19 +137,14 @@ def ranked_plots(table: Any, base: BaseMaterial | None, name: str) -> list[Plot]
     every |= {each: drawn[each].fill_null(False).to_numpy() for each in ("pareto", "extrapolated")}
     passed = {each: values[every["passed"]] for each, values in every.items()}
     best = {each: values[: max(TOP_SIZES)] for each, values in passed.items()}
-    caption, title = "Predicted T_c against predicted formation energy of every unique formula.", name
+    part, rest, title = "every unique formula", "", name
     if len(shown) < len(table):
-        part = f"{len(shown):,} of {len(table):,}"
-        title = f"{name}: {part} formulas"
-        caption = (
-            f"Predicted T_c against predicted formation energy of {part} unique formulas: the best "
-            f"{BEST_POINTS:,}, and others evenly chosen by rank."
-        )
+        number = f"{len(shown):,} of {len(table):,}"
+        part, title = f"{number} unique formulas", f"{name}: {number} formulas"
+        rest = f": the best {BEST_POINTS:,}, and others evenly chosen by rank"
     scatter = tc_against_ef(every["tc_k"], every["ef_ev_per_atom"], every["passed"], base, title)
-    trusted, ef, extrapolation, front = (
-        passed[each] for each in ("trusted_tc_k", "ef_ev_per_atom", "extrapolation", "pareto")
-    )
-    pareto = pareto_plot(trusted, ef, extrapolation, front, name)
+    columns = ("trusted_tc_k", "ef_ev_per_atom", "extrapolation", "pareto")
+    pareto = pareto_plot(*(passed[each] for each in columns), name)
     gap = gap_plot(best["tc_k"], best["tc_oracle_k"], best["extrapolated"], name)
     on_front = (
         "Trusted T_c against predicted formation energy of the formulas that passed. On the Pareto front are those "
@@ -174,7 +155,7 @@ def ranked_plots(table: Any, base: BaseMaterial | None, name: str) -> list[Plot]
         "the diagonal the search is more hopeful than the oracle."
     )
     return [
-        Plot(TC_PLOT, caption, png_of(scatter)),
+        Plot(TC_PLOT, f"Predicted T_c against predicted formation energy of {part}{rest}.", png_of(scatter)),
         Plot(PARETO_PLOT, on_front, png_of(pareto)),
         Plot(GAP_PLOT, below, png_of(gap)),
     ]
@@ -215,7 +196,7 @@ def tc_against_ef(
     axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1)
     axes.set_xlim(low, high)
     from_zero(axes)
-    axes.set_xlabel("predicted formation energy $E_{\\mathrm{f}}$ (eV/atom)")
+    axes.set_xlabel(f"predicted formation energy {EF}")
     axes.set_ylabel(f"predicted {TC} (K)")
     return finish(figure, axes, title)
 
@@ -253,7 +234,7 @@ def pareto_plot(
         )
         bar.ax.axhline(EXTRAPOLATED, color=VERMILION, linewidth=2)
     from_zero(axes)
-    axes.set_xlabel("predicted formation energy $E_{\\mathrm{f}}$ (eV/atom)")
+    axes.set_xlabel(f"predicted formation energy {EF}")
     axes.set_ylabel(f"trusted {TC} (K)")
     return finish(figure, axes, title, columns=3)
 
@@ -273,19 +254,14 @@ def gap_plot(tc_k: Array, tc_oracle_k: Array, extrapolated: Array, title: str = 
     axes.plot(
         [0, top], [0, top], color="black", linewidth=0.9, linestyle=DASHED, label="they agree", zorder=2
     )
+    cross = {"c": VERMILION, "marker": "x", "s": 34, "linewidths": 1.4}
     for rows, style, label in (
-        (first & ~flagged, {"c": BLUE, "marker": "D", "s": 34}, f"best {FIRST}"),
-        (~first & ~flagged, {"c": "#7fb8de", "marker": "o", "s": 22}, f"best {len(search)}"),
-        (
-            flagged,
-            {"c": VERMILION, "marker": "x", "s": 34, "linewidths": 1.4},
-            f"extrapolated ({(flagged & there).sum()})",
-        ),
+        (first & ~flagged & there, {"c": BLUE, "marker": "D", "s": 34}, f"best {FIRST}"),
+        (~first & ~flagged & there, {"c": "#7fb8de", "marker": "o", "s": 22}, f"best {len(search)}"),
+        (flagged & there, cross, f"extrapolated ({(flagged & there).sum()})"),
     ):
-        if (rows & there).any():
-            axes.scatter(
-                search[rows & there], oracle[rows & there], label=label, alpha=0.9, zorder=3, **style
-            )
+        if rows.any():
+            axes.scatter(search[rows], oracle[rows], label=label, alpha=0.9, zorder=3, **style)
     means = search[there].mean(), oracle[there].mean()
     axes.scatter(*means, marker="+", s=190, c="black", linewidths=2, zorder=4, label="mean")
     gap = f"gap of the best {int(there.sum())}: {means[0] - means[1]:z.1f} K"
@@ -315,7 +291,7 @@ def trajectory_plot(
     shown = np.unique(np.linspace(0, max(np.shape(tc_k)[1] - 1, 0), SHOWN_ROWS).astype(int))
     for panel, values, color, label, rows in (
         (panels[0], tc_k, BLUE, f"predicted {TC} (K)", shown),
-        (panels[1], ef_ev_per_atom, VERMILION, "$E_{\\mathrm{f}}$ (eV/atom)", shown[:0]),
+        (panels[1], ef_ev_per_atom, VERMILION, EF, shown[:0]),
         (panels[2], integer_loss, "#4d4d4d", "integer loss", shown[:0]),
     ):
         _spread(panel, np.asarray(values, dtype=float), color, rows)
