@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.screening.candidates import Floats, Mask, is_extrapolated
@@ -118,15 +117,10 @@ def summarise(
     passed = ranked["passed"].to_numpy()
     count = int(passed.sum())
     new = new_rows(ranked)
-    known = pc.is_valid(ranked["known"]).to_numpy()
+    known = len(ranked) - ranked["known"].null_count
     compared = ranked["nearest_distance"].null_count < len(ranked)
     head = ranked.slice(0, min(count, max(top, default=0)))  # those that passed come first
-    best = BestRows(
-        tuple(head["formula"].to_pylist()),
-        **{name: head[name].to_numpy() for name in _BEST},
-        known=known[: len(head)],
-        sources=tuple(head["source"].to_pylist()),
-    )
+    sources = head["source"].to_pylist()[:FIRST_ROWS]
     return Summary(
         rows=rows,
         statuses=dict(statuses),
@@ -138,16 +132,16 @@ def summarise(
         },
         required=required,
         passed=count,
-        top=tuple(top_mean(best, k, base) for k in top),
+        top=tuple(top_mean(head, k, base) for k in top),
         base=base,
         passed_above_base=(
             None if base is None else int((ranked["tc_k"].to_numpy()[:count] > base.tc_predicted_k).sum())
         ),
-        known=int(known.sum()) if compared else None,
+        known=known if compared else None,
         ranked_by=ranked_by,
         gains=int((new & ranked["gain"].fill_null(False).to_numpy()).sum()) if compared else None,
         left_out=count - int(new.sum()),
-        sources=dict(Counter(source for source in best.sources[:FIRST_ROWS] if source is not None)),
+        sources=dict(Counter(source for source in sources if source is not None)),
     )
 
 
@@ -159,22 +153,6 @@ def new_rows(table: Any) -> Mask:
 
 def _fraction(part: int, whole: int) -> float | None:
     return part / whole if whole else None
-
-
-@dataclass(frozen=True)
-class BestRows:
-    """The first rows that passed, best first: formulas, and (n,) of each column by these names; NaN: unknown. known:
-    (n,) whether the column of that name has a value. sources: n texts of the column `source`, () where not asked.
-    """
-
-    formulas: tuple[str, ...]
-    tc_k: Floats
-    tc_oracle_k: Floats
-    trusted_tc_k: Floats
-    extrapolation: Floats
-    nearest_distance: Floats
-    known: NDArray[np.bool_]
-    sources: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,33 +180,29 @@ class TopMean:
     known: int | None = None
 
 
-def top_mean(best: BestRows, k: int, base: BaseMaterial | None) -> TopMean:
-    """The means of the first k of these rows. What isn't known of every one of them is None."""
-    used = min(k, len(best.formulas))
-    if not used:
-        return TopMean(k, 0, None, None)
-    mean, oracle = _mean(best.tc_k[:k]), _mean(best.tc_oracle_k[:k])
-    flagged = np.where(np.isnan(best.extrapolation[:k]), np.nan, is_extrapolated(best.extrapolation[:k]))
-    distance = best.nearest_distance[:k]
+def top_mean(best: Any, k: int, base: BaseMaterial | None) -> TopMean:
+    """The means of the first k rows of a table of the best. What isn't known of every one of them is None."""
+    head = best.slice(0, k)
+    if not len(head):
+        return TopMean(k, 0, None)
+    tc_k, tc_oracle_k, trusted_tc_k, extrapolation, distance = (head[name].to_numpy() for name in _BEST)
+    mean, oracle = _mean(tc_k), _mean(tc_oracle_k)
+    flagged = np.where(np.isnan(extrapolation), np.nan, is_extrapolated(extrapolation))
     near = not np.isnan(distance).any()
     return TopMean(
         k=k,
-        used=used,
+        used=len(head),
         mean_tc_k=mean,
         delta_tc_k=_difference(mean, None if base is None else base.tc_predicted_k),
         mean_tc_oracle_k=oracle,
         delta_tc_oracle_k=_difference(oracle, None if base is None else base.tc_oracle_k),
         gap_k=_difference(mean, oracle),
-        mean_trusted_tc_k=_mean(best.trusted_tc_k[:k]),
+        mean_trusted_tc_k=_mean(trusted_tc_k),
         flagged_fraction=_mean(flagged),
-        chemical_systems=_systems(best.formulas[:k]),
+        chemical_systems=len({frozenset(parse(formula)) for formula in head["formula"].to_pylist()}),
         median_nearest_distance=float(np.median(distance)) if near else None,
-        known=int(best.known[:k].sum()) if near else None,
+        known=len(head) - head["known"].null_count if near else None,
     )
-
-
-def _systems(formulas: Sequence[str]) -> int:
-    return len({frozenset(parse(formula)) for formula in formulas})
 
 
 def _mean(values: Floats) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
@@ -17,7 +18,6 @@ from kiago_ray.screening.rank import RankBy, Ranking
 from kiago_ray.screening.screens import apply_screens, available_screens
 from kiago_ray.screening.summary import (
     BaseMaterial,
-    BestRows,
     Summary,
     TopMean,
     summarise,
@@ -182,7 +182,7 @@ def test_gains_what_is_left_out_and_the_sources_of_the_first_rows(make_result: M
 TOLD_BASE = BaseMaterial("LaNiAsO", tc_predicted_k=5.0, ef_predicted_ev_per_atom=-2.0, tc_oracle_k=3.0)
 
 
-def best(**changed: list[Any]) -> BestRows:
+def best(**changed: list[Any]) -> Any:
     """Four rows of three chemical systems."""
     columns = {
         "tc_k": [100.0, 80.0, 60.0, 40.0],
@@ -190,10 +190,9 @@ def best(**changed: list[Any]) -> BestRows:
         "trusted_tc_k": [50.0, 60.0, 0.0, 20.0],
         "extrapolation": [0.5, 0.9, 1.5, 1.0],
         "nearest_distance": [0.3, 0.0, 0.1, 0.02],
-        "known": [False, True, False, True],
+        "known": [None, "YBa2Cu3O8", None, "NbN"],
     }
-    arrays = {name: np.array(values) for name, values in (columns | changed).items()}
-    return BestRows(("YBa2Cu3O7", "Y2Ba4Cu8O16", "MgB2", "NbN"), **arrays)
+    return pa.table({"formula": ["YBa2Cu3O7", "Y2Ba4Cu8O16", "MgB2", "NbN"], **columns, **changed})
 
 
 def test_the_top_is_worked_by_hand() -> None:
