@@ -26,9 +26,10 @@ from kiago_ray.screening.known import TriedMaterials
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.screens import Verdicts, apply_screens, available_screens
 from kiago_ray.screening.summary import BaseMaterial, Summary, summarise
-from kiago_ray.search import SearchSpec, SpecError, load_preset
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import TRAJECTORY_ROWS, given_result, run_search
+from kiago_ray.search.sections import SpecError
+from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
 from kiago_ray.storage.table import PREDICTED, candidates_table, ranked, schema
 

@@ -17,20 +17,20 @@ from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data import NONE
 from kiago_ray.data.tables import known_table, shipped_element_counts, tried_table
-from kiago_ray.hull import EnergyHull
+from kiago_ray.hull.energy_hull import EnergyHull
 from kiago_ray.plausibility.prospects import Prospects, around, load_prospects
-from kiago_ray.predictors import Predictors, load_predictors
-from kiago_ray.predictors.base import predict
+from kiago_ray.predictors.base import Predictors, predict
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import Oracle, load_oracle
-from kiago_ray.predictors.weights import ORACLE, folder_with, load_cards
+from kiago_ray.predictors.weights import ORACLE, folder_with, load_cards, load_predictors
 from kiago_ray.screening.candidates import SecondOpinions
 from kiago_ray.screening.known import KnownMaterials, TriedMaterials
 from kiago_ray.screening.screens import check_phases
 from kiago_ray.screening.summary import BaseMaterial
-from kiago_ray.search import SearchSpec, SpecError
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.problem import resolve
+from kiago_ray.search.sections import SpecError
+from kiago_ray.search.spec import SearchSpec
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,6 @@ PACKAGE = ROOT / "kiago_ray"
 LONGEST_FUNCTION = 60  # lines, with its signature and docstring
 
 
-
 def test_rooms_import_only_from_rooms_below_them() -> None:
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as l; l()"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -27,7 +27,7 @@ from rich.text import Text
 from typer import Argument, Option
 
 from kiago_ray.errors import InputError
-from kiago_ray.hull import EnergyHull
+from kiago_ray.hull.energy_hull import EnergyHull
 from kiago_ray.screening.known import KnownMaterials, TriedMaterials
 from kiago_ray.search.stages import ShouldStop
 

@@ -31,7 +31,7 @@ from kiago_ray.cli.console import (
 )
 from kiago_ray.data.files import MAX_ROWS, finite, read_lines
 from kiago_ray.errors import InputError
-from kiago_ray.hull import EnergyHull, judge
+from kiago_ray.hull.energy_hull import EnergyHull, judge
 from kiago_ray.models import Models, load_models
 from kiago_ray.storage.table import PREDICTED
 

@@ -23,10 +23,10 @@ from kiago_ray.data import NONE
 from kiago_ray.errors import InputError
 from kiago_ray.machine import cpu_name, provenance
 from kiago_ray.models import load_models
-from kiago_ray.predictors import Predictors
+from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.inference import Precision, multiplies_bfloat16
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, weights_hashes
-from kiago_ray.search import load_preset
+from kiago_ray.search.spec import load_preset
 
 PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"  # of a checkout; an installed package has none
 TOTALS = (25, 199)

@@ -29,7 +29,7 @@ from kiago_ray.models import load_models
 from kiago_ray.paper.experiments import Lab, open_cells
 from kiago_ray.paper.run import PAGE, measure, write_report, write_table
 from kiago_ray.paper.tables import PaperTable, Size, comparison
-from kiago_ray.search import load_preset
+from kiago_ray.search.spec import load_preset
 
 ALL = "all"
 

@@ -33,8 +33,8 @@ from kiago_ray.runs.outcome import read_search_results, whole_results, write_out
 from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
 from kiago_ray.screening.screens import REQUIRED, Passing, available_screens, load_screen_recall
 from kiago_ray.screening.summary import Summary
-from kiago_ray.search import PRESETS, SearchSpec, build_spec
 from kiago_ray.search.sections import ScreensSpec
+from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
 from kiago_ray.search.stages import Progress
 from kiago_ray.storage.run_directory import CANDIDATES, open_run
 from kiago_ray.storage.table import first_rows

@@ -104,9 +104,7 @@ def show_plan(sweep: SweepSpec, where: str, as_json: bool) -> None:
         print(f"{name.replace('_', ' ')}".ljust(24), console.cell_text(value))
 
 
-def make_request(
-    sweep: SweepSpec, models: Models, where: str, tracking: TrackingTarget | None
-) -> RunRequest:
+def make_request(sweep: SweepSpec, models: Models, where: str, tracking: TrackingTarget | None) -> RunRequest:
     """What a sweep is run with, but for the cluster."""
     weights = None if sweep.weights is None else Path(sweep.weights)
     hashes = {**models.hashes, TUNING_ORACLE: load_card(TUNING_ORACLE)["sha256"]}

@@ -37,9 +37,8 @@ from kiago_ray.chemistry.formula import FormulaError, fractions, parse
 from kiago_ray.data import sources, tables
 from kiago_ray.data.compositions import elements_held, sparse_fractions
 from kiago_ray.data.files import LoadReport, PathLike, sha256
-from kiago_ray.predictors import Predictor, load_card
-from kiago_ray.predictors.base import predict
-from kiago_ray.predictors.weights import load_ef
+from kiago_ray.predictors.base import Predictor, predict
+from kiago_ray.predictors.weights import load_card, load_ef
 from kiago_ray.screening.candidates import Candidates
 from kiago_ray.screening.rank import Ranking, order, unique
 

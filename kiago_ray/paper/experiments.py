@@ -36,14 +36,13 @@ from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse, parse_amounts, parse_fractions, write
 from kiago_ray.models import Models
 from kiago_ray.paper.tables import METHODS, SEARCHES, Size, comparison
-from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.base import predict
+from kiago_ray.predictors.base import Predictors, predict
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
-from kiago_ray.search import SearchSpec, load_preset
 from kiago_ray.search.integers import rounded_counts
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import SHARD_ROWS, given_result, run_search
+from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import open_run
 from kiago_ray.storage.table import ranked

@@ -13,8 +13,7 @@ from kiago_ray.chemistry.formula import parse
 from kiago_ray.paper.experiments import rightly_substituted
 from kiago_ray.paper.measures import Evidence
 from kiago_ray.paper.tables import LABELS, METHODS, SEARCHES, Column, Panel, PaperTable, Value
-from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.base import predict
+from kiago_ray.predictors.base import Predictors, predict
 from kiago_ray.screening.known import KnownMaterials
 
 TC, ORACLE = Column("tc_k", "T_c (K)"), Column("tc_oracle_k", "oracle (K)")

@@ -18,7 +18,7 @@ from kiago_ray.paper.measures import Evidence
 from kiago_ray.paper.tables import BASELINES, LABELS, METHODS, PaperTable, comparison, escaped, markdown_grid
 from kiago_ray.report.page import render
 from kiago_ray.report.plots import Plot
-from kiago_ray.search import SearchSpec, load_preset
+from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.storage.location import Location
 
 PAGE, TEXT = "report.html", "report.md"

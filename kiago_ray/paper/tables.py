@@ -17,8 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from kiago_ray.errors import InputError
-from kiago_ray.search import SearchSpec, load_preset
-from kiago_ray.search.spec import preset_values
+from kiago_ray.search.spec import SearchSpec, load_preset, preset_values
 
 Value = float | str | None
 """A number; a text such as a formula, "" for a blank; None for N/A: nothing passed."""
