@@ -15,15 +15,16 @@ import numpy as np
 import pyarrow as pa
 
 from kiago_ray.runs.outcome import (
+    SEARCHES,
     SUMMARY,
     CampaignResults,
     SearchResults,
     read_campaign_results,
     read_curves,
     read_search_results,
+    search_folder,
 )
 from kiago_ray.runs.plan import Plan
-from kiago_ray.runs.shards import SEARCHES, search_folder
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, leaves
 from kiago_ray.sweep.metrics import METRICS

@@ -22,6 +22,7 @@ from kiago_ray.errors import InputError
 MAX_LENGTH = 400  # characters; ten elements with amounts of full precision need about 200
 MAX_DEPTH = 10  # brackets within brackets
 MIN_AMOUNT, MAX_AMOUNT = 1e-9, 1e9
+_WHOLE = 1e-6  # atoms: a fixed amount counts as whole within this
 _BOUNDS = f"amounts lie between {MIN_AMOUNT:g} and {MAX_AMOUNT:g}"
 MAX_DIGITS = 30  # characters of one amount; a double between the bounds needs at most 27
 
@@ -229,6 +230,18 @@ def reduce_counts(counts: NDArray[Any]) -> NDArray[Any]:
     """Whole-number counts (..., 118) divided by their row's greatest common divisor; a row of zeros stays."""
     divisor = np.gcd.reduce(counts, axis=-1, keepdims=True)
     return counts // np.maximum(divisor, 1)
+
+
+def least_counts(total: int, fixed: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Atoms that fixed amounts (118,) need at least in a formula of `total` atoms, (118,)."""
+    return np.ceil(total * fixed - _WHOLE).astype(np.int64)
+
+
+def feasible_totals(totals: Iterable[int], fixed: NDArray[np.float64], may_grow: bool) -> tuple[int, ...]:
+    """The totals in which fixed amounts (118,) are whole atoms or, where they may grow, have room."""
+    if may_grow:
+        return tuple(n for n in totals if least_counts(n, fixed).sum() <= n)
+    return tuple(n for n in totals if (np.abs(n * fixed - np.rint(n * fixed)) < _WHOLE).all())
 
 
 def checked_amounts(amounts: NDArray[Any], *, whole: bool = False) -> NDArray[np.float64]:

@@ -49,6 +49,12 @@ CURVES_SCHEMA = pa.schema(
     [("step", pa.int32()), ("stage", pa.int8()), ("rows", pa.int32())]
     + [(f"{name}_{kind}", pa.float64()) for name in QUANTITIES for kind in ("mean", "p10", "p50", "p90")]
 )
+SEARCHES = "searches"  # the folder of a campaign's searches
+
+
+def search_folder(run: Location, name: str) -> Location:
+    """Where the results of a search of a campaign are."""
+    return run / SEARCHES / name
 
 
 class DamagedError(KiagoError):

@@ -43,8 +43,7 @@ from kiago_ray.report.plots import (
     second_stage,
 )
 from kiago_ray.report.reasons import Background
-from kiago_ray.runs.outcome import CampaignResults, SearchResults, read_curves
-from kiago_ray.runs.shards import search_folder
+from kiago_ray.runs.outcome import CampaignResults, SearchResults, read_curves, search_folder
 from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.table import read_columns

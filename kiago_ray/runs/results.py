@@ -38,13 +38,14 @@ from kiago_ray.runs.outcome import (
     read_campaign_results,
     read_curves,
     read_search_results,
+    search_folder,
     whole_results,
     write_files,
     write_summary,
 )
 from kiago_ray.runs.page import CURVES_PLOT, GAINS_PLOT, TABLE_ROWS, campaign_page, campaign_plots
 from kiago_ray.runs.plan import Plan, PlannedSearch
-from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, search_folder, shard_file
+from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, shard_file
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.summary import Summary, new_rows, summarise, summarised_columns
 from kiago_ray.storage.location import Location, StorageError, reason

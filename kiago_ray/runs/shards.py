@@ -27,7 +27,7 @@ from pydantic import TypeAdapter
 from kiago_ray.api import JudgedRows, judged_rows
 from kiago_ray.models import Models
 from kiago_ray.predictors.inference import step_precision
-from kiago_ray.runs.outcome import DamagedError
+from kiago_ray.runs.outcome import DamagedError, search_folder
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
 from kiago_ray.screening.rank import order
 from kiago_ray.screening.summary import BaseMaterial, new_rows
@@ -36,7 +36,7 @@ from kiago_ray.search.stages import ProgressCallback, ShouldStop
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
 from kiago_ray.storage.table import parquet_bytes, read_parquet, schema_problem, standing, table_bytes
 
-SHARDS, SEARCHES = "shards", "searches"
+SHARDS = "shards"
 TABLE, STEPS, MANIFEST = ".parquet", ".steps.parquet", ".json"  # endings of a shard's files
 _READERS = 8  # on a remote storage a look at a shard is mostly waiting
 STEPS_SCHEMA = pa.schema(
@@ -75,11 +75,6 @@ class Manifest:
     def shard(self) -> str:
         """The shard's name (see Shard)."""
         return f"{self.search}/{self.number:05d}"
-
-
-def search_folder(run: Location, name: str) -> Location:
-    """Where the results of a search of a campaign are."""
-    return run / SEARCHES / name
 
 
 def shard_file(campaign: Location, shard: Shard, ending: str) -> Location:

@@ -19,7 +19,6 @@ cheapest of its first elements.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
@@ -29,11 +28,10 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Ints, Mask
-from kiago_ray.chemistry.formula import reduce_counts
+from kiago_ray.chemistry.formula import least_counts, reduce_counts
 from kiago_ray.chemistry.neutrality import cuts, likeliest_valences
 from kiago_ray.chemistry.oxidation import OxidationSet
 
-WHOLE = 1e-6  # atoms: a fixed amount counts as whole within this
 MOST_TOTALS = 32  # of a row, those whose nearest counts are nearest
 MOST_FORMULAS = 4_096  # of a row, the nearest, that are tested
 MOST_MIXED = 48  # of a row, the nearest, that mixed valence is tested on
@@ -60,18 +58,6 @@ class IntegerCandidates:
     counts: Ints
     distance: Floats
     nats: Floats
-
-
-def least_counts(total: int, fixed: Floats) -> Ints:
-    """Atoms that fixed amounts (118,) need at least in a formula of `total` atoms, (118,)."""
-    return np.ceil(total * fixed - WHOLE).astype(np.int64)
-
-
-def feasible_totals(totals: Iterable[int], fixed: Floats, may_grow: bool) -> tuple[int, ...]:
-    """The totals in which fixed amounts (118,) are whole atoms or, where they may grow, have room."""
-    if may_grow:
-        return tuple(n for n in totals if least_counts(n, fixed).sum() <= n)
-    return tuple(n for n in totals if (np.abs(n * fixed - np.rint(n * fixed)) < WHOLE).all())
 
 
 def nearest_counts(fractions: Floats, total: int, least: Ints, exact: Mask) -> Ints:

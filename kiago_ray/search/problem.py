@@ -10,9 +10,8 @@ import numpy as np
 
 from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats, Mask
-from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.chemistry.formula import feasible_totals, fractions, parse
 from kiago_ray.search.family import Family, Substitutions, family_of
-from kiago_ray.search.integers import feasible_totals
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
 

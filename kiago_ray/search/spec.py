@@ -14,9 +14,8 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
-from kiago_ray.chemistry.formula import amounts_row, parse
+from kiago_ray.chemistry.formula import amounts_row, feasible_totals, parse
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.search.integers import feasible_totals
 from kiago_ray.search.sections import (
     ChargeSpec,
     ElementsSpec,

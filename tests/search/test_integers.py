@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.chemistry.formula import fractions, parse, parse_fractions, write_integers
+from kiago_ray.chemistry.formula import (
+    feasible_totals,
+    fractions,
+    least_counts,
+    parse,
+    parse_fractions,
+    write_integers,
+)
 from kiago_ray.chemistry.neutrality import check, likeliest_valences
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.search.integers import (
@@ -19,9 +26,7 @@ from kiago_ray.search.integers import (
     IntegerCandidates,
     choose,
     exchanges,
-    feasible_totals,
     fractional_amounts,
-    least_counts,
     likely_assignments,
     nearest_counts,
     neutral_formulas,
