@@ -187,7 +187,8 @@ def noise_scheduler(steps: int = STEPS) -> Any:
         raise InputError(
             "SuperDiff needs the package diffusers: pip install 'kiago-ray[superdiff]'"
         ) from None
-    scheduler: Any = DDPMScheduler(
+    ddpm: Any = DDPMScheduler
+    scheduler = ddpm(
         num_train_timesteps=STEPS,
         beta_schedule="squaredcos_cap_v2",
         variance_type="fixed_large",  # σ² = β, SuperDiff's section II B
