@@ -77,7 +77,7 @@ _OF_CAMPAIGN = (
     "outputs",
 )
 _COUNTED = ("rows", "unique", "passed", "statuses", "top", "ranked_by", "gains", "left_out", "sources")
-BLOCK_ROWS = 65_536
+BLOCK_ROWS = 65_536  # of a row group
 _RUN_ROWS = 131_072  # rows sorted in memory at a time
 _READERS = 8  # on a remote storage reading a few columns is mostly waiting
 
@@ -124,7 +124,7 @@ def _merged(
 ) -> SearchResults:
     """What the shards of these manifests come to, once their rows are merged into `table`."""
     shards, ranking = search.shards, Ranking.of(search.spec.screens)
-    merge_tables([shard_file(run, shards[each.number], TABLE) for each in manifests], table, ranking=ranking)
+    merge_tables([shard_file(run, shards[each.number], TABLE) for each in manifests], table, ranking)
     return SearchResults(
         name=search.name,
         base=search.base,
@@ -215,7 +215,7 @@ def _merged_searches(
     rankings = {Ranking.of(search.spec.screens) for search in plan.searches}
     ranking = rankings.pop() if len(rankings) == 1 else Ranking()
     tables = [search_folder(campaign, each.name) / CANDIDATES for each in searches]
-    merge_tables(tables, table, ranking=ranking)
+    merge_tables(tables, table, ranking)
     ranked = read_columns(table, [*summarised_columns(), "new_system"])
     counted = summarise(
         ranked,
@@ -264,27 +264,18 @@ def _found(folder: Location) -> SearchResults | None:
         return None  # made anew
 
 
-def merge_tables(
-    inputs: Sequence[Location],
-    output: Location,
-    *,
-    ranking: Ranking | None = None,
-    block_rows: int = BLOCK_ROWS,
-    scratch: Path | None = None,
-) -> None:
+def merge_tables(inputs: Sequence[Location], output: Location, ranking: Ranking) -> None:
     """Merge tables of candidates into one of unique formulas, best first, `rank` from 1; its directory must exist.
 
     Each input counts as a search (see `rank_rows`), so that the shards of one search give what `storage.table.ranked`
-    makes of all of them. ranking: by trusted T_c unless given. block_rows: rows of a row group. scratch: a local
-    directory for temporary files, some 150 bytes a formula; None for the system's. Raises StorageError, with nothing
-    written.
+    makes of all of them. Temporary files take some 150 bytes a formula. Raises StorageError, with nothing written.
     """
-    ranks, front = _ranks(inputs, ranking or Ranking())
+    ranks, front = _ranks(inputs, ranking)
     pa.default_memory_pool().release_unused()
-    edges = [*range(1, len(front) + 1, block_rows), len(front) + 1]
+    edges = [*range(1, len(front) + 1, BLOCK_ROWS), len(front) + 1]
     try:
         with ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kiago-merge-", dir=scratch))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kiago-merge-"))
             runs = [
                 _write_run(Path(folder) / f"{number}.arrow", rows, edges)
                 for number, rows in enumerate(_ranked_rows(inputs, ranks, front))
@@ -297,9 +288,8 @@ def merge_tables(
                     block = _by_rank(pa.Table.from_batches(batches))
                     writer.write_table(block, row_group_size=len(block))
     except (OSError, pa.ArrowException) as error:
-        place = scratch or tempfile.gettempdir()
         raise StorageError(
-            f"can't write temporary files to {place}: {reason(error)}; set TMPDIR to a place with room"
+            f"can't write temporary files to {tempfile.gettempdir()}: {reason(error)}; set TMPDIR to a place with room"
         ) from error
     pa.default_memory_pool().release_unused()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import pairwise
@@ -85,13 +86,13 @@ def made_table(rows: int, seed: int, *, formulas: int = 300, first_row: int = 0,
 def merged(tmp_path: Path) -> Merge:
     """Write tables, merge their files, read the result, and count it."""
 
-    def go(*tables: Any, name: str = "out", **options: Any) -> tuple[Any, Summary]:
+    def go(*tables: Any, name: str = "out", ranking: Ranking | None = None) -> tuple[Any, Summary]:
         places = []
         for number, table in enumerate(tables):
             places.append(Location.of(tmp_path / f"in-{number}.parquet"))
             places[-1].write_bytes(table_bytes(table))
         output = Location.of(tmp_path / f"{name}.parquet")
-        merge_tables(places, output, **options)
+        merge_tables(places, output, ranking or Ranking())
         out = read_table(output)
         return out, summarise(out, rows=sum(map(len, tables)), statuses={}, required=())
 
@@ -110,7 +111,8 @@ def test_shards_of_a_search_give_what_ranked_makes_of_all_rows(
 ) -> None:
     monkeypatch.setattr(results, "_RUN_ROWS", run_rows)
     table = made_table(500, seed=1)
-    out, done = merged(*shards_of(table, 3, 3, 130, 400), block_rows=block_rows)
+    monkeypatch.setattr(results, "BLOCK_ROWS", block_rows)
+    out, done = merged(*shards_of(table, 3, 3, 130, 400))
     expected = ranked(table)
     assert out.equals(expected)
     assert out.schema.equals(schema(), check_metadata=True)
@@ -183,9 +185,10 @@ def test_the_bytes_do_not_depend_on_how_rows_are_spread(
     merged: Merge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     table = made_table(500, seed=2)
-    merged(table, name="one", block_rows=64)
+    monkeypatch.setattr(results, "BLOCK_ROWS", 64)
+    merged(table, name="one")
     monkeypatch.setattr(results, "_RUN_ROWS", 40)
-    merged(*shards_of(table, 100, 101, 350), name="many", block_rows=64)
+    merged(*shards_of(table, 100, 101, 350), name="many")
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "many.parquet").read_bytes()
     assert pq.ParquetFile(tmp_path / "one.parquet").metadata.row_group(0).num_rows == 64
 
@@ -247,16 +250,18 @@ def test_near_hull_counts_where_it_was_judged(merged: Merge) -> None:
     assert done.screens["near_hull"] == sum(value is True for value in out["near_hull"].to_pylist()) > 0
 
 
-def test_no_temporary_file_stays(merged: Merge, tmp_path: Path) -> None:
+def test_no_temporary_file_stays(merged: Merge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    merged(made_table(50, seed=6), scratch=scratch)
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    merged(made_table(50, seed=6))
     assert list(scratch.iterdir()) == []
 
 
-def test_a_damaged_input_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_damaged_input_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scratch, output = tmp_path / "scratch", tmp_path / "out.parquet"
     scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     output.write_bytes(b"old")
     good, bad = Location.of(tmp_path / "good.parquet"), Location.of(tmp_path / "bad.parquet")
     good.write_bytes(table_bytes(made_table(50, seed=7)))
@@ -267,7 +272,7 @@ def test_a_damaged_input_leaves_what_was_there(tmp_path: Path) -> None:
     ):
         Path(bad.path).write_bytes(damaged)
         with pytest.raises(StorageError, match=message):
-            merge_tables([good, bad], Location.of(output), scratch=scratch)
+            merge_tables([good, bad], Location.of(output), Ranking())
         assert output.read_bytes() == b"old"
         assert sorted(path.name for path in tmp_path.iterdir()) == [
             "bad.parquet",
@@ -278,21 +283,22 @@ def test_a_damaged_input_leaves_what_was_there(tmp_path: Path) -> None:
         assert list(scratch.iterdir()) == []
     pq.write_table(pa.table({"formula": ["NaCl"]}), bad.path)
     with pytest.raises(StorageError, match=r"bad.parquet is not a table of candidates.*no column 'rank'"):
-        merge_tables([good, bad], Location.of(output))
+        merge_tables([good, bad], Location.of(output), Ranking())
     with pytest.raises(StorageError, match=r"can't read .*gone.parquet: No such file"):
-        merge_tables([Location.of(tmp_path / "gone.parquet")], Location.of(output))
+        merge_tables([Location.of(tmp_path / "gone.parquet")], Location.of(output), Ranking())
 
 
-def test_a_scratch_directory_that_is_not_there(tmp_path: Path) -> None:
+def test_a_scratch_directory_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     with pytest.raises(StorageError, match=r"can't write temporary files to .*none: No such file.*TMPDIR"):
-        merge_tables([], Location.of(tmp_path / "out.parquet"), scratch=tmp_path / "none")
+        merge_tables([], Location.of(tmp_path / "out.parquet"), Ranking())
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_scratch_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in.parquet").write_bytes(table_bytes(made_table(50, seed=8)))
     os.symlink("/dev/full", tmp_path / "0.arrow")
-    monkeypatch.setattr(results.tempfile, "TemporaryDirectory", lambda **_: nullcontext(str(tmp_path)))
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda **_: nullcontext(str(tmp_path)))
     with pytest.raises(StorageError, match=r"can't write temporary files.*No space left.*TMPDIR"):
-        merge_tables([Location.of(tmp_path / "in.parquet")], Location.of(tmp_path / "out.parquet"))
+        merge_tables([Location.of(tmp_path / "in.parquet")], Location.of(tmp_path / "out.parquet"), Ranking())
     assert not (tmp_path / "out.parquet").exists()
