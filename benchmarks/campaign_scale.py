@@ -114,6 +114,7 @@ def made_table(numbers: Ints, rows: range, search: str, base: str, seed: int) ->
         "formula": text(texts(numbers, 1, "formula")),
         "base": pa.repeat(base, n),
         "search": pa.repeat(search, n),
+        "trusted_tc_k": known(0.7 * tc_k),
         "tc_k": known(tc_k),
         "tc_relaxed_k": tc_k + noise(own, 7),
         "delta_tc_k": known(tc_k - 20),
@@ -134,7 +135,8 @@ def made_table(numbers: Ints, rows: range, search: str, base: str, seed: int) ->
         "row": np.asarray(rows, dtype=np.int64),
         "start_formula": texts(own, 3, "start"),
     }
-    return pa.table({name: columns[name] for name in table_columns()}, schema=schema())
+    every = {each.name: columns.get(each.name, pa.nulls(n, each.type)) for each in table_columns().values()}
+    return pa.table(every, schema=schema())
 
 
 def made_trajectory(rows: Ints) -> Trajectory:
