@@ -355,14 +355,11 @@ def _best(options: list[list[Floats]], element: Ints, cost: Cost) -> list[Floats
 
 def nearest_atoms(atoms: Floats, sites: RowSites) -> Floats:
     """The nearest atoms (s, k) on the grid to where a row ended (s, k), within the limits of its sites."""
-    found = atoms.copy()
-    for at in range(len(atoms)):
-        if sites.on_grid[at].any():
-            found[at] = _nearest_on_site(atoms[at], at, sites)
-    return found
+    free: Mask = np.asarray(sites.on_grid.any(axis=1))
+    return np.stack([_on_site(each, at, sites) if free[at] else each for at, each in enumerate(atoms)])
 
 
-def _nearest_on_site(atoms: Floats, at: int, sites: RowSites) -> Floats:
+def _on_site(atoms: Floats, at: int, sites: RowSites) -> Floats:
     grid, amount, low, high = sites.grid, float(sites.amount[at]), sites.low[at], sites.high[at]
     foreign = np.arange(len(atoms)) >= sites.width
     most = np.floor(sites.most[at] * amount * grid + _LEAST)
@@ -396,9 +393,8 @@ def neighbours(atoms: Floats, ended: Floats, sites: RowSites, keep: int, max_dis
     """Up to `keep` occupations (s, k) around `atoms`, which is the first: those that differ in amounts by up to two
     steps, nearest to where the row ended (s, k) in L1 of fractions first, within max_distance.
     """
-    varied = _varied(atoms, sites)
-    if not varied:
-        return [atoms]
+    slots = [(int(at), int(slot)) for at, slot in np.argwhere(sites.on_grid & (atoms > _LEAST))]
+    varied = sorted(slots, key=lambda each: (-atoms[each], each))[:MOST_VARIED]
     goal = fractions_of(ended, sites.element)
     found: list[tuple[float, Floats]] = []
     for steps in product(STEPS, repeat=len(varied)):
@@ -412,12 +408,6 @@ def neighbours(atoms: Floats, ended: Floats, sites: RowSites, keep: int, max_dis
         if distance <= max_distance:
             found.append((round(distance, 9), changed))
     return [atoms, *(each[1] for each in sorted(found, key=lambda each: each[0])[: keep - 1])]
-
-
-def _varied(atoms: Floats, sites: RowSites) -> list[tuple[int, int]]:
-    """(site, slot) of the amounts that neighbours differ in."""
-    found = [(int(at), int(slot)) for at, slot in np.argwhere(sites.on_grid & (atoms > _LEAST))]
-    return sorted(found, key=lambda each: (-atoms[each], each))[:MOST_VARIED]
 
 
 def _within(changed: Floats, atoms: Floats, varied: list[tuple[int, int]], sites: RowSites) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,30 +24,24 @@ class RowStatus(IntEnum):
     where that was asked for).
     """
 
-    OK = 0
-    NOTHING_ALLOWED = 1
-    NOT_FINITE = 2
-    NO_INTEGER_FORMULA = 3
-    UNKNOWN_ELEMENT = 4
+    meaning: str
+    """One sentence for a person."""
+
+    def __new__(cls, value: int, meaning: str) -> Self:
+        status = int.__new__(cls, value)
+        status._value_, status.meaning = value, meaning
+        return status
+
+    OK = 0, "The row was optimised and has a formula."
+    NOTHING_ALLOWED = 1, "The row's start holds no element that may be optimised."
+    NOT_FINITE = 2, "A prediction or its gradient was not finite; the row keeps its last finite one."
+    NO_INTEGER_FORMULA = 3, "No allowed number of atoms gives a formula under the constraints."
+    UNKNOWN_ELEMENT = 4, "The given formula holds an element that the predictors don't know."
 
     @property
     def label(self) -> str:
         """The name in tables: "ok", "nothing_allowed", …"""
         return self.name.lower()
-
-    @property
-    def meaning(self) -> str:
-        """One sentence for a person."""
-        return _MEANINGS[self]
-
-
-_MEANINGS = {
-    RowStatus.OK: "The row was optimised and has a formula.",
-    RowStatus.NOTHING_ALLOWED: "The row's start holds no element that may be optimised.",
-    RowStatus.NOT_FINITE: "A prediction or its gradient was not finite; the row keeps its last finite one.",
-    RowStatus.NO_INTEGER_FORMULA: "No allowed number of atoms gives a formula under the constraints.",
-    RowStatus.UNKNOWN_ELEMENT: "The given formula holds an element that the predictors don't know.",
-}
 
 
 QUANTITIES = ("tc_k", "ef_ev_per_atom", "integer_loss")
