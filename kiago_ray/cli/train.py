@@ -17,7 +17,7 @@ from kiago_ray.baselines.superdiff_training import Compositions, train_superdiff
 from kiago_ray.cli import console
 from kiago_ray.cli.console import plain_table, print_json, say
 from kiago_ray.data.files import LoadReport
-from kiago_ray.data.sources import load, load_oqmd, write_element_counts
+from kiago_ray.data.sources import load, load_oqmd
 from kiago_ray.data.sources import pack as write_tables
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.data.tables import superconductors
@@ -42,9 +42,7 @@ from kiago_ray.training.tables import SPLITS, TcTables, TrainingTable, without
 
 app = typer.Typer(add_completion=False)
 train = typer.Typer(help="Train a model; run again to resume after a stop.", no_args_is_help=True)
-data = typer.Typer(
-    help="Raw public files: check them, count what they hold, pack them.", no_args_is_help=True
-)
+data = typer.Typer(help="Raw public files: check them, pack them.", no_args_is_help=True)
 app.add_typer(train, name="train")
 app.add_typer(data, name="data")
 
@@ -281,24 +279,6 @@ def check(
         show_report(report)
 
 
-@data.command("count-elements")
-def count_elements(
-    supercon: SuperConFile,
-    materials_project: Annotated[Path, typer.Option(help="The Materials Project's ground states.")],
-    out: Annotated[Path, typer.Option(help="JSON file to write.")],
-) -> None:
-    """Count how many compositions hold each element: the frequencies that a search substitutes by."""
-    if out.exists():
-        raise InputError(f"--out: {out} exists; remove it or name another file")
-    if not out.parent.is_dir():
-        raise InputError(f"--out: there is no folder {out.parent}; make it first")
-    try:
-        counts = write_element_counts(out, supercon, materials_project)
-    except OSError as error:
-        raise InputError(f"--out: can't write {out} ({error.strerror}); choose another place") from None
-    print(f"{out}: {counts.supercon.compositions} and {counts.non_superconductors.compositions} compositions")
-
-
 @data.command()
 def pack(
     supercon: SuperConFile,
@@ -308,7 +288,7 @@ def pack(
     tried: Annotated[Path, typer.Option(help="What was made and measured: matter,Tc.")],
     out: Annotated[Path, typer.Option(help="Folder to write the tables into.")],
 ) -> None:
-    """Write the tables that ship: superconductors, competing phases, compounds that exist, what was tried.
+    """Write the tables that ship: superconductors, competing phases, made compounds, what was tried, element counts.
 
     Phases also get the energy that the shipped ElemNet predicts.
     """

@@ -52,6 +52,7 @@ from kiago_ray.data.supercon import HEADER_LINE, is_header, load_supercon
 from kiago_ray.data.supercon import KIND as SUPERCON_KIND
 from kiago_ray.data.tables import (
     EF_SHA256,
+    ELEMENT_COUNTS,
     MADE,
     PHASES,
     SUPERCONDUCTORS,
@@ -286,18 +287,26 @@ def pack(
     energies: Callable[[list[str]], Floats],
     ef_sha256: str,
 ) -> dict[str, int]:
-    """Write the four tables of `tables` into `folder`, which must exist; the number of rows by file name.
+    """Write the four tables of `tables` and the element counts into `folder`, which must exist; the number of rows (of
+    elements) by file name.
 
     supercon: primary.tsv. phases: the Materials Project's ground states. made, made_2007: COD's formulas, and those of
     2007. tried: the survey. energies: gives E_f in eV/atom, (n,), of n formulas, NaN for those that its predictor
     doesn't know; ef_sha256: of the weights of that. Raises DataError.
     """
-    superconductors, _ = load_supercon(supercon, undetermined_oxygen=True)
-    ground_states = load_materials_project(phases)[0][["formula", *ENERGY_COLUMNS]]
-    ground_states["ef_predicted_ev_per_atom"] = energies(ground_states["formula"].tolist())
+    superconductors, report = load_supercon(supercon, undetermined_oxygen=True)
+    ground_states, others_report = load_materials_project(phases)
+    stated = superconductors[superconductors["oxygen"] == "stated"]
+    zeros = non_superconductors(ground_states, stated)
+    counts = ElementCounts(
+        supercon=_source_counts(SUPERCON_SOURCE, stated, report),
+        non_superconductors=_source_counts(MATERIALS_PROJECT_SOURCE, zeros, others_report),
+    )
+    compounds = ground_states[["formula", *ENERGY_COLUMNS]]
+    compounds = compounds.assign(ef_predicted_ev_per_atom=energies(compounds["formula"].tolist()))
     packed = {
         SUPERCONDUCTORS: superconductors.drop(columns="chemical_system"),
-        PHASES: ground_states.astype(dict.fromkeys(ground_states.columns[1:], "float32")),
+        PHASES: compounds.astype(dict.fromkeys(compounds.columns[1:], "float32")),
         MADE: merged_made(made, made_2007),
     }
     survey = _survey(tried)
@@ -306,9 +315,11 @@ def pack(
             about = {EF_SHA256: ef_sha256.encode()} if name == PHASES else {}
             _write(folder / name, table, about)
         survey.to_csv(folder / TRIED, index=False, lineterminator="\n")
+        (folder / ELEMENT_COUNTS).write_text(counts.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise DataError(f"{folder}: can't be written ({error.strerror}); choose another folder") from None
-    return {name: len(table) for name, table in {**packed, TRIED: survey}.items()}
+    rows = {name: len(table) for name, table in {**packed, TRIED: survey}.items()}
+    return {**rows, ELEMENT_COUNTS: len(counts.supercon.counts)}
 
 
 def merged_made(now: PathLike, in_2007: PathLike) -> pd.DataFrame:
@@ -382,21 +393,6 @@ def _write(path: Path, table: pd.DataFrame, about: dict[bytes, bytes]) -> None:
     fields = [pa.field(each.name, texts.get(each.type, each.type)) for each in arrow.schema]
     arrow = arrow.cast(pa.schema(fields, metadata=about))
     pq.write_table(arrow, path, compression="zstd", compression_level=_ZSTD_LEVEL, write_page_checksum=True)
-
-
-def write_element_counts(
-    path: PathLike, supercon_file: PathLike, materials_project_file: PathLike
-) -> ElementCounts:
-    """Count both public files and write the counts as JSON. Raises DataError."""
-    known, report = load_supercon(supercon_file)
-    others, others_report = load_materials_project(materials_project_file)
-    zeros = non_superconductors(others, known)
-    counts = ElementCounts(
-        supercon=_source_counts(SUPERCON_SOURCE, known, report),
-        non_superconductors=_source_counts(MATERIALS_PROJECT_SOURCE, zeros, others_report),
-    )
-    Path(path).write_text(counts.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return counts
 
 
 def _source_counts(source: str, table: pd.DataFrame, report: LoadReport) -> SourceCounts:

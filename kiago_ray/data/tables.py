@@ -169,7 +169,7 @@ class ElementCounts(BaseModel):
 
 
 def shipped_element_counts() -> ElementCounts:
-    """The counts that ship, which `sources.write_element_counts` wrote."""
+    """The counts that ship, which `sources.pack` wrote."""
     return ElementCounts.model_validate_json(content(ELEMENT_COUNTS))
 
 

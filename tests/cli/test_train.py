@@ -12,6 +12,9 @@ import pandas as pd
 import pytest
 
 from kiago_ray.baselines.superdiff import load_superdiff
+from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.data.files import sha256
+from kiago_ray.data.tables import ElementCounts
 from kiago_ray.plausibility.prospects import load_prospects
 from kiago_ray.predictors.weights import PLAUSIBILITY, load_card
 
@@ -71,6 +74,12 @@ def test_pack_builds_the_tables_that_ship(kiago: Kiago, tmp_path: Path) -> None:
     assert pd.isna(made.loc["NbC", "code"])
     assert (out / "tried.csv").read_text() == "formula,tc_k\nTaS2,0.0\n"
     assert len(pd.read_parquet(out / "superconductors.parquet")) == 40
+    counts = ElementCounts.model_validate_json((out / "element_counts.json").read_bytes())
+    assert (counts.supercon.compositions, counts.supercon.file) == (40, LITERATURE.name)
+    assert (counts.supercon.sha256, counts.non_superconductors.file) == (sha256(LITERATURE), "mp.csv")
+    assert counts.non_superconductors.counts["He"] == 1
+    assert counts.supercon.frequencies()[INDEX["O"]] == counts.supercon.counts["O"] > 10
+    assert str(tmp_path) not in (out / "element_counts.json").read_text()
 
 
 HEADER = "a\tb\nc\td\nnum\tname\telement\tstr3\tutc\ttc\tjournal\n"

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kiago_ray.chemistry.elements import ELEMNET_SYMBOLS, INDEX
-from kiago_ray.data.files import DataError, sha256
+from kiago_ray.chemistry.elements import ELEMNET_SYMBOLS
+from kiago_ray.data.files import DataError
 from kiago_ray.data.sources import (
     LOADERS,
     UNDERSTOOD,
@@ -30,10 +30,8 @@ from kiago_ray.data.sources import (
     load_phases,
     merged_made,
     non_superconductors,
-    write_element_counts,
 )
 from kiago_ray.data.supercon import load_supercon
-from kiago_ray.data.tables import ElementCounts
 
 WriteFile = Callable[[str, str | bytes], Path]
 WriteSupercon = Callable[[Sequence[tuple[str, str, str, str]]], Path]
@@ -411,23 +409,6 @@ def test_each_composition_counts_once_for_each_element() -> None:
     counts = element_counts(pd.DataFrame({"chemical_system": ["H-S", "H-La", "B-Mg"]}))
     assert list(counts.items()) == [("H", 2), ("B", 1), ("Mg", 1), ("S", 1), ("La", 1)]
     assert element_counts(pd.DataFrame({"chemical_system": []})) == {}
-
-
-def test_counts_are_written_as_they_are_read(
-    tmp_path: Path, write_file: WriteFile, write_supercon: WriteSupercon
-) -> None:
-    rows = [("Mg1B2", "39"), ("Mg2B4", "38"), ("Nb1", "9.2"), ("NbOZ", "1")]
-    supercon = write_supercon([(formula, "K", tc, "") for formula, tc in rows])
-    known = write_file("ground_states.csv", MP + "Mg1B2,-0.1,0\nNa1Cl1,-2.1,-1\n")
-    path = tmp_path / "counts.json"
-    written = write_element_counts(path, supercon, known)
-    assert ElementCounts.model_validate_json(path.read_bytes()) == written
-    assert (written.supercon.compositions, written.supercon.sha256) == (2, sha256(supercon))
-    assert written.supercon.counts == {"B": 1, "Mg": 1, "Nb": 1}
-    assert written.supercon.frequencies()[INDEX["Nb"]] == written.supercon.frequencies().sum() / 3 == 1
-    assert written.non_superconductors.compositions == 1
-    assert written.non_superconductors.file == "ground_states.csv"
-    assert str(tmp_path) not in path.read_text()
 
 
 @pytest.fixture
