@@ -25,7 +25,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold
 
-from kiago_ray.predictors.ensemble import MEMBERS, TcEnsemble, from_log, to_log
+from kiago_ray.predictors.ensemble import MEMBERS, SCALE, TcEnsemble
 from kiago_ray.predictors.inference import multiplies_bfloat16
 from kiago_ray.training.fit import EpochReport, RunOptions, fit, rows_id, score
 from kiago_ray.training.oracle import CROSS_VALIDATION_FOLDS, OracleSettings
@@ -85,7 +85,9 @@ def fitted(lessons: list[Lesson], zeros: TrainingTable, name: str, asked: argpar
         return network
 
     samplers = [
-        ENSEMBLE_LESSON.sampler(each.train, zeros, each.taught, to_log, member_weights(each.train, MEMBERS))
+        ENSEMBLE_LESSON.sampler(
+            each.train, zeros, each.taught, SCALE.log, member_weights(each.train, MEMBERS)
+        )
         for each in lessons
     ]
 
@@ -124,7 +126,7 @@ def predicted(network: TcEnsemble, fractions: Floats) -> Floats:
     parts = []
     for start in range(0, len(fractions), ROWS_AT_ONCE):
         rows = torch.from_numpy(fractions[start : start + ROWS_AT_ONCE]).to(device)
-        members = from_log(network(rows))
+        members = SCALE.tc_k(network(rows))
         parts.append(members.reshape(len(rows), -1, MEMBERS).mean(dim=2).clamp(min=0).cpu())
     return torch.cat(parts).numpy()
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from kiago_ray.chemistry.elements import element_map
 from kiago_ray.predictors.inference import ElemNet
-from kiago_ray.predictors.resnet18 import AMOUNTS, ResidualBlock, TcResNet, amounts, from_log
+from kiago_ray.predictors.resnet18 import AMOUNTS, SCALE, ResidualBlock, TcResNet, amounts
 
 # Where the taps that a small map uses lie in the 3×3 kernel, for the two convolutions of each block.
 CORNERS = (((0, 0), (0, 0)),) * 2 + (((1, 0), (1, 0)),) * 4 + (((1, 1), (1, 1)),) * 2
@@ -91,7 +91,7 @@ class PlainResNet18(nn.Module):
         x = torch.cat([self.drawn(function) for function in functions], dim=1)
         x = torch.relu(self.stem_norm(self.stem(x)))
         x = self.blocks(functional.max_pool2d(x, 3, 2, padding=1))
-        return from_log(self.head(x.mean((2, 3))).squeeze(1))
+        return SCALE.tc_k(self.head(x.mean((2, 3))).squeeze(1))
 
 
 def integer_loss(x: Tensor, totals: Tensor, squared: bool) -> Tensor:

@@ -22,7 +22,7 @@ from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, properties
 from kiago_ray.chemistry.oxidation import state_shares
 from kiago_ray.predictors.base import BATCH_ROWS, Predictors
 from kiago_ray.predictors.inference import Inference, Trace
-from kiago_ray.predictors.resnet18 import AMOUNTS, amounts
+from kiago_ray.predictors.resnet18 import AMOUNTS, LogScale, amounts
 
 COMMON = 96  # elements that properties are standardised over; nothing beyond Cm is in the data
 TRANSITION_METALS = tuple(
@@ -118,23 +118,12 @@ class TcFeatures(nn.Module):
         return torch.cat([torch.stack(general, dim=1), valence, *ratios], dim=1)
 
 
-SCALE_K = 60.0  # above it, errors count by their share of T_c; below it, alike
-HIGHEST_LOG = 3.0  # 1,145 K
+SCALE = LogScale(60.0, highest=3.0)  # above 60 K errors count by their share of T_c; below it, alike
 MEMBERS = 6
 WIDTH = 384
 DEPTH = 2
 DROPOUT = 0.06
 AMOUNT_SCALE = 0.25  # of the functions of the amounts, which are 0 for most elements
-
-
-def to_log(tc_k: Tensor) -> Tensor:
-    """T_c in K → the networks' scale, ln(1 + T_c / 60 K)."""
-    return torch.log1p(tc_k / SCALE_K)
-
-
-def from_log(log_tc: Tensor) -> Tensor:
-    """The exact inverse of `to_log`, in K; negative below 0."""
-    return SCALE_K * torch.expm1(log_tc.clamp(max=HIGHEST_LOG))
 
 
 class BatchedLinear(nn.Module):
@@ -342,14 +331,14 @@ class CalibratedEnsemble(Inference):
     def bound(self, fractions: Tensor) -> Tensor:
         """The value with the slopes that autograd gives it, (rows,)."""
         if not self.kappa and not self.extrapolation_weight:
-            return from_log(self.ensemble(fractions)).mean(dim=1)
+            return SCALE.tc_k(self.ensemble(fractions)).mean(dim=1)
         estimate = self.estimate(fractions)
         beyond = (estimate.extrapolation - FREE).relu()
         return estimate.tc_k - self.kappa * estimate.tc_std_k - self.extrapolation_weight * beyond
 
     def estimate(self, fractions: Tensor) -> Estimate[Tensor]:
         """What the ensemble says of fractions (rows, 118), with slopes."""
-        members = from_log(self.ensemble(fractions))
+        members = SCALE.tc_k(self.ensemble(fractions))
         mean = members.mean(dim=1)
         variance = (members - mean[:, None]).square().sum(dim=1) / (members.shape[1] - 1)
         disagreement, score = (variance + 1e-6).sqrt(), self.extrapolation(fractions)

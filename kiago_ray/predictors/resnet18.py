@@ -4,8 +4,8 @@ The paper's predictor (section 3.1): the composition is drawn on a periodic tabl
 and f block), every element a flag times its amount, and read by a ResNet-18 (He et al., 2015). Three choices
 are ours. The amount enters through seven functions, each with four channels of its own: on plain fractions a network
 learns coarse trends long before the small dopings that decide T_c. Taps of a kernel that only ever see padding are
-left out, which is exact: 2.3 M weights instead of 11 M. And the network predicts ln(1 + T_c / `SCALE_K`), whose
-inverse is exact and has a slope everywhere, so that the value before the final ReLU can be followed out of 0 K.
+left out, which is exact: 2.3 M weights instead of 11 M. And the network predicts a logarithm of T_c
+(`LogScale`), so that the value before the final ReLU can be followed out of 0 K.
 
 `ResNet18Inference` is the frozen network as plain matrix products: the same values and gradients for a fraction of the
 work. Map, stem convolution and its norm are linear in the amounts, and so one matrix; the other norms fold into the
@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from itertools import product
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,6 @@ from torch.nn import functional
 from kiago_ray.chemistry.elements import N_ELEMENTS, element_map, position
 from kiago_ray.predictors.inference import Inference, Trace, through_relu
 
-SCALE_K = 20.0
-HIGHEST_LOG = 4.0  # 1,072 K: beyond it the exponential would only amplify an error
 WAVES = (4, 16)  # periods of 1/4 and 1/16 of all atoms
 AMOUNTS = 3 + 2 * len(WAVES)
 MAP_CHANNELS = 4
@@ -54,20 +52,28 @@ def amount_slopes(fractions: Tensor) -> Tensor:
     return torch.cat(slopes, dim=1)
 
 
-def to_log(tc_k: Tensor) -> Tensor:
-    """T_c in K → the network's scale, ln(1 + T_c / 20 K)."""
-    return torch.log1p(tc_k / SCALE_K)
+class LogScale(NamedTuple):
+    """What a network predicts instead of T_c: ln(1 + T_c / scale_k). The inverse is exact and has a slope everywhere,
+    also below 0 K; above `highest` it is clipped, where the exponential would only amplify an error.
+    """
+
+    scale_k: float
+    highest: float
+
+    def log(self, tc_k: Tensor) -> Tensor:
+        """T_c in K → the network's scale."""
+        return torch.log1p(tc_k / self.scale_k)
+
+    def tc_k(self, log_tc: Tensor) -> Tensor:
+        """The network's scale → T_c in K, negative below 0."""
+        return self.scale_k * torch.expm1(log_tc.clamp(max=self.highest))
+
+    def slope(self, tc_k: Tensor) -> Tensor:
+        """The derivative of `tc_k` where its value is tc_k in K, 0 where it is clipped."""
+        return torch.where(tc_k < self.tc_k(torch.full_like(tc_k, self.highest)), tc_k + self.scale_k, 0)
 
 
-def from_log(log_tc: Tensor) -> Tensor:
-    """The exact inverse of `to_log`, in K; negative below 0."""
-    return SCALE_K * torch.expm1(log_tc.clamp(max=HIGHEST_LOG))
-
-
-def log_slope(tc_k: Tensor) -> Tensor:
-    """The derivative of `from_log` at the value tc_k in K, 0 where it is clipped."""
-    highest = from_log(torch.full_like(tc_k, HIGHEST_LOG))
-    return torch.where(tc_k < highest, tc_k + SCALE_K, 0)
+SCALE = LogScale(20.0, highest=4.0)
 
 
 class TapConv(nn.Module):
@@ -186,7 +192,7 @@ class TcResNet(nn.Module):
         return cast(Tensor, self.head(maps.flatten(1))).squeeze(1).float()
 
     def forward(self, fractions: Tensor) -> Tensor:
-        return from_log(self.log_tc(fractions))
+        return SCALE.tc_k(self.log_tc(fractions))
 
 
 def max_pool(maps: Tensor) -> Tensor:
@@ -353,10 +359,10 @@ class ResNet18Inference(Inference):
         trace = [image, taken, maps]
         for block in self.blocks:
             maps = block(maps, trace)
-        return from_log(self.head(maps.to(x.dtype))[:, 0]), trace
+        return SCALE.tc_k(self.head(maps.to(x.dtype))[:, 0]), trace
 
     def gradient(self, x: Tensor, values: Tensor, trace: Trace) -> Tensor:
-        gradient = (log_slope(values)[:, None] * self.head.weight).to(self.wide)
+        gradient = (SCALE.slope(values)[:, None] * self.head.weight).to(self.wide)
         for block in reversed(self.blocks):
             gradient = cast(ResNet18Block, block).back(gradient, trace)
         maps, taken, image = trace.pop(), trace.pop(), trace.pop()

@@ -109,7 +109,7 @@ def train_tc(
     beside all training rows.
     """
     recipe = {
-        "target": f"ln(1 + T_c / {resnet18.SCALE_K:g} K)",
+        "target": f"ln(1 + T_c / {resnet18.SCALE.scale_k:g} K)",
         "loss": "mean absolute error of the target",
         "waves_of_the_amount": list(resnet18.WAVES),
         **lesson.about(),
@@ -122,7 +122,7 @@ def train_tc(
         network, seconds = fit(
             TcResNet,
             TcResNet.log_tc,
-            lesson.sampler(train, zero, lesson.taught(train, zero, settings.seed), resnet18.to_log),
+            lesson.sampler(train, zero, lesson.taught(train, zero, settings.seed), resnet18.SCALE.log),
             settings,
             options,
             name=f"tc-{split}",
@@ -188,7 +188,7 @@ def train_tc_ensemble(
     Both splits are fitted, whatever `options.splits` says: the spread needs them.
     """
     recipe = {
-        "target": f"ln(1 + T_c / {ensemble.SCALE_K:g} K)",
+        "target": f"ln(1 + T_c / {ensemble.SCALE.scale_k:g} K)",
         "features": "amounts, statistics of element properties, valences and ratios (tc_features)",
         "folds": f"each member leaves out one of {FOLDS} folds of chemical systems of the measured rows",
         "loss": "Huber loss of the target",
@@ -268,7 +268,7 @@ def _fit_ensemble(
     network, seconds = fit(
         make,
         TcEnsemble.__call__,
-        lesson.sampler(train, zero, taught, ensemble.to_log, weights),
+        lesson.sampler(train, zero, taught, ensemble.SCALE.log, weights),
         settings,
         options,
         name=f"tc_ensemble-{split}",

@@ -13,13 +13,12 @@ from kiago_ray.predictors.base import Predictors, check_contract
 from kiago_ray.predictors.ensemble import (
     COMMON,
     FREE,
+    SCALE,
     VALENCE_OF,
     CalibratedEnsemble,
     Extrapolation,
     TcEnsemble,
     TcFeatures,
-    from_log,
-    to_log,
     with_lower_bound,
 )
 from kiago_ray.predictors.inference import ElemNet, in_precision
@@ -64,9 +63,9 @@ def test_standardised_features_have_mean_0_and_deviation_1(ensemble: TcEnsemble)
 
 def test_the_scale_has_an_exact_inverse_with_a_slope_below_0() -> None:
     tc_k = torch.tensor([-30.0, 0.0, 4.2, 92.0, 260.0], dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(from_log(to_log(tc_k)), tc_k)
+    torch.testing.assert_close(SCALE.tc_k(SCALE.log(tc_k)), tc_k)
     log = torch.tensor(-0.3, requires_grad=True)
-    (slope,) = torch.autograd.grad(from_log(log), log)
+    (slope,) = torch.autograd.grad(SCALE.tc_k(log), log)
     assert slope == pytest.approx(60 * 0.740818, rel=1e-5)
 
 
@@ -95,7 +94,7 @@ def test_the_bound_is_the_mean_less_spread_and_what_lies_beyond(network: Calibra
         network.lower_bound(1.5, 20.0)(x), estimate.tc_k - 1.5 * estimate.tc_std_k - 20 * beyond
     )
     torch.testing.assert_close(network.lower_bound(0.0, 0.0)(x), network(x))
-    torch.testing.assert_close(network(x), from_log(network.ensemble(x)).mean(1))
+    torch.testing.assert_close(network(x), SCALE.tc_k(network.ensemble(x)).mean(1))
     assert (network.lower_bound(2.0, 0.0)(x) < network.lower_bound(1.0, 0.0)(x)).all()
 
 

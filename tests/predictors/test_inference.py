@@ -13,12 +13,12 @@ from kiago_ray.predictors import check_contract, load_predictors
 from kiago_ray.predictors.base import Predictor, Predictors
 from kiago_ray.predictors.inference import ElemNet, Precision, capturable, in_precision
 from kiago_ray.predictors.resnet18 import (
+    SCALE,
     BandedLinear,
     ResNet18Inference,
     TcResNet,
     amounts,
     bands,
-    from_log,
     max_pool,
     unpool,
     unpool_in_order,
@@ -115,7 +115,7 @@ def test_gradients_are_those_of_the_network_that_was_lowered() -> None:
         -1, 4, 16, 64
     )  # `log_tc` itself ends in single precision
     maps = network.blocks(max_pool(torch.relu(network.stem_norm(maps))))
-    (expected,) = torch.autograd.grad(from_log(network.head(maps.flatten(1))).sum(), leaf)
+    (expected,) = torch.autograd.grad(SCALE.tc_k(network.head(maps.flatten(1))).sum(), leaf)
     torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-8)
 
 
