@@ -53,7 +53,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def then_of(table: pd.DataFrame, year: int) -> Any:
-    literature = Literature.of(table.assign(n_merged=1), year)
+    literature = Literature.of(table.assign(reports=1), year)
     systems = {row.tobytes() for row in literature.systems}
     return SimpleNamespace(literature=literature, systems=systems, year=year)
 

@@ -20,7 +20,7 @@ from kiago_ray.service.settings import ServiceSettings
 def tc_of(models: Models, x: np.ndarray) -> float:
     """In double precision, so that small differences mean something."""
     tc = models.predictors.tc
-    return float(tc.network.double()(torch.tensor(x[None], dtype=torch.float64))[0])  # type: ignore[attr-defined]
+    return float(tc.double()(torch.tensor(x[None], dtype=torch.float64))[0])  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
