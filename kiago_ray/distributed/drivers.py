@@ -10,7 +10,6 @@ import hashlib
 import json
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -203,7 +202,6 @@ class _Campaign:
         self.searches = {search.name: search for search in plan.searches}
         self.shards = {shard.name: shard for shard in plan.shards}
         self.manifests: dict[str, dict[int, Manifest]] = {name: {} for name in self.searches}
-        self.left: Counter[str] = Counter()
         self.results: dict[str, SearchResults] = {}
         self.finishing: dict[str, Future[SearchResults]] = {}
         self.finisher = finisher
@@ -245,13 +243,10 @@ class _Campaign:
         """Begin from the shards that are done; return those that aren't."""
         for manifest in state.manifests.values():
             self.manifests[manifest.search][manifest.number] = manifest
-        left = state.left(self.plan)
-        self.left.update(shard.search for shard in left)
         self.watcher.begun(self.plan, list(state.manifests.values()), list(state.damaged.values()))
         for name in self.searches:
-            if not self.left[name]:
-                self._finish(name)
-        return left
+            self._finish_if_done(name)
+        return state.left(self.plan)
 
     def _dispatch(self, left: list[Shard]) -> dict[str, str]:
         dispatch = Dispatch(
@@ -285,10 +280,12 @@ class _Campaign:
 
         self._patiently(look)
         self.manifests[shard.search][shard.number] = manifest
-        self.left[shard.search] -= 1
-        if not self.left[shard.search]:
-            self._finish(shard.search)
+        self._finish_if_done(shard.search)
         self._collect(wait=False)
+
+    def _finish_if_done(self, name: str) -> None:
+        if len(self.manifests[name]) == self.searches[name].shard_count:
+            self._finish(name)
 
     def _finish(self, name: str) -> None:
         manifests = [manifest for _, manifest in sorted(self.manifests[name].items())]

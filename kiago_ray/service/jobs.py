@@ -119,6 +119,11 @@ class Job:
     status: Status
 
     @property
+    def ended(self) -> bool:
+        """Whether its status stays as it is."""
+        return self.status.ended_at is not None
+
+    @property
     def planned(self) -> PlannedSearch:
         """The search as the one search of a campaign."""
         spec = SearchSpec.model_validate(self.request.spec)
@@ -203,7 +208,7 @@ class JobStore:
     def counts(self) -> Counter[str]:
         """How many of them are queued, and how many running."""
         jobs = [self.readable(job_id) for job_id in self.waiting()]
-        return Counter(job.status.state for job in jobs if job is not None and job.status.ended_at is None)
+        return Counter(job.status.state for job in jobs if job is not None and not job.ended)
 
     def waiting_of(self, client: str) -> int:
         """How many of a client's jobs haven't ended."""
@@ -277,9 +282,7 @@ class Runner:
         try:
             with Lease(self.store.folder(job_id)) as lease:
                 job = self.store.get(job_id)
-                if (
-                    job is None or job.status.ended_at is not None
-                ):  # a worker was lost right before it said so
+                if job is None or job.ended:  # a worker was lost right before it said so
                     self.store.forget(job_id)
                     return True
                 end = self._outcome(job, lease)

@@ -107,7 +107,7 @@ def cancel(search_id: SearchId, response: Response, service: Asked) -> JobView:
     """It ends at its next step, or when its turn comes. What had ended stays as it is."""
     store = service.store
     job = _found(store, search_id)
-    if job.status.ended_at is not None:
+    if job.ended:
         response.status_code = 200
         return _view(store, job)
     store.cancel(search_id)
@@ -291,12 +291,11 @@ async def _changes(store: JobStore, search_id: str, seconds: float) -> AsyncIter
             return
         shown = await run_in_threadpool(_view, store, job, whole=False)
         text = json.dumps(shown.model_dump(mode="json"))
-        ended = job.status.ended_at is not None
-        if text != before or ended:
+        if text != before or job.ended:
             number, before, quiet = number + 1, text, time.monotonic()
-            event = "end" if ended else "progress"
+            event = "end" if job.ended else "progress"
             yield f"event: {event}\nid: {number}\ndata: {text}\n\n"
-        if ended:
+        if job.ended:
             return
         if time.monotonic() - quiet > KEEP_ALIVE_S:
             quiet = time.monotonic()
