@@ -190,7 +190,8 @@ def _checked(amounts: Mapping[str, float]) -> dict[str, float]:
 def fractions(amounts: Mapping[str, float]) -> NDArray[np.float64]:
     """Atomic fractions over the 118 elements, (118,), summing to 1. Raises FormulaError as `parse` does."""
     row = amounts_row(_checked(amounts))
-    return row / row.sum()
+    row /= row.sum()
+    return row
 
 
 def parse_amounts(formula: str) -> NDArray[np.float64]:
