@@ -143,8 +143,10 @@ def ranked_plots(table: Any, base: BaseMaterial | None, name: str) -> list[Plot]
         part, title = f"{number} unique formulas", f"{name}: {number} formulas"
         rest = f": the best {BEST_POINTS:,}, and others evenly chosen by rank"
     scatter = tc_against_ef(every["tc_k"], every["ef_ev_per_atom"], every["passed"], base, title)
-    columns = ("trusted_tc_k", "ef_ev_per_atom", "extrapolation", "pareto")
-    pareto = pareto_plot(*(passed[each] for each in columns), name)
+    trusted, ef, score, front = (
+        passed[each] for each in ("trusted_tc_k", "ef_ev_per_atom", "extrapolation", "pareto")
+    )
+    pareto = pareto_plot(trusted, ef, score, front, name)
     gap = gap_plot(best["tc_k"], best["tc_oracle_k"], best["extrapolated"], name)
     on_front = (
         "Trusted T_c against predicted formation energy of the formulas that passed. On the Pareto front are those "

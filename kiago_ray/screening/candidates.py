@@ -256,6 +256,9 @@ def collect(
         **_tried_nearby(fractions, result.tc_k[first].astype(np.float64), tried),
         "made": (made.same_as(fractions) if made is not None else [None] * len(first), None),
     }
+    judged: dict[str, Any] = {
+        name: of_ok(values) for name, values in vars(opinions or SecondOpinions()).items()
+    }
     spread = {name: _spread(values, nothing, place) for name, (values, nothing) in of_formulas.items()}
     return Candidates(
         formulas=formulas,
@@ -269,7 +272,7 @@ def collect(
         **_in_whole_numbers(amounts, place, oxidation_set, mixed_valence, by_atoms),
         materials=known,
         **spread,
-        **{name: of_ok(values) for name, values in vars(opinions or SecondOpinions()).items()},
+        **judged,
         plausibility_reasons=(None,) * n if plausibility_reasons is None else plausibility_reasons,
         log_plausibility=None if log_p is None else with_odds(log_p, spread["tried_log_odds"]),
         log_existence=None if log_existence is None else of_ok(log_existence),
@@ -337,7 +340,8 @@ def _known_nearby(
     u = len(fractions)
     nowhere = np.full(u, -1, dtype=np.int64), np.full(u, np.nan)
     (at, distance), (by_emd, emd_distance), (best, best_tc_k) = nowhere, nowhere, nowhere
-    new, same = np.zeros(u, dtype=np.bool_), [None] * u
+    new = np.zeros(u, dtype=np.bool_)
+    same: list[str | None] = [None] * u
     if known is not None and u:
         at, distance = known.index.nearest(fractions)
         if emd:
