@@ -153,12 +153,7 @@ def read_plausibility(folder: Path, made: Floats, literature: Literature | None 
         if "literature.year" in stored:
             arrays = {name: stored[f"literature.{name}"] for name in _LITERATURE}
             literature = Literature(int(stored["literature.year"][0]), **arrays)
-        exists, reported = (
-            Logistic(
-                *(stored[f"{stage}.{part}"] for part in _PARTS[:-1]), float(stored[f"{stage}.intercept"][0])
-            )
-            for stage in _STAGES
-        )
+        exists, reported = (_logistic(stored, stage) for stage in _STAGES)
     except KeyError as error:
         raise WeightsError(f"{path} lacks {error}: train again or reinstall") from None
     literature = literature or Literature.of(superconductors())
@@ -169,6 +164,11 @@ def read_plausibility(folder: Path, made: Floats, literature: Literature | None 
         )
     odds = stored["odds"].astype(np.float64)
     return Prospects(literature, Plausibility(features, exists, reported), odds, made)
+
+
+def _logistic(stored: dict[str, Any], stage: str) -> Logistic:
+    mean, deviation, weight, intercept = (stored[f"{stage}.{part}"] for part in _PARTS)
+    return Logistic(mean, deviation, weight, float(intercept[0]))
 
 
 def prospects_of(literature: Literature, plausibility: Plausibility, made: Floats) -> Prospects:
