@@ -145,6 +145,7 @@ def candidates_table(
     atoms = candidates.counts.sum(axis=1)
     e_hull = candidates.e_hull_ev_per_atom
     e_hull = np.full(n, np.nan) if e_hull is None else e_hull
+    labels = {int(status): status.label for status in RowStatus}
     values = {
         "rank": pa.nulls(n, pa.int32()),
         "formula": [text or None for text in candidates.formulas],
@@ -170,7 +171,7 @@ def candidates_table(
         "tried_nearby": candidates.tried_nearby,
         **_known(candidates),
         "integer_distance": _numbers(result.distance),
-        "status": [RowStatus(status).label for status in result.status.tolist()],
+        "status": [labels[status] for status in result.status.tolist()],
         "recoveries": result.recoveries.astype(np.int32),
         "seed": np.full(n, seed, dtype=np.int64),
         "row": result.rows.astype(np.int64),
