@@ -31,7 +31,7 @@ COMMANDS = {
     "campaign": "Many searches on Ray: bases × variants × seeds.",
     "baseline": "Elemental substitution and SuperDiff, into the same table and run directory as a search.",
     "train": "Train a model; run again to resume after a stop.",
-    "data": "Raw public files: check them, count what they hold, pack them.",
+    "data": "Raw public files: check them, pack them.",
 }
 MODULES = {
     "predict": "formulas",
