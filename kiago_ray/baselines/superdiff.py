@@ -415,10 +415,8 @@ def sample(
     the same samples up to rounding, which 1,000 steps may enlarge. Raises InputError, also without diffusers.
     """
     device = torch.device(device)
-    check_steps(steps)
-    reference = None
-    if base is not None:
-        reference = functional.pad(torch.as_tensor(base).float(), (0, LENGTH - N_ELEMENTS)).to(device)
+    reference = None if base is None else _reference(base).to(device)
+    _check(count, scale_factors, seed, steps, batch_rows)
     network = deepcopy(model.network).to(device)
     factors = torch.zeros(count, dtype=torch.long)
     if reference is not None:
@@ -445,6 +443,29 @@ def sample(
     if account is not None:
         changes = {name: torch.cat([each[name] for each in sums]).cpu().numpy() for name in sums[0]}
     return Samples(amounts, signal, status, factors.numpy(), changes)
+
+
+def _reference(base: NDArray[np.floating]) -> Tensor:
+    """The base (118,) on the network's places, (120,)."""
+    amounts = np.asarray(base, dtype=np.float64)
+    if amounts.shape != (N_ELEMENTS,):
+        raise InputError(f"the base has the shape {amounts.shape}: give {N_ELEMENTS} amounts")
+    if not np.isfinite(amounts).all() or (amounts < 0).any() or not amounts.any():
+        raise InputError("the base's amounts must be finite, not negative and not all 0")
+    return functional.pad(torch.from_numpy(amounts).float(), (0, LENGTH - N_ELEMENTS))
+
+
+def _check(count: int, scale_factors: Sequence[int], seed: int, steps: int, batch_rows: int) -> None:
+    for name, value, most in (("count", count, 10_000_000), ("batch_rows", batch_rows, 1_000_000)):
+        if not 1 <= value <= most:
+            raise InputError(f"{name} is {value!r}: give 1 to {most:,}")
+    if seed < 0:
+        raise InputError(f"seed is {seed!r}: give 0 or more")
+    if not scale_factors:
+        raise InputError("scale_factors is empty: give at least one, such as 2")
+    check_steps(steps)
+    for factor in scale_factors:
+        check_factor(factor)
 
 
 @torch.no_grad()

@@ -181,6 +181,15 @@ def _neighbour(row: Row) -> Iterator[Reason]:
         yield con(f"{nearest}, far below what is predicted here.", f"near {formula}, {result}")
     else:
         yield pro(f"{nearest}.", f"near {formula}, {result}")
+    trusted = row.get("trusted_tc_k")
+    told = row.get("gain") is not None  # of all that is known nearby, see _improvement
+    near = distance <= NEAR_L1 and not told
+    if near and measured is not None and trusted is not None and measured >= trusted:
+        yield con(
+            f"{formula} has been measured no lower than the {_k(trusted)} that this row can be trusted with: it may "
+            "be no gain over what is known.",
+            "no gain over it",
+        )
 
 
 def _plausibility(row: Row) -> Iterator[Reason]:

@@ -15,7 +15,6 @@ TOKEN = "KIAGO_TOKEN"
 SHORTEST_TOKEN = 16
 
 
-Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -26,25 +25,27 @@ class _Settings(BaseModel):
 class Limits(_Settings):
     """How much a request may ask for. Everything that comes from outside is bounded by one of these."""
 
-    formulas: Count = 10_000  # of one request
+    formulas: int = Field(default=10_000, ge=1, le=1_000_000)  # of one request
     formula_length: int = Field(default=200, ge=1, le=400)  # characters
     body_bytes: int = Field(default=2_500_000, ge=1_000, le=1 << 30)
     search_body_bytes: int = Field(default=200_000, ge=1_000, le=1 << 30)
     predict_timeout_s: Seconds = 60.0
     stream_s: Seconds = 50.0  # of a progress stream, after which a client has to connect again
     # At once, on one replica: of one client, and progress streams of all clients.
-    formulas_per_client: Count = 40_000
-    requests_per_client: Count = 64
-    streams_per_client: Count = 8
-    streams: Count = 200
+    formulas_per_client: int = Field(default=40_000, ge=1, le=10**8)
+    requests_per_client: int = Field(default=64, ge=1, le=100_000)
+    streams_per_client: int = Field(default=8, ge=1, le=1_000)
+    streams: int = Field(default=200, ge=1, le=100_000)
     # Of one search.
-    search_candidates: Count = 4096  # rows
-    search_row_steps: Count = 2_000_000  # rows × steps; 2 cores do about 1,500 a second
-    search_atoms: Count = 200  # n_unit.max
+    search_candidates: int = Field(default=4096, ge=1, le=1_000_000)  # rows
+    search_row_steps: int = Field(
+        default=2_000_000, ge=1, le=10**12
+    )  # rows × steps; 2 cores do about 1,500 a second
+    search_atoms: int = Field(default=200, ge=1, le=100_000)  # n_unit.max
     # How many searches: that wait or run, and on storage, where beyond it the oldest that ended are removed.
-    searches_per_client: Count = 4
-    searches_waiting: Count = 64
-    searches_kept: Count = 10_000
+    searches_per_client: int = Field(default=4, ge=1, le=10_000)
+    searches_waiting: int = Field(default=64, ge=1, le=100_000)
+    searches_kept: int = Field(default=10_000, ge=1, le=10**6)
 
 
 class ServiceSettings(_Settings):
@@ -56,9 +57,9 @@ class ServiceSettings(_Settings):
     # What was made and measured: a CSV file with formula, tc_k (0: none found) and maybe down_to_k, or shipped.
     tried: str | None = None
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: Count | None = None  # of a replica; null takes all that it can use
+    threads: int | None = Field(default=None, ge=1, le=1024)  # of a replica; null takes all that it can use
     # Formulas of one pass through the models: of several requests, or a piece of a large one.
-    batch_formulas: Count = 1024
+    batch_formulas: int = Field(default=1024, ge=1, le=100_000)
     # Rows of a search that run together; what is done of a search that is cut off is kept by these.
     search_shard_rows: int = Field(default=128, ge=8, le=65_536)
     require_token: bool = True  # whether the service refuses to start without KIAGO_TOKEN in the environment

@@ -19,6 +19,7 @@ from kiago_ray.storage.location import Location, StorageError, Where
 SPEC, CANDIDATES, TOP, REPORT = "spec.yaml", "candidates.parquet", "top.csv", "report.html"
 _HEADER = "# The complete specification of this run, with every default. Written by kiago-ray; don't edit.\n"
 _SHOWN_DIFFERENCES = 3
+_OWN_KEYS = ("identity", "finished", "outputs")
 _ABSENT = "absent"
 
 
@@ -63,6 +64,9 @@ def open_run(
     anything else, a damaged spec.yaml, and a place that can't be written to.
     """
     identity, about = _plain(identity), _plain(about or {})
+    for key in (*identity, *about):
+        if key in _OWN_KEYS:
+            raise ValueError(f"the key {key!r} of spec.yaml is the run directory's own")
     try:
         location = Location.of(where)
         found = _found(location, identity)

@@ -196,12 +196,14 @@ class Ledger:
         point, end = (_read(self._location / folder / name) for name in (POINT, END))
         if point is None or any(name not in self._sweep.space for name in point):
             return None
+        if end is not None and end.get("status") not in STATUSES:
+            end = None
         scores = read_scores(self._location, folder, self._sweep.seeds)
         status: Status = "unfinished" if end is None else end["status"]
         if status == "finished" and len(scores) < len(self._sweep.seeds):
             status = "unfinished"  # a file of it was lost
         flat = tuple(score for each in scores.values() for score in each)
-        return Trial(number, status, point, flat, None if end is None else end["cause"])
+        return Trial(number, status, point, flat, None if end is None else end.get("cause"))
 
     def trials(self) -> list[Trial]:
         """All that have begun, by number."""
@@ -217,10 +219,9 @@ def _write(folder: Location, name: str, contents: bytes) -> None:
 
 def _read(place: Location) -> dict[str, Any] | None:
     """The mapping in a file; None where there is none, or half of one."""
-    if place.kind() != "file":
-        return None
+    found = place.read_if_there()
     try:
-        content = json.loads(place.read_bytes())
+        content = None if found is None else json.loads(found)
     except ValueError:
         return None
     return content if isinstance(content, dict) else None

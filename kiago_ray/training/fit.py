@@ -90,6 +90,10 @@ class RunOptions:
     on_epoch: Callable[[str, EpochReport], None] = field(default=lambda split, report: None)
     on_step: Callable[[str], None] = field(default=lambda text: None)
 
+    def __post_init__(self) -> None:
+        if "random" not in self.splits:
+            raise ValueError("the random split's fit is the one that is saved: it must be among the splits")
+
     @property
     def machine(self) -> dict[str, Any]:
         """What a network was computed with."""

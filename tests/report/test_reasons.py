@@ -133,6 +133,12 @@ def test_the_nearest_known(changed: dict[str, Any], side: str, words: str) -> No
     assert one(words, **changed).side == side
 
 
+def test_a_near_one_that_is_as_good_leaves_no_gain() -> None:
+    assert "no gain" in one("Ba2CaCu3O7 has been measured no lower", nearest_tc_k=85.0).sentence
+    for changed in ({"nearest_tc_k": 84.9}, {"nearest_tc_k": 90.0, "nearest_distance": 0.5}):
+        assert not any("no gain" in reason.sentence for reason in told(**changed))
+
+
 @pytest.mark.parametrize(("trusted", "side"), [(85.0, "for"), (5.0, "against"), (0.0, "against")])
 def test_the_lower_bound_against_the_base(trusted: float, side: str) -> None:
     reason = one("LaNiAsO is predicted at 5.0 K", trusted_tc_k=trusted)
@@ -237,6 +243,8 @@ def test_a_gain_over_what_is_known_nearby(gain: bool, side: str) -> None:
     reason = one("over what is known", **best)
     assert reason.side == side
     assert "YBa2Cu3O7 with 93 K, and an improvement of 3.2 K" in reason.sentence
+    # It stands in place of the word on the nearest one alone.
+    assert not any("measured no lower" in each.sentence for each in told(nearest_tc_k=90.0, **best))
     assert not any("over what is known" in each.sentence for each in told(known="YBa2Cu3O7", **best))
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from kiago_ray.api import Scores
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models
 from kiago_ray.service.backend import Backend
 from kiago_ray.service.guard import SECURITY_HEADERS
-from kiago_ray.service.settings import is_loopback
+from kiago_ray.service.settings import Limits, ServiceSettings, is_loopback
 from kiago_ray.storage.location import StorageError
 
 from .conftest import Listen, MakeService, Service
@@ -214,3 +215,15 @@ def test_other_sites_may_ask_only_where_that_is_set(make_service: MakeService) -
 )
 def test_what_only_this_machine_reaches_is_known(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+def test_every_count_of_the_settings_is_bounded() -> None:
+    counts = [(kind, name) for kind in (Limits, ServiceSettings) for name in kind.model_fields]
+    counts = [(kind, name) for kind, name in counts if isinstance(getattr(kind(), name), int)]
+    assert len(counts) > 14
+    for kind, name in counts:
+        if name != "require_token":
+            with pytest.raises(ValidationError, match="less than or equal"):
+                kind.model_validate({name: 10**13})
+    with pytest.raises(ValidationError, match="less than or equal"):
+        ServiceSettings.model_validate({"threads": 1025})

@@ -148,7 +148,9 @@ def test_a_filesystem_that_is_not_this_disk() -> None:
         open_run(place, changed("search.base", "MgB2"))
 
 
-def test_what_json_lacks_cannot_be_given(tmp_path: Path) -> None:
+def test_own_keys_and_what_json_lacks_cannot_be_given(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'finished'"):
+        open_run(tmp_path, IDENTITY, {"finished": True})
     with pytest.raises(ValueError, match="not JSON compliant"):
         open_run(tmp_path, {"search": {"alpha": float("nan")}})
     assert everything(tmp_path) == {}

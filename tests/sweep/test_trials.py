@@ -130,6 +130,11 @@ def test_a_damaged_file_is_as_if_it_were_not_there(tmp_path: Path, chosen: Sweep
         write_scores(place, trial_name(0), seed, (score(1.0, seed=seed), score(2.0, base="MgB2", seed=seed)))
     ledger.end(0, "finished")
     assert ledger.trials()[0].status == "finished"
+    for damaged in ("{}", '{"status": "odd", "cause": null}', '{"sta'):
+        (tmp_path / trial_name(0) / "end.json").write_text(damaged)
+        assert (ledger.trials()[0].status, ledger.trials()[0].cause) == ("unfinished", None)
+    (tmp_path / trial_name(0) / "end.json").write_text('{"status": "finished"}')
+    assert ledger.trials()[0].status == "finished"
     (tmp_path / trial_name(0) / "seed-1.json").write_text('[{"base": ')
     assert ledger.trials()[0].status == "unfinished"
     assert set(read_scores(place, trial_name(0), chosen.seeds)) == {0}

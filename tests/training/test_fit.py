@@ -120,3 +120,8 @@ def test_the_comparison_models_know_their_training_rows() -> None:
     values = generator.random(60) * 90
     np.testing.assert_array_equal(nearest_neighbour(rows, values, rows[::-1]), values[::-1])
     np.testing.assert_allclose(tree_labels(rows, values, rows, seed=0, trees=100), values, atol=1e-8)
+
+
+def test_the_split_that_is_saved_has_to_be_fitted(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="random split's fit is the one that is saved"):
+        RunOptions(out=tmp_path, splits=("system",))
