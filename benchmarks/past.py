@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kiago_ray import load_predictors
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.data.compositions import nearest
+from kiago_ray.data.compositions import KnownCompositions, nearest
 from kiago_ray.data.sources import non_superconductors
 from kiago_ray.data.supercon import HEADER_LINE, load_supercon, publication_year
 from kiago_ray.models import Models
@@ -91,9 +91,14 @@ def before(data: Path, cut_off: int, out: Path) -> Path:
 
 
 def known_then(
-    data: Path, others: pd.DataFrame, made: Floats, cut_off: int, asked: argparse.Namespace, out: Path
+    data: Path,
+    others: pd.DataFrame,
+    made: KnownCompositions,
+    cut_off: int,
+    asked: argparse.Namespace,
+    out: Path,
 ) -> Then:
-    """Fit what isn't fitted yet. made: (m, 118) compounds that existed then, whatever their T_c."""
+    """Fit what isn't fitted yet. made: compounds that existed then, whatever their T_c."""
     table, report = load_supercon(before(data, cut_off, out))
     table = table[table["tc_k"] > 0].reset_index(drop=True)
     zeros = non_superconductors(others, table, by="chemical_system")
@@ -114,7 +119,7 @@ def known_then(
         save_plausibility(fitted, {"kind": PLAUSIBILITY, "year": cut_off, "seed": asked.seed}, weights)
     ensemble = load_network("tc_ensemble", weights)
     assert isinstance(ensemble, CalibratedEnsemble)
-    tables_of = {"supercon": table, "non_superconductors": zeros}
+    learnt = {"supercon": tables.known, "non_superconductors": tables.non_superconductors}
     best = table.sort_values(["tc_k", "formula"], ascending=[False, True]).drop_duplicates("chemical_system")
     formulas = tuple(sorted(best["formula"]))
     return Then(
@@ -124,17 +129,13 @@ def known_then(
             oracle=load_oracle(weights),
             prospects=read_plausibility(weights, made, literature),
             known=KnownMaterials.from_table(table[["formula", "tc_k"]], f"SuperCon before {cut_off}"),
-            frequencies={name: frequencies(each) for name, each in tables_of.items()},
+            frequencies={
+                name: (each.fractions > 0).sum(axis=0).astype(np.float64) for name, each in learnt.items()
+            },
         ),
         bases=parse_fractions(formulas),
         formulas=formulas,
     )
-
-
-def frequencies(table: pd.DataFrame) -> Floats:
-    """In how many of a table's compositions each element is, (118,)."""
-    held: Floats = (parse_fractions(table["formula"]) > 0).sum(axis=0).astype(np.float64)
-    return held
 
 
 def reported_later(whole: pd.DataFrame, then: Then) -> Later:

@@ -59,8 +59,7 @@ from sklearn.metrics import roc_auc_score
 
 from kiago_ray import propose
 from kiago_ray.chemistry.balance import likeliest_balance
-from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.data.compositions import nearest, sparse_fractions
+from kiago_ray.data.compositions import KnownCompositions, nearest
 from kiago_ray.data.files import sha256
 from kiago_ray.data.sources import load_materials_project
 from kiago_ray.data.supercon import load_supercon
@@ -294,7 +293,8 @@ def plausibility_line(then: Then, later: Later, seed: int) -> dict[str, Any]:
     log_p, log_exists = then.prospects.plausibility.log_probabilities(every)
     limits = ScreensSpec()
     balanced = likeliest_balance(every).likely(limits.max_charge_nats)
-    passed = (np.exp(then.prospects.log_probabilities(every)[1]) >= limits.min_existence) & balanced
+    there = then.prospects.made.nearest_same(every) >= 0
+    passed = (there | (np.exp(log_exists) >= limits.min_existence)) & balanced
     soon = np.concatenate([later.year < then.year + 5, np.ones(len(swaps), dtype=np.bool_)])
     return {
         "cut_off": then.year,
@@ -395,13 +395,12 @@ def bars(panel: Axes, lines: list[dict[str, Any]], value: Callable[[dict[str, An
     panel.invert_yaxis()
 
 
-def made_then(cut_off: int) -> Floats:
+def made_then(cut_off: int) -> KnownCompositions:
     """Compounds that the Crystallography Open Database held in 2007; none before 2008."""
     if cut_off < 2008:
-        return np.zeros((0, N_ELEMENTS))
+        return KnownCompositions.of([])
     table = made()
-    rows: Floats = sparse_fractions(table["formula"][table["in_2007"]].tolist()).toarray()
-    return rows
+    return KnownCompositions.of(table["formula"][table["in_2007"]].tolist())
 
 
 def arguments() -> argparse.Namespace:

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.chemistry.formula import FormulaError, fractions, parse
+from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.formula import FormulaError, amounts_row, fractions, parse
 from kiago_ray.data.tables import made_compounds
 from kiago_ray.hull.energy_hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
 from kiago_ray.models import Models, load_models
@@ -268,8 +268,7 @@ class Scores:
 
 def joined(parts: Sequence[Scores]) -> Scores:
     """Scores one after another."""
-    every = schema()
-    empty = pa.schema([every.field(name) for name in PREDICTED]).empty_table()
+    empty = schema().empty_table().select(PREDICTED)
     return Scores(
         tuple(formula for part in parts for formula in part.formulas),
         pa.concat_tables([empty, *(part.table for part in parts)]).combine_chunks(),
@@ -316,10 +315,7 @@ def read_formula(formula: str, models: Models) -> Floats:
     unknown = [symbol for symbol in amounts if symbol in models.foreign]
     if unknown:
         raise FormulaError("unknown element", f"the predictors don't know {', '.join(unknown)}")
-    row = np.zeros(N_ELEMENTS)
-    for symbol, amount in amounts.items():
-        row[INDEX[symbol]] = amount
-    return row
+    return amounts_row(amounts)
 
 
 def score_amounts(

@@ -52,8 +52,6 @@ SETTINGS = FitSettings(
     learning_rate=2e-3,
     weight_decay=0.01,
     average_decay=0.999,
-    warmup_share=0.1,
-    seed=0,
     huber_width=_SQUARED_TO,
 )
 RECIPE = {

@@ -12,11 +12,12 @@ import os
 import signal
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import torch
 from rich.console import Console, RenderableType
@@ -27,9 +28,11 @@ from rich.text import Text
 from typer import Argument, Option
 
 from kiago_ray.errors import InputError
-from kiago_ray.hull.energy_hull import EnergyHull
-from kiago_ray.screening.known import KnownMaterials, TriedMaterials
-from kiago_ray.search.stages import ShouldStop
+
+if TYPE_CHECKING:  # their imports take a second, which commands that need none of them would wait
+    from kiago_ray.hull.energy_hull import EnergyHull
+    from kiago_ray.screening.known import KnownMaterials, TriedMaterials
+    from kiago_ray.search.stages import ShouldStop
 
 # Options of several commands.
 Base = Annotated[str, Argument(help="Base material, such as LaNiAsO.")]
@@ -211,7 +214,7 @@ def stop_on_signal(notice: str) -> Iterator[ShouldStop]:
             signal.signal(number, handler)
 
 
-class View:
+class View(ABC):
     """How far something is: `done` of `total`, `before` of them done by an earlier run."""
 
     done, before, total = 0, 0, 0
@@ -221,9 +224,9 @@ class View:
     def __init__(self) -> None:
         self.began = time.monotonic()
 
+    @abstractmethod
     def progress(self) -> str:
         """How far it is, in a line."""
-        raise NotImplementedError
 
     def rate(self) -> float | None:
         """What this run has done a second, None before it has done something."""

@@ -17,7 +17,6 @@ import torch
 import typer
 from rich.console import Console
 
-from kiago_ray.api import score
 from kiago_ray.cli.console import (
     AsJson,
     Formulas,
@@ -32,7 +31,7 @@ from kiago_ray.cli.console import (
 from kiago_ray.data.files import MAX_ROWS, finite, read_lines
 from kiago_ray.errors import InputError
 from kiago_ray.hull.energy_hull import EnergyHull, judge
-from kiago_ray.models import Models, load_models
+from kiago_ray.models import Models
 from kiago_ray.storage.table import PREDICTED
 
 COMPUTED = ("ef_ev_per_atom", "e_hull_ev_per_atom")
@@ -66,6 +65,8 @@ def predict(
     others stands, whatever the screens say.
     """
     table = requested(formulas, input, output, (*PREDICTED, "error"))
+    from kiago_ray.models import load_models  # see predict_table
+
     predicted = predict_table(table, load_models(weights, known=known, phases=phases))
     hand_over(predicted, "predictions", shown_prediction, output, as_json)
     end(predicted, "prediction", listed=input is not None)
@@ -121,6 +122,8 @@ def hull(
 
 def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
     """`table` with the columns of `storage.table.PREDICTED` and `error` added, in its order."""
+    from kiago_ray.api import score  # a second to import, which `kiago hull` needn't wait
+
     scores = score(table["formula"].tolist(), models, threads=torch.get_num_threads())
     found: pd.DataFrame = scores.table.to_pandas().set_index(table.index)
     errors = pd.Series(scores.errors, index=table.index, dtype=object)

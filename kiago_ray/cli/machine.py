@@ -1,6 +1,4 @@
-"""`kiago version` and `kiago bench`: what runs here, and what this machine does, against a plain implementation where
-there is one.
-"""
+"""`kiago bench`: what this machine does, against a plain implementation where there is one."""
 
 from __future__ import annotations
 
@@ -21,11 +19,10 @@ from kiago_ray.cli.console import AsJson, plain_table, print_json, watching
 from kiago_ray.cli.search import SearchView
 from kiago_ray.data import NONE
 from kiago_ray.errors import InputError
-from kiago_ray.machine import cpu_name, provenance
+from kiago_ray.machine import cpu_name
 from kiago_ray.models import load_models
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.inference import Precision, multiplies_bfloat16
-from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, weights_hashes
 from kiago_ray.search.spec import load_preset
 
 PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"  # of a checkout; an installed package has none
@@ -34,20 +31,6 @@ LIMITS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
 PRECISIONS: tuple[Precision, ...] = ("float32", "mixed", "bfloat16")
 
 app = typer.Typer(add_completion=False)
-
-
-@app.command()
-def version(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Versions, the weights' hashes and the devices."""
-    # No search rests on the tuning oracle, sweeps do.
-    hashes = weights_hashes() | {TUNING_ORACLE: load_card(TUNING_ORACLE)["sha256"]}
-    facts = {**provenance(), "weights": hashes}
-    if as_json:
-        print_json(facts)
-        return
-    for name, value in facts.items():
-        for key, item in value.items() if isinstance(value, dict) else [("", value)]:
-            print(f"{name} {key}".strip().ljust(24), item)
 
 
 @app.command()

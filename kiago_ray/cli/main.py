@@ -37,7 +37,6 @@ MODULES = {
     "predict": "formulas",
     "hull": "formulas",
     "bench": "machine",
-    "version": "machine",
     "baseline": "paper",
     "data": "train",
 }

@@ -152,6 +152,7 @@ def search(
     resolved, name, repeated = specification(spec, preset, overrides, without)
     console.check_device(device)
     models = load_models(weights, known=known, tried=tried, phases=phases, device=device)
+    models.check(resolved)  # what can't run is refused before anything is written
     raise typer.Exit(run(resolved, name, models, out, top, as_json, phases=phases, repeated=repeated))
 
 
@@ -223,13 +224,12 @@ def run(
     baseline: Mapping[str, Any] | None = None,
     formulas: Callable[[], Amounts] | None = None,
 ) -> int:
-    """Run a search, or find it done, and show it; return the exit code.
+    """Run a search that `models` were checked for, or find it done, and show it; return the exit code.
 
     phases: as the option names them. repeated: the record of the run that is to be repeated. formulas: gives what
     something else than the search proposes, amounts (n, 118), to be judged by it; baseline: what decides them beside
     the specification.
     """
-    models.check(spec)  # what can't run is refused before anything is written
     identity = {"search": spec.model_dump(mode="json"), **models.identity}
     if baseline is not None:
         identity["baseline"] = dict(baseline)

@@ -20,12 +20,12 @@ from kiago_ray.data.files import LoadReport
 from kiago_ray.data.sources import load, load_oqmd
 from kiago_ray.data.sources import pack as write_tables
 from kiago_ray.data.supercon import load_supercon
-from kiago_ray.data.tables import superconductors
+from kiago_ray.data.tables import made_compounds, superconductors
 from kiago_ray.errors import InputError
 from kiago_ray.hull.energy_hull import predicted_energies
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.model import train_plausibility
-from kiago_ray.plausibility.prospects import made_fractions, prospects_of, save_plausibility
+from kiago_ray.plausibility.prospects import prospects_of, save_plausibility
 from kiago_ray.predictors.inference import multiplies_bfloat16
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_ef
 from kiago_ray.training.fit import FitSettings, RunOptions
@@ -179,7 +179,7 @@ def plausibility(
     command += [] if data is None else [f"--data {data.name}"]
     command += [] if before is None else [f"--before {before}"]
     card |= {"data": "as shipped" if report is None else [report.to_dict()], "command": " ".join(command)}
-    prospects = prospects_of(literature, fitted, made_fractions())
+    prospects = prospects_of(literature, fitted, made_compounds())
     save_plausibility(prospects, card, out, with_literature=data is not None)
     show(card, "year", "compositions", "systems", "held_out")
 

@@ -25,8 +25,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.chemistry.formula import FormulaError, parse
+from kiago_ray.chemistry.formula import FormulaError, amounts_row, parse
 from kiago_ray.data import LANDMARKS, NONE, SHIPPED, SUPERCON
 from kiago_ray.data.compositions import KnownCompositions, canonical, compositions
 from kiago_ray.data.files import DataError, PathLike, fail, finite, read_columns, read_lines
@@ -155,9 +154,7 @@ class SourceCounts(BaseModel):
 
     def frequencies(self) -> NDArray[np.float64]:
         """The counts over the elements, (118,)."""
-        row = np.zeros(N_ELEMENTS)
-        row[[INDEX[symbol] for symbol in self.counts]] = list(self.counts.values())
-        return row
+        return amounts_row(self.counts)
 
 
 class ElementCounts(BaseModel):

@@ -18,7 +18,8 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -217,10 +218,10 @@ class EnergyHull:
 
     phases: Phases
     ef: Predictor | None = None
-    _held: NDArray[np.bool_] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_held", elements_held(self.phases.fractions))
+    @cached_property
+    def _held(self) -> NDArray[np.bool_]:
+        return elements_held(self.phases.fractions)
 
     @classmethod
     def of(

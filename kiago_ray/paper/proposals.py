@@ -74,7 +74,7 @@ def substitutions(evidence: Evidence) -> PaperTable:
         rows: Rows = {}
         for base, sites in bases.items():
             row, rival = best[base, method], known.get(base, {})
-            cell = evidence.found.get((base, method, evidence.seeds[0]))
+            cell = evidence.cell(base, method)
             label = ", ".join([base, *(f"{element}{state}+" for element, state in sites.items())])
             rows[label] = {
                 "base_tc_k": "" if cell is None else cell["base"]["tc_k"],
@@ -147,7 +147,7 @@ def _best_of_all(evidence: Evidence, method: str) -> dict[str, dict[str, Any]]:
     """A search's best rows over all bases by formula, each with its base."""
     found: dict[str, dict[str, Any]] = {}
     for base in evidence.bases:
-        for row in evidence.found.get((base, method, evidence.seeds[0]), {}).get("best", []):
+        for row in (evidence.cell(base, method) or {}).get("best", []):
             found.setdefault(row["formula"], {"base": base, **row})
     best = sorted(found.values(), key=lambda row: (-row["tc_k"], row["formula"]))
     return {row["formula"]: row for row in best[: evidence.declared.top]}

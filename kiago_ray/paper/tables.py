@@ -136,7 +136,7 @@ class Size(_Frozen):
 class Declaration(_Frozen):
     """A table or figure. columns and rows: what the paper prints, a value for each column of each row.
 
-    experiments: those whose cells it is made of. measure: how (a name in `measures.MEASURES`). figure: what of a
+    experiments: those whose cells it is made of. measure: how (a name in `run.MEASURES`). figure: what of a
     cell it compares. top: of how many best formulas. show_bases: whether T_c of the bases is shown too. methods:
     "searches" leaves the baselines out. seeds: "first" takes one, "spread" takes the bases and seeds of S.4. size: a
     template where the usual sentence doesn't fit. notes: templates of why our figures can't equal the paper's.

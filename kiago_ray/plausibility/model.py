@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -101,6 +102,10 @@ class Plausibility(nn.Module):
         parts = [self.features(rows) for rows in self.features.chunks(np.asarray(fractions))]
         log_p, log_exists = self._both(*(torch.cat(each) for each in zip(*parts, strict=True)))
         return log_p.double().numpy(), log_exists.double().numpy()
+
+    def on(self, device: torch.device) -> Plausibility:
+        """This one on the CPU, elsewhere a copy: what `near` gives shares buffers with what it is made of."""
+        return self if device.type == "cpu" else deepcopy(self).to(device)
 
     def near(self, elements: Sequence[int]) -> Plausibility:
         """Nearly the same for compositions of these elements alone, faster: known systems with two and more other

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save
-from scipy.sparse import csr_matrix
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
@@ -45,14 +44,13 @@ _LITERATURE = ("fractions", "tc_k", "reports", "first_year", "system", "systems"
 class Prospects:
     """What the past says of what can be made: plausibility, and what a family search is told of its base.
 
-    odds: (118, 118) of one element taking another's site (`substitution.site_odds`). made: (m, 118) compounds that
-    exist.
+    odds: (118, 118) of one element taking another's site (`substitution.site_odds`). made: compounds that exist.
     """
 
     literature: Literature
     plausibility: Plausibility
     odds: Floats
-    made: Floats
+    made: KnownCompositions
 
     def knowing(self, base: str | None) -> Prospects:
         """The same where the chemical system of the base is known: who searches around a compound holds it, reported
@@ -88,9 +86,10 @@ class Prospects:
             log_p = log_p.max(axis=0)
             odds[a, c] = self.odds[a, c] * np.exp(_MILDNESS * (log_p - log_p.max()))
             odds[held] /= max(odds[held].max(), 1e-12)
-        near = (self.made[:, held] > 0).sum(axis=1) >= len(held) - 1
-        near &= (self.made > 0).sum(axis=1) <= len(held) + 1
-        untested = [made for made in self.made[near] if (made > 0).tobytes() not in now.literature.known]
+        near = self.made.held[held].sum(axis=0) >= len(held) - 1
+        near &= self.made.held.sum(axis=0) <= len(held) + 1
+        beside = self.made.fractions[near].toarray()
+        untested = [made for made in beside if (made > 0).tobytes() not in now.literature.known]
         return Substitutions(
             odds=np.clip(odds, 0, 1),
             vacancies=known_vacancies(now.literature, row),
@@ -123,29 +122,19 @@ class Prospects:
         0, whatever its relatives say.
         """
         log_p, log_exists = self.plausibility.log_probabilities(rows)
-        return log_p, np.where(self.compounds.nearest_same(rows) >= 0, 0.0, log_exists)
-
-    @cached_property
-    def compounds(self) -> KnownCompositions:
-        """`made`, to be looked up."""
-        nothing = np.zeros(len(self.made), dtype=np.bool_)
-        return KnownCompositions(("",) * len(self.made), csr_matrix(self.made), nothing)
-
-
-def made_fractions() -> Floats:
-    """Compounds that exist: COD's, and the Materials Project's stable ones, (m, 118)."""
-    rows: Floats = made_compounds().fractions.toarray()
-    return rows
+        return log_p, np.where(self.made.nearest_same(rows) >= 0, 0.0, log_exists)
 
 
 def load_prospects(folder: Path | None = None) -> Prospects:
     """Plausibility with the weights of a folder, or the shipped ones where it holds none. Raises WeightsError."""
-    return read_plausibility(folder_with(PLAUSIBILITY, folder) or shipped_weights(), made_fractions())
+    return read_plausibility(folder_with(PLAUSIBILITY, folder) or shipped_weights(), made_compounds())
 
 
-def read_plausibility(folder: Path, made: Floats, literature: Literature | None = None) -> Prospects:
+def read_plausibility(
+    folder: Path, made: KnownCompositions, literature: Literature | None = None
+) -> Prospects:
     """Plausibility with the weights of a folder, over the literature that it holds, else that given, else that which
-    ships. made: (m, 118) compounds that exist. Raises WeightsError.
+    ships. made: compounds that exist. Raises WeightsError.
     """
     tensors, _, path = read_tensors(PLAUSIBILITY, folder)
     try:
@@ -154,6 +143,7 @@ def read_plausibility(folder: Path, made: Floats, literature: Literature | None 
             arrays = {name: stored[f"literature.{name}"] for name in _LITERATURE}
             literature = Literature(int(stored["literature.year"][0]), **arrays)
         exists, reported = (_logistic(stored, stage) for stage in _STAGES)
+        odds = stored["odds"].astype(np.float64)
     except KeyError as error:
         raise WeightsError(f"{path} lacks {error}: train again or reinstall") from None
     literature = literature or Literature.of(superconductors())
@@ -162,7 +152,6 @@ def read_plausibility(folder: Path, made: Floats, literature: Literature | None 
         raise WeightsError(
             f"{path} reads {len(reported.weight)} features of systems, this version has {len(features.names)}"
         )
-    odds = stored["odds"].astype(np.float64)
     return Prospects(literature, Plausibility(features, exists, reported), odds, made)
 
 
@@ -171,7 +160,7 @@ def _logistic(stored: dict[str, Any], stage: str) -> Logistic:
     return Logistic(mean, deviation, weight, float(intercept[0]))
 
 
-def prospects_of(literature: Literature, plausibility: Plausibility, made: Floats) -> Prospects:
+def prospects_of(literature: Literature, plausibility: Plausibility, made: KnownCompositions) -> Prospects:
     """The same of a literature of one's own."""
     return Prospects(literature, plausibility, site_odds(literature), made)
 
@@ -210,10 +199,12 @@ def informed(
     """
     if prospects is None or spec.plausibility_weight <= 0:
         return predictors
-    problem = resolve(spec, predictors.supported.cpu().numpy(), substitutions)
-    if problem.family is None:
-        return replace(predictors, plausibility=prospects.plausibility)
-    sites = problem.family.sites
-    reached = {z for site in sites for z in (*site.own, *site.substitutes) if z < N_ELEMENTS}
-    device = predictors.supported.device
-    return replace(predictors, plausibility=prospects.plausibility.near(sorted(reached)).to(device))
+    problem, plausibility = (
+        resolve(spec, predictors.supported.cpu().numpy(), substitutions),
+        prospects.plausibility,
+    )
+    if problem.family is not None:
+        sites = problem.family.sites
+        reached = {z for site in sites for z in (*site.own, *site.substitutes) if z < N_ELEMENTS}
+        plausibility = plausibility.near(sorted(reached))
+    return replace(predictors, plausibility=plausibility.on(predictors.supported.device))

@@ -247,16 +247,19 @@ def render_ranked(
     top: Sequence[TopMean],
     statuses: Mapping[str, int],
     background: Background,
+    *,
+    campaign: bool = False,
     **content: Any,
 ) -> str:
     """A page of ranked rows: their table, why the first may be believed and why not, the best k as a whole, how rows
-    ended, and what the template asks for beside that. required: the screens that count.
+    ended, and what the template asks for beside that. required: the screens that count. campaign: the
+    rows are of several searches.
     """
     meanings = {status.label: status.meaning for status in RowStatus}
     return render(
         template,
         rows=rows,
-        candidates=candidates_table(rows, required, campaign=template.startswith("campaign")),
+        candidates=candidates_table(rows, required, campaign=campaign),
         explained=[
             (row, row.get("trusted_tc_k") is not None, reasons_of(row, background))
             for row in rows[:EXPLAINED]

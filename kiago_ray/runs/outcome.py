@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
@@ -143,22 +144,32 @@ class CampaignResults:
 Results = TypeVar("Results", SearchResults, CampaignResults)
 
 
+@cache  # to make one takes longer than to read by it
+def _search_results() -> TypeAdapter[SearchResults]:
+    return TypeAdapter(SearchResults)
+
+
+@cache
+def _campaign_results() -> TypeAdapter[CampaignResults]:
+    return TypeAdapter(CampaignResults)
+
+
 def read_search_results(folder: Location) -> SearchResults | None:
     """What came of the search in a directory, None where it isn't there yet. Raises DamagedError, StorageError."""
-    return _read(folder / SUMMARY, SearchResults)
+    return _read(folder / SUMMARY, _search_results())
 
 
 def read_campaign_results(campaign: Location) -> CampaignResults | None:
     """What came of a campaign, None where it isn't there yet. Raises DamagedError, StorageError."""
-    return _read(campaign / SUMMARY, CampaignResults)
+    return _read(campaign / SUMMARY, _campaign_results())
 
 
-def _read(place: Location, kind: type[Results]) -> Results | None:
+def _read(place: Location, results: TypeAdapter[Results]) -> Results | None:
     if place.kind() != "file":
         return None
     content = place.read_bytes()
     try:
-        return TypeAdapter(kind).validate_json(content)
+        return results.validate_json(content)
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedError(f"{place.text} is no summary of this version; run the campaign again") from error
 

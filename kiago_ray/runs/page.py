@@ -8,10 +8,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from kiago_ray.report.page import (
@@ -47,6 +46,9 @@ from kiago_ray.runs.outcome import CampaignResults, SearchResults, read_curves, 
 from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.table import read_columns
+
+if TYPE_CHECKING:  # its import takes longer than most commands
+    from matplotlib.figure import Figure
 
 TABLE_ROWS = 500
 LISTED = 500  # searches, and bases with variants
@@ -161,11 +163,12 @@ def campaign_page(
 
     return render_ranked(
         "campaign.html.j2",
-        rows[:TABLE_ROWS],
+        rows,
         required,
         results.top,
         results.statuses,
         background,
+        campaign=True,
         title=f"kiago-ray: campaign {results.name}",
         results=results,
         gap=next((top for top in results.top if top.k == K and top.gap_k is not None), None),

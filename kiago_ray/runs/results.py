@@ -1,5 +1,5 @@
 """From finished shards to the files of a search, and from several searches to those of a campaign. Tables of
-candidates are merged without ever holding their rows in memory.
+candidates are merged without ever holding whole rows in memory: ranking and counting read the columns that they need.
 
 Merging takes two passes: the first reads the few columns that decide which row stands for a formula, at which rank,
 and whether it is on the Pareto front; the second carries those rows to their places, by way of sorted runs on a local
@@ -9,6 +9,7 @@ disk.
 from __future__ import annotations
 
 import hashlib
+import io
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,7 +55,6 @@ from kiago_ray.storage.table import (
     RANKED,
     TOP_ROWS,
     blocks,
-    file_sha256,
     first_rows,
     rank_rows,
     read_columns,
@@ -124,7 +124,8 @@ def _merged(
 ) -> SearchResults:
     """What the shards of these manifests come to, once their rows are merged into `table`."""
     shards, ranking = search.shards, Ranking.of(search.spec.screens)
-    merge_tables([shard_file(run, shards[each.number], TABLE) for each in manifests], table, ranking)
+    tables = [shard_file(run, shards[each.number], TABLE) for each in manifests]
+    sha256 = merge_tables(tables, table, ranking)
     return SearchResults(
         name=search.name,
         base=search.base,
@@ -143,7 +144,7 @@ def _merged(
         wall_s=round(sum(manifest.wall_s for manifest in manifests), 3),
         finished_at=max(float(manifest.made["finished_at"]) for manifest in manifests),
         sources=sources,
-        candidates_sha256=file_sha256(table),
+        candidates_sha256=sha256,
     )
 
 
@@ -172,7 +173,7 @@ def finish_campaign(
     """
     folder = campaign if folder is None else folder
     table = folder / CANDIDATES
-    counted, new_systems = _merged_searches(campaign, plan, searches, table)
+    counted, new_systems, sha256 = _merged_searches(campaign, plan, searches, table)
     head = first_rows(table, max(TABLE_ROWS, TOP_ROWS))
     results = CampaignResults(
         name=plan.campaign.name,
@@ -186,7 +187,7 @@ def finish_campaign(
         new_systems=new_systems,
         failures=dict(failures),
         damaged=tuple(damaged),
-        candidates_sha256=file_sha256(table),
+        candidates_sha256=sha256,
     )
     plots = campaign_plots(campaign, table, searches, plan.campaign.name)
     (folder / TOP).write_bytes(top_csv(head).encode("utf-8"))
@@ -210,12 +211,14 @@ def finish_campaign(
 
 def _merged_searches(
     campaign: Location, plan: Plan, searches: Sequence[SearchResults], table: Location
-) -> tuple[Summary, int | None]:
-    """The summary of the tables of these searches merged into `table`, and `CampaignResults.new_systems`."""
+) -> tuple[Summary, int | None, str]:
+    """The summary of the tables of these searches merged into `table`, `CampaignResults.new_systems`, and the SHA-256
+    of `table`.
+    """
     rankings = {Ranking.of(search.spec.screens) for search in plan.searches}
     ranking = rankings.pop() if len(rankings) == 1 else Ranking()
     tables = [search_folder(campaign, each.name) / CANDIDATES for each in searches]
-    merge_tables(tables, table, ranking)
+    sha256 = merge_tables(tables, table, ranking)
     ranked = read_columns(table, [*summarised_columns(), "new_system"])
     counted = summarise(
         ranked,
@@ -225,7 +228,7 @@ def _merged_searches(
         ranked_by=ranking.by,
     )
     new_systems = int((new_rows(ranked) & ranked["new_system"].fill_null(False).to_numpy()).sum())
-    return counted, None if counted.gains is None else new_systems
+    return counted, None if counted.gains is None else new_systems, sha256
 
 
 def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[str] = ()) -> str:
@@ -264,8 +267,9 @@ def _found(folder: Location) -> SearchResults | None:
         return None  # made anew
 
 
-def merge_tables(inputs: Sequence[Location], output: Location, ranking: Ranking) -> None:
-    """Merge tables of candidates into one of unique formulas, best first, `rank` from 1; its directory must exist.
+def merge_tables(inputs: Sequence[Location], output: Location, ranking: Ranking) -> str:
+    """Merge tables of candidates into one of unique formulas, best first, `rank` from 1, and return its SHA-256; its
+    directory must exist.
 
     Each input counts as a search (see `rank_rows`), so that the shards of one search give what `storage.table.ranked`
     makes of all of them. Temporary files take some 150 bytes a formula. Raises StorageError, with nothing written.
@@ -281,8 +285,8 @@ def merge_tables(inputs: Sequence[Location], output: Location, ranking: Ranking)
                 for number, rows in enumerate(_ranked_rows(inputs, ranks, front))
             ]
             readers = [pa.ipc.open_file(stack.enter_context(pa.OSFile(str(run)))) for run in runs]
-            stream = stack.enter_context(output.writing())
-            with pq.ParquetWriter(stream, schema(), compression="zstd") as writer:
+            hashing = _Hashing(stack.enter_context(output.writing()))
+            with pq.ParquetWriter(pa.PythonFile(hashing, "w"), schema(), compression="zstd") as writer:
                 for number in range(len(edges) - 1):
                     batches = [reader.get_batch(number) for reader in readers]
                     block = _by_rank(pa.Table.from_batches(batches))
@@ -292,6 +296,25 @@ def merge_tables(inputs: Sequence[Location], output: Location, ranking: Ranking)
             f"can't write temporary files to {tempfile.gettempdir()}: {reason(error)}; set TMPDIR to a place with room"
         ) from error
     pa.default_memory_pool().release_unused()
+    return hashing.digest.hexdigest()
+
+
+class _Hashing(io.RawIOBase):
+    """A stream that passes on what is written to it, and hashes it: reading it again may be a download."""
+
+    def __init__(self, stream: Any) -> None:
+        self.digest = hashlib.sha256()
+        self._stream = stream
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Pass `data` on; its length in bytes."""
+        self.digest.update(data)
+        self._stream.write(data)
+        return len(data)
 
 
 def _ranks(inputs: Sequence[Location], ranking: Ranking) -> tuple[NDArray[np.int32], Any]:

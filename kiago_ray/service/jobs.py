@@ -332,7 +332,7 @@ class Runner:
         done: list[Manifest] = []
         for number, shard in enumerate(shards):
             watch.before = number * steps
-            manifest = _whole(result, shard, models.version)
+            manifest, changes = _whole(result, shard, models.version), {}
             if manifest is None:
                 if watch.asked_to_stop():
                     raise StoppedError(shard.name)
@@ -345,9 +345,9 @@ class Runner:
                     progress=lambda at: watch.step(at.step),
                     should_stop=watch.should_stop,
                 )
-                watch.job = self.store.update(watch.job, begun=0)
+                changes = {"begun": 0}
             done.append(manifest)
-            watch.tell(steps)
+            watch.tell(steps, **changes)
         watch.tell(steps, phase="merging")
         title = f"around {planned.base}" if planned.base else "from random starts"
         record = {**models.identity, "preset": job.request.preset}

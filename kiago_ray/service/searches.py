@@ -173,10 +173,11 @@ def candidates(
 )
 def plot(search_id: SearchId, name: Annotated[str, Path(max_length=64)], service: Asked) -> Response:
     """As PNG; `plots` of the search names them."""
-    place = _result(service.store, search_id) / name
-    if name not in SEARCH_PLOTS or place.kind() != "file":
+    result = _result(service.store, search_id)
+    content = (result / name).read_if_there() if name in SEARCH_PLOTS else None
+    if content is None:
         raise ProblemError(404, "there is no such plot; the search's `plots` names them")
-    return Response(place.read_bytes(), media_type="image/png")
+    return Response(content, media_type="image/png")
 
 
 def requested_search(values: Mapping[str, Any], limits: Limits) -> tuple[SearchSpec, str]:

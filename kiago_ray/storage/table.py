@@ -145,6 +145,9 @@ def candidates_table(
     atoms = candidates.counts.sum(axis=1)
     e_hull = candidates.e_hull_ev_per_atom
     e_hull = np.full(n, np.nan) if e_hull is None else e_hull
+    judged = {
+        "near_hull": ~np.isnan(e_hull)
+    }  # where other rows have no energy above the hull, they have no verdict
     labels = {int(status): status.label for status in RowStatus}
     values = {
         "rank": pa.nulls(n, pa.int32()),
@@ -160,8 +163,7 @@ def candidates_table(
         "n_atoms": _where(atoms.astype(np.int32), atoms > 0),
         "n_elements": _where(candidates.n_elements.astype(np.int32), ok),
         **{name: pa.nulls(n, pa.bool_()) for name in available_screens()},
-        **{name: _where(verdict, ok) for name, verdict in screens.items()},
-        "near_hull": _where(screens.get("near_hull", ok), ~np.isnan(e_hull)),
+        **{name: _where(verdict, judged.get(name, ok)) for name, verdict in screens.items()},
         "passed": verdicts.passed,
         "pareto": pa.nulls(n, pa.bool_()),
         "alloy": _where(candidates.neutrality.alloy | candidates.neutrality.elemental, ok),

@@ -27,7 +27,6 @@ from kiago_ray.report.page import (
     text_cell,
 )
 from kiago_ray.report.plots import Plot
-from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import REPORT, SPEC
 from kiago_ray.sweep.metrics import METRICS, Difference, OnBase, Score, difference
@@ -98,10 +97,6 @@ class SweepResults:
     def row_steps(self) -> int:
         """What all trials took."""
         return sum(trial.row_steps for trial in self.trials)
-
-    def best_spec(self) -> SearchSpec | None:
-        """The best trial's search, whole, without a base."""
-        return None if self.best is None else self.sweep.spec(self.best.point)
 
     def to_dict(self) -> dict[str, Any]:
         """What a program wants to know, as plain types."""

@@ -352,12 +352,13 @@ class SweepSpec(Section):
 
     def _check_searches(self) -> None:
         """Every bound and every listed value, each with the others at their first, makes a search that can run."""
-        for base in (*self.trial_bases, *self.compare_bases):
-            if self.spec({}, base).row_count > MAX_ROWS:
-                raise ValueError(f"search: a trial's searches have up to {MAX_ROWS:,} candidates; give fewer")
+        bases = dict.fromkeys((*self.trial_bases, *self.compare_bases))
+        rows = {base: self.spec({}, base).row_count for base in bases}
+        if max(rows.values()) > MAX_ROWS:
+            raise ValueError(f"search: a trial's searches have up to {MAX_ROWS:,} candidates; give fewer")
         for base in self.trial_bases:
             for point in _corners(self.space):
-                self._check_comparable(point, base, f"space: {point}")
+                self._check_comparable(point, base, rows[base], f"space: {point}")
         for name, overrides in self.compare.against.items():
             where = f"compare.against.{name}"
             if name == BEST:
@@ -367,13 +368,13 @@ class SweepSpec(Section):
                 raise SpecError(f"{where}: {foreign[0]} is the same for all that are compared; remove it")
             for base in self.compare_bases:
                 try:
-                    self._check_comparable(overrides, base, where)
+                    self._check_comparable(overrides, base, rows[base], where)
                 except SpecError as error:
                     raise SpecError(f"{where}: {error}") from None
 
-    def _check_comparable(self, point: Mapping[str, Any], base: str | None, what: str) -> None:
+    def _check_comparable(self, point: Mapping[str, Any], base: str | None, rows: int, what: str) -> None:
         """Raise ValueError for a search of more or fewer rows: the best of more rows is higher by itself."""
-        found, rows = self.spec(point, base).row_count, self.spec({}, base).row_count
+        found = self.spec(point, base).row_count
         if found != rows:
             raise ValueError(f"{what} has {found} rows, the others {rows}; trials need equally many")
 

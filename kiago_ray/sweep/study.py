@@ -41,7 +41,7 @@ def make_study(sweep: SweepSpec, before: Sequence[Trial], storage: BaseStorage |
         sampler=_sampler(sweep, len(before)),
     )
     known = {trial.number: trial for trial in before}
-    grid = grid_points(sweep.space)[: sweep.points] if sweep.searcher.kind == "grid" else []
+    grid = grid_points(sweep.space)[: sweep.trials] if sweep.searcher.kind == "grid" else []
     for number in range(max([len(grid), *(number + 1 for number in known)])):
         trial = known.get(number)
         point = (

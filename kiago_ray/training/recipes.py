@@ -166,7 +166,7 @@ def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -
     return save_with_card(saved, "ef", "eV/atom", known.sources, settings, options, **figures)
 
 
-def _tc_k(network: TcResNet) -> Predict:
+def _tc_k(network: TcResNet | CalibratedEnsemble) -> Predict:
     """T_c in K, 0 or more."""
     return lambda rows: np.clip(predict(network, rows), 0, None)
 
@@ -204,7 +204,7 @@ def train_tc_ensemble(
     saved.spread = fit_spread([rows[split].pick(halves[split]) for split in SPLITS])
     splits = {
         split: {
-            **tc_scores("ensemble", _mean_tc_k(network), tables, split),
+            **tc_scores("ensemble", _tc_k(network), tables, split),
             "extrapolation": _extrapolation_scores(network, tables, split),
             "seconds": round(seconds),
             "spread": coverage(saved.spread, rows[split].pick(~halves[split])),
@@ -221,7 +221,7 @@ def train_tc_ensemble(
         members=saved.ensemble.members,
         recipe=recipe,
         splits=splits,
-        **literature_scores(_mean_tc_k(saved), tables.literature),
+        **literature_scores(_tc_k(saved), tables.literature),
         spread={
             "terms": [
                 "1",
@@ -280,11 +280,6 @@ def _fit_ensemble(
     calibrated.extrapolation = fit_extrapolation(train.fractions, test.fractions, seed=settings.seed)
     calibrated.load_state_dict(halved(calibrated.state_dict()))
     return calibrated.eval(), seconds
-
-
-def _mean_tc_k(network: CalibratedEnsemble) -> Predict:
-    """T_c in K, 0 or more."""
-    return lambda rows: np.clip(network.estimates(rows).tc_k, 0, None)
 
 
 def _extrapolation_scores(network: CalibratedEnsemble, tables: TcTables, split: Split) -> dict[str, float]:

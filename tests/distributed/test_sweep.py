@@ -81,7 +81,7 @@ def test_it_leaves_a_table_a_preset_and_a_page(done: tuple[Path, Any, Heard]) ->
     preset = read_preset(folder / "best.yaml")
     spec = build_spec({"preset": preset})
     best = outcome.results.best
-    assert spec == outcome.results.best_spec()
+    assert spec == outcome.results.sweep.spec(best.point)
     assert (spec.alpha, spec.learning_rate) == (best.point["alpha"], (best.point["learning_rate"],) * 2)
     assert spec.model_copy(update={"alpha": 20.0, "learning_rate": (0.03, 0.03)}) == load_preset(
         "open", {"candidates": 8, "steps": [3, 3]}
