@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
 from kiago_ray.chemistry.formula import FormulaError, amounts_row, fractions, parse
 from kiago_ray.data.tables import made_compounds
 from kiago_ray.hull.energy_hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
@@ -35,8 +35,6 @@ from kiago_ray.storage.table import PREDICTED, candidates_table, ranked, schema
 
 HULL_FORMULAS = MAX_FORMULAS  # of one request for scores
 AT_ONCE = 4096  # formulas that are scored together; bounds memory
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

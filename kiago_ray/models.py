@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import SYMBOLS
+from kiago_ray.chemistry.elements import SYMBOLS, Floats
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data import NONE
 from kiago_ray.data.tables import known_table, shipped_element_counts, tried_table
@@ -31,8 +31,6 @@ from kiago_ray.search.family import Substitutions
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
-
-Floats = NDArray[np.float64]
 
 
 def search_frequencies() -> dict[str, Floats]:

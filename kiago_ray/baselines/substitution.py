@@ -14,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry import neutrality, oxidation
-from kiago_ray.chemistry.elements import INDEX, SYMBOLS
+from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats, Mask
 from kiago_ray.chemistry.formula import parse, parse_amounts, reduce_counts
 from kiago_ray.chemistry.neutrality import MAX_VALENCE_ATOMS, atom_valences, likeliest_valences
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.errors import InputError
 from kiago_ray.search.problem import canonical_text, row_generator
 
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 States = Mapping[int, tuple[int, ...]]
 """Atomic number - 1 → the oxidation states that the element's atoms have in the base; mostly one."""
 

@@ -37,7 +37,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import checked_amounts
 from kiago_ray.chemistry.oxidation import SURROUNDINGS, TRANSITION_METALS, OxidationSet, state_costs
 
@@ -66,10 +66,6 @@ _ROWS = 4_096  # worked out at once
 Kind = Literal["ionic", "metallic"]
 Shares = tuple[tuple[int, float], ...]
 """(state, atoms) of one element: one pair, or two with the likelier state first."""
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ ELECTRONEGATIVITY: tuple[float, ...] = (
 
 WRITING_ORDER: tuple[int, ...] = tuple(sorted(range(N_ELEMENTS), key=lambda z: (ELECTRONEGATIVITY[z], z)))
 """Columns from the least to the most electronegative, ties by atomic number: a written formula's order."""
+WRITING_RANK: Mapping[str, int] = MappingProxyType({SYMBOLS[z]: rank for rank, z in enumerate(WRITING_ORDER)})
 
 # The image that the T_c network reads (section 3.1): 4 channels (s, p, d, f), 7 periods, 32 columns, those of the long
 # form: s at 0 and 1, f at 2 to 15, d at 16 to 25, p at 26 to 31. Helium is an s element in the last column; La to Yb

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry import oxidation
-from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
 from kiago_ray.chemistry.formula import checked_amounts, reduce_counts
 from kiago_ray.chemistry.oxidation import OxidationSet
 
@@ -47,7 +47,6 @@ Valences = Mapping[int, Valence]
 Charges = dict[int, tuple[float, Valence]]
 """The charges that one element's atoms can have together, each with the nats and the states of the likeliest way."""
 
-Floats = NDArray[np.float64]
 Taken = tuple[NDArray[np.int64], Charges]
 
 

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats
 
 SURROUNDINGS = ("oxide", "other", "pnictogen_rich")
 _ANIONS = {"oxide": ("O-2",), "other": ("S-2", "Se-2", "Te-2")}
@@ -45,8 +45,6 @@ TRANSITION_METALS = np.isin(_NUMBERS, [*range(22, 30), *range(40, 48), *range(72
 # Pauling's scale puts Pd, Pt and Ru (2.2) above Te (2.1) and As (2.18), though PdTe2 and BaRu2As2 hold anions of
 # these. Transition metals are therefore placed no higher than this, below Si (1.9), Sb, B and all that follow.
 D_BLOCK_HIGHEST = 1.85
-
-Floats = NDArray[np.float64]
 
 
 class OxidationSet(StrEnum):

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.spatial.distance import cdist
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, WRITING_RANK, Floats, Ints
 from kiago_ray.chemistry.formula import parse, write
 
 SAME_TOLERANCE = 0.02  # L1 distance
@@ -34,13 +34,10 @@ DECIMALS = 12  # of a distance; the last bits of a sum must not decide between e
 _SLACK = 1e-9
 # Fractions sum to 1 on both sides, so no element differs by more than half the L1 distance.
 _MUST_SHARE = SAME_TOLERANCE / 2 + _SLACK
-_RANK = {SYMBOLS[z]: rank for rank, z in enumerate(WRITING_ORDER)}
 _PART = re.compile(r"([A-Z][a-z]?)([0-9.]*)|(\n)")
 
 Amounts = Mapping[str, float]
 CompositionKey = tuple[int, ...]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def composition_key(amounts: Amounts) -> CompositionKey:
@@ -60,7 +57,7 @@ def composition_keys(table: pd.DataFrame) -> list[CompositionKey]:
 
 def canonical(amounts: Amounts) -> str:
     """The formula with its elements from the least to the most electronegative; whole amounts reduced."""
-    ordered = {symbol: amounts[symbol] for symbol in sorted(amounts, key=_RANK.__getitem__)}
+    ordered = {symbol: amounts[symbol] for symbol in sorted(amounts, key=WRITING_RANK.__getitem__)}
     if all(float(amount).is_integer() for amount in ordered.values()):
         divisor = math.gcd(*(int(amount) for amount in ordered.values()))
         ordered = {symbol: amount / divisor for symbol, amount in ordered.items()}

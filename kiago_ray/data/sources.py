@@ -25,13 +25,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import ELEMNET_SYMBOLS, SYMBOLS
+from kiago_ray.chemistry.elements import ELEMNET_SYMBOLS, SYMBOLS, Floats
 from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.data.compositions import canonical, composition_key, composition_keys, merged
 from kiago_ray.data.files import (
@@ -60,8 +58,6 @@ from kiago_ray.data.tables import (
     ElementCounts,
     SourceCounts,
 )
-
-Floats = NDArray[np.float64]
 
 COD_KIND, OQMD_KIND, MATERIALS_PROJECT_KIND, PHASES_KIND = "cod", "oqmd", "materials_project", "phases"
 COD_COLUMNS = ("file", "formula", "calcformula")

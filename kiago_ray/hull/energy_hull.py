@@ -33,7 +33,7 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_matrix
 
 from kiago_ray import __version__
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Ints
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse
 from kiago_ray.data import sources, tables
 from kiago_ray.data.compositions import elements_held, sparse_fractions
@@ -51,8 +51,6 @@ TOLD_FORMULAS = 200  # of them where no screen asks for it
 ON_THE_HULL_EV_PER_ATOM = 1e-6  # nearer than this is on it: single precision predicts no finer
 
 Energies = Literal["elemnet", "file"]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 PREDICTED_AT_ONCE = 16_384  # phases whose fractions are dense at a time
 CACHE_VARIABLE = "KIAGO_CACHE"

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from kiago_ray.api import JudgedRows, judged_formulas
 from kiago_ray.baselines.substitution import exchange
@@ -32,7 +31,7 @@ from kiago_ray.baselines.superdiff import (
     mean_changes,
     sample,
 )
-from kiago_ray.chemistry.elements import INDEX, SYMBOLS
+from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats, Mask
 from kiago_ray.chemistry.formula import fractions, parse, parse_amounts, parse_fractions, write
 from kiago_ray.models import Models
 from kiago_ray.paper.tables import METHODS, SEARCHES, Size, comparison
@@ -75,8 +74,6 @@ _COLUMNS = (
     "oxidation_states",
 )
 
-Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 Figures = dict[str, Any]
 """What a cell found, as plain types."""
 Found = Mapping[tuple[str, str, int], Figures]

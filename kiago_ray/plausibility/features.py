@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from kiago_ray.chemistry.balance import HARD, SOFT, price_table
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, Mask
 from kiago_ray.chemistry.oxidation import state_costs
-from kiago_ray.plausibility.literature import Floats, Literature, Mask, per_system
+from kiago_ray.plausibility.literature import Literature, per_system
 from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Agreement, Pairs, Relatives, buffer, selected
 from kiago_ray.predictors.ensemble import TcFeatures
 from kiago_ray.search.losses import nats_of_balance
@@ -217,10 +217,7 @@ class Charges(nn.Module):
         # Without the last cut, above all elements, which leaves no anions.
         tables = [price_table(nats, costs.scale, _PRICES, UNCHARGED_NATS)[:-1] for nats in costs.nats[:2]]
         self.tables = buffer(np.stack(tables))
-        self.hard, self.soft = (
-            buffer(np.isin(np.arange(N_ELEMENTS), [INDEX[symbol] for symbol in symbols]))
-            for symbols in (HARD, SOFT)
-        )
+        self.hard, self.soft = (buffer(np.isin(SYMBOLS, list(symbols))) for symbols in (HARD, SOFT))
 
     def forward(self, fractions: Tensor) -> Tensor:
         hard, soft = fractions @ self.hard, fractions @ self.soft

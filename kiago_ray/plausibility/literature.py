@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
 from kiago_ray.data.compositions import sparse_fractions
 
 RECENT_YEARS = 5
@@ -29,10 +29,7 @@ PRIOR, PRIOR_BESIDE = 5.0, 3.0  # systems; what is seen once or twice says littl
 _OLD_SHARE = 0.2  # of a system's weight that all its compositions have, beside the recent ones
 _NOT_AT_HAND = ("He", "Ne", "Ar", "Kr", "Xe", "Po", "At", "Rn", "Fr", "Ra")
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.float32]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Ints, Mask
 from kiago_ray.data.compositions import folds, nearest
 from kiago_ray.plausibility.features import CHARGE_NAMES, MAKE_UP_WIDTHS, PlausibilityFeatures
 from kiago_ray.plausibility.literature import (
-    Floats,
-    Ints,
     Literature,
-    Mask,
     added_systems,
     elements_at_hand,
     swapped_systems,

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data.compositions import KnownCompositions
 from kiago_ray.data.tables import made_compounds, superconductors
 from kiago_ray.plausibility.features import PlausibilityFeatures
-from kiago_ray.plausibility.literature import Floats, Literature
+from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.model import Logistic, Plausibility
 from kiago_ray.plausibility.substitution import Reasons, known_vacancies, site_odds
 from kiago_ray.predictors.base import Predictors

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.plausibility.literature import HOT_K, PRIOR, PRIOR_BESIDE, Floats, Literature
+from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
+from kiago_ray.plausibility.literature import HOT_K, PRIOR, PRIOR_BESIDE, Literature
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -17,9 +17,19 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from kiago_ray.chemistry.elements import ELECTRONEGATIVITY, INDEX, N_ELEMENTS, SYMBOLS, position, properties
+from kiago_ray.chemistry.elements import (
+    ELECTRONEGATIVITY,
+    INDEX,
+    N_ELEMENTS,
+    SYMBOLS,
+    Floats,
+    Ints,
+    Mask,
+    position,
+    properties,
+)
 from kiago_ray.chemistry.oxidation import metals
-from kiago_ray.plausibility.literature import Floats, Ints, Literature, Mask, per_system
+from kiago_ray.plausibility.literature import Literature, per_system
 
 _WIDTH = 0.6
 _NO_PULL = 4.5  # of elements without an electronegativity
@@ -72,7 +82,7 @@ def likeness() -> Floats:
 
 def _set(symbols: Iterable[str]) -> Mask:
     """(118,): these elements."""
-    return np.isin(np.arange(N_ELEMENTS), [INDEX[symbol] for symbol in symbols])
+    return np.isin(SYMBOLS, list(symbols))
 
 
 def site_odds(literature: Literature) -> Floats:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, properties
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, properties
 from kiago_ray.predictors.weights import (
     ORACLE,
     TUNING_ORACLE,
@@ -34,7 +34,6 @@ from kiago_ray.predictors.weights import (
 if TYPE_CHECKING:
     import lightgbm
 
-Floats = NDArray[np.float64]
 STATISTICS = ("mean", "deviation", "minimum", "maximum", "range", "absolute_deviation", "most_abundant")
 AMOUNTS = ("elements", "norm_2", "norm_3", "norm_7", "entropy", "largest_fraction")
 STEP = 1e-4

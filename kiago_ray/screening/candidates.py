@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry import neutrality
 from kiago_ray.chemistry.balance import Balances, likeliest_balance
+from kiago_ray.chemistry.elements import Floats, Ints, Mask
 from kiago_ray.chemistry.formula import reduce_counts
 from kiago_ray.chemistry.neutrality import (
     MAX_VALENCE_ATOMS,
@@ -42,9 +43,6 @@ EXTRAPOLATED = 1.0  # the score beyond which a composition is flagged, with 1 in
 DECIMALS = 4  # of amounts that stay fractional (search.integers.fractional_amounts)
 NEARBY = 3 * LENGTH  # places; a sample that is farther has less than half the weight of the model itself
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 Texts = tuple[str | None, ...]
 
 

@@ -30,11 +30,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 
-from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.chemistry.elements import INDEX, Floats, Ints, Mask
 from kiago_ray.data.compositions import (
     DECIMALS,
     MAX_BLOCK_BYTES,
@@ -59,10 +58,6 @@ PRIOR_SUCCESS = 0.3
 """p0: of what the survey of 2009 made in the hope of superconductivity, 31 % superconduct."""
 DOWN_TO_K = 2.0
 """T_min where a sample doesn't tell: as cold as pumped helium makes it."""
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
+from kiago_ray.chemistry.elements import WRITING_RANK, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import parse, write
 from kiago_ray.search.sections import ScreensSpec
 
@@ -28,11 +28,6 @@ trusted with, that which the search predicts, or plausibility alone."""
 FIRST_ROWS = 30  # in which no chemical system stands too often
 SCANNED_ROWS = 3000  # so far down a row is looked for that may come up among the first in place of another
 SCALE = 10_000  # of amounts, which have four decimals at most
-_PLACE = {SYMBOLS[z]: place for place, z in enumerate(WRITING_ORDER)}
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -103,7 +98,7 @@ def identity(formula: str) -> str:
     if any(abs(amounts[symbol] * SCALE - number) > 1e-6 * SCALE for symbol, number in whole.items()):
         return formula
     divisor = math.gcd(*whole.values())
-    ordered = sorted(whole, key=_PLACE.__getitem__)
+    ordered = sorted(whole, key=WRITING_RANK.__getitem__)
     return write({symbol: whole[symbol] // divisor for symbol in ordered if whole[symbol]})
 
 

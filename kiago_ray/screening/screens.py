@@ -17,8 +17,8 @@ from importlib import resources
 
 import numpy as np
 
-from kiago_ray.chemistry.elements import INDEX
-from kiago_ray.screening.candidates import Candidates, Floats, Mask
+from kiago_ray.chemistry.elements import INDEX, Floats, Mask
+from kiago_ray.screening.candidates import Candidates
 from kiago_ray.search.sections import ScreensSpec, SpecError
 
 MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6

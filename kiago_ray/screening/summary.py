@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from kiago_ray.chemistry.elements import Floats, Mask
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.screening.candidates import Floats, Mask, is_extrapolated
+from kiago_ray.screening.candidates import is_extrapolated
 from kiago_ray.screening.rank import FIRST_ROWS
 from kiago_ray.screening.screens import available_screens
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from kiago_ray.api import read_formula, score_amounts
 from kiago_ray.chemistry.balance import UNDOPED_REMARK
-from kiago_ray.chemistry.elements import INDEX, SYMBOLS
+from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats
 from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.models import Models
 from kiago_ray.report.reasons import reasons_of, row_background
@@ -35,8 +34,6 @@ CHARGE = (
 )
 NEIGHBOURS = 5
 STEP = 0.05  # of the atoms that become another element, for the T_c after a step rather than the slope
-
-Floats = NDArray[np.float64]
 
 
 def explain(formula: str, models: Models) -> dict[str, Any]:

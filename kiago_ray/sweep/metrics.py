@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator
 from scipy.stats import t
 
+from kiago_ray.chemistry.elements import Floats
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.screening.known import expected_improvement_k
 from kiago_ray.screening.rank import unique
@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # these load torch, which a sweep's file doesn't need to be r
     from kiago_ray.screening.summary import BaseMaterial
 
 CONFIDENCE = 0.95
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

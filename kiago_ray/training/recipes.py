@@ -25,6 +25,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from kiago_ray.chemistry.elements import Mask
 from kiago_ray.data.compositions import folds, held_out
 from kiago_ray.errors import InputError
 from kiago_ray.predictors import ensemble, resnet18
@@ -60,7 +61,6 @@ from kiago_ray.training.tables import (
     Floats,
     Lesson,
     MadeUp,
-    Mask,
     Split,
     TcTables,
     TrainingTable,

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 from torch import Tensor
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.elements import N_ELEMENTS, Mask
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.compositions import composition_keys, held_out
 from kiago_ray.data.files import LoadReport
@@ -37,7 +37,6 @@ from kiago_ray.predictors.ensemble import TcFeatures
 
 Array = NDArray[np.floating]
 Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Split = Literal["random", "system"]
 SPLITS: tuple[Split, ...] = ("random", "system")
 

@@ -35,24 +35,12 @@ from kiago_ray.training.oracle import (
     OracleSettings,
     train_oracle,
 )
-from kiago_ray.training.tables import TcTables, TrainingTable, random_compositions
+from kiago_ray.training.tables import TcTables, random_compositions
+
+from ..training.test_oracle import KNOWN, ZEROS
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 SMALL = replace(TUNING_SETTINGS, most_rounds=30, leaves=7, non_superconductors_a_member=10)
-
-
-def table(first: str, second: str, count: int, highest_tc_k: float) -> TrainingTable:
-    """Binaries A_n B: their T_c follows from A."""
-    a, b = first.split(), second.split()
-    pairs = [(a[i % len(a)], b[(i // len(a)) % len(b)]) for i in range(count)]
-    formulas = [f"{x}{n}{y}" for n, (x, y) in enumerate(pairs, start=1)]
-    values = np.array([a.index(x) / len(a) * highest_tc_k for x, _ in pairs], dtype=np.float32)
-    systems = ["-".join(sorted(pair)) for pair in pairs]
-    return TrainingTable(formulas, systems, parse_fractions(formulas).astype(np.float32), values)
-
-
-KNOWN = table("Nb V Ta Zr Ti Mo", "C N Si Ge Sn Al Ga", 240, 90)
-ZEROS = table("Na K Li Ca Mg Ba", "Cl F Br I S Se", 120, 0)
 
 
 @pytest.fixture(scope="module")
