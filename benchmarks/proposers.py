@@ -178,7 +178,7 @@ def judged(
     kept = np.sort(first)
     kept = kept[np.argsort(-log_p[kept], kind="stable")[:JUDGED]]
     rows, log_p = rows.at(kept), log_p[kept]
-    tc, std, extrapolation = then.models.predictors.tc.estimates(rows.fractions)  # type: ignore[union-attr]
+    tc, std, _, extrapolation = then.models.predictors.tc.estimates(rows.fractions)  # type: ignore[union-attr]
     oracle = then.models.oracle.predict(rows.fractions)[0]
     best, _ = then.models.known.best_nearby(rows.fractions, base=base)
     gain = expected_improvement_k(np.fmin(tc, oracle), std, np.nan_to_num(best, nan=0.0))
@@ -229,7 +229,7 @@ def formula_of(row: Floats) -> str:
 
 
 def trusted(then: Then, rows: Floats) -> Floats:
-    tc, std, extrapolation = then.models.predictors.tc.estimates(rows)  # type: ignore[union-attr]
+    tc, std, _, extrapolation = then.models.predictors.tc.estimates(rows)  # type: ignore[union-attr]
     return trusted_tc_k(tc, std, then.models.oracle.predict(rows)[0], extrapolation)
 
 
