@@ -186,13 +186,11 @@ def make(plan: Plan, directory: Path) -> None:
             rows = np.asarray(shard.rows, dtype=np.int64)
             numbers = (number * of_search + rows % of_search) % unique
             table = made_table(numbers, shard.rows, search.name, search.base or "", search.seed)
-            held = len(rows) - table["formula"].null_count
             write_shard(
                 place,
                 shard,
                 table,
                 made_trajectory(rows[: search.curve_rows]),
-                statuses={"ok": held, "no_integer_formula": len(rows) - held},
                 base=base,
                 wall_s=100.0,
                 made={"finished_at": time.time()},
@@ -223,12 +221,12 @@ def merge_searches(plan: Plan, directory: Path) -> None:
 
 def merge_campaign(plan: Plan, directory: Path) -> None:
     """Merge, count and plot the campaign, and write its page."""
-    from kiago_ray.runs.outcome import read_search_results, search_folder
+    from kiago_ray.runs.outcome import SearchResults, read_results, search_folder
     from kiago_ray.runs.results import finish_campaign
     from kiago_ray.storage.location import Location
 
     place = Location.of(directory)
-    searches = [read_search_results(search_folder(place, search.name)) for search in plan.searches]
+    searches = [read_results(search_folder(place, search.name), SearchResults) for search in plan.searches]
     results = finish_campaign(
         place,
         plan,

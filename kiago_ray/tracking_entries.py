@@ -19,9 +19,8 @@ from kiago_ray.runs.outcome import (
     SUMMARY,
     CampaignResults,
     SearchResults,
-    read_campaign_results,
     read_curves,
-    read_search_results,
+    read_results,
     search_folder,
 )
 from kiago_ray.runs.plan import Plan
@@ -98,7 +97,7 @@ class CampaignEntries:
             f"Searches: {len(plan.searches):,}. Candidates: {plan.candidates:,}, in shards: {plan.shard_count:,}. "
             f"Bases: {bases}. Seeds: {len(fields.seeds)}. Output: {shown_uri(self._place.text)}"
         )
-        results = read_campaign_results(self._place) if ended else None
+        results = read_results(self._place, CampaignResults) if ended else None
         return Entry(
             id=self._id,
             name=fields.name,
@@ -113,7 +112,7 @@ class CampaignEntries:
     def child(self, name: str) -> Entry:
         """A search's entry."""
         folder = search_folder(self._place, name)
-        results = read_search_results(folder)
+        results = read_results(folder, SearchResults)
         if results is None:
             raise StorageError(f"{folder.text} holds no results yet; run the campaign again")
         search = self._searches[name]

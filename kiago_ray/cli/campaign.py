@@ -23,7 +23,7 @@ from kiago_ray.predictors.weights import load_cards, weights_hashes
 from kiago_ray.report.page import card_notes
 from kiago_ray.report.tables import best_table, no_gain, top_table
 from kiago_ray.runs.lease import living_driver
-from kiago_ray.runs.outcome import read_campaign_results
+from kiago_ray.runs.outcome import CampaignResults, read_results
 from kiago_ray.runs.plan import Plan, Shard, make_plan
 from kiago_ray.runs.results import page_of_directory
 from kiago_ray.runs.shards import Manifest, State, best_of, read_manifest, state_of
@@ -315,7 +315,7 @@ def show_status(
     rows = sum(manifest.rows for manifest in manifests)
     pace = rows_a_second(manifests) if driver else None
     left_s = (plan.candidates - rows) / pace if pace else None
-    recorded = read_campaign_results(directory.location)
+    recorded = read_results(directory.location, CampaignResults)
     # A shard that has failed may have been run again since.
     failed = {
         name: why
@@ -388,7 +388,7 @@ def rows_a_second(manifests: Sequence[Manifest]) -> float | None:
 def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) -> None:
     """The best rows and the counts."""
     place = outcome.directory.location
-    results = outcome.results or read_campaign_results(place)
+    results = outcome.results or read_results(place, CampaignResults)
     assert results is not None  # a campaign that was found finished has it among its outputs
     rows = first_rows(place / CANDIDATES, top).to_pylist()
     if as_json:

@@ -29,7 +29,8 @@ from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.inference import step_precision
 from kiago_ray.report.reasons import Background, row_background
 from kiago_ray.report.tables import best_table, no_gain, reasons_table, summary_table, top_table
-from kiago_ray.runs.outcome import read_search_results, whole_results, write_outcome
+from kiago_ray.runs.outcome import SearchResults, whole_results
+from kiago_ray.runs.results import write_outcome
 from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
 from kiago_ray.screening.screens import REQUIRED, Passing, available_screens, load_screen_recall
 from kiago_ray.screening.summary import Summary
@@ -246,7 +247,7 @@ def run(
     background = row_background(models.cards)
     where = out if out is not None else default_directory(spec, preset, identity)
     directory = open_run(where, identity, about)
-    if (results := whole_results(directory, read_search_results)) is not None:
+    if (results := whole_results(directory, SearchResults)) is not None:
         say(f"{where} already holds this search; shown as it is")
         rows = first_rows(directory.file(CANDIDATES), top).to_pylist()
         show(rows, results.summary, spec, where, background, as_json)

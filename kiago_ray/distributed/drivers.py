@@ -22,13 +22,7 @@ from kiago_ray.distributed.cluster import SearchWorker, WorkerSetup, capacity, c
 from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy, Watcher
 from kiago_ray.errors import InputError
 from kiago_ray.runs.lease import Lease, LeaseError
-from kiago_ray.runs.outcome import (
-    CampaignResults,
-    DamagedError,
-    SearchResults,
-    read_campaign_results,
-    whole_results,
-)
+from kiago_ray.runs.outcome import CampaignResults, SearchResults, whole_results
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.results import CAMPAIGN_OUTPUTS, finish_campaign, finish_search
 from kiago_ray.runs.shards import (
@@ -39,7 +33,7 @@ from kiago_ray.runs.shards import (
     state_of,
 )
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError, Where
-from kiago_ray.storage.run_directory import RunDirectory, find_run, open_run
+from kiago_ray.storage.run_directory import DamagedError, RunDirectory, find_run, open_run
 from kiago_ray.sweep.results import SweepResults, gather, write_results
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import (
@@ -180,7 +174,7 @@ def run_campaign(
     same call goes on from there.
     """
     found = find_run(request.where, request.identity)
-    if found is not None and whole_results(found, read_campaign_results) is not None:
+    if found is not None and whole_results(found, CampaignResults) is not None:
         return CampaignOutcome(found, {}, {}, None, _recorded(found, plan, request))
     # Merging, plotting and MLflow's record in a thread of its own: workers don't wait for it.
     finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")

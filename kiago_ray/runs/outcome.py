@@ -1,13 +1,11 @@
 """What came of a search and of a campaign: summary.json, a page of numbers, and curves.parquet, how a search came to
-its candidates; and the files of a search.
+its candidates.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Annotated, Any, TypeVar
@@ -16,29 +14,14 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BeforeValidator, TypeAdapter
 
-from kiago_ray.api import SearchOutcome
-from kiago_ray.errors import KiagoError
-from kiago_ray.report.page import TABLE_ROWS, Page, card_notes, render_page
-from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, Plot, search_plots
-from kiago_ray.report.reasons import row_background
-from kiago_ray.runs.spec import ALONE
 from kiago_ray.screening.summary import Summary, TopMean
 from kiago_ray.search.result import QUANTITIES, Trajectory
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory
-from kiago_ray.storage.table import (
-    TOP_ROWS,
-    file_sha256,
-    first_rows,
-    parquet_bytes,
-    read_columns,
-    read_parquet,
-    table_bytes,
-    top_csv,
-)
+from kiago_ray.storage.run_directory import CANDIDATES, DamagedError, RunDirectory
+from kiago_ray.storage.table import read_parquet
 
 SUMMARY, CURVES = "summary.json", "curves.parquet"
-SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
+SEARCHES = "searches"  # the folder of a campaign's searches
 BEST_ROWS = 10
 _BEST = (
     "formula base search source plausibility expected_improvement_k gain trusted_tc_k tc_k tc_std_k tc_oracle_k "
@@ -50,16 +33,6 @@ CURVES_SCHEMA = pa.schema(
     [("step", pa.int32()), ("stage", pa.int8()), ("rows", pa.int32())]
     + [(f"{name}_{kind}", pa.float64()) for name in QUANTITIES for kind in ("mean", "p10", "p50", "p90")]
 )
-SEARCHES = "searches"  # the folder of a campaign's searches
-
-
-def search_folder(run: Location, name: str) -> Location:
-    """Where the results of a search of a campaign are."""
-    return run / SEARCHES / name
-
-
-class DamagedError(KiagoError):
-    """Files of a run that aren't what they should be. The message is one line: which, and what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -141,37 +114,44 @@ class CampaignResults:
         return {**asdict(self), **lists, "complete": self.complete}
 
 
+def search_folder(campaign: Location, name: str) -> Location:
+    """Where the results of a search of a campaign are."""
+    return campaign / SEARCHES / name
+
+
 Results = TypeVar("Results", SearchResults, CampaignResults)
 
 
-@cache  # to make one takes longer than to read by it
-def _search_results() -> TypeAdapter[SearchResults]:
-    return TypeAdapter(SearchResults)
-
-
-@cache
-def _campaign_results() -> TypeAdapter[CampaignResults]:
-    return TypeAdapter(CampaignResults)
-
-
-def read_search_results(folder: Location) -> SearchResults | None:
-    """What came of the search in a directory, None where it isn't there yet. Raises DamagedError, StorageError."""
-    return _read(folder / SUMMARY, _search_results())
-
-
-def read_campaign_results(campaign: Location) -> CampaignResults | None:
-    """What came of a campaign, None where it isn't there yet. Raises DamagedError, StorageError."""
-    return _read(campaign / SUMMARY, _campaign_results())
-
-
-def _read(place: Location, results: TypeAdapter[Results]) -> Results | None:
-    if place.kind() != "file":
-        return None
-    content = place.read_bytes()
+def read_results(folder: Location, kind: type[Results]) -> Results | None:
+    """What came of the search or campaign in a directory, None where it isn't there yet. Raises DamagedError,
+    StorageError.
+    """
+    content = (folder / SUMMARY).read_if_there()
     try:
-        return results.validate_json(content)
+        return None if content is None else _reader(kind).validate_json(content)
     except (ValueError, TypeError, KeyError) as error:
-        raise DamagedError(f"{place.text} is no summary of this version; run the campaign again") from error
+        raise DamagedError(
+            f"{(folder / SUMMARY).text} is no summary of this version; run the campaign again"
+        ) from error
+
+
+@cache  # to make one takes longer than to read by it
+def _reader(kind: type[Results]) -> TypeAdapter[Results]:
+    return TypeAdapter(kind)
+
+
+def whole_results(directory: RunDirectory, kind: type[Results]) -> Results | None:
+    """The results of a search or a campaign that is done and whose table is what it was; None where it has to be run
+    (again). Raises StorageError.
+    """
+    if not directory.finished:
+        return None
+    try:
+        results = read_results(directory.location, kind)
+    except DamagedError:
+        return None
+    whole = results is not None and directory.file(CANDIDATES).sha256() == results.candidates_sha256
+    return results if whole else None
 
 
 def write_summary(results: SearchResults | CampaignResults, folder: Location) -> None:
@@ -200,80 +180,3 @@ def read_curves(folder: Location) -> Any:
     if not table.schema.equals(CURVES_SCHEMA):
         raise StorageError(f"{place.text} is not a table of curves of this version; run the campaign again")
     return table
-
-
-def whole_results(directory: RunDirectory, read: Callable[[Location], Results | None]) -> Results | None:
-    """The results of a search or a campaign, as `read` reads them, that is done and whose table is what it was; None
-    where it has to be run (again). Raises StorageError.
-    """
-    if not directory.finished:
-        return None
-    try:
-        results = read(directory.location)
-    except DamagedError:
-        return None
-    if results is None or file_sha256(directory.file(CANDIDATES)) != results.candidates_sha256:
-        return None
-    return results
-
-
-def write_outcome(
-    outcome: SearchOutcome,
-    directory: RunDirectory,
-    *,
-    cards: Mapping[str, Mapping[str, Any]],
-    remark: str = "",
-) -> SearchResults:
-    """Write the files of a search that ran in this process, as `finish_search` does, and its page.
-
-    cards: the model cards, for what the page says of the predictors. remark: heads the page of a search that was
-    stopped, which doesn't count as finished. Raises StorageError.
-    """
-    place, spec, table = directory.location, outcome.spec, outcome.table
-    content = table_bytes(table)
-    (place / CANDIDATES).write_bytes(content)
-    results = SearchResults(
-        name=ALONE,
-        base=spec.base,
-        variant="",
-        seed=spec.seed,
-        shards=1,
-        shards_done=int(outcome.result.stopped_at_step is None),
-        summary=outcome.summary,
-        wall_s=round(outcome.result.wall_s, 3),
-        finished_at=time.time(),
-        sources="",
-        candidates_sha256=hashlib.sha256(content).hexdigest(),
-    )
-    name = spec.base or "random start"
-    plots = write_files(place, results, outcome.result.trajectory, name)
-    page = Page(
-        title=f"kiago-ray: {name}",
-        summary=outcome.summary,
-        rows=table.slice(0, TABLE_ROWS).to_pylist(),
-        plots=plots,
-        spec_text=(place / SPEC).read_bytes().decode("utf-8"),
-        model_notes=card_notes(cards),
-        remark=remark,
-        background=row_background(cards),
-    )
-    (place / REPORT).write_bytes(render_page(page).encode("utf-8"))
-    if results.complete:
-        steps = () if len(outcome.result.trajectory.rows) else (CURVES, TRAJECTORY_PLOT)
-        directory.finish([REPORT, *(name for name in SEARCH_OUTPUTS if name not in steps)])
-    return results
-
-
-def write_files(folder: Location, results: SearchResults, trajectory: Trajectory, title: str) -> list[Plot]:
-    """What a person opens of a search whose table is there, and summary.json last; the plots. Curves and a trajectory
-    are there where steps were taken.
-    """
-    table = folder / CANDIDATES
-    (folder / TOP).write_bytes(top_csv(first_rows(table, TOP_ROWS)).encode("utf-8"))
-    if len(trajectory.rows):
-        (folder / CURVES).write_bytes(parquet_bytes(curves_table(trajectory)))
-    plots = search_plots(read_columns(table, PLOTTED), trajectory, results.summary.base, title)
-    for plot in plots:
-        (folder / plot.file).write_bytes(plot.png)
-    write_summary(results, folder)
-    return plots

@@ -4,10 +4,10 @@ the best candidates; and the plots of that, and of how each search rose over its
 
 from __future__ import annotations
 
+import heapq
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -43,14 +43,14 @@ from kiago_ray.report.plots import (
 )
 from kiago_ray.report.reasons import Background
 from kiago_ray.runs.outcome import CampaignResults, SearchResults, read_curves, search_folder
-from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
+from kiago_ray.screening.summary import Summary, TopMean
 from kiago_ray.storage.location import Location
-from kiago_ray.storage.table import read_columns
+from kiago_ray.storage.table import read_table
 
 if TYPE_CHECKING:  # its import takes longer than most commands
     from matplotlib.figure import Figure
 
-TABLE_ROWS = 500
+CAMPAIGN_ROWS = 500  # of its table
 LISTED = 500  # searches, and bases with variants
 K = 30  # of the best k that is shown where there is room for one
 GAINS_PLOT, CURVES_PLOT = "gains.png", "curves.png"
@@ -67,32 +67,8 @@ Curve = tuple[str, Array, Array, Array]
 """Name of a search, step (n,), stage (n,), mean T_c in K (n,)."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """The searches of one base and variant, which differ in their seeds."""
-
-    base: str | None
-    variant: str
-    searches: tuple[SearchResults, ...]
-
-    @property
-    def summaries(self) -> list[Summary]:
-        """What came of each search."""
-        return [each.summary for each in self.searches]
-
-    @property
-    def material(self) -> BaseMaterial | None:
-        """The base as predicted and measured, where a search of the group has it."""
-        return next((summary.base for summary in self.summaries if summary.base is not None), None)
-
-    def gains(self, k: int) -> list[float]:
-        """`gain` of each seed where something passed."""
-        return [value for summary in self.summaries if (value := gain(summary, k)) is not None]
-
-    def mean_gain(self, k: int) -> float | None:
-        """The mean of `gains`; None where there is none."""
-        gains = self.gains(k)
-        return statistics.fmean(gains) if gains else None
+Group = tuple[SearchResults, ...]
+"""Searches of one base and variant, which differ in their seeds; or a single one."""
 
 
 def groups(searches: Sequence[SearchResults]) -> list[Group]:
@@ -100,15 +76,24 @@ def groups(searches: Sequence[SearchResults]) -> list[Group]:
     found: dict[tuple[str | None, str], list[SearchResults]] = {}
     for each in searches:
         found.setdefault((each.base, each.variant), []).append(each)
-    return [Group(base, variant, tuple(members)) for (base, variant), members in found.items()]
+    return list(map(tuple, found.values()))
 
 
-def gain(summary: Summary, k: int) -> float | None:
+def gain(search: SearchResults, k: int) -> float | None:
     """ΔT_c in K of the best k, or their mean T_c where there is no base; None where nothing passed."""
-    top = best(summary, k)
-    if top is None:
-        return None
-    return top.mean_tc_k if summary.base is None else top.delta_tc_k
+    name = "mean_tc_k" if search.summary.base is None else "delta_tc_k"
+    return getattr(best(search.summary, k), name, None)
+
+
+def gains(group: Sequence[SearchResults], k: int) -> list[float]:
+    """`gain` of each search where something passed."""
+    return [value for each in group if (value := gain(each, k)) is not None]
+
+
+def mean_gain(group: Group, k: int) -> float | None:
+    """The mean of `gains`; None where nothing passed."""
+    found = gains(group, k)
+    return statistics.fmean(found) if found else None
 
 
 def best(summary: Summary, k: int) -> TopMean | None:
@@ -121,9 +106,9 @@ def gain_name(searches: Sequence[SearchResults]) -> str:
     return "ΔT_c" if any(each.summary.base is not None for each in searches) else "mean T_c"
 
 
-def is_short(summary: Summary, k: int) -> bool:
+def is_short(search: SearchResults, k: int) -> bool:
     """Whether something passed, but fewer formulas than k."""
-    return any(top.k == k and 0 < top.used < k for top in summary.top)
+    return 0 < getattr(best(search.summary, k), "used", 0) < k
 
 
 def foremost(items: Sequence[Item], limit: int, value: Callable[[Item], float | None]) -> list[Item]:
@@ -131,9 +116,9 @@ def foremost(items: Sequence[Item], limit: int, value: Callable[[Item], float | 
 
     def key(place: int) -> float:
         found = value(items[place])
-        return float("inf") if found is None else -found
+        return float("-inf") if found is None else found
 
-    return [items[place] for place in sorted(sorted(range(len(items)), key=key)[:limit])]
+    return [items[place] for place in sorted(heapq.nlargest(limit, range(len(items)), key=key))]
 
 
 def campaign_page(
@@ -147,17 +132,18 @@ def campaign_page(
     spec_text: str,
     model_notes: Sequence[str] = (),
 ) -> str:
-    """The page as HTML5 text. What is listed is bounded. rows: the first TABLE_ROWS of the campaign's ranked table.
-    required: the screens that count. background: what the explanation of the best rows needs. model_notes: a sentence
-    each on how good the predictors are.
+    """The page as HTML5 text. What is listed is bounded. rows: the first CAMPAIGN_ROWS of the ranked table. required:
+    the screens that count. background: what the explanation of the best rows needs. model_notes: a sentence each on
+    how good the predictors are.
     """
     every = groups(searches)
-    alone = [Group(each.base, each.variant, (each,)) for each in searches]
     sizes = sorted({top.k for each in searches for top in each.summary.top})
     name = gain_name(searches)
 
-    def listed(items: list[Group], first: list[Column[Group]], label: str, others: str) -> Table[Group]:
-        shown = foremost(items, LISTED, lambda group: group.mean_gain(sizes[0]) if sizes else None)
+    def listed(
+        items: Sequence[Group], first: tuple[Column[Group], ...], label: str, others: str
+    ) -> Table[Group]:
+        shown = foremost(items, LISTED, lambda group: mean_gain(group, sizes[0]) if sizes else None)
         note = not_shown(len(items) - LISTED, f"{others} with a lower {name}")
         return table_of(shown, [*first, *_findings(sizes, name)], label, note)
 
@@ -172,90 +158,77 @@ def campaign_page(
         title=f"kiago-ray: campaign {results.name}",
         results=results,
         gap=next((top for top in results.top if top.k == K and top.gap_k is not None), None),
-        means=listed(
-            every, _of_groups(), "Means over seeds by base and variant", "pairs of base and variant"
-        ),
-        seeds=any(len(group.searches) > 1 for group in every),
-        short=any(is_short(each.summary, k) for each in searches for k in sizes),
-        parts_only=any(0 < len(group.gains(k)) < len(group.searches) for group in every for k in sizes),
-        searches=listed(alone, _of_searches(), "Searches", "searches"),
+        means=listed(every, _OF_GROUPS, "Means over seeds by base and variant", "pairs of base and variant"),
+        seeds=any(len(group) > 1 for group in every),
+        short=any(is_short(each, k) for each in searches for k in sizes),
+        parts_only=any(0 < len(gains(group, k)) < len(group) for group in every for k in sizes),
+        searches=listed([(each,) for each in searches], _OF_SEARCHES, "Searches", "searches"),
         plots=plots,
         model_notes=model_notes,
         spec_text=spec_text,
     )
 
 
-def _of_groups() -> list[Column[Group]]:
-    """What tells groups of searches apart."""
-    return [
-        text("Base", lambda group: group.base, formula=True),
-        text("Variant", lambda group: group.variant),
-        Column("Seeds", _seeds, "n"),
-        number("T_c of base (K)", lambda group: getattr(group.material, "tc_predicted_k", None), "{:z.1f}"),
-        number("measured (K)", lambda group: getattr(group.material, "tc_measured_k", None), "{:z.1f}"),
-    ]
+def _seeds(group: Group) -> Cell:
+    parts = sum(not each.complete for each in group)
+    return f"{len(group)}, {parts} in part" if parts else f"{len(group)}", float(len(group))
 
 
-def _of_searches() -> list[Column[Group]]:
-    """What tells searches apart, each of which is a group of its own."""
-
-    def of(header: str, value: Callable[[SearchResults], float | None], form: str) -> Column[Group]:
-        return number(header, lambda group: value(group.searches[0]), form)
-
-    return [
-        text("Search", lambda group: group.searches[0].name),
-        text("Base", lambda group: group.base, formula=True),
-        text("Variant", lambda group: group.variant),
-        of("Seed", lambda each: each.seed, "{}"),
-        Column("Shards", _shards, "n"),
-        of("Candidates", lambda each: each.summary.rows, "{:,}"),
-        of("T_c above base", lambda each: each.summary.passed_above_base, "{:,}"),
-    ]
+# What tells groups of searches apart, and single searches.
+_OF_GROUPS: tuple[Column[Group], ...] = (
+    text("Base", lambda group: group[0].base, formula=True),
+    text("Variant", lambda group: group[0].variant),
+    Column("Seeds", _seeds, "n"),
+    number(
+        "T_c of base (K)", lambda group: getattr(group[0].summary.base, "tc_predicted_k", None), "{:z.1f}"
+    ),
+    number("measured (K)", lambda group: getattr(group[0].summary.base, "tc_measured_k", None), "{:z.1f}"),
+)
+_OF_SEARCHES: tuple[Column[Group], ...] = (
+    text("Search", lambda group: group[0].name),
+    *_OF_GROUPS[:2],
+    number("Seed", lambda group: group[0].seed, "{}"),
+    Column(
+        "Shards",
+        lambda group: (f"{group[0].shards_done:,} of {group[0].shards:,}", float(group[0].shards_done)),
+        "n",
+    ),
+    number("Candidates", lambda group: group[0].summary.rows, "{:,}"),
+    number("T_c above base", lambda group: group[0].summary.passed_above_base, "{:,}"),
+)
 
 
 def _findings(sizes: Sequence[int], name: str) -> list[Column[Group]]:
     """What searches gained, by the oracle too, and what part of their rows passed: means over the group."""
 
     def mean(header: str, value: Callable[[Summary], float | None], form: str = "{:.1f}") -> Column[Group]:
-        return Column(header, lambda group: _spread([value(each) for each in group.summaries], form), "n")
+        return Column(header, lambda group: _spread([value(each.summary) for each in group], form), "n")
+
+    def of_best(header: str, field: str, form: str) -> Column[Group]:
+        return mean(f"{header} top {K} (K)", lambda each: getattr(best(each, K), field, None), form)
 
     return [
         *(Column(f"{name} top {k} (K)", _gain(k), "n") for k in sizes),
-        mean(
-            f"oracle ΔT_c top {K} (K)",
-            lambda each: getattr(best(each, K), "delta_tc_oracle_k", None),
-            "{:+z.1f}",
-        ),
-        mean(f"gap top {K} (K)", lambda each: getattr(best(each, K), "gap_k", None), "{:z.1f}"),
+        of_best("oracle ΔT_c", "delta_tc_oracle_k", "{:+z.1f}"),
+        of_best("gap", "gap_k", "{:z.1f}"),
         mean("Passed (%)", lambda each: _percent(each.passed_fraction)),
         mean("Unique (%)", lambda each: _percent(each.unique_fraction)),
     ]
-
-
-def _seeds(group: Group) -> Cell:
-    seeds = len(group.searches)
-    parts = sum(not each.complete for each in group.searches)
-    return f"{seeds}, {parts} in part" if parts else f"{seeds}", float(seeds)
-
-
-def _shards(group: Group) -> Cell:
-    done = sum(each.shards_done for each in group.searches)
-    return f"{done:,} of {sum(each.shards for each in group.searches):,}", float(done)
 
 
 def _gain(k: int) -> Callable[[Group], Cell]:
     """The mean gain of the best k; a difference to a base has a sign, * and [n] say what it is a mean of."""
 
     def content(group: Group) -> Cell:
-        gains = group.gains(k)
-        shown, value = _spread(gains, "{:z.1f}" if group.material is None else "{:+z.1f}")
-        shown += "*" if any(is_short(summary, k) for summary in group.summaries) else ""
-        return shown + (f" [{len(gains)}]" if 0 < len(gains) < len(group.searches) else ""), value
+        found = gains(group, k)
+        shown, value = _spread(found, "{:z.1f}" if group[0].summary.base is None else "{:+z.1f}")
+        shown += "*" if any(is_short(each, k) for each in group) else ""
+        return shown + (f" [{len(found)}]" if 0 < len(found) < len(group) else ""), value
 
     return content
 
 
-def _spread(values: Sequence[float | None], form: str = "{:.1f}") -> Cell:
+def _spread(values: Sequence[float | None], form: str) -> Cell:
     """Mean ± sample standard deviation of what is known; the mean alone where that is one value."""
     known = [value for value in values if value is not None]
     if not known:
@@ -282,19 +255,15 @@ def campaign_plots(
             (each.name, *(curve[column].to_numpy() for column in ("step", "stage", "tc_k_mean")))
             for each, curve in zip(searches, readers.map(read_curves, places), strict=True)
         ]
-    gains = "ΔT_c" if any(bases) else "T_c"
-    caption = (
-        f"Mean predicted {gains} of the best {K} that passed, by base material and variant: a point a seed."
+    gained = (
+        f"Mean predicted {'ΔT_c' if any(bases) else 'T_c'} of the best {K} that passed, by base material and "
     )
+    risen = "Mean predicted T_c of the rows of each search over its steps."
     base = bases.pop() if len(bases) == 1 else None
     return [
-        Plot(GAINS_PLOT, caption, png_of(gains_plot(searches))),
-        *ranked_plots(read_columns(table, PLOTTED), base, name),
-        Plot(
-            CURVES_PLOT,
-            "Mean predicted T_c of the rows of each search over its steps.",
-            png_of(curves_plot(curves)),
-        ),
+        Plot(GAINS_PLOT, f"{gained}variant: a point a seed.", png_of(gains_plot(searches))),
+        *ranked_plots(read_table(table, PLOTTED), base, name),
+        Plot(CURVES_PLOT, risen, png_of(curves_plot(curves))),
     ]
 
 
@@ -304,26 +273,28 @@ def gains_plot(searches: Sequence[SearchResults]) -> Figure:
     Where searches start at random, their T_c. Groups beyond SHOWN_GROUPS are left out, those of lowest mean first.
     """
     every = groups(searches)
-    shown = foremost(every, SHOWN_GROUPS, lambda group: group.mean_gain(K))
+    shown = foremost(every, SHOWN_GROUPS, lambda group: mean_gain(group, K))
     figure, (axes,) = new_figure(7.0, 1.5 + 0.27 * max(len(shown), 2))
-    variants = list(dict.fromkeys(group.variant for group in every))
+    variants = list(dict.fromkeys(group[0].variant for group in every))
     for place, group in enumerate(shown):
-        _draw_group(axes, place, group, COLORS[variants.index(group.variant) % len(COLORS)])
-        if place and group.base != shown[place - 1].base and len(variants) > 1 and len(shown) == len(every):
+        _draw_group(axes, place, group, COLORS[variants.index(group[0].variant) % len(COLORS)])
+        another = place and group[0].base != shown[place - 1][0].base
+        if another and len(variants) > 1 and len(shown) == len(every):
             axes.axhline(place - 0.5, color="#b0b0b0", linewidth=0.6)
-    list_rows(axes, [_group_name(group) for group in shown])
+    names = [(group[0].base or "random start", group[0].variant) for group in shown]
+    list_rows(axes, [plain(", ".join(filter(None, parts))) for parts in names])
     name = gain_name(searches)
     axes.set_xlabel(f"predicted {name.replace('T_c', TC)} of the best {K} that passed (K)")
     if name == "ΔT_c":
         axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1, label="base material")
     else:
         axes.set_xlim(left=min(0, axes.get_xlim()[0]))
-    summaries = [summary for group in shown for summary in group.summaries]
-    if not all(is_short(summary, K) for summary in summaries):
+    short = [is_short(each, K) for group in shown for each in group]
+    if not all(short):
         axes.scatter([], [], c=GREY, s=26, label="one search")
-    if any(is_short(summary, K) for summary in summaries):
+    if any(short):
         axes.scatter([], [], facecolors="white", edgecolors=GREY, s=26, label=f"fewer than {K} passed")
-    if any(len(group.gains(K)) > 1 for group in shown):
+    if any(len(gains(group, K)) > 1 for group in shown):
         axes.scatter([], [], marker="|", c="black", s=170, linewidths=1.8, label="mean over seeds")
     title = f"the {len(shown)} highest of {len(every):,}" if len(shown) < len(every) else ""
     return finish(figure, axes, title, columns=4, size=9)
@@ -332,19 +303,14 @@ def gains_plot(searches: Sequence[SearchResults]) -> Figure:
 def _draw_group(axes: Any, place: int, group: Group, color: str) -> None:
     """The seeds of a group, hollow where fewer than K passed, and their mean."""
     for short, face in ((False, color), (True, "white")):
-        values = [gain(summary, K) for summary in group.summaries if is_short(summary, K) is short]
-        known = [value for value in values if value is not None]
+        known = gains([each for each in group if is_short(each, K) is short], K)
         style = {"facecolors": face, "edgecolors": color, "linewidths": 1.1, "alpha": 0.85, "zorder": 3}
         axes.scatter(known, [place] * len(known), s=26, **style)
-    mean = group.mean_gain(K)
+    mean = mean_gain(group, K)
     if mean is None:
         axes.text(0, place, "  nothing passed", va="center", color="#6e6e6e", fontsize=8.5)
-    elif len(group.gains(K)) > 1:
+    elif len(gains(group, K)) > 1:
         axes.scatter([mean], [place], s=220, marker="|", c="black", linewidths=1.8, zorder=2)
-
-
-def _group_name(group: Group) -> str:
-    return plain(", ".join(part for part in (group.base or "random start", group.variant) if part))
 
 
 def curves_plot(curves: Sequence[Curve]) -> Figure:
@@ -364,14 +330,13 @@ def curves_plot(curves: Sequence[Curve]) -> Figure:
         of = f"{drawn:,} of {len(known):,}" if drawn < len(known) else f"{drawn:,}"
         title = f"{of} searches; named: the {LABELLED_OF_MANY} that end highest and lowest"
     figure, (axes,) = new_figure(7.0, 4.6)
-    faint = min(0.8, max(0.12, 40 / max(len(thin), 1)))
+    faint = np.clip(40 / max(len(thin), 1), 0.12, 0.8)
     for place in thin:
         axes.plot(curves[place][1], curves[place][3], color=GREY, alpha=faint, linewidth=0.8)
     for order, place in enumerate(named):
         name, step, _, tc_k = curves[place]
-        line = _STYLES[order // len(COLORS)]
-        color = COLORS[order % len(COLORS)]
-        axes.plot(step, tc_k, color=color, linestyle=line, linewidth=1.5, label=plain(name))
+        style = {"color": COLORS[order % len(COLORS)], "linestyle": _STYLES[order // len(COLORS)]}
+        axes.plot(step, tc_k, linewidth=1.5, label=plain(name), **style)
     _mark_second_stage(axes, [curves[place] for place in known], [curves[place] for place in named])
     from_zero(axes)
     axes.margins(x=0.01)

@@ -68,7 +68,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class PlannedSearch:
-    """One search of a campaign. shard_rows: rows of a full shard. curve_rows: rows a shard whose steps are kept.
+    """One search of a campaign. shard_rows: rows of a full shard.
 
     bases: the known families of a search around all of them, whose `base` is "literature" and whose `spec` has none:
     each has `spec.row_count` rows, one family after another, and a shard holds whole families.
@@ -80,14 +80,12 @@ class PlannedSearch:
     seed: int
     spec: SearchSpec
     shard_rows: int
-    curve_rows: int
     bases: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, spec: SearchSpec, shard_size: int, *, name: str = ALONE, variant: str = "") -> PlannedSearch:
         """A search around one base, or none, in shards of at most `shard_size` rows."""
-        rows = shard_rows(spec.row_count, shard_size)
-        return cls(name, spec.base, variant, spec.seed, spec, rows, _curve_rows(spec.row_count, rows))
+        return cls(name, spec.base, variant, spec.seed, spec, shard_rows(spec.row_count, shard_size))
 
     @property
     def row_count(self) -> int:
@@ -108,12 +106,19 @@ class PlannedSearch:
         """How many shards it has."""
         return -(-self.row_count // self.shard_rows)
 
+    @property
+    def curve_rows(self) -> int:
+        """Rows of each shard whose every step is kept."""
+        return -(-CURVE_ROWS // self.shard_count)
+
     def parts(self, shard: Shard) -> list[tuple[int, SearchSpec]]:
-        """The searches around the families of a shard, with the row at which each begins; none for a search with one
-        base, whose shards are parts of it.
+        """The searches that a shard's rows are of, with the row at which each begins: those around the families of a
+        shard, whole; of one base the search itself, of which a shard is a part.
         """
+        if not self.bases:
+            return [(0, self.spec)]
         each = self.spec.row_count
-        families = range(shard.rows.start // each, shard.rows.stop // each) if self.bases else ()
+        families = range(shard.rows.start // each, shard.rows.stop // each)
         return [(at * each, around(self.spec, self.bases[at])) for at in families]
 
 
@@ -215,8 +220,7 @@ def _around_all(
     if not bases:
         raise SpecError(next(iter(reasons.values()), "bases: the literature holds no family"))
     rows = shard_size // spec.row_count * spec.row_count
-    curve_rows = _curve_rows(len(bases) * spec.row_count, rows)
-    return PlannedSearch(name, LITERATURE, variant, spec.seed, spec, rows, curve_rows, bases), reasons
+    return PlannedSearch(name, LITERATURE, variant, spec.seed, spec, rows, bases), reasons
 
 
 def around(spec: SearchSpec, base: str) -> SearchSpec:
@@ -228,11 +232,6 @@ def _one_line(error: ValueError) -> str:
     if isinstance(error, ValidationError):
         return spec_error_line(error, SearchSpec)
     return " ".join(str(error).split())
-
-
-def _curve_rows(rows: int, shard_rows: int) -> int:
-    """Rows of each shard whose steps are kept."""
-    return max(1, -(-CURVE_ROWS // -(-rows // shard_rows)))
 
 
 def _variants(campaign: CampaignSpec) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,16 +1,17 @@
-"""From finished shards to the files of a search, and from several searches to those of a campaign. Tables of
-candidates are merged without ever holding whole rows in memory: ranking and counting read the columns that they need.
+"""The files of a search and of a campaign: from finished shards to those of a search, from several searches to those
+of a campaign. Tables of candidates are merged without ever holding whole rows in memory: ranking and counting read the
+columns that they need.
 
 Merging takes two passes: the first reads the few columns that decide which row stands for a formula, at which rank,
-and whether it is on the Pareto front; the second carries those rows to their places, by way of sorted runs on a local
-disk.
+and whether it is on the Pareto front; the second carries those rows to their places, by way of files on a local disk
+that hold a range of ranks each.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,64 +23,120 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from kiago_ray.api import SearchOutcome
 from kiago_ray.predictors.weights import load_cards
-from kiago_ray.report.plots import SEARCH_PLOTS, TRAJECTORY_PLOT
+from kiago_ray.report.page import TABLE_ROWS, Page, card_notes, render_page
+from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, Plot, search_plots
 from kiago_ray.report.reasons import row_background
 from kiago_ray.runs.outcome import (
     BEST_COLUMNS,
     BEST_ROWS,
-    SEARCH_OUTPUTS,
+    CURVES,
     SUMMARY,
     CampaignResults,
     SearchResults,
-    read_campaign_results,
+    curves_table,
     read_curves,
-    read_search_results,
+    read_results,
     search_folder,
     whole_results,
-    write_files,
     write_summary,
 )
-from kiago_ray.runs.page import CURVES_PLOT, GAINS_PLOT, TABLE_ROWS, campaign_page, campaign_plots
+from kiago_ray.runs.page import CAMPAIGN_ROWS, CURVES_PLOT, GAINS_PLOT, campaign_page, campaign_plots
 from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, shard_file
+from kiago_ray.runs.spec import ALONE
 from kiago_ray.screening.rank import Ranking
-from kiago_ray.screening.summary import Summary, new_rows, summarise, summarised_columns
+from kiago_ray.screening.summary import new_rows, summarise, summarised_columns
+from kiago_ray.search.result import Trajectory
 from kiago_ray.storage.location import Location, StorageError, reason
-from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, read_run, write_run
+from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, read_run, write_run
 from kiago_ray.storage.table import (
     RANKED,
     TOP_ROWS,
     blocks,
     first_rows,
+    parquet_bytes,
     rank_rows,
-    read_columns,
+    read_table,
     schema,
+    table_bytes,
     top_csv,
     with_ranks,
 )
 
-RANKED_PLOTS = tuple(name for name in SEARCH_PLOTS if name != TRAJECTORY_PLOT)
-CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, *RANKED_PLOTS, CURVES_PLOT, REPORT, SUMMARY)
+SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
+_RANKED_PLOTS = tuple(name for name in SEARCH_PLOTS if name != TRAJECTORY_PLOT)
+CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, *_RANKED_PLOTS, CURVES_PLOT, REPORT, SUMMARY)
 _OF_MODELS = ("weights", "known", "phases", "tried")  # of a record, what makes a search's results the same
-_OF_CAMPAIGN = (
-    "campaign",
-    "campaign_id",
-    "searches",
-    "families",
-    "resources",
-    "identity",
-    "finished",
-    "outputs",
-)
+_OF_RUN = ("campaign", "campaign_id", "searches", "families", "resources", "identity", "finished", "outputs")
 _COUNTED = ("rows", "unique", "passed", "statuses", "top", "ranked_by", "gains", "left_out", "sources")
 BLOCK_ROWS = 65_536  # of a row group
 _RUN_ROWS = 131_072  # rows sorted in memory at a time
 _READERS = 8  # on a remote storage reading a few columns is mostly waiting
+
+
+def write_outcome(
+    outcome: SearchOutcome,
+    directory: RunDirectory,
+    *,
+    cards: Mapping[str, Mapping[str, Any]],
+    remark: str = "",
+) -> SearchResults:
+    """Write the files of a search that ran in this process, as `finish_search` does, and its page.
+
+    cards: the model cards, for what the page says of the predictors. remark: heads the page of a search that was
+    stopped, which doesn't count as finished. Raises StorageError.
+    """
+    place, spec, path = directory.location, outcome.spec, outcome.result.trajectory
+    content, name = table_bytes(outcome.table), spec.base or "random start"
+    (place / CANDIDATES).write_bytes(content)
+    results = SearchResults(
+        name=ALONE,
+        base=spec.base,
+        variant="",
+        seed=spec.seed,
+        shards=1,
+        shards_done=int(outcome.result.stopped_at_step is None),
+        summary=outcome.summary,
+        wall_s=round(outcome.result.wall_s, 3),
+        finished_at=time.time(),
+        sources="",
+        candidates_sha256=hashlib.sha256(content).hexdigest(),
+    )
+    page = Page(
+        title=f"kiago-ray: {name}",
+        summary=outcome.summary,
+        rows=outcome.table.slice(0, TABLE_ROWS).to_pylist(),
+        plots=_write_files(place, results, path, name),
+        spec_text=(place / SPEC).read_bytes().decode("utf-8"),
+        model_notes=card_notes(cards),
+        remark=remark,
+        background=row_background(cards),
+    )
+    (place / REPORT).write_bytes(render_page(page).encode("utf-8"))
+    if results.complete:
+        steps = () if len(path.rows) else (CURVES, TRAJECTORY_PLOT)
+        directory.finish([REPORT, *(name for name in SEARCH_OUTPUTS if name not in steps)])
+    return results
+
+
+def _write_files(folder: Location, results: SearchResults, path: Trajectory, title: str) -> list[Plot]:
+    """What a person opens of a search whose table is there, and summary.json last; the plots. Curves and a trajectory
+    are there where steps were taken.
+    """
+    table = folder / CANDIDATES
+    (folder / TOP).write_bytes(top_csv(first_rows(table, TOP_ROWS)).encode("utf-8"))
+    if len(path.rows):
+        (folder / CURVES).write_bytes(parquet_bytes(curves_table(path)))
+    plots = search_plots(read_table(table, PLOTTED), path, results.summary.base, title)
+    for plot in plots:
+        (folder / plot.file).write_bytes(plot.png)
+    write_summary(results, folder)
+    return plots
 
 
 def finish_search(
@@ -103,7 +160,11 @@ def finish_search(
     manifests = sorted(manifests, key=lambda manifest: manifest.number)
     folder = search_folder(run, search.name) if folder is None else folder
     sources = hashlib.sha256("\n".join(manifest.sha256 for manifest in manifests).encode()).hexdigest()
-    found = _found(folder)
+    try:
+        read_curves(folder)
+        found = whole_results(read_run(folder), SearchResults)
+    except StorageError:
+        found = None  # it is made anew
     if found is not None and (found.sources, found.shards_done) == (sources, len(manifests)):
         return found
     folder.make_directory()
@@ -111,11 +172,11 @@ def finish_search(
     own: dict[str, Any] = {"search": search.spec.model_dump(mode="json")}
     own |= {"families": list(search.bases)} if search.bases else {}
     own |= {key: record[key] for key in _OF_MODELS if key in record}
-    about = {key: value for key, value in record.items() if key not in (*_OF_MODELS, *_OF_CAMPAIGN)}
+    about = {key: value for key, value in record.items() if key not in (*_OF_MODELS, *_OF_RUN)}
     about |= {"precision": manifests[0].made["precision"]} if "precision" in manifests[0].made else {}
     write_run(folder, own, about, SEARCH_OUTPUTS, finished=results.complete)
     trajectory = read_trajectory(run, search, [manifest.number for manifest in manifests])
-    write_files(folder, results, trajectory, title or search.name)
+    _write_files(folder, results, trajectory, title or search.name)
     return results
 
 
@@ -134,7 +195,7 @@ def _merged(
         shards=len(shards),
         shards_done=len(manifests),
         summary=summarise(
-            read_columns(table, summarised_columns()),
+            read_table(table, summarised_columns()),
             rows=sum(manifest.rows for manifest in manifests),
             statuses=_added(manifest.statuses for manifest in manifests),
             required=tuple(search.spec.screens.names),
@@ -173,8 +234,8 @@ def finish_campaign(
     """
     folder = campaign if folder is None else folder
     table = folder / CANDIDATES
-    counted, new_systems, sha256 = _merged_searches(campaign, plan, searches, table)
-    head = first_rows(table, max(TABLE_ROWS, TOP_ROWS))
+    counted, sha256 = _merged_searches(campaign, plan, searches, table)
+    head = first_rows(table, max(CAMPAIGN_ROWS, TOP_ROWS))
     results = CampaignResults(
         name=plan.campaign.name,
         searches=len(plan.searches),
@@ -182,9 +243,8 @@ def finish_campaign(
         shards=plan.shard_count,
         shards_done=sum(each.shards_done for each in searches),
         candidates=plan.candidates,
-        **{name: getattr(counted, name) for name in _COUNTED},
+        **counted,
         best=tuple(head.select(BEST_COLUMNS).slice(0, BEST_ROWS).to_pylist()),
-        new_systems=new_systems,
         failures=dict(failures),
         damaged=tuple(damaged),
         candidates_sha256=sha256,
@@ -196,7 +256,7 @@ def finish_campaign(
     page = campaign_page(
         results,
         searches,
-        head.slice(0, TABLE_ROWS).to_pylist(),
+        head.slice(0, CAMPAIGN_ROWS).to_pylist(),
         plots,
         required=tuple(dict.fromkeys(name for each in plan.searches for name in each.spec.screens.names)),
         # The error of E_f is the shipped predictor's; of others the notes have theirs.
@@ -211,15 +271,15 @@ def finish_campaign(
 
 def _merged_searches(
     campaign: Location, plan: Plan, searches: Sequence[SearchResults], table: Location
-) -> tuple[Summary, int | None, str]:
-    """The summary of the tables of these searches merged into `table`, `CampaignResults.new_systems`, and the SHA-256
+) -> tuple[dict[str, Any], str]:
+    """What the tables of these searches come to, merged into `table`, by the names of CampaignResults, and the SHA-256
     of `table`.
     """
     rankings = {Ranking.of(search.spec.screens) for search in plan.searches}
     ranking = rankings.pop() if len(rankings) == 1 else Ranking()
     tables = [search_folder(campaign, each.name) / CANDIDATES for each in searches]
     sha256 = merge_tables(tables, table, ranking)
-    ranked = read_columns(table, [*summarised_columns(), "new_system"])
+    ranked = read_table(table, (*summarised_columns(), "new_system"))
     counted = summarise(
         ranked,
         rows=sum(each.summary.rows for each in searches),
@@ -227,17 +287,18 @@ def _merged_searches(
         required=(),
         ranked_by=ranking.by,
     )
-    new_systems = int((new_rows(ranked) & ranked["new_system"].fill_null(False).to_numpy()).sum())
-    return counted, None if counted.gains is None else new_systems, sha256
+    new = new_rows(ranked) & ranked["new_system"].fill_null(False).to_numpy()
+    found = {name: getattr(counted, name) for name in _COUNTED}
+    return {**found, "new_systems": None if counted.gains is None else int(new.sum())}, sha256
 
 
 def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[str] = ()) -> str:
     """The page of a campaign's directory as it stands, of the searches that have results; nothing there is changed.
     Raises DamagedError, StorageError.
     """
-    found = [read_search_results(search_folder(campaign, each.name)) for each in plan.searches]
+    found = [read_results(search_folder(campaign, each.name), SearchResults) for each in plan.searches]
     searches = [each for each in found if each is not None]
-    recorded = read_campaign_results(campaign)
+    recorded = read_results(campaign, CampaignResults)
     complete = {each.name for each in searches if each.complete}
     failures = {} if recorded is None else recorded.failures
     with tempfile.TemporaryDirectory(prefix="kiago-page-") as scratch:
@@ -246,9 +307,7 @@ def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[s
             campaign,
             plan,
             searches,
-            failures={
-                shard: why for shard, why in failures.items() if shard.rpartition("/")[0] not in complete
-            },
+            failures={name: why for name, why in failures.items() if name.rpartition("/")[0] not in complete},
             damaged=() if recorded is None else recorded.damaged,
             model_notes=model_notes,
             folder=folder,
@@ -256,65 +315,43 @@ def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[s
         return (folder / REPORT).read_bytes().decode("utf-8")
 
 
-def _found(folder: Location) -> SearchResults | None:
-    """The results of a search of a campaign that are there and whole."""
-    if (folder / SPEC).kind() != "file":
-        return None
-    try:
-        read_curves(folder)
-        return whole_results(read_run(folder), read_search_results)
-    except StorageError:
-        return None  # made anew
-
-
 def merge_tables(inputs: Sequence[Location], output: Location, ranking: Ranking) -> str:
     """Merge tables of candidates into one of unique formulas, best first, `rank` from 1, and return its SHA-256; its
     directory must exist.
 
     Each input counts as a search (see `rank_rows`), so that the shards of one search give what `storage.table.ranked`
-    makes of all of them. Temporary files take some 150 bytes a formula. Raises StorageError, with nothing written.
+    makes of all of them. Temporary files take some 300 bytes a formula. Raises StorageError, with nothing written.
     """
     ranks, front = _ranks(inputs, ranking)
     pa.default_memory_pool().release_unused()
-    edges = [*range(1, len(front) + 1, BLOCK_ROWS), len(front) + 1]
+    edges = np.arange(1, len(front) + 1 + BLOCK_ROWS, BLOCK_ROWS)
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
     try:
-        with ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="kiago-merge-"))
-            runs = [
-                _write_run(Path(folder) / f"{number}.arrow", rows, edges)
-                for number, rows in enumerate(_ranked_rows(inputs, ranks, front))
-            ]
-            readers = [pa.ipc.open_file(stack.enter_context(pa.OSFile(str(run)))) for run in runs]
-            hashing = _Hashing(stack.enter_context(output.writing()))
-            with pq.ParquetWriter(pa.PythonFile(hashing, "w"), schema(), compression="zstd") as writer:
-                for number in range(len(edges) - 1):
-                    batches = [reader.get_batch(number) for reader in readers]
-                    block = _by_rank(pa.Table.from_batches(batches))
-                    writer.write_table(block, row_group_size=len(block))
+        with tempfile.TemporaryDirectory(prefix="kiago-merge-") as scratch:
+            parts = [str(Path(scratch, f"{number}.arrow")) for number in range(len(edges) - 1)]
+            with ExitStack() as stack:
+                sinks = [stack.enter_context(pa.OSFile(part, "wb")) for part in parts]
+                writers = [
+                    stack.enter_context(pa.ipc.new_file(sink, schema(), options=options)) for sink in sinks
+                ]
+                for rows in _ranked_rows(inputs, ranks, front):
+                    cuts = np.searchsorted(rows["rank"].to_numpy(), edges).tolist()
+                    for writer, (start, stop) in zip(writers, pairwise(cuts), strict=True):
+                        writer.write_table(rows.slice(start, stop - start))
+            merged = str(Path(scratch, CANDIDATES))
+            with pq.ParquetWriter(merged, schema(), compression="zstd") as table:
+                for part in parts:
+                    with pa.OSFile(part) as file:
+                        block = pa.ipc.open_file(file).read_all().sort_by("rank").combine_chunks()
+                    table.write_table(block, row_group_size=len(block))
+            with pa.memory_map(merged) as file:
+                content = file.read_buffer()
+            output.write_bytes(content)
+            return hashlib.sha256(content).hexdigest()
     except (OSError, pa.ArrowException) as error:
         raise StorageError(
             f"can't write temporary files to {tempfile.gettempdir()}: {reason(error)}; set TMPDIR to a place with room"
         ) from error
-    pa.default_memory_pool().release_unused()
-    return hashing.digest.hexdigest()
-
-
-class _Hashing(io.RawIOBase):
-    """A stream that passes on what is written to it, and hashes it: reading it again may be a download."""
-
-    def __init__(self, stream: Any) -> None:
-        self.digest = hashlib.sha256()
-        self._stream = stream
-
-    def writable(self) -> bool:
-        """It is."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Pass `data` on; its length in bytes."""
-        self.digest.update(data)
-        self._stream.write(data)
-        return len(data)
 
 
 def _ranks(inputs: Sequence[Location], ranking: Ranking) -> tuple[NDArray[np.int32], Any]:
@@ -322,43 +359,25 @@ def _ranks(inputs: Sequence[Location], ranking: Ranking) -> tuple[NDArray[np.int
     are on the Pareto front (u,).
     """
     with ThreadPoolExecutor(_READERS) as readers:
-        tables = list(readers.map(lambda place: read_columns(place, RANKED), inputs))
+        tables = list(readers.map(lambda place: read_table(place, RANKED), inputs))
     searches = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    rows = pa.concat_tables([schema().empty_table().select(RANKED), *tables])
+    rows = pa.concat_tables([schema(RANKED).empty_table(), *tables])
     places, front = rank_rows(rows, searches, ranking)
     ranks = np.zeros(len(rows), dtype=np.int32)
     ranks[places] = np.arange(1, len(places) + 1, dtype=np.int32)
     return ranks, front
 
 
-def _ranked_rows(inputs: Sequence[Location], ranks: NDArray[np.int32], front: Any) -> Iterator[Any]:
-    """The rows that have a rank, with it and their place on the front, about _RUN_ROWS at a time."""
-    tables: list[Any] = []
-    position = 0
+def _ranked_rows(inputs: Sequence[Location], ranks: NDArray[Any], front: Any) -> Iterator[Any]:
+    """The rows that have a rank, with it and their place on the front, about _RUN_ROWS at a time, each lot by rank."""
+    tables, position = [schema().empty_table()], 0
     for place in inputs:
         for block in blocks(place):
             own = ranks[position : position + len(block)]
             position += len(block)
             held = own[own > 0]
-            rows = block.filter(pa.array(own > 0))
-            tables.append(with_ranks(rows, held, front.take(pa.array(held - 1))))
+            tables.append(with_ranks(block.filter(pa.array(own > 0)), held, front.take(pa.array(held - 1))))
             if sum(map(len, tables)) >= _RUN_ROWS:
-                yield pa.concat_tables(tables)
-                tables = []
-    if any(map(len, tables)):
-        yield pa.concat_tables(tables)
-
-
-def _by_rank(rows: Any) -> Any:
-    return rows.take(pc.sort_indices(rows["rank"])).combine_chunks()
-
-
-def _write_run(path: Path, rows: Any, edges: Sequence[int]) -> Path:
-    """Write rows to an Arrow file with a batch, maybe empty, for each range of ranks between `edges`."""
-    (batch,) = _by_rank(rows).to_batches()
-    cuts = np.searchsorted(batch["rank"].to_numpy(), edges).tolist()
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema(), options=options) as writer:
-        for start, stop in pairwise(cuts):
-            writer.write_batch(batch.slice(start, stop - start))
-    return path
+                yield pa.concat_tables(tables).sort_by("rank")
+                tables = tables[:1]
+    yield pa.concat_tables(tables).sort_by("rank")

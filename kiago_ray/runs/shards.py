@@ -11,10 +11,11 @@ import hashlib
 import io
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,17 +25,25 @@ import pyarrow.parquet as pq
 import torch
 from pydantic import TypeAdapter
 
-from kiago_ray.api import JudgedRows, judged_rows
+from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.predictors.inference import step_precision
-from kiago_ray.runs.outcome import DamagedError, search_folder
+from kiago_ray.runs.outcome import search_folder
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
 from kiago_ray.screening.rank import order
 from kiago_ray.screening.summary import BaseMaterial, new_rows
-from kiago_ray.search.result import QUANTITIES, Trajectory
+from kiago_ray.search.result import QUANTITIES, RowStatus, Trajectory
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
-from kiago_ray.storage.table import parquet_bytes, read_parquet, schema_problem, standing, table_bytes
+from kiago_ray.storage.run_directory import DamagedError
+from kiago_ray.storage.table import (
+    parquet_bytes,
+    read_parquet,
+    schema,
+    schema_problem,
+    standing,
+    table_bytes,
+)
 
 SHARDS = "shards"
 TABLE, STEPS, MANIFEST = ".parquet", ".steps.parquet", ".json"  # endings of a shard's files
@@ -99,49 +108,33 @@ def compute_shard(
     where `should_stop` said so; what the search raises passes through.
     """
     began = time.perf_counter()
-    judge = partial(
-        judged_rows,
-        models=models,
-        name=search.name,
-        trajectory_rows=search.curve_rows,
-        progress=progress,
-        should_stop=should_stop,
-    )
-    parts: list[JudgedRows] = []
-    if not search.bases:
-        parts.append(judge(search.spec, rows=shard.rows, shard_rows=search.shard_rows))
+    own = {} if search.bases else {"rows": shard.rows, "shard_rows": search.shard_rows}
+    tables, paths, base = [], [], None
     for first_row, spec in search.parts(shard):
-        parts.append(_of_family(judge(spec), first_row))
-        if parts[-1].result.stopped_at_step is not None:
-            break
-    if parts[-1].result.stopped_at_step is not None:
-        raise StoppedError(shard.name)
-    counts = [part.result.status_counts() for part in parts]
+        part = judged_rows(
+            spec,
+            models,
+            name=search.name,
+            trajectory_rows=search.curve_rows,
+            progress=progress,
+            should_stop=should_stop,
+            **own,
+        )
+        if part.result.stopped_at_step is not None:
+            raise StoppedError(shard.name)
+        at, path = schema().get_field_index("row"), part.result.trajectory
+        numbers = pc.add(part.table["row"], pa.scalar(first_row, pa.int64()))
+        tables.append(part.table.set_column(at, schema().field(at), numbers))
+        paths.append(replace(path, rows=path.rows + first_row))
+        base = None if search.bases else part.base
+    made = {
+        **(made or {}),
+        "precision": step_precision(search.spec.precision, torch.device(models.device)),
+        "finished_at": time.time(),
+    }
+    wall_s = time.perf_counter() - began
     return write_shard(
-        campaign,
-        shard,
-        pa.concat_tables([part.table for part in parts]),
-        parts[0].result.trajectory,
-        statuses={label: sum(each[label] for each in counts) for label in counts[0]},
-        base=None if search.bases else parts[0].base,
-        wall_s=time.perf_counter() - began,
-        made={
-            **(made or {}),
-            "precision": step_precision(search.spec.precision, torch.device(models.device)),
-            "finished_at": time.time(),
-        },
-    )
-
-
-def _of_family(part: JudgedRows, first_row: int) -> JudgedRows:
-    """A family's rows numbered as those of the search around all families, of which they begin at `first_row`."""
-    at = part.table.schema.get_field_index("row")
-    rows = pc.add(part.table["row"], pa.scalar(first_row, pa.int64()))
-    trajectory = replace(part.result.trajectory, rows=part.result.trajectory.rows + first_row)
-    return replace(
-        part,
-        result=replace(part.result, trajectory=trajectory),
-        table=part.table.set_column(at, part.table.schema.field(at), rows),
+        campaign, shard, pa.concat_tables(tables), paths[0], base=base, wall_s=wall_s, made=made
     )
 
 
@@ -151,7 +144,6 @@ def write_shard(
     table: Any,
     trajectory: Trajectory,
     *,
-    statuses: Mapping[str, int],
     base: BaseMaterial | None,
     wall_s: float,
     made: Mapping[str, Any],
@@ -159,25 +151,25 @@ def write_shard(
     """Write a shard's rows and steps, then the manifest, each whole or not at all. Raises StorageError."""
     (campaign / SHARDS / shard.search).make_directory()
     content, steps = table_bytes(table), parquet_bytes(_steps_table(trajectory))
+    ended = Counter(table["status"].to_pylist())
     manifest = Manifest(
         search=shard.search,
         number=shard.number,
         first_row=shard.rows.start,
         rows=len(table),
         passed=int(np.count_nonzero(table["passed"].to_numpy())),
-        statuses=dict(statuses),
+        statuses={status.label: ended[status.label] for status in RowStatus},
         base=base,
         best=_best(table),
         sha256=hashlib.sha256(content).hexdigest(),
         bytes=len(content),
         steps_sha256=hashlib.sha256(steps).hexdigest(),
         wall_s=round(wall_s, 3),
-        made=dict(made),
+        made=made,
     )
-    shard_file(campaign, shard, TABLE).write_bytes(content)
-    shard_file(campaign, shard, STEPS).write_bytes(steps)
     text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
-    shard_file(campaign, shard, MANIFEST).write_bytes(text.encode("utf-8"))
+    for ending, part in ((TABLE, content), (STEPS, steps), (MANIFEST, text.encode("utf-8"))):
+        shard_file(campaign, shard, ending).write_bytes(part)
     return manifest
 
 
@@ -227,9 +219,9 @@ def read_trajectory(campaign: Location, search: PlannedSearch, numbers: Sequence
 def read_manifest(campaign: Location, shard: Shard) -> Manifest | None:
     """The shard's manifest, None where it isn't done. Raises DamagedError, StorageError."""
     place = shard_file(campaign, shard, MANIFEST)
-    if place.kind() != "file":
+    content = place.read_if_there()
+    if content is None:
         return None
-    content = place.read_bytes()
     try:
         manifest = _manifests().validate_json(content, strict=True)
         _ = float(manifest.made["finished_at"])
@@ -277,9 +269,9 @@ def check_shard(campaign: Location, shard: Shard) -> Manifest | None:
 
 
 def _vouched(place: Location, sha256: str) -> bytes:
-    if place.kind() != "file":
+    content = place.read_if_there()
+    if content is None:
         raise DamagedError(f"{place.text} is missing")
-    content = place.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DamagedError(f"{place.text} was cut off or changed: its SHA-256 is not its manifest's")
     return content

@@ -14,6 +14,7 @@ isn't the highest T_c itself: of a thousand compositions one or two are always m
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -70,23 +71,20 @@ def _named(value: Any) -> Any:
 Spec = TypeVar("Spec", bound=BaseModel)
 Name = Annotated[str, AfterValidator(_usable_name)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Year = Annotated[int, Field(ge=1900, le=2200)]
 
 
 class ResourcesSpec(Section):
     """What one worker gets of the cluster."""
 
-    cpus: float = Field(
-        default=1, ge=0.01, le=1024, description="CPU cores. Its threads are the whole ones, at least 1."
-    )
-    gpus: float = Field(
-        default=0, ge=0, le=64, description="GPUs: a fraction lets workers share one, such as 0.25."
-    )
-    memory_gb: float | None = Field(
-        default=None, gt=0, le=100_000, description="Memory to reserve in Ray's books; null reserves none."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        default="auto", description="Where it computes; auto is cuda with gpus, else cpu."
-    )
+    cpus: float = Field(default=1, ge=0.01, le=1024)
+    """CPU cores. Its threads are the whole ones, at least 1."""
+    gpus: float = Field(default=0, ge=0, le=64)
+    """GPUs: a fraction lets workers share one, such as 0.25."""
+    memory_gb: float | None = Field(default=None, gt=0, le=100_000)
+    """Memory to reserve in Ray's books; null reserves none."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it computes; auto is cuda with gpus, else cpu."""
 
     @property
     def threads(self) -> int:
@@ -112,73 +110,54 @@ class ResourcesSpec(Section):
 class LiteratureSpec(Section):
     """Which of the known families a campaign searches around."""
 
-    min_tc_k: float = Field(
-        default=0.0,
-        ge=0,
-        le=1000,
-        description="Least T_c in K of the composition that stands for the family.",
-    )
-    since: int | None = Field(
-        default=None, ge=1900, le=2200, description="Year from which its first superconductor was reported."
-    )
-    until: int | None = Field(default=None, ge=1900, le=2200, description="Last such year.")
-    elements: tuple[Symbol, ...] = Field(
-        default=(), max_length=20, description="Elements that all have to be in it."
-    )
-    without: tuple[Symbol, ...] = Field(
-        default=(), max_length=118, description="Elements of which none may be in it."
-    )
-    most: int | None = Field(
-        default=None,
-        ge=1,
-        le=MAX_FAMILIES,
-        description="So many families, those with the most known compositions; null for all.",
-    )
+    min_tc_k: float = Field(default=0.0, ge=0, le=1000)
+    """Least T_c in K of the composition that stands for the family."""
+    since: Year | None = None
+    """Year from which its first superconductor was reported."""
+    until: Year | None = None
+    """Last such year."""
+    elements: tuple[Symbol, ...] = Field(default=(), max_length=20)
+    """Elements that all have to be in it."""
+    without: tuple[Symbol, ...] = Field(default=(), max_length=118)
+    """Elements of which none may be in it."""
+    most: int | None = Field(default=None, ge=1, le=MAX_FAMILIES)
+    """So many families, those with the most known compositions; null for all."""
 
 
 class CampaignSpec(Section):
     """Every base × every variant × every seed is one search of `candidates` rows."""
 
-    name: Name = Field(description="Names the campaign in reports and in MLflow.")
-    bases: tuple[Formula, ...] = Field(
-        default=(),
-        description="Base materials; none for searches that start at random; literature for every known family once, "
-        "or {literature: {min_tc_k: 10, without: [Hg, Tl]}} for some of them.",
-    )
-    literature: LiteratureSpec | None = Field(
-        default=None, description="Which known families are the bases: what `bases: literature` sets."
-    )
-    search: dict[str, Any] = Field(
-        default_factory=dict, description="What all searches share: a preset and overrides of it."
-    )
-    grid: dict[str, tuple[Any, ...]] = Field(
-        default_factory=dict, description="Field of a search → its values; every combination is a variant."
-    )
-    variants: Annotated[dict[Name, dict[str, Any]], BeforeValidator(_named)] = Field(
-        default_factory=dict, description="Name → overrides, a preset among them if need be."
-    )
+    name: Name
+    """Names the campaign in reports and in MLflow."""
+    bases: tuple[Formula, ...] = ()
+    """Base materials; none for searches that start at random; literature for every known family once, or {literature:
+    {min_tc_k: 10, without: [Hg, Tl]}} for some of them.
+    """
+    literature: LiteratureSpec | None = None
+    """Which known families are the bases: what `bases: literature` sets."""
+    search: dict[str, Any] = Field(default_factory=dict)
+    """What all searches share: a preset and overrides of it."""
+    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    """Field of a search → its values; every combination is a variant."""
+    variants: Annotated[dict[Name, dict[str, Any]], BeforeValidator(_named)] = Field(default_factory=dict)
+    """Name → overrides, a preset among them if need be."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEARCHES)
-    candidates: int | None = Field(
-        default=None, ge=1, le=MAX_CANDIDATES, description="Rows a search; null leaves it to the search."
-    )
-    shard_size: int = Field(
-        default=512,
-        ge=1,
-        le=65_536,
-        description="Rows that run together. Compare results of one value: it moves them by rounding.",
-    )
-    known: str | None = Field(
-        default=None,
-        description="Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's "
-        "primary.tsv, landmarks or none; null is supercon, the shipped ones.",
-    )
-    tried: str | None = Field(
-        default=None,
-        description="What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file "
-        "with formula, tc_k (0: none found) and maybe down_to_k, shipped (a survey of 2009) or none; null is none.",
-    )
-    weights: str | None = Field(default=None, description="Folder that `kiago train` wrote.")
-    resources: ResourcesSpec = Field(default_factory=ResourcesSpec, description="Of one worker.")
+    candidates: int | None = Field(default=None, ge=1, le=MAX_CANDIDATES)
+    """Rows a search; null leaves it to the search."""
+    shard_size: int = Field(default=512, ge=1, le=65_536)
+    """Rows that run together. Compare results of one value: it moves them by rounding."""
+    known: str | None = None
+    """Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's primary.tsv, landmarks or
+    none; null is supercon, the shipped ones.
+    """
+    tried: str | None = None
+    """What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file with formula, tc_k
+    (0: none found) and maybe down_to_k, shipped (a survey of 2009) or none; null is none.
+    """
+    weights: str | None = None
+    """Folder that `kiago train` wrote."""
+    resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
+    """Of one worker."""
 
     @model_validator(mode="before")
     @classmethod
@@ -197,35 +176,40 @@ class CampaignSpec(Section):
     def _consistent(self) -> Self:
         if self.bases and self.literature is not None:
             raise ValueError("bases and literature can't be combined; give one of them")
-        lists = {"seeds": self.seeds, **{f"grid: {key}": values for key, values in self.grid.items()}}
-        for name, values in lists.items():
-            written = Counter(json.dumps(value, default=str) for value in values)
-            twice = [value for value, times in written.items() if times > 1]
-            if twice:
-                raise ValueError(f"{name}: {twice[0]} is given twice; give it once")
+        if self.grid and self.variants:
+            raise ValueError("grid and variants can't be combined; give one of them")
+        for key, values in self.grid.items():
+            if not values:
+                raise ValueError(f"grid: {key} has no values; give at least one, or remove it")
+            check_once(f"grid: {key}", [json.dumps(value, default=str) for value in values])
+        check_once("seeds", self.seeds)
         same: dict[tuple[float, ...], str] = {}
         for base in self.bases:
             composition = tuple(fractions(parse(base)).round(9).tolist())
             if composition in same:
                 raise ValueError(f"bases: {base} is given twice, as {same[composition]} before; give it once")
             same[composition] = base
-        if self.grid and self.variants:
-            raise ValueError("grid and variants can't be combined; give one of them")
-        empty = [key for key, values in self.grid.items() if not values]
-        if empty:
-            raise ValueError(f"grid: {empty[0]} has no values; give at least one, or remove it")
-        for key in ("base", "seed", *(["candidates"] if self.candidates is not None else [])):
-            place = next((p for p in ("search", "grid") if key in getattr(self, p)), None)
-            place = place or next((f"variants.{n}" for n, v in self.variants.items() if key in v), None)
-            if place:
-                own = {"base": "bases", "seed": "seeds"}.get(key, key)
-                raise ValueError(f"{place}: {key} is what `{own}` of the campaign says; give it there alone")
+        places = {"search": self.search, "grid": self.grid}
+        places |= {f"variants.{name}": overrides for name, overrides in self.variants.items()}
+        own = {"base": "bases", "seed": "seeds"} | ({"candidates": "candidates"} if self.candidates else {})
+        for key, place in itertools.product(own, places):
+            if key in places[place]:
+                raise ValueError(
+                    f"{place}: {key} is what `{own[key]}` of the campaign says; give it there alone"
+                )
         return self
 
     def defining(self) -> dict[str, Any]:
         """What decides the results, plain types alone: everything but what only says how it is run."""
         values = self.model_dump(mode="json", exclude={"resources", "known", "tried", "weights"})
         return {**values, "threads": self.resources.threads, "device": self.resources.torch_device}
+
+
+def check_once(what: str, values: Sequence[Any]) -> None:
+    """Raise ValueError for a value that is given twice."""
+    twice = [value for value, times in Counter(values).items() if times > 1]
+    if twice:
+        raise ValueError(f"{what}: {twice[0]} is given twice; give it once")
 
 
 def recorded_campaign(values: Mapping[str, Any]) -> CampaignSpec:
@@ -281,12 +265,10 @@ def _with_presets(values: Any, folder: Path) -> Any:
         return [_with_presets(value, folder) for value in values]
     if not isinstance(values, dict):
         return values
-    return {
-        key: read_preset(folder / Path(value).expanduser())
-        if key == "preset" and is_preset_file(value)
-        else _with_presets(value, folder)
-        for key, value in values.items()
-    }
+    found = {key: _with_presets(value, folder) for key, value in values.items()}
+    if is_preset_file(values.get("preset")):
+        found["preset"] = read_preset(folder / Path(values["preset"]).expanduser())
+    return found
 
 
 def _plain(path: Path, what: str) -> Any:
@@ -299,13 +281,13 @@ def _plain(path: Path, what: str) -> Any:
         raise SpecError(f"{path}: larger than {MAX_BYTES:,} bytes; that is no {what}")
     try:
         text = content.decode("utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise SpecError(f"{path}: *aliases aren't taken; write out what they stand for")
-        return yaml.safe_load(text)
-    except SpecError:
-        raise
+        aliased = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
+        values = None if aliased else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SpecError(f"{path}: not YAML ({' '.join(str(error).split())[:200]}); correct it") from None
+    if aliased:
+        raise SpecError(f"{path}: *aliases aren't taken; write out what they stand for")
+    return values
 
 
 def beside(path: Path, spec: Spec) -> Spec:
@@ -345,6 +327,15 @@ class KnownFamily:
     compositions: int
     year: int | None
 
+    def asked_for(self, spec: LiteratureSpec) -> bool:
+        """Whether it is one of those that a campaign searches around."""
+        held = set(parse(self.base))
+        if self.tc_k < spec.min_tc_k or not held >= set(spec.elements) or held & set(spec.without):
+            return False
+        if spec.since is None and spec.until is None:
+            return True
+        return self.year is not None and (spec.since or 0) <= self.year <= (spec.until or self.year)
+
 
 def known_families(materials: KnownMaterials, substitutions: Substitutions) -> list[KnownFamily]:
     """The families of the known superconductors at ambient pressure, those with the most compositions first.
@@ -359,6 +350,17 @@ def known_families(materials: KnownMaterials, substitutions: Substitutions) -> l
     return sorted(families, key=lambda each: (-each.compositions, -each.reports, each.base))
 
 
+def _family(system: frozenset[str], rows: Sequence[int], materials: KnownMaterials) -> KnownFamily:
+    tc_k, reports = materials.weighed_tc_k, materials.reports
+    highest = max(tc_k[at] for at in rows)
+    standing = [at for at in rows if tc_k[at] >= _WELL_BELOW * highest]
+    best = min(standing, key=lambda at: (-reports[at], -tc_k[at], materials.formulas[at]))
+    year = min((year for at in rows if (year := materials.year[at]) is not None), default=None)
+    return KnownFamily(
+        materials.formulas[best], float(tc_k[best]), int(reports[best]), system, len(rows), year
+    )
+
+
 def family_system(formula: str, substitutions: Substitutions) -> frozenset[str]:
     """The elements of a composition's family: of each site the one with most of it. Raises FormulaError."""
     amounts = parse(formula)
@@ -371,34 +373,9 @@ def family_system(formula: str, substitutions: Substitutions) -> frozenset[str]:
 
 def chosen_families(spec: LiteratureSpec, families: Sequence[KnownFamily]) -> list[KnownFamily]:
     """Those that the specification asks for, in their order. Raises SpecError where there are none."""
-    found = [family for family in families if _asked_for(spec, family)][: spec.most]
+    found = [family for family in families if family.asked_for(spec)][: spec.most]
     if not found:
         raise SpecError(
             f"bases: none of {len(families):,} known families is what literature asks for; ask for less"
         )
     return found
-
-
-def _asked_for(spec: LiteratureSpec, family: KnownFamily) -> bool:
-    held = set(parse(family.base))
-    if family.tc_k < spec.min_tc_k or not held >= set(spec.elements) or held & set(spec.without):
-        return False
-    if spec.since is None and spec.until is None:
-        return True
-    return family.year is not None and (spec.since or 0) <= family.year <= (spec.until or family.year)
-
-
-def _family(system: frozenset[str], rows: Sequence[int], materials: KnownMaterials) -> KnownFamily:
-    tc_k, reports = materials.weighed_tc_k, materials.reports
-    highest = max(tc_k[at] for at in rows)
-    standing = [at for at in rows if tc_k[at] >= _WELL_BELOW * highest]
-    best = min(standing, key=lambda at: (-reports[at], -tc_k[at], materials.formulas[at]))
-    years = [year for at in rows if (year := materials.year[at]) is not None]
-    return KnownFamily(
-        base=materials.formulas[best],
-        tc_k=float(tc_k[best]),
-        reports=int(reports[best]),
-        system=system,
-        compositions=len(rows),
-        year=min(years, default=None),
-    )

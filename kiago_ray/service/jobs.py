@@ -26,13 +26,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kiago_ray.models import Models
 from kiago_ray.runs.lease import Lease, LeaseError
-from kiago_ray.runs.outcome import DamagedError
 from kiago_ray.runs.plan import PlannedSearch, Shard
 from kiago_ray.runs.results import finish_search
 from kiago_ray.runs.shards import Manifest, StoppedError, check_shard, compute_shard
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.run_directory import DamagedError
 
 SEARCHES, WAITING, CANCEL, RESULT = "searches", "waiting", "cancel", "result"
 MOST_BEGUN = 3  # times that a worker may die over one shard of a search before that is given up

@@ -11,19 +11,17 @@ error or a destructor too, completes the object with what was written so far; so
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
-import tempfile
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from errno import ENOSPC
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -40,6 +38,13 @@ _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, AWS_PROFILE, or the machine's role"
 )
 _LONGEST_DETAIL = 200
+# What the AWS SDK says: its code, or its code and the HTTP status → what that means and what to do.
+_REFUSALS = {
+    "NETWORK_CONNECTION": "no connection to S3; check the network, AWS_ENDPOINT_URL and AWS_CA_BUNDLE",
+    "ACCESS|SIGNATURE|TOKEN|CREDENTIAL|AUTH| 40[013]$": f"S3 refuses it; check {_CREDENTIALS}, and what they may do "
+    "in this bucket",
+    "^(SLOW_DOWN|INTERNAL_FAILURE|SERVICE_UNAVAILABLE) | 50[0234]$": "S3 is busy or failing; try again",
+}
 
 
 class StorageError(KiagoError):
@@ -108,7 +113,7 @@ class Location:
 
     def make_directory(self) -> None:
         """Make this directory and those above it; on s3://, where only files exist, nothing. Raises StorageError."""
-        if not self._on_s3:
+        if self.filesystem.type_name != "s3":
             with self._failing("make the directory"):
                 self.filesystem.create_dir(self.path, recursive=True)
 
@@ -120,28 +125,37 @@ class Location:
     def read_if_there(self) -> bytes | None:
         """The file's contents; None where there is none. Raises StorageError."""
         with (
-            suppress(FileNotFoundError),
-            self._failing("read", FileNotFoundError),
+            suppress(FileNotFoundError, NotADirectoryError),
+            self._failing("read", FileNotFoundError, NotADirectoryError),
             self.filesystem.open_input_stream(self.path) as stream,
         ):
             return bytes(stream.read())
         return None
 
-    def write_bytes(self, contents: bytes) -> None:
-        """Put the file there, whole or not at all, in place of what was there. Raises StorageError."""
-        if self._on_s3:
-            with self._failing("write"):
-                upload(self.filesystem, self.path, contents)
-        else:
-            with self.writing() as stream:
-                stream.write(contents)
+    def sha256(self) -> str:
+        """SHA-256 of the file, read piece by piece. Raises StorageError."""
+        with (
+            self._failing("read"),
+            self.filesystem.open_input_stream(self.path, buffer_size=1 << 22) as stream,
+        ):
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def write_bytes(self, contents: Any) -> None:
+        """Put the file there, whole or not at all, in place of what was there. contents: bytes, or a buffer of them.
+        Raises StorageError.
+        """
+        with self._failing("write"):
+            if self.filesystem.type_name == "s3":
+                # Ctrl-C stops the main thread alone. Here it could close the stream before all was written.
+                with ThreadPoolExecutor(1, "upload") as aside:
+                    aside.submit(_put, self.filesystem, self.path, contents).result()
+            else:
+                self._move_in(contents)
 
     def delete(self) -> None:
         """Remove the file, if there is one. Raises StorageError."""
-        with (
-            suppress(FileNotFoundError),
-            self._failing("remove", FileNotFoundError),
-        ):  # another may be quicker
+        # Another process may be quicker.
+        with suppress(FileNotFoundError), self._failing("remove", FileNotFoundError):
             if self.kind() == "file":
                 self.filesystem.delete_file(self.path)
 
@@ -149,15 +163,6 @@ class Location:
         """Remove the directory, if there is one, and all that is in it. Raises StorageError."""
         with suppress(FileNotFoundError), self._failing("remove", FileNotFoundError):
             self.filesystem.delete_dir(self.path)
-
-    @contextmanager
-    def writing(self) -> Iterator[Any]:
-        """A stream whose bytes become the file when the block ends without an error. Raises StorageError."""
-        with (
-            self._failing("write"),
-            uploading(self.filesystem, self.path) if self._on_s3 else self._moving() as stream,
-        ):
-            yield stream
 
     @contextmanager
     def _failing(self, what: str, *but: type[BaseException]) -> Iterator[None]:
@@ -169,14 +174,12 @@ class Location:
         except (OSError, pa.ArrowException) as error:
             raise StorageError(f"can't {what} {self.text}: {reason(error)}") from error
 
-    @contextmanager
-    def _moving(self) -> Iterator[Any]:
-        """A stream to a temporary file, moved into place when the block ends without an error."""
+    def _move_in(self, contents: Any) -> None:
+        """Write a temporary file beside this one and move it into place."""
         parent = self.path.rstrip("/").rpartition("/")[0]
         temporary = f"{parent}/.{self.name}.{uuid.uuid4().hex}{TEMPORARY}"
         try:
-            with self.filesystem.open_output_stream(temporary) as stream:
-                yield stream
+            _put(self.filesystem, temporary, contents)
             if self.filesystem.type_name == "local":
                 with open(temporary, "rb") as file:
                     os.fsync(file.fileno())  # else a power cut could leave the name without its contents
@@ -186,9 +189,10 @@ class Location:
                 self.filesystem.delete_file(temporary)
             raise
 
-    @property
-    def _on_s3(self) -> bool:
-        return bool(self.filesystem.type_name == "s3")
+
+def _put(filesystem: Any, path: str, contents: Any) -> None:
+    with filesystem.open_output_stream(path) as stream:
+        stream.write(contents)
 
 
 Where = Location | str | os.PathLike[str]
@@ -216,7 +220,9 @@ def open_s3(uri: str) -> tuple[Any, str]:
     """
     place, _, query = uri.partition("://")[2].partition("?")
     bucket, _, key = place.partition("/")
-    options = _options(query)
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    endpoint = options.get("endpoint_override", _environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
+    parts = unquote(key).rstrip("/").split("/") if key else []
     if "@" in bucket or ":" in bucket:
         raise ValueError(f"s3:// places hold no credentials; give s3://BUCKET/PATH, and {_CREDENTIALS}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", bucket):
@@ -225,13 +231,18 @@ def open_s3(uri: str) -> tuple[Any, str]:
         )
     if "#" in place:
         raise ValueError(f"# can't stand in s3://{place}; write %23")
-    parts = unquote(key).rstrip("/").split("/") if key else []
     if any(part in ("", ".", "..") or min(part) < " " or "\ufffd" in part for part in parts):
         raise ValueError(
             f"s3://{' '.join(place.split())} has an empty part, . or .., or what is no character; give the plain path"
         )
-    endpoint = options.get("endpoint_override", _environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
-    _check_endpoint(endpoint)
+    if not options.keys() <= set(_OPTIONS):
+        raise ValueError(f"an s3:// place has an unknown option; there are {', '.join(_OPTIONS)}")
+    if options.get("scheme", "https") not in ("http", "https"):
+        raise ValueError("the scheme of an s3:// place is http or https")
+    if "@" in endpoint:
+        raise ValueError(f"an endpoint of S3 holds no credentials; give {_CREDENTIALS}")
+    if "://" in endpoint and not re.match(r"https?://[^/]", endpoint):
+        raise ValueError(f"the endpoint {endpoint} is no address; give one such as https://s3.example.org")
     region = options.get("region") or _environment("AWS_REGION", "AWS_DEFAULT_REGION")
     if not region and not endpoint:
         region = fs.resolve_s3_region(bucket)
@@ -247,86 +258,23 @@ def open_s3(uri: str) -> tuple[Any, str]:
     return filesystem, "/".join((bucket, *parts))
 
 
-def upload(filesystem: Any, path: str, content: Any) -> None:
-    """Put the object there, whole or not at all. content: bytes, or what holds some. Raises what pyarrow raises."""
-
-    def send() -> None:
-        with filesystem.open_output_stream(path) as stream:
-            stream.write(content)
-
-    # Ctrl-C stops the main thread alone. Here it could close the stream before all was written.
-    with ThreadPoolExecutor(1, "upload") as aside:
-        aside.submit(send).result()
-
-
-@contextmanager
-def uploading(filesystem: Any, path: str) -> Iterator[Any]:
-    """A local temporary file, uploaded when the block ends without an error. It has no name, so that a kill leaves
-    nothing of it.
-    """
-    try:
-        with tempfile.TemporaryFile() as file:
-            yield file
-            file.flush()
-            if os.fstat(file.fileno()).st_size:
-                with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-                    upload(filesystem, path, content)
-            else:
-                upload(filesystem, path, b"")
-    except OSError as error:
-        if error.errno != ENOSPC:
-            raise
-        raise OSError(
-            f"no space for its temporary file in {tempfile.gettempdir()}; free some, or set TMPDIR"
-        ) from error
-
-
 def s3_reason(text: str) -> str | None:
     """What the AWS SDK's message means and what to do about it, in one line; None for another one's message."""
     found = re.search(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))? during (\w+) operation: ?(.*)", text)
     if not found:
         return None
     code, status, operation, rest = found.groups()
-    detail = re.sub(
-        r"^No response body\.?|^Unable to parse ExceptionName: |curlCode: \d+, |\(Request ID.*", "", rest
-    )
-    said = " ".join(f"{code.replace('UNKNOWN', f'HTTP status {status}')} in {operation}: {detail}".split())
-    said = said.rstrip(" .:")[:_LONGEST_DETAIL]
+    noise = r"^No response body\.?|^Unable to parse ExceptionName: |curlCode: \d+, |\(Request ID.*"
+    said = f"{code.replace('UNKNOWN', f'HTTP status {status}')} in {operation}: {re.sub(noise, '', rest)}"
+    said = " ".join(said.split()).rstrip(" .:")[:_LONGEST_DETAIL]
     region = re.search(r"(?:located in|expecting) '([\w-]+)'", rest)
     if status == "301" or (region and code == "UNKNOWN"):
         there = f"is in region {region[1]}" if region else "is in another region"
         return f"the bucket {there}; set AWS_REGION to the bucket's ({said})"
     if code == "NO_SUCH_BUCKET":
         return "there is no such bucket; create it, or correct the name"
-    if code == "NETWORK_CONNECTION":
-        return f"no connection to S3; check the network, AWS_ENDPOINT_URL and AWS_CA_BUNDLE ({said})"
-    if status in ("400", "401", "403") or re.search("ACCESS|SIGNATURE|TOKEN|CREDENTIAL|AUTH", code):
-        return f"S3 refuses it; check {_CREDENTIALS}, and what they may do in this bucket ({said})"
-    if status in ("500", "502", "503", "504") or code in (
-        "SLOW_DOWN",
-        "INTERNAL_FAILURE",
-        "SERVICE_UNAVAILABLE",
-    ):
-        return f"S3 is busy or failing; try again ({said})"
-    return said
-
-
-def _options(query: str) -> dict[str, str]:
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    if not given.keys() <= set(_OPTIONS):
-        raise ValueError(f"an s3:// place has an unknown option; there are {', '.join(_OPTIONS)}")
-    if given.get("scheme", "https") not in ("http", "https"):
-        raise ValueError("the scheme of an s3:// place is http or https")
-    return given
-
-
-def _check_endpoint(endpoint: str) -> None:
-    if "@" in endpoint:
-        raise ValueError(f"an endpoint of S3 holds no credentials; give {_CREDENTIALS}")
-    if "://" in endpoint and (
-        urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).netloc
-    ):
-        raise ValueError(f"the endpoint {endpoint} is no address; give one such as https://s3.example.org")
+    meant = next((text for sign, text in _REFUSALS.items() if re.search(sign, f"{code} {status}")), None)
+    return said if meant is None else f"{meant} ({said})"
 
 
 def _environment(*names: str) -> str:

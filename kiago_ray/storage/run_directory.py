@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from kiago_ray.errors import KiagoError
 from kiago_ray.storage.location import Location, StorageError, Where
 
 SPEC, CANDIDATES, TOP, REPORT = "spec.yaml", "candidates.parquet", "top.csv", "report.html"
@@ -25,6 +26,10 @@ _ABSENT = "absent"
 
 class RunDirectoryError(StorageError):
     """A directory that can't hold this run, or holds none. The message is one line: why, and what to do."""
+
+
+class DamagedError(KiagoError):
+    """Files of a run that aren't what they should be. The message is one line: which, and what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,7 @@ def open_run(
         if found is not None and found.finished:
             return found
         location.make_directory()
-        record = {**identity, **about, "identity": _digest(identity), "finished": False}
-        return _write(location, record)
+        return _write(location, {**identity, **about, "identity": _digest(identity), "finished": False})
     except RunDirectoryError:
         raise
     except StorageError as error:
@@ -90,9 +94,8 @@ def write_run(
     finished: bool,
 ) -> RunDirectory:
     """Write the record of a run whose outputs are there, over any other that is. The keys are as in `open_run`."""
-    identity = _plain(identity)
-    end = {"identity": _digest(identity), "finished": finished, "outputs": list(outputs)}
-    return _write(location, {**identity, **_plain(about), **end})
+    end = {"identity": _digest(_plain(identity)), "finished": finished, "outputs": list(outputs)}
+    return _write(location, _plain({**identity, **about, **end}))
 
 
 def find_run(where: Where, identity: Mapping[str, Any]) -> RunDirectory | None:
@@ -103,23 +106,24 @@ def find_run(where: Where, identity: Mapping[str, Any]) -> RunDirectory | None:
 def read_run(where: Where) -> RunDirectory:
     """The run in a directory, whichever it is. Raises RunDirectoryError, StorageError."""
     location = Location.of(where)
-    if (location / SPEC).kind() != "file":
+    record = _read(location)
+    if record is None:
         raise RunDirectoryError(f"{location.text} holds no run (it has no {SPEC}); check the path")
-    return RunDirectory(location, _read(location))
+    return RunDirectory(location, record)
 
 
 def _found(location: Location, identity: Mapping[str, Any]) -> RunDirectory | None:
     """The same run that is there already, None where there is nothing yet."""
     if location.kind() == "file":
         raise RunDirectoryError(f"{location.text} is a file; give a directory, new or empty")
-    entries = [name for name in location.entries() if not name.startswith(".")]
-    if SPEC not in entries:
-        if entries:
+    record = _read(location)
+    if record is None:
+        others = [name for name in location.entries() if not name.startswith(".")]
+        if others:
             raise RunDirectoryError(
-                f"{location.text} holds files ({entries[0]}) but no run; give a directory, new or empty"
+                f"{location.text} holds files ({others[0]}) but no run; give a directory, new or empty"
             )
         return None
-    record = _read(location)
     stored = {key: record[key] for key in identity if key in record}
     if record["identity"] != _digest(identity) or stored != identity:
         raise RunDirectoryError(
@@ -129,11 +133,14 @@ def _found(location: Location, identity: Mapping[str, Any]) -> RunDirectory | No
     return RunDirectory(location, record)
 
 
-def _read(location: Location) -> dict[str, Any]:
-    """What spec.yaml holds."""
+def _read(location: Location) -> dict[str, Any] | None:
+    """What spec.yaml holds; None where there is none."""
     place = location / SPEC
+    content = place.read_if_there()
+    if content is None:
+        return None
     try:
-        record = yaml.safe_load(place.read_bytes().decode("utf-8"))
+        record = yaml.safe_load(content.decode("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RunDirectoryError(
             f"{place.text} can't be read as YAML; choose another output directory"

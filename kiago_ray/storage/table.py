@@ -9,14 +9,12 @@ row does not have is null.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +42,6 @@ _PREDICTED = (
 PREDICTED: tuple[str, ...] = tuple(_PREDICTED.split())
 """The columns that a formula without a search has: of `kiago predict` and POST /v1/predict, in this order."""
 TOP_ROWS = 100
-_HASH_BYTES = 1 << 20
 # The columns of top.csv. One with a question mark is left out where no row has a value.
 _TOP = (
     "rank passed formula base source? plausibility? existence? expected_improvement_k? gain? best_nearby? "
@@ -57,17 +54,12 @@ _TOP = (
 _START_DECIMALS = 4
 _RANKED_BY = ("tc_k", "trusted_tc_k", "plausibility", "expected_improvement_k")
 _MARKS = ("passed", "undoped", "gain", "new_system")
-_TEXTS = ("formula", "source", "known", "tried")
-RANKED = (*_RANKED_BY, *_MARKS, *_TEXTS, "row", "ef_ev_per_atom", "extrapolation")
+_FACTS = "formula source known tried row ef_ev_per_atom extrapolation"
+RANKED = (*_RANKED_BY, *_MARKS, *_FACTS.split())
 """What ranking reads of a table of candidates."""
-_NUMBERS = (
-    "trusted_tc_k tc_k tc_std_k tc_oracle_k tc_oracle_std_k extrapolation ef_ev_per_atom plausibility existence "
-    "expected_improvement_k best_nearby_tc_k nearest_distance tc_given_tried_k"
-)
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One column. unit: "" for pure numbers, texts and yes or no. decimals: those of top.csv, None for what is not a
     decimal number. header: what stands above it on pages.
     """
@@ -79,26 +71,14 @@ class Column:
     header: str
     description: str
 
-    @property
-    def field(self) -> Any:
-        """The Arrow field, with description and unit in its metadata."""
-        return pa.field(self.name, self.type, metadata={"description": self.description, "unit": self.unit})
-
 
 @cache
 def columns() -> dict[str, Column]:
     """The columns of a table of candidates by name, in their order."""
     text = (resources.files(__package__) / "columns.csv").read_text(encoding="utf-8")
     return {
-        row["name"]: Column(
-            row["name"],
-            pa.type_for_alias(_TYPES[row["type"]]),
-            row["unit"],
-            int(row["decimals"]) if row["decimals"] else None,
-            row["header"],
-            row["description"],
-        )
-        for row in csv.DictReader(text.splitlines())
+        name: Column(name, pa.type_for_alias(_TYPES[kind]), unit, int(decimals) if decimals else None, *words)
+        for name, kind, unit, decimals, *words in list(csv.reader(text.splitlines()))[1:]
     }
 
 
@@ -108,9 +88,16 @@ def description(name: str) -> str:
     return column.description + (f" In {column.unit}." if column.unit else "")
 
 
-def schema() -> Any:
-    """The Arrow schema of a table of candidates."""
-    return pa.schema([column.field for column in columns().values()])
+@cache
+def schema(names: tuple[str, ...] | None = None) -> Any:
+    """The Arrow schema of a table of candidates, or of these columns of it."""
+    own = columns().values() if names is None else [columns()[name] for name in names]
+    return pa.schema(
+        [
+            pa.field(each.name, each.type, metadata={"description": each.description, "unit": each.unit})
+            for each in own
+        ]
+    )
 
 
 def schema_problem(found: Any) -> str | None:
@@ -139,91 +126,86 @@ def candidates_table(
     """Every row of a search in its own order, also those without a formula; `rank` and `pareto` are null (see
     `ranked`).
 
-    search: its name within a campaign.
+    search: its name within a campaign. A column that isn't worked out here is the field of `candidates` of its name.
     """
-    n, ok, screens = len(candidates.formulas), candidates.ok, verdicts.by_screen
-    atoms = candidates.counts.sum(axis=1)
-    e_hull = candidates.e_hull_ev_per_atom
-    e_hull = np.full(n, np.nan) if e_hull is None else e_hull
-    judged = {
-        "near_hull": ~np.isnan(e_hull)
-    }  # where other rows have no energy above the hull, they have no verdict
+    n, ok = len(candidates.formulas), candidates.ok
+    atoms, e_hull = candidates.counts.sum(axis=1), candidates.e_hull_ev_per_atom
+    # Where not all rows have an energy above the hull, the others have no verdict.
+    judged = {"near_hull": np.zeros(n, np.bool_) if e_hull is None else ~np.isnan(e_hull)}
     labels = {int(status): status.label for status in RowStatus}
+    compared = ~np.isnan(candidates.expected_improvement_k)
     values = {
-        "rank": pa.nulls(n, pa.int32()),
+        **dict.fromkeys(("rank", "pareto", *available_screens()), pa.nulls(n)),
         "formula": [text or None for text in candidates.formulas],
         "base": [None if base is None else base.formula] * n,
         "source": candidates.sources,
         "search": [search] * n,
-        **{name: _numbers(getattr(candidates, name)) for name in _NUMBERS.split()},
-        "extrapolated": _where(candidates.extrapolated, ~np.isnan(candidates.extrapolation)),
-        "tc_relaxed_k": _numbers(result.tc_relaxed_k),
-        "delta_tc_k": _numbers(candidates.tc_k - (np.nan if base is None else base.tc_predicted_k)),
-        "e_hull_ev_per_atom": _numbers(e_hull),
-        "n_atoms": _where(atoms.astype(np.int32), atoms > 0),
-        "n_elements": _where(candidates.n_elements.astype(np.int32), ok),
-        **{name: pa.nulls(n, pa.bool_()) for name in available_screens()},
-        **{name: _where(verdict, judged.get(name, ok)) for name, verdict in screens.items()},
+        "plausibility_reason": candidates.plausibility_reasons,
+        "gain": pa.array(candidates.gain, mask=~compared),
+        "new_system": pa.array(candidates.new_system, mask=~ok | (candidates.materials is None)),
+        "extrapolated": pa.array(candidates.extrapolated, mask=np.isnan(candidates.extrapolation)),
+        "tc_relaxed_k": result.tc_relaxed_k,
+        "delta_tc_k": candidates.tc_k - (np.nan if base is None else base.tc_predicted_k),
+        "e_hull_ev_per_atom": pa.nulls(n) if e_hull is None else e_hull,
+        "n_atoms": pa.array(atoms, mask=atoms == 0),
+        "n_elements": pa.array(candidates.n_elements, mask=~ok),
+        **{name: pa.array(each, mask=~judged.get(name, ok)) for name, each in verdicts.by_screen.items()},
         "passed": verdicts.passed,
-        "pareto": pa.nulls(n, pa.bool_()),
-        "alloy": _where(candidates.neutrality.alloy | candidates.neutrality.elemental, ok),
+        "alloy": pa.array(candidates.neutrality.alloy | candidates.neutrality.elemental, mask=~ok),
         **_charge(candidates),
-        "made": candidates.made,
-        "tried": candidates.tried,
-        "tried_nearby": candidates.tried_nearby,
-        **_known(candidates),
-        "integer_distance": _numbers(result.distance),
+        **_neighbours(candidates),
+        "integer_distance": result.distance,
         "status": [labels[status] for status in result.status.tolist()],
-        "recoveries": result.recoveries.astype(np.int32),
-        "seed": np.full(n, seed, dtype=np.int64),
-        "row": result.rows.astype(np.int64),
+        "recoveries": result.recoveries,
+        "seed": [seed] * n,
+        "row": result.rows,
         "start_formula": [_fractions_text(row) for row in result.start],
     }
-    return pa.table({name: values[name] for name in columns()}, schema=schema())
+    return pa.table({name: _column(candidates, values, name) for name in columns()}, schema=schema())
 
 
-def _known(candidates: Candidates) -> dict[str, Any]:
-    """The columns that tell a row by what is known: whether it is known, its neighbours, what it is better than."""
+def _column(candidates: Candidates, values: Mapping[str, Any], name: str) -> Any:
+    """A column's values of its type, null for NaN."""
+    found = values[name] if name in values else getattr(candidates, name)
+    kind = columns()[name].type
+    return found.cast(kind) if isinstance(found, pa.Array) else pa.array(found, kind, from_pandas=True)
+
+
+def _neighbours(candidates: Candidates) -> dict[str, Any]:
+    """The columns on the known materials that are nearest to each row, and on the best nearby."""
     materials = candidates.materials
-
-    def of(name: str, rows: NDArray[np.int64]) -> list[Any]:
-        values = None if materials is None else getattr(materials, name)
-        return [None if values is None or row < 0 else values[row] for row in rows.tolist()]
-
-    near, near_emd = candidates.nearest, candidates.nearest_emd
-    return {
-        "known": candidates.known,
-        "plausibility_reason": candidates.plausibility_reasons,
-        "gain": _where(candidates.gain, ~np.isnan(candidates.expected_improvement_k)),
-        "new_system": _where(candidates.new_system, candidates.ok & (materials is not None)),
-        "best_nearby": of("formulas", candidates.best_nearby),
-        "nearest_known": of("formulas", near),
-        "nearest_tc_k": _numbers(of("tc_k", near)),
-        "nearest_pressure_gpa": _numbers(of("pressure_gpa", near)),
-        "nearest_reports": of("reports", near),
-        "nearest_reference": [text or None for text in of("reference", near)],
-        "nearest_emd_known": of("formulas", near_emd),
-        "nearest_emd": _numbers(candidates.nearest_emd_distance),
-        "nearest_emd_tc_k": _numbers(of("tc_k", near_emd)),
-        "nearest_emd_pressure_gpa": _numbers(of("pressure_gpa", near_emd)),
-    }
+    found: dict[str, Any] = {"nearest_emd": candidates.nearest_emd_distance}
+    for name, field, rows in (
+        ("best_nearby", "formulas", candidates.best_nearby),
+        ("nearest_known", "formulas", candidates.nearest),
+        ("nearest_tc_k", "tc_k", candidates.nearest),
+        ("nearest_pressure_gpa", "pressure_gpa", candidates.nearest),
+        ("nearest_reports", "reports", candidates.nearest),
+        ("nearest_reference", "reference", candidates.nearest),
+        ("nearest_emd_known", "formulas", candidates.nearest_emd),
+        ("nearest_emd_tc_k", "tc_k", candidates.nearest_emd),
+        ("nearest_emd_pressure_gpa", "pressure_gpa", candidates.nearest_emd),
+    ):
+        values = None if materials is None else getattr(materials, field)
+        told = [None if values is None or at < 0 else values[at] for at in rows.tolist()]
+        found[name] = [None if text == "" else text for text in told]
+    return found
 
 
 def _charge(candidates: Candidates) -> dict[str, Any]:
     """The columns on charges: the likeliest states that balance each row, and what follows from them."""
-    balances, ok = candidates.balances, candidates.ok
-    holes, nats = balances.holes_per_cu, balances.nats_per_atom
+    balances, holes = candidates.balances, candidates.balances.holes_per_cu
     states = [text or None for text in balances.certificates]
     if candidates.by_atoms is not None:  # a hydride without states that balance shows those of its atoms
         for row, assignment in enumerate(balances.assignments):
             states[row] = states[row] if assignment else write_shares(candidates.by_atoms[row]) or states[row]
     return {
         "oxidation_states": states,
-        "charge_kind": pa.array(list(balances.kinds), mask=~ok),
-        "charge_nats_per_atom": _numbers(np.where(np.isfinite(nats), nats, np.nan)),
+        "charge_kind": pa.array(list(balances.kinds), mask=~candidates.ok),
+        "charge_nats_per_atom": np.where(np.isinf(balances.nats_per_atom), np.nan, balances.nats_per_atom),
         "mean_valences": [write_means(means) or None for means in balances.mean_valences],
-        "holes_per_cu": _numbers(holes),
-        "undoped": _where(balances.undoped_parent, ~np.isnan(holes)),
+        "holes_per_cu": holes,
+        "undoped": pa.array(balances.undoped_parent, mask=np.isnan(holes)),
     }
 
 
@@ -252,7 +234,7 @@ def rank_rows(rows: Any, searches: NDArray[Any], ranking: Ranking) -> tuple[NDAr
     best = ordered(alphabetical, seen, ranking, lambda at: str(formulas[at].as_py()))
     trusted, passed = unique["trusted_tc_k"].to_numpy(), seen.passed
     ef, extrapolation = (unique[name].to_numpy() for name in ("ef_ev_per_atom", "extrapolation"))
-    front = _where(pareto_front(trusted, ef, extrapolation, passed), ~np.isnan(trusted))
+    front = pa.array(pareto_front(trusted, ef, extrapolation, passed), mask=np.isnan(trusted))
     return places[best], front.take(pa.array(best))
 
 
@@ -290,7 +272,7 @@ def table_bytes(table: Any) -> bytes:
     problem = schema_problem(table.schema)
     if problem:
         raise ValueError(f"the table is not one of candidates; {problem}")
-    return parquet_bytes(table.select(list(columns())).cast(schema()))
+    return parquet_bytes(table.select(schema().names).cast(schema()))
 
 
 def parquet_bytes(table: Any) -> bytes:
@@ -308,10 +290,27 @@ def read_parquet(place: Location) -> Any:
         raise StorageError(f"{place.text} is not a whole Parquet file; run the campaign again") from error
 
 
-def read_table(where: Where) -> Any:
-    """The table of candidates in a Parquet file. Raises StorageError as `opened` does."""
+def read_table(where: Where, names: tuple[str, ...] | None = None) -> Any:
+    """The table of candidates in a Parquet file, with these columns alone if any are named. Raises StorageError as
+    `opened` does.
+    """
+    described = schema(names)
     with opened(Location.of(where)) as file:
-        return file.read().select(list(columns()))
+        return file.read(described.names).select(described.names).cast(described)
+
+
+def blocks(place: Location) -> Iterator[Any]:
+    """The rows of a table's file, one table a row group. Raises StorageError as `opened` does."""
+    with opened(place) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group).select(schema().names).cast(schema())
+
+
+def first_rows(place: Location, rows: int) -> Any:
+    """The first rows of a table's file, of its first row group at most, all columns. Raises StorageError as `opened`
+    does.
+    """
+    return next(blocks(place), schema().empty_table()).slice(0, rows)
 
 
 @contextmanager
@@ -363,60 +362,7 @@ def _cell(value: Any, decimals: int | None) -> str:
     return str(value) if decimals is None else f"{value:z.{decimals}f}"  # z: no -0.0
 
 
-def _numbers(values: Any) -> Any:
-    """float64 with null for what is not a number."""
-    return pa.array(np.asarray(values, dtype=np.float64), from_pandas=True)
-
-
-def _where(values: NDArray[Any], known: NDArray[np.bool_]) -> Any:
-    """The values, null where they are not known."""
-    return pa.array(values, mask=~known)
-
-
 def _fractions_text(row: NDArray[Any]) -> str | None:
     rounded = np.round(np.asarray(row, dtype=np.float64), _START_DECIMALS)
     held = {SYMBOLS[z]: float(rounded[z]) for z in WRITING_ORDER if rounded[z] > 0}
     return write(held) if held else None
-
-
-def blocks(place: Location, names: Sequence[str] | None = None) -> Iterator[Any]:
-    """The rows of a table's file, one table a row group, with these columns; with all of them by default.
-
-    Raises StorageError as `read_table` does.
-    """
-    described = _fields(list(columns()) if names is None else names)
-    with opened(place) as file:
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group, described.names).select(described.names).cast(described)
-
-
-def read_columns(place: Location, names: Sequence[str]) -> Any:
-    """All rows of a table's file with these columns alone. Raises StorageError as `read_table` does."""
-    return pa.concat_tables([_fields(names).empty_table(), *blocks(place, names)])
-
-
-def first_rows(place: Location, rows: int) -> Any:
-    """The first rows of a table's file, all columns. Raises StorageError as `read_table` does."""
-    head = [schema().empty_table()]
-    for block in blocks(place):
-        head.append(block.slice(0, rows - sum(map(len, head))))
-        if sum(map(len, head)) >= rows:
-            break
-    return pa.concat_tables(head)
-
-
-def file_sha256(place: Location) -> str:
-    """SHA-256 of a file, read piece by piece. Raises StorageError."""
-    digest = hashlib.sha256()
-    try:
-        with place.filesystem.open_input_stream(place.path) as stream:
-            while piece := stream.read(_HASH_BYTES):
-                digest.update(piece)
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"can't read {place.text}: {reason(error)}") from error
-    return digest.hexdigest()
-
-
-def _fields(names: Sequence[str]) -> Any:
-    every = schema()
-    return pa.schema([every.field(name) for name in names])

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pyarrow import fs
 
-from kiago_ray.runs.outcome import read_search_results
+from kiago_ray.runs.outcome import SearchResults, read_results
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory
 from kiago_ray.tracking import TrackingReport, record, recorded_whole, tracking_target
@@ -201,7 +201,7 @@ def test_files_of_a_remote_campaign_come_by_way_of_this_machine(campaign: Campai
 
 def test_long_curves_are_thinned_to_their_ends(recorded: tuple[Campaign, Record]) -> None:
     campaign, _ = recorded
-    results = read_search_results(campaign.location / "searches" / campaign.names[0])
+    results = read_results(campaign.location / "searches" / campaign.names[0], SearchResults)
     assert results is not None
     steps = list(range(1201))
     curves = pa.table(

@@ -29,7 +29,7 @@ def trajectory_of(rows: int, points: int = 5) -> Trajectory:
 
 def keep(campaign: Location, shard: Shard, trajectory: Trajectory) -> None:
     empty = schema().empty_table()
-    write_shard(campaign, shard, empty, trajectory, statuses={}, base=None, wall_s=0, made={})
+    write_shard(campaign, shard, empty, trajectory, base=None, wall_s=0, made={})
 
 
 def test_the_steps_of_all_shards_are_those_of_the_search(
@@ -84,9 +84,7 @@ def test_steps_of_another_search_are_refused(two_shards: Plan, tmp_path: Path) -
 def test_of_very_many_shards_some_are_read(two_shards: Plan, tmp_path: Path) -> None:
     campaign = Location.of(tmp_path)
     (search,) = two_shards.searches
-    many: PlannedSearch = replace(
-        search, spec=search.spec.model_copy(update={"candidates": 8 * 200}), curve_rows=1
-    )
+    many: PlannedSearch = replace(search, spec=search.spec.model_copy(update={"candidates": 8 * 200}))
     numbers = list(range(0, 200, 2))
     for number in numbers:
         keep(campaign, many.shards[number], replace(trajectory_of(1), rows=np.array([8 * number])))

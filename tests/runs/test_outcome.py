@@ -10,7 +10,8 @@ from kiago_ray import propose
 from kiago_ray.predictors import load_card
 from kiago_ray.predictors.weights import load_cards
 from kiago_ray.report.page import card_notes
-from kiago_ray.runs.outcome import SEARCH_OUTPUTS, read_search_results, whole_results, write_outcome
+from kiago_ray.runs.outcome import SearchResults, whole_results
+from kiago_ray.runs.results import SEARCH_OUTPUTS, write_outcome
 from kiago_ray.storage.run_directory import open_run, read_run
 
 
@@ -23,7 +24,7 @@ def test_every_file_is_written_and_the_page_holds_the_best_row(tmp_path: Path) -
         "report.html",
         *SEARCH_OUTPUTS,
     }
-    assert whole_results(read_run(tmp_path / "run"), read_search_results) == results
+    assert whole_results(read_run(tmp_path / "run"), SearchResults) == results
     assert results.complete
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"{outcome.table['tc_k'][0].as_py():.1f}" in page
@@ -35,7 +36,7 @@ def test_every_file_is_written_and_the_page_holds_the_best_row(tmp_path: Path) -
         assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
     with (tmp_path / "run" / "candidates.parquet").open("ab") as table:
         table.write(b"\0")
-    assert whole_results(read_run(tmp_path / "run"), read_search_results) is None
+    assert whole_results(read_run(tmp_path / "run"), SearchResults) is None
 
 
 def test_a_search_that_was_stopped_is_not_finished(tmp_path: Path) -> None:

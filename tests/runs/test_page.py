@@ -11,7 +11,7 @@ from kiago_ray.report.page import Page, render_page
 from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import Background
 from kiago_ray.runs.outcome import CampaignResults, SearchResults
-from kiago_ray.runs.page import LISTED, TABLE_ROWS, campaign_page, foremost
+from kiago_ray.runs.page import CAMPAIGN_ROWS, LISTED, campaign_page, foremost
 from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
 
 VOID = {"meta", "img", "input"}
@@ -326,7 +326,7 @@ def test_ten_thousand_searches_make_no_monster(page: dict[str, Any]) -> None:
     assert len(html) < 1_500_000
     reader = Reader(html)
     assert len(reader.tables[SEARCHES]) == len(reader.tables[MEANS]) == LISTED + 1
-    assert len(reader.tables[CANDIDATES]) == TABLE_ROWS + 1
+    assert len(reader.tables[CANDIDATES]) == CAMPAIGN_ROWS + 1
     assert len(reader.tables["Shards that failed"]) == 101
     for said in (
         "9,500 searches with a lower ΔTc are not shown",

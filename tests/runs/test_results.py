@@ -16,18 +16,11 @@ import pytest
 from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.report.plots import BEST_POINTS, MAX_POINTS, shown_points
-from kiago_ray.runs.outcome import (
-    SEARCH_OUTPUTS,
-    CampaignResults,
-    DamagedError,
-    SearchResults,
-    read_campaign_results,
-    read_search_results,
-    whole_results,
-)
+from kiago_ray.runs.outcome import CampaignResults, SearchResults, read_results, whole_results
 from kiago_ray.runs.plan import Plan, PlannedSearch, make_plan
 from kiago_ray.runs.results import (
     CAMPAIGN_OUTPUTS,
+    SEARCH_OUTPUTS,
     finish_campaign,
     finish_search,
     page_of_directory,
@@ -36,8 +29,8 @@ from kiago_ray.runs.shards import TABLE, Manifest, compute_shard, read_manifest,
 from kiago_ray.runs.spec import campaign_from
 from kiago_ray.screening.summary import summarise
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.run_directory import find_run, read_run, write_run
-from kiago_ray.storage.table import file_sha256, ranked, read_table, schema
+from kiago_ray.storage.run_directory import DamagedError, find_run, read_run, write_run
+from kiago_ray.storage.table import ranked, read_table, schema
 
 SPEC_TEXT = "campaign: {name: four}\n"
 
@@ -94,7 +87,7 @@ def manifests_of(campaign: Location, search: PlannedSearch, count: int | None = 
 
 
 def results_of(campaign: Location, plan: Plan) -> list[SearchResults]:
-    found = [read_search_results(campaign / "searches" / search.name) for search in plan.searches]
+    found = [read_results(campaign / "searches" / search.name, SearchResults) for search in plan.searches]
     return [results for results in found if results is not None]
 
 
@@ -158,7 +151,7 @@ def test_every_file_of_a_search_is_there(plan: Plan, campaign: Location) -> None
     assert set(run.record) == {*own, "kiago_ray", "precision", "identity", "finished", "outputs"}
     assert results.wall_s == pytest.approx(sum(manifest.wall_s for manifest in manifests))
     assert results.finished_at == max(manifest.made["finished_at"] for manifest in manifests)
-    assert read_search_results(campaign / "searches" / search.name) == results
+    assert read_results(campaign / "searches" / search.name, SearchResults) == results
     record = json.loads((folder / "summary.json").read_text())
     assert record["complete"] is True
     assert record["summary"] == results.summary.to_dict()
@@ -227,7 +220,7 @@ def test_a_shard_that_was_cut_off_since_stops_it(plan: Plan, campaign: Location)
     with pytest.raises(StorageError, match=r"00001.parquet is not a whole Parquet file"):
         finish_search(campaign, search, manifests)
     assert not path_of(campaign, "searches", search.name, "candidates.parquet").exists()
-    assert read_search_results(campaign / "searches" / search.name) is None
+    assert read_results(campaign / "searches" / search.name, SearchResults) is None
 
 
 def test_a_summary_that_is_none(campaign: Location) -> None:
@@ -236,7 +229,7 @@ def test_a_summary_that_is_none(campaign: Location) -> None:
     for text in ("[]", "null", "{}", '{"summary": 1}'):
         (place / "summary.json").write_bytes(text.encode())
         with pytest.raises(DamagedError, match=r"x/summary.json is no summary of this version; run"):
-            read_search_results(campaign / "searches" / "x")
+            read_results(campaign / "searches" / "x", SearchResults)
 
 
 def test_the_campaign_holds_each_formula_once_best_first(plan: Plan, searched: Location) -> None:
@@ -259,7 +252,7 @@ def test_the_campaign_holds_each_formula_once_best_first(plan: Plan, searched: L
     assert [row["rank"] for row in table] == list(range(1, len(expected) + 1))
     assert len({row["search"] for row in table}) == 4
     assert results.to_dict() | {"top": None, "best": None} == {
-        "candidates_sha256": file_sha256(searched / "candidates.parquet"),
+        "candidates_sha256": (searched / "candidates.parquet").sha256(),
         "name": "four",
         "searches": 4,
         "searches_complete": 4,
@@ -331,7 +324,7 @@ def test_every_file_of_a_campaign_is_there_and_the_same_each_time(plan: Plan, se
     results = finish(searched, plan, searches)
     folder = path_of(searched)
     first = {name: (folder / name).read_bytes() for name in CAMPAIGN_OUTPUTS}
-    assert read_campaign_results(searched) == results
+    assert read_results(searched, CampaignResults) == results
     top = list(csv.DictReader(io.StringIO(first["top.csv"].decode())))
     assert len({row["search"] for row in top}) > 1
     page = first["report.html"].decode()
@@ -344,9 +337,9 @@ def test_every_file_of_a_campaign_is_there_and_the_same_each_time(plan: Plan, se
     finish(searched, plan, results_of(searched, plan))
     assert {name: (folder / name).read_bytes() for name in CAMPAIGN_OUTPUTS} == first
     directory = write_run(searched, {}, {}, CAMPAIGN_OUTPUTS, finished=True)
-    assert whole_results(directory, read_campaign_results) == results
+    assert whole_results(directory, CampaignResults) == results
     (folder / "candidates.parquet").write_bytes(b"")
-    assert whole_results(directory, read_campaign_results) is None
+    assert whole_results(directory, CampaignResults) is None
 
 
 def test_failed_shards_are_named(plan: Plan, searched: Location) -> None:
@@ -389,7 +382,7 @@ def test_the_page_of_a_campaign_under_way(plan: Plan, campaign: Location, tmp_pa
     assert contents(path_of(campaign)) == before
     # Ended with failures, then resumed: what was done since is on the page, and failures that are gone aren't.
     part = finish_search(campaign, plan.searches[2], manifests_of(campaign, plan.searches[2])[:1])
-    done = read_search_results(campaign / "searches" / plan.searches[0].name)
+    done = read_results(campaign / "searches" / plan.searches[0].name, SearchResults)
     assert done is not None
     finish(campaign, plan, [done, part], {"MgB2-s0/00001": "first cause", "MgB2-s1/00000": "other cause"})
     assert "first cause" in page_of_directory(campaign, plan)

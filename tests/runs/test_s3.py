@@ -17,7 +17,6 @@ from moto.server import ThreadedMotoServer
 
 from kiago_ray.models import Models
 from kiago_ray.runs.lease import LEASE, Lease, LeaseError, read_lease
-from kiago_ray.runs.outcome import DamagedError
 from kiago_ray.runs.plan import Plan
 from kiago_ray.runs.shards import (
     STEPS,
@@ -28,6 +27,7 @@ from kiago_ray.runs.shards import (
     shard_file,
 )
 from kiago_ray.storage.location import Location
+from kiago_ray.storage.run_directory import DamagedError
 from kiago_ray.storage.table import read_parquet, read_table
 
 BUCKET, RENEW_S, EXPIRE_S = "campaigns", 0.1, 0.8

@@ -11,7 +11,6 @@ import pytest
 
 from kiago_ray.api import propose
 from kiago_ray.models import Models
-from kiago_ray.runs.outcome import DamagedError
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.shards import (
     STEPS,
@@ -26,6 +25,7 @@ from kiago_ray.runs.shards import (
     state_of,
 )
 from kiago_ray.storage.location import Location
+from kiago_ray.storage.run_directory import DamagedError
 from kiago_ray.storage.table import ranked, read_parquet, read_table
 
 
