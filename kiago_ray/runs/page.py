@@ -132,9 +132,9 @@ def campaign_page(
     spec_text: str,
     model_notes: Sequence[str] = (),
 ) -> str:
-    """The page as HTML5 text. What is listed is bounded. rows: the first CAMPAIGN_ROWS of the ranked table. required:
-    the screens that count. background: what the explanation of the best rows needs. model_notes: a sentence each on
-    how good the predictors are.
+    """The page as HTML5 text. What is listed is bounded. rows: the first of the ranked table. required: the screens
+    that count. background: what the explanation of the best rows needs. model_notes: a sentence each on how good the
+    predictors are.
     """
     every = groups(searches)
     sizes = sorted({top.k for each in searches for top in each.summary.top})
@@ -149,7 +149,7 @@ def campaign_page(
 
     return render_ranked(
         "campaign.html.j2",
-        rows,
+        rows[:CAMPAIGN_ROWS],
         required,
         results.top,
         results.statuses,

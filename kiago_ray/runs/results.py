@@ -235,7 +235,7 @@ def finish_campaign(
     folder = campaign if folder is None else folder
     table = folder / CANDIDATES
     counted, sha256 = _merged_searches(campaign, plan, searches, table)
-    head = first_rows(table, max(CAMPAIGN_ROWS, TOP_ROWS))
+    head = first_rows(table, CAMPAIGN_ROWS)
     results = CampaignResults(
         name=plan.campaign.name,
         searches=len(plan.searches),
@@ -256,7 +256,7 @@ def finish_campaign(
     page = campaign_page(
         results,
         searches,
-        head.slice(0, CAMPAIGN_ROWS).to_pylist(),
+        head.to_pylist(),
         plots,
         required=tuple(dict.fromkeys(name for each in plan.searches for name in each.spec.screens.names)),
         # The error of E_f is the shipped predictor's; of others the notes have theirs.

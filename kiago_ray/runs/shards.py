@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -40,12 +39,12 @@ from kiago_ray.storage.table import (
     parquet_bytes,
     read_parquet,
     schema,
-    schema_problem,
     standing,
     table_bytes,
 )
 
 SHARDS = "shards"
+_BEST = ("formula", "trusted_tc_k", "tc_k", "delta_tc_k")
 TABLE, STEPS, MANIFEST = ".parquet", ".steps.parquet", ".json"  # endings of a shard's files
 _READERS = 8  # on a remote storage a look at a shard is mostly waiting
 STEPS_SCHEMA = pa.schema(
@@ -88,7 +87,7 @@ class Manifest:
 
 def shard_file(campaign: Location, shard: Shard, ending: str) -> Location:
     """A file of a shard, by its ending TABLE, STEPS or MANIFEST."""
-    return campaign / SHARDS / shard.search / f"{shard.number:05d}{ending}"
+    return campaign / SHARDS / f"{shard.name}{ending}"
 
 
 def compute_shard(
@@ -167,8 +166,8 @@ def write_shard(
         wall_s=round(wall_s, 3),
         made=made,
     )
-    text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False)
-    for ending, part in ((TABLE, content), (STEPS, steps), (MANIFEST, text.encode("utf-8"))):
+    vouching = _manifests().dump_json(manifest, indent=1)
+    for ending, part in ((TABLE, content), (STEPS, steps), (MANIFEST, vouching)):
         shard_file(campaign, shard, ending).write_bytes(part)
     return manifest
 
@@ -179,7 +178,7 @@ def _best(table: Any) -> dict[str, Any] | None:
     if not len(passed):
         return None
     at = int(order(passed["formula"].to_pylist(), standing(passed))[0])
-    return {name: passed[name][at].as_py() for name in ("formula", "trusted_tc_k", "tc_k", "delta_tc_k")}
+    return {name: passed[name][at].as_py() for name in _BEST}
 
 
 def _steps_table(trajectory: Trajectory) -> Any:
@@ -225,7 +224,7 @@ def read_manifest(campaign: Location, shard: Shard) -> Manifest | None:
     try:
         manifest = _manifests().validate_json(content, strict=True)
         _ = float(manifest.made["finished_at"])
-        _ = manifest.best and (manifest.best["formula"], float(manifest.best["tc_k"]))
+        _ = manifest.best and [manifest.best[name] for name in _BEST]
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedError(f"{place.text} is no manifest") from error
     expected = (shard.search, shard.number, shard.rows.start, len(shard.rows))
@@ -242,29 +241,19 @@ def _manifests() -> TypeAdapter[Manifest]:
 def check_shard(campaign: Location, shard: Shard) -> Manifest | None:
     """The manifest of a shard whose files were read and found whole; None where it isn't done.
 
-    Raises DamagedError where the hash, the schema or the rows aren't what they should be, and where a file that the
-    manifest vouches for is missing.
+    Raises DamagedError where a file that the manifest vouches for is missing, or isn't the one by its hash, and where
+    the manifest counts other rows.
     """
     manifest = read_manifest(campaign, shard)
     if manifest is None:
         return None
-    place = shard_file(campaign, shard, TABLE)
-    content = _vouched(place, manifest.sha256)
+    table = _vouched(shard_file(campaign, shard, TABLE), manifest.sha256)
     _vouched(shard_file(campaign, shard, STEPS), manifest.steps_sha256)
-    try:
-        file = pq.ParquetFile(io.BytesIO(content))
-        problem = schema_problem(file.schema_arrow)
-        columns = file.read(columns=["row", "passed"])
-        rows, passed = columns["row"].to_numpy(), int(np.count_nonzero(columns["passed"].to_numpy()))
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise DamagedError(f"{place.text} is not a whole Parquet file") from error
-    if problem:
-        raise DamagedError(f"{place.text} is not a table of candidates of this version: {problem}")
-    if not np.array_equal(rows, np.asarray(shard.rows)):
-        raise DamagedError(f"{place.text} holds other rows than {shard.rows.start} to {shard.rows.stop - 1}")
-    if (manifest.passed, sum(manifest.statuses.values())) != (passed, manifest.rows):
-        manifest_place = shard_file(campaign, shard, MANIFEST)
-        raise DamagedError(f"{manifest_place.text} counts other rows than its table holds")
+    passed = pq.read_table(io.BytesIO(table), columns=["passed"])["passed"].to_numpy()
+    counted = manifest.rows, sum(manifest.statuses.values()), manifest.passed
+    if counted != (len(passed), len(passed), np.count_nonzero(passed)):
+        place = shard_file(campaign, shard, MANIFEST)
+        raise DamagedError(f"{place.text} counts other rows than its table holds")
     return manifest
 
 
@@ -309,14 +298,14 @@ def state_of(
         except DamagedError as error:
             return str(error)
 
+    state = State({}, {})
     with ThreadPoolExecutor(_READERS) as readers:
-        found = dict(
-            zip([shard.name for shard in plan.shards], readers.map(guarded, plan.shards), strict=True)
-        )
-    return State(
-        {name: each for name, each in found.items() if isinstance(each, Manifest)},
-        {name: each for name, each in found.items() if isinstance(each, str)},
-    )
+        for shard, found in zip(plan.shards, readers.map(guarded, plan.shards), strict=True):
+            if isinstance(found, Manifest):
+                state.manifests[shard.name] = found
+            elif found is not None:
+                state.damaged[shard.name] = found
+    return state
 
 
 def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
@@ -325,8 +314,7 @@ def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
     """
 
     def key(best: Mapping[str, Any]) -> tuple[float, float]:
-        trusted = best.get("trusted_tc_k")
-        return -1.0 if trusted is None else float(trusted), float(best["tc_k"])
+        return -1.0 if best["trusted_tc_k"] is None else best["trusted_tc_k"], best["tc_k"]
 
     return max((dict(each.best) for each in manifests if each.best), key=key, default=None)
 

@@ -96,9 +96,9 @@ class Summary:
         }
 
 
-def summarised_columns() -> list[str]:
+def summarised_columns() -> tuple[str, ...]:
     """The columns of a table of candidates that `summarise` reads."""
-    return [*_BEST, "formula", "source", "known", "tried", "gain", "passed", *available_screens()]
+    return (*_BEST, "formula", "source", "known", "tried", "gain", "passed", *available_screens())
 
 
 def summarise(

@@ -175,9 +175,10 @@ def test_trust_decides_which_row_is_best_where_it_is_known(two_shards: Plan, mad
     first, other = state_of(made, two_shards, read_manifest).manifests.values()
     believed = replace(first, best={"formula": "A", "trusted_tc_k": 5.0, "tc_k": 10.0})
     hoped = replace(other, best={"formula": "B", "trusted_tc_k": 0.0, "tc_k": 90.0})
-    old = replace(other, best={"formula": "C", "tc_k": 99.0})
-    assert (best_of([hoped, believed, old]) or {})["formula"] == "A"
-    assert (best_of([old, replace(old, best={"formula": "D", "tc_k": 9.0})]) or {})["formula"] == "C"
+    unknown = replace(other, best={"formula": "C", "trusted_tc_k": None, "tc_k": 99.0})
+    colder = replace(other, best={"formula": "D", "trusted_tc_k": None, "tc_k": 9.0})
+    assert (best_of([hoped, believed, unknown]) or {})["formula"] == "A"
+    assert (best_of([colder, unknown]) or {})["formula"] == "C"
 
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(two_shards: Plan, made: Location) -> None:
