@@ -10,17 +10,7 @@ import difflib
 import reprlib
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    ValidationError,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse
@@ -37,35 +27,29 @@ def spec_error_line(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem of a failed validation of `model` in one line: the key, what is wrong, the value."""
     # An unknown key first: it often is what another, missing one was meant to be.
     problems = sorted(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
-    line = _line(problems[0], model)
-    others = len(problems) - 1
-    return line if not others else f"{line} (and {others} more)"
-
-
-def _line(problem: Any, model: type[BaseModel]) -> str:
+    problem: Any = problems[0]
     path = [str(part) for part in problem["loc"] if part != "[key]"]
-    key = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key; {_advice(path, model)}"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    if problem["type"] != "value_error":
-        message = f"{message[0].lower()}{message[1:]}, got {reprlib.repr(problem['input'])}"
-    return f"{key}: {message}" if key else message
+        message = f"unknown key; {_advice(path, model)}"
+    else:
+        message = str(problem["msg"]).removeprefix("Value error, ")
+        if problem["type"] != "value_error":
+            message = f"{message[0].lower()}{message[1:]}, got {reprlib.repr(problem['input'])}"
+    line = ": ".join([*([".".join(path)] if path else []), message])
+    return line if len(problems) == 1 else f"{line} (and {len(problems) - 1} more)"
 
 
 def _advice(path: list[str], model: type[BaseModel]) -> str:
     """The nearest known key, or all of them, in the section that `path` ends in."""
-    section = model
     for part in path[:-1]:
-        field = section.model_fields.get(part)
+        field = model.model_fields.get(part)
         kinds = () if field is None else (field.annotation, *get_args(field.annotation))
         sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if not sections:
             return "remove it"
-        section = sections[0]
-    known = list(section.model_fields)
-    close = difflib.get_close_matches(path[-1], known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"the known keys are {', '.join(known)}"
+        model = sections[0]
+    close = difflib.get_close_matches(path[-1], model.model_fields, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"the known keys are {', '.join(model.model_fields)}"
 
 
 def _known_symbol(symbol: str) -> str:
@@ -79,9 +63,17 @@ def _readable_formula(text: str) -> str:
     return text
 
 
+def _in_one_line(schema: dict[str, Any]) -> None:
+    """Take the line breaks out of the descriptions of a section's JSON schema."""
+    for field in schema.get("properties", {}).values():
+        if "description" in field:
+            field["description"] = " ".join(field["description"].split())
+
+
 Symbol = Annotated[str, AfterValidator(_known_symbol)]
 Formula = Annotated[str, AfterValidator(_readable_formula)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Distance = Annotated[float, Field(ge=0, le=2)]
 ScreenName = Literal[
     "neutral",
     "pauling",
@@ -101,44 +93,33 @@ class Section(BaseModel):
     under a field is its description.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """The JSON schema, with descriptions in one line."""
-        described = handler(schema)
-        for field in handler.resolve_ref_schema(described).get("properties", {}).values():
-            if "description" in field:
-                field["description"] = " ".join(field["description"].split())
-        return described
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        json_schema_extra=_in_one_line,
+    )
 
 
 class StartSpec(Section):
     """Initial candidates (section 2.3, 3.2)."""
 
     kind: Literal["perturb", "random", "rows"] = "perturb"
-    """perturb: the base material with elements substituted and added; random: elements drawn at random; rows: the
-    compositions given under `rows`.
-    """
-    substitute_probability: float = Field(default=0.22, ge=0, le=1)
+    """perturb: the base with elements substituted and added; random: elements drawn at random; rows: those given."""
+    substitute_probability: Share = 0.22
     """Probability that an element of the base is replaced by another one."""
     frequencies: Literal["supercon", "supercon+non_superconductors", "uniform"] = "supercon"
     """How often each element is drawn as a substitute: as it occurs in these data."""
     add_number: int = Field(default=2, ge=0, le=118)
-    """How many elements that the base doesn't hold are added. The paper doesn't state it; `paper` adds 3, which with
-    LaNiAsO's four makes the seven elements of Fig. 3; `default` adds 2 to stay nearer to what the predictors know.
-    """
-    add_probability: float = Field(default=0.0, ge=0, le=1)
+    """How many elements that the base doesn't hold are added. The paper doesn't say; for Fig. 3 it needs 3."""
+    add_probability: Share = 0.0
     """Instead of `add_number`: the probability with which each element is added."""
     add_by: Literal["uniform", "frequencies"] = "frequencies"
-    """How added elements are drawn: each alike, as in the paper, or by `frequencies`, as in `default`, because the
-    predictors know little about elements that are rare in their data.
-    """
-    add_max_ratio: float = Field(default=0.15, ge=0, le=1)
-    """Added amounts are uniform between 0 and this, relative to all of the base as 1. The paper has 0.3; `default`
-    halves it so that the base outweighs what is added.
+    """uniform: each alike, as in the paper; frequencies: by those, as predictors know little of rare elements."""
+    add_max_ratio: Share = 0.15
+    """Most of an added element, relative to all of the base, drawn evenly from 0. The paper has 0.3; `default` lets
+    the base outweigh what is added.
     """
     random_elements: int | None = Field(default=4, ge=1, le=118)
     """How many elements a random start holds; null for every allowed element."""
@@ -184,16 +165,14 @@ class FamilySpec(Section):
     whole_swaps: int = Field(default=1, ge=0, le=10)
     """Sites that may give up more than half of their own elements in stage 2."""
     grid: int = Field(default=20, ge=1, le=1000)
-    """Amounts on a site are multiples of 1/grid of an atom: 20 for twentieths, 1 for whole numbers. A site's main
-    element takes what the others leave of its amount.
-    """
+    """Amounts on a site are multiples of 1/grid of an atom; its main element takes what the others leave."""
     substitutes: int = Field(default=12, ge=1, le=N_ELEMENTS)
     """Elements that may come in on a site: those that take the place of its own most often."""
     keep: tuple[Symbol, ...] = Field(default=(), max_length=N_ELEMENTS)
     """Elements of the base whose sites stay as they are."""
     dope: dict[Symbol, tuple[Symbol, ...]] = Field(default_factory=dict)
-    """Elements of the base and the only ones that may come in on their sites, such as {La: [Sr, Ba]}. Sites that
-    aren't named stay as they are; {} lets all sites change.
+    """Elements of the base and the only ones that may come in on their sites, such as {La: [Sr, Ba]}. Other sites stay
+    as they are; {} lets all change.
     """
     range: tuple[Share, Share] = (0.0, 1.0)
     """Least and most of a site that foreign elements take where there are any, such as [0, 0.3]."""
@@ -215,19 +194,18 @@ class FamilySpec(Section):
 
 
 class SourcesSpec(Section):
-    """Where a family's rows come from, in shares of all rows. A row whose source has no more to give is of the first.
-
-    All are judged alike; the table names the source of each.
+    """Where a family's rows come from, in shares of all rows; a row whose source has no more to give is of `family`.
+    Only `family` is optimised; all are judged alike, and the table names the source of each.
     """
 
     family: float = Field(default=0.3, ge=0, le=1e6)
     """Optimised over the sites by the gradient of the objective."""
     swap: float = Field(default=0.4, ge=0, le=1e6)
-    """One element of a site replaced wholly, by falling odds; not optimised."""
+    """One element of a site replaced wholly, by falling odds."""
     made: float = Field(default=0.15, ge=0, le=1e6)
-    """Compounds that exist, were never tested and differ from the base on one site; not optimised."""
+    """Compounds that exist, were never tested and differ from the base on one site."""
     plus_one: float = Field(default=0.15, ge=0, le=1e6)
-    """One foreign element on a quarter or half of a site, the most plausible first, then by odds; not optimised."""
+    """One foreign element on a quarter or half of a site, the most plausible first, then by odds."""
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -282,14 +260,12 @@ class ChargeSpec(Section):
     """Charge neutrality as a term of the loss (ours)."""
 
     weight: float = Field(default=0.0, ge=0)
-    """Weight of the charge loss, in K per nat an atom: how unlikely the oxidation states are that balance a row; in a
-    family what is unlikelier than the base. 0, as in the paper, leaves it out; so does `default`, whose plausibility
-    weighs the states. `open` has 60: in stage 1 a row chooses its elements, in stage 2 it settles on neutral formulas.
+    """In K per nat an atom: how unlikely the oxidation states are that balance a row, in a family beyond the base's.
+    0, as in the paper, leaves it out; so does `default`, whose plausibility weighs the states.
     """
     mixed_valence: bool = False
-    """Whether atoms of one element may take two of its states, as Cu(2+) and Cu(3+) in YBa2Cu3O7: for
-    `projection.neutral` and the screen neutral_mixed. The term above always lets them. SMACT's screens `neutral` and
-    `pauling` don't know it, so ask for neutral_mixed in their place.
+    """Whether atoms of one element may take two of its states, as Cu(2+) and Cu(3+) in YBa2Cu3O7, for
+    `projection.neutral` and the screen neutral_mixed; ask for that one in place of SMACT's `neutral` and `pauling`.
     """
 
 
@@ -297,21 +273,19 @@ class ProjectionSpec(Section):
     """From the optimised fractions to the integer formula that is proposed."""
 
     kind: Literal["nearest", "best", "none"] = "best"
-    """nearest: the integer formula nearest to the fractions in L1; best: of the nearest ones, that with the best
-    objective, because between near formulas the predictors tell more than distance does; none: fractions are kept and
-    written with four decimals.
+    """nearest: the integer formula nearest to the fractions in L1; best: of the near ones that with the best
+    objective, because there the predictors tell more than distance does; none: fractions are kept, with four decimals.
     """
-    max_distance: float = Field(default=0.1, ge=0, le=2)
+    max_distance: Distance = 0.1
     """For `best`: L1 distance in fractions up to which a formula counts as near."""
     max_candidates: int = Field(default=16, ge=1, le=64)
     """For `best`: how many near formulas a row compares."""
     neutral: bool = False
-    """For `best`: only formulas whose oxidation states balance under the Pauling rule count and, where the screen
-    ef_negative is asked for, of those with E_f < 0 if there are any; a row without a neutral formula takes the best as
-    if this were false. `open` has it because half of its proposals are ruled out otherwise; a family's formulas are
-    chosen by the whole objective, the charge in it.
+    """For `best`: of a row's near formulas those count alone that balance under the Pauling rule, where it has any,
+    and of these those with E_f < 0 where the screen ef_negative is asked for. Half of `open`'s proposals would be
+    ruled out otherwise.
     """
-    neutral_distance: float = Field(default=0.4, ge=0, le=2)
+    neutral_distance: Distance = 0.4
     """L1 distance in fractions up to which the nearest neutral formula is taken where none is within max_distance."""
 
 
@@ -326,40 +300,30 @@ class ScreensSpec(Section):
     min_existence; neutral_mixed: as pauling, mixed valence allowed (needs charge.mixed_valence); neutral_atoms:
     neutral, each atom with a valence of its own (section 3.6); hydride: at least 40 % hydrogen, two or three elements,
     at most 15 atoms; ef_negative: formation energy below 0 eV/atom; few_elements: at most `max_elements` elements;
-    near_hull: at most max_e_hull_ev_per_atom above the hull of competing phases, which `kiago search` has, judged on
-    the best rows that pass the other screens.
+    near_hull: at most max_e_hull_ev_per_atom above the hull of competing phases, for the best that pass the others.
     """
     max_elements: int = Field(default=9, ge=1, le=118)
     """Most elements a proposal may hold to pass few_elements."""
     max_e_hull_ev_per_atom: float = Field(default=0.1, ge=0, le=10)
-    """Most energy above the hull, in eV/atom, to pass near_hull. By ElemNet 88 % of the compounds that are stable by
-    DFT lie within 0.1 of the hull of the others, and 66 % at or below it.
+    """Most energy above the hull, in eV/atom, to pass near_hull. By ElemNet 88 % of stable compounds lie within 0.1.
     """
     max_charge_nats: float = Field(default=1.25, ge=0, le=10)
-    """How unlikely the states may be, in nats an atom, to pass balanced. Of SuperCon's compositions with T_c > 0 99.0
-    % pass at 1.25, 97.6 % at 0.75; of those above 30 K 98.8 % and 98.4 %.
+    """How unlikely the states may be, in nats an atom, to pass balanced, as 99.0 % of SuperCon's superconductors do.
     """
-    min_existence: float = Field(default=0.06, ge=0, le=1)
-    """Least probability to exist to pass plausible, which `kiago search --help` tells the recall of."""
-    nearby_distance: float = Field(default=0.2, ge=0, le=2)
-    """L1 distance in fractions within which a known composition counts as near a row, or near the base; the best of
-    these is what an improvement is over.
+    min_existence: Share = 0.06
+    """Least probability to exist to pass plausible; `kiago search --help` has the recall."""
+    nearby_distance: Distance = 0.2
+    """L1 distance in fractions, from a row or the base, within which the best known composition is to be improved on.
     """
     rank_by: Literal["improvement", "trusted", "tc", "plausibility"] = "improvement"
-    """What orders the proposals that passed: improvement, the plausibility and what T_c is expected to gain over the
-    best known nearby, because a laboratory asks that it can be made and is better; trusted, the lower bound that heeds
-    the ensemble's spread, the oracle and the extrapolation; tc, the predicted T_c alone, as in the paper, by which a
-    search ends where its own predictor is most optimistic; plausibility alone.
+    """What orders the proposals that passed. improvement: the plausibility and what T_c is expected to gain over the
+    best known nearby; trusted: the lower bound by the ensemble's spread, the oracle and the extrapolation; tc, as in
+    the paper: the predicted T_c, highest where the predictor is most optimistic; plausibility.
     """
     improvement_offset_k: float = Field(default=0.1, gt=0, le=10_000)
-    """For rank_by improvement: K that are added to the expected improvement before it is multiplied by the
-    plausibility. Near 0 it is the product, at 100 plausibility counts most, for those who want to find what is real
-    whether or not it is better.
-    """
-    improvement_tc_share: float = Field(default=0.02, ge=0, le=1)
-    """For rank_by improvement: the share of the trusted T_c that is added likewise, so that of rows which are no gain
-    those with a T_c near the best stand before those without one.
-    """
+    """K added to the expected improvement before the plausibility multiplies it; at 100 plausibility counts most."""
+    improvement_tc_share: Share = 0.02
+    """Share of the trusted T_c that is added likewise, so that rows which are no gain stand by how near they come."""
     most_per_system: int = Field(default=3, ge=1, le=1000)
     """For rank_by improvement: most of the first 30 proposals that hold the same elements."""
     new_systems_first: bool = False
