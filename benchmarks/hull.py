@@ -42,9 +42,9 @@ def drawn(table: pd.DataFrame, stable: bool, rows: int, rng: np.random.Generator
 
 def placed(hull: EnergyHull, table: pd.DataFrame, ef: Floats | None = None) -> list[HullPlace]:
     """Where rows of the file lie; all have a place."""
-    scores = judge(hull, table["formula"].tolist(), ef)
-    assert not any(scores.errors), [error for error in scores.errors if error][:3]
-    return [place for place in scores.places if place is not None]
+    _, places, errors = judge(hull, table["formula"].tolist(), ef)
+    assert not any(errors), [error for error in errors if error][:3]
+    return [place for place in places if place is not None]
 
 
 def agreement(hull: EnergyHull, table: pd.DataFrame, rows: int, rng: np.random.Generator) -> None:

@@ -25,7 +25,7 @@ from kiago_ray.plausibility.prospects import around, informed
 from kiago_ray.screening.candidates import trusted_tc_k
 from kiago_ray.screening.known import expected_improvement_k
 from kiago_ray.search import SearchSpec, SpecError, load_preset
-from kiago_ray.search.family import LABELS, atoms_of
+from kiago_ray.search.family import atoms_of
 from kiago_ray.search.open_rows import perturbed_row
 from kiago_ray.search.problem import resolve, row_generator
 from kiago_ray.search.result import SearchResult
@@ -115,10 +115,9 @@ def numbers(task: Task, method: str) -> dict[str, int]:
     """How many rows of a base a variant of `default` takes from each source, by label. Without its family search it
     has the rows of the others alone, no more of them.
     """
+    given = {source.replace("_", " "): round(share * task.rows) for source, share in task.search.sources}
     if method == "family only":
-        return {label: task.optimised if label == "family" else 0 for label in LABELS.values()}
-    shares = task.search.sources
-    given = {label: round(getattr(shares, field) * task.rows) for field, label in LABELS.items()}
+        return {label: task.optimised if label == "family" else 0 for label in given}
     return {**given, "family": 0} if method == "default without family" else given
 
 

@@ -127,7 +127,6 @@ def judged_rows(
         rows=rows,
         shard_rows=shard_rows,
         trajectory_rows=trajectory_rows,
-        device=models.device,
         progress=progress,
         should_stop=should_stop,
         substitutions=substitutions,

@@ -143,16 +143,16 @@ def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:
                 wrong[row] = f"ef_ev_per_atom: {text[:40]!r} is not a number"
             else:
                 energies[row] = value
-    scores = judge(hull, table["formula"].tolist(), energies)
-    errors = [wrong.get(row, error) for row, error in enumerate(scores.errors)]
-    places = [None if error else place for error, place in zip(errors, scores.places, strict=True)]
+    energies, found, reasons = judge(hull, table["formula"].tolist(), energies)
+    errors = [wrong.get(row, reason) for row, reason in enumerate(reasons)]
+    places = [None if error else place for error, place in zip(errors, found, strict=True)]
 
     def column(name: str, kind: str) -> pd.Series[Any]:
         values = [None if place is None else getattr(place, name) for place in places]
         return pd.Series(values, index=table.index, dtype=kind)
 
     return table.drop(columns=[name for name in COMPUTED if name in table]).assign(
-        ef_ev_per_atom=np.where([place is None for place in places], np.nan, scores.ef_ev_per_atom),
+        ef_ev_per_atom=np.where([place is None for place in places], np.nan, energies),
         e_hull_ev_per_atom=column("e_hull_ev_per_atom", "float64"),
         e_decomposition_ev_per_atom=column("e_decomposition_ev_per_atom", "float64"),
         decomposition=column("decomposition_text", "object"),

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from kiago_ray.hull.energy_hull import Energies, EnergyHull, HullPlace, HullScores, Phases, judge, load_phases
+from kiago_ray.hull.energy_hull import EnergyHull, HullPlace, Phases, judge, load_phases
 
-__all__ = ["Energies", "EnergyHull", "HullPlace", "HullScores", "Phases", "judge", "load_phases"]
+__all__ = ["EnergyHull", "HullPlace", "Phases", "judge", "load_phases"]

@@ -3,13 +3,12 @@
 Section 3.4 of the paper, after pymatgen's phase diagrams: elements are at 0 eV/atom, and of the phases only those
 count that hold no element that the composition lacks. The hull's energy at a composition x is that of the lowest
 mixture of phases: the least Σ w_i E_i over w ≥ 0 with Σ w_i c_i = x, w_i being the share of the atoms that phase i
-takes and c_i its atomic fractions. The basis of that linear program's optimum are the phases that x decomposes into.
-Unlike a hull by facets (qhull), whose cost grows steeply with elements, one composition costs milliseconds in any
-number of them.
+takes and c_i its atomic fractions. The basis of that linear program's optimum are the phases that x decomposes into;
+unlike a hull by facets (qhull) it costs milliseconds in any number of elements.
 
 The phases are those of the package or of a file, with an energy each that ElemNet predicts or that is their source's
-own. What takes long to read or to predict is kept in the user's cache, bound to the file's SHA-256, that of ElemNet's
-weights and the version that read it, so that a change of any is another entry.
+own. What takes long to read or to predict is kept in the user's cache, under the SHA-256 of the file and of ElemNet's
+weights and the version that read it.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast
 
 import numpy as np
 import platformdirs
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy.optimize import linprog
 from scipy.sparse import csr_matrix
 
 from kiago_ray import __version__
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Ints
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse
 from kiago_ray.data import sources, tables
 from kiago_ray.data.compositions import elements_held, sparse_fractions
@@ -50,9 +49,7 @@ MAX_FORMULAS = 1000  # of a search's best rows, milliseconds each; whoever reads
 TOLD_FORMULAS = 200  # of them where no screen asks for it
 ON_THE_HULL_EV_PER_ATOM = 1e-6  # nearer than this is on it: single precision predicts no finer
 
-Energies = Literal["elemnet", "file"]
-
-PREDICTED_AT_ONCE = 16_384  # phases whose fractions are dense at a time
+DENSE_AT_ONCE = 16_384  # phases whose fractions are dense at a time
 CACHE_VARIABLE = "KIAGO_CACHE"
 MAX_KEPT = 32  # files of the cache; the oldest give way
 
@@ -69,92 +66,75 @@ class Phases:
     report: LoadReport
 
 
-def load_phases(path: PathLike, ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
-    """The compounds of a file with ElemNet's energies, from the cache where they were computed before.
-
-    ef: the predictor of the energies, and ef_sha256 that of its weights; without it the file's own energies count.
-    Raises DataError for a file that can't be used (see data.sources).
+def load_phases(path: PathLike | None, ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
+    """The compounds of a file, or for None those of the package's own table, with the energies that `ef` predicts,
+    whose weights have this SHA-256, or without it the file's own. What takes long comes from the cache where it was
+    worked out before; the table has the energies by the shipped ElemNet. Raises DataError for a file that can't be
+    used (see data.sources).
     """
-    path = Path(path)
-
-    def read() -> Phases:
-        known = None if ef is None else [SYMBOLS[z] for z in np.flatnonzero(_elements(ef))]
-        table, report = sources.load_phases(path, energies=ef is None, elements=known)
-        formulas = tuple(table["formula"].tolist())
-        fractions = sparse_fractions(formulas)
-        energies = table["ef_ev_per_atom"].to_numpy() if ef is None else _predicted(ef, fractions)
-        return Phases(formulas, fractions, energies, report)
-
-    phases = _cached(sha256(path), "file" if ef is None else ef_sha256, read)
-    return replace(phases, report=replace(phases.report, file=path.name))
+    if path is None:
+        digest, column = tables.sha256_of(tables.PHASES), None
+        if ef is None or ef_sha256 == tables.phases_ef_sha256():
+            column = "ef_ev_per_atom" if ef is None else "ef_predicted_ev_per_atom"
+            return _shipped(digest, ef, column)
+        return _cached(digest, ef_sha256, lambda: _shipped(digest, ef))
+    phases = _cached(sha256(path), ef_sha256 if ef else "file", lambda: _of_file(path, ef))
+    return replace(phases, report=replace(phases.report, file=Path(path).name))
 
 
-def shipped_phases(ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
-    """The compounds of the package's own table, as `load_phases` has them of a file.
+def _of_file(path: PathLike, ef: Predictor | None) -> Phases:
+    known = None if ef is None else [SYMBOLS[z] for z in np.flatnonzero(_elements(ef))]
+    table, report = sources.load_phases(path, energies=ef is None, elements=known)
+    formulas = tuple(table["formula"].tolist())
+    fractions = sparse_fractions(formulas)
+    energies = table["ef_ev_per_atom"].to_numpy() if ef is None else _predicted(ef, fractions)
+    return Phases(formulas, fractions, energies, report)
 
-    The energies that the shipped ElemNet predicts are in the table; those of other weights are computed, and kept.
-    """
-    digest = tables.sha256_of(tables.PHASES)
 
-    def read(column: str | None) -> Phases:
-        table = tables.phases()
-        fractions = sparse_fractions(table["formula"].tolist())
-        compound = np.diff(fractions.indptr) > 1
-        known = compound if ef is None else compound & _supported(ef, fractions)
-        dropped = {
-            sources.AN_ELEMENT: int((~compound).sum()),
-            sources.FOREIGN: int((compound & ~known).sum()),
-        }
-        table, fractions = table[known], fractions[known]
-        report = LoadReport(
-            kind=sources.PHASES_KIND,
-            file="the Materials Project's ground states, as shipped",
-            sha256=digest,
-            rows_read=len(known),
-            dropped={reason: count for reason, count in dropped.items() if count},
-            examples={},
-            duplicates_merged=0,
-            rows_kept=len(table),
-        )
-        if column is None:
-            assert ef is not None
-            energies = _predicted(ef, fractions)
-        else:
-            energies = table[column].to_numpy(dtype=np.float64)
-        return Phases(tuple(table["formula"].tolist()), fractions, energies, report)
-
-    if ef is None:
-        return read("ef_ev_per_atom")
-    if ef_sha256 == tables.phases_ef_sha256():
-        return read("ef_predicted_ev_per_atom")
-    return _cached(digest, ef_sha256, lambda: read(None))
+def _shipped(digest: str, ef: Predictor | None, column: str | None = None) -> Phases:
+    """The table's compounds of elements that `ef` knows, with the energies of a column or else by `ef`."""
+    table = tables.phases()
+    fractions = sparse_fractions(table["formula"].tolist())
+    compound = np.diff(fractions.indptr) > 1
+    kept = compound if ef is None else compound & _supported(ef, fractions)
+    dropped = {sources.AN_ELEMENT: len(table) - compound.sum(), sources.FOREIGN: (compound & ~kept).sum()}
+    report = LoadReport(
+        kind=sources.PHASES_KIND,
+        file="the Materials Project's ground states, as shipped",
+        sha256=digest,
+        rows_read=len(table),
+        dropped={reason: int(count) for reason, count in dropped.items() if count},
+        examples={},
+        duplicates_merged=0,
+        rows_kept=int(kept.sum()),
+    )
+    table, fractions = table[kept], fractions[kept]
+    energies = table[column].to_numpy(np.float64) if column else _predicted(cast(Predictor, ef), fractions)
+    return Phases(tuple(table["formula"].tolist()), fractions, energies, report)
 
 
 def predicted_energies(ef: Predictor, formulas: Sequence[str]) -> Floats:
     """E_f in eV/atom of canonical formulas, (n,); NaN where `ef` doesn't know an element."""
     fractions = sparse_fractions(formulas)
-    energies = np.full(len(formulas), np.nan)
     known = _supported(ef, fractions)
+    energies = np.full(len(formulas), np.nan)
     energies[known] = _predicted(ef, fractions[known])
     return energies
 
 
-def _elements(ef: Predictor) -> NDArray[np.bool_]:
+def _elements(ef: Predictor) -> Mask:
     """(118,): the elements that the predictor knows."""
     return np.asarray(ef.supported.cpu().numpy(), dtype=np.bool_)
 
 
-def _supported(ef: Predictor, fractions: csr_matrix) -> NDArray[np.bool_]:
+def _supported(ef: Predictor, fractions: csr_matrix) -> Mask:
     """Whether the predictor knows all elements of each of fractions (n, 118), (n,)."""
     return np.asarray(fractions @ (~_elements(ef)).astype(np.float64) == 0)
 
 
 def _predicted(ef: Predictor, fractions: csr_matrix) -> Floats:
-    parts = [
-        predict(ef, fractions[start : start + PREDICTED_AT_ONCE].toarray().astype(np.float32))
-        for start in range(0, fractions.shape[0], PREDICTED_AT_ONCE)
-    ]
-    return np.concatenate(parts)
+    pieces = [fractions[at : at + DENSE_AT_ONCE] for at in range(0, fractions.shape[0], DENSE_AT_ONCE)]
+    return np.concatenate([predict(ef, piece.toarray().astype(np.float32)) for piece in pieces])
 
 
 def _cached(file_sha256: str, energies: str, read: Callable[[], Phases]) -> Phases:
@@ -175,16 +155,13 @@ def _cached(file_sha256: str, energies: str, read: Callable[[], Phases]) -> Phas
         phases = read()
     table = pa.table({"formula": phases.formulas, "ef_ev_per_atom": phases.ef_ev_per_atom})
     table = table.replace_schema_metadata({b"report": reports.dump_json(phases.report)})
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as draft:
             pq.write_table(table, Path(draft) / "phases", compression="zstd", write_page_checksum=True)
             os.replace(Path(draft) / "phases", path)
-        kept = sorted(path.parent.glob("*.parquet"), key=lambda each: each.stat().st_mtime)
-        for old in kept[:-MAX_KEPT]:
+        for old in sorted(path.parent.glob("*.parquet"), key=os.path.getmtime)[:-MAX_KEPT]:
             old.unlink()
-    except OSError:
-        pass  # nothing is kept
     return phases
 
 
@@ -218,27 +195,29 @@ class EnergyHull:
     ef: Predictor | None = None
 
     @cached_property
-    def _held(self) -> NDArray[np.bool_]:
+    def _held(self) -> Mask:
         return elements_held(self.phases.fractions)
 
     @classmethod
     def of(
-        cls, path: PathLike | None = None, *, energies: Energies = "elemnet", weights: Path | None = None
+        cls,
+        path: PathLike | None = None,
+        *,
+        energies: Literal["elemnet", "file"] = "elemnet",
+        weights: Path | None = None,
     ) -> EnergyHull:
         """The hull of a file's phases, by default the shipped ones, by ElemNet's energies or by the file's own.
 
         weights: of ElemNet, a folder that `kiago train` wrote, else the shipped ones. Raises DataError for a file and
         WeightsError for weights that can't be used.
         """
-        if energies not in get_args(Energies):
-            raise ValueError(f"energies: {energies!r} is none of {', '.join(get_args(Energies))}")
         if energies == "file":
-            return cls(shipped_phases() if path is None else load_phases(path))
-        ef, digest = load_ef(weights), load_card("ef", weights)["sha256"]
-        return cls(shipped_phases(ef, digest) if path is None else load_phases(path, ef, digest), ef)
+            return cls(load_phases(path))
+        ef = load_ef(weights)
+        return cls(load_phases(path, ef, load_card("ef", weights)["sha256"]), ef)
 
     @property
-    def supported(self) -> NDArray[np.bool_]:
+    def supported(self) -> Mask:
         """(118,): elements whose compounds have an energy here."""
         return np.ones(N_ELEMENTS, dtype=np.bool_) if self.ef is None else _elements(self.ef)
 
@@ -276,19 +255,16 @@ class EnergyHull:
     def _place(self, x: Floats, ef: float) -> HullPlace:
         elements = np.flatnonzero(x)
         others, same = self._in_system(x, elements)
+        names = [*(self.phases.formulas[at] for at in others), *(SYMBOLS[z] for z in elements)]
         energies = np.concatenate([self.phases.ef_ev_per_atom[others], np.zeros(len(elements))])
         mixed = np.concatenate([self.phases.fractions[others][:, elements].toarray(), np.eye(len(elements))])
         hull, shares = lowest_mixture(x[elements], mixed, energies)
-        lowest = min([hull, *self.phases.ef_ev_per_atom[same].tolist()])
-        names: Sequence[str] = [self.phases.formulas[at] for at in others] + [SYMBOLS[z] for z in elements]
-        falling = sorted(
-            np.flatnonzero(shares).tolist(), key=lambda at: (-round(float(shares[at]), 9), names[at])
-        )
-        above = float(ef - lowest)
+        above = float(ef - min([hull, *self.phases.ef_ev_per_atom[same].tolist()]))
+        parts = [(names[at], float(shares[at])) for at in np.flatnonzero(shares)]
         return HullPlace(
             e_hull_ev_per_atom=0.0 if above < ON_THE_HULL_EV_PER_ATOM else above,
             e_decomposition_ev_per_atom=float(ef - hull),
-            decomposition=tuple((names[at], float(shares[at])) for at in falling),
+            decomposition=tuple(sorted(parts, key=lambda part: (-round(part[1], 9), part[0]))),
             n_phases=len(names),
             is_phase=bool(len(same)),
         )
@@ -298,7 +274,7 @@ class EnergyHull:
         of_system = self._held[elements].sum(axis=0, dtype=np.uint8)
         inside = np.flatnonzero(of_system == np.diff(self.phases.fractions.indptr))
         nearby = self.phases.fractions[inside][:, elements].toarray() - x[elements]
-        same = np.abs(nearby).max(axis=1, initial=0.0) <= SAME if len(inside) else np.zeros(0, dtype=np.bool_)
+        same = np.abs(nearby).max(axis=1, initial=0.0) <= SAME
         return inside[~same], inside[same]
 
 
@@ -316,53 +292,45 @@ def lowest_mixture(composition: Floats, phases: Floats, ef_ev_per_atom: Floats) 
     return float(found.fun), shares
 
 
-@dataclass(frozen=True)
-class HullScores:
-    """What the hull says of n formulas: E_f (n,) in eV/atom, where each lies, and why one has no place; NaN and None
-    where unknown.
-    """
-
-    ef_ev_per_atom: Floats
-    places: tuple[HullPlace | None, ...]
-    errors: tuple[str | None, ...]
-
-
-def judge(hull: EnergyHull, formulas: Sequence[object], ef_ev_per_atom: Floats | None = None) -> HullScores:
-    """Where each formula lies; one that can't be read, holds an unknown element or has no energy gets an error.
+def judge(
+    hull: EnergyHull, formulas: Sequence[object], ef_ev_per_atom: Floats | None = None
+) -> tuple[Floats, list[HullPlace | None], list[str | None]]:
+    """Of n formulas E_f (n,) in eV/atom, where each lies, and why one that can't be read, holds an unknown element or
+    has no energy has no place; NaN and None otherwise.
 
     ef_ev_per_atom: (n,) energies that are known of them; where one is NaN, the hull's own counts (see
     `EnergyHull.energies`).
     """
-    rows = np.zeros((len(formulas), N_ELEMENTS))
-    errors: list[str | None] = []
+    n = len(formulas)
+    energies, rows, good = np.full(n, np.nan), np.zeros((n, N_ELEMENTS)), np.zeros(n, dtype=np.bool_)
+    places: list[HullPlace | None] = [None] * n
+    errors: list[str | None] = [None] * n
     supported = hull.supported
     for row, text in enumerate(formulas):
         try:
             amounts = parse(text if isinstance(text, str) else "")
+            unknown = [symbol for symbol in amounts if not supported[INDEX[symbol]]]
+            if unknown:
+                raise FormulaError("unknown element", f"the predictor doesn't know {', '.join(unknown)}")
+            rows[row], good[row] = fractions(amounts), True
         except FormulaError as error:
-            errors.append(str(error))
-            continue
-        unknown = [symbol for symbol in amounts if not supported[INDEX[symbol]]]
-        errors.append(f"the predictor doesn't know {', '.join(unknown)}" if unknown else None)
-        rows[row] = fractions(amounts)
-    good = np.flatnonzero([error is None for error in errors])
-    energies = np.full(len(rows), np.nan) if ef_ev_per_atom is None else np.array(ef_ev_per_atom, dtype=float)
-    asked = good[np.isnan(energies[good])]
+            errors[row] = str(error)
+    if ef_ev_per_atom is not None:
+        energies[good] = ef_ev_per_atom[good]
+    asked = good & np.isnan(energies)
     energies[asked] = hull.energies(rows[asked])
-    for row in good[np.isnan(energies[good])].tolist():
-        errors[row] = "not among the phases, so the file has no energy of it; give one as ef_ev_per_atom"
-    judged = np.flatnonzero([error is None for error in errors])
-    energies[[row for row, error in enumerate(errors) if error is not None]] = np.nan
-    places: list[HullPlace | None] = [None] * len(rows)
-    for row, place in zip(judged.tolist(), hull.places(rows[judged], energies[judged]), strict=True):
-        places[row] = place
-    return HullScores(energies, tuple(places), tuple(errors))
+    for row in np.flatnonzero(good).tolist():
+        if np.isnan(energies[row]):
+            errors[row] = "not among the phases, so the file has no energy of it; give one as ef_ev_per_atom"
+        else:
+            (places[row],) = hull.places(rows[row, None], energies[row, None])
+    return energies, places, errors
 
 
 def with_e_hull(
     candidates: Candidates,
-    amounts: NDArray[np.float64],
-    passed: NDArray[np.bool_],
+    amounts: Floats,
+    passed: Mask,
     hull: EnergyHull,
     *,
     ranking: Ranking | None = None,
@@ -375,14 +343,9 @@ def with_e_hull(
     first = unique(candidates.formulas, candidates.of_families)
     first = first[passed[first]]
     standing = candidates.standing(passed).take(first)
-    best = first[order([candidates.formulas[row] for row in first], standing, ranking)]
-    best = best[:most]
+    best = first[order([candidates.formulas[row] for row in first], standing, ranking)][:most]
     x = np.asarray(amounts[best], dtype=np.float64)
     found = hull.e_hull(x / x.sum(axis=1, keepdims=True), candidates.ef_ev_per_atom[best])
     by_formula = dict(zip([candidates.formulas[row] for row in best], found.tolist(), strict=True))
-    return replace(
-        candidates,
-        e_hull_ev_per_atom=np.array(
-            [by_formula.get(text, np.nan) for text in candidates.formulas], dtype=float
-        ),
-    )
+    values = [by_formula.get(text, np.nan) for text in candidates.formulas]
+    return replace(candidates, e_hull_ev_per_atom=np.array(values, dtype=float))

@@ -38,7 +38,6 @@ from kiago_ray.paper.tables import METHODS, SEARCHES, Size, comparison
 from kiago_ray.predictors.base import Predictors, predict
 from kiago_ray.screening.rank import Ranking
 from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
-from kiago_ray.search.integers import rounded_counts
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import SHARD_ROWS, given_result, run_search
 from kiago_ray.search.spec import SearchSpec, load_preset
@@ -168,9 +167,7 @@ class Lab:
     def searched(self, spec: SearchSpec, trajectory_rows: int = 0) -> SearchResult:
         """What a search finds."""
         frequencies = self.models.frequencies
-        return run_search(
-            spec, self.predictors, frequencies, device=self.device, trajectory_rows=trajectory_rows
-        )
+        return run_search(spec, self.predictors, frequencies, trajectory_rows=trajectory_rows)
 
     def predicted(self, formulas: Collection[str]) -> dict[str, dict[str, float]]:
         """T_c of each formula in K by the search's model and by the oracle, E_f and, where phases were given, ΔE_hull
@@ -318,10 +315,8 @@ def conversions(lab: Lab, base: str, method: str, seed: int) -> Plan:
         for limit in INTEGER_LIMITS:
             change = changes[str(limit)] = {}
             by_loss = lab.searched(stage_2(preset, x, limit, steps[1])).amounts
-            for way, amounts in {
-                "loss": by_loss,
-                "rounding": rounded_counts(x, limit).astype(np.float64),
-            }.items():
+            # Section 3.3's rule-based conversion rounds each amount, and nothing repairs their sum.
+            for way, amounts in {"loss": by_loss, "rounding": np.rint(x * limit)}.items():
                 some = amounts.any(axis=1)
                 shares = amounts[some] / amounts[some].sum(axis=1, keepdims=True)
                 change[way] = _mean(given_result(amounts[some], follow).tc_k - before[some])

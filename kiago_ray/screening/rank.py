@@ -12,14 +12,16 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import WRITING_RANK, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import parse, write
-from kiago_ray.search.sections import ScreensSpec
+
+if TYPE_CHECKING:
+    from kiago_ray.search.sections import ScreensSpec
 
 RankBy = Literal["improvement", "trusted", "tc", "plausibility"]
 """What decides among rows that passed: plausibility and expected improvement together, the T_c that they can be

@@ -1,13 +1,11 @@
 """A base as a family: its sites, what may take the place of what on them and how much of it, and the proposals that no
-gradient makes: whole swaps, known compounds beside the base, one element more.
+gradient makes: whole swaps, known compounds beside the base, one element more, each list in an order that depends on
+the family and what is known alone.
 
 Every element of the base is a site with its amount. Elements with fractional amounts that are known to replace one
 another, and that together make a whole number of atoms or come nearer to one, share a site: La and Sr in
-La1.85Sr0.15CuO4, O and F in LaFeAsO0.9F0.1. Of one element alone, the next whole number is the site's amount where its
-vacancies are known and at most half an atom is missing: O in YBa2Cu3O6.93 stands on seven places.
-
-Lists of proposals are ordered, and depend on the family and what is known alone, so that the k-th proposal is the same
-wherever it is asked for.
+La1.85Sr0.15CuO4. Of one element alone, the next whole number is the site's amount where its vacancies are known and at
+most half an atom is missing: O in YBa2Cu3O6.93 stands on seven places.
 """
 
 from __future__ import annotations
@@ -32,8 +30,7 @@ MOST_VACANT = 0.3  # share of a site that stays empty, and at most one atom of i
 PORTIONS = (0.5, 0.25)  # of a site that "plus one" gives to a foreign element
 SAME_ATOMS = 0.01  # atoms by which an amount may differ and count as the same
 CYCLE = 20  # rows after which the pattern of sources repeats
-FAMILY = "family"
-LABELS: Mapping[str, str] = {"family": FAMILY, "swap": "swap", "made": "made", "plus_one": "plus one"}
+FAMILY = "family"  # the source of rows that are optimised
 _WHOLE = 1e-6  # atoms
 _MORE = 1e-9
 _KEY_DECIMALS = 4  # of fractions that are the same composition
@@ -49,29 +46,13 @@ class Substitutions:
     odds: (118, 118), odds[a, c] from 0 to 1: how often c takes the place of a. vacancies: (118,) the elements whose
     places are known to stay empty in part. made: (m, 118) fractions of compounds that exist and were never tested.
     partly: (118, 118) ln P in nats of the base with c in the place of a part of its a, -inf where nothing is known;
-    None where the odds have to stand for it. Raises ValueError for other shapes, and for odds that are not from 0 to
-    1.
+    None where the odds have to stand for it.
     """
 
     odds: Floats
     vacancies: Mask
     made: Floats = field(default_factory=lambda: np.zeros((0, N_ELEMENTS)))
     partly: Floats | None = None
-
-    def __post_init__(self) -> None:
-        square = (N_ELEMENTS, N_ELEMENTS)
-        shapes = {
-            "odds": square,
-            "vacancies": square[1:],
-            "made": (len(self.made), N_ELEMENTS),
-            "partly": square,
-        }
-        for name, shape in shapes.items():
-            found = getattr(self, name)
-            if found is not None and found.shape != shape:
-                raise ValueError(f"substitutions: the shape of {name} is {found.shape}; give {shape}")
-        if not ((self.odds >= 0) & (self.odds <= 1)).all():
-            raise ValueError("substitutions: odds lie between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -117,7 +98,6 @@ class Family:
     allowed: (118,) elements that may come in somewhere. lists: by source the proposals that no gradient makes.
     """
 
-    base: str
     sites: tuple[Site, ...]
     allowed: Mask
     limits: FamilySpec
@@ -142,10 +122,8 @@ class Family:
     @property
     def open_sites(self) -> list[tuple[int, Site]]:
         """The sites that may change, with their places; where a site has to be left, that one alone."""
-        numbered = list(enumerate(self.sites))
-        return [each for each in numbered if each[1].leaves] or [
-            each for each in numbered if not each[1].held
-        ]
+        free = [(at, site) for at, site in enumerate(self.sites) if not site.held]
+        return [(at, site) for at, site in free if site.leaves] or free
 
     def with_site(self, at: int, held: dict[int, float]) -> Occupation:
         """The base with other atoms on one site."""
@@ -168,8 +146,7 @@ def family_of(spec: SearchSpec, allowed: Mask, substitutions: Substitutions) -> 
     """
     base, swaps = spec.base or "", spec.family.whole_swaps
     bare = sites_of(parse(base), substitutions)
-    forbidden = {INDEX[symbol] for symbol in spec.elements.forbid}
-    sites = tuple(_filled(site, spec, allowed, forbidden, substitutions) for site in bare)
+    sites = tuple(_filled(site, spec, allowed, substitutions) for site in bare)
     left = [SYMBOLS[site.own[0]] for site in sites if site.leaves]
     if len(left) > swaps:
         raise SpecError(
@@ -181,19 +158,19 @@ def family_of(spec: SearchSpec, allowed: Mask, substitutions: Substitutions) -> 
             f"family: nothing is known to take the place of an element of {base} under these constraints; allow more "
             "elements, name some under family.dope, or choose the preset 'open'"
         )
-    family = Family(base, sites, allowed, spec.family)
+    family = Family(sites, allowed, spec.family)
     return replace(family, lists=proposed(family, substitutions))
 
 
 def sites_of(amounts: Mapping[str, float], substitutions: Substitutions) -> tuple[Site, ...]:
     """The sites of these amounts, in their order, with nothing that may come in."""
+    groups: dict[str, tuple[str, ...]] = {symbol: (symbol,) for symbol in amounts}
     fractional = [symbol for symbol, amount in amounts.items() if _from_whole(amount) > _WHOLE]
-    groups: dict[str, tuple[str, ...]] = {}
-    while found := _best_group(fractional, amounts, substitutions):
+    while found := _best_group(fractional, amounts, substitutions.odds):
         groups |= dict.fromkeys(found, found)
         fractional = [symbol for symbol in fractional if symbol not in found]
     sites = []
-    for group in dict.fromkeys(groups.get(symbol, (symbol,)) for symbol in amounts):
+    for group in dict.fromkeys(groups.values()):
         largest = sorted(group, key=lambda each: -amounts[each])
         total = sum(amounts[each] for each in group)
         if _from_whole(total) < _WHOLE:
@@ -208,78 +185,65 @@ def _from_whole(amount: float) -> float:
     return abs(amount - round(amount))
 
 
-def _best_group(
-    among: Sequence[str], amounts: Mapping[str, float], substitutions: Substitutions
-) -> tuple[str, ...]:
-    """The elements that share a site most certainly: those that make a whole number first, then those that replace one
-    another most often; () where none do.
+def _best_group(among: Sequence[str], amounts: Mapping[str, float], odds: Floats) -> tuple[str, ...]:
+    """The elements that share a site most certainly: those that make a whole number first, then those whose weakest
+    link is strongest, by the odds (118, 118) with which one replaces another; () where none do.
     """
-    found: list[tuple[tuple[bool, float, int], tuple[str, ...]]] = []
+    best: tuple[tuple[bool, float, int], tuple[str, ...]] = ((False, 0.0, 0), ())
     for size in range(2, min(len(among), MOST_ON_SITE) + 1):
         for group in combinations(among, size):
             gap = _from_whole(sum(amounts[each] for each in group))
-            odds = _weakest_link(group, substitutions)
             nearer = gap < min(_from_whole(amounts[each]) for each in group) - _WHOLE
-            if nearer and odds >= SHARING_ODDS:
-                found.append(((gap < _WHOLE, odds, -size), group))
-    return max(found, key=lambda each: each[0])[1] if found else ()
+            index = [INDEX[symbol] for symbol in group]
+            links = np.maximum(odds, odds.T)[np.ix_(index, index)]
+            np.fill_diagonal(links, 0)
+            weakest = float(links.max(axis=1).min())
+            certainty = (gap < _WHOLE, weakest, -size)
+            if nearer and weakest >= SHARING_ODDS and certainty > best[0]:
+                best = (certainty, group)
+    return best[1]
 
 
-def _weakest_link(group: Sequence[str], substitutions: Substitutions) -> float:
-    """The least, over the elements of a group, of the odds with which another of them replaces the element."""
-    index = [INDEX[symbol] for symbol in group]
-    odds = substitutions.odds[np.ix_(index, index)]
-    either = np.maximum(odds, odds.T)
-    np.fill_diagonal(either, 0)
-    return float(either.max(axis=1).min())
-
-
-def _filled(
-    site: Site, spec: SearchSpec, allowed: Mask, forbidden: set[int], substitutions: Substitutions
-) -> Site:
+def _filled(site: Site, spec: SearchSpec, allowed: Mask, substitutions: Substitutions) -> Site:
     """The site with what may come in and how much."""
-    family = spec.family
+    family, base = spec.family, spec.base
     symbols = {SYMBOLS[z] for z in site.own}
     kept, named = symbols & set(family.keep), symbols & set(family.dope)
     if kept and named:
         raise SpecError(
             f"family.dope: {min(named)} shares its site with {min(kept)}, which is to be kept; remove one of the two"
         )
-    gone = [z for z in site.own if z in forbidden]
+    gone = [SYMBOLS[z] for z in site.own if SYMBOLS[z] in spec.elements.forbid]
     if kept or (family.dope and not named):
         if gone:
             raise SpecError(
-                f"elements.forbid: {SYMBOLS[gone[0]]} is on a site of {spec.base} that is to stay; remove one of the "
-                "two"
+                f"elements.forbid: {gone[0]} is on a site of {base} that is to stay; remove one of the two"
             )
         return replace(site, total=sum(site.amounts), held=True)
-    among = {INDEX[symbol] for name in named for symbol in family.dope[name]}
-    # What is to be doped with is foreign, whatever the base holds.
-    stays = tuple(z for z in site.own if z not in forbidden and z not in among)
-    ordered, weights = _substitutes(site, spec, allowed, among, substitutions)
+    dopants = {symbol for name in named for symbol in family.dope[name]}
+    ordered, odds = _substitutes(site, spec, allowed, {INDEX[symbol] for symbol in dopants}, substitutions)
     if named and not ordered:
         raise SpecError(
             f"family.dope: nothing named for {min(named)} may come in; name elements that are allowed"
         )
     low, high = family.range
     high = high if family.whole_swaps else min(high, HALF)
-    site = replace(site, restricted=bool(named))
+    # What is to be doped with is foreign, whatever the base holds.
+    stays = [at for at, z in enumerate(site.own) if SYMBOLS[z] not in {*gone, *dopants}]
+    site = replace(site, substitutes=ordered, odds=odds, restricted=bool(named))
     if not stays:
         if high < 1 or not ordered:
             raise SpecError(
-                f"elements.forbid: nothing may take the whole place of {SYMBOLS[site.own[0]]} in {spec.base}; allow "
-                "it or choose another base"
+                f"elements.forbid: nothing may take the whole place of {SYMBOLS[site.own[0]]} in {base}; allow it or "
+                "choose another base"
             )
-        return replace(site, substitutes=ordered, odds=weights, low=1.0, leaves=True)
+        return replace(site, low=1.0, leaves=True)
     if site.vacant or (not named and substitutions.vacancies[list(site.own)].any()):
-        ordered = (*ordered, VACANCY)
-        weights = (*weights, float(np.mean(weights)) if weights else 1.0)
-    amounts = [amount for z, amount in zip(site.own, site.amounts, strict=True) if z in stays]
-    scale = sum(site.amounts) / sum(amounts)
-    amounts = [amount * scale for amount in amounts]
-    return replace(
-        site, own=stays, amounts=tuple(amounts), substitutes=ordered, odds=weights, low=low, high=high
-    )
+        mean = float(np.mean(odds)) if odds else 1.0
+        site = replace(site, substitutes=(*ordered, VACANCY), odds=(*odds, mean))
+    scale = sum(site.amounts) / sum(site.amounts[at] for at in stays)
+    own, amounts = zip(*((site.own[at], site.amounts[at] * scale) for at in stays), strict=True)
+    return replace(site, own=own, amounts=amounts, low=low, high=high)
 
 
 def _substitutes(
@@ -289,9 +253,8 @@ def _substitutes(
     known to replace its own. What the base holds on another site stays there: antisites are defects, no design.
     """
     odds = np.average(substitutions.odds[list(site.own)], axis=0, weights=site.amounts)
-    own = {INDEX[symbol] for symbol in parse(spec.base or "")}
-    among = named or set(np.flatnonzero(odds > 0).tolist()) - own
-    ordered = sorted((z for z in among if allowed[z]), key=lambda z: (-odds[z], z))
+    among = named or set(np.flatnonzero(odds > 0)) - {INDEX[symbol] for symbol in parse(spec.base or "")}
+    ordered = sorted((int(z) for z in among if allowed[z]), key=lambda z: (-odds[z], z))
     ordered = ordered[: spec.family.substitutes]
     return tuple(ordered), tuple(float(odds[z]) or SHARING_ODDS for z in ordered)
 
@@ -382,7 +345,7 @@ def sources_of(shares: SourcesSpec, rows: Sequence[int]) -> list[tuple[str, int]
     """The source of each row, by the row's number and the shares alone, and how many rows before it have the same. In
     every CYCLE rows that source is next which is furthest behind its share.
     """
-    given = {label: getattr(shares, field) for field, label in LABELS.items()}
+    given = {source.replace("_", " "): share for source, share in shares}
     total, behind, pattern = sum(given.values()), dict.fromkeys(given, 0.0), list[str]()
     for _ in range(CYCLE):
         behind = {label: value + given[label] / total for label, value in behind.items()}

@@ -1,17 +1,14 @@
-"""The rows of a family search: what stands in each slot of its sites at the start, what the rows can reach, and the
-formulas that they end at.
+"""The rows of a family search: where they start, what they can reach, and the formulas that they end at.
 
 Every site of the base has slots for its own elements, and then for what may come in; what is optimised is the share of
-the site that each slot has. Rows that hold a proposal stay where they are.
-
-In a formula every substitute, and every own element but a site's main one, gets the nearest multiple of 1/grid of an
-atom; the main one takes the rest of the site's amount, so that it is kept. What comes to less than half a step
-vanishes. Of the formulas around that one the best by the objective is proposed.
+the site that each slot has. Rows that hold a proposal stay where they are. In a formula every substitute, and every
+own element but a site's main one, gets the nearest multiple of 1/grid of an atom, and vanishes below half a step; the
+main one takes the rest of the site's amount. Of the formulas around that one the best by the objective is proposed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Self
@@ -26,7 +23,7 @@ from kiago_ray.chemistry.formula import write
 from kiago_ray.search.family import FAMILY, HALF, VACANCY, Family, Occupation, Site, sources_of
 from kiago_ray.search.losses import Norm, integer_distance
 from kiago_ray.search.problem import MIN_TOTAL, Problem, canonical_text, row_generator
-from kiago_ray.search.result import Proposals, Score, scored
+from kiago_ray.search.result import Cost, Proposals, Score, Singles, scored
 from kiago_ray.search.sections import FamilySpec, ProjectionSpec
 from kiago_ray.search.stages import SearchState, init, largest, rectified
 
@@ -37,9 +34,6 @@ STEPS = (-2, -1, 0, 1, 2)  # of the grid, that a neighbour differs in an amount
 MOST_VARIED = 4  # amounts of a row that neighbours differ in, the largest
 MAIN = 0  # a site's slot of its main element
 _LEAST = 1e-6  # atoms
-
-Cost = Callable[[Floats], Floats]
-"""Fractions (rows, 118) → the loss that a search climbs down, (rows,) in K."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +141,7 @@ class FamilySpace:
     own elements in the base. amount: (s,) atoms. low, high: (rows, s) share that substitutes take where there are any.
     most: (rows, s, k) share that a slot takes at most. on_grid: (rows, s, k) bool slots whose amounts are multiples of
     1/grid of an atom, all but the site's main one. counted: (rows, s, k) bool slots that the limits of stage 2 count.
+    starts: of the rows.
     """
 
     element: Tensor
@@ -158,6 +153,7 @@ class FamilySpace:
     on_grid: Tensor
     counted: Tensor
     limits: FamilySpec
+    starts: FamilyStarts
 
     @property
     def width(self) -> int:
@@ -216,6 +212,27 @@ class FamilySpace:
         high = torch.where(whole | (self.low >= 1), self.high, self.high.clamp(max=HALF))
         return replace(self, low=torch.minimum(self.low, high), high=high), allowed
 
+    def propose(
+        self, problem: Problem, state: SearchState, x_final: Singles, score: Score, climbed: Score, cost: Cost
+    ) -> Proposals:
+        """The formulas of rows, of which those that stay where they are keep what they hold. projection.kind "none"
+        keeps amounts with four decimals; "best" takes the neighbour on the grid that costs least.
+        """
+        starts = self.starts
+        with torch.no_grad():
+            ended = self.occupation(state.x_base.double(), state.mask).cpu().numpy()
+        rows = zip(ended, _row_sites(self), starts.moves, starts.atoms, strict=True)
+        options = [
+            _options(atoms, sites, problem.spec.projection) if moves else [held]
+            for atoms, sites, moves, held in rows
+        ]
+        chosen = _best(options, starts.element, cost)
+        amounts = amounts_of(chosen, starts.element)
+        texts = [formula_of(*pair) for pair in zip(chosen, starts.element, strict=True)]
+        status = state.status.cpu().numpy()
+        found = scored(x_final.astype(np.float64), amounts, status, score, texts=texts)
+        return replace(found, source=starts.source)
+
 
 def _bounded(free: Tensor, low: Tensor, high: Tensor, most: Tensor, straight_through: bool) -> Tensor:
     """Shares of substitutes (rows, s, k) with none above `most` and their sums between low and high (rows, s); a site
@@ -231,20 +248,12 @@ def _bounded(free: Tensor, low: Tensor, high: Tensor, most: Tensor, straight_thr
 
 def begin_family(
     problem: Problem, rows: Ints, size: int, device: torch.device
-) -> tuple[FamilySpace, SearchState, FamilyStarts]:
-    """The rows of a family search at their places (n,) in a shard of `size`; the other places are padding."""
+) -> tuple[FamilySpace, SearchState]:
+    """The space and the state before stage 1 of rows (n,) at their places in a shard of `size`; the other places are
+    padding. Rows that move have the limits of the family's sites; the others are what they are.
+    """
     assert problem.family is not None
-    starts = family_starts(problem, rows.tolist(), size)
-    space = family_space(problem.family, starts, device)
-    share = torch.as_tensor(starts.share.reshape(size, -1), device=device).float()
-    exists = torch.as_tensor(starts.exists.reshape(size, -1), device=device)
-    state = init(share, exists, problem.spec.revive, space)
-    moves = torch.as_tensor(starts.moves, dtype=torch.float32, device=device)
-    return space, replace(state, rate=moves), starts
-
-
-def family_space(family: Family, rows: FamilyStarts, device: torch.device) -> FamilySpace:
-    """The space of these rows: the limits of the family's sites for those that move; the others are what they are."""
+    starts, family = family_starts(problem, rows.tolist(), size), problem.family
     sites, slot = family.sites, np.arange(family.slots)
     mix = np.zeros((len(sites), family.width))
     for at, site in enumerate(sites):
@@ -253,52 +262,28 @@ def family_space(family: Family, rows: FamilyStarts, device: torch.device) -> Fa
         np.array([getattr(site, name) for site in sites])
         for name in ("vacant", "most_vacant", "held", "low", "high", "total")
     )
-    moves, vacancy = rows.moves[:, None], rows.element == VACANCY
-    foreign = (slot >= family.width) & rows.exists & moves[..., None]
+    moves, vacancy = starts.moves[:, None], starts.element == VACANCY
+    foreign = (slot >= family.width) & starts.exists & moves[..., None]
 
     def tensor(values: NDArray[np.generic] | Floats) -> Tensor:
         tensor = torch.as_tensor(np.ascontiguousarray(values), device=device)
         return tensor.float() if tensor.is_floating_point() else tensor
 
-    return FamilySpace(
-        element=tensor(rows.element),
+    space = FamilySpace(
+        element=tensor(starts.element),
         own_mix=tensor(mix),
         amount=tensor(total),
         low=tensor(np.where(moves, low, 0.0)),
         high=tensor(np.where(moves, high, 1.0)),
         most=tensor(np.where(vacancy & foreign, most_vacant[:, None], 1.0)),
-        on_grid=tensor(rows.exists & (slot > 0) & (moves & ~held)[..., None]),
+        on_grid=tensor(starts.exists & (slot > 0) & (moves & ~held)[..., None]),
         counted=tensor(foreign & ~(vacancy & (vacant > 0)[:, None])),
         limits=family.limits,
+        starts=starts,
     )
-
-
-def project_family_rows(
-    rows: FamilyStarts,
-    space: FamilySpace,
-    state: SearchState,
-    x_final: NDArray[np.float32],
-    projection: ProjectionSpec,
-    score: Score,
-    cost: Cost,
-) -> Proposals:
-    """The formula of each row that a family search ended with (x_final (rows, 118) fractions), scored as that formula.
-
-    Rows that stay where they are keep what they hold. projection.kind "none" keeps amounts with four decimals; "best"
-    takes the neighbour on the grid that costs least.
-    """
-    with torch.no_grad():
-        ended = space.occupation(state.x_base.double(), state.mask).cpu().numpy()
-    sites = _row_sites(space)
-    options = [_options(row, rows, sites[row], atoms, projection) for row, atoms in enumerate(ended)]
-    best = projection.kind == "best"
-    chosen = _best(options, rows.element, cost) if best else [each[0] for each in options]
-    pairs = list(zip(chosen, rows.element, strict=True))
-    amounts, texts = np.stack([amounts_of(*pair) for pair in pairs]), [formula_of(*pair) for pair in pairs]
-    whole = (amounts == np.rint(amounts)).all(axis=1, keepdims=True)
-    counts = np.where(whole, amounts, 0).astype(np.int64)
-    status = state.status.cpu().numpy()
-    return scored(x_final.astype(np.float64), counts, amounts, status, score, texts=texts)
+    share, exists = tensor(starts.share).flatten(1), tensor(starts.exists).flatten(1)
+    state = init(share, exists, problem.spec.revive, space)
+    return space, replace(state, rate=tensor(starts.moves.astype(np.float64)))
 
 
 @dataclass(frozen=True)
@@ -327,12 +312,8 @@ def _row_sites(space: FamilySpace) -> list[RowSites]:
     return [RowSites(*row, amount=amount, width=space.width, grid=space.limits.grid) for row in rows]
 
 
-def _options(
-    row: int, rows: FamilyStarts, sites: RowSites, ended: Floats, projection: ProjectionSpec
-) -> list[Floats]:
-    """What a row may propose, atoms (s, k) each, the nearest first."""
-    if not rows.moves[row]:
-        return [rows.atoms[row]]
+def _options(ended: Floats, sites: RowSites, projection: ProjectionSpec) -> list[Floats]:
+    """What a row that ended with atoms (s, k) may propose, atoms (s, k) each, the nearest first."""
     if projection.kind == "none":
         return [ended]
     nearest = nearest_atoms(ended, sites)
@@ -341,16 +322,17 @@ def _options(
     return neighbours(nearest, ended, sites, projection.max_candidates, projection.max_distance)
 
 
-def _best(options: list[list[Floats]], element: Ints, cost: Cost) -> list[Floats]:
-    """The option of each row that costs least; the first of equal ones, and where no cost is finite."""
-    best, least = np.zeros(len(options), dtype=np.int64), np.full(len(options), np.inf)
+def _best(options: list[list[Floats]], element: Ints, cost: Cost) -> Floats:
+    """The option of each row that costs least, (rows, s, k); the first of equal ones, and where no cost is finite."""
+    best, least = np.stack([each[0] for each in options]), np.full(len(options), np.inf)
     for at in range(max(len(each) for each in options)):
-        held = np.array([at < len(each) for each in options])
-        atoms = [each[min(at, len(each) - 1)] for each in options]
-        found = cost(np.stack([fractions_of(*pair) for pair in zip(atoms, element, strict=True)]))
-        better = held & np.isfinite(found) & (found < least)
-        best, least = np.where(better, at, best), np.where(better, found, least)
-    return [each[at] for each, at in zip(options, best.tolist(), strict=True)]
+        atoms = np.stack([each[min(at, len(each) - 1)] for each in options])
+        found = cost(fractions_of(atoms, element))
+        better = (
+            found < least
+        )  # a row that has no more options repeats its last, which is no better than itself
+        best[better], least[better] = atoms[better], found[better]
+    return best
 
 
 def nearest_atoms(atoms: Floats, sites: RowSites) -> Floats:
@@ -391,51 +373,42 @@ def _on_site(atoms: Floats, at: int, sites: RowSites) -> Floats:
 
 def neighbours(atoms: Floats, ended: Floats, sites: RowSites, keep: int, max_distance: float) -> list[Floats]:
     """Up to `keep` occupations (s, k) around `atoms`, which is the first: those that differ in amounts by up to two
-    steps, nearest to where the row ended (s, k) in L1 of fractions first, within max_distance.
+    steps, nearest to where the row ended (s, k) in L1 of fractions first, within max_distance. The limits of the sites
+    hold, and no element goes or comes back that was there or gone.
     """
-    slots = [(int(at), int(slot)) for at, slot in np.argwhere(sites.on_grid & (atoms > _LEAST))]
-    varied = sorted(slots, key=lambda each: (-atoms[each], each))[:MOST_VARIED]
+    slots = np.argwhere(sites.on_grid & (atoms > _LEAST))
+    at, slot = slots[np.argsort(-atoms[tuple(slots.T)], kind="stable")[:MOST_VARIED]].T
+    steps = np.array(list(product(STEPS, repeat=len(at)))) / sites.grid
+    changed = np.repeat(atoms[None], len(steps), axis=0)
+    for site, place, taken in zip(at, slot, steps.T, strict=True):
+        changed[:, site, place] += taken
+        changed[:, site, MAIN] -= taken
+    share, main = changed / sites.amount[:, None], changed[..., MAIN]
+    foreign = share[..., sites.width :].sum(axis=2)
+    within = (foreign <= _LEAST) | ((foreign >= sites.low - _LEAST) & (foreign <= sites.high + _LEAST))
+    within &= (share <= sites.most + _LEAST).all(axis=2)
+    within &= (main >= -_LEAST) & ((main > _LEAST) == (atoms[:, MAIN] > _LEAST))
+    fits = steps.any(axis=1) & within[:, at].all(axis=1)
+    fits &= (changed[:, at, slot] >= 1 / sites.grid - _LEAST).all(axis=1)
+    changed = changed[fits]
     goal = fractions_of(ended, sites.element)
-    found: list[tuple[float, Floats]] = []
-    for steps in product(STEPS, repeat=len(varied)):
-        changed = atoms.copy()
-        for (at, slot), step in zip(varied, steps, strict=True):
-            changed[at, slot] += step / sites.grid
-            changed[at, MAIN] -= step / sites.grid
-        if not any(steps) or not _within(changed, atoms, varied, sites):
-            continue
-        distance = float(np.abs(fractions_of(changed, sites.element) - goal).sum())
-        if distance <= max_distance:
-            found.append((round(distance, 9), changed))
-    return [atoms, *(each[1] for each in sorted(found, key=lambda each: each[0])[: keep - 1])]
-
-
-def _within(changed: Floats, atoms: Floats, varied: list[tuple[int, int]], sites: RowSites) -> bool:
-    """Whether the limits of the sites hold, and no element goes or comes back that was there or gone."""
-    if any(changed[at, slot] < 1 / sites.grid - _LEAST for at, slot in varied):
-        return False
-    for at, _ in varied:
-        if (atoms[at, MAIN] > _LEAST) != (changed[at, MAIN] > _LEAST) or changed[at, MAIN] < -_LEAST:
-            return False
-        share = changed[at] / sites.amount[at]
-        foreign = float(share[sites.width :].sum())
-        if (share > sites.most[at] + _LEAST).any():
-            return False
-        if foreign > _LEAST and not sites.low[at] - _LEAST <= foreign <= sites.high[at] + _LEAST:
-            return False
-    return True
+    distance = np.abs(fractions_of(changed, sites.element) - goal).sum(axis=1)
+    nearest = np.argsort(np.round(distance, 9), kind="stable")
+    return [atoms, *changed[nearest[distance[nearest] <= max_distance][: keep - 1]]]
 
 
 def fractions_of(atoms: Floats, element: Ints) -> Floats:
-    """Fractions (118,) of atoms (s, k) of elements (s, k), vacancies left out."""
+    """Fractions (…, 118) of atoms (…, s, k) of elements (s, k) or (…, s, k), vacancies left out."""
     by_element = amounts_of(atoms, element)
-    return np.asarray(by_element / by_element.sum())
+    return np.asarray(by_element / by_element.sum(axis=-1, keepdims=True))
 
 
 def amounts_of(atoms: Floats, element: Ints) -> Floats:
-    """Atoms of each element (118,) in a formula with atoms (s, k) of elements (s, k), in DECIMALS."""
-    by_element = np.bincount(element.ravel(), weights=atoms.ravel(), minlength=N_ELEMENTS + 1)
-    return np.asarray(np.round(by_element[:N_ELEMENTS], DECIMALS))
+    """Atoms of each element (…, 118), in DECIMALS, of atoms (…, s, k) of elements (s, k) or (…, s, k)."""
+    by_element = np.zeros((*atoms.shape[:-2], N_ELEMENTS + 1))
+    rows = np.indices(atoms.shape, sparse=True)[:-2]
+    np.add.at(by_element, (*rows, np.broadcast_to(element, atoms.shape)), atoms)
+    return np.asarray(np.round(by_element[..., :N_ELEMENTS], DECIMALS))
 
 
 def formula_of(atoms: Floats, element: Ints) -> str:

@@ -1,24 +1,22 @@
-"""Fractions → integer formulas that satisfy every constraint: the nearest, those of them that are charge neutral, and
-the paper's plain rounding for comparison.
+"""Fractions → integer formulas that satisfy every constraint: the nearest, and those of them that are charge neutral.
 
 The projection takes, for each total number of atoms N, the counts nearest to N·x in L1 among those that add up to N,
 keep fixed amounts and stay on the elements of x. Such a loss is a sum of one convex function an element, so giving one
-atom at a time to the element that is furthest below its target is optimal, not just greedy; with no lower bounds that
-is the method of largest remainders. Ties go to the lower atomic number, and between totals to the smaller one.
+atom at a time to the element that is furthest below its target is optimal; with no lower bounds that is the method of
+largest remainders. Ties go to the lower atomic number, and between totals to the smaller one.
 
 Neutral formulas are found by enumeration: for each total the nearest counts, and what one or two atoms that change
 from one element of the row to another make of them. A formula is neutral when one of the row's likeliest assignments
-of states gives it no charge, which is a matrix product for all of a row's formulas at once. Every formula found passes
-`chemistry.neutrality.check`; what only a rare assignment would balance may be missed. Metals alone and single elements
-pass unseen there, and so they do here. Mixed valence is an option; what only it balances, SMACT's screens rule out.
-
-An assignment keeps the Pauling rule, a cut (see chemistry.neutrality), and costs Σ x·(−ln share), the share being how
-often the element was seen in that state; costs add up over elements, so the cheapest of each cut grow from the
-cheapest of its first elements.
+of states gives it no charge, a matrix product for all of a row's formulas at once. An assignment keeps the Pauling
+rule, a cut (see chemistry.neutrality), and costs Σ x·(−ln share), the share being how often the element was seen in
+that state; the cheapest of each cut grow from the cheapest of its first elements. Every formula found passes
+`chemistry.neutrality.check`, metals alone and single elements unseen; what only a rare assignment would balance may be
+missed. Mixed valence is an option; what only it balances, SMACT's screens rule out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations_with_replacement
@@ -87,22 +85,19 @@ def project(
 
     `totals` are feasible for `fixed` (see feasible_totals). A formula that a smaller total already gives is left out.
     """
-    rows = len(fractions)
     columns, everything = nearest_by_total(fractions, totals, fixed, may_grow)
     x = np.take_along_axis(fractions, columns, axis=1)
-    distance = np.full((rows, len(totals)), np.inf)
-    reduced = np.zeros_like(everything)  # by the greatest common divisor: the same for the same composition
+    distance = np.full(everything.shape[:2], np.inf)
+    reduced = reduce_counts(everything)  # the same for the same composition
     for at, total in enumerate(totals):
-        counts = everything[:, at]
-        reduced[:, at] = reduce_counts(counts)
         repeated = (reduced[:, :at] == reduced[:, at, None]).all(axis=2).any(axis=1)
-        far = np.round(np.abs(counts / total - x).sum(axis=1), _SAME)
+        far = np.round(np.abs(everything[:, at] / total - x).sum(axis=1), _SAME)
         distance[:, at] = np.where(repeated, np.inf, far)
     nearest = np.argsort(distance, axis=1, kind="stable")[:, :keep]
     distance = np.take_along_axis(distance, nearest, axis=1)
     chosen = np.take_along_axis(everything, nearest[:, :, None], axis=1).astype(np.int64)
     chosen[~np.isfinite(distance)] = 0
-    result = np.zeros((rows, nearest.shape[1], fractions.shape[1]), dtype=np.int64)
+    result = np.zeros((*nearest.shape, fractions.shape[1]), dtype=np.int64)
     np.put_along_axis(result, columns[:, None, :].repeat(nearest.shape[1], axis=1), chosen, axis=2)
     return IntegerCandidates(result, distance, np.zeros(distance.shape))
 
@@ -114,19 +109,14 @@ def nearest_by_total(
     the counts on them that are nearest for each of n totals, (rows, n, widest row). Narrower rows have empty columns
     among theirs.
     """
-    columns = _active_columns(fractions, fixed)
+    active = (fractions > 0) | (fixed > 0)
+    width = max(int(active.sum(axis=1).max(initial=1)), 1)
+    columns = np.sort(np.argsort(~active, axis=1, kind="stable")[:, :width], axis=1)
     x = np.take_along_axis(fractions, columns, axis=1)
     bound = fixed[columns]
     exact = (bound > 0) & (not may_grow)
     counts = [nearest_counts(x, total, least_counts(total, fixed)[columns], exact) for total in totals]
     return columns, np.stack(counts, axis=1).astype(np.int16)
-
-
-def _active_columns(fractions: Floats, fixed: Floats) -> Ints:
-    """For each row, by atomic number, the columns that hold something: (rows, widest row)."""
-    active = (fractions > 0) | (fixed > 0)
-    width = max(int(active.sum(axis=1).max(initial=1)), 1)
-    return np.sort(np.argsort(~active, axis=1, kind="stable")[:, :width], axis=1)
 
 
 def choose(candidates: IntegerCandidates, cost: Floats, max_distance: float) -> Ints:
@@ -139,14 +129,6 @@ def choose(candidates: IntegerCandidates, cost: Floats, max_distance: float) -> 
     near[:, 0] = True
     best = np.argmin(np.where(near & np.isfinite(cost), cost, np.inf), axis=1)
     return np.asarray(candidates.counts[np.arange(len(best)), best])
-
-
-def rounded_counts(fractions: Floats, total: int) -> Ints:
-    """The paper's rule-based conversion (3.3): each of total·fractions to its nearest integer, (…, 118).
-
-    Nothing repairs the sum: it may be more or less than `total`.
-    """
-    return np.rint(fractions * total).astype(np.int64)
 
 
 def fractional_amounts(
@@ -168,6 +150,7 @@ def fractional_amounts(
     return np.asarray(np.round(held * atoms, 9) + counts / unit)
 
 
+@cache
 def exchanges(elements: int, atoms: int) -> Ints:
     """Every way in which up to `atoms` atoms change from one of `elements` to another, none first: (m, elements).
 
@@ -192,11 +175,13 @@ def neutral_formulas(
     keep: int,
     max_distance: float,
     mixed_valence: bool = False,
+    otherwise: IntegerCandidates | None = None,
 ) -> IntegerCandidates:
-    """The `keep` nearest distinct neutral formulas within max_distance of each row of fractions (rows, 118).
+    """The `keep` nearest distinct neutral formulas within max_distance of each row of fractions (rows, 118), worked
+    out by itself; `otherwise`'s, of no nats, for a row without any.
 
-    Arguments as those of `project`. mixed_valence: also formulas that only two states of one element balance, among
-    the MOST_MIXED nearest. A row is worked out by itself, whichever others there are.
+    Other arguments as those of `project`. mixed_valence: also formulas that only two states of one element balance,
+    among the MOST_MIXED nearest.
     """
     metals = oxidation.metals()
     atoms = np.array(totals)
@@ -204,25 +189,28 @@ def neutral_formulas(
     exact = (fixed > 0) & (not may_grow)
     rows, width = fractions.shape
     counts = np.zeros((rows, keep, width), dtype=np.int64)
-    distance, nats = np.full((rows, keep), np.inf), np.full((rows, keep), np.inf)
-    moves: dict[int, Ints] = {}
+    distance, nats = np.full((rows, keep), np.inf), np.zeros((rows, keep))
+    if otherwise is not None:
+        counts[:, : otherwise.counts.shape[1]] = otherwise.counts
+        distance[:, : otherwise.counts.shape[1]] = otherwise.distance
     every_column, nearest = nearest_by_total(fractions, totals, fixed, may_grow)
     for row in range(rows):
         held = (fractions[row, every_column[row]] > 0) | (fixed[every_column[row]] > 0)
         columns = every_column[row, held]
         k = len(columns)
-        if k not in moves:
-            moves[k] = exchanges(k, 2 if k <= TWO_ATOMS else 1)
-        allowed = moves[k][~moves[k][:, exact[columns]].any(axis=1)]
+        moves = exchanges(k, 2 if k <= TWO_ATOMS else 1)
+        moves = moves[~moves[:, exact[columns]].any(axis=1)]
         x = fractions[row, columns]
-        near, far = _around(x, nearest[row][:, held], atoms, least[:, columns], allowed, max_distance)
+        near, far = _around(x, nearest[row][:, held], atoms, least[:, columns], moves, max_distance)
         cost = _nats(near, columns, x, oxidation_set, metals)
         if mixed_valence:
             cost[:MOST_MIXED] = _mixed_nats(near[:MOST_MIXED], columns, cost[:MOST_MIXED], oxidation_set)
         picked = _distinct(near, np.isfinite(cost), keep)
-        counts[row, : len(picked), columns] = near[picked].T
-        distance[row, : len(picked)] = far[picked]
-        nats[row, : len(picked)] = cost[picked]
+        if len(picked):
+            counts[row], distance[row] = 0, np.inf
+            counts[row, : len(picked), columns] = near[picked].T
+            distance[row, : len(picked)] = far[picked]
+            nats[row, : len(picked)] = cost[picked]
     return IntegerCandidates(counts, distance, nats)
 
 
@@ -263,8 +251,8 @@ def _nats(counts: Ints, columns: Ints, x: Floats, oxidation_set: OxidationSet, m
 
 def _mixed_nats(counts: Ints, columns: Ints, nats: Floats, oxidation_set: OxidationSet) -> Floats:
     """`nats` (n,) of counts (n, k), and where that is inf −ln of how likely states are that balance it as mixed."""
-    unbalanced = np.flatnonzero(~np.isfinite(nats))
-    wide = np.zeros((len(unbalanced), N_ELEMENTS), dtype=np.int64)
+    unbalanced = ~np.isfinite(nats)
+    wide = np.zeros((int(unbalanced.sum()), N_ELEMENTS), dtype=np.int64)
     wide[:, columns] = counts[unbalanced]
     nats = nats.copy()
     nats[unbalanced] = likeliest_valences(wide, oxidation_set, mixed=True).nats
@@ -273,13 +261,9 @@ def _mixed_nats(counts: Ints, columns: Ints, nats: Floats, oxidation_set: Oxidat
 
 def _distinct(counts: Ints, wanted: Mask, keep: int) -> Ints:
     """The first `keep` of the wanted counts (n, k) that differ as compositions."""
-    found: dict[tuple[int, ...], int] = {}
-    for at in np.flatnonzero(wanted).tolist():
-        row = counts[at] // np.gcd.reduce(counts[at])
-        found.setdefault(tuple(row.tolist()), at)
-        if len(found) == keep:
-            break
-    return np.array(list(found.values()), dtype=np.int64)
+    at = np.flatnonzero(wanted)
+    _, first = np.unique(reduce_counts(counts[at]), axis=0, return_index=True)
+    return at[np.sort(first)[:keep]]
 
 
 @cache
@@ -287,16 +271,14 @@ def _side_states(oxidation_set: OxidationSet) -> tuple[tuple[Assignments, ...], 
     """For the positive side [0] and the negative side [1] of a cut each element's states, likeliest first. 0 is on
     both sides, an element without electronegativity on none.
     """
-    scale = oxidation.electronegativities()
-    sides = []
-    for sign in (1, -1):
-        elements = []
-        for e, nats in zip(scale, oxidation.state_nats(oxidation_set), strict=True):
-            fits = {state: cost for state, cost in nats.items() if state * sign >= 0 and e is not None}
-            fits = fits or {IMPOSSIBLE: _UNLIKELY}
-            elements.append((np.array(list(fits))[:, None], np.array(list(fits.values()))[:, None]))
-        sides.append(tuple(elements))
-    return tuple(sides)
+    known = list(zip(oxidation.electronegativities(), oxidation.state_nats(oxidation_set), strict=True))
+
+    def states(scale: float | None, nats: Mapping[int, float], sign: int) -> Assignments:
+        fits = {state: cost for state, cost in nats.items() if state * sign >= 0 and scale is not None}
+        fits = fits or {IMPOSSIBLE: _UNLIKELY}
+        return np.array(list(fits))[:, None], np.array(list(fits.values()))[:, None]
+
+    return tuple(tuple(states(*each, sign) for each in known) for sign in (1, -1))
 
 
 def likely_assignments(

@@ -1,8 +1,8 @@
 """The loss of each row: L = −T_c + α·E_f (eq. 13) + β·L_integer (eq. 16) + γ·L_charge − π·ln P.
 
 The last two are ours. A further term is a function of fractions (rows, 118) and predictors that gives what it adds to
-each row's loss, (rows,) in K, and its line in `run.further_terms`. Nothing is averaged over rows, so a row's gradient
-is its own.
+each row's loss, (rows,) in K, and its line in `further_terms`. Nothing is averaged over rows, so a row's gradient is
+its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -21,13 +21,15 @@ from kiago_ray.chemistry.balance import price_table
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.predictors.base import Predictors
 
+if TYPE_CHECKING:
+    from kiago_ray.search.problem import Problem
+
 UNCHARGED = 6.0  # nats of an atom without a charge; also the greatest price of one, at which it is given up
 COMPOUND = 0.25  # share of non-metals from which a row counts as a compound, not as an alloy
 PRICES = 37  # of a charge, from UNCHARGED to −UNCHARGED in steps of a third
 _MOST_VALUES = 1 << 22  # rows × elements × totals at once: 16 MB for each intermediate
 
 Norm = Literal["l1", "l2"]
-TcGradient = Literal["before_relu", "after_relu"]
 Term = Callable[[Tensor, Predictors], Tensor]
 
 
@@ -38,7 +40,7 @@ class Objective:
     """
 
     alpha: float
-    tc_gradient: TcGradient
+    tc_gradient: Literal["before_relu", "after_relu"]
     beta: float | Tensor = 0.0
     integer_norm: Norm | None = None
     further: tuple[Term, ...] = ()
@@ -65,7 +67,8 @@ def row_losses(
     tc = predictors.tc(x)
     with torch.set_grad_enabled(torch.is_grad_enabled() and objective.alpha != 0):
         ef = predictors.ef(x)
-    loss = tc_term(tc, objective.tc_gradient) + objective.alpha * ef  # eq. 1, eq. 13
+    climbed = tc if objective.tc_gradient == "before_relu" else tc.relu()
+    loss = -climbed + objective.alpha * ef  # eq. 1, eq. 13
     integer = torch.full_like(tc, torch.nan)
     if off_grid is not None:
         integer = off_grid()  # only now: gradients add up in the reverse order of the terms, to the last bit
@@ -73,11 +76,6 @@ def row_losses(
     for term in objective.further:
         loss = loss + term(x, predictors)
     return loss, Terms(tc.relu().detach(), ef.detach(), integer.detach())
-
-
-def tc_term(raw_tc: Tensor, gradient: TcGradient) -> Tensor:
-    """−T_c of each row in K, from T_c before the final ReLU (rows,)."""
-    return -raw_tc if gradient == "before_relu" else -raw_tc.relu()
 
 
 def integer_distance(x: Tensor, total: Tensor, norm: Norm) -> Tensor:
@@ -103,6 +101,16 @@ def integer_loss(x: Tensor, totals: Tensor, norm: Norm, width: int | None = None
             rows = slice(start, start + at_once)
             nearest[rows] = atoms[integer_distance(x[rows, None], atoms, norm).argmin(dim=1)]  # eq. 11
     return integer_distance(x, nearest, norm)
+
+
+def further_terms(problem: Problem, device: torch.device) -> tuple[Term, ...]:
+    """The terms that a search has beside the paper's, in the order in which they are added up."""
+    spec, terms = problem.spec, list[Term]()
+    if spec.charge.weight > 0:
+        terms.append(ChargeTerm.of(problem, device))
+    if spec.plausibility_weight:
+        terms.append(PlausibilityTerm(spec.plausibility_weight))
+    return tuple(terms)
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,17 @@ class ChargeTerm:
     weight: float
     free: float | None = None
 
+    @classmethod
+    def of(cls, problem: Problem, device: torch.device) -> ChargeTerm:
+        """In a family the charge costs what it is unlikelier than in the base, which exists: MgB2's states are most
+        unlikely, and to make them likelier would make another compound.
+        """
+        table, free = charge_table(problem.spec.oxidation_set, device), None
+        if problem.family is not None and problem.base is not None:
+            base = torch.as_tensor(problem.base[None], dtype=torch.float32, device=device)
+            free = float(charge_loss(base, table))
+        return cls(table, problem.spec.charge.weight, free)
+
     def __call__(self, x: Tensor, predictors: Predictors) -> Tensor:
         nats = charge_loss(x, self.table)
         return self.weight * (nats if self.free is None else (nats - self.free).relu())
@@ -156,14 +175,12 @@ def charge_loss(x: Tensor, table: ChargeTable) -> Tensor:
     charge neutrality, likely oxidation states preferred.
 
     Each atom takes state s with a probability q(s), its element's share p(s) in the ICSD being what is expected of it.
-    The loss is the least Σ x·KL(q‖p) over all q whose mean charge is 0: how unlikely the likeliest neutral assignment
-    is, of all Pauling cuts (see `chemistry.balance.price_table`) the cheapest. Where nothing balances, atoms without
-    charge fill in at UNCHARGED nats each; so the loss is finite, and never more than that.
+    The loss is the least Σ x·KL(q‖p) over all q whose mean charge is 0, of all Pauling cuts (see
+    `chemistry.balance.price_table`) the cheapest. Where nothing balances, atoms without charge fill in at UNCHARGED
+    nats each. The nearest price of the grid gives less than 0.03 nats too little for states that differ by 2.
 
     SMACT's screens let metals alone pass unseen, so alloys must not be pushed into salts: 0 without non-metals, and
-    less in proportion where they are less than COMPOUND of all atoms. That proportion has no gradient, or it would pay
-    to lose them. The nearest price of the grid gives a little less than the best one would: less than 0.03 nats for
-    states that differ by 2.
+    less in proportion where they are below COMPOUND of all atoms; without a gradient, or it would pay to lose them.
     """
     with torch.no_grad():
         compound = ((x * table.nonmetals).sum(dim=1) / COMPOUND).clamp(max=1)

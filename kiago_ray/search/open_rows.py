@@ -1,7 +1,5 @@
-"""Searches that any allowed element may come into: what their rows can reach, where they start and which formulas they
-end at, under fixed amounts, element masks and the element limit (sections 2.3 to 2.6, details in 3.2 and 3.3).
-
-Row r draws from a generator made of (seed, base material, r) alone: never from what ran before, nor where.
+"""The rows of a search that any allowed element may come into: what they can reach, where they start and the formulas
+that they end at, under fixed amounts, element masks and the element limit (sections 2.3 to 2.6, 3.2 and 3.3).
 """
 
 from __future__ import annotations
@@ -12,21 +10,14 @@ from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.search.integers import (
-    IntegerCandidates,
-    choose,
-    fractional_amounts,
-    neutral_formulas,
-    project,
-)
+from kiago_ray.search.integers import choose, fractional_amounts, neutral_formulas, project
 from kiago_ray.search.losses import Norm, integer_loss
 from kiago_ray.search.problem import MIN_TOTAL, Problem, canonical_text, row_generator
-from kiago_ray.search.result import Proposals, Score, scored
+from kiago_ray.search.result import Cost, Proposals, Score, Singles, scored
 from kiago_ray.search.sections import SpecError, StartSpec
 from kiago_ray.search.stages import SearchState, init, largest, rectified
 
@@ -76,6 +67,18 @@ class OpenSpace:
         """
         present = rectified(x_base, mask).masked_fill(self.always, 0)
         return self, largest(present, self.limit) | (mask & self.always)  # eq. 7 and eq. 8
+
+    def propose(
+        self, problem: Problem, state: SearchState, x_final: Singles, score: Score, climbed: Score, cost: Cost
+    ) -> Proposals:
+        """The formulas of rows, chosen by what is `climbed`."""
+        spec = problem.spec
+        x = exact_fractions(x_final.astype(np.float64), problem)
+        if spec.projection.kind == "none":
+            amounts = fractional_amounts(x, problem.const, spec.fixed_may_grow, problem.atoms)
+        else:
+            amounts = _integer_counts(problem, x, climbed).astype(np.float64)
+        return scored(x, amounts, state.status.cpu().numpy(), score)
 
 
 def begin_open(
@@ -127,7 +130,7 @@ def drawing_weights(name: str, frequencies: Mapping[str, Floats]) -> Floats:
     """How often each element is drawn, (118,), under the specification's name for it.
 
     `frequencies` maps "supercon" and "non_superconductors" to (118,) counts or shares of compositions that hold the
-    element; the two are added as they are given. Raises SpecError where one is missing or isn't such an array.
+    element; the two are added as they are given. Raises SpecError where one is missing.
     """
     if name == "uniform":
         return np.ones(N_ELEMENTS)
@@ -137,10 +140,7 @@ def drawing_weights(name: str, frequencies: Mapping[str, Floats]) -> Floats:
             raise SpecError(
                 f"start.frequencies: {name!r} needs the element frequencies {part!r}, which aren't given"
             )
-        weights = np.asarray(frequencies[part], dtype=np.float64)
-        if weights.shape != (N_ELEMENTS,) or not np.isfinite(weights).all() or (weights < 0).any():
-            raise SpecError(f"start.frequencies: {part!r} must be {N_ELEMENTS} finite numbers of 0 or more")
-        total = total + weights
+        total += frequencies[part]
     return total
 
 
@@ -206,25 +206,6 @@ def _normalised(rows: Floats) -> Floats:
     return np.asarray(rows / np.where(total > 0, total, 1))
 
 
-def project_rows(
-    problem: Problem, x_final: NDArray[np.float32], status: Ints, score: Score, climbed: Score
-) -> Proposals:
-    """The formula of each row of fractions x_final (rows, 118), scored as that formula.
-
-    Rows whose status isn't OK get none, and neither do rows whose formula isn't predicted to be finite. `climbed`
-    gives what formulas are chosen by. Both functions always get all rows, each in its place.
-    """
-    spec = problem.spec
-    x = exact_fractions(x_final.astype(np.float64), problem)
-    if spec.projection.kind == "none":
-        counts = np.zeros(x.shape, dtype=np.int64)
-        amounts = fractional_amounts(x, problem.const, spec.fixed_may_grow, problem.atoms)
-    else:
-        counts = _integer_counts(problem, x, climbed)
-        amounts = counts.astype(np.float64)
-    return scored(x, counts, amounts, status, score)
-
-
 def exact_fractions(x: Floats, problem: Problem) -> Floats:
     """Fractions (rows, 118) of float32 with their rounding taken out: fixed amounts exact, each sum 1."""
     if problem.spec.fixed_may_grow or not problem.fixed.any():
@@ -236,47 +217,26 @@ def exact_fractions(x: Floats, problem: Problem) -> Floats:
 def _integer_counts(problem: Problem, x: Floats, score: Score) -> Ints:
     """The integer formula of each row (rows, 118): the nearest, or the best of those that are near and neutral."""
     spec, projection = problem.spec, problem.spec.projection
+    limits = (problem.totals, problem.const, spec.fixed_may_grow)
     if projection.kind == "nearest":
-        return project(x, problem.totals, problem.const, spec.fixed_may_grow).counts[:, 0]
-    keep = projection.max_candidates
-    candidates = project(x, problem.totals, problem.const, spec.fixed_may_grow, keep)
+        return project(x, *limits).counts[:, 0]
+    candidates = project(x, *limits, projection.max_candidates)
     if projection.neutral:
-        neutral = neutral_formulas(
+        candidates = neutral_formulas(
             x,
-            problem.totals,
-            problem.const,
-            spec.fixed_may_grow,
+            *limits,
             oxidation_set=spec.oxidation_set,
             mixed_valence=spec.charge.mixed_valence,
-            keep=keep,
+            keep=projection.max_candidates,
             max_distance=max(projection.max_distance, projection.neutral_distance),
+            otherwise=candidates,
         )
-        candidates = _neutral_where_found(candidates, neutral)
-    cost, ef = _costs(candidates, x, spec.alpha, score)
-    cost += spec.charge.weight * candidates.nats
-    if projection.neutral and "ef_negative" in spec.screens.names:
-        cost += np.where(ef >= 0, _RULED_OUT, 0.0)
+    cost = spec.charge.weight * candidates.nats
+    for at in range(cost.shape[1]):
+        counts = candidates.counts[:, at]
+        total = counts.sum(axis=1, keepdims=True)
+        tc, ef = score(np.where(total > 0, counts / np.maximum(total, 1), x))
+        cost[:, at] += -tc + spec.alpha * ef
+        if projection.neutral and "ef_negative" in spec.screens.names:
+            cost[:, at] += np.where(ef >= 0, _RULED_OUT, 0.0)
     return choose(candidates, cost, projection.max_distance)
-
-
-def _neutral_where_found(every: IntegerCandidates, neutral: IntegerCandidates) -> IntegerCandidates:
-    """The neutral candidates of each row, or all it has where none is neutral."""
-    found = np.isfinite(neutral.distance[:, :1])
-    missing = neutral.distance.shape[1] - every.distance.shape[1]  # fewer totals than candidates
-    counts = np.pad(every.counts, ((0, 0), (0, missing), (0, 0)))
-    distance = np.pad(every.distance, ((0, 0), (0, missing)), constant_values=np.inf)
-    return IntegerCandidates(
-        np.where(found[..., None], neutral.counts, counts),
-        np.where(found, neutral.distance, distance),
-        np.where(found & np.isfinite(neutral.nats), neutral.nats, 0.0),
-    )
-
-
-def _costs(candidates: IntegerCandidates, x: Floats, alpha: float, score: Score) -> tuple[Floats, Floats]:
-    """−T_c + α·E_f in K and E_f in eV/atom of each row's candidates, (rows, k)."""
-    cost, energy = np.full((2, *candidates.distance.shape), np.inf)
-    for at in range(candidates.counts.shape[1]):
-        total = candidates.counts[:, at].sum(axis=1, keepdims=True)
-        tc, ef = score(np.where(total > 0, candidates.counts[:, at] / np.maximum(total, 1), x))
-        cost[:, at], energy[:, at] = -tc + alpha * ef, ef
-    return cost, energy

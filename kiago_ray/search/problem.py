@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats, Mask
-from kiago_ray.chemistry.formula import feasible_totals, fractions, parse
+from kiago_ray.chemistry.formula import amounts_row, feasible_totals, fractions, parse
 from kiago_ray.search.family import Family, Substitutions, family_of
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
@@ -56,35 +56,33 @@ def resolve(spec: SearchSpec, supported: Mask, substitutions: Substitutions | No
     if spec.base is None and (spec.start.kind == "perturb" or spec.substitute is not None):
         raise SpecError("base: this search starts from a base material; give a formula such as 'LaNiAsO'")
     amounts = parse(spec.base) if spec.base is not None else {}
-    const, atoms = spec.fixed_fractions, sum(amounts.values()) or 1.0  # eq. 3
+    const, atoms = amounts_row(spec.fixed), sum(amounts.values()) or 1.0  # eq. 3
     if spec.substitute is not None:
         const, atoms = spec.substituted()
-    _check_known(np.flatnonzero(const).tolist(), supported, "fixed", "fix elements that they support")
-    allowed = _allowed(spec, supported, const)
-    family = _family(spec, supported, allowed, substitutions) if spec.family.enabled else None
+    _check_known(np.flatnonzero(const), supported, "fixed", "fix elements that they support")
+    allowed, family = _allowed(spec, supported, const), None
+    if spec.family.enabled:
+        _check_known([INDEX[symbol] for symbol in amounts], supported, "base", "choose another base")
+        if substitutions is None:
+            raise SpecError(
+                "family.enabled: a search that keeps its base's sites has to be given which elements replace one "
+                "another; give substitutions, or choose the preset 'open'"
+            )
+        family = family_of(spec, allowed, substitutions)
     base = fractions(amounts) if amounts else None
     problem = Problem(spec, base, atoms, const, allowed, _totals(spec, const), family)
     if problem.limit < 1:
-        fixed = int(problem.fixed.sum())
-        raise SpecError(f"max_elements: {spec.max_elements} is used up by fixed elements; allow {fixed + 1}")
+        number = int(problem.fixed.sum())
+        raise SpecError(
+            f"max_elements: {spec.max_elements} is used up by {number} fixed element(s); allow at least {number + 1}"
+        )
     return problem
 
 
-def _check_known(elements: Sequence[int], supported: Mask, field: str, advice: str) -> None:
+def _check_known(elements: Iterable[int], supported: Mask, field: str, advice: str) -> None:
     unknown = [SYMBOLS[z] for z in elements if not supported[z]]
     if unknown:
         raise SpecError(f"{field}: the predictors don't know {', '.join(unknown)}; {advice}")
-
-
-def _family(spec: SearchSpec, supported: Mask, allowed: Mask, substitutions: Substitutions | None) -> Family:
-    elements = [INDEX[symbol] for symbol in parse(spec.base or "")]
-    _check_known(elements, supported, "base", "choose another base")
-    if substitutions is None:
-        raise SpecError(
-            "family.enabled: a search that keeps its base's sites has to be given which elements replace one another; "
-            "give substitutions, or choose the preset 'open'"
-        )
-    return family_of(spec, allowed, substitutions)
 
 
 def _allowed(spec: SearchSpec, supported: Mask, const: Floats) -> Mask:
@@ -112,9 +110,10 @@ def _totals(spec: SearchSpec, const: Floats) -> tuple[int, ...]:
         return every
     totals = feasible_totals(every, const, spec.fixed_may_grow)
     if not totals:
+        amounts = ", ".join(f"{SYMBOLS[z]} {const[z]:g}" for z in np.flatnonzero(const))
         raise SpecError(
-            f"n_unit: no number of atoms from {every[0]} to {every[-1]} makes the fixed amounts whole atoms; "
-            "change n_unit, or set projection.kind to 'none' to keep fractions"
+            f"n_unit: no number of atoms from {every[0]} to {every[-1]} makes the fixed amounts ({amounts}) whole "
+            "atoms; change fixed or n_unit, or set projection.kind to 'none' to keep fractions"
         )
     return totals
 

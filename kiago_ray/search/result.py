@@ -17,15 +17,14 @@ Singles = NDArray[np.float32]
 
 Score = Callable[[Floats], tuple[Singles, Singles]]
 """Fractions (rows, 118) → T_c in K, 0 or more, and E_f in eV/atom, (rows,) each."""
+Cost = Callable[[Floats], Floats]
+"""Fractions (rows, 118) → the loss that a search climbs down, (rows,) in K."""
 
 
 class RowStatus(IntEnum):
-    """How a row ended; every row has a status. OK rows, and only they, have an integer formula (or a fractional one,
-    where that was asked for).
-    """
+    """How a row ended, with its meaning for a person. OK rows, and only they, have a formula."""
 
     meaning: str
-    """One sentence for a person."""
 
     def __new__(cls, value: int, meaning: str) -> Self:
         status = int.__new__(cls, value)
@@ -63,11 +62,11 @@ class Trajectory:
 
     def summary(self) -> dict[str, Floats]:
         """For each quantity q the arrays q_mean, q_p10, q_p50 and q_p90, (steps + 1,), over living rows."""
-        result = {}
+        result: dict[str, Floats] = {}
         for name in QUANTITIES:
-            table = np.stack([_statistics(values) for values in getattr(self, name)])
-            for column, suffix in enumerate(("mean", "p10", "p50", "p90")):
-                result[f"{name}_{suffix}"] = table[:, column]
+            columns = np.stack([_statistics(values) for values in getattr(self, name)], axis=1)
+            suffixes = ("mean", "p10", "p50", "p90")
+            result |= {f"{name}_{suffix}": each for suffix, each in zip(suffixes, columns, strict=True)}
         return result
 
 
@@ -83,10 +82,10 @@ class Proposals:
     """What n rows propose.
 
     status: (n,) RowStatus. counts: (n, 118) atoms of the integer formula, zeros where there is none. amounts: (n, 118)
-    the formula's amounts: the counts or, with projection "none", fractional ones. distance: (n,) L1 distance in
-    fractions between the formula and where the row ended. tc_k, ef_ev_per_atom: (n,) of the formula. texts: (n,)
-    formulas as a family's sites have them, "" without one; None where they are written from the amounts. T_c is 0 or
-    more. What a row doesn't have is NaN.
+    the formula's amounts, which may be fractional. distance: (n,) L1 distance in fractions between the formula and
+    where the row ended. tc_k, ef_ev_per_atom: (n,) of the formula, T_c 0 or more. texts: (n,) formulas as a family's
+    sites have them, "" without one; None where they are written from the amounts. source: (n,) which list of a family
+    each row came from, None outside families. What a row doesn't have is NaN.
     """
 
     status: NDArray[np.int8]
@@ -96,32 +95,28 @@ class Proposals:
     tc_k: Singles
     ef_ev_per_atom: Singles
     texts: NDArray[np.object_] | None = None
+    source: NDArray[np.object_] | None = None
 
 
 def scored(
-    x: Floats,
-    counts: Ints,
-    amounts: Floats,
-    status: Ints,
-    score: Score,
-    *,
-    texts: Sequence[str] | None = None,
+    x: Floats, amounts: Floats, status: Ints, score: Score, *, texts: Sequence[str] | None = None
 ) -> Proposals:
     """Formulas with these amounts (rows, 118), scored, and which of the rows that ended at x (rows, 118) with a status
     have one. texts: how the formulas are written, where not from the amounts.
     """
     total = amounts.sum(axis=1, keepdims=True)
-    found = (total > 0)[:, 0]
     formula = np.where(total > 0, amounts / np.where(total > 0, total, 1), x)
     tc, ef = score(formula)
+    ended = status == RowStatus.OK
+    status = np.where(ended & ~(np.isfinite(tc) & np.isfinite(ef)), RowStatus.NOT_FINITE, status)
+    status = np.where(ended & (total[:, 0] == 0), RowStatus.NO_INTEGER_FORMULA, status)
     ok = status == RowStatus.OK
-    status = np.where(ok & ~found, RowStatus.NO_INTEGER_FORMULA, status)
-    status = np.where(ok & found & ~(np.isfinite(tc) & np.isfinite(ef)), RowStatus.NOT_FINITE, status)
-    ok = status == RowStatus.OK
+    amounts = np.where(ok[:, None], amounts, 0.0)
+    whole = (amounts == np.rint(amounts)).all(axis=1, keepdims=True)
     return Proposals(
         status=status.astype(np.int8),
-        counts=np.where(ok[:, None], counts, 0),
-        amounts=np.where(ok[:, None], amounts, 0.0),
+        counts=np.where(whole, amounts, 0).astype(np.int64),
+        amounts=amounts,
         distance=np.where(ok, np.abs(formula - x).sum(axis=1), np.nan),
         tc_k=np.where(ok, tc, np.float32(np.nan)),
         ef_ev_per_atom=np.where(ok, ef, np.float32(np.nan)),
@@ -136,7 +131,7 @@ class SearchResult(Proposals):
     rows: (n,) row numbers. recoveries: (n,) steps taken back. start, x_final: (n, 118) fractions at the start and at
     the end of stage 2 (zeros for NOTHING_ALLOWED). tc_stage1_k, ef_stage1_ev_per_atom: (n,) at the end of stage 1.
     tc_relaxed_k, ef_relaxed_ev_per_atom: (n,) of x_final. seconds: what of wall_s went into start, stage_1, stage_2
-    and projection. source: (n,) where each row came from (see family.py); None outside families.
+    and projection.
 
     stopped_at_step: the step, counted over both stages, after which a request to stop ended the search; its shard's
     rows went on to a formula from there, and later shards aren't among the rows. None if it ran to its end.
@@ -154,7 +149,6 @@ class SearchResult(Proposals):
     wall_s: float
     seconds: Mapping[str, float]
     stopped_at_step: int | None = None
-    source: NDArray[np.object_] | None = None
 
     def formulas(self) -> list[str]:
         """The formula of each row, of a family in the order of its base, else least electronegative element first; ""
@@ -162,18 +156,18 @@ class SearchResult(Proposals):
         """
         if self.texts is not None:
             return [str(text) for text in self.texts]
-        return [self._formula(row) for row in range(len(self.rows))]
-
-    def _formula(self, row: int) -> str:
-        if self.counts[row].any():
-            return write_integers(self.counts[row])
-        amounts = self.amounts[row]
-        held = {SYMBOLS[z]: float(amounts[z]) for z in WRITING_ORDER if amounts[z] > 0}
-        return write(held) if held else ""
+        return [_formula(*row) for row in zip(self.counts, self.amounts, strict=True)]
 
     def status_counts(self) -> dict[str, int]:
         """How many rows ended with each status, by label."""
         return {status.label: int((self.status == status).sum()) for status in RowStatus}
+
+
+def _formula(counts: Ints, amounts: Floats) -> str:
+    if counts.any():
+        return write_integers(counts)
+    held = {SYMBOLS[z]: float(amounts[z]) for z in WRITING_ORDER if amounts[z] > 0}
+    return write(held) if held else ""
 
 
 def join(parts: Sequence[SearchResult], wall_s: float) -> SearchResult:

@@ -9,29 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Ints, Mask
+from kiago_ray.chemistry.elements import Floats, Ints, Mask
+from kiago_ray.chemistry.formula import checked_amounts
 from kiago_ray.predictors.base import Predictors, predict
 from kiago_ray.predictors.ensemble import with_lower_bound
 from kiago_ray.predictors.inference import capturable, in_precision, step_precision
 from kiago_ray.search.family import Substitutions
-from kiago_ray.search.family_rows import FamilySpace, FamilyStarts, begin_family, project_family_rows
-from kiago_ray.search.losses import (
-    ChargeTerm,
-    Objective,
-    PlausibilityTerm,
-    Term,
-    Terms,
-    charge_loss,
-    charge_table,
-    row_losses,
-)
-from kiago_ray.search.open_rows import begin_open, project_rows
+from kiago_ray.search.losses import Objective, further_terms, row_losses
 from kiago_ray.search.problem import Problem, resolve
 from kiago_ray.search.result import RowStatus, SearchResult, Singles, Trajectory, join, scored
 from kiago_ray.search.sections import SpecError
@@ -43,8 +33,8 @@ from kiago_ray.search.stages import (
     ShouldStop,
     Space,
     Stage,
+    finish,
     limit,
-    losses,
     run_stage,
 )
 
@@ -63,7 +53,6 @@ def run_search(
     rows: range | None = None,
     shard_rows: int | None = None,
     trajectory_rows: int = TRAJECTORY_ROWS,
-    device: str | torch.device = "cpu",
     progress: ProgressCallback | None = None,
     should_stop: ShouldStop | None = None,
     substitutions: Substitutions | None = None,
@@ -73,9 +62,9 @@ def run_search(
     frequencies: element counts by data set, (118,) each (see open_rows.drawing_weights). shard_rows: rows that run
     together, by default 512 on a CPU and 16,384 on a GPU; it moves results by rounding errors, so compare results of
     one value. trajectory_rows: of how many rows each step is kept. `progress` is called after each step; `should_stop`
-    is asked after each step, and a search that stops returns what it has (see SearchResult). Everything runs on
-    `device`, where the predictors are, and in float32, but for the predictors that the steps follow
-    (`spec.precision`). substitutions: what takes the place of what, which a search needs that keeps its base's sites.
+    is asked after each step, and a search that stops returns what it has (see SearchResult). substitutions: what takes
+    the place of what, which a search needs that keeps its base's sites. Everything runs where the predictors are, and
+    in float32, but for the predictors that the steps follow (`spec.precision`).
 
     Raises SpecError where the specification doesn't fit the predictors or the data, ValueError for rows that the
     search doesn't have.
@@ -84,8 +73,14 @@ def run_search(
     rows = range(spec.row_count) if rows is None else rows
     if not rows or rows.step != 1 or rows.start < 0 or rows.stop > spec.row_count:
         raise ValueError(f"rows: {rows} is not a range of the {spec.row_count} rows of this search")
-    search = _Search.of(spec, predictors, frequencies, substitutions, torch.device(device), shard_rows)
-    size, steps, on_cpu = search.size, sum(spec.steps), search.device.type == "cpu"
+    predictors = predictors.following(spec.tc_predictor)
+    on_cpu = predictors.supported.device.type == "cpu"
+    shard_rows = (SHARD_ROWS if on_cpu else DEVICE_SHARD_ROWS) if shard_rows is None else shard_rows
+    if shard_rows < 1:
+        raise ValueError(f"shard_rows: {shard_rows} rows can't run; give at least 1")
+    problem = resolve(spec, _supported(spec, predictors), substitutions)
+    size, steps = shard_size(spec.row_count, shard_rows), sum(spec.steps)
+    search = _Search(problem, frequencies, predictors, size)
     shards = range(rows.start // size, (rows.stop - 1) // size + 1)
     parts: list[SearchResult] = []
     for number, shard in enumerate(shards):
@@ -123,31 +118,20 @@ class _Search:
     problem: Problem
     frequencies: Mapping[str, Floats]
     predictors: Predictors
-    bound: Predictors
-    steering: Predictors
-    device: torch.device
     size: int
 
-    @classmethod
-    def of(
-        cls,
-        spec: SearchSpec,
-        predictors: Predictors,
-        frequencies: Mapping[str, Floats],
-        substitutions: Substitutions | None,
-        device: torch.device,
-        shard_rows: int | None,
-    ) -> _Search:
-        if shard_rows is None:
-            shard_rows = SHARD_ROWS if device.type == "cpu" else DEVICE_SHARD_ROWS
-        if shard_rows < 1:
-            raise ValueError(f"shard_rows: {shard_rows} rows can't run; give at least 1")
-        predictors = predictors.following(spec.tc_predictor)
-        problem = resolve(spec, _supported(spec, predictors), substitutions)
-        bound = with_lower_bound(predictors, spec.kappa, spec.extrapolation_weight)
-        steering = in_precision(bound, step_precision(spec.precision, device))
-        size = shard_size(spec.row_count, shard_rows)
-        return cls(problem, frequencies, predictors, bound, steering, device, size)
+    @property
+    def device(self) -> torch.device:
+        return self.predictors.supported.device
+
+    @cached_property
+    def bound(self) -> Predictors:
+        spec = self.problem.spec
+        return with_lower_bound(self.predictors, spec.kappa, spec.extrapolation_weight)
+
+    @cached_property
+    def steering(self) -> Predictors:
+        return in_precision(self.bound, step_precision(self.problem.spec.precision, self.device))
 
     def tensor(self, values: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.as_tensor(values, dtype=dtype, device=self.device)
@@ -188,18 +172,18 @@ def _supported(spec: SearchSpec, predictors: Predictors) -> Mask:
 
 
 def begin(
-    problem: Problem,
-    frequencies: Mapping[str, Floats],
-    rows: Ints,
-    size: int,
-    device: torch.device,
-) -> tuple[Space, SearchState, FamilyStarts | None]:
+    problem: Problem, frequencies: Mapping[str, Floats], rows: Ints, size: int, device: torch.device
+) -> tuple[Space, SearchState]:
     """The space and the state before stage 1 of rows (n,) at their places in a shard of `size`, the other places being
-    padding; and of a family search what stands in each place.
+    padding. Only the kind of rows that the search has is imported.
     """
     if problem.family is not None:
+        from kiago_ray.search.family_rows import begin_family
+
         return begin_family(problem, rows, size, device)
-    return *begin_open(problem, frequencies, rows, size, device), None
+    from kiago_ray.search.open_rows import begin_open
+
+    return begin_open(problem, frequencies, rows, size, device)
 
 
 def search_stage(problem: Problem, number: int, device: torch.device) -> Stage:
@@ -210,28 +194,10 @@ def search_stage(problem: Problem, number: int, device: torch.device) -> Stage:
     return Stage(number, spec, Objective(spec.alpha, spec.tc_gradient, integer_norm=norm, further=further))
 
 
-def further_terms(problem: Problem, device: torch.device) -> tuple[Term, ...]:
-    """The terms that a search has beside the paper's, in the order in which they are added up.
-
-    In a family the charge costs what it is unlikelier than in the base, which exists: MgB2's states are most unlikely,
-    and to make them likelier would make another compound.
-    """
-    spec, terms = problem.spec, list[Term]()
-    if spec.charge.weight > 0:
-        table, free = charge_table(spec.oxidation_set, device), None
-        if problem.family is not None and problem.base is not None:
-            base = torch.as_tensor(problem.base[None], dtype=torch.float32, device=device)
-            free = float(charge_loss(base, table))
-        terms.append(ChargeTerm(table, spec.charge.weight, free))
-    if spec.plausibility_weight:
-        terms.append(PlausibilityTerm(spec.plausibility_weight))
-    return tuple(terms)
-
-
 def _run_shard(search: _Search, rows: Ints, recorder: Recorder) -> SearchResult:
     marks = [time.perf_counter()]
     problem, spec, device = search.problem, search.problem.spec, search.device
-    space, state, family = begin(problem, search.frequencies, rows, search.size, device)
+    space, state = begin(problem, search.frequencies, rows, search.size, device)
     start = space.compose(state.x_base, state.mask)
     capture = device.type == "cuda" and capturable(search.steering)
     run = partial(run_stage, predictors=search.steering, on_step=recorder, capture=capture)
@@ -243,18 +209,13 @@ def _run_shard(search: _Search, rows: Ints, recorder: Recorder) -> SearchResult:
     state, space = limit(state, space, reset=spec.reset_optimizer_between_stages)
     if complete:
         state, complete = run(state, space, stage=second)
-    state, terms = _finish(state, space, search.predictors, second.objective)
+    state, terms = finish(state, space, search.predictors, second.objective)
     recorder.keep(state.status, terms)
 
     x_final = space.compose(state.x_base, state.mask).cpu().numpy()
     marks.append(time.perf_counter())
-    if family is not None:
-        assert isinstance(space, FamilySpace)
-        cost = partial(search.cost, first.objective)
-        proposals = project_family_rows(family, space, state, x_final, spec.projection, search.score, cost)
-    else:
-        status = state.status.cpu().numpy()
-        proposals = project_rows(problem, x_final, status, search.score, search.climbed)
+    cost = partial(search.cost, first.objective)
+    proposals = space.propose(problem, state, x_final, search.score, search.climbed, cost)
     marks.append(time.perf_counter())
     arrays = {
         "start": start.cpu().numpy(),
@@ -267,7 +228,6 @@ def _run_shard(search: _Search, rows: Ints, recorder: Recorder) -> SearchResult:
     for values in arrays.values():
         values[proposals.status == RowStatus.NOTHING_ALLOWED] = 0 if values.ndim == 2 else np.nan
     arrays |= {**vars(proposals), "recoveries": state.recoveries.cpu().numpy()}
-    arrays |= {} if family is None else {"source": family.source}
     return SearchResult(
         rows=rows,
         **{name: values[rows % search.size] for name, values in arrays.items() if values is not None},
@@ -278,23 +238,6 @@ def _run_shard(search: _Search, rows: Ints, recorder: Recorder) -> SearchResult:
     )
 
 
-def _finish(
-    state: SearchState, space: Space, predictors: Predictors, objective: Objective
-) -> tuple[SearchState, Terms]:
-    """The terms after the last step; rows that aren't finite there go back to where they last were."""
-    with torch.no_grad():
-        _, terms = losses(state.x_base, state.mask, space, predictors, objective)
-        lost = (state.status == RowStatus.OK) & ~(terms.tc_k.isfinite() & terms.ef_ev_per_atom.isfinite())
-        if lost.any():
-            state = replace(
-                state,
-                x_base=torch.where(lost[:, None], state.last_finite, state.x_base),
-                status=torch.where(lost, int(RowStatus.NOT_FINITE), state.status),
-            )
-            _, terms = losses(state.x_base, state.mask, space, predictors, objective)
-    return state, terms
-
-
 def given_result(amounts: Floats, predictors: Predictors) -> SearchResult:
     """Formulas that no search made, amounts (n, 118), as a search that took no step: scored as they are, whole numbers
     or not, so that screens, columns and ranking are the same for them.
@@ -303,10 +246,7 @@ def given_result(amounts: Floats, predictors: Predictors) -> SearchResult:
     predictors don't know. Raises ValueError for another shape, and amounts that are negative or not finite.
     """
     amounts = np.asarray(amounts, dtype=np.float64)
-    if amounts.ndim != 2 or amounts.shape[1] != N_ELEMENTS:
-        raise ValueError(f"amounts have the shape {amounts.shape}; give (rows, {N_ELEMENTS})")
-    if not np.isfinite(amounts).all() or (amounts < 0).any():
-        raise ValueError("amounts must be finite and not negative")
+    checked_amounts(amounts[amounts.any(axis=-1)])
     n, some = len(amounts), amounts.any(axis=1)
     known = ~(amounts > 0)[:, ~predictors.supported.cpu().numpy()].any(axis=1)
     fractions = amounts / np.where(some, amounts.sum(axis=1), 1)[:, None]
@@ -315,12 +255,10 @@ def given_result(amounts: Floats, predictors: Predictors) -> SearchResult:
         rows = fractions[some & known].astype(np.float32)
         tc[some & known] = np.maximum(predict(predictors.tc, rows), 0)
         ef[some & known] = predict(predictors.ef, rows)
-    whole = (amounts == np.rint(amounts)).all(axis=1, keepdims=True)
-    counts = np.where(whole, amounts, 0).astype(np.int64)
     status = np.where(known, RowStatus.OK, RowStatus.UNKNOWN_ELEMENT)
     none = np.zeros((1, 0), dtype=np.float32)
     return SearchResult(
-        **vars(scored(fractions, counts, amounts, status, lambda _: (tc, ef))),
+        **vars(scored(fractions, amounts, status, lambda _: (tc, ef))),
         rows=np.arange(n),
         recoveries=np.zeros(n, dtype=np.int64),
         start=fractions.astype(np.float32),

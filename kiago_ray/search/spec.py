@@ -5,7 +5,6 @@ presets, which are complete specifications in the files under presets/. Defaults
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from fractions import Fraction
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
@@ -14,7 +13,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
-from kiago_ray.chemistry.formula import amounts_row, feasible_totals, parse
+from kiago_ray.chemistry.formula import amounts_row, parse
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.search.sections import (
     ChargeSpec,
@@ -36,7 +35,7 @@ from kiago_ray.search.sections import (
 
 MAX_CANDIDATES = 10_000_000
 MAX_STEPS = 20_000  # a stage; each keeps its terms for the trajectory
-MOST_DOTS = 8  # in a key; no section lies as deep
+MOST_DOTS = 8  # that open a key; no section lies as deep
 PRESETS = ("default", "open", "paper", "reference", "hydride", "substitution")
 
 
@@ -51,13 +50,10 @@ def _as_fraction(value: Any) -> Any:
 
 
 def _for_both_stages(value: Any) -> Any:
-    if isinstance(value, str):  # YAML takes 1e-3 for a text
-        with suppress(ValueError):
-            value = float(value)
-    return (value, value) if isinstance(value, int | float) else value
+    return value if isinstance(value, list | tuple) else (value, value)
 
 
-Amount = Annotated[float, BeforeValidator(_as_fraction)]
+Amount = Annotated[float, BeforeValidator(_as_fraction), Field(gt=0, lt=1)]
 Steps = Annotated[int, Field(ge=0, le=MAX_STEPS)]
 Rate = Annotated[float, Field(gt=0, le=10)]
 
@@ -68,17 +64,15 @@ class SearchSpec(Section):
     base: Formula | None = None
     """Formula of the base material."""
     candidates: int = Field(default=256, ge=1, le=MAX_CANDIDATES)
-    """Rows of the search. The paper has 4096 and `open` 512, which fit a laptop; `default` needs fewer, as a family
-    holds fewer compositions.
-    """
+    """Rows of the search. The paper has 4096, `open` 512; `default` needs fewer, as a family holds fewer formulas."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Row r draws from a generator of (seed, base, r) alone."""
 
     start: StartSpec = Field(default_factory=StartSpec)
     """Initial candidates."""
     family: FamilySpec = Field(default_factory=FamilySpec)
-    """Whether and how the sites of the base are kept. `default` keeps them because what a laboratory makes next is a
-    known structure with one or two elements changed; then max_elements, n_unit and start say nothing.
+    """Whether and how the base's sites are kept, as who makes a compound next does; then max_elements, n_unit and
+    start say nothing.
     """
     sources: SourcesSpec = Field(default_factory=SourcesSpec)
     """Where the rows of a family search come from."""
@@ -91,88 +85,62 @@ class SearchSpec(Section):
     oxidation_state: int | None = Field(default=None, ge=-8, le=9)
     """Only elements that have this oxidation state (section 3.5)."""
     oxidation_set: OxidationSet = OxidationSet.ICSD24
-    """SMACT's oxidation states for masks and screens. The paper's is smact14; `default` takes icsd24 because it leaves
-    out states that hardly ever occur in measured structures.
-    """
+    """SMACT's oxidation states for masks and screens: the paper's smact14, or icsd24, which leaves out rare ones."""
     substitute: dict[Symbol, int | SiteSpec] | None = None
-    """Elements of the base and their oxidation states, such as {La: 3}: what they held is optimised over elements with
-    this state, and everything else of the base is fixed (section 3.5). {Ti: 4, O: {state: -2, atoms: 1}} takes a part
-    of an element's atoms.
+    """Elements of the base and their oxidation states, such as {La: 3}, or {Ti: 4, O: {state: -2, atoms: 1}} for a
+    part of the atoms: what they held is optimised over elements with this state, the rest is fixed (section 3.5).
     """
     substitute_by: int | None = Field(default=None, ge=-8, le=9)
-    """Oxidation state of the substitutes, as many as keep the total charge: 2 Ti4+ and 1 O2- give way to two of +3.
-    Null takes the state of the sites.
-    """
+    """Oxidation state of the substitutes, which keep the charge: two of +3 for 2 Ti4+ and 1 O2-. Null: the sites'."""
     max_elements: int = Field(default=7, ge=1, le=N_ELEMENTS)
-    """Most elements a candidate holds in stage 2 (n_elem^max, eq. 7). The paper has 10; `default` has 7 because the
-    formation energies that ElemNet learned from hold at most seven elements.
-    """
+    """Most elements in stage 2 (n_elem^max, eq. 7). The paper has 10; `default` has 7, the most in ElemNet's data."""
     limit_counts_fixed: bool = True
     """Whether fixed elements count towards max_elements."""
     n_unit: RangeSpec = Field(default_factory=RangeSpec)
-    """Numbers of atoms N of the grids n/N that formulas lie on (N_unit, eq. 9); a formula is written reduced, so it
-    can have fewer.
-    """
+    """Numbers of atoms N of the grids n/N that formulas lie on (N_unit, eq. 9); they are written reduced."""
 
     alpha: float = Field(default=0.0, ge=0)
-    """Weight of the formation energy, in K per eV/atom (eq. 1). The paper has 4, where 0.1 eV/atom weighs 0.4 K; at
-    `open`'s 20 it weighs 2 K, so that stability counts. `default` leaves it out: within a family the plausibility
-    tells more.
-    """
+    """Weight of the formation energy, in K per eV/atom (eq. 1). The paper has 4; in a family plausibility counts."""
     plausibility_weight: float = Field(default=10.0, ge=0, le=1000)
-    """Weight of the plausibility, in K per nat: how likely it is that a composition exists. 0, as in the paper, leaves
-    it out; `default` has it because a proposal that nobody can make is worth nothing.
-    """
+    """Weight of the plausibility, in K per nat. The paper has 0; but what nobody can make is worth nothing."""
     beta: RampSpec = Field(default_factory=RampSpec)
-    """Weight of the integer loss, in K (eq. 16), over stage 2. The paper has 1, which is small beside T_c's slope of
-    tens to hundreds of K per unit of fraction; `default` raises it so that stage 2 ends near integers.
+    """Weight of the integer loss, in K (eq. 16), over stage 2. The paper's 1 is little beside T_c's slope of hundreds
+    of K, so `default` raises it.
     """
     integer_norm: Literal["l1", "l2"] = "l1"
     """l1: the integer loss sums |x - c| (eq. 10); l2: it sums (x - c)²."""
     tc_gradient: Literal["before_relu", "after_relu"] = "before_relu"
-    """Whether the loss takes T_c before or after the predictor's final ReLU. The paper's is after; `default` takes it
-    before because a candidate at 0 K would get no gradient.
-    """
+    """Whether the loss takes T_c before the final ReLU or after it, as in the paper, where 0 K has no gradient."""
 
     tc_predictor: Literal["ensemble", "resnet18"] = "ensemble"
-    """Which T_c predictor the search climbs. The paper's is a ResNet-18; `default` takes the ensemble, which is nearer
-    to measured T_c and knows how far it can be believed.
-    """
+    """The T_c predictor to climb: the paper's ResNet-18, or the ensemble, which is nearer to measured T_c."""
     kappa: float = Field(default=1.0, ge=0, le=10)
-    """κ: the search climbs T_c − κ·σ with the ensemble's standard deviation σ. 0, as in the paper, takes T_c as it is;
-    `default` takes the lower bound because otherwise rows gather where the networks err.
-    """
+    """κ: the search climbs T_c − κ·σ, σ being the ensemble's. With the paper's 0 rows gather where it errs."""
     extrapolation_weight: float = Field(default=0.0, ge=0)
-    """K for each unit of the extrapolation score above 0.8; at 1 a formula is flagged. 0, as in the paper, leaves rows
-    free to go where nothing is known; so does `default`, whose sites and plausibility keep them near what is known
-    while a new dopant is always further from it. `open` has 60.
+    """K for each unit of the extrapolation score above 0.8; at 1 a formula is flagged. 0, as in the paper, leaves it
+    out; so does `default`, whose sites and plausibility keep rows near what is known.
     """
 
     charge: ChargeSpec = Field(default_factory=ChargeSpec)
     """Charge neutrality as a term of the loss."""
 
     steps: tuple[Steps, Steps] = (30, 30)
-    """Steps of stage 1 and of stage 2. The paper has 500 and 500, `open` 200 and 200 so that a laptop needs a minute;
-    `default` 30 and 30, larger ones, after which twice as many make no difference.
-    """
+    """Steps of stage 1 and of stage 2. The paper has 500 each; in a family 30 larger ones are enough."""
     learning_rate: Annotated[tuple[Rate, Rate], BeforeValidator(_for_both_stages)] = (0.06, 0.06)
-    """Adam's step in stage 1 and in stage 2, in units of x_base (which starts at sum 1, in a family on every site).
-    The paper has 0.03; `default` doubles it, as a site is a dozen elements and not 118.
+    """Adam's step in both stages, in units of x_base (which starts at sum 1, in a family on every site). The paper has
+    0.03; `default` doubles it, as a site is a dozen elements.
     """
     learning_rate_schedule: Literal["constant", "cosine"] = "cosine"
-    """Over each stage: constant, as in the paper, or falling to 0 as a cosine, which `default` takes because a row
-    then settles instead of jumping by 0.03 to the end.
-    """
+    """Over each stage: constant, as in the paper, or falling to 0 as a cosine, so that a row settles."""
     precision: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"
-    """What the predictors' wide layers compute in while a search steps; formulas are always scored in float32. mixed:
-    those of E_f in bfloat16. auto: bfloat16 where the processor multiplies it in hardware, else float32.
+    """What the predictors' wide layers compute in while a search steps; formulas are scored in float32. mixed: those
+    of E_f in bfloat16. auto: bfloat16 where the processor multiplies it in hardware, else float32.
     """
     reset_optimizer_between_stages: bool = True
     """Whether Adam's moments start anew in stage 2."""
     revive: Literal["none", "start", "allowed"] = "allowed"
     """Which absent elements can return, one a step, that with the best gradient: none, as in the paper; those of the
-    row's start; any allowed one, as in `default`, because otherwise what one step made negative is lost for good, and
-    no row finds an element that its start lacked.
+    row's start; any allowed one, because otherwise no row finds an element that it lost or lacked.
     """
     projection: ProjectionSpec = Field(default_factory=ProjectionSpec)
     """To integer formulas."""
@@ -198,11 +166,6 @@ class SearchSpec(Section):
         """Rows of the search: `candidates`, or the number of rows given."""
         return len(self.start.rows) or self.candidates
 
-    @property
-    def fixed_fractions(self) -> Floats:
-        """x_const as the `fixed` field states it, (118,)."""
-        return amounts_row(self.fixed)
-
     @model_validator(mode="after")
     def _can_run(self) -> Self:
         for problem in self._problems():
@@ -220,15 +183,8 @@ class SearchSpec(Section):
             yield "screens.names: neutral_mixed needs charge.mixed_valence; set that to true"
         if self.projection.kind == "none":
             return
-        least, most = self.n_unit.min, self.n_unit.max
-        totals = range(least, most + 1)
-        if self.fixed and not feasible_totals(totals, self.fixed_fractions, self.fixed_may_grow):
-            amounts = ", ".join(f"{symbol} {amount:g}" for symbol, amount in self.fixed.items())
-            yield (
-                f"n_unit: no number of atoms from {least} to {most} makes the fixed amounts ({amounts}) whole atoms; "
-                "change fixed or n_unit"
-            )
-        elements = self.max_elements + (0 if self.limit_counts_fixed else len(self.fixed))
+        most, elements = self.n_unit.max, self.max_elements
+        elements += 0 if self.limit_counts_fixed else len(self.fixed)
         if most < elements:
             yield (
                 f"n_unit: formulas of up to {most} atoms can't hold {elements} elements; raise n_unit.max to "
@@ -236,16 +192,11 @@ class SearchSpec(Section):
             )
 
     def _problems_of_fixed(self) -> Iterator[str]:
-        for symbol, amount in self.fixed.items():
-            if not 0 < amount < 1:
-                yield f"fixed: {symbol} has {amount:g}; a fixed amount is a fraction of all atoms above 0 and below 1"
-            if symbol in self.elements.forbid:
-                yield f"fixed: {symbol} is both fixed and forbidden; remove one of the two"
-        total, most, number = sum(self.fixed.values()), self.max_elements, len(self.fixed)
+        for symbol in set(self.fixed) & set(self.elements.forbid):
+            yield f"fixed: {symbol} is both fixed and forbidden; remove one of the two"
+        total = sum(self.fixed.values())
         if total >= 1 - 1e-9:
             yield f"fixed: the amounts add up to {total:g}; they must leave something, so below 1"
-        if self.limit_counts_fixed and number >= most:
-            yield f"max_elements: {most} is used up by {number} fixed element(s); allow at least {number + 1}"
 
     def _problems_of_substitute(self) -> Iterator[str]:
         if self.substitute is None:
@@ -292,35 +243,32 @@ class SearchSpec(Section):
         """x_const (eq. 3), (118,) fractions, of the base without what its sites take out, and the atoms of all of it
         with the substitutes.
 
-        One site and substitutes of its state is the paper's experiment (section 3.5). The paper also describes, and
-        doesn't do, an exchange of several: 2 Ti4+ and 1 O2- carry +6, as two atoms of +3 do, so Ti2O4 becomes X2O3.
-        Here any parts of the base give way to Σ nᵢ·qᵢ / q atoms with the state q, so that the charge stays. Raises
+        One site and substitutes of its state is the paper's experiment (section 3.5). Several give way to Σ nᵢ·qᵢ / q
+        atoms with the state q, so that the charge stays: 2 Ti4+ and 1 O2- carry +6, so Ti2O4 becomes X2O3. Raises
         SpecError where the base doesn't have that, nothing would stay, or no number of substitutes carries the charge.
         """
         amounts, state, sites = parse(self.base or ""), self.substitute_state, self.sites
-        taken: dict[str, float] = {}
+        left, charge, count, atoms = dict(amounts), 0.0, 0.0, sum(amounts.values())
         for symbol, site in sites.items():
-            there = amounts.get(symbol)
-            if there is None:
+            if symbol not in amounts:
                 raise SpecError(
                     f"substitute: {symbol} is not in {self.base}; name one of {', '.join(amounts)}"
                 )
-            taken[symbol] = there if site.atoms is None else site.atoms
-            if taken[symbol] > there:
-                raise SpecError(f"substitute: {self.base} has {there:g} of {symbol}, not {taken[symbol]:g}")
-        left = {symbol: amount - taken.get(symbol, 0.0) for symbol, amount in amounts.items()}
+            taken = amounts[symbol] if site.atoms is None else site.atoms
+            if taken > amounts[symbol]:
+                raise SpecError(f"substitute: {self.base} has {amounts[symbol]:g} of {symbol}, not {taken:g}")
+            left[symbol] -= taken
+            charge, count = charge + taken * site.state, count + taken
         if not any(left.values()):
             raise SpecError(
-                f"substitute: {self.base} holds {', '.join(taken)} alone; nothing would stay fixed"
+                f"substitute: {self.base} holds {', '.join(sites)} alone; nothing would stay fixed"
             )
-        atoms = sum(amounts.values())
         if any(site.state != state for site in sites.values()):
-            charge = sum(amount * sites[symbol].state for symbol, amount in taken.items())
             if not state or charge * state <= 0:
                 raise SpecError(
                     f"substitute_by: no number of atoms with {state:+d} carries the charge {charge:+g} of the sites"
                 )
-            atoms += charge / state - sum(taken.values())
+            atoms += charge / state - count
         return amounts_row(left) / atoms, atoms
 
 
@@ -334,11 +282,9 @@ def preset_values(name: str) -> dict[str, Any]:
 
 
 def load_preset(name: str, overrides: Mapping[str, Any] | None = None) -> SearchSpec:
-    """The preset `name` with `overrides` merged over it.
-
-    Overrides are nested like the specification (`{"start": {"kind": "random"}}`) or dotted (`{"start.kind":
+    """The preset `name` with `overrides` merged over it, nested like the specification or dotted (`{"start.kind":
     "random"}`). Sections are merged key by key; everything else, `fixed` and `substitute` among it, is replaced.
-    Raises SpecError, in one line, for an unknown preset or key and for values that can't be run.
+    Raises SpecError for an unknown preset or key and for values that can't be run.
     """
     return build_spec({"preset": name}, overrides or {})
 
@@ -358,8 +304,7 @@ def build_spec(*layers: Mapping[str, Any]) -> SearchSpec:
         chosen, below = chosen.get("preset", "default"), chosen
     merged = preset_values(chosen)
     for layer in (below, *layers):
-        overrides = {key: value for key, value in layer.items() if key != "preset"}
-        merged = _merge(merged, _nested(overrides))
+        merged = _merge(merged, _nested({key: value for key, value in layer.items() if key != "preset"}))
     try:
         return SearchSpec.model_validate(merged)
     except ValidationError as error:
@@ -376,11 +321,9 @@ def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted keys opened into sections."""
     nested: dict[str, Any] = {}
     for key, value in values.items():
-        if str(key).count(".") > MOST_DOTS:
-            raise SpecError(f"{str(key)[:80]}…: unknown key; it has more than {MOST_DOTS} dots")
-        head, _, rest = str(key).partition(".")
-        if rest:
-            value = _nested({rest: value})
+        head, *rest = str(key).split(".", MOST_DOTS)
+        for section in reversed(rest):
+            value = {section: value}
         if isinstance(value, Mapping) and isinstance(nested.get(head), Mapping):
             value = {**nested[head], **value}
         nested[head] = value

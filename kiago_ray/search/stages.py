@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 import numpy as np
 import torch
@@ -19,8 +19,11 @@ from torch import Tensor
 
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.search.losses import Norm, Objective, Terms, row_losses
-from kiago_ray.search.result import RowStatus, Trajectory
+from kiago_ray.search.result import Cost, Proposals, RowStatus, Score, Singles, Trajectory
 from kiago_ray.search.spec import SearchSpec
+
+if TYPE_CHECKING:
+    from kiago_ray.search.problem import Problem
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # as torch.optim.Adam
 
@@ -32,25 +35,22 @@ Pace = tuple[float | Tensor, float | Tensor]
 class Space(Protocol):
     """What the rows of a search can reach: maps x_base (rows, p) under masks (rows, p) bool to fractions; p is the
     space's own.
+
+    compose: fractions (rows, 118), each row summing to 1; straight_through: what is absent keeps the gradient that it
+    would have on coming back. has_something: (rows,) bool, where there is something to compose. off_grid: L_integer,
+    (rows,), how far the composed fractions x lie from a formula's amounts. limited: the space of stage 2 and each
+    row's mask in it, by what stage 1 came to. propose: the formula of each row that ended at x_final (rows, 118),
+    scored as that formula by `score`; it is chosen by what the search climbs, T_c and E_f or the whole loss. All three
+    functions get all rows, each in its place.
     """
 
-    def compose(self, x_base: Tensor, mask: Tensor, *, straight_through: bool = False) -> Tensor:
-        """Fractions (rows, 118), each row summing to 1. straight_through: what is absent keeps the gradient that it
-        would have on coming back.
-        """
-        ...
-
-    def has_something(self, x_base: Tensor, mask: Tensor) -> Tensor:
-        """(rows,) bool: where there is something to compose."""
-        ...
-
-    def off_grid(self, x_base: Tensor, mask: Tensor, x: Tensor, norm: Norm) -> Tensor:
-        """L_integer, (rows,): how far from a formula's amounts what is composed lies, which are the fractions x."""
-        ...
-
-    def limited(self, x_base: Tensor, mask: Tensor) -> tuple[Self, Tensor]:
-        """The space of stage 2 and each row's mask in it, by what stage 1 came to."""
-        ...
+    def compose(self, x_base: Tensor, mask: Tensor, *, straight_through: bool = False) -> Tensor: ...
+    def has_something(self, x_base: Tensor, mask: Tensor) -> Tensor: ...
+    def off_grid(self, x_base: Tensor, mask: Tensor, x: Tensor, norm: Norm) -> Tensor: ...
+    def limited(self, x_base: Tensor, mask: Tensor) -> tuple[Self, Tensor]: ...
+    def propose(
+        self, problem: Problem, state: SearchState, x_final: Singles, score: Score, climbed: Score, cost: Cost
+    ) -> Proposals: ...
 
 
 def rectified(x_base: Tensor, mask: Tensor, *, straight_through: bool = False) -> Tensor:
@@ -120,18 +120,10 @@ def init(
     empty = ~space.has_something(x_start, allowed)
     mask = allowed & (x_start > 0) if revive == "start" else allowed.expand(x_start.shape)
     x_base = torch.where(empty[:, None], allowed.to(x_start), x_start)
-    rows = len(x_start)
-    return SearchState(
-        x_base=x_base,
-        last_finite=x_base,
-        mask=torch.where(empty[:, None], allowed, mask),
-        momentum=torch.zeros_like(x_base),
-        variance=torch.zeros_like(x_base),
-        rate=torch.ones_like(x_base[:, 0]),
-        recoveries=torch.zeros(rows, dtype=torch.int64, device=x_base.device),
-        status=torch.where(empty, int(RowStatus.NOTHING_ALLOWED), int(RowStatus.OK)),
-        adam_step=0,
-    )
+    mask, zero = torch.where(empty[:, None], allowed, mask), torch.zeros_like(x_base)
+    rate, recoveries = torch.ones_like(x_base[:, 0]), torch.zeros_like(empty, dtype=torch.int64)
+    status = torch.where(empty, int(RowStatus.NOTHING_ALLOWED), int(RowStatus.OK))
+    return SearchState(x_base, x_base, mask, zero, zero, rate, recoveries, status, adam_step=0)
 
 
 def losses(
@@ -190,23 +182,20 @@ def step(
 
     left = space.has_something(x_base, state.mask)
     lost = (state.status == RowStatus.OK) & ~finite
-    stays = ~(moving & left)
     taken_back = moving & ~left
     held = torch.where(lost[:, None], state.last_finite, state.x_base)
-    return (
-        SearchState(
-            x_base=torch.where(stays[:, None], held, x_base),
-            last_finite=torch.where(moving[:, None], state.x_base, state.last_finite),
-            mask=state.mask,
-            momentum=torch.where(moving[:, None], momentum, state.momentum),
-            variance=torch.where(moving[:, None], variance, state.variance),
-            rate=torch.where(taken_back, state.rate / 2, state.rate),
-            recoveries=state.recoveries + taken_back,
-            status=torch.where(lost, int(RowStatus.NOT_FINITE), state.status),
-            adam_step=state.adam_step + 1,
-        ),
-        terms,
+    after = SearchState(
+        x_base=torch.where((moving & left)[:, None], x_base, held),
+        last_finite=torch.where(moving[:, None], state.x_base, state.last_finite),
+        mask=state.mask,
+        momentum=torch.where(moving[:, None], momentum, state.momentum),
+        variance=torch.where(moving[:, None], variance, state.variance),
+        rate=torch.where(taken_back, state.rate / 2, state.rate),
+        recoveries=state.recoveries + taken_back,
+        status=torch.where(lost, int(RowStatus.NOT_FINITE), state.status),
+        adam_step=state.adam_step + 1,
     )
+    return after, terms
 
 
 def _newcomers(gradient: Tensor, x_base: Tensor, mask: Tensor) -> Tensor:
@@ -293,6 +282,20 @@ def run_stage(
     return replace(inside, adam_step=state.adam_step + stage.steps), True
 
 
+def finish(
+    state: SearchState, space: Space, predictors: Predictors, objective: Objective
+) -> tuple[SearchState, Terms]:
+    """The terms after the last step; rows that aren't finite there go back to where they last were."""
+    with torch.no_grad():
+        _, terms = losses(state.x_base, state.mask, space, predictors, objective)
+    lost = (state.status == RowStatus.OK) & ~(terms.tc_k.isfinite() & terms.ef_ev_per_atom.isfinite())
+    if not lost.any():
+        return state, terms
+    x_base = torch.where(lost[:, None], state.last_finite, state.x_base)
+    status = torch.where(lost, int(RowStatus.NOT_FINITE), state.status)
+    return finish(replace(state, x_base=x_base, status=status), space, predictors, objective)
+
+
 @dataclass(frozen=True)
 class Progress:
     """Step `step` of `total`, counted over all shards; T_c in K of the living rows of this shard."""
@@ -346,9 +349,7 @@ class Recorder:
 
     def trajectory(self, rows: np.ndarray, steps: tuple[int, int]) -> Trajectory:
         """What was kept, for the sample's row numbers (k,); steps that weren't reached are NaN."""
-        points = sum(steps) + 1
-        table = np.full((points, 3, len(rows)), np.nan, dtype=np.float32)
-        kept = torch.stack(self.terms).cpu().numpy()
-        table[: len(kept)] = kept
-        stage = np.where(np.arange(points) < steps[0], 1, 2)
+        table = np.full((sum(steps) + 1, 3, len(rows)), np.nan, dtype=np.float32)
+        table[: len(self.terms)] = torch.stack(self.terms).cpu().numpy()
+        stage = np.where(np.arange(len(table)) < steps[0], 1, 2)
         return Trajectory(rows, stage, table[:, 0], table[:, 1], table[:, 2])

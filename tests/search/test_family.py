@@ -163,23 +163,6 @@ def test_a_family_that_cannot_be_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-ODDS = np.zeros((N_ELEMENTS, N_ELEMENTS))
-NONE = np.zeros(N_ELEMENTS, dtype=np.bool_)
-
-
-def test_arrays_of_another_shape_and_odds_that_are_none_are_refused() -> None:
-    assert Substitutions(ODDS, NONE).made.shape == (0, N_ELEMENTS)
-    with pytest.raises(ValueError, match=r"shape of odds is \(3, 3\); give \(118, 118\)"):
-        Substitutions(np.zeros((3, 3)), NONE)
-    with pytest.raises(ValueError, match="shape of vacancies"):
-        Substitutions(ODDS, NONE[:5])
-    with pytest.raises(ValueError, match="shape of made"):
-        Substitutions(ODDS, NONE, np.zeros((4, 5)))
-    for wrong in (-0.1, 1.1, np.nan):
-        with pytest.raises(ValueError, match="odds lie between 0 and 1"):
-            Substitutions(np.full_like(ODDS, wrong), NONE)
-
-
 def written(occupations: list[Occupation]) -> list[str]:
     """Such as "Sm FeAs O" with a space between sites."""
     return [

@@ -125,7 +125,6 @@ ROWS = 24
 class Begun(NamedTuple):
     space: Space
     state: SearchState
-    family: FamilyStarts | None
 
 
 def begun(base: str, substitutions: Substitutions, **values: Any) -> Begun:

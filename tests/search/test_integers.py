@@ -31,7 +31,6 @@ from kiago_ray.search.integers import (
     nearest_counts,
     neutral_formulas,
     project,
-    rounded_counts,
 )
 
 NOTHING_FIXED = np.zeros(N_ELEMENTS)
@@ -196,10 +195,8 @@ def test_choose_takes_the_cheapest_that_is_near() -> None:
 
 
 def test_plain_rounding_does_not_add_up() -> None:
-    x = fractions(parse("La0.15O0.85"))[None]
-    assert rounded_counts(x, 10).sum() in (10, 11)
     thirds = fractions(parse("LaFeO"))[None]
-    assert rounded_counts(thirds, 4).sum() == 3
+    assert np.rint(thirds * 4).sum() == 3
     assert project(thirds, (4,), NOTHING_FIXED, False).counts.sum() == 4
 
 

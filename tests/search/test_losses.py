@@ -29,7 +29,6 @@ from kiago_ray.search.losses import (
     integer_distance,
     integer_loss,
     row_losses,
-    tc_term,
 )
 
 TOTALS = torch.arange(1, 26)
@@ -102,13 +101,14 @@ def test_more_totals_never_cost_more(seed: int, most: int) -> None:
 
 def test_tc_before_and_after_its_relu() -> None:
     raw = torch.tensor([-5.0, 0.0, 7.0], requires_grad=True)
+    given = Predictors(tc=lambda x: x, ef=lambda x: x)  # type: ignore[arg-type]
     for gradient, values, slopes in (
         ("before_relu", [5.0, 0.0, -7.0], [-1.0, -1.0, -1.0]),
         ("after_relu", [0.0, 0.0, -7.0], [0.0, 0.0, -1.0]),
     ):
-        term = tc_term(raw, gradient)  # type: ignore[arg-type]
-        assert term.tolist() == values
-        assert torch.autograd.grad(term.sum(), raw)[0].tolist() == slopes
+        loss, _ = row_losses(raw, given, Objective(0, gradient))  # type: ignore[arg-type]
+        assert loss.tolist() == values
+        assert torch.autograd.grad(loss.sum(), raw)[0].tolist() == slopes
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(predictors: Predictors) -> None:

@@ -99,11 +99,16 @@ def test_what_is_preserved_may_take_part_of_the_site_where_asked_for() -> None:
         ({"fixed": {"La": 0.5}, "elements": {"allow": ["La"]}}, "elements: the mask leaves no element"),
         (
             {"substitute": {"La": 3}, "max_elements": 3},
-            "max_elements: 3 is used up by fixed elements; allow 4",
+            "max_elements: 3 is used up by 3 fixed element(s); allow at least 4",
         ),
+        ({"fixed": {"H": 0.4}, "max_elements": 1}, "max_elements: 1 is used up by 1 fixed element(s)"),
         (
             {"base": "LaFeAsO0.913", "substitute": {"La": 3}},
-            "n_unit: no number of atoms from 1 to 25 makes the fixed amounts whole atoms; change n_unit, or",
+            "n_unit: no number of atoms from 1 to 25 makes the fixed amounts (O 0.233325, Fe 0.255558, As 0.255558)",
+        ),
+        (
+            {"fixed": {"H": 0.37}},
+            "n_unit: no number of atoms from 1 to 25 makes the fixed amounts (H 0.37) whole atoms; change fixed or",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
-from kiago_ray.chemistry.formula import parse, parse_amounts, parse_fractions
+from kiago_ray.chemistry.formula import amounts_row, parse, parse_amounts, parse_fractions
 from kiago_ray.chemistry.neutrality import check
 from kiago_ray.predictors.base import Predictors, check_contract
 from kiago_ray.screening.candidates import collect
@@ -227,7 +227,7 @@ def test_every_constraint_holds(
     )
     result = run_search(spec, predictors, frequencies)
     assert (result.status == RowStatus.OK).all()
-    const = spec.fixed_fractions
+    const = amounts_row(spec.fixed)
     held_exactly = (const > 0) & (not may_grow)
     forbidden = np.isin(SYMBOLS, elements.get("forbid", ()))
     if "allow" in elements:

@@ -408,7 +408,7 @@ def test_a_step_neither_waits_for_the_host_nor_copies_from_it(
     spec = load_preset(preset, {"base": "LaNiAsO", "plausibility_weight": 0, "start.frequencies": "uniform"})
     problem = resolve(spec, shipped.supported.numpy(), substitutions)
     objective = search_stage(problem, number, torch.device("cpu")).objective
-    space, state, _ = begin(problem, {}, np.arange(2), 8, torch.device("cpu"))
+    space, state = begin(problem, {}, np.arange(2), 8, torch.device("cpu"))
     steering, revive = in_precision(shipped, "bfloat16"), spec.revive != "none"
     with Operations() as seen:
         step(state, space, steering, objective, pace(1, 0.1), revive=revive)
