@@ -174,7 +174,7 @@ def plan_of(rows: int, searches: int, shard_rows: int) -> Plan:
 def make(plan: Plan, directory: Path) -> None:
     """Write the shards and spec.yaml."""
     from kiago_ray.runs.shards import write_shard
-    from kiago_ray.screening.summary import BaseMaterial
+    from kiago_ray.screening.known import BaseMaterial
     from kiago_ray.storage.run_directory import open_run
 
     place = open_run(directory, {"campaign": plan.campaign.defining()}).location

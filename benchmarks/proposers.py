@@ -22,8 +22,7 @@ from kiago_ray.chemistry.formula import write
 from kiago_ray.errors import InputError
 from kiago_ray.plausibility.literature import Neighbours, elements_at_hand
 from kiago_ray.plausibility.prospects import around, informed
-from kiago_ray.screening.candidates import trusted_tc_k
-from kiago_ray.screening.known import expected_improvement_k
+from kiago_ray.screening.known import expected_improvement_k, trusted_tc_k
 from kiago_ray.search import SearchSpec, SpecError, load_preset
 from kiago_ray.search.family import atoms_of
 from kiago_ray.search.open_rows import perturbed_row

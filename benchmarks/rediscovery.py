@@ -292,7 +292,7 @@ def plausibility_line(then: Then, later: Later, seed: int) -> dict[str, Any]:
     real = np.arange(len(every)) < len(later.fractions)
     log_p, log_exists = then.prospects.plausibility.log_probabilities(every)
     limits = ScreensSpec()
-    balanced = likeliest_balance(every).likely(limits.max_charge_nats)
+    balanced = likeliest_balance(every).screened_nats <= limits.max_charge_nats
     there = then.prospects.made.nearest_same(every) >= 0
     passed = (there | (np.exp(log_exists) >= limits.min_existence)) & balanced
     soon = np.concatenate([later.year < then.year + 5, np.ones(len(swaps), dtype=np.bool_)])

@@ -31,11 +31,13 @@ from kiago_ray.hull.energy_hull import with_e_hull
 from kiago_ray.plausibility.literature import Literature, system_names
 from kiago_ray.plausibility.model import fit_plausibility
 from kiago_ray.screening.candidates import collect
-from kiago_ray.screening.screens import FILE, REQUIRED, apply_screens, available_screens
+from kiago_ray.screening.screens import FILE, REQUIRED, SCREENS, apply_screens
 from kiago_ray.search.run import given_result
 from kiago_ray.search.sections import ScreensSpec
+from kiago_ray.search.spec import SearchSpec
 
 FOLDS = 5
+ASKED = {"charge": {"mixed_valence": True}, "screens": {"names": ("neutral_atoms",)}}
 HIGH_TC_K = 30.0
 TARGET = Path(__file__).parents[1] / "kiago_ray" / "screening" / FILE
 
@@ -116,11 +118,16 @@ def log_existence(drawn: Drawn, fit: Fit, seed: int) -> tuple[Floats, Floats]:
 
 
 def verdicts(amounts: Floats, existence: Floats | None) -> dict[str, NDArray[np.bool_]]:
-    """Of every screen but hydride, which is for a search of its own, and of the preset default: (n,) each."""
-    result = given_result(amounts, load_predictors())
-    candidates = collect(result, mixed_valence=True, by_atoms=True, log_existence=existence)
-    candidates = with_e_hull(candidates, result.amounts, candidates.ok, EnergyHull.of(), most=len(amounts))
-    found = dict(apply_screens(candidates, available_screens(), ()).by_screen)
+    """Of every screen but hydride, which is for a search of its own, and of the preset default: (n,) each. existence:
+    (n,) ln of the probability of each.
+    """
+    result, spec = given_result(amounts, load_predictors()), SearchSpec(**ASKED)
+    rows = collect(result, spec)
+    if existence is not None:
+        rows = rows.append_column("existence", [np.exp(existence)])
+    every = apply_screens(rows, spec.screens, ())
+    rows = apply_screens(with_e_hull(every, amounts, EnergyHull.of(), most=len(amounts)), spec.screens, ())
+    found = {name: rows[name].fill_null(False).to_numpy() for name in SCREENS if name in rows.column_names}
     del found["hydride"]
     required = ScreensSpec().names
     if set(required) <= set(found):

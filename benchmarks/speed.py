@@ -37,9 +37,9 @@ from kiago_ray.models import Models
 from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.inference import Inference
 from kiago_ray.predictors.weights import load_network
+from kiago_ray.screening.rank import ranked
 from kiago_ray.screening.summary import summarise
 from kiago_ray.search import load_preset
-from kiago_ray.storage.table import ranked
 
 BASES = ("LaNiAsO", "LaPt2B2C")
 ROWS = 512
@@ -107,7 +107,7 @@ def outcome(
         ranked(judged.table),
         rows=rows,
         statuses=judged.result.status_counts(),
-        required=judged.verdicts.required,
+        required=spec.screens.names,
         base=judged.base,
     )
     best = next(top for top in summary.to_dict()["top"] if top["k"] == 30)

@@ -19,19 +19,18 @@ from kiago_ray.chemistry.formula import FormulaError, amounts_row, fractions, pa
 from kiago_ray.data.tables import made_compounds
 from kiago_ray.hull.energy_hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
 from kiago_ray.models import Models, load_models
-from kiago_ray.plausibility.prospects import Prospects, around, informed
-from kiago_ray.predictors.base import predict
-from kiago_ray.screening.candidates import Candidates, SecondOpinions, collect
-from kiago_ray.screening.known import TriedMaterials
-from kiago_ray.screening.rank import Ranking
-from kiago_ray.screening.screens import Verdicts, apply_screens, available_screens
-from kiago_ray.screening.summary import BaseMaterial, Summary, summarise
+from kiago_ray.plausibility.prospects import around, informed
+from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.known import BaseMaterial
+from kiago_ray.screening.rank import Ranking, ranked
+from kiago_ray.screening.screens import apply_screens
+from kiago_ray.screening.summary import Summary, summarise
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import TRAJECTORY_ROWS, given_result, run_search
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
-from kiago_ray.storage.table import PREDICTED, candidates_table, ranked, schema
+from kiago_ray.storage.table import PREDICTED, candidates_table, schema
 
 HULL_FORMULAS = MAX_FORMULAS  # of one request for scores
 AT_ONCE = 4096  # formulas that are scored together; bounds memory
@@ -73,25 +72,23 @@ def propose(
 
 @dataclass(frozen=True)
 class JudgedRows:
-    """Rows of a search with every screen's verdict. base: the material they started from. table: a pyarrow table of
-    all rows, in their order.
+    """Rows of a search as a pyarrow table with every screen's verdict, in their order. base: the material they started
+    from.
     """
 
     result: SearchResult
     base: BaseMaterial | None
-    candidates: Candidates
-    verdicts: Verdicts
     table: Any
 
     def outcome(self, spec: SearchSpec) -> SearchOutcome:
-        """What the rows come to, ranked as `spec` says, the search or the judge of these rows."""
+        """What the rows come to, ranked as `spec` says, by whose screens they were judged."""
         ranking = Ranking.of(spec.screens)
         table = ranked(self.table, ranking)
         summary = summarise(
             table,
             rows=len(self.table),
             statuses=self.result.status_counts(),
-            required=self.verdicts.required,
+            required=spec.screens.names,
             base=self.base,
             ranked_by=ranking.by,
         )
@@ -161,90 +158,33 @@ def judged(
     emd: bool = True,
     threads: int = 1,
 ) -> JudgedRows:
-    """The n rows of `result` with the verdicts of every screen of `judge`, and as a table.
+    """The n rows of `result` with the verdicts of every screen of `judge`.
 
     e_hull_ev_per_atom: energy above the hull (n,), where it was worked out already; else the best rows get theirs.
     emd: whether the nearest known is looked for by element mover's distance too. threads: for the oracle's trees.
     """
-    origin = None if base is None else fractions(parse(base.formula))
-    log_plausibility, log_existence, reasons = _plausibility(result, origin, models.prospects)
-    candidates = collect(
+    rows = collect(
         result,
-        oxidation_set=judge.oxidation_set,
+        judge,
         known=models.known,
         made=made_compounds(),
-        tried=_predicted(models, judge),
-        mixed_valence=judge.charge.mixed_valence,
-        by_atoms=bool({"neutral_atoms", "hydride"} & set(judge.screens.names)),
-        opinions=_opinions(result, models, threads),
-        log_plausibility=log_plausibility,
-        log_existence=log_existence,
-        plausibility_reasons=reasons,
-        base=origin,
-        nearby_distance=judge.screens.nearby_distance,
+        tried=models.tried_by(judge.tc_predictor),
+        opinions=models.opinions_on(None if base is None else fractions(parse(base.formula)), threads),
+        base=base,
+        seed=seed,
+        search=name,
         emd=emd,
     )
-    screens, required = available_screens(judge.screens), judge.screens.names
+    required = judge.screens.names
     if e_hull_ev_per_atom is not None:
-        candidates = replace(candidates, e_hull_ev_per_atom=e_hull_ev_per_atom)
+        above = pa.array(e_hull_ev_per_atom, from_pandas=True)
+        rows = rows.append_column("e_hull_ev_per_atom", [above])
     elif models.hull is not None:  # of the best that pass all other screens
         others = tuple(each for each in required if each != "near_hull")
-        passed = apply_screens(candidates, screens, others).passed
+        rows = apply_screens(rows, judge.screens, others)
         most, ranking = TOLD_FORMULAS if others == required else MAX_FORMULAS, Ranking.of(judge.screens)
-        candidates = with_e_hull(candidates, result.amounts, passed, models.hull, ranking=ranking, most=most)
-    verdicts = apply_screens(candidates, screens, required)
-    table = candidates_table(result, candidates, verdicts, base=base, seed=seed, search=name)
-    return JudgedRows(result, base, candidates, verdicts, table)
-
-
-def _plausibility(
-    result: SearchResult, origin: Floats | None, prospects: Prospects | None
-) -> tuple[Floats | None, Floats | None, tuple[str | None, ...] | None]:
-    """ln P of the rows' formulas and ln P that they exist in nats, (n,) each, NaN for rows without one, and why, n
-    texts; None without prospects. origin: the base's fractions (118,).
-    """
-    if prospects is None:
-        return None, None, None
-    total = result.amounts.sum(axis=1)
-    found = np.flatnonzero(total > 0)
-    rows = result.amounts[found] / total[found, None]
-    log_p, log_exists = np.full((2, len(total)), np.nan)
-    log_p[found], log_exists[found] = prospects.log_probabilities(rows)
-    reasons: list[str | None] = [None] * len(total)
-    for at, row in zip(found.tolist(), rows, strict=True):
-        reasons[at] = prospects.reasons.of(row, origin)
-    return log_p, log_exists, tuple(reasons)
-
-
-def _opinions(result: SearchResult, models: Models, threads: int) -> SecondOpinions:
-    """What others say of the rows' formulas; NaN for rows without one."""
-    total = result.amounts.sum(axis=1)
-    found = total > 0
-    columns: dict[str, Floats] = {}
-    opinions = models.opinions(result.amounts[found] / total[found, None], threads=threads)
-    for name, values in vars(opinions).items():
-        if values is not None:
-            columns[name] = np.full(len(total), np.nan)
-            columns[name][found] = values
-    return SecondOpinions(**columns)
-
-
-def _predicted(models: Models, judge: SearchSpec) -> TriedMaterials | None:
-    """The tried samples with what the T_c predictor says of them; NaN where one holds an element that it doesn't
-    know.
-    """
-    if models.tried is None:
-        return None
-    model = models.predictors.named(judge.tc_predictor)
-    known = model.supported.cpu().numpy()
-
-    def tc_k(rows: Floats) -> Floats:
-        values = np.full(len(rows), np.nan)
-        able = ~(rows[:, ~known] > 0).any(axis=1)
-        values[able] = predict(model, rows[able].astype(np.float32)).clip(min=0)
-        return values
-
-    return models.tried.predicted(tc_k)
+        rows = with_e_hull(rows, result.amounts, models.hull, ranking=ranking, most=most)
+    return JudgedRows(result, base, candidates_table(apply_screens(rows, judge.screens)))
 
 
 @dataclass(frozen=True)
@@ -298,10 +238,11 @@ def _score(formulas: Sequence[object], models: Models, near: NDArray[np.bool_], 
             errors[row] = str(error)
     good = np.flatnonzero([error is None for error in errors])
     rows = score_amounts(amounts[good], models, near=near[good], threads=threads)
-    for row in good[~rows.candidates.ok].tolist():
+    ok = rows.result.status == RowStatus.OK
+    for row in good[~ok].tolist():
         errors[row] = "its predictions are no finite numbers"
     place = np.full(len(formulas), -1)
-    place[good[rows.candidates.ok]] = np.flatnonzero(rows.candidates.ok)
+    place[good[ok]] = np.flatnonzero(ok)
     table = rows.table.select(PREDICTED).take(pa.array(place, mask=place < 0))
     return Scores(texts, table, tuple(errors))
 

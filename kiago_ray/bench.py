@@ -21,12 +21,12 @@ from kiago_ray.machine import peak_mb
 from kiago_ray.models import Models, search_frequencies
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.inference import Inference, Precision, in_precision, step_precision
+from kiago_ray.screening.rank import ranked
 from kiago_ray.search.open_rows import open_space, starts
 from kiago_ray.search.problem import Problem, resolve
 from kiago_ray.search.run import search_stage
 from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.search.stages import ProgressCallback, init, limit, pace, step
-from kiago_ray.storage.table import ranked
 
 Arm = Callable[[], object]
 

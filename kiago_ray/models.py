@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,9 @@ from kiago_ray.predictors.base import Predictors, predict
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import Oracle, load_oracle
 from kiago_ray.predictors.weights import ORACLE, folder_with, load_cards, load_predictors
-from kiago_ray.screening.candidates import SecondOpinions
-from kiago_ray.screening.known import KnownMaterials, TriedMaterials
+from kiago_ray.screening.candidates import Opinions
+from kiago_ray.screening.known import BaseMaterial, KnownMaterials, TriedMaterials
 from kiago_ray.screening.screens import check_phases
-from kiago_ray.screening.summary import BaseMaterial
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.sections import SpecError
@@ -112,17 +111,39 @@ class Models:
         """The symbols of the elements that the predictors don't know."""
         return frozenset(self.predictors.unknown_elements())
 
-    def opinions(self, rows: NDArray[np.floating], *, threads: int = 1) -> SecondOpinions:
-        """What the ensemble and the oracle say of fractions (n, 118), every row summing to 1, whichever predictor of
-        T_c the search followed. threads: for the oracle's trees.
+    def opinions_on(self, origin: Floats | None = None, threads: int = 1) -> Opinions:
+        """What the ensemble, the oracle and the prospects say of compositions, whichever predictor of T_c the search
+        followed. origin: (118,) fractions of the base, for the reasons. threads: for the oracle's trees.
         """
-        std = extrapolation = tc_k = spread = None
-        ensemble = self.predictors.named("ensemble")
-        if isinstance(ensemble, CalibratedEnsemble):
-            _, std, _, extrapolation = ensemble.estimates(rows)
-        if self.oracle is not None:
-            tc_k, spread = self.oracle.predict(rows, num_threads=threads)
-        return SecondOpinions(std, tc_k, spread, extrapolation)
+
+        def opinions(rows: Floats) -> dict[str, Any]:
+            columns: dict[str, Any] = {}
+            ensemble = self.predictors.named("ensemble")
+            if isinstance(ensemble, CalibratedEnsemble):
+                _, columns["tc_std_k"], _, columns["extrapolation"] = ensemble.estimates(rows)
+            if self.oracle is not None:
+                tc_k, spread = self.oracle.predict(rows, num_threads=threads)
+                columns |= {"tc_oracle_k": tc_k, "tc_oracle_std_k": spread}
+            if self.prospects is not None:
+                columns["log_plausibility"], log_existence = self.prospects.log_probabilities(rows)
+                columns["existence"] = np.exp(log_existence)
+                columns["plausibility_reason"] = [self.prospects.reasons.of(row, origin) for row in rows]
+            return columns
+
+        return opinions
+
+    def tried_by(self, tc_predictor: str) -> TriedMaterials | None:
+        """The tried samples with what a predictor of T_c says of them; NaN where one holds an element that it doesn't
+        know.
+        """
+        if self.tried is None:
+            return None
+        model = self.predictors.named(tc_predictor)
+        rows, known = self.tried.fractions, model.supported.cpu().numpy()
+        able = ~(rows[:, ~known] > 0).any(axis=1)
+        said = np.full(len(rows), np.nan)
+        said[able] = predict(model, rows[able].astype(np.float32)).clip(min=0)
+        return replace(self.tried, tc_predicted_k=said)
 
     def base(self, spec: SearchSpec) -> BaseMaterial | None:
         """The base of a search with its predictions and, where it is known, its measured T_c; None without a base.

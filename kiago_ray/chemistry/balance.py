@@ -105,24 +105,14 @@ class Balances:
         """Whether each is judged as ions or as a metal."""
         return tuple("metallic" if metal else "ionic" for metal in self.metallic.tolist())
 
-    def spread(self, place: Ints) -> Balances:
-        """The formulas at each `place` (m,) as m rows; where that is n, a row of nothing, which isn't balanced."""
-        assignments = (*self.assignments, {})
-        return Balances(
-            nats_per_atom=np.append(self.nats_per_atom, np.inf)[place],
-            assignments=tuple(assignments[at] for at in place.tolist()),
-            metallic=np.append(self.metallic, False)[place],
-            holes_per_cu=np.append(self.holes_per_cu, np.nan)[place],
-            undoped_parent=np.append(self.undoped_parent, False)[place],
-        )
-
-    def likely(self, max_nats: float) -> Mask:
-        """(n,) whether states of no more than `max_nats` an atom balance without oxygen at −1, which is no oxide but
-        a peroxide, or it is metallic.
+    @property
+    def screened_nats(self) -> Floats:
+        """(n,) nats an atom that the screen `balanced` compares: 0 for metals, inf for what balances by oxygen at −1
+        alone, which is no oxide but a peroxide.
         """
         oxygen = [each.get(INDEX["O"], ()) for each in self.assignments]
         oxides = np.array([all(state < -1 for state, _ in pairs) for pairs in oxygen], dtype=np.bool_)
-        return np.asarray(self.metallic | ((self.nats_per_atom <= max_nats) & oxides))
+        return np.where(self.metallic, 0.0, np.where(oxides, self.nats_per_atom, np.inf))
 
 
 def likeliest_balance(amounts: NDArray[Any], oxidation_set: OxidationSet = OxidationSet.ICSD24) -> Balances:

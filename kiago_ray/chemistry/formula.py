@@ -22,6 +22,7 @@ from kiago_ray.errors import InputError
 MAX_LENGTH = 400  # characters; ten elements with amounts of full precision need about 200
 MAX_DEPTH = 10  # brackets within brackets
 MIN_AMOUNT, MAX_AMOUNT = 1e-9, 1e9
+AMOUNT_DECIMALS = 4  # of the amounts of proposed formulas that aren't whole
 _WHOLE = 1e-6  # atoms: a fixed amount counts as whole within this
 _BOUNDS = f"amounts lie between {MIN_AMOUNT:g} and {MAX_AMOUNT:g}"
 MAX_DIGITS = 30  # characters of one amount; a double between the bounds needs at most 27

@@ -32,7 +32,7 @@ from kiago_ray.report.tables import best_table, no_gain, reasons_table, summary_
 from kiago_ray.runs.outcome import SearchResults, whole_results
 from kiago_ray.runs.results import write_outcome
 from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
-from kiago_ray.screening.screens import REQUIRED, Passing, available_screens, load_screen_recall
+from kiago_ray.screening.screens import REQUIRED, SCREENS, Passing, load_screen_recall
 from kiago_ray.screening.summary import Summary
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
@@ -84,7 +84,7 @@ class ScreensCommand(TyperCommand):
         """Write the help, then a row for each screen and one for all that the preset default requires."""
         super().format_help(ctx, formatter)
         measured = load_screen_recall()
-        asks = {name: screen.description for name, screen in available_screens().items()}
+        asks = {name: screen.description() for name, screen in SCREENS.items()}
         asks[REQUIRED] = f"All that the preset default requires: {', '.join(ScreensSpec().names)}."
         rows = []
         for name, description in asks.items():

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import platformdirs
@@ -39,8 +39,7 @@ from kiago_ray.data.compositions import elements_held, sparse_fractions
 from kiago_ray.data.files import LoadReport, PathLike, sha256
 from kiago_ray.predictors.base import Predictor, predict
 from kiago_ray.predictors.weights import load_card, load_ef
-from kiago_ray.screening.candidates import Candidates
-from kiago_ray.screening.rank import Ranking, order, unique
+from kiago_ray.screening.rank import Ranking, rank_rows
 
 SAME = 1e-6  # in each atomic fraction; compositions nearer than this are one
 TOLERANCE = 1e-10  # of the linear program; the least that HiGHS takes
@@ -328,24 +327,16 @@ def judge(
 
 
 def with_e_hull(
-    candidates: Candidates,
-    amounts: Floats,
-    passed: Mask,
-    hull: EnergyHull,
-    *,
-    ranking: Ranking | None = None,
-    most: int = MAX_FORMULAS,
-) -> Candidates:
-    """The n candidates with `e_hull_ev_per_atom` for the best `most` different formulas that passed, NaN for others.
-
-    amounts: (n, 118) of their formulas. passed: (n,) the screens that don't ask for it.
+    rows: Any, amounts: Floats, hull: EnergyHull, *, ranking: Ranking | None = None, most: int = MAX_FORMULAS
+) -> Any:
+    """A table of candidates (n rows) with `e_hull_ev_per_atom` for the best `most` different formulas that passed the
+    screens which don't ask for it, and null for others. amounts: (n, 118) of their formulas.
     """
-    first = unique(candidates.formulas, candidates.of_families)
-    first = first[passed[first]]
-    standing = candidates.standing(passed).take(first)
-    best = first[order([candidates.formulas[row] for row in first], standing, ranking)][:most]
+    places, _ = rank_rows(rows, np.zeros(len(rows)), ranking)
+    best = places[rows["passed"].to_numpy()[places]][:most]
     x = np.asarray(amounts[best], dtype=np.float64)
-    found = hull.e_hull(x / x.sum(axis=1, keepdims=True), candidates.ef_ev_per_atom[best])
-    by_formula = dict(zip([candidates.formulas[row] for row in best], found.tolist(), strict=True))
-    values = [by_formula.get(text, np.nan) for text in candidates.formulas]
-    return replace(candidates, e_hull_ev_per_atom=np.array(values, dtype=float))
+    found = hull.e_hull(x / x.sum(axis=1, keepdims=True), rows["ef_ev_per_atom"].to_numpy()[best])
+    formulas = rows["formula"]
+    by_formula = dict(zip(formulas.take(pa.array(best)).to_pylist(), found.tolist(), strict=True))
+    values = [by_formula.get(text) for text in formulas.to_pylist()]
+    return rows.append_column("e_hull_ev_per_atom", [pa.array(values, pa.float64())])

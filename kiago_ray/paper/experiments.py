@@ -36,14 +36,13 @@ from kiago_ray.chemistry.formula import fractions, parse, parse_amounts, parse_f
 from kiago_ray.models import Models
 from kiago_ray.paper.tables import METHODS, SEARCHES, Size, comparison
 from kiago_ray.predictors.base import Predictors, predict
-from kiago_ray.screening.rank import Ranking
+from kiago_ray.screening.rank import Ranking, ranked
 from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import SHARD_ROWS, given_result, run_search
 from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import open_run
-from kiago_ray.storage.table import ranked
 
 CELLS = "cells"
 GUIDANCE_ALPHA, GUIDANCE_WEIGHT = 4.0, 1e-3  # section 3.1
@@ -254,7 +253,7 @@ def guidance(lab: Lab, base: str, method: str, seed: int) -> Plan:
         rows = judged_formulas(samples.amounts, judge, Models(lab.predictors))
         return {
             **mean_changes(samples.changes),
-            "passed": float(np.mean(rows.verdicts.passed)),
+            "passed": float(np.mean(rows.table["passed"].to_numpy())),
             "statuses": samples.counts(),
         }
 

@@ -14,9 +14,8 @@ from typing import Any, Literal
 from kiago_ray.chemistry.balance import UNDOPED_REMARK
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.tables import shipped_element_counts
-from kiago_ray.screening.candidates import EXTRAPOLATED
-from kiago_ray.screening.known import SAME_COMPOSITION
-from kiago_ray.screening.screens import available_screens
+from kiago_ray.screening.known import EXTRAPOLATED, SAME_COMPOSITION
+from kiago_ray.screening.screens import SCREENS
 
 Row = Mapping[str, Any]
 """A row of a table of candidates: column → plain value."""
@@ -100,7 +99,7 @@ def reasons_of(row: Row, background: Background) -> list[Reason]:
 
 
 def _screens(row: Row) -> Iterator[Reason]:
-    failed = [screen.label for name, screen in available_screens().items() if row.get(name) is False]
+    failed = [screen.label for name, screen in SCREENS.items() if row.get(name) is False]
     if not row.get("passed") and failed:
         yield con(f"It fails screens: {', '.join(failed)}.", f"fails {', '.join(failed)}")
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kiago_ray.report.reasons import EXPLAINED, Background, Row, reasons_of, unseen
-from kiago_ray.screening.screens import available_screens
+from kiago_ray.screening.screens import SCREENS
 from kiago_ray.screening.summary import Summary, TopMean
 from kiago_ray.storage.table import columns
 
@@ -92,7 +92,7 @@ def summary_rows(summary: Summary) -> list[tuple[str, str, str]]:
         ("candidates", f"{summary.rows:,}", ", ".join(ended)),
         ("unique formulas", f"{summary.unique:,}", f"{percent(summary.unique_fraction)} of all"),
     ]
-    labels = {name: screen.label for name, screen in available_screens().items()}
+    labels = {name: screen.label for name, screen in SCREENS.items()}
     for name, fraction in summary.screen_fractions.items():
         note = "" if name in summary.required else ", not required"
         remark = f"{percent(fraction)} of unique{note}"

@@ -49,23 +49,20 @@ from kiago_ray.runs.page import CAMPAIGN_ROWS, CURVES_PLOT, GAINS_PLOT, campaign
 from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, shard_file
 from kiago_ray.runs.spec import ALONE
-from kiago_ray.screening.rank import Ranking
-from kiago_ray.screening.summary import new_rows, summarise, summarised_columns
+from kiago_ray.screening.rank import RANKED, Ranking, new_rows, rank_rows, with_ranks
+from kiago_ray.screening.summary import summarise, summarised_columns
 from kiago_ray.search.result import Trajectory
 from kiago_ray.storage.location import Location, StorageError, reason
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, read_run, write_run
 from kiago_ray.storage.table import (
-    RANKED,
     TOP_ROWS,
     blocks,
     first_rows,
     parquet_bytes,
-    rank_rows,
     read_table,
     schema,
     table_bytes,
     top_csv,
-    with_ranks,
 )
 
 SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
@@ -319,7 +316,7 @@ def merge_tables(inputs: Sequence[Location], output: Location, ranking: Ranking)
     """Merge tables of candidates into one of unique formulas, best first, `rank` from 1, and return its SHA-256; its
     directory must exist.
 
-    Each input counts as a search (see `rank_rows`), so that the shards of one search give what `storage.table.ranked`
+    Each input counts as a search (see `rank_rows`), so that the shards of one search give what `screening.rank.ranked`
     makes of all of them. Temporary files take some 300 bytes a formula. Raises StorageError, with nothing written.
     """
     ranks, front = _ranks(inputs, ranking)

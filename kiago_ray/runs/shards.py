@@ -29,19 +29,13 @@ from kiago_ray.models import Models
 from kiago_ray.predictors.inference import step_precision
 from kiago_ray.runs.outcome import search_folder
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
-from kiago_ray.screening.rank import order
-from kiago_ray.screening.summary import BaseMaterial, new_rows
+from kiago_ray.screening.known import BaseMaterial
+from kiago_ray.screening.rank import new_rows, order
 from kiago_ray.search.result import QUANTITIES, RowStatus, Trajectory
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
 from kiago_ray.storage.run_directory import DamagedError
-from kiago_ray.storage.table import (
-    parquet_bytes,
-    read_parquet,
-    schema,
-    standing,
-    table_bytes,
-)
+from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, table_bytes
 
 SHARDS = "shards"
 _BEST = ("formula", "trusted_tc_k", "tc_k", "delta_tc_k")
@@ -177,7 +171,7 @@ def _best(table: Any) -> dict[str, Any] | None:
     passed = table.filter(pa.array(new_rows(table)))
     if not len(passed):
         return None
-    at = int(order(passed["formula"].to_pylist(), standing(passed))[0])
+    at = int(order(passed)[0])
     return {name: passed[name][at].as_py() for name in _BEST}
 
 

@@ -18,6 +18,12 @@ distribution with prior Beta(λ p0, λ (1 − p0)), over its prior odds, by whic
 multiplied. Where no superconductivity was found down to T_min, T_c is somewhere from 0 to T_min: the middle counts,
 r_i = min(0, T_min/2 − T_c of the model), which never raises T_c. ℓ and λ were chosen on halves of a survey and
 measured on other halves: `benchmarks/failures.md`.
+
+T_c is trusted as far as trusted T_c = min(T_c, T_c of the oracle) − σ, at least 0, and 0 for a composition beyond what
+the predictors know: there nobody has a say, and 0 is the only lower bound that is sure. σ is calibrated on held-out
+rows, so that about one in six known superconductors lies below T_c − σ. Where the oracle says less, σ comes off that:
+of two rows with equal T_c and σ, the one that it doubts is trusted less. The oracle's own spread isn't used: it is no
+calibrated error.
 """
 
 from __future__ import annotations
@@ -41,9 +47,11 @@ from kiago_ray.data.compositions import (
     KnownCompositions,
     cumulative,
     nearest,
+    nearest_emd,
     sparse_fractions,
 )
 
+EXTRAPOLATED = 1.0  # the score beyond which a composition is flagged, with 1 in 20 held-out superconductors
 SAME_COMPOSITION = 1e-6  # L1 distance in fractions below which two compositions are one
 NEARBY_DISTANCE = 0.2  # L1, of fractions: a tenth of the atoms exchanged
 AROUND_DISTANCE = 0.1  # L1, around a known composition, whose T_c should be like its own
@@ -58,6 +66,20 @@ PRIOR_SUCCESS = 0.3
 """p0: of what the survey of 2009 made in the hope of superconductivity, 31 % superconduct."""
 DOWN_TO_K = 2.0
 """T_min where a sample doesn't tell: as cold as pumped helium makes it."""
+NEARBY = 3 * LENGTH  # places; a sample that is farther has less than half the weight of the model itself
+
+
+@dataclass(frozen=True)
+class BaseMaterial:
+    """The base of a search: T_c in K as predicted, as measured where known, and by the oracle where asked; E_f
+    predicted in eV/atom.
+    """
+
+    formula: str
+    tc_predicted_k: float
+    ef_predicted_ev_per_atom: float
+    tc_measured_k: float | None = None
+    tc_oracle_k: float | None = None
 
 
 @dataclass(frozen=True)
@@ -155,6 +177,44 @@ class KnownMaterials:
         others[:, INDEX["O"]] = True
         return frozenset(row.tobytes() for row in np.vstack([self.fractions[self.tc_k > 0] > 0, others]))
 
+    def columns(
+        self,
+        fractions: Floats,
+        radius: float = NEARBY_DISTANCE,
+        *,
+        base: Floats | None = None,
+        emd: bool = True,
+    ) -> dict[str, Any]:
+        """The columns of a table of candidates that hold fractions (n, 118) against these materials. radius, base: as
+        `best_nearby` takes them. emd: also by element mover's distance.
+        """
+        at, distance = self.index.nearest(fractions)
+        best_tc_k, best = self.best_nearby(fractions, radius, base=base)
+        formulas, references = (np.array([*each, None]) for each in (self.formulas, self.reference))
+        columns = {
+            "known": self.compositions.same_as(fractions),
+            "new_system": np.array(
+                [x.tobytes() not in self.chemical_systems for x in fractions > 0], dtype=bool
+            ),
+            "best_nearby": formulas[best],
+            "best_nearby_tc_k": best_tc_k,
+            "nearest_known": formulas[at],
+            "nearest_distance": distance,
+            "nearest_tc_k": self.tc_k[at],
+            "nearest_pressure_gpa": self.pressure_gpa[at],
+            "nearest_reports": self.reports[at],
+            "nearest_reference": [text or None for text in references[at].tolist()],
+        }
+        if not emd:
+            return columns
+        at, distance = nearest_emd(fractions, self.fractions)
+        return columns | {
+            "nearest_emd_known": formulas[at],
+            "nearest_emd": distance,
+            "nearest_emd_tc_k": self.tc_k[at],
+            "nearest_emd_pressure_gpa": self.pressure_gpa[at],
+        }
+
     def measured_tc_k(self, fractions: Floats) -> float | None:
         """T_c of the composition (118,) itself; None where it is not known, or only under pressure."""
         index, distance = nearest(fractions[None, :], self.fractions)
@@ -198,6 +258,18 @@ def expected_improvement_k(tc_k: Floats, tc_std_k: Floats, best_k: Floats) -> Fl
     expected = above * ndtr(z) + spread * density
     # max: far below the best the two terms cancel to their last bits.
     return np.where(sure, np.maximum(above, 0.0), np.maximum(expected, 0.0))
+
+
+def trusted_tc_k(tc_k: Floats, tc_std_k: Floats, tc_oracle_k: Floats, extrapolation: Floats) -> Floats:
+    """The lower bound of T_c in K, (n,), of values (n,) each, NaN for what a row doesn't have.
+
+    Without a spread nothing is taken off, without an oracle T_c alone counts. NaN without T_c and where nothing else
+    is known.
+    """
+    alone = np.isnan(tc_std_k) & np.isnan(tc_oracle_k) & np.isnan(extrapolation)
+    bound = np.fmin(tc_k, tc_oracle_k) - np.nan_to_num(tc_std_k, nan=0.0)
+    trusted = np.where(extrapolation > EXTRAPOLATED, 0.0, np.clip(bound, 0.0, None))
+    return np.where(np.isnan(tc_k) | alone, np.nan, trusted)
 
 
 class Reweighed(NamedTuple):
@@ -263,6 +335,21 @@ class TriedMaterials:
             odds[part] = log_odds(weights, self.tc_k > 0)
         floor = np.minimum(0.0, tc_k)  # a T_c below 0 that the model itself gives is left as it is
         return Reweighed(np.maximum(floor, tc_k + shift), odds, nearest, distance)
+
+    def columns(self, fractions: Floats, tc_k: Floats) -> dict[str, Any]:
+        """The columns of a table of candidates on what came of these samples near compositions (n, 118) with T_c (n,)
+        in K; beside them `tried_log_odds`, (n,) nats to add to the log odds of the plausibility.
+        """
+        found, names = self.reweigh(fractions, tc_k), self.compositions.names
+        return {
+            "tried": self.compositions.same_as(fractions),
+            "tried_nearby": [
+                f"{names[at]} ({places:.2g} places away)" if places <= NEARBY else None
+                for at, places in zip(found.nearest.tolist(), found.distance.tolist(), strict=True)
+            ],
+            "tc_given_tried_k": found.tc_k,
+            "tried_log_odds": found.log_odds,
+        }
 
 
 def _outcome(formula: str, tc_k: float, down_to_k: float) -> str:

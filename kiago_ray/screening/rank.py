@@ -1,4 +1,4 @@
-"""Unique compositions, the order in which a person reads them, and their Pareto front.
+"""Unique compositions of a table of candidates, the order in which a person reads them, and their Pareto front.
 
 Formulas written from reduced integers, or from fractional amounts in one fixed order, are the same text exactly when
 they are the same composition; there the text is the identity. Formulas of a family keep the order of their base, so
@@ -9,27 +9,33 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from kiago_ray.chemistry.elements import WRITING_RANK, Floats, Ints, Mask
-from kiago_ray.chemistry.formula import parse, write
+from kiago_ray.chemistry.formula import AMOUNT_DECIMALS, parse, write
 
 if TYPE_CHECKING:
-    from kiago_ray.search.sections import ScreensSpec
-
-RankBy = Literal["improvement", "trusted", "tc", "plausibility"]
-"""What decides among rows that passed: plausibility and expected improvement together, the T_c that they can be
-trusted with, that which the search predicts, or plausibility alone."""
+    from kiago_ray.search.sections import RankBy, ScreensSpec
 
 FIRST_ROWS = 30  # in which no chemical system stands too often
 SCANNED_ROWS = 3000  # so far down a row is looked for that may come up among the first in place of another
-SCALE = 10_000  # of amounts, which have four decimals at most
+_NUMBERS = (
+    "tc_k",
+    "trusted_tc_k",
+    "plausibility",
+    "expected_improvement_k",
+    "ef_ev_per_atom",
+    "extrapolation",
+)
+_MARKS = ("passed", "undoped", "gain", "new_system")
+RANKED = (*_NUMBERS, *_MARKS, "formula", "source", "known", "tried", "row")
+"""What ranking reads of a table of candidates."""
 
 
 @dataclass(frozen=True)
@@ -53,39 +59,61 @@ class Ranking:
         return cls(screens.rank_by, **others)
 
 
-@dataclass(frozen=True)
-class Standing:
-    """n rows as ranking sees them, (n,) each; NaN for what isn't known.
-
-    passed: the screens. taken: the composition is known or was tried. undoped: a cuprate that is an undoped parent.
-    gain: T_c is predicted above the best known nearby. new_system: no known superconductor has just its elements.
-    plausibility: from 0 to 1.
+def ranked(table: Any, ranking: Ranking | None = None) -> Any:
+    """The unique formulas of a table of rows, best first, `rank` from 1, those on their Pareto front marked. Rows
+    without a formula drop out. The table may hold several searches, told apart by their seeds.
     """
-
-    passed: Mask
-    tc_k: Floats
-    trusted_tc_k: Floats
-    plausibility: Floats
-    expected_improvement_k: Floats
-    taken: Mask
-    undoped: Mask
-    gain: Mask
-    new_system: Mask
-
-    def take(self, rows: Ints) -> Standing:
-        """The standing of these rows."""
-        return Standing(**{name: each[rows] for name, each in vars(self).items()})
+    places, front = rank_rows(table, table["seed"].to_numpy(), ranking)
+    return with_ranks(table.take(pa.array(places)), np.arange(1, len(places) + 1), front)
 
 
-def unique(formulas: Sequence[str], of_families: Sequence[bool]) -> Ints:
-    """The positions (u,), ascending, of the first row of each composition. Positions with "" have no formula and are
-    left out. of_families: (n,) whose formula keeps the order of a base, so that its text isn't its identity.
+def rank_rows(rows: Any, searches: Ints, ranking: Ranking | None = None) -> tuple[Ints, Any]:
+    """Which of n rows stand for the u unique compositions: their positions (u,), best first (see `order`), and an
+    Arrow array (u,) of whether each is on their Pareto front, null where nobody has a say on its T_c.
+
+    rows: a table with the columns RANKED. searches: (n,), which search a row is of. For a composition stands its first
+    row by (not passed, search, row); rows without a formula drop out.
     """
-    first: dict[str, int] = {}
-    for at, (text, own) in enumerate(zip(formulas, of_families, strict=True)):
-        if text:
-            first.setdefault(identity(text) if own else text, at)
-    return np.array(list(first.values()), dtype=np.int64)
+    turn = np.lexsort((rows["row"].to_numpy(), searches, ~rows["passed"].to_numpy()))
+    places = unique(rows, turn)
+    first = rows.take(pa.array(places))
+    best = order(first, ranking)
+    names = ("trusted_tc_k", "ef_ev_per_atom", "extrapolation", "passed")
+    trusted_tc_k, *others = (first[name].to_numpy() for name in names)
+    front = pa.array(pareto_front(trusted_tc_k, *others), mask=np.isnan(trusted_tc_k))
+    return places[best], front.take(pa.array(best))
+
+
+def with_ranks(rows: Any, ranks: Ints, front: Any) -> Any:
+    """A table with these values (n,) in its columns `rank` and `pareto`."""
+    for name, values in (("rank", pa.array(ranks, pa.int32())), ("pareto", front)):
+        at = rows.schema.get_field_index(name)
+        rows = rows.set_column(at, rows.schema.field(at), values)
+    return rows
+
+
+def unique(rows: Any, turn: Ints | None = None) -> Ints:
+    """The positions (u,) of the first row of each composition in `turn`, an order (n,) of the rows, by default their
+    own. Rows without a formula are left out. rows: a table with `formula` and `source`.
+    """
+    formulas = rows["formula"].cast(pa.large_string()).combine_chunks()
+    of_families = pc.is_valid(rows["source"]).combine_chunks()
+    own = formulas.filter(of_families).dictionary_encode()
+    identities = pa.array([identity(text) for text in own.dictionary.to_pylist()], pa.large_string())
+    texts = pc.replace_with_mask(formulas, of_families, identities.take(own.indices))
+    composition = texts.dictionary_encode().indices.fill_null(-1).to_numpy()
+    turn = np.arange(len(composition)) if turn is None else turn
+    turn = turn[composition[turn] >= 0]
+    return np.asarray(turn[np.unique(composition[turn], return_index=True)[1]])
+
+
+def new_rows(table: Any) -> Mask:
+    """Which rows of a table of candidates (n,) passed and are neither known nor tried."""
+    return np.asarray(table["passed"].fill_null(False).to_numpy() & ~_taken(table))
+
+
+def _taken(table: Any) -> Mask:
+    return np.asarray(pc.or_(pc.is_valid(table["known"]), pc.is_valid(table["tried"])).to_numpy())
 
 
 @lru_cache(maxsize=4096)
@@ -96,40 +124,35 @@ def identity(formula: str) -> str:
     if not formula:
         return ""
     amounts = parse(formula)
-    whole = {symbol: round(amount * SCALE) for symbol, amount in amounts.items()}
-    if any(abs(amounts[symbol] * SCALE - number) > 1e-6 * SCALE for symbol, number in whole.items()):
+    scale = 10**AMOUNT_DECIMALS
+    whole = {symbol: round(amount * scale) for symbol, amount in amounts.items()}
+    if any(abs(amounts[symbol] * scale - number) > 1e-6 * scale for symbol, number in whole.items()):
         return formula
     divisor = math.gcd(*whole.values())
     ordered = sorted(whole, key=WRITING_RANK.__getitem__)
     return write({symbol: whole[symbol] // divisor for symbol in ordered if whole[symbol]})
 
 
-def order(formulas: Sequence[str], rows: Standing, ranking: Ranking | None = None) -> Ints:
-    """Positions (n,) of rows with these formulas, best first; see `ordered`. By trusted T_c unless said otherwise."""
-    texts = np.array(formulas, dtype=np.str_)
-    return ordered(texts, rows, ranking or Ranking(), formulas.__getitem__)
-
-
-def ordered(
-    alphabetical: NDArray[np.generic], rows: Standing, ranking: Ranking, formula_of: Callable[[int], str]
-) -> Ints:
-    """Positions (n,), best first: by `group`, then by what `ranking` asks for, falling and unknown last, then by
-    falling trusted T_c (but not by tc), by falling T_c, and by `alphabetical` (n,), which sorts the formulas.
+def order(rows: Any, ranking: Ranking | None = None) -> Ints:
+    """Positions (n,) of a table's rows, best first: by `group`, then by what `ranking` asks for (trusted T_c unless it
+    says otherwise), falling and unknown last, then by falling trusted T_c (but not by tc), by falling T_c, and by
+    formula. rows: with the columns RANKED.
 
     Where it asks for improvement, the key is ln P + ln(EI + offset + share·trusted T_c), and the rows that passed and
-    are neither taken nor undoped are then arranged: the best that is a gain stands first, if there is one; and of the
-    first 30 no more than most_per_system are of one chemical system, as far as there are others: the surplus follows
-    behind them.
-    formula_of: position → formula.
+    are neither known, tried nor undoped are then arranged: the best that is a gain stands first, if there is one; and
+    of the first 30 no more than most_per_system are of one chemical system, as far as there are others: the surplus
+    follows behind them.
     """
-    taken = rows.taken | ~rows.new_system if ranking.new_systems_first else rows.taken
-    undoped = rows.undoped & (ranking.by in ("improvement", "plausibility"))
-    groups = group(rows.passed, taken, undoped)
+    ranking = ranking or Ranking()
+    passed, undoped, gain, new_system = (rows[name].fill_null(False).to_numpy() for name in _MARKS)
+    taken = _taken(rows) | ~new_system if ranking.new_systems_first else _taken(rows)
+    groups = group(passed, taken, undoped & (ranking.by in ("improvement", "plausibility")))
+    alphabetical = pc.rank(rows["formula"], tiebreaker="dense").to_numpy()
     best = np.lexsort((alphabetical, *(falling(each) for each in _keys(rows, ranking)), groups))
     if ranking.by != "improvement":
         return best
     new = int((groups == 0).sum())
-    arranged = _spread(_gain_first(best[:new], rows.gain), ranking.most_per_system, formula_of)
+    arranged = _spread(_gain_first(best[:new], gain), ranking.most_per_system, rows["formula"])
     return np.concatenate([arranged, best[new:]])
 
 
@@ -158,20 +181,20 @@ def improvement_key(plausibility: Floats, expected_improvement_k: Floats, offset
     return key
 
 
-def _keys(rows: Standing, ranking: Ranking) -> list[Floats]:
+def _keys(rows: Any, ranking: Ranking) -> list[Floats]:
     """What decides within a group, the last first."""
+    tc_k, trusted_tc_k, plausibility, improvement_k = (rows[name].to_numpy() for name in _NUMBERS[:4])
     match ranking.by:
         case "tc":
-            return [rows.tc_k]
+            return [tc_k]
         case "trusted":
-            return [rows.tc_k, rows.trusted_tc_k]
+            return [tc_k, trusted_tc_k]
         case "plausibility":
-            return [rows.tc_k, rows.trusted_tc_k, rows.plausibility]
+            return [tc_k, trusted_tc_k, plausibility]
         case "improvement":
-            promised = ranking.improvement_tc_share * np.maximum(np.nan_to_num(rows.trusted_tc_k), 0)
-            offset_k = ranking.improvement_offset_k + promised
-            key = improvement_key(rows.plausibility, rows.expected_improvement_k, offset_k)
-            return [rows.tc_k, rows.trusted_tc_k, key]
+            promised = ranking.improvement_tc_share * np.maximum(np.nan_to_num(trusted_tc_k), 0)
+            key = improvement_key(plausibility, improvement_k, ranking.improvement_offset_k + promised)
+            return [tc_k, trusted_tc_k, key]
 
 
 def _gain_first(best: Ints, gain: Mask) -> Ints:
@@ -180,7 +203,7 @@ def _gain_first(best: Ints, gain: Mask) -> Ints:
     return np.concatenate([best[gains[:1]], np.delete(best, gains[:1])])
 
 
-def _spread(best: Ints, most: int, formula_of: Callable[[int], str]) -> Ints:
+def _spread(best: Ints, most: int, formulas: Any) -> Ints:
     """These rows with no chemical system more than `most` times among the first, where there are enough others."""
     first: list[int] = []
     surplus: list[int] = []
@@ -188,7 +211,7 @@ def _spread(best: Ints, most: int, formula_of: Callable[[int], str]) -> Ints:
     for row in best[:SCANNED_ROWS].tolist():
         if len(first) == FIRST_ROWS:
             break
-        system = frozenset(parse(formula_of(row)))
+        system = frozenset(parse(formulas[row].as_py()))
         counts[system] = counts.get(system, 0) + 1
         (first if counts[system] <= most else surplus).append(row)
     return np.concatenate([np.array(first + surplus, dtype=np.int64), best[len(first) + len(surplus) :]])

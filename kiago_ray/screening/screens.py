@@ -1,8 +1,8 @@
 """The screens: each a named yes or no on every row (section 3.1 of the paper). No row is thrown away.
 
-Adding one is an entry here, its name among those that a search may ask for (`ScreensSpec.names`), and its line in
-storage/columns.csv; pages, tables and counts follow. `passed` is the screens that a search asks for, all of them, on
-rows that have a formula; the verdicts of the others are kept as columns too.
+Adding one is an entry of SCREENS and its name in `search.sections.ScreenName`, by which a search asks for it; its
+column, pages, tables and counts follow. `passed` is the screens that a search asks for, all of them, on rows that have
+a formula; the verdicts of the others are kept as columns too.
 
 Of known superconductors a screen should let pass nearly all (recall); of the same compositions with one or two
 elements swapped at random, few. benchmarks/screens.py measures both, and they ship as screen_recall.json.
@@ -11,14 +11,18 @@ elements swapped at random, few. benchmarks/screens.py measures both, and they s
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from kiago_ray.chemistry.elements import INDEX, Floats, Mask
-from kiago_ray.screening.candidates import Candidates
+from kiago_ray.chemistry.elements import INDEX
+from kiago_ray.data.compositions import sparse_fractions
 from kiago_ray.search.sections import ScreensSpec, SpecError
 
 MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6
@@ -26,127 +30,124 @@ MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6
 
 @dataclass(frozen=True)
 class Screen:
-    """A yes or no on candidates. name: its column in tables. label: a few words in a list of counts. description: one
-    line for a person. judge: (n,) bool of n candidates, None where they lack what it judges by. lack: what that is,
-    for a person; "" where it always can judge.
+    """A yes or no on candidates. name: its column in tables. label: a few words in a list of counts. meaning: one line
+    for a person, with fields of ScreensSpec in braces. judge: a table of candidates (`screening.candidates.collect`)
+    and the limits of a search → (n,) bool, an Arrow or numpy array; null counts as no. needs: the column that it
+    judges by; where a row has none, it has no verdict.
     """
 
     name: str
     label: str
-    description: str
-    judge: Callable[[Candidates], Mask | None]
-    lack: str = ""
+    meaning: str
+    judge: Callable[[Any, ScreensSpec], Any]
+    needs: str = "formula"
 
     @property
     def optional(self) -> bool:
-        """Whether it judges by something that a search may not have asked for; without that it has no verdict."""
-        return bool(self.lack)
+        """Whether it judges by something that a search may not have asked for."""
+        return self.needs != "formula"
 
-    def verdict(self, candidates: Candidates) -> Mask:
-        """(n,) bool; False for rows without a formula. Raises ValueError where it can't judge."""
-        found = self.judge(candidates)
-        if found is None:
-            raise ValueError(f"screen {self.name!r} {self.lack}")
-        return found & candidates.ok
+    def description(self, limits: ScreensSpec | None = None) -> str:
+        """The meaning with the limits of a search, else of `default`."""
+        return self.meaning.format_map(dict(limits or ScreensSpec()))
 
+    @property
+    def column(self) -> str:
+        """What its column in tables means, whatever the limits."""
+        meaning = re.sub(r"{(\w+)[^}]*}", r"screens.\1", self.meaning).rstrip(".")
+        absent = "; null where that wasn't worked out" if self.optional else ""
+        return f"Screen: {meaning[0].lower()}{meaning[1:]}{absent}."
 
-def available_screens(limits: ScreensSpec | None = None) -> dict[str, Screen]:
-    """Every screen by name, in the paper's order, then ours. limits: those of a search, else the defaults."""
-    limits = limits or ScreensSpec()
-    return {screen.name: screen for screen in (*_always(limits), *_optional(limits))}
-
-
-def _always(limits: ScreensSpec) -> tuple[Screen, ...]:
-    """The screens that judge every search."""
-    return (
-        Screen(
-            "neutral",
-            "charge neutral",
-            "Oxidation states exist that add up to 0 (SMACT); metals alone pass unseen.",
-            lambda rows: rows.neutrality.neutral,
-        ),
-        Screen(
-            "pauling",
-            "neutral and Pauling rule",
-            "Neutral, with every cation less electronegative than every anion (SMACT).",
-            lambda rows: rows.neutrality.pauling,
-        ),
-        Screen(
-            "ef_negative",
-            "E_f < 0",
-            "Predicted formation energy below 0 eV/atom.",
-            lambda rows: rows.ef_ev_per_atom < 0,
-        ),
-        Screen(
-            "few_elements",
-            "few elements",
-            f"At most {limits.max_elements} elements.",  # the predictors know little about formulas with more
-            lambda rows: rows.n_elements <= limits.max_elements,
-        ),
-        Screen(
-            "balanced",
-            "charges balance, or a metal",
-            f"States of at most {limits.max_charge_nats:g} nats an atom add up to 0, mixed or not; metals pass.",
-            lambda rows: rows.balances.likely(limits.max_charge_nats),
-        ),
-    )
+    def verdict(self, rows: Any, limits: ScreensSpec | None = None) -> Any:
+        """(n,) bool as an Arrow array, null for rows without what it judges by. Raises ValueError where none has."""
+        if self.needs not in rows.column_names:
+            raise ValueError(f"screen {self.name!r} needs {self.needs}, which wasn't worked out")
+        found = self.judge(rows, limits or ScreensSpec())
+        found = pa.chunked_array([pa.array(found)]) if isinstance(found, np.ndarray) else found
+        return pc.if_else(pc.is_valid(rows[self.needs]), found.fill_null(False), None)
 
 
-def _optional(limits: ScreensSpec) -> tuple[Screen, ...]:
-    """The screens that judge by what a search may not have asked for."""
-    return (
-        Screen(
-            "plausible",
-            "plausible, where worked out",
-            f"Exists, or does so with a probability of at least {limits.min_existence:g} by its relatives.",
-            lambda rows: None if rows.log_existence is None else rows.existence >= limits.min_existence,
-            "needs the rows' plausibility",
-        ),
-        Screen(
-            "neutral_mixed",
-            "neutral, mixed valence allowed",
-            "As pauling, but an element's atoms may take two of its states at once.",
-            lambda rows: None if rows.mixed is None else rows.neutrality.pauling | rows.mixed,
-            "needs mixed valences; set charge.mixed_valence",
-        ),
-        Screen(
-            "neutral_atoms",
-            "neutral, each atom with its own valence",
-            "Each atom can be given one of its element's states so that they add up to 0.",  # section 3.6
-            lambda rows: (
-                None if rows.by_atoms is None else np.array(list(map(bool, rows.by_atoms)), dtype=bool)
-            ),
-            "needs valences by atom",
-        ),
-        Screen(
-            "hydride",
-            "hydride: ≥ 40 % H, 2 or 3 elements, ≤ 15 atoms",
-            "At least 40 % hydrogen, two or three elements, at most 15 atoms.",
-            _hydrides,
-            "is for searches of hydrides",
-        ),
-        Screen(
-            "near_hull",
-            "near the hull, where worked out",
-            f"At most {limits.max_e_hull_ev_per_atom:g} eV/atom above the hull of competing phases.",
-            lambda rows: _at_most(rows.e_hull_ev_per_atom, limits.max_e_hull_ev_per_atom),
-            "needs competing phases",
-        ),
-    )
+def _hydrides(rows: Any, limits: ScreensSpec) -> Any:
+    """Section 3.6's form of a hydride."""
+    atoms, elements = (rows[name].to_numpy() for name in ("n_atoms", "n_elements"))
+    fractions = sparse_fractions(rows["formula"].fill_null("").to_pylist())
+    rich = fractions[:, [INDEX["H"]]].toarray()[:, 0] >= MIN_HYDROGEN - 1e-9
+    return rich & (elements >= 2) & (elements <= HYDRIDE_ELEMENTS) & (atoms <= HYDRIDE_ATOMS)
 
 
-def _at_most(values: Floats | None, limit: float) -> Mask | None:
-    return None if values is None else np.asarray(values <= limit)
+def _as_worked_out(name: str) -> Callable[[Any, ScreensSpec], Any]:
+    return lambda rows, limits: rows[name]
 
 
-def _hydrides(rows: Candidates) -> Mask | None:
-    """Section 3.6's form of a hydride; None where no search of hydrides asked for valences by atom."""
-    if rows.by_atoms is None:
-        return None
-    atoms = rows.counts.sum(axis=1)
-    rich = rows.counts[:, INDEX["H"]] >= MIN_HYDROGEN * atoms - 1e-9
-    few = (rows.n_elements >= 2) & (rows.n_elements <= HYDRIDE_ELEMENTS)
-    return np.asarray(rich & few & (atoms > 0) & (atoms <= HYDRIDE_ATOMS))
+_ALL = (  # in the paper's order, then ours
+    Screen(
+        "neutral",
+        "charge neutral",
+        "Oxidation states exist that add up to 0 (SMACT); metals alone pass unseen.",
+        _as_worked_out("neutral"),
+    ),
+    Screen(
+        "pauling",
+        "neutral and Pauling rule",
+        "Neutral, with every cation less electronegative than every anion (SMACT).",
+        _as_worked_out("pauling"),
+    ),
+    Screen(
+        "ef_negative",
+        "E_f < 0",
+        "Predicted formation energy below 0 eV/atom.",
+        lambda rows, limits: pc.less(rows["ef_ev_per_atom"], 0),
+    ),
+    Screen(
+        "few_elements",
+        "few elements",
+        "At most {max_elements} elements.",  # the predictors know little about formulas with more
+        lambda rows, limits: pc.less_equal(rows["n_elements"], limits.max_elements),
+    ),
+    Screen(
+        "balanced",
+        "charges balance, or a metal",
+        "States of at most {max_charge_nats:g} nats an atom add up to 0, mixed or not; metals pass.",
+        lambda rows, limits: pc.less_equal(rows["screened_nats"], limits.max_charge_nats),
+    ),
+    Screen(
+        "plausible",
+        "plausible, where worked out",
+        "Exists, or does so with a probability of at least {min_existence:g} by its relatives.",
+        lambda rows, limits: pc.greater_equal(rows["existence"], limits.min_existence),
+        needs="existence",
+    ),
+    Screen(
+        "neutral_mixed",
+        "neutral, mixed valence allowed",
+        "As pauling, but an element's atoms may take two of its states at once.",
+        _as_worked_out("neutral_mixed"),
+        needs="neutral_mixed",
+    ),
+    Screen(
+        "neutral_atoms",
+        "neutral, each atom with its own valence",
+        "Each atom can be given one of its element's states so that they add up to 0.",  # section 3.6
+        _as_worked_out("neutral_atoms"),
+        needs="neutral_atoms",
+    ),
+    Screen(
+        "hydride",
+        "hydride: ≥ 40 % H, 2 or 3 elements, ≤ 15 atoms",
+        "At least 40 % hydrogen, two or three elements, at most 15 atoms.",
+        _hydrides,
+        needs="neutral_atoms",
+    ),
+    Screen(
+        "near_hull",
+        "near the hull, where worked out",
+        "At most {max_e_hull_ev_per_atom:g} eV/atom above the hull of competing phases.",
+        lambda rows, limits: pc.less_equal(rows["e_hull_ev_per_atom"], limits.max_e_hull_ev_per_atom),
+        needs="e_hull_ev_per_atom",
+    ),
+)
+SCREENS: Mapping[str, Screen] = {screen.name: screen for screen in _ALL}
+"""Every screen by name."""
 
 
 def check_phases(names: Sequence[str], given: bool) -> None:
@@ -158,31 +159,23 @@ def check_phases(names: Sequence[str], given: bool) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Verdicts:
-    """by_screen: (n,) bool for each screen that could judge. required: the names that count. passed: (n,)
-    all of those, on rows with a formula.
-    """
-
-    by_screen: Mapping[str, Mask]
-    required: tuple[str, ...]
-    passed: Mask
-
-
-def apply_screens(candidates: Candidates, screens: Mapping[str, Screen], required: Sequence[str]) -> Verdicts:
-    """Every screen's verdict on every row, and `passed`: those named in `required`, in that order.
+def apply_screens(rows: Any, limits: ScreensSpec, required: Sequence[str] | None = None) -> Any:
+    """A table of candidates with the verdict of every screen that can judge it, and `passed`: all of those `required`,
+    by default those that `limits` names, on rows with a formula.
 
     Raises ValueError for a required screen that doesn't exist, or that lacks what it judges by.
     """
+    required = limits.names if required is None else required
     for name in required:
-        if name not in screens:
-            raise ValueError(f"there is no screen {name!r}; choose from {', '.join(screens)}")
-    judged = {name: screen.judge(candidates) for name, screen in screens.items()}
-    by_screen = {name: found & candidates.ok for name, found in judged.items() if found is not None}
-    passed = candidates.ok.copy()
+        if name not in SCREENS:
+            raise ValueError(f"there is no screen {name!r}; choose from {', '.join(SCREENS)}")
+    able = [each for each in _ALL if each.name in required or each.needs in rows.column_names]
+    verdicts = {screen.name: screen.verdict(rows, limits) for screen in able}
+    passed = rows["formula"].is_valid()
     for name in required:
-        passed &= by_screen[name] if name in by_screen else screens[name].verdict(candidates)
-    return Verdicts(by_screen, tuple(required), passed)
+        passed = pc.and_(passed, verdicts[name].fill_null(False))
+    columns = dict(zip(rows.column_names, rows.columns, strict=True))
+    return pa.table({**columns, **verdicts, "passed": passed})
 
 
 FILE = "screen_recall.json"

@@ -18,29 +18,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
-from kiago_ray.chemistry.elements import Floats, Mask
+from kiago_ray.chemistry.elements import Floats
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.screening.candidates import is_extrapolated
-from kiago_ray.screening.rank import FIRST_ROWS
-from kiago_ray.screening.screens import available_screens
+from kiago_ray.screening.known import EXTRAPOLATED, BaseMaterial
+from kiago_ray.screening.rank import FIRST_ROWS, new_rows
+from kiago_ray.screening.screens import SCREENS
 
 TOP = (10, 30, 50)
 _BEST = ("tc_k", "tc_oracle_k", "trusted_tc_k", "extrapolation", "nearest_distance")
-
-
-@dataclass(frozen=True)
-class BaseMaterial:
-    """The base of a search: T_c in K as predicted, as measured where known, and by the oracle where asked; E_f
-    predicted in eV/atom.
-    """
-
-    formula: str
-    tc_predicted_k: float
-    ef_predicted_ev_per_atom: float
-    tc_measured_k: float | None = None
-    tc_oracle_k: float | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +84,7 @@ class Summary:
 
 def summarised_columns() -> tuple[str, ...]:
     """The columns of a table of candidates that `summarise` reads."""
-    return (*_BEST, "formula", "source", "known", "tried", "gain", "passed", *available_screens())
+    return (*_BEST, "formula", "source", "known", "tried", "gain", "passed", *SCREENS)
 
 
 def summarise(
@@ -128,7 +114,7 @@ def summarise(
         unique=len(ranked),
         screens={
             name: int(ranked[name].fill_null(False).to_numpy().sum())
-            for name, screen in available_screens().items()
+            for name, screen in SCREENS.items()
             if not screen.optional or ranked[name].null_count < len(ranked)
         },
         required=required,
@@ -144,12 +130,6 @@ def summarise(
         left_out=count - int(new.sum()),
         sources=dict(Counter(source for source in sources if source is not None)),
     )
-
-
-def new_rows(table: Any) -> Mask:
-    """Which rows of a table of candidates (n,) passed and are neither known nor tried."""
-    new = pc.and_(pc.is_null(table["known"]), pc.is_null(table["tried"]))
-    return np.asarray(pc.and_(table["passed"].fill_null(False), new).to_numpy())
 
 
 def _fraction(part: int, whole: int) -> float | None:
@@ -188,7 +168,7 @@ def top_mean(best: Any, k: int, base: BaseMaterial | None) -> TopMean:
         return TopMean(k, 0, None)
     tc_k, tc_oracle_k, trusted_tc_k, extrapolation, distance = (head[name].to_numpy() for name in _BEST)
     mean, oracle = _mean(tc_k), _mean(tc_oracle_k)
-    flagged = np.where(np.isnan(extrapolation), np.nan, is_extrapolated(extrapolation))
+    flagged = np.where(np.isnan(extrapolation), np.nan, extrapolation > EXTRAPOLATED)
     near = not np.isnan(distance).any()
     return TopMean(
         k=k,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
-from kiago_ray.chemistry.formula import write
+from kiago_ray.chemistry.formula import AMOUNT_DECIMALS, write
 from kiago_ray.search.family import FAMILY, HALF, VACANCY, Family, Occupation, Site, sources_of
 from kiago_ray.search.losses import Norm, integer_distance
 from kiago_ray.search.problem import MIN_TOTAL, Problem, canonical_text, row_generator
@@ -29,7 +29,6 @@ from kiago_ray.search.stages import SearchState, init, largest, rectified
 
 WHOLE_PROBABILITY = 0.3  # that a drawn element takes the whole site
 LEAST_DOPED, MOST_DOPED = 0.05, 0.5  # share of the site that it takes otherwise
-DECIMALS = 4  # of amounts, as those that stay fractional elsewhere
 STEPS = (-2, -1, 0, 1, 2)  # of the grid, that a neighbour differs in an amount
 MOST_VARIED = 4  # amounts of a row that neighbours differ in, the largest
 MAIN = 0  # a site's slot of its main element
@@ -404,11 +403,11 @@ def fractions_of(atoms: Floats, element: Ints) -> Floats:
 
 
 def amounts_of(atoms: Floats, element: Ints) -> Floats:
-    """Atoms of each element (…, 118), in DECIMALS, of atoms (…, s, k) of elements (s, k) or (…, s, k)."""
+    """Atoms of each element (…, 118), in AMOUNT_DECIMALS, of atoms (…, s, k) of elements (s, k) or (…, s, k)."""
     by_element = np.zeros((*atoms.shape[:-2], N_ELEMENTS + 1))
     rows = np.indices(atoms.shape, sparse=True)[:-2]
     np.add.at(by_element, (*rows, np.broadcast_to(element, atoms.shape)), atoms)
-    return np.asarray(np.round(by_element[..., :N_ELEMENTS], DECIMALS))
+    return np.asarray(np.round(by_element[..., :N_ELEMENTS], AMOUNT_DECIMALS))
 
 
 def formula_of(atoms: Floats, element: Ints) -> str:
@@ -418,7 +417,7 @@ def formula_of(atoms: Floats, element: Ints) -> str:
     amounts = amounts_of(atoms, element)
     written: dict[str, float] = {}
     for at in range(len(atoms)):
-        order = np.argsort(-np.round(atoms[at], DECIMALS), kind="stable")
+        order = np.argsort(-np.round(atoms[at], AMOUNT_DECIMALS), kind="stable")
         for slot in order.tolist():
             z = int(element[at, slot])
             if z != VACANCY and atoms[at, slot] > 0 and amounts[z] > 0:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Ints, Mask
-from kiago_ray.chemistry.formula import least_counts, reduce_counts
+from kiago_ray.chemistry.formula import AMOUNT_DECIMALS, least_counts, reduce_counts
 from kiago_ray.chemistry.neutrality import cuts, likeliest_valences
 from kiago_ray.chemistry.oxidation import OxidationSet
 
@@ -131,15 +131,13 @@ def choose(candidates: IntegerCandidates, cost: Floats, max_distance: float) -> 
     return np.asarray(candidates.counts[np.arange(len(best)), best])
 
 
-def fractional_amounts(
-    fractions: Floats, fixed: Floats, may_grow: bool, atoms: float, decimals: int = 4
-) -> Floats:
-    """Amounts (rows, 118) of a formula with `atoms` atoms: fixed ones as given, the others in steps of 10^-decimals.
+def fractional_amounts(fractions: Floats, fixed: Floats, may_grow: bool, atoms: float) -> Floats:
+    """Amounts (rows, 118) of a formula with `atoms` atoms: fixed ones as given, others with AMOUNT_DECIMALS decimals.
 
     What fixed amounts leave, to the nearest step, is shared out by the same method as integer counts; fixed amounts
     that may grow are shared out too, and never less than they were.
     """
-    unit = 10**decimals
+    unit = 10**AMOUNT_DECIMALS
     held = np.zeros_like(fixed) if may_grow else fixed
     free = np.where(held > 0, 0.0, fractions)
     share = free / np.maximum(free.sum(axis=1, keepdims=True), np.finfo(float).tiny)

@@ -88,6 +88,9 @@ ScreenName = Literal[
 ]
 
 
+RankBy = Literal["improvement", "trusted", "tc", "plausibility"]
+
+
 class Section(BaseModel):
     """A frozen part of a specification that refuses keys it doesn't know, and NaN and infinite numbers. What stands
     under a field is its description.
@@ -315,7 +318,7 @@ class ScreensSpec(Section):
     nearby_distance: Distance = 0.2
     """L1 distance in fractions, from a row or the base, within which the best known composition is to be improved on.
     """
-    rank_by: Literal["improvement", "trusted", "tc", "plausibility"] = "improvement"
+    rank_by: RankBy = "improvement"
     """What orders the proposals that passed. improvement: the plausibility and what T_c is expected to gain over the
     best known nearby; trusted: the lower bound by the ensemble's spread, the oracle and the extrapolation; tc, as in
     the paper: the predicted T_c, highest where the predictor is most optimistic; plausibility.

@@ -10,26 +10,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from kiago_ray.chemistry.balance import write_means, write_shares
-from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER
-from kiago_ray.chemistry.formula import write
-from kiago_ray.screening.candidates import Candidates
-from kiago_ray.screening.rank import Ranking, Standing, identity, ordered, pareto_front
-from kiago_ray.screening.screens import Verdicts, available_screens
-from kiago_ray.screening.summary import BaseMaterial
-from kiago_ray.search.result import RowStatus, SearchResult
+from kiago_ray.screening.screens import SCREENS
 from kiago_ray.storage.location import Location, StorageError, Where, reason
 
 _TYPES = {"text": "string", "number": "float64", "yes or no": "bool", "int32": "int32", "int64": "int64"}
@@ -51,12 +41,6 @@ _TOP = (
     "plausibility_reason? oxidation_states mean_valences? holes_per_cu? undoped? charge_nats_per_atom balanced "
     "plausible? neutral pauling ef_negative few_elements near_hull? alloy n_elements n_atoms search? seed row"
 )
-_START_DECIMALS = 4
-_RANKED_BY = ("tc_k", "trusted_tc_k", "plausibility", "expected_improvement_k")
-_MARKS = ("passed", "undoped", "gain", "new_system")
-_FACTS = "formula source known tried row ef_ev_per_atom extrapolation"
-RANKED = (*_RANKED_BY, *_MARKS, *_FACTS.split())
-"""What ranking reads of a table of candidates."""
 
 
 class Column(NamedTuple):
@@ -74,12 +58,17 @@ class Column(NamedTuple):
 
 @cache
 def columns() -> dict[str, Column]:
-    """The columns of a table of candidates by name, in their order."""
+    """The columns of a table of candidates by name, in their order: those of columns.csv, and the screens' before
+    `passed`.
+    """
     text = (resources.files(__package__) / "columns.csv").read_text(encoding="utf-8")
-    return {
-        name: Column(name, pa.type_for_alias(_TYPES[kind]), unit, int(decimals) if decimals else None, *words)
-        for name, kind, unit, decimals, *words in list(csv.reader(text.splitlines()))[1:]
-    }
+    of_screens = [(name, "yes or no", "", "", "", screen.column) for name, screen in SCREENS.items()]
+    found: dict[str, Column] = {}
+    for line in list(csv.reader(text.splitlines()))[1:]:
+        for name, kind, unit, decimals, *words in (*of_screens, line) if line[0] == "passed" else (line,):
+            digits = int(decimals) if decimals else None
+            found[name] = Column(name, pa.type_for_alias(_TYPES[kind]), unit, digits, *words)
+    return found
 
 
 def description(name: str) -> str:
@@ -114,157 +103,16 @@ def schema_problem(found: Any) -> str | None:
     return None
 
 
-def candidates_table(
-    result: SearchResult,
-    candidates: Candidates,
-    verdicts: Verdicts,
-    *,
-    base: BaseMaterial | None,
-    seed: int,
-    search: str | None = None,
-) -> Any:
-    """Every row of a search in its own order, also those without a formula; `rank` and `pareto` are null (see
-    `ranked`).
-
-    search: its name within a campaign. A column that isn't worked out here is the field of `candidates` of its name.
-    """
-    n, ok = len(candidates.formulas), candidates.ok
-    atoms, e_hull = candidates.counts.sum(axis=1), candidates.e_hull_ev_per_atom
-    # Where not all rows have an energy above the hull, the others have no verdict.
-    judged = {"near_hull": np.zeros(n, np.bool_) if e_hull is None else ~np.isnan(e_hull)}
-    labels = {int(status): status.label for status in RowStatus}
-    compared = ~np.isnan(candidates.expected_improvement_k)
-    values = {
-        **dict.fromkeys(("rank", "pareto", *available_screens()), pa.nulls(n)),
-        "formula": [text or None for text in candidates.formulas],
-        "base": [None if base is None else base.formula] * n,
-        "source": candidates.sources,
-        "search": [search] * n,
-        "plausibility_reason": candidates.plausibility_reasons,
-        "gain": pa.array(candidates.gain, mask=~compared),
-        "new_system": pa.array(candidates.new_system, mask=~ok | (candidates.materials is None)),
-        "extrapolated": pa.array(candidates.extrapolated, mask=np.isnan(candidates.extrapolation)),
-        "tc_relaxed_k": result.tc_relaxed_k,
-        "delta_tc_k": candidates.tc_k - (np.nan if base is None else base.tc_predicted_k),
-        "e_hull_ev_per_atom": pa.nulls(n) if e_hull is None else e_hull,
-        "n_atoms": pa.array(atoms, mask=atoms == 0),
-        "n_elements": pa.array(candidates.n_elements, mask=~ok),
-        **{name: pa.array(each, mask=~judged.get(name, ok)) for name, each in verdicts.by_screen.items()},
-        "passed": verdicts.passed,
-        "alloy": pa.array(candidates.neutrality.alloy | candidates.neutrality.elemental, mask=~ok),
-        **_charge(candidates),
-        **_neighbours(candidates),
-        "integer_distance": result.distance,
-        "status": [labels[status] for status in result.status.tolist()],
-        "recoveries": result.recoveries,
-        "seed": [seed] * n,
-        "row": result.rows,
-        "start_formula": [_fractions_text(row) for row in result.start],
-    }
-    return pa.table({name: _column(candidates, values, name) for name in columns()}, schema=schema())
-
-
-def _column(candidates: Candidates, values: Mapping[str, Any], name: str) -> Any:
-    """A column's values of its type, null for NaN."""
-    found = values[name] if name in values else getattr(candidates, name)
-    kind = columns()[name].type
-    return found.cast(kind) if isinstance(found, pa.Array) else pa.array(found, kind, from_pandas=True)
-
-
-def _neighbours(candidates: Candidates) -> dict[str, Any]:
-    """The columns on the known materials that are nearest to each row, and on the best nearby."""
-    materials = candidates.materials
-    found: dict[str, Any] = {"nearest_emd": candidates.nearest_emd_distance}
-    for name, field, rows in (
-        ("best_nearby", "formulas", candidates.best_nearby),
-        ("nearest_known", "formulas", candidates.nearest),
-        ("nearest_tc_k", "tc_k", candidates.nearest),
-        ("nearest_pressure_gpa", "pressure_gpa", candidates.nearest),
-        ("nearest_reports", "reports", candidates.nearest),
-        ("nearest_reference", "reference", candidates.nearest),
-        ("nearest_emd_known", "formulas", candidates.nearest_emd),
-        ("nearest_emd_tc_k", "tc_k", candidates.nearest_emd),
-        ("nearest_emd_pressure_gpa", "pressure_gpa", candidates.nearest_emd),
-    ):
-        values = None if materials is None else getattr(materials, field)
-        told = [None if values is None or at < 0 else values[at] for at in rows.tolist()]
-        found[name] = [None if text == "" else text for text in told]
-    return found
-
-
-def _charge(candidates: Candidates) -> dict[str, Any]:
-    """The columns on charges: the likeliest states that balance each row, and what follows from them."""
-    balances, holes = candidates.balances, candidates.balances.holes_per_cu
-    states = [text or None for text in balances.certificates]
-    if candidates.by_atoms is not None:  # a hydride without states that balance shows those of its atoms
-        for row, assignment in enumerate(balances.assignments):
-            states[row] = states[row] if assignment else write_shares(candidates.by_atoms[row]) or states[row]
-    return {
-        "oxidation_states": states,
-        "charge_kind": pa.array(list(balances.kinds), mask=~candidates.ok),
-        "charge_nats_per_atom": np.where(np.isinf(balances.nats_per_atom), np.nan, balances.nats_per_atom),
-        "mean_valences": [write_means(means) or None for means in balances.mean_valences],
-        "holes_per_cu": holes,
-        "undoped": pa.array(balances.undoped_parent, mask=np.isnan(holes)),
-    }
-
-
-def ranked(table: Any, ranking: Ranking | None = None) -> Any:
-    """The unique formulas of a table of rows, best first, `rank` from 1, those on their Pareto front marked. Rows
-    without a formula drop out. The table may hold several searches, told apart by their seeds.
-    """
-    places, front = rank_rows(table, table["seed"].to_numpy(), ranking or Ranking())
-    return with_ranks(table.take(pa.array(places)), np.arange(1, len(places) + 1), front)
-
-
-def rank_rows(rows: Any, searches: NDArray[Any], ranking: Ranking) -> tuple[NDArray[np.int64], Any]:
-    """Which of n rows stand for the u unique compositions: their positions (u,), best first (see `ordered`), and an
-    Arrow array (u,) of whether each is on their Pareto front, null where nobody has a say on its T_c.
-
-    rows: a table with the columns RANKED. searches: (n,), which search a row is of. For a composition stands its first
-    row by (not passed, search, row); rows without a formula drop out.
-    """
-    composition = _compositions(rows)
-    turn = np.lexsort((rows["row"].to_numpy(), searches, ~rows["passed"].to_numpy()))
-    turn = turn[composition[turn] >= 0]
-    places = turn[np.unique(composition[turn], return_index=True)[1]]
-    unique = rows.take(pa.array(places))
-    seen, formulas = standing(unique), unique["formula"]
-    alphabetical = pc.rank(formulas, tiebreaker="dense").to_numpy()
-    best = ordered(alphabetical, seen, ranking, lambda at: str(formulas[at].as_py()))
-    trusted, passed = unique["trusted_tc_k"].to_numpy(), seen.passed
-    ef, extrapolation = (unique[name].to_numpy() for name in ("ef_ev_per_atom", "extrapolation"))
-    front = pa.array(pareto_front(trusted, ef, extrapolation, passed), mask=np.isnan(trusted))
-    return places[best], front.take(pa.array(best))
-
-
-def _compositions(rows: Any) -> NDArray[np.int32]:
-    """A number (n,) for the composition of each row, -1 for a row without a formula. Formulas of families keep the
-    order of their bases, so that these count by their `identity`.
-    """
-    formulas = rows["formula"].cast(pa.large_string()).combine_chunks()
-    of_families = pc.is_valid(rows["source"]).combine_chunks()
-    own = formulas.filter(of_families).dictionary_encode()
-    identities = pa.array([identity(text) for text in own.dictionary.to_pylist()], pa.large_string())
-    texts = pc.replace_with_mask(formulas, of_families, identities.take(own.indices))
-    numbers: NDArray[np.int32] = texts.dictionary_encode().indices.fill_null(-1).to_numpy()
-    return numbers
-
-
-def with_ranks(rows: Any, ranks: NDArray[Any], front: Any) -> Any:
-    """A table with these values (n,) in its columns `rank` and `pareto`."""
-    for name, values in (("rank", pa.array(ranks, pa.int32())), ("pareto", front)):
-        at = rows.schema.get_field_index(name)
-        rows = rows.set_column(at, rows.schema.field(at), values)
-    return rows
-
-
-def standing(table: Any) -> Standing:
-    """The rows of a table of candidates as ranking sees them."""
-    numbers = {name: table[name].to_numpy() for name in _RANKED_BY}
-    marks = {name: table[name].fill_null(False).to_numpy() for name in _MARKS}
-    taken = pc.or_(pc.is_valid(table["known"]), pc.is_valid(table["tried"])).to_numpy()
-    return Standing(**numbers, **marks, taken=taken)
+def candidates_table(rows: Any) -> Any:
+    """A table of candidates with all columns, in their order, from those that were worked out; the others are null."""
+    n, names = len(rows), rows.column_names
+    return pa.table(
+        {
+            name: rows[name].cast(column.type) if name in names else pa.nulls(n, column.type)
+            for name, column in columns().items()
+        },
+        schema=schema(),
+    )
 
 
 def table_bytes(table: Any) -> bytes:
@@ -360,9 +208,3 @@ def _cell(value: Any, decimals: int | None) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value) if decimals is None else f"{value:z.{decimals}f}"  # z: no -0.0
-
-
-def _fractions_text(row: NDArray[Any]) -> str | None:
-    rounded = np.round(np.asarray(row, dtype=np.float64), _START_DECIMALS)
-    held = {SYMBOLS[z]: float(rounded[z]) for z in WRITING_ORDER if rounded[z] > 0}
-    return write(held) if held else None

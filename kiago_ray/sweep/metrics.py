@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import BeforeValidator
@@ -15,12 +15,11 @@ from scipy.stats import t
 from kiago_ray.chemistry.elements import Floats
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.screening.known import expected_improvement_k
-from kiago_ray.screening.rank import unique
+from kiago_ray.screening.rank import new_rows, unique
 
 if TYPE_CHECKING:  # these load torch, which a sweep's file doesn't need to be read
     from kiago_ray.api import JudgedRows
-    from kiago_ray.screening.candidates import Candidates
-    from kiago_ray.screening.summary import BaseMaterial
+    from kiago_ray.screening.known import BaseMaterial
 
 CONFIDENCE = 0.95
 
@@ -86,19 +85,17 @@ class Score:
 
 def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str, float]:
     """The metrics of a search whose rows a judge has seen. base: with that judge's T_c."""
-    candidates = rows.candidates
-    kept = unique(candidates.formulas, candidates.of_families)
-    good = kept[(rows.verdicts.passed & ~candidates.taken)[kept]]
-    trusted, tc_k = np.nan_to_num(candidates.trusted_tc_k[good]), candidates.tc_k[good]
-    best = good[np.lexsort((-tc_k, -trusted))][:top]
-    gap_k = math.nan
-    if len(best):
-        gap_k = float(candidates.tc_k[best].mean()) - float(candidates.tc_oracle_k[best].mean())
-    systems = {frozenset(parse(candidates.formulas[row])) for row in best}
+    kept = unique(rows.table)
+    good = rows.table.take(kept[new_rows(rows.table)[kept]])
+    trusted, tc_k, oracle_k = (good[name].to_numpy() for name in ("trusted_tc_k", "tc_k", "tc_oracle_k"))
+    trusted = np.nan_to_num(trusted)
+    best = np.lexsort((-tc_k, -trusted))[:top]
+    gap_k = float(tc_k[best].mean()) - float(oracle_k[best].mean()) if len(best) else math.nan
+    systems = {frozenset(parse(formula)) for formula in good["formula"].take(best).to_pylist()}
     base_k = 0.0 if base is None else base.tc_predicted_k
     base_oracle_k = 0.0 if base is None or base.tc_oracle_k is None else base.tc_oracle_k
     return {
-        "improvement": _mean_of_best(_hopes_k(candidates)[good], top),
+        "improvement": _mean_of_best(_hopes_k(good), top),
         "trusted_delta_tc_k": _mean_of_best(trusted, top) - base_oracle_k,
         "raw_delta_tc_k": _mean_of_best(tc_k, top) - base_k,
         "pass_rate": len(good) / len(kept) if len(kept) else 0.0,
@@ -112,12 +109,15 @@ def _mean_of_best(values: Floats, top: int) -> float:
     return float(np.sort(values)[::-1][:top].sum()) / top
 
 
-def _hopes_k(candidates: Candidates) -> Floats:
+def _hopes_k(rows: Any) -> Floats:
     """Plausibility × expected improvement by the judge's T_c (n,) in K; 0 where there is nothing to compare with. The
     search's own T_c has no say; where plausibility wasn't worked out, the improvement alone counts.
     """
-    improvement = expected_improvement_k(candidates.tc_oracle_k, candidates.tc_std_k, candidates.to_beat_k)
-    return np.nan_to_num(np.nan_to_num(candidates.plausibility, nan=1.0) * improvement)
+    names = ("tc_oracle_k", "tc_std_k", "best_nearby_tc_k", "plausibility")
+    oracle_k, std_k, best_k, plausibility = (rows[name].to_numpy() for name in names)
+    improvement = expected_improvement_k(oracle_k, std_k, np.nan_to_num(best_k))
+    improvement[np.isnan(rows["expected_improvement_k"].to_numpy())] = 0.0
+    return np.nan_to_num(np.nan_to_num(plausibility, nan=1.0) * improvement)
 
 
 @dataclass(frozen=True)

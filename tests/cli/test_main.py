@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kiago_ray.cli.main import COMMANDS, Command
-from kiago_ray.screening.screens import available_screens, load_screen_recall
+from kiago_ray.screening.screens import SCREENS, load_screen_recall
 
 Kiago = Callable[..., Any]
 
@@ -42,7 +42,7 @@ def test_help_is_there(kiago: Kiago, command: list[str]) -> None:
 
 def test_the_help_of_search_tells_what_each_screen_lets_pass(kiago: Kiago) -> None:
     told = kiago("search", "--help").out
-    for name in available_screens():
+    for name in SCREENS:
         assert name in told
     assert "known superconductors" in told
     share = load_screen_recall().screens["balanced"].recall

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from kiago_ray.hull import EnergyHull, HullPlace, judge
 from kiago_ray.hull.energy_hull import lowest_mixture, with_e_hull
 from kiago_ray.screening.candidates import collect
 from kiago_ray.search.result import SearchResult
+from kiago_ray.search.spec import SearchSpec
 
 MakeHull = Callable[[Mapping[str, float]], EnergyHull]
 # Ti-O with invented energies: TiO2 and Ti2O3 on the hull, TiO above it.
@@ -215,13 +217,15 @@ def test_the_best_that_pass_have_a_distance_and_the_rest_none(
     make_hull: MakeHull, make_result: MakeResult
 ) -> None:
     hull, result = make_hull({"TiO2": -3.0, "Ti2O3": -2.9}), make_result(ROWS)
-    passed = np.array([True, True, False, True, False, True])
-    every = with_e_hull(collect(result), result.amounts, passed, hull).e_hull_ev_per_atom
-    assert every is not None
+    passed = [True, True, False, True, False, True]
+    rows = collect(result, SearchSpec())
+
+    def e_hull(passed: list[bool], **given: int) -> Any:
+        table = with_e_hull(rows.append_column("passed", [passed]), result.amounts, hull, **given)
+        return table["e_hull_ev_per_atom"].to_numpy()
+
     tio = -2 + 2.9 * 5 / 6
-    np.testing.assert_allclose(every, [0.4375, tio, np.nan, tio, np.nan, 0], atol=1e-6)
-    two = with_e_hull(collect(result), result.amounts, passed, hull, most=2).e_hull_ev_per_atom
+    np.testing.assert_allclose(e_hull(passed), [0.4375, tio, np.nan, tio, np.nan, 0], atol=1e-6)
+    two = e_hull(passed, most=2)
     np.testing.assert_allclose(two, [np.nan, tio, np.nan, tio, np.nan, 0], atol=1e-6)
-    none = with_e_hull(collect(result), result.amounts, np.zeros(6, dtype=bool), hull).e_hull_ev_per_atom
-    assert none is not None
-    assert np.isnan(none).all()
+    assert np.isnan(e_hull([False] * 6)).all()

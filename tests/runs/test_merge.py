@@ -17,12 +17,14 @@ import pytest
 from kiago_ray.runs import results
 from kiago_ray.runs.results import merge_tables
 from kiago_ray.screening.candidates import collect
-from kiago_ray.screening.rank import RankBy, Ranking, identity
-from kiago_ray.screening.screens import apply_screens, available_screens
+from kiago_ray.screening.rank import Ranking, identity, ranked
+from kiago_ray.screening.screens import apply_screens
 from kiago_ray.screening.summary import Summary, summarise
 from kiago_ray.search.result import SearchResult
+from kiago_ray.search.sections import RankBy
+from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.table import candidates_table, ranked, read_table, schema, table_bytes
+from kiago_ray.storage.table import candidates_table, read_table, schema, table_bytes
 from kiago_ray.storage.table import columns as table_columns
 
 Merge = Callable[..., tuple[Any, Summary]]
@@ -167,9 +169,8 @@ def test_judged_rows_of_a_search(make_result: Callable[..., SearchResult], merge
     result = make_result(
         [("NaCl2", 90.0, -1.0), ("LaNiAsO", 8.0, -2.0), (None, 0.0, 0.0), ("La2Ni2As2O2", 8.0, -2.0)]
     )
-    candidates = collect(result)
-    verdicts = apply_screens(candidates, available_screens(), ("neutral",))
-    table = candidates_table(result, candidates, verdicts, base=None, seed=3)
+    spec = SearchSpec(screens={"names": ["neutral"]})
+    table = candidates_table(apply_screens(collect(result, spec, seed=3), spec.screens))
     out, done = merged(*shards_of(table, 2))
     assert out.equals(ranked(table))
     assert list(done.screens) == [

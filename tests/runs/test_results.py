@@ -27,10 +27,11 @@ from kiago_ray.runs.results import (
 )
 from kiago_ray.runs.shards import TABLE, Manifest, compute_shard, read_manifest, shard_file
 from kiago_ray.runs.spec import campaign_from
+from kiago_ray.screening.rank import ranked
 from kiago_ray.screening.summary import summarise
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import DamagedError, find_run, read_run, write_run
-from kiago_ray.storage.table import ranked, read_table, schema
+from kiago_ray.storage.table import read_table, schema
 
 SPEC_TEXT = "campaign: {name: four}\n"
 
@@ -126,7 +127,7 @@ def test_a_search_in_shards_comes_to_what_it_comes_to_alone(
         ranked(rows.table),
         rows=24,
         statuses=rows.result.status_counts(),
-        required=rows.verdicts.required,
+        required=search.spec.screens.names,
         base=rows.base,
     )
     assert results.summary.passed > 0

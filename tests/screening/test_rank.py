@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +17,8 @@ from kiago_ray.chemistry.formula import parse, reduce_counts, write_integers
 from kiago_ray.data.compositions import composition_key
 from kiago_ray.screening.rank import (
     FIRST_ROWS,
+    RANKED,
     Ranking,
-    Standing,
     group,
     identity,
     improvement_key,
@@ -25,14 +26,21 @@ from kiago_ray.screening.rank import (
     pareto_front,
     unique,
 )
+from kiago_ray.storage.table import schema
 
-FORMULAS = st.sampled_from(["", "MgB2", "LaNiAsO", "FeSe", "H3S", "NbN"])
+NAMES = ("MgB2", "LaNiAsO", "FeSe", "H3S", "NbN")
+FORMULAS = st.sampled_from([None, *NAMES])
+
+
+def sourced(formulas: list[str | None], of_families: list[bool]) -> Any:
+    sources = ["family" if each else None for each in of_families]
+    return pa.table({"formula": pa.array(formulas, pa.string()), "source": pa.array(sources, pa.string())})
 
 
 @given(st.lists(FORMULAS, max_size=40))
-def test_unique_keeps_the_first_row_of_each_formula(formulas: list[str]) -> None:
-    expected = sorted(formulas.index(text) for text in set(formulas) - {""})
-    assert unique(formulas, [False] * len(formulas)).tolist() == expected
+def test_unique_keeps_the_first_row_of_each_formula(formulas: list[str | None]) -> None:
+    expected = sorted(formulas.index(text) for text in set(formulas) - {None})
+    assert unique(sourced(formulas, [False] * len(formulas))).tolist() == expected
 
 
 COUNTS = st.dictionaries(st.integers(0, N_ELEMENTS - 1), st.integers(1, 9), min_size=1, max_size=6)
@@ -51,18 +59,29 @@ def test_formulas_are_the_same_text_exactly_when_they_are_the_same_composition(
     assert (first == second) == bool((reduce_counts(rows[0]) == reduce_counts(rows[1])).all())
 
 
-def standing(passed: Any, tc_k: Any, trusted_tc_k: Any = None, **given: Any) -> Standing:
-    """Rows of which only what is given is known."""
-    n = len(passed)
-    numbers = dict.fromkeys(("plausibility", "expected_improvement_k"), np.full(n, np.nan))
-    marks = dict.fromkeys(("taken", "undoped", "gain", "new_system"), np.zeros(n, dtype=bool))
-    values = {name: np.asarray(each) for name, each in given.items()}
-    trusted = np.full(n, np.nan) if trusted_tc_k is None else np.asarray(trusted_tc_k)
-    return Standing(np.asarray(passed), np.asarray(tc_k), trusted, **{**numbers, **marks, **values})
+def rows_of(
+    formulas: Sequence[str | None], passed: Any, tc_k: Any, trusted_tc_k: Any = None, **given: Any
+) -> Any:
+    """A table with what ranking reads, of which only what is given is known."""
+    columns = {"formula": formulas, "passed": passed, "tc_k": tc_k, "trusted_tc_k": trusted_tc_k, **given}
+    if "taken" in columns:
+        columns["known"] = [
+            text if there else None for text, there in zip(formulas, given["taken"], strict=True)
+        ]
+    fields = [schema().field(name) for name in RANKED]
+    return pa.table(
+        {
+            each.name: pa.nulls(len(formulas), each.type)
+            if columns.get(each.name) is None
+            else pa.array(columns[each.name], each.type, from_pandas=True)
+            for each in fields
+        },
+        schema=pa.schema(fields),
+    )
 
 
 KELVIN = st.sampled_from([0.0, 4.5, 4.5, 90.0, float("nan")])
-ROWS = st.tuples(FORMULAS, st.booleans(), KELVIN, KELVIN)
+ROWS = st.tuples(st.sampled_from(NAMES), st.booleans(), KELVIN, KELVIN)
 
 
 @given(st.lists(ROWS, max_size=30), st.booleans())
@@ -70,9 +89,8 @@ def test_order_is_passed_then_falling_trusted_tc_then_falling_tc_then_formula(
     rows: list[tuple[str, bool, float, float]], by_trusted: bool
 ) -> None:
     formulas, passed, tc_k, trusted = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
-    numbers = [np.array(values, dtype=np.float64) for values in (tc_k, trusted)]
-    rows_ = standing(np.array(passed, dtype=np.bool_), *numbers)
-    best = order(formulas, rows_, Ranking("trusted" if by_trusted else "tc"))
+    table = rows_of(formulas, passed, tc_k, trusted)
+    best = order(table, Ranking("trusted" if by_trusted else "tc"))
 
     def last_if_unknown(value: float) -> float:
         return np.inf if np.isnan(value) else -value
@@ -92,22 +110,22 @@ def test_order_is_passed_then_falling_trusted_tc_then_falling_tc_then_formula(
 
 def test_order_of_a_few() -> None:
     formulas = ["NbN", "FeSe", "MgB2", "H3S"]
-    best = order(formulas, standing([True, False, True, True], [16.0, 200.0, 39.0, 16.0]))
+    best = order(rows_of(formulas, [True, False, True, True], [16.0, 200.0, 39.0, 16.0]))
     assert [formulas[at] for at in best] == ["MgB2", "H3S", "NbN", "FeSe"]
 
 
 def test_what_is_known_or_was_tried_stands_between_what_is_new_and_what_failed() -> None:
     formulas = ["NbN", "FeSe", "MgB2", "H3S"]
     passed, taken = np.array([True, False, True, True]), np.array([False, True, True, False])
-    best = order(formulas, standing(passed, [16.0, 200.0, 39.0, 16.0], taken=taken))
+    best = order(rows_of(formulas, passed, [16.0, 200.0, 39.0, 16.0], taken=taken))
     assert [formulas[at] for at in best] == ["H3S", "NbN", "MgB2", "FeSe"]
     assert group(passed, taken, np.zeros(4, dtype=bool)).tolist() == [0, 3, 1, 0]
 
 
 def test_without_any_trusted_tc_the_order_is_that_of_tc() -> None:
     formulas, passed, tc_k = ["NbN", "FeSe", "MgB2"], np.ones(3, dtype=bool), np.array([16.0, 9.0, 39.0])
-    assert order(formulas, standing(passed, tc_k)).tolist() == [2, 0, 1]
-    assert order(formulas, standing(passed, tc_k, [1.0, 2.0, 0.0])).tolist() == [1, 0, 2]
+    assert order(rows_of(formulas, passed, tc_k)).tolist() == [2, 0, 1]
+    assert order(rows_of(formulas, passed, tc_k, [1.0, 2.0, 0.0])).tolist() == [1, 0, 2]
 
 
 def test_one_composition_has_one_identity() -> None:
@@ -137,76 +155,66 @@ def test_identities_are_equal_exactly_where_composition_keys_are(
 def test_a_composition_written_in_the_order_of_two_bases_is_one() -> None:
     whole = identity("La10Fe10As10O9F")  # as a search without a family writes it
     formulas = ["LaFeAsO0.9F0.1", whole, "AsLaFeO0.9F0.1", "MgB2", "LaFeAsO"]
-    assert unique(formulas, [False] * 5).tolist() == [0, 1, 2, 3, 4]
-    assert unique(formulas, [True, False, True, False, True]).tolist() == [0, 3, 4]
+    assert unique(sourced(formulas, [False] * 5)).tolist() == [0, 1, 2, 3, 4]
+    assert unique(sourced(formulas, [True, False, True, False, True])).tolist() == [0, 3, 4]
 
 
 IMPROVEMENT = Ranking("improvement")
 
 
-def proposals(n: int, **columns: Any) -> Standing:
-    """n rows that passed and that only the given columns tell apart."""
-    values = {"plausibility": np.full(n, 0.5), "expected_improvement_k": np.full(n, 1.0), **columns}
-    return standing([True] * n, np.zeros(n), gain=[True] * n, **values)
+def proposals(formulas: list[str], **columns: Any) -> Any:
+    """Rows that passed and that only the given columns tell apart."""
+    n = len(formulas)
+    values = {"plausibility": [0.5] * n, "expected_improvement_k": [1.0] * n, "passed": [True] * n}
+    return rows_of(formulas, **{**values, "tc_k": np.zeros(n), "gain": [True] * n, **columns})
 
 
 def test_of_rows_that_are_no_gain_those_with_a_tc_stand_first() -> None:
-    values = {"plausibility": np.array([0.5, 0.4]), "expected_improvement_k": np.zeros(2)}
-    rows = proposals(2, **values, trusted_tc_k=np.array([1.0, 30.0]))
-    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 0.1)).tolist() == [0, 1]
-    ranking = Ranking("improvement", 0.1, improvement_tc_share=0.02)
-    assert order(["MgB2", "NbN"], rows, ranking).tolist() == [1, 0]
+    values = {"plausibility": [0.5, 0.4], "expected_improvement_k": [0.0, 0.0]}
+    rows = proposals(["MgB2", "NbN"], **values, trusted_tc_k=[1.0, 30.0])
+    assert order(rows, Ranking("improvement", 0.1)).tolist() == [0, 1]
+    assert order(rows, Ranking("improvement", 0.1, improvement_tc_share=0.02)).tolist() == [1, 0]
 
 
 def test_improvement_weighs_plausibility_against_the_gain() -> None:
     key = improvement_key(np.array([1.0, 0.5]), np.array([0.9, 9.9]), 0.1)
     np.testing.assert_allclose(key, [0.0, np.log(0.5) + np.log(10)], atol=1e-12)
-    rows = proposals(2, plausibility=np.array([1.0, 0.5]), expected_improvement_k=np.array([0.9, 9.9]))
-    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 30.0)).tolist() == [
-        0,
-        1,
-    ]  # 30.9 against 39.9 / 2
-    assert order(["MgB2", "NbN"], rows, Ranking("improvement", 0.1)).tolist() == [1, 0]  # 1 against 10 / 2
-    assert order(["MgB2", "NbN"], rows, Ranking("plausibility")).tolist() == [0, 1]
+    rows = proposals(["MgB2", "NbN"], plausibility=[1.0, 0.5], expected_improvement_k=[0.9, 9.9])
+    assert order(rows, Ranking("improvement", 30.0)).tolist() == [0, 1]  # 30.9 against 39.9 / 2
+    assert order(rows, Ranking("improvement", 0.1)).tolist() == [1, 0]  # 1 against 10 / 2
+    assert order(rows, Ranking("plausibility")).tolist() == [0, 1]
 
 
 def test_what_nobody_knows_of_any_row_decides_nothing() -> None:
-    rows = standing([True] * 3, [1.0, 3.0, 2.0], [2.0, 1.0, 3.0])
-    assert order(["A", "B", "C"][:0], rows.take(np.zeros(0, dtype=np.int64)), IMPROVEMENT).tolist() == []
-    assert order(["MgB2", "NbN", "FeSe"], rows, IMPROVEMENT).tolist() == [2, 0, 1]  # as by trusted T_c
-    rows = proposals(3, plausibility=np.array([np.nan, 0.1, 0.2]))
-    assert order(["MgB2", "NbN", "FeSe"], rows, IMPROVEMENT).tolist() == [2, 1, 0]
+    formulas = ["MgB2", "NbN", "FeSe"]
+    rows = rows_of(formulas, [True] * 3, [1.0, 3.0, 2.0], [2.0, 1.0, 3.0])
+    assert order(rows.slice(0, 0), IMPROVEMENT).tolist() == []
+    assert order(rows, IMPROVEMENT).tolist() == [2, 0, 1]  # as by trusted T_c
+    assert order(proposals(formulas, plausibility=[None, 0.1, 0.2]), IMPROVEMENT).tolist() == [2, 1, 0]
 
 
 def test_a_row_that_is_no_gain_cannot_stand_first() -> None:
-    plausibility = np.array([0.9, 0.8, 0.7, 0.6])
-    formulas = ["MgB2", "NbN", "FeSe", "H3S"]
-    rows = proposals(4, plausibility=plausibility)
-    gain = np.array([False, False, True, True])
-    best = order(formulas, replace(rows, gain=gain), IMPROVEMENT)
-    assert best.tolist() == [2, 0, 1, 3]
-    assert order(formulas, replace(rows, gain=np.zeros(4, dtype=bool)), IMPROVEMENT).tolist() == [0, 1, 2, 3]
-    assert order(formulas, replace(rows, gain=gain), Ranking("plausibility")).tolist() == [0, 1, 2, 3]
-    taken = np.array([False, False, True, False])  # a gain that is known is none to propose
-    assert order(formulas, replace(rows, gain=gain, taken=taken), IMPROVEMENT).tolist() == [3, 0, 1, 2]
+    known: dict[str, Any] = {"formulas": ["MgB2", "NbN", "FeSe", "H3S"], "plausibility": [0.9, 0.8, 0.7, 0.6]}
+    rows = proposals(**known, gain=[False, False, True, True])
+    assert order(rows, IMPROVEMENT).tolist() == [2, 0, 1, 3]
+    assert order(proposals(**known, gain=[False] * 4), IMPROVEMENT).tolist() == [0, 1, 2, 3]
+    assert order(rows, Ranking("plausibility")).tolist() == [0, 1, 2, 3]
+    taken = [False, False, True, False]  # a gain that is known is none to propose
+    rows = proposals(**known, gain=[False, False, True, True], taken=taken)
+    assert order(rows, IMPROVEMENT).tolist() == [3, 0, 1, 2]
 
 
 def test_undoped_cuprates_stand_behind_all_others_that_passed() -> None:
-    formulas = ["La2CuO4", "NbN", "FeSe", "H3S"]
-    rows = replace(
-        proposals(4, plausibility=np.array([0.9, 0.8, 0.7, 0.6])),
-        passed=np.array([True, True, True, False]),
-        taken=np.array([False, True, False, False]),
-        undoped=np.array([True, False, False, False]),
+    rows = proposals(
+        ["La2CuO4", "NbN", "FeSe", "H3S"],
+        plausibility=[0.9, 0.8, 0.7, 0.6],
+        passed=[True, True, True, False],
+        taken=[False, True, False, False],
+        undoped=[True, False, False, False],
     )
     for by in ("improvement", "plausibility"):
-        assert order(formulas, rows, Ranking(by)).tolist() == [2, 1, 0, 3]
-    assert order(formulas, rows, Ranking("trusted")).tolist() == [
-        2,
-        0,
-        1,
-        3,
-    ]  # by formula, as nothing differs
+        assert order(rows, Ranking(by)).tolist() == [2, 1, 0, 3]
+    assert order(rows, Ranking("trusted")).tolist() == [2, 0, 1, 3]  # by formula, as nothing differs
 
 
 def test_few_rows_of_one_chemical_system_stand_among_the_first() -> None:
@@ -214,8 +222,8 @@ def test_few_rows_of_one_chemical_system_stand_among_the_first() -> None:
     formulas = [
         f"Mg{row + 1}B2" if row < n // 2 else f"{SYMBOLS[row % 40 + 40]}{row + 1}H3" for row in range(n)
     ]
-    rows = proposals(n, plausibility=np.linspace(0.9, 0.1, n))
-    best = order(formulas, rows, IMPROVEMENT).tolist()
+    rows = proposals(formulas, plausibility=np.linspace(0.9, 0.1, n))
+    best = order(rows, IMPROVEMENT).tolist()
     systems = [frozenset(parse(formulas[row])) for row in best]
     assert sorted(best) == list(range(n))
     assert best[:3] == [0, 1, 2]
@@ -223,25 +231,24 @@ def test_few_rows_of_one_chemical_system_stand_among_the_first() -> None:
     # The surplus follows, in its order, and then the rest in theirs.
     assert best[FIRST_ROWS : FIRST_ROWS + n // 2 - 3] == list(range(3, n // 2))
     assert best[FIRST_ROWS + n // 2 - 3 :] == sorted(best[FIRST_ROWS + n // 2 - 3 :])
-    assert order(formulas, rows, Ranking("improvement", most_per_system=n)).tolist() == list(range(n))
+    assert order(rows, Ranking("improvement", most_per_system=n)).tolist() == list(range(n))
 
 
 def test_where_there_are_too_few_systems_the_surplus_fills_the_first_rows() -> None:
-    formulas = [f"Mg{row + 1}B2" for row in range(10)]
-    rows = proposals(10, plausibility=np.linspace(0.9, 0.1, 10))
-    assert order(formulas, rows, IMPROVEMENT).tolist() == list(range(10))
+    rows = proposals([f"Mg{row + 1}B2" for row in range(10)], plausibility=np.linspace(0.9, 0.1, 10))
+    assert order(rows, IMPROVEMENT).tolist() == list(range(10))
 
 
 def test_rows_of_new_chemical_systems_stand_first_where_that_is_asked_for() -> None:
-    rows = standing(
+    rows = rows_of(
+        ["YBa2Cu3O7", "MgB2", "FeSe", "H3S"],
         [True, True, True, False],
         [90.0, 40.0, 50.0, 99.0],
         taken=[False, False, True, False],
         new_system=[False, True, True, True],
     )
-    formulas = ["YBa2Cu3O7", "MgB2", "FeSe", "H3S"]
-    assert order(formulas, rows, Ranking("tc")).tolist() == [0, 1, 2, 3]
-    assert order(formulas, rows, Ranking("tc", new_systems_first=True)).tolist() == [1, 0, 2, 3]
+    assert order(rows, Ranking("tc")).tolist() == [0, 1, 2, 3]
+    assert order(rows, Ranking("tc", new_systems_first=True)).tolist() == [1, 0, 2, 3]
 
 
 Floats = NDArray[np.float64]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,13 +14,14 @@ from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.screening.screens import (
     REQUIRED,
+    SCREENS,
     apply_screens,
-    available_screens,
     check_phases,
     load_screen_recall,
 )
 from kiago_ray.search.result import SearchResult
-from kiago_ray.search.sections import ScreensSpec, SpecError
+from kiago_ray.search.sections import ScreenName, ScreensSpec, SpecError
+from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.table import columns
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
@@ -37,33 +37,47 @@ ROWS: list[tuple[str | None, float, float]] = [
 ]
 
 
+def passing(table: Any, name: str = "passed") -> list[bool | None]:
+    found: list[bool | None] = table[name].to_pylist()
+    return found
+
+
+def asked(*names: str, **given: Any) -> SearchSpec:
+    return SearchSpec(screens={"names": names}, **given)
+
+
+def judged(result: SearchResult, *names: str, **given: Any) -> Any:
+    """The rows with the verdicts of a search that asks for these screens."""
+    spec = asked(*names, **given)
+    return apply_screens(collect(result, spec), spec.screens)
+
+
 def test_the_papers_screens_one_by_one(make_result: MakeResult) -> None:
-    verdicts = apply_screens(collect(make_result(ROWS)), available_screens(), PAPER)
-    yes = {name: np.flatnonzero(verdict).tolist() for name, verdict in verdicts.by_screen.items()}
+    table = judged(make_result(ROWS), *PAPER)
+    yes = {name: np.flatnonzero(table[name].fill_null(False)).tolist() for name in (*PAPER, "passed")}
     assert yes["neutral"][:4] == [0, 2, 3, 4]
     assert yes["pauling"][:4] == [0, 2, 3, 4]
     assert yes["ef_negative"] == [0, 1, 2, 3, 6]
     assert yes["few_elements"] == [0, 1, 2, 3, 4]
-    assert np.flatnonzero(verdicts.passed).tolist() == [0, 2, 3]
+    assert yes["passed"] == [0, 2, 3]
 
 
 def test_every_screen_a_specification_can_name_exists_and_is_a_column() -> None:
-    annotation = ScreensSpec.model_fields["names"].annotation
-    names = get_args(get_args(annotation)[0])
-    assert set(names) <= set(available_screens()) <= set(columns())
+    assert set(get_args(ScreenName)) == set(SCREENS) <= set(columns())
     assert ScreensSpec().names == ("balanced", "plausible", "few_elements")
+    assert columns()["few_elements"].description == "Screen: at most screens.max_elements elements."
 
 
 def test_descriptions_name_the_parameter() -> None:
-    screens = available_screens(ScreensSpec(max_elements=8, max_e_hull_ev_per_atom=0.05))
-    assert "8" in screens["few_elements"].description
-    assert "0.05" in screens["near_hull"].description
+    limits = ScreensSpec(max_elements=8, max_e_hull_ev_per_atom=0.05)
+    assert "8" in SCREENS["few_elements"].description(limits)
+    assert "0.05" in SCREENS["near_hull"].description(limits)
 
 
 def test_few_elements_has_a_maximum(make_result: MakeResult) -> None:
-    candidates = collect(make_result(ROWS))
-    few = available_screens(ScreensSpec(max_elements=3))["few_elements"]
-    assert few.verdict(candidates).tolist() == [False, True, True, False, True, False, False]
+    rows = collect(make_result(ROWS), SearchSpec())
+    few = SCREENS["few_elements"].verdict(rows, ScreensSpec(max_elements=3))
+    assert few.to_pylist() == [False, True, True, False, True, None, False]
 
 
 def test_mixed_valence_is_judged_where_asked_for(make_result: MakeResult) -> None:
@@ -75,28 +89,27 @@ def test_mixed_valence_is_judged_where_asked_for(make_result: MakeResult) -> Non
         (None, 0.0, 0.0),
     ]
     result = make_result(rows)
-    screens = available_screens()
-    plain, mixed = collect(result), collect(result, mixed_valence=True)
-    assert "neutral_mixed" not in apply_screens(plain, screens, PAPER).by_screen
-    verdicts = apply_screens(mixed, screens, ("neutral_mixed",))
-    assert verdicts.by_screen["pauling"].tolist() == [False, True, False, True, False]
-    assert verdicts.passed.tolist() == [True, True, False, True, False]
-    with pytest.raises(ValueError, match=r"'neutral_mixed' needs mixed valences; set charge\.mixed_valence"):
-        apply_screens(plain, screens, ("neutral_mixed",))
-    with pytest.raises(ValueError, match="'neutral_mixed' needs mixed valences"):
-        screens["neutral_mixed"].verdict(plain)
+    plain = judged(result, *PAPER)
+    assert "neutral_mixed" not in plain.column_names
+    mixed = judged(result, "neutral_mixed", charge={"mixed_valence": True})
+    assert passing(mixed, "pauling") == [False, True, False, True, None]
+    assert passing(mixed) == [True, True, False, True, False]
+    with pytest.raises(ValueError, match="'neutral_mixed' needs neutral_mixed, which wasn't worked out"):
+        apply_screens(plain, ScreensSpec(), ("neutral_mixed",))
 
 
 def test_balanced_takes_likely_states_and_metals(make_result: MakeResult) -> None:
     formulas = ("La1.85Sr0.15CuO4", "Nb3Sn", "NaF2", "BaCuO4", "SrPtAs", None)
-    candidates = collect(make_result([(formula, 10.0, -1.0) for formula in formulas]))
-    verdict = available_screens()["balanced"].verdict(candidates)
-    assert verdict.tolist() == [True, True, False, False, True, False]
+    rows, screen = (
+        collect(make_result([(formula, 10.0, -1.0) for formula in formulas]), SearchSpec()),
+        SCREENS["balanced"],
+    )
+    assert screen.verdict(rows).to_pylist() == [True, True, False, False, True, None]
     # SrPtAs holds Pt+1, at 1.07 nats an atom; BaCuO4 balances by O-1 alone.
-    strict, loose = (available_screens(ScreensSpec(max_charge_nats=most))["balanced"] for most in (1, 10))
-    assert strict.verdict(candidates).tolist() == [True, True, False, False, False, False]
-    assert loose.verdict(candidates).tolist() == [True, True, False, False, True, False]
-    assert "at most 10 nats" in loose.description
+    strict, loose = (ScreensSpec(max_charge_nats=most) for most in (1, 10))
+    assert screen.verdict(rows, strict).to_pylist() == [True, True, False, False, False, None]
+    assert screen.verdict(rows, loose).to_pylist() == [True, True, False, False, True, None]
+    assert "at most 10 nats" in screen.description(loose)
 
 
 def test_hydrides_are_judged_where_asked_for(make_result: MakeResult) -> None:
@@ -110,58 +123,54 @@ def test_hydrides_are_judged_where_asked_for(make_result: MakeResult) -> None:
         ("La2YH2", 10.0, -0.1),  # 40 % of it
         (None, 0.0, 0.0),
     ]
-    result, screens = make_result(rows), available_screens()
-    with pytest.raises(ValueError, match="'neutral_atoms' needs valences by atom"):
-        apply_screens(collect(result), screens, ("neutral_atoms",))
-    assert "hydride" not in apply_screens(collect(result), screens, ()).by_screen
-    verdicts = apply_screens(collect(result, by_atoms=True), screens, ("neutral_atoms", "hydride"))
-    assert verdicts.by_screen["hydride"].tolist() == [True, False, False, False, False, True, True, False]
-    assert verdicts.by_screen["neutral_atoms"].tolist()[:2] == [True, True]
-    assert verdicts.by_screen["neutral_atoms"].tolist()[4:] == [True, False, False, False]
-    assert verdicts.by_screen["neutral"].tolist()[0] is False
-    assert verdicts.passed.tolist() == [True] + [False] * 7
+    plain = judged(make_result(rows))
+    with pytest.raises(ValueError, match="'neutral_atoms' needs neutral_atoms"):
+        apply_screens(plain, ScreensSpec(), ("neutral_atoms",))
+    assert "hydride" not in plain.column_names
+    table = judged(make_result(rows), "neutral_atoms", "hydride")
+    assert passing(table, "hydride") == [True, False, False, False, False, True, True, None]
+    assert passing(table, "neutral_atoms")[:2] == [True, True]
+    assert passing(table, "neutral_atoms")[4:] == [True, False, False, None]
+    assert passing(table, "neutral")[0] is False
+    assert passing(table) == [True] + [False] * 7
 
 
 def test_a_screen_that_does_not_exist_is_named(make_result: MakeResult) -> None:
     with pytest.raises(ValueError, match="no screen 'netural'; choose from neutral, pauling"):
-        apply_screens(collect(make_result(ROWS)), available_screens(), ("netural",))
+        apply_screens(collect(make_result(ROWS), SearchSpec()), ScreensSpec(), ("netural",))
 
 
 def test_passed_is_all_required_screens_in_any_order(make_result: MakeResult) -> None:
-    candidates = collect(make_result(ROWS))
-    screens = available_screens()
+    rows = collect(make_result(ROWS), SearchSpec())
 
     @given(st.permutations(PAPER), st.integers(0, len(PAPER)))
     def check(names: list[str], count: int) -> None:
-        verdicts = apply_screens(candidates, screens, names[:count])
-        expected = candidates.ok.copy()
+        expected = rows["formula"].is_valid().to_numpy()
         for name in names[:count]:
-            expected &= screens[name].verdict(candidates)
-        assert verdicts.passed.tolist() == expected.tolist()
+            expected = expected & SCREENS[name].verdict(rows).fill_null(False).to_numpy()
+        assert passing(apply_screens(rows, ScreensSpec(), names[:count])) == expected.tolist()
 
     check()
 
 
 def test_no_screen_lets_a_row_without_a_formula_pass(make_result: MakeResult) -> None:
     known = KnownMaterials.from_formulas(["MgB2"], [39.0])
-    candidates = collect(make_result([(None, 9.0, -1.0)]), known=known)
-    verdicts = apply_screens(candidates, available_screens(), ())
-    assert not any(verdict[0] for verdict in verdicts.by_screen.values())
-    assert not verdicts.passed[0]
+    rows = collect(make_result([(None, 9.0, -1.0)]), SearchSpec(), known=known)
+    table = apply_screens(rows, ScreensSpec(), ())
+    assert not any(table[name][0].as_py() for name in SCREENS if name in table.column_names)
+    assert passing(table) == [False]
 
 
 def test_near_hull_needs_phases_and_fails_what_is_not_known(make_result: MakeResult) -> None:
-    candidates = collect(make_result(ROWS))
-    assert "near_hull" not in apply_screens(candidates, available_screens(), PAPER).by_screen
-    with pytest.raises(ValueError, match="'near_hull' needs competing phases"):
-        apply_screens(candidates, available_screens(), ("near_hull",))
-    with pytest.raises(ValueError, match="'near_hull' needs competing phases"):
-        available_screens()["near_hull"].verdict(candidates)
-    above = np.array([0.0, 0.1, 0.11, np.nan, 0.05, 0.0, np.nan])
-    known = replace(candidates, e_hull_ev_per_atom=above)
-    screens = available_screens(ScreensSpec(max_e_hull_ev_per_atom=0.1))
-    assert screens["near_hull"].verdict(known).tolist() == [True, True, False, False, True, False, False]
-    assert "0.1 eV/atom" in screens["near_hull"].description
+    rows = collect(make_result(ROWS), SearchSpec())
+    limits = ScreensSpec(max_e_hull_ev_per_atom=0.1, names=("near_hull",))
+    assert "near_hull" not in apply_screens(rows, ScreensSpec(), PAPER).column_names
+    with pytest.raises(ValueError, match="'near_hull' needs e_hull_ev_per_atom"):
+        apply_screens(rows, limits)
+    above = [0.0, 0.1, 0.11, None, 0.05, None, None]
+    table = apply_screens(rows.append_column("e_hull_ev_per_atom", [above]), limits)
+    assert passing(table, "near_hull") == [True, True, False, None, True, None, None]
+    assert passing(table) == [True, True, False, False, True, False, False]
 
 
 def test_where_no_phases_are_given_near_hull_is_refused_before_any_work() -> None:
@@ -175,20 +184,23 @@ def test_plausible_asks_for_a_probability(make_result: MakeResult) -> None:
     result = make_result(
         [("LaNiAsO", 8.0, -2.0), ("NaCl2", 90.0, -1.0), (None, 0.0, 0.0), ("MgB2", 39.0, -0.1)]
     )
-    screens = available_screens(ScreensSpec(min_existence=0.2))
-    assert "plausible" not in apply_screens(collect(result), screens, ()).by_screen
-    with pytest.raises(ValueError, match=r"plausible.* needs the rows' plausibility"):
-        apply_screens(collect(result), screens, ("plausible",))
-    judged = collect(result, log_existence=np.log([0.9, 0.01, 0.9, 0.2]))
-    assert apply_screens(judged, screens, ("plausible",)).passed.tolist() == [True, False, False, True]
-    assert "0.2" in screens["plausible"].description
-    nothing = collect(make_result([(None, 0.0, 0.0)]), log_existence=np.array([np.nan]))
-    assert apply_screens(nothing, screens, ("plausible",)).passed.tolist() == [False]
+    limits = ScreensSpec(min_existence=0.2, names=("plausible",))
+    unknown = collect(result, SearchSpec())
+    assert "plausible" not in apply_screens(unknown, limits, ()).column_names
+    with pytest.raises(ValueError, match=r"'plausible' needs existence"):
+        apply_screens(unknown, limits)
+    rows = collect(result, SearchSpec(), opinions=lambda rows: {"existence": np.array([0.9, 0.01, 0.2])})
+    assert passing(apply_screens(rows, limits)) == [True, False, False, True]
+    assert "0.2" in SCREENS["plausible"].description(limits)
+    empty = collect(
+        make_result([(None, 0.0, 0.0)]), SearchSpec(), opinions=lambda rows: {"existence": np.zeros(0)}
+    )
+    assert passing(apply_screens(empty, limits)) == [False]
 
 
 def test_every_figure_is_of_a_screen_and_a_share() -> None:
     measured = load_screen_recall()
-    assert set(measured.screens) <= {*available_screens(), REQUIRED}
+    assert set(measured.screens) <= {*SCREENS, REQUIRED}
     assert {"neutral", "pauling", "ef_negative", "few_elements", "balanced", REQUIRED} <= set(
         measured.screens
     )

@@ -12,40 +12,37 @@ import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter
 
-from kiago_ray.screening.candidates import Candidates, SecondOpinions, collect
-from kiago_ray.screening.known import KnownMaterials
-from kiago_ray.screening.rank import RankBy, Ranking
-from kiago_ray.screening.screens import apply_screens, available_screens
-from kiago_ray.screening.summary import (
-    BaseMaterial,
-    Summary,
-    TopMean,
-    summarise,
-    top_mean,
-)
+from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.known import BaseMaterial, KnownMaterials
+from kiago_ray.screening.rank import Ranking, ranked
+from kiago_ray.screening.screens import apply_screens
+from kiago_ray.screening.summary import Summary, TopMean, summarise, top_mean
 from kiago_ray.search.result import SearchResult
-from kiago_ray.storage.table import candidates_table, ranked
+from kiago_ray.search.sections import RankBy
+from kiago_ray.search.spec import SearchSpec
+from kiago_ray.storage.table import candidates_table
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
 BOTH: tuple[RankBy, ...] = ("trusted", "tc")
 PAPER = ("neutral", "pauling", "ef_negative", "few_elements")
+SPEC = SearchSpec(screens={"names": PAPER})
 BASE = BaseMaterial("LaNiAsO", tc_predicted_k=5.0, ef_predicted_ev_per_atom=-2.1, tc_measured_k=2.7)
 
 
 def counted(
     result: SearchResult,
-    candidates: Candidates,
     base: BaseMaterial | None = BASE,
     ranking: Ranking | None = None,
+    known: KnownMaterials | None = None,
+    opinions: Any = None,
     **options: Any,
 ) -> Summary:
-    """The summary of candidates that PAPER's screens judge."""
-    verdicts = apply_screens(candidates, available_screens(), PAPER)
-    table = candidates_table(result, candidates, verdicts, base=base, seed=0)
+    """The summary of rows that PAPER's screens judge."""
+    rows = collect(result, SPEC, base=base, known=known, opinions=opinions)
     ranking = ranking or Ranking()
     return summarise(
-        ranked(table, ranking),
-        rows=len(table),
+        ranked(candidates_table(apply_screens(rows, SPEC.screens)), ranking),
+        rows=len(rows),
         statuses=result.status_counts(),
         required=PAPER,
         base=base,
@@ -55,7 +52,7 @@ def counted(
 
 
 def summary_of(result: SearchResult, base: BaseMaterial | None = BASE) -> Summary:
-    return counted(result, collect(result), base, top=(1, 2, 10))
+    return counted(result, base, top=(1, 2, 10))
 
 
 def read(summary: Summary) -> Summary:
@@ -102,7 +99,7 @@ def test_worked_by_hand(make_result: MakeResult) -> None:
 def test_what_is_known_is_counted_and_comes_after_what_is_new(make_result: MakeResult) -> None:
     result = make_result([("LaFeAsO", 26.0, -2.0), ("LaNiAsO", 8.0, -2.0), ("NaCl2", 90.0, -1.0)])
     known = KnownMaterials.from_formulas(["LaFeAsO", "NaCl2", "MgB2"], [26.0, 0.0, 39.0])
-    summary = counted(result, collect(result, known=known), top=(1, 2))
+    summary = counted(result, known=known, top=(1, 2))
     assert (summary.unique, summary.passed, summary.known) == (3, 2, 2)
     assert [(each.mean_tc_k, each.known) for each in summary.top] == [(8.0, 0), (17.0, 1)]
     assert read(summary) == summary
@@ -145,15 +142,11 @@ def test_to_dict_is_json_and_complete(make_result: MakeResult) -> None:
 
 def test_the_best_are_those_that_can_be_trusted(make_result: MakeResult) -> None:
     result = make_result([("LaNiAsO", 90.0, -2.0), ("LaFeAsO", 26.0, -2.0), (None, 0.0, 0.0)])
-    opinions = SecondOpinions(
-        tc_std_k=np.array([9.0, 2.0, np.nan]),
-        tc_oracle_k=np.array([10.0, 25.0, np.nan]),
-        extrapolation=np.array([0.5, 0.6, np.nan]),
-    )
-    candidates = collect(result, opinions=opinions)
+    said = {"tc_std_k": [9.0, 2.0], "tc_oracle_k": [10.0, 25.0], "extrapolation": [0.5, 0.6]}
+    opinions = {name: np.array(values) for name, values in said.items()}
+    base = replace(BASE, tc_oracle_k=4.0)
     by_trust, by_tc = (
-        counted(result, candidates, replace(BASE, tc_oracle_k=4.0), Ranking(by), top=(1, 2)).top
-        for by in BOTH
+        counted(result, base, Ranking(by), opinions=lambda rows: opinions, top=(1, 2)).top for by in BOTH
     )
     assert (by_trust[0].mean_tc_k, by_trust[0].gap_k, by_trust[0].mean_trusted_tc_k) == (26.0, 1.0, 23.0)
     assert (by_tc[0].mean_tc_k, by_tc[0].gap_k, by_tc[0].delta_tc_oracle_k) == (90.0, 80.0, 6.0)
@@ -171,12 +164,12 @@ def test_gains_what_is_left_out_and_the_sources_of_the_first_rows(make_result: M
     rows = [("LaFeAsO", 26.0, -2.0), ("LaNiAsO", 8.0, -2.0), ("LaCoAsO", 9.0, -2.0), ("LaNiPO", 30.0, -2.0)]
     result = replace(make_result([*rows]), source=np.array(["family", "swap", "swap", "made"], dtype=object))
     known = KnownMaterials.from_formulas(["LaFeAsO", "LaNiAsO0.9F0.1"], [26.0, 8.5])
-    summary = counted(result, collect(result, known=known), ranking=Ranking("improvement"))
+    summary = counted(result, known=known, ranking=Ranking("improvement"))
     # LaFeAsO is known; LaNiAsO is predicted below LaNiAsO0.9F0.1; nothing known is near the other two.
     assert (summary.passed, summary.gains, summary.left_out, summary.ranked_by) == (4, 2, 1, "improvement")
     assert summary.sources == {"family": 1, "swap": 2, "made": 1}
     assert read(summary) == summary
-    assert counted(result, collect(result)).gains is None
+    assert counted(result).gains is None
 
 
 TOLD_BASE = BaseMaterial("LaNiAsO", tc_predicted_k=5.0, ef_predicted_ev_per_atom=-2.0, tc_oracle_k=3.0)

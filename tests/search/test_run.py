@@ -18,7 +18,7 @@ from kiago_ray.chemistry.formula import amounts_row, parse, parse_amounts, parse
 from kiago_ray.chemistry.neutrality import check
 from kiago_ray.predictors.base import Predictors, check_contract
 from kiago_ray.screening.candidates import collect
-from kiago_ray.screening.screens import apply_screens, available_screens
+from kiago_ray.screening.screens import apply_screens
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.result import RowStatus, SearchResult
@@ -443,15 +443,13 @@ def test_fractional_amounts_are_judged_exactly() -> None:
         "La1.5Sr0.5CuO3.74": False,
     }
     result = given_result(np.stack([parse_amounts(each) for each in formulas]), PREDICTORS)
-    candidates = collect(result)
-    assert candidates.neutrality.neutral.tolist() == list(formulas.values())
+    assert collect(result, SearchSpec())["neutral"].to_pylist() == list(formulas.values())
 
 
 def test_fractional_hydrides_are_judged_by_atoms() -> None:
     # 25 La and 249 H, each with a valence of its own; 25 Na+1 can't be balanced by 9 H-1.
     amounts = np.stack([parse_amounts(each) for each in ("LaH9.96", "Na0.5H0.5", "NaH0.36")])
-    candidates = collect(given_result(amounts, PREDICTORS), by_atoms=True)
-    screens = available_screens()
-    verdicts = apply_screens(candidates, screens, ("neutral_atoms",))
-    assert verdicts.by_screen["neutral_atoms"].tolist() == [True, True, False]
-    assert not verdicts.by_screen["hydride"].any()  # a fraction has no number of atoms
+    spec = SearchSpec(screens={"names": ["neutral_atoms"]})
+    rows = apply_screens(collect(given_result(amounts, PREDICTORS), spec), spec.screens)
+    assert rows["neutral_atoms"].to_pylist() == [True, True, False]
+    assert rows["hydride"].to_pylist() == [False] * 3  # a fraction has no number of atoms

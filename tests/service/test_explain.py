@@ -54,7 +54,7 @@ def test_what_five_percent_do_is_what_the_model_predicts(models: Models) -> None
     found = {each["symbol"]: each["tc_with_5_percent_k"] for each in explain("MgB2", models)["gradient"]}
     x = 0.95 * fractions(parse("MgB2"))
     x[INDEX["Al"]] += 0.05
-    value = score_amounts(x[None], models).candidates.tc_k[0]
+    value = score_amounts(x[None], models).table["tc_k"][0].as_py()
     assert found["Al"] == pytest.approx(value, abs=1e-3)
     assert set(found) == set(SYMBOLS) - set(models.foreign)
     assert "Og" not in found

@@ -14,13 +14,12 @@ import pytest
 from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.screening.known import TriedMaterials
-from kiago_ray.screening.rank import Ranking
+from kiago_ray.screening.rank import Ranking, ranked
 from kiago_ray.search.spec import load_preset
 from kiago_ray.service.jobs import MOST_BEGUN, End, Job, JobStore, Runner
 from kiago_ray.service.searches import candidate_page
 from kiago_ray.storage.location import StorageError
 from kiago_ray.storage.run_directory import CANDIDATES
-from kiago_ray.storage.table import ranked
 
 from .conftest import run_all
 

@@ -37,9 +37,9 @@ def test_the_values_are_those_of_the_models(models: Models) -> None:
     )
     ef = predict(models.predictors.ef, single)
     assert table["ef_ev_per_atom"].to_numpy() == pytest.approx(ef, abs=1e-5)
-    opinions = models.opinions(rows)
+    opinions = models.opinions_on()(rows)
     for name in ("tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation"):
-        assert table[name].to_numpy() == pytest.approx(getattr(opinions, name), abs=1e-3)
+        assert table[name].to_numpy() == pytest.approx(opinions[name], abs=1e-3)
     assert models.hull is not None
     assert table["e_hull_ev_per_atom"].to_numpy() == pytest.approx(models.hull.e_hull(rows, ef), abs=1e-6)
     log_p, log_exists = models.prospects.log_probabilities(rows)

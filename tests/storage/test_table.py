@@ -15,17 +15,16 @@ import pytest
 
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.compositions import KnownCompositions
-from kiago_ray.screening.candidates import SecondOpinions, collect
-from kiago_ray.screening.known import KnownMaterials, TriedMaterials
-from kiago_ray.screening.rank import Ranking
-from kiago_ray.screening.screens import apply_screens, available_screens
-from kiago_ray.screening.summary import BaseMaterial
+from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.known import BaseMaterial, KnownMaterials, TriedMaterials
+from kiago_ray.screening.rank import Ranking, ranked
+from kiago_ray.screening.screens import apply_screens
 from kiago_ray.search.result import SearchResult
+from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.table import (
     candidates_table,
     columns,
-    ranked,
     read_table,
     schema,
     table_bytes,
@@ -44,11 +43,16 @@ ROWS: list[tuple[str | None, float, float]] = [
 ]
 
 
+SPEC = SearchSpec(screens={"names": PAPER})
+BASE = BaseMaterial("LaNiAsO", tc_predicted_k=5.0, ef_predicted_ev_per_atom=-2.0)
+
+
 def table_of(result: SearchResult, known: KnownMaterials | None = None, seed: int = 3) -> Any:
-    candidates = collect(result, known=known)
-    verdicts = apply_screens(candidates, available_screens(), PAPER)
-    base = BaseMaterial("LaNiAsO", tc_predicted_k=5.0, ef_predicted_ev_per_atom=-2.0)
-    return candidates_table(result, candidates, verdicts, base=base, seed=seed)
+    return whole(result, known=known, base=BASE, seed=seed)
+
+
+def whole(result: SearchResult, spec: SearchSpec = SPEC, **given: Any) -> Any:
+    return candidates_table(apply_screens(collect(result, spec, **given), spec.screens))
 
 
 def test_every_row_is_kept_with_its_verdicts(make_result: MakeResult) -> None:
@@ -154,7 +158,7 @@ def test_the_pressure_of_a_neighbour_stands_in_its_row(make_result: MakeResult) 
 
 def test_what_is_known_made_or_tried_is_named_and_listed_after_what_is_new(make_result: MakeResult) -> None:
     result = make_result(ROWS)
-    candidates = collect(
+    table = whole(
         result,
         known=KnownMaterials.from_formulas(["LaFeAsO0.99F0.01"], [5.0]),
         made=KnownCompositions.of(["LaNiAsO"], names=["COD 1, space group 129"]),
@@ -162,8 +166,7 @@ def test_what_is_known_made_or_tried_is_named_and_listed_after_what_is_new(make_
             pd.DataFrame({"formula": ["MgCoNi3"], "tc_k": [0.0], "down_to_k": [2]})
         ),
     )
-    verdicts = apply_screens(candidates, available_screens(), PAPER)
-    best = ranked(candidates_table(result, candidates, verdicts, base=None, seed=0)).to_pylist()
+    best = ranked(table).to_pylist()
     assert [(row["formula"], row["known"], row["made"], row["tried"]) for row in best] == [
         ("LaNiAsO", None, "COD 1, space group 129", None),
         ("LaFeAsO", "LaFeAsO0.99F0.01", None, None),
@@ -216,15 +219,13 @@ def test_ranked_is_unique_formulas_best_first(make_result: MakeResult) -> None:
 
 def judged(result: SearchResult) -> Any:
     """ROWS with second opinions: LaFeAsO is believed at 12 K, MgCoNi3 at 10 K and LaNiAsO not at all."""
-    opinions = SecondOpinions(
-        tc_std_k=np.array([9.0, 1.0, 1.0, 1.0, 5.0, 1.0]),
-        tc_oracle_k=np.array([89.0, 7.0, 1.0, 7.0, 17.0, 12.0]),
-        tc_oracle_std_k=np.ones(6),
-        extrapolation=np.array([0.1, 1.2, 0.1, 1.2, 0.9, 0.7]),
-    )
-    candidates = collect(result, opinions=opinions)
-    verdicts = apply_screens(candidates, available_screens(), PAPER)
-    return candidates_table(result, candidates, verdicts, base=None, seed=0)
+    opinions = {
+        "tc_std_k": np.array([9.0, 1.0, 5.0, 1.0]),
+        "tc_oracle_k": np.array([89.0, 7.0, 17.0, 12.0]),
+        "tc_oracle_std_k": np.ones(4),
+        "extrapolation": np.array([0.1, 1.2, 0.9, 0.7]),
+    }
+    return whole(result, opinions=lambda fractions: opinions)
 
 
 def test_second_opinions_and_what_they_come_to(make_result: MakeResult) -> None:
@@ -279,16 +280,18 @@ def test_plausibility_and_improvement_of_rows(make_result: MakeResult) -> None:
         source=np.array(["family", "family", "swap", "made"], dtype=object),
     )
     known = KnownMaterials.from_formulas(["LaFeAsO0.9F0.1", "MgB2"], [26.0, 39.0])
-    candidates = collect(
+    opinions = {
+        "log_plausibility": np.log([0.5, 0.25, 0.8]),
+        "existence": np.array([0.6, 0.05, 0.9]),
+        "plausibility_reason": ["as it is", "Ni replaced Fe", None],
+    }
+    table = whole(
         result,
+        SearchSpec(screens={"names": ["plausible"]}),
         known=known,
-        base=known.fractions[0],
-        log_plausibility=np.log([0.5, 0.9, 0.25, 0.8]),
-        log_existence=np.log([0.6, 0.9, 0.05, 0.9]),
-        plausibility_reasons=("as it is", None, "Ni replaced Fe", None),
+        base=replace(BASE, formula="LaFeAsO0.9F0.1"),
+        opinions=lambda fractions: opinions,
     )
-    verdicts = apply_screens(candidates, available_screens(), ("plausible",))
-    table = candidates_table(result, candidates, verdicts, base=None, seed=0)
     columns = table.to_pydict()
     assert columns["plausibility"] == [pytest.approx(0.5), None, pytest.approx(0.25), pytest.approx(0.8)]
     assert columns["existence"] == [pytest.approx(0.6), None, pytest.approx(0.05), pytest.approx(0.9)]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from kiago_ray.api import JudgedRows
-from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.screening.candidates import SecondOpinions, collect
-from kiago_ray.screening.known import KnownMaterials
-from kiago_ray.screening.screens import apply_screens, available_screens
-from kiago_ray.screening.summary import BaseMaterial
-from kiago_ray.search.sections import ScreensSpec
+from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.known import BaseMaterial, KnownMaterials
+from kiago_ray.screening.screens import apply_screens
+from kiago_ray.search.spec import SearchSpec
+from kiago_ray.storage.table import candidates_table
 from kiago_ray.sweep.metrics import METRICS, Score, mean_over, measured
 
 BASE = BaseMaterial("LaNiAsO", 10.0, -1.0, tc_oracle_k=8.0)
@@ -29,25 +27,21 @@ def judged(
     plausibility: list[float] | None = None,
     **opinions: list[float],
 ) -> JudgedRows:
+    spec = SearchSpec(screens={"names": ["ef_negative"]})
+    said = {name: np.array(values) for name, values in opinions.items()}
+    said |= {} if plausibility is None else {"log_plausibility": np.log(plausibility)}
     result = make_result(rows)
-    candidates = collect(
-        result,
-        oxidation_set=OxidationSet.ICSD24,
-        known=known,
-        log_plausibility=None if plausibility is None else np.log(plausibility),
-        opinions=SecondOpinions(**{name: np.array(values) for name, values in opinions.items()}),
-    )
-    verdicts = apply_screens(candidates, available_screens(ScreensSpec(max_elements=7)), ("ef_negative",))
-    return JudgedRows(result, None, candidates, verdicts, SimpleNamespace())
+    table = apply_screens(collect(result, spec, known=known, opinions=lambda _: said), spec.screens)
+    return JudgedRows(result, None, candidates_table(table))
 
 
 def test_metrics_of_three_rows(make_result: Callable[..., Any]) -> None:
     rows = judged(
         make_result,
         [("MgB2", 40.0, -1.0), ("LaNiAsO", 30.0, -1.0), ("MgB2", 40.0, -1.0), ("NbN", 50.0, 1.0)],
-        tc_std_k=[5.0, 5.0, 5.0, 0.0],
-        tc_oracle_k=[20.0, 30.0, 20.0, 50.0],
-        extrapolation=[0.1, 0.1, 0.1, 0.1],
+        tc_std_k=[5.0, 5.0, 0.0],
+        tc_oracle_k=[20.0, 30.0, 50.0],
+        extrapolation=[0.1, 0.1, 0.1],
     )
     values = measured(rows, BASE, 2)
     # Trusted: LaNiAsO 30 − 5 = 25, MgB2 20 − 5 = 15; NbN doesn't pass; the second MgB2 is no other formula.
