@@ -25,8 +25,8 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold, KFold
 
+from kiago_ray.predictors.base import multiplies_bfloat16
 from kiago_ray.predictors.ensemble import MEMBERS, SCALE, TcEnsemble
-from kiago_ray.predictors.inference import multiplies_bfloat16
 from kiago_ray.training.fit import EpochReport, RunOptions, fit, rows_id, score
 from kiago_ray.training.oracle import CROSS_VALIDATION_FOLDS, OracleSettings
 from kiago_ray.training.recipes import ENSEMBLE_LESSON, ENSEMBLE_SETTINGS, member_weights
@@ -80,9 +80,8 @@ def fitted(lessons: list[Lesson], zeros: TrainingTable, name: str, asked: argpar
     """One network of six members a fold; a fold's rows count for its members alone."""
 
     def make() -> TcEnsemble:
-        network = TcEnsemble(members=MEMBERS * len(lessons))
-        network.standardise(torch.from_numpy(np.concatenate([each.train.fractions for each in lessons])))
-        return network
+        rows = np.concatenate([each.train.fractions for each in lessons])
+        return TcEnsemble(members=MEMBERS * len(lessons)).standardise(torch.from_numpy(rows))
 
     samplers = [
         ENSEMBLE_LESSON.sampler(
@@ -113,8 +112,11 @@ def fitted(lessons: list[Lesson], zeros: TrainingTable, name: str, asked: argpar
             bfloat16=multiplies_bfloat16(torch.device(asked.device)),
             on_epoch=lambda _, report: told(name, report),
         ),
-        name=name,
-        data_id=rows_id(*(each.train for each in lessons), recipe=ENSEMBLE_LESSON.about()),
+        name,
+        rows_id(
+            ENSEMBLE_LESSON.about(),
+            *(rows for each in lessons for rows in (each.train.fractions, each.train.values)),
+        ),
     )
     return average
 

@@ -18,11 +18,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kiago_ray.chemistry.elements import element_map
-from kiago_ray.predictors.inference import ElemNet
-from kiago_ray.predictors.resnet18 import AMOUNTS, SCALE, ResidualBlock, TcResNet, amounts
+from kiago_ray.predictors.features import AMOUNTS, amounts
+from kiago_ray.predictors.networks import SCALE, ElemNet, ResidualBlock, TapConv, TcResNet
 
 # Where the taps that a small map uses lie in the 3×3 kernel, for the two convolutions of each block.
 CORNERS = (((0, 0), (0, 0)),) * 2 + (((1, 0), (1, 0)),) * 4 + (((1, 1), (1, 1)),) * 2
+
+
+def full_kernel(conv: TapConv, corner: tuple[int, int], size: int) -> Tensor:
+    """A `TapConv` as an ordinary (out, in, size, size) kernel whose used taps start at `corner`."""
+    high, wide = conv.kernel
+    used = conv.weight.view(high, wide, -1, conv.weight.shape[1]).permute(3, 2, 0, 1)
+    kernel = used.new_zeros(*used.shape[:2], size, size)
+    kernel[:, :, corner[0] : corner[0] + high, corner[1] : corner[1] + wide] = used
+    return kernel
 
 
 class BasicBlock(nn.Module):
@@ -73,12 +82,12 @@ class PlainResNet18(nn.Module):
             for block, ours, (first, second) in zip(plain.blocks, network.blocks, CORNERS, strict=True):
                 assert isinstance(block, BasicBlock)
                 assert isinstance(ours, ResidualBlock)
-                block.conv1.weight.copy_(ours.conv1.full_kernel(first, 3))
-                block.conv2.weight.copy_(ours.conv2.full_kernel(second, 3))
+                block.conv1.weight.copy_(full_kernel(ours.conv1, first, 3))
+                block.conv2.weight.copy_(full_kernel(ours.conv2, second, 3))
                 block.norm1.load_state_dict(ours.norm1.state_dict())
                 block.norm2.load_state_dict(ours.norm2.state_dict())
                 if ours.shortcut is not None:
-                    block.shortcut[0].weight.copy_(ours.shortcut[0].full_kernel((0, 0), 1))
+                    block.shortcut[0].weight.copy_(full_kernel(ours.shortcut[0], (0, 0), 1))
                     block.shortcut[1].load_state_dict(ours.shortcut[1].state_dict())
         return plain.eval()
 

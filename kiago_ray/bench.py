@@ -19,8 +19,7 @@ import torch
 from kiago_ray.api import judged_rows
 from kiago_ray.machine import peak_mb
 from kiago_ray.models import Models, search_frequencies
-from kiago_ray.predictors.base import Predictors
-from kiago_ray.predictors.inference import Inference, Precision, in_precision, step_precision
+from kiago_ray.predictors.base import Inference, Precision, Predictors, in_precision, step_precision
 from kiago_ray.screening.rank import ranked
 from kiago_ray.search.open_rows import open_space, starts
 from kiago_ray.search.problem import Problem, resolve

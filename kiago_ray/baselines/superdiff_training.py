@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -38,7 +36,15 @@ from kiago_ray.data.compositions import held_out, nearest
 from kiago_ray.data.files import LoadReport
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import halved
-from kiago_ray.training.fit import EpochReport, FitSettings, RunOptions, fit, save_with_card
+from kiago_ray.training.fit import (
+    EpochReport,
+    FitSettings,
+    RunOptions,
+    fit,
+    model_card,
+    rows_id,
+    save_with_card,
+)
 from kiago_ray.training.tables import HELD_OUT_SHARE, SALT, Epoch
 
 # 97 % of SuperCon. The others are alloys in per cent and clathrates: their amounts lie up to thirty times above all
@@ -127,8 +133,8 @@ def train_superdiff(
         partial(noisy_epoch, padded(train)),
         settings,
         replace(options, on_epoch=on_epoch),
-        name=KIND,
-        data_id=_data_id(train, recipe, network_settings),
+        KIND,
+        rows_id({**recipe, **asdict(network_settings)}, train),
     )
     network.load_state_dict(halved(network.state_dict()))
     network.requires_grad_(False)
@@ -138,20 +144,19 @@ def train_superdiff(
         drawn = {"count": samples, "seed": settings.seed, "steps": sampling_steps}
         model = SuperDiff(network, figures)
         figures["samples"] = sample_quality(model, train, test, device=options.device, **drawn)
-    return save_with_card(
-        network,
+    card = model_card(
         KIND,
         "atoms of the formula as written",
-        sources,
         settings,
-        options,
+        sources,
         recipe=recipe,
         train_rows=len(train),
         too_large_rows=known.too_large,
-        seconds=round(seconds),
+        seconds=seconds,
         held_out_loss=losses,
         **figures,
     )
+    return save_with_card(network, card, options)
 
 
 def padded(amounts: NDArray[np.float32]) -> Tensor:
@@ -208,11 +213,6 @@ def denoising_losses(
         "independent_elements": round(float(independent.mean()), 5),
         "independent_elements_by_quarter": [round(float(part.mean()), 5) for part in independent.chunk(4)],
     }
-
-
-def _data_id(train: NDArray[np.float32], recipe: dict[str, Any], network_settings: NetworkSettings) -> str:
-    content = json.dumps([recipe, asdict(network_settings)], sort_keys=True).encode() + train.tobytes()
-    return hashlib.sha256(content).hexdigest()
 
 
 def sample_quality(

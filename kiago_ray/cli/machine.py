@@ -21,8 +21,7 @@ from kiago_ray.data import NONE
 from kiago_ray.errors import InputError
 from kiago_ray.machine import cpu_name
 from kiago_ray.models import load_models
-from kiago_ray.predictors.base import Predictors
-from kiago_ray.predictors.inference import Precision, multiplies_bfloat16
+from kiago_ray.predictors.base import Precision, Predictors, multiplies_bfloat16
 from kiago_ray.search.spec import load_preset
 
 PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"  # of a checkout; an installed package has none

@@ -26,7 +26,7 @@ from kiago_ray.cli.console import View, print_json, say, symbols
 from kiago_ray.errors import InputError
 from kiago_ray.machine import provenance
 from kiago_ray.models import Models, load_models
-from kiago_ray.predictors.inference import step_precision
+from kiago_ray.predictors.base import step_precision
 from kiago_ray.report.reasons import Background, row_background
 from kiago_ray.report.tables import best_table, no_gain, reasons_table, summary_table, top_table
 from kiago_ray.runs.outcome import SearchResults, whole_results

@@ -26,7 +26,7 @@ from kiago_ray.hull.energy_hull import predicted_energies
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.model import train_plausibility
 from kiago_ray.plausibility.prospects import prospects_of, save_plausibility
-from kiago_ray.predictors.inference import multiplies_bfloat16
+from kiago_ray.predictors.base import multiplies_bfloat16
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_ef
 from kiago_ray.training.fit import FitSettings, RunOptions
 from kiago_ray.training.oracle import TUNING_SETTINGS, OracleSettings, train_oracle

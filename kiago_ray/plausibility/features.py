@@ -17,8 +17,8 @@ from kiago_ray.chemistry.balance import HARD, SOFT, price_table
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, Mask
 from kiago_ray.chemistry.oxidation import state_costs
 from kiago_ray.plausibility.literature import Literature, per_system
-from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Agreement, Pairs, Relatives, buffer, selected
-from kiago_ray.predictors.ensemble import TcFeatures
+from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Agreement, Pairs, Relatives, selected
+from kiago_ray.predictors.features import TcFeatures, buffer
 from kiago_ray.search.losses import nats_of_balance
 
 TABLES = ("together", "company", "together_lately", "lift")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
 from kiago_ray.plausibility.literature import HOT_K, PRIOR, PRIOR_BESIDE, Literature
+from kiago_ray.predictors.features import buffer
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -40,11 +41,6 @@ _MERGED = 0.1  # L1 distance up to which one composition stands for another
 _MOST_COMPOSITIONS = 300  # of a system that are looked at, those reported most often
 _LITTLE = 0.02  # support that UNKNOWN has
 _STEEP = 4
-
-
-def buffer(values: Any) -> nn.Buffer:
-    """Numbers that a module holds in single precision."""
-    return nn.Buffer(torch.tensor(values, dtype=torch.float32), persistent=False)
 
 
 def selected(module: M, kept: Tensor, names: Collection[str]) -> M:

@@ -1,24 +1,39 @@
-"""What a predictor is: a differentiable map from compositions to one property.
+"""What a predictor is, a differentiable map from compositions to one property, and how the frozen networks compute it.
 
-The search (eq. 13, eq. 16) asks nothing more of a model than this, so any other differentiable
-predictor can stand in for the shipped ones. `check_contract` tests one against it.
+The search (eq. 13, eq. 16) asks nothing more of a model than a `Predictor`, so any other differentiable one can stand
+in for the shipped ones; `check_contract` tests one against it.
+
+A row's value is one number, so an `Inference` computes its gradient to the input along with it, some rows at a time:
+nothing is kept, and no weight has a gradient. For the direction of a step bfloat16 may do (`in_precision`): then the
+wide layers alone change; the first and the last layers stay single, because small dopings need its 24 bits.
 """
 
 from __future__ import annotations
 
+import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.errors import InputError
 
 BATCH_ROWS = 4096
+CPU_ROWS = 512  # what so many rows leave behind stays in the cache
+LEAST_ROWS = 64  # that are worth a thread
+DEVICE_ROWS = 16_384  # about 1.3 GB on a GPU
+CHECKED_ROWS = 7
+
+Precision = Literal["float32", "mixed", "bfloat16"]
+"""float32: everything. mixed: E_f's wide layers in bfloat16. bfloat16: those of both predictors."""
 
 
 class ContractError(InputError):
@@ -74,46 +89,174 @@ class Predictors:
 def predict(predictor: Predictor, fractions: NDArray[np.float32]) -> NDArray[np.float64]:
     """Values (N,) of atomic fractions (N, 118), in batches, on the predictor's device."""
     device = predictor.supported.device
-    batches = [fractions[start : start + BATCH_ROWS] for start in range(0, len(fractions), BATCH_ROWS)]
-    parts = [predictor(torch.from_numpy(batch).to(device)).cpu() for batch in batches]
-    return torch.cat(parts).double().numpy() if parts else np.empty(0)
+    parts = [predictor(batch.to(device)).cpu() for batch in torch.from_numpy(fractions).split(BATCH_ROWS)]
+    return torch.cat(parts).double().numpy()
 
 
-def check_contract(predictor: Predictor, *, rows: int = 7, seed: int = 0, tolerance: float = 1e-4) -> None:
+def check_contract(predictor: Predictor, *, tolerance: float = 1e-4) -> None:
     """Run `predictor` on made compositions and raise ContractError at the first broken clause.
 
     Shapes, finite values and gradients, an input left unchanged, a batch that equals its rows (within
     `tolerance`, relative), a batch of one that keeps its axis, and an empty batch.
     """
-    generator = torch.Generator().manual_seed(seed)
-    supported = predictor.supported
-    if supported.shape != (N_ELEMENTS,) or supported.dtype != torch.bool:
-        raise ContractError(
-            f"`supported` must be ({N_ELEMENTS},) bool, not {tuple(supported.shape)} {supported.dtype}"
-        )
+
+    def require(holds: Tensor | bool, complaint: str) -> None:
+        if not holds:
+            raise ContractError(complaint)
+
+    rows, supported = CHECKED_ROWS, predictor.supported
+    fits = supported.shape == (N_ELEMENTS,) and supported.dtype == torch.bool
+    has = f"{tuple(supported.shape)} {supported.dtype}"
+    require(fits, f"`supported` must be ({N_ELEMENTS},) bool, not {has}")
+    generator = torch.Generator().manual_seed(0)
     order = torch.rand(rows, N_ELEMENTS, generator=generator).masked_fill(~supported, 2).argsort(1)
-    amounts = torch.zeros(rows, N_ELEMENTS)
-    amounts.scatter_(1, order[:, :4], torch.rand(rows, 4, generator=generator) + 0.05)
-    amounts *= supported
+    drawn = torch.rand(rows, 4, generator=generator) + 0.05
+    amounts = torch.zeros(rows, N_ELEMENTS).scatter_(1, order[:, :4], drawn) * supported
     fractions = (amounts / amounts.sum(1, keepdim=True)).requires_grad_()
     before = fractions.detach().clone()
     values = predictor(fractions)
-    if values.shape != (rows,):
-        raise ContractError(f"{rows} rows must give ({rows},) values, not {tuple(values.shape)}")
-    if not bool(torch.isfinite(values).all()):
-        raise ContractError(f"{int((~torch.isfinite(values)).sum())} of {rows} values are not finite")
+    require(values.shape == (rows,), f"{rows} rows must give ({rows},) values, not {tuple(values.shape)}")
+    require(values.isfinite().all(), f"{int((~values.isfinite()).sum())} of {rows} values are not finite")
     (gradient,) = torch.autograd.grad(values.sum(), fractions)
-    if not bool(torch.isfinite(gradient).all()):
-        raise ContractError("gradients are not finite")
-    if not torch.equal(before, fractions.detach()):
-        raise ContractError("the input was changed in place")
+    require(gradient.isfinite().all(), "gradients are not finite")
+    require(torch.equal(before, fractions.detach()), "the input was changed in place")
     with torch.no_grad():
-        for row in range(rows):
+        for row, value in enumerate(values):
             alone = predictor(fractions[row : row + 1])
-            if alone.shape != (1,):
-                raise ContractError(f"a batch of one must give (1,), not {tuple(alone.shape)}")
-            gap = float((alone[0] - values[row]).abs() / values[row].abs().clamp(min=1))
-            if gap > tolerance:
-                raise ContractError(f"row {row} alone differs from the batch by {gap:.2g}")
-        if predictor(fractions[:0]).shape != (0,):
-            raise ContractError("an empty batch must give (0,)")
+            require(alone.shape == (1,), f"a batch of one must give (1,), not {tuple(alone.shape)}")
+            gap = float((alone[0] - value).abs() / value.abs().clamp(min=1))
+            require(gap <= tolerance, f"row {row} alone differs from the batch by {gap:.2g}")
+        require(predictor(fractions[:0]).shape == (0,), "an empty batch must give (0,)")
+
+
+class Inference(nn.Module, ABC):
+    """A predictor of one number a row: fractions (rows, 118) → (rows,), in chunks of rows."""
+
+    supported: Tensor
+
+    @property
+    @abstractmethod
+    def needed(self) -> int:
+        """Multiply-adds that a row's value needs: its weights that aren't 0. Its gradient needs as many."""
+
+    @abstractmethod
+    def wide_layers(self) -> list[nn.Module]:
+        """The layers that may compute in less than single precision; never the first."""
+
+    @abstractmethod
+    def direct(self, x: Tensor) -> Tensor:
+        """Values (rows,) of fractions x (rows, 118) at once, which autograd can follow back to x."""
+
+    def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
+        """Values (rows,) of a chunk of rows (rows, 118) and, where asked for, their gradients (rows, 118)."""
+        with torch.set_grad_enabled(gradients):
+            x = x.detach().requires_grad_(gradients)
+            values = self.direct(x)
+        if not gradients:
+            return values, None
+        return values.detach(), torch.autograd.grad(values, x, torch.ones_like(values))[0]
+
+    @property
+    def single(self) -> torch.dtype:
+        """The precision of the first layer and of the values."""
+        return next(self.parameters()).dtype
+
+    @property
+    def wide(self) -> torch.dtype:
+        """The precision of the wide layers."""
+        return next(self.wide_layers()[0].parameters()).dtype
+
+    def forward(self, fractions: Tensor) -> Tensor:
+        """Values, to be differentiated once. Fractions of another type of number are converted."""
+        fractions = fractions.to(self.single)
+        if torch.is_grad_enabled() and fractions.requires_grad:
+            return cast(Tensor, _RowWise.apply(fractions, self))  # type: ignore[no-untyped-call]
+        return self.evaluate(fractions, gradients=False)[0]
+
+    def evaluate(self, fractions: Tensor, *, gradients: bool) -> tuple[Tensor, Tensor | None]:
+        """Values (rows,) and, where asked for, their gradients (rows, 118).
+
+        On a CPU torch's threads share the rows: products as small as these gain nothing from being split themselves.
+        """
+        values = fractions.new_empty(len(fractions))
+        slopes = torch.empty_like(fractions) if gradients else None
+
+        @torch.no_grad()
+        def compute(rows: slice) -> None:
+            values[rows], found = self.chunk(fractions[rows], gradients)
+            if slopes is not None and found is not None:
+                slopes[rows] = found
+
+        threads = torch.get_num_threads() if fractions.device.type == "cpu" else 1
+        most = CPU_ROWS if fractions.device.type == "cpu" else DEVICE_ROWS
+        size = min(most, max(LEAST_ROWS, -(-len(fractions) // threads)))
+        chunks = [slice(start, start + size) for start in range(0, len(fractions), size)]
+        if threads == 1 or len(chunks) < 2:
+            for chunk in chunks:
+                compute(chunk)
+        else:
+            try:
+                with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                    list(pool.map(compute, chunks))
+            finally:
+                torch.set_num_threads(threads)  # torch takes what the pool's threads said for all new threads
+        return values, slopes
+
+
+class _RowWise(torch.autograd.Function):
+    """Lets autograd take the gradients that an `Inference` computes along with its values."""
+
+    @staticmethod
+    def forward(ctx: Any, fractions: Tensor, network: Inference) -> Tensor:
+        values, gradients = network.evaluate(fractions, gradients=True)
+        ctx.save_for_backward(gradients)
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (gradients,) = ctx.saved_tensors
+        return gradient[:, None] * gradients, None
+
+
+def in_precision(predictors: Predictors, precision: Precision) -> Predictors:
+    """Copies of the predictors whose wide layers compute in `precision`; one that is no `Inference` stays as it is."""
+    quick = torch.bfloat16
+    return replace(
+        predictors,
+        tc=_converted(predictors.tc, quick if precision == "bfloat16" else torch.float32),
+        ef=_converted(predictors.ef, quick if precision != "float32" else torch.float32),
+    )
+
+
+def _converted(predictor: Predictor, dtype: torch.dtype) -> Predictor:
+    if not isinstance(predictor, Inference) or predictor.wide == dtype:
+        return predictor
+    if predictor.wide != predictor.single:
+        raise ValueError(
+            f"a predictor in {predictor.wide} has lost digits; start from the one in single precision"
+        )
+    copied = copy.deepcopy(predictor)
+    for layer in copied.wide_layers():
+        layer.to(dtype)
+    return copied
+
+
+def capturable(predictors: Predictors) -> bool:
+    """Whether all are `Inference`s: they never wait for the host, so that a step can be captured as a CUDA graph."""
+    asked = (predictors.tc, predictors.ef, *filter(None, (predictors.plausibility,)))
+    return all(isinstance(each, Inference) for each in asked)
+
+
+def step_precision(asked: Literal["auto"] | Precision, device: torch.device) -> Precision:
+    """What `asked` stands for on this device; "auto" depends on the type of machine alone."""
+    if asked != "auto":
+        return asked
+    return "bfloat16" if multiplies_bfloat16(device) else "float32"
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16 (AVX512-BF16 or AMX on a CPU)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -18,105 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, properties
-from kiago_ray.chemistry.oxidation import state_shares
-from kiago_ray.predictors.base import BATCH_ROWS, Predictors
-from kiago_ray.predictors.inference import Inference, Trace
-from kiago_ray.predictors.resnet18 import AMOUNTS, LogScale, amounts
-
-COMMON = 96  # elements that properties are standardised over; nothing beyond Cm is in the data
-TRANSITION_METALS = tuple(
-    "Ti V Cr Mn Fe Co Ni Cu Zn Nb Mo Ru Rh Pd Ag Ta W Re Os Ir Pt Au".split()  # noqa: SIM905
-)
-VALENCE_OF = ("Cu", "Fe", "Ni", "Bi", "Ru", "Nb")
-BESIDE_COPPER = ("O", "Ca", "Ba", "Sr", "Y", "Tl", "Hg", "Bi", "La", "Pb")
-BESIDE_IRON = ("As", "Se", "O", "Co", "Te")
-LITTLE = 0.01  # of all atoms; rounds off where an amount meets 0
-LEAST = 1e-3
-LEAST_VARIANCE = 0.02  # so that a trace of an element with another property makes no jump
-LOG_SCALE = 50.0
-CHARGE_SCALE = 4.0
-
-
-class TcFeatures(nn.Module):
-    """What the networks see of fractions (rows, 118), every row summing to 1: (rows, features).
-
-    All of it is smooth in the fractions, also where an element comes in or leaves: a search follows its slope. The
-    seven functions of each element's amount come first (`resnet18.amounts`), then statistics and chemistry.
-    """
-
-    properties: Tensor
-    charges: Tensor
-    transition: Tensor
-    valence_of: Tensor
-    beside_copper: Tensor
-    beside_iron: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        values = properties().values
-        standard = (values - values[:COMMON].mean(0)) / values[:COMMON].std(0)
-        charges = np.array([next(iter(shares), 0) for shares in state_shares()])  # the most frequent
-        transition = np.zeros(N_ELEMENTS)
-        transition[[INDEX[symbol] for symbol in TRANSITION_METALS]] = 1
-        for name, array in (("properties", standard), ("charges", charges), ("transition", transition)):
-            self.register_buffer(name, torch.tensor(array, dtype=torch.float32), persistent=False)
-        for name, symbols in (
-            ("valence_of", VALENCE_OF),
-            ("beside_copper", BESIDE_COPPER),
-            ("beside_iron", BESIDE_IRON),
-        ):
-            self.register_buffer(name, torch.tensor([INDEX[s] for s in symbols]), persistent=False)
-
-    def forward(self, fractions: Tensor) -> Tensor:
-        """The features, in the order of the module's list."""
-        return torch.cat([amounts(fractions), self.described(fractions)], dim=1)
-
-    def described(self, fractions: Tensor) -> Tensor:
-        """All but the amounts of single elements: statistics, valences and ratios."""
-        return torch.cat([self.statistics(fractions), self.chemistry(fractions)], dim=1)
-
-    def statistics(self, fractions: Tensor) -> Tensor:
-        """Mean, deviation and skewness of the p properties (Ward et al., npj Comput. Mater. 2, 16028 (2016)), weighted
-        by the fractions and by their logarithms, where a doping counts for more, and three measures of mixing:
-        (rows, 6·p + 3).
-        """
-        parts = []
-        for weights in (fractions, torch.log1p(LOG_SCALE * fractions)):
-            share = weights / weights.sum(dim=1, keepdim=True)
-            mean, square, cube = (share @ self.properties**power for power in (1, 2, 3))
-            deviation = (square - mean**2 + LEAST_VARIANCE).sqrt()
-            parts += [mean, deviation, (cube - 3 * mean * square + 2 * mean**3) / 5]
-        entropy = -(fractions * (fractions + LEAST).log()).sum(dim=1)  # x·ln x alone has no slope at 0
-        mixing = [entropy, (fractions**2).sum(dim=1), (fractions**3).sum(dim=1)]
-        return torch.cat([*parts, torch.stack(mixing, dim=1)], dim=1)
-
-    def chemistry(self, fractions: Tensor) -> Tensor:
-        """The charge that each of six metals needs for neutrality where every other element has its most frequent
-        state (the holes of a cuprate, the electrons of an iron pnictide), and amounts beside copper and iron, which
-        say layer and site where plain fractions don't: (rows, 26).
-        """
-        charge = fractions @ self.charges
-        metals = fractions @ self.transition
-        others = charge - fractions @ (self.charges * self.transition)
-        anions = fractions @ (self.charges < 0).to(fractions)
-        oxygen = fractions[:, INDEX["O"]]
-        general = [
-            charge,
-            torch.tanh(-others / (metals + 2 * LITTLE) / CHARGE_SCALE),
-            metals,
-            anions,
-            oxygen / (oxygen + metals + LITTLE),
-        ]
-        held = fractions[:, self.valence_of]
-        needed = (held * self.charges[self.valence_of] - charge[:, None]) / (held + LITTLE)
-        valence = torch.tanh(needed / CHARGE_SCALE) * held / (held + LITTLE)
-        ratios = []
-        for index, symbol in ((self.beside_copper, "Cu"), (self.beside_iron, "Fe")):
-            amount = fractions[:, index]
-            ratios.append(amount / (amount + fractions[:, INDEX[symbol], None] + LITTLE))
-        return torch.cat([torch.stack(general, dim=1), valence, *ratios], dim=1)
-
+from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.predictors.base import BATCH_ROWS, Inference, Predictors
+from kiago_ray.predictors.features import AMOUNTS, LogScale, TcFeatures
 
 SCALE = LogScale(60.0, highest=3.0)  # above 60 K errors count by their share of T_c; below it, alike
 MEMBERS = 6
@@ -124,6 +28,14 @@ WIDTH = 384
 DEPTH = 2
 DROPOUT = 0.06
 AMOUNT_SCALE = 0.25  # of the functions of the amounts, which are 0 for most elements
+FURTHEST = 3.0  # extrapolation scores beyond it count as this
+LEAST_STD_K = 0.3
+COMPONENTS = 24
+CENTRES = 512
+SOFTNESS = 0.25  # of the squared distances that share in the nearest
+FREE = 0.8  # of the score; a little below the flag at 1, so that the integer formula nearby isn't flagged
+
+Values = TypeVar("Values", Tensor, NDArray[np.float64])
 
 
 class BatchedLinear(nn.Module):
@@ -156,30 +68,24 @@ class BatchedBlock(nn.Module):
 class TcEnsemble(nn.Module):
     """ln(1 + T_c / 60 K) of each of K networks, unclipped: fractions (rows, 118) → (rows, K)."""
 
-    centre: Tensor
-    scale: Tensor
-
-    def __init__(self, members: int = MEMBERS, width: int = WIDTH, depth: int = DEPTH) -> None:
+    def __init__(self, members: int = MEMBERS, width: int = WIDTH) -> None:
         super().__init__()
         self.members = members
         self.features = TcFeatures()
         inputs = self.features(torch.full((1, N_ELEMENTS), 1 / N_ELEMENTS)).shape[1]
-        self.register_buffer("centre", torch.zeros(inputs))
-        self.register_buffer("scale", torch.ones(inputs))
+        self.centre, self.scale = nn.Buffer(torch.zeros(inputs)), nn.Buffer(torch.ones(inputs))
         self.entry = BatchedLinear(members, inputs, width, 1.0)
-        self.blocks = nn.ModuleList(BatchedBlock(members, width) for _ in range(depth))
+        self.blocks = nn.ModuleList(BatchedBlock(members, width) for _ in range(DEPTH))
         self.last_scale = nn.Parameter(torch.ones(members, 1, width))
         self.head = BatchedLinear(members, width, 1, 0.1**0.5)
 
     @torch.no_grad()
-    def standardise(self, fractions: Tensor) -> None:
-        """Fit centre and scale of the features to training rows (N, 118)."""
-        features = self.features(fractions)
-        self.centre.copy_(features.mean(dim=0))
-        self.scale.copy_(features.std(dim=0) + 1e-3)
-        drawn = AMOUNTS * N_ELEMENTS
-        self.centre[:drawn] = 0
-        self.scale[:drawn] = AMOUNT_SCALE
+    def standardise(self, fractions: Tensor) -> TcEnsemble:
+        """The network itself, with centre and scale of the features fitted to training rows (N, 118)."""
+        features, drawn = self.features(fractions), AMOUNTS * N_ELEMENTS
+        self.centre.copy_(features.mean(dim=0))[:drawn] = 0
+        self.scale.copy_(features.std(dim=0) + 1e-3)[:drawn] = AMOUNT_SCALE
+        return self
 
     def forward(self, fractions: Tensor) -> Tensor:
         with torch.autocast(fractions.device.type, enabled=False):  # dopings need all 24 bits
@@ -197,45 +103,30 @@ def normed(x: Tensor, scale: Tensor) -> Tensor:
     return functional.rms_norm(x, (x.shape[-1],)) * scale
 
 
-FURTHEST = 3.0  # extrapolation scores beyond it count as this
-LEAST_STD_K = 0.3
-
-
 class Spread(nn.Module):
     """(mean, disagreement, extrapolation), each (rows,), → standard deviation of T_c in K (rows,).
 
-    Members agree too well on systems that none of them saw, so ln σ is linear in `spread_terms`, with coefficients
-    from held-out rows (`training.recipes`).
+    Members agree too well on systems that none of them saw, so ln σ is linear in `terms`, with coefficients from
+    held-out rows (`training.recipes`).
     """
-
-    coefficients: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("coefficients", torch.tensor([0.0, 1.0, 0.0, 0.0]))
+        self.coefficients = nn.Buffer(torch.tensor([0.0, 1.0, 0.0, 0.0]))
 
     def forward(self, mean_k: Tensor, disagreement_k: Tensor, extrapolation: Tensor) -> Tensor:
-        terms = spread_terms(mean_k, disagreement_k, extrapolation)
+        return self.of(self.terms(mean_k, disagreement_k, extrapolation))
+
+    def of(self, terms: Tensor) -> Tensor:
+        """The standard deviation in K (rows,) of terms (rows, 4)."""
         return (terms @ self.coefficients.to(terms)).exp() + LEAST_STD_K
 
-
-def spread_terms(mean_k: Tensor, disagreement_k: Tensor, extrapolation: Tensor) -> Tensor:
-    """What ln σ is linear in, (rows, 4). Smooth at 0 K, so that a search can follow it."""
-    height = nn.functional.softplus(mean_k)
-    return torch.stack(
-        [
-            torch.ones_like(mean_k),
-            torch.log1p(disagreement_k),
-            torch.log1p(height / 10),
-            extrapolation.clamp(max=FURTHEST),
-        ],
-        dim=1,
-    )
-
-
-COMPONENTS = 24
-CENTRES = 512
-SOFTNESS = 0.25  # of the squared distances that share in the nearest
+    @staticmethod
+    def terms(mean_k: Tensor, disagreement_k: Tensor, extrapolation: Tensor) -> Tensor:
+        """What ln σ is linear in, (rows, 4). Smooth at 0 K, so that a search can follow it."""
+        height = torch.log1p(functional.softplus(mean_k) / 10)
+        furthest = extrapolation.clamp(max=FURTHEST)
+        return torch.stack([torch.ones_like(mean_k), torch.log1p(disagreement_k), height, furthest], dim=1)
 
 
 class Extrapolation(nn.Module):
@@ -247,19 +138,13 @@ class Extrapolation(nn.Module):
     deceives them doesn't deceive the score.
     """
 
-    centre: Tensor
-    projection: Tensor
-    centres: Tensor
-    unit: Tensor
-
-    def __init__(self, components: int = COMPONENTS, centres: int = CENTRES) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.features = TcFeatures()
         inputs = self.features.described(torch.full((1, N_ELEMENTS), 1 / N_ELEMENTS)).shape[1]
-        self.register_buffer("centre", torch.zeros(inputs))
-        self.register_buffer("projection", torch.zeros(inputs, components))
-        self.register_buffer("centres", torch.zeros(centres, components))
-        self.register_buffer("unit", torch.ones(1))
+        self.centre, self.unit = nn.Buffer(torch.zeros(inputs)), nn.Buffer(torch.ones(1))
+        self.projection = nn.Buffer(torch.zeros(inputs, COMPONENTS))
+        self.centres = nn.Buffer(torch.zeros(CENTRES, COMPONENTS))
 
     def distance(self, fractions: Tensor) -> Tensor:
         """Soft distance to the nearest centres, (rows,): at least the exact one less ~SOFTNESS·ln(centres)/2."""
@@ -270,11 +155,6 @@ class Extrapolation(nn.Module):
 
     def forward(self, fractions: Tensor) -> Tensor:
         return self.distance(fractions) / self.unit
-
-
-FREE = 0.8  # of the score; a little below the flag at 1, so that the integer formula nearby isn't flagged
-
-Values = TypeVar("Values", Tensor, NDArray[np.float64])
 
 
 class Estimate(NamedTuple, Generic[Values]):
@@ -291,8 +171,7 @@ class Estimate(NamedTuple, Generic[Values]):
 class CalibratedEnsemble(Inference):
     """T_c in K before the final ReLU, the mean of the ensemble, or its lower bound: fractions (rows, 118) → (rows,).
 
-    Its gradient needs no formula of its own: all is matrix products, and without weight gradients autograd does what
-    is needed.
+    kappa, extrapolation_weight: of the lower bound; 0 for the mean.
     """
 
     def __init__(self) -> None:
@@ -300,7 +179,7 @@ class CalibratedEnsemble(Inference):
         self.ensemble = TcEnsemble()
         self.extrapolation = Extrapolation()
         self.spread = Spread()
-        self.register_buffer("supported", torch.ones(N_ELEMENTS, dtype=torch.bool), persistent=False)
+        self.supported = nn.Buffer(torch.ones(N_ELEMENTS, dtype=torch.bool), persistent=False)
         self.kappa = self.extrapolation_weight = 0.0
 
     def lower_bound(self, kappa: float, extrapolation_weight: float) -> CalibratedEnsemble:
@@ -318,21 +197,10 @@ class CalibratedEnsemble(Inference):
         extra = [self.extrapolation.projection, self.extrapolation.centres]
         return sum(matrix.numel() for matrix in layers + extra)
 
-    def value(self, x: Tensor) -> tuple[Tensor, Trace]:
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            bound = self.bound(leaf)
-        return bound.detach(), [leaf, bound]
-
-    def gradient(self, x: Tensor, values: Tensor, trace: Trace) -> Tensor:
-        bound, leaf = trace.pop(), trace.pop()
-        return torch.autograd.grad(bound, leaf, torch.ones_like(bound))[0]
-
-    def bound(self, fractions: Tensor) -> Tensor:
-        """The value with the slopes that autograd gives it, (rows,)."""
+    def direct(self, x: Tensor) -> Tensor:
         if not self.kappa and not self.extrapolation_weight:
-            return SCALE.tc_k(self.ensemble(fractions)).mean(dim=1)
-        estimate = self.estimate(fractions)
+            return SCALE.tc_k(self.ensemble(x)).mean(dim=1)
+        estimate = self.estimate(x)
         beyond = (estimate.extrapolation - FREE).relu()
         return estimate.tc_k - self.kappa * estimate.tc_std_k - self.extrapolation_weight * beyond
 

@@ -64,7 +64,7 @@ def composition_statistics(fractions: NDArray[np.floating]) -> Floats:
     check_compositions(fractions)
     starts = range(0, len(fractions), ROWS_AT_ONCE)
     parts = [_statistics(fractions[at : at + ROWS_AT_ONCE].astype(np.float32)) for at in starts]
-    return np.concatenate(parts) if parts else np.empty((0, len(statistic_names())))
+    return np.concatenate([np.empty((0, len(statistic_names()))), *parts])
 
 
 def element_fractions(fractions: NDArray[np.floating]) -> Floats:
@@ -94,28 +94,20 @@ def _statistics(fractions: NDArray[np.float32]) -> Floats:
     # Sums run over the first axis, one term after the other: there a longer row beside it adds nothing but zeros.
     x = np.take_along_axis(rows.T, elements, axis=0)
     x /= np.cumsum(x, axis=0)[-1]
-    held = x > 0
-    weights = x[:, :, None]
+    held, weights = x > 0, x[:, :, None]
     values = properties().values[elements]  # (most, n, p)
-
     mean = (weights * values).sum(axis=0)
     off = values - mean
     lowest = np.where(held[:, :, None], values, np.inf).min(axis=0)
     highest = np.where(held[:, :, None], values, -np.inf).max(axis=0)
-    logs = np.log(x, where=held, out=np.zeros_like(x))
-    amounts = [
-        held.sum(axis=0),
-        *(np.cumsum(x**power, axis=0)[-1] ** (1 / power) for power in (2, 3, 7)),
-        -np.cumsum(x * logs, axis=0)[-1],
-        x.max(axis=0),
-    ]
     deviation = np.sqrt((weights * off**2).sum(axis=0))
     absolute = (weights * np.abs(off)).sum(axis=0)
-    of_properties = np.stack(
-        [mean, deviation, lowest, highest, highest - lowest, absolute, values[0]], axis=1
-    )
+    parts = [mean, deviation, lowest, highest, highest - lowest, absolute, values[0]]
+    logs = np.log(x, where=held, out=np.zeros_like(x))
+    norms = (np.cumsum(x**power, axis=0)[-1] ** (1 / power) for power in (2, 3, 7))
+    amounts = [held.sum(axis=0), *norms, -np.cumsum(x * logs, axis=0)[-1], x.max(axis=0)]
     step = STEP * properties().values.std(axis=0)
-    rounded = (np.rint(of_properties / step) * step).reshape(len(rows), -1)
+    rounded = (np.rint(np.stack(parts, axis=1) / step) * step).reshape(len(rows), -1)
     return np.concatenate([rounded, np.rint(np.stack(amounts, axis=1) / STEP) * STEP], axis=1)
 
 
@@ -176,21 +168,17 @@ def load_oracle(folder: Path | None = None, kind: OracleKind = ORACLE) -> Oracle
     Raises WeightsError for a missing or damaged file, a wrong hash and models of other inputs.
     """
     content, _, path = read_weights(kind, folder)
-    return Oracle(tuple(_member(text, path, kind) for text in _texts(content, path)), kind)
-
-
-def _texts(content: bytes, path: Path) -> list[str]:
     try:
         with gzip.open(io.BytesIO(content)) as file:
             text = file.read(MAX_TEXT_BYTES).decode()
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise WeightsError(f"{path} is not a gzipped text ({error}): reinstall or train again") from None
-    if not text.startswith(_FIRST_LINE):
+    first, *texts = ("\n" + text).split("\n" + _FIRST_LINE)
+    if first:
         raise WeightsError(f"{path} holds no LightGBM model: reinstall or train again")
-    texts = [_FIRST_LINE + part for part in ("\n" + text).split("\n" + _FIRST_LINE)[1:]]
     if len(texts) < 2:
         raise WeightsError(f"{path} holds a single member; an oracle needs two or more for its spread")
-    return texts
+    return Oracle(tuple(_member(_FIRST_LINE + each, path, kind) for each in texts), kind)
 
 
 def _member(text: str, path: Path, kind: OracleKind) -> lightgbm.Booster:
@@ -198,11 +186,11 @@ def _member(text: str, path: Path, kind: OracleKind) -> lightgbm.Booster:
     # torch's, which `weights` has loaded, and so needs none of the system.
     import lightgbm
 
-    if not _whole(text):
-        raise WeightsError(f"{path} holds no LightGBM model, or half of one: reinstall or train again")
     try:
+        if not _whole(text):
+            raise ValueError("its trees are cut off")
         member = lightgbm.Booster(model_str=text)
-    except lightgbm.basic.LightGBMError as error:
+    except (ValueError, lightgbm.basic.LightGBMError) as error:
         raise WeightsError(f"{path} holds no LightGBM model ({error}): reinstall or train again") from None
     names = INPUTS[kind].names()
     if tuple(member.feature_name()) != names:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -17,19 +17,16 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.base import Predictors
+from kiago_ray.predictors.base import Inference, Predictors
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
-from kiago_ray.predictors.inference import ElemNet, Inference
-from kiago_ray.predictors.resnet18 import ResNet18Inference, TcResNet
+from kiago_ray.predictors.networks import ElemNet, ResNet18Inference, TcResNet
 
 Network = TypeVar("Network", bound=nn.Module)
 NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet, "tc_ensemble": CalibratedEnsemble}
 PLAUSIBILITY = "plausibility"  # no network: read by the room of that name
 OracleKind = Literal["tc_oracle", "tc_tuning_oracle"]  # nor are these: boosted trees, read by `oracle`
 ORACLE: OracleKind = "tc_oracle"  # reports; reads statistics of element properties
-TUNING_ORACLE: OracleKind = (
-    "tc_tuning_oracle"  # chooses among settings, never reports; reads amounts of elements
-)
+TUNING_ORACLE: OracleKind = "tc_tuning_oracle"  # chooses settings, never reports; reads amounts of elements
 MAX_BYTES = 1 << 30
 
 
@@ -79,18 +76,18 @@ def load_card(kind: str, folder: Path | None = None) -> dict[str, Any]:
     path = (folder or shipped_weights()) / f"{kind}.json"
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(card, dict) or not isinstance(card.get("sha256"), str):
+            raise ValueError("no sha256")
     except FileNotFoundError:
         raise WeightsError(f"no model card at {path}: {_REMEDY}") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise WeightsError(f"{path} is not a model card ({error}): train again or reinstall") from None
-    if not isinstance(card, dict) or not isinstance(card.get("sha256"), str):
-        raise WeightsError(f"{path} is not a model card (no sha256): train again or reinstall")
     return card
 
 
 def kinds_in(folder: Path | None) -> list[str]:
     """The kinds of networks that a folder holds; all of them for the package's own, None."""
-    return [kind for kind in NETWORKS if folder is None or (folder / f"{kind}.json").exists()]
+    return [kind for kind in NETWORKS if folder is None or folder_with(kind, folder)]
 
 
 def folder_with(kind: str, folder: Path | None) -> Path | None:
@@ -122,8 +119,7 @@ def read_weights(kind: str, folder: Path | None = None) -> tuple[bytes, dict[str
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"no weights at {path} ({error.strerror}): {_REMEDY}") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != card["sha256"]:
+    if (found := hashlib.sha256(content).hexdigest()) != card["sha256"]:
         raise WeightsError(
             f"{path} has SHA-256 {found[:12]}…, its card says {card['sha256'][:12]}…: "
             "the file is damaged or not the card's; reinstall or train again"
@@ -159,11 +155,9 @@ def load_network(kind: str, folder: Path | None = None) -> nn.Module:
     return filled(NETWORKS[kind](), stored, path)
 
 
-def load_ef(folder: Path | None = None, *, device: str | torch.device = "cpu") -> ElemNet:
-    """The E_f predictor alone, as `load_predictors` has it."""
-    network = load_network("ef", folder).to(device)
-    assert isinstance(network, ElemNet)
-    return network
+def load_ef(folder: Path | None = None) -> ElemNet:
+    """The E_f predictor alone. Raises WeightsError."""
+    return cast(ElemNet, load_network("ef", folder))
 
 
 def load_predictors(folder: Path | None = None, *, device: str | torch.device = "cpu") -> Predictors:
@@ -172,13 +166,11 @@ def load_predictors(folder: Path | None = None, *, device: str | torch.device = 
     T_c is the ensemble's; the ResNet-18 is among the others as `resnet18`. A folder may hold one of the two alone.
     Raises WeightsError for a missing file, a wrong hash or foreign shapes.
     """
-    ef = load_ef(folder, device=device)
-    kinds = [kind for kind in kinds_in(folder) if kind != "ef"]
-    others: dict[str, Inference] = {}
-    for kind in kinds or ["tc_ensemble"]:
+    ef, others = load_ef(folder).to(device), dict[str, Inference]()
+    for kind in [kind for kind in kinds_in(folder) if kind != "ef"] or ["tc_ensemble"]:
         network = load_network(kind, folder)
-        if isinstance(network, CalibratedEnsemble):
-            others["ensemble"] = network.to(device)
-        elif isinstance(network, TcResNet):
+        if isinstance(network, TcResNet):
             others["resnet18"] = ResNet18Inference(network).to(device)
+        else:
+            others["ensemble"] = cast(CalibratedEnsemble, network).to(device)
     return Predictors(tc=others.get("ensemble") or others["resnet18"], ef=ef, others=others)

@@ -26,7 +26,7 @@ from pydantic import TypeAdapter
 
 from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
-from kiago_ray.predictors.inference import step_precision
+from kiago_ray.predictors.base import step_precision
 from kiago_ray.runs.outcome import search_folder
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
 from kiago_ray.screening.known import BaseMaterial

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from kiago_ray.chemistry.elements import Floats, Ints, Mask
 from kiago_ray.chemistry.formula import checked_amounts
-from kiago_ray.predictors.base import Predictors, predict
+from kiago_ray.predictors.base import Predictors, capturable, in_precision, predict, step_precision
 from kiago_ray.predictors.ensemble import with_lower_bound
-from kiago_ray.predictors.inference import capturable, in_precision, step_precision
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.losses import Objective, further_terms, row_losses
 from kiago_ray.search.problem import Problem, resolve

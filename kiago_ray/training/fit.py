@@ -1,8 +1,7 @@
 """Fit one network, score it, write its card: AdamW, averaged weights, checkpoints that resume exactly, yardsticks.
 
-Nothing here knows what is fitted: the sampler supplies the rows. All randomness comes from one
-generator whose state is in the checkpoint, and dropout's from the number of the epoch, so a run that was killed
-ends with the same weights.
+Nothing here knows what is fitted: the sampler supplies the rows. All randomness comes from one generator whose state
+is in the checkpoint, and dropout's from the number of the epoch, so a run that was killed ends with the same weights.
 Checkpoints are safetensors; no pickle.
 """
 
@@ -23,6 +22,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from sklearn.metrics import mean_absolute_error, r2_score
@@ -46,9 +46,11 @@ from kiago_ray.training.tables import (
     tree_labels,
 )
 
-LICENCE_OF_DATA = "CC BY 4.0"
-
+HIGH_TC_K = 50.0
+EXTRA_TREES = 100
 Network = TypeVar("Network", bound=nn.Module)
+Predict = Callable[[Floats], Array]
+"""Values (N,) of fractions (N, 118)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,17 +96,6 @@ class RunOptions:
         if "random" not in self.splits:
             raise ValueError("the random split's fit is the one that is saved: it must be among the splits")
 
-    @property
-    def machine(self) -> dict[str, Any]:
-        """What a network was computed with."""
-        return {
-            "device": self.device,
-            "processor": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "compiled": self.compile_network,
-        }
-
 
 def fit(
     make: Callable[[], Network],
@@ -112,16 +103,15 @@ def fit(
     sampler: Sampler,
     settings: FitSettings,
     options: RunOptions,
-    *,
     name: str,
     data_id: str,
-) -> tuple[Network, float]:
+) -> tuple[Network, int]:
     """Minimise the mean error of `forward(network, fractions)`; return (averaged network, seconds).
 
     Of an ensemble the sum of its members' weighted means is minimised, so each learns as if alone. The weights
-    returned are the exponential average over steps (in evaluation mode). `checkpoints/NAME.safetensors`, NAME being
-    KIND-SPLIT, is written after every epoch and resumed from if it is there; `data_id` guards against resuming on
-    other data. Raises InputError.
+    returned are the exponential average over steps (in evaluation mode). name: what is fitted and, behind a dash, the
+    split; `checkpoints/NAME.safetensors` is written after every epoch and resumed from if it is there. data_id guards
+    against resuming on other data. Raises InputError.
     """
     torch.manual_seed(settings.seed)
     network = make().to(options.device)
@@ -156,7 +146,7 @@ def fit(
         state.save(checkpoint, epoch + 1, seconds)
         report = EpochReport(epoch + 1, settings.epochs, total / batches, seconds)
         options.on_epoch(name.rpartition("-")[2], report)
-    return cast(Network, state.average), seconds
+    return cast(Network, state.average), round(seconds)
 
 
 def mean_error(predicted: Tensor, rows: Epoch, pick: Tensor, huber_width: float | None) -> Tensor:
@@ -190,20 +180,25 @@ class _State:
     """All that a run changes, as a checkpoint keeps it. Matrices decay, vectors don't."""
 
     def __init__(self, network: nn.Module, settings: FitSettings, data_id: str) -> None:
+        self.settings = settings
+        average = deepcopy(network).eval().requires_grad_(False)
+        self.average, self.averages, self.latest = average, average.state_dict(), network.state_dict()
         # Of an ensemble's members, side by side, a vector is (members, 1, width).
-        vectors = [p for p in network.parameters() if p.ndim <= 1 or (p.ndim == 3 and p.shape[1] == 1)]
-        matrices = [p for p in network.parameters() if all(p is not vector for vector in vectors)]
-        self.network, self.settings = network, settings
-        self.average = deepcopy(network).eval().requires_grad_(False)
-        self.parameters = matrices + vectors  # in the optimizer's order
-        decaying: dict[str, Any] = {"params": matrices, "weight_decay": settings.weight_decay}
-        groups = [decaying, {"params": vectors, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+        parts = {p: p.ndim <= 1 or (p.ndim == 3 and p.shape[1] == 1) for p in network.parameters()}
+        groups = [[p for p, vector in parts.items() if vector is asked] for asked in (False, True)]
+        decays = [{"params": groups[0], "weight_decay": settings.weight_decay}, {"params": groups[1]}]
+        self.optimizer = torch.optim.AdamW(decays, settings.learning_rate, weight_decay=0.0, fused=True)
         self.generator = torch.Generator().manual_seed(settings.seed)
+        self.tensors = {f"network.{name}": tensor for name, tensor in self.latest.items()}
+        self.tensors |= {f"average.{name}": tensor for name, tensor in self.averages.items()}
+        for i, p in enumerate(groups[0] + groups[1]):
+            moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+            self.optimizer.state[p] = {"step": torch.zeros((), device=p.device), **moments}
+            self.tensors |= {f"optimizer.{i}.{k}": tensor for k, tensor in self.optimizer.state[p].items()}
         # What must not change between the parts of one run.
         shapes = [tuple(p.shape) for p in network.parameters()]
-        parts = json.dumps([asdict(settings), data_id, type(network).__name__, shapes], sort_keys=True)
-        self.identity = hashlib.sha256(parts.encode()).hexdigest()
+        identity = json.dumps([asdict(settings), data_id, type(network).__name__, shapes], sort_keys=True)
+        self.identity = hashlib.sha256(identity.encode()).hexdigest()
 
     def step(self, loss: Tensor, step: int, learning_rate: float) -> None:
         """Move the weights down the loss, and their average towards them."""
@@ -212,28 +207,18 @@ class _State:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        pull = 1 - min(
-            self.settings.average_decay, (1 + step) / (10 + step)
-        )  # faster while there is little to keep
-        with torch.no_grad():
-            for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(value, pull)
-            for kept, latest in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                if kept.is_floating_point():
-                    kept.lerp_(latest, pull)
-                else:
-                    kept.copy_(latest)
+        # Faster while there is little to keep.
+        pull = 1 - min(self.settings.average_decay, (1 + step) / (10 + step))
+        for name, average in self.averages.items():
+            if average.is_floating_point():
+                average.lerp_(self.latest[name], pull)
+            else:
+                average.copy_(self.latest[name])
 
     def save(self, path: Path, epoch: int, seconds: float) -> None:
         """Write it all, whole or not at all."""
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for i, parameter in enumerate(self.parameters):
-            tensors |= {f"optimizer.{i}.{k}": v for k, v in self.optimizer.state[parameter].items()}
+        tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
         tensors["generator"] = self.generator.get_state()
-        tensors = {
-            k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()
-        }
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         save_file(tensors, part, {"identity": self.identity, "epoch": str(epoch), "seconds": repr(seconds)})
@@ -241,35 +226,19 @@ class _State:
 
     def restore(self, path: Path) -> tuple[int, float]:
         """Take up a checkpoint; return (epochs done, seconds spent). Raises InputError for another run's."""
-        device = str(next(self.network.parameters()).device)
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
-                # Copies: the file is written again while they are in use.
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+                if metadata.get("identity") != self.identity:
+                    raise InputError(
+                        f"{path} is of a run with other settings or data: remove it or choose another --out"
+                    )
+                for name, tensor in self.tensors.items():
+                    tensor.copy_(file.get_tensor(name))
+                self.generator.set_state(file.get_tensor("generator"))
         except SafetensorError as error:
             raise InputError(f"{path} is damaged ({error}): remove it to start again") from None
-        if metadata.get("identity") != self.identity:
-            raise InputError(
-                f"{path} is of a run with other settings or data: remove it or choose another --out"
-            )
-
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        self.network.load_state_dict(part("network."))
-        self.average.load_state_dict(part("average."))
-        for i, parameter in enumerate(self.parameters):
-            values = part(f"optimizer.{i}.")
-            self.optimizer.state[parameter] = {k: v.to(device) for k, v in values.items()}
-        self.generator.set_state(tensors["generator"])
         return int(metadata["epoch"]), float(metadata["seconds"])
-
-
-HIGH_TC_K = 50.0
-EXTRA_TREES = 100
-Predict = Callable[[Floats], Array]
-"""Values (N,) of fractions (N, 118)."""
 
 
 def score(predicted: Array, true: Array, *, high: float | None = None) -> dict[str, Any]:
@@ -308,10 +277,12 @@ def split_scores(
 
 
 def tc_scores(name: str, predict: Predict, tables: TcTables, split: Split) -> dict[str, Any]:
-    """`split_scores` of T_c in K, 0 or more, and what the fit says of non-superconductors that were held out."""
-    at_zero = predict(tables.non_superconductors.parts(split)[1].fractions)
+    """`split_scores` of T_c in K, and what the fit says of non-superconductors that were held out. Here and in
+    `literature_scores` a prediction below 0 K counts as 0 K.
+    """
+    at_zero = predict(tables.non_superconductors.parts(split)[1].fractions).clip(0)
     return {
-        **split_scores(name, predict, tables.known, split, high=HIGH_TC_K),
+        **split_scores(name, lambda rows: predict(rows).clip(0), tables.known, split, high=HIGH_TC_K),
         "held_out_non_superconductors": {
             "rows": len(at_zero),
             "mean_tc_k": round(float(at_zero.mean()), 3),
@@ -324,7 +295,7 @@ def literature_scores(predict: Predict, literature: TrainingTable | None) -> dic
     """A card's `literature`, where there is some: scores of T_c on compositions that no fit has seen."""
     if literature is None:
         return {}
-    return {"literature": score(predict(literature.fractions), literature.values, high=HIGH_TC_K)}
+    return {"literature": score(predict(literature.fractions).clip(0), literature.values, high=HIGH_TC_K)}
 
 
 def nearest_neighbour(train: Array, train_values: Array, test: Array) -> Array:
@@ -333,46 +304,41 @@ def nearest_neighbour(train: Array, train_values: Array, test: Array) -> Array:
     return np.asarray(train_values[index])
 
 
-def rows_id(*tables: TrainingTable, recipe: Mapping[str, Any]) -> str:
+def rows_id(recipe: Mapping[str, Any], *arrays: NDArray[np.float32]) -> str:
     """A hash of what a fit learns from: rows, values and how they are used."""
     found = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
-    for table in tables:
-        found.update("\n".join(table.formulas).encode())
-        found.update(table.fractions.tobytes() + table.values.tobytes())
+    for array in arrays:
+        found.update(array.tobytes())
     return found.hexdigest()
 
 
-def model_card(kind: str, unit: str, sources: Iterable[LoadReport], **figures: Any) -> dict[str, Any]:
-    """A model card: what it is, its figures, where its data come from, when it was computed."""
+def model_card(
+    kind: str, unit: str, settings: Any, sources: Iterable[LoadReport], **figures: Any
+) -> dict[str, Any]:
+    """A model card: what it is, the dataclass of its settings, its figures, where its data come from, when it was
+    computed.
+    """
     return {
         "kind": kind,
         "unit": unit,
         "held_out": HELD_OUT,
+        "settings": {name: value for name, value in asdict(settings).items() if value is not None},
         **figures,
         "data": [source.to_dict() for source in sources],
-        "licence_of_data": LICENCE_OF_DATA,
+        "licence_of_data": "CC BY 4.0",
         "trained": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 
 
-def save_with_card(
-    network: nn.Module,
-    kind: str,
-    unit: str,
-    sources: Iterable[LoadReport],
-    settings: FitSettings,
-    options: RunOptions,
-    **figures: Any,
-) -> dict[str, Any]:
-    """Write `KIND.safetensors` and its card `KIND.json` to `options.out`, return the card."""
-    card = model_card(
-        kind,
-        unit,
-        sources,
-        weights_count=sum(p.numel() for p in network.parameters()),
-        settings=asdict(settings),
-        **figures,
-        machine=options.machine,
-    )
-    save_network(network, kind, card, options.out)
+def save_with_card(network: nn.Module, card: dict[str, Any], options: RunOptions) -> dict[str, Any]:
+    """Write a network's weights and its card to `options.out`, return the card with what it was computed with."""
+    card["weights_count"] = sum(p.numel() for p in network.parameters())
+    card["machine"] = {
+        "device": options.device,
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "compiled": options.compile_network,
+    }
+    save_network(network, card["kind"], card, options.out)
     return card

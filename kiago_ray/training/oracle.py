@@ -10,8 +10,8 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import lightgbm
@@ -105,23 +105,16 @@ class OracleFit:
         settings, systems = self.settings, len(set(self.known.systems))
         if systems < settings.members:
             raise InputError(f"{systems} chemical systems don't make {settings.members} folds: use more data")
-        order = self._order()
+        order, parameters = self._order(), partial(settings.parameters, threads=self.threads)
         count = min(settings.non_superconductors_a_member, len(order) // settings.members)
         members, squared_error = [], np.zeros(settings.most_rounds)
         for k, (train, left_out) in enumerate(self.folds("system", settings.members)):
             rows = self._dataset(train, order[k * count : (k + 1) * count])
+            unseen = rows.create_valid(self.inputs[left_out], self.known.values[left_out])
             curve: dict[str, dict[str, list[float]]] = {}
-            members.append(
-                lightgbm.train(
-                    settings.parameters(k, self.threads),
-                    rows,
-                    settings.most_rounds,
-                    valid_sets=[rows.create_valid(self.inputs[left_out], self.known.values[left_out])],
-                    valid_names=["left out"],
-                    callbacks=[lightgbm.record_evaluation(curve)],
-                )
-            )
-            squared_error += len(left_out) * np.array(curve["left out"]["l2"])
+            how: dict[str, Any] = {"valid_sets": [unseen], "callbacks": [lightgbm.record_evaluation(curve)]}
+            members.append(lightgbm.train(parameters(k), rows, settings.most_rounds, **how))
+            squared_error += len(left_out) * np.array(curve["valid_0"]["l2"])
         for member in members:
             member.best_iteration = int(squared_error.argmin()) + 1
         return Oracle(tuple(members), self.kind)
@@ -205,11 +198,11 @@ def train_oracle(
     for split in SPLITS:
         started = time.perf_counter()
         oracle = OracleFit(*tables.train(split), settings, kind, options.threads).members()
-        seconds = time.perf_counter() - started
-        options.on_step(f"{split} split: {settings.members} members, {seconds:.0f} s")
+        seconds = round(time.perf_counter() - started)
+        options.on_step(f"{split} split: {settings.members} members, {seconds} s")
         fits[split] = oracle
         splits[split] = {
-            "seconds": round(seconds),
+            "seconds": seconds,
             **tc_scores("oracle", _tc_k(oracle, options), tables, split),
             "rounds": oracle.members[0].best_iteration,
             "spread": _coverage(oracle, tables.known.parts(split)[1], options.threads),
@@ -220,9 +213,9 @@ def train_oracle(
     card = model_card(
         kind,
         "K",
+        settings,
         tables.sources,
         model="mean of gradient-boosted regression trees (LightGBM), each clipped at 0 K",
-        settings={name: value for name, value in asdict(settings).items() if value is not None},
         recipe={
             "target": "T_c in K",
             "inputs": list(INPUTS[kind].names()),

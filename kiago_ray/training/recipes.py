@@ -11,9 +11,9 @@ measured on the other half.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from torch import Tensor
 from kiago_ray.chemistry.elements import Mask
 from kiago_ray.data.compositions import folds, held_out
 from kiago_ray.errors import InputError
-from kiago_ray.predictors import ensemble, resnet18
+from kiago_ray.predictors import ensemble, networks
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.ensemble import (
     CENTRES,
@@ -38,17 +38,16 @@ from kiago_ray.predictors.ensemble import (
     Extrapolation,
     Spread,
     TcEnsemble,
-    spread_terms,
 )
-from kiago_ray.predictors.inference import ElemNet
-from kiago_ray.predictors.resnet18 import TcResNet
+from kiago_ray.predictors.features import WAVES
+from kiago_ray.predictors.networks import ElemNet, TcResNet
 from kiago_ray.predictors.weights import halved
 from kiago_ray.training.fit import (
     FitSettings,
-    Predict,
     RunOptions,
     fit,
     literature_scores,
+    model_card,
     rows_id,
     save_with_card,
     split_scores,
@@ -58,6 +57,7 @@ from kiago_ray.training.tables import (
     LARGE_JITTER,
     SMALL_JITTER,
     SPLITS,
+    Epoch,
     Floats,
     Lesson,
     MadeUp,
@@ -68,7 +68,7 @@ from kiago_ray.training.tables import (
 )
 
 Doubles = NDArray[np.float64]
-
+Network = TypeVar("Network", TcResNet, ElemNet)
 
 TC_SETTINGS = FitSettings(epochs=80, learning_rate=3e-3, warmup_share=0.15)
 TC_LESSON = Lesson(
@@ -103,81 +103,75 @@ SOFTNESS = 0.15  # of ln σ, over which an error counts as half covered
 def train_tc(
     tables: TcTables, settings: FitSettings, options: RunOptions, lesson: Lesson = TC_LESSON
 ) -> dict[str, Any]:
-    """Fit the T_c network, write `tc.safetensors` and `tc.json` to `options.out`, return the card.
+    """Fit the ResNet-18, write `tc.safetensors` and `tc.json` to `options.out`, return the card.
 
     Compositions that stand for 0 K regularise it, and so do made-up rows: each epoch sees a fresh sample of both
     beside all training rows.
     """
+    scale = networks.SCALE
     recipe = {
-        "target": f"ln(1 + T_c / {resnet18.SCALE.scale_k:g} K)",
+        "target": f"ln(1 + T_c / {scale.scale_k:g} K)",
         "loss": "mean absolute error of the target",
-        "waves_of_the_amount": list(resnet18.WAVES),
+        "waves_of_the_amount": list(WAVES),
         **lesson.about(),
         "made_up_jitters": [SMALL_JITTER, LARGE_JITTER],
         "bfloat16": options.bfloat16,
     }
-    fits, splits = {}, {}
-    for split in options.splits:
+
+    def fitted(split: Split) -> tuple[TcResNet, int]:
         train, zero = tables.train(split)
-        network, seconds = fit(
-            TcResNet,
-            TcResNet.log_tc,
-            lesson.sampler(train, zero, lesson.taught(train, zero, settings.seed), resnet18.SCALE.log),
-            settings,
-            options,
-            name=f"tc-{split}",
-            data_id=rows_id(train, zero, recipe=recipe),
-        )
-        fits[split] = network, _halve(network, tables.known.parts(split)[1])
-        splits[split] = {"seconds": round(seconds), **tc_scores("resnet18", _tc_k(network), tables, split)}
-    saved, cost = fits["random"]
-    figures = {
-        "splits": splits,
-        "half_precision_storage": cost,
-        **literature_scores(_tc_k(saved), tables.literature),
-    }
-    return save_with_card(saved, "tc", "K", tables.sources, settings, options, recipe=recipe, **figures)
+        sampler = lesson.sampler(train, zero, lesson.taught(train, zero, settings.seed), scale.log)
+        learnt = rows_id(recipe, train.fractions, train.values, zero.fractions, zero.values)
+        return fit(TcResNet, TcResNet.log_tc, sampler, settings, options, f"tc-{split}", learnt)
+
+    def scores(split: Split, network: TcResNet) -> dict[str, Any]:
+        return tc_scores("resnet18", partial(predict, network), tables, split)
+
+    network, figures = _fitted(fitted, scores, tables.known, options)
+    figures |= literature_scores(partial(predict, network), tables.literature)
+    card = model_card("tc", "K", settings, tables.sources, recipe=recipe, **figures)
+    return save_with_card(network, card, options)
 
 
 def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -> dict[str, Any]:
     """Fit ElemNet, write `ef.safetensors` and `ef.json` to `options.out`, return the card."""
-    recipe = {
-        "target": "E_f in eV/atom",
-        "loss": "mean absolute error of the target",
-        "bfloat16": options.bfloat16,
-    }
-    fits, splits = {}, {}
-    for split in options.splits:
-        train, test = known.parts(split)
-        network, seconds = fit(
-            ElemNet,
-            ElemNet.__call__,
-            train.sampler(),
-            settings,
-            options,
-            name=f"ef-{split}",
-            data_id=rows_id(train, recipe=recipe),
-        )
-        fits[split] = network, _halve(network, test)
-        scores = split_scores("elemnet", partial(predict, network), known, split)
-        splits[split] = {"seconds": round(seconds), **scores}
-    saved, cost = fits["random"]
-    figures = {"recipe": recipe, "splits": splits, "half_precision_storage": cost}
-    return save_with_card(saved, "ef", "eV/atom", known.sources, settings, options, **figures)
+    loss = "mean absolute error of the target"
+    recipe = {"target": "E_f in eV/atom", "loss": loss, "bfloat16": options.bfloat16}
+
+    def fitted(split: Split) -> tuple[ElemNet, int]:
+        train, _ = known.parts(split)
+        epoch = Epoch(torch.from_numpy(train.fractions), torch.from_numpy(train.values))
+        learnt = rows_id(recipe, train.fractions, train.values)
+        return fit(ElemNet, ElemNet.__call__, lambda _: epoch, settings, options, f"ef-{split}", learnt)
+
+    def scores(split: Split, network: ElemNet) -> dict[str, Any]:
+        return split_scores("elemnet", partial(predict, network), known, split)
+
+    network, figures = _fitted(fitted, scores, known, options)
+    card = model_card("ef", "eV/atom", settings, known.sources, recipe=recipe, **figures)
+    return save_with_card(network, card, options)
 
 
-def _tc_k(network: TcResNet | CalibratedEnsemble) -> Predict:
-    """T_c in K, 0 or more."""
-    return lambda rows: np.clip(predict(network, rows), 0, None)
+def _fitted(
+    fitted: Callable[[Split], tuple[Network, int]],
+    scores: Callable[[Split, Network], dict[str, Any]],
+    known: TrainingTable,
+    options: RunOptions,
+) -> tuple[Network, dict[str, Any]]:
+    """The random split's network and a card's figures: scores by split, and what half precision changes.
 
-
-def _halve(network: TcResNet | ElemNet, test: TrainingTable) -> dict[str, float]:
-    """Give a network the matrices that its file will have, in half precision; return what that changes its
-    predictions by.
+    The networks get the matrices that their file will have, in half precision, before they are scored.
     """
-    single = predict(network, test.fractions)
-    network.load_state_dict(halved(network.state_dict()))
-    return {"mean_absolute_change": float(np.abs(predict(network, test.fractions) - single).mean())}
+    networks, splits, changes = {}, {}, {}
+    for split in options.splits:
+        network, seconds = fitted(split)
+        test = known.parts(split)[1].fractions
+        single = predict(network, test)
+        network.load_state_dict(halved(network.state_dict()))
+        changes[split] = float(np.abs(predict(network, test) - single).mean())
+        networks[split], splits[split] = network, {"seconds": seconds, **scores(split, network)}
+    cost = {"mean_absolute_change": changes["random"]}
+    return networks["random"], {"splits": splits, "half_precision_storage": cost}
 
 
 def train_tc_ensemble(
@@ -198,47 +192,41 @@ def train_tc_ensemble(
     fits = {split: _fit_ensemble(tables, split, settings, options, recipe, lesson) for split in SPLITS}
     saved = fits["random"][0]
     fits["system"][0].extrapolation.unit.copy_(saved.extrapolation.unit)  # scores as they are served
-    tests = {split: tables.known.parts(split)[1] for split in SPLITS}
-    rows = {split: HeldOut.of(fits[split][0], tests[split]) for split in SPLITS}
-    halves = {split: held_out(tests[split].formulas, share=0.5, salt=CALIBRATION_SALT) for split in SPLITS}
-    saved.spread = fit_spread([rows[split].pick(halves[split]) for split in SPLITS])
+    calibrating, covered = {}, {}
+    for split, (network, _) in fits.items():
+        test = tables.known.parts(split)[1]
+        rows, half = HeldOut.of(network, test), held_out(test.formulas, share=0.5, salt=CALIBRATION_SALT)
+        calibrating[split], covered[split] = rows.pick(half), rows.pick(~half)
+    saved.spread = fit_spread(list(calibrating.values()))
     splits = {
         split: {
-            **tc_scores("ensemble", _tc_k(network), tables, split),
+            **tc_scores("ensemble", partial(predict, network), tables, split),
             "extrapolation": _extrapolation_scores(network, tables, split),
-            "seconds": round(seconds),
-            "spread": coverage(saved.spread, rows[split].pick(~halves[split])),
+            "seconds": seconds,
+            "spread": coverage(saved.spread, covered[split]),
         }
         for split, (network, seconds) in fits.items()
     }
-    return save_with_card(
-        saved,
-        "tc_ensemble",
-        "K",
-        tables.sources,
-        settings,
-        options,
-        members=saved.ensemble.members,
-        recipe=recipe,
-        splits=splits,
-        **literature_scores(_tc_k(saved), tables.literature),
-        spread={
-            "terms": [
-                "1",
-                "ln(1 + disagreement / K)",
-                "ln(1 + softplus(T_c) / 10 K)",
-                "extrapolation, at most 3",
-            ],
-            "coefficients": [round(float(c), 4) for c in saved.spread.coefficients],
-            "calibrated_on": "one half of the held-out rows of both splits; coverage is the other half's",
-        },
-        extrapolation={
-            "components": COMPONENTS,
-            "centres": CENTRES,
-            "flag": f"score above 1, the {PERCENTILE:g}th percentile of the random split's held-out superconductors",
-            "free_of_charge_in_a_search_up_to": ensemble.FREE,
-        },
-    )
+    spread = {
+        "terms": [
+            "1",
+            "ln(1 + disagreement / K)",
+            "ln(1 + softplus(T_c) / 10 K)",
+            "extrapolation, at most 3",
+        ],
+        "coefficients": [round(float(c), 4) for c in saved.spread.coefficients],
+        "calibrated_on": "one half of the held-out rows of both splits; coverage is the other half's",
+    }
+    extrapolation = {
+        "components": COMPONENTS,
+        "centres": CENTRES,
+        "flag": f"score above 1, the {PERCENTILE:g}th percentile of the random split's held-out superconductors",
+        "free_of_charge_in_a_search_up_to": ensemble.FREE,
+    }
+    figures = {"members": ensemble.MEMBERS, "recipe": recipe, "splits": splits}
+    figures |= literature_scores(partial(predict, saved), tables.literature)
+    figures |= {"spread": spread, "extrapolation": extrapolation}
+    return save_with_card(saved, model_card("tc_ensemble", "K", settings, tables.sources, **figures), options)
 
 
 def member_weights(train: TrainingTable, members: int) -> Tensor:
@@ -254,25 +242,22 @@ def _fit_ensemble(
     options: RunOptions,
     recipe: dict[str, Any],
     lesson: Lesson,
-) -> tuple[CalibratedEnsemble, float]:
+) -> tuple[CalibratedEnsemble, int]:
     """The split's ensemble with halved weights and its extrapolation score; the spread isn't calibrated yet."""
     train, zero = tables.train(split)
-
-    def make() -> TcEnsemble:
-        network = TcEnsemble()
-        network.standardise(torch.from_numpy(train.fractions))
-        return network
-
+    rows = torch.from_numpy(train.fractions)
     taught = lesson.taught(train, zero, settings.seed)
     weights = member_weights(train, ensemble.MEMBERS)
+    sampler = lesson.sampler(train, zero, taught, ensemble.SCALE.log, weights)
+    learnt = rows_id(recipe, train.fractions, train.values, zero.fractions, zero.values)
     network, seconds = fit(
-        make,
+        lambda: TcEnsemble().standardise(rows),
         TcEnsemble.__call__,
-        lesson.sampler(train, zero, taught, ensemble.SCALE.log, weights),
+        sampler,
         settings,
         options,
-        name=f"tc_ensemble-{split}",
-        data_id=rows_id(train, zero, recipe=recipe),
+        f"tc_ensemble-{split}",
+        learnt,
     )
     calibrated = CalibratedEnsemble()
     calibrated.ensemble = network.cpu()
@@ -300,32 +285,24 @@ def _extrapolation_scores(network: CalibratedEnsemble, tables: TcTables, split: 
     }
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Held-out rows of one split: what the ensemble says of them, and the measured T_c in K; each (N,)."""
+class HeldOut(NamedTuple):
+    """Held-out rows of one split: the terms of ln σ (N, 4), and by how much T_c is wrong (N,) in K, where predictions
+    below 0 K count as 0 K, as they are reported.
+    """
 
-    mean_k: Doubles
-    disagreement_k: Doubles
-    extrapolation: Doubles
-    measured_k: Doubles
+    terms: Doubles
+    errors_k: Doubles
 
     @classmethod
     def of(cls, network: CalibratedEnsemble, test: TrainingTable) -> HeldOut:
         """Of rows that the network never saw."""
-        said = network.estimates(test.fractions)
-        return cls(said.tc_k, said.disagreement_k, said.extrapolation, test.values.astype(np.float64))
+        mean, _, *rest = network.estimates(test.fractions)
+        terms = Spread.terms(*map(torch.from_numpy, (mean, *rest))).numpy()
+        return cls(terms, np.abs(test.values.astype(np.float64) - mean.clip(0)))
 
     def pick(self, rows: Mask) -> HeldOut:
         """The rows where (N,) `rows` is True."""
-        return HeldOut(*(each[rows] for each in vars(self).values()))
-
-    def said(self) -> tuple[Tensor, ...]:
-        """What a spread is made of, each (N,)."""
-        return tuple(map(torch.from_numpy, (self.mean_k, self.disagreement_k, self.extrapolation)))
-
-    def errors(self) -> Doubles:
-        """|measured − predicted| in K, predictions clipped at 0 as they are reported."""
-        return np.abs(self.measured_k - np.clip(self.mean_k, 0, None))
+        return HeldOut(self.terms[rows], self.errors_k[rows])
 
 
 def fit_spread(splits: list[HeldOut]) -> Spread:
@@ -335,10 +312,7 @@ def fit_spread(splits: list[HeldOut]) -> Spread:
     exactly these shares, whatever the tails. What a split as a whole is off by costs extra, so that none is served at
     the expense of the other.
     """
-    parts = [
-        (spread_terms(*each.said()).numpy(), np.log(np.maximum(each.errors() - LEAST_STD_K, 1e-3)))
-        for each in splits
-    ]
+    parts = [(terms, np.log(np.maximum(errors_k - LEAST_STD_K, 1e-3))) for terms, errors_k in splits]
 
     def loss(coefficients: Doubles) -> float:
         total = 0.0
@@ -360,10 +334,10 @@ def fit_spread(splits: list[HeldOut]) -> Spread:
 
 def coverage(spread: Spread, rows: HeldOut) -> dict[str, float]:
     """Shares of errors within 1σ and 2σ, and the mean σ in K."""
-    std, errors = spread(*rows.said()).numpy(), rows.errors()
+    std = spread.of(torch.from_numpy(rows.terms)).numpy()
     return {
-        "within_1_sigma": round(float((errors <= std).mean()), 4),
-        "within_2_sigma": round(float((errors <= 2 * std).mean()), 4),
+        "within_1_sigma": round(float((rows.errors_k <= std).mean()), 4),
+        "within_2_sigma": round(float((rows.errors_k <= 2 * std).mean()), 4),
         "mean_std_k": round(float(std.mean()), 3),
     }
 

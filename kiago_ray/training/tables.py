@@ -15,7 +15,8 @@ held out is ever seen by either.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ from kiago_ray.data.files import LoadReport
 from kiago_ray.data.sources import load, non_superconductors
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.ensemble import TcFeatures
+from kiago_ray.predictors.features import TcFeatures
 
 Array = NDArray[np.floating]
 Floats = NDArray[np.float32]
@@ -75,13 +76,8 @@ class TrainingTable:
 
     def pick(self, rows: Mask) -> TrainingTable:
         """The rows where (N,) `rows` is True."""
-        return replace(
-            self,
-            formulas=[f for f, keep in zip(self.formulas, rows, strict=True) if keep],
-            systems=[s for s, keep in zip(self.systems, rows, strict=True) if keep],
-            fractions=self.fractions[rows],
-            values=self.values[rows],
-        )
+        formulas, systems = (list(compress(keys, rows)) for keys in (self.formulas, self.systems))
+        return TrainingTable(formulas, systems, self.fractions[rows], self.values[rows], self.sources)
 
     def held_out(self, split: Split) -> Mask:
         """(N,) True for the rows that `split` keeps away from training."""
@@ -92,11 +88,6 @@ class TrainingTable:
         """The rows that `split` trains on, and those that it holds out."""
         test = self.held_out(split)
         return self.pick(~test), self.pick(test)
-
-    def sampler(self) -> Sampler:
-        """Epochs of all rows, with the values as targets."""
-        epoch = Epoch(torch.from_numpy(self.fractions), torch.from_numpy(self.values))
-        return lambda generator: epoch
 
 
 @dataclass(frozen=True)
@@ -129,9 +120,8 @@ class TcTables:
             held, held_report = load_supercon(held_back)
             known, zeros = without(known, held), without(zeros, held)
             literature = TrainingTable.of(held, "tc_k", held_report)
-        return cls(
-            TrainingTable.of(known, "tc_k", known_report), TrainingTable.of(zeros, "tc_k", report), literature
-        )
+        superconductors = TrainingTable.of(known, "tc_k", known_report)
+        return cls(superconductors, TrainingTable.of(zeros, "tc_k", report), literature)
 
     @property
     def sources(self) -> list[LoadReport]:
@@ -177,34 +167,30 @@ class MadeUp:
 
     def rows(self, known: Floats, generator: np.random.Generator) -> Floats:
         """Compositions (sum of counts, 118) made from known ones (N, 118); every row sums to 1."""
+        frequencies = (known > 0).sum(0) / (
+            known > 0
+        ).sum()  # how often each element is held, as a share of all
+
+        def picked(count: int) -> Floats:
+            return known[generator.integers(len(known), size=count)]
+
         rows = [
-            _jittered(known, self.small_jitter, SMALL_JITTER, generator),
-            _jittered(known, self.large_jitter, LARGE_JITTER, generator),
+            _jittered(picked(self.small_jitter), SMALL_JITTER, generator),
+            _jittered(picked(self.large_jitter), LARGE_JITTER, generator),
             _mixed(known, self.mixed, generator),
-            _substituted(known, self.substituted, generator),
-            _enriched(known, self.enriched, generator),
+            _substituted(picked(self.substituted), frequencies, generator),
+            _enriched(picked(self.enriched), frequencies, generator),
         ]
         everything = np.concatenate(rows)
         return np.asarray(everything / everything.sum(1, keepdims=True), dtype=np.float32)
 
 
-def _picked(known: Floats, count: int, generator: np.random.Generator) -> Floats:
-    return known[generator.integers(len(known), size=count)]
-
-
-def _frequencies(known: Floats) -> NDArray[np.float64]:
-    """How often each element is held, (118,), as a share of all."""
-    return np.asarray((known > 0).sum(0) / (known > 0).sum())
-
-
-def _jittered(known: Floats, count: int, width: float, generator: np.random.Generator) -> Floats:
+def _jittered(rows: Floats, width: float, generator: np.random.Generator) -> Array:
     """Every amount off by a random factor."""
-    rows = _picked(known, count, generator)
-    rows = rows * np.exp(width * generator.standard_normal(rows.shape, dtype=np.float32))
-    return np.asarray(rows, dtype=np.float32)
+    return rows * np.exp(width * generator.standard_normal(rows.shape, dtype=np.float32))
 
 
-def _mixed(known: Floats, count: int, generator: np.random.Generator) -> Floats:
+def _mixed(known: Floats, count: int, generator: np.random.Generator) -> Array:
     """Mixtures of two rows: the second is, of 40 at random, the one most like the first in its elements."""
     first = generator.integers(len(known), size=count)
     choice = generator.integers(len(known), size=(count, PARTNERS))
@@ -215,13 +201,13 @@ def _mixed(known: Floats, count: int, generator: np.random.Generator) -> Floats:
         likeness = (mine & theirs).sum(1) - 0.3 * (mine ^ theirs).sum(1)
         second[row] = choice[row, likeness.argmax()]
     share = generator.random((count, 1), dtype=np.float32)
-    return np.asarray(share * known[first] + (1 - share) * known[second], dtype=np.float32)
+    return share * known[first] + (1 - share) * known[second]
 
 
-def _substituted(known: Floats, count: int, generator: np.random.Generator) -> Floats:
+def _substituted(rows: Floats, frequencies: Array, generator: np.random.Generator) -> Floats:
     """One element, in half of the rows only a part of it, replaced by another one drawn by frequency."""
-    rows = _picked(known, count, generator)
-    incoming = generator.choice(N_ELEMENTS, size=count, p=_frequencies(known))
+    count = len(rows)
+    incoming = generator.choice(N_ELEMENTS, size=count, p=frequencies)
     shares = np.where(generator.random(count) < 0.5, 1.0, generator.random(count)).astype(np.float32)
     for row, element, share in zip(rows, incoming, shares, strict=True):
         outgoing = generator.choice(np.flatnonzero(row))
@@ -231,9 +217,8 @@ def _substituted(known: Floats, count: int, generator: np.random.Generator) -> F
     return rows
 
 
-def _enriched(known: Floats, count: int, generator: np.random.Generator) -> Floats:
+def _enriched(rows: Floats, frequencies: Array, generator: np.random.Generator) -> Floats:
     """One to three elements added, as a search's start does."""
-    rows, frequencies = _picked(known, count, generator), _frequencies(known)
     for row in rows:
         added = generator.choice(N_ELEMENTS, size=generator.integers(1, 4), p=frequencies)
         np.add.at(row, added, MAX_ADDED_RATIO * generator.random(len(added), dtype=np.float32))
@@ -314,23 +299,19 @@ class Lesson:
 
         weights: (rows, members) of the measured rows; all others weigh 1 for every member.
         """
-        made, labels = map(torch.from_numpy, taught)
-        parts = (
-            (torch.from_numpy(zero.fractions), torch.zeros(len(zero.values)), self.zeros_an_epoch),
-            (made, to_log(labels), self.made_an_epoch),
-        )
+        made, labels = taught
+        measured, zeros = len(train.values), len(zero.values)
+        fractions = torch.from_numpy(np.concatenate([train.fractions, zero.fractions, made]))
+        values = np.concatenate([train.values, np.zeros(zeros, dtype=np.float32), labels])
+        targets = to_log(torch.from_numpy(values))
+        if weights is not None:
+            weights = torch.cat([weights, torch.ones(zeros + len(made), weights.shape[1])])
 
         def sample(generator: torch.Generator) -> Epoch:
-            rows, targets = [torch.from_numpy(train.fractions)], [to_log(torch.from_numpy(train.values))]
-            for compositions, values, count in parts:
-                pick = torch.randperm(len(values), generator=generator)[:count]
-                rows.append(compositions[pick])
-                targets.append(values[pick])
-            epoch = Epoch(torch.cat(rows), torch.cat(targets))
-            if weights is None:
-                return epoch
-            others = torch.ones(len(epoch.targets) - len(weights), weights.shape[1])
-            return Epoch(epoch.fractions, epoch.targets, torch.cat([weights, others]))
+            some_zeros = measured + torch.randperm(zeros, generator=generator)[: self.zeros_an_epoch]
+            some_made = torch.randperm(len(made), generator=generator)[: self.made_an_epoch]
+            pick = torch.cat([torch.arange(measured), some_zeros, measured + zeros + some_made])
+            return Epoch(fractions[pick], targets[pick], None if weights is None else weights[pick])
 
         return sample
 

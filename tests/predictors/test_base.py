@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from kiago_ray.predictors.base import ContractError, Predictors, check_contract
-from kiago_ray.predictors.inference import ElemNet
-from kiago_ray.predictors.resnet18 import TcResNet
+from kiago_ray.predictors.networks import ElemNet, TcResNet
 
 ALL = torch.ones(118, dtype=torch.bool)
 

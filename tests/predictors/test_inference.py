@@ -1,4 +1,4 @@
-"""The predictors ready for a search against the networks that they were made from and plain convolutions; ElemNet."""
+"""The predictors ready for a search against the networks that they were made from and plain convolutions."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from kiago_ray.chemistry.elements import INDEX
-from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli.machine import load_plain
 from kiago_ray.predictors import check_contract, load_predictors
-from kiago_ray.predictors.base import Predictor, Predictors
-from kiago_ray.predictors.inference import ElemNet, Precision, capturable, in_precision
-from kiago_ray.predictors.resnet18 import (
+from kiago_ray.predictors.base import Precision, Predictor, Predictors, capturable, in_precision
+from kiago_ray.predictors.features import amounts
+from kiago_ray.predictors.networks import (
     SCALE,
     BandedLinear,
+    ElemNet,
     ResNet18Inference,
     TcResNet,
-    amounts,
     bands,
     max_pool,
     unpool,
@@ -166,7 +164,7 @@ def test_chunks_of_rows_change_nothing_but_rounding(monkeypatch: pytest.MonkeyPa
     x = compositions(50, seed=3)
     predictors = load_predictors().following("resnet18")
     whole = by_parts(predictors.tc, x)
-    monkeypatch.setattr("kiago_ray.predictors.inference.CPU_ROWS", 7)
+    monkeypatch.setattr("kiago_ray.predictors.base.CPU_ROWS", 7)
     torch.testing.assert_close(by_parts(predictors.tc, x), whole, rtol=1e-4, atol=1e-3)
 
 
@@ -197,12 +195,12 @@ def test_threads_share_the_rows(rows: int) -> None:
 
 
 def test_an_error_in_a_thread_arrives_and_leaves_the_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: ResNet18Inference, x: Tensor) -> None:
+    def fail(self: ResNet18Inference, x: Tensor, gradients: bool) -> None:
         raise MemoryError("no room")
 
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    monkeypatch.setattr(ResNet18Inference, "value", fail)
+    monkeypatch.setattr(ResNet18Inference, "chunk", fail)
     try:
         with pytest.raises(MemoryError, match="no room"):
             load_predictors().following("resnet18").tc(compositions(300))
@@ -237,27 +235,3 @@ def test_both_directions_are_the_dense_products(width: int, rows: int) -> None:
     torch.testing.assert_close(layer.back(g), g @ matrix.T)
     torch.testing.assert_close(layer(x, onto=g.clone()), g + x @ matrix + bias)
     torch.testing.assert_close(layer.back(g, onto=x.clone()), x + g @ matrix.T)
-
-
-def test_it_has_the_published_layers() -> None:
-    widths = [layer.out_features for layer in ElemNet().layers]
-    assert widths == [1024] * 4 + [512] * 3 + [256] * 3 + [128] * 3 + [64] * 2 + [32, 1]
-    assert len(widths) == 17
-    assert ElemNet().layers[0].in_features == 86
-
-
-def test_it_reads_plutonium_and_not_radon() -> None:
-    network = ElemNet()
-    assert bool(network.supported[INDEX["Pu"]])
-    assert not bool(network.supported[INDEX["Rn"]])
-    assert not bool(network.supported[INDEX["He"]])
-    assert int(network.supported.sum()) == 86
-    x = torch.from_numpy(parse_fractions(["PuO2", "ThO2"])).float()
-    assert network(x)[0] != network(x)[1]
-
-
-def test_the_first_layer_sees_each_element_at_its_own_place() -> None:
-    network = ElemNet()
-    eye = torch.eye(118)
-    seen = eye.index_select(1, network.index)[network.supported]
-    assert torch.equal(seen, torch.eye(86))

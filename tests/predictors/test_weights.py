@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from kiago_ray.data.files import sha256
-from kiago_ray.predictors.inference import ElemNet
-from kiago_ray.predictors.resnet18 import TcResNet
+from kiago_ray.predictors.networks import ElemNet, TcResNet
 from kiago_ray.predictors.weights import (
     WeightsError,
     load_card,

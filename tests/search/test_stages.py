@@ -15,9 +15,8 @@ from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.base import Predictors
-from kiago_ray.predictors.inference import in_precision
-from kiago_ray.predictors.resnet18 import unpool_in_order
+from kiago_ray.predictors.base import Predictors, in_precision
+from kiago_ray.predictors.networks import unpool_in_order
 from kiago_ray.search import load_preset
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.losses import ChargeTerm, Objective, Terms, charge_table, row_losses
@@ -403,7 +402,7 @@ def test_a_step_neither_waits_for_the_host_nor_copies_from_it(
     preset: str, number: int, substitutions: Substitutions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a CUDA graph can't hold, looked for in the operations of a step."""
-    monkeypatch.setattr("kiago_ray.predictors.resnet18.unpool", unpool_in_order)
+    monkeypatch.setattr("kiago_ray.predictors.networks.unpool", unpool_in_order)
     shipped = load_predictors()
     spec = load_preset(preset, {"base": "LaNiAsO", "plausibility_weight": 0, "start.frequencies": "uniform"})
     problem = resolve(spec, shipped.supported.numpy(), substitutions)

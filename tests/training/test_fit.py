@@ -57,7 +57,7 @@ def run(out: Path, settings: FitSettings = SETTINGS, stop_after: int | None = No
             raise Stop
 
     options = RunOptions(out=out, on_epoch=on_epoch)
-    return fit(make, forward, sample, settings, options, name="made-random", data_id="made")[0]
+    return fit(make, forward, sample, settings, options, "made-random", "made")[0]
 
 
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:

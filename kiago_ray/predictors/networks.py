@@ -1,11 +1,11 @@
-"""Critical temperature from a composition: a ResNet-18 on the periodic-table map, and the same frozen for searches.
+"""The paper's two networks (section 3.1): ElemNet for E_f, a ResNet-18 for T_c, and the latter frozen for searches.
 
-The paper's predictor (section 3.1): the composition is drawn on a periodic table with four channels (s, p, d
-and f block), every element a flag times its amount, and read by a ResNet-18 (He et al., 2015). Three choices
-are ours. The amount enters through seven functions, each with four channels of its own: on plain fractions a network
-learns coarse trends long before the small dopings that decide T_c. Taps of a kernel that only ever see padding are
-left out, which is exact: 2.3 M weights instead of 11 M. And the network predicts a logarithm of T_c
-(`LogScale`), so that the value before the final ReLU can be followed out of 0 K.
+The ResNet-18 (He et al., 2015) reads the composition drawn on a periodic table with four channels (s, p, d and f
+block), every element a flag times its amount. Three choices are ours. The amount enters through seven functions
+(`features.amounts`), each with four channels of its own: on plain fractions a network learns coarse trends long before
+the small dopings that decide T_c. Taps of a kernel that only ever see padding are left out, which is exact: 2.3 M
+weights instead of 11 M. And the network predicts a logarithm of T_c (`LogScale`), so that the value before the final
+ReLU can be followed out of 0 K.
 
 `ResNet18Inference` is the frozen network as plain matrix products: the same values and gradients for a fraction of the
 work. Map, stem convolution and its norm are linear in the amounts, and so one matrix; the other norms fold into the
@@ -15,65 +15,74 @@ convolutions before them, which on maps of 2×8 places and fewer are matrices, m
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable
-from itertools import product
-from typing import NamedTuple, cast
+from itertools import pairwise, product
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, element_map, position
-from kiago_ray.predictors.inference import Inference, Trace, through_relu
-
-WAVES = (4, 16)  # periods of 1/4 and 1/16 of all atoms
-AMOUNTS = 3 + 2 * len(WAVES)
-MAP_CHANNELS = 4
-STEM_ROWS, STEM_COLUMNS = 4, 16  # the 7 × 32 map after a stride of 2
-
-
-def amounts(fractions: Tensor) -> Tensor:
-    """Functions of the amount, each 0 at 0 with a finite slope there: (rows, 118) → (rows, 7·118)."""
-    root = torch.sqrt(fractions + 1e-3) - torch.full_like(fractions, 1e-3).sqrt()  # 0 at 0 in any precision
-    log = torch.log1p(100 * fractions) / 5
-    functions = [fractions, root, log]
-    for wave in WAVES:
-        angle = 2 * torch.pi * wave * fractions
-        functions += [torch.sin(angle), 1 - torch.cos(angle)]
-    return torch.cat(functions, dim=1)
-
-
-def amount_slopes(fractions: Tensor) -> Tensor:
-    """The derivative of each of `amounts` by its fraction: (rows, 118) → (rows, 7·118)."""
-    slopes = [torch.ones_like(fractions), 0.5 * torch.rsqrt(fractions + 1e-3), 20 / (1 + 100 * fractions)]
-    for wave in WAVES:
-        turn = 2 * torch.pi * wave
-        slopes += [turn * torch.cos(turn * fractions), turn * torch.sin(turn * fractions)]
-    return torch.cat(slopes, dim=1)
-
-
-class LogScale(NamedTuple):
-    """What a network predicts instead of T_c: ln(1 + T_c / scale_k). The inverse is exact and has a slope everywhere,
-    also below 0 K; above `highest` it is clipped, where the exponential would only amplify an error.
-    """
-
-    scale_k: float
-    highest: float
-
-    def log(self, tc_k: Tensor) -> Tensor:
-        """T_c in K → the network's scale."""
-        return torch.log1p(tc_k / self.scale_k)
-
-    def tc_k(self, log_tc: Tensor) -> Tensor:
-        """The network's scale → T_c in K, negative below 0."""
-        return self.scale_k * torch.expm1(log_tc.clamp(max=self.highest))
-
-    def slope(self, tc_k: Tensor) -> Tensor:
-        """The derivative of `tc_k` where its value is tc_k in K, 0 where it is clipped."""
-        return torch.where(tc_k < self.tc_k(torch.full_like(tc_k, self.highest)), tc_k + self.scale_k, 0)
-
+from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS, element_map, position
+from kiago_ray.predictors.base import Inference
+from kiago_ray.predictors.features import AMOUNTS, LogScale, amount_slopes, amounts, buffer
 
 SCALE = LogScale(20.0, highest=4.0)
+MAP_CHANNELS = 4
+STEM_ROWS, STEM_COLUMNS = 4, 16  # the 7 × 32 map after a stride of 2
+BAND = 128  # outputs of one product: more multiply by more zeros, fewer are less efficient
+Band = tuple[slice, slice]
+"""Inputs and outputs of a matrix: these outputs read only these inputs."""
+Taps = tuple[tuple[int, int], int, tuple[int, int]]
+"""Kernel, stride and padding of a convolution."""
+Shape = tuple[int, int, int]
+"""Height, width and channels of a map."""
+
+
+class ElemNet(Inference):
+    """E_f in eV/atom: fractions (rows, 118) → (rows,).
+
+    Jha et al., Sci. Rep. 8, 17593 (2018): a fully connected network of 17 layers on the atomic fractions of 86
+    elements. Those are not Z = 1 to 86: see `chemistry.elements.ELEMNET_SYMBOLS`.
+    """
+
+    LAYERS = (1024,) * 4 + (512,) * 3 + (256,) * 3 + (128,) * 3 + (64,) * 2 + (32, 1)
+    WIDE = 128
+    """Outputs from which a layer may compute in bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise((len(ELEMNET_INDEX), *self.LAYERS)))
+        for layer in self.linear:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        self.index = nn.Buffer(torch.tensor(ELEMNET_INDEX), persistent=False)
+        known = torch.zeros(N_ELEMENTS, dtype=torch.bool).index_fill_(0, self.index, True)
+        self.supported = nn.Buffer(known, persistent=False)
+
+    @property
+    def linear(self) -> list[nn.Linear]:
+        """The layers from the first to the last."""
+        return [cast(nn.Linear, layer) for layer in self.layers]
+
+    def wide_layers(self) -> list[nn.Module]:
+        return [layer for layer in self.linear[1:] if layer.out_features >= self.WIDE]
+
+    @property
+    def needed(self) -> int:
+        return sum(layer.weight.numel() for layer in self.linear)
+
+    def forward(self, fractions: Tensor) -> Tensor:
+        """In training, values with gradients to the weights; otherwise as every `Inference`."""
+        return self.direct(fractions).float() if self.training else super().forward(fractions)
+
+    def direct(self, x: Tensor) -> Tensor:
+        hidden = x.index_select(1, self.index)
+        *inner, last = self.linear
+        for layer in inner:
+            hidden = layer(hidden.to(layer.weight.dtype)).relu_()
+        return cast(Tensor, last(hidden))[:, 0]
 
 
 class TapConv(nn.Module):
@@ -82,12 +91,10 @@ class TapConv(nn.Module):
     `kernel` counts those taps, `padding` what lies outside the map on each side; weight (taps·in, out).
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: tuple[int, int], stride: int, padding: tuple[int, int]
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, geometry: Taps) -> None:
         super().__init__()
-        self.kernel, self.stride, self.padding = kernel, stride, padding
-        taps = kernel[0] * kernel[1] * inputs
+        self.kernel, self.stride, self.padding = geometry
+        taps = math.prod(self.kernel) * inputs
         self.weight = nn.Parameter(torch.empty(taps, outputs))
         nn.init.normal_(self.weight, std=(2 / taps) ** 0.5)
 
@@ -106,14 +113,6 @@ class TapConv(nn.Module):
         flat = columns.reshape(rows * down * across, self.weight.shape[0])
         return (flat @ self.weight).view(rows, down, across, self.weight.shape[1])
 
-    def full_kernel(self, corner: tuple[int, int], size: int) -> Tensor:
-        """The same as an ordinary (out, in, size, size) kernel whose used taps start at `corner`."""
-        high, wide = self.kernel
-        used = self.weight.view(high, wide, -1, self.weight.shape[1]).permute(3, 2, 0, 1)
-        kernel = used.new_zeros(*used.shape[:2], size, size)
-        kernel[:, :, corner[0] : corner[0] + high, corner[1] : corner[1] + wide] = used
-        return kernel
-
 
 class ChannelNorm(nn.BatchNorm1d):
     """Batch norm over the last axis of (rows, height, width, channels)."""
@@ -125,24 +124,14 @@ class ChannelNorm(nn.BatchNorm1d):
 class ResidualBlock(nn.Module):
     """ResNet's basic block: two convolutions and a shortcut."""
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        first: tuple[tuple[int, int], int, tuple[int, int]],
-        second: tuple[tuple[int, int], tuple[int, int]],
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, first: Taps, second: Taps) -> None:
         super().__init__()
-        kernel, stride, padding = first
-        self.conv1 = TapConv(inputs, outputs, kernel, stride, padding)
-        self.norm1 = ChannelNorm(outputs)
-        self.conv2 = TapConv(outputs, outputs, second[0], 1, second[1])
-        self.norm2 = ChannelNorm(outputs)
-        self.shortcut = (
-            nn.Sequential(TapConv(inputs, outputs, (1, 1), stride, (0, 0)), ChannelNorm(outputs))
-            if inputs != outputs
-            else None
-        )
+        self.conv1, self.norm1 = TapConv(inputs, outputs, first), ChannelNorm(outputs)
+        self.conv2, self.norm2 = TapConv(outputs, outputs, second), ChannelNorm(outputs)
+        self.shortcut: nn.Sequential | None = None
+        if inputs != outputs:
+            across = TapConv(inputs, outputs, ((1, 1), first[1], (0, 0)))
+            self.shortcut = nn.Sequential(across, ChannelNorm(outputs))
 
     def forward(self, maps: Tensor) -> Tensor:
         residual = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(maps)))))
@@ -153,26 +142,23 @@ class ResidualBlock(nn.Module):
 class TcResNet(nn.Module):
     """T_c in K before the final ReLU: fractions (rows, 118) → (rows,)."""
 
-    table: Tensor
-    supported: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("table", torch.from_numpy(element_map()), persistent=False)
-        self.register_buffer("supported", torch.ones(N_ELEMENTS, dtype=torch.bool), persistent=False)
+        self.table = buffer(element_map())
+        self.supported = nn.Buffer(torch.ones(N_ELEMENTS, dtype=torch.bool), persistent=False)
         self.stem = nn.Conv2d(AMOUNTS * MAP_CHANNELS, 64, 7, stride=2, padding=3, bias=False)
         nn.init.kaiming_normal_(self.stem.weight, mode="fan_out")
         self.stem_norm = ChannelNorm(64)
-        square, line, cell = ((3, 3), (1, 1)), ((1, 3), (0, 1)), ((1, 1), (0, 0))
+        square, line, cell = ((3, 3), 1, (1, 1)), ((1, 3), 1, (0, 1)), ((1, 1), 1, (0, 0))
         self.blocks = nn.Sequential(
-            ResidualBlock(64, 64, (square[0], 1, square[1]), square),  # 2 × 8
-            ResidualBlock(64, 64, (square[0], 1, square[1]), square),
+            ResidualBlock(64, 64, square, square),  # 2 × 8
+            ResidualBlock(64, 64, square, square),
             ResidualBlock(64, 128, ((2, 3), 2, (0, 1)), line),  # 1 × 4
-            ResidualBlock(128, 128, (line[0], 1, line[1]), line),
-            ResidualBlock(128, 256, (line[0], 2, line[1]), line),  # 1 × 2
-            ResidualBlock(256, 256, (line[0], 1, line[1]), line),
+            ResidualBlock(128, 128, line, line),
+            ResidualBlock(128, 256, ((1, 3), 2, (0, 1)), line),  # 1 × 2
+            ResidualBlock(256, 256, line, line),
             ResidualBlock(256, 512, ((1, 2), 2, (0, 0)), cell),  # 1 × 1
-            ResidualBlock(512, 512, (cell[0], 1, cell[1]), cell),
+            ResidualBlock(512, 512, cell, cell),
         )
         self.head = nn.Linear(512, 1)
 
@@ -201,11 +187,6 @@ def max_pool(maps: Tensor) -> Tensor:
     return pooled.permute(0, 2, 3, 1)
 
 
-BAND = 128  # outputs of one product: more multiply by more zeros, fewer are less efficient
-Band = tuple[slice, slice]
-"""Inputs and outputs of a matrix: these outputs read only these inputs."""
-
-
 def bands(matrix: Tensor, width: int) -> list[Band]:
     """The outputs of a matrix (inputs, outputs) in groups of `width`, each with the span of inputs it reads;
     neighbours that read the same are one group.
@@ -228,12 +209,10 @@ class BandedLinear(nn.Module):
     direction.
     """
 
-    bias: Tensor
-
     def __init__(self, matrix: Tensor, bias: Tensor, *, width: int = BAND) -> None:
         super().__init__()
         self.inputs, self.outputs = matrix.shape
-        self.register_buffer("bias", bias, persistent=False)
+        self.bias = nn.Buffer(bias, persistent=False)
         self.needed = int(torch.count_nonzero(matrix))
         self.down, self.up = bands(matrix, width), bands(matrix.T, width)
         self.down_matrices, self.up_matrices = _parts(matrix, self.down), _parts(matrix.T, self.up)
@@ -244,10 +223,8 @@ class BandedLinear(nn.Module):
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """x (rows, inputs) → x·W + b (rows, outputs), added to `onto` in place where that is given."""
-        if onto is None:
-            return _multiply(x, self.down, self.down_matrices, x.new_empty(len(x), self.outputs), self.bias)
-        onto += self.bias
-        return _multiply(x, self.down, self.down_matrices, onto, onto)
+        y = x.new_empty(len(x), self.outputs) if onto is None else onto.add_(self.bias)
+        return _multiply(x, self.down, self.down_matrices, y, self.bias if onto is None else y)
 
     def product(self, x: Tensor) -> Tensor:
         """x·W, without b."""
@@ -283,20 +260,18 @@ def _multiply(
 
 
 class ResNet18Block(nn.Module):
-    """A residual block on (rows, features), its norms folded in."""
+    """A residual block on maps of `shape`, (rows, features), its norms folded in."""
 
-    def __init__(self, block: ResidualBlock, shape: tuple[int, int, int]) -> None:
+    def __init__(self, block: ResidualBlock, shape: Shape) -> None:
         super().__init__()
-        first, shape_between = _convolution(block.conv1, block.norm1, shape)
-        second, self.shape = _convolution(block.conv2, block.norm2, shape_between)
-        self.first = BandedLinear(*first)
-        self.second = BandedLinear(*second)
+        self.first, between = _folded_convolution(block.conv1, block.norm1, shape)
+        self.second, self.shape = _folded_convolution(block.conv2, block.norm2, between)
         self.shortcut: BandedLinear | None = None
         if block.shortcut is not None:
             conv, norm = cast(TapConv, block.shortcut[0]), cast(ChannelNorm, block.shortcut[1])
-            self.shortcut = BandedLinear(*_convolution(conv, norm, shape)[0])
+            self.shortcut, _ = _folded_convolution(conv, norm, shape)
 
-    def forward(self, x: Tensor, trace: Trace) -> Tensor:
+    def forward(self, x: Tensor, trace: list[Tensor]) -> Tensor:
         """x (rows, inputs) → (rows, outputs); what the gradient needs goes to the trace."""
         between = self.first(x).relu_()
         y = x.clone() if self.shortcut is None else self.shortcut(x)
@@ -304,40 +279,42 @@ class ResNet18Block(nn.Module):
         trace += [between, y]
         return y
 
-    def back(self, gradient: Tensor, trace: Trace) -> Tensor:
+    def back(self, gradient: Tensor, trace: list[Tensor]) -> Tensor:
         """∂/∂ outputs → ∂/∂ inputs, in place where it can be."""
         y, between = trace.pop(), trace.pop()
-        through_relu(gradient, y)
-        inner = through_relu(self.second.back(gradient), between)
+        _through_relu(gradient, y)
+        inner = _through_relu(self.second.back(gradient), between)
         outer = gradient if self.shortcut is None else self.shortcut.back(gradient)
         return self.first.back(inner, onto=outer)
 
 
+def _through_relu(gradient: Tensor, activation: Tensor) -> Tensor:
+    """The gradient where the activation is above 0, in place."""
+    backward = torch.ops.aten.threshold_backward.grad_input
+    return cast(Tensor, backward(gradient, activation, 0, grad_input=gradient))
+
+
 class ResNet18Inference(Inference):
     """`TcResNet`, frozen."""
-
-    order: Tensor
-    place: Tensor
 
     def __init__(self, network: TcResNet) -> None:
         super().__init__()
         exact = copy.deepcopy(network).double().eval()
         # By column, then period.
         order = sorted(range(N_ELEMENTS), key=lambda index: position(index + 1)[:0:-1])
-        self.register_buffer("order", torch.tensor(order), persistent=False)
-        self.register_buffer("place", torch.tensor(order).argsort(), persistent=False)
-        self.register_buffer("supported", network.supported.clone(), persistent=False)
+        self.order = nn.Buffer(torch.tensor(order), persistent=False)
+        self.place = nn.Buffer(self.order.argsort(), persistent=False)
+        self.supported = nn.Buffer(network.supported.clone(), persistent=False)
         with torch.no_grad():
             drawn = exact.stem_matrix().view(AMOUNTS, N_ELEMENTS, -1)[:, order].transpose(0, 1).flatten(0, 1)
             scale, shift = _folded(exact.stem_norm)
             places = STEM_ROWS * STEM_COLUMNS
             self.stem = BandedLinear(drawn * scale.repeat(places), shift.repeat(places))
             self.channels = len(scale)
-            shape, blocks = (STEM_ROWS // 2, STEM_COLUMNS // 2, self.channels), []
+            shape, self.blocks = (STEM_ROWS // 2, STEM_COLUMNS // 2, self.channels), nn.ModuleList()
             for block in exact.blocks:
-                blocks.append(ResNet18Block(cast(ResidualBlock, block), shape))
-                shape = blocks[-1].shape
-        self.blocks = nn.ModuleList(blocks)
+                self.blocks.append(ResNet18Block(cast(ResidualBlock, block), shape))
+                shape = cast(ResNet18Block, self.blocks[-1]).shape
         self.head = exact.head.requires_grad_(False)
         self.to(network.head.weight.dtype)
 
@@ -349,30 +326,32 @@ class ResNet18Inference(Inference):
         layers = (layer for layer in self.modules() if isinstance(layer, BandedLinear))
         return sum(layer.needed for layer in layers) + self.head.in_features
 
-    def value(self, x: Tensor) -> tuple[Tensor, Trace]:
+    def direct(self, x: Tensor) -> Tensor:
+        return self.chunk(x, gradients=False)[0]
+
+    def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
+        """As every `Inference`'s; the gradients are worked out here, not by autograd."""
         drawn = amounts(x[:, self.order]).view(len(x), AMOUNTS, N_ELEMENTS).transpose(1, 2).flatten(1)
         image = self.stem.product(drawn).view(len(x), STEM_ROWS, STEM_COLUMNS, -1).permute(0, 3, 1, 2)
         pooled, taken = functional.max_pool2d(image, 3, stride=2, padding=1, return_indices=True)
         # Bias and ReLU commute with the maximum. From here on places go by column: what a kernel covers lies together.
-        maps = pooled.permute(0, 3, 2, 1) + self.stem.bias[-self.channels :]
-        maps = maps.relu_().to(self.wide).flatten(1)
-        trace = [image, taken, maps]
+        first = pooled.permute(0, 3, 2, 1) + self.stem.bias[-self.channels :]
+        first = maps = first.relu_().to(self.wide).flatten(1)
+        trace: list[Tensor] = []
         for block in self.blocks:
             maps = block(maps, trace)
-        return SCALE.tc_k(self.head(maps.to(x.dtype))[:, 0]), trace
-
-    def gradient(self, x: Tensor, values: Tensor, trace: Trace) -> Tensor:
+        values = SCALE.tc_k(self.head(maps.to(x.dtype))[:, 0])
+        if not gradients:
+            return values, None
         gradient = (SCALE.slope(values)[:, None] * self.head.weight).to(self.wide)
         for block in reversed(self.blocks):
             gradient = cast(ResNet18Block, block).back(gradient, trace)
-        maps, taken, image = trace.pop(), trace.pop(), trace.pop()
-        through_relu(gradient, maps)
-        height, width = STEM_ROWS // 2, STEM_COLUMNS // 2
-        pooled = gradient.view(len(x), width, height, -1).permute(0, 3, 2, 1)
+        _through_relu(gradient, first)
+        pooled = gradient.view(len(x), STEM_COLUMNS // 2, STEM_ROWS // 2, -1).permute(0, 3, 2, 1)
         spread = unpool(pooled.to(x.dtype, memory_format=torch.channels_last), image, taken)
         drawn = self.stem.back(spread.permute(0, 2, 3, 1).flatten(1)).view(len(x), N_ELEMENTS, AMOUNTS)
         slopes = amount_slopes(x).view(len(x), AMOUNTS, N_ELEMENTS)
-        return (drawn[:, self.place].transpose(1, 2) * slopes).sum(1)
+        return values, (drawn[:, self.place].transpose(1, 2) * slopes).sum(1)
 
 
 def unpool(gradient: Tensor, image: Tensor, taken: Tensor) -> Tensor:
@@ -380,14 +359,10 @@ def unpool(gradient: Tensor, image: Tensor, taken: Tensor) -> Tensor:
 
     taken: (rows, c, h, w) the place in the image of each maximum, of several the first, as in torch.
     """
-    if image.device.type == "cpu":
-        return cast(
-            Tensor,
-            torch.ops.aten.max_pool2d_with_indices_backward(
-                gradient, image, [3, 3], [2, 2], [1, 1], [1, 1], False, taken
-            ),
-        )
-    return unpool_in_order(gradient, image, taken)
+    if image.device.type != "cpu":
+        return unpool_in_order(gradient, image, taken)
+    backward, pool = torch.ops.aten.max_pool2d_with_indices_backward, ([3, 3], [2, 2], [1, 1], [1, 1], False)
+    return cast(Tensor, backward(gradient, image, *pool, taken))
 
 
 def unpool_in_order(gradient: Tensor, image: Tensor, taken: Tensor) -> Tensor:
@@ -396,11 +371,10 @@ def unpool_in_order(gradient: Tensor, image: Tensor, taken: Tensor) -> Tensor:
     rows = 2 * torch.arange(height, device=image.device)[:, None]
     columns = 2 * torch.arange(width, device=image.device)
     spread = gradient.new_zeros(len(gradient), gradient.shape[1], 2 * height + 1, 2 * width + 1)
-    for down in range(3):
-        for across in range(3):
-            place = (rows + down - 1) * image.shape[3] + columns + across - 1
-            here = spread[:, :, down : down + 2 * height : 2, across : across + 2 * width : 2]
-            here += gradient * (taken == place)
+    for down, across in product(range(3), repeat=2):
+        place = (rows + down - 1) * image.shape[3] + columns + across - 1
+        here = spread[:, :, down : down + 2 * height : 2, across : across + 2 * width : 2]
+        here += gradient * (taken == place)
     return spread[:, :, 1:, 1:]
 
 
@@ -412,11 +386,9 @@ def _folded(norm: ChannelNorm) -> tuple[Tensor, Tensor]:
     return scale, norm.bias - norm.running_mean * scale
 
 
-def _convolution(
-    conv: TapConv, norm: ChannelNorm, shape: tuple[int, int, int]
-) -> tuple[tuple[Tensor, Tensor], tuple[int, int, int]]:
-    """Matrix (inputs, outputs) and bias of a convolution and its norm on maps of `shape` (height, width, channels),
-    and the shape that it makes. Features go by column, row, channel.
+def _folded_convolution(conv: TapConv, norm: ChannelNorm, shape: Shape) -> tuple[BandedLinear, Shape]:
+    """A convolution and its norm on maps of `shape` as one matrix, and the shape that it makes. Features go by column,
+    row, channel.
     """
     height, width, channels = shape
     (high, wide), (above, beside), stride = conv.kernel, conv.padding, conv.stride
@@ -428,4 +400,5 @@ def _convolution(
         down, across = stride * row + i - above, stride * column + j - beside
         if 0 <= down < height and 0 <= across < width:
             matrix[across, down, :, column, row] = taps[i, j]
-    return (matrix.flatten(3).flatten(0, 2), shift.repeat(rows * columns)), (rows, columns, len(scale))
+    layer = BandedLinear(matrix.flatten(3).flatten(0, 2), shift.repeat(rows * columns))
+    return layer, (rows, columns, len(scale))

@@ -1,4 +1,4 @@
-"""The T_c network against a plain ResNet-18 written with ordinary padded convolutions, and its scale."""
+"""The T_c network against a plain ResNet-18 with ordinary padded convolutions, its scale; ElemNet's layers."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from kiago_ray.chemistry.elements import element_map
+from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.predictors.resnet18 import (
-    SCALE,
-    ResidualBlock,
-    TapConv,
-    TcResNet,
-    amounts,
-    max_pool,
-)
+from kiago_ray.cli.machine import load_plain
+from kiago_ray.predictors.features import amounts
+from kiago_ray.predictors.networks import SCALE, ElemNet, TapConv, TcResNet, max_pool
 
 
 @pytest.fixture
@@ -50,45 +44,13 @@ def compositions() -> Tensor:
     return torch.from_numpy(parse_fractions(formulas))
 
 
-def norm(x: Tensor, layer: torch.nn.BatchNorm1d) -> Tensor:
-    return functional.batch_norm(
-        x, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps
-    )
-
-
-def padded(x: Tensor, conv: TapConv, corner: tuple[int, int], stride: int = 1, size: int = 3) -> Tensor:
-    return functional.conv2d(x, conv.full_kernel(corner, size), stride=stride, padding=size // 2)
-
-
-def plain_block(
-    x: Tensor, block: ResidualBlock, first: tuple[int, int], second: tuple[int, int], stride: int
-) -> Tensor:
-    y = torch.relu(norm(padded(x, block.conv1, first, stride), block.norm1))
-    y = norm(padded(y, block.conv2, second), block.norm2)
-    if block.shortcut is not None:
-        x = norm(padded(x, block.shortcut[0], (0, 0), stride, size=1), block.shortcut[1])
-    return torch.relu(x + y)
-
-
-def plain_resnet18(network: TcResNet, fractions: Tensor) -> Tensor:
-    """The textbook network on the drawn map: every kernel 3×3 (stem 7×7), every map padded."""
-    functions = amounts(fractions).split(118, dim=1)
-    maps = torch.cat(
-        [torch.einsum("re,ecpk->rcpk", f, torch.from_numpy(element_map()).double()) for f in functions], 1
-    )
-    x = torch.relu(norm(functional.conv2d(maps, network.stem.weight, stride=2, padding=3), network.stem_norm))
-    x = functional.max_pool2d(x, 3, stride=2, padding=1)
-    corners = [((0, 0), (0, 0), 1)] * 2 + [((1, 0), (1, 0), 2), ((1, 0), (1, 0), 1)]
-    corners += [((1, 0), (1, 0), 2), ((1, 0), (1, 0), 1), ((1, 1), (1, 1), 2), ((1, 1), (1, 1), 1)]
-    for block, (first, second, stride) in zip(network.blocks, corners, strict=True):
-        assert isinstance(block, ResidualBlock)
-        x = plain_block(x, block, first, second, stride)
-    return network.head(x.mean((2, 3))).squeeze(1)
-
-
 def test_leaving_out_the_padded_taps_is_exact(network: TcResNet, compositions: Tensor) -> None:
+    """Against the textbook network on the drawn map: every kernel 3×3 (stem 7×7), every map padded."""
+    module = load_plain(None)
+    assert module is not None
+    textbook = module.PlainResNet18.of(network).double()
     x = compositions.clone().requires_grad_()
-    ours, plain = network.blocks and network_log(network, x), plain_resnet18(network, x)
+    ours, plain = SCALE.tc_k(network_log(network, x)), textbook(x)
     torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)
     weights = torch.randn(len(x), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     (mine,) = torch.autograd.grad((ours * weights).sum(), x)
@@ -145,3 +107,27 @@ def test_gradients_against_finite_differences(network: TcResNet, compositions: T
     with torch.no_grad():
         up, down = (network_log(network, x + s * step * direction).sum() for s in (1, -1))
     assert float((up - down) / (2 * step)) == pytest.approx(float((gradient * direction).sum()), rel=1e-4)
+
+
+def test_it_has_the_published_layers() -> None:
+    widths = [layer.out_features for layer in ElemNet().layers]
+    assert widths == [1024] * 4 + [512] * 3 + [256] * 3 + [128] * 3 + [64] * 2 + [32, 1]
+    assert len(widths) == 17
+    assert ElemNet().layers[0].in_features == 86
+
+
+def test_it_reads_plutonium_and_not_radon() -> None:
+    network = ElemNet()
+    assert bool(network.supported[INDEX["Pu"]])
+    assert not bool(network.supported[INDEX["Rn"]])
+    assert not bool(network.supported[INDEX["He"]])
+    assert int(network.supported.sum()) == 86
+    x = torch.from_numpy(parse_fractions(["PuO2", "ThO2"])).float()
+    assert network(x)[0] != network(x)[1]
+
+
+def test_the_first_layer_sees_each_element_at_its_own_place() -> None:
+    network = ElemNet()
+    eye = torch.eye(118)
+    seen = eye.index_select(1, network.index)[network.supported]
+    assert torch.equal(seen, torch.eye(86))
