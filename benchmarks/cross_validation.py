@@ -27,7 +27,7 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from kiago_ray.predictors.base import multiplies_bfloat16
 from kiago_ray.predictors.ensemble import MEMBERS, SCALE, TcEnsemble
-from kiago_ray.training.fit import EpochReport, RunOptions, fit, rows_id, score
+from kiago_ray.training.fit import EpochReport, RunOptions, fit, score
 from kiago_ray.training.oracle import CROSS_VALIDATION_FOLDS, OracleSettings
 from kiago_ray.training.recipes import ENSEMBLE_LESSON, ENSEMBLE_SETTINGS, member_weights
 from kiago_ray.training.tables import SPLITS, Epoch, Split, TcTables, TrainingTable
@@ -113,10 +113,7 @@ def fitted(lessons: list[Lesson], zeros: TrainingTable, name: str, asked: argpar
             on_epoch=lambda _, report: told(name, report),
         ),
         name,
-        rows_id(
-            ENSEMBLE_LESSON.about(),
-            *(rows for each in lessons for rows in (each.train.fractions, each.train.values)),
-        ),
+        ENSEMBLE_LESSON.about(),
     )
     return average
 

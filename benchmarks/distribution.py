@@ -32,7 +32,7 @@ def bare(shards: int, rows: int, steps: int, first: int = 0) -> float:
 
     from kiago_ray.api import judged_rows
     from kiago_ray.models import Models
-    from kiago_ray.predictors import load_predictors
+    from kiago_ray.predictors.weights import load_predictors
     from kiago_ray.search import load_preset
 
     torch.set_num_threads(1)

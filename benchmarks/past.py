@@ -21,8 +21,7 @@ from kiago_ray.models import Models
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.model import fit_plausibility
 from kiago_ray.plausibility.prospects import Prospects, prospects_of, read_plausibility, save_plausibility
-from kiago_ray.predictors import Predictors
-from kiago_ray.predictors.base import multiplies_bfloat16
+from kiago_ray.predictors.base import Predictors, multiplies_bfloat16
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import PLAUSIBILITY, load_network

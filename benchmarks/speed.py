@@ -34,9 +34,8 @@ from kiago_ray.api import judged_rows
 from kiago_ray.bench import Bench, interleaved
 from kiago_ray.machine import peak_mb
 from kiago_ray.models import Models
-from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.base import Inference
-from kiago_ray.predictors.weights import load_network
+from kiago_ray.predictors.weights import load_network, load_predictors
 from kiago_ray.screening.rank import ranked
 from kiago_ray.screening.summary import summarise
 from kiago_ray.search import load_preset

@@ -24,7 +24,7 @@ import torch
 
 from kiago_ray.baselines.superdiff import Guidance, load_superdiff, mean_changes, sample
 from kiago_ray.chemistry.formula import parse_amounts
-from kiago_ray.predictors import load_predictors
+from kiago_ray.predictors.weights import load_predictors
 
 
 def main() -> None:

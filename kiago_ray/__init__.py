@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kiago_ray.api import SearchOutcome, propose
     from kiago_ray.models import Models, load_models
-    from kiago_ray.predictors import Predictors, load_predictors
+    from kiago_ray.predictors.base import Predictors
+    from kiago_ray.predictors.weights import load_predictors
     from kiago_ray.search import SearchSpec
 
 __version__ = "0.1.0"
@@ -27,11 +28,11 @@ __all__ = [
 
 _ROOMS = {
     "Models": "models",
-    "Predictors": "predictors",
+    "Predictors": "predictors.base",
     "SearchOutcome": "api",
     "SearchSpec": "search",
     "load_models": "models",
-    "load_predictors": "predictors",
+    "load_predictors": "predictors.weights",
     "propose": "api",
 }
 

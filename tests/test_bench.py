@@ -7,7 +7,8 @@ import torch
 
 from kiago_ray.bench import Bench, gemm_peak, interleaved, products_needed, whole_search
 from kiago_ray.models import Models
-from kiago_ray.predictors import Predictors, load_predictors
+from kiago_ray.predictors.base import Predictors
+from kiago_ray.predictors.weights import load_predictors
 from kiago_ray.search import load_preset
 
 

@@ -12,10 +12,9 @@ import pytest
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data import NONE
 from kiago_ray.models import Models, load_models
-from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import load_oracle
-from kiago_ray.predictors.weights import WeightsError, shipped_weights, weights_hashes
+from kiago_ray.predictors.weights import WeightsError, load_predictors, shipped_weights, weights_hashes
 from kiago_ray.search import SpecError, load_preset
 from kiago_ray.training.tables import random_compositions
 

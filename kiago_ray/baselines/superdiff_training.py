@@ -42,7 +42,6 @@ from kiago_ray.training.fit import (
     RunOptions,
     fit,
     model_card,
-    rows_id,
     save_with_card,
 )
 from kiago_ray.training.tables import HELD_OUT_SHARE, SALT, Epoch
@@ -134,7 +133,7 @@ def train_superdiff(
         settings,
         replace(options, on_epoch=on_epoch),
         KIND,
-        rows_id({**recipe, **asdict(network_settings)}, train),
+        recipe,
     )
     network.load_state_dict(halved(network.state_dict()))
     network.requires_grad_(False)

@@ -22,7 +22,6 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from sklearn.metrics import mean_absolute_error, r2_score
@@ -104,19 +103,20 @@ def fit(
     settings: FitSettings,
     options: RunOptions,
     name: str,
-    data_id: str,
+    recipe: Mapping[str, Any],
 ) -> tuple[Network, int]:
     """Minimise the mean error of `forward(network, fractions)`; return (averaged network, seconds).
 
     Of an ensemble the sum of its members' weighted means is minimised, so each learns as if alone. The weights
     returned are the exponential average over steps (in evaluation mode). name: what is fitted and, behind a dash, the
-    split; `checkpoints/NAME.safetensors` is written after every epoch and resumed from if it is there. data_id guards
-    against resuming on other data. Raises InputError.
+    split; `checkpoints/NAME.safetensors` is written after every epoch and resumed from if it is there. A run with
+    other settings or another recipe, or whose first epoch has other rows, can't resume from it. Raises InputError.
     """
     torch.manual_seed(settings.seed)
     network = make().to(options.device)
     checkpoint = options.out / "checkpoints" / f"{name}.safetensors"
-    state = _State(network, settings, data_id)
+    first = sampler(torch.Generator().manual_seed(settings.seed))
+    state = _State(network, settings, recipe, first)
     device, generator = next(network.parameters()).device, state.generator
     done, seconds = state.restore(checkpoint) if checkpoint.exists() else (0, 0.0)
     network.train()
@@ -179,7 +179,9 @@ def one_cycle(step: int, steps: int, settings: FitSettings) -> float:
 class _State:
     """All that a run changes, as a checkpoint keeps it. Matrices decay, vectors don't."""
 
-    def __init__(self, network: nn.Module, settings: FitSettings, data_id: str) -> None:
+    def __init__(
+        self, network: nn.Module, settings: FitSettings, recipe: Mapping[str, Any], first: Epoch
+    ) -> None:
         self.settings = settings
         average = deepcopy(network).eval().requires_grad_(False)
         self.average, self.averages, self.latest = average, average.state_dict(), network.state_dict()
@@ -197,8 +199,9 @@ class _State:
             self.tensors |= {f"optimizer.{i}.{k}": tensor for k, tensor in self.optimizer.state[p].items()}
         # What must not change between the parts of one run.
         shapes = [tuple(p.shape) for p in network.parameters()]
-        identity = json.dumps([asdict(settings), data_id, type(network).__name__, shapes], sort_keys=True)
-        self.identity = hashlib.sha256(identity.encode()).hexdigest()
+        identity = json.dumps([asdict(settings), dict(recipe), shapes], sort_keys=True).encode()
+        rows = first.fractions.numpy().tobytes() + first.targets.numpy().tobytes()
+        self.identity = hashlib.sha256(identity + rows).hexdigest()
 
     def step(self, loss: Tensor, step: int, learning_rate: float) -> None:
         """Move the weights down the loss, and their average towards them."""
@@ -251,13 +254,14 @@ def score(predicted: Array, true: Array, *, high: float | None = None) -> dict[s
         )
     error = np.asarray(predicted, dtype=np.float64) - np.asarray(true, dtype=np.float64)
     above = error[true > high] if high is not None else error[:0]
-    return {
-        "rows": len(true),
-        "mae": round(float(mean_absolute_error(true, predicted)), 4),
-        "r2": round(float(r2_score(true, predicted)), 4),
-        "bias": round(float(error.mean()), 4),
-        "bias_high": round(float(above.mean()), 4) if len(above) else None,
-    }
+    mae, r2 = mean_absolute_error(true, predicted), r2_score(true, predicted)
+    bias_high = rounded(bias_high=above.mean()) if len(above) else {"bias_high": None}
+    return {"rows": len(true), **rounded(mae=mae, r2=r2, bias=error.mean()), **bias_high}
+
+
+def rounded(**figures: float) -> dict[str, float]:
+    """Figures as cards have them, with four digits."""
+    return {name: round(float(value), 4) for name, value in figures.items()}
 
 
 def split_scores(
@@ -266,11 +270,10 @@ def split_scores(
     """What a split's fit is worth on the rows that the split holds out, as `name`, beside two yardsticks that are
     fitted to the split's training rows."""
     train, test = table.parts(split)
-    rows = train.fractions, train.values, test.fractions
     found = {
         name: predict(test.fractions),
-        "nearest_neighbour": nearest_neighbour(*rows),
-        "extra_trees": tree_labels(*rows, seed=0, trees=EXTRA_TREES),
+        "nearest_neighbour": train.values[nearest(test.fractions, train.fractions)[0]],
+        "extra_trees": tree_labels(train.fractions, train.values, test.fractions, seed=0, trees=EXTRA_TREES),
     }
     scores = {each: score(values, test.values, high=high) for each, values in found.items()}
     return {"train_rows": len(train.values), **scores}
@@ -281,13 +284,10 @@ def tc_scores(name: str, predict: Predict, tables: TcTables, split: Split) -> di
     `literature_scores` a prediction below 0 K counts as 0 K.
     """
     at_zero = predict(tables.non_superconductors.parts(split)[1].fractions).clip(0)
+    zeros = rounded(mean_tc_k=at_zero.mean(), share_above_10_k=(at_zero > 10).mean())
     return {
         **split_scores(name, lambda rows: predict(rows).clip(0), tables.known, split, high=HIGH_TC_K),
-        "held_out_non_superconductors": {
-            "rows": len(at_zero),
-            "mean_tc_k": round(float(at_zero.mean()), 3),
-            "share_above_10_k": round(float((at_zero > 10).mean()), 4),
-        },
+        "held_out_non_superconductors": {"rows": len(at_zero), **zeros},
     }
 
 
@@ -296,20 +296,6 @@ def literature_scores(predict: Predict, literature: TrainingTable | None) -> dic
     if literature is None:
         return {}
     return {"literature": score(predict(literature.fractions).clip(0), literature.values, high=HIGH_TC_K)}
-
-
-def nearest_neighbour(train: Array, train_values: Array, test: Array) -> Array:
-    """The value of the nearest training composition (L1 on fractions): (N,)."""
-    index, _ = nearest(test.astype(np.float64), train.astype(np.float64))
-    return np.asarray(train_values[index])
-
-
-def rows_id(recipe: Mapping[str, Any], *arrays: NDArray[np.float32]) -> str:
-    """A hash of what a fit learns from: rows, values and how they are used."""
-    found = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
-    for array in arrays:
-        found.update(array.tobytes())
-    return found.hexdigest()
 
 
 def model_card(

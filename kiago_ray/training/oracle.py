@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import lightgbm
@@ -20,16 +20,17 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.model_selection import GroupKFold, KFold
 
-from kiago_ray.chemistry.elements import ELEMNET_INDEX
+from kiago_ray.chemistry.elements import ELEMNET_INDEX, Floats
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.oracle import INPUTS, Oracle, save_oracle
-from kiago_ray.predictors.weights import ORACLE, TUNING_ORACLE, OracleKind
+from kiago_ray.predictors.weights import ORACLE, OracleKind, load_card
 from kiago_ray.training.fit import (
     HIGH_TC_K,
     Predict,
     RunOptions,
     literature_scores,
     model_card,
+    rounded,
     score,
     tc_scores,
 )
@@ -78,8 +79,7 @@ class OracleSettings:
 # Of other samples and folds than the reporting oracle: the two share their rows, not the accidents of a draw.
 TUNING_SETTINGS = OracleSettings(most_rounds=600, rows_a_leaf=1, feature_share=0.5, seed=1, fold_seed=1)
 
-Fold = tuple[NDArray[np.intp], NDArray[np.intp]]
-"""Rows to train on and rows left out."""
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,14 @@ class OracleFit:
     threads: int = 1
 
     @cached_property
-    def inputs(self) -> NDArray[np.float64]:
+    def inputs(self) -> Floats:
         """What the trees read of each known composition, (N, columns)."""
         return INPUTS[self.kind].of(self.known.fractions)
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """The zeros in the order in which members take them."""
+        return np.random.default_rng(self.settings.seed).permutation(len(self.zeros.values))
 
     def members(self) -> Oracle:
         """Each member leaves out another fold of the systems and takes another sample of the zeros. All have as many
@@ -105,85 +110,49 @@ class OracleFit:
         settings, systems = self.settings, len(set(self.known.systems))
         if systems < settings.members:
             raise InputError(f"{systems} chemical systems don't make {settings.members} folds: use more data")
-        order, parameters = self._order(), partial(settings.parameters, threads=self.threads)
-        count = min(settings.non_superconductors_a_member, len(order) // settings.members)
+        count = min(settings.non_superconductors_a_member, len(self.order) // settings.members)
         members, squared_error = [], np.zeros(settings.most_rounds)
         for k, (train, left_out) in enumerate(self.folds("system", settings.members)):
-            rows = self._dataset(train, order[k * count : (k + 1) * count])
+            rows = self.dataset(train, self.order[k * count : (k + 1) * count])
             unseen = rows.create_valid(self.inputs[left_out], self.known.values[left_out])
             curve: dict[str, dict[str, list[float]]] = {}
             how: dict[str, Any] = {"valid_sets": [unseen], "callbacks": [lightgbm.record_evaluation(curve)]}
-            members.append(lightgbm.train(parameters(k), rows, settings.most_rounds, **how))
+            parameters = settings.parameters(k, self.threads)
+            members.append(lightgbm.train(parameters, rows, settings.most_rounds, **how))
             squared_error += len(left_out) * np.array(curve["valid_0"]["l2"])
         for member in members:
             member.best_iteration = int(squared_error.argmin()) + 1
         return Oracle(tuple(members), self.kind)
 
-    def cross_validated(self, split: Split, rounds: int) -> NDArray[np.float64]:
+    def cross_validated(self, split: Split, rounds: int) -> Floats:
         """T_c in K (N,) of each known row, from one member that saw the nine tenths without it and some of the zeros;
         `rounds` is fixed, as no fold is left to stop on.
         """
-        some = self._order()[: self.settings.non_superconductors_a_member]
+        some = self.order[: self.settings.non_superconductors_a_member]
         predicted = np.empty(len(self.known.values))
         for train, test in self.folds(split, CROSS_VALIDATION_FOLDS):
-            rows = self._dataset(train, some)
-            member = lightgbm.train(self.settings.parameters(0, self.threads), rows, rounds)
+            parameters = self.settings.parameters(0, self.threads)
+            member = lightgbm.train(parameters, self.dataset(train, some), rounds)
             predicted[test] = np.asarray(member.predict(self.inputs[test], num_threads=self.threads))
         return predicted.clip(min=0)
 
-    def folds(self, split: Split, count: int) -> Iterator[Fold]:
-        """Folds drawn by row (random), or so that no chemical system is in both parts of one."""
+    def folds(self, split: Split, count: int) -> Iterator[tuple[Rows, Rows]]:
+        """Rows to train on and rows left out, in folds drawn by row (random), or so that no chemical system is in both
+        parts of one.
+        """
         if split == "random":
-            return iter(KFold(count, shuffle=True, random_state=self.settings.seed).split(self.inputs))
-        seed = self.settings.fold_seed
-        drawn = GroupKFold(count, shuffle=seed is not None, random_state=seed)
+            drawn = KFold(count, shuffle=True, random_state=self.settings.seed)
+        else:
+            seed = self.settings.fold_seed
+            drawn = GroupKFold(count, shuffle=seed is not None, random_state=seed)
         return iter(drawn.split(self.inputs, groups=self.known.systems))
 
-    def _order(self) -> NDArray[np.int64]:
-        """The zeros in the order in which members take them."""
-        return np.random.default_rng(self.settings.seed).permutation(len(self.zeros.values))
-
-    def _dataset(self, train: NDArray[np.intp], some: NDArray[np.intp]) -> lightgbm.Dataset:
-        zeros = self.zeros.fractions[some]
-        return lightgbm.Dataset(
-            np.concatenate([self.inputs[train], INPUTS[self.kind].of(zeros)]),
-            np.concatenate([self.known.values[train], self.zeros.values[some]]),
-            feature_name=list(INPUTS[self.kind].names()),
-        )
-
-
-FLAT = (
-    "Trees are flat where they have no rows: they hardly exceed the highest T_c measured, and a "
-    "composition unlike any known one gets the value of the leaves that it happens to fall into, mostly a "
-    "few K, {} (random_compositions). A low value there is a lack of evidence, not evidence."
-)
-LIMITS_OF_BOTH = (
-    "The spread of the members ranks errors but is far too narrow as an error bar (spread), and it is no "
-    "distance to the data: random compositions have a smaller one than known superconductors.",
-    "Composition only: no structure, pressure or synthesis route. It can't tell a phase that exists from "
-    "a formula, and for high-pressure hydrides it has next to no rows.",
-    "Compositions that SuperCon lacks count as T_c = 0 by assumption; superconductors among them pull it "
-    "down.",
-)
-LIMITS: Mapping[OracleKind, tuple[str, ...]] = {
-    ORACLE: (
-        FLAT.format("now and then some tens"),
-        *LIMITS_OF_BOTH,
-        "It learns from the same rows as the T_c network, gaps and misprints included: agreement of the two "
-        "is no proof.",
-    ),
-    TUNING_ORACLE: (
-        FLAT.format("now and then some tens, in a few of ten thousand more than 100"),
-        *LIMITS_OF_BOTH,
-        "It chooses among the settings of a search, in sweeps, and never reports: what a sweep chose by it is "
-        "reported by the other oracle. A T_c that it gives to the best of a sweep is too high, as the best was "
-        "chosen by it.",
-        "It reads the amounts of the elements alone and knows nothing of an element but the rows that hold it: "
-        "of an element that SuperCon hardly has it knows next to nothing.",
-        "It learns from the same rows as the reporting oracle and the T_c network, gaps and misprints included: "
-        "what misleads one may mislead all, and agreement is no proof.",
-    ),
-}
+    def dataset(self, train: Rows, some: NDArray[np.int64]) -> lightgbm.Dataset:
+        """These known rows, and some of the zeros."""
+        of, names = INPUTS[self.kind].of, INPUTS[self.kind].names()
+        rows = np.concatenate([self.inputs[train], of(self.zeros.fractions[some])])
+        tc_k = np.concatenate([self.known.values[train], self.zeros.values[some]])
+        return lightgbm.Dataset(rows, tc_k, feature_name=list(names))
 
 
 def train_oracle(
@@ -191,54 +160,49 @@ def train_oracle(
 ) -> dict[str, Any]:
     """Fit an oracle, write `KIND.txt.gz` and `KIND.json`, KIND being its kind, to `options.out`, return the card.
 
-    Every member sees its own sample of the non-superconductors. Raises InputError for too few rows.
+    Every member sees its own sample of the non-superconductors. What a kind can't do is on its shipped card, and the
+    new card says it too. Raises InputError for too few rows.
     """
-    fits: dict[Split, Oracle] = {}
-    splits: dict[Split, Any] = {}
+    threads, oracles, splits = options.threads, {}, {}
     for split in SPLITS:
         started = time.perf_counter()
-        oracle = OracleFit(*tables.train(split), settings, kind, options.threads).members()
+        oracles[split] = oracle = OracleFit(*tables.train(split), settings, kind, threads).members()
         seconds = round(time.perf_counter() - started)
         options.on_step(f"{split} split: {settings.members} members, {seconds} s")
-        fits[split] = oracle
         splits[split] = {
             "seconds": seconds,
-            **tc_scores("oracle", _tc_k(oracle, options), tables, split),
+            **tc_scores("oracle", _tc_k(oracle, threads), tables, split),
             "rounds": oracle.members[0].best_iteration,
-            "spread": _coverage(oracle, tables.known.parts(split)[1], options.threads),
+            "spread": _coverage(oracle, tables.known.parts(split)[1], threads),
         }
-    saved = fits["random"]
+    saved = oracles["random"]
     folds = "member k leaves out the k-th of as many folds by chemical system of the training rows"
     drawn = "" if settings.fold_seed is None else ", drawn by fold_seed"
+    recipe = {
+        "target": "T_c in K",
+        "inputs": list(INPUTS[kind].names()),
+        "folds": f"{folds}{drawn}; all have the rounds that make the squared error over the folds left out least",
+    }
     card = model_card(
         kind,
         "K",
         settings,
         tables.sources,
         model="mean of gradient-boosted regression trees (LightGBM), each clipped at 0 K",
-        recipe={
-            "target": "T_c in K",
-            "inputs": list(INPUTS[kind].names()),
-            "folds": f"{folds}{drawn}; all have the rounds that make the squared error over the folds left out least",
-        },
+        recipe=recipe,
         splits=splits,
-        **literature_scores(_tc_k(saved, options), tables.literature),
+        **literature_scores(_tc_k(saved, threads), tables.literature),
         cross_validation=_cross_validation(tables, settings, options, saved),
-        random_compositions=_far_from_data(saved, tables.known, options),
-        limits=list(LIMITS[kind]),
-        machine={
-            "processor": platform.machine(),
-            "threads": options.threads,
-            "lightgbm": lightgbm.__version__,
-        },
+        random_compositions=_far_from_data(saved, tables.known, threads),
+        limits=load_card(kind)["limits"],
+        machine={"processor": platform.machine(), "threads": threads, "lightgbm": lightgbm.__version__},
     )
     save_oracle(saved.members, card, options.out)
     return card
 
 
-def _tc_k(oracle: Oracle, options: RunOptions) -> Predict:
-    """T_c in K, 0 or more."""
-    return lambda rows: oracle.predict(rows, num_threads=options.threads)[0]
+def _tc_k(oracle: Oracle, threads: int) -> Predict:
+    return lambda rows: oracle.predict(rows, num_threads=threads)[0]
 
 
 def _cross_validation(
@@ -258,24 +222,23 @@ def _coverage(oracle: Oracle, test: TrainingTable, threads: int) -> dict[str, fl
     """How often the true value lies within one and two deviations of the mean, and whether they rank the errors."""
     mean, spread = oracle.predict(test.fractions, num_threads=threads)
     error = np.abs(mean - test.values)
-    return {
-        "mean_k": round(float(spread.mean()), 3),
-        "rank_correlation_with_error": round(float(spearmanr(spread, error).statistic), 3),
-        "share_within_1": round(float((error <= spread).mean()), 3),
-        "share_within_2": round(float((error <= 2 * spread).mean()), 3),
-    }
+    return rounded(
+        mean_k=spread.mean(),
+        rank_correlation_with_error=spearmanr(spread, error).statistic,
+        share_within_1=(error <= spread).mean(),
+        share_within_2=(error <= 2 * spread).mean(),
+    )
 
 
-def _far_from_data(oracle: Oracle, known: TrainingTable, options: RunOptions) -> dict[str, float]:
+def _far_from_data(oracle: Oracle, known: TrainingTable, threads: int) -> dict[str, float]:
     """What the oracle says of random compositions, whose T_c nobody knows and which few would expect to be high."""
     rows = random_compositions(RANDOM_COMPOSITIONS, ELEMNET_INDEX, seed=0)
-    mean, spread = oracle.predict(rows, num_threads=options.threads)
-    _, at_known = oracle.predict(known.fractions, num_threads=options.threads)
-    return {
-        "rows": len(rows),
-        "mean_tc_k": round(float(mean.mean()), 3),
-        "highest_tc_k": round(float(mean.max()), 3),
-        "share_above_50_k": round(float((mean > HIGH_TC_K).mean()), 4),
-        "mean_spread_k": round(float(spread.mean()), 3),
-        "mean_spread_of_known_k": round(float(at_known.mean()), 3),
-    }
+    mean, spread = oracle.predict(rows, num_threads=threads)
+    _, at_known = oracle.predict(known.fractions, num_threads=threads)
+    return {"rows": len(rows)} | rounded(
+        mean_tc_k=mean.mean(),
+        highest_tc_k=mean.max(),
+        share_above_50_k=(mean > HIGH_TC_K).mean(),
+        mean_spread_k=spread.mean(),
+        mean_spread_of_known_k=at_known.mean(),
+    )

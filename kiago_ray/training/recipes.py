@@ -48,7 +48,7 @@ from kiago_ray.training.fit import (
     fit,
     literature_scores,
     model_card,
-    rows_id,
+    rounded,
     save_with_card,
     split_scores,
     tc_scores,
@@ -121,8 +121,7 @@ def train_tc(
     def fitted(split: Split) -> tuple[TcResNet, int]:
         train, zero = tables.train(split)
         sampler = lesson.sampler(train, zero, lesson.taught(train, zero, settings.seed), scale.log)
-        learnt = rows_id(recipe, train.fractions, train.values, zero.fractions, zero.values)
-        return fit(TcResNet, TcResNet.log_tc, sampler, settings, options, f"tc-{split}", learnt)
+        return fit(TcResNet, TcResNet.log_tc, sampler, settings, options, f"tc-{split}", recipe)
 
     def scores(split: Split, network: TcResNet) -> dict[str, Any]:
         return tc_scores("resnet18", partial(predict, network), tables, split)
@@ -141,8 +140,7 @@ def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -
     def fitted(split: Split) -> tuple[ElemNet, int]:
         train, _ = known.parts(split)
         epoch = Epoch(torch.from_numpy(train.fractions), torch.from_numpy(train.values))
-        learnt = rows_id(recipe, train.fractions, train.values)
-        return fit(ElemNet, ElemNet.__call__, lambda _: epoch, settings, options, f"ef-{split}", learnt)
+        return fit(ElemNet, ElemNet.__call__, lambda _: epoch, settings, options, f"ef-{split}", recipe)
 
     def scores(split: Split, network: ElemNet) -> dict[str, Any]:
         return split_scores("elemnet", partial(predict, network), known, split)
@@ -249,7 +247,6 @@ def _fit_ensemble(
     taught = lesson.taught(train, zero, settings.seed)
     weights = member_weights(train, ensemble.MEMBERS)
     sampler = lesson.sampler(train, zero, taught, ensemble.SCALE.log, weights)
-    learnt = rows_id(recipe, train.fractions, train.values, zero.fractions, zero.values)
     network, seconds = fit(
         lambda: TcEnsemble().standardise(rows),
         TcEnsemble.__call__,
@@ -257,7 +254,7 @@ def _fit_ensemble(
         settings,
         options,
         f"tc_ensemble-{split}",
-        learnt,
+        recipe,
     )
     calibrated = CalibratedEnsemble()
     calibrated.ensemble = network.cpu()
@@ -275,14 +272,14 @@ def _extrapolation_scores(network: CalibratedEnsemble, tables: TcTables, split: 
 
     def auc(others: Doubles) -> float:
         is_other = np.repeat([0, 1], [len(known), len(others)])
-        return round(float(roc_auc_score(is_other, np.concatenate([known, others]))), 4)
+        return float(roc_auc_score(is_other, np.concatenate([known, others])))
 
-    return {
-        "held_out_flagged": round(float((known > 1).mean()), 4),
-        "random_flagged": round(float((foreign > 1).mean()), 4),
-        "auc_against_random": auc(foreign),
-        "auc_against_non_superconductors": auc(zero),
-    }
+    return rounded(
+        held_out_flagged=(known > 1).mean(),
+        random_flagged=(foreign > 1).mean(),
+        auc_against_random=auc(foreign),
+        auc_against_non_superconductors=auc(zero),
+    )
 
 
 class HeldOut(NamedTuple):
@@ -335,11 +332,8 @@ def fit_spread(splits: list[HeldOut]) -> Spread:
 def coverage(spread: Spread, rows: HeldOut) -> dict[str, float]:
     """Shares of errors within 1σ and 2σ, and the mean σ in K."""
     std = spread.of(torch.from_numpy(rows.terms)).numpy()
-    return {
-        "within_1_sigma": round(float((rows.errors_k <= std).mean()), 4),
-        "within_2_sigma": round(float((rows.errors_k <= 2 * std).mean()), 4),
-        "mean_std_k": round(float(std.mean()), 3),
-    }
+    within = [(rows.errors_k <= factor * std).mean() for factor in (1, 2)]
+    return rounded(within_1_sigma=within[0], within_2_sigma=within[1], mean_std_k=std.mean())
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ from kiago_ray.baselines.superdiff import (
 )
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.errors import InputError
-from kiago_ray.predictors import load_predictors
+from kiago_ray.predictors.weights import load_predictors
 
 SHORT = 10
 FACTORS = [1, 2, 3, 4, 6, 12, 120]

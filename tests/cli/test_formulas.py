@@ -15,10 +15,9 @@ import torch
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.hull import EnergyHull
-from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import load_oracle
-from kiago_ray.predictors.weights import shipped_weights
+from kiago_ray.predictors.weights import load_predictors, shipped_weights
 from kiago_ray.storage.table import PREDICTED
 
 Kiago = Callable[..., Any]

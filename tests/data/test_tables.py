@@ -31,7 +31,7 @@ from kiago_ray.data.tables import (
     tried,
     tried_table,
 )
-from kiago_ray.predictors import load_card
+from kiago_ray.predictors.weights import load_card
 
 WriteFile = Callable[[str, str | bytes], Path]
 MOST_BYTES = 8_000_000

@@ -14,8 +14,7 @@ from kiago_ray import __version__
 from kiago_ray.distributed.cluster import WorkerInfo, WorkerSetup
 from kiago_ray.distributed.dispatch import Watcher
 from kiago_ray.models import check_search
-from kiago_ray.predictors import load_predictors
-from kiago_ray.predictors.weights import weights_hashes
+from kiago_ray.predictors.weights import load_predictors, weights_hashes
 from kiago_ray.runs.plan import Plan, Shard, make_plan
 from kiago_ray.runs.shards import Manifest
 from kiago_ray.runs.spec import campaign_from

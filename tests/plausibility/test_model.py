@@ -24,7 +24,7 @@ from kiago_ray.plausibility.model import (
     swapped_at_random,
 )
 from kiago_ray.plausibility.prospects import Prospects
-from kiago_ray.predictors import check_contract
+from kiago_ray.predictors.base import check_contract
 
 from .conftest import MakeLiterature
 

@@ -17,8 +17,8 @@ from kiago_ray.plausibility.prospects import (
     prospects_of,
     save_plausibility,
 )
-from kiago_ray.predictors import Predictors, load_predictors
-from kiago_ray.predictors.weights import PLAUSIBILITY, WeightsError, load_card
+from kiago_ray.predictors.base import Predictors
+from kiago_ray.predictors.weights import PLAUSIBILITY, WeightsError, load_card, load_predictors
 from kiago_ray.search import load_preset
 
 from .conftest import MakeLiterature

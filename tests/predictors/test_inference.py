@@ -7,8 +7,14 @@ import torch
 from torch import Tensor
 
 from kiago_ray.cli.machine import load_plain
-from kiago_ray.predictors import check_contract, load_predictors
-from kiago_ray.predictors.base import Precision, Predictor, Predictors, capturable, in_precision
+from kiago_ray.predictors.base import (
+    Precision,
+    Predictor,
+    Predictors,
+    capturable,
+    check_contract,
+    in_precision,
+)
 from kiago_ray.predictors.features import amounts
 from kiago_ray.predictors.networks import (
     SCALE,
@@ -21,7 +27,7 @@ from kiago_ray.predictors.networks import (
     unpool,
     unpool_in_order,
 )
-from kiago_ray.predictors.weights import load_network
+from kiago_ray.predictors.weights import load_network, load_predictors
 
 ROWS = 10_000
 

@@ -14,7 +14,6 @@ import pytest
 from kiago_ray.chemistry.elements import ELEMNET_INDEX, INDEX, N_ELEMENTS, properties
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.supercon import load_supercon
-from kiago_ray.predictors import WeightsError, load_card, load_predictors
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.oracle import (
     STEP,
@@ -24,7 +23,14 @@ from kiago_ray.predictors.oracle import (
     save_oracle,
     statistic_names,
 )
-from kiago_ray.predictors.weights import ORACLE, folder_with, shipped_weights
+from kiago_ray.predictors.weights import (
+    ORACLE,
+    WeightsError,
+    folder_with,
+    load_card,
+    load_predictors,
+    shipped_weights,
+)
 from kiago_ray.training.fit import score
 from kiago_ray.training.tables import random_compositions
 

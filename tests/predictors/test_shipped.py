@@ -10,8 +10,8 @@ import torch
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.supercon import load_supercon
-from kiago_ray.predictors import check_contract, load_card, load_predictors
-from kiago_ray.predictors.weights import shipped_weights
+from kiago_ray.predictors.base import check_contract
+from kiago_ray.predictors.weights import load_card, load_predictors, shipped_weights
 from kiago_ray.training.fit import score
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"

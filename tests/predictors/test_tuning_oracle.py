@@ -18,7 +18,6 @@ from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli import train
 from kiago_ray.cli.main import main
 from kiago_ray.data.supercon import load_supercon
-from kiago_ray.predictors import WeightsError, load_card
 from kiago_ray.predictors.oracle import (
     AMOUNT_STEP,
     INPUTS,
@@ -27,7 +26,14 @@ from kiago_ray.predictors.oracle import (
     load_oracle,
     statistic_names,
 )
-from kiago_ray.predictors.weights import ORACLE, TUNING_ORACLE, shipped_weights, weights_hashes
+from kiago_ray.predictors.weights import (
+    ORACLE,
+    TUNING_ORACLE,
+    WeightsError,
+    load_card,
+    shipped_weights,
+    weights_hashes,
+)
 from kiago_ray.training.fit import RunOptions
 from kiago_ray.training.oracle import (
     TUNING_SETTINGS,

@@ -7,8 +7,7 @@ from pathlib import Path
 import yaml
 
 from kiago_ray import propose
-from kiago_ray.predictors import load_card
-from kiago_ray.predictors.weights import load_cards
+from kiago_ray.predictors.weights import load_card, load_cards
 from kiago_ray.report.page import card_notes
 from kiago_ray.runs.outcome import SearchResults, whole_results
 from kiago_ray.runs.results import SEARCH_OUTPUTS, write_outcome

@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.base import Predictors, in_precision
 from kiago_ray.predictors.networks import unpool_in_order
+from kiago_ray.predictors.weights import load_predictors
 from kiago_ray.search import load_preset
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.losses import ChargeTerm, Objective, Terms, charge_table, row_losses

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,6 @@ from kiago_ray.training.fit import (
     FitSettings,
     RunOptions,
     fit,
-    nearest_neighbour,
     one_cycle,
     score,
 )
@@ -50,14 +52,24 @@ def forward(network: nn.Module, x: Tensor) -> Tensor:
     return network(x).float()
 
 
-def run(out: Path, settings: FitSettings = SETTINGS, stop_after: int | None = None) -> nn.Module:
+def run(
+    out: Path,
+    settings: FitSettings = SETTINGS,
+    stop_after: int | None = None,
+    shift: float = 0.0,
+    recipe: Mapping[str, Any] = MappingProxyType({}),
+) -> nn.Module:
+    def shifted(generator: torch.Generator) -> Epoch:
+        epoch = sample(generator)
+        return replace(epoch, targets=epoch.targets + shift)
+
     def on_epoch(split: str, report: EpochReport) -> None:
         assert split == "random"
         if report.epoch == stop_after:
             raise Stop
 
     options = RunOptions(out=out, on_epoch=on_epoch)
-    return fit(make, forward, sample, settings, options, "made-random", "made")[0]
+    return fit(make, forward, shifted, settings, options, "made-random", recipe)[0]
 
 
 def test_a_killed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
@@ -80,8 +92,14 @@ def test_it_learns(tmp_path: Path) -> None:
 
 def test_other_settings_or_a_damaged_file_are_refused(tmp_path: Path) -> None:
     run(tmp_path)
-    with pytest.raises(InputError, match="other settings"):
-        run(tmp_path, replace(SETTINGS, seed=8))
+    changes: list[dict[str, Any]] = [
+        {"settings": replace(SETTINGS, seed=8)},
+        {"shift": 1.0},
+        {"recipe": {"waves": 2}},
+    ]
+    for change in changes:
+        with pytest.raises(InputError, match="other settings or data"):
+            run(tmp_path, **change)
     checkpoint = tmp_path / "checkpoints" / "made-random.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:100])
     with pytest.raises(InputError, match="damaged"):
@@ -114,11 +132,10 @@ def test_too_few_rows_are_refused() -> None:
         score(np.array([1.0]), np.array([1.0]))
 
 
-def test_the_comparison_models_know_their_training_rows() -> None:
+def test_the_comparison_trees_know_their_training_rows() -> None:
     generator = np.random.default_rng(0)
     rows = generator.dirichlet(np.ones(118) * 0.05, size=60)
     values = generator.random(60) * 90
-    np.testing.assert_array_equal(nearest_neighbour(rows, values, rows[::-1]), values[::-1])
     np.testing.assert_allclose(tree_labels(rows, values, rows, seed=0, trees=100), values, atol=1e-8)
 
 

@@ -15,11 +15,10 @@ from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli.main import main
 from kiago_ray.data.compositions import folds
 from kiago_ray.errors import InputError
-from kiago_ray.predictors import load_predictors
 from kiago_ray.predictors.ensemble import SCALE, CalibratedEnsemble, Spread
-from kiago_ray.predictors.weights import load_network
+from kiago_ray.predictors.weights import load_network, load_predictors
 from kiago_ray.training import tables
-from kiago_ray.training.fit import RunOptions, rows_id
+from kiago_ray.training.fit import RunOptions
 from kiago_ray.training.recipes import (
     ENSEMBLE_LESSON,
     ENSEMBLE_SETTINGS,
@@ -96,13 +95,6 @@ def test_a_small_tc_run_writes_weights_and_card(tmp_path: Path, monkeypatch: pyt
     fewer = known(240).pick(np.arange(240) != int(np.flatnonzero(~known(240).held_out("random"))[0]))
     with pytest.raises(InputError, match="other settings or data"):
         train_tc(TcTables(fewer, zeros(), LITERATURE), settings, options, lesson)
-
-
-def test_what_a_fit_learns_from_is_in_its_identity() -> None:
-    rows, values = np.eye(3, dtype=np.float32), np.arange(3, dtype=np.float32)
-    ids = {rows_id({}, rows, values), rows_id({}, rows, values + 1), rows_id({"waves": 2}, rows, values)}
-    assert len(ids) == 3
-    assert rows_id({}, rows, values) in ids
 
 
 def test_the_two_splits_never_share_a_key() -> None:
