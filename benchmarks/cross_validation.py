@@ -27,10 +27,10 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from kiago_ray.predictors.base import multiplies_bfloat16
 from kiago_ray.predictors.ensemble import MEMBERS, SCALE, TcEnsemble
-from kiago_ray.training.fit import EpochReport, RunOptions, fit, score
+from kiago_ray.training.fit import EpochReport, RunOptions, fit
 from kiago_ray.training.oracle import CROSS_VALIDATION_FOLDS, OracleSettings
 from kiago_ray.training.recipes import ENSEMBLE_LESSON, ENSEMBLE_SETTINGS, member_weights
-from kiago_ray.training.tables import SPLITS, Epoch, Split, TcTables, TrainingTable
+from kiago_ray.training.tables import SPLITS, Epoch, Split, TcTables, TrainingTable, score
 
 Floats = NDArray[np.float32]
 ROWS_AT_ONCE = 512

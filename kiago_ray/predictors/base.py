@@ -187,19 +187,19 @@ class Inference(nn.Module, ABC):
             if slopes is not None and found is not None:
                 slopes[rows] = found
 
-        threads = torch.get_num_threads() if fractions.device.type == "cpu" else 1
-        most = CPU_ROWS if fractions.device.type == "cpu" else DEVICE_ROWS
+        on_cpu = fractions.device.type == "cpu"
+        threads, most = (torch.get_num_threads(), CPU_ROWS) if on_cpu else (1, DEVICE_ROWS)
         size = min(most, max(LEAST_ROWS, -(-len(fractions) // threads)))
         chunks = [slice(start, start + size) for start in range(0, len(fractions), size)]
         if threads == 1 or len(chunks) < 2:
             for chunk in chunks:
                 compute(chunk)
-        else:
-            try:
-                with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                    list(pool.map(compute, chunks))
-            finally:
-                torch.set_num_threads(threads)  # torch takes what the pool's threads said for all new threads
+            return values, slopes
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                list(pool.map(compute, chunks))
+        finally:
+            torch.set_num_threads(threads)  # torch takes what the pool's threads said for all new threads
         return values, slopes
 
 
@@ -220,26 +220,29 @@ class _RowWise(torch.autograd.Function):
 
 
 def in_precision(predictors: Predictors, precision: Precision) -> Predictors:
-    """Copies of the predictors whose wide layers compute in `precision`; one that is no `Inference` stays as it is."""
-    quick = torch.bfloat16
-    return replace(
-        predictors,
-        tc=_converted(predictors.tc, quick if precision == "bfloat16" else torch.float32),
-        ef=_converted(predictors.ef, quick if precision != "float32" else torch.float32),
+    """Copies of the predictors whose wide layers compute in `precision`; one that is no `Inference` stays as it is.
+
+    Raises ValueError for a predictor whose wide layers have lost digits already.
+    """
+
+    def converted(predictor: Predictor, quick: bool) -> Predictor:
+        dtype = torch.bfloat16 if quick else torch.float32
+        if not isinstance(predictor, Inference) or predictor.wide == dtype:
+            return predictor
+        if predictor.wide != predictor.single:
+            raise ValueError(
+                f"{predictor.wide} has lost digits; start from the predictor in single precision"
+            )
+        copied = copy.deepcopy(predictor)
+        for layer in copied.wide_layers():
+            layer.to(dtype)
+        return copied
+
+    tc, ef = (
+        converted(predictors.tc, precision == "bfloat16"),
+        converted(predictors.ef, precision != "float32"),
     )
-
-
-def _converted(predictor: Predictor, dtype: torch.dtype) -> Predictor:
-    if not isinstance(predictor, Inference) or predictor.wide == dtype:
-        return predictor
-    if predictor.wide != predictor.single:
-        raise ValueError(
-            f"a predictor in {predictor.wide} has lost digits; start from the one in single precision"
-        )
-    copied = copy.deepcopy(predictor)
-    for layer in copied.wide_layers():
-        layer.to(dtype)
-    return copied
+    return replace(predictors, tc=tc, ef=ef)
 
 
 def capturable(predictors: Predictors) -> bool:

@@ -174,17 +174,12 @@ class TcResNet(nn.Module):
         with torch.autocast(fractions.device.type, enabled=False):  # dopings need all 24 bits
             maps = amounts(fractions) @ matrix.float()
         maps = torch.relu(self.stem_norm(maps.view(-1, STEM_ROWS, STEM_COLUMNS, 64)))
-        maps = self.blocks(max_pool(maps))
+        pooled = functional.max_pool2d(maps.permute(0, 3, 1, 2), 3, stride=2, padding=1)
+        maps = self.blocks(pooled.permute(0, 2, 3, 1))
         return cast(Tensor, self.head(maps.flatten(1))).squeeze(1).float()
 
     def forward(self, fractions: Tensor) -> Tensor:
         return SCALE.tc_k(self.log_tc(fractions))
-
-
-def max_pool(maps: Tensor) -> Tensor:
-    """3×3 max pooling, stride 2, padding 1: (rows, 4, 16, c) → (rows, 2, 8, c)."""
-    pooled = functional.max_pool2d(maps.permute(0, 3, 1, 2), 3, stride=2, padding=1)
-    return pooled.permute(0, 2, 3, 1)
 
 
 def bands(matrix: Tensor, width: int) -> list[Band]:
@@ -259,35 +254,6 @@ def _multiply(
     return y
 
 
-class ResNet18Block(nn.Module):
-    """A residual block on maps of `shape`, (rows, features), its norms folded in."""
-
-    def __init__(self, block: ResidualBlock, shape: Shape) -> None:
-        super().__init__()
-        self.first, between = _folded_convolution(block.conv1, block.norm1, shape)
-        self.second, self.shape = _folded_convolution(block.conv2, block.norm2, between)
-        self.shortcut: BandedLinear | None = None
-        if block.shortcut is not None:
-            conv, norm = cast(TapConv, block.shortcut[0]), cast(ChannelNorm, block.shortcut[1])
-            self.shortcut, _ = _folded_convolution(conv, norm, shape)
-
-    def forward(self, x: Tensor, trace: list[Tensor]) -> Tensor:
-        """x (rows, inputs) → (rows, outputs); what the gradient needs goes to the trace."""
-        between = self.first(x).relu_()
-        y = x.clone() if self.shortcut is None else self.shortcut(x)
-        self.second(between, onto=y).relu_()
-        trace += [between, y]
-        return y
-
-    def back(self, gradient: Tensor, trace: list[Tensor]) -> Tensor:
-        """∂/∂ outputs → ∂/∂ inputs, in place where it can be."""
-        y, between = trace.pop(), trace.pop()
-        _through_relu(gradient, y)
-        inner = _through_relu(self.second.back(gradient), between)
-        outer = gradient if self.shortcut is None else self.shortcut.back(gradient)
-        return self.first.back(inner, onto=outer)
-
-
 def _through_relu(gradient: Tensor, activation: Tensor) -> Tensor:
     """The gradient where the activation is above 0, in place."""
     backward = torch.ops.aten.threshold_backward.grad_input
@@ -312,9 +278,14 @@ class ResNet18Inference(Inference):
             self.stem = BandedLinear(drawn * scale.repeat(places), shift.repeat(places))
             self.channels = len(scale)
             shape, self.blocks = (STEM_ROWS // 2, STEM_COLUMNS // 2, self.channels), nn.ModuleList()
-            for block in exact.blocks:
-                self.blocks.append(ResNet18Block(cast(ResidualBlock, block), shape))
-                shape = cast(ResNet18Block, self.blocks[-1]).shape
+            for block in cast(Iterable[ResidualBlock], exact.blocks):
+                first, between = _folded_convolution(block.conv1, block.norm1, shape)
+                second, made = _folded_convolution(block.conv2, block.norm2, between)
+                layers = nn.ModuleList([first, second])
+                if block.shortcut is not None:
+                    layers.append(_folded_convolution(*block.shortcut, shape)[0])
+                self.blocks.append(layers)
+                shape = made
         self.head = exact.head.requires_grad_(False)
         self.to(network.head.weight.dtype)
 
@@ -335,18 +306,24 @@ class ResNet18Inference(Inference):
         image = self.stem.product(drawn).view(len(x), STEM_ROWS, STEM_COLUMNS, -1).permute(0, 3, 1, 2)
         pooled, taken = functional.max_pool2d(image, 3, stride=2, padding=1, return_indices=True)
         # Bias and ReLU commute with the maximum. From here on places go by column: what a kernel covers lies together.
-        first = pooled.permute(0, 3, 2, 1) + self.stem.bias[-self.channels :]
-        first = maps = first.relu_().to(self.wide).flatten(1)
-        trace: list[Tensor] = []
-        for block in self.blocks:
-            maps = block(maps, trace)
+        maps = pooled.permute(0, 3, 2, 1) + self.stem.bias[-self.channels :]
+        maps = maps.relu_().to(self.wide).flatten(1)
+        trace = [maps]
+        for first, second, *shortcut in self.blocks:
+            between = first(maps).relu_()
+            maps = shortcut[0](maps) if shortcut else maps.clone()
+            second(between, onto=maps).relu_()
+            trace += [between, maps]
         values = SCALE.tc_k(self.head(maps.to(x.dtype))[:, 0])
         if not gradients:
             return values, None
         gradient = (SCALE.slope(values)[:, None] * self.head.weight).to(self.wide)
-        for block in reversed(self.blocks):
-            gradient = cast(ResNet18Block, block).back(gradient, trace)
-        _through_relu(gradient, first)
+        for first, second, *shortcut in reversed(self.blocks):
+            _through_relu(gradient, trace.pop())
+            inner = _through_relu(second.back(gradient), trace.pop())
+            outer = shortcut[0].back(gradient) if shortcut else gradient
+            gradient = first.back(inner, onto=outer)
+        _through_relu(gradient, trace.pop())
         pooled = gradient.view(len(x), STEM_COLUMNS // 2, STEM_ROWS // 2, -1).permute(0, 3, 2, 1)
         spread = unpool(pooled.to(x.dtype, memory_format=torch.channels_last), image, taken)
         drawn = self.stem.back(spread.permute(0, 2, 3, 1).flatten(1)).view(len(x), N_ELEMENTS, AMOUNTS)

@@ -1,4 +1,4 @@
-"""Fit one network, score it, write its card: AdamW, averaged weights, checkpoints that resume exactly, yardsticks.
+"""Fit one network and write its card: AdamW, averaged weights, checkpoints that resume exactly.
 
 Nothing here knows what is fitted: the sampler supplies the rows. All randomness comes from one generator whose state
 is in the checkpoint, and dropout's from the number of the epoch, so a run that was killed ends with the same weights.
@@ -20,36 +20,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from sklearn.metrics import mean_absolute_error, r2_score
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kiago_ray.data.compositions import nearest
 from kiago_ray.data.files import LoadReport
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import save_network
-from kiago_ray.training.tables import (
-    HELD_OUT,
-    SPLITS,
-    Array,
-    Epoch,
-    Floats,
-    Sampler,
-    Split,
-    TcTables,
-    TrainingTable,
-    tree_labels,
-)
+from kiago_ray.training.tables import HELD_OUT, SPLITS, Epoch, Sampler, Split
 
-HIGH_TC_K = 50.0
-EXTRA_TREES = 100
 Network = TypeVar("Network", bound=nn.Module)
-Predict = Callable[[Floats], Array]
-"""Values (N,) of fractions (N, 118)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +116,7 @@ def fit(
                 f"{len(order)} training rows don't fill one batch of {settings.batch_rows}: use more data"
             )
         torch.manual_seed(settings.seed * settings.epochs + epoch)  # of dropout, which takes no generator
-        for batch in range(batches):
-            pick = order[batch * settings.batch_rows : (batch + 1) * settings.batch_rows]
-            step = epoch * batches + batch
+        for step, pick in enumerate(order.split(settings.batch_rows)[:batches], start=epoch * batches):
             with precision:
                 predicted = predict(rows.fractions[pick].to(device))
             loss = mean_error(predicted, rows, pick, settings.huber_width)
@@ -242,60 +222,6 @@ class _State:
         except SafetensorError as error:
             raise InputError(f"{path} is damaged ({error}): remove it to start again") from None
         return int(metadata["epoch"]), float(metadata["seconds"])
-
-
-def score(predicted: Array, true: Array, *, high: float | None = None) -> dict[str, Any]:
-    """Scores of (N,) predictions: their number as `rows`, `r2`, and in the property's unit `mae`, the `bias` (mean of
-    predicted − true) and, over true values above `high`, `bias_high`. Raises InputError for fewer than two.
-    """
-    if len(true) < 2:
-        raise InputError(
-            f"{len(true)} held-out rows are too few for a score: use more data or a larger share"
-        )
-    error = np.asarray(predicted, dtype=np.float64) - np.asarray(true, dtype=np.float64)
-    above = error[true > high] if high is not None else error[:0]
-    mae, r2 = mean_absolute_error(true, predicted), r2_score(true, predicted)
-    bias_high = rounded(bias_high=above.mean()) if len(above) else {"bias_high": None}
-    return {"rows": len(true), **rounded(mae=mae, r2=r2, bias=error.mean()), **bias_high}
-
-
-def rounded(**figures: float) -> dict[str, float]:
-    """Figures as cards have them, with four digits."""
-    return {name: round(float(value), 4) for name, value in figures.items()}
-
-
-def split_scores(
-    name: str, predict: Predict, table: TrainingTable, split: Split, *, high: float | None = None
-) -> dict[str, Any]:
-    """What a split's fit is worth on the rows that the split holds out, as `name`, beside two yardsticks that are
-    fitted to the split's training rows."""
-    train, test = table.parts(split)
-    found = {
-        name: predict(test.fractions),
-        "nearest_neighbour": train.values[nearest(test.fractions, train.fractions)[0]],
-        "extra_trees": tree_labels(train.fractions, train.values, test.fractions, seed=0, trees=EXTRA_TREES),
-    }
-    scores = {each: score(values, test.values, high=high) for each, values in found.items()}
-    return {"train_rows": len(train.values), **scores}
-
-
-def tc_scores(name: str, predict: Predict, tables: TcTables, split: Split) -> dict[str, Any]:
-    """`split_scores` of T_c in K, and what the fit says of non-superconductors that were held out. Here and in
-    `literature_scores` a prediction below 0 K counts as 0 K.
-    """
-    at_zero = predict(tables.non_superconductors.parts(split)[1].fractions).clip(0)
-    zeros = rounded(mean_tc_k=at_zero.mean(), share_above_10_k=(at_zero > 10).mean())
-    return {
-        **split_scores(name, lambda rows: predict(rows).clip(0), tables.known, split, high=HIGH_TC_K),
-        "held_out_non_superconductors": {"rows": len(at_zero), **zeros},
-    }
-
-
-def literature_scores(predict: Predict, literature: TrainingTable | None) -> dict[str, Any]:
-    """A card's `literature`, where there is some: scores of T_c on compositions that no fit has seen."""
-    if literature is None:
-        return {}
-    return {"literature": score(predict(literature.fractions).clip(0), literature.values, high=HIGH_TC_K)}
 
 
 def model_card(

@@ -24,17 +24,18 @@ from kiago_ray.chemistry.elements import ELEMNET_INDEX, Floats
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.oracle import INPUTS, Oracle, save_oracle
 from kiago_ray.predictors.weights import ORACLE, OracleKind, load_card
-from kiago_ray.training.fit import (
+from kiago_ray.training.fit import RunOptions, model_card
+from kiago_ray.training.tables import (
     HIGH_TC_K,
+    SPLITS,
     Predict,
-    RunOptions,
-    literature_scores,
-    model_card,
+    Split,
+    TcTables,
+    TrainingTable,
+    random_compositions,
     rounded,
     score,
-    tc_scores,
 )
-from kiago_ray.training.tables import SPLITS, Split, TcTables, TrainingTable, random_compositions
 
 CROSS_VALIDATION_FOLDS = 10
 RANDOM_COMPOSITIONS = 10_000
@@ -140,11 +141,10 @@ class OracleFit:
         """Rows to train on and rows left out, in folds drawn by row (random), or so that no chemical system is in both
         parts of one.
         """
+        seed, fold_seed = self.settings.seed, self.settings.fold_seed
         if split == "random":
-            drawn = KFold(count, shuffle=True, random_state=self.settings.seed)
-        else:
-            seed = self.settings.fold_seed
-            drawn = GroupKFold(count, shuffle=seed is not None, random_state=seed)
+            return iter(KFold(count, shuffle=True, random_state=seed).split(self.inputs))
+        drawn = GroupKFold(count, shuffle=fold_seed is not None, random_state=fold_seed)
         return iter(drawn.split(self.inputs, groups=self.known.systems))
 
     def dataset(self, train: Rows, some: NDArray[np.int64]) -> lightgbm.Dataset:
@@ -171,7 +171,7 @@ def train_oracle(
         options.on_step(f"{split} split: {settings.members} members, {seconds} s")
         splits[split] = {
             "seconds": seconds,
-            **tc_scores("oracle", _tc_k(oracle, threads), tables, split),
+            **tables.scores("oracle", _tc_k(oracle, threads), split),
             "rounds": oracle.members[0].best_iteration,
             "spread": _coverage(oracle, tables.known.parts(split)[1], threads),
         }
@@ -191,7 +191,7 @@ def train_oracle(
         model="mean of gradient-boosted regression trees (LightGBM), each clipped at 0 K",
         recipe=recipe,
         splits=splits,
-        **literature_scores(_tc_k(saved, threads), tables.literature),
+        **tables.literature_scores(_tc_k(saved, threads)),
         cross_validation=_cross_validation(tables, settings, options, saved),
         random_compositions=_far_from_data(saved, tables.known, threads),
         limits=load_card(kind)["limits"],

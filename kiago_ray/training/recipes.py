@@ -25,7 +25,6 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from kiago_ray.chemistry.elements import Mask
 from kiago_ray.data.compositions import folds, held_out
 from kiago_ray.errors import InputError
 from kiago_ray.predictors import ensemble, networks
@@ -42,17 +41,7 @@ from kiago_ray.predictors.ensemble import (
 from kiago_ray.predictors.features import WAVES
 from kiago_ray.predictors.networks import ElemNet, TcResNet
 from kiago_ray.predictors.weights import halved
-from kiago_ray.training.fit import (
-    FitSettings,
-    RunOptions,
-    fit,
-    literature_scores,
-    model_card,
-    rounded,
-    save_with_card,
-    split_scores,
-    tc_scores,
-)
+from kiago_ray.training.fit import FitSettings, RunOptions, fit, model_card, save_with_card
 from kiago_ray.training.tables import (
     LARGE_JITTER,
     SMALL_JITTER,
@@ -65,6 +54,7 @@ from kiago_ray.training.tables import (
     TcTables,
     TrainingTable,
     random_compositions,
+    rounded,
 )
 
 Doubles = NDArray[np.float64]
@@ -124,10 +114,10 @@ def train_tc(
         return fit(TcResNet, TcResNet.log_tc, sampler, settings, options, f"tc-{split}", recipe)
 
     def scores(split: Split, network: TcResNet) -> dict[str, Any]:
-        return tc_scores("resnet18", partial(predict, network), tables, split)
+        return tables.scores("resnet18", partial(predict, network), split)
 
     network, figures = _fitted(fitted, scores, tables.known, options)
-    figures |= literature_scores(partial(predict, network), tables.literature)
+    figures |= tables.literature_scores(partial(predict, network))
     card = model_card("tc", "K", settings, tables.sources, recipe=recipe, **figures)
     return save_with_card(network, card, options)
 
@@ -143,7 +133,7 @@ def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -
         return fit(ElemNet, ElemNet.__call__, lambda _: epoch, settings, options, f"ef-{split}", recipe)
 
     def scores(split: Split, network: ElemNet) -> dict[str, Any]:
-        return split_scores("elemnet", partial(predict, network), known, split)
+        return known.scores("elemnet", partial(predict, network), split)
 
     network, figures = _fitted(fitted, scores, known, options)
     card = model_card("ef", "eV/atom", settings, known.sources, recipe=recipe, **figures)
@@ -194,11 +184,11 @@ def train_tc_ensemble(
     for split, (network, _) in fits.items():
         test = tables.known.parts(split)[1]
         rows, half = HeldOut.of(network, test), held_out(test.formulas, share=0.5, salt=CALIBRATION_SALT)
-        calibrating[split], covered[split] = rows.pick(half), rows.pick(~half)
+        calibrating[split], covered[split] = (HeldOut(*(e[part] for e in rows)) for part in (half, ~half))
     saved.spread = fit_spread(list(calibrating.values()))
     splits = {
         split: {
-            **tc_scores("ensemble", partial(predict, network), tables, split),
+            **tables.scores("ensemble", partial(predict, network), split),
             "extrapolation": _extrapolation_scores(network, tables, split),
             "seconds": seconds,
             "spread": coverage(saved.spread, covered[split]),
@@ -222,7 +212,7 @@ def train_tc_ensemble(
         "free_of_charge_in_a_search_up_to": ensemble.FREE,
     }
     figures = {"members": ensemble.MEMBERS, "recipe": recipe, "splits": splits}
-    figures |= literature_scores(partial(predict, saved), tables.literature)
+    figures |= tables.literature_scores(partial(predict, saved))
     figures |= {"spread": spread, "extrapolation": extrapolation}
     return save_with_card(saved, model_card("tc_ensemble", "K", settings, tables.sources, **figures), options)
 
@@ -296,10 +286,6 @@ class HeldOut(NamedTuple):
         mean, _, *rest = network.estimates(test.fractions)
         terms = Spread.terms(*map(torch.from_numpy, (mean, *rest))).numpy()
         return cls(terms, np.abs(test.values.astype(np.float64) - mean.clip(0)))
-
-    def pick(self, rows: Mask) -> HeldOut:
-        """The rows where (N,) `rows` is True."""
-        return HeldOut(self.terms[rows], self.errors_k[rows])
 
 
 def fit_spread(splits: list[HeldOut]) -> Spread:

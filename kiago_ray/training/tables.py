@@ -25,11 +25,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.metrics import mean_absolute_error, r2_score
 from torch import Tensor
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, Mask
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.data.compositions import composition_keys, held_out
+from kiago_ray.data.compositions import composition_keys, held_out, nearest
 from kiago_ray.data.files import LoadReport
 from kiago_ray.data.sources import load, non_superconductors
 from kiago_ray.data.supercon import load_supercon
@@ -40,7 +41,11 @@ Array = NDArray[np.floating]
 Floats = NDArray[np.float32]
 Split = Literal["random", "system"]
 SPLITS: tuple[Split, ...] = ("random", "system")
+Predict = Callable[[Floats], Array]
+"""Values (N,) of fractions (N, 118)."""
 
+HIGH_TC_K = 50.0
+EXTRA_TREES = 100
 HELD_OUT_SHARE = 0.1
 SALT = "kiago-ray 1"
 HELD_OUT = {
@@ -89,6 +94,21 @@ class TrainingTable:
         test = self.held_out(split)
         return self.pick(~test), self.pick(test)
 
+    def scores(
+        self, name: str, predict: Predict, split: Split, *, high: float | None = None
+    ) -> dict[str, Any]:
+        """What a split's fit is worth on the rows that the split holds out, as `name`, beside two yardsticks that are
+        fitted to the split's training rows."""
+        train, test = self.parts(split)
+        rows = train.fractions, train.values, test.fractions
+        found = {
+            name: predict(test.fractions),
+            "nearest_neighbour": train.values[nearest(test.fractions, train.fractions)[0]],
+            "extra_trees": tree_labels(*rows, seed=0, trees=EXTRA_TREES),
+        }
+        scores = {each: score(values, test.values, high=high) for each, values in found.items()}
+        return {"train_rows": len(train.values), **scores}
+
 
 @dataclass(frozen=True)
 class TcTables:
@@ -133,11 +153,55 @@ class TcTables:
         """The superconductors and the non-superconductors that `split` trains on."""
         return self.known.parts(split)[0], self.non_superconductors.parts(split)[0]
 
+    def scores(self, name: str, predict: Predict, split: Split) -> dict[str, Any]:
+        """Scores of the superconductors' table, and what the fit says of non-superconductors that were held out. Here
+        and in `literature_scores` a prediction below 0 K counts as 0 K.
+        """
+        at_zero = predict(self.non_superconductors.parts(split)[1].fractions).clip(0)
+        zeros = rounded(mean_tc_k=at_zero.mean(), share_above_10_k=(at_zero > 10).mean())
+        return {
+            **self.known.scores(name, lambda rows: predict(rows).clip(0), split, high=HIGH_TC_K),
+            "held_out_non_superconductors": {"rows": len(at_zero), **zeros},
+        }
+
+    def literature_scores(self, predict: Predict) -> dict[str, Any]:
+        """A card's `literature`, where there is some: scores of T_c on compositions that no fit has seen."""
+        if self.literature is None:
+            return {}
+        tc_k = predict(self.literature.fractions).clip(0)
+        return {"literature": score(tc_k, self.literature.values, high=HIGH_TC_K)}
+
 
 def without(table: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
     """`table` less every composition that `held` has: those never enter a fit."""
     keys = set(composition_keys(held))
     return table[[key not in keys for key in composition_keys(table)]]
+
+
+def score(predicted: Array, true: Array, *, high: float | None = None) -> dict[str, Any]:
+    """Scores of (N,) predictions: their number as `rows`, `r2`, and in the property's unit `mae`, the `bias` (mean of
+    predicted − true) and, over true values above `high`, `bias_high`. Raises InputError for fewer than two.
+    """
+    if len(true) < 2:
+        raise InputError(
+            f"{len(true)} held-out rows are too few for a score: use more data or a larger share"
+        )
+    error = np.asarray(predicted, dtype=np.float64) - np.asarray(true, dtype=np.float64)
+    above = error[true > high] if high is not None else error[:0]
+    mae, r2 = mean_absolute_error(true, predicted), r2_score(true, predicted)
+    bias_high = rounded(bias_high=above.mean()) if len(above) else {"bias_high": None}
+    return {"rows": len(true), **rounded(mae=mae, r2=r2, bias=error.mean()), **bias_high}
+
+
+def rounded(**figures: float) -> dict[str, float]:
+    """Figures as cards have them, with four digits."""
+    return {name: round(float(value), 4) for name, value in figures.items()}
+
+
+def tree_labels(train: Array, train_values: Array, test: Array, *, seed: int, trees: int) -> Array:
+    """Predictions (N,) of extremely randomised trees fitted to the training rows."""
+    model = ExtraTreesRegressor(trees, random_state=seed, n_jobs=-1).fit(train, train_values)
+    return np.asarray(model.predict(test))
 
 
 def random_compositions(count: int, elements: Sequence[int] = range(92), *, seed: int) -> Floats:
@@ -167,9 +231,8 @@ class MadeUp:
 
     def rows(self, known: Floats, generator: np.random.Generator) -> Floats:
         """Compositions (sum of counts, 118) made from known ones (N, 118); every row sums to 1."""
-        frequencies = (known > 0).sum(0) / (
-            known > 0
-        ).sum()  # how often each element is held, as a share of all
+        held = (known > 0).sum(0)
+        frequencies = held / held.sum()
 
         def picked(count: int) -> Floats:
             return known[generator.integers(len(known), size=count)]
@@ -314,9 +377,3 @@ class Lesson:
             return Epoch(fractions[pick], targets[pick], None if weights is None else weights[pick])
 
         return sample
-
-
-def tree_labels(train: Array, train_values: Array, test: Array, *, seed: int, trees: int) -> Array:
-    """Predictions (N,) of extremely randomised trees fitted to the training rows."""
-    model = ExtraTreesRegressor(trees, random_state=seed, n_jobs=-1).fit(train, train_values)
-    return np.asarray(model.predict(test))

@@ -15,7 +15,6 @@ from kiago_ray.predictors.base import (
     check_contract,
     in_precision,
 )
-from kiago_ray.predictors.features import amounts
 from kiago_ray.predictors.networks import (
     SCALE,
     BandedLinear,
@@ -23,11 +22,12 @@ from kiago_ray.predictors.networks import (
     ResNet18Inference,
     TcResNet,
     bands,
-    max_pool,
     unpool,
     unpool_in_order,
 )
 from kiago_ray.predictors.weights import load_network, load_predictors
+
+from .test_networks import network_log
 
 ROWS = 10_000
 
@@ -115,11 +115,8 @@ def test_gradients_are_those_of_the_network_that_was_lowered() -> None:
     x = compositions(200, seed=5).double()
     gradient = by_parts(ResNet18Inference(network), x)[1]  # type: ignore[arg-type]
     leaf = x.clone().requires_grad_()
-    maps = (amounts(leaf) @ network.stem_matrix()).view(
-        -1, 4, 16, 64
-    )  # `log_tc` itself ends in single precision
-    maps = network.blocks(max_pool(torch.relu(network.stem_norm(maps))))
-    (expected,) = torch.autograd.grad(SCALE.tc_k(network.head(maps.flatten(1))).sum(), leaf)
+    log_tc = network_log(network, leaf)  # type: ignore[arg-type]
+    (expected,) = torch.autograd.grad(SCALE.tc_k(log_tc).sum(), leaf)
     torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-8)
 
 

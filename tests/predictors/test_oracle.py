@@ -31,8 +31,7 @@ from kiago_ray.predictors.weights import (
     load_predictors,
     shipped_weights,
 )
-from kiago_ray.training.fit import score
-from kiago_ray.training.tables import random_compositions
+from kiago_ray.training.tables import random_compositions, score
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 

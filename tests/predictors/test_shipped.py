@@ -12,7 +12,7 @@ from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.predictors.base import check_contract
 from kiago_ray.predictors.weights import load_card, load_predictors, shipped_weights
-from kiago_ray.training.fit import score
+from kiago_ray.training.tables import score
 
 LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 

@@ -20,9 +20,8 @@ from kiago_ray.training.fit import (
     RunOptions,
     fit,
     one_cycle,
-    score,
 )
-from kiago_ray.training.tables import Epoch, tree_labels
+from kiago_ray.training.tables import Epoch, score, tree_labels
 
 SETTINGS = FitSettings(
     epochs=6,
