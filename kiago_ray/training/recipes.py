@@ -87,6 +87,7 @@ PERCENTILE = 95.0
 LEAST_SCALE = 1e-3  # of a feature that hardly varies
 NORMAL_SHARES = ((0.683, 1.0), (0.954, 2.0))  # of a normal distribution within 1σ and 2σ
 COVERAGE_WEIGHT = 1000.0
+SPREAD_TERMS = ("1", "ln(1 + disagreement / K)", "ln(1 + softplus(T_c) / 10 K)", "extrapolation, at most 3")
 SOFTNESS = 0.15  # of ln σ, over which an error counts as half covered
 
 
@@ -180,28 +181,19 @@ def train_tc_ensemble(
     fits = {split: _fit_ensemble(tables, split, settings, options, recipe, lesson) for split in SPLITS}
     saved = fits["random"][0]
     fits["system"][0].extrapolation.unit.copy_(saved.extrapolation.unit)  # scores as they are served
-    calibrating, covered = {}, {}
-    for split, (network, _) in fits.items():
-        test = tables.known.parts(split)[1]
-        rows, half = HeldOut.of(network, test), held_out(test.formulas, share=0.5, salt=CALIBRATION_SALT)
-        calibrating[split], covered[split] = (HeldOut(*(e[part] for e in rows)) for part in (half, ~half))
-    saved.spread = fit_spread(list(calibrating.values()))
+    halves = {split: _halves(network, tables.known.parts(split)[1]) for split, (network, _) in fits.items()}
+    saved.spread = fit_spread([calibrating for calibrating, _ in halves.values()])
     splits = {
         split: {
             **tables.scores("ensemble", partial(predict, network), split),
             "extrapolation": _extrapolation_scores(network, tables, split),
             "seconds": seconds,
-            "spread": coverage(saved.spread, covered[split]),
+            "spread": coverage(saved.spread, halves[split][1]),
         }
         for split, (network, seconds) in fits.items()
     }
     spread = {
-        "terms": [
-            "1",
-            "ln(1 + disagreement / K)",
-            "ln(1 + softplus(T_c) / 10 K)",
-            "extrapolation, at most 3",
-        ],
+        "terms": list(SPREAD_TERMS),
         "coefficients": [round(float(c), 4) for c in saved.spread.coefficients],
         "calibrated_on": "one half of the held-out rows of both splits; coverage is the other half's",
     }
@@ -280,12 +272,14 @@ class HeldOut(NamedTuple):
     terms: Doubles
     errors_k: Doubles
 
-    @classmethod
-    def of(cls, network: CalibratedEnsemble, test: TrainingTable) -> HeldOut:
-        """Of rows that the network never saw."""
-        mean, _, *rest = network.estimates(test.fractions)
-        terms = Spread.terms(*map(torch.from_numpy, (mean, *rest))).numpy()
-        return cls(terms, np.abs(test.values.astype(np.float64) - mean.clip(0)))
+
+def _halves(network: CalibratedEnsemble, test: TrainingTable) -> tuple[HeldOut, HeldOut]:
+    """Rows that the network never saw, one half to calibrate its spread on and one to measure the coverage on."""
+    mean, _, *rest = network.estimates(test.fractions)
+    terms = Spread.terms(*map(torch.from_numpy, (mean, *rest))).numpy()
+    errors_k = np.abs(test.values.astype(np.float64) - mean.clip(0))
+    half = held_out(test.formulas, share=0.5, salt=CALIBRATION_SALT)
+    return HeldOut(terms[half], errors_k[half]), HeldOut(terms[~half], errors_k[~half])
 
 
 def fit_spread(splits: list[HeldOut]) -> Spread:
