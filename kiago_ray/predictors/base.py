@@ -41,11 +41,9 @@ class ContractError(InputError):
 
 
 class Predictor(Protocol):
-    """One property of a composition.
-
-    Called with atomic fractions (rows, 118), every row summing to 1, it returns (rows,) values with
-    gradients to its input: T_c in K *before* the final ReLU (a search needs a slope at 0 K, so callers
-    clip), E_f in eV/atom, or ln P in nats. Rows never influence one another.
+    """One property of a composition. Called with atomic fractions (rows, 118), every row summing to 1, it returns
+    (rows,) values with gradients to its input: T_c in K *before* the final ReLU (a search needs a slope at 0 K, so
+    callers clip), E_f in eV/atom, or ln P in nats. Rows never influence one another.
     """
 
     @property
@@ -94,10 +92,9 @@ def predict(predictor: Predictor, fractions: NDArray[np.float32]) -> NDArray[np.
 
 
 def check_contract(predictor: Predictor, *, tolerance: float = 1e-4) -> None:
-    """Run `predictor` on made compositions and raise ContractError at the first broken clause.
-
-    Shapes, finite values and gradients, an input left unchanged, a batch that equals its rows (within
-    `tolerance`, relative), a batch of one that keeps its axis, and an empty batch.
+    """Run `predictor` on made compositions and raise ContractError at the first broken clause: shapes, finite values
+    and gradients, an input left unchanged, a batch that equals its rows (within `tolerance`, relative), a batch of one
+    that keeps its axis, and an empty batch.
     """
 
     def require(holds: Tensor | bool, complaint: str) -> None:
@@ -230,19 +227,14 @@ def in_precision(predictors: Predictors, precision: Precision) -> Predictors:
         if not isinstance(predictor, Inference) or predictor.wide == dtype:
             return predictor
         if predictor.wide != predictor.single:
-            raise ValueError(
-                f"{predictor.wide} has lost digits; start from the predictor in single precision"
-            )
+            raise ValueError(f"{predictor.wide} has lost digits; start from single precision")
         copied = copy.deepcopy(predictor)
         for layer in copied.wide_layers():
             layer.to(dtype)
         return copied
 
-    tc, ef = (
-        converted(predictors.tc, precision == "bfloat16"),
-        converted(predictors.ef, precision != "float32"),
-    )
-    return replace(predictors, tc=tc, ef=ef)
+    tc = converted(predictors.tc, precision == "bfloat16")
+    return replace(predictors, tc=tc, ef=converted(predictors.ef, precision != "float32"))
 
 
 def capturable(predictors: Predictors) -> bool:

@@ -17,9 +17,7 @@ from kiago_ray.chemistry.oxidation import state_shares
 WAVES = (4, 16)  # periods of 1/4 and 1/16 of all atoms
 AMOUNTS = 3 + 2 * len(WAVES)
 COMMON = 96  # elements that properties are standardised over; nothing beyond Cm is in the data
-TRANSITION_METALS = tuple(
-    "Ti V Cr Mn Fe Co Ni Cu Zn Nb Mo Ru Rh Pd Ag Ta W Re Os Ir Pt Au".split()  # noqa: SIM905
-)
+TRANSITION_METALS = "Ti V Cr Mn Fe Co Ni Cu Zn Nb Mo Ru Rh Pd Ag Ta W Re Os Ir Pt Au"
 VALENCE_OF = ("Cu", "Fe", "Ni", "Bi", "Ru", "Nb")
 BESIDE_COPPER = ("O", "Ca", "Ba", "Sr", "Y", "Tl", "Hg", "Bi", "La", "Pb")
 BESIDE_IRON = ("As", "Se", "O", "Co", "Te")
@@ -36,7 +34,9 @@ def buffer(values: Any) -> nn.Buffer:
 
 
 def amounts(fractions: Tensor) -> Tensor:
-    """Functions of the amount, each 0 at 0 with a finite slope there: (rows, 118) → (rows, 7·118)."""
+    """Functions of the amount, each 0 at 0 with a finite slope there: (rows, 118) → (rows, 7·118). On plain fractions
+    a network learns coarse trends long before the small dopings that decide T_c.
+    """
     root = torch.sqrt(fractions + 1e-3) - torch.full_like(fractions, 1e-3).sqrt()  # 0 at 0 in any precision
     functions = [fractions, root, torch.log1p(100 * fractions) / 5]
     for wave in WAVES:
@@ -55,8 +55,8 @@ def amount_slopes(fractions: Tensor) -> Tensor:
 
 
 class LogScale(NamedTuple):
-    """What a network predicts instead of T_c: ln(1 + T_c / scale_k). The inverse is exact and has a slope everywhere,
-    also below 0 K; above `highest` it is clipped, where the exponential would only amplify an error.
+    """What a network predicts instead of T_c: ln(1 + T_c / scale_k). The inverse is exact and has a slope below 0 K
+    too; above `highest` it is clipped, where the exponential would only amplify an error.
     """
 
     scale_k: float
@@ -76,9 +76,8 @@ class LogScale(NamedTuple):
 
 
 class TcFeatures(nn.Module):
-    """What the ensemble sees of fractions (rows, 118), every row summing to 1: (rows, features).
-
-    The seven functions of each element's amount come first (`amounts`), then statistics and chemistry.
+    """What the ensemble sees of fractions (rows, 118), every row summing to 1: (rows, features), first the seven
+    functions of each element's amount (`amounts`), then statistics and chemistry.
     """
 
     def __init__(self) -> None:
@@ -87,7 +86,7 @@ class TcFeatures(nn.Module):
         self.properties = buffer((values - values[:COMMON].mean(0)) / values[:COMMON].std(0))
         self.charges = buffer([next(iter(shares), 0) for shares in state_shares()])  # the most frequent
         transition = np.zeros(N_ELEMENTS)
-        transition[[INDEX[symbol] for symbol in TRANSITION_METALS]] = 1
+        transition[[INDEX[symbol] for symbol in TRANSITION_METALS.split()]] = 1
         self.transition = buffer(transition)
         self.valence_of, self.beside_copper, self.beside_iron = (
             nn.Buffer(torch.tensor([INDEX[s] for s in symbols]), persistent=False)
@@ -95,7 +94,6 @@ class TcFeatures(nn.Module):
         )
 
     def forward(self, fractions: Tensor) -> Tensor:
-        """The features, in the order of the module's list."""
         return torch.cat([amounts(fractions), self.described(fractions)], dim=1)
 
     def described(self, fractions: Tensor) -> Tensor:

@@ -1,11 +1,10 @@
 """The paper's two networks (section 3.1): ElemNet for E_f, a ResNet-18 for T_c, and the latter frozen for searches.
 
 The ResNet-18 (He et al., 2015) reads the composition drawn on a periodic table with four channels (s, p, d and f
-block), every element a flag times its amount. Three choices are ours. The amount enters through seven functions
-(`features.amounts`), each with four channels of its own: on plain fractions a network learns coarse trends long before
-the small dopings that decide T_c. Taps of a kernel that only ever see padding are left out, which is exact: 2.3 M
-weights instead of 11 M. And the network predicts a logarithm of T_c (`LogScale`), so that the value before the final
-ReLU can be followed out of 0 K.
+block), every element a flag times its amount. Three choices are ours: the amount enters through seven functions
+(`features.amounts`), each with four channels of its own; taps of a kernel that only ever see padding are left out,
+which is exact: 2.3 M weights instead of 11 M; and the network predicts a logarithm of T_c (`LogScale`), so that the
+value before the final ReLU can be followed out of 0 K.
 
 `ResNet18Inference` is the frozen network as plain matrix products: the same values and gradients for a fraction of the
 work. Map, stem convolution and its norm are linear in the amounts, and so one matrix; the other norms fold into the
@@ -106,8 +105,7 @@ class TapConv(nn.Module):
         down, across = (height - high) // stride + 1, (width - wide) // stride + 1
         taps = [
             maps[:, i : i + stride * (down - 1) + 1 : stride, j : j + stride * (across - 1) + 1 : stride]
-            for i in range(high)
-            for j in range(wide)
+            for i, j in product(range(high), range(wide))
         ]
         columns = torch.cat(taps, dim=3) if len(taps) > 1 else taps[0]
         flat = columns.reshape(rows * down * across, self.weight.shape[0])
@@ -198,10 +196,8 @@ def bands(matrix: Tensor, width: int) -> list[Band]:
 
 
 class BandedLinear(nn.Module):
-    """x·W + b for a frozen matrix W (inputs, outputs); convolutions on small maps become this.
-
-    width: outputs of one product. needed: entries of W that aren't 0, the multiply-adds that a row needs in either
-    direction.
+    """x·W + b for a frozen matrix W (inputs, outputs); convolutions on small maps become this. width: outputs of one
+    product. needed: entries of W that aren't 0, the multiply-adds that a row needs in either direction.
     """
 
     def __init__(self, matrix: Tensor, bias: Tensor, *, width: int = BAND) -> None:
@@ -357,10 +353,9 @@ def unpool_in_order(gradient: Tensor, image: Tensor, taken: Tensor) -> Tensor:
 
 def _folded(norm: ChannelNorm) -> tuple[Tensor, Tensor]:
     """A norm in evaluation as a factor and a shift of each channel."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return scale, norm.bias - norm.running_mean * scale
+    mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+    scale = norm.weight / torch.sqrt(variance + norm.eps)
+    return scale, norm.bias - mean * scale
 
 
 def _folded_convolution(conv: TapConv, norm: ChannelNorm, shape: Shape) -> tuple[BandedLinear, Shape]:

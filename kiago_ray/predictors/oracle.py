@@ -1,10 +1,9 @@
 """The oracle: a second opinion on T_c from another class of model, boosted trees on statistics of element properties.
 
 It shares the data with the T_c network and nothing else: no map, no amounts of single elements, no gradient. A search
-never sees it (a test of the imports holds that), so what a search's optimum exploits in the networks it need not find
-here. Sweeps that choose a search's settings have an oracle of their own, which reads the amounts of the elements: one
-that chose by the reporting oracle would choose by its mistakes too. On disk each is LightGBM's own text, one member
-after another, gzipped, beside a model card with its SHA-256.
+never sees it (a test of the imports holds that), so that its optimum can't exploit it. Sweeps have an oracle of their
+own, which reads the amounts of the elements: one that chose settings by the reporting oracle would choose by its
+mistakes too. On disk each is LightGBM's own text, one member after another, gzipped, beside its model card.
 """
 
 from __future__ import annotations
@@ -68,9 +67,8 @@ def composition_statistics(fractions: NDArray[np.floating]) -> Floats:
 
 
 def element_fractions(fractions: NDArray[np.floating]) -> Floats:
-    """The amounts themselves, (N, 118), rounded to AMOUNT_STEP, so that no tree splits on their last digits.
-
-    Raises ValueError as `check_compositions` does.
+    """The amounts themselves, (N, 118), rounded to AMOUNT_STEP, so that no tree splits on their last digits. Raises
+    ValueError as `check_compositions` does.
     """
     check_compositions(fractions)
     return np.rint(fractions.astype(np.float64) / AMOUNT_STEP) * AMOUNT_STEP

@@ -1,8 +1,7 @@
 """Fit one network and write its card: AdamW, averaged weights, checkpoints that resume exactly.
 
-Nothing here knows what is fitted: the sampler supplies the rows. All randomness comes from one generator whose state
-is in the checkpoint, and dropout's from the number of the epoch, so a run that was killed ends with the same weights.
-Checkpoints are safetensors; no pickle.
+All randomness comes from one generator whose state is in the checkpoint, and dropout's from the number of the epoch,
+so a run that was killed ends with the same weights. Checkpoints are safetensors; no pickle.
 """
 
 from __future__ import annotations
@@ -110,13 +109,10 @@ def fit(
         start, total = time.monotonic(), 0.0
         rows = sampler(generator)
         order = torch.randperm(len(rows.targets), generator=generator)
-        batches = len(order) // settings.batch_rows
-        if not batches:
-            raise InputError(
-                f"{len(order)} training rows don't fill one batch of {settings.batch_rows}: use more data"
-            )
+        if not (batches := len(order) // (size := settings.batch_rows)):
+            raise InputError(f"{len(order)} training rows don't fill one batch of {size}: use more data")
         torch.manual_seed(settings.seed * settings.epochs + epoch)  # of dropout, which takes no generator
-        for step, pick in enumerate(order.split(settings.batch_rows)[:batches], start=epoch * batches):
+        for step, pick in enumerate(order.split(size)[:batches], start=epoch * batches):
             with precision:
                 predicted = predict(rows.fractions[pick].to(device))
             loss = mean_error(predicted, rows, pick, settings.huber_width)

@@ -1,12 +1,9 @@
 """The recipes of the shipped networks, from tables to weights with a card: T_c's two predictors, E_f's ElemNet.
 
-Each is fitted twice, once a split. The weights of the *random* split's fit are the ones that are saved, so the
-card's held-out scores are those of the very weights; the *system* split's fit only gives its scores.
-
-Each member of the ensemble leaves out one fold of chemical systems among the measured rows. Few non-superconductors
-are enough to keep its T_c low where there is none, and more cost accuracy on superconductors of systems never seen.
-Its spread is calibrated on one half of the rows that each split holds out, by a hash of the formula, and the coverage
-measured on the other half.
+Each is fitted once a split. The *random* split's weights are saved, so the card's held-out scores are those of the
+very weights; the *system* split's fit only gives its scores. Each member of the ensemble leaves out one fold of
+chemical systems. Few non-superconductors keep its T_c low where there is none, and more cost accuracy on systems never
+seen. Its spread is calibrated on one half of the rows that each split holds out, and measured on the other half.
 """
 
 from __future__ import annotations
@@ -94,11 +91,7 @@ SOFTNESS = 0.15  # of ln σ, over which an error counts as half covered
 def train_tc(
     tables: TcTables, settings: FitSettings, options: RunOptions, lesson: Lesson = TC_LESSON
 ) -> dict[str, Any]:
-    """Fit the ResNet-18, write `tc.safetensors` and `tc.json` to `options.out`, return the card.
-
-    Compositions that stand for 0 K regularise it, and so do made-up rows: each epoch sees a fresh sample of both
-    beside all training rows.
-    """
+    """Fit the ResNet-18, write `tc.safetensors` and `tc.json` to `options.out`, return the card."""
     scale = networks.SCALE
     recipe = {
         "target": f"ln(1 + T_c / {scale.scale_k:g} K)",
@@ -285,9 +278,9 @@ def _halves(network: CalibratedEnsemble, test: TrainingTable) -> tuple[HeldOut, 
 def fit_spread(splits: list[HeldOut]) -> Spread:
     """Coefficients for which 68.3 % of each split's errors lie within σ and 95.4 % within 2σ, as far as four can.
 
-    The pinball loss of ln|error| at these quantiles, every split weighing the same: unlike a likelihood it asks for
-    exactly these shares, whatever the tails. What a split as a whole is off by costs extra, so that none is served at
-    the expense of the other.
+    They minimise the pinball loss of ln|error| at these quantiles: unlike a likelihood it asks for exactly these
+    shares, whatever the tails. What a split as a whole is off by costs extra, so that neither is served at the
+    other's expense.
     """
     parts = [(terms, np.log(np.maximum(errors_k - LEAST_STD_K, 1e-3))) for terms, errors_k in splits]
 
@@ -322,10 +315,8 @@ def fit_extrapolation(known: Floats, test: Floats, *, seed: int) -> Extrapolatio
 
     Raises InputError for fewer known ones than there are components.
     """
-    if len(known) < COMPONENTS:
-        raise InputError(
-            f"{len(known)} known superconductors don't span {COMPONENTS} components: use more data"
-        )
+    if (rows := len(known)) < COMPONENTS:
+        raise InputError(f"{rows} known superconductors don't span {COMPONENTS} components: use more data")
     network = Extrapolation()
     described = network.features.described(torch.from_numpy(known)).double().numpy()
     mean, scale = described.mean(axis=0), described.std(axis=0) + LEAST_SCALE

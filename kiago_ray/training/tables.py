@@ -1,15 +1,12 @@
-"""What a fit learns from: compositions with a value each, held-out sets that anyone can rebuild, made-up rows.
+"""What a fit learns from: compositions with a value each and made-up rows; what it is worth on rows that it never saw.
 
 A composition is held out where the hash of its formula (random split) or of its chemical system (system split) falls
-below the share. So a split is the same on any machine, and a composition that is added or dropped moves no other one,
-as long as formulas are written alike. SuperCon comes in doping series: a random split puts near-twins on both sides,
-the system split does not.
+below the share: the same on any machine, whatever other compositions there are. SuperCon comes in doping series: a
+random split puts near-twins on both sides, the system split does not.
 
-A network fitted to 11,000 compositions alone is free to say anything a small step away from them, and a gradient
-search goes exactly there. So each epoch also holds made-up rows of the kinds that a search visits (jittered,
-mixed, substituted and enriched training rows), with T_c from extremely randomised trees that were fitted to the
-*same training rows*. Trees fall back to averages away from data, and the network learns that from them. Nothing
-held out is ever seen by either.
+A network fitted to 11,000 compositions alone is free to say anything a small step away from them, where a search goes.
+So each epoch also holds made-up rows of the kinds that a search visits, with T_c from extremely randomised trees that
+were fitted to the *same training rows*: trees fall back to averages away from data, and the network learns that.
 """
 
 from __future__ import annotations
@@ -56,10 +53,8 @@ HELD_OUT = {
 
 @dataclass(frozen=True)
 class TrainingTable:
-    """Compositions with one measured or computed value each, and where they come from.
-
-    `fractions` (N, 118) float32, `values` (N,) in the property's unit, `formulas` and `systems` the keys of the
-    two splits.
+    """Compositions, fractions (N, 118), with a value each, (N,) in the property's unit, and where they come from;
+    `formulas` and `systems` are the keys of the two splits.
     """
 
     formulas: list[str]
@@ -71,13 +66,9 @@ class TrainingTable:
     @classmethod
     def of(cls, table: pd.DataFrame, column: str, *sources: LoadReport) -> TrainingTable:
         """From a loader's table and the name of its value column."""
-        return cls(
-            formulas=table["formula"].tolist(),
-            systems=table["chemical_system"].tolist(),
-            fractions=parse_fractions(table["formula"]).astype(np.float32),
-            values=table[column].to_numpy(dtype=np.float32, copy=True),
-            sources=sources,
-        )
+        formulas, systems = table["formula"].tolist(), table["chemical_system"].tolist()
+        fractions = parse_fractions(formulas).astype(np.float32)
+        return cls(formulas, systems, fractions, table[column].to_numpy(np.float32, copy=True), sources)
 
     def pick(self, rows: Mask) -> TrainingTable:
         """The rows where (N,) `rows` is True."""
@@ -129,9 +120,9 @@ class TcTables:
         """
         known, known_report = load_supercon(supercon)
         table, report = load(others)
-        if report.kind not in ("materials_project", "cod"):
+        if (kind := report.kind) not in ("materials_project", "cod"):
             raise InputError(
-                f"--non-superconductors: {others} is a {report.kind} table; give Materials Project or COD"
+                f"--non-superconductors: {others} is a {kind} table; give Materials Project or COD"
             )
         # By system: a neighbour of known superconductors may well be one, and so is a wrong zero.
         zeros = non_superconductors(table, known, by="chemical_system")
@@ -183,11 +174,9 @@ def score(predicted: Array, true: Array, *, high: float | None = None) -> dict[s
     predicted − true) and, over true values above `high`, `bias_high`. Raises InputError for fewer than two.
     """
     if len(true) < 2:
-        raise InputError(
-            f"{len(true)} held-out rows are too few for a score: use more data or a larger share"
-        )
+        raise InputError(f"{len(true)} held-out rows are too few for a score: use more data")
     error = np.asarray(predicted, dtype=np.float64) - np.asarray(true, dtype=np.float64)
-    above = error[true > high] if high is not None else error[:0]
+    above = error[true > (np.inf if high is None else high)]
     mae, r2 = mean_absolute_error(true, predicted), r2_score(true, predicted)
     bias_high = rounded(bias_high=above.mean()) if len(above) else {"bias_high": None}
     return {"rows": len(true), **rounded(mae=mae, r2=r2, bias=error.mean()), **bias_high}
@@ -290,10 +279,8 @@ def _enriched(rows: Floats, frequencies: Array, generator: np.random.Generator) 
 
 @dataclass(frozen=True)
 class Epoch:
-    """The rows of one epoch: fractions (rows, 118), targets (rows,) on the network's own scale.
-
-    weights: (rows, members) of a network that predicts (rows, members), such as an ensemble's folds; None for a
-    network that predicts (rows,).
+    """The rows of one epoch: fractions (rows, 118), targets (rows,) on the network's own scale, and for an ensemble,
+    which predicts (rows, members), their weights (rows, members).
     """
 
     fractions: Tensor
