@@ -84,9 +84,7 @@ def fitted(lessons: list[Lesson], zeros: TrainingTable, name: str, asked: argpar
         return TcEnsemble(members=MEMBERS * len(lessons)).standardise(torch.from_numpy(rows))
 
     samplers = [
-        ENSEMBLE_LESSON.sampler(
-            each.train, zeros, each.taught, SCALE.log, member_weights(each.train, MEMBERS)
-        )
+        ENSEMBLE_LESSON.sampler(each.train, zeros, each.taught, member_weights(each.train, MEMBERS))
         for each in lessons
     ]
 

@@ -52,18 +52,14 @@ class ElemNet(Inference):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise((len(ELEMNET_INDEX), *self.LAYERS)))
+        self.linear = [nn.Linear(i, o) for i, o in pairwise((len(ELEMNET_INDEX), *self.LAYERS))]
+        self.layers = nn.ModuleList(self.linear)
         for layer in self.linear:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
         self.index = nn.Buffer(torch.tensor(ELEMNET_INDEX), persistent=False)
         known = torch.zeros(N_ELEMENTS, dtype=torch.bool).index_fill_(0, self.index, True)
         self.supported = nn.Buffer(known, persistent=False)
-
-    @property
-    def linear(self) -> list[nn.Linear]:
-        """The layers from the first to the last."""
-        return [cast(nn.Linear, layer) for layer in self.layers]
 
     def wide_layers(self) -> list[nn.Module]:
         return [layer for layer in self.linear[1:] if layer.out_features >= self.WIDE]

@@ -59,6 +59,7 @@ Network = TypeVar("Network", TcResNet, ElemNet)
 
 TC_SETTINGS = FitSettings(epochs=80, learning_rate=3e-3, warmup_share=0.15)
 TC_LESSON = Lesson(
+    scale=networks.SCALE,
     made=MadeUp(small_jitter=50_000, large_jitter=40_000, mixed=60_000, substituted=40_000, enriched=20_000),
     made_an_epoch=14_000,
     zeros_an_epoch=2_000,
@@ -70,6 +71,7 @@ EF_SETTINGS = FitSettings(
 )
 ENSEMBLE_SETTINGS = FitSettings(epochs=40, learning_rate=2e-3, huber_width=0.1)
 ENSEMBLE_LESSON = Lesson(
+    scale=ensemble.SCALE,
     made=MadeUp(small_jitter=24_000, large_jitter=20_000, mixed=28_000, substituted=18_000, enriched=10_000),
     made_an_epoch=15_000,
     zeros_an_epoch=700,
@@ -92,9 +94,7 @@ def train_tc(
     tables: TcTables, settings: FitSettings, options: RunOptions, lesson: Lesson = TC_LESSON
 ) -> dict[str, Any]:
     """Fit the ResNet-18, write `tc.safetensors` and `tc.json` to `options.out`, return the card."""
-    scale = networks.SCALE
     recipe = {
-        "target": f"ln(1 + T_c / {scale.scale_k:g} K)",
         "loss": "mean absolute error of the target",
         "waves_of_the_amount": list(WAVES),
         **lesson.about(),
@@ -104,7 +104,7 @@ def train_tc(
 
     def fitted(split: Split) -> tuple[TcResNet, int]:
         train, zero = tables.train(split)
-        sampler = lesson.sampler(train, zero, lesson.taught(train, zero, settings.seed), scale.log)
+        sampler = lesson.sampler(train, zero, lesson.taught(train, zero, settings.seed))
         return fit(TcResNet, TcResNet.log_tc, sampler, settings, options, f"tc-{split}", recipe)
 
     def scores(split: Split, network: TcResNet) -> dict[str, Any]:
@@ -164,7 +164,6 @@ def train_tc_ensemble(
     Both splits are fitted, whatever `options.splits` says: the spread needs them.
     """
     recipe = {
-        "target": f"ln(1 + T_c / {ensemble.SCALE.scale_k:g} K)",
         "features": "amounts, statistics of element properties, valences and ratios (tc_features)",
         "folds": f"each member leaves out one of {FOLDS} folds of chemical systems of the measured rows",
         "loss": "Huber loss of the target",
@@ -219,18 +218,9 @@ def _fit_ensemble(
     """The split's ensemble with halved weights and its extrapolation score; the spread isn't calibrated yet."""
     train, zero = tables.train(split)
     rows = torch.from_numpy(train.fractions)
-    taught = lesson.taught(train, zero, settings.seed)
-    weights = member_weights(train, ensemble.MEMBERS)
-    sampler = lesson.sampler(train, zero, taught, ensemble.SCALE.log, weights)
-    network, seconds = fit(
-        lambda: TcEnsemble().standardise(rows),
-        TcEnsemble.__call__,
-        sampler,
-        settings,
-        options,
-        f"tc_ensemble-{split}",
-        recipe,
-    )
+    taught, weights = lesson.taught(train, zero, settings.seed), member_weights(train, ensemble.MEMBERS)
+    how = lesson.sampler(train, zero, taught, weights), settings, options, f"tc_ensemble-{split}", recipe
+    network, seconds = fit(lambda: TcEnsemble().standardise(rows), TcEnsemble.__call__, *how)
     calibrated = CalibratedEnsemble()
     calibrated.ensemble = network.cpu()
     test = tables.known.parts(split)[1]

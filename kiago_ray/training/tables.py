@@ -32,7 +32,7 @@ from kiago_ray.data.files import LoadReport
 from kiago_ray.data.sources import load, non_superconductors
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.features import TcFeatures
+from kiago_ray.predictors.features import LogScale, TcFeatures
 
 Array = NDArray[np.floating]
 Floats = NDArray[np.float32]
@@ -289,14 +289,17 @@ class Epoch:
 
 
 Sampler = Callable[[torch.Generator], Epoch]
+Taught = tuple[Floats, Floats]
+"""Made-up compositions (M, 118) and their T_c in K (M,)."""
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a network of T_c learns beside the measured rows. made: the made-up rows, whose T_c a teacher gives, trees
-    on the training rows and some non-superconductors; features: whether it sees the ensemble's features too.
+    """What a network of T_c learns beside the measured rows, on its scale. made: the made-up rows, whose T_c a teacher
+    gives, trees on the training rows and some non-superconductors; features: whether it sees the ensemble's features.
     """
 
+    scale: LogScale
     made: MadeUp
     made_an_epoch: int
     zeros_an_epoch: int
@@ -308,6 +311,7 @@ class Lesson:
         """What a card says of it."""
         seen = "fractions and features of " if self.features else ""
         return {
+            "target": f"ln(1 + T_c / {self.scale.scale_k:g} K)",
             "non_superconductors_an_epoch": self.zeros_an_epoch,
             "made_up_rows": asdict(self.made),
             "made_up_rows_an_epoch": self.made_an_epoch,
@@ -331,29 +335,23 @@ class Lesson:
         x = torch.from_numpy(np.ascontiguousarray(fractions, dtype=np.float32))
         return np.concatenate([fractions, TcFeatures().described(x).numpy()], axis=1)
 
-    def taught(self, train: TrainingTable, zero: TrainingTable, seed: int) -> tuple[Floats, Floats]:
+    def taught(self, train: TrainingTable, zero: TrainingTable, seed: int) -> Taught:
         """Made-up compositions (M, 118) and their T_c in K (M,) by trees that saw no row but the training's."""
         made, rows, tc_k = self.rows(train, zero, seed)
         labels = tree_labels(self.seen(rows), tc_k, self.seen(made), seed=seed, trees=self.teacher_trees)
         return made, labels.astype(np.float32)
 
     def sampler(
-        self,
-        train: TrainingTable,
-        zero: TrainingTable,
-        taught: tuple[Floats, Floats],
-        to_log: Callable[[Tensor], Tensor],
-        weights: Tensor | None = None,
+        self, train: TrainingTable, zero: TrainingTable, taught: Taught, weights: Tensor | None = None
     ) -> Sampler:
-        """Epochs of all measured rows, and fresh samples of zeros and of the made-up rows, on the scale `to_log`.
-
-        weights: (rows, members) of the measured rows; all others weigh 1 for every member.
+        """Epochs of all measured rows and fresh samples of zeros and of the made-up rows. weights: (rows, members) of
+        the measured rows; all others weigh 1 for every member.
         """
         made, labels = taught
         measured, zeros = len(train.values), len(zero.values)
         fractions = torch.from_numpy(np.concatenate([train.fractions, zero.fractions, made]))
         values = np.concatenate([train.values, np.zeros(zeros, dtype=np.float32), labels])
-        targets = to_log(torch.from_numpy(values))
+        targets = self.scale.log(torch.from_numpy(values))
         if weights is not None:
             weights = torch.cat([weights, torch.ones(zeros + len(made), weights.shape[1])])
 

@@ -15,7 +15,7 @@ from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli.main import main
 from kiago_ray.data.compositions import folds
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.ensemble import SCALE, CalibratedEnsemble, Spread
+from kiago_ray.predictors.ensemble import CalibratedEnsemble, Spread
 from kiago_ray.predictors.weights import load_network, load_predictors
 from kiago_ray.training import tables
 from kiago_ray.training.fit import RunOptions
@@ -155,7 +155,7 @@ def test_the_shipped_predictors_know_their_elements() -> None:
 def test_members_miss_their_fold_of_measured_rows_and_see_all_others() -> None:
     rows, lesson = known(), replace(ENSEMBLE_LESSON, made=FEW)
     taught, weights = lesson.taught(rows, zeros(), 0), member_weights(rows, 6)
-    epoch = lesson.sampler(rows, zeros(), taught, SCALE.log, weights)(torch.Generator().manual_seed(0))
+    epoch = lesson.sampler(rows, zeros(), taught, weights)(torch.Generator().manual_seed(0))
     assert epoch.weights is not None
     measured = epoch.weights[:300]
     fold = folds(rows.systems, FOLDS, salt=FOLD_SALT)
