@@ -87,7 +87,8 @@ class Predictors:
 def predict(predictor: Predictor, fractions: NDArray[np.float32]) -> NDArray[np.float64]:
     """Values (N,) of atomic fractions (N, 118), in batches, on the predictor's device."""
     device = predictor.supported.device
-    parts = [predictor(batch.to(device)).cpu() for batch in torch.from_numpy(fractions).split(BATCH_ROWS)]
+    batches = torch.split(torch.from_numpy(fractions), BATCH_ROWS)
+    parts = [predictor(batch.to(device)).cpu() for batch in batches]
     return torch.cat(parts).double().numpy()
 
 

@@ -275,7 +275,8 @@ class ResNet18Inference(Inference):
                 second, made = _folded_convolution(block.conv2, block.norm2, between)
                 layers = nn.ModuleList([first, second])
                 if block.shortcut is not None:
-                    layers.append(_folded_convolution(*block.shortcut, shape)[0])
+                    across = cast(tuple[TapConv, ChannelNorm], tuple(block.shortcut))
+                    layers.append(_folded_convolution(*across, shape)[0])
                 self.blocks.append(layers)
                 shape = made
         self.head = exact.head.requires_grad_(False)
@@ -300,8 +301,8 @@ class ResNet18Inference(Inference):
         # Bias and ReLU commute with the maximum. From here on places go by column: what a kernel covers lies together.
         maps = pooled.permute(0, 3, 2, 1) + self.stem.bias[-self.channels :]
         maps = maps.relu_().to(self.wide).flatten(1)
-        trace = [maps]
-        for first, second, *shortcut in self.blocks:
+        trace, blocks = [maps], cast(list[list[BandedLinear]], list(self.blocks))
+        for first, second, *shortcut in blocks:
             between = first(maps).relu_()
             maps = shortcut[0](maps) if shortcut else maps.clone()
             second(between, onto=maps).relu_()
@@ -310,7 +311,7 @@ class ResNet18Inference(Inference):
         if not gradients:
             return values, None
         gradient = (SCALE.slope(values)[:, None] * self.head.weight).to(self.wide)
-        for first, second, *shortcut in reversed(self.blocks):
+        for first, second, *shortcut in reversed(blocks):
             _through_relu(gradient, trace.pop())
             inner = _through_relu(second.back(gradient), trace.pop())
             outer = shortcut[0].back(gradient) if shortcut else gradient

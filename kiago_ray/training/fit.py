@@ -112,7 +112,7 @@ def fit(
         if not (batches := len(order) // (size := settings.batch_rows)):
             raise InputError(f"{len(order)} training rows don't fill one batch of {size}: use more data")
         torch.manual_seed(settings.seed * settings.epochs + epoch)  # of dropout, which takes no generator
-        for step, pick in enumerate(order.split(size)[:batches], start=epoch * batches):
+        for step, pick in enumerate(torch.split(order, size)[:batches], start=epoch * batches):
             with precision:
                 predicted = predict(rows.fractions[pick].to(device))
             loss = mean_error(predicted, rows, pick, settings.huber_width)
@@ -164,8 +164,8 @@ class _State:
         # Of an ensemble's members, side by side, a vector is (members, 1, width).
         parts = {p: p.ndim <= 1 or (p.ndim == 3 and p.shape[1] == 1) for p in network.parameters()}
         groups = [[p for p, vector in parts.items() if vector is asked] for asked in (False, True)]
-        decays = [{"params": groups[0], "weight_decay": settings.weight_decay}, {"params": groups[1]}]
-        self.optimizer = torch.optim.AdamW(decays, settings.learning_rate, weight_decay=0.0, fused=True)
+        decays: list[dict[str, Any]] = [{"params": groups[0]}, {"params": groups[1], "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(decays, weight_decay=settings.weight_decay, fused=True)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.tensors = {f"network.{name}": tensor for name, tensor in self.latest.items()}
         self.tensors |= {f"average.{name}": tensor for name, tensor in self.averages.items()}

@@ -92,9 +92,10 @@ class TrainingTable:
         fitted to the split's training rows."""
         train, test = self.parts(split)
         rows = train.fractions, train.values, test.fractions
+        neighbours, _ = nearest(test.fractions.astype(np.float64), train.fractions.astype(np.float64))
         found = {
             name: predict(test.fractions),
-            "nearest_neighbour": train.values[nearest(test.fractions, train.fractions)[0]],
+            "nearest_neighbour": train.values[neighbours],
             "extra_trees": tree_labels(*rows, seed=0, trees=EXTRA_TREES),
         }
         scores = {each: score(values, test.values, high=high) for each, values in found.items()}
@@ -239,7 +240,7 @@ class MadeUp:
 
 def _jittered(rows: Floats, width: float, generator: np.random.Generator) -> Array:
     """Every amount off by a random factor."""
-    return rows * np.exp(width * generator.standard_normal(rows.shape, dtype=np.float32))
+    return np.asarray(rows * np.exp(width * generator.standard_normal(rows.shape, dtype=np.float32)))
 
 
 def _mixed(known: Floats, count: int, generator: np.random.Generator) -> Array:
