@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.errors import InputError
 
 BATCH_ROWS = 4096
@@ -77,10 +77,6 @@ class Predictors:
     def supported(self) -> Tensor:
         """(118,) bool: the elements that both `tc` and `ef` know."""
         return self.tc.supported & self.ef.supported
-
-    def unknown_elements(self) -> tuple[str, ...]:
-        """The symbols of the elements that one of them doesn't know, by atomic number."""
-        return tuple(s for s, ok in zip(SYMBOLS, self.supported.tolist(), strict=True) if not ok)
 
 
 @torch.no_grad()

@@ -104,26 +104,20 @@ def normed(x: Tensor, scale: Tensor) -> Tensor:
 
 
 class Spread(nn.Module):
-    """(mean, disagreement, extrapolation), each (rows,), → standard deviation of T_c in K (rows,).
-
-    Members agree too well on systems that none of them saw, so ln σ is linear in `terms`, with coefficients from
-    held-out rows (`training.recipes`).
+    """`terms` (rows, 4) → standard deviation σ of T_c in K (rows,). Members agree too well on systems that none of them
+    saw, so ln σ is linear in the terms, with coefficients from held-out rows (`training.recipes`).
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.coefficients = nn.Buffer(torch.tensor([0.0, 1.0, 0.0, 0.0]))
 
-    def forward(self, mean_k: Tensor, disagreement_k: Tensor, extrapolation: Tensor) -> Tensor:
-        return self.of(self.terms(mean_k, disagreement_k, extrapolation))
-
-    def of(self, terms: Tensor) -> Tensor:
-        """The standard deviation in K (rows,) of terms (rows, 4)."""
+    def forward(self, terms: Tensor) -> Tensor:
         return (terms @ self.coefficients.to(terms)).exp() + LEAST_STD_K
 
     @staticmethod
     def terms(mean_k: Tensor, disagreement_k: Tensor, extrapolation: Tensor) -> Tensor:
-        """What ln σ is linear in, (rows, 4). Smooth at 0 K, so that a search can follow it."""
+        """Of T_c, disagreement and extrapolation, (rows,) each; smooth at 0 K, so that a search can follow them."""
         height = torch.log1p(functional.softplus(mean_k) / 10)
         furthest = extrapolation.clamp(max=FURTHEST)
         return torch.stack([torch.ones_like(mean_k), torch.log1p(disagreement_k), height, furthest], dim=1)
@@ -210,7 +204,8 @@ class CalibratedEnsemble(Inference):
         mean = members.mean(dim=1)
         variance = (members - mean[:, None]).square().sum(dim=1) / (members.shape[1] - 1)
         disagreement, score = (variance + 1e-6).sqrt(), self.extrapolation(fractions)
-        return Estimate(mean, self.spread(mean, disagreement, score), disagreement, score)
+        std = self.spread(Spread.terms(mean, disagreement, score))
+        return Estimate(mean, std, disagreement, score)
 
     @torch.no_grad()
     def estimates(self, fractions: NDArray[np.floating]) -> Estimate[NDArray[np.float64]]:

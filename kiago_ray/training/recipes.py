@@ -294,7 +294,7 @@ def fit_spread(splits: list[HeldOut]) -> Spread:
 
 def coverage(spread: Spread, rows: HeldOut) -> dict[str, float]:
     """Shares of errors within 1σ and 2σ, and the mean σ in K."""
-    std = spread.of(torch.from_numpy(rows.terms)).numpy()
+    std = spread(torch.from_numpy(rows.terms)).numpy()
     within = [(rows.errors_k <= factor * std).mean() for factor in (1, 2)]
     return rounded(within_1_sigma=within[0], within_2_sigma=within[1], mean_std_k=std.mean())
 
