@@ -28,6 +28,7 @@ from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.tables import superconductors
 from kiago_ray.hull import EnergyHull
 from kiago_ray.hull.energy_hull import with_e_hull
+from kiago_ray.models import Models
 from kiago_ray.plausibility.literature import Literature, system_names
 from kiago_ray.plausibility.model import fit_plausibility
 from kiago_ray.screening.candidates import collect
@@ -65,7 +66,7 @@ def draw(rows: int, seed: int) -> Drawn:
     known = {frozenset(parse(formula)) for formula in table["formula"]}
     real = table[(table["tc_k"] > 0) & (table["oxygen"] == "stated")]
     formulas = [parse(formula) for formula in real["formula"]]
-    generator, unknown = np.random.default_rng(seed), load_predictors().unknown_elements()
+    generator, unknown = np.random.default_rng(seed), Models(load_predictors()).foreign
     elements = sorted({INDEX[symbol] for amounts in formulas for symbol in amounts if symbol not in unknown})
     chosen = generator.permutation(len(formulas))[:rows].tolist()
     amounts = np.zeros((len(chosen), N_ELEMENTS))

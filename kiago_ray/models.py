@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class Models:
     @cached_property
     def foreign(self) -> frozenset[str]:
         """The symbols of the elements that the predictors don't know."""
-        return frozenset(self.predictors.unknown_elements())
+        return frozenset(compress(SYMBOLS, (~self.predictors.supported).tolist()))
 
     def opinions_on(self, origin: Floats | None = None, threads: int = 1) -> Opinions:
         """What the ensemble, the oracle and the prospects say of compositions, whichever predictor of T_c the search

@@ -104,8 +104,8 @@ def normed(x: Tensor, scale: Tensor) -> Tensor:
 
 
 class Spread(nn.Module):
-    """`terms` (rows, 4) → standard deviation σ of T_c in K (rows,). Members agree too well on systems that none of them
-    saw, so ln σ is linear in the terms, with coefficients from held-out rows (`training.recipes`).
+    """`terms` (rows, 4) → standard deviation σ of T_c in K (rows,). Members agree too well on systems that none of
+    them saw, so ln σ is linear in the terms, with coefficients from held-out rows (`training.recipes`).
     """
 
     def __init__(self) -> None:
