@@ -152,7 +152,7 @@ def main() -> None:
     truth = dict(
         zip(
             formulas(500),
-            score(formulas(500), load_models(phases=None)).table["tc_k"].to_pylist(),
+            score(formulas(500), load_models(phases=None))["tc_k"].to_pylist(),
             strict=True,
         )
     )

@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
+from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Mask
 from kiago_ray.chemistry.formula import FormulaError, amounts_row, fractions, parse
 from kiago_ray.data.tables import made_compounds
 from kiago_ray.hull.energy_hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
-from kiago_ray.models import Models, load_models
+from kiago_ray.models import Models, check_hull, load_models
 from kiago_ray.plausibility.prospects import around, informed
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import BaseMaterial
@@ -30,7 +29,7 @@ from kiago_ray.search.run import TRAJECTORY_ROWS, given_result, run_search
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
-from kiago_ray.storage.table import PREDICTED, candidates_table, schema
+from kiago_ray.storage.table import PREDICTED, candidates_table
 
 HULL_FORMULAS = MAX_FORMULAS  # of one request for scores
 AT_ONCE = 4096  # formulas that are scored together; bounds memory
@@ -113,7 +112,7 @@ def judged_rows(
     search's own. Raises SpecError for a search that these models can't run or judge.
     """
     judge = judge or spec
-    models.check_hull(judge)
+    check_hull(judge, models.hull)
     base = models.base(spec)
     prospects = None if models.prospects is None else models.prospects.knowing(spec.base)
     substitutions = around(spec, prospects)
@@ -138,7 +137,7 @@ def judged_formulas(
     `judge` names, judged by its screens. Amounts needn't be whole (see `screening.candidates.collect`). Raises
     SpecError as `judged_rows` does.
     """
-    models.check_hull(judge)
+    check_hull(judge, models.hull)
     base = models.base(judge)
     if models.prospects is not None:
         models = replace(models, prospects=models.prospects.knowing(judge.base))
@@ -187,55 +186,26 @@ def judged(
     return JudgedRows(result, base, candidates_table(apply_screens(rows, judge.screens)))
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Of n formulas: `table`, a pyarrow table of their columns (storage.table.PREDICTED), and `errors`: why one has
-    none and is null in all of them, None where it has.
-    """
-
-    formulas: tuple[str, ...]
-    table: Any
-    errors: tuple[str | None, ...]
-
-    def part(self, rows: slice) -> Scores:
-        """Those of some neighbouring formulas."""
-        start, end, _ = rows.indices(len(self.formulas))
-        return Scores(self.formulas[rows], self.table.slice(start, max(end - start, 0)), self.errors[rows])
-
-
-def joined(parts: Sequence[Scores]) -> Scores:
-    """Scores one after another."""
-    empty = schema().empty_table().select(PREDICTED)
-    return Scores(
-        tuple(formula for part in parts for formula in part.formulas),
-        pa.concat_tables([empty, *(part.table for part in parts)]).combine_chunks(),
-        tuple(error for part in parts for error in part.errors),
-    )
-
-
-def score(
-    formulas: Sequence[object], models: Models, *, near: NDArray[np.bool_] | None = None, threads: int = 1
-) -> Scores:
-    """What the models say of each formula, in their order, judged by the screens of `default`; one that can't be read,
-    or isn't text, gets an error.
+def score(formulas: Sequence[object], models: Models, *, near: Mask | None = None, threads: int = 1) -> Any:
+    """What the models say of n formulas, in their order, judged by the screens of `default`: an Arrow table of their
+    columns PREDICTED, and `error`, why one has none of them; that is null where it has.
 
     near: (n,) which ones get their energy above the hull, milliseconds each; by default the first HULL_FORMULAS.
     threads: for the oracle's trees.
     """
     near = np.arange(len(formulas)) < HULL_FORMULAS if near is None else near
-    pieces = [slice(start, start + AT_ONCE) for start in range(0, len(formulas), AT_ONCE)]
-    return joined([_score(formulas[piece], models, near[piece], threads) for piece in pieces])
+    pieces = [slice(start, start + AT_ONCE) for start in range(0, max(len(formulas), 1), AT_ONCE)]
+    return pa.concat_tables([_score(formulas[piece], models, near[piece], threads) for piece in pieces])
 
 
-def _score(formulas: Sequence[object], models: Models, near: NDArray[np.bool_], threads: int) -> Scores:
-    texts = tuple(text if isinstance(text, str) else "" for text in formulas)
+def _score(formulas: Sequence[object], models: Models, near: Mask, threads: int) -> Any:
     amounts = np.zeros((len(formulas), N_ELEMENTS))
     errors: list[str | None] = [None] * len(formulas)
-    for row, text in enumerate(texts):
+    for row, text in enumerate(formulas):
         try:
-            amounts[row] = read_formula(text, models)
+            amounts[row] = read_formula(text if isinstance(text, str) else "", models)
         except FormulaError as error:
-            errors[row] = str(error)
+            errors[row] = str(error).encode(errors="replace").decode()  # Arrow takes no half of a character
     good = np.flatnonzero([error is None for error in errors])
     rows = score_amounts(amounts[good], models, near=near[good], threads=threads)
     ok = rows.result.status == RowStatus.OK
@@ -244,7 +214,7 @@ def _score(formulas: Sequence[object], models: Models, near: NDArray[np.bool_], 
     place = np.full(len(formulas), -1)
     place[good[ok]] = np.flatnonzero(ok)
     table = rows.table.select(PREDICTED).take(pa.array(place, mask=place < 0))
-    return Scores(texts, table, tuple(errors))
+    return table.append_column("error", [pa.array(errors, pa.string())])
 
 
 def read_formula(formula: str, models: Models) -> Floats:
@@ -257,7 +227,7 @@ def read_formula(formula: str, models: Models) -> Floats:
 
 
 def score_amounts(
-    amounts: Floats, models: Models, *, near: NDArray[np.bool_] | None = None, threads: int = 1
+    amounts: Floats, models: Models, *, near: Mask | None = None, threads: int = 1
 ) -> JudgedRows:
     """Amounts (n, 118) of elements that the predictors know, as rows of a search without a base, and without their
     neighbours by element mover's distance. near: (n,) as in `score`, by default all.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress
@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import SYMBOLS, Floats
+from kiago_ray.chemistry.elements import INDEX, Floats, Mask
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data import NONE
 from kiago_ray.data.tables import known_table, shipped_element_counts, tried_table
@@ -26,7 +25,6 @@ from kiago_ray.predictors.oracle import Oracle, load_oracle
 from kiago_ray.predictors.weights import ORACLE, folder_with, load_cards, load_predictors
 from kiago_ray.screening.candidates import Opinions
 from kiago_ray.screening.known import BaseMaterial, KnownMaterials, TriedMaterials
-from kiago_ray.screening.screens import check_phases
 from kiago_ray.search.family import Substitutions
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.sections import SpecError
@@ -40,28 +38,42 @@ def search_frequencies() -> dict[str, Floats]:
 
 def check_search(
     spec: SearchSpec,
-    supported: NDArray[np.bool_],
+    supported: Mask,
     substitutions: Substitutions | None = None,
-    *,
-    phases: bool = False,
+    hull: EnergyHull | None = None,
 ) -> None:
     """Raise SpecError where a search can't be run and judged; nothing is run.
 
     supported: (118,) elements that the predictors know. substitutions: which elements replace one another, which a
-    search needs that keeps its base's sites. phases: whether there are competing phases to judge by.
+    search needs that keeps its base's sites. hull: of the phases to judge by.
     """
     resolve(spec, supported, substitutions)
-    if spec.base is not None:
-        _check_elements(
-            parse(spec.base), {s for s, known in zip(SYMBOLS, supported, strict=True) if not known}
+    _base_amounts(spec, supported)
+    check_hull(spec, hull)
+
+
+def check_hull(judge: SearchSpec, hull: EnergyHull | None) -> None:
+    """Raise SpecError where a screen of `judge` needs a hull that isn't there, or the hull is of other energies than
+    the candidates have.
+    """
+    if hull is None and "near_hull" in judge.screens.names:
+        raise SpecError(
+            "screens.names: near_hull needs competing phases, which `kiago search` alone takes, and not with "
+            "--phases none; elsewhere leave it out and put the result through `kiago hull --input top.csv`"
         )
-    check_phases(spec.screens.names, phases)
+    if hull is not None and hull.ef is None:
+        raise SpecError(
+            "hull: its energies are a file's, those of candidates are predicted; give one of ElemNet's"
+        )
 
 
-def _check_elements(base: Collection[str], foreign: Collection[str]) -> None:
-    unknown = [symbol for symbol in base if symbol in foreign]
+def _base_amounts(spec: SearchSpec, supported: Mask) -> dict[str, float]:
+    """The base's amounts, {} without one. Raises SpecError where it holds an element that isn't supported."""
+    amounts = {} if spec.base is None else parse(spec.base)
+    unknown = [symbol for symbol in amounts if not supported[INDEX[symbol]]]
     if unknown:
         raise SpecError(f"base: the predictors don't know {', '.join(unknown)}; choose another base")
+    return amounts
 
 
 @dataclass(frozen=True)
@@ -151,10 +163,9 @@ class Models:
 
         Raises SpecError where it holds an element that the predictors don't know.
         """
+        amounts = _base_amounts(spec, self.predictors.supported.cpu().numpy())
         if spec.base is None:
             return None
-        amounts = parse(spec.base)
-        _check_elements(amounts, self.foreign)
         row = fractions(amounts)
         tc_k, ef = (
             float(predict(each, row[None].astype(np.float32))[0])
@@ -168,28 +179,12 @@ class Models:
             tc_oracle_k=None if self.oracle is None else float(self.oracle.predict(row[None])[0][0]),
         )
 
-    def check(self, spec: SearchSpec, substitutions: Substitutions | None = None) -> None:
-        """Raise SpecError where a search can't be run and judged with these models; nothing is run.
-
-        substitutions: which elements replace one another in a search that keeps its base's sites, by default those
-        around its base, which take a tenth of a second to find.
+    def check(self, spec: SearchSpec) -> None:
+        """Raise SpecError where a search can't be run and judged with these models; nothing is run. What replaces what
+        in a search that keeps its base's sites takes a tenth of a second to find.
         """
-        if substitutions is None:
-            substitutions = around(spec, self.prospects)
-        check_search(
-            spec, self.predictors.supported.cpu().numpy(), substitutions, phases=self.hull is not None
-        )
-        self.check_hull(spec)
-
-    def check_hull(self, judge: SearchSpec) -> None:
-        """Raise SpecError where a screen of `judge` needs a hull that isn't there, or the hull is of other energies
-        than the candidates have.
-        """
-        check_phases(judge.screens.names, self.hull is not None)
-        if self.hull is not None and self.hull.ef is None:
-            raise SpecError(
-                "hull: its energies are a file's, those of candidates are predicted; give one of ElemNet's"
-            )
+        supported = self.predictors.supported.cpu().numpy()
+        check_search(spec, supported, around(spec, self.prospects), self.hull)
 
 
 def load_models(

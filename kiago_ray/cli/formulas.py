@@ -125,8 +125,8 @@ def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
     from kiago_ray.api import score  # a second to import, which `kiago hull` needn't wait
 
     scores = score(table["formula"].tolist(), models, threads=torch.get_num_threads())
-    found: pd.DataFrame = scores.table.to_pandas().set_index(table.index)
-    errors = pd.Series(scores.errors, index=table.index, dtype=object)
+    found: pd.DataFrame = scores.select(PREDICTED).to_pandas().set_index(table.index)
+    errors = pd.Series(scores["error"].to_pylist(), index=table.index, dtype=object)
     return pd.concat([table, found], axis=1).assign(error=errors)
 
 

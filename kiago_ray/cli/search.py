@@ -32,7 +32,7 @@ from kiago_ray.report.tables import best_table, no_gain, reasons_table, summary_
 from kiago_ray.runs.outcome import SearchResults, whole_results
 from kiago_ray.runs.results import write_outcome
 from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
-from kiago_ray.screening.screens import REQUIRED, SCREENS, Passing, load_screen_recall
+from kiago_ray.screening.screens import REQUIRED, SCREENS, load_screen_recall
 from kiago_ray.screening.summary import Summary
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
@@ -88,17 +88,19 @@ class ScreensCommand(TyperCommand):
         asks[REQUIRED] = f"All that the preset default requires: {', '.join(ScreensSpec().names)}."
         rows = []
         for name, description in asks.items():
-            found = measured.screens.get(name, Passing(None, None, None))
-            shares = {"known": found.recall, "> 30 K": found.recall_above_30_k, "swapped": found.swaps}
-            cells = {key: "–" if share is None else f"{100 * share:.1f}" for key, share in shares.items()}
+            found = measured["screens"].get(name, {})
+            shares = {"known": "recall", "> 30 K": "recall_above_30_k", "swapped": "swaps"}
+            cells = {
+                key: f"{100 * found[each]:.1f}" if each in found else "–" for key, each in shares.items()
+            }
             rows.append({"screen": name, "asks": description, **cells})
         table = console.plain_table(
             rows,
             names=("screen",),
             texts=("asks",),
             title="Screens (screens.names), and the share of compositions that pass, %",
-            caption=f"Of {measured.superconductors:,} known superconductors, and of {measured.swaps:,} of them with "
-            "one or two elements swapped at random.",
+            caption=f"Of {measured['superconductors']:,} known superconductors, and of {measured['swaps']:,} of them "
+            "with one or two elements swapped at random.",
         )
         Console().print(table)
 

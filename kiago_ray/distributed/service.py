@@ -23,7 +23,6 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from kiago_ray.api import Scores
 from kiago_ray.models import Models
 from kiago_ray.service.app import build_app
 from kiago_ray.service.backend import PROBE, Backend, service_models
@@ -187,12 +186,12 @@ class Meter:
         for state in ("queued", "running"):
             self._queue.set(counts[state], {"state": state})
 
-    def batch(self, scores: Scores, seconds: float) -> None:
+    def batch(self, scores: Any, seconds: float) -> None:
         """Count a batch, and what became of its formulas."""
         self._model_seconds.observe(max(seconds, 1e-9))
-        self._batch.observe(max(len(scores.errors), 1))
-        refused = sum(error is not None for error in scores.errors)
-        for outcome, count in (("refused", refused), ("predicted", len(scores.errors) - refused)):
+        self._batch.observe(max(len(scores), 1))
+        predicted = scores["error"].null_count
+        for outcome, count in (("refused", len(scores) - predicted), ("predicted", predicted)):
             if count:
                 self._rows.inc(count, {"outcome": outcome})
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import EXPLAINED, Background, Row, reasons_of, unseen
 from kiago_ray.report.tables import (
     UNKNOWN,
@@ -157,19 +156,17 @@ def number(header: str, value: Callable[[Item], float | None], form: str = "{:.1
 
 def text(header: str, value: Callable[[Item], str | None], *, formula: bool = False) -> Column[Item]:
     """A column of texts or of formulas."""
-    return Column(header, lambda item: text_cell(value(item), formula=formula))
+
+    def content(item: Item) -> Cell:
+        shown = value(item)
+        return (formula_markup(shown) if formula else shown, None) if shown else NO_VALUE
+
+    return Column(header, content)
 
 
 def number_cell(value: float | None, form: str) -> Cell:
     """A number in a format such as "{:.1f}"."""
     return NO_VALUE if value is None else (form.format(value), float(value))
-
-
-def text_cell(text: str | None, *, formula: bool = False) -> Cell:
-    """A text or a formula."""
-    if not text:
-        return NO_VALUE
-    return (formula_markup(text) if formula else text), None
 
 
 def candidates_table(rows: Sequence[Row], required: tuple[str, ...], *, campaign: bool = False) -> Table[Row]:
@@ -206,37 +203,19 @@ def _candidates_column(name: str, required: tuple[str, ...]) -> Column[Row]:
     return Column(column.header, content, "n" if numeric else _KINDS.get(name, ""))
 
 
-@dataclass(frozen=True)
-class Page:
-    """What goes on the page of a search.
+def search_page(
+    summary: Summary, rows: Sequence[Row], *, background: Background | None = None, **content: Any
+) -> str:
+    """The page of a search as HTML5 text.
 
-    rows: the ranked table's first rows. spec_text: the specification as it stands in spec.yaml. model_notes: a
-    sentence each on how good the predictors are (from their model cards). remark: something the reader must know
-    first, such as that the search was stopped early. background: what the explanation of the best rows needs.
+    rows: the ranked table's first rows. background: what the explanation of the best needs. content: `title`; `plots`;
+    `spec_text`, the specification as it stands in spec.yaml; and maybe `model_notes`, a sentence each on how good the
+    predictors are (see `card_notes`), and `remark`, which the reader must know first.
     """
-
-    title: str
-    summary: Summary
-    rows: Sequence[Row]
-    plots: Sequence[Plot]
-    spec_text: str
-    model_notes: Sequence[str] = ()
-    remark: str = ""
-    background: Background = field(default_factory=Background)
-
-
-def render_page(page: Page) -> str:
-    """The page of a search as HTML5 text."""
-    summary, content = page.summary, dict(vars(page))
+    content = {"model_notes": (), "remark": "", **content, "summary": summary}
+    told = (summary.required, summary.top, summary.statuses, background or Background())
     return render_ranked(
-        "search.html.j2",
-        content.pop("rows")[:TABLE_ROWS],
-        summary.required,
-        summary.top,
-        summary.statuses,
-        content.pop("background"),
-        summary_rows=summary_rows(summary),
-        **content,
+        "search.html.j2", rows[:TABLE_ROWS], *told, summary_rows=summary_rows(summary), **content
     )
 
 

@@ -115,13 +115,9 @@ def search_plots(table: Any, trajectory: Trajectory, base: BaseMaterial | None, 
     """The plots of a search from its ranked table (see `ranked_plots`), and the trajectory where steps were taken."""
     plots = ranked_plots(table, base, name)
     if len(trajectory.rows):
-        path = trajectory.tc_k, trajectory.ef_ev_per_atom, trajectory.integer_loss, trajectory.stage
-        base_tc_k = None if base is None else base.tc_predicted_k
-        figure = trajectory_plot(*path, base_tc_k=base_tc_k, title=name)
-        caption = (
-            "T_c, formation energy and integer loss over the steps: single rows, median and middle 80 %."
-        )
-        plots.append(Plot(TRAJECTORY_PLOT, caption, png_of(figure)))
+        figure = trajectory_plot(trajectory, None if base is None else base.tc_predicted_k, name)
+        about = "T_c, formation energy and integer loss over the steps: single rows, median and middle 80 %."
+        plots.append(Plot(TRAJECTORY_PLOT, about, png_of(figure)))
     return plots
 
 
@@ -135,30 +131,28 @@ def ranked_plots(table: Any, base: BaseMaterial | None, name: str) -> list[Plot]
     every = {each: drawn[each].to_numpy() for each in PLOTTED}
     every |= {each: drawn[each].fill_null(False).to_numpy() for each in ("pareto", "extrapolated")}
     passed = {each: values[every["passed"]] for each, values in every.items()}
-    best = {each: values[: max(TOP_SIZES)] for each, values in passed.items()}
+    best = [passed[each][: max(TOP_SIZES)] for each in ("tc_k", "tc_oracle_k", "extrapolated")]
+    front = [passed[each] for each in ("trusted_tc_k", "ef_ev_per_atom", "extrapolation", "pareto")]
     part, rest, title = "every unique formula", "", name
     if len(shown) < len(table):
         number = f"{len(shown):,} of {len(table):,}"
         part, title = f"{number} unique formulas", f"{name}: {number} formulas"
         rest = f": the best {BEST_POINTS:,}, and others evenly chosen by rank"
     scatter = tc_against_ef(every["tc_k"], every["ef_ev_per_atom"], every["passed"], base, title)
-    trusted, ef, score, front = (
-        passed[each] for each in ("trusted_tc_k", "ef_ev_per_atom", "extrapolation", "pareto")
-    )
-    pareto = pareto_plot(trusted, ef, score, front, name)
-    gap = gap_plot(best["tc_k"], best["tc_oracle_k"], best["extrapolated"], name)
-    on_front = (
-        "Trusted T_c against predicted formation energy of the formulas that passed. On the Pareto front are those "
-        "that no other beats in trusted T_c, formation energy and nearness to what the predictors know."
-    )
-    below = (
-        f"T_c by the oracle against T_c by the search's model, of the best {max(TOP_SIZES)} that passed. Below "
-        "the diagonal the search is more hopeful than the oracle."
-    )
     return [
         Plot(TC_PLOT, f"Predicted T_c against predicted formation energy of {part}{rest}.", png_of(scatter)),
-        Plot(PARETO_PLOT, on_front, png_of(pareto)),
-        Plot(GAP_PLOT, below, png_of(gap)),
+        Plot(
+            PARETO_PLOT,
+            "Trusted T_c against predicted formation energy of the formulas that passed. On the Pareto front are "
+            "those that no other beats in trusted T_c, formation energy and nearness to what the predictors know.",
+            png_of(pareto_plot(*front, name)),
+        ),
+        Plot(
+            GAP_PLOT,
+            f"T_c by the oracle against T_c by the search's model, of the best {max(TOP_SIZES)} that passed. Below "
+            "the diagonal the search is more hopeful than the oracle.",
+            png_of(gap_plot(*best, name)),
+        ),
     ]
 
 
@@ -273,37 +267,28 @@ def gap_plot(tc_k: Array, tc_oracle_k: Array, extrapolated: Array, title: str = 
     return finish(figure, axes, title, columns=3)
 
 
-def trajectory_plot(
-    tc_k: Array,
-    ef_ev_per_atom: Array,
-    integer_loss: Array,
-    stage: Array,
-    *,
-    base_tc_k: float | None = None,
-    title: str = "",
-) -> Figure:
+def trajectory_plot(path: Trajectory, base_tc_k: float | None = None, title: str = "") -> Figure:
     """T_c in K, E_f in eV/atom and the integer loss of k rows over the steps of a search.
 
-    tc_k, ef_ev_per_atom, integer_loss: (steps + 1, k), NaN where a row had stopped. stage: (steps + 1,) 1
-    or 2; a line marks where stage 2 begins. Thin lines are rows, evenly chosen; the band holds the middle
-    80 %.
+    A line marks where stage 2 begins. Thin lines are rows, evenly chosen; the band holds the middle 80 %.
     """
     figure, panels = new_figure(7.0, 6.4, 3, sharex=True, gridspec_kw={"height_ratios": (3, 1.3, 1.3)})
-    shown = np.unique(np.linspace(0, max(np.shape(tc_k)[1] - 1, 0), SHOWN_ROWS).astype(int))
-    for panel, values, color, label, rows in (
-        (panels[0], tc_k, BLUE, f"predicted {TC} (K)", shown),
-        (panels[1], ef_ev_per_atom, VERMILION, EF, shown[:0]),
-        (panels[2], integer_loss, "#4d4d4d", "integer loss", shown[:0]),
+    steps, rows = path.tc_k.shape
+    shown = np.unique(np.linspace(0, max(rows - 1, 0), SHOWN_ROWS).astype(int))
+    for panel, values, color, label, lines in (
+        (panels[0], path.tc_k, BLUE, f"predicted {TC} (K)", shown),
+        (panels[1], path.ef_ev_per_atom, VERMILION, EF, shown[:0]),
+        (panels[2], path.integer_loss, "#4d4d4d", "integer loss", shown[:0]),
     ):
-        _spread(panel, np.asarray(values, dtype=float), color, rows)
+        _spread(panel, np.asarray(values, dtype=float), color, lines)
         panel.set_ylabel(label)
-        panel.set_xlim(0, max(len(stage) - 1, 1))
+        panel.set_xlim(0, max(steps - 1, 1))
         panel.margins(y=0.05)
     panels[2].set_ylim(bottom=0)
     panels[2].set_xlabel("step")
     if base_tc_k is not None:
         panels[0].axhline(base_tc_k, color=ORANGE, linewidth=1.6, linestyle="-.", label="base material")
-    change = second_stage(np.arange(len(stage)), stage)
+    change = second_stage(np.arange(steps), path.stage)
     if change is not None:
         for panel in panels:
             panel.axvline(change, color="black", linewidth=0.8, linestyle=DASHED)

@@ -7,8 +7,10 @@ and stand below.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from kiago_ray.chemistry.balance import UNDOPED_REMARK
@@ -42,14 +44,7 @@ class Reason:
     brief: str = ""
 
 
-def pro(sentence: str, brief: str = "") -> Reason:
-    """A reason for believing a row."""
-    return Reason("for", sentence, brief)
-
-
-def con(sentence: str, brief: str = "") -> Reason:
-    """A reason against believing a row."""
-    return Reason("against", sentence, brief)
+pro, con = partial(Reason, "for"), partial(Reason, "against")
 
 
 @dataclass(frozen=True)
@@ -65,13 +60,9 @@ class Background:
 
 def row_background(cards: Mapping[str, Mapping[str, Any]]) -> Background:
     """What explaining a row needs: the error of E_f by its card, and how often each element superconducts."""
-    counts = shipped_element_counts().supercon
-    score = cards.get("ef", {}).get("splits", {}).get("system")
-    return Background(
-        ef_error_ev_per_atom=None if score is None else float(score["elemnet"]["mae"]),
-        compositions=counts.compositions,
-        element_counts=counts.counts,
-    )
+    counts, score = shipped_element_counts().supercon, cards.get("ef", {}).get("splits", {}).get("system")
+    error = None if score is None else float(score["elemnet"]["mae"])
+    return Background(error, counts.compositions, counts.counts)
 
 
 def unseen(row: Row) -> str:
@@ -83,36 +74,36 @@ def unseen(row: Row) -> str:
 
 def reasons_of(row: Row, background: Background) -> list[Reason]:
     """Sentences on a row of a table of candidates, the weightiest of either side first."""
-    return [
-        *_screens(row),
-        *_oracle(row),
-        *_extrapolation(row),
-        *_spread(row),
-        *_plausibility(row),
-        *_neighbour(row),
-        *_improvement(row),
-        *_gain(row),
-        *_charges(row),
-        *_rare(row, background),
-        *_stability(row, background),
-    ]
+    told = (
+        _screens,
+        _oracle,
+        _extrapolation,
+        _spread,
+        _plausibility,
+        _neighbour,
+        _improvement,
+        _gain,
+        _charges,
+    )
+    row = defaultdict(lambda: None, row)
+    found = [reason for each in told for reason in each(row)]
+    return [*found, *_rare(row, background), *_stability(row, background)]
 
 
 def _screens(row: Row) -> Iterator[Reason]:
-    failed = [screen.label for name, screen in SCREENS.items() if row.get(name) is False]
-    if not row.get("passed") and failed:
+    failed = [screen.label for name, screen in SCREENS.items() if row[name] is False]
+    if not row["passed"] and failed:
         yield con(f"It fails screens: {', '.join(failed)}.", f"fails {', '.join(failed)}")
 
 
 def _oracle(row: Row) -> Iterator[Reason]:
-    tc, oracle = row.get("tc_k"), row.get("tc_oracle_k")
+    tc, oracle = row["tc_k"], row["tc_oracle_k"]
     if tc is None:
         return
     if oracle is None:
         yield con("No independent model has been asked for its T_c.", "no second opinion")
         return
-    spreads = [row.get(name) for name in ("tc_std_k", "tc_oracle_std_k")]
-    known = [each for each in spreads if each is not None]
+    known = [each for each in (row["tc_std_k"], row["tc_oracle_std_k"]) if each is not None]
     allowed = max(AGREE_K, math.hypot(*known) if known else AGREE_FRACTION * tc)
     trees = f"Boosted trees on element properties, which the search never sees, put T_c at {_k(oracle)}"
     if abs(tc - oracle) <= allowed:
@@ -127,72 +118,36 @@ def _oracle(row: Row) -> Iterator[Reason]:
 
 
 def _extrapolation(row: Row) -> Iterator[Reason]:
-    score = row.get("extrapolation")
+    score, nineteen = row["extrapolation"], "than 19 in 20 known superconductors that were held out"
     if score is None:
         yield con("How far it lies from what the predictors have learnt from isn't known.")
     elif score > EXTRAPOLATED:
         yield con(
-            f"Its extrapolation score is {score:.2f}: it lies further from what the predictors have learnt from than "
-            "19 in 20 known superconductors that were held out, and their T_c means nothing there.",
+            f"Its extrapolation score is {score:.2f}: it lies further from what the predictors have learnt from "
+            f"{nineteen}, and their T_c means nothing there.",
             f"extrapolated ({score:.2f})",
         )
     else:
         yield pro(
             f"Its extrapolation score is {score:.2f}, not above 1: it lies no further from what the predictors have "
-            "learnt from than 19 in 20 known superconductors that were held out."
+            f"learnt from {nineteen}."
         )
 
 
 def _spread(row: Row) -> Iterator[Reason]:
-    tc, std = row.get("tc_k"), row.get("tc_std_k")
+    tc, std = row["tc_k"], row["tc_std_k"]
     if tc is None or std is None:
         return
-    value = f"T_c is {tc:.1f} ± {std:.1f} K (one standard deviation, calibrated on compositions that were held out)"
-    if std <= max(SURE_K, SURE_FRACTION * tc):
-        yield pro(f"The networks of the search's model agree: {value}.", f"T_c ± {_k(std)}")
-    else:
-        yield con(f"The networks of the search's model don't agree: {value}.", f"T_c ± {_k(std)}")
-
-
-def _neighbour(row: Row) -> Iterator[Reason]:
-    formula, distance, measured = (row.get(f"nearest_{name}") for name in ("known", "distance", "tc_k"))
-    if formula is None or distance is None:
-        yield con("It was held against no known compositions.", "no known neighbours")
-        return
-    result = _measured(measured, row.get("nearest_pressure_gpa"))
-    known = row.get("known")
-    if known and known != formula:  # of undetermined oxygen, so that it has no distance
-        yield con(f"It is known already: {known}.", f"known, {known}")
-        return
-    if distance <= SAME_COMPOSITION or known:
-        yield con(f"It is known already: {formula}, {result}.", f"known, {result}")
-        return
-    nearest = f"The nearest known composition is {formula} (L1 distance {distance:.2f}), {result}"
-    tc = row.get("tc_k") or 0.0
-    if distance > NEAR_L1:
-        yield con(
-            f"{nearest}: too far off to say much; SuperCon's own compositions have theirs at about 0.02.",
-            f"far from all known (L1 {distance:.2f})",
-        )
-    elif (row.get("nearest_pressure_gpa") or 0.0) > 0:
-        yield con(f"{nearest}: what holds there needn't hold without.", f"near {formula}, {result}")
-    elif measured is None or measured < LIKE_MEASURED * tc:
-        yield con(f"{nearest}, far below what is predicted here.", f"near {formula}, {result}")
-    else:
-        yield pro(f"{nearest}.", f"near {formula}, {result}")
-    trusted = row.get("trusted_tc_k")
-    told = row.get("gain") is not None  # of all that is known nearby, see _improvement
-    near = distance <= NEAR_L1 and not told
-    if near and measured is not None and trusted is not None and measured >= trusted:
-        yield con(
-            f"{formula} has been measured no lower than the {_k(trusted)} that this row can be trusted with: it may "
-            "be no gain over what is known.",
-            "no gain over it",
-        )
+    reason, do = (pro, "agree") if std <= max(SURE_K, SURE_FRACTION * tc) else (con, "don't agree")
+    yield reason(
+        f"The networks of the search's model {do}: T_c is {tc:.1f} ± {std:.1f} K (one standard deviation, calibrated "
+        "on compositions that were held out).",
+        f"T_c ± {_k(std)}",
+    )
 
 
 def _plausibility(row: Row) -> Iterator[Reason]:
-    exists, reported, why = (row.get(name) for name in ("existence", "plausibility", "plausibility_reason"))
+    exists, reported, why = row["existence"], row["plausibility"], row["plausibility_reason"]
     if exists is None:
         return
     told = f"such a composition exists with a probability of {exists:.2f}"
@@ -203,66 +158,97 @@ def _plausibility(row: Row) -> Iterator[Reason]:
     yield reason(sentence, f"exists, P {exists:.2f}")
 
 
-def _improvement(row: Row) -> Iterator[Reason]:
-    best, best_tc, improvement = (
-        row.get(name) for name in ("best_nearby", "best_nearby_tc_k", "expected_improvement_k")
+def _neighbour(row: Row) -> Iterator[Reason]:
+    formula, distance, measured = row["nearest_known"], row["nearest_distance"], row["nearest_tc_k"]
+    if formula is None or distance is None:
+        yield con("It was held against no known compositions.", "no known neighbours")
+        return
+    result, known = _measured(measured, row["nearest_pressure_gpa"]), row["known"]
+    if known and known != formula:  # of undetermined oxygen, so that it has no distance
+        yield con(f"It is known already: {known}.", f"known, {known}")
+        return
+    if distance <= SAME_COMPOSITION or known:
+        yield con(f"It is known already: {formula}, {result}.", f"known, {result}")
+        return
+    nearest = f"The nearest known composition is {formula} (L1 distance {distance:.2f}), {result}"
+    near = f"near {formula}, {result}"
+    if distance > NEAR_L1:
+        yield con(
+            f"{nearest}: too far off to say much; SuperCon's own compositions have theirs at about 0.02.",
+            f"far from all known (L1 {distance:.2f})",
+        )
+    elif (row["nearest_pressure_gpa"] or 0.0) > 0:
+        yield con(f"{nearest}: what holds there needn't hold without.", near)
+    elif measured is None or measured < LIKE_MEASURED * (row["tc_k"] or 0.0):
+        yield con(f"{nearest}, far below what is predicted here.", near)
+    else:
+        yield pro(f"{nearest}.", near)
+    trusted = row["trusted_tc_k"]
+    compared = row["gain"] is not None  # with all that is known nearby, see _improvement
+    if distance > NEAR_L1 or compared or measured is None or trusted is None or measured < trusted:
+        return
+    yield con(
+        f"{formula} has been measured no lower than the {_k(trusted)} that this row can be trusted with: it may be no "
+        "gain over what is known.",
+        "no gain over it",
     )
-    if row.get("known") or best is None or best_tc is None or improvement is None:
+
+
+def _improvement(row: Row) -> Iterator[Reason]:
+    best, best_tc, improvement = row["best_nearby"], row["best_nearby_tc_k"], row["expected_improvement_k"]
+    if row["known"] or best is None or best_tc is None or improvement is None:
         return
     told = f"the best known nearby is {best} with {_k(best_tc)}, and an improvement of {_k(improvement)} is expected"
-    if row.get("gain"):
+    if row["gain"]:
         yield pro(f"It is a gain over what is known: {told}.", f"over {best}, {_k(best_tc)}")
     else:
         yield con(f"It may be no gain over what is known: {told}.", f"no gain over {best}")
 
 
 def _gain(row: Row) -> Iterator[Reason]:
-    trusted, delta, tc, base = (row.get(name) for name in ("trusted_tc_k", "delta_tc_k", "tc_k", "base"))
+    trusted, delta, tc = row["trusted_tc_k"], row["delta_tc_k"], row["tc_k"]
     if trusted is None or delta is None or tc is None:
         return
-    at_base = tc - delta
-    what = f"{base or 'the base'} is predicted at {_k(at_base)}"
+    at_base, bound = tc - delta, f"lower bound, a trusted T_c of {_k(trusted)}"
+    what = f"above the base: {row['base'] or 'the base'} is predicted at {_k(at_base)}"
     if trusted > at_base:
-        yield pro(f"Even its lower bound, a trusted T_c of {_k(trusted)}, is above the base: {what}.")
+        yield pro(f"Even its {bound}, is {what}.")
     else:
-        yield con(
-            f"Its lower bound, a trusted T_c of {_k(trusted)}, isn't above the base: {what}.",
-            "not surely above the base",
-        )
+        yield con(f"Its {bound}, isn't {what}.", "not surely above the base")
 
 
 def _charges(row: Row) -> Iterator[Reason]:
-    remark, states = unseen(row), row.get("oxidation_states")
+    remark, states = unseen(row), row["oxidation_states"]
     if remark:
         yield con(
             f"It is {'one element' if remark == 'one element' else 'made of metals only'}: charge neutrality, which "
             "rules out most other formulas, can't be asked.",
             remark,
         )
-    elif row.get("undoped"):
+    elif row["undoped"]:
         yield con(f"It is a cuprate that is {UNDOPED_REMARK} ({states}).", "undoped as written")
-    elif row.get("charge_kind") == "metallic":
+    elif row["charge_kind"] == "metallic":
         yield con(
             "It is judged as a metal, intermetallic or hydride: charge neutrality, which rules out other formulas, "
             "can't be asked.",
             "metallic",
         )
-    elif states and row.get("balanced"):
+    elif states and row["balanced"]:
         mixed = ", atoms of one element differing" if "*" in states else ""
         yield pro(f"Its charges balance{mixed}, and cations are the less electronegative: {states}.")
     elif states:
         yield con(f"Its charges balance only by unlikely states: {states}.", "unlikely states")
-    elif row.get("neutral"):
+    elif row["neutral"]:
         yield con(
             "Its charges balance only with a cation that is more electronegative than an anion.",
             "odd oxidation states",
         )
-    elif row.get("balanced") is False:
+    elif row["balanced"] is False:
         yield con("No likely oxidation states of its elements balance.")
 
 
 def _rare(row: Row, background: Background) -> Iterator[Reason]:
-    if not background.compositions or not row.get("formula"):
+    if not background.compositions or not row["formula"]:
         return
     counts = {symbol: background.element_counts.get(symbol, 0) for symbol in parse(row["formula"])}
     rare = [symbol for symbol, count in counts.items() if count < RARE * background.compositions]
@@ -276,7 +262,7 @@ def _rare(row: Row, background: Background) -> Iterator[Reason]:
 
 
 def _stability(row: Row, background: Background) -> Iterator[Reason]:
-    ef, error = row.get("ef_ev_per_atom"), background.ef_error_ev_per_atom
+    ef, error = row["ef_ev_per_atom"], background.ef_error_ev_per_atom
     if ef is not None:
         value = f"E_f is predicted at {ef:z.3f} eV/atom"
         if error is not None:
@@ -285,7 +271,7 @@ def _stability(row: Row, background: Background) -> Iterator[Reason]:
             yield pro(f"It is stable against its elements: {value}.")
         else:
             yield con(f"It may not even be stable against its elements: {value}.", f"E_f {ef:z.2f}")
-    above = row.get("e_hull_ev_per_atom")
+    above = row["e_hull_ev_per_atom"]
     if above is None:
         yield con(
             "Whether it is stable against other compounds was not checked: a negative E_f doesn't tell, and most such "

@@ -16,6 +16,7 @@ from kiago_ray.screening.screens import SCREENS
 from kiago_ray.screening.summary import Summary, TopMean
 from kiago_ray.storage.table import columns
 
+Content = Callable[[Row], str]
 UNKNOWN = "–"
 WIDE = 110  # characters that all columns but the oxidation states need
 WIDEST = 150
@@ -165,46 +166,44 @@ def best_table(
         return any(row.get(name) is not None for row in rows)
 
     hull, plausible = some("e_hull_ev_per_atom"), some("plausibility")
-    wide = width >= WIDE + (_HULL_WIDTH if hull else 0) + (_PLAUSIBLE_WIDTH if plausible else 0)
-    trusted, score = some("trusted_tc_k"), some("extrapolation")
-    numbers: list[tuple[str, int, bool, Callable[[Row], str]]] = [
-        ("plau-\nsible", 5, plausible, _field("plausibility")),
-        ("gain\nK", 5, plausible, _field("expected_improvement_k")),
-        ("trusted\nT_c (K)", 7, trusted and (wide or not plausible), _field("trusted_tc_k")),
+    wide = width >= WIDE + _HULL_WIDTH * hull + _PLAUSIBLE_WIDTH * plausible
+    room, trusted, near = wide or not plausible, some("trusted_tc_k"), some("nearest_known")
+    numbers: list[tuple[str, int, bool, str | Content]] = [
+        ("plau-\nsible", 5, plausible, "plausibility"),
+        ("gain\nK", 5, plausible, "expected_improvement_k"),
+        ("trusted\nT_c (K)", 7, trusted and room, "trusted_tc_k"),
         ("T_c\nK", 5, True, with_spread),
-        ("oracle\nK", 6, some("tc_oracle_k"), _field("tc_oracle_k")),
-        ("ΔT_c\nK", 6, not trusted, _field("delta_tc_k")),
-        ("E_f\neV/atom", 7, wide or not (hull or plausible), _field("ef_ev_per_atom")),
-        ("ΔE_hull\neV/atom", 7, hull, _field("e_hull_ev_per_atom")),
-        ("extra-\npol.", 6, score and (wide or not plausible), extrapolation),
-        ("L1 to\nknown", 5, some("nearest_known"), _field("nearest_distance")),
+        ("oracle\nK", 6, some("tc_oracle_k"), "tc_oracle_k"),
+        ("ΔT_c\nK", 6, not trusted, "delta_tc_k"),
+        ("E_f\neV/atom", 7, wide or not (hull or plausible), "ef_ev_per_atom"),
+        ("ΔE_hull\neV/atom", 7, hull, "e_hull_ev_per_atom"),
+        ("extra-\npol.", 6, some("extrapolation") and room, extrapolation),
+        ("L1 to\nknown", 5, near, "nearest_distance"),
     ]
-    nearest = ("nearest known\n(its T_c)", _nearest) if wide else ("nearest known", _field("nearest_known"))
-    texts = [nearest] if some("nearest_known") else []
-    texts += [("oxidation states", _field("oxidation_states"))] if width >= WIDEST else []
-    space = (0, 2 if wide else 1, 0, 0)
-    table = Table(title=title, title_justify="left", box=None, padding=space, pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", box=None, padding=(0, 2 if wide else 1, 0, 0), pad_edge=False
+    )
     table.add_column("#", justify="right", min_width=2)
     table.add_column("formula", min_width=max((len(cell(row, "formula")) for row in rows), default=7))
-    shown = [(header, least, content) for header, least, there, content in numbers if there]
-    for header, least, _ in shown:
-        table.add_column(header, justify="right", min_width=least, no_wrap=True)
-    for header, _ in texts:
-        table.add_column(header, no_wrap=not wide)
+    contents: list[str | Content] = ["rank", "formula"]
+    for header, least, there, content in numbers:
+        if there:
+            table.add_column(header, justify="right", min_width=least, no_wrap=True)
+            contents.append(content)
+    if near:
+        table.add_column("nearest known" + "\n(its T_c)" * wide, no_wrap=not wide)
+        contents.append(_nearest if wide else "nearest_known")
+    if width >= WIDEST:
+        table.add_column("oxidation states", no_wrap=not wide)
+        contents.append("oxidation_states")
     for header in ("screens" if wide else "", *places):
         table.add_column(header, overflow="fold")
-    contents = [_field("rank"), _field("formula"), *(content for *_, content in shown)]
-    contents += [content for _, content in texts]
     for row in rows:
-        mark, ends = _verdict(row, required), (Text(cell(row, name)) for name in places)
-        cells = (Text(content(row)) for content in contents)
-        style = None if row.get("passed") else "dim"
-        table.add_row(*cells, mark if wide else mark[:1], *ends, style=style)
+        mark = _verdict(row, required)
+        cells = [cell(row, each) if isinstance(each, str) else each(row) for each in contents]
+        ends = [mark if wide else mark[:1], *(Text(cell(row, name)) for name in places)]
+        table.add_row(*map(Text, cells), *ends, style=None if row.get("passed") else "dim")
     return table
-
-
-def _field(name: str) -> Callable[[Row], str]:
-    return lambda row: cell(row, name)
 
 
 def summary_table(summary: Summary) -> Table:

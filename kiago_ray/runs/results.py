@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from kiago_ray.api import SearchOutcome
 from kiago_ray.predictors.weights import load_cards
-from kiago_ray.report.page import TABLE_ROWS, Page, card_notes, render_page
+from kiago_ray.report.page import TABLE_ROWS, card_notes, search_page
 from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, Plot, search_plots
 from kiago_ray.report.reasons import row_background
 from kiago_ray.runs.outcome import (
@@ -104,17 +104,17 @@ def write_outcome(
         sources="",
         candidates_sha256=hashlib.sha256(content).hexdigest(),
     )
-    page = Page(
+    page = search_page(
+        outcome.summary,
+        outcome.table.slice(0, TABLE_ROWS).to_pylist(),
+        background=row_background(cards),
         title=f"kiago-ray: {name}",
-        summary=outcome.summary,
-        rows=outcome.table.slice(0, TABLE_ROWS).to_pylist(),
         plots=_write_files(place, results, path, name),
         spec_text=(place / SPEC).read_bytes().decode("utf-8"),
         model_notes=card_notes(cards),
         remark=remark,
-        background=row_background(cards),
     )
-    (place / REPORT).write_bytes(render_page(page).encode("utf-8"))
+    (place / REPORT).write_bytes(page.encode("utf-8"))
     if results.complete:
         steps = () if len(path.rows) else (CURVES, TRAJECTORY_PLOT)
         directory.finish([REPORT, *(name for name in SEARCH_OUTPUTS if name not in steps)])

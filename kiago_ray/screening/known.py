@@ -85,8 +85,8 @@ class BaseMaterial:
 @dataclass(frozen=True)
 class KnownMaterials:
     """m compositions: their formulas, fractions (m, 118), measured T_c (m,) in K and the pressure (m,) in GPa at which
-    it was, NaN where the source doesn't say. reports: (m,) how often it was measured. year, reference, structure: m
-    of each, of the first report; None and "" where unknown. compositions: all that count as known, also those of
+    it was, NaN where the source doesn't say. reports: (m,) how often it was measured. year, reference: m of each,
+    of the first report; None and "" where unknown. compositions: all that count as known, also those of
     undetermined oxygen, which have no fractions. source: where they come from, for a person.
     """
 
@@ -97,33 +97,28 @@ class KnownMaterials:
     reports: Ints
     year: tuple[int | None, ...]
     reference: tuple[str, ...]
-    structure: tuple[str, ...]
     compositions: KnownCompositions
     source: str = ""
 
     @classmethod
     def from_table(cls, table: pd.DataFrame, source: str) -> KnownMaterials:
         """The materials of a table with canonical formulas: its columns `formula`, `tc_k` and as many as it has of
-        `oxygen`, `pressure_gpa`, `reports`, `year`, `reference` and `structure`.
+        `oxygen`, `pressure_gpa`, `reports`, `year` and `reference`.
         """
-        any_oxygen = np.zeros(len(table), dtype=np.bool_)
-        if "oxygen" in table:
-            any_oxygen = (table["oxygen"] == "any").to_numpy()
-        definite = table[~any_oxygen]
-        m, formulas = len(definite), definite["formula"].tolist()
-
-        def column(name: str, otherwise: Any) -> list[Any]:
-            return definite[name].tolist() if name in definite else [otherwise] * m
-
+        any_oxygen = (
+            table["oxygen"].to_numpy() == "any" if "oxygen" in table else np.zeros(len(table), np.bool_)
+        )
+        absent = {"tc_k": np.nan, "pressure_gpa": np.nan, "reports": 1, "year": None, "reference": ""}
+        known = table.assign(**{name: value for name, value in absent.items() if name not in table})
+        known = known[~any_oxygen]
         return cls(
-            formulas=tuple(formulas),
-            fractions=sparse_fractions(formulas).toarray(),
-            tc_k=np.array(column("tc_k", np.nan), dtype=np.float64),
-            pressure_gpa=np.array(column("pressure_gpa", np.nan), dtype=np.float64),
-            reports=np.array(column("reports", 1), dtype=np.int64),
-            year=tuple(int(year) if isinstance(year, int) else None for year in column("year", None)),
-            reference=tuple(column("reference", "")),
-            structure=tuple(column("structure", "")),
+            formulas=tuple(known["formula"]),
+            fractions=sparse_fractions(known["formula"].tolist()).toarray(),
+            tc_k=known["tc_k"].to_numpy(np.float64),
+            pressure_gpa=known["pressure_gpa"].to_numpy(np.float64),
+            reports=known["reports"].to_numpy(np.int64),
+            year=tuple(int(year) if isinstance(year, int) else None for year in known["year"].tolist()),
+            reference=tuple(known["reference"]),
             compositions=KnownCompositions.of(table["formula"].tolist(), any_oxygen=any_oxygen),
             source=source,
         )

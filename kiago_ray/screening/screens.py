@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.data.compositions import sparse_fractions
-from kiago_ray.search.sections import ScreensSpec, SpecError
+from kiago_ray.search.sections import ScreensSpec
 
 MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6
 
@@ -150,15 +150,6 @@ SCREENS: Mapping[str, Screen] = {screen.name: screen for screen in _ALL}
 """Every screen by name."""
 
 
-def check_phases(names: Sequence[str], given: bool) -> None:
-    """Refuse the screen near_hull where no competing phases are `given`. Raises SpecError."""
-    if "near_hull" in names and not given:
-        raise SpecError(
-            "screens.names: near_hull needs competing phases, which `kiago search` alone takes, and not with "
-            "--phases none; elsewhere leave it out and put the result through `kiago hull --input top.csv`"
-        )
-
-
 def apply_screens(rows: Any, limits: ScreensSpec, required: Sequence[str] | None = None) -> Any:
     """A table of candidates with the verdict of every screen that can judge it, and `passed`: all of those `required`,
     by default those that `limits` names, on rows with a formula.
@@ -182,26 +173,9 @@ FILE = "screen_recall.json"
 REQUIRED = "default"  # among the names: all screens together that the preset default requires
 
 
-@dataclass(frozen=True)
-class Passing:
-    """Shares that pass, None where that wasn't measured: of known superconductors, of those above 30 K, of swaps."""
-
-    recall: float | None
-    recall_above_30_k: float | None
-    swaps: float | None
-
-
-@dataclass(frozen=True)
-class ScreenRecall:
-    """What was measured, on how many of each. screens: by name, and REQUIRED."""
-
-    superconductors: int
-    swaps: int
-    screens: Mapping[str, Passing]
-
-
-def load_screen_recall() -> ScreenRecall:
-    """The shipped figures."""
-    plain = json.loads(resources.files(__package__).joinpath(FILE).read_text(encoding="utf-8"))
-    screens = {name: Passing(**values) for name, values in plain["screens"].items()}
-    return ScreenRecall(plain["superconductors"], plain["swaps"], screens)
+def load_screen_recall() -> dict[str, Any]:
+    """What was measured, as FILE has it: of how many `superconductors` and `swaps`, and by screen (or REQUIRED) the
+    shares that pass: of known superconductors (`recall`), of those above 30 K (`recall_above_30_k`), of `swaps`.
+    """
+    plain: dict[str, Any] = json.loads((resources.files(__package__) / FILE).read_text(encoding="utf-8"))
+    return plain

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
+import pyarrow as pa
 from fastapi import Depends, Request
 
-from kiago_ray.api import HULL_FORMULAS, Scores, joined, score
+from kiago_ray.api import HULL_FORMULAS, score
 from kiago_ray.models import Models, load_models
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.problems import BUSY_RETRY_S, ProblemError
@@ -28,7 +29,7 @@ PROBE = "MgB2"
 HEALTH_S = 1.0
 
 T = TypeVar("T")
-Answer = tuple[str, Scores]  # the version of the models, and what they say
+Answer = tuple[str, Any]  # the version of the models, and what they say (see api.score)
 
 
 class Piece(NamedTuple):
@@ -53,7 +54,7 @@ class Backend:
         *,
         threads: int | None = None,
         batch_formulas: int = 1024,
-        observe: Callable[[Scores, float], None] = lambda scores, seconds: None,
+        observe: Callable[[Any, float], None] = lambda scores, seconds: None,
     ) -> None:
         self._models, self._one = models, ThreadPoolExecutor(1)
         self.threads = threads or os.cpu_count() or 1
@@ -79,13 +80,13 @@ class Backend:
         """
         pieces = [
             Piece(formulas[at : at + self._most], max(HULL_FORMULAS - at, 0))
-            for at in range(0, len(formulas), self._most)
+            for at in range(0, max(len(formulas), 1), self._most)
         ]
         while True:
             found = [await self._answer(piece) for piece in pieces]
-            versions = {version for version, _ in found} or {self.models.version}
+            versions = {version for version, _ in found}
             if len(versions) == 1:
-                return versions.pop(), joined([scores for _, scores in found])
+                return versions.pop(), pa.concat_tables([scores for _, scores in found])
 
     async def _answer(self, piece: Piece) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -122,14 +123,16 @@ class Backend:
         began = time.perf_counter()
         scores = await self.in_turn(lambda: score(formulas, models, near=near, threads=self.threads))
         self._observe(scores, time.perf_counter() - began)
-        parts = [slice(end - size, end) for size, end in zip(sizes, np.cumsum(sizes).tolist(), strict=True)]
-        return [(models.version, scores.part(part)) for part in parts]
+        ends = np.cumsum(sizes).tolist()
+        return [
+            (models.version, scores.slice(end - size, size)) for size, end in zip(sizes, ends, strict=True)
+        ]
 
     async def check(self) -> str:
         """The version of models that just made a sensible prediction. Raises RuntimeError."""
         models = self.models
         scores = await self.in_turn(lambda: score([PROBE], models))
-        tc_k = scores.table["tc_k"][0].as_py()
+        tc_k = scores["tc_k"][0].as_py()
         if tc_k is None or not 0 < tc_k < 300:
             raise RuntimeError(f"T_c of {PROBE} is predicted at {tc_k} K; the models are damaged")
         return models.version

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic_core import to_json
 
 from kiago_ray import __version__
-from kiago_ray.api import Scores
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY
 from kiago_ray.search.spec import PRESETS, preset_values
@@ -198,37 +197,29 @@ def unreadable(formula: Any, limits: Limits) -> str | None:
     return None if formula == writable(formula) else "it holds half of a character; send UTF-8"
 
 
-def with_reasons(scores: Scores, given: Sequence[Any], reasons: Sequence[str | None]) -> Scores:
-    """The scores of formulas as they were given, where those that weren't read say why."""
-    places = zip(given, scores.formulas, scores.errors, reasons, strict=True)
-    rows = [
-        (formula, error) if why is None else (writable(str(each)[:80]), why)
-        for each, formula, error, why in places
+def with_reasons(scores: Any, given: Sequence[Any], reasons: Sequence[str | None]) -> Any:
+    """The scores (see api.score) with `formula` as it was given, where those that weren't read say why."""
+    formulas = [
+        each if why is None else writable(str(each)[:80]) for each, why in zip(given, reasons, strict=True)
     ]
-    return replace(
-        scores, formulas=tuple(formula for formula, _ in rows), errors=tuple(error for _, error in rows)
-    )
+    errors = pc.coalesce(pa.array(reasons, pa.string()), scores["error"].combine_chunks())
+    return scores.set_column(len(PREDICTED), "error", errors).add_column(0, "formula", [formulas])
 
 
-def write(scores: Scores, version: str, kind: str) -> bytes:
+def write(scores: Any, version: str, kind: str) -> bytes:
     """The body of an answer."""
+    columns = [_plain(scores[name]) for name in COLUMNS]
+    rows = (dict(zip(COLUMNS, values, strict=True)) for values in zip(*columns, strict=True))
     if kind == NDJSON:
-        return b"".join(to_json(row) + b"\n" for row in _rows(scores))
+        return b"".join(to_json(row) + b"\n" for row in rows)
     if kind == CSV:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        for row in _rows(scores):
+        for row in rows:
             writer.writerow({name: _harmless(value) for name, value in row.items()})
         return text.getvalue().encode("utf-8")
-    return to_json({"version": version, "predictions": list(_rows(scores))})
-
-
-def _rows(scores: Scores) -> Iterator[dict[str, Any]]:
-    """Predictions one by one; null for what isn't known."""
-    columns = [_plain(scores.table[name]) for name in PREDICTED]
-    for values in zip(scores.formulas, *columns, scores.errors, strict=True):
-        yield dict(zip(COLUMNS, values, strict=True))
+    return to_json({"version": version, "predictions": list(rows)})
 
 
 def _plain(column: Any) -> list[Any]:

@@ -24,7 +24,6 @@ from kiago_ray.report.page import (
     render,
     table_of,
     text,
-    text_cell,
 )
 from kiago_ray.report.plots import Plot
 from kiago_ray.storage.location import Location
@@ -374,7 +373,7 @@ def _mean(trial: Trial, name: str) -> Cell:
 
 def _value_cell(value: Any) -> Cell:
     if value is None:
-        return text_cell("none")
+        return "none", None
     shown = value_text(value)
     shown = shown if len(shown) <= _VALUE_LENGTH else shown[: _VALUE_LENGTH - 1] + "…"
     return shown, float(value) if is_number(value) else None

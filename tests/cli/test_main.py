@@ -45,7 +45,7 @@ def test_the_help_of_search_tells_what_each_screen_lets_pass(kiago: Kiago) -> No
     for name in SCREENS:
         assert name in told
     assert "known superconductors" in told
-    share = load_screen_recall().screens["balanced"].recall
+    share = load_screen_recall()["screens"]["balanced"]["recall"]
     assert share is not None
     assert f"{100 * share:.1f}" in told
 

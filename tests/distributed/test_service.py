@@ -69,7 +69,7 @@ def url(cluster: None, settings: ServiceSettings) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def truth() -> dict[str, float]:
-    values = score(FORMULAS, load_models()).table["tc_k"].to_pylist()
+    values = score(FORMULAS, load_models())["tc_k"].to_pylist()
     return dict(zip(FORMULAS, values, strict=True))
 
 

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from kiago_ray.report.page import TABLE_ROWS, Page, candidates_table, render_page
+from kiago_ray.report.page import TABLE_ROWS, candidates_table, search_page
 from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import Background
-from kiago_ray.screening.summary import BaseMaterial, Summary
+from kiago_ray.screening.known import BaseMaterial
+from kiago_ray.screening.summary import Summary
 
+MakePage = Callable[..., str]
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
 
@@ -48,16 +52,19 @@ def read(html: str) -> Reader:
 
 
 @pytest.fixture
-def page(summary: Summary, rows: list[dict[str, Any]]) -> Page:
+def page(summary: Summary, rows: list[dict[str, Any]]) -> MakePage:
     plots = [
         Plot("a.png", "T_c against E_f of all candidates", PNG),
         Plot("b.png", "T_c over the search", PNG),
     ]
-    return Page("Proposals around LaNiAsO", summary, rows, plots, "search:\n  base: LaNiAsO\n")
+    text = "search:\n  base: LaNiAsO\n"
+    return partial(
+        search_page, summary=summary, rows=rows, title="Proposals around LaNiAsO", plots=plots, spec_text=text
+    )
 
 
-def test_well_formed_and_complete(page: Page) -> None:
-    html = render_page(page)
+def test_well_formed_and_complete(page: MakePage) -> None:
+    html = page()
     reader = read(html)
     assert html.startswith("<!DOCTYPE html>\n<html lang=")
     assert ("charset", "utf-8") in reader.attributes
@@ -77,11 +84,11 @@ def test_well_formed_and_complete(page: Page) -> None:
 
 
 def test_reasons_and_the_gap_are_on_it(
-    page: Page, trusted_summary: Summary, trusted_rows: list[dict[str, Any]]
+    page: MakePage, trusted_summary: Summary, trusted_rows: list[dict[str, Any]]
 ) -> None:
     rows = [*trusted_rows, {**trusted_rows[0], "rank": 4, "formula": "FeSe"}]
     background = Background(0.069, 10_000, {"La": 2000, "Ba": 3000, "Cu": 4000, "O": 5000, "Hg": 99})
-    html = render_page(replace(page, rows=rows, summary=trusted_summary, background=background))
+    html = page(rows=rows, summary=trusted_summary, background=background)
     text = "".join(read(html).texts)
     section = text[text.index("Why these may be believed, and why not") : text.index("How rows ended")]
     for part in (
@@ -101,15 +108,15 @@ def test_reasons_and_the_gap_are_on_it(
     assert '1.37 <span class="badge">beyond</span>' in html
 
 
-def test_without_second_opinions_nothing_is_said_of_them(page: Page) -> None:
-    text = "".join(read(render_page(page)).texts)
+def test_without_second_opinions_nothing_is_said_of_them(page: MakePage) -> None:
+    text = "".join(read(page()).texts)
     assert "No independent model has been asked" in text
     for part in ("exploitation gap", "oracle", "trusted", "Pareto"):
         assert part not in text
 
 
-def test_nothing_is_asked_from_the_network(page: Page) -> None:
-    html = render_page(page)
+def test_nothing_is_asked_from_the_network(page: MakePage) -> None:
+    html = page()
     reader = read(html)
     for name, value in reader.attributes:
         if name in ("src", "href", "srcset", "action", "data", "poster"):
@@ -118,60 +125,59 @@ def test_nothing_is_asked_from_the_network(page: Page) -> None:
     assert not re.search(r"https?:|//[a-z]|@import|url\(", html)
 
 
-def test_everything_given_is_escaped(page: Page, summary: Summary) -> None:
+def test_everything_given_is_escaped(summary: Summary, rows: list[dict[str, Any]]) -> None:
     evil = '<script>alert("1")</script>&'
     base = BaseMaterial(evil, tc_predicted_k=4.3, ef_predicted_ev_per_atom=-2.0, tc_measured_k=2.7)
     texts = dict.fromkeys(("formula", "nearest_known", "oxidation_states"), evil)
-    hostile = Page(
+    html = search_page(
         title=evil,
         summary=replace(summary, base=base, statuses={evil: 1}, required=(evil,), screens={evil: 1}),
-        rows=[{**page.rows[0], **texts}, {**texts, evil: False, "passed": False}],
+        rows=[{**rows[0], **texts}, {**texts, evil: False, "passed": False}],
         plots=[Plot("a.png", evil, PNG)],
         spec_text=evil,
         model_notes=[evil],
         remark=evil,
     )
-    html = render_page(hostile)
     reader = read(html)
     assert reader.tags.count("script") == 1
     assert "<script>alert" not in html
     assert "".join(reader.texts).count('<script>alert("1")</script>&') >= 12
 
 
-def test_formulas_and_charges_are_set_as_chemists_do(page: Page) -> None:
-    html = render_page(page)
+def test_formulas_and_charges_are_set_as_chemists_do(page: MakePage) -> None:
+    html = page()
     assert "La<sub>1.85</sub>Sr<sub>0.15</sub>CuO<sub>4</sub>" in html
     assert "Cu<sup>2+</sup> Hg<sup>2+</sup> O<sup>2−</sup>" in html
 
 
-def test_numbers_sort_by_their_value(page: Page) -> None:
-    html = render_page(page)
+def test_numbers_sort_by_their_value(page: MakePage) -> None:
+    html = page()
     assert '<td class="n" data-v="81.26171875">81.3</td>' in html
     assert '<td class="n">–</td>' in html
 
 
-def test_the_best_fifty_and_a_remark_where_none_passed(page: Page) -> None:
-    many = [{**page.rows[2], "rank": rank} for rank in range(1, 81)]
-    html = render_page(replace(page, rows=many, remark="Stopped at step 120 of 400."))
+def test_the_best_fifty_and_a_remark_where_none_passed(page: MakePage, rows: list[dict[str, Any]]) -> None:
+    many = [{**rows[2], "rank": rank} for rank in range(1, 81)]
+    html = page(rows=many, remark="Stopped at step 120 of 400.")
     assert html.count('<tr class="failed">') == TABLE_ROWS == 50
     assert "No formula passed every screen." in html
     assert "Stopped at step 120 of 400." in html
-    assert "No formula passed" not in render_page(page)
+    assert "No formula passed" not in page()
 
 
-def test_a_search_without_formulas_or_base(page: Page) -> None:
-    empty = replace(page.summary, base=None, unique=0, passed=0, top=())
-    html = render_page(replace(page, rows=[], plots=[], summary=empty))
+def test_a_search_without_formulas_or_base(page: MakePage, summary: Summary) -> None:
+    empty = replace(summary, base=None, unique=0, passed=0, top=())
+    html = page(rows=[], plots=[], summary=empty)
     read(html)
     assert "No row has a formula" in html
 
 
-def test_columns_are_there_where_they_are_known(page: Page, rows: list[dict[str, Any]]) -> None:
+def test_columns_are_there_where_they_are_known(page: MakePage, rows: list[dict[str, Any]]) -> None:
     headers = {column.header for column in candidates_table(rows, ("neutral",)).columns}
     assert not headers & {"ΔE_hull (eV/atom)", "Plausibility", "Best known nearby", "at (GPa)"}
     known = {"e_hull_ev_per_atom": 0.0456, "plausibility": 0.0123, "best_nearby": "La1.85Sr0.15CuO4"}
     judged = [{**rows[0], **known, "nearest_pressure_gpa": 8.0}, {**rows[1], "nearest_pressure_gpa": 0.0}]
-    html = render_page(replace(page, rows=judged))
+    html = page(rows=judged)
     assert "Δ<i>E</i><sub>hull</sub> (eV/atom)" in html
     assert 'data-v="0.0456">0.046<' in html
     assert 'data-v="0.0123">0.012<' in html
@@ -179,7 +185,7 @@ def test_columns_are_there_where_they_are_known(page: Page, rows: list[dict[str,
     assert "at (GPa)" in html
 
 
-def test_where_nothing_is_a_gain_it_is_said_before_the_table(page: Page) -> None:
-    assert "nothing here is a gain" not in render_page(page)
-    html = render_page(replace(page, summary=replace(page.summary, gains=0)))
+def test_where_nothing_is_a_gain_it_is_said_before_the_table(page: MakePage, summary: Summary) -> None:
+    assert "nothing here is a gain" not in page()
+    html = page(summary=replace(summary, gains=0))
     assert "nothing here is a gain" in html[: html.index("<table")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -21,7 +22,8 @@ from kiago_ray.report.plots import (
     tc_against_ef,
     trajectory_plot,
 )
-from kiago_ray.screening.summary import BaseMaterial
+from kiago_ray.screening.known import BaseMaterial
+from kiago_ray.search.result import QUANTITIES, Trajectory
 
 BASE = BaseMaterial("LaNiAsO", ef_predicted_ev_per_atom=-2.0, tc_predicted_k=4.3, tc_measured_k=2.7)
 Floats = NDArray[np.float64]
@@ -118,21 +120,21 @@ def test_few_rows_and_values_that_are_not_known(n: int) -> None:
         assert png_of(figure).startswith(b"\x89PNG\r\n\x1a\n")
 
 
-def made_trajectory(steps: tuple[int, int], k: int) -> tuple[Floats, ...]:
+def made_trajectory(steps: tuple[int, int], k: int) -> Trajectory:
     t = np.arange(sum(steps) + 1)[:, None]
     tc = 40 * (1 - np.exp(-t / 10)) * np.linspace(0.5, 1.5, k)
     stage = np.where(t[:, 0] < steps[0], 1, 2)
     loss = np.where(stage[:, None] == 2, 0.3, np.nan) * np.ones(k)
-    return tc, -1 - tc / 100, loss, stage
+    return Trajectory(np.arange(k), stage, *(each.astype(np.float32) for each in (tc, -1 - tc / 100, loss)))
 
 
 @pytest.mark.parametrize(("steps", "k"), [((20, 20), 90), ((20, 0), 3), ((0, 20), 1), ((1, 0), 1)])
 def test_trajectories_of_one_or_two_stages(steps: tuple[int, int], k: int) -> None:
-    tc, ef, loss, stage = made_trajectory(steps, k)
-    figure = trajectory_plot(tc, ef, loss, stage, base_tc_k=4.3, title="LaNiAsO")
+    path = made_trajectory(steps, k)
+    figure = trajectory_plot(path, 4.3, "LaNiAsO")
     lines = drawn(figure)
     assert list(lines) == ["10–90 % of rows", "single rows", "median", "base material"]
-    assert lines["median"].get_ydata() == pytest.approx(np.median(tc, axis=1))
+    assert lines["median"].get_ydata() == pytest.approx(np.median(path.tc_k, axis=1))
     assert lines["median"].get_color() == BLUE
     assert lines["base material"].get_ydata() == [4.3, 4.3]
     assert lines["base material"].get_color() == ORANGE
@@ -142,11 +144,12 @@ def test_trajectories_of_one_or_two_stages(steps: tuple[int, int], k: int) -> No
 
 @pytest.mark.filterwarnings("error")
 def test_rows_that_stopped_leave_gaps_without_warnings() -> None:
-    tc, ef, loss, stage = made_trajectory((20, 20), 5)
-    tc[10:, 2] = np.nan
-    png_of(trajectory_plot(tc, ef, loss, stage))
-    png_of(trajectory_plot(np.full_like(tc, np.nan), ef, loss, stage))
-    png_of(trajectory_plot(tc[:, :0], ef[:, :0], loss[:, :0], stage))
+    path = made_trajectory((20, 20), 5)
+    path.tc_k[10:, 2] = np.nan
+    png_of(trajectory_plot(path))
+    png_of(trajectory_plot(replace(path, tc_k=np.full_like(path.tc_k, np.nan))))
+    none = {name: getattr(path, name)[:, :0] for name in QUANTITIES}
+    png_of(trajectory_plot(replace(path, **none)))
 
 
 def test_names_are_drawn_as_they_stand() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kiago_ray.report.page import Page, render_page
+from kiago_ray.report.page import search_page
 from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import Background
 from kiago_ray.runs.outcome import CampaignResults, SearchResults
@@ -248,7 +248,7 @@ def test_candidates_have_base_and_search_and_a_filter(page: dict[str, Any], summ
     assert named["text"][1]["type"] == "search"
     assert named["passed"][1]["type"] == "checkbox"
     assert named["count"] == ("output", {"name": "count", "aria-live": "polite"})
-    alone = Reader(render_page(Page("t", summary, page["rows"], [], "")))
+    alone = Reader(search_page(summary, page["rows"], title="t", plots=[], spec_text=""))
     assert "Search" not in alone.tables[CANDIDATES][0]
     assert not any(tag == "form" for tag, _ in alone.tags)
 

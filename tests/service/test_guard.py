@@ -13,7 +13,6 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from kiago_ray.api import Scores
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models
 from kiago_ray.service.backend import Backend
@@ -34,7 +33,7 @@ class Raising(Backend):
         super().__init__(models)
         self.error, self.slow_s = error, slow_s
 
-    async def score(self, formulas: Sequence[str]) -> tuple[str, Scores]:
+    async def score(self, formulas: Sequence[str]) -> tuple[str, Any]:
         await asyncio.sleep(self.slow_s)
         if self.error is not None:
             raise self.error

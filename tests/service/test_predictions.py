@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kiago_ray.api import score
 from kiago_ray.models import Models
-from kiago_ray.service.predictions import read_formulas, wanted, write
+from kiago_ray.service.predictions import read_formulas, wanted, with_reasons, write
 from kiago_ray.service.problems import ProblemError
 from kiago_ray.service.settings import Limits
 
@@ -124,5 +124,5 @@ def test_no_bytes_are_anything_but_formulas_or_a_problem(body: bytes, kind: str)
 
 
 def test_a_table_is_written_whole(models: Models) -> None:
-    scores = score(["MgB2"] * 3, models)
+    scores = with_reasons(score(["MgB2"] * 3, models), ["MgB2"] * 3, [None] * 3)
     assert len(json.loads(write(scores, "v", "application/json"))["predictions"]) == 3

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kiago_ray.api import joined, judged_formulas, read_formula, score
+from kiago_ray.api import judged_formulas, read_formula, score
 from kiago_ray.chemistry.formula import fractions, parse, parse_fractions
 from kiago_ray.cli.formulas import predict_table
 from kiago_ray.models import Models
@@ -29,7 +29,7 @@ CERTIFIED = {
 
 
 def test_the_values_are_those_of_the_models(models: Models) -> None:
-    table = score(GOOD, models).table
+    table = score(GOOD, models)
     rows = np.stack([fractions(parse(each)) for each in GOOD])
     single = rows.astype(np.float32)
     assert table["tc_k"].to_numpy() == pytest.approx(
@@ -55,7 +55,7 @@ def test_a_row_is_the_row_that_a_search_has(models: Models) -> None:
         load_preset("default"),
         replace(models, hull=None),
     ).table
-    here = score(GOOD, models).table
+    here = score(GOOD, models)
     for name in sorted(
         {*PREDICTED} - {"e_hull_ev_per_atom", "oxidation_states"}
     ):  # states are of the amounts
@@ -65,19 +65,19 @@ def test_a_row_is_the_row_that_a_search_has(models: Models) -> None:
 
 def test_bad_formulas_keep_their_places(models: Models) -> None:
     scores = score(["Xx", *GOOD, "", None, 7, "Og2"], models)
-    assert scores.formulas == ("Xx", *GOOD, "", "", "", "Og2")
-    good = [error is None for error in scores.errors]
+    errors = scores["error"].to_pylist()
+    good = [error is None for error in errors]
     assert good == [False, True, True, True, False, False, False, False]
-    assert "don't know Og" in str(scores.errors[-1])
+    assert "don't know Og" in errors[-1]
     for name in ("tc_k", "plausibility", "plausibility_reason", "charge_kind", "passed"):
-        assert [value is not None for value in scores.table[name].to_pylist()] == good
-    alone = score(GOOD, models).table
-    assert scores.table["tc_k"].to_pylist()[1:4] == pytest.approx(alone["tc_k"].to_pylist(), abs=1e-3)
+        assert [value is not None for value in scores[name].to_pylist()] == good
+    alone = score(GOOD, models)
+    assert scores["tc_k"].to_pylist()[1:4] == pytest.approx(alone["tc_k"].to_pylist(), abs=1e-3)
 
 
 def test_no_temperature_is_blanked_by_a_screen(models: Models) -> None:
     """XeO2Au is judged implausible, and what the models say of it stands."""
-    (row,) = score(["HgXe3AuO2"], models).table.to_pylist()
+    (row,) = score(["HgXe3AuO2"], models).to_pylist()
     assert row["passed"] is False
     assert row["tc_k"] is not None
     assert row["plausibility"] < 1e-4
@@ -85,15 +85,15 @@ def test_no_temperature_is_blanked_by_a_screen(models: Models) -> None:
 
 def test_known_superconductors_pass_and_a_mixture_does_not(models: Models) -> None:
     known = ["YBa2Cu3O7", "LaFeAsO0.9F0.1", "MgB2", "NbSe2", "La1.85Sr0.15CuO4", "Nb3Sn"]
-    assert score(known, models).table["passed"].to_pylist() == [True] * len(known)
-    assert score(["Sr2Ca3Fe3Cu3SbSe4O7"], models).table["passed"].to_pylist() == [False]
+    assert score(known, models)["passed"].to_pylist() == [True] * len(known)
+    assert score(["Sr2Ca3Fe3Cu3SbSe4O7"], models)["passed"].to_pylist() == [False]
 
 
 def test_the_hull_is_of_those_that_are_asked_for(models: Models) -> None:
     scores = score([*GOOD, "Xx"], models, near=np.array([True, False, True, True]))
-    known = [value is not None for value in scores.table["e_hull_ev_per_atom"].to_pylist()]
+    known = [value is not None for value in scores["e_hull_ev_per_atom"].to_pylist()]
     assert known == [True, False, True, False]
-    bare = score(GOOD, replace(models, hull=None, known=None)).table
+    bare = score(GOOD, replace(models, hull=None, known=None))
     for name in ("e_hull_ev_per_atom", "nearest_known", "known", "expected_improvement_k"):
         assert bare[name].null_count == len(GOOD)
     assert bare["passed"].to_pylist() == [True] * 3
@@ -102,7 +102,7 @@ def test_the_hull_is_of_those_that_are_asked_for(models: Models) -> None:
 @pytest.mark.parametrize("formula", CERTIFIED)
 def test_the_certificate_is_the_same_everywhere(formula: str, models: Models, service: Service) -> None:
     states = CERTIFIED[formula]
-    assert score([formula], models).table["oxidation_states"].to_pylist() == [states]
+    assert score([formula], models)["oxidation_states"].to_pylist() == [states]
     command = predict_table(pd.DataFrame({"formula": [formula]}), models)
     assert command["oxidation_states"].tolist() == [states]
     (row,) = service.client.post("/v1/predict", json={"formulas": [formula]}).json()["predictions"]
@@ -129,22 +129,18 @@ def test_the_temperature_of_doped_lanthanum_cuprate_has_its_dome(models: Models)
     """
     x = np.arange(0, 0.401, 0.02)
     formulas = ["La2CuO4", *(f"La{2 - each:.2f}Sr{each:.2f}CuO4" for each in x[1:])]
-    table = score(formulas, models).table
+    table = score(formulas, models)
     tc_k, undoped = table["tc_k"].to_numpy(), np.array(table["undoped"].to_pylist())
     assert undoped.tolist() == [True] + [False] * (len(x) - 1)
     assert table["holes_per_cu"].to_pylist() == pytest.approx(x.tolist(), abs=1e-6)
     assert 0.12 - 1e-9 <= x[1:][tc_k[1:].argmax()] <= 0.18 + 1e-9
 
 
-def test_parts_join_to_the_whole(models: Models) -> None:
+def test_pieces_are_the_whole_and_nothing_has_all_columns(
+    models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = score([*GOOD, "Xx"], models)
-    again = joined([whole.part(slice(0, 1)), whole.part(slice(1, 4))])
-    assert (again.formulas, again.errors) == (whole.formulas, whole.errors)
-    assert again.table.equals(whole.table)
-
-
-def test_of_nothing_there_is_nothing(models: Models) -> None:
-    for scores in (score([], models), joined([])):
-        assert scores.formulas == ()
-        assert scores.table.column_names == list(PREDICTED)
-        assert len(scores.table) == 0
+    monkeypatch.setattr("kiago_ray.api.AT_ONCE", 3)
+    assert score([*GOOD, "Xx"], models).equals(whole)
+    assert score([], models).schema == whole.schema
+    assert whole.column_names == [*PREDICTED, "error"]
