@@ -25,7 +25,7 @@ from kiago_ray.screening.rank import Ranking, ranked
 from kiago_ray.screening.screens import apply_screens
 from kiago_ray.screening.summary import Summary, summarise
 from kiago_ray.search.result import RowStatus, SearchResult
-from kiago_ray.search.run import TRAJECTORY_ROWS, given_result, run_search
+from kiago_ray.search.run import given_result, run_search
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
@@ -99,35 +99,21 @@ def judged_rows(
     models: Models,
     *,
     name: str | None = None,
-    rows: range | None = None,
-    shard_rows: int | None = None,
-    trajectory_rows: int = TRAJECTORY_ROWS,
     judge: SearchSpec | None = None,
-    progress: ProgressCallback | None = None,
-    should_stop: ShouldStop | None = None,
+    **options: Any,
 ) -> JudgedRows:
-    """Run a search, or its rows `rows`, and judge what came of it by its screens (see `run_search`).
+    """Run a search and judge what came of it by its screens.
 
     name: of the search within a campaign, for the table. judge: whose screens and oxidation states count, else the
-    search's own. Raises SpecError for a search that these models can't run or judge.
+    search's own. options: of `run_search`, such as `rows`, `progress` and `should_stop`. Raises SpecError for a search
+    that these models can't run or judge.
     """
-    judge = judge or spec
-    check_hull(judge, models.hull)
-    base = models.base(spec)
-    prospects = None if models.prospects is None else models.prospects.knowing(spec.base)
-    substitutions = around(spec, prospects)
-    result = run_search(
-        spec,
-        informed(spec, models.predictors, prospects, substitutions),
-        models.frequencies,
-        rows=rows,
-        shard_rows=shard_rows,
-        trajectory_rows=trajectory_rows,
-        progress=progress,
-        should_stop=should_stop,
-        substitutions=substitutions,
-    )
-    return judged(result, judge, replace(models, prospects=prospects), base=base, seed=spec.seed, name=name)
+    check_hull(judge or spec, models.hull)
+    base, models = models.base(spec), models.knowing(spec.base)
+    substitutions = around(spec, models.prospects)
+    predictors = informed(spec, models.predictors, models.prospects, substitutions)
+    result = run_search(spec, predictors, models.frequencies, substitutions=substitutions, **options)
+    return judged(result, judge or spec, models, base=base, seed=spec.seed, name=name)
 
 
 def judged_formulas(
@@ -138,9 +124,7 @@ def judged_formulas(
     SpecError as `judged_rows` does.
     """
     check_hull(judge, models.hull)
-    base = models.base(judge)
-    if models.prospects is not None:
-        models = replace(models, prospects=models.prospects.knowing(judge.base))
+    base, models = models.base(judge), models.knowing(judge.base)
     result = given_result(amounts, models.predictors.following(judge.tc_predictor))
     return judged(result, judge, models, base=base, seed=judge.seed, name=name)
 

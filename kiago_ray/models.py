@@ -145,6 +145,10 @@ class Models:
 
         return opinions
 
+    def knowing(self, base: str | None) -> Models:
+        """These models, whose prospects know that the base of a search exists."""
+        return self if self.prospects is None else replace(self, prospects=self.prospects.knowing(base))
+
     def tried_by(self, tc_predictor: str) -> TriedMaterials | None:
         """The tried samples with what a predictor of T_c says of them; NaN where one holds an element that it doesn't
         know.

@@ -29,8 +29,8 @@ calibrated error.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -307,10 +307,6 @@ class TriedMaterials:
         """(t, 118), summing to 1."""
         dense: Floats = self.compositions.fractions.toarray()
         return dense
-
-    def predicted(self, tc_k: Callable[[Floats], Floats]) -> TriedMaterials:
-        """These samples with what a model of T_c in K, (t, 118) → (t,), says of each; NaN for what it doesn't know."""
-        return replace(self, tc_predicted_k=tc_k(self.fractions))
 
     def reweigh(self, fractions: Floats, tc_k: Floats) -> Reweighed:
         """Compositions (n, 118) with their T_c (n,) in K given what came of the samples. NaN stays NaN; without

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from kiago_ray.chemistry.elements import Floats
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.screening.known import EXTRAPOLATED, BaseMaterial
 from kiago_ray.screening.rank import FIRST_ROWS, new_rows
@@ -166,29 +165,23 @@ def top_mean(best: Any, k: int, base: BaseMaterial | None) -> TopMean:
     head = best.slice(0, k)
     if not len(head):
         return TopMean(k, 0, None)
-    tc_k, tc_oracle_k, trusted_tc_k, extrapolation, distance = (head[name].to_numpy() for name in _BEST)
-    mean, oracle = _mean(tc_k), _mean(tc_oracle_k)
-    flagged = np.where(np.isnan(extrapolation), np.nan, extrapolation > EXTRAPOLATED)
-    near = not np.isnan(distance).any()
+    tc_k, oracle_k, trusted_k, score, distance = (head[name].to_numpy() for name in _BEST)
+    mean_k, mean_oracle_k = tc_k.mean(), oracle_k.mean()  # NaN where one of them is
+    base_k, base_oracle_k = (None, None) if base is None else (base.tc_predicted_k, base.tc_oracle_k)
+    told = {
+        "mean_tc_k": mean_k,
+        "delta_tc_k": np.nan if base_k is None else mean_k - base_k,
+        "mean_tc_oracle_k": mean_oracle_k,
+        "delta_tc_oracle_k": np.nan if base_oracle_k is None else mean_oracle_k - base_oracle_k,
+        "gap_k": mean_k - mean_oracle_k,
+        "mean_trusted_tc_k": trusted_k.mean(),
+        "flagged_fraction": np.where(np.isnan(score), np.nan, score > EXTRAPOLATED).mean(),
+        "median_nearest_distance": np.median(distance),
+    }
     return TopMean(
         k=k,
         used=len(head),
-        mean_tc_k=mean,
-        delta_tc_k=_difference(mean, None if base is None else base.tc_predicted_k),
-        mean_tc_oracle_k=oracle,
-        delta_tc_oracle_k=_difference(oracle, None if base is None else base.tc_oracle_k),
-        gap_k=_difference(mean, oracle),
-        mean_trusted_tc_k=_mean(trusted_tc_k),
-        flagged_fraction=_mean(flagged),
+        **{name: None if np.isnan(value) else float(value) for name, value in told.items()},
         chemical_systems=len({frozenset(parse(formula)) for formula in head["formula"].to_pylist()}),
-        median_nearest_distance=float(np.median(distance)) if near else None,
-        known=len(head) - head["known"].null_count if near else None,
+        known=None if np.isnan(distance).any() else len(head) - head["known"].null_count,
     )
-
-
-def _mean(values: Floats) -> float | None:
-    return None if np.isnan(values).any() else float(values.mean())
-
-
-def _difference(value: float | None, other: float | None) -> float | None:
-    return None if value is None or other is None else value - other

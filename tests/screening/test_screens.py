@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import KnownMaterials
-from kiago_ray.screening.screens import (
-    REQUIRED,
-    SCREENS,
-    apply_screens,
-    load_screen_recall,
-)
+from kiago_ray.screening.screens import REQUIRED, SCREENS, apply_screens, load_screen_recall
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.sections import ScreenName, ScreensSpec
 from kiago_ray.search.spec import SearchSpec
