@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kiago_ray.chemistry.elements import INDEX, Floats, Mask
+from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats, Mask
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data import NONE
 from kiago_ray.data.tables import known_table, shipped_element_counts, tried_table
