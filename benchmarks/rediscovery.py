@@ -64,10 +64,10 @@ from kiago_ray.data.files import sha256
 from kiago_ray.data.sources import load_materials_project
 from kiago_ray.data.supercon import load_supercon
 from kiago_ray.data.tables import made
-from kiago_ray.machine import cpu_name
 from kiago_ray.plausibility.literature import added_systems, elements_at_hand, swapped_systems
 from kiago_ray.plausibility.model import swapped_at_random
 from kiago_ray.search.sections import ScreensSpec
+from kiago_ray.storage.run_directory import cpu_name
 
 FIRST = (100, 400, 1000)
 SAME_SYSTEM_DISTANCE, NEW_DISTANCE, BASE_DISTANCE = 0.2, 0.05, 0.5

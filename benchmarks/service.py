@@ -26,9 +26,9 @@ import torch
 from kiago_ray.api import score
 from kiago_ray.cli.serve import SERVE_LOGGING
 from kiago_ray.distributed.cluster import EMBEDDED, connected
-from kiago_ray.machine import cpu_name
 from kiago_ray.models import load_models
 from kiago_ray.service.settings import Limits, ServiceSettings
+from kiago_ray.storage.run_directory import cpu_name
 
 ROWS = 10_000
 REPEATS = 3

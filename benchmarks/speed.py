@@ -31,8 +31,7 @@ import torch
 from plain import PlainResNet18, PlainSearch
 
 from kiago_ray.api import judged_rows
-from kiago_ray.bench import Bench, interleaved
-from kiago_ray.machine import peak_mb
+from kiago_ray.cli.bench import Bench, interleaved, peak_mb
 from kiago_ray.models import Models
 from kiago_ray.predictors.base import Inference
 from kiago_ray.predictors.weights import load_network, load_predictors

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kiago_ray.cli.sweep import checked_models, make_request
+from kiago_ray.cli.sweep import checked_models, sweep_request
 from kiago_ray.distributed.drivers import run_sweep
 from kiago_ray.sweep.results import SweepResults
 from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
@@ -57,7 +57,8 @@ def run(sweep: SweepSpec, folder: Path) -> tuple[SweepResults, Clock, float]:
     """A sweep to its end: what came of it, when its trials ended, its wall time in s."""
     clock = Clock()
     began = time.perf_counter()
-    outcome = run_sweep(sweep, make_request(sweep, checked_models(sweep), str(folder), None), watcher=clock)
+    request = sweep_request(sweep, checked_models(sweep), str(folder), None, True)
+    outcome = run_sweep(sweep, request, watcher=clock)
     return outcome.results, clock, time.perf_counter() - began
 
 

@@ -23,10 +23,10 @@ from sklearn.ensemble import RandomForestRegressor
 from kiago_ray import propose
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.tables import known_table
-from kiago_ray.machine import cpu_name
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.storage.run_directory import cpu_name
 
 BASES = (
     "LaNiAsO",

@@ -16,28 +16,19 @@ if TYPE_CHECKING:
     from kiago_ray.search import SearchSpec
 
 __version__ = "0.1.0"
-__all__ = [
-    "Models",
-    "Predictors",
-    "SearchOutcome",
-    "SearchSpec",
-    "load_models",
-    "load_predictors",
-    "propose",
-]
+__all__ = ["Models", "Predictors", "SearchOutcome", "SearchSpec", "load_models", "load_predictors", "propose"]
 
 _ROOMS = {
-    "Models": "models",
-    "Predictors": "predictors.base",
-    "SearchOutcome": "api",
-    "SearchSpec": "search",
-    "load_models": "models",
-    "load_predictors": "predictors.weights",
-    "propose": "api",
+    "api": ("SearchOutcome", "propose"),
+    "models": ("Models", "load_models"),
+    "predictors.base": ("Predictors",),
+    "predictors.weights": ("load_predictors",),
+    "search": ("SearchSpec",),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"kiago_ray.{_ROOMS[name]}"), name)
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(import_module(f"kiago_ray.{room}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,5 @@
 """`python -m kiago_ray`: the same as `kiago`."""
 
-from __future__ import annotations
-
 from kiago_ray.cli.main import main
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def test_its_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_its_commands_exist() -> None:
     shown = set(re.findall(r"^kiago (\w+)", README, re.M))
-    assert shown <= set(COMMANDS)
+    assert shown <= {*COMMANDS, "version"}
     assert {"search", "predict", "train", "data"} <= shown
 
 

@@ -6,26 +6,25 @@ elsewhere.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
 import sys
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from pydantic_core import to_json
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
-from typer import Argument, Option
+from typer import Option
 
 from kiago_ray.errors import InputError
 
@@ -34,14 +33,32 @@ if TYPE_CHECKING:  # their imports take a second, which commands that need none 
     from kiago_ray.screening.known import KnownMaterials, TriedMaterials
     from kiago_ray.search.stages import ShouldStop
 
+
+def usable_device(device: str) -> str:
+    """The device. Raises InputError where it isn't there."""
+    try:
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise RuntimeError("only cpu and cuda are supported")
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device: {device!r} can't be used here ({str(error).splitlines()[0]})") from None
+    return device
+
+
 # Options of several commands.
-Base = Annotated[str, Argument(help="Base material, such as LaNiAsO.")]
-Formulas = Annotated[list[str] | None, Argument(help="Formulas, such as YBa2Cu3O7.")]
+Steps = Annotated[str | None, Option(help="Steps of stage 1 and 2, such as 200,200.")]
 Known = Annotated[
     str | None,
     Option(
         help="Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's primary.tsv, "
         "landmarks or none. By default supercon: the shipped ones."
+    ),
+]
+Tried = Annotated[
+    str | None,
+    Option(
+        help="What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file with "
+        "formula, tc_k (0: none found) and maybe down_to_k, or shipped, a survey of 2009. By default none."
     ),
 ]
 Phases = Annotated[
@@ -51,12 +68,12 @@ Phases = Annotated[
         "none. By default the shipped ones, of the Materials Project."
     ),
 ]
-Weights = Annotated[Path | None, Option(help="Folder that `kiago train` wrote.")]
-SuperDiffWeights = Annotated[Path | None, Option(help="Folder that `kiago train superdiff` wrote.")]
-Device = Annotated[str, Option(help="cpu, cuda, cuda:1, …")]
+Weights = Annotated[
+    Path | None, Option(exists=True, file_okay=False, help="Folder that `kiago train` wrote.")
+]
+Device = Annotated[str, Option(callback=usable_device, help="cpu, cuda, cuda:1, …")]
 Threads = Annotated[int | None, Option(min=1, help="CPU threads; all cores without it.")]
 Out = Annotated[str | None, Option(help="Directory or URI; by default below runs/.")]
-Output = Annotated[Path | None, Option(help="File to write: .csv or .parquet.")]
 Top = Annotated[int, Option(min=0, max=1000, help="Rows to print.")]
 AsJson = Annotated[bool, Option("--json", help="One JSON object on stdout.")]
 
@@ -65,47 +82,16 @@ NamedOut = Annotated[str | None, Option(help="Directory or URI; by default runs/
 Address = Annotated[
     str | None, Option(help="Ray cluster, such as auto; by default RAY_ADDRESS, else this machine.")
 ]
+DryRun = Annotated[bool, Option("--dry-run", help="Check the file, print the plan and stop.")]
+Gpus = Annotated[float | None, Option(min=0, help="Instead of the file's resources.gpus, such as 0.25.")]
 KnownInstead = Annotated[
     str | None,
     Option(help="Instead of the file's known: primary.tsv, supercon (as shipped), landmarks or none."),
 ]
 TrackingUri = Annotated[
-    str | None,
-    Option(help="MLflow store or server; by default MLFLOW_TRACKING_URI, else beside the output."),
+    str | None, Option(help="MLflow store or server; by default MLFLOW_TRACKING_URI, else beside the output.")
 ]
 NoTracking = Annotated[bool, Option("--no-tracking", help="Keep no MLflow record.")]
-NO_RECORD = "no MLflow record: the output is remote; give --tracking-uri or MLFLOW_TRACKING_URI for one"
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that isn't there. Raises InputError."""
-    try:
-        if torch.device(device).type not in ("cpu", "cuda"):
-            raise RuntimeError("only cpu and cuda are supported")
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device: {device!r} can't be used here ({str(error).splitlines()[0]})") from None
-
-
-def two_steps(text: str) -> list[int]:
-    """Such as 200,200. Raises InputError."""
-    steps = whole_numbers(text, "--steps", "200,200")
-    if len(steps) != 2:
-        raise InputError(f"--steps: {text[:80]!r} is not two whole numbers such as 200,200")
-    return steps
-
-
-def whole_numbers(text: str, option: str, example: str) -> list[int]:
-    """Such as 0,1,2. Raises InputError."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"{option}: {text[:80]!r} is not whole numbers such as {example}") from None
-
-
-def symbols(text: str) -> list[str]:
-    """Such as La,Ni,As,O."""
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def say(text: str) -> None:
@@ -113,47 +99,34 @@ def say(text: str) -> None:
     print(f"kiago: {text}", file=sys.stderr)
 
 
-def tell_known(materials: KnownMaterials | None) -> None:
-    """Say which known compositions the rows are held against."""
-    if materials is None:
+def tell_known(known: KnownMaterials | None, tried: TriedMaterials | None = None) -> None:
+    """Say which known compositions the rows are held against, and what was tried, if anything was given."""
+    if known is None:
         say("no known compositions to hold the rows against (--known none)")
-        return
-    say(f"held against {len(materials.compositions.names):,} known compositions: {materials.source}")
-
-
-def tell_tried(tried: TriedMaterials | None) -> None:
-    """Say what was tried, if anything was given."""
+    else:
+        say(f"held against {len(known.compositions.names):,} known compositions: {known.source}")
     if tried is not None:
         found = int((tried.tc_k > 0).sum())
         say(f"{len(tried.tc_k):,} samples were tried, {found:,} of them superconduct: {tried.source}")
 
 
-def tell_phases(hull: EnergyHull | None, phases: str | Path | None) -> None:
-    """Say what the competing phases are, if there are any, and what was dropped of their file. phases: as an option
-    names them.
-    """
+def tell_phases(hull: EnergyHull | None) -> None:
+    """Say what the competing phases are, if there are any, and what was dropped of their file."""
     if hull is None:
         return
     report = hull.phases.report
     dropped = "".join(f"; dropped {count:,}: {reason}" for reason, count in report.dropped.items())
-    source = report.file if phases is None else phases
     whose = "the file's energies" if hull.ef is None else "energies by ElemNet"
-    say(f"{report.rows_kept:,} competing phases of {report.rows_read:,} rows, {whose}: {source}{dropped}")
+    say(
+        f"{report.rows_kept:,} competing phases of {report.rows_read:,} rows, {whose}: {report.file}{dropped}"
+    )
     for warning in report.warnings:
-        say(f"note: {source}: {warning}")
+        say(f"note: {report.file}: {warning}")
 
 
 def print_json(value: Any) -> None:
     """One JSON object on stdout; a number that isn't finite is null."""
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False, default=str))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    print(to_json(value, indent=2, inf_nan_mode="null", fallback=str).decode())
 
 
 def plain_table(
@@ -186,11 +159,24 @@ def plain_table(
     return table
 
 
+def print_facts(facts: Mapping[str, object]) -> None:
+    """For a person, a line for each name and value, or for each of the value's own."""
+    for name, value in facts.items():
+        for key, item in value.items() if isinstance(value, Mapping) else [("", value)]:
+            print(f"{name} {key}".strip().ljust(24), cell_text(item))
+
+
 def cell_text(value: object) -> str:
-    """A table's cell: nothing for None, whole numbers with separators."""
-    if value is None:
+    """A value for a person: nothing for None and NaN, whole numbers with separators, four digits of others."""
+    if value is None or value != value:
         return ""
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, list | tuple):
+        return "; ".join(map(cell_text, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (
+        f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+    )
 
 
 @contextmanager
@@ -214,7 +200,7 @@ def stop_on_signal(notice: str) -> Iterator[ShouldStop]:
             signal.signal(number, handler)
 
 
-class View(ABC):
+class View:
     """How far something is: `done` of `total`, `before` of them done by an earlier run."""
 
     done, before, total = 0, 0, 0
@@ -224,9 +210,13 @@ class View(ABC):
     def __init__(self) -> None:
         self.began = time.monotonic()
 
-    @abstractmethod
     def progress(self) -> str:
         """How far it is, in a line."""
+        raise NotImplementedError
+
+    def note(self, text: str) -> None:
+        """Say something that a person should know."""
+        say(text)
 
     def rate(self) -> float | None:
         """What this run has done a second, None before it has done something."""
@@ -253,11 +243,8 @@ class View(ABC):
         return grid
 
 
-AnyView = TypeVar("AnyView", bound=View)
-
-
 @contextmanager
-def watching(view: AnyView) -> Iterator[AnyView]:
+def watching(view: View) -> Iterator[None]:
     """Show the view for the time of the block. What Ray and Tune print on stdout goes nowhere: it is long, and the
     view says what matters of it.
     """
@@ -270,7 +257,7 @@ def watching(view: AnyView) -> Iterator[AnyView]:
         live if view.on_terminal else nullcontext(),
         redirect_stdout(nowhere),
     ):
-        yield view
+        yield
 
 
 def duration(seconds: float) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer import Option
 from typer._click.exceptions import ClickException
 from typer.core import TyperCommand, TyperGroup
 
@@ -27,19 +28,12 @@ COMMANDS = {
     "bench": "Measure this machine: a step's CPU seconds, the share of the arithmetic limit, a whole search.",
     "paper": "Run what TABLE needs and print ours beside the paper's; write CSV, Markdown and plots, and for `all` "
     "one page.",
-    "version": "Versions, the weights' hashes and the devices.",
     "campaign": "Many searches on Ray: bases × variants × seeds.",
     "baseline": "Elemental substitution and SuperDiff, into the same table and run directory as a search.",
     "train": "Train a model; run again to resume after a stop.",
     "data": "Raw public files: check them, pack them.",
 }
-MODULES = {
-    "predict": "formulas",
-    "hull": "formulas",
-    "bench": "machine",
-    "baseline": "paper",
-    "data": "train",
-}
+MODULES = {"predict": "formulas", "hull": "formulas", "baseline": "paper", "data": "train"}
 
 
 class Command(TyperCommand):
@@ -59,11 +53,13 @@ class Command(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """All commands, none of them imported."""
+    """All commands, of which none but `version` is imported."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
+        own = self.commands
         self.commands = {name: Command(name, callback=None, help=text) for name, text in COMMANDS.items()}
+        self.commands |= own
 
 
 app = typer.Typer(
@@ -74,6 +70,19 @@ app = typer.Typer(
 @app.callback()
 def kiago() -> None:
     """Propose superconductor compositions with a higher critical temperature."""
+
+
+@app.command()
+def version(as_json: Annotated[bool, Option("--json", help="One JSON object on stdout.")] = False) -> None:
+    """Versions, the weights' hashes and the devices."""
+    # These take a second, which the list of commands doesn't wait.
+    from kiago_ray.cli.console import print_facts, print_json
+    from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, weights_hashes
+    from kiago_ray.storage.run_directory import provenance
+
+    # No search rests on the tuning oracle, sweeps do.
+    hashes = weights_hashes() | {TUNING_ORACLE: load_card(TUNING_ORACLE)["sha256"]}
+    (print_json if as_json else print_facts)({**provenance(), "weights": hashes})
 
 
 def main() -> NoReturn:

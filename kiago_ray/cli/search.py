@@ -6,28 +6,24 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any, TypeVar
 
-import numpy as np
 import torch
 import typer
 import yaml
-from numpy.typing import NDArray
 from rich.console import Console
 from typer import Argument, Option
 from typer.core import TyperCommand
 
-from kiago_ray.api import SearchOutcome, judged_formulas, propose
-from kiago_ray.chemistry.elements import INDEX, named_elements
+from kiago_ray.api import judged_formulas, propose
+from kiago_ray.chemistry.elements import INDEX, Floats, named_elements
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.cli import console
-from kiago_ray.cli.console import View, print_json, say, symbols
+from kiago_ray.cli.console import View, print_json, say
 from kiago_ray.errors import InputError
-from kiago_ray.machine import provenance
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.base import step_precision
-from kiago_ray.report.reasons import Background, row_background
+from kiago_ray.report.reasons import row_background
 from kiago_ray.report.tables import best_table, no_gain, reasons_table, summary_table, top_table
 from kiago_ray.runs.outcome import SearchResults, whole_results
 from kiago_ray.runs.results import write_outcome
@@ -37,10 +33,9 @@ from kiago_ray.screening.summary import Summary
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
 from kiago_ray.search.stages import Progress
-from kiago_ray.storage.run_directory import CANDIDATES, open_run
+from kiago_ray.storage.run_directory import CANDIDATES, open_run, provenance
 from kiago_ray.storage.table import first_rows
 
-Amounts = NDArray[np.float64]
 Value = TypeVar("Value")
 
 Preset = Annotated[
@@ -57,8 +52,7 @@ Without = Annotated[
 ]
 Keep = Annotated[str | None, Option(help="Elements of the base whose sites stay as they are, such as Fe,As.")]
 Dope = Annotated[
-    list[str] | None,
-    Option(help="What alone may come in on a site, such as La:Sr,Ba; other sites stay."),
+    list[str] | None, Option(help="What alone may come in on a site, such as La:Sr,Ba; other sites stay.")
 ]
 Range = Annotated[
     str | None, Option("--range", help="Share of a site that foreign elements take, such as 0:0.3.")
@@ -66,14 +60,6 @@ Range = Annotated[
 Substitute = Annotated[str | None, Option(help="Site and its state, such as La:+3; several as Ti:+4,O:-2*1.")]
 SubstituteBy = Annotated[int | None, Option(help="State of the substitutes, where it isn't the site's.")]
 Change = Annotated[list[str] | None, Option("--set", help="Any other field: alpha=4, start.kind=random.")]
-Tried = Annotated[
-    str | None,
-    Option(
-        help="What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file with "
-        "formula, tc_k (0: none found) and maybe down_to_k, or shipped, a survey of 2009. By default none."
-    ),
-]
-
 app = typer.Typer(add_completion=False)
 
 
@@ -111,7 +97,7 @@ def search(
     preset: Preset = None,
     spec: Annotated[Path | None, Option(help="YAML file with (part of) a specification.")] = None,
     candidates: Annotated[int | None, Option(help="Rows to optimise.")] = None,
-    steps: Annotated[str | None, Option(help="Steps of stage 1 and 2, such as 200,200.")] = None,
+    steps: console.Steps = None,
     seed: Annotated[int | None, Option(help="Seed of the starts.")] = None,
     fixed: Fixed = None,
     allow: Annotated[str | None, Option(help="Only these elements, such as La,Ni,As,O.")] = None,
@@ -126,13 +112,13 @@ def search(
     change: Change = None,
     known: console.Known = None,
     phases: console.Phases = None,
-    tried: Tried = None,
+    tried: console.Tried = None,
     weights: console.Weights = None,
     device: console.Device = "cpu",
     out: console.Out = None,
     top: console.Top = 15,
     as_json: console.AsJson = False,
-) -> None:
+) -> int:
     """Search for compositions with a higher T_c around FORMULA; print the best and write a run directory."""
     overrides = overrides_from(
         {
@@ -153,22 +139,18 @@ def search(
         change or [],
     )
     resolved, name, repeated = specification(spec, preset, overrides, without)
-    console.check_device(device)
     models = load_models(weights, known=known, tried=tried, phases=phases, device=device)
     models.check(resolved)  # what can't run is refused before anything is written
-    raise typer.Exit(run(resolved, name, models, out, top, as_json, phases=phases, repeated=repeated))
+    return run(resolved, name, models, out, top, as_json, repeated=repeated)
 
 
 def overrides_from(options: Mapping[str, Any], change: list[str]) -> dict[str, Any]:
     """Dotted overrides. options: what the options say, by field; None or [] for those that weren't given. change: what
     --set says. Raises InputError.
     """
-    read = {
-        field: READERS[field](value) if field in READERS else value
-        for field, value in options.items()
-        if value is not None and value != []
-    }
-    changed = assignments(change, "--set", "alpha=4")
+    given = {field: value for field, value in options.items() if value is not None and value != []}
+    read = {field: READERS.get(field, lambda value: value)(value) for field, value in given.items()}
+    changed = mapping(change, "=", yaml.safe_load, "--set", "alpha=4")
     twice = sorted(read.keys() & changed.keys())
     if twice:
         raise InputError(f"--set: {twice[0]} is given by an option of its own too; give it once")
@@ -179,7 +161,7 @@ def specification(
     file: Path | None, preset: str | None, overrides: Mapping[str, Any], without: str | None
 ) -> tuple[SearchSpec, str, Mapping[str, Any]]:
     """The search that a command asks for, the name of its preset, and the record of the run that `file` is of."""
-    values, record = read_spec(file) if file is not None else ({}, {})
+    values, record = ({}, {}) if file is None else read_spec(file)
     named = values.pop("preset", None)
     if preset is not None and named is not None and named != preset:
         raise InputError(f"--preset: {preset}, but {file} names {named}; give one of them")
@@ -222,55 +204,55 @@ def run(
     top: int,
     as_json: bool,
     *,
-    phases: str | None = None,
-    repeated: Mapping[str, Any] = MappingProxyType({}),
-    baseline: Mapping[str, Any] | None = None,
-    formulas: Callable[[], Amounts] | None = None,
+    repeated: Mapping[str, Any] | None = None,
+    baseline: tuple[Mapping[str, Any], Callable[[], Floats]] | None = None,
 ) -> int:
     """Run a search that `models` were checked for, or find it done, and show it; return the exit code.
 
-    phases: as the option names them. repeated: the record of the run that is to be repeated. formulas: gives what
-    something else than the search proposes, amounts (n, 118), to be judged by it; baseline: what decides them beside
-    the specification.
+    repeated: the record of the run that is to be repeated. baseline: what proposes formulas instead of the search,
+    which judges them: what decides them beside the specification, and a function that gives amounts (n, 118).
     """
     identity = {"search": spec.model_dump(mode="json"), **models.identity}
-    if baseline is not None:
-        identity["baseline"] = dict(baseline)
+    identity |= {} if baseline is None else {"baseline": dict(baseline[0])}
     about = {
         "preset": preset,
         **provenance(),
         "precision": step_precision(spec.precision, torch.device(models.device)),
-        "known_source": models.known.source if models.known is not None else "",
+        "known_source": "" if models.known is None else models.known.source,
     }
     now = {**identity, **about}
     for name in ("weights", "known", "phases", "tried", "precision"):
         if repeated and repeated.get(name) != now.get(name):
             say(f"note: the run that --spec names had other {name}; this one will differ from it")
-    background = row_background(models.cards)
     where = out if out is not None else default_directory(spec, preset, identity)
     directory = open_run(where, identity, about)
-    if (results := whole_results(directory, SearchResults)) is not None:
+    results, remark = whole_results(directory, SearchResults), ""
+    if results is not None:
         say(f"{where} already holds this search; shown as it is")
-        rows = first_rows(directory.file(CANDIDATES), top).to_pylist()
-        show(rows, results.summary, spec, where, background, as_json)
-        return 0
-    console.tell_known(models.known)
-    console.tell_tried(models.tried)
-    console.tell_phases(models.hull, phases)
-    outcome = proposed(spec, models, formulas)
-    remark = ""
-    if (stopped := outcome.result.stopped_at_step) is not None:
-        remark = (
-            f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
-            f"{len(outcome.result.rows):,} of {spec.row_count:,} rows were begun."
-        )
-    write_outcome(outcome, directory, cards=models.cards, remark=remark)
-    rows = outcome.table.slice(0, top).to_pylist()
-    show(rows, outcome.summary, spec, where, background, as_json, remark)
+    else:
+        console.tell_known(models.known, models.tried)
+        console.tell_phases(models.hull)
+        if baseline is not None:
+            outcome = judged_formulas(baseline[1](), spec, models).outcome(spec)
+        else:
+            notice, view = "stopping after this step; what is done will be written", SearchView()
+            with console.stop_on_signal(notice) as stopper, console.watching(view):
+                outcome = propose(spec=spec, models=models, progress=view, should_stop=stopper)
+        if (stopped := outcome.result.stopped_at_step) is not None:
+            remark = (
+                f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
+                f"{len(outcome.result.rows):,} of {spec.row_count:,} rows were begun."
+            )
+        results = write_outcome(outcome, directory, cards=models.cards, remark=remark)
+    rows = first_rows(directory.file(CANDIDATES), top).to_pylist()
+    if as_json:
+        found = {"summary": results.summary.to_dict(), "top": rows}
+        print_json({"out": where, "stopped": remark or None, **found})
+    else:
+        show(rows, results.summary, spec, models, where)
     if remark:
         say(f"{remark} What was done is in {where}; the same command starts it again.")
-        return 1
-    return 0
+    return 1 if remark else 0
 
 
 class SearchView(View):
@@ -293,17 +275,6 @@ class SearchView(View):
         )
 
 
-def proposed(
-    spec: SearchSpec, models: Models, formulas: Callable[[], Amounts] | None = None
-) -> SearchOutcome:
-    """What a search proposes under a live view, until it is done or a signal stops it; or what comes of `formulas`."""
-    if formulas is not None:
-        return judged_formulas(formulas(), spec, models).outcome(spec)
-    notice = "stopping after this step; what is done will be written"
-    with console.stop_on_signal(notice) as stopper, console.watching(SearchView()) as view:
-        return propose(spec=spec, models=models, progress=view, should_stop=stopper)
-
-
 def default_directory(spec: SearchSpec, preset: str, identity: dict[str, Any]) -> str:
     """runs/BASE-PRESET-xxxxxxxx: another search gets another directory."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
@@ -311,26 +282,15 @@ def default_directory(spec: SearchSpec, preset: str, identity: dict[str, Any]) -
 
 
 def show(
-    rows: Sequence[dict[str, Any]],
-    summary: Summary,
-    spec: SearchSpec,
-    where: str,
-    background: Background,
-    as_json: bool,
-    remark: str = "",
+    rows: Sequence[Mapping[str, Any]], summary: Summary, spec: SearchSpec, models: Models, where: str
 ) -> None:
-    """The best rows, reasons to believe the first of them or not, and the summary: tables for a person, or one JSON
-    object.
-    """
-    if as_json:
-        print_json({"out": where, "stopped": remark or None, "summary": summary.to_dict(), "top": rows})
-        return
+    """Tables for a person: the best rows, reasons to believe the first of them or not, and the summary."""
     terminal = Console()
     title = f"Proposals from {spec.base or 'a random start'}"
     terminal.print(best_table(rows, tuple(spec.screens.names), title, width=terminal.width))
     if rows:
         terminal.print("\nThe best, for (+) and against (−) believing them; report.html says it in full:")
-        terminal.print(reasons_table(rows, background))
+        terminal.print(reasons_table(rows, row_background(models.cards)))
     if gains := no_gain(summary.gains, summary.passed):
         terminal.print(f"\n[bold]{gains}[/bold]")
     terminal.print("", summary_table(summary), "", top_table(summary.top), sep="\n")
@@ -351,79 +311,55 @@ def forbidden(text: str, spec: SearchSpec) -> list[str]:
         raise InputError(f"--without: {error}") from None
 
 
-def once(pairs: Iterable[tuple[str, Value]], option: str) -> dict[str, Value]:
-    """The pairs as a mapping. Raises InputError where a key is given twice."""
+def symbols(text: str) -> list[str]:
+    """Such as La,Ni,As,O."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def whole_numbers(text: str, option: str, example: str) -> list[int]:
+    """Such as 0,1,2. Raises InputError."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option}: {text[:80]!r} is not whole numbers such as {example}") from None
+
+
+def mapping(
+    texts: Iterable[str], separator: str, read: Callable[[str], Value], option: str, example: str
+) -> dict[str, Value]:
+    """Texts of a key and a value, which `read` reads. Raises InputError, also for a key that is given twice."""
     found: dict[str, Value] = {}
-    for key, value in pairs:
-        if key in found:
-            raise InputError(f"{option}: {key} is given twice; give it once")
-        found[key] = value
+    for text in texts:
+        try:
+            key, value = text.split(separator, 1)
+            read_value = read(value)
+        except (ValueError, RecursionError, yaml.YAMLError):
+            raise InputError(f"{option}: {text[:80]!r} can't be read; write such as {example}") from None
+        if key.strip() in found:
+            raise InputError(f"{option}: {key.strip()} is given twice; give it once")
+        found[key.strip()] = read_value
     return found
 
 
-def assignments(texts: list[str], option: str, example: str) -> dict[str, Any]:
-    """KEY=VALUE texts as a mapping, the values as YAML reads them. Raises InputError."""
-
-    def pair(text: str) -> tuple[str, Any]:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise InputError(f"{option}: {text!r} is not KEY=VALUE such as {example}")
-        try:
-            return key.strip(), yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            raise InputError(
-                f"{option}: the value of {text[:80]!r} can't be read; write such as {example}"
-            ) from None
-
-    return once(map(pair, texts), option)
-
-
-def dopants(texts: list[str]) -> dict[str, list[str]]:
-    """Such as La:Sr,Ba and O:F, each in a text of its own or several in one with semicolons."""
-
-    def pair(part: str) -> tuple[str, list[str]]:
-        site, _, others = part.partition(":")
-        if not site.strip() or not symbols(others):
-            raise InputError(
-                f"--dope: {part[:80]!r} is not a site and what may come in on it, such as La:Sr,Ba"
-            )
-        return site.strip(), symbols(others)
-
-    return once((pair(part) for text in texts for part in text.split(";")), "--dope")
-
-
-def two_shares(text: str) -> list[float]:
-    """Such as 0:0.3."""
-    try:
-        first, second = (float(part) for part in text.split(":"))
-    except ValueError:
-        raise InputError(f"--range: {text[:80]!r} is not two shares of a site such as 0:0.3") from None
-    return [first, second]
-
-
 def sites(text: str) -> dict[str, Any]:
-    """Such as La:+3, or Ti:+4,O:-2*1 with the number of atoms."""
+    """Such as La:+3, or Ti:+4,O:-2*1 with the number of atoms. Raises InputError."""
 
-    def pair(part: str) -> tuple[str, Any]:
-        symbol, _, rest = part.partition(":")
-        state, star, atoms = rest.partition("*")
-        try:
-            return symbol.strip(), {"state": int(state), "atoms": float(atoms)} if star else int(state)
-        except ValueError:
-            raise InputError(
-                f"--substitute: {part!r} is not a site and its state such as La:+3, or O:-2*1 for one of its atoms"
-            ) from None
+    def site(text: str) -> Any:
+        state, star, atoms = text.partition("*")
+        return {"state": int(state), "atoms": float(atoms)} if star else int(state)
 
-    return once(map(pair, text.split(",")), "--substitute")
+    example = "La:+3, or O:-2*1 for one of its atoms"
+    return mapping(text.split(","), ":", site, "--substitute", example)
 
 
+# Fields whose options are texts that a specification doesn't take as they are.
 READERS: Mapping[str, Callable[[Any], Any]] = {
-    "steps": console.two_steps,
-    "fixed": lambda texts: assignments(texts, "--fixed", "O=0.25"),
+    "steps": lambda text: whole_numbers(text, "--steps", "200,200"),
+    "fixed": lambda texts: mapping(texts, "=", yaml.safe_load, "--fixed", "O=0.25"),
     "elements.allow": symbols,
     "elements.forbid": symbols,
     "substitute": sites,
     "family.keep": symbols,
-    "family.dope": dopants,
-    "family.range": two_shares,
+    "family.dope": lambda texts: mapping(";".join(texts).split(";"), ":", symbols, "--dope", "La:Sr,Ba"),
+    "family.range": lambda text: text.split(":"),
 }

@@ -13,9 +13,10 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from typer import Option
 
 from kiago_ray.cli import console
-from kiago_ray.cli.console import check_device, say, stop_on_signal
+from kiago_ray.cli.console import say, stop_on_signal
 from kiago_ray.data import TRIED_WORDS, WORDS
 from kiago_ray.data.tables import known_table, tried_table
 from kiago_ray.errors import InputError
@@ -33,56 +34,47 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def serve(
     host: Annotated[
-        str, typer.Option(help="Address to listen on. Any but this machine's own needs KIAGO_TOKEN.")
+        str, Option(help="Address to listen on. Any but this machine's own needs KIAGO_TOKEN.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
-    data: Annotated[str, typer.Option(help="Directory or URI where searches are kept.")] = "runs/service",
-    known: Annotated[
-        str | None,
-        typer.Option(help="Known compositions: a CSV file, SuperCon's primary.tsv, supercon or landmarks."),
-    ] = None,
-    tried: Annotated[
-        str | None,
-        typer.Option(
-            help="What was made and measured, for every search: a CSV file with formula, tc_k (0: none found) and "
-            "maybe down_to_k, or shipped, a survey of 2009. By default none."
-        ),
-    ] = None,
+    port: Annotated[int, Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    data: Annotated[str, Option(help="Directory or URI where searches are kept.")] = "runs/service",
+    known: console.Known = None,
+    tried: console.Tried = None,
     weights: console.Weights = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all of them by default.")] = None,
-    settings: Annotated[
-        Path | None, typer.Option(help="YAML file with more settings, such as limits.")
-    ] = None,
+    device: console.Device = "cpu",
+    threads: console.Threads = None,
+    settings: Annotated[Path | None, Option(help="YAML file with more settings, such as limits.")] = None,
 ) -> None:
     """Serve predictions, searches and the page at http://HOST:PORT/ until Ctrl-C."""
     given = {"data": data, "known": known, "tried": tried, "device": device, "threads": threads}
     resolved = service_settings(settings, {name: value for name, value in given.items() if value is not None})
     check_place(host, port)
-    # A worker's folder is another: what is relative here must be whole there.
-    resolved = resolved.model_copy(
-        update={
-            "data": whole(resolved.data),
-            "known": _file_or_word(resolved.known, WORDS),
-            "tried": _file_or_word(resolved.tried, TRIED_WORDS),
-        }
-    )
-    if weights is not None and not weights.is_dir():
-        raise InputError(f"--weights: there is no folder {weights}")
-    check_models(resolved, weights)
+    if known_table(resolved.known) is None:
+        raise InputError("--known: none; the service needs known compositions, so name a table or landmarks")
+    tried_table(resolved.tried)
+    weights_hashes(weights)
     say("starting; Ray and the models take half a minute")
     run(resolved, host, port, None if weights is None else str(weights.absolute()))
 
 
-def service_settings(file: Path | None, given: dict[str, Any]) -> Any:
-    """The settings of a file, with the command line's over them. Raises InputError."""
+def service_settings(file: Path | None, given: dict[str, Any]) -> ServiceSettings:
+    """The settings of a file, with the command line's over them, and paths as any process understands them: a worker's
+    folder is another. Raises InputError.
+    """
     values = {} if file is None else read_yaml(file, "settings")
     if not isinstance(values, dict):
         raise InputError(f"--settings: {file} is no mapping of settings, such as 'threads: 2'")
     try:
-        return ServiceSettings.model_validate({"require_token": False, **values, **given})
+        settings = ServiceSettings.model_validate({"require_token": False, **values, **given})
     except ValidationError as error:
         raise InputError(f"--settings: {spec_error_line(error, ServiceSettings)}") from None
+    words = {"data": (), "known": WORDS, "tried": TRIED_WORDS}
+    paths = {
+        name: str(Path(named).expanduser().absolute())
+        for name in words
+        if (named := getattr(settings, name)) is not None and named not in words[name] and "://" not in named
+    }
+    return settings.model_copy(update=paths)
 
 
 def check_place(host: str, port: int) -> None:
@@ -97,25 +89,7 @@ def check_place(host: str, port: int) -> None:
         raise InputError(f"--host, --port: can't listen on {host}:{port} ({error.strerror})") from None
 
 
-def check_models(settings: Any, weights: Path | None) -> None:
-    """Refuse models and tables that can't be used, here where it can be told in one line. Raises InputError."""
-    check_device(settings.device)
-    if known_table(settings.known) is None:
-        raise InputError("--known: none; the service needs known compositions, so name a table or landmarks")
-    tried_table(settings.tried)
-    weights_hashes(weights)
-
-
-def whole(data: str) -> str:
-    """A place as any process understands it."""
-    return data if "://" in data else str(Path(data).expanduser().absolute())
-
-
-def _file_or_word(named: str | None, words: tuple[str, ...]) -> str | None:
-    return named if named is None or named in words else str(Path(named).absolute())
-
-
-def run(settings: Any, host: str, port: int, weights: str | None) -> None:
+def run(settings: ServiceSettings, host: str, port: int, weights: str | None) -> None:
     """Start Ray and the application, wait for Ctrl-C or SIGTERM, end both."""
     from kiago_ray.distributed.cluster import EMBEDDED, connected
 
@@ -154,11 +128,6 @@ def run(settings: Any, host: str, port: int, weights: str | None) -> None:
 
 def _cause(status: Any, error: BaseException) -> str:
     """The last line of what a replica died of, else what Serve says."""
-    messages = [
-        each.message
-        for one in status.applications.values()
-        for each in one.deployments.values()
-        if each.message
-    ]
-    lines = [line.strip() for text in messages for line in text.splitlines() if line.strip()]
+    deployments = [each for one in status.applications.values() for each in one.deployments.values()]
+    lines = [line.strip() for each in deployments for line in (each.message or "").splitlines()]
     return next((line for line in reversed(lines) if "Error" in line), str(error).splitlines()[0])[:400]

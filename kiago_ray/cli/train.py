@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
-from rich.console import Console
+from typer import Argument, Option
 
 from kiago_ray.baselines.superdiff import NetworkSettings
 from kiago_ray.baselines.superdiff_training import SETTINGS as SUPERDIFF_SETTINGS
 from kiago_ray.baselines.superdiff_training import Compositions, train_superdiff
 from kiago_ray.cli import console
-from kiago_ray.cli.console import plain_table, print_json, say
-from kiago_ray.data.files import LoadReport
+from kiago_ray.cli.console import print_facts, print_json, say
 from kiago_ray.data.sources import load, load_oqmd
 from kiago_ray.data.sources import pack as write_tables
 from kiago_ray.data.supercon import load_supercon
@@ -46,28 +44,22 @@ data = typer.Typer(help="Raw public files: check them, pack them.", no_args_is_h
 app.add_typer(train, name="train")
 app.add_typer(data, name="data")
 
-SuperConFile = Annotated[Path, typer.Option(help="SuperCon's primary.tsv.")]
+SuperConFile = Annotated[Path, Option(help="SuperCon's primary.tsv.")]
 NonSuperconductors = Annotated[
-    Path, typer.Option(help="Materials Project or COD table, whose compositions stand for T_c = 0.")
+    Path, Option(help="Materials Project or COD table, whose compositions stand for T_c = 0.")
 ]
 HeldBack = Annotated[
     Path | None,
-    typer.Option(help="Compositions in SuperCon's format that no fit may see; the card has their score."),
+    Option(help="Compositions in SuperCon's format that no fit may see; the card has their score."),
 ]
 
 
-class Network(StrEnum):
-    """The two T_c predictors."""
-
-    ENSEMBLE = "ensemble"
-    RESNET18 = "resnet18"
-
-
-Epochs = Annotated[int | None, typer.Option(min=1, max=100_000, help="Instead of the recipe's.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of initial weights, order and samples.")]
-Out = Annotated[Path, typer.Option(help="Folder for checkpoints, weights and card.")]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile the network (needs a C++ compiler).")]
-Splits = Annotated[str, typer.Option(help="Which fits: random (the one that is saved), system.")]
+Network = Literal["ensemble", "resnet18"]
+Epochs = Annotated[int | None, Option(min=1, max=100_000, help="Instead of the recipe's.")]
+Seed = Annotated[int, Option(min=0, help="Of all that is drawn.")]
+Out = Annotated[Path, Option(help="Folder for checkpoints, weights and card.")]
+Compile = Annotated[bool, Option("--compile", help="Compile the network (needs a C++ compiler).")]
+Splits = Annotated[Literal["random,system", "random"], Option(help="Which fits; the random one is saved.")]
 
 
 @train.command()
@@ -82,16 +74,16 @@ def tc(
     compile_network: Compile = False,
     splits: Splits = "random,system",
     threads: console.Threads = None,
-    network: Annotated[Network, typer.Option(help="Which T_c predictor.")] = Network.ENSEMBLE,
+    network: Annotated[Network, Option(help="Which T_c predictor.")] = "ensemble",
 ) -> None:
     """The T_c predictor: the ensemble with its spread and extrapolation, or the paper's ResNet-18."""
-    if network is Network.ENSEMBLE and splits != "random,system":
+    if network == "ensemble" and splits == "random":
         raise InputError(
             "--splits: the ensemble needs both, its spread is calibrated on them; leave the option out"
         )
     tables = TcTables.read(data, non_superconductors, held_back)
     how = options(out, threads, device, compile_network, splits)
-    if network is Network.ENSEMBLE:
+    if network == "ensemble":
         show(train_tc_ensemble(tables, adapted(ENSEMBLE_SETTINGS, epochs, seed), how))
     else:
         show(train_tc(tables, adapted(TC_SETTINGS, epochs, seed), how))
@@ -99,7 +91,7 @@ def tc(
 
 @train.command()
 def ef(
-    data: Annotated[Path, typer.Option(help="OQMD's formation energies.")],
+    data: Annotated[Path, Option(help="OQMD's formation energies.")],
     out: Out = Path("training"),
     epochs: Epochs = None,
     seed: Seed = 0,
@@ -136,7 +128,7 @@ def tuning_oracle(
     held_back: HeldBack = None,
     out: Out = Path("training"),
     seed: Annotated[
-        int, typer.Option(min=0, help="Of folds and samples; another than the oracle's keeps the two apart.")
+        int, Option(min=0, help="Of folds and samples; another than the oracle's keeps the two apart.")
     ] = 1,
     threads: console.Threads = None,
 ) -> None:
@@ -148,15 +140,12 @@ def tuning_oracle(
 
 @train.command()
 def plausibility(
-    data: Annotated[
-        Path | None, typer.Option(help="SuperCon's primary.tsv, instead of what ships of it.")
-    ] = None,
+    data: Annotated[Path | None, Option(help="SuperCon's primary.tsv, instead of what ships of it.")] = None,
     before: Annotated[
-        int | None,
-        typer.Option(min=1912, max=9999, help="Learn only from what was printed before this year."),
+        int | None, Option(min=1912, max=9999, help="Learn only from what was printed before this year.")
     ] = None,
     out: Out = Path("training"),
-    seed: Annotated[int, typer.Option(min=0, help="Of the examples that are drawn.")] = 0,
+    seed: Seed = 0,
     threads: console.Threads = None,
 ) -> None:
     """What can be made: how often elements replaced one another, from what was known and what came of it."""
@@ -175,10 +164,10 @@ def plausibility(
         fitted, card = train_plausibility(literature, seed=seed, on_step=how.on_step)
     except ValueError as error:
         raise InputError(f"--data: {error}") from None
-    command = ["kiago train plausibility", f"--seed {seed}"]
-    command += [] if data is None else [f"--data {data.name}"]
-    command += [] if before is None else [f"--before {before}"]
-    card |= {"data": "as shipped" if report is None else [report.to_dict()], "command": " ".join(command)}
+    given = {"seed": seed, "data": data and data.name, "before": before}
+    words = [f"--{name} {value}" for name, value in given.items() if value is not None]
+    card["command"] = " ".join(["kiago train plausibility", *words])
+    card["data"] = "as shipped" if report is None else [report.to_dict()]
     prospects = prospects_of(literature, fitted, made_compounds())
     save_plausibility(prospects, card, out, with_literature=data is not None)
     show(card, "year", "compositions", "systems", "held_out")
@@ -190,11 +179,9 @@ def superdiff(
     held_back: HeldBack = None,
     out: Out = Path("training"),
     epochs: Epochs = None,
-    width: Annotated[int, typer.Option(help="Channels; a multiple of 8.")] = 32,
-    depth: Annotated[int, typer.Option(help="Residual blocks a level.")] = 1,
-    samples: Annotated[
-        int, typer.Option(min=0, max=100_000, help="Drawn for the card's figures; 0: none.")
-    ] = 512,
+    width: Annotated[int, Option(help="Channels; a multiple of 8.")] = 32,
+    depth: Annotated[int, Option(help="Residual blocks a level.")] = 1,
+    samples: Annotated[int, Option(min=0, max=100_000, help="Drawn for the card's figures; 0: none.")] = 512,
     seed: Seed = 0,
     device: console.Device = "cpu",
     compile_network: Compile = False,
@@ -203,20 +190,13 @@ def superdiff(
     """The diffusion model that the paper compares with; it needs the extra `superdiff`."""
     size = NetworkSettings(width, depth)
     how = options(out, threads, device, compile_network)
-    known, report = load_supercon(data)
-    reports = [report]
+    known, *reports = load_supercon(data)
     if held_back is not None:
-        held, held_report = load_supercon(held_back)
+        held, report = load_supercon(held_back)
         known = without(known, held)
-        reports.append(held_report)
-    card = train_superdiff(
-        Compositions.of(known),
-        size,
-        adapted(SUPERDIFF_SETTINGS, epochs, seed),
-        how,
-        reports,
-        samples=samples,
-    )
+        reports.append(report)
+    settings = adapted(SUPERDIFF_SETTINGS, epochs, seed)
+    card = train_superdiff(Compositions.of(known), size, settings, how, reports, samples=samples)
     show(card, "sha256", "seconds", "held_out_loss", "samples")
 
 
@@ -230,15 +210,9 @@ def options(
     threads: int | None,
     device: str = "cpu",
     compile_network: bool = False,
-    splits: str = "random,system",
+    splits: Splits = "random,system",
 ) -> RunOptions:
     """Where and how, with progress lines on stderr. Makes the folder. Raises InputError."""
-    chosen = [split for split in SPLITS if split in splits.split(",")]
-    if len(chosen) != len(splits.split(",")) or "random" not in chosen:
-        raise InputError(
-            f"--splits: {splits!r} must be random or random,system (the random fit is the one saved)"
-        )
-    console.check_device(device)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -251,7 +225,7 @@ def options(
         threads=torch.get_num_threads(),
         compile_network=compile_network,
         bfloat16=multiplies_bfloat16(torch.device(device)),
-        splits=chosen,
+        splits=[split for split in SPLITS if split in splits.split(",")],
         on_epoch=lambda split, report: say(
             f"{split} split: epoch {report.epoch}/{report.epochs}, loss {report.loss:.4f}, {report.seconds:.0f} s, "
             f"{report.seconds / report.epoch * (report.epochs - report.epoch):.0f} s left (of this split)"
@@ -267,8 +241,8 @@ def show(card: dict[str, Any], *names: str) -> None:
 
 @data.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(help="SuperCon, OQMD, Materials Project or COD tables.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    files: Annotated[list[Path], Argument(help="SuperCon, OQMD, Materials Project or COD tables.")],
+    as_json: console.AsJson = False,
 ) -> None:
     """Read files as training would, and say what was kept, merged and dropped, and why."""
     reports = [load(file)[1] for file in files]
@@ -276,24 +250,22 @@ def check(
         print_json({"files": [report.to_dict() for report in reports]})
         return
     for report in reports:
-        show_report(report)
+        print_facts(report.to_dict())
 
 
 @data.command()
 def pack(
     supercon: SuperConFile,
-    phases: Annotated[Path, typer.Option(help="The Materials Project's ground states.")],
-    made: Annotated[Path, typer.Option(help="COD's formulas: formula,code,spacegroup,e_hull_ev_per_atom.")],
-    made_2007: Annotated[Path, typer.Option(help="COD's formulas of 2007, one a line.")],
-    tried: Annotated[Path, typer.Option(help="What was made and measured: matter,Tc.")],
-    out: Annotated[Path, typer.Option(help="Folder to write the tables into.")],
+    phases: Annotated[Path, Option(help="The Materials Project's ground states.")],
+    made: Annotated[Path, Option(help="COD's formulas: formula,code,spacegroup,e_hull_ev_per_atom.")],
+    made_2007: Annotated[Path, Option(help="COD's formulas of 2007, one a line.")],
+    tried: Annotated[Path, Option(help="What was made and measured: matter,Tc.")],
+    out: Annotated[Path, Option(exists=True, file_okay=False, help="Folder to write the tables into.")],
 ) -> None:
     """Write the tables that ship: superconductors, competing phases, made compounds, what was tried, element counts.
 
     Phases also get the energy that the shipped ElemNet predicts.
     """
-    if not out.is_dir():
-        raise InputError(f"--out: there is no folder {out}; make it first")
     ef = load_ef(None)
     packed = write_tables(
         out,
@@ -307,18 +279,3 @@ def pack(
     )
     for name, rows in packed.items():
         print(f"{out / name}: {rows:,} rows, {(out / name).stat().st_size:,} bytes")
-
-
-def show_report(report: LoadReport) -> None:
-    """Print one file's account as a table."""
-    rows = [{"": "rows read", "rows": report.rows_read, "such as": ""}]
-    rows += [
-        {"": f"dropped: {reason}", "rows": count, "such as": "; ".join(report.examples[reason][:3])}
-        for reason, count in report.dropped.items()
-    ]
-    rows.append({"": "merged into another row", "rows": report.duplicates_merged, "such as": ""})
-    rows.append({"": "compositions kept", "rows": report.rows_kept, "such as": ""})
-    print(f"{report.file} ({report.kind}), SHA-256 {report.sha256}")
-    Console().print(plain_table(rows, texts=("", "such as")))
-    for warning in report.warnings:
-        Console().print(f"warning: {warning}", style="yellow", markup=False)

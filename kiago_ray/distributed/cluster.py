@@ -22,7 +22,6 @@ import torch
 from kiago_ray import __version__
 from kiago_ray.data import NONE
 from kiago_ray.errors import InputError, KiagoError
-from kiago_ray.machine import cpu_name
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import (
     ORACLE,
@@ -35,6 +34,7 @@ from kiago_ray.runs.shards import Manifest, compute_shard
 from kiago_ray.runs.spec import ResourcesSpec
 from kiago_ray.screening.known import KnownMaterials, TriedMaterials
 from kiago_ray.storage.location import Location
+from kiago_ray.storage.run_directory import cpu_name
 
 EMBEDDED = "local"
 _OBJECT_STORE_BYTES = 256 << 20  # only weights and manifests travel

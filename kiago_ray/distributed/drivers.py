@@ -84,6 +84,11 @@ class CampaignOutcome:
     stopped: bool = False
 
     @property
+    def found(self) -> bool:
+        """Whether it was done before."""
+        return self.results is None
+
+    @property
     def complete(self) -> bool:
         """Whether every shard is done."""
         return self.results is None or self.results.complete
@@ -98,6 +103,11 @@ class SweepOutcome:
     tracking: TrackingReport | None
     stopped: bool = False
     found: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to run."""
+        return self.results.complete
 
     @property
     def failures(self) -> dict[str, str]:

@@ -97,7 +97,7 @@ class Size(_Frozen):
         self,
         candidates: int | None = None,
         steps: Sequence[int] | None = None,
-        seeds: tuple[int, ...] | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> Size:
         """This size with what a command gives. Raises InputError."""
         changes: dict[str, Any] = {}
@@ -106,16 +106,16 @@ class Size(_Frozen):
                 raise InputError(f"--candidates: {candidates} is not from 1 to {MAX_CANDIDATES:,}")
             changes["candidates"] = dict.fromkeys(self.candidates, candidates)
         if steps is not None:
-            first, second = steps
-            if min(steps) < 1 or max(steps) > MAX_STEPS:
-                raise InputError(f"--steps: {first},{second}: each stage takes 1 to {MAX_STEPS:,} steps")
-            changes |= {"steps": (first, second), "ours_steps": (first, second), "start_steps": first}
+            if len(steps) != 2 or min(steps) < 1 or max(steps) > MAX_STEPS:
+                given = ",".join(map(str, steps))
+                raise InputError(f"--steps: {given}: each of two stages takes 1 to {MAX_STEPS:,} steps")
+            changes |= {"steps": tuple(steps), "ours_steps": tuple(steps), "start_steps": steps[0]}
         if seeds is not None:
             if not 1 <= len(set(seeds)) == len(seeds) <= MAX_SEEDS or min(seeds) < 0 or max(seeds) > MAX_SEED:
                 raise InputError(
                     f"--seeds: give 1 to {MAX_SEEDS} different whole numbers of 0 or more, such as 0,1,2"
                 )
-            changes |= {"seeds": seeds, "spread_seeds": seeds}
+            changes |= {"seeds": tuple(seeds), "spread_seeds": tuple(seeds)}
         return self.model_copy(
             update={**changes, "name": f"{self.name}, changed by options"} if changes else {}
         )

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
+import re
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
+from kiago_ray import __version__
 from kiago_ray.errors import KiagoError
 from kiago_ray.storage.location import Location, StorageError, Where
 
@@ -22,6 +30,7 @@ _HEADER = "# The complete specification of this run, with every default. Written
 _SHOWN_DIFFERENCES = 3
 _OWN_KEYS = ("identity", "finished", "outputs")
 _ABSENT = "absent"
+_PACKAGES = ("torch", "numpy", "lightgbm", "smact", "pymatgen", "pyarrow", "ray", "mlflow")
 
 
 class RunDirectoryError(StorageError):
@@ -185,3 +194,46 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def cpu_name() -> str:
+    """The processor's model where the system tells it."""
+    told = Path("/proc/cpuinfo")
+    found = re.search(
+        r"^model name\s*:\s*(.+)$", told.read_text("utf-8") if told.is_file() else "", re.MULTILINE
+    )
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def git_commit() -> str | None:
+    """The commit that this code is of, with "-dirty" for changes since: KIAGO_GIT_COMMIT, which an image sets, or what
+    git says of the checkout. None for an installed package.
+    """
+    if named := os.environ.get("KIAGO_GIT_COMMIT"):
+        return named[:80]
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def versions() -> dict[str, Any]:
+    """Versions of the project and of what decides its figures, and the processor."""
+    return {
+        "kiago_ray": __version__,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "git": git_commit(),
+        "cpu": cpu_name(),
+    }
+
+
+def provenance() -> dict[str, Any]:
+    """The versions, and the threads and devices of this process."""
+    devices = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    return {**versions(), "threads": torch.get_num_threads(), "devices": devices}

@@ -175,7 +175,7 @@ def test_blank_lines_and_short_rows_keep_their_places_and_long_rows_are_refused(
     (tmp_path / "long.csv").write_text("id,formula\n1,MgB2,\n")
     ended = kiago("predict", "--input", tmp_path / "long.csv")
     assert ended.code == 2
-    assert "row 1: 3 fields under 2 names" in ended.err
+    assert "line 2" in ended.err
 
 
 ADDED = [
@@ -318,7 +318,7 @@ def test_wrong_input_is_refused_in_one_line(kiago: Kiago, tmp_path: Path, phases
         (["TiO2", "--phases", tmp_path / "energies.csv", *own], "no column of formation energies"),
         (["TiO2", "--phases", tmp_path / "nan.csv", *own], "1 energy not a number"),
         (["TiO2", "--phases", tmp_path / "cut.csv.gz"], "ends too early"),
-        (["TiO2", "--phases", phases, "--energies", "dft"], "choose elemnet or file"),
+        (["TiO2", "--phases", phases, "--energies", "dft"], "'elemnet', 'file'"),
         (["TiO2", "--phases", phases, *own, "--weights", tmp_path], "--weights"),
         (["TiO2", "--phases", phases, "--output", tmp_path / "out.xlsx"], ".csv or .parquet"),
         (["--input", tmp_path / "taken.csv", "--phases", phases], "already has 'decomposition'"),

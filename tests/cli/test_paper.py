@@ -127,9 +127,10 @@ def test_substitution_as_a_search(kiago: Kiago, tmp_path: Path) -> None:
         (("substitution", "LaFeAsO", "--substitute", "Y:+3"), "Y is not in LaFeAsO"),
         (("substitution", "LaFeAsO", "--substitute", "La:+3*0.5"), "exchanged whole"),
         (("substitution", "LaFeAsO", "--preset", "nice"), "there is no preset"),
-        (("superdiff", "LaFeAsO", "--scale-factors", "7"), "--scale-factors"),
-        (("superdiff", "LaFeAsO", "--guidance", "inf"), "--guidance: inf"),
-        (("superdiff", "LaFeAsO", "--alpha", "inf"), "--alpha: inf"),
+        (("superdiff", "LaFeAsO", "--scale-factors", "7"), "a scale factor is 7: give a divisor of 120"),
+        (("superdiff", "LaFeAsO", "--scale-factors", "a"), "--scale-factors"),
+        (("superdiff", "LaFeAsO", "--guidance", "inf"), "'--guidance'"),
+        (("superdiff", "LaFeAsO", "--alpha", "inf"), "'--alpha'"),
         (("superdiff", "LaFeAsO", "--superdiff-weights", "nowhere"), "nowhere"),
     ],
 )

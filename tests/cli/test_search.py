@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.cli.search import dopants, forbidden, overrides_from
+from kiago_ray.cli.search import forbidden, overrides_from
 from kiago_ray.data.tables import landmarks
 from kiago_ray.search.spec import load_preset
 from kiago_ray.storage.run_directory import CANDIDATES
@@ -188,11 +188,12 @@ def test_a_run_can_be_repeated_from_its_own_spec(kiago: Kiago, tmp_path: Path) -
         (["LaNiAsO", "--without", "smelly"], "--without: 'smelly' is neither an element nor one of toxic"),
         (["LaNiAsO", "--keep", "Cu"], "family.keep: Cu is not in LaNiAsO"),
         (["LaNiAsO", "--keep", "Xx"], "unknown element 'Xx'"),
-        (["LaNiAsO", "--dope", "La"], "--dope: 'La' is not a site and what may come in"),
+        (["LaNiAsO", "--dope", "La"], "--dope: 'La' can't be read; write such as La:Sr,Ba"),
         (["LaNiAsO", "--dope", "La:Sr", "--dope", "La:Ba"], "--dope: La is given twice"),
         (["LaNiAsO", "--dope", "Cu:Ni"], "family.dope: Cu is not in LaNiAsO"),
         (["LaNiAsO", "--dope", "La:Sr", "--keep", "La"], "La is to be kept as well"),
-        (["LaNiAsO", "--range", "0.3"], "--range: '0.3' is not two shares of a site such as 0:0.3"),
+        (["LaNiAsO", "--range", "0.3"], "family.range"),
+        (["LaNiAsO", "--range", "0:much"], "family.range.1"),
         (["LaNiAsO", "--range", "0.3:0.1"], "0.3 is above 0.1"),
         (["LaNiAsO", "--range", "0:2"], "less than or equal to 1"),
         (["LaNiAsO", "--preset", "open", "--keep", "La"], "choose the preset 'default'"),
@@ -374,7 +375,7 @@ def test_easy_words_become_the_family_section() -> None:
     assert given == {
         "family.keep": ["Fe", "As"],
         "family.dope": {"La": ["Sr", "Ba"], "O": ["F"]},
-        "family.range": [0.0, 0.3],
+        "family.range": ["0", "0.3"],
     }
     spec = load_preset(
         "default", {"base": "LaFeAsO", **{k: v for k, v in given.items() if k != "family.keep"}}
@@ -385,7 +386,8 @@ def test_easy_words_become_the_family_section() -> None:
 
 @pytest.mark.parametrize("texts", [["La:Sr,Ba;O:F"], ["La:Sr,Ba", "O:F"], [" La : Sr, Ba ", "O:F"]])
 def test_dopants_stand_in_one_option_or_in_several(texts: list[str]) -> None:
-    assert dopants(texts) == {"La": ["Sr", "Ba"], "O": ["F"]}
+    found = overrides_from({"family.dope": texts}, [])
+    assert found == {"family.dope": {"La": ["Sr", "Ba"], "O": ["F"]}}
 
 
 def test_without_adds_to_what_is_forbidden_and_spares_a_family_s_base() -> None:

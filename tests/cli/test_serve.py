@@ -42,7 +42,7 @@ def kiago_serve(*options: object, **environment: str) -> subprocess.Popen[str]:
         (("--host", "0.0.0.0"), {"KIAGO_TOKEN": "short"}, "shorter than 16 characters"),
         (("--known", "none"), {}, "known"),
         (("--tried", "nowhere.csv"), {}, "nowhere.csv"),
-        (("--weights", "nowhere"), {}, "there is no folder nowhere"),
+        (("--weights", "nowhere"), {}, "'nowhere' does not exist"),
         (("--host", "192.0.2.77"), {"KIAGO_TOKEN": TOKEN}, "can't listen on 192.0.2.77"),
         (("--device", "tpu"), {}, "device"),
     ],

@@ -29,7 +29,7 @@ def test_check_tells_what_was_kept(kiago: Kiago) -> None:
     (report,) = json.loads(ended.out)["files"]
     assert report["kind"] == "supercon"
     assert report["rows_read"] == report["rows_kept"] == 40
-    assert "compositions kept" in kiago("data", "check", LITERATURE).out
+    assert "rows_kept 40" in " ".join(kiago("data", "check", LITERATURE).out.split())
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\x01\x02", b"a,b\n1,2\n", b"\x1f\x8b\x08\x00cut"])
@@ -61,7 +61,7 @@ def test_pack_builds_the_tables_that_ship(kiago: Kiago, tmp_path: Path) -> None:
     command = ["data", "pack", *raw_files(tmp_path), "--out", out]
     refused = kiago(*command)
     assert refused.code == 2
-    assert "there is no folder" in refused.err
+    assert "does not exist" in refused.err
     out.mkdir()
     ended = kiago(*command)
     assert ended.code == 0, ended.err

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from kiago_ray.cli.campaign import CampaignView
 from kiago_ray.cli.console import duration
-from kiago_ray.cli.sweep import SweepView, TrialRow, in_order
+from kiago_ray.cli.sweep import RUNNING, SweepView, in_order, trial_row
 from kiago_ray.distributed.cluster import WorkerInfo
 from kiago_ray.runs.shards import Manifest
 from kiago_ray.sweep.metrics import METRICS
@@ -19,7 +19,7 @@ PLAN: Any = SimpleNamespace(shard_count=3, candidates=24)
 
 
 def manifest(number: int, best_tc_k: float | None) -> Manifest:
-    best = None if best_tc_k is None else {"formula": f"MgB{number}", "tc_k": best_tc_k, "delta_tc_k": 0.0}
+    best = None if best_tc_k is None else {"formula": f"MgB{number}", "trusted_tc_k": None, "tc_k": best_tc_k}
     return Manifest("MgB2-s0", number, 8 * number, 8, 5, {"ok": 8}, None, best, "", 0, "", 1.0, {})
 
 
@@ -118,17 +118,13 @@ def test_a_sweep_tells_of_each_trial_and_of_the_best(capsys: pytest.CaptureFixtu
     first, second, *lines = capsys.readouterr().err.splitlines()
     assert first == "kiago: 1 of 4 trials are done already, 1 go on"
     assert second == f"kiago: trial 1 finished after 2 seeds: {METRIC} 40.00 (alpha 0.333)"
-    assert "2 of 4 trials: 2 finished; best trial 1: 41.00; " in lines[0]
+    assert "2 of 4 trials: 2 finished; best trial 1: 40.00; " in lines[0]
     assert lines[1] == "kiago: failed: trial 2: ValueError: no"
     assert "3 of 4 trials: 2 finished, 1 failed; best trial 1" in lines[2]
     assert lines[3:] == ["kiago: comparing the best: search 6 of 10"]  # each fifth is said
 
 
 def test_running_trials_come_first_and_then_the_best() -> None:
-    rows = [
-        TrialRow(trial(0, "finished", 30.0), 2, 30.0, "finished"),
-        TrialRow(trial(1, "failed", math.nan), 0, math.nan, "failed"),
-        TrialRow(trial(2, "finished", 40.0), 2, 40.0, "finished"),
-        TrialRow(trial(3, "unfinished", math.nan)),
-    ]
-    assert [row.trial.number for row in in_order(rows, SWEEP)] == [3, 2, 0, 1]
+    trials = (0, "finished", 30.0), (1, "failed", math.nan), (2, "finished", 40.0), (3, RUNNING, math.nan)
+    rows = [trial_row(trial(*each), SWEEP) for each in trials]
+    assert [row["trial"] for row in in_order(rows, SWEEP)] == [3, 2, 0, 1]

@@ -140,7 +140,7 @@ def test_a_campaign_is_handed_in_with_the_token_and_resumed(cluster: Cluster) ->
 
     first = cluster.call(*command)
     assert first.returncode == 0, first.stdout
-    assert "8 of 8 candidates done" in first.stdout
+    assert "candidates 8 rows 8 " in " ".join(first.stdout.split())
     table = (home / "out" / "candidates.parquet").read_bytes()
     manifest = home / "out" / "shards" / "LaNiAsO-s0" / "00001.json"
     manifest.unlink()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kiago_ray.cli.machine import load_plain
+from kiago_ray.cli.bench import load_plain
 from kiago_ray.predictors.base import (
     Precision,
     Predictor,
@@ -65,9 +65,10 @@ def by_parts(predictor: Predictor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def plain_tc() -> torch.nn.Module:
     """The shipped T_c network with ordinary padded convolutions, as the benchmarks have it."""
-    module = load_plain(None)
-    assert module is not None
-    return module.PlainResNet18.of(load_network("tc"))
+    plain = load_plain(None)
+    assert plain is not None
+    network: torch.nn.Module = plain["PlainResNet18"].of(load_network("tc"))
+    return network
 
 
 def test_lowering_is_exact(networks: Predictors) -> None:

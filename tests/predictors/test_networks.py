@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
+from kiago_ray.cli.machine import load_plain
 from torch import Tensor
 from torch.nn import functional
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.cli.machine import load_plain
 from kiago_ray.predictors.features import amounts
 from kiago_ray.predictors.networks import SCALE, ElemNet, TapConv, TcResNet
 

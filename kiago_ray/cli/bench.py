@@ -1,0 +1,313 @@
+"""`kiago bench`: what a step costs on this machine, against a plain implementation where there is one, its share of
+the arithmetic limit, and a whole search phase by phase.
+
+Times of steps are CPU seconds of one thread. Ways to take the same step take turns, so that a machine that drifts
+favours none, and the median counts.
+"""
+
+from __future__ import annotations
+
+import resource
+import runpy
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from typer import Option
+
+from kiago_ray.api import judged_rows
+from kiago_ray.cli.console import AsJson, plain_table, print_facts, print_json, watching
+from kiago_ray.cli.search import SearchView
+from kiago_ray.data import NONE
+from kiago_ray.errors import InputError
+from kiago_ray.models import Models, load_models, search_frequencies
+from kiago_ray.predictors.base import (
+    Inference,
+    Precision,
+    Predictors,
+    in_precision,
+    multiplies_bfloat16,
+    step_precision,
+)
+from kiago_ray.screening.rank import ranked
+from kiago_ray.search.open_rows import open_space, starts
+from kiago_ray.search.problem import Problem, resolve
+from kiago_ray.search.run import search_stage
+from kiago_ray.search.spec import SearchSpec, load_preset
+from kiago_ray.search.stages import ProgressCallback, init, limit, pace, step
+from kiago_ray.storage.run_directory import cpu_name
+
+BASE = "LaNiAsO"
+PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"  # of a checkout; an installed package has none
+TOTALS = (25, 199)
+LIMITED: tuple[Precision, ...] = ("float32", "bfloat16")  # a mixed step's limit lies between theirs
+PRECISIONS: tuple[Precision, ...] = ("float32", "mixed", "bfloat16")
+_PEAK_SIZES = (1024, 2048, 4096)
+
+Arm = Callable[[], object]
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def bench(
+    rows: Annotated[int, Option(min=8, max=65_536, help="Rows of a step.")] = 512,
+    rounds: Annotated[int, Option(min=1, max=100, help="Turns of which the median counts.")] = 5,
+    candidates: Annotated[int, Option(min=0, max=1_000_000, help="Of the whole search; 0: none.")] = 512,
+    steps: Annotated[int, Option(min=1, max=20_000, help="Of each of its stages.")] = 500,
+    plain: Annotated[Path | None, Option(help="plain.py to compare with; a checkout's own is found.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure this machine: a step's CPU seconds, the share of the arithmetic limit, a whole search."""
+    models = load_models(known=NONE)
+    predictors = models.predictors.following("resnet18")  # the paper's, as the plain implementation
+    reference = load_plain(plain)
+    hardware = multiplies_bfloat16(torch.device("cpu"))
+    precisions = PRECISIONS if hardware else PRECISIONS[:1]
+    found: dict[str, Any] = {
+        "machine": {
+            "cpu": cpu_name(),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "bfloat16_in_hardware": hardware,
+        },
+        "rows": rows,
+        "plain": reference is not None,
+        "precisions": precisions,
+    }
+    if candidates:  # first: the most memory is counted from the start of the process
+        spec = load_preset("paper", {"base": BASE, "candidates": candidates, "steps": [steps, steps]})
+        view = SearchView()
+        with watching(view):
+            found["search"] = whole_search(models, spec, view)
+    with one_thread():
+        found["steps"] = step_table(predictors, reference, rows, rounds, precisions)
+        found["limit"] = limit_table(predictors, rows, rounds, precisions)
+    if as_json:
+        print_json(found)
+    else:
+        show(found)
+
+
+def load_plain(path: Path | None) -> dict[str, Any] | None:
+    """What the file of the plain implementation holds: of a checkout's own, or of one that the user names."""
+    path = path or (PLAIN if PLAIN.is_file() else None)
+    if path is None:
+        return None
+    try:
+        found = runpy.run_path(str(path))
+        found["PlainSearch"].reference_form  # noqa: B018 - whether it is there
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise InputError(f"--plain: {path} is no benchmarks/plain.py of a checkout ({cause})") from error
+    return found
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for what torch computes, as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def interleaved(arms: Mapping[str, Arm], rounds: int) -> dict[str, float]:
+    """Median CPU seconds of each arm, run in turns after a turn that doesn't count."""
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for turn in range(rounds + 1):
+        for name, arm in arms.items():
+            began = time.process_time()
+            arm()
+            if turn:
+                seconds[name].append(time.process_time() - began)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def gemm_peak(dtype: torch.dtype, rounds: int = 5) -> float:
+    """Multiply-adds a second of one thread in the best of some large square products."""
+    best = 0.0
+    with one_thread():
+        for size in _PEAK_SIZES:
+            product = partial(torch.matmul, *torch.randn(2, size, size).to(dtype))
+            best = max(best, size**3 / interleaved({"": product}, rounds)[""])
+    return best
+
+
+def peak_mb() -> float:
+    """The most memory that this process has had, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A search to be timed: the paper's, from one base. x_start: its rows, (n, 118)."""
+
+    predictors: Predictors
+    problem: Problem
+    x_start: torch.Tensor
+
+    @property
+    def allowed(self) -> torch.Tensor:
+        """Elements that may occur, (118,) bool."""
+        return torch.from_numpy(self.problem.allowed)
+
+    @classmethod
+    def of(cls, predictors: Predictors, rows: int, overrides: Mapping[str, Any] | None = None) -> Bench:
+        """`rows` rows of the preset `paper` with `overrides`."""
+        spec = load_preset("paper", {"base": BASE, "candidates": rows, **(overrides or {})})
+        predictors = predictors.following(spec.tc_predictor)
+        problem = resolve(spec, predictors.supported.numpy())
+        x_start = torch.from_numpy(starts(problem, search_frequencies(), list(range(rows)))).float()
+        return cls(predictors, problem, x_start)
+
+    def step(self, stage: int, precision: Precision) -> Arm:
+        """One step of stage 1 or 2 after another, in a precision."""
+        space = open_space(self.problem, torch.device("cpu"))
+        steering = in_precision(self.predictors, precision)
+        settings = search_stage(self.problem, stage, torch.device("cpu"))
+        rate, beta = settings.at(0)
+        objective = replace(settings.objective, beta=beta)
+        revive = self.problem.spec.revive != "none"
+        state = init(self.x_start, self.allowed, self.problem.spec.revive, space)
+        if stage == 2:
+            state, _ = limit(state, space, reset=True)
+
+        def advance() -> None:
+            nonlocal state
+            now = pace(state.adam_step + 1, rate)
+            state, _ = step(state, space, steering, objective, now, revive=revive)
+
+        return advance
+
+    def gradients(self, precision: Precision) -> Arm:
+        """Values and input gradients of both predictors."""
+        steering = in_precision(self.predictors, precision)
+        x = self.x_start / self.x_start.sum(1, keepdim=True)
+        both = inferences(steering)
+        return lambda: [each.evaluate(x, gradients=True) for each in both]
+
+
+def inferences(predictors: Predictors) -> list[Inference]:
+    """Both predictors, as they infer."""
+    return [each for each in (predictors.tc, predictors.ef) if isinstance(each, Inference)]
+
+
+def products_needed(predictors: Predictors) -> int:
+    """Multiply-adds that values and gradients of one row need: two for every weight of the networks that is
+    not 0.
+    """
+    return sum(2 * each.needed for each in inferences(predictors))
+
+
+def whole_search(
+    models: Models, spec: SearchSpec, progress: ProgressCallback | None = None
+) -> dict[str, Any]:
+    """Run a search on the CPU with the threads that torch has, from start to ranked table, and take its time.
+
+    seconds: wall clock by phase, `screens` with the table of all rows; their sum is `total_s`. after_share: what
+    projection, screens and table take of it. peak_mb: the most memory of this process so far.
+    """
+    began = time.perf_counter()
+    judged = judged_rows(spec, models, progress=progress)
+    rows_judged = time.perf_counter()
+    table = ranked(judged.table)
+    result, ended = judged.result, time.perf_counter()
+    seconds = dict(result.seconds)
+    seconds["start"] += result.wall_s - sum(result.seconds.values())
+    steps_s = seconds["start"] + seconds["stage_1"] + seconds["stage_2"]
+    seconds |= {"screens": rows_judged - began - result.wall_s, "ranked table": ended - rows_judged}
+    total_s = sum(seconds.values())
+    return {
+        "rows": spec.row_count,
+        "steps": spec.steps,
+        "threads": torch.get_num_threads(),
+        "precision": step_precision(spec.precision, torch.device("cpu")),
+        "seconds": seconds,
+        "passed": int(np.asarray(table["passed"]).sum()),
+        "peak_mb": peak_mb(),
+        "total_s": total_s,
+        "after_share": (total_s - steps_s) / total_s,
+    }
+
+
+def step_table(
+    predictors: Predictors,
+    plain: Mapping[str, Any] | None,
+    rows: int,
+    rounds: int,
+    precisions: Sequence[Precision],
+) -> list[dict[str, Any]]:
+    """CPU seconds of a step of each stage by precision, and of the plain implementation's."""
+    table = []
+    for most in TOTALS:
+        timed = Bench.of(predictors, rows, {"n_unit.max": most})
+        for stage in (1, 2):
+            arms: dict[str, Arm] = {name: timed.step(stage, name) for name in precisions}
+            if plain is not None:
+                allowed = timed.allowed.expand(rows, -1)
+                slow = plain["PlainSearch"].reference_form(timed.x_start, allowed, range(1, most + 1))
+                if stage == 2:
+                    slow.limit_elements()
+                arms["plain"] = partial(slow.step, stage)
+            seconds = interleaved(arms, rounds)
+            row: dict[str, Any] = {"most_atoms": most, "stage": stage}
+            for name, value in seconds.items():
+                row[f"{name}_cpu_s"] = round(value, 5)
+                if plain is not None and name != "plain":
+                    row[f"{name}_times"] = round(seconds["plain"] / value, 2)
+            table.append(row)
+    return table
+
+
+def limit_table(
+    predictors: Predictors, rows: int, rounds: int, precisions: Sequence[Precision]
+) -> list[dict[str, Any]]:
+    """By precision: multiply-adds that the predictors need, over time and the best matrix product's pace."""
+    timed, table = Bench.of(predictors, rows), []
+    for name in (each for each in LIMITED if each in precisions):
+        peak = gemm_peak(getattr(torch, name), rounds)
+        seconds = interleaved({"": timed.gradients(name)}, rounds)[""]
+        pace = products_needed(predictors) * rows / seconds
+        table.append(
+            {
+                "precision": name,
+                "cpu_s": round(seconds, 5),
+                "products_per_s": round(pace),
+                "peak_products_per_s": round(peak),
+                "fraction": round(pace / peak, 3),
+            }
+        )
+    return table
+
+
+def show(found: dict[str, Any]) -> None:
+    """Tables for a person: steps, the share of the limit, and where the time of the whole search goes."""
+    print_facts(found["machine"])
+    titles = {
+        "steps": f"A step of {found['rows']} rows in CPU s of one thread, and how many times quicker than plain",
+        "limit": "Share of the machine's limit, one thread",
+    }
+    for name, title in titles.items():
+        print(f"\n{title}")
+        Console().print(plain_table(found[name]))
+    if search := found.get("search"):
+        print("\nA whole search, wall clock by phase")
+        print_facts(search)
+    if len(found["precisions"]) == 1:
+        print("bfloat16 is left out: this processor has no instructions for it, and emulates it slowly.")
+    if not found["plain"]:
+        print("No plain implementation here to compare with: run in a checkout, or give --plain.")
