@@ -297,13 +297,18 @@ def limit_table(
 def show(found: dict[str, Any]) -> None:
     """Tables for a person: steps, the share of the limit, and where the time of the whole search goes."""
     print_facts(found["machine"])
-    titles = {
-        "steps": f"A step of {found['rows']} rows in CPU s of one thread, and how many times quicker than plain",
-        "limit": "Share of the machine's limit, one thread",
-    }
-    for name, title in titles.items():
-        print(f"\n{title}")
-        Console().print(plain_table(found[name]))
+    print(
+        f"\nCPU time of a step of {found['rows']} rows, and how many times quicker than the plain implementation"
+    )
+    arms = [*found["precisions"], *(["plain"] if found["plain"] else [])]
+    steps = []
+    for row in found["steps"]:
+        times = {name: f" ({row[key]:.1f}×)" for name in arms if (key := f"{name}_times") in row}
+        cells = {name: f"{1e3 * row[f'{name}_cpu_s']:.0f} ms{times.get(name, '')}" for name in arms}
+        steps.append({"N up to": row["most_atoms"], "stage": row["stage"], **cells})
+    Console().print(plain_table(steps))
+    print("\nShare of the machine's limit, one thread")
+    Console().print(plain_table(found["limit"]))
     if search := found.get("search"):
         print("\nA whole search, wall clock by phase")
         print_facts(search)

@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
-from kiago_ray.cli.machine import load_plain
 from torch import Tensor
 from torch.nn import functional
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.cli.bench import load_plain
 from kiago_ray.predictors.features import amounts
 from kiago_ray.predictors.networks import SCALE, ElemNet, TapConv, TcResNet
 
@@ -47,9 +47,9 @@ def compositions() -> Tensor:
 
 def test_leaving_out_the_padded_taps_is_exact(network: TcResNet, compositions: Tensor) -> None:
     """Against the textbook network on the drawn map: every kernel 3×3 (stem 7×7), every map padded."""
-    module = load_plain(None)
-    assert module is not None
-    textbook = module.PlainResNet18.of(network).double()
+    implementation = load_plain(None)
+    assert implementation is not None
+    textbook = implementation["PlainResNet18"].of(network).double()
     x = compositions.clone().requires_grad_()
     ours, plain = SCALE.tc_k(network_log(network, x)), textbook(x)
     torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)
