@@ -23,7 +23,7 @@ from kiago_ray.distributed.drivers import (
     run_identity,
 )
 from kiago_ray.errors import InputError
-from kiago_ray.models import Models, load_models
+from kiago_ray.models import Models, check_search, load_models
 from kiago_ray.predictors.weights import load_cards, weights_hashes
 from kiago_ray.report.page import card_notes
 from kiago_ray.report.tables import best_table, no_gain, top_table
@@ -176,13 +176,16 @@ def track(
 def planned(campaign: CampaignSpec, models: Models) -> Plan:
     """The plan of a campaign that these models can run. Raises SpecError."""
     assert models.prospects is not None
-    check, families = partial(models.check, substitutions=models.prospects.anywhere), []
+    # What replaces what around each base takes a tenth of a second to find; what does anywhere tells enough.
+    substitutions, families = models.prospects.anywhere, []
+    supported = models.predictors.supported.cpu().numpy()
+    check = partial(check_search, supported=supported, substitutions=substitutions, hull=models.hull)
     if campaign.literature is not None:
         if models.known is None:
             raise InputError(
                 "known: none, but bases: literature are the known families; name a table of them"
             )
-        families = known_families(models.known, models.prospects.anywhere)
+        families = known_families(models.known, substitutions)
         families = chosen_families(campaign.literature, families)
     return make_plan(campaign, check, [family.base for family in families])
 

@@ -188,8 +188,6 @@ def read_spec(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     A run's spec.yaml counts by its `search` part; any other file has no record ({}). Raises InputError.
     """
     values = read_yaml(path, "specification")
-    if not isinstance(values, dict):
-        raise InputError(f"--spec: {path} holds no keys and values; write such as 'alpha: 4'")
     if not isinstance(values.get("search"), dict) or "identity" not in values:
         return values, {}
     named = values.get("preset")  # a file's name, which says nothing here, where every field is given

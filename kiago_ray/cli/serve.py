@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from typer import Option
 
 from kiago_ray.cli import console
@@ -22,7 +21,7 @@ from kiago_ray.data.tables import known_table, tried_table
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.runs.spec import read_yaml
-from kiago_ray.search.sections import spec_error_line
+from kiago_ray.search.sections import validated
 from kiago_ray.service.settings import ServiceSettings, is_loopback, token_from
 
 REQUEST_TIMEOUT_S = 120
@@ -62,12 +61,7 @@ def service_settings(file: Path | None, given: dict[str, Any]) -> ServiceSetting
     folder is another. Raises InputError.
     """
     values = {} if file is None else read_yaml(file, "settings")
-    if not isinstance(values, dict):
-        raise InputError(f"--settings: {file} is no mapping of settings, such as 'threads: 2'")
-    try:
-        settings = ServiceSettings.model_validate({"require_token": False, **values, **given})
-    except ValidationError as error:
-        raise InputError(f"--settings: {spec_error_line(error, ServiceSettings)}") from None
+    settings = validated(ServiceSettings, {"require_token": False, **values, **given})
     words = {"data": (), "known": WORDS, "tried": TRIED_WORDS}
     paths = {
         name: str(Path(named).expanduser().absolute())

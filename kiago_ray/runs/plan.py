@@ -11,11 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from kiago_ray.runs.spec import ALONE, LITERATURE, MAX_SEARCHES, CampaignSpec
 from kiago_ray.search.run import shard_size as shard_rows
-from kiago_ray.search.sections import SpecError, spec_error_line
+from kiago_ray.search.sections import SpecError, validated
 from kiago_ray.search.spec import SearchSpec, build_spec
 
 MAX_SHARDS = 1_000_000
@@ -186,7 +184,7 @@ def make_plan(campaign: CampaignSpec, check: Check | None, families: Sequence[st
                 check(spec)
                 search = PlannedSearch.of(spec, campaign.shard_size, name=name, variant=variant)
         except ValueError as error:
-            reasons.append((name, _one_line(error)))
+            reasons.append((name, str(error)))
         else:
             searches.append(search)
     if reasons:
@@ -215,7 +213,7 @@ def _around_all(
         try:
             check(around(spec, family))
         except ValueError as error:
-            reasons[family] = _one_line(error)
+            reasons[family] = str(error)
     bases = tuple(family for family in families if family not in reasons)
     if not bases:
         raise SpecError(next(iter(reasons.values()), "bases: the literature holds no family"))
@@ -224,14 +222,8 @@ def _around_all(
 
 
 def around(spec: SearchSpec, base: str) -> SearchSpec:
-    """The same search with a base. Raises ValueError where it doesn't go with it."""
-    return SearchSpec.model_validate({**spec.model_dump(), "base": base})
-
-
-def _one_line(error: ValueError) -> str:
-    if isinstance(error, ValidationError):
-        return spec_error_line(error, SearchSpec)
-    return " ".join(str(error).split())
+    """The same search with a base. Raises SpecError where it doesn't go with it."""
+    return validated(SearchSpec, {**spec.model_dump(), "base": base})
 
 
 def _variants(campaign: CampaignSpec) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -25,14 +25,14 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data import TRIED_WORDS, WORDS
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.family import Substitutions, sites_of
-from kiago_ray.search.sections import Formula, Section, SpecError, Symbol, spec_error_line
+from kiago_ray.search.sections import Formula, Section, SpecError, Symbol, validated
 from kiago_ray.search.spec import MAX_CANDIDATES
 
 LITERATURE = "literature"
@@ -222,29 +222,32 @@ def recorded_campaign(values: Mapping[str, Any]) -> CampaignSpec:
 
 def read_campaign(path: Path) -> CampaignSpec:
     """The campaign of a YAML file; the paths in it are relative to it. Raises SpecError, in one line that names it."""
-    values = read_yaml(path, "campaign")
+    return read_spec(path, CampaignSpec, "campaign")
+
+
+def read_spec(path: Path, kind: type[Spec], what: str) -> Spec:
+    """The specification of this kind in a YAML file, as `read_campaign` reads it."""
+    values = read_yaml(path, what)
     try:
-        return beside(path, campaign_from(values))
+        return beside(path, validated(kind, values))
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
 
 
 def campaign_from(values: Any) -> CampaignSpec:
     """A campaign from plain values. Raises SpecError, in one line."""
-    if not isinstance(values, Mapping):
-        raise SpecError("a campaign is a mapping of keys to values, such as 'bases: [LaNiAsO]'")
-    try:
-        return CampaignSpec.model_validate(values)
-    except ValidationError as error:
-        raise SpecError(spec_error_line(error, CampaignSpec)) from error
+    return validated(CampaignSpec, values)
 
 
-def read_yaml(path: Path, what: str) -> Any:
+def read_yaml(path: Path, what: str) -> dict[str, Any]:
     """The plain values of a YAML file; a `preset` that names a .yaml file beside it stands for that file's values.
 
     what: a campaign, for messages. Raises SpecError, in one line that names the file.
     """
-    return _with_presets(_plain(path, what), path.parent)
+    values = _with_presets(_plain(path, what), path.parent)
+    if not isinstance(values, dict):
+        raise SpecError(f"{path}: a {what} is a mapping of keys to values, such as 'alpha: 4'")
+    return values
 
 
 def is_preset_file(preset: Any) -> bool:
@@ -306,11 +309,7 @@ def overridden(spec: Spec, gpus: float | None, **values: object) -> Spec:
     """The specification with what a command says instead of its file, where that isn't None. Raises SpecError."""
     update = {name: value for name, value in values.items() if value is not None}
     if gpus is not None:
-        resources = {**spec.model_dump()["resources"], "gpus": gpus}
-        try:
-            update["resources"] = ResourcesSpec.model_validate(resources)
-        except ValidationError as error:
-            raise SpecError(f"resources: {spec_error_line(error, ResourcesSpec)}") from error
+        update["resources"] = validated(ResourcesSpec, {**spec.model_dump()["resources"], "gpus": gpus})
     return spec.model_copy(update=update)
 
 

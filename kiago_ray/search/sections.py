@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -21,6 +21,17 @@ class SpecError(InputError):
     """A search that can't be run as specified. The message is one line: what is wrong, and what to do."""
 
     status = 422
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(kind: type[Model], values: Any) -> Model:
+    """The values as a specification of this kind. Raises SpecError, in one line."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise SpecError(spec_error_line(error, kind)) from error
 
 
 def spec_error_line(error: ValidationError, model: type[BaseModel]) -> str:

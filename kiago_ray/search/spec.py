@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
 from kiago_ray.chemistry.formula import amounts_row, parse
@@ -30,7 +30,7 @@ from kiago_ray.search.sections import (
     SpecError,
     StartSpec,
     Symbol,
-    spec_error_line,
+    validated,
 )
 
 MAX_CANDIDATES = 10_000_000
@@ -305,10 +305,7 @@ def build_spec(*layers: Mapping[str, Any]) -> SearchSpec:
     merged = preset_values(chosen)
     for layer in (below, *layers):
         merged = _merge(merged, _nested({key: value for key, value in layer.items() if key != "preset"}))
-    try:
-        return SearchSpec.model_validate(merged)
-    except ValidationError as error:
-        raise SpecError(spec_error_line(error, SearchSpec)) from error
+    return validated(SearchSpec, merged)
 
 
 def preset_named(layer: Mapping[str, Any]) -> str:

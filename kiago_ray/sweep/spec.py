@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from kiago_ray.runs.spec import Name, ResourcesSpec, Seed, beside, read_yaml
-from kiago_ray.search.sections import Formula, Section, SpecError, spec_error_line
+from kiago_ray.runs.spec import Name, ResourcesSpec, Seed, read_spec
+from kiago_ray.search.sections import Formula, Section, SpecError, validated
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec, preset_named
 from kiago_ray.sweep.metrics import DEFAULT_METRIC, DEFAULT_METRIC_OF, METRICS
 
@@ -281,10 +281,7 @@ class SweepSpec(Section):
         for name, value in {**point, "base": base, "seed": seed}.items():
             if name != _PRESET:
                 _put(values, name.split("."), value, name)
-        try:
-            return SearchSpec.model_validate(values)
-        except ValidationError as error:
-            raise SpecError(spec_error_line(error, SearchSpec)) from error
+        return validated(SearchSpec, values)
 
     def defining(self) -> dict[str, Any]:
         """What decides the results: everything but what only says how it is run."""
@@ -401,20 +398,9 @@ def _put(values: Any, path: Sequence[str], value: Any, name: str) -> None:
 
 def read_sweep(path: Path) -> SweepSpec:
     """The sweep of a YAML file; the paths in it are relative to it. Raises SpecError, in one line that names it."""
-    values = read_yaml(path, "sweep")
-    try:
-        return beside(path, sweep_from(values))
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from error
+    return read_spec(path, SweepSpec, "sweep")
 
 
 def sweep_from(values: Any) -> SweepSpec:
     """A sweep from plain values. Raises SpecError, in one line."""
-    if not isinstance(values, Mapping):
-        raise SpecError(
-            "a sweep is a mapping of keys to values, such as 'space: {alpha: {uniform: [0, 20]}}'"
-        )
-    try:
-        return SweepSpec.model_validate(values)
-    except ValidationError as error:
-        raise SpecError(spec_error_line(error, SweepSpec)) from error
+    return validated(SweepSpec, values)
