@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -28,6 +29,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 def validated(kind: type[Model], values: Any) -> Model:
     """The values as a specification of this kind. Raises SpecError, in one line."""
+    if not isinstance(values, Mapping):
+        raise SpecError(f"write a mapping of keys to values, not {reprlib.repr(values)}")
     try:
         return kind.model_validate(values)
     except ValidationError as error:

@@ -46,7 +46,7 @@ REFUSED = [
     ({**SMALL, "bases": {"literature": {"elements": ["Xx"]}}}, "literature.elements.0: "),
     ({**SMALL, "bases": {"literature": {"most": 0}}}, "literature.most: "),
     ({**SMALL, "bases": {"literature": {"min_tc_k": -1}}}, "literature.min_tc_k: "),
-    ([1], "a campaign is a mapping"),
+    ([1], "write a mapping of keys to values, not"),
 ]
 
 
