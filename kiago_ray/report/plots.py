@@ -145,13 +145,13 @@ def ranked_plots(table: Any, base: BaseMaterial | None, name: str) -> list[Plot]
             PARETO_PLOT,
             "Trusted T_c against predicted formation energy of the formulas that passed. On the Pareto front are "
             "those that no other beats in trusted T_c, formation energy and nearness to what the predictors know.",
-            png_of(pareto_plot(*front, name)),
+            png_of(pareto_plot(*front, title=name)),
         ),
         Plot(
             GAP_PLOT,
             f"T_c by the oracle against T_c by the search's model, of the best {max(TOP_SIZES)} that passed. Below "
             "the diagonal the search is more hopeful than the oracle.",
-            png_of(gap_plot(*best, name)),
+            png_of(gap_plot(*best, title=name)),
         ),
     ]
 

@@ -105,12 +105,10 @@ class KnownMaterials:
         """The materials of a table with canonical formulas: its columns `formula`, `tc_k` and as many as it has of
         `oxygen`, `pressure_gpa`, `reports`, `year` and `reference`.
         """
-        any_oxygen = (
-            table["oxygen"].to_numpy() == "any" if "oxygen" in table else np.zeros(len(table), np.bool_)
-        )
-        absent = {"tc_k": np.nan, "pressure_gpa": np.nan, "reports": 1, "year": None, "reference": ""}
-        known = table.assign(**{name: value for name, value in absent.items() if name not in table})
-        known = known[~any_oxygen]
+        absent = {"oxygen": "", "pressure_gpa": np.nan, "reports": 1, "year": None, "reference": ""}
+        every = table.assign(**{name: value for name, value in absent.items() if name not in table})
+        any_oxygen = every["oxygen"].to_numpy() == "any"
+        known = every[~any_oxygen]
         return cls(
             formulas=tuple(known["formula"]),
             fractions=sparse_fractions(known["formula"].tolist()).toarray(),
@@ -138,16 +136,6 @@ class KnownMaterials:
         return CompositionIndex.of(self.fractions)
 
     @cached_property
-    def ambient_rows(self) -> Ints:
-        """Which were measured at no stated pressure, or at 0."""
-        return np.flatnonzero(~(self.pressure_gpa > 0))
-
-    @cached_property
-    def ambient_index(self) -> CompositionIndex:
-        """The compositions at ambient pressure, for looking through."""
-        return CompositionIndex.of(self.fractions[self.ambient_rows])
-
-    @cached_property
     def weighed_tc_k(self) -> Floats:
         """T_c (m,) in K, few reports weighed down; NaN for what was measured under pressure. Half a second for
         SuperCon, once.
@@ -156,13 +144,12 @@ class KnownMaterials:
         within L1 0.1 of it: those around it count as one more report. Without others t = T. So a single 40 K among
         30 K counts as 35 K, while 150 reports of 39 K stay 39 K.
         """
-        weighed = np.full(len(self.tc_k), np.nan)
-        rows, index = self.ambient_rows, self.ambient_index
-        tc_k, reports = self.tc_k[rows], self.reports[rows]
-        for at, near in enumerate(index.within(index.points, AROUND_DISTANCE)):
-            others = near[near != at]
-            around = float(np.median(tc_k[others])) if len(others) else tc_k[at]
-            weighed[rows[at]] = (reports[at] * tc_k[at] + around) / (reports[at] + 1)
+        weighed, ambient = np.full(len(self.tc_k), np.nan), ~(self.pressure_gpa > 0)
+        for at, near in enumerate(self.index.within(self.fractions, AROUND_DISTANCE)):
+            if ambient[at]:
+                others = near[ambient[near] & (near != at)]
+                around = float(np.median(self.tc_k[others])) if len(others) else self.tc_k[at]
+                weighed[at] = (self.reports[at] * self.tc_k[at] + around) / (self.reports[at] + 1)
         return weighed
 
     @cached_property
@@ -172,25 +159,17 @@ class KnownMaterials:
         others[:, INDEX["O"]] = True
         return frozenset(row.tobytes() for row in np.vstack([self.fractions[self.tc_k > 0] > 0, others]))
 
-    def columns(
-        self,
-        fractions: Floats,
-        radius: float = NEARBY_DISTANCE,
-        *,
-        base: Floats | None = None,
-        emd: bool = True,
-    ) -> dict[str, Any]:
+    def columns(self, fractions: Floats, radius: float, *, base: Floats | None, emd: bool) -> dict[str, Any]:
         """The columns of a table of candidates that hold fractions (n, 118) against these materials. radius, base: as
         `best_nearby` takes them. emd: also by element mover's distance.
         """
         at, distance = self.index.nearest(fractions)
         best_tc_k, best = self.best_nearby(fractions, radius, base=base)
         formulas, references = (np.array([*each, None]) for each in (self.formulas, self.reference))
+        new = [row.tobytes() not in self.chemical_systems for row in fractions > 0]
         columns = {
             "known": self.compositions.same_as(fractions),
-            "new_system": np.array(
-                [x.tobytes() not in self.chemical_systems for x in fractions > 0], dtype=bool
-            ),
+            "new_system": np.array(new, dtype=np.bool_),
             "best_nearby": formulas[best],
             "best_nearby_tc_k": best_tc_k,
             "nearest_known": formulas[at],
@@ -223,17 +202,16 @@ class KnownMaterials:
         """The highest weighed T_c (n,) in K among those within `radius`, an L1 distance, of each of fractions (n, 118)
         or of the base (118,), and its index (n,); NaN and -1 where there is none.
         """
-        rows, known = self.ambient_rows, self.ambient_index
-        weighed = self.weighed_tc_k[rows]
-        found = np.full(len(fractions), -1, dtype=np.int64)
-        of_base = np.zeros(0, dtype=np.int64)
+        weighed, of_base = self.weighed_tc_k, np.zeros(0, dtype=np.int64)
         if base is not None:
-            of_base = next(iter(known.within(base[None], radius)))
-        for at, near in enumerate(known.within(fractions, radius)):
+            of_base = next(iter(self.index.within(base[None], radius)))
+        found = np.full(len(fractions), -1, dtype=np.int64)
+        for at, near in enumerate(self.index.within(fractions, radius)):
             every = np.concatenate([near, of_base])
+            every = every[~np.isnan(weighed[every])]
             if len(every):
-                found[at] = rows[every[weighed[every].argmax()]]
-        return np.where(found >= 0, np.append(self.weighed_tc_k, np.nan)[found], np.nan), found
+                found[at] = every[weighed[every].argmax()]
+        return np.append(weighed, np.nan)[found], found
 
 
 def expected_improvement_k(tc_k: Floats, tc_std_k: Floats, best_k: Floats) -> Floats:

@@ -119,10 +119,8 @@ def _taken(table: Any) -> Mask:
 @lru_cache(maxsize=4096)
 def identity(formula: str) -> str:
     """The composition in reduced whole numbers, least electronegative element first: La37Sr3Cu20O80 for
-    La1.85Sr0.15CuO4; "" for "". A formula whose amounts have more than four decimals is its own identity.
+    La1.85Sr0.15CuO4. A formula whose amounts have more than four decimals is its own identity.
     """
-    if not formula:
-        return ""
     amounts = parse(formula)
     scale = 10**AMOUNT_DECIMALS
     whole = {symbol: round(amount * scale) for symbol, amount in amounts.items()}
@@ -173,28 +171,20 @@ def improvement_key(plausibility: Floats, expected_improvement_k: Floats, offset
     rows it makes their key NaN.
     """
     with np.errstate(divide="ignore"):
-        terms = (np.log(plausibility), np.log(expected_improvement_k + offset_k))
-    key = np.zeros(len(plausibility))
-    for term in terms:
-        if not np.isnan(term).all():
-            key = key + term
-    return key
+        terms = np.log([plausibility, expected_improvement_k + offset_k])
+    return np.asarray(terms[~np.isnan(terms).all(axis=1)].sum(axis=0))
 
 
 def _keys(rows: Any, ranking: Ranking) -> list[Floats]:
     """What decides within a group, the last first."""
     tc_k, trusted_tc_k, plausibility, improvement_k = (rows[name].to_numpy() for name in _NUMBERS[:4])
-    match ranking.by:
-        case "tc":
-            return [tc_k]
-        case "trusted":
-            return [tc_k, trusted_tc_k]
-        case "plausibility":
-            return [tc_k, trusted_tc_k, plausibility]
-        case "improvement":
-            promised = ranking.improvement_tc_share * np.maximum(np.nan_to_num(trusted_tc_k), 0)
-            key = improvement_key(plausibility, improvement_k, ranking.improvement_offset_k + promised)
-            return [tc_k, trusted_tc_k, key]
+    keys = [tc_k] if ranking.by == "tc" else [tc_k, trusted_tc_k]
+    if ranking.by == "plausibility":
+        keys.append(plausibility)
+    if ranking.by == "improvement":
+        promised = ranking.improvement_tc_share * np.maximum(np.nan_to_num(trusted_tc_k), 0)
+        keys.append(improvement_key(plausibility, improvement_k, ranking.improvement_offset_k + promised))
+    return keys
 
 
 def _gain_first(best: Ints, gain: Mask) -> Ints:
@@ -228,15 +218,8 @@ def pareto_front(trusted_tc_k: Floats, ef_ev_per_atom: Floats, extrapolation: Fl
     the other two aims is enough (Kung, Luccio and Preparata, J. ACM 22, 469 (1975)).
     """
     rows = np.flatnonzero(eligible & ~np.isnan(trusted_tc_k) & ~np.isnan(ef_ev_per_atom))
-    costs = np.stack(
-        [
-            -trusted_tc_k[rows],
-            ef_ev_per_atom[rows],
-            np.nan_to_num(extrapolation[rows], nan=np.inf, posinf=np.inf),
-        ],
-        axis=1,
-    )
-    costs += 0.0  # no -0.0
+    far = np.nan_to_num(extrapolation[rows], nan=np.inf, posinf=np.inf)
+    costs = np.stack([-trusted_tc_k[rows], ef_ev_per_atom[rows], far], axis=1) + 0.0  # no -0.0
     # The different ones, in the order of their values.
     points, place = np.unique(costs, axis=0, return_inverse=True)
     front = np.zeros(len(eligible), dtype=np.bool_)
