@@ -36,7 +36,7 @@ from kiago_ray.models import Models
 from kiago_ray.predictors.base import Inference
 from kiago_ray.predictors.weights import load_network, load_predictors
 from kiago_ray.screening.rank import ranked
-from kiago_ray.screening.summary import summarise
+from kiago_ray.screening.screens import summarise
 from kiago_ray.search import load_preset
 
 BASES = ("LaNiAsO", "LaPt2B2C")

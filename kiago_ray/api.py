@@ -22,8 +22,7 @@ from kiago_ray.plausibility.prospects import around, informed
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.rank import Ranking, ranked
-from kiago_ray.screening.screens import apply_screens
-from kiago_ray.screening.summary import Summary, summarise
+from kiago_ray.screening.screens import Summary, apply_screens, summarise
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import given_result, run_search
 from kiago_ray.search.sections import SpecError

@@ -28,8 +28,7 @@ from kiago_ray.report.tables import best_table, no_gain, reasons_table, summary_
 from kiago_ray.runs.outcome import SearchResults, whole_results
 from kiago_ray.runs.results import write_outcome
 from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
-from kiago_ray.screening.screens import REQUIRED, SCREENS, load_screen_recall
-from kiago_ray.screening.summary import Summary
+from kiago_ray.screening.screens import REQUIRED, SCREENS, Summary, load_screen_recall
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
 from kiago_ray.search.stages import Progress

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from kiago_ray.report.reasons import EXPLAINED, Background, Row, reasons_of, unseen
 from kiago_ray.report.tables import UNKNOWN, cell, failed_screens, kelvin, no_gain, summary_rows, top_rows
-from kiago_ray.screening.summary import Summary, TopMean
+from kiago_ray.screening.screens import Summary, TopMean
 from kiago_ray.search.result import RowStatus
 from kiago_ray.storage.table import columns
 

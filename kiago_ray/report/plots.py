@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.screening.known import EXTRAPOLATED, BaseMaterial
-from kiago_ray.screening.summary import TOP as TOP_SIZES
+from kiago_ray.screening.screens import TOP as TOP_SIZES
 from kiago_ray.search.result import Trajectory
 
 if TYPE_CHECKING:  # its import takes longer than most commands

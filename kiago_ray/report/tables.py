@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kiago_ray.report.reasons import EXPLAINED, Background, Row, reasons_of, unseen
-from kiago_ray.screening.screens import SCREENS
-from kiago_ray.screening.summary import Summary, TopMean
+from kiago_ray.screening.screens import SCREENS, Summary, TopMean
 from kiago_ray.storage.table import columns
 
 Content = Callable[[Row], str]

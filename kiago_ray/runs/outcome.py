@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BeforeValidator, TypeAdapter
 
-from kiago_ray.screening.summary import Summary, TopMean
+from kiago_ray.screening.screens import Summary, TopMean
 from kiago_ray.search.result import QUANTITIES, Trajectory
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES, DamagedError, RunDirectory

@@ -43,7 +43,7 @@ from kiago_ray.report.plots import (
 )
 from kiago_ray.report.reasons import Background
 from kiago_ray.runs.outcome import CampaignResults, SearchResults, read_curves, search_folder
-from kiago_ray.screening.summary import Summary, TopMean
+from kiago_ray.screening.screens import Summary, TopMean
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.table import read_table
 

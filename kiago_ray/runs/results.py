@@ -50,7 +50,7 @@ from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, shard_file
 from kiago_ray.runs.spec import ALONE
 from kiago_ray.screening.rank import RANKED, Ranking, new_rows, rank_rows, with_ranks
-from kiago_ray.screening.summary import summarise, summarised_columns
+from kiago_ray.screening.screens import summarise, summarised_columns
 from kiago_ray.search.result import Trajectory
 from kiago_ray.storage.location import Location, StorageError, reason
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, read_run, write_run

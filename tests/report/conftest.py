@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
+from kiago_ray.screening.known import BaseMaterial
+from kiago_ray.screening.screens import Summary, TopMean
 
 REQUIRED = ("neutral", "pauling", "ef_negative", "few_elements")
 

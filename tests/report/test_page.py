@@ -13,7 +13,7 @@ from kiago_ray.report.page import TABLE_ROWS, candidates_table, search_page
 from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import Background
 from kiago_ray.screening.known import BaseMaterial
-from kiago_ray.screening.summary import Summary
+from kiago_ray.screening.screens import Summary
 
 MakePage = Callable[..., str]
 VOID = {"meta", "img", "br", "hr", "link", "input"}

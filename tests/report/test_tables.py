@@ -24,7 +24,7 @@ from kiago_ray.report.tables import (
     top_table,
     with_spread,
 )
-from kiago_ray.screening.summary import Summary
+from kiago_ray.screening.screens import Summary
 
 REQUIRED = ("neutral", "pauling", "ef_negative", "few_elements")
 

@@ -18,8 +18,7 @@ from kiago_ray.runs import results
 from kiago_ray.runs.results import merge_tables
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.rank import Ranking, identity, ranked
-from kiago_ray.screening.screens import apply_screens
-from kiago_ray.screening.summary import Summary, summarise
+from kiago_ray.screening.screens import Summary, apply_screens, summarise
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.sections import RankBy
 from kiago_ray.search.spec import SearchSpec

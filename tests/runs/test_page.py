@@ -12,7 +12,8 @@ from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import Background
 from kiago_ray.runs.outcome import CampaignResults, SearchResults
 from kiago_ray.runs.page import CAMPAIGN_ROWS, LISTED, campaign_page, foremost
-from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
+from kiago_ray.screening.known import BaseMaterial
+from kiago_ray.screening.screens import Summary, TopMean
 
 VOID = {"meta", "img", "input"}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)

@@ -11,7 +11,8 @@ import pytest
 from kiago_ray.report.plots import COLORS, GREY, png_of
 from kiago_ray.runs.outcome import SearchResults
 from kiago_ray.runs.page import LABELLED, SHOWN_GROUPS, Curve, curves_plot, gains_plot
-from kiago_ray.screening.summary import BaseMaterial, Summary, TopMean
+from kiago_ray.screening.known import BaseMaterial
+from kiago_ray.screening.screens import Summary, TopMean
 
 
 def labels(figure: Any) -> list[str]:

@@ -28,7 +28,7 @@ from kiago_ray.runs.results import (
 from kiago_ray.runs.shards import TABLE, Manifest, compute_shard, read_manifest, shard_file
 from kiago_ray.runs.spec import campaign_from
 from kiago_ray.screening.rank import ranked
-from kiago_ray.screening.summary import summarise
+from kiago_ray.screening.screens import summarise
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import DamagedError, find_run, read_run, write_run
 from kiago_ray.storage.table import read_table, schema
