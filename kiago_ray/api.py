@@ -136,14 +136,14 @@ def judged(
     base: BaseMaterial | None,
     seed: int,
     name: str | None = None,
-    e_hull_ev_per_atom: Floats | None = None,
+    near: Mask | None = None,
     emd: bool = True,
     threads: int = 1,
 ) -> JudgedRows:
     """The n rows of `result` with the verdicts of every screen of `judge`.
 
-    e_hull_ev_per_atom: energy above the hull (n,), where it was worked out already; else the best rows get theirs.
-    emd: whether the nearest known is looked for by element mover's distance too. threads: for the oracle's trees.
+    near: (n,) which rows get their energy above the hull; by default the best that pass the other screens. emd:
+    whether the nearest known is looked for by element mover's distance too. threads: for the oracle's trees.
     """
     rows = collect(
         result,
@@ -157,14 +157,15 @@ def judged(
         search=name,
         emd=emd,
     )
-    required = judge.screens.names
-    if e_hull_ev_per_atom is not None:
-        above = pa.array(e_hull_ev_per_atom, from_pandas=True)
-        rows = rows.append_column("e_hull_ev_per_atom", [above])
-    elif models.hull is not None:  # of the best that pass all other screens
+    if models.hull is not None and near is not None:
+        above, asked = np.full(len(rows), np.nan), near & (result.status == RowStatus.OK)
+        above[asked] = models.hull.e_hull(result.amounts[asked], rows["ef_ev_per_atom"].to_numpy()[asked])
+        rows = rows.append_column("e_hull_ev_per_atom", [pa.array(above, from_pandas=True)])
+    elif models.hull is not None:
+        required, ranking = judge.screens.names, Ranking.of(judge.screens)
         others = tuple(each for each in required if each != "near_hull")
         rows = apply_screens(rows, judge.screens, others)
-        most, ranking = TOLD_FORMULAS if others == required else MAX_FORMULAS, Ranking.of(judge.screens)
+        most = TOLD_FORMULAS if others == required else MAX_FORMULAS
         rows = with_e_hull(rows, result.amounts, models.hull, ranking=ranking, most=most)
     return JudgedRows(result, base, candidates_table(apply_screens(rows, judge.screens)))
 
@@ -215,25 +216,11 @@ def score_amounts(
     """Amounts (n, 118) of elements that the predictors know, as rows of a search without a base, and without their
     neighbours by element mover's distance. near: (n,) as in `score`, by default all.
     """
-    result = given_result(amounts, models.predictors)
-    e_hull = None
-    if models.hull is not None:
-        e_hull = np.full(len(amounts), np.nan)
-        asked = np.flatnonzero((result.status == RowStatus.OK) & (True if near is None else near))
-        e_hull[asked] = models.hull.e_hull(amounts[asked], result.ef_ev_per_atom[asked].astype(np.float64))
-    judge = _default()
+    result, judge = given_result(amounts, models.predictors), _default()
+    near = np.ones(len(amounts), dtype=np.bool_) if near is None else near
     # What was tried re-weighs proposals, not what a person asks about.
-    models = replace(models, tried=None)
-    return judged(
-        result,
-        judge,
-        models,
-        base=None,
-        seed=judge.seed,
-        e_hull_ev_per_atom=e_hull,
-        emd=False,
-        threads=threads,
-    )
+    told = replace(models, tried=None)
+    return judged(result, judge, told, base=None, seed=judge.seed, near=near, emd=False, threads=threads)
 
 
 @cache
