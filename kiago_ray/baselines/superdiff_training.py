@@ -35,15 +35,8 @@ from kiago_ray.chemistry.formula import FormulaError, parse, parse_amounts
 from kiago_ray.data.compositions import held_out, nearest
 from kiago_ray.data.files import LoadReport
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.weights import halved
-from kiago_ray.training.fit import (
-    EpochReport,
-    FitSettings,
-    RunOptions,
-    fit,
-    model_card,
-    save_with_card,
-)
+from kiago_ray.predictors.weights import halved, save_network
+from kiago_ray.training.fit import EpochReport, FitSettings, RunOptions, fit, model_card
 from kiago_ray.training.tables import HELD_OUT_SHARE, SALT, Epoch
 
 # 97 % of SuperCon. The others are alloys in per cent and clathrates: their amounts lie up to thirty times above all
@@ -146,8 +139,9 @@ def train_superdiff(
     card = model_card(
         KIND,
         "atoms of the formula as written",
-        settings,
         sources,
+        settings,
+        options,
         recipe=recipe,
         train_rows=len(train),
         too_large_rows=known.too_large,
@@ -155,7 +149,8 @@ def train_superdiff(
         held_out_loss=losses,
         **figures,
     )
-    return save_with_card(network, card, options)
+    save_network(network, KIND, card, options.out)
+    return card
 
 
 def padded(amounts: NDArray[np.float32]) -> Tensor:

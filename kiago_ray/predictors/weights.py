@@ -64,9 +64,11 @@ def write_weights(content: bytes, card: dict[str, Any], kind: str, folder: Path)
 
 
 def save_network(network: nn.Module, kind: str, card: dict[str, Any], folder: Path) -> Path:
-    """Write `folder/KIND.safetensors` and its card `KIND.json`; return the weights' path."""
+    """Write `folder/KIND.safetensors` and its card `KIND.json`, which gets the network's name and size; return the
+    weights' path.
+    """
     name = type(network).__name__
-    card["network"] = name
+    card |= {"network": name, "weights_count": sum(p.numel() for p in network.parameters())}
     content = save(halved(network.state_dict()), metadata={"network": name})
     return write_weights(content, card, kind, folder)
 

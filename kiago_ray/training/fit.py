@@ -27,7 +27,6 @@ from torch.nn import functional
 
 from kiago_ray.data.files import LoadReport
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.weights import save_network
 from kiago_ray.training.tables import HELD_OUT, SPLITS, Epoch, Sampler, Split
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -221,10 +220,10 @@ class _State:
 
 
 def model_card(
-    kind: str, unit: str, settings: Any, sources: Iterable[LoadReport], **figures: Any
+    kind: str, unit: str, sources: Iterable[LoadReport], settings: Any, options: RunOptions, **figures: Any
 ) -> dict[str, Any]:
-    """A model card: what it is, the dataclass of its settings, its figures, where its data come from, when it was
-    computed.
+    """A model card: what it is, the dataclass of its settings, its figures, where its data come from, when and with
+    what it was computed.
     """
     return {
         "kind": kind,
@@ -235,18 +234,11 @@ def model_card(
         "data": [source.to_dict() for source in sources],
         "licence_of_data": "CC BY 4.0",
         "trained": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": {
+            "device": options.device,
+            "processor": platform.machine(),
+            "threads": options.threads,
+            "torch": torch.__version__,
+            "compiled": options.compile_network,
+        },
     }
-
-
-def save_with_card(network: nn.Module, card: dict[str, Any], options: RunOptions) -> dict[str, Any]:
-    """Write a network's weights and its card to `options.out`, return the card with what it was computed with."""
-    card["weights_count"] = sum(p.numel() for p in network.parameters())
-    card["machine"] = {
-        "device": options.device,
-        "processor": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "compiled": options.compile_network,
-    }
-    save_network(network, card["kind"], card, options.out)
-    return card

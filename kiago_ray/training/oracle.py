@@ -7,7 +7,6 @@ rows that neither split holds out.
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -186,8 +185,9 @@ def train_oracle(
     card = model_card(
         kind,
         "K",
-        settings,
         tables.sources,
+        settings,
+        options,
         model="mean of gradient-boosted regression trees (LightGBM), each clipped at 0 K",
         recipe=recipe,
         splits=splits,
@@ -195,7 +195,7 @@ def train_oracle(
         cross_validation=_cross_validation(tables, settings, options, saved),
         random_compositions=_far_from_data(saved, tables.known, threads),
         limits=load_card(kind)["limits"],
-        machine={"processor": platform.machine(), "threads": threads, "lightgbm": lightgbm.__version__},
+        lightgbm=lightgbm.__version__,
     )
     save_oracle(saved.members, card, options.out)
     return card

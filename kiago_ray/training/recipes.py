@@ -26,27 +26,18 @@ from kiago_ray.data.compositions import folds, held_out
 from kiago_ray.errors import InputError
 from kiago_ray.predictors import ensemble, networks
 from kiago_ray.predictors.base import predict
-from kiago_ray.predictors.ensemble import (
-    CENTRES,
-    COMPONENTS,
-    LEAST_STD_K,
-    CalibratedEnsemble,
-    Extrapolation,
-    Spread,
-    TcEnsemble,
-)
+from kiago_ray.predictors.ensemble import CalibratedEnsemble, Extrapolation, Spread, TcEnsemble
 from kiago_ray.predictors.features import WAVES
 from kiago_ray.predictors.networks import ElemNet, TcResNet
-from kiago_ray.predictors.weights import halved
-from kiago_ray.training.fit import FitSettings, RunOptions, fit, model_card, save_with_card
+from kiago_ray.predictors.weights import halved, save_network
+from kiago_ray.training.fit import FitSettings, RunOptions, fit, model_card
 from kiago_ray.training.tables import (
-    LARGE_JITTER,
-    SMALL_JITTER,
     SPLITS,
     Epoch,
     Floats,
     Lesson,
     MadeUp,
+    Predict,
     Split,
     TcTables,
     TrainingTable,
@@ -98,7 +89,6 @@ def train_tc(
         "loss": "mean absolute error of the target",
         "waves_of_the_amount": list(WAVES),
         **lesson.about(),
-        "made_up_jitters": [SMALL_JITTER, LARGE_JITTER],
         "bfloat16": options.bfloat16,
     }
 
@@ -107,13 +97,11 @@ def train_tc(
         sampler = lesson.sampler(train, zero, lesson.taught(train, zero, settings.seed))
         return fit(TcResNet, TcResNet.log_tc, sampler, settings, options, f"tc-{split}", recipe)
 
-    def scores(split: Split, network: TcResNet) -> dict[str, Any]:
-        return tables.scores("resnet18", partial(predict, network), split)
-
-    network, figures = _fitted(fitted, scores, tables.known, options)
+    network, figures = _fitted(fitted, partial(tables.scores, "resnet18"), tables.known, options)
     figures |= tables.literature_scores(partial(predict, network))
-    card = model_card("tc", "K", settings, tables.sources, recipe=recipe, **figures)
-    return save_with_card(network, card, options)
+    card = model_card("tc", "K", tables.sources, settings, options, recipe=recipe, **figures)
+    save_network(network, "tc", card, options.out)
+    return card
 
 
 def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -> dict[str, Any]:
@@ -126,17 +114,15 @@ def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -
         epoch = Epoch(torch.from_numpy(train.fractions), torch.from_numpy(train.values))
         return fit(ElemNet, ElemNet.__call__, lambda _: epoch, settings, options, f"ef-{split}", recipe)
 
-    def scores(split: Split, network: ElemNet) -> dict[str, Any]:
-        return known.scores("elemnet", partial(predict, network), split)
-
-    network, figures = _fitted(fitted, scores, known, options)
-    card = model_card("ef", "eV/atom", settings, known.sources, recipe=recipe, **figures)
-    return save_with_card(network, card, options)
+    network, figures = _fitted(fitted, partial(known.scores, "elemnet"), known, options)
+    card = model_card("ef", "eV/atom", known.sources, settings, options, recipe=recipe, **figures)
+    save_network(network, "ef", card, options.out)
+    return card
 
 
 def _fitted(
     fitted: Callable[[Split], tuple[Network, int]],
-    scores: Callable[[Split, Network], dict[str, Any]],
+    scores: Callable[[Predict, Split], dict[str, Any]],
     known: TrainingTable,
     options: RunOptions,
 ) -> tuple[Network, dict[str, Any]]:
@@ -144,16 +130,16 @@ def _fitted(
 
     The networks get the matrices that their file will have, in half precision, before they are scored.
     """
-    networks, splits, changes = {}, {}, {}
+    fits, splits, changes = {}, {}, {}
     for split in options.splits:
-        network, seconds = fitted(split)
-        test = known.parts(split)[1].fractions
-        single = predict(network, test)
-        network.load_state_dict(halved(network.state_dict()))
-        changes[split] = float(np.abs(predict(network, test) - single).mean())
-        networks[split], splits[split] = network, {"seconds": seconds, **scores(split, network)}
+        fits[split], seconds = fitted(split)
+        ask, test = partial(predict, fits[split]), known.parts(split)[1].fractions
+        single = ask(test)
+        fits[split].load_state_dict(halved(fits[split].state_dict()))
+        changes[split] = float(np.abs(ask(test) - single).mean())
+        splits[split] = {"seconds": seconds, **scores(ask, split)}
     cost = {"mean_absolute_change": changes["random"]}
-    return networks["random"], {"splits": splits, "half_precision_storage": cost}
+    return fits["random"], {"splits": splits, "half_precision_storage": cost}
 
 
 def train_tc_ensemble(
@@ -190,15 +176,17 @@ def train_tc_ensemble(
         "calibrated_on": "one half of the held-out rows of both splits; coverage is the other half's",
     }
     extrapolation = {
-        "components": COMPONENTS,
-        "centres": CENTRES,
+        "components": ensemble.COMPONENTS,
+        "centres": ensemble.CENTRES,
         "flag": f"score above 1, the {PERCENTILE:g}th percentile of the random split's held-out superconductors",
         "free_of_charge_in_a_search_up_to": ensemble.FREE,
     }
     figures = {"members": ensemble.MEMBERS, "recipe": recipe, "splits": splits}
     figures |= tables.literature_scores(partial(predict, saved))
     figures |= {"spread": spread, "extrapolation": extrapolation}
-    return save_with_card(saved, model_card("tc_ensemble", "K", settings, tables.sources, **figures), options)
+    card = model_card("tc_ensemble", "K", tables.sources, settings, options, **figures)
+    save_network(saved, "tc_ensemble", card, options.out)
+    return card
 
 
 def member_weights(train: TrainingTable, members: int) -> Tensor:
@@ -272,7 +260,7 @@ def fit_spread(splits: list[HeldOut]) -> Spread:
     shares, whatever the tails. What a split as a whole is off by costs extra, so that neither is served at the
     other's expense.
     """
-    parts = [(terms, np.log(np.maximum(errors_k - LEAST_STD_K, 1e-3))) for terms, errors_k in splits]
+    parts = [(terms, np.log(np.maximum(errors_k - ensemble.LEAST_STD_K, 1e-3))) for terms, errors_k in splits]
 
     def loss(coefficients: Doubles) -> float:
         total = 0.0
@@ -305,16 +293,19 @@ def fit_extrapolation(known: Floats, test: Floats, *, seed: int) -> Extrapolatio
 
     Raises InputError for fewer known ones than there are components.
     """
-    if (rows := len(known)) < COMPONENTS:
-        raise InputError(f"{rows} known superconductors don't span {COMPONENTS} components: use more data")
     network = Extrapolation()
+    count, components = network.centres.shape
+    if len(known) < components:
+        raise InputError(
+            f"{len(known)} known superconductors don't span {components} components: use more data"
+        )
     described = network.features.described(torch.from_numpy(known)).double().numpy()
     mean, scale = described.mean(axis=0), described.std(axis=0) + LEAST_SCALE
-    principal = PCA(COMPONENTS, whiten=True, random_state=seed).fit((described - mean) / scale)
+    principal = PCA(components, whiten=True, random_state=seed).fit((described - mean) / scale)
     whitened = principal.components_ / np.sqrt(principal.explained_variance_)[:, None]
     points = (described - mean) / scale @ whitened.T
-    clusters = KMeans(min(CENTRES, len(points)), n_init=1, max_iter=30, random_state=seed).fit(points)
-    centres = np.resize(clusters.cluster_centers_, (CENTRES, COMPONENTS))  # over again where there are fewer
+    clusters = KMeans(min(count, len(points)), n_init=1, max_iter=30, random_state=seed).fit(points)
+    centres = np.resize(clusters.cluster_centers_, (count, components))  # over again where there are fewer
     network.centre.copy_(torch.from_numpy(mean))
     network.projection.copy_(torch.from_numpy((whitened / scale).T))
     network.centres.copy_(torch.from_numpy(centres))

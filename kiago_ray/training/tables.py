@@ -315,6 +315,7 @@ class Lesson:
             "target": f"ln(1 + T_c / {self.scale.scale_k:g} K)",
             "non_superconductors_an_epoch": self.zeros_an_epoch,
             "made_up_rows": asdict(self.made),
+            "made_up_jitters": [SMALL_JITTER, LARGE_JITTER],
             "made_up_rows_an_epoch": self.made_an_epoch,
             "teacher": f"ExtraTrees, {self.teacher_trees} trees, on {seen}the training rows and {self.teacher_zeros} "
             "non-superconductors",
