@@ -149,8 +149,7 @@ def train_superdiff(
         held_out_loss=losses,
         **figures,
     )
-    save_network(network, KIND, card, options.out)
-    return card
+    return save_network(network, KIND, card, options.out)
 
 
 def padded(amounts: NDArray[np.float32]) -> Tensor:

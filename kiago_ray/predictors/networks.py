@@ -31,12 +31,9 @@ SCALE = LogScale(20.0, highest=4.0)
 MAP_CHANNELS = 4
 STEM_ROWS, STEM_COLUMNS = 4, 16  # the 7 × 32 map after a stride of 2
 BAND = 128  # outputs of one product: more multiply by more zeros, fewer are less efficient
-Band = tuple[slice, slice]
-"""Inputs and outputs of a matrix: these outputs read only these inputs."""
-Taps = tuple[tuple[int, int], int, tuple[int, int]]
-"""Kernel, stride and padding of a convolution."""
-Shape = tuple[int, int, int]
-"""Height, width and channels of a map."""
+Band = tuple[slice, slice]  # inputs and outputs of a matrix: these outputs read only these inputs
+Taps = tuple[tuple[int, int], int, tuple[int, int]]  # kernel, stride and padding of a convolution
+Shape = tuple[int, int, int]  # height, width and channels of a map
 
 
 class ElemNet(Inference):
@@ -47,8 +44,7 @@ class ElemNet(Inference):
     """
 
     LAYERS = (1024,) * 4 + (512,) * 3 + (256,) * 3 + (128,) * 3 + (64,) * 2 + (32, 1)
-    WIDE = 128
-    """Outputs from which a layer may compute in bfloat16."""
+    WIDE = 128  # outputs from which a layer may compute in bfloat16
 
     def __init__(self) -> None:
         super().__init__()
@@ -258,8 +254,7 @@ class ResNet18Inference(Inference):
     def __init__(self, network: TcResNet) -> None:
         super().__init__()
         exact = copy.deepcopy(network).double().eval()
-        # By column, then period.
-        order = sorted(range(N_ELEMENTS), key=lambda index: position(index + 1)[:0:-1])
+        order = sorted(range(N_ELEMENTS), key=lambda z: position(z + 1)[:0:-1])  # by column, then period
         self.order = nn.Buffer(torch.tensor(order), persistent=False)
         self.place = nn.Buffer(self.order.argsort(), persistent=False)
         self.supported = nn.Buffer(network.supported.clone(), persistent=False)

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 STATISTICS = ("mean", "deviation", "minimum", "maximum", "range", "absolute_deviation", "most_abundant")
 AMOUNTS = ("elements", "norm_2", "norm_3", "norm_7", "entropy", "largest_fraction")
-STEP = 1e-4
-"""Statistics are rounded to this share of their property's deviation over the elements, those of amounts to this."""
-AMOUNT_STEP = 2.0**-17
-"""A power of 2: no amount n/N of fewer than 2¹⁷ atoms then lies halfway between two steps."""
+STEP = 1e-4  # what statistics are rounded to, those of a property by its deviation over the elements
+AMOUNT_STEP = (
+    2.0**-17
+)  # a power of 2: no amount n/N of fewer than 2¹⁷ atoms then lies halfway between two steps
 SAME_AMOUNT = 1e-5
 ROWS_AT_ONCE = 2_048
 MAX_TEXT_BYTES = 640 << 20
@@ -143,10 +143,11 @@ class Oracle:
         return values.mean(axis=0), values.std(axis=0, ddof=1)
 
 
-def save_oracle(members: Sequence[lightgbm.Booster], card: dict[str, Any], folder: Path) -> Path:
-    """Write `folder/KIND.txt.gz` and its card `KIND.json`, KIND as the card has it; return the first's path."""
+def save_oracle(members: Sequence[lightgbm.Booster], card: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write `folder/KIND.txt.gz` and its card `KIND.json`, KIND as the card has it; return the card."""
     content = gzip.compress("".join(map(written, members)).encode(), mtime=0)
-    return write_weights(content, card, card["kind"], folder)
+    write_weights(content, card, card["kind"], folder)
+    return card
 
 
 def written(member: lightgbm.Booster) -> str:

@@ -63,14 +63,13 @@ def write_weights(content: bytes, card: dict[str, Any], kind: str, folder: Path)
     return path
 
 
-def save_network(network: nn.Module, kind: str, card: dict[str, Any], folder: Path) -> Path:
-    """Write `folder/KIND.safetensors` and its card `KIND.json`, which gets the network's name and size; return the
-    weights' path.
-    """
+def save_network(network: nn.Module, kind: str, card: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write `folder/KIND.safetensors` and its card `KIND.json`, which gets the network's name and size; return it."""
     name = type(network).__name__
     card |= {"network": name, "weights_count": sum(p.numel() for p in network.parameters())}
     content = save(halved(network.state_dict()), metadata={"network": name})
-    return write_weights(content, card, kind, folder)
+    write_weights(content, card, kind, folder)
+    return card
 
 
 def load_card(kind: str, folder: Path | None = None) -> dict[str, Any]:

@@ -197,8 +197,7 @@ def train_oracle(
         limits=load_card(kind)["limits"],
         lightgbm=lightgbm.__version__,
     )
-    save_oracle(saved.members, card, options.out)
-    return card
+    return save_oracle(saved.members, card, options.out)
 
 
 def _tc_k(oracle: Oracle, threads: int) -> Predict:

@@ -9,6 +9,7 @@ seen. Its spread is calibrated on one half of the rows that each split holds out
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -46,7 +47,7 @@ from kiago_ray.training.tables import (
 )
 
 Doubles = NDArray[np.float64]
-Network = TypeVar("Network", TcResNet, ElemNet)
+Network = TypeVar("Network", TcResNet, ElemNet, CalibratedEnsemble)
 
 TC_SETTINGS = FitSettings(epochs=80, learning_rate=3e-3, warmup_share=0.15)
 TC_LESSON = Lesson(
@@ -97,11 +98,10 @@ def train_tc(
         sampler = lesson.sampler(train, zero, lesson.taught(train, zero, settings.seed))
         return fit(TcResNet, TcResNet.log_tc, sampler, settings, options, f"tc-{split}", recipe)
 
-    network, figures = _fitted(fitted, partial(tables.scores, "resnet18"), tables.known, options)
-    figures |= tables.literature_scores(partial(predict, network))
+    fits, figures = _fitted(fitted, partial(tables.scores, "resnet18"), tables.known, options)
+    figures |= tables.literature_scores(partial(predict, fits["random"]))
     card = model_card("tc", "K", tables.sources, settings, options, recipe=recipe, **figures)
-    save_network(network, "tc", card, options.out)
-    return card
+    return save_network(fits["random"], "tc", card, options.out)
 
 
 def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -> dict[str, Any]:
@@ -114,10 +114,9 @@ def train_ef(known: TrainingTable, settings: FitSettings, options: RunOptions) -
         epoch = Epoch(torch.from_numpy(train.fractions), torch.from_numpy(train.values))
         return fit(ElemNet, ElemNet.__call__, lambda _: epoch, settings, options, f"ef-{split}", recipe)
 
-    network, figures = _fitted(fitted, partial(known.scores, "elemnet"), known, options)
+    fits, figures = _fitted(fitted, partial(known.scores, "elemnet"), known, options)
     card = model_card("ef", "eV/atom", known.sources, settings, options, recipe=recipe, **figures)
-    save_network(network, "ef", card, options.out)
-    return card
+    return save_network(fits["random"], "ef", card, options.out)
 
 
 def _fitted(
@@ -125,10 +124,9 @@ def _fitted(
     scores: Callable[[Predict, Split], dict[str, Any]],
     known: TrainingTable,
     options: RunOptions,
-) -> tuple[Network, dict[str, Any]]:
-    """The random split's network and a card's figures: scores by split, and what half precision changes.
-
-    The networks get the matrices that their file will have, in half precision, before they are scored.
+) -> tuple[dict[Split, Network], dict[str, Any]]:
+    """The splits' networks, with matrices in half precision, as the file of the random split's will have them, and a
+    card's figures: scores by split, and what half precision changes.
     """
     fits, splits, changes = {}, {}, {}
     for split in options.splits:
@@ -139,7 +137,7 @@ def _fitted(
         changes[split] = float(np.abs(ask(test) - single).mean())
         splits[split] = {"seconds": seconds, **scores(ask, split)}
     cost = {"mean_absolute_change": changes["random"]}
-    return fits["random"], {"splits": splits, "half_precision_storage": cost}
+    return fits, {"splits": splits, "half_precision_storage": cost}
 
 
 def train_tc_ensemble(
@@ -156,20 +154,18 @@ def train_tc_ensemble(
         **lesson.about(),
         "bfloat16": options.bfloat16,
     }
-    fits = {split: _fit_ensemble(tables, split, settings, options, recipe, lesson) for split in SPLITS}
-    saved = fits["random"][0]
-    fits["system"][0].extrapolation.unit.copy_(saved.extrapolation.unit)  # scores as they are served
-    halves = {split: _halves(network, tables.known.parts(split)[1]) for split, (network, _) in fits.items()}
+    both = replace(options, splits=SPLITS)
+    fitted = partial(_fit_ensemble, tables, settings, both, recipe, lesson)
+    fits, figures = _fitted(fitted, partial(tables.scores, "ensemble"), tables.known, both)
+    saved = fits["random"]
+    fits["system"].extrapolation.unit.copy_(saved.extrapolation.unit)  # scores as they are served
+    halves = {split: _halves(network, tables.known.parts(split)[1]) for split, network in fits.items()}
     saved.spread = fit_spread([calibrating for calibrating, _ in halves.values()])
-    splits = {
-        split: {
-            **tables.scores("ensemble", partial(predict, network), split),
+    for split, network in fits.items():
+        figures["splits"][split] |= {
             "extrapolation": _extrapolation_scores(network, tables, split),
-            "seconds": seconds,
             "spread": coverage(saved.spread, halves[split][1]),
         }
-        for split, (network, seconds) in fits.items()
-    }
     spread = {
         "terms": list(SPREAD_TERMS),
         "coefficients": [round(float(c), 4) for c in saved.spread.coefficients],
@@ -181,12 +177,15 @@ def train_tc_ensemble(
         "flag": f"score above 1, the {PERCENTILE:g}th percentile of the random split's held-out superconductors",
         "free_of_charge_in_a_search_up_to": ensemble.FREE,
     }
-    figures = {"members": ensemble.MEMBERS, "recipe": recipe, "splits": splits}
+    figures |= {
+        "members": ensemble.MEMBERS,
+        "recipe": recipe,
+        "spread": spread,
+        "extrapolation": extrapolation,
+    }
     figures |= tables.literature_scores(partial(predict, saved))
-    figures |= {"spread": spread, "extrapolation": extrapolation}
     card = model_card("tc_ensemble", "K", tables.sources, settings, options, **figures)
-    save_network(saved, "tc_ensemble", card, options.out)
-    return card
+    return save_network(saved, "tc_ensemble", card, options.out)
 
 
 def member_weights(train: TrainingTable, members: int) -> Tensor:
@@ -197,13 +196,13 @@ def member_weights(train: TrainingTable, members: int) -> Tensor:
 
 def _fit_ensemble(
     tables: TcTables,
-    split: Split,
     settings: FitSettings,
     options: RunOptions,
     recipe: dict[str, Any],
     lesson: Lesson,
+    split: Split,
 ) -> tuple[CalibratedEnsemble, int]:
-    """The split's ensemble with halved weights and its extrapolation score; the spread isn't calibrated yet."""
+    """The split's ensemble and its extrapolation score; the spread isn't calibrated yet."""
     train, zero = tables.train(split)
     rows = torch.from_numpy(train.fractions)
     taught, weights = lesson.taught(train, zero, settings.seed), member_weights(train, ensemble.MEMBERS)
@@ -213,7 +212,6 @@ def _fit_ensemble(
     calibrated.ensemble = network.cpu()
     test = tables.known.parts(split)[1]
     calibrated.extrapolation = fit_extrapolation(train.fractions, test.fractions, seed=settings.seed)
-    calibrated.load_state_dict(halved(calibrated.state_dict()))
     return calibrated.eval(), seconds
 
 

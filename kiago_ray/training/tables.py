@@ -38,8 +38,7 @@ Array = NDArray[np.floating]
 Floats = NDArray[np.float32]
 Split = Literal["random", "system"]
 SPLITS: tuple[Split, ...] = ("random", "system")
-Predict = Callable[[Floats], Array]
-"""Values (N,) of fractions (N, 118)."""
+Predict = Callable[[Floats], Array]  # values (N,) of fractions (N, 118)
 
 HIGH_TC_K = 50.0
 EXTRA_TREES = 100
@@ -290,8 +289,7 @@ class Epoch:
 
 
 Sampler = Callable[[torch.Generator], Epoch]
-Taught = tuple[Floats, Floats]
-"""Made-up compositions (M, 118) and their T_c in K (M,)."""
+Taught = tuple[Floats, Floats]  # made-up compositions (M, 118) and their T_c in K (M,)
 
 
 @dataclass(frozen=True)
