@@ -246,4 +246,4 @@ def test_the_spread_has_a_slope_where_t_c_is_below_0() -> None:
     spread = Spread().double()
     spread.coefficients.copy_(torch.tensor([0.1, 0.6, 0.4, 0.5]))
     values = torch.tensor([[-20.0, 3.0], [0.5, 2.0], [0.2, 1.5]], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda v: spread(v[0], v[1], v[2]), (values,))
+    assert torch.autograd.gradcheck(lambda v: spread(Spread.terms(v[0], v[1], v[2])), (values,))
