@@ -31,7 +31,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
 from kiago_ray.data.compositions import cumulative, sparse_fractions
-from kiago_ray.data.supercon import load_supercon
+from kiago_ray.data.sources import load_supercon
 from kiago_ray.data.tables import made, tried_table
 from kiago_ray.predictors.oracle import composition_statistics
 from kiago_ray.screening.known import LENGTH, PRIOR_WEIGHT, log_odds, residuals_k, tc_shift_k

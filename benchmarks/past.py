@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from kiago_ray import load_predictors
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.compositions import KnownCompositions, nearest
-from kiago_ray.data.sources import non_superconductors
-from kiago_ray.data.supercon import HEADER_LINE, load_supercon, publication_year
+from kiago_ray.data.sources import HEADER_LINE, load_supercon, non_superconductors, publication_year
 from kiago_ray.models import Models
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.model import fit_plausibility

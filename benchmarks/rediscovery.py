@@ -61,8 +61,7 @@ from kiago_ray import propose
 from kiago_ray.chemistry.balance import likeliest_balance
 from kiago_ray.data.compositions import KnownCompositions, nearest
 from kiago_ray.data.files import sha256
-from kiago_ray.data.sources import load_materials_project
-from kiago_ray.data.supercon import load_supercon
+from kiago_ray.data.sources import load_materials_project, load_supercon
 from kiago_ray.data.tables import made
 from kiago_ray.plausibility.literature import added_systems, elements_at_hand, swapped_systems
 from kiago_ray.plausibility.model import swapped_at_random

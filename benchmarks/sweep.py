@@ -23,8 +23,9 @@ from typing import Any
 
 from kiago_ray.cli.sweep import checked_models, sweep_request
 from kiago_ray.distributed.drivers import run_sweep
+from kiago_ray.search.sections import validated
 from kiago_ray.sweep.results import SweepResults
-from kiago_ray.sweep.spec import SweepSpec, read_sweep, sweep_from
+from kiago_ray.sweep.spec import SweepSpec, read_sweep
 from kiago_ray.sweep.trials import SweepWatcher, Trial
 
 OVERHEAD = {
@@ -65,7 +66,7 @@ def run(sweep: SweepSpec, folder: Path) -> tuple[SweepResults, Clock, float]:
 def overhead() -> None:
     """Print what a trial takes beside its searches."""
     with tempfile.TemporaryDirectory() as folder:
-        _, clock, _ = run(sweep_from(OVERHEAD), Path(folder, "out"))
+        _, clock, _ = run(validated(SweepSpec, OVERHEAD), Path(folder, "out"))
     beside, before = [], clock.began
     for trial, end in clock.ends:
         beside.append(end - before - trial.seconds)
@@ -90,7 +91,9 @@ def asha(file: Path, out: Path) -> None:
     compare = {"bases": values["bases"][:1], "seeds": [1000, 1001]}  # which isn't what is asked here
     runs = {}
     for place, (name, scheduler) in enumerate(schedulers.items()):
-        sweep = sweep_from({**values, "scheduler": scheduler, "searcher": searcher, "compare": compare})
+        sweep = validated(
+            SweepSpec, {**values, "scheduler": scheduler, "searcher": searcher, "compare": compare}
+        )
         runs[name] = run(sweep, out / str(place))
         print(f"{name}: done in {runs[name][2]:.0f} s", flush=True)
     metric = values.get("metrics", ["trusted_delta_tc_k"])[0]

@@ -53,7 +53,8 @@ def test_its_campaign_can_be_planned() -> None:
 def test_its_sweep_is_one() -> None:
     import yaml
 
-    from kiago_ray.sweep.spec import sweep_from
+    from kiago_ray.search.sections import validated
+    from kiago_ray.sweep.spec import SweepSpec
 
     _, sweep = re.findall(r"```yaml\n(.*?)```", README, re.S)
-    assert sweep_from(yaml.safe_load(sweep)).points == 30
+    assert validated(SweepSpec, yaml.safe_load(sweep)).points == 30

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.data.supercon import load_supercon
+from kiago_ray.data.sources import load_supercon
 from kiago_ray.plausibility.literature import Literature
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"

@@ -15,10 +15,9 @@ from kiago_ray.baselines.superdiff_training import SETTINGS as SUPERDIFF_SETTING
 from kiago_ray.baselines.superdiff_training import Compositions, train_superdiff
 from kiago_ray.cli import console
 from kiago_ray.cli.console import print_facts, print_json, say
-from kiago_ray.data.sources import load, load_oqmd
-from kiago_ray.data.sources import pack as write_tables
-from kiago_ray.data.supercon import load_supercon
+from kiago_ray.data.sources import load, load_oqmd, load_supercon
 from kiago_ray.data.tables import made_compounds, superconductors
+from kiago_ray.data.tables import pack as write_tables
 from kiago_ray.errors import InputError
 from kiago_ray.hull.energy_hull import predicted_energies
 from kiago_ray.plausibility.literature import Literature

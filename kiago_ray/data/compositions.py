@@ -64,25 +64,15 @@ def canonical(amounts: Amounts) -> str:
     return write(ordered)
 
 
-def chemical_system(amounts: Amounts) -> str:
-    """The elements in alphabetical order: "As-La-Ni-O"."""
-    return "-".join(sorted(amounts))
-
-
 def compositions(rows: Sequence[Amounts]) -> tuple[list[str], list[str]]:
-    """One canonical formula and one chemical system a row; rows of one composition get the same formula.
-
-    Of the canonical formulas that one composition was given in, it is the shortest, the first in the alphabet
-    among equals, so that it does not depend on the order of the rows.
+    """One canonical formula and one chemical system ("As-La-Ni-O") a row. Rows of one composition get one formula,
+    of those that it was given in the shortest, the first in the alphabet among equals, whatever the order of the rows.
     """
     keys = [composition_key(row) for row in rows]
     formulas: dict[CompositionKey, str] = {}
-    for key, row in zip(keys, rows, strict=True):
-        formula = canonical(row)
-        known = formulas.get(key)
-        if known is None or (len(formula), formula) < (len(known), known):
-            formulas[key] = formula
-    return [formulas[key] for key in keys], [chemical_system(row) for row in rows]
+    for key, formula in zip(keys, map(canonical, rows), strict=True):
+        formulas[key] = min(formulas.get(key, formula), formula, key=lambda text: (len(text), text))
+    return [formulas[key] for key in keys], ["-".join(sorted(row)) for row in rows]
 
 
 def merged(rows: Sequence[tuple[Any, ...]], names: Sequence[str], dtype: str = "float64") -> pd.DataFrame:
@@ -101,10 +91,7 @@ def merged(rows: Sequence[tuple[Any, ...]], names: Sequence[str], dtype: str = "
 
 
 def sparse_fractions(formulas: Sequence[str]) -> csr_matrix:
-    """Atomic fractions (N, 118), sparse by rows, of formulas that `chemistry.formula.write` wrote.
-
-    Raises KeyError for a symbol that is none.
-    """
+    """Atomic fractions (N, 118), sparse by rows, of formulas that `chemistry.formula.write` wrote. Raises KeyError."""
     columns: list[int] = []
     amounts: list[float] = []
     ends: list[int] = [0]
@@ -129,11 +116,9 @@ def elements_held(fractions: csr_matrix) -> NDArray[np.bool_]:
 
 
 def nearest(fractions: Floats, known: Floats) -> tuple[Ints, Floats]:
-    """The row of `known` (N, k) nearest to each of `fractions` (M, k): index (M,), L1 distance (M,).
+    """The row of `known` (N, k) nearest to each of `fractions` (M, k): index (M,), L1 distance (M,) rounded to 1e-12.
 
-    Distances are rounded to 1e-12, and of equally near rows it is the one with the lowest index. A row's
-    answer does not depend on the others. Raises ValueError for arrays of other shapes, for N = 0 and for
-    values that are not finite.
+    Of equally near rows it is the first. Raises ValueError for other shapes, N = 0 and values that are not finite.
     """
     queries, points = _checked(fractions, known)
     index, distance = np.empty(len(queries), dtype=np.int64), np.empty(len(queries))
@@ -165,9 +150,8 @@ def _summing_to_one(rows: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class CompositionIndex:
-    """Compositions that are looked through often: as `nearest`, but faster, as 2 − 2 Σ min(x, y) needs a row's own
-    elements alone. points: (N, 118), rows summing to 1; by_element: (118, N), the same by element; holders: for each
-    element the rows that hold it.
+    """Compositions that are looked through often, fast, as 2 − 2 Σ min(x, y) needs a row's own elements alone. points:
+    (N, 118), rows summing to 1. by_element: (118, N). holders: the rows that hold each element.
     """
 
     points: Floats
@@ -192,16 +176,13 @@ class CompositionIndex:
         return index, distance
 
     def within(self, fractions: Floats, radius: float) -> Iterator[Ints]:
-        """For each of `fractions` (M, 118), which sum to 1, the rows within an L1 distance, ascending.
-
-        An element of more than half the radius must be shared: the rarest such one leaves few rows to compare with.
-        """
+        """For each of `fractions` (M, 118), which sum to 1, the rows within an L1 distance, ascending."""
+        # An element of more than half the radius must be shared: the rarest such one leaves few rows to compare with.
         counts = np.array([len(rows) for rows in self.holders])
         for x in _summing_to_one(fractions):
             needed = np.flatnonzero(x > radius / 2 + _SLACK)
-            rows = (
-                self.holders[needed[counts[needed].argmin()]] if len(needed) else np.arange(len(self.points))
-            )
+            every = np.arange(len(self.points))
+            rows = self.holders[needed[counts[needed].argmin()]] if len(needed) else every
             yield rows[self._distances(x, rows) <= radius]
 
     def _distances(self, x: Floats, rows: Ints | slice) -> Floats:
@@ -230,9 +211,7 @@ class KnownCompositions:
         names: Sequence[str] | None = None,
         any_oxygen: NDArray[np.bool_] | None = None,
     ) -> KnownCompositions:
-        """Of formulas as `sparse_fractions` reads them; by default each is its own name, with Oz behind those of any
-        oxygen.
-        """
+        """Of formulas as `sparse_fractions` reads them, by default each its own name, with Oz where oxygen is any."""
         marks = np.zeros(len(formulas), dtype=np.bool_) if any_oxygen is None else any_oxygen
         texts = names or [text + "Oz" * mark for text, mark in zip(formulas, marks.tolist(), strict=True)]
         return cls(tuple(texts), sparse_fractions(formulas), marks)
@@ -244,9 +223,7 @@ class KnownCompositions:
 
     def nearest_same(self, fractions: Floats) -> Ints:
         """(n,): the index of the nearest composition within the tolerance of each of fractions (n, 118), -1 for none.
-
-        One of determined oxygen goes before one of any; of equally near ones it is the first. Raises ValueError for
-        rows that don't sum to 1.
+        One of determined oxygen goes before one of any. Raises ValueError for rows that don't sum to 1.
         """
         queries = _summing_to_one(fractions)
         found = self._nearest(queries, ~self.any_oxygen)
@@ -290,9 +267,8 @@ _EMD_SLACK = 1e-6
 
 
 def cumulative(fractions: Floats) -> Floats:
-    """Of atomic fractions (N, 118), how much lies at or before each place of the scale, (N, 103).
-
-    An element after Lr counts at the place of its lighter homologue.
+    """Of atomic fractions (N, 118), how much lies at or before each place of the scale, (N, 103). An element after Lr
+    counts at the place of its lighter homologue.
     """
     on_scale = np.array(fractions, dtype=np.float64)
     beyond = slice(len(SCALE), N_ELEMENTS)
@@ -302,10 +278,8 @@ def cumulative(fractions: Floats) -> Floats:
 
 
 def nearest_emd(fractions: Floats, known: Floats) -> tuple[Ints, Floats]:
-    """The row of `known` (N, 118) nearest to each of `fractions` (M, 118) by element mover's distance: index (M,),
-    distance (M,) in places of the scale.
-
-    Of equally near rows it is the one with the lowest index. Raises ValueError as `nearest` does.
+    """The row of `known` (N, 118) nearest to each of `fractions` (M, 118) by element mover's distance, the first of
+    equals: index (M,), distance (M,) in places of the scale. Raises ValueError as `nearest` does.
     """
     queries, points = (cumulative(each) for each in _checked(fractions, known))
     # What lies at several places together differs by no more than what lies at each: a bound that spares most looks.
@@ -324,8 +298,6 @@ def nearest_emd(fractions: Floats, known: Floats) -> tuple[Ints, Floats]:
 
 def held_out(keys: Iterable[str], *, share: float, salt: str) -> NDArray[np.bool_]:
     """(N,) True where a key is held out: about `share` of all distinct keys, equal keys together."""
-    if not 0 < share < 1:
-        raise ValueError(f"a held-out share must lie between 0 and 1, not {share}")
     bound = int(share * 2**64)
     return np.array([_hash(f"{salt}:{key}") < bound for key in keys], dtype=np.bool_)
 

@@ -14,8 +14,8 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -27,6 +27,8 @@ MAX_ROWS = 5_000_000  # ten times COD, and what a small archive may unfold to at
 MAX_EXAMPLES = 5  # a reason
 MAX_EXAMPLE_LENGTH = 80  # characters
 NO_LINE_END = "the last line has no line end; if the file was cut short, its last value is wrong"
+AN_ELEMENT = "an element, at 0 eV/atom by definition"  # why a row is no competing phase
+FOREIGN = "an element that the predictor doesn't know"
 _GZIP = b"\x1f\x8b"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
@@ -35,6 +37,7 @@ _HEAVY_HYDROGEN = re.compile(r"[DT](?=[0-9.])")
 
 PathLike = str | os.PathLike[str]
 Row = TypeVar("Row")
+Merged = TypeVar("Merged", bound=Sized)
 
 
 class DataError(InputError):
@@ -53,7 +56,13 @@ def sha256(path: PathLike) -> str:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        fail(path, None, f"can't be read: {error.strerror or error}", "check the path and its permissions")
+        _unreadable(path, error)
+
+
+def _unreadable(path: PathLike, error: OSError) -> NoReturn:
+    known = {FileNotFoundError: "there is no such file", IsADirectoryError: "this is a directory"}
+    problem = known.get(type(error), f"can't be read: {error.strerror or error}")
+    fail(path, None, problem, "check the path and its permissions")
 
 
 def read_lines(path: PathLike) -> Iterator[str]:
@@ -76,12 +85,8 @@ def read_lines(path: PathLike) -> Iterator[str]:
         fail(path, number + 1, "the gzip archive ends too early", "it was cut short; fetch it again")
     except (gzip.BadGzipFile, zlib.error) as error:
         fail(path, number + 1, f"the gzip archive is damaged ({error})", "fetch it again")
-    except FileNotFoundError:
-        fail(path, None, "there is no such file", "check the path")
-    except IsADirectoryError:
-        fail(path, None, "this is a directory", "give a file in it")
     except OSError as error:
-        fail(path, None, f"can't be read: {error.strerror or error}", "check the path and its permissions")
+        _unreadable(path, error)
 
 
 def _decoded(path: Path, number: int, raw: bytes) -> str:
@@ -105,7 +110,7 @@ class Contents:
     file: str  # without its folder
     sha256: str
     rows: list[tuple[int, tuple[str, ...]]]
-    warnings: tuple[str, ...]
+    warnings: list[str]
 
 
 def read_columns(
@@ -142,15 +147,13 @@ def read_columns(
         fail(path, None, "the file is empty, or ends before its header", "fetch it again")
     if not rows:
         fail(path, None, "the file has a header and no rows", "fetch it again")
-    return Contents(path.name, sha256(path), rows, () if _ends_whole(path) else (NO_LINE_END,))
+    return Contents(path.name, sha256(path), rows, [] if _ends_whole(path) else [NO_LINE_END])
 
 
 def _records(path: Path, tabs: bool) -> Iterator[tuple[int, list[str]]]:
     """Records with the number of their last line, as quoted fields may hold line ends."""
-    lines = read_lines(path)
-    reader = csv.reader(lines, strict=True)
-    if tabs:
-        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    form: Any = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
+    reader = csv.reader(read_lines(path), strict=True, **form)
     try:
         for fields in reader:
             if any(map(str.strip, fields)):
@@ -185,10 +188,6 @@ def _ends_whole(path: Path) -> bool:
 
 class UnusableRow(ValueError):
     """A row that a table leaves out: the reason to count it by, and what is wrong in it."""
-
-    def __init__(self, reason: str, value: str) -> None:
-        super().__init__(reason, value)
-        self.reason, self.value = reason, value
 
 
 def leave_out(where: bool, reason: str, value: str) -> None:
@@ -235,10 +234,10 @@ class LoadReport:
     sha256: str
     rows_read: int
     dropped: Mapping[str, int]
-    examples: Mapping[str, tuple[str, ...]]
+    examples: Mapping[str, list[str]]
     duplicates_merged: int
     rows_kept: int
-    warnings: tuple[str, ...] = ()
+    warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         accounted = sum(self.dropped.values()) + self.duplicates_merged + self.rows_kept
@@ -247,16 +246,14 @@ class LoadReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain dicts, lists, numbers and texts, for JSON."""
-        examples = {reason: list(examples) for reason, examples in self.examples.items()}
-        plain = {"dropped": dict(self.dropped), "examples": examples, "warnings": list(self.warnings)}
-        return {**vars(self), **plain}
+        return asdict(self)
 
 
-def usable_rows(
-    contents: Contents, kind: str, read: Callable[..., Row]
-) -> tuple[list[Row], Callable[[int], LoadReport]]:
-    """What `read` makes of each row's texts, without those that it raises UnusableRow for; and a function that gives
-    the file's account by the number of rows (compositions) of the merged table.
+def load_rows(
+    contents: Contents, kind: str, read: Callable[..., Row], merge: Callable[[list[Row]], Merged]
+) -> tuple[Merged, LoadReport]:
+    """The table that `merge` makes of the rows, a row a composition, and the account of the file. read: makes a row of
+    its texts, and raises UnusableRow for one that is left out.
     """
     found: list[Row] = []
     dropped: Counter[str] = Counter()
@@ -265,27 +262,22 @@ def usable_rows(
         try:
             found.append(read(*fields))
         except UnusableRow as row:
-            dropped[row.reason] += 1
-            shown = (
-                row.value
-                if len(row.value) <= MAX_EXAMPLE_LENGTH
-                else f"{row.value[: MAX_EXAMPLE_LENGTH - 1]}…"
-            )
-            if dropped[row.reason] <= MAX_EXAMPLES:
-                examples.setdefault(row.reason, []).append(f"line {line}: {shown!r}")
+            reason, value = row.args
+            dropped[reason] += 1
+            if dropped[reason] <= MAX_EXAMPLES:
+                shown = value if len(value) <= MAX_EXAMPLE_LENGTH else f"{value[: MAX_EXAMPLE_LENGTH - 1]}…"
+                examples.setdefault(reason, []).append(f"line {line}: {shown!r}")
     ordered = sorted(dropped, key=lambda reason: (-dropped[reason], reason))
-
-    def report(rows_kept: int) -> LoadReport:
-        return LoadReport(
-            kind=kind,
-            file=contents.file,
-            sha256=contents.sha256,
-            rows_read=len(contents.rows),
-            dropped={reason: dropped[reason] for reason in ordered},
-            examples={reason: tuple(examples[reason]) for reason in ordered},
-            duplicates_merged=len(found) - rows_kept,
-            rows_kept=rows_kept,
-            warnings=contents.warnings,
-        )
-
-    return found, report
+    table = merge(found)
+    report = LoadReport(
+        kind=kind,
+        file=contents.file,
+        sha256=contents.sha256,
+        rows_read=len(contents.rows),
+        dropped={reason: dropped[reason] for reason in ordered},
+        examples={reason: examples[reason] for reason in ordered},
+        duplicates_merged=len(found) - len(table),
+        rows_kept=len(table),
+        warnings=contents.warnings,
+    )
+    return table, report

@@ -1,13 +1,14 @@
-"""Readers of public tables of compounds, one row a composition, which of them a file is, and the shipped tables made
-of them (`kiago data pack`).
+"""Readers of public tables of compounds, one row a composition, and which of them a file is.
 
+- SuperCon as the NIMS Materials Data Repository publishes it (`primary.tsv`): three header lines, the third with the
+  column names; tab-separated, no quoting, T_c in K. A composition occurs up to 150 times: films, samples under
+  pressure, poor samples, misprints. Its T_c is the **median** of them: FeSe has 7 to 80 K around a median of 9.4,
+  LaFePO0.9F0.1 three values near 5.8 K and one of 62; a mean would follow the outlier, and a maximum would be one.
 - OQMD and the Materials Project: formation energies, comma-separated with a header.
 - A file of competing phases: any table of formulas, such as the Materials Project, Alexandria and OQMD export, comma-
   or tab-separated, any source mixed.
-- The Crystallography Open Database's search export (`result?format=csv`). The columns are those of COD's MySQL table:
-  `file` (the COD number), cell parameters, `sg`, …, `formula`, `calcformula`, …, `status`, …; quoted where needed
-  (titles hold commas and line ends), null as an empty field. `formula` is Hill-ordered between dashes: `- C2 H6 O -`;
-  `?` or nothing where the authors gave none.
+- The Crystallography Open Database's search export (`result?format=csv`), quoted where needed (titles hold commas and
+  line ends). `formula` is Hill-ordered between dashes, `- C2 H6 O -`; `?` or nothing where the authors gave none.
 
 All may be gzipped; energies are in eV/atom against the elements. Of several entries of one composition the lowest in
 energy is its ground state, and the others are polymorphs: the lowest is kept.
@@ -18,48 +19,22 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from kiago_ray.chemistry.elements import ELEMNET_SYMBOLS, SYMBOLS, Floats
+from kiago_ray.chemistry.elements import ELEMNET_SYMBOLS
 from kiago_ray.chemistry.formula import FormulaError, parse
-from kiago_ray.data.compositions import canonical, composition_key, composition_keys, merged
-from kiago_ray.data.files import (
-    Contents,
-    DataError,
-    LoadReport,
-    PathLike,
-    fail,
-    finite,
-    leave_out,
-    read_amounts,
-    read_columns,
-    read_lines,
-    read_number,
-    usable_rows,
-)
-from kiago_ray.data.supercon import HEADER_LINE, is_header, load_supercon
-from kiago_ray.data.supercon import KIND as SUPERCON_KIND
-from kiago_ray.data.tables import (
-    EF_SHA256,
-    ELEMENT_COUNTS,
-    MADE,
-    PHASES,
-    SUPERCONDUCTORS,
-    TRIED,
-    ElementCounts,
-    SourceCounts,
-)
+from kiago_ray.data import files
+from kiago_ray.data.compositions import canonical, composition_keys, compositions, merged
+from kiago_ray.data.files import Contents, LoadReport, PathLike, fail, leave_out, read_columns
 
-COD_KIND, OQMD_KIND, MATERIALS_PROJECT_KIND, PHASES_KIND = "cod", "oqmd", "materials_project", "phases"
+SUPERCON_KIND, COD_KIND, OQMD_KIND = "supercon", "cod", "oqmd"
+MATERIALS_PROJECT_KIND, PHASES_KIND = "materials_project", "phases"
 COD_COLUMNS = ("file", "formula", "calcformula")
 OQMD_COLUMNS = ("formula", "formation_energy_ev_per_atom")
 MATERIALS_PROJECT_COLUMNS = (*OQMD_COLUMNS, "decomposition_energy_ev_per_atom")
@@ -71,8 +46,7 @@ MIN_EF_EV_PER_ATOM, MAX_EF_EV_PER_ATOM = -5.0, 5.0
 
 MAX_BYTES = 1 << 30  # of a file of phases on the disk
 MAX_PHASES = 1_000_000  # compounds read; all of OQMD's fit
-AN_ELEMENT = "an element, at 0 eV/atom by definition"
-FOREIGN = "an element that the predictor doesn't know"
+MAX_OWN = 100_000  # rows of a table of one's own
 
 # As the exports name them, without case, units in brackets and signs; the first that is there counts. `name` is
 # OQMD's, whose `composition` comes before.
@@ -84,6 +58,158 @@ ENERGY_NAMES = (
     *("ef_ev_per_atom", "formation_energy_ev_per_atom", "formation_energy_per_atom"),
     *("formation_energy_peratom", "e_form", "delta_e", "formation_energy"),
 )
+
+HEADER_LINE = 3
+SUPERCON_COLUMNS = ("element", "utc", "tc", "journal")
+
+# LaH10 under 170–190 GPa reaches 250–260 K, the highest that was reproduced. SuperCon's higher entries are
+# misprints (28.7 K as 287), a retracted paper (C–S–H, 287.7 K) and a claim that no one repeated (323 K).
+MAX_TC_K = 260.0
+# Of one formula as written. The largest real ones (clathrates such as Ba24Si100, alloys in per cent) have
+# 124; above stand lost decimal points (O6050 for O6.050).
+MAX_ATOMS = 150.0
+
+TABLE_COLUMNS = [
+    *("formula", "oxygen", "tc_k", "reports", "tc_min_k", "tc_max_k", "tc_spread_k"),
+    *("year_first", "journal_first", "year_highest", "journal_highest", "structure", "chemical_system"),
+]
+
+Oxygen = Literal["stated", "nominal", "any"]
+OXYGEN: tuple[Oxygen, ...] = ("stated", "nominal", "any")  # and the order of the rows
+# SuperCon's unknowns at the end of a formula, in either case; D is δ. A letter without a sign before it, as in
+# `Y1Ba2Cu3OY`, stands for all of the oxygen: SuperCon's own yttrium has an amount (Y1).
+_NOMINAL_OXYGEN = re.compile(r"(.*O[0-9.]+)[-+=]+[XYZDxyzd]")
+_ANY_OXYGEN = re.compile(r"(.*O)[XYZxyz](?:[-+][0-9.]+)?")
+
+FIRST_YEAR = 1911  # superconductivity was discovered then
+_YEAR_IN_BRACKETS = re.compile(r"\(\s*((?:19|20)\d\d)\s*\)")
+_ARXIV = re.compile(r"(?:arxiv|cond-mat)[:/ ]*(\d\d)(?:0[1-9]|1[0-2])\.?\d{3}", re.IGNORECASE)
+_BARE_YEAR = re.compile(r"(?<![\d.])((?:19|20)\d\d)(?![\d.])")
+
+
+class Measurement(NamedTuple):
+    """One row of the file: how its formula gives oxygen (see `oxygen_of`), amounts (without oxygen where that is any),
+    T_c in K, year (None where unknown), reference, and the name of its structure ("" for none).
+    """
+
+    oxygen: Oxygen
+    amounts: dict[str, float]
+    tc_k: float
+    year: int | None
+    journal: str
+    structure: str
+
+
+def load_supercon(
+    path: PathLike, *, undetermined_oxygen: bool = False, before: int | None = None
+) -> tuple[pd.DataFrame, LoadReport]:
+    """One row a composition, as `tables.superconductors` has them and with their `chemical_system`, and the account of
+    the file's rows.
+
+    undetermined_oxygen: take rows whose oxygen alone is undetermined too. before: take only what a journal printed
+    before this year, and nothing without a date. Raises DataError for a file that can't be used.
+    """
+
+    def read(formula: str, unit: str, tc: str, journal: str, structure: str) -> Measurement:
+        oxygen, text = oxygen_of(formula)
+        if oxygen != "stated" and not undetermined_oxygen:
+            files.read_amounts(formula)  # OY, which can be read as yttrium
+            leave_out(True, "undetermined amount", formula)
+        amounts, year = files.read_amounts(text), publication_year(journal)
+        if oxygen == "any":
+            del amounts["O"]
+        leave_out(not amounts, "undetermined amount", formula)
+        leave_out(sum(amounts.values()) > MAX_ATOMS, "implausible amount", formula)
+        leave_out(not tc, "missing T_c", formula)
+        tc_k = files.read_number(tc, "T_c not a number", tc)
+        leave_out(unit.upper() != "K", "unit of T_c not K", f"{tc} {unit}")
+        leave_out(tc_k < 0, "negative T_c", tc)
+        leave_out(tc_k > MAX_TC_K, "implausible T_c", f"{formula} {tc} K")
+        if before is not None:
+            leave_out((year or before) >= before, f"not printed before {before}", journal)
+        return Measurement(oxygen, amounts, tc_k, year, journal, structure)
+
+    def merge(found: list[Measurement]) -> pd.DataFrame:
+        parts = [
+            _merged_measurements([each for each in found if each.oxygen == oxygen], oxygen)
+            for oxygen in OXYGEN
+        ]
+        return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[TABLE_COLUMNS]
+
+    contents = read_columns(path, SUPERCON_COLUMNS, ("str3",), tabs=True, header_line=HEADER_LINE)
+    return files.load_rows(contents, SUPERCON_KIND, read, merge)
+
+
+def is_supercon(path: PathLike) -> bool:
+    """Whether a file is of SuperCon's form. Raises DataError for one that can't be read."""
+    line = next(islice(files.read_lines(path), HEADER_LINE - 1, None), "")
+    return {*line.rstrip("\r\n").split("\t")} >= {*SUPERCON_COLUMNS}
+
+
+def oxygen_of(formula: str) -> tuple[Oxygen, str]:
+    """How a formula gives its oxygen, and the formula without what is unknown of it.
+
+    `Y1Ba2Cu3O7-X` is nominal and `Y1Ba2Cu3O7`, `Y1Ba2Cu3OZ` is any and `Y1Ba2Cu3O`; anything else stays as it is.
+    """
+    nominal = _NOMINAL_OXYGEN.fullmatch(formula)
+    if nominal is not None:
+        return "nominal", nominal[1]
+    undetermined = _ANY_OXYGEN.fullmatch(formula)
+    return ("stated", formula) if undetermined is None else ("any", undetermined[1])
+
+
+def publication_year(journal: str) -> int | None:
+    """The year in a reference such as `Jpn.J.Appl.Phys., 26(1987)L223`, the earlier of two, or None.
+
+    A year in brackets comes first, then an arXiv number, then the only bare number that can be a year and not
+    a page.
+    """
+    years = [int(year) for year in _YEAR_IN_BRACKETS.findall(journal)]
+    if not years and (preprint := _ARXIV.search(journal)):
+        short = int(preprint.group(1))
+        years = [1900 + short if short >= 91 else 2000 + short]  # arXiv began in 1991
+    if not years:
+        bare = {int(year) for year in _BARE_YEAR.findall(journal)}
+        years = list(bare) if len(bare) == 1 else []
+    credible = [year for year in years if year >= FIRST_YEAR]
+    return min(credible, default=None)
+
+
+def _merged_measurements(found: Sequence[Measurement], oxygen: Oxygen) -> pd.DataFrame:
+    """One row a composition, sorted by formula."""
+    rows = pd.DataFrame(found, columns=Measurement._fields).astype(
+        {"tc_k": "float64", "year": "Int64", "journal": "str", "structure": "str"}
+    )
+    formulas, systems = compositions([each.amounts for each in found])
+    rows["formula"], rows["chemical_system"] = (
+        pd.Series(formulas, dtype="str"),
+        pd.Series(systems, dtype="str"),
+    )
+    by_formula = rows.groupby("formula")
+    table = by_formula.agg(
+        tc_k=("tc_k", "median"),
+        reports=("tc_k", "size"),
+        tc_min_k=("tc_k", "min"),
+        tc_max_k=("tc_k", "max"),
+        chemical_system=("chemical_system", "first"),
+    )
+    table["tc_spread_k"] = by_formula["tc_k"].quantile(0.75) - by_formula["tc_k"].quantile(0.25)
+    # Of equals the first in the file, whose rows are numbered as they were entered.
+    first = rows.sort_values("year", na_position="last", kind="stable")
+    highest = first.sort_values("tc_k", ascending=False, kind="stable")
+    for name, ordered in (("first", first), ("highest", highest)):
+        one = ordered.drop_duplicates("formula").set_index("formula")
+        table[f"year_{name}"], table[f"journal_{name}"] = one["year"], one["journal"]
+    table["structure"] = _most_frequent(rows).reindex(table.index).fillna("").astype("str")
+    return table.reset_index().assign(oxygen=oxygen)
+
+
+def _most_frequent(rows: pd.DataFrame) -> pd.Series[str]:
+    """The structure that most reports of a formula name, the first in the alphabet among equals."""
+    named = rows[rows["structure"] != ""]
+    counts = named.groupby(["formula", "structure"]).size().rename("n").reset_index()
+    ordered = counts.sort_values(["formula", "n", "structure"], ascending=[True, False, True])
+    return ordered.drop_duplicates("formula").set_index("formula")["structure"]
 
 
 def load_oqmd(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
@@ -119,7 +245,7 @@ def load_phases(
     contents = read_columns(path, columns, tabs=tabs)
     if len(contents.rows) > MAX_PHASES:
         fail(path, None, f"more than {MAX_PHASES:,} compounds", "leave out those that don't matter")
-    table, report = _energies(contents, PHASES_KIND, int(energies), elements, FOREIGN, compounds=True)
+    table, report = _energies(contents, PHASES_KIND, int(energies), elements, files.FOREIGN, compounds=True)
     if table.empty:
         why = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items())
         fail(path, None, f"no compound is left of {report.rows_read:,} rows ({why})", "check the file")
@@ -139,24 +265,22 @@ def _energies(
     """
 
     def read(formula: str, *texts: str) -> tuple[dict[str, float], *tuple[float, ...]]:
-        amounts = read_amounts(formula)
-        leave_out(compounds and len(amounts) == 1, AN_ELEMENT, formula)
+        amounts = files.read_amounts(formula)
+        leave_out(compounds and len(amounts) == 1, files.AN_ELEMENT, formula)
         leave_out(not all(texts), "missing energy", formula)
-        values = [read_number(text, "energy not a number", ", ".join(texts)) for text in texts]
+        values = [files.read_number(text, "energy not a number", ", ".join(texts)) for text in texts]
         plausible = not values or MIN_EF_EV_PER_ATOM <= values[0] <= MAX_EF_EV_PER_ATOM
         leave_out(not plausible, "implausible formation energy", f"{formula} {''.join(texts[:1])} eV/atom")
         others = [] if elements is None else [symbol for symbol in amounts if symbol not in elements]
         leave_out(bool(others), foreign, f"{formula}: {', '.join(others)}")
         return amounts, *values
 
-    rows, report = usable_rows(contents, kind, read)
-    table = merged(rows, ENERGY_COLUMNS[:count])
-    return table, report(len(table))
+    return files.load_rows(contents, kind, read, lambda rows: merged(rows, ENERGY_COLUMNS[:count]))
 
 
 def _phase_columns(path: Path, energies: bool) -> tuple[list[str], bool]:
     """The header's own names of the formula and, with `energies`, of the energy; whether tabs part the columns."""
-    line = next(iter(read_lines(path)), None)
+    line = next(files.read_lines(path), None)
     if line is None:
         fail(path, None, "the file is empty", "fetch or export it again")
     if os.path.getsize(path) > MAX_BYTES:
@@ -192,28 +316,57 @@ def load_cod(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
         text = " ".join("H" if token in ("D", "T") else token for token in formula.strip("-?. ").split())
         leave_out(status == "retracted", "retracted", f"COD {number}")
         leave_out(not text, "missing formula", f"COD {number}, calcformula {calculated}")
-        return read_amounts(text), number
+        return files.read_amounts(text), number
 
-    rows, report = usable_rows(read_columns(path, COD_COLUMNS, ("status",)), COD_KIND, read)
-    table = merged(rows, ("cod_id",), "str")
-    return table, report(len(table))
+    contents = read_columns(path, COD_COLUMNS, ("status",))
+    return files.load_rows(contents, COD_KIND, read, lambda rows: merged(rows, ("cod_id",), "str"))
+
+
+def load_own(
+    path: PathLike, optional: Sequence[str], highest_tc_k: float = np.inf
+) -> tuple[pd.DataFrame, str]:
+    """A CSV file of one's own with the columns formula (canonical here), tc_k and some optional ones, one row each in
+    the file's order, and its SHA-256. Numbers aren't negative, those that count are whole, NaN where not given. Raises
+    DataError.
+    """
+    contents = read_columns(path, ("formula", "tc_k"), optional)
+    if len(contents.rows) > MAX_OWN:
+        fail(path, None, f"more than {MAX_OWN:,} rows", "leave out those that don't matter")
+    rows = []
+    for line, (text, tc, *fields) in contents.rows:
+        try:
+            formula = canonical(parse(text))
+        except FormulaError as error:
+            advice = "correct it, or name a file of SuperCon's form"
+            fail(path, line, f"the formula {text[:80]!r} can't be read ({error.reason})", advice)
+        tc_k = files.finite(tc)
+        if tc_k is None or not 0 <= tc_k <= highest_tc_k:
+            limit = "" if np.isinf(highest_tc_k) else f" and no more than {highest_tc_k:g}"
+            fail(path, line, f"tc_k is {tc[:40]!r}", f"give the T_c in K{limit}, 0 where none was found")
+        values = [_value(path, line, *each) for each in zip(optional, fields, strict=True)]
+        rows.append((formula, tc_k, *values))
+    return pd.DataFrame(rows, columns=["formula", "tc_k", *optional]), contents.sha256
+
+
+def _value(path: PathLike, line: int, name: str, text: str) -> Any:
+    """A text, or a number that isn't negative, whole where it counts something; NaN for an empty one."""
+    if name in ("reference", "structure"):
+        return text
+    value = files.finite(text) if text else np.nan
+    if value is None or value < 0 or (name in ("reports", "year") and text and not value.is_integer()):
+        fail(path, line, f"{name} is {text[:40]!r}", "give a number, not negative, or leave the field empty")
+    return value
 
 
 Loader = Callable[[PathLike], tuple[pd.DataFrame, LoadReport]]
-LOADERS: Mapping[str, Loader] = MappingProxyType(
-    {
-        SUPERCON_KIND: load_supercon,
-        OQMD_KIND: load_oqmd,
-        MATERIALS_PROJECT_KIND: load_materials_project,
-        COD_KIND: load_cod,
-    }
-)
 # The Materials Project before OQMD, whose columns it has too.
-_COMMA_SEPARATED: tuple[tuple[str, Sequence[str]], ...] = (
-    (COD_KIND, COD_COLUMNS),
-    (MATERIALS_PROJECT_KIND, MATERIALS_PROJECT_COLUMNS),
-    (OQMD_KIND, OQMD_COLUMNS),
-)
+LOADERS: Mapping[str, tuple[Loader, Sequence[str]]] = {
+    SUPERCON_KIND: (load_supercon, ()),
+    COD_KIND: (load_cod, COD_COLUMNS),
+    MATERIALS_PROJECT_KIND: (load_materials_project, MATERIALS_PROJECT_COLUMNS),
+    OQMD_KIND: (load_oqmd, OQMD_COLUMNS),
+}
+"""Kind → loader, and the columns by which a comma-separated file is recognised."""
 UNDERSTOOD = (
     "understood are: SuperCon's primary.tsv (third line: num name element str3 utc tc journal), "
     "OQMD (formula,formation_energy_ev_per_atom), "
@@ -224,21 +377,22 @@ UNDERSTOOD = (
 
 def detect(path: PathLike) -> str:
     """One of `LOADERS`, from the first three lines. Raises DataError for anything else."""
-    lines = list(islice(read_lines(path), HEADER_LINE))
-    if not lines:
+    line = next(files.read_lines(path), None)
+    if line is None:
         fail(path, None, "the file is empty", "fetch it again")
-    if is_header(lines):
+    if is_supercon(path):
         return SUPERCON_KIND
-    names = {name.strip() for name in next(csv.reader(lines[:1]), [])}
-    kind = next((kind for kind, columns in _COMMA_SEPARATED if names.issuperset(columns)), None)
+    names = {name.strip() for name in next(csv.reader([line]), [])}
+    kind = next((kind for kind, (_, columns) in LOADERS.items() if columns and names >= {*columns}), None)
     if kind is None:
-        fail(path, 1, f"the header {lines[0].strip()[:60]!r} is not one of a known table", UNDERSTOOD)
+        fail(path, 1, f"the header {line.strip()[:60]!r} is not one of a known table", UNDERSTOOD)
     return kind
 
 
 def load(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
     """The file's table, one row a composition, and its report, whichever kind it is. Raises DataError."""
-    return LOADERS[detect(path)](path)
+    loader, _ = LOADERS[detect(path)]
+    return loader(path)
 
 
 def non_superconductors(
@@ -258,153 +412,3 @@ def non_superconductors(
     else:
         new = (~known["chemical_system"].isin(measured["chemical_system"])).tolist()
     return known.loc[new, ["formula", "chemical_system"]].reset_index(drop=True).assign(tc_k=0.0)
-
-
-MOST_ELEMENTS = 8  # more are minerals
-NEAR = 0.001  # an amount this near to a twentieth of an atom is one
-STEPS = 20
-_NOBLE_GASES = frozenset(("He", "Ne", "Ar", "Kr", "Xe", "Rn"))
-_COLLECTION_COLUMNS = ("formula", "code", "spacegroup", "e_hull_ev_per_atom")
-_POLYTYPE = "1T-"  # as Hosono et al.'s survey writes one
-_ZSTD_LEVEL = 19  # written once, read often
-SUPERCON_SOURCE = "SuperCon, NIMS Materials Data Repository"
-MATERIALS_PROJECT_SOURCE = "Materials Project, ground states whose composition is not in SuperCon"
-LICENCE = "CC BY 4.0"  # of both
-
-
-def pack(
-    folder: Path,
-    *,
-    supercon: PathLike,
-    phases: PathLike,
-    made: PathLike,
-    made_2007: PathLike,
-    tried: PathLike,
-    energies: Callable[[list[str]], Floats],
-    ef_sha256: str,
-) -> dict[str, int]:
-    """Write the four tables of `tables` and the element counts into `folder`, which must exist; the number of rows (of
-    elements) by file name.
-
-    supercon: primary.tsv. phases: the Materials Project's ground states. made, made_2007: COD's formulas, and those of
-    2007. tried: the survey. energies: gives E_f in eV/atom, (n,), of n formulas, NaN for those that its predictor
-    doesn't know; ef_sha256: of the weights of that. Raises DataError.
-    """
-    superconductors, report = load_supercon(supercon, undetermined_oxygen=True)
-    ground_states, others_report = load_materials_project(phases)
-    stated = superconductors[superconductors["oxygen"] == "stated"]
-    zeros = non_superconductors(ground_states, stated)
-    counts = ElementCounts(
-        supercon=_source_counts(SUPERCON_SOURCE, stated, report),
-        non_superconductors=_source_counts(MATERIALS_PROJECT_SOURCE, zeros, others_report),
-    )
-    compounds = ground_states[["formula", *ENERGY_COLUMNS]]
-    compounds = compounds.assign(ef_predicted_ev_per_atom=energies(compounds["formula"].tolist()))
-    packed = {
-        SUPERCONDUCTORS: superconductors.drop(columns="chemical_system"),
-        PHASES: compounds.astype(dict.fromkeys(compounds.columns[1:], "float32")),
-        MADE: merged_made(made, made_2007),
-    }
-    survey = _survey(tried)
-    try:
-        for name, table in packed.items():
-            about = {EF_SHA256: ef_sha256.encode()} if name == PHASES else {}
-            _write(folder / name, table, about)
-        survey.to_csv(folder / TRIED, index=False, lineterminator="\n")
-        (folder / ELEMENT_COUNTS).write_text(counts.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{folder}: can't be written ({error.strerror}); choose another folder") from None
-    rows = {name: len(table) for name, table in {**packed, TRIED: survey}.items()}
-    return {**rows, ELEMENT_COUNTS: len(counts.supercon.counts)}
-
-
-def merged_made(now: PathLike, in_2007: PathLike) -> pd.DataFrame:
-    """The table of `tables.made`, from COD's formulas and from the list of what it held in 2007.
-
-    Of several structures of a composition the lowest in energy stands for it, then the one with the lowest number.
-    Raises DataError.
-    """
-    rows = []
-    for line, (text, code, group, energy) in read_columns(now, _COLLECTION_COLUMNS).rows:
-        amounts = cleaned(text)
-        if amounts is None:
-            continue
-        if not code.isdigit() or not (group.isdigit() or not group):
-            problem = f"code {code!r} and space group {group!r} are no whole numbers"
-            fail(now, line, problem, "correct the row")
-        value = finite(energy)
-        e_hull = float("inf") if value is None else value
-        number = int(group) if group else None
-        rows.append((composition_key(amounts), canonical(amounts), e_hull, int(code), number))
-    found = pd.DataFrame(rows, columns=["key", "formula", "e_hull_ev_per_atom", "code", "spacegroup"])
-    found = found.sort_values(["e_hull_ev_per_atom", "code", "formula"]).drop_duplicates("key")
-    listed = [amounts for text in read_lines(in_2007) if (amounts := cleaned(text.strip())) is not None]
-    names = sorted(
-        ((composition_key(each), canonical(each)) for each in listed), key=lambda p: (len(p[1]), p[1])
-    )
-    then = pd.DataFrame(names, columns=["key", "formula"]).drop_duplicates("key")
-    only_then = then[~then["key"].isin(found["key"])]
-    table = pd.concat([found, only_then], ignore_index=True).sort_values("formula", ignore_index=True)
-    table["in_2007"] = table["key"].isin(then["key"])
-    types = {"formula": "str", "code": "Int64", "spacegroup": "Int64", "in_2007": "bool"}
-    return table[list(types)].astype(types)
-
-
-def cleaned(text: str) -> dict[str, float] | None:
-    """A formula's amounts; None for one that can't be read, a compound of carbon and hydrogen, one of more than eight
-    elements and a noble gas alone. Amounts within 0.001 of a twentieth of an atom are that.
-    """
-    try:
-        amounts = parse(text)
-    except FormulaError:
-        return None
-    held = set(amounts)
-    if held >= {"C", "H"} or len(held) > MOST_ELEMENTS or held <= _NOBLE_GASES:
-        return None
-    return {symbol: _rounded(amount) for symbol, amount in amounts.items()}
-
-
-def _rounded(amount: float) -> float:
-    near = round(amount * STEPS) / STEPS
-    return near if near > 0 and abs(amount - near) <= NEAR else amount
-
-
-def _survey(path: PathLike) -> pd.DataFrame:
-    """The survey's rows in their order, formulas canonical; those that name no composition are left out."""
-    rows: list[tuple[str, float]] = []
-    for line, (text, tc) in read_columns(path, ("matter", "Tc")).rows:
-        value = finite(tc)
-        if value is None or value < 0:
-            fail(path, line, f"Tc {tc!r} is no temperature in K", "correct the row")
-        try:
-            rows.append((canonical(parse(text.removeprefix(_POLYTYPE))), value))
-        except FormulaError:
-            continue
-    return pd.DataFrame(rows, columns=["formula", "tc_k"])
-
-
-def _write(path: Path, table: pd.DataFrame, about: dict[bytes, bytes]) -> None:
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
-    texts = {pa.large_string(): pa.string()}
-    fields = [pa.field(each.name, texts.get(each.type, each.type)) for each in arrow.schema]
-    arrow = arrow.cast(pa.schema(fields, metadata=about))
-    pq.write_table(arrow, path, compression="zstd", compression_level=_ZSTD_LEVEL, write_page_checksum=True)
-
-
-def _source_counts(source: str, table: pd.DataFrame, report: LoadReport) -> SourceCounts:
-    return SourceCounts(
-        source=source,
-        licence=LICENCE,
-        file=report.file,
-        sha256=report.sha256,
-        compositions=len(table),
-        counts=element_counts(table),
-    )
-
-
-def element_counts(table: pd.DataFrame) -> dict[str, int]:
-    """How many of a table's compositions hold each element, by its `chemical_system` column; in the order of the
-    elements, without those that none holds.
-    """
-    held = Counter(symbol for system in table["chemical_system"] for symbol in system.split("-"))
-    return {symbol: held[symbol] for symbol in SYMBOLS if held[symbol]}

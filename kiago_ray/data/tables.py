@@ -1,35 +1,35 @@
-"""The tables that ship, and those that a search is held against: shipped ones, a file, none.
+"""The tables that ship, those that a search is held against (shipped ones, a file, none), and how the shipped ones are
+made of public files (`kiago data pack`).
 
 What each shipped table holds, from where and under which licence stands in SOURCES.md beside them. `landmarks.csv` is
-our own compilation of superconductors of every family from the literature: one row a composition; T_c is the value
-that is generally cited, at ambient pressure wherever the composition superconducts there; the year and reference are
-those of that value. `element_counts.json` counts in how many known compositions each element is (the frequencies that
-a search substitutes by, section 2.3); it holds no data of its sources.
+our own compilation of superconductors of every family from the literature, one row a composition: the T_c that is
+generally cited, at ambient pressure wherever it superconducts there, with the year and reference of that value.
+`element_counts.json` counts in how many known compositions each element is (the frequencies that a search substitutes
+by, section 2.3).
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from itertools import islice
-from typing import Any
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from kiago_ray.chemistry.elements import SYMBOLS, Floats
 from kiago_ray.chemistry.formula import FormulaError, amounts_row, parse
 from kiago_ray.data import LANDMARKS, NONE, SHIPPED, SUPERCON
-from kiago_ray.data.compositions import KnownCompositions, canonical, compositions
-from kiago_ray.data.files import DataError, PathLike, fail, finite, read_columns, read_lines
-from kiago_ray.data.supercon import HEADER_LINE, MAX_TC_K, is_header, load_supercon, written_reference
+from kiago_ray.data.compositions import KnownCompositions, canonical, composition_key, compositions
+from kiago_ray.data.files import DataError, LoadReport, PathLike, fail, finite, read_columns, read_lines
 
 SUPERCONDUCTORS, PHASES, MADE, TRIED, LANDMARKS_FILE, ELEMENT_COUNTS = (
     *("superconductors.parquet", "phases.parquet", "made.parquet"),
@@ -38,13 +38,18 @@ SUPERCONDUCTORS, PHASES, MADE, TRIED, LANDMARKS_FILE, ELEMENT_COUNTS = (
 EF_SHA256 = b"ef_sha256"  # in the metadata of PHASES: of the weights that predicted its energies
 LANDMARKS_SOURCE = "landmark superconductors from the literature"
 SHIPPED_SOURCE = "SuperCon v220808 and landmark superconductors, as shipped"
-MATERIALS_PROJECT = "Materials Project"
-MAX_ROWS = 100_000  # of a table of one's own
 _NULLABLE = {
     pa.int32(): pd.Int32Dtype(),
     pa.int64(): pd.Int64Dtype(),
     pa.string(): pd.StringDtype(na_value=float("nan")),
 }
+
+_USUAL = re.compile(
+    r"(?P<name>[^\d(]*[^\d(\s,.])(?P<end>[\s,.]*)"
+    r"(?P<volume>[A-Z]?\d[\w-]*)[\s,.]*\(\s*(?P<year>\d{4})\s*\)[\s,.]*(?P<page>\S+)"
+)
+_CLOSE = re.compile(r"(?<=[.,:])(?=[A-Za-z])")  # a word that ends and the next without a space
+_SECTION = re.compile(r"\.?\s+([A-Z])$")  # Phys. Rev. B, Physica C
 
 
 def superconductors() -> pd.DataFrame:
@@ -129,16 +134,14 @@ def made_compounds() -> KnownCompositions:
     """The compounds by what a person looks them up by: "COD 2310018, space group 176", "COD" for those that only its
     list of 2007 has, "Materials Project" for those that are stable there. COD's come first.
     """
-    cod = made()
+    cod, project = made(), phases()
     names = [
         "COD" if code is pd.NA else f"COD {code}" + ("" if group is pd.NA else f", space group {group}")
         for code, group in zip(cod["code"].tolist(), cod["spacegroup"].tolist(), strict=True)
     ]
-    project = phases()
     stable = project["formula"][project["decomposition_ev_per_atom"] <= 0].tolist()
-    return KnownCompositions.of(
-        [*cod["formula"].tolist(), *stable], names=[*names, *[MATERIALS_PROJECT] * len(stable)]
-    )
+    names += ["Materials Project"] * len(stable)
+    return KnownCompositions.of([*cod["formula"].tolist(), *stable], names=names)
 
 
 class SourceCounts(BaseModel):
@@ -152,7 +155,7 @@ class SourceCounts(BaseModel):
     compositions: int
     counts: Mapping[str, int]
 
-    def frequencies(self) -> NDArray[np.float64]:
+    def frequencies(self) -> Floats:
         """The counts over the elements, (118,)."""
         return amounts_row(self.counts)
 
@@ -166,7 +169,7 @@ class ElementCounts(BaseModel):
 
 
 def shipped_element_counts() -> ElementCounts:
-    """The counts that ship, which `sources.pack` wrote."""
+    """The counts that ship, which `pack` wrote."""
     return ElementCounts.model_validate_json(content(ELEMENT_COUNTS))
 
 
@@ -195,12 +198,14 @@ def known_table(choice: str | None = None) -> SourceTable | None:
         return SourceTable(_landmarks(), sha256_of(LANDMARKS_FILE), LANDMARKS_SOURCE)
     if choice is None or choice == SUPERCON:
         return _shipped()
-    if is_header(list(islice(read_lines(choice), HEADER_LINE))):
-        table, report = load_supercon(choice, undetermined_oxygen=True)
+    from kiago_ray.data import sources  # which few searches need
+
+    if sources.is_supercon(choice):
+        table, report = sources.load_supercon(choice, undetermined_oxygen=True)
         if table.empty:
             raise DataError(f"{choice}: it holds no composition that can be read; see `kiago data check`")
         return SourceTable(_cited(table), report.sha256, f"SuperCon ({report.rows_read:,} rows, {choice})")
-    table, digest = _own(choice, ("pressure_gpa", "reports", "year", "reference", "structure"))
+    table, digest = sources.load_own(choice, ("pressure_gpa", "reports", "year", "reference", "structure"))
     table["reports"] = table["reports"].fillna(1).astype("int64")
     return SourceTable(table.astype({"year": "Int64"}), digest, f"{choice} ({len(table):,} compositions)")
 
@@ -216,8 +221,9 @@ def tried_table(choice: str | None) -> SourceTable | None:
         return None
     if choice == SHIPPED:
         return SourceTable(tried(), sha256_of(TRIED), "a survey of 2009, as shipped")
-    table, digest = _own(choice, ("down_to_k",), highest_tc_k=MAX_TC_K)
-    return SourceTable(table, digest, choice)
+    from kiago_ray.data.sources import MAX_TC_K, load_own
+
+    return SourceTable(*load_own(choice, ("down_to_k",), MAX_TC_K), choice)
 
 
 def _landmarks() -> pd.DataFrame:
@@ -243,34 +249,160 @@ def _cited(table: pd.DataFrame) -> pd.DataFrame:
     return cited
 
 
-def _own(path: PathLike, optional: Sequence[str], highest_tc_k: float = np.inf) -> tuple[pd.DataFrame, str]:
-    """A CSV file of one's own with the columns formula (canonical here), tc_k and some optional ones, one row each in
-    the file's order, and its SHA-256. Numbers aren't negative, those that count are whole, NaN where not given.
+def written_reference(journal: str) -> str:
+    """A reference as a person cites it: `Phys.Rev.B, 63(2001)104508` is `Phys. Rev. B 63 (2001) 104508`. One of
+    another form stays as it is, "" too.
     """
-    contents = read_columns(path, ("formula", "tc_k"), optional)
-    if len(contents.rows) > MAX_ROWS:
-        fail(path, None, f"more than {MAX_ROWS:,} rows", "leave out those that don't matter")
-    rows = []
-    for line, (text, tc, *fields) in contents.rows:
-        try:
-            formula = canonical(parse(text))
-        except FormulaError as error:
-            advice = "correct it, or name a file of SuperCon's form"
-            fail(path, line, f"the formula {text[:80]!r} can't be read ({error.reason})", advice)
-        tc_k = finite(tc)
-        if tc_k is None or not 0 <= tc_k <= highest_tc_k:
-            limit = "" if np.isinf(highest_tc_k) else f" and no more than {highest_tc_k:g}"
-            fail(path, line, f"tc_k is {tc[:40]!r}", f"give the T_c in K{limit}, 0 where none was found")
-        values = [_value(path, line, *each) for each in zip(optional, fields, strict=True)]
-        rows.append((formula, tc_k, *values))
-    return pd.DataFrame(rows, columns=["formula", "tc_k", *optional]), contents.sha256
-
-
-def _value(path: PathLike, line: int, name: str, text: str) -> Any:
-    """A text, or a number that isn't negative, whole where it counts something; NaN for an empty one."""
-    if name in ("reference", "structure"):
+    text = " ".join(journal.split())
+    match = _USUAL.fullmatch(text)
+    if match is None:
         return text
-    value = finite(text) if text else np.nan
-    if value is None or value < 0 or (name in ("reports", "year") and text and not value.is_integer()):
-        fail(path, line, f"{name} is {text[:40]!r}", "give a number, not negative, or leave the field empty")
-    return value
+    name = _CLOSE.sub(" ", match["name"])
+    if name.isupper() and len(name) > 3:
+        name = name.title()
+    section = _SECTION.search(name)
+    dot = "." if "." in match["end"] and section is None else ""
+    if section is not None:
+        head = name[: section.start()]
+        name = f"{head}{'.' if '.' in head else ''} {section[1]}"
+    return f"{name}{dot} {match['volume']} ({match['year']}) {match['page'].rstrip('.,')}"
+
+
+MOST_ELEMENTS = 8  # more are minerals
+NEAR = 0.001  # an amount this near to a twentieth of an atom is one
+STEPS = 20
+_NOBLE_GASES = frozenset(("He", "Ne", "Ar", "Kr", "Xe", "Rn"))
+_COLLECTION_COLUMNS = ("formula", "code", "spacegroup", "e_hull_ev_per_atom")
+_POLYTYPE = "1T-"  # as Hosono et al.'s survey writes one
+_ZSTD_LEVEL = 19  # written once, read often
+SUPERCON_SOURCE = "SuperCon, NIMS Materials Data Repository"
+MATERIALS_PROJECT_SOURCE = "Materials Project, ground states whose composition is not in SuperCon"
+LICENCE = "CC BY 4.0"  # of both
+
+
+def pack(
+    folder: Path,
+    *,
+    supercon: PathLike,
+    phases: PathLike,
+    made: PathLike,
+    made_2007: PathLike,
+    tried: PathLike,
+    energies: Callable[[list[str]], Floats],
+    ef_sha256: str,
+) -> dict[str, int]:
+    """Write the four tables and the element counts into `folder`, which must exist; rows (or elements) by file name.
+
+    supercon: primary.tsv. phases: the Materials Project's ground states. made, made_2007: COD's formulas, and those of
+    2007. tried: the survey. energies: gives E_f in eV/atom, (n,), of n formulas, NaN for those that its predictor
+    doesn't know; ef_sha256: of the weights of that. Raises DataError.
+    """
+    from kiago_ray.data import sources
+
+    measured, report = sources.load_supercon(supercon, undetermined_oxygen=True)
+    ground_states, others_report = sources.load_materials_project(phases)
+    stated = measured[measured["oxygen"] == "stated"]
+    zeros = sources.non_superconductors(ground_states, stated)
+    counts = ElementCounts(
+        supercon=_source_counts(SUPERCON_SOURCE, stated, report),
+        non_superconductors=_source_counts(MATERIALS_PROJECT_SOURCE, zeros, others_report),
+    )
+    compounds = ground_states[["formula", *sources.ENERGY_COLUMNS]]
+    compounds = compounds.assign(ef_predicted_ev_per_atom=energies(compounds["formula"].tolist()))
+    packed = {
+        SUPERCONDUCTORS: measured.drop(columns="chemical_system"),
+        PHASES: compounds.astype(dict.fromkeys(compounds.columns[1:], "float32")),
+        MADE: merged_made(made, made_2007),
+    }
+    survey = _survey(tried)
+    try:
+        for name, table in packed.items():
+            about = {EF_SHA256: ef_sha256.encode()} if name == PHASES else {}
+            _write(folder / name, table, about)
+        survey.to_csv(folder / TRIED, index=False, lineterminator="\n")
+        (folder / ELEMENT_COUNTS).write_text(counts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{folder}: can't be written ({error.strerror}); choose another folder") from None
+    rows = {name: len(table) for name, table in {**packed, TRIED: survey}.items()}
+    return {**rows, ELEMENT_COUNTS: len(counts.supercon.counts)}
+
+
+def merged_made(now: PathLike, in_2007: PathLike) -> pd.DataFrame:
+    """The table `made`, from COD's formulas and from the list of what it held in 2007.
+
+    Of several structures of a composition the lowest in energy stands for it, then the one with the lowest number.
+    Raises DataError.
+    """
+    rows = []
+    for line, (text, code, group, energy) in read_columns(now, _COLLECTION_COLUMNS).rows:
+        amounts = cleaned(text)
+        if amounts is None:
+            continue
+        if not code.isdigit() or not (group.isdigit() or not group):
+            problem = f"code {code!r} and space group {group!r} are no whole numbers"
+            fail(now, line, problem, "correct the row")
+        e_hull, number = finite(energy), int(group) if group else None
+        rows.append((composition_key(amounts), canonical(amounts), e_hull, int(code), number))
+    found = pd.DataFrame(rows, columns=["key", "formula", "e_hull", "code", "spacegroup"])
+    found = found.astype({"e_hull": "float64"})  # unknown ones are NaN, and sort last
+    found = found.sort_values(["e_hull", "code", "formula"]).drop_duplicates("key")
+    listed = [amounts for text in read_lines(in_2007) if (amounts := cleaned(text.strip())) is not None]
+    names = [(composition_key(each), canonical(each)) for each in listed]
+    names.sort(key=lambda each: (len(each[1]), each[1]))
+    then = pd.DataFrame(names, columns=["key", "formula"]).drop_duplicates("key")
+    only_then = then[~then["key"].isin(found["key"])]
+    table = pd.concat([found, only_then], ignore_index=True).sort_values("formula", ignore_index=True)
+    table["in_2007"] = table["key"].isin(then["key"])
+    types = {"formula": "str", "code": "Int64", "spacegroup": "Int64", "in_2007": "bool"}
+    return table[list(types)].astype(types)
+
+
+def cleaned(text: str) -> dict[str, float] | None:
+    """A formula's amounts; None for one that can't be read, a compound of carbon and hydrogen, one of more than eight
+    elements and a noble gas alone. Amounts within 0.001 of a twentieth of an atom are that.
+    """
+    try:
+        amounts = parse(text)
+    except FormulaError:
+        return None
+    held = set(amounts)
+    if held >= {"C", "H"} or len(held) > MOST_ELEMENTS or held <= _NOBLE_GASES:
+        return None
+    rounded = [round(amount * STEPS) / STEPS for amount in amounts.values()]
+    return {
+        symbol: near if near > 0 and abs(amount - near) <= NEAR else amount
+        for (symbol, amount), near in zip(amounts.items(), rounded, strict=True)
+    }
+
+
+def _survey(path: PathLike) -> pd.DataFrame:
+    """The survey's rows in their order, formulas canonical; those that name no composition are left out."""
+    rows: list[tuple[str, float]] = []
+    for line, (text, tc) in read_columns(path, ("matter", "Tc")).rows:
+        value = finite(tc)
+        if value is None or value < 0:
+            fail(path, line, f"Tc {tc!r} is no temperature in K", "correct the row")
+        try:
+            rows.append((canonical(parse(text.removeprefix(_POLYTYPE))), value))
+        except FormulaError:
+            continue
+    return pd.DataFrame(rows, columns=["formula", "tc_k"])
+
+
+def _write(path: Path, table: pd.DataFrame, about: dict[bytes, bytes]) -> None:
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    texts = {pa.large_string(): pa.string()}
+    fields = [pa.field(each.name, texts.get(each.type, each.type)) for each in arrow.schema]
+    arrow = arrow.cast(pa.schema(fields, metadata=about))
+    pq.write_table(arrow, path, compression="zstd", compression_level=_ZSTD_LEVEL, write_page_checksum=True)
+
+
+def _source_counts(source: str, table: pd.DataFrame, report: LoadReport) -> SourceCounts:
+    what = {"source": source, "licence": LICENCE, "file": report.file, "sha256": report.sha256}
+    return SourceCounts(**what, compositions=len(table), counts=element_counts(table))
+
+
+def element_counts(table: pd.DataFrame) -> dict[str, int]:
+    """How many of a table's compositions hold each element, by its `chemical_system`, in the order of the elements."""
+    held = Counter(symbol for system in table["chemical_system"] for symbol in system.split("-"))
+    return {symbol: held[symbol] for symbol in SYMBOLS if held[symbol]}

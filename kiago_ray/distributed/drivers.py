@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -36,15 +36,7 @@ from kiago_ray.storage.location import TEMPORARY, Location, StorageError, Where
 from kiago_ray.storage.run_directory import DamagedError, RunDirectory, find_run, open_run
 from kiago_ray.sweep.results import SweepResults, gather, write_results
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.sweep.trials import (
-    Ledger,
-    SweepWatcher,
-    Trial,
-    Unit,
-    best_trial,
-    compare_units,
-    read_scores,
-)
+from kiago_ray.sweep.trials import Ledger, SweepWatcher, Trial
 from kiago_ray.tracking import LiveRecord, TrackingReport, TrackingTarget, record, recorded_whole
 
 _PROBE_BYTES = 1 << 20
@@ -112,10 +104,9 @@ class SweepOutcome:
     @property
     def failures(self) -> dict[str, str]:
         """Trial, or what was compared, → cause."""
-        failed = {f"trial {trial.number}": trial.cause or "?" for trial in self.results.failed}
-        return failed | {
-            f"comparison with {name}": why for name, why in self.results.compare_failures.items()
-        }
+        failed = {f"trial {number}": why for number, why in self.results.failures.items()}
+        compared = self.results.compare_failures
+        return failed | {f"comparison with {name}": why for name, why in compared.items()}
 
 
 @dataclass
@@ -369,12 +360,11 @@ def run_sweep(
 
 def _search(sweep: SweepSpec, request: RunRequest, drive: _Drive, watcher: SweepWatcher) -> dict[str, str]:
     """Trials, then the comparison, as far as they aren't done; what couldn't be compared → cause."""
-    location = drive.directory.location
-    ledger = Ledger(location, sweep)
+    ledger = Ledger(drive.directory.location, sweep)
     before = ledger.trials()
     watcher.begun(sweep, before)
     left = sweep.points - sum(trial.ended for trial in before)
-    if not left and not _left_to_compare(sweep, location, before):
+    if not left and not ledger.left_to_compare(before):
         return {}
 
     def ended(trial: Trial) -> None:
@@ -390,23 +380,14 @@ def _search(sweep: SweepSpec, request: RunRequest, drive: _Drive, watcher: Sweep
             raise InputError(refusal(sweep.resources))
         # An autoscaler adds nodes for what waits.
         at_once = sweep.concurrency or (sweep.points if wait else held)
-        experiment = Experiment(
-            sweep, request.setup, at_once, watcher, should_stop=drive.should_stop, ended=ended
-        )
+        experiment = Experiment(sweep, request.setup, at_once, watcher, drive.should_stop, ended)
         if left:
             experiment.run_trials(before)
         trials = ledger.trials()  # what failed keeps the others from nothing
-        units = _left_to_compare(sweep, location, trials)
+        units = ledger.left_to_compare(trials)
         if units and not drive.should_stop() and all(trial.status != "unfinished" for trial in trials):
             experiment.compare(units)
         return experiment.failures
-
-
-def _left_to_compare(sweep: SweepSpec, location: Location, trials: Sequence[Trial]) -> list[Unit]:
-    """What is to be searched still for the comparison: a unit for each that is compared, on each base."""
-    seeds = sweep.compare.seeds
-    units = compare_units(sweep, best_trial(trials, sweep.metrics[0]))
-    return [unit for unit in units if len(read_scores(location, unit.folder, seeds)) < len(seeds)]
 
 
 def run_identity(plan: Plan, models: Mapping[str, Any]) -> dict[str, Any]:

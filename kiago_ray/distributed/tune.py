@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -37,16 +37,7 @@ from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.sweep.metrics import METRICS, Score, mean_over, measured
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.study import draw, make_study
-from kiago_ray.sweep.trials import (
-    Ledger,
-    Status,
-    SweepWatcher,
-    Trial,
-    Unit,
-    read_scores,
-    trial_unit,
-    write_scores,
-)
+from kiago_ray.sweep.trials import Ledger, Status, SweepWatcher, Trial, Unit, trial_unit
 
 RETRIES = 2  # of a trial whose actor died
 _SETTINGS = {
@@ -85,14 +76,12 @@ class SweepTrial(tune.Trainable):
     def setup(self, config: Mapping[str, Any], sweep: SweepSpec, given: WorkerSetup) -> None:  # type: ignore[override]
         """Take the first trial. Nothing is loaded yet: Ray would drop the cause of what is raised here."""
         self.sweep, self.given = sweep, given
-        self.worker: SearchWorker | None = None
+        self.models: Models | None = None
         self.reset_config(config)
 
     def reset_config(self, new_config: Mapping[str, Any]) -> bool:
-        """Take the next trial; the predictors stay."""
-        self.unit: Unit = new_config[UNIT]
-        self.seeds = self.unit.seeds(self.sweep)
-        self.begun = False
+        """Take the next trial; the models stay."""
+        self.results = self._results(new_config[UNIT])
         return True
 
     def step(self) -> dict[str, Any]:
@@ -101,58 +90,57 @@ class SweepTrial(tune.Trainable):
         What can't be searched would fail again, so that it ends the trial with its cause (FAILED), and what no worker
         could load ends the sweep (UNABLE). Everything else is raised, StorageError too: Tune tries in another actor.
         """
-        if self.worker is None:
-            try:
-                self._load()
-            except KiagoError as error:
-                return {SEEDS: 0, UNABLE: str(error), OVER: True}
-        if not self.begun:
-            self._begin()
-        seed = self.seeds[self.finished]
-        scores = self.there.get(seed, ())
-        if len(scores) < len(self.unit.bases):
-            try:
-                scores = tuple(
-                    score_search(self.sweep, self.unit.point, base, seed, self.models)
-                    for base in self.unit.bases
-                )
-            except ValueError as error:
-                return {SEEDS: self.finished, FAILED: one_line(error), OVER: True}
-            write_scores(self.place, self.unit.folder, seed, scores)
-        self.scores += scores
-        self.finished += 1
-        means = {name: mean_over(self.scores, name).value for name in METRICS}
-        unknown = [name for name in self.sweep.metrics if math.isnan(means[name])]
-        if unknown and self.unit.is_trial:
-            cause = f"{unknown[0]} can't be told: nothing passed the screens in any search of this trial"
-            return {SEEDS: self.finished, FAILED: cause, OVER: True}
-        return {SEEDS: self.finished, OVER: self.finished == len(self.seeds), **means}
+        return next(self.results)
 
-    def _load(self) -> None:
-        """Load what an actor keeps. The tuning oracle judges trials, the reporting one the comparison. Raises
-        WorkerSetupError, WeightsError.
-        """
-        worker = SearchWorker(self.given)
-        worker.start()
-        assert worker.models is not None
-        self.models = worker.models
-        if self.unit.is_trial:
-            self.models = replace(self.models, oracle=load_oracle(kind=TUNING_ORACLE))
-        self.worker = worker
-
-    def _begin(self) -> None:
-        """Keep the point of the trial, and take what is stored of it as done up to its last seed, which is reported
+    def _results(self, unit: Unit) -> Iterator[dict[str, Any]]:
+        """What each step gives. What is stored of the trial counts as done up to its last seed, which is reported
         again: a rung that it has passed must not judge it anew. Raises StorageError.
         """
-        unit = self.unit
-        self.place = Location.of(self.given.campaign)
+        try:
+            models = self._loaded(unit)
+        except KiagoError as error:
+            yield {SEEDS: 0, UNABLE: str(error), OVER: True}
+            return
+        ledger = Ledger(Location.of(self.given.campaign), self.sweep)
         if unit.number is not None:
-            Ledger(self.place, self.sweep).begin(unit.number, dict(unit.point))
-        self.there = read_scores(self.place, unit.folder, self.seeds)
-        whole = list(takewhile(lambda seed: len(self.there.get(seed, ())) == len(unit.bases), self.seeds))
-        self.finished = max(len(whole) - 1, 0)
-        self.scores = [score for seed in whole[: self.finished] for score in self.there[seed]]
-        self.begun = True
+            ledger.begin(unit.number, unit.point)
+        stored = ledger.scores(unit.folder, unit.seeds)
+        there = {seed: scores for seed, scores in stored.items() if len(scores) == len(unit.bases)}
+        reported = list(takewhile(there.__contains__, unit.seeds))[:-1]
+        scores: list[Score] = []
+        for done, seed in enumerate(unit.seeds, 1):
+            if seed not in there:
+                try:
+                    there[seed] = tuple(
+                        score_search(self.sweep, unit.point, base, seed, models) for base in unit.bases
+                    )
+                except ValueError as error:
+                    yield {SEEDS: done - 1, FAILED: one_line(error), OVER: True}
+                    return
+                ledger.keep(unit.folder, seed, there[seed])
+            scores += there[seed]
+            means = {name: mean_over(scores, name).value for name in METRICS}
+            unknown = [name for name in self.sweep.metrics if math.isnan(means[name])]
+            if seed in reported:
+                continue
+            if unknown and unit.number is not None:
+                cause = f"{unknown[0]} can't be told: nothing passed the screens in any search of this trial"
+                yield {SEEDS: done, FAILED: cause, OVER: True}
+                return
+            yield {SEEDS: done, OVER: done == len(unit.seeds), **means}
+
+    def _loaded(self, unit: Unit) -> Models:
+        """What an actor keeps. The tuning oracle judges trials, the reporting one the comparison. Raises
+        WorkerSetupError, WeightsError.
+        """
+        if self.models is None:
+            worker = SearchWorker(self.given)
+            worker.start()
+            assert worker.models is not None
+            self.models = worker.models
+            if unit.number is not None:
+                self.models = replace(self.models, oracle=load_oracle(kind=TUNING_ORACLE))
+        return self.models
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: scores are on the sweep's storage."""
@@ -161,36 +149,31 @@ class SweepTrial(tune.Trainable):
         """Nothing: scores are on the sweep's storage."""
 
 
+@dataclass(eq=False)
 class Experiment(tune.Callback, tune.Stopper):
     """Runs a sweep's trials and its comparison on Tune, hears of them, and stops without ending trials when asked to.
 
-    ended: told of each trial that ends. failures: what couldn't be compared → cause. problem: what would go wrong
-    again and ended all.
+    ended: is called with each trial that ends. failures: what couldn't be compared → cause. problem: what would go
+    wrong again and ended all.
     """
 
-    def __init__(
-        self,
-        sweep: SweepSpec,
-        setup: WorkerSetup,
-        at_once: int,
-        watcher: SweepWatcher,
-        *,
-        should_stop: Callable[[], bool],
-        ended: Callable[[Trial], None],
-    ) -> None:
-        self._sweep, self._setup, self._at_once, self._watcher = sweep, setup, at_once, watcher
-        self._should_stop, self._ended = should_stop, ended
-        self._ledger = Ledger(Location.of(setup.campaign), sweep)
-        self._begun: set[int] = set()
-        self._compared, self._to_compare = 0, 0
-        self.failures: dict[str, str] = {}
-        self.problem: KiagoError | None = None
+    sweep: SweepSpec
+    workers: WorkerSetup
+    at_once: int
+    watcher: SweepWatcher
+    should_stop: Callable[[], bool]
+    ended: Callable[[Trial], None]
+    failures: dict[str, str] = field(default_factory=dict)
+    problem: KiagoError | None = None
+    begun: set[int] = field(default_factory=set)
+    compared: int = 0
+    to_compare: int = 0
 
     def run_trials(self, before: Sequence[Trial]) -> None:
         """Run what hasn't ended: trials that had begun, then new ones. before: all of earlier processes. Raises
         KiagoError.
         """
-        sweep, storage = self._sweep, InMemoryStorage()
+        sweep, storage = self.sweep, InMemoryStorage()
         study = make_study(sweep, before, storage)
         search = OptunaSearch(
             partial(_suggest, sweep),
@@ -205,15 +188,15 @@ class Experiment(tune.Callback, tune.Stopper):
 
     def compare(self, units: Sequence[Unit]) -> None:
         """Search for what isn't there of these. Raises KiagoError."""
-        self._compared, self._to_compare = 0, len(units) * len(self._sweep.compare.seeds)
-        self._watcher.comparing(0, self._to_compare)
+        self.compared, self.to_compare = 0, len(units) * len(self.sweep.compare.seeds)
+        self.watcher.comparing(0, self.to_compare)
         self._fit({UNIT: tune.grid_search(list(units))})
 
     def _fit(self, space: dict[str, Any], **config: Any) -> None:
-        resources = self._sweep.resources
+        resources = self.sweep.resources
         bundle = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": memory_bytes(resources)}
         trainable = tune.with_resources(
-            tune.with_parameters(SweepTrial, sweep=self._sweep, given=self._setup),
+            tune.with_parameters(SweepTrial, sweep=self.sweep, given=self.workers),
             tune.PlacementGroupFactory([bundle]),
         )
         with _quiet_tune() as scratch:
@@ -226,7 +209,7 @@ class Experiment(tune.Callback, tune.Stopper):
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
             )
-            tune_config = tune.TuneConfig(max_concurrent_trials=self._at_once, reuse_actors=True, **config)
+            tune_config = tune.TuneConfig(max_concurrent_trials=self.at_once, reuse_actors=True, **config)
             tune.Tuner(trainable, param_space=space, tune_config=tune_config, run_config=run_config).fit()
         if self.problem is not None:
             raise self.problem
@@ -241,14 +224,14 @@ class Experiment(tune.Callback, tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether to stop: asked to, or something went wrong that will go wrong again."""
-        return self.problem is not None or self._should_stop()
+        return self.problem is not None or self.should_stop()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has an actor, perhaps not its first one."""
         unit = trial.config[UNIT]
-        if unit.is_trial and unit.number not in self._begun:
-            self._begun.add(unit.number)
-            self._watcher.trial_began(Trial(unit.number, "unfinished", unit.point, ()))
+        if unit.number is not None and unit.number not in self.begun:
+            self.begun.add(unit.number)
+            self.watcher.trial_began(Trial(unit.number, "unfinished", unit.point, ()))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -258,52 +241,50 @@ class Experiment(tune.Callback, tune.Stopper):
         if UNABLE in result:
             self.problem = self.problem or KiagoError(result[UNABLE])
         elif FAILED in result:
-            self._failed(unit, str(result[FAILED]))
-        elif unit.is_trial:
+            self._end(unit, "failed", str(result[FAILED]))
+        elif unit.number is not None:
             values = {name: float(result[name]) for name in METRICS}
-            self._watcher.seed_done(unit.number, int(result[SEEDS]), values)
+            self.watcher.seed_done(unit.number, int(result[SEEDS]), values)
         else:
-            self._compared += 1
-            self._watcher.comparing(self._compared, self._to_compare)
+            self.compared += 1
+            self.watcher.comparing(self.compared, self.to_compare)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's actor died, and it will go on in another one."""
         folder = trial.config[UNIT].folder
-        self._watcher.note(f"the worker of {folder} was lost or failed; it is tried again")
+        self.watcher.note(f"the worker of {folder} was lost or failed; it is tried again")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has failed for good. Tune's text of it ends with the last exception's type and message."""
         text = Path(trial.error_file).read_text(encoding="utf-8").strip() if trial.error_file else ""
         last = f", last: {text.splitlines()[-1].strip()[:400]}" if text else ""
-        self._failed(trial.config[UNIT], f"lost its worker {RETRIES + 1} times{last}")
+        self._end(trial.config[UNIT], "failed", f"lost its worker {RETRIES + 1} times{last}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial has done all its seeds, or its scheduler has stopped it."""
         unit, result = trial.config[UNIT], trial.last_result
-        if unit.is_trial and FAILED not in result and UNABLE not in result:
-            self._end(unit, "finished" if result[SEEDS] == len(self._sweep.seeds) else "stopped")
+        if FAILED not in result and UNABLE not in result:
+            self._end(unit, "finished" if result[SEEDS] == len(unit.seeds) else "stopped")
 
-    def _failed(self, unit: Unit, cause: str) -> None:
-        if unit.is_trial:
-            self._end(unit, "failed", cause)
-        else:
-            self.failures[unit.name] = cause
-
-    def _end(self, unit: Unit, status: Status, cause: str | None = None) -> None:
-        assert unit.number is not None
+    def _end(self, unit: Unit, status: Status, cause: str = "") -> None:
+        """Keep how a trial ended, or why what is compared couldn't be searched."""
+        if unit.number is None:
+            self.failures |= {unit.name: cause} if cause else {}
+            return
+        ledger = Ledger(Location.of(self.workers.campaign), self.sweep)
         try:
-            self._ledger.end(unit.number, status, cause)
-            trial = self._ledger.trial(unit.number)
+            ledger.end(unit.number, status, cause or None)
+            trial = ledger.trial(unit.number)
         except StorageError as error:  # Tune would wrap what a callback raises
             self.problem = self.problem or error
             return
         if trial is not None and trial.status == status:
-            self._watcher.trial_ended(trial)
-            self._ended(trial)
+            self.watcher.trial_ended(trial)
+            self.ended(trial)
 
 
 def _suggest(sweep: SweepSpec, trial: Any) -> dict[str, Any]:
-    """What a trial of the study gives to Tune."""
+    """What a trial of the study gives to Tune, which pickles this."""
     return {UNIT: trial_unit(sweep, trial.number, draw(sweep.space, trial))}
 
 
@@ -333,9 +314,9 @@ def asha(sweep: SweepSpec, ended: Sequence[Trial]) -> ASHAScheduler | None:
 def _quiet_tune() -> Iterator[str]:
     """A directory for Tune's books, its settings, and no word from it: what goes wrong is heard of elsewhere."""
     ours = {name: value for name, value in _SETTINGS.items() if name not in os.environ}
-    os.environ.update(ours)
     logger = logging.getLogger("ray.tune")
     level = logger.level
+    os.environ.update(ours)
     logger.setLevel(logging.CRITICAL)
     try:
         with tempfile.TemporaryDirectory(prefix="kiago-tune-") as scratch:

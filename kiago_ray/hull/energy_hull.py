@@ -34,9 +34,9 @@ from scipy.sparse import csr_matrix
 from kiago_ray import __version__
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse
-from kiago_ray.data import sources, tables
+from kiago_ray.data import tables
 from kiago_ray.data.compositions import elements_held, sparse_fractions
-from kiago_ray.data.files import LoadReport, PathLike, sha256
+from kiago_ray.data.files import AN_ELEMENT, FOREIGN, LoadReport, PathLike, sha256
 from kiago_ray.predictors.base import Predictor, predict
 from kiago_ray.predictors.weights import load_card, load_ef
 from kiago_ray.screening.rank import Ranking, rank_rows
@@ -82,6 +82,8 @@ def load_phases(path: PathLike | None, ef: Predictor | None = None, ef_sha256: s
 
 
 def _of_file(path: PathLike, ef: Predictor | None) -> Phases:
+    from kiago_ray.data import sources  # which a search beside the shipped phases doesn't need
+
     known = None if ef is None else [SYMBOLS[z] for z in np.flatnonzero(_elements(ef))]
     table, report = sources.load_phases(path, energies=ef is None, elements=known)
     formulas = tuple(table["formula"].tolist())
@@ -96,9 +98,9 @@ def _shipped(digest: str, ef: Predictor | None, column: str | None = None) -> Ph
     fractions = sparse_fractions(table["formula"].tolist())
     compound = np.diff(fractions.indptr) > 1
     kept = compound if ef is None else compound & _supported(ef, fractions)
-    dropped = {sources.AN_ELEMENT: len(table) - compound.sum(), sources.FOREIGN: (compound & ~kept).sum()}
+    dropped = {AN_ELEMENT: len(table) - compound.sum(), FOREIGN: (compound & ~kept).sum()}
     report = LoadReport(
-        kind=sources.PHASES_KIND,
+        kind="phases",
         file="the Materials Project's ground states, as shipped",
         sha256=digest,
         rows_read=len(table),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import BeforeValidator
@@ -94,19 +94,19 @@ def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str,
     systems = {frozenset(parse(formula)) for formula in good["formula"].take(best).to_pylist()}
     base_k = 0.0 if base is None else base.tc_predicted_k
     base_oracle_k = 0.0 if base is None or base.tc_oracle_k is None else base.tc_oracle_k
+
+    def mean_of_best(values: Floats) -> float:
+        """The mean of the `top` highest, an empty place counting 0."""
+        return float(np.sort(values)[::-1][:top].sum()) / top
+
     return {
-        "improvement": _mean_of_best(_hopes_k(good), top),
-        "trusted_delta_tc_k": _mean_of_best(trusted, top) - base_oracle_k,
-        "raw_delta_tc_k": _mean_of_best(tc_k, top) - base_k,
+        "improvement": mean_of_best(_hopes_k(good)),
+        "trusted_delta_tc_k": mean_of_best(trusted) - base_oracle_k,
+        "raw_delta_tc_k": mean_of_best(tc_k) - base_k,
         "pass_rate": len(good) / len(kept) if len(kept) else 0.0,
         "gap_k": gap_k,
         "diversity": len(systems) / top,
     }
-
-
-def _mean_of_best(values: Floats, top: int) -> float:
-    """The mean of the `top` highest, an empty place counting 0."""
-    return float(np.sort(values)[::-1][:top].sum()) / top
 
 
 def _hopes_k(rows: Any) -> Floats:
@@ -120,8 +120,7 @@ def _hopes_k(rows: Any) -> Floats:
     return np.nan_to_num(np.nan_to_num(plausibility, nan=1.0) * improvement)
 
 
-@dataclass(frozen=True)
-class Mean:
+class Mean(NamedTuple):
     """A metric over bases and seeds. error: standard error by the spread over seeds, the bases as they are; None where
     a base has one seed.
     """
@@ -132,30 +131,26 @@ class Mean:
 
 def mean_over(scores: Sequence[Score], name: str) -> Mean:
     """A metric's mean over bases of its means over seeds. What a search can't tell is left out; NaN if none can."""
-    by_base = list(_by_base(scores, name).values())
-    if not by_base:
-        return Mean(math.nan, None)
-    value = statistics.fmean(map(statistics.fmean, by_base))
-    if any(len(values) < 2 for values in by_base):
-        return Mean(value, None)
-    return Mean(value, math.sqrt(sum(map(_variance_of_mean, by_base))) / len(by_base))
-
-
-def _by_base(scores: Sequence[Score], name: str) -> dict[str, list[float]]:
-    """The values of a metric by base; NaN is left out."""
-    values: dict[str, list[float]] = {}
+    by_base: dict[str, list[float]] = {}
     for score in scores:
         if not math.isnan(score.values[name]):
-            values.setdefault(score.base, []).append(score.values[name])
-    return values
+            by_base.setdefault(score.base, []).append(score.values[name])
+    return _over_bases([_over_seeds(values) for values in by_base.values()])
 
 
-def _variance_of_mean(values: Sequence[float]) -> float:
-    return statistics.variance(values) / len(values)
+def _over_seeds(values: Sequence[float]) -> Mean:
+    error = math.sqrt(statistics.variance(values) / len(values)) if len(values) > 1 else None
+    return Mean(statistics.fmean(values), error)
 
 
-@dataclass(frozen=True)
-class OnBase:
+def _over_bases(means: Sequence[Mean]) -> Mean:
+    errors = [mean.error for mean in means if mean.error is not None]
+    known = bool(errors) and len(errors) == len(means)
+    value = statistics.fmean(mean.value for mean in means) if means else math.nan
+    return Mean(value, math.hypot(*errors) / len(means) if known else None)
+
+
+class OnBase(NamedTuple):
     """Means over seeds on one base, and the difference with its standard error over seeds."""
 
     base: str
@@ -194,42 +189,26 @@ class Difference:
 
 
 def difference(best: Sequence[Score], other: Sequence[Score], metric: str, name: str) -> Difference:
-    """Of two lists of searches on the same bases and seeds. What one of a pair couldn't tell is left out."""
-    others = {(score.base, score.seed): score.values[metric] for score in other}
-    paired = [
-        replace(score, values={metric: score.values[metric] - others[score.base, score.seed]})
-        for score in best
-        if (score.base, score.seed) in others
-    ]
-    paired = [score for score in paired if not math.isnan(score.values[metric])]
-    differences, mean = _by_base(paired, metric), mean_over(paired, metric)
-    reach = None
-    if mean.error is not None:  # then each base has two pairs or more
-        reach = float(t.ppf((1 + CONFIDENCE) / 2, _freedom(list(differences.values())))) * mean.error
-    kept = {(score.base, score.seed) for score in paired}
-    mine, theirs = (
-        _by_base([score for score in scores if (score.base, score.seed) in kept], metric)
-        for scores in (best, other)
-    )
-    on_bases = tuple(
-        OnBase(
-            base,
-            statistics.fmean(mine[base]),
-            statistics.fmean(theirs[base]),
-            statistics.fmean(values),
-            math.sqrt(_variance_of_mean(values)) if len(values) > 1 else None,
-        )
-        for base, values in differences.items()
-    )
-    return Difference(name, metric, mean.value, reach, len(paired), on_bases)
+    """Of two lists of searches on the same bases and seeds. What one of a pair couldn't tell is left out.
 
-
-def _freedom(differences: Sequence[Sequence[float]]) -> float:
-    """Degrees of freedom of a sum of means whose spreads differ (Welch and Satterthwaite): a base that spreads most
-    is known from its own few seeds alone.
+    The degrees of freedom of the interval are Welch's and Satterthwaite's, for a sum of means whose spreads differ: a
+    base that spreads most is known from its own few seeds alone.
     """
-    variances = list(map(_variance_of_mean, differences))
-    freedoms = [len(values) - 1 for values in differences]
-    if not any(variances):
-        return sum(freedoms)
-    return sum(variances) ** 2 / sum(each**2 / n for each, n in zip(variances, freedoms, strict=True))
+    theirs = {(score.base, score.seed): score.values[metric] for score in other}
+    pairs: dict[str, list[tuple[float, float]]] = {}
+    for score in best:
+        pair = score.values[metric], theirs.get((score.base, score.seed), math.nan)
+        if not any(map(math.isnan, pair)):
+            pairs.setdefault(score.base, []).append(pair)
+    means = [_over_seeds([mine - its for mine, its in rows]) for rows in pairs.values()]
+    bases = tuple(
+        OnBase(base, *map(statistics.fmean, zip(*rows, strict=True)), mean.value, mean.error)
+        for (base, rows), mean in zip(pairs.items(), means, strict=True)
+    )
+    overall, counts = _over_bases(means), np.array([len(rows) for rows in pairs.values()])
+    reach = overall.error  # None, or 0 where no base spreads
+    if reach:
+        variances = np.array([mean.error for mean in means], dtype=np.float64) ** 2
+        freedom = variances.sum() ** 2 / (variances**2 / (counts - 1)).sum()
+        reach *= float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+    return Difference(name, metric, overall.value, reach, int(counts.sum()), bases)

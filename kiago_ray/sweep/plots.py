@@ -9,23 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kiago_ray.report.plots import (
-    BLUE,
-    COLORS,
-    DASHED,
-    GREY,
-    ORANGE,
-    VERMILION,
-    Plot,
-    finish,
-    list_rows,
-    new_figure,
-    plain,
-    png_of,
-)
+from kiago_ray.chemistry.elements import Floats
+from kiago_ray.report import plots as draw
+from kiago_ray.report.plots import BLUE, COLORS, GREY, ORANGE, VERMILION, Plot, finish, new_figure, plain
 from kiago_ray.sweep.metrics import METRICS, Difference
 from kiago_ray.sweep.spec import Parameter, Space, SweepSpec
-from kiago_ray.sweep.study import Importance, position
+from kiago_ray.sweep.study import Importance, position, positions
 from kiago_ray.sweep.trials import Trial, finished, front
 
 if TYPE_CHECKING:
@@ -35,6 +24,14 @@ COMPARISON_PLOT, IMPORTANCE_PLOT = "comparison.png", "importance.png"
 SHOWN_FIELDS = 12
 SHOWN_TRIALS = 500
 FEW = 60  # trials that are still drawn dark
+_CAPTIONS = {
+    COMPARISON_PLOT: "The best minus each other: mean and 95 % interval over seeds. Small points are single bases.",
+    IMPORTANCE_PLOT: "By how much R² falls, on trials that the forest hasn't seen, when a field is shuffled.",
+    "fields.png": "{metric} against each field; “–” is where a field doesn't apply.{most}{some}",
+    "parallel.png": "A line a trial, through its value of each field to its {metric}.{most}{some}",
+    "rungs.png": "{metric}, mean over bases and over the seeds done, as trials went on.{some}",
+    "front.png": "{metric} against other metrics, finished trials; none beats those of the front in both.{some}",
+}
 _FRONT = ("pass_rate", "gap_k", "diversity")
 _ABSENT = -0.16  # where values that don't apply stand, the others being from 0 to 1
 _STAR = {"marker": "*", "c": ORANGE, "s": 130, "edgecolors": "black", "linewidths": 0.8, "zorder": 4}
@@ -52,38 +49,23 @@ def sweep_plots(
     metric = sweep.metrics[0]
     told = [trial for trial in trials if math.isfinite(trial.mean(metric, 1).value)]
     drawn = foremost(told, metric, best)
+    several = finished(drawn, metric)
     decisive = [each.field for each in importance.fields[:SHOWN_FIELDS]] or list(sweep.space)[:SHOWN_FIELDS]
     fields = {name: parameter for name, parameter in sweep.space.items() if name in decisive}
-    several = finished(drawn, metric)
-    of_trials = f" The best {len(drawn)} of {len(told):,} trials." if len(drawn) < len(told) else ""
-    of_fields = of_trials
-    if len(fields) < len(sweep.space):
-        of_fields = f" The {len(fields)} of {len(sweep.space)} fields that decide most.{of_trials}"
-    plots: list[Plot] = []
-
-    def add(file: str, caption: str, figure: Figure) -> None:
-        plots.append(Plot(file, caption, png_of(figure)))
-
-    if any(each.metric == metric and each.pairs for each in differences):
-        caption = (
-            "The best minus each other: mean and 95 % interval over seeds. Small points are single bases."
-        )
-        add(COMPARISON_PLOT, caption, comparison_plot(differences, metric))
-    if importance.fields:
-        caption = "By how much R² falls, on trials that the forest hasn't seen, when a field is shuffled."
-        add(IMPORTANCE_PLOT, caption, importance_plot(importance))
-    if told:
-        caption = f"{metric} against each field; “–” is where a field doesn't apply.{of_fields}"
-        add("fields.png", caption, fields_plot(fields, drawn, metric, best))
-        caption = f"A line a trial, through its value of each field to its {metric}.{of_fields}"
-        add("parallel.png", caption, parallel_plot(fields, drawn, metric, best))
-    if told and len(sweep.seeds) > 1:
-        caption = f"{metric}, mean over bases and over the seeds done, as trials went on.{of_trials}"
-        add("rungs.png", caption, rungs_plot(drawn, metric, best))
-    if len(several) > 1:
-        caption = f"{metric} against other metrics, finished trials; none beats those of the front in both.{of_trials}"
-        add("front.png", caption, front_plot(several, sweep.metrics, best))
-    return plots
+    some = f" The best {len(drawn)} of {len(told):,} trials." if len(drawn) < len(told) else ""
+    most = f" The {len(fields)} of {len(sweep.space)} fields that decide most."
+    most = most if len(fields) < len(sweep.space) else ""
+    compared = any(each.metric == metric and each.pairs for each in differences)
+    figures: dict[str, Any] = {
+        COMPARISON_PLOT: compared and comparison_plot(differences, metric),
+        IMPORTANCE_PLOT: importance.fields and importance_plot(importance),
+        "fields.png": told and fields_plot(fields, drawn, metric, best),
+        "parallel.png": told and parallel_plot(fields, drawn, metric, best),
+        "rungs.png": told and len(sweep.seeds) > 1 and rungs_plot(drawn, metric, best),
+        "front.png": len(several) > 1 and front_plot(several, sweep.metrics, best),
+    }
+    captions = {file: text.format(metric=metric, most=most, some=some) for file, text in _CAPTIONS.items()}
+    return [Plot(file, captions[file], draw.png_of(figure)) for file, figure in figures.items() if figure]
 
 
 def foremost(trials: Sequence[Trial], metric: str, best: Trial | None = None) -> list[Trial]:
@@ -92,8 +74,7 @@ def foremost(trials: Sequence[Trial], metric: str, best: Trial | None = None) ->
     def key(trial: Trial) -> tuple[bool, bool, float]:
         return trial != best, trial.status != "finished", -trial.worth(metric)
 
-    kept = {trial.number for trial in sorted(trials, key=key)[:SHOWN_TRIALS]}
-    return [trial for trial in trials if trial.number in kept]
+    return sorted(sorted(trials, key=key)[:SHOWN_TRIALS], key=lambda trial: trial.number)
 
 
 def importance_plot(importance: Importance) -> Figure:
@@ -109,12 +90,10 @@ def importance_plot(importance: Importance) -> Figure:
         height=0.62,
     )
     axes.axvline(0, color="black", linewidth=0.8)
-    list_rows(axes, [plain(each.field) for each in shown])
+    draw.list_rows(axes, [plain(each.field) for each in shown])
     axes.set_xlabel("fall of R² with the field shuffled; bars: standard deviation over shuffles")
-    foretold = (
-        "too few trials for an R²" if importance.r2 is None else f"cross-validated R² {importance.r2:z.2f}"
-    )
-    return finish(figure, axes, f"{importance.metric}, {importance.trials:,} trials; {foretold}")
+    r2 = "too few trials for an R²" if importance.r2 is None else f"cross-validated R² {importance.r2:z.2f}"
+    return finish(figure, axes, f"{importance.metric}, {importance.trials:,} trials; {r2}")
 
 
 def rungs_plot(trials: Sequence[Trial], metric: str, best: Trial | None) -> Figure:
@@ -125,20 +104,14 @@ def rungs_plot(trials: Sequence[Trial], metric: str, best: Trial | None) -> Figu
     for trial in trials:
         values = [trial.mean(metric, seeds).value for seeds in range(1, trial.seeds + 1)]
         ends.setdefault(trial.status, []).append((trial.seeds, values[-1]))
-        style: dict[str, Any] = {"color": GREY, "alpha": 0.7, "linewidth": 0.9}
-        if trial == best:
-            style = {"color": VERMILION, "linewidth": 2.6, "zorder": 4, "label": _of_best(best)}
-        elif trial.status == "finished":
-            style = {"color": BLUE, "alpha": 0.6 if len(trials) <= FEW else 0.25, "linewidth": 1.1}
+        style = _line(trial, best, VERMILION if trial == best else BLUE, len(trials))
         axes.plot(range(1, trial.seeds + 1), values, marker=".", **style)
     for status, places in ends.items():
         mark, color = _ENDS[status]
         label = f"{status}, last seed ({len(places)})"
         axes.scatter(*zip(*places, strict=True), marker=mark, c=color, s=24, zorder=3, label=label)
     axes.set_xticks(range(1, most + 1, -(-most // 12)))
-    axes.set_xlim(0.8, most + 0.2)
-    axes.set_xlabel("seeds done")
-    axes.set_ylabel(f"{_with_unit(metric)}, mean so far")
+    axes.set(xlim=(0.8, most + 0.2), xlabel="seeds done", ylabel=f"{_with_unit(metric)}, mean so far")
     return finish(figure, axes, size=8.5)
 
 
@@ -173,28 +146,22 @@ def comparison_plot(differences: Sequence[Difference], metric: str) -> Figure:
     for each base.
     """
     told = [each for each in differences if each.metric == metric and each.pairs]
-    bases = list(dict.fromkeys(on.base for each in told for on in each.bases))
     figure, (axes,) = new_figure(7.0, 1.9 + min(0.62 * len(told), 9.0))
-    axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1)
+    axes.axvline(0, color="black", linewidth=0.8, linestyle=draw.DASHED, zorder=1)
+    points: dict[str, list[tuple[float, float]]] = {}
     for place, each in enumerate(told):
         known = each.reach is not None
-        style = {"fmt": "o", "color": "black", "markerfacecolor": "black" if known else "white", "zorder": 3}
-        label = None if known else "interval unknown"
-        axes.errorbar(
-            each.value, place - 0.12, xerr=each.reach, markersize=7, capsize=4, label=label, **style
-        )
-    several = len(bases) > len(COLORS)
-    for number, base in enumerate(bases):
-        points = [
-            (on.difference, place + 0.2)
-            for place, each in enumerate(told)
-            for on in each.bases
-            if on.base == base
-        ]
-        color, label = (GREY, f"one base ({len(bases)})") if several else (COLORS[number], plain(base))
-        label = None if several and number else label
-        axes.scatter(*zip(*points, strict=True), s=18, c=color, alpha=0.85, linewidths=0, label=label)
-    list_rows(axes, [plain(each.other, 26) for each in told])
+        style = {"color": "black", "markerfacecolor": "black" if known else "white", "zorder": 3}
+        style["label"] = None if known else "interval unknown"
+        axes.errorbar(each.value, place - 0.12, xerr=each.reach, fmt="o", markersize=7, capsize=4, **style)
+        for on in each.bases:
+            points.setdefault(on.base, []).append((on.difference, place + 0.2))
+    many = len(points) > len(COLORS)
+    for number, (base, places) in enumerate(points.items()):
+        label = (None if number else f"one base ({len(points)})") if many else plain(base)
+        style = {"c": GREY if many else COLORS[number], "alpha": 0.85, "linewidths": 0, "label": label}
+        axes.scatter(*zip(*places, strict=True), s=18, **style)
+    draw.list_rows(axes, [plain(each.other, 26) for each in told])
     axes.set_xlabel(f"best minus other, {_with_unit(metric)}; {_better(metric)}")
     return finish(figure, axes, columns=4, size=8.5)
 
@@ -204,29 +171,20 @@ def fields_plot(space: Space, trials: Sequence[Trial], metric: str, best: Trial 
     columns = min(3, len(space))
     rows = -(-len(space) // columns)
     figure, panels = new_figure(7.0 if columns == 3 else 5.5, 1.0 + 2.25 * rows, rows, columns, sharey=True)
-    whole = finished(trials, metric)
-    parts = [trial for trial in trials if trial.status != "finished"]
-    means = [trial.mean(metric) for trial in whole]
+    whole = np.array([trial.status == "finished" for trial in trials])
+    means = [trial.mean(metric) for trial in trials if trial.status == "finished"]
+    firsts = [trial.mean(metric, 1).value for trial in trials if trial.status != "finished"]
+    unlike = " or ".join(sorted({trial.status for trial in trials} - {"finished"}, reverse=True))
     hollow = {"s": 16, "facecolors": "none", "edgecolors": GREY, "linewidths": 0.9}
+    hollow["label"] = f"{unlike}: after the first seed ({len(firsts)})" if firsts else None
     bars = {"fmt": "o", "color": BLUE, "markersize": 4, "elinewidth": 0.9}
-    bars["alpha"] = 0.85 if len(whole) <= FEW else 0.5
-    for panel, (name, parameter) in zip(panels, space.items(), strict=False):
-        panel.scatter(
-            [_beside(parameter, trial, name) for trial in parts],
-            [trial.mean(metric, 1).value for trial in parts],
-            label=f"{_unlike_finished(parts)}: after the first seed ({len(parts)})" if parts else None,
-            **hollow,
-        )
-        panel.errorbar(
-            [_beside(parameter, trial, name) for trial in whole],
-            [mean.value for mean in means],
-            [mean.error or 0 for mean in means],
-            label=f"finished: mean ± standard error over seeds ({len(whole)})" if whole else None,
-            **bars,
-        )
-        if best is not None:
-            at = _beside(parameter, best, name), best.mean(metric).value
-            panel.scatter(*at, label=_of_best(best), **_STAR)
+    bars["alpha"] = 0.85 if len(means) <= FEW else 0.5
+    bars["label"] = f"finished: mean ± standard error over seeds ({len(means)})" if means else None
+    for panel, (name, parameter), at in zip(panels, space.items(), _beside(space, trials).T, strict=False):
+        panel.scatter(at[~whole], firsts, **hollow)
+        panel.errorbar(at[whole], [mean.value for mean in means], [mean.error or 0 for mean in means], **bars)
+        if best in trials:
+            panel.scatter(at[trials.index(best)], best.mean(metric).value, label=_of_best(best), **_STAR)
         ticks = [(at, plain(text, 11)) for at, text in _ticks(parameter, trials, name)]
         crowded = sum(len(text) for _, text in ticks) > 30
         panel.set_xticks(*zip(*ticks, strict=True), fontsize=8, rotation=30 if crowded else 0)
@@ -246,21 +204,16 @@ def parallel_plot(space: Space, trials: Sequence[Trial], metric: str, best: Tria
     Trials that didn't finish are thin and grey and end at the metric as far as they came.
     """
     figure, (axes,) = new_figure(min(11.0, max(7.0, 2.9 + 0.72 * len(space))), 4.8)
-    values = [trial.mean(metric).value for trial in trials]
-    low, high = min(values), max(values)
+    values = np.array([trial.mean(metric).value for trial in trials])
+    low, high = values.min(), values.max()
     colors = axes.scatter([], [], c=[], cmap="viridis")
     colors.set_clim(low, high)
-    for trial in sorted(trials, key=lambda trial: trial.worth(metric)):
-        value = trial.mean(metric).value
-        heights = [_place(parameter, trial, name) for name, parameter in space.items()]
-        heights.append((value - low) / (high - low) if high > low else 0.5)
-        style: dict[str, Any] = {"color": GREY, "linewidth": 0.6, "alpha": 0.4, "zorder": 2}
-        if trial == best:
-            axes.plot(heights, color="white", linewidth=5.4, zorder=4)
-            style = {"color": colors.to_rgba(value), "linewidth": 3.6, "zorder": 5, "label": _of_best(best)}
-        elif trial.status == "finished":
-            style = {"color": colors.to_rgba(value), "linewidth": 1.1, "alpha": 0.7, "zorder": 3}
-        axes.plot(heights, **style)
+    ends = (values - low) / (high - low) if high > low else np.full(len(values), 0.5)
+    heights = np.column_stack([positions(space, trials, _ABSENT), ends])
+    for at in np.argsort([trial.worth(metric) for trial in trials], kind="stable"):
+        if trials[at] == best:
+            axes.plot(heights[at], color="white", linewidth=5.4, zorder=4)
+        axes.plot(heights[at], **_line(trials[at], best, colors.to_rgba(values[at])))
     ticks = [_ticks(parameter, trials, name) for name, parameter in space.items()]
     for place, texts in enumerate([*ticks, [(0.0, f"{low:.4g}"), (1.0, f"{high:.4g}")]]):
         axes.axvline(place, color="black", linewidth=0.9, zorder=6)
@@ -285,17 +238,24 @@ def value_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
 
 
-def _place(parameter: Parameter, trial: Trial, name: str) -> float:
-    return position(parameter, trial.point[name]) if name in trial.point else _ABSENT
+def _line(trial: Trial, best: Trial | None, color: Any, trials: int = 0) -> dict[str, Any]:
+    """How the line of a trial is drawn, of so many."""
+    if trial == best:
+        return {"color": color, "linewidth": 3.2, "zorder": 5, "label": _of_best(trial)}
+    if trial.status == "finished":
+        return {"color": color, "linewidth": 1.1, "alpha": 0.65 if trials <= FEW else 0.25, "zorder": 3}
+    return {"color": GREY, "linewidth": 0.8, "alpha": 0.5, "zorder": 2}
 
 
-def _beside(parameter: Parameter, trial: Trial, name: str) -> float:
-    """The place, of listed and absent values a little to one side, so that many don't lie on one another."""
-    place = _place(parameter, trial, name)
-    if not parameter.listed and name in trial.point:
-        return place
-    step = min(0.012, 0.09 / len(parameter.values))
-    return place + (trial.number * 5 % 7 - 3) * step
+def _beside(space: Space, trials: Sequence[Trial]) -> Floats:
+    """The positions (trials, fields); listed and absent values a little to one side, so that many don't lie on one
+    another.
+    """
+    places = positions(space, trials, _ABSENT)
+    listed = [parameter.listed for parameter in space.values()]
+    steps = [min(0.012, 0.09 / len(parameter.values)) for parameter in space.values()]
+    sides = np.array([[trial.number * 5 % 7 - 3] for trial in trials])
+    return places + np.where(listed | (places == _ABSENT), sides * steps, 0)
 
 
 def _ticks(parameter: Parameter, trials: Sequence[Trial], name: str) -> list[tuple[float, str]]:
@@ -311,11 +271,6 @@ def _ticks(parameter: Parameter, trials: Sequence[Trial], name: str) -> list[tup
         values = [low, math.sqrt(low * high) if parameter.kind == "loguniform" else (low + high) / 2, high]
     ticks = [(position(parameter, value), value_text(value)) for value in values]
     return [(_ABSENT, "–"), *ticks] if any(name not in trial.point for trial in trials) else ticks
-
-
-def _unlike_finished(trials: Sequence[Trial]) -> str:
-    """How those that didn't finish ended."""
-    return " or ".join(sorted({trial.status for trial in trials} - {"finished"}, reverse=True))
 
 
 def _of_best(best: Trial) -> str:

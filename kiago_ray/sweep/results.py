@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,48 +13,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from kiago_ray.report.page import (
-    NO_VALUE,
-    Cell,
-    Column,
-    Table,
-    badge,
-    not_shown,
-    number,
-    render,
-    table_of,
-    text,
-)
+from kiago_ray.report.page import NO_VALUE, Cell, Column, Table, badge, not_shown, render, table_of, text
 from kiago_ray.report.plots import Plot
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import REPORT, SPEC
+from kiago_ray.sweep import trials as files
 from kiago_ray.sweep.metrics import METRICS, Difference, OnBase, Score, difference
 from kiago_ray.sweep.plots import sweep_plots, value_text
 from kiago_ray.sweep.spec import BEST, SweepSpec, is_number
 from kiago_ray.sweep.study import TELLS, Importance, importances
-from kiago_ray.sweep.trials import (
-    PRESET,
-    STATUSES,
-    SUMMARY,
-    TABLE,
-    Ledger,
-    Trial,
-    best_trial,
-    compare_units,
-    read_scores,
-)
+from kiago_ray.sweep.trials import STATUSES, Ledger, Trial, best_trial, compare_units
 
 LISTED = 500  # trials, and bases of the comparison
 _VALUE_LENGTH = 60
-_SCORE = pa.struct(
-    [
-        ("base", pa.string()),
-        ("seed", pa.int64()),
-        ("values", pa.map_(pa.string(), pa.float64())),
-        ("row_steps", pa.int64()),
-        ("seconds", pa.float64()),
-    ]
-)
+_VALUES = pa.map_(pa.string(), pa.float64())
+_SCORE = [
+    ("base", "string"),
+    ("seed", "int64"),
+    ("values", _VALUES),
+    ("row_steps", "int64"),
+    ("seconds", "double"),
+]
 
 
 @dataclass(frozen=True)
@@ -76,9 +55,10 @@ class SweepResults:
         return {status: sum(trial.status == status for trial in self.trials) for status in STATUSES}
 
     @property
-    def failed(self) -> list[Trial]:
-        """Trials that couldn't go on."""
-        return [trial for trial in self.trials if trial.status == "failed"]
+    def failures(self) -> dict[str, str]:
+        """Number of a trial that couldn't go on → cause."""
+        failed = [trial for trial in self.trials if trial.status == "failed"]
+        return {str(trial.number): trial.cause or "unknown" for trial in failed}
 
     @property
     def planned_pairs(self) -> int:
@@ -101,13 +81,8 @@ class SweepResults:
         """What a program wants to know, as plain types."""
         metric, best = self.sweep.metrics[0], None
         if self.best is not None:
-            mean = self.best.mean(metric)
-            best = {
-                "trial": self.best.number,
-                "point": self.best.point,
-                metric: mean.value,
-                "error": mean.error,
-            }
+            value, error = self.best.mean(metric)
+            best = {"trial": self.best.number, "point": self.best.point, metric: value, "error": error}
         return {
             "sweep": self.sweep.name,
             "metric": metric,
@@ -125,7 +100,7 @@ class SweepResults:
                 for each in self.differences
                 if each.pairs
             ],
-            "failures": {str(trial.number): trial.cause for trial in self.failed},
+            "failures": self.failures,
             "compare_failures": dict(self.compare_failures),
         }
 
@@ -134,11 +109,12 @@ def gather(
     location: Location, sweep: SweepSpec, compare_failures: Mapping[str, str] | None = None
 ) -> SweepResults:
     """What there is of a sweep. Raises StorageError."""
-    trials = Ledger(location, sweep).trials()
+    ledger = Ledger(location, sweep)
+    trials = ledger.trials()
     best = best_trial(trials, sweep.metrics[0])
     compared: dict[str, tuple[Score, ...]] = {}
     for unit in compare_units(sweep, best):
-        scores = read_scores(location, unit.folder, sweep.compare.seeds).values()
+        scores = ledger.scores(unit.folder, unit.seeds).values()
         compared[unit.name] = sum(scores, compared.get(unit.name, ()))
     differences = [
         difference(compared[BEST], scores, metric, name)
@@ -156,13 +132,13 @@ def write_results(results: SweepResults, location: Location, *, model_notes: Seq
     importance = importances(results.trials, sweep.space, sweep.metrics[0])
     plots = sweep_plots(sweep, results.trials, results.best, results.differences, importance)
     spec_text = (location / SPEC).read_bytes().decode()
-    contents = {
-        TABLE: sink.getvalue(),
-        SUMMARY: json.dumps(results.to_dict(), indent=1, ensure_ascii=False).encode(),
-        REPORT: render_sweep_page(results, plots, importance, spec_text, model_notes).encode(),
-        **({} if results.best is None else {PRESET: _preset_text(results, results.best).encode()}),
-        **{plot.file: plot.png for plot in plots},
+    texts = {
+        files.SUMMARY: json.dumps(results.to_dict(), indent=1, ensure_ascii=False),
+        REPORT: render_sweep_page(results, plots, importance, spec_text, model_notes),
+        **({} if results.best is None else {files.PRESET: _preset_text(results, results.best)}),
     }
+    contents = {files.TABLE: sink.getvalue(), **{name: text.encode() for name, text in texts.items()}}
+    contents |= {plot.file: plot.png for plot in plots}
     for name, content in contents.items():
         (location / name).write_bytes(content)
     return list(contents)
@@ -171,43 +147,42 @@ def write_results(results: SweepResults, location: Location, *, model_notes: Seq
 def trials_table(trials: Sequence[Trial], fields: Sequence[str]) -> pa.Table:
     """A row a trial: its values by field (numbers as numbers, else as JSON), means and errors, and all scores."""
     columns: dict[str, pa.Array] = {
-        "trial": pa.array([trial.number for trial in trials], pa.int64()),
-        "id": pa.array([trial.id for trial in trials], pa.string()),
-        "status": pa.array([trial.status for trial in trials], pa.string()),
-        "cause": pa.array([trial.cause for trial in trials], pa.string()),
-        "seeds": pa.array([trial.seeds for trial in trials], pa.int64()),
-        "searches": pa.array([len(trial.scores) for trial in trials], pa.int64()),
-        "row_steps": pa.array([trial.row_steps for trial in trials], pa.int64()),
-        "seconds": pa.array([trial.seconds for trial in trials], pa.float64()),
+        "trial": pa.array([trial.number for trial in trials], "int64"),
+        "id": pa.array([trial.id for trial in trials], "string"),
+        "status": pa.array([trial.status for trial in trials], "string"),
+        "cause": pa.array([trial.cause for trial in trials], "string"),
+        "seeds": pa.array([trial.seeds for trial in trials], "int64"),
+        "searches": pa.array([len(trial.scores) for trial in trials], "int64"),
+        "row_steps": pa.array([trial.row_steps for trial in trials], "int64"),
+        "seconds": pa.array([trial.seconds for trial in trials], "double"),
     }
     columns |= {f"field.{name}": _field([trial.point.get(name) for trial in trials]) for name in fields}
     for name in METRICS:
         means = [trial.mean(name) for trial in trials]  # NaN becomes null
-        columns[name] = pa.array([mean.value for mean in means], pa.float64(), from_pandas=True)
-        columns[f"{name}_error"] = pa.array([mean.error for mean in means], pa.float64())
-    scores = [
-        [{**asdict(score), "values": list(score.values.items())} for score in trial.scores]
-        for trial in trials
+        columns[name] = pa.array([mean.value for mean in means], "double", from_pandas=True)
+        columns[f"{name}_error"] = pa.array([mean.error for mean in means], "double")
+    plain = [
+        [{**asdict(each), "values": [*each.values.items()]} for each in trial.scores] for trial in trials
     ]
-    return pa.table({**columns, "scores": pa.array(scores, pa.list_(_SCORE))})
+    return pa.table({**columns, "scores": pa.array(plain, pa.list_(pa.struct(_SCORE)))})
 
 
 def _field(values: Sequence[Any]) -> pa.Array:
     """One field's values: numbers where all are, else JSON; null where the field doesn't apply."""
     if all(value is None or is_number(value) for value in values):
-        return pa.array(values, pa.float64())
+        return pa.array(values, "double")
     written = [None if value is None else json.dumps(value, sort_keys=True) for value in values]
-    return pa.array(written, pa.string())
+    return pa.array(written, "string")
 
 
 def _preset_text(results: SweepResults, best: Trial) -> str:
     """A preset for searches and campaigns: everything but the base and the seed."""
     metric = results.sweep.metrics[0]
-    mean = best.mean(metric)
-    error = "" if mean.error is None else f" ± {mean.error:.2f}"
+    value, error = best.mean(metric)
     head = (
-        f"# Best of the sweep {results.sweep.name}: trial {best.number}, {metric} {mean.value:.2f}{error} "
-        "by the tuning oracle.\n# Take it as a preset: kiago search FORMULA --preset best.yaml --candidates 512\n"
+        f"# Best of the sweep {results.sweep.name}: trial {best.number}, {metric} {value:.2f}"
+        f"{'' if error is None else f' ± {error:.2f}'} by the tuning oracle.\n"
+        "# Take it as a preset: kiago search FORMULA --preset best.yaml --candidates 512\n"
     )
     values = results.sweep.spec(best.point).model_dump(mode="json", exclude={"base", "seed"})
     return head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
@@ -233,14 +208,11 @@ def render_sweep_page(
         sweep=sweep,
         results=results,
         metric=metric,
-        counts=results.counts,
         searches=sum(len(trial.scores) for trial in results.trials),
         spent=sum(trial.row_steps for trial in ended) / unstopped if unstopped else None,
-        best_mean=None if best is None else _mean(best, metric)[0],
+        best_mean=None if best is None else _cell(metric, *best.mean(metric))[0],
         best_fields=None if best is None else _best_fields(sweep, best),
-        first=[
-            (each.other, _amount(each.value, metric, "+"), _interval(each), verdict(each)) for each in first
-        ],
+        first=[(each.other, _amount(each), _interval(each), verdict(each)) for each in first],
         few={name: count for name, count in pairs.items() if count < results.planned_pairs},
         new_bases=[base for base in sweep.compare.bases if base not in sweep.bases],
         differences=_differences(told),
@@ -249,7 +221,6 @@ def render_sweep_page(
         importance=importance,
         tells=TELLS,
         trials=_trials(results),
-        failures=[(str(trial.number), trial.cause or "unknown") for trial in results.failed],
         metrics=METRICS,
         model_notes=model_notes,
         spec_text=spec_text,
@@ -261,13 +232,13 @@ def verdict(each: Difference) -> str:
     unknown = f"can't be told from {each.other}: "
     if not each.pairs:
         return f"{unknown}nothing passed that could tell"
-    by = _amount(each.value, each.metric, "+")
-    basis, bases = f"{each.pairs} pairs of searches", len(each.bases)
-    if each.pairs % bases == 0:
-        basis = f"{_counted(bases, 'base')} × {_counted(each.pairs // bases, 'seed')}"
+    bases, seeds = len(each.bases), each.pairs / len(each.bases)
+    basis = f"{each.pairs} pairs of searches"
+    if seeds.is_integer():
+        basis = f"{bases} base{'s' * (bases > 1)} × {seeds:.0f} seed{'s' * (seeds > 1)}"
     if each.reach is None:
-        return f"{unknown}{by}, from too few searches for an interval ({basis})"
-    by += f" (95 % interval {_interval(each)}, {basis})"
+        return f"{unknown}{_amount(each)}, from too few searches for an interval ({basis})"
+    by = f"{_amount(each)} (95 % interval {_interval(each)}, {basis})"
     return f"is {each.outcome} than {each.other} by {by}" if each.outcome else f"{unknown}{by}"
 
 
@@ -303,10 +274,10 @@ def _differences(differences: Sequence[Difference]) -> Table[Difference]:
     columns: list[Column[Difference]] = [
         text("Held against", lambda each: each.other),
         text("Metric", lambda each: each.metric),
-        Column("Best minus other", lambda each: _metric_cell(each.value, each.metric, "+"), "n"),
+        Column("Best minus other", lambda each: _cell(each.metric, each.value, sign="+"), "n"),
         Column("95 % interval", lambda each: (_interval(each) or NO_VALUE[0], each.reach), "n"),
         text("Best is", lambda each: each.outcome or "can't be told"),
-        number("Pairs", lambda each: each.pairs, "{:,}"),
+        Column("Pairs", lambda each: (f"{each.pairs:,}", each.pairs), "n"),
     ]
     return table_of(differences, columns, "The best minus others")
 
@@ -316,19 +287,13 @@ def _by_base(differences: Sequence[Difference]) -> Table[tuple[Difference, OnBas
     rows = [(each, on) for each in differences for on in each.bases]
     if len(rows) <= len(differences):
         return None
-
-    def of(
-        header: str, value: Callable[[OnBase], float | None], sign: str = ""
-    ) -> Column[tuple[Difference, OnBase]]:
-        return Column(header, lambda row: _metric_cell(value(row[1]), row[0].metric, sign), "n")
-
-    columns = [
+    columns: list[Column[tuple[Difference, OnBase]]] = [
         text("Held against", lambda row: row[0].other),
         text("Base", lambda row: row[1].base, formula=True),
-        of("Best", lambda on: on.best),
-        of("Other", lambda on: on.other),
-        of("Best minus other", lambda on: on.difference, "+"),
-        of("Standard error", lambda on: on.error),
+        Column("Best", lambda row: _cell(row[0].metric, row[1].best), "n"),
+        Column("Other", lambda row: _cell(row[0].metric, row[1].other), "n"),
+        Column("Best minus other", lambda row: _cell(row[0].metric, row[1].difference, sign="+"), "n"),
+        Column("Standard error", lambda row: _cell(row[0].metric, row[1].error), "n"),
     ]
     note = not_shown(len(rows) - LISTED, "more rows")
     return table_of(rows[:LISTED], columns, "The best minus others by base", note)
@@ -344,18 +309,19 @@ def _trials(results: SweepResults) -> Table[Trial]:
 
     def mean(name: str) -> Column[Trial]:
         unit = METRICS[name].unit
-        return Column(f"{name} ({unit})" if unit else name, lambda trial: _mean(trial, name), "n")
+        header = f"{name} ({unit})" if unit else name
+        return Column(header, lambda trial: _cell(name, *trial.mean(name)), "n")
 
     def value(name: str) -> Column[Trial]:
-        kind = "n" if all(map(is_number, sweep.space[name].values)) else ""
-        return Column(
-            name, lambda trial: _value_cell(trial.point[name]) if name in trial.point else NO_VALUE, kind
-        )
+        def found(trial: Trial) -> Cell:
+            return _value_cell(trial.point[name]) if name in trial.point else NO_VALUE
+
+        return Column(name, found, "n" if all(map(is_number, sweep.space[name].values)) else "")
 
     columns: list[Column[Trial]] = [
-        number("Trial", lambda trial: trial.number, "{}"),
+        Column("Trial", lambda trial: (str(trial.number), trial.number), "n"),
         text("Status", lambda trial: trial.status),
-        Column("Seeds", lambda trial: (f"{trial.seeds} of {len(sweep.seeds)}", float(trial.seeds)), "n"),
+        Column("Seeds", lambda trial: (f"{trial.seeds} of {len(sweep.seeds)}", trial.seeds), "n"),
         *map(mean, sweep.metrics),
         *map(value, sweep.space),
         *(mean(name) for name in METRICS if name not in sweep.metrics),
@@ -364,42 +330,29 @@ def _trials(results: SweepResults) -> Table[Trial]:
     return table_of(shown, columns, "Trials", not_shown(len(results.trials) - LISTED, "trials"))
 
 
-def _mean(trial: Trial, name: str) -> Cell:
-    """The mean of a metric ± its standard error."""
-    mean = trial.mean(name)
-    shown, value = _metric_cell(mean.value, name)
-    return (shown if mean.error is None else f"{shown} ± {_number(mean.error, name)}"), value
-
-
 def _value_cell(value: Any) -> Cell:
-    if value is None:
-        return "none", None
-    shown = value_text(value)
+    shown = "none" if value is None else value_text(value)
     shown = shown if len(shown) <= _VALUE_LENGTH else shown[: _VALUE_LENGTH - 1] + "…"
     return shown, float(value) if is_number(value) else None
 
 
-def _metric_cell(value: float | None, metric: str, sign: str = "") -> Cell:
-    return NO_VALUE if value is None or math.isnan(value) else (_number(value, metric, sign), float(value))
+def _cell(metric: str, value: float | None, error: float | None = None, sign: str = "") -> Cell:
+    """A value of a metric, and its standard error where it has one."""
+    if value is None or math.isnan(value):
+        return NO_VALUE
+    spread = "" if error is None else f" ± {_number(metric, error)}"
+    return f"{_number(metric, value, sign)}{spread}", value
 
 
-def _amount(value: float, metric: str, sign: str = "") -> str:
-    """A value of a metric, with its unit."""
-    return f"{_number(value, metric, sign)} {METRICS[metric].unit}".rstrip()
-
-
-def _number(value: float, metric: str, sign: str = "") -> str:
+def _number(metric: str, value: float, sign: str = "") -> str:
     digits = 3 if not METRICS[metric].unit else 1 if abs(value) >= 0.1 else 2
     return f"{value:{sign}z.{digits}f}"
 
 
+def _amount(each: Difference) -> str:
+    """The difference, with its unit."""
+    return f"{_number(each.metric, each.value, '+')} {METRICS[each.metric].unit}".rstrip()
+
+
 def _interval(each: Difference) -> str | None:
-    return (
-        None
-        if each.interval is None
-        else " to ".join(_number(end, each.metric, "+") for end in each.interval)
-    )
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
+    return each.interval and " to ".join(_number(each.metric, end, "+") for end in each.interval)

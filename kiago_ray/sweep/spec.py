@@ -15,18 +15,13 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from kiago_ray.runs.spec import Name, ResourcesSpec, Seed, read_spec
 from kiago_ray.search.sections import Formula, Section, SpecError, validated
-from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec, preset_named
+from kiago_ray.search.spec import SearchSpec, build_spec, preset_named
 from kiago_ray.sweep.metrics import DEFAULT_METRIC, DEFAULT_METRIC_OF, METRICS
 
 BEST = "best"  # what the sweep finds, among the names of a comparison
 _PRESET = "preset"
 KINDS = ("uniform", "loguniform", "randint", "choice", "grid")
-OWN = {
-    "base": "bases",
-    "seed": "seeds",
-    "candidates": "candidates, under search",
-    "screens": "screens, under search",
-}
+OWN = {"base": "bases", "seed": "seeds", "candidates": "search.candidates", "screens": "search.screens"}
 """Fields in which trials can't differ, because they couldn't be compared, and where the sweep has them."""
 MAX_VALUES = 1000
 MAX_GRID = 10_000
@@ -36,16 +31,11 @@ _BOUND = 1e12
 
 Point = dict[str, Any]
 """Field → value, of those fields that apply."""
-
-
-def _as_tuple(value: Any) -> Any:
-    """A single value where a list may stand."""
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
 Bound = Annotated[float, Field(ge=-_BOUND, le=_BOUND)]
 Whole = Annotated[int, Field(ge=-(10**9), le=10**9)]
 Values = Annotated[tuple[Any, ...], Field(min_length=1, max_length=MAX_VALUES)]
+_ONE_OR_MORE = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
+Names = Annotated[tuple[str, ...], _ONE_OR_MORE]
 
 
 class Parameter(Section):
@@ -61,7 +51,7 @@ class Parameter(Section):
     """One of these, whatever a field takes."""
     grid: Values | None = None
     """Each of these in turn, with every other grid."""
-    when: dict[str, Annotated[tuple[Any, ...], BeforeValidator(_as_tuple)]] = Field(default_factory=dict)
+    when: dict[str, Annotated[tuple[Any, ...], _ONE_OR_MORE]] = Field(default_factory=dict)
     """Only where other parameters have these values, such as {preset: default}."""
 
     @property
@@ -71,7 +61,7 @@ class Parameter(Section):
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """What it lists; its bounds where it lists nothing."""
+        """What it lists, or its bounds."""
         return tuple(getattr(self, self.kind))
 
     @property
@@ -97,9 +87,7 @@ class Parameter(Section):
             return self
         low, high = self.values
         if low >= high:
-            raise ValueError(
-                f"{self.kind}: the range from {low:g} to {high:g} is empty; low must be below high"
-            )
+            raise ValueError(f"{self.kind}: the range from {low:g} to {high:g} is empty; give low below high")
         if self.kind == "loguniform" and low <= 0:
             raise ValueError(f"loguniform: a range of factors can't begin at {low:g}; give a low above 0")
         return self
@@ -130,14 +118,10 @@ def check_order(space: Space) -> None:
     for name, parameter in space.items():
         for other, values in parameter.when.items():
             if other not in seen:
-                raise ValueError(
-                    f"{name}.when: {other} is no parameter above {name}; put it first, or remove the condition"
-                )
+                raise ValueError(f"{name}.when: {other} is no parameter above {name}; put it first")
             never = [value for value in values if not seen[other].listed or value not in seen[other].values]
             if never:
-                raise ValueError(
-                    f"{name}.when: {other} never is {never[0]!r}; name values that its choice or grid lists"
-                )
+                raise ValueError(f"{name}.when: {other} never is {never[0]!r}; name values that it lists")
         seen[name] = parameter
 
 
@@ -146,9 +130,7 @@ def grid_points(space: Space) -> list[Point]:
     points: list[Point] = [{}]
     for name, parameter in space.items():
         if not parameter.listed:
-            raise ValueError(
-                f"{name}: a grid search needs values to go through; list them under grid, or take another searcher"
-            )
+            raise ValueError(f"{name}: a grid search needs values to go through; list them under grid")
         grown = (
             {**point, **chosen}
             for point in points
@@ -225,9 +207,7 @@ class SweepSpec(Section):
     """What all trials share: a preset and overrides of it."""
     space: dict[str, Parameter] = Field(min_length=1, max_length=50)
     """Field of a search → its values; `preset` counts as one."""
-    metrics: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = Field(
-        default=(DEFAULT_METRIC,), min_length=1, max_length=3
-    )
+    metrics: Names = Field(default=(DEFAULT_METRIC,), min_length=1, max_length=3)
     """What makes a trial good, by default improvement where `search` has the preset default; with several, a front is
     sought, and the first picks from it.
     """
@@ -250,8 +230,8 @@ class SweepSpec(Section):
     @property
     def points(self) -> int:
         """How many trials there are."""
-        listed = len(grid_points(self.space)) if self.searcher.kind == "grid" else None
-        return min(each for each in (listed, self.trials) if each is not None)
+        listed = len(grid_points(self.space)) if self.searcher.kind == "grid" else MAX_TRIALS
+        return min(listed, self.trials or MAX_TRIALS)
 
     @property
     def trial_bases(self) -> tuple[str | None, ...]:
@@ -270,17 +250,13 @@ class SweepSpec(Section):
         Raises SpecError, in one line, for what can't be run.
         """
         preset = {_PRESET: point[_PRESET]} if _PRESET in point else {}
-        if preset and point[_PRESET] not in PRESETS:
-            raise SpecError(
-                f"preset: there is no preset {point[_PRESET]!r}; choose one of {', '.join(PRESETS)}"
-            )
         values = build_spec(self.search, preset).model_dump(mode="json")
         if preset:  # presets differ in these two, trials must not
             same = build_spec(self.search).model_dump(mode="json")
             values |= {name: same[name] for name in ("candidates", "screens")}
         for name, value in {**point, "base": base, "seed": seed}.items():
             if name != _PRESET:
-                _put(values, name.split("."), value, name)
+                _put(values, name, value)
         return validated(SearchSpec, values)
 
     def defining(self) -> dict[str, Any]:
@@ -307,16 +283,13 @@ class SweepSpec(Section):
             for name in ("seeds", "bases"):
                 _check_once(where + name, getattr(given, name))
         if len(self.metrics) > 1 and self.scheduler.kind != "none":
-            raise ValueError(
-                "scheduler: with several metrics no trial is plainly worse, so none can end early; give kind: none"
-            )
+            raise ValueError("scheduler: with several metrics no trial is plainly worse; give kind: none")
         seen = sorted(set(self.seeds) & set(self.compare.seeds))
         if seen:
             raise ValueError(f"compare.seeds: {seen[0]} is a seed of the sweep; give seeds that no trial saw")
-        if self.scheduler.kind == "asha" and self.scheduler.first > len(self.seeds):
-            raise ValueError(
-                f"scheduler.first: {self.scheduler.first} seeds before the first rung, of {len(self.seeds)}"
-            )
+        first, all_seeds = self.scheduler.first, len(self.seeds)
+        if self.scheduler.kind == "asha" and first > all_seeds:
+            raise ValueError(f"scheduler.first: {first} seeds before the first rung, of {all_seeds}")
         self._check_space()
         self._check_searches()
         return self
@@ -328,9 +301,7 @@ class SweepSpec(Section):
         for name in self.space:
             head = name.split(".")[0]
             if head in OWN:
-                raise ValueError(
-                    f"{name}: trials can't differ in {head}, or they couldn't be compared; give {OWN[head]}"
-                )
+                raise ValueError(f"{name}: trials can't differ in {head} and be compared; give {OWN[head]}")
         nested = [(a, b) for a in self.space for b in self.space if b.startswith(a + ".")]
         if nested:
             raise ValueError(f"space: {nested[0][1]} is a part of {nested[0][0]}; give one of them")
@@ -340,10 +311,7 @@ class SweepSpec(Section):
             return
         gridded = [name for name, parameter in self.space.items() if parameter.kind == "grid"]
         if gridded:
-            raise ValueError(
-                f"space: {gridded[0]} has a grid, which searcher {self.searcher.kind} doesn't go through; give "
-                "choice, or searcher: {kind: grid}"
-            )
+            raise ValueError(f"space: {gridded[0]} has a grid; give choice, or searcher: {{kind: grid}}")
         if self.trials is None:
             raise ValueError("trials: give the number of points to try")
 
@@ -353,54 +321,43 @@ class SweepSpec(Section):
         rows = {base: self.spec({}, base).row_count for base in bases}
         if max(rows.values()) > MAX_ROWS:
             raise ValueError(f"search: a trial's searches have up to {MAX_ROWS:,} candidates; give fewer")
-        for base in self.trial_bases:
-            for point in _corners(self.space):
-                self._check_comparable(point, base, rows[base], f"space: {point}")
+        points = [("", point, base) for base in self.trial_bases for point in _corners(self.space)]
         for name, overrides in self.compare.against.items():
-            where = f"compare.against.{name}"
+            where = f"compare.against.{name}: "
             if name == BEST:
                 raise ValueError(f"compare.against: {BEST} is what the sweep finds; give another name")
             foreign = [key for key in overrides if key.split(".")[0] in OWN]
             if foreign:
-                raise SpecError(f"{where}: {foreign[0]} is the same for all that are compared; remove it")
-            for base in self.compare_bases:
-                try:
-                    self._check_comparable(overrides, base, rows[base], where)
-                except SpecError as error:
-                    raise SpecError(f"{where}: {error}") from None
-
-    def _check_comparable(self, point: Mapping[str, Any], base: str | None, rows: int, what: str) -> None:
-        """Raise ValueError for a search of more or fewer rows: the best of more rows is higher by itself."""
-        found = self.spec(point, base).row_count
-        if found != rows:
-            raise ValueError(f"{what} has {found} rows, the others {rows}; trials need equally many")
+                raise SpecError(f"{where}{foreign[0]} is the same for all that are compared; remove it")
+            points += [(where, overrides, base) for base in self.compare_bases]
+        for where, point, base in points:
+            try:
+                found = self.spec(point, base).row_count
+            except SpecError as error:
+                raise SpecError(f"{where}{error}") from None
+            if found != rows[base]:  # the best of more rows is higher by itself
+                told = f"{where or 'space: '}{point} has {found} rows, the others {rows[base]}"
+                raise ValueError(f"{told}; trials need equally many")
 
 
-def _put(values: Any, path: Sequence[str], value: Any, name: str) -> None:
-    """Set a part of nested mappings and lists. Raises SpecError where there is no such part."""
-    head, *rest = path
-    if isinstance(values, list):
-        if not head.isdigit() or int(head) >= len(values):
-            raise SpecError(f"{name}: there is no part {head} among {len(values)}")
-        inner: Any = int(head)
-    elif isinstance(values, dict):
-        inner = head
-        if rest and values.get(head) is None:
-            values[head] = {}
-    else:
-        whole = name.removesuffix("." + ".".join(path))
-        raise SpecError(f"{name}: {whole} has no parts; name it as a whole")
-    if rest:
-        _put(values[inner], rest, value, name)
-    else:
-        values[inner] = value
+def _put(values: Any, name: str, value: Any) -> None:
+    """Set what a dotted name stands for in nested mappings and lists. Raises SpecError where there is no such part."""
+    *way, last = name.split(".")
+    for place, part in enumerate([*way, last]):
+        key: Any = part
+        if isinstance(values, list):
+            if not part.isdigit() or int(part) >= len(values):
+                raise SpecError(f"{name}: there is no part {part} among {len(values)}")
+            key = int(part)
+        elif not isinstance(values, dict):
+            raise SpecError(f"{name}: {'.'.join(way[:place])} has no parts; name it as a whole")
+        if place == len(way):
+            values[key] = value
+        elif isinstance(values, dict) and values.get(key) is None:
+            values[key] = {}
+        values = values[key]
 
 
 def read_sweep(path: Path) -> SweepSpec:
     """The sweep of a YAML file; the paths in it are relative to it. Raises SpecError, in one line that names it."""
     return read_spec(path, SweepSpec, "sweep")
-
-
-def sweep_from(values: Any) -> SweepSpec:
-    """A sweep from plain values. Raises SpecError, in one line."""
-    return validated(SweepSpec, values)

@@ -7,16 +7,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage
-from optuna.trial import TrialState, create_trial
+from optuna import distributions
 
+from kiago_ray.chemistry.elements import Floats
 from kiago_ray.sweep.metrics import METRICS
 from kiago_ray.sweep.spec import Parameter, Point, Space, SweepSpec, grid_points
 from kiago_ray.sweep.trials import Trial
@@ -27,7 +24,9 @@ _FITTED = 1000  # trials; more decide it no better, and take minutes
 _FOLDS, _TREES, _SHUFFLES = 5, 100, 30
 
 
-def make_study(sweep: SweepSpec, before: Sequence[Trial], storage: BaseStorage | None = None) -> optuna.Study:
+def make_study(
+    sweep: SweepSpec, before: Sequence[Trial], storage: optuna.storages.BaseStorage | None = None
+) -> optuna.Study:
     """A study that goes on from the trials of earlier processes. `draw` asks each of its trials for a point.
 
     It has learnt from the trials that ended. Trials that had begun come next, with the points that they had; then, of
@@ -44,21 +43,20 @@ def make_study(sweep: SweepSpec, before: Sequence[Trial], storage: BaseStorage |
     grid = grid_points(sweep.space)[: sweep.trials] if sweep.searcher.kind == "grid" else []
     for number in range(max([len(grid), *(number + 1 for number in known)])):
         trial = known.get(number)
-        point = (
-            trial.point if trial is not None else grid[number] if grid else {}
-        )  # {}: a lost one, drawn anew
-        drawn = {name: _drawn(sweep.space[name], value) for name, value in point.items()}
+        drawn_anew = grid[number] if grid else {}  # {}: a lost one, or one that nobody has drawn
+        point = drawn_anew if trial is None else trial.point
+        params = {name: _in_optuna(sweep.space[name], value) for name, value in point.items()}
         if trial is None or not trial.ended:
-            study.enqueue_trial(drawn)
+            study.enqueue_trial(params)
             continue
         values = [trial.mean(name).value for name in sweep.metrics]
-        known_values = None if any(map(math.isnan, values)) else values
+        told = not any(map(math.isnan, values))
         study.add_trial(
-            create_trial(
-                state=TrialState.FAIL if known_values is None else TrialState.COMPLETE,
-                values=known_values,
-                params=drawn,
-                distributions={name: _distribution(sweep.space[name]) for name in drawn},
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.COMPLETE if told else optuna.trial.TrialState.FAIL,
+                values=values if told else None,
+                params=params,
+                distributions={name: _distribution(sweep.space[name]) for name in params},
             )
         )
     return study
@@ -79,30 +77,28 @@ def draw(space: Space, trial: optuna.Trial) -> Point:
     return point
 
 
-def _sampler(sweep: SweepSpec, begun: int) -> BaseSampler:
+def _sampler(sweep: SweepSpec, begun: int) -> optuna.samplers.BaseSampler:
     """No process draws with the numbers of another one, which would give it the same points."""
     seed = (sweep.searcher.seed + 1_000_003 * begun) % 2**32
     if sweep.searcher.kind == "tpe":
-        return TPESampler(seed=seed, n_startup_trials=sweep.searcher.startup)
-    return RandomSampler(seed=seed)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=sweep.searcher.startup)
+    return optuna.samplers.RandomSampler(seed=seed)
 
 
-def _drawn(parameter: Parameter, value: Any) -> Any:
+def _in_optuna(parameter: Parameter, value: Any) -> Any:
     """What Optuna has for a value: of a list the place in it."""
     return parameter.place(value) if parameter.listed else value
 
 
-def _distribution(parameter: Parameter) -> BaseDistribution:
+def _distribution(parameter: Parameter) -> distributions.BaseDistribution:
     if parameter.listed:
-        return CategoricalDistribution(range(len(parameter.values)))
+        return distributions.CategoricalDistribution(range(len(parameter.values)))
     if parameter.kind == "randint":
-        return IntDistribution(*parameter.values)
-    low, high = parameter.values
-    return FloatDistribution(low, high, log=parameter.kind == "loguniform")
+        return distributions.IntDistribution(*parameter.values)
+    return distributions.FloatDistribution(*parameter.values, log=parameter.kind == "loguniform")
 
 
-@dataclass(frozen=True)
-class FieldImportance:
+class FieldImportance(NamedTuple):
     """value: by how much R² falls with the field shuffled; about 0 where the field doesn't matter, by chance a little
     below, above 1 where it alone decides. error: standard deviation over shuffles.
     """
@@ -140,8 +136,21 @@ def position(parameter: Parameter, value: Any) -> float:
         return parameter.place(value) / steps if steps else 0.5
     low, high = parameter.values
     if parameter.kind == "loguniform":
-        low, high, value = (math.log(each) for each in (low, high, value))
+        low, high, value = map(math.log, (low, high, value))
     return float((value - low) / (high - low))
+
+
+def positions(space: Space, trials: Sequence[Trial], absent: float) -> Floats:
+    """Where the values of the trials lie in each field, (trials, fields); `absent` where a field doesn't apply."""
+    return np.array(
+        [
+            [
+                position(each, trial.point[name]) if name in trial.point else absent
+                for name, each in space.items()
+            ]
+            for trial in trials
+        ]
+    ).reshape(len(trials), len(space))
 
 
 def importances(trials: Sequence[Trial], space: Space, metric: str) -> Importance:
@@ -154,26 +163,15 @@ def importances(trials: Sequence[Trial], space: Space, metric: str) -> Importanc
     from sklearn.model_selection import KFold
 
     told = [trial for trial in trials if math.isfinite(trial.mean(metric, 1).value)]
-    kept = np.unique(np.linspace(0, len(told) - 1, min(len(told), _FITTED)).astype(int))
-    told = [told[place] for place in kept]
+    told = [told[at] for at in np.unique(np.linspace(0, len(told) - 1, min(len(told), _FITTED)).astype(int))]
     wanted = np.array([trial.mean(metric, 1).value for trial in told])
     if len(told) < _LEAST or not np.ptp(wanted) > 0:
         return Importance(metric, (), None, len(told))
-    coded = np.array(
-        [
-            [
-                position(each, trial.point[name]) if name in trial.point else 0.5
-                for name, each in space.items()
-            ]
-            for trial in told
-        ]
-    )
+    coded = positions(space, told, absent=0.5)
     folds = list(KFold(min(_FOLDS, len(told)), shuffle=True, random_state=0).split(coded))
-    forests = [
-        RandomForestRegressor(_TREES, random_state=0).fit(coded[seen], wanted[seen]) for seen, _ in folds
-    ]
+    forests = [RandomForestRegressor(_TREES, random_state=0).fit(coded[i], wanted[i]) for i, _ in folds]
 
-    def lost(copies: NDArray[np.float64]) -> NDArray[np.float64]:
+    def lost(copies: Floats) -> Floats:
         """The part of the variance that isn't foretold (copies,) of copies (copies, trials, fields) of the trials."""
         foretold = np.empty(copies.shape[:2])
         for forest, (_, held) in zip(forests, folds, strict=True):

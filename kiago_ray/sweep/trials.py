@@ -13,9 +13,11 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from kiago_ray.storage.location import Location
@@ -94,13 +96,12 @@ def best_trial(trials: Sequence[Trial], metric: str) -> Trial | None:
 
 def front(trials: Sequence[Trial], metrics: Sequence[str]) -> list[Trial]:
     """Finished trials that no other one beats in one metric without losing in another, best by the first first."""
-    known = [(tuple(map(trial.worth, metrics)), trial) for trial in finished(trials, *metrics)]
-
-    def beats(other: tuple[float, ...], own: tuple[float, ...]) -> bool:
-        return other != own and all(a >= b for a, b in zip(other, own, strict=True))
-
-    kept = [(own, trial) for own, trial in known if not any(beats(other, own) for other, _ in known)]
-    return [trial for _, trial in sorted(kept, key=lambda each: each[0], reverse=True)]
+    known = finished(trials, *metrics)
+    worth = np.array([[trial.worth(name) for name in metrics] for trial in known]).reshape(-1, len(metrics))
+    as_good, better = worth >= worth[:, None], worth > worth[:, None]  # (trials, other trials, metrics)
+    beaten = (as_good.all(axis=2) & better.any(axis=2)).any(axis=1)
+    order = np.lexsort(-worth.T[::-1])
+    return [known[at] for at in order if not beaten[at]]
 
 
 @dataclass(frozen=True)
@@ -114,21 +115,13 @@ class Unit:
     folder: str
     point: Mapping[str, Any]
     bases: tuple[str | None, ...]
+    seeds: tuple[int, ...]
     number: int | None = None
-
-    @property
-    def is_trial(self) -> bool:
-        """Whether it is a trial, not a part of the comparison."""
-        return self.number is not None
-
-    def seeds(self, sweep: SweepSpec) -> tuple[int, ...]:
-        """The seeds that it is searched for with."""
-        return sweep.seeds if self.is_trial else sweep.compare.seeds
 
 
 def trial_unit(sweep: SweepSpec, number: int, point: Point) -> Unit:
     """What a trial of the sweep searches for."""
-    return Unit(f"trial {number}", trial_name(number), point, sweep.trial_bases, number)
+    return Unit(f"trial {number}", trial_name(number), point, sweep.trial_bases, sweep.seeds, number)
 
 
 def compare_units(sweep: SweepSpec, best: Trial | None) -> list[Unit]:
@@ -136,18 +129,14 @@ def compare_units(sweep: SweepSpec, best: Trial | None) -> list[Unit]:
 
     Another point has its scores in another folder.
     """
-    if best is None:
-        return []
-    return [
-        Unit(name, f"compare/{name}-{_digest(sweep, point)}/{place}", point, (base,))
-        for name, point in {BEST: best.point, **sweep.compare.against}.items()
-        for place, base in enumerate(sweep.compare_bases)
-    ]
-
-
-def _digest(sweep: SweepSpec, point: Mapping[str, Any]) -> str:
-    values = sweep.spec(point).model_dump(mode="json")
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    units: list[Unit] = []
+    points = {} if best is None else {BEST: best.point, **sweep.compare.against}
+    for name, point in points.items():
+        spec = json.dumps(sweep.spec(point).model_dump(mode="json"), sort_keys=True)
+        folder = f"compare/{name}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"
+        for place, base in enumerate(sweep.compare_bases):
+            units.append(Unit(name, f"{folder}/{place}", point, (base,), sweep.compare.seeds))
+    return units
 
 
 def trial_name(number: int) -> str:
@@ -155,55 +144,47 @@ def trial_name(number: int) -> str:
     return f"{TRIALS}/{number:05d}"
 
 
-def write_scores(sweep: Location, folder: str, seed: int, scores: Sequence[Score]) -> None:
-    """Keep one seed's scores. Raises StorageError."""
-    _write(sweep / folder, f"seed-{seed}.json", _SCORES.dump_json(tuple(scores)))
-
-
-def read_scores(sweep: Location, folder: str, seeds: Sequence[int]) -> dict[int, tuple[Score, ...]]:
-    """The scores that are there of these seeds, in their order; damaged ones count as none. Raises StorageError."""
-    there = set((sweep / folder).entries())
-    found: dict[int, tuple[Score, ...]] = {}
-    for seed in seeds:
-        if f"seed-{seed}.json" in there:
-            try:
-                found[seed] = _SCORES.validate_json((sweep / folder / f"seed-{seed}.json").read_bytes())
-            except ValueError:
-                continue
-    return found
-
-
 class Ledger:
-    """The files of one sweep's trials. Everything raises StorageError where the storage is gone."""
+    """The files of a sweep's trials and its comparison. Everything raises StorageError where the storage is gone."""
 
     def __init__(self, location: Location, sweep: SweepSpec) -> None:
         self._location, self._sweep = location, sweep
 
-    def begin(self, number: int, point: Point) -> None:
+    def begin(self, number: int, point: Mapping[str, Any]) -> None:
         """Keep a trial's point, unless it is there."""
-        folder = self._location / trial_name(number)
-        if _read(folder / POINT) != point:
-            _write(folder, POINT, json.dumps(point, allow_nan=False).encode())
+        if self._read(trial_name(number), POINT) != point:
+            self._write(trial_name(number), POINT, json.dumps(point, allow_nan=False).encode())
+
+    def keep(self, folder: str, seed: int, scores: Sequence[Score]) -> None:
+        """Keep one seed's scores, in the folder of a unit."""
+        self._write(folder, f"seed-{seed}.json", _SCORES.dump_json(tuple(scores)))
 
     def end(self, number: int, status: Status, cause: str | None = None) -> None:
         """Keep how a trial ended."""
-        end = json.dumps({"status": status, "cause": cause}).encode()
-        _write(self._location / trial_name(number), END, end)
+        self._write(trial_name(number), END, json.dumps({"status": status, "cause": cause}).encode())
+
+    def scores(self, folder: str, seeds: Sequence[int]) -> dict[int, tuple[Score, ...]]:
+        """The scores that a folder has of these seeds, in their order; damaged ones count as none."""
+        place = self._location / folder
+        there, found = set(place.entries()), {}
+        for seed in seeds:
+            if f"seed-{seed}.json" in there:
+                with suppress(ValueError):
+                    found[seed] = _SCORES.validate_json((place / f"seed-{seed}.json").read_bytes())
+        return found
 
     def trial(self, number: int) -> Trial | None:
         """A trial as it stands; None where its point isn't there or is damaged. A damaged end is none."""
         folder = trial_name(number)
-        point, end = (_read(self._location / folder / name) for name in (POINT, END))
+        point, end = self._read(folder, POINT), self._read(folder, END)
         if point is None or any(name not in self._sweep.space for name in point):
             return None
-        if end is not None and end.get("status") not in STATUSES:
-            end = None
-        scores = read_scores(self._location, folder, self._sweep.seeds)
-        status: Status = "unfinished" if end is None else end["status"]
-        if status == "finished" and len(scores) < len(self._sweep.seeds):
-            status = "unfinished"  # a file of it was lost
-        flat = tuple(score for each in scores.values() for score in each)
-        return Trial(number, status, point, flat, None if end is None else end.get("cause"))
+        if end is None or end.get("status") not in STATUSES:
+            end = {"status": "unfinished"}
+        scores = self.scores(folder, self._sweep.seeds)
+        if end["status"] == "finished" and len(scores) < len(self._sweep.seeds):
+            end["status"] = "unfinished"  # a file of it was lost
+        return Trial(number, end["status"], point, sum(scores.values(), ()), end.get("cause"))
 
     def trials(self) -> list[Trial]:
         """All that have begun, by number."""
@@ -211,39 +192,35 @@ class Ledger:
         found = [self.trial(int(name)) for name in names if name.isdigit()]
         return [trial for trial in found if trial is not None]
 
+    def left_to_compare(self, trials: Sequence[Trial]) -> list[Unit]:
+        """What is to be searched still for the comparison of the best of these trials."""
+        units = compare_units(self._sweep, best_trial(trials, self._sweep.metrics[0]))
+        return [unit for unit in units if len(self.scores(unit.folder, unit.seeds)) < len(unit.seeds)]
 
-def _write(folder: Location, name: str, contents: bytes) -> None:
-    folder.make_directory()
-    (folder / name).write_bytes(contents)
+    def _write(self, folder: str, name: str, contents: bytes) -> None:
+        place = self._location / folder
+        place.make_directory()
+        (place / name).write_bytes(contents)
 
-
-def _read(place: Location) -> dict[str, Any] | None:
-    """The mapping in a file; None where there is none, or half of one."""
-    found = place.read_if_there()
-    try:
-        content = None if found is None else json.loads(found)
-    except ValueError:
+    def _read(self, folder: str, name: str) -> dict[str, Any] | None:
+        """The mapping in a file; None where there is none, or half of one."""
+        with suppress(ValueError):
+            content = json.loads((self._location / folder / name).read_if_there() or b"null")
+            return content if isinstance(content, dict) else None
         return None
-    return content if isinstance(content, dict) else None
 
 
 class SweepWatcher:
-    """Hears of everything that happens, in the thread that runs the sweep; does nothing with it. A view overrides."""
+    """Hears of everything that happens, in the thread that runs the sweep; does nothing with it. A view overrides.
 
-    def begun(self, sweep: SweepSpec, before: Sequence[Trial]) -> None:
-        """The sweep starts, with these trials begun or ended by an earlier process."""
+    begun: the sweep starts, with the trials that an earlier process began or ended. trial_began: a trial was given
+    out. seed_done: it has done so many seeds and stands at these means. trial_ended: it has finished, was stopped or
+    has failed. comparing: so many searches of the comparison are done. note: what a person should know, in one line.
+    """
 
-    def trial_began(self, trial: Trial) -> None:
-        """A trial was given out."""
-
-    def seed_done(self, number: int, seeds: int, values: Mapping[str, float]) -> None:
-        """A trial has done so many seeds and stands at these means."""
-
-    def trial_ended(self, trial: Trial) -> None:
-        """A trial has finished, was stopped or has failed."""
-
-    def comparing(self, done: int, total: int) -> None:
-        """So many searches of the comparison are done."""
-
-    def note(self, text: str) -> None:
-        """Something that a person should know, in one line."""
+    def begun(self, sweep: SweepSpec, before: Sequence[Trial]) -> None: ...
+    def trial_began(self, trial: Trial) -> None: ...
+    def seed_done(self, number: int, seeds: int, values: Mapping[str, float]) -> None: ...
+    def trial_ended(self, trial: Trial) -> None: ...
+    def comparing(self, done: int, total: int) -> None: ...
+    def note(self, text: str) -> None: ...

@@ -29,8 +29,7 @@ from kiago_ray.chemistry.elements import N_ELEMENTS, Mask
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.data.compositions import composition_keys, held_out, nearest
 from kiago_ray.data.files import LoadReport
-from kiago_ray.data.sources import load, non_superconductors
-from kiago_ray.data.supercon import load_supercon
+from kiago_ray.data.sources import load, load_supercon, non_superconductors
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.features import LogScale, TcFeatures
 

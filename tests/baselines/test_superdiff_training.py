@@ -35,7 +35,7 @@ from kiago_ray.baselines.superdiff_training import (
     train_superdiff,
 )
 from kiago_ray.data.files import sha256
-from kiago_ray.data.supercon import load_supercon
+from kiago_ray.data.sources import load_supercon
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import WeightsError
 from kiago_ray.training.fit import EpochReport, RunOptions

@@ -20,18 +20,16 @@ from kiago_ray.data.files import DataError
 from kiago_ray.data.sources import (
     LOADERS,
     UNDERSTOOD,
-    cleaned,
     detect,
-    element_counts,
     load,
     load_cod,
     load_materials_project,
     load_oqmd,
     load_phases,
-    merged_made,
+    load_supercon,
     non_superconductors,
 )
-from kiago_ray.data.supercon import load_supercon
+from kiago_ray.data.tables import cleaned, element_counts, merged_made
 
 WriteFile = Callable[[str, str | bytes], Path]
 WriteSupercon = Callable[[Sequence[tuple[str, str, str, str]]], Path]

@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kiago_ray.data.files import DataError
-from kiago_ray.data.supercon import (
+from kiago_ray.data.sources import (
     TABLE_COLUMNS,
     load_supercon,
     oxygen_of,
     publication_year,
-    written_reference,
 )
+from kiago_ray.data.tables import written_reference
 
 Row = tuple[str, str, str, str]
 WriteSupercon = Callable[[Sequence[Row]], Path]

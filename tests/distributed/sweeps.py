@@ -11,7 +11,8 @@ from kiago_ray import __version__
 from kiago_ray.distributed.cluster import WorkerSetup
 from kiago_ray.distributed.drivers import RunRequest, sweep_identity
 from kiago_ray.predictors.weights import weights_hashes
-from kiago_ray.sweep.spec import SweepSpec, sweep_from
+from kiago_ray.search.sections import validated
+from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import SweepWatcher, Trial
 
 
@@ -61,7 +62,7 @@ def small_sweep(**changes: Any) -> SweepSpec:
         "compare": {"seeds": [10, 11]},
         "concurrency": 1,  # a worker takes seconds to start
     }
-    return sweep_from({**values, **changes})
+    return validated(SweepSpec, {**values, **changes})
 
 
 def request_for(sweep: SweepSpec, folder: Path, **changes: Any) -> RunRequest:

@@ -25,7 +25,7 @@ from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import RunDirectoryError
 from kiago_ray.sweep.metrics import METRICS, Score
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.sweep.trials import Ledger, Trial, read_scores, trial_name
+from kiago_ray.sweep.trials import Ledger, Trial, trial_name
 
 from .sweeps import Heard, request_for, small_sweep
 
@@ -298,4 +298,4 @@ def test_searches_at_random_need_no_base(tmp_path: Path) -> None:
     outcome = run_sweep(sweep, request_for(sweep, tmp_path / "out"))
     assert {score.base for trial in outcome.results.trials for score in trial.scores} == {"random"}
     place = Location.of(tmp_path / "out")
-    assert set(read_scores(place, trial_name(0), sweep.seeds)) == {0, 1}
+    assert set(Ledger(place, sweep).scores(trial_name(0), sweep.seeds)) == {0, 1}

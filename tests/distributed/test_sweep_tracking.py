@@ -14,7 +14,7 @@ from kiago_ray.storage.run_directory import open_run, read_run
 from kiago_ray.sweep.metrics import METRICS, Score
 from kiago_ray.sweep.results import gather, write_results
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.sweep.trials import Ledger, trial_name, write_scores
+from kiago_ray.sweep.trials import Ledger, trial_name
 from kiago_ray.tracking import TrackingReport, TrackingTarget, record, recorded_whole
 
 from .sweeps import request_for, small_sweep
@@ -38,7 +38,7 @@ def place(tmp_path: Path, sweep: SweepSpec) -> Location:
         for seed in sweep.seeds[:seeds]:
             values = dict.fromkeys(METRICS, float(10 * number + seed))
             scores = [Score(base, seed, values, 48, 1.0) for base in sweep.bases]
-            write_scores(location, trial_name(number), seed, scores)
+            ledger.keep(trial_name(number), seed, scores)
         ledger.end(number, status, "no such element" if status == "failed" else None)  # type: ignore[arg-type]
     return location
 
@@ -107,7 +107,7 @@ def test_tracking_again_doubles_nothing_and_a_trial_run_again_replaces_its_run(
     }
     for seed in sweep.seeds:
         scores = [Score(base, seed, dict.fromkeys(METRICS, 7.0), 48, 1.0) for base in sweep.bases]
-        write_scores(place, trial_name(2), seed, scores)
+        Ledger(place, sweep).keep(trial_name(2), seed, scores)
     Ledger(place, sweep).end(2, "finished")
     track(place, sweep, target(tmp_path))
     after = runs(target(tmp_path))

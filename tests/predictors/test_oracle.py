@@ -13,7 +13,7 @@ import pytest
 
 from kiago_ray.chemistry.elements import ELEMNET_INDEX, INDEX, N_ELEMENTS, properties
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.data.supercon import load_supercon
+from kiago_ray.data.sources import load_supercon
 from kiago_ray.predictors.base import predict
 from kiago_ray.predictors.oracle import (
     STEP,

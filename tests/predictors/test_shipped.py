@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.data.supercon import load_supercon
+from kiago_ray.data.sources import load_supercon
 from kiago_ray.predictors.base import check_contract
 from kiago_ray.predictors.weights import load_card, load_predictors, shipped_weights
 from kiago_ray.training.tables import score

@@ -17,7 +17,7 @@ from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.cli import train
 from kiago_ray.cli.main import main
-from kiago_ray.data.supercon import load_supercon
+from kiago_ray.data.sources import load_supercon
 from kiago_ray.predictors.oracle import (
     AMOUNT_STEP,
     INPUTS,

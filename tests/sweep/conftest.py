@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kiago_ray.search.sections import validated
 from kiago_ray.sweep.metrics import Difference, Score, difference
-from kiago_ray.sweep.spec import SweepSpec, sweep_from
+from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import Status, Trial
 
 METRIC = "trusted_delta_tc_k"
@@ -62,7 +63,8 @@ def made_score(value: float, base: str, seed: int, random: np.random.Generator) 
 
 @pytest.fixture
 def sweep() -> SweepSpec:
-    return sweep_from(
+    return validated(
+        SweepSpec,
         {
             "name": "alpha-beta",
             "description": "How steep the climb may be.",
@@ -76,7 +78,7 @@ def sweep() -> SweepSpec:
                 "bases": ["SrFe1.88Ni0.12As2", "CeBi2O3"],
                 "against": {"default": {}, "paper": {"preset": "paper"}},
             },
-        }
+        },
     )
 
 

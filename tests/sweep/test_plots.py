@@ -191,7 +191,7 @@ def test_the_zero_line_is_between_better_and_worse(make_difference: MakeDifferen
 @pytest.mark.filterwarnings("error")
 def test_differences_without_intervals_of_many_bases_and_of_nothing(make_difference: MakeDifference) -> None:
     told = make_difference("default", 3.0)
-    bases = tuple(replace(told.bases[0], base=f"La{n}O", difference=float(n)) for n in range(30))
+    bases = tuple(told.bases[0]._replace(base=f"La{n}O", difference=float(n)) for n in range(30))
     unknown = replace(told, value=math.nan, pairs=0, bases=())
     many = [replace(told, other=f"o{n}", bases=bases) for n in range(20)]
     for some in ([], [unknown], many):

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from kiago_ray.report.plots import Plot
+from kiago_ray.search.sections import validated
 from kiago_ray.sweep.metrics import METRICS, Difference
 from kiago_ray.sweep.plots import COMPARISON_PLOT, sweep_plots
 from kiago_ray.sweep.results import LISTED, SweepResults, render_sweep_page, verdict
-from kiago_ray.sweep.spec import SweepSpec, sweep_from
+from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.study import FieldImportance, Importance, importances
 from kiago_ray.sweep.trials import Trial, best_trial
 
@@ -215,7 +216,8 @@ def test_no_trials_and_none_with_values(page: SweepPage) -> None:
 def test_everything_given_is_escaped(page: SweepPage) -> None:
     evil = "<script>alert('1')</script>&\"T"
     space = {"preset": {"choice": ["default"]}, "alpha": {"uniform": [0, 1]}}
-    sweep = sweep_from(
+    sweep = validated(
+        SweepSpec,
         {
             "name": "s",
             "description": evil,
@@ -223,14 +225,14 @@ def test_everything_given_is_escaped(page: SweepPage) -> None:
             "space": space,
             "metrics": METRIC,
             "trials": 2,
-        }
+        },
     )
     point = {"preset": evil, "alpha": 0.5}
     trials = [
         replace(page.trials[0], number=0, status="finished", point=point),
         replace(page.trials[1], number=1, status="failed", point=point, cause=evil),
     ]
-    bases = (replace(page.differences[0].bases[0], base=evil),) * 2
+    bases = (page.differences[0].bases[0]._replace(base=evil),) * 2
     hostile = replace(
         page,
         sweep=sweep,
@@ -269,7 +271,7 @@ def test_a_thousand_trials_make_no_monster(page: SweepPage) -> None:
         replace(trial, number=2400 + n, status="failed", scores=(), cause="x" * 5000)
         for n, trial in enumerate(many[:300])
     ]
-    bases = tuple(replace(page.differences[0].bases[0], base=f"La{n}O") for n in range(900))
+    bases = tuple(page.differences[0].bases[0]._replace(base=f"La{n}O") for n in range(900))
     html = html_of(replace(page, trials=many, differences=[replace(page.differences[0], bases=bases)]))
     assert len(html) < 1_500_000
     reader = Reader(html)

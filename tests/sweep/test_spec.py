@@ -9,9 +9,9 @@ from typing import Any
 import optuna
 import pytest
 
-from kiago_ray.search.sections import SpecError
+from kiago_ray.search.sections import SpecError, validated
 from kiago_ray.search.spec import load_preset
-from kiago_ray.sweep.spec import Parameter, SweepSpec, check_order, grid_points, read_sweep, sweep_from
+from kiago_ray.sweep.spec import Parameter, SweepSpec, check_order, grid_points, read_sweep
 from kiago_ray.sweep.study import draw
 
 OPEN = {"preset": "open", "candidates": 16, "steps": [5, 5]}
@@ -25,7 +25,7 @@ def sweep(**changes: Any) -> SweepSpec:
         "space": {"alpha": {"uniform": [0, 20]}},
         "trials": 3,
     }
-    return sweep_from({**values, **changes})
+    return validated(SweepSpec, {**values, **changes})
 
 
 @pytest.mark.parametrize(

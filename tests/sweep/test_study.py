@@ -10,8 +10,9 @@ from typing import Any
 import optuna
 import pytest
 
+from kiago_ray.search.sections import validated
 from kiago_ray.sweep.metrics import DEFAULT_METRIC, METRICS, Score
-from kiago_ray.sweep.spec import Parameter, SweepSpec, sweep_from
+from kiago_ray.sweep.spec import Parameter, SweepSpec
 from kiago_ray.sweep.study import Importance, draw, importances, make_study, position
 from kiago_ray.sweep.trials import Status, Trial
 
@@ -28,7 +29,7 @@ def sweep(**changes: Any) -> SweepSpec:
         "trials": 60,
         "scheduler": {"kind": "none"},
     }
-    return sweep_from({**values, **changes})
+    return validated(SweepSpec, {**values, **changes})
 
 
 def ended(number: int, point: dict[str, Any], value: float, status: Status = "finished") -> Trial:

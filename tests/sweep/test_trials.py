@@ -11,19 +11,18 @@ from typing import Any
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
+from kiago_ray.search.sections import validated
 from kiago_ray.storage.location import Location
 from kiago_ray.sweep.metrics import METRICS, Score, difference
 from kiago_ray.sweep.results import trials_table
-from kiago_ray.sweep.spec import SweepSpec, sweep_from
+from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import (
     Ledger,
     Status,
     Trial,
     best_trial,
     front,
-    read_scores,
     trial_name,
-    write_scores,
 )
 
 
@@ -45,7 +44,7 @@ def chosen() -> SweepSpec:
         "space": {"alpha": {"uniform": [0, 20]}, "preset": {"choice": ["default", "paper"]}},
         "trials": 4,
     }
-    return sweep_from(values)
+    return validated(SweepSpec, values)
 
 
 def test_the_best_is_a_finished_one() -> None:
@@ -110,7 +109,7 @@ def test_a_ledger_gives_back_what_was_put_in(tmp_path: Path, chosen: SweepSpec) 
     ledger.begin(3, {"alpha": 2.5, "preset": "paper"})
     assert ledger.trials() == [Trial(3, "unfinished", {"alpha": 2.5, "preset": "paper"}, ())]
     scores = (score(1.0), score(math.nan, base="MgB2"))
-    write_scores(place, trial_name(3), 0, scores)
+    ledger.keep(trial_name(3), 0, scores)
     found = ledger.trials()[0]
     assert (found.status, found.seeds, found.row_steps, found.seconds) == ("unfinished", 1, 2000, 4.0)
     assert found.scores[0] == scores[0]
@@ -127,7 +126,7 @@ def test_a_damaged_file_is_as_if_it_were_not_there(tmp_path: Path, chosen: Sweep
     ledger = Ledger(place, chosen)
     ledger.begin(0, {"alpha": 2.5, "preset": "paper"})
     for seed in chosen.seeds:
-        write_scores(place, trial_name(0), seed, (score(1.0, seed=seed), score(2.0, base="MgB2", seed=seed)))
+        ledger.keep(trial_name(0), seed, (score(1.0, seed=seed), score(2.0, base="MgB2", seed=seed)))
     ledger.end(0, "finished")
     assert ledger.trials()[0].status == "finished"
     for damaged in ("{}", '{"status": "odd", "cause": null}', '{"sta'):
@@ -137,7 +136,7 @@ def test_a_damaged_file_is_as_if_it_were_not_there(tmp_path: Path, chosen: Sweep
     assert ledger.trials()[0].status == "finished"
     (tmp_path / trial_name(0) / "seed-1.json").write_text('[{"base": ')
     assert ledger.trials()[0].status == "unfinished"
-    assert set(read_scores(place, trial_name(0), chosen.seeds)) == {0}
+    assert set(ledger.scores(trial_name(0), chosen.seeds)) == {0}
     (tmp_path / trial_name(0) / "point.json").write_text("[]")
     assert ledger.trials() == []
 
