@@ -103,11 +103,10 @@ class Measurement(NamedTuple):
 def load_supercon(
     path: PathLike, *, undetermined_oxygen: bool = False, before: int | None = None
 ) -> tuple[pd.DataFrame, LoadReport]:
-    """One row a composition, as `tables.superconductors` has them and with their `chemical_system`, and the account of
-    the file's rows.
+    """One row a composition, as `tables.superconductors` has them and with their `chemical_system`. Raises DataError.
 
     undetermined_oxygen: take rows whose oxygen alone is undetermined too. before: take only what a journal printed
-    before this year, and nothing without a date. Raises DataError for a file that can't be used.
+    before this year, and nothing without a date.
     """
 
     def read(formula: str, unit: str, tc: str, journal: str, structure: str) -> Measurement:
@@ -130,10 +129,7 @@ def load_supercon(
         return Measurement(oxygen, amounts, tc_k, year, journal, structure)
 
     def merge(found: list[Measurement]) -> pd.DataFrame:
-        parts = [
-            _merged_measurements([each for each in found if each.oxygen == oxygen], oxygen)
-            for oxygen in OXYGEN
-        ]
+        parts = [_of_oxygen([each for each in found if each.oxygen == oxygen], oxygen) for oxygen in OXYGEN]
         return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[TABLE_COLUMNS]
 
     contents = read_columns(path, SUPERCON_COLUMNS, ("str3",), tabs=True, header_line=HEADER_LINE)
@@ -147,9 +143,8 @@ def is_supercon(path: PathLike) -> bool:
 
 
 def oxygen_of(formula: str) -> tuple[Oxygen, str]:
-    """How a formula gives its oxygen, and the formula without what is unknown of it.
-
-    `Y1Ba2Cu3O7-X` is nominal and `Y1Ba2Cu3O7`, `Y1Ba2Cu3OZ` is any and `Y1Ba2Cu3O`; anything else stays as it is.
+    """How a formula gives its oxygen, and the formula without what is unknown of it: `Y1Ba2Cu3O7-X` is nominal and
+    `Y1Ba2Cu3O7`, `Y1Ba2Cu3OZ` is any and `Y1Ba2Cu3O`; anything else stays as it is.
     """
     nominal = _NOMINAL_OXYGEN.fullmatch(formula)
     if nominal is not None:
@@ -159,10 +154,8 @@ def oxygen_of(formula: str) -> tuple[Oxygen, str]:
 
 
 def publication_year(journal: str) -> int | None:
-    """The year in a reference such as `Jpn.J.Appl.Phys., 26(1987)L223`, the earlier of two, or None.
-
-    A year in brackets comes first, then an arXiv number, then the only bare number that can be a year and not
-    a page.
+    """The year in a reference such as `Jpn.J.Appl.Phys., 26(1987)L223`, the earlier of two, or None. One in brackets
+    goes before an arXiv number, and that before the only bare number that can be a year and not a page.
     """
     years = [int(year) for year in _YEAR_IN_BRACKETS.findall(journal)]
     if not years and (preprint := _ARXIV.search(journal)):
@@ -175,16 +168,12 @@ def publication_year(journal: str) -> int | None:
     return min(credible, default=None)
 
 
-def _merged_measurements(found: Sequence[Measurement], oxygen: Oxygen) -> pd.DataFrame:
+def _of_oxygen(found: Sequence[Measurement], oxygen: Oxygen) -> pd.DataFrame:
     """One row a composition, sorted by formula."""
-    rows = pd.DataFrame(found, columns=Measurement._fields).astype(
-        {"tc_k": "float64", "year": "Int64", "journal": "str", "structure": "str"}
-    )
-    formulas, systems = compositions([each.amounts for each in found])
-    rows["formula"], rows["chemical_system"] = (
-        pd.Series(formulas, dtype="str"),
-        pd.Series(systems, dtype="str"),
-    )
+    rows = pd.DataFrame(found, columns=Measurement._fields)
+    rows["formula"], rows["chemical_system"] = compositions([each.amounts for each in found])
+    types = {"tc_k": "float64", "year": "Int64"}
+    rows = rows.astype(types | dict.fromkeys(("journal", "structure", "formula", "chemical_system"), "str"))
     by_formula = rows.groupby("formula")
     table = by_formula.agg(
         tc_k=("tc_k", "median"),
@@ -213,20 +202,17 @@ def _most_frequent(rows: pd.DataFrame) -> pd.Series[str]:
 
 
 def load_oqmd(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
-    """OQMD for training ElemNet, sorted by formula: compositions of ElemNet's 86 elements only.
-
-    Columns: `formula` (canonical), `ef_ev_per_atom` (the lowest), `n_merged`, `chemical_system`. Raises DataError.
+    """OQMD for training ElemNet, sorted by formula: compositions of ElemNet's 86 elements only. Columns: `formula`
+    (canonical), `ef_ev_per_atom` (the lowest), `n_merged`, `chemical_system`. Raises DataError.
     """
     contents = read_columns(path, OQMD_COLUMNS)
     return _energies(contents, OQMD_KIND, 1, ELEMNET_SYMBOLS, "outside ElemNet's 86 elements")
 
 
 def load_materials_project(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
-    """The Materials Project's ground states, sorted by formula.
-
-    Columns: `formula` (canonical), `ef_ev_per_atom` (the lowest) and the `decomposition_ev_per_atom` of that
-    entry (≤ 0: stable, by how much; > 0: the distance above the hull of the others), `n_merged`,
-    `chemical_system`. Raises DataError.
+    """The Materials Project's ground states, sorted by formula. Columns: `formula` (canonical), `ef_ev_per_atom` (the
+    lowest) and the `decomposition_ev_per_atom` of that entry (≤ 0: stable, by how much; > 0: the distance above the
+    hull of the others), `n_merged`, `chemical_system`. Raises DataError.
     """
     return _energies(read_columns(path, MATERIALS_PROJECT_COLUMNS), MATERIALS_PROJECT_KIND, 2)
 
@@ -234,11 +220,9 @@ def load_materials_project(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
 def load_phases(
     path: PathLike, *, energies: bool, elements: Collection[str] | None = None
 ) -> tuple[pd.DataFrame, LoadReport]:
-    """The compounds of a file of phases, sorted by formula. Elements are left out, because a hull has them at 0
-    eV/atom by definition.
-
-    Columns: `formula` (canonical), `n_merged` and, with `energies`, `ef_ev_per_atom`, the lowest of the file's own.
-    elements: compounds of others are dropped. Raises DataError, also where no compound is left.
+    """The compounds of a file of phases, sorted by formula, without elements, which a hull has at 0 eV/atom. Columns:
+    `formula` (canonical), `n_merged` and, with `energies`, `ef_ev_per_atom`, the lowest of the file's own. elements:
+    compounds of others are dropped. Raises DataError, also where no compound is left.
     """
     path = Path(path)
     columns, tabs = _phase_columns(path, energies)
@@ -304,11 +288,9 @@ def _plain(name: str) -> str:
 
 
 def load_cod(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
-    """What has been crystallised, one row a composition, sorted by formula.
-
-    Columns: `formula` (canonical), `cod_id` (the first entry's number, text), `n_merged`, `chemical_system`.
-    Deuterium counts as hydrogen. Entries without the authors' formula are dropped: `calcformula` is summed
-    over the atoms that were located, and often lacks the hydrogen. Raises DataError.
+    """What has been crystallised, one row a composition, sorted by formula. Columns: `formula` (canonical), `cod_id`
+    (the first entry's number, text), `n_merged`, `chemical_system`. Entries without the authors' formula are dropped:
+    `calcformula` is summed over the atoms that were located, and often lacks the hydrogen. Raises DataError.
     """
 
     def read(number: str, formula: str, calculated: str, status: str) -> tuple[dict[str, float], str]:
@@ -398,13 +380,10 @@ def load(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
 def non_superconductors(
     known: pd.DataFrame, measured: pd.DataFrame, by: Literal["composition", "chemical_system"] = "composition"
 ) -> pd.DataFrame:
-    """Rows of `known` (Materials Project or COD) that are not among the `measured`, with a `tc_k` of 0 K. They teach a
-    model of T_c that most compositions do not superconduct. The label is an assumption: most of them were never
-    cooled down, and a few are superconductors that SuperCon lacks.
-
-    `by="chemical_system"` also leaves out every composition of a chemical system that they hold: fewer
-    rows, and fewer wrong labels, since neighbours of superconductors are often superconductors. In the order of
-    `known`.
+    """Rows of `known` (Materials Project or COD), in their order, that are not among the `measured`, with a `tc_k` of
+    0 K. They teach a model of T_c that most compositions do not superconduct. The label is an assumption: most were
+    never cooled down. `by="chemical_system"` leaves out every composition of a chemical system that was measured:
+    fewer rows, and fewer wrong labels, since neighbours of superconductors are often superconductors.
     """
     if by == "composition":
         keys = set(composition_keys(measured))

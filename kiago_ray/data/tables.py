@@ -57,10 +57,9 @@ def superconductors() -> pd.DataFrame:
 
     Columns: `formula` (canonical), `oxygen`: stated; nominal where SuperCon writes O7-X and O7 is meant; any where it
     gives no amount, and `formula` is of the other elements. `tc_k`: median of `reports` measurements, 0 where none
-    found superconductivity; `tc_min_k`, `tc_max_k`; `tc_spread_k`: their interquartile range. `year_first`,
-    `journal_first` of the earliest report, `year_highest`, `journal_highest` of the one with the highest T_c; years
-    may be missing. `structure`: the name that most reports give, "" for none. A composition may stand in a row of
-    stated and in one of nominal oxygen.
+    found superconductivity; `tc_min_k`, `tc_max_k`; `tc_spread_k`: their interquartile range. `year_first` and
+    `journal_first` of the earliest report, `year_highest` and `journal_highest` of the highest T_c; years may be
+    missing. `structure`: the name that most reports give, "" for none.
     """
     return _parquet(SUPERCONDUCTORS)
 
@@ -82,10 +81,8 @@ def phases_ef_sha256() -> str:
 
 
 def made() -> pd.DataFrame:
-    """Inorganic compounds of the Crystallography Open Database, sorted by formula.
-
-    Columns: `formula` (canonical), `code` (COD's number) and `spacegroup` (both missing where only the list of 2007
-    has it), `in_2007`: whether COD held it in 2007.
+    """Inorganic compounds of the Crystallography Open Database, sorted by formula. Columns: `formula` (canonical),
+    `code` (COD's number) and `spacegroup` (missing where only the list of 2007 has it), `in_2007`: whether COD had it.
     """
     return _parquet(MADE)
 
@@ -96,10 +93,8 @@ def tried() -> pd.DataFrame:
 
 
 def landmarks() -> pd.DataFrame:
-    """One row a composition, sorted by formula.
-
-    Columns: `formula` (canonical), `tc_k`, `year` (of that T_c), `pressure_gpa` (0 where it superconducts at ambient
-    pressure), `family`, `reference`.
+    """One row a composition, sorted by formula. Columns: `formula` (canonical), `tc_k`, `year` (of that T_c),
+    `pressure_gpa` (0 where it superconducts at ambient pressure), `family`, `reference`.
     """
     table = pd.read_csv(io.BytesIO(content(LANDMARKS_FILE)))
     formulas, _ = compositions([parse(formula) for formula in table["formula"]])
@@ -189,8 +184,7 @@ class SourceTable:
 def known_table(choice: str | None = None) -> SourceTable | None:
     """The table that `choice` names: a path of SuperCon's primary.tsv or of a CSV file with the columns formula and
     tc_k, or one of `data.WORDS`; by default the shipped SuperCon with the landmarks that it lacks. None for "none".
-
-    Raises DataError for a table that can't be used.
+    Raises DataError.
     """
     if choice == NONE:
         return None
@@ -213,9 +207,7 @@ def known_table(choice: str | None = None) -> SourceTable | None:
 def tried_table(choice: str | None) -> SourceTable | None:
     """The table that `choice` names: the path of a CSV file, one row a sample in the file's order, with the columns
     formula, tc_k, 0 where none was found, and maybe down_to_k, the temperature down to which it was measured; or
-    `data.SHIPPED`. None for None and "none": a search heeds nothing unless it is asked to.
-
-    Raises DataError for a table that can't be used.
+    `data.SHIPPED`. None for None and "none": a search heeds nothing unless it is asked to. Raises DataError.
     """
     if choice is None or choice == NONE:
         return None
@@ -250,9 +242,7 @@ def _cited(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def written_reference(journal: str) -> str:
-    """A reference as a person cites it: `Phys.Rev.B, 63(2001)104508` is `Phys. Rev. B 63 (2001) 104508`. One of
-    another form stays as it is, "" too.
-    """
+    """A reference as a person cites it: `Phys.Rev.B, 63(2001)104508` is `Phys. Rev. B 63 (2001) 104508`."""
     text = " ".join(journal.split())
     match = _USUAL.fullmatch(text)
     if match is None:
@@ -328,10 +318,8 @@ def pack(
 
 
 def merged_made(now: PathLike, in_2007: PathLike) -> pd.DataFrame:
-    """The table `made`, from COD's formulas and from the list of what it held in 2007.
-
-    Of several structures of a composition the lowest in energy stands for it, then the one with the lowest number.
-    Raises DataError.
+    """The table `made`, from COD's formulas and the list of what it held in 2007. Of several structures of a
+    composition the lowest in energy stands for it, then the one with the lowest number. Raises DataError.
     """
     rows = []
     for line, (text, code, group, energy) in read_columns(now, _COLLECTION_COLUMNS).rows:
