@@ -117,7 +117,7 @@ def _hopes_k(rows: Any) -> Floats:
     oracle_k, std_k, best_k, plausibility = (rows[name].to_numpy() for name in names)
     improvement = expected_improvement_k(oracle_k, std_k, np.nan_to_num(best_k))
     improvement[np.isnan(rows["expected_improvement_k"].to_numpy())] = 0.0
-    return np.nan_to_num(np.nan_to_num(plausibility, nan=1.0) * improvement)
+    return np.asarray(np.nan_to_num(np.nan_to_num(plausibility, nan=1.0) * improvement))
 
 
 class Mean(NamedTuple):
@@ -201,14 +201,14 @@ def difference(best: Sequence[Score], other: Sequence[Score], metric: str, name:
         if not any(map(math.isnan, pair)):
             pairs.setdefault(score.base, []).append(pair)
     means = [_over_seeds([mine - its for mine, its in rows]) for rows in pairs.values()]
-    bases = tuple(
-        OnBase(base, *map(statistics.fmean, zip(*rows, strict=True)), mean.value, mean.error)
-        for (base, rows), mean in zip(pairs.items(), means, strict=True)
-    )
+    bases = []
+    for (base, rows), mean in zip(pairs.items(), means, strict=True):
+        mine, its = map(statistics.fmean, zip(*rows, strict=True))
+        bases.append(OnBase(base, mine, its, mean.value, mean.error))
     overall, counts = _over_bases(means), np.array([len(rows) for rows in pairs.values()])
     reach = overall.error  # None, or 0 where no base spreads
     if reach:
         variances = np.array([mean.error for mean in means], dtype=np.float64) ** 2
         freedom = variances.sum() ** 2 / (variances**2 / (counts - 1)).sum()
         reach *= float(t.ppf((1 + CONFIDENCE) / 2, freedom))
-    return Difference(name, metric, overall.value, reach, int(counts.sum()), bases)
+    return Difference(name, metric, overall.value, reach, int(counts.sum()), tuple(bases))

@@ -150,9 +150,8 @@ def comparison_plot(differences: Sequence[Difference], metric: str) -> Figure:
     axes.axvline(0, color="black", linewidth=0.8, linestyle=draw.DASHED, zorder=1)
     points: dict[str, list[tuple[float, float]]] = {}
     for place, each in enumerate(told):
-        known = each.reach is not None
-        style = {"color": "black", "markerfacecolor": "black" if known else "white", "zorder": 3}
-        style["label"] = None if known else "interval unknown"
+        face, label = ("white", "interval unknown") if each.reach is None else ("black", None)
+        style: dict[str, Any] = {"color": "black", "markerfacecolor": face, "label": label, "zorder": 3}
         axes.errorbar(each.value, place - 0.12, xerr=each.reach, fmt="o", markersize=7, capsize=4, **style)
         for on in each.bases:
             points.setdefault(on.base, []).append((on.difference, place + 0.2))
@@ -183,7 +182,7 @@ def fields_plot(space: Space, trials: Sequence[Trial], metric: str, best: Trial 
     for panel, (name, parameter), at in zip(panels, space.items(), _beside(space, trials).T, strict=False):
         panel.scatter(at[~whole], firsts, **hollow)
         panel.errorbar(at[whole], [mean.value for mean in means], [mean.error or 0 for mean in means], **bars)
-        if best in trials:
+        if best is not None and best in trials:
             panel.scatter(at[trials.index(best)], best.mean(metric).value, label=_of_best(best), **_STAR)
         ticks = [(at, plain(text, 11)) for at, text in _ticks(parameter, trials, name)]
         crowded = sum(len(text) for _, text in ticks) > 30

@@ -95,7 +95,8 @@ def _distribution(parameter: Parameter) -> distributions.BaseDistribution:
         return distributions.CategoricalDistribution(range(len(parameter.values)))
     if parameter.kind == "randint":
         return distributions.IntDistribution(*parameter.values)
-    return distributions.FloatDistribution(*parameter.values, log=parameter.kind == "loguniform")
+    low, high = parameter.values
+    return distributions.FloatDistribution(low, high, log=parameter.kind == "loguniform")
 
 
 class FieldImportance(NamedTuple):

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import TypeAdapter
 
+from kiago_ray.chemistry.elements import Mask
 from kiago_ray.storage.location import Location
 from kiago_ray.sweep.metrics import METRICS, Mean, Score, mean_over
 from kiago_ray.sweep.spec import BEST, Point, SweepSpec
@@ -99,7 +100,7 @@ def front(trials: Sequence[Trial], metrics: Sequence[str]) -> list[Trial]:
     known = finished(trials, *metrics)
     worth = np.array([[trial.worth(name) for name in metrics] for trial in known]).reshape(-1, len(metrics))
     as_good, better = worth >= worth[:, None], worth > worth[:, None]  # (trials, other trials, metrics)
-    beaten = (as_good.all(axis=2) & better.any(axis=2)).any(axis=1)
+    beaten: Mask = np.any(np.all(as_good, axis=2) & np.any(better, axis=2), axis=1)
     order = np.lexsort(-worth.T[::-1])
     return [known[at] for at in order if not beaten[at]]
 
