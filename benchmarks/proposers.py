@@ -24,9 +24,8 @@ from kiago_ray.plausibility.literature import Neighbours, elements_at_hand
 from kiago_ray.plausibility.prospects import around, informed
 from kiago_ray.screening.known import expected_improvement_k, trusted_tc_k
 from kiago_ray.search import SearchSpec, SpecError, load_preset
-from kiago_ray.search.family import atoms_of
 from kiago_ray.search.open_rows import perturbed_row
-from kiago_ray.search.problem import resolve, row_generator
+from kiago_ray.search.problem import atoms_of, resolve, row_generator
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.run import run_search
 from kiago_ray.search.spec import build_spec

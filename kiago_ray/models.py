@@ -25,8 +25,7 @@ from kiago_ray.predictors.oracle import Oracle, load_oracle
 from kiago_ray.predictors.weights import ORACLE, folder_with, load_cards, load_predictors
 from kiago_ray.screening.candidates import Opinions
 from kiago_ray.screening.known import BaseMaterial, KnownMaterials, TriedMaterials
-from kiago_ray.search.family import Substitutions
-from kiago_ray.search.problem import resolve
+from kiago_ray.search.problem import Substitutions, resolve
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
 

@@ -28,8 +28,7 @@ from kiago_ray.predictors.weights import (
     shipped_weights,
     write_weights,
 )
-from kiago_ray.search.family import Substitutions
-from kiago_ray.search.problem import resolve
+from kiago_ray.search.problem import Substitutions, resolve
 from kiago_ray.search.spec import SearchSpec
 
 _PORTION = 0.2  # of its site that a substitute takes in the composition that stands for doping

@@ -31,7 +31,7 @@ from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data import TRIED_WORDS, WORDS
 from kiago_ray.screening.known import KnownMaterials
-from kiago_ray.search.family import Substitutions, sites_of
+from kiago_ray.search.problem import Substitutions, sites_of
 from kiago_ray.search.sections import Formula, Section, SpecError, Symbol, validated
 from kiago_ray.search.spec import MAX_CANDIDATES
 

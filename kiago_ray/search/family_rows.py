@@ -20,11 +20,10 @@ from torch import Tensor
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import AMOUNT_DECIMALS, write
-from kiago_ray.search.family import FAMILY, HALF, VACANCY, Family, Occupation, Site, sources_of
 from kiago_ray.search.losses import Norm, integer_distance
-from kiago_ray.search.problem import MIN_TOTAL, Problem, canonical_text, row_generator
+from kiago_ray.search.problem import HALF, MIN_TOTAL, VACANCY, Family, Occupation, Problem, Site, sources_of
 from kiago_ray.search.result import Cost, Proposals, Score, Singles, scored
-from kiago_ray.search.sections import FamilySpec, ProjectionSpec
+from kiago_ray.search.sections import FamilySpec
 from kiago_ray.search.stages import SearchState, init, largest, rectified
 
 WHOLE_PROBABILITY = 0.3  # that a drawn element takes the whole site
@@ -55,21 +54,21 @@ def family_starts(problem: Problem, rows: Sequence[int], size: int) -> FamilySta
     there.
     """
     assert problem.family is not None
-    spec, family, text = problem.spec, problem.family, canonical_text(problem.base)
+    family = problem.family
     whole = np.array([[site.total] for site in family.sites])
     own_element, own_atoms = placed(family, family.occupation)
     element, atoms = np.repeat(own_element[None], size, axis=0), np.repeat(own_atoms[None], size, axis=0)
     share, exists = atoms / whole, atoms > 0
     moves, source = np.zeros(size, dtype=np.bool_), np.full(size, "", dtype=object)
-    for row, (label, number) in zip(rows, sources_of(spec.sources, rows), strict=True):
+    for row, (label, number) in zip(rows, sources_of(problem.spec.sources, rows), strict=True):
         at, listed = row % size, family.lists.get(label, ())
         if number < len(listed):
             element[at], atoms[at] = placed(family, listed[number])
             share[at], exists[at], source[at] = atoms[at] / whole, atoms[at] > 0, label
         else:
             element[at], exists[at] = laid_out(family)
-            share[at], atoms[at] = drawn(row_generator(spec.seed, text, row), family), 0
-            moves[at], source[at] = True, FAMILY
+            share[at], atoms[at] = drawn(problem.generator(row), family), 0
+            moves[at], source[at] = True, "family"
     return FamilyStarts(element, share, exists, atoms, moves, source)
 
 
@@ -217,14 +216,18 @@ class FamilySpace:
         """The formulas of rows, of which those that stay where they are keep what they hold. projection.kind "none"
         keeps amounts with four decimals; "best" takes the neighbour on the grid that costs least.
         """
-        starts = self.starts
+        starts, projection, options = self.starts, problem.spec.projection, list[list[Floats]]()
         with torch.no_grad():
             ended = self.occupation(state.x_base.double(), state.mask).cpu().numpy()
-        rows = zip(ended, _row_sites(self), starts.moves, starts.atoms, strict=True)
-        options = [
-            _options(atoms, sites, problem.spec.projection) if moves else [held]
-            for atoms, sites, moves, held in rows
-        ]
+        for row, sites in enumerate(_row_sites(self)):
+            if not starts.moves[row]:
+                options.append([starts.atoms[row]])
+            elif projection.kind == "none":
+                options.append([ended[row]])
+            else:
+                keep = projection.max_candidates if projection.kind == "best" else 1
+                nearest = nearest_atoms(ended[row], sites)
+                options.append(neighbours(nearest, ended[row], sites, keep, projection.max_distance))
         chosen = _best(options, starts.element, cost)
         amounts = amounts_of(chosen, starts.element)
         texts = [formula_of(*pair) for pair in zip(chosen, starts.element, strict=True)]
@@ -311,16 +314,6 @@ def _row_sites(space: FamilySpace) -> list[RowSites]:
     return [RowSites(*row, amount=amount, width=space.width, grid=space.limits.grid) for row in rows]
 
 
-def _options(ended: Floats, sites: RowSites, projection: ProjectionSpec) -> list[Floats]:
-    """What a row that ended with atoms (s, k) may propose, atoms (s, k) each, the nearest first."""
-    if projection.kind == "none":
-        return [ended]
-    nearest = nearest_atoms(ended, sites)
-    if projection.kind == "nearest":
-        return [nearest]
-    return neighbours(nearest, ended, sites, projection.max_candidates, projection.max_distance)
-
-
 def _best(options: list[list[Floats]], element: Ints, cost: Cost) -> Floats:
     """The option of each row that costs least, (rows, s, k); the first of equal ones, and where no cost is finite."""
     best, least = np.stack([each[0] for each in options]), np.full(len(options), np.inf)
@@ -336,8 +329,10 @@ def _best(options: list[list[Floats]], element: Ints, cost: Cost) -> Floats:
 
 def nearest_atoms(atoms: Floats, sites: RowSites) -> Floats:
     """The nearest atoms (s, k) on the grid to where a row ended (s, k), within the limits of its sites."""
-    free: Mask = np.asarray(sites.on_grid.any(axis=1))
-    return np.stack([_on_site(each, at, sites) if free[at] else each for at, each in enumerate(atoms)])
+    nearest = atoms.copy()
+    for at in np.flatnonzero(sites.on_grid.any(axis=1)).tolist():
+        nearest[at] = _on_site(atoms[at], at, sites)
+    return nearest
 
 
 def _on_site(atoms: Floats, at: int, sites: RowSites) -> Floats:
@@ -348,16 +343,12 @@ def _on_site(atoms: Floats, at: int, sites: RowSites) -> Floats:
     gone = atoms[MAIN] < 0.5 / grid or low >= 1  # nothing of the main element is left
     upper = amount if high >= 1 else np.floor(high * amount * grid + _LEAST) / grid
     lower = np.ceil(low * amount * grid - _LEAST) / grid
-
-    def total() -> float:
-        return float(steps[foreign].sum()) / grid
-
-    while total() > upper + _LEAST and steps[foreign].any():
+    while steps[foreign].sum() / grid > upper + _LEAST and steps[foreign].any():
         steps[np.argmax(np.where(foreign, steps, 0))] -= 1
     while steps.sum() / grid > amount + _LEAST:
         steps[np.argmax(steps)] -= 1
     if steps[foreign].any() and not gone and lower <= upper:
-        while total() < lower - _LEAST:
+        while steps[foreign].sum() / grid < lower - _LEAST:
             steps[np.argmax(np.where(foreign & (steps < most), steps, 0))] += 1
             if steps.sum() / grid > amount:
                 break

@@ -16,16 +16,16 @@ missed. Mixed valence is an option; what only it balances, SMACT's screens rule 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations_with_replacement
+from itertools import accumulate, combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry import oxidation
-from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Ints, Mask
+from kiago_ray.chemistry.elements import Floats, Ints, Mask
 from kiago_ray.chemistry.formula import AMOUNT_DECIMALS, least_counts, reduce_counts
 from kiago_ray.chemistry.neutrality import cuts, likeliest_valences
 from kiago_ray.chemistry.oxidation import OxidationSet
@@ -202,8 +202,13 @@ def neutral_formulas(
         near, far = _around(x, nearest[row][:, held], atoms, least[:, columns], moves, max_distance)
         cost = _nats(near, columns, x, oxidation_set, metals)
         if mixed_valence:
-            cost[:MOST_MIXED] = _mixed_nats(near[:MOST_MIXED], columns, cost[:MOST_MIXED], oxidation_set)
-        picked = _distinct(near, np.isfinite(cost), keep)
+            unbalanced = np.flatnonzero(~np.isfinite(cost[:MOST_MIXED]))
+            wide = np.zeros((len(unbalanced), width), dtype=np.int64)
+            wide[:, columns] = near[unbalanced]
+            cost[unbalanced] = likeliest_valences(wide, oxidation_set, mixed=True).nats
+        found = np.flatnonzero(np.isfinite(cost))
+        _, first = np.unique(reduce_counts(near[found]), axis=0, return_index=True)
+        picked = found[np.sort(first)[:keep]]
         if len(picked):
             counts[row], distance[row] = 0, np.inf
             counts[row, : len(picked), columns] = near[picked].T
@@ -247,23 +252,6 @@ def _nats(counts: Ints, columns: Ints, x: Floats, oxidation_set: OxidationSet, m
     return np.where(unseen, 0.0, nats)
 
 
-def _mixed_nats(counts: Ints, columns: Ints, nats: Floats, oxidation_set: OxidationSet) -> Floats:
-    """`nats` (n,) of counts (n, k), and where that is inf −ln of how likely states are that balance it as mixed."""
-    unbalanced = ~np.isfinite(nats)
-    wide = np.zeros((int(unbalanced.sum()), N_ELEMENTS), dtype=np.int64)
-    wide[:, columns] = counts[unbalanced]
-    nats = nats.copy()
-    nats[unbalanced] = likeliest_valences(wide, oxidation_set, mixed=True).nats
-    return nats
-
-
-def _distinct(counts: Ints, wanted: Mask, keep: int) -> Ints:
-    """The first `keep` of the wanted counts (n, k) that differ as compositions."""
-    at = np.flatnonzero(wanted)
-    _, first = np.unique(reduce_counts(counts[at]), axis=0, return_index=True)
-    return at[np.sort(first)[:keep]]
-
-
 @cache
 def _side_states(oxidation_set: OxidationSet) -> tuple[tuple[Assignments, ...], ...]:
     """For the positive side [0] and the negative side [1] of a cut each element's states, likeliest first. 0 is on
@@ -288,8 +276,13 @@ def likely_assignments(
     order = np.lexsort((elements, electronegativity))
     back, weight, k = np.argsort(order), fractions[order], len(elements)
     positive, negative = _side_states(oxidation_set)
-    below = _cheapest_of_first([positive[z] for z in elements[order]], weight, most)
-    above = _cheapest_of_first([negative[z] for z in elements[order[::-1]]], weight[::-1], most)
+
+    def cheapest_of_first(states: Iterable[Assignments], weight: Floats) -> list[Assignments]:
+        none = (np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0)))
+        return list(accumulate(states, lambda a, b: _joined(a, b, weight, most), initial=none))
+
+    below = cheapest_of_first((positive[z] for z in elements[order]), weight)
+    above = cheapest_of_first((negative[z] for z in elements[order[::-1]]), weight[::-1])
     found = []
     for cut in reversed(cuts(electronegativity[order].tolist())):
         states, nats = above[k - cut]
@@ -299,19 +292,12 @@ def likely_assignments(
     return states[cheapest], nats[cheapest]
 
 
-def _cheapest_of_first(states: list[Assignments], weight: Floats, most: int) -> list[Assignments]:
-    """The `most` cheapest assignments to the first 0, 1, … k of elements with these states."""
-    found: list[Assignments] = [(np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0)))]
-    for at, one in enumerate(states):
-        found.append(_joined(found[-1], one, weight[: at + 1], most))
-    return found
-
-
 def _joined(first: Assignments, second: Assignments, weight: Floats, most: int) -> Assignments:
-    """The `most` cheapest of every row of (m, i) with every row of (n, j): (m·n or fewer, i + j)."""
-    n = len(second[0])
-    split = first[1].shape[1]
-    cost = ((first[1] @ weight[:split])[:, None] + second[1] @ weight[split:]).ravel()
+    """The `most` cheapest of every row of (m, i) with every row of (n, j): (m·n or fewer, i + j). weight: the amounts
+    of these elements, and maybe more.
+    """
+    n, i, j = len(second[0]), first[1].shape[1], second[1].shape[1]
+    cost = ((first[1] @ weight[:i])[:, None] + second[1] @ weight[i : i + j]).ravel()
     cheapest = np.argsort(cost, kind="stable")[:most]
     one, other = cheapest // n, cheapest % n
     states, nats = (np.concatenate([a[one], b[other]], axis=1) for a, b in zip(first, second, strict=True))

@@ -16,7 +16,7 @@ from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.search.integers import choose, fractional_amounts, neutral_formulas, project
 from kiago_ray.search.losses import Norm, integer_loss
-from kiago_ray.search.problem import MIN_TOTAL, Problem, canonical_text, row_generator
+from kiago_ray.search.problem import MIN_TOTAL, Problem
 from kiago_ray.search.result import Cost, Proposals, Score, Singles, scored
 from kiago_ray.search.sections import SpecError, StartSpec
 from kiago_ray.search.stages import SearchState, init, largest, rectified
@@ -115,8 +115,7 @@ def starts(problem: Problem, frequencies: Mapping[str, Floats], rows: Sequence[i
     if start.kind == "rows":
         return _normalised(parse_fractions(start.rows[row] for row in rows) * problem.allowed)
     weights = drawing_weights(start.frequencies, frequencies)
-    text = canonical_text(problem.base)
-    generators = (row_generator(problem.spec.seed, text, row) for row in rows)
+    generators = (problem.generator(row) for row in rows)
     if start.kind == "random" or problem.base is None:
         drawn = [random_row(rng, problem.allowed, start.random_elements) for rng in generators]
     else:

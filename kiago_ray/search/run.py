@@ -19,9 +19,8 @@ from kiago_ray.chemistry.elements import Floats, Ints, Mask
 from kiago_ray.chemistry.formula import checked_amounts
 from kiago_ray.predictors.base import Predictors, capturable, in_precision, predict, step_precision
 from kiago_ray.predictors.ensemble import with_lower_bound
-from kiago_ray.search.family import Substitutions
 from kiago_ray.search.losses import Objective, further_terms, row_losses
-from kiago_ray.search.problem import Problem, resolve
+from kiago_ray.search.problem import Problem, Substitutions, resolve
 from kiago_ray.search.result import RowStatus, SearchResult, Singles, Trajectory, join, scored
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
@@ -137,13 +136,11 @@ class _Search:
 
     def score(self, fractions: Floats) -> tuple[Singles, Singles]:
         """T_c in K, 0 or more, and E_f in eV/atom of fractions (size, 118)."""
-        tc, ef = self._values(self.predictors, fractions)
-        return np.maximum(tc, 0), ef
+        return self._values(self.predictors, fractions, relu=True)
 
     def climbed(self, fractions: Floats) -> tuple[Singles, Singles]:
         """T_c and E_f as the search climbs them: the lower bound where it asks for one, before the ReLU as it does."""
-        tc, ef = self._values(self.bound, fractions)
-        return tc if self.problem.spec.tc_gradient == "before_relu" else np.maximum(tc, 0), ef
+        return self._values(self.bound, fractions, relu=self.problem.spec.tc_gradient == "after_relu")
 
     def cost(self, objective: Objective, fractions: Floats) -> Floats:
         """What stage 1 climbs down, by `bound`: (size,) in K of fractions (size, 118)."""
@@ -151,10 +148,11 @@ class _Search:
             loss, _ = row_losses(self.tensor(fractions), self.bound, objective)
         return loss.double().cpu().numpy()
 
-    def _values(self, predictors: Predictors, fractions: Floats) -> tuple[Singles, Singles]:
+    def _values(self, predictors: Predictors, fractions: Floats, relu: bool) -> tuple[Singles, Singles]:
         x = self.tensor(fractions)
         with torch.no_grad():
-            return predictors.tc(x).cpu().numpy(), predictors.ef(x).cpu().numpy()
+            tc, ef = predictors.tc(x).cpu().numpy(), predictors.ef(x).cpu().numpy()
+        return np.maximum(tc, 0) if relu else tc, ef
 
 
 def _supported(spec: SearchSpec, predictors: Predictors) -> Mask:
@@ -258,14 +256,11 @@ def given_result(amounts: Floats, predictors: Predictors) -> SearchResult:
     none = np.zeros((1, 0), dtype=np.float32)
     return SearchResult(
         **vars(scored(fractions, amounts, status, lambda _: (tc, ef))),
+        **dict.fromkeys(("start", "x_final"), fractions.astype(np.float32)),
+        **dict.fromkeys(("tc_stage1_k", "tc_relaxed_k"), tc),
+        **dict.fromkeys(("ef_stage1_ev_per_atom", "ef_relaxed_ev_per_atom"), ef),
         rows=np.arange(n),
         recoveries=np.zeros(n, dtype=np.int64),
-        start=fractions.astype(np.float32),
-        x_final=fractions.astype(np.float32),
-        tc_stage1_k=tc,
-        ef_stage1_ev_per_atom=ef,
-        tc_relaxed_k=tc,
-        ef_relaxed_ev_per_atom=ef,
         trajectory=Trajectory(np.zeros(0, dtype=np.int64), np.ones(1, dtype=np.int64), none, none, none),
         wall_s=0.0,
         seconds={},

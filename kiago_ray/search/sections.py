@@ -72,11 +72,6 @@ def _known_symbol(symbol: str) -> str:
     return symbol
 
 
-def _readable_formula(text: str) -> str:
-    parse(text)
-    return text
-
-
 def _in_one_line(schema: dict[str, Any]) -> None:
     """Take the line breaks out of the descriptions of a section's JSON schema."""
     for field in schema.get("properties", {}).values():
@@ -85,7 +80,7 @@ def _in_one_line(schema: dict[str, Any]) -> None:
 
 
 Symbol = Annotated[str, AfterValidator(_known_symbol)]
-Formula = Annotated[str, AfterValidator(_readable_formula)]
+Formula = Annotated[str, AfterValidator(lambda text: text if parse(text) else "")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Distance = Annotated[float, Field(ge=0, le=2)]
 ScreenName = Literal[
@@ -135,8 +130,7 @@ class StartSpec(Section):
     add_by: Literal["uniform", "frequencies"] = "frequencies"
     """uniform: each alike, as in the paper; frequencies: by those, as predictors know little of rare elements."""
     add_max_ratio: Share = 0.15
-    """Most of an added element, relative to all of the base, drawn evenly from 0. The paper has 0.3; `default` lets
-    the base outweigh what is added.
+    """Most of an added element, relative to the base, drawn evenly from 0. The paper has 0.3, which rivals the base.
     """
     random_elements: int | None = Field(default=4, ge=1, le=118)
     """How many elements a random start holds; null for every allowed element."""
@@ -312,26 +306,20 @@ class ScreensSpec(Section):
     """
 
     names: tuple[ScreenName, ...] = Field(default=("balanced", "plausible", "few_elements"), max_length=20)
-    """neutral: charge neutrality; pauling: electronegativity balance; balanced: likely states add up to 0, mixed
-    valence being the rule, or metals and intermetallics; plausible: exists with a probability of at least
-    min_existence; neutral_mixed: as pauling, mixed valence allowed (needs charge.mixed_valence); neutral_atoms:
-    neutral, each atom with a valence of its own (section 3.6); hydride: at least 40 % hydrogen, two or three elements,
-    at most 15 atoms; ef_negative: formation energy below 0 eV/atom; few_elements: at most `max_elements` elements;
-    near_hull: at most max_e_hull_ev_per_atom above the hull of competing phases, for the best that pass the others.
+    """Which screens, each as `kiago search --help` describes it. neutral_mixed needs charge.mixed_valence; near_hull
+    is judged on the best that pass the others.
     """
     max_elements: int = Field(default=9, ge=1, le=118)
     """Most elements a proposal may hold to pass few_elements."""
     max_e_hull_ev_per_atom: float = Field(default=0.1, ge=0, le=10)
-    """Most energy above the hull, in eV/atom, to pass near_hull. By ElemNet 88 % of stable compounds lie within 0.1.
-    """
+    """Most eV/atom above the hull to pass near_hull. By ElemNet 88 % of stable compounds lie within 0.1."""
     max_charge_nats: float = Field(default=1.25, ge=0, le=10)
     """How unlikely the states may be, in nats an atom, to pass balanced, as 99.0 % of SuperCon's superconductors do.
     """
     min_existence: Share = 0.06
     """Least probability to exist to pass plausible; `kiago search --help` has the recall."""
     nearby_distance: Distance = 0.2
-    """L1 distance in fractions, from a row or the base, within which the best known composition is to be improved on.
-    """
+    """L1 distance in fractions, from a row or the base, within which the best known composition is to be beaten."""
     rank_by: RankBy = "improvement"
     """What orders the proposals that passed. improvement: the plausibility and what T_c is expected to gain over the
     best known nearby; trusted: the lower bound by the ensemble's spread, the oracle and the extrapolation; tc, as in

@@ -71,9 +71,7 @@ class SearchSpec(Section):
     start: StartSpec = Field(default_factory=StartSpec)
     """Initial candidates."""
     family: FamilySpec = Field(default_factory=FamilySpec)
-    """Whether and how the base's sites are kept, as who makes a compound next does; then max_elements, n_unit and
-    start say nothing.
-    """
+    """Whether and how the base's sites are kept, as chemists do; then max_elements, n_unit and start say nothing."""
     sources: SourcesSpec = Field(default_factory=SourcesSpec)
     """Where the rows of a family search come from."""
     fixed: dict[Symbol, Amount] = Field(default_factory=dict)
@@ -100,13 +98,11 @@ class SearchSpec(Section):
     """Numbers of atoms N of the grids n/N that formulas lie on (N_unit, eq. 9); they are written reduced."""
 
     alpha: float = Field(default=0.0, ge=0)
-    """Weight of the formation energy, in K per eV/atom (eq. 1). The paper has 4; in a family plausibility counts."""
+    """Weight of the formation energy, in K per eV/atom (eq. 1). The paper has 4, `default` the plausibility."""
     plausibility_weight: float = Field(default=10.0, ge=0, le=1000)
     """Weight of the plausibility, in K per nat. The paper has 0; but what nobody can make is worth nothing."""
     beta: RampSpec = Field(default_factory=RampSpec)
-    """Weight of the integer loss, in K (eq. 16), over stage 2. The paper's 1 is little beside T_c's slope of hundreds
-    of K, so `default` raises it.
-    """
+    """Weight of the integer loss in stage 2, in K (eq. 16). The paper's 1 is little beside T_c's slope of hundreds."""
     integer_norm: Literal["l1", "l2"] = "l1"
     """l1: the integer loss sums |x - c| (eq. 10); l2: it sums (x - c)²."""
     tc_gradient: Literal["before_relu", "after_relu"] = "before_relu"
@@ -176,7 +172,10 @@ class SearchSpec(Section):
         """What makes the search impossible, one after the other; each holds only where those before it don't."""
         if not any(self.steps):
             yield "steps: both stages have 0 steps; give one of them at least 1, such as [200, 200]"
-        yield from self._problems_of_fixed()
+        for symbol in set(self.fixed) & set(self.elements.forbid):
+            yield f"fixed: {symbol} is both fixed and forbidden; remove one of the two"
+        if (total := sum(self.fixed.values())) >= 1 - 1e-9:
+            yield f"fixed: the amounts add up to {total:g}; they must leave something, so below 1"
         yield from self._problems_of_substitute()
         yield from self._problems_of_family()
         if "neutral_mixed" in self.screens.names and not self.charge.mixed_valence:
@@ -190,13 +189,6 @@ class SearchSpec(Section):
                 f"n_unit: formulas of up to {most} atoms can't hold {elements} elements; raise n_unit.max to "
                 f"{elements} or lower max_elements"
             )
-
-    def _problems_of_fixed(self) -> Iterator[str]:
-        for symbol in set(self.fixed) & set(self.elements.forbid):
-            yield f"fixed: {symbol} is both fixed and forbidden; remove one of the two"
-        total = sum(self.fixed.values())
-        if total >= 1 - 1e-9:
-            yield f"fixed: the amounts add up to {total:g}; they must leave something, so below 1"
 
     def _problems_of_substitute(self) -> Iterator[str]:
         if self.substitute is None:
@@ -213,7 +205,7 @@ class SearchSpec(Section):
             self.substituted()
 
     def _problems_of_family(self) -> Iterator[str]:
-        family = self.family
+        family, there = self.family, parse(self.base) if self.base else {}
         if not family.enabled:
             for name in ("keep", "dope", "range"):
                 if getattr(family, name) != getattr(FamilySpec(), name):
@@ -223,7 +215,7 @@ class SearchSpec(Section):
                     )
             return
         excluded = {
-            "fixed": bool(self.fixed),
+            "fixed": self.fixed,
             "substitute": self.substitute is not None,
             "oxidation_state": self.oxidation_state is not None,
             "start.kind": self.start.kind != "perturb",
@@ -233,11 +225,9 @@ class SearchSpec(Section):
                 f"{name}: a search that keeps its base's sites can't have it; choose the preset 'open' or "
                 "'substitution', or set family.enabled to false"
             )
-        there = parse(self.base) if self.base else {}
         for name, named in (("keep", family.keep), ("dope", family.dope)):
-            for symbol in named:
-                if there and symbol not in there:
-                    yield f"family.{name}: {symbol} is not in {self.base}; name one of {', '.join(there)}"
+            for symbol in (each for each in named if there and each not in there):
+                yield f"family.{name}: {symbol} is not in {self.base}; name one of {', '.join(there)}"
 
     def substituted(self) -> tuple[Floats, float]:
         """x_const (eq. 3), (118,) fractions, of the base without what its sites take out, and the atoms of all of it

@@ -16,7 +16,7 @@ from kiago_ray.models import check_search
 from kiago_ray.plausibility.prospects import load_prospects
 from kiago_ray.runs.plan import Check, InfeasibleError, Plan, make_plan
 from kiago_ray.runs.spec import campaign_from
-from kiago_ray.search.family import Substitutions
+from kiago_ray.search.problem import Substitutions
 from kiago_ray.search.sections import SpecError
 
 EVERY = np.ones(N_ELEMENTS, dtype=np.bool_)
@@ -115,7 +115,7 @@ def test_what_cant_run_is_refused_whole_each_with_its_reason() -> None:
     assert list(reasons) == [
         f"LaNiAsO-{name}-s0" for name in ("state", "mask", "small", "atoms", "key", "none")
     ]
-    assert "no element has the state +9" in reasons["LaNiAsO-state-s0"]
+    assert "with oxidation state +9 in icsd24" in reasons["LaNiAsO-state-s0"]
     assert "O is both fixed and forbidden" in reasons["LaNiAsO-mask-s0"]
     assert "formulas of up to 3 atoms can't hold 7 elements" in reasons["LaNiAsO-small-s0"]
     assert "no number of atoms from 1 to 12" in reasons["LaNiAsO-atoms-s0"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.predictors.base import Predictors
-from kiago_ray.search.family import Substitutions
+from kiago_ray.search.problem import Substitutions
 
 
 def every_element() -> Tensor:

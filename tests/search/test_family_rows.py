@@ -17,7 +17,6 @@ from torch.autograd import gradcheck
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.predictors.base import Predictors
-from kiago_ray.search.family import VACANCY, Substitutions
 from kiago_ray.search.family_rows import (
     FamilySpace,
     FamilyStarts,
@@ -28,7 +27,7 @@ from kiago_ray.search.family_rows import (
     nearest_atoms,
     neighbours,
 )
-from kiago_ray.search.problem import Problem, resolve
+from kiago_ray.search.problem import VACANCY, Problem, Substitutions, resolve
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.run import begin, run_search
 from kiago_ray.search.sections import SourcesSpec

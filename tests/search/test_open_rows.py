@@ -17,7 +17,6 @@ from torch.autograd import gradcheck
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse, parse_fractions, write_integers
 from kiago_ray.chemistry.neutrality import check
-from kiago_ray.search.family import Substitutions
 from kiago_ray.search.losses import integer_loss
 from kiago_ray.search.open_rows import (
     OpenSpace,
@@ -26,7 +25,7 @@ from kiago_ray.search.open_rows import (
     open_space,
     starts,
 )
-from kiago_ray.search.problem import Problem, canonical_text, resolve, row_generator
+from kiago_ray.search.problem import Problem, Substitutions, canonical_text, resolve, row_generator
 from kiago_ray.search.result import Proposals, RowStatus, Score
 from kiago_ray.search.run import begin
 from kiago_ray.search.sections import SpecError

@@ -19,8 +19,7 @@ from kiago_ray.chemistry.neutrality import check
 from kiago_ray.predictors.base import Predictors, check_contract
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.screens import apply_screens
-from kiago_ray.search.family import Substitutions
-from kiago_ray.search.problem import resolve
+from kiago_ray.search.problem import Substitutions, resolve
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import given_result, run_search, search_stage, shard_size
 from kiago_ray.search.sections import SpecError

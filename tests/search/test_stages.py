@@ -18,10 +18,9 @@ from kiago_ray.predictors.base import Predictors, in_precision
 from kiago_ray.predictors.networks import unpool_in_order
 from kiago_ray.predictors.weights import load_predictors
 from kiago_ray.search import load_preset
-from kiago_ray.search.family import Substitutions
 from kiago_ray.search.losses import ChargeTerm, Objective, Terms, charge_table, row_losses
 from kiago_ray.search.open_rows import OpenSpace
-from kiago_ray.search.problem import resolve
+from kiago_ray.search.problem import Substitutions, resolve
 from kiago_ray.search.result import RowStatus
 from kiago_ray.search.run import begin, search_stage
 from kiago_ray.search.spec import SearchSpec

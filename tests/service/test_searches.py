@@ -15,7 +15,7 @@ import pytest
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.models import check_search
-from kiago_ray.search.family import Substitutions
+from kiago_ray.search.problem import Substitutions
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import load_preset
 from kiago_ray.service.searches import requested_search
