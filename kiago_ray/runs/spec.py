@@ -3,7 +3,7 @@ specification is read from a YAML file: bounded, without aliases, with paths tha
 
 `bases: literature` stands for every known family once. The chemical system of a known superconductor's family follows
 from its sites: elements with fractional amounts that are known to replace one another share one
-(`search.family.sites_of`), and of these the one with most of it counts. So
+(`search.problem.sites_of`), and of these the one with most of it counts. So
 La1.85Sr0.15CuO4, La2CuO4 and La1.9Ba0.1CuO3.98 are of the family of La, Cu and O; LaFeAsO0.9F0.1 is of LaFeAsO's,
 while SmFeAsO, whose place nobody shares by half, is of one of its own, as are MgB2 and NbSe2. Where all elements would
 share one site it is an alloy, of which all but traces count: Nb0.78Sn0.22 and Nb3Sn are of one family.
