@@ -334,7 +334,7 @@ def with_e_hull(
     """A table of candidates (n rows) with `e_hull_ev_per_atom` for the best `most` different formulas that passed the
     screens which don't ask for it, and null for others. amounts: (n, 118) of their formulas.
     """
-    places, _ = rank_rows(rows, np.zeros(len(rows)), ranking)
+    places, _ = rank_rows(rows, np.zeros(len(rows), dtype=np.int64), ranking)
     best = places[rows["passed"].to_numpy()[places]][:most]
     x = np.asarray(amounts[best], dtype=np.float64)
     found = hull.e_hull(x / x.sum(axis=1, keepdims=True), rows["ef_ev_per_atom"].to_numpy()[best])

@@ -385,7 +385,7 @@ def proposed(family: Family, substitutions: Substitutions) -> dict[str, list[Occ
 
     def key(occupation: Occupation) -> bytes:
         atoms = atoms_of(occupation)
-        return np.round(atoms / atoms.sum(), _KEY_DECIMALS).tobytes()
+        return bytes(np.round(atoms / atoms.sum(), _KEY_DECIMALS).tobytes())
 
     existing = made(family, substitutions)
     keys = {key(each) for each in existing}

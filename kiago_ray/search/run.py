@@ -256,11 +256,14 @@ def given_result(amounts: Floats, predictors: Predictors) -> SearchResult:
     none = np.zeros((1, 0), dtype=np.float32)
     return SearchResult(
         **vars(scored(fractions, amounts, status, lambda _: (tc, ef))),
-        **dict.fromkeys(("start", "x_final"), fractions.astype(np.float32)),
-        **dict.fromkeys(("tc_stage1_k", "tc_relaxed_k"), tc),
-        **dict.fromkeys(("ef_stage1_ev_per_atom", "ef_relaxed_ev_per_atom"), ef),
         rows=np.arange(n),
         recoveries=np.zeros(n, dtype=np.int64),
+        start=fractions.astype(np.float32),
+        x_final=fractions.astype(np.float32),
+        tc_stage1_k=tc,
+        ef_stage1_ev_per_atom=ef,
+        tc_relaxed_k=tc,
+        ef_relaxed_ev_per_atom=ef,
         trajectory=Trajectory(np.zeros(0, dtype=np.int64), np.ones(1, dtype=np.int64), none, none, none),
         wall_s=0.0,
         seconds={},
