@@ -68,9 +68,8 @@ def bare_processes(count: int, shards: int, rows: int, steps: int) -> float:
 
 def campaign(workers: int, shards: int, rows: int, steps: int) -> float:
     """Seconds of `run_campaign` with so many workers of one core."""
-    from kiago_ray.distributed.cluster import WorkerSetup
-    from kiago_ray.distributed.dispatch import DispatchPolicy
-    from kiago_ray.distributed.drivers import RunRequest, run_campaign, run_identity
+    from kiago_ray.distributed.dispatch import RunRequest, WorkerSetup
+    from kiago_ray.distributed.drivers import run_campaign, run_identity
     from kiago_ray.models import load_models
     from kiago_ray.runs.plan import make_plan
     from kiago_ray.runs.spec import campaign_from
@@ -87,12 +86,10 @@ def campaign(workers: int, shards: int, rows: int, steps: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "out")
         setup = WorkerSetup.of(out, plan.campaign.resources, models)
-        request = RunRequest(
-            out, run_identity(plan, models.identity), {}, setup, policy=DispatchPolicy(workers=workers)
-        )
+        request = RunRequest(out, run_identity(plan, models.identity), {}, setup, workers=workers)
         began = time.perf_counter()
         outcome = run_campaign(plan, request)
-        assert outcome.complete
+        assert outcome.results.complete
         return time.perf_counter() - began
 
 

@@ -15,7 +15,6 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 import httpx
@@ -24,6 +23,7 @@ from kiago_ray.errors import KiagoError
 
 Row = dict[str, Any]
 
+UNFINISHED = ("queued", "running")
 RETRIED = (429, 503)  # the service says when to come back; nothing was done
 _LOST = (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
 
@@ -61,9 +61,7 @@ class Client:
     def __enter__(self) -> Client:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -95,10 +93,8 @@ class Client:
 
     def searches(self, *, limit: int = 20, offset: int = 0) -> list[Row]:
         """Jobs, newest first. Raises ServiceError."""
-        rows: list[Row] = self._json("GET", "/v1/searches", params={"limit": limit, "offset": offset})[
-            "searches"
-        ]
-        return rows
+        found = self._json("GET", "/v1/searches", params={"limit": limit, "offset": offset})
+        return list(found["searches"])
 
     def job(self, search_id: str) -> Row:
         """A search as it stands. Raises ServiceError, 404 where there is none."""
@@ -119,13 +115,11 @@ class Client:
                     if answer.status_code >= 400:
                         answer.read()
                         raise _error(answer)
-                    event = ""
                     for line in answer.iter_lines():
-                        if line.startswith("event:"):
-                            event = line.partition(":")[2].strip()
-                        elif line.startswith("data:"):
-                            yield json.loads(line.partition(":")[2])
-                            if event == "end":
+                        if line.startswith("data:"):
+                            job: Row = json.loads(line.removeprefix("data:"))
+                            yield job
+                            if job["state"] not in UNFINISHED:
                                 return
             except _LOST:
                 pass
@@ -134,7 +128,7 @@ class Client:
                     raise
             self._sleep(1.0)
             job = self.job(search_id)  # with its retries: a service that is gone for good ends this
-            if job["state"] not in ("queued", "running"):
+            if job["state"] not in UNFINISHED:
                 yield job
                 return
 
@@ -150,10 +144,8 @@ class Client:
     ) -> list[Row]:
         """Some candidates of a finished search, best first. Raises ServiceError, 409 while it isn't done."""
         asked = {"limit": limit, "offset": offset, "passed": passed}
-        rows: list[Row] = self._json("GET", f"/v1/searches/{search_id}/candidates", params=asked)[
-            "candidates"
-        ]
-        return rows
+        found = self._json("GET", f"/v1/searches/{search_id}/candidates", params=asked)
+        return list(found["candidates"])
 
     def download(self, search_id: str, path: Path, *, format: Literal["csv", "parquet"] = "parquet") -> Path:
         """All candidates as a file. Raises ServiceError."""
@@ -168,33 +160,26 @@ class Client:
     def _ask(self, method: str, path: str, *, repeatable: bool = True, **sent: Any) -> httpx.Response:
         for tried in range(self._retries + 1):
             pause = min(0.25 * 2**tried, self._longest) * random.uniform(0.5, 1.0)
+            last = tried == self._retries
             try:
                 answer = self._http.request(method, path, **sent)
             except _LOST as error:
-                if tried == self._retries or not (repeatable or isinstance(error, httpx.ConnectError)):
+                if last or not (repeatable or isinstance(error, httpx.ConnectError)):
                     raise ServiceError(0, f"{self._http.base_url} can't be reached ({error})") from error
             except httpx.HTTPError as error:
                 raise ServiceError(0, f"{self._http.base_url} does not answer ({error})") from error
             else:
                 if answer.status_code < 400:
                     return answer
-                again = answer.status_code in RETRIED or (repeatable and _lost(answer))
-                if not again or tried == self._retries:
+                # Then a proxy says that the replica is gone; the service's own failures are problem details.
+                gone = answer.status_code == 500 and "problem" not in answer.headers.get("Content-Type", "")
+                if last or not (answer.status_code in RETRIED or (repeatable and gone)):
                     raise _error(answer)
-                pause = _said(answer, pause, self._longest)
+                said = answer.headers.get("Retry-After", "")
+                if said.isdigit():  # with a little more so that clients don't come back together
+                    pause = min(float(said), self._longest) + random.uniform(0, 0.5)
             self._sleep(pause)
         raise AssertionError("the last try either answers or raises")
-
-
-def _lost(answer: httpx.Response) -> bool:
-    """Whether the proxy says that the replica that worked on it is gone; the service's own failures are problems."""
-    return answer.status_code == 500 and "problem" not in answer.headers.get("Content-Type", "")
-
-
-def _said(answer: httpx.Response, otherwise: float, longest: float) -> float:
-    """Seconds of Retry-After, with a little more so that clients don't come back together."""
-    said = answer.headers.get("Retry-After", "")
-    return min(float(said), longest) + random.uniform(0, 0.5) if said.isdigit() else otherwise
 
 
 def _error(answer: httpx.Response) -> ServiceError:

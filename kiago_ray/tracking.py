@@ -242,9 +242,13 @@ def recorded_whole(run: Location) -> bool:
 
 
 class LiveRecord:
-    """The record of a run that goes on. A store that fails or hangs holds it up once in RETRY_S, for some LIVE_S."""
+    """The record of a run that goes on. A store that fails or hangs holds it up once in RETRY_S, for some LIVE_S.
+    Without a target there is none.
+    """
 
-    def __init__(self, directory: RunDirectory, what: Plan | SweepSpec, target: TrackingTarget) -> None:
+    def __init__(
+        self, directory: RunDirectory, what: Plan | SweepSpec, target: TrackingTarget | None
+    ) -> None:
         self._directory, self._what, self._target = directory, what, target
         self._waiting: dict[str, None] = {}
         self._not_before = -math.inf
@@ -252,7 +256,7 @@ class LiveRecord:
     def done(self, *names: str) -> None:
         """Write what came of these searches or trials, and of those that failed to be written before."""
         self._waiting |= dict.fromkeys(names)
-        if time.monotonic() < self._not_before:
+        if self._target is None or time.monotonic() < self._not_before:
             return
         report = record(
             self._directory,
@@ -266,8 +270,10 @@ class LiveRecord:
         if report.problem:
             self._not_before = time.monotonic() + RETRY_S
 
-    def end(self, patience_s: float = END_S) -> TrackingReport:
+    def end(self, patience_s: float = END_S) -> TrackingReport | None:
         """Write all that isn't there, and how the run ended."""
+        if self._target is None:
+            return None
         return record(self._directory, self._what, self._target, patience_s=patience_s)
 
 

@@ -13,15 +13,8 @@ from typer import Argument, Option
 
 from kiago_ray.cli import console
 from kiago_ray.cli.console import View, plain_table, plural, print_facts, print_json, say
-from kiago_ray.distributed.cluster import WorkerInfo, WorkerSetup
-from kiago_ray.distributed.dispatch import DispatchPolicy, Watcher
-from kiago_ray.distributed.drivers import (
-    CampaignOutcome,
-    RunRequest,
-    SweepOutcome,
-    run_campaign,
-    run_identity,
-)
+from kiago_ray.distributed.dispatch import RunRequest, Watcher, WorkerInfo, WorkerSetup
+from kiago_ray.distributed.drivers import Outcome, run_campaign, run_identity
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, check_search, load_models
 from kiago_ray.predictors.weights import load_cards, weights_hashes
@@ -52,7 +45,7 @@ _RECENT_S = 1800.0  # what counts for the pace of a running campaign
 _WIDE = 150  # characters from which there is room for base, source and search
 _PLACES_WIDTH = 50
 
-Outcome = TypeVar("Outcome", CampaignOutcome, SweepOutcome)
+Ended = TypeVar("Ended", bound=Outcome[Any])
 
 Where = Annotated[str, Argument(help="Directory or URI of a campaign.")]
 
@@ -93,13 +86,13 @@ def run(
     if dry_run:
         show_plan(plan, where, as_json)
         return 0
-    how = {"address": address, "policy": DispatchPolicy(workers=workers, wait_s=60 * wait)}
+    how = {"address": address, "workers": workers, "wait_s": 60 * wait}
     identity = run_identity(plan, models.identity)
     request = requested(campaign, models, where, identity, tracking_uri, no_tracking, **how)
     resend = f"kiago campaign track {where} --tracking-uri URI"
     outcome = drive(run_campaign, plan, request, CampaignView(), "shards", resend)
     show_outcome(outcome, where, top, as_json)
-    return 3 if outcome.failures else 0 if outcome.complete else 1
+    return 3 if outcome.failures else 0 if outcome.results.complete else 1
 
 
 @app.command()
@@ -210,8 +203,8 @@ def requested(
     no_tracking: bool,
     **how: Any,
 ) -> RunRequest:
-    """What a campaign or sweep is run with; says so where no MLflow store is known. how: the cluster's address and the
-    policy, as `RunRequest` has them. Raises TrackingError.
+    """What a campaign or sweep is run with; says so where no MLflow store is known. how: the cluster's address
+    and the workers, as `RunRequest` has them. Raises TrackingError.
     """
     target = tracking_target(Location.of(where), tracking_uri, spec.name, none=no_tracking)
     if target is None and not no_tracking:
@@ -229,13 +222,13 @@ def requested(
 
 
 def drive(
-    run: Callable[..., Outcome],
+    run: Callable[..., Ended],
     what: Plan | SweepSpec,
     request: RunRequest,
     view: View,
     parts: str,
     resend: str,
-) -> Outcome:
+) -> Ended:
     """Run a campaign or sweep under a live view, until it is done or a signal stops it; then say whether it was done
     before, what it is held against, what failed, whether it was stopped and what MLflow has of it.
 
@@ -252,7 +245,7 @@ def drive(
         say(f"failed: {part}: {cause}")
     if outcome.failures:
         say(f"{len(outcome.failures)} {parts} failed; {again}")
-    if outcome.stopped and not outcome.complete:
+    if outcome.stopped:
         say(f"stopped; {again}")
     if outcome.tracking is not None:
         say(outcome.tracking.in_words(resend))
@@ -373,17 +366,15 @@ def rows_a_second(manifests: Sequence[Manifest]) -> float | None:
     return sum(rows for _, rows in recent[1:]) / (recent[-1][0] - recent[0][0])
 
 
-def show_outcome(outcome: CampaignOutcome, where: str, top: int, as_json: bool) -> None:
+def show_outcome(outcome: Outcome[CampaignResults], where: str, top: int, as_json: bool) -> None:
     """The best rows and the counts."""
-    place = outcome.directory.location
-    results = outcome.results or read_results(place, CampaignResults)
-    assert results is not None  # a campaign that was found finished has it among its outputs
-    rows = first_rows(place / CANDIDATES, top).to_pylist()
+    results = outcome.results
+    rows = first_rows(outcome.directory.file(CANDIDATES), top).to_pylist()
     if as_json:
         print_json(
             {
                 "out": where,
-                "complete": outcome.complete,
+                "complete": results.complete,
                 "summary": results.to_dict(),
                 "top": rows,
                 "failures": outcome.failures,

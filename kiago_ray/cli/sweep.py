@@ -17,8 +17,8 @@ from typer import Argument, Option
 from kiago_ray.cli import console
 from kiago_ray.cli.campaign import drive, requested
 from kiago_ray.cli.console import View, plain_table, plural, print_json, say
-from kiago_ray.distributed.dispatch import DispatchPolicy
-from kiago_ray.distributed.drivers import RunRequest, run_sweep, sweep_identity
+from kiago_ray.distributed.dispatch import RunRequest
+from kiago_ray.distributed.drivers import run_sweep, sweep_identity
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card
 from kiago_ray.runs.spec import overridden
@@ -62,11 +62,11 @@ def sweep(
         show = print_json if as_json else console.print_facts
         show(plan(chosen, where))
         return 0
-    how = {"address": address, "policy": DispatchPolicy(wait_s=math.inf if wait else 0.0)}
+    how = {"address": address, "wait_s": math.inf if wait else 0.0}
     request = sweep_request(chosen, models, where, tracking_uri, no_tracking, **how)
     outcome = drive(run_sweep, chosen, request, SweepView(chosen), "seeds", "the same command")
     show_results(outcome.results, where, top, as_json)
-    return 3 if outcome.failures else 0 if outcome.complete else 1
+    return 3 if outcome.failures else 0 if outcome.results.complete else 1
 
 
 def checked_models(sweep: SweepSpec) -> Models:

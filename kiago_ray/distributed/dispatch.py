@@ -1,36 +1,150 @@
 """Shards to workers: one at a time to each, again where a worker was lost, never twice where a shard raised.
 
-An own loop over `ray.wait`, because a shard must be known by name whatever becomes of the worker that has it.
-Workers aren't restarted by Ray: a lost one is replaced here, so that nothing is ever retried in silence.
+A worker is an actor that loads the models once, holds one device, and runs one shard at a time. An own loop over
+`ray.wait` gives out the shards, because one must be known by name whatever becomes of the worker that has it. Workers
+aren't restarted by Ray: a lost one is replaced here, so that nothing is ever retried in silence.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from kiago_ray.distributed.cluster import (
-    SearchWorker,
-    WorkerInfo,
-    WorkerSetup,
-    actor_options,
-    capacity,
-    in_words,
-    refusal,
-)
-from kiago_ray.errors import InputError
-from kiago_ray.runs.plan import Plan, Shard
-from kiago_ray.runs.shards import Manifest
-from kiago_ray.storage.location import StorageError
+import torch
+
+from kiago_ray import __version__
+from kiago_ray.data import NONE
+from kiago_ray.distributed.cluster import capacity, in_words, memory_bytes, one_line, refusal
+from kiago_ray.errors import InputError, KiagoError
+from kiago_ray.models import Models, load_models
+from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY, kinds_in, weights_hashes
+from kiago_ray.runs.plan import Plan, PlannedSearch, Shard
+from kiago_ray.runs.shards import Manifest, compute_shard
+from kiago_ray.runs.spec import ResourcesSpec
+from kiago_ray.screening.known import KnownMaterials, TriedMaterials
+from kiago_ray.storage.location import Location, StorageError, Where
+from kiago_ray.storage.run_directory import cpu_name
+
+if TYPE_CHECKING:
+    from kiago_ray.tracking import TrackingTarget
 
 POLL_S = 0.25
 _LOOK_S = 2.0  # between two looks at the cluster's nodes
 _PATIENCE_S = 60.0  # with a cluster that has lost its last node
 _REFUSALS = 3  # workers in a row that couldn't start, before no more are tried
 _REMIND_S = 60.0
+
+
+class WorkerSetupError(KiagoError):
+    """A worker that can't do its job where it is. The message is one line: why, and what to do."""
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What every worker of a campaign or sweep gets.
+
+    run: its directory, a URI or an absolute path; weights: SHA-256 of each predictor's; weight_files: name →
+    content where they aren't the package's own; version: the driver's kiago_ray.
+    """
+
+    run: str
+    device: str
+    threads: int
+    weights: Mapping[str, str]
+    weight_files: Mapping[str, bytes]
+    known: KnownMaterials | None
+    tried: TriedMaterials | None = None
+    version: str = __version__
+
+    @classmethod
+    def of(
+        cls, where: str, resources: ResourcesSpec, models: Models, weights: Path | None = None
+    ) -> WorkerSetup:
+        """What workers need to compute with the driver's `models`, whose weights are those of the folder."""
+        location = Location.of(where)
+        kinds = () if weights is None else (*kinds_in(weights), ORACLE, PLAUSIBILITY)
+        files = [file for kind in kinds for file in Path(weights or "").glob(f"{kind}.*")]
+        return cls(
+            run=location.text if "://" in location.text else location.path,
+            device=resources.torch_device,
+            threads=resources.threads,
+            weights=models.hashes,
+            weight_files={file.name: file.read_bytes() for file in files},
+            known=models.known,
+            tried=models.tried,
+        )
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """Where a worker runs. gpus: the ids of the devices that Ray gave it."""
+
+    host: str
+    pid: int
+    device: str
+    device_name: str
+    threads: int
+    gpus: tuple[str, ...]
+
+
+class SearchWorker:
+    """Holds the models and runs shards. Nothing is loaded before `start`, so that its errors arrive as they are."""
+
+    models: Models
+    info: WorkerInfo
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        self.setup = setup
+
+    def start(self) -> WorkerInfo:
+        """Take the device and load the models. Raises WorkerSetupError, WeightsError."""
+        import ray
+
+        setup, host = self.setup, socket.gethostname()
+        if __version__ != setup.version:
+            raise WorkerSetupError(
+                f"the worker on {host} has kiago-ray {__version__}, the driver {setup.version}; install the same "
+                "everywhere"
+            )
+        torch.set_num_threads(setup.threads)
+        gpus = tuple(map(str, ray.get_gpu_ids())) if ray.is_initialized() else ()
+        if setup.device == "cuda" and not torch.cuda.is_available():
+            raise WorkerSetupError(
+                f"the worker on {host} was given GPU {', '.join(gpus) or 'none'} but torch sees no CUDA device there; "
+                "check the node's driver and that torch was installed with CUDA, or set resources.device to cpu"
+            )
+        self.models = self._load_models()
+        name = torch.cuda.get_device_name() if setup.device == "cuda" else cpu_name()
+        self.info = WorkerInfo(host, os.getpid(), setup.device, name, torch.get_num_threads(), gpus)
+        return self.info
+
+    def run(self, search: PlannedSearch, shard: Shard) -> Manifest:
+        """Run a shard and write it; what comes back is its manifest alone. Raises StorageError and what the search
+        raises.
+        """
+        made = {**vars(self.info), "kiago_ray": self.setup.version}
+        return compute_shard(search, shard, Location.of(self.setup.run), self.models, made=made)
+
+    def _load_models(self) -> Models:
+        setup = self.setup
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in setup.weight_files.items():
+                (Path(folder) / name).write_bytes(content)
+            own = Path(folder) if setup.weight_files else None
+            if weights_hashes(own) != dict(setup.weights):
+                raise WorkerSetupError(
+                    f"the worker on {socket.gethostname()} has other weights than the driver; install the same "
+                    "kiago-ray everywhere"
+                )
+            models = load_models(own, known=NONE, device=setup.device)
+        return replace(models, known=setup.known, tried=setup.tried)
 
 
 class Watcher:
@@ -51,50 +165,59 @@ class Watcher:
     def shard_failed(self, shard: Shard, cause: str) -> None:
         """A shard was given up; the others go on."""
 
-    def search_done(self, name: str) -> None:
-        """A search's results are on storage."""
-
     def note(self, text: str) -> None:
         """Something that a person should know, in one line."""
 
 
 @dataclass(frozen=True)
-class DispatchPolicy:
-    """workers: at most so many at once; None for as many as the cluster holds, now and as it grows. tries: how often a
-    shard may lose its worker. wait_s: how long to wait for a node that can hold a worker.
+class RunRequest:
+    """What a campaign or sweep is run with, beside its specification.
+
+    identity: what makes results the same (`run_identity`, `sweep_identity`). about: versions and the like, for
+    spec.yaml. address: of a Ray cluster, see `connected`. workers: at most so many at once; None for as many as the
+    cluster holds, now and as it grows. tries: how often a shard may lose its worker. wait_s: how long to wait for a
+    node that can hold a worker. tracking: None for none. model_notes: on the predictors, for the page.
+    storage_patience_s: for how long a campaign tries storage that fails again. worker_class: what runs as the actor.
     """
 
+    where: Where
+    identity: Mapping[str, Any]
+    about: Mapping[str, Any]
+    setup: WorkerSetup
+    address: str | None = None
     workers: int | None = None
     tries: int = 5
     wait_s: float = 0.0
+    tracking: TrackingTarget | None = None
+    model_notes: tuple[str, ...] = ()
+    storage_patience_s: float = 120.0
+    worker_class: type[SearchWorker] = SearchWorker
 
 
 @dataclass
 class _Member:
-    """One worker: starting (no info), idle (no ref) or busy with a shard."""
+    """One worker: starting (not ready), idle (no ref) or busy with a shard."""
 
     handle: Any
     ref: Any
-    info: WorkerInfo | None = None
+    ready: bool = False
     shard: Shard | None = None
 
 
 @dataclass
 class Dispatch:
-    """One campaign's work on a connected cluster.
+    """One campaign's work on a connected cluster. failures: shard → why it was given up.
 
     done: called with each finished shard's manifest; it may raise StorageError, which ends the campaign. probe: raises
-    StorageError where the campaign's storage can't be written to. worker_class: what runs as the actor.
+    StorageError where the campaign's storage can't be written to.
     """
 
     plan: Plan
-    setup: WorkerSetup
-    policy: DispatchPolicy
+    request: RunRequest
     watcher: Watcher
     done: Callable[[Manifest], None]
     probe: Callable[[], None]
     should_stop: Callable[[], bool]
-    worker_class: type[SearchWorker] = SearchWorker
     failures: dict[str, str] = field(default_factory=dict)
     _queue: deque[Shard] = field(default_factory=deque)
     _crew: list[_Member] = field(default_factory=list)
@@ -103,8 +226,6 @@ class Dispatch:
     _hire_after: float = 0.0
     _looked: float = float("-inf")
     _capacity: int = 0
-    _room_until: float = 0.0
-    _reminded: float = 0.0
 
     def run(self, shards: Sequence[Shard]) -> None:
         """Run the shards, until all are done or have failed (see `failures`) or `should_stop` says so.
@@ -115,13 +236,15 @@ class Dispatch:
         import ray
 
         self._queue.extend(shards)
-        self._resources = self.plan.campaign.resources
-        self._room_until = time.monotonic() + self.policy.wait_s
+        self._resources = resources = self.plan.campaign.resources
         self._reminded = time.monotonic()
-        self._setup_ref = ray.put(self.setup)
+        self._room_until = self._reminded + self.request.wait_s
+        self._setup_ref = ray.put(self.request.setup)
         self._searches = {each.name: each for each in self.plan.searches}
-        self._actor = ray.remote(self.worker_class).options(
-            **actor_options(self._resources), max_restarts=0, max_task_retries=0
+        asked = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
+        asked |= {"memory": memory_bytes(resources)} if resources.memory_gb else {}
+        self._actor = ray.remote(self.request.worker_class).options(
+            **asked, max_restarts=0, max_task_retries=0
         )
         try:
             while (self._queue or any(member.shard for member in self._crew)) and not self.should_stop():
@@ -139,23 +262,25 @@ class Dispatch:
                 self._dismiss(member)
 
     def _hire(self) -> None:
-        """Start workers up to what the policy, the cluster and the work allow. Raises InputError."""
-        now = time.monotonic()
+        """Start workers up to what the request, the cluster and the work allow. Raises InputError."""
+        now, wait_s = time.monotonic(), self.request.wait_s
         if now - self._looked > _LOOK_S:
             self._looked, self._capacity = now, capacity(self._resources)
             if self._capacity:
-                self._room_until = now + max(self.policy.wait_s, _PATIENCE_S)
+                self._room_until = now + max(wait_s, _PATIENCE_S)
             elif now > self._room_until:
                 raise InputError(refusal(self._resources))
-            self._remind(now)
-        # One more than fits is what makes an autoscaler add a node, where waiting for one was allowed.
-        fits = self._capacity + (1 if self.policy.wait_s else 0)
-        limit = fits if self.policy.workers is None else self.policy.workers
-        busy = sum(1 for member in self._crew if member.shard)
-        wanted = min(limit, busy + len(self._queue))
+            if now - self._reminded >= _REMIND_S and not any(member.ready for member in self._crew):
+                self._reminded = now
+                waiting = f"waiting for room for a worker ({in_words(self._resources)})"
+                self.watcher.note(waiting if self._capacity else f"{waiting}; no node has it yet")
         if self._refusals >= _REFUSALS and now < self._hire_after:
             return
-        while len(self._crew) < wanted:
+        # One more than fits is what makes an autoscaler add a node, where waiting for one was allowed.
+        fits = self._capacity + (1 if wait_s else 0)
+        limit = fits if self.request.workers is None else self.request.workers
+        busy = sum(1 for member in self._crew if member.shard)
+        while len(self._crew) < min(limit, busy + len(self._queue)):
             handle: Any = self._actor.remote(self._setup_ref)
             self._crew.append(_Member(handle, handle.start.remote()))
 
@@ -189,8 +314,7 @@ class Dispatch:
             return
         member.ref, member.shard = None, None
         if shard is None:
-            member.info = result
-            self._refusals = 0
+            member.ready, self._refusals = True, 0
             self.watcher.worker_started(result)
         else:
             self.done(result)
@@ -199,10 +323,10 @@ class Dispatch:
     def _lost(self, shard: Shard, cause: str) -> None:
         self._losses[shard.name] += 1
         self.watcher.worker_lost(shard, cause)
-        if self._losses[shard.name] < self.policy.tries:
+        if self._losses[shard.name] < self.request.tries:
             self._queue.appendleft(shard)
         else:
-            self._failed(shard, f"lost its worker {self.policy.tries} times, last: {cause}")
+            self._failed(shard, f"lost its worker {self.request.tries} times, last: {cause}")
 
     def _failed(self, shard: Shard, cause: str) -> None:
         self.failures[shard.name] = cause
@@ -216,31 +340,8 @@ class Dispatch:
         if self._refusals >= _REFUSALS and not self._crew:
             raise InputError(f"no worker can start: {cause}")
 
-    def _remind(self, now: float) -> None:
-        """Say why nothing happens."""
-        started = any(member.info for member in self._crew)
-        if started or now - self._reminded < _REMIND_S:
-            return
-        self._reminded = now
-        waiting = f"waiting for room for a worker ({in_words(self._resources)})"
-        self.watcher.note(waiting if self._capacity else f"{waiting}; no node has it yet")
-
     def _dismiss(self, member: _Member) -> None:
         import ray
 
         self._crew.remove(member)
         ray.kill(member.handle, no_restart=True)
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line without Ray's wrapping."""
-    import ray
-
-    if isinstance(error, ray.exceptions.RayActorError):
-        text = str(error)
-        detail = text.rpartition("Worker exit detail:")[2] if "Worker exit detail:" in text else text
-        return f"the worker process died ({' '.join(detail.split())[:160].strip()})"
-    if isinstance(error, ray.exceptions.OutOfMemoryError):
-        return "the worker was stopped because its node ran out of memory; give fewer rows a shard, or more memory_gb"
-    text = " ".join(str(error).split())[:400]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

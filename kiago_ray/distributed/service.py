@@ -27,8 +27,9 @@ from kiago_ray.models import Models
 from kiago_ray.service.app import build_app
 from kiago_ray.service.backend import PROBE, Backend, service_models
 from kiago_ray.service.explain import explain
-from kiago_ray.service.jobs import JobStore, Runner
+from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.settings import ServiceSettings, is_loopback
+from kiago_ray.service.worker import Runner
 from kiago_ray.storage.location import StorageError
 
 APPLICATION = "kiago"
@@ -41,9 +42,8 @@ log = logging.getLogger("kiago_ray.service")
 
 def take_threads(settings: ServiceSettings) -> int:
     """Have torch use this process's threads; how many."""
-    threads = settings.threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(threads)
-    return threads
+    torch.set_num_threads(settings.threads or len(os.sched_getaffinity(0)))
+    return torch.get_num_threads()
 
 
 @serve.deployment(
@@ -95,7 +95,7 @@ class Predictor(Backend):
 
     async def check_health(self) -> None:
         """Raises where the models don't predict."""
-        await self.check()
+        await self.sound_version()
 
     def wake(self) -> None:
         """Have a worker run the searches that wait."""
@@ -137,19 +137,17 @@ class Searcher:
 
     def __init__(self, settings: ServiceSettings) -> None:
         take_threads(settings)
-        self._settings = settings
-        self._models: Models | None = None
+        self._settings, self._store = settings, JobStore.of(settings.data)
         self._closing = threading.Event()
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Load other models, for the searches to come. Raises WeightsError, DataError."""
-        self._models = await asyncio.to_thread(_load, self._settings, config)
+        models = await asyncio.to_thread(_load, self._settings, config)
+        self._runner = Runner(self._store, models, self._closing.is_set)
 
     async def run_next(self) -> bool:
         """Run the next search that waits, with the models there are now; False where none waits."""
-        assert self._models is not None
-        runner = Runner(JobStore.of(self._settings.data), self._models, self._closing.is_set)
-        return await asyncio.to_thread(runner.run_next)
+        return await asyncio.to_thread(self._runner.run_next)
 
     def __del__(self) -> None:
         self._closing.set()
@@ -159,22 +157,12 @@ class Meter:
     """What the service counts beside what Ray Serve does; Ray exports it to Prometheus with `ray_` in front."""
 
     def __init__(self) -> None:
-        self._requests = Counter(
-            "kiago_requests_total", description="Requests by route and status.", tag_keys=("route", "status")
-        )
-        self._seconds = Histogram(
-            "kiago_request_seconds", description="Time of a request.", boundaries=SECONDS, tag_keys=("route",)
-        )
-        self._queue = Gauge(
-            "kiago_queue_searches", description="Searches that haven't ended.", tag_keys=("state",)
-        )
-        self._rows = Counter(
-            "kiago_rows_total", description="Formulas that were predicted or refused.", tag_keys=("outcome",)
-        )
-        self._batch = Histogram("kiago_batch_rows", description="Formulas of a batch.", boundaries=ROWS)
-        self._model_seconds = Histogram(
-            "kiago_model_seconds", description="Time of a pass through the models.", boundaries=SECONDS
-        )
+        self._requests = Counter("kiago_requests_total", "Requests by route and status.", ("route", "status"))
+        self._seconds = Histogram("kiago_request_seconds", "Time of a request.", SECONDS, ("route",))
+        self._queue = Gauge("kiago_queue_searches", "Searches that haven't ended.", ("state",))
+        self._rows = Counter("kiago_rows_total", "Formulas that were predicted or refused.", ("outcome",))
+        self._batch = Histogram("kiago_batch_rows", "Formulas of a batch.", ROWS)
+        self._model_seconds = Histogram("kiago_model_seconds", "Time of a pass through the models.", SECONDS)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request (service.guard.Count)."""

@@ -27,8 +27,8 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from kiago_ray.api import judged_rows
-from kiago_ray.distributed.cluster import SearchWorker, WorkerSetup, memory_bytes
-from kiago_ray.distributed.dispatch import one_line
+from kiago_ray.distributed.cluster import memory_bytes, one_line
+from kiago_ray.distributed.dispatch import SearchWorker, WorkerSetup
 from kiago_ray.errors import KiagoError
 from kiago_ray.models import Models
 from kiago_ray.predictors.oracle import load_oracle
@@ -101,7 +101,7 @@ class SweepTrial(tune.Trainable):
         except KiagoError as error:
             yield {SEEDS: 0, UNABLE: str(error), OVER: True}
             return
-        ledger = Ledger(Location.of(self.given.campaign), self.sweep)
+        ledger = Ledger(Location.of(self.given.run), self.sweep)
         if unit.number is not None:
             ledger.begin(unit.number, unit.point)
         stored = ledger.scores(unit.folder, unit.seeds)
@@ -136,7 +136,6 @@ class SweepTrial(tune.Trainable):
         if self.models is None:
             worker = SearchWorker(self.given)
             worker.start()
-            assert worker.models is not None
             self.models = worker.models
             if unit.number is not None:
                 self.models = replace(self.models, oracle=load_oracle(kind=TUNING_ORACLE))
@@ -271,7 +270,7 @@ class Experiment(tune.Callback, tune.Stopper):
         if unit.number is None:
             self.failures |= {unit.name: cause} if cause else {}
             return
-        ledger = Ledger(Location.of(self.workers.campaign), self.sweep)
+        ledger = Ledger(Location.of(self.workers.run), self.sweep)
         try:
             ledger.end(unit.number, status, cause or None)
             trial = ledger.trial(unit.number)

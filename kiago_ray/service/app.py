@@ -4,16 +4,15 @@ server and no Ray.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
 
 from kiago_ray import __version__
 from kiago_ray.report.page import render
@@ -21,7 +20,7 @@ from kiago_ray.service import predictions, searches
 from kiago_ray.service.backend import Backend, Service
 from kiago_ray.service.guard import Count, Guard
 from kiago_ray.service.jobs import JobStore
-from kiago_ray.service.problems import ProblemError, handle_problems
+from kiago_ray.service.problems import handle_problems
 from kiago_ray.service.settings import ServiceSettings, token_from
 
 _DESCRIPTION = (
@@ -29,10 +28,11 @@ _DESCRIPTION = (
     "compositions with a higher one. Errors are problem details (RFC 9457); 429 and 503 say in Retry-After when to "
     "come back. Where the service has a token, send it as 'Authorization: Bearer TOKEN'."
 )
-_TYPES = {"js": "text/javascript", "css": "text/css", "html": "text/html"}
 _LONGEST_EXAMPLE = 1500
 
-page = APIRouter(include_in_schema=False)  # open to all: nothing of it is anybody's data
+page = APIRouter(
+    include_in_schema=False, default_response_class=HTMLResponse
+)  # open to all: it is nobody's data
 
 
 def build_app(
@@ -59,6 +59,7 @@ def build_app(
     handle_problems(app)
     for router in (predictions.router, searches.router, page):
         app.include_router(router)
+    app.mount("/assets", StaticFiles(packages=[("kiago_ray.service", "page")]))
     app.add_middleware(Guard, settings=settings, token=token, count=count, names_request=names_requests)
     if settings.allowed_origins:  # outside the guard, so that its refusals can be read there too
         app.add_middleware(
@@ -71,45 +72,18 @@ def build_app(
     return app
 
 
-@cache
-def page_files() -> dict[str, bytes]:
-    """The files of the page by name: read once, no path of a request is ever opened."""
-    folder = files("kiago_ray.service").joinpath("page")
-    found = {each.name: each.read_bytes() for each in folder.iterdir() if each.name.endswith((".js", ".css"))}
-    return {**found, "index.html": render("service.html.j2").encode("utf-8")}
-
-
 @page.get("/")
-def index(request: Request) -> Response:
+def index() -> str:
     """The page."""
-    return _file(request, "index.html")
-
-
-@page.get("/assets/{name}")
-def asset(request: Request, name: str) -> Response:
-    """A script or the style of the page."""
-    if name not in page_files() or name == "index.html":
-        raise ProblemError(404, "there is no such file; the page is at /")
-    return _file(request, name)
+    return render("service.html.j2")
 
 
 @page.get("/docs")
-def docs(request: Request) -> Response:
+def docs(request: Request) -> str:
     """The API's description in one page without scripts."""
     description = request.app.openapi()
     schemas = description["components"]["schemas"]
-    text = render("docs.html.j2", **description, example=lambda content: _example(content, schemas))
-    return Response(text, media_type="text/html; charset=utf-8")
-
-
-def _file(request: Request, name: str) -> Response:
-    content = page_files()[name]
-    tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-    headers = {"Cache-Control": "no-cache", "ETag": tag}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    kind = _TYPES[name.rpartition(".")[2]]
-    return Response(content, media_type=f"{kind}; charset=utf-8", headers=headers)
+    return render("docs.html.j2", **description, example=lambda content: _example(content, schemas))
 
 
 def _example(content: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:

@@ -128,21 +128,18 @@ class Backend:
             (models.version, scores.slice(end - size, size)) for size, end in zip(sizes, ends, strict=True)
         ]
 
-    async def check(self) -> str:
-        """The version of models that just made a sensible prediction. Raises RuntimeError."""
-        models = self.models
-        scores = await self.in_turn(lambda: score([PROBE], models))
-        tc_k = scores["tc_k"][0].as_py()
-        if tc_k is None or not 0 < tc_k < 300:
-            raise RuntimeError(f"T_c of {PROBE} is predicted at {tc_k} K; the models are damaged")
-        return models.version
-
     async def sound_version(self) -> str:
-        """What `check` said within the last second, so that asking costs the models nothing."""
+        """The version of models that made a sensible prediction within the last second, so that asking costs them
+        nothing. Raises RuntimeError.
+        """
         async with self._checking:
             if time.monotonic() - self._checked_at > HEALTH_S:
-                self._sound = await self.check()
-                self._checked_at = time.monotonic()
+                models = self.models
+                scores = await self.in_turn(lambda: score([PROBE], models))
+                tc_k = scores["tc_k"][0].as_py()
+                if tc_k is None or not 0 < tc_k < 300:
+                    raise RuntimeError(f"T_c of {PROBE} is predicted at {tc_k} K; the models are damaged")
+                self._sound, self._checked_at = models.version, time.monotonic()
             return self._sound
 
     def wake(self) -> None:
@@ -170,14 +167,11 @@ class Service:
         try:
             yield
         finally:
-            self._predicting[client] -= formulas
-            if not self._predicting[client]:
-                del self._predicting[client]
+            self._predicting -= Counter({client: formulas})  # which forgets clients that ask for nothing
 
 
-def _service_of(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
+async def _service_of(request: Request) -> Any:
+    return request.app.state.service
 
 
 Asked = Annotated[Service, Depends(_service_of)]

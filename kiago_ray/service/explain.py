@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial.distance import cdist
 
 from kiago_ray.api import read_formula, score_amounts
 from kiago_ray.chemistry.balance import UNDOPED_REMARK
@@ -37,7 +36,7 @@ STEP = 0.05  # of the atoms that become another element, for the T_c after a ste
 
 
 def explain(formula: str, models: Models) -> dict[str, Any]:
-    """What POST /v1/explain answers (schemas.Explanation). Raises FormulaError."""
+    """What POST /v1/explain answers (predictions.Explanation). Raises FormulaError."""
     assert models.known is not None
     amounts = read_formula(formula, models)
     x = amounts / amounts.sum()
@@ -53,20 +52,15 @@ def explain(formula: str, models: Models) -> dict[str, Any]:
             for symbol, amount in parse(formula).items()
         ],
         **{name: row[name] for name in (*PREDICTED, *MORE)},
-        "charge": {name: row[name] for name in CHARGE} | {"remark": remark(row)},
-        "neighbours": nearest_known(x, models.known),
+        "charge": {name: row[name] for name in CHARGE} | {"remark": _remark(row)},
+        "neighbours": _nearest_known(x, models.known),
         "known_source": models.known.source,
         "reasons": [vars(reason) for reason in reasons_of({**row, "formula": formula}, background)],
-        "gradient": slopes(x, models),
+        "gradient": _slopes(x, models),
     }
 
 
-def number(value: float) -> float | None:
-    """As JSON has it: null for what isn't known."""
-    return float(value) if np.isfinite(value) else None
-
-
-def remark(row: Mapping[str, Any]) -> str:
+def _remark(row: Mapping[str, Any]) -> str:
     """What a person should know of a row's charges; "" where there is nothing to say."""
     states = row["oxidation_states"] or ""
     if row["alloy"]:
@@ -82,44 +76,45 @@ def remark(row: Mapping[str, Any]) -> str:
     return "" if states else "No likely oxidation states of these elements balance."
 
 
-def nearest_known(x: Floats, known: KnownMaterials) -> list[dict[str, Any]]:
-    """The nearest known compositions by L1 distance of fractions (118,), nearest first."""
-    distances = cdist(x[None], known.fractions, metric="cityblock")[0]
-    order = np.argsort(distances, kind="stable")[:NEIGHBOURS]
+def _nearest_known(x: Floats, known: KnownMaterials) -> list[dict[str, Any]]:
+    """The nearest known compositions by L1 distance of fractions (118,), nearest first; null for what isn't known."""
+    distances = np.abs(known.fractions - x).sum(axis=1)
     return [
         {
             "formula": known.formulas[at],
-            "distance": float(round(distances[at], 6)),
-            "tc_k": number(known.tc_k[at]),
-            "pressure_gpa": number(known.pressure_gpa[at]),
+            "distance": round(float(distances[at]), 6),
+            "tc_k": _number(known.tc_k[at]),
+            "pressure_gpa": _number(known.pressure_gpa[at]),
             "reports": int(known.reports[at]),
             "reference": known.reference[at],
         }
-        for at in order.tolist()
+        for at in np.argsort(distances, kind="stable")[:NEIGHBOURS].tolist()
     ]
 
 
-def slopes(x: Floats, models: Models) -> list[dict[str, Any]]:
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _slopes(x: Floats, models: Models) -> list[dict[str, Any]]:
     """For every element that the predictors know: what T_c does as it takes atoms from all others alike.
 
     The path is (1 − δ)x + δe, of which the slope at δ = 0 is ∂T_c/∂x_e − Σ x_j ∂T_c/∂x_j.
     """
     tc = models.predictors.tc
+    known = [at for at, symbol in enumerate(SYMBOLS) if symbol not in models.foreign]
     leaf = torch.tensor(x[None], dtype=torch.float32, device=tc.supported.device, requires_grad=True)
     (gradient,) = torch.autograd.grad(tc(leaf).sum(), leaf)
     g = gradient[0].double().cpu().numpy()
-    slope = g - float(x @ g)
-    elements = [symbol for symbol in SYMBOLS if symbol not in models.foreign]
-    known = [INDEX[symbol] for symbol in elements]
-    rows = (1 - STEP) * np.repeat(x[None], len(known), axis=0)
-    rows[np.arange(len(known)), known] += STEP
+    slope = (g - float(x @ g)) / 100
+    rows = (1 - STEP) * x + STEP * np.eye(len(SYMBOLS))[known]
     with torch.no_grad():
         after = tc(torch.tensor(rows, dtype=torch.float32, device=tc.supported.device)).double().cpu().numpy()
     return [
         {
-            "symbol": symbol,
-            "dtc_k_per_percent": float(slope[z] / 100),
+            "symbol": SYMBOLS[at],
+            "dtc_k_per_percent": float(slope[at]),
             "tc_with_5_percent_k": max(float(value), 0.0),
         }
-        for symbol, z, value in zip(elements, known, after, strict=True)
+        for at, value in zip(known, after, strict=True)
     ]

@@ -12,7 +12,8 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -82,11 +83,12 @@ class Guard:
                     sent["X-Request-Id"] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     sent.setdefault(name, value)
-                sent.setdefault("Cache-Control", "no-store")
+                sent.setdefault("Cache-Control", "no-store" if "/v1/" in scope["path"] else "no-cache")
             await send(message)
 
         try:
-            await self._admitted(scope, headers, client, receive, answer)
+            with self._admitted(scope, headers, client):
+                await self.app(scope, receive, answer)
         except ProblemError as refused:
             await refused.response(scope)(scope, receive, answer)
         except Exception:
@@ -96,21 +98,11 @@ class Guard:
             failed = ProblemError(500, "the service failed on this request; tell its operator the request_id")
             await failed.response(scope)(scope, receive, answer)
         finally:
-            self._log(scope, status, time.perf_counter() - began)
-
-    def _log(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "other")
-        if self.count is not None:
-            self.count(route, status, seconds)
-        line = {
-            "request_id": scope["state"]["request_id"],
-            "client": scope["state"]["client"],
-            "method": scope["method"],
-            "route": route,
-            "status": status,
-            "ms": round(seconds * 1000, 1),
-        }
-        log.info(json.dumps(line))
+            route, seconds = getattr(scope.get("route"), "path", "other"), time.perf_counter() - began
+            if self.count is not None:
+                self.count(route, status, seconds)
+            line = {"request_id": request_id, "client": client, "method": scope["method"], "route": route}
+            log.info(json.dumps({**line, "status": status, "ms": round(seconds * 1000, 1)}))
 
     def _client(self, scope: Scope, headers: Headers) -> str:
         if self.settings.client_header:
@@ -118,17 +110,15 @@ class Guard:
             return headers.get(self.settings.client_header, "unknown").rpartition(",")[2].strip()[:64]
         return str((scope.get("client") or ("unknown",))[0])
 
-    async def _admitted(
-        self, scope: Scope, headers: Headers, client: str, receive: Receive, send: Send
-    ) -> None:
-        """Let the application answer a request that may be asked. Raises ProblemError."""
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+    @contextmanager
+    def _admitted(self, scope: Scope, headers: Headers, client: str) -> Iterator[None]:
+        """Count a request that may be asked while it is answered. Raises ProblemError for another."""
+        path, limits = scope["path"].removeprefix(scope.get("root_path", "")), self.settings.limits
         self._check(scope, headers, path)
-        limits = self.settings.limits
         counted, allowed = self._running, limits.requests_per_client
         if _STREAM.fullmatch(path):
             counted, allowed = self._streams, limits.streams_per_client
-            if self._streams.total() >= limits.streams:
+            if counted.total() >= limits.streams:
                 many = "too many watch searches now; ask for the search itself"
                 raise ProblemError(429, many, retry_after_s=RETRY_S)
         if counted[client] >= allowed:
@@ -136,30 +126,24 @@ class Guard:
             raise ProblemError(429, many, retry_after_s=RETRY_S)
         counted[client] += 1
         try:
-            await self.app(scope, receive, send)
+            yield
         finally:
-            counted[client] -= 1
-            if not counted[client]:
-                del counted[client]
+            counted -= Counter({client: 1})  # which forgets clients that ask for nothing
 
     def _check(self, scope: Scope, headers: Headers, path: str) -> None:
         """Raise ProblemError for a request without the token, from another site's page, or with too long a body."""
         if path.startswith("/v1/") and scope["method"] != "OPTIONS" and not self._knows(headers):
-            raise ProblemError(
-                401,
-                "this service needs a token: send the header 'Authorization: Bearer TOKEN'",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+            needed = "this service needs a token: send the header 'Authorization: Bearer TOKEN'"
+            raise ProblemError(401, needed, headers={"WWW-Authenticate": "Bearer"})
         if self.token is None and not self._from_here(headers):
             raise ProblemError(
                 403,
                 "without a token this service answers this machine's own pages alone; set a token, or name the host "
                 "in allowed_hosts",
             )
-        size = headers.get("content-length", "0")
-        if not size.isdigit() or int(size) > self.settings.limits.body_bytes:
-            most = f"a request may have {self.settings.limits.body_bytes:,} bytes"
-            raise ProblemError(413, f"{most}; send fewer formulas at a time")
+        size, most = headers.get("content-length", "0"), self.settings.limits.body_bytes
+        if not size.isdigit() or int(size) > most:
+            raise ProblemError(413, f"a request may have {most:,} bytes; send fewer formulas at a time")
 
     def _knows(self, headers: Headers) -> bool:
         """Whether the request has the token; as long for a wrong one as for the right one."""

@@ -4,38 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import Field, create_model
 from pydantic_core import to_json
 
 from kiago_ray import __version__
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY
+from kiago_ray.report.reasons import Reason
 from kiago_ray.search.spec import PRESETS, preset_values
 from kiago_ray.service.backend import Asked
+from kiago_ray.service.explain import CHARGE
 from kiago_ray.service.explain import explain as explained
-from kiago_ray.service.problems import ProblemError, answered, json_of, writable
-from kiago_ray.service.schemas import (
-    CSV,
-    JSON,
-    NDJSON,
-    PREDICT_BODY,
-    Explanation,
-    FormulaBody,
-    Health,
-    ModelsView,
-    Predictions,
-    problems,
-)
+from kiago_ray.service.problems import ProblemError, Shape, answered, json_of, problems, writable
 from kiago_ray.service.settings import Limits
-from kiago_ray.storage.table import PREDICTED
+from kiago_ray.storage.table import PREDICTED, columns, description
 
+JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 COLUMNS = ("formula", *PREDICTED, "error")
 SMALL_BYTES = 4096
 _DECIMALS = 6
@@ -51,11 +43,135 @@ T = TypeVar("T")
 router = APIRouter(tags=["predictions"])
 
 
+def _column(name: str) -> Any:
+    """A field that is a column of a table of candidates."""
+    return Field(description=description(name))
+
+
+def _columns(names: Iterable[str]) -> dict[str, Any]:
+    """The fields of these columns, which are null where there is no value."""
+    types = {"string": str, "double": float, "bool": bool}
+    return {name: (types[str(columns()[name].type)] | None, _column(name)) for name in names}
+
+
+Row = create_model(
+    "Row",
+    __base__=Shape,
+    __doc__="What is known of one formula, as of a row of a search; null for what isn't.",
+    formula=(str, ...),
+    **_columns(PREDICTED),
+)
+
+
+class Prediction(Row):  # type: ignore[misc, valid-type]
+    """One formula; with an error all else is null."""
+
+    error: str | None = Field(description="Why nothing is known of this formula.")
+
+
+class Predictions(Shape):
+    """In the order of the request."""
+
+    version: str = Field(description="Changes with any of the models' weights.")
+    predictions: list[Prediction]
+
+
+class FormulaBody(Shape):
+    """One formula."""
+
+    formula: str = Field(examples=["YBa2Cu3O7"])
+
+
+class Element(Shape):
+    """One element of a formula."""
+
+    symbol: str
+    amount: float
+    fraction: float
+
+
+Charge = create_model(
+    "Charge",
+    __base__=Shape,
+    __doc__="Whether oxidation states balance, by the row's columns.",
+    **{**_columns(CHARGE), "charge_kind": (Literal["ionic", "metallic"], _column("charge_kind"))},
+    remark=(str, Field(description="What a person should know of these charges.")),
+)
+
+
+class Neighbour(Shape):
+    """A known composition."""
+
+    formula: str
+    distance: float = Field(description="L1 distance in atomic fractions, 0 to 2.")
+    tc_k: float | None = Field(description="Measured, in K.")
+    pressure_gpa: float | None
+    reports: int = Field(description="Measurements that tc_k is the median of.")
+    reference: str = Field(description="The first report, as far as it is known.")
+
+
+class Slope(Shape):
+    """What T_c does as an element takes atoms from all others alike."""
+
+    symbol: str
+    dtc_k_per_percent: float = Field(description="The slope, in K for each 1 % of the atoms.")
+    tc_with_5_percent_k: float = Field(description="T_c in K once 5 % of the atoms are this element.")
+
+
+class Explanation(Row):  # type: ignore[misc, valid-type]
+    """One formula in full."""
+
+    version: str
+    elements: list[Element]
+    trusted_tc_k: float | None = _column("trusted_tc_k")
+    extrapolated: bool | None = _column("extrapolated")
+    gain: bool | None = _column("gain")
+    nearest_pressure_gpa: float | None = _column("nearest_pressure_gpa")
+    charge: Charge  # type: ignore[valid-type]
+    neighbours: list[Neighbour]
+    known_source: str
+    reasons: list[Reason]
+    gradient: list[Slope]
+
+
+class ModelsView(Shape):
+    """What answers here, and its limits."""
+
+    service: dict[str, str]
+    version: str
+    known: dict[str, Any]
+    elements: list[str]
+    models: list[dict[str, Any]]
+    limits: dict[str, Any]
+    presets: dict[str, dict[str, Any]]
+
+
+class Health(Shape):
+    """The service answers and its models predict."""
+
+    status: Literal["ok"]
+    version: str
+
+
+_FORMULAS = {
+    JSON: {
+        "schema": {
+            "type": "object",
+            "required": ["formulas"],
+            "additionalProperties": False,
+            "properties": {"formulas": {"type": "array", "items": {"type": "string"}, "minItems": 1}},
+        },
+        "example": {"formulas": ["MgB2", "LaNiAsO"]},
+    },
+    CSV: {"schema": {"type": "string"}, "example": "formula\nMgB2\nLaNiAsO\n"},
+}
+
+
 @router.post(
     "/v1/predict",
     summary="Predict T_c and E_f of many formulas",
     response_model=Predictions,
-    openapi_extra=PREDICT_BODY,
+    openapi_extra={"requestBody": {"required": True, "content": _FORMULAS}},
     responses={
         200: {"content": {each: {"schema": {"type": "string"}} for each in (NDJSON, CSV)}},
         **problems(406, 415, 422, 504),
@@ -134,11 +250,10 @@ def wanted(accept: str) -> str:
     Raises ProblemError, 406, where it accepts other formats alone.
     """
     named = [part.partition(";")[0].strip().lower() for part in accept.split(",") if part.strip()]
+    ours = {JSON: JSON, NDJSON: NDJSON, CSV: CSV, "*/*": JSON, "application/*": JSON}
     for each in named:
-        if each in (JSON, NDJSON, CSV):
-            return each
-        if each in ("*/*", "application/*"):
-            return JSON
+        if each in ours:
+            return ours[each]
     if named and "text/*" not in named:
         raise ProblemError(406, f"there is no {named[0][:80]} here; accept {JSON}, {NDJSON} or {CSV}")
     return CSV if named else JSON
@@ -162,30 +277,25 @@ def read_formulas(body: bytes, content_type: str, limits: Limits) -> list[Any]:
 
 
 def _from_json(body: bytes) -> list[Any]:
-    content = json_of(body, '{"formulas": ["MgB2"]}')
-    if not isinstance(content, dict) or not isinstance(content.get("formulas"), list):
-        raise ProblemError.at(
-            "formulas", 'send a list of formulas, such as {"formulas": ["MgB2", "LaNiAsO"]}'
-        )
-    others = [str(key)[:40] for key in content if key != "formulas"]
-    if others:
-        raise ProblemError.at(others[0], "unknown key; the only one is `formulas`")
-    found: list[Any] = content["formulas"]
-    return found
+    match json_of(body, '{"formulas": ["MgB2"]}'):
+        case {"formulas": list(found), **others}:
+            if others:
+                raise ProblemError.at(str(next(iter(others)))[:40], "unknown key; the only one is `formulas`")
+            return found
+    raise ProblemError.at("formulas", 'send a list of formulas, such as {"formulas": ["MgB2", "LaNiAsO"]}')
 
 
 def _from_csv(body: bytes, limits: Limits) -> list[Any]:
     """No more lines are read than tell that there are too many."""
     try:
-        text = io.StringIO(body.decode("utf-8-sig"), newline="")
-        lines = list(islice(csv.reader(text, strict=True), 2 * limits.formulas + 2))
+        lines = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), restval="", strict=True)
+        if (lines.fieldnames or []).count("formula") != 1:
+            raise ProblemError.at(
+                "body", "the CSV has no single column `formula`; name one so in its first line"
+            )
+        return [line["formula"] for line in islice(lines, limits.formulas + 1)]
     except (UnicodeDecodeError, csv.Error):
         raise ProblemError.at("body", "this is no CSV in UTF-8; export it again") from None
-    header = lines[0] if lines else []
-    if header.count("formula") != 1:
-        raise ProblemError.at("body", "the CSV has no single column `formula`; name one so in its first line")
-    at = header.index("formula")
-    return [line[at] if at < len(line) else "" for line in lines[1:] if line]
 
 
 def unreadable(formula: Any, limits: Limits) -> str | None:
@@ -214,10 +324,9 @@ def write(scores: Any, version: str, kind: str) -> bytes:
         return b"".join(to_json(row) + b"\n" for row in rows)
     if kind == CSV:
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({name: _harmless(value) for name, value in row.items()})
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(map(_harmless, row.values()) for row in rows)
         return text.getvalue().encode("utf-8")
     return to_json({"version": version, "predictions": list(rows)})
 

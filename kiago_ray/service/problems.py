@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457): what is wrong and what to do, and nothing of what is inside."""
+"""The shapes of answers, and errors as problem details (RFC 9457): what is wrong and what to do, and no secrets."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
+from importlib.resources import files
 from typing import Any, TypeVar
 
+import yaml
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
@@ -33,26 +38,55 @@ log = logging.getLogger("kiago_ray.service")
 T = TypeVar("T")
 
 
+@cache
+def _examples() -> dict[str, Any]:
+    """An example of most shapes, by its name."""
+    text = files("kiago_ray.service").joinpath("examples.yaml").read_text(encoding="utf-8")
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+def _add_example(schema: dict[str, Any], shape: type[BaseModel]) -> None:
+    if shape.__name__ in _examples():
+        schema["example"] = _examples()[shape.__name__]
+
+
+class Shape(BaseModel, extra="forbid", json_schema_extra=_add_example):
+    """The shape of a body, with its example of examples.yaml in the description of the API."""
+
+
+class Problem(Shape):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="One line: what is wrong, and what to do.")
+    instance: str
+    request_id: str = Field(description="As in the header X-Request-Id and in the service's log.")
+    errors: list[dict[str, str]] | None = None
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The errors that a route may answer with, beside those that any of /v1 may."""
+    return {
+        status: {"model": Problem, "content": {"application/problem+json": {}}}
+        for status in sorted({401, 403, 413, 429, 500, 503, *statuses})
+    }
+
+
+@dataclass(eq=False)
 class ProblemError(KiagoError):
     """A request that can't be answered as asked.
 
     detail: one line. retry_after_s: when to come back. errors: each with `where` and `message`.
     """
 
-    def __init__(
-        self,
-        status: int,
-        detail: str,
-        *,
-        retry_after_s: int | None = None,
-        errors: list[dict[str, str]] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.status, self.detail, self.errors = status, detail, errors
-        self.headers = dict(headers or {})
-        if retry_after_s is not None:
-            self.headers["Retry-After"] = str(retry_after_s)
+    status: int = field()  # no default, though KiagoError has one
+    detail: str
+    retry_after_s: int | None = None
+    errors: list[dict[str, str]] | None = None
+    headers: Mapping[str, str] | None = None
 
     @classmethod
     def at(cls, where: str, message: str) -> ProblemError:
@@ -61,17 +95,18 @@ class ProblemError(KiagoError):
 
     def response(self, scope: Scope) -> Response:
         """The answer to the request of an ASGI scope, to which the guard has given a `request_id`."""
-        body: dict[str, Any] = {
+        body = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
             "status": self.status,
-            "detail": writable(self.detail),
-            "instance": writable(scope["path"]),
+            "detail": self.detail,
+            "instance": scope["path"],
             "request_id": scope["state"]["request_id"],
+            **({"errors": self.errors} if self.errors else {}),
         }
-        if self.errors:
-            body["errors"] = [{key: writable(value) for key, value in each.items()} for each in self.errors]
-        return JSONResponse(body, self.status, self.headers, "application/problem+json")
+        headers = {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+        text = writable(json.dumps(body, ensure_ascii=False))
+        return Response(text, self.status, {**headers, **(self.headers or {})}, "application/problem+json")
 
 
 def writable(text: str) -> str:
@@ -100,17 +135,14 @@ def handle_problems(app: FastAPI) -> None:
     """Let every error of `app` that was foreseen end as a problem; the guard answers for the others."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        problem = problem_of(error)
-        if problem is None:
-            raise error
-        return problem.response(request.scope)
+        return problem_of(error).response(request.scope)
 
     for kind in (KiagoError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
 
 
-def problem_of(error: Exception) -> ProblemError | None:
-    """What a client learns of an error; None for one whose message is for the operator alone."""
+def problem_of(error: Exception) -> ProblemError:
+    """What a client learns of an error. Raises one whose message is for the operator alone."""
     match error:
         case ProblemError():
             return error
@@ -119,17 +151,15 @@ def problem_of(error: Exception) -> ProblemError | None:
             advice = "the service's storage can't be used now; try again later"
             return ProblemError(error.status, advice, retry_after_s=STORAGE_RETRY_S)
         case SpecError():
-            field = str(error).partition(":")[0]
-            return ProblemError(error.status, str(error), errors=[{"where": field, "message": str(error)}])
+            where = str(error).partition(":")[0]
+            return ProblemError(error.status, str(error), errors=[{"where": where, "message": str(error)}])
         case KiagoError() if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return ProblemError(error.status, str(error))
         case RequestValidationError():
-            found = [
-                {"where": ".".join(map(str, each["loc"])), "message": str(each["msg"])}
-                for each in error.errors()
-            ][:_MOST_ERRORS]
-            return ProblemError(422, f"{found[0]['where']}: {found[0]['message']}", errors=found)
+            places = [(".".join(map(str, each["loc"])), str(each["msg"])) for each in error.errors()]
+            found = [{"where": where, "message": message} for where, message in places[:_MOST_ERRORS]]
+            return ProblemError(422, ": ".join(places[0]), errors=found)
         case HTTPException():
             advice = _ADVICE.get(error.status_code, "")
             return ProblemError(error.status_code, f"{error.detail}{advice}", headers=error.headers)
-    return None
+    raise error

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from kiago_ray.errors import InputError
 
@@ -18,11 +18,7 @@ SHORTEST_TOKEN = 16
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Limits(_Settings):
+class Limits(BaseModel, extra="forbid", frozen=True):
     """How much a request may ask for. Everything that comes from outside is bounded by one of these."""
 
     formulas: int = Field(default=10_000, ge=1, le=1_000_000)  # of one request
@@ -38,9 +34,8 @@ class Limits(_Settings):
     streams: int = Field(default=200, ge=1, le=100_000)
     # Of one search.
     search_candidates: int = Field(default=4096, ge=1, le=1_000_000)  # rows
-    search_row_steps: int = Field(
-        default=2_000_000, ge=1, le=10**12
-    )  # rows × steps; 2 cores do about 1,500 a second
+    # Rows × steps; 2 cores do about 1,500 a second.
+    search_row_steps: int = Field(default=2_000_000, ge=1, le=10**12)
     search_atoms: int = Field(default=200, ge=1, le=100_000)  # n_unit.max
     # How many searches: that wait or run, and on storage, where beyond it the oldest that ended are removed.
     searches_per_client: int = Field(default=4, ge=1, le=10_000)
@@ -48,7 +43,7 @@ class Limits(_Settings):
     searches_kept: int = Field(default=10_000, ge=1, le=10**6)
 
 
-class ServiceSettings(_Settings):
+class ServiceSettings(BaseModel, extra="forbid", frozen=True):
     """What all parts of the service get."""
 
     data: str = "runs/service"  # where searches are kept: a directory or a URI
@@ -67,25 +62,22 @@ class ServiceSettings(_Settings):
     # Header in which a proxy in front says who asks, such as X-Real-IP; of several addresses the last one counts. Null
     # takes the address of the connection, which is the proxy's for everybody behind one.
     client_header: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,64}$")
-    allowed_hosts: tuple[
-        str, ...
-    ] = ()  # names beside this machine's own that may be asked for without a token
+    # Names beside this machine's own that may be asked for without a token.
+    allowed_hosts: tuple[str, ...] = ()
     limits: Limits = Limits()
 
 
 def token_from(environment: Mapping[str, str], *, required: bool) -> str | None:
     """The token that clients must send, None where none is set. Raises InputError."""
     token = environment.get(TOKEN, "").strip()
-    if not token:
-        if required:
-            raise InputError(
-                f"{TOKEN} is not set, and the service would be open to anybody who reaches it; set it to a secret of "
-                f"at least {SHORTEST_TOKEN} characters"
-            )
-        return None
-    if len(token) < SHORTEST_TOKEN:
+    if not token and required:
+        raise InputError(
+            f"{TOKEN} is not set, and the service would be open to anybody who reaches it; set it to a secret of "
+            f"at least {SHORTEST_TOKEN} characters"
+        )
+    if 0 < len(token) < SHORTEST_TOKEN:
         raise InputError(f"{TOKEN} is shorter than {SHORTEST_TOKEN} characters; choose a longer secret")
-    return token
+    return token or None
 
 
 def is_loopback(host: str) -> bool:

@@ -11,7 +11,7 @@ from rich.console import Console
 from kiago_ray.cli.campaign import CampaignView
 from kiago_ray.cli.console import duration
 from kiago_ray.cli.sweep import RUNNING, SweepView, in_order, trial_row
-from kiago_ray.distributed.cluster import WorkerInfo
+from kiago_ray.distributed.dispatch import WorkerInfo
 from kiago_ray.runs.shards import Manifest
 from kiago_ray.sweep.metrics import METRICS
 

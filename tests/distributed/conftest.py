@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kiago_ray import __version__
-from kiago_ray.distributed.cluster import WorkerInfo, WorkerSetup
-from kiago_ray.distributed.dispatch import Watcher
+from kiago_ray.distributed.dispatch import Watcher, WorkerInfo, WorkerSetup
 from kiago_ray.models import check_search
 from kiago_ray.predictors.weights import load_predictors, weights_hashes
 from kiago_ray.runs.plan import Plan, Shard, make_plan
@@ -31,7 +29,6 @@ class Heard(Watcher):
     lost: list[tuple[str | None, str]] = field(default_factory=list)
     done: list[Manifest] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    searches: list[str] = field(default_factory=list)
     resumed: int = 0
     damaged: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -50,9 +47,6 @@ class Heard(Watcher):
 
     def shard_failed(self, shard: Shard, cause: str) -> None:
         self.failed[shard.name] = cause
-
-    def search_done(self, name: str) -> None:
-        self.searches.append(name)
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -95,13 +89,12 @@ def make_setup() -> Callable[..., WorkerSetup]:
 
     def make(folder: Path, **changes: Any) -> WorkerSetup:
         values: dict[str, Any] = {
-            "campaign": str(folder),
+            "run": str(folder),
             "device": "cpu",
             "threads": 1,
             "weights": weights_hashes(),
             "weight_files": {},
             "known": None,
-            "version": __version__,
         }
         return WorkerSetup(**{**values, **changes})
 

@@ -7,7 +7,7 @@ import resource
 import signal
 from pathlib import Path
 
-from kiago_ray.distributed.cluster import SearchWorker, WorkerInfo, WorkerSetup
+from kiago_ray.distributed.dispatch import SearchWorker, WorkerInfo, WorkerSetup
 from kiago_ray.runs.plan import PlannedSearch, Shard
 from kiago_ray.runs.shards import Manifest
 
@@ -27,10 +27,10 @@ class DiesOnceAShard(SearchWorker):
     """Killed in the middle of every shard's first try, between two files of the shard for some."""
 
     def run(self, search: PlannedSearch, shard: Shard) -> Manifest:
-        if first_time(self.setup.campaign, shard.name):
+        if first_time(self.setup.run, shard.name):
             if shard.number % 2:
                 manifest = super().run(search, shard)
-                folder = Path(self.setup.campaign) / "shards" / shard.search
+                folder = Path(self.setup.run) / "shards" / shard.search
                 (folder / f"{shard.number:05d}.json").unlink()  # as if killed before the manifest
                 del manifest
             os.kill(os.getpid(), signal.SIGKILL)
@@ -60,7 +60,7 @@ class SmallFilesOnce(SearchWorker):
 
     def __init__(self, setup: WorkerSetup) -> None:
         super().__init__(setup)
-        if first_time(setup.campaign, "small files"):
+        if first_time(setup.run, "small files"):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 
@@ -69,7 +69,7 @@ class DiesAtStart(SearchWorker):
     """Whose first two processes are killed before they are ready."""
 
     def start(self) -> WorkerInfo:
-        if first_time(self.setup.campaign, "one") or first_time(self.setup.campaign, "two"):
+        if first_time(self.setup.run, "one") or first_time(self.setup.run, "two"):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().start()
 

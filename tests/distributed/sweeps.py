@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kiago_ray import __version__
-from kiago_ray.distributed.cluster import WorkerSetup
-from kiago_ray.distributed.drivers import RunRequest, sweep_identity
+from kiago_ray.distributed.dispatch import RunRequest, WorkerSetup
+from kiago_ray.distributed.drivers import sweep_identity
 from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.search.sections import validated
 from kiago_ray.sweep.spec import SweepSpec
@@ -69,13 +69,12 @@ def request_for(sweep: SweepSpec, folder: Path, **changes: Any) -> RunRequest:
     """A request of the shipped weights, without known compositions."""
     weights = weights_hashes()
     setup = WorkerSetup(
-        campaign=str(folder),
+        run=str(folder),
         device=sweep.resources.torch_device,
         threads=1,
         weights=weights,
         weight_files={},
         known=None,
-        version=__version__,
     )
     values: dict[str, Any] = {
         "where": folder,

@@ -13,9 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from kiago_ray.distributed.cluster import SearchWorker, WorkerSetup
-from kiago_ray.distributed.dispatch import DispatchPolicy
-from kiago_ray.distributed.drivers import RunRequest, run_campaign, run_identity
+from kiago_ray.distributed.dispatch import RunRequest, SearchWorker, WorkerSetup
+from kiago_ray.distributed.drivers import run_campaign, run_identity
 from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Plan
@@ -50,11 +49,9 @@ def request_for(make_setup: Callable[..., WorkerSetup]) -> Callable[..., RunRequ
 @pytest.fixture(scope="module")
 def undisturbed(cluster: None, make_small_plan: MakePlan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same campaign run by one worker that nothing happened to."""
-    from kiago_ray import __version__
-
     plan, folder = make_small_plan(), tmp_path_factory.mktemp("undisturbed") / "c"
     weights = weights_hashes()
-    setup = WorkerSetup(str(folder), "cpu", 1, weights, {}, None, __version__)
+    setup = WorkerSetup(str(folder), "cpu", 1, weights, {}, None)
     outcome = run_campaign(
         plan,
         RunRequest(
@@ -62,10 +59,10 @@ def undisturbed(cluster: None, make_small_plan: MakePlan, tmp_path_factory: pyte
             run_identity(plan, {"weights": weights, "known": None}),
             {},
             setup,
-            policy=DispatchPolicy(workers=1),
+            workers=1,
         ),
     )
-    assert outcome.complete
+    assert outcome.results.complete
     return folder
 
 
@@ -89,9 +86,9 @@ def test_four_workers_make_the_same_table(
     undisturbed: Path,
 ) -> None:
     plan = make_small_plan(resources={"cpus": 0.5})
-    request = request_for(plan, tmp_path / "c", policy=DispatchPolicy(workers=4))
+    request = request_for(plan, tmp_path / "c", workers=4)
     outcome = run_campaign(plan, request, watcher=heard)
-    assert outcome.complete
+    assert outcome.results.complete
     assert len(heard.workers) > 2
     assert_same(tmp_path / "c", undisturbed)
 
@@ -121,7 +118,7 @@ def test_a_kill_in_every_shard(
     request = request_for(small_plan, tmp_path / "c", worker_class=DiesOnceAShard)
     outcome = run_campaign(small_plan, request, watcher=heard)
     assert len(heard.lost) == 6
-    assert outcome.complete
+    assert outcome.results.complete
     assert_same(tmp_path / "c", undisturbed)
 
 
@@ -135,7 +132,7 @@ def test_poison_is_named_and_the_same_call_later_makes_it_whole(
     request = request_for(small_plan, tmp_path / "c", worker_class=Poisoned)
     first = run_campaign(small_plan, request)
     assert sorted(first.failures) == ["LaNiAsO-s0/00001", "MgB2-s0/00001"]
-    assert not first.complete
+    assert not first.results.complete
     assert not first.directory.finished
     summary = json.loads((tmp_path / "c" / "summary.json").read_text())
     assert {each["shard"]: each["cause"] for each in summary["failures"]} == dict(first.failures)
@@ -144,7 +141,7 @@ def test_poison_is_named_and_the_same_call_later_makes_it_whole(
     second = run_campaign(small_plan, replace(request, worker_class=SearchWorker), watcher=heard)
     assert heard.resumed == 4
     assert sorted(manifest.shard for manifest in heard.done) == sorted(first.failures)
-    assert second.complete
+    assert second.results.complete
     assert_same(tmp_path / "c", undisturbed)
 
 
@@ -154,14 +151,14 @@ def test_a_stopped_campaign_goes_on_where_it_was(
     tmp_path: Path,
     undisturbed: Path,
 ) -> None:
-    request = request_for(small_plan, tmp_path / "c", policy=DispatchPolicy(workers=1))
+    request = request_for(small_plan, tmp_path / "c", workers=1)
     first, second = Heard(), Heard()
     stopped = run_campaign(small_plan, request, watcher=first, should_stop=lambda: len(first.done) >= 2)
     assert stopped.stopped
-    assert not stopped.complete
+    assert not stopped.results.complete
     done = run_campaign(small_plan, request, watcher=second)
     assert (second.resumed, len(second.done)) == (len(first.done), 6 - len(first.done))
-    assert done.complete
+    assert done.results.complete
     assert_same(tmp_path / "c", undisturbed)
 
 
@@ -176,8 +173,8 @@ def test_a_finished_campaign_is_left_as_it_is(
     shutil.copytree(undisturbed, folder)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     outcome = run_campaign(small_plan, request_for(small_plan, folder), watcher=heard)
-    assert outcome.complete
-    assert outcome.results is None
+    assert outcome.results.complete
+    assert outcome.found
     assert heard.done == []
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
@@ -262,14 +259,14 @@ def test_a_full_disk_ends_it_and_room_lets_it_go_on(
 ) -> None:
     folder = small_disk / "c"
     (small_disk / "ballast").write_bytes(bytes(100_000))
-    request = request_for(small_plan, folder, policy=DispatchPolicy(workers=1))
+    request = request_for(small_plan, folder, workers=1)
     with pytest.raises(StorageError, match="No space left on device"):
         run_campaign(small_plan, request)
     kept = list(folder.rglob("*.json"))
     (small_disk / "ballast").unlink()
     subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
     outcome = run_campaign(small_plan, request)
-    assert outcome.complete
+    assert outcome.results.complete
     assert all(path.exists() for path in kept)
     assert_same(folder, undisturbed)
 
@@ -280,7 +277,7 @@ def test_a_tracking_server_that_is_away_costs_nothing_but_the_record(
 ) -> None:
     target = TrackingTarget("http://user:secret@127.0.0.1:9", "small")
     outcome = run_campaign(small_plan, request_for(small_plan, tmp_path / "c", tracking=target))
-    assert outcome.complete
+    assert outcome.results.complete
     assert outcome.tracking is not None
     assert outcome.tracking.pending == ("LaNiAsO-s0", "MgB2-s0")
     assert outcome.tracking.problem
@@ -306,7 +303,7 @@ def test_results_damaged_after_the_end_are_made_again(
     if name.startswith("searches"):
         (folder / "candidates.parquet").unlink()  # else it counts as finished, and nobody looks
     outcome = run_campaign(small_plan, request_for(small_plan, folder), watcher=heard)
-    assert outcome.complete
+    assert outcome.results.complete
     assert heard.done == []
     assert_same(folder, undisturbed)
 

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from kiago_ray.data import NONE
-from kiago_ray.distributed.cluster import WorkerSetup
-from kiago_ray.distributed.dispatch import Dispatch, DispatchPolicy
+from kiago_ray.distributed.dispatch import Dispatch, RunRequest, WorkerSetup
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
 from kiago_ray.runs.plan import Plan
@@ -44,17 +43,17 @@ def hashes(manifests: Iterator[Manifest] | list[Manifest]) -> dict[str, str]:
     return {each.shard: f"{each.sha256} {each.steps_sha256}" for each in manifests}
 
 
-def dispatch(plan: Plan, setup: WorkerSetup, heard: Heard, **changes: Any) -> Dispatch:
-    values: dict[str, Any] = {
-        "plan": plan,
-        "setup": setup,
-        "policy": DispatchPolicy(),
-        "watcher": heard,
-        "done": lambda manifest: None,
-        "probe": lambda: None,
-        "should_stop": lambda: False,
-    }
-    return Dispatch(**{**values, **changes})
+def dispatch(
+    plan: Plan,
+    setup: WorkerSetup,
+    heard: Heard,
+    *,
+    probe: Callable[[], None] = lambda: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    **request: Any,
+) -> Dispatch:
+    asked = RunRequest(where=setup.run, identity={}, about={}, setup=setup, **request)
+    return Dispatch(plan, asked, heard, lambda manifest: None, probe, should_stop)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -67,7 +66,7 @@ def test_any_number_of_workers_makes_the_same_files(
     undisturbed: dict[str, str],
     workers: int,
 ) -> None:
-    work = dispatch(small_plan, make_setup(tmp_path), heard, policy=DispatchPolicy(workers=workers))
+    work = dispatch(small_plan, make_setup(tmp_path), heard, workers=workers)
     work.run(small_plan.shards)
     assert len(heard.workers) <= workers
     assert len({info.pid for info in heard.workers}) == len(heard.workers)
@@ -95,7 +94,7 @@ def test_every_worker_killed_from_outside_once(
                 threading.Timer(0.05 * len(killed), os.kill, (info.pid, signal.SIGKILL)).start()
 
     killer = Killer()
-    work = dispatch(small_plan, make_setup(tmp_path), killer, policy=DispatchPolicy(workers=2, tries=6))
+    work = dispatch(small_plan, make_setup(tmp_path), killer, workers=2, tries=6)
     work.run(small_plan.shards)
     assert len(killed) == 4
     assert len(killer.workers) > 4
@@ -110,7 +109,7 @@ def test_a_worker_killed_before_it_is_ready_is_replaced(
         make_setup(tmp_path / "c"),
         heard,
         worker_class=DiesAtStart,
-        policy=DispatchPolicy(workers=1),
+        workers=1,
     )
     work.run(small_plan.shards)
     assert [name for name, _ in heard.lost] == [None, None]
@@ -121,9 +120,7 @@ def test_a_worker_killed_before_it_is_ready_is_replaced(
 def test_a_shard_that_kills_its_worker_each_time_is_given_up(
     small_plan: Plan, make_setup: MakeSetup, tmp_path: Path, heard: Heard
 ) -> None:
-    work = dispatch(
-        small_plan, make_setup(tmp_path), heard, worker_class=DiesAlways, policy=DispatchPolicy(tries=3)
-    )
+    work = dispatch(small_plan, make_setup(tmp_path), heard, worker_class=DiesAlways, tries=3)
     work.run(small_plan.shards)
     assert sorted(work.failures) == ["LaNiAsO-s0/00001", "MgB2-s0/00001"]
     assert all("lost its worker 3 times" in cause for cause in work.failures.values())
@@ -139,7 +136,7 @@ def test_a_worker_that_cant_write_loses_its_shard_to_another(
         make_setup(tmp_path / "c"),
         heard,
         worker_class=SmallFilesOnce,
-        policy=DispatchPolicy(workers=1),
+        workers=1,
     )
     work.run(small_plan.shards)
     (lost,) = heard.lost
@@ -178,7 +175,7 @@ def test_gpus_are_shared_by_fractions(
     undisturbed: dict[str, str],
 ) -> None:
     plan = make_small_plan(resources={"cpus": 0.5, "gpus": 0.5, "device": "cpu"})
-    work = dispatch(plan, make_setup(tmp_path), heard, policy=DispatchPolicy(workers=4))
+    work = dispatch(plan, make_setup(tmp_path), heard, workers=4)
     work.run(plan.shards)
     held = [info.gpus for info in heard.workers]
     assert all(len(ids) == 1 and ids[0] in ("0", "1") for ids in held)

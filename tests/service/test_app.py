@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 
 import pytest
 
 from kiago_ray.chemistry.elements import SYMBOLS
-from kiago_ray.service.app import page_files
+from kiago_ray.report.page import render
 
 from .conftest import Service
+
+PAGE = {each.name: each.read_text("utf-8") for each in files("kiago_ray.service").joinpath("page").iterdir()}
+PAGE["index.html"] = render("service.html.j2")
 
 
 def test_all_that_the_page_asks_for_is_there(service: Service) -> None:
     index = service.client.get("/").text
     asked = set(re.findall(r'(?:href|src)="(assets/[^"]+)"', index))
-    for name, content in page_files().items():
+    for name, content in PAGE.items():
         if name.endswith(".js"):
-            asked |= {f"assets/{each}" for each in re.findall(r'from "\./([^"]+)"', content.decode())}
+            asked |= {f"assets/{each}" for each in re.findall(r'from "\./([^"]+)"', content)}
     assert {"assets/app.js", "assets/style.css", "assets/table.js"} <= asked
     for path in asked:
         answer = service.client.get(f"/{path}")
@@ -26,9 +30,9 @@ def test_all_that_the_page_asks_for_is_there(service: Service) -> None:
         assert answer.headers["content-type"].startswith(kind)
 
 
-@pytest.mark.parametrize("name", sorted(page_files()))
+@pytest.mark.parametrize("name", sorted(PAGE))
 def test_nothing_comes_from_elsewhere_and_nothing_is_inline(name: str) -> None:
-    text = page_files()[name].decode()
+    text = PAGE[name]
     hosts = set(re.findall(r"https?://[^\s\"'`)]+", text)) - {"http://www.w3.org/2000/svg"}
     assert not hosts
     assert "innerHTML" not in text
@@ -36,17 +40,17 @@ def test_nothing_comes_from_elsewhere_and_nothing_is_inline(name: str) -> None:
 
 
 def test_every_label_has_its_field() -> None:
-    index = page_files()["index.html"].decode()
+    index = PAGE["index.html"]
     ids = re.findall(r'\bid="([^"]+)"', index)
     assert len(ids) == len(set(ids))
     named = re.findall(r'(?:for|aria-labelledby|aria-describedby|data-jump)="([^"]+)"', index)
     assert set(named) <= set(ids)
-    scripts = " ".join(text.decode() for name, text in page_files().items() if name.endswith(".js"))
+    scripts = " ".join(text for name, text in PAGE.items() if name.endswith(".js"))
     assert set(re.findall(r'byId\("([^"]+)"\)', scripts)) <= set(ids)
 
 
 def test_the_pages_elements_are_the_chemists() -> None:
-    text = page_files()["elements.js"].decode()
+    text = PAGE["elements.js"]
     words = "".join(re.findall(r'"([^"]*)"', text.partition("const words")[0])).split()
     assert words[::2] == list(SYMBOLS)
 

@@ -15,9 +15,10 @@ from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.screening.known import TriedMaterials
 from kiago_ray.screening.rank import Ranking, ranked
-from kiago_ray.search.spec import load_preset
-from kiago_ray.service.jobs import MOST_BEGUN, End, Job, JobStore, Runner
+from kiago_ray.search.spec import SearchSpec, load_preset
+from kiago_ray.service.jobs import Job, JobStore
 from kiago_ray.service.searches import candidate_page
+from kiago_ray.service.worker import MOST_BEGUN, Runner
 from kiago_ray.storage.location import StorageError
 from kiago_ray.storage.run_directory import CANDIDATES
 
@@ -50,7 +51,11 @@ def test_a_job_is_kept_as_it_was_asked_for(store: JobStore) -> None:
     job_id = submitted(store)
     job = JobStore(store.place).get(job_id)  # another process would read no more
     assert job is not None
-    assert (job.planned.spec, job.request.client, job.status.state) == (SPEC, "me", "queued")
+    assert (SearchSpec.model_validate(job.request.spec), job.request.client, job.status.state) == (
+        SPEC,
+        "me",
+        "queued",
+    )
     assert store.waiting() == [job_id]
     assert (store.waiting_of("me"), store.waiting_of("you")) == (1, 0)
 
@@ -67,10 +72,11 @@ def test_a_worker_finds_what_a_search_here_finds(store: JobStore, models: Models
     job_id = submitted(store)
     assert run_all(Runner(store, models)) == 1
     assert (state(store, job_id), store.waiting()) == ("done", [])
-    total, rows = candidate_page(store.result(job_id) / CANDIDATES, 0, 1000, passed_only=False)
+    page = candidate_page(store.result(job_id) / CANDIDATES, 0, 1000, passed_only=False)
+    rows = page.candidates
     here = judged_rows(SPEC, replace(models, hull=None), shard_rows=8)
     expected = ranked(here.table, Ranking.of(SPEC.screens)).to_pylist()
-    assert total == len(expected)
+    assert page.total == len(expected)
     assert [row["formula"] for row in rows] == [row["formula"] for row in expected]
     assert [row["tc_k"] for row in rows] == pytest.approx([row["tc_k"] for row in expected], abs=1e-4)
     job = store.get(job_id)
@@ -84,7 +90,7 @@ def test_searches_heed_what_was_tried(store: JobStore, models: Models) -> None:
     spec = load_preset("open", {"base": "LaNiAsO", "candidates": 24, "steps": [4, 4]})
     job_id = store.submit(spec, "open", "me", 8).request.id
     assert run_all(Runner(store, replace(models, tried=tried))) == 1
-    _, rows = candidate_page(store.result(job_id) / CANDIDATES, 0, 1000, passed_only=False)
+    rows = candidate_page(store.result(job_id) / CANDIDATES, 0, 1000, passed_only=False).candidates
     assert rows
     assert all(row["tc_given_tried_k"] is not None for row in rows)
 
@@ -109,7 +115,7 @@ def test_a_cancelled_search_is_never_begun(store: JobStore, models: Models) -> N
 def test_a_running_search_is_cancelled(
     store: JobStore, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kiago_ray.service.jobs.TELL_S", 0.0)
+    monkeypatch.setattr("kiago_ray.service.worker.TELL_S", 0.0)
     job_id = submitted(store)
     update = JobStore.update
 
@@ -138,7 +144,7 @@ def test_what_a_lost_worker_did_is_kept(
         return job
 
     with monkeypatch.context() as patched:
-        patched.setattr("kiago_ray.service.jobs.TELL_S", 1e9)  # told of whole shards alone
+        patched.setattr("kiago_ray.service.worker.TELL_S", 1e9)  # told of whole shards alone
         patched.setattr(JobStore, "update", tell)
         assert run_all(Runner(store, models, closing=closing.is_set)) == 0
     assert (state(store, job_id), store.waiting()) == ("running", [job_id])
@@ -168,7 +174,7 @@ def test_a_search_outlives_any_number_of_orderly_stops(
     store: JobStore, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the middle of its first shard again and again, and after each shard."""
-    monkeypatch.setattr("kiago_ray.service.jobs.TELL_S", 0.0)
+    monkeypatch.setattr("kiago_ray.service.worker.TELL_S", 0.0)
     job_id = submitted(store)
     for _ in range(MOST_BEGUN + 1):
         asked = iter([False, False, False])  # the worker begins, then has to go
@@ -204,7 +210,7 @@ def test_shards_of_other_models_are_made_again(store: JobStore, models: Models) 
         return job
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("kiago_ray.service.jobs.TELL_S", 1e9)  # told of whole shards alone
+        patched.setattr("kiago_ray.service.worker.TELL_S", 1e9)  # told of whole shards alone
         patched.setattr(JobStore, "update", tell)
         run_all(Runner(store, models, closing=done.is_set))
     before = shard_files(store, job_id)
@@ -229,8 +235,8 @@ def test_a_job_that_cannot_be_read_stops_no_other(store: JobStore, models: Model
 
 def test_the_oldest_that_ended_makes_room(store: JobStore) -> None:
     ids = [submitted(store) for _ in range(3)]
-    store.finish(ids[1], End("cancelled"))
-    store.finish(ids[2], End("cancelled"))
+    store.finish(ids[1], "cancelled")
+    store.finish(ids[2], "cancelled")
     assert store.remove_ended()
     assert store.ids() == [ids[2], ids[0]]
     assert store.remove_ended()
