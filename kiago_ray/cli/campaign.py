@@ -170,7 +170,7 @@ def planned(campaign: CampaignSpec, models: Models) -> Plan:
     """The plan of a campaign that these models can run. Raises SpecError."""
     assert models.prospects is not None
     # What replaces what around each base takes a tenth of a second to find; what does anywhere tells enough.
-    substitutions, families = models.prospects.anywhere, []
+    substitutions, bases = models.prospects.anywhere, []
     supported = models.predictors.supported.cpu().numpy()
     check = partial(check_search, supported=supported, substitutions=substitutions, hull=models.hull)
     if campaign.literature is not None:
@@ -179,8 +179,8 @@ def planned(campaign: CampaignSpec, models: Models) -> Plan:
                 "known: none, but bases: literature are the known families; name a table of them"
             )
         families = known_families(models.known, substitutions)
-        families = chosen_families(campaign.literature, families)
-    return make_plan(campaign, check, [family.base for family in families])
+        bases = chosen_families(campaign.literature, families)["base"].tolist()
+    return make_plan(campaign, check, bases)
 
 
 def recorded_plan(directory: RunDirectory) -> Plan:

@@ -25,8 +25,7 @@ from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.base import step_precision
 from kiago_ray.report.reasons import row_background
 from kiago_ray.report.tables import best_table, no_gain, reasons_table, summary_table, top_table
-from kiago_ray.runs.outcome import SearchResults, whole_results
-from kiago_ray.runs.results import write_outcome
+from kiago_ray.runs.outcome import SearchResults, whole_results, write_outcome
 from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
 from kiago_ray.screening.screens import REQUIRED, SCREENS, Summary, load_screen_recall
 from kiago_ray.search.sections import ScreensSpec

@@ -109,17 +109,14 @@ def read_lease(place: Location) -> dict[str, Any] | None:
 
     Raises StorageError where that can't be found out.
     """
-    content = place.read_if_there()
-    if content is None:
-        return None
     try:
-        holder = json.loads(content)
+        holder = json.loads(place.read_if_there() or b"null")
     except (ValueError, RecursionError):
         return None
-    whole = isinstance(holder, dict) and {"id", "beat", "host", "pid", "started"} <= holder.keys()
-    if not whole or not isinstance(holder["started"], int | float):
+    if not isinstance(holder, dict) or not {"id", "beat", "host", "pid", "started"} <= holder.keys():
         return None
-    return holder if isinstance(holder["pid"], int) and holder["pid"] > 0 else None
+    pid, started = holder["pid"], holder["started"]
+    return holder if isinstance(pid, int) and pid > 0 and isinstance(started, int | float) else None
 
 
 def living_driver(

@@ -1,26 +1,42 @@
 """What came of a search and of a campaign: summary.json, a page of numbers, and curves.parquet, how a search came to
-its candidates.
+its candidates; and the files of a search.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BeforeValidator, TypeAdapter
 
+from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, Plot, search_plots
+from kiago_ray.runs.spec import ALONE
 from kiago_ray.screening.screens import Summary, TopMean
 from kiago_ray.search.result import QUANTITIES, Trajectory
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.run_directory import CANDIDATES, DamagedError, RunDirectory
-from kiago_ray.storage.table import read_parquet
+from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, DamagedError, RunDirectory
+from kiago_ray.storage.table import (
+    TOP_ROWS,
+    first_rows,
+    parquet_bytes,
+    read_parquet,
+    read_table,
+    table_bytes,
+    top_csv,
+)
+
+if TYPE_CHECKING:
+    from kiago_ray.api import SearchOutcome
 
 SUMMARY, CURVES = "summary.json", "curves.parquet"
+SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
 SEARCHES = "searches"  # the folder of a campaign's searches
 BEST_ROWS = 10
 _BEST = (
@@ -128,7 +144,7 @@ def read_results(folder: Location, kind: type[Results]) -> Results | None:
     """
     content = (folder / SUMMARY).read_if_there()
     try:
-        return None if content is None else _reader(kind).validate_json(content)
+        return None if content is None else _reader(kind).validate_json(content)  # type: ignore[arg-type]
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedError(
             f"{(folder / SUMMARY).text} is no summary of this version; run the campaign again"
@@ -180,3 +196,67 @@ def read_curves(folder: Location) -> Any:
     if not table.schema.equals(CURVES_SCHEMA):
         raise StorageError(f"{place.text} is not a table of curves of this version; run the campaign again")
     return table
+
+
+def write_outcome(
+    outcome: SearchOutcome,
+    directory: RunDirectory,
+    *,
+    cards: Mapping[str, Mapping[str, Any]],
+    remark: str = "",
+) -> SearchResults:
+    """Write the files of a search that ran in this process, as `finish_search` does, and its page.
+
+    cards: the model cards, for what the page says of the predictors. remark: heads the page of a search that was
+    stopped, which doesn't count as finished. Raises StorageError.
+    """
+    # Searches in shards have no page of their own.
+    from kiago_ray.report.page import TABLE_ROWS, card_notes, search_page
+    from kiago_ray.report.reasons import row_background
+
+    place, spec, path = directory.location, outcome.spec, outcome.result.trajectory
+    content, name = table_bytes(outcome.table), spec.base or "random start"
+    (place / CANDIDATES).write_bytes(content)
+    results = SearchResults(
+        name=ALONE,
+        base=spec.base,
+        variant="",
+        seed=spec.seed,
+        shards=1,
+        shards_done=int(outcome.result.stopped_at_step is None),
+        summary=outcome.summary,
+        wall_s=round(outcome.result.wall_s, 3),
+        finished_at=time.time(),
+        sources="",
+        candidates_sha256=hashlib.sha256(content).hexdigest(),
+    )
+    page = search_page(
+        outcome.summary,
+        outcome.table.slice(0, TABLE_ROWS).to_pylist(),
+        background=row_background(cards),
+        title=f"kiago-ray: {name}",
+        plots=write_files(place, results, path, name),
+        spec_text=(place / SPEC).read_bytes().decode("utf-8"),
+        model_notes=card_notes(cards),
+        remark=remark,
+    )
+    (place / REPORT).write_bytes(page.encode("utf-8"))
+    if results.complete:
+        steps = () if len(path.rows) else (CURVES, TRAJECTORY_PLOT)
+        directory.finish([REPORT, *(name for name in SEARCH_OUTPUTS if name not in steps)])
+    return results
+
+
+def write_files(folder: Location, results: SearchResults, path: Trajectory, title: str) -> list[Plot]:
+    """What a person opens of a search whose table is there, and summary.json last; the plots. Curves and a trajectory
+    are there where steps were taken.
+    """
+    table = folder / CANDIDATES
+    (folder / TOP).write_bytes(top_csv(first_rows(table, TOP_ROWS)).encode("utf-8"))
+    if len(path.rows):
+        (folder / CURVES).write_bytes(parquet_bytes(curves_table(path)))
+    plots = search_plots(read_table(table, PLOTTED), path, results.summary.base, title)
+    for plot in plots:
+        (folder / plot.file).write_bytes(plot.png)
+    write_summary(results, folder)
+    return plots

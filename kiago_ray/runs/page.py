@@ -125,16 +125,14 @@ def campaign_page(
     results: CampaignResults,
     searches: Sequence[SearchResults],
     rows: Sequence[dict[str, Any]],
-    plots: Sequence[Plot],
     *,
     required: tuple[str, ...],
     background: Background,
-    spec_text: str,
-    model_notes: Sequence[str] = (),
+    **content: Any,
 ) -> str:
     """The page as HTML5 text. What is listed is bounded. rows: the first of the ranked table. required: the screens
-    that count. background: what the explanation of the best rows needs. model_notes: a sentence each on how good the
-    predictors are.
+    that count. background: what the explanation of the best rows needs. content: `plots`, `spec_text` and
+    `model_notes` as in `search_page`.
     """
     every = groups(searches)
     sizes = sorted({top.k for each in searches for top in each.summary.top})
@@ -163,9 +161,7 @@ def campaign_page(
         short=any(is_short(each, k) for each in searches for k in sizes),
         parts_only=any(0 < len(gains(group, k)) < len(group) for group in every for k in sizes),
         searches=listed([(each,) for each in searches], _OF_SEARCHES, "Searches", "searches"),
-        plots=plots,
-        model_notes=model_notes,
-        spec_text=spec_text,
+        **content,
     )
 
 

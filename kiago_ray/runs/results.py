@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
@@ -26,46 +25,39 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kiago_ray.api import SearchOutcome
 from kiago_ray.predictors.weights import load_cards
-from kiago_ray.report.page import TABLE_ROWS, card_notes, search_page
-from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, Plot, search_plots
+from kiago_ray.report.plots import SEARCH_PLOTS, TRAJECTORY_PLOT
 from kiago_ray.report.reasons import row_background
 from kiago_ray.runs.outcome import (
     BEST_COLUMNS,
     BEST_ROWS,
-    CURVES,
+    SEARCH_OUTPUTS,
     SUMMARY,
     CampaignResults,
     SearchResults,
-    curves_table,
     read_curves,
     read_results,
     search_folder,
     whole_results,
+    write_files,
     write_summary,
 )
 from kiago_ray.runs.page import CAMPAIGN_ROWS, CURVES_PLOT, GAINS_PLOT, campaign_page, campaign_plots
 from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, shard_file
-from kiago_ray.runs.spec import ALONE
+from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.rank import RANKED, Ranking, new_rows, rank_rows, with_ranks
-from kiago_ray.screening.screens import summarise, summarised_columns
-from kiago_ray.search.result import Trajectory
+from kiago_ray.screening.screens import Summary, summarise, summarised_columns
 from kiago_ray.storage.location import Location, StorageError, reason
-from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, read_run, write_run
+from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, read_run, write_run
 from kiago_ray.storage.table import (
-    TOP_ROWS,
     blocks,
     first_rows,
-    parquet_bytes,
     read_table,
     schema,
-    table_bytes,
     top_csv,
 )
 
-SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
 _RANKED_PLOTS = tuple(name for name in SEARCH_PLOTS if name != TRAJECTORY_PLOT)
 CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, *_RANKED_PLOTS, CURVES_PLOT, REPORT, SUMMARY)
 _OF_MODELS = ("weights", "known", "phases", "tried")  # of a record, what makes a search's results the same
@@ -74,66 +66,6 @@ _COUNTED = ("rows", "unique", "passed", "statuses", "top", "ranked_by", "gains",
 BLOCK_ROWS = 65_536  # of a row group
 _RUN_ROWS = 131_072  # rows sorted in memory at a time
 _READERS = 8  # on a remote storage reading a few columns is mostly waiting
-
-
-def write_outcome(
-    outcome: SearchOutcome,
-    directory: RunDirectory,
-    *,
-    cards: Mapping[str, Mapping[str, Any]],
-    remark: str = "",
-) -> SearchResults:
-    """Write the files of a search that ran in this process, as `finish_search` does, and its page.
-
-    cards: the model cards, for what the page says of the predictors. remark: heads the page of a search that was
-    stopped, which doesn't count as finished. Raises StorageError.
-    """
-    place, spec, path = directory.location, outcome.spec, outcome.result.trajectory
-    content, name = table_bytes(outcome.table), spec.base or "random start"
-    (place / CANDIDATES).write_bytes(content)
-    results = SearchResults(
-        name=ALONE,
-        base=spec.base,
-        variant="",
-        seed=spec.seed,
-        shards=1,
-        shards_done=int(outcome.result.stopped_at_step is None),
-        summary=outcome.summary,
-        wall_s=round(outcome.result.wall_s, 3),
-        finished_at=time.time(),
-        sources="",
-        candidates_sha256=hashlib.sha256(content).hexdigest(),
-    )
-    page = search_page(
-        outcome.summary,
-        outcome.table.slice(0, TABLE_ROWS).to_pylist(),
-        background=row_background(cards),
-        title=f"kiago-ray: {name}",
-        plots=_write_files(place, results, path, name),
-        spec_text=(place / SPEC).read_bytes().decode("utf-8"),
-        model_notes=card_notes(cards),
-        remark=remark,
-    )
-    (place / REPORT).write_bytes(page.encode("utf-8"))
-    if results.complete:
-        steps = () if len(path.rows) else (CURVES, TRAJECTORY_PLOT)
-        directory.finish([REPORT, *(name for name in SEARCH_OUTPUTS if name not in steps)])
-    return results
-
-
-def _write_files(folder: Location, results: SearchResults, path: Trajectory, title: str) -> list[Plot]:
-    """What a person opens of a search whose table is there, and summary.json last; the plots. Curves and a trajectory
-    are there where steps were taken.
-    """
-    table = folder / CANDIDATES
-    (folder / TOP).write_bytes(top_csv(first_rows(table, TOP_ROWS)).encode("utf-8"))
-    if len(path.rows):
-        (folder / CURVES).write_bytes(parquet_bytes(curves_table(path)))
-    plots = search_plots(read_table(table, PLOTTED), path, results.summary.base, title)
-    for plot in plots:
-        (folder / plot.file).write_bytes(plot.png)
-    write_summary(results, folder)
-    return plots
 
 
 def finish_search(
@@ -165,52 +97,55 @@ def finish_search(
     if found is not None and (found.sources, found.shards_done) == (sources, len(manifests)):
         return found
     folder.make_directory()
-    results = _merged(run, search, manifests, folder / CANDIDATES, sources)
-    own: dict[str, Any] = {"search": search.spec.model_dump(mode="json")}
-    own |= {"families": list(search.bases)} if search.bases else {}
-    own |= {key: record[key] for key in _OF_MODELS if key in record}
-    about = {key: value for key, value in record.items() if key not in (*_OF_MODELS, *_OF_RUN)}
-    about |= {"precision": manifests[0].made["precision"]} if "precision" in manifests[0].made else {}
-    write_run(folder, own, about, SEARCH_OUTPUTS, finished=results.complete)
-    trajectory = read_trajectory(run, search, [manifest.number for manifest in manifests])
-    _write_files(folder, results, trajectory, title or search.name)
-    return results
-
-
-def _merged(
-    run: Location, search: PlannedSearch, manifests: Sequence[Manifest], table: Location, sources: str
-) -> SearchResults:
-    """What the shards of these manifests come to, once their rows are merged into `table`."""
-    shards, ranking = search.shards, Ranking.of(search.spec.screens)
+    shards, screens, base = search.shards, search.spec.screens, manifests[0].base
     tables = [shard_file(run, shards[each.number], TABLE) for each in manifests]
-    sha256 = merge_tables(tables, table, ranking)
-    return SearchResults(
+    summary, _, sha256 = _merged(
+        tables, folder / CANDIDATES, Ranking.of(screens), manifests, required=screens.names, base=base
+    )
+    results = SearchResults(
         name=search.name,
         base=search.base,
         variant=search.variant,
         seed=search.seed,
         shards=len(shards),
         shards_done=len(manifests),
-        summary=summarise(
-            read_table(table, summarised_columns()),
-            rows=sum(manifest.rows for manifest in manifests),
-            statuses=_added(manifest.statuses for manifest in manifests),
-            required=tuple(search.spec.screens.names),
-            base=manifests[0].base,
-            ranked_by=ranking.by,
-        ),
+        summary=summary,
         wall_s=round(sum(manifest.wall_s for manifest in manifests), 3),
         finished_at=max(float(manifest.made["finished_at"]) for manifest in manifests),
         sources=sources,
         candidates_sha256=sha256,
     )
+    own: dict[str, Any] = {"search": search.spec.model_dump(mode="json")}
+    own |= {"families": list(search.bases)} if search.bases else {}
+    own |= {key: record[key] for key in _OF_MODELS if key in record}
+    about = {key: value for key, value in record.items() if key not in (*_OF_MODELS, *_OF_RUN)}
+    about |= {"precision": manifests[0].made["precision"]} if "precision" in manifests[0].made else {}
+    write_run(folder, own, about, SEARCH_OUTPUTS if results.complete else None)
+    trajectory = read_trajectory(run, search, [manifest.number for manifest in manifests])
+    write_files(folder, results, trajectory, title or search.name)
+    return results
 
 
-def _added(statuses: Iterable[Mapping[str, int]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for each in statuses:
-        total.update(each)
-    return total
+def _merged(
+    tables: Sequence[Location],
+    output: Location,
+    ranking: Ranking,
+    parts: Sequence[Manifest | Summary],
+    *,
+    required: tuple[str, ...] = (),
+    base: BaseMaterial | None = None,
+) -> tuple[Summary, Any, str]:
+    """What these tables come to, merged into `output`: the summary, the columns that it is made from and `new_system`,
+    and the file's SHA-256. parts: what rows each table is made from.
+    """
+    sha256 = merge_tables(tables, output, ranking)
+    columns = read_table(output, (*summarised_columns(), "new_system"))
+    statuses: Counter[str] = Counter()
+    for each in parts:
+        statuses.update(each.statuses)
+    rows = sum(each.rows for each in parts)
+    how: dict[str, Any] = {"required": required, "base": base, "ranked_by": ranking.by}
+    return summarise(columns, rows=rows, statuses=statuses, **how), columns, sha256
 
 
 def finish_campaign(
@@ -231,7 +166,11 @@ def finish_campaign(
     """
     folder = campaign if folder is None else folder
     table = folder / CANDIDATES
-    counted, sha256 = _merged_searches(campaign, plan, searches, table)
+    tables = [search_folder(campaign, each.name) / CANDIDATES for each in searches]
+    rankings = {Ranking.of(search.spec.screens) for search in plan.searches}
+    ranking = rankings.pop() if len(rankings) == 1 else Ranking()
+    counted, columns, sha256 = _merged(tables, table, ranking, [each.summary for each in searches])
+    new = new_rows(columns) & columns["new_system"].fill_null(False).to_numpy()
     head = first_rows(table, CAMPAIGN_ROWS)
     results = CampaignResults(
         name=plan.campaign.name,
@@ -240,7 +179,8 @@ def finish_campaign(
         shards=plan.shard_count,
         shards_done=sum(each.shards_done for each in searches),
         candidates=plan.candidates,
-        **counted,
+        **{name: getattr(counted, name) for name in _COUNTED},
+        new_systems=None if counted.gains is None else int(new.sum()),
         best=tuple(head.select(BEST_COLUMNS).slice(0, BEST_ROWS).to_pylist()),
         failures=dict(failures),
         damaged=tuple(damaged),
@@ -254,7 +194,7 @@ def finish_campaign(
         results,
         searches,
         head.to_pylist(),
-        plots,
+        plots=plots,
         required=tuple(dict.fromkeys(name for each in plan.searches for name in each.spec.screens.names)),
         # The error of E_f is the shipped predictor's; of others the notes have theirs.
         background=row_background(load_cards() if plan.campaign.weights is None else {}),
@@ -266,29 +206,6 @@ def finish_campaign(
     return results
 
 
-def _merged_searches(
-    campaign: Location, plan: Plan, searches: Sequence[SearchResults], table: Location
-) -> tuple[dict[str, Any], str]:
-    """What the tables of these searches come to, merged into `table`, by the names of CampaignResults, and the SHA-256
-    of `table`.
-    """
-    rankings = {Ranking.of(search.spec.screens) for search in plan.searches}
-    ranking = rankings.pop() if len(rankings) == 1 else Ranking()
-    tables = [search_folder(campaign, each.name) / CANDIDATES for each in searches]
-    sha256 = merge_tables(tables, table, ranking)
-    ranked = read_table(table, (*summarised_columns(), "new_system"))
-    counted = summarise(
-        ranked,
-        rows=sum(each.summary.rows for each in searches),
-        statuses=_added(each.summary.statuses for each in searches),
-        required=(),
-        ranked_by=ranking.by,
-    )
-    new = new_rows(ranked) & ranked["new_system"].fill_null(False).to_numpy()
-    found = {name: getattr(counted, name) for name in _COUNTED}
-    return {**found, "new_systems": None if counted.gains is None else int(new.sum())}, sha256
-
-
 def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[str] = ()) -> str:
     """The page of a campaign's directory as it stands, of the searches that have results; nothing there is changed.
     Raises DamagedError, StorageError.
@@ -296,19 +213,13 @@ def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[s
     found = [read_results(search_folder(campaign, each.name), SearchResults) for each in plan.searches]
     searches = [each for each in found if each is not None]
     recorded = read_results(campaign, CampaignResults)
+    failures, damaged = ({}, ()) if recorded is None else (recorded.failures, recorded.damaged)
     complete = {each.name for each in searches if each.complete}
-    failures = {} if recorded is None else recorded.failures
+    left = {shard: why for shard, why in failures.items() if shard.rpartition("/")[0] not in complete}
     with tempfile.TemporaryDirectory(prefix="kiago-page-") as scratch:
         folder = Location.of(scratch)
-        finish_campaign(
-            campaign,
-            plan,
-            searches,
-            failures={name: why for name, why in failures.items() if name.rpartition("/")[0] not in complete},
-            damaged=() if recorded is None else recorded.damaged,
-            model_notes=model_notes,
-            folder=folder,
-        )
+        told: dict[str, Any] = {"failures": left, "damaged": damaged, "model_notes": model_notes}
+        finish_campaign(campaign, plan, searches, folder=folder, **told)
         return (folder / REPORT).read_bytes().decode("utf-8")
 
 

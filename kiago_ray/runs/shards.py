@@ -101,8 +101,9 @@ def compute_shard(
     where `should_stop` said so; what the search raises passes through.
     """
     began = time.perf_counter()
-    own = {} if search.bases else {"rows": shard.rows, "shard_rows": search.shard_rows}
-    tables, paths, base = [], [], None
+    own: dict[str, Any] = {} if search.bases else {"rows": shard.rows, "shard_rows": search.shard_rows}
+    base: BaseMaterial | None = None
+    tables, paths = list[Any](), list[Trajectory]()
     for first_row, spec in search.parts(shard):
         part = judged_rows(
             spec,
@@ -191,22 +192,19 @@ def read_trajectory(campaign: Location, search: PlannedSearch, numbers: Sequence
     """The kept rows' steps of the shards `numbers`, or of CURVE_ROWS of them, evenly chosen. Raises StorageError."""
     shards, points = search.shards, sum(search.spec.steps) + 1
     chosen = np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), CURVE_ROWS)).round().astype(int))
-    parts = []
+    tables = []
     for index in chosen.tolist():
         place = shard_file(campaign, shards[numbers[index]], STEPS)
-        table = read_parquet(place)
-        step = table["step"].to_numpy()
+        tables.append(read_parquet(place))
+        step = tables[-1]["step"].to_numpy()
         if not len(step) or not np.array_equal(step, np.tile(np.arange(points), len(step) // points)):
             raise StorageError(
                 f"{place.text} holds other steps than those of its search; run the campaign again"
             )
-        parts.append({name: table[name].to_numpy().reshape(-1, points) for name in table.column_names})
-    values = {name: np.concatenate([part[name] for part in parts]) for name in ("row", *QUANTITIES)}
-    return Trajectory(
-        rows=values["row"][:, 0],
-        stage=parts[0]["stage"][0].astype(np.int64),
-        **{name: values[name].T for name in QUANTITIES},
-    )
+    steps = pa.concat_tables(tables)
+    of_rows = {name: steps[name].to_numpy().reshape(-1, points).T for name in ("stage", "row", *QUANTITIES)}
+    stage, rows = of_rows.pop("stage")[:, 0], of_rows.pop("row")[0]
+    return Trajectory(rows=rows, stage=stage.astype(np.int64), **of_rows)
 
 
 def read_manifest(campaign: Location, shard: Shard) -> Manifest | None:
@@ -245,7 +243,7 @@ def check_shard(campaign: Location, shard: Shard) -> Manifest | None:
     _vouched(shard_file(campaign, shard, STEPS), manifest.steps_sha256)
     passed = pq.read_table(io.BytesIO(table), columns=["passed"])["passed"].to_numpy()
     counted = manifest.rows, sum(manifest.statuses.values()), manifest.passed
-    if counted != (len(passed), len(passed), np.count_nonzero(passed)):
+    if counted != (len(passed), len(passed), int(passed.sum())):
         place = shard_file(campaign, shard, MANIFEST)
         raise DamagedError(f"{place.text} counts other rows than its table holds")
     return manifest

@@ -19,11 +19,11 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
+import pandas as pd
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
@@ -313,51 +313,25 @@ def overridden(spec: Spec, gpus: float | None, **values: object) -> Spec:
     return spec.model_copy(update=update)
 
 
-@dataclass(frozen=True)
-class KnownFamily:
-    """base: the composition that stands for it, with its T_c in K, few reports weighed down (`improvement`), and its
-    reports. system: the family's elements. compositions: how many are known. year: of the first, None where unknown.
-    """
-
-    base: str
-    tc_k: float
-    reports: int
-    system: frozenset[str]
-    compositions: int
-    year: int | None
-
-    def asked_for(self, spec: LiteratureSpec) -> bool:
-        """Whether it is one of those that a campaign searches around."""
-        held = set(parse(self.base))
-        if self.tc_k < spec.min_tc_k or not held >= set(spec.elements) or held & set(spec.without):
-            return False
-        if spec.since is None and spec.until is None:
-            return True
-        return self.year is not None and (spec.since or 0) <= self.year <= (spec.until or self.year)
-
-
-def known_families(materials: KnownMaterials, substitutions: Substitutions) -> list[KnownFamily]:
+def known_families(materials: KnownMaterials, substitutions: Substitutions) -> pd.DataFrame:
     """The families of the known superconductors at ambient pressure, those with the most compositions first.
 
-    substitutions: which elements replace one another at all, whatever stands beside them.
+    A row has the composition that stands for a family (`base`), its `tc_k` in K, few reports weighed down
+    (`improvement`), and its `reports`; the elements of the `system`; how many `compositions` are known, and the `year`
+    of the first, NaN where unknown. substitutions: which elements replace one another at all, whatever stands beside
+    them.
     """
-    members: dict[frozenset[str], list[int]] = {}
-    for at in np.flatnonzero(materials.weighed_tc_k > 0).tolist():
-        system = family_system(materials.formulas[at], substitutions)
-        members.setdefault(system, []).append(at)
-    families = [_family(system, rows, materials) for system, rows in members.items()]
-    return sorted(families, key=lambda each: (-each.compositions, -each.reports, each.base))
-
-
-def _family(system: frozenset[str], rows: Sequence[int], materials: KnownMaterials) -> KnownFamily:
-    tc_k, reports = materials.weighed_tc_k, materials.reports
-    highest = max(tc_k[at] for at in rows)
-    standing = [at for at in rows if tc_k[at] >= _WELL_BELOW * highest]
-    best = min(standing, key=lambda at: (-reports[at], -tc_k[at], materials.formulas[at]))
-    year = min((year for at in rows if (year := materials.year[at]) is not None), default=None)
-    return KnownFamily(
-        materials.formulas[best], float(tc_k[best]), int(reports[best]), system, len(rows), year
-    )
+    columns = {"base": materials.formulas, "tc_k": materials.weighed_tc_k, "reports": materials.reports}
+    known = pd.DataFrame({**columns, "year": np.array(materials.year, dtype=np.float64)})
+    known = known[known["tc_k"] > 0]
+    systems = [family_system(formula, substitutions) for formula in known["base"]]
+    known = known.assign(system=pd.Series(systems, known.index, dtype=object))
+    family = known.groupby("system", sort=False)
+    known = known.assign(compositions=family["base"].transform("size"), year=family["year"].transform("min"))
+    known = known[known["tc_k"] >= _WELL_BELOW * family["tc_k"].transform("max")]
+    best = known.sort_values(["reports", "tc_k", "base"], ascending=[False, False, True])
+    order = ["compositions", "reports", "base"]
+    return best.drop_duplicates("system").sort_values(order, ascending=[False, False, True])
 
 
 def family_system(formula: str, substitutions: Substitutions) -> frozenset[str]:
@@ -370,10 +344,16 @@ def family_system(formula: str, substitutions: Substitutions) -> frozenset[str]:
     return frozenset(SYMBOLS[site.own[0]] for site in sites)
 
 
-def chosen_families(spec: LiteratureSpec, families: Sequence[KnownFamily]) -> list[KnownFamily]:
+def chosen_families(spec: LiteratureSpec, families: pd.DataFrame) -> pd.DataFrame:
     """Those that the specification asks for, in their order. Raises SpecError where there are none."""
-    found = [family for family in families if family.asked_for(spec)][: spec.most]
-    if not found:
+    elements, without = set(spec.elements), set(spec.without)
+    held = [set(parse(base)) for base in families["base"]]
+    asked = np.array([each >= elements and not each & without for each in held])
+    asked &= families["tc_k"] >= spec.min_tc_k
+    if spec.since is not None or spec.until is not None:
+        asked &= families["year"].between(spec.since or 0, spec.until or np.inf)
+    found = families[asked][: spec.most]
+    if found.empty:
         raise SpecError(
             f"bases: none of {len(families):,} known families is what literature asks for; ask for less"
         )

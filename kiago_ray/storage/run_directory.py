@@ -82,12 +82,12 @@ def open_run(
         if key in _OWN_KEYS:
             raise ValueError(f"the key {key!r} of spec.yaml is the run directory's own")
     try:
-        location = Location.of(where)
-        found = _found(location, identity)
+        found = find_run(where, identity)
         if found is not None and found.finished:
             return found
+        location = Location.of(where)
         location.make_directory()
-        return _write(location, {**identity, **about, "identity": _digest(identity), "finished": False})
+        return write_run(location, identity, about)
     except RunDirectoryError:
         raise
     except StorageError as error:
@@ -98,31 +98,18 @@ def write_run(
     location: Location,
     identity: Mapping[str, Any],
     about: Mapping[str, Any],
-    outputs: Sequence[str],
-    *,
-    finished: bool,
+    outputs: Sequence[str] | None = None,
 ) -> RunDirectory:
-    """Write the record of a run whose outputs are there, over any other that is. The keys are as in `open_run`."""
-    end = {"identity": _digest(_plain(identity)), "finished": finished, "outputs": list(outputs)}
-    return _write(location, _plain({**identity, **about, **end}))
+    """Write the record of a run over any other that is. outputs: the files of a run that is finished. The keys are as
+    in `open_run`.
+    """
+    record = {**identity, **about, "identity": _digest(_plain(identity)), "finished": outputs is not None}
+    return _write(location, _plain(record if outputs is None else {**record, "outputs": list(outputs)}))
 
 
 def find_run(where: Where, identity: Mapping[str, Any]) -> RunDirectory | None:
     """The run that `identity` defines where it is there already; nothing is written. Raises as `open_run` does."""
-    return _found(Location.of(where), _plain(identity))
-
-
-def read_run(where: Where) -> RunDirectory:
-    """The run in a directory, whichever it is. Raises RunDirectoryError, StorageError."""
-    location = Location.of(where)
-    record = _read(location)
-    if record is None:
-        raise RunDirectoryError(f"{location.text} holds no run (it has no {SPEC}); check the path")
-    return RunDirectory(location, record)
-
-
-def _found(location: Location, identity: Mapping[str, Any]) -> RunDirectory | None:
-    """The same run that is there already, None where there is nothing yet."""
+    location, identity = Location.of(where), _plain(identity)
     if location.kind() == "file":
         raise RunDirectoryError(f"{location.text} is a file; give a directory, new or empty")
     record = _read(location)
@@ -139,6 +126,15 @@ def _found(location: Location, identity: Mapping[str, Any]) -> RunDirectory | No
             f"{location.text} holds another run ({_differences(stored, identity)}); choose another output "
             "directory, or remove that one"
         )
+    return RunDirectory(location, record)
+
+
+def read_run(where: Where) -> RunDirectory:
+    """The run in a directory, whichever it is. Raises RunDirectoryError, StorageError."""
+    location = Location.of(where)
+    record = _read(location)
+    if record is None:
+        raise RunDirectoryError(f"{location.text} holds no run (it has no {SPEC}); check the path")
     return RunDirectory(location, record)
 
 

@@ -9,8 +9,7 @@ import yaml
 from kiago_ray import propose
 from kiago_ray.predictors.weights import load_card, load_cards
 from kiago_ray.report.page import card_notes
-from kiago_ray.runs.outcome import SearchResults, whole_results
-from kiago_ray.runs.results import SEARCH_OUTPUTS, write_outcome
+from kiago_ray.runs.outcome import SEARCH_OUTPUTS, SearchResults, whole_results, write_outcome
 from kiago_ray.storage.run_directory import open_run, read_run
 
 

@@ -337,7 +337,7 @@ def test_every_file_of_a_campaign_is_there_and_the_same_each_time(plan: Plan, se
     assert "campaign: {name: four}" in page
     finish(searched, plan, results_of(searched, plan))
     assert {name: (folder / name).read_bytes() for name in CAMPAIGN_OUTPUTS} == first
-    directory = write_run(searched, {}, {}, CAMPAIGN_OUTPUTS, finished=True)
+    directory = write_run(searched, {}, {}, CAMPAIGN_OUTPUTS)
     assert whole_results(directory, CampaignResults) == results
     (folder / "candidates.parquet").write_bytes(b"")
     assert whole_results(directory, CampaignResults) is None
