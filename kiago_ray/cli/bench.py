@@ -21,7 +21,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-import typer
 from rich.console import Console
 from typer import Option
 
@@ -56,10 +55,7 @@ _PEAK_SIZES = (1024, 2048, 4096)
 
 Arm = Callable[[], object]
 
-app = typer.Typer(add_completion=False)
 
-
-@app.command()
 def bench(
     rows: Annotated[int, Option(min=8, max=65_536, help="Rows of a step.")] = 512,
     rounds: Annotated[int, Option(min=1, max=100, help="Turns of which the median counts.")] = 5,

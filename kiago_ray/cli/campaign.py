@@ -49,12 +49,10 @@ Ended = TypeVar("Ended", bound=Outcome[Any])
 
 Where = Annotated[str, Argument(help="Directory or URI of a campaign.")]
 
-app = typer.Typer(
-    add_completion=False, help="Many searches on Ray: bases × variants × seeds.", no_args_is_help=True
-)
+campaign = typer.Typer(help="Many searches on Ray: bases × variants × seeds.", no_args_is_help=True)
 
 
-@app.command()
+@campaign.command()
 def run(
     file: Annotated[Path, Argument(help="YAML file with the campaign; see campaigns/.")],
     out: console.NamedOut = None,
@@ -95,7 +93,7 @@ def run(
     return 3 if outcome.failures else 0 if outcome.results.complete else 1
 
 
-@app.command()
+@campaign.command()
 def status(where: Where, as_json: console.AsJson = False) -> None:
     """How far a campaign is, from any machine that sees its storage."""
     directory = read_run(where)
@@ -132,7 +130,7 @@ def status(where: Where, as_json: console.AsJson = False) -> None:
         print("Nobody drives it; `kiago campaign run` with its file goes on.")
 
 
-@app.command()
+@campaign.command()
 def report(
     where: Where,
     output: Annotated[Path, Option(help="The HTML page to write.")] = Path("report.html"),
@@ -146,7 +144,7 @@ def report(
     print(f"{output}: {len(page) / 1e6:.1f} MB")
 
 
-@app.command()
+@campaign.command()
 def track(
     where: Where,
     tracking_uri: Annotated[str | None, Option(help="MLflow store or server.")] = None,

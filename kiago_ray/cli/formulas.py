@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-import typer
 from rich.console import Console
 from typer import Argument, Option
 
@@ -35,10 +34,7 @@ Input = Annotated[Path | None, Option(help="CSV file with a column `formula`, su
 Output = Annotated[Path | None, Option(help="File to write: .csv or .parquet.")]
 Row = Mapping[Any, Any]
 
-app = typer.Typer(add_completion=False)
 
-
-@app.command()
 def predict(
     formulas: Formulas = None,
     input: Input = None,
@@ -61,7 +57,6 @@ def predict(
     return hand_over(predicted, "predictions", shown_prediction, output, as_json, listed=input is not None)
 
 
-@app.command()
 def hull(
     formulas: Formulas = None,
     phases: Annotated[

@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from kiago_ray.errors import KiagoError
 
-# What the list of commands says of each, and the module of this package whose `app` is or holds the command.
+# What the list of commands says of each, and the module of this package that holds it under its name.
 COMMANDS = {
     "search": "Search for compositions with a higher T_c around FORMULA; print the best and write a run directory.",
     "predict": "Say of formulas what a search says of its rows.",
@@ -44,8 +44,12 @@ class Command(TyperCommand):
         """The command itself, or the group of commands."""
         assert self.name is not None
         module = import_module(f"kiago_ray.cli.{MODULES.get(self.name, self.name)}")
-        held = typer.main.get_command(module.app)
-        return getattr(held, "commands", {}).get(self.name, held)
+        held = getattr(module, self.name)
+        if isinstance(held, typer.Typer):
+            return typer.main.get_group(held)
+        one = typer.Typer(add_completion=False)
+        one.command(cls=getattr(module, "Command", None))(held)
+        return typer.main.get_command(one)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **more: Any) -> Any:
         """The context of the command itself, which is what runs."""

@@ -34,12 +34,10 @@ from kiago_ray.storage.run_directory import versions
 
 ALL = "all"
 
-app = typer.Typer(add_completion=False)
 baseline = typer.Typer(
     help="Elemental substitution and SuperDiff, into the same table and run directory as a search.",
     no_args_is_help=True,
 )
-app.add_typer(baseline, name="baseline")
 
 Base = Annotated[str, Argument(help="Base material, such as LaNiAsO.")]
 Candidates = Annotated[int, Option(help="Formulas to propose.")]
@@ -62,7 +60,6 @@ Phases = Annotated[
 ]
 
 
-@app.command()
 def paper(
     table: Annotated[
         str, Argument(help="table1 to table11, fig2, fig3, seeds (S.4), screens (S.6), or all.")

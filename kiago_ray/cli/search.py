@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import torch
-import typer
 import yaml
 from rich.console import Console
 from typer import Argument, Option
@@ -58,10 +57,9 @@ Range = Annotated[
 Substitute = Annotated[str | None, Option(help="Site and its state, such as La:+3; several as Ti:+4,O:-2*1.")]
 SubstituteBy = Annotated[int | None, Option(help="State of the substitutes, where it isn't the site's.")]
 Change = Annotated[list[str] | None, Option("--set", help="Any other field: alpha=4, start.kind=random.")]
-app = typer.Typer(add_completion=False)
 
 
-class ScreensCommand(TyperCommand):
+class Command(TyperCommand):
     """A command whose help ends with the screens: what each asks, and what it lets pass."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -89,7 +87,6 @@ class ScreensCommand(TyperCommand):
         Console().print(table)
 
 
-@app.command(cls=ScreensCommand)
 def search(
     formula: Annotated[str | None, Argument(help="Base material, such as LaNiAsO.")] = None,
     preset: Preset = None,

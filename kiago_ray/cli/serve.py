@@ -11,7 +11,6 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from typer import Option
 
 from kiago_ray.cli import console
@@ -27,10 +26,7 @@ from kiago_ray.service.settings import ServiceSettings, is_loopback, token_from
 REQUEST_TIMEOUT_S = 120
 SERVE_LOGGING = {"log_level": "WARNING", "enable_access_log": False}  # the application has a log of its own
 
-app = typer.Typer(add_completion=False)
 
-
-@app.command()
 def serve(
     host: Annotated[
         str, Option(help="Address to listen on. Any but this machine's own needs KIAGO_TOKEN.")

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from typer import Argument, Option
@@ -32,10 +31,7 @@ SHOWN = 12  # rows of the table while it runs
 RUNNING = "running"
 Row = dict[str, Any]
 
-app = typer.Typer(add_completion=False)
 
-
-@app.command()
 def sweep(
     file: Annotated[Path, Argument(help="YAML file with the sweep; see tune_configs/.")],
     out: console.NamedOut = None,

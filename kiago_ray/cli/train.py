@@ -37,11 +37,8 @@ from kiago_ray.training.recipes import (
 )
 from kiago_ray.training.tables import SPLITS, TcTables, TrainingTable, without
 
-app = typer.Typer(add_completion=False)
 train = typer.Typer(help="Train a model; run again to resume after a stop.", no_args_is_help=True)
 data = typer.Typer(help="Raw public files: check them, pack them.", no_args_is_help=True)
-app.add_typer(train, name="train")
-app.add_typer(data, name="data")
 
 SuperConFile = Annotated[Path, Option(help="SuperCon's primary.tsv.")]
 NonSuperconductors = Annotated[

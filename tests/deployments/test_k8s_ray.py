@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
-from kiago_ray.cli import campaign, sweep
+from kiago_ray.cli.main import Command
 from kiago_ray.runs.plan import make_plan
 from kiago_ray.runs.spec import read_campaign
 from kiago_ray.sweep.spec import read_sweep
@@ -112,7 +111,7 @@ def test_the_sweep_overlay_runs_the_sweep_beside_it(render: Callable[[str], list
     manifests = render("gpu-sweep")
     (job,) = [each for each in manifests if each["kind"] == "RayJob"]
     words = shlex.split(job["spec"]["entrypoint"])
-    command = typer.main.get_command(sweep.app)
+    command = Command("sweep", callback=None).whole
     given = command.make_context("sweep", words[2:]).params
     assert words[:2] == ["kiago", "sweep"]
     assert str(given["file"]) == "/etc/kiago/sweep.yaml"
@@ -171,7 +170,7 @@ def options(overlay: str) -> dict[str, Any]:
     """What the command line's own parser makes of it."""
     words = entrypoint(overlay)
     assert words[:3] == ["kiago", "campaign", "run"]
-    command = typer.main.get_command(campaign.app)
+    command = Command("campaign", callback=None).whole
     context = command.make_context("campaign", ["run"], resilient_parsing=True)
     run = command.commands["run"]
     return dict(run.make_context("run", words[3:], parent=context).params)

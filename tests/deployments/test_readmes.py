@@ -7,9 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer
 
-from kiago_ray.cli.campaign import app
+from kiago_ray.cli.main import Command
 
 ROOT = Path(__file__).parents[2]
 READMES = ("deployments/README.md", "k8s/README.md")
@@ -36,7 +35,7 @@ def kiago_commands(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", READMES)
 def test_its_commands_exist(name: str) -> None:
-    command = typer.main.get_command(app)
+    command = Command("campaign", callback=None).whole
     commands = kiago_commands((ROOT / name).read_text(encoding="utf-8"))
     assert {words[1] for words in commands} >= {"run", "status", "report"}
     for words in commands:
