@@ -156,7 +156,7 @@ def specification(
     file: Path | None, preset: str | None, overrides: Mapping[str, Any], without: str | None
 ) -> tuple[SearchSpec, str, Mapping[str, Any]]:
     """The search that a command asks for, the name of its preset, and the record of the run that `file` is of."""
-    values, record = ({}, {}) if file is None else read_spec(file)
+    values, record = ({}, {}) if file is None else read_search(file)
     named = values.pop("preset", None)
     if preset is not None and named is not None and named != preset:
         raise InputError(f"--preset: {preset}, but {file} names {named}; give one of them")
@@ -177,7 +177,7 @@ def specification(
     return spec, name, record
 
 
-def read_spec(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_search(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A YAML file's specification, with `preset` where it names one, and the record of the run that it is of.
 
     A run's spec.yaml counts by its `search` part; any other file has no record ({}). Raises InputError.
