@@ -182,12 +182,12 @@ class Models:
             tc_oracle_k=None if self.oracle is None else float(self.oracle.predict(row[None])[0][0]),
         )
 
-    def check(self, spec: SearchSpec, substitutions: Substitutions | None = None) -> None:
-        """Raise SpecError where a search can't be run and judged with these models; nothing is run. substitutions: by
-        default those around its base, where it keeps its sites, which take a tenth of a second to find.
+    def check(self, spec: SearchSpec) -> None:
+        """Raise SpecError where a search can't be run and judged with these models; nothing is run. What replaces what
+        around a base that keeps its sites takes a tenth of a second to find.
         """
-        substitutions = substitutions or around(spec, self.prospects)
-        check_search(spec, self.predictors.supported.cpu().numpy(), substitutions, self.hull)
+        supported = self.predictors.supported.cpu().numpy()
+        check_search(spec, supported, around(spec, self.prospects), self.hull)
 
 
 def load_models(
