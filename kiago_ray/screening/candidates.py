@@ -33,14 +33,7 @@ Opinions = Callable[[Floats], Mapping[str, Any]]
 """Fractions (u, 118) → what models say of them, (u,) each by column: tc_std_k, tc_oracle_k, tc_oracle_std_k,
 extrapolation, existence, plausibility_reason, and log_plausibility in nats, before what was tried has its say."""
 
-_NUMBERS = (
-    "tc_std_k",
-    "tc_oracle_k",
-    "extrapolation",
-    "plausibility",
-    "best_nearby_tc_k",
-    "tc_given_tried_k",
-)
+_NUMBERS = ("tc_std_k", "tc_oracle_k", "extrapolation", "best_nearby_tc_k", "tc_given_tried_k")
 
 
 def collect(
@@ -71,7 +64,7 @@ def collect(
     fractions = amounts / amounts.sum(axis=1, keepdims=True)
     atoms = reduce_counts(result.counts[first]).sum(axis=1)
     columns: dict[str, Any] = dict.fromkeys(("known", "made", "tried", "best_nearby"), [None] * len(first))
-    columns |= dict.fromkeys(_NUMBERS, np.full(len(first), np.nan))
+    columns |= dict.fromkeys(("plausibility", *_NUMBERS), np.full(len(first), np.nan))
     columns |= {
         "formula": different,
         "n_atoms": pa.array(atoms, mask=atoms == 0),
@@ -131,8 +124,7 @@ def _judged_tc(tc_k: Floats, rows: Any, compared: bool) -> dict[str, Any]:
     over the best known nearby, or 0 K where nothing known is near. The extrapolation score doesn't enter: how strange
     a composition is, is for its plausibility to say.
     """
-
-    std_k, oracle_k, score, _, best_k, given_k = (rows[name].to_numpy() for name in _NUMBERS)
+    std_k, oracle_k, score, best_k, given_k = (rows[name].to_numpy() for name in _NUMBERS)
     expected_k = np.fmin(np.where(np.isnan(given_k), tc_k, given_k), oracle_k)
     to_beat_k = np.nan_to_num(best_k, nan=0.0 if compared else np.nan)
     improvement_k = expected_improvement_k(expected_k, std_k, to_beat_k)
@@ -150,11 +142,7 @@ def charge_columns(amounts: Floats, judge: SearchSpec) -> dict[str, Any]:
     """
     states, names = judge.oxidation_set, set(judge.screens.names)
     balances, (whole, judged) = likeliest_balance(amounts, states), _whole_numbers(amounts)
-    smact, nats, holes = (
-        neutrality.check(whole[judged], states),
-        balances.nats_per_atom,
-        balances.holes_per_cu,
-    )
+    smact, nats = neutrality.check(whole[judged], states), balances.nats_per_atom
 
     def of_all(verdicts: Mask) -> Mask:
         found = np.zeros(len(amounts), dtype=np.bool_)
@@ -171,8 +159,8 @@ def charge_columns(amounts: Floats, judge: SearchSpec) -> dict[str, Any]:
         "charge_nats_per_atom": np.where(np.isfinite(nats), nats, np.nan),
         "screened_nats": balances.screened_nats,
         "mean_valences": [write_means(means) or None for means in balances.mean_valences],
-        "holes_per_cu": holes,
-        "undoped": pa.array(balances.undoped_parent, mask=np.isnan(holes)),
+        "holes_per_cu": balances.holes_per_cu,
+        "undoped": pa.array(balances.undoped_parent, mask=np.isnan(balances.holes_per_cu)),
     }
     if judge.charge.mixed_valence:
         mixed = neutrality.likeliest_valences(whole[judged], states, mixed=True).neutral
@@ -182,9 +170,7 @@ def charge_columns(amounts: Floats, judge: SearchSpec) -> dict[str, Any]:
         small = np.flatnonzero(judged & (whole.sum(axis=1) <= neutrality.MAX_VALENCE_ATOMS))
         for row, own in zip(small.tolist(), neutrality.atom_valences(whole[small], states), strict=True):
             columns["neutral_atoms"][row] = bool(own)
-            if not balances.assignments[
-                row
-            ]:  # a hydride without states that balance shows those of its atoms
+            if not balances.assignments[row]:  # a hydride that doesn't balance shows the states of its atoms
                 certificates[row] = write_shares(own) or certificates[row]
     return columns
 

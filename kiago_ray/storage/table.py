@@ -1,8 +1,7 @@
-"""The one table of candidates: its columns, made from a search's rows and their verdicts, ranked, kept as Parquet and
-as top.csv.
+"""The one table of candidates: its columns, and how it is kept as Parquet and as top.csv.
 
-A column is a line of `columns.csv`, in the order of the table; `decimals` are those of top.csv. Names carry their
-unit. Each Arrow field carries `description` and `unit` in its metadata, and so does the Parquet file. A value that a
+A column is a line of `columns.csv`, in the order of the table, or a screen; `decimals` are those of top.csv. Names
+carry their unit. Each Arrow field carries `description` and `unit` in its metadata, and so does the Parquet file. A value that a
 row does not have is null.
 """
 
