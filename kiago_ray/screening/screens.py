@@ -42,14 +42,14 @@ MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6
 class Screen:
     """A yes or no on candidates. name: its column in tables. label: a few words in a list of counts. meaning: one line
     for a person, with fields of ScreensSpec in braces. judge: a table of candidates (`screening.candidates.collect`)
-    and the limits of a search → (n,) bool, an Arrow or numpy array; null counts as no. needs: the column that it
-    judges by; where a row has none, it has no verdict.
+    and the limits of a search → (n,) bool, an Arrow or numpy array; null counts as no. By default it is the table's
+    column of its name. needs: the column that it judges by; where a row has none, it has no verdict.
     """
 
     name: str
     label: str
     meaning: str
-    judge: Callable[[Any, ScreensSpec], Any]
+    judge: Callable[[Any, ScreensSpec], Any] | None = None
     needs: str = "formula"
 
     @property
@@ -72,7 +72,7 @@ class Screen:
         """(n,) bool as an Arrow array, null for rows without what it judges by. Raises ValueError where none has."""
         if self.needs not in rows.column_names:
             raise ValueError(f"screen {self.name!r} needs {self.needs}, which wasn't worked out")
-        found = self.judge(rows, limits or ScreensSpec())
+        found = rows[self.name] if self.judge is None else self.judge(rows, limits or ScreensSpec())
         found = pa.chunked_array([pa.array(found)]) if isinstance(found, np.ndarray) else found
         return pc.if_else(pc.is_valid(rows[self.needs]), found.fill_null(False), None)
 
@@ -85,22 +85,16 @@ def _hydrides(rows: Any, limits: ScreensSpec) -> Any:
     return rich & (elements >= 2) & (elements <= HYDRIDE_ELEMENTS) & (atoms <= HYDRIDE_ATOMS)
 
 
-def _as_worked_out(name: str) -> Callable[[Any, ScreensSpec], Any]:
-    return lambda rows, limits: rows[name]
-
-
 _ALL = (  # in the paper's order, then ours
     Screen(
         "neutral",
         "charge neutral",
         "Oxidation states exist that add up to 0 (SMACT); metals alone pass unseen.",
-        _as_worked_out("neutral"),
     ),
     Screen(
         "pauling",
         "neutral and Pauling rule",
         "Neutral, with every cation less electronegative than every anion (SMACT).",
-        _as_worked_out("pauling"),
     ),
     Screen(
         "ef_negative",
@@ -131,14 +125,12 @@ _ALL = (  # in the paper's order, then ours
         "neutral_mixed",
         "neutral, mixed valence allowed",
         "As pauling, but an element's atoms may take two of its states at once.",
-        _as_worked_out("neutral_mixed"),
         needs="neutral_mixed",
     ),
     Screen(
         "neutral_atoms",
         "neutral, each atom with its own valence",
         "Each atom can be given one of its element's states so that they add up to 0.",  # section 3.6
-        _as_worked_out("neutral_atoms"),
         needs="neutral_atoms",
     ),
     Screen(

@@ -1,8 +1,8 @@
 """The one table of candidates: its columns, and how it is kept as Parquet and as top.csv.
 
 A column is a line of `columns.csv`, in the order of the table, or a screen; `decimals` are those of top.csv. Names
-carry their unit. Each Arrow field carries `description` and `unit` in its metadata, and so does the Parquet file. A value that a
-row does not have is null.
+carry their unit. Each Arrow field carries `description` and `unit` in its metadata, and so does the Parquet file. A
+value that a row does not have is null.
 """
 
 from __future__ import annotations
