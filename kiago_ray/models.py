@@ -205,24 +205,20 @@ def load_models(
     WeightsError, DataError.
     """
     folder = None if weights is None else Path(weights)
-    tables: dict[str, str] = {}
-    materials, samples, hull = None, None, None
-    if (measured := known_table(known)) is not None:
-        materials = KnownMaterials.from_table(measured.table, measured.source)
-        tables["known"] = measured.sha256
-    if phases != NONE:
-        hull = EnergyHull.of(phases, weights=folder)
-        tables["phases"] = hull.phases.report.sha256
-    if (outcomes := tried_table(tried)) is not None:
-        samples = TriedMaterials.from_table(outcomes.table, outcomes.source)
-        tables["tried"] = outcomes.sha256
+    measured, outcomes = known_table(known), tried_table(tried)
+    hull = None if phases == NONE else EnergyHull.of(phases, weights=folder)
+    digests = {
+        "known": measured and measured.sha256,
+        "phases": hull and hull.phases.report.sha256,
+        "tried": outcomes and outcomes.sha256,
+    }
     return Models(
         predictors=load_predictors(folder, device=device),
         oracle=load_oracle(folder_with(ORACLE, folder)),
         prospects=load_prospects(folder),
-        known=materials,
-        tried=samples,
+        known=measured and KnownMaterials.from_table(measured.table, measured.source),
+        tried=outcomes and TriedMaterials.from_table(outcomes.table, outcomes.source),
         hull=hull,
         cards=load_cards(folder),
-        tables=tables,
+        tables={name: digest for name, digest in digests.items() if digest is not None},
     )
