@@ -208,16 +208,16 @@ def load_models(
     measured, outcomes = known_table(known), tried_table(tried)
     hull = None if phases == NONE else EnergyHull.of(phases, weights=folder)
     digests = {
-        "known": measured and measured.sha256,
-        "phases": hull and hull.phases.report.sha256,
-        "tried": outcomes and outcomes.sha256,
+        "known": None if measured is None else measured.sha256,
+        "phases": None if hull is None else hull.phases.report.sha256,
+        "tried": None if outcomes is None else outcomes.sha256,
     }
     return Models(
         predictors=load_predictors(folder, device=device),
         oracle=load_oracle(folder_with(ORACLE, folder)),
         prospects=load_prospects(folder),
-        known=measured and KnownMaterials.from_table(measured.table, measured.source),
-        tried=outcomes and TriedMaterials.from_table(outcomes.table, outcomes.source),
+        known=None if measured is None else KnownMaterials.from_table(measured.table, measured.source),
+        tried=None if outcomes is None else TriedMaterials.from_table(outcomes.table, outcomes.source),
         hull=hull,
         cards=load_cards(folder),
         tables={name: digest for name, digest in digests.items() if digest is not None},

@@ -197,7 +197,7 @@ def tc_against_ef(
 
 
 def pareto_plot(
-    trusted_tc_k: Array, ef_ev_per_atom: Array, extrapolation: Array, front: Array, title: str = ""
+    trusted_tc_k: Array, ef_ev_per_atom: Array, extrapolation: Array, front: Array, *, title: str = ""
 ) -> Figure:
     """Trusted T_c in K against E_f in eV/atom of candidates that passed (n,), coloured by their extrapolation score;
     those on the Pareto front are ringed. Values that are not finite are left out, unknown scores are grey.
@@ -234,7 +234,7 @@ def pareto_plot(
     return finish(figure, axes, title, columns=3)
 
 
-def gap_plot(tc_k: Array, tc_oracle_k: Array, extrapolated: Array, title: str = "") -> Figure:
+def gap_plot(tc_k: Array, tc_oracle_k: Array, extrapolated: Array, *, title: str = "") -> Figure:
     """T_c in K by the oracle against T_c by the search of the best (n,), best first; on the diagonal they agree.
 
     extrapolated: those beyond what the predictors know, which are marked. Values that are not finite are left out.

@@ -105,7 +105,13 @@ class KnownMaterials:
         """The materials of a table with canonical formulas: its columns `formula`, `tc_k` and as many as it has of
         `oxygen`, `pressure_gpa`, `reports`, `year` and `reference`.
         """
-        absent = {"oxygen": "", "pressure_gpa": np.nan, "reports": 1, "year": None, "reference": ""}
+        absent: dict[str, Any] = {
+            "oxygen": "",
+            "pressure_gpa": np.nan,
+            "reports": 1,
+            "year": None,
+            "reference": "",
+        }
         every = table.assign(**{name: value for name, value in absent.items() if name not in table})
         any_oxygen = every["oxygen"].to_numpy() == "any"
         known = every[~any_oxygen]

@@ -109,11 +109,11 @@ def test_few_rows_and_values_that_are_not_known(n: int) -> None:
         tc_against_ef(np.append(tc, np.nan), np.append(ef, 1), np.append(passed, False)),
     ]
     figures += [
-        pareto_plot(*values, front, "LaNiAsO")
+        pareto_plot(*values, front, title="LaNiAsO")
         for values in ((tc, ef, tc), (tc, ef, unknown), (unknown, ef, tc), (tc, unknown, tc))
     ]
     figures += [
-        gap_plot(*values, front, "LaNiAsO")
+        gap_plot(*values, front, title="LaNiAsO")
         for values in ((tc, tc), (tc, unknown), (unknown, tc), (0 * tc, 0 * tc))
     ]
     for figure in figures:
