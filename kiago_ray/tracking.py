@@ -6,6 +6,7 @@ killed, and afterwards; what a server didn't take, the next call sends. This is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -15,27 +16,43 @@ import sqlite3
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import numpy as np
+import pyarrow as pa
 from pyarrow import fs
 
 from kiago_ray.errors import InputError
+from kiago_ray.runs.outcome import (
+    SEARCHES,
+    SUMMARY,
+    CampaignResults,
+    SearchResults,
+    read_curves,
+    read_results,
+    search_folder,
+)
 from kiago_ray.runs.plan import Plan
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.run_directory import RunDirectory
+from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, leaves
+from kiago_ray.sweep.metrics import METRICS
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.tracking_entries import LOCAL, TAG_LENGTH, Entry, Point, clip, entries_of, shown_uri
+from kiago_ray.sweep.trials import PRESET, TABLE, Ledger, Trial, trial_name
 
 TRACKING = "tracking.json"
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 LIVE_S, END_S = 10.0, 120.0  # what a call may take while the run goes on, and at its end
 RETRY_S = 60.0  # how long a run goes on without its record after a failure
-_SERVERS = ("http", "https")
+CURVE_POINTS = 250  # of each curve at most: a point takes 300 bytes of a database, and time
+_SERVERS, _LOCAL = (
+    ("http", "https"),
+    ("sqlite", "file"),
+)  # local URIs hold no user, and any character in their paths
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _LEAST_SECRET = 4  # replacing shorter ones would only garble a message; in a URI they are hidden all the same
@@ -48,7 +65,15 @@ _SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 _RUN, _SOURCES, _PARENT = "kiago.run", "kiago.sources", "mlflow.parentRunId"
-_BATCH, _POINTS_A_BATCH = 25, 1000  # MLflow takes 100, 1000 and a megabyte
+_BATCHES = {"params": 25, "tags": 25, "metrics": 1000}  # MLflow takes 100, 100, 1000 and a megabyte
+_PARAM_LENGTH, _TAG_LENGTH = 6000, 5000  # MLflow's limits
+# Keys of spec.yaml that are no tags: parameters, or facts of the directory alone.
+_NO_TAGS = ("campaign", "campaign_id", "identity", "finished", "outputs")
+_SECTIONS = {"screen": "screen_fractions", "status": "statuses", "base": "base"}
+_TRIAL_ENDS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
+_CURVES = [
+    f"{name}_{kind}" for name in ("tc_k", "ef_ev_per_atom", "integer_loss") for kind in ("mean", "p50")
+]
 
 
 class TrackingError(InputError):
@@ -98,7 +123,7 @@ class TrackingTarget:
         return self.hide(f"{self.shown}: {cause[2].rpartition(': ')[2]}" if cause else text)
 
     def _secrets(self) -> set[str]:
-        if self.kind in LOCAL:
+        if self.kind in _LOCAL:
             return set()
         user, _, password = self.uri.partition("://")[2].rpartition("@")[0].partition(":")
         try:
@@ -133,14 +158,12 @@ def artifact_root(target: TrackingTarget, run: Location) -> str | None:
     """
     if target.kind in _SERVERS:
         return None
-    database = _sqlite_path(target.uri)
-    if database is not None:
-        return (database.parent / ARTIFACTS).as_uri()
-    if run.filesystem.type_name == "local":
-        return (Path(run.path).parent / ARTIFACTS).as_uri()
-    raise TrackingError(
-        f"{target.shown} has no place for the files of a remote campaign; give the URI of an MLflow server"
-    )
+    beside = _sqlite_path(target.uri) or (Path(run.path) if run.filesystem.type_name == "local" else None)
+    if beside is None:
+        raise TrackingError(
+            f"{target.shown} has no place for the files of a remote campaign; give the URI of an MLflow server"
+        )
+    return (beside.parent / ARTIFACTS).as_uri()
 
 
 def _sqlite_uri(path: Path) -> str:
@@ -199,22 +222,21 @@ def record(
     recorded: list[str] = []
     pending, problems, run_id = list(names or ()), list[str](), None
     try:
-        entries = entries_of(directory, what)
         if names is None:
-            pending = entries.there()
+            pending = part_names(directory, what)
         with _mlflow_at_hand():
             store = _Store(target, artifact_root(target, directory.location), patience_s)
-            run_id = store.write(entries.parent(ended=False))
+            run_id = store.write(run_entry(directory, what, ended=False))
             for name in tuple(pending):
                 try:
-                    store.write(entries.child(name), run_id)
+                    store.write(part_entry(directory, what, name), run_id)
                 except Exception as error:
                     problems.append(f"{name}: {target.in_words(error)}")
                 else:
                     pending.remove(name)
                     recorded.append(name)
             if ended:
-                store.write(entries.parent(ended=True))
+                store.write(run_entry(directory, what, ended=True))
     except Exception as error:
         problems.append(target.in_words(error))
     problem = problems[0] if problems else None
@@ -229,16 +251,11 @@ def record(
 
 def recorded_whole(run: Location) -> bool:
     """Whether tracking.json says that MLflow has all of a run that has ended. Raises StorageError."""
-    place = run / TRACKING
-    if place.kind() != "file":
-        return False
     try:
-        state = json.loads(place.read_bytes())
-    except ValueError:
+        state = json.loads((run / TRACKING).read_if_there() or b"")
+        return state["ended"] is True and not (state["pending"] or state["problem"])
+    except (ValueError, TypeError, KeyError):  # absent or damaged
         return False
-    return (
-        isinstance(state, dict) and state.get("ended") is True and not (state["pending"] or state["problem"])
-    )
 
 
 class LiveRecord:
@@ -258,14 +275,8 @@ class LiveRecord:
         self._waiting |= dict.fromkeys(names)
         if self._target is None or time.monotonic() < self._not_before:
             return
-        report = record(
-            self._directory,
-            self._what,
-            self._target,
-            names=tuple(self._waiting),
-            ended=False,
-            patience_s=LIVE_S,
-        )
+        names, run = tuple(self._waiting), (self._directory, self._what, self._target)
+        report = record(*run, names=names, ended=False, patience_s=LIVE_S)
         self._waiting = dict.fromkeys(report.pending)
         if report.problem:
             self._not_before = time.monotonic() + RETRY_S
@@ -312,86 +323,78 @@ class _Store:
             return run_id
         if entry.status == "RUNNING":
             self._client.update_run(run_id, status="RUNNING")
-            self._describe(run, entry)
-        elif parent is None:
+            self._log(run, entry, [])
+        elif parent is not None:
+            self._log(run, entry, entry.points(), run.info.start_time)  # of that time no point is doubled
+            self._attach(run_id, entry)
+            self._client.set_terminated(run_id, entry.status, entry.end_ms)
+        else:
             try:
                 changed = [each for each in entry.points() if run.data.metrics.get(each.key) != each.value]
-                self._measure(run_id, changed, int(time.time() * 1000))
+                self._log(run, entry, changed)
                 self._attach(run_id, entry)
             finally:  # a run below it that isn't whole has nobody who writes it
                 for child in self._find(f"tags.`{_PARENT}` = '{run_id}' and attributes.status = 'RUNNING'"):
                     self._client.set_terminated(child.info.run_id, "KILLED")
                 self._client.set_terminated(run_id, entry.status)
-        else:
-            self._describe(run, entry)
-            # A point that is there already with its time isn't doubled.
-            self._measure(run_id, entry.points(), run.info.start_time)
-            self._attach(run_id, entry)
-            self._client.set_terminated(run_id, entry.status, entry.end_ms)
         return run_id
 
     def _take(self, entry: Entry, parent: str | None) -> Any:
         """The run of an entry, made where there is none. One of other sources goes, and one that was made twice
         because an answer was lost.
         """
-        chosen = None
-        for run in self._find(f"tags.`{_RUN}` = '{entry.id}'"):
-            if chosen is None and run.data.tags.get(_SOURCES, "") == entry.sources:
-                chosen = run
-                continue
-            if run.info.status == "RUNNING":
-                self._client.set_terminated(run.info.run_id, "KILLED")
-            self._client.delete_run(run.info.run_id)
+        found = self._find(f"tags.`{_RUN}` = '{entry.id}'")
+        chosen = next((run for run in found if run.data.tags.get(_SOURCES, "") == entry.sources), None)
+        for run in found:
+            if run is not chosen:
+                if run.info.status == "RUNNING":
+                    self._client.set_terminated(run.info.run_id, "KILLED")
+                self._client.delete_run(run.info.run_id)
         if chosen is not None:
             return chosen
         tags = {_RUN: entry.id, _SOURCES: entry.sources, _PARENT: parent or ""}
-        start_ms = entry.start_ms or int(time.time() * 1000)
         tags = {key: value for key, value in tags.items() if value}
-        return self._client.create_run(self._experiment, start_ms, tags, entry.name)
+        return self._client.create_run(self._experiment, entry.start_ms or _now_ms(), tags, entry.name)
 
     def _find(self, condition: str) -> list[Any]:
         """The runs of which the condition holds, oldest first."""
         order = ["attributes.start_time ASC"]
         return list(self._client.search_runs([self._experiment], condition, order_by=order))
 
-    def _describe(self, run: Any, entry: Entry) -> None:
-        """Give a run its parameters, which can't be changed later, and its tags."""
-        from mlflow.entities import Param, RunTag
+    def _log(self, run: Any, entry: Entry, points: Sequence[Point], time_ms: int | None = None) -> None:
+        """Give a run its parameters, which can't be changed later, its tags and these points, by default of now."""
+        from mlflow.entities import Metric, Param, RunTag
 
-        params = [Param(key, value) for key, value in entry.params.items() if key not in run.data.params]
-        tags = [RunTag(key, clip(value, TAG_LENGTH)) for key, value in entry.tags.items() if value]
-        for start in range(0, max(len(params), len(tags)), _BATCH):
-            part = slice(start, start + _BATCH)
-            self._client.log_batch(run.info.run_id, params=params[part], tags=tags[part])
-
-    def _measure(self, run_id: str, points: Sequence[Point], time_ms: int) -> None:
-        from mlflow.entities import Metric
-
-        metrics = [Metric(point.key, point.value, time_ms, point.step) for point in points]
-        for start in range(0, len(metrics), _POINTS_A_BATCH):
-            self._client.log_batch(run_id, metrics=metrics[start : start + _POINTS_A_BATCH])
+        params, tags, time_ms = texts_of(entry.params), texts_of(entry.tags), time_ms or _now_ms()
+        entities: dict[str, list[Any]] = {
+            "params": [Param(k, v[:_PARAM_LENGTH]) for k, v in params.items() if k not in run.data.params],
+            "tags": [RunTag(k, v[:_TAG_LENGTH]) for k, v in tags.items() if v not in ("", "null")],
+            "metrics": [Metric(point.key, point.value, time_ms, point.step) for point in points],
+        }
+        for kind, values in entities.items():
+            for start in range(0, len(values), _BATCHES[kind]):
+                part: dict[str, Any] = {kind: values[start : start + _BATCHES[kind]]}
+                self._client.log_batch(run.info.run_id, **part)
 
     def _attach(self, run_id: str, entry: Entry) -> None:
         """Copy an entry's files, in place of those of their names. Remote ones come by way of this machine."""
-        if entry.folder is None:
-            return
-        for name in entry.folder.entries():
-            if name in entry.files or name.endswith(".png"):
-                self._check_time()
-                with tempfile.TemporaryDirectory(prefix="kiago-") as scratch:
-                    self._client.log_artifact(run_id, str(_local_file(entry.folder / name, Path(scratch))))
+        names = [name for name in entry.folder.entries() if name in entry.files or name.endswith(".png")]
+        for place in (entry.folder / name for name in names):
+            self._check_time()
+            with tempfile.TemporaryDirectory(prefix="kiago-") as scratch:
+                file = place.path
+                if place.filesystem.type_name != "local":
+                    file = f"{scratch}/{place.name}"
+                    fs.copy_files(place.path, file, place.filesystem, fs.LocalFileSystem())
+                self._client.log_artifact(run_id, file)
 
     def _check_time(self) -> None:
         if time.monotonic() > self._until:
             raise TimeoutError(f"{self._shown} took longer than {self._patience_s:g} s")
 
 
-def _local_file(place: Location, scratch: Path) -> Path:
-    """The file, copied into `scratch` where it is remote."""
-    if place.filesystem.type_name == "local":
-        return Path(place.path)
-    fs.copy_files(place.path, str(scratch / place.name), place.filesystem, fs.LocalFileSystem())
-    return scratch / place.name
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def _make_database(file: Path, root: str | None) -> None:
@@ -431,3 +434,218 @@ def _mlflow_at_hand() -> Iterator[None]:
         for name, value in ours.items():
             if os.environ.get(name) == value:
                 del os.environ[name]
+
+
+class Point(NamedTuple):
+    """One value of a metric. Its key's part before a slash heads a section of charts in MLflow's pages."""
+
+    key: str
+    value: float
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What MLflow is to hold of one run.
+
+    id: finds the run again. params, tags: nested or plain values. points: a function, because curves are read from
+    storage. folder: whose `files` and plots go along. sources: changes with what its points were made from.
+    start_ms, end_ms: since 1970.
+    """
+
+    id: str
+    name: str
+    status: str
+    params: Mapping[str, Any]
+    tags: Mapping[str, Any]
+    points: Callable[[], list[Point]]
+    folder: Location
+    files: tuple[str, ...] = ()
+    sources: str = ""
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+
+def run_entry(directory: RunDirectory, what: Plan | SweepSpec, *, ended: bool) -> Entry:
+    """What MLflow is to hold of the campaign or sweep itself. ended: its results and its last status too. Raises
+    StorageError, DamagedError.
+    """
+    place, output, points = directory.location, shown_uri(directory.location.text), list[Point]()
+    complete: object = None
+    failures: object = None
+    files: tuple[str, ...]
+    if isinstance(what, SweepSpec):
+        kind, name, params = "sweep", what.name, what.defining()
+        files = (SPEC, TABLE, PRESET, SUMMARY, REPORT)
+        note = (
+            f"{what.description} Trials: {what.points:,}. Bases: {', '.join(what.bases) or 'none, random starts'}. "
+            f"Seeds: {len(what.seeds)}. Metric: {', '.join(what.metrics)}."
+        ).strip()
+        if ended and (summary := json.loads((place / SUMMARY).read_if_there() or b"{}")):
+            complete, failures = summary["complete"], summary["failures"] or summary["compare_failures"]
+            points = sweep_points(summary)
+    else:
+        kind, name, params = "campaign", what.campaign.name, directory.record["campaign"]
+        files = (SPEC, CANDIDATES, TOP, REPORT)
+        bases = ", ".join(what.campaign.bases) or "none, starts are random"
+        note = (
+            f"Searches: {len(what.searches):,}. Candidates: {what.candidates:,}, in shards: {what.shard_count:,}. "
+            f"Bases: {f'{len(what.families):,} known families' if what.families else bases}. "
+            f"Seeds: {len(what.campaign.seeds)}."
+        )
+        if ended and (results := read_results(place, CampaignResults)) is not None:
+            complete, failures, points = results.complete, results.failures, campaign_points(results)
+    return Entry(
+        id=directory.record[f"{kind}_id"],
+        name=name,
+        status="RUNNING" if not ended else "FINISHED" if complete else "FAILED" if failures else "KILLED",
+        params=params,
+        tags={
+            **_shared_tags(directory, kind),
+            "mlflow.note.content": f"{note} Output: {output}",
+            "kiago.output": output,
+        },
+        points=lambda: points,
+        folder=place,
+        files=files,
+    )
+
+
+def part_names(directory: RunDirectory, what: Plan | SweepSpec) -> list[str]:
+    """The searches that have results, or the trials that have ended. Raises StorageError."""
+    if isinstance(what, SweepSpec):
+        trials = Ledger(directory.location, what).trials()
+        return [trial.id for trial in trials if trial.status in _TRIAL_ENDS]
+    there = set((directory.location / SEARCHES).entries())
+    folders = {each.name: search_folder(directory.location, each.name) for each in what.searches}
+    return [name for name in folders if name in there and (folders[name] / SUMMARY).kind() == "file"]
+
+
+def part_entry(directory: RunDirectory, what: Plan | SweepSpec, name: str) -> Entry:
+    """What MLflow is to hold of a search or trial. Raises StorageError, DamagedError."""
+    if isinstance(what, SweepSpec):
+        return _trial_entry(directory, what, name)
+    folder = search_folder(directory.location, name)
+    results = read_results(folder, SearchResults)
+    if results is None:
+        raise StorageError(f"{folder.text} holds no results yet; run the campaign again")
+    search = what.search(name)
+    own = {"kiago.search": name, "kiago.variant": search.variant}
+    return Entry(
+        id=f"{directory.record['campaign_id']}/{name}",
+        name=name,
+        status="FINISHED" if results.complete else "FAILED",
+        params=search.spec.model_dump(mode="json"),
+        tags={**_shared_tags(directory, "campaign"), **own},
+        points=lambda: search_points(results, read_curves(folder)),
+        folder=folder,
+        files=(SPEC, CANDIDATES, TOP),
+        sources=results.sources,
+        start_ms=int((results.finished_at - results.wall_s) * 1000),
+        end_ms=int(results.finished_at * 1000),
+    )
+
+
+def _trial_entry(directory: RunDirectory, sweep: SweepSpec, name: str) -> Entry:
+    trial = Ledger(directory.location, sweep).trial(int(name))
+    if trial is None or trial.status not in _TRIAL_ENDS:
+        raise StorageError(f"{directory.location.text} holds no end of trial {name}; run the sweep again")
+    plain = json.dumps([asdict(score) for score in trial.scores] + [trial.status], sort_keys=True)
+    sweep_id = directory.record["sweep_id"]
+    own = {"kiago.trial": name, "kiago.status": trial.status, "kiago.cause": trial.cause}
+    return Entry(
+        id=f"{sweep_id}/{name}",
+        name=f"trial {trial.number}",
+        status=_TRIAL_ENDS[trial.status],
+        params=trial.point,
+        tags={"kiago.sweep_id": sweep_id, **own},
+        points=lambda: trial_points(trial),
+        folder=directory.location / trial_name(trial.number),
+        sources=hashlib.sha256(plain.encode()).hexdigest()[:16],
+        start_ms=int((time.time() - trial.seconds) * 1000),
+    )
+
+
+def _shared_tags(directory: RunDirectory, kind: str) -> dict[str, Any]:
+    """Versions, weights' hashes and the like by the names that spec.yaml has for them."""
+    about = {key: value for key, value in directory.record.items() if key not in _NO_TAGS}
+    source = {"mlflow.source.name": f"kiago {kind}", "mlflow.source.git.commit": about.get("git")}
+    return {**about, f"kiago.{kind}_id": directory.record[f"{kind}_id"], **source}
+
+
+def texts_of(values: Mapping[str, Any]) -> dict[str, str]:
+    """Nested values under dotted keys that MLflow takes; a text as it is, anything else as JSON."""
+    return {
+        _usable_key(path): value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for path, value in leaves(values)
+    }
+
+
+def search_points(results: SearchResults, curves: pa.Table) -> list[Point]:
+    """The numbers of a search and its curves, thinned to CURVE_POINTS. curves: a table of CURVES_SCHEMA."""
+    took = {"shards_done": results.shards_done, "wall_s": results.wall_s}
+    chosen = np.unique(np.linspace(0, len(curves) - 1, min(len(curves), CURVE_POINTS)).round().astype(int))
+    steps = curves["step"].to_numpy()[chosen].tolist()
+    return _points({**_numbers(results.summary.to_dict()), **took}) + [
+        Point(f"curve/{name}", value, step)
+        for name in _CURVES
+        for step, value in zip(steps, curves[name].to_numpy()[chosen].tolist(), strict=True)
+        if math.isfinite(value)
+    ]
+
+
+def campaign_points(results: CampaignResults) -> list[Point]:
+    """The numbers of a campaign."""
+    counts = {"shards_failed": len(results.failures), "shards_damaged": len(results.damaged)}
+    return _points({**_numbers(results.to_dict()), **counts, "best": results.best[0] if results.best else {}})
+
+
+def _numbers(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """A summary's own numbers, and in sections those of screens, of statuses, of the base and of the best k."""
+    own = {name: value for name, value in summary.items() if not isinstance(value, Mapping)}
+    sections = {name: summary.get(key, {}) for name, key in _SECTIONS.items()}
+    tops = {f"top{top['k']}": {n: top[n] for n in top if n not in ("k", "used")} for top in summary["top"]}
+    return {**own, **sections, **tops}
+
+
+def trial_points(trial: Trial) -> list[Point]:
+    """Every metric's mean over its seeds so far, and what they took."""
+    took = {"seeds": trial.seeds, "row_steps": trial.row_steps, "search_seconds": trial.seconds}
+    points = _points({**{f"{name}_error": trial.mean(name).error for name in METRICS}, **took})
+    for seeds in range(1, trial.seeds + 1):
+        points += _points({name: trial.mean(name, seeds).value for name in METRICS}, seeds)
+    return points
+
+
+def sweep_points(summary: Mapping[str, Any]) -> list[Point]:
+    """The numbers of a sweep's summary.json."""
+    metric = summary["metric"]
+    best = {metric: (summary["best"] or {}).get(metric)}
+    numbers = {"trials": summary["trials"], "row_steps": summary["row_steps"], "best": best}
+    for each in summary["differences"]:
+        key = f"best_minus_{each['other']}.{each['metric']}"
+        numbers |= {key: each["value"], f"{key}.low": each["low"], f"{key}.high": each["high"]}
+    return _points(numbers)
+
+
+def _points(values: Mapping[str, Any], step: int = 0) -> list[Point]:
+    """Those of nested values that are finite numbers, with dotted keys."""
+    return [
+        Point(_usable_key(path), float(value), step)
+        for path, value in leaves(values)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    ]
+
+
+def _usable_key(path: str) -> str:
+    return re.sub(r"[^\w.\- ]", "_", path, flags=re.ASCII)
+
+
+def shown_uri(uri: str) -> str:
+    """A URI without user, password and query; a path as it is."""
+    scheme, mark, rest = uri.partition("://")
+    if not mark or scheme.partition("+")[0] in _LOCAL:
+        return uri
+    rest, query, _ = rest.partition("?")
+    _, user, host = rest.rpartition("@")
+    return f"{scheme}://{'***@' if user else ''}{host}{'?***' if query else ''}"

@@ -72,28 +72,19 @@ def exchange(
 
     Raises InputError; FormulaError for a formula that can't be read.
     """
-    amounts = parse(formula)
-    base = parse_amounts(formula)
+    amounts, base = parse(formula), parse_amounts(formula)
     foreign = [symbol for symbol in (*(sites or {}), *keep) if symbol not in amounts]
     if foreign:
         raise InputError(f"{foreign[0]} is not in {formula}; name one of {', '.join(amounts)}")
-    states = (
-        {INDEX[symbol]: (state,) for symbol, state in sites.items()}
-        if sites
-        else base_states(formula, oxidation_set)
-    )
-    known = oxidation.states(oxidation_set)
-    partners = {}
-    for z, needed in states.items():
-        if SYMBOLS[z] in keep:
-            continue
-        among = tuple(
-            other
-            for other in np.flatnonzero(supported & (base == 0)).tolist()
-            if set(needed) <= set(known[other])
-        )
-        if among:
-            partners[z] = among
+    states: States = {INDEX[symbol]: (state,) for symbol, state in (sites or {}).items()}
+    states = states or base_states(formula, oxidation_set)
+    known, others = oxidation.states(oxidation_set), np.flatnonzero(supported & (base == 0)).tolist()
+    partners = {
+        z: tuple(other for other in others if set(needed) <= set(known[other]))
+        for z, needed in states.items()
+        if SYMBOLS[z] not in keep
+    }
+    partners = {z: among for z, among in partners.items() if among}
     if not partners:
         raise InputError(
             f"no element of {formula} has another with its oxidation state in {oxidation_set}; choose another base"
@@ -108,20 +99,19 @@ def base_states(formula: str, oxidation_set: OxidationSet) -> States:
     Raises InputError where the base isn't neutral in any of these ways.
     """
     whole = _whole_base(formula)
-    likeliest = likeliest_valences(whole, oxidation_set, mixed=False).assignments[0]
-    if likeliest:
-        return {z: tuple(state for state, _ in pairs) for z, pairs in likeliest.items()}
-    verdict = neutrality.check(whole, oxidation_set)
-    if verdict.assigned[0]:
-        return {z: (int(verdict.states[0, z]),) for z in np.flatnonzero(whole[0]).tolist()}
-    mixed = likeliest_valences(whole, oxidation_set, mixed=True).assignments[0]
-    if not mixed and whole.sum() <= MAX_VALENCE_ATOMS:
-        mixed = atom_valences(whole, oxidation_set)[0]
-    if not mixed:
+    found = likeliest_valences(whole, oxidation_set, mixed=False).assignments[0]
+    if not found:
+        verdict = neutrality.check(whole, oxidation_set)
+        if verdict.assigned[0]:
+            return {z: (int(verdict.states[0, z]),) for z in np.flatnonzero(whole[0]).tolist()}
+        found = likeliest_valences(whole, oxidation_set, mixed=True).assignments[0]
+    if not found and whole.sum() <= MAX_VALENCE_ATOMS:
+        found = atom_valences(whole, oxidation_set)[0]
+    if not found:
         raise InputError(
             f"{formula} has no oxidation states in {oxidation_set} that add up to 0; name a site and its state"
         )
-    return {z: tuple(state for state, _ in pairs) for z, pairs in mixed.items()}
+    return {z: tuple(state for state, _ in pairs) for z, pairs in found.items()}
 
 
 def _whole_base(formula: str) -> NDArray[np.int64]:

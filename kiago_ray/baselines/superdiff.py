@@ -13,6 +13,7 @@ row).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
@@ -47,6 +48,7 @@ DECIMALS = 2  # as SuperDiff rounds, and as the paper's Table 3 has its formulas
 Progress = Callable[[int, int], None]
 """Called with steps done and steps in all, over all batches."""
 Noise = tuple[list[torch.Generator] | torch.Generator, Callable[[], Tensor]]
+"""What the noise of some rows comes from, and what draws the next of it, (rows, 120)."""
 
 
 @dataclass(frozen=True)
@@ -120,24 +122,16 @@ class UNet(nn.Module):
         self.settings = settings
         channels = settings.channels
         time = 4 * settings.width
-        self.frequencies = settings.width
         self.time = nn.Sequential(
             nn.Linear(2 * settings.width, time), nn.SiLU(), nn.Linear(time, time), nn.SiLU()
         )
         self.entry = nn.Conv1d(1, channels[0], 4, stride=2, padding=1)
         self.places = nn.Parameter(torch.randn(1, channels[0], LENGTH // 2) * 0.5)
-        self.down = nn.ModuleList()
-        self.up = nn.ModuleList()
-        self.shrink = nn.ModuleList()
-        self.grow = nn.ModuleList()
+        self.down, self.up, self.shrink, self.grow = (nn.ModuleList() for _ in range(4))
         for level, width in enumerate(channels[:-1]):
             self.down.append(nn.ModuleList(ResidualBlock(width, width, time) for _ in range(settings.depth)))
-            self.up.append(
-                nn.ModuleList(
-                    ResidualBlock(2 * width if first else width, width, time)
-                    for first in [True] + [False] * (settings.depth - 1)
-                )
-            )
+            blocks = (ResidualBlock(width if at else 2 * width, width, time) for at in range(settings.depth))
+            self.up.append(nn.ModuleList(blocks))
             self.shrink.append(nn.Conv1d(width, channels[level + 1], 2, stride=2))
             self.grow.append(nn.ConvTranspose1d(channels[level + 1], width, 2, stride=2))
         self.middle = nn.ModuleList()
@@ -148,7 +142,7 @@ class UNet(nn.Module):
         nn.init.zeros_(self.exit.weight)
 
     def forward(self, x: Tensor, step: Tensor) -> Tensor:
-        time = self.time(waves(step, self.frequencies))
+        time = self.time(waves(step, self.settings.width))
         x = self.entry(x[:, None]) + self.places
         kept: list[Tensor] = []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
@@ -180,7 +174,8 @@ def noise_scheduler(steps: int = STEPS) -> Any:
     because their root mean square over the 118 elements, 0.56 in SuperCon, is already near the noise's 1. Amounts are
     not clipped on the way. Raises InputError for steps that don't divide the levels, and without diffusers.
     """
-    check_steps(steps)
+    if not 1 <= steps <= STEPS or STEPS % steps:
+        raise InputError(f"steps is {steps!r}: give a divisor of {STEPS}, such as {STEPS} or {STEPS // 10}")
     try:
         from diffusers import DDPMScheduler
     except ImportError:
@@ -200,12 +195,6 @@ def noise_scheduler(steps: int = STEPS) -> Any:
     return scheduler
 
 
-def check_steps(steps: int) -> None:
-    """Raises InputError where `steps` don't divide the 1,000 levels evenly."""
-    if not 1 <= steps <= STEPS or STEPS % steps:
-        raise InputError(f"steps is {steps!r}: give a divisor of {STEPS}, such as {STEPS} or {STEPS // 10}")
-
-
 @dataclass(frozen=True)
 class SuperDiff:
     """network: frozen, in evaluation mode; card: how it was trained and how good its samples are."""
@@ -214,17 +203,12 @@ class SuperDiff:
     card: dict[str, Any]
 
 
-def shipped_folder() -> Path:
-    """Where the package has its own weights."""
-    return Path(__file__).parent / "weights"
-
-
 def load_superdiff(folder: Path | None = None) -> SuperDiff:
     """The model from the package or from a folder that `kiago train superdiff` wrote.
 
     Raises WeightsError for a missing or damaged file, a wrong hash or a network of another size than the card's.
     """
-    stored, card, path = read_tensors(KIND, folder or shipped_folder())
+    stored, card, path = read_tensors(KIND, folder or Path(__file__).parent / "weights")
     try:
         network = UNet(NetworkSettings(**card["network_settings"]))
     except (KeyError, TypeError, ValueError) as error:
@@ -372,28 +356,6 @@ def refine(x: Tensor, reference: Tensor, factors: Tensor) -> Tensor:
     return refined
 
 
-def noised(clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
-    """The reference at a noise level: √ᾱ·y + √(1 − ᾱ)·ε, all (rows, 120), ᾱ of no dimension."""
-    return torch.sqrt(level) * clean + torch.sqrt(1 - level) * noise
-
-
-class _Account:
-    """Sums of changes of T_c, (rows,) each; keeps none without a predictor."""
-
-    def __init__(self, tc: Predictor | None, x: Tensor) -> None:
-        self.tc = tc
-        zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        self.now = zero if tc is None else predicted_tc_k(tc, x).double()
-        self.sums = {"start": self.now, **{name: zero.clone() for name in ("denoise", "guide", "ilvr")}}
-
-    def book(self, name: str, x: Tensor) -> None:
-        """Put down what changed since the last entry."""
-        if self.tc is not None:
-            latest = predicted_tc_k(self.tc, x).double()
-            self.sums[name] += latest - self.now
-            self.now = latest
-
-
 def sample(
     model: SuperDiff,
     count: int,
@@ -416,33 +378,37 @@ def sample(
     """
     device = torch.device(device)
     reference = None if base is None else _reference(base).to(device)
-    _check(count, scale_factors, seed, steps, batch_rows)
-    network = deepcopy(model.network).to(device)
+    for name, value, most in (("count", count, 10_000_000), ("batch_rows", batch_rows, 1_000_000)):
+        if not 1 <= value <= most:
+            raise InputError(f"{name} is {value!r}: give 1 to {most:,}")
+    if seed < 0:
+        raise InputError(f"seed is {seed!r}: give 0 or more")
+    if not scale_factors:
+        raise InputError("scale_factors is empty: give at least one, such as 2")
+    for factor in scale_factors:
+        check_factor(factor)
+    network, scheduler = deepcopy(model.network).to(device), noise_scheduler(steps)
     factors = torch.zeros(count, dtype=torch.long)
     if reference is not None:
         factors = torch.tensor(scale_factors)[torch.arange(count) % len(scale_factors)]
+    batches = [range(start, min(start + batch_rows, count)) for start in range(0, count, batch_rows)]
+    done = itertools.count(1)
+
+    def report() -> None:
+        if progress is not None:
+            progress(next(done), len(batches) * steps)
+
     signals: list[Tensor] = []
     sums: list[dict[str, Tensor]] = []
-    starts = range(0, count, batch_rows)
-    for number, start in enumerate(starts):
-        rows = range(start, min(start + batch_rows, count))
-
-        def report(done: int, number: int = number) -> None:
-            if progress is not None:
-                progress(number * steps + done, len(starts) * steps)
-
-        noise = _noise_of(seed, rows, device)
-        x, booked = _denoise(
-            network, noise, reference, factors[start : rows.stop].to(device), guidance, account, steps, report
-        )
+    for rows in batches:
+        noise, own = _noise_of(seed, rows, device), factors[rows.start : rows.stop].to(device)
+        x, changes = _denoise(network, scheduler, noise, reference, own, guidance, account, report)
         signals.append(x[:, :N_ELEMENTS].cpu())
-        sums.append({**booked.sums, "end": booked.now})
+        sums.append(changes)
     signal = torch.cat(signals).numpy()
+    whole = {name: torch.cat([each[name] for each in sums]).cpu().numpy() for name in sums[0]}
     amounts, status = cleaned(signal)
-    changes = None
-    if account is not None:
-        changes = {name: torch.cat([each[name] for each in sums]).cpu().numpy() for name in sums[0]}
-    return Samples(amounts, signal, status, factors.numpy(), changes)
+    return Samples(amounts, signal, status, factors.numpy(), whole or None)
 
 
 def _reference(base: NDArray[np.floating]) -> Tensor:
@@ -455,55 +421,52 @@ def _reference(base: NDArray[np.floating]) -> Tensor:
     return functional.pad(torch.from_numpy(amounts).float(), (0, LENGTH - N_ELEMENTS))
 
 
-def _check(count: int, scale_factors: Sequence[int], seed: int, steps: int, batch_rows: int) -> None:
-    for name, value, most in (("count", count, 10_000_000), ("batch_rows", batch_rows, 1_000_000)):
-        if not 1 <= value <= most:
-            raise InputError(f"{name} is {value!r}: give 1 to {most:,}")
-    if seed < 0:
-        raise InputError(f"seed is {seed!r}: give 0 or more")
-    if not scale_factors:
-        raise InputError("scale_factors is empty: give at least one, such as 2")
-    check_steps(steps)
-    for factor in scale_factors:
-        check_factor(factor)
-
-
 @torch.no_grad()
 def _denoise(
     network: UNet,
+    scheduler: Any,
     noise: Noise,
     reference: Tensor | None,
     factors: Tensor,
     guidance: Guidance | None,
     account: Predictor | None,
-    steps: int,
-    report: Callable[[int], None],
-) -> tuple[Tensor, _Account]:
-    """One batch from noise to signal (rows, 120), and its account. reference: (120,). factors: (rows,)."""
+    report: Callable[[], None],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One batch from noise to signal (rows, 120), and its Changes, none without an account. reference: (120,).
+    factors: (rows,).
+    """
     generators, draw = noise
-    scheduler = noise_scheduler(steps)
     x = draw()
-    levels = scheduler.alphas_cumprod.to(x.device)
-    booked = _Account(account, x)
-    for done, step in enumerate(scheduler.timesteps.tolist()):
+    sums: dict[str, Tensor] = {}
+    if account is not None:
+        start = predicted_tc_k(account, x).double()
+        sums = {name: torch.zeros_like(start) for name in ("denoise", "guide", "ilvr")}
+        sums |= {"start": start, "end": start}
+
+    def book(name: str) -> None:
+        """Put down what changed since the last entry."""
+        if account is not None:
+            latest = predicted_tc_k(account, x).double()
+            sums[name] += latest - sums["end"]
+            sums["end"] = latest
+
+    for step in scheduler.timesteps.tolist():
         predicted = network(x, torch.full((len(x),), step, device=x.device))
         x = scheduler.step(predicted, step, x, generator=generators).prev_sample
-        booked.book("denoise", x)
+        book("denoise")
         if guidance is not None:
             x = x - guidance.weight * guidance.slope(x)
-            booked.book("guide", x)
+            book("guide")
         if reference is not None:
             # Below the lowest level there is none, so the last step keeps that level's noise.
-            level = levels[max(int(scheduler.previous_timestep(step)), 0)]
-            x = refine(x, noised(reference.expand(len(x), -1), draw(), level), factors)
-            booked.book("ilvr", x)
-        report(done + 1)
-    return x, booked
+            level = torch.tensor([max(int(scheduler.previous_timestep(step)), 0)])
+            x = refine(x, scheduler.add_noise(reference.expand(len(x), -1), draw(), level), factors)
+            book("ilvr")
+        report()
+    return x, sums
 
 
 def _noise_of(seed: int, rows: range, device: torch.device) -> Noise:
-    """What the noise of these rows comes from, and what draws the next of it, (rows, 120)."""
-
     def generator(row: int) -> torch.Generator:
         words = np.random.SeedSequence([seed, row]).generate_state(1, np.uint64)
         return torch.Generator(device).manual_seed(int(words[0]))

@@ -77,12 +77,9 @@ class Compositions:
     @classmethod
     def of(cls, table: pd.DataFrame) -> Compositions:
         """From the `formula` column of a loader's table, which holds every composition once."""
-        formulas = table["formula"].tolist()
-        amounts = amounts_of(formulas)
+        amounts = amounts_of(table["formula"])
         fits = amounts.sum(axis=1) <= MAX_ATOMS
-        return cls(
-            [f for f, keep in zip(formulas, fits, strict=True) if keep], amounts[fits], int((~fits).sum())
-        )
+        return cls(table["formula"][fits].tolist(), amounts[fits], int((~fits).sum()))
 
     def split(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Amounts to train on and amounts held out, by the predictors' own random split."""
@@ -223,20 +220,18 @@ def sample_quality(
     """
     began = time.monotonic()
     samples = sample(model, count, seed=seed, steps=steps, device=device)
-    seconds = time.monotonic() - began
-    ok = samples.status == SampleStatus.OK
     readable = [text for text in formulas(samples) if _can_be_read(text)]
-    drawn = samples.amounts[ok]
+    drawn = samples.amounts[samples.status == SampleStatus.OK]
     figures: dict[str, Any] = {
         "rows": count,
         "steps": steps,
-        "seconds": round(seconds),
+        "seconds": round(time.monotonic() - began),
         "status": samples.counts(),
         "readable": round(len(readable) / count, 4),
         "unique": round(len(set(readable)) / count, 4),
         "without_negative_amounts": round(float((samples.signal > -LEAST_AMOUNT).all(axis=1).mean()), 4),
     }
-    if ok.any():
+    if len(drawn):
         mine, held_out = element_shares(drawn), element_shares(test)
         figures["difference_in_numbers_of_elements"] = round(float(np.abs(mine - held_out).sum() / 2), 4)
         figures |= {"samples": likeness(drawn, train), "held_out": likeness(test, train)}
@@ -247,7 +242,8 @@ def likeness(amounts: NDArray[np.floating], train: NDArray[np.float32]) -> dict[
     """Of compositions (N, 118): shares with 1, 2, … and 10 or more elements, median atoms, and how near the next
     training composition is by the L1 distance of atomic fractions.
     """
-    _, distance = nearest(_fractions(amounts), _fractions(train))
+    mine, theirs = (each.astype(np.float64) for each in (amounts, train))
+    _, distance = nearest(*(each / each.sum(axis=1, keepdims=True) for each in (mine, theirs)))
     return {
         "numbers_of_elements": [round(float(share), 4) for share in element_shares(amounts)],
         "median_atoms": round(float(np.median(amounts.sum(axis=1))), 2),
@@ -260,11 +256,6 @@ def element_shares(amounts: NDArray[np.floating]) -> NDArray[np.float64]:
     """Shares (10,) of rows with 1, 2, … and 10 or more elements of at least 0.05 atoms; a row of none counts as 1."""
     numbers = (amounts >= LEAST_AMOUNT).sum(axis=1).clip(1, MOST_ELEMENTS)
     return np.bincount(numbers - 1, minlength=MOST_ELEMENTS) / len(amounts)
-
-
-def _fractions(amounts: NDArray[np.floating]) -> NDArray[np.float64]:
-    whole = amounts.astype(np.float64)
-    return np.asarray(whole / whole.sum(axis=1, keepdims=True))
 
 
 def _can_be_read(text: str) -> bool:

@@ -102,7 +102,7 @@ def paper(
         "known": models.identity["known"],
         "device": torch.device(device).type,
     }
-    lab = Lab(models, open_cells(where, identity), size, device, diffusion, say)
+    lab = Lab(models, open_cells(where, identity), size, diffusion, say)
     done = []
     try:
         for name in names if table == ALL else [table]:

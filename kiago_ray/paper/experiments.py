@@ -8,6 +8,7 @@ rest on, such as weights, is the directory's identity.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -35,7 +36,7 @@ from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats, Mask
 from kiago_ray.chemistry.formula import fractions, parse, parse_amounts, parse_fractions, write
 from kiago_ray.models import Models
 from kiago_ray.paper.tables import METHODS, SEARCHES, Size, comparison
-from kiago_ray.predictors.base import Predictors, predict
+from kiago_ray.predictors.base import predict
 from kiago_ray.screening.rank import Ranking, ranked
 from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
 from kiago_ray.search.result import RowStatus, SearchResult
@@ -58,19 +59,10 @@ STARTS: Mapping[str, str] = {"existing": "from LaNiAsO with noise", "random": "f
 SINGLE_ROWS, CURVE_POINTS = 40, 101  # of Fig. 3 that are kept
 INTEGER_LIMITS = (15, 20, 25, 50, 100)
 INTEGER_PRESETS: Mapping[str, str] = {"kiago": "paper", "ours": "open"}
-SITES_OF_INTEGERS = ("LaFeAsO", "SrFe2As2", "Bi2CaSr2Cu2O8", "LaNiC2", "RuSr2YCu2O8", "Y2Fe3Si5", "MgCoNi3")
 TOLERANCE = 0.01  # of a ratio, "within 1 %" (section 3.5)
 BEST_ROWS = 50  # of a cell that are kept
 _SCREENS = ("neutral", "pauling", "neutral_atoms", "hydride", "ef_negative", "few_elements")
-_COLUMNS = (
-    "formula",
-    "tc_k",
-    "tc_oracle_k",
-    "trusted_tc_k",
-    "ef_ev_per_atom",
-    "extrapolated",
-    "oxidation_states",
-)
+_COLUMNS = "formula tc_k tc_oracle_k trusted_tc_k ef_ev_per_atom extrapolated oxidation_states"
 
 Figures = dict[str, Any]
 """What a cell found, as plain types."""
@@ -78,14 +70,6 @@ Found = Mapping[tuple[str, str, int], Figures]
 """What cells found, by base, method and seed; a cell that failed is missing."""
 Plan = tuple[Mapping[str, Any], Callable[[], Figures]]
 """What decides a cell's outcome beside its name and the directory's identity, as plain types; what computes it."""
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """pairs: the bases and methods of its cells, in the order in which they run. plan: of base, method and seed."""
-
-    pairs: Callable[[Size], Sequence[tuple[str, str]]]
-    plan: Callable[[Lab, str, str, int], Plan]
 
 
 def open_cells(where: str, identity: Mapping[str, Any]) -> Location:
@@ -109,15 +93,9 @@ class Lab:
     models: Models
     location: Location
     size: Size
-    device: str = "cpu"
     diffusion: SuperDiff | None = None
     say: Callable[[str], None] = lambda line: None
     failures: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def predictors(self) -> Predictors:
-        """What the searches climb."""
-        return self.models.predictors
 
     @property
     def superdiff(self) -> SuperDiff:
@@ -134,7 +112,7 @@ class Lab:
         for base, method, seed in [(*pair, seed) for pair in pairs for seed in seeds]:
             cell = f"{name}-{base}-{method}-{seed}"
             try:
-                about, compute = EXPERIMENTS[name].plan(self, base, method, seed)
+                about, compute = EXPERIMENTS[name](self, base, method, seed)
                 found[base, method, seed] = self.cell(cell, about, compute)
             except Exception as error:  # one cell that can't be run must not lose the others
                 self.failures[cell] = f"{type(error).__name__}: {error}"
@@ -143,30 +121,25 @@ class Lab:
 
     def cell(self, name: str, about: Mapping[str, Any], compute: Callable[[], Figures]) -> Figures:
         """What one cell found, computed and written where it wasn't yet, or where its file is damaged."""
-        about = _plain(about)
-        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
-        place = self.location / CELLS / f"{name}-{digest}.json"
+        key = json.dumps(about, sort_keys=True)
+        place = self.location / CELLS / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
         try:
-            content = json.loads(place.read_bytes()) if place.kind() == "file" else None
-        except ValueError:
-            content = None
-        if (
-            isinstance(content, dict)
-            and content.get("about") == about
-            and isinstance(content.get("found"), dict)
-        ):
-            return dict(content["found"])
+            content = json.loads(place.read_if_there() or b"")
+            if json.dumps(content["about"], sort_keys=True) == key:
+                return dict(content["found"])
+        except (ValueError, TypeError, KeyError):  # absent or damaged
+            pass
         self.say(name)
         began = time.perf_counter()
-        found = _plain(compute())
-        found["seconds"] = round(time.perf_counter() - began, 2)
-        place.write_bytes(json.dumps({"about": about, "found": found}, indent=1).encode())
-        return found
+        found = {**compute(), "seconds": round(time.perf_counter() - began, 2)}
+        text = json.dumps({"about": about, "found": found}, indent=1, allow_nan=False)
+        place.write_bytes(text.encode())
+        return dict(json.loads(text)["found"])
 
     def searched(self, spec: SearchSpec, trajectory_rows: int = 0) -> SearchResult:
         """What a search finds."""
-        frequencies = self.models.frequencies
-        return run_search(spec, self.predictors, frequencies, trajectory_rows=trajectory_rows)
+        models = self.models
+        return run_search(spec, models.predictors, models.frequencies, trajectory_rows=trajectory_rows)
 
     def predicted(self, formulas: Collection[str]) -> dict[str, dict[str, float]]:
         """T_c of each formula in K by the search's model and by the oracle, E_f and, where phases were given, ΔE_hull
@@ -177,33 +150,39 @@ class Lab:
             return {}
         x, oracle = parse_fractions(texts), self.models.oracle
         assert oracle is not None
-        follow = self.predictors.following("resnet18")
-        ef = predict(follow.ef, x.astype(np.float32))
-        columns = {
-            "tc_k": np.clip(predict(follow.tc, x.astype(np.float32)), 0, None),
-            "tc_oracle_k": oracle.predict(x)[0],
-            "ef_ev_per_atom": ef,
-        }
+        follow = self.models.predictors.following("resnet18")
+        tc_k, ef = (predict(each, x.astype(np.float32)) for each in (follow.tc, follow.ef))
+        columns = {"tc_k": tc_k.clip(0), "tc_oracle_k": oracle.predict(x)[0], "ef_ev_per_atom": ef}
         if self.models.hull is not None:
             columns["e_hull_ev_per_atom"] = self.models.hull.e_hull(x, ef)
+        values = np.column_stack([*columns.values()]).astype(np.float64)
         return {
-            text: {name: float(values[row]) for name, values in columns.items()}
-            for row, text in enumerate(texts)
+            text: dict(zip(columns, row, strict=True))
+            for text, row in zip(texts, values.tolist(), strict=True)
         }
-
-
-def _plain(values: Mapping[str, Any]) -> Figures:
-    plain: Figures = json.loads(json.dumps(dict(values), allow_nan=False))
-    return plain
 
 
 def proposals(name: str, lab: Lab, base: str, method: str, seed: int) -> Plan:
     """Formulas that a method proposes from a base of the family `name`, judged by the paper's T_c predictor and
     screens (sections 3.4 to 3.6): T_c of the base in K, rates, screens and the best formulas.
     """
-    family = comparison().families[name]
-    judge = family.judge(base)
-    about, amounts = _proposed(name, lab, base, method, seed)
+    family, size, count = comparison().families[name], lab.size, lab.size.candidates[name]
+    judge, sites, keep = family.judge(base), family.bases[base], family.keep
+    about: dict[str, Any]
+    propose: Callable[[], Floats]  # (n, 118) in atoms, zeros for none
+    if method in SEARCHES:
+        changes = {"candidates": count, "steps": size.steps[method], "seed": seed}
+        search = family.search(base, method, changes)
+        about, propose = {"search": search.model_dump(mode="json")}, lambda: lab.searched(search).amounts
+    elif method == "substitution":
+        supported = lab.models.predictors.supported.cpu().numpy()
+        swap = partial(exchange, base, supported, judge.oxidation_set, sites=sites or None, keep=keep)
+        exchanged = {"sites": sites, "keep": keep, "count": count}
+        about, propose = {"exchange": exchanged}, lambda: swap().rows(count, seed)
+    else:
+        weight = GUIDANCE_WEIGHT if method == "superdiff_cg" else 0.0
+        sampling, draw = diffusion(lab, base, count, weight, seed, size.diffusion_steps)
+        about, propose = {"superdiff": sampling}, lambda: draw().amounts
 
     def compute() -> Figures:
         material = lab.models.base(judge)
@@ -213,52 +192,59 @@ def proposals(name: str, lab: Lab, base: str, method: str, seed: int) -> Plan:
             "tc_oracle_k": material.tc_oracle_k,
             "tc_measured_k": material.tc_measured_k,
         }
-        rows = judged_formulas(amounts(), judge, Models(lab.predictors, lab.models.oracle), name=method)
-        return {"base": tc_k, **figures(rows, judge, family.bases[base])}
+        rows = judged_formulas(
+            propose(), judge, Models(lab.models.predictors, lab.models.oracle), name=method
+        )
+        return {"base": tc_k, **figures(rows, judge, sites)}
 
     return {"judge": judge.model_dump(mode="json"), **about}, compute
-
-
-def _proposed(
-    name: str, lab: Lab, base: str, method: str, seed: int
-) -> tuple[dict[str, Any], Callable[[], Floats]]:
-    """What decides the formulas that a method proposes; what finds them, (n, 118) in atoms, zeros for none."""
-    family, size, count = comparison().families[name], lab.size, lab.size.candidates[name]
-    if method in SEARCHES:
-        steps = size.steps if method == "kiago" else size.ours_steps
-        search = family.search(base, method, {"candidates": count, "steps": steps, "seed": seed})
-        return {"search": search.model_dump(mode="json")}, lambda: lab.searched(search).amounts
-    if method == "substitution":
-        sites, keep, states = family.bases[base], family.keep, family.judge(base).oxidation_set
-        supported = lab.predictors.supported.cpu().numpy()
-        about = {"exchange": {"sites": sites, "keep": list(keep), "count": count}}
-        return about, lambda: exchange(base, supported, states, sites=sites or None, keep=keep).rows(
-            count, seed
-        )
-    weight = GUIDANCE_WEIGHT if method == "superdiff_cg" else 0.0
-    about = {"superdiff": _sampling(lab, count, weight, size.diffusion_steps)}
-    return about, lambda: diffused(lab, base, count, weight, seed, size.diffusion_steps).amounts
 
 
 def guidance(lab: Lab, base: str, method: str, seed: int) -> Plan:
     """SuperDiff from one base with each of Table 4's weights of guidance, which take the methods' place: mean changes
     of T_c in K by cause, and the share of rows that pass.
     """
-    count, steps, weight = lab.size.candidates["guidance"], lab.size.guidance_steps, float(method)
+    count, steps = lab.size.candidates["guidance"], lab.size.guidance_steps
     judge = comparison().families["materials"].judge(base)
+    sampling, draw = diffusion(lab, base, count, float(method), seed, steps, account=True)
 
     def compute() -> Figures:
-        samples = diffused(lab, base, count, weight, seed, steps, account=True)
+        samples = draw()
         assert samples.changes is not None
-        rows = judged_formulas(samples.amounts, judge, Models(lab.predictors))
+        rows = judged_formulas(samples.amounts, judge, Models(lab.models.predictors))
         return {
             **mean_changes(samples.changes),
             "passed": float(np.mean(rows.table["passed"].to_numpy())),
             "statuses": samples.counts(),
         }
 
-    sampling = _sampling(lab, count, weight, steps)
     return {"judge": judge.model_dump(mode="json"), "superdiff": sampling}, compute
+
+
+def diffusion(
+    lab: Lab, base: str, count: int, weight: float, seed: int, steps: int, *, account: bool = False
+) -> tuple[dict[str, Any], Callable[[], Samples]]:
+    """SuperDiff's samples around a base by ILVR, guided where `weight` isn't 0, with an account of T_c if asked: what
+    decides them, and what draws them. Raises WeightsError where there is no model.
+
+    weight: of guidance, in the paper's unit (see GUIDANCE_ROWS), in a step of 1,000; with fewer steps each weighs
+    as many times more, so that the whole of it stays.
+    """
+    follow, model = lab.models.predictors.following("resnet18"), lab.superdiff
+    guide = Guidance(follow.tc, follow.ef, GUIDANCE_ALPHA, weight / GUIDANCE_ROWS * STEPS / steps)
+    about = {"sha256": model.card["sha256"], "count": count, "scales": SCALE_FACTORS, "steps": steps}
+    guided = {"alpha": GUIDANCE_ALPHA, "weight": weight, "rows": GUIDANCE_ROWS} if weight else {}
+    return {**about, **guided}, lambda: sample(
+        model,
+        count,
+        base=parse_amounts(base),
+        guidance=guide if weight else None,
+        seed=seed,
+        steps=steps,
+        batch_rows=BATCH_ROWS if lab.models.device == "cpu" else DEVICE_BATCH_ROWS,
+        device=lab.models.device,
+        account=follow.tc if account else None,
+    )
 
 
 def starts(lab: Lab, base: str, method: str, seed: int) -> Plan:
@@ -298,15 +284,15 @@ def conversions(lab: Lab, base: str, method: str, seed: int) -> Plan:
     whose stages 2 run together: mean changes of T_c in K from the end of stage 1, by limit, by the search's model and
     by the oracle.
     """
-    count, preset = lab.size.candidates["integers"], INTEGER_PRESETS[method]
-    steps = lab.size.steps if method == "kiago" else lab.size.ours_steps
+    count, steps = lab.size.candidates["integers"], lab.size.steps[method]
+    preset = INTEGER_PRESETS[method]
     firsts = [stage_1(preset, each, count, seed, steps[0]) for each in integer_groups(count)[base]]
 
     def compute() -> Figures:
         ends = [lab.searched(first) for first in firsts]
         x = np.concatenate([end.x_final[end.status == RowStatus.OK].astype(np.float64) for end in ends])
         x /= x.sum(axis=1, keepdims=True)
-        follow, oracle = lab.predictors.following(firsts[0].tc_predictor), lab.models.oracle
+        follow, oracle = lab.models.predictors.following(firsts[0].tc_predictor), lab.models.oracle
         assert oracle is not None
         before = np.asarray(given_result(x, follow).tc_k, dtype=np.float64)
         before_oracle = oracle.predict(x)[0]
@@ -327,15 +313,9 @@ def conversions(lab: Lab, base: str, method: str, seed: int) -> Plan:
     return {"stage_1": stages, "stage_2": steps[1], "limits": list(INTEGER_LIMITS)}, compute
 
 
-def integer_materials() -> tuple[str, ...]:
-    """Table 1's 15 superconductors, which the paper doesn't name: Table 2's bases and seven of Table 5's."""
-    return (*comparison().families["materials"].bases, *SITES_OF_INTEGERS)
-
-
 def integer_groups(count: int) -> dict[str, tuple[str, ...]]:
     """Groups of the materials by name, each as many as fill a shard at `count` rows of each material."""
-    materials = integer_materials()
-    size = max(1, SHARD_ROWS // count)
+    materials, size = comparison().integers, max(1, SHARD_ROWS // count)
     groups = [materials[at : at + size] for at in range(0, len(materials), size)]
     return {
         group[0] if len(group) == 1 else f"{len(group)}-materials-from-{group[0]}": group for group in groups
@@ -357,60 +337,24 @@ def stage_2(preset: str, rows: Floats, limit: int, steps: int) -> SearchSpec:
     return load_preset(preset, {"start": start, "steps": (0, steps), "n_unit.max": limit})
 
 
-def _of_family(name: str, size: Size) -> list[tuple[str, str]]:
-    return [(base, method) for base in comparison().families[name].bases for method in METHODS]
-
-
-def _of_groups(size: Size) -> list[tuple[str, str]]:
-    return [(group, method) for group in integer_groups(size.candidates["integers"]) for method in SEARCHES]
-
-
-EXPERIMENTS: Mapping[str, Experiment] = {
-    **{
-        name: Experiment(partial(_of_family, name), partial(proposals, name))
-        for name in ("materials", "sites", "hydrides")
-    },
-    "guidance": Experiment(
-        lambda size: [(GUIDANCE_BASE, weight) for weight in comparison().tables["table4"].rows], guidance
-    ),
-    "starts": Experiment(lambda size: [(START_BASE, kind) for kind in STARTS], starts),
-    "integers": Experiment(_of_groups, conversions),
+EXPERIMENTS: Mapping[str, Callable[[Lab, str, str, int], Plan]] = {
+    **{name: partial(proposals, name) for name in ("materials", "sites", "hydrides")},
+    "guidance": guidance,
+    "starts": starts,
+    "integers": conversions,
 }
+"""The plan of a cell by experiment, of base, method and seed."""
 
 
-def diffused(
-    lab: Lab, base: str, count: int, weight: float, seed: int, steps: int = STEPS, *, account: bool = False
-) -> Samples:
-    """SuperDiff's samples around a base by ILVR, guided where `weight` isn't 0, with an account of T_c if asked.
-
-    weight: of guidance, in the paper's unit (see GUIDANCE_ROWS), in a step of 1,000; with fewer steps each weighs
-    as many times more, so that the whole of it stays.
-    """
-    follow = lab.predictors.following("resnet18")
-    a_step = weight / GUIDANCE_ROWS * STEPS / steps
-    return sample(
-        lab.superdiff,
-        count,
-        base=parse_amounts(base),
-        guidance=Guidance(follow.tc, follow.ef, alpha=GUIDANCE_ALPHA, weight=a_step) if weight else None,
-        seed=seed,
-        steps=steps,
-        batch_rows=BATCH_ROWS if lab.device == "cpu" else DEVICE_BATCH_ROWS,
-        device=lab.device,
-        account=follow.tc if account else None,
-    )
-
-
-def _sampling(lab: Lab, count: int, weight: float, steps: int) -> dict[str, Any]:
-    """What decides the outcome of `diffused`. Raises WeightsError where there is no model."""
-    about = {
-        "sha256": lab.superdiff.card["sha256"],
-        "count": count,
-        "scales": list(SCALE_FACTORS),
-        "steps": steps,
+def cells_of(name: str, size: Size) -> list[tuple[str, str]]:
+    """The bases and methods of an experiment's cells, in the order in which they run."""
+    groups: dict[str, tuple[Collection[str], Collection[str]]] = {
+        **{each: (family.bases, METHODS) for each, family in comparison().families.items()},
+        "guidance": ((GUIDANCE_BASE,), comparison().tables["table4"].rows),
+        "starts": ((START_BASE,), STARTS),
+        "integers": (integer_groups(size.candidates["integers"]), SEARCHES),
     }
-    guided = {"alpha": GUIDANCE_ALPHA, "weight": weight, "rows": GUIDANCE_ROWS} if weight else {}
-    return {**about, **guided}
+    return list(itertools.product(*groups[name]))
 
 
 def rightly_substituted(amounts: Floats, base: str, element: str) -> Mask:
@@ -471,7 +415,7 @@ def figures(rows: JudgedRows, judge: SearchSpec, sites: Mapping[str, int]) -> Fi
             name: int(_mask(unique, name).sum()) for name in _SCREENS if unique[name].null_count < len(unique)
         },
         "passed": len(good),
-        "best": good.select(list(_COLUMNS)).slice(0, BEST_ROWS).to_pylist(),
+        "best": good.select(_COLUMNS.split()).slice(0, BEST_ROWS).to_pylist(),
     }
 
 

@@ -4,8 +4,6 @@ paper prints; panels of our columns beside the paper's, as CSV, Markdown and pla
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,10 +11,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
 
+import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from kiago_ray.errors import InputError
+from kiago_ray.report.plots import Plot
 from kiago_ray.search.spec import SearchSpec, load_preset, preset_values
 
 Value = float | str | None
@@ -26,8 +26,6 @@ Method = Literal["kiago", "ours", "superdiff", "superdiff_cg", "substitution"]
 METHODS: tuple[Method, ...] = get_args(Method)
 SEARCHES, BASELINES = METHODS[:2], METHODS[2:]
 LABELS: Mapping[str, str] = dict(zip(METHODS, ("KIAGO", "ours", "SD", "SD w/ CG", "C-ES"), strict=True))
-
-
 MAX_CANDIDATES, MAX_STEPS, MAX_SEEDS, MAX_SEED = 1_000_000, 20_000, 100, 2**63 - 1
 NOT_RUN = "not run"
 CSV_COLUMNS = ("table", "panel", "row", "column", "source", "value")
@@ -52,14 +50,15 @@ class Family(_Frozen):
 
     def judge(self, base: str) -> SearchSpec:
         """The specification whose screens and T_c predictor judge what every method proposes: the paper's."""
-        return load_preset(self.preset, self._problem(base))
+        return self.search(base, "kiago", {})
 
     def search(self, base: str, method: str, changes: Mapping[str, Any]) -> SearchSpec:
         """The search of "kiago" (the paper's equations and constants) or of "ours" (those of `open`)."""
         fields = self.open_fields if method == "ours" else ()
         preset = "open" if method == "ours" and not fields else self.preset
         taken = {name: preset_values("open")[name] for name in fields}
-        return load_preset(preset, {**self._problem(base), **taken, **changes})
+        site = {"substitute": self.bases[base]} if self.bases[base] else {}
+        return load_preset(preset, {"base": base, **site, **taken, **changes})
 
     @property
     def ours(self) -> str:
@@ -69,23 +68,18 @@ class Family(_Frozen):
         fields = ", ".join(self.open_fields)
         return f"`ours` is the preset `{self.preset}` with these fields of `open`: {fields}."
 
-    def _problem(self, base: str) -> dict[str, Any]:
-        sites = self.bases[base]
-        return {"base": base, **({"substitute": sites} if sites else {})}
-
 
 class Size(_Frozen):
     """How large the experiments are.
 
-    candidates: formulas of each method from each base, by experiment. steps: of stage 1 and 2 of the paper's search.
-    ours_steps: of ours. start_steps: of Fig. 3. diffusion_steps: of SuperDiff; guidance_steps: of it in Table 4.
-    seeds: of the tables, whose figures are means over them. spread_seeds and spread_bases: of the spread (S.4).
+    candidates: formulas of each method from each base, by experiment. steps: of stage 1 and 2 by search. start_steps:
+    of Fig. 3. diffusion_steps: of SuperDiff; guidance_steps: of it in Table 4. seeds: of the tables, whose figures are
+    means over them. spread_seeds and spread_bases: of the spread (S.4).
     """
 
     name: str
     candidates: dict[str, int]
-    steps: tuple[int, int]
-    ours_steps: tuple[int, int]
+    steps: dict[str, tuple[int, int]]
     start_steps: int
     diffusion_steps: int
     guidance_steps: int
@@ -109,52 +103,82 @@ class Size(_Frozen):
             if len(steps) != 2 or min(steps) < 1 or max(steps) > MAX_STEPS:
                 given = ",".join(map(str, steps))
                 raise InputError(f"--steps: {given}: each of two stages takes 1 to {MAX_STEPS:,} steps")
-            changes |= {"steps": tuple(steps), "ours_steps": tuple(steps), "start_steps": steps[0]}
+            changes |= {"steps": dict.fromkeys(self.steps, tuple(steps)), "start_steps": steps[0]}
         if seeds is not None:
             if not 1 <= len(set(seeds)) == len(seeds) <= MAX_SEEDS or min(seeds) < 0 or max(seeds) > MAX_SEED:
                 raise InputError(
                     f"--seeds: give 1 to {MAX_SEEDS} different whole numbers of 0 or more, such as 0,1,2"
                 )
             changes |= {"seeds": tuple(seeds), "spread_seeds": tuple(seeds)}
-        return self.model_copy(
-            update={**changes, "name": f"{self.name}, changed by options"} if changes else {}
-        )
+        changes |= {"name": f"{self.name}, changed by options"} if changes else {}
+        return self.model_copy(update=changes)
 
-    def words(self, experiment: str, seeds: Sequence[int], *, diffused: bool) -> str:
-        """The size of one experiment in a sentence. seeds: those that are used. diffused: whether SuperDiff takes
-        part.
-        """
-        steps, ours = ("{} + {}".format(*each) for each in (self.steps, self.ours_steps))
-        diffusion, paper = (f"; SuperDiff: {self.diffusion_steps:,}", " (1,000)") if diffused else ("", "")
-        return (
-            f"{self.candidates[experiment]:,} candidates from each base and method, {steps} steps (ours: {ours}"
-            f"{diffusion}), seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}. The paper has 4,096 "
-            f"and 500 + 500{paper}."
-        )
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a panel. source: whose numbers they are; "" for what is neither. digits: decimals of numbers."""
+
+    name: str
+    label: str
+    source: Literal["ours", "paper", ""] = "ours"
+    digits: int = 1
+    sign: bool = False
+
+    def text(self, value: Value) -> str:
+        """The value for a person."""
+        if value is None or isinstance(value, str):
+            return "N/A" if value is None else value
+        return f"{value:{'+' if self.sign else ''}z.{self.digits}f}"
+
+    def printed(self, digits: int) -> Column:
+        """The paper's column beside this one."""
+        name, label = f"{self.name}_paper", f"{self.label}, paper"
+        return replace(self, name=name, label=label, source="paper", digits=digits)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One grid of a table. head: what its rows are. rows: by label, values by the names of columns; `missing` stands
+    where a row has none, and values of no column aren't shown.
+    """
+
+    title: str
+    head: str
+    columns: tuple[Column, ...]
+    rows: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    missing: Value = ""
+
+    @property
+    def lines(self) -> dict[str, dict[str, Value]]:
+        """By label a value for each column."""
+        return {
+            label: {column.name: row.get(column.name, self.missing) for column in self.columns}
+            for label, row in self.rows.items()
+        }
 
 
 class Declaration(_Frozen):
     """A table or figure. columns and rows: what the paper prints, a value for each column of each row.
 
-    experiments: those whose cells it is made of. measure: how (a name in `run.MEASURES`). figure: what of a
-    cell it compares. top: of how many best formulas. show_bases: whether T_c of the bases is shown too. methods:
-    "searches" leaves the baselines out. seeds: "first" takes one, "spread" takes the bases and seeds of S.4. size: a
-    template where the usual sentence doesn't fit. notes: templates of why our figures can't equal the paper's.
+    experiments: those whose cells it is made of. measure: how (a name in `run.MEASURES`). figure: what of a cell it
+    compares. top: of how many best formulas. methods: "searches" leaves the baselines out. seeds: "first" takes one,
+    "spread" takes the bases and seeds of S.4. size: the name of a shared note, or a template of its own. notes:
+    templates of why our figures can't equal the paper's. captions: of its plots. panels:
+    those with fixed columns, without rows.
     """
 
     label: str
     title: str
-    section: str
-    unit: str = ""
     experiments: tuple[str, ...]
     measure: str
     figure: str = ""
     top: int = 0
-    show_bases: bool = False
     methods: Literal["all", "searches"] = "all"
     seeds: Literal["all", "first", "spread"] = "all"
-    size: str = ""
+    size: str = "size_of_all"
     notes: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
+    panels: tuple[Panel, ...] = ()
     columns: dict[str, str] = {}
     rows: dict[str, dict[str, Value]] = {}
 
@@ -175,9 +199,12 @@ class Declaration(_Frozen):
 
 
 class Comparison(_Frozen):
-    """The whole data file. notes: shared ones by name. departures: how every preset differs in no field."""
+    """The whole data file. integers: Table 1's materials. notes: shared ones by name. departures: how every preset
+    differs in no field.
+    """
 
     families: dict[str, Family]
+    integers: tuple[str, ...]
     sizes: dict[str, Size]
     tables: dict[str, Declaration]
     notes: dict[str, str]
@@ -192,63 +219,17 @@ def comparison() -> Comparison:
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column of a panel. source: whose numbers they are; "" for what is neither. digits: decimals of numbers."""
-
-    name: str
-    label: str
-    source: Literal["ours", "paper", ""] = "ours"
-    digits: int = 1
-    sign: bool = False
-
-    def text(self, value: Value) -> str:
-        """The value for a person."""
-        if value is None:
-            return "N/A"
-        if isinstance(value, str):
-            return value
-        return f"{value:{'+' if self.sign else ''}z.{self.digits}f}"
-
-    def printed(self, digits: int) -> Column:
-        """The paper's column beside this one."""
-        return replace(
-            self, name=f"{self.name}_paper", label=f"{self.label}, paper", source="paper", digits=digits
-        )
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One grid of a table. head: what its rows are. rows: by label, values by the names of columns; `missing` stands
-    where a row has none, and values of no column aren't shown.
-    """
-
-    title: str
-    head: str
-    columns: Sequence[Column]
-    rows: Mapping[str, Mapping[str, Value]]
-    missing: Value = ""
-
-    @property
-    def lines(self) -> dict[str, dict[str, Value]]:
-        """By label a value for each column."""
-        return {
-            label: {column.name: row.get(column.name, self.missing) for column in self.columns}
-            for label, row in self.rows.items()
-        }
-
-
-@dataclass(frozen=True)
 class PaperTable:
     """A table or figure of the paper, ours beside it.
 
-    A measure makes panels, verdicts (what came of it, in sentences), plots (caption and PNG of each), facts (what a
-    script reads) and words for the templates of notes. The rest follows from the declaration: label is how the paper
-    calls it, size how large ours is, notes where ours differs and why a figure can't be equal.
+    A measure makes panels, verdicts (what came of it, in sentences), the PNG of each plot, facts (what a script reads)
+    and words for the templates of notes. The rest follows from the declaration: label is how the paper calls it, size
+    how large ours is, notes where ours differs and why a figure can't be equal.
     """
 
     panels: Sequence[Panel]
     verdicts: Sequence[str] = ()
-    plots: Sequence[tuple[str, bytes]] = ()
+    drawn: Sequence[bytes] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
@@ -256,6 +237,7 @@ class PaperTable:
     title: str = ""
     size: str = ""
     notes: Sequence[str] = ()
+    captions: Sequence[str] = ()
 
     @property
     def heading(self) -> str:
@@ -263,9 +245,10 @@ class PaperTable:
         return f"{self.label}: {self.title}"
 
     @property
-    def plot_files(self) -> list[str]:
-        """The names of its plots' files."""
-        return [f"{self.name}-{number}.png" for number in range(1, len(self.plots) + 1)]
+    def plots(self) -> list[Plot]:
+        """Its plots, each with the name of its file and its caption."""
+        pairs = zip(self.captions, self.drawn, strict=False)  # where nothing was run nothing is drawn
+        return [Plot(f"{self.name}-{number}.png", *pair) for number, pair in enumerate(pairs, 1)]
 
     def as_plain(self) -> dict[str, Any]:
         """Everything but the plots as plain types; N/A is None."""
@@ -280,16 +263,13 @@ class PaperTable:
 
     def as_csv(self) -> str:
         """One line a value, numbers in full; N/A is an empty value."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(CSV_COLUMNS)
-        for panel in self.panels:
-            for label, values in panel.lines.items():
-                for column in panel.columns:
-                    value = values[column.name]
-                    text = "" if value is None else value
-                    writer.writerow([self.name, panel.title, label, column.name, column.source, text])
-        return buffer.getvalue()
+        values = [
+            (self.name, panel.title, label, column.name, column.source, line[column.name])
+            for panel in self.panels
+            for label, line in panel.lines.items()
+            for column in panel.columns
+        ]
+        return pd.DataFrame(values, columns=CSV_COLUMNS, dtype=object).to_csv(index=False)
 
     def as_markdown(self) -> str:
         """A section: size, what came of it, the panels, the plots, the notes."""
@@ -303,8 +283,8 @@ class PaperTable:
             ]
             title = [f"**{escaped(panel.title)}**", ""] if panel.title else []
             lines += ["", *title, *markdown_grid(heads, rows)]
-        for (caption, _), file in zip(self.plots, self.plot_files, strict=True):
-            lines += ["", f"![{escaped(caption)}]({file})"]
+        for plot in self.plots:
+            lines += ["", f"![{escaped(plot.caption)}]({plot.file})"]
         if self.notes:
             lines += ["", *(f"- {escaped(note)}" for note in self.notes)]
         return "\n".join(lines) + "\n"

@@ -25,7 +25,6 @@ from kiago_ray.baselines.superdiff import (
     low_pass,
     mean_changes,
     noise_scheduler,
-    noised,
     positive_fractions,
     predicted_tc_k,
     refine,
@@ -289,14 +288,6 @@ def test_refined_samples_have_the_references_low_pass_content_and_their_own_rest
             refined[one] - low_pass(refined[one], factor), x[one] - low_pass(x[one], factor)
         )
     assert torch.equal(refined[0], y[0])
-
-
-def test_noise_is_added_as_diffusers_adds_it() -> None:
-    scheduler = noise_scheduler()
-    clean, noise = rows(6).float(), rows(7).float()
-    for step in (0, 17, 500, 999):
-        expected = scheduler.add_noise(clean, noise, torch.full((5,), step))
-        torch.testing.assert_close(noised(clean, noise, scheduler.alphas_cumprod[step]), expected)
 
 
 @pytest.mark.parametrize("factor", [0, -2, 7, 121])

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from kiago_ray.baselines import superdiff
 from kiago_ray.baselines.superdiff import (
     NetworkSettings,
     SuperDiff,
@@ -19,7 +20,6 @@ from kiago_ray.baselines.superdiff import (
     load_superdiff,
     noise_scheduler,
     sample,
-    shipped_folder,
 )
 from kiago_ray.baselines.superdiff_training import (
     MAX_ATOMS,
@@ -206,7 +206,7 @@ LITERATURE = Path(__file__).parents[1] / "data" / "literature_tc.tsv"
 
 
 def test_the_card_matches_the_weights() -> None:
-    weights = shipped_folder() / "superdiff.safetensors"
+    weights = Path(superdiff.__file__).parent / "weights" / "superdiff.safetensors"
     card = load_superdiff().card
     assert card["sha256"] == sha256(weights)
     assert weights.stat().st_size < 2.5e6

@@ -14,11 +14,18 @@ import pytest
 import yaml
 from pyarrow import fs
 
+from kiago_ray import tracking
 from kiago_ray.runs.outcome import SearchResults, read_results
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory
-from kiago_ray.tracking import TrackingReport, record, recorded_whole, tracking_target
-from kiago_ray.tracking_entries import CURVE_POINTS, CampaignEntries, Entry, search_points
+from kiago_ray.tracking import (
+    CURVE_POINTS,
+    TrackingReport,
+    record,
+    recorded_whole,
+    search_points,
+    tracking_target,
+)
 
 from .tracked_campaigns import Campaign, Record, target_of, track
 
@@ -72,7 +79,7 @@ def test_the_campaigns_fields_and_where_it_comes_from(recorded: tuple[Campaign, 
         assert tags["kiago.campaign_id"] == "0123456789abcdef"
         assert (tags["kiago_ray"], tags["packages.torch"], tags["python"]) == ("1.2.3", "2.9.0", "3.11.9")
         assert (tags["weights.tc"], tags["weights.ef"]) == ("aa" * 32, "bb" * 32)
-        assert tags["git.commit"] == tags["mlflow.source.git.commit"] == "c0ffee"
+        assert tags["git"] == tags["mlflow.source.git.commit"] == "c0ffee"
     assert "LaNiAsO, MgB2" in parent.data.tags["mlflow.note.content"]
     assert {run.info.run_name for run in found.runs()} == {"small", *campaign.names}
 
@@ -227,11 +234,11 @@ def test_settings_are_for_the_while_and_the_users_stand(
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
     before, during = dict(os.environ), dict[str, str]()
 
-    def child(entries: CampaignEntries, name: str) -> Entry:
+    def part_entry(*about: object) -> None:
         during.update(os.environ)
-        raise LookupError(name)
+        raise LookupError(about)
 
-    monkeypatch.setattr(CampaignEntries, "child", child)
+    monkeypatch.setattr(tracking, "part_entry", part_entry)
     track(campaign)
     assert during["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3"
     assert during["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"

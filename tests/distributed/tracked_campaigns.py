@@ -30,7 +30,7 @@ ABOUT = {
     "kiago_ray": "1.2.3",
     "python": "3.11.9",
     "packages": {"torch": "2.9.0", "ray": "2.60.0"},
-    "git": {"commit": "c0ffee", "changed": False},
+    "git": "c0ffee",
 }
 
 

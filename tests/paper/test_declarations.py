@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.errors import InputError
-from kiago_ray.paper.experiments import EXPERIMENTS, integer_materials
+from kiago_ray.paper.experiments import EXPERIMENTS
 from kiago_ray.paper.run import MEASURES
 from kiago_ray.paper.tables import Declaration, comparison
 from kiago_ray.search import load_preset
@@ -65,7 +65,7 @@ def test_rows_are_the_bases_that_are_run() -> None:
     for family, names in (("materials", [2]), ("sites", [5, 6, 7, 8]), ("hydrides", [9, 10])):
         for number in names:
             assert list(TABLES[f"table{number}"].rows) == list(FAMILIES[family].bases)
-    assert len(set(integer_materials())) == 15
+    assert len(set(comparison().integers)) == 15
 
 
 def test_formulas_can_be_read() -> None:
@@ -78,7 +78,7 @@ def test_formulas_can_be_read() -> None:
     ("change", "message"), [({"rows": {"a": {"y": 1}}}, "row a has the columns"), ({"unknown": 1}, "unknown")]
 )
 def test_a_wrong_declaration_is_refused(change: dict, message: str) -> None:
-    content = {"label": "T", "title": "t", "section": "1", "experiments": (), "measure": "rates"}
+    content = {"label": "T", "title": "t", "experiments": (), "measure": "rates"}
     with pytest.raises(ValidationError, match=message):
         Declaration.model_validate({**content, "columns": {"x": "x"}, **change})
 
@@ -125,17 +125,14 @@ def test_the_full_size_is_the_papers() -> None:
         assert set(each.candidates) == set(EXPERIMENTS)
         assert set(each.spread_bases) <= set(FAMILIES["materials"].bases)
     assert set(size.candidates.values()) == {4096}
-    assert size.steps == (500, 500)
-    words = size.words("materials", [0], diffused=True)
-    assert words.startswith("4,096 candidates")
-    assert words.endswith("The paper has 4,096 and 500 + 500 (1,000).")
+    assert size.steps["kiago"] == (500, 500)
 
 
 def test_options_go_above_the_size() -> None:
     size = SIZES["quick"].changed(candidates=8, steps=(3, 4), seeds=(7, 9))
     assert size.name == "quick, changed by options"
     assert set(size.candidates.values()) == {8}
-    assert size.steps == size.ours_steps == (3, 4)
+    assert size.steps == {"kiago": (3, 4), "ours": (3, 4)}
     assert size.start_steps == 3
     assert size.seeds == size.spread_seeds == (7, 9)
     assert SIZES["quick"].candidates["materials"] > 8

@@ -13,7 +13,7 @@ import pytest
 from kiago_ray.baselines.superdiff import load_superdiff, sample
 from kiago_ray.data import NONE
 from kiago_ray.models import load_models
-from kiago_ray.paper.experiments import EXPERIMENTS, Figures, Lab, diffused, open_cells
+from kiago_ray.paper.experiments import EXPERIMENTS, Figures, Lab, diffusion, open_cells
 from kiago_ray.paper.tables import METHODS, comparison
 from kiago_ray.storage.run_directory import RunDirectoryError
 
@@ -94,7 +94,7 @@ def test_every_method_gives_a_cell_of_the_same_form(lab: Lab) -> None:
 
 
 def test_what_differs_is_another_cell(lab: Lab) -> None:
-    plan = EXPERIMENTS["materials"].plan
+    plan = EXPERIMENTS["materials"]
     abouts = [str(plan(lab, "LaNiAsO", method, 0)[0]) for method in METHODS]
     assert len(set(abouts)) == len(METHODS)
     other = replace(lab, size=SIZE.model_copy(update={"diffusion_steps": 10}))
@@ -114,7 +114,7 @@ def test_guidance_weighs_a_step_as_many_times_more_as_there_are_fewer(
 
     monkeypatch.setattr("kiago_ray.paper.experiments.sample", watched)
     for steps in (5, 10):
-        diffused(lab, "LaNiAsO", 1, 1e-3, 0, steps)
+        diffusion(lab, "LaNiAsO", 1, 1e-3, 0, steps)[1]()
     assert weights == pytest.approx([1e-3 / 256 * 200, 1e-3 / 256 * 100])
 
 

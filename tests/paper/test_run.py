@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
-from kiago_ray.paper.run import PRESETS, differences, differences_markdown, page
+from kiago_ray.paper.run import PAGE, PRESETS, TEXT, differences, differences_markdown, write_report
 from kiago_ray.paper.tables import Column, Panel, PaperTable
 from kiago_ray.search import load_preset
+from kiago_ray.storage.location import Location
 
 TABLE = PaperTable(
     name="table2",
@@ -27,7 +29,8 @@ TABLE = PaperTable(
     ),
     verdicts=("KIAGO < 1 & more",),
     notes=("Because.",),
-    plots=(("A plot", b"\x89PNG"),),
+    captions=("A plot",),
+    drawn=(b"\x89PNG",),
 )
 
 
@@ -52,8 +55,10 @@ def test_markdown_has_both_columns() -> None:
     assert "KIAGO &lt; 1" in text
 
 
-def test_page_has_both_columns_and_escapes() -> None:
-    html = page([TABLE], [("size", "quick <b>")], ["a & b failed"])
+def test_page_has_both_columns_and_escapes(tmp_path: Path) -> None:
+    write_report([TABLE], Location.of(tmp_path), [("size", "quick <b>")], ["a & b failed"])
+    html = (tmp_path / PAGE).read_text()
+    assert "Failed: a & b failed" in (tmp_path / TEXT).read_text()
     assert '<td class="n">+5.0</td><td class="paper n">+104.39</td>' in html
     assert 'href="#table2"' in html
     assert 'id="table2"' in html

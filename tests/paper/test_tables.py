@@ -15,8 +15,8 @@ from torch import Tensor
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.models import Models
-from kiago_ray.paper.experiments import Lab, integer_groups, integer_materials, open_cells, stage_1, stage_2
-from kiago_ray.paper.measures import Evidence, above, contest_verdicts, disagreements, mean_change, top
+from kiago_ray.paper.experiments import Lab, integer_groups, open_cells, stage_1, stage_2
+from kiago_ray.paper.measures import Evidence, contest_verdicts, mean_change, top
 from kiago_ray.paper.proposals import best_substituted, same_elements
 from kiago_ray.paper.run import table_of
 from kiago_ray.paper.tables import METHODS, NOT_RUN, Column, PaperTable, comparison
@@ -85,25 +85,25 @@ def test_means_over_seeds(make_cell: MakeCell, lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mine", "other", "higher"),
+    ("mine", "other", "counts"),
     [
-        (5.0, 4.0, True),
-        (5.0, None, True),  # nothing passed: any number is more
-        (None, None, False),
-        (5.0, 5.0, False),
-        (5.0, NOT_RUN, None),
-        (None, -3.0, False),
+        (5.0, 4.0, [1, 1, 1]),
+        (5.0, None, [1, 1, 1]),  # nothing passed: any number is more
+        (None, None, [0, 0, 1]),
+        (5.0, 5.0, [0, 0, 1]),
+        (5.0, NOT_RUN, [0, 0, 0]),
+        (None, -3.0, [0, 0, 1]),
     ],
 )
-def test_who_is_ahead(mine: float | None, other: float | str | None, higher: bool | None) -> None:
-    assert above({"kiago": mine, "superdiff": other}, "kiago", "superdiff") is higher
+def test_who_is_ahead(mine: float | None, other: float | str | None, counts: list[int]) -> None:
+    values = {"a": {**dict.fromkeys(METHODS, NOT_RUN), "kiago": mine, "superdiff": other}}
+    assert contest_verdicts(values, values, "T_c")[1]["kiago"]["superdiff"] == counts
 
 
 def test_where_the_oracle_disagrees() -> None:
     both = ("kiago", "ours", "superdiff", "superdiff_cg", "substitution")
     raw = {"a": dict(zip(both, (5.0, 1.0, 4.0, 6.0, NOT_RUN), strict=True))}
     oracle = {"a": dict(zip(both, (3.0, 1.0, 4.0, 6.0, NOT_RUN), strict=True))}
-    assert disagreements(raw, oracle, "kiago") == ["a against SD"]
     lines, facts = contest_verdicts(raw, oracle, "ΔT_c")
     assert facts["kiago"] == {
         "superdiff": [1, 0, 1],
@@ -150,8 +150,12 @@ def test_table2(make_cell: MakeCell, lab: Lab) -> None:
     assert table.facts["ahead"]["kiago"]["all"] == [8, 8, 8]
     assert any(note.startswith("Fewer than 30 formulas passed") for note in table.notes)
     assert table.heading.startswith("Table 2: ")
+    assert table.size == (
+        "128 candidates from each base and method, 80 + 80 steps (ours: 50 + 50; SuperDiff: 100), seeds 0, 1. "
+        "The paper has 4,096 and 500 + 500 (1,000)."
+    )
     assert len(table.plots) == 2
-    assert all(png.startswith(b"\x89PNG") for _, png in table.plots)
+    assert all(plot.png.startswith(b"\x89PNG") for plot in table.plots)
 
 
 def test_table3_shows_the_hull_where_phases_were_given(make_cell: MakeCell, lab: KnowingLab) -> None:
@@ -279,7 +283,7 @@ def test_groups_fill_a_shard() -> None:
     assert [len(each) for each in integer_groups(32).values()] == [15]
     assert [len(each) for each in integer_groups(100).values()] == [5, 5, 5]
     assert len(integer_groups(4096)) == 15
-    assert sum(integer_groups(200).values(), ()) == integer_materials()
+    assert sum(integer_groups(200).values(), ()) == comparison().integers
 
 
 def test_table1_weighs_by_rows(lab: Lab) -> None:
@@ -292,10 +296,11 @@ def test_table1_weighs_by_rows(lab: Lab) -> None:
     evidence = Evidence(comparison().tables["table1"], found, lab)
     assert mean_change(evidence, "kiago", "15", "loss") == -2.5
     assert mean_change(evidence, "kiago", "15", "rounding") == -2.5
-    assert mean_change(evidence, "kiago", "15", "loss_oracle") == -3.5
+    assert mean_change(evidence, "kiago", "15", "loss", "_oracle") == -3.5
     assert mean_change(replace(evidence, found={}), "kiago", "15", "loss") is None
     table = table_of("table1", found, lab)
     assert table.facts["better"] == {"kiago": [0, 5], "ours": [0, 5]}
+    assert table.size.endswith("steps (ours: 50 + 50), seeds 0, 1. The paper has 4,096 and 500 + 500.")
     assert [*table.panels[0].lines["15"].values()] == [-2.5, -2.5, -5, -1, -3.59, -7.65]
     assert table.notes[0].startswith("3 compositions of each search, from LaNiAsO, ")
 
@@ -346,8 +351,9 @@ def test_best_of_those_rightly_substituted() -> None:
 
 def test_same_elements() -> None:
     found = same_elements(KNOWN, ["LaH6", "YH6"])
-    assert found == {"LaH6": {"formula": "LaH10", "tc_k": 250.0, "pressure_gpa": 170.0}}
-    assert same_elements(KNOWN, ["SmCoAsO"])["SmCoAsO"]["pressure_gpa"] is None
+    assert found == {"LaH6": {"similar": "LaH10 (170 GPa)", "similar_tc_k": 250.0}}
+    assert same_elements(KNOWN, ["SmCoAsO"])["SmCoAsO"]["similar"] == "SmCoAsO"  # nobody knows its pressure
+    assert same_elements(None, ["LaH6"]) == {}
 
 
 @pytest.mark.parametrize(
