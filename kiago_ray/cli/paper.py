@@ -142,7 +142,7 @@ def finish(
 
 def facts(lab: Lab) -> list[tuple[str, str]]:
     """In words, what the results rest on."""
-    made, models, device = versions(), lab.models, torch.device(lab.device)
+    made, models, device = versions(), lab.models, torch.device(lab.models.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else made["cpu"]
     phases = None if models.hull is None else models.hull.phases.report
     return [
