@@ -173,9 +173,8 @@ def tc_against_ef(
     before them, and the legend says how many aren't shown.
     """
     figure, (axes,) = new_figure(7.0, 4.6)
-    tc, ef = (np.asarray(values, dtype=float) for values in (tc_k, ef_ev_per_atom))
-    finite = np.isfinite(tc) & np.isfinite(ef)
-    tc, ef, good = tc[finite], ef[finite], np.asarray(passed, dtype=bool)[finite]
+    finite = np.isfinite(tc_k) & np.isfinite(ef_ev_per_atom)
+    tc, ef, good = tc_k[finite], ef_ev_per_atom[finite], passed[finite]
     low, high = _ef_limits(ef, good, base)
     hidden = int(((ef < low) | (ef > high)).sum())
     failed = f"failed ({(~good).sum():,}" + (f"; {hidden} beyond the axis)" if hidden else ")")
@@ -191,8 +190,7 @@ def tc_against_ef(
     axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1)
     axes.set_xlim(low, high)
     from_zero(axes)
-    axes.set_xlabel(f"predicted formation energy {EF}")
-    axes.set_ylabel(f"predicted {TC} (K)")
+    axes.set(xlabel=f"predicted formation energy {EF}", ylabel=f"predicted {TC} (K)")
     return finish(figure, axes, title)
 
 
@@ -202,11 +200,9 @@ def pareto_plot(
     """Trusted T_c in K against E_f in eV/atom of candidates that passed (n,), coloured by their extrapolation score;
     those on the Pareto front are ringed. Values that are not finite are left out, unknown scores are grey.
     """
-    trusted, ef, score = (
-        np.asarray(values, dtype=float) for values in (trusted_tc_k, ef_ev_per_atom, extrapolation)
-    )
-    there = np.isfinite(trusted) & np.isfinite(ef)
-    trusted, ef, score, on = trusted[there], ef[there], score[there], np.asarray(front, dtype=bool)[there]
+    there = np.isfinite(trusted_tc_k) & np.isfinite(ef_ev_per_atom)
+    columns = (trusted_tc_k, ef_ev_per_atom, extrapolation, front)
+    trusted, ef, score, on = (values[there] for values in columns)
     if not len(trusted):
         return _nothing(f"No formula that passed has a trusted {TC}.", title)
     figure, (axes,) = new_figure(7.0, 4.9)
@@ -229,8 +225,7 @@ def pareto_plot(
         )
         bar.ax.axhline(EXTRAPOLATED, color=VERMILION, linewidth=2)
     from_zero(axes)
-    axes.set_xlabel(f"predicted formation energy {EF}")
-    axes.set_ylabel(f"trusted {TC} (K)")
+    axes.set(xlabel=f"predicted formation energy {EF}", ylabel=f"trusted {TC} (K)")
     return finish(figure, axes, title, columns=3)
 
 
@@ -239,12 +234,11 @@ def gap_plot(tc_k: Array, tc_oracle_k: Array, extrapolated: Array, *, title: str
 
     extrapolated: those beyond what the predictors know, which are marked. Values that are not finite are left out.
     """
-    search, oracle = (np.asarray(values, dtype=float) for values in (tc_k, tc_oracle_k))
-    there = np.isfinite(search) & np.isfinite(oracle)
+    search, oracle, there = tc_k, tc_oracle_k, np.isfinite(tc_k) & np.isfinite(tc_oracle_k)
     if not there.any():
         return _nothing(f"No formula that passed has a {TC} by the oracle.", title)
     figure, (axes,) = new_figure(5.6, 5.6)
-    flagged, first = np.asarray(extrapolated, dtype=bool), np.arange(len(search)) < FIRST
+    flagged, first = extrapolated, np.arange(len(search)) < FIRST
     top = 1.06 * max(1.0, search[there].max(), oracle[there].max())
     axes.plot(
         [0, top], [0, top], color="black", linewidth=0.9, linestyle=DASHED, label="they agree", zorder=2
@@ -262,8 +256,7 @@ def gap_plot(tc_k: Array, tc_oracle_k: Array, extrapolated: Array, *, title: str
     gap = f"gap of the best {int(there.sum())}: {means[0] - means[1]:z.1f} K"
     axes.text(0.03, 0.97, gap, transform=axes.transAxes, ha="left", va="top", zorder=5)
     axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
-    axes.set_xlabel(f"{TC} by the search's model (K)")
-    axes.set_ylabel(f"{TC} by the oracle (K)")
+    axes.set(xlabel=f"{TC} by the search's model (K)", ylabel=f"{TC} by the oracle (K)")
     return finish(figure, axes, title, columns=3)
 
 
@@ -281,9 +274,8 @@ def trajectory_plot(path: Trajectory, base_tc_k: float | None = None, title: str
         (panels[2], path.integer_loss, "#4d4d4d", "integer loss", shown[:0]),
     ):
         _spread(panel, np.asarray(values, dtype=float), color, lines)
-        panel.set_ylabel(label)
-        panel.set_xlim(0, max(steps - 1, 1))
         panel.margins(y=0.05)
+        panel.set(ylabel=label, xlim=(0, max(steps - 1, 1)))
     panels[2].set_ylim(bottom=0)
     panels[2].set_xlabel("step")
     if base_tc_k is not None:
