@@ -21,7 +21,7 @@ from torch import Tensor
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import AMOUNT_DECIMALS, write
 from kiago_ray.search.losses import Norm, integer_distance
-from kiago_ray.search.problem import HALF, MIN_TOTAL, VACANCY, Family, Occupation, Problem, Site, sources_of
+from kiago_ray.search.problem import HALF, MIN_TOTAL, VACANCY, Family, Occupation, Problem, sources_of
 from kiago_ray.search.result import Cost, Proposals, Score, Singles, scored
 from kiago_ray.search.sections import FamilySpec
 from kiago_ray.search.stages import SearchState, init, largest, rectified
@@ -111,24 +111,18 @@ def drawn(rng: np.random.Generator, family: Family) -> Floats:
     first = [at for at, site in enumerate(family.sites) if site.leaves]
     for turn in range(max(number, len(first)) if open_sites else 0):
         at = first[turn] if turn < len(first) else int(rng.choice(open_sites))
-        _put(rng, share[at], family.sites[at], family.width)
+        site, here = family.sites[at], share[at]
+        weights = np.array(site.odds)
+        chosen = int(rng.choice(len(weights), p=weights / weights.sum()))
+        whole = rng.random() < WHOLE_PROBABILITY
+        amount = rng.uniform(LEAST_DOPED, MOST_DOPED)
+        if here[family.width + chosen]:
+            continue  # it stands there already
+        high = min(site.high, site.most_vacant) if site.substitutes[chosen] == VACANCY else site.high
+        taken = float(np.clip(1.0 if whole else amount, min(site.low, high), high))
+        here *= 1 - taken  # of all that is there alike
+        here[family.width + chosen] += taken
     return share
-
-
-def _put(rng: np.random.Generator, share: Floats, site: Site, width: int) -> None:
-    """One more substitute on a site's shares (k,), in the place of all that is there alike; none where the one drawn
-    is there already.
-    """
-    weights = np.array(site.odds)
-    drawn = int(rng.choice(len(weights), p=weights / weights.sum()))
-    whole = rng.random() < WHOLE_PROBABILITY
-    amount = rng.uniform(LEAST_DOPED, MOST_DOPED)
-    if share[width + drawn]:
-        return
-    high = min(site.high, site.most_vacant) if site.substitutes[drawn] == VACANCY else site.high
-    taken = float(np.clip(1.0 if whole else amount, min(site.low, high), high))
-    share *= 1 - taken
-    share[width + drawn] += taken
 
 
 @dataclass(frozen=True)
@@ -162,13 +156,20 @@ class FamilySpace:
         """Atoms in every slot, (rows, s, k); each site's add up to its amount.
 
         A share of a site is what ReLU(x_base) has of it. Substitutes that have more or less than they may are scaled,
-        and own elements take the rest as they stand to one another, or as in the base where none of them has anything.
+        with the gradient as it was where it is straight_through, and own elements take the rest as they stand to one
+        another, or as in the base where none of them has anything.
         """
         y = rectified(x_base, mask, straight_through=straight_through).view(self.element.shape)
         total = y.sum(dim=2, keepdim=True)
         share = y / torch.where(total > 0, total, 1)
         own, free = share[..., : self.width], share[..., self.width :]
-        free = _bounded(free, self.low, self.high, self.most[..., self.width :], straight_through)
+        most = self.most[..., self.width :]
+        capped = torch.minimum(free, most)
+        taken = capped.sum(dim=2, keepdim=True)
+        wanted = torch.minimum(torch.maximum(taken, self.low[..., None]), self.high[..., None])
+        scale = torch.where(taken > 0, wanted / torch.where(taken > 0, taken, 1), 1)
+        bounded = torch.minimum(capped * scale, most)
+        free = free + (bounded - free).detach() if straight_through else bounded
         whole = own.sum(dim=2, keepdim=True)
         mix = torch.where(whole > 0, own / torch.where(whole > 0, whole, 1), self.own_mix)
         rest = 1 - free.sum(dim=2, keepdim=True)
@@ -234,18 +235,6 @@ class FamilySpace:
         status = state.status.cpu().numpy()
         found = scored(x_final.astype(np.float64), amounts, status, score, texts=texts)
         return replace(found, source=starts.source)
-
-
-def _bounded(free: Tensor, low: Tensor, high: Tensor, most: Tensor, straight_through: bool) -> Tensor:
-    """Shares of substitutes (rows, s, k) with none above `most` and their sums between low and high (rows, s); a site
-    without any stays so. straight_through: the gradient is that of the shares as they came.
-    """
-    capped = torch.minimum(free, most)
-    total = capped.sum(dim=2, keepdim=True)
-    wanted = torch.minimum(torch.maximum(total, low[..., None]), high[..., None])
-    scale = torch.where(total > 0, wanted / torch.where(total > 0, total, 1), 1)
-    bounded = torch.minimum(capped * scale, most)
-    return free + (bounded - free).detach() if straight_through else bounded
 
 
 def begin_family(

@@ -64,17 +64,14 @@ class Trajectory:
         """For each quantity q the arrays q_mean, q_p10, q_p50 and q_p90, (steps + 1,), over living rows."""
         result: dict[str, Floats] = {}
         for name in QUANTITIES:
-            columns = np.stack([_statistics(values) for values in getattr(self, name)], axis=1)
+            columns = np.full((4, len(self.stage)), np.nan)
+            for point, values in enumerate(getattr(self, name)):
+                living = values[np.isfinite(values)].astype(np.float64)
+                if len(living):
+                    columns[:, point] = living.mean(), *np.quantile(living, (0.1, 0.5, 0.9))
             suffixes = ("mean", "p10", "p50", "p90")
             result |= {f"{name}_{suffix}": each for suffix, each in zip(suffixes, columns, strict=True)}
         return result
-
-
-def _statistics(values: Singles) -> Floats:
-    living = values[np.isfinite(values)].astype(np.float64)
-    if not len(living):
-        return np.full(4, np.nan)
-    return np.array([living.mean(), *np.quantile(living, (0.1, 0.5, 0.9))])
 
 
 @dataclass(frozen=True, kw_only=True)
