@@ -61,14 +61,8 @@ def run(
         int | None, Option(min=1, max=100_000, help="At most so many; by default all the cluster holds.")
     ] = None,
     gpus_per_worker: console.Gpus = None,
-    known: console.KnownInstead = None,
-    tried: Annotated[
-        str | None,
-        Option(
-            help="Instead of the file's tried: a CSV file with formula, tc_k (0: none found) and maybe down_to_k, "
-            "shipped (a survey of 2009) or none."
-        ),
-    ] = None,
+    known: console.Known = None,
+    tried: console.Tried = None,
     wait: Annotated[float, Option(min=0, help="Minutes to wait for nodes that an autoscaler adds.")] = 0,
     tracking_uri: console.TrackingUri = None,
     no_tracking: console.NoTracking = False,

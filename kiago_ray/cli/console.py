@@ -51,14 +51,15 @@ Known = Annotated[
     str | None,
     Option(
         help="Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's primary.tsv, "
-        "landmarks or none. By default supercon: the shipped ones."
+        "landmarks or none. By default what a campaign's or sweep's file says, else supercon: the shipped ones."
     ),
 ]
 Tried = Annotated[
     str | None,
     Option(
         help="What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file with "
-        "formula, tc_k (0: none found) and maybe down_to_k, or shipped, a survey of 2009. By default none."
+        "formula, tc_k (0: none found) and maybe down_to_k, shipped (a survey of 2009) or none. By default what a "
+        "campaign's file says, else none."
     ),
 ]
 Phases = Annotated[
@@ -84,10 +85,6 @@ Address = Annotated[
 ]
 DryRun = Annotated[bool, Option("--dry-run", help="Check the file, print the plan and stop.")]
 Gpus = Annotated[float | None, Option(min=0, help="Instead of the file's resources.gpus, such as 0.25.")]
-KnownInstead = Annotated[
-    str | None,
-    Option(help="Instead of the file's known: primary.tsv, supercon (as shipped), landmarks or none."),
-]
 TrackingUri = Annotated[
     str | None, Option(help="MLflow store or server; by default MLFLOW_TRACKING_URI, else beside the output.")
 ]

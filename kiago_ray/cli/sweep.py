@@ -40,7 +40,7 @@ def sweep(
         int | None, Option(min=1, max=10_000, help="Trials at a time, instead of the file's.")
     ] = None,
     gpus_per_trial: console.Gpus = None,
-    known: console.KnownInstead = None,
+    known: console.Known = None,
     wait: Annotated[
         bool, Option("--wait", help="Wait for nodes that an autoscaler adds, where none fits yet.")
     ] = False,
