@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,8 +24,6 @@ import pyarrow.parquet as pq
 import torch
 from pydantic import TypeAdapter
 
-from kiago_ray.api import judged_rows
-from kiago_ray.models import Models
 from kiago_ray.predictors.base import step_precision
 from kiago_ray.runs.outcome import search_folder
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
@@ -36,6 +34,9 @@ from kiago_ray.search.stages import ProgressCallback, ShouldStop
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
 from kiago_ray.storage.run_directory import DamagedError
 from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, table_bytes
+
+if TYPE_CHECKING:
+    from kiago_ray.models import Models
 
 SHARDS = "shards"
 _BEST = ("formula", "trusted_tc_k", "tc_k", "delta_tc_k")
@@ -100,6 +101,8 @@ def compute_shard(
     made: what the manifest says of where it was made. Raises StorageError where it can't be written, StoppedError
     where `should_stop` said so; what the search raises passes through.
     """
+    from kiago_ray.api import judged_rows  # who looks at shards needs nothing of what makes them
+
     began = time.perf_counter()
     own: dict[str, Any] = {} if search.bases else {"rows": shard.rows, "shard_rows": search.shard_rows}
     base: BaseMaterial | None = None
