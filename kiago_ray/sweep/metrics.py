@@ -24,9 +24,8 @@ if TYPE_CHECKING:  # these load torch, which a sweep's file doesn't need to be r
 CONFIDENCE = 0.95
 
 
-@dataclass(frozen=True)
-class Metric:
-    """mode: whether more (max) or less (min) is better. meaning: for people; K stands for the best `top` rows."""
+class Metric(NamedTuple):
+    """mode: whether more (max) or less (min) is better. meaning: for people; the best are the best `top` rows."""
 
     mode: str
     unit: str
@@ -57,16 +56,13 @@ METRICS: Mapping[str, Metric] = {
     ),
     "pass_rate": Metric("max", "", "part of the unique formulas that passes every screen"),
     "gap_k": Metric(
-        "min", "K", "exploitation gap of the best by trusted T_c: mean T_c minus mean T_c by the judge"
+        "min", "K", "exploitation gap: mean T_c of the best by trusted T_c minus it by the judge"
     ),
-    "diversity": Metric(
-        "max", "", "chemical systems among the best by trusted T_c, as a part of their places"
-    ),
+    "diversity": Metric("max", "", "chemical systems among the best by trusted T_c, as a part of places"),
 }
 DEFAULT_METRIC = "trusted_delta_tc_k"
 DEFAULT_METRIC_OF: Mapping[str, str] = {"default": "improvement"}
 """By preset, where it isn't DEFAULT_METRIC."""
-
 
 MaybeNaN = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 """A number that JSON has as null where it is NaN."""
@@ -83,6 +79,11 @@ class Score:
     seconds: float
 
 
+def with_unit(metric: str) -> str:
+    """The name of a metric with its unit."""
+    return f"{metric} ({unit})" if (unit := METRICS[metric].unit) else metric
+
+
 def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str, float]:
     """The metrics of a search whose rows a judge has seen. base: with that judge's T_c."""
     kept = unique(rows.table)
@@ -92,8 +93,7 @@ def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str,
     best = np.lexsort((-tc_k, -trusted))[:top]
     gap_k = float(tc_k[best].mean()) - float(oracle_k[best].mean()) if len(best) else math.nan
     systems = {frozenset(parse(formula)) for formula in good["formula"].take(best).to_pylist()}
-    base_k = 0.0 if base is None else base.tc_predicted_k
-    base_oracle_k = 0.0 if base is None or base.tc_oracle_k is None else base.tc_oracle_k
+    base_k, base_oracle_k = (0.0, None) if base is None else (base.tc_predicted_k, base.tc_oracle_k)
 
     def mean_of_best(values: Floats) -> float:
         """The mean of the `top` highest, an empty place counting 0."""
@@ -101,7 +101,7 @@ def measured(rows: JudgedRows, base: BaseMaterial | None, top: int) -> dict[str,
 
     return {
         "improvement": mean_of_best(_hopes_k(good)),
-        "trusted_delta_tc_k": mean_of_best(trusted) - base_oracle_k,
+        "trusted_delta_tc_k": mean_of_best(trusted) - (base_oracle_k or 0.0),
         "raw_delta_tc_k": mean_of_best(tc_k) - base_k,
         "pass_rate": len(good) / len(kept) if len(kept) else 0.0,
         "gap_k": gap_k,

@@ -12,7 +12,7 @@ import numpy as np
 from kiago_ray.chemistry.elements import Floats
 from kiago_ray.report import plots as draw
 from kiago_ray.report.plots import BLUE, COLORS, GREY, ORANGE, VERMILION, Plot, finish, new_figure, plain
-from kiago_ray.sweep.metrics import METRICS, Difference
+from kiago_ray.sweep.metrics import METRICS, Difference, with_unit
 from kiago_ray.sweep.spec import Parameter, Space, SweepSpec
 from kiago_ray.sweep.study import Importance, position, positions
 from kiago_ray.sweep.trials import Trial, finished, front
@@ -111,7 +111,7 @@ def rungs_plot(trials: Sequence[Trial], metric: str, best: Trial | None) -> Figu
         label = f"{status}, last seed ({len(places)})"
         axes.scatter(*zip(*places, strict=True), marker=mark, c=color, s=24, zorder=3, label=label)
     axes.set_xticks(range(1, most + 1, -(-most // 12)))
-    axes.set(xlim=(0.8, most + 0.2), xlabel="seeds done", ylabel=f"{_with_unit(metric)}, mean so far")
+    axes.set(xlim=(0.8, most + 0.2), xlabel="seeds done", ylabel=f"{with_unit(metric)}, mean so far")
     return finish(figure, axes, size=8.5)
 
 
@@ -134,10 +134,10 @@ def front_plot(trials: Sequence[Trial], metrics: Sequence[str], best: Trial | No
             panel.scatter(*drawn([best]), label=_of_best(best), **_STAR)
         if not known:
             panel.annotate("nothing known", (0.5, 0.5), xycoords="axes fraction", ha="center")
-        panel.set_xlabel(f"{_with_unit(other)}\n{_better(other)}")
+        panel.set_xlabel(f"{with_unit(other)}\n{_better(other)}")
         panel.locator_params(axis="x", nbins=5)
         panel.tick_params(labelsize=8.5)
-    panels[0].set_ylabel(f"{_with_unit(metric)}\n{_better(metric)}")
+    panels[0].set_ylabel(f"{with_unit(metric)}\n{_better(metric)}")
     return finish(figure, panels[0], columns=3, size=8.5)
 
 
@@ -161,7 +161,7 @@ def comparison_plot(differences: Sequence[Difference], metric: str) -> Figure:
         style = {"c": GREY if many else COLORS[number], "alpha": 0.85, "linewidths": 0, "label": label}
         axes.scatter(*zip(*places, strict=True), s=18, **style)
     draw.list_rows(axes, [plain(each.other, 26) for each in told])
-    axes.set_xlabel(f"best minus other, {_with_unit(metric)}; {_better(metric)}")
+    axes.set_xlabel(f"best minus other, {with_unit(metric)}; {_better(metric)}")
     return finish(figure, axes, columns=4, size=8.5)
 
 
@@ -193,7 +193,7 @@ def fields_plot(space: Space, trials: Sequence[Trial], metric: str, best: Trial 
     for unused in panels[len(space) :]:
         unused.set_visible(False)
     for panel in panels[::columns]:
-        panel.set_ylabel(_with_unit(metric), fontsize=9)
+        panel.set_ylabel(with_unit(metric), fontsize=9)
     return finish(figure, panels[0], columns=1, size=8.5)
 
 
@@ -224,7 +224,7 @@ def parallel_plot(space: Space, trials: Sequence[Trial], metric: str, best: Tria
     axes.set(xlim=(-0.1, len(space) + 0.45), yticks=[])
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
-    figure.colorbar(colors, ax=axes, pad=0.02, aspect=32).set_label(_with_unit(metric), fontsize=9)
+    figure.colorbar(colors, ax=axes, pad=0.02, aspect=32).set_label(with_unit(metric), fontsize=9)
     return finish(figure, axes, size=8.5)
 
 
@@ -278,8 +278,3 @@ def _of_best(best: Trial) -> str:
 
 def _better(metric: str) -> str:
     return "better →" if METRICS[metric].mode == "max" else "← better"
-
-
-def _with_unit(metric: str) -> str:
-    unit = METRICS[metric].unit
-    return f"{metric} ({unit})" if unit else metric

@@ -18,7 +18,7 @@ from kiago_ray.report.plots import Plot
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import REPORT, SPEC
 from kiago_ray.sweep import trials as files
-from kiago_ray.sweep.metrics import METRICS, Difference, OnBase, Score, difference
+from kiago_ray.sweep.metrics import METRICS, Difference, OnBase, Score, difference, with_unit
 from kiago_ray.sweep.plots import sweep_plots, value_text
 from kiago_ray.sweep.spec import BEST, SweepSpec, is_number
 from kiago_ray.sweep.study import TELLS, Importance, importances
@@ -26,14 +26,8 @@ from kiago_ray.sweep.trials import STATUSES, Ledger, Trial, best_trial, compare_
 
 LISTED = 500  # trials, and bases of the comparison
 _VALUE_LENGTH = 60
-_VALUES = pa.map_(pa.string(), pa.float64())
-_SCORE = [
-    ("base", "string"),
-    ("seed", "int64"),
-    ("values", _VALUES),
-    ("row_steps", "int64"),
-    ("seconds", "double"),
-]
+_METRICS = pa.map_(pa.string(), pa.float64())
+_SCORE = {"base": "string", "seed": "int64", "values": _METRICS, "row_steps": "int64", "seconds": "double"}
 
 
 @dataclass(frozen=True)
@@ -164,7 +158,7 @@ def trials_table(trials: Sequence[Trial], fields: Sequence[str]) -> pa.Table:
     plain = [
         [{**asdict(each), "values": [*each.values.items()]} for each in trial.scores] for trial in trials
     ]
-    return pa.table({**columns, "scores": pa.array(plain, pa.list_(pa.struct(_SCORE)))})
+    return pa.table({**columns, "scores": pa.array(plain, pa.list_(pa.struct([*_SCORE.items()])))})
 
 
 def _field(values: Sequence[Any]) -> pa.Array:
@@ -308,9 +302,7 @@ def _trials(results: SweepResults) -> Table[Trial]:
         return STATUSES.index(trial.status), math.inf if math.isnan(worth) else -worth, trial.number
 
     def mean(name: str) -> Column[Trial]:
-        unit = METRICS[name].unit
-        header = f"{name} ({unit})" if unit else name
-        return Column(header, lambda trial: _cell(name, *trial.mean(name)), "n")
+        return Column(with_unit(name), lambda trial: _cell(name, *trial.mean(name)), "n")
 
     def value(name: str) -> Column[Trial]:
         def found(trial: Trial) -> Cell:
