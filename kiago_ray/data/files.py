@@ -129,20 +129,26 @@ def read_columns(
     """
     path = Path(path)
     header: list[str] | None = None
-    positions: list[int] = []
+    places: list[int] = []  # of each column, -1 for an optional one that is absent
     rows: list[tuple[int, tuple[str, ...]]] = []
     for line, fields in _records(path, tabs):
         if header is None:
             if line >= header_line:
                 header = [name.strip() for name in fields]
-                positions = _positions(path, line, header, columns, optional)
+                if missing := [name for name in columns if name not in header]:
+                    lacks, has = ", ".join(map(repr, missing)), ", ".join(map(repr, header))[:200]
+                    advice = f"the columns {', '.join(columns)} are needed"
+                    fail(path, line, f"the header lacks {lacks} and has {has}", advice)
+                if len(set(header)) != len(header):
+                    fail(path, line, "the header names a column twice", "fetch or export the file again")
+                places = [header.index(name) if name in header else -1 for name in (*columns, *optional)]
             continue
         if len(fields) != len(header):
             problem = f"this row has {len(fields)} columns, the header has {len(header)}"
             fail(path, line, problem, "the file was cut short or edited; fetch it again")
         if len(rows) == MAX_ROWS:
             fail(path, line, f"more than {MAX_ROWS} rows", "split the file")
-        rows.append((line, tuple(fields[at].strip() if at >= 0 else "" for at in positions)))
+        rows.append((line, tuple(fields[at].strip() if at >= 0 else "" for at in places)))
     if header is None:
         fail(path, None, "the file is empty, or ends before its header", "fetch it again")
     if not rows:
@@ -163,19 +169,6 @@ def _records(path: Path, tabs: bool) -> Iterator[tuple[int, list[str]]]:
         if "unexpected end" in str(error):
             problem, advice = "the file ends inside a quoted field", "it was cut short; fetch it again"
         fail(path, reader.line_num, problem, advice)
-
-
-def _positions(
-    path: Path, line: int, header: list[str], columns: Sequence[str], optional: Sequence[str]
-) -> list[int]:
-    """Where each column stands, -1 for an optional one that is absent."""
-    if missing := [name for name in columns if name not in header]:
-        lacks, has = ", ".join(map(repr, missing)), ", ".join(map(repr, header))[:200]
-        advice = f"the columns {', '.join(columns)} are needed"
-        fail(path, line, f"the header lacks {lacks} and has {has}", advice)
-    if len(set(header)) != len(header):
-        fail(path, line, "the header names a column twice", "fetch or export the file again")
-    return [header.index(name) if name in header else -1 for name in (*columns, *optional)]
 
 
 def _ends_whole(path: Path) -> bool:

@@ -33,19 +33,24 @@ def make_study(
     a grid, every point that is left, else what the sampler draws.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # No process draws with the numbers of another one, which would give it the same points.
+    seed = (sweep.searcher.seed + 1_000_003 * len(before)) % 2**32
+    tpe = optuna.samplers.TPESampler(seed=seed, n_startup_trials=sweep.searcher.startup)
     study = optuna.create_study(
         study_name=sweep.name,
         storage=storage,
         directions=["maximize" if METRICS[name].mode == "max" else "minimize" for name in sweep.metrics],
-        sampler=_sampler(sweep, len(before)),
+        sampler=tpe if sweep.searcher.kind == "tpe" else optuna.samplers.RandomSampler(seed=seed),
     )
-    known = {trial.number: trial for trial in before}
+    space, known = sweep.space, {trial.number: trial for trial in before}
     grid = grid_points(sweep.space)[: sweep.trials] if sweep.searcher.kind == "grid" else []
     for number in range(max([len(grid), *(number + 1 for number in known)])):
         trial = known.get(number)
         drawn_anew = grid[number] if grid else {}  # {}: a lost one, or one that nobody has drawn
         point = drawn_anew if trial is None else trial.point
-        params = {name: _in_optuna(sweep.space[name], value) for name, value in point.items()}
+        params = {
+            name: space[name].place(each) if space[name].listed else each for name, each in point.items()
+        }
         if trial is None or not trial.ended:
             study.enqueue_trial(params)
             continue
@@ -56,7 +61,7 @@ def make_study(
                 state=optuna.trial.TrialState.COMPLETE if told else optuna.trial.TrialState.FAIL,
                 values=values if told else None,
                 params=params,
-                distributions={name: _distribution(sweep.space[name]) for name in params},
+                distributions={name: _distribution(space[name]) for name in params},
             )
         )
     return study
@@ -77,20 +82,8 @@ def draw(space: Space, trial: optuna.Trial) -> Point:
     return point
 
 
-def _sampler(sweep: SweepSpec, begun: int) -> optuna.samplers.BaseSampler:
-    """No process draws with the numbers of another one, which would give it the same points."""
-    seed = (sweep.searcher.seed + 1_000_003 * begun) % 2**32
-    if sweep.searcher.kind == "tpe":
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=sweep.searcher.startup)
-    return optuna.samplers.RandomSampler(seed=seed)
-
-
-def _in_optuna(parameter: Parameter, value: Any) -> Any:
-    """What Optuna has for a value: of a list the place in it."""
-    return parameter.place(value) if parameter.listed else value
-
-
 def _distribution(parameter: Parameter) -> distributions.BaseDistribution:
+    """What Optuna draws from: of a list the places in it."""
     if parameter.listed:
         return distributions.CategoricalDistribution(range(len(parameter.values)))
     if parameter.kind == "randint":
