@@ -15,7 +15,7 @@ from kiago_ray.baselines.superdiff_training import SETTINGS as SUPERDIFF_SETTING
 from kiago_ray.baselines.superdiff_training import Compositions, train_superdiff
 from kiago_ray.cli import console
 from kiago_ray.cli.console import print_facts, print_json, say
-from kiago_ray.data.sources import load, load_oqmd, load_supercon
+from kiago_ray.data.sources import load, load_oqmd, load_supercon, without
 from kiago_ray.data.tables import made_compounds, superconductors
 from kiago_ray.data.tables import pack as write_tables
 from kiago_ray.errors import InputError
@@ -35,7 +35,7 @@ from kiago_ray.training.recipes import (
     train_tc,
     train_tc_ensemble,
 )
-from kiago_ray.training.tables import SPLITS, TcTables, TrainingTable, without
+from kiago_ray.training.tables import SPLITS, TcTables, TrainingTable
 
 train = typer.Typer(help="Train a model; run again to resume after a stop.", no_args_is_help=True)
 data = typer.Typer(help="Raw public files: check them, pack them.", no_args_is_help=True)

@@ -385,9 +385,13 @@ def non_superconductors(
     never cooled down. `by="chemical_system"` leaves out every composition of a chemical system that was measured:
     fewer rows, and fewer wrong labels, since neighbours of superconductors are often superconductors.
     """
-    if by == "composition":
-        keys = set(composition_keys(measured))
-        new = [key not in keys for key in composition_keys(known)]
-    else:
-        new = (~known["chemical_system"].isin(measured["chemical_system"])).tolist()
-    return known.loc[new, ["formula", "chemical_system"]].reset_index(drop=True).assign(tc_k=0.0)
+    new = without(known, measured)
+    if by == "chemical_system":
+        new = known[~known["chemical_system"].isin(measured["chemical_system"])]
+    return new[["formula", "chemical_system"]].reset_index(drop=True).assign(tc_k=0.0)
+
+
+def without(table: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
+    """`table` less every composition that `held` has."""
+    keys = set(composition_keys(held))
+    return table[[key not in keys for key in composition_keys(table)]]

@@ -27,9 +27,9 @@ from torch import Tensor
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, Mask
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.data.compositions import composition_keys, held_out, nearest
+from kiago_ray.data.compositions import held_out, nearest
 from kiago_ray.data.files import LoadReport
-from kiago_ray.data.sources import load, load_supercon, non_superconductors
+from kiago_ray.data.sources import load, load_supercon, non_superconductors, without
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.features import LogScale, TcFeatures
 
@@ -160,12 +160,6 @@ class TcTables:
             return {}
         tc_k = predict(self.literature.fractions).clip(0)
         return {"literature": score(tc_k, self.literature.values, high=HIGH_TC_K)}
-
-
-def without(table: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
-    """`table` less every composition that `held` has: those never enter a fit."""
-    keys = set(composition_keys(held))
-    return table[[key not in keys for key in composition_keys(table)]]
 
 
 def score(predicted: Array, true: Array, *, high: float | None = None) -> dict[str, Any]:
