@@ -79,18 +79,12 @@ def foremost(trials: Sequence[Trial], metric: str, best: Trial | None = None) ->
 
 def importance_plot(importance: Importance) -> Figure:
     """A bar a field, with the spread over shuffles; grey where the forest foretells nothing."""
-    shown = importance.fields[: 2 * SHOWN_FIELDS]
-    figure, (axes,) = new_figure(7.0, 1.2 + 0.3 * max(len(shown), 2))
-    axes.barh(
-        range(len(shown)),
-        [each.value for each in shown],
-        xerr=[each.error for each in shown],
-        color=BLUE if importance.tells else GREY,
-        error_kw={"ecolor": "black", "elinewidth": 1},
-        height=0.62,
-    )
+    names, values, errors = zip(*importance.fields[: 2 * SHOWN_FIELDS], strict=True)
+    figure, (axes,) = new_figure(7.0, 1.2 + 0.3 * max(len(names), 2))
+    bars = {"color": BLUE if importance.tells else GREY, "height": 0.62, "xerr": errors}
+    axes.barh(range(len(names)), values, error_kw={"ecolor": "black", "elinewidth": 1}, **bars)
     axes.axvline(0, color="black", linewidth=0.8)
-    draw.list_rows(axes, [plain(each.field) for each in shown])
+    draw.list_rows(axes, list(map(plain, names)))
     axes.set_xlabel("fall of R² with the field shuffled; bars: standard deviation over shuffles")
     r2 = "too few trials for an R²" if importance.r2 is None else f"cross-validated R² {importance.r2:z.2f}"
     return finish(figure, axes, f"{importance.metric}, {importance.trials:,} trials; {r2}")

@@ -125,6 +125,12 @@ def test_a_point_lies_over_the_shared_search() -> None:
     assert spec.screens == load_preset("open").screens  # trials differ neither in these nor in their rows
 
 
+def test_the_best_may_be_held_against_a_preset_of_ones_own() -> None:
+    mine = {"preset": {"preset": "open", "alpha": 3}}  # as a file is read
+    spec = sweep(compare={"against": {"mine": mine}}, search=OPEN).spec(mine, "LaNiAsO", 1000)
+    assert (spec.alpha, spec.candidates, spec.seed) == (3, 16, 1000)
+
+
 def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text("name: a\nbases: [MgB2]\nspace: {alpha: {loguniform: [1e-3, 1e2]}}\ntrials: 2\n")
