@@ -30,7 +30,6 @@ BATCH_ROWS = 4096
 CPU_ROWS = 512  # what so many rows leave behind stays in the cache
 LEAST_ROWS = 64  # that are worth a thread
 DEVICE_ROWS = 16_384  # about 1.3 GB on a GPU
-CHECKED_ROWS = 7
 
 Precision = Literal["float32", "mixed", "bfloat16"]
 """float32: everything. mixed: E_f's wide layers in bfloat16. bfloat16: those of both predictors."""
@@ -98,7 +97,7 @@ def check_contract(predictor: Predictor, *, tolerance: float = 1e-4) -> None:
         if not holds:
             raise ContractError(complaint)
 
-    rows, supported = CHECKED_ROWS, predictor.supported
+    rows, supported = 7, predictor.supported
     fits = supported.shape == (N_ELEMENTS,) and supported.dtype == torch.bool
     has = f"{tuple(supported.shape)} {supported.dtype}"
     require(fits, f"`supported` must be ({N_ELEMENTS},) bool, not {has}")
@@ -215,7 +214,6 @@ class _RowWise(torch.autograd.Function):
 
 def in_precision(predictors: Predictors, precision: Precision) -> Predictors:
     """Copies of the predictors whose wide layers compute in `precision`; one that is no `Inference` stays as it is.
-
     Raises ValueError for a predictor whose wide layers have lost digits already.
     """
 

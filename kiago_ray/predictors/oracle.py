@@ -55,10 +55,9 @@ def composition_statistics(fractions: NDArray[np.floating]) -> Floats:
     """Statistics (N, columns) of compositions (N, 118), whose rows hold fractions that sum to 1: the "general purpose
     attributes" of Ward et al., npj Comput. Mater. 2, 16028 (2016).
 
-    Of each property: mean, deviation, minimum, maximum, range and mean absolute deviation, all but minimum, maximum
-    and range weighted by the amounts, and the value of the most abundant element, of several the lightest; then six
-    figures of the amounts alone. A row's figures don't depend on the rows beside it, and hardly on the amounts' last
-    digits, on which trees would split. Raises ValueError as `check_compositions` does.
+    Of each property the `STATISTICS`, weighted by the amounts but for minimum, maximum and range, the most abundant
+    element being the lightest of several; then the `AMOUNTS`. A row's figures don't depend on the rows beside it, and
+    hardly on the amounts' last digits, on which trees would split. Raises ValueError as `check_compositions` does.
     """
     check_compositions(fractions)
     starts = range(0, len(fractions), ROWS_AT_ONCE)
@@ -132,10 +131,8 @@ class Oracle:
     kind: OracleKind = ORACLE
 
     def predict(self, fractions: NDArray[np.floating], *, num_threads: int = 1) -> tuple[Floats, Floats]:
-        """T_c of (N, 118) compositions: mean (N,) and sample deviation (N,) of the members, in K, each at least 0.
-
-        The same to the bit for any number of threads and whatever rows stand beside. Raises ValueError for
-        compositions that the inputs of its kind refuse.
+        """T_c of (N, 118) compositions: mean (N,) and sample deviation (N,) of the members, in K, each at least 0; the
+        same to the bit for any threads and neighbours. Raises ValueError as `check_compositions` does.
         """
         inputs = INPUTS[self.kind].of(fractions)
         each = [np.asarray(member.predict(inputs, num_threads=num_threads)) for member in self.members]
@@ -162,9 +159,8 @@ def written(member: lightgbm.Booster) -> str:
 
 
 def load_oracle(folder: Path | None = None, kind: OracleKind = ORACLE) -> Oracle:
-    """The oracle of that kind from the package, or from a folder that `kiago train` wrote.
-
-    Raises WeightsError for a missing or damaged file, a wrong hash and models of other inputs.
+    """The oracle of that kind from the package, or from a folder that `kiago train` wrote. Raises WeightsError for a
+    missing or damaged file, a wrong hash and models of other inputs.
     """
     content, _, path = read_weights(kind, folder)
     try:

@@ -108,9 +108,8 @@ def weights_hashes(folder: Path | None = None) -> dict[str, str]:
 
 
 def read_weights(kind: str, folder: Path | None = None) -> tuple[bytes, dict[str, Any], Path]:
-    """The content of a kind's weights, their card and their path; the shipped ones where `folder` is None.
-
-    Raises WeightsError for a missing or too large file and for one that its card was not written for.
+    """The content of a kind's weights, their card and their path; the shipped ones where `folder` is None. Raises
+    WeightsError for a missing or too large file and for one that its card was not written for.
     """
     card = load_card(kind, folder)
     path = (folder or shipped_weights()) / file_name(kind)

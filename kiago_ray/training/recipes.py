@@ -287,9 +287,8 @@ def coverage(spread: Spread, rows: HeldOut) -> dict[str, float]:
 
 @torch.no_grad()
 def fit_extrapolation(known: Floats, test: Floats, *, seed: int) -> Extrapolation:
-    """Fit components and centres to known superconductors (N, 118), the unit to held-out ones (M, 118).
-
-    Raises InputError for fewer known ones than there are components.
+    """Fit components and centres to known superconductors (N, 118), the unit to held-out ones (M, 118). Raises
+    InputError for fewer known ones than there are components.
     """
     network = Extrapolation()
     count, components = network.centres.shape

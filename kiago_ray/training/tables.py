@@ -114,7 +114,6 @@ class TcTables:
     @classmethod
     def read(cls, supercon: Path, others: Path, held_back: Path | None = None) -> TcTables:
         """From SuperCon's primary.tsv, a table of the Materials Project or of COD, and one of SuperCon's form.
-
         Raises InputError for other files.
         """
         known, known_report = load_supercon(supercon)
