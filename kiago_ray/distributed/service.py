@@ -165,7 +165,7 @@ class Meter:
         self._model_seconds = Histogram("kiago_model_seconds", "Time of a pass through the models.", SECONDS)
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """Count a request (service.guard.Count)."""
+        """Count a request (service.app.Count)."""
         self._requests.inc(1, {"route": route, "status": str(status)})
         self._seconds.observe(max(seconds, 1e-9), {"route": route})
 

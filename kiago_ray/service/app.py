@@ -1,27 +1,38 @@
-"""The HTTP application: what stands before the routes, the page at /, the API's description at /docs. It knows no
-server and no Ray.
+"""The HTTP application, which knows no server and no Ray: what stands before every request (its id and log line, the
+token, the size of its body, how many a client may have), the routes, the page at /, the API's description at /docs.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
+import logging
 import os
-from collections.abc import Mapping
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kiago_ray import __version__
 from kiago_ray.report.page import render
 from kiago_ray.service import predictions, searches
 from kiago_ray.service.backend import Backend, Service
-from kiago_ray.service.guard import Count, Guard
 from kiago_ray.service.jobs import JobStore
-from kiago_ray.service.problems import handle_problems
-from kiago_ray.service.settings import ServiceSettings, token_from
+from kiago_ray.service.problems import ProblemError, handle_problems
+from kiago_ray.service.problems import log as errors
+from kiago_ray.service.settings import ServiceSettings, is_loopback, token_from
 
 _DESCRIPTION = (
     "Critical temperatures and formation energies of compositions, how far each can be believed, and searches for "
@@ -29,10 +40,148 @@ _DESCRIPTION = (
     "come back. Where the service has a token, send it as 'Authorization: Bearer TOKEN'."
 )
 _LONGEST_EXAMPLE = 1500
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+SECURITY_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+RETRY_S = 1
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_STREAM = re.compile(r"/v1/searches/[^/]+/events")
 
-page = APIRouter(
-    include_in_schema=False, default_response_class=HTMLResponse
-)  # open to all: it is nobody's data
+log = logging.getLogger("kiago_ray.service.access")
+
+# Open to all: it is nobody's data.
+page = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+Count = Callable[[str, int, float], None]
+"""Counts a request: its route, a pattern such as /v1/searches/{search_id}, its status, its seconds."""
+
+
+@dataclass
+class Guard:
+    """The ASGI application around the application, plain, so that streams pass through piece by piece. token: None
+    where anybody may ask.
+
+    names_request: whether answers get X-Request-Id here; a server that chose it gives it by itself.
+    """
+
+    app: ASGIApp
+    settings: ServiceSettings
+    token: str | None = None
+    count: Count | None = None
+    names_request: bool = True
+    _running: Counter[str] = field(default_factory=Counter)
+    _streams: Counter[str] = field(default_factory=Counter)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        client = self._client(scope, headers)
+        scope.setdefault("state", {}).update(request_id=request_id, client=client)
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                sent = MutableHeaders(scope=message)
+                if self.names_request or request_id != given:
+                    sent["X-Request-Id"] = request_id
+                for name, value in SECURITY_HEADERS.items():
+                    sent.setdefault(name, value)
+                sent.setdefault("Cache-Control", "no-store" if "/v1/" in scope["path"] else "no-cache")
+            await send(message)
+
+        try:
+            with self._admitted(scope, headers, client):
+                await self.app(scope, receive, answer)
+        except ProblemError as refused:
+            await refused.response(scope)(scope, receive, answer)
+        except Exception:
+            errors.exception("request %s failed", request_id)
+            if status:  # the answer has begun; its end tells the client that it isn't whole
+                raise
+            failed = ProblemError(500, "the service failed on this request; tell its operator the request_id")
+            await failed.response(scope)(scope, receive, answer)
+        finally:
+            route, seconds = getattr(scope.get("route"), "path", "other"), time.perf_counter() - began
+            if self.count is not None:
+                self.count(route, status, seconds)
+            line = {"request_id": request_id, "client": client, "method": scope["method"], "route": route}
+            log.info(json.dumps({**line, "status": status, "ms": round(seconds * 1000, 1)}))
+
+    def _client(self, scope: Scope, headers: Headers) -> str:
+        if self.settings.client_header:
+            # The last one: a proxy appends who asks it, and what stands before that was sent by anybody.
+            return headers.get(self.settings.client_header, "unknown").rpartition(",")[2].strip()[:64]
+        return str((scope.get("client") or ("unknown",))[0])
+
+    @contextmanager
+    def _admitted(self, scope: Scope, headers: Headers, client: str) -> Iterator[None]:
+        """Count a request that may be asked while it is answered. Raises ProblemError for another."""
+        path, limits = scope["path"].removeprefix(scope.get("root_path", "")), self.settings.limits
+        self._check(scope, headers, path)
+        counted, allowed = self._running, limits.requests_per_client
+        if _STREAM.fullmatch(path):
+            counted, allowed = self._streams, limits.streams_per_client
+            if counted.total() >= limits.streams:
+                many = "too many watch searches now; ask for the search itself"
+                raise ProblemError(429, many, retry_after_s=RETRY_S)
+        if counted[client] >= allowed:
+            many = f"{allowed} requests of yours are running; wait for one of them"
+            raise ProblemError(429, many, retry_after_s=RETRY_S)
+        counted[client] += 1
+        try:
+            yield
+        finally:
+            counted -= Counter({client: 1})  # which forgets clients that ask for nothing
+
+    def _check(self, scope: Scope, headers: Headers, path: str) -> None:
+        """Raise ProblemError for a request without the token, from another site's page, or with too long a body."""
+        if path.startswith("/v1/") and scope["method"] != "OPTIONS" and not self._knows(headers):
+            needed = "this service needs a token: send the header 'Authorization: Bearer TOKEN'"
+            raise ProblemError(401, needed, headers={"WWW-Authenticate": "Bearer"})
+        if self.token is None and not self._from_here(headers):
+            raise ProblemError(
+                403,
+                "without a token this service answers this machine's own pages alone; set a token, or name the host "
+                "in allowed_hosts",
+            )
+        size, most = headers.get("content-length", "0"), self.settings.limits.body_bytes
+        if not size.isdigit() or int(size) > most:
+            raise ProblemError(413, f"a request may have {most:,} bytes; send fewer formulas at a time")
+
+    def _knows(self, headers: Headers) -> bool:
+        """Whether the request has the token; as long for a wrong one as for the right one."""
+        if self.token is None:
+            return True
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        same = hmac.compare_digest(given.strip().encode(), self.token.encode())
+        return scheme.lower() == "bearer" and same
+
+    def _from_here(self, headers: Headers) -> bool:
+        """Whether a request was sent to a name of this machine, and by no other site's page: without a token nothing
+        else tells the owner from a page that their browser happens to show.
+        """
+        host = headers.get("host", "")
+        name = urlsplit(f"//{host}").hostname or ""
+        if not is_loopback(name) and name not in self.settings.allowed_hosts:
+            return False
+        origin = headers.get("origin")
+        return origin is None or urlsplit(origin).netloc == host or origin in self.settings.allowed_origins
 
 
 def build_app(

@@ -1,19 +1,239 @@
-"""The page and the description of the API: whole, from here alone, without scripts of others."""
+"""The application: what stands before every request (the token, sizes, how many at once, ids and headers); the page
+and the description of the API, whole, from here alone, without scripts of others.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
 import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
+from typing import Any
 
+import httpx
 import pytest
+from pydantic import ValidationError
 
 from kiago_ray.chemistry.elements import SYMBOLS
+from kiago_ray.errors import InputError
+from kiago_ray.models import Models
 from kiago_ray.report.page import render
+from kiago_ray.service.app import SECURITY_HEADERS
+from kiago_ray.service.backend import Backend
+from kiago_ray.service.settings import Limits, ServiceSettings, is_loopback
+from kiago_ray.storage.location import StorageError
 
-from .conftest import Service
+from .conftest import Listen, MakeService, Service
 
 PAGE = {each.name: each.read_text("utf-8") for each in files("kiago_ray.service").joinpath("page").iterdir()}
 PAGE["index.html"] = render("service.html.j2")
+TOKEN = "a-token-of-the-test-0123456789"
+BODY = {"formulas": ["MgB2"]}
+
+
+class Raising(Backend):
+    """A backend whose predictions end with an error."""
+
+    def __init__(self, models: Models, error: Exception | None, slow_s: float = 0.0) -> None:
+        super().__init__(models)
+        self.error, self.slow_s = error, slow_s
+
+    async def score(self, formulas: Sequence[str]) -> tuple[str, Any]:
+        await asyncio.sleep(self.slow_s)
+        if self.error is not None:
+            raise self.error
+        return await super().score(formulas)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (None, 401),
+        ("Bearer ", 401),
+        ("Bearer wrong", 401),
+        (f"Basic {TOKEN}", 401),
+        (TOKEN, 401),
+        (f"Bearer {TOKEN}x", 401),
+        ("Bearer tök".encode().decode("latin-1"), 401),
+        (f"Bearer {TOKEN}", 200),
+        (f"bearer {TOKEN} ", 200),
+    ],
+)
+def test_only_the_token_opens(sent: str | None, status: int, make_service: MakeService) -> None:
+    service = make_service(token=TOKEN)
+    headers = {} if sent is None else {"Authorization": sent.encode("latin-1")}
+    answer = service.client.get("/v1/searches", headers=headers)  # type: ignore[arg-type]
+    assert answer.status_code == status
+    if status == 401:
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert answer.headers["content-type"] == "application/problem+json"
+    for path in ("/", "/docs", "/healthz", "/assets/app.js"):
+        assert service.client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("token", [None, "", "  ", "short"])
+def test_without_a_good_token_it_does_not_start(token: str | None, make_service: MakeService) -> None:
+    with pytest.raises(InputError, match="KIAGO_TOKEN"):
+        make_service(token=token, require_token=True)
+
+
+def test_every_answer_is_guarded(service: Service) -> None:
+    for path in ("/", "/v1/models", "/v1/searches/none", "/nothing", "/assets/none.js", "/docs"):
+        answer = service.client.get(path, headers={"X-Request-Id": "mine-1"})
+        assert {name: answer.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+        assert answer.headers["X-Request-Id"] == "mine-1"
+    strange = service.client.get("/nothing", headers={"X-Request-Id": "a b\t<script>"})
+    assert strange.headers["X-Request-Id"] == strange.json()["request_id"]
+    assert strange.headers["X-Request-Id"].isalnum()
+    assert service.client.put("/v1/models").status_code == 405
+
+
+def test_a_body_that_is_too_large_is_refused(make_service: MakeService, listen: Listen) -> None:
+    service = make_service(limits={"body_bytes": 1000})
+    large = {"formulas": ["MgB2"] * 200}
+    assert service.client.post("/v1/predict", json=large).status_code == 413
+
+    def endless() -> Iterator[bytes]:
+        yield b'{"formulas": ["'
+        for _ in range(500):
+            yield b"x" * 100
+
+    url = listen(service.app)
+    answer = httpx.post(f"{url}/v1/predict", content=endless(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+    assert "send fewer formulas" in answer.json()["detail"]
+    assert httpx.post(f"{url}/v1/predict", json=BODY).status_code == 200
+
+
+def test_a_client_has_no_more_at_once_than_it_may(
+    make_service: MakeService, models: Models, listen: Listen
+) -> None:
+    service = make_service(
+        limits={"requests_per_client": 3}, backend=Raising(models, None, 0.8), client_header="X-Client"
+    )
+    url = listen(service.app)
+
+    def ask(client: str) -> httpx.Response:
+        return httpx.post(f"{url}/v1/predict", json=BODY, headers={"X-Client": client}, timeout=30)
+
+    with ThreadPoolExecutor(12) as pool:
+        mine = [pool.submit(ask, "10.0.0.1") for _ in range(8)]
+        others = [pool.submit(ask, "10.0.0.2, 10.9.9.9") for _ in range(3)]
+        answers = [each.result() for each in mine]
+        assert [each.result().status_code for each in others] == [200] * 3
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 5
+    assert all(int(each.headers["Retry-After"]) >= 1 for each in answers if each.status_code == 429)
+    assert ask("10.0.0.1").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RuntimeError("secret at /the/inside"), 500),
+        (StorageError("can't read s3://secret-bucket/x: secret"), 503),
+    ],
+)
+def test_errors_tell_nothing_of_the_inside(
+    error: Exception, status: int, make_service: MakeService, models: Models
+) -> None:
+    service = make_service(backend=Raising(models, error))
+    answer = service.client.post("/v1/predict", json=BODY)
+    assert answer.status_code == status
+    assert "secret" not in answer.text
+    assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
+    assert answer.headers["Content-Security-Policy"]
+    assert ("Retry-After" in answer.headers) == (status != 500)
+
+
+def test_a_prediction_that_takes_too_long_is_given_up(make_service: MakeService, models: Models) -> None:
+    service = make_service(limits={"predict_timeout_s": 0.2}, backend=Raising(models, None, 5))
+    assert service.client.post("/v1/predict", json=BODY).status_code == 504
+
+
+def test_the_log_names_requests_and_nothing_else(
+    make_service: MakeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = make_service(token=TOKEN)
+    with caplog.at_level(logging.INFO, "kiago_ray.service.access"):
+        service.client.post("/v1/predict", json=BODY, headers={"Authorization": f"Bearer {TOKEN}"})
+    (line,) = (record.getMessage() for record in caplog.records if record.name.endswith("access"))
+    told: dict[str, Any] = json.loads(line)
+    assert (told["method"], told["route"], told["status"]) == ("POST", "/v1/predict", 200)
+    assert TOKEN not in line
+    assert "MgB2" not in line
+
+
+def test_without_a_token_other_sites_pages_get_nothing(make_service: MakeService) -> None:
+    client = make_service(allowed_hosts=("lab",)).client
+    assert client.get("/v1/models").status_code == 200
+    assert client.get("/v1/models", headers={"Origin": "http://localhost"}).status_code == 200
+    assert client.get("/v1/models", headers={"Host": "lab:8000"}).status_code == 200
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Host": "evil.example"},  # a name that was pointed at this machine
+        {"Host": "evil.example", "Origin": "http://evil.example"},
+        {"Origin": "null"},
+    ):
+        assert client.post("/v1/predict", json=BODY, headers=headers).status_code == 403
+    with_token = make_service(token=TOKEN).client
+    told = {"Host": "kiago.example", "Authorization": f"Bearer {TOKEN}"}
+    assert with_token.post("/v1/predict", json=BODY, headers=told).status_code == 200
+
+
+def test_a_proxys_word_counts_and_not_what_came_before_it(make_service: MakeService) -> None:
+    service = make_service(client_header="X-Forwarded-For", limits={"searches_per_client": 1})
+    search = {"base": "MgB2", "candidates": 8, "steps": [1, 1]}
+    statuses = [
+        service.client.post(
+            "/v1/searches", json=search, headers={"X-Forwarded-For": f"10.0.0.{at}, 192.0.2.1"}
+        )
+        for at in range(2)
+    ]
+    assert [answer.status_code for answer in statuses] == [202, 429]
+
+
+def test_other_sites_may_ask_only_where_that_is_set(make_service: MakeService) -> None:
+    origin = {"Origin": "https://lab.example.org", "Access-Control-Request-Method": "POST"}
+    closed = make_service().client
+    assert "access-control-allow-origin" not in closed.options("/v1/predict", headers=origin).headers
+    opened = make_service(allowed_origins=("https://lab.example.org",), token=TOKEN).client
+    answer = opened.options("/v1/predict", headers=origin)
+    assert answer.headers["access-control-allow-origin"] == "https://lab.example.org"
+    other = {**origin, "Origin": "https://evil.example.org"}
+    assert "access-control-allow-origin" not in opened.options("/v1/predict", headers=other).headers
+    refused = opened.post("/v1/predict", json=BODY, headers={"Origin": "https://lab.example.org"})
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == "https://lab.example.org"
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("", False),
+    ],
+)
+def test_what_only_this_machine_reaches_is_known(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+def test_every_count_of_the_settings_is_bounded() -> None:
+    counts = [(kind, name) for kind in (Limits, ServiceSettings) for name in kind.model_fields]
+    counts = [(kind, name) for kind, name in counts if isinstance(getattr(kind(), name), int)]
+    assert len(counts) > 14
+    for kind, name in counts:
+        if name != "require_token":
+            with pytest.raises(ValidationError, match="less than or equal"):
+                kind.model_validate({name: 10**13})
+    with pytest.raises(ValidationError, match="less than or equal"):
+        ServiceSettings.model_validate({"threads": 1025})
 
 
 def test_all_that_the_page_asks_for_is_there(service: Service) -> None:
