@@ -49,15 +49,10 @@ def dots(
                 if isinstance(value := values.get(base, {}).get(method), float | int)
             ]
             if points:
+                face, order, whose = (colour, 4, "") if filled else ("white", 3, ", paper")
+                style = {"s": 34, "marker": marker, "edgecolors": colour, "linewidths": 1.1, "zorder": order}
                 axes.scatter(
-                    *zip(*points, strict=True),
-                    s=34,
-                    marker=marker,
-                    facecolors=colour if filled else "white",
-                    edgecolors=colour,
-                    linewidths=1.1,
-                    zorder=4 if filled else 3,
-                    label=LABELS[method] + ("" if filled else ", paper"),
+                    *zip(*points, strict=True), facecolors=face, label=LABELS[method] + whose, **style
                 )
     axes.axvline(0, color="black", linewidth=0.8, zorder=1)
     for row in range(1, len(ours)):
