@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 from scipy.optimize import linprog
-from scipy.sparse import csr_matrix
+from scipy.sparse import block_diag, csr_matrix
 
 from kiago_ray import __version__
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
@@ -50,6 +50,7 @@ ON_THE_HULL_EV_PER_ATOM = 1e-6  # nearer than this is on it: single precision pr
 
 DENSE_AT_ONCE = 16_384  # phases whose fractions are dense at a time
 CACHE_VARIABLE = "KIAGO_CACHE"
+MIXED_AT_ONCE = 64  # compositions of one linear program
 MAX_KEPT = 32  # files of the cache; the oldest give way
 
 
@@ -166,6 +167,10 @@ def _cached(file_sha256: str, energies: str, read: Callable[[], Phases]) -> Phas
     return phases
 
 
+Mixing = tuple[Floats, Floats, Floats]
+"""A composition (k,), the phases that it may be mixed of (p, k) and their energies in eV/atom (p,)."""
+
+
 @dataclass(frozen=True)
 class HullPlace:
     """Where a composition of energy E_f lies. Energies in eV/atom.
@@ -251,15 +256,30 @@ class EnergyHull:
         unknown = np.flatnonzero((fractions > 0).any(axis=0) & ~self.supported)
         if len(unknown):
             raise ValueError(f"the predictor doesn't know {', '.join(SYMBOLS[z] for z in unknown)}")
-        return [self._place(x / x.sum(), ef) for x, ef in zip(fractions, ef_ev_per_atom, strict=True)]
+        rows = [x / x.sum() for x in fractions]
+        found: list[HullPlace] = []
+        for start in range(0, len(rows), MIXED_AT_ONCE):
+            some = slice(start, start + MIXED_AT_ONCE)
+            inside = [self._in_system(x, np.flatnonzero(x)) for x in rows[some]]
+            mixtures = lowest_mixtures(
+                [self._mixing(x, others) for x, (others, _) in zip(rows[some], inside, strict=True)]
+            )
+            for x, ef, near, mixture in zip(rows[some], ef_ev_per_atom[some], inside, mixtures, strict=True):
+                found.append(self._place(x, float(ef), near, mixture))
+        return found
 
-    def _place(self, x: Floats, ef: float) -> HullPlace:
+    def _mixing(self, x: Floats, others: Ints) -> Mixing:
+        """What x may be mixed of: these phases, and its elements at 0 eV/atom."""
         elements = np.flatnonzero(x)
-        others, same = self._in_system(x, elements)
-        names = [*(self.phases.formulas[at] for at in others), *(SYMBOLS[z] for z in elements)]
+        phases = [self.phases.fractions[others][:, elements].toarray(), np.eye(len(elements))]
         energies = np.concatenate([self.phases.ef_ev_per_atom[others], np.zeros(len(elements))])
-        mixed = np.concatenate([self.phases.fractions[others][:, elements].toarray(), np.eye(len(elements))])
-        hull, shares = lowest_mixture(x[elements], mixed, energies)
+        return x[elements], np.concatenate(phases), energies
+
+    def _place(
+        self, x: Floats, ef: float, inside: tuple[Ints, Ints], mixture: tuple[float, Floats]
+    ) -> HullPlace:
+        (others, same), (hull, shares) = inside, mixture
+        names = [*(self.phases.formulas[at] for at in others), *(SYMBOLS[z] for z in np.flatnonzero(x))]
         above = float(ef - min([hull, *self.phases.ef_ev_per_atom[same].tolist()]))
         parts = [(names[at], float(shares[at])) for at in np.flatnonzero(shares)]
         return HullPlace(
@@ -279,18 +299,28 @@ class EnergyHull:
         return inside[~same], inside[same]
 
 
-def lowest_mixture(composition: Floats, phases: Floats, ef_ev_per_atom: Floats) -> tuple[float, Floats]:
-    """Energy (eV/atom) of the lowest mixture and every phase's share of the atoms, (p,).
+def lowest_mixtures(problems: Sequence[Mixing]) -> list[tuple[float, Floats]]:
+    """For each problem the energy (eV/atom) of the lowest mixture and every phase's share of the atoms, (p,).
 
-    composition: (k,) atomic fractions. phases: (p, k) theirs. ef_ev_per_atom: (p,). Raises ValueError where the phases
-    can't be mixed to the composition; with the k elements among them they always can.
+    A problem is a composition, (k,) atomic fractions; the phases that may be mixed to it, (p, k); and their energies,
+    (p,). All are solved as one linear program of blocks, since a call costs more than a composition. Raises ValueError
+    where phases can't be mixed to a composition; with the k elements among them they always can.
     """
-    tolerances = {"primal_feasibility_tolerance": TOLERANCE, "dual_feasibility_tolerance": TOLERANCE}
-    found = linprog(ef_ev_per_atom, A_eq=phases.T, b_eq=composition, method="highs", options=tolerances)
+    if not problems:
+        return []
+    compositions, phases, energies = zip(*problems, strict=True)
+    found = linprog(
+        np.concatenate(energies),
+        A_eq=block_diag([each.T for each in phases], format="csc"),
+        b_eq=np.concatenate(compositions),
+        method="highs",
+        options={"primal_feasibility_tolerance": TOLERANCE, "dual_feasibility_tolerance": TOLERANCE},
+    )
     if found.x is None:
-        raise ValueError(f"these {len(phases)} phases can't be mixed to the composition: {found.message}")
-    shares = np.where(found.x > LEAST_SHARE, found.x, 0.0)
-    return float(found.fun), shares
+        raise ValueError(f"phases can't be mixed to one of {len(problems)} compositions: {found.message}")
+    ends = np.cumsum([len(each) for each in energies])[:-1]
+    shares = np.split(np.where(found.x > LEAST_SHARE, found.x, 0.0), ends)
+    return [(float(each @ energy), each) for each, energy in zip(shares, energies, strict=True)]
 
 
 def judge(
@@ -320,11 +350,11 @@ def judge(
         energies[good] = ef_ev_per_atom[good]
     asked = good & np.isnan(energies)
     energies[asked] = hull.energies(rows[asked])
-    for row in np.flatnonzero(good).tolist():
-        if np.isnan(energies[row]):
-            errors[row] = "not among the phases, so the file has no energy of it; give one as ef_ev_per_atom"
-        else:
-            (places[row],) = hull.places(rows[row, None], energies[row, None])
+    for row in np.flatnonzero(good & np.isnan(energies)).tolist():
+        errors[row] = "not among the phases, so the file has no energy of it; give one as ef_ev_per_atom"
+    placed = np.flatnonzero(~np.isnan(energies))
+    for row, place in zip(placed.tolist(), hull.places(rows[placed], energies[placed]), strict=True):
+        places[row] = place
     return energies, places, errors
 
 

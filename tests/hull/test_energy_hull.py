@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from pymatgen.core import Composition, Element
 
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.hull import EnergyHull, HullPlace, judge
-from kiago_ray.hull.energy_hull import lowest_mixture, with_e_hull
+from kiago_ray.hull.energy_hull import lowest_mixtures, with_e_hull
 from kiago_ray.screening.candidates import collect
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.spec import SearchSpec
@@ -152,21 +153,20 @@ def test_unknown_energies_stay_unknown_and_foreign_elements_are_refused(make_hul
 
 def test_the_lowest_of_all_mixtures_by_brute_force() -> None:
     rng = np.random.default_rng(0)
+    problems = []
     for _ in range(20):
-        fractions = rng.dirichlet(np.ones(3), 6)
-        phases = np.concatenate([fractions, np.eye(3)])
+        phases = np.concatenate([rng.dirichlet(np.ones(3), 6), np.eye(3)])
         energies = np.concatenate([rng.uniform(-1, 0.2, 6), np.zeros(3)])
-        x = rng.dirichlet(np.ones(3))
+        problems.append((rng.dirichlet(np.ones(3)), phases, energies))
+    found = lowest_mixtures(problems)
+    assert len(found) == len(problems)
+    for (x, phases, energies), (energy, shares) in zip(problems, found, strict=True):
         best = np.inf
-        for a in range(9):
-            for b in range(a):
-                for c in range(b):
-                    three = [a, b, c]
-                    if abs(np.linalg.det(phases[three])) > 1e-9:
-                        shares = np.linalg.solve(phases[three].T, x)
-                        if (shares >= -1e-12).all():
-                            best = min(best, float(shares @ energies[three]))
-        energy, shares = lowest_mixture(x, phases, energies)
+        for three in map(list, combinations(range(9), 3)):
+            if abs(np.linalg.det(phases[three])) > 1e-9:
+                parts = np.linalg.solve(phases[three].T, x)
+                if (parts >= -1e-12).all():
+                    best = min(best, float(parts @ energies[three]))
         assert energy == pytest.approx(best, abs=1e-9)
         assert (shares >= 0).all()
         assert (shares > 0).sum() <= 3
@@ -174,11 +174,9 @@ def test_the_lowest_of_all_mixtures_by_brute_force() -> None:
 
 
 def test_what_cannot_be_mixed_is_refused() -> None:
-    with pytest.raises(ValueError, match="these 1 phases can't be mixed"):
-        lowest_mixture(np.array([0.5, 0.5]), np.array([[1.0, 0.0]]), np.array([-1.0]))
-
-
-MakeHull = Callable[[Mapping[str, float]], EnergyHull]
+    mixed = (np.array([0.5, 0.5]), np.eye(2), np.zeros(2))
+    with pytest.raises(ValueError, match="can't be mixed to one of 2 compositions"):
+        lowest_mixtures([mixed, (np.array([0.5, 0.5]), np.array([[1.0, 0.0]]), np.array([-1.0]))])
 
 
 def test_bad_formulas_keep_their_places_and_given_energies_count(make_hull: MakeHull) -> None:
@@ -201,7 +199,6 @@ def test_no_formulas(make_hull: MakeHull) -> None:
     assert judge(make_hull({"TiO2": -3.0}), [])[1:] == ([], [])
 
 
-MakeHull = Callable[[Mapping[str, float]], EnergyHull]
 MakeResult = Callable[[Sequence[tuple[str | None, float, float]]], SearchResult]
 ROWS: list[tuple[str | None, float, float]] = [
     ("Ti3O5", 10.0, -2.5),
