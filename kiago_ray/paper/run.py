@@ -114,7 +114,7 @@ def _fields(model: type[BaseModel], above: str = "", reason: str = "") -> Iterat
     for name, field in model.model_fields.items():
         kind, description = field.annotation, " ".join((field.description or "").split())
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            reasons = f"{description} " if "`default`" in description else ""
+            reasons = f"{description} " if "The paper" in description else ""
             yield from _fields(kind, f"{above}{name}.", reasons)
         else:
             yield above + name, reason + description
