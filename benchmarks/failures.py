@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
-from kiago_ray.data.compositions import cumulative, sparse_fractions
+from kiago_ray.chemistry.formula import sparse_fractions
+from kiago_ray.data.compositions import cumulative
 from kiago_ray.data.sources import load_supercon
 from kiago_ray.data.tables import made, tried_table
 from kiago_ray.predictors.oracle import composition_statistics

@@ -9,12 +9,13 @@ up as exact decimals and are rounded once, at the end.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context, Decimal
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER
 from kiago_ray.errors import InputError
@@ -44,6 +45,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
+_WRITTEN_PART = re.compile(r"([A-Z][a-z]?)([0-9.]*)|(\n)")
 # What people write for an amount that was not measured: Oz, or SuperCon's OZ. Y is an element unless a sign
 # precedes it.
 _UNKNOWN_AMOUNTS = frozenset("xyzuvwdnmδεηλ")
@@ -211,6 +213,26 @@ def parse_fractions(formulas: Iterable[str]) -> NDArray[np.float64]:
     """Atomic fractions of many formulas, (N, 118). Raises FormulaError at the first that can't be read."""
     rows = [fractions(parse(formula)) for formula in formulas]
     return np.stack(rows) if rows else np.zeros((0, N_ELEMENTS))
+
+
+def sparse_fractions(formulas: Sequence[str]) -> csr_matrix:
+    """Atomic fractions (N, 118), sparse by rows, of formulas that `write` wrote. Raises KeyError."""
+    columns: list[int] = []
+    amounts: list[float] = []
+    ends: list[int] = [0]
+    for symbol, amount, end in _WRITTEN_PART.findall("".join(f"{text}\n" for text in formulas)):
+        if end:
+            ends.append(len(columns))
+        else:
+            columns.append(INDEX[symbol])
+            amounts.append(float(amount) if amount else 1.0)
+    indptr, data = np.array(ends, dtype=np.int32), np.array(amounts, dtype=np.float64)
+    row = np.repeat(np.arange(len(formulas)), np.diff(indptr))
+    totals = np.bincount(row, weights=data, minlength=len(formulas))
+    parts = (data / totals[row], np.array(columns, dtype=np.int32), indptr)
+    table = csr_matrix(parts, (len(formulas), N_ELEMENTS))
+    table.sort_indices()
+    return table
 
 
 def write(amounts: Mapping[str, float]) -> str:

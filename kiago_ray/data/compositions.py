@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +25,7 @@ from scipy.sparse import csr_matrix
 from scipy.spatial.distance import cdist
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, WRITING_RANK, Floats, Ints
-from kiago_ray.chemistry.formula import parse, write
+from kiago_ray.chemistry.formula import parse, sparse_fractions, write
 
 SAME_TOLERANCE = 0.02  # L1 distance
 MAX_BLOCK_BYTES = 64 * 2**20  # of distances held at once
@@ -34,7 +33,6 @@ DECIMALS = 12  # of a distance; the last bits of a sum must not decide between e
 _SLACK = 1e-9
 # Fractions sum to 1 on both sides, so no element differs by more than half the L1 distance.
 _MUST_SHARE = SAME_TOLERANCE / 2 + _SLACK
-_PART = re.compile(r"([A-Z][a-z]?)([0-9.]*)|(\n)")
 
 Amounts = Mapping[str, float]
 CompositionKey = tuple[int, ...]
@@ -88,26 +86,6 @@ def merged(rows: Sequence[tuple[Any, ...]], names: Sequence[str], dtype: str = "
     table["chemical_system"] = pd.Series(systems, dtype="str")
     # Equal first values are ordered by the next, so that the order of the rows decides nothing.
     return table.sort_values(["formula", *names]).drop_duplicates("formula").reset_index(drop=True)
-
-
-def sparse_fractions(formulas: Sequence[str]) -> csr_matrix:
-    """Atomic fractions (N, 118), sparse by rows, of formulas that `chemistry.formula.write` wrote. Raises KeyError."""
-    columns: list[int] = []
-    amounts: list[float] = []
-    ends: list[int] = [0]
-    for symbol, amount, end in _PART.findall("".join(f"{text}\n" for text in formulas)):
-        if end:
-            ends.append(len(columns))
-        else:
-            columns.append(INDEX[symbol])
-            amounts.append(float(amount) if amount else 1.0)
-    indptr, data = np.array(ends, dtype=np.int32), np.array(amounts, dtype=np.float64)
-    row = np.repeat(np.arange(len(formulas)), np.diff(indptr))
-    totals = np.bincount(row, weights=data, minlength=len(formulas))
-    parts = (data / totals[row], np.array(columns, dtype=np.int32), indptr)
-    table = csr_matrix(parts, (len(formulas), N_ELEMENTS))
-    table.sort_indices()
-    return table
 
 
 def elements_held(fractions: csr_matrix) -> NDArray[np.bool_]:

@@ -33,9 +33,9 @@ from scipy.sparse import block_diag, csr_matrix
 
 from kiago_ray import __version__
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
-from kiago_ray.chemistry.formula import FormulaError, fractions, parse
+from kiago_ray.chemistry.formula import FormulaError, fractions, parse, sparse_fractions
 from kiago_ray.data import tables
-from kiago_ray.data.compositions import elements_held, sparse_fractions
+from kiago_ray.data.compositions import elements_held
 from kiago_ray.data.files import AN_ELEMENT, FOREIGN, LoadReport, PathLike, sha256
 from kiago_ray.predictors.base import Predictor, predict
 from kiago_ray.predictors.weights import load_card, load_ef

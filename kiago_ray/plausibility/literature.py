@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
-from kiago_ray.data.compositions import sparse_fractions
+from kiago_ray.chemistry.formula import sparse_fractions
 
 RECENT_YEARS = 5
 HOT_K = 10.0  # systems with a superconductor from here on draw more work than others

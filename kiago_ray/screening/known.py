@@ -40,6 +40,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import ndtr
 
 from kiago_ray.chemistry.elements import INDEX, Floats, Ints, Mask
+from kiago_ray.chemistry.formula import sparse_fractions
 from kiago_ray.data.compositions import (
     DECIMALS,
     MAX_BLOCK_BYTES,
@@ -48,7 +49,6 @@ from kiago_ray.data.compositions import (
     cumulative,
     nearest,
     nearest_emd,
-    sparse_fractions,
 )
 
 EXTRAPOLATED = 1.0  # the score beyond which a composition is flagged, with 1 in 20 held-out superconductors

@@ -29,8 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kiago_ray.chemistry.elements import INDEX
-from kiago_ray.chemistry.formula import parse
-from kiago_ray.data.compositions import sparse_fractions
+from kiago_ray.chemistry.formula import parse, sparse_fractions
 from kiago_ray.screening.known import EXTRAPOLATED, BaseMaterial
 from kiago_ray.screening.rank import FIRST_ROWS, new_rows
 from kiago_ray.search.sections import ScreensSpec

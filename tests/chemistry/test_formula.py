@@ -20,6 +20,7 @@ from kiago_ray.chemistry.formula import (
     parse,
     parse_fractions,
     reduce_counts,
+    sparse_fractions,
     write,
     write_integers,
 )
@@ -280,3 +281,16 @@ def test_counts_are_reduced_by_row() -> None:
     assert reduced[0, 0, [0, 7]].tolist() == [2, 3]
     assert reduced[1, 2, 5] == 1
     assert reduced.sum() == 6
+
+
+def test_sparse_fractions_are_those_that_the_parser_reads() -> None:
+    formulas = ["MgB2", "La1.85Sr0.15CuO4", "H", "Ba0.000001Y2Cu3O7", "Og118"]
+    found = sparse_fractions(formulas)
+    np.testing.assert_allclose(found.toarray(), parse_fractions(formulas), rtol=1e-15)
+    assert found.nnz == sum([2, 4, 1, 4, 1])
+    assert sparse_fractions([]).shape == (0, 118)
+
+
+def test_a_symbol_that_is_none_is_told() -> None:
+    with pytest.raises(KeyError, match="Xx"):
+        sparse_fractions(["Xx2O3"])

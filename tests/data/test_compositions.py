@@ -27,7 +27,6 @@ from kiago_ray.data.compositions import (
     cumulative,
     nearest,
     nearest_emd,
-    sparse_fractions,
 )
 
 whole_amounts = st.dictionaries(st.sampled_from(SYMBOLS), st.integers(1, 60), min_size=1, max_size=7)
@@ -116,19 +115,6 @@ def test_formulas_do_not_depend_on_the_order(
 def test_keys_of_a_table() -> None:
     keys = composition_keys(pd.DataFrame({"formula": ["H3S", "LaNiAsO"]}))
     assert keys[0] == (INDEX["H"], 750_000, INDEX["S"], 250_000)
-
-
-def test_it_reads_what_the_parser_reads() -> None:
-    formulas = ["MgB2", "La1.85Sr0.15CuO4", "H", "Ba0.000001Y2Cu3O7", "Og118"]
-    found = sparse_fractions(formulas)
-    np.testing.assert_allclose(found.toarray(), parse_fractions(formulas), rtol=1e-15)
-    assert found.nnz == sum([2, 4, 1, 4, 1])
-    assert sparse_fractions([]).shape == (0, 118)
-
-
-def test_a_symbol_that_is_none_is_told() -> None:
-    with pytest.raises(KeyError, match="Xx"):
-        sparse_fractions(["Xx2O3"])
 
 
 def test_known_distances() -> None:

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from kiago_ray.chemistry.elements import INDEX
-from kiago_ray.chemistry.formula import parse
+from kiago_ray.chemistry.formula import parse, sparse_fractions
 from kiago_ray.data import tables
-from kiago_ray.data.compositions import canonical, composition_keys, sparse_fractions
+from kiago_ray.data.compositions import canonical, composition_keys
 from kiago_ray.data.files import DataError, sha256
 from kiago_ray.data.tables import (
     LANDMARKS_SOURCE,
