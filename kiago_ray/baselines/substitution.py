@@ -99,12 +99,12 @@ def base_states(formula: str, oxidation_set: OxidationSet) -> States:
     Raises InputError where the base isn't neutral in any of these ways.
     """
     whole = _whole_base(formula)
-    found = likeliest_valences(whole, oxidation_set, mixed=False).assignments[0]
+    found = likeliest_valences(whole, oxidation_set, mixed=False)[0][0]
     if not found:
         verdict = neutrality.check(whole, oxidation_set)
         if verdict.assigned[0]:
             return {z: (int(verdict.states[0, z]),) for z in np.flatnonzero(whole[0]).tolist()}
-        found = likeliest_valences(whole, oxidation_set, mixed=True).assignments[0]
+        found = likeliest_valences(whole, oxidation_set, mixed=True)[0][0]
     if not found and whole.sum() <= MAX_VALENCE_ATOMS:
         found = atom_valences(whole, oxidation_set)[0]
     if not found:

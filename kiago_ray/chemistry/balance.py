@@ -1,29 +1,23 @@
 """The likeliest oxidation states that add up to zero, for any amounts: charge as it is, mixed valence being the rule;
 and the compounds that need no such balance, or tell their doping by it.
 
-Each atom takes a state; the cost is Σ atoms·nats of its state (`oxidation.state_costs`), the total charge must be 0,
-and cations are less electronegative than anions (the Pauling rule, a cut over the scale as in `neutrality`). That is a
-linear program with one constraint beside those that give each element its atoms, so of its optimum at most one element
-is mixed, of two states: Cu²⁺ and Cu³⁺ in La1.85Sr0.15CuO4.
+Each atom takes a state at the cost of its nats (`oxidation.state_costs`), the total charge is 0, and cations are less
+electronegative than anions (the Pauling rule, a cut over the scale as in `neutrality`). That is a linear program with
+one constraint beside those of the atoms, so in its optimum at most one element is mixed, of two states: Cu²⁺ and Cu³⁺
+in La1.85Sr0.15CuO4. It is solved exactly, for all formulas and cuts at once, by a sweep over λ, the price of a charge
+(the Lagrange multiplier of neutrality): at a price each element takes the state of least nats + λ·state, and as λ
+falls it climbs the lower convex hull of its states' costs. A formula's steps, sorted by slope and taken until the
+charge is 0, are the optimum of one cut; the cheapest cut holds. `price_table` has the same problem by its dual.
 
-It is solved exactly by a sweep over λ, the price of one charge (the Lagrange multiplier of neutrality). At a price
-each element by itself takes the state of least nats + λ·state. As λ falls, each climbs the lower convex hull of its
-states' costs, and a step between two states comes where λ is its slope. So a formula's steps sorted by slope, taken
-until the charge is 0, are the optimum of one cut between cations and anions; of all cuts the cheapest holds. All
-formulas and cuts are swept at once. Where a slope with respect to the amounts is needed, `price_table` has the same
-problem by its dual.
+**Metals** have bonds that are no matter of charges that add up. N, O, P, S, As, Se, Te and the halogens are strong
+anions: with enough of them a compound is ionic. H, B, C, Si, Ge, Sn, Sb and Bi are weak ones: borides, carbides,
+silicides, A15, Heusler and Laves phases and alloys hold as many electrons as their bands take (MgB2, Nb3Sn, CeCoIn5).
 
-**Metals**, whose bonds are no matter of charges that add up. Anions are strong or weak. N, O, P, S, As, Se, Te and the
-halogens are strong: with enough of them a compound is ionic, and its charges have to balance. H, B, C, Si, Ge, Sn, Sb
-and Bi are weak: borides, carbides, silicides, A15, Heusler and Laves phases and alloys hold as many electrons as their
-bands take (MgB2, LuNi2B2C, Nb3Sn, CeCoIn5, LaPt3Si).
-
-**Cuprates.** Superconductivity comes with 0.05 to 0.27 holes a planar Cu, or with about 0.15 electrons. With every Cu
-at 2+ a cuprate is an antiferromagnetic insulator, the parent (La2CuO4, Nd2CuO4). In the 123 family one Cu of three
-lies in chains, at 1+ until oxygen fills them: from YBa2Cu3O6 to O6.35 the planes stay undoped. At O6.5 the mean is 2+,
-and it is marked by that, though its chains are then half full, of Cu1+ and Cu3+, and the planes hold holes. The mark
-is a remark on the formula as written. Nominal formulas such as HgBa2Ca2Cu3O8 and Bi2Sr2CaCu2O8 are undoped too: what
-makes them superconduct is excess oxygen that nobody writes, or a dopant.
+**Cuprates** superconduct with 0.05 to 0.27 holes a planar Cu, or with about 0.15 electrons; with every Cu at 2+ they
+are antiferromagnetic insulators (La2CuO4, Nd2CuO4). In the 123 family one Cu of three lies in chains, at 1+ until
+oxygen fills them: from YBa2Cu3O6 to O6.35 the planes stay undoped. The mark is a remark on the formula as written, so
+YBa2Cu3O6.5 has it, whose planes hold holes, and so have nominal formulas (HgBa2Ca2Cu3O8, Bi2Sr2CaCu2O8): what makes
+them superconduct is excess oxygen that nobody writes, or a dopant.
 """
 
 from __future__ import annotations
@@ -32,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +46,6 @@ UNDOPED = 0.02  # holes (or electrons) per Cu, fewer than which a cuprate counts
 CHAINS_EMPTY = (6.0, 6.35)  # oxygen to three Cu of the 123 family, between which its planes are undoped
 UNDOPED_REMARK = "undoped as written and so an insulator: it needs excess oxygen or a dopant"
 
-
 _RARE_EARTHS = ("Y", "La", "Pr", "Nd", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu")
 _ROUNDING = 1e-9
 
@@ -63,7 +56,6 @@ _LEAST_STEPS = 8  # between states of one element on one side of a cut, that the
 _ON_LINE = 1e-9  # nats × charges: a state on the line between two others belongs to the hull
 _ROWS = 4_096  # worked out at once
 
-Kind = Literal["ionic", "metallic"]
 Shares = tuple[tuple[int, float], ...]
 """(state, atoms) of one element: one pair, or two with the likelier state first."""
 
@@ -85,11 +77,6 @@ class Balances:
     undoped_parent: Mask
 
     @property
-    def balanced(self) -> Mask:
-        """(n,): states add up to 0, or it is metallic."""
-        return np.asarray(np.isfinite(self.nats_per_atom) | self.metallic)
-
-    @property
     def certificates(self) -> tuple[str, ...]:
         """The assignments as text, "metallic" where a metal has none, "" where nothing balances."""
         pairs = zip(self.assignments, self.metallic.tolist(), strict=True)
@@ -99,11 +86,6 @@ class Balances:
     def mean_valences(self) -> tuple[dict[str, float], ...]:
         """The mean valence of each transition metal, by symbol."""
         return tuple(map(_means, self.assignments))
-
-    @property
-    def kinds(self) -> tuple[Kind, ...]:
-        """Whether each is judged as ions or as a metal."""
-        return tuple("metallic" if metal else "ionic" for metal in self.metallic.tolist())
 
     @property
     def screened_nats(self) -> Floats:
@@ -121,20 +103,20 @@ def likeliest_balance(amounts: NDArray[Any], oxidation_set: OxidationSet = Oxida
     Raises ValueError for another shape, and for amounts that are negative, not finite or all zero.
     """
     amounts = checked_amounts(amounts)
-    nats = np.full(len(amounts), np.inf)
-    found: list[Mapping[int, Shares]] = []
-    for start in range(0, len(amounts), _ROWS):
-        at = slice(start, start + _ROWS)
-        nats[at], some = cheapest_states(amounts[at], oxidation_set)
-        found += some
+    parts = [
+        cheapest_states(amounts[start : start + _ROWS], oxidation_set)
+        for start in range(0, len(amounts), _ROWS)
+    ]
+    nats = np.concatenate([np.zeros(0), *(part[0] for part in parts)])
+    found = [each for part in parts for each in part[1]]
     is_metallic = metallic(amounts, nats > UNLIKELY)
     # A metal's states are shown where they are likely and none is mixed.
-    hidden = is_metallic & (nats > UNLIKELY)
     mixed = np.array([any(len(pairs) > 1 for pairs in each.values()) for each in found], dtype=np.bool_)
-    hidden |= is_metallic & mixed
+    hidden = is_metallic & ((nats > UNLIKELY) | mixed)
     shown = tuple({} if hide else each for each, hide in zip(found, hidden.tolist(), strict=True))
-    holes = holes_per_cu(amounts, np.array([_means(each).get("Cu", np.nan) for each in shown]))
-    return Balances(nats, shown, is_metallic, holes, undoped_parents(amounts, holes))
+    valence = np.array([_means(each).get("Cu", np.nan) for each in shown])
+    holes = np.where(cuprates(amounts), valence - 2, np.nan)
+    return Balances(nats, shown, is_metallic, holes, _undoped(amounts, holes))
 
 
 def write_shares(assignment: Mapping[int, Shares]) -> str:
@@ -208,21 +190,10 @@ def cuprates(amounts: Floats) -> Mask:
     return np.asarray(ours & (2 * copper >= metals))
 
 
-def holes_per_cu(amounts: Floats, mean_valence: Floats) -> Floats:
-    """The mean valence of Cu (n,) less 2 where amounts (n, 118) is a cuprate, NaN elsewhere; below 0 for electrons."""
-    return np.where(cuprates(amounts), mean_valence - 2, np.nan)
-
-
-def undoped_parents(amounts: Floats, holes: Floats) -> Mask:
-    """Whether each of amounts (n, 118) with these holes per Cu (n,) is undoped as written, (n,): every Cu at 2+ but
-    for UNDOPED, or of the 123 family with its chains empty.
+def _undoped(amounts: Floats, holes: Floats) -> Mask:
+    """Whether amounts (n, 118) with these holes per Cu (n,) have every Cu at 2+ but for UNDOPED, or are RBa2Cu3O6 to
+    O6.35, R a rare earth, with Sr or Ca for some of it and nothing else, (n,).
     """
-    plain = np.abs(np.nan_to_num(holes, nan=np.inf)) < UNDOPED - 1e-9
-    return np.asarray(plain | _empty_chains(amounts) & np.isfinite(holes))
-
-
-def _empty_chains(amounts: Floats) -> Mask:
-    """RBa2Cu3O6 to O6.35, R a rare earth, with Sr or Ca for some of it and nothing else."""
     copper = np.where(_sum(amounts, "Cu") > 0, _sum(amounts, "Cu"), np.nan)
     three = 3 * amounts / copper[:, None]
     rare_earth, barium = _sum(three, *_RARE_EARTHS), _sum(three, "Ba", "Sr", "Ca")
@@ -231,7 +202,8 @@ def _empty_chains(amounts: Floats) -> Mask:
     with np.errstate(invalid="ignore"):
         family = (np.abs(rare_earth - 1) < 0.15) & (np.abs(barium - 2) < 0.15)
         empty = (oxygen > CHAINS_EMPTY[0] - 0.05) & (oxygen < CHAINS_EMPTY[1] + 1e-9)
-        return np.asarray(family & empty & (np.abs(whole - three.sum(axis=1)) < 1e-6))
+        chains = family & empty & (np.abs(whole - three.sum(axis=1)) < 1e-6)
+        return np.asarray((np.abs(holes) < UNDOPED - 1e-9) | chains & np.isfinite(holes))
 
 
 @dataclass(frozen=True)

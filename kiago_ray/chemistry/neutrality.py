@@ -8,16 +8,14 @@ paper try the product of all states; here the cost is the sum of the numbers of 
 **Neutrality** is reachability. An element shifts the charges that can be reached by atoms·state, for each of its
 states. A Python integer holds a set of charges, one bit each, so a shift and an "or" do one state.
 
-**The Pauling rule** (no cation is more electronegative than an anion) is a cut. Sort the elements by
-electronegativity. If an assignment passes, let e be the greatest electronegativity of a positive element (below all if
-there is none): an element up to e can't be negative, as that one would not be below it, and an element above e is not
-positive. So some cut between two different electronegativities has only states ≥ 0 up to it and only states ≤ 0
-beyond; and each neutral assignment of that kind passes, because no two elements on different sides are equally
-electronegative. With P the totals that the left can reach by states ≥ 0 and N those that the right can reach by
-−states ≥ 0, the formula passes iff P and N share a total at one of the cuts, k + 1 at most for k elements. Prefixes
-give every P and suffixes every N. An element without electronegativity fails the rule, as in SMACT.
+**The Pauling rule** (no cation is more electronegative than an anion) is a cut. With e the greatest electronegativity
+of a positive element, no element up to e is negative and none above it positive. So an assignment passes exactly if
+some cut between two different electronegativities has only states ≥ 0 up to it and only states ≤ 0 beyond. With P the
+totals that the left can reach by states ≥ 0 and N those that the right can reach by −states ≥ 0, the formula passes
+iff P and N share a total at one of the k + 1 cuts of k elements at most. Prefixes give every P and suffixes every N.
 
-SMACT accepts two kinds of formula unseen: a single element, and (with `include_alloys`) metals only.
+SMACT fails the rule for an element without electronegativity. It accepts two kinds of formula unseen: a single
+element, and (with `include_alloys`) metals only.
 """
 
 from __future__ import annotations
@@ -87,13 +85,11 @@ def check(
     alloy = ~((whole > 0) & ~oxidation.metals()).any(axis=1) & ~elemental
     assigned, ordered = np.zeros((2, len(whole)), dtype=np.bool_)
     charges = np.zeros((len(whole), N_ELEMENTS), dtype=np.int16)
-    # Ascending electronegativity, None first: those elements are never compared.
-    order = np.array(sorted(range(N_ELEMENTS), key=lambda z: (electronegativity[z] or 0.0, z)))
-    for row, amounts in enumerate(whole[:, order]):
-        present = order[amounts > 0]
+    for row, amounts in enumerate(whole):
+        present = _ascending(amounts, electronegativity)
         if not all(table[z] for z in present):
             continue
-        amount = amounts[amounts > 0].tolist()
+        amount = amounts[present].tolist()
         choices = [list(table[z]) for z in present]
         scale = [electronegativity[z] for z in present]
         found = None if None in scale else _pauling(amount, choices, scale)
@@ -133,6 +129,11 @@ def _by_atom(row: NDArray[np.int64], table: Sequence[Mapping[int, float]]) -> Va
         z: tuple(sorted(((s, n) for (own, s), n in counted.items() if own == z), key=lambda p: (-p[1], p[0])))
         for z in (present if found else ())
     }
+
+
+def _ascending(counts: NDArray[np.int64], scale: Sequence[float | None]) -> list[int]:
+    """The elements of counts (118,) by their place on the scale; those without one, which nothing compares, first."""
+    return sorted(np.flatnonzero(counts).tolist(), key=lambda z: (scale[z] or 0.0, z))
 
 
 def _refuse_more_than(most: int, whole: NDArray[np.int64]) -> None:
@@ -195,22 +196,12 @@ def _pauling(
     return None
 
 
-@dataclass(frozen=True)
-class LikeliestValences:
-    """The likeliest valences of N formulas. neutral: (N,) bool. assignments: N, of the atoms of the reduced formula.
-    nats: (N,) −ln of how likely these states are, a mean over atoms; inf where a formula isn't neutral.
-    """
-
-    neutral: NDArray[np.bool_]
-    assignments: tuple[Valences, ...]
-    nats: Floats
-
-
 def likeliest_valences(
     counts: NDArray[Any], states: OxidationSet = OxidationSet.ICSD24, *, mixed: bool
-) -> LikeliestValences:
-    """The states that balance each of the whole numbers of atoms (N, 118) under the Pauling rule and occur most often:
-    the least Σ −ln(share of the state in the ICSD) over atoms.
+) -> tuple[list[Valences], Floats]:
+    """The states that balance each of the whole numbers of atoms (N, 118) under the Pauling rule and occur most often,
+    for the atoms of the reduced formula; and their nats (N,), the least Σ −ln(share of the state in the ICSD) over
+    atoms, a mean over these: inf where a formula isn't neutral.
 
     mixed: atoms of one element may take two states. Without it exactly the formulas are neutral that pass SMACT's
     Pauling rule. A formula of more than MAX_VALENCE_ATOMS atoms when reduced isn't judged, and so not neutral.
@@ -219,7 +210,7 @@ def likeliest_valences(
     whole = reduce_counts(np.asarray(counts))
     found = [_likeliest(row, table, scale, mixed) for row in whole]
     nats = np.array([each[1] for each in found]) / np.maximum(whole.sum(axis=1), 1)
-    return LikeliestValences(np.isfinite(nats), tuple(each[0] for each in found), nats)
+    return [each[0] for each in found], nats
 
 
 def _likeliest(
@@ -229,7 +220,7 @@ def _likeliest(
     mixed: bool,
 ) -> tuple[Valences, float]:
     """The likeliest assignment over all cuts and its nats, {} and inf without any."""
-    present = sorted(np.flatnonzero(counts).tolist(), key=lambda z: (scale[z] or 0.0, z))
+    present = _ascending(counts, scale)
     if not present or counts.sum() > MAX_VALENCE_ATOMS or any(scale[z] is None for z in present):
         return {}, np.inf
     below, lower = _cheapest([_charges(int(counts[z]), table[z], 1, mixed) for z in present])

@@ -3,24 +3,20 @@
 The paper screened with SMACT 2.5.5, whose states are today's `smact14`; the package's default is `icsd24`, the default
 of SMACT's `Element` since 3.0. SMACT knows Z = 1 to 103; everything above has no state here.
 
-**State costs.** SMACT's shares of the ICSD tell how often an element has a state anywhere. What stands beside it
-matters as much: copper is 2+ in oxides and 1+ in sulfides, thallium 3+ and 1+. SMACT's table of pairs (Davies et al.,
-Mater. Horiz. 5, 1199, 2018; `oxidation_state_probability_table.json`) has the share of a metal's states beside each of
-eight anions. The likelihood in `state_costs` is the mean of both shares, of the ICSD's alone where the pair isn't
-known. Transition metals have every state between their lowest and their highest.
-
-Where all that misleads, `state_costs.csv` overrules it: an element's states, their nats in oxides and elsewhere, and
-what they are there for. Its values follow three rules. An element's usual state costs less than 0.6. `inf` is for
-states that superconductors don't hold (La4+, Y2+), 8 nats for a last resort (O1−). What doping changes lies between,
-in the order in which elements take up charge: the transition metal first (Cu2+ to Cu3+ for 1.2 nats in oxides), then
-Pb, Tl, Bi, Ce and Pr.
+**State costs.** What stands beside an element matters as much as how often the ICSD has its state anywhere: copper is
+2+ in oxides and 1+ in sulfides. So the likelihood in `state_costs` is the mean of SMACT's share of the ICSD and of its
+share beside such anions (Davies et al., Mater. Horiz. 5, 1199, 2018), where it has one. Where that misleads,
+`state_costs.csv` overrules it: an element's states, their nats in oxides and elsewhere, and why. An element's usual
+state costs less than 0.6 there, `inf` is for states that superconductors don't hold (La4+, Y2+), 8 nats are for a last
+resort (O1−). What doping changes lies between, in the order in which elements take up charge: the transition metal
+first (Cu2+ to Cu3+ for 1.2 nats in oxides), then Pb, Tl, Bi, Ce and Pr.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -160,19 +156,19 @@ class StateCosts:
 @cache
 def state_costs(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> StateCosts:
     """The costs of the states of `oxidation_set`, and of those that `state_costs.csv` adds."""
-    pairs, overruled = _shares_beside_anions(), _overruled()
     nats: list[list[dict[int, float]]] = []
-    for surroundings in _ANIONS:
+    for surroundings, anions in _ANIONS.items():
+        shares_beside, overruled = _shares_beside(anions), _overruled(surroundings)
         elements: list[dict[int, float]] = []
         for z, shares in enumerate(state_shares(oxidation_set)):
-            beside = pairs[surroundings].get(z)
+            beside = shares_beside.get(z)
             likely = {
                 state: (share + beside.get(state, 0.0)) / 2 if beside else share
                 for state, share in shares.items()
                 if state >= 0 or not D_BLOCK[z]  # a transition metal is no anion
             }
             costs = {state: float(-np.log(p)) for state, p in likely.items()}
-            costs |= overruled[surroundings].get(z, {})
+            costs |= overruled.get(z, {})
             costs = {state: cost for state, cost in costs.items() if np.isfinite(cost)}
             elements.append(_with_states_between(costs) if TRANSITION_METALS[z] else costs)
         nats.append(elements)
@@ -199,34 +195,30 @@ def _with_states_between(costs: Mapping[int, float]) -> dict[int, float]:
     return between
 
 
-def _shares_beside_anions() -> dict[str, dict[int, dict[int, float]]]:
-    """Beside oxygen and elsewhere, by element, the share of each state beside such anions, where SMACT has one."""
+def _shares_beside(anions: Collection[str]) -> dict[int, dict[int, float]]:
+    """By element, the share of each state beside these anions, where SMACT has one."""
     text = resources.files("smact").joinpath("data", "oxidation_state_probability_table.json").read_text()
-    found: dict[str, dict[int, dict[int, float]]] = {}
-    for surroundings, anions in _ANIONS.items():
-        sums: dict[int, dict[int, float]] = {}
-        for anion, species, share in json.loads(text):
-            if anion in anions:
-                symbol = species.rstrip("0123456789")
-                of_element, state = sums.setdefault(INDEX[symbol], {}), int(species[len(symbol) :])
-                of_element[state] = of_element.get(state, 0.0) + float(share)
-        totals = {z: sum(shares.values()) for z, shares in sums.items()}
-        found[surroundings] = {
-            z: {state: share / totals[z] for state, share in shares.items()}
-            for z, shares in sums.items()
-            if totals[z] > 0
-        }
-    return found
+    sums: dict[int, dict[int, float]] = {}
+    for anion, species, share in json.loads(text):
+        if anion in anions:
+            symbol = species.rstrip("0123456789")
+            of_element, state = sums.setdefault(INDEX[symbol], {}), int(species[len(symbol) :])
+            of_element[state] = of_element.get(state, 0.0) + float(share)
+    totals = {z: sum(shares.values()) for z, shares in sums.items()}
+    return {
+        z: {state: share / totals[z] for state, share in shares.items()}
+        for z, shares in sums.items()
+        if totals[z] > 0
+    }
 
 
-def _overruled() -> dict[str, dict[int, dict[int, float]]]:
-    """The nats that the table of the package gives, beside oxygen and elsewhere, by element and state."""
+def _overruled(surroundings: str) -> dict[int, dict[int, float]]:
+    """The nats that `state_costs.csv` gives in these surroundings, by element and state."""
     text = resources.files("kiago_ray.chemistry").joinpath("state_costs.csv").read_text(encoding="utf-8")
-    found: dict[str, dict[int, dict[int, float]]] = {surroundings: {} for surroundings in _ANIONS}
+    found: dict[int, dict[int, float]] = {}
     for row in csv.DictReader(text.splitlines()):
-        for surroundings, elements in found.items():
-            nats = float(row[f"{surroundings}_nats"])
-            elements.setdefault(INDEX[row["symbol"]], {}).update(
-                dict.fromkeys(map(int, row["states"].split()), nats)
-            )
+        nats = float(row[f"{surroundings}_nats"])
+        found.setdefault(INDEX[row["symbol"]], {}).update(
+            dict.fromkeys(map(int, row["states"].split()), nats)
+        )
     return found

@@ -155,7 +155,7 @@ def charge_columns(amounts: Floats, judge: SearchSpec) -> dict[str, Any]:
         "pauling": of_all(smact.pauling),
         "alloy": of_all(smact.alloy | smact.elemental),
         "oxidation_states": certificates,
-        "charge_kind": balances.kinds,
+        "charge_kind": np.where(balances.metallic, "metallic", "ionic"),
         "charge_nats_per_atom": np.where(np.isfinite(nats), nats, np.nan),
         "screened_nats": balances.screened_nats,
         "mean_valences": [write_means(means) or None for means in balances.mean_valences],
@@ -163,8 +163,8 @@ def charge_columns(amounts: Floats, judge: SearchSpec) -> dict[str, Any]:
         "undoped": pa.array(balances.undoped_parent, mask=np.isnan(balances.holes_per_cu)),
     }
     if judge.charge.mixed_valence:
-        mixed = neutrality.likeliest_valences(whole[judged], states, mixed=True).neutral
-        columns["neutral_mixed"] = columns["pauling"] | of_all(mixed)
+        _, mixed_nats = neutrality.likeliest_valences(whole[judged], states, mixed=True)
+        columns["neutral_mixed"] = columns["pauling"] | of_all(np.isfinite(mixed_nats))
     if names & {"neutral_atoms", "hydride"}:
         columns["neutral_atoms"] = np.zeros(len(amounts), dtype=np.bool_)
         small = np.flatnonzero(judged & (whole.sum(axis=1) <= neutrality.MAX_VALENCE_ATOMS))

@@ -205,7 +205,7 @@ def neutral_formulas(
             unbalanced = np.flatnonzero(~np.isfinite(cost[:MOST_MIXED]))
             wide = np.zeros((len(unbalanced), width), dtype=np.int64)
             wide[:, columns] = near[unbalanced]
-            cost[unbalanced] = likeliest_valences(wide, oxidation_set, mixed=True).nats
+            cost[unbalanced] = likeliest_valences(wide, oxidation_set, mixed=True)[1]
         found = np.flatnonzero(np.isfinite(cost))
         _, first = np.unique(reduce_counts(near[found]), axis=0, return_index=True)
         picked = found[np.sort(first)[:keep]]
