@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS, SYMBOLS
-from kiago_ray.chemistry.formula import parse_fractions, write_integers
+from kiago_ray.chemistry.formula import parse_fractions, reduce_counts, write_row
 from kiago_ray.data.sources import load_materials_project
 from kiago_ray.data.tables import shipped_element_counts
 from kiago_ray.hull import EnergyHull, HullPlace, judge
@@ -131,7 +131,7 @@ def made_up(rows: int, rng: np.random.Generator) -> list[str]:
     for row in range(rows):
         chosen = rng.choice(N_ELEMENTS, 5 + row % 3, replace=False, p=known / known.sum())
         amounts[row, chosen] = rng.integers(1, 9, len(chosen))
-    return [write_integers(row) for row in amounts]
+    return [write_row(reduce_counts(row)) for row in amounts]
 
 
 def cost(hull: EnergyHull, formulas: Sequence[str]) -> None:

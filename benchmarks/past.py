@@ -19,7 +19,8 @@ from kiago_ray.data.sources import HEADER_LINE, load_supercon, non_superconducto
 from kiago_ray.models import Models
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.model import fit_plausibility
-from kiago_ray.plausibility.prospects import Prospects, prospects_of, read_plausibility, save_plausibility
+from kiago_ray.plausibility.prospects import Prospects, load_prospects, save_plausibility
+from kiago_ray.plausibility.substitution import site_odds
 from kiago_ray.predictors.base import Predictors, multiplies_bfloat16
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import load_oracle
@@ -113,7 +114,8 @@ def known_then(
     literature = Literature.of(table, cut_off)
     if not (weights / f"{PLAUSIBILITY}.json").exists():
         print(f"{cut_off}: fitting plausibility", file=sys.stderr)
-        fitted = prospects_of(literature, fit_plausibility(literature, seed=asked.seed), made)
+        learnt_from = fit_plausibility(literature, seed=asked.seed)
+        fitted = Prospects(literature, learnt_from, site_odds(literature), made)
         save_plausibility(fitted, {"kind": PLAUSIBILITY, "year": cut_off, "seed": asked.seed}, weights)
     ensemble = load_network("tc_ensemble", weights)
     assert isinstance(ensemble, CalibratedEnsemble)
@@ -125,7 +127,7 @@ def known_then(
         models=Models(
             predictors=Predictors(tc=ensemble, ef=load_predictors().ef, others={"ensemble": ensemble}),
             oracle=load_oracle(weights),
-            prospects=read_plausibility(weights, made, literature),
+            prospects=load_prospects(weights, made, literature),
             known=KnownMaterials.from_table(table[["formula", "tc_k"]], f"SuperCon before {cut_off}"),
             frequencies={
                 name: (each.fractions > 0).sum(axis=0).astype(np.float64) for name, each in learnt.items()

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, WRITING_ORDER
-from kiago_ray.chemistry.formula import MAX_AMOUNT, write
+from kiago_ray.chemistry.elements import N_ELEMENTS
+from kiago_ray.chemistry.formula import MAX_AMOUNT, write_row
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.base import Predictor
 from kiago_ray.predictors.weights import WeightsError, filled, read_tensors
@@ -272,7 +272,7 @@ def formulas(samples: Samples) -> list[str]:
     electronegative element first.
     """
     rows = samples.amounts[samples.status == SampleStatus.OK]
-    return [write({SYMBOLS[z]: float(row[z]) for z in WRITING_ORDER if row[z]}) for row in rows]
+    return [write_row(row) for row in rows]
 
 
 @dataclass(frozen=True)

@@ -244,6 +244,14 @@ def write(amounts: Mapping[str, float]) -> str:
     return "".join(symbol + _decimal(amount) for symbol, amount in _checked(amounts).items())
 
 
+def write_row(amounts: NDArray[Any]) -> str:
+    """The formula of a row of amounts (118,), least electronegative first: "LaNiAsO", "H3S"; "" for none. Raises
+    FormulaError as `write` does.
+    """
+    held = {SYMBOLS[z]: float(amounts[z]) for z in WRITING_ORDER if amounts[z] > 0}
+    return write(held) if held else ""
+
+
 def _decimal(amount: float) -> str:
     if amount.is_integer():
         return "" if amount == 1 else str(int(amount))
@@ -284,12 +292,3 @@ def checked_amounts(amounts: NDArray[Any], *, whole: bool = False) -> NDArray[np
     if not (amounts > 0).any(axis=1).all():
         raise ValueError(f"row {int(np.argmin((amounts > 0).any(axis=1)))} of the amounts holds no atoms")
     return amounts
-
-
-def write_integers(counts: NDArray[Any]) -> str:
-    """The reduced formula of whole-number counts (118,), least electronegative first: "LaNiAsO", "H3S".
-
-    Raises ValueError as `checked_amounts` does.
-    """
-    (whole,) = reduce_counts(checked_amounts(np.asarray(counts)[None], whole=True).astype(np.int64))
-    return "".join(SYMBOLS[z] + _decimal(float(whole[z])) for z in WRITING_ORDER if whole[z])

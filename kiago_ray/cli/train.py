@@ -22,7 +22,8 @@ from kiago_ray.errors import InputError
 from kiago_ray.hull.energy_hull import predicted_energies
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.model import train_plausibility
-from kiago_ray.plausibility.prospects import prospects_of, save_plausibility
+from kiago_ray.plausibility.prospects import Prospects, save_plausibility
+from kiago_ray.plausibility.substitution import site_odds
 from kiago_ray.predictors.base import multiplies_bfloat16
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_ef
 from kiago_ray.training.fit import FitSettings, RunOptions
@@ -164,7 +165,7 @@ def plausibility(
     words = [f"--{name} {value}" for name, value in given.items() if value is not None]
     card["command"] = " ".join(["kiago train plausibility", *words])
     card["data"] = "as shipped" if report is None else [report.to_dict()]
-    prospects = prospects_of(literature, fitted, made_compounds())
+    prospects = Prospects(literature, fitted, site_odds(literature), made_compounds())
     save_plausibility(prospects, card, out, with_literature=data is not None)
     show(card, "year", "compositions", "systems", "held_out")
 

@@ -17,7 +17,7 @@ from kiago_ray.chemistry.balance import HARD, SOFT, price_table
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, Mask
 from kiago_ray.chemistry.oxidation import state_costs
 from kiago_ray.plausibility.literature import Literature, per_system
-from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Agreement, Pairs, Relatives, selected
+from kiago_ray.plausibility.relatives import RELATIVE_NAMES, Agreement, Pairs, Relatives
 from kiago_ray.predictors.features import TcFeatures, buffer
 from kiago_ray.search.losses import nats_of_balance
 
@@ -60,7 +60,6 @@ class PlausibilityFeatures(nn.Module):
         self.make_up = MakeUp(literature)
         self.charges = Charges()
         self.statistics = TcFeatures()
-        self.known = nn.Buffer(self.relatives.systems, persistent=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,23 +67,15 @@ class PlausibilityFeatures(nn.Module):
         return (*RELATIVE_NAMES, *COMPANY_NAMES)
 
     def forward(self, fractions: Tensor) -> tuple[Tensor, Tensor]:
-        features, swapped, added = self._features(fractions)
+        systems, swapped, added = self.of_systems(fractions)
+        amounts = self.make_up(fractions), self.charges(fractions), self.statistics.statistics(fractions)
+        features = torch.cat([systems, *amounts], dim=1)
         return features, self.agreement(fractions, swapped, added)
 
-    def without_agreement(self, fractions: Tensor) -> Tensor:
-        """All features of a call, (rows, …)."""
-        return self._features(fractions)[0]
-
-    def of_systems(self, fractions: Tensor) -> Tensor:
-        """Those that depend on which elements are present, (rows, names)."""
-        return self._of_systems(fractions)[0]
-
-    def _features(self, fractions: Tensor) -> tuple[Tensor, Pairs, Pairs]:
-        systems, swapped, added = self._of_systems(fractions)
-        amounts = self.make_up(fractions), self.charges(fractions), self.statistics.statistics(fractions)
-        return torch.cat([systems, *amounts], dim=1), swapped, added
-
-    def _of_systems(self, fractions: Tensor) -> tuple[Tensor, Pairs, Pairs]:
+    def of_systems(self, fractions: Tensor) -> tuple[Tensor, Pairs, Pairs]:
+        """Those that depend on which elements are present, (rows, names); and the relatives by a swap and by an added
+        element.
+        """
         presence, own = (fractions / TRACE).clamp(max=1), self.own(fractions)
         columns, swapped, added = self.relatives(presence, own)
         return torch.cat([columns, self.company(presence, own)], dim=1), swapped, added
@@ -93,22 +84,20 @@ class PlausibilityFeatures(nn.Module):
         """(rows,): 1 where the row's own chemical system is known."""
         there = (fractions > 0).to(fractions)
         size = there.sum(dim=1, keepdim=True)
-        same = (there @ self.known.T == size) & (self.known.sum(dim=1) == size)
+        same = (there @ self.relatives.systems.T == size) & (self.relatives.sizes == size)
         return same.any(dim=1).to(fractions)
 
     def near(self, present: Mask) -> PlausibilityFeatures:
-        """Nearly the same for compositions of the elements `present` (118,) alone: with the systems that hold at most
-        one other element, and the compositions of which no more than NEAR_SHARE lies outside.
+        """A copy that is nearly the same for compositions of the elements `present` (118,) alone: with the systems
+        that hold at most one other element, and the compositions of which no more than NEAR_SHARE lies outside.
         """
         absent = torch.tensor(~present, dtype=torch.float32)
         systems = (self.relatives.systems @ absent) <= 1
         alike = (self.make_up.shares @ absent) <= NEAR_SHARE
-        other = copy.copy(self)
-        other._modules = self._modules | {
-            "relatives": selected(self.relatives, systems, Relatives.BY_SYSTEM),
-            "agreement": selected(self.agreement, systems, Agreement.BY_SYSTEM),
-            "make_up": selected(self.make_up, alike, MakeUp.BY_COMPOSITION),
-        }
+        other = copy.deepcopy(self)
+        for module, kept in ((other.relatives, systems), (other.agreement, systems), (other.make_up, alike)):
+            for name in module.SELECTED:
+                setattr(module, name, getattr(module, name)[kept])
         return other
 
     def chunks(self, fractions: Floats) -> Iterator[Tensor]:
@@ -176,7 +165,7 @@ class MakeUp(nn.Module):
     counts: (m,) ln(1 + reports) of each.
     """
 
-    BY_COMPOSITION = ("points", "sets", "shares", "counts")
+    SELECTED = ("points", "sets", "shares", "counts")
 
     def __init__(self, literature: Literature) -> None:
         super().__init__()

@@ -81,15 +81,9 @@ class Literature:
     def only(self, kept: Mask) -> Literature:
         """The compositions where `kept` (m,) holds, and their systems."""
         there = np.unique(self.system[kept])
-        return Literature(
-            self.year,
-            self.fractions[kept],
-            self.tc_k[kept],
-            self.reports[kept],
-            self.first_year[kept],
-            np.searchsorted(there, self.system[kept]),
-            self.systems[there],
-        )
+        rows = {name: getattr(self, name)[kept] for name in ("fractions", "tc_k", "reports", "first_year")}
+        system = np.searchsorted(there, self.system[kept])
+        return replace(self, **rows, system=system, systems=self.systems[there])
 
     def with_one_more(self, fractions: Floats) -> Literature:
         """The same and a composition (118,) of a chemical system that isn't among its own, without a T_c."""

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
@@ -100,13 +100,9 @@ class Plausibility(nn.Module):
         log_p, log_exists = self._both(*(torch.cat(each) for each in zip(*parts, strict=True)))
         return log_p.double().numpy(), log_exists.double().numpy()
 
-    def on(self, device: torch.device) -> Plausibility:
-        """This one on the CPU, elsewhere a copy: what `near` gives shares buffers with what it is made of."""
-        return self if device.type == "cpu" else deepcopy(self).to(device)
-
     def near(self, elements: Sequence[int]) -> Plausibility:
-        """Nearly the same for compositions of these elements alone, faster: known systems with two and more other
-        elements aren't seen, nor compositions with much of them (`larger` and the make-up are a little lower).
+        """A copy that is nearly the same for compositions of these elements alone, and faster: known systems with two
+        and more other elements aren't seen, nor compositions with much of them (`larger` and the make-up are lower).
         """
         present = np.zeros(N_ELEMENTS, dtype=np.bool_)
         present[np.asarray(elements)] = True
@@ -159,10 +155,10 @@ class Examples:
     @classmethod
     @torch.no_grad()
     def of(
-        cls, part: Callable[[Tensor], Tensor], chunks: Iterable[Tensor], real: Mask, weight: Floats
+        cls, part: Callable[[Tensor], Sequence[Any]], chunks: Iterable[Tensor], real: Mask, weight: Floats
     ) -> Examples:
-        """Rows in chunks of fractions (…, 118) with what `part` reads of them, (rows, 118) → (rows, f)."""
-        return cls(torch.cat([part(rows) for rows in chunks]).double().numpy(), real, weight)
+        """Rows in chunks of fractions (…, 118) with the features that `part` gives of them first, (rows, f)."""
+        return cls(torch.cat([part(rows)[0] for rows in chunks]).double().numpy(), real, weight)
 
     @classmethod
     def joined(cls, parts: Sequence[Examples]) -> Examples:
@@ -234,7 +230,7 @@ def altered(
     return Examples.joined(
         [
             Examples.of(
-                features.without_agreement,
+                features,
                 features.chunks(rows),
                 np.full(len(rows), real),
                 np.broadcast_to(weight, len(rows)).astype(np.float64),
@@ -247,13 +243,8 @@ def altered(
 
 def _few(order: Ints, system: Ints, most: int = _PER_SYSTEM) -> Ints:
     """Of these compositions, in their order, the first `most` of each system."""
-    seen: dict[int, int] = {}
-    kept = []
-    for at in order.tolist():
-        seen[int(system[at])] = seen.get(int(system[at]), 0) + 1
-        if seen[int(system[at])] <= most:
-            kept.append(at)
-    return np.array(kept, dtype=np.int64)
+    mine = system[order]
+    return order[pd.Series(mine).groupby(mine).cumcount().to_numpy() < most]
 
 
 def train_plausibility(

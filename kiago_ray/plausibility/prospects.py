@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from kiago_ray.data.tables import made_compounds, superconductors
 from kiago_ray.plausibility.features import PlausibilityFeatures
 from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.model import Logistic, Plausibility
-from kiago_ray.plausibility.substitution import Reasons, known_vacancies, site_odds
+from kiago_ray.plausibility.substitution import Reasons, known_vacancies
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.weights import (
     PLAUSIBILITY,
@@ -34,9 +35,8 @@ from kiago_ray.search.spec import SearchSpec
 _PORTION = 0.2  # of its site that a substitute takes in the composition that stands for doping
 _LOOKED_AT = 24  # substitutes of an element whose plausibility is worked out, those of highest odds
 _MILDNESS = 0.5  # power of plausibility in the odds
-_STAGES = ("exists", "reported")
-_PARTS = ("mean", "deviation", "weight", "intercept")
-_LITERATURE = ("fractions", "tc_k", "reports", "first_year", "system", "systems")
+
+Stored = TypeVar("Stored", Literature, Logistic)
 
 
 @dataclass(frozen=True)
@@ -124,24 +124,19 @@ class Prospects:
         return log_p, np.where(self.made.nearest_same(rows) >= 0, 0.0, log_exists)
 
 
-def load_prospects(folder: Path | None = None) -> Prospects:
-    """Plausibility with the weights of a folder, or the shipped ones where it holds none. Raises WeightsError."""
-    return read_plausibility(folder_with(PLAUSIBILITY, folder) or shipped_weights(), made_compounds())
-
-
-def read_plausibility(
-    folder: Path, made: KnownCompositions, literature: Literature | None = None
+def load_prospects(
+    folder: Path | None = None, made: KnownCompositions | None = None, literature: Literature | None = None
 ) -> Prospects:
-    """Plausibility with the weights of a folder, over the literature that it holds, else that given, else that which
-    ships. made: compounds that exist. Raises WeightsError.
+    """Plausibility with the weights of a folder, or the shipped ones where it holds none; over the literature that
+    stands with these, else that given, else that which ships. made: compounds that exist, by default those that ship.
+    Raises WeightsError.
     """
-    tensors, _, path = read_tensors(PLAUSIBILITY, folder)
+    tensors, _, path = read_tensors(PLAUSIBILITY, folder_with(PLAUSIBILITY, folder) or shipped_weights())
+    stored = {name: tensor.numpy() for name, tensor in tensors.items()}
     try:
-        stored = {name: tensor.numpy() for name, tensor in tensors.items()}
         if "literature.year" in stored:
-            arrays = {name: stored[f"literature.{name}"] for name in _LITERATURE}
-            literature = Literature(int(stored["literature.year"][0]), **arrays)
-        exists, reported = (_logistic(stored, stage) for stage in _STAGES)
+            literature = _read(Literature, stored, "literature")
+        exists, reported = (_read(Logistic, stored, stage) for stage in ("exists", "reported"))
         odds = stored["odds"].astype(np.float64)
     except KeyError as error:
         raise WeightsError(f"{path} lacks {error}: train again or reinstall") from None
@@ -151,17 +146,8 @@ def read_plausibility(
         raise WeightsError(
             f"{path} reads {len(reported.weight)} features of systems, this version has {len(features.names)}"
         )
+    made = made_compounds() if made is None else made
     return Prospects(literature, Plausibility(features, exists, reported), odds, made)
-
-
-def _logistic(stored: dict[str, Any], stage: str) -> Logistic:
-    mean, deviation, weight, intercept = (stored[f"{stage}.{part}"] for part in _PARTS)
-    return Logistic(mean, deviation, weight, float(intercept[0]))
-
-
-def prospects_of(literature: Literature, plausibility: Plausibility, made: KnownCompositions) -> Prospects:
-    """The same of a literature of one's own."""
-    return Prospects(literature, plausibility, site_odds(literature), made)
 
 
 def save_plausibility(
@@ -170,17 +156,26 @@ def save_plausibility(
     """Write `plausibility.safetensors` and its card; return the weights' path. with_literature: what was known goes
     along, where it isn't what ships.
     """
-    tensors = {"odds": torch.tensor(prospects.odds, dtype=torch.float32)}
+    fitted = prospects.plausibility
+    stored: dict[str, Any] = {"exists": fitted.exists, "reported": fitted.reported}
     if with_literature:
-        known = prospects.literature
-        tensors |= {f"literature.{name}": torch.tensor(getattr(known, name)) for name in _LITERATURE}
-        tensors["literature.year"] = torch.tensor([known.year])
-    for stage in _STAGES:
-        logistic: Logistic = getattr(prospects.plausibility, stage)
-        for part in _PARTS:
-            values = np.atleast_1d(getattr(logistic, part))
-            tensors[f"{stage}.{part}"] = torch.tensor(values, dtype=torch.float64)
+        stored["literature"] = prospects.literature
+    tensors = {
+        f"{name}.{each.name}": torch.tensor(np.atleast_1d(getattr(part, each.name)))
+        for name, part in stored.items()
+        for each in fields(part)
+    }
+    tensors["odds"] = torch.tensor(prospects.odds, dtype=torch.float32)
     return write_weights(save(tensors), dict(card), PLAUSIBILITY, folder)
+
+
+def _read(kind: type[Stored], stored: Mapping[str, Any], name: str) -> Stored:
+    """What `save_plausibility` stored under this name: arrays, and numbers as arrays of one."""
+    values = {}
+    for each in fields(kind):
+        read = stored[f"{name}.{each.name}"]
+        values[each.name] = read[0].item() if each.type in ("int", "float") else read
+    return kind(**values)
 
 
 def around(spec: SearchSpec, prospects: Prospects | None) -> Substitutions | None:
@@ -198,12 +193,8 @@ def informed(
     """
     if prospects is None or spec.plausibility_weight <= 0:
         return predictors
-    problem, plausibility = (
-        resolve(spec, predictors.supported.cpu().numpy(), substitutions),
-        prospects.plausibility,
-    )
-    if problem.family is not None:
-        sites = problem.family.sites
-        reached = {z for site in sites for z in (*site.own, *site.substitutes) if z < N_ELEMENTS}
-        plausibility = plausibility.near(sorted(reached))
-    return replace(predictors, plausibility=plausibility.on(predictors.supported.device))
+    problem = resolve(spec, predictors.supported.cpu().numpy(), substitutions)
+    sites = () if problem.family is None else problem.family.sites
+    reached = {z for site in sites for z in (*site.own, *site.substitutes) if z < N_ELEMENTS}
+    near = prospects.plausibility.near(sorted(reached or range(N_ELEMENTS)))
+    return replace(predictors, plausibility=near.to(predictors.supported.device))

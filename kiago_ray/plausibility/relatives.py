@@ -11,9 +11,7 @@ rare earth is composed so.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Collection
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +20,6 @@ from torch import Tensor, nn
 from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
 from kiago_ray.plausibility.literature import HOT_K, PRIOR, PRIOR_BESIDE, Literature
 from kiago_ray.predictors.features import buffer
-
-M = TypeVar("M", bound=nn.Module)
 
 LEAST = 0.02  # added to sums before their logarithm
 RELATIVE_NAMES = (
@@ -41,16 +37,6 @@ _MERGED = 0.1  # L1 distance up to which one composition stands for another
 _MOST_COMPOSITIONS = 300  # of a system that are looked at, those reported most often
 _LITTLE = 0.02  # support that UNKNOWN has
 _STEEP = 4
-
-
-def selected(module: M, kept: Tensor, names: Collection[str]) -> M:
-    """A module with the entries `kept` of its buffers `names`, and its other buffers as they are."""
-    other = copy.copy(module)
-    other._buffers = {
-        name: values[kept] if name in names and values is not None else values
-        for name, values in module._buffers.items()
-    }
-    return other
 
 
 class Pairs(NamedTuple):
@@ -77,7 +63,7 @@ class Relatives(nn.Module):
     and the pairs by a swap and by an added element that they are counted from.
     """
 
-    BY_SYSTEM = ("systems", "sizes", "weights", "recent", "hot")
+    SELECTED = ("systems", "sizes", "weights", "recent", "hot")
 
     def __init__(self, literature: Literature) -> None:
         super().__init__()
@@ -117,8 +103,9 @@ class Relatives(nn.Module):
         seen = odds.detach() > 0
         row, system, lost, new, odds, own = (each[seen] for each in (row, system, lost, new, odds, own))
         rest = self.systems[system] * (presence.detach()[row] > 0)
-        beside = self._beside(lost, new, torch.zeros_like(own), own)
-        return self._pairs(row, system, lost, new, kernel, odds, rest, beside)
+        mean, least = self._beside(lost, new, torch.zeros_like(own), own, rest)
+        scale, support = kernel[row, system], self.weights[system] * odds
+        return Pairs(row, system, lost, new, scale, odds, support, mean * scale, least * scale)
 
     def _added(self, presence: Tensor, own: Tensor, kernel: Tensor) -> Pairs:
         """The known systems that lack one of the row's elements, which shares the likeliest site; the row's own system
@@ -130,35 +117,24 @@ class Relatives(nn.Module):
         either = (self.held + PRIOR - own[:, None]) * (self.held[new] + PRIOR - own)[:, None]
         best, site = (there * (self.swaps[:, new].T / either.sqrt())).max(dim=1)
         rest = there.scatter(1, site[:, None], 0.0)
-        beside = self._beside(site, new, own, own)
-        return self._pairs(row, system, site, new, kernel, best * kernel[row, system], rest, beside)
+        odds = best * kernel[row, system]
+        mean, least = self._beside(site, new, own, own, rest)
+        scale, support = kernel[row, system], self.weights[system] * odds
+        return Pairs(row, system, site, new, scale, odds, support, mean * scale, least * scale)
 
-    def _beside(self, of: Tensor, by: Tensor, own_of: Tensor, own_by: Tensor) -> Tensor:
-        """p(a, c | b) for every b, (n, 118), without what the row's own system adds, where it holds a and c (n,)."""
+    def _beside(
+        self, of: Tensor, by: Tensor, own_of: Tensor, own_by: Tensor, rest: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The mean and the least p(a, c | b) over the elements b of `rest` (n, 118), 0 without one, (n,) each: without
+        what the row's own system adds, where it holds a and c (n,).
+        """
         count = (self.beside[of, by] - (own_by - own_of)[:, None]).clamp(min=0)
         of_held, by_held = self.together[of] + PRIOR_BESIDE, self.together[by] + PRIOR_BESIDE
-        return count / ((of_held - own_of[:, None]) * (by_held - own_by[:, None])).sqrt()
-
-    def _pairs(
-        self,
-        row: Tensor,
-        system: Tensor,
-        lost: Tensor,
-        new: Tensor,
-        kernel: Tensor,
-        odds: Tensor,
-        rest: Tensor,
-        beside: Tensor,
-    ) -> Pairs:
-        """With the mean and the least of the odds `beside` (n, 118) over the elements of `rest` (n, 118), 0 without
-        one.
-        """
-        held, scale = rest > 0, kernel[row, system]
-        count = held.sum(dim=1)
-        mean = (beside * held).sum(dim=1) / count.clamp(min=1)
-        least = torch.where(count > 0, beside.masked_fill(~held, torch.inf).amin(dim=1), 0.0)
-        support = self.weights[system] * odds
-        return Pairs(row, system, lost, new, scale, odds, support, mean * scale, least * scale)
+        odds = count / ((of_held - own_of[:, None]) * (by_held - own_by[:, None])).sqrt()
+        held = rest > 0
+        number = held.sum(dim=1)
+        mean = (odds * held).sum(dim=1) / number.clamp(min=1)
+        return mean, torch.where(number > 0, odds.masked_fill(~held, torch.inf).amin(dim=1), 0.0)
 
     def _summed(self, presence: Tensor, pairs: Pairs, kind: str) -> Tensor:
         """The columns of one kind of relatives, (rows, columns)."""
@@ -199,7 +175,7 @@ class Agreement(nn.Module):
     shares: (s, TYPICAL) of its compositions that each stands for.
     """
 
-    BY_SYSTEM = ("elements", "amounts", "shares")
+    SELECTED = ("elements", "amounts", "shares")
 
     def __init__(self, literature: Literature) -> None:
         super().__init__()

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from kiago_ray.chemistry import neutrality
 from kiago_ray.chemistry.balance import likeliest_balance, write_means, write_shares
-from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER, Floats, Ints, Mask
-from kiago_ray.chemistry.formula import AMOUNT_DECIMALS, parse, reduce_counts, write
+from kiago_ray.chemistry.elements import Floats, Ints, Mask
+from kiago_ray.chemistry.formula import AMOUNT_DECIMALS, parse, reduce_counts, write_row
 from kiago_ray.chemistry.formula import fractions as fractions_of
 from kiago_ray.data.compositions import KnownCompositions
 from kiago_ray.screening.known import (
@@ -101,6 +101,7 @@ def _arrow(values: Any) -> Any:
 
 def _row_columns(result: SearchResult, tc_k: Floats, base: BaseMaterial | None) -> dict[str, Any]:
     """The columns that rows of one formula needn't share, (n,) each. tc_k: (n,) in K."""
+    start = np.round(np.asarray(result.start, dtype=np.float64), AMOUNT_DECIMALS)
     n, labels = len(result.rows), {int(status): status.label for status in RowStatus}
     return {
         "base": [None if base is None else base.formula] * n,
@@ -113,7 +114,7 @@ def _row_columns(result: SearchResult, tc_k: Floats, base: BaseMaterial | None) 
         "status": [labels[status] for status in result.status.tolist()],
         "recoveries": result.recoveries,
         "row": result.rows,
-        "start_formula": [_fractions_text(row) for row in result.start],
+        "start_formula": [write_row(row) or None for row in start],
     }
 
 
@@ -184,9 +185,3 @@ def _whole_numbers(amounts: Floats) -> tuple[Ints, Mask]:
     whole = reduce_counts(scaled.astype(np.int64))
     exact = (np.abs(amounts * scale - scaled) < 1e-6).all(axis=1)
     return whole, exact & (whole.sum(axis=1) <= neutrality.MAX_ATOMS)
-
-
-def _fractions_text(row: Any) -> str | None:
-    rounded = np.round(np.asarray(row, dtype=np.float64), AMOUNT_DECIMALS)
-    held = {SYMBOLS[z]: float(rounded[z]) for z in WRITING_ORDER if rounded[z] > 0}
-    return write(held) if held else None

@@ -10,8 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import SYMBOLS, WRITING_ORDER, Floats, Ints
-from kiago_ray.chemistry.formula import write, write_integers
+from kiago_ray.chemistry.elements import Floats, Ints
+from kiago_ray.chemistry.formula import reduce_counts, write_row
 
 Singles = NDArray[np.float32]
 
@@ -153,18 +153,12 @@ class SearchResult(Proposals):
         """
         if self.texts is not None:
             return [str(text) for text in self.texts]
-        return [_formula(*row) for row in zip(self.counts, self.amounts, strict=True)]
+        pairs = zip(self.counts, self.amounts, strict=True)
+        return [write_row(reduce_counts(counts) if counts.any() else amounts) for counts, amounts in pairs]
 
     def status_counts(self) -> dict[str, int]:
         """How many rows ended with each status, by label."""
         return {status.label: int((self.status == status).sum()) for status in RowStatus}
-
-
-def _formula(counts: Ints, amounts: Floats) -> str:
-    if counts.any():
-        return write_integers(counts)
-    held = {SYMBOLS[z]: float(amounts[z]) for z in WRITING_ORDER if amounts[z] > 0}
-    return write(held) if held else ""
 
 
 def join(parts: Sequence[SearchResult], wall_s: float) -> SearchResult:

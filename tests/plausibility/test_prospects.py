@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse, parse_fractions
@@ -14,9 +15,9 @@ from kiago_ray.plausibility.prospects import (
     around,
     informed,
     load_prospects,
-    prospects_of,
     save_plausibility,
 )
+from kiago_ray.plausibility.substitution import site_odds
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.weights import PLAUSIBILITY, WeightsError, load_card, load_predictors
 from kiago_ray.search import load_preset
@@ -102,7 +103,8 @@ def test_a_literature_of_ones_own_goes_along(
         prospects.plausibility.exists,
         prospects.plausibility.reported,
     )
-    save_plausibility(prospects_of(known, own, prospects.made), {}, tmp_path, with_literature=True)
+    fitted = Prospects(known, own, site_odds(known), prospects.made)
+    save_plausibility(fitted, {}, tmp_path, with_literature=True)
     again = load_prospects(tmp_path)
     for each in fields(known):
         np.testing.assert_array_equal(getattr(again.literature, each.name), getattr(known, each.name))
@@ -180,4 +182,7 @@ def test_a_family_steers_by_the_elements_that_it_reaches(
 
 def test_an_open_search_steers_by_all_of_it(prospects: Prospects, predictors: Predictors) -> None:
     spec = load_preset("open", {"base": "MgB2", "plausibility_weight": 2.0})
-    assert informed(spec, predictors, prospects, None).plausibility is prospects.plausibility
+    steered = informed(spec, predictors, prospects, None).plausibility
+    rows = torch.tensor(parse_fractions(FORMULAS), dtype=torch.float32)
+    assert steered is not None
+    torch.testing.assert_close(steered(rows), prospects.plausibility(rows), rtol=0, atol=0)

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from torch.autograd import gradcheck
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
-from kiago_ray.chemistry.formula import fractions, parse, parse_fractions, write_integers
+from kiago_ray.chemistry.formula import fractions, parse, parse_fractions, reduce_counts, write_row
 from kiago_ray.chemistry.neutrality import check
 from kiago_ray.search.losses import integer_loss
 from kiago_ray.search.open_rows import (
@@ -506,4 +506,4 @@ def test_likelier_states_weigh_as_much_as_the_specification_says() -> None:
         for weight in (0, 1000)
     }
     assert found[0].tc_k[0] > found[1000].tc_k[0]
-    assert write_integers(found[1000].counts[0]) == "Fe2O3"
+    assert write_row(reduce_counts(found[1000].counts[0])) == "Fe2O3"
