@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -31,6 +31,9 @@ _MOST_VALUES = 1 << 22  # rows × elements × totals at once: 16 MB for each int
 
 Norm = Literal["l1", "l2"]
 Term = Callable[[Tensor, Predictors], Tensor]
+ChargeTable = tuple[Tensor, Tensor]
+"""−ln Σ_s p(s)·exp(−λ·s) for each cut and price λ, (cuts, prices, 118), and the elements that are no metals, (118,)
+bool."""
 
 
 @dataclass(frozen=True)
@@ -104,58 +107,35 @@ def integer_loss(x: Tensor, totals: Tensor, norm: Norm, width: int | None = None
 
 
 def further_terms(problem: Problem, device: torch.device) -> tuple[Term, ...]:
-    """The terms that a search has beside the paper's, in the order in which they are added up."""
+    """The terms that a search has beside the paper's, in the order in which they are added up.
+
+    In a family the charge costs what it is unlikelier than in the base, which exists: MgB2's states are most unlikely,
+    and to make them likelier would make another compound.
+    """
     spec, terms = problem.spec, list[Term]()
     if spec.charge.weight > 0:
-        terms.append(ChargeTerm.of(problem, device))
-    if spec.plausibility_weight:
-        terms.append(PlausibilityTerm(spec.plausibility_weight))
-    return tuple(terms)
-
-
-@dataclass(frozen=True)
-class PlausibilityTerm:
-    """−π·ln P, P being how likely a composition exists (`Predictors.plausibility`). weight: π, K per nat."""
-
-    weight: float
-
-    def __call__(self, x: Tensor, predictors: Predictors) -> Tensor:
-        assert predictors.plausibility is not None
-        return -self.weight * predictors.plausibility(x)
-
-
-@dataclass(frozen=True)
-class ChargeTable:
-    """−ln Σ_s p(s)·exp(−λ·s) for each cut and price λ, (cuts, prices, 118), and the elements that are no metals,
-    (118,) bool.
-    """
-
-    nats: Tensor
-    nonmetals: Tensor
-
-
-@dataclass(frozen=True)
-class ChargeTerm:
-    """γ·L_charge. weight: γ, K per nat. free: nats an atom that cost nothing, None where all cost."""
-
-    table: ChargeTable
-    weight: float
-    free: float | None = None
-
-    @classmethod
-    def of(cls, problem: Problem, device: torch.device) -> ChargeTerm:
-        """In a family the charge costs what it is unlikelier than in the base, which exists: MgB2's states are most
-        unlikely, and to make them likelier would make another compound.
-        """
-        table, free = charge_table(problem.spec.oxidation_set, device), None
+        table, free = charge_table(spec.oxidation_set, device), None
         if problem.family is not None and problem.base is not None:
             base = torch.as_tensor(problem.base[None], dtype=torch.float32, device=device)
             free = float(charge_loss(base, table))
-        return cls(table, problem.spec.charge.weight, free)
+        terms.append(partial(charge_term, table=table, weight=spec.charge.weight, free=free))
+    if spec.plausibility_weight:
+        terms.append(partial(plausibility_term, weight=spec.plausibility_weight))
+    return tuple(terms)
 
-    def __call__(self, x: Tensor, predictors: Predictors) -> Tensor:
-        nats = charge_loss(x, self.table)
-        return self.weight * (nats if self.free is None else (nats - self.free).relu())
+
+def plausibility_term(x: Tensor, predictors: Predictors, *, weight: float) -> Tensor:
+    """−π·ln P, P being how likely a composition exists (`Predictors.plausibility`). weight: π, K per nat."""
+    assert predictors.plausibility is not None
+    return -weight * predictors.plausibility(x)
+
+
+def charge_term(
+    x: Tensor, predictors: Predictors, *, table: ChargeTable, weight: float, free: float | None = None
+) -> Tensor:
+    """γ·L_charge. weight: γ, K per nat. free: nats an atom that cost nothing, None where all cost."""
+    nats = charge_loss(x, table)
+    return weight * (nats if free is None else (nats - free).relu())
 
 
 @cache
@@ -164,10 +144,8 @@ def charge_table(oxidation_set: OxidationSet, device: torch.device | None = None
     prices = np.linspace(UNCHARGED, -UNCHARGED, PRICES)
     scale = np.array(oxidation.electronegativities(), dtype=np.float64)
     nats = price_table(oxidation.state_nats(oxidation_set), scale, prices, UNCHARGED, soft=True)
-    return ChargeTable(
-        torch.as_tensor(nats, dtype=torch.float32, device=device),
-        torch.as_tensor(~oxidation.metals(), device=device),
-    )
+    nonmetals = torch.as_tensor(~oxidation.metals(), device=device)
+    return torch.as_tensor(nats, dtype=torch.float32, device=device), nonmetals
 
 
 def charge_loss(x: Tensor, table: ChargeTable) -> Tensor:
@@ -182,9 +160,10 @@ def charge_loss(x: Tensor, table: ChargeTable) -> Tensor:
     SMACT's screens let metals alone pass unseen, so alloys must not be pushed into salts: 0 without non-metals, and
     less in proportion where they are below COMPOUND of all atoms; without a gradient, or it would pay to lose them.
     """
+    nats, nonmetals = table
     with torch.no_grad():
-        compound = ((x * table.nonmetals).sum(dim=1) / COMPOUND).clamp(max=1)
-    return nats_of_balance(x, table.nats.to(x.dtype)) * compound
+        compound = ((x * nonmetals).sum(dim=1) / COMPOUND).clamp(max=1)
+    return nats_of_balance(x, nats.to(x.dtype)) * compound
 
 
 def nats_of_balance(x: Tensor, table: Tensor) -> Tensor:

@@ -21,13 +21,13 @@ from kiago_ray.predictors.base import Predictors
 from kiago_ray.search.losses import (
     UNCHARGED,
     ChargeTable,
-    ChargeTerm,
     Objective,
-    PlausibilityTerm,
     charge_loss,
     charge_table,
+    charge_term,
     integer_distance,
     integer_loss,
+    plausibility_term,
     row_losses,
 )
 
@@ -119,7 +119,9 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(predictors: Predictors) -> No
     expected = -predictors.tc(x) + 4 * predictors.ef(x) + 7 * integer_loss(x, TOTALS, "l1")
     assert torch.allclose(loss, expected)
     table = charge_table(OxidationSet.ICSD24)
-    charged, _ = row_losses(x, predictors, replace(objective, further=(ChargeTerm(table, 3),)), off_grid)
+    charged, _ = row_losses(
+        x, predictors, replace(objective, further=(partial(charge_term, table=table, weight=3),)), off_grid
+    )
     assert torch.allclose(charged, expected + 3 * charge_loss(x, table))
     assert terms.tc_k[0].item() == pytest.approx(100)
     assert terms.tc_k[1].item() == 0
@@ -130,7 +132,9 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(predictors: Predictors) -> No
 @pytest.mark.parametrize("gradient", ["before_relu", "after_relu"])
 def test_the_whole_loss_has_the_right_gradient(predictors: Predictors, gradient: str) -> None:
     objective = Objective(alpha=4, tc_gradient=gradient, beta=100)  # type: ignore[arg-type]
-    objective = replace(objective, further=(ChargeTerm(charge_table(OxidationSet.ICSD24), 30),))
+    objective = replace(
+        objective, further=(partial(charge_term, table=charge_table(OxidationSet.ICSD24), weight=30),)
+    )
 
     def loss(present: torch.Tensor) -> torch.Tensor:
         x = in_row(present)
@@ -163,7 +167,7 @@ def test_the_plausibility_is_a_term_where_it_has_a_weight(predictors: Predictors
     plausible = replace(predictors, plausibility=LikesOxygen())
     objective = Objective(alpha=4, tc_gradient="before_relu")
     without, _ = row_losses(x, plausible, objective)
-    loss, _ = row_losses(x, plausible, replace(objective, further=(PlausibilityTerm(5),)))
+    loss, _ = row_losses(x, plausible, replace(objective, further=(partial(plausibility_term, weight=5),)))
     assert torch.allclose(loss, without + 5 * torch.tensor([3 * 0.75**2, 3]))
 
 
@@ -181,7 +185,7 @@ def test_what_is_free_of_the_charge_costs_nothing(predictors: Predictors) -> Non
     charge = charge_loss(x, table)
     assert charge[1] < charge[0] < charge[2]
     plain = Objective(alpha=4, tc_gradient="before_relu")
-    free = replace(plain, further=(ChargeTerm(table, 3, free=float(charge[0])),))
+    free = replace(plain, further=(partial(charge_term, table=table, weight=3, free=float(charge[0])),))
     loss, _ = row_losses(x, predictors, free)
     expected = torch.stack([charge[0] * 0, charge[0] * 0, 3 * (charge[2] - charge[0])])
     assert torch.allclose(loss - row_losses(x, predictors, plain)[0], expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from kiago_ray.predictors.base import Predictors, in_precision
 from kiago_ray.predictors.networks import unpool_in_order
 from kiago_ray.predictors.weights import load_predictors
 from kiago_ray.search import load_preset
-from kiago_ray.search.losses import ChargeTerm, Objective, Terms, charge_table, row_losses
+from kiago_ray.search.losses import Objective, Terms, charge_table, charge_term, row_losses
 from kiago_ray.search.open_rows import OpenSpace
 from kiago_ray.search.problem import Substitutions, resolve
 from kiago_ray.search.result import RowStatus
@@ -294,7 +295,9 @@ NARROW = OpenSpace(
 
 def stage(number: int, steps: int = 25, revive: str = "allowed") -> Stage:
     objective = Objective(alpha=4, tc_gradient="before_relu", integer_norm="l1" if number == 2 else None)
-    objective = replace(objective, further=(ChargeTerm(charge_table(OxidationSet.ICSD24), 30.0),))
+    objective = replace(
+        objective, further=(partial(charge_term, table=charge_table(OxidationSet.ICSD24), weight=30.0),)
+    )
     values = {"learning_rate": 0.02, "beta": {"start": 10, "end": 300}, "revive": revive}
     return Stage(number, SearchSpec.model_validate({"steps": (steps, 25), **values}), objective)
 
