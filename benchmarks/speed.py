@@ -67,7 +67,7 @@ def one_step(arm: str, rows: int) -> None:
     """Two steps of each stage; prints the megabytes that the process held before them, and its most (on Linux)."""
     bench = Bench.of(load_predictors(), rows)
     if arm == "plain":
-        search = PlainSearch.reference_form(bench.x_start, bench.allowed.expand(rows, -1))
+        search = PlainSearch.reference_form(bench.state.x_base, bench.state.mask)
         stages = [partial(search.step, 1), search.limit_elements, partial(search.step, 2)]
     else:
         stages = [bench.step(stage, arm) for stage in (1, 2)]  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def outcome(
 def objective() -> None:
     """How soon the plain implementation's final objective is reached, with a top 30 that is no worse."""
     bench = Bench.of(load_predictors(), ROWS)
-    slow = PlainSearch.reference_form(bench.x_start, bench.allowed.expand(ROWS, -1))
+    slow = PlainSearch.reference_form(bench.state.x_base, bench.state.mask)
     step_s = interleaved({"": lambda: slow.step(2)}, 5)[""]
     for base in BASES:
         aim = outcome(base, {"precision": "float32"})
@@ -168,7 +168,7 @@ def check(rows: int = 64, steps: int = 500) -> None:
     for base in BASES:
         bench = Bench.of(load_predictors(), rows, {"base": base})
         tc, ef = PlainResNet18.of(load_network("tc")), load_network("ef").requires_grad_(True)  # type: ignore[arg-type]
-        search = PlainSearch(tc, ef, bench.x_start, bench.allowed.expand(rows, -1))
+        search = PlainSearch(tc, ef, bench.state.x_base, bench.state.mask)
         for _ in range(steps):
             search.step(1)
         search.limit_elements()
@@ -197,7 +197,7 @@ def growth(figure: Path | None) -> None:
     for elements in (3, 5, 7, 10):
         arm = Bench.of(predictors, ROWS, {"max_elements": elements}).step(2, "bfloat16")
         curves["elements"].append((elements, interleaved({"": arm}, 9)[""]))
-    x = Bench.of(predictors, ROWS).x_start
+    x = Bench.of(predictors, ROWS).state.x_base
     x = x / x.sum(1, keepdim=True)
     for networks in (1, 2, 3, 5):
         each = [copy.deepcopy(predictors.tc) for _ in range(networks)]

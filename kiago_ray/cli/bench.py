@@ -39,11 +39,10 @@ from kiago_ray.predictors.base import (
     step_precision,
 )
 from kiago_ray.screening.rank import ranked
-from kiago_ray.search.open_rows import open_space, starts
 from kiago_ray.search.problem import Problem, resolve
-from kiago_ray.search.run import search_stage
+from kiago_ray.search.run import begin, search_stage
 from kiago_ray.search.spec import SearchSpec, load_preset
-from kiago_ray.search.stages import ProgressCallback, init, limit, pace, step
+from kiago_ray.search.stages import ProgressCallback, SearchState, Space, limit, pace, step
 from kiago_ray.storage.run_directory import cpu_name
 
 BASE = "LaNiAsO"
@@ -150,16 +149,12 @@ def peak_mb() -> float:
 
 @dataclass(frozen=True)
 class Bench:
-    """A search to be timed: the paper's, from one base. x_start: its rows, (n, 118)."""
+    """A search to be timed: the paper's, from one base, with its space and its rows before stage 1."""
 
     predictors: Predictors
     problem: Problem
-    x_start: torch.Tensor
-
-    @property
-    def allowed(self) -> torch.Tensor:
-        """Elements that may occur, (118,) bool."""
-        return torch.from_numpy(self.problem.allowed)
+    space: Space
+    state: SearchState
 
     @classmethod
     def of(cls, predictors: Predictors, rows: int, overrides: Mapping[str, Any] | None = None) -> Bench:
@@ -167,18 +162,17 @@ class Bench:
         spec = load_preset("paper", {"base": BASE, "candidates": rows, **(overrides or {})})
         predictors = predictors.following(spec.tc_predictor)
         problem = resolve(spec, predictors.supported.numpy())
-        x_start = torch.from_numpy(starts(problem, search_frequencies(), list(range(rows)))).float()
-        return cls(predictors, problem, x_start)
+        begun = begin(problem, search_frequencies(), np.arange(rows), rows, torch.device("cpu"))
+        return cls(predictors, problem, *begun)
 
     def step(self, stage: int, precision: Precision) -> Arm:
         """One step of stage 1 or 2 after another, in a precision."""
-        space = open_space(self.problem, torch.device("cpu"))
+        space, state = self.space, self.state
         steering = in_precision(self.predictors, precision)
         settings = search_stage(self.problem, stage, torch.device("cpu"))
         rate, beta = settings.at(0)
         objective = replace(settings.objective, beta=beta)
         revive = self.problem.spec.revive != "none"
-        state = init(self.x_start, self.allowed, self.problem.spec.revive, space)
         if stage == 2:
             state, _ = limit(state, space, reset=True)
 
@@ -192,7 +186,7 @@ class Bench:
     def gradients(self, precision: Precision) -> Arm:
         """Values and input gradients of both predictors."""
         steering = in_precision(self.predictors, precision)
-        x = self.x_start / self.x_start.sum(1, keepdim=True)
+        x = self.state.x_base / self.state.x_base.sum(1, keepdim=True)
         both = inferences(steering)
         return lambda: [each.evaluate(x, gradients=True) for each in both]
 
@@ -254,8 +248,8 @@ def step_table(
         for stage in (1, 2):
             arms: dict[str, Arm] = {name: timed.step(stage, name) for name in precisions}
             if plain is not None:
-                allowed = timed.allowed.expand(rows, -1)
-                slow = plain["PlainSearch"].reference_form(timed.x_start, allowed, range(1, most + 1))
+                start, allowed = timed.state.x_base, timed.state.mask
+                slow = plain["PlainSearch"].reference_form(start, allowed, range(1, most + 1))
                 if stage == 2:
                     slow.limit_elements()
                 arms["plain"] = partial(slow.step, stage)

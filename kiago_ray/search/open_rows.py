@@ -87,23 +87,18 @@ def begin_open(
     """The space and the state before stage 1 of rows (n,) at their places in a shard of `size`; the other places are
     padding.
     """
-    space = open_space(problem, device)
-    x_start = np.tile(problem.allowed / problem.allowed.sum(), (size, 1))  # padding: an even mixture
-    x_start[rows % size] = starts(problem, frequencies, rows.tolist())
-    x = torch.as_tensor(x_start, dtype=torch.float32, device=device)
-    allowed = torch.as_tensor(problem.allowed, device=device)
-    return space, init(x, allowed, problem.spec.revive, space)
-
-
-def open_space(problem: Problem, device: torch.device) -> OpenSpace:
-    """The space of a search that any allowed element may come into."""
-    return OpenSpace(
+    space = OpenSpace(
         const=torch.as_tensor(problem.const, dtype=torch.float32, device=device),
         limit=problem.limit,
         always=torch.as_tensor(problem.fixed & problem.allowed, device=device),
         totals=torch.tensor(problem.totals, device=device),
         width=problem.limit + int(problem.fixed.sum()),
     )
+    x_start = np.tile(problem.allowed / problem.allowed.sum(), (size, 1))  # padding: an even mixture
+    x_start[rows % size] = starts(problem, frequencies, rows.tolist())
+    x = torch.as_tensor(x_start, dtype=torch.float32, device=device)
+    allowed = torch.as_tensor(problem.allowed, device=device)
+    return space, init(x, allowed, problem.spec.revive, space)
 
 
 def starts(problem: Problem, frequencies: Mapping[str, Floats], rows: Sequence[int]) -> Floats:

@@ -126,9 +126,8 @@ class SearchResult(Proposals):
     """All rows of a search, in the order of `rows`; n rows.
 
     rows: (n,) row numbers. recoveries: (n,) steps taken back. start, x_final: (n, 118) fractions at the start and at
-    the end of stage 2 (zeros for NOTHING_ALLOWED). tc_stage1_k, ef_stage1_ev_per_atom: (n,) at the end of stage 1.
-    tc_relaxed_k, ef_relaxed_ev_per_atom: (n,) of x_final. seconds: what of wall_s went into start, stage_1, stage_2
-    and projection.
+    the end of stage 2 (zeros for NOTHING_ALLOWED). tc_relaxed_k: (n,) of x_final. seconds: what of wall_s went into
+    start, stage_1, stage_2 and projection.
 
     stopped_at_step: the step, counted over both stages, after which a request to stop ended the search; its shard's
     rows went on to a formula from there, and later shards aren't among the rows. None if it ran to its end.
@@ -138,10 +137,7 @@ class SearchResult(Proposals):
     recoveries: Ints
     start: Singles
     x_final: Singles
-    tc_stage1_k: Singles
-    ef_stage1_ev_per_atom: Singles
     tc_relaxed_k: Singles
-    ef_relaxed_ev_per_atom: Singles
     trajectory: Trajectory
     wall_s: float
     seconds: Mapping[str, float]

@@ -201,7 +201,6 @@ def _run_shard(search: _Search, rows: Ints, recorder: Recorder) -> SearchResult:
     marks.append(time.perf_counter())
     first, second = (search_stage(problem, number, device) for number in (1, 2))
     state, complete = run(state, space, stage=first)
-    tc_stage1, ef_stage1 = search.score(space.compose(state.x_base, state.mask).cpu().numpy())
     marks.append(time.perf_counter())
     state, space = limit(state, space, reset=spec.reset_optimizer_between_stages)
     if complete:
@@ -217,10 +216,7 @@ def _run_shard(search: _Search, rows: Ints, recorder: Recorder) -> SearchResult:
     arrays = {
         "start": start.cpu().numpy(),
         "x_final": x_final,
-        "tc_stage1_k": tc_stage1,
-        "ef_stage1_ev_per_atom": ef_stage1,
         "tc_relaxed_k": terms.tc_k.cpu().numpy(),
-        "ef_relaxed_ev_per_atom": terms.ef_ev_per_atom.cpu().numpy(),
     }
     for values in arrays.values():
         values[proposals.status == RowStatus.NOTHING_ALLOWED] = 0 if values.ndim == 2 else np.nan
@@ -260,10 +256,7 @@ def given_result(amounts: Floats, predictors: Predictors) -> SearchResult:
         recoveries=np.zeros(n, dtype=np.int64),
         start=fractions.astype(np.float32),
         x_final=fractions.astype(np.float32),
-        tc_stage1_k=tc,
-        ef_stage1_ev_per_atom=ef,
         tc_relaxed_k=tc,
-        ef_relaxed_ev_per_atom=ef,
         trajectory=Trajectory(np.zeros(0, dtype=np.int64), np.ones(1, dtype=np.int64), none, none, none),
         wall_s=0.0,
         seconds={},

@@ -20,9 +20,9 @@ from kiago_ray.chemistry.neutrality import check
 from kiago_ray.search.losses import integer_loss
 from kiago_ray.search.open_rows import (
     OpenSpace,
+    begin_open,
     drawing_weights,
     exact_fractions,
-    open_space,
     starts,
 )
 from kiago_ray.search.problem import Problem, Substitutions, canonical_text, resolve, row_generator
@@ -358,7 +358,8 @@ def test_an_open_search_begins_in_the_open_space(substitutions: Substitutions) -
     assert (space.limit, space.width) == (6, 7)
     assert not space.always.any()
     spec = load_preset("hydride", {"base": "LaH10"})
-    grown = open_space(resolve(spec, np.ones(N_ELEMENTS, dtype=np.bool_)), CPU)
+    problem = resolve(spec, np.ones(N_ELEMENTS, dtype=np.bool_))
+    grown, _ = begin_open(problem, {"supercon": np.ones(N_ELEMENTS)}, np.arange(8), 8, CPU)
     assert grown.always.nonzero().flatten().tolist() == [0]
     assert grown.totals.tolist() == list(range(1, 16))
 
@@ -377,7 +378,8 @@ def project_rows(
     problem: Problem, x: np.ndarray, status: np.ndarray, score: Score, climbed: Score
 ) -> Proposals:
     """The formulas of rows that ended at x (rows, 118) with a status."""
-    space = open_space(problem, CPU)
+    frequencies = {"supercon": np.ones(N_ELEMENTS), "non_superconductors": np.ones(N_ELEMENTS)}
+    space, _ = begin_open(problem, frequencies, np.arange(len(x)), len(x), CPU)
     state = init(torch.as_tensor(x), torch.as_tensor(problem.allowed), "none", space)
     state = replace(state, status=torch.as_tensor(status))
     return space.propose(problem, state, x, score, climbed, lambda _: np.zeros(len(x)))
