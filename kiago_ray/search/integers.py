@@ -16,10 +16,9 @@ missed. Mixed valence is an option; what only it balances, SMACT's screens rule 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate, combinations_with_replacement
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
@@ -252,53 +251,30 @@ def _nats(counts: Ints, columns: Ints, x: Floats, oxidation_set: OxidationSet, m
     return np.where(unseen, 0.0, nats)
 
 
-@cache
-def _side_states(oxidation_set: OxidationSet) -> tuple[tuple[Assignments, ...], ...]:
-    """For the positive side [0] and the negative side [1] of a cut each element's states, likeliest first. 0 is on
-    both sides, an element without electronegativity on none.
-    """
-    known = list(zip(oxidation.electronegativities(), oxidation.state_nats(oxidation_set), strict=True))
-
-    def states(scale: float | None, nats: Mapping[int, float], sign: int) -> Assignments:
-        fits = {state: cost for state, cost in nats.items() if state * sign >= 0 and scale is not None}
-        fits = fits or {IMPOSSIBLE: _UNLIKELY}
-        return np.array(list(fits))[:, None], np.array(list(fits.values()))[:, None]
-
-    return tuple(tuple(states(*each, sign) for each in known) for sign in (1, -1))
-
-
 def likely_assignments(
     elements: Ints, fractions: Floats, oxidation_set: OxidationSet, most: int = MOST_ASSIGNMENTS
 ) -> Assignments:
-    """The `most` cheapest assignments for k elements (k,) in amounts (k,): of each cut, then of all."""
+    """The `most` cheapest assignments for k elements (k,) in amounts (k,): of each cut, then of all.
+
+    On the positive side of a cut an element has its states ≥ 0, on the negative one those ≤ 0; one without
+    electronegativity has none.
+    """
     known = np.array(oxidation.electronegativities(), dtype=np.float64)[elements]
-    electronegativity = np.nan_to_num(known, nan=0.0)
-    order = np.lexsort((elements, electronegativity))
-    back, weight, k = np.argsort(order), fractions[order], len(elements)
-    positive, negative = _side_states(oxidation_set)
-
-    def cheapest_of_first(states: Iterable[Assignments], weight: Floats) -> list[Assignments]:
-        none = (np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0)))
-        return list(accumulate(states, lambda a, b: _joined(a, b, weight, most), initial=none))
-
-    below = cheapest_of_first((positive[z] for z in elements[order]), weight)
-    above = cheapest_of_first((negative[z] for z in elements[order[::-1]]), weight[::-1])
-    found = []
-    for cut in reversed(cuts(electronegativity[order].tolist())):
-        states, nats = above[k - cut]
-        found.append(_joined(below[cut], (states[:, ::-1], nats[:, ::-1]), weight, most))
+    order = np.lexsort((elements, np.nan_to_num(known, nan=0.0)))
+    scale, weight, table = known[order], fractions[order], oxidation.state_nats(oxidation_set)
+    found = list[Assignments]()
+    for cut in reversed(cuts(np.nan_to_num(scale, nan=0.0).tolist())):
+        states, nats = np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0))
+        for at, z in enumerate(elements[order].tolist()):
+            sign = 1 if at < cut else -1
+            fits = {} if np.isnan(scale[at]) else {s: each for s, each in table[z].items() if s * sign >= 0}
+            own = fits or {IMPOSSIBLE: _UNLIKELY}
+            cost = np.add.outer(nats @ weight[:at], np.array([*own.values()]) * weight[at]).ravel()
+            first, last = np.divmod(np.argsort(cost, kind="stable")[:most], len(own))
+            states = np.column_stack([states[first], np.array([*own])[last]])
+            nats = np.column_stack([nats[first], np.array([*own.values()])[last]])
+        found.append((states, nats))
+    back = np.argsort(order)
     states, nats = (np.concatenate(each)[:, back] for each in zip(*found, strict=True))
     cheapest = np.argsort(nats @ fractions, kind="stable")[:most]
     return states[cheapest], nats[cheapest]
-
-
-def _joined(first: Assignments, second: Assignments, weight: Floats, most: int) -> Assignments:
-    """The `most` cheapest of every row of (m, i) with every row of (n, j): (m·n or fewer, i + j). weight: the amounts
-    of these elements, and maybe more.
-    """
-    n, i, j = len(second[0]), first[1].shape[1], second[1].shape[1]
-    cost = ((first[1] @ weight[:i])[:, None] + second[1] @ weight[i : i + j]).ravel()
-    cheapest = np.argsort(cost, kind="stable")[:most]
-    one, other = cheapest // n, cheapest % n
-    states, nats = (np.concatenate([a[one], b[other]], axis=1) for a, b in zip(first, second, strict=True))
-    return states, nats
