@@ -21,7 +21,7 @@ from kiago_ray.models import Models, check_hull, load_models
 from kiago_ray.plausibility.prospects import around, informed
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import BaseMaterial
-from kiago_ray.screening.rank import Ranking, ranked
+from kiago_ray.screening.rank import ranked
 from kiago_ray.screening.screens import Summary, apply_screens, summarise
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import given_result, run_search
@@ -80,15 +80,14 @@ class JudgedRows:
 
     def outcome(self, spec: SearchSpec) -> SearchOutcome:
         """What the rows come to, ranked as `spec` says, by whose screens they were judged."""
-        ranking = Ranking.of(spec.screens)
-        table = ranked(self.table, ranking)
+        table = ranked(self.table, spec.screens)
         summary = summarise(
             table,
             rows=len(self.table),
             statuses=self.result.status_counts(),
             required=spec.screens.names,
             base=self.base,
-            ranked_by=ranking.by,
+            ranked_by=spec.screens.rank_by,
         )
         return SearchOutcome(spec, self.result, table, summary)
 
@@ -162,11 +161,11 @@ def judged(
         above[asked] = models.hull.e_hull(result.amounts[asked], rows["ef_ev_per_atom"].to_numpy()[asked])
         rows = rows.append_column("e_hull_ev_per_atom", [pa.array(above, from_pandas=True)])
     elif models.hull is not None:
-        required, ranking = judge.screens.names, Ranking.of(judge.screens)
+        required = judge.screens.names
         others = tuple(each for each in required if each != "near_hull")
         rows = apply_screens(rows, judge.screens, others)
         most = TOLD_FORMULAS if others == required else MAX_FORMULAS
-        rows = with_e_hull(rows, result.amounts, models.hull, ranking=ranking, most=most)
+        rows = with_e_hull(rows, result.amounts, models.hull, ranking=judge.screens, most=most)
     return JudgedRows(result, base, candidates_table(apply_screens(rows, judge.screens)))
 
 

@@ -31,7 +31,8 @@ from kiago_ray.data.compositions import elements_held
 from kiago_ray.data.files import AN_ELEMENT, FOREIGN, LoadReport, PathLike
 from kiago_ray.predictors.base import Predictor, predict
 from kiago_ray.predictors.weights import load_card, load_ef
-from kiago_ray.screening.rank import Ranking, rank_rows
+from kiago_ray.screening.rank import rank_rows
+from kiago_ray.search.sections import ScreensSpec
 
 SAME = 1e-6  # in each atomic fraction; compositions nearer than this are one
 TOLERANCE = 1e-10  # of the linear program; the least that HiGHS takes
@@ -313,7 +314,12 @@ def judge(
 
 
 def with_e_hull(
-    rows: Any, amounts: Floats, hull: EnergyHull, *, ranking: Ranking | None = None, most: int = MAX_FORMULAS
+    rows: Any,
+    amounts: Floats,
+    hull: EnergyHull,
+    *,
+    ranking: ScreensSpec | None = None,
+    most: int = MAX_FORMULAS,
 ) -> Any:
     """A table of candidates (n rows) with `e_hull_ev_per_atom` for the best `most` different formulas that passed the
     screens which don't ask for it, and null for others. amounts: (n, 118) of their formulas.

@@ -37,10 +37,11 @@ from kiago_ray.chemistry.formula import fractions, parse, parse_amounts, parse_f
 from kiago_ray.models import Models
 from kiago_ray.paper.tables import METHODS, SEARCHES, Size, comparison
 from kiago_ray.predictors.base import predict
-from kiago_ray.screening.rank import Ranking, ranked
+from kiago_ray.screening.rank import ranked
 from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import SHARD_ROWS, given_result, run_search
+from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import open_run
@@ -406,7 +407,9 @@ def figures(rows: JudgedRows, judge: SearchSpec, sites: Mapping[str, int]) -> Fi
         found["right_rows"] = float(right.mean())
         passed = passed & right
     place = table.schema.get_field_index("passed")
-    unique = ranked(table.set_column(place, table.schema.field(place), pa.array(passed)), Ranking("tc"))
+    unique = ranked(
+        table.set_column(place, table.schema.field(place), pa.array(passed)), ScreensSpec(rank_by="tc")
+    )
     good = unique.filter(unique["passed"])
     return found | {
         "statuses": {name: count for name, count in rows.result.status_counts().items() if count},

@@ -46,8 +46,9 @@ from kiago_ray.runs.page import CAMPAIGN_ROWS, CURVES_PLOT, GAINS_PLOT, campaign
 from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, shard_file
 from kiago_ray.screening.known import BaseMaterial
-from kiago_ray.screening.rank import RANKED, Ranking, new_rows, rank_rows, with_ranks
+from kiago_ray.screening.rank import ORDER, RANKED, new_rows, rank_rows, with_ranks
 from kiago_ray.screening.screens import Summary, summarise, summarised_columns
+from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.storage.location import Location, StorageError, reason
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, read_run, write_run
 from kiago_ray.storage.table import (
@@ -100,7 +101,7 @@ def finish_search(
     shards, screens, base = search.shards, search.spec.screens, manifests[0].base
     tables = [shard_file(run, shards[each.number], TABLE) for each in manifests]
     summary, _, sha256 = _merged(
-        tables, folder / CANDIDATES, Ranking.of(screens), manifests, required=screens.names, base=base
+        tables, folder / CANDIDATES, screens, manifests, required=screens.names, base=base
     )
     results = SearchResults(
         name=search.name,
@@ -129,7 +130,7 @@ def finish_search(
 def _merged(
     tables: Sequence[Location],
     output: Location,
-    ranking: Ranking,
+    ranking: ScreensSpec,
     parts: Sequence[Manifest | Summary],
     *,
     required: tuple[str, ...] = (),
@@ -144,7 +145,7 @@ def _merged(
     for each in parts:
         statuses.update(each.statuses)
     rows = sum(each.rows for each in parts)
-    how: dict[str, Any] = {"required": required, "base": base, "ranked_by": ranking.by}
+    how: dict[str, Any] = {"required": required, "base": base, "ranked_by": ranking.rank_by}
     return summarise(columns, rows=rows, statuses=statuses, **how), columns, sha256
 
 
@@ -167,8 +168,9 @@ def finish_campaign(
     folder = campaign if folder is None else folder
     table = folder / CANDIDATES
     tables = [search_folder(campaign, each.name) / CANDIDATES for each in searches]
-    rankings = {Ranking.of(search.spec.screens) for search in plan.searches}
-    ranking = rankings.pop() if len(rankings) == 1 else Ranking()
+    screens = [search.spec.screens for search in plan.searches]
+    alike = len({tuple(getattr(each, name) for name in ORDER) for each in screens}) == 1
+    ranking = screens[0] if alike else ScreensSpec(rank_by="trusted")
     counted, columns, sha256 = _merged(tables, table, ranking, [each.summary for each in searches])
     new = new_rows(columns) & columns["new_system"].fill_null(False).to_numpy()
     head = first_rows(table, CAMPAIGN_ROWS)
@@ -223,7 +225,7 @@ def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[s
         return (folder / REPORT).read_bytes().decode("utf-8")
 
 
-def merge_tables(inputs: Sequence[Location], output: Location, ranking: Ranking) -> str:
+def merge_tables(inputs: Sequence[Location], output: Location, ranking: ScreensSpec) -> str:
     """Merge tables of candidates into one of unique formulas, best first, `rank` from 1, and return its SHA-256; its
     directory must exist.
 
@@ -262,7 +264,7 @@ def merge_tables(inputs: Sequence[Location], output: Location, ranking: Ranking)
         ) from error
 
 
-def _ranks(inputs: Sequence[Location], ranking: Ranking) -> tuple[NDArray[np.int32], Any]:
+def _ranks(inputs: Sequence[Location], ranking: ScreensSpec) -> tuple[NDArray[np.int32], Any]:
     """The rank (n,) of each row of all inputs, 0 for a row that stands for no formula; and which of the u ranked ones
     are on the Pareto front (u,).
     """

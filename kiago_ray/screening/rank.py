@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +18,7 @@ import pyarrow.compute as pc
 
 from kiago_ray.chemistry.elements import WRITING_RANK, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import AMOUNT_DECIMALS, parse, write
-
-if TYPE_CHECKING:
-    from kiago_ray.search.sections import RankBy, ScreensSpec
+from kiago_ray.search.sections import ScreensSpec
 
 FIRST_ROWS = 30  # in which no chemical system stands too often
 SCANNED_ROWS = 3000  # so far down a row is looked for that may come up among the first in place of another
@@ -36,30 +33,11 @@ _NUMBERS = (
 _MARKS = ("passed", "undoped", "gain", "new_system")
 RANKED = (*_NUMBERS, *_MARKS, "formula", "source", "known", "tried", "row")
 """What ranking reads of a table of candidates."""
+ORDER = ("rank_by", "improvement_offset_k", "improvement_tc_share", "most_per_system", "new_systems_first")
+"""What ranking reads of a search's screens."""
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """How rows are ordered. improvement_offset_k, improvement_tc_share: K, and a share of the trusted T_c, that are
-    added to an expected improvement before it is multiplied by the plausibility. most_per_system: rows of one chemical
-    system among the first; all of them for by = "improvement" alone. new_systems_first: rows of chemical systems with
-    a known superconductor stand behind, as those that are known do.
-    """
-
-    by: RankBy = "trusted"
-    improvement_offset_k: float = 0.1
-    improvement_tc_share: float = 0.0
-    most_per_system: int = 3
-    new_systems_first: bool = False
-
-    @classmethod
-    def of(cls, screens: ScreensSpec) -> Ranking:
-        """That which a search asks for."""
-        others = {name: getattr(screens, name) for name in cls.__dataclass_fields__ if name != "by"}
-        return cls(screens.rank_by, **others)
-
-
-def ranked(table: Any, ranking: Ranking | None = None) -> Any:
+def ranked(table: Any, ranking: ScreensSpec | None = None) -> Any:
     """The unique formulas of a table of rows, best first, `rank` from 1, those on their Pareto front marked. Rows
     without a formula drop out. The table may hold several searches, told apart by their seeds.
     """
@@ -67,7 +45,7 @@ def ranked(table: Any, ranking: Ranking | None = None) -> Any:
     return with_ranks(table.take(pa.array(places)), np.arange(1, len(places) + 1), front)
 
 
-def rank_rows(rows: Any, searches: Ints, ranking: Ranking | None = None) -> tuple[Ints, Any]:
+def rank_rows(rows: Any, searches: Ints, ranking: ScreensSpec | None = None) -> tuple[Ints, Any]:
     """Which of n rows stand for the u unique compositions: their positions (u,), best first (see `order`), and an
     Arrow array (u,) of whether each is on their Pareto front, null where nobody has a say on its T_c.
 
@@ -131,7 +109,7 @@ def identity(formula: str) -> str:
     return write({symbol: whole[symbol] // divisor for symbol in ordered if whole[symbol]})
 
 
-def order(rows: Any, ranking: Ranking | None = None) -> Ints:
+def order(rows: Any, ranking: ScreensSpec | None = None) -> Ints:
     """Positions (n,) of a table's rows, best first: by `group`, then by what `ranking` asks for (trusted T_c unless it
     says otherwise), falling and unknown last, then by falling trusted T_c (but not by tc), by falling T_c, and by
     formula. rows: with the columns RANKED.
@@ -141,13 +119,13 @@ def order(rows: Any, ranking: Ranking | None = None) -> Ints:
     of the first 30 no more than most_per_system are of one chemical system, as far as there are others: the surplus
     follows behind them.
     """
-    ranking = ranking or Ranking()
+    ranking = ranking or ScreensSpec(rank_by="trusted")
     passed, undoped, gain, new_system = (rows[name].fill_null(False).to_numpy() for name in _MARKS)
     taken = _taken(rows) | ~new_system if ranking.new_systems_first else _taken(rows)
-    groups = group(passed, taken, undoped & (ranking.by in ("improvement", "plausibility")))
+    groups = group(passed, taken, undoped & (ranking.rank_by in ("improvement", "plausibility")))
     alphabetical = pc.rank(rows["formula"], tiebreaker="dense").to_numpy()
     best = np.lexsort((alphabetical, *(falling(each) for each in _keys(rows, ranking)), groups))
-    if ranking.by != "improvement":
+    if ranking.rank_by != "improvement":
         return best
     new = int((groups == 0).sum())
     arranged = _spread(_gain_first(best[:new], gain), ranking.most_per_system, rows["formula"])
@@ -175,13 +153,13 @@ def improvement_key(plausibility: Floats, expected_improvement_k: Floats, offset
     return np.asarray(terms[~np.isnan(terms).all(axis=1)].sum(axis=0))
 
 
-def _keys(rows: Any, ranking: Ranking) -> list[Floats]:
+def _keys(rows: Any, ranking: ScreensSpec) -> list[Floats]:
     """What decides within a group, the last first."""
     tc_k, trusted_tc_k, plausibility, improvement_k = (rows[name].to_numpy() for name in _NUMBERS[:4])
-    keys = [tc_k] if ranking.by == "tc" else [tc_k, trusted_tc_k]
-    if ranking.by == "plausibility":
+    keys = [tc_k] if ranking.rank_by == "tc" else [tc_k, trusted_tc_k]
+    if ranking.rank_by == "plausibility":
         keys.append(plausibility)
-    if ranking.by == "improvement":
+    if ranking.rank_by == "improvement":
         promised = ranking.improvement_tc_share * np.maximum(np.nan_to_num(trusted_tc_k), 0)
         keys.append(improvement_key(plausibility, improvement_k, ranking.improvement_offset_k + promised))
     return keys

@@ -17,10 +17,10 @@ import pytest
 from kiago_ray.runs import results
 from kiago_ray.runs.results import merge_tables
 from kiago_ray.screening.candidates import collect
-from kiago_ray.screening.rank import Ranking, identity, ranked
+from kiago_ray.screening.rank import identity, ranked
 from kiago_ray.screening.screens import Summary, apply_screens, summarise
 from kiago_ray.search.result import SearchResult
-from kiago_ray.search.sections import RankBy
+from kiago_ray.search.sections import RankBy, ScreensSpec
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.table import candidates_table, read_table, schema, table_bytes
@@ -28,6 +28,8 @@ from kiago_ray.storage.table import columns as table_columns
 
 Merge = Callable[..., tuple[Any, Summary]]
 SYMBOLS = np.array(["Ba", "Ca", "La", "Cu", "Fe", "Ni", "As", "Se", "F", "O"])
+
+BY_TRUSTED = ScreensSpec(rank_by="trusted")
 
 
 def made_table(rows: int, seed: int, *, formulas: int = 300, first_row: int = 0, search: str = "one") -> Any:
@@ -87,13 +89,13 @@ def made_table(rows: int, seed: int, *, formulas: int = 300, first_row: int = 0,
 def merged(tmp_path: Path) -> Merge:
     """Write tables, merge their files, read the result, and count it."""
 
-    def go(*tables: Any, name: str = "out", ranking: Ranking | None = None) -> tuple[Any, Summary]:
+    def go(*tables: Any, name: str = "out", ranking: ScreensSpec | None = None) -> tuple[Any, Summary]:
         places = []
         for number, table in enumerate(tables):
             places.append(Location.of(tmp_path / f"in-{number}.parquet"))
             places[-1].write_bytes(table_bytes(table))
         output = Location.of(tmp_path / f"{name}.parquet")
-        merge_tables(places, output, ranking or Ranking())
+        merge_tables(places, output, ranking or BY_TRUSTED)
         out = read_table(output)
         return out, summarise(out, rows=sum(map(len, tables)), statuses={}, required=())
 
@@ -126,8 +128,8 @@ def test_shards_of_a_search_give_what_ranked_makes_of_all_rows(
 @pytest.mark.parametrize("rank_by", ["improvement", "plausibility", "trusted", "tc"])
 def test_the_order_and_the_front_are_those_of_ranked(merged: Merge, rank_by: RankBy) -> None:
     table = made_table(500, seed=6)
-    out, _ = merged(*shards_of(table, 250), ranking=Ranking(rank_by))
-    expected = ranked(table, Ranking(rank_by))
+    out, _ = merged(*shards_of(table, 250), ranking=ScreensSpec(rank_by=rank_by))
+    expected = ranked(table, ScreensSpec(rank_by=rank_by))
     assert out.equals(expected)
     assert 1 < sum(out["pareto"].fill_null(False).to_pylist()) < 40
     assert 0 < out["pareto"].null_count == out["trusted_tc_k"].null_count < len(out)
@@ -144,7 +146,9 @@ def test_a_composition_that_two_searches_write_in_two_ways_is_one(merged: Merge)
 
 
 def test_gains_and_what_is_left_out_are_counted(merged: Merge) -> None:
-    out, done = merged(made_table(500, seed=6), ranking=Ranking("improvement"))
+    out, done = merged(
+        made_table(500, seed=6), ranking=ScreensSpec(rank_by="improvement", improvement_tc_share=0)
+    )
     new = [row for row in out.to_pylist() if row["passed"] and row["known"] is row["tried"] is None]
     assert done.gains == sum(row["gain"] for row in new) > 0
     assert done.left_out == done.passed - len(new) > 0
@@ -272,7 +276,7 @@ def test_a_damaged_input_leaves_what_was_there(tmp_path: Path, monkeypatch: pyte
     ):
         Path(bad.path).write_bytes(damaged)
         with pytest.raises(StorageError, match=message):
-            merge_tables([good, bad], Location.of(output), Ranking())
+            merge_tables([good, bad], Location.of(output), BY_TRUSTED)
         assert output.read_bytes() == b"old"
         assert sorted(path.name for path in tmp_path.iterdir()) == [
             "bad.parquet",
@@ -283,15 +287,15 @@ def test_a_damaged_input_leaves_what_was_there(tmp_path: Path, monkeypatch: pyte
         assert list(scratch.iterdir()) == []
     pq.write_table(pa.table({"formula": ["NaCl"]}), bad.path)
     with pytest.raises(StorageError, match=r"bad.parquet is not a table of candidates.*no column 'rank'"):
-        merge_tables([good, bad], Location.of(output), Ranking())
+        merge_tables([good, bad], Location.of(output), BY_TRUSTED)
     with pytest.raises(StorageError, match=r"can't read .*gone.parquet: No such file"):
-        merge_tables([Location.of(tmp_path / "gone.parquet")], Location.of(output), Ranking())
+        merge_tables([Location.of(tmp_path / "gone.parquet")], Location.of(output), BY_TRUSTED)
 
 
 def test_a_scratch_directory_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     with pytest.raises(StorageError, match=r"can't write temporary files to .*none: No such file.*TMPDIR"):
-        merge_tables([], Location.of(tmp_path / "out.parquet"), Ranking())
+        merge_tables([], Location.of(tmp_path / "out.parquet"), BY_TRUSTED)
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
@@ -300,5 +304,7 @@ def test_a_full_scratch_disk_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     os.symlink("/dev/full", tmp_path / "0.arrow")
     monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda **_: nullcontext(str(tmp_path)))
     with pytest.raises(StorageError, match=r"can't write temporary files.*No space left.*TMPDIR"):
-        merge_tables([Location.of(tmp_path / "in.parquet")], Location.of(tmp_path / "out.parquet"), Ranking())
+        merge_tables(
+            [Location.of(tmp_path / "in.parquet")], Location.of(tmp_path / "out.parquet"), BY_TRUSTED
+        )
     assert not (tmp_path / "out.parquet").exists()

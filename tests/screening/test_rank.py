@@ -18,7 +18,6 @@ from kiago_ray.data.compositions import composition_key
 from kiago_ray.screening.rank import (
     FIRST_ROWS,
     RANKED,
-    Ranking,
     group,
     identity,
     improvement_key,
@@ -26,9 +25,16 @@ from kiago_ray.screening.rank import (
     pareto_front,
     unique,
 )
+from kiago_ray.search.sections import RankBy, ScreensSpec
 from kiago_ray.storage.table import schema
 
 NAMES = ("MgB2", "LaNiAsO", "FeSe", "H3S", "NbN")
+
+
+def ranking(by: RankBy, offset_k: float = 0.1, tc_share: float = 0.0, **others: Any) -> ScreensSpec:
+    return ScreensSpec(rank_by=by, improvement_offset_k=offset_k, improvement_tc_share=tc_share, **others)
+
+
 FORMULAS = st.sampled_from([None, *NAMES])
 
 
@@ -90,7 +96,7 @@ def test_order_is_passed_then_falling_trusted_tc_then_falling_tc_then_formula(
 ) -> None:
     formulas, passed, tc_k, trusted = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
     table = rows_of(formulas, passed, tc_k, trusted)
-    best = order(table, Ranking("trusted" if by_trusted else "tc"))
+    best = order(table, ranking("trusted" if by_trusted else "tc"))
 
     def last_if_unknown(value: float) -> float:
         return np.inf if np.isnan(value) else -value
@@ -160,7 +166,7 @@ def test_a_composition_written_in_the_order_of_two_bases_is_one() -> None:
     assert unique(sourced(formulas, [True, False, True, False, True])).tolist() == [0, 3, 4]
 
 
-IMPROVEMENT = Ranking("improvement")
+IMPROVEMENT = ranking("improvement")
 
 
 def proposals(formulas: list[str], **columns: Any) -> Any:
@@ -173,17 +179,17 @@ def proposals(formulas: list[str], **columns: Any) -> Any:
 def test_of_rows_that_are_no_gain_those_with_a_tc_stand_first() -> None:
     values = {"plausibility": [0.5, 0.4], "expected_improvement_k": [0.0, 0.0]}
     rows = proposals(["MgB2", "NbN"], **values, trusted_tc_k=[1.0, 30.0])
-    assert order(rows, Ranking("improvement", 0.1)).tolist() == [0, 1]
-    assert order(rows, Ranking("improvement", 0.1, improvement_tc_share=0.02)).tolist() == [1, 0]
+    assert order(rows, ranking("improvement", 0.1)).tolist() == [0, 1]
+    assert order(rows, ranking("improvement", 0.1, 0.02)).tolist() == [1, 0]
 
 
 def test_improvement_weighs_plausibility_against_the_gain() -> None:
     key = improvement_key(np.array([1.0, 0.5]), np.array([0.9, 9.9]), 0.1)
     np.testing.assert_allclose(key, [0.0, np.log(0.5) + np.log(10)], atol=1e-12)
     rows = proposals(["MgB2", "NbN"], plausibility=[1.0, 0.5], expected_improvement_k=[0.9, 9.9])
-    assert order(rows, Ranking("improvement", 30.0)).tolist() == [0, 1]  # 30.9 against 39.9 / 2
-    assert order(rows, Ranking("improvement", 0.1)).tolist() == [1, 0]  # 1 against 10 / 2
-    assert order(rows, Ranking("plausibility")).tolist() == [0, 1]
+    assert order(rows, ranking("improvement", 30.0)).tolist() == [0, 1]  # 30.9 against 39.9 / 2
+    assert order(rows, ranking("improvement", 0.1)).tolist() == [1, 0]  # 1 against 10 / 2
+    assert order(rows, ranking("plausibility")).tolist() == [0, 1]
 
 
 def test_what_nobody_knows_of_any_row_decides_nothing() -> None:
@@ -199,7 +205,7 @@ def test_a_row_that_is_no_gain_cannot_stand_first() -> None:
     rows = proposals(**known, gain=[False, False, True, True])
     assert order(rows, IMPROVEMENT).tolist() == [2, 0, 1, 3]
     assert order(proposals(**known, gain=[False] * 4), IMPROVEMENT).tolist() == [0, 1, 2, 3]
-    assert order(rows, Ranking("plausibility")).tolist() == [0, 1, 2, 3]
+    assert order(rows, ranking("plausibility")).tolist() == [0, 1, 2, 3]
     taken = [False, False, True, False]  # a gain that is known is none to propose
     rows = proposals(**known, gain=[False, False, True, True], taken=taken)
     assert order(rows, IMPROVEMENT).tolist() == [3, 0, 1, 2]
@@ -214,8 +220,8 @@ def test_undoped_cuprates_stand_behind_all_others_that_passed() -> None:
         undoped=[True, False, False, False],
     )
     for by in ("improvement", "plausibility"):
-        assert order(rows, Ranking(by)).tolist() == [2, 1, 0, 3]
-    assert order(rows, Ranking("trusted")).tolist() == [2, 0, 1, 3]  # by formula, as nothing differs
+        assert order(rows, ranking(by)).tolist() == [2, 1, 0, 3]
+    assert order(rows, ranking("trusted")).tolist() == [2, 0, 1, 3]  # by formula, as nothing differs
 
 
 def test_few_rows_of_one_chemical_system_stand_among_the_first() -> None:
@@ -232,7 +238,7 @@ def test_few_rows_of_one_chemical_system_stand_among_the_first() -> None:
     # The surplus follows, in its order, and then the rest in theirs.
     assert best[FIRST_ROWS : FIRST_ROWS + n // 2 - 3] == list(range(3, n // 2))
     assert best[FIRST_ROWS + n // 2 - 3 :] == sorted(best[FIRST_ROWS + n // 2 - 3 :])
-    assert order(rows, Ranking("improvement", most_per_system=n)).tolist() == list(range(n))
+    assert order(rows, ranking("improvement", most_per_system=n)).tolist() == list(range(n))
 
 
 def test_where_there_are_too_few_systems_the_surplus_fills_the_first_rows() -> None:
@@ -248,8 +254,8 @@ def test_rows_of_new_chemical_systems_stand_first_where_that_is_asked_for() -> N
         taken=[False, False, True, False],
         new_system=[False, True, True, True],
     )
-    assert order(rows, Ranking("tc")).tolist() == [0, 1, 2, 3]
-    assert order(rows, Ranking("tc", new_systems_first=True)).tolist() == [1, 0, 2, 3]
+    assert order(rows, ranking("tc")).tolist() == [0, 1, 2, 3]
+    assert order(rows, ranking("tc", new_systems_first=True)).tolist() == [1, 0, 2, 3]
 
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import BaseMaterial, KnownMaterials
-from kiago_ray.screening.rank import Ranking, ranked
+from kiago_ray.screening.rank import ranked
 from kiago_ray.screening.screens import (
     REQUIRED,
     SCREENS,
@@ -225,21 +225,21 @@ BASE = BaseMaterial("LaNiAsO", tc_predicted_k=5.0, ef_predicted_ev_per_atom=-2.1
 def counted(
     result: SearchResult,
     base: BaseMaterial | None = BASE,
-    ranking: Ranking | None = None,
+    ranking: ScreensSpec | None = None,
     known: KnownMaterials | None = None,
     opinions: Any = None,
     **options: Any,
 ) -> Summary:
     """The summary of rows that PAPER's screens judge."""
     rows = collect(result, SPEC, base=base, known=known, opinions=opinions)
-    ranking = ranking or Ranking()
+    ranking = ranking or ScreensSpec(rank_by="trusted")
     return summarise(
         ranked(candidates_table(apply_screens(rows, SPEC.screens)), ranking),
         rows=len(rows),
         statuses=result.status_counts(),
         required=PAPER,
         base=base,
-        ranked_by=ranking.by,
+        ranked_by=ranking.rank_by,
         **options,
     )
 
@@ -339,7 +339,8 @@ def test_the_best_are_those_that_can_be_trusted(make_result: MakeResult) -> None
     opinions = {name: np.array(values) for name, values in said.items()}
     base = replace(BASE, tc_oracle_k=4.0)
     by_trust, by_tc = (
-        counted(result, base, Ranking(by), opinions=lambda rows: opinions, top=(1, 2)).top for by in BOTH
+        counted(result, base, ScreensSpec(rank_by=by), opinions=lambda rows: opinions, top=(1, 2)).top
+        for by in BOTH
     )
     assert (by_trust[0].mean_tc_k, by_trust[0].gap_k, by_trust[0].mean_trusted_tc_k) == (26.0, 1.0, 23.0)
     assert (by_tc[0].mean_tc_k, by_tc[0].gap_k, by_tc[0].delta_tc_oracle_k) == (90.0, 80.0, 6.0)
@@ -357,7 +358,7 @@ def test_gains_what_is_left_out_and_the_sources_of_the_first_rows(make_result: M
     rows = [("LaFeAsO", 26.0, -2.0), ("LaNiAsO", 8.0, -2.0), ("LaCoAsO", 9.0, -2.0), ("LaNiPO", 30.0, -2.0)]
     result = replace(make_result([*rows]), source=np.array(["family", "swap", "swap", "made"], dtype=object))
     known = KnownMaterials.from_formulas(["LaFeAsO", "LaNiAsO0.9F0.1"], [26.0, 8.5])
-    summary = counted(result, known=known, ranking=Ranking("improvement"))
+    summary = counted(result, known=known, ranking=ScreensSpec(rank_by="improvement", improvement_tc_share=0))
     # LaFeAsO is known; LaNiAsO is predicted below LaNiAsO0.9F0.1; nothing known is near the other two.
     assert (summary.passed, summary.gains, summary.left_out, summary.ranked_by) == (4, 2, 1, "improvement")
     assert summary.sources == {"family": 1, "swap": 2, "made": 1}

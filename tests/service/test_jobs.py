@@ -14,7 +14,7 @@ import pytest
 from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.screening.known import TriedMaterials
-from kiago_ray.screening.rank import Ranking, ranked
+from kiago_ray.screening.rank import ranked
 from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.service.jobs import Job, JobStore
 from kiago_ray.service.searches import candidate_page
@@ -75,7 +75,7 @@ def test_a_worker_finds_what_a_search_here_finds(store: JobStore, models: Models
     page = candidate_page(store.result(job_id) / CANDIDATES, 0, 1000, passed_only=False)
     rows = page.candidates
     here = judged_rows(SPEC, replace(models, hull=None), shard_rows=8)
-    expected = ranked(here.table, Ranking.of(SPEC.screens)).to_pylist()
+    expected = ranked(here.table, SPEC.screens).to_pylist()
     assert page.total == len(expected)
     assert [row["formula"] for row in rows] == [row["formula"] for row in expected]
     assert [row["tc_k"] for row in rows] == pytest.approx([row["tc_k"] for row in expected], abs=1e-4)

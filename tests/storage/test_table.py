@@ -17,9 +17,10 @@ from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.compositions import KnownCompositions
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.known import BaseMaterial, KnownMaterials, TriedMaterials
-from kiago_ray.screening.rank import Ranking, ranked
+from kiago_ray.screening.rank import ranked
 from kiago_ray.screening.screens import apply_screens
 from kiago_ray.search.result import SearchResult
+from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.table import (
@@ -250,7 +251,7 @@ def test_ranked_by_trust_with_the_pareto_front(make_result: MakeResult) -> None:
     assert best["trusted_tc_k"].to_pylist() == [12.0, 10.0, 0.0, 80.0]
     # LaNiAsO is as stable as LaFeAsO, but further out and believed less; NaCl2 didn't pass.
     assert best["pareto"].to_pylist() == [True, True, False, False]
-    by_tc = ranked(judged(make_result(ROWS)), Ranking("tc"))
+    by_tc = ranked(judged(make_result(ROWS)), ScreensSpec(rank_by="tc"))
     assert by_tc["tc_k"].to_pylist() == [26.0, 11.0, 8.0, 90.0]
 
 
@@ -300,9 +301,9 @@ def test_plausibility_and_improvement_of_rows(make_result: MakeResult) -> None:
     assert columns["best_nearby_tc_k"] == [26.0, None, 26.0, 39.0]  # the base counts for LaNiAsO
     assert columns["expected_improvement_k"] == [pytest.approx(4.0), None, 0.0, 0.0]
     assert columns["gain"] == [True, None, False, False]
-    best = ranked(table, Ranking("improvement")).to_pydict()
+    best = ranked(table, ScreensSpec(rank_by="improvement", improvement_tc_share=0)).to_pydict()
     assert best["formula"] == ["LaFeAsO", "MgB2", "LaNiAsO"]  # MgB2 is known
-    assert ranked(table, Ranking("tc"))["formula"].to_pylist() == ["LaFeAsO", "MgB2", "LaNiAsO"]
+    assert ranked(table, ScreensSpec(rank_by="tc"))["formula"].to_pylist() == ["LaFeAsO", "MgB2", "LaNiAsO"]
 
 
 VALUES = {"string": "FeSe", "double": 8.5, "bool": True, "int32": 1, "int64": 2**62}
