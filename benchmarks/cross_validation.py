@@ -27,7 +27,7 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from kiago_ray.predictors.base import multiplies_bfloat16
 from kiago_ray.predictors.ensemble import MEMBERS, SCALE, TcEnsemble
-from kiago_ray.training.fit import EpochReport, RunOptions, fit
+from kiago_ray.training.fit import RunOptions, fit
 from kiago_ray.training.oracle import CROSS_VALIDATION_FOLDS, OracleSettings
 from kiago_ray.training.recipes import ENSEMBLE_LESSON, ENSEMBLE_SETTINGS, member_weights
 from kiago_ray.training.tables import SPLITS, Epoch, Split, TcTables, TrainingTable, score
@@ -108,7 +108,7 @@ def fitted(lessons: list[Lesson], zeros: TrainingTable, name: str, asked: argpar
             out=asked.out,
             device=asked.device,
             bfloat16=multiplies_bfloat16(torch.device(asked.device)),
-            on_epoch=lambda _, report: told(name, report),
+            on_step=print,
         ),
         name,
         ENSEMBLE_LESSON.about(),
@@ -165,12 +165,6 @@ def scores(known: TrainingTable, tc_k: Floats, split: Split) -> dict[str, object
         "r2_95_percent": [round(float(each), 4) for each in np.quantile(drawn, (0.025, 0.975))],
         "squared_error_in_the_worst_1_percent": round(float(worst.sum() / square.sum()), 3),
     }
-
-
-def told(name: str, report: EpochReport) -> None:
-    """A line now and then."""
-    if report.epoch % 10 == 0 or report.epoch == report.epochs:
-        print(f"{name}: epoch {report.epoch}/{report.epochs}, {report.seconds:.0f} s", flush=True)
 
 
 def main() -> None:

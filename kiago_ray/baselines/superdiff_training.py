@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -36,7 +36,7 @@ from kiago_ray.data.compositions import held_out, nearest
 from kiago_ray.data.files import LoadReport
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import halved, save_network
-from kiago_ray.training.fit import EpochReport, FitSettings, RunOptions, fit, model_card
+from kiago_ray.training.fit import FitSettings, RunOptions, fit, model_card
 from kiago_ray.training.tables import HELD_OUT_SHARE, SALT, Epoch
 
 # 97 % of SuperCon. The others are alloys in per cent and clathrates: their amounts lie up to thirty times above all
@@ -112,16 +112,12 @@ def train_superdiff(
     if not len(test):
         raise InputError(f"none of {len(train)} compositions is held out: use more data")
     recipe = {**RECIPE, "bfloat16": options.bfloat16}
-
-    def on_epoch(_: str, report: EpochReport) -> None:
-        options.on_epoch("random", replace(report, loss=report.loss * 2 * _SQUARED_TO))
-
     network, seconds = fit(
         partial(UNet, network_settings),
         _velocity,
         partial(noisy_epoch, padded(train)),
         settings,
-        replace(options, on_epoch=on_epoch),
+        options,
         KIND,
         recipe,
     )

@@ -22,9 +22,11 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from rich.console import Console
+from torch.utils.flop_counter import FlopCounterMode
 from typer import Option
 
 from kiago_ray.api import judged_rows
+from kiago_ray.chemistry.elements import N_ELEMENTS
 from kiago_ray.cli.console import AsJson, plain_table, print_facts, print_json, watching
 from kiago_ray.cli.search import SearchView
 from kiago_ray.data import NONE
@@ -197,10 +199,12 @@ def inferences(predictors: Predictors) -> list[Inference]:
 
 
 def products_needed(predictors: Predictors) -> int:
-    """Multiply-adds that values and gradients of one row need: two for every weight of the networks that is
-    not 0.
-    """
-    return sum(2 * each.needed for each in inferences(predictors))
+    """Multiply-adds of the matrix products for values and gradients of one row; gradients take as many as values."""
+    row = torch.full((1, N_ELEMENTS), 1 / N_ELEMENTS)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:  # a multiply-add is two operations
+        for each in inferences(predictors):
+            each(row)
+    return int(counter.get_total_flops())
 
 
 def whole_search(

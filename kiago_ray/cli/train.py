@@ -223,10 +223,6 @@ def options(
         compile_network=compile_network,
         bfloat16=multiplies_bfloat16(torch.device(device)),
         splits=[split for split in SPLITS if split in splits.split(",")],
-        on_epoch=lambda split, report: say(
-            f"{split} split: epoch {report.epoch}/{report.epochs}, loss {report.loss:.4f}, {report.seconds:.0f} s, "
-            f"{report.seconds / report.epoch * (report.epochs - report.epoch):.0f} s left (of this split)"
-        ),
         on_step=say,
     )
 

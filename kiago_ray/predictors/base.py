@@ -127,11 +127,6 @@ class Inference(nn.Module, ABC):
 
     supported: Tensor
 
-    @property
-    @abstractmethod
-    def needed(self) -> int:
-        """Multiply-adds that a row's value needs: its weights that aren't 0. Its gradient needs as many."""
-
     @abstractmethod
     def wide_layers(self) -> list[nn.Module]:
         """The layers that may compute in less than single precision; never the first."""

@@ -184,12 +184,6 @@ class CalibratedEnsemble(Inference):
     def wide_layers(self) -> list[nn.Module]:
         return [*self.ensemble.blocks]
 
-    @property
-    def needed(self) -> int:
-        layers = [m.weight for m in self.ensemble.modules() if isinstance(m, BatchedLinear)]
-        extra = [self.extrapolation.projection, self.extrapolation.centres]
-        return sum(matrix.numel() for matrix in layers + extra)
-
     def direct(self, x: Tensor) -> Tensor:
         if not self.kappa and not self.extrapolation_weight:
             return SCALE.tc_k(self.ensemble(x)).mean(dim=1)

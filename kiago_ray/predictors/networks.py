@@ -60,10 +60,6 @@ class ElemNet(Inference):
     def wide_layers(self) -> list[nn.Module]:
         return [layer for layer in self.linear[1:] if layer.out_features >= self.WIDE]
 
-    @property
-    def needed(self) -> int:
-        return sum(layer.weight.numel() for layer in self.linear)
-
     def forward(self, fractions: Tensor) -> Tensor:
         """In training, values with gradients to the weights; otherwise as every `Inference`."""
         return self.direct(fractions).float() if self.training else super().forward(fractions)
@@ -189,14 +185,13 @@ def bands(matrix: Tensor, width: int) -> list[Band]:
 
 class BandedLinear(nn.Module):
     """x·W + b for a frozen matrix W (inputs, outputs); convolutions on small maps become this. width: outputs of one
-    product. needed: entries of W that aren't 0, the multiply-adds that a row needs in either direction.
+    product.
     """
 
     def __init__(self, matrix: Tensor, bias: Tensor, *, width: int = BAND) -> None:
         super().__init__()
         self.inputs, self.outputs = matrix.shape
         self.bias = nn.Buffer(bias, persistent=False)
-        self.needed = int(torch.count_nonzero(matrix))
         self.down, self.up = bands(matrix, width), bands(matrix.T, width)
         self.down_matrices, self.up_matrices = _parts(matrix, self.down), _parts(matrix.T, self.up)
         # Inputs in groups may read more than outputs do; then the gradient is summed over the outputs' bands.
@@ -279,11 +274,6 @@ class ResNet18Inference(Inference):
 
     def wide_layers(self) -> list[nn.Module]:
         return [*self.blocks]
-
-    @property
-    def needed(self) -> int:
-        layers = (layer for layer in self.modules() if isinstance(layer, BandedLinear))
-        return sum(layer.needed for layer in layers) + self.head.in_features
 
     def direct(self, x: Tensor) -> Tensor:
         return self.chunk(x, gradients=False)[0]

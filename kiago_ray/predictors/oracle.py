@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 STATISTICS = ("mean", "deviation", "minimum", "maximum", "range", "absolute_deviation", "most_abundant")
 AMOUNTS = ("elements", "norm_2", "norm_3", "norm_7", "entropy", "largest_fraction")
 STEP = 1e-4  # what statistics are rounded to, those of a property by its deviation over the elements
-AMOUNT_STEP = (
-    2.0**-17
-)  # a power of 2: no amount n/N of fewer than 2¹⁷ atoms then lies halfway between two steps
+# A power of 2: no amount n/N of fewer than 2¹⁷ atoms then lies halfway between two steps.
+AMOUNT_STEP = 2.0**-17
 SAME_AMOUNT = 1e-5
 ROWS_AT_ONCE = 2_048
 MAX_TEXT_BYTES = 640 << 20

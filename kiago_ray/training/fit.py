@@ -47,20 +47,11 @@ class FitSettings:
     huber_width: float | None = None
 
 
-@dataclass(frozen=True)
-class EpochReport:
-    """What a progress display needs after an epoch; `seconds` is the wall time so far, resumes included."""
-
-    epoch: int
-    epochs: int
-    loss: float
-    seconds: float
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Where a training run writes and how it computes; `on_epoch`, with the split, and `on_step` hear of its progress.
-    compile_network needs a C++ compiler and changes speed only."""
+    """Where a training run writes and how it computes; `on_step` hears of its progress, a line after each epoch and
+    stage. compile_network needs a C++ compiler and changes speed only.
+    """
 
     out: Path
     device: str = "cpu"
@@ -68,12 +59,7 @@ class RunOptions:
     compile_network: bool = False
     bfloat16: bool = False
     splits: Sequence[Split] = SPLITS
-    on_epoch: Callable[[str, EpochReport], None] = field(default=lambda split, report: None)
     on_step: Callable[[str], None] = field(default=lambda text: None)
-
-    def __post_init__(self) -> None:
-        if "random" not in self.splits:
-            raise ValueError("the random split's fit is the one that is saved: it must be among the splits")
 
 
 def fit(
@@ -88,8 +74,8 @@ def fit(
     """Minimise the mean error of `forward(network, fractions)`; return (averaged network, seconds).
 
     Of an ensemble the sum of its members' weighted means is minimised, so each learns as if alone. The weights
-    returned are the exponential average over steps (in evaluation mode). name: what is fitted and, behind a dash, the
-    split; `checkpoints/NAME.safetensors` is written after every epoch and resumed from if it is there. A run with
+    returned are the exponential average over steps (in evaluation mode). name: what is fitted and the split;
+    `checkpoints/NAME.safetensors` is written after every epoch and resumed from if it is there. A run with
     other settings or another recipe, or whose first epoch has other rows, can't resume from it. Raises InputError.
     """
     torch.manual_seed(settings.seed)
@@ -119,8 +105,10 @@ def fit(
             total += loss.item() / (1 if rows.weights is None else rows.weights.shape[1])
         seconds += time.monotonic() - start
         state.save(checkpoint, epoch + 1, seconds)
-        report = EpochReport(epoch + 1, settings.epochs, total / batches, seconds)
-        options.on_epoch(name.rpartition("-")[2], report)
+        options.on_step(
+            f"{name}: epoch {epoch + 1}/{settings.epochs}, loss {total / batches:.4g}, {seconds:.0f} s, "
+            f"{seconds / (epoch + 1) * (settings.epochs - epoch - 1):.0f} s left"
+        )
     return cast(Network, state.average), round(seconds)
 
 

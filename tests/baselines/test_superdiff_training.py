@@ -38,7 +38,7 @@ from kiago_ray.data.files import sha256
 from kiago_ray.data.sources import load_supercon
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import WeightsError
-from kiago_ray.training.fit import EpochReport, RunOptions
+from kiago_ray.training.fit import RunOptions
 
 SMALL = NetworkSettings(width=8, depth=1)
 QUICK = replace(SETTINGS, epochs=3, batch_rows=64)
@@ -58,12 +58,12 @@ def cuprates() -> Compositions:
 
 
 def run(data: Compositions, out: Path, stop_after: int | None = None, **changes: Any) -> dict[str, Any]:
-    def on_epoch(_: str, report: EpochReport) -> None:
-        if report.epoch == stop_after:
+    def on_step(text: str) -> None:
+        if f"epoch {stop_after}/" in text:
             raise Stop
 
     settings = replace(QUICK, **changes)
-    options = RunOptions(out=out, on_epoch=on_epoch)
+    options = RunOptions(out=out, on_step=on_step)
     return train_superdiff(data, SMALL, settings, options, samples=4, sampling_steps=10)
 
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from kiago_ray.errors import InputError
 from kiago_ray.training.fit import (
-    EpochReport,
     FitSettings,
     RunOptions,
     fit,
@@ -62,12 +61,11 @@ def run(
         epoch = sample(generator)
         return replace(epoch, targets=epoch.targets + shift)
 
-    def on_epoch(split: str, report: EpochReport) -> None:
-        assert split == "random"
-        if report.epoch == stop_after:
+    def on_step(text: str) -> None:
+        if text.startswith(f"made-random: epoch {stop_after}/"):
             raise Stop
 
-    options = RunOptions(out=out, on_epoch=on_epoch)
+    options = RunOptions(out=out, on_step=on_step)
     return fit(make, forward, shifted, settings, options, "made-random", recipe)[0]
 
 
@@ -136,8 +134,3 @@ def test_the_comparison_trees_know_their_training_rows() -> None:
     rows = generator.dirichlet(np.ones(118) * 0.05, size=60)
     values = generator.random(60) * 90
     np.testing.assert_allclose(tree_labels(rows, values, rows, seed=0, trees=100), values, atol=1e-8)
-
-
-def test_the_split_that_is_saved_has_to_be_fitted(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="random split's fit is the one that is saved"):
-        RunOptions(out=tmp_path, splits=("system",))

@@ -134,8 +134,8 @@ def test_the_command_trains_resumes_and_refuses(
 
     code, err = train("--epochs", "1")
     assert code == 0, err
-    assert "random split: epoch 1/1" in err
-    assert "system split: epoch 1/1" in err
+    assert "ef-random: epoch 1/1" in err
+    assert "ef-system: epoch 1/1" in err
     card = json.loads((tmp_path / "out" / "ef.json").read_text())
     assert card["data"][0]["rows_read"] == 700
     code, err = train("--epochs", "1")
