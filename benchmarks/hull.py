@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS, SYMBOLS
-from kiago_ray.chemistry.formula import parse_fractions, reduce_counts, write_row
+from kiago_ray.chemistry.formula import amounts_row, parse_fractions, reduce_counts, write_row
 from kiago_ray.data.sources import load_materials_project
 from kiago_ray.data.tables import shipped_element_counts
 from kiago_ray.hull import EnergyHull, HullPlace, judge
@@ -124,7 +124,7 @@ def against_pymatgen(
 
 def made_up(rows: int, rng: np.random.Generator) -> list[str]:
     """Formulas of 5 to 7 elements with 1 to 8 atoms of each, the elements drawn as often as SuperCon has them."""
-    counts = shipped_element_counts().supercon.frequencies()
+    counts = amounts_row(shipped_element_counts().supercon.counts)
     known = np.zeros(N_ELEMENTS)
     known[list(ELEMNET_INDEX)] = counts[list(ELEMNET_INDEX)]
     amounts = np.zeros((rows, N_ELEMENTS), dtype=np.int64)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats, Mask
-from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.chemistry.formula import amounts_row, fractions, parse
 from kiago_ray.data import NONE
 from kiago_ray.data.tables import known_table, shipped_element_counts, tried_table
 from kiago_ray.hull.energy_hull import EnergyHull
@@ -32,7 +32,7 @@ from kiago_ray.search.spec import SearchSpec
 
 def search_frequencies() -> dict[str, Floats]:
     """The shipped element counts by data set, (118,) each, as `run_search` takes them."""
-    return {name: source.frequencies() for name, source in shipped_element_counts()}
+    return {name: amounts_row(source.counts) for name, source in shipped_element_counts()}
 
 
 def check_search(

@@ -25,7 +25,7 @@ from scipy.sparse import csr_matrix
 from scipy.spatial.distance import cdist
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, WRITING_RANK, Floats, Ints
-from kiago_ray.chemistry.formula import parse, sparse_fractions, write
+from kiago_ray.chemistry.formula import sparse_fractions, write
 
 SAME_TOLERANCE = 0.02  # L1 distance
 MAX_BLOCK_BYTES = 64 * 2**20  # of distances held at once
@@ -46,11 +46,6 @@ def composition_key(amounts: Amounts) -> CompositionKey:
         # To billionths first: 1/128 is 7812.5 millionths, and the last bit of the division must not decide on it.
         key += (INDEX[symbol], round(round(amounts[symbol] / total * 1e9) / 1e3))
     return tuple(key)
-
-
-def composition_keys(table: pd.DataFrame) -> list[CompositionKey]:
-    """The key of each of a table's formulas. Raises FormulaError."""
-    return [composition_key(parse(formula)) for formula in table["formula"]]
 
 
 def canonical(amounts: Amounts) -> str:

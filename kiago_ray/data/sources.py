@@ -30,11 +30,9 @@ import pandas as pd
 from kiago_ray.chemistry.elements import ELEMNET_SYMBOLS
 from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.data import files
-from kiago_ray.data.compositions import canonical, composition_keys, compositions, merged
+from kiago_ray.data.compositions import canonical, composition_key, compositions, merged
 from kiago_ray.data.files import Contents, LoadReport, PathLike, fail, leave_out, read_columns
 
-SUPERCON_KIND, COD_KIND, OQMD_KIND = "supercon", "cod", "oqmd"
-MATERIALS_PROJECT_KIND, PHASES_KIND = "materials_project", "phases"
 COD_COLUMNS = ("file", "formula", "calcformula")
 OQMD_COLUMNS = ("formula", "formation_energy_ev_per_atom")
 MATERIALS_PROJECT_COLUMNS = (*OQMD_COLUMNS, "decomposition_energy_ev_per_atom")
@@ -133,7 +131,7 @@ def load_supercon(
         return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)[TABLE_COLUMNS]
 
     contents = read_columns(path, SUPERCON_COLUMNS, ("str3",), tabs=True, header_line=HEADER_LINE)
-    return files.load_rows(contents, SUPERCON_KIND, read, merge)
+    return files.load_rows(contents, "supercon", read, merge)
 
 
 def is_supercon(path: PathLike) -> bool:
@@ -189,16 +187,11 @@ def _of_oxygen(found: Sequence[Measurement], oxygen: Oxygen) -> pd.DataFrame:
     for name, ordered in (("first", first), ("highest", highest)):
         one = ordered.drop_duplicates("formula").set_index("formula")
         table[f"year_{name}"], table[f"journal_{name}"] = one["year"], one["journal"]
-    table["structure"] = _most_frequent(rows).reindex(table.index).fillna("").astype("str")
+    # The structure that most reports name, the first in the alphabet among equals.
+    named = rows[rows["structure"] != ""].value_counts(["formula", "structure"]).reset_index()
+    most = named.sort_values(["count", "structure"], ascending=[False, True]).drop_duplicates("formula")
+    table["structure"] = most.set_index("formula")["structure"].reindex(table.index).fillna("").astype("str")
     return table.reset_index().assign(oxygen=oxygen)
-
-
-def _most_frequent(rows: pd.DataFrame) -> pd.Series[str]:
-    """The structure that most reports of a formula name, the first in the alphabet among equals."""
-    named = rows[rows["structure"] != ""]
-    counts = named.groupby(["formula", "structure"]).size().rename("n").reset_index()
-    ordered = counts.sort_values(["formula", "n", "structure"], ascending=[True, False, True])
-    return ordered.drop_duplicates("formula").set_index("formula")["structure"]
 
 
 def load_oqmd(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
@@ -206,7 +199,7 @@ def load_oqmd(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
     (canonical), `ef_ev_per_atom` (the lowest), `n_merged`, `chemical_system`. Raises DataError.
     """
     contents = read_columns(path, OQMD_COLUMNS)
-    return _energies(contents, OQMD_KIND, 1, ELEMNET_SYMBOLS, "outside ElemNet's 86 elements")
+    return _energies(contents, "oqmd", 1, ELEMNET_SYMBOLS, "outside ElemNet's 86 elements")
 
 
 def load_materials_project(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
@@ -214,7 +207,7 @@ def load_materials_project(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
     lowest) and the `decomposition_ev_per_atom` of that entry (≤ 0: stable, by how much; > 0: the distance above the
     hull of the others), `n_merged`, `chemical_system`. Raises DataError.
     """
-    return _energies(read_columns(path, MATERIALS_PROJECT_COLUMNS), MATERIALS_PROJECT_KIND, 2)
+    return _energies(read_columns(path, MATERIALS_PROJECT_COLUMNS), "materials_project", 2)
 
 
 def load_phases(
@@ -229,7 +222,7 @@ def load_phases(
     contents = read_columns(path, columns, tabs=tabs)
     if len(contents.rows) > MAX_PHASES:
         fail(path, None, f"more than {MAX_PHASES:,} compounds", "leave out those that don't matter")
-    table, report = _energies(contents, PHASES_KIND, int(energies), elements, files.FOREIGN, compounds=True)
+    table, report = _energies(contents, "phases", int(energies), elements, files.FOREIGN, compounds=True)
     if table.empty:
         why = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items())
         fail(path, None, f"no compound is left of {report.rows_read:,} rows ({why})", "check the file")
@@ -301,7 +294,7 @@ def load_cod(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
         return files.read_amounts(text), number
 
     contents = read_columns(path, COD_COLUMNS, ("status",))
-    return files.load_rows(contents, COD_KIND, read, lambda rows: merged(rows, ("cod_id",), "str"))
+    return files.load_rows(contents, "cod", read, lambda rows: merged(rows, ("cod_id",), "str"))
 
 
 def load_own(
@@ -340,13 +333,12 @@ def _value(path: PathLike, line: int, name: str, text: str) -> Any:
     return value
 
 
-Loader = Callable[[PathLike], tuple[pd.DataFrame, LoadReport]]
 # The Materials Project before OQMD, whose columns it has too.
-LOADERS: Mapping[str, tuple[Loader, Sequence[str]]] = {
-    SUPERCON_KIND: (load_supercon, ()),
-    COD_KIND: (load_cod, COD_COLUMNS),
-    MATERIALS_PROJECT_KIND: (load_materials_project, MATERIALS_PROJECT_COLUMNS),
-    OQMD_KIND: (load_oqmd, OQMD_COLUMNS),
+LOADERS: Mapping[str, tuple[Callable[[PathLike], tuple[pd.DataFrame, LoadReport]], Sequence[str]]] = {
+    "supercon": (load_supercon, ()),
+    "cod": (load_cod, COD_COLUMNS),
+    "materials_project": (load_materials_project, MATERIALS_PROJECT_COLUMNS),
+    "oqmd": (load_oqmd, OQMD_COLUMNS),
 }
 """Kind → loader, and the columns by which a comma-separated file is recognised."""
 UNDERSTOOD = (
@@ -363,7 +355,7 @@ def detect(path: PathLike) -> str:
     if line is None:
         fail(path, None, "the file is empty", "fetch it again")
     if is_supercon(path):
-        return SUPERCON_KIND
+        return "supercon"
     names = {name.strip() for name in next(csv.reader([line]), [])}
     kind = next((kind for kind, (_, columns) in LOADERS.items() if columns and names >= {*columns}), None)
     if kind is None:
@@ -393,5 +385,5 @@ def non_superconductors(
 
 def without(table: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
     """`table` less every composition that `held` has."""
-    keys = set(composition_keys(held))
-    return table[[key not in keys for key in composition_keys(table)]]
+    keys = {composition_key(parse(text)) for text in held["formula"]}
+    return table[[composition_key(parse(text)) not in keys for text in table["formula"]]]

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from kiago_ray.chemistry.elements import SYMBOLS, Floats
-from kiago_ray.chemistry.formula import FormulaError, amounts_row, parse
+from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.data import LANDMARKS, NONE, SHIPPED, SUPERCON
 from kiago_ray.data.compositions import KnownCompositions, canonical, composition_key, compositions
 from kiago_ray.data.files import DataError, LoadReport, PathLike, fail, finite, read_columns, read_lines
@@ -150,10 +150,6 @@ class SourceCounts(BaseModel):
     compositions: int
     counts: Mapping[str, int]
 
-    def frequencies(self) -> Floats:
-        """The counts over the elements, (118,)."""
-        return amounts_row(self.counts)
-
 
 class ElementCounts(BaseModel):
     """The counts in SuperCon, and in the compositions that stand for non-superconductors."""
@@ -264,7 +260,6 @@ STEPS = 20
 _NOBLE_GASES = frozenset(("He", "Ne", "Ar", "Kr", "Xe", "Rn"))
 _COLLECTION_COLUMNS = ("formula", "code", "spacegroup", "e_hull_ev_per_atom")
 _POLYTYPE = "1T-"  # as Hosono et al.'s survey writes one
-_ZSTD_LEVEL = 19  # written once, read often
 SUPERCON_SOURCE = "SuperCon, NIMS Materials Data Repository"
 MATERIALS_PROJECT_SOURCE = "Materials Project, ground states whose composition is not in SuperCon"
 LICENCE = "CC BY 4.0"  # of both
@@ -304,11 +299,15 @@ def pack(
         PHASES: compounds.astype(dict.fromkeys(compounds.columns[1:], "float32")),
         MADE: merged_made(made, made_2007),
     }
-    survey = _survey(tried)
+    survey, short = _survey(tried), {pa.large_string(): pa.string()}
     try:
         for name, table in packed.items():
+            arrow = pa.Table.from_pandas(table, preserve_index=False)
+            fields = [pa.field(each.name, short.get(each.type, each.type)) for each in arrow.schema]
             about = {EF_SHA256: ef_sha256.encode()} if name == PHASES else {}
-            _write(folder / name, table, about)
+            arrow = arrow.cast(pa.schema(fields, metadata=about))
+            path = folder / name  # written once, read often
+            pq.write_table(arrow, path, compression="zstd", compression_level=19, write_page_checksum=True)
         survey.to_csv(folder / TRIED, index=False, lineterminator="\n")
         (folder / ELEMENT_COUNTS).write_text(counts.model_dump_json(indent=1) + "\n", encoding="utf-8")
     except OSError as error:
@@ -333,13 +332,12 @@ def merged_made(now: PathLike, in_2007: PathLike) -> pd.DataFrame:
         rows.append((composition_key(amounts), canonical(amounts), e_hull, int(code), number))
     found = pd.DataFrame(rows, columns=["key", "formula", "e_hull", "code", "spacegroup"])
     found = found.astype({"e_hull": "float64"})  # unknown ones are NaN, and sort last
-    found = found.sort_values(["e_hull", "code", "formula"]).drop_duplicates("key")
+    found = found.sort_values(["e_hull", "code", "formula"])
     listed = [amounts for text in read_lines(in_2007) if (amounts := cleaned(text.strip())) is not None]
     names = [(composition_key(each), canonical(each)) for each in listed]
     names.sort(key=lambda each: (len(each[1]), each[1]))
-    then = pd.DataFrame(names, columns=["key", "formula"]).drop_duplicates("key")
-    only_then = then[~then["key"].isin(found["key"])]
-    table = pd.concat([found, only_then], ignore_index=True).sort_values("formula", ignore_index=True)
+    then = pd.DataFrame(names, columns=["key", "formula"])
+    table = pd.concat([found, then]).drop_duplicates("key").sort_values("formula", ignore_index=True)
     table["in_2007"] = table["key"].isin(then["key"])
     types = {"formula": "str", "code": "Int64", "spacegroup": "Int64", "in_2007": "bool"}
     return table[list(types)].astype(types)
@@ -375,14 +373,6 @@ def _survey(path: PathLike) -> pd.DataFrame:
         except FormulaError:
             continue
     return pd.DataFrame(rows, columns=["formula", "tc_k"])
-
-
-def _write(path: Path, table: pd.DataFrame, about: dict[bytes, bytes]) -> None:
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
-    texts = {pa.large_string(): pa.string()}
-    fields = [pa.field(each.name, texts.get(each.type, each.type)) for each in arrow.schema]
-    arrow = arrow.cast(pa.schema(fields, metadata=about))
-    pq.write_table(arrow, path, compression="zstd", compression_level=_ZSTD_LEVEL, write_page_checksum=True)
 
 
 def _source_counts(source: str, table: pd.DataFrame, report: LoadReport) -> SourceCounts:

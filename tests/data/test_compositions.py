@@ -5,7 +5,6 @@ force, SciPy and a linear programme as referees.
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +21,6 @@ from kiago_ray.data.compositions import (
     KnownCompositions,
     canonical,
     composition_key,
-    composition_keys,
     compositions,
     cumulative,
     nearest,
@@ -112,9 +110,8 @@ def test_formulas_do_not_depend_on_the_order(
     assert shuffled == [formulas[i] for i in order]
 
 
-def test_keys_of_a_table() -> None:
-    keys = composition_keys(pd.DataFrame({"formula": ["H3S", "LaNiAsO"]}))
-    assert keys[0] == (INDEX["H"], 750_000, INDEX["S"], 250_000)
+def test_a_key_is_of_columns_and_millionths() -> None:
+    assert composition_key(parse("H3S")) == (INDEX["H"], 750_000, INDEX["S"], 250_000)
 
 
 def test_known_distances() -> None:
