@@ -7,11 +7,13 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.distributed.cluster import LEAN_SERVE
+from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.result import RowStatus, SearchResult, Trajectory
 
 Row = tuple[str | None, float, float]
@@ -46,6 +48,16 @@ def _result(rows: Sequence[Row]) -> SearchResult:
         wall_s=1.0,
         seconds={},
     )
+
+
+def known_of(formulas: Sequence[str], tc_k: Sequence[float], **columns: Sequence[float]) -> KnownMaterials:
+    """Known materials from formulas alone, and maybe other columns of `KnownMaterials.from_table`."""
+    table = {
+        "formula": list(formulas),
+        "tc_k": list(tc_k),
+        **{name: list(each) for name, each in columns.items()},
+    }
+    return KnownMaterials.from_table(pd.DataFrame(table))
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from kiago_ray.api import SearchOutcome
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.hull import EnergyHull
 from kiago_ray.models import Models, load_models
-from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search import SpecError
+
+from .conftest import known_of
 
 SMALL = {"candidates": 24, "steps": [12, 12]}
 
@@ -27,7 +28,7 @@ def shipped() -> Models:
 
 @pytest.fixture(scope="module")
 def outcome(shipped: Models) -> SearchOutcome:
-    known = KnownMaterials.from_formulas(["LaNiAsO", "MgB2"], [2.75, 39.0])
+    known = known_of(["LaNiAsO", "MgB2"], [2.75, 39.0])
     return propose("LaNiAsO", preset="open", overrides=SMALL, models=replace(shipped, known=known))
 
 

@@ -29,10 +29,9 @@ calibrated error.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,9 +100,9 @@ class KnownMaterials:
     source: str = ""
 
     @classmethod
-    def from_table(cls, table: pd.DataFrame, source: str) -> KnownMaterials:
+    def from_table(cls, table: pd.DataFrame, source: str = "") -> KnownMaterials:
         """The materials of a table with canonical formulas: its columns `formula`, `tc_k` and as many as it has of
-        `oxygen`, `pressure_gpa`, `reports`, `year` and `reference`.
+        `oxygen`, `pressure_gpa`, `reports`, `year` and `reference`. Raises FormulaError.
         """
         absent: dict[str, Any] = {
             "oxygen": "",
@@ -126,15 +125,6 @@ class KnownMaterials:
             compositions=KnownCompositions.of(table["formula"].tolist(), any_oxygen=any_oxygen),
             source=source,
         )
-
-    @classmethod
-    def from_formulas(
-        cls, formulas: Sequence[str], tc_k: Sequence[float], *, pressure_gpa: Sequence[float] | None = None
-    ) -> KnownMaterials:
-        """Known materials from formulas alone. Raises FormulaError, and ValueError where the lengths differ."""
-        columns: dict[str, Any] = {"formula": list(formulas), "tc_k": list(tc_k)}
-        columns |= {} if pressure_gpa is None else {"pressure_gpa": list(pressure_gpa)}
-        return cls.from_table(pd.DataFrame(columns), "")
 
     @cached_property
     def index(self) -> CompositionIndex:
@@ -251,17 +241,6 @@ def trusted_tc_k(tc_k: Floats, tc_std_k: Floats, tc_oracle_k: Floats, extrapolat
     return np.where(np.isnan(tc_k) | alone, np.nan, trusted)
 
 
-class Reweighed(NamedTuple):
-    """n rows. tc_k: (n,) T_c' in K. log_odds: (n,) nats to add to the log odds of the plausibility. nearest, distance:
-    (n,) the nearest sample and how far it is, -1 and NaN where nothing was tried.
-    """
-
-    tc_k: Floats
-    log_odds: Floats
-    nearest: Ints
-    distance: Floats
-
-
 @dataclass(frozen=True)
 class TriedMaterials:
     """t samples. compositions: by the text that tells what came of each. tc_k: (t,) in K, 0 where none was found.
@@ -292,9 +271,10 @@ class TriedMaterials:
         dense: Floats = self.compositions.fractions.toarray()
         return dense
 
-    def reweigh(self, fractions: Floats, tc_k: Floats) -> Reweighed:
-        """Compositions (n, 118) with their T_c (n,) in K given what came of the samples. NaN stays NaN; without
-        samples nothing changes.
+    def reweigh(self, fractions: Floats, tc_k: Floats) -> tuple[Floats, Floats, Ints, Floats]:
+        """Of compositions (n, 118) with their T_c (n,) in K, (n,) each: T_c' in K given what came of the samples, the
+        nats to add to the log odds of the plausibility, the nearest sample and how far it is, -1 and NaN where nothing
+        was tried. NaN stays NaN; without samples nothing changes.
         """
         n, samples, queries = len(fractions), cumulative(self.fractions), cumulative(fractions)
         residual_k = residuals_k(self.tc_k, self.down_to_k, self.tc_predicted_k)
@@ -309,21 +289,22 @@ class TriedMaterials:
             shift[part] = tc_shift_k(weights, residual_k)
             odds[part] = log_odds(weights, self.tc_k > 0)
         floor = np.minimum(0.0, tc_k)  # a T_c below 0 that the model itself gives is left as it is
-        return Reweighed(np.maximum(floor, tc_k + shift), odds, nearest, distance)
+        return np.maximum(floor, tc_k + shift), odds, nearest, distance
 
     def columns(self, fractions: Floats, tc_k: Floats) -> dict[str, Any]:
         """The columns of a table of candidates on what came of these samples near compositions (n, 118) with T_c (n,)
         in K; beside them `tried_log_odds`, (n,) nats to add to the log odds of the plausibility.
         """
-        found, names = self.reweigh(fractions, tc_k), self.compositions.names
+        tc_k, odds, nearest, distance = self.reweigh(fractions, tc_k)
+        names = self.compositions.names
         return {
             "tried": self.compositions.same_as(fractions),
             "tried_nearby": [
                 f"{names[at]} ({places:.2g} places away)" if places <= NEARBY else None
-                for at, places in zip(found.nearest.tolist(), found.distance.tolist(), strict=True)
+                for at, places in zip(nearest.tolist(), distance.tolist(), strict=True)
             ],
-            "tc_given_tried_k": found.tc_k,
-            "tried_log_odds": found.log_odds,
+            "tc_given_tried_k": tc_k,
+            "tried_log_odds": odds,
         }
 
 

@@ -110,8 +110,9 @@ def identity(formula: str) -> str:
 
 
 def order(rows: Any, ranking: ScreensSpec | None = None) -> Ints:
-    """Positions (n,) of a table's rows, best first: by `group`, then by what `ranking` asks for (trusted T_c unless it
-    says otherwise), falling and unknown last, then by falling trusted T_c (but not by tc), by falling T_c, and by
+    """Positions (n,) of a table's rows, best first: what passed and is neither known nor tried, then what is, then
+    undoped cuprates (but not by T_c), then what didn't pass; of these by what `ranking` asks for (trusted T_c unless
+    it says otherwise), falling and unknown last, then by falling trusted T_c (but not by tc), by falling T_c, and by
     formula. rows: with the columns RANKED.
 
     Where it asks for improvement, the key is ln P + ln(EI + offset + share·trusted T_c), and the rows that passed and
@@ -122,7 +123,8 @@ def order(rows: Any, ranking: ScreensSpec | None = None) -> Ints:
     ranking = ranking or ScreensSpec(rank_by="trusted")
     passed, undoped, gain, new_system = (rows[name].fill_null(False).to_numpy() for name in _MARKS)
     taken = _taken(rows) | ~new_system if ranking.new_systems_first else _taken(rows)
-    groups = group(passed, taken, undoped & (ranking.rank_by in ("improvement", "plausibility")))
+    undoped = undoped & (ranking.rank_by in ("improvement", "plausibility"))
+    groups = np.select([~passed, undoped, taken], [3, 2, 1], 0)
     alphabetical = pc.rank(rows["formula"], tiebreaker="dense").to_numpy()
     best = np.lexsort((alphabetical, *(falling(each) for each in _keys(rows, ranking)), groups))
     if ranking.rank_by != "improvement":
@@ -130,13 +132,6 @@ def order(rows: Any, ranking: ScreensSpec | None = None) -> Ints:
     new = int((groups == 0).sum())
     arranged = _spread(_gain_first(best[:new], gain), ranking.most_per_system, rows["formula"])
     return np.concatenate([arranged, best[new:]])
-
-
-def group(passed: Mask, taken: Mask, undoped: Mask) -> Ints:
-    """(n,): 0 for rows that passed, 1 for those of them whose composition is `taken` (known, tried), 2 for those that
-    are undoped cuprates, 3 for rows that didn't pass.
-    """
-    return np.select([~passed, undoped, taken], [3, 2, 1], 0)
 
 
 def falling(values: Floats) -> Floats:

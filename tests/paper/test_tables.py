@@ -21,11 +21,12 @@ from kiago_ray.paper.proposals import best_substituted, same_elements
 from kiago_ray.paper.run import table_of
 from kiago_ray.paper.tables import METHODS, NOT_RUN, Column, PaperTable, comparison
 from kiago_ray.predictors.base import Predictors
-from kiago_ray.screening.known import KnownMaterials
+
+from ..conftest import known_of
 
 MakeCell = Callable[..., dict]
 FAMILIES = comparison().families
-KNOWN = KnownMaterials.from_formulas(
+KNOWN = known_of(
     ["LaFeAsO", "SmFeAsO", "Sm0.5Ho0.5FeAsO", "PuFeAsO", "SmCoAsO", "LaH10", "LaH4"],
     [5.0, 55.0, 50.0, 99.0, 1.0, 250.0, 10.0],
     pressure_gpa=[float("nan")] * 5 + [170.0, float("nan")],
@@ -243,7 +244,7 @@ def test_hydrides(make_cell: MakeCell, lab: Lab) -> None:
         for method in METHODS
         for seed in (0, 1)
     }
-    known = KnownMaterials.from_formulas(["LaNiAs"], [3.0], pressure_gpa=[5.0])
+    known = known_of(["LaNiAs"], [3.0], pressure_gpa=[5.0])
     lab.models = replace(lab.models, known=known)
     ninth = row_of(table_of("table9", found, lab), 0, "PdH")
     assert (ninth["kiago"], ninth["kiago_paper"]) == (2, 4.06)

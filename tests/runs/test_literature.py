@@ -31,6 +31,8 @@ from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, SPEC
 from kiago_ray.storage.table import blocks, read_table
 
+from ..conftest import known_of
+
 BASES = ("LaFeAsO0.9F0.1", "MgB2", "NbSe2")
 
 
@@ -90,7 +92,7 @@ def test_the_known_families(families: pd.DataFrame) -> None:
 
 
 def test_nothing_that_superconducts_under_pressure_alone_stands_for_a_family(prospects: Prospects) -> None:
-    materials = KnownMaterials.from_formulas(
+    materials = known_of(
         ["LaH10", "MgB2", "MgB1.5C0.5", "NaCl"], [250.0, 39.0, 30.0, 0.0], pressure_gpa=[170.0, 0, 0, 0]
     )
     (only,) = known_families(materials, prospects.anywhere).itertuples()

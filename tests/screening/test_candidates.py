@@ -13,9 +13,11 @@ from smact.screening import smact_validity
 from kiago_ray.chemistry import neutrality
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.screening.candidates import collect
-from kiago_ray.screening.known import EXTRAPOLATED, KnownMaterials, TriedMaterials, trusted_tc_k
+from kiago_ray.screening.known import EXTRAPOLATED, TriedMaterials, trusted_tc_k
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.spec import SearchSpec
+
+from ..conftest import known_of
 
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
 FORMULAS = ["LaNiAsO", "MgB2", "La2CuO4", "NaCl2", "MgCoNi3", "YBa2Cu3O7", "H3S", "Fe", "FeSe", "CsO5Cl"]
@@ -60,7 +62,7 @@ def test_rows_without_a_formula_have_nothing(make_result: MakeResult) -> None:
 
 
 def test_a_search_in_which_every_row_failed(make_result: MakeResult) -> None:
-    known = KnownMaterials.from_formulas(["MgB2"], [39.0])
+    known = known_of(["MgB2"], [39.0])
     tried = TriedMaterials.from_table(pd.DataFrame({"formula": ["MgB2"], "tc_k": [39.0]}))
     spec = SearchSpec(screens={"names": ["neutral_atoms"]}, charge={"mixed_valence": True})
     candidates = collect(make_result(rows(None, None)), spec, known=known, tried=tried)
@@ -89,7 +91,7 @@ def test_fractional_amounts_that_cannot_be_judged_are_not_neutral(make_result: M
 
 
 def test_nearest_known_composition(make_result: MakeResult) -> None:
-    known = KnownMaterials.from_formulas(["MgB2", "La1.9Sr0.1CuO4", "Nb3Sn"], [39.0, 25.0, 18.0])
+    known = known_of(["MgB2", "La1.9Sr0.1CuO4", "Nb3Sn"], [39.0, 25.0, 18.0])
     candidates = collect(make_result(rows("La2CuO4", None, "Mg2B4")), SPEC, known=known)
     for name in ("nearest_known", "nearest_emd_known"):
         assert candidates[name].to_pylist() == [known.formulas[1], None, "MgB2"]
@@ -100,7 +102,7 @@ def test_nearest_known_composition(make_result: MakeResult) -> None:
 
 
 def test_a_row_does_not_depend_on_the_others(make_result: MakeResult) -> None:
-    known = KnownMaterials.from_formulas(["MgB2", "LaFeAsO"], [39.0, 26.0])
+    known = known_of(["MgB2", "LaFeAsO"], [39.0, 26.0])
     together = collect(make_result(rows(*FORMULAS, None, *FORMULAS)), SPEC, known=known).drop_columns("row")
     for at, formula in enumerate(FORMULAS):
         alone = collect(make_result(rows(formula)), SPEC, known=known).drop_columns("row").to_pylist()

@@ -27,6 +27,8 @@ from kiago_ray.screening.known import (
     with_odds,
 )
 
+from ..conftest import known_of
+
 Floats = NDArray[np.float64]
 
 
@@ -41,13 +43,13 @@ def measured(known: KnownMaterials, formula: str) -> float | None:
 
 
 def test_measured_tc_is_that_of_the_same_composition_alone() -> None:
-    known = KnownMaterials.from_formulas(["MgB2", "La1.85Sr0.15CuO4"], [39.0, 36.0])
+    known = known_of(["MgB2", "La1.85Sr0.15CuO4"], [39.0, 36.0])
     assert measured(known, "La3.7Sr0.3Cu2O8") == 36.0
     assert measured(known, "La1.86Sr0.14CuO4") is None
 
 
 def test_a_tc_under_pressure_is_not_that_of_the_material_on_the_bench() -> None:
-    known = KnownMaterials.from_formulas(["H3S", "MgB2"], [203.0, 39.0], pressure_gpa=[155.0, 0.0])
+    known = known_of(["H3S", "MgB2"], [203.0, 39.0], pressure_gpa=[155.0, 0.0])
     assert measured(known, "H3S") is None
     assert measured(known, "MgB2") == 39.0
 
@@ -66,7 +68,7 @@ def test_of_a_table_with_and_without_pressures() -> None:
 
 def test_each_formula_needs_its_values() -> None:
     with pytest.raises(ValueError, match="length"):
-        KnownMaterials.from_formulas(["MgB2", "NbN"], [39.0])
+        known_of(["MgB2", "NbN"], [39.0])
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ def test_samples_re_weigh_by_what_the_model_says_of_them() -> None:
     # The sample itself weighs 1, MgB2 next to nothing, the model 0.1; 1 K is the middle down to 2 K.
     np.testing.assert_allclose(found.tc_k, [30 - 10 / 1.1], atol=0.01)
     assert found.log_plausibility[0] < -1.0
-    assert tried.reweigh(rows, np.array([30.0])).tc_k.tolist() == [30.0]
+    assert tried.reweigh(rows, np.array([30.0]))[0].tolist() == [30.0]
 
 
 NAN = float("nan")
@@ -208,8 +210,9 @@ def outcomes(*samples: tuple[str, float, float, float]) -> TriedMaterials:
 
 def reweighed(fractions: Floats, tc_k: Floats, log_p: Floats, tried: TriedMaterials) -> SimpleNamespace:
     """With the logarithm of the plausibility by the odds."""
-    found = tried.reweigh(fractions, tc_k)
-    return SimpleNamespace(**found._asdict(), log_plausibility=with_odds(log_p, found.log_odds))
+    names, found = ("tc_k", "log_odds", "nearest", "distance"), tried.reweigh(fractions, tc_k)
+    values = dict(zip(names, found, strict=True))
+    return SimpleNamespace(**values, log_plausibility=with_odds(log_p, values["log_odds"]))
 
 
 def one(formula: str) -> Floats:

@@ -18,7 +18,6 @@ from kiago_ray.data.compositions import composition_key
 from kiago_ray.screening.rank import (
     FIRST_ROWS,
     RANKED,
-    group,
     identity,
     improvement_key,
     order,
@@ -125,7 +124,6 @@ def test_what_is_known_or_was_tried_stands_between_what_is_new_and_what_failed()
     passed, taken = np.array([True, False, True, True]), np.array([False, True, True, False])
     best = order(rows_of(formulas, passed, [16.0, 200.0, 39.0, 16.0], taken=taken))
     assert [formulas[at] for at in best] == ["H3S", "NbN", "MgB2", "FeSe"]
-    assert group(passed, taken, np.zeros(4, dtype=bool)).tolist() == [0, 3, 1, 0]
 
 
 def test_without_any_trusted_tc_the_order_is_that_of_tc() -> None:

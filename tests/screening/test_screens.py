@@ -32,6 +32,8 @@ from kiago_ray.search.sections import RankBy, ScreenName, ScreensSpec
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.table import candidates_table, columns
 
+from ..conftest import known_of
+
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
 PAPER = ("neutral", "pauling", "ef_negative", "few_elements")
 ROWS: list[tuple[str | None, float, float]] = [
@@ -162,7 +164,7 @@ def test_passed_is_all_required_screens_in_any_order(make_result: MakeResult) ->
 
 
 def test_no_screen_lets_a_row_without_a_formula_pass(make_result: MakeResult) -> None:
-    known = KnownMaterials.from_formulas(["MgB2"], [39.0])
+    known = known_of(["MgB2"], [39.0])
     rows = collect(make_result([(None, 9.0, -1.0)]), SearchSpec(), known=known)
     table = apply_screens(rows, ScreensSpec(), ())
     assert not any(table[name][0].as_py() for name in SCREENS if name in table.column_names)
@@ -291,7 +293,7 @@ def test_worked_by_hand(make_result: MakeResult) -> None:
 
 def test_what_is_known_is_counted_and_comes_after_what_is_new(make_result: MakeResult) -> None:
     result = make_result([("LaFeAsO", 26.0, -2.0), ("LaNiAsO", 8.0, -2.0), ("NaCl2", 90.0, -1.0)])
-    known = KnownMaterials.from_formulas(["LaFeAsO", "NaCl2", "MgB2"], [26.0, 0.0, 39.0])
+    known = known_of(["LaFeAsO", "NaCl2", "MgB2"], [26.0, 0.0, 39.0])
     summary = counted(result, known=known, top=(1, 2))
     assert (summary.unique, summary.passed, summary.known) == (3, 2, 2)
     assert [(each.mean_tc_k, each.known) for each in summary.top] == [(8.0, 0), (17.0, 1)]
@@ -357,7 +359,7 @@ def test_fractions_are_counted_as_in_the_published_summary() -> None:
 def test_gains_what_is_left_out_and_the_sources_of_the_first_rows(make_result: MakeResult) -> None:
     rows = [("LaFeAsO", 26.0, -2.0), ("LaNiAsO", 8.0, -2.0), ("LaCoAsO", 9.0, -2.0), ("LaNiPO", 30.0, -2.0)]
     result = replace(make_result([*rows]), source=np.array(["family", "swap", "swap", "made"], dtype=object))
-    known = KnownMaterials.from_formulas(["LaFeAsO", "LaNiAsO0.9F0.1"], [26.0, 8.5])
+    known = known_of(["LaFeAsO", "LaNiAsO0.9F0.1"], [26.0, 8.5])
     summary = counted(result, known=known, ranking=ScreensSpec(rank_by="improvement", improvement_tc_share=0))
     # LaFeAsO is known; LaNiAsO is predicted below LaNiAsO0.9F0.1; nothing known is near the other two.
     assert (summary.passed, summary.gains, summary.left_out, summary.ranked_by) == (4, 2, 1, "improvement")

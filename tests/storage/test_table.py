@@ -32,6 +32,8 @@ from kiago_ray.storage.table import (
     top_csv,
 )
 
+from ..conftest import known_of
+
 MakeResult = Callable[[list[tuple[str | None, float, float]]], SearchResult]
 PAPER = ("neutral", "pauling", "ef_negative", "few_elements")
 ROWS: list[tuple[str | None, float, float]] = [
@@ -70,7 +72,7 @@ def test_every_row_is_kept_with_its_verdicts(make_result: MakeResult) -> None:
 
 
 def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
-    known = KnownMaterials.from_formulas(["LaNiAsO0.9F0.1", "MgB2"], [3.8, 39.0])
+    known = known_of(["LaNiAsO0.9F0.1", "MgB2"], [3.8, 39.0])
     row = table_of(make_result(ROWS), known).to_pylist()[3]
     distance = row.pop("nearest_distance")
     assert distance == pytest.approx(0.2 / 4)
@@ -144,7 +146,7 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
 
 
 def test_the_pressure_of_a_neighbour_stands_in_its_row(make_result: MakeResult) -> None:
-    known = KnownMaterials.from_formulas(["H3S", "LaH10"], [203.0, 250.0], pressure_gpa=[155.0, 170.0])
+    known = known_of(["H3S", "LaH10"], [203.0, 250.0], pressure_gpa=[155.0, 170.0])
     rows = table_of(
         make_result([("H3S", 190.0, 0.1), ("H4Se", 100.0, 0.1), (None, 0.0, 0.0)]), known
     ).to_pylist()
@@ -161,7 +163,7 @@ def test_what_is_known_made_or_tried_is_named_and_listed_after_what_is_new(make_
     result = make_result(ROWS)
     table = whole(
         result,
-        known=KnownMaterials.from_formulas(["LaFeAsO0.99F0.01"], [5.0]),
+        known=known_of(["LaFeAsO0.99F0.01"], [5.0]),
         made=KnownCompositions.of(["LaNiAsO"], names=["COD 1, space group 129"]),
         tried=TriedMaterials.from_table(
             pd.DataFrame({"formula": ["MgCoNi3"], "tc_k": [0.0], "down_to_k": [2]})
@@ -177,7 +179,7 @@ def test_what_is_known_made_or_tried_is_named_and_listed_after_what_is_new(make_
 
 
 def test_a_row_without_a_formula_has_nulls(make_result: MakeResult) -> None:
-    known = KnownMaterials.from_formulas(["MgB2"], [39.0])
+    known = known_of(["MgB2"], [39.0])
     row = table_of(make_result(ROWS), known).to_pylist()[2]
     present = {name for name, value in row.items() if value is not None}
     assert present == {"base", "tc_relaxed_k", "passed", "status", "recoveries", "seed", "row"}
@@ -280,7 +282,7 @@ def test_plausibility_and_improvement_of_rows(make_result: MakeResult) -> None:
         ),
         source=np.array(["family", "family", "swap", "made"], dtype=object),
     )
-    known = KnownMaterials.from_formulas(["LaFeAsO0.9F0.1", "MgB2"], [26.0, 39.0])
+    known = known_of(["LaFeAsO0.9F0.1", "MgB2"], [26.0, 39.0])
     opinions = {
         "log_plausibility": np.log([0.5, 0.25, 0.8]),
         "existence": np.array([0.6, 0.05, 0.9]),

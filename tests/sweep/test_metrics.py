@@ -17,6 +17,8 @@ from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.table import candidates_table
 from kiago_ray.sweep.metrics import METRICS, Score, mean_over, measured
 
+from ..conftest import known_of
+
 BASE = BaseMaterial("LaNiAsO", 10.0, -1.0, tc_oracle_k=8.0)
 
 
@@ -55,7 +57,7 @@ def test_metrics_of_three_rows(make_result: Callable[..., Any]) -> None:
 def test_improvement_is_plausibility_times_the_gain_that_the_judge_expects(
     make_result: Callable[..., Any],
 ) -> None:
-    known = KnownMaterials.from_formulas(["MgB2", "LaNiAsO0.9F0.1"], [39.0, 4.0])
+    known = known_of(["MgB2", "LaNiAsO0.9F0.1"], [39.0, 4.0])
     opinions = {"tc_std_k": [0.0] * 4, "tc_oracle_k": [60.0, 14.0, 8.0, 99.0], "extrapolation": [0.1] * 4}
     rows = [("Mg0.9Ca0.1B2", 90.0, -1.0), ("LaNiAsO", 90.0, -1.0), ("NbN", 90.0, -1.0), ("NaCl", 90.0, 1.0)]
     one = judged(make_result, rows, known, [0.5, 0.9, 0.25, 0.9], **opinions)
