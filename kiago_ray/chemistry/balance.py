@@ -98,9 +98,8 @@ class Balances:
 
 
 def likeliest_balance(amounts: NDArray[Any], oxidation_set: OxidationSet = OxidationSet.ICSD24) -> Balances:
-    """The likeliest states that balance each of the amounts (n, 118), fractional or not.
-
-    Raises ValueError for another shape, and for amounts that are negative, not finite or all zero.
+    """The likeliest states that balance each of the amounts (n, 118), fractional or not. Raises ValueError for another
+    shape, and for amounts that are negative, not finite or all zero.
     """
     amounts = checked_amounts(amounts)
     parts = [
@@ -120,9 +119,7 @@ def likeliest_balance(amounts: NDArray[Any], oxidation_set: OxidationSet = Oxida
 
 
 def write_shares(assignment: Mapping[int, Shares]) -> str:
-    """An assignment as text, least electronegative first: "La+3 Sr+2 Cu+2*0.85 Cu+3*0.15 O-2"; atoms only where states
-    differ.
-    """
+    """An assignment as text: "La+3 Sr+2 Cu+2*0.85 Cu+3*0.15 O-2", with atoms only where states differ."""
     words = []
     for z in WRITING_ORDER:
         pairs = assignment.get(int(z), ())
@@ -153,16 +150,15 @@ def _sum(amounts: Floats, *symbols: str) -> Floats:
     return np.asarray(amounts[:, [INDEX[symbol] for symbol in symbols]].sum(axis=1))
 
 
-def oxides(amounts: Floats) -> Mask:
-    """Whether more than half of the strong anions of amounts (n, 118) are O or halogens, (n,)."""
-    return np.asarray(_sum(amounts, *HARD) > _sum(amounts, *SOFT))
-
-
-def pnictogen_rich(amounts: Floats) -> Mask:
-    """Whether amounts (n, 118) hold more than POLYANIONIC times as much P and As as metals, and little else, (n,)."""
-    pnictogens = _sum(amounts, "P", "As")
-    strong = _sum(amounts, *HARD, *SOFT)
-    return np.asarray((pnictogens > POLYANIONIC * (amounts.sum(axis=1) - strong)) & (pnictogens > strong / 2))
+def surroundings(amounts: Floats) -> Ints:
+    """What stands around the atoms of each of amounts (n, 118), by its place in SURROUNDINGS, (n,): an oxide has more
+    O and halogens than other strong anions; what is rich in pnictogens has more than POLYANIONIC times as much P and
+    As as metals, and little else.
+    """
+    pnictogens, strong = _sum(amounts, "P", "As"), _sum(amounts, *HARD, *SOFT)
+    rich = (pnictogens > POLYANIONIC * (amounts.sum(axis=1) - strong)) & (pnictogens > strong / 2)
+    oxide = _sum(amounts, *HARD) > _sum(amounts, *SOFT)
+    return np.where(oxide, 0, np.where(rich, 2, 1))
 
 
 def metallic(amounts: Floats, unlikely: Mask) -> Mask:
@@ -223,8 +219,8 @@ class Hulls:
 def _hulls(oxidation_set: OxidationSet) -> Hulls:
     costs = state_costs(oxidation_set)
     found = {
-        (surroundings, side, z): _lower_hull(sorted((s, c) for s, c in known.items() if s * sign >= 0))
-        for surroundings, elements in enumerate(costs.nats)
+        (kind, side, z): _lower_hull(sorted((s, c) for s, c in known.items() if s * sign >= 0))
+        for kind, elements in enumerate(costs.nats)
         for z, known in enumerate(elements)
         for side, sign in enumerate((1, -1))
         if not np.isnan(costs.scale[z])
@@ -259,9 +255,7 @@ def _lower_hull(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
 def cheapest_states(
     amounts: Floats, oxidation_set: OxidationSet
 ) -> tuple[Floats, list[Mapping[int, Shares]]]:
-    """For amounts (n, 118): the nats an atom of the cheapest neutral states (n,), inf where there are none; and the
-    states themselves, {} without any.
-    """
+    """The nats an atom (n,) of the cheapest neutral states of amounts (n, 118), and these; inf and {} without any."""
     n = len(amounts)
     fractions = amounts / amounts.sum(axis=1, keepdims=True)
     scale = state_costs(oxidation_set).scale
@@ -269,7 +263,7 @@ def cheapest_states(
     absent = amounts <= 0
     order = np.lexsort((np.broadcast_to(np.nan_to_num(scale), amounts.shape), absent), axis=1)[:, :k]
     x = np.take_along_axis(fractions, order, axis=1)
-    surroundings = np.where(oxides(amounts), 0, np.where(pnictogen_rich(amounts), 2, 1))
+    around = surroundings(amounts)
     best = np.full(n, np.inf)
     hulls = _hulls(oxidation_set)
     filled = np.zeros((n, k, hulls.slope.shape[-1]))
@@ -278,7 +272,7 @@ def cheapest_states(
         between = (x[:, cut] > 0) & (scale[order[:, cut - 1]] != scale[order[:, cut]])
         rows = np.flatnonzero(between)
         side = np.broadcast_to(np.where(np.arange(k) < cut, 0, 1), (len(rows), k))
-        at = surroundings[rows][:, None], side, order[rows]
+        at = around[rows][:, None], side, order[rows]
         cost, fill = _swept(x[rows], hulls, at)
         better = cost < best[rows]
         won = rows[better]
@@ -287,7 +281,7 @@ def cheapest_states(
     for row in np.flatnonzero(np.isfinite(best)).tolist():
         held = [(j, int(order[row, j])) for j in np.flatnonzero(x[row] > 0).tolist()]
         found[row] = {
-            z: _shares(hulls, (surroundings[row], sides[row, j], z), filled[row, j], amounts[row, z])
+            z: _shares(hulls, (around[row], sides[row, j], z), filled[row, j], amounts[row, z])
             for j, z in held
         }
     return best, found

@@ -96,9 +96,12 @@ def element_map() -> NDArray[np.float32]:
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
+        # Common compounds need precautions of their own. So do As, Se, Sb and Te, on which whole families rest.
         "toxic": ("Be", "Cd", "Os", "Hg", "Tl", "Pb"),
+        # No isotope is stable, or nearly so as that of Bi.
         "radioactive": ("Tc", "Pm", *SYMBOLS[INDEX["Po"] :]),
         "noble-gas": ("He", "Ne", "Ar", "Kr", "Xe", "Rn", "Og"),
+        # Re, Au, platinum metals, and what is won as a trace of other ores alone, some hundred tonnes a year or less.
         "rare": (
             *("Sc", "Ga", "Ge", "Rb", "Ru", "Rh", "Pd", "In", "Te"),
             *("Cs", "Tm", "Lu", "Re", "Os", "Ir", "Pt", "Au", "Tl"),
@@ -106,23 +109,12 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "arsenic": ("As",),
     }
 )
-"""Words for elements that a laboratory may want to leave out → their symbols by atomic number.
-
-- toxic: elements whose common compounds are poisonous enough to need precautions of their own: Be, Cd, Hg, Tl and Pb,
-  and Os for its volatile oxide. As, Se, Sb and Te need care too, but whole families of superconductors rest on them;
-  As has the word "arsenic".
-- radioactive: elements without a stable or nearly stable isotope: Tc, Pm, and all from Po on. Bi counts as stable.
-- noble-gas: He, Ne, Ar, Kr, Xe, Rn and Og, which hardly enter a solid.
-- rare: Re, Au and the platinum metals, and what is won only as a trace of other ores, some hundred tonnes a year or
-  less: Sc, Ga, Ge, Rb, In, Te, Cs, Tl, and of the lanthanides the scarcest, Tm and Lu.
-"""
+"""Words for elements that a laboratory may want to leave out → their symbols by atomic number."""
 
 
 def named_elements(words: list[str], own: frozenset[str] = frozenset()) -> list[str]:
-    """The symbols that these words and symbols stand for, by atomic number.
-
-    own: elements that a word doesn't take away, such as those of a base; a symbol does. Raises ValueError for what is
-    neither.
+    """The symbols that these words and symbols stand for, by atomic number. own: elements that a word doesn't take
+    away, such as those of a base; a symbol does. Raises ValueError for what is neither.
     """
     found: set[str] = set()
     for word in words:
@@ -150,7 +142,6 @@ class ElementProperties:
 def properties() -> ElementProperties:
     """What pymatgen and SMACT tabulate, with every gap filled; the array is read-only. It ships as a table, so that a
     model sees the same figures whatever version of either is installed; `tests/chemistry/test_elements.py` makes it.
-
     Raises ValueError where it isn't 118 whole rows of numbers.
     """
     with PROPERTIES_FILE.open(encoding="utf-8") as file:

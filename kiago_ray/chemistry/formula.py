@@ -45,7 +45,7 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
-_WRITTEN_PART = re.compile(r"([A-Z][a-z]?)([0-9.]*)|(\n)")
+_WRITTEN_PART = re.compile(r"([A-Z][a-z]?)([0-9.]*)")
 # What people write for an amount that was not measured: Oz, or SuperCon's OZ. Y is an element unless a sign
 # precedes it.
 _UNKNOWN_AMOUNTS = frozenset("xyzuvwdnmδεηλ")
@@ -53,10 +53,8 @@ _UNKNOWN_CAPITALS = frozenset("XZ")
 
 
 class FormulaError(InputError):
-    """A formula that can't be read or written.
-
-    `reason` is a short slug to count by; `position` is the 1-based place in the text, or None where no one
-    place is wrong.
+    """A formula that can't be read or written. `reason` is a short slug to count by; `position` is the 1-based place
+    in the text, or None where no one place is wrong.
     """
 
     status = 422
@@ -71,11 +69,10 @@ class FormulaError(InputError):
 
 
 def parse(text: str) -> dict[str, float]:
-    """Amounts by symbol, in order of appearance; an element that appears twice is added up.
-
-    Raises FormulaError, naming the character and its 1-based position, for anything but a formula with
-    definite amounts between 1e-9 and 1e9. Reasons: "not text", "too long", "empty", "unknown element",
-    "undetermined amount", "zero amount", "negative amount", "amount out of bounds", "brackets", "syntax".
+    """Amounts by symbol, in order of appearance; an element that appears twice is added up. Raises FormulaError,
+    naming the character and its 1-based position, for anything but a formula with definite amounts between 1e-9 and
+    1e9. Reasons: "not text", "too long", "empty", "unknown element", "undetermined amount", "zero amount", "negative
+    amount", "amount out of bounds", "brackets", "syntax".
     """
     if not isinstance(text, str):
         raise FormulaError("not text", f"a formula is text such as 'LaNiAsO', not {type(text).__name__}")
@@ -217,37 +214,24 @@ def parse_fractions(formulas: Iterable[str]) -> NDArray[np.float64]:
 
 def sparse_fractions(formulas: Sequence[str]) -> csr_matrix:
     """Atomic fractions (N, 118), sparse by rows, of formulas that `write` wrote. Raises KeyError."""
-    columns: list[int] = []
-    amounts: list[float] = []
-    ends: list[int] = [0]
-    for symbol, amount, end in _WRITTEN_PART.findall("".join(f"{text}\n" for text in formulas)):
-        if end:
-            ends.append(len(columns))
-        else:
-            columns.append(INDEX[symbol])
-            amounts.append(float(amount) if amount else 1.0)
-    indptr, data = np.array(ends, dtype=np.int32), np.array(amounts, dtype=np.float64)
-    row = np.repeat(np.arange(len(formulas)), np.diff(indptr))
-    totals = np.bincount(row, weights=data, minlength=len(formulas))
-    parts = (data / totals[row], np.array(columns, dtype=np.int32), indptr)
-    table = csr_matrix(parts, (len(formulas), N_ELEMENTS))
-    table.sort_indices()
-    return table
+    parts = [_WRITTEN_PART.findall(text) for text in formulas]
+    row = np.repeat(np.arange(len(parts)), list(map(len, parts)))
+    column = [INDEX[symbol] for part in parts for symbol, _ in part]
+    amounts = np.array([float(amount or 1) for part in parts for _, amount in part])
+    totals = np.bincount(row, weights=amounts, minlength=len(parts))
+    return csr_matrix((amounts / totals[row], (row, column)), (len(parts), N_ELEMENTS))
 
 
 def write(amounts: Mapping[str, float]) -> str:
     """The formula of these amounts: order kept, 1 left out, the rest in their shortest exact decimals.
-
-    `parse(write(amounts)) == amounts` exactly, as long as the text fits `parse`'s length limit. Raises
-    FormulaError for unknown elements and for amounts that are not between 1e-9 and 1e9.
+    `parse(write(amounts)) == amounts` exactly, as long as the text fits `parse`'s length limit. Raises FormulaError
+    for unknown elements and for amounts that are not between 1e-9 and 1e9.
     """
     return "".join(symbol + _decimal(amount) for symbol, amount in _checked(amounts).items())
 
 
 def write_row(amounts: NDArray[Any]) -> str:
-    """The formula of a row of amounts (118,), least electronegative first: "LaNiAsO", "H3S"; "" for none. Raises
-    FormulaError as `write` does.
-    """
+    """The formula of amounts (118,), least electronegative first: "LaNiAsO"; "" for none. Raises as `write` does."""
     held = {SYMBOLS[z]: float(amounts[z]) for z in WRITING_ORDER if amounts[z] > 0}
     return write(held) if held else ""
 

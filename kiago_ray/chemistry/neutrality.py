@@ -41,10 +41,8 @@ Valence = tuple[tuple[int, int], ...]
 """(state, atoms) of one element: one pair, or two with the likelier state first; by atoms the most frequent first."""
 Valences = Mapping[int, Valence]
 """The valence of each element of a formula, by atomic number - 1; charges add up to 0. {} where nothing balances."""
-
 Charges = dict[int, tuple[float, Valence]]
 """The charges that one element's atoms can have together, each with the nats and the states of the likeliest way."""
-
 Taken = tuple[NDArray[np.int64], Charges]
 
 
@@ -71,11 +69,9 @@ def check(
 ) -> Neutrality:
     """SMACT's verdicts on whole-number counts (N, 118), each with the states it rests on.
 
-    Of several assignments one is given: if any is a Pauling one, with the cut as high up the scale as can be;
-    then, from the most electronegative element down, each takes the state most frequent in the ICSD among
-    those that leave the rest neutral.
-
-    Raises ValueError for another shape, for counts that are fractional (SMACT would truncate them in
+    Of several assignments one is given: if any is a Pauling one, with the cut as high up the scale as can be; then,
+    from the most electronegative element down, each takes the state most frequent in the ICSD among those that leave
+    the rest neutral. Raises ValueError for another shape, for counts that are fractional (SMACT would truncate them in
     silence), negative or all zero, and for more than MAX_ATOMS atoms in a reduced formula.
     """
     whole = reduce_counts(checked_amounts(counts, whole=True).astype(np.int64))
@@ -107,9 +103,8 @@ def atom_valences(counts: NDArray[Any], states: OxidationSet = OxidationSet.ICSD
 
     Of several assignments one with few mixed elements is given: each element in turn, the one with the most atoms
     last, keeps to the first of its states (by their frequency in the ICSD) for as many atoms as leaves the rest
-    neutral. An element alone is neutral with 0 for each atom, as SMACT has it.
-
-    Raises ValueError as `check` does, and for more than MAX_VALENCE_ATOMS atoms.
+    neutral. An element alone is neutral with 0 for each atom, as SMACT has it. Raises ValueError as `check` does, and
+    for more than MAX_VALENCE_ATOMS atoms.
     """
     whole = checked_amounts(counts, whole=True).astype(np.int64)
     _refuse_more_than(MAX_VALENCE_ATOMS, whole)
@@ -144,9 +139,7 @@ def _refuse_more_than(most: int, whole: NDArray[np.int64]) -> None:
 
 
 def cuts(scale: Sequence[float | None]) -> list[int]:
-    """How many of k elements, in ascending order of `scale`, a Pauling cut may leave below it, falling from k to 0:
-    none lies between equal ones.
-    """
+    """How many of k elements on a rising scale a Pauling cut may leave below it, from k to 0; it parts no equals."""
     k = len(scale)
     return [cut for cut in range(k, -1, -1) if cut in (0, k) or scale[cut - 1] != scale[cut]]
 
@@ -201,10 +194,9 @@ def likeliest_valences(
 ) -> tuple[list[Valences], Floats]:
     """The states that balance each of the whole numbers of atoms (N, 118) under the Pauling rule and occur most often,
     for the atoms of the reduced formula; and their nats (N,), the least Σ −ln(share of the state in the ICSD) over
-    atoms, a mean over these: inf where a formula isn't neutral.
-
-    mixed: atoms of one element may take two states. Without it exactly the formulas are neutral that pass SMACT's
-    Pauling rule. A formula of more than MAX_VALENCE_ATOMS atoms when reduced isn't judged, and so not neutral.
+    atoms, a mean over these: inf where a formula isn't neutral. mixed: atoms of one element may take two states.
+    Without it exactly the formulas are neutral that pass SMACT's Pauling rule. A formula of more than
+    MAX_VALENCE_ATOMS atoms when reduced isn't judged, and so not neutral.
     """
     table, scale = oxidation.state_nats(states), oxidation.electronegativities()
     whole = reduce_counts(np.asarray(counts))

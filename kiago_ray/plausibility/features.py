@@ -48,9 +48,10 @@ _VALUES_AT_ONCE = 20_000_000  # of rows × systems
 
 class PlausibilityFeatures(nn.Module):
     """Fractions (rows, 118), every row summing to 1 → features (rows, …), and the agreement of the relatives (rows,).
-
     The first features, those of `names`, depend on which elements are present alone, the others on the amounts too.
     """
+
+    names = (*RELATIVE_NAMES, *COMPANY_NAMES)
 
     def __init__(self, literature: Literature) -> None:
         super().__init__()
@@ -61,11 +62,6 @@ class PlausibilityFeatures(nn.Module):
         self.charges = Charges()
         self.statistics = TcFeatures()
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the features of systems."""
-        return (*RELATIVE_NAMES, *COMPANY_NAMES)
-
     def forward(self, fractions: Tensor) -> tuple[Tensor, Tensor]:
         systems, swapped, added = self.of_systems(fractions)
         amounts = self.make_up(fractions), self.charges(fractions), self.statistics.statistics(fractions)
@@ -73,9 +69,7 @@ class PlausibilityFeatures(nn.Module):
         return features, self.agreement(fractions, swapped, added)
 
     def of_systems(self, fractions: Tensor) -> tuple[Tensor, Pairs, Pairs]:
-        """Those that depend on which elements are present, (rows, names); and the relatives by a swap and by an added
-        element.
-        """
+        """Those that rest on which elements are present (rows, names), and the relatives by a swap and an addition."""
         presence, own = (fractions / TRACE).clamp(max=1), self.own(fractions)
         columns, swapped, added = self.relatives(presence, own)
         return torch.cat([columns, self.company(presence, own)], dim=1), swapped, added

@@ -1,8 +1,8 @@
 """What was known at a time, as plausibility reads it: which elements were reported together, how often, how lately;
-how often one took the place of another; and the chemical systems next to known ones.
+how often one took the place of another; and the chemical systems, which are sets of elements, next to known ones.
 
-A chemical system is a set of elements. A system counts by w = ln(1 + its compositions of the last five years) + 0.2
-ln(1 + all of them): where much is reported, more follows.
+A system counts by w = ln(1 + its compositions of the last five years) + 0.2 ln(1 + all of them): where much is
+reported, more follows.
 
 p(a, c) = times that a and c complete the same rest of a chemical system, over √((n_a + 5)(n_c + 5)), n_a being the
 systems that hold a. Beside b: the same counts among the systems that hold b, with 3 for 5.
@@ -10,7 +10,7 @@ systems that hold a. Beside b: the same counts among the systems that hold b, wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -20,16 +20,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
+from kiago_ray.chemistry.elements import ELEMNET_SYMBOLS, N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import sparse_fractions
 
 RECENT_YEARS = 5
 HOT_K = 10.0  # systems with a superconductor from here on draw more work than others
 PRIOR, PRIOR_BESIDE = 5.0, 3.0  # systems; what is seen once or twice says little
 _OLD_SHARE = 0.2  # of a system's weight that all its compositions have, beside the recent ones
-_NOT_AT_HAND = ("He", "Ne", "Ar", "Kr", "Xe", "Po", "At", "Rn", "Fr", "Ra")
 
 Counts = NDArray[np.float32]
+Changes = tuple[Ints, Ints, Floats]
+"""(n,) each: the element of a system that is lost, or whose site is shared, the one that comes in, and the support."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,9 @@ class Literature:
 
     @classmethod
     def of(cls, table: pd.DataFrame, year: int | None = None) -> Literature:
-        """The superconductors of a table with `formula`, `tc_k`, `year_first` and `reports`; where it tells
-        how oxygen is given, those of stated oxygen. year: by default after the last report.
-
-        Raises ValueError where none has a date.
+        """The superconductors of a table with `formula`, `tc_k`, `year_first` and `reports`; where it tells how oxygen
+        is given, those of stated oxygen. year: by default after the last report. Raises ValueError where none has a
+        date.
         """
         if "oxygen" in table:
             table = table[(table["oxygen"] == "stated") & (table["tc_k"] > 0)]
@@ -105,20 +105,16 @@ class Literature:
         return [self.fractions[order[begin:end][:most]] for begin, end in pairwise(begins.tolist())]
 
     @property
-    def compositions(self) -> Floats:
-        """(s,): how many compositions each system has."""
-        return np.bincount(self.system, minlength=len(self.systems)).astype(np.float64)
-
-    @property
     def recent(self) -> Floats:
-        """(s,): how many of them were first reported in the last RECENT_YEARS."""
+        """(s,): how many compositions of each system were first reported in the last RECENT_YEARS."""
         lately = self.first_year >= self.year - RECENT_YEARS
         return np.bincount(self.system[lately], minlength=len(self.systems)).astype(np.float64)
 
     @cached_property
     def weights(self) -> Floats:
         """(s,): how much each system counts."""
-        return np.asarray(np.log1p(self.recent) + _OLD_SHARE * np.log1p(self.compositions))
+        compositions = np.bincount(self.system, minlength=len(self.systems))
+        return np.asarray(np.log1p(self.recent) + _OLD_SHARE * np.log1p(compositions.astype(np.float64)))
 
     @property
     def highest_tc_k(self) -> Floats:
@@ -134,9 +130,7 @@ class Literature:
 
     @cached_property
     def swap_counts(self) -> tuple[Counts, Counts]:
-        """How often a and c complete the same rest of a system: (118, 118); and how often one that holds b, [a, c, b],
-        (118, 118, 118).
-        """
+        """How often a and c complete the same rest of a system, (118, 118), and one that holds b, [a, c, b]."""
         by_rest: dict[tuple[int, ...], list[int]] = {}
         for row in self.systems:
             held = np.flatnonzero(row).tolist()
@@ -172,10 +166,8 @@ def system_names(systems: Mask) -> list[str]:
 
 
 def elements_at_hand() -> Mask:
-    """(118,): hydrogen to plutonium without noble gases and what nobody has in weighable amounts."""
-    mask = np.arange(N_ELEMENTS) < INDEX["Am"]
-    mask[[INDEX[symbol] for symbol in _NOT_AT_HAND]] = False
-    return mask
+    """(118,): those of ElemNet without Kr and Xe: to plutonium, without what nobody has in weighable amounts."""
+    return np.isin(SYMBOLS, [symbol for symbol in ELEMNET_SYMBOLS if symbol not in ("Kr", "Xe")])
 
 
 @dataclass(frozen=True)
@@ -199,10 +191,9 @@ def swapped_systems(literature: Literature, elements: Mask, most: int) -> Neighb
     """Those that come from a known system by one swap, among `elements` (118,)."""
     odds = literature.swap_odds * elements
 
-    def changes(row: Mask, weight: float) -> Iterable[tuple[int, int, float]]:
-        for lost in np.flatnonzero(row).tolist():
-            for new in np.flatnonzero((odds[lost] > 0) & ~row).tolist():
-                yield lost, new, float(weight * odds[lost, new])
+    def changes(row: Mask, weight: float) -> Changes:
+        lost, new = np.nonzero((odds > 0) & row[:, None] & ~row)
+        return lost, new, weight * odds[lost, new]
 
     return _next_to(literature, changes, most, added=False)
 
@@ -215,28 +206,22 @@ def added_systems(literature: Literature, elements: Mask, most: int) -> Neighbou
     one = literature.systems.astype(np.float64)
     together = np.log1p(one.T @ one)
 
-    def changes(row: Mask, weight: float) -> Iterable[tuple[int, int, float]]:
+    def changes(row: Mask, weight: float) -> Changes:
         held = np.flatnonzero(row)
         values = weight * odds[held].max(axis=0) * together[held].mean(axis=0)
-        for new in np.flatnonzero((values > 0) & ~row).tolist():
-            yield int(held[odds[held, new].argmax()]), new, float(values[new])
+        new = np.flatnonzero((values > 0) & ~row)
+        return held[odds[np.ix_(held, new)].argmax(axis=0)], new, values[new]
 
     return _next_to(literature, changes, most, added=True)
 
 
 def _next_to(
-    literature: Literature,
-    changes: Callable[[Mask, float], Iterable[tuple[int, int, float]]],
-    most: int,
-    *,
-    added: bool,
+    literature: Literature, changes: Callable[[Mask, float], Changes], most: int, *, added: bool
 ) -> Neighbours:
-    """The unknown systems that changes of known ones give. changes: of a system (118,) and its weight, the element
-    lost or shared, the new one and the support of each change.
-    """
+    """The unknown systems that changes of a known system (118,) of some weight give, the best supported first."""
     found: dict[bytes, list[float]] = {}  # support, most of one parent, that parent, lost, new
     for at, (row, weight) in enumerate(zip(literature.systems, literature.weights, strict=True)):
-        for lost, new, value in changes(row, weight):
+        for lost, new, value in zip(*(each.tolist() for each in changes(row, weight)), strict=True):
             other = row.copy()
             other[lost], other[new] = added, True
             key = other.tobytes()

@@ -71,7 +71,6 @@ class Logistic:
 
 class Plausibility(nn.Module):
     """Fractions (rows, 118), every row summing to 1 → ln P in nats (rows,), differentiable: a predictor for searches.
-
     exists: reads all features, reported: those of systems alone.
     """
 
@@ -91,9 +90,7 @@ class Plausibility(nn.Module):
 
     @torch.no_grad()
     def log_probabilities(self, fractions: NDArray[np.floating]) -> tuple[Floats, Floats]:
-        """ln P of fractions (n, 118), and ln P of the first stage alone: that it exists, reported or not; (n,) each,
-        in nats.
-        """
+        """ln P of fractions (n, 118) in nats, and ln P that it exists, reported or not (`exists`); (n,) each."""
         if not len(fractions):
             return np.zeros(0), np.zeros(0)
         parts = [self.features(rows) for rows in self.features.chunks(np.asarray(fractions))]
@@ -155,10 +152,12 @@ class Examples:
     @classmethod
     @torch.no_grad()
     def of(
-        cls, part: Callable[[Tensor], Sequence[Any]], chunks: Iterable[Tensor], real: Mask, weight: Floats
+        cls, part: Callable[[Tensor], Sequence[Any]], chunks: Iterable[Tensor], real: Any, weight: Any
     ) -> Examples:
         """Rows in chunks of fractions (…, 118) with the features that `part` gives of them first, (rows, f)."""
-        return cls(torch.cat([part(rows)[0] for rows in chunks]).double().numpy(), real, weight)
+        features = torch.cat([part(rows)[0] for rows in chunks]).double().numpy()
+        n = len(features)
+        return cls(features, np.broadcast_to(real, n), np.broadcast_to(weight, n).astype(np.float64))
 
     @classmethod
     def joined(cls, parts: Sequence[Examples]) -> Examples:
@@ -173,9 +172,8 @@ class Examples:
 
 
 def fit_plausibility(literature: Literature, *, seed: int = 0) -> Plausibility:
-    """Plausibility as of the end of `literature`, learnt from it alone. About two minutes on one core.
-
-    Raises ValueError where nothing was first reported in the years that it learns from.
+    """Plausibility as of the end of `literature`, learnt from it alone. About two minutes on one core. Raises
+    ValueError where nothing was first reported in the years that it learns from.
     """
     proposals, alterations = [], []
     for back in YEARS_BACK:
@@ -219,26 +217,14 @@ def altered(
     of_system = np.bincount(later.system[since])[later.system[since]]
     before = _few(rng.permutation(len(then.fractions)), then.system, most=1)[:_KNOWN]
     found, old = later.fractions[since], then.fractions[before]
-    parts: list[tuple[Floats, bool, Any]] = [
-        (found, True, np.where(new, 1.0, 0.3) / of_system),
-        (old, True, 0.5),
-    ]
+    parts: list[tuple[Floats, bool, Any]] = [(found, True, np.where(new, 1.0, 0.3) / of_system)]
+    parts += [(old, True, 0.5)]
     each = 10.0 / np.maximum(of_system.mean() if len(of_system) else 1.0, 1.0)
     for rows, weight in ((found, each), (old, 5.0)):
-        parts.append((swapped_at_random(rows, later.known, rng), False, weight))
-        parts.append((amounts_altered(rows, rng), False, weight / 4))
-    return Examples.joined(
-        [
-            Examples.of(
-                features,
-                features.chunks(rows),
-                np.full(len(rows), real),
-                np.broadcast_to(weight, len(rows)).astype(np.float64),
-            )
-            for rows, real, weight in parts
-            if len(rows)
-        ]
-    )
+        parts += [(swapped_at_random(rows, later.known, rng), False, weight)]
+        parts += [(amounts_altered(rows, rng), False, weight / 4)]
+    some = (part for part in parts if len(part[0]))
+    return Examples.joined([Examples.of(features, features.chunks(rows), *how) for rows, *how in some])
 
 
 def _few(order: Ints, system: Ints, most: int = _PER_SYSTEM) -> Ints:

@@ -21,14 +21,7 @@ from kiago_ray.plausibility.literature import Literature
 from kiago_ray.plausibility.model import Logistic, Plausibility
 from kiago_ray.plausibility.substitution import Reasons, known_vacancies
 from kiago_ray.predictors.base import Predictors
-from kiago_ray.predictors.weights import (
-    PLAUSIBILITY,
-    WeightsError,
-    folder_with,
-    read_tensors,
-    shipped_weights,
-    write_weights,
-)
+from kiago_ray.predictors.weights import PLAUSIBILITY, WeightsError, folder_with, read_tensors, write_weights
 from kiago_ray.search.problem import Substitutions, resolve
 from kiago_ray.search.spec import SearchSpec
 
@@ -41,9 +34,8 @@ Stored = TypeVar("Stored", Literature, Logistic)
 
 @dataclass(frozen=True)
 class Prospects:
-    """What the past says of what can be made: plausibility, and what a family search is told of its base.
-
-    odds: (118, 118) of one element taking another's site (`substitution.site_odds`). made: compounds that exist.
+    """What the past says of what can be made: plausibility, and what a family search is told of its base. odds: (118,
+    118) of one element taking another's site (`substitution.site_odds`). made: compounds that exist.
     """
 
     literature: Literature
@@ -52,9 +44,7 @@ class Prospects:
     made: KnownCompositions
 
     def knowing(self, base: str | None) -> Prospects:
-        """The same where the chemical system of the base is known: who searches around a compound holds it, reported
-        or not. Raises FormulaError.
-        """
+        """The same where the base's chemical system is known: who searches around it holds it. Raises FormulaError."""
         row = None if base is None else fractions(parse(base))
         if row is None or (row > 0).tobytes() in self.literature.known:
             return self
@@ -115,10 +105,9 @@ class Prospects:
         return Reasons(self.literature)
 
     def log_probabilities(self, rows: Floats) -> tuple[Floats, Floats]:
-        """ln P in nats of fractions (n, 118), and ln P that it exists, reported or not; (n,) each.
-
-        P looks up nothing of a row itself. What is the same as a compound of `made` does exist, so there the second is
-        0, whatever its relatives say.
+        """ln P in nats of fractions (n, 118), and ln P that it exists, reported or not; (n,) each. P looks up nothing
+        of a row itself. What is the same as a compound of `made` does exist, so there the second is 0, whatever its
+        relatives say.
         """
         log_p, log_exists = self.plausibility.log_probabilities(rows)
         return log_p, np.where(self.made.nearest_same(rows) >= 0, 0.0, log_exists)
@@ -131,7 +120,7 @@ def load_prospects(
     stands with these, else that given, else that which ships. made: compounds that exist, by default those that ship.
     Raises WeightsError.
     """
-    tensors, _, path = read_tensors(PLAUSIBILITY, folder_with(PLAUSIBILITY, folder) or shipped_weights())
+    tensors, _, path = read_tensors(PLAUSIBILITY, folder_with(PLAUSIBILITY, folder))
     stored = {name: tensor.numpy() for name, tensor in tensors.items()}
     try:
         if "literature.year" in stored:
@@ -153,9 +142,7 @@ def load_prospects(
 def save_plausibility(
     prospects: Prospects, card: dict[str, Any], folder: Path, *, with_literature: bool = False
 ) -> Path:
-    """Write `plausibility.safetensors` and its card; return the weights' path. with_literature: what was known goes
-    along, where it isn't what ships.
-    """
+    """Write `plausibility.safetensors` and its card, and what was known where asked for; return the weights' path."""
     fitted = prospects.plausibility
     stored: dict[str, Any] = {"exists": fitted.exists, "reported": fitted.reported}
     if with_literature:

@@ -108,9 +108,7 @@ class Relatives(nn.Module):
         return Pairs(row, system, lost, new, scale, odds, support, mean * scale, least * scale)
 
     def _added(self, presence: Tensor, own: Tensor, kernel: Tensor) -> Pairs:
-        """The known systems that lack one of the row's elements, which shares the likeliest site; the row's own system
-        holds both elements, and adds to no count.
-        """
+        """Known systems that lack an element, which shares the likeliest site. The row's own adds to no count."""
         row, system = kernel.detach().nonzero(as_tuple=True)
         there, own = self.systems[system], own[row]
         new = (presence.detach()[row] * (1 - there)).argmax(dim=1)
@@ -202,9 +200,7 @@ class Agreement(nn.Module):
         return ((agreeing + _LITTLE * UNKNOWN) / (whole + _LITTLE)).log()
 
     def _alike(self, fractions: Tensor, pairs: Pairs) -> Tensor:
-        """The share of each relative's compositions that are the row's, with the new element in the place of the one
-        that it stands for, (pairs,).
-        """
+        """The share of a relative's compositions that are the row's with the new element in its place, (pairs,)."""
         padded = torch.cat([fractions, fractions.new_zeros(len(fractions), 1)], dim=1)
         elements, row = self.elements[pairs.system], pairs.row[:, None]
         mine = padded[row, elements]
@@ -215,9 +211,7 @@ class Agreement(nn.Module):
 
 
 def typical(compositions: Floats) -> tuple[Floats, Floats]:
-    """Compositions (m, n) that stand for the others near them, at most TYPICAL, with how many each stands for: first
-    the one that most are near to.
-    """
+    """At most TYPICAL of compositions (m, n), and how many others near it each stands for, most first."""
     near = np.abs(compositions[:, None] - compositions[None]).sum(axis=2) <= _MERGED
     left = np.ones(len(compositions), dtype=np.bool_)
     chosen: list[int] = []

@@ -86,9 +86,7 @@ def _set(symbols: Iterable[str]) -> Mask:
 
 
 def site_odds(literature: Literature) -> Floats:
-    """odds[a, c] from 0 to 1: how often c takes the place of a, wholly or in part, times how alike they are, (118,
-    118).
-    """
+    """odds[a, c] from 0 to 1: how often c takes a's place, wholly or in part, times their likeness, (118, 118)."""
     doped = per_system(doping_counts(literature), literature.systems.sum(axis=0))
     odds = np.clip(literature.swap_odds + doped, 0, 1) * likeness()
     np.fill_diagonal(odds, 0)
@@ -123,9 +121,7 @@ def _gave_way(doped: Floats, undoped: Floats, new: int) -> int | None:
 
 
 def known_vacancies(literature: Literature, base: Floats) -> Mask:
-    """Whether known compositions of the chemical system of the base (118,) hold less oxygen, all else alike: (118,),
-    true there.
-    """
+    """(118,): true for oxygen if known compositions of the system of the base (118,) hold less, all else alike."""
     found = np.zeros(N_ELEMENTS, dtype=np.bool_)
     others = base > 0
     rows = literature.fractions[((literature.fractions > 0) == others).all(axis=1)]

@@ -198,11 +198,10 @@ def _candidates_column(name: str, required: tuple[str, ...]) -> Column[Row]:
 def search_page(
     summary: Summary, rows: Sequence[Row], *, background: Background | None = None, **content: Any
 ) -> str:
-    """The page of a search as HTML5 text.
-
-    rows: the ranked table's first rows. background: what the explanation of the best needs. content: `title`; `plots`;
-    `spec_text`, the specification as it stands in spec.yaml; and maybe `model_notes`, a sentence each on how good the
-    predictors are (see `card_notes`), and `remark`, which the reader must know first.
+    """The page of a search as HTML5 text. rows: the ranked table's first rows. background: what the explanation of the
+    best needs. content: `title`; `plots`; `spec_text`, the specification as it stands in spec.yaml; and maybe
+    `model_notes`, a sentence each on how good the predictors are (see `card_notes`), and `remark`, which the reader
+    must know first.
     """
     content = {"model_notes": (), "remark": "", **content, "summary": summary}
     told = (summary.required, summary.top, summary.statuses, background or Background())

@@ -123,7 +123,6 @@ def search_plots(table: Any, trajectory: Trajectory, base: BaseMaterial | None, 
 
 def ranked_plots(table: Any, base: BaseMaterial | None, name: str) -> list[Plot]:
     """T_c against E_f of a ranked table, its Pareto front, and the T_c of its best by the search and by the oracle.
-
     table: with the columns PLOTTED. Of more than MAX_POINTS rows the best are drawn, and others evenly chosen.
     """
     shown = shown_points(len(table))
@@ -167,10 +166,9 @@ def shown_points(count: int) -> Array:
 def tc_against_ef(
     tc_k: Array, ef_ev_per_atom: Array, passed: Array, base: BaseMaterial | None = None, title: str = ""
 ) -> Figure:
-    """T_c in K against E_f in eV/atom of candidates (n,), those that passed apart, and the base material.
-
-    Values that are not finite are left out. Where a few failed candidates lie far off, the E_f axis ends
-    before them, and the legend says how many aren't shown.
+    """T_c in K against E_f in eV/atom of candidates (n,), those that passed apart, and the base material. Values that
+    are not finite are left out. Where a few failed candidates lie far off, the E_f axis ends before them, and the
+    legend says how many aren't shown.
     """
     figure, (axes,) = new_figure(7.0, 4.6)
     finite = np.isfinite(tc_k) & np.isfinite(ef_ev_per_atom)
@@ -231,7 +229,6 @@ def pareto_plot(
 
 def gap_plot(tc_k: Array, tc_oracle_k: Array, extrapolated: Array, *, title: str = "") -> Figure:
     """T_c in K by the oracle against T_c by the search of the best (n,), best first; on the diagonal they agree.
-
     extrapolated: those beyond what the predictors know, which are marked. Values that are not finite are left out.
     """
     search, oracle, there = tc_k, tc_oracle_k, np.isfinite(tc_k) & np.isfinite(tc_oracle_k)
@@ -261,9 +258,8 @@ def gap_plot(tc_k: Array, tc_oracle_k: Array, extrapolated: Array, *, title: str
 
 
 def trajectory_plot(path: Trajectory, base_tc_k: float | None = None, title: str = "") -> Figure:
-    """T_c in K, E_f in eV/atom and the integer loss of k rows over the steps of a search.
-
-    A line marks where stage 2 begins. Thin lines are rows, evenly chosen; the band holds the middle 80 %.
+    """T_c in K, E_f in eV/atom and the integer loss of k rows over the steps of a search. A line marks where stage 2
+    begins. Thin lines are rows, evenly chosen; the band holds the middle 80 %.
     """
     figure, panels = new_figure(7.0, 6.4, 3, sharex=True, gridspec_kw={"height_ratios": (3, 1.3, 1.3)})
     steps, rows = path.tc_k.shape

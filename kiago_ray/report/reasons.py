@@ -32,8 +32,6 @@ LIKE_MEASURED = 0.6  # of the predicted T_c that a near known composition must h
 NEAR_HULL_EV_PER_ATOM = 0.1  # 88 % of the stable compounds lie within it by ElemNet
 RARE = 0.01  # of the known superconductors: an element in fewer of them is one the predictors know little of
 
-_LITTLE = "more than their spreads explain"
-
 
 @dataclass(frozen=True)
 class Reason:
@@ -74,19 +72,10 @@ def unseen(row: Row) -> str:
 
 def reasons_of(row: Row, background: Background) -> list[Reason]:
     """Sentences on a row of a table of candidates, the weightiest of either side first."""
-    told = (
-        _screens,
-        _oracle,
-        _extrapolation,
-        _spread,
-        _plausibility,
-        _neighbour,
-        _improvement,
-        _gain,
-        _charges,
-    )
     row = defaultdict(lambda: None, row)
-    found = [reason for each in told for reason in each(row)]
+    of_models = (_screens, _oracle, _extrapolation, _spread, _plausibility)
+    beside_known = (_neighbour, _improvement, _gain, _charges)
+    found = [reason for each in (*of_models, *beside_known) for reason in each(row)]
     return [*found, *_rare(row, background), *_stability(row, background)]
 
 
@@ -112,9 +101,10 @@ def _oracle(row: Row) -> Iterator[Reason]:
     elif oracle > tc:
         yield pro(f"{trees}, above the {_k(tc)} of the search's model.", f"oracle higher, {_k(oracle)}")
     else:
-        much = "the search may have found a mistake of that model" if tc - oracle > 2 * allowed else _LITTLE
+        mistake = "the search may have found a mistake of that model"
+        why = mistake if tc - oracle > 2 * allowed else "more than their spreads explain"
         below = f"{_k(tc - oracle)} below the {_k(tc)} of the search's model"
-        yield con(f"{trees}, {below}: {much}.", f"oracle says {_k(oracle)}")
+        yield con(f"{trees}, {below}: {why}.", f"oracle says {_k(oracle)}")
 
 
 def _extrapolation(row: Row) -> Iterator[Reason]:

@@ -84,7 +84,6 @@ def failed_screens(row: Row, required: tuple[str, ...]) -> tuple[str, ...]:
 
 def summary_rows(summary: Summary) -> list[tuple[str, str, str]]:
     """Label, number and remark: what was proposed, what passed, where the base lies. See `top_rows` for the best.
-
     `unique` is a part of all rows, what passes screens is a part of the unique formulas.
     """
     ended = [f"{count:,} {label.replace('_', ' ')}" for label, count in summary.statuses.items() if count]
@@ -128,9 +127,8 @@ def no_gain(gains: int | None, passed: int) -> str:
 
 
 def top_rows(top: Sequence[TopMean]) -> list[tuple[str, ...]]:
-    """What is told of the best k, one of `top` for each k: a header, then rows of a label and a value for each k.
-
-    What isn't known for any k is left out. No rows where nothing passed.
+    """What is told of the best k, one of `top` for each k: a header, then rows of a label and a value for each k. What
+    isn't known for any k is left out. No rows where nothing passed.
     """
     if not any(each.used for each in top):
         return []
@@ -152,13 +150,11 @@ def best_table(
     width: int = WIDE,
     places: Sequence[str] = (),
 ) -> Table:
-    """The rows of a ranked table, in their order.
-
-    required: the screens that count; a row that fails names those it failed. places: columns that say where a row of
-    many searches comes from. width: of the terminal, in characters; one that isn't WIDE gets the marks alone and no
-    T_c of the known. Columns that no row has a value in are left out, ΔT_c where there is a trusted T_c, E_f where
-    there is ΔE_hull and no room for both, and E_f, the trusted T_c and the extrapolation where there are plausibility
-    and expected gain and no room for all.
+    """The rows of a ranked table, in their order. required: the screens that count; a row that fails names those it
+    failed. places: columns that say where a row of many searches comes from. width: of the terminal, in characters;
+    one that isn't WIDE gets the marks alone and no T_c of the known. Columns that no row has a value in are left out,
+    ΔT_c where there is a trusted T_c, E_f where there is ΔE_hull and no room for both, and E_f, the trusted T_c and
+    the extrapolation where there are plausibility and expected gain and no room for all.
     """
 
     def some(name: str) -> bool:

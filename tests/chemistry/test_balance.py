@@ -10,14 +10,13 @@ from kiago_ray.chemistry.balance import (
     cheapest_states,
     cuprates,
     likeliest_balance,
-    oxides,
-    pnictogen_rich,
+    surroundings,
     write_means,
     write_shares,
 )
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_amounts
-from kiago_ray.chemistry.oxidation import OxidationSet, state_costs
+from kiago_ray.chemistry.oxidation import SURROUNDINGS, OxidationSet, state_costs
 
 
 def amounts(*formulas: str) -> np.ndarray:
@@ -158,7 +157,7 @@ def random_amounts(seed: int, number: int) -> np.ndarray:
 def cheapest_by_linear_programs(row: np.ndarray) -> float:
     """The least nats an atom by scipy's linear programs, one for each cut between cations and anions."""
     costs = state_costs()
-    kind = 0 if oxides(row[None])[0] else 2 if pnictogen_rich(row[None])[0] else 1
+    (kind,) = surroundings(row[None])
     present = sorted(np.flatnonzero(row).tolist(), key=lambda z: costs.scale[z])
     if np.isnan(costs.scale[present]).any():
         return np.inf
@@ -261,25 +260,14 @@ def test_compounds_of_strong_anions_are_ionic(formula: str) -> None:
 
 
 def test_a_tie_of_hard_and_soft_anions_is_no_oxide() -> None:
-    assert [bool(oxides(amounts(f))[0]) for f in ("LaFeAsO", "La2O2S", "LaOBiS2", "CuCl", "MgB2")] == [
-        False,
-        True,
-        False,
-        True,
-        False,
-    ]
+    rows = amounts("LaFeAsO", "La2O2S", "LaOBiS2", "CuCl", "MgB2")
+    assert (surroundings(rows) == SURROUNDINGS.index("oxide")).tolist() == [False, True, False, True, False]
 
 
 def test_much_arsenic_bonds_to_itself() -> None:
-    assert [
-        bool(pnictogen_rich(amounts(f))[0]) for f in ("CaFeAs2", "LaRu4P12", "BaFe2As2", "LaFeAsO", "NbSe2")
-    ] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
+    rows = amounts("CaFeAs2", "LaRu4P12", "BaFe2As2", "LaFeAsO", "NbSe2")
+    rich = surroundings(rows) == SURROUNDINGS.index("pnictogen_rich")
+    assert rich.tolist() == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ def test_systems_and_what_they_hold(make_literature: MakeLiterature) -> None:
     names = ["B-Mg", "F-Y", "La-O", "O-Y"]
     assert system_names(known.systems) == names
     assert known.system.tolist() == [2, 2, 3, 1, 0]
-    assert known.compositions.tolist() == [1, 1, 2, 1]
     assert known.recent.tolist() == [0, 0, 1, 1]  # of the five years before 2010; 2004 is one too early
     assert known.highest_tc_k.tolist() == [39, 4, 12, 3]
     np.testing.assert_allclose(known.weights, np.log1p([0, 0, 1, 1]) + 0.2 * np.log1p([1, 1, 2, 1]))
