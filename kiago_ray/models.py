@@ -155,7 +155,7 @@ class Models:
         if self.tried is None:
             return None
         model = self.predictors.named(tc_predictor)
-        rows, known = self.tried.fractions, model.supported.cpu().numpy()
+        rows, known = self.tried.compositions.fractions.toarray(), model.supported.cpu().numpy()
         able = ~(rows[:, ~known] > 0).any(axis=1)
         said = np.full(len(rows), np.nan)
         said[able] = predict(model, rows[able].astype(np.float32)).clip(min=0)

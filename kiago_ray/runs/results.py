@@ -47,7 +47,7 @@ from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, shard_file
 from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.rank import ORDER, RANKED, new_rows, rank_rows, with_ranks
-from kiago_ray.screening.screens import Summary, summarise, summarised_columns
+from kiago_ray.screening.screens import SUMMARISED, Summary, summarise
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.storage.location import Location, StorageError, reason
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, read_run, write_run
@@ -140,7 +140,7 @@ def _merged(
     and the file's SHA-256. parts: what rows each table is made from.
     """
     sha256 = merge_tables(tables, output, ranking)
-    columns = read_table(output, (*summarised_columns(), "new_system"))
+    columns = read_table(output, (*SUMMARISED, "new_system"))
     statuses: Counter[str] = Counter()
     for each in parts:
         statuses.update(each.statuses)

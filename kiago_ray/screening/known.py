@@ -265,18 +265,13 @@ class TriedMaterials:
         names = [_outcome(*each) for each in zip(formulas, tc_k.tolist(), down_to_k.tolist(), strict=True)]
         return cls(KnownCompositions.of(formulas, names=names), tc_k, down_to_k, unknown, source)
 
-    @property
-    def fractions(self) -> Floats:
-        """(t, 118), summing to 1."""
-        dense: Floats = self.compositions.fractions.toarray()
-        return dense
-
     def reweigh(self, fractions: Floats, tc_k: Floats) -> tuple[Floats, Floats, Ints, Floats]:
         """Of compositions (n, 118) with their T_c (n,) in K, (n,) each: T_c' in K given what came of the samples, the
         nats to add to the log odds of the plausibility, the nearest sample and how far it is, -1 and NaN where nothing
         was tried. NaN stays NaN; without samples nothing changes.
         """
-        n, samples, queries = len(fractions), cumulative(self.fractions), cumulative(fractions)
+        n, queries = len(fractions), cumulative(fractions)
+        samples = cumulative(self.compositions.fractions.toarray())
         residual_k = residuals_k(self.tc_k, self.down_to_k, self.tc_predicted_k)
         shift, odds = np.zeros(n), np.zeros(n)
         nearest, distance = np.full(n, -1, dtype=np.int64), np.full(n, np.nan)

@@ -51,11 +51,6 @@ class Screen:
     judge: Callable[[Any, ScreensSpec], Any] | None = None
     needs: str = "formula"
 
-    @property
-    def optional(self) -> bool:
-        """Whether it judges by something that a search may not have asked for."""
-        return self.needs != "formula"
-
     def description(self, limits: ScreensSpec | None = None) -> str:
         """The meaning with the limits of a search, else of `default`."""
         return self.meaning.format_map(dict(limits or ScreensSpec()))
@@ -64,7 +59,7 @@ class Screen:
     def column(self) -> str:
         """What its column in tables means, whatever the limits."""
         meaning = re.sub(r"{(\w+)[^}]*}", r"screens.\1", self.meaning).rstrip(".")
-        absent = "; null where that wasn't worked out" if self.optional else ""
+        absent = "; null where that wasn't worked out" if self.needs != "formula" else ""
         return f"Screen: {meaning[0].lower()}{meaning[1:]}{absent}."
 
     def verdict(self, rows: Any, limits: ScreensSpec | None = None) -> Any:
@@ -184,6 +179,8 @@ def load_screen_recall() -> dict[str, Any]:
 
 TOP = (10, 30, 50)
 _BEST = ("tc_k", "tc_oracle_k", "trusted_tc_k", "extrapolation", "nearest_distance")
+SUMMARISED = (*_BEST, "formula", "source", "known", "tried", "gain", "passed", *SCREENS)
+"""What `summarise` reads of a table of candidates."""
 
 
 @dataclass(frozen=True)
@@ -239,11 +236,6 @@ class Summary:
         }
 
 
-def summarised_columns() -> tuple[str, ...]:
-    """The columns of a table of candidates that `summarise` reads."""
-    return (*_BEST, "formula", "source", "known", "tried", "gain", "passed", *SCREENS)
-
-
 def summarise(
     ranked: Any,
     *,
@@ -254,7 +246,7 @@ def summarise(
     top: Sequence[int] = TOP,
     ranked_by: str = "trusted",
 ) -> Summary:
-    """The summary of `rows` rows from the table of their u unique formulas, best first (see `summarised_columns`).
+    """The summary of `rows` rows from the table of their u unique formulas, best first (with the columns SUMMARISED).
 
     statuses: the rows by how they ended (SearchResult.status_counts). required: the screens that count.
     """
@@ -272,7 +264,7 @@ def summarise(
         screens={
             name: int(ranked[name].fill_null(False).to_numpy().sum())
             for name, screen in SCREENS.items()
-            if not screen.optional or ranked[name].null_count < len(ranked)
+            if screen.needs == "formula" or ranked[name].null_count < len(ranked)
         },
         required=required,
         passed=count,

@@ -34,44 +34,6 @@ MAIN = 0  # a site's slot of its main element
 _LEAST = 1e-6  # atoms
 
 
-@dataclass(frozen=True)
-class FamilyStarts:
-    """n rows with s sites of k slots. element: (n, s, k) index, VACANCY for a vacancy and where there is no slot.
-    share: (n, s, k) of a site that a slot has at the start. exists: (n, s, k) slots that may be used. atoms: (n, s, k)
-    of a row that stays where it is. moves: (n,) whether it is optimised. source: (n,) label.
-    """
-
-    element: Ints
-    share: Floats
-    exists: Mask
-    atoms: Floats
-    moves: Mask
-    source: NDArray[np.object_]
-
-
-def family_starts(problem: Problem, rows: Sequence[int], size: int) -> FamilyStarts:
-    """The starts of these rows of the search at their places among `size`; the other places hold the base and stay
-    there.
-    """
-    assert problem.family is not None
-    family = problem.family
-    whole = np.array([[site.total] for site in family.sites])
-    own_element, own_atoms = placed(family, family.occupation)
-    element, atoms = np.repeat(own_element[None], size, axis=0), np.repeat(own_atoms[None], size, axis=0)
-    share, exists = atoms / whole, atoms > 0
-    moves, source = np.zeros(size, dtype=np.bool_), np.full(size, "", dtype=object)
-    for row, (label, number) in zip(rows, sources_of(problem.spec.sources, rows), strict=True):
-        at, listed = row % size, family.lists.get(label, ())
-        if number < len(listed):
-            element[at], atoms[at] = placed(family, listed[number])
-            share[at], exists[at], source[at] = atoms[at] / whole, atoms[at] > 0, label
-        else:
-            element[at], exists[at] = laid_out(family)
-            share[at], atoms[at] = drawn(problem.generator(row), family), 0
-            moves[at], source[at] = True, "family"
-    return FamilyStarts(element, share, exists, atoms, moves, source)
-
-
 def laid_out(family: Family) -> tuple[Ints, Mask]:
     """The element of each slot (s, k) of a row that is optimised, and the slots that there are; none on a site that
     stays as it is.
@@ -133,7 +95,7 @@ class FamilySpace:
     own elements in the base. amount: (s,) atoms. low, high: (rows, s) share that substitutes take where there are any.
     most: (rows, s, k) share that a slot takes at most. on_grid: (rows, s, k) bool slots whose amounts are multiples of
     1/grid of an atom, all but the site's main one. counted: (rows, s, k) bool slots that the limits of stage 2 count.
-    starts: of the rows.
+    proposals: of each row that stays where it is the atoms (s, k), None of one that moves. source: (rows,) labels.
     """
 
     element: Tensor
@@ -145,7 +107,8 @@ class FamilySpace:
     on_grid: Tensor
     counted: Tensor
     limits: FamilySpec
-    starts: FamilyStarts
+    proposals: Sequence[Floats | None]
+    source: NDArray[np.object_]
 
     @property
     def width(self) -> int:
@@ -217,64 +180,80 @@ class FamilySpace:
         """The formulas of rows, of which those that stay where they are keep what they hold. projection.kind "none"
         keeps amounts with four decimals; "best" takes the neighbour on the grid that costs least.
         """
-        starts, projection, options = self.starts, problem.spec.projection, list[list[Floats]]()
+        projection, options, element = (
+            problem.spec.projection,
+            list[list[Floats]](),
+            self.element.cpu().numpy(),
+        )
         with torch.no_grad():
             ended = self.occupation(state.x_base.double(), state.mask).cpu().numpy()
         for row, sites in enumerate(_row_sites(self)):
-            if not starts.moves[row]:
-                options.append([starts.atoms[row]])
+            if (held := self.proposals[row]) is not None:
+                options.append([held])
             elif projection.kind == "none":
                 options.append([ended[row]])
             else:
                 keep = projection.max_candidates if projection.kind == "best" else 1
                 nearest = nearest_atoms(ended[row], sites)
                 options.append(neighbours(nearest, ended[row], sites, keep, projection.max_distance))
-        chosen = _best(options, starts.element, cost)
-        amounts = amounts_of(chosen, starts.element)
-        texts = [formula_of(*pair) for pair in zip(chosen, starts.element, strict=True)]
+        chosen = _best(options, element, cost)
+        amounts = amounts_of(chosen, element)
+        texts = [formula_of(*pair) for pair in zip(chosen, element, strict=True)]
         status = state.status.cpu().numpy()
         found = scored(x_final.astype(np.float64), amounts, status, score, texts=texts)
-        return replace(found, source=starts.source)
+        return replace(found, source=self.source)
 
 
 def begin_family(
     problem: Problem, rows: Ints, size: int, device: torch.device
 ) -> tuple[FamilySpace, SearchState]:
     """The space and the state before stage 1 of rows (n,) at their places in a shard of `size`; the other places are
-    padding. Rows that move have the limits of the family's sites; the others are what they are.
+    padding, and hold the base. Rows that move have the limits of the family's sites; the others are what they are.
     """
     assert problem.family is not None
-    starts, family = family_starts(problem, rows.tolist(), size), problem.family
-    sites, slot = family.sites, np.arange(family.slots)
-    mix = np.zeros((len(sites), family.width))
-    for at, site in enumerate(sites):
-        mix[at, : len(site.own)] = np.array(site.amounts) / sum(site.amounts)
+    family, sites = problem.family, problem.family.sites
     vacant, most_vacant, held, low, high, total = (
         np.array([getattr(site, name) for site in sites])
         for name in ("vacant", "most_vacant", "held", "low", "high", "total")
     )
-    moves, vacancy = starts.moves[:, None], starts.element == VACANCY
-    foreign = (slot >= family.width) & starts.exists & moves[..., None]
+    element, atoms = (np.repeat(each[None], size, axis=0) for each in placed(family, family.occupation))
+    share, exists = atoms / total[:, None], atoms > 0
+    moves, source = np.zeros(size, dtype=np.bool_), np.full(size, "", dtype=object)
+    for row, (label, number) in zip(
+        rows.tolist(), sources_of(problem.spec.sources, rows.tolist()), strict=True
+    ):
+        at, listed = row % size, family.lists.get(label, ())
+        if number < len(listed):
+            element[at], atoms[at] = placed(family, listed[number])
+            share[at], exists[at], source[at] = atoms[at] / total[:, None], atoms[at] > 0, label
+        else:
+            element[at], exists[at] = laid_out(family)
+            share[at], moves[at], source[at] = drawn(problem.generator(row), family), True, "family"
+    mix = np.zeros((len(sites), family.width))
+    for at, site in enumerate(sites):
+        mix[at, : len(site.own)] = np.array(site.amounts) / sum(site.amounts)
+    moving, vacancy, slot = moves[:, None], element == VACANCY, np.arange(family.slots)
+    foreign = (slot >= family.width) & exists & moving[..., None]
 
     def tensor(values: NDArray[np.generic] | Floats) -> Tensor:
         tensor = torch.as_tensor(np.ascontiguousarray(values), device=device)
         return tensor.float() if tensor.is_floating_point() else tensor
 
     space = FamilySpace(
-        element=tensor(starts.element),
+        element=tensor(element),
         own_mix=tensor(mix),
         amount=tensor(total),
-        low=tensor(np.where(moves, low, 0.0)),
-        high=tensor(np.where(moves, high, 1.0)),
+        low=tensor(np.where(moving, low, 0.0)),
+        high=tensor(np.where(moving, high, 1.0)),
         most=tensor(np.where(vacancy & foreign, most_vacant[:, None], 1.0)),
-        on_grid=tensor(starts.exists & (slot > 0) & (moves & ~held)[..., None]),
+        on_grid=tensor(exists & (slot > 0) & (moving & ~held)[..., None]),
         counted=tensor(foreign & ~(vacancy & (vacant > 0)[:, None])),
         limits=family.limits,
-        starts=starts,
+        proposals=[None if moves[at] else atoms[at] for at in range(size)],
+        source=source,
     )
-    share, exists = tensor(starts.share).flatten(1), tensor(starts.exists).flatten(1)
-    state = init(share, exists, problem.spec.revive, space)
-    return space, replace(state, rate=tensor(starts.moves.astype(np.float64)))
+    state = init(tensor(share).flatten(1), tensor(exists).flatten(1), problem.spec.revive, space)
+    return space, replace(state, rate=tensor(moves.astype(np.float64)))
 
 
 @dataclass(frozen=True)

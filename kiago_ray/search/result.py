@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Self
 
@@ -139,8 +139,8 @@ class SearchResult(Proposals):
     x_final: Singles
     tc_relaxed_k: Singles
     trajectory: Trajectory
-    wall_s: float
-    seconds: Mapping[str, float]
+    wall_s: float = 0.0
+    seconds: Mapping[str, float] = field(default_factory=dict)
     stopped_at_step: int | None = None
 
     def formulas(self) -> list[str]:
@@ -162,9 +162,9 @@ def join(parts: Sequence[SearchResult], wall_s: float) -> SearchResult:
     paths = [part.trajectory for part in parts]
     curves = {name: np.concatenate([getattr(each, name) for each in paths], axis=1) for name in QUANTITIES}
     arrays = {
-        field.name: np.concatenate([getattr(part, field.name) for part in parts])
-        for field in fields(SearchResult)
-        if isinstance(getattr(parts[0], field.name), np.ndarray)
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name, values in vars(parts[0]).items()
+        if isinstance(values, np.ndarray)
     }
     return SearchResult(
         **arrays,

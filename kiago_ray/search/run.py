@@ -134,21 +134,14 @@ class _Search:
     def tensor(self, values: np.ndarray, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.as_tensor(values, dtype=dtype, device=self.device)
 
-    def score(self, fractions: Floats) -> tuple[Singles, Singles]:
-        """T_c in K, 0 or more, and E_f in eV/atom of fractions (size, 118)."""
-        return self._values(self.predictors, fractions, relu=True)
-
-    def climbed(self, fractions: Floats) -> tuple[Singles, Singles]:
-        """T_c and E_f as the search climbs them: the lower bound where it asks for one, before the ReLU as it does."""
-        return self._values(self.bound, fractions, relu=self.problem.spec.tc_gradient == "after_relu")
-
     def cost(self, objective: Objective, fractions: Floats) -> Floats:
         """What stage 1 climbs down, by `bound`: (size,) in K of fractions (size, 118)."""
         with torch.no_grad():
             loss, _ = row_losses(self.tensor(fractions), self.bound, objective)
         return loss.double().cpu().numpy()
 
-    def _values(self, predictors: Predictors, fractions: Floats, relu: bool) -> tuple[Singles, Singles]:
+    def values(self, predictors: Predictors, relu: bool, fractions: Floats) -> tuple[Singles, Singles]:
+        """T_c in K, with `relu` 0 or more, and E_f in eV/atom of fractions (size, 118)."""
         x = self.tensor(fractions)
         with torch.no_grad():
             tc, ef = predictors.tc(x).cpu().numpy(), predictors.ef(x).cpu().numpy()
@@ -210,8 +203,10 @@ def _run_shard(search: _Search, rows: Ints, recorder: Recorder) -> SearchResult:
 
     x_final = space.compose(state.x_base, state.mask).cpu().numpy()
     marks.append(time.perf_counter())
+    score = partial(search.values, search.predictors, True)
+    climbed = partial(search.values, search.bound, spec.tc_gradient == "after_relu")
     cost = partial(search.cost, first.objective)
-    proposals = space.propose(problem, state, x_final, search.score, search.climbed, cost)
+    proposals = space.propose(problem, state, x_final, score, climbed, cost)
     marks.append(time.perf_counter())
     arrays = {
         "start": start.cpu().numpy(),
@@ -258,6 +253,4 @@ def given_result(amounts: Floats, predictors: Predictors) -> SearchResult:
         x_final=fractions.astype(np.float32),
         tc_relaxed_k=tc,
         trajectory=Trajectory(np.zeros(0, dtype=np.int64), np.ones(1, dtype=np.int64), none, none, none),
-        wall_s=0.0,
-        seconds={},
     )

@@ -340,8 +340,8 @@ def test_padding_of_a_family_holds_the_base_and_stays(substitutions: Substitutio
     x = space.compose(state.x_base, state.mask).numpy()
     assert x[:5] == pytest.approx(np.tile(fractions(parse("LaFeAsO")), (5, 1)), abs=1e-6)
     assert state.rate[:5].tolist() == [0] * 5
-    assert space.starts.source[:5].tolist() == [""] * 5
-    assert all(space.starts.source[5:])
+    assert space.source[:5].tolist() == [""] * 5
+    assert all(space.source[5:])
 
 
 def test_a_place_begins_alike_whichever_other_rows_there_are(substitutions: Substitutions) -> None:
