@@ -70,9 +70,7 @@ def propose(
 
 @dataclass(frozen=True)
 class JudgedRows:
-    """Rows of a search as a pyarrow table with every screen's verdict, in their order. base: the material they started
-    from.
-    """
+    """Rows of a search as a pyarrow table with every screen's verdict, in their order, and their base."""
 
     result: SearchResult
     base: BaseMaterial | None
@@ -171,10 +169,8 @@ def judged(
 
 def score(formulas: Sequence[object], models: Models, *, near: Mask | None = None, threads: int = 1) -> Any:
     """What the models say of n formulas, in their order, judged by the screens of `default`: an Arrow table of their
-    columns PREDICTED, and `error`, why one has none of them; that is null where it has.
-
-    near: (n,) which ones get their energy above the hull, milliseconds each; by default the first HULL_FORMULAS.
-    threads: for the oracle's trees.
+    columns PREDICTED, and `error`, why one has none of them, else null. near: (n,) which ones get their energy above
+    the hull; by default the first HULL_FORMULAS. threads: for the oracle's trees.
     """
     near = np.arange(len(formulas)) < HULL_FORMULAS if near is None else near
     pieces = [slice(start, start + AT_ONCE) for start in range(0, max(len(formulas), 1), AT_ONCE)]

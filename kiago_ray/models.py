@@ -52,9 +52,7 @@ def check_search(
 
 
 def check_hull(judge: SearchSpec, hull: EnergyHull | None) -> None:
-    """Raise SpecError where a screen of `judge` needs a hull that isn't there, or the hull is of other energies than
-    the candidates have.
-    """
+    """Raise SpecError where a screen of `judge` needs a hull that isn't there, or the hull is of a file's energies."""
     if hull is None and "near_hull" in judge.screens.names:
         raise SpecError(
             "screens.names: near_hull needs competing phases, which `kiago search` alone takes, and not with "
@@ -149,9 +147,7 @@ class Models:
         return self if self.prospects is None else replace(self, prospects=self.prospects.knowing(base))
 
     def tried_by(self, tc_predictor: str) -> TriedMaterials | None:
-        """The tried samples with what a predictor of T_c says of them; NaN where one holds an element that it doesn't
-        know.
-        """
+        """The tried samples with what a predictor of T_c says of them; NaN where it doesn't know an element."""
         if self.tried is None:
             return None
         model = self.predictors.named(tc_predictor)

@@ -124,19 +124,17 @@ def _summing_to_one(rows: Floats) -> Floats:
 @dataclass(frozen=True)
 class CompositionIndex:
     """Compositions that are looked through often, fast, as 2 − 2 Σ min(x, y) needs a row's own elements alone. points:
-    (N, 118), rows summing to 1. by_element: (118, N). holders: the rows that hold each element.
+    (N, 118), rows summing to 1. by_element: (118, N).
     """
 
     points: Floats
     by_element: Floats
-    holders: tuple[Ints, ...]
 
     @classmethod
     def of(cls, known: Floats) -> CompositionIndex:
         """Of `known` (N, 118). Raises ValueError for rows that don't sum to 1."""
         points = _summing_to_one(known)
-        by_element = np.ascontiguousarray(points.T)
-        return cls(points, by_element, tuple(np.flatnonzero(column) for column in by_element))
+        return cls(points, np.ascontiguousarray(points.T))
 
     def nearest(self, fractions: Floats) -> tuple[Ints, Floats]:
         """As `nearest` of `fractions` (M, 118). Raises ValueError as that does, and for rows that don't sum to 1."""
@@ -151,11 +149,13 @@ class CompositionIndex:
     def within(self, fractions: Floats, radius: float) -> Iterator[Ints]:
         """For each of `fractions` (M, 118), which sum to 1, the rows within an L1 distance, ascending."""
         # An element of more than half the radius must be shared: the rarest such one leaves few rows to compare with.
-        counts = np.array([len(rows) for rows in self.holders])
+        counts = np.count_nonzero(self.by_element, axis=1)
         for x in _summing_to_one(fractions):
             needed = np.flatnonzero(x > radius / 2 + _SLACK)
-            every = np.arange(len(self.points))
-            rows = self.holders[needed[counts[needed].argmin()]] if len(needed) else every
+            rarest = (
+                self.by_element[needed[counts[needed].argmin()]] if len(needed) else np.ones(len(self.points))
+            )
+            rows = np.flatnonzero(rarest)
             yield rows[self._distances(x, rows) <= radius]
 
     def _distances(self, x: Floats, rows: Ints | slice) -> Floats:
@@ -167,9 +167,8 @@ class CompositionIndex:
 
 @dataclass(frozen=True)
 class KnownCompositions:
-    """m compositions to find the same ones in. names: what `same_as` says of each. fractions: (m, 118), sparse by
-    rows, summing to 1; where any_oxygen (m,) holds, those of the elements beside oxygen, of which any amount is meant
-    (SuperCon's YBa2Cu3OZ).
+    """m compositions to find the same ones in. names: what `same_as` says of each. fractions: (m, 118), sparse, rows
+    summing to 1; those of the elements beside oxygen where any_oxygen (m,) holds (SuperCon's YBa2Cu3OZ).
     """
 
     names: tuple[str, ...]

@@ -65,10 +65,8 @@ def _unreadable(path: PathLike, error: OSError) -> NoReturn:
 
 
 def read_lines(path: PathLike) -> Iterator[str]:
-    """The lines of a text file, plain or gzipped, each with its line end; a byte order mark is left out.
-
-    Raises DataError as soon as a line is not text in UTF-8, is longer than `MAX_LINE_BYTES`, or can't be read
-    or unpacked.
+    """The lines of a text file, plain or gzipped, each with its line end; a byte order mark is left out. Raises
+    DataError at a line that is not text in UTF-8, is longer than `MAX_LINE_BYTES`, or can't be read or unpacked.
     """
     path = Path(path)
     number = 0
@@ -215,10 +213,8 @@ def read_number(text: str, reason: str, shown: str) -> float:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The account of one loaded file; its rows add up: read = dropped + merged into another + kept.
-
-    `kind` is one of `sources.LOADERS`, `file` the name without its folder, `sha256` that of the file as it lies on the
-    disk. `dropped` counts rows by reason, most frequent first, and `examples` gives up to five of each.
+    """The account of one loaded file: rows read = dropped + merged into another + kept. file: without its folder.
+    sha256: as it lies on the disk. dropped: rows by reason, most frequent first. examples: up to five of each.
     """
 
     kind: str

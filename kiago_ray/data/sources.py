@@ -5,13 +5,11 @@
   pressure, poor samples, misprints. Its T_c is the **median** of them: FeSe has 7 to 80 K around a median of 9.4,
   LaFePO0.9F0.1 three values near 5.8 K and one of 62; a mean would follow the outlier, and a maximum would be one.
 - OQMD and the Materials Project: formation energies, comma-separated with a header.
-- A file of competing phases: any table of formulas, such as the Materials Project, Alexandria and OQMD export, comma-
-  or tab-separated, any source mixed.
+- A file of competing phases: any table of formulas, comma- or tab-separated, any source mixed.
 - The Crystallography Open Database's search export (`result?format=csv`), quoted where needed (titles hold commas and
   line ends). `formula` is Hill-ordered between dashes, `- C2 H6 O -`; `?` or nothing where the authors gave none.
 
-All may be gzipped; energies are in eV/atom against the elements. Of several entries of one composition the lowest in
-energy is its ground state, and the others are polymorphs: the lowest is kept.
+All may be gzipped; energies are in eV/atom against the elements, and the lowest of a composition is kept.
 """
 
 from __future__ import annotations
@@ -102,9 +100,7 @@ def load_supercon(
     path: PathLike, *, undetermined_oxygen: bool = False, before: int | None = None
 ) -> tuple[pd.DataFrame, LoadReport]:
     """One row a composition, as `tables.superconductors` has them and with their `chemical_system`. Raises DataError.
-
-    undetermined_oxygen: take rows whose oxygen alone is undetermined too. before: take only what a journal printed
-    before this year, and nothing without a date.
+    undetermined_oxygen: take rows whose oxygen alone is undetermined too. before: only dated ones before this year.
     """
 
     def read(formula: str, unit: str, tc: str, journal: str, structure: str) -> Measurement:
@@ -300,9 +296,8 @@ def load_cod(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
 def load_own(
     path: PathLike, optional: Sequence[str], highest_tc_k: float = np.inf
 ) -> tuple[pd.DataFrame, str]:
-    """A CSV file of one's own with the columns formula (canonical here), tc_k and some optional ones, one row each in
-    the file's order, and its SHA-256. Numbers aren't negative, those that count are whole, NaN where not given. Raises
-    DataError.
+    """A CSV file of one's own with the columns formula (canonical here), tc_k and some optional ones, in the file's
+    order, and its SHA-256. Numbers aren't negative, NaN where not given. Raises DataError.
     """
     contents = read_columns(path, ("formula", "tc_k"), optional)
     if len(contents.rows) > MAX_OWN:
@@ -372,10 +367,9 @@ def load(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
 def non_superconductors(
     known: pd.DataFrame, measured: pd.DataFrame, by: Literal["composition", "chemical_system"] = "composition"
 ) -> pd.DataFrame:
-    """Rows of `known` (Materials Project or COD), in their order, that are not among the `measured`, with a `tc_k` of
-    0 K. They teach a model of T_c that most compositions do not superconduct. The label is an assumption: most were
-    never cooled down. `by="chemical_system"` leaves out every composition of a chemical system that was measured:
-    fewer rows, and fewer wrong labels, since neighbours of superconductors are often superconductors.
+    """Rows of `known` (Materials Project or COD) that are not among the `measured`, with a `tc_k` of 0 K: an
+    assumption, as most were never cooled down. `by="chemical_system"` leaves out all of a chemical system that was
+    measured: fewer wrong labels, since neighbours of superconductors are often superconductors.
     """
     new = without(known, measured)
     if by == "chemical_system":

@@ -1,11 +1,9 @@
 """The tables that ship, those that a search is held against (shipped ones, a file, none), and how the shipped ones are
 made of public files (`kiago data pack`).
 
-What each shipped table holds, from where and under which licence stands in SOURCES.md beside them. `landmarks.csv` is
-our own compilation of superconductors of every family from the literature, one row a composition: the T_c that is
-generally cited, at ambient pressure wherever it superconducts there, with the year and reference of that value.
-`element_counts.json` counts in how many known compositions each element is (the frequencies that a search substitutes
-by, section 2.3).
+Their sources and licences stand in SOURCES.md beside them. `landmarks.csv` is our compilation of superconductors of
+every family: the T_c that is generally cited, at ambient pressure wherever it superconducts there, with its reference.
+`element_counts.json` counts in how many compositions each element is (section 2.3: a search substitutes by these).
 """
 
 from __future__ import annotations
@@ -185,7 +183,8 @@ def known_table(choice: str | None = None) -> SourceTable | None:
     if choice == NONE:
         return None
     if choice == LANDMARKS:
-        return SourceTable(_landmarks(), sha256_of(LANDMARKS_FILE), LANDMARKS_SOURCE)
+        cited = landmarks().assign(reports=1, structure="")
+        return SourceTable(cited, sha256_of(LANDMARKS_FILE), LANDMARKS_SOURCE)
     if choice is None or choice == SUPERCON:
         return _shipped()
     from kiago_ray.data import sources  # which few searches need
@@ -214,16 +213,12 @@ def tried_table(choice: str | None) -> SourceTable | None:
     return SourceTable(*load_own(choice, ("down_to_k",), MAX_TC_K), choice)
 
 
-def _landmarks() -> pd.DataFrame:
-    return landmarks().assign(reports=1, structure="")
-
-
 def _shipped() -> SourceTable:
     """SuperCon, the pressures of the landmarks among its compositions, and the landmarks that it lacks."""
-    table, cited = _cited(superconductors()), _landmarks()
+    table, cited = _cited(superconductors()), landmarks().assign(reports=1, structure="", oxygen="stated")
     pressures = cited.set_index("formula")["pressure_gpa"]
     table["pressure_gpa"] = table["formula"].map(pressures[pressures > 0])
-    missing = cited[~cited["formula"].isin(table["formula"])].assign(oxygen="stated")
+    missing = cited[~cited["formula"].isin(table["formula"])]
     together = pd.concat([table, missing[table.columns]], ignore_index=True)
     digests = f"{sha256_of(SUPERCONDUCTORS)} {sha256_of(LANDMARKS_FILE)}"
     return SourceTable(together, hashlib.sha256(digests.encode()).hexdigest(), SHIPPED_SOURCE)

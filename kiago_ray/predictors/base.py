@@ -3,9 +3,9 @@
 The search (eq. 13, eq. 16) asks nothing more of a model than a `Predictor`, so any other differentiable one can stand
 in for the shipped ones; `check_contract` tests one against it.
 
-A row's value is one number, so an `Inference` computes its gradient to the input along with it, some rows at a time:
-nothing is kept, and no weight has a gradient. For the direction of a step bfloat16 may do (`in_precision`): then the
-wide layers alone change; the first and the last layers stay single, because small dopings need its 24 bits.
+A row's value is one number, so an `Inference` computes its gradient to the input along with it, some rows at a time.
+For the direction of a step bfloat16 may do (`in_precision`): then the wide layers alone change, as small dopings need
+24 bits in the first.
 """
 
 from __future__ import annotations

@@ -126,9 +126,8 @@ class Spread(nn.Module):
 class Extrapolation(nn.Module):
     """Fractions (rows, 118) → score (rows,): above 1 further out than 95 % of known superconductors never seen.
 
-    A composition is a point of the networks' statistics and ratios, whitened by principal components (the amounts of
-    single elements are left out, so that the likes of known materials are near them). The score is the soft distance
-    to the nearest k-means centres of known superconductors. What deceives the T_c networks doesn't deceive it.
+    A composition is a point of the networks' statistics and ratios, without amounts of single elements, whitened by
+    principal components. The score is the soft distance to the nearest k-means centres of known superconductors.
     """
 
     def __init__(self) -> None:

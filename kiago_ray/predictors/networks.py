@@ -1,14 +1,13 @@
 """The paper's two networks (section 3.1): ElemNet for E_f, a ResNet-18 for T_c, and the latter frozen for searches.
 
 The ResNet-18 (He et al., 2015) reads the composition drawn on a periodic table with four channels (s, p, d and f
-block), every element a flag times its amount. Three choices are ours: the amount enters through seven functions
-(`features.amounts`), each with four channels of its own; taps of a kernel that only ever see padding are left out,
-which is exact: 2.3 M weights instead of 11 M; and the network predicts a logarithm of T_c (`LogScale`), so that the
-value before the final ReLU can be followed out of 0 K.
+block). Three choices are ours: the amount enters through seven functions (`features.amounts`), each with four channels
+of its own; taps of a kernel that only ever see padding are left out, which is exact: 2.3 M weights, not 11 M; and
+the network predicts a logarithm of T_c (`LogScale`), so that the value can be followed out of 0 K.
 
 `ResNet18Inference` is the frozen network as plain matrix products: the same values and gradients for a fraction of the
-work. Map, stem convolution and its norm are linear in the amounts, and so one matrix; the other norms fold into the
-convolutions before them, which on maps of 2×8 places and fewer are matrices, mostly zero (`BandedLinear`).
+work. Map, stem and its norm are linear in the amounts, and so one matrix; the other norms fold into the convolutions
+before them, which on maps of 2×8 places and fewer are matrices, mostly zero (`BandedLinear`).
 """
 
 from __future__ import annotations
@@ -184,9 +183,7 @@ def bands(matrix: Tensor, width: int) -> list[Band]:
 
 
 class BandedLinear(nn.Module):
-    """x·W + b for a frozen matrix W (inputs, outputs); convolutions on small maps become this. width: outputs of one
-    product.
-    """
+    """x·W + b for a frozen matrix W (inputs, outputs), in products of `width` outputs; convolutions become this."""
 
     def __init__(self, matrix: Tensor, bias: Tensor, *, width: int = BAND) -> None:
         super().__init__()
@@ -341,9 +338,7 @@ def _folded(norm: ChannelNorm) -> tuple[Tensor, Tensor]:
 
 
 def _folded_convolution(conv: TapConv, norm: ChannelNorm, shape: Shape) -> tuple[BandedLinear, Shape]:
-    """A convolution and its norm on maps of `shape` as one matrix, and the shape that it makes. Features go by column,
-    row, channel.
-    """
+    """A convolution and its norm on maps of `shape` as one matrix, features by column, row, channel; new shape."""
     height, width, channels = shape
     (high, wide), (above, beside), stride = conv.kernel, conv.padding, conv.stride
     rows, columns = (height + 2 * above - high) // stride + 1, (width + 2 * beside - wide) // stride + 1

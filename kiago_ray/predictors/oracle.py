@@ -1,9 +1,8 @@
 """The oracle: a second opinion on T_c from another class of model, boosted trees on statistics of element properties.
 
-It shares the data with the T_c network and nothing else: no map, no amounts of single elements, no gradient. A search
-never sees it (a test of the imports holds that), so that its optimum can't exploit it. Sweeps have an oracle of their
-own, which reads the amounts of the elements: one that chose settings by the reporting oracle would choose by its
-mistakes too. On disk each is LightGBM's own text, one member after another, gzipped, beside its model card.
+It shares the data with the T_c networks and nothing else, and no search sees it (an import rule holds that), so no
+optimum can exploit it. Sweeps have an oracle of their own, which reads the amounts of the elements: one that chose by
+the reporting oracle would choose by its mistakes too. On disk each is LightGBM's text, member after member, gzipped.
 """
 
 from __future__ import annotations
@@ -21,14 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, properties
-from kiago_ray.predictors.weights import (
-    ORACLE,
-    TUNING_ORACLE,
-    OracleKind,
-    WeightsError,
-    read_weights,
-    write_weights,
-)
+from kiago_ray.predictors import weights
+from kiago_ray.predictors.weights import ORACLE, TUNING_ORACLE, OracleKind, WeightsError
 
 if TYPE_CHECKING:
     import lightgbm
@@ -51,12 +44,10 @@ def statistic_names() -> tuple[str, ...]:
 
 
 def composition_statistics(fractions: NDArray[np.floating]) -> Floats:
-    """Statistics (N, columns) of compositions (N, 118), whose rows hold fractions that sum to 1: the "general purpose
-    attributes" of Ward et al., npj Comput. Mater. 2, 16028 (2016).
-
-    Of each property the `STATISTICS`, weighted by the amounts but for minimum, maximum and range, the most abundant
-    element being the lightest of several; then the `AMOUNTS`. A row's figures don't depend on the rows beside it, and
-    hardly on the amounts' last digits, on which trees would split. Raises ValueError as `check_compositions` does.
+    """Statistics (N, columns) of atomic fractions (N, 118): the "general purpose attributes" of Ward et al., npj
+    Comput. Mater. 2, 16028 (2016). Of each property the `STATISTICS`, weighted by the amounts but for minimum, maximum
+    and range, the most abundant element being the lightest of several; then the `AMOUNTS`. A row's figures don't
+    depend on the rows beside it, and hardly on the amounts' last digits. Raises ValueError as `check_compositions`.
     """
     check_compositions(fractions)
     starts = range(0, len(fractions), ROWS_AT_ONCE)
@@ -90,14 +81,14 @@ def _statistics(fractions: NDArray[np.float32]) -> Floats:
     # Sums run over the first axis, one term after the other: there a longer row beside it adds nothing but zeros.
     x = np.take_along_axis(rows.T, elements, axis=0)
     x /= np.cumsum(x, axis=0)[-1]
-    held, weights = x > 0, x[:, :, None]
+    held, share = x > 0, x[:, :, None]
     values = properties().values[elements]  # (most, n, p)
-    mean = (weights * values).sum(axis=0)
+    mean = (share * values).sum(axis=0)
     off = values - mean
     lowest = np.where(held[:, :, None], values, np.inf).min(axis=0)
     highest = np.where(held[:, :, None], values, -np.inf).max(axis=0)
-    deviation = np.sqrt((weights * off**2).sum(axis=0))
-    absolute = (weights * np.abs(off)).sum(axis=0)
+    deviation = np.sqrt((share * off**2).sum(axis=0))
+    absolute = (share * np.abs(off)).sum(axis=0)
     parts = [mean, deviation, lowest, highest, highest - lowest, absolute, values[0]]
     logs = np.log(x, where=held, out=np.zeros_like(x))
     norms = (np.cumsum(x**power, axis=0)[-1] ** (1 / power) for power in (2, 3, 7))
@@ -142,7 +133,7 @@ class Oracle:
 def save_oracle(members: Sequence[lightgbm.Booster], card: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Write `folder/KIND.txt.gz` and its card `KIND.json`, KIND as the card has it; return the card."""
     content = gzip.compress("".join(map(written, members)).encode(), mtime=0)
-    write_weights(content, card, card["kind"], folder)
+    weights.write_weights(content, card, card["kind"], folder)
     return card
 
 
@@ -161,7 +152,7 @@ def load_oracle(folder: Path | None = None, kind: OracleKind = ORACLE) -> Oracle
     """The oracle of that kind from the package, or from a folder that `kiago train` wrote. Raises WeightsError for a
     missing or damaged file, a wrong hash and models of other inputs.
     """
-    content, _, path = read_weights(kind, folder)
+    content, _, path = weights.read_weights(kind, folder)
     try:
         with gzip.open(io.BytesIO(content)) as file:
             text = file.read(MAX_TEXT_BYTES).decode()
@@ -181,23 +172,18 @@ def _member(text: str, path: Path, kind: OracleKind) -> lightgbm.Booster:
     import lightgbm
 
     try:
-        if not _whole(text):
+        # LightGBM reads past the end of trees that are shorter than the head of the text says.
+        sizes = re.search(r"^tree_sizes=([\d ]+)$", text, re.MULTILINE)
+        first, end = text.find("Tree=0\n"), text.find("end of trees\n")
+        if sizes is None or not 0 < first < end or sum(map(int, sizes[1].split())) != end - first:
             raise ValueError("its trees are cut off")
         member = lightgbm.Booster(model_str=text)
     except (ValueError, lightgbm.basic.LightGBMError) as error:
         raise WeightsError(f"{path} holds no LightGBM model ({error}): reinstall or train again") from None
     names = INPUTS[kind].names()
     if tuple(member.feature_name()) != names:
-        command = f"kiago train {kind.removeprefix('tc_').replace('_', '-')}"
         raise WeightsError(
             f"{path} was trained on other inputs than the {len(names)} {INPUTS[kind].what} of this version: "
-            f"run `{command}` again"
+            f"run `kiago train {kind.removeprefix('tc_').replace('_', '-')}` again"
         )
     return member
-
-
-def _whole(text: str) -> bool:
-    """Whether the trees have the lengths that the head of the text gives: LightGBM reads past the end otherwise."""
-    sizes = re.search(r"^tree_sizes=([\d ]+)$", text, re.MULTILINE)
-    first, end = text.find("Tree=0\n"), text.find("end of trees\n")
-    return sizes is not None and 0 < first < end and sum(map(int, sizes[1].split())) == end - first

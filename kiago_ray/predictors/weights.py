@@ -161,10 +161,9 @@ def load_ef(folder: Path | None = None) -> ElemNet:
 
 
 def load_predictors(folder: Path | None = None, *, device: str | torch.device = "cpu") -> Predictors:
-    """The T_c and E_f predictors, ready for a search, from the package or from a folder that `kiago train` wrote.
-
-    T_c is the ensemble's; the ResNet-18 is among the others as `resnet18`. A folder may hold one of the two alone.
-    Raises WeightsError for a missing file, a wrong hash or foreign shapes.
+    """The T_c and E_f predictors, ready for a search, of the package or a folder that `kiago train` wrote. T_c is the
+    ensemble's, unless the folder has the ResNet-18 alone, which is among the others as `resnet18`. Raises WeightsError
+    for a missing file, a wrong hash or foreign shapes.
     """
     ef, others = load_ef(folder).to(device), dict[str, Inference]()
     for kind in [kind for kind in kinds_in(folder) if kind != "ef"] or ["tc_ensemble"]:

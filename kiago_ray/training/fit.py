@@ -210,9 +210,7 @@ class _State:
 def model_card(
     kind: str, unit: str, sources: Iterable[LoadReport], settings: Any, options: RunOptions, **figures: Any
 ) -> dict[str, Any]:
-    """A model card: what it is, the dataclass of its settings, its figures, where its data come from, when and with
-    what it was computed.
-    """
+    """A model card: what it is, a dataclass of settings, figures, sources of the data, when and where it was made."""
     return {
         "kind": kind,
         "unit": unit,

@@ -137,9 +137,7 @@ class OracleFit:
         return predicted.clip(min=0)
 
     def folds(self, split: Split, count: int) -> Iterator[tuple[Rows, Rows]]:
-        """Rows to train on and rows left out, in folds drawn by row (random), or so that no chemical system is in both
-        parts of one.
-        """
+        """Rows to train on and rows left out, in folds by row (random) or by chemical system."""
         seed, fold_seed = self.settings.seed, self.settings.fold_seed
         if split == "random":
             return iter(KFold(count, shuffle=True, random_state=seed).split(self.inputs))
@@ -174,14 +172,13 @@ def train_oracle(
             "rounds": oracle.members[0].best_iteration,
             "spread": _coverage(oracle, tables.known.parts(split)[1], threads),
         }
-    saved = oracles["random"]
-    folds = "member k leaves out the k-th of as many folds by chemical system of the training rows"
-    drawn = "" if settings.fold_seed is None else ", drawn by fold_seed"
-    recipe = {
-        "target": "T_c in K",
-        "inputs": list(INPUTS[kind].names()),
-        "folds": f"{folds}{drawn}; all have the rounds that make the squared error over the folds left out least",
-    }
+    saved, drawn = oracles["random"], "" if settings.fold_seed is None else ", drawn by fold_seed"
+    whole = OracleFit(tables.known, tables.non_superconductors, settings, kind, threads)
+    rounds = saved.members[0].best_iteration
+    validated: dict[str, Any] = {"folds": CROSS_VALIDATION_FOLDS, "rounds": rounds}
+    for split in SPLITS:
+        validated[split] = score(whole.cross_validated(split, rounds), tables.known.values, high=HIGH_TC_K)
+        options.on_step(f"{split} split: cross-validation in {CROSS_VALIDATION_FOLDS} folds")
     card = model_card(
         kind,
         "K",
@@ -189,10 +186,15 @@ def train_oracle(
         settings,
         options,
         model="mean of gradient-boosted regression trees (LightGBM), each clipped at 0 K",
-        recipe=recipe,
+        recipe={
+            "target": "T_c in K",
+            "inputs": list(INPUTS[kind].names()),
+            "folds": "member k leaves out the k-th of as many folds by chemical system of the training rows"
+            f"{drawn}; all have the rounds that make the squared error over the folds left out least",
+        },
         splits=splits,
         **tables.literature_scores(_tc_k(saved, threads)),
-        cross_validation=_cross_validation(tables, settings, options, saved),
+        cross_validation=validated,
         random_compositions=_far_from_data(saved, tables.known, threads),
         limits=load_card(kind)["limits"],
         lightgbm=lightgbm.__version__,
@@ -202,19 +204,6 @@ def train_oracle(
 
 def _tc_k(oracle: Oracle, threads: int) -> Predict:
     return lambda rows: oracle.predict(rows, num_threads=threads)[0]
-
-
-def _cross_validation(
-    tables: TcTables, settings: OracleSettings, options: RunOptions, saved: Oracle
-) -> dict[str, Any]:
-    """Scores over all known rows, each predicted by a member like those of `saved` that hasn't seen it."""
-    whole = OracleFit(tables.known, tables.non_superconductors, settings, saved.kind, options.threads)
-    rounds = saved.members[0].best_iteration
-    found: dict[str, Any] = {"folds": CROSS_VALIDATION_FOLDS, "rounds": rounds}
-    for split in SPLITS:
-        found[split] = score(whole.cross_validated(split, rounds), tables.known.values, high=HIGH_TC_K)
-        options.on_step(f"{split} split: cross-validation in {CROSS_VALIDATION_FOLDS} folds")
-    return found
 
 
 def _coverage(oracle: Oracle, test: TrainingTable, threads: int) -> dict[str, float]:

@@ -1,9 +1,8 @@
 """The recipes of the shipped networks, from tables to weights with a card: T_c's two predictors, E_f's ElemNet.
 
 Each is fitted once a split. The *random* split's weights are saved, so the card's held-out scores are those of the
-very weights; the *system* split's fit only gives its scores. Each member of the ensemble leaves out one fold of
-chemical systems. Few non-superconductors keep its T_c low where there is none, and more cost accuracy on systems never
-seen. Its spread is calibrated on one half of the rows that each split holds out, and measured on the other half.
+very weights; the *system* split's fit only gives its scores. The ensemble's spread is calibrated on one half of the
+rows that each split holds out, and measured on the other half.
 """
 
 from __future__ import annotations
@@ -86,12 +85,8 @@ def train_tc(
     tables: TcTables, settings: FitSettings, options: RunOptions, lesson: Lesson = TC_LESSON
 ) -> dict[str, Any]:
     """Fit the ResNet-18, write `tc.safetensors` and `tc.json` to `options.out`, return the card."""
-    recipe = {
-        "loss": "mean absolute error of the target",
-        "waves_of_the_amount": list(WAVES),
-        **lesson.about(),
-        "bfloat16": options.bfloat16,
-    }
+    loss, waves = "mean absolute error of the target", list(WAVES)
+    recipe = {"loss": loss, "waves_of_the_amount": waves, **lesson.about(), "bfloat16": options.bfloat16}
 
     def fitted(split: Split) -> tuple[TcResNet, int]:
         train, zero = tables.train(split)
@@ -166,24 +161,22 @@ def train_tc_ensemble(
             "extrapolation": _extrapolation_scores(network, tables, split),
             "spread": coverage(saved.spread, halves[split][1]),
         }
-    spread = {
-        "terms": list(SPREAD_TERMS),
-        "coefficients": [round(float(c), 4) for c in saved.spread.coefficients],
-        "calibrated_on": "one half of the held-out rows of both splits; coverage is the other half's",
-    }
-    extrapolation = {
-        "components": ensemble.COMPONENTS,
-        "centres": ensemble.CENTRES,
-        "flag": f"score above 1, the {PERCENTILE:g}th percentile of the random split's held-out superconductors",
-        "free_of_charge_in_a_search_up_to": ensemble.FREE,
-    }
     figures |= {
         "members": ensemble.MEMBERS,
         "recipe": recipe,
-        "spread": spread,
-        "extrapolation": extrapolation,
+        "spread": {
+            "terms": list(SPREAD_TERMS),
+            "coefficients": [round(float(c), 4) for c in saved.spread.coefficients],
+            "calibrated_on": "one half of the held-out rows of both splits; coverage is the other half's",
+        },
+        "extrapolation": {
+            "components": ensemble.COMPONENTS,
+            "centres": ensemble.CENTRES,
+            "flag": f"score above 1, the {PERCENTILE:g}th percentile of the random split's held-out superconductors",
+            "free_of_charge_in_a_search_up_to": ensemble.FREE,
+        },
+        **tables.literature_scores(partial(predict, saved)),
     }
-    figures |= tables.literature_scores(partial(predict, saved))
     card = model_card("tc_ensemble", "K", tables.sources, settings, options, **figures)
     return save_network(saved, "tc_ensemble", card, options.out)
 
@@ -254,9 +247,8 @@ def _halves(network: CalibratedEnsemble, test: TrainingTable) -> tuple[HeldOut, 
 def fit_spread(splits: list[HeldOut]) -> Spread:
     """Coefficients for which 68.3 % of each split's errors lie within σ and 95.4 % within 2σ, as far as four can.
 
-    They minimise the pinball loss of ln|error| at these quantiles: unlike a likelihood it asks for exactly these
-    shares, whatever the tails. What a split as a whole is off by costs extra, so that neither is served at the
-    other's expense.
+    They minimise the pinball loss of ln|error| at these quantiles, which asks for exactly these shares, whatever the
+    tails. What a split as a whole is off by costs extra, so that neither is served at the other's expense.
     """
     parts = [(terms, np.log(np.maximum(errors_k - ensemble.LEAST_STD_K, 1e-3))) for terms, errors_k in splits]
 
