@@ -10,14 +10,14 @@ falls it climbs the lower convex hull of its states' costs. A formula's steps, s
 charge is 0, are the optimum of one cut; the cheapest cut holds. `price_table` has the same problem by its dual.
 
 **Metals** have bonds that are no matter of charges that add up. N, O, P, S, As, Se, Te and the halogens are strong
-anions: with enough of them a compound is ionic. H, B, C, Si, Ge, Sn, Sb and Bi are weak ones: borides, carbides,
-silicides, A15, Heusler and Laves phases and alloys hold as many electrons as their bands take (MgB2, Nb3Sn, CeCoIn5).
+anions: with enough of them a compound is ionic. Borides, carbides, silicides, A15, Heusler and Laves phases and alloys
+hold as many electrons as their bands take (MgB2, Nb3Sn, CeCoIn5).
 
 **Cuprates** superconduct with 0.05 to 0.27 holes a planar Cu, or with about 0.15 electrons; with every Cu at 2+ they
 are antiferromagnetic insulators (La2CuO4, Nd2CuO4). In the 123 family one Cu of three lies in chains, at 1+ until
 oxygen fills them: from YBa2Cu3O6 to O6.35 the planes stay undoped. The mark is a remark on the formula as written, so
-YBa2Cu3O6.5 has it, whose planes hold holes, and so have nominal formulas (HgBa2Ca2Cu3O8, Bi2Sr2CaCu2O8): what makes
-them superconduct is excess oxygen that nobody writes, or a dopant.
+nominal formulas have it too (HgBa2Ca2Cu3O8, Bi2Sr2CaCu2O8): what makes them superconduct is excess oxygen that nobody
+writes, or a dopant. YBa2Cu3O6.5 has it at a mean of 2+, though its planes hold holes.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ _ROWS = 4_096  # worked out at once
 
 Shares = tuple[tuple[int, float], ...]
 """(state, atoms) of one element: one pair, or two with the likelier state first."""
+Assignment = Mapping[int, Shares]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Balances:
     """
 
     nats_per_atom: Floats
-    assignments: tuple[Mapping[int, Shares], ...]
+    assignments: tuple[Assignment, ...]
     metallic: Mask
     holes_per_cu: Floats
     undoped_parent: Mask
@@ -118,7 +119,7 @@ def likeliest_balance(amounts: NDArray[Any], oxidation_set: OxidationSet = Oxida
     return Balances(nats, shown, is_metallic, holes, _undoped(amounts, holes))
 
 
-def write_shares(assignment: Mapping[int, Shares]) -> str:
+def write_shares(assignment: Assignment) -> str:
     """An assignment as text: "La+3 Sr+2 Cu+2*0.85 Cu+3*0.15 O-2", with atoms only where states differ."""
     words = []
     for z in WRITING_ORDER:
@@ -138,7 +139,7 @@ def _short(atoms: float) -> str:
     return f"{atoms:.4f}".rstrip("0").rstrip(".") if atoms >= 1e-4 else f"{atoms:.1g}"
 
 
-def _means(assignment: Mapping[int, Shares]) -> dict[str, float]:
+def _means(assignment: Assignment) -> dict[str, float]:
     return {
         SYMBOLS[z]: sum(state * atoms for state, atoms in pairs) / sum(atoms for _, atoms in pairs)
         for z, pairs in assignment.items()
@@ -252,9 +253,7 @@ def _lower_hull(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     return hull
 
 
-def cheapest_states(
-    amounts: Floats, oxidation_set: OxidationSet
-) -> tuple[Floats, list[Mapping[int, Shares]]]:
+def cheapest_states(amounts: Floats, oxidation_set: OxidationSet) -> tuple[Floats, list[Assignment]]:
     """The nats an atom (n,) of the cheapest neutral states of amounts (n, 118), and these; inf and {} without any."""
     n = len(amounts)
     fractions = amounts / amounts.sum(axis=1, keepdims=True)
@@ -277,7 +276,7 @@ def cheapest_states(
         better = cost < best[rows]
         won = rows[better]
         best[won], filled[won], sides[won] = cost[better], fill[better], side[better]
-    found: list[Mapping[int, Shares]] = [{} for _ in range(n)]
+    found: list[Assignment] = [{} for _ in range(n)]
     for row in np.flatnonzero(np.isfinite(best)).tolist():
         held = [(j, int(order[row, j])) for j in np.flatnonzero(x[row] > 0).tolist()]
         found[row] = {

@@ -1,9 +1,8 @@
 """Formulas as text ↔ amounts by element ↔ fractions over the 118 elements (the paper's x, section 2.1).
 
-The grammar: `formula = part+`, `part = (symbol | bracket formula bracket) [amount]`. Brackets are round,
-square or curly; an amount is a plain decimal (`2`, `1.85`, `.5`, `2.`) in ordinary or subscript digits;
-whitespace may stand between any two of these. The text is read once, in linear time; amounts multiply and add
-up as exact decimals and are rounded once, at the end.
+The grammar: `formula = part+`, `part = (symbol | bracket formula bracket) [amount]`. Brackets are round, square or
+curly; an amount is a plain decimal (`2`, `1.85`, `.5`, `2.`) in ordinary or subscript digits; whitespace may stand
+between any two of these. Amounts multiply and add up as exact decimals and are rounded once, at the end.
 """
 
 from __future__ import annotations

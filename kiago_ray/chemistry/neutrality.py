@@ -8,9 +8,8 @@ paper try the product of all states; here the cost is the sum of the numbers of 
 **Neutrality** is reachability. An element shifts the charges that can be reached by atoms·state, for each of its
 states. A Python integer holds a set of charges, one bit each, so a shift and an "or" do one state.
 
-**The Pauling rule** (no cation is more electronegative than an anion) is a cut. With e the greatest electronegativity
-of a positive element, no element up to e is negative and none above it positive. So an assignment passes exactly if
-some cut between two different electronegativities has only states ≥ 0 up to it and only states ≤ 0 beyond. With P the
+**The Pauling rule** (no cation is more electronegative than an anion) is a cut: an assignment passes exactly if some
+cut between two different electronegativities has only states ≥ 0 up to it and only states ≤ 0 beyond. With P the
 totals that the left can reach by states ≥ 0 and N those that the right can reach by −states ≥ 0, the formula passes
 iff P and N share a total at one of the k + 1 cuts of k elements at most. Prefixes give every P and suffixes every N.
 
@@ -30,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry import oxidation
-from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
+from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import checked_amounts, reduce_counts
 from kiago_ray.chemistry.oxidation import OxidationSet
 
@@ -43,7 +42,10 @@ Valences = Mapping[int, Valence]
 """The valence of each element of a formula, by atomic number - 1; charges add up to 0. {} where nothing balances."""
 Charges = dict[int, tuple[float, Valence]]
 """The charges that one element's atoms can have together, each with the nats and the states of the likeliest way."""
-Taken = tuple[NDArray[np.int64], Charges]
+Taken = tuple[Ints, Charges]
+States = Sequence[Mapping[int, float]]
+"""How likely, or how dear, each state of each of the 118 elements is, the most frequent first."""
+Scale = Sequence[float | None]
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,11 @@ class Neutrality:
     each element; 0 for absent elements and rows that aren't assigned.
     """
 
-    neutral: NDArray[np.bool_]
-    pauling: NDArray[np.bool_]
-    alloy: NDArray[np.bool_]
-    elemental: NDArray[np.bool_]
-    assigned: NDArray[np.bool_]
+    neutral: Mask
+    pauling: Mask
+    alloy: Mask
+    elemental: Mask
+    assigned: Mask
     states: NDArray[np.int16]
 
 
@@ -111,7 +113,7 @@ def atom_valences(counts: NDArray[Any], states: OxidationSet = OxidationSet.ICSD
     return [_by_atom(row, oxidation.state_shares(states)) for row in whole]
 
 
-def _by_atom(row: NDArray[np.int64], table: Sequence[Mapping[int, float]]) -> Valences:
+def _by_atom(row: Ints, table: States) -> Valences:
     present = sorted(np.flatnonzero(row).tolist(), key=lambda z: (-row[z], z))
     if len(present) == 1:
         return {present[0]: ((0, int(row[present[0]])),)}
@@ -126,19 +128,19 @@ def _by_atom(row: NDArray[np.int64], table: Sequence[Mapping[int, float]]) -> Va
     }
 
 
-def _ascending(counts: NDArray[np.int64], scale: Sequence[float | None]) -> list[int]:
+def _ascending(counts: Ints, scale: Scale) -> list[int]:
     """The elements of counts (118,) by their place on the scale; those without one, which nothing compares, first."""
     return sorted(np.flatnonzero(counts).tolist(), key=lambda z: (scale[z] or 0.0, z))
 
 
-def _refuse_more_than(most: int, whole: NDArray[np.int64]) -> None:
+def _refuse_more_than(most: int, whole: Ints) -> None:
     atoms = whole.sum(axis=1)
     if len(atoms) and atoms.max() > most:
         row = int(np.argmax(atoms))
         raise ValueError(f"the formula in row {row} has {atoms[row]} atoms; the limit is {most}")
 
 
-def cuts(scale: Sequence[float | None]) -> list[int]:
+def cuts(scale: Scale) -> list[int]:
     """How many of k elements on a rising scale a Pauling cut may leave below it, from k to 0; it parts no equals."""
     k = len(scale)
     return [cut for cut in range(k, -1, -1) if cut in (0, k) or scale[cut - 1] != scale[cut]]
@@ -175,9 +177,7 @@ def _neutral(counts: Sequence[int], states: Sequence[Sequence[int]]) -> list[int
     return chosen[::-1]
 
 
-def _pauling(
-    counts: Sequence[int], states: Sequence[Sequence[int]], scale: Sequence[float | None]
-) -> list[int] | None:
+def _pauling(counts: Sequence[int], states: Sequence[Sequence[int]], scale: Scale) -> list[int] | None:
     """States that cancel and pass the Pauling rule, or None; elements in ascending order of `scale`."""
     positive = [[s for s in known if s >= 0] for known in states]
     negative = [[s for s in known if s <= 0] for known in states]
@@ -205,12 +205,7 @@ def likeliest_valences(
     return [each[0] for each in found], nats
 
 
-def _likeliest(
-    counts: NDArray[np.int64],
-    table: Sequence[Mapping[int, float]],
-    scale: Sequence[float | None],
-    mixed: bool,
-) -> tuple[Valences, float]:
+def _likeliest(counts: Ints, table: States, scale: Scale, mixed: bool) -> tuple[Valences, float]:
     """The likeliest assignment over all cuts and its nats, {} and inf without any."""
     present = _ascending(counts, scale)
     if not present or counts.sum() > MAX_VALENCE_ATOMS or any(scale[z] is None for z in present):

@@ -1,19 +1,17 @@
 """The probability that a composition is made and reported: two logistic regressions, and what its relatives agree on.
 
-The first tells what was reported from what nobody would make (elements swapped at random, amounts altered); the second
-tells, among the systems next to known ones, which were reported in the following years from which were not; the third
-is the share of the relatives that are composed alike. P is the product: the share of such proposals that came true, as
-far as the past tells.
-
-It is fitted to the past: for each of the last years before the literature's end, features from what was known then,
-and as examples what came after. Proposals that came true are few, so the regressions are strongly regularised.
+P is the product of three. The first tells what was reported from what nobody would make (elements swapped at random,
+amounts altered); the second, among the systems next to known ones, which were reported in the following years; the
+third is the share of the relatives that are composed alike. For each of the last years before the literature's end the
+features are from what was known then, and the examples from what came after. Proposals that came true are few, so the
+regressions are strongly regularised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -141,58 +139,55 @@ def amounts_altered(fractions: Floats, rng: np.random.Generator) -> Floats:
     return np.asarray(altered / altered.sum(axis=1, keepdims=True))
 
 
-@dataclass(frozen=True)
-class Examples:
-    """features: (n, f). real: (n,) whether it was reported. weight: (n,)."""
+Examples = list[tuple[Floats, Any, Any]]
+"""Fractions (n, 118) or features (n, f) of each kind of examples, whether they are real, and their weights: of all
+alike, or (n,)."""
 
-    features: Floats
-    real: Mask
-    weight: Floats
 
-    @classmethod
-    @torch.no_grad()
-    def of(
-        cls, part: Callable[[Tensor], Sequence[Any]], chunks: Iterable[Tensor], real: Any, weight: Any
-    ) -> Examples:
-        """Rows in chunks of fractions (…, 118) with the features that `part` gives of them first, (rows, f)."""
-        features = torch.cat([part(rows)[0] for rows in chunks]).double().numpy()
-        n = len(features)
-        return cls(features, np.broadcast_to(real, n), np.broadcast_to(weight, n).astype(np.float64))
+@torch.no_grad()
+def read(
+    features: PlausibilityFeatures, part: Callable[[Tensor], Sequence[Any]], examples: Examples
+) -> Examples:
+    """The features that `part` gives first, in the place of the fractions."""
+    return [
+        (torch.cat([part(rows)[0] for rows in features.chunks(fractions)]).double().numpy(), real, weight)
+        for fractions, real, weight in examples
+        if len(fractions)
+    ]
 
-    @classmethod
-    def joined(cls, parts: Sequence[Examples]) -> Examples:
-        return cls(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(cls)))
 
-    def fitted(self) -> Logistic:
-        mean, deviation = self.features.mean(axis=0), self.features.std(axis=0) + 1e-6
-        standard = np.clip((self.features - mean) / deviation, -MOST_DEVIATIONS, MOST_DEVIATIONS)
-        model = LogisticRegression(C=_STRENGTH, max_iter=400)
-        model.fit(standard, self.real, sample_weight=self.weight)
-        return Logistic(mean, deviation, model.coef_[0], float(model.intercept_[0]))
+def fitted(examples: Examples) -> Logistic:
+    """The regression that tells real examples by their features from the others."""
+    features = np.concatenate([each for each, _, _ in examples])
+    real, weight = (
+        np.concatenate([np.broadcast_to(each[at], len(each[0])) for each in examples]) for at in (1, 2)
+    )
+    mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
+    standard = np.clip((features - mean) / deviation, -MOST_DEVIATIONS, MOST_DEVIATIONS)
+    model = LogisticRegression(C=_STRENGTH, max_iter=400)
+    model.fit(standard, real, sample_weight=weight.astype(np.float64))
+    return Logistic(mean, deviation, model.coef_[0], float(model.intercept_[0]))
 
 
 def fit_plausibility(literature: Literature, *, seed: int = 0) -> Plausibility:
     """Plausibility as of the end of `literature`, learnt from it alone. About two minutes on one core. Raises
     ValueError where nothing was first reported in the years that it learns from.
     """
-    proposals, alterations = [], []
+    proposals, alterations = Examples(), Examples()
     for back in YEARS_BACK:
         then = literature.before(literature.year - back)
         if len(then.systems) == len(literature.systems):
             continue
         rng = np.random.default_rng([seed, then.year])
         features = PlausibilityFeatures(then)
-        proposals.append(proposed(then, literature, features, rng))
-        alterations.append(altered(then, literature, features, rng))
+        proposals += read(features, features.of_systems, proposed(then, literature, rng))
+        alterations += read(features, features, altered(then, literature, rng))
     if not proposals:
         raise ValueError(f"nothing was first reported in the {YEARS_BACK[-1]} years before {literature.year}")
-    exists, reported = Examples.joined(alterations).fitted(), Examples.joined(proposals).fitted()
-    return Plausibility(PlausibilityFeatures(literature), exists, reported)
+    return Plausibility(PlausibilityFeatures(literature), fitted(alterations), fitted(proposals))
 
 
-def proposed(
-    then: Literature, later: Literature, features: PlausibilityFeatures, rng: np.random.Generator
-) -> Examples:
+def proposed(then: Literature, later: Literature, rng: np.random.Generator) -> Examples:
     """Systems next to those known then: real where they were reported until the end of `later`."""
     hands = elements_at_hand()
     kinds = (swapped_systems(then, hands, PROPOSALS), added_systems(then, hands, PROPOSALS))
@@ -200,13 +195,10 @@ def proposed(
     real = np.array([row.tobytes() in later.known for row in systems], dtype=np.bool_)
     kept = real | (rng.random(len(real)) < _SHARE)
     systems, real = systems[kept], real[kept]
-    chunks = features.chunks(systems / systems.sum(axis=1, keepdims=True))
-    return Examples.of(features.of_systems, chunks, real, np.where(real, 1.0, 1 / _SHARE))
+    return [(systems / systems.sum(axis=1, keepdims=True), real, np.where(real, 1.0, 1 / _SHARE))]
 
 
-def altered(
-    then: Literature, later: Literature, features: PlausibilityFeatures, rng: np.random.Generator
-) -> Examples:
+def altered(then: Literature, later: Literature, rng: np.random.Generator) -> Examples:
     """Compositions reported later, and known then, against the same with other elements or other amounts."""
     since = np.flatnonzero(later.first_year >= then.year)
     since = since[nearest(later.fractions[since], then.fractions)[1] > _FAR] if len(since) else since
@@ -217,14 +209,12 @@ def altered(
     of_system = np.bincount(later.system[since])[later.system[since]]
     before = _few(rng.permutation(len(then.fractions)), then.system, most=1)[:_KNOWN]
     found, old = later.fractions[since], then.fractions[before]
-    parts: list[tuple[Floats, bool, Any]] = [(found, True, np.where(new, 1.0, 0.3) / of_system)]
-    parts += [(old, True, 0.5)]
+    examples: Examples = [(found, True, np.where(new, 1.0, 0.3) / of_system), (old, True, 0.5)]
     each = 10.0 / np.maximum(of_system.mean() if len(of_system) else 1.0, 1.0)
     for rows, weight in ((found, each), (old, 5.0)):
-        parts += [(swapped_at_random(rows, later.known, rng), False, weight)]
-        parts += [(amounts_altered(rows, rng), False, weight / 4)]
-    some = (part for part in parts if len(part[0]))
-    return Examples.joined([Examples.of(features, features.chunks(rows), *how) for rows, *how in some])
+        examples.append((swapped_at_random(rows, later.known, rng), False, weight))
+        examples.append((amounts_altered(rows, rng), False, weight / 4))
+    return examples
 
 
 def _few(order: Ints, system: Ints, most: int = _PER_SYSTEM) -> Ints:

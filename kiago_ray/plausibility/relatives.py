@@ -2,11 +2,9 @@
 
 All of it is a sum or a maximum over relatives of (weight of the system) × (odds that the one element stands for the
 other), and linear in how far each element is present, so that a search has a slope where an element comes or goes.
-The composition's own chemical system is never among its relatives, and what it adds to the odds is taken off.
-
-The relatives also say which amounts belong to it: the agreement is the share of them that are composed alike.
-YBa2Cu3O7 with neodymium for yttrium is NdBa2Cu3O7 and hardly Nd2BaCuO5, because most of what is known with another
-rare earth is composed so.
+The composition's own chemical system is left out, and what it adds to the odds is taken off. The agreement is the
+share of the relatives that are composed alike: YBa2Cu3O7 with neodymium for yttrium is NdBa2Cu3O7 and hardly
+Nd2BaCuO5, because most of what is known with another rare earth is composed so.
 """
 
 from __future__ import annotations

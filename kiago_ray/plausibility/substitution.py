@@ -1,11 +1,9 @@
 """Which element takes the place of which, wholly or in part, and up to how much: as odds, and in words.
 
-Likeness: metals stand for metals, and anions for anions, of like pull: exp(−(Δχ/0.6)²) in Pauling's electronegativity
-χ; 0 between metals and non-metals. The half-metals B, Si, Ge, As, Sb, Te and Bi stand for non-metals and for metals of
-the p block, not for those of the s, d and f blocks. Hydrogen stands for oxygen and fluorine as hydride, which its χ
-does not tell. Anions of other valence stand for one another less, exp(−(Δq/1.5)⁴): fluorine for oxygen, and hardly
-carbon; anions whose radii differ by more than 0.5 Å do not at all: tellurium does not stand for boron. Less than 0.05
-counts as nothing.
+Likeness is exp(−(Δχ/0.6)²) in Pauling's electronegativity χ between metals, and between anions; 0 between metals and
+non-metals. The half-metals B, Si, Ge, As, Sb, Te and Bi stand for non-metals and for metals of the p block alone, and
+hydrogen for oxygen and fluorine, as hydride. Anions of other valence stand for one another less, exp(−(Δq/1.5)⁴), and
+not at all where their radii differ by more than 0.5 Å: tellurium does not stand for boron. Less than 0.05 is nothing.
 
 A composition with one element more than a known one tells where it went: the element that became less, by about as
 much, gave way to it.

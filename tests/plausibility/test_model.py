@@ -15,12 +15,13 @@ from kiago_ray.plausibility.features import TRACE, PlausibilityFeatures
 from kiago_ray.plausibility.literature import Literature, elements_at_hand
 from kiago_ray.plausibility.model import (
     MOST_DEVIATIONS,
-    Examples,
     Logistic,
     altered,
     amounts_altered,
     fit_plausibility,
+    fitted,
     proposed,
+    read,
     swapped_at_random,
 )
 from kiago_ray.plausibility.prospects import Prospects
@@ -152,21 +153,23 @@ def test_what_fits_the_series_is_more_plausible_than_what_does_not(series: Liter
 
 def test_proposals_are_real_where_they_were_reported_later(series: Literature) -> None:
     then = series.before(2005)
-    features = PlausibilityFeatures(then)
-    found = proposed(then, series, features, np.random.default_rng(0))
+    ((fractions, real, weight),) = proposed(then, series, np.random.default_rng(0))
     new = {row.tobytes() for row in series.systems} - {row.tobytes() for row in then.systems}
-    assert 0 < found.real.sum() <= len(new)
-    assert found.features.shape == (len(found.real), len(features.names))
-    assert set(found.weight[found.real]) == {1.0}
-    assert set(found.weight[~found.real]) == {1 / 0.4}
+    assert {(row > 0).tobytes() for row in fractions[real]} <= new
+    assert real.any()
+    assert set(weight[real]) == {1.0}
+    assert set(weight[~real]) == {1 / 0.4}
+    features = PlausibilityFeatures(then)
+    ((values, _, _),) = read(features, features.of_systems, [(fractions, real, weight)])
+    assert values.shape == (len(real), len(features.names))
 
 
 def test_altered_compositions_are_not_real(series: Literature) -> None:
     then = series.before(2005)
-    found = altered(then, series, PlausibilityFeatures(then), np.random.default_rng(0))
+    found = altered(then, series, np.random.default_rng(0))
     late = int((series.first_year >= 2005).sum())
-    assert found.real.sum() == late + len(then.systems)
-    assert (~found.real).sum() > found.real.sum()
+    assert sum(len(rows) for rows, real, _ in found if real) == late + len(then.systems)
+    assert sum(len(rows) for rows, real, _ in found if not real) > late + len(then.systems)
 
 
 def test_without_anything_new_there_is_nothing_to_learn(make_literature: MakeLiterature) -> None:
@@ -178,8 +181,7 @@ def test_examples_are_joined_and_fitted() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 2))
     real = x[:, 0] > 0
-    parts = [Examples(x[part], real[part], np.ones(200)) for part in (slice(200), slice(200, None))]
-    logistic = Examples.joined(parts).fitted()
+    logistic = fitted([(x[part], real[part], 1.0) for part in (slice(200), slice(200, None))])
     np.testing.assert_allclose(logistic.mean, x.mean(axis=0))
     assert logistic.weight[0] > 5 * abs(logistic.weight[1])
 
