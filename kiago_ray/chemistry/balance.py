@@ -58,7 +58,7 @@ _ROWS = 4_096  # worked out at once
 
 Shares = tuple[tuple[int, float], ...]
 """(state, atoms) of one element: one pair, or two with the likelier state first."""
-Assignment = Mapping[int, Shares]
+Assignment = dict[int, Shares]
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,8 @@ def likeliest_balance(amounts: NDArray[Any], oxidation_set: OxidationSet = Oxida
     shape, and for amounts that are negative, not finite or all zero.
     """
     amounts = checked_amounts(amounts)
-    parts = [
-        cheapest_states(amounts[start : start + _ROWS], oxidation_set)
-        for start in range(0, len(amounts), _ROWS)
-    ]
+    starts = range(0, len(amounts), _ROWS)
+    parts = [cheapest_states(amounts[at : at + _ROWS], oxidation_set) for at in starts]
     nats = np.concatenate([np.zeros(0), *(part[0] for part in parts)])
     found = [each for part in parts for each in part[1]]
     is_metallic = metallic(amounts, nats > UNLIKELY)
@@ -119,15 +117,14 @@ def likeliest_balance(amounts: NDArray[Any], oxidation_set: OxidationSet = Oxida
     return Balances(nats, shown, is_metallic, holes, _undoped(amounts, holes))
 
 
-def write_shares(assignment: Assignment) -> str:
+def write_shares(assignment: Mapping[int, Shares]) -> str:
     """An assignment as text: "La+3 Sr+2 Cu+2*0.85 Cu+3*0.15 O-2", with atoms only where states differ."""
-    words = []
-    for z in WRITING_ORDER:
-        pairs = assignment.get(int(z), ())
-        words += [
-            f"{SYMBOLS[z]}{s:+d}" + (f"*{_short(atoms)}" if len(pairs) > 1 else "") for s, atoms in pairs
-        ]
-    return " ".join(words)
+    return " ".join(
+        f"{SYMBOLS[z]}{state:+d}" + (f"*{_short(atoms)}" if len(assignment[z]) > 1 else "")
+        for z in WRITING_ORDER
+        if z in assignment
+        for state, atoms in assignment[z]
+    )
 
 
 def write_means(means: Mapping[str, float]) -> str:
@@ -255,34 +252,31 @@ def _lower_hull(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
 
 def cheapest_states(amounts: Floats, oxidation_set: OxidationSet) -> tuple[Floats, list[Assignment]]:
     """The nats an atom (n,) of the cheapest neutral states of amounts (n, 118), and these; inf and {} without any."""
-    n = len(amounts)
     fractions = amounts / amounts.sum(axis=1, keepdims=True)
     scale = state_costs(oxidation_set).scale
     k = max(int((amounts > 0).sum(axis=1).max(initial=0)), 1)
-    absent = amounts <= 0
-    order = np.lexsort((np.broadcast_to(np.nan_to_num(scale), amounts.shape), absent), axis=1)[:, :k]
+    by_scale = (
+        np.broadcast_to(np.nan_to_num(scale), amounts.shape),
+        amounts <= 0,
+    )  # those that are absent last
+    order = np.lexsort(by_scale, axis=1)[:, :k]
     x = np.take_along_axis(fractions, order, axis=1)
-    around = surroundings(amounts)
-    best = np.full(n, np.inf)
-    hulls = _hulls(oxidation_set)
-    filled = np.zeros((n, k, hulls.slope.shape[-1]))
-    sides = np.zeros((n, k), dtype=np.int64)
+    hulls, around = _hulls(oxidation_set), surroundings(amounts)
+    best, sides = np.full(len(x), np.inf), np.zeros(x.shape, dtype=np.int64)
+    filled = np.zeros((*x.shape, hulls.slope.shape[-1]))
     for cut in range(k - 1, 0, -1):
-        between = (x[:, cut] > 0) & (scale[order[:, cut - 1]] != scale[order[:, cut]])
-        rows = np.flatnonzero(between)
+        rows = np.flatnonzero((x[:, cut] > 0) & (scale[order[:, cut - 1]] != scale[order[:, cut]]))
         side = np.broadcast_to(np.where(np.arange(k) < cut, 0, 1), (len(rows), k))
-        at = around[rows][:, None], side, order[rows]
-        cost, fill = _swept(x[rows], hulls, at)
+        cost, fill = _swept(x[rows], hulls, (around[rows][:, None], side, order[rows]))
         better = cost < best[rows]
         won = rows[better]
         best[won], filled[won], sides[won] = cost[better], fill[better], side[better]
-    found: list[Assignment] = [{} for _ in range(n)]
+    found: list[Assignment] = [{} for _ in amounts]
     for row in np.flatnonzero(np.isfinite(best)).tolist():
-        held = [(j, int(order[row, j])) for j in np.flatnonzero(x[row] > 0).tolist()]
-        found[row] = {
-            z: _shares(hulls, (around[row], sides[row, j], z), filled[row, j], amounts[row, z])
-            for j, z in held
-        }
+        for j in np.flatnonzero(x[row] > 0).tolist():
+            z = int(order[row, j])
+            at = around[row], sides[row, j], z
+            found[row][z] = _shares(hulls, at, filled[row, j], amounts[row, z])
     return best, found
 
 
