@@ -37,7 +37,7 @@ class ServiceError(KiagoError):
 
 
 class Client:
-    """Speaks to one service. token: by default KIAGO_TOKEN of the environment.
+    """Speaks to one service. Everything raises ServiceError. token: by default KIAGO_TOKEN of the environment.
 
     retries: how often to come back where the service is busy or a connection broke, after what it says in
     Retry-After or, without that, after a growing pause; what was not safe to repeat is not repeated.
@@ -69,46 +69,40 @@ class Client:
         self._http.close()
 
     def predict(self, formulas: Sequence[str], *, at_once: int = 10_000) -> list[Row]:
-        """A row for each formula, in their order; a bad one has an `error`. Raises ServiceError."""
-        rows: list[Row] = []
-        for start in range(0, len(formulas), at_once):
-            part = list(formulas[start : start + at_once])
-            rows += self._json("POST", "/v1/predict", json={"formulas": part})["predictions"]
-        return rows
+        """A row for each formula, in their order; a bad one has an `error`."""
+        parts = (list(formulas[at : at + at_once]) for at in range(0, len(formulas), at_once))
+        answers = (self._json("POST", "/v1/predict", json={"formulas": part}) for part in parts)
+        return [row for answer in answers for row in answer["predictions"]]
 
     def explain(self, formula: str) -> Row:
-        """One formula in full. Raises ServiceError, 422 for a formula that can't be read."""
+        """One formula in full; 422 for one that can't be read."""
         return self._json("POST", "/v1/explain", json={"formula": formula})
 
     def models(self) -> Row:
-        """The models, their hashes, the service's limits. Raises ServiceError."""
+        """The models, their hashes, the service's limits."""
         return self._json("GET", "/v1/models")
 
     def search(self, **spec: Any) -> Row:
-        """Start a search; its job, whose `id` the others take. Raises ServiceError.
-
-        Not repeated when a connection breaks: the search might have been taken.
+        """Start a search; its job, whose `id` the others take. Not repeated when a connection breaks: the search might
+        have been taken.
         """
         return self._json("POST", "/v1/searches", json=spec, repeatable=False)
 
     def searches(self, *, limit: int = 20, offset: int = 0) -> list[Row]:
-        """Jobs, newest first. Raises ServiceError."""
+        """Jobs, newest first."""
         found = self._json("GET", "/v1/searches", params={"limit": limit, "offset": offset})
         return list(found["searches"])
 
     def job(self, search_id: str) -> Row:
-        """A search as it stands. Raises ServiceError, 404 where there is none."""
+        """A search as it stands; 404 where there is none."""
         return self._json("GET", f"/v1/searches/{search_id}")
 
     def cancel(self, search_id: str) -> Row:
-        """Ask for a search's end. Raises ServiceError."""
+        """Ask for a search's end."""
         return self._json("DELETE", f"/v1/searches/{search_id}")
 
     def watch(self, search_id: str) -> Iterator[Row]:
-        """The job whenever it has moved, until it has ended; a stream that ends is asked for again.
-
-        Raises ServiceError.
-        """
+        """The job whenever it has moved, until it has ended; a stream that ends is asked for again."""
         while True:
             try:
                 with self._http.stream("GET", f"/v1/searches/{search_id}/events") as answer:
@@ -133,7 +127,7 @@ class Client:
                 return
 
     def wait(self, search_id: str) -> Row:
-        """The job once it has ended. Raises ServiceError; also where the search failed."""
+        """The job once it has ended. Raises ServiceError also where the search failed."""
         *_, job = self.watch(search_id)
         if job["state"] == "failed":
             raise ServiceError(200, f"search {search_id} failed: {job['error']}")
@@ -142,13 +136,13 @@ class Client:
     def candidates(
         self, search_id: str, *, limit: int = 100, offset: int = 0, passed: bool = False
     ) -> list[Row]:
-        """Some candidates of a finished search, best first. Raises ServiceError, 409 while it isn't done."""
+        """Some candidates of a finished search, best first; 409 while it isn't done."""
         asked = {"limit": limit, "offset": offset, "passed": passed}
         found = self._json("GET", f"/v1/searches/{search_id}/candidates", params=asked)
         return list(found["candidates"])
 
     def download(self, search_id: str, path: Path, *, format: Literal["csv", "parquet"] = "parquet") -> Path:
-        """All candidates as a file. Raises ServiceError."""
+        """All candidates as a file."""
         answer = self._ask("GET", f"/v1/searches/{search_id}/candidates", params={"format": format})
         path.write_bytes(answer.content)
         return path

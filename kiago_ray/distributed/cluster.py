@@ -93,19 +93,18 @@ def _close_the_door(environment: MutableMapping[str, str]) -> None:
         environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def memory_bytes(resources: ResourcesSpec) -> int:
-    """The memory that a worker reserves in Ray's books; 0 for none."""
-    return int((resources.memory_gb or 0) * (1 << 30))
+def reserved(resources: ResourcesSpec) -> dict[str, float]:
+    """What a worker reserves in Ray's books, in Ray's names and units."""
+    memory = int((resources.memory_gb or 0) * (1 << 30))
+    return {"CPU": resources.cpus, "GPU": resources.gpus, "memory": memory}
 
 
 def fits(resources: ResourcesSpec, node: Mapping[str, float]) -> int:
     """How many such workers a node with these total resources, in Ray's names and units, holds."""
-    counts = [int(node.get("CPU", 0) / resources.cpus + _SMALL)]
-    if gpus := resources.gpus:
-        devices = int(node.get("GPU", 0) + _SMALL)
-        counts.append(devices * int(1 / gpus + _SMALL) if gpus <= 1 else int(devices / gpus + _SMALL))
-    if resources.memory_gb:
-        counts.append(int(node.get("memory", 0) / memory_bytes(resources) + _SMALL))
+    needed = {name: amount for name, amount in reserved(resources).items() if amount}
+    counts = [int(node.get(name, 0) / amount + _SMALL) for name, amount in needed.items()]
+    if 0 < resources.gpus < 1:  # a worker's part is of one device
+        counts.append(int(node.get("GPU", 0) + _SMALL) * int(1 / resources.gpus + _SMALL))
     return min(counts)
 
 
@@ -129,14 +128,12 @@ def capacity(resources: ResourcesSpec) -> int:
 
 def refusal(resources: ResourcesSpec) -> str:
     """Why no node can hold a worker, in one line with what to do."""
-    there = nodes()
-    best = max(there, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
-    has = (
-        f"{best.get('CPU', 0):g} CPU, {best.get('GPU', 0):g} GPU, {best.get('memory', 0) / (1 << 30):.0f} GB"
-    )
+    there = [[node.get(name, 0) for name in ("GPU", "CPU", "memory")] for node in nodes()]
+    gpus, cpus, memory = max(there, default=(0, 0, 0))
     return (
         f"no node of the cluster can ever hold a worker ({in_words(resources)}): the best of its {len(there)} node(s) "
-        f"has {has}; lower the file's resources, or give --wait where an autoscaler adds nodes"
+        f"has {cpus:g} CPU, {gpus:g} GPU, {memory / (1 << 30):.0f} GB; lower the file's resources, or give --wait "
+        "where an autoscaler adds nodes"
     )
 
 

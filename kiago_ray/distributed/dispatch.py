@@ -21,7 +21,7 @@ import torch
 
 from kiago_ray import __version__
 from kiago_ray.data import NONE
-from kiago_ray.distributed.cluster import capacity, in_words, memory_bytes, one_line, refusal
+from kiago_ray.distributed.cluster import capacity, in_words, one_line, refusal, reserved
 from kiago_ray.errors import InputError, KiagoError
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY, kinds_in, weights_hashes
@@ -148,25 +148,19 @@ class SearchWorker:
 
 
 class Watcher:
-    """What a campaign tells while it runs, in the thread that runs it. A view overrides what it shows."""
+    """Hears of everything that happens, in the thread that runs the campaign; does nothing with it. A view overrides.
 
-    def begun(self, plan: Plan, finished: list[Manifest], damaged: list[str]) -> None:
-        """The campaign starts, with these shards done earlier, and these lines on damaged ones to be run again."""
+    begun: the campaign starts, with these shards done earlier, and these lines on damaged ones to be run again.
+    worker_started: one is ready. worker_lost: one died; its shard, if it had one, will be run again. shard_done: it is
+    on storage. shard_failed: it was given up; the others go on. note: what a person should know, in one line.
+    """
 
-    def worker_started(self, info: WorkerInfo) -> None:
-        """A worker is ready."""
-
-    def worker_lost(self, shard: Shard | None, cause: str) -> None:
-        """A worker died; its shard, if it had one, will be run again."""
-
-    def shard_done(self, manifest: Manifest) -> None:
-        """A shard is on storage."""
-
-    def shard_failed(self, shard: Shard, cause: str) -> None:
-        """A shard was given up; the others go on."""
-
-    def note(self, text: str) -> None:
-        """Something that a person should know, in one line."""
+    def begun(self, plan: Plan, finished: list[Manifest], damaged: list[str]) -> None: ...
+    def worker_started(self, info: WorkerInfo) -> None: ...
+    def worker_lost(self, shard: Shard | None, cause: str) -> None: ...
+    def shard_done(self, manifest: Manifest) -> None: ...
+    def shard_failed(self, shard: Shard, cause: str) -> None: ...
+    def note(self, text: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -196,11 +190,10 @@ class RunRequest:
 
 @dataclass
 class _Member:
-    """One worker: starting (not ready), idle (no ref) or busy with a shard."""
+    """One worker: starting (a ref without a shard), idle (no ref) or busy with a shard."""
 
     handle: Any
     ref: Any
-    ready: bool = False
     shard: Shard | None = None
 
 
@@ -241,10 +234,12 @@ class Dispatch:
         self._room_until = self._reminded + self.request.wait_s
         self._setup_ref = ray.put(self.request.setup)
         self._searches = {each.name: each for each in self.plan.searches}
-        asked = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
-        asked |= {"memory": memory_bytes(resources)} if resources.memory_gb else {}
         self._actor = ray.remote(self.request.worker_class).options(
-            **asked, max_restarts=0, max_task_retries=0
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            memory=reserved(resources)["memory"] or None,
+            max_restarts=0,
+            max_task_retries=0,
         )
         try:
             while (self._queue or any(member.shard for member in self._crew)) and not self.should_stop():
@@ -270,7 +265,8 @@ class Dispatch:
                 self._room_until = now + max(wait_s, _PATIENCE_S)
             elif now > self._room_until:
                 raise InputError(refusal(self._resources))
-            if now - self._reminded >= _REMIND_S and not any(member.ready for member in self._crew):
+            starting = all(member.shard is None and member.ref is not None for member in self._crew)
+            if starting and now - self._reminded >= _REMIND_S:
                 self._reminded = now
                 waiting = f"waiting for room for a worker ({in_words(self._resources)})"
                 self.watcher.note(waiting if self._capacity else f"{waiting}; no node has it yet")
@@ -314,7 +310,7 @@ class Dispatch:
             return
         member.ref, member.shard = None, None
         if shard is None:
-            member.ready, self._refusals = True, 0
+            self._refusals = 0
             self.watcher.worker_started(result)
         else:
             self.done(result)
@@ -333,7 +329,7 @@ class Dispatch:
         self.watcher.shard_failed(shard, cause)
 
     def _refused(self, cause: str) -> None:
-        """A worker couldn't start. Others may; but where none does, the campaign can't go on."""
+        """A worker couldn't start. Where none does, the campaign can't go on: raises InputError."""
         self._refusals += 1
         self._hire_after = time.monotonic() + min(60.0, 2.0**self._refusals)
         self.watcher.worker_lost(None, cause)

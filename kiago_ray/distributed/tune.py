@@ -27,7 +27,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from kiago_ray.api import judged_rows
-from kiago_ray.distributed.cluster import memory_bytes, one_line
+from kiago_ray.distributed.cluster import one_line, reserved
 from kiago_ray.distributed.dispatch import SearchWorker, WorkerSetup
 from kiago_ray.errors import KiagoError
 from kiago_ray.models import Models
@@ -141,12 +141,6 @@ class SweepTrial(tune.Trainable):
                 self.models = replace(self.models, oracle=load_oracle(kind=TUNING_ORACLE))
         return self.models
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: scores are on the sweep's storage."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing: scores are on the sweep's storage."""
-
 
 @dataclass(eq=False)
 class Experiment(tune.Callback, tune.Stopper):
@@ -192,11 +186,9 @@ class Experiment(tune.Callback, tune.Stopper):
         self._fit({UNIT: tune.grid_search(list(units))})
 
     def _fit(self, space: dict[str, Any], **config: Any) -> None:
-        resources = self.sweep.resources
-        bundle = {"CPU": resources.cpus, "GPU": resources.gpus, "memory": memory_bytes(resources)}
         trainable = tune.with_resources(
             tune.with_parameters(SweepTrial, sweep=self.sweep, given=self.workers),
-            tune.PlacementGroupFactory([bundle]),
+            tune.PlacementGroupFactory([reserved(self.sweep.resources)]),
         )
         with _quiet_tune() as scratch:
             run_config = tune.RunConfig(

@@ -15,6 +15,7 @@ import logging
 import re
 import secrets
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -153,13 +154,14 @@ class JobStore:
             return None
         return Job(request, Status.read(self.folder(job_id)) or Status())
 
-    def readable(self, job_id: str) -> Job | None:
-        """The job; None also where its files can't be read, so that one job doesn't stop the rest."""
-        try:
-            return self.get(job_id)
-        except ForeignJobError as error:
-            log.error("search %s is left out: %s", job_id, error)
-            return None
+    def readable(self, job_ids: Iterable[str]) -> Iterator[Job]:
+        """Those of these jobs whose files can be read, so that one job doesn't stop the rest."""
+        for job_id in job_ids:
+            try:
+                if (job := self.get(job_id)) is not None:
+                    yield job
+            except ForeignJobError as error:
+                log.error("search %s is left out: %s", job_id, error)
 
     def ids(self) -> list[str]:
         """All jobs, newest first."""
@@ -177,8 +179,7 @@ class JobStore:
 
     def counts(self) -> Counter[str]:
         """How many of them are queued, and how many running."""
-        jobs = map(self.readable, self.waiting())
-        return Counter(job.status.state for job in jobs if job is not None and not job.ended)
+        return Counter(job.status.state for job in self.readable(self.waiting()) if not job.ended)
 
     def waiting_of(self, client: str) -> int:
         """How many of a client's jobs haven't ended."""

@@ -21,7 +21,7 @@ from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY
 from kiago_ray.report.reasons import Reason
 from kiago_ray.search.spec import PRESETS, preset_values
 from kiago_ray.service.backend import Asked
-from kiago_ray.service.explain import CHARGE
+from kiago_ray.service.explain import CHARGE, MORE
 from kiago_ray.service.explain import explain as explained
 from kiago_ray.service.problems import ProblemError, Shape, answered, json_of, problems, writable
 from kiago_ray.service.settings import Limits
@@ -43,22 +43,23 @@ T = TypeVar("T")
 router = APIRouter(tags=["predictions"])
 
 
-def _column(name: str) -> Any:
-    """A field that is a column of a table of candidates."""
-    return Field(description=description(name))
-
-
-def _columns(names: Iterable[str]) -> dict[str, Any]:
-    """The fields of these columns, which are null where there is no value."""
+def _columns(names: Iterable[str], **chosen: Any) -> dict[str, Any]:
+    """The fields of these columns of a table of candidates, null where there is no value. chosen: other types."""
     types = {"string": str, "double": float, "bool": bool}
-    return {name: (types[str(columns()[name].type)] | None, _column(name)) for name in names}
+    return {
+        name: (
+            chosen.get(name) or types[str(columns()[name].type)] | None,
+            Field(description=description(name)),
+        )
+        for name in names
+    }
 
 
 Row = create_model(
     "Row",
     __base__=Shape,
     __doc__="What is known of one formula, as of a row of a search; null for what isn't.",
-    formula=(str, ...),
+    formula=str,
     **_columns(PREDICTED),
 )
 
@@ -94,7 +95,7 @@ Charge = create_model(
     "Charge",
     __base__=Shape,
     __doc__="Whether oxidation states balance, by the row's columns.",
-    **{**_columns(CHARGE), "charge_kind": (Literal["ionic", "metallic"], _column("charge_kind"))},
+    **_columns(CHARGE, charge_kind=Literal["ionic", "metallic"]),
     remark=(str, Field(description="What a person should know of these charges.")),
 )
 
@@ -118,20 +119,19 @@ class Slope(Shape):
     tc_with_5_percent_k: float = Field(description="T_c in K once 5 % of the atoms are this element.")
 
 
-class Explanation(Row):  # type: ignore[misc, valid-type]
-    """One formula in full."""
-
-    version: str
-    elements: list[Element]
-    trusted_tc_k: float | None = _column("trusted_tc_k")
-    extrapolated: bool | None = _column("extrapolated")
-    gain: bool | None = _column("gain")
-    nearest_pressure_gpa: float | None = _column("nearest_pressure_gpa")
-    charge: Charge  # type: ignore[valid-type]
-    neighbours: list[Neighbour]
-    known_source: str
-    reasons: list[Reason]
-    gradient: list[Slope]
+Explanation = create_model(
+    "Explanation",
+    __base__=Row,
+    __doc__="One formula in full.",
+    version=str,
+    elements=list[Element],
+    **_columns(MORE),
+    charge=Charge,
+    neighbours=list[Neighbour],
+    known_source=str,
+    reasons=list[Reason],
+    gradient=list[Slope],
+)
 
 
 class ModelsView(Shape):
@@ -289,13 +289,11 @@ def _from_csv(body: bytes, limits: Limits) -> list[Any]:
     """No more lines are read than tell that there are too many."""
     try:
         lines = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), restval="", strict=True)
-        if (lines.fieldnames or []).count("formula") != 1:
-            raise ProblemError.at(
-                "body", "the CSV has no single column `formula`; name one so in its first line"
-            )
-        return [line["formula"] for line in islice(lines, limits.formulas + 1)]
+        if (lines.fieldnames or []).count("formula") == 1:
+            return [line["formula"] for line in islice(lines, limits.formulas + 1)]
     except (UnicodeDecodeError, csv.Error):
         raise ProblemError.at("body", "this is no CSV in UTF-8; export it again") from None
+    raise ProblemError.at("body", "the CSV has no single column `formula`; name one so in its first line")
 
 
 def unreadable(formula: Any, limits: Limits) -> str | None:

@@ -161,7 +161,7 @@ def listed(
     """Newest first."""
     store = service.store
     ids = store.ids()
-    jobs = [job for each in ids[offset : offset + limit] if (job := store.readable(each)) is not None]
+    jobs = store.readable(ids[offset : offset + limit])
     return JobList(total=len(ids), searches=[_view(job, store, whole=False) for job in jobs])
 
 

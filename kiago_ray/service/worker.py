@@ -38,11 +38,10 @@ class Runner:
         """Run one job to its end; False where there is none to run, or this worker shall stop."""
         if self.closing():
             return False
-        jobs = [job for job_id in self.store.waiting() if (job := self.store.readable(job_id)) is not None]
-        jobs.sort(
-            key=lambda job: job.status.state != "queued"
-        )  # to see that another worker lives takes seconds
-        return any(self._ran(job.request.id) for job in jobs)
+        jobs = self.store.readable(self.store.waiting())
+        # The queued ones first: to see that another worker lives takes seconds.
+        order = sorted(jobs, key=lambda job: job.status.state != "queued")
+        return any(self._ran(job.request.id) for job in order)
 
     def _ran(self, job_id: str) -> bool:
         """Run a job, unless another does. False also where it was left for a later worker."""
@@ -66,10 +65,8 @@ class Runner:
         if store.cancelled(job_id):
             return {"state": "cancelled"}
         if begun >= MOST_BEGUN:
-            return {
-                "state": "failed",
-                "error": f"its worker was lost {begun} times; ask for a smaller search",
-            }
+            why = f"its worker was lost {begun} times; ask for a smaller search"
+            return {"state": "failed", "error": why}
         started_at = job.status.started_at or now()
         job = store.update(job, state="running", started_at=started_at, begun=begun + 1)
         try:
@@ -123,10 +120,8 @@ class Runner:
             if manifest is None:
                 if asked_to_stop():
                     raise StoppedError(shard.name)
-                made = {"models": models.version}
-                manifest = compute_shard(
-                    planned, shard, result, models, made=made, progress=look, should_stop=lambda: stop
-                )
+                how: dict[str, Any] = {"made": {"models": models.version}, "progress": look}
+                manifest = compute_shard(planned, shard, result, models, should_stop=lambda: stop, **how)
                 changes = {"begun": 0}
             done.append(manifest)
             tell(0, **changes)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from kiago_ray.runs.spec import Name, ResourcesSpec, Seed, read_spec
+from kiago_ray.runs.spec import Name, ResourcesSpec, Seed, check_once, read_spec
 from kiago_ray.search.sections import Formula, Section, SpecError, validated
 from kiago_ray.search.spec import SearchSpec, build_spec, preset_named
 from kiago_ray.sweep.metrics import DEFAULT_METRIC, DEFAULT_METRIC_OF, METRICS
@@ -83,7 +83,7 @@ class Parameter(Section):
         if len(given) != 1:
             raise ValueError(f"give one of {', '.join(KINDS)}, not {' and '.join(given) or 'none'}")
         if self.listed:
-            _check_once(self.kind, [_written(value) for value in self.values])
+            check_once(self.kind, [_written(value) for value in self.values])
             return self
         low, high = self.values
         if low >= high:
@@ -98,13 +98,6 @@ Space = Mapping[str, Parameter]
 
 def _written(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
-
-
-def _check_once(what: str, values: Sequence[Any]) -> None:
-    """Raise ValueError for a value that is given twice."""
-    twice = [value for value in values if values.count(value) > 1]
-    if twice:
-        raise ValueError(f"{what}: {twice[0]} is given twice; give it once")
 
 
 def is_number(value: Any) -> bool:
@@ -278,10 +271,10 @@ class SweepSpec(Section):
         for metric in self.metrics:
             if metric not in METRICS:
                 raise ValueError(f"metrics: nothing reports {metric!r}; choose among {', '.join(METRICS)}")
-        _check_once("metrics", self.metrics)
+        check_once("metrics", self.metrics)
         for where, given in (("", self), ("compare.", self.compare)):
             for name in ("seeds", "bases"):
-                _check_once(where + name, getattr(given, name))
+                check_once(where + name, getattr(given, name))
         if len(self.metrics) > 1 and self.scheduler.kind != "none":
             raise ValueError("scheduler: with several metrics no trial is plainly worse; give kind: none")
         seen = sorted(set(self.seeds) & set(self.compare.seeds))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
-from optuna import distributions
+from optuna.trial import BaseTrial, FixedTrial, TrialState, create_trial
 
 from kiago_ray.chemistry.elements import Floats
 from kiago_ray.sweep.metrics import METRICS
@@ -56,18 +56,21 @@ def make_study(
             continue
         values = [trial.mean(name).value for name in sweep.metrics]
         told = not any(map(math.isnan, values))
+        state = TrialState.COMPLETE if told else TrialState.FAIL
+        drawn = FixedTrial(params)
+        draw(space, drawn)  # which tells it what each field is drawn from
         study.add_trial(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState.COMPLETE if told else optuna.trial.TrialState.FAIL,
+            create_trial(
+                state=state,
                 values=values if told else None,
-                params=params,
-                distributions={name: _distribution(space[name]) for name in params},
+                params=drawn.params,
+                distributions=drawn.distributions,
             )
         )
     return study
 
 
-def draw(space: Space, trial: optuna.Trial) -> Point:
+def draw(space: Space, trial: BaseTrial) -> Point:
     """Ask Optuna for a value of each field that applies, by its name; of a list for the place in it."""
     point: Point = {}
     for name, parameter in space.items():
@@ -80,16 +83,6 @@ def draw(space: Space, trial: optuna.Trial) -> Point:
         else:
             point[name] = trial.suggest_float(name, *parameter.values, log=parameter.kind == "loguniform")
     return point
-
-
-def _distribution(parameter: Parameter) -> distributions.BaseDistribution:
-    """What Optuna draws from: of a list the places in it."""
-    if parameter.listed:
-        return distributions.CategoricalDistribution(range(len(parameter.values)))
-    if parameter.kind == "randint":
-        return distributions.IntDistribution(*parameter.values)
-    low, high = parameter.values
-    return distributions.FloatDistribution(low, high, log=parameter.kind == "loguniform")
 
 
 class FieldImportance(NamedTuple):
