@@ -43,10 +43,11 @@ def test_its_campaign_can_be_planned() -> None:
 
     from kiago_ray.models import load_models
     from kiago_ray.runs.plan import make_plan
-    from kiago_ray.runs.spec import campaign_from
+    from kiago_ray.runs.spec import CampaignSpec
+    from kiago_ray.search.sections import validated
 
     campaign, _ = re.findall(r"```yaml\n(.*?)```", README, re.S)
-    plan = make_plan(campaign_from(yaml.safe_load(campaign)), load_models(known="none").check)
+    plan = make_plan(validated(CampaignSpec, yaml.safe_load(campaign)), load_models(known="none").check)
     assert (len(plan.searches), plan.candidates, plan.shard_count) == (12, 24_576, 48)
 
 

@@ -29,8 +29,6 @@ from kiago_ray.runs.spec import (
     CampaignSpec,
     chosen_families,
     known_families,
-    overridden,
-    read_campaign,
     recorded_campaign,
 )
 from kiago_ray.storage.location import Location
@@ -71,7 +69,7 @@ def run(
     as_json: console.AsJson = False,
 ) -> int:
     """Run the campaign in FILE; the same command again runs only what is missing."""
-    campaign = overridden(read_campaign(file), gpus_per_worker, known=known, tried=tried)
+    campaign = CampaignSpec.read(file).overridden(gpus_per_worker, known=known, tried=tried)
     models = load_models(campaign.weights, known=campaign.known, tried=campaign.tried)
     plan = planned(campaign, models)
     where = out if out is not None else f"runs/{campaign.name}"

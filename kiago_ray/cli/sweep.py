@@ -20,11 +20,10 @@ from kiago_ray.distributed.dispatch import RunRequest
 from kiago_ray.distributed.drivers import run_sweep, sweep_identity
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card
-from kiago_ray.runs.spec import overridden
 from kiago_ray.sweep.metrics import METRICS
 from kiago_ray.sweep.plots import value_text
 from kiago_ray.sweep.results import SweepResults, verdict
-from kiago_ray.sweep.spec import SweepSpec, read_sweep
+from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import STATUSES, SweepWatcher, Trial
 
 SHOWN = 12  # rows of the table while it runs
@@ -51,7 +50,7 @@ def sweep(
     as_json: console.AsJson = False,
 ) -> int:
     """Run the sweep in FILE; the same command again runs only what is missing."""
-    chosen = overridden(read_sweep(file), gpus_per_trial, known=known, concurrency=concurrency)
+    chosen = SweepSpec.read(file).overridden(gpus_per_trial, known=known, concurrency=concurrency)
     where = out if out is not None else f"runs/{chosen.name}"
     models = checked_models(chosen)
     if dry_run:

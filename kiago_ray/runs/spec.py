@@ -20,12 +20,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse
@@ -42,6 +42,7 @@ _WELL_BELOW = 0.5  # of a family's highest T_c, from which a composition may sta
 ALONE = "search"  # the name of a search that no campaign holds
 MAX_SEARCHES = 10_000
 MAX_BYTES = 1_000_000  # of a file
+_NOT_DEFINING = {"resources", "known", "tried", "weights", "concurrency"}
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}"
 
 
@@ -68,7 +69,6 @@ def _named(value: Any) -> Any:
     return named
 
 
-Spec = TypeVar("Spec", bound=BaseModel)
 Name = Annotated[str, AfterValidator(_usable_name)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Year = Annotated[int, Field(ge=1900, le=2200)]
@@ -124,19 +124,62 @@ class LiteratureSpec(Section):
     """So many families, those with the most known compositions; null for all."""
 
 
-class CampaignSpec(Section):
+class RunSpec(Section):
+    """What the files of campaigns and of sweeps share."""
+
+    what: ClassVar[str]
+    name: Name
+    """Names the run in reports and in MLflow."""
+    search: dict[str, Any] = Field(default_factory=dict)
+    """What all its searches share: a preset and overrides of it."""
+    known: str | None = None
+    """Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's primary.tsv, landmarks or
+    none; null is supercon, the shipped ones.
+    """
+    weights: str | None = None
+    """Folder that `kiago train` wrote."""
+    resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
+    """Of one worker, which runs one shard or trial at a time."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The specification in a YAML file; the paths in it are relative to it. Raises SpecError, in one line that
+        names the file.
+        """
+        values = read_yaml(path, cls.what)
+        try:
+            spec = validated(cls, values)
+        except SpecError as error:
+            raise SpecError(f"{path}: {error}") from error
+        words: dict[str, tuple[str, ...]] = {"known": WORDS, "tried": TRIED_WORDS, "weights": ()}
+        paths = {name: getattr(spec, name, None) for name in words}
+        named = {name: each for name, each in paths.items() if each is not None and each not in words[name]}
+        beside = {name: str(path.parent / Path(each).expanduser()) for name, each in named.items()}
+        return spec.model_copy(update=beside)
+
+    def overridden(self, gpus: float | None, **values: object) -> Self:
+        """The specification with what a command says instead of its file, where that isn't None. Raises SpecError."""
+        update = {name: value for name, value in values.items() if value is not None}
+        if gpus is not None:
+            update["resources"] = validated(ResourcesSpec, {**self.resources.model_dump(), "gpus": gpus})
+        return self.model_copy(update=update)
+
+    def defining(self) -> dict[str, Any]:
+        """What decides the results, plain types alone: everything but what only says how it is run."""
+        values = self.model_dump(mode="json", exclude=_NOT_DEFINING)
+        return {**values, "threads": self.resources.threads, "device": self.resources.torch_device}
+
+
+class CampaignSpec(RunSpec):
     """Every base × every variant × every seed is one search of `candidates` rows."""
 
-    name: Name
-    """Names the campaign in reports and in MLflow."""
+    what: ClassVar = "campaign"
     bases: tuple[Formula, ...] = ()
     """Base materials; none for searches that start at random; literature for every known family once, or {literature:
     {min_tc_k: 10, without: [Hg, Tl]}} for some of them.
     """
     literature: LiteratureSpec | None = None
     """Which known families are the bases: what `bases: literature` sets."""
-    search: dict[str, Any] = Field(default_factory=dict)
-    """What all searches share: a preset and overrides of it."""
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Field of a search → its values; every combination is a variant."""
     variants: Annotated[dict[Name, dict[str, Any]], BeforeValidator(_named)] = Field(default_factory=dict)
@@ -146,18 +189,10 @@ class CampaignSpec(Section):
     """Rows a search; null leaves it to the search."""
     shard_size: int = Field(default=512, ge=1, le=65_536)
     """Rows that run together. Compare results of one value: it moves them by rounding."""
-    known: str | None = None
-    """Compositions to hold the rows against: a CSV file with formula and tc_k, SuperCon's primary.tsv, landmarks or
-    none; null is supercon, the shipped ones.
-    """
     tried: str | None = None
     """What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file with formula, tc_k
     (0: none found) and maybe down_to_k, shipped (a survey of 2009) or none; null is none.
     """
-    weights: str | None = None
-    """Folder that `kiago train` wrote."""
-    resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
-    """Of one worker."""
 
     @model_validator(mode="before")
     @classmethod
@@ -199,11 +234,6 @@ class CampaignSpec(Section):
                 )
         return self
 
-    def defining(self) -> dict[str, Any]:
-        """What decides the results, plain types alone: everything but what only says how it is run."""
-        values = self.model_dump(mode="json", exclude={"resources", "known", "tried", "weights"})
-        return {**values, "threads": self.resources.threads, "device": self.resources.torch_device}
-
 
 def check_once(what: str, values: Sequence[Any]) -> None:
     """Raise ValueError for a value that is given twice."""
@@ -217,26 +247,7 @@ def recorded_campaign(values: Mapping[str, Any]) -> CampaignSpec:
     own = {key: value for key, value in values.items() if key not in ("threads", "device")}
     device = values.get("device", "cpu")
     resources = {"cpus": values.get("threads", 1), "gpus": 1 if device == "cuda" else 0, "device": device}
-    return campaign_from({**own, "resources": resources})
-
-
-def read_campaign(path: Path) -> CampaignSpec:
-    """The campaign of a YAML file; the paths in it are relative to it. Raises SpecError, in one line that names it."""
-    return read_spec(path, CampaignSpec, "campaign")
-
-
-def read_spec(path: Path, kind: type[Spec], what: str) -> Spec:
-    """The specification of this kind in a YAML file, as `read_campaign` reads it."""
-    values = read_yaml(path, what)
-    try:
-        return beside(path, validated(kind, values))
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from error
-
-
-def campaign_from(values: Any) -> CampaignSpec:
-    """A campaign from plain values. Raises SpecError, in one line."""
-    return validated(CampaignSpec, values)
+    return validated(CampaignSpec, {**own, "resources": resources})
 
 
 def read_yaml(path: Path, what: str) -> dict[str, Any]:
@@ -291,26 +302,6 @@ def _plain(path: Path, what: str) -> Any:
     if aliased:
         raise SpecError(f"{path}: *aliases aren't taken; write out what they stand for")
     return values
-
-
-def beside(path: Path, spec: Spec) -> Spec:
-    """The specification with `known`, `tried` and `weights`, where they are paths, taken from the file's folder."""
-    words: dict[str, tuple[str, ...]] = {"known": WORDS, "tried": TRIED_WORDS, "weights": ()}
-    return spec.model_copy(
-        update={
-            name: str(path.parent / Path(named).expanduser())
-            for name in words
-            if (named := getattr(spec, name, None)) is not None and named not in words[name]
-        }
-    )
-
-
-def overridden(spec: Spec, gpus: float | None, **values: object) -> Spec:
-    """The specification with what a command says instead of its file, where that isn't None. Raises SpecError."""
-    update = {name: value for name, value in values.items() if value is not None}
-    if gpus is not None:
-        update["resources"] = validated(ResourcesSpec, {**spec.model_dump()["resources"], "gpus": gpus})
-    return spec.model_copy(update=update)
 
 
 def known_families(materials: KnownMaterials, substitutions: Substitutions) -> pd.DataFrame:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from kiago_ray.runs.spec import Name, ResourcesSpec, Seed, check_once, read_spec
+from kiago_ray.runs.spec import Name, RunSpec, Seed, check_once
 from kiago_ray.search.sections import Formula, Section, SpecError, validated
 from kiago_ray.search.spec import SearchSpec, build_spec, preset_named
 from kiago_ray.sweep.metrics import DEFAULT_METRIC, DEFAULT_METRIC_OF, METRICS
@@ -185,19 +184,16 @@ class CompareSpec(Section):
     """Name → overrides of `search`; {} is `search` as it stands."""
 
 
-class SweepSpec(Section):
+class SweepSpec(RunSpec):
     """A sweep: `trials` points of `space`, each searched for on every base with every seed."""
 
-    name: Name
-    """Names the sweep in reports and in MLflow."""
+    what: ClassVar = "sweep"
     description: str = Field(default="", max_length=2000)
     """For the report: why."""
     bases: tuple[Formula, ...] = Field(default=(), max_length=MAX_VALUES)
     """Base materials; none for searches that start at random."""
     seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1, max_length=MAX_VALUES)
     """In this order; a trial reports after each."""
-    search: dict[str, Any] = Field(default_factory=dict)
-    """What all trials share: a preset and overrides of it."""
     space: dict[str, Parameter] = Field(min_length=1, max_length=50)
     """Field of a search → its values; `preset` counts as one."""
     metrics: Names = Field(default=(DEFAULT_METRIC,), min_length=1, max_length=3)
@@ -212,13 +208,7 @@ class SweepSpec(Section):
     searcher: SearcherSpec = Field(default_factory=SearcherSpec)
     concurrency: int | None = Field(default=None, ge=1, le=10_000)
     """Trials at a time; by default what the cluster holds."""
-    resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
-    """Of one trial."""
     compare: CompareSpec = Field(default_factory=CompareSpec)
-    known: str | None = None
-    """Compositions to hold the rows against, as in a campaign."""
-    weights: str | None = None
-    """Folder that `kiago train` wrote."""
 
     @property
     def points(self) -> int:
@@ -251,11 +241,6 @@ class SweepSpec(Section):
             if name != _PRESET:
                 _put(values, name, value)
         return validated(SearchSpec, values)
-
-    def defining(self) -> dict[str, Any]:
-        """What decides the results: everything but what only says how it is run."""
-        values = self.model_dump(mode="json", exclude={"resources", "known", "weights", "concurrency"})
-        return {**values, "threads": self.resources.threads, "device": self.resources.torch_device}
 
     @model_validator(mode="before")
     @classmethod
@@ -349,8 +334,3 @@ def _put(values: Any, name: str, value: Any) -> None:
         elif isinstance(values, dict) and values.get(key) is None:
             values[key] = {}
         values = values[key]
-
-
-def read_sweep(path: Path) -> SweepSpec:
-    """The sweep of a YAML file; the paths in it are relative to it. Raises SpecError, in one line that names it."""
-    return read_spec(path, SweepSpec, "sweep")

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from kiago_ray.runs.spec import read_preset
 from kiago_ray.search.spec import build_spec
-from kiago_ray.sweep.spec import read_sweep
+from kiago_ray.sweep.spec import SweepSpec
 
 from .conftest import Kiago, Start, wait_for
 
@@ -46,7 +46,7 @@ def file(tmp_path: Path) -> Path:
 def test_the_ready_sweeps_are_those_that_are_named() -> None:
     named = {"alpha_beta_lr", "start_noise", "substitution", "hydride", "trust"}
     assert {path.stem for path in CONFIGS} == named
-    assert {read_sweep(path).name for path in CONFIGS} == named
+    assert {SweepSpec.read(path).name for path in CONFIGS} == named
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -13,8 +13,8 @@ import yaml
 
 from kiago_ray.cli.main import Command
 from kiago_ray.runs.plan import make_plan
-from kiago_ray.runs.spec import read_campaign
-from kiago_ray.sweep.spec import read_sweep
+from kiago_ray.runs.spec import CampaignSpec
+from kiago_ray.sweep.spec import SweepSpec
 
 K8S = Path(__file__).parents[2] / "k8s"
 JOBS = ("cpu-campaign", "gpu-campaign")
@@ -119,7 +119,7 @@ def test_the_sweep_overlay_runs_the_sweep_beside_it(render: Callable[[str], list
     assert given["wait"] is True
     (config,) = [each for each in manifests if "data" in each and "sweep.yaml" in each["data"]]
     assert config["metadata"]["name"] == "kiago-campaign"  # which the head mounts at /etc/kiago
-    spec = read_sweep(K8S / "overlays" / "gpu-sweep" / "sweep.yaml")
+    spec = SweepSpec.read(K8S / "overlays" / "gpu-sweep" / "sweep.yaml")
     assert (spec.resources.gpus, spec.resources.torch_device) == (0.25, "cuda")
     (cluster,) = clusters(manifests)
     (group,) = [each for each in cluster["workerGroupSpecs"] if each["groupName"] == "gpu"]
@@ -204,7 +204,7 @@ def test_the_campaign_file_is_where_the_command_looks(
 
 @pytest.mark.parametrize("overlay", JOBS)
 def test_the_workers_fit_the_pods(overlay: str) -> None:
-    campaign = read_campaign(K8S / "overlays" / overlay / "campaign.yaml")
+    campaign = CampaignSpec.read(K8S / "overlays" / overlay / "campaign.yaml")
     plan = make_plan(campaign, None)
     (cluster,) = yaml.safe_load_all((K8S / "base" / "raycluster.yaml").read_text("utf-8"))
     name = "gpu" if campaign.resources.gpus else "cpu"

@@ -15,7 +15,8 @@ from kiago_ray.models import check_search
 from kiago_ray.predictors.weights import load_predictors, weights_hashes
 from kiago_ray.runs.plan import Plan, Shard, make_plan
 from kiago_ray.runs.shards import Manifest
-from kiago_ray.runs.spec import campaign_from
+from kiago_ray.runs.spec import CampaignSpec
+from kiago_ray.search.sections import validated
 
 if TYPE_CHECKING:
     from .tracked_campaigns import Campaign
@@ -73,7 +74,7 @@ def make_small_plan() -> MakePlan:
             "candidates": 20,
             "shard_size": 8,
         }
-        return make_plan(campaign_from({**base, **values}), check)
+        return make_plan(validated(CampaignSpec, {**base, **values}), check)
 
     return make
 

@@ -11,7 +11,8 @@ from kiago_ray.data import NONE
 from kiago_ray.models import Models, load_models
 from kiago_ray.runs.plan import Plan, make_plan
 from kiago_ray.runs.shards import compute_shard
-from kiago_ray.runs.spec import campaign_from
+from kiago_ray.runs.spec import CampaignSpec
+from kiago_ray.search.sections import validated
 from kiago_ray.storage.location import Location
 
 from ..report.conftest import rows, summary, trusted_rows
@@ -35,7 +36,7 @@ def shipped() -> Models:
 
 @pytest.fixture(scope="session")
 def two_shards(shipped: Models) -> Plan:
-    return make_plan(campaign_from(VALUES), shipped.check)
+    return make_plan(validated(CampaignSpec, VALUES), shipped.check)
 
 
 @pytest.fixture

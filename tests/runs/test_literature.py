@@ -19,14 +19,14 @@ from kiago_ray.runs.plan import Plan, around, make_plan
 from kiago_ray.runs.results import finish_campaign, finish_search
 from kiago_ray.runs.shards import compute_shard, state_of
 from kiago_ray.runs.spec import (
+    CampaignSpec,
     LiteratureSpec,
-    campaign_from,
     chosen_families,
     family_system,
     known_families,
 )
 from kiago_ray.screening.known import KnownMaterials
-from kiago_ray.search.sections import SpecError
+from kiago_ray.search.sections import SpecError, validated
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, SPEC
 from kiago_ray.storage.table import blocks, read_table
@@ -117,7 +117,8 @@ def test_filters(families: pd.DataFrame) -> None:
 
 @pytest.fixture(scope="module")
 def plan(shipped: Models, prospects: Prospects) -> Plan:
-    campaign = campaign_from(
+    campaign = validated(
+        CampaignSpec,
         {
             "name": "tiny",
             "bases": "literature",
@@ -127,7 +128,7 @@ def plan(shipped: Models, prospects: Prospects) -> Plan:
             },
             "candidates": 20,
             "shard_size": 40,
-        }
+        },
     )
     supported = shipped.predictors.supported.numpy()
     check = partial(check_search, supported=supported, substitutions=prospects.anywhere)

@@ -15,9 +15,9 @@ from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.models import check_search
 from kiago_ray.plausibility.prospects import load_prospects
 from kiago_ray.runs.plan import Check, InfeasibleError, Plan, make_plan
-from kiago_ray.runs.spec import campaign_from
+from kiago_ray.runs.spec import CampaignSpec
 from kiago_ray.search.problem import Substitutions
-from kiago_ray.search.sections import SpecError
+from kiago_ray.search.sections import SpecError, validated
 
 EVERY = np.ones(N_ELEMENTS, dtype=np.bool_)
 FAMILIES = ("La1.85Sr0.15CuO4", "MgB2", "AmO", "NbSe2", "FeSe")
@@ -36,15 +36,15 @@ def check(supported: NDArray[np.bool_] = EVERY) -> Check:
 def plan(*, search: Mapping[str, Any] | None = None, **values: Any) -> Plan:
     searched = {"preset": "open", **(search or {})}
     return make_plan(
-        campaign_from({"name": "x", "bases": ["LaNiAsO"], "search": searched, **values}), check()
+        validated(CampaignSpec, {"name": "x", "bases": ["LaNiAsO"], "search": searched, **values}), check()
     )
 
 
 def around_literature(
     *, families: Sequence[str] = FAMILIES, supported: NDArray[np.bool_] = EVERY, **values: Any
 ) -> Plan:
-    campaign = campaign_from(
-        {"name": "x", "bases": "literature", "candidates": 24, "shard_size": 48, **values}
+    campaign = validated(
+        CampaignSpec, {"name": "x", "bases": "literature", "candidates": 24, "shard_size": 48, **values}
     )
     return make_plan(campaign, check(supported), families)
 
@@ -129,12 +129,12 @@ def test_a_base_of_elements_that_the_predictors_dont_know_is_refused() -> None:
     supported = EVERY.copy()
     supported[INDEX["Ni"]] = False
     with pytest.raises(InfeasibleError, match="base: the predictors don't know Ni"):
-        make_plan(campaign_from({"name": "x", "bases": ["LaNiAsO"]}), check(supported))
+        make_plan(validated(CampaignSpec, {"name": "x", "bases": ["LaNiAsO"]}), check(supported))
 
 
 def test_a_family_search_is_checked_as_any_other() -> None:
-    campaign = campaign_from(
-        {"name": "x", "bases": ["LaFeAsO"], "search": {"family.keep": ["La", "Fe", "As", "O"]}}
+    campaign = validated(
+        CampaignSpec, {"name": "x", "bases": ["LaFeAsO"], "search": {"family.keep": ["La", "Fe", "As", "O"]}}
     )
     with pytest.raises(InfeasibleError, match="LaFeAsO-s0: family: nothing is known to take the place"):
         make_plan(campaign, check())

@@ -26,9 +26,10 @@ from kiago_ray.runs.results import (
     page_of_directory,
 )
 from kiago_ray.runs.shards import TABLE, Manifest, compute_shard, read_manifest, shard_file
-from kiago_ray.runs.spec import campaign_from
+from kiago_ray.runs.spec import CampaignSpec
 from kiago_ray.screening.rank import ranked
 from kiago_ray.screening.screens import summarise
+from kiago_ray.search.sections import validated
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import DamagedError, find_run, read_run, write_run
 from kiago_ray.storage.table import read_table, schema
@@ -47,7 +48,7 @@ def plan(shipped: Models) -> Plan:
         "candidates": 24,
         "shard_size": 16,
     }
-    return make_plan(campaign_from(values), shipped.check)
+    return make_plan(validated(CampaignSpec, values), shipped.check)
 
 
 @pytest.fixture(scope="module")

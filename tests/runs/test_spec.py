@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kiago_ray.runs.spec import LiteratureSpec, ResourcesSpec, campaign_from, read_campaign, recorded_campaign
-from kiago_ray.search.sections import SpecError
+from kiago_ray.runs.spec import CampaignSpec, LiteratureSpec, ResourcesSpec, recorded_campaign
+from kiago_ray.search.sections import SpecError, validated
 
 SMALL: dict[str, Any] = {"name": "small", "bases": ["LaNiAsO"]}
 
@@ -53,21 +53,23 @@ REFUSED = [
 @pytest.mark.parametrize(("values", "expected"), REFUSED, ids=[line for _, line in REFUSED])
 def test_what_is_wrong_is_told_in_one_line(values: Any, expected: str) -> None:
     with pytest.raises(SpecError) as caught:
-        campaign_from(values)
+        validated(CampaignSpec, values)
     assert str(caught.value).startswith(expected)
     assert "\n" not in str(caught.value)
 
 
 def test_a_list_of_variants_is_numbered_or_named() -> None:
-    campaign = campaign_from({**SMALL, "variants": [{"alpha": 4}, {"name": "open", "alpha": 20}]})
+    campaign = validated(CampaignSpec, {**SMALL, "variants": [{"alpha": 4}, {"name": "open", "alpha": 20}]})
     assert campaign.variants == {"1": {"alpha": 4}, "open": {"alpha": 20}}
 
 
 def test_literature_is_named_or_described() -> None:
-    plain = campaign_from({"name": "x", "bases": "literature"})
+    plain = validated(CampaignSpec, {"name": "x", "bases": "literature"})
     assert plain.literature == LiteratureSpec()
     assert plain.bases == ()
-    some = campaign_from({"name": "x", "bases": {"literature": {"min_tc_k": 10, "without": ["Hg"]}}})
+    some = validated(
+        CampaignSpec, {"name": "x", "bases": {"literature": {"min_tc_k": 10, "without": ["Hg"]}}}
+    )
     assert some.literature == LiteratureSpec(min_tc_k=10, without=("Hg",))
     assert recorded_campaign(yaml.safe_load(yaml.safe_dump(some.defining()))).literature == some.literature
 
@@ -89,16 +91,20 @@ def test_threads_and_device_follow_from_the_resources(
 
 
 def test_what_defines_a_campaign_leaves_out_how_it_is_run() -> None:
-    one = campaign_from({**SMALL, "resources": {"cpus": 1.5, "memory_gb": 2}})
-    other = campaign_from({**SMALL, "resources": {"cpus": 1}})
+    one = validated(CampaignSpec, {**SMALL, "resources": {"cpus": 1.5, "memory_gb": 2}})
+    other = validated(CampaignSpec, {**SMALL, "resources": {"cpus": 1}})
     assert one.defining() == other.defining()
-    assert one.defining() != campaign_from({**SMALL, "resources": {"cpus": 2}}).defining()  # rounding differs
-    assert one.defining() != campaign_from({**SMALL, "resources": {"gpus": 1}}).defining()
+    assert (
+        one.defining() != validated(CampaignSpec, {**SMALL, "resources": {"cpus": 2}}).defining()
+    )  # rounding differs
+    assert one.defining() != validated(CampaignSpec, {**SMALL, "resources": {"gpus": 1}}).defining()
 
 
 @pytest.mark.parametrize("resources", [{}, {"cpus": 3}, {"gpus": 0.5}, {"gpus": 1, "device": "cpu"}])
 def test_a_recorded_campaign_reads_back(resources: dict[str, Any]) -> None:
-    campaign = campaign_from({**SMALL, "grid": {"alpha": [4, 20], "steps": [[2, 3]]}, "resources": resources})
+    campaign = validated(
+        CampaignSpec, {**SMALL, "grid": {"alpha": [4, 20], "steps": [[2, 3]]}, "resources": resources}
+    )
     values = yaml.safe_load(yaml.safe_dump(campaign.defining()))
     assert recorded_campaign(values).defining() == campaign.defining()
 
@@ -107,15 +113,15 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(
         "name: c\nbases: [MgB2]\nknown: data/primary.tsv\nweights: /else/where\n"
     )
-    campaign = read_campaign(tmp_path / "c.yaml")
+    campaign = CampaignSpec.read(tmp_path / "c.yaml")
     assert campaign.known == str(tmp_path / "data" / "primary.tsv")
     for word in ("none", "landmarks", "supercon"):  # no files
         (tmp_path / "w.yaml").write_text(f"name: c\nbases: [MgB2]\nknown: {word}\n")
-        assert read_campaign(tmp_path / "w.yaml").known == word
+        assert CampaignSpec.read(tmp_path / "w.yaml").known == word
     assert campaign.weights == "/else/where"
     for named, read in (("mine.csv", str(tmp_path / "mine.csv")), ("shipped", "shipped"), ("none", "none")):
         (tmp_path / "t.yaml").write_text(f"name: c\nbases: [MgB2]\ntried: {named}\n")
-        assert read_campaign(tmp_path / "t.yaml").tried == read
+        assert CampaignSpec.read(tmp_path / "t.yaml").tried == read
 
 
 @pytest.mark.parametrize(
@@ -133,12 +139,12 @@ def test_a_file_that_is_no_campaign_is_named(tmp_path: Path, content: bytes, exp
     path = tmp_path / "c.yaml"
     path.write_bytes(content)
     with pytest.raises(SpecError) as caught:
-        read_campaign(path)
+        CampaignSpec.read(path)
     assert str(caught.value).startswith(f"{path}: {expected}")
 
 
 def test_a_file_that_cant_be_read(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="can't be read"):
-        read_campaign(tmp_path / "none.yaml")
+        CampaignSpec.read(tmp_path / "none.yaml")
     with pytest.raises(SpecError, match="can't be read"):
-        read_campaign(tmp_path)
+        CampaignSpec.read(tmp_path)

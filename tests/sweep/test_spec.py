@@ -11,7 +11,7 @@ import pytest
 
 from kiago_ray.search.sections import SpecError, validated
 from kiago_ray.search.spec import load_preset
-from kiago_ray.sweep.spec import Parameter, SweepSpec, check_order, grid_points, read_sweep
+from kiago_ray.sweep.spec import Parameter, SweepSpec, check_order, grid_points
 from kiago_ray.sweep.study import draw
 
 OPEN = {"preset": "open", "candidates": 16, "steps": [5, 5]}
@@ -134,7 +134,7 @@ def test_the_best_may_be_held_against_a_preset_of_ones_own() -> None:
 def test_numbers_that_yaml_takes_for_texts_are_numbers(tmp_path: Path) -> None:
     file = tmp_path / "sweep.yaml"
     file.write_text("name: a\nbases: [MgB2]\nspace: {alpha: {loguniform: [1e-3, 1e2]}}\ntrials: 2\n")
-    assert read_sweep(file).space["alpha"].values == (0.001, 100.0)
+    assert SweepSpec.read(file).space["alpha"].values == (0.001, 100.0)
 
 
 @pytest.mark.parametrize("text", ["- a\n", "name: [\n", "name: a\n", "x: &a [1]\ny: *a\n", "\x00"])
@@ -142,7 +142,7 @@ def test_a_file_that_is_no_sweep_is_refused_by_its_name(tmp_path: Path, text: st
     file = tmp_path / "sweep.yaml"
     file.write_text(text)
     with pytest.raises(SpecError, match=r"sweep\.yaml: "):
-        read_sweep(file)
+        SweepSpec.read(file)
 
 
 @pytest.mark.parametrize("kind", ["uniform", "loguniform"])
