@@ -154,11 +154,13 @@ def made_trajectory(rows: Ints) -> Trajectory:
 def plan_of(rows: int, searches: int, shard_rows: int) -> Plan:
     """The campaign that is measured."""
     from kiago_ray.runs.plan import make_plan
-    from kiago_ray.runs.spec import campaign_from
+    from kiago_ray.runs.spec import CampaignSpec
+    from kiago_ray.search.sections import validated
 
     seeds = -(-searches // len(BASES))
     bases = BASES[: -(-searches // seeds)]
-    campaign = campaign_from(
+    campaign = validated(
+        CampaignSpec,
         {
             "name": "scale",
             "bases": list(bases),
@@ -166,7 +168,7 @@ def plan_of(rows: int, searches: int, shard_rows: int) -> Plan:
             "search": {"preset": "open", "steps": list(STEPS)},
             "candidates": rows // (len(bases) * seeds),
             "shard_size": shard_rows,
-        }
+        },
     )
     return make_plan(campaign, None)
 

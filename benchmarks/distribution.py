@@ -72,7 +72,8 @@ def campaign(workers: int, shards: int, rows: int, steps: int) -> float:
     from kiago_ray.distributed.drivers import run_campaign, run_identity
     from kiago_ray.models import load_models
     from kiago_ray.runs.plan import make_plan
-    from kiago_ray.runs.spec import campaign_from
+    from kiago_ray.runs.spec import CampaignSpec
+    from kiago_ray.search.sections import validated
 
     values = {
         "name": "benchmark",
@@ -82,7 +83,7 @@ def campaign(workers: int, shards: int, rows: int, steps: int) -> float:
         "shard_size": rows,
     }
     models = load_models(known="none")
-    plan = make_plan(campaign_from(values), models.check)
+    plan = make_plan(validated(CampaignSpec, values), models.check)
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "out")
         setup = WorkerSetup.of(out, plan.campaign.resources, models)

@@ -25,7 +25,7 @@ from kiago_ray.cli.sweep import checked_models, sweep_request
 from kiago_ray.distributed.drivers import run_sweep
 from kiago_ray.search.sections import validated
 from kiago_ray.sweep.results import SweepResults
-from kiago_ray.sweep.spec import SweepSpec, read_sweep
+from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import SweepWatcher, Trial
 
 OVERHEAD = {
@@ -82,7 +82,7 @@ def overhead() -> None:
 
 def asha(file: Path, out: Path) -> None:
     """Print steps and best of the sweep with and without ASHA."""
-    values = read_sweep(file).model_dump(mode="json", exclude_defaults=True)
+    values = SweepSpec.read(file).model_dump(mode="json", exclude_defaults=True)
     searcher = {"kind": "random", "seed": 0}
     schedulers: Mapping[str, Any] = {
         "none": {"kind": "none"},
