@@ -17,7 +17,7 @@ missed. Mixed valence is an option; what only it balances, SMACT's screens rule 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -262,19 +262,25 @@ def likely_assignments(
     known = np.array(oxidation.electronegativities(), dtype=np.float64)[elements]
     order = np.lexsort((elements, np.nan_to_num(known, nan=0.0)))
     scale, weight, table = known[order], fractions[order], oxidation.state_nats(oxidation_set)
-    found = list[Assignments]()
+
+    def grown(found: Assignments, at: int, sign: int) -> Assignments:
+        states, nats = found
+        fits = {} if np.isnan(scale[at]) else table[elements[order[at]]]
+        own = {state: each for state, each in fits.items() if state * sign >= 0} or {IMPOSSIBLE: _UNLIKELY}
+        own_states, own_nats = np.array([*own]), np.array([*own.values()])
+        cost = ((nats @ weight[:at])[:, None] + own_nats * weight[at]).ravel()
+        first, last = np.divmod(np.argsort(cost, kind="stable")[:most], len(own))
+        longer = np.concatenate([states[first], own_states[last, None]], axis=1)
+        return longer, np.concatenate([nats[first], own_nats[last, None]], axis=1)
+
+    below = [
+        (np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0)))
+    ]  # of the first elements, all on the positive side
+    for at in range(len(elements)):
+        below.append(grown(below[-1], at, 1))
+    found = []
     for cut in reversed(cuts(np.nan_to_num(scale, nan=0.0).tolist())):
-        states, nats = np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0))
-        for at, z in enumerate(elements[order].tolist()):
-            sign = 1 if at < cut else -1
-            fits = {} if np.isnan(scale[at]) else {s: each for s, each in table[z].items() if s * sign >= 0}
-            own = fits or {IMPOSSIBLE: _UNLIKELY}
-            cost = np.add.outer(nats @ weight[:at], np.array([*own.values()]) * weight[at]).ravel()
-            first, last = np.divmod(np.argsort(cost, kind="stable")[:most], len(own))
-            states = np.column_stack([states[first], np.array([*own])[last]])
-            nats = np.column_stack([nats[first], np.array([*own.values()])[last]])
-        found.append((states, nats))
-    back = np.argsort(order)
-    states, nats = (np.concatenate(each)[:, back] for each in zip(*found, strict=True))
+        found.append(reduce(lambda each, at: grown(each, at, -1), range(cut, len(elements)), below[cut]))
+    states, nats = (np.concatenate(each)[:, np.argsort(order)] for each in zip(*found, strict=True))
     cheapest = np.argsort(nats @ fractions, kind="stable")[:most]
     return states[cheapest], nats[cheapest]
