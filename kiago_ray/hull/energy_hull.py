@@ -190,9 +190,8 @@ class EnergyHull:
         if self.ef is not None:
             values = predict(self.ef, fractions.astype(np.float32))
         for row, x in enumerate(fractions):
-            elements = np.flatnonzero(x)
-            _, same = self._in_system(x, elements)
-            if len(elements) == 1:
+            _, same = self._in_system(x)
+            if np.count_nonzero(x) == 1:
                 values[row] = 0.0
             elif len(same):
                 values[row] = self.phases.ef_ev_per_atom[same].min()
@@ -211,16 +210,13 @@ class EnergyHull:
         unknown = np.flatnonzero((fractions > 0).any(axis=0) & ~self.supported)
         if len(unknown):
             raise ValueError(f"the predictor doesn't know {', '.join(SYMBOLS[z] for z in unknown)}")
-        rows = [x / x.sum() for x in fractions]
         found: list[HullPlace] = []
-        for start in range(0, len(rows), MIXED_AT_ONCE):
-            some = slice(start, start + MIXED_AT_ONCE)
-            inside = [self._in_system(x, np.flatnonzero(x)) for x in rows[some]]
-            mixtures = lowest_mixtures(
-                [self._mixing(x, others) for x, (others, _) in zip(rows[some], inside, strict=True)]
-            )
-            for x, ef, near, mixture in zip(rows[some], ef_ev_per_atom[some], inside, mixtures, strict=True):
-                found.append(self._place(x, float(ef), near, mixture))
+        for start in range(0, len(fractions), MIXED_AT_ONCE):
+            energies = ef_ev_per_atom[start : start + MIXED_AT_ONCE].tolist()
+            rows = [x / x.sum() for x in fractions[start : start + MIXED_AT_ONCE]]
+            inside = [self._in_system(x) for x in rows]
+            mixtures = lowest_mixtures([self._mixing(x, at[0]) for x, at in zip(rows, inside, strict=True)])
+            found += map(self._place, rows, energies, inside, mixtures)
         return found
 
     def _mixing(self, x: Floats, others: Ints) -> Mixing:
@@ -245,8 +241,9 @@ class EnergyHull:
             is_phase=bool(len(same)),
         )
 
-    def _in_system(self, x: Floats, elements: Ints) -> tuple[Ints, Ints]:
+    def _in_system(self, x: Floats) -> tuple[Ints, Ints]:
         """Indices of the phases within the chemical system of x, without and with its own composition."""
+        elements = np.flatnonzero(x)
         of_system = self._held[elements].sum(axis=0, dtype=np.uint8)
         inside = np.flatnonzero(of_system == np.diff(self.phases.fractions.indptr))
         nearby = self.phases.fractions[inside][:, elements].toarray() - x[elements]

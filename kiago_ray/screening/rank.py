@@ -129,9 +129,10 @@ def order(rows: Any, ranking: ScreensSpec | None = None) -> Ints:
     best = np.lexsort((alphabetical, *(falling(each) for each in _keys(rows, ranking)), groups))
     if ranking.rank_by != "improvement":
         return best
-    new = int((groups == 0).sum())
-    arranged = _spread(_gain_first(best[:new], gain), ranking.most_per_system, rows["formula"])
-    return np.concatenate([arranged, best[new:]])
+    new, others = np.split(best, [int((groups == 0).sum())])
+    gains = np.flatnonzero(gain[new])[:1]
+    new = np.concatenate([new[gains], np.delete(new, gains)])
+    return np.concatenate([_spread(new, ranking.most_per_system, rows["formula"]), others])
 
 
 def falling(values: Floats) -> Floats:
@@ -158,12 +159,6 @@ def _keys(rows: Any, ranking: ScreensSpec) -> list[Floats]:
         promised = ranking.improvement_tc_share * np.maximum(np.nan_to_num(trusted_tc_k), 0)
         keys.append(improvement_key(plausibility, improvement_k, ranking.improvement_offset_k + promised))
     return keys
-
-
-def _gain_first(best: Ints, gain: Mask) -> Ints:
-    """These rows with the first that is a gain at their head."""
-    gains = np.flatnonzero(gain[best])
-    return np.concatenate([best[gains[:1]], np.delete(best, gains[:1])])
 
 
 def _spread(best: Ints, most: int, formulas: Any) -> Ints:
