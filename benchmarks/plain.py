@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kiago_ray.chemistry.elements import element_map
-from kiago_ray.predictors.features import AMOUNTS, amounts
+from kiago_ray.predictors.base import AMOUNTS, amounts
 from kiago_ray.predictors.networks import SCALE, ElemNet, ResidualBlock, TapConv, TcResNet
 
 # Where the taps that a small map uses lie in the 3×3 kernel, for the two convolutions of each block.

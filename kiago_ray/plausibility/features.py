@@ -24,7 +24,8 @@ from kiago_ray.chemistry.balance import HARD, SOFT, price_table
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, Mask
 from kiago_ray.chemistry.oxidation import state_costs
 from kiago_ray.plausibility.literature import HOT_K, PRIOR, PRIOR_BESIDE, Literature, per_system
-from kiago_ray.predictors.features import TcFeatures, buffer
+from kiago_ray.predictors.base import buffer
+from kiago_ray.predictors.ensemble import TcFeatures
 from kiago_ray.search.losses import nats_of_balance
 
 LEAST = 0.02  # added to sums before their logarithm

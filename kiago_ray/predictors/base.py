@@ -1,4 +1,5 @@
-"""What a predictor is, a differentiable map from compositions to one property, and how the frozen networks compute it.
+"""What a predictor is, a differentiable map from compositions to one property, how the frozen networks compute it, and
+what those of T_c share: functions of the amounts, and the scale on which they predict.
 
 The search (eq. 13, eq. 16) asks nothing more of a model than a `Predictor`, so any other differentiable one can stand
 in for the shipped ones; `check_contract` tests one against it.
@@ -15,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ BATCH_ROWS = 4096
 CPU_ROWS = 512  # what so many rows leave behind stays in the cache
 LEAST_ROWS = 64  # that are worth a thread
 DEVICE_ROWS = 16_384  # about 1.3 GB on a GPU
+WAVES = (4, 16)  # periods of 1/4 and 1/16 of all atoms
+AMOUNTS = 3 + 2 * len(WAVES)
 
 Precision = Literal["float32", "mixed", "bfloat16"]
 """float32: everything. mixed: E_f's wide layers in bfloat16. bfloat16: those of both predictors."""
@@ -245,3 +248,50 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def buffer(values: Any) -> nn.Buffer:
+    """Numbers that a module holds in single precision and that its weights' file leaves out."""
+    return nn.Buffer(torch.tensor(values, dtype=torch.float32), persistent=False)
+
+
+def amounts(fractions: Tensor) -> Tensor:
+    """Functions of the amount, each 0 at 0 with a finite slope there: (rows, 118) → (rows, 7·118). On plain fractions
+    a network learns coarse trends long before the small dopings that decide T_c.
+    """
+    root = torch.sqrt(fractions + 1e-3) - torch.full_like(fractions, 1e-3).sqrt()  # 0 at 0 in any precision
+    functions = [fractions, root, torch.log1p(100 * fractions) / 5]
+    for wave in WAVES:
+        angle = 2 * torch.pi * wave * fractions
+        functions += [torch.sin(angle), 1 - torch.cos(angle)]
+    return torch.cat(functions, dim=1)
+
+
+def amount_slopes(fractions: Tensor) -> Tensor:
+    """The derivative of each of `amounts` by its fraction: (rows, 118) → (rows, 7·118)."""
+    slopes = [torch.ones_like(fractions), 0.5 * torch.rsqrt(fractions + 1e-3), 20 / (1 + 100 * fractions)]
+    for wave in WAVES:
+        turn = 2 * torch.pi * wave
+        slopes += [turn * torch.cos(turn * fractions), turn * torch.sin(turn * fractions)]
+    return torch.cat(slopes, dim=1)
+
+
+class LogScale(NamedTuple):
+    """What a network predicts instead of T_c: ln(1 + T_c / scale_k). The inverse is exact and has a slope below 0 K
+    too; above `highest` it is clipped, where the exponential would only amplify an error.
+    """
+
+    scale_k: float
+    highest: float
+
+    def log(self, tc_k: Tensor) -> Tensor:
+        """T_c in K → the network's scale."""
+        return torch.log1p(tc_k / self.scale_k)
+
+    def tc_k(self, log_tc: Tensor) -> Tensor:
+        """The network's scale → T_c in K, negative below 0."""
+        return self.scale_k * torch.expm1(log_tc.clamp(max=self.highest))
+
+    def slope(self, tc_k: Tensor) -> Tensor:
+        """The derivative of `tc_k` where its value is tc_k in K, 0 where it is clipped."""
+        return torch.where(tc_k < self.tc_k(torch.full_like(tc_k, self.highest)), tc_k + self.scale_k, 0)

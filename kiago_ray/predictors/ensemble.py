@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.predictors.base import BATCH_ROWS, Inference, Predictors
-from kiago_ray.predictors.features import AMOUNTS, LogScale, TcFeatures
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, properties
+from kiago_ray.chemistry.oxidation import state_shares
+from kiago_ray.predictors.base import AMOUNTS, BATCH_ROWS, Inference, LogScale, Predictors, amounts, buffer
 
 SCALE = LogScale(60.0, highest=3.0)  # above 60 K errors count by their share of T_c; below it, alike
 MEMBERS = 6
@@ -35,7 +35,79 @@ CENTRES = 512
 SOFTNESS = 0.25  # of the squared distances that share in the nearest
 FREE = 0.8  # of the score; a little below the flag at 1, so that the integer formula nearby isn't flagged
 
+COMMON = 96  # elements that properties are standardised over; nothing beyond Cm is in the data
+TRANSITION_METALS = "Ti V Cr Mn Fe Co Ni Cu Zn Nb Mo Ru Rh Pd Ag Ta W Re Os Ir Pt Au"
+VALENCE_OF = ("Cu", "Fe", "Ni", "Bi", "Ru", "Nb")
+BESIDE_COPPER = ("O", "Ca", "Ba", "Sr", "Y", "Tl", "Hg", "Bi", "La", "Pb")
+BESIDE_IRON = ("As", "Se", "O", "Co", "Te")
+LITTLE = 0.01  # of all atoms; rounds off where an amount meets 0
+LEAST = 1e-3
+LEAST_VARIANCE = 0.02  # so that a trace of an element with another property makes no jump
+LOG_SCALE = 50.0
+CHARGE_SCALE = 4.0
+
 Values = TypeVar("Values", Tensor, NDArray[np.float64])
+
+
+class TcFeatures(nn.Module):
+    """What the ensemble sees of fractions (rows, 118), every row summing to 1: (rows, features), first the seven
+    functions of each element's amount (`amounts`), then statistics and chemistry.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        values = properties().values
+        self.properties = buffer((values - values[:COMMON].mean(0)) / values[:COMMON].std(0))
+        self.charges = buffer([next(iter(shares), 0) for shares in state_shares()])  # the most frequent
+        transition = np.zeros(N_ELEMENTS)
+        transition[[INDEX[symbol] for symbol in TRANSITION_METALS.split()]] = 1
+        self.transition = buffer(transition)
+        self.valence_of, self.beside_copper, self.beside_iron = (
+            nn.Buffer(torch.tensor([INDEX[s] for s in symbols]), persistent=False)
+            for symbols in (VALENCE_OF, BESIDE_COPPER, BESIDE_IRON)
+        )
+
+    def forward(self, fractions: Tensor) -> Tensor:
+        return torch.cat([amounts(fractions), self.described(fractions)], dim=1)
+
+    def described(self, fractions: Tensor) -> Tensor:
+        """All but the amounts of single elements: statistics, valences and ratios."""
+        return torch.cat([self.statistics(fractions), self.chemistry(fractions)], dim=1)
+
+    def statistics(self, fractions: Tensor) -> Tensor:
+        """Mean, deviation and skewness of the p properties (Ward et al., npj Comput. Mater. 2, 16028 (2016)), weighted
+        by the fractions and by their logarithms, where a doping counts for more, and three measures of mixing:
+        (rows, 6·p + 3).
+        """
+        parts = []
+        for weights in (fractions, torch.log1p(LOG_SCALE * fractions)):
+            share = weights / weights.sum(dim=1, keepdim=True)
+            mean, square, cube = (share @ self.properties**power for power in (1, 2, 3))
+            deviation = (square - mean**2 + LEAST_VARIANCE).sqrt()
+            parts += [mean, deviation, (cube - 3 * mean * square + 2 * mean**3) / 5]
+        entropy = -(fractions * (fractions + LEAST).log()).sum(dim=1)  # x·ln x alone has no slope at 0
+        mixing = [entropy, (fractions**2).sum(dim=1), (fractions**3).sum(dim=1)]
+        return torch.cat([*parts, torch.stack(mixing, dim=1)], dim=1)
+
+    def chemistry(self, fractions: Tensor) -> Tensor:
+        """The charge that each of six metals needs for neutrality where every other element has its most frequent
+        state (the holes of a cuprate, the electrons of an iron pnictide), and amounts beside copper and iron, which
+        say layer and site where plain fractions don't: (rows, 26).
+        """
+        charge, metals = fractions @ self.charges, fractions @ self.transition
+        others = charge - fractions @ (self.charges * self.transition)
+        anions = fractions @ (self.charges < 0).to(fractions)
+        oxygen = fractions[:, INDEX["O"]]
+        need = torch.tanh(-others / (metals + 2 * LITTLE) / CHARGE_SCALE)
+        general = [charge, need, metals, anions, oxygen / (oxygen + metals + LITTLE)]
+        held = fractions[:, self.valence_of]
+        needed = (held * self.charges[self.valence_of] - charge[:, None]) / (held + LITTLE)
+        valence = torch.tanh(needed / CHARGE_SCALE) * held / (held + LITTLE)
+        ratios = []
+        for index, symbol in ((self.beside_copper, "Cu"), (self.beside_iron, "Fe")):
+            amount = fractions[:, index]
+            ratios.append(amount / (amount + fractions[:, INDEX[symbol], None] + LITTLE))
+        return torch.cat([torch.stack(general, dim=1), valence, *ratios], dim=1)
 
 
 class BatchedLinear(nn.Module):

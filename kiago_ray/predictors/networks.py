@@ -1,7 +1,7 @@
 """The paper's two networks (section 3.1): ElemNet for E_f, a ResNet-18 for T_c, and the latter frozen for searches.
 
 The ResNet-18 (He et al., 2015) reads the composition drawn on a periodic table with four channels (s, p, d and f
-block). Three choices are ours: the amount enters through seven functions (`features.amounts`), each with four channels
+block). Three choices are ours: the amount enters through seven functions (`base.amounts`), each with four channels
 of its own; taps of a kernel that only ever see padding are left out, which is exact: 2.3 M weights, not 11 M; and
 the network predicts a logarithm of T_c (`LogScale`), so that the value can be followed out of 0 K.
 
@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS, element_map, position
-from kiago_ray.predictors.base import Inference
-from kiago_ray.predictors.features import AMOUNTS, LogScale, amount_slopes, amounts, buffer
+from kiago_ray.predictors.base import AMOUNTS, Inference, LogScale, amount_slopes, amounts, buffer
 
 SCALE = LogScale(20.0, highest=4.0)
 MAP_CHANNELS = 4

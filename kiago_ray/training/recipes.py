@@ -25,9 +25,8 @@ from torch import Tensor
 from kiago_ray.data.compositions import folds, held_out
 from kiago_ray.errors import InputError
 from kiago_ray.predictors import ensemble, networks
-from kiago_ray.predictors.base import predict
+from kiago_ray.predictors.base import WAVES, predict
 from kiago_ray.predictors.ensemble import CalibratedEnsemble, Extrapolation, Spread, TcEnsemble
-from kiago_ray.predictors.features import WAVES
 from kiago_ray.predictors.networks import ElemNet, TcResNet
 from kiago_ray.predictors.weights import halved, save_network
 from kiago_ray.training.fit import FitSettings, RunOptions, fit, model_card

@@ -31,7 +31,8 @@ from kiago_ray.data.compositions import held_out, nearest
 from kiago_ray.data.files import LoadReport
 from kiago_ray.data.sources import load, load_supercon, non_superconductors, without
 from kiago_ray.errors import InputError
-from kiago_ray.predictors.features import LogScale, TcFeatures
+from kiago_ray.predictors.base import LogScale
+from kiago_ray.predictors.ensemble import TcFeatures
 
 Array = NDArray[np.floating]
 Floats = NDArray[np.float32]

@@ -18,11 +18,11 @@ from kiago_ray.predictors.base import (
     Precision,
     Predictor,
     Predictors,
+    amounts,
     capturable,
     check_contract,
     in_precision,
 )
-from kiago_ray.predictors.features import amounts
 from kiago_ray.predictors.networks import (
     SCALE,
     BandedLinear,
