@@ -226,19 +226,15 @@ def write(amounts: Mapping[str, float]) -> str:
     `parse(write(amounts)) == amounts` exactly, as long as the text fits `parse`'s length limit. Raises FormulaError
     for unknown elements and for amounts that are not between 1e-9 and 1e9.
     """
-    return "".join(symbol + _decimal(amount) for symbol, amount in _checked(amounts).items())
+    # repr is the shortest; Decimal takes its exponent away.
+    parts = {symbol: f"{Decimal(repr(n)):f}".removesuffix(".0") for symbol, n in _checked(amounts).items()}
+    return "".join(symbol + ("" if text == "1" else text) for symbol, text in parts.items())
 
 
 def write_row(amounts: NDArray[Any]) -> str:
     """The formula of amounts (118,), least electronegative first: "LaNiAsO"; "" for none. Raises as `write` does."""
     held = {SYMBOLS[z]: float(amounts[z]) for z in WRITING_ORDER if amounts[z] > 0}
     return write(held) if held else ""
-
-
-def _decimal(amount: float) -> str:
-    if amount.is_integer():
-        return "" if amount == 1 else str(int(amount))
-    return f"{Decimal(repr(amount)):f}"  # repr is the shortest; Decimal takes its exponent away
 
 
 def reduce_counts(counts: NDArray[Any]) -> NDArray[Any]:
