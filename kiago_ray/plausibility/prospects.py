@@ -17,9 +17,8 @@ from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data.compositions import KnownCompositions
 from kiago_ray.data.tables import made_compounds, superconductors
 from kiago_ray.plausibility.features import PlausibilityFeatures
-from kiago_ray.plausibility.literature import Literature
+from kiago_ray.plausibility.literature import Literature, Reasons, known_vacancies
 from kiago_ray.plausibility.model import Logistic, Plausibility
-from kiago_ray.plausibility.substitution import Reasons, known_vacancies
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.weights import PLAUSIBILITY, WeightsError, folder_with, read_tensors, write_weights
 from kiago_ray.search.problem import Substitutions, resolve

@@ -10,6 +10,7 @@ import torch
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse, parse_fractions
+from kiago_ray.plausibility.literature import site_odds
 from kiago_ray.plausibility.prospects import (
     Prospects,
     around,
@@ -17,7 +18,6 @@ from kiago_ray.plausibility.prospects import (
     load_prospects,
     save_plausibility,
 )
-from kiago_ray.plausibility.substitution import site_odds
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.predictors.weights import PLAUSIBILITY, WeightsError, load_card, load_predictors
 from kiago_ray.search import load_preset
