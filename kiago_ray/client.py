@@ -36,7 +36,7 @@ class ServiceError(KiagoError):
         self.status, self.detail, self.request_id = status, detail, request_id
 
 
-class Client:
+class Client(httpx.Client):
     """Speaks to one service. Everything raises ServiceError. token: by default KIAGO_TOKEN of the environment.
 
     retries: how often to come back where the service is busy or a connection broke, after what it says in
@@ -55,18 +55,8 @@ class Client:
     ) -> None:
         token = token or os.environ.get("KIAGO_TOKEN") or None
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
+        super().__init__(base_url=url, headers=headers, timeout=timeout_s)
         self._retries, self._longest, self._sleep = retries, longest_pause_s, sleep
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
 
     def predict(self, formulas: Sequence[str], *, at_once: int = 10_000) -> list[Row]:
         """A row for each formula, in their order; a bad one has an `error`."""
@@ -105,7 +95,7 @@ class Client:
         """The job whenever it has moved, until it has ended; a stream that ends is asked for again."""
         while True:
             try:
-                with self._http.stream("GET", f"/v1/searches/{search_id}/events") as answer:
+                with self.stream("GET", f"/v1/searches/{search_id}/events") as answer:
                     if answer.status_code >= 400:
                         answer.read()
                         raise _error(answer)
@@ -156,12 +146,12 @@ class Client:
             pause = min(0.25 * 2**tried, self._longest) * random.uniform(0.5, 1.0)
             last = tried == self._retries
             try:
-                answer = self._http.request(method, path, **sent)
+                answer = self.request(method, path, **sent)
             except _LOST as error:
                 if last or not (repeatable or isinstance(error, httpx.ConnectError)):
-                    raise ServiceError(0, f"{self._http.base_url} can't be reached ({error})") from error
+                    raise ServiceError(0, f"{self.base_url} can't be reached ({error})") from error
             except httpx.HTTPError as error:
-                raise ServiceError(0, f"{self._http.base_url} does not answer ({error})") from error
+                raise ServiceError(0, f"{self.base_url} does not answer ({error})") from error
             else:
                 if answer.status_code < 400:
                     return answer

@@ -19,6 +19,7 @@ import pyarrow as pa
 from fastapi import Depends, Request
 
 from kiago_ray.api import HULL_FORMULAS, score
+from kiago_ray.chemistry.elements import Mask
 from kiago_ray.models import Models, load_models
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.problems import BUSY_RETRY_S, ProblemError
@@ -33,10 +34,10 @@ Answer = tuple[str, Any]  # the version of the models, and what they say (see ap
 
 
 class Piece(NamedTuple):
-    """Formulas of one request, and how many of the first get their energy above the hull."""
+    """Formulas of one request, and which of them get their energy above the hull."""
 
     formulas: Sequence[str]
-    near: int
+    near: Mask
 
 
 class Backend:
@@ -78,10 +79,9 @@ class Backend:
         """The models' version and what they say of each formula, all of one version. Many formulas go in pieces, so
         that small requests get between.
         """
-        pieces = [
-            Piece(formulas[at : at + self._most], max(HULL_FORMULAS - at, 0))
-            for at in range(0, max(len(formulas), 1), self._most)
-        ]
+        most, near = self._most, np.arange(len(formulas)) < HULL_FORMULAS
+        starts = range(0, max(len(formulas), 1), most)
+        pieces = [Piece(formulas[at : at + most], near[at : at + most]) for at in starts]
         while True:
             found = [await self._answer(piece) for piece in pieces]
             versions = {version for version, _ in found}
@@ -117,16 +117,12 @@ class Backend:
     async def _score_batch(self, pieces: list[Piece]) -> list[Answer]:
         models, sizes = self.models, [len(piece.formulas) for piece in pieces]
         formulas = [formula for piece in pieces for formula in piece.formulas]
-        near = np.concatenate(
-            [np.arange(size) < piece.near for piece, size in zip(pieces, sizes, strict=True)]
-        )
+        near = np.concatenate([piece.near for piece in pieces])
         began = time.perf_counter()
         scores = await self.in_turn(lambda: score(formulas, models, near=near, threads=self.threads))
         self._observe(scores, time.perf_counter() - began)
-        ends = np.cumsum(sizes).tolist()
-        return [
-            (models.version, scores.slice(end - size, size)) for size, end in zip(sizes, ends, strict=True)
-        ]
+        parts = zip(np.cumsum(sizes).tolist(), sizes, strict=True)
+        return [(models.version, scores.slice(end - size, size)) for end, size in parts]
 
     async def sound_version(self) -> str:
         """The version of models that made a sensible prediction within the last second, so that asking costs them

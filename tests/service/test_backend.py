@@ -24,7 +24,7 @@ class Recorded(Backend):
 
     async def _score_batch(self, pieces: list[Piece]) -> list[tuple[str, Any]]:
         self.passes.append([len(piece.formulas) for piece in pieces])
-        self.near += [piece.near for piece in pieces]
+        self.near += [int(piece.near.sum()) for piece in pieces]
         await asyncio.sleep(0.05)
         if self.error is not None:
             raise self.error
@@ -58,7 +58,12 @@ def test_a_large_request_lets_small_ones_between(models: Models) -> None:
     asyncio.run(ask())
     assert sum(map(len, backend.passes)) == 4  # three pieces of the large one, and the small one
     assert backend.passes[-1][-1] == 2  # the large one's last piece came last
-    assert max(backend.near) == HULL_FORMULAS
+
+
+def test_only_the_first_formulas_of_a_request_are_held_against_the_hull(models: Models) -> None:
+    backend = Recorded(models, HULL_FORMULAS - 1)
+    asyncio.run(backend.score(["A"] * (2 * HULL_FORMULAS)))
+    assert backend.near == [HULL_FORMULAS - 1, 1, 0]
 
 
 def test_an_error_and_a_client_that_gave_up_stop_no_other(models: Models) -> None:
