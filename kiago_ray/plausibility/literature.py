@@ -16,7 +16,7 @@ not at all where their radii differ by more than 0.5 Å: tellurium does not stan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -47,7 +47,7 @@ PRIOR, PRIOR_BESIDE = 5.0, 3.0  # systems; what is seen once or twice says littl
 _OLD_SHARE = 0.2  # of a system's weight that all its compositions have, beside the recent ones
 
 _WIDTH = 0.6
-_NO_PULL = 4.5  # of elements without an electronegativity
+_NO_PULL = 4.5  # of elements without an electronegativity, above all others
 _HYDRIDE = 0.5
 _EITHER = ("B", "Si", "Ge", "As", "Sb", "Te", "Bi")
 _ANION_VALENCES = {
@@ -279,9 +279,9 @@ def _next_to(
 
 def likeness() -> Floats:
     """(118, 118), symmetric, from 0 to 1, 1 on the diagonal."""
-    pull = np.array([value if np.isfinite(value) else _NO_PULL for value in ELECTRONEGATIVITY])
+    pull = np.minimum(ELECTRONEGATIVITY, _NO_PULL)
     alike = np.exp(-(((pull[:, None] - pull) / _WIDTH) ** 2))
-    either = _set(_EITHER)
+    either = np.isin(SYMBOLS, _EITHER)
     of_p_block = np.array([position(z + 1)[0] == "p" for z in range(N_ELEMENTS)])
     metal = metals() & ~either
     like_non_metals = either | ~metal | of_p_block
@@ -289,10 +289,10 @@ def likeness() -> Floats:
         (metal[:, None] == metal) | (either[:, None] & like_non_metals) | (like_non_metals[:, None] & either)
     )
     hydrogen = INDEX["H"]
-    alike[hydrogen] = alike[:, hydrogen] = _HYDRIDE * _set(_ANIONS)
+    alike[hydrogen] = alike[:, hydrogen] = _HYDRIDE * np.isin(SYMBOLS, _ANIONS)
     valence = np.full(N_ELEMENTS, np.nan)
     for charge, symbols in _ANION_VALENCES.items():
-        valence[_set(symbols)] = charge
+        valence[np.isin(SYMBOLS, symbols)] = charge
     factor = np.exp(-(((valence[:, None] - valence) / _VALENCE_WIDTH) ** 4))
     alike *= np.nan_to_num(factor, nan=1.0)  # where one of the two is no anion, nothing
     of_site = properties()
@@ -302,11 +302,6 @@ def likeness() -> Floats:
     alike[alike < _NOTHING] = 0.0
     np.fill_diagonal(alike, 1.0)
     return np.asarray(alike)
-
-
-def _set(symbols: Iterable[str]) -> Mask:
-    """(118,): these elements."""
-    return np.isin(SYMBOLS, list(symbols))
 
 
 def site_odds(literature: Literature) -> Floats:
