@@ -65,7 +65,7 @@ def memory() -> None:
 
 def one_step(arm: str, rows: int) -> None:
     """Two steps of each stage; prints the megabytes that the process held before them, and its most (on Linux)."""
-    bench = Bench.of(load_predictors(), rows)
+    bench = Bench(load_predictors(), rows)
     if arm == "plain":
         search = PlainSearch.reference_form(bench.state.x_base, bench.state.mask)
         stages = [partial(search.step, 1), search.limit_elements, partial(search.step, 2)]
@@ -114,7 +114,7 @@ def outcome(
 
 def objective() -> None:
     """How soon the plain implementation's final objective is reached, with a top 30 that is no worse."""
-    bench = Bench.of(load_predictors(), ROWS)
+    bench = Bench(load_predictors(), ROWS)
     slow = PlainSearch.reference_form(bench.state.x_base, bench.state.mask)
     step_s = interleaved({"": lambda: slow.step(2)}, 5)[""]
     for base in BASES:
@@ -166,7 +166,7 @@ def quality(seeds: int = 10, steps: int = 100) -> None:
 def check(rows: int = 64, steps: int = 500) -> None:
     """The plain implementation itself, with our weights, from the same starts."""
     for base in BASES:
-        bench = Bench.of(load_predictors(), rows, {"base": base})
+        bench = Bench(load_predictors(), rows, base=base)
         tc, ef = PlainResNet18.of(load_network("tc")), load_network("ef").requires_grad_(True)  # type: ignore[arg-type]
         search = PlainSearch(tc, ef, bench.state.x_base, bench.state.mask)
         for _ in range(steps):
@@ -188,16 +188,16 @@ def growth(figure: Path | None) -> None:
     predictors = load_predictors()
     curves: dict[str, list[tuple[int, float]]] = {"rows": [], "atoms": [], "elements": [], "networks": []}
     for rows in (512, 2048, 8192, 32_768, 65_536):
-        arm = Bench.of(predictors, rows).step(2, "bfloat16")
+        arm = Bench(predictors, rows).step(2, "bfloat16")
         curves["rows"].append((rows, interleaved({"": arm}, 3)[""]))
         print(f"rows {rows:6}: {curves['rows'][-1][1]:.3f} s, at most {peak_mb():.0f} MB", flush=True)
     for atoms in (25, 50, 100, 199):
-        arm = Bench.of(predictors, ROWS, {"n_unit.max": atoms}).step(2, "bfloat16")
+        arm = Bench(predictors, ROWS, **{"n_unit.max": atoms}).step(2, "bfloat16")
         curves["atoms"].append((atoms, interleaved({"": arm}, 9)[""]))
     for elements in (3, 5, 7, 10):
-        arm = Bench.of(predictors, ROWS, {"max_elements": elements}).step(2, "bfloat16")
+        arm = Bench(predictors, ROWS, max_elements=elements).step(2, "bfloat16")
         curves["elements"].append((elements, interleaved({"": arm}, 9)[""]))
-    x = Bench.of(predictors, ROWS).state.x_base
+    x = Bench(predictors, ROWS).state.x_base
     x = x / x.sum(1, keepdim=True)
     for networks in (1, 2, 3, 5):
         each = [copy.deepcopy(predictors.tc) for _ in range(networks)]

@@ -49,10 +49,8 @@ DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 LIVE_S, END_S = 10.0, 120.0  # what a call may take while the run goes on, and at its end
 RETRY_S = 60.0  # how long a run goes on without its record after a failure
 CURVE_POINTS = 250  # of each curve at most: a point takes 300 bytes of a database, and time
-_SERVERS, _LOCAL = (
-    ("http", "https"),
-    ("sqlite", "file"),
-)  # local URIs hold no user, and any character in their paths
+_SERVERS = ("http", "https")
+_LOCAL = ("sqlite", "file")  # such URIs hold no user, and any character in their paths
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _SECRET_VARIABLES = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _LEAST_SECRET = 4  # replacing shorter ones would only garble a message; in a URI they are hidden all the same
@@ -70,6 +68,7 @@ _PARAM_LENGTH, _TAG_LENGTH = 6000, 5000  # MLflow's limits
 # Keys of spec.yaml that are no tags: parameters, or facts of the directory alone.
 _NO_TAGS = ("campaign", "campaign_id", "identity", "finished", "outputs")
 _SECTIONS = {"screen": "screen_fractions", "status": "statuses", "base": "base"}
+_FILES = {"sweep": (SPEC, TABLE, PRESET, SUMMARY, REPORT), "campaign": (SPEC, CANDIDATES, TOP, REPORT)}
 _TRIAL_ENDS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 _CURVES = [
     f"{name}_{kind}" for name in ("tc_k", "ef_ev_per_atom", "integer_loss") for kind in ("mean", "p50")
@@ -104,11 +103,6 @@ class TrackingTarget:
         """The URI's scheme without a driver's name, such as http or sqlite; "" where there is none."""
         return self.uri.partition(":")[0].partition("+")[0].lower() if ":" in self.uri else ""
 
-    @property
-    def shown(self) -> str:
-        """The URI as people may see it: without user, password and query."""
-        return shown_uri(self.uri)
-
     def hide(self, text: str) -> str:
         """A message on one line, not too long, without this target's secrets."""
         for secret in sorted(self._secrets(), key=len, reverse=True):
@@ -120,7 +114,7 @@ class TrackingTarget:
         """What a store's error says, for people: one line, no secrets."""
         text = str(error) or type(error).__name__
         cause = re.search(r"Caused by \w+\(([\"'])(.*)\1\)", text)  # urllib3's, at the end of a long chain
-        return self.hide(f"{self.shown}: {cause[2].rpartition(': ')[2]}" if cause else text)
+        return self.hide(f"{shown_uri(self.uri)}: {cause[2].rpartition(': ')[2]}" if cause else text)
 
     def _secrets(self) -> set[str]:
         if self.kind in _LOCAL:
@@ -161,7 +155,8 @@ def artifact_root(target: TrackingTarget, run: Location) -> str | None:
     beside = _sqlite_path(target.uri) or (Path(run.path) if run.filesystem.type_name == "local" else None)
     if beside is None:
         raise TrackingError(
-            f"{target.shown} has no place for the files of a remote campaign; give the URI of an MLflow server"
+            f"{shown_uri(target.uri)} has no place for the files of a remote campaign; give the URI of an MLflow "
+            "server"
         )
     return (beside.parent / ARTIFACTS).as_uri()
 
@@ -240,7 +235,7 @@ def record(
     except Exception as error:
         problems.append(target.in_words(error))
     problem = problems[0] if problems else None
-    report = TrackingReport(len(recorded), tuple(pending), problem, run_id, target.shown)
+    report = TrackingReport(len(recorded), tuple(pending), problem, run_id, shown_uri(target.uri))
     state = {**asdict(report), "recorded": recorded, "ended": ended, "experiment": target.experiment}
     try:
         (directory.location / TRACKING).write_bytes(json.dumps(state, indent=1, ensure_ascii=False).encode())
@@ -259,9 +254,7 @@ def recorded_whole(run: Location) -> bool:
 
 
 class LiveRecord:
-    """The record of a run that goes on. A store that fails or hangs holds it up once in RETRY_S, for some LIVE_S.
-    Without a target there is none.
-    """
+    """The record of a run that goes on. A store that fails or hangs holds it up once in RETRY_S, for some LIVE_S."""
 
     def __init__(
         self, directory: RunDirectory, what: Plan | SweepSpec, target: TrackingTarget | None
@@ -298,7 +291,7 @@ class _Store:
     def __init__(self, target: TrackingTarget, root: str | None, patience_s: float) -> None:
         from mlflow import MlflowClient
 
-        self._shown, self._patience_s = target.shown, patience_s
+        self._shown, self._patience_s = shown_uri(target.uri), patience_s
         self._until = time.monotonic() + patience_s
         database = _sqlite_path(target.uri)
         if database is not None:
@@ -311,7 +304,7 @@ class _Store:
             self._experiment = found.experiment_id
         else:
             raise TrackingError(
-                f"the experiment {target.experiment!r} was deleted from {target.shown}; restore it there"
+                f"the experiment {target.experiment!r} was deleted from {self._shown}; restore it there"
             )
 
     def write(self, entry: Entry, parent: str | None = None) -> str:
@@ -340,26 +333,24 @@ class _Store:
         return run_id
 
     def _take(self, entry: Entry, parent: str | None) -> Any:
-        """The run of an entry, made where there is none. One of other sources goes, and one that was made twice
-        because an answer was lost.
-        """
+        """The run of an entry, found or made. One of other sources goes, and one that was made twice."""
         found = self._find(f"tags.`{_RUN}` = '{entry.id}'")
         chosen = next((run for run in found if run.data.tags.get(_SOURCES, "") == entry.sources), None)
-        for run in found:
-            if run is not chosen:
-                if run.info.status == "RUNNING":
-                    self._client.set_terminated(run.info.run_id, "KILLED")
-                self._client.delete_run(run.info.run_id)
+        for run in (each for each in found if each is not chosen):
+            if run.info.status == "RUNNING":
+                self._client.set_terminated(run.info.run_id, "KILLED")
+            self._client.delete_run(run.info.run_id)
         if chosen is not None:
             return chosen
-        tags = {_RUN: entry.id, _SOURCES: entry.sources, _PARENT: parent or ""}
-        tags = {key: value for key, value in tags.items() if value}
+        tags = {_RUN: entry.id, **({_SOURCES: entry.sources} if entry.sources else {})}
+        tags |= {_PARENT: parent} if parent else {}
         return self._client.create_run(self._experiment, entry.start_ms or _now_ms(), tags, entry.name)
 
     def _find(self, condition: str) -> list[Any]:
         """The runs of which the condition holds, oldest first."""
-        order = ["attributes.start_time ASC"]
-        return list(self._client.search_runs([self._experiment], condition, order_by=order))
+        return list(
+            self._client.search_runs([self._experiment], condition, order_by=["attributes.start_time ASC"])
+        )
 
     def _log(self, run: Any, entry: Entry, points: Sequence[Point], time_ms: int | None = None) -> None:
         """Give a run its parameters, which can't be changed later, its tags and these points, by default of now."""
@@ -467,26 +458,20 @@ class Entry:
 
 
 def run_entry(directory: RunDirectory, what: Plan | SweepSpec, *, ended: bool) -> Entry:
-    """What MLflow is to hold of the campaign or sweep itself. ended: its results and its last status too. Raises
-    StorageError, DamagedError.
-    """
+    """A campaign's or sweep's own entry; once `ended` with its results. Raises StorageError, DamagedError."""
     place, output, points = directory.location, shown_uri(directory.location.text), list[Point]()
-    complete: object = None
-    failures: object = None
-    files: tuple[str, ...]
+    complete, failures = False, False
     if isinstance(what, SweepSpec):
         kind, name, params = "sweep", what.name, what.defining()
-        files = (SPEC, TABLE, PRESET, SUMMARY, REPORT)
         note = (
             f"{what.description} Trials: {what.points:,}. Bases: {', '.join(what.bases) or 'none, random starts'}. "
             f"Seeds: {len(what.seeds)}. Metric: {', '.join(what.metrics)}."
         ).strip()
         if ended and (summary := json.loads((place / SUMMARY).read_if_there() or b"{}")):
-            complete, failures = summary["complete"], summary["failures"] or summary["compare_failures"]
+            complete, failures = summary["complete"], any((summary["failures"], summary["compare_failures"]))
             points = sweep_points(summary)
     else:
         kind, name, params = "campaign", what.campaign.name, directory.record["campaign"]
-        files = (SPEC, CANDIDATES, TOP, REPORT)
         bases = ", ".join(what.campaign.bases) or "none, starts are random"
         note = (
             f"Searches: {len(what.searches):,}. Candidates: {what.candidates:,}, in shards: {what.shard_count:,}. "
@@ -494,7 +479,7 @@ def run_entry(directory: RunDirectory, what: Plan | SweepSpec, *, ended: bool) -
             f"Seeds: {len(what.campaign.seeds)}."
         )
         if ended and (results := read_results(place, CampaignResults)) is not None:
-            complete, failures, points = results.complete, results.failures, campaign_points(results)
+            complete, failures, points = results.complete, bool(results.failures), campaign_points(results)
     return Entry(
         id=directory.record[f"{kind}_id"],
         name=name,
@@ -507,7 +492,7 @@ def run_entry(directory: RunDirectory, what: Plan | SweepSpec, *, ended: bool) -
         },
         points=lambda: points,
         folder=place,
-        files=files,
+        files=_FILES[kind],
     )
 
 
@@ -585,12 +570,12 @@ def search_points(results: SearchResults, curves: pa.Table) -> list[Point]:
     """The numbers of a search and its curves, thinned to CURVE_POINTS. curves: a table of CURVES_SCHEMA."""
     took = {"shards_done": results.shards_done, "wall_s": results.wall_s}
     chosen = np.unique(np.linspace(0, len(curves) - 1, min(len(curves), CURVE_POINTS)).round().astype(int))
-    steps = curves["step"].to_numpy()[chosen].tolist()
+    thinned = curves.take(chosen).to_pylist()
     return _points({**_numbers(results.summary.to_dict()), **took}) + [
-        Point(f"curve/{name}", value, step)
+        Point(f"curve/{name}", row[name], row["step"])
         for name in _CURVES
-        for step, value in zip(steps, curves[name].to_numpy()[chosen].tolist(), strict=True)
-        if math.isfinite(value)
+        for row in thinned
+        if row[name] is not None
     ]
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -217,9 +218,7 @@ def load_superdiff(folder: Path | None = None) -> SuperDiff:
 
 
 class SampleStatus(IntEnum):
-    """What became of a row. EMPTY: no amount reached 0.05 atoms; DIVERGED: not finite, or beyond what a formula
-    holds.
-    """
+    """What became of a row. EMPTY: no amount reached 0.05 atoms; DIVERGED: not finite or beyond a formula's."""
 
     OK = 0
     EMPTY = 1
@@ -248,8 +247,8 @@ class Samples:
     """
 
     amounts: NDArray[np.float64]
-    signal: NDArray[np.float32]
     status: NDArray[np.int8]
+    signal: NDArray[np.float32]
     scale_factors: NDArray[np.int64]
     changes: Changes | None = None
 
@@ -268,9 +267,7 @@ def cleaned(signal: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def formulas(samples: Samples) -> list[str]:
-    """The formulas of the rows that hold something, in their order: "LaNi0.99As0.99O1.01", not reduced, the least
-    electronegative element first.
-    """
+    """The formulas of the rows that hold something: "LaNi0.99As0.99O1.01", the least electronegative first."""
     rows = samples.amounts[samples.status == SampleStatus.OK]
     return [write_row(row) for row in rows]
 
@@ -388,27 +385,24 @@ def sample(
     for factor in scale_factors:
         check_factor(factor)
     network, scheduler = deepcopy(model.network).to(device), noise_scheduler(steps)
-    factors = torch.zeros(count, dtype=torch.long)
-    if reference is not None:
-        factors = torch.tensor(scale_factors)[torch.arange(count) % len(scale_factors)]
-    batches = [range(start, min(start + batch_rows, count)) for start in range(0, count, batch_rows)]
+    turns = [0] if reference is None else scale_factors
+    factors = torch.tensor(turns)[torch.arange(count) % len(turns)]
+    batches = [range(count)[start : start + batch_rows] for start in range(0, count, batch_rows)]
     done = itertools.count(1)
 
     def report() -> None:
         if progress is not None:
             progress(next(done), len(batches) * steps)
 
-    signals: list[Tensor] = []
-    sums: list[dict[str, Tensor]] = []
+    parts: dict[str, list[Tensor]] = defaultdict(list)
     for rows in batches:
         noise, own = _noise_of(seed, rows, device), factors[rows.start : rows.stop].to(device)
         x, changes = _denoise(network, scheduler, noise, reference, own, guidance, account, report)
-        signals.append(x[:, :N_ELEMENTS].cpu())
-        sums.append(changes)
-    signal = torch.cat(signals).numpy()
-    whole = {name: torch.cat([each[name] for each in sums]).cpu().numpy() for name in sums[0]}
-    amounts, status = cleaned(signal)
-    return Samples(amounts, signal, status, factors.numpy(), whole or None)
+        for name, values in {"signal": x[:, :N_ELEMENTS], **changes}.items():
+            parts[name].append(values.cpu())
+    whole = {name: torch.cat(each).numpy() for name, each in parts.items()}
+    signal = whole.pop("signal")
+    return Samples(*cleaned(signal), signal, factors.numpy(), whole or None)
 
 
 def _reference(base: NDArray[np.floating]) -> Tensor:
@@ -432,9 +426,7 @@ def _denoise(
     account: Predictor | None,
     report: Callable[[], None],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """One batch from noise to signal (rows, 120), and its Changes, none without an account. reference: (120,).
-    factors: (rows,).
-    """
+    """A batch from noise to signal (rows, 120), and its Changes. reference: (120,). factors: (rows,)."""
     generators, draw = noise
     x = draw()
     sums: dict[str, Tensor] = {}

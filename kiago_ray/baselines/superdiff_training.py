@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -58,43 +57,28 @@ RECIPE = {
     "schedule": f"cosine, {STEPS} steps",
     "most_atoms": MAX_ATOMS,
 }
+Amounts = NDArray[np.float32]
 HELD_OUT_DRAWS = 8  # noisy versions of each held-out composition
 QUALITY_SAMPLES = 512
 MOST_ELEMENTS = 10  # the histogram's last bin: so many and more
 NEAR = 0.1  # L1 distance of fractions: one atom in twenty is another
 
 
-@dataclass(frozen=True)
-class Compositions:
-    """formulas, and their amounts (N, 118) float32 in atoms; too_large: how many had more than `MAX_ATOMS` and were
-    left out.
-    """
-
-    formulas: list[str]
-    amounts: NDArray[np.float32]
-    too_large: int
-
-    @classmethod
-    def of(cls, table: pd.DataFrame) -> Compositions:
-        """From the `formula` column of a loader's table, which holds every composition once."""
-        amounts = amounts_of(table["formula"])
-        fits = amounts.sum(axis=1) <= MAX_ATOMS
-        return cls(table["formula"][fits].tolist(), amounts[fits], int((~fits).sum()))
-
-    def split(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Amounts to train on and amounts held out, by the predictors' own random split."""
-        test = held_out(self.formulas, share=HELD_OUT_SHARE, salt=f"{SALT} random")
-        return self.amounts[~test], self.amounts[test]
-
-
-def amounts_of(formulas: Iterable[str]) -> NDArray[np.float32]:
+def amounts_of(formulas: Iterable[str]) -> Amounts:
     """Atoms of each element as the formulas are written, (N, 118). Raises FormulaError."""
     rows = [parse_amounts(formula) for formula in formulas]
     return np.array(rows, dtype=np.float32).reshape(-1, N_ELEMENTS)
 
 
+def split(formulas: Sequence[str]) -> tuple[Amounts, Amounts]:
+    """Amounts (n, 118) of formulas up to MAX_ATOMS to fit, and of those held out at random. Raises FormulaError."""
+    amounts, test = amounts_of(formulas), held_out(formulas, share=HELD_OUT_SHARE, salt=f"{SALT} random")
+    fits = amounts.sum(axis=1) <= MAX_ATOMS
+    return amounts[fits & ~test], amounts[fits & test]
+
+
 def train_superdiff(
-    known: Compositions,
+    known: Sequence[str],
     network_settings: NetworkSettings,
     settings: FitSettings,
     options: RunOptions,
@@ -105,10 +89,10 @@ def train_superdiff(
 ) -> dict[str, Any]:
     """Train, write `superdiff.safetensors` and `superdiff.json` to `options.out`, return the card.
 
-    A run that was stopped goes on from its last epoch, to the same weights. samples: as many are drawn for the card's
-    figures of quality, in sampling_steps. Raises InputError.
+    known: formulas, each once. A run that was stopped goes on from its last epoch, to the same weights. samples:
+    as many are drawn for the card's figures of quality, in sampling_steps. Raises InputError.
     """
-    train, test = known.split()
+    train, test = split(known)
     if not len(test):
         raise InputError(f"none of {len(train)} compositions is held out: use more data")
     recipe = {**RECIPE, "bfloat16": options.bfloat16}
@@ -137,7 +121,7 @@ def train_superdiff(
         options,
         recipe=recipe,
         train_rows=len(train),
-        too_large_rows=known.too_large,
+        too_large_rows=len(known) - len(train) - len(test),
         seconds=seconds,
         held_out_loss=losses,
         **figures,
@@ -145,7 +129,7 @@ def train_superdiff(
     return save_network(network, KIND, card, options.out)
 
 
-def padded(amounts: NDArray[np.float32]) -> Tensor:
+def padded(amounts: Amounts) -> Tensor:
     """Amounts (N, 118) on the network's 120 places."""
     return functional.pad(torch.from_numpy(amounts), (0, LENGTH - N_ELEMENTS))
 
@@ -169,9 +153,7 @@ def _velocity(network: UNet, rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def denoising_losses(
-    network: UNet, train: NDArray[np.float32], test: NDArray[np.float32], seed: int
-) -> dict[str, Any]:
+def denoising_losses(network: UNet, train: Amounts, test: Amounts, seed: int) -> dict[str, Any]:
     """Mean squared errors on held-out compositions, over all steps and by quarters of them from the least noise on.
 
     `v` is what was trained, `noise` the same as an error of ε. `independent_elements`: what the best linear guess
@@ -202,14 +184,7 @@ def denoising_losses(
 
 
 def sample_quality(
-    model: SuperDiff,
-    train: NDArray[np.float32],
-    test: NDArray[np.float32],
-    *,
-    count: int,
-    seed: int,
-    steps: int,
-    device: str,
+    model: SuperDiff, train: Amounts, test: Amounts, *, count: int, seed: int, steps: int, device: str
 ) -> dict[str, Any]:
     """Of `count` unconditional samples: shares of all that hold something, can be read, are unique, have no negative
     amount; elements, atoms and distances to training compositions, each beside those of the held-out ones (N, 118).
@@ -234,7 +209,7 @@ def sample_quality(
     return figures
 
 
-def likeness(amounts: NDArray[np.floating], train: NDArray[np.float32]) -> dict[str, Any]:
+def likeness(amounts: NDArray[np.floating], train: Amounts) -> dict[str, Any]:
     """Of compositions (N, 118): shares with 1, 2, … and 10 or more elements, median atoms, and how near the next
     training composition is by the L1 distance of atomic fractions.
     """

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,17 +41,17 @@ from kiago_ray.predictors.base import (
     step_precision,
 )
 from kiago_ray.screening.rank import ranked
-from kiago_ray.search.problem import Problem, resolve
+from kiago_ray.search.problem import resolve
 from kiago_ray.search.run import begin, search_stage
 from kiago_ray.search.spec import SearchSpec, load_preset
-from kiago_ray.search.stages import ProgressCallback, SearchState, Space, limit, pace, step
+from kiago_ray.search.stages import ProgressCallback, limit, pace, step
 from kiago_ray.storage.run_directory import cpu_name
 
 BASE = "LaNiAsO"
 PLAIN = Path(__file__).parents[2] / "benchmarks" / "plain.py"  # of a checkout; an installed package has none
 TOTALS = (25, 199)
-LIMITED: tuple[Precision, ...] = ("float32", "bfloat16")  # a mixed step's limit lies between theirs
 PRECISIONS: tuple[Precision, ...] = ("float32", "mixed", "bfloat16")
+CPU = torch.device("cpu")
 _PEAK_SIZES = (1024, 2048, 4096)
 
 Arm = Callable[[], object]
@@ -69,15 +69,11 @@ def bench(
     models = load_models(known=NONE)
     predictors = models.predictors.following("resnet18")  # the paper's, as the plain implementation
     reference = load_plain(plain)
-    hardware = multiplies_bfloat16(torch.device("cpu"))
+    hardware = multiplies_bfloat16(CPU)
     precisions = PRECISIONS if hardware else PRECISIONS[:1]
+    machine = {"cpu": cpu_name(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     found: dict[str, Any] = {
-        "machine": {
-            "cpu": cpu_name(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "bfloat16_in_hardware": hardware,
-        },
+        "machine": {**machine, "bfloat16_in_hardware": hardware},
         "rows": rows,
         "plain": reference is not None,
         "precisions": precisions,
@@ -98,9 +94,9 @@ def bench(
 
 def load_plain(path: Path | None) -> dict[str, Any] | None:
     """What the file of the plain implementation holds: of a checkout's own, or of one that the user names."""
-    path = path or (PLAIN if PLAIN.is_file() else None)
-    if path is None:
+    if path is None and not PLAIN.is_file():
         return None
+    path = path or PLAIN
     try:
         found = runpy.run_path(str(path))
         found["PlainSearch"].reference_form  # noqa: B018 - whether it is there
@@ -135,12 +131,11 @@ def interleaved(arms: Mapping[str, Arm], rounds: int) -> dict[str, float]:
 
 def gemm_peak(dtype: torch.dtype, rounds: int = 5) -> float:
     """Multiply-adds a second of one thread in the best of some large square products."""
-    best = 0.0
     with one_thread():
-        for size in _PEAK_SIZES:
-            product = partial(torch.matmul, *torch.randn(2, size, size).to(dtype))
-            best = max(best, size**3 / interleaved({"": product}, rounds)[""])
-    return best
+        products = {
+            size: partial(torch.matmul, *torch.randn(2, size, size).to(dtype)) for size in _PEAK_SIZES
+        }
+        return max(size**3 / interleaved({"": each}, rounds)[""] for size, each in products.items())
 
 
 def peak_mb() -> float:
@@ -149,29 +144,19 @@ def peak_mb() -> float:
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-@dataclass(frozen=True)
 class Bench:
-    """A search to be timed: the paper's, from one base, with its space and its rows before stage 1."""
+    """A search to be timed: `rows` rows of the preset `paper` with changes; its space, its rows before stage 1."""
 
-    predictors: Predictors
-    problem: Problem
-    space: Space
-    state: SearchState
-
-    @classmethod
-    def of(cls, predictors: Predictors, rows: int, overrides: Mapping[str, Any] | None = None) -> Bench:
-        """`rows` rows of the preset `paper` with `overrides`."""
-        spec = load_preset("paper", {"base": BASE, "candidates": rows, **(overrides or {})})
-        predictors = predictors.following(spec.tc_predictor)
-        problem = resolve(spec, predictors.supported.numpy())
-        begun = begin(problem, search_frequencies(), np.arange(rows), rows, torch.device("cpu"))
-        return cls(predictors, problem, *begun)
+    def __init__(self, predictors: Predictors, rows: int, **changes: Any) -> None:
+        spec = load_preset("paper", {"base": BASE, "candidates": rows, **changes})
+        self.predictors = predictors.following(spec.tc_predictor)
+        self.problem = resolve(spec, self.predictors.supported.numpy())
+        self.space, self.state = begin(self.problem, search_frequencies(), np.arange(rows), rows, CPU)
 
     def step(self, stage: int, precision: Precision) -> Arm:
         """One step of stage 1 or 2 after another, in a precision."""
-        space, state = self.space, self.state
-        steering = in_precision(self.predictors, precision)
-        settings = search_stage(self.problem, stage, torch.device("cpu"))
+        space, state, steering = self.space, self.state, in_precision(self.predictors, precision)
+        settings = search_stage(self.problem, stage, CPU)
         rate, beta = settings.at(0)
         objective = replace(settings.objective, beta=beta)
         revive = self.problem.spec.revive != "none"
@@ -187,9 +172,8 @@ class Bench:
 
     def gradients(self, precision: Precision) -> Arm:
         """Values and input gradients of both predictors."""
-        steering = in_precision(self.predictors, precision)
+        both = inferences(in_precision(self.predictors, precision))
         x = self.state.x_base / self.state.x_base.sum(1, keepdim=True)
-        both = inferences(steering)
         return lambda: [each.evaluate(x, gradients=True) for each in both]
 
 
@@ -222,14 +206,14 @@ def whole_search(
     result, ended = judged.result, time.perf_counter()
     seconds = dict(result.seconds)
     seconds["start"] += result.wall_s - sum(result.seconds.values())
-    steps_s = seconds["start"] + seconds["stage_1"] + seconds["stage_2"]
+    steps_s = sum(seconds[name] for name in ("start", "stage_1", "stage_2"))
     seconds |= {"screens": rows_judged - began - result.wall_s, "ranked table": ended - rows_judged}
     total_s = sum(seconds.values())
     return {
         "rows": spec.row_count,
         "steps": spec.steps,
         "threads": torch.get_num_threads(),
-        "precision": step_precision(spec.precision, torch.device("cpu")),
+        "precision": step_precision(spec.precision, CPU),
         "seconds": seconds,
         "passed": int(np.asarray(table["passed"]).sum()),
         "peak_mb": peak_mb(),
@@ -248,7 +232,7 @@ def step_table(
     """CPU seconds of a step of each stage by precision, and of the plain implementation's."""
     table = []
     for most in TOTALS:
-        timed = Bench.of(predictors, rows, {"n_unit.max": most})
+        timed = Bench(predictors, rows, **{"n_unit.max": most})
         for stage in (1, 2):
             arms: dict[str, Arm] = {name: timed.step(stage, name) for name in precisions}
             if plain is not None:
@@ -258,12 +242,10 @@ def step_table(
                     slow.limit_elements()
                 arms["plain"] = partial(slow.step, stage)
             seconds = interleaved(arms, rounds)
-            row: dict[str, Any] = {"most_atoms": most, "stage": stage}
-            for name, value in seconds.items():
-                row[f"{name}_cpu_s"] = round(value, 5)
-                if plain is not None and name != "plain":
-                    row[f"{name}_times"] = round(seconds["plain"] / value, 2)
-            table.append(row)
+            row = {f"{name}_cpu_s": round(value, 5) for name, value in seconds.items()}
+            if plain is not None:
+                row |= {f"{name}_times": round(seconds["plain"] / seconds[name], 2) for name in precisions}
+            table.append({"most_atoms": most, "stage": stage, **row})
     return table
 
 
@@ -271,29 +253,21 @@ def limit_table(
     predictors: Predictors, rows: int, rounds: int, precisions: Sequence[Precision]
 ) -> list[dict[str, Any]]:
     """By precision: multiply-adds that the predictors need, over time and the best matrix product's pace."""
-    timed, table = Bench.of(predictors, rows), []
-    for name in (each for each in LIMITED if each in precisions):
+    timed, table = Bench(predictors, rows), []
+    for name in (each for each in precisions if each != "mixed"):  # whose limit lies between the others'
         peak = gemm_peak(getattr(torch, name), rounds)
         seconds = interleaved({"": timed.gradients(name)}, rounds)[""]
         pace = products_needed(predictors) * rows / seconds
-        table.append(
-            {
-                "precision": name,
-                "cpu_s": round(seconds, 5),
-                "products_per_s": round(pace),
-                "peak_products_per_s": round(peak),
-                "fraction": round(pace / peak, 3),
-            }
-        )
+        paces = {"products_per_s": round(pace), "peak_products_per_s": round(peak)}
+        share = round(pace / peak, 3)
+        table.append({"precision": name, "cpu_s": round(seconds, 5), **paces, "fraction": share})
     return table
 
 
 def show(found: dict[str, Any]) -> None:
     """Tables for a person: steps, the share of the limit, and where the time of the whole search goes."""
     print_facts(found["machine"])
-    print(
-        f"\nCPU time of a step of {found['rows']} rows, and how many times quicker than the plain implementation"
-    )
+    print(f"\nCPU time of a step of {found['rows']} rows, and how many times quicker than the plain one")
     arms = [*found["precisions"], *(["plain"] if found["plain"] else [])]
     steps = []
     for row in found["steps"]:

@@ -100,7 +100,7 @@ def status(where: Where, as_json: console.AsJson = False) -> None:
     facts = {
         "name": plan.campaign.name,
         "finished": directory.finished,
-        "driver": driver and {key: driver[key] for key in ("host", "pid")},
+        "driver": driver and {"host": driver["host"], "pid": driver["pid"]},
         "shards_done": len(manifests),
         "shards": plan.shard_count,
         "rows_done": rows,
@@ -116,9 +116,9 @@ def status(where: Where, as_json: console.AsJson = False) -> None:
     searches = [search_line(search, finished.get(search.name, [])) for search in plan.searches]
     if as_json:
         print_json({**facts, "searches": searches})
-        return
-    show_table(searches, f"Campaign {plan.campaign.name}", facts)
-    if not driver and not directory.finished:
+    else:
+        show_table(searches, plan, facts)
+    if not (as_json or driver or directory.finished):
         print("Nobody drives it; `kiago campaign run` with its file goes on.")
 
 
@@ -160,17 +160,14 @@ def planned(campaign: CampaignSpec, models: Models) -> Plan:
     """The plan of a campaign that these models can run. Raises SpecError."""
     assert models.prospects is not None
     # What replaces what around each base takes a tenth of a second to find; what does anywhere tells enough.
-    substitutions, bases = models.prospects.anywhere, []
-    supported = models.predictors.supported.cpu().numpy()
+    substitutions, supported = models.prospects.anywhere, models.predictors.supported.cpu().numpy()
     check = partial(check_search, supported=supported, substitutions=substitutions, hull=models.hull)
-    if campaign.literature is not None:
-        if models.known is None:
-            raise InputError(
-                "known: none, but bases: literature are the known families; name a table of them"
-            )
-        families = known_families(models.known, substitutions)
-        bases = chosen_families(campaign.literature, families)["base"].tolist()
-    return make_plan(campaign, check, bases)
+    if campaign.literature is None:
+        return make_plan(campaign, check)
+    if models.known is None:
+        raise InputError("known: none, but bases: literature are the known families; name a table of them")
+    families = chosen_families(campaign.literature, known_families(models.known, substitutions))
+    return make_plan(campaign, check, families["base"].tolist())
 
 
 def recorded_plan(directory: RunDirectory) -> Plan:
@@ -295,19 +292,10 @@ class CampaignView(View, Watcher):
 
 
 def show_plan(plan: Plan, where: str, as_json: bool) -> None:
-    """What would run: searches, shards, candidates, what a worker takes; the known families of a campaign around the
-    literature, and those that can't be searched.
-    """
+    """What would run and what a worker takes; of a campaign around the literature, the known families too."""
     listed = [
-        {
-            "search": each.name,
-            "base": each.base,
-            "variant": each.variant,
-            "seed": each.seed,
-            "candidates": each.row_count,
-            "steps": sum(each.spec.steps),
-            "shards": each.shard_count,
-        }
+        {"search": each.name, "base": each.base, "variant": each.variant, "seed": each.seed}
+        | {"candidates": each.row_count, "steps": sum(each.spec.steps), "shards": each.shard_count}
         for each in plan.searches
     ]
     facts = {
@@ -324,14 +312,12 @@ def show_plan(plan: Plan, where: str, as_json: bool) -> None:
         around = {"families": plan.families, "left_out": dict(plan.left_out)} if plan.families else {}
         print_json({**facts, **around, "plan": listed})
         return
-    shown = ("search", "candidates", "steps", "shards")  # a search's name holds the rest
-    rows = [{key: each[key] for key in shown} for each in listed]
     if plan.families:
-        print(f"{len(plan.families):,} known families, the best known first:")
-        print(" ".join(plan.families), end="\n\n")
+        print(f"{len(plan.families):,} known families, the best known first:\n{' '.join(plan.families)}\n")
     for base, why in plan.left_out:
         print(f"{base} can't be searched: {why}")
-    show_table(rows, f"Campaign {plan.campaign.name}", facts)
+    named = ("base", "variant", "seed")  # which a search's name holds
+    show_table([{key: each[key] for key in each if key not in named} for each in listed], plan, facts)
 
 
 def search_line(search: PlannedSearch, done: Sequence[Manifest]) -> dict[str, Any]:
@@ -351,9 +337,8 @@ def rows_a_second(manifests: Sequence[Manifest]) -> float | None:
     """The pace of the last half hour of work, None where one can't be told."""
     ends = sorted((float(each.made["finished_at"]), each.rows) for each in manifests)
     recent = [(end, rows) for end, rows in ends if end >= ends[-1][0] - _RECENT_S]
-    if len(recent) < 2 or recent[-1][0] <= recent[0][0]:
-        return None
-    return sum(rows for _, rows in recent[1:]) / (recent[-1][0] - recent[0][0])
+    took_s = recent[-1][0] - recent[0][0] if recent else 0.0
+    return sum(rows for _, rows in recent[1:]) / took_s if took_s else None
 
 
 def show_outcome(outcome: Outcome[CampaignResults], where: str, top: int, as_json: bool) -> None:
@@ -361,17 +346,9 @@ def show_outcome(outcome: Outcome[CampaignResults], where: str, top: int, as_jso
     results = outcome.results
     rows = first_rows(outcome.directory.file(CANDIDATES), top).to_pylist()
     if as_json:
-        print_json(
-            {
-                "out": where,
-                "complete": results.complete,
-                "summary": results.to_dict(),
-                "top": rows,
-                "failures": outcome.failures,
-                "damaged": outcome.damaged,
-                "tracking": outcome.tracking and vars(outcome.tracking),
-            }
-        )
+        found = {"complete": results.complete, "summary": results.to_dict(), "top": rows}
+        wrong = {"failures": outcome.failures, "damaged": outcome.damaged}
+        print_json({"out": where, **found, **wrong, "tracking": outcome.tracking and vars(outcome.tracking)})
         return
     title = "Best proposals of all searches"
     if any(row["passed"] for row in rows):
@@ -387,14 +364,14 @@ def show_outcome(outcome: Outcome[CampaignResults], where: str, top: int, as_jso
     if remark := no_gain(results.gains, results.passed):
         print(f"\n{remark}")
     print()
-    print_facts(
-        {name: getattr(results, name) for name in ("candidates", "rows", "unique", "passed", "new_systems")}
-    )
+    counts = ("candidates", "rows", "unique", "passed", "new_systems")
+    print_facts({name: getattr(results, name) for name in counts})
     print(f"Everything is in {where}/ (report.html, top.csv, candidates.parquet, searches/).")
 
 
-def show_table(rows: Sequence[Mapping[str, Any]], title: str, facts: Mapping[str, object]) -> None:
-    """The first of these rows, whose keys are the headers, and the facts of all."""
+def show_table(rows: Sequence[Mapping[str, Any]], plan: Plan, facts: Mapping[str, object]) -> None:
+    """The first of a campaign's rows, whose keys are the headers, and the facts of all."""
+    title = f"Campaign {plan.campaign.name}"
     Console().print(plain_table(rows[:SHOWN_ROWS], names=("search",), texts=("best",), title=title))
     print(f"… and {len(rows) - SHOWN_ROWS:,} more\n" if len(rows) > SHOWN_ROWS else "")
     print_facts(facts)

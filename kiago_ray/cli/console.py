@@ -178,9 +178,7 @@ def cell_text(value: object) -> str:
 
 @contextmanager
 def stop_on_signal(notice: str) -> Iterator[ShouldStop]:
-    """A `should_stop` that turns True at the first Ctrl-C or SIGTERM, with `notice` as a line; the second one
-    interrupts.
-    """
+    """A `should_stop` that the first Ctrl-C or SIGTERM turns True, with a notice; the second interrupts."""
     asked: list[bool] = []
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -242,9 +240,7 @@ class View:
 
 @contextmanager
 def watching(view: View) -> Iterator[None]:
-    """Show the view for the time of the block. What Ray and Tune print on stdout goes nowhere: it is long, and the
-    view says what matters of it.
-    """
+    """Show the view for the time of the block. What Ray and Tune print on stdout, which is long, goes nowhere."""
     console = Console(stderr=True)
     view.on_terminal = console.is_terminal
     # Live takes sys.stderr over, so that lines appear above the view.

@@ -1,10 +1,9 @@
-"""`kiago predict` and `kiago hull`: what is known of formulas, from arguments or a CSV file, rows kept in order, with
-an `error` where a formula came to nothing.
-"""
+"""`kiago predict` and `kiago hull`: what is known of formulas; rows keep their order, and some get an `error`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -95,12 +94,9 @@ def hull(
     anew = [name for name in (COMPUTED if energies == "elemnet" else COMPUTED[1:]) if name in table]
     if anew:
         say(f"computed anew, in place of the input's: {', '.join(anew)}")
-    placed = hull_table(table, found)
-    about = {"phases": found.phases.report.to_dict(), "energies": energies}
-    listed = input is not None
-    return hand_over(
-        placed, "hull", shown_place, output, as_json, listed=listed, title="eV/atom", about=about
-    )
+    placed, about = hull_table(table, found), {"phases": found.phases.report.to_dict(), "energies": energies}
+    how = partial(hand_over, placed, "hull", shown_place, output, as_json, listed=input is not None)
+    return how(title="eV/atom", about=about)
 
 
 def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
@@ -112,31 +108,23 @@ def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
 
 
 def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:
-    """`table` with the columns COMPUTED and FILLED, in its order; with the file's energies, its own
-    `ef_ev_per_atom` counts where it has one.
-    """
-    energies = np.full(len(table), np.nan)
-    wrong: dict[int, str] = {}
-    if hull.ef is None and "ef_ev_per_atom" in table:
-        for row, text in enumerate(table["ef_ev_per_atom"]):
-            value = finite(text) if text.strip() else np.nan
-            if value is None:
-                wrong[row] = f"ef_ev_per_atom: {text[:40]!r} is not a number"
-            else:
-                energies[row] = value
+    """`table` with the columns COMPUTED and FILLED, in its order. Of a file's energies its own count first."""
+    texts = table["ef_ev_per_atom"] if hull.ef is None and "ef_ev_per_atom" in table else [""] * len(table)
+    own = [finite(text) if text.strip() else np.nan for text in texts]
+    energies = np.array([np.nan if value is None else value for value in own])
     rows: list[tuple[object, ...]] = []
     judged = judge(hull, table["formula"].tolist(), energies)
-    for at, (ef, place, error) in enumerate(zip(*judged, strict=True)):
-        if (cause := wrong.get(at, error)) or place is None:
-            rows.append((*[None] * 6, cause))
+    for text, value, ef, place, error in zip(texts, own, *judged, strict=True):
+        if value is None:
+            rows.append((*[None] * 6, f"ef_ev_per_atom: {text[:40]!r} is not a number"))
+        elif place is None:
+            rows.append((*[None] * 6, error))
         else:
             above = place.e_hull_ev_per_atom, place.e_decomposition_ev_per_atom
             rows.append((ef, *above, place.decomposition_text, place.n_phases, place.is_phase, None))
     found = pd.DataFrame(rows, columns=[*COMPUTED, *FILLED], index=table.index, dtype=object)
-    found = found.astype(
-        {**dict.fromkeys((*COMPUTED, FILLED[0]), "float64"), "n_phases": "Int64", "is_phase": "boolean"}
-    )
-    return pd.concat([table.drop(columns=[*COMPUTED], errors="ignore"), found], axis=1)
+    types = dict.fromkeys((*COMPUTED, FILLED[0]), "float64") | {"n_phases": "Int64", "is_phase": "boolean"}
+    return pd.concat([table.drop(columns=[*COMPUTED], errors="ignore"), found.astype(types)], axis=1)
 
 
 def shown_prediction(row: Row) -> dict[str, str]:
@@ -192,9 +180,7 @@ def requested(
 
 
 def read_table(path: Path, fills: Sequence[str]) -> pd.DataFrame:
-    """A CSV file as texts, whose short rows are filled up. Raises InputError where it is none, lacks `formula`, or has
-    a column that the command `fills`.
-    """
+    """A CSV file as texts, short rows filled up. Raises InputError, also where it has what the command `fills`."""
     lines = StringIO("".join(islice(read_lines(path), MAX_ROWS + 2)))
     as_texts: dict[str, Any] = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
     try:

@@ -93,7 +93,7 @@ def paper(
         seeds=None if seeds is None else whole_numbers(seeds, "--seeds", "0,1,2"),
     )
     where = out if out is not None else f"runs/paper{'-quick' if quick else ''}"
-    diffusion = None if superdiff_weights is None else load_superdiff(superdiff_weights)
+    diffusion = load_superdiff(superdiff_weights)
     models = load_models(weights, known=known, phases=NONE if phases is None else phases, device=device)
     console.tell_phases(models.hull)
     identity = {
@@ -102,7 +102,7 @@ def paper(
         "known": models.identity["known"],
         "device": torch.device(device).type,
     }
-    lab = Lab(models, open_cells(where, identity), size, diffusion, say)
+    lab = Lab(models, diffusion, open_cells(where, identity), size, say)
     done = []
     try:
         for name in names if table == ALL else [table]:
@@ -160,10 +160,8 @@ def by_cause(failures: Mapping[str, str]) -> list[str]:
     named: dict[str, list[str]] = {}
     for name, cause in failures.items():
         named.setdefault(cause, []).append(name)
-    return [
-        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {cause}"
-        for cause, names in named.items()
-    ]
+    more = {cause: f" and {len(names) - 1} more" if names[1:] else "" for cause, names in named.items()}
+    return [f"{names[0]}{more[cause]}: {cause}" for cause, names in named.items()]
 
 
 @baseline.command()

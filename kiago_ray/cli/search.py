@@ -68,23 +68,18 @@ class Command(TyperCommand):
         measured = load_screen_recall()
         asks = {name: screen.description() for name, screen in SCREENS.items()}
         asks[REQUIRED] = f"All that the preset default requires: {', '.join(ScreensSpec().names)}."
-        rows = []
+        shares, rows = {"known": "recall", "> 30 K": "recall_above_30_k", "swapped": "swaps"}, []
         for name, description in asks.items():
             found = measured["screens"].get(name, {})
-            shares = {"known": "recall", "> 30 K": "recall_above_30_k", "swapped": "swaps"}
-            cells = {
-                key: f"{100 * found[each]:.1f}" if each in found else "–" for key, each in shares.items()
-            }
+            cells = {key: f"{100 * found[of]:.1f}" if of in found else "–" for key, of in shares.items()}
             rows.append({"screen": name, "asks": description, **cells})
-        table = console.plain_table(
-            rows,
-            names=("screen",),
-            texts=("asks",),
-            title="Screens (screens.names), and the share of compositions that pass, %",
-            caption=f"Of {measured['superconductors']:,} known superconductors, and of {measured['swaps']:,} of them "
-            "with one or two elements swapped at random.",
+        title = "Screens (screens.names), and the share of compositions that pass, %"
+        caption = (
+            f"Of {measured['superconductors']:,} known superconductors, and of {measured['swaps']:,} of them "
+            "with one or two elements swapped at random."
         )
-        Console().print(table)
+        columns = {"names": ("screen",), "texts": ("asks",)}
+        Console().print(console.plain_table(rows, title=title, caption=caption, **columns))
 
 
 def search(
@@ -140,9 +135,7 @@ def search(
 
 
 def overrides_from(options: Mapping[str, Any], change: list[str]) -> dict[str, Any]:
-    """Dotted overrides. options: what the options say, by field; None or [] for those that weren't given. change: what
-    --set says. Raises InputError.
-    """
+    """Dotted overrides of options, by field, None or [] where not given, and of --set. Raises InputError."""
     given = {field: value for field, value in options.items() if value is not None and value != []}
     read = {field: READERS.get(field, lambda value: value)(value) for field, value in given.items()}
     changed = mapping(change, "=", yaml.safe_load, "--set", "alpha=4")
@@ -217,7 +210,9 @@ def run(
     for name in ("weights", "known", "phases", "tried", "precision"):
         if repeated and repeated.get(name) != now.get(name):
             say(f"note: the run that --spec names had other {name}; this one will differ from it")
-    where = out if out is not None else default_directory(spec, preset, identity)
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    base = spec.base or spec.start.kind  # another search gets another directory
+    where = out if out is not None else f"runs/{base}-{preset}-{digest}".replace(" ", "")
     directory = open_run(where, identity, about)
     results, remark = whole_results(directory, SearchResults), ""
     if results is not None:
@@ -239,8 +234,8 @@ def run(
         results = write_outcome(outcome, directory, cards=models.cards, remark=remark)
     rows = first_rows(directory.file(CANDIDATES), top).to_pylist()
     if as_json:
-        found = {"summary": results.summary.to_dict(), "top": rows}
-        print_json({"out": where, "stopped": remark or None, **found})
+        summary = results.summary.to_dict()
+        print_json({"out": where, "stopped": remark or None, "summary": summary, "top": rows})
     else:
         show(rows, results.summary, spec, models, where)
     if remark:
@@ -268,18 +263,11 @@ class SearchView(View):
         )
 
 
-def default_directory(spec: SearchSpec, preset: str, identity: dict[str, Any]) -> str:
-    """runs/BASE-PRESET-xxxxxxxx: another search gets another directory."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    return f"runs/{spec.base or spec.start.kind}-{preset}-{digest}".replace(" ", "")
-
-
 def show(
     rows: Sequence[Mapping[str, Any]], summary: Summary, spec: SearchSpec, models: Models, where: str
 ) -> None:
     """Tables for a person: the best rows, reasons to believe the first of them or not, and the summary."""
-    terminal = Console()
-    title = f"Proposals from {spec.base or 'a random start'}"
+    terminal, title = Console(), f"Proposals from {spec.base or 'a random start'}"
     terminal.print(best_table(rows, tuple(spec.screens.names), title, width=terminal.width))
     if rows:
         terminal.print("\nThe best, for (+) and against (−) believing them; report.html says it in full:")

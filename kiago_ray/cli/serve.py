@@ -53,9 +53,7 @@ def serve(
 
 
 def service_settings(file: Path | None, given: dict[str, Any]) -> ServiceSettings:
-    """The settings of a file, with the command line's over them, and paths as any process understands them: a worker's
-    folder is another. Raises InputError.
-    """
+    """A file's settings with the command line's over them, and absolute paths, as workers need. Raises InputError."""
     values = {} if file is None else read_yaml(file, "settings")
     settings = validated(ServiceSettings, {"require_token": False, **values, **given})
     words = {"data": (), "known": WORDS, "tried": TRIED_WORDS}

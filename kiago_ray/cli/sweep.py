@@ -15,7 +15,7 @@ from typer import Argument, Option
 
 from kiago_ray.cli import console
 from kiago_ray.cli.campaign import drive, requested
-from kiago_ray.cli.console import View, plain_table, plural, print_json, say
+from kiago_ray.cli.console import View, plain_table, plural, print_facts, print_json, say
 from kiago_ray.distributed.dispatch import RunRequest
 from kiago_ray.distributed.drivers import run_sweep, sweep_identity
 from kiago_ray.models import Models, load_models
@@ -54,8 +54,7 @@ def sweep(
     where = out if out is not None else f"runs/{chosen.name}"
     models = checked_models(chosen)
     if dry_run:
-        show = print_json if as_json else console.print_facts
-        show(plan(chosen, where))
+        (print_json if as_json else print_facts)(plan(chosen, where))
         return 0
     how = {"address": address, "wait_s": math.inf if wait else 0.0}
     request = sweep_request(chosen, models, where, tracking_uri, no_tracking, **how)
@@ -74,17 +73,16 @@ def checked_models(sweep: SweepSpec) -> Models:
 
 def plan(sweep: SweepSpec, where: str) -> dict[str, object]:
     """What would be run."""
-    searches = len(sweep.trial_bases) * len(sweep.seeds)
+    searches, spec = len(sweep.trial_bases) * len(sweep.seeds), sweep.spec({})
+    compared = len(sweep.compare_bases) * len(sweep.compare.seeds)
     return {
         "sweep": sweep.name,
         "trials": sweep.points,
         "searches_a_trial": searches,
         "searches_at_most": sweep.points * searches,
-        "comparison_searches": (1 + len(sweep.compare.against))
-        * len(sweep.compare_bases)
-        * len(sweep.compare.seeds),
-        "candidates_a_search": sweep.spec({}).row_count,
-        "steps_a_search": sum(sweep.spec({}).steps),
+        "comparison_searches": (1 + len(sweep.compare.against)) * compared,
+        "candidates_a_search": spec.row_count,
+        "steps_a_search": sum(spec.steps),
         "output": where,
     }
 
@@ -183,9 +181,8 @@ def show_results(results: SweepResults, where: str, top: int, as_json: bool) -> 
     if as_json:
         print_json({**results.to_dict(), "output": where})
         return
-    rows = [trial_row(trial, sweep) for trial in results.trials]
-    if rows and top:
-        Console().print(trials_table(rows, sweep, top))
+    if results.trials and top:
+        Console().print(trials_table([trial_row(each, sweep) for each in results.trials], sweep, top))
     for each in results.differences:
         if each.metric == sweep.metrics[0] and each.pairs:
             print(f"on seeds that no trial saw, by {each.metric}: the best {verdict(each)}")

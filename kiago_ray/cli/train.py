@@ -12,7 +12,7 @@ from typer import Argument, Option
 
 from kiago_ray.baselines.superdiff import NetworkSettings
 from kiago_ray.baselines.superdiff_training import SETTINGS as SUPERDIFF_SETTINGS
-from kiago_ray.baselines.superdiff_training import Compositions, train_superdiff
+from kiago_ray.baselines.superdiff_training import train_superdiff
 from kiago_ray.cli import console
 from kiago_ray.cli.console import print_facts, print_json, say
 from kiago_ray.data.sources import load, load_oqmd, load_supercon, without
@@ -48,8 +48,6 @@ HeldBack = Annotated[
     Path | None,
     Option(help="Compositions in SuperCon's format that no fit may see; the card has their score."),
 ]
-
-
 Network = Literal["ensemble", "resnet18"]
 Epochs = Annotated[int | None, Option(min=1, max=100_000, help="Instead of the recipe's.")]
 Seed = Annotated[int, Option(min=0, help="Of all that is drawn.")]
@@ -79,10 +77,9 @@ def tc(
         )
     tables = TcTables.read(data, non_superconductors, held_back)
     how = options(out, threads, device, compile_network, splits)
-    if network == "ensemble":
-        show(train_tc_ensemble(tables, adapted(ENSEMBLE_SETTINGS, epochs, seed), how))
-    else:
-        show(train_tc(tables, adapted(TC_SETTINGS, epochs, seed), how))
+    ensemble = network == "ensemble"
+    fit, recipe = (train_tc_ensemble, ENSEMBLE_SETTINGS) if ensemble else (train_tc, TC_SETTINGS)
+    show(fit(tables, adapted(recipe, epochs, seed), how))
 
 
 @train.command()
@@ -161,8 +158,8 @@ def plausibility(
     except ValueError as error:
         raise InputError(f"--data: {error}") from None
     given = {"seed": seed, "data": data and data.name, "before": before}
-    words = [f"--{name} {value}" for name, value in given.items() if value is not None]
-    card["command"] = " ".join(["kiago train plausibility", *words])
+    words = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
+    card["command"] = f"kiago train plausibility{words}"
     card["data"] = "as shipped" if report is None else [report.to_dict()]
     prospects = Prospects(literature, fitted, site_odds(literature), made_compounds())
     save_plausibility(prospects, card, out, with_literature=data is not None)
@@ -192,7 +189,7 @@ def superdiff(
         known = without(known, held)
         reports.append(report)
     settings = adapted(SUPERDIFF_SETTINGS, epochs, seed)
-    card = train_superdiff(Compositions.of(known), size, settings, how, reports, samples=samples)
+    card = train_superdiff(known["formula"].tolist(), size, settings, how, reports, samples=samples)
     show(card, "sha256", "seconds", "held_out_loss", "samples")
 
 
@@ -237,12 +234,12 @@ def check(
     as_json: console.AsJson = False,
 ) -> None:
     """Read files as training would, and say what was kept, merged and dropped, and why."""
-    reports = [load(file)[1] for file in files]
+    reports = [load(file)[1].to_dict() for file in files]
     if as_json:
-        print_json({"files": [report.to_dict() for report in reports]})
+        print_json({"files": reports})
         return
     for report in reports:
-        print_facts(report.to_dict())
+        print_facts(report)
 
 
 @data.command()

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from kiago_ray.api import JudgedRows, judged_formulas
@@ -28,7 +29,6 @@ from kiago_ray.baselines.superdiff import (
     Guidance,
     Samples,
     SuperDiff,
-    load_superdiff,
     mean_changes,
     sample,
 )
@@ -74,9 +74,7 @@ Plan = tuple[Mapping[str, Any], Callable[[], Figures]]
 
 
 def open_cells(where: str, identity: Mapping[str, Any]) -> Location:
-    """The directory of cells that rest on the same weights and data, made or found. Raises RunDirectoryError where it
-    holds results that rest on something else.
-    """
+    """The directory of cells, made or found. Raises RunDirectoryError where it rests on other weights or data."""
     location = open_run(where, {"paper": dict(identity)}).location
     (location / CELLS).make_directory()
     return location
@@ -86,31 +84,21 @@ def open_cells(where: str, identity: Mapping[str, Any]) -> Location:
 class Lab:
     """What experiments are run with.
 
-    models: with an oracle, and with the hull of the competing phases that a user gave. diffusion: SuperDiff, None for
-    the shipped one. say: called with a line before each cell that has to be computed. failures: cause by cell,
-    filled as cells fail.
+    models: with an oracle, and with the hull of the competing phases that a user gave. say: called with a line before
+    each cell that has to be computed. failures: cause by cell, filled as cells fail.
     """
 
     models: Models
+    superdiff: SuperDiff
     location: Location
     size: Size
-    diffusion: SuperDiff | None = None
     say: Callable[[str], None] = lambda line: None
     failures: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def superdiff(self) -> SuperDiff:
-        """The diffusion model; the shipped one, loaded on first use, where none was given. Raises WeightsError."""
-        if self.diffusion is None:
-            self.diffusion = load_superdiff()
-        return self.diffusion
-
     def cells(self, name: str, pairs: Iterable[tuple[str, str]], seeds: Sequence[int]) -> Found:
-        """The cells of an experiment with every seed, computed where they weren't yet. A cell that fails is said,
-        recorded in `failures` and left out.
-        """
+        """The cells of an experiment with every seed. One that fails is said, noted in `failures` and left out."""
         found: dict[tuple[str, str, int], Figures] = {}
-        for base, method, seed in [(*pair, seed) for pair in pairs for seed in seeds]:
+        for (base, method), seed in itertools.product(pairs, seeds):
             cell = f"{name}-{base}-{method}-{seed}"
             try:
                 about, compute = EXPERIMENTS[name](self, base, method, seed)
@@ -139,8 +127,9 @@ class Lab:
 
     def searched(self, spec: SearchSpec, trajectory_rows: int = 0) -> SearchResult:
         """What a search finds."""
-        models = self.models
-        return run_search(spec, models.predictors, models.frequencies, trajectory_rows=trajectory_rows)
+        return run_search(
+            spec, self.models.predictors, self.models.frequencies, trajectory_rows=trajectory_rows
+        )
 
     def predicted(self, formulas: Collection[str]) -> dict[str, dict[str, float]]:
         """T_c of each formula in K by the search's model and by the oracle, E_f and, where phases were given, ΔE_hull
@@ -156,11 +145,8 @@ class Lab:
         columns = {"tc_k": tc_k.clip(0), "tc_oracle_k": oracle.predict(x)[0], "ef_ev_per_atom": ef}
         if self.models.hull is not None:
             columns["e_hull_ev_per_atom"] = self.models.hull.e_hull(x, ef)
-        values = np.column_stack([*columns.values()]).astype(np.float64)
-        return {
-            text: dict(zip(columns, row, strict=True))
-            for text, row in zip(texts, values.tolist(), strict=True)
-        }
+        found: dict[str, dict[str, float]] = pd.DataFrame(columns, texts, dtype=float).to_dict("index")
+        return found
 
 
 def proposals(name: str, lab: Lab, base: str, method: str, seed: int) -> Plan:
@@ -186,17 +172,11 @@ def proposals(name: str, lab: Lab, base: str, method: str, seed: int) -> Plan:
         about, propose = {"superdiff": sampling}, lambda: draw().amounts
 
     def compute() -> Figures:
-        material = lab.models.base(judge)
+        material, judges = lab.models.base(judge), Models(lab.models.predictors, lab.models.oracle)
         assert material is not None
-        tc_k = {
-            "tc_k": material.tc_predicted_k,
-            "tc_oracle_k": material.tc_oracle_k,
-            "tc_measured_k": material.tc_measured_k,
-        }
-        rows = judged_formulas(
-            propose(), judge, Models(lab.models.predictors, lab.models.oracle), name=method
-        )
-        return {"base": tc_k, **figures(rows, judge, sites)}
+        tc_k = {"tc_k": material.tc_predicted_k, "tc_oracle_k": material.tc_oracle_k}
+        rows = judged_formulas(propose(), judge, judges, name=method)
+        return {"base": {**tc_k, "tc_measured_k": material.tc_measured_k}, **figures(rows, judge, sites)}
 
     return {"judge": judge.model_dump(mode="json"), **about}, compute
 
@@ -226,7 +206,7 @@ def diffusion(
     lab: Lab, base: str, count: int, weight: float, seed: int, steps: int, *, account: bool = False
 ) -> tuple[dict[str, Any], Callable[[], Samples]]:
     """SuperDiff's samples around a base by ILVR, guided where `weight` isn't 0, with an account of T_c if asked: what
-    decides them, and what draws them. Raises WeightsError where there is no model.
+    decides them, and what draws them.
 
     weight: of guidance, in the paper's unit (see GUIDANCE_ROWS), in a step of 1,000; with fewer steps each weighs
     as many times more, so that the whole of it stays.
@@ -310,8 +290,8 @@ def conversions(lab: Lab, base: str, method: str, seed: int) -> Plan:
                 change[f"{way}_rows"] = int(some.sum())
         return {"rows": len(x), "before_k": _mean(before), "changes": changes}
 
-    stages = [first.model_dump(mode="json") for first in firsts]
-    return {"stage_1": stages, "stage_2": steps[1], "limits": list(INTEGER_LIMITS)}, compute
+    about = {"stage_2": steps[1], "limits": list(INTEGER_LIMITS)}
+    return {"stage_1": [first.model_dump(mode="json") for first in firsts], **about}, compute
 
 
 def integer_groups(count: int) -> dict[str, tuple[str, ...]]:
@@ -324,9 +304,7 @@ def integer_groups(count: int) -> dict[str, tuple[str, ...]]:
 
 
 def stage_1(preset: str, base: str, count: int, seed: int, steps: int) -> SearchSpec:
-    """Stage 1 alone, its fractions kept as they are but for the limit of elements, so that conversions start from the
-    same compositions.
-    """
+    """Stage 1 alone, its fractions kept but for the limit of elements, so that conversions start alike."""
     changes = {"base": base, "candidates": count, "seed": seed, "steps": (steps, 0)}
     return load_preset(preset, {**changes, "projection": {"kind": "none", "neutral": False}})
 
@@ -351,8 +329,8 @@ def cells_of(name: str, size: Size) -> list[tuple[str, str]]:
     """The bases and methods of an experiment's cells, in the order in which they run."""
     groups: dict[str, tuple[Collection[str], Collection[str]]] = {
         **{each: (family.bases, METHODS) for each, family in comparison().families.items()},
-        "guidance": ((GUIDANCE_BASE,), comparison().tables["table4"].rows),
-        "starts": ((START_BASE,), STARTS),
+        "guidance": ([GUIDANCE_BASE], comparison().tables["table4"].rows),
+        "starts": ([START_BASE], STARTS),
         "integers": (integer_groups(size.candidates["integers"]), SEARCHES),
     }
     return list(itertools.product(*groups[name]))
@@ -365,14 +343,12 @@ def rightly_substituted(amounts: Floats, base: str, element: str) -> Mask:
 
     The base itself and rows of zeros fail.
     """
-    x0 = fractions(parse(base))
+    x0, site = fractions(parse(base)), INDEX[element]
     total = amounts.sum(axis=1, keepdims=True)
     x = amounts / np.where(total > 0, total, 1)
-    preserved = x0 > 0
-    preserved[INDEX[element]] = False
+    preserved = (x0 > 0) & (np.arange(len(x0)) != site)
     kept = np.abs(x[:, preserved] - x0[preserved]) <= TOLERANCE * x0[preserved] + 1e-12
-    share = x0[INDEX[element]]
-    others = np.abs(x[:, ~preserved].sum(axis=1) - share) <= TOLERANCE * share + 1e-12
+    others = np.abs(x[:, ~preserved].sum(axis=1) - x0[site]) <= TOLERANCE * x0[site] + 1e-12
     new = (x[:, x0 == 0] > 0).any(axis=1)
     right: Mask = kept.all(axis=1) & others & new
     return right

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import getitem
 from typing import Any, cast
 
@@ -14,14 +14,7 @@ import pandas as pd
 import torch
 
 from kiago_ray.paper import plots
-from kiago_ray.paper.experiments import (
-    GUIDANCE_BASE,
-    START_BASE,
-    STARTS,
-    Figures,
-    Found,
-    Lab,
-)
+from kiago_ray.paper.experiments import GUIDANCE_BASE, START_BASE, STARTS, Figures, Found, Lab
 from kiago_ray.paper.tables import (
     BASELINES,
     LABELS,
@@ -87,9 +80,7 @@ class Evidence:
         return rows[0] if rows else {}
 
     def mean(self, base: str, method: str, read: Read, seeds: Sequence[int] | None = None) -> Value:
-        """The mean over seeds of what `read` takes from each cell; None where one has none, NOT_RUN where one
-        failed.
-        """
+        """The mean over seeds of what `read` takes; None where a cell has none, NOT_RUN where one failed."""
         seeds = self.seeds if seeds is None else seeds
         cells = [self.found[base, method, seed] for seed in seeds if (base, method, seed) in self.found]
         if len(cells) < len(seeds):
@@ -219,9 +210,7 @@ def contest_verdicts(
 
 
 def _standing(values: Values) -> pd.DataFrame:
-    """Base × method as numbers: −∞ where nothing passed, which is behind any number and ahead of none; NaN, which
-    compares with nothing, where it wasn't run.
-    """
+    """Base × method as numbers: −∞, behind any number, where nothing passed; NaN where it wasn't run."""
     numbers = [
         [
             -math.inf if (value := row[each]) is None else math.nan if value == NOT_RUN else value
@@ -271,11 +260,8 @@ def pass_rates(evidence: Evidence) -> PaperTable:
 
 def spread(evidence: Evidence) -> PaperTable:
     """How much the gain of the top formulas varies over seeds, and T_c at the end of Fig. 3's runs (S.4)."""
-    columns = (
-        *(Column(str(seed), f"seed {seed}", sign=True) for seed in evidence.seeds),
-        Column("mean", "mean", sign=True),
-        Column("spread", "standard deviation"),
-    )
+    signed = {**{str(seed): f"seed {seed}" for seed in evidence.seeds}, "mean": "mean"}
+    columns = *(Column(*each, sign=True) for each in signed.items()), Column("spread", "standard deviation")
 
     def row(base: str, method: str, read: Read) -> dict[str, Value]:
         values = {str(seed): evidence.mean(base, method, read, [seed]) for seed in evidence.seeds}
@@ -286,14 +272,14 @@ def spread(evidence: Evidence) -> PaperTable:
         return {**values, "mean": statistics.mean(numbers), "spread": deviation}
 
     k = evidence.declared.top
-    gain = top(k, "tc_k", gain=True)
-    gains = evidence.rows(SEARCHES, lambda base, method: row(base, method, gain))
+    gains = evidence.rows(SEARCHES, partial(row, read=top(k, "tc_k", gain=True)))
     ends = {label: row(START_BASE, kind, at("mean", -1)) for kind, label in STARTS.items()}
+    title, ends_title = (
+        f"ΔT_c of the top {k} by the search's model (K)",
+        "Fig. 3's runs: mean T_c after the last step (K)",
+    )
     return PaperTable(
-        [
-            Panel(f"ΔT_c of the top {k} by the search's model (K)", "base, search", columns, gains),
-            Panel("Fig. 3's runs: mean T_c after the last step (K)", "start", columns, ends),
-        ]
+        [Panel(title, "base, search", columns, gains), Panel(ends_title, "start", columns, ends)]
     )
 
 
@@ -301,17 +287,10 @@ def starts(evidence: Evidence) -> PaperTable:
     """T_c over the first stage by the kind of start (Fig. 3)."""
     cells = {kind: cell for kind in STARTS if (cell := evidence.cell(START_BASE, kind))}
     ends = {kind: cell["mean"][-1] for kind, cell in cells.items()}
-    rows = {
-        STARTS[kind]: {
-            **cell,
-            "first": cell["mean"][0],
-            "last": ends[kind],
-            "median": cell["p50"][-1],
-            "p90": cell["p90"][-1],
-        }
-        for kind, cell in cells.items()
-    }
-    verdicts, drawn = [], []
+    rows, verdicts, drawn = {}, [], []
+    for kind, cell in cells.items():
+        last = {"last": ends[kind], "median": cell["p50"][-1], "p90": cell["p90"][-1]}
+        rows[STARTS[kind]] = {**cell, "first": cell["mean"][0], **last}
     if len(ends) == len(STARTS):
         existing, random = ends.values()
         verdicts.append(
@@ -333,11 +312,10 @@ def conversions(evidence: Evidence) -> PaperTable:
         }
         for by in ("", "_oracle")
     )
-    better = {}
+    better, changes = {}, pd.DataFrame(ours, dtype=float).T
     for method in SEARCHES:
-        both = [(row[f"{method}_loss"], row[f"{method}_rounding"]) for row in ours.values()]
-        known = [(loss, rounding) for loss, rounding in both if loss is not None and rounding is not None]
-        better[method] = [sum(loss > rounding for loss, rounding in known), len(known)]
+        loss, rounding = (changes[f"{method}_{way}"] for way in _WAYS)
+        better[method] = [int((loss > rounding).sum()), int((loss + rounding).notna().sum())]
     printed = {limit: {f"paper_{way}": declared.value(limit, way) for way in _WAYS} for limit in ours}
     beside = evidence.panel(0, {limit: {**row, **printed[limit]} for limit, row in ours.items()})
     series = {c.label: [row[c.name] for row in beside.rows.values()] for c in beside.columns}
@@ -365,9 +343,7 @@ def mean_change(evidence: Evidence, method: str, limit: str, way: str, by: str =
 
 
 def integer_loss(evidence: Evidence) -> PaperTable:
-    """The integer loss of one composition, exactly: |x − n/4| by n/4 and element, and L_int^4 by the search's own loss
-    (eq. 10, Fig. 2).
-    """
+    """|x − n/4| of one composition, exactly, and L_int^4 by the search's own loss (eq. 10, Fig. 2)."""
     declared = evidence.declared
     x = torch.tensor(list(FIG2.values()), dtype=torch.float64)
     loss = float(integer_distance(x, torch.tensor(float(FIG2_ATOMS)), "l1"))
@@ -375,11 +351,7 @@ def integer_loss(evidence: Evidence) -> PaperTable:
         f"{n / FIG2_ATOMS:.2f}": {symbol: abs(amount - n / FIG2_ATOMS) for symbol, amount in FIG2.items()}
         for n in range(FIG2_ATOMS + 1)
     }
-    equal = all(
-        abs(value - float(declared.value(step, symbol) or 0)) < 1e-9
-        for step, row in grid.items()
-        for symbol, value in row.items()
-    )
+    equal = bool((pd.DataFrame(grid).sub(pd.DataFrame(declared.rows)).abs() < 1e-9).all(axis=None))
     columns = [Column(symbol, label, digits=2) for symbol, label in declared.columns.items()]
     verdicts = [
         f"L_int^4 = {loss:.2f}, by the search's own loss: the sum of the least in each column (0.02 + 0.02 + 0.00).",

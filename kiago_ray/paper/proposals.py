@@ -31,9 +31,7 @@ def samples(evidence: Evidence) -> PaperTable:
 
 
 def substitutions(evidence: Evidence) -> PaperTable:
-    """The best substituted proposal of each search against the best known compound with the same substitution, and the
-    paper's by our models (Table 8).
-    """
+    """The best substituted proposal of each search, the best known compound, the paper's by our models (Table 8)."""
     lab, bases, declared = evidence.lab, evidence.bases, evidence.declared
     printed = [str(row[name]) for row in declared.rows.values() for name in ("proposed", "best")]
     best = {(base, method): evidence.best(base, method) for method in SEARCHES for base in bases}
@@ -99,9 +97,7 @@ def best_substituted(
 
 
 def hydrides(evidence: Evidence) -> PaperTable:
-    """Hydrides that each search proposes over all bases, with known compounds of the same elements, and the paper's by
-    our models (Table 11).
-    """
+    """Each search's hydrides beside known compounds of the same elements; the paper's by our models (Table 11)."""
     declared, panels = evidence.declared, []
     for method in SEARCHES:
         found: dict[str, dict[str, Any]] = {}

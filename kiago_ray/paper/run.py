@@ -72,16 +72,11 @@ def table_of(name: str, found: Found, lab: Lab) -> PaperTable:
         "seeds": f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}",
         **table.words,
     }
-    filled = [note.format(**words) for note in (notes.get(declared.size, declared.size), *declared.notes)]
-    return replace(
-        table,
-        name=name,
-        label=declared.label,
-        title=declared.title,
-        size=filled[0],
-        notes=[note for note in filled[1:] if note],
-        captions=declared.captions,
+    size_note, *others = (
+        note.format(**words) for note in (notes.get(declared.size, declared.size), *declared.notes)
     )
+    shared = {key: getattr(declared, key) for key in ("label", "title", "captions")}
+    return replace(table, name=name, size=size_note, notes=[note for note in others if note], **shared)
 
 
 def thin(evidence: Evidence) -> str:
@@ -97,9 +92,7 @@ def thin(evidence: Evidence) -> str:
 
 
 def differences() -> list[tuple[str, ...]]:
-    """Every field whose value isn't the same in all of the PRESETS, in the specification's order: its name, the
-    value in each preset, and its description, which has the reason.
-    """
+    """Name, the value in each of the PRESETS and the description, with its reason, of fields that differ there."""
     specs = [load_preset(name) for name in PRESETS]
     found = []
     for path, description in _fields(SearchSpec):
@@ -109,15 +102,13 @@ def differences() -> list[tuple[str, ...]]:
     return found
 
 
-def _fields(model: type[BaseModel], above: str = "", reason: str = "") -> Iterator[tuple[str, str]]:
-    """Path and description of every field, those of sections one by one, with the section's where it gives reasons."""
+def _fields(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str]]:
+    """Path and description of every field, those of sections one by one."""
     for name, field in model.model_fields.items():
-        kind, description = field.annotation, " ".join((field.description or "").split())
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            reasons = f"{description} " if "The paper" in description else ""
-            yield from _fields(kind, f"{above}{name}.", reasons)
+        if isinstance(kind := field.annotation, type) and issubclass(kind, BaseModel):
+            yield from _fields(kind, f"{above}{name}.")
         else:
-            yield above + name, reason + description
+            yield above + name, " ".join((field.description or "").split())
 
 
 def _text(value: Any) -> str:

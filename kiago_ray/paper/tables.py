@@ -199,9 +199,7 @@ class Declaration(_Frozen):
 
 
 class Comparison(_Frozen):
-    """The whole data file. integers: Table 1's materials. notes: shared ones by name. departures: how every preset
-    differs in no field.
-    """
+    """The data file. integers: Table 1's materials. notes: shared ones. departures: what differs in no field."""
 
     families: dict[str, Family]
     integers: tuple[str, ...]

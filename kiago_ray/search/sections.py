@@ -253,9 +253,9 @@ class RampSpec(Section):
     """A weight that goes linearly from `start` to `end` over stage 2; a single number stays constant."""
 
     start: float = Field(default=10.0, ge=0)
-    """In the first step, in K."""
+    """Weight of the integer loss in stage 2's first step, in K. The paper's 1 is little beside slopes of hundreds."""
     end: float = Field(default=1000.0, ge=0)
-    """In the last step, in K."""
+    """Weight of the integer loss in stage 2's last step, in K."""
 
     @model_validator(mode="before")
     @classmethod

@@ -102,7 +102,7 @@ class SearchSpec(Section):
     plausibility_weight: float = Field(default=10.0, ge=0, le=1000)
     """Weight of the plausibility, in K per nat. The paper has 0; but what nobody can make is worth nothing."""
     beta: RampSpec = Field(default_factory=RampSpec)
-    """Weight of the integer loss in stage 2, in K (eq. 16). The paper's 1 is little beside T_c's slope of hundreds."""
+    """Weight of the integer loss in stage 2, in K (eq. 16)."""
     integer_norm: Literal["l1", "l2"] = "l1"
     """l1: the integer loss sums |x - c| (eq. 10); l2: it sums (x - c)²."""
     tc_gradient: Literal["before_relu", "after_relu"] = "before_relu"

@@ -148,7 +148,7 @@ def test_amounts_are_cleaned_by_the_rule_and_nothing_is_hidden() -> None:
     amounts, status = cleaned(signal)
     assert status.tolist() == [0, 1, 2, 2]
     assert not amounts[1:].any()
-    samples = Samples(amounts, signal, status, np.zeros(4, dtype=np.int64))
+    samples = Samples(amounts, status, signal, np.zeros(4, dtype=np.int64))
     assert samples.counts() == {"ok": 1, "empty": 1, "diverged": 2}
     assert formulas(samples) == ["LaFe0.05Ni0.99As0.99O1.01"]
     assert SampleStatus(status[1]) is SampleStatus.EMPTY

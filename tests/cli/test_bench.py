@@ -105,7 +105,7 @@ def test_a_peak_is_measured_on_one_thread_and_leaves_the_threads_alone() -> None
 
 
 def test_a_timed_step_moves_the_rows(predictors: Predictors) -> None:
-    timed = Bench.of(predictors, 8)
+    timed = Bench(predictors, 8)
     assert timed.state.x_base.shape == (8, 118)
     for stage in (1, 2):
         advance = timed.step(stage, "float32")

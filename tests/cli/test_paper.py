@@ -69,7 +69,7 @@ def test_what_fails_is_listed(kiago: Kiago, out: Path, monkeypatch: pytest.Monke
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no such card")
 
-    monkeypatch.setattr("kiago_ray.paper.experiments.load_superdiff", broken)
+    monkeypatch.setattr("kiago_ray.paper.experiments.sample", broken)
     ended = kiago("paper", "table10", *TINY, "--out", out, "--json")
     assert ended.code == 3
     assert len(json.loads(ended.out)["failures"]) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 from pathlib import Path
@@ -215,7 +214,7 @@ def test_long_curves_are_thinned_to_their_ends(recorded: tuple[Campaign, Record]
         {
             "step": pa.array(steps, pa.int32()),
             **{
-                f"{quantity}_{statistic}": [math.nan if step % 7 == 1 else float(step) for step in steps]
+                f"{quantity}_{statistic}": [None if step % 7 == 1 else float(step) for step in steps]
                 for quantity in ("tc_k", "ef_ev_per_atom", "integer_loss")
                 for statistic in ("mean", "p50")
             },

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from kiago_ray.baselines.superdiff import load_superdiff, sample
+from kiago_ray.baselines.superdiff import SuperDiff, load_superdiff, sample
 from kiago_ray.data import NONE
 from kiago_ray.models import load_models
 from kiago_ray.paper.experiments import EXPERIMENTS, Figures, Lab, diffusion, open_cells
@@ -24,7 +24,7 @@ SIZE = (
 
 
 def without_models(folder: Path) -> Lab:
-    return Lab(cast(Any, None), open_cells(str(folder / "out"), {"weights": "a"}), SIZE)
+    return Lab(cast(Any, None), cast(Any, None), open_cells(str(folder / "out"), {"weights": "a"}), SIZE)
 
 
 def never() -> Figures:
@@ -76,7 +76,7 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     location = open_cells(str(tmp_path_factory.mktemp("lab") / "out"), {})
-    return Lab(load_models(known=NONE), location, SIZE)
+    return Lab(load_models(known=NONE), load_superdiff(), location, SIZE)
 
 
 def test_every_method_gives_a_cell_of_the_same_form(lab: Lab) -> None:
@@ -126,10 +126,9 @@ def test_models_of_formulas(lab: Lab) -> None:
     assert lab.predicted(["PoO2"]) == {}
 
 
-def test_a_failure_is_recorded_and_said(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failure_is_recorded_and_said(lab: Lab) -> None:
     said: list[str] = []
-    monkeypatch.setattr("kiago_ray.paper.experiments.load_superdiff", lambda: load_superdiff(tmp_path))
-    broken = replace(lab, diffusion=None, failures={}, say=said.append)
+    broken = replace(lab, superdiff=SuperDiff(cast(Any, None), {"sha256": ""}), failures={}, say=said.append)
     assert not broken.cells("materials", [("LaNiAsO", "superdiff")], [3])
     assert list(broken.failures) == ["materials-LaNiAsO-superdiff-3"]
     assert said[-1].startswith("failed: materials-LaNiAsO-superdiff-3")

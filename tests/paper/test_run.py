@@ -75,7 +75,7 @@ def test_every_difference_is_one_and_has_a_reason() -> None:
     assert found["alpha"][:3] == ["20", "4", "4"]
     assert found["n_unit.max"][:3] == ["25", "25", "199"]
     assert found["integer_norm"][:3] == ["l1", "l1", "l2"]
-    assert found["beta.end"][3].startswith("Weight of the integer loss")  # the section's reason
+    assert found["beta.end"][3].startswith("Weight of the integer loss")
     assert "steps" in found
     assert "seed" not in found
     for name, (*values, reason) in found.items():

@@ -57,7 +57,7 @@ class KnowingLab(Lab):
 def lab(tmp_path: Path) -> KnowingLab:
     predictors = Predictors(tc=Share("Ho"), ef=Share("O"))
     size = comparison().sizes["quick"].changed(seeds=(0, 1))
-    made = KnowingLab(Models(predictors), open_cells(str(tmp_path / "out"), {}), size)
+    made = KnowingLab(Models(predictors), cast(Any, None), open_cells(str(tmp_path / "out"), {}), size)
     made.answers = {}
     return made
 
