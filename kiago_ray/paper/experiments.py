@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -145,8 +145,8 @@ class Lab:
         columns = {"tc_k": tc_k.clip(0), "tc_oracle_k": oracle.predict(x)[0], "ef_ev_per_atom": ef}
         if self.models.hull is not None:
             columns["e_hull_ev_per_atom"] = self.models.hull.e_hull(x, ef)
-        found: dict[str, dict[str, float]] = pd.DataFrame(columns, texts, dtype=float).to_dict("index")
-        return found
+        found = pd.DataFrame(columns, texts, dtype=float).to_dict("index")
+        return cast("dict[str, dict[str, float]]", found)
 
 
 def proposals(name: str, lab: Lab, base: str, method: str, seed: int) -> Plan:
