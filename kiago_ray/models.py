@@ -203,11 +203,7 @@ def load_models(
     folder = None if weights is None else Path(weights)
     measured, outcomes = known_table(known), tried_table(tried)
     hull = None if phases == NONE else EnergyHull.of(phases, weights=folder)
-    digests = {
-        "known": None if measured is None else measured.sha256,
-        "phases": None if hull is None else hull.phases.report.sha256,
-        "tried": None if outcomes is None else outcomes.sha256,
-    }
+    tables = {"known": measured, "phases": None if hull is None else hull.phases.report, "tried": outcomes}
     return Models(
         predictors=load_predictors(folder, device=device),
         oracle=load_oracle(folder_with(ORACLE, folder)),
@@ -216,5 +212,5 @@ def load_models(
         tried=None if outcomes is None else TriedMaterials.from_table(outcomes.table, outcomes.source),
         hull=hull,
         cards=load_cards(folder),
-        tables={name: digest for name, digest in digests.items() if digest is not None},
+        tables={name: table.sha256 for name, table in tables.items() if table is not None},
     )

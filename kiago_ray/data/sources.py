@@ -158,8 +158,7 @@ def publication_year(journal: str) -> int | None:
     if not years:
         bare = {int(year) for year in _BARE_YEAR.findall(journal)}
         years = list(bare) if len(bare) == 1 else []
-    credible = [year for year in years if year >= FIRST_YEAR]
-    return min(credible, default=None)
+    return min((year for year in years if year >= FIRST_YEAR), default=None)
 
 
 def _of_oxygen(found: Sequence[Measurement], oxygen: Oxygen) -> pd.DataFrame:

@@ -8,7 +8,6 @@ rows that each split holds out, and measured on the other half.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,7 +30,6 @@ from kiago_ray.predictors.networks import ElemNet, TcResNet
 from kiago_ray.predictors.weights import halved, save_network
 from kiago_ray.training.fit import FitSettings, RunOptions, fit, model_card
 from kiago_ray.training.tables import (
-    SPLITS,
     Epoch,
     Floats,
     Lesson,
@@ -137,9 +135,8 @@ def _fitted(
 def train_tc_ensemble(
     tables: TcTables, settings: FitSettings, options: RunOptions, lesson: Lesson = ENSEMBLE_LESSON
 ) -> dict[str, Any]:
-    """Fit the ensemble, write `tc_ensemble.safetensors` and its card to `options.out`, return the card.
-
-    Both splits are fitted, whatever `options.splits` says: the spread needs them.
+    """Fit the ensemble on both splits, which its spread needs, write `tc_ensemble.safetensors` and its card to
+    `options.out`, return the card.
     """
     recipe = {
         "features": "amounts, statistics of element properties, valences and ratios (tc_features)",
@@ -148,9 +145,8 @@ def train_tc_ensemble(
         **lesson.about(),
         "bfloat16": options.bfloat16,
     }
-    both = replace(options, splits=SPLITS)
-    fitted = partial(_fit_ensemble, tables, settings, both, recipe, lesson)
-    fits, figures = _fitted(fitted, partial(tables.scores, "ensemble"), tables.known, both)
+    fitted = partial(_fit_ensemble, tables, settings, options, recipe, lesson)
+    fits, figures = _fitted(fitted, partial(tables.scores, "ensemble"), tables.known, options)
     saved = fits["random"]
     fits["system"].extrapolation.unit.copy_(saved.extrapolation.unit)  # scores as they are served
     halves = {split: _halves(network, tables.known.parts(split)[1]) for split, network in fits.items()}
