@@ -297,15 +297,12 @@ class _Store:
         if database is not None:
             _make_database(database, root)
         self._client = MlflowClient(tracking_uri=target.uri)
-        found = self._client.get_experiment_by_name(target.experiment)
-        if found is None:
-            self._experiment = self._client.create_experiment(target.experiment, artifact_location=root)
-        elif found.lifecycle_stage == "active":
-            self._experiment = found.experiment_id
-        else:
-            raise TrackingError(
-                f"the experiment {target.experiment!r} was deleted from {self._shown}; restore it there"
-            )
+        name = target.experiment
+        found = self._client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage != "active":
+            raise TrackingError(f"the experiment {name!r} was deleted from {self._shown}; restore it there")
+        create = self._client.create_experiment
+        self._experiment = found.experiment_id if found else create(name, artifact_location=root)
 
     def write(self, entry: Entry, parent: str | None = None) -> str:
         """Write what isn't there yet of an entry; return its run's id. Its status is set last, to vouch for it."""

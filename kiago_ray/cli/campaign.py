@@ -190,9 +190,7 @@ def requested(
     no_tracking: bool,
     **how: Any,
 ) -> RunRequest:
-    """What a campaign or sweep is run with; says so where no MLflow store is known. how: the cluster's address
-    and the workers, as `RunRequest` has them. Raises TrackingError.
-    """
+    """What a run is made with; says where it has no record. how: more of `RunRequest`. Raises TrackingError."""
     target = tracking_target(Location.of(where), tracking_uri, spec.name, none=no_tracking)
     if target is None and not no_tracking:
         say("no MLflow record: the output is remote; give --tracking-uri or MLFLOW_TRACKING_URI for one")

@@ -182,9 +182,7 @@ def proposals(name: str, lab: Lab, base: str, method: str, seed: int) -> Plan:
 
 
 def guidance(lab: Lab, base: str, method: str, seed: int) -> Plan:
-    """SuperDiff from one base with each of Table 4's weights of guidance, which take the methods' place: mean changes
-    of T_c in K by cause, and the share of rows that pass.
-    """
+    """SuperDiff by Table 4's weights, in the methods' place: mean changes of T_c in K by cause, and who passes."""
     count, steps = lab.size.candidates["guidance"], lab.size.guidance_steps
     judge = comparison().families["materials"].judge(base)
     sampling, draw = diffusion(lab, base, count, float(method), seed, steps, account=True)
@@ -355,9 +353,7 @@ def rightly_substituted(amounts: Floats, base: str, element: str) -> Mask:
 
 
 def hydride_form(amounts: Floats) -> Mask:
-    """Table 10's three conditions on amounts (n, 118), (n,): at least 40 % hydrogen, three elements or fewer, 15 atoms
-    or fewer. Amounts that aren't whole count as they are written.
-    """
+    """Table 10's conditions on amounts (n, 118), (n,): ≥ 40 % hydrogen, ≤ 3 elements, ≤ 15 atoms as written."""
     atoms = amounts.sum(axis=1)
     rich = amounts[:, INDEX["H"]] >= MIN_HYDROGEN * atoms - 1e-9
     few = (amounts > 0).sum(axis=1) <= HYDRIDE_ELEMENTS

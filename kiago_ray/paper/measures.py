@@ -138,9 +138,12 @@ def beside_paper(
     """Our columns with the paper's beside those that it has. digits: the paper's; None for as many as ours have."""
     shown: list[Column] = []
     for column in columns:
-        paper = column.printed(column.digits if digits is None else digits)
-        shown += [column, paper] if column.name in declared.columns else [column]
-    printed = {label: {**row, **declared.printed(label)} for label, row in rows.items()}
+        beside = column.printed(column.digits if digits is None else digits)
+        shown += [column, beside] if column.name in declared.columns else [column]
+    paper = {
+        label: {f"{each}_paper": declared.value(label, each) for each in declared.columns} for label in rows
+    }
+    printed = {label: {**row, **paper[label]} for label, row in rows.items()}
     return Panel(title, head, tuple(shown), printed, missing)
 
 
@@ -332,9 +335,7 @@ def conversions(evidence: Evidence) -> PaperTable:
 
 
 def mean_change(evidence: Evidence, method: str, limit: str, way: str, by: str = "") -> float | None:
-    """Mean change of T_c in K over all rows of all materials and seeds; None where no row was converted. way: of
-    conversion. by: "_oracle" for the oracle's.
-    """
+    """Mean change of T_c in K over rows, materials and seeds; None without any. by: "_oracle" for the oracle's."""
     changes = [cell["changes"][limit] for (_, each, _), cell in evidence.found.items() if each == method]
     weights, values = ([change[way + what] for change in changes] for what in ("_rows", by))
     if not sum(weights) or None in values:

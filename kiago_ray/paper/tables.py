@@ -193,10 +193,6 @@ class Declaration(_Frozen):
         """What the paper prints there; None (N/A) too where it has no such row."""
         return self.rows.get(row, {}).get(column)
 
-    def printed(self, row: str) -> dict[str, Value]:
-        """A row of the paper's by the names of its columns beside ours, such as "kiago_paper"."""
-        return {f"{column}_paper": self.value(row, column) for column in self.columns}
-
 
 class Comparison(_Frozen):
     """The data file. integers: Table 1's materials. notes: shared ones. departures: what differs in no field."""
