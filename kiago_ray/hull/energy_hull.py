@@ -7,28 +7,36 @@ takes and c_i its atomic fractions. The basis of that linear program's optimum a
 unlike a hull by facets (qhull) it costs milliseconds in any number of elements.
 
 The phases are those of the package or of a file, with an energy each that ElemNet predicts or that is their source's
-own.
+own. What takes long to read or to predict is kept in the user's cache, under the SHA-256 of the file and of ElemNet's
+weights and the version that read it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import pandas as pd
+import platformdirs
 import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 from scipy.optimize import linprog
 from scipy.sparse import block_diag, csr_matrix
 
+from kiago_ray import __version__
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse, sparse_fractions
 from kiago_ray.data import tables
 from kiago_ray.data.compositions import elements_held
-from kiago_ray.data.files import AN_ELEMENT, FOREIGN, LoadReport, PathLike
+from kiago_ray.data.files import AN_ELEMENT, FOREIGN, LoadReport, PathLike, sha256
 from kiago_ray.predictors.base import Predictor, predict
 from kiago_ray.predictors.weights import load_card, load_ef
 from kiago_ray.screening.rank import rank_rows
@@ -42,7 +50,9 @@ TOLD_FORMULAS = 200  # of them where no screen asks for it
 ON_THE_HULL_EV_PER_ATOM = 1e-6  # nearer than this is on it: single precision predicts no finer
 
 DENSE_AT_ONCE = 16_384  # phases whose fractions are dense at a time
+CACHE_VARIABLE = "KIAGO_CACHE"
 MIXED_AT_ONCE = 64  # compositions of one linear program
+MAX_KEPT = 32  # files of the cache; the oldest give way
 
 
 @dataclass(frozen=True)
@@ -59,27 +69,33 @@ class Phases:
 
 def load_phases(path: PathLike | None, ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
     """The compounds of a file, or for None those of the package's own table, with the energies that `ef` predicts,
-    whose weights have this SHA-256, or without it the file's own. The table has the energies by the shipped ElemNet;
-    of other phases and by other weights a hundred thousand take a quarter of a minute. Raises DataError for a file
-    that can't be used (see data.sources).
+    whose weights have this SHA-256, or without it the file's own. What takes long comes from the cache where it was
+    worked out before; the table has the energies by the shipped ElemNet. Raises DataError for a file that can't be
+    used (see data.sources).
     """
-    column = "ef_ev_per_atom"
     if path is None:
-        table, fractions, report = _shipped(ef)
-        column = column if ef is None else "ef_predicted_ev_per_atom"
-        known = ef is None or ef_sha256 == tables.phases_ef_sha256()
-    else:
-        from kiago_ray.data import sources  # which a search beside the shipped phases doesn't need
-
-        elements = None if ef is None else [SYMBOLS[z] for z in np.flatnonzero(_elements(ef))]
-        table, report = sources.load_phases(path, energies=ef is None, elements=elements)
-        fractions, known = sparse_fractions(table["formula"].tolist()), ef is None
-    energies = table[column].to_numpy(np.float64) if known else _predicted(cast(Predictor, ef), fractions)
-    return Phases(tuple(table["formula"].tolist()), fractions, energies, report)
+        digest, column = tables.sha256_of(tables.PHASES), None
+        if ef is None or ef_sha256 == tables.phases_ef_sha256():
+            column = "ef_ev_per_atom" if ef is None else "ef_predicted_ev_per_atom"
+            return _shipped(digest, ef, column)
+        return _cached(digest, ef_sha256, lambda: _shipped(digest, ef))
+    phases = _cached(sha256(path), ef_sha256 if ef else "file", lambda: _of_file(path, ef))
+    return replace(phases, report=replace(phases.report, file=Path(path).name))
 
 
-def _shipped(ef: Predictor | None) -> tuple[pd.DataFrame, csr_matrix, LoadReport]:
-    """The shipped compounds of elements that `ef` knows, their fractions and an account of the table."""
+def _of_file(path: PathLike, ef: Predictor | None) -> Phases:
+    from kiago_ray.data import sources  # which a search beside the shipped phases doesn't need
+
+    known = None if ef is None else [SYMBOLS[z] for z in np.flatnonzero(_elements(ef))]
+    table, report = sources.load_phases(path, energies=ef is None, elements=known)
+    formulas = tuple(table["formula"].tolist())
+    fractions = sparse_fractions(formulas)
+    energies = table["ef_ev_per_atom"].to_numpy() if ef is None else _predicted(ef, fractions)
+    return Phases(formulas, fractions, energies, report)
+
+
+def _shipped(digest: str, ef: Predictor | None, column: str | None = None) -> Phases:
+    """The table's compounds of elements that `ef` knows, with the energies of a column or else by `ef`."""
     table = tables.phases()
     fractions = sparse_fractions(table["formula"].tolist())
     compound = np.diff(fractions.indptr) > 1
@@ -88,14 +104,16 @@ def _shipped(ef: Predictor | None) -> tuple[pd.DataFrame, csr_matrix, LoadReport
     report = LoadReport(
         kind="phases",
         file="the Materials Project's ground states, as shipped",
-        sha256=tables.sha256_of(tables.PHASES),
+        sha256=digest,
         rows_read=len(table),
         dropped={reason: int(count) for reason, count in dropped.items() if count},
         examples={},
         duplicates_merged=0,
         rows_kept=int(kept.sum()),
     )
-    return table[kept], fractions[kept], report
+    table, fractions = table[kept], fractions[kept]
+    energies = table[column].to_numpy(np.float64) if column else _predicted(cast(Predictor, ef), fractions)
+    return Phases(tuple(table["formula"].tolist()), fractions, energies, report)
 
 
 def predicted_energies(ef: Predictor, formulas: Sequence[str]) -> Floats:
@@ -120,6 +138,34 @@ def _supported(ef: Predictor, fractions: csr_matrix) -> Mask:
 def _predicted(ef: Predictor, fractions: csr_matrix) -> Floats:
     pieces = [fractions[at : at + DENSE_AT_ONCE] for at in range(0, fractions.shape[0], DENSE_AT_ONCE)]
     return np.concatenate([predict(ef, piece.toarray().astype(np.float32)) for piece in pieces])
+
+
+def _cached(file_sha256: str, energies: str, read: Callable[[], Phases]) -> Phases:
+    """Phases of a file with these energies: from a Parquet file with checksums in KIAGO_CACHE or the user's cache, or
+    read and put there, whole or not at all. A file that is damaged, or that can't be written, only costs time.
+    """
+    own = os.environ.get(CACHE_VARIABLE)
+    folder = Path(own).expanduser() if own else platformdirs.user_cache_path("kiago-ray", appauthor=False)
+    name = hashlib.sha256(f"{__version__} {file_sha256} {energies}".encode()).hexdigest()[:32]
+    path = folder / "hull" / f"{name}.parquet"
+    reports = TypeAdapter(LoadReport)
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+        formulas = tuple(table["formula"].to_pylist())
+        report = reports.validate_json(table.schema.metadata[b"report"])
+        return Phases(formulas, sparse_fractions(formulas), table["ef_ev_per_atom"].to_numpy(), report)
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+        phases = read()
+    table = pa.table({"formula": phases.formulas, "ef_ev_per_atom": phases.ef_ev_per_atom})
+    table = table.replace_schema_metadata({b"report": reports.dump_json(phases.report)})
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as draft:
+            pq.write_table(table, Path(draft) / "phases", compression="zstd", write_page_checksum=True)
+            os.replace(Path(draft) / "phases", path)
+        for old in sorted(path.parent.glob("*.parquet"), key=os.path.getmtime)[:-MAX_KEPT]:
+            old.unlink()
+    return phases
 
 
 Mixing = tuple[Floats, Floats, Floats]

@@ -44,6 +44,12 @@ def kiago(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return run
 
 
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """An empty cache, so that what this machine's user has kept changes nothing."""
+    monkeypatch.setenv("KIAGO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 

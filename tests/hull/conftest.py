@@ -1,4 +1,4 @@
-"""Hulls of a few phases with given energies."""
+"""Hulls of a few phases with given energies, and an empty cache for each test."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ import pytest
 from kiago_ray.hull import EnergyHull
 
 MakeHull = Callable[[Mapping[str, float]], EnergyHull]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("KIAGO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "hull"
 
 
 @pytest.fixture
