@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -18,3 +19,9 @@ class KiagoError(Exception):
 
 class InputError(KiagoError, ValueError):
     """What a person gave can't be used: an option, a file, a specification, a cluster's address."""
+
+
+def first_of(parts: Sequence[str], most: int, mark: str = "; ") -> str:
+    """The first `most` of these parts in one line, and how many more there are."""
+    more = [f"and {len(parts) - most} more"] if len(parts) > most else []
+    return mark.join([*parts[:most], *more])

@@ -4,10 +4,8 @@ the best candidates; and the plots of that, and of how each search rose over its
 
 from __future__ import annotations
 
-import heapq
 import statistics
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -44,7 +42,7 @@ from kiago_ray.report.plots import (
 from kiago_ray.report.reasons import Background
 from kiago_ray.runs.outcome import CampaignResults, SearchResults, read_curves, search_folder
 from kiago_ray.screening.screens import Summary, TopMean
-from kiago_ray.storage.location import Location
+from kiago_ray.storage.location import Location, read_all
 from kiago_ray.storage.table import read_table
 
 if TYPE_CHECKING:  # its import takes longer than most commands
@@ -58,7 +56,6 @@ SHOWN_GROUPS = 40
 LABELLED = 12  # curves that still can be told apart
 SHOWN_CURVES = 500
 LABELLED_OF_MANY = 3  # at either end
-_READERS = 8  # on a remote storage reading a small file is mostly waiting
 _STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
 Item = TypeVar("Item")
@@ -113,12 +110,10 @@ def is_short(search: SearchResults, k: int) -> bool:
 
 def foremost(items: Sequence[Item], limit: int, value: Callable[[Item], float | None]) -> list[Item]:
     """The items in their order; where there are more than `limit`, those of the highest value, unknown ones last."""
-
-    def key(place: int) -> float:
-        found = value(items[place])
-        return float("-inf") if found is None else found
-
-    return [items[place] for place in sorted(heapq.nlargest(limit, range(len(items)), key=key))]
+    worth = np.array(
+        [value(item) for item in items], dtype=float
+    )  # NaN, which sorts last, where it is unknown
+    return [items[place] for place in np.sort(np.argsort(-worth, kind="stable")[:limit])]
 
 
 def campaign_page(
@@ -245,12 +240,11 @@ def campaign_plots(
     Raises StorageError.
     """
     bases = {each.summary.base for each in searches}
-    with ThreadPoolExecutor(_READERS) as readers:
-        places = [search_folder(campaign, each.name) for each in searches]
-        curves = [
-            (each.name, *(curve[column].to_numpy() for column in ("step", "stage", "tc_k_mean")))
-            for each, curve in zip(searches, readers.map(read_curves, places), strict=True)
-        ]
+    tables = read_all(read_curves, [search_folder(campaign, each.name) for each in searches])
+    curves = [
+        (each.name, *(table[column].to_numpy() for column in ("step", "stage", "tc_k_mean")))
+        for each, table in zip(searches, tables, strict=True)
+    ]
     gained = (
         f"Mean predicted {'ΔT_c' if any(bases) else 'T_c'} of the best {K} that passed, by base material and "
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kiago_ray.errors import first_of
 from kiago_ray.runs.spec import ALONE, LITERATURE, MAX_SEARCHES, CampaignSpec
 from kiago_ray.search.run import shard_size as shard_rows
 from kiago_ray.search.sections import SpecError, validated
@@ -27,27 +28,6 @@ _ROW_MB = 0.02
 _ROW_MB_PER_ATOM = 0.00005
 
 Check = Callable[[SearchSpec], None]
-
-
-class InfeasibleError(SpecError):
-    """Searches that can't run. reasons: (search, why) of each."""
-
-    def __init__(self, reasons: Sequence[tuple[str, str]], total: int) -> None:
-        searches: dict[str, list[str]] = {}
-        for name, why in reasons:
-            searches.setdefault(why, []).append(name)
-        shown = "; ".join(f"{_few(names)}: {why}" for why, names in [*searches.items()][:_SHOWN_REASONS])
-        more = len(searches) - _SHOWN_REASONS
-        super().__init__(
-            f"{len(reasons)} of {total} searches can't run: {shown}"
-            + (f"; and {more} more reasons" if more > 0 else "")
-        )
-        self.reasons = tuple(reasons)
-
-
-def _few(names: list[str]) -> str:
-    more = len(names) - _SHOWN_NAMES
-    return ", ".join(names[:_SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -160,8 +140,8 @@ def make_plan(campaign: CampaignSpec, check: Check | None, families: Sequence[st
     """The searches and shards of a campaign.
 
     check: raises SpecError for a search that can't run (`Models.check`); None for a campaign that was checked before.
-    families: of the literature, in their order; those that can't be searched are left out. Raises InfeasibleError with
-    every other search that can't run and why, SpecError where there are too many.
+    families: of the literature, in their order; those that can't be searched are left out. Raises SpecError that
+    names the other searches that can't run and why, and where there are too many.
     """
     count = len(campaign.variants) or math.prod(map(len, campaign.grid.values()))
     total = max(1, len(campaign.bases), len(families)) * count * len(campaign.seeds)
@@ -169,7 +149,7 @@ def make_plan(campaign: CampaignSpec, check: Check | None, families: Sequence[st
         raise SpecError(f"these are {total:,} searches; a campaign holds up to {MAX_SEARCHES:,}")
     check = check or (lambda spec: None)
     searches: list[PlannedSearch] = []
-    reasons: list[tuple[str, str]] = []
+    reasons: dict[str, list[str]] = {}  # why searches can't run → these
     left_out: dict[str, str] = {}
     names: set[str] = set()
     bases = (LITERATURE,) if campaign.literature is not None else campaign.bases or (None,)
@@ -184,11 +164,13 @@ def make_plan(campaign: CampaignSpec, check: Check | None, families: Sequence[st
                 check(spec)
                 search = PlannedSearch.of(spec, campaign.shard_size, name=name, variant=variant)
         except ValueError as error:
-            reasons.append((name, str(error)))
+            reasons.setdefault(str(error), []).append(name)
         else:
             searches.append(search)
     if reasons:
-        raise InfeasibleError(reasons, total)
+        shown = [f"{first_of(unfit, _SHOWN_NAMES, ', ')}: {why}" for why, unfit in reasons.items()]
+        count = sum(map(len, reasons.values()))
+        raise SpecError(f"{count} of {total} searches can't run: {first_of(shown, _SHOWN_REASONS)}")
     plan = Plan(campaign, tuple(searches), max(map(_memory_mb, searches)), tuple(left_out.items()))
     if plan.shard_count > MAX_SHARDS:
         raise SpecError(

@@ -13,7 +13,6 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -49,15 +48,9 @@ from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.rank import ORDER, RANKED, new_rows, rank_rows, with_ranks
 from kiago_ray.screening.screens import SUMMARISED, Summary, summarise
 from kiago_ray.search.sections import ScreensSpec
-from kiago_ray.storage.location import Location, StorageError, reason
+from kiago_ray.storage.location import Location, StorageError, read_all, reason
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, read_run, write_run
-from kiago_ray.storage.table import (
-    blocks,
-    first_rows,
-    read_table,
-    schema,
-    top_csv,
-)
+from kiago_ray.storage.table import blocks, first_rows, read_table, schema, top_csv
 
 _RANKED_PLOTS = tuple(name for name in SEARCH_PLOTS if name != TRAJECTORY_PLOT)
 CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, *_RANKED_PLOTS, CURVES_PLOT, REPORT, SUMMARY)
@@ -66,7 +59,6 @@ _OF_RUN = ("campaign", "campaign_id", "searches", "families", "resources", "iden
 _COUNTED = ("rows", "unique", "passed", "statuses", "top", "ranked_by", "gains", "left_out", "sources")
 BLOCK_ROWS = 65_536  # of a row group
 _RUN_ROWS = 131_072  # rows sorted in memory at a time
-_READERS = 8  # on a remote storage reading a few columns is mostly waiting
 
 
 def finish_search(
@@ -268,8 +260,7 @@ def _ranks(inputs: Sequence[Location], ranking: ScreensSpec) -> tuple[NDArray[np
     """The rank (n,) of each row of all inputs, 0 for a row that stands for no formula; and which of the u ranked ones
     are on the Pareto front (u,).
     """
-    with ThreadPoolExecutor(_READERS) as readers:
-        tables = list(readers.map(lambda place: read_table(place, RANKED), inputs))
+    tables = read_all(lambda place: read_table(place, RANKED), inputs)
     searches = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     rows = pa.concat_tables([schema(RANKED).empty_table(), *tables])
     places, front = rank_rows(rows, searches, ranking)

@@ -12,7 +12,6 @@ import io
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,7 @@ from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.rank import new_rows, order
 from kiago_ray.search.result import QUANTITIES, RowStatus, Trajectory
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
-from kiago_ray.storage.location import TEMPORARY, Location, StorageError
+from kiago_ray.storage.location import TEMPORARY, Location, StorageError, read_all
 from kiago_ray.storage.run_directory import DamagedError
 from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, table_bytes
 
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 SHARDS = "shards"
 _BEST = ("formula", "trusted_tc_k", "tc_k", "delta_tc_k")
 TABLE, STEPS, MANIFEST = ".parquet", ".steps.parquet", ".json"  # endings of a shard's files
-_READERS = 8  # on a remote storage a look at a shard is mostly waiting
 STEPS_SCHEMA = pa.schema(
     [("step", pa.int32()), ("stage", pa.int8()), ("row", pa.int64())]
     + [(name, pa.float32()) for name in QUANTITIES]
@@ -294,12 +292,11 @@ def state_of(
             return str(error)
 
     state = State({}, {})
-    with ThreadPoolExecutor(_READERS) as readers:
-        for shard, found in zip(plan.shards, readers.map(guarded, plan.shards), strict=True):
-            if isinstance(found, Manifest):
-                state.manifests[shard.name] = found
-            elif found is not None:
-                state.damaged[shard.name] = found
+    for shard, found in zip(plan.shards, read_all(guarded, plan.shards), strict=True):
+        if isinstance(found, Manifest):
+            state.manifests[shard.name] = found
+        elif found is not None:
+            state.damaged[shard.name] = found
     return state
 
 
@@ -318,8 +315,7 @@ def remove_leftovers(campaign: Location, plan: Plan) -> None:
     """Remove the temporary files of processes that were killed while they wrote. For the campaign's only driver."""
     folders = [campaign, *(campaign / SHARDS / search.name for search in plan.searches)]
     folders += [search_folder(campaign, search.name) for search in plan.searches]
-    with ThreadPoolExecutor(_READERS) as readers:
-        for folder, names in zip(folders, readers.map(Location.entries, folders), strict=True):
-            for name in names:
-                if name.startswith(".") and name.endswith(TEMPORARY):
-                    (folder / name).delete()
+    for folder, names in zip(folders, read_all(Location.entries, folders), strict=True):
+        for name in names:
+            if name.startswith(".") and name.endswith(TEMPORARY):
+                (folder / name).delete()

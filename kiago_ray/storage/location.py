@@ -15,12 +15,12 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, unquote
 
 import pyarrow as pa
@@ -38,6 +38,7 @@ _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, AWS_PROFILE, or the machine's role"
 )
 _LONGEST_DETAIL = 200
+_READERS = 8
 # What the AWS SDK says: its code, or its code and the HTTP status → what that means and what to do.
 _REFUSALS = {
     "NETWORK_CONNECTION": "no connection to S3; check the network, AWS_ENDPOINT_URL and AWS_CA_BUNDLE",
@@ -51,6 +52,10 @@ class StorageError(KiagoError):
     """Something can't be read or written. The message is one line: where, why, and what to do."""
 
     status = 503
+
+
+class MissingError(StorageError):
+    """A file or directory that isn't there."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +129,8 @@ class Location:
 
     def read_if_there(self) -> bytes | None:
         """The file's contents; None where there is none. Raises StorageError."""
-        with (
-            suppress(FileNotFoundError, NotADirectoryError),
-            self._failing("read", FileNotFoundError, NotADirectoryError),
-            self.filesystem.open_input_stream(self.path) as stream,
-        ):
-            return bytes(stream.read())
+        with suppress(MissingError):
+            return self.read_bytes()
         return None
 
     def sha256(self) -> str:
@@ -154,25 +155,24 @@ class Location:
 
     def delete(self) -> None:
         """Remove the file, if there is one. Raises StorageError."""
-        # Another process may be quicker.
-        with suppress(FileNotFoundError), self._failing("remove", FileNotFoundError):
+        with suppress(MissingError), self._failing("remove"):  # another process may be quicker
             if self.kind() == "file":
                 self.filesystem.delete_file(self.path)
 
     def delete_all(self) -> None:
         """Remove the directory, if there is one, and all that is in it. Raises StorageError."""
-        with suppress(FileNotFoundError), self._failing("remove", FileNotFoundError):
+        with suppress(MissingError), self._failing("remove"):
             self.filesystem.delete_dir(self.path)
 
     @contextmanager
-    def _failing(self, what: str, *but: type[BaseException]) -> Iterator[None]:
-        """Failures of the block as StorageError that says what can't be done, except those of `but`."""
+    def _failing(self, what: str) -> Iterator[None]:
+        """Failures of the block as StorageError that says what can't be done."""
         try:
             yield
-        except but:
-            raise
         except (OSError, pa.ArrowException) as error:
-            raise StorageError(f"can't {what} {self.text}: {reason(error)}") from error
+            missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+            kind = MissingError if missing else StorageError
+            raise kind(f"can't {what} {self.text}: {reason(error)}") from error
 
     def _move_in(self, contents: Any) -> None:
         """Write a temporary file beside this one and move it into place."""
@@ -197,6 +197,14 @@ def _put(filesystem: Any, path: str, contents: Any) -> None:
 
 Where = Location | str | os.PathLike[str]
 """How a caller may name a place."""
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+
+def read_all(read: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
+    """What `read` gives for each item. Several are read at a time: on a remote storage that is mostly waiting."""
+    with ThreadPoolExecutor(_READERS) as readers:
+        return list(readers.map(read, items))
 
 
 def reason(error: BaseException) -> str:

@@ -22,7 +22,7 @@ import torch
 import yaml
 
 from kiago_ray import __version__
-from kiago_ray.errors import KiagoError
+from kiago_ray.errors import KiagoError, first_of
 from kiago_ray.storage.location import Location, StorageError, Where
 
 SPEC, CANDIDATES, TOP, REPORT = "spec.yaml", "candidates.parquet", "top.csv", "report.html"
@@ -179,8 +179,7 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     shown = [f"{key} is {old.get(key, _ABSENT)} there, {new.get(key, _ABSENT)} here" for key in keys]
     if not shown:
         return "its spec.yaml was changed by hand, or is of another version"
-    more = len(shown) - _SHOWN_DIFFERENCES
-    return "; ".join(shown[:_SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+    return first_of(shown, _SHOWN_DIFFERENCES)
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

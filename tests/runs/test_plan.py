@@ -98,7 +98,7 @@ def test_long_names_are_cut_and_stay_apart() -> None:
 
 
 def test_what_cant_run_is_refused_whole_each_with_its_reason() -> None:
-    with pytest.raises(InfeasibleError) as caught:
+    with pytest.raises(SpecError) as caught:
         plan(
             bases=["LaNiAsO"],
             variants={
@@ -111,18 +111,22 @@ def test_what_cant_run_is_refused_whole_each_with_its_reason() -> None:
                 "none": {"elements": {"allow": ["O"]}, "fixed": {"O": 0.5}},
             },
         )
-    reasons = dict(caught.value.reasons)
-    assert list(reasons) == [
-        f"LaNiAsO-{name}-s0" for name in ("state", "mask", "small", "atoms", "key", "none")
-    ]
-    assert "with oxidation state +9 in icsd24" in reasons["LaNiAsO-state-s0"]
-    assert "O is both fixed and forbidden" in reasons["LaNiAsO-mask-s0"]
-    assert "formulas of up to 3 atoms can't hold 7 elements" in reasons["LaNiAsO-small-s0"]
-    assert "no number of atoms from 1 to 12" in reasons["LaNiAsO-atoms-s0"]
-    assert "did you mean 'alpha'" in reasons["LaNiAsO-key-s0"]
-    assert "leaves no element" in reasons["LaNiAsO-none-s0"]
-    assert str(caught.value).startswith("6 of 7 searches can't run: LaNiAsO-state-s0: ")
-    assert all(reason in str(caught.value) for reason in reasons.values())
+    begun, *reasons = re.split(r"LaNiAsO-(\w+)-s0: ", str(caught.value))
+    assert begun == "6 of 7 searches can't run: "
+    assert reasons[::2] == ["state", "mask", "small", "atoms", "key", "none"]
+    for reason, why in zip(
+        reasons[1::2],
+        (
+            "with oxidation state +9 in icsd24",
+            "O is both fixed and forbidden",
+            "formulas of up to 3 atoms can't hold 7 elements",
+            "no number of atoms from 1 to 12",
+            "did you mean 'alpha'",
+            "leaves no element",
+        ),
+        strict=True,
+    ):
+        assert why in reason
 
 
 def test_a_base_of_elements_that_the_predictors_dont_know_is_refused() -> None:
@@ -136,9 +140,9 @@ def test_a_family_search_is_checked_as_any_other() -> None:
     campaign = validated(
         CampaignSpec, {"name": "x", "bases": ["LaFeAsO"], "search": {"family.keep": ["La", "Fe", "As", "O"]}}
     )
-    with pytest.raises(InfeasibleError, match="LaFeAsO-s0: family: nothing is known to take the place"):
+    with pytest.raises(SpecError, match="LaFeAsO-s0: family: nothing is known to take the place"):
         make_plan(campaign, check())
-    with pytest.raises(InfeasibleError, match="has to be given which elements replace one another"):
+    with pytest.raises(SpecError, match="has to be given which elements replace one another"):
         make_plan(campaign, partial(check_search, supported=EVERY))
 
 
@@ -163,24 +167,24 @@ def test_a_recorded_literature_is_planned_again_without_models() -> None:
 
 
 def test_a_literature_whose_families_dont_fit_a_shard_or_cant_be_searched_is_refused() -> None:
-    with pytest.raises(InfeasibleError, match="shard_size: 16 rows hold no family's 24"):
+    with pytest.raises(SpecError, match="shard_size: 16 rows hold no family's 24"):
         around_literature(shard_size=16)
-    with pytest.raises(InfeasibleError, match="literature-s0: base: the predictors don't know"):
+    with pytest.raises(SpecError, match="literature-s0: base: the predictors don't know"):
         around_literature(supported=np.arange(N_ELEMENTS) < 1)
 
 
 def test_a_campaign_without_bases_starts_at_random_or_not_at_all() -> None:
     (search,) = plan(bases=[], search={"start": {"kind": "random"}}).searches
     assert (search.base, search.name) == (None, "random-s0")
-    with pytest.raises(InfeasibleError, match="starts from a base material"):
+    with pytest.raises(SpecError, match="starts from a base material"):
         plan(bases=[])
 
 
 def test_a_reason_that_many_searches_share_is_told_once() -> None:
-    with pytest.raises(InfeasibleError) as caught:
+    with pytest.raises(SpecError) as caught:
         plan(search={"oxidation_state": 9}, seeds=list(range(12)))
     assert str(caught.value).startswith(
-        "12 of 12 searches can't run: LaNiAsO-s0, LaNiAsO-s1, LaNiAsO-s2 and 9 more: "
+        "12 of 12 searches can't run: LaNiAsO-s0, LaNiAsO-s1, LaNiAsO-s2, and 9 more: "
     )
     assert str(caught.value).count("+9") == 1
 
@@ -201,5 +205,5 @@ def test_memory_grows_with_the_rows_of_a_shard_and_not_of_a_search() -> None:
 
 
 def test_the_screen_that_needs_phases_is_refused() -> None:
-    with pytest.raises(InfeasibleError, match="near_hull needs competing phases"):
+    with pytest.raises(SpecError, match="near_hull needs competing phases"):
         plan(bases=["LaNiAsO"], search={"screens.names": ["near_hull"]})
