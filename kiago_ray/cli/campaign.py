@@ -342,7 +342,7 @@ def rows_a_second(manifests: Sequence[Manifest]) -> float | None:
 def show_outcome(outcome: Outcome[CampaignResults], where: str, top: int, as_json: bool) -> None:
     """The best rows and the counts."""
     results = outcome.results
-    rows = first_rows(outcome.directory.file(CANDIDATES), top).to_pylist()
+    rows = first_rows(outcome.directory.location / CANDIDATES, top).to_pylist()
     if as_json:
         found = {"complete": results.complete, "summary": results.to_dict(), "top": rows}
         wrong = {"failures": outcome.failures, "damaged": outcome.damaged}

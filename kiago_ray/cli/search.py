@@ -232,7 +232,7 @@ def run(
                 f"{len(outcome.result.rows):,} of {spec.row_count:,} rows were begun."
             )
         results = write_outcome(outcome, directory, cards=models.cards, remark=remark)
-    rows = first_rows(directory.file(CANDIDATES), top).to_pylist()
+    rows = first_rows(directory.location / CANDIDATES, top).to_pylist()
     if as_json:
         summary = results.summary.to_dict()
         print_json({"out": where, "stopped": remark or None, "summary": summary, "top": rows})

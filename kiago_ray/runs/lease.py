@@ -96,8 +96,7 @@ class Lease:
         holder = {
             "id": self._mine,
             "beat": self._beats,
-            "host": socket.gethostname(),
-            "space": _process_space(),
+            **_machine(),
             "pid": os.getpid(),
             "started": _began_at(os.getpid()),
         }
@@ -127,10 +126,14 @@ def living_driver(
     """
     place = campaign / LEASE
     holder = read_lease(place)
-    if holder is None or (_of_this_machine(holder) and not _is_alive(holder)):
+    if holder is None:
         return None
-    if _of_this_machine(holder) and holder["pid"] != os.getpid():
-        return holder
+    if all(holder.get(key, own) == own for key, own in _machine().items()):
+        began_at = _began_at(holder["pid"])
+        if began_at is None or abs(began_at - holder["started"]) >= _CLOCK_S:
+            return None  # it is dead, and maybe a later process has its number
+        if holder["pid"] != os.getpid():
+            return holder
     until = time.monotonic() + watch_s
     while time.monotonic() < until:
         time.sleep(look_s)
@@ -140,24 +143,13 @@ def living_driver(
     return None
 
 
-def _of_this_machine(holder: dict[str, Any]) -> bool:
-    space = _process_space()
-    return holder["host"] == socket.gethostname() and holder.get("space", space) == space
-
-
-def _process_space() -> str | None:
-    """What tells machines and containers apart that share a host's name but not its process numbers."""
-    try:
+def _machine() -> dict[str, str | None]:
+    """This machine. space: tells machines and containers of one name apart, whose process numbers are their own."""
+    space = None
+    with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{os.readlink('/proc/self/ns/pid')} {boot}"
-    except OSError:
-        return None
-
-
-def _is_alive(holder: dict[str, Any]) -> bool:
-    """Whether the holder, of this machine, still runs, and it isn't a later process of its number."""
-    began_at = _began_at(holder["pid"])
-    return began_at is not None and abs(began_at - float(holder["started"])) < _CLOCK_S
+        space = f"{os.readlink('/proc/self/ns/pid')} {boot}"
+    return {"host": socket.gethostname(), "space": space}
 
 
 def _began_at(pid: int) -> float | None:

@@ -45,6 +45,7 @@ _BEST = (
 )
 BEST_COLUMNS = tuple(_BEST.split())
 _OF_ONE_BASE = ("delta_tc_k", "delta_tc_oracle_k")  # differences: a campaign's best come from several bases
+adapter = cache(TypeAdapter[Any])  # to make one takes longer than to read by it
 CURVES_SCHEMA = pa.schema(
     [("step", pa.int32()), ("stage", pa.int8()), ("rows", pa.int32())]
     + [(f"{name}_{kind}", pa.float64()) for name in QUANTITIES for kind in ("mean", "p10", "p50", "p90")]
@@ -126,8 +127,7 @@ class CampaignResults:
         """All of it as plain types, for JSON."""
         top = [{k: v for k, v in asdict(each).items() if k not in _OF_ONE_BASE} for each in self.top]
         failures = [{"shard": shard, "cause": cause} for shard, cause in self.failures.items()]
-        lists = {"top": top, "best": list(self.best), "damaged": list(self.damaged), "failures": failures}
-        return {**asdict(self), **lists, "complete": self.complete}
+        return {**asdict(self), "top": top, "failures": failures, "complete": self.complete}
 
 
 def search_folder(campaign: Location, name: str) -> Location:
@@ -144,16 +144,11 @@ def read_results(folder: Location, kind: type[Results]) -> Results | None:
     """
     content = (folder / SUMMARY).read_if_there()
     try:
-        return None if content is None else _reader(kind).validate_json(content)  # type: ignore[arg-type]
+        return None if content is None else adapter(kind).validate_json(content)  # type: ignore[arg-type]
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedError(
             f"{(folder / SUMMARY).text} is no summary of this version; run the campaign again"
         ) from error
-
-
-@cache  # to make one takes longer than to read by it
-def _reader(kind: type[Results]) -> TypeAdapter[Results]:
-    return TypeAdapter(kind)
 
 
 def whole_results(directory: RunDirectory, kind: type[Results]) -> Results | None:
@@ -166,7 +161,7 @@ def whole_results(directory: RunDirectory, kind: type[Results]) -> Results | Non
         results = read_results(directory.location, kind)
     except DamagedError:
         return None
-    whole = results is not None and directory.file(CANDIDATES).sha256() == results.candidates_sha256
+    whole = results is not None and (directory.location / CANDIDATES).sha256() == results.candidates_sha256
     return results if whole else None
 
 

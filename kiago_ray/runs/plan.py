@@ -156,7 +156,13 @@ def make_plan(campaign: CampaignSpec, check: Check | None, families: Sequence[st
     for base, (variant, overrides), seed in itertools.product(bases, _variants(campaign), campaign.seeds):
         name = _name(base or "random", variant, seed, names)
         try:
-            spec = _search_spec(campaign, overrides, None if base == LITERATURE else base, seed)
+            own = {
+                "seed": seed,
+                "base": None if base == LITERATURE else base,
+                "candidates": campaign.candidates,
+            }
+            given = {key: value for key, value in own.items() if value is not None}
+            spec = build_spec(campaign.search, overrides, given)
             if base == LITERATURE:
                 search, unfit = _around_all(spec, name, variant, campaign.shard_size, families, check)
                 left_out |= unfit
@@ -217,15 +223,6 @@ def _variants(campaign: CampaignSpec) -> Iterator[tuple[str, dict[str, Any]]]:
     for values in itertools.product(*campaign.grid.values()):
         overrides = dict(zip(keys, values, strict=True))
         yield "_".join(f"{k.rpartition('.')[2]}={_short(v)}" for k, v in overrides.items()), overrides
-
-
-def _search_spec(
-    campaign: CampaignSpec, overrides: dict[str, Any], base: str | None, seed: int
-) -> SearchSpec:
-    own = {"seed": seed, "base": base, "candidates": campaign.candidates}
-    return build_spec(
-        campaign.search, overrides, {key: each for key, each in own.items() if each is not None}
-    )
 
 
 def _name(base: str, variant: str, seed: int, taken: set[str]) -> str:

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from pydantic import TypeAdapter
 
 from kiago_ray.predictors.base import step_precision
-from kiago_ray.runs.outcome import search_folder
+from kiago_ray.runs.outcome import adapter, search_folder
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
 from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.rank import new_rows, order
@@ -162,7 +160,7 @@ def write_shard(
         wall_s=round(wall_s, 3),
         made=made,
     )
-    vouching = _manifests().dump_json(manifest, indent=1)
+    vouching = adapter(Manifest).dump_json(manifest, indent=1)
     for ending, part in ((TABLE, content), (STEPS, steps), (MANIFEST, vouching)):
         shard_file(campaign, shard, ending).write_bytes(part)
     return manifest
@@ -215,7 +213,7 @@ def read_manifest(campaign: Location, shard: Shard) -> Manifest | None:
     if content is None:
         return None
     try:
-        manifest = _manifests().validate_json(content, strict=True)
+        manifest: Manifest = adapter(Manifest).validate_json(content, strict=True)
         _ = float(manifest.made["finished_at"])
         _ = manifest.best and [manifest.best[name] for name in _BEST]
     except (ValueError, TypeError, KeyError) as error:
@@ -224,11 +222,6 @@ def read_manifest(campaign: Location, shard: Shard) -> Manifest | None:
     if (manifest.search, manifest.number, manifest.first_row, manifest.rows) != expected:
         raise DamagedError(f"{place.text} is the manifest of other rows")
     return manifest
-
-
-@cache
-def _manifests() -> TypeAdapter[Manifest]:
-    return TypeAdapter(Manifest)
 
 
 def check_shard(campaign: Location, shard: Shard) -> Manifest | None:

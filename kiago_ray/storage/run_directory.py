@@ -28,7 +28,6 @@ from kiago_ray.storage.location import Location, StorageError, Where
 SPEC, CANDIDATES, TOP, REPORT = "spec.yaml", "candidates.parquet", "top.csv", "report.html"
 _HEADER = "# The complete specification of this run, with every default. Written by kiago-ray; don't edit.\n"
 _SHOWN_DIFFERENCES = 3
-_OWN_KEYS = ("identity", "finished", "outputs")
 _ABSENT = "absent"
 _PACKAGES = ("torch", "numpy", "lightgbm", "smact", "pymatgen", "pyarrow", "ray", "mlflow")
 
@@ -54,11 +53,9 @@ class RunDirectory:
         if self.record.get("finished") is not True:
             return False
         outputs = self.record.get("outputs", [])
-        return isinstance(outputs, list) and all(self.file(str(name)).kind() == "file" for name in outputs)
-
-    def file(self, name: str) -> Location:
-        """A file of the run, such as CANDIDATES."""
-        return self.location / name
+        return isinstance(outputs, list) and all(
+            (self.location / str(name)).kind() == "file" for name in outputs
+        )
 
     def finish(self, outputs: Sequence[str]) -> RunDirectory:
         """Record that the run is done and which files came of it."""
@@ -77,17 +74,13 @@ def open_run(
     Raises RunDirectoryError, and changes nothing, for a file, a directory that holds another run or
     anything else, a damaged spec.yaml, and a place that can't be written to.
     """
-    identity, about = _plain(identity), _plain(about or {})
-    for key in (*identity, *about):
-        if key in _OWN_KEYS:
-            raise ValueError(f"the key {key!r} of spec.yaml is the run directory's own")
     try:
         found = find_run(where, identity)
         if found is not None and found.finished:
             return found
         location = Location.of(where)
         location.make_directory()
-        return write_run(location, identity, about)
+        return write_run(location, identity, about or {})
     except RunDirectoryError:
         raise
     except StorageError as error:

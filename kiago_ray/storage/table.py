@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 from kiago_ray.screening.screens import SCREENS
 from kiago_ray.storage.location import Location, StorageError, Where, reason
 
-_TYPES = {"text": "string", "number": "float64", "yes or no": "bool", "int32": "int32", "int64": "int64"}
 _PREDICTED = (
     "tc_k tc_std_k tc_oracle_k tc_oracle_std_k extrapolation ef_ev_per_atom e_hull_ev_per_atom "
     "plausibility existence plausibility_reason expected_improvement_k best_nearby best_nearby_tc_k "
@@ -61,12 +60,12 @@ def columns() -> dict[str, Column]:
     `passed`.
     """
     text = (resources.files(__package__) / "columns.csv").read_text(encoding="utf-8")
-    of_screens = [(name, "yes or no", "", "", "", screen.column) for name, screen in SCREENS.items()]
+    of_screens = [(name, "bool", "", "", "", screen.column) for name, screen in SCREENS.items()]
     found: dict[str, Column] = {}
     for line in list(csv.reader(text.splitlines()))[1:]:
         for name, kind, unit, decimals, *words in (*of_screens, line) if line[0] == "passed" else (line,):
             digits = int(decimals) if decimals else None
-            found[name] = Column(name, pa.type_for_alias(_TYPES[kind]), unit, digits, *words)
+            found[name] = Column(name, pa.type_for_alias(kind), unit, digits, *words)
     return found
 
 

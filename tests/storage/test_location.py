@@ -144,12 +144,12 @@ def test_a_run_directory_is_made_found_again_and_refused_to_another_search(stora
     run = open_run(place, {"spec": {"seed": 1}})
     assert place.entries() == ["spec.yaml"]
     assert not run.finished
-    run.file("top.csv").write_bytes(b"x")
+    (run.location / "top.csv").write_bytes(b"x")
     run.finish(["top.csv"])
     assert open_run(place, {"spec": {"seed": 1}}).finished
     with pytest.raises(RunDirectoryError, match="holds another"):
         open_run(place, {"spec": {"seed": 2}})
-    run.file("top.csv").delete()
+    (run.location / "top.csv").delete()
     assert not open_run(place, {"spec": {"seed": 1}}).finished
 
 
