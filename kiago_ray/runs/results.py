@@ -232,10 +232,8 @@ def merge_tables(inputs: Sequence[Location], output: Location, ranking: ScreensS
         with tempfile.TemporaryDirectory(prefix="kiago-merge-") as scratch:
             parts = [str(Path(scratch, f"{number}.arrow")) for number in range(len(edges) - 1)]
             with ExitStack() as stack:
-                sinks = [stack.enter_context(pa.OSFile(part, "wb")) for part in parts]
-                writers = [
-                    stack.enter_context(pa.ipc.new_file(sink, schema(), options=options)) for sink in sinks
-                ]
+                opened = (pa.ipc.new_file(part, schema(), options=options) for part in parts)
+                writers = [stack.enter_context(writer) for writer in opened]
                 for rows in _ranked_rows(inputs, ranks, front):
                     cuts = np.searchsorted(rows["rank"].to_numpy(), edges).tolist()
                     for writer, (start, stop) in zip(writers, pairwise(cuts), strict=True):

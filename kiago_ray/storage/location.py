@@ -33,7 +33,6 @@ CONNECT_S = 5.0
 SILENCE_S = 30.0  # without a byte, then a request to S3 has failed
 ATTEMPTS = 4  # with about 0.5, 1 and 2 s between them
 _PASSWORD = r"^[^/]*://[^/?#]*:[^/?#]*@|\?(.*&)?[^=&]*(key|secret|token|password|credential)[^=&]*="
-_OPTIONS = ("region", "endpoint_override", "scheme")
 _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, AWS_PROFILE, or the machine's role"
 )
@@ -231,20 +230,17 @@ def open_s3(uri: str) -> tuple[Any, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     endpoint = options.get("endpoint_override", _environment("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"))
     parts = unquote(key).rstrip("/").split("/") if key else []
-    if "@" in bucket or ":" in bucket:
-        raise ValueError(f"s3:// places hold no credentials; give s3://BUCKET/PATH, and {_CREDENTIALS}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", bucket):
         raise ValueError(
-            "an s3:// place names its bucket, in letters, digits and . _ -, as in s3://BUCKET/PATH"
+            "an s3:// place names its bucket, in letters, digits and . _ -, as in s3://BUCKET/PATH; it holds no "
+            f"credentials, give {_CREDENTIALS}"
         )
-    if "#" in place:
-        raise ValueError(f"# can't stand in s3://{place}; write %23")
-    if any(part in ("", ".", "..") or min(part) < " " or "\ufffd" in part for part in parts):
+    if "#" in place or any(part in ("", ".", "..") or min(part) < " " or "\ufffd" in part for part in parts):
         raise ValueError(
-            f"s3://{' '.join(place.split())} has an empty part, . or .., or what is no character; give the plain path"
+            f"s3://{' '.join(place.split())} has an empty part, . or .., what is no character, or # (write %23)"
         )
-    if not options.keys() <= set(_OPTIONS):
-        raise ValueError(f"an s3:// place has an unknown option; there are {', '.join(_OPTIONS)}")
+    if not options.keys() <= {"region", "endpoint_override", "scheme"}:
+        raise ValueError("an s3:// place has an unknown option; there are region, endpoint_override, scheme")
     if options.get("scheme", "https") not in ("http", "https"):
         raise ValueError("the scheme of an s3:// place is http or https")
     if "@" in endpoint:

@@ -50,12 +50,8 @@ class RunDirectory:
     @property
     def finished(self) -> bool:
         """Whether the run is done and every file of it is there, so that nothing need be done again."""
-        if self.record.get("finished") is not True:
-            return False
-        outputs = self.record.get("outputs", [])
-        return isinstance(outputs, list) and all(
-            (self.location / str(name)).kind() == "file" for name in outputs
-        )
+        files = [self.location / name for name in self.record.get("outputs", ())]
+        return self.record.get("finished") is True and all(file.kind() == "file" for file in files)
 
     def finish(self, outputs: Sequence[str]) -> RunDirectory:
         """Record that the run is done and which files came of it."""
