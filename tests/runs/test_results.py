@@ -279,7 +279,7 @@ def test_the_campaign_holds_each_formula_once_best_first(plan: Plan, searched: L
         "new_systems": None,
         "sources": {},
         "failures": [],
-        "damaged": [],
+        "damaged": (),
         "complete": True,
     }
     tc_k, oracle, trusted = (
