@@ -156,12 +156,8 @@ def make_plan(campaign: CampaignSpec, check: Check | None, families: Sequence[st
     for base, (variant, overrides), seed in itertools.product(bases, _variants(campaign), campaign.seeds):
         name = _name(base or "random", variant, seed, names)
         try:
-            own = {
-                "seed": seed,
-                "base": None if base == LITERATURE else base,
-                "candidates": campaign.candidates,
-            }
-            given = {key: value for key, value in own.items() if value is not None}
+            own = {"seed": seed, "base": base, "candidates": campaign.candidates}
+            given = {key: value for key, value in own.items() if value not in (None, LITERATURE)}
             spec = build_spec(campaign.search, overrides, given)
             if base == LITERATURE:
                 search, unfit = _around_all(spec, name, variant, campaign.shard_size, families, check)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.models import check_search
 from kiago_ray.plausibility.prospects import load_prospects
-from kiago_ray.runs.plan import Check, InfeasibleError, Plan, make_plan
+from kiago_ray.runs.plan import Check, Plan, make_plan
 from kiago_ray.runs.spec import CampaignSpec
 from kiago_ray.search.problem import Substitutions
 from kiago_ray.search.sections import SpecError, validated
@@ -132,7 +132,7 @@ def test_what_cant_run_is_refused_whole_each_with_its_reason() -> None:
 def test_a_base_of_elements_that_the_predictors_dont_know_is_refused() -> None:
     supported = EVERY.copy()
     supported[INDEX["Ni"]] = False
-    with pytest.raises(InfeasibleError, match="base: the predictors don't know Ni"):
+    with pytest.raises(SpecError, match="base: the predictors don't know Ni"):
         make_plan(validated(CampaignSpec, {"name": "x", "bases": ["LaNiAsO"]}), check(supported))
 
 
