@@ -13,6 +13,7 @@ import math
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -239,23 +240,26 @@ def load_rows(
     its texts, and raises UnusableRow for one that is left out.
     """
     found: list[Row] = []
-    left_out: dict[str, list[str]] = {}  # the rows by reason
+    dropped: Counter[str] = Counter()  # rows by reason
+    examples: dict[str, list[str]] = {}
     for line, fields in contents.rows:
         try:
             found.append(read(*fields))
         except UnusableRow as row:
             reason, value = row.args
             shown = value if len(value) <= MAX_EXAMPLE_LENGTH else f"{value[: MAX_EXAMPLE_LENGTH - 1]}…"
-            left_out.setdefault(reason, []).append(f"line {line}: {shown!r}")
-    ordered = sorted(left_out, key=lambda reason: (-len(left_out[reason]), reason))
+            dropped[reason] += 1
+            if dropped[reason] <= MAX_EXAMPLES:
+                examples.setdefault(reason, []).append(f"line {line}: {shown!r}")
+    ordered = sorted(dropped, key=lambda reason: (-dropped[reason], reason))
     table = merge(found)
     return table, LoadReport(
         kind=kind,
         file=contents.file,
         sha256=contents.sha256,
         rows_read=len(contents.rows),
-        dropped={reason: len(left_out[reason]) for reason in ordered},
-        examples={reason: left_out[reason][:MAX_EXAMPLES] for reason in ordered},
+        dropped={reason: dropped[reason] for reason in ordered},
+        examples={reason: examples[reason] for reason in ordered},
         duplicates_merged=len(found) - len(table),
         rows_kept=len(table),
         warnings=contents.warnings,

@@ -370,8 +370,9 @@ def non_superconductors(
     assumption, as most were never cooled down. `by="chemical_system"` leaves out all of a chemical system that was
     measured: fewer wrong labels, since neighbours of superconductors are often superconductors.
     """
-    new = without(known, measured)
-    if by == "chemical_system":
+    if by == "composition":
+        new = without(known, measured)
+    else:
         new = known[~known["chemical_system"].isin(measured["chemical_system"])]
     return new[["formula", "chemical_system"]].reset_index(drop=True).assign(tc_k=0.0)
 

@@ -34,7 +34,7 @@ Stored = TypeVar("Stored", Literature, Logistic)
 @dataclass(frozen=True)
 class Prospects:
     """What the past says of what can be made: plausibility, and what a family search is told of its base. odds: (118,
-    118) of one element taking another's site (`substitution.site_odds`). made: compounds that exist.
+    118) of one element taking another's site (`literature.site_odds`). made: compounds that exist.
     """
 
     literature: Literature

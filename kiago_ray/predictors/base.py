@@ -134,9 +134,11 @@ class Inference(nn.Module, ABC):
     def wide_layers(self) -> list[nn.Module]:
         """The layers that may compute in less than single precision; never the first."""
 
-    @abstractmethod
     def direct(self, x: Tensor) -> Tensor:
-        """Values (rows,) of fractions x (rows, 118) at once, which autograd can follow back to x."""
+        """Values (rows,) of fractions x (rows, 118) at once, which autograd can follow back to x. A predictor with a
+        `chunk` of its own needs none.
+        """
+        raise NotImplementedError
 
     def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
         """Values (rows,) of a chunk of rows (rows, 118) and, where asked for, their gradients (rows, 118)."""

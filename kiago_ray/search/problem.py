@@ -228,7 +228,14 @@ def _allowed(spec: SearchSpec, supported: Mask, const: Floats) -> Mask:
         allowed &= np.isin(SYMBOLS, spec.elements.allow)
     state = spec.oxidation_state if spec.substitute is None else spec.substitute_state
     if state is not None:
-        allowed &= oxidation.mask(state, spec.oxidation_set)
+        has_state = oxidation.mask(state, spec.oxidation_set)
+        if not has_state.any():
+            every = sorted({one for known in oxidation.states(spec.oxidation_set) for one in known})
+            span = f"{every[0]:+d} to {every[-1]:+d}"
+            raise SpecError(
+                f"no element has the state {state:+d} in {spec.oxidation_set}; its states are {span}"
+            )
+        allowed &= has_state
     if not spec.fixed_may_grow:
         allowed &= const <= 0
     if not allowed.any():

@@ -55,11 +55,15 @@ class RunOptions:
 
     out: Path
     device: str = "cpu"
-    threads: int = 1
+    threads: int = field(default_factory=torch.get_num_threads)
     compile_network: bool = False
     bfloat16: bool = False
     splits: Sequence[Split] = SPLITS
     on_step: Callable[[str], None] = field(default=lambda text: None)
+
+    def __post_init__(self) -> None:
+        if "random" not in self.splits:
+            raise ValueError("the random split's fit is the one that is saved: it must be among the splits")
 
 
 def fit(
@@ -76,7 +80,8 @@ def fit(
     Of an ensemble the sum of its members' weighted means is minimised, so each learns as if alone. The weights
     returned are the exponential average over steps (in evaluation mode). name: what is fitted and the split;
     `checkpoints/NAME.safetensors` is written after every epoch and resumed from if it is there. A run with
-    other settings or another recipe, or whose first epoch has other rows, can't resume from it. Raises InputError.
+    other settings or another recipe, or whose first epoch has other rows, can't resume from it; a recipe that names
+    the hash of what an epoch only samples guards that too. Raises InputError.
     """
     torch.manual_seed(settings.seed)
     network = make().to(options.device)

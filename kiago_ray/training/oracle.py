@@ -160,6 +160,7 @@ def train_oracle(
     Every member sees its own sample of the non-superconductors. What a kind can't do is on its shipped card, and the
     new card says it too. Raises InputError for too few rows.
     """
+    limits = load_card(kind)["limits"]  # first, so that a fit isn't lost for want of them
     threads, oracles, splits = options.threads, {}, {}
     for split in SPLITS:
         started = time.perf_counter()
@@ -196,7 +197,7 @@ def train_oracle(
         **tables.literature_scores(_tc_k(saved, threads)),
         cross_validation=validated,
         random_compositions=_far_from_data(saved, tables.known, threads),
-        limits=load_card(kind)["limits"],
+        limits=limits,
         lightgbm=lightgbm.__version__,
     )
     return save_oracle(saved.members, card, options.out)
