@@ -37,7 +37,7 @@ class ServiceError(KiagoError):
 
 
 class Client(httpx.Client):
-    """Speaks to one service. Everything raises ServiceError. token: by default KIAGO_TOKEN of the environment.
+    """Speaks to one service. Its own methods raise ServiceError. token: by default KIAGO_TOKEN of the environment.
 
     retries: how often to come back where the service is busy or a connection broke, after what it says in
     Retry-After or, without that, after a growing pause; what was not safe to repeat is not repeated.

@@ -355,8 +355,10 @@ class _Store:
 
         params, tags, time_ms = texts_of(entry.params), texts_of(entry.tags), time_ms or _now_ms()
         entities: dict[str, list[Any]] = {
-            "params": [Param(k, v[:_PARAM_LENGTH]) for k, v in params.items() if k not in run.data.params],
-            "tags": [RunTag(k, v[:_TAG_LENGTH]) for k, v in tags.items() if v not in ("", "null")],
+            "params": [
+                Param(k, clip(v, _PARAM_LENGTH)) for k, v in params.items() if k not in run.data.params
+            ],
+            "tags": [RunTag(k, clip(v, _TAG_LENGTH)) for k, v in tags.items() if v not in ("", "null")],
             "metrics": [Metric(point.key, point.value, time_ms, point.step) for point in points],
         }
         for kind, values in entities.items():
@@ -556,11 +558,24 @@ def _shared_tags(directory: RunDirectory, kind: str) -> dict[str, Any]:
 
 
 def texts_of(values: Mapping[str, Any]) -> dict[str, str]:
-    """Nested values under dotted keys that MLflow takes; a text as it is, anything else as JSON."""
-    return {
-        _usable_key(path): value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for path, value in leaves(values)
-    }
+    """Nested values under dotted keys that MLflow takes, numbered where two are alike in these; a text as it is,
+    anything else as JSON.
+    """
+    found: dict[str, str] = {}
+    for path, value in leaves(values):
+        key, number = _usable_key(path), 1
+        while (numbered := key if number == 1 else f"{key}_{number}") in found:
+            number += 1
+        found[numbered] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return found
+
+
+def clip(text: str, length: int) -> str:
+    """The text, cut to `length` characters, with words at its end that say so."""
+    if len(text) <= length:
+        return text
+    ending = f"… ({len(text):,} characters)"
+    return text[: length - len(ending)] + ending
 
 
 def search_points(results: SearchResults, curves: pa.Table) -> list[Point]:

@@ -442,6 +442,7 @@ def _denoise(
             sums[name] += latest - sums["end"]
             sums["end"] = latest
 
+    levels = scheduler.alphas_cumprod.to(x.device)  # looked up by number, so that a GPU waits for no copy
     for step in scheduler.timesteps.tolist():
         predicted = network(x, torch.full((len(x),), step, device=x.device))
         x = scheduler.step(predicted, step, x, generator=generators).prev_sample
@@ -451,8 +452,9 @@ def _denoise(
             book("guide")
         if reference is not None:
             # Below the lowest level there is none, so the last step keeps that level's noise.
-            level = torch.tensor([max(int(scheduler.previous_timestep(step)), 0)])
-            x = refine(x, scheduler.add_noise(reference.expand(len(x), -1), draw(), level), factors)
+            kept = levels[max(int(scheduler.previous_timestep(step)), 0)]
+            noised = torch.sqrt(kept) * reference.expand(len(x), -1) + torch.sqrt(1 - kept) * draw()
+            x = refine(x, noised, factors)
             book("ilvr")
         report()
     return x, sums

@@ -255,9 +255,12 @@ def feasible_totals(totals: Iterable[int], fixed: NDArray[np.float64], may_grow:
     return tuple(n for n in totals if (np.abs(n * fixed - np.rint(n * fixed)) < _WHOLE).all())
 
 
-def checked_amounts(amounts: NDArray[Any], *, whole: bool = False) -> NDArray[np.float64]:
+def checked_amounts(
+    amounts: NDArray[Any], *, whole: bool = False, empty: bool = False
+) -> NDArray[np.float64]:
     """Atoms of each element in n formulas, (n, 118). Raises ValueError for another shape, for amounts that are not
-    finite or negative, for a row of zeros and, if asked for, for amounts that aren't whole.
+    finite or negative, for a row of zeros, unless rows may be `empty`, and, if asked for, for amounts that aren't
+    whole.
     """
     amounts = np.asarray(amounts, dtype=np.float64)
     if amounts.ndim != 2 or amounts.shape[1] != N_ELEMENTS:
@@ -268,6 +271,6 @@ def checked_amounts(amounts: NDArray[Any], *, whole: bool = False) -> NDArray[np
         kind = "whole" if whole else "finite"
         given = f"{amounts[row, z]} of {SYMBOLS[z]} in row {row}"
         raise ValueError(f"amounts must be {kind} and not negative; there is {given}")
-    if not (amounts > 0).any(axis=1).all():
+    if not empty and not (amounts > 0).any(axis=1).all():
         raise ValueError(f"row {int(np.argmin((amounts > 0).any(axis=1)))} of the amounts holds no atoms")
     return amounts

@@ -229,7 +229,7 @@ def drive(
     for part, cause in outcome.failures.items():
         say(f"failed: {part}: {cause}")
     if outcome.failures:
-        say(f"{len(outcome.failures)} {parts} failed; {again}")
+        say(f"{len(outcome.failures)} failed; the same command tries them again")
     if outcome.stopped:
         say(f"stopped; {again}")
     if outcome.tracking is not None:
@@ -316,6 +316,7 @@ def show_plan(plan: Plan, where: str, as_json: bool) -> None:
         print(f"{base} can't be searched: {why}")
     named = ("base", "variant", "seed")  # which a search's name holds
     show_table([{key: each[key] for key in each if key not in named} for each in listed], plan, facts)
+    say("nothing was started")
 
 
 def search_line(search: PlannedSearch, done: Sequence[Manifest]) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -180,16 +180,16 @@ def requested(
 
 
 def read_table(path: Path, fills: Sequence[str]) -> pd.DataFrame:
-    """A CSV file as texts, short rows filled up. Raises InputError, also where it has what the command `fills`."""
-    lines = StringIO("".join(islice(read_lines(path), MAX_ROWS + 2)))
-    as_texts: dict[str, Any] = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
+    """A CSV file as texts, whose short rows are filled up. Raises InputError where it is none, lacks `formula`, or has
+    a column that the command `fills`.
+    """
     try:
-        table = pd.read_csv(lines, header=None, **as_texts).fillna("")
-    except pd.errors.EmptyDataError:
-        raise InputError(f"--input: {path} is empty; give a CSV file with a column `formula`") from None
-    except pd.errors.ParserError as error:
-        raise InputError(f"--input: {path} can't be read ({error}); correct it") from None
-    header = table.iloc[0].tolist()
+        lines = list(islice(csv.reader(read_lines(path), strict=True), MAX_ROWS + 2))
+    except csv.Error as error:
+        raise InputError(f"--input: {path} is not a CSV file ({error}); export it again") from None
+    if not lines:
+        raise InputError(f"--input: {path} is empty; give a CSV file with a column `formula`")
+    header, rows = lines[0], lines[1:]
     if header.count("formula") != 1:
         raise InputError(
             f"--input: {path} has no single column `formula` (its columns: {', '.join(header)[:200]})"
@@ -197,10 +197,15 @@ def read_table(path: Path, fills: Sequence[str]) -> pd.DataFrame:
     taken = [name for name in header if name in fills or header.count(name) > 1]
     if taken:
         raise InputError(f"--input: {path} already has {taken[0]!r}, or has it twice; rename or remove it")
-    if len(table) > MAX_ROWS + 1:
+    if len(rows) > MAX_ROWS:
         raise InputError(f"--input: {path} has more than {MAX_ROWS:,} rows; split it")
-    found: pd.DataFrame = table[1:].set_axis(header, axis=1).reset_index(drop=True)
-    return found
+    for at, row in enumerate(rows, start=1):
+        if len(row) > len(header):
+            raise InputError(
+                f"--input: {path}, row {at}: {len(row)} fields under {len(header)} names; correct it"
+            )
+    padded = [row + [""] * (len(header) - len(row)) for row in rows]
+    return pd.DataFrame(padded, columns=header, dtype=object)
 
 
 def hand_over(
@@ -220,7 +225,6 @@ def hand_over(
     The exit code: 3 where some have an error, 2 where all of those that were given as arguments have one.
     """
     errors = table["error"].dropna()
-    rows = table.astype(object).where(table.notna(), None).to_dict("records")
     if output is not None:
         try:
             if output.suffix == ".csv":
@@ -233,10 +237,12 @@ def hand_over(
             print_json({"rows": len(table), "errors": len(errors)})
         else:
             say(f"{len(table):,} rows, {len(errors):,} of them with an error, written to {output}")
-    elif as_json:
-        print_json({**(about or {}), key: rows})
     else:
-        Console().print(plain_table([shown(row) for row in rows], texts=TEXTS, title=title))
+        rows = table.astype(object).where(table.notna(), None).to_dict("records")
+        if as_json:
+            print_json({**(about or {}), key: rows})
+        else:
+            Console().print(plain_table([shown(row) for row in rows], texts=TEXTS, title=title))
     if errors.empty:
         return 0
     say(f"{len(errors):,} of {len(table):,} formulas came to nothing; the first: {errors.iloc[0]}")

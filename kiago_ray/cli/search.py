@@ -297,12 +297,23 @@ def symbols(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def whole_numbers(text: str, option: str, example: str) -> list[int]:
-    """Such as 0,1,2. Raises InputError."""
+def whole_numbers(text: str, option: str, example: str, count: int | None = None) -> list[int]:
+    """Such as 0,1,2, `count` of them where that is given. Raises InputError."""
     try:
-        return [int(part) for part in text.split(",")]
+        found = [int(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"{option}: {text[:80]!r} is not whole numbers such as {example}") from None
+        found = []
+    if not found or count not in (None, len(found)):
+        raise InputError(f"{option}: {text[:80]!r} is not whole numbers such as {example}")
+    return found
+
+
+def two_shares(text: str) -> list[str]:
+    """Such as 0:0.3. Raises InputError."""
+    shares = text.split(":")
+    if len(shares) != 2:
+        raise InputError(f"--range: {text[:80]!r} is not two shares of a site such as 0:0.3")
+    return shares
 
 
 def mapping(
@@ -314,6 +325,8 @@ def mapping(
         try:
             key, value = text.split(separator, 1)
             read_value = read(value)
+            if not key.strip():
+                raise ValueError("no key")
         except (ValueError, RecursionError, yaml.YAMLError):
             raise InputError(f"{option}: {text[:80]!r} can't be read; write such as {example}") from None
         if key.strip() in found:
@@ -335,12 +348,12 @@ def sites(text: str) -> dict[str, Any]:
 
 # Fields whose options are texts that a specification doesn't take as they are.
 READERS: Mapping[str, Callable[[Any], Any]] = {
-    "steps": lambda text: whole_numbers(text, "--steps", "200,200"),
+    "steps": lambda text: whole_numbers(text, "--steps", "200,200", 2),
     "fixed": lambda texts: mapping(texts, "=", yaml.safe_load, "--fixed", "O=0.25"),
     "elements.allow": symbols,
     "elements.forbid": symbols,
     "substitute": sites,
     "family.keep": symbols,
     "family.dope": lambda texts: mapping(";".join(texts).split(";"), ":", symbols, "--dope", "La:Sr,Ba"),
-    "family.range": lambda text: text.split(":"),
+    "family.range": two_shares,
 }

@@ -32,17 +32,20 @@ def serve(
         str, Option(help="Address to listen on. Any but this machine's own needs KIAGO_TOKEN.")
     ] = "127.0.0.1",
     port: Annotated[int, Option(min=1, max=65535, help="Port to listen on.")] = 8000,
-    data: Annotated[str, Option(help="Directory or URI where searches are kept.")] = "runs/service",
+    data: Annotated[
+        str | None, Option(help="Directory or URI where searches are kept; by default runs/service.")
+    ] = None,
     known: console.Known = None,
     tried: console.Tried = None,
     weights: console.Weights = None,
-    device: console.Device = "cpu",
+    device: Annotated[str | None, Option(help="cpu, the default, or cuda.")] = None,
     threads: console.Threads = None,
     settings: Annotated[Path | None, Option(help="YAML file with more settings, such as limits.")] = None,
 ) -> None:
     """Serve predictions, searches and the page at http://HOST:PORT/ until Ctrl-C."""
     given = {"data": data, "known": known, "tried": tried, "device": device, "threads": threads}
     resolved = service_settings(settings, {name: value for name, value in given.items() if value is not None})
+    console.usable_device(resolved.device)
     check_place(host, port)
     if known_table(resolved.known) is None:
         raise InputError("--known: none; the service needs known compositions, so name a table or landmarks")
@@ -55,7 +58,10 @@ def serve(
 def service_settings(file: Path | None, given: dict[str, Any]) -> ServiceSettings:
     """A file's settings with the command line's over them, and absolute paths, as workers need. Raises InputError."""
     values = {} if file is None else read_yaml(file, "settings")
-    settings = validated(ServiceSettings, {"require_token": False, **values, **given})
+    try:
+        settings = validated(ServiceSettings, {"require_token": False, **values, **given})
+    except InputError as error:
+        raise InputError(f"--settings: {error}") from None
     words = {"data": (), "known": WORDS, "tried": TRIED_WORDS}
     paths = {
         name: str(Path(named).expanduser().absolute())

@@ -60,7 +60,7 @@ def sweep(
     request = sweep_request(chosen, models, where, tracking_uri, no_tracking, **how)
     outcome = drive(run_sweep, chosen, request, SweepView(chosen), "seeds", "the same command")
     show_results(outcome.results, where, top, as_json)
-    return 3 if outcome.failures else 0 if outcome.results.complete else 1
+    return 1 if outcome.stopped else 3 if outcome.failures else 0 if outcome.results.complete else 1
 
 
 def checked_models(sweep: SweepSpec) -> Models:

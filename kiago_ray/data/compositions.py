@@ -269,7 +269,11 @@ def nearest_emd(fractions: Floats, known: Floats) -> tuple[Ints, Floats]:
 
 
 def held_out(keys: Iterable[str], *, share: float, salt: str) -> NDArray[np.bool_]:
-    """(N,) True where a key is held out: about `share` of all distinct keys, equal keys together."""
+    """(N,) True where a key is held out: about `share` of all distinct keys, equal keys together. Raises
+    ValueError for a share that isn't between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"the share that is held out is {share}; it must be between 0 and 1")
     bound = int(share * 2**64)
     return np.array([_hash(f"{salt}:{key}") < bound for key in keys], dtype=np.bool_)
 

@@ -181,7 +181,11 @@ class _Campaign:
         shard = self.shards[manifest.shard]
 
         def look() -> None:
-            if read_manifest(self.location, shard) is None:
+            try:
+                seen = read_manifest(self.location, shard) is not None
+            except DamagedError:  # half of it is there yet
+                seen = False
+            if not seen:
                 raise StorageError(
                     f"the worker on {manifest.made.get('host')} has written {shard.name}, but this process doesn't "
                     f"see it in {self.location.text}; give a storage that every node sees, such as s3:// or a "
@@ -191,6 +195,8 @@ class _Campaign:
         self._patiently(look)
         self.done[shard.search].append(manifest)
         self._finish(shard.search)
+        for merged in [each for each in self.results.values() if each.done()]:
+            merged.result()  # a merge that failed ends the campaign now, not after the last shard
 
     def _finish(self, name: str, *, partly: bool = False) -> None:
         """Have a search merged and recorded, once all its shards are there or `partly`."""
@@ -217,7 +223,7 @@ class _Campaign:
         while True:
             try:
                 return attempt()
-            except (StorageError, DamagedError) as error:
+            except StorageError as error:
                 if time.monotonic() + pause > until or self.drive.should_stop():
                     raise
                 self.watcher.note(f"trying again in {pause:g} s: {error}")

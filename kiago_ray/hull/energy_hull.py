@@ -51,7 +51,7 @@ ON_THE_HULL_EV_PER_ATOM = 1e-6  # nearer than this is on it: single precision pr
 
 DENSE_AT_ONCE = 16_384  # phases whose fractions are dense at a time
 CACHE_VARIABLE = "KIAGO_CACHE"
-MIXED_AT_ONCE = 64  # compositions of one linear program
+MIXED_AT_ONCE = 8_000  # phases of one linear program, or one composition's
 MAX_KEPT = 32  # files of the cache; the oldest give way
 
 
@@ -218,6 +218,8 @@ class EnergyHull:
         weights: of ElemNet, a folder that `kiago train` wrote, else the shipped ones. Raises DataError for a file and
         WeightsError for weights that can't be used.
         """
+        if energies not in ("elemnet", "file"):
+            raise ValueError(f"energies: {energies!r} is neither elemnet nor file")
         if energies == "file":
             return cls(load_phases(path))
         ef = load_ef(weights)
@@ -256,14 +258,17 @@ class EnergyHull:
         unknown = np.flatnonzero((fractions > 0).any(axis=0) & ~self.supported)
         if len(unknown):
             raise ValueError(f"the predictor doesn't know {', '.join(SYMBOLS[z] for z in unknown)}")
-        found: list[HullPlace] = []
-        for start in range(0, len(fractions), MIXED_AT_ONCE):
-            energies = ef_ev_per_atom[start : start + MIXED_AT_ONCE].tolist()
-            rows = [x / x.sum() for x in fractions[start : start + MIXED_AT_ONCE]]
-            inside = [self._in_system(x) for x in rows]
-            mixtures = lowest_mixtures([self._mixing(x, at[0]) for x, at in zip(rows, inside, strict=True)])
-            found += map(self._place, rows, energies, inside, mixtures)
-        return found
+        rows = [x / x.sum() for x in fractions]
+        inside = [self._in_system(x) for x in rows]
+        mixtures: list[tuple[float, Floats]] = []
+        batch: list[Mixing] = []
+        for x, (others, _) in zip(rows, inside, strict=True):
+            if sum(len(energies) for *_, energies in batch) + len(others) > MIXED_AT_ONCE:
+                mixtures += lowest_mixtures(batch)
+                batch = []
+            batch.append(self._mixing(x, others))
+        mixtures += lowest_mixtures(batch)
+        return list(map(self._place, rows, ef_ev_per_atom.tolist(), inside, mixtures))
 
     def _mixing(self, x: Floats, others: Ints) -> Mixing:
         """What x may be mixed of: these phases, and its elements at 0 eV/atom."""

@@ -30,7 +30,7 @@ from kiago_ray.search.result import QUANTITIES, RowStatus, Trajectory
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError, read_all
 from kiago_ray.storage.run_directory import DamagedError
-from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, table_bytes
+from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, schema_problem, table_bytes
 
 if TYPE_CHECKING:
     from kiago_ray.models import Models
@@ -227,19 +227,29 @@ def read_manifest(campaign: Location, shard: Shard) -> Manifest | None:
 def check_shard(campaign: Location, shard: Shard) -> Manifest | None:
     """The manifest of a shard whose files were read and found whole; None where it isn't done.
 
-    Raises DamagedError where a file that the manifest vouches for is missing, or isn't the one by its hash, and where
-    the manifest counts other rows.
+    Raises DamagedError where a file that the manifest vouches for is missing, isn't the one by its hash or is a table
+    of other columns or rows, and where the manifest counts others.
     """
     manifest = read_manifest(campaign, shard)
     if manifest is None:
         return None
-    table = _vouched(shard_file(campaign, shard, TABLE), manifest.sha256)
+    place = shard_file(campaign, shard, TABLE)
+    content = _vouched(place, manifest.sha256)
     _vouched(shard_file(campaign, shard, STEPS), manifest.steps_sha256)
-    passed = pq.read_table(io.BytesIO(table), columns=["passed"])["passed"].to_numpy()
-    counted = manifest.rows, sum(manifest.statuses.values()), manifest.passed
-    if counted != (len(passed), len(passed), int(passed.sum())):
-        place = shard_file(campaign, shard, MANIFEST)
-        raise DamagedError(f"{place.text} counts other rows than its table holds")
+    try:
+        file = pq.ParquetFile(io.BytesIO(content))
+        problem, columns = schema_problem(file.schema_arrow), file.read(columns=["row", "passed"])
+        rows, passed = columns["row"].to_numpy(), int(columns["passed"].to_numpy().sum())
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise DamagedError(f"{place.text} is not a whole Parquet file") from error
+    if problem:
+        raise DamagedError(f"{place.text} is not a table of candidates of this version: {problem}")
+    if not np.array_equal(rows, np.asarray(shard.rows)):
+        raise DamagedError(f"{place.text} holds other rows than {shard.rows.start} to {shard.rows.stop - 1}")
+    if (sum(manifest.statuses.values()), manifest.passed) != (len(rows), passed):
+        raise DamagedError(
+            f"{shard_file(campaign, shard, MANIFEST).text} counts other rows than its table holds"
+        )
     return manifest
 
 

@@ -124,7 +124,7 @@ def drawing_weights(name: str, frequencies: Mapping[str, Floats]) -> Floats:
     """How often each element is drawn, (118,), under the specification's name for it.
 
     `frequencies` maps "supercon" and "non_superconductors" to (118,) counts or shares of compositions that hold the
-    element; the two are added as they are given. Raises SpecError where one is missing.
+    element; the two are added as they are given. Raises SpecError where one is missing or isn't such an array.
     """
     if name == "uniform":
         return np.ones(N_ELEMENTS)
@@ -134,7 +134,10 @@ def drawing_weights(name: str, frequencies: Mapping[str, Floats]) -> Floats:
             raise SpecError(
                 f"start.frequencies: {name!r} needs the element frequencies {part!r}, which aren't given"
             )
-        total += frequencies[part]
+        weights = np.asarray(frequencies[part], dtype=np.float64)
+        if weights.shape != (N_ELEMENTS,) or not np.isfinite(weights).all() or (weights < 0).any():
+            raise SpecError(f"start.frequencies: {part!r} must be {N_ELEMENTS} finite numbers of 0 or more")
+        total += weights
     return total
 
 

@@ -232,8 +232,9 @@ def _allowed(spec: SearchSpec, supported: Mask, const: Floats) -> Mask:
         if not has_state.any():
             every = sorted({one for known in oxidation.states(spec.oxidation_set) for one in known})
             span = f"{every[0]:+d} to {every[-1]:+d}"
+            key = "oxidation_state" if spec.substitute is None else "substitute"
             raise SpecError(
-                f"no element has the state {state:+d} in {spec.oxidation_set}; its states are {span}"
+                f"{key}: no element has the state {state:+d} in {spec.oxidation_set}; its states are {span}"
             )
         allowed &= has_state
     if not spec.fixed_may_grow:
@@ -309,12 +310,13 @@ def _best_group(among: Sequence[str], amounts: Mapping[str, float], odds: Floats
     link is strongest, by the odds (118, 118) with which one replaces another; () where none do.
     """
     best: tuple[tuple[bool, float, int], tuple[str, ...]] = ((False, 0.0, 0), ())
+    either = np.maximum(odds, odds.T)
     for size in range(2, min(len(among), MOST_ON_SITE) + 1):
         for group in combinations(among, size):
             gap = _from_whole(sum(amounts[each] for each in group))
             nearer = gap < min(_from_whole(amounts[each]) for each in group) - _WHOLE
             index = [INDEX[symbol] for symbol in group]
-            links = np.maximum(odds, odds.T)[np.ix_(index, index)]
+            links = either[np.ix_(index, index)]
             np.fill_diagonal(links, 0)
             weakest = float(links.max(axis=1).min())
             certainty = (gap < _WHOLE, weakest, -size)

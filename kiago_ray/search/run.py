@@ -233,8 +233,7 @@ def given_result(amounts: Floats, predictors: Predictors) -> SearchResult:
     T_c is what `predictors.tc` says. A row of zeros has no formula, and neither has one with an element that the
     predictors don't know. Raises ValueError for another shape, and amounts that are negative or not finite.
     """
-    amounts = np.asarray(amounts, dtype=np.float64)
-    checked_amounts(amounts[amounts.any(axis=-1)])
+    amounts = checked_amounts(amounts, empty=True)
     n, some = len(amounts), amounts.any(axis=1)
     known = ~(amounts > 0)[:, ~predictors.supported.cpu().numpy()].any(axis=1)
     fractions = amounts / np.where(some, amounts.sum(axis=1), 1)[:, None]

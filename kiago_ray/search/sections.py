@@ -72,6 +72,12 @@ def _known_symbol(symbol: str) -> str:
     return symbol
 
 
+def _readable(formula: str) -> str:
+    """The formula itself. Raises FormulaError for one that can't be read."""
+    parse(formula)
+    return formula
+
+
 def _in_one_line(schema: dict[str, Any]) -> None:
     """Take the line breaks out of the descriptions of a section's JSON schema."""
     for field in schema.get("properties", {}).values():
@@ -80,7 +86,7 @@ def _in_one_line(schema: dict[str, Any]) -> None:
 
 
 Symbol = Annotated[str, AfterValidator(_known_symbol)]
-Formula = Annotated[str, AfterValidator(lambda text: text if parse(text) else "")]
+Formula = Annotated[str, AfterValidator(_readable)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Distance = Annotated[float, Field(ge=0, le=2)]
 ScreenName = Literal[
@@ -124,7 +130,7 @@ class StartSpec(Section):
     frequencies: Literal["supercon", "supercon+non_superconductors", "uniform"] = "supercon"
     """How often each element is drawn as a substitute: as it occurs in these data."""
     add_number: int = Field(default=2, ge=0, le=118)
-    """How many elements that the base doesn't hold are added. The paper doesn't say; for Fig. 3 it needs 3."""
+    """How many elements that the base doesn't hold are added. The paper doesn't say; its Fig. 3 shows 3."""
     add_probability: Share = 0.0
     """Instead of `add_number`: the probability with which each element is added."""
     add_by: Literal["uniform", "frequencies"] = "frequencies"
@@ -272,11 +278,12 @@ class ChargeSpec(Section):
 
     weight: float = Field(default=0.0, ge=0)
     """In K per nat an atom: how unlikely the oxidation states are that balance a row, in a family beyond the base's.
-    0, as in the paper, leaves it out; so does `default`, whose plausibility weighs the states.
+    0, as in the paper, leaves it out; so does `default`, whose plausibility weighs the states. `open` has 60.
     """
     mixed_valence: bool = False
     """Whether atoms of one element may take two of its states, as Cu(2+) and Cu(3+) in YBa2Cu3O7, for
     `projection.neutral` and the screen neutral_mixed; ask for that one in place of SMACT's `neutral` and `pauling`.
+    The term above always lets them.
     """
 
 
@@ -293,8 +300,8 @@ class ProjectionSpec(Section):
     """For `best`: how many near formulas a row compares."""
     neutral: bool = False
     """For `best`: of a row's near formulas those count alone that balance under the Pauling rule, where it has any,
-    and of these those with E_f < 0 where the screen ef_negative is asked for. Half of `open`'s proposals would be
-    ruled out otherwise.
+    and of these those with E_f < 0, if there are any, where the screen ef_negative is asked for. Half of `open`'s
+    proposals would be ruled out otherwise.
     """
     neutral_distance: Distance = 0.4
     """L1 distance in fractions up to which the nearest neutral formula is taken where none is within max_distance."""
@@ -306,15 +313,20 @@ class ScreensSpec(Section):
     """
 
     names: tuple[ScreenName, ...] = Field(default=("balanced", "plausible", "few_elements"), max_length=20)
-    """Which screens, each as `kiago search --help` describes it. neutral_mixed needs charge.mixed_valence; near_hull
-    is judged on the best that pass the others.
+    """neutral: oxidation states add up to 0; pauling: and cations are less electronegative than anions; balanced:
+    likely states add up to 0, mixed valence being the rule, or a metal; plausible: exists with a probability of at
+    least min_existence; neutral_mixed: as pauling, mixed valence allowed (needs charge.mixed_valence); neutral_atoms:
+    neutral, each atom with a state of its own (section 3.6); hydride: at least 40 % hydrogen, two or three elements,
+    at most 15 atoms; ef_negative: formation energy below 0 eV/atom; few_elements: at most `max_elements` elements;
+    near_hull: at most max_e_hull_ev_per_atom above the hull, judged on the best that pass the others.
     """
     max_elements: int = Field(default=9, ge=1, le=118)
     """Most elements a proposal may hold to pass few_elements."""
     max_e_hull_ev_per_atom: float = Field(default=0.1, ge=0, le=10)
     """Most eV/atom above the hull to pass near_hull. By ElemNet 88 % of stable compounds lie within 0.1."""
     max_charge_nats: float = Field(default=1.25, ge=0, le=10)
-    """How unlikely the states may be, in nats an atom, to pass balanced, as 99.0 % of SuperCon's superconductors do.
+    """How unlikely the states may be, in nats an atom, to pass balanced, as 99.0 % of SuperCon's superconductors do
+    (97.6 % at 0.75).
     """
     min_existence: Share = 0.06
     """Least probability to exist to pass plausible; `kiago search --help` has the recall."""
@@ -326,9 +338,13 @@ class ScreensSpec(Section):
     the paper: the predicted T_c, highest where the predictor is most optimistic; plausibility.
     """
     improvement_offset_k: float = Field(default=0.1, gt=0, le=10_000)
-    """K added to the expected improvement before the plausibility multiplies it; at 100 plausibility counts most."""
+    """For rank_by improvement: K added to the expected improvement before the plausibility multiplies it; at 100
+    plausibility counts most.
+    """
     improvement_tc_share: Share = 0.02
-    """Share of the trusted T_c that is added likewise, so that rows which are no gain stand by how near they come."""
+    """For rank_by improvement: share of the trusted T_c that is added likewise, so that rows which are no gain stand
+    by how near they come.
+    """
     most_per_system: int = Field(default=3, ge=1, le=1000)
     """For rank_by improvement: most of the first 30 proposals that hold the same elements."""
     new_systems_first: bool = False

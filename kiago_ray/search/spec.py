@@ -40,12 +40,14 @@ PRESETS = ("default", "open", "paper", "reference", "hydride", "substitution")
 
 
 def _as_fraction(value: Any) -> Any:
-    """'1/3' as a number, so that thirds can be fixed exactly; anything else as it is."""
+    """'1/3' as a number, so that thirds can be fixed exactly; anything else as it is, but for whole atoms."""
     if isinstance(value, str) and "/" in value:
         try:
-            return float(Fraction(value.replace(" ", "")))
+            value = float(Fraction(value.replace(" ", "")))
         except (ValueError, ZeroDivisionError, OverflowError):
             raise ValueError(f"{value!r} is not a fraction such as '1/3'") from None
+    if isinstance(value, int | float) and not 0 < value < 1:
+        raise ValueError(f"{value:g} is no fraction of all atoms; a fixed amount lies above 0 and below 1")
     return value
 
 
@@ -98,7 +100,9 @@ class SearchSpec(Section):
     """Numbers of atoms N of the grids n/N that formulas lie on (N_unit, eq. 9); they are written reduced."""
 
     alpha: float = Field(default=0.0, ge=0)
-    """Weight of the formation energy, in K per eV/atom (eq. 1). The paper has 4, `default` the plausibility."""
+    """Weight of the formation energy, in K per eV/atom (eq. 1). The paper has 4, `open` 20. `default` leaves it
+    out: within a family the plausibility tells more.
+    """
     plausibility_weight: float = Field(default=10.0, ge=0, le=1000)
     """Weight of the plausibility, in K per nat. The paper has 0; but what nobody can make is worth nothing."""
     beta: RampSpec = Field(default_factory=RampSpec)
@@ -114,7 +118,7 @@ class SearchSpec(Section):
     """κ: the search climbs T_c − κ·σ, σ being the ensemble's. With the paper's 0 rows gather where it errs."""
     extrapolation_weight: float = Field(default=0.0, ge=0)
     """K for each unit of the extrapolation score above 0.8; at 1 a formula is flagged. 0, as in the paper, leaves it
-    out; so does `default`, whose sites and plausibility keep rows near what is known.
+    out; so does `default`, whose sites and plausibility keep rows near what is known. `open` has 60.
     """
 
     charge: ChargeSpec = Field(default_factory=ChargeSpec)
@@ -176,6 +180,9 @@ class SearchSpec(Section):
             yield f"fixed: {symbol} is both fixed and forbidden; remove one of the two"
         if (total := sum(self.fixed.values())) >= 1 - 1e-9:
             yield f"fixed: the amounts add up to {total:g}; they must leave something, so below 1"
+        most, number = self.max_elements, len(self.fixed)
+        if self.limit_counts_fixed and number >= most:
+            yield f"max_elements: {most} is used up by {number} fixed element(s); allow at least {number + 1}"
         yield from self._problems_of_substitute()
         yield from self._problems_of_family()
         if "neutral_mixed" in self.screens.names and not self.charge.mixed_valence:

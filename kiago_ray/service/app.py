@@ -131,7 +131,7 @@ class Guard:
 
     @contextmanager
     def _admitted(self, scope: Scope, headers: Headers, client: str) -> Iterator[None]:
-        """Count a request that may be asked while it is answered. Raises ProblemError for another."""
+        """Count a request for its client while it is answered. Raises ProblemError for one that may not be asked."""
         path, limits = scope["path"].removeprefix(scope.get("root_path", "")), self.settings.limits
         self._check(scope, headers, path)
         counted, allowed = self._running, limits.requests_per_client

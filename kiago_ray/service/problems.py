@@ -88,6 +88,9 @@ class ProblemError(KiagoError):
     errors: list[dict[str, str]] | None = None
     headers: Mapping[str, str] | None = None
 
+    def __str__(self) -> str:
+        return self.detail
+
     @classmethod
     def at(cls, where: str, message: str) -> ProblemError:
         """A part of a request that isn't valid, 422."""

@@ -93,7 +93,7 @@ Found = Annotated[Job, Depends(found_job)]
 
 
 class Events(EventSourceResponse):
-    """Server-sent events. media_type: of the route's problems, as the API's description has it for other routes."""
+    """Server-sent events. media_type is the type of the route's problems in the API's description alone."""
 
     media_type = "application/json"
 

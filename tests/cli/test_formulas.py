@@ -175,7 +175,11 @@ def test_blank_lines_and_short_rows_keep_their_places_and_long_rows_are_refused(
     (tmp_path / "long.csv").write_text("id,formula\n1,MgB2,\n")
     ended = kiago("predict", "--input", tmp_path / "long.csv")
     assert ended.code == 2
-    assert "line 2" in ended.err
+    assert "row 1: 3 fields under 2 names" in ended.err
+    (tmp_path / "quoted.csv").write_text('formula,id\n"Mg"B2,1\n')
+    ended = kiago("predict", "--input", tmp_path / "quoted.csv")
+    assert ended.code == 2
+    assert "is not a CSV file" in ended.err
 
 
 ADDED = [

@@ -25,6 +25,7 @@ from kiago_ray.tracking import (
     TrackingReport,
     TrackingTarget,
     artifact_root,
+    clip,
     recorded_whole,
     shown_uri,
     texts_of,
@@ -427,6 +428,7 @@ def test_nested_values_are_texts_by_keys_that_mlflow_takes() -> None:
             "nothing": {},
             "a": {"b": {"c": 1}},
             "x+y": {"z": 2},
+            "x=y": {"z": 3},
         }
     )
     assert texts == {
@@ -438,7 +440,10 @@ def test_nested_values_are_texts_by_keys_that_mlflow_takes() -> None:
         "nothing": "{}",
         "a.b.c": "1",
         "x_y.z": "2",
+        "x_y.z_2": "3",
     }
+    assert clip("whole", 5) == "whole"
+    assert clip("0123456789" * 10, 30) == "012345678901… (100 characters)"
 
 
 def test_a_database_without_a_place_for_files_is_refused(tmp_path: Path) -> None:

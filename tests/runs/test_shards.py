@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -7,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kiago_ray.api import propose
@@ -35,8 +38,6 @@ def path_of(campaign: Location, shard: Shard, ending: str) -> Path:
 
 
 def test_shards_together_are_the_search_itself(two_shards: Plan, shipped: Models, made: Location) -> None:
-    import pyarrow as pa
-
     (search,) = two_shards.searches
     alone = propose(spec=search.spec, models=shipped)
     rows = pa.concat_tables([read_table(shard_file(made, shard, TABLE)) for shard in search.shards])
@@ -141,6 +142,25 @@ def test_damage_is_found_and_named(
     assert list(state.damaged) == [first.name]
     assert list(state.manifests) == [second.name]
     assert state.left(two_shards) == [first]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda table: table.drop_columns(["plausibility"]), "is not a table of candidates of this version"),
+        (lambda table: table.take(pa.array(range(len(table)))[::-1]), "holds other rows than"),
+        (lambda table: table.drop_columns(["row"]), "is not a whole Parquet file"),
+    ],
+)
+def test_a_table_that_a_manifest_vouches_for_is_still_looked_at(
+    two_shards: Plan, made: Location, change: Callable[[pa.Table], pa.Table], said: str
+) -> None:
+    shard = two_shards.shards[0]
+    place, manifest = path_of(made, shard, "parquet"), path_of(made, shard, "json")
+    pq.write_table(change(pq.read_table(place)), place)
+    changed(sha256=hashlib.sha256(place.read_bytes()).hexdigest())(manifest)
+    with pytest.raises(DamagedError, match=said):
+        check_shard(made, shard)
 
 
 def test_a_shard_copied_over_another_is_found(two_shards: Plan, made: Location) -> None:

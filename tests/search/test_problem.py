@@ -119,7 +119,7 @@ def test_what_is_preserved_may_take_part_of_the_site_where_asked_for() -> None:
         ),
         (
             {"oxidation_state": 9},
-            "no element has the state +9 in icsd24; its states are -5 to +8",
+            "oxidation_state: no element has the state +9 in icsd24; its states are -5 to +8",
         ),
         ({"fixed": {"La": 0.5}, "elements": {"allow": ["La"]}}, "elements: the mask leaves no element"),
         (
