@@ -61,7 +61,7 @@ def test_a_dry_run_around_the_literature_prints_its_families(kiago: Kiago, file:
         ({"search": {"alfa": 1}}, "2 of 2 searches can't run: LaNiAsO-s0, MgB2-s0: alfa: unknown key"),
         (
             {"grid": {"oxidation_state": [3, 9]}, "search": {"preset": "open"}},
-            "with oxidation state +9 in icsd24",
+            "no element has the state +9 in icsd24; its states are -5 to +8",
         ),
         ({"search": {"preset": "best"}}, "there is no preset 'best'"),
         ({"weights": "nowhere"}, "no model card at"),

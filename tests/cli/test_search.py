@@ -192,7 +192,7 @@ def test_a_run_can_be_repeated_from_its_own_spec(kiago: Kiago, tmp_path: Path) -
         (["LaNiAsO", "--dope", "La:Sr", "--dope", "La:Ba"], "--dope: La is given twice"),
         (["LaNiAsO", "--dope", "Cu:Ni"], "family.dope: Cu is not in LaNiAsO"),
         (["LaNiAsO", "--dope", "La:Sr", "--keep", "La"], "La is to be kept as well"),
-        (["LaNiAsO", "--range", "0.3"], "family.range"),
+        (["LaNiAsO", "--range", "0.3"], "'0.3' is not two shares of a site such as 0:0.3"),
         (["LaNiAsO", "--range", "0:much"], "family.range.1"),
         (["LaNiAsO", "--range", "0.3:0.1"], "0.3 is above 0.1"),
         (["LaNiAsO", "--range", "0:2"], "less than or equal to 1"),

@@ -117,7 +117,7 @@ def test_what_cant_run_is_refused_whole_each_with_its_reason() -> None:
     for reason, why in zip(
         reasons[1::2],
         (
-            "with oxidation state +9 in icsd24",
+            "no element has the state +9 in icsd24; its states are -5 to +8",
             "O is both fixed and forbidden",
             "formulas of up to 3 atoms can't hold 7 elements",
             "no number of atoms from 1 to 12",
