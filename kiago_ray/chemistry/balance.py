@@ -255,10 +255,8 @@ def cheapest_states(amounts: Floats, oxidation_set: OxidationSet) -> tuple[Float
     fractions = amounts / amounts.sum(axis=1, keepdims=True)
     scale = state_costs(oxidation_set).scale
     k = max(int((amounts > 0).sum(axis=1).max(initial=0)), 1)
-    by_scale = (
-        np.broadcast_to(np.nan_to_num(scale), amounts.shape),
-        amounts <= 0,
-    )  # those that are absent last
+    # Those that are absent stand last.
+    by_scale = np.broadcast_to(np.nan_to_num(scale), amounts.shape), amounts <= 0
     order = np.lexsort(by_scale, axis=1)[:, :k]
     x = np.take_along_axis(fractions, order, axis=1)
     hulls, around = _hulls(oxidation_set), surroundings(amounts)

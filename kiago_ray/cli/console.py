@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
@@ -195,7 +196,7 @@ def stop_on_signal(notice: str) -> Iterator[ShouldStop]:
             signal.signal(number, handler)
 
 
-class View:
+class View(ABC):
     """How far something is: `done` of `total`, `before` of them done by an earlier run."""
 
     done, before, total = 0, 0, 0
@@ -205,9 +206,9 @@ class View:
     def __init__(self) -> None:
         self.began = time.monotonic()
 
+    @abstractmethod
     def progress(self) -> str:
         """How far it is, in a line."""
-        raise NotImplementedError
 
     def note(self, text: str) -> None:
         """Say something that a person should know."""

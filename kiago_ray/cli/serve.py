@@ -61,7 +61,7 @@ def service_settings(file: Path | None, given: dict[str, Any]) -> ServiceSetting
     try:
         settings = validated(ServiceSettings, {"require_token": False, **values, **given})
     except InputError as error:
-        raise InputError(f"--settings: {error}") from None
+        raise InputError(str(error) if file is None else f"--settings: {error}") from None
     words = {"data": (), "known": WORDS, "tried": TRIED_WORDS}
     paths = {
         name: str(Path(named).expanduser().absolute())

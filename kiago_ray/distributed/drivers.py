@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -148,6 +148,7 @@ class _Campaign:
         self.shards = {shard.name: shard for shard in plan.shards}
         self.done: defaultdict[str, list[Manifest]] = defaultdict(list)
         self.results: dict[str, Future[SearchResults]] = {}
+        self.merging: deque[Future[SearchResults]] = deque()
 
     def run(self) -> Outcome[CampaignResults]:
         """Run it to its end, or as far as it goes."""
@@ -195,8 +196,8 @@ class _Campaign:
         self._patiently(look)
         self.done[shard.search].append(manifest)
         self._finish(shard.search)
-        for merged in [each for each in self.results.values() if each.done()]:
-            merged.result()  # a merge that failed ends the campaign now, not after the last shard
+        while self.merging and self.merging[0].done():  # one thread merges, so that they end in their order
+            self.merging.popleft().result()  # one that failed ends the campaign now, not after the last shard
 
     def _finish(self, name: str, *, partly: bool = False) -> None:
         """Have a search merged and recorded, once all its shards are there or `partly`."""
@@ -210,6 +211,7 @@ class _Campaign:
             return results
 
         self.results[name] = self.finisher.submit(finished)
+        self.merging.append(self.results[name])
 
     def _probe(self) -> None:
         """Find out whether the storage takes files at all. Raises StorageError where it doesn't."""

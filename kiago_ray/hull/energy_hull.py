@@ -261,12 +261,13 @@ class EnergyHull:
         rows = [x / x.sum() for x in fractions]
         inside = [self._in_system(x) for x in rows]
         mixtures: list[tuple[float, Floats]] = []
-        batch: list[Mixing] = []
+        batch, phases = list[Mixing](), 0
         for x, (others, _) in zip(rows, inside, strict=True):
-            if sum(len(energies) for *_, energies in batch) + len(others) > MIXED_AT_ONCE:
+            if phases + len(others) > MIXED_AT_ONCE:
                 mixtures += lowest_mixtures(batch)
-                batch = []
+                batch, phases = [], 0
             batch.append(self._mixing(x, others))
+            phases += len(others)
         mixtures += lowest_mixtures(batch)
         return list(map(self._place, rows, ef_ev_per_atom.tolist(), inside, mixtures))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol, cast
@@ -134,20 +134,9 @@ class Inference(nn.Module, ABC):
     def wide_layers(self) -> list[nn.Module]:
         """The layers that may compute in less than single precision; never the first."""
 
-    def direct(self, x: Tensor) -> Tensor:
-        """Values (rows,) of fractions x (rows, 118) at once, which autograd can follow back to x. A predictor with a
-        `chunk` of its own needs none.
-        """
-        raise NotImplementedError
-
+    @abstractmethod
     def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
         """Values (rows,) of a chunk of rows (rows, 118) and, where asked for, their gradients (rows, 118)."""
-        with torch.set_grad_enabled(gradients):
-            x = x.detach().requires_grad_(gradients)
-            values = self.direct(x)
-        if not gradients:
-            return values, None
-        return values.detach(), torch.autograd.grad(values, x, torch.ones_like(values))[0]
 
     @property
     def single(self) -> torch.dtype:
@@ -194,6 +183,18 @@ class Inference(nn.Module, ABC):
         finally:
             torch.set_num_threads(threads)  # torch takes what the pool's threads said for all new threads
         return values, slopes
+
+
+def by_autograd(
+    direct: Callable[[Tensor], Tensor], x: Tensor, gradients: bool
+) -> tuple[Tensor, Tensor | None]:
+    """A `chunk` of values (rows,) that `direct` gives of x (rows, 118), which autograd follows back to x."""
+    with torch.set_grad_enabled(gradients):
+        x = x.detach().requires_grad_(gradients)
+        values = direct(x)
+    if not gradients:
+        return values, None
+    return values.detach(), torch.autograd.grad(values, x, torch.ones_like(values))[0]
 
 
 class _RowWise(torch.autograd.Function):

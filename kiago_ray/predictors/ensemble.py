@@ -20,7 +20,16 @@ from torch.nn import functional
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, properties
 from kiago_ray.chemistry.oxidation import state_shares
-from kiago_ray.predictors.base import AMOUNTS, BATCH_ROWS, Inference, LogScale, Predictors, amounts, buffer
+from kiago_ray.predictors.base import (
+    AMOUNTS,
+    BATCH_ROWS,
+    Inference,
+    LogScale,
+    Predictors,
+    amounts,
+    buffer,
+    by_autograd,
+)
 
 SCALE = LogScale(60.0, highest=3.0)  # above 60 K errors count by their share of T_c; below it, alike
 MEMBERS = 6
@@ -254,6 +263,9 @@ class CalibratedEnsemble(Inference):
 
     def wide_layers(self) -> list[nn.Module]:
         return [*self.ensemble.blocks]
+
+    def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
+        return by_autograd(self.direct, x, gradients)
 
     def direct(self, x: Tensor) -> Tensor:
         if not self.kappa and not self.extrapolation_weight:

@@ -23,7 +23,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kiago_ray.chemistry.elements import ELEMNET_INDEX, N_ELEMENTS, element_map, position
-from kiago_ray.predictors.base import AMOUNTS, Inference, LogScale, amount_slopes, amounts, buffer
+from kiago_ray.predictors.base import (
+    AMOUNTS,
+    Inference,
+    LogScale,
+    amount_slopes,
+    amounts,
+    buffer,
+    by_autograd,
+)
 
 SCALE = LogScale(20.0, highest=4.0)
 MAP_CHANNELS = 4
@@ -61,6 +69,9 @@ class ElemNet(Inference):
     def forward(self, fractions: Tensor) -> Tensor:
         """In training, values with gradients to the weights; otherwise as every `Inference`."""
         return self.direct(fractions).float() if self.training else super().forward(fractions)
+
+    def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
+        return by_autograd(self.direct, x, gradients)
 
     def direct(self, x: Tensor) -> Tensor:
         hidden = x.index_select(1, self.index)

@@ -110,9 +110,8 @@ def is_short(search: SearchResults, k: int) -> bool:
 
 def foremost(items: Sequence[Item], limit: int, value: Callable[[Item], float | None]) -> list[Item]:
     """The items in their order; where there are more than `limit`, those of the highest value, unknown ones last."""
-    worth = np.array(
-        [value(item) for item in items], dtype=float
-    )  # NaN, which sorts last, where it is unknown
+    # NaN where it is unknown, which sorts last.
+    worth = np.array([value(item) for item in items], dtype=float)
     return [items[place] for place in np.sort(np.argsort(-worth, kind="stable")[:limit])]
 
 

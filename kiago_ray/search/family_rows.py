@@ -288,9 +288,8 @@ def _best(options: list[list[Floats]], element: Ints, cost: Cost) -> Floats:
     for at in range(max(len(each) for each in options)):
         atoms = np.stack([each[min(at, len(each) - 1)] for each in options])
         found = cost(fractions_of(atoms, element))
-        better = (
-            found < least
-        )  # a row that has no more options repeats its last, which is no better than itself
+        # A row that has no more options repeats its last, which is no better than itself.
+        better = found < least
         best[better], least[better] = atoms[better], found[better]
     return best
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Mask
-from kiago_ray.chemistry.formula import amounts_row, feasible_totals, fractions, parse
+from kiago_ray.chemistry.formula import amounts_row, fractions, parse
 from kiago_ray.search.sections import FamilySpec, SourcesSpec, SpecError
 from kiago_ray.search.spec import SearchSpec
 
@@ -147,8 +147,8 @@ class Problem:
 
     base: (118,) fractions of the base material, or None. atoms: the base formula's total as written, with its
     substitutes where sites are substituted (1 without a base). const: (118,) fractions, x_const. allowed: (118,)
-    M_elem of the optimised part. totals: atoms that an integer formula may have. family: the base's sites, None for a
-    search that doesn't keep them.
+    M_elem of the optimised part. totals: atoms that an integer formula may have. limit: elements that may be optimised
+    at once in stage 2, besides fixed ones. family: the base's sites, None for a search that doesn't keep them.
     """
 
     spec: SearchSpec
@@ -157,6 +157,7 @@ class Problem:
     const: Floats
     allowed: Mask
     totals: tuple[int, ...]
+    limit: int
     family: Family | None = None
 
     @property
@@ -164,14 +165,14 @@ class Problem:
         """Where x_const holds something, (118,)."""
         return self.const > 0
 
-    @property
-    def limit(self) -> int:
-        """Elements that may be optimised at once in stage 2, besides fixed ones."""
-        return self.spec.max_elements - (int(self.fixed.sum()) if self.spec.limit_counts_fixed else 0)
-
     def generator(self, row: int) -> np.random.Generator:
         """What a row draws from: by the seed, the base and its number alone, whatever ran before, and where."""
-        return row_generator(self.spec.seed, canonical_text(self.base), row)
+        return row_generator(self.spec.seed, self.base_text, row)
+
+    @cached_property
+    def base_text(self) -> str:
+        """The base as `row_generator` takes it."""
+        return canonical_text(self.base)
 
 
 def resolve(spec: SearchSpec, supported: Mask, substitutions: Substitutions | None = None) -> Problem:
@@ -202,23 +203,8 @@ def resolve(spec: SearchSpec, supported: Mask, substitutions: Substitutions | No
             )
         family = family_of(spec, allowed, substitutions)
     base = fractions(amounts) if amounts else None
-    fewest, most = spec.n_unit.min, spec.n_unit.max
-    totals = tuple(range(fewest, most + 1))
-    if spec.projection.kind != "none":
-        totals = feasible_totals(totals, const, spec.fixed_may_grow)
-    if not totals:
-        given = ", ".join(f"{SYMBOLS[z]} {const[z]:g}" for z in np.flatnonzero(const))
-        raise SpecError(
-            f"n_unit: no number of atoms from {fewest} to {most} makes the fixed amounts ({given}) "
-            "whole atoms; change fixed or n_unit, or set projection.kind to 'none' to keep fractions"
-        )
-    problem = Problem(spec, base, atoms, const, allowed, totals, family)
-    if problem.limit < 1:
-        number = int(problem.fixed.sum())
-        raise SpecError(
-            f"max_elements: {spec.max_elements} is used up by {number} fixed element(s); allow at least {number + 1}"
-        )
-    return problem
+    totals, limit = spec.totals(const), spec.free_elements(int((const > 0).sum()))
+    return Problem(spec, base, atoms, const, allowed, totals, limit, family)
 
 
 def _allowed(spec: SearchSpec, supported: Mask, const: Floats) -> Mask:

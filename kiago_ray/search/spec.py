@@ -9,11 +9,12 @@ from fractions import Fraction
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
-from kiago_ray.chemistry.formula import amounts_row, parse
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats
+from kiago_ray.chemistry.formula import amounts_row, feasible_totals, parse
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.search.sections import (
     ChargeSpec,
@@ -180,13 +181,13 @@ class SearchSpec(Section):
             yield f"fixed: {symbol} is both fixed and forbidden; remove one of the two"
         if (total := sum(self.fixed.values())) >= 1 - 1e-9:
             yield f"fixed: the amounts add up to {total:g}; they must leave something, so below 1"
-        most, number = self.max_elements, len(self.fixed)
-        if self.limit_counts_fixed and number >= most:
-            yield f"max_elements: {most} is used up by {number} fixed element(s); allow at least {number + 1}"
+        self.free_elements(len(self.fixed))
         yield from self._problems_of_substitute()
         yield from self._problems_of_family()
         if "neutral_mixed" in self.screens.names and not self.charge.mixed_valence:
             yield "screens.names: neutral_mixed needs charge.mixed_valence; set that to true"
+        if self.fixed:
+            self.totals(amounts_row(self.fixed))
         if self.projection.kind == "none":
             return
         most, elements = self.n_unit.max, self.max_elements
@@ -196,6 +197,31 @@ class SearchSpec(Section):
                 f"n_unit: formulas of up to {most} atoms can't hold {elements} elements; raise n_unit.max to "
                 f"{elements} or lower max_elements"
             )
+
+    def free_elements(self, fixed: int) -> int:
+        """Elements that may be optimised at once in stage 2, beside `fixed` fixed ones. Raises SpecError for none."""
+        left = self.max_elements - (fixed if self.limit_counts_fixed else 0)
+        if left < 1:
+            raise SpecError(
+                f"max_elements: {self.max_elements} is used up by {fixed} fixed element(s); allow at least {fixed + 1}"
+            )
+        return left
+
+    def totals(self, const: Floats) -> tuple[int, ...]:
+        """The numbers of atoms of formulas in which fixed fractions (118,) are whole atoms, all of n_unit where
+        fractions are kept. Raises SpecError for none.
+        """
+        fewest, most = self.n_unit.min, self.n_unit.max
+        totals = tuple(range(fewest, most + 1))
+        if self.projection.kind != "none":
+            totals = feasible_totals(totals, const, self.fixed_may_grow)
+        if not totals:
+            given = ", ".join(f"{SYMBOLS[z]} {const[z]:g}" for z in np.flatnonzero(const))
+            raise SpecError(
+                f"n_unit: no number of atoms from {fewest} to {most} makes the fixed amounts ({given}) "
+                "whole atoms; change fixed or n_unit, or set projection.kind to 'none' to keep fractions"
+            )
+        return totals
 
     def _problems_of_substitute(self) -> Iterator[str]:
         if self.substitute is None:

@@ -72,6 +72,9 @@ def test_a_space_that_makes_no_sense_is_refused(space: dict[str, Any], said: str
     assert "\n" not in str(refused.value)
 
 
+FIXED = {"preset": "open", "fixed": {"La": 0.1, "Ni": 0.1}, "candidates": 16, "steps": [5, 5]}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -94,6 +97,12 @@ def test_a_space_that_makes_no_sense_is_refused(space: dict[str, Any], said: str
         ({"search": {"alfa": 3}}, "alfa: unknown key; did you mean 'alpha'?"),
         ({"search": {"candidates": 100_000}}, "up to 65,536 candidates"),
         ({"bases": ["LaNiAsQ"]}, "LaNiAsQ"),
+        (
+            {"search": FIXED, "space": {"max_elements": {"choice": [2, 3]}}},
+            "2 is used up by 2 fixed element(s)",
+        ),
+        ({"search": FIXED, "space": {"n_unit.max": {"randint": [9, 20]}}}, "no number of atoms from 1 to 9"),
+        ({"search": FIXED, "compare": {"against": {"tight": {"max_elements": 2}}}}, "compare.against.tight"),
         ({"foo": 1}, "foo: unknown key"),
         ({"resources": {"gpus": 1.5}}, "neither a fraction"),
     ],
