@@ -26,8 +26,7 @@ from kiago_ray import load_predictors
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.tables import superconductors
-from kiago_ray.hull import EnergyHull
-from kiago_ray.hull.energy_hull import with_e_hull
+from kiago_ray.hull import EnergyHull, with_e_hull
 from kiago_ray.models import Models
 from kiago_ray.plausibility.literature import Literature, system_names
 from kiago_ray.plausibility.model import fit_plausibility

@@ -16,7 +16,7 @@ import pyarrow as pa
 from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Mask
 from kiago_ray.chemistry.formula import FormulaError, amounts_row, fractions, parse
 from kiago_ray.data.tables import made_compounds
-from kiago_ray.hull.energy_hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
+from kiago_ray.hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
 from kiago_ray.models import Models, check_hull, load_models
 from kiago_ray.plausibility.prospects import around, informed
 from kiago_ray.screening.candidates import collect

@@ -30,7 +30,7 @@ from typer import Option
 from kiago_ray.errors import InputError
 
 if TYPE_CHECKING:  # their imports take a second, which commands that need none of them would wait
-    from kiago_ray.hull.energy_hull import EnergyHull
+    from kiago_ray.hull import EnergyHull
     from kiago_ray.screening.known import KnownMaterials, TriedMaterials
     from kiago_ray.search.stages import ShouldStop
 

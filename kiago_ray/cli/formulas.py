@@ -20,7 +20,7 @@ from kiago_ray.cli import console
 from kiago_ray.cli.console import plain_table, print_json, say
 from kiago_ray.data.files import MAX_ROWS, finite, read_lines
 from kiago_ray.errors import InputError
-from kiago_ray.hull.energy_hull import EnergyHull, judge
+from kiago_ray.hull import EnergyHull, judge
 from kiago_ray.models import Models, load_models
 from kiago_ray.report.tables import UNKNOWN, cell, with_spread
 from kiago_ray.storage.table import PREDICTED

@@ -19,7 +19,7 @@ from kiago_ray.data.sources import load, load_oqmd, load_supercon, without
 from kiago_ray.data.tables import made_compounds, superconductors
 from kiago_ray.data.tables import pack as write_tables
 from kiago_ray.errors import InputError
-from kiago_ray.hull.energy_hull import predicted_energies
+from kiago_ray.hull import predicted_energies
 from kiago_ray.plausibility.literature import Literature, site_odds
 from kiago_ray.plausibility.model import train_plausibility
 from kiago_ray.plausibility.prospects import Prospects, save_plausibility

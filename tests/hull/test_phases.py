@@ -88,7 +88,7 @@ def test_another_file_other_weights_and_another_version_are_predicted_anew(
     longer = Counted()
     load_phases(phases_file, longer, "a")
     assert longer.rows == len(FORMULAS) + 1
-    monkeypatch.setattr("kiago_ray.hull.energy_hull.__version__", "0.0.0")
+    monkeypatch.setattr("kiago_ray.hull.__version__", "0.0.0")
     older = Counted()
     load_phases(phases_file, older, "a")
     assert older.rows == len(FORMULAS) + 1
@@ -121,7 +121,7 @@ def test_a_cache_that_cannot_be_written_loses_nothing(
 def test_the_oldest_kept_give_way(
     phases_file: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kiago_ray.hull.energy_hull.MAX_KEPT", 2)
+    monkeypatch.setattr("kiago_ray.hull.MAX_KEPT", 2)
     for weights in "abcd":
         load_phases(phases_file, Counted(), weights)
     assert len(list(own_cache.iterdir())) == 2

@@ -12,8 +12,7 @@ from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition, Element
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.hull import EnergyHull, HullPlace, judge
-from kiago_ray.hull.energy_hull import lowest_mixtures, with_e_hull
+from kiago_ray.hull import EnergyHull, HullPlace, judge, lowest_mixtures, with_e_hull
 from kiago_ray.screening.candidates import collect
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.spec import SearchSpec
