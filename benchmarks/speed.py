@@ -35,7 +35,7 @@ from kiago_ray.cli.bench import Bench, interleaved, peak_mb
 from kiago_ray.models import Models
 from kiago_ray.predictors.base import Inference
 from kiago_ray.predictors.weights import load_network, load_predictors
-from kiago_ray.screening.rank import ranked
+from kiago_ray.screening.candidates import ranked
 from kiago_ray.screening.screens import summarise
 from kiago_ray.search import load_preset
 

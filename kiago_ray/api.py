@@ -19,9 +19,8 @@ from kiago_ray.data.tables import made_compounds
 from kiago_ray.hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
 from kiago_ray.models import Models, check_hull, load_models
 from kiago_ray.plausibility.prospects import around, informed
-from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.candidates import collect, ranked
 from kiago_ray.screening.known import BaseMaterial
-from kiago_ray.screening.rank import ranked
 from kiago_ray.screening.screens import Summary, apply_screens, summarise
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import given_result, run_search

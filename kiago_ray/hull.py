@@ -39,7 +39,7 @@ from kiago_ray.data.compositions import elements_held
 from kiago_ray.data.files import AN_ELEMENT, FOREIGN, LoadReport, PathLike, sha256
 from kiago_ray.predictors.base import Predictor, predict
 from kiago_ray.predictors.weights import load_card, load_ef
-from kiago_ray.screening.rank import rank_rows
+from kiago_ray.screening.candidates import rank_rows
 from kiago_ray.search.sections import ScreensSpec
 
 SAME = 1e-6  # in each atomic fraction; compositions nearer than this are one

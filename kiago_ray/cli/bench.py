@@ -40,7 +40,7 @@ from kiago_ray.predictors.base import (
     multiplies_bfloat16,
     step_precision,
 )
-from kiago_ray.screening.rank import ranked
+from kiago_ray.screening.candidates import ranked
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.run import begin, search_stage
 from kiago_ray.search.spec import SearchSpec, load_preset

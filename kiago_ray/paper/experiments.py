@@ -37,7 +37,7 @@ from kiago_ray.chemistry.formula import fractions, parse, parse_amounts, parse_f
 from kiago_ray.models import Models
 from kiago_ray.paper.tables import METHODS, SEARCHES, Size, comparison
 from kiago_ray.predictors.base import predict
-from kiago_ray.screening.rank import ranked
+from kiago_ray.screening.candidates import ranked
 from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import SHARD_ROWS, given_result, run_search

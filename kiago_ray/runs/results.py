@@ -44,8 +44,8 @@ from kiago_ray.runs.outcome import (
 from kiago_ray.runs.page import CAMPAIGN_ROWS, CURVES_PLOT, GAINS_PLOT, campaign_page, campaign_plots
 from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, shard_file
+from kiago_ray.screening.candidates import ORDER, RANKED, new_rows, rank_rows, with_ranks
 from kiago_ray.screening.known import BaseMaterial
-from kiago_ray.screening.rank import ORDER, RANKED, new_rows, rank_rows, with_ranks
 from kiago_ray.screening.screens import SUMMARISED, Summary, summarise
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.storage.location import Location, StorageError, read_all, reason
@@ -221,8 +221,8 @@ def merge_tables(inputs: Sequence[Location], output: Location, ranking: ScreensS
     """Merge tables of candidates into one of unique formulas, best first, `rank` from 1, and return its SHA-256; its
     directory must exist.
 
-    Each input counts as a search (see `rank_rows`), so that the shards of one search give what `screening.rank.ranked`
-    makes of all of them. Temporary files take some 300 bytes a formula. Raises StorageError, with nothing written.
+    Each input counts as a search (see `rank_rows`), so that the shards of one search give what `ranked` makes of all
+    of them. Temporary files take some 300 bytes a formula. Raises StorageError, with nothing written.
     """
     ranks, front = _ranks(inputs, ranking)
     pa.default_memory_pool().release_unused()

@@ -24,8 +24,8 @@ import torch
 from kiago_ray.predictors.base import step_precision
 from kiago_ray.runs.outcome import adapter, search_folder
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
+from kiago_ray.screening.candidates import new_rows, order
 from kiago_ray.screening.known import BaseMaterial
-from kiago_ray.screening.rank import new_rows, order
 from kiago_ray.search.result import QUANTITIES, RowStatus, Trajectory
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError, read_all

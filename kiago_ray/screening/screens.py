@@ -30,8 +30,8 @@ import pyarrow.compute as pc
 
 from kiago_ray.chemistry.elements import INDEX
 from kiago_ray.chemistry.formula import parse, sparse_fractions
+from kiago_ray.screening.candidates import FIRST_ROWS, new_rows
 from kiago_ray.screening.known import EXTRAPOLATED, BaseMaterial
-from kiago_ray.screening.rank import FIRST_ROWS, new_rows
 from kiago_ray.search.sections import ScreensSpec
 
 MIN_HYDROGEN, HYDRIDE_ELEMENTS, HYDRIDE_ATOMS = 0.4, 3, 15  # section 3.6

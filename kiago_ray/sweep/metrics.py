@@ -14,8 +14,8 @@ from scipy.stats import t
 
 from kiago_ray.chemistry.elements import Floats
 from kiago_ray.chemistry.formula import parse
+from kiago_ray.screening.candidates import new_rows, unique
 from kiago_ray.screening.known import expected_improvement_k
-from kiago_ray.screening.rank import new_rows, unique
 
 if TYPE_CHECKING:  # these load torch, which a sweep's file doesn't need to be read
     from kiago_ray.api import JudgedRows

@@ -16,8 +16,7 @@ import pytest
 
 from kiago_ray.runs import results
 from kiago_ray.runs.results import merge_tables
-from kiago_ray.screening.candidates import collect
-from kiago_ray.screening.rank import identity, ranked
+from kiago_ray.screening.candidates import collect, identity, ranked
 from kiago_ray.screening.screens import Summary, apply_screens, summarise
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.sections import RankBy, ScreensSpec

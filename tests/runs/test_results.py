@@ -27,7 +27,7 @@ from kiago_ray.runs.results import (
 )
 from kiago_ray.runs.shards import TABLE, Manifest, compute_shard, read_manifest, shard_file
 from kiago_ray.runs.spec import CampaignSpec
-from kiago_ray.screening.rank import ranked
+from kiago_ray.screening.candidates import ranked
 from kiago_ray.screening.screens import summarise
 from kiago_ray.search.sections import validated
 from kiago_ray.storage.location import Location, StorageError

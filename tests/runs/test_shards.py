@@ -27,7 +27,7 @@ from kiago_ray.runs.shards import (
     shard_file,
     state_of,
 )
-from kiago_ray.screening.rank import ranked
+from kiago_ray.screening.candidates import ranked
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import DamagedError
 from kiago_ray.storage.table import read_parquet, read_table

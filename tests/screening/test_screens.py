@@ -14,9 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.candidates import collect, ranked
 from kiago_ray.screening.known import BaseMaterial, KnownMaterials
-from kiago_ray.screening.rank import ranked
 from kiago_ray.screening.screens import (
     REQUIRED,
     SCREENS,

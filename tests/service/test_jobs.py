@@ -13,8 +13,8 @@ import pytest
 
 from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
+from kiago_ray.screening.candidates import ranked
 from kiago_ray.screening.known import TriedMaterials
-from kiago_ray.screening.rank import ranked
 from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.service.jobs import Job, JobStore
 from kiago_ray.service.searches import candidate_page

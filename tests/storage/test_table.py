@@ -15,9 +15,8 @@ import pytest
 
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.compositions import KnownCompositions
-from kiago_ray.screening.candidates import collect
+from kiago_ray.screening.candidates import collect, ranked
 from kiago_ray.screening.known import BaseMaterial, KnownMaterials, TriedMaterials
-from kiago_ray.screening.rank import ranked
 from kiago_ray.screening.screens import apply_screens
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.sections import ScreensSpec
