@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kiago_ray.cli.sweep import checked_models, sweep_request
+from kiago_ray.cli.campaign import requested
+from kiago_ray.cli.sweep import checked_models
 from kiago_ray.distributed.drivers import run_sweep
 from kiago_ray.search.sections import validated
 from kiago_ray.sweep.results import SweepResults
@@ -58,7 +59,7 @@ def run(sweep: SweepSpec, folder: Path) -> tuple[SweepResults, Clock, float]:
     """A sweep to its end: what came of it, when its trials ended, its wall time in s."""
     clock = Clock()
     began = time.perf_counter()
-    request = sweep_request(sweep, checked_models(sweep), str(folder), None, True)
+    request = requested(sweep, checked_models(sweep), str(folder), None, True)
     outcome = run_sweep(sweep, request, watcher=clock)
     return outcome.results, clock, time.perf_counter() - began
 

@@ -1,13 +1,9 @@
-"""The library's front door: a search from its specification to ranked candidates, and formulas judged, in memory.
-
-Whoever has formulas, a search or a person with a list, gets the same columns by the same code.
-"""
+"""The library's front door: a search from its specification to ranked candidates, and formulas judged, in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -136,10 +132,9 @@ def judged(
     emd: bool = True,
     threads: int = 1,
 ) -> JudgedRows:
-    """The n rows of `result` with the verdicts of every screen of `judge`.
-
-    near: (n,) which rows get their energy above the hull; by default the best that pass the other screens. emd:
-    whether the nearest known is looked for by element mover's distance too. threads: for the oracle's trees.
+    """The n rows of `result` with the verdicts of every screen of `judge`. near: (n,) which rows get their
+    energy above the hull; by default the best that pass the other screens. emd: whether the nearest known is looked
+    for by element mover's distance too. threads: for the oracle's trees.
     """
     rows = collect(
         result,
@@ -210,14 +205,8 @@ def score_amounts(
     """Amounts (n, 118) of elements that the predictors know, as rows of a search without a base, and without their
     neighbours by element mover's distance. near: (n,) as in `score`, by default all.
     """
-    result, judge = given_result(amounts, models.predictors), _default()
+    result, judge = given_result(amounts, models.predictors), load_preset("default")
     near = np.ones(len(amounts), dtype=np.bool_) if near is None else near
     # What was tried re-weighs proposals, not what a person asks about.
     told = replace(models, tried=None)
     return judged(result, judge, told, base=None, seed=judge.seed, near=near, emd=False, threads=threads)
-
-
-@cache
-def _default() -> SearchSpec:
-    """The preset whose screens decide which formulas pass."""
-    return load_preset("default")

@@ -35,22 +35,6 @@ def search_frequencies() -> dict[str, Floats]:
     return {name: amounts_row(source.counts) for name, source in shipped_element_counts()}
 
 
-def check_search(
-    spec: SearchSpec,
-    supported: Mask,
-    substitutions: Substitutions | None = None,
-    hull: EnergyHull | None = None,
-) -> None:
-    """Raise SpecError where a search can't be run and judged; nothing is run.
-
-    supported: (118,) elements that the predictors know. substitutions: which elements replace one another, which a
-    search needs that keeps its base's sites. hull: of the phases to judge by.
-    """
-    resolve(spec, supported, substitutions)
-    _base_amounts(spec, supported)
-    check_hull(spec, hull)
-
-
 def check_hull(judge: SearchSpec, hull: EnergyHull | None) -> None:
     """Raise SpecError where a screen of `judge` needs a hull that isn't there, or the hull is of a file's energies."""
     if hull is None and "near_hull" in judge.screens.names:
@@ -159,7 +143,6 @@ class Models:
 
     def base(self, spec: SearchSpec) -> BaseMaterial | None:
         """The base of a search with its predictions and, where it is known, its measured T_c; None without a base.
-
         Raises SpecError where it holds an element that the predictors don't know.
         """
         amounts = _base_amounts(spec, self.predictors.supported.cpu().numpy())
@@ -178,12 +161,14 @@ class Models:
             tc_oracle_k=None if self.oracle is None else float(self.oracle.predict(row[None])[0][0]),
         )
 
-    def check(self, spec: SearchSpec) -> None:
-        """Raise SpecError where a search can't be run and judged with these models; nothing is run. What replaces what
-        around a base that keeps its sites takes a tenth of a second to find.
+    def check(self, spec: SearchSpec, substitutions: Substitutions | None = None) -> None:
+        """Raise SpecError where a search can't be run and judged with these models; nothing is run. substitutions: by
+        default what replaces what around its base, which takes a tenth of a second to find.
         """
         supported = self.predictors.supported.cpu().numpy()
-        check_search(spec, supported, around(spec, self.prospects), self.hull)
+        resolve(spec, supported, around(spec, self.prospects) if substitutions is None else substitutions)
+        _base_amounts(spec, supported)
+        check_hull(spec, self.hull)
 
 
 def load_models(

@@ -21,7 +21,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +38,7 @@ from kiago_ray.runs.outcome import (
     search_folder,
 )
 from kiago_ray.runs.plan import Plan
+from kiago_ray.search.result import QUANTITIES
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, leaves
 from kiago_ray.sweep.metrics import METRICS
@@ -70,9 +71,7 @@ _NO_TAGS = ("campaign", "campaign_id", "identity", "finished", "outputs")
 _SECTIONS = {"screen": "screen_fractions", "status": "statuses", "base": "base"}
 _FILES = {"sweep": (SPEC, TABLE, PRESET, SUMMARY, REPORT), "campaign": (SPEC, CANDIDATES, TOP, REPORT)}
 _TRIAL_ENDS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
-_CURVES = [
-    f"{name}_{kind}" for name in ("tc_k", "ef_ev_per_atom", "integer_loss") for kind in ("mean", "p50")
-]
+_CURVES = [f"{name}_{kind}" for name in QUANTITIES for kind in ("mean", "p50")]
 
 
 class TrackingError(InputError):
@@ -81,27 +80,19 @@ class TrackingError(InputError):
 
 @dataclass(frozen=True)
 class TrackingTarget:
-    """An MLflow server or database, and the experiment in it. The URI may hold a user and a password.
-
-    Raises TrackingError for a URI of neither.
-    """
+    """An MLflow server or database, whose URI may hold a password, and the experiment in it. Raises TrackingError."""
 
     uri: str = field(repr=False)
     experiment: str
 
     def __post_init__(self) -> None:
-        if self.kind not in (*_SERVERS, *_DATABASES) or "://" not in self.uri:
+        if _kind(self.uri) not in (*_SERVERS, *_DATABASES):
             raise TrackingError(
                 f"{self.hide(self.uri)!r} is no MLflow store; give a server such as http://127.0.0.1:5000, or "
                 "sqlite:////path/to/mlflow.db"
             )
         if not self.experiment.strip():
             raise TrackingError("the MLflow experiment has no name; give one")
-
-    @property
-    def kind(self) -> str:
-        """The URI's scheme without a driver's name, such as http or sqlite; "" where there is none."""
-        return self.uri.partition(":")[0].partition("+")[0].lower() if ":" in self.uri else ""
 
     def hide(self, text: str) -> str:
         """A message on one line, not too long, without this target's secrets."""
@@ -117,14 +108,10 @@ class TrackingTarget:
         return self.hide(f"{shown_uri(self.uri)}: {cause[2].rpartition(': ')[2]}" if cause else text)
 
     def _secrets(self) -> set[str]:
-        if self.kind in _LOCAL:
+        if _kind(self.uri) in _LOCAL:
             return set()
         user, _, password = self.uri.partition("://")[2].rpartition("@")[0].partition(":")
-        try:
-            query = parse_qsl(urlsplit(self.uri).query)
-        except ValueError:
-            query = []
-        found = {password or user, *(value for _, value in query)}
+        found = {password or user, *dict(parse_qsl(self.uri.partition("?")[2])).values()}
         found |= {os.environ.get(name, "") for name in _SECRET_VARIABLES}
         return {secret for secret in found | set(map(unquote, found)) if len(secret) >= _LEAST_SECRET}
 
@@ -146,11 +133,10 @@ def tracking_target(
 
 
 def artifact_root(target: TrackingTarget, run: Location) -> str | None:
-    """Where a new experiment's files go, as a URI; None leaves it to a server. Raises TrackingError.
-
-    MLflow itself would put a database's files into the working directory.
+    """Where a new experiment's files go, as a URI; None leaves it to a server. MLflow itself would put those of a
+    database into the working directory. Raises TrackingError.
     """
-    if target.kind in _SERVERS:
+    if _kind(target.uri) in _SERVERS:
         return None
     beside = _sqlite_path(target.uri) or (Path(run.path) if run.filesystem.type_name == "local" else None)
     if beside is None:
@@ -168,11 +154,8 @@ def _sqlite_uri(path: Path) -> str:
 
 def _sqlite_path(uri: str) -> Path | None:
     """The file of a sqlite URI; None for any other and for a database in memory."""
-    scheme, _, rest = uri.partition(":///")
-    path = unquote(rest.partition("?")[0])
-    if scheme.partition("+")[0].lower() != "sqlite" or path in ("", ":memory:"):
-        return None
-    return Path(path).absolute()
+    path = unquote(uri.partition(":///")[2].partition("?")[0])
+    return Path(path).absolute() if _kind(uri) == "sqlite" and path not in ("", ":memory:") else None
 
 
 @dataclass(frozen=True)
@@ -253,39 +236,34 @@ def recorded_whole(run: Location) -> bool:
         return False
 
 
+@dataclass
 class LiveRecord:
     """The record of a run that goes on. A store that fails or hangs holds it up once in RETRY_S, for some LIVE_S."""
 
-    def __init__(
-        self, directory: RunDirectory, what: Plan | SweepSpec, target: TrackingTarget | None
-    ) -> None:
-        self._directory, self._what, self._target = directory, what, target
-        self._waiting: dict[str, None] = {}
-        self._not_before = -math.inf
+    directory: RunDirectory
+    what: Plan | SweepSpec
+    target: TrackingTarget | None
+    waiting: tuple[str, ...] = ()
+    not_before: float = -math.inf
 
     def done(self, *names: str) -> None:
         """Write what came of these searches or trials, and of those that failed to be written before."""
-        self._waiting |= dict.fromkeys(names)
-        if self._target is None or time.monotonic() < self._not_before:
-            return
-        names, run = tuple(self._waiting), (self._directory, self._what, self._target)
-        report = record(*run, names=names, ended=False, patience_s=LIVE_S)
-        self._waiting = dict.fromkeys(report.pending)
-        if report.problem:
-            self._not_before = time.monotonic() + RETRY_S
+        self.waiting = tuple(dict.fromkeys((*self.waiting, *names)))
+        if self.target is not None and time.monotonic() >= self.not_before:
+            run = self.directory, self.what, self.target
+            report = record(*run, names=self.waiting, ended=False, patience_s=LIVE_S)
+            self.waiting = report.pending
+            self.not_before = time.monotonic() + RETRY_S if report.problem else -math.inf
 
     def end(self, patience_s: float = END_S) -> TrackingReport | None:
         """Write all that isn't there, and how the run ended."""
-        if self._target is None:
-            return None
-        return record(self._directory, self._what, self._target, patience_s=patience_s)
+        run = self.directory, self.what
+        return None if self.target is None else record(*run, self.target, patience_s=patience_s)
 
 
 class _Store:
-    """The experiment of a target, made where there is none.
-
-    root: URI for the files of a new experiment. Everything raises MLflow's errors, and TimeoutError where it would
-    begin after `patience_s` seconds; the constructor TrackingError, for an experiment that was deleted.
+    """The experiment of a target, made where there is none. root: URI for the files of a new one. Everything raises
+    MLflow's errors, and TimeoutError where it would begin after `patience_s` seconds.
     """
 
     def __init__(self, target: TrackingTarget, root: str | None, patience_s: float) -> None:
@@ -301,8 +279,7 @@ class _Store:
         found = self._client.get_experiment_by_name(name)
         if found is not None and found.lifecycle_stage != "active":
             raise TrackingError(f"the experiment {name!r} was deleted from {self._shown}; restore it there")
-        create = self._client.create_experiment
-        self._experiment = found.experiment_id if found else create(name, artifact_location=root)
+        self._experiment = found.experiment_id if found else self._client.create_experiment(name, root)
 
     def write(self, entry: Entry, parent: str | None = None) -> str:
         """Write what isn't there yet of an entry; return its run's id. Its status is set last, to vouch for it."""
@@ -341,7 +318,7 @@ class _Store:
             return chosen
         tags = {_RUN: entry.id, **({_SOURCES: entry.sources} if entry.sources else {})}
         tags |= {_PARENT: parent} if parent else {}
-        return self._client.create_run(self._experiment, entry.start_ms or _now_ms(), tags, entry.name)
+        return self._client.create_run(self._experiment, entry.start_ms, tags, entry.name)
 
     def _find(self, condition: str) -> list[Any]:
         """The runs of which the condition holds, oldest first."""
@@ -353,7 +330,11 @@ class _Store:
         """Give a run its parameters, which can't be changed later, its tags and these points, by default of now."""
         from mlflow.entities import Metric, Param, RunTag
 
-        params, tags, time_ms = texts_of(entry.params), texts_of(entry.tags), time_ms or _now_ms()
+        params, tags, time_ms = (
+            texts_of(entry.params),
+            texts_of(entry.tags),
+            time_ms or int(1000 * time.time()),
+        )
         entities: dict[str, list[Any]] = {
             "params": [
                 Param(k, clip(v, _PARAM_LENGTH)) for k, v in params.items() if k not in run.data.params
@@ -361,21 +342,19 @@ class _Store:
             "tags": [RunTag(k, clip(v, _TAG_LENGTH)) for k, v in tags.items() if v not in ("", "null")],
             "metrics": [Metric(point.key, point.value, time_ms, point.step) for point in points],
         }
-        for kind, values in entities.items():
-            for start in range(0, len(values), _BATCHES[kind]):
-                part: dict[str, Any] = {kind: values[start : start + _BATCHES[kind]]}
-                self._client.log_batch(run.info.run_id, **part)
+        for kind, most in _BATCHES.items():
+            while part := entities[kind][:most]:
+                del entities[kind][:most]
+                self._client.log_batch(run.info.run_id, **{kind: part})
 
     def _attach(self, run_id: str, entry: Entry) -> None:
-        """Copy an entry's files, in place of those of their names. Remote ones come by way of this machine."""
+        """Copy an entry's files, in place of those of their names, by way of this machine."""
         names = [name for name in entry.folder.entries() if name in entry.files or name.endswith(".png")]
         for place in (entry.folder / name for name in names):
             self._check_time()
             with tempfile.TemporaryDirectory(prefix="kiago-") as scratch:
-                file = place.path
-                if place.filesystem.type_name != "local":
-                    file = f"{scratch}/{place.name}"
-                    fs.copy_files(place.path, file, place.filesystem, fs.LocalFileSystem())
+                file = f"{scratch}/{place.name}"
+                fs.copy_files(place.path, file, place.filesystem, fs.LocalFileSystem())
                 self._client.log_artifact(run_id, file)
 
     def _check_time(self) -> None:
@@ -383,14 +362,9 @@ class _Store:
             raise TimeoutError(f"{self._shown} took longer than {self._patience_s:g} s")
 
 
-def _now_ms() -> int:
-    return int(time.time() * 1000)
-
-
 def _make_database(file: Path, root: str | None) -> None:
-    """A new database, there whole or not at all: two processes that set up one file spoil it for good.
-
-    Raises sqlite3.OperationalError for a place that can't be opened, which MLflow would try for 100 s.
+    """A new database, there whole or not at all: two processes that set up one file spoil it for good. Raises
+    sqlite3.OperationalError for a place that can't be opened, which MLflow would try for 100 s.
     """
     if not file.exists():
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -421,9 +395,8 @@ def _mlflow_at_hand() -> Iterator[None]:
         with suppress_logs_in_thread():
             yield
     finally:
-        for name, value in ours.items():
-            if os.environ.get(name) == value:
-                del os.environ[name]
+        for name in ours:
+            os.environ.pop(name, None)
 
 
 class Point(NamedTuple):
@@ -558,9 +531,7 @@ def _shared_tags(directory: RunDirectory, kind: str) -> dict[str, Any]:
 
 
 def texts_of(values: Mapping[str, Any]) -> dict[str, str]:
-    """Nested values under dotted keys that MLflow takes, numbered where two are alike in these; a text as it is,
-    anything else as JSON.
-    """
+    """Nested values under dotted keys that MLflow takes, numbered where two are alike; all but texts as JSON."""
     found: dict[str, str] = {}
     for path, value in leaves(values):
         key, number = _usable_key(path), 1
@@ -581,14 +552,13 @@ def clip(text: str, length: int) -> str:
 def search_points(results: SearchResults, curves: pa.Table) -> list[Point]:
     """The numbers of a search and its curves, thinned to CURVE_POINTS. curves: a table of CURVES_SCHEMA."""
     took = {"shards_done": results.shards_done, "wall_s": results.wall_s}
+    points = _points({**_numbers(results.summary.to_dict()), **took})
     chosen = np.unique(np.linspace(0, len(curves) - 1, min(len(curves), CURVE_POINTS)).round().astype(int))
-    thinned = curves.take(chosen).to_pylist()
-    return _points({**_numbers(results.summary.to_dict()), **took}) + [
-        Point(f"curve/{name}", row[name], row["step"])
-        for name in _CURVES
-        for row in thinned
-        if row[name] is not None
-    ]
+    for row in curves.take(chosen).to_pylist():
+        points += [
+            Point(f"curve/{name}", row[name], row["step"]) for name in _CURVES if row[name] is not None
+        ]
+    return points
 
 
 def campaign_points(results: CampaignResults) -> list[Point]:
@@ -640,9 +610,11 @@ def _usable_key(path: str) -> str:
 
 def shown_uri(uri: str) -> str:
     """A URI without user, password and query; a path as it is."""
-    scheme, mark, rest = uri.partition("://")
-    if not mark or scheme.partition("+")[0] in _LOCAL:
+    if _kind(uri) in ("", *_LOCAL):
         return uri
-    rest, query, _ = rest.partition("?")
-    _, user, host = rest.rpartition("@")
-    return f"{scheme}://{'***@' if user else ''}{host}{'?***' if query else ''}"
+    return re.sub(r"\?.+", "?***", re.sub(r"://.*@", "://***@", uri))
+
+
+def _kind(uri: str) -> str:
+    """A URI's scheme without a driver's name, such as http or sqlite; "" of a path."""
+    return uri.partition("://")[0].partition("+")[0].lower() if "://" in uri else ""

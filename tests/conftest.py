@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Mask
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.distributed.cluster import LEAN_SERVE
+from kiago_ray.models import Models
+from kiago_ray.predictors.base import Predictors
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.result import RowStatus, SearchResult, Trajectory
 
@@ -58,6 +63,12 @@ def known_of(formulas: Sequence[str], tc_k: Sequence[float], **columns: Sequence
         **{name: list(each) for name, each in columns.items()},
     }
     return KnownMaterials.from_table(pd.DataFrame(table))
+
+
+def models_of(supported: Mask) -> Models:
+    """Models whose predictors know these elements (118,), and say nothing."""
+    silent: Any = SimpleNamespace(supported=torch.from_numpy(supported))
+    return Models(Predictors(silent, silent))
 
 
 @pytest.fixture

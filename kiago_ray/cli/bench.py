@@ -72,12 +72,9 @@ def bench(
     hardware = multiplies_bfloat16(CPU)
     precisions = PRECISIONS if hardware else PRECISIONS[:1]
     machine = {"cpu": cpu_name(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    found: dict[str, Any] = {
-        "machine": {**machine, "bfloat16_in_hardware": hardware},
-        "rows": rows,
-        "plain": reference is not None,
-        "precisions": precisions,
-    }
+    machine["bfloat16_in_hardware"] = hardware
+    found: dict[str, Any] = {"machine": machine, "rows": rows, "plain": reference is not None}
+    found["precisions"] = precisions
     if candidates:  # first: the most memory is counted from the start of the process
         spec = load_preset("paper", {"base": BASE, "candidates": candidates, "steps": [steps, steps]})
         view = SearchView()
@@ -202,12 +199,10 @@ def whole_search(
     began = time.perf_counter()
     judged = judged_rows(spec, models, progress=progress)
     rows_judged = time.perf_counter()
-    table = ranked(judged.table)
-    result, ended = judged.result, time.perf_counter()
-    seconds = dict(result.seconds)
+    table, result = ranked(judged.table), judged.result
+    seconds = {**result.seconds, "screens": rows_judged - began - result.wall_s}
+    seconds["ranked table"] = time.perf_counter() - rows_judged
     seconds["start"] += result.wall_s - sum(result.seconds.values())
-    steps_s = sum(seconds[name] for name in ("start", "stage_1", "stage_2"))
-    seconds |= {"screens": rows_judged - began - result.wall_s, "ranked table": ended - rows_judged}
     total_s = sum(seconds.values())
     return {
         "rows": spec.row_count,
@@ -218,7 +213,7 @@ def whole_search(
         "passed": int(np.asarray(table["passed"]).sum()),
         "peak_mb": peak_mb(),
         "total_s": total_s,
-        "after_share": (total_s - steps_s) / total_s,
+        "after_share": sum(seconds[name] for name in ("projection", "screens", "ranked table")) / total_s,
     }
 
 
@@ -236,8 +231,8 @@ def step_table(
         for stage in (1, 2):
             arms: dict[str, Arm] = {name: timed.step(stage, name) for name in precisions}
             if plain is not None:
-                start, allowed = timed.state.x_base, timed.state.mask
-                slow = plain["PlainSearch"].reference_form(start, allowed, range(1, most + 1))
+                made = plain["PlainSearch"].reference_form
+                slow = made(timed.state.x_base, timed.state.mask, range(1, most + 1))
                 if stage == 2:
                     slow.limit_elements()
                 arms["plain"] = partial(slow.step, stage)
@@ -258,9 +253,8 @@ def limit_table(
         peak = gemm_peak(getattr(torch, name), rounds)
         seconds = interleaved({"": timed.gradients(name)}, rounds)[""]
         pace = products_needed(predictors) * rows / seconds
-        paces = {"products_per_s": round(pace), "peak_products_per_s": round(peak)}
-        share = round(pace / peak, 3)
-        table.append({"precision": name, "cpu_s": round(seconds, 5), **paces, "fraction": share})
+        row = {"precision": name, "cpu_s": round(seconds, 5), "products_per_s": round(pace)}
+        table.append({**row, "peak_products_per_s": round(peak), "fraction": round(pace / peak, 3)})
     return table
 
 
@@ -268,13 +262,7 @@ def show(found: dict[str, Any]) -> None:
     """Tables for a person: steps, the share of the limit, and where the time of the whole search goes."""
     print_facts(found["machine"])
     print(f"\nCPU time of a step of {found['rows']} rows, and how many times quicker than the plain one")
-    arms = [*found["precisions"], *(["plain"] if found["plain"] else [])]
-    steps = []
-    for row in found["steps"]:
-        times = {name: f" ({row[key]:.1f}×)" for name in arms if (key := f"{name}_times") in row}
-        cells = {name: f"{1e3 * row[f'{name}_cpu_s']:.0f} ms{times.get(name, '')}" for name in arms}
-        steps.append({"N up to": row["most_atoms"], "stage": row["stage"], **cells})
-    Console().print(plain_table(steps))
+    Console().print(plain_table(found["steps"]))
     print("\nShare of the machine's limit, one thread")
     Console().print(plain_table(found["limit"]))
     if search := found.get("search"):

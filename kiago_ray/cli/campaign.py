@@ -14,10 +14,10 @@ from typer import Argument, Option
 from kiago_ray.cli import console
 from kiago_ray.cli.console import View, plain_table, plural, print_facts, print_json, say
 from kiago_ray.distributed.dispatch import RunRequest, Watcher, WorkerInfo, WorkerSetup
-from kiago_ray.distributed.drivers import Outcome, run_campaign, run_identity
+from kiago_ray.distributed.drivers import Outcome, run_campaign, run_identity, sweep_identity
 from kiago_ray.errors import InputError
-from kiago_ray.models import Models, check_search, load_models
-from kiago_ray.predictors.weights import load_cards, weights_hashes
+from kiago_ray.models import Models, load_models
+from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_cards, weights_hashes
 from kiago_ray.report.page import card_notes
 from kiago_ray.report.tables import best_table, no_gain, top_table
 from kiago_ray.runs.lease import living_driver
@@ -25,18 +25,14 @@ from kiago_ray.runs.outcome import CampaignResults, read_results
 from kiago_ray.runs.plan import Plan, PlannedSearch, Shard, make_plan
 from kiago_ray.runs.results import page_of_directory
 from kiago_ray.runs.shards import Manifest, best_of, read_manifest, state_of
-from kiago_ray.runs.spec import (
-    CampaignSpec,
-    chosen_families,
-    known_families,
-    recorded_campaign,
-)
+from kiago_ray.runs.spec import CampaignSpec, RunSpec, chosen_families, known_families, recorded_campaign
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, RunDirectory, read_run, versions
 from kiago_ray.storage.table import first_rows
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.tracking import record, tracking_target
 
+TRACK = "kiago campaign track {} --tracking-uri URI"  # sends MLflow what it lacks
 SHOWN_ROWS = 40
 LINE_S = 15.0  # between two lines on the progress
 _RECENT_S = 1800.0  # what counts for the pace of a running campaign
@@ -77,10 +73,8 @@ def run(
         show_plan(plan, where, as_json)
         return 0
     how = {"address": address, "workers": workers, "wait_s": 60 * wait}
-    identity = run_identity(plan, models.identity)
-    request = requested(campaign, models, where, identity, tracking_uri, no_tracking, **how)
-    resend = f"kiago campaign track {where} --tracking-uri URI"
-    outcome = drive(run_campaign, plan, request, CampaignView(), "shards", resend)
+    request = requested(plan, models, where, tracking_uri, no_tracking, **how)
+    outcome = drive(run_campaign, plan, request, CampaignView(), "shards", TRACK.format(where))
     show_outcome(outcome, where, top, as_json)
     return 3 if outcome.failures else 0 if outcome.results.complete else 1
 
@@ -116,9 +110,9 @@ def status(where: Where, as_json: console.AsJson = False) -> None:
     searches = [search_line(search, finished.get(search.name, [])) for search in plan.searches]
     if as_json:
         print_json({**facts, "searches": searches})
-    else:
-        show_table(searches, plan, facts)
-    if not (as_json or driver or directory.finished):
+        return
+    show_table(searches, plan, facts)
+    if not (driver or directory.finished):
         print("Nobody drives it; `kiago campaign run` with its file goes on.")
 
 
@@ -152,16 +146,15 @@ def track(
             f"{where} is being run by process {driver['pid']} on {driver['host']}, which keeps the record itself"
         )
     outcome = record(directory, plan, target)
-    say(outcome.in_words(f"kiago campaign track {where} --tracking-uri URI"))
+    say(outcome.in_words(TRACK.format(where)))
     return 3 if outcome.pending or outcome.problem else 0
 
 
 def planned(campaign: CampaignSpec, models: Models) -> Plan:
     """The plan of a campaign that these models can run. Raises SpecError."""
     assert models.prospects is not None
-    # What replaces what around each base takes a tenth of a second to find; what does anywhere tells enough.
-    substitutions, supported = models.prospects.anywhere, models.predictors.supported.cpu().numpy()
-    check = partial(check_search, supported=supported, substitutions=substitutions, hull=models.hull)
+    substitutions = models.prospects.anywhere  # found at once, unlike those around each base, it tells enough
+    check = partial(models.check, substitutions=substitutions)
     if campaign.literature is None:
         return make_plan(campaign, check)
     if models.known is None:
@@ -182,15 +175,20 @@ def recorded_plan(directory: RunDirectory) -> Plan:
 
 
 def requested(
-    spec: CampaignSpec | SweepSpec,
+    what: Plan | SweepSpec,
     models: Models,
     where: str,
-    identity: Mapping[str, Any],
     tracking_uri: str | None,
     no_tracking: bool,
     **how: Any,
 ) -> RunRequest:
     """What a run is made with; says where it has no record. how: more of `RunRequest`. Raises TrackingError."""
+    if isinstance(what, Plan):
+        identity = run_identity(what, models.identity)
+    else:
+        hashes = {**models.hashes, TUNING_ORACLE: load_card(TUNING_ORACLE)["sha256"]}
+        identity = sweep_identity(what, hashes, models.identity["known"])
+    spec: RunSpec = what.campaign if isinstance(what, Plan) else what
     target = tracking_target(Location.of(where), tracking_uri, spec.name, none=no_tracking)
     if target is None and not no_tracking:
         say("no MLflow record: the output is remote; give --tracking-uri or MLFLOW_TRACKING_URI for one")
@@ -214,10 +212,8 @@ def drive(
     parts: str,
     resend: str,
 ) -> Ended:
-    """Run a campaign or sweep under a live view, until it is done or a signal stops it; then say whether it was done
-    before, what it is held against, what failed, whether it was stopped and what MLflow has of it.
-
-    parts: what it consists of, such as shards, which are kept. resend: the command that sends MLflow what it lacks.
+    """Run a campaign or sweep under a live view, until it is done or a signal stops it, and say how it ended. parts:
+    what it consists of, such as shards, which are kept. resend: the command that sends MLflow what it lacks.
     """
     again = f"finished {parts} are kept; the same command goes on"
     with console.stop_on_signal(f"stopping; {again}") as stopper, console.watching(view):

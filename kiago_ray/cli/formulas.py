@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -95,8 +94,7 @@ def hull(
     if anew:
         say(f"computed anew, in place of the input's: {', '.join(anew)}")
     placed, about = hull_table(table, found), {"phases": found.phases.report.to_dict(), "energies": energies}
-    how = partial(hand_over, placed, "hull", shown_place, output, as_json, listed=input is not None)
-    return how(title="eV/atom", about=about)
+    return hand_over(placed, "hull", shown_place, output, as_json, listed=input is not None, about=about)
 
 
 def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
@@ -111,9 +109,8 @@ def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:
     """`table` with the columns COMPUTED and FILLED, in its order. Of a file's energies its own count first."""
     texts = table["ef_ev_per_atom"] if hull.ef is None and "ef_ev_per_atom" in table else [""] * len(table)
     own = [finite(text) if text.strip() else np.nan for text in texts]
-    energies = np.array([np.nan if value is None else value for value in own])
+    judged = judge(hull, table["formula"].tolist(), np.array(own, dtype=np.float64))  # None becomes NaN
     rows: list[tuple[object, ...]] = []
-    judged = judge(hull, table["formula"].tolist(), energies)
     for text, value, ef, place, error in zip(texts, own, *judged, strict=True):
         if value is None:
             rows.append((*[None] * 6, f"ef_ev_per_atom: {text[:40]!r} is not a number"))
@@ -148,7 +145,7 @@ def shown_place(row: Row) -> dict[str, str]:
     to_others = row["e_decomposition_ev_per_atom"]
     return {
         "formula": row["formula"],
-        "ΔE_hull": cell(row, "e_hull_ev_per_atom"),
+        "ΔE_hull (eV/atom)": cell(row, "e_hull_ev_per_atom"),
         "to the others": UNKNOWN if to_others is None else f"{to_others:z.3f}",
         "E_f": cell(row, "ef_ev_per_atom"),
         "phases": cell(row, "n_phases"),
@@ -163,9 +160,7 @@ def requested(
     formulas: list[str] | None, input: Path | None, output: Path | None, fills: Sequence[str]
 ) -> pd.DataFrame:
     """The formulas that a command was given, as arguments or as a file. fills: the columns that the command adds.
-
-    Refuses, before any work, both at once, neither of them, and an output that can't be written or would overwrite
-    something. Raises InputError.
+    Raises InputError for both or neither, and for an output that can't be written or would overwrite something.
     """
     if bool(formulas) == (input is not None):
         raise InputError("give formulas or --input FILE.csv, one of the two")
@@ -216,13 +211,11 @@ def hand_over(
     as_json: bool,
     *,
     listed: bool,
-    title: str = "",
     about: Mapping[str, Any] | None = None,
 ) -> int:
     """Write the rows to `output`; or print them as one JSON object, under `key` beside `about`; or as a table, of each
-    row what `shown` gives. listed: they came from a file.
-
-    The exit code: 3 where some have an error, 2 where all of those that were given as arguments have one.
+    row what `shown` gives. listed: they came from a file. Return the exit code: 3 where some have an error, 2 where
+    all of those that were given as arguments have one.
     """
     errors = table["error"].dropna()
     if output is not None:
@@ -242,7 +235,7 @@ def hand_over(
         if as_json:
             print_json({**(about or {}), key: rows})
         else:
-            Console().print(plain_table([shown(row) for row in rows], texts=TEXTS, title=title))
+            Console().print(plain_table([shown(row) for row in rows], texts=TEXTS))
     if errors.empty:
         return 0
     say(f"{len(errors):,} of {len(table):,} formulas came to nothing; the first: {errors.iloc[0]}")

@@ -44,12 +44,11 @@ class Command(TyperCommand):
         """The command itself, or the group of commands."""
         assert self.name is not None
         module = import_module(f"kiago_ray.cli.{MODULES.get(self.name, self.name)}")
-        held = getattr(module, self.name)
-        if isinstance(held, typer.Typer):
-            return typer.main.get_group(held)
-        one = typer.Typer(add_completion=False)
-        one.command(cls=getattr(module, "Command", None))(held)
-        return typer.main.get_command(one)
+        command = getattr(module, self.name)  # a function, or a group of several
+        if not isinstance(command, typer.Typer):
+            function, command = command, typer.Typer(add_completion=False)
+            command.command(cls=module.HelpWithScreens if self.name == "search" else None)(function)
+        return typer.main.get_command(command)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **more: Any) -> Any:
         """The context of the command itself, which is what runs."""

@@ -59,7 +59,7 @@ SubstituteBy = Annotated[int | None, Option(help="State of the substitutes, wher
 Change = Annotated[list[str] | None, Option("--set", help="Any other field: alpha=4, start.kind=random.")]
 
 
-class Command(TyperCommand):
+class HelpWithScreens(TyperCommand):
     """A command whose help ends with the screens: what each asks, and what it lets pass."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -171,9 +171,8 @@ def specification(
 
 
 def read_search(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A YAML file's specification, with `preset` where it names one, and the record of the run that it is of.
-
-    A run's spec.yaml counts by its `search` part; any other file has no record ({}). Raises InputError.
+    """A YAML file's specification, with `preset` where it names one, and the record of the run that it is of: a run's
+    spec.yaml counts by its `search` part; any other file has no record ({}). Raises InputError.
     """
     values = read_yaml(path, "specification")
     if not isinstance(values.get("search"), dict) or "identity" not in values:
@@ -281,9 +280,8 @@ def show(
 
 
 def forbidden(text: str, spec: SearchSpec) -> list[str]:
-    """What `spec` forbids and the elements that --without names, such as toxic,rare,Hg.
-
-    A word leaves the elements of a base whose sites are kept, a symbol doesn't. Raises InputError.
+    """What `spec` forbids and the elements that --without names, such as toxic,rare,Hg. A word leaves the elements of
+    a base whose sites are kept, a symbol doesn't. Raises InputError.
     """
     own = frozenset(parse(spec.base)) if spec.family.enabled and spec.base else frozenset[str]()
     try:

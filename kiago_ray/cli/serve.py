@@ -15,11 +15,10 @@ from typer import Option
 
 from kiago_ray.cli import console
 from kiago_ray.cli.console import say, stop_on_signal
-from kiago_ray.data import TRIED_WORDS, WORDS
 from kiago_ray.data.tables import known_table, tried_table
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import weights_hashes
-from kiago_ray.runs.spec import read_yaml
+from kiago_ray.runs.spec import read_yaml, with_paths
 from kiago_ray.search.sections import validated
 from kiago_ray.service.settings import ServiceSettings, is_loopback, token_from
 
@@ -62,13 +61,7 @@ def service_settings(file: Path | None, given: dict[str, Any]) -> ServiceSetting
         settings = validated(ServiceSettings, {"require_token": False, **values, **given})
     except InputError as error:
         raise InputError(str(error) if file is None else f"--settings: {error}") from None
-    words = {"data": (), "known": WORDS, "tried": TRIED_WORDS}
-    paths = {
-        name: str(Path(named).expanduser().absolute())
-        for name in words
-        if (named := getattr(settings, name)) is not None and named not in words[name] and "://" not in named
-    }
-    return settings.model_copy(update=paths)
+    return with_paths(settings, Path.cwd())
 
 
 def check_place(host: str, port: int) -> None:

@@ -16,10 +16,8 @@ from typer import Argument, Option
 from kiago_ray.cli import console
 from kiago_ray.cli.campaign import drive, requested
 from kiago_ray.cli.console import View, plain_table, plural, print_facts, print_json, say
-from kiago_ray.distributed.dispatch import RunRequest
-from kiago_ray.distributed.drivers import run_sweep, sweep_identity
+from kiago_ray.distributed.drivers import run_sweep
 from kiago_ray.models import Models, load_models
-from kiago_ray.predictors.weights import TUNING_ORACLE, load_card
 from kiago_ray.sweep.metrics import METRICS
 from kiago_ray.sweep.plots import value_text
 from kiago_ray.sweep.results import SweepResults, verdict
@@ -55,9 +53,10 @@ def sweep(
     models = checked_models(chosen)
     if dry_run:
         (print_json if as_json else print_facts)(plan(chosen, where))
+        say("nothing was started")
         return 0
     how = {"address": address, "wait_s": math.inf if wait else 0.0}
-    request = sweep_request(chosen, models, where, tracking_uri, no_tracking, **how)
+    request = requested(chosen, models, where, tracking_uri, no_tracking, **how)
     outcome = drive(run_sweep, chosen, request, SweepView(chosen), "seeds", "the same command")
     show_results(outcome.results, where, top, as_json)
     return 1 if outcome.stopped else 3 if outcome.failures else 0 if outcome.results.complete else 1
@@ -85,15 +84,6 @@ def plan(sweep: SweepSpec, where: str) -> dict[str, object]:
         "steps_a_search": sum(spec.steps),
         "output": where,
     }
-
-
-def sweep_request(
-    sweep: SweepSpec, models: Models, where: str, tracking_uri: str | None, no_tracking: bool, **how: Any
-) -> RunRequest:
-    """What a sweep is run with (see `requested`)."""
-    hashes = {**models.hashes, TUNING_ORACLE: load_card(TUNING_ORACLE)["sha256"]}
-    identity = sweep_identity(sweep, hashes, models.identity["known"])
-    return requested(sweep, models, where, identity, tracking_uri, no_tracking, **how)
 
 
 class SweepView(View, SweepWatcher):

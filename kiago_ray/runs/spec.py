@@ -20,12 +20,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import pandas as pd
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_validator
 
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse
@@ -69,6 +69,7 @@ def _named(value: Any) -> Any:
     return named
 
 
+Kind = TypeVar("Kind", bound=BaseModel)
 Name = Annotated[str, AfterValidator(_usable_name)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Year = Annotated[int, Field(ge=1900, le=2200)]
@@ -151,17 +152,14 @@ class RunSpec(Section):
             spec = validated(cls, values)
         except SpecError as error:
             raise SpecError(f"{path}: {error}") from error
-        words: dict[str, tuple[str, ...]] = {"known": WORDS, "tried": TRIED_WORDS, "weights": ()}
-        paths = {name: getattr(spec, name, None) for name in words}
-        named = {name: each for name, each in paths.items() if each is not None and each not in words[name]}
-        beside = {name: str(path.parent / Path(each).expanduser()) for name, each in named.items()}
-        return spec.model_copy(update=beside)
+        return with_paths(spec, path.parent)
 
     def overridden(self, gpus: float | None, **values: object) -> Self:
         """The specification with what a command says instead of its file, where that isn't None. Raises SpecError."""
         update = {name: value for name, value in values.items() if value is not None}
         if gpus is not None:
-            update["resources"] = validated(ResourcesSpec, {**self.resources.model_dump(), "gpus": gpus})
+            resources = {**self.resources.model_dump(), "gpus": gpus}
+            update["resources"] = validated(RunSpec, {"name": self.name, "resources": resources}).resources
         return self.model_copy(update=update)
 
     def defining(self) -> dict[str, Any]:
@@ -233,6 +231,16 @@ class CampaignSpec(RunSpec):
                     f"{place}: {key} is what `{own[key]}` of the campaign says; give it there alone"
                 )
         return self
+
+
+def with_paths(spec: Kind, folder: Path) -> Kind:
+    """A specification whose paths are relative to a folder; words and URIs stay as they are."""
+    words = {"data": (), "known": WORDS, "tried": TRIED_WORDS, "weights": ()}
+    named = {name: each for name in words if (each := getattr(spec, name, None)) is not None}
+    paths = {name: each for name, each in named.items() if each not in words[name] and "://" not in each}
+    return spec.model_copy(
+        update={name: str(folder / Path(each).expanduser()) for name, each in paths.items()}
+    )
 
 
 def check_once(what: str, values: Sequence[Any]) -> None:

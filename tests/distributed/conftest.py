@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from kiago_ray.distributed.dispatch import Watcher, WorkerInfo, WorkerSetup
-from kiago_ray.models import check_search
+from kiago_ray.models import Models
 from kiago_ray.predictors.weights import load_predictors, weights_hashes
 from kiago_ray.runs.plan import Plan, Shard, make_plan
 from kiago_ray.runs.shards import Manifest
@@ -64,7 +63,7 @@ MakePlan = Callable[..., Plan]
 @pytest.fixture(scope="session")
 def make_small_plan() -> MakePlan:
     """Two searches of three shards each, which take a fraction of a second; keywords go over the file's keys."""
-    check = partial(check_search, supported=load_predictors().supported.numpy())
+    check = Models(load_predictors()).check
 
     def make(**values: Any) -> Plan:
         base = {

@@ -12,7 +12,7 @@ import pytest
 from kiago_ray.api import judged_rows
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data.tables import known_table
-from kiago_ray.models import Models, check_search
+from kiago_ray.models import Models
 from kiago_ray.plausibility.prospects import Prospects, load_prospects
 from kiago_ray.runs.outcome import CampaignResults
 from kiago_ray.runs.plan import Plan, around, make_plan
@@ -130,9 +130,7 @@ def plan(shipped: Models, prospects: Prospects) -> Plan:
             "shard_size": 40,
         },
     )
-    supported = shipped.predictors.supported.numpy()
-    check = partial(check_search, supported=supported, substitutions=prospects.anywhere)
-    return make_plan(campaign, check, BASES)
+    return make_plan(campaign, partial(shipped.check, substitutions=prospects.anywhere), BASES)
 
 
 @pytest.fixture(scope="module")

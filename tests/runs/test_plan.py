@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.models import check_search
 from kiago_ray.plausibility.prospects import load_prospects
 from kiago_ray.runs.plan import Check, Plan, make_plan
 from kiago_ray.runs.spec import CampaignSpec
 from kiago_ray.search.problem import Substitutions
 from kiago_ray.search.sections import SpecError, validated
+
+from ..conftest import models_of
 
 EVERY = np.ones(N_ELEMENTS, dtype=np.bool_)
 FAMILIES = ("La1.85Sr0.15CuO4", "MgB2", "AmO", "NbSe2", "FeSe")
@@ -30,7 +31,7 @@ def anywhere() -> Substitutions:
 
 def check(supported: NDArray[np.bool_] = EVERY) -> Check:
     """What `Models.check` does, with predictors that know these elements."""
-    return partial(check_search, supported=supported, substitutions=anywhere())
+    return partial(models_of(supported).check, substitutions=anywhere())
 
 
 def plan(*, search: Mapping[str, Any] | None = None, **values: Any) -> Plan:
@@ -143,7 +144,7 @@ def test_a_family_search_is_checked_as_any_other() -> None:
     with pytest.raises(SpecError, match="LaFeAsO-s0: family: nothing is known to take the place"):
         make_plan(campaign, check())
     with pytest.raises(SpecError, match="has to be given which elements replace one another"):
-        make_plan(campaign, partial(check_search, supported=EVERY))
+        make_plan(campaign, models_of(EVERY).check)
 
 
 def test_the_literature_is_one_search_around_all_families_that_can_be_searched() -> None:

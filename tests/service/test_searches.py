@@ -14,19 +14,24 @@ import pyarrow.parquet as pq
 import pytest
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.models import check_search
 from kiago_ray.search.problem import Substitutions
 from kiago_ray.search.sections import SpecError
-from kiago_ray.search.spec import load_preset
+from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.service.searches import requested_search
 from kiago_ray.service.settings import Limits
 
+from ..conftest import models_of
 from .conftest import Listen, MakeService, Service
 
 LIMITS = Limits(search_candidates=100, search_row_steps=10_000, search_atoms=60)
-ALL_BUT_OG = np.ones(N_ELEMENTS, dtype=np.bool_)
-ALL_BUT_OG[INDEX["Og"]] = False
 SMALL = {"base": "LaNiAsO", "candidates": 8, "steps": [3, 3]}
+
+
+def check(spec: SearchSpec, substitutions: Substitutions | None = None) -> None:
+    """What a service does whose predictors know all elements but Og."""
+    known = np.ones(N_ELEMENTS, dtype=np.bool_)
+    known[INDEX["Og"]] = False
+    models_of(known).check(spec, substitutions)
 
 
 def submit(service: Service, **changes: Any) -> Any:
@@ -250,7 +255,7 @@ def test_a_search_within_the_limits_is_the_presets_with_its_fields() -> None:
 def test_a_search_beyond_them_is_refused_by_name(values: dict[str, Any], told: str) -> None:
     small = {"base": "LaNiAsO", "preset": "open", "candidates": 10, "steps": [5, 5], **values}
     with pytest.raises(SpecError, match=told) as error:
-        check_search(requested_search(small, LIMITS)[0], ALL_BUT_OG)
+        check(requested_search(small, LIMITS)[0])
     assert "\n" not in str(error.value)
 
 
@@ -264,11 +269,11 @@ def test_a_family_search_needs_what_replaces_what() -> None:
     spec, preset = requested_search({"base": "LaFeAsO", "candidates": 10, "steps": [5, 5]}, LIMITS)
     assert preset == "default"
     with pytest.raises(SpecError, match="has to be given which elements replace one another"):
-        check_search(spec, ALL_BUT_OG)
+        check(spec)
     odds = np.zeros((N_ELEMENTS, N_ELEMENTS))
     odds[INDEX["La"], INDEX["Ce"]] = 1.0
     known = Substitutions(odds, np.zeros(N_ELEMENTS, dtype=np.bool_))
-    check_search(spec, ALL_BUT_OG, known)
+    check(spec, known)
     foreign, _ = requested_search({"base": "OgFeAsO", "candidates": 10, "steps": [5, 5]}, LIMITS)
     with pytest.raises(SpecError, match="don't know Og"):
-        check_search(foreign, ALL_BUT_OG, known)
+        check(foreign, known)
