@@ -67,7 +67,7 @@ _RUN, _SOURCES, _PARENT = "kiago.run", "kiago.sources", "mlflow.parentRunId"
 _BATCHES = {"params": 25, "tags": 25, "metrics": 1000}  # MLflow takes 100, 100, 1000 and a megabyte
 _PARAM_LENGTH, _TAG_LENGTH = 6000, 5000  # MLflow's limits
 # Keys of spec.yaml that are no tags: parameters, or facts of the directory alone.
-_NO_TAGS = ("campaign", "campaign_id", "identity", "finished", "outputs")
+_NO_TAGS = ("campaign", "campaign_id", "sweep", "sweep_id", "shared", "identity", "finished", "outputs")
 _SECTIONS = {"screen": "screen_fractions", "status": "statuses", "base": "base"}
 _FILES = {"sweep": (SPEC, TABLE, PRESET, SUMMARY, REPORT), "campaign": (SPEC, CANDIDATES, TOP, REPORT)}
 _TRIAL_ENDS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
@@ -431,37 +431,27 @@ class Entry:
 
 def run_entry(directory: RunDirectory, what: Plan | SweepSpec, *, ended: bool) -> Entry:
     """A campaign's or sweep's own entry; once `ended` with its results. Raises StorageError, DamagedError."""
-    place, output, points = directory.location, shown_uri(directory.location.text), list[Point]()
-    complete, failures = False, False
+    place, record, points = directory.location, directory.record, list[Point]()
+    complete, failures, output = False, False, shown_uri(directory.location.text)
     if isinstance(what, SweepSpec):
-        kind, name, params = "sweep", what.name, what.defining()
-        note = (
-            f"{what.description} Trials: {what.points:,}. Bases: {', '.join(what.bases) or 'none, random starts'}. "
-            f"Seeds: {len(what.seeds)}. Metric: {', '.join(what.metrics)}."
-        ).strip()
+        kind, bases, seeds = "sweep", ", ".join(what.bases), what.seeds
+        note = f"{what.description} Trials: {what.points:,}. Metric: {', '.join(what.metrics)}.".strip()
         if ended and (summary := json.loads((place / SUMMARY).read_if_there() or b"{}")):
             complete, failures = summary["complete"], any((summary["failures"], summary["compare_failures"]))
             points = sweep_points(summary)
     else:
-        kind, name, params = "campaign", what.campaign.name, directory.record["campaign"]
-        bases = ", ".join(what.campaign.bases) or "none, starts are random"
-        note = (
-            f"Searches: {len(what.searches):,}. Candidates: {what.candidates:,}, in shards: {what.shard_count:,}. "
-            f"Bases: {f'{len(what.families):,} known families' if what.families else bases}. "
-            f"Seeds: {len(what.campaign.seeds)}."
-        )
+        kind, bases, seeds = "campaign", ", ".join(what.campaign.bases), what.campaign.seeds
+        bases = f"{len(what.families):,} known families" if what.families else bases
+        note = f"Searches: {len(what.searches):,}. Candidates: {what.candidates:,}, in shards: {what.shard_count:,}."
         if ended and (results := read_results(place, CampaignResults)) is not None:
             complete, failures, points = results.complete, bool(results.failures), campaign_points(results)
+    note += f" Bases: {bases or 'none, starts are random'}. Seeds: {len(seeds)}. Output: {output}"
     return Entry(
-        id=directory.record[f"{kind}_id"],
-        name=name,
+        id=record[f"{kind}_id"],
+        name=record[kind]["name"],
         status="RUNNING" if not ended else "FINISHED" if complete else "FAILED" if failures else "KILLED",
-        params=params,
-        tags={
-            **_shared_tags(directory, kind),
-            "mlflow.note.content": f"{note} Output: {output}",
-            "kiago.output": output,
-        },
+        params=record[kind],
+        tags={**_shared_tags(directory, kind), "mlflow.note.content": note, "kiago.output": output},
         points=lambda: points,
         folder=place,
         files=_FILES[kind],

@@ -169,21 +169,17 @@ class Bench:
 
     def gradients(self, precision: Precision) -> Arm:
         """Values and input gradients of both predictors."""
-        both = inferences(in_precision(self.predictors, precision))
+        quick = in_precision(self.predictors, precision)
+        both = [each for each in (quick.tc, quick.ef) if isinstance(each, Inference)]
         x = self.state.x_base / self.state.x_base.sum(1, keepdim=True)
         return lambda: [each.evaluate(x, gradients=True) for each in both]
-
-
-def inferences(predictors: Predictors) -> list[Inference]:
-    """Both predictors, as they infer."""
-    return [each for each in (predictors.tc, predictors.ef) if isinstance(each, Inference)]
 
 
 def products_needed(predictors: Predictors) -> int:
     """Multiply-adds of the matrix products for values and gradients of one row; gradients take as many as values."""
     row = torch.full((1, N_ELEMENTS), 1 / N_ELEMENTS)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:  # a multiply-add is two operations
-        for each in inferences(predictors):
+        for each in (predictors.tc, predictors.ef):
             each(row)
     return int(counter.get_total_flops())
 

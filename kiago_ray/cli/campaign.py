@@ -366,7 +366,7 @@ def show_outcome(outcome: Outcome[CampaignResults], where: str, top: int, as_jso
 
 def show_table(rows: Sequence[Mapping[str, Any]], plan: Plan, facts: Mapping[str, object]) -> None:
     """The first of a campaign's rows, whose keys are the headers, and the facts of all."""
-    title = f"Campaign {plan.campaign.name}"
-    Console().print(plain_table(rows[:SHOWN_ROWS], names=("search",), texts=("best",), title=title))
+    print(f"Campaign {plan.campaign.name}")
+    Console().print(plain_table(rows[:SHOWN_ROWS], names=("search",), texts=("best",)))
     print(f"… and {len(rows) - SHOWN_ROWS:,} more\n" if len(rows) > SHOWN_ROWS else "")
     print_facts(facts)

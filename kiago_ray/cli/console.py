@@ -128,25 +128,12 @@ def print_json(value: Any) -> None:
 
 
 def plain_table(
-    rows: Sequence[Mapping[str, object]],
-    *,
-    names: Collection[str] = (),
-    texts: Collection[str] = (),
-    title: str = "",
-    caption: str = "",
+    rows: Sequence[Mapping[str, object]], *, names: Collection[str] = (), texts: Collection[str] = ()
 ) -> Table:
     """A table without lines. rows: header → cell, by the headers of the first. names: columns that stand left and are
     whole; texts: columns that stand left and fold. All others stand right and are whole.
     """
-    table = Table(
-        title=Text(title) if title else None,
-        caption=Text(caption) if caption else None,
-        title_justify="left",
-        caption_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
-        pad_edge=False,
-    )
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in rows[0] if rows else ():
         left = name in names or name in texts
         table.add_column(

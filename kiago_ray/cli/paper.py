@@ -24,7 +24,7 @@ from kiago_ray.cli import console
 from kiago_ray.cli.console import plural, print_json, say
 from kiago_ray.cli.search import run, sites, symbols, whole_numbers
 from kiago_ray.data import NONE
-from kiago_ray.errors import InputError
+from kiago_ray.errors import InputError, first_of
 from kiago_ray.models import load_models
 from kiago_ray.paper.experiments import Lab, open_cells
 from kiago_ray.paper.run import PAGE, measure, write_report, write_table
@@ -96,12 +96,8 @@ def paper(
     diffusion = load_superdiff(superdiff_weights)
     models = load_models(weights, known=known, phases=NONE if phases is None else phases, device=device)
     console.tell_phases(models.hull)
-    identity = {
-        "kiago_ray": __version__,
-        "weights": models.hashes,
-        "known": models.identity["known"],
-        "device": torch.device(device).type,
-    }
+    identity = {"kiago_ray": __version__, "weights": models.hashes, "known": models.identity["known"]}
+    identity["device"] = torch.device(device).type
     lab = Lab(models, diffusion, open_cells(where, identity), size, say)
     done = []
     try:
@@ -160,8 +156,7 @@ def by_cause(failures: Mapping[str, str]) -> list[str]:
     named: dict[str, list[str]] = {}
     for name, cause in failures.items():
         named.setdefault(cause, []).append(name)
-    more = {cause: f" and {len(names) - 1} more" if names[1:] else "" for cause, names in named.items()}
-    return [f"{names[0]}{more[cause]}: {cause}" for cause, names in named.items()]
+    return [f"{first_of(names, 1, ' ')}: {cause}" for cause, names in named.items()]
 
 
 @baseline.command()

@@ -73,13 +73,12 @@ class HelpWithScreens(TyperCommand):
             found = measured["screens"].get(name, {})
             cells = {key: f"{100 * found[of]:.1f}" if of in found else "–" for key, of in shares.items()}
             rows.append({"screen": name, "asks": description, **cells})
-        title = "Screens (screens.names), and the share of compositions that pass, %"
-        caption = (
-            f"Of {measured['superconductors']:,} known superconductors, and of {measured['swaps']:,} of them "
-            "with one or two elements swapped at random."
+        print("Screens (screens.names), and the share of compositions that pass, %")
+        Console().print(console.plain_table(rows, names=("screen",), texts=("asks",)))
+        print(
+            f"Of {measured['superconductors']:,} known superconductors, and of {measured['swaps']:,} of them with one "
+            "or two elements swapped at random."
         )
-        columns = {"names": ("screen",), "texts": ("asks",)}
-        Console().print(console.plain_table(rows, title=title, caption=caption, **columns))
 
 
 def search(
