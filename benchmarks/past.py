@@ -18,8 +18,7 @@ from kiago_ray.data.compositions import KnownCompositions, nearest
 from kiago_ray.data.sources import HEADER_LINE, load_supercon, non_superconductors, publication_year
 from kiago_ray.models import Models
 from kiago_ray.plausibility.literature import Literature, site_odds
-from kiago_ray.plausibility.model import fit_plausibility
-from kiago_ray.plausibility.prospects import Prospects, load_prospects, save_plausibility
+from kiago_ray.plausibility.model import Prospects, fit_plausibility, load_prospects, save_plausibility
 from kiago_ray.predictors.base import Predictors, multiplies_bfloat16
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import load_oracle

@@ -21,7 +21,7 @@ from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import write
 from kiago_ray.errors import InputError
 from kiago_ray.plausibility.literature import Neighbours, elements_at_hand
-from kiago_ray.plausibility.prospects import around, informed
+from kiago_ray.plausibility.model import around, informed
 from kiago_ray.screening.known import expected_improvement_k, trusted_tc_k
 from kiago_ray.search import SearchSpec, SpecError, load_preset
 from kiago_ray.search.open_rows import perturbed_row

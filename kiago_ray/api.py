@@ -14,7 +14,7 @@ from kiago_ray.chemistry.formula import FormulaError, amounts_row, fractions, pa
 from kiago_ray.data.tables import made_compounds
 from kiago_ray.hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
 from kiago_ray.models import Models, check_hull, load_models
-from kiago_ray.plausibility.prospects import around, informed
+from kiago_ray.plausibility.model import around, informed
 from kiago_ray.screening.candidates import collect, ranked
 from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.screens import Summary, apply_screens, summarise

@@ -18,7 +18,7 @@ from kiago_ray.chemistry.formula import amounts_row, fractions, parse
 from kiago_ray.data import NONE
 from kiago_ray.data.tables import known_table, shipped_element_counts, tried_table
 from kiago_ray.hull import EnergyHull
-from kiago_ray.plausibility.prospects import Prospects, around, load_prospects
+from kiago_ray.plausibility.model import Prospects, around, load_prospects
 from kiago_ray.predictors.base import Predictors, predict
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import Oracle, load_oracle

@@ -21,8 +21,7 @@ from kiago_ray.data.tables import pack as write_tables
 from kiago_ray.errors import InputError
 from kiago_ray.hull import predicted_energies
 from kiago_ray.plausibility.literature import Literature, site_odds
-from kiago_ray.plausibility.model import train_plausibility
-from kiago_ray.plausibility.prospects import Prospects, save_plausibility
+from kiago_ray.plausibility.model import Prospects, save_plausibility, train_plausibility
 from kiago_ray.predictors.base import multiplies_bfloat16
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_ef
 from kiago_ray.training.fit import FitSettings, RunOptions

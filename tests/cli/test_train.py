@@ -14,7 +14,7 @@ import pytest
 from kiago_ray.baselines.superdiff import load_superdiff
 from kiago_ray.data.files import sha256
 from kiago_ray.data.tables import ElementCounts
-from kiago_ray.plausibility.prospects import load_prospects
+from kiago_ray.plausibility.model import load_prospects
 from kiago_ray.predictors.weights import PLAUSIBILITY, load_card
 
 from .conftest import Kiago

@@ -11,7 +11,7 @@ import torch
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.plausibility.literature import Literature
-from kiago_ray.plausibility.prospects import Prospects, load_prospects
+from kiago_ray.plausibility.model import Prospects, load_prospects
 
 YEAR = 2010
 MakeLiterature = Callable[..., Literature]

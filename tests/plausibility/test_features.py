@@ -27,7 +27,7 @@ from kiago_ray.plausibility.features import (
     positive_factor,
     typical,
 )
-from kiago_ray.plausibility.prospects import Prospects
+from kiago_ray.plausibility.model import Prospects
 
 from .conftest import MakeLiterature, mask, presence
 

@@ -13,7 +13,7 @@ from kiago_ray.api import judged_rows
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data.tables import known_table
 from kiago_ray.models import Models
-from kiago_ray.plausibility.prospects import Prospects, load_prospects
+from kiago_ray.plausibility.model import Prospects, load_prospects
 from kiago_ray.runs.outcome import CampaignResults
 from kiago_ray.runs.plan import Plan, around, make_plan
 from kiago_ray.runs.results import finish_campaign, finish_search

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.plausibility.prospects import load_prospects
+from kiago_ray.plausibility.model import load_prospects
 from kiago_ray.runs.plan import Check, Plan, make_plan
 from kiago_ray.runs.spec import CampaignSpec
 from kiago_ray.search.problem import Substitutions
