@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.chemistry.formula import MAX_AMOUNT, write_row
+from kiago_ray.chemistry.formula import MAX_AMOUNT, checked_amounts, write_row
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.base import Predictor
 from kiago_ray.predictors.weights import WeightsError, filled, read_tensors
@@ -371,17 +371,11 @@ def sample(
 
     Scale factors take turns, so that each has the same share. `account`: the T_c predictor by which the changes of
     T_c are summed (two or three predictions a step). Predictors must be on `device`. On a CPU other batches give
-    the same samples up to rounding, which 1,000 steps may enlarge. Raises InputError, also without diffusers.
+    the same samples up to rounding, which 1,000 steps may enlarge. Raises InputError, also without diffusers, and
+    ValueError for a base that `checked_amounts` refuses.
     """
     device = torch.device(device)
-    reference = None if base is None else _reference(base).to(device)
-    for name, value, most in (("count", count, 10_000_000), ("batch_rows", batch_rows, 1_000_000)):
-        if not 1 <= value <= most:
-            raise InputError(f"{name} is {value!r}: give 1 to {most:,}")
-    if seed < 0:
-        raise InputError(f"seed is {seed!r}: give 0 or more")
-    if not scale_factors:
-        raise InputError("scale_factors is empty: give at least one, such as 2")
+    reference = None if base is None else padded(checked_amounts(base[None]))[0].to(device)
     for factor in scale_factors:
         check_factor(factor)
     network, scheduler = deepcopy(model.network).to(device), noise_scheduler(steps)
@@ -405,13 +399,8 @@ def sample(
     return Samples(*cleaned(signal), signal, factors.numpy(), whole or None)
 
 
-def _reference(base: NDArray[np.floating]) -> Tensor:
-    """The base (118,) on the network's places, (120,)."""
-    amounts = np.asarray(base, dtype=np.float64)
-    if amounts.shape != (N_ELEMENTS,):
-        raise InputError(f"the base has the shape {amounts.shape}: give {N_ELEMENTS} amounts")
-    if not np.isfinite(amounts).all() or (amounts < 0).any() or not amounts.any():
-        raise InputError("the base's amounts must be finite, not negative and not all 0")
+def padded(amounts: NDArray[np.floating]) -> Tensor:
+    """Amounts (N, 118) on the network's 120 places, in single precision."""
     return functional.pad(torch.from_numpy(amounts).float(), (0, LENGTH - N_ELEMENTS))
 
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from kiago_ray.baselines.superdiff import (
     KIND,
@@ -27,6 +26,7 @@ from kiago_ray.baselines.superdiff import (
     UNet,
     formulas,
     noise_scheduler,
+    padded,
     sample,
 )
 from kiago_ray.chemistry.elements import N_ELEMENTS
@@ -127,11 +127,6 @@ def train_superdiff(
         **figures,
     )
     return save_network(network, KIND, card, options.out)
-
-
-def padded(amounts: Amounts) -> Tensor:
-    """Amounts (N, 118) on the network's 120 places."""
-    return functional.pad(torch.from_numpy(amounts), (0, LENGTH - N_ELEMENTS))
 
 
 def noisy_epoch(clean: Tensor, generator: torch.Generator) -> Epoch:

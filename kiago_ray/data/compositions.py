@@ -121,24 +121,17 @@ def _summing_to_one(rows: Floats) -> Floats:
     return rows
 
 
-@dataclass(frozen=True)
 class CompositionIndex:
-    """Compositions that are looked through often, fast, as 2 − 2 Σ min(x, y) needs a row's own elements alone. points:
-    (N, 118), rows summing to 1. by_element: (118, N).
+    """Compositions (N, 118) that are looked through often: 2 − 2 Σ min(x, y) needs a row's own elements alone. Raises
+    ValueError for rows that don't sum to 1.
     """
 
-    points: Floats
-    by_element: Floats
-
-    @classmethod
-    def of(cls, known: Floats) -> CompositionIndex:
-        """Of `known` (N, 118). Raises ValueError for rows that don't sum to 1."""
-        points = _summing_to_one(known)
-        return cls(points, np.ascontiguousarray(points.T))
+    def __init__(self, known: Floats) -> None:
+        self.by_element = np.ascontiguousarray(_summing_to_one(known).T)
 
     def nearest(self, fractions: Floats) -> tuple[Ints, Floats]:
         """As `nearest` of `fractions` (M, 118). Raises ValueError as that does, and for rows that don't sum to 1."""
-        queries, _ = _checked(_summing_to_one(fractions), self.points)
+        queries, _ = _checked(_summing_to_one(fractions), self.by_element.T)
         index, distance = np.empty(len(queries), dtype=np.int64), np.empty(len(queries))
         for row, x in enumerate(queries):
             distances = self._distances(x, slice(None))
@@ -152,10 +145,9 @@ class CompositionIndex:
         counts = np.count_nonzero(self.by_element, axis=1)
         for x in _summing_to_one(fractions):
             needed = np.flatnonzero(x > radius / 2 + _SLACK)
-            rarest = (
-                self.by_element[needed[counts[needed].argmin()]] if len(needed) else np.ones(len(self.points))
-            )
-            rows = np.flatnonzero(rarest)
+            rows = np.arange(self.by_element.shape[1])
+            if len(needed):
+                rows = np.flatnonzero(self.by_element[needed[counts[needed].argmin()]])
             yield rows[self._distances(x, rows) <= radius]
 
     def _distances(self, x: Floats, rows: Ints | slice) -> Floats:
@@ -269,13 +261,8 @@ def nearest_emd(fractions: Floats, known: Floats) -> tuple[Ints, Floats]:
 
 
 def held_out(keys: Iterable[str], *, share: float, salt: str) -> NDArray[np.bool_]:
-    """(N,) True where a key is held out: about `share` of all distinct keys, equal keys together. Raises
-    ValueError for a share that isn't between 0 and 1.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"the share that is held out is {share}; it must be between 0 and 1")
-    bound = int(share * 2**64)
-    return np.array([_hash(f"{salt}:{key}") < bound for key in keys], dtype=np.bool_)
+    """(N,) True where a key is held out: about `share` (0 to 1) of all distinct keys, equal keys together."""
+    return np.array([_hash(f"{salt}:{key}") < int(share * 2**64) for key in keys], dtype=np.bool_)
 
 
 def folds(keys: Iterable[str], count: int, *, salt: str) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol, cast
@@ -134,9 +134,18 @@ class Inference(nn.Module, ABC):
     def wide_layers(self) -> list[nn.Module]:
         """The layers that may compute in less than single precision; never the first."""
 
-    @abstractmethod
+    def direct(self, x: Tensor) -> Tensor:
+        """Values (rows,) of a chunk of rows (rows, 118), which autograd follows back to x; `chunk` rests on it."""
+        raise NotImplementedError
+
     def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
         """Values (rows,) of a chunk of rows (rows, 118) and, where asked for, their gradients (rows, 118)."""
+        with torch.set_grad_enabled(gradients):
+            x = x.detach().requires_grad_(gradients)
+            values = self.direct(x)
+        if not gradients:
+            return values, None
+        return values.detach(), torch.autograd.grad(values, x, torch.ones_like(values))[0]
 
     @property
     def single(self) -> torch.dtype:
@@ -174,8 +183,7 @@ class Inference(nn.Module, ABC):
         size = min(most, max(LEAST_ROWS, -(-len(fractions) // threads)))
         chunks = [slice(start, start + size) for start in range(0, len(fractions), size)]
         if threads == 1 or len(chunks) < 2:
-            for chunk in chunks:
-                compute(chunk)
+            list(map(compute, chunks))
             return values, slopes
         try:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -183,18 +191,6 @@ class Inference(nn.Module, ABC):
         finally:
             torch.set_num_threads(threads)  # torch takes what the pool's threads said for all new threads
         return values, slopes
-
-
-def by_autograd(
-    direct: Callable[[Tensor], Tensor], x: Tensor, gradients: bool
-) -> tuple[Tensor, Tensor | None]:
-    """A `chunk` of values (rows,) that `direct` gives of x (rows, 118), which autograd follows back to x."""
-    with torch.set_grad_enabled(gradients):
-        x = x.detach().requires_grad_(gradients)
-        values = direct(x)
-    if not gradients:
-        return values, None
-    return values.detach(), torch.autograd.grad(values, x, torch.ones_like(values))[0]
 
 
 class _RowWise(torch.autograd.Function):

@@ -28,7 +28,6 @@ from kiago_ray.predictors.base import (
     Predictors,
     amounts,
     buffer,
-    by_autograd,
 )
 
 SCALE = LogScale(60.0, highest=3.0)  # above 60 K errors count by their share of T_c; below it, alike
@@ -263,9 +262,6 @@ class CalibratedEnsemble(Inference):
 
     def wide_layers(self) -> list[nn.Module]:
         return [*self.ensemble.blocks]
-
-    def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
-        return by_autograd(self.direct, x, gradients)
 
     def direct(self, x: Tensor) -> Tensor:
         if not self.kappa and not self.extrapolation_weight:

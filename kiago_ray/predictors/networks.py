@@ -30,7 +30,6 @@ from kiago_ray.predictors.base import (
     amount_slopes,
     amounts,
     buffer,
-    by_autograd,
 )
 
 SCALE = LogScale(20.0, highest=4.0)
@@ -69,9 +68,6 @@ class ElemNet(Inference):
     def forward(self, fractions: Tensor) -> Tensor:
         """In training, values with gradients to the weights; otherwise as every `Inference`."""
         return self.direct(fractions).float() if self.training else super().forward(fractions)
-
-    def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
-        return by_autograd(self.direct, x, gradients)
 
     def direct(self, x: Tensor) -> Tensor:
         hidden = x.index_select(1, self.index)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, properties
+from kiago_ray.chemistry.elements import SYMBOLS, Floats, properties
+from kiago_ray.chemistry.formula import checked_amounts
 from kiago_ray.predictors import weights
 from kiago_ray.predictors.weights import ORACLE, TUNING_ORACLE, OracleKind, WeightsError
 
@@ -47,30 +48,18 @@ def composition_statistics(fractions: NDArray[np.floating]) -> Floats:
     """Statistics (N, columns) of atomic fractions (N, 118): the "general purpose attributes" of Ward et al., npj
     Comput. Mater. 2, 16028 (2016). Of each property the `STATISTICS`, weighted by the amounts but for minimum, maximum
     and range, the most abundant element being the lightest of several; then the `AMOUNTS`. A row's figures don't
-    depend on the rows beside it, and hardly on the amounts' last digits. Raises ValueError as `check_compositions`.
+    depend on the rows beside it, and hardly on the amounts' last digits. Raises ValueError as `checked_amounts`.
     """
-    check_compositions(fractions)
-    starts = range(0, len(fractions), ROWS_AT_ONCE)
-    parts = [_statistics(fractions[at : at + ROWS_AT_ONCE].astype(np.float32)) for at in starts]
+    rows = checked_amounts(fractions).astype(np.float32)
+    parts = [_statistics(rows[at : at + ROWS_AT_ONCE]) for at in range(0, len(rows), ROWS_AT_ONCE)]
     return np.concatenate([np.empty((0, len(statistic_names()))), *parts])
 
 
 def element_fractions(fractions: NDArray[np.floating]) -> Floats:
     """The amounts themselves, (N, 118), rounded to AMOUNT_STEP, so that no tree splits on their last digits. Raises
-    ValueError as `check_compositions` does.
+    ValueError as `checked_amounts` does.
     """
-    check_compositions(fractions)
-    return np.rint(fractions.astype(np.float64) / AMOUNT_STEP) * AMOUNT_STEP
-
-
-def check_compositions(fractions: NDArray[np.floating]) -> None:
-    """Raise ValueError for another shape than (N, 118), for negative or missing amounts and for empty rows."""
-    if fractions.ndim != 2 or fractions.shape[1] != N_ELEMENTS:
-        raise ValueError(f"compositions have the shape (N, {N_ELEMENTS}), not {fractions.shape}")
-    if not ((fractions >= 0) & (fractions < np.inf)).all():
-        raise ValueError("fractions must be 0 or more; these hold negative, infinite or missing ones")
-    if not (fractions > 0).any(axis=1).all():
-        raise ValueError(f"row {int((fractions > 0).any(axis=1).argmin())} holds no element; leave it out")
+    return np.rint(checked_amounts(fractions) / AMOUNT_STEP) * AMOUNT_STEP
 
 
 def _statistics(fractions: NDArray[np.float32]) -> Floats:
@@ -122,7 +111,7 @@ class Oracle:
 
     def predict(self, fractions: NDArray[np.floating], *, num_threads: int = 1) -> tuple[Floats, Floats]:
         """T_c of (N, 118) compositions: mean (N,) and sample deviation (N,) of the members, in K, each at least 0; the
-        same to the bit for any threads and neighbours. Raises ValueError as `check_compositions` does.
+        same to the bit for any threads and neighbours. Raises ValueError as `checked_amounts` does.
         """
         inputs = INPUTS[self.kind].of(fractions)
         each = [np.asarray(member.predict(inputs, num_threads=num_threads)) for member in self.members]

@@ -129,7 +129,7 @@ class KnownMaterials:
     @cached_property
     def index(self) -> CompositionIndex:
         """All compositions, for looking through."""
-        return CompositionIndex.of(self.fractions)
+        return CompositionIndex(self.fractions)
 
     @cached_property
     def weighed_tc_k(self) -> Floats:

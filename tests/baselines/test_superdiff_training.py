@@ -18,6 +18,7 @@ from kiago_ray.baselines.superdiff import (
     formulas,
     load_superdiff,
     noise_scheduler,
+    padded,
     sample,
 )
 from kiago_ray.baselines.superdiff_training import (
@@ -28,7 +29,6 @@ from kiago_ray.baselines.superdiff_training import (
     element_shares,
     likeness,
     noisy_epoch,
-    padded,
     sample_quality,
     split,
     train_superdiff,

@@ -172,7 +172,7 @@ def test_of_compositions_the_faster_way_gives_the_same(seed: int, rows: int, kno
     points[:, 7] += 1
     queries[:, 7] += 1
     points, queries = (each / each.sum(axis=1, keepdims=True) for each in (points, queries))
-    slow, fast = nearest(queries, points), CompositionIndex.of(points).nearest(queries)
+    slow, fast = nearest(queries, points), CompositionIndex(points).nearest(queries)
     np.testing.assert_allclose(fast[1], slow[1], atol=1e-11)
     ties = np.abs(points[fast[0]] - queries).sum(axis=1) - slow[1]
     np.testing.assert_allclose(ties, 0, atol=1e-11)
@@ -181,18 +181,18 @@ def test_of_compositions_the_faster_way_gives_the_same(seed: int, rows: int, kno
 def test_those_within_a_distance_are_found_by_their_rarest_element() -> None:
     known = parse_fractions(["La2CuO4", "NaCl", "La1.9Sr0.1CuO4", "La1.8Sr0.2CuO4", "KCl"])
     queries = parse_fractions(["La1.85Sr0.15CuO4", "NaCl", "MgB2"])
-    index = CompositionIndex.of(known)
+    index = CompositionIndex(known)
     assert [rows.tolist() for rows in index.within(queries, 0.02)] == [[2, 3], [1], []]
     assert [rows.tolist() for rows in index.within(queries, 0.1)] == [[0, 2, 3], [1], []]
-    none = CompositionIndex.of(known[:0])
+    none = CompositionIndex(known[:0])
     assert [rows.tolist() for rows in none.within(queries, 0.1)] == [[], [], []]
 
 
 def test_what_is_no_composition_is_refused() -> None:
     with pytest.raises(ValueError, match="must sum to 1"):
-        CompositionIndex.of(np.ones((1, 118)))
+        CompositionIndex(np.ones((1, 118)))
     with pytest.raises(ValueError, match="must sum to 1"):
-        CompositionIndex.of(parse_fractions(["H"])).nearest(np.ones((1, 118)))
+        CompositionIndex(parse_fractions(["H"])).nearest(np.ones((1, 118)))
 
 
 PLACE = {symbol: place for place, symbol in enumerate(SCALE, start=1)}

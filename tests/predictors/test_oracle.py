@@ -254,13 +254,13 @@ def test_no_column_is_one_element() -> None:
 
 def test_what_is_no_composition_is_refused() -> None:
     rows = parse_fractions(["MgB2", "Nb"])
-    with pytest.raises(ValueError, match=r"\(N, 118\), not \(118,\)"):
+    with pytest.raises(ValueError, match=r"shape \(118,\)"):
         composition_statistics(rows[0])
     for wrong in (-0.1, np.nan, np.inf):
         bad = rows.copy()
         bad[1, INDEX["O"]] = wrong
-        with pytest.raises(ValueError, match="negative, infinite or missing"):
+        with pytest.raises(ValueError, match="finite and not negative"):
             composition_statistics(bad)
-    with pytest.raises(ValueError, match="row 1 holds no element"):
+    with pytest.raises(ValueError, match="row 1 of the amounts holds no atoms"):
         composition_statistics(rows * np.array([[1], [0]]))
     assert composition_statistics(rows[:0]).shape == (0, len(statistic_names()))

@@ -80,8 +80,8 @@ def test_amounts_are_read_to_a_step_and_nothing_else_is_taken() -> None:
     for wrong, complaint in [
         (rows[:, :86], "shape"),
         (-rows, "negative"),
-        (rows * np.nan, "missing"),
-        (rows * 0, "no element"),
+        (rows * np.nan, "finite"),
+        (rows * 0, "no atoms"),
     ]:
         with pytest.raises(ValueError, match=complaint):
             element_fractions(wrong)
