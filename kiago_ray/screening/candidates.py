@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from kiago_ray.chemistry import neutrality
 from kiago_ray.chemistry.balance import likeliest_balance, write_means, write_shares
-from kiago_ray.chemistry.elements import WRITING_RANK, Floats, Ints, Mask
+from kiago_ray.chemistry.elements import INDEX, WRITING_RANK, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import AMOUNT_DECIMALS, parse, reduce_counts, write, write_row
 from kiago_ray.chemistry.formula import fractions as fractions_of
 from kiago_ray.data.compositions import KnownCompositions
@@ -88,6 +88,7 @@ def collect(
         "formula": different,
         "n_atoms": pa.array(atoms, mask=atoms == 0),
         "n_elements": (amounts > 0).sum(axis=1),
+        "hydrogen": fractions[:, INDEX["H"]],
         "new_system": pa.nulls(len(first), pa.bool_()),
         **charge_columns(amounts, judge),
         **({} if opinions is None else opinions(fractions)),

@@ -28,8 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kiago_ray.chemistry.elements import INDEX
-from kiago_ray.chemistry.formula import parse, sparse_fractions
+from kiago_ray.chemistry.formula import parse
 from kiago_ray.screening.candidates import FIRST_ROWS, new_rows
 from kiago_ray.screening.known import EXTRAPOLATED, BaseMaterial
 from kiago_ray.search.sections import ScreensSpec
@@ -73,10 +72,9 @@ class Screen:
 
 def _hydrides(rows: Any, limits: ScreensSpec) -> Any:
     """Section 3.6's form of a hydride."""
-    atoms, elements = (rows[name].to_numpy() for name in ("n_atoms", "n_elements"))
-    fractions = sparse_fractions(rows["formula"].fill_null("").to_pylist())
-    rich = fractions[:, [INDEX["H"]]].toarray()[:, 0] >= MIN_HYDROGEN - 1e-9
-    return rich & (elements >= 2) & (elements <= HYDRIDE_ELEMENTS) & (atoms <= HYDRIDE_ATOMS)
+    atoms, elements, hydrogen = (rows[name].to_numpy() for name in ("n_atoms", "n_elements", "hydrogen"))
+    few = (elements >= 2) & (elements <= HYDRIDE_ELEMENTS) & (atoms <= HYDRIDE_ATOMS)
+    return few & (hydrogen >= MIN_HYDROGEN - 1e-9)
 
 
 _ALL = (  # in the paper's order, then ours
