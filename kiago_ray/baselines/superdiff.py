@@ -2,13 +2,12 @@
 SuperCon's unnormalised compositions, conditioned on a base by ILVR, with or without guidance by the predictors.
 
 A composition is a signal of one channel over 120 places: the 118 elements by atomic number and two places more,
-because 120 is a multiple of every scale factor of ILVR. What a place means is learnt: unlike pixels, elements
-are no translations of one another, so each place has a vector of its own beside its amount.
+because 120 is a multiple of every scale factor of ILVR. Unlike pixels, elements are no translations of one another, so
+what a place means is learnt: each has a vector of its own beside its amount.
 
 A step of sampling is: denoise, guide, refine. The last word is ILVR's, so that at every noise level the sample has the
 reference's low-pass content exactly, whatever guidance did. Row r's noise comes from a generator of (seed, r) alone;
-on a GPU, where thousands of small draws take longer than the network, a batch's comes from one of (seed, its first
-row).
+on a GPU, where small draws take longer than the network, a batch's comes from one of (seed, its first row).
 """
 
 from __future__ import annotations
@@ -54,9 +53,7 @@ Noise = tuple[list[torch.Generator] | torch.Generator, Callable[[], Tensor]]
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """The network's size. width: channels on 60 places, a multiple of 8, twice and three times as many on 30 and 15;
-    depth: residual blocks a level. Raises InputError.
-    """
+    """width: channels on 60 places, a multiple of 8, more on 30 and 15. depth: blocks a level. Raises InputError."""
 
     width: int = 32
     depth: int = 1
@@ -365,7 +362,7 @@ def sample(
     batch_rows: int = BATCH_ROWS,
     device: str | torch.device = "cpu",
     account: Predictor | None = None,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Samples:
     """Draw `count` compositions, conditioned on `base` (118 amounts, as its formula is written) where one is given.
 
@@ -382,16 +379,13 @@ def sample(
     turns = [0] if reference is None else scale_factors
     factors = torch.tensor(turns)[torch.arange(count) % len(turns)]
     batches = [range(count)[start : start + batch_rows] for start in range(0, count, batch_rows)]
-    done = itertools.count(1)
-
-    def report() -> None:
-        if progress is not None:
-            progress(next(done), len(batches) * steps)
-
+    done, total = itertools.count(1), len(batches) * steps
     parts: dict[str, list[Tensor]] = defaultdict(list)
     for rows in batches:
         noise, own = _noise_of(seed, rows, device), factors[rows.start : rows.stop].to(device)
-        x, changes = _denoise(network, scheduler, noise, reference, own, guidance, account, report)
+        x, changes = _denoise(
+            network, scheduler, noise, reference, own, guidance, account, lambda: progress(next(done), total)
+        )
         for name, values in {"signal": x[:, :N_ELEMENTS], **changes}.items():
             parts[name].append(values.cpu())
     whole = {name: torch.cat(each).numpy() for name, each in parts.items()}

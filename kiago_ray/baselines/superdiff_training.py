@@ -30,7 +30,7 @@ from kiago_ray.baselines.superdiff import (
     sample,
 )
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.chemistry.formula import FormulaError, parse, parse_amounts
+from kiago_ray.chemistry.formula import MAX_LENGTH, parse_amounts
 from kiago_ray.data.compositions import held_out, nearest
 from kiago_ray.data.files import LoadReport
 from kiago_ray.errors import InputError
@@ -186,7 +186,7 @@ def sample_quality(
     """
     began = time.monotonic()
     samples = sample(model, count, seed=seed, steps=steps, device=device)
-    readable = [text for text in formulas(samples) if _can_be_read(text)]
+    readable = [text for text in formulas(samples) if len(text) <= MAX_LENGTH]  # all else can be read
     drawn = samples.amounts[samples.status == SampleStatus.OK]
     figures: dict[str, Any] = {
         "rows": count,
@@ -205,9 +205,7 @@ def sample_quality(
 
 
 def likeness(amounts: NDArray[np.floating], train: Amounts) -> dict[str, Any]:
-    """Of compositions (N, 118): shares with 1, 2, … and 10 or more elements, median atoms, and how near the next
-    training composition is by the L1 distance of atomic fractions.
-    """
+    """Of compositions (N, 118): shares by number of elements, median atoms, L1 distances to training compositions."""
     mine, theirs = (each.astype(np.float64) for each in (amounts, train))
     _, distance = nearest(*(each / each.sum(axis=1, keepdims=True) for each in (mine, theirs)))
     return {
@@ -222,11 +220,3 @@ def element_shares(amounts: NDArray[np.floating]) -> NDArray[np.float64]:
     """Shares (10,) of rows with 1, 2, … and 10 or more elements of at least 0.05 atoms; a row of none counts as 1."""
     numbers = (amounts >= LEAST_AMOUNT).sum(axis=1).clip(1, MOST_ELEMENTS)
     return np.bincount(numbers - 1, minlength=MOST_ELEMENTS) / len(amounts)
-
-
-def _can_be_read(text: str) -> bool:
-    try:
-        parse(text)
-    except FormulaError:
-        return False
-    return True

@@ -4,20 +4,20 @@ and the compounds that need no such balance, or tell their doping by it.
 Each atom takes a state at the cost of its nats (`oxidation.state_costs`), the total charge is 0, and cations are less
 electronegative than anions (the Pauling rule, a cut over the scale as in `neutrality`). That is a linear program with
 one constraint beside those of the atoms, so in its optimum at most one element is mixed, of two states: Cu²⁺ and Cu³⁺
-in La1.85Sr0.15CuO4. It is solved exactly, for all formulas and cuts at once, by a sweep over λ, the price of a charge
-(the Lagrange multiplier of neutrality): at a price each element takes the state of least nats + λ·state, and as λ
-falls it climbs the lower convex hull of its states' costs. A formula's steps, sorted by slope and taken until the
-charge is 0, are the optimum of one cut; the cheapest cut holds. `price_table` has the same problem by its dual.
+in La1.85Sr0.15CuO4. It is solved exactly, for all formulas and cuts at once, by a sweep over λ, the price of a charge:
+at a price each element takes the state of least nats + λ·state, and as λ falls it climbs the lower convex hull of its
+states' costs. A formula's steps, sorted by slope and taken until the charge is 0, are the optimum of one cut; the
+cheapest cut holds. `price_table` has the same problem by its dual.
 
-**Metals** have bonds that are no matter of charges that add up. N, O, P, S, As, Se, Te and the halogens are strong
-anions: with enough of them a compound is ionic. Borides, carbides, silicides, A15, Heusler and Laves phases and alloys
-hold as many electrons as their bands take (MgB2, Nb3Sn, CeCoIn5).
+**Metals** have bonds that are no matter of charges that add up: borides, carbides, silicides, A15, Heusler and Laves
+phases and alloys hold as many electrons as their bands take. N, O, P, S, As, Se, Te and the halogens are strong
+anions: with enough of them a compound is ionic.
 
 **Cuprates** superconduct with 0.05 to 0.27 holes a planar Cu, or with about 0.15 electrons; with every Cu at 2+ they
 are antiferromagnetic insulators (La2CuO4, Nd2CuO4). In the 123 family one Cu of three lies in chains, at 1+ until
 oxygen fills them: from YBa2Cu3O6 to O6.35 the planes stay undoped. The mark is a remark on the formula as written, so
-nominal formulas have it too (HgBa2Ca2Cu3O8, Bi2Sr2CaCu2O8): what makes them superconduct is excess oxygen that nobody
-writes, or a dopant. YBa2Cu3O6.5 has it at a mean of 2+, though its planes hold holes.
+nominal formulas have it too (HgBa2Ca2Cu3O8), which excess oxygen that nobody writes makes superconduct, and so has
+YBa2Cu3O6.5 at a mean of 2+, though its planes hold holes.
 """
 
 from __future__ import annotations
@@ -90,18 +90,14 @@ class Balances:
 
     @property
     def screened_nats(self) -> Floats:
-        """(n,) nats an atom that the screen `balanced` compares: 0 for metals, inf for what balances by oxygen at −1
-        alone, which is no oxide but a peroxide.
-        """
+        """(n,) nats an atom for the screen `balanced`: 0 for metals, inf where only O at −1 balances: a peroxide."""
         oxygen = [each.get(INDEX["O"], ()) for each in self.assignments]
         oxides = np.array([all(state < -1 for state, _ in pairs) for pairs in oxygen], dtype=np.bool_)
         return np.where(self.metallic, 0.0, np.where(oxides, self.nats_per_atom, np.inf))
 
 
 def likeliest_balance(amounts: NDArray[Any], oxidation_set: OxidationSet = OxidationSet.ICSD24) -> Balances:
-    """The likeliest states that balance each of the amounts (n, 118), fractional or not. Raises ValueError for another
-    shape, and for amounts that are negative, not finite or all zero.
-    """
+    """The likeliest states that balance each of amounts (n, 118), fractional or not. Raises as `checked_amounts`."""
     amounts = checked_amounts(amounts)
     starts = range(0, len(amounts), _ROWS)
     parts = [cheapest_states(amounts[at : at + _ROWS], oxidation_set) for at in starts]

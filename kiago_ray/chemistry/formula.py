@@ -52,9 +52,7 @@ _UNKNOWN_CAPITALS = frozenset("XZ")
 
 
 class FormulaError(InputError):
-    """A formula that can't be read or written. `reason` is a short slug to count by; `position` is the 1-based place
-    in the text, or None where no one place is wrong.
-    """
+    """A formula that can't be read or written. reason: a slug to count by. position: 1-based, None without one."""
 
     status = 422
 

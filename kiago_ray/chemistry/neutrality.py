@@ -9,9 +9,9 @@ paper try the product of all states; here the cost is the sum of the numbers of 
 states. A Python integer holds a set of charges, one bit each, so a shift and an "or" do one state.
 
 **The Pauling rule** (no cation is more electronegative than an anion) is a cut: an assignment passes exactly if some
-cut between two different electronegativities has only states ≥ 0 up to it and only states ≤ 0 beyond. With P the
-totals that the left can reach by states ≥ 0 and N those that the right can reach by −states ≥ 0, the formula passes
-iff P and N share a total at one of the k + 1 cuts of k elements at most. Prefixes give every P and suffixes every N.
+cut between two different electronegativities has only states ≥ 0 up to it and only states ≤ 0 beyond: if the totals
+that the left reaches by states ≥ 0 and those that the right reaches by −states ≥ 0 have one in common. Prefixes give
+all of the former and suffixes all of the latter.
 
 SMACT fails the rule for an element without electronegativity. It accepts two kinds of formula unseen: a single
 element, and (with `include_alloys`) metals only.

@@ -5,11 +5,10 @@ of SMACT's `Element` since 3.0. SMACT knows Z = 1 to 103; everything above has n
 
 **State costs.** What stands beside an element matters as much as how often the ICSD has its state anywhere: copper is
 2+ in oxides and 1+ in sulfides. So the likelihood in `state_costs` is the mean of SMACT's share of the ICSD and of its
-share beside such anions (Davies et al., Mater. Horiz. 5, 1199, 2018), where it has one. Where that misleads,
-`state_costs.csv` overrules it: an element's states, their nats in oxides and elsewhere, and why. An element's usual
-state costs less than 0.6 there, `inf` is for states that superconductors don't hold (La4+, Y2+), 8 nats are for a last
-resort (O1−). What doping changes lies between, in the order in which elements take up charge: the transition metal
-first (Cu2+ to Cu3+ for 1.2 nats in oxides), then Pb, Tl, Bi, Ce and Pr.
+share beside such anions (Davies et al., Mater. Horiz. 5, 1199, 2018), where it has one. `state_costs.csv` overrules it
+where that misleads, with the reason. An element's usual state costs less than 0.6 nats there, `inf` is for states that
+superconductors don't hold (La4+), 8 for a last resort (O1−). What doping changes lies between, in the order in which
+elements take up charge: the transition metal first (Cu2+ to Cu3+ for 1.2), then Pb, Tl, Bi, Ce and Pr.
 """
 
 from __future__ import annotations

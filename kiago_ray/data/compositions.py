@@ -1,8 +1,7 @@
 """Compositions as all tables have them: how one is written, when two are the same, and which is the nearest.
 
-A composition is its atomic fractions, rounded to one part in a million: `LaNiAsO` and `La2Ni2As2O2` are one, and so
-are `La1.85Sr0.15CuO4` and `La3.7Sr0.3Cu2O8`. Rows of one composition are merged before anything is split, so that no
-composition is on both sides of a split.
+A composition is its atomic fractions, rounded to one part in a million: `LaNiAsO` and `La2Ni2As2O2` are one. Rows of
+one composition are merged before anything is split, so that no composition is on both sides of a split.
 
 Distances are L1 of atomic fractions, twice the share of the atoms that must be exchanged: 0 for the same composition,
 2 for no element in common, 0.2/7 for 0.1 Sr in place of La in La2CuO4. What is known to superconduct, was made or was
@@ -122,9 +121,7 @@ def _summing_to_one(rows: Floats) -> Floats:
 
 
 class CompositionIndex:
-    """Compositions (N, 118) that are looked through often: 2 − 2 Σ min(x, y) needs a row's own elements alone. Raises
-    ValueError for rows that don't sum to 1.
-    """
+    """Compositions (N, 118) to look through often: 2 − 2 Σ min(x, y) needs a row's own elements. Raises ValueError."""
 
     def __init__(self, known: Floats) -> None:
         self.by_element = np.ascontiguousarray(_summing_to_one(known).T)
@@ -231,9 +228,7 @@ _EMD_SLACK = 1e-6
 
 
 def cumulative(fractions: Floats) -> Floats:
-    """Of atomic fractions (N, 118), how much lies at or before each place of the scale, (N, 103). An element after Lr
-    counts at the place of its lighter homologue.
-    """
+    """How much of fractions (N, 118) lies up to each place of the scale, (N, 103); beyond Lr homologues count."""
     on_scale = np.array(fractions, dtype=np.float64)
     beyond = slice(len(SCALE), N_ELEMENTS)
     homologues = slice(len(SCALE) - _PERIOD, N_ELEMENTS - _PERIOD)

@@ -236,9 +236,7 @@ class LoadReport:
 def load_rows(
     contents: Contents, kind: str, read: Callable[..., Row], merge: Callable[[list[Row]], Merged]
 ) -> tuple[Merged, LoadReport]:
-    """The table that `merge` makes of the rows, a row a composition, and the account of the file. read: makes a row of
-    its texts, and raises UnusableRow for one that is left out.
-    """
+    """The table that `merge` makes of what `read` takes of a row (it may raise UnusableRow), and the account."""
     found: list[Row] = []
     dropped: Counter[str] = Counter()  # rows by reason
     examples: dict[str, list[str]] = {}

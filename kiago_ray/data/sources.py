@@ -1,9 +1,9 @@
 """Readers of public tables of compounds, one row a composition, and which of them a file is.
 
-- SuperCon as the NIMS Materials Data Repository publishes it (`primary.tsv`): three header lines, the third with the
-  column names; tab-separated, no quoting, T_c in K. A composition occurs up to 150 times: films, samples under
-  pressure, poor samples, misprints. Its T_c is the **median** of them: FeSe has 7 to 80 K around a median of 9.4,
-  LaFePO0.9F0.1 three values near 5.8 K and one of 62; a mean would follow the outlier, and a maximum would be one.
+- SuperCon as the NIMS Materials Data Repository publishes it (`primary.tsv`): tab-separated without quoting, the third
+  line names the columns, T_c in K. A composition occurs up to 150 times: films, samples under pressure, misprints. Its
+  T_c is the **median** of them: FeSe has 7 to 80 K around 9.4, LaFePO0.9F0.1 three values near 5.8 K and one of 62; a
+  mean would follow the outlier, and a maximum would be one.
 - OQMD and the Materials Project: formation energies, comma-separated with a header.
 - A file of competing phases: any table of formulas, comma- or tab-separated, any source mixed.
 - The Crystallography Open Database's search export (`result?format=csv`), quoted where needed (titles hold commas and

@@ -1,9 +1,9 @@
 """The tables that ship, those that a search is held against (shipped ones, a file, none), and how the shipped ones are
 made of public files (`kiago data pack`).
 
-Their sources and licences stand in SOURCES.md beside them. `landmarks.csv` is our compilation of superconductors of
-every family: the T_c that is generally cited, at ambient pressure wherever it superconducts there, with its reference.
-`element_counts.json` counts in how many compositions each element is (section 2.3: a search substitutes by these).
+Sources and licences stand in SOURCES.md. `landmarks.csv` is our compilation of superconductors of all families: T_c as
+it is generally cited, at ambient pressure wherever it superconducts there, with its reference. `element_counts.json`
+counts in how many compositions each element is (section 2.3: a search substitutes by these).
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
 """What plausibility reads of a composition: its relatives, the company of its elements, its make-up and its charges.
 
 Everything is smooth in the fractions but for kinks where an element is wholly present. Nothing is looked up of the
-composition itself: its own chemical system is left out, and what that adds to counts is taken off.
-
-Relatives are known systems that differ by one element swapped, added or left out. What they say is a sum or a maximum
-over them of (weight of the system) × (odds that the one element stands for the other), and linear in how far each
-element is present, so that a search has a slope where an element comes or goes. The agreement is the share of them
-that are composed alike: YBa2Cu3O7 with neodymium for yttrium is NdBa2Cu3O7 and hardly Nd2BaCuO5, because most of what
-is known with another rare earth is composed so.
+composition itself: its own chemical system is left out, and what that adds to counts is taken off. Relatives are known
+systems that differ by one element swapped, added or left out. What they say is a sum or a maximum over them of (weight
+of the system) × (odds that the one element stands for the other), linear in how far each element is present, so that a
+search has a slope where one comes or goes. The agreement is the share of them that are composed alike: YBa2Cu3O7 with
+neodymium for yttrium is NdBa2Cu3O7 and hardly Nd2BaCuO5, as most of what is known with another rare earth is.
 """
 
 from __future__ import annotations
@@ -177,9 +175,7 @@ class Relatives(nn.Module):
         return torch.cat(columns, dim=1), swapped, added
 
     def _swapped(self, presence: Tensor, own: Tensor, kernel: Tensor) -> Pairs:
-        """The known systems that differ by one element swapped; the row's own system holds the new element alone, and
-        adds to the counts.
-        """
+        """Known systems one swap away. The row's own system holds the new element alone, and adds to the counts."""
         row, system = kernel.detach().nonzero(as_tuple=True)
         there, here, own = self.systems[system], presence[row].detach(), own[row]
         lost, new = (there * (1 - here)).argmax(dim=1), (here * (1 - there)).argmax(dim=1)

@@ -4,9 +4,8 @@ wholly or in part, and up to how much: as odds, and in words.
 
 A system counts by w = ln(1 + its compositions of the last five years) + 0.2 ln(1 + all of them): where much is
 reported, more follows. p(a, c) = times that a and c complete the same rest of a chemical system, over √((n_a + 5)(n_c
-+ 5)), n_a being the systems that hold a. Beside b: the same counts among the systems that hold b, with 3 for 5. A
-composition with one element more than a known one tells where it went: the element that became less, by about as much,
-gave way to it.
++ 5)), n_a being the systems that hold a; beside b the same among the systems that hold b, with 3 for 5. What a
+composition with one element more than a known one holds less of, by about as much, gave way to it.
 
 Likeness is exp(−(Δχ/0.6)²) in Pauling's electronegativity χ between metals, and between anions; 0 between metals and
 non-metals. The half-metals B, Si, Ge, As, Sb, Te and Bi stand for non-metals and for metals of the p block alone, and
@@ -372,9 +371,7 @@ class Reasons:
         self.by_element = np.asfortranarray(literature.systems)  # columns are what is read
 
     def of(self, fractions: Floats, base: Floats | None = None) -> str:
-        """One sentence on a composition (118,): by its difference to the base (118,), if there is one, else to the
-        known system that it comes from most likely.
-        """
+        """One sentence on a composition (118,), by its difference to the base (118,) or its likeliest known origin."""
         there = fractions > 0
         origin = self._nearest_system(there) if base is None else base > 0
         if origin is None:

@@ -84,9 +84,7 @@ class Logistic:
 
 
 class Plausibility(nn.Module):
-    """Fractions (rows, 118), every row summing to 1 → ln P in nats (rows,), differentiable: a predictor for searches.
-    exists: reads all features, reported: those of systems alone.
-    """
+    """Fractions (rows, 118) → ln P in nats (rows,), a predictor. exists reads all features, reported the first."""
 
     def __init__(self, features: PlausibilityFeatures, exists: Logistic, reported: Logistic) -> None:
         super().__init__()
@@ -112,9 +110,7 @@ class Plausibility(nn.Module):
         return log_p.double().numpy(), log_exists.double().numpy()
 
     def near(self, present: Mask) -> Plausibility:
-        """A copy for compositions of the elements `present` (118,) alone, nearly the same there and faster, as
-        `PlausibilityFeatures.near` has it (`larger` and the make-up are lower).
-        """
+        """A faster copy for the elements `present` (118,) alone, nearly equal there: `PlausibilityFeatures.near`."""
         return Plausibility(self.features.near(present), self.exists, self.reported)
 
 
@@ -261,9 +257,7 @@ def around(spec: SearchSpec, prospects: Prospects | None) -> Substitutions | Non
 def informed(
     spec: SearchSpec, predictors: Predictors, prospects: Prospects | None, substitutions: Substitutions | None
 ) -> Predictors:
-    """The predictors of a search with plausibility, where its loss has it: that of compositions of the elements
-    that the search can reach, which is nearly the same there and faster (`Plausibility.near`).
-    """
+    """The predictors, with the plausibility of the elements that a search can reach (`near`) if its loss has it."""
     if prospects is None or spec.plausibility_weight <= 0:
         return predictors
     problem = resolve(spec, predictors.supported.cpu().numpy(), substitutions)
@@ -394,21 +388,25 @@ def _few(order: Ints, system: Ints, most: int = _PER_SYSTEM) -> Ints:
 
 
 def train_plausibility(
-    literature: Literature, *, seed: int = 0, on_step: Callable[[str], None] = lambda text: None
+    literature: Literature, *, seed: int, on_step: Callable[[str], None]
 ) -> tuple[Plausibility, dict[str, Any]]:
     """Plausibility by a fit to all of a literature, and its card: what it rests on, and how well a fit without a fifth
-    of the chemical systems tells those from random swaps. About four minutes on one core. Raises ValueError as
-    `fit_plausibility` does.
+    of the chemical systems, by the area under the ROC curve of ln P and of ln P to exist, tells one composition of
+    each of those from random swaps. About four minutes on one core. Raises ValueError as `fit_plausibility` does.
     """
     held = folds(system_names(literature.systems), FOLDS, salt=PLAUSIBILITY) == 0
     on_step(f"fitting to {(~held).sum():,} of {len(held):,} chemical systems, to score it on the others")
     partial = fit_plausibility(literature.only(~held[literature.system]), seed=seed)
-    scores = held_out_scores(partial, literature, held, seed)
+    _, one_each = np.unique(literature.system, return_index=True)
+    real = literature.fractions[one_each[held]]
+    swaps = swapped_at_random(real, literature.known, np.random.default_rng(seed))
+    log_p, log_exists = partial.log_probabilities(np.concatenate([real, swaps]))
+    is_real = np.arange(len(log_p)) < len(real)
     on_step(f"fitting to all {len(held):,} chemical systems")
     whole = fit_plausibility(literature, seed=seed)
     make_up = [f"made_up_alike_{width:g}" for width in MAKE_UP_WIDTHS]
     names = [*whole.features.names, *make_up, *CHARGE_NAMES]
-    card = {
+    return whole, {
         "kind": PLAUSIBILITY,
         "network": "two logistic regressions, times the share of relatives that are composed alike",
         "year": literature.year,
@@ -417,27 +415,11 @@ def train_plausibility(
         "seed": seed,
         "features": names,
         "element_statistics": len(whole.exists.weight) - len(names),
-        "held_out": scores,
-    }
-    return whole, card
-
-
-def held_out_scores(
-    plausibility: Plausibility, literature: Literature, held: Mask, seed: int = 0
-) -> dict[str, Any]:
-    """The area under the ROC curve of ln P and of ln P to exist, between a composition of each system of `held` (s,),
-    and the same with one or two elements swapped at random for a system that isn't known.
-    """
-    rng = np.random.default_rng(seed)
-    _, one_each = np.unique(literature.system, return_index=True)
-    real = literature.fractions[one_each[held]]
-    swaps = swapped_at_random(real, literature.known, rng)
-    log_p, log_exists = plausibility.log_probabilities(np.concatenate([real, swaps]))
-    is_real = np.arange(len(log_p)) < len(real)
-    return {
-        "split": f"a fold of {FOLDS} by chemical system",
-        "against": "one or two elements swapped at random",
-        "systems": int(held.sum()),
-        "auc": round(float(roc_auc_score(is_real, log_p)), 4),
-        "auc_exists": round(float(roc_auc_score(is_real, log_exists)), 4),
+        "held_out": {
+            "split": f"a fold of {FOLDS} by chemical system",
+            "against": "one or two elements swapped at random",
+            "systems": int(held.sum()),
+            "auc": round(float(roc_auc_score(is_real, log_p)), 4),
+            "auc_exists": round(float(roc_auc_score(is_real, log_exists)), 4),
+        },
     }

@@ -1,12 +1,9 @@
-"""What a predictor is, a differentiable map from compositions to one property, how the frozen networks compute it, and
-what those of T_c share: functions of the amounts, and the scale on which they predict.
+"""What a predictor is, how frozen networks compute it, and what those of T_c share: functions of the amounts, a scale.
 
-The search (eq. 13, eq. 16) asks nothing more of a model than a `Predictor`, so any other differentiable one can stand
-in for the shipped ones; `check_contract` tests one against it.
-
-A row's value is one number, so an `Inference` computes its gradient to the input along with it, some rows at a time.
-For the direction of a step bfloat16 may do (`in_precision`): then the wide layers alone change, as small dopings need
-24 bits in the first.
+The search (eq. 13, eq. 16) asks no more of a model than a `Predictor`, a differentiable map from compositions to one
+property, so any other can stand in for the shipped ones; `check_contract` tests one. A row's value is one number, so
+an `Inference` computes its gradient to the input along with it. For the direction of a step bfloat16 may do
+(`in_precision`) in the wide layers alone, as small dopings need 24 bits in the first.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """T_c by an ensemble, its calibrated standard deviation, and how far out a composition lies.
 
 K residual networks on `TcFeatures`, evaluated together as batched products, differ by their initial weights and by the
-fold of chemical systems that each leaves out. They predict ln(1 + T_c / 60 K) before any ReLU; in kelvin their mean is
-T_c, and how far they disagree says how little is known there. A search may climb the lower bound
-μ − κσ − w·max(score − `FREE`, 0) instead of μ: then it doesn't pay to go where the networks disagree or know nothing.
+fold of chemical systems that each leaves out. Their mean in kelvin, before any ReLU, is T_c; their disagreement says
+how little is known there. A search may climb the lower bound μ − κσ − w·max(score − `FREE`, 0) instead of μ: then it
+doesn't pay to go where the networks disagree or know nothing.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ Values = TypeVar("Values", Tensor, NDArray[np.float64])
 
 
 class TcFeatures(nn.Module):
-    """What the ensemble sees of fractions (rows, 118), every row summing to 1: (rows, features), first the seven
-    functions of each element's amount (`amounts`), then statistics and chemistry.
-    """
+    """Fractions (rows, 118) → (rows, features): `amounts` of each element, then statistics and chemistry."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -230,9 +228,7 @@ class Extrapolation(nn.Module):
 
 
 class Estimate(NamedTuple, Generic[Values]):
-    """Each (rows,): T_c before the final ReLU, its standard deviation and the members' own (their disagreement), all
-    in K, and the extrapolation score.
-    """
+    """Each (rows,), in K: T_c before the final ReLU, its deviation and the members' own; the extrapolation score."""
 
     tc_k: Values
     tc_std_k: Values

@@ -4,10 +4,9 @@ The ResNet-18 (He et al., 2015) reads the composition drawn on a periodic table 
 block). Three choices are ours: the amount enters through seven functions (`base.amounts`), each with four channels
 of its own; taps of a kernel that only ever see padding are left out, which is exact: 2.3 M weights, not 11 M; and
 the network predicts a logarithm of T_c (`LogScale`), so that the value can be followed out of 0 K.
-
-`ResNet18Inference` is the frozen network as plain matrix products: the same values and gradients for a fraction of the
-work. Map, stem and its norm are linear in the amounts, and so one matrix; the other norms fold into the convolutions
-before them, which on maps of 2×8 places and fewer are matrices, mostly zero (`BandedLinear`).
+`ResNet18Inference` computes the same values and gradients for a fraction of the work: map, stem and its norm are one
+matrix; the other norms fold into the convolutions before them, which on maps of 2×8 places and fewer are matrices too,
+mostly zero (`BandedLinear`).
 """
 
 from __future__ import annotations
@@ -174,9 +173,7 @@ class TcResNet(nn.Module):
 
 
 def bands(matrix: Tensor, width: int) -> list[Band]:
-    """The outputs of a matrix (inputs, outputs) in groups of `width`, each with the span of inputs it reads;
-    neighbours that read the same are one group.
-    """
+    """Groups of `width` outputs of a matrix (inputs, outputs) and the inputs each reads; equal neighbours are one."""
     found: list[Band] = []
     for start in range(0, matrix.shape[1], width):
         stop = min(start + width, matrix.shape[1])

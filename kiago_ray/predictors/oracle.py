@@ -56,9 +56,7 @@ def composition_statistics(fractions: NDArray[np.floating]) -> Floats:
 
 
 def element_fractions(fractions: NDArray[np.floating]) -> Floats:
-    """The amounts themselves, (N, 118), rounded to AMOUNT_STEP, so that no tree splits on their last digits. Raises
-    ValueError as `checked_amounts` does.
-    """
+    """The amounts (N, 118) to AMOUNT_STEP, so that no tree splits on last digits. Raises as `checked_amounts` does."""
     return np.rint(checked_amounts(fractions) / AMOUNT_STEP) * AMOUNT_STEP
 
 
@@ -138,9 +136,7 @@ def written(member: lightgbm.Booster) -> str:
 
 
 def load_oracle(folder: Path | None = None, kind: OracleKind = ORACLE) -> Oracle:
-    """The oracle of that kind from the package, or from a folder that `kiago train` wrote. Raises WeightsError for a
-    missing or damaged file, a wrong hash and models of other inputs.
-    """
+    """The oracle of a kind, from the package or from a folder that `kiago train` wrote. Raises WeightsError."""
     content, _, path = weights.read_weights(kind, folder)
     try:
         with gzip.open(io.BytesIO(content)) as file:

@@ -1,7 +1,5 @@
-"""Weights on disk: safetensors beside a model card that carries their SHA-256; never pickle.
-
-Matrices are stored in half precision (the card holds what that costs), vectors in single; everything
-computes in single. `load_predictors` needs no network and no file outside the package.
+"""Weights on disk: safetensors, never pickle, beside a model card that carries their SHA-256. Matrices are stored in
+half precision (the card holds what that costs), vectors in single; everything computes in single.
 """
 
 from __future__ import annotations
