@@ -124,7 +124,7 @@ def against_pymatgen(
 
 def made_up(rows: int, rng: np.random.Generator) -> list[str]:
     """Formulas of 5 to 7 elements with 1 to 8 atoms of each, the elements drawn as often as SuperCon has them."""
-    counts = amounts_row(shipped_element_counts().supercon.counts)
+    counts = amounts_row(shipped_element_counts()["supercon"].counts)
     known = np.zeros(N_ELEMENTS)
     known[list(ELEMNET_INDEX)] = counts[list(ELEMNET_INDEX)]
     amounts = np.zeros((rows, N_ELEMENTS), dtype=np.int64)

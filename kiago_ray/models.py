@@ -32,7 +32,7 @@ from kiago_ray.search.spec import SearchSpec
 
 def search_frequencies() -> dict[str, Floats]:
     """The shipped element counts by data set, (118,) each, as `run_search` takes them."""
-    return {name: amounts_row(source.counts) for name, source in shipped_element_counts()}
+    return {name: amounts_row(source.counts) for name, source in shipped_element_counts().items()}
 
 
 def check_hull(judge: SearchSpec, hull: EnergyHull | None) -> None:

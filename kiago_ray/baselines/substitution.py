@@ -68,9 +68,7 @@ def exchange(
 
     sites: the only elements that are exchanged, with their oxidation states (section 3.5); without it all but `keep`
     are, with the states that `base_states` finds. A partner has these states, all of them where atoms of the element
-    differ, and is not in the base.
-
-    Raises InputError; FormulaError for a formula that can't be read.
+    differ, and is not in the base. Raises InputError.
     """
     amounts, base = parse(formula), parse_amounts(formula)
     foreign = [symbol for symbol in (*(sites or {}), *keep) if symbol not in amounts]
@@ -93,10 +91,8 @@ def exchange(
 
 
 def base_states(formula: str, oxidation_set: OxidationSet) -> States:
-    """The oxidation states of each element of a base: the likeliest that are neutral under the Pauling rule;
-    where none are, any that SMACT calls neutral; then with two states of an element, then with each atom's own.
-
-    Raises InputError where the base isn't neutral in any of these ways.
+    """The oxidation states of each element of a base: the likeliest that are neutral under the Pauling rule, else any
+    that SMACT calls neutral, then two of an element, then each atom's own. Raises InputError where none are neutral.
     """
     whole = _whole_base(formula)
     found = likeliest_valences(whole, oxidation_set, mixed=False)[0][0]

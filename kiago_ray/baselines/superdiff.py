@@ -64,11 +64,6 @@ class NetworkSettings:
         if not 1 <= self.depth <= MAX_DEPTH:
             raise InputError(f"depth is {self.depth!r}: give 1 to {MAX_DEPTH}")
 
-    @property
-    def channels(self) -> tuple[int, ...]:
-        """Channels on each level, from 60 places to 15."""
-        return tuple(self.width * (level + 1) for level in range(LEVELS))
-
 
 class ResidualBlock(nn.Module):
     """Norm, SiLU, convolution, twice; time scales and shifts what is between: (rows, in, L) → (rows, out, L)."""
@@ -118,7 +113,7 @@ class UNet(nn.Module):
     def __init__(self, settings: NetworkSettings) -> None:
         super().__init__()
         self.settings = settings
-        channels = settings.channels
+        channels = [settings.width * (level + 1) for level in range(LEVELS)]  # from 60 places to 15
         time = 4 * settings.width
         self.time = nn.Sequential(
             nn.Linear(2 * settings.width, time), nn.SiLU(), nn.Linear(time, time), nn.SiLU()
@@ -236,11 +231,9 @@ def mean_changes(changes: Changes) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Samples:
-    """amounts: (count, 118) atoms, cleaned: below 0.05 counts as nothing, so does a negative one; the rest to two
-    decimals.
-
-    signal: (count, 118) what came out of the model. status: (count,) of SampleStatus; a row that isn't OK has no
-    amounts. scale_factors: (count,) ILVR's, 0 without a base. changes: None where nobody asked.
+    """amounts: (count, 118) atoms to two decimals, of which fewer than 0.05 count as none. signal: (count, 118) what
+    came out of the model. status: (count,) of SampleStatus; a row that isn't OK has no amounts. scale_factors:
+    (count,) ILVR's, 0 without a base. changes: None where nobody asked.
     """
 
     amounts: NDArray[np.float64]
@@ -265,8 +258,7 @@ def cleaned(signal: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[n
 
 def formulas(samples: Samples) -> list[str]:
     """The formulas of the rows that hold something: "LaNi0.99As0.99O1.01", the least electronegative first."""
-    rows = samples.amounts[samples.status == SampleStatus.OK]
-    return [write_row(row) for row in rows]
+    return [write_row(row) for row in samples.amounts[samples.status == SampleStatus.OK]]
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,12 @@ class Balances:
         return tuple(write_shares(each) or (METALLIC if metal else "") for each, metal in pairs)
 
     @property
-    def mean_valences(self) -> tuple[dict[str, float], ...]:
-        """The mean valence of each transition metal, by symbol."""
-        return tuple(map(_means, self.assignments))
+    def mean_valences(self) -> list[str]:
+        """The mean valences of transition metals as text, "Cu+2.15"; "" without any."""
+        return [
+            " ".join(f"{symbol}{mean:+.3f}".rstrip("0").rstrip(".") for symbol, mean in _means(each).items())
+            for each in self.assignments
+        ]
 
     @property
     def screened_nats(self) -> Floats:
@@ -121,11 +124,6 @@ def write_shares(assignment: Mapping[int, Shares]) -> str:
         if z in assignment
         for state, atoms in assignment[z]
     )
-
-
-def write_means(means: Mapping[str, float]) -> str:
-    """Mean valences as text: "Cu+2.15"; "" without any."""
-    return " ".join(f"{symbol}{mean:+.3f}".rstrip("0").rstrip(".") for symbol, mean in means.items())
 
 
 def _short(atoms: float) -> str:

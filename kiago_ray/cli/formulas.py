@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -93,7 +94,7 @@ def hull(
     anew = [name for name in (COMPUTED if energies == "elemnet" else COMPUTED[1:]) if name in table]
     if anew:
         say(f"computed anew, in place of the input's: {', '.join(anew)}")
-    placed, about = hull_table(table, found), {"phases": found.phases.report.to_dict(), "energies": energies}
+    placed, about = hull_table(table, found), {"phases": asdict(found.phases.report), "energies": energies}
     return hand_over(placed, "hull", shown_place, output, as_json, listed=input is not None, about=about)
 
 

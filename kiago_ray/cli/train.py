@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -159,7 +159,7 @@ def plausibility(
     given = {"seed": seed, "data": data and data.name, "before": before}
     words = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
     card["command"] = f"kiago train plausibility{words}"
-    card["data"] = "as shipped" if report is None else [report.to_dict()]
+    card["data"] = "as shipped" if report is None else [asdict(report)]
     prospects = Prospects(literature, fitted, site_odds(literature), made_compounds())
     save_plausibility(prospects, card, out, with_literature=data is not None)
     show(card, "year", "compositions", "systems", "held_out")
@@ -233,7 +233,7 @@ def check(
     as_json: console.AsJson = False,
 ) -> None:
     """Read files as training would, and say what was kept, merged and dropped, and why."""
-    reports = [load(file)[1].to_dict() for file in files]
+    reports = [asdict(load(file)[1]) for file in files]
     if as_json:
         print_json({"files": reports})
         return

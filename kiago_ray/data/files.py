@@ -15,7 +15,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -227,10 +227,6 @@ class LoadReport:
     duplicates_merged: int
     rows_kept: int
     warnings: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain dicts, lists, numbers and texts, for JSON."""
-        return asdict(self)
 
 
 def load_rows(

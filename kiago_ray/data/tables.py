@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from kiago_ray.chemistry.elements import SYMBOLS, Floats
 from kiago_ray.chemistry.formula import FormulaError, parse
@@ -149,17 +149,12 @@ class SourceCounts(BaseModel):
     counts: Mapping[str, int]
 
 
-class ElementCounts(BaseModel):
-    """The counts in SuperCon, and in the compositions that stand for non-superconductors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    supercon: SourceCounts
-    non_superconductors: SourceCounts
+COUNTS = TypeAdapter(dict[str, SourceCounts])
 
 
-def shipped_element_counts() -> ElementCounts:
-    """The counts that ship, which `pack` wrote."""
-    return ElementCounts.model_validate_json(content(ELEMENT_COUNTS))
+def shipped_element_counts() -> dict[str, SourceCounts]:
+    """The counts that `pack` wrote: in SuperCon, and in the compositions that stand for non-superconductors."""
+    return COUNTS.validate_json(content(ELEMENT_COUNTS))
 
 
 @dataclass(frozen=True)
@@ -283,10 +278,10 @@ def pack(
     ground_states, others_report = sources.load_materials_project(phases)
     stated = measured[measured["oxygen"] == "stated"]
     zeros = sources.non_superconductors(ground_states, stated)
-    counts = ElementCounts(
-        supercon=_source_counts(SUPERCON_SOURCE, stated, report),
-        non_superconductors=_source_counts(MATERIALS_PROJECT_SOURCE, zeros, others_report),
-    )
+    counts = {
+        "supercon": _source_counts(SUPERCON_SOURCE, stated, report),
+        "non_superconductors": _source_counts(MATERIALS_PROJECT_SOURCE, zeros, others_report),
+    }
     compounds = ground_states[["formula", *sources.ENERGY_COLUMNS]]
     compounds = compounds.assign(ef_predicted_ev_per_atom=energies(compounds["formula"].tolist()))
     packed = {
@@ -304,11 +299,11 @@ def pack(
             path = folder / name  # written once, read often
             pq.write_table(arrow, path, compression="zstd", compression_level=19, write_page_checksum=True)
         survey.to_csv(folder / TRIED, index=False, lineterminator="\n")
-        (folder / ELEMENT_COUNTS).write_text(counts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / ELEMENT_COUNTS).write_bytes(COUNTS.dump_json(counts, indent=1) + b"\n")
     except OSError as error:
         raise DataError(f"{folder}: can't be written ({error.strerror}); choose another folder") from None
     rows = {name: len(table) for name, table in {**packed, TRIED: survey}.items()}
-    return {**rows, ELEMENT_COUNTS: len(counts.supercon.counts)}
+    return {**rows, ELEMENT_COUNTS: len(counts["supercon"].counts)}
 
 
 def merged_made(now: PathLike, in_2007: PathLike) -> pd.DataFrame:

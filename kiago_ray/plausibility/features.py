@@ -248,8 +248,7 @@ def _peak(distance: Tensor) -> Tensor:
 
 
 class Agreement(nn.Module):
-    """Fractions (rows, 118) and their relatives → ln of the share of these, by support, that are composed alike,
-    (rows,).
+    """Fractions (rows, 118) and relatives → ln of the share of these, by support, that are composed alike, (rows,).
 
     elements: (s, n) of each system, padded with 118. amounts: (s, TYPICAL, n) fractions of its typical compositions.
     shares: (s, TYPICAL) of its compositions that each stands for.

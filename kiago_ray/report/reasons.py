@@ -58,7 +58,7 @@ class Background:
 
 def row_background(cards: Mapping[str, Mapping[str, Any]]) -> Background:
     """What explaining a row needs: the error of E_f by its card, and how often each element superconducts."""
-    counts, score = shipped_element_counts().supercon, cards.get("ef", {}).get("splits", {}).get("system")
+    counts, score = shipped_element_counts()["supercon"], cards.get("ef", {}).get("splits", {}).get("system")
     error = None if score is None else float(score["elemnet"]["mae"])
     return Background(error, counts.compositions, counts.counts)
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kiago_ray.chemistry import neutrality
-from kiago_ray.chemistry.balance import likeliest_balance, write_means, write_shares
+from kiago_ray.chemistry.balance import likeliest_balance, write_shares
 from kiago_ray.chemistry.elements import INDEX, WRITING_RANK, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import AMOUNT_DECIMALS, parse, reduce_counts, write, write_row
 from kiago_ray.chemistry.formula import fractions as fractions_of
@@ -179,7 +179,7 @@ def charge_columns(amounts: Floats, judge: SearchSpec) -> dict[str, Any]:
         "charge_kind": np.where(balances.metallic, "metallic", "ionic"),
         "charge_nats_per_atom": np.where(np.isfinite(nats), nats, np.nan),
         "screened_nats": balances.screened_nats,
-        "mean_valences": [write_means(means) or None for means in balances.mean_valences],
+        "mean_valences": [text or None for text in balances.mean_valences],
         "holes_per_cu": balances.holes_per_cu,
         "undoped": pa.array(balances.undoped_parent, mask=np.isnan(balances.holes_per_cu)),
     }

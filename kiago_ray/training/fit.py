@@ -222,7 +222,7 @@ def model_card(
         "held_out": HELD_OUT,
         "settings": {name: value for name, value in asdict(settings).items() if value is not None},
         **figures,
-        "data": [source.to_dict() for source in sources],
+        "data": [asdict(source) for source in sources],
         "licence_of_data": "CC BY 4.0",
         "trained": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": {

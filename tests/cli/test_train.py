@@ -13,7 +13,7 @@ import pytest
 
 from kiago_ray.baselines.superdiff import load_superdiff
 from kiago_ray.data.files import sha256
-from kiago_ray.data.tables import ElementCounts
+from kiago_ray.data.tables import COUNTS
 from kiago_ray.plausibility.model import load_prospects
 from kiago_ray.predictors.weights import PLAUSIBILITY, load_card
 
@@ -73,11 +73,11 @@ def test_pack_builds_the_tables_that_ship(kiago: Kiago, tmp_path: Path) -> None:
     assert pd.isna(made.loc["NbC", "code"])
     assert (out / "tried.csv").read_text() == "formula,tc_k\nTaS2,0.0\n"
     assert len(pd.read_parquet(out / "superconductors.parquet")) == 40
-    counts = ElementCounts.model_validate_json((out / "element_counts.json").read_bytes())
-    assert (counts.supercon.compositions, counts.supercon.file) == (40, LITERATURE.name)
-    assert (counts.supercon.sha256, counts.non_superconductors.file) == (sha256(LITERATURE), "mp.csv")
-    assert counts.non_superconductors.counts["He"] == 1
-    assert counts.supercon.counts["O"] > 10
+    counts = COUNTS.validate_json((out / "element_counts.json").read_bytes())
+    assert (counts["supercon"].compositions, counts["supercon"].file) == (40, LITERATURE.name)
+    assert (counts["supercon"].sha256, counts["non_superconductors"].file) == (sha256(LITERATURE), "mp.csv")
+    assert counts["non_superconductors"].counts["He"] == 1
+    assert counts["supercon"].counts["O"] > 10
     assert str(tmp_path) not in (out / "element_counts.json").read_text()
 
 

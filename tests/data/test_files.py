@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -171,7 +172,7 @@ def test_the_account_adds_up_and_keeps_examples() -> None:
 
 def test_plain_dict_survives_json_and_the_report_a_pickle() -> None:
     _, report = loaded("Fe?", "7")
-    plain = report.to_dict()
+    plain = asdict(report)
     assert json.loads(json.dumps(plain)) == plain
     assert plain["examples"] == {"frequent": ["line 2: 'Fe?'"]}
     assert pickle.loads(pickle.dumps(report)) == report

@@ -100,16 +100,17 @@ def test_a_damaged_installation_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_shipped_counts() -> None:
     counts = shipped_element_counts()
-    for source in (counts.supercon, counts.non_superconductors):
+    assert list(counts) == ["supercon", "non_superconductors"]
+    for source in counts.values():
         assert source.licence == "CC BY 4.0"
         assert len(source.sha256) == 64
         assert "/" not in source.file
         assert set(source.counts) <= set(INDEX)
         assert 0 < min(source.counts.values()) <= max(source.counts.values()) <= source.compositions
     # Oxygen is the most frequent element of SuperCon, copper the next.
-    assert [symbol for symbol, _ in Counter(counts.supercon.counts).most_common(2)] == ["O", "Cu"]
-    assert counts.supercon.compositions > 10_000
-    assert counts.non_superconductors.compositions > 50_000
+    assert [symbol for symbol, _ in Counter(counts["supercon"].counts).most_common(2)] == ["O", "Cu"]
+    assert counts["supercon"].compositions > 10_000
+    assert counts["non_superconductors"].compositions > 50_000
 
 
 WriteMeasurements = Callable[[Sequence[tuple[str, str, float, str]]], Path]
