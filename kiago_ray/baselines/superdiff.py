@@ -267,9 +267,8 @@ class Guidance:
 
     tc and ef: predictors, on the device of the samples. alpha: K per eV/atom. weight w: atoms² per K. The predictors
     see the sample's positive part, normalised, though they never saw noise in training. The slope is each sample's,
-    so that a sample doesn't depend on how many are drawn with it. The paper doesn't say whether its loss is averaged
-    over a batch, which would divide its weights by hundreds: what its 1e-3 does, ours does near 4e-6
-    (benchmarks/superdiff.py). Raises InputError.
+    however many are drawn with it. The paper doesn't say whether its loss is averaged over a batch, which would divide
+    its weights by hundreds: what its 1e-3 does, ours does near 4e-6 (benchmarks/superdiff.py). Raises InputError.
     """
 
     tc: Predictor
@@ -318,7 +317,6 @@ def check_factor(factor: int) -> None:
 
 def low_pass(x: Tensor, factor: int) -> Tensor:
     """φ: the mean over each block of `factor` places, in all of its places: (rows, 120) → (rows, 120)."""
-    check_factor(factor)
     small = functional.interpolate(x[:, None], size=LENGTH // factor, mode="area")
     return functional.interpolate(small, size=LENGTH, mode="nearest")[:, 0]
 
@@ -328,9 +326,9 @@ def refine(x: Tensor, reference: Tensor, factors: Tensor) -> Tensor:
     low-pass content of the noised reference, both (rows, 120), at each row's own factor (rows,).
 
     The larger the factor, the less is taken over: factor 6 keeps the sums over H–C, N–Mg, …, and the model distributes
-    them. With factor 1 φ is the identity, every sample is the noised reference itself and the model has no say; what
-    is left at the end is the reference with the noise of the lowest level, 0.006 atoms an element. That is how the
-    paper's Table 3 comes by Ni0.99LaO1.01As0.99 from LaNiAsO, and a quarter of its samples are of that kind.
+    them. With factor 1 φ is the identity and the model has no say: what is left at the end is the reference with the
+    noise of the lowest level, 0.006 atoms an element, as a quarter of the paper's samples are (Table 3 has
+    Ni0.99LaO1.01As0.99 from LaNiAsO).
     """
     refined = x.clone()
     for factor in sorted(set(factors.tolist())):
@@ -358,10 +356,9 @@ def sample(
 ) -> Samples:
     """Draw `count` compositions, conditioned on `base` (118 amounts, as its formula is written) where one is given.
 
-    Scale factors take turns, so that each has the same share. `account`: the T_c predictor by which the changes of
-    T_c are summed (two or three predictions a step). Predictors must be on `device`. On a CPU other batches give
-    the same samples up to rounding, which 1,000 steps may enlarge. Raises InputError, also without diffusers, and
-    ValueError for a base that `checked_amounts` refuses.
+    Scale factors take turns, so that each has the same share. account: the T_c predictor, on `device` as all are, by
+    which the changes of T_c are summed. On a CPU other batches give the same samples up to rounding, which 1,000 steps
+    may enlarge. Raises InputError, also without diffusers, and ValueError as `checked_amounts` does.
     """
     device = torch.device(device)
     reference = None if base is None else padded(checked_amounts(base[None]))[0].to(device)

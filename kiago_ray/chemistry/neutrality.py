@@ -52,10 +52,9 @@ Scale = Sequence[float | None]
 class Neutrality:
     """SMACT's verdicts on N formulas, and what they rest on.
 
-    neutral, pauling: (N,) the verdict without the Pauling rule and with it. alloy: (N,) made of two or more elements,
-    all metals: accepted unseen if alloys are included. elemental: (N,) a single element: accepted unseen. assigned:
-    (N,) `states` holds a neutral assignment, a Pauling one if there is any. states: (N, 118) the oxidation state of
-    each element; 0 for absent elements and rows that aren't assigned.
+    neutral, pauling: (N,) the verdict without the Pauling rule and with it. alloy: (N,) two or more elements, all
+    metals: accepted unseen if alloys are included. elemental: (N,) a single element: accepted unseen. assigned: (N,)
+    `states` holds a neutral assignment, a Pauling one if there is any. states: (N, 118), 0 where nothing is assigned.
     """
 
     neutral: Mask
@@ -73,8 +72,8 @@ def check(
 
     Of several assignments one is given: if any is a Pauling one, with the cut as high up the scale as can be; then,
     from the most electronegative element down, each takes the state most frequent in the ICSD among those that leave
-    the rest neutral. Raises ValueError for another shape, for counts that are fractional (SMACT would truncate them in
-    silence), negative or all zero, and for more than MAX_ATOMS atoms in a reduced formula.
+    the rest neutral. Raises ValueError as `checked_amounts` does for whole numbers (SMACT would truncate others in
+    silence), and for more than MAX_ATOMS atoms in a reduced formula.
     """
     whole = reduce_counts(checked_amounts(counts, whole=True).astype(np.int64))
     _refuse_more_than(MAX_ATOMS, whole)

@@ -102,9 +102,8 @@ def _occurrences() -> dict[tuple[str, int], int]:
 
 @cache
 def state_shares(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[dict[int, float], ...]:
-    """How likely each of an element's `states` is: its share of the element's counts in the ICSD, each count raised by
-    1 so that a state that was never seen is unlikely, not impossible. Most frequent first; of those never seen the
-    smallest.
+    """How likely each of an element's `states` is: its share of the element's counts in the ICSD, each raised by 1 so
+    that a state never seen is unlikely, not impossible. Most frequent first; of those never seen the smallest.
     """
     seen = _occurrences()
     shares = []
@@ -144,8 +143,7 @@ def mask(state: int, oxidation_set: OxidationSet = OxidationSet.ICSD24) -> NDArr
 @dataclass(frozen=True)
 class StateCosts:
     """What each state costs, in nats an atom: −ln of how likely it is. nats: for each of SURROUNDINGS and each element
-    its states with their nats. scale: (118,) the electronegativity that the cut between cations and anions goes by,
-    NaN without one.
+    its states' nats. scale: (118,) electronegativities for the cut between cations and anions, NaN without one.
     """
 
     nats: tuple[tuple[dict[int, float], ...], ...]

@@ -171,9 +171,8 @@ class SourceTable:
 
 
 def known_table(choice: str | None = None) -> SourceTable | None:
-    """The table that `choice` names: a path of SuperCon's primary.tsv or of a CSV file with the columns formula and
-    tc_k, or one of `data.WORDS`; by default the shipped SuperCon with the landmarks that it lacks. None for "none".
-    Raises DataError.
+    """The table that `choice` names: a path of SuperCon's primary.tsv or of a CSV file with formula and tc_k, or one
+    of `data.WORDS`; by default the shipped SuperCon and the landmarks it lacks. None for "none". Raises DataError.
     """
     if choice == NONE:
         return None
@@ -269,8 +268,8 @@ def pack(
     """Write the four tables and the element counts into `folder`, which must exist; rows (or elements) by file name.
 
     supercon: primary.tsv. phases: the Materials Project's ground states. made, made_2007: COD's formulas, and those of
-    2007. tried: the survey. energies: gives E_f in eV/atom, (n,), of n formulas, NaN for those that its predictor
-    doesn't know; ef_sha256: of the weights of that. Raises DataError.
+    2007. tried: the survey. energies: gives E_f in eV/atom, (n,), of n formulas, NaN for those that its predictor, of
+    weights of ef_sha256, doesn't know. Raises DataError.
     """
     from kiago_ray.data import sources
 

@@ -187,9 +187,8 @@ class Prospects:
         return Reasons(self.literature)
 
     def log_probabilities(self, rows: Floats) -> tuple[Floats, Floats]:
-        """ln P in nats of fractions (n, 118), and ln P that it exists, reported or not; (n,) each. P looks up nothing
-        of a row itself. What is the same as a compound of `made` does exist, so there the second is 0, whatever its
-        relatives say.
+        """ln P in nats of fractions (n, 118), which looks up nothing of a row itself, and ln P that it exists,
+        reported or not; (n,) each. What is the same as a compound of `made` does exist: there the second is 0.
         """
         log_p, log_exists = self.plausibility.log_probabilities(rows)
         return log_p, np.where(self.made.nearest_same(rows) >= 0, 0.0, log_exists)
@@ -198,9 +197,8 @@ class Prospects:
 def load_prospects(
     folder: Path | None = None, made: KnownCompositions | None = None, literature: Literature | None = None
 ) -> Prospects:
-    """Plausibility with the weights of a folder, or the shipped ones where it holds none; over the literature that
-    stands with these, else that given, else that which ships. made: compounds that exist, by default those that ship.
-    Raises WeightsError.
+    """Plausibility with the weights of a folder, or the shipped ones where it holds none, over the literature beside
+    these, else the given or shipped one. made: compounds that exist, by default the shipped. Raises WeightsError.
     """
     tensors, _, path = read_tensors(PLAUSIBILITY, folder_with(PLAUSIBILITY, folder))
     stored = {name: tensor.numpy() for name, tensor in tensors.items()}

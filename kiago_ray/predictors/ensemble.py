@@ -82,8 +82,7 @@ class TcFeatures(nn.Module):
 
     def statistics(self, fractions: Tensor) -> Tensor:
         """Mean, deviation and skewness of the p properties (Ward et al., npj Comput. Mater. 2, 16028 (2016)), weighted
-        by the fractions and by their logarithms, where a doping counts for more, and three measures of mixing:
-        (rows, 6·p + 3).
+        by fractions and by their logarithms, where a doping counts for more; measures of mixing: (rows, 6·p + 3).
         """
         parts = []
         for weights in (fractions, torch.log1p(LOG_SCALE * fractions)):
