@@ -332,13 +332,11 @@ class Company(nn.Module):
         columns = [size, size**2 / 8, (size - _MANY).clamp(min=0)]
         for table in pairs:
             least = summed(off * (-_SHARPNESS * table).exp()) / number
-            columns.append(summed(off * table) / number)
-            columns.append(-(least + 1e-9).log() / _SHARPNESS)
+            columns += [summed(off * table) / number, -(least + 1e-9).log() / _SHARPNESS]
         columns.append(summed(self.alike) / number)
         columns.append((summed(off * (self.alike * _ALIKE_SHARPNESS).expm1()) / 2).log1p())
         for row in elements:
-            columns.append((presence @ row) / size)
-            columns.append(-((presence @ (-row).exp()) / size).log())
+            columns += [(presence @ row) / size, -((presence @ (-row).exp()) / size).log()]
         return torch.stack(columns, dim=1)
 
 

@@ -103,8 +103,6 @@ class Plausibility(nn.Module):
     @torch.no_grad()
     def log_probabilities(self, fractions: NDArray[np.floating]) -> tuple[Floats, Floats]:
         """ln P of fractions (n, 118) in nats, and ln P that it exists, reported or not (`exists`); (n,) each."""
-        if not len(fractions):
-            return np.zeros(0), np.zeros(0)
         parts = [self.features(rows) for rows in self.features.chunks(np.asarray(fractions))]
         log_p, log_exists = self._both(*(torch.cat(each) for each in zip(*parts, strict=True)))
         return log_p.double().numpy(), log_exists.double().numpy()
