@@ -187,8 +187,7 @@ def _checked(amounts: Mapping[str, float]) -> dict[str, float]:
 def fractions(amounts: Mapping[str, float]) -> NDArray[np.float64]:
     """Atomic fractions over the 118 elements, (118,), summing to 1. Raises FormulaError as `parse` does."""
     row = amounts_row(_checked(amounts))
-    row /= row.sum()
-    return row
+    return np.asarray(row / row.sum())
 
 
 def parse_amounts(formula: str) -> NDArray[np.float64]:

@@ -126,29 +126,26 @@ def read_columns(
     `columns`, and for the first row that has another number of columns than the header.
     """
     path = Path(path)
-    header: list[str] | None = None
-    places: list[int] = []  # of each column, -1 for an optional one that is absent
+    records = _records(path, tabs)
+    line, names = next((record for record in records if record[0] >= header_line), (0, []))
+    if not names:
+        fail(path, None, "the file is empty, or ends before its header", "fetch it again")
+    header = [name.strip() for name in names]
+    if missing := [name for name in columns if name not in header]:
+        lacks, has = ", ".join(map(repr, missing)), ", ".join(map(repr, header))[:200]
+        advice = f"the columns {', '.join(columns)} are needed"
+        fail(path, line, f"the header lacks {lacks} and has {has}", advice)
+    if len(set(header)) != len(header):
+        fail(path, line, "the header names a column twice", "fetch or export the file again")
+    places = [header.index(name) if name in header else -1 for name in (*columns, *optional)]
     rows: list[tuple[int, tuple[str, ...]]] = []
-    for line, fields in _records(path, tabs):
-        if header is None:
-            if line >= header_line:
-                header = [name.strip() for name in fields]
-                if missing := [name for name in columns if name not in header]:
-                    lacks, has = ", ".join(map(repr, missing)), ", ".join(map(repr, header))[:200]
-                    advice = f"the columns {', '.join(columns)} are needed"
-                    fail(path, line, f"the header lacks {lacks} and has {has}", advice)
-                if len(set(header)) != len(header):
-                    fail(path, line, "the header names a column twice", "fetch or export the file again")
-                places = [header.index(name) if name in header else -1 for name in (*columns, *optional)]
-            continue
+    for line, fields in records:
         if len(fields) != len(header):
             problem = f"this row has {len(fields)} columns, the header has {len(header)}"
             fail(path, line, problem, "the file was cut short or edited; fetch it again")
         if len(rows) == MAX_ROWS:
             fail(path, line, f"more than {MAX_ROWS} rows", "split the file")
         rows.append((line, tuple(fields[at].strip() if at >= 0 else "" for at in places)))
-    if header is None:
-        fail(path, None, "the file is empty, or ends before its header", "fetch it again")
     if not rows:
         fail(path, None, "the file has a header and no rows", "fetch it again")
     return Contents(path.name, sha256(path), rows, [] if _ends_whole(path) else [NO_LINE_END])
