@@ -170,7 +170,7 @@ def test_progress_counts_every_step(untrained: SuperDiff) -> None:
         ({"base": np.zeros(118)}, "holds no atoms"),
         ({"base": np.full(118, -1.0)}, "not negative"),
         ({"base": np.full(118, np.nan)}, "finite"),
-        ({"base": np.ones(86)}, r"\(86,\)"),
+        ({"base": np.ones(86)}, r"\(1, 86\)"),
     ],
 )
 def test_a_wrong_call_is_told_what_to_change(
