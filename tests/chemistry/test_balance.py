@@ -292,7 +292,7 @@ def test_doped_cuprates(formula: str, holes: float) -> None:
     found = likeliest_balance(amounts(formula))
     assert found.holes_per_cu[0] == pytest.approx(holes)
     assert not found.undoped_parent[0]
-    assert found.mean_valences[0]["Cu"] == pytest.approx(2 + holes)
+    assert f"Cu{2 + holes:+.3f}".rstrip("0") in found.mean_valences[0].split()
 
 
 @pytest.mark.parametrize(
