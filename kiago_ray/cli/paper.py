@@ -93,7 +93,9 @@ def paper(
         seeds=None if seeds is None else whole_numbers(seeds, "--seeds", "0,1,2"),
     )
     where = out if out is not None else f"runs/paper{'-quick' if quick else ''}"
-    diffusion = load_superdiff(superdiff_weights)
+    asked = names if table == ALL else [table]
+    diffused = superdiff_weights is not None or any(comparison().tables[name].diffused for name in asked)
+    diffusion = load_superdiff(superdiff_weights) if diffused else None
     models = load_models(weights, known=known, phases=NONE if phases is None else phases, device=device)
     console.tell_phases(models.hull)
     identity = {"kiago_ray": __version__, "weights": models.hashes, "known": models.identity["known"]}
@@ -101,7 +103,7 @@ def paper(
     lab = Lab(models, diffusion, open_cells(where, identity), size, say)
     done = []
     try:
-        for name in names if table == ALL else [table]:
+        for name in asked:
             began = time.perf_counter()
             found = measure(name, lab)
             write_table(found, lab.location)

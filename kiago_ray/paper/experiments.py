@@ -84,12 +84,13 @@ def open_cells(where: str, identity: Mapping[str, Any]) -> Location:
 class Lab:
     """What experiments are run with.
 
-    models: with an oracle, and with the hull of the competing phases that a user gave. say: called with a line before
-    each cell that has to be computed. failures: cause by cell, filled as cells fail.
+    models: with an oracle, and with the hull of the competing phases that a user gave. superdiff: None where no table
+    asks for it. say: called with a line before each cell that has to be computed. failures: cause by cell, filled as
+    cells fail.
     """
 
     models: Models
-    superdiff: SuperDiff
+    superdiff: SuperDiff | None
     location: Location
     size: Size
     say: Callable[[str], None] = lambda line: None
@@ -210,6 +211,7 @@ def diffusion(
     as many times more, so that the whole of it stays.
     """
     follow, model = lab.models.predictors.following("resnet18"), lab.superdiff
+    assert model is not None
     guide = Guidance(follow.tc, follow.ef, GUIDANCE_ALPHA, weight / GUIDANCE_ROWS * STEPS / steps)
     about = {"sha256": model.card["sha256"], "count": count, "scales": SCALE_FACTORS, "steps": steps}
     guided = {"alpha": GUIDANCE_ALPHA, "weight": weight, "rows": GUIDANCE_ROWS} if weight else {}

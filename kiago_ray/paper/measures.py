@@ -1,4 +1,6 @@
-"""How the cells of experiments become our columns of a table: a measure for each kind of table."""
+"""How the cells of experiments become our columns of a table: a measure for each kind of table. Those of figures come
+first, then those of single formulas, which stand beside the paper's and known compounds (Tables 3, 8 and 11).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,21 @@ from functools import partial, reduce
 from operator import getitem
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import torch
 
-from kiago_ray.paper import plots
-from kiago_ray.paper.experiments import GUIDANCE_BASE, START_BASE, STARTS, Figures, Found, Lab
+from kiago_ray.chemistry.formula import fractions, parse
+from kiago_ray.models import Models
+from kiago_ray.paper.experiments import (
+    GUIDANCE_BASE,
+    START_BASE,
+    STARTS,
+    Figures,
+    Found,
+    Lab,
+    rightly_substituted,
+)
 from kiago_ray.paper.tables import (
     BASELINES,
     LABELS,
@@ -27,16 +39,20 @@ from kiago_ray.paper.tables import (
     Panel,
     PaperTable,
     Value,
+    Values,
+    changes_plot,
     comparison,
+    dots,
+    starts_plot,
 )
+from kiago_ray.predictors.base import predict
 from kiago_ray.report.plots import TC
+from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.losses import integer_distance
 
 Read = Callable[[Figures], float | None]
 """Takes a figure from a cell."""
 Row = Mapping[str, Value]
-Values = Mapping[str, Row]
-"""Base → method → value."""
 
 FIG2, FIG2_ATOMS = {"Ca": 0.23, "Sr": 0.27, "O": 0.5}, 4
 _WAYS = ("loss", "rounding")
@@ -164,9 +180,9 @@ def contest(evidence: Evidence) -> PaperTable:
         bases = {b: {n: evidence.mean(b, "kiago", read) for n, read in reads.items()} for b in evidence.bases}
         panels.append(evidence.panel(0, bases))
     symbol = f"{'Δ' if gain else ''}$T_{{\\mathrm{{c}}}}$ of the top {k}"
-    drawn = [plots.dots(raw, declared.rows, f"{symbol} (K)")]
+    drawn = [dots(raw, declared.rows, f"{symbol} (K)")]
     if gain:
-        drawn.append(plots.dots(oracle, {}, f"{symbol} by the oracle (K)"))
+        drawn.append(dots(oracle, {}, f"{symbol} by the oracle (K)"))
     verdicts, facts = contest_verdicts(raw, oracle, what)
     return PaperTable(panels, verdicts, drawn, {"ahead": facts})
 
@@ -243,21 +259,20 @@ def rates(evidence: Evidence) -> PaperTable:
 def pass_rates(evidence: Evidence) -> PaperTable:
     """The share of unique formulas that pass each screen (S.6)."""
 
-    def share(name: str) -> Read:
-        def read(cell: Figures) -> float | None:
-            value, of = (
-                {**cell["screens"], **cell}.get(name, 0),
-                cell["rows" if name == "unique" else "unique"],
-            )
-            return cast(int, value) if name == "rows" else value / of if of else None
+    def share(cell: Figures, name: str) -> float | None:
+        """The rows, the part of them that is unique, or the part of the unique ones that passes a screen."""
+        if name == "rows":
+            return cast(int, cell["rows"])
+        if name == "unique":
+            return float(cell["unique"] / cell["rows"])
+        passed = cell["passed"] if name == "passed" else cell["screens"].get(name, 0)
+        return float(passed / cell["unique"]) if cell["unique"] else None
 
-        return read
-
-    reads = {column.name: share(column.name) for column in evidence.declared.panels[0].columns}
+    reads = {column.name: partial(share, name=column.name) for column in evidence.declared.panels[0].columns}
     rows = evidence.rows(
         METHODS, lambda base, method: {n: evidence.mean(base, method, read) for n, read in reads.items()}
     )
-    drawn = plots.dots(evidence.values(reads["passed"]), {}, "passed (share)")
+    drawn = dots(evidence.values(reads["passed"]), {}, "passed (share)")
     return PaperTable([evidence.panel(0, rows)], drawn=[drawn])
 
 
@@ -301,7 +316,7 @@ def starts(evidence: Evidence) -> PaperTable:
             f"{existing:.1f} against {random:.1f} K on average. The paper says higher."
         )
     if cells:
-        drawn.append(plots.starts_plot({STARTS[kind]: cell for kind, cell in cells.items()}))
+        drawn.append(starts_plot({STARTS[kind]: cell for kind, cell in cells.items()}))
     return PaperTable([evidence.panel(0, rows)], verdicts, drawn, ends)
 
 
@@ -321,14 +336,13 @@ def conversions(evidence: Evidence) -> PaperTable:
         better[method] = [int((loss > rounding).sum()), int((loss + rounding).notna().sum())]
     printed = {limit: {f"paper_{way}": declared.value(limit, way) for way in _WAYS} for limit in ours}
     beside = evidence.panel(0, {limit: {**row, **printed[limit]} for limit, row in ours.items()})
-    series = {c.label: [row[c.name] for row in beside.rows.values()] for c in beside.columns}
     verdicts = [
         f"{LABELS[method]}: the loss-based conversion is better than rounding at {higher} of {compared} limits."
         for method, (higher, compared) in better.items()
         if compared
     ]
     axes = ("most atoms of a formula", f"mean change of {TC} (K)")
-    drawn = [plots.lines_plot(list(ours), series, axes)]
+    drawn = [changes_plot(beside, axes)]
     rows = sum(cell["rows"] for cell in evidence.found.values()) // len(SEARCHES)
     words = {"rows": f"{rows:,}", "materials": ", ".join(comparison().integers)}
     return PaperTable([beside, evidence.panel(1, oracle)], verdicts, drawn, {"better": better}, words)
@@ -373,11 +387,6 @@ def causes(evidence: Evidence) -> PaperTable:
         for part, label in declared.columns.items()
     ]
     panel = beside_paper(declared, title, columns, rows, head=head, digits=None, missing=NOT_RUN)
-    series = {
-        column.label: [row.get(column.name) for row in panel.rows.values()]
-        for column in panel.columns
-        if column.sign
-    }
     verdicts = []
     weights = [weight for weight in cells if float(weight) > 0]
     if len(weights) > 1:
@@ -390,5 +399,134 @@ def causes(evidence: Evidence) -> PaperTable:
             "the paper's between 122 and 144 K.",
         ]
     axes = (head, f"change of {TC} over all steps (K)")
-    drawn = plots.lines_plot(list(rows), series, axes, symmetric_log=True)
+    drawn = changes_plot(panel, axes, symmetric_log=True)
     return PaperTable([panel], verdicts, [drawn], words={"base": GUIDANCE_BASE})
+
+
+def samples(evidence: Evidence) -> PaperTable:
+    """The best proposal of every method from every base, and the paper's samples by our models (Table 3)."""
+    ours, printed = evidence.rows(METHODS, evidence.best), evidence.declared.rows.values()
+    models = evidence.lab.predicted([str(row["formula"]) for row in (*printed, *ours.values())])
+    paper = {
+        f"{row['formula']} ({LABELS[str(row['method'])]})": {
+            **models.get(str(row["formula"]), {}),
+            "paper_tc_k": row["tc_k"],
+        }
+        for row in printed
+    }
+    best = {label: {**models.get(str(row["formula"]), {}), **row} for label, row in ours.items()}
+    return PaperTable([evidence.panel(0, best), evidence.panel(1, paper)])
+
+
+def substitutions(evidence: Evidence) -> PaperTable:
+    """The best substituted proposal of each search, the best known compound, the paper's by our models (Table 8)."""
+    lab, bases, declared = evidence.lab, evidence.bases, evidence.declared
+    best = {(base, method): evidence.best(base, method) for method in SEARCHES for base in bases}
+    formulas = [str(row[name]) for row in declared.rows.values() for name in ("proposed", "best")]
+    models = lab.predicted([*formulas, *(row["formula"] for row in best.values() if row)])
+    known = {base: best_substituted(lab.models, base, *sites) for base, sites in bases.items()}
+    panels, ahead = [], {}
+    for method in SEARCHES:
+        rows: dict[str, Row] = {}
+        for base, sites in bases.items():
+            row, rival, cell = best[base, method], known[base], evidence.cell(base, method)
+            label = ", ".join([base, *(f"{element}{state}+" for element, state in sites.items())])
+            rows[label] = {
+                "base_tc_k": cell["base"]["tc_k"] if cell else "",
+                **models.get(row.get("formula", ""), {}),
+                "proposed": row.get("formula"),
+                "best": rival.get("formula"),
+                **{f"proposed_{name}": row.get(name) for name in ("tc_k", "tc_oracle_k")},
+                **{f"best_{name}": rival.get(name) for name in ("tc_k", "tc_measured_k")},
+            }
+        both = [base for base in bases if known[base] and best[base, method]]
+        ahead[method] = [sum(best[base, method]["tc_k"] > known[base]["tc_k"] for base in both), len(both)]
+        panels.append(evidence.panel(0, rows, method))
+    verdicts = [
+        f"{LABELS[method]} proposes a higher T_c, by the search's model, than the best known on "
+        f"{higher} of {compared} bases that have one."
+        for method, (higher, compared) in ahead.items()
+    ]
+    papers: dict[str, Row] = {}
+    for base, printed in declared.rows.items():
+        shown = {**printed, **models.get(str(printed["proposed"]), {})}
+        for name in ("proposed", "best"):
+            ours = {"tc_k": "", **models.get(str(printed[name]), {})}
+            shown |= {f"{name}_{column}": value for column, value in ours.items()}
+            shown[f"{name}_paper_tc_k"] = printed[f"{name}_tc_k"]
+        papers[base] = shown
+    return PaperTable([*panels, evidence.panel(1, papers)], verdicts, facts={"ahead": ahead})
+
+
+def best_substituted(models: Models, base: str, element: str) -> dict[str, Any]:
+    """The known compound in which others rightly stand for an element of the base and which has the highest T_c by the
+    ResNet-18: formula, tc_k and tc_measured_k; {} where there is none. The base itself is none.
+    """
+    if (known := models.known) is None:
+        return {}
+    predictable = ~(known.fractions[:, ~models.predictors.supported.cpu().numpy()] > 0).any(axis=1)
+    rows = np.flatnonzero(rightly_substituted(known.fractions, base, element) & predictable)
+    if not len(rows):
+        return {}
+    tc_k = predict(models.predictors.following("resnet18").tc, known.fractions[rows].astype(np.float32))
+    best = int(rows[tc_k.argmax()])
+    figures = {"tc_k": max(float(tc_k.max()), 0.0), "tc_measured_k": float(known.tc_k[best])}
+    return {"formula": known.formulas[best], **figures}
+
+
+def hydrides(evidence: Evidence) -> PaperTable:
+    """Each search's hydrides beside known compounds of the same elements; the paper's by our models (Table 11)."""
+    declared, panels = evidence.declared, []
+    for method in SEARCHES:
+        found: dict[str, dict[str, Any]] = {}
+        for base in evidence.bases:
+            for row in evidence.cell(base, method).get("best", []):
+                found.setdefault(row["formula"], {"base": base, **row})
+        best = sorted(found.values(), key=lambda row: (-row["tc_k"], row["formula"]))[: declared.top]
+        rows = {
+            row["formula"]: {
+                **row,
+                **same_elements(evidence.lab.models.known, row["formula"]),
+                **_reported(declared, row["formula"]),
+            }
+            for row in best
+        }
+        panels.append(evidence.panel(0, rows, method))
+    models = evidence.lab.predicted(list(declared.rows))
+    papers = {
+        formula: {**row, "tc_k": "", **models.get(formula, {}), "paper_tc_k": row["tc_k"]}
+        for formula, row in declared.rows.items()
+    }
+    return PaperTable([*panels, evidence.panel(1, papers)])
+
+
+def _reported(declared: Declaration, formula: str) -> Row:
+    """What the paper's references have of the same elements."""
+    for printed, row in declared.rows.items():
+        if set(parse(printed)) == set(parse(formula)) and row["refs"]:
+            return {"reported": row["refs"], "reported_tc": row["refs_tc"]}
+    return {}
+
+
+def same_elements(known: KnownMaterials | None, formula: str) -> Row:
+    """The known compound of the same elements with the highest measured T_c: `similar`, with the pressure where there
+    was one, and `similar_tc_k`; {} where there is none.
+    """
+    if known is None:
+        return {}
+    rows = np.flatnonzero(((known.fractions > 0) == (fractions(parse(formula)) > 0)).all(axis=1))
+    if not len(rows):
+        return {}
+    best = int(rows[known.tc_k[rows].argmax()])
+    pressure = f" ({known.pressure_gpa[best]:g} GPa)" if known.pressure_gpa[best] > 0 else ""
+    return {"similar": f"{known.formulas[best]}{pressure}", "similar_tc_k": float(known.tc_k[best])}
+
+
+MEASURES: Mapping[str, Callable[[Evidence], PaperTable]] = {
+    each.__name__: each
+    for each in (
+        *(causes, contest, conversions, integer_loss, pass_rates, rates, spread, starts),
+        *(hydrides, samples, substitutions),
+    )
+}
+"""How a declaration's table is made of its cells."""

@@ -6,34 +6,22 @@ presets, with the reasons that the specification's descriptions give.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from operator import attrgetter
 from typing import Any
 
 from pydantic import BaseModel
 
-from kiago_ray.paper import measures, proposals
 from kiago_ray.paper.experiments import Figures, Found, Lab, cells_of
-from kiago_ray.paper.measures import Evidence
+from kiago_ray.paper.measures import MEASURES, Evidence
 from kiago_ray.paper.tables import BASELINES, LABELS, METHODS, PaperTable, comparison, escaped, markdown_grid
 from kiago_ray.report.page import render
-from kiago_ray.search.spec import SearchSpec, load_preset
+from kiago_ray.search.spec import load_preset
 from kiago_ray.storage.location import Location
 
 PAGE, TEXT = "report.html", "report.md"
 TITLE = "The paper's tables, ours beside what is printed"
 PRESETS = ("open", "paper", "reference")
-_OF_A_SEARCH = ("base", "seed")
-MEASURES: Mapping[str, Callable[[Evidence], PaperTable]] = {
-    each.__name__: each
-    for each in (
-        *(measures.causes, measures.contest, measures.conversions, measures.integer_loss),
-        *(measures.pass_rates, measures.rates, measures.spread, measures.starts),
-        *(proposals.hydrides, proposals.samples, proposals.substitutions),
-    )
-}
-"""How a declaration's table is made of its cells."""
 
 
 def measure(name: str, lab: Lab) -> PaperTable:
@@ -93,22 +81,21 @@ def thin(evidence: Evidence) -> str:
 
 def differences() -> list[tuple[str, ...]]:
     """Name, the value in each of the PRESETS and the description, with its reason, of fields that differ there."""
-    specs = [load_preset(name) for name in PRESETS]
     found = []
-    for path, description in _fields(SearchSpec):
-        values = [attrgetter(path)(spec) for spec in specs]
-        if path not in _OF_A_SEARCH and any(value != values[0] for value in values):
-            found.append((path, *map(_text, values), description))
+    for fields in zip(*(_fields(load_preset(name)) for name in PRESETS), strict=True):
+        (path, *_), values, (description, *_) = zip(*fields, strict=True)
+        if len(set(values)) > 1:
+            found.append((path, *values, description))
     return found
 
 
-def _fields(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, str]]:
-    """Path and description of every field, those of sections one by one."""
-    for name, field in model.model_fields.items():
-        if isinstance(kind := field.annotation, type) and issubclass(kind, BaseModel):
-            yield from _fields(kind, f"{above}{name}.")
+def _fields(section: BaseModel, above: str = "") -> Iterator[tuple[str, str, str]]:
+    """Path, value and description of every field, those of sections one by one."""
+    for name, field in type(section).model_fields.items():
+        if isinstance(value := getattr(section, name), BaseModel):
+            yield from _fields(value, f"{above}{name}.")
         else:
-            yield above + name, " ".join((field.description or "").split())
+            yield above + name, _text(value), " ".join((field.description or "").split())
 
 
 def _text(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The comparison as one data file declares it, and its tables as they are shown: families of bases, sizes, what the
-paper prints; panels of our columns beside the paper's, as CSV, Markdown and plain types.
+paper prints; panels of our columns beside the paper's, as CSV, Markdown and plain types; plots, in which methods
+differ in colour and in shape, ours filled and the paper's hollow.
 """
 
 from __future__ import annotations
@@ -11,21 +12,34 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from kiago_ray.chemistry.elements import Floats
 from kiago_ray.errors import InputError
-from kiago_ray.report.plots import Plot
+from kiago_ray.report import plots as draw
+from kiago_ray.report.plots import TC, Plot, finish, new_figure
 from kiago_ray.search.spec import SearchSpec, load_preset, preset_values
 
 Value = float | str | None
 """A number; a text such as a formula, "" for a blank; None for N/A: nothing passed."""
+Values = Mapping[str, Mapping[str, Value]]
+"""Base → method → value, or the label of a row → the name of a column → value."""
 
 Method = Literal["kiago", "ours", "superdiff", "superdiff_cg", "substitution"]
 METHODS: tuple[Method, ...] = get_args(Method)
 SEARCHES, BASELINES = METHODS[:2], METHODS[2:]
 LABELS: Mapping[str, str] = dict(zip(METHODS, ("KIAGO", "ours", "SD", "SD w/ CG", "C-ES"), strict=True))
+METHOD_STYLES = (
+    (draw.BLUE, "D"),
+    (draw.GREEN, "o"),
+    (draw.ORANGE, "^"),
+    (draw.VERMILION, "v"),
+    (draw.GREY, "s"),
+)
+PAIR_STYLES = ((draw.BLUE, "D"), (draw.GREEN, "o"), (draw.VERMILION, "^"), ("black", "s"))
 MAX_CANDIDATES, MAX_STEPS, MAX_SEEDS, MAX_SEED = 1_000_000, 20_000, 100, 2**63 - 1
 NOT_RUN = "not run"
 CSV_COLUMNS = ("table", "panel", "row", "column", "source", "value")
@@ -145,7 +159,7 @@ class Panel:
     title: str
     head: str
     columns: tuple[Column, ...]
-    rows: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    rows: Values = field(default_factory=dict)
     missing: Value = ""
 
     @property
@@ -160,11 +174,11 @@ class Panel:
 class Declaration(_Frozen):
     """A table or figure. columns and rows: what the paper prints, a value for each column of each row.
 
-    experiments: those whose cells it is made of. measure: how (a name in `run.MEASURES`). figure: what of a cell it
+    experiments: those whose cells it is made of. measure: how (a name in MEASURES). figure: what of a cell it
     compares. top: of how many best formulas. methods: "searches" leaves the baselines out. seeds: "first" takes one,
     "spread" takes the bases and seeds of S.4. size: the name of a shared note, or a template of its own. notes:
-    templates of why our figures can't equal the paper's. captions: of its plots. panels:
-    those with fixed columns, without rows.
+    templates of why our figures can't equal the paper's. captions: of its plots. panels: those with fixed columns,
+    without rows.
     """
 
     label: str
@@ -188,6 +202,12 @@ class Declaration(_Frozen):
             if set(values) != set(self.columns):
                 raise ValueError(f"row {row} has the columns {sorted(values)}, not {sorted(self.columns)}")
         return self
+
+    @property
+    def diffused(self) -> bool:
+        """Whether some of its cells are SuperDiff's."""
+        compared = self.methods == "all" and any(name in comparison().families for name in self.experiments)
+        return compared or "guidance" in self.experiments
 
     def value(self, row: str, column: str) -> Value:
         """What the paper prints there; None (N/A) too where it has no such row."""
@@ -293,3 +313,66 @@ def markdown_grid(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[s
 def escaped(text: str) -> str:
     """Text in a Markdown table or list: no cell and no HTML begins in it."""
     return re.sub(r"[\r\n]+", " ", text).replace("|", "\\|").replace("<", "&lt;")
+
+
+def dots(ours: Values, paper: Values, label: str) -> bytes:
+    """A line for each base, a mark for each method on it; what isn't a number is left out."""
+    figure, (axes,) = new_figure(7.6, 1.1 + 0.46 * len(ours))
+    axes.grid(visible=False)
+    for at, (method, (colour, marker)) in enumerate(zip(METHODS, METHOD_STYLES, strict=True)):
+        style: dict[str, Any] = {"s": 34, "marker": marker, "edgecolors": colour, "linewidths": 1.1}
+        places = np.arange(len(ours)) + (at - 2) * 0.13
+        for values, face, order, whose in ((ours, colour, 4, ""), (paper, "white", 3, ", paper")):
+            x = _numbers(values.get(base, {}).get(method) for base in ours)
+            if np.isfinite(x).any():
+                label_of = LABELS[method] + whose
+                axes.scatter(x, places, facecolors=face, zorder=order, label=label_of, **style)
+    axes.axvline(0, color="black", linewidth=0.8, zorder=1)
+    for row in range(1, len(ours)):
+        axes.axhline(row - 0.5, color="#e4e4e4", linewidth=0.8, zorder=0)
+    draw.list_rows(axes, list(ours))
+    axes.set_xlabel(label)
+    return draw.png_of(finish(figure, axes, columns=5, size=9))
+
+
+def changes_plot(panel: Panel, labels: tuple[str, str], *, symmetric_log: bool = False) -> bytes:
+    """The columns of a panel that have a sign, over its rows, in pairs: the first is filled, the second hollow and
+    dashed. labels: of x and y. Lines have gaps where a value isn't a number, and what has none is left out.
+    """
+    figure, (axes,) = new_figure(7.0, 4.2)
+    for at, column in enumerate(column for column in panel.columns if column.sign):
+        colour, marker = PAIR_STYLES[at // 2]
+        hollow = {"markerfacecolor": "white", "linestyle": draw.DASHED} if at % 2 else {}
+        y = _numbers(row.get(column.name) for row in panel.rows.values())
+        if np.isfinite(y).any():
+            axes.plot(range(len(y)), y, color=colour, marker=marker, label=column.label, **hollow)
+    if symmetric_log:
+        axes.set_yscale("symlog", linthresh=10)
+    axes.axhline(0, color="black", linewidth=0.8, zorder=1)
+    axes.set_xticks(range(len(panel.rows)), list(panel.rows))
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    return draw.png_of(finish(figure, axes, columns=4, size=9))
+
+
+def starts_plot(paths: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
+    """Fig. 3: T_c over the steps from two kinds of start. paths: label → steps, p10, p50, p90 and mean over rows at
+    each of them, and `rows`: some single rows.
+    """
+    figure, panels = new_figure(8.6, 3.8, columns=len(paths), sharey=True)
+    for axes, (label, path) in zip(panels, paths.items(), strict=True):
+        steps = path["steps"]
+        for row in path["rows"]:
+            axes.plot(steps, row, color=draw.GREY, linewidth=0.5, alpha=0.35)
+        band = {"color": draw.SKY, "alpha": 0.35, "linewidth": 0}
+        axes.fill_between(steps, path["p10"], path["p90"], label="middle 80 %", **band)
+        axes.plot(steps, path["p50"], color=draw.BLUE, label="median")
+        axes.plot(steps, path["mean"], color=draw.VERMILION, linestyle=draw.DASHED, label="mean")
+        axes.set_title(label, loc="left", fontsize=10)
+        axes.set_xlabel("step")
+    panels[0].set_ylabel(f"predicted {TC} (K)")
+    return draw.png_of(finish(figure, panels[0], columns=3, size=9))
+
+
+def _numbers(values: Iterable[Value]) -> Floats:
+    """The values (n,), NaN for what isn't a number."""
+    return np.array([value if isinstance(value, float | int) else np.nan for value in values])

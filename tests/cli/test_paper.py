@@ -18,7 +18,10 @@ Kiago = Callable[..., Any]
 TINY = ("--candidates", 2, "--steps", "1,1", "--known", "landmarks")
 
 
-def test_fig2_is_exact(kiago: Kiago, tmp_path: Path) -> None:
+def test_fig2_is_exact_and_needs_no_superdiff(
+    kiago: Kiago, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kiago_ray.cli.paper.load_superdiff", lambda _: pytest.fail("it was loaded"))
     ended = kiago("paper", "fig2", "--known", "none", "--out", tmp_path / "out", "--json")
     assert ended.code == 0, ended.err
     table = json.loads(ended.out)["tables"]["fig2"]

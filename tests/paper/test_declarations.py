@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.errors import InputError
 from kiago_ray.paper.experiments import EXPERIMENTS
-from kiago_ray.paper.run import MEASURES
+from kiago_ray.paper.measures import MEASURES
 from kiago_ray.paper.tables import Declaration, comparison
 from kiago_ray.search import load_preset
 

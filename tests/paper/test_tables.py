@@ -16,10 +16,16 @@ from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.models import Models
 from kiago_ray.paper.experiments import Lab, integer_groups, open_cells, stage_1, stage_2
-from kiago_ray.paper.measures import Evidence, contest_verdicts, mean_change, top
-from kiago_ray.paper.proposals import best_substituted, same_elements
+from kiago_ray.paper.measures import (
+    Evidence,
+    best_substituted,
+    contest_verdicts,
+    mean_change,
+    same_elements,
+    top,
+)
 from kiago_ray.paper.run import table_of
-from kiago_ray.paper.tables import METHODS, NOT_RUN, Column, PaperTable, comparison
+from kiago_ray.paper.tables import METHODS, NOT_RUN, Column, PaperTable, comparison, starts_plot
 from kiago_ray.predictors.base import Predictors
 
 from ..conftest import known_of
@@ -134,6 +140,11 @@ def materials(make_cell: MakeCell) -> dict:
         for method in METHODS
         for seed in (0, 1)
     }
+
+
+def test_who_needs_superdiff() -> None:
+    without = {"fig2", "fig3", "table1", "table8", "table11", "seeds"}
+    assert {name for name, table in comparison().tables.items() if not table.diffused} == without
 
 
 def test_table2(make_cell: MakeCell, lab: Lab) -> None:
@@ -340,21 +351,20 @@ def test_fig3_compares_the_starts(lab: Lab) -> None:
 
 
 def test_best_of_those_rightly_substituted() -> None:
-    predictors = Predictors(tc=Share("Ho"), ef=Share("O"))
+    models = Models(Predictors(tc=Share("Ho"), ef=Share("O")), known=KNOWN)
     bases = FAMILIES["sites"].bases
-    found = best_substituted(KNOWN, predictors, bases)
-    assert set(found) == {"LaFeAsO"}
-    assert found["LaFeAsO"]["formula"] == "Sm0.5Ho0.5FeAsO"
-    assert found["LaFeAsO"]["tc_k"] == pytest.approx(12.5)
-    assert found["LaFeAsO"]["tc_measured_k"] == 50
-    assert best_substituted(None, predictors, bases) == {}
+    found = {base: best for base, sites in bases.items() if (best := best_substituted(models, base, *sites))}
+    assert found == {
+        "LaFeAsO": {"formula": "Sm0.5Ho0.5FeAsO", "tc_k": pytest.approx(12.5), "tc_measured_k": 50}
+    }
+    assert best_substituted(replace(models, known=None), "LaFeAsO", "La") == {}
 
 
 def test_same_elements() -> None:
-    found = same_elements(KNOWN, ["LaH6", "YH6"])
-    assert found == {"LaH6": {"similar": "LaH10 (170 GPa)", "similar_tc_k": 250.0}}
-    assert same_elements(KNOWN, ["SmCoAsO"])["SmCoAsO"]["similar"] == "SmCoAsO"  # nobody knows its pressure
-    assert same_elements(None, ["LaH6"]) == {}
+    assert same_elements(KNOWN, "LaH6") == {"similar": "LaH10 (170 GPa)", "similar_tc_k": 250.0}
+    assert same_elements(KNOWN, "YH6") == {}
+    assert same_elements(KNOWN, "SmCoAsO")["similar"] == "SmCoAsO"  # nobody knows its pressure
+    assert same_elements(None, "LaH6") == {}
 
 
 @pytest.mark.parametrize(
@@ -362,3 +372,11 @@ def test_same_elements() -> None:
 )
 def test_numbers_for_a_person(value: float | str | None, text: str) -> None:
     assert Column("a", "a", sign=True).text(value) == text
+
+
+def test_curves_lie_at_the_steps_that_were_kept() -> None:
+    values = [1.0, 2.0, 3.0]
+    path: dict[str, Any] = {**dict.fromkeys(("mean", "p10", "p50", "p90"), values), "rows": [values]}
+    by_steps = {end: starts_plot({"from LaNiAsO": {**path, "steps": [0, end // 2, end]}}) for end in (2, 500)}
+    assert by_steps[2] != by_steps[500]
+    assert by_steps[500].startswith(b"\x89PNG")
