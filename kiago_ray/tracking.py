@@ -229,11 +229,8 @@ def record(
 
 def recorded_whole(run: Location) -> bool:
     """Whether tracking.json says that MLflow has all of a run that has ended. Raises StorageError."""
-    try:
-        state = json.loads((run / TRACKING).read_if_there() or b"")
-        return state["ended"] is True and not (state["pending"] or state["problem"])
-    except (ValueError, TypeError, KeyError):  # absent or damaged
-        return False
+    state = (run / TRACKING).read_mapping()
+    return state.get("ended") is True and not (state["pending"] or state["problem"])
 
 
 @dataclass
@@ -436,7 +433,7 @@ def run_entry(directory: RunDirectory, what: Plan | SweepSpec, *, ended: bool) -
     if isinstance(what, SweepSpec):
         kind, bases, seeds = "sweep", ", ".join(what.bases), what.seeds
         note = f"{what.description} Trials: {what.points:,}. Metric: {', '.join(what.metrics)}.".strip()
-        if ended and (summary := json.loads((place / SUMMARY).read_if_there() or b"{}")):
+        if ended and (summary := (place / SUMMARY).read_mapping()):
             complete, failures = summary["complete"], any((summary["failures"], summary["compare_failures"]))
             points = sweep_points(summary)
     else:

@@ -214,7 +214,6 @@ def options(
     return RunOptions(
         out=out,
         device=device,
-        threads=torch.get_num_threads(),
         compile_network=compile_network,
         bfloat16=multiplies_bfloat16(torch.device(device)),
         splits=[split for split in SPLITS if split in splits.split(",")],

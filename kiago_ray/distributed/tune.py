@@ -36,8 +36,16 @@ from kiago_ray.predictors.weights import TUNING_ORACLE
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.sweep.metrics import METRICS, Score, mean_over, measured
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.sweep.study import draw, make_study
-from kiago_ray.sweep.trials import Ledger, Status, SweepWatcher, Trial, Unit, trial_unit
+from kiago_ray.sweep.trials import (
+    Ledger,
+    Status,
+    SweepWatcher,
+    Trial,
+    Unit,
+    draw,
+    make_study,
+    trial_name,
+)
 
 RETRIES = 2  # of a trial whose actor died
 _SETTINGS = {
@@ -276,7 +284,9 @@ class Experiment(tune.Callback, tune.Stopper):
 
 def _suggest(sweep: SweepSpec, trial: Any) -> dict[str, Any]:
     """What a trial of the study gives to Tune, which pickles this."""
-    return {UNIT: trial_unit(sweep, trial.number, draw(sweep.space, trial))}
+    number, point = trial.number, draw(sweep.space, trial)
+    unit = Unit(f"trial {number}", trial_name(number), point, sweep.trial_bases, sweep.seeds, number)
+    return {UNIT: unit}
 
 
 def asha(sweep: SweepSpec, ended: Sequence[Trial]) -> ASHAScheduler | None:

@@ -113,12 +113,9 @@ class Lab:
         """What one cell found, computed and written where it wasn't yet, or where its file is damaged."""
         key = json.dumps(about, sort_keys=True)
         place = self.location / CELLS / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
-        try:
-            content = json.loads(place.read_if_there() or b"")
-            if json.dumps(content["about"], sort_keys=True) == key:
-                return dict(content["found"])
-        except (ValueError, TypeError, KeyError):  # absent or damaged
-            pass
+        kept = place.read_mapping()
+        if json.dumps(kept.get("about"), sort_keys=True) == key:
+            return dict(kept["found"])
         self.say(name)
         began = time.perf_counter()
         found = {**compute(), "seconds": round(time.perf_counter() - began, 2)}

@@ -108,11 +108,8 @@ def read_lease(place: Location) -> dict[str, Any] | None:
 
     Raises StorageError where that can't be found out.
     """
-    try:
-        holder = json.loads(place.read_if_there() or b"null")
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(holder, dict) or not {"id", "beat", "host", "pid", "started"} <= holder.keys():
+    holder = place.read_mapping()
+    if not {"id", "beat", "host", "pid", "started"} <= holder.keys():
         return None
     pid, started = holder["pid"], holder["started"]
     return holder if isinstance(pid, int) and pid > 0 and isinstance(started, int | float) else None

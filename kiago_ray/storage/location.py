@@ -12,6 +12,7 @@ error or a destructor too, completes the object with what was written so far; so
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import uuid
@@ -131,6 +132,13 @@ class Location:
         with suppress(MissingError):
             return self.read_bytes()
         return None
+
+    def read_mapping(self) -> dict[str, Any]:
+        """The mapping in a JSON file; {} where there is none, half of one or something else. Raises StorageError."""
+        with suppress(ValueError, RecursionError):
+            content = json.loads(self.read_if_there() or b"null")
+            return content if isinstance(content, dict) else {}
+        return {}
 
     def sha256(self) -> str:
         """SHA-256 of the file, read piece by piece. Raises StorageError."""

@@ -14,8 +14,7 @@ from kiago_ray.report import plots as draw
 from kiago_ray.report.plots import BLUE, COLORS, GREY, ORANGE, VERMILION, Plot, finish, new_figure, plain
 from kiago_ray.sweep.metrics import METRICS, Difference, with_unit
 from kiago_ray.sweep.spec import Parameter, Space, SweepSpec
-from kiago_ray.sweep.study import Importance, position, positions
-from kiago_ray.sweep.trials import Trial, finished, front
+from kiago_ray.sweep.trials import Importance, Trial, finished, front, position, positions, ranked
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +47,7 @@ def sweep_plots(
     """Each plot that has something to show."""
     metric = sweep.metrics[0]
     told = [trial for trial in trials if math.isfinite(trial.mean(metric, 1).value)]
-    drawn = foremost(told, metric, best)
+    drawn = foremost(told, metric)
     several = finished(drawn, metric)
     decisive = [each.field for each in importance.fields[:SHOWN_FIELDS]] or list(sweep.space)[:SHOWN_FIELDS]
     fields = {name: parameter for name, parameter in sweep.space.items() if name in decisive}
@@ -68,13 +67,9 @@ def sweep_plots(
     return [Plot(file, captions[file], draw.png_of(figure)) for file, figure in figures.items() if figure]
 
 
-def foremost(trials: Sequence[Trial], metric: str, best: Trial | None = None) -> list[Trial]:
-    """Up to SHOWN_TRIALS in their order: the best trial, finished ones before others, better ones before worse."""
-
-    def key(trial: Trial) -> tuple[bool, bool, float]:
-        return trial != best, trial.status != "finished", -trial.worth(metric)
-
-    return sorted(sorted(trials, key=key)[:SHOWN_TRIALS], key=lambda trial: trial.number)
+def foremost(trials: Sequence[Trial], metric: str) -> list[Trial]:
+    """Up to SHOWN_TRIALS in their order, better ones before worse, finished ones before all others."""
+    return sorted(ranked(trials, metric)[:SHOWN_TRIALS], key=lambda trial: trial.number)
 
 
 def importance_plot(importance: Importance) -> Figure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,19 +9,30 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from kiago_ray.report.page import NO_VALUE, Cell, Column, Table, badge, not_shown, render, table_of, text
 from kiago_ray.report.plots import Plot
+from kiago_ray.runs.outcome import SUMMARY
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import REPORT, SPEC
-from kiago_ray.sweep import trials as files
+from kiago_ray.storage.table import parquet_bytes
 from kiago_ray.sweep.metrics import METRICS, Difference, OnBase, Score, difference, with_unit
 from kiago_ray.sweep.plots import sweep_plots, value_text
 from kiago_ray.sweep.spec import BEST, SweepSpec, is_number
-from kiago_ray.sweep.study import TELLS, Importance, importances
-from kiago_ray.sweep.trials import STATUSES, Ledger, Trial, best_trial, compare_units
+from kiago_ray.sweep.trials import (
+    PRESET,
+    STATUSES,
+    TABLE,
+    TELLS,
+    Importance,
+    Ledger,
+    Trial,
+    best_trial,
+    compare_units,
+    importances,
+    ranked,
+)
 
 LISTED = 500  # trials, and bases of the comparison
 _VALUE_LENGTH = 60
@@ -121,18 +131,19 @@ def gather(
 
 def write_results(results: SweepResults, location: Location, *, model_notes: Sequence[str] = ()) -> list[str]:
     """Write trials.parquet, best.yaml, the plots and the page; return their names. Raises StorageError."""
-    sweep, sink = results.sweep, io.BytesIO()
-    pq.write_table(trials_table(results.trials, list(sweep.space)), sink)
+    sweep = results.sweep
     importance = importances(results.trials, sweep.space, sweep.metrics[0])
     plots = sweep_plots(sweep, results.trials, results.best, results.differences, importance)
     spec_text = (location / SPEC).read_bytes().decode()
     texts = {
-        files.SUMMARY: json.dumps(results.to_dict(), indent=1, ensure_ascii=False),
+        SUMMARY: json.dumps(results.to_dict(), indent=1, ensure_ascii=False),
         REPORT: render_sweep_page(results, plots, importance, spec_text, model_notes),
-        **({} if results.best is None else {files.PRESET: _preset_text(results, results.best)}),
+        **({} if results.best is None else {PRESET: _preset_text(results, results.best)}),
     }
-    contents = {files.TABLE: sink.getvalue(), **{name: text.encode() for name, text in texts.items()}}
-    contents |= {plot.file: plot.png for plot in plots}
+    contents = {TABLE: parquet_bytes(trials_table(results.trials, list(sweep.space)))}
+    contents |= {name: text.encode() for name, text in texts.items()} | {
+        plot.file: plot.png for plot in plots
+    }
     for name, content in contents.items():
         (location / name).write_bytes(content)
     return list(contents)
@@ -295,11 +306,7 @@ def _by_base(differences: Sequence[Difference]) -> Table[tuple[Difference, OnBas
 
 def _trials(results: SweepResults) -> Table[Trial]:
     """A row a trial, the best first."""
-    sweep, metric = results.sweep, results.sweep.metrics[0]
-
-    def key(trial: Trial) -> tuple[int, float, int]:
-        worth = trial.worth(metric)
-        return STATUSES.index(trial.status), math.inf if math.isnan(worth) else -worth, trial.number
+    sweep = results.sweep
 
     def mean(name: str) -> Column[Trial]:
         return Column(with_unit(name), lambda trial: _cell(name, *trial.mean(name)), "n")
@@ -318,7 +325,7 @@ def _trials(results: SweepResults) -> Table[Trial]:
         *map(value, sweep.space),
         *(mean(name) for name in METRICS if name not in sweep.metrics),
     ]
-    shown = sorted(results.trials, key=key)[:LISTED]
+    shown = ranked(results.trials, sweep.metrics[0])[:LISTED]
     return table_of(shown, columns, "Trials", not_shown(len(results.trials) - LISTED, "trials"))
 
 

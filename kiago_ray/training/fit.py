@@ -55,7 +55,6 @@ class RunOptions:
 
     out: Path
     device: str = "cpu"
-    threads: int = field(default_factory=torch.get_num_threads)
     compile_network: bool = False
     bfloat16: bool = False
     splits: Sequence[Split] = SPLITS
@@ -228,7 +227,7 @@ def model_card(
         "machine": {
             "device": options.device,
             "processor": platform.machine(),
-            "threads": options.threads,
+            "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "compiled": options.compile_network,
         },

@@ -15,6 +15,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.model_selection import GroupKFold, KFold
@@ -58,7 +59,7 @@ class OracleSettings:
     seed: int = 0
     fold_seed: int | None = None
 
-    def parameters(self, member: int, threads: int) -> dict[str, Any]:
+    def parameters(self, member: int) -> dict[str, Any]:
         """For `lightgbm.train`."""
         return {
             "objective": "regression",
@@ -69,7 +70,7 @@ class OracleSettings:
             "bagging_fraction": self.row_share,
             "bagging_freq": 1,
             "seed": self.seed * self.members + member,
-            "num_threads": threads,
+            "num_threads": torch.get_num_threads(),
             "deterministic": True,
             "force_row_wise": True,
             "verbosity": -1,
@@ -90,7 +91,6 @@ class OracleFit:
     zeros: TrainingTable
     settings: OracleSettings
     kind: OracleKind = ORACLE
-    threads: int = 1
 
     @cached_property
     def inputs(self) -> Floats:
@@ -117,8 +117,7 @@ class OracleFit:
             unseen = rows.create_valid(self.inputs[left_out], self.known.values[left_out])
             curve: dict[str, dict[str, list[float]]] = {}
             how: dict[str, Any] = {"valid_sets": [unseen], "callbacks": [lightgbm.record_evaluation(curve)]}
-            parameters = settings.parameters(k, self.threads)
-            members.append(lightgbm.train(parameters, rows, settings.most_rounds, **how))
+            members.append(lightgbm.train(settings.parameters(k), rows, settings.most_rounds, **how))
             squared_error += len(left_out) * np.array(curve["valid_0"]["l2"])
         for member in members:
             member.best_iteration = int(squared_error.argmin()) + 1
@@ -131,9 +130,8 @@ class OracleFit:
         some = self.order[: self.settings.non_superconductors_a_member]
         predicted = np.empty(len(self.known.values))
         for train, test in self.folds(split, CROSS_VALIDATION_FOLDS):
-            parameters = self.settings.parameters(0, self.threads)
-            member = lightgbm.train(parameters, self.dataset(train, some), rounds)
-            predicted[test] = np.asarray(member.predict(self.inputs[test], num_threads=self.threads))
+            member = lightgbm.train(self.settings.parameters(0), self.dataset(train, some), rounds)
+            predicted[test] = np.asarray(member.predict(self.inputs[test]))
         return predicted.clip(min=0)
 
     def folds(self, split: Split, count: int) -> Iterator[tuple[Rows, Rows]]:
@@ -161,20 +159,20 @@ def train_oracle(
     new card says it too. Raises InputError for too few rows.
     """
     limits = load_card(kind)["limits"]  # first, so that a fit isn't lost for want of them
-    threads, oracles, splits = options.threads, {}, {}
+    oracles, splits = {}, {}
     for split in SPLITS:
         started = time.perf_counter()
-        oracles[split] = oracle = OracleFit(*tables.train(split), settings, kind, threads).members()
+        oracles[split] = oracle = OracleFit(*tables.train(split), settings, kind).members()
         seconds = round(time.perf_counter() - started)
         options.on_step(f"{split} split: {settings.members} members, {seconds} s")
         splits[split] = {
             "seconds": seconds,
-            **tables.scores("oracle", _tc_k(oracle, threads), split),
+            **tables.scores("oracle", _tc_k(oracle), split),
             "rounds": oracle.members[0].best_iteration,
-            "spread": _coverage(oracle, tables.known.parts(split)[1], threads),
+            "spread": _coverage(oracle, tables.known.parts(split)[1]),
         }
     saved, drawn = oracles["random"], "" if settings.fold_seed is None else ", drawn by fold_seed"
-    whole = OracleFit(tables.known, tables.non_superconductors, settings, kind, threads)
+    whole = OracleFit(tables.known, tables.non_superconductors, settings, kind)
     rounds = saved.members[0].best_iteration
     validated: dict[str, Any] = {"folds": CROSS_VALIDATION_FOLDS, "rounds": rounds}
     for split in SPLITS:
@@ -194,22 +192,22 @@ def train_oracle(
             f"{drawn}; all have the rounds that make the squared error over the folds left out least",
         },
         splits=splits,
-        **tables.literature_scores(_tc_k(saved, threads)),
+        **tables.literature_scores(_tc_k(saved)),
         cross_validation=validated,
-        random_compositions=_far_from_data(saved, tables.known, threads),
+        random_compositions=_far_from_data(saved, tables.known),
         limits=limits,
         lightgbm=lightgbm.__version__,
     )
     return save_oracle(saved.members, card, options.out)
 
 
-def _tc_k(oracle: Oracle, threads: int) -> Predict:
-    return lambda rows: oracle.predict(rows, num_threads=threads)[0]
+def _tc_k(oracle: Oracle) -> Predict:
+    return lambda rows: oracle.predict(rows)[0]
 
 
-def _coverage(oracle: Oracle, test: TrainingTable, threads: int) -> dict[str, float]:
+def _coverage(oracle: Oracle, test: TrainingTable) -> dict[str, float]:
     """How often the true value lies within one and two deviations of the mean, and whether they rank the errors."""
-    mean, spread = oracle.predict(test.fractions, num_threads=threads)
+    mean, spread = oracle.predict(test.fractions)
     error = np.abs(mean - test.values)
     return rounded(
         mean_k=spread.mean(),
@@ -219,11 +217,10 @@ def _coverage(oracle: Oracle, test: TrainingTable, threads: int) -> dict[str, fl
     )
 
 
-def _far_from_data(oracle: Oracle, known: TrainingTable, threads: int) -> dict[str, float]:
+def _far_from_data(oracle: Oracle, known: TrainingTable) -> dict[str, float]:
     """What the oracle says of random compositions, whose T_c nobody knows and which few would expect to be high."""
     rows = random_compositions(RANDOM_COMPOSITIONS, ELEMNET_INDEX, seed=0)
-    mean, spread = oracle.predict(rows, num_threads=threads)
-    _, at_known = oracle.predict(known.fractions, num_threads=threads)
+    (mean, spread), (_, at_known) = oracle.predict(rows), oracle.predict(known.fractions)
     return {"rows": len(rows)} | rounded(
         mean_tc_k=mean.mean(),
         highest_tc_k=mean.max(),

@@ -155,8 +155,20 @@ def train_tc_ensemble(
         **lesson.about(),
         "bfloat16": options.bfloat16,
     }
+
+    def fitted(split: Split) -> tuple[CalibratedEnsemble, int]:
+        train, zero = tables.train(split)
+        taught = lesson.taught(train, zero, settings.seed)
+        sampler = lesson.sampler(train, zero, taught, member_weights(train, ensemble.MEMBERS))
+        known, name = torch.from_numpy(train.fractions), f"tc_ensemble-{split}"
+        make, about = lambda: TcEnsemble().standardise(known), recipe | _of_rows(zero)
+        network, seconds = fit(make, TcEnsemble.__call__, sampler, settings, options, name, about)
+        calibrated, test = CalibratedEnsemble(), tables.known.parts(split)[1]
+        calibrated.ensemble = network.cpu()
+        calibrated.extrapolation = fit_extrapolation(train.fractions, test.fractions, seed=settings.seed)
+        return calibrated.eval(), seconds
+
     options = replace(options, splits=SPLITS)
-    fitted = partial(_fit_ensemble, tables, settings, options, recipe, lesson)
     fits, figures = _fitted(fitted, partial(tables.scores, "ensemble"), tables.known, options)
     saved = fits["random"]
     fits["system"].extrapolation.unit.copy_(saved.extrapolation.unit)  # scores as they are served
@@ -191,29 +203,6 @@ def member_weights(train: TrainingTable, members: int) -> Tensor:
     """(rows, members): 0 where a row's chemical system is in the fold that a member leaves out, else 1."""
     fold = torch.from_numpy(folds(train.systems, FOLDS, salt=FOLD_SALT))
     return (fold[:, None] != torch.arange(members)).float()
-
-
-def _fit_ensemble(
-    tables: TcTables,
-    settings: FitSettings,
-    options: RunOptions,
-    recipe: dict[str, Any],
-    lesson: Lesson,
-    split: Split,
-) -> tuple[CalibratedEnsemble, int]:
-    """The split's ensemble and its extrapolation score; the spread isn't calibrated yet."""
-    train, zero = tables.train(split)
-    rows = torch.from_numpy(train.fractions)
-    taught, weights = lesson.taught(train, zero, settings.seed), member_weights(train, ensemble.MEMBERS)
-    how = lesson.sampler(train, zero, taught, weights), settings, options, f"tc_ensemble-{split}"
-    network, seconds = fit(
-        lambda: TcEnsemble().standardise(rows), TcEnsemble.__call__, *how, recipe | _of_rows(zero)
-    )
-    calibrated = CalibratedEnsemble()
-    calibrated.ensemble = network.cpu()
-    test = tables.known.parts(split)[1]
-    calibrated.extrapolation = fit_extrapolation(train.fractions, test.fractions, seed=settings.seed)
-    return calibrated.eval(), seconds
 
 
 def _extrapolation_scores(network: CalibratedEnsemble, tables: TcTables, split: Split) -> dict[str, float]:

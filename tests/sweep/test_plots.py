@@ -24,8 +24,7 @@ from kiago_ray.sweep.plots import (
     sweep_plots,
 )
 from kiago_ray.sweep.spec import Parameter, SweepSpec
-from kiago_ray.sweep.study import FieldImportance, Importance, importances
-from kiago_ray.sweep.trials import Status, Trial, best_trial
+from kiago_ray.sweep.trials import FieldImportance, Importance, Status, Trial, best_trial, importances
 
 from .conftest import METRIC, MakeTrials
 
@@ -135,7 +134,7 @@ def test_more_fields_than_fit_are_chosen_by_importance(sweep: SweepSpec, make_tr
 def test_of_many_trials_the_best_are_drawn(trials: list[Trial]) -> None:
     many = [replace(trials[n % 24], number=n) for n in range(2400)]
     best = best_trial(many, METRIC)
-    shown = foremost(many, METRIC, best)
+    shown = foremost(many, METRIC)
     assert len(shown) == SHOWN_TRIALS
     assert best in shown
     assert [trial.number for trial in shown] == sorted(trial.number for trial in shown)

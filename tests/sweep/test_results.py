@@ -14,8 +14,7 @@ from kiago_ray.sweep.metrics import METRICS, Difference
 from kiago_ray.sweep.plots import COMPARISON_PLOT, sweep_plots
 from kiago_ray.sweep.results import LISTED, SweepResults, render_sweep_page, verdict
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.sweep.study import FieldImportance, Importance, importances
-from kiago_ray.sweep.trials import Trial, best_trial
+from kiago_ray.sweep.trials import FieldImportance, Importance, Trial, best_trial, importances
 
 from ..runs.test_page import PNG, Reader
 from .conftest import METRIC

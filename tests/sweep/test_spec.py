@@ -12,7 +12,7 @@ import pytest
 from kiago_ray.search.sections import SpecError, validated
 from kiago_ray.search.spec import load_preset
 from kiago_ray.sweep.spec import Parameter, SweepSpec, check_order, grid_points
-from kiago_ray.sweep.study import draw
+from kiago_ray.sweep.trials import draw
 
 OPEN = {"preset": "open", "candidates": 16, "steps": [5, 5]}
 

@@ -13,8 +13,7 @@ import pytest
 from kiago_ray.search.sections import validated
 from kiago_ray.sweep.metrics import DEFAULT_METRIC, METRICS, Score
 from kiago_ray.sweep.spec import Parameter, SweepSpec
-from kiago_ray.sweep.study import Importance, draw, importances, make_study, position
-from kiago_ray.sweep.trials import Status, Trial
+from kiago_ray.sweep.trials import Importance, Status, Trial, draw, importances, make_study, position
 
 from .conftest import MakeTrials
 
