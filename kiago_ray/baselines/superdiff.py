@@ -326,9 +326,8 @@ def refine(x: Tensor, reference: Tensor, factors: Tensor) -> Tensor:
     low-pass content of the noised reference, both (rows, 120), at each row's own factor (rows,).
 
     The larger the factor, the less is taken over: factor 6 keeps the sums over H–C, N–Mg, …, and the model distributes
-    them. With factor 1 φ is the identity and the model has no say: what is left at the end is the reference with the
-    noise of the lowest level, 0.006 atoms an element, as a quarter of the paper's samples are (Table 3 has
-    Ni0.99LaO1.01As0.99 from LaNiAsO).
+    them. With factor 1 φ is the identity and the model has no say: what is left is the reference with the lowest
+    level's noise, 0.006 atoms an element, as a quarter of the paper's samples (Table 3: Ni0.99LaO1.01As0.99).
     """
     refined = x.clone()
     for factor in sorted(set(factors.tolist())):

@@ -94,21 +94,19 @@ def element_map() -> NDArray[np.float32]:
     return flags
 
 
-GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        # Common compounds need precautions of their own. So do As, Se, Sb and Te, on which whole families rest.
-        "toxic": ("Be", "Cd", "Os", "Hg", "Tl", "Pb"),
-        # No isotope is stable, or nearly so as that of Bi.
-        "radioactive": ("Tc", "Pm", *SYMBOLS[INDEX["Po"] :]),
-        "noble-gas": ("He", "Ne", "Ar", "Kr", "Xe", "Rn", "Og"),
-        # Re, Au, platinum metals, and what is won as a trace of other ores alone, some hundred tonnes a year or less.
-        "rare": (
-            *("Sc", "Ga", "Ge", "Rb", "Ru", "Rh", "Pd", "In", "Te"),
-            *("Cs", "Tm", "Lu", "Re", "Os", "Ir", "Pt", "Au", "Tl"),
-        ),
-        "arsenic": ("As",),
-    }
-)
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    # Common compounds need precautions of their own. So do As, Se, Sb and Te, on which whole families rest.
+    "toxic": ("Be", "Cd", "Os", "Hg", "Tl", "Pb"),
+    # No isotope is stable, or nearly so as that of Bi.
+    "radioactive": ("Tc", "Pm", *SYMBOLS[INDEX["Po"] :]),
+    "noble-gas": ("He", "Ne", "Ar", "Kr", "Xe", "Rn", "Og"),
+    # Re, Au, platinum metals, and what is won as a trace of other ores alone, some hundred tonnes a year or less.
+    "rare": (
+        *("Sc", "Ga", "Ge", "Rb", "Ru", "Rh", "Pd", "In", "Te"),
+        *("Cs", "Tm", "Lu", "Re", "Os", "Ir", "Pt", "Au", "Tl"),
+    ),
+    "arsenic": ("As",),
+}
 """Words for elements that a laboratory may want to leave out → their symbols by atomic number."""
 
 

@@ -256,8 +256,7 @@ def checked_amounts(
     amounts: NDArray[Any], *, whole: bool = False, empty: bool = False
 ) -> NDArray[np.float64]:
     """Atoms of each element in n formulas, (n, 118). Raises ValueError for another shape, for amounts that are not
-    finite or negative, for a row of zeros, unless rows may be `empty`, and, if asked for, for amounts that aren't
-    whole.
+    finite or negative, for a row of zeros, unless rows may be `empty`, and for fractions, if they must be `whole`.
     """
     amounts = np.asarray(amounts, dtype=np.float64)
     if amounts.ndim != 2 or amounts.shape[1] != N_ELEMENTS:

@@ -355,11 +355,9 @@ def _tables(literature: Literature, own: float) -> tuple[Floats, Floats]:
 class MakeUp(nn.Module):
     """Fractions (rows, 118) → how many known compositions of other systems are made up alike, (rows, widths).
 
-    Elements that replace one another count as near: distances are d² = (x − y)ᵀ G (x − y), G_ac being how often c
-    takes the place of a, made positive.
-
-    factor: (118, 118), of which G is the square. points, shares: (m, 118) known compositions by it and by fractions.
-    counts: (m,) ln(1 + reports) of each.
+    Elements that replace one another count as near: d² = (x − y)ᵀ G (x − y), G_ac being how often c takes a's place,
+    made positive. factor: (118, 118), of which G is the square. points, shares: (m, 118) known compositions by it and
+    by fractions. counts: (m,) ln(1 + reports) of each.
     """
 
     SELECTED = ("points", "sets", "shares", "counts")

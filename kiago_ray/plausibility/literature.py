@@ -90,8 +90,7 @@ class Literature:
     @classmethod
     def of(cls, table: pd.DataFrame, year: int | None = None) -> Literature:
         """The superconductors of a table with `formula`, `tc_k`, `year_first` and `reports`; where it tells how oxygen
-        is given, those of stated oxygen. year: by default after the last report. Raises ValueError where none has a
-        date.
+        is given, those of stated oxygen. year: by default after the last report. Raises ValueError without dates.
         """
         if "oxygen" in table:
             table = table[(table["oxygen"] == "stated") & (table["tc_k"] > 0)]
