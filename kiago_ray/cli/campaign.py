@@ -14,7 +14,7 @@ from typer import Argument, Option
 from kiago_ray.cli import console
 from kiago_ray.cli.console import View, plain_table, plural, print_facts, print_json, say
 from kiago_ray.distributed.dispatch import RunRequest, Watcher, WorkerInfo, WorkerSetup
-from kiago_ray.distributed.drivers import Outcome, run_campaign, run_identity, sweep_identity
+from kiago_ray.distributed.drivers import Outcome, run_campaign, run_identity
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_cards, weights_hashes
@@ -183,11 +183,8 @@ def requested(
     **how: Any,
 ) -> RunRequest:
     """What a run is made with; says where it has no record. how: more of `RunRequest`. Raises TrackingError."""
-    if isinstance(what, Plan):
-        identity = run_identity(what, models.identity)
-    else:
-        hashes = {**models.hashes, TUNING_ORACLE: load_card(TUNING_ORACLE)["sha256"]}
-        identity = sweep_identity(what, hashes, models.identity["known"])
+    tuning = {} if isinstance(what, Plan) else {TUNING_ORACLE: load_card(TUNING_ORACLE)["sha256"]}
+    identity = {**models.identity, "weights": {**models.hashes, **tuning}}
     spec: RunSpec = what.campaign if isinstance(what, Plan) else what
     target = tracking_target(Location.of(where), tracking_uri, spec.name, none=no_tracking)
     if target is None and not no_tracking:
@@ -195,7 +192,7 @@ def requested(
     weights = None if spec.weights is None else Path(spec.weights)
     return RunRequest(
         where=where,
-        identity=identity,
+        identity=run_identity(what, identity),
         about={**versions(), "resources": spec.resources.model_dump(mode="json")},
         setup=WorkerSetup.of(where, spec.resources, models, weights),
         tracking=target,

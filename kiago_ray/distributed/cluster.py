@@ -28,10 +28,8 @@ LEAN_SERVE = {
 
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """A connection to Ray for the time of the block.
-
-    address: of a running cluster; None takes RAY_ADDRESS, and an embedded cluster of this machine's cores without
-    it, which ends with the block. A connection that is there already is used and left. Raises InputError.
+    """A connection to Ray for the time of the block; one that is there already is used and left. address: of a running
+    cluster; None takes RAY_ADDRESS, without it an embedded cluster of this machine's cores. Raises InputError.
     """
     address = address or os.environ.get("RAY_ADDRESS") or EMBEDDED
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}

@@ -48,10 +48,8 @@ class WorkerSetupError(KiagoError):
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What every worker of a campaign or sweep gets.
-
-    run: its directory, a URI or an absolute path; weights: SHA-256 of each predictor's; weight_files: name →
-    content where they aren't the package's own; version: the driver's kiago_ray.
+    """What every worker of a campaign or sweep gets. run: its directory, a URI or an absolute path. weights: hashes.
+    weight_files: name → content where they aren't the package's own. version: the driver's kiago_ray.
     """
 
     run: str
@@ -120,31 +118,24 @@ class SearchWorker:
                 f"the worker on {host} was given GPU {', '.join(gpus) or 'none'} but torch sees no CUDA device there; "
                 "check the node's driver and that torch was installed with CUDA, or set resources.device to cpu"
             )
-        self.models = self._load_models()
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in setup.weight_files.items():
+                (Path(folder) / name).write_bytes(content)
+            own = Path(folder) if setup.weight_files else None
+            if weights_hashes(own) != setup.weights:
+                raise WorkerSetupError(
+                    f"the worker on {host} has other weights than the driver; install the same kiago-ray everywhere"
+                )
+            models = load_models(own, known=NONE, device=setup.device)
+        self.models = replace(models, known=setup.known, tried=setup.tried)
         name = torch.cuda.get_device_name() if setup.device == "cuda" else cpu_name()
         self.info = WorkerInfo(host, os.getpid(), setup.device, name, torch.get_num_threads(), gpus)
         return self.info
 
     def run(self, search: PlannedSearch, shard: Shard) -> Manifest:
-        """Run a shard and write it; what comes back is its manifest alone. Raises StorageError and what the search
-        raises.
-        """
+        """Run a shard and write it: its manifest alone. Raises StorageError and what the search raises."""
         made = {**vars(self.info), "kiago_ray": self.setup.version}
         return compute_shard(search, shard, Location.of(self.setup.run), self.models, made=made)
-
-    def _load_models(self) -> Models:
-        setup = self.setup
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in setup.weight_files.items():
-                (Path(folder) / name).write_bytes(content)
-            own = Path(folder) if setup.weight_files else None
-            if weights_hashes(own) != dict(setup.weights):
-                raise WorkerSetupError(
-                    f"the worker on {socket.gethostname()} has other weights than the driver; install the same "
-                    "kiago-ray everywhere"
-                )
-            models = load_models(own, known=NONE, device=setup.device)
-        return replace(models, known=setup.known, tried=setup.tried)
 
 
 class Watcher:
@@ -167,11 +158,10 @@ class Watcher:
 class RunRequest:
     """What a campaign or sweep is run with, beside its specification.
 
-    identity: what makes results the same (`run_identity`, `sweep_identity`). about: versions and the like, for
-    spec.yaml. address: of a Ray cluster, see `connected`. workers: at most so many at once; None for as many as the
-    cluster holds, now and as it grows. tries: how often a shard may lose its worker. wait_s: how long to wait for a
-    node that can hold a worker. tracking: None for none. model_notes: on the predictors, for the page.
-    storage_patience_s: for how long a campaign tries storage that fails again. worker_class: what runs as the actor.
+    identity: what makes results the same (`run_identity`). about: versions and the like, for spec.yaml. address: of a
+    Ray cluster, see `connected`. workers: at most so many at once; None for as many as the cluster holds, now and as
+    it grows. tries: how often a shard may lose its worker. wait_s: for a node that can hold a worker. model_notes: on
+    the predictors, for the page. storage_patience_s: for how long a campaign tries again where storage fails.
     """
 
     where: Where
@@ -199,16 +189,14 @@ class _Member:
 
 @dataclass
 class Dispatch:
-    """One campaign's work on a connected cluster. failures: shard → why it was given up.
-
-    done: called with each finished shard's manifest; it may raise StorageError, which ends the campaign. probe: raises
-    StorageError where the campaign's storage can't be written to.
+    """One campaign's work on a connected cluster. failures: shard → why it was given up. done: called with each shard
+    that is done; it may raise StorageError, which ends the campaign. probe: raises that where nothing can be written.
     """
 
     plan: Plan
     request: RunRequest
     watcher: Watcher
-    done: Callable[[Manifest], None]
+    done: Callable[[Shard, Manifest], None]
     probe: Callable[[], None]
     should_stop: Callable[[], bool]
     failures: dict[str, str] = field(default_factory=dict)
@@ -221,10 +209,8 @@ class Dispatch:
     _capacity: int = 0
 
     def run(self, shards: Sequence[Shard]) -> None:
-        """Run the shards, until all are done or have failed (see `failures`) or `should_stop` says so.
-
-        Raises InputError where no worker can be had, StorageError where the storage is gone. Workers are gone
-        when it returns or raises.
+        """Run the shards until all are done or have failed (see `failures`), or it shall stop; then workers are gone.
+        Raises InputError where no worker can be had, StorageError where the storage is gone.
         """
         import ray
 
@@ -313,7 +299,7 @@ class Dispatch:
             self._refusals = 0
             self.watcher.worker_started(result)
         else:
-            self.done(result)
+            self.done(shard, result)
             self.watcher.shard_done(result)
 
     def _lost(self, shard: Shard, cause: str) -> None:

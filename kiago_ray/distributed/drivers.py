@@ -13,7 +13,7 @@ import uuid
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import Any, Generic, TypeVar
@@ -24,7 +24,7 @@ from kiago_ray.distributed.dispatch import Dispatch, RunRequest, Watcher
 from kiago_ray.errors import InputError
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.outcome import CampaignResults, SearchResults, whole_results
-from kiago_ray.runs.plan import Plan
+from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.results import CAMPAIGN_OUTPUTS, finish_campaign, finish_search
 from kiago_ray.runs.shards import Manifest, read_manifest, remove_leftovers, state_of
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
@@ -41,10 +41,8 @@ R = TypeVar("R", CampaignResults, SweepResults)
 
 @dataclass(frozen=True)
 class Outcome(Generic[R]):
-    """How a campaign or sweep ended.
-
-    tracking: what MLflow has of it. failures: the shard, the trial or what was compared → cause. damaged: shard → what
-    was wrong with its files. stopped: by request, before its end. found: it was done before.
+    """How a campaign or sweep ended. tracking: what MLflow has of it. failures: shard, trial or what was compared →
+    cause. damaged: shard → what was wrong. stopped: by request, before its end. found: it was done before.
     """
 
     directory: RunDirectory
@@ -85,14 +83,12 @@ class _Drive:
 
 @contextmanager
 def _driving(request: RunRequest, what: Plan | SweepSpec, name: str, asked: ShouldStop) -> Iterator[_Drive]:
-    """The run under a lease. name: of the key with its id in spec.yaml. Raises RunDirectoryError, LeaseError,
-    StorageError.
-    """
+    """The run under a lease. name: of the key with its id in spec.yaml. Raises StorageError."""
     location = Location.of(request.where)
     location.make_directory()
     with Lease(location) as lease:
         found = find_run(request.where, request.identity)
-        run_id = uuid.uuid4().hex if found is None else found.record.get(name, uuid.uuid4().hex)
+        run_id = (found.record if found else {}).get(name, uuid.uuid4().hex)
         directory = open_run(request.where, request.identity, {name: run_id, **request.about})
         live = LiveRecord(directory, what, request.tracking)
         try:
@@ -137,7 +133,7 @@ def run_campaign(
 
 
 class _Campaign:
-    """A campaign's shards and searches, as its driver knows them. done: the finished shards of each search."""
+    """A campaign's searches, as its driver knows them. done: the finished shards of each."""
 
     def __init__(
         self, plan: Plan, request: RunRequest, drive: _Drive, watcher: Watcher, finisher: ThreadPoolExecutor
@@ -145,7 +141,6 @@ class _Campaign:
         self.plan, self.request, self.drive, self.watcher = plan, request, drive, watcher
         self.location, self.finisher = drive.directory.location, finisher
         self.searches = {search.name: search for search in plan.searches}
-        self.shards = {shard.name: shard for shard in plan.shards}
         self.done: defaultdict[str, list[Manifest]] = defaultdict(list)
         self.results: dict[str, Future[SearchResults]] = {}
         self.merging: deque[Future[SearchResults]] = deque()
@@ -177,21 +172,17 @@ class _Campaign:
         )
         return replace(drive.end(results, CAMPAIGN_OUTPUTS, work.failures), damaged=state.damaged)
 
-    def _take(self, manifest: Manifest) -> None:
+    def _take(self, shard: Shard, manifest: Manifest) -> None:
         """Take a shard as done, once this process sees it where the worker says it is. Raises StorageError."""
-        shard = self.shards[manifest.shard]
 
         def look() -> None:
-            try:
-                seen = read_manifest(self.location, shard) is not None
-            except DamagedError:  # half of it is there yet
-                seen = False
-            if not seen:
-                raise StorageError(
-                    f"the worker on {manifest.made.get('host')} has written {shard.name}, but this process doesn't "
-                    f"see it in {self.location.text}; give a storage that every node sees, such as s3:// or a "
-                    "shared directory"
-                )
+            with suppress(DamagedError):  # half of it is there yet
+                if read_manifest(self.location, shard) is not None:
+                    return
+            raise StorageError(
+                f"the worker on {manifest.made.get('host')} has written {shard.name}, but this process doesn't see it "
+                f"in {self.location.text}; give a storage that every node sees, such as s3:// or a shared directory"
+            )
 
         self._patiently(look)
         self.done[shard.search].append(manifest)
@@ -243,8 +234,7 @@ def run_sweep(
     """Run what is missing of a sweep, compare its best, write what came of it. The searcher and the scheduler learn of
     the trials that ended, and those that had begun go on from their last seed.
 
-    Raises RunDirectoryError where the place holds another run, LeaseError where another driver has it, InputError
-    where no trial can run, WorkerSetupError, StorageError where the storage is gone; what was done is kept.
+    Raises as `run_campaign` does, and KiagoError where no trial can run; what was done is kept.
     """
     found = find_run(request.where, request.identity)
     if found is not None and found.finished:
@@ -290,26 +280,17 @@ def _search(sweep: SweepSpec, request: RunRequest, drive: _Drive, watcher: Sweep
         return experiment.failures
 
 
-def run_identity(plan: Plan, models: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a campaign's results the same: with `searches`, a hash over every search's whole specification, also
-    what a preset says today. models: `Models.identity`.
+def run_identity(what: Plan | SweepSpec, models: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes the results of a campaign or sweep the same: with the whole specifications of its searches, also what
+    a preset says today. models: `Models.identity`; the weights of a sweep are also the tuning oracle's.
     """
-    specs = [[search.name, search.spec.model_dump(mode="json")] for search in plan.searches]
-    return {
-        "campaign": plan.campaign.defining(),
-        "searches": hashlib.sha256(json.dumps(specs, sort_keys=True).encode()).hexdigest(),
-        **models,
-        **({"families": list(plan.families)} if plan.families else {}),
-        "made_by": {"kiago_ray": __version__, "torch": version("torch")},
-    }
-
-
-def sweep_identity(sweep: SweepSpec, weights: Mapping[str, str], known: str | None) -> dict[str, Any]:
-    """What makes a sweep's results the same. weights: the tuning oracle's too. known: the SHA-256 of that file."""
-    return {
-        "sweep": sweep.defining(),
-        "shared": sweep.spec({}).model_dump(mode="json"),
-        "weights": dict(weights),
-        "known": known,
-        "made_by": {"kiago_ray": __version__, "torch": version("torch")},
-    }
+    families: dict[str, Any] = {}
+    if isinstance(what, SweepSpec):
+        own = {"sweep": what.defining(), "shared": what.spec({}).model_dump(mode="json")}
+    else:
+        specs = [[search.name, search.spec.model_dump(mode="json")] for search in what.searches]
+        digest = hashlib.sha256(json.dumps(specs, sort_keys=True).encode()).hexdigest()
+        own = {"campaign": what.campaign.defining(), "searches": digest}
+        families = {"families": list(what.families)} if what.families else {}
+    made_by = {"kiago_ray": __version__, "torch": version("torch")}
+    return {**own, **models, **families, "made_by": made_by}

@@ -26,10 +26,9 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from kiago_ray.models import Models
 from kiago_ray.service.app import build_app
 from kiago_ray.service.backend import PROBE, Backend, service_models
-from kiago_ray.service.explain import explain
-from kiago_ray.service.jobs import JobStore
+from kiago_ray.service.jobs import JobStore, Runner
+from kiago_ray.service.predictions import explained
 from kiago_ray.service.settings import ServiceSettings, is_loopback
-from kiago_ray.service.worker import Runner
 from kiago_ray.storage.location import StorageError
 
 APPLICATION = "kiago"
@@ -87,8 +86,8 @@ class Predictor(Backend):
         """Load other models. Raises WeightsError, DataError."""
 
         def ready() -> Models:
-            models = _load(self._settings, config)
-            explain(PROBE, models)  # what only the first gradient imports, nobody shall wait for
+            models = service_models(self._settings, **config)
+            explained(PROBE, models)  # what only the first gradient imports, nobody shall wait for
             return models
 
         self._models = await asyncio.to_thread(ready)
@@ -142,7 +141,7 @@ class Searcher:
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Load other models, for the searches to come. Raises WeightsError, DataError."""
-        models = await asyncio.to_thread(_load, self._settings, config)
+        models = await asyncio.to_thread(service_models, self._settings, **config)
         self._runner = Runner(self._store, models, self._closing.is_set)
 
     async def run_next(self) -> bool:
@@ -182,13 +181,6 @@ class Meter:
         for outcome, count in (("refused", len(scores) - predicted), ("predicted", predicted)):
             if count:
                 self._rows.inc(count, {"outcome": outcome})
-
-
-def _load(settings: ServiceSettings, config: dict[str, Any]) -> Models:
-    unknown = sorted(set(config) - {"weights"})
-    if unknown:
-        raise ValueError(f"user_config: unknown key {unknown[0]!r}; the only one is 'weights'")
-    return service_models(settings, config.get("weights"))
 
 
 def proxy_host() -> str:

@@ -60,10 +60,7 @@ UNIT, SEEDS, FAILED, UNABLE, OVER = "unit", "seeds", "failed", "unable", "done"
 def score_search(
     sweep: SweepSpec, point: Mapping[str, Any], base: str | None, seed: int, models: Models
 ) -> Score:
-    """Search at a point and score what came of it by the oracle of `models`, which is that of tuning or of reporting.
-
-    Raises SpecError for a point that can't be run on this base.
-    """
+    """Search at a point and score it by the oracle of `models`. Raises SpecError where that can't be run."""
     began = time.perf_counter()
     spec = sweep.spec(point, base, seed)
     rows = judged_rows(spec, models, shard_rows=spec.row_count, trajectory_rows=1, judge=sweep.spec({}))
@@ -93,10 +90,9 @@ class SweepTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """The next seed: how many are done, and the means of every metric over them.
-
-        What can't be searched would fail again, so that it ends the trial with its cause (FAILED), and what no worker
-        could load ends the sweep (UNABLE). Everything else is raised, StorageError too: Tune tries in another actor.
+        """The next seed: how many are done, and the means of every metric over them. What can't be searched ends the
+        trial with its cause (FAILED), what no worker could load the sweep (UNABLE). All else is raised, StorageError
+        too: Tune tries in another actor.
         """
         return next(self.results)
 
@@ -138,9 +134,7 @@ class SweepTrial(tune.Trainable):
             yield {SEEDS: done, OVER: done == len(unit.seeds), **means}
 
     def _loaded(self, unit: Unit) -> Models:
-        """What an actor keeps. The tuning oracle judges trials, the reporting one the comparison. Raises
-        WorkerSetupError, WeightsError.
-        """
+        """The models: the tuning oracle judges trials, the reporting one the comparison. Raises KiagoError."""
         if self.models is None:
             worker = SearchWorker(self.given)
             worker.start()
@@ -153,9 +147,7 @@ class SweepTrial(tune.Trainable):
 @dataclass(eq=False)
 class Experiment(tune.Callback, tune.Stopper):
     """Runs a sweep's trials and its comparison on Tune, hears of them, and stops without ending trials when asked to.
-
-    ended: is called with each trial that ends. failures: what couldn't be compared → cause. problem: what would go
-    wrong again and ended all.
+    ended: called with each trial that ends. failures: what couldn't be compared → cause. problem: what ended all.
     """
 
     sweep: SweepSpec
@@ -171,9 +163,7 @@ class Experiment(tune.Callback, tune.Stopper):
     to_compare: int = 0
 
     def run_trials(self, before: Sequence[Trial]) -> None:
-        """Run what hasn't ended: trials that had begun, then new ones. before: all of earlier processes. Raises
-        KiagoError.
-        """
+        """Run trials that had begun, then new ones. before: all of earlier processes. Raises KiagoError."""
         sweep, storage = self.sweep, InMemoryStorage()
         study = make_study(sweep, before, storage)
         search = OptunaSearch(

@@ -282,15 +282,17 @@ class State:
 
 
 def state_of(
-    campaign: Location, plan: Plan, look: Callable[[Location, Shard], Manifest | None] = check_shard
+    run: Location,
+    plan: Plan | PlannedSearch,
+    look: Callable[[Location, Shard], Manifest | None] = check_shard,
 ) -> State:
-    """What is done of a plan: `check_shard` reads every finished shard and compares it to its hashes; `read_manifest`
-    is quick, for a look at a running campaign. Raises StorageError.
+    """What is done of a plan or search: `check_shard` reads every finished shard and compares it to its hashes;
+    `read_manifest` is quick, for a look at a running campaign. Raises StorageError.
     """
 
     def guarded(shard: Shard) -> Manifest | str | None:
         try:
-            return look(campaign, shard)
+            return look(run, shard)
         except DamagedError as error:
             return str(error)
 

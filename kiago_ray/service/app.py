@@ -12,8 +12,8 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kiago_ray import __version__
 from kiago_ray.report.page import render
 from kiago_ray.service import predictions, searches
-from kiago_ray.service.backend import Backend, Service
+from kiago_ray.service.backend import Backend, Service, counted
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.problems import ProblemError, handle_problems
 from kiago_ray.service.problems import log as errors
@@ -68,9 +68,7 @@ Count = Callable[[str, int, float], None]
 
 @dataclass
 class Guard:
-    """The ASGI application around the application, plain, so that streams pass through piece by piece. token: None
-    where anybody may ask.
-
+    """Plain ASGI around the application, so that streams pass piece by piece. token: None where anybody may ask.
     names_request: whether answers get X-Request-Id here; a server that chose it gives it by itself.
     """
 
@@ -87,7 +85,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
-        headers = Headers(scope=scope)
+        headers, path = Headers(scope=scope), scope["path"].removeprefix(scope.get("root_path", ""))
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         client = self._client(scope, headers)
@@ -102,11 +100,11 @@ class Guard:
                     sent["X-Request-Id"] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     sent.setdefault(name, value)
-                sent.setdefault("Cache-Control", "no-store" if "/v1/" in scope["path"] else "no-cache")
+                sent.setdefault("Cache-Control", "no-store" if path.startswith("/v1/") else "no-cache")
             await send(message)
 
         try:
-            with self._admitted(scope, headers, client):
+            with self._admitted(scope["method"], path, headers, client):
                 await self.app(scope, receive, answer)
         except ProblemError as refused:
             await refused.response(scope)(scope, receive, answer)
@@ -117,7 +115,8 @@ class Guard:
             failed = ProblemError(500, "the service failed on this request; tell its operator the request_id")
             await failed.response(scope)(scope, receive, answer)
         finally:
-            route, seconds = getattr(scope.get("route"), "path", "other"), time.perf_counter() - began
+            route = "/assets" if path.startswith("/assets/") else getattr(scope.get("route"), "path", "other")
+            seconds = time.perf_counter() - began
             if self.count is not None:
                 self.count(route, status, seconds)
             line = {"request_id": request_id, "client": client, "method": scope["method"], "route": route}
@@ -129,29 +128,12 @@ class Guard:
             return headers.get(self.settings.client_header, "unknown").rpartition(",")[2].strip()[:64]
         return str((scope.get("client") or ("unknown",))[0])
 
-    @contextmanager
-    def _admitted(self, scope: Scope, headers: Headers, client: str) -> Iterator[None]:
-        """Count a request for its client while it is answered. Raises ProblemError for one that may not be asked."""
-        path, limits = scope["path"].removeprefix(scope.get("root_path", "")), self.settings.limits
-        self._check(scope, headers, path)
-        counted, allowed = self._running, limits.requests_per_client
-        if _STREAM.fullmatch(path):
-            counted, allowed = self._streams, limits.streams_per_client
-            if counted.total() >= limits.streams:
-                many = "too many watch searches now; ask for the search itself"
-                raise ProblemError(429, many, retry_after_s=RETRY_S)
-        if counted[client] >= allowed:
-            many = f"{allowed} requests of yours are running; wait for one of them"
-            raise ProblemError(429, many, retry_after_s=RETRY_S)
-        counted[client] += 1
-        try:
-            yield
-        finally:
-            counted -= Counter({client: 1})  # which forgets clients that ask for nothing
-
-    def _check(self, scope: Scope, headers: Headers, path: str) -> None:
-        """Raise ProblemError for a request without the token, from another site's page, or with too long a body."""
-        if path.startswith("/v1/") and scope["method"] != "OPTIONS" and not self._knows(headers):
+    def _admitted(
+        self, method: str, path: str, headers: Headers, client: str
+    ) -> AbstractContextManager[None]:
+        """A request counts for its client in the block. Raises ProblemError for one that may not be asked."""
+        limits = self.settings.limits
+        if path.startswith("/v1/") and method != "OPTIONS" and not self._knows(headers):
             needed = "this service needs a token: send the header 'Authorization: Bearer TOKEN'"
             raise ProblemError(401, needed, headers={"WWW-Authenticate": "Bearer"})
         if self.token is None and not self._from_here(headers):
@@ -160,9 +142,20 @@ class Guard:
                 "without a token this service answers this machine's own pages alone; set a token, or name the host "
                 "in allowed_hosts",
             )
-        size, most = headers.get("content-length", "0"), self.settings.limits.body_bytes
-        if not size.isdigit() or int(size) > most:
-            raise ProblemError(413, f"a request may have {most:,} bytes; send fewer formulas at a time")
+        size = headers.get("content-length", "0")
+        if not size.isdigit() or int(size) > limits.body_bytes:
+            many = f"a request may have {limits.body_bytes:,} bytes; send fewer formulas at a time"
+            raise ProblemError(413, many)
+        running, allowed = self._running, limits.requests_per_client
+        if _STREAM.fullmatch(path):
+            running, allowed = self._streams, limits.streams_per_client
+            if running.total() >= limits.streams:
+                many = "too many watch searches now; ask for the search itself"
+                raise ProblemError(429, many, retry_after_s=RETRY_S)
+        if running[client] >= allowed:
+            many = f"{allowed} requests of yours are running; wait for one of them"
+            raise ProblemError(429, many, retry_after_s=RETRY_S)
+        return counted(running, client)
 
     def _knows(self, headers: Headers) -> bool:
         """Whether the request has the token; as long for a wrong one as for the right one."""
@@ -173,9 +166,7 @@ class Guard:
         return scheme.lower() == "bearer" and same
 
     def _from_here(self, headers: Headers) -> bool:
-        """Whether a request was sent to a name of this machine, and by no other site's page: without a token nothing
-        else tells the owner from a page that their browser happens to show.
-        """
+        """Whether a request was sent to a name of this machine, and by no other site's page that a browser shows."""
         host = headers.get("host", "")
         name = urlsplit(f"//{host}").hostname or ""
         if not is_loopback(name) and name not in self.settings.allowed_hosts:

@@ -8,9 +8,9 @@ import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -76,9 +76,7 @@ class Backend:
         return await asyncio.get_running_loop().run_in_executor(self._one, work)
 
     async def score(self, formulas: Sequence[str]) -> Answer:
-        """The models' version and what they say of each formula, all of one version. Many formulas go in pieces, so
-        that small requests get between.
-        """
+        """The models' version, and what they say of each formula; in pieces, so that small requests get between."""
         most, near = self._most, np.arange(len(formulas)) < HULL_FORMULAS
         starts = range(0, max(len(formulas), 1), most)
         pieces = [Piece(formulas[at : at + most], near[at : at + most]) for at in starts]
@@ -125,9 +123,7 @@ class Backend:
         return [(models.version, scores.slice(end - size, size)) for end, size in parts]
 
     async def sound_version(self) -> str:
-        """The version of models that made a sensible prediction within the last second, so that asking costs them
-        nothing. Raises RuntimeError.
-        """
+        """The version of models that predicted sensibly within the last second. Raises RuntimeError."""
         async with self._checking:
             if time.monotonic() - self._checked_at > HEALTH_S:
                 models = self.models
@@ -152,18 +148,31 @@ class Service:
     keeping: threading.Lock = field(default_factory=threading.Lock)
     _predicting: Counter[str] = field(default_factory=Counter)
 
-    @contextmanager
-    def predicting(self, client: str, formulas: int) -> Iterator[None]:
-        """Count a client's formulas while they are in work. Raises ProblemError, 429, beyond what it may have."""
+    def predicting(self, client: str, formulas: int) -> AbstractContextManager[None]:
+        """A client's formulas count in the block. Raises ProblemError, 429, beyond what it may have."""
         running = self._predicting[client]
         if running and running + formulas > self.settings.limits.formulas_per_client:
             many = f"{running:,} formulas of yours are being predicted; wait for them"
             raise ProblemError(429, many, retry_after_s=BUSY_RETRY_S)
-        self._predicting[client] += formulas
+        return counted(self._predicting, client, formulas)
+
+    async def answered(self, asked: Awaitable[T]) -> T:
+        """What is answered in time. Raises ProblemError, 504."""
         try:
-            yield
-        finally:
-            self._predicting -= Counter({client: formulas})  # which forgets clients that ask for nothing
+            return await asyncio.wait_for(asked, self.settings.limits.predict_timeout_s)
+        except TimeoutError:
+            late = f"no answer within {self.settings.limits.predict_timeout_s:g} s; send fewer formulas at a time"
+            raise ProblemError(504, late, retry_after_s=BUSY_RETRY_S) from None
+
+
+@contextmanager
+def counted(counts: Counter[str], client: str, amount: int = 1) -> Iterator[None]:
+    """Count so much more for a client in the block."""
+    counts[client] += amount
+    try:
+        yield
+    finally:
+        counts -= Counter({client: amount})  # which forgets clients that ask for nothing
 
 
 async def _service_of(request: Request) -> Any:
@@ -175,9 +184,8 @@ Asked = Annotated[Service, Depends(_service_of)]
 
 
 def service_models(settings: ServiceSettings, weights: str | None = None) -> Models:
-    """The shipped models or those of a folder, with the tables that the settings name and the shipped phases.
-
-    Raises WeightsError, DataError, and ValueError without known compositions, which explanations need.
+    """The shipped models or those of a folder, with the shipped phases and the tables that the settings name. Raises
+    WeightsError, DataError, and ValueError without known compositions, which explanations need.
     """
     models = load_models(
         weights, known=settings.known, tried=settings.tried, phases=None, device=settings.device

@@ -1,4 +1,4 @@
-"""Searches as jobs on storage: whatever is known of one stands in small files.
+"""Searches as jobs on storage, and the worker that runs them: whatever is known of one stands in small files.
 
     DATA/searches/<id>/job.json     what was asked for, by whom, when; never changed
     DATA/searches/<id>/status.json  how it stands, once it was begun or has ended; who has its lease writes it
@@ -14,18 +14,28 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from kiago_ray.models import Models
+from kiago_ray.runs.lease import Lease, LeaseError
+from kiago_ray.runs.plan import PlannedSearch
+from kiago_ray.runs.results import finish_search
+from kiago_ray.runs.shards import Manifest, StoppedError, compute_shard, state_of
+from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
+from kiago_ray.search.stages import Progress
 from kiago_ray.storage.location import Location, StorageError
 
+MOST_BEGUN = 3  # times that a worker may die over one shard of a search before that is given up
+TELL_S = 1.0  # between two looks at storage
 SEARCHES, WAITING, CANCEL, RESULT = "searches", "waiting", "cancel", "result"
 _ID = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{16}")
 
@@ -43,10 +53,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-class _File(BaseModel):
+class _File(BaseModel, extra="forbid", frozen=True, ser_json_inf_nan="constants"):
     """A small file in a job's folder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
     file: ClassVar[str]
 
     @classmethod
@@ -217,3 +226,111 @@ class JobStore:
         if oldest is not None:
             self.folder(oldest).delete_all()
         return oldest is not None
+
+
+@dataclass
+class Runner:
+    """The worker: runs the searches that nobody runs, from where another worker left off. closing: it shall stop."""
+
+    store: JobStore
+    models: Models
+    closing: Callable[[], bool] = lambda: False
+
+    def run_next(self) -> bool:
+        """Run one job to its end; False where there is none to run, or this worker shall stop."""
+        if self.closing():
+            return False
+        jobs = self.store.readable(self.store.waiting())
+        # The queued ones first: to see that another worker lives takes seconds.
+        order = sorted(jobs, key=lambda job: job.status.state != "queued")
+        return any(self._ran(job.request.id) for job in order)
+
+    def _ran(self, job_id: str) -> bool:
+        """Run a job, unless another does. False also where it was left for a later worker."""
+        with suppress(LeaseError), Lease(self.store.folder(job_id)) as lease:
+            job = self.store.get(job_id)
+            if job is None or job.ended:  # a worker was lost right before it said so
+                self.store.forget(job_id)
+                return True
+            if end := self._outcome(job, lease):
+                self.store.finish(job_id, **end)
+                log.info("search %s: %s", job_id, end["state"])
+                return True
+        return False
+
+    def _outcome(self, job: Job, lease: Lease) -> dict[str, Any] | None:
+        """How it ended, as `JobStore.finish` takes it; None where it has to go on elsewhere."""
+        store, job_id, begun = self.store, job.request.id, job.status.begun
+        if store.cancelled(job_id):
+            return {"state": "cancelled"}
+        if begun >= MOST_BEGUN:
+            why = f"its worker was lost {begun} times; ask for a smaller search"
+            return {"state": "failed", "error": why}
+        started_at = job.status.started_at or now()
+        job = store.update(job, state="running", started_at=started_at, begun=begun + 1)
+        try:
+            return self._run(job, lease)
+        except StoppedError:
+            if store.cancelled(job_id):
+                return {"state": "cancelled"}
+            if (stopped := store.get(job_id)) is not None:  # an orderly stop doesn't count
+                store.update(stopped, begun=max(stopped.status.begun - 1, 0))
+            return None
+        except SpecError as error:
+            why = str(error)
+        except StorageError as error:
+            log.error("search %s: %s", job_id, error)
+            why = "the service's storage could not be used; submit it again"
+        except Exception:
+            log.exception("search %s failed", job_id)
+            why = "the search failed inside; tell the service's operator its id"
+        return {"state": "failed", "error": why}
+
+    def _run(self, job: Job, lease: Lease) -> dict[str, Any]:
+        """Run the shards that aren't there and write the results. Raises StoppedError and what the search raises."""
+        store, result = self.store, self.store.result(job.request.id)
+        models = replace(self.models, hull=None)  # only the best of all rows are held against the hull
+        planned = PlannedSearch.of(SearchSpec.model_validate(job.request.spec), job.request.rows_per_shard)
+        shards, steps = planned.shards, sum(planned.spec.steps)
+        there = state_of(result, planned)
+        for why in there.damaged.values():
+            log.warning("%s; it is made again", why)
+        done: list[Manifest] = []
+        step, looked_at, stop = 0, 0.0, False
+
+        def tell(**changes: Any) -> None:
+            nonlocal job
+            at = {"done": len(done) * steps + step, "total": len(shards) * steps, "phase": "searching"}
+            job = store.update(job, **{**at, **changes})
+
+        def asked_to_stop() -> bool:
+            return self.closing() or lease.lost or store.cancelled(job.request.id)
+
+        def note(at: Progress) -> None:  # on a GPU not after every step
+            nonlocal step
+            step = at.step
+
+        def should_stop() -> bool:  # after every step, of which few look at storage
+            nonlocal looked_at, stop
+            if time.monotonic() - looked_at >= TELL_S:
+                looked_at = time.monotonic()
+                tell()
+                stop = asked_to_stop()
+            return stop
+
+        for shard in shards:
+            manifest, changes = there.manifests.get(shard.name), {}
+            if manifest is None or manifest.made.get("models") != models.version:
+                if asked_to_stop():
+                    raise StoppedError(shard.name)
+                how: dict[str, Any] = {"made": {"models": models.version}, "progress": note}
+                manifest = compute_shard(planned, shard, result, models, should_stop=should_stop, **how)
+                changes = {"begun": 0}
+            done.append(manifest)
+            step = 0
+            tell(**changes)
+        tell(phase="merging")
+        title = f"around {planned.base}" if planned.base else "from random starts"
+        record = {**models.identity, "preset": job.request.preset}
+        found = finish_search(result, planned, done, folder=result, record=record, title=title)
+        return {"state": "done", "summary": found.summary.to_dict()}

@@ -4,31 +4,53 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, create_model
 from pydantic_core import to_json
 
 from kiago_ray import __version__
-from kiago_ray.chemistry.elements import SYMBOLS
+from kiago_ray.api import read_formula, score_amounts
+from kiago_ray.chemistry.balance import UNDOPED_REMARK
+from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats
+from kiago_ray.chemistry.formula import FormulaError, parse
+from kiago_ray.models import Models
+from kiago_ray.predictors.base import predict as values_of
 from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY
-from kiago_ray.report.reasons import Reason
+from kiago_ray.report.reasons import Reason, reasons_of, row_background
+from kiago_ray.screening.known import KnownMaterials
+from kiago_ray.search.result import RowStatus
 from kiago_ray.search.spec import PRESETS, preset_values
 from kiago_ray.service.backend import Asked
-from kiago_ray.service.explain import CHARGE, MORE
-from kiago_ray.service.explain import explain as explained
-from kiago_ray.service.problems import ProblemError, Shape, answered, json_of, problems, writable
+from kiago_ray.service.problems import ProblemError, Shape, json_of, problems, writable
 from kiago_ray.service.settings import Limits
 from kiago_ray.storage.table import PREDICTED, columns, description
 
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 COLUMNS = ("formula", *PREDICTED, "error")
+MORE = ("trusted_tc_k", "extrapolated", "gain", "nearest_pressure_gpa")
+CHARGE = (
+    "neutral",
+    "pauling",
+    "balanced",
+    "alloy",
+    "charge_kind",
+    "oxidation_states",
+    "charge_nats_per_atom",
+    "mean_valences",
+    "holes_per_cu",
+    "undoped",
+)
+NEIGHBOURS = 5
+STEP = 0.05  # of the atoms that become another element, for the T_c after a step rather than the slope
 SMALL_BYTES = 4096
 _DECIMALS = 6
 _NAMES = {
@@ -189,7 +211,7 @@ async def predict(request: Request, service: Asked) -> Response:
     reasons = [unreadable(each, limits) for each in given]
     readable = [each if why is None else "" for each, why in zip(given, reasons, strict=True)]
     with service.predicting(request.state.client, len(given)):
-        version, scores = await answered(service.backend.score(readable), limits.predict_timeout_s)
+        version, scores = await service.answered(service.backend.score(readable))
     scores = with_reasons(scores, given, reasons)
     return Response(await _aside(len(body), write, scores, version, kind), media_type=kind)
 
@@ -204,11 +226,10 @@ async def explain(body: FormulaBody, service: Asked) -> Any:
     """All opinions on it, oxidation states, the nearest known compositions, reasons for and against, and what
     each element would do to T_c.
     """
-    limits, models = service.settings.limits, service.backend.models
-    if (why := unreadable(body.formula, limits)) is not None:
+    models = service.backend.models
+    if (why := unreadable(body.formula, service.settings.limits)) is not None:
         raise ProblemError(422, why)
-    explanation = service.backend.in_turn(lambda: explained(body.formula, models))
-    return await answered(explanation, limits.predict_timeout_s)
+    return await service.answered(service.backend.in_turn(lambda: explained(body.formula, models)))
 
 
 @router.get("/v1/models", summary="The models and their limits", responses=problems(504))
@@ -233,22 +254,16 @@ async def models(service: Asked) -> ModelsView:
 @router.get("/healthz", summary="Whether the models predict", tags=["health"], responses=problems(504))
 async def health(service: Asked) -> Health:
     """A known superconductor was predicted within the last second."""
-    version = await answered(service.backend.sound_version(), service.settings.limits.predict_timeout_s)
-    return Health(status="ok", version=version)
+    return Health(status="ok", version=await service.answered(service.backend.sound_version()))
 
 
 async def _aside(size: int, work: Callable[..., T], *given: Any) -> T:
-    """What `work` gives: of a large request in a thread, so that others are answered meanwhile; of a small one here,
-    where that takes less than the way to a thread. size: bytes of the request.
-    """
+    """What `work` gives: in a thread for a request of many bytes, so that others are answered meanwhile."""
     return await run_in_threadpool(work, *given) if size > SMALL_BYTES else work(*given)
 
 
 def wanted(accept: str) -> str:
-    """The first of our formats among those that a client accepts, in its order; JSON if it names none.
-
-    Raises ProblemError, 406, where it accepts other formats alone.
-    """
+    """The first of our formats that a client accepts; JSON if it names none. Raises ProblemError, 406."""
     named = [part.partition(";")[0].strip().lower() for part in accept.split(",") if part.strip()]
     ours = {JSON: JSON, NDJSON: NDJSON, CSV: CSV, "*/*": JSON, "application/*": JSON}
     for each in named:
@@ -342,3 +357,86 @@ def _harmless(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def explained(formula: str, models: Models) -> dict[str, Any]:
+    """What the models say of a formula, why, and what would raise its T_c: an Explanation. Raises FormulaError."""
+    assert models.known is not None
+    amounts = read_formula(formula, models)
+    x = amounts / amounts.sum()
+    (row,) = score_amounts(amounts[None], models).table.to_pylist()
+    if row["status"] != RowStatus.OK.label:
+        raise FormulaError("not finite", "its predictions are no finite numbers")
+    background = row_background(models.cards)
+    return {
+        "version": models.version,
+        "formula": formula,
+        "elements": [
+            {"symbol": symbol, "amount": amount, "fraction": float(x[INDEX[symbol]])}
+            for symbol, amount in parse(formula).items()
+        ],
+        **{name: row[name] for name in (*PREDICTED, *MORE)},
+        "charge": {name: row[name] for name in CHARGE} | {"remark": _remark(row)},
+        "neighbours": _nearest_known(x, models.known),
+        "known_source": models.known.source,
+        "reasons": [vars(reason) for reason in reasons_of({**row, "formula": formula}, background)],
+        "gradient": _slopes(x, models),
+    }
+
+
+def _remark(row: Mapping[str, Any]) -> str:
+    """What a person should know of a row's charges; "" where there is nothing to say."""
+    states = row["oxidation_states"] or ""
+    if row["alloy"]:
+        return "One element or metals alone: charges say nothing here."
+    if row["undoped"]:
+        return f"A cuprate that is {UNDOPED_REMARK}."
+    if row["charge_kind"] == "metallic":
+        return "A metal, intermetallic or hydride: its charges needn't balance."
+    if "*" in states:
+        return "Charges balance only if atoms of one element take two oxidation states."
+    if not states and row["neutral"] and not row["pauling"]:
+        return "Charges balance only with a cation that is more electronegative than an anion."
+    return "" if states else "No likely oxidation states of these elements balance."
+
+
+def _nearest_known(x: Floats, known: KnownMaterials) -> list[dict[str, Any]]:
+    """The nearest known compositions by L1 distance of fractions (118,), nearest first; null for what isn't known."""
+    distances = np.abs(known.fractions - x).sum(axis=1)
+    return [
+        {
+            "formula": known.formulas[at],
+            "distance": round(float(distances[at]), 6),
+            "tc_k": _number(known.tc_k[at]),
+            "pressure_gpa": _number(known.pressure_gpa[at]),
+            "reports": int(known.reports[at]),
+            "reference": known.reference[at],
+        }
+        for at in np.argsort(distances, kind="stable")[:NEIGHBOURS].tolist()
+    ]
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _slopes(x: Floats, models: Models) -> list[dict[str, Any]]:
+    """What T_c does as each element that the predictors know takes atoms from all others alike: along (1 − δ)x + δe,
+    the slope at δ = 0 is ∂T_c/∂x_e − Σ x_j ∂T_c/∂x_j.
+    """
+    tc = models.predictors.tc
+    known = [at for at, symbol in enumerate(SYMBOLS) if symbol not in models.foreign]
+    leaf = torch.tensor(x[None], dtype=torch.float32, device=tc.supported.device, requires_grad=True)
+    (gradient,) = torch.autograd.grad(tc(leaf).sum(), leaf)
+    g = gradient[0].double().cpu().numpy()
+    slope = (g - float(x @ g)) / 100
+    rows = (1 - STEP) * x + STEP * np.eye(len(SYMBOLS))[known]
+    after = values_of(tc, rows.astype(np.float32)).clip(min=0)
+    return [
+        {
+            "symbol": SYMBOLS[at],
+            "dtc_k_per_percent": float(slope[at]),
+            "tc_with_5_percent_k": float(value),
+        }
+        for at, value in zip(known, after, strict=True)
+    ]

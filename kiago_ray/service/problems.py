@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from fastapi import FastAPI, Request
@@ -35,8 +34,6 @@ _ADVICE = {
 
 log = logging.getLogger("kiago_ray.service")
 
-T = TypeVar("T")
-
 
 @cache
 def _examples() -> dict[str, Any]:
@@ -47,8 +44,8 @@ def _examples() -> dict[str, Any]:
 
 
 def _add_example(schema: dict[str, Any], shape: type[BaseModel]) -> None:
-    if shape.__name__ in _examples():
-        schema["example"] = _examples()[shape.__name__]
+    if example := _examples().get(shape.__name__):
+        schema["example"] = example
 
 
 class Shape(BaseModel, extra="forbid", json_schema_extra=_add_example):
@@ -77,10 +74,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 @dataclass(eq=False)
 class ProblemError(KiagoError):
-    """A request that can't be answered as asked.
-
-    detail: one line. retry_after_s: when to come back. errors: each with `where` and `message`.
-    """
+    """A request that can't be answered as asked. detail: one line. errors: each with `where` and `message`."""
 
     status: int = field()  # no default, though KiagoError has one
     detail: str
@@ -123,15 +117,6 @@ def json_of(body: bytes, example: str) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise ProblemError.at("body", f"this is no JSON; send such as {example}") from None
-
-
-async def answered(asked: Awaitable[T], timeout_s: float) -> T:
-    """What is answered in time. Raises ProblemError, 504."""
-    try:
-        return await asyncio.wait_for(asked, timeout_s)
-    except TimeoutError:
-        late = f"no answer within {timeout_s:g} s; send fewer formulas at a time"
-        raise ProblemError(504, late, retry_after_s=BUSY_RETRY_S) from None
 
 
 def handle_problems(app: FastAPI) -> None:

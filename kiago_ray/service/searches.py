@@ -24,7 +24,7 @@ from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
 from kiago_ray.service.backend import Asked, Service
 from kiago_ray.service.jobs import Job, JobStore, State
-from kiago_ray.service.problems import ProblemError, Shape, answered, json_of, problems
+from kiago_ray.service.problems import ProblemError, Shape, json_of, problems
 from kiago_ray.service.settings import Limits
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES
@@ -142,7 +142,7 @@ async def submit(request: Request, response: Response, service: Asked) -> Any:
         raise ProblemError.at("body", f"a search is a mapping of fields, such as {_SEARCH}")
     models = replace(backend.models, hull=None)  # as the worker has them
     spec, preset = await run_in_threadpool(requested_search, values, limits)
-    await answered(backend.in_turn(lambda: models.check(spec)), limits.predict_timeout_s)
+    await service.answered(backend.in_turn(lambda: models.check(spec)))
     job = await run_in_threadpool(_keep, service, request.state.client, spec, preset)
     backend.wake()
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/searches/{job.request.id}"
@@ -258,9 +258,7 @@ def plot(search_id: SearchId, name: Annotated[str, Path(max_length=64)], service
 
 
 def requested_search(values: Mapping[str, Any], limits: Limits) -> tuple[SearchSpec, str]:
-    """The specification that a request asks for, as `kiago search` would run it, and its preset's name. Raises
-    SpecError: there is no such, or it costs too much.
-    """
+    """The specification that a request asks for, as `kiago search` has it, and its preset. Raises SpecError."""
     preset = values.get("preset", "default")
     if not isinstance(preset, str) or preset not in PRESETS:
         raise SpecError(f"preset: {str(preset)[:40]!r} is none; choose one of {', '.join(PRESETS)}")

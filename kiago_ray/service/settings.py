@@ -14,7 +14,6 @@ TOKEN = "KIAGO_TOKEN"
 """The environment variable with the token that clients must send. Settings never hold it."""
 SHORTEST_TOKEN = 16
 
-
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from kiago_ray import __version__
 from kiago_ray.distributed.dispatch import RunRequest, WorkerSetup
-from kiago_ray.distributed.drivers import sweep_identity
+from kiago_ray.distributed.drivers import run_identity
 from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.search.sections import validated
 from kiago_ray.sweep.spec import SweepSpec
@@ -78,7 +78,7 @@ def request_for(sweep: SweepSpec, folder: Path, **changes: Any) -> RunRequest:
     )
     values: dict[str, Any] = {
         "where": folder,
-        "identity": sweep_identity(sweep, weights, None),
+        "identity": run_identity(sweep, {"weights": weights, "known": None}),
         "about": {"kiago_ray": __version__},
         "setup": setup,
     }

@@ -53,7 +53,7 @@ def dispatch(
     **request: Any,
 ) -> Dispatch:
     asked = RunRequest(where=setup.run, identity={}, about={}, setup=setup, **request)
-    return Dispatch(plan, asked, heard, lambda manifest: None, probe, should_stop)
+    return Dispatch(plan, asked, heard, lambda shard, manifest: None, probe, should_stop)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -17,9 +17,8 @@ from starlette.testclient import TestClient
 from kiago_ray.models import Models
 from kiago_ray.service.app import build_app
 from kiago_ray.service.backend import Backend, service_models
-from kiago_ray.service.jobs import JobStore
+from kiago_ray.service.jobs import JobStore, Runner
 from kiago_ray.service.settings import Limits, ServiceSettings
-from kiago_ray.service.worker import Runner
 
 
 @pytest.fixture(scope="session")

@@ -166,6 +166,23 @@ def test_the_log_names_requests_and_nothing_else(
     assert "MgB2" not in line
 
 
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v1/searches/x", "/v1/searches/{search_id}"),
+        ("/assets/app.js", "/assets"),
+        ("/assets/none.js", "/assets"),
+        ("/nothing", "other"),
+    ],
+)
+def test_requests_are_counted_by_route(
+    path: str, route: str, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "kiago_ray.service.access"):
+        service.client.get(path)
+    assert json.loads(caplog.messages[-1])["route"] == route
+
+
 def test_without_a_token_other_sites_pages_get_nothing(make_service: MakeService) -> None:
     client = make_service(allowed_hosts=("lab",)).client
     assert client.get("/v1/models").status_code == 200

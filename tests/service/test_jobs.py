@@ -16,9 +16,9 @@ from kiago_ray.models import Models
 from kiago_ray.screening.candidates import ranked
 from kiago_ray.screening.known import TriedMaterials
 from kiago_ray.search.spec import SearchSpec, load_preset
-from kiago_ray.service.jobs import Job, JobStore
+from kiago_ray.search.stages import Recorder
+from kiago_ray.service.jobs import MOST_BEGUN, Job, JobStore, Runner
 from kiago_ray.service.searches import candidate_page
-from kiago_ray.service.worker import MOST_BEGUN, Runner
 from kiago_ray.storage.location import StorageError
 from kiago_ray.storage.run_directory import CANDIDATES
 
@@ -115,7 +115,7 @@ def test_a_cancelled_search_is_never_begun(store: JobStore, models: Models) -> N
 def test_a_running_search_is_cancelled(
     store: JobStore, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kiago_ray.service.worker.TELL_S", 0.0)
+    monkeypatch.setattr("kiago_ray.service.jobs.TELL_S", 0.0)
     job_id = submitted(store)
     update = JobStore.update
 
@@ -128,6 +128,20 @@ def test_a_running_search_is_cancelled(
     run_all(Runner(store, models))
     assert state(store, job_id) == "cancelled"
     assert store.waiting() == []
+
+
+def test_cancelling_is_seen_between_two_words_on_the_progress(
+    store: JobStore, models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, whose progress isn't told of after every step."""
+
+    class Rare(Recorder):
+        def __post_init__(self) -> None:
+            self.every = 10**6
+
+    monkeypatch.setattr("kiago_ray.search.run.Recorder", Rare)
+    test_a_running_search_is_cancelled(store, models, monkeypatch)
+    assert not any((store.result(each) / "shards").entries() for each in store.ids())
 
 
 def test_what_a_lost_worker_did_is_kept(
@@ -144,7 +158,7 @@ def test_what_a_lost_worker_did_is_kept(
         return job
 
     with monkeypatch.context() as patched:
-        patched.setattr("kiago_ray.service.worker.TELL_S", 1e9)  # told of whole shards alone
+        patched.setattr("kiago_ray.service.jobs.TELL_S", 1e9)  # told of whole shards alone
         patched.setattr(JobStore, "update", tell)
         assert run_all(Runner(store, models, closing=closing.is_set)) == 0
     assert (state(store, job_id), store.waiting()) == ("running", [job_id])
@@ -174,7 +188,7 @@ def test_a_search_outlives_any_number_of_orderly_stops(
     store: JobStore, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in the middle of its first shard again and again, and after each shard."""
-    monkeypatch.setattr("kiago_ray.service.worker.TELL_S", 0.0)
+    monkeypatch.setattr("kiago_ray.service.jobs.TELL_S", 0.0)
     job_id = submitted(store)
     for _ in range(MOST_BEGUN + 1):
         asked = iter([False, False, False])  # the worker begins, then has to go
@@ -210,7 +224,7 @@ def test_shards_of_other_models_are_made_again(store: JobStore, models: Models) 
         return job
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("kiago_ray.service.worker.TELL_S", 1e9)  # told of whole shards alone
+        patched.setattr("kiago_ray.service.jobs.TELL_S", 1e9)  # told of whole shards alone
         patched.setattr(JobStore, "update", tell)
         run_all(Runner(store, models, closing=done.is_set))
     before = shard_files(store, job_id)

@@ -24,12 +24,11 @@ from kiago_ray.models import Models
 from kiago_ray.search.spec import load_preset
 from kiago_ray.service.app import build_app
 from kiago_ray.service.backend import Backend
-from kiago_ray.service.jobs import JobStore
+from kiago_ray.service.jobs import JobStore, Runner
 from kiago_ray.service.predictions import Explanation, Health, ModelsView, Predictions
 from kiago_ray.service.problems import Problem
 from kiago_ray.service.searches import CandidatePage, JobList, JobView
 from kiago_ray.service.settings import Limits, ServiceSettings
-from kiago_ray.service.worker import Runner
 
 # A specification can be wrong in more ways than a schema says, so what is refused is not held against it.
 CHECKS = [

@@ -14,7 +14,7 @@ from kiago_ray.cli.formulas import predict_table
 from kiago_ray.models import Models
 from kiago_ray.predictors.base import predict
 from kiago_ray.search import load_preset
-from kiago_ray.service.explain import explain
+from kiago_ray.service.predictions import explained
 from kiago_ray.storage.table import PREDICTED
 
 from .conftest import Service
@@ -117,7 +117,7 @@ def test_the_certificate_is_the_same_everywhere(formula: str, models: Models, se
 def test_what_is_explained_is_the_row_that_is_predicted(models: Models, service: Service) -> None:
     for formula in CERTIFIED:
         (row,) = service.client.post("/v1/predict", json={"formulas": [formula]}).json()["predictions"]
-        told = explain(formula, models)
+        told = explained(formula, models)
         for name in PREDICTED:
             close = pytest.approx(told[name], abs=1e-3) if isinstance(told[name], float) else told[name]
             assert row[name] == close, name
