@@ -92,14 +92,13 @@ class WorkerInfo:
     gpus: tuple[str, ...]
 
 
+@dataclass(eq=False)
 class SearchWorker:
     """Holds the models and runs shards. Nothing is loaded before `start`, so that its errors arrive as they are."""
 
-    models: Models
-    info: WorkerInfo
-
-    def __init__(self, setup: WorkerSetup) -> None:
-        self.setup = setup
+    setup: WorkerSetup
+    models: Models = field(init=False)
+    info: WorkerInfo = field(init=False)
 
     def start(self) -> WorkerInfo:
         """Take the device and load the models. Raises WorkerSetupError, WeightsError."""
@@ -275,7 +274,7 @@ class Dispatch:
                 self._dismiss(member)  # its place is free for others, and for the autoscaler to take down
 
     def _settle(self, member: _Member) -> None:
-        """Take what a call has come to."""
+        """Take what a call has come to. Raises InputError where no worker can start."""
         import ray
 
         shard = member.shard
@@ -286,7 +285,11 @@ class Dispatch:
             raised = isinstance(error, ray.exceptions.RayTaskError)
             cause = (getattr(error, "cause", None) or error) if raised else error
             if shard is None:
-                self._refused(one_line(cause))
+                self._refusals += 1
+                self._hire_after = time.monotonic() + min(60.0, 2.0**self._refusals)
+                self.watcher.worker_lost(None, one_line(cause))
+                if self._refusals >= _REFUSALS and not self._crew:
+                    raise InputError(f"no worker can start: {one_line(cause)}") from error
             elif raised and not isinstance(cause, StorageError):
                 self._failed(shard, one_line(cause))
             else:
@@ -313,14 +316,6 @@ class Dispatch:
     def _failed(self, shard: Shard, cause: str) -> None:
         self.failures[shard.name] = cause
         self.watcher.shard_failed(shard, cause)
-
-    def _refused(self, cause: str) -> None:
-        """A worker couldn't start. Where none does, the campaign can't go on: raises InputError."""
-        self._refusals += 1
-        self._hire_after = time.monotonic() + min(60.0, 2.0**self._refusals)
-        self.watcher.worker_lost(None, cause)
-        if self._refusals >= _REFUSALS and not self._crew:
-            raise InputError(f"no worker can start: {cause}")
 
     def _dismiss(self, member: _Member) -> None:
         import ray

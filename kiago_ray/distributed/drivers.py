@@ -286,7 +286,7 @@ def run_identity(what: Plan | SweepSpec, models: Mapping[str, Any]) -> dict[str,
     """
     families: dict[str, Any] = {}
     if isinstance(what, SweepSpec):
-        own = {"sweep": what.defining(), "shared": what.spec({}).model_dump(mode="json")}
+        own: dict[str, Any] = {"sweep": what.defining(), "shared": what.spec({}).model_dump(mode="json")}
     else:
         specs = [[search.name, search.spec.model_dump(mode="json")] for search in what.searches]
         digest = hashlib.sha256(json.dumps(specs, sort_keys=True).encode()).hexdigest()

@@ -27,7 +27,6 @@ from pydantic import BaseModel, Field, ValidationError
 from kiago_ray.models import Models
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import PlannedSearch
-from kiago_ray.runs.results import finish_search
 from kiago_ray.runs.shards import Manifest, StoppedError, compute_shard, state_of
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
@@ -73,7 +72,7 @@ class _File(BaseModel, extra="forbid", frozen=True, ser_json_inf_nan="constants"
         (folder / self.file).write_bytes(self.model_dump_json().encode("utf-8"))
 
 
-class Request(_File):
+class Request(_File, frozen=True):
     """What was asked for. rows_per_shard: those that run together (see ServiceSettings)."""
 
     file = "job.json"
@@ -85,10 +84,8 @@ class Request(_File):
     rows_per_shard: int
 
 
-class Status(_File):
-    """How a search stands. begun: how often a worker has begun it since its last whole shard. done, total: steps.
-    summary: as Summary.to_dict has it.
-    """
+class Status(_File, frozen=True):
+    """How a search stands. begun: how often a worker has begun it since its last whole shard. done, total: steps."""
 
     file = "status.json"
     state: State = "queued"
@@ -288,6 +285,8 @@ class Runner:
 
     def _run(self, job: Job, lease: Lease) -> dict[str, Any]:
         """Run the shards that aren't there and write the results. Raises StoppedError and what the search raises."""
+        from kiago_ray.runs.results import finish_search  # who only answers for jobs needs no merging
+
         store, result = self.store, self.store.result(job.request.id)
         models = replace(self.models, hull=None)  # only the best of all rows are held against the hull
         planned = PlannedSearch.of(SearchSpec.model_validate(job.request.spec), job.request.rows_per_shard)

@@ -403,21 +403,19 @@ def _remark(row: Mapping[str, Any]) -> str:
 def _nearest_known(x: Floats, known: KnownMaterials) -> list[dict[str, Any]]:
     """The nearest known compositions by L1 distance of fractions (118,), nearest first; null for what isn't known."""
     distances = np.abs(known.fractions - x).sum(axis=1)
+    nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
+    tc_k, pressure_gpa = (_plain(pa.array(each[nearest])) for each in (known.tc_k, known.pressure_gpa))
     return [
         {
             "formula": known.formulas[at],
             "distance": round(float(distances[at]), 6),
-            "tc_k": _number(known.tc_k[at]),
-            "pressure_gpa": _number(known.pressure_gpa[at]),
+            "tc_k": tc_k[place],
+            "pressure_gpa": pressure_gpa[place],
             "reports": int(known.reports[at]),
             "reference": known.reference[at],
         }
-        for at in np.argsort(distances, kind="stable")[:NEIGHBOURS].tolist()
+        for place, at in enumerate(nearest.tolist())
     ]
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _slopes(x: Floats, models: Models) -> list[dict[str, Any]]:
