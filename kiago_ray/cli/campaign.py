@@ -183,8 +183,8 @@ def requested(
     **how: Any,
 ) -> RunRequest:
     """What a run is made with; says where it has no record. how: more of `RunRequest`. Raises TrackingError."""
-    tuning = {} if isinstance(what, Plan) else {TUNING_ORACLE: load_card(TUNING_ORACLE)["sha256"]}
-    identity = {**models.identity, "weights": {**models.hashes, **tuning}}
+    tuning = () if isinstance(what, Plan) else (TUNING_ORACLE,)
+    hashes = models.hashes | {kind: load_card(kind)["sha256"] for kind in tuning}
     spec: RunSpec = what.campaign if isinstance(what, Plan) else what
     target = tracking_target(Location.of(where), tracking_uri, spec.name, none=no_tracking)
     if target is None and not no_tracking:
@@ -192,7 +192,7 @@ def requested(
     weights = None if spec.weights is None else Path(spec.weights)
     return RunRequest(
         where=where,
-        identity=run_identity(what, identity),
+        identity=run_identity(what, {**models.identity, "weights": hashes}),
         about={**versions(), "resources": spec.resources.model_dump(mode="json")},
         setup=WorkerSetup.of(where, spec.resources, models, weights),
         tracking=target,

@@ -92,13 +92,14 @@ class WorkerInfo:
     gpus: tuple[str, ...]
 
 
-@dataclass(eq=False)
 class SearchWorker:
     """Holds the models and runs shards. Nothing is loaded before `start`, so that its errors arrive as they are."""
 
-    setup: WorkerSetup
-    models: Models = field(init=False)
-    info: WorkerInfo = field(init=False)
+    models: Models
+    info: WorkerInfo
+
+    def __init__(self, setup: WorkerSetup) -> None:
+        self.setup = setup
 
     def start(self) -> WorkerInfo:
         """Take the device and load the models. Raises WorkerSetupError, WeightsError."""
