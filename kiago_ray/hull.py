@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import platformdirs
@@ -68,16 +68,16 @@ class Phases:
 
 
 def load_phases(path: PathLike | None, ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
-    """The compounds of a file, or for None those of the package's own table, with the energies that `ef` predicts,
-    whose weights have this SHA-256, or without it the file's own. What takes long comes from the cache where it was
-    worked out before; the table has the energies by the shipped ElemNet. Raises DataError for a file that can't be
-    used (see data.sources).
+    """The compounds of a file, or for None of the package's own table, with the energies that `ef` predicts, whose
+    weights have this SHA-256, or without it the file's own. What takes long is cached; the table has the energies by
+    the shipped ElemNet. Raises DataError for a file that can't be used (see data.sources).
     """
     if path is None:
-        digest, column = tables.sha256_of(tables.PHASES), None
-        if ef is None or ef_sha256 == tables.phases_ef_sha256():
-            column = "ef_ev_per_atom" if ef is None else "ef_predicted_ev_per_atom"
-            return _shipped(digest, ef, column)
+        digest = tables.sha256_of(tables.PHASES)
+        if ef is None:
+            return _shipped(digest, "ef_ev_per_atom")
+        if ef_sha256 == tables.phases_ef_sha256():
+            return _shipped(digest, "ef_predicted_ev_per_atom")
         return _cached(digest, ef_sha256, lambda: _shipped(digest, ef))
     phases = _cached(sha256(path), ef_sha256 if ef else "file", lambda: _of_file(path, ef))
     return replace(phases, report=replace(phases.report, file=Path(path).name))
@@ -89,17 +89,20 @@ def _of_file(path: PathLike, ef: Predictor | None) -> Phases:
     known = None if ef is None else [SYMBOLS[z] for z in np.flatnonzero(_elements(ef))]
     table, report = sources.load_phases(path, energies=ef is None, elements=known)
     formulas = tuple(table["formula"].tolist())
-    fractions = sparse_fractions(formulas)
-    energies = table["ef_ev_per_atom"].to_numpy() if ef is None else _predicted(ef, fractions)
-    return Phases(formulas, fractions, energies, report)
+    energies = table["ef_ev_per_atom"].to_numpy() if ef is None else predicted_energies(ef, formulas)
+    return Phases(formulas, sparse_fractions(formulas), energies, report)
 
 
-def _shipped(digest: str, ef: Predictor | None, column: str | None = None) -> Phases:
-    """The table's compounds of elements that `ef` knows, with the energies of a column or else by `ef`."""
+def _shipped(digest: str, energies: str | Predictor) -> Phases:
+    """The table's compounds with the energies of one of its columns or by a predictor, those that have one."""
     table = tables.phases()
     fractions = sparse_fractions(table["formula"].tolist())
     compound = np.diff(fractions.indptr) > 1
-    kept = compound if ef is None else compound & _supported(ef, fractions)
+    if isinstance(energies, str):
+        ef_ev_per_atom = table[energies].to_numpy(np.float64)
+    else:
+        ef_ev_per_atom = predicted_energies(energies, table["formula"].tolist())
+    kept = compound & ~np.isnan(ef_ev_per_atom)
     dropped = {AN_ELEMENT: len(table) - compound.sum(), FOREIGN: (compound & ~kept).sum()}
     report = LoadReport(
         kind="phases",
@@ -111,33 +114,23 @@ def _shipped(digest: str, ef: Predictor | None, column: str | None = None) -> Ph
         duplicates_merged=0,
         rows_kept=int(kept.sum()),
     )
-    table, fractions = table[kept], fractions[kept]
-    energies = table[column].to_numpy(np.float64) if column else _predicted(cast(Predictor, ef), fractions)
-    return Phases(tuple(table["formula"].tolist()), fractions, energies, report)
+    return Phases(tuple(table["formula"][kept].tolist()), fractions[kept], ef_ev_per_atom[kept], report)
 
 
 def predicted_energies(ef: Predictor, formulas: Sequence[str]) -> Floats:
     """E_f in eV/atom of canonical formulas, (n,); NaN where `ef` doesn't know an element."""
     fractions = sparse_fractions(formulas)
-    known = _supported(ef, fractions)
+    known = np.flatnonzero(fractions @ (~_elements(ef)).astype(np.float64) == 0)
     energies = np.full(len(formulas), np.nan)
-    energies[known] = _predicted(ef, fractions[known])
+    for at in range(0, len(known), DENSE_AT_ONCE):
+        rows = known[at : at + DENSE_AT_ONCE]
+        energies[rows] = predict(ef, fractions[rows].toarray().astype(np.float32))
     return energies
 
 
 def _elements(ef: Predictor) -> Mask:
     """(118,): the elements that the predictor knows."""
     return np.asarray(ef.supported.cpu().numpy(), dtype=np.bool_)
-
-
-def _supported(ef: Predictor, fractions: csr_matrix) -> Mask:
-    """Whether the predictor knows all elements of each of fractions (n, 118), (n,)."""
-    return np.asarray(fractions @ (~_elements(ef)).astype(np.float64) == 0)
-
-
-def _predicted(ef: Predictor, fractions: csr_matrix) -> Floats:
-    pieces = [fractions[at : at + DENSE_AT_ONCE] for at in range(0, fractions.shape[0], DENSE_AT_ONCE)]
-    return np.concatenate([predict(ef, piece.toarray().astype(np.float32)) for piece in pieces])
 
 
 def _cached(file_sha256: str, energies: str, read: Callable[[], Phases]) -> Phases:
@@ -214,12 +207,9 @@ class EnergyHull:
         weights: Path | None = None,
     ) -> EnergyHull:
         """The hull of a file's phases, by default the shipped ones, by ElemNet's energies or by the file's own.
-
         weights: of ElemNet, a folder that `kiago train` wrote, else the shipped ones. Raises DataError for a file and
         WeightsError for weights that can't be used.
         """
-        if energies not in ("elemnet", "file"):
-            raise ValueError(f"energies: {energies!r} is neither elemnet nor file")
         if energies == "file":
             return cls(load_phases(path))
         ef = load_ef(weights)
@@ -231,12 +221,9 @@ class EnergyHull:
         return np.ones(N_ELEMENTS, dtype=np.bool_) if self.ef is None else _elements(self.ef)
 
     def energies(self, fractions: Floats) -> Floats:
-        """E_f in eV/atom of atomic fractions (n, 118), (n,): the phase's where it is one, 0 for an element, else the
-        predictor's, and NaN where there is none.
-        """
-        values = np.full(len(fractions), np.nan)
-        if self.ef is not None:
-            values = predict(self.ef, fractions.astype(np.float32))
+        """E_f in eV/atom of atomic fractions (n, 118), (n,): its phase's, 0 of an element, else predicted or NaN."""
+        unknown = np.full(len(fractions), np.nan)
+        values = unknown if self.ef is None else predict(self.ef, fractions.astype(np.float32))
         for row, x in enumerate(fractions):
             _, same = self._in_system(x)
             if np.count_nonzero(x) == 1:
@@ -246,9 +233,8 @@ class EnergyHull:
         return values
 
     def e_hull(self, fractions: Floats, ef_ev_per_atom: Floats) -> Floats:
-        """ΔE_hull ≥ 0 in eV/atom, (n,), of atomic fractions (n, 118) with formation energies (n,); NaN for NaN.
-
-        Raises ValueError for elements that aren't `supported`.
+        """ΔE_hull ≥ 0 in eV/atom, (n,), of atomic fractions (n, 118) with formation energies (n,); NaN for NaN. Raises
+        ValueError for elements that aren't `supported`.
         """
         return np.array([each.e_hull_ev_per_atom for each in self.places(fractions, ef_ev_per_atom)])
 
@@ -266,17 +252,13 @@ class EnergyHull:
             if phases + len(others) > MIXED_AT_ONCE:
                 mixtures += lowest_mixtures(batch)
                 batch, phases = [], 0
-            batch.append(self._mixing(x, others))
+            elements = np.flatnonzero(x)  # at 0 eV/atom
+            mixed = [self.phases.fractions[others][:, elements].toarray(), np.eye(len(elements))]
+            energies = np.concatenate([self.phases.ef_ev_per_atom[others], np.zeros(len(elements))])
+            batch.append((x[elements], np.concatenate(mixed), energies))
             phases += len(others)
         mixtures += lowest_mixtures(batch)
         return list(map(self._place, rows, ef_ev_per_atom.tolist(), inside, mixtures))
-
-    def _mixing(self, x: Floats, others: Ints) -> Mixing:
-        """What x may be mixed of: these phases, and its elements at 0 eV/atom."""
-        elements = np.flatnonzero(x)
-        phases = [self.phases.fractions[others][:, elements].toarray(), np.eye(len(elements))]
-        energies = np.concatenate([self.phases.ef_ev_per_atom[others], np.zeros(len(elements))])
-        return x[elements], np.concatenate(phases), energies
 
     def _place(
         self, x: Floats, ef: float, inside: tuple[Ints, Ints], mixture: tuple[float, Floats]
@@ -331,20 +313,17 @@ def judge(
     hull: EnergyHull, formulas: Sequence[object], ef_ev_per_atom: Floats | None = None
 ) -> tuple[Floats, list[HullPlace | None], list[str | None]]:
     """Of n formulas E_f (n,) in eV/atom, where each lies, and why one that can't be read, holds an unknown element or
-    has no energy has no place; NaN and None otherwise.
-
-    ef_ev_per_atom: (n,) energies that are known of them; where one is NaN, the hull's own counts (see
-    `EnergyHull.energies`).
+    has no energy has no place; NaN and None otherwise. ef_ev_per_atom: (n,) energies that are known; where one is NaN,
+    the hull's own counts (see `EnergyHull.energies`).
     """
     n = len(formulas)
     energies, rows, good = np.full(n, np.nan), np.zeros((n, N_ELEMENTS)), np.zeros(n, dtype=np.bool_)
     places: list[HullPlace | None] = [None] * n
     errors: list[str | None] = [None] * n
-    supported = hull.supported
     for row, text in enumerate(formulas):
         try:
             amounts = parse(text if isinstance(text, str) else "")
-            unknown = [symbol for symbol in amounts if not supported[INDEX[symbol]]]
+            unknown = [symbol for symbol in amounts if not hull.supported[INDEX[symbol]]]
             if unknown:
                 raise FormulaError("unknown element", f"the predictor doesn't know {', '.join(unknown)}")
             rows[row], good[row] = fractions(amounts), True

@@ -285,9 +285,8 @@ def order(rows: Any, ranking: ScreensSpec | None = None) -> Ints:
     formula. rows: with the columns RANKED.
 
     Where it asks for improvement, the key is ln P + ln(EI + offset + share·trusted T_c), and the rows that passed and
-    are neither known, tried nor undoped are then arranged: the best that is a gain stands first, if there is one; and
-    of the first 30 no more than most_per_system are of one chemical system, as far as there are others: the surplus
-    follows behind them.
+    are neither known, tried nor undoped are then arranged: the best that is a gain, if there is one, stands first; and
+    of the first 30 no more than most_per_system are of one chemical system, as far as there are others.
     """
     ranking = ranking or ScreensSpec(rank_by="trusted")
     passed, undoped, gain, new_system = (rows[name].fill_null(False).to_numpy() for name in _MARKS)
@@ -306,9 +305,7 @@ def order(rows: Any, ranking: ScreensSpec | None = None) -> Ints:
 
 
 def improvement_key(plausibility: Floats, expected_improvement_k: Floats, offset_k: float | Floats) -> Floats:
-    """ln P + ln(EI + offset), (n,), the offset one for all or (n,). What isn't known of any row is left out; of some
-    rows it makes their key NaN.
-    """
+    """ln P + ln(EI + offset), (n,), offset one or (n,); what is NaN in all rows is left out, in some it makes NaN."""
     with np.errstate(divide="ignore"):
         terms = np.log([plausibility, expected_improvement_k + offset_k])
     return np.asarray(terms[~np.isnan(terms).all(axis=1)].sum(axis=0))

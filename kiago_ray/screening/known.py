@@ -5,25 +5,22 @@ search also those within it of the base, at ambient pressure. Their T_c is weigh
 as the compositions around it.
 
 What was made and measured, with or without success, needn't be repeated, and re-weighs its neighbourhood: its T_c, and
-how likely it superconducts. A sample i at distance d_i weighs κ_i = exp(−d_i/ℓ) beside a prior of weight λ, which
-stands for the model itself. d is element mover's distance (`data.compositions`), by which elements that replace one
-another are near. With the residual r_i, what was measured less what the model says of that same composition, and s_i,
-1 where it superconducts and else 0,
+how likely it superconducts. A sample i at distance d_i, element mover's (`data.compositions`), weighs κ_i =
+exp(−d_i/ℓ) beside a prior of weight λ, which stands for the model itself. With the residual r_i, what was measured
+less what the model says of that same composition, and s_i, 1 where it superconducts and else 0,
 
     T_c' = max(0, T_c + Σ κ_i r_i / (λ + Σ κ_i))
     ln odds' = ln odds + ln[(λ p0 + Σ κ_i s_i) / (λ (1 − p0) + Σ κ_i (1 − s_i))] − ln[p0 / (1 − p0)]
 
-The first is kernel regression of residuals, shrunk to 0; the second the odds of the posterior mean of a Beta
-distribution with prior Beta(λ p0, λ (1 − p0)), over its prior odds, by which the odds of the plausibility are
-multiplied. Where no superconductivity was found down to T_min, T_c is somewhere from 0 to T_min: the middle counts,
-r_i = min(0, T_min/2 − T_c of the model), which never raises T_c. ℓ and λ were chosen on halves of a survey and
-measured on other halves: `benchmarks/failures.md`.
+The first is kernel regression of residuals, shrunk to 0; the second multiplies the odds of the plausibility by those
+of the posterior mean of a Beta distribution, over those of its prior Beta(λ p0, λ (1 − p0)). Where no
+superconductivity was found down to T_min, T_c is somewhere from 0 to T_min: the middle counts, r_i = min(0, T_min/2 −
+T_c of the model), which never raises T_c. ℓ and λ were chosen on halves of a survey and measured on other halves:
+`benchmarks/failures.md`.
 
 T_c is trusted as far as trusted T_c = min(T_c, T_c of the oracle) − σ, at least 0, and 0 for a composition beyond what
-the predictors know: there nobody has a say, and 0 is the only lower bound that is sure. σ is calibrated on held-out
-rows, so that about one in six known superconductors lies below T_c − σ. Where the oracle says less, σ comes off that:
-of two rows with equal T_c and σ, the one that it doubts is trusted less. The oracle's own spread isn't used: it is no
-calibrated error.
+the predictors know, of which nothing else is sure. σ is calibrated on held-out rows, so that about one in six known
+superconductors lies below T_c − σ. The oracle's own spread isn't used: it is no calibrated error.
 """
 
 from __future__ import annotations
@@ -70,9 +67,7 @@ NEARBY = 3 * LENGTH  # places; a sample that is farther has less than half the w
 
 @dataclass(frozen=True)
 class BaseMaterial:
-    """The base of a search: T_c in K as predicted, as measured where known, and by the oracle where asked; E_f
-    predicted in eV/atom.
-    """
+    """The base of a search: T_c in K predicted, measured where known, and by the oracle; E_f in eV/atom."""
 
     formula: str
     tc_predicted_k: float
@@ -84,9 +79,9 @@ class BaseMaterial:
 @dataclass(frozen=True)
 class KnownMaterials:
     """m compositions: their formulas, fractions (m, 118), measured T_c (m,) in K and the pressure (m,) in GPa at which
-    it was, NaN where the source doesn't say. reports: (m,) how often it was measured. year, reference: m of each,
-    of the first report; None and "" where unknown. compositions: all that count as known, also those of
-    undetermined oxygen, which have no fractions. source: where they come from, for a person.
+    it was, NaN where unknown. reports: (m,) how often it was measured. year, reference: m of each, of the first
+    report; None and "" where unknown. compositions: all that count as known, also those of undetermined oxygen, which
+    have no fractions. source: where they come from, for a person.
     """
 
     formulas: tuple[str, ...]
@@ -212,11 +207,10 @@ class KnownMaterials:
 
 def expected_improvement_k(tc_k: Floats, tc_std_k: Floats, best_k: Floats) -> Floats:
     """E[max(0, T − best)] in K, (n,), for T normal with mean tc_k and standard deviation tc_std_k, (n,) each (Jones,
-    Schonlau and Welch, J. Global Optim. 13, 455 (1998), eq. 15).
+    Schonlau and Welch, J. Global Optim. 13, 455 (1998), eq. 15); NaN where T_c or the best isn't known.
 
-    Without a spread T is taken as sure; NaN where T_c or the best isn't known. No T_c is below 0, nor is a best, so
-    that the part of the normal below 0 K adds nothing. A spread above MOST_SPREAD of the higher of the two counts as
-    that: networks that disagree by tens of kelvin know nothing, and ignorance is no promise.
+    Without a spread T is taken as sure. A spread above MOST_SPREAD of the higher of the two counts as that: networks
+    that disagree by tens of kelvin know nothing, and ignorance is no promise.
     """
     above = np.asarray(tc_k, dtype=np.float64) - best_k
     spread = np.nan_to_num(np.asarray(tc_std_k, dtype=np.float64), nan=0.0)
@@ -230,11 +224,7 @@ def expected_improvement_k(tc_k: Floats, tc_std_k: Floats, best_k: Floats) -> Fl
 
 
 def trusted_tc_k(tc_k: Floats, tc_std_k: Floats, tc_oracle_k: Floats, extrapolation: Floats) -> Floats:
-    """The lower bound of T_c in K, (n,), of values (n,) each, NaN for what a row doesn't have.
-
-    Without a spread nothing is taken off, without an oracle T_c alone counts. NaN without T_c and where nothing else
-    is known.
-    """
+    """The lower bound of T_c in K, (n,), of values (n,) each; NaN without T_c and where nothing else is known."""
     alone = np.isnan(tc_std_k) & np.isnan(tc_oracle_k) & np.isnan(extrapolation)
     bound = np.fmin(tc_k, tc_oracle_k) - np.nan_to_num(tc_std_k, nan=0.0)
     trusted = np.where(extrapolation > EXTRAPOLATED, 0.0, np.clip(bound, 0.0, None))
@@ -245,8 +235,7 @@ def trusted_tc_k(tc_k: Floats, tc_std_k: Floats, tc_oracle_k: Floats, extrapolat
 class TriedMaterials:
     """t samples. compositions: by the text that tells what came of each. tc_k: (t,) in K, 0 where none was found.
     down_to_k: (t,) the lowest temperature at which it was measured, NaN where unknown. tc_predicted_k: (t,) what the
-    search's model says of each, NaN where it can't or wasn't asked: such a sample says nothing of T_c. source: where
-    they are from, for a person.
+    search's model says, NaN where it can't or wasn't asked: such a sample says nothing of T_c. source: for a person.
     """
 
     compositions: KnownCompositions
@@ -311,9 +300,7 @@ def _outcome(formula: str, tc_k: float, down_to_k: float) -> str:
 
 
 def residuals_k(tc_k: Floats, down_to_k: Floats, tc_predicted_k: Floats) -> Floats:
-    """r_i in K, (t,): measured T_c (t,), 0 for none found down to `down_to_k` (t,), NaN where unknown, less predicted
-    T_c (t,); NaN where that is.
-    """
+    """r_i in K, (t,), of samples (t,); T_c is 0 where none was found down to `down_to_k`, NaN for unknown."""
     middle = np.where(np.isnan(down_to_k), DOWN_TO_K, down_to_k) / 2
     return np.where(tc_k > 0, tc_k - tc_predicted_k, np.minimum(0.0, middle - tc_predicted_k))
 

@@ -77,7 +77,7 @@ def _hydrides(rows: Any, limits: ScreensSpec) -> Any:
     return few & (hydrogen >= MIN_HYDROGEN - 1e-9)
 
 
-_ALL = (  # in the paper's order, then ours
+_ALL = (  # the paper's screens, then ours
     Screen(
         "neutral",
         "charge neutral",
@@ -224,14 +224,8 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain types, for JSON."""
-        return {
-            **asdict(self),
-            "required": list(self.required),
-            "top": [asdict(each) for each in self.top],
-            "unique_fraction": self.unique_fraction,
-            "screen_fractions": self.screen_fractions,
-            "passed_fraction": self.passed_fraction,
-        }
+        derived = ("unique_fraction", "screen_fractions", "passed_fraction")
+        return {**asdict(self), **{name: getattr(self, name) for name in derived}}
 
 
 def summarise(
@@ -290,8 +284,7 @@ class TopMean:
     mean_tc_k, delta_tc_k: mean T_c by the search, and what that is above the base's by the same predictor.
     mean_tc_oracle_k, delta_tc_oracle_k: both by the oracle. gap_k: mean_tc_k − mean_tc_oracle_k. mean_trusted_tc_k: of
     the lower bounds. All in K. flagged_fraction: extrapolated among them. chemical_systems: how many different sets of
-    elements. median_nearest_distance: L1 distance in fractions to the nearest known composition. known: how many are
-    known compositions.
+    elements. median_nearest_distance: L1 distance in fractions to the nearest known composition. known: how many are.
     """
 
     k: int

@@ -35,9 +35,7 @@ _LEAST = 1e-6  # atoms
 
 
 def laid_out(family: Family) -> tuple[Ints, Mask]:
-    """The element of each slot (s, k) of a row that is optimised, and the slots that there are; none on a site that
-    stays as it is.
-    """
+    """The element of each slot (s, k) of a row that is optimised, and the slots that there are, none on held sites."""
     element = np.full((len(family.sites), family.slots), VACANCY, dtype=np.int64)
     exists = np.zeros(element.shape, dtype=np.bool_)
     for at, site in enumerate(family.sites):
@@ -54,8 +52,7 @@ def placed(family: Family, occupation: Occupation) -> tuple[Ints, Floats]:
     for at, (site, held) in enumerate(zip(family.sites, occupation, strict=True)):
         element[at, : len(site.own)] = site.own
         atoms[at, : len(site.own)] = [held.get(z, 0.0) for z in site.own]
-        order = (*site.substitutes, *sorted(held))  # that in which drawn rows have them
-        foreign = sorted(set(held) - set(site.own), key=order.index)
+        foreign = sorted(set(held) - set(site.own), key=(*site.substitutes, *sorted(held)).index)
         for place, z in enumerate(foreign, start=family.width):
             element[at, place], atoms[at, place] = z, held[z]
     return element, atoms
@@ -152,9 +149,7 @@ class FamilySpace:
         return ((free > MIN_TOTAL) | (self.low < 1)).all(dim=1)
 
     def off_grid(self, x_base: Tensor, mask: Tensor, x: Tensor, norm: Norm) -> Tensor:
-        """How far slots are from the grid, (rows,), relative to all atoms as eq. 10 has it; a slot with all of its
-        site is on it.
-        """
+        """Distance from the grid, (rows,), relative to all atoms (eq. 10); slots with all of their site are on it."""
         atoms, grid = self.occupation(x_base, mask), self.limits.grid
         counts = self.on_grid & (atoms < self.amount[:, None] - 0.5 / grid)
         gaps = integer_distance(torch.where(counts, atoms, 0), torch.full_like(self.amount, grid), norm)
@@ -180,11 +175,8 @@ class FamilySpace:
         """The formulas of rows, of which those that stay where they are keep what they hold. projection.kind "none"
         keeps amounts with four decimals; "best" takes the neighbour on the grid that costs least.
         """
-        projection, options, element = (
-            problem.spec.projection,
-            list[list[Floats]](),
-            self.element.cpu().numpy(),
-        )
+        projection, options = problem.spec.projection, list[list[Floats]]()
+        element, status = self.element.cpu().numpy(), state.status.cpu().numpy()
         with torch.no_grad():
             ended = self.occupation(state.x_base.double(), state.mask).cpu().numpy()
         for row, sites in enumerate(_row_sites(self)):
@@ -197,10 +189,8 @@ class FamilySpace:
                 nearest = nearest_atoms(ended[row], sites)
                 options.append(neighbours(nearest, ended[row], sites, keep, projection.max_distance))
         chosen = _best(options, element, cost)
-        amounts = amounts_of(chosen, element)
         texts = [formula_of(*pair) for pair in zip(chosen, element, strict=True)]
-        status = state.status.cpu().numpy()
-        found = scored(x_final.astype(np.float64), amounts, status, score, texts=texts)
+        found = scored(x_final.astype(np.float64), amounts_of(chosen, element), status, score, texts=texts)
         return replace(found, source=self.source)
 
 
@@ -230,8 +220,8 @@ def begin_family(
             element[at], exists[at] = laid_out(family)
             share[at], moves[at], source[at] = drawn(problem.generator(row), family), True, "family"
     mix = np.zeros((len(sites), family.width))
-    for at, site in enumerate(sites):
-        mix[at, : len(site.own)] = np.array(site.amounts) / sum(site.amounts)
+    for own, site in zip(mix, sites, strict=True):
+        own[: len(site.own)] = np.array(site.amounts) / sum(site.amounts)
     moving, vacancy, slot = moves[:, None], element == VACANCY, np.arange(family.slots)
     foreign = (slot >= family.width) & exists & moving[..., None]
 
@@ -369,9 +359,7 @@ def amounts_of(atoms: Floats, element: Ints) -> Floats:
 
 
 def formula_of(atoms: Floats, element: Ints) -> str:
-    """The formula of atoms (s, k) of elements (s, k): site by site, the larger amount first; an element that stands on
-    two sites is written once.
-    """
+    """The formula of atoms (s, k) of elements (s, k), by site and falling amount, each element written once."""
     amounts = amounts_of(atoms, element)
     written: dict[str, float] = {}
     for at in range(len(atoms)):

@@ -80,9 +80,8 @@ def nearest_counts(fractions: Floats, total: int, least: Ints, exact: Mask) -> I
 def project(
     fractions: Floats, totals: tuple[int, ...], fixed: Floats, may_grow: bool, keep: int = 1
 ) -> IntegerCandidates:
-    """The `keep` nearest distinct integer formulas of each row of fractions (rows, 118).
-
-    `totals` are feasible for `fixed` (see feasible_totals). A formula that a smaller total already gives is left out.
+    """The `keep` nearest distinct integer formulas of each row of fractions (rows, 118), without those that a smaller
+    total already gives. `totals` are feasible for `fixed` (see feasible_totals).
     """
     columns, everything = nearest_by_total(fractions, totals, fixed, may_grow)
     x = np.take_along_axis(fractions, columns, axis=1)
@@ -104,9 +103,8 @@ def project(
 def nearest_by_total(
     fractions: Floats, totals: tuple[int, ...], fixed: Floats, may_grow: bool
 ) -> tuple[Ints, NDArray[np.int16]]:
-    """The columns of each row of fractions (rows, 118) that hold something, by atomic number, (rows, widest row), and
-    the counts on them that are nearest for each of n totals, (rows, n, widest row). Narrower rows have empty columns
-    among theirs.
+    """The columns of each row of fractions (rows, 118) that hold something, by atomic number, (rows, widest row), with
+    empty ones in narrower rows, and the counts on them that are nearest for each of n totals, (rows, n, widest row).
     """
     active = (fractions > 0) | (fixed > 0)
     width = max(int(active.sum(axis=1).max(initial=1)), 1)
@@ -120,9 +118,7 @@ def nearest_by_total(
 
 def choose(candidates: IntegerCandidates, cost: Floats, max_distance: float) -> Ints:
     """Counts (rows, 118) of the candidate within max_distance that has the least cost (rows, k); the nearest if none
-    is within it.
-
-    Of equal costs the nearer wins, and a cost that isn't finite only where no other is.
+    is within it. Of equal costs the nearer wins, and a cost that isn't finite only where no other is.
     """
     near = candidates.distance <= max_distance
     near[:, 0] = True
@@ -149,9 +145,8 @@ def fractional_amounts(fractions: Floats, fixed: Floats, may_grow: bool, atoms: 
 
 @cache
 def exchanges(elements: int, atoms: int) -> Ints:
-    """Every way in which up to `atoms` atoms change from one of `elements` to another, none first: (m, elements).
-
-    Each sums to 0; fewer atoms come first.
+    """Every move of up to `atoms` atoms between `elements`, none first, fewer atoms first: (m, elements), each sums to
+    0.
     """
     unit = np.eye(elements, dtype=np.int64)
     single = [unit[a] - unit[b] for a in range(elements) for b in range(elements) if a != b]
@@ -175,10 +170,8 @@ def neutral_formulas(
     otherwise: IntegerCandidates | None = None,
 ) -> IntegerCandidates:
     """The `keep` nearest distinct neutral formulas within max_distance of each row of fractions (rows, 118), worked
-    out by itself; `otherwise`'s, of no nats, for a row without any.
-
-    Other arguments as those of `project`. mixed_valence: also formulas that only two states of one element balance,
-    among the MOST_MIXED nearest.
+    out by itself; `otherwise`'s, of no nats, for a row without any. Other arguments as those of `project`.
+    mixed_valence: also those of the MOST_MIXED nearest that only two states of one element balance.
     """
     metals = oxidation.metals()
     atoms = np.array(totals)
@@ -273,14 +266,13 @@ def likely_assignments(
         longer = np.concatenate([states[first], own_states[last, None]], axis=1)
         return longer, np.concatenate([nats[first], own_nats[last, None]], axis=1)
 
-    below = [
-        (np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0)))
-    ]  # of the first elements, all on the positive side
+    below = [(np.zeros((1, 0), dtype=np.int64), np.zeros((1, 0)))]  # the first elements, all positive
     for at in range(len(elements)):
         below.append(grown(below[-1], at, 1))
-    found = []
-    for cut in reversed(cuts(np.nan_to_num(scale, nan=0.0).tolist())):
-        found.append(reduce(lambda each, at: grown(each, at, -1), range(cut, len(elements)), below[cut]))
+    found = [
+        reduce(lambda each, at: grown(each, at, -1), range(cut, len(elements)), below[cut])
+        for cut in reversed(cuts(np.nan_to_num(scale, nan=0.0).tolist()))
+    ]
     states, nats = (np.concatenate(each)[:, np.argsort(order)] for each in zip(*found, strict=True))
     cheapest = np.argsort(nats @ fractions, kind="stable")[:most]
     return states[cheapest], nats[cheapest]

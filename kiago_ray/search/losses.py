@@ -51,9 +51,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Terms:
-    """What the paper's loss of a row is made of, each (rows,): T_c in K (0 or more), E_f in eV/atom, L_integer (NaN
-    where it is no part of it).
-    """
+    """What the paper's loss is made of, (rows,) each: T_c ≥ 0 in K, E_f in eV/atom, L_integer (NaN where unused)."""
 
     tc_k: Tensor
     ef_ev_per_atom: Tensor
@@ -89,10 +87,9 @@ def integer_distance(x: Tensor, total: Tensor, norm: Norm) -> Tensor:
 
 
 def integer_loss(x: Tensor, totals: Tensor, norm: Norm, width: int | None = None) -> Tensor:
-    """L_integer, (rows,): the least L_int^N over `totals` (n,), the paper's {N_unit}; of equal N the first.
-
-    A minimum has the gradient of the N that attains it, so N is found first, without gradients. `width`: rows hold at
-    most so many elements; zeros are on every grid and cost nothing, so they are left out.
+    """L_integer, (rows,): the least L_int^N over `totals` (n,), the paper's {N_unit}; of equal N the first. Its
+    gradient is that of this N, which is found first, without gradients. `width`: rows hold at most so many elements;
+    zeros are on every grid and cost nothing, so they are left out.
     """
     if width is not None and width < x.shape[1]:
         x = x.topk(width, dim=1).values

@@ -29,8 +29,7 @@ class OpenSpace:
     """x_const beside any allowed element in any amount, at most `limit` elements in stage 2.
 
     const: (118,) fractions, x_const. always: (118,) bool elements, such as fixed ones that may grow, that stay allowed
-    in stage 2 and don't count. totals: (n,) numbers of atoms, N_unit. width: most elements that a row can hold, so
-    that the integer loss looks at no more.
+    in stage 2 and don't count. totals: (n,) numbers of atoms, N_unit. width: most elements that a row can hold.
     """
 
     const: Tensor
@@ -45,8 +44,7 @@ class OpenSpace:
 
         x_base: (rows, 118); mask: (rows, 118) or (118,) bool. Returns (rows, 118) fractions: each row sums to 1, holds
         const exactly where the mask is off, and exactly 0 where neither has anything. A row with nothing left is
-        x_const alone; `has_something` tells. straight_through: absent elements keep the gradient that they would have
-        on coming back, which ReLU makes 0.
+        x_const alone; `has_something` tells. straight_through: absent elements have the gradient of coming back.
         """
         positive = rectified(x_base, mask, straight_through=straight_through)  # eq. 6
         total = positive.sum(dim=1, keepdim=True)
@@ -84,9 +82,7 @@ class OpenSpace:
 def begin_open(
     problem: Problem, frequencies: Mapping[str, Floats], rows: Ints, size: int, device: torch.device
 ) -> tuple[OpenSpace, SearchState]:
-    """The space and the state before stage 1 of rows (n,) at their places in a shard of `size`; the other places are
-    padding.
-    """
+    """The space and the state before stage 1 of rows (n,) at their places in a shard of `size`, padded."""
     space = OpenSpace(
         const=torch.as_tensor(problem.const, dtype=torch.float32, device=device),
         limit=problem.limit,

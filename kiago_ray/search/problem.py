@@ -48,8 +48,7 @@ class Substitutions:
 
     odds: (118, 118), odds[a, c] from 0 to 1: how often c takes the place of a. vacancies: (118,) the elements whose
     places are known to stay empty in part. made: (m, 118) fractions of compounds that exist and were never tested.
-    partly: (118, 118) ln P in nats of the base with c in the place of a part of its a, -inf where nothing is known;
-    None where the odds have to stand for it.
+    partly: (118, 118) ln P in nats of the base with c in the place of a part of its a, -inf and None for unknown.
     """
 
     odds: Floats
@@ -133,9 +132,7 @@ class Family:
         return (*self.occupation[:at], held, *self.occupation[at + 1 :])
 
     def may_replace(self, site: Site, own: int, odds: Floats) -> list[int]:
-        """Elements that may take the place of `own` on a site, by odds (118, 118) above 0; of a site that is named for
-        doping only those named.
-        """
+        """Elements that may take the place of `own` on a site, by odds (118, 118) above 0, or the only ones named."""
         if site.restricted:
             return [z for z in site.substitutes if z != VACANCY]
         return [z for z in np.flatnonzero((odds[own] > 0) & self.allowed).tolist() if z != own]
@@ -356,8 +353,8 @@ def _filled(site: Site, spec: SearchSpec, allowed: Mask, substitutions: Substitu
 def _substitutes(
     site: Site, spec: SearchSpec, allowed: Mask, named: set[int], substitutions: Substitutions
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """The elements that may come in on a site, by falling odds, and these: those named for it, or else those that are
-    known to replace its own. What the base holds on another site stays there: antisites are defects, no design.
+    """The elements that may come in on a site and their odds, falling: those named for it, or else those known to
+    replace its own. What the base holds on another site stays there: antisites are defects, no design.
     """
     odds = np.average(substitutions.odds[list(site.own)], axis=0, weights=site.amounts)
     among = named or set(np.flatnonzero(odds > 0)) - {INDEX[symbol] for symbol in parse(spec.base or "")}

@@ -144,9 +144,7 @@ class SearchResult(Proposals):
     stopped_at_step: int | None = None
 
     def formulas(self) -> list[str]:
-        """The formula of each row, of a family in the order of its base, else least electronegative element first; ""
-        for a row without one.
-        """
+        """Each row's formula, in the order of its base or the least electronegative element first; "" for none."""
         if self.texts is not None:
             return [str(text) for text in self.texts]
         pairs = zip(self.counts, self.amounts, strict=True)

@@ -58,14 +58,12 @@ def run_search(
     """Run a search, or those of its rows named by `rows` (as `range(start, stop)`).
 
     frequencies: element counts by data set, (118,) each (see open_rows.drawing_weights). shard_rows: rows that run
-    together, by default 512 on a CPU and 16,384 on a GPU; it moves results by rounding errors, so compare results of
-    one value. trajectory_rows: of how many rows each step is kept. `progress` is called after each step; `should_stop`
-    is asked after each step, and a search that stops returns what it has (see SearchResult). substitutions: what takes
-    the place of what, which a search needs that keeps its base's sites. Everything runs where the predictors are, and
-    in float32, but for the predictors that the steps follow (`spec.precision`).
-
-    Raises SpecError where the specification doesn't fit the predictors or the data, ValueError for rows that the
-    search doesn't have.
+    together, by default 512 on a CPU and 16,384 on a GPU; compare results of one value, as it moves them by rounding
+    errors. trajectory_rows: of how many rows each step is kept. `progress` is called and `should_stop` asked after
+    each step; a search that stops returns what it has (see SearchResult). substitutions: which elements replace one
+    another, for a search that keeps its base's sites. Everything runs where the predictors are, in float32 but for the
+    steps (`spec.precision`). Raises SpecError where the specification doesn't fit the predictors or the data,
+    ValueError for rows that aren't there.
     """
     began = time.perf_counter()
     rows = range(spec.row_count) if rows is None else rows
@@ -208,11 +206,7 @@ def _run_shard(search: _Search, rows: Ints, recorder: Recorder) -> SearchResult:
     cost = partial(search.cost, first.objective)
     proposals = space.propose(problem, state, x_final, score, climbed, cost)
     marks.append(time.perf_counter())
-    arrays = {
-        "start": start.cpu().numpy(),
-        "x_final": x_final,
-        "tc_relaxed_k": terms.tc_k.cpu().numpy(),
-    }
+    arrays = {"start": start.cpu().numpy(), "x_final": x_final, "tc_relaxed_k": terms.tc_k.cpu().numpy()}
     for values in arrays.values():
         values[proposals.status == RowStatus.NOTHING_ALLOWED] = 0 if values.ndim == 2 else np.nan
     arrays |= {**vars(proposals), "recoveries": state.recoveries.cpu().numpy()}

@@ -208,9 +208,7 @@ class SearchSpec(Section):
         return left
 
     def totals(self, const: Floats) -> tuple[int, ...]:
-        """The numbers of atoms of formulas in which fixed fractions (118,) are whole atoms, all of n_unit where
-        fractions are kept. Raises SpecError for none.
-        """
+        """Totals of n_unit with whole atoms of fixed fractions (118,), all if fractions are kept. Raises SpecError."""
         fewest, most = self.n_unit.min, self.n_unit.max
         totals = tuple(range(fewest, most + 1))
         if self.projection.kind != "none":

@@ -39,9 +39,8 @@ class Space(Protocol):
     compose: fractions (rows, 118), each row summing to 1; straight_through: what is absent keeps the gradient that it
     would have on coming back. has_something: (rows,) bool, where there is something to compose. off_grid: L_integer,
     (rows,), how far the composed fractions x lie from a formula's amounts. limited: the space of stage 2 and each
-    row's mask in it, by what stage 1 came to. propose: the formula of each row that ended at x_final (rows, 118),
-    scored as that formula by `score`; it is chosen by what the search climbs, T_c and E_f or the whole loss. All three
-    functions get all rows, each in its place.
+    row's mask in it, by what stage 1 came to. propose: the formula of each row that ended at x_final (rows, 118), with
+    its `score`; it is chosen by what the search climbs, T_c and E_f or the whole loss. All functions get all rows.
     """
 
     def compose(self, x_base: Tensor, mask: Tensor, *, straight_through: bool = False) -> Tensor: ...
@@ -112,10 +111,9 @@ class Stage:
 def init(
     x_start: Tensor, allowed: Tensor, revive: Literal["none", "start", "allowed"], space: Space
 ) -> SearchState:
-    """The state before stage 1: x_start (rows, p), allowed (p,) or (rows, p) bool (M_elem).
-
-    With revive "start" a row's mask is the elements that it starts with. A row that starts with nothing has the status
-    NOTHING_ALLOWED and carries an even mixture, so that the predictors see a composition.
+    """The state before stage 1: x_start (rows, p), allowed (p,) or (rows, p) bool (M_elem). With revive "start" a
+    row's mask is the elements that it starts with. A row that starts with nothing has the status NOTHING_ALLOWED and
+    carries an even mixture, so that the predictors see a composition.
     """
     empty = ~space.has_something(x_start, allowed)
     mask = allowed & (x_start > 0) if revive == "start" else allowed.expand(x_start.shape)
@@ -199,10 +197,8 @@ def step(
 
 
 def _newcomers(gradient: Tensor, x_base: Tensor, mask: Tensor) -> Tensor:
-    """The gradient (rows, p) without absent elements, but for the one in each row that gains most.
-
-    Adam takes steps of one size however small a gradient is, so without this every absent element with a favourable
-    gradient would come in at once.
+    """The gradient (rows, p) without absent elements, but for the one in each row that gains most: Adam takes steps of
+    one size however small a gradient is, so else every absent element with a favourable one would come in at once.
     """
     absent = mask & (x_base <= 0)
     gain = torch.where(absent, -gradient, 0)
@@ -316,8 +312,7 @@ class Recorder:
     """Collects the terms of every step of one shard, on the device, and passes on progress and requests to stop.
 
     sample: (k,) positions in the shard whose terms are kept. wanted: (rows,) bool, False for padding. first, total:
-    steps done before this shard, and of all shards. every: steps between two calls of `progress`; each waits for the
-    device.
+    steps done before this shard, and of all shards. every: steps from one call of `progress`, which waits, to another.
     """
 
     sample: Tensor
