@@ -305,7 +305,9 @@ def order(rows: Any, ranking: ScreensSpec | None = None) -> Ints:
 
 
 def improvement_key(plausibility: Floats, expected_improvement_k: Floats, offset_k: float | Floats) -> Floats:
-    """ln P + ln(EI + offset), (n,), offset one or (n,); what is NaN in all rows is left out, in some it makes NaN."""
+    """ln P + ln(EI + offset), (n,), the offset one for all or (n,). What isn't known of any row is left out; of some
+    rows it makes their key NaN.
+    """
     with np.errstate(divide="ignore"):
         terms = np.log([plausibility, expected_improvement_k + offset_k])
     return np.asarray(terms[~np.isnan(terms).all(axis=1)].sum(axis=0))

@@ -54,14 +54,10 @@ AROUND_DISTANCE = 0.1  # L1, around a known composition, whose T_c should be lik
 MOST_SPREAD, LEAST_SPREAD_K = 0.2, 2.0  # of T_c, and beside it in K
 _SURE_K = 1e-6  # a spread below which there is none
 
-LENGTH = 0.5
-"""ℓ: places of the modified Pettifor scale that an average atom moves."""
-PRIOR_WEIGHT = 0.1
-"""λ: a sample has as much say as the model at the distance ℓ ln(1/λ), 1.15 places."""
-PRIOR_SUCCESS = 0.3
-"""p0: of what the survey of 2009 made in the hope of superconductivity, 31 % superconduct."""
-DOWN_TO_K = 2.0
-"""T_min where a sample doesn't tell: as cold as pumped helium makes it."""
+LENGTH = 0.5  # ℓ: places of the modified Pettifor scale that an average atom moves
+PRIOR_WEIGHT = 0.1  # λ: a sample has as much say as the model at the distance ℓ ln(1/λ), 1.15 places
+PRIOR_SUCCESS = 0.3  # p0: of what the survey of 2009 made in the hope of superconductivity, 31 % superconduct
+DOWN_TO_K = 2.0  # T_min where a sample doesn't tell: as cold as pumped helium makes it
 NEARBY = 3 * LENGTH  # places; a sample that is farther has less than half the weight of the model itself
 
 
@@ -300,7 +296,7 @@ def _outcome(formula: str, tc_k: float, down_to_k: float) -> str:
 
 
 def residuals_k(tc_k: Floats, down_to_k: Floats, tc_predicted_k: Floats) -> Floats:
-    """r_i in K, (t,), of samples (t,); T_c is 0 where none was found down to `down_to_k`, NaN for unknown."""
+    """r_i in K, (t,): measured T_c (t,), 0 for none found down to `down_to_k` (t,), less predicted T_c (t,)."""
     middle = np.where(np.isnan(down_to_k), DOWN_TO_K, down_to_k) / 2
     return np.where(tc_k > 0, tc_k - tc_predicted_k, np.minimum(0.0, middle - tc_predicted_k))
 

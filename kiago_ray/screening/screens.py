@@ -225,7 +225,8 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain types, for JSON."""
         derived = ("unique_fraction", "screen_fractions", "passed_fraction")
-        return {**asdict(self), **{name: getattr(self, name) for name in derived}}
+        lists = {"required": list(self.required), "top": [asdict(each) for each in self.top]}
+        return {**asdict(self), **lists, **{name: getattr(self, name) for name in derived}}
 
 
 def summarise(
@@ -245,10 +246,8 @@ def summarise(
     passed = ranked["passed"].to_numpy()
     count = int(passed.sum())
     new = new_rows(ranked)
-    known = len(ranked) - ranked["known"].null_count
     compared = ranked["nearest_distance"].null_count < len(ranked)
     head = ranked.slice(0, min(count, max(top, default=0)))  # those that passed come first
-    sources = head["source"].to_pylist()[:FIRST_ROWS]
     return Summary(
         rows=rows,
         statuses=dict(statuses),
@@ -265,11 +264,11 @@ def summarise(
         passed_above_base=(
             None if base is None else int((ranked["tc_k"].to_numpy()[:count] > base.tc_predicted_k).sum())
         ),
-        known=known if compared else None,
+        known=len(ranked) - ranked["known"].null_count if compared else None,
         ranked_by=ranked_by,
         gains=int((new & ranked["gain"].fill_null(False).to_numpy()).sum()) if compared else None,
         left_out=count - int(new.sum()),
-        sources=dict(Counter(source for source in sources if source is not None)),
+        sources=dict(Counter(filter(None, head["source"].to_pylist()[:FIRST_ROWS]))),
     )
 
 

@@ -106,11 +106,7 @@ class FamilySpace:
     limits: FamilySpec
     proposals: Sequence[Floats | None]
     source: NDArray[np.object_]
-
-    @property
-    def width(self) -> int:
-        """Slots of a site that are its own elements."""
-        return self.own_mix.shape[1]
+    width: int
 
     def occupation(self, x_base: Tensor, mask: Tensor, *, straight_through: bool = False) -> Tensor:
         """Atoms in every slot, (rows, s, k); each site's add up to its amount.
@@ -241,6 +237,7 @@ def begin_family(
         limits=family.limits,
         proposals=[None if moves[at] else atoms[at] for at in range(size)],
         source=source,
+        width=family.width,
     )
     state = init(tensor(share).flatten(1), tensor(exists).flatten(1), problem.spec.revive, space)
     return space, replace(state, rate=tensor(moves.astype(np.float64)))

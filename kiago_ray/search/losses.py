@@ -51,7 +51,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Terms:
-    """What the paper's loss is made of, (rows,) each: T_c ≥ 0 in K, E_f in eV/atom, L_integer (NaN where unused)."""
+    """What the paper's loss of a row is made of, (rows,) each: T_c in K, E_f in eV/atom, L_integer, NaN in stage 1."""
 
     tc_k: Tensor
     ef_ev_per_atom: Tensor

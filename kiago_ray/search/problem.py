@@ -48,7 +48,8 @@ class Substitutions:
 
     odds: (118, 118), odds[a, c] from 0 to 1: how often c takes the place of a. vacancies: (118,) the elements whose
     places are known to stay empty in part. made: (m, 118) fractions of compounds that exist and were never tested.
-    partly: (118, 118) ln P in nats of the base with c in the place of a part of its a, -inf and None for unknown.
+    partly: (118, 118) ln P in nats of the base with c in the place of a part of its a, -inf where nothing is known;
+    None where the odds have to stand for it.
     """
 
     odds: Floats
@@ -132,7 +133,9 @@ class Family:
         return (*self.occupation[:at], held, *self.occupation[at + 1 :])
 
     def may_replace(self, site: Site, own: int, odds: Floats) -> list[int]:
-        """Elements that may take the place of `own` on a site, by odds (118, 118) above 0, or the only ones named."""
+        """Elements that may take the place of `own` on a site, by odds (118, 118) above 0; of a site that is named for
+        doping only those named.
+        """
         if site.restricted:
             return [z for z in site.substitutes if z != VACANCY]
         return [z for z in np.flatnonzero((odds[own] > 0) & self.allowed).tolist() if z != own]

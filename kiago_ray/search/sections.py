@@ -101,13 +101,13 @@ ScreenName = Literal[
     "few_elements",
     "near_hull",
 ]
-
-
 RankBy = Literal["improvement", "trusted", "tc", "plausibility"]
 
 
 class Section(BaseModel):
-    """A frozen part of a specification that refuses unknown keys and NaN; texts under fields describe them."""
+    """A frozen part of a specification that refuses keys it doesn't know, and NaN and infinite numbers. What stands
+    under a field is its description.
+    """
 
     model_config = ConfigDict(
         frozen=True,

@@ -16,23 +16,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats
 from kiago_ray.chemistry.formula import amounts_row, feasible_totals, parse
 from kiago_ray.chemistry.oxidation import OxidationSet
-from kiago_ray.search.sections import (
-    ChargeSpec,
-    ElementsSpec,
-    FamilySpec,
-    Formula,
-    ProjectionSpec,
-    RampSpec,
-    RangeSpec,
-    ScreensSpec,
-    Section,
-    SiteSpec,
-    SourcesSpec,
-    SpecError,
-    StartSpec,
-    Symbol,
-    validated,
-)
+from kiago_ray.search import sections
+from kiago_ray.search.sections import SpecError, validated
 
 MAX_CANDIDATES = 10_000_000
 MAX_STEPS = 20_000  # a stage; each keeps its terms for the trajectory
@@ -61,33 +46,33 @@ Steps = Annotated[int, Field(ge=0, le=MAX_STEPS)]
 Rate = Annotated[float, Field(gt=0, le=10)]
 
 
-class SearchSpec(Section):
+class SearchSpec(sections.Section):
     """One search: a base material, a start, constraints, an objective, a schedule."""
 
-    base: Formula | None = None
+    base: sections.Formula | None = None
     """Formula of the base material."""
     candidates: int = Field(default=256, ge=1, le=MAX_CANDIDATES)
     """Rows of the search. The paper has 4096, `open` 512; `default` needs fewer, as a family holds fewer formulas."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Row r draws from a generator of (seed, base, r) alone."""
 
-    start: StartSpec = Field(default_factory=StartSpec)
+    start: sections.StartSpec = Field(default_factory=sections.StartSpec)
     """Initial candidates."""
-    family: FamilySpec = Field(default_factory=FamilySpec)
+    family: sections.FamilySpec = Field(default_factory=sections.FamilySpec)
     """Whether and how the base's sites are kept, as chemists do; then max_elements, n_unit and start say nothing."""
-    sources: SourcesSpec = Field(default_factory=SourcesSpec)
+    sources: sections.SourcesSpec = Field(default_factory=sections.SourcesSpec)
     """Where the rows of a family search come from."""
-    fixed: dict[Symbol, Amount] = Field(default_factory=dict)
+    fixed: dict[sections.Symbol, Amount] = Field(default_factory=dict)
     """Fractions of all atoms (0 to 1) held by these elements (x_const, eq. 3)."""
     fixed_may_grow: bool = False
     """False: fixed amounts hold exactly. True: they are least amounts, as for hydrides (3.6)."""
-    elements: ElementsSpec = Field(default_factory=ElementsSpec)
+    elements: sections.ElementsSpec = Field(default_factory=sections.ElementsSpec)
     """Elements that may occur."""
     oxidation_state: int | None = Field(default=None, ge=-8, le=9)
     """Only elements that have this oxidation state (section 3.5)."""
     oxidation_set: OxidationSet = OxidationSet.ICSD24
     """SMACT's oxidation states for masks and screens: the paper's smact14, or icsd24, which leaves out rare ones."""
-    substitute: dict[Symbol, int | SiteSpec] | None = None
+    substitute: dict[sections.Symbol, int | sections.SiteSpec] | None = None
     """Elements of the base and their oxidation states, such as {La: 3}, or {Ti: 4, O: {state: -2, atoms: 1}} for a
     part of the atoms: what they held is optimised over elements with this state, the rest is fixed (section 3.5).
     """
@@ -97,7 +82,7 @@ class SearchSpec(Section):
     """Most elements in stage 2 (n_elem^max, eq. 7). The paper has 10; `default` has 7, the most in ElemNet's data."""
     limit_counts_fixed: bool = True
     """Whether fixed elements count towards max_elements."""
-    n_unit: RangeSpec = Field(default_factory=RangeSpec)
+    n_unit: sections.RangeSpec = Field(default_factory=sections.RangeSpec)
     """Numbers of atoms N of the grids n/N that formulas lie on (N_unit, eq. 9); they are written reduced."""
 
     alpha: float = Field(default=0.0, ge=0)
@@ -106,7 +91,7 @@ class SearchSpec(Section):
     """
     plausibility_weight: float = Field(default=10.0, ge=0, le=1000)
     """Weight of the plausibility, in K per nat. The paper has 0; but what nobody can make is worth nothing."""
-    beta: RampSpec = Field(default_factory=RampSpec)
+    beta: sections.RampSpec = Field(default_factory=sections.RampSpec)
     """Weight of the integer loss in stage 2, in K (eq. 16)."""
     integer_norm: Literal["l1", "l2"] = "l1"
     """l1: the integer loss sums |x - c| (eq. 10); l2: it sums (x - c)²."""
@@ -122,7 +107,7 @@ class SearchSpec(Section):
     out; so does `default`, whose sites and plausibility keep rows near what is known. `open` has 60.
     """
 
-    charge: ChargeSpec = Field(default_factory=ChargeSpec)
+    charge: sections.ChargeSpec = Field(default_factory=sections.ChargeSpec)
     """Charge neutrality as a term of the loss."""
 
     steps: tuple[Steps, Steps] = (30, 30)
@@ -143,16 +128,16 @@ class SearchSpec(Section):
     """Which absent elements can return, one a step, that with the best gradient: none, as in the paper; those of the
     row's start; any allowed one, because otherwise no row finds an element that it lost or lacked.
     """
-    projection: ProjectionSpec = Field(default_factory=ProjectionSpec)
+    projection: sections.ProjectionSpec = Field(default_factory=sections.ProjectionSpec)
     """To integer formulas."""
-    screens: ScreensSpec = Field(default_factory=ScreensSpec)
+    screens: sections.ScreensSpec = Field(default_factory=sections.ScreensSpec)
     """Screens applied afterwards."""
 
     @property
-    def sites(self) -> dict[str, SiteSpec]:
+    def sites(self) -> dict[str, sections.SiteSpec]:
         """What `substitute` takes out of the base, by element."""
         return {
-            symbol: SiteSpec(state=site) if isinstance(site, int) else site
+            symbol: sections.SiteSpec(state=site) if isinstance(site, int) else site
             for symbol, site in (self.substitute or {}).items()
         }
 
@@ -208,7 +193,9 @@ class SearchSpec(Section):
         return left
 
     def totals(self, const: Floats) -> tuple[int, ...]:
-        """Totals of n_unit with whole atoms of fixed fractions (118,), all if fractions are kept. Raises SpecError."""
+        """The numbers of atoms of formulas in which fixed fractions (118,) are whole atoms, all of n_unit where
+        fractions are kept. Raises SpecError for none.
+        """
         fewest, most = self.n_unit.min, self.n_unit.max
         totals = tuple(range(fewest, most + 1))
         if self.projection.kind != "none":
@@ -239,7 +226,7 @@ class SearchSpec(Section):
         family, there = self.family, parse(self.base) if self.base else {}
         if not family.enabled:
             for name in ("keep", "dope", "range"):
-                if getattr(family, name) != getattr(FamilySpec(), name):
+                if getattr(family, name) != getattr(sections.FamilySpec(), name):
                     yield (
                         f"family.{name}: this search doesn't keep its base's sites; choose the preset 'default', or "
                         "set family.enabled to true"
