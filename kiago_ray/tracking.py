@@ -28,19 +28,22 @@ import pyarrow as pa
 from pyarrow import fs
 
 from kiago_ray.errors import InputError
-from kiago_ray.runs.outcome import (
-    SEARCHES,
-    SUMMARY,
-    CampaignResults,
-    SearchResults,
-    read_curves,
-    read_results,
-    search_folder,
-)
+from kiago_ray.runs.outcome import SEARCHES, read_curves, search_folder
 from kiago_ray.runs.plan import Plan
 from kiago_ray.search.result import QUANTITIES
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, RunDirectory, leaves
+from kiago_ray.storage.run_directory import (
+    CANDIDATES,
+    REPORT,
+    SPEC,
+    SUMMARY,
+    TOP,
+    CampaignResults,
+    RunDirectory,
+    SearchResults,
+    leaves,
+    read_results,
+)
 from kiago_ray.sweep.metrics import METRICS
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import PRESET, TABLE, Ledger, Trial, trial_name

@@ -21,13 +21,19 @@ from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_cards, w
 from kiago_ray.report.page import card_notes
 from kiago_ray.report.tables import best_table, no_gain, top_table
 from kiago_ray.runs.lease import living_driver
-from kiago_ray.runs.outcome import CampaignResults, read_results
 from kiago_ray.runs.plan import Plan, PlannedSearch, Shard, make_plan
 from kiago_ray.runs.results import page_of_directory
 from kiago_ray.runs.shards import Manifest, best_of, read_manifest, state_of
 from kiago_ray.runs.spec import CampaignSpec, RunSpec, chosen_families, known_families, recorded_campaign
 from kiago_ray.storage.location import Location
-from kiago_ray.storage.run_directory import CANDIDATES, RunDirectory, read_run, versions
+from kiago_ray.storage.run_directory import (
+    CANDIDATES,
+    CampaignResults,
+    RunDirectory,
+    read_results,
+    read_run,
+    versions,
+)
 from kiago_ray.storage.table import first_rows
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.tracking import record, tracking_target
@@ -112,8 +118,9 @@ def status(where: Where, as_json: console.AsJson = False) -> None:
         print_json({**facts, "searches": searches})
         return
     show_table(searches, plan, facts)
-    if not (driver or directory.finished):
-        print("Nobody drives it; `kiago campaign run` with its file goes on.")
+    if not driver:
+        goes_on = "Nobody drives it; `kiago campaign run` with its file goes on."
+        print("It is finished." if directory.finished else goes_on)
 
 
 @campaign.command()
@@ -126,7 +133,7 @@ def report(
     # Of other weights than the shipped ones nothing is known here.
     notes = card_notes(load_cards()) if directory.record.get("weights") == weights_hashes() else ()
     page = page_of_directory(directory.location, recorded_plan(directory), model_notes=notes)
-    Location.of(output).write_bytes(page.encode("utf-8"))
+    Location.of(output).write_bytes(page.encode())
     print(f"{output}: {len(page) / 1e6:.1f} MB")
 
 

@@ -24,13 +24,13 @@ from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.base import step_precision
 from kiago_ray.report.reasons import row_background
 from kiago_ray.report.tables import best_table, no_gain, reasons_table, summary_table, top_table
-from kiago_ray.runs.outcome import SearchResults, whole_results, write_outcome
+from kiago_ray.runs.outcome import write_outcome
 from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
 from kiago_ray.screening.screens import REQUIRED, SCREENS, Summary, load_screen_recall
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
 from kiago_ray.search.stages import Progress
-from kiago_ray.storage.run_directory import CANDIDATES, open_run, provenance
+from kiago_ray.storage.run_directory import CANDIDATES, SearchResults, open_run, provenance, whole_results
 from kiago_ray.storage.table import first_rows
 
 Value = TypeVar("Value")

@@ -23,12 +23,19 @@ from kiago_ray.distributed.cluster import capacity, connected, refusal
 from kiago_ray.distributed.dispatch import Dispatch, RunRequest, Watcher
 from kiago_ray.errors import InputError
 from kiago_ray.runs.lease import Lease, LeaseError
-from kiago_ray.runs.outcome import CampaignResults, SearchResults, whole_results
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.results import CAMPAIGN_OUTPUTS, finish_campaign, finish_search
 from kiago_ray.runs.shards import Manifest, read_manifest, remove_leftovers, state_of
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
-from kiago_ray.storage.run_directory import DamagedError, RunDirectory, find_run, open_run
+from kiago_ray.storage.run_directory import (
+    CampaignResults,
+    DamagedError,
+    RunDirectory,
+    SearchResults,
+    find_run,
+    open_run,
+    whole_results,
+)
 from kiago_ray.sweep.results import SweepResults, gather, write_results
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import Ledger, SweepWatcher

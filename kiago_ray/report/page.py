@@ -1,5 +1,5 @@
-"""Self-contained HTML pages from the templates beside this file, that of a search above all: they hold their plots,
-styles and scripts, and ask nothing from the network. Everything that templates show is escaped unless it is Markup.
+"""Self-contained HTML pages from the templates beside this file, those of searches and campaigns above all: they hold
+their plots, styles and scripts, and ask nothing from the network. What templates show is escaped unless it is Markup.
 """
 
 from __future__ import annotations
@@ -8,16 +8,35 @@ import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from statistics import fmean, stdev
 from typing import Any, Generic, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from kiago_ray.report.reasons import EXPLAINED, Background, Row, reasons_of, unseen
-from kiago_ray.report.tables import UNKNOWN, cell, failed_screens, kelvin, no_gain, summary_rows, top_rows
-from kiago_ray.screening.screens import Summary, TopMean
+from kiago_ray.report.tables import (
+    UNKNOWN,
+    Group,
+    K,
+    best,
+    cell,
+    failed_screens,
+    foremost,
+    gain_name,
+    gains,
+    groups,
+    is_short,
+    kelvin,
+    mean_gain,
+    no_gain,
+    summary_rows,
+    top_rows,
+)
+from kiago_ray.screening.screens import Summary
 from kiago_ray.search.result import RowStatus
+from kiago_ray.storage.run_directory import CampaignResults, SearchResults
 from kiago_ray.storage.table import columns
 
 Item = TypeVar("Item")
@@ -26,7 +45,8 @@ Item = TypeVar("Item")
 Cell = tuple[str, float | None]
 NO_VALUE: Cell = (UNKNOWN, None)
 CAUSE_LENGTH = 500  # characters of an error
-TABLE_ROWS = 50  # of a search
+TABLE_ROWS, CAMPAIGN_ROWS = 50, 500  # of a search and of a campaign
+LISTED = 500  # searches, and bases with variants
 
 # The columns of the table of candidates; their headers are those of storage/columns.csv.
 _CANDIDATES = (
@@ -195,52 +215,155 @@ def _candidates_column(name: str, required: tuple[str, ...]) -> Column[Row]:
     return Column(column.header, content, "n" if numeric else _KINDS.get(name, ""))
 
 
-def search_page(
-    summary: Summary, rows: Sequence[Row], *, background: Background | None = None, **content: Any
-) -> str:
+def search_page(summary: Summary, rows: Sequence[Row], background: Background, **content: Any) -> str:
     """The page of a search as HTML5 text. rows: the ranked table's first rows. background: what the explanation of the
     best needs. content: `title`; `plots`; `spec_text`, the specification as it stands in spec.yaml; and maybe
     `model_notes`, a sentence each on how good the predictors are (see `card_notes`), and `remark`, which the reader
     must know first.
     """
     content = {"model_notes": (), "remark": "", **content, "summary": summary}
-    told = (summary.required, summary.top, summary.statuses, background or Background())
-    return render_ranked(
-        "search.html.j2", rows[:TABLE_ROWS], *told, summary_rows=summary_rows(summary), **content
+    candidates = candidates_table(rows[:TABLE_ROWS], summary.required)
+    return _ranked_page(
+        "search",
+        summary,
+        rows[:TABLE_ROWS],
+        candidates,
+        background,
+        summary_rows=summary_rows(summary),
+        **content,
     )
 
 
-def render_ranked(
+def _ranked_page(
     template: str,
+    counts: Summary | CampaignResults,
     rows: Sequence[Row],
-    required: tuple[str, ...],
-    top: Sequence[TopMean],
-    statuses: Mapping[str, int],
+    candidates: Table[Row],
     background: Background,
-    *,
-    campaign: bool = False,
     **content: Any,
 ) -> str:
     """A page of ranked rows: their table, why the first may be believed and why not, the best k as a whole, how rows
-    ended, and what the template asks for beside that. required: the screens that count. campaign: the
-    rows are of several searches.
+    ended, and what the template asks for beside that.
     """
     meanings = {status.label: status.meaning for status in RowStatus}
     return render(
-        template,
+        f"{template}.html.j2",
         rows=rows,
-        candidates=candidates_table(rows, required, campaign=campaign),
+        candidates=candidates,
         explained=[
             (row, row.get("trusted_tc_k") is not None, reasons_of(row, background))
             for row in rows[:EXPLAINED]
         ],
-        top_rows=top_rows(top),
-        has_gap=any(each.gap_k is not None for each in top),
+        top_rows=top_rows(counts.top),
+        has_gap=any(each.gap_k is not None for each in counts.top),
         statuses=[
-            (name.replace("_", " "), f"{count:,}", meanings.get(name, "")) for name, count in statuses.items()
+            (name.replace("_", " "), f"{count:,}", meanings.get(name, ""))
+            for name, count in counts.statuses.items()
         ],
         **content,
     )
+
+
+def campaign_page(
+    results: CampaignResults,
+    searches: Sequence[SearchResults],
+    rows: Sequence[Row],
+    required: tuple[str, ...],
+    background: Background,
+    **content: Any,
+) -> str:
+    """The page of a campaign, also while it is under way, as HTML5 text; what is listed is bounded. rows: the ranked
+    table's first. required: the screens that count. content: `plots`, `spec_text` and `model_notes` as in
+    `search_page`.
+    """
+    every, name = groups(searches), gain_name(searches)
+    sizes = sorted({top.k for each in searches for top in each.summary.top})
+
+    def listed(
+        items: Sequence[Group], first: Sequence[Column[Group]], label: str, others: str
+    ) -> Table[Group]:
+        shown = foremost(items, LISTED, lambda group: mean_gain(group, sizes[0]) if sizes else None)
+        note = not_shown(len(items) - LISTED, f"{others} with a lower {name}")
+        return table_of(shown, [*first, *_findings(sizes, name)], label, note)
+
+    rows = rows[:CAMPAIGN_ROWS]
+    return _ranked_page(
+        "campaign",
+        results,
+        rows,
+        candidates_table(rows, required, campaign=True),
+        background,
+        title=f"kiago-ray: campaign {results.name}",
+        results=results,
+        gap=next((top for top in results.top if top.k == K and top.gap_k is not None), None),
+        means=listed(every, _OF_GROUPS, "Means over seeds by base and variant", "pairs of base and variant"),
+        seeds=any(len(group) > 1 for group in every),
+        short=any(is_short(each, k) for each in searches for k in sizes),
+        parts_only=any(0 < len(gains(group, k)) < len(group) for group in every for k in sizes),
+        searches=listed([(each,) for each in searches], _OF_SEARCHES, "Searches", "searches"),
+        **content,
+    )
+
+
+def _seeds(group: Group) -> Cell:
+    parts = sum(not each.complete for each in group)
+    return f"{len(group)}, {parts} in part" if parts else f"{len(group)}", float(len(group))
+
+
+def _shards(group: Group) -> Cell:
+    return f"{group[0].shards_done:,} of {group[0].shards:,}", float(group[0].shards_done)
+
+
+def _of_base(header: str, name: str) -> Column[Group]:
+    return number(header, lambda group: getattr(group[0].summary.base, name, None), "{:z.1f}")
+
+
+# What tells groups of searches apart, and single searches.
+_OF_GROUPS: tuple[Column[Group], ...] = (
+    text("Base", lambda group: group[0].base, formula=True),
+    text("Variant", lambda group: group[0].variant),
+    Column("Seeds", _seeds, "n"),
+    _of_base("T_c of base (K)", "tc_predicted_k"),
+    _of_base("measured (K)", "tc_measured_k"),
+)
+_OF_SEARCHES: tuple[Column[Group], ...] = (
+    text("Search", lambda group: group[0].name),
+    *_OF_GROUPS[:2],
+    number("Seed", lambda group: group[0].seed, "{}"),
+    Column("Shards", _shards, "n"),
+    number("Candidates", lambda group: group[0].summary.rows, "{:,}"),
+    number("T_c above base", lambda group: group[0].summary.passed_above_base, "{:,}"),
+)
+
+
+def _findings(sizes: Sequence[int], name: str) -> list[Column[Group]]:
+    """What searches gained, by the oracle too, and what part of their rows passed: means over the group."""
+
+    def mean(header: str, value: Callable[[SearchResults], float | None], form: str) -> Column[Group]:
+        return Column(header, lambda group: _spread([value(each) for each in group], form), "n")
+
+    return [
+        *(Column(f"{name} top {k} (K)", partial(_gain, k), "n") for k in sizes),
+        mean(f"oracle ΔT_c top {K} (K)", lambda each: best(each, K).delta_tc_oracle_k, "{:+z.1f}"),
+        mean(f"gap top {K} (K)", lambda each: best(each, K).gap_k, "{:z.1f}"),
+        mean("Passed (%)", lambda each: (part := each.summary.passed_fraction) and 100 * part, "{:.1f}"),
+        mean("Unique (%)", lambda each: (part := each.summary.unique_fraction) and 100 * part, "{:.1f}"),
+    ]
+
+
+def _gain(k: int, group: Group) -> Cell:
+    """The mean gain of the best k; a difference to a base has a sign, * and [n] say what it is a mean of."""
+    found = gains(group, k)
+    shown, value = _spread(found, "{:z.1f}" if group[0].summary.base is None else "{:+z.1f}")
+    shown += "*" if any(is_short(each, k) for each in group) else ""
+    return shown + (f" [{len(found)}]" if 0 < len(found) < len(group) else ""), value
+
+
+def _spread(values: Sequence[float | None], form: str) -> Cell:
+    """Mean ± sample standard deviation of what is known; the mean alone where that is one value."""
+    known = [value for value in values if value is not None]
+    shown, mean = number_cell(fmean(known) if known else None, form)
+    return (f"{shown} ± {stdev(known):.1f}" if len(known) > 1 else shown), mean
 
 
 def card_notes(cards: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:

@@ -1,5 +1,5 @@
-"""The style of every figure, and the plots of a search: where its candidates lie, what can be believed of them, and
-how they came there (the paper's Fig. 3).
+"""The style of every figure; the plots of a search: where its candidates lie, what can be believed of them, and how
+they came there (the paper's Fig. 3); and those of a campaign: what its searches gained, and how they rose.
 
 Colours are Okabe and Ito's, which people with colour-blindness tell apart; groups also differ in shape and in
 lightness, so that the plots read in grey. No figure is pyplot's, whose global state would keep every one of them.
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kiago_ray.report.tables import Group, K, foremost, gain_name, gains, groups, is_short, mean_gain
 from kiago_ray.screening.known import EXTRAPOLATED, BaseMaterial
 from kiago_ray.screening.screens import TOP as TOP_SIZES
 from kiago_ray.search.result import Trajectory
+from kiago_ray.storage.run_directory import SearchResults
 
 if TYPE_CHECKING:  # its import takes longer than most commands
     from matplotlib.figure import Figure
@@ -40,8 +42,16 @@ MAX_POINTS = 20_000
 BEST_POINTS = 1_000  # that are drawn in any case
 _OUTLIERS = 0.005  # part of the failed candidates that may lie beyond either end of the E_f axis
 _FARTHEST = 1.25  # extrapolation scores beyond have one colour
+GAINS_PLOT, CURVES_PLOT = "gains.png", "curves.png"
+SHOWN_GROUPS = 40
+LABELLED = 12  # curves that still can be told apart
+SHOWN_CURVES = 500
+LABELLED_OF_MANY = 3  # at either end
+_STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
 Array = NDArray[Any]
+Curve = tuple[str, Array, Array, Array]
+"""Name of a search, step (n,), stage (n,), mean T_c in K (n,)."""
 
 
 class Plot(NamedTuple):
@@ -325,3 +335,120 @@ def _nothing(text: str, title: str) -> Figure:
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color="#555555")
     return finish(figure, axes, title)
+
+
+def campaign_plots(
+    table: Any, curves: Sequence[Any], searches: Sequence[SearchResults], name: str
+) -> list[Plot]:
+    """Gains by base and variant, the plots of the ranked table, mean T_c of each search over its steps. curves: the
+    table of curves of each search.
+    """
+    bases = {each.summary.base for each in searches}
+    paths = [
+        (each.name, *(steps[column].to_numpy() for column in ("step", "stage", "tc_k_mean")))
+        for each, steps in zip(searches, curves, strict=True)
+    ]
+    gained = (
+        f"Mean predicted {'ΔT_c' if any(bases) else 'T_c'} of the best {K} that passed, by base material and "
+        "variant: a point a seed."
+    )
+    risen = "Mean predicted T_c of the rows of each search over its steps."
+    return [
+        Plot(GAINS_PLOT, gained, png_of(gains_plot(searches))),
+        *ranked_plots(table, bases.pop() if len(bases) == 1 else None, name),
+        Plot(CURVES_PLOT, risen, png_of(curves_plot(paths))),
+    ]
+
+
+def gains_plot(searches: Sequence[SearchResults]) -> Figure:
+    """ΔT_c in K of the best 30 that passed, a row of points for each base and variant: a point a seed.
+
+    Where searches start at random, their T_c. Groups beyond SHOWN_GROUPS are left out, those of lowest mean first.
+    """
+    every = groups(searches)
+    shown = foremost(every, SHOWN_GROUPS, lambda group: mean_gain(group, K))
+    figure, (axes,) = new_figure(7.0, 1.5 + 0.27 * max(len(shown), 2))
+    variants = list(dict.fromkeys(group[0].variant for group in every))
+    for place, group in enumerate(shown):
+        _draw_group(axes, place, group, COLORS[variants.index(group[0].variant) % len(COLORS)])
+        another = place and group[0].base != shown[place - 1][0].base
+        if another and len(variants) > 1 and len(shown) == len(every):
+            axes.axhline(place - 0.5, color="#b0b0b0", linewidth=0.6)
+    names = [(group[0].base or "random start", group[0].variant) for group in shown]
+    list_rows(axes, [plain(", ".join(filter(None, parts))) for parts in names])
+    name = gain_name(searches)
+    axes.set_xlabel(f"predicted {name.replace('T_c', TC)} of the best {K} that passed (K)")
+    if name == "ΔT_c":
+        axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1, label="base material")
+    else:
+        axes.set_xlim(left=min(0, axes.get_xlim()[0]))
+    short = [is_short(each, K) for group in shown for each in group]
+    if not all(short):
+        axes.scatter([], [], c=GREY, s=26, label="one search")
+    if any(short):
+        axes.scatter([], [], facecolors="white", edgecolors=GREY, s=26, label=f"fewer than {K} passed")
+    if any(len(gains(group, K)) > 1 for group in shown):
+        axes.scatter([], [], marker="|", c="black", s=170, linewidths=1.8, label="mean over seeds")
+    title = f"the {len(shown)} highest of {len(every):,}" if len(shown) < len(every) else ""
+    return finish(figure, axes, title, columns=4, size=9)
+
+
+def _draw_group(axes: Any, place: int, group: Group, color: str) -> None:
+    """The seeds of a group, hollow where fewer than K passed, and their mean."""
+    for short, face in ((False, color), (True, "white")):
+        known = gains([each for each in group if is_short(each, K) is short], K)
+        style = {"facecolors": face, "edgecolors": color, "linewidths": 1.1, "alpha": 0.85, "zorder": 3}
+        axes.scatter(known, [place] * len(known), s=26, **style)
+    mean = mean_gain(group, K)
+    if mean is None:
+        axes.text(0, place, "  nothing passed", va="center", color="#6e6e6e", fontsize=8.5)
+    elif len(gains(group, K)) > 1:
+        axes.scatter([mean], [place], s=220, marker="|", c="black", linewidths=1.8, zorder=2)
+
+
+def curves_plot(curves: Sequence[Curve]) -> Figure:
+    """Mean T_c in K over the steps of each search; dots mark where stage 2 begins, a line where all begin it at one
+    step. Up to LABELLED curves have a colour each. Of more, the highest and the lowest are named, the others thin;
+    SHOWN_CURVES are drawn at most, evenly chosen by where they end.
+    """
+    ends = [tc_k[np.isfinite(tc_k)][-1:] for _, _, _, tc_k in curves]
+    known = sorted((place for place, end in enumerate(ends) if len(end)), key=lambda place: -ends[place][0])
+    named, thin, title = known, [], ""
+    if len(known) > LABELLED:
+        named = known[:LABELLED_OF_MANY] + known[-LABELLED_OF_MANY:]
+        rest = known[LABELLED_OF_MANY:-LABELLED_OF_MANY]
+        chosen = np.linspace(0, len(rest) - 1, min(len(rest), SHOWN_CURVES - len(named))).astype(int)
+        thin = [rest[index] for index in chosen]
+        drawn = len(named) + len(thin)
+        of = f"{drawn:,} of {len(known):,}" if drawn < len(known) else f"{drawn:,}"
+        title = f"{of} searches; named: the {LABELLED_OF_MANY} that end highest and lowest"
+    figure, (axes,) = new_figure(7.0, 4.6)
+    faint = np.clip(40 / max(len(thin), 1), 0.12, 0.8)
+    for place in thin:
+        axes.plot(curves[place][1], curves[place][3], color=GREY, alpha=faint, linewidth=0.8)
+    for order, place in enumerate(named):
+        name, step, _, tc_k = curves[place]
+        style = {"color": COLORS[order % len(COLORS)], "linestyle": _STYLES[order // len(COLORS)]}
+        axes.plot(step, tc_k, linewidth=1.5, label=plain(name), **style)
+    _mark_second_stage(axes, [curves[place] for place in known], [curves[place] for place in named])
+    from_zero(axes)
+    axes.margins(x=0.01)
+    axes.set_xlabel("step")
+    axes.set_ylabel(f"predicted {TC}, mean of rows (K)")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    return finish(figure, axes, size=8.5)
+
+
+def _mark_second_stage(axes: Any, curves: Sequence[Curve], named: Sequence[Curve]) -> None:
+    """Where stage 2 begins: a line where all curves begin it at one step, else a dot on each named curve."""
+    begins = {second_stage(step, stage) for _, step, stage, _ in curves}
+    if len(begins) == 1 and None not in begins:
+        change = begins.pop()
+        axes.axvline(change, color="black", linewidth=0.8, linestyle=DASHED)
+        axes.annotate(" stage 2", (change, 1.02), xycoords=("data", "axes fraction"), fontsize=9)
+        return
+    changes = [(second_stage(step, stage), step, tc_k) for _, step, stage, tc_k in named]
+    points = [(at, float(tc_k[step == at][0])) for at, step, tc_k in changes if at is not None]
+    if points:
+        axes.scatter(*zip(*points, strict=True), s=20, c="black", zorder=4, label="stage 2 begins")

@@ -13,7 +13,7 @@ import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -25,23 +25,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from kiago_ray.predictors.weights import load_cards
-from kiago_ray.report.plots import SEARCH_PLOTS, TRAJECTORY_PLOT
-from kiago_ray.report.reasons import row_background
-from kiago_ray.runs.outcome import (
-    BEST_COLUMNS,
-    BEST_ROWS,
-    SEARCH_OUTPUTS,
-    SUMMARY,
-    CampaignResults,
-    SearchResults,
-    read_curves,
-    read_results,
-    search_folder,
-    whole_results,
-    write_files,
-    write_summary,
+from kiago_ray.report.page import CAMPAIGN_ROWS, campaign_page
+from kiago_ray.report.plots import (
+    CURVES_PLOT,
+    GAINS_PLOT,
+    PLOTTED,
+    SEARCH_PLOTS,
+    TRAJECTORY_PLOT,
+    campaign_plots,
 )
-from kiago_ray.runs.page import CAMPAIGN_ROWS, CURVES_PLOT, GAINS_PLOT, campaign_page, campaign_plots
+from kiago_ray.report.reasons import row_background
+from kiago_ray.runs.outcome import SEARCH_OUTPUTS, read_curves, search_folder, write_files
 from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, shard_file
 from kiago_ray.screening.candidates import ORDER, RANKED, new_rows, rank_rows, with_ranks
@@ -49,16 +43,35 @@ from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.screens import SUMMARISED, Summary, summarise
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.storage.location import Location, StorageError, read_all, reason
-from kiago_ray.storage.run_directory import CANDIDATES, REPORT, SPEC, TOP, read_run, write_run
+from kiago_ray.storage.run_directory import (
+    CANDIDATES,
+    REPORT,
+    SPEC,
+    SUMMARY,
+    TOP,
+    CampaignResults,
+    SearchResults,
+    read_results,
+    read_run,
+    summary_json,
+    whole_results,
+    write_run,
+)
 from kiago_ray.storage.table import blocks, first_rows, read_table, schema, top_csv
 
 _RANKED_PLOTS = tuple(name for name in SEARCH_PLOTS if name != TRAJECTORY_PLOT)
 CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, *_RANKED_PLOTS, CURVES_PLOT, REPORT, SUMMARY)
 _OF_MODELS = ("weights", "known", "phases", "tried")  # of a record, what makes a search's results the same
 _OF_RUN = ("campaign", "campaign_id", "searches", "families", "resources", "identity", "finished", "outputs")
+_BEST = (
+    "formula base search source plausibility expected_improvement_k gain trusted_tc_k tc_k tc_std_k tc_oracle_k "
+    "extrapolation delta_tc_k ef_ev_per_atom passed"
+)
+BEST_COLUMNS, BEST_ROWS = tuple(_BEST.split()), 10  # of summary.json
 _COUNTED = ("rows", "unique", "passed", "statuses", "top", "ranked_by", "gains", "left_out", "sources")
 BLOCK_ROWS = 65_536  # of a row group
 _RUN_ROWS = 131_072  # rows sorted in memory at a time
+_MOST_PARTS = 512  # temporary files that are open at a time; most systems allow a process 1024
 
 
 def finish_search(
@@ -77,18 +90,14 @@ def finish_search(
     search's name by default. Where the results of the same shards are there already, nothing is done again. Raises
     StorageError.
     """
-    if not manifests:
-        raise ValueError(f"{search.name}: no shard of it is done; there is nothing to merge")
     manifests = sorted(manifests, key=lambda manifest: manifest.number)
     folder = search_folder(run, search.name) if folder is None else folder
     sources = hashlib.sha256("\n".join(manifest.sha256 for manifest in manifests).encode()).hexdigest()
-    try:
+    with suppress(StorageError):  # then it is made anew
         read_curves(folder)
         found = whole_results(read_run(folder), SearchResults)
-    except StorageError:
-        found = None  # it is made anew
-    if found is not None and (found.sources, found.shards_done) == (sources, len(manifests)):
-        return found
+        if found is not None and found.sources == sources:
+            return found
     folder.make_directory()
     shards, screens, base = search.shards, search.spec.screens, manifests[0].base
     tables = [shard_file(run, shards[each.number], TABLE) for each in manifests]
@@ -180,10 +189,8 @@ def finish_campaign(
         damaged=tuple(damaged),
         candidates_sha256=sha256,
     )
-    plots = campaign_plots(campaign, table, searches, plan.campaign.name)
-    (folder / TOP).write_bytes(top_csv(head).encode("utf-8"))
-    for plot in plots:
-        (folder / plot.file).write_bytes(plot.png)
+    curves = read_all(read_curves, [search_folder(campaign, each.name) for each in searches])
+    plots = campaign_plots(read_table(table, PLOTTED), curves, searches, plan.campaign.name)
     page = campaign_page(
         results,
         searches,
@@ -195,8 +202,8 @@ def finish_campaign(
         spec_text=(campaign / SPEC).read_bytes().decode("utf-8"),
         model_notes=model_notes,
     )
-    (folder / REPORT).write_bytes(page.encode("utf-8"))
-    write_summary(results, folder)
+    images = {plot.file: plot.png for plot in plots}
+    folder.write_all({TOP: top_csv(head), **images, REPORT: page, SUMMARY: summary_json(results)})
     return results
 
 
@@ -226,7 +233,8 @@ def merge_tables(inputs: Sequence[Location], output: Location, ranking: ScreensS
     """
     ranks, front = _ranks(inputs, ranking)
     pa.default_memory_pool().release_unused()
-    edges = np.arange(1, len(front) + 1 + BLOCK_ROWS, BLOCK_ROWS)
+    rows_a_part = BLOCK_ROWS * max(1, -(-len(front) // (BLOCK_ROWS * _MOST_PARTS)))
+    edges = np.arange(1, len(front) + 1 + rows_a_part, rows_a_part)
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     try:
         with tempfile.TemporaryDirectory(prefix="kiago-merge-") as scratch:
@@ -243,7 +251,7 @@ def merge_tables(inputs: Sequence[Location], output: Location, ranking: ScreensS
                 for part in parts:
                     with pa.OSFile(part) as file:
                         block = pa.ipc.open_file(file).read_all().sort_by("rank").combine_chunks()
-                    table.write_table(block, row_group_size=len(block))
+                    table.write_table(block, row_group_size=BLOCK_ROWS)
             with pa.memory_map(merged) as file:
                 content = file.read_buffer()
             output.write_bytes(content)

@@ -22,14 +22,14 @@ import pyarrow.parquet as pq
 import torch
 
 from kiago_ray.predictors.base import step_precision
-from kiago_ray.runs.outcome import adapter, search_folder
+from kiago_ray.runs.outcome import search_folder
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
 from kiago_ray.screening.candidates import new_rows, order
 from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.search.result import QUANTITIES, RowStatus, Trajectory
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError, read_all
-from kiago_ray.storage.run_directory import DamagedError
+from kiago_ray.storage.run_directory import DamagedError, adapter
 from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, schema_problem, table_bytes
 
 if TYPE_CHECKING:

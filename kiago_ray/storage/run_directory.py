@@ -1,7 +1,8 @@
 """A run directory: one search or campaign, its specification and what came of it. It never takes a second one.
 
-`spec.yaml` holds what makes the run this one (its specification, the weights' hashes), the SHA-256 over that,
-anything else worth knowing (versions), and whether the run is finished, with the files that belong to it.
+`spec.yaml` holds what makes the run this one (its specification, the weights' hashes), the SHA-256 over that, anything
+else worth knowing (versions), and whether the run is finished, with the files that belong to it. `summary.json` holds
+the numbers that came of it.
 """
 
 from __future__ import annotations
@@ -13,22 +14,29 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import torch
 import yaml
+from pydantic import BeforeValidator, TypeAdapter
 
 from kiago_ray import __version__
 from kiago_ray.errors import KiagoError, first_of
+from kiago_ray.screening.screens import Summary, TopMean
 from kiago_ray.storage.location import Location, StorageError, Where
 
 SPEC, CANDIDATES, TOP, REPORT = "spec.yaml", "candidates.parquet", "top.csv", "report.html"
+SUMMARY = "summary.json"
 _HEADER = "# The complete specification of this run, with every default. Written by kiago-ray; don't edit.\n"
 _SHOWN_DIFFERENCES = 3
 _ABSENT = "absent"
+_OF_ONE_BASE = ("delta_tc_k", "delta_tc_oracle_k")  # differences: a campaign's best come from several bases
+adapter = cache(TypeAdapter[Any])  # to make one takes longer than to read by it
 _PACKAGES = ("torch", "numpy", "lightgbm", "smact", "pymatgen", "pyarrow", "ray", "mlflow")
 
 
@@ -146,7 +154,7 @@ def _read(location: Location) -> dict[str, Any] | None:
 
 def _write(location: Location, record: Mapping[str, Any]) -> RunDirectory:
     text = yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True, width=110)
-    (location / SPEC).write_bytes((_HEADER + text).encode("utf-8"))
+    location.write_all({SPEC: _HEADER + text})
     return RunDirectory(location, record)
 
 
@@ -169,6 +177,116 @@ def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     if not shown:
         return "its spec.yaml was changed by hand, or is of another version"
     return first_of(shown, _SHOWN_DIFFERENCES)
+
+
+@dataclass(frozen=True)
+class SearchResults:
+    """What came of one search, or of the shards of it that are done.
+
+    wall_s: of all its shards together. finished_at: of the last one, in seconds since 1970. sources: SHA-256 over
+    its shards' SHA-256, "" where it ran in one piece. candidates_sha256: of its candidates.parquet.
+    """
+
+    name: str
+    base: str | None
+    variant: str
+    seed: int
+    shards: int
+    shards_done: int
+    summary: Summary
+    wall_s: float
+    finished_at: float
+    sources: str
+    candidates_sha256: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether all its shards are in it."""
+        return self.shards_done == self.shards
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain types, for JSON."""
+        return {**asdict(self), "complete": self.complete, "summary": self.summary.to_dict()}
+
+
+def _by_shard(failures: Any) -> Any:
+    """Failures as summary.json lists them, as a mapping."""
+    return {each["shard"]: each["cause"] for each in failures}
+
+
+@dataclass(frozen=True)
+class CampaignResults:
+    """What came of a campaign so far.
+
+    candidates: rows planned. rows: rows done. best: the first rows of its table, with BEST_COLUMNS. top, ranked_by,
+    gains, left_out, sources: as in Summary. new_systems: how many that passed and are neither known nor tried are of
+    chemical systems without a known superconductor; None where nothing was held against any. failures: shard → cause.
+    damaged: what was wrong with files that were found.
+    """
+
+    name: str
+    searches: int
+    searches_complete: int
+    shards: int
+    shards_done: int
+    candidates: int
+    rows: int
+    unique: int
+    passed: int
+    statuses: Mapping[str, int]
+    top: tuple[TopMean, ...]
+    best: tuple[Mapping[str, Any], ...]
+    ranked_by: str
+    gains: int | None
+    left_out: int
+    new_systems: int | None
+    sources: Mapping[str, int]
+    failures: Annotated[Mapping[str, str], BeforeValidator(_by_shard)]
+    damaged: tuple[str, ...]
+    candidates_sha256: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard is done."""
+        return self.shards_done == self.shards
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain types, for JSON."""
+        top = [{k: v for k, v in asdict(each).items() if k not in _OF_ONE_BASE} for each in self.top]
+        failures = [{"shard": shard, "cause": cause} for shard, cause in self.failures.items()]
+        return {**asdict(self), "top": top, "failures": failures, "complete": self.complete}
+
+
+Results = TypeVar("Results", SearchResults, CampaignResults)
+
+
+def read_results(folder: Location, kind: type[Results]) -> Results | None:
+    """What came of the search or campaign in a directory, None where it isn't there yet. Raises DamagedError,
+    StorageError.
+    """
+    content = (folder / SUMMARY).read_if_there()
+    try:
+        return None if content is None else adapter(kind).validate_json(content)  # type: ignore[arg-type]
+    except (ValueError, TypeError, KeyError) as error:
+        raise DamagedError(
+            f"{(folder / SUMMARY).text} is no summary of this version; run the campaign again"
+        ) from error
+
+
+def whole_results(directory: RunDirectory, kind: type[Results]) -> Results | None:
+    """The results of a search or a campaign that is done and whose table is what it was; None where it has to be run
+    (again). Raises StorageError.
+    """
+    with suppress(DamagedError):
+        results = read_results(directory.location, kind) if directory.finished else None
+        if results and (directory.location / CANDIDATES).sha256() == results.candidates_sha256:
+            return results
+    return None
+
+
+def summary_json(results: SearchResults | CampaignResults) -> str:
+    """The text of summary.json."""
+    return json.dumps(results.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -13,9 +13,8 @@ import yaml
 
 from kiago_ray.report.page import NO_VALUE, Cell, Column, Table, badge, not_shown, render, table_of, text
 from kiago_ray.report.plots import Plot
-from kiago_ray.runs.outcome import SUMMARY
 from kiago_ray.storage.location import Location
-from kiago_ray.storage.run_directory import REPORT, SPEC
+from kiago_ray.storage.run_directory import REPORT, SPEC, SUMMARY
 from kiago_ray.storage.table import parquet_bytes
 from kiago_ray.sweep.metrics import METRICS, Difference, OnBase, Score, difference, with_unit
 from kiago_ray.sweep.plots import sweep_plots, value_text
@@ -135,17 +134,14 @@ def write_results(results: SweepResults, location: Location, *, model_notes: Seq
     importance = importances(results.trials, sweep.space, sweep.metrics[0])
     plots = sweep_plots(sweep, results.trials, results.best, results.differences, importance)
     spec_text = (location / SPEC).read_bytes().decode()
-    texts = {
+    contents: dict[str, Any] = {
+        TABLE: parquet_bytes(trials_table(results.trials, list(sweep.space))),
         SUMMARY: json.dumps(results.to_dict(), indent=1, ensure_ascii=False),
         REPORT: render_sweep_page(results, plots, importance, spec_text, model_notes),
         **({} if results.best is None else {PRESET: _preset_text(results, results.best)}),
+        **{plot.file: plot.png for plot in plots},
     }
-    contents = {TABLE: parquet_bytes(trials_table(results.trials, list(sweep.space)))}
-    contents |= {name: text.encode() for name, text in texts.items()} | {
-        plot.file: plot.png for plot in plots
-    }
-    for name, content in contents.items():
-        (location / name).write_bytes(content)
+    location.write_all(contents)
     return list(contents)
 
 

@@ -145,7 +145,9 @@ def test_from_file_to_status_page_and_record(kiago: Kiago, file: Path) -> None:
     assert state["best"]["trusted_tc_k"] == max(
         each["trusted_tc_k"] for each in table.to_pylist() if each["passed"] and each["known"] is None
     )
-    assert "finished yes" in " ".join(kiago("campaign", "status", folder).out.split())
+    said = " ".join(kiago("campaign", "status", folder).out.split())
+    assert "finished yes" in said
+    assert said.endswith("It is finished.")
 
     paged = kiago("campaign", "report", folder, "--output", file.parent / "page.html")
     assert paged.code == 0

@@ -14,9 +14,8 @@ import yaml
 from pyarrow import fs
 
 from kiago_ray import tracking
-from kiago_ray.runs.outcome import SearchResults, read_results
 from kiago_ray.storage.location import Location
-from kiago_ray.storage.run_directory import RunDirectory
+from kiago_ray.storage.run_directory import RunDirectory, SearchResults, read_results
 from kiago_ray.tracking import (
     CURVE_POINTS,
     TrackingReport,

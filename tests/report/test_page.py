@@ -59,7 +59,13 @@ def page(summary: Summary, rows: list[dict[str, Any]]) -> MakePage:
     ]
     text = "search:\n  base: LaNiAsO\n"
     return partial(
-        search_page, summary=summary, rows=rows, title="Proposals around LaNiAsO", plots=plots, spec_text=text
+        search_page,
+        summary=summary,
+        rows=rows,
+        background=Background(),
+        title="Proposals around LaNiAsO",
+        plots=plots,
+        spec_text=text,
     )
 
 

@@ -14,7 +14,6 @@ from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data.tables import known_table
 from kiago_ray.models import Models
 from kiago_ray.plausibility.model import Prospects, load_prospects
-from kiago_ray.runs.outcome import CampaignResults
 from kiago_ray.runs.plan import Plan, around, make_plan
 from kiago_ray.runs.results import finish_campaign, finish_search
 from kiago_ray.runs.shards import compute_shard, state_of
@@ -28,7 +27,7 @@ from kiago_ray.runs.spec import (
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.sections import SpecError, validated
 from kiago_ray.storage.location import Location
-from kiago_ray.storage.run_directory import CANDIDATES, SPEC
+from kiago_ray.storage.run_directory import CANDIDATES, SPEC, CampaignResults
 from kiago_ray.storage.table import blocks, read_table
 
 from ..conftest import known_of

@@ -191,6 +191,7 @@ def test_the_bytes_do_not_depend_on_how_rows_are_spread(
     monkeypatch.setattr(results, "BLOCK_ROWS", 64)
     merged(table, name="one")
     monkeypatch.setattr(results, "_RUN_ROWS", 40)
+    monkeypatch.setattr(results, "_MOST_PARTS", 2)
     merged(*shards_of(table, 100, 101, 350), name="many")
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "many.parquet").read_bytes()
     assert pq.ParquetFile(tmp_path / "one.parquet").metadata.row_group(0).num_rows == 64

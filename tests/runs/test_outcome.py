@@ -9,8 +9,8 @@ import yaml
 from kiago_ray import propose
 from kiago_ray.predictors.weights import load_card, load_cards
 from kiago_ray.report.page import card_notes
-from kiago_ray.runs.outcome import SEARCH_OUTPUTS, SearchResults, whole_results, write_outcome
-from kiago_ray.storage.run_directory import open_run, read_run
+from kiago_ray.runs.outcome import SEARCH_OUTPUTS, write_outcome
+from kiago_ray.storage.run_directory import SearchResults, open_run, read_run, whole_results
 
 
 def test_every_file_is_written_and_the_page_holds_the_best_row(tmp_path: Path) -> None:

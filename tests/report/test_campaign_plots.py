@@ -8,11 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kiago_ray.report.plots import COLORS, GREY, png_of
-from kiago_ray.runs.outcome import SearchResults
-from kiago_ray.runs.page import LABELLED, SHOWN_GROUPS, Curve, curves_plot, gains_plot
+from kiago_ray.report.plots import (
+    COLORS,
+    GREY,
+    LABELLED,
+    SHOWN_GROUPS,
+    Curve,
+    curves_plot,
+    gains_plot,
+    png_of,
+)
 from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.screens import Summary, TopMean
+from kiago_ray.storage.run_directory import SearchResults
 
 
 def labels(figure: Any) -> list[str]:

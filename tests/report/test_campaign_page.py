@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kiago_ray.report.page import search_page
+from kiago_ray.report.page import CAMPAIGN_ROWS, LISTED, campaign_page, search_page
 from kiago_ray.report.plots import Plot
 from kiago_ray.report.reasons import Background
-from kiago_ray.runs.outcome import CampaignResults, SearchResults
-from kiago_ray.runs.page import CAMPAIGN_ROWS, LISTED, campaign_page, foremost
+from kiago_ray.report.tables import foremost
 from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.screens import Summary, TopMean
+from kiago_ray.storage.run_directory import CampaignResults, SearchResults
 
 VOID = {"meta", "img", "input"}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
@@ -249,7 +249,7 @@ def test_candidates_have_base_and_search_and_a_filter(page: dict[str, Any], summ
     assert named["text"][1]["type"] == "search"
     assert named["passed"][1]["type"] == "checkbox"
     assert named["count"] == ("output", {"name": "count", "aria-live": "polite"})
-    alone = Reader(search_page(summary, page["rows"], title="t", plots=[], spec_text=""))
+    alone = Reader(search_page(summary, page["rows"], Background(), title="t", plots=[], spec_text=""))
     assert "Search" not in alone.tables[CANDIDATES][0]
     assert not any(tag == "form" for tag, _ in alone.tags)
 
