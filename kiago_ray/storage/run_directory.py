@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import yaml
-from pydantic import BeforeValidator, TypeAdapter
+from pydantic import TypeAdapter
 
 from kiago_ray import __version__
 from kiago_ray.errors import KiagoError, first_of
@@ -35,7 +35,6 @@ SUMMARY = "summary.json"
 _HEADER = "# The complete specification of this run, with every default. Written by kiago-ray; don't edit.\n"
 _SHOWN_DIFFERENCES = 3
 _ABSENT = "absent"
-_OF_ONE_BASE = ("delta_tc_k", "delta_tc_oracle_k")  # differences: a campaign's best come from several bases
 adapter = cache(TypeAdapter[Any])  # to make one takes longer than to read by it
 _PACKAGES = ("torch", "numpy", "lightgbm", "smact", "pymatgen", "pyarrow", "ray", "mlflow")
 
@@ -209,11 +208,6 @@ class SearchResults:
         return {**asdict(self), "complete": self.complete, "summary": self.summary.to_dict()}
 
 
-def _by_shard(failures: Any) -> Any:
-    """Failures as summary.json lists them, as a mapping."""
-    return {each["shard"]: each["cause"] for each in failures}
-
-
 @dataclass(frozen=True)
 class CampaignResults:
     """What came of a campaign so far.
@@ -241,7 +235,7 @@ class CampaignResults:
     left_out: int
     new_systems: int | None
     sources: Mapping[str, int]
-    failures: Annotated[Mapping[str, str], BeforeValidator(_by_shard)]
+    failures: Mapping[str, str]
     damaged: tuple[str, ...]
     candidates_sha256: str
 
@@ -252,9 +246,7 @@ class CampaignResults:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain types, for JSON."""
-        top = [{k: v for k, v in asdict(each).items() if k not in _OF_ONE_BASE} for each in self.top]
-        failures = [{"shard": shard, "cause": cause} for shard, cause in self.failures.items()]
-        return {**asdict(self), "top": top, "failures": failures, "complete": self.complete}
+        return {**asdict(self), "complete": self.complete}
 
 
 Results = TypeVar("Results", SearchResults, CampaignResults)
