@@ -22,7 +22,7 @@ from kiago_ray.cli.console import View, print_json, say
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.base import step_precision
-from kiago_ray.report.reasons import row_background
+from kiago_ray.report.reasons import ef_error
 from kiago_ray.report.tables import best_table, no_gain, reasons_table, summary_table, top_table
 from kiago_ray.runs.outcome import write_outcome
 from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
@@ -269,7 +269,7 @@ def show(
     terminal.print(best_table(rows, tuple(spec.screens.names), title, width=terminal.width))
     if rows:
         terminal.print("\nThe best, for (+) and against (−) believing them; report.html says it in full:")
-        terminal.print(reasons_table(rows, row_background(models.cards)))
+        terminal.print(reasons_table(rows, ef_error(models.cards)))
     if gains := no_gain(summary.gains, summary.passed):
         terminal.print(f"\n[bold]{gains}[/bold]")
     terminal.print("", summary_table(summary), "", top_table(summary.top), sep="\n")

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from kiago_ray.report.reasons import EXPLAINED, Background, Row, reasons_of, unseen
+from kiago_ray.report.reasons import EXPLAINED, Row, reasons_of, unseen
 from kiago_ray.report.tables import (
     UNKNOWN,
     Group,
@@ -44,7 +44,6 @@ Item = TypeVar("Item")
 # A cell: its text and, in columns of numbers, the value that it sorts by; None sorts last.
 Cell = tuple[str, float | None]
 NO_VALUE: Cell = (UNKNOWN, None)
-CAUSE_LENGTH = 500  # characters of an error
 TABLE_ROWS, CAMPAIGN_ROWS = 50, 500  # of a search and of a campaign
 LISTED = 500  # searches, and bases with variants
 
@@ -97,6 +96,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["truncate.leeway"] = 0
     environment.filters |= {
         "words": words,
         "formula": formula_markup,
@@ -106,7 +106,6 @@ def _environment() -> Environment:
         "kelvin": kelvin,
         "no_gain": no_gain,
         "not_shown": not_shown,
-        "shortened": shortened,
         "class": lambda kind: Markup(' class="{}"').format(kind) if kind else "",
         "png_uri": lambda png: "data:image/png;base64," + base64.b64encode(png).decode("ascii"),
     }
@@ -134,11 +133,6 @@ def code_markup(text: str) -> Markup:
 def badge(text: str, remark: str) -> Markup:
     """A text with a remark beside it."""
     return Markup('{} <span class="badge">{}</span>').format(text, remark)
-
-
-def shortened(text: str, length: int = CAUSE_LENGTH) -> str:
-    """A text that is cut where it is too long for a page."""
-    return text if len(text) <= length else text[:length] + " …"
 
 
 def not_shown(number: int, what: str) -> str:
@@ -215,9 +209,11 @@ def _candidates_column(name: str, required: tuple[str, ...]) -> Column[Row]:
     return Column(column.header, content, "n" if numeric else _KINDS.get(name, ""))
 
 
-def search_page(summary: Summary, rows: Sequence[Row], background: Background, **content: Any) -> str:
-    """The page of a search as HTML5 text. rows: the ranked table's first rows. background: what the explanation of the
-    best needs. content: `title`; `plots`; `spec_text`, the specification as it stands in spec.yaml; and maybe
+def search_page(
+    summary: Summary, rows: Sequence[Row], ef_error_ev_per_atom: float | None, **content: Any
+) -> str:
+    """The page of a search as HTML5 text. rows: the ranked table's first rows. ef_error_ev_per_atom: see
+    `ef_error`. content: `title`; `plots`; `spec_text`, the specification as it stands in spec.yaml; and maybe
     `model_notes`, a sentence each on how good the predictors are (see `card_notes`), and `remark`, which the reader
     must know first.
     """
@@ -228,7 +224,7 @@ def search_page(summary: Summary, rows: Sequence[Row], background: Background, *
         summary,
         rows[:TABLE_ROWS],
         candidates,
-        background,
+        ef_error_ev_per_atom,
         summary_rows=summary_rows(summary),
         **content,
     )
@@ -239,7 +235,7 @@ def _ranked_page(
     counts: Summary | CampaignResults,
     rows: Sequence[Row],
     candidates: Table[Row],
-    background: Background,
+    ef_error_ev_per_atom: float | None,
     **content: Any,
 ) -> str:
     """A page of ranked rows: their table, why the first may be believed and why not, the best k as a whole, how rows
@@ -251,7 +247,7 @@ def _ranked_page(
         rows=rows,
         candidates=candidates,
         explained=[
-            (row, row.get("trusted_tc_k") is not None, reasons_of(row, background))
+            (row, row.get("trusted_tc_k") is not None, reasons_of(row, ef_error_ev_per_atom))
             for row in rows[:EXPLAINED]
         ],
         top_rows=top_rows(counts.top),
@@ -269,7 +265,7 @@ def campaign_page(
     searches: Sequence[SearchResults],
     rows: Sequence[Row],
     required: tuple[str, ...],
-    background: Background,
+    ef_error_ev_per_atom: float | None,
     **content: Any,
 ) -> str:
     """The page of a campaign, also while it is under way, as HTML5 text; what is listed is bounded. rows: the ranked
@@ -292,7 +288,7 @@ def campaign_page(
         results,
         rows,
         candidates_table(rows, required, campaign=True),
-        background,
+        ef_error_ev_per_atom,
         title=f"kiago-ray: campaign {results.name}",
         results=results,
         gap=next((top for top in results.top if top.k == K and top.gap_k is not None), None),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -45,22 +45,10 @@ class Reason:
 pro, con = partial(Reason, "for"), partial(Reason, "against")
 
 
-@dataclass(frozen=True)
-class Background:
-    """What sentences need beside the row. ef_error_ev_per_atom: mean error of E_f on chemical systems never seen.
-    element_counts: in how many of the `compositions` known superconductors each element occurs, by symbol.
-    """
-
-    ef_error_ev_per_atom: float | None = None
-    compositions: int = 0
-    element_counts: Mapping[str, int] = field(default_factory=dict)
-
-
-def row_background(cards: Mapping[str, Mapping[str, Any]]) -> Background:
-    """What explaining a row needs: the error of E_f by its card, and how often each element superconducts."""
-    counts, score = shipped_element_counts()["supercon"], cards.get("ef", {}).get("splits", {}).get("system")
-    error = None if score is None else float(score["elemnet"]["mae"])
-    return Background(error, counts.compositions, counts.counts)
+def ef_error(cards: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """The mean error of E_f on chemical systems never seen, in eV/atom, by its card; None where no card says it."""
+    score = cards.get("ef", {}).get("splits", {}).get("system")
+    return None if score is None else float(score["elemnet"]["mae"])
 
 
 def unseen(row: Row) -> str:
@@ -70,13 +58,13 @@ def unseen(row: Row) -> str:
     return "one element" if row.get("n_elements") == 1 else "metals only"
 
 
-def reasons_of(row: Row, background: Background) -> list[Reason]:
+def reasons_of(row: Row, ef_error_ev_per_atom: float | None) -> list[Reason]:
     """Sentences on a row of a table of candidates, the weightiest of either side first."""
     row = defaultdict(lambda: None, row)
     of_models = (_screens, _oracle, _extrapolation, _spread, _plausibility)
-    beside_known = (_neighbour, _improvement, _gain, _charges)
+    beside_known = (_neighbour, _improvement, _gain, _charges, _rare)
     found = [reason for each in (*of_models, *beside_known) for reason in each(row)]
-    return [*found, *_rare(row, background), *_stability(row, background)]
+    return [*found, *_stability(row, ef_error_ev_per_atom)]
 
 
 def _screens(row: Row) -> Iterator[Reason]:
@@ -237,22 +225,23 @@ def _charges(row: Row) -> Iterator[Reason]:
         yield con("No likely oxidation states of its elements balance.")
 
 
-def _rare(row: Row, background: Background) -> Iterator[Reason]:
-    if not background.compositions or not row["formula"]:
+def _rare(row: Row) -> Iterator[Reason]:
+    if not row["formula"]:
         return
-    counts = {symbol: background.element_counts.get(symbol, 0) for symbol in parse(row["formula"])}
-    rare = [symbol for symbol, count in counts.items() if count < RARE * background.compositions]
+    known = shipped_element_counts()["supercon"]
+    counts = {symbol: known.counts.get(symbol, 0) for symbol in parse(row["formula"])}
+    rare = [symbol for symbol, count in counts.items() if count < RARE * known.compositions]
     if rare:
         listed = ", ".join(f"{symbol} in {counts[symbol]:,}" for symbol in rare)
         yield con(
-            f"The predictors know little of some of its elements: {listed} of {background.compositions:,} known "
+            f"The predictors know little of some of its elements: {listed} of {known.compositions:,} known "
             "superconductors.",
             f"rare {', '.join(rare)}",
         )
 
 
-def _stability(row: Row, background: Background) -> Iterator[Reason]:
-    ef, error = row["ef_ev_per_atom"], background.ef_error_ev_per_atom
+def _stability(row: Row, error: float | None) -> Iterator[Reason]:
+    ef = row["ef_ev_per_atom"]
     if ef is not None:
         value = f"E_f is predicted at {ef:z.3f} eV/atom"
         if error is not None:

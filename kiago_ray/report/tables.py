@@ -15,10 +15,10 @@ import numpy as np
 from rich.table import Column, Table
 from rich.text import Text
 
-from kiago_ray.report.reasons import EXPLAINED, Background, Row, reasons_of, unseen
+from kiago_ray.report.reasons import EXPLAINED, Row, reasons_of, unseen
 from kiago_ray.screening.screens import SCREENS, Summary, TopMean
 from kiago_ray.storage.run_directory import SearchResults
-from kiago_ray.storage.table import columns
+from kiago_ray.storage.table import written
 
 Item = TypeVar("Item")
 Content = Callable[[Row], str]
@@ -55,14 +55,7 @@ _TOP: Mapping[str, tuple[str, str, float]] = {
 
 def cell(row: Row, column: str) -> str:
     """The value of one column as text."""
-    value = row.get(column)
-    if value is None or value == "":
-        return UNKNOWN
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    decimals = columns()[column].decimals if column in columns() else None
-    plain = "{}" if decimals is None else f"{{:z.{decimals}f}}"  # z writes -0.0 as 0.0
-    return _FORMATS.get(column, plain).format(value)
+    return written(row, column, _FORMATS.get(column)) or UNKNOWN
 
 
 def with_spread(row: Row) -> str:
@@ -272,12 +265,12 @@ def top_table(top: Sequence[TopMean]) -> Table:
     return table
 
 
-def reasons_table(rows: Sequence[Row], background: Background) -> Table:
+def reasons_table(rows: Sequence[Row], ef_error_ev_per_atom: float | None) -> Table:
     """In a few words, why the first rows may be believed (+), and why not (−); the page says it in sentences."""
     table = Table.grid(*(Column(overflow="fold") for _ in range(3)), padding=(0, 2, 0, 0))
     for row in rows[:EXPLAINED]:
         name = Text(f"{cell(row, 'rank')} {cell(row, 'formula')}")
-        found = reasons_of(row, background)
+        found = reasons_of(row, ef_error_ev_per_atom)
         for side, mark, style in (("for", "+", "green"), ("against", "−", "red")):
             briefs = [reason.brief for reason in found if reason.side == side and reason.brief]
             if briefs:

@@ -30,7 +30,6 @@ from kiago_ray.storage.table import (
     parquet_bytes,
     read_parquet,
     read_table,
-    table_bytes,
     top_csv,
 )
 
@@ -87,10 +86,10 @@ def write_outcome(
     """
     # Searches in shards have no page of their own.
     from kiago_ray.report.page import TABLE_ROWS, card_notes, search_page
-    from kiago_ray.report.reasons import row_background
+    from kiago_ray.report.reasons import ef_error
 
     place, spec, path = directory.location, outcome.spec, outcome.result.trajectory
-    content, name = table_bytes(outcome.table), spec.base or "random start"
+    content, name = parquet_bytes(outcome.table), spec.base or "random start"
     (place / CANDIDATES).write_bytes(content)
     results = SearchResults(
         name=ALONE,
@@ -108,7 +107,7 @@ def write_outcome(
     page = search_page(
         outcome.summary,
         outcome.table.slice(0, TABLE_ROWS).to_pylist(),
-        background=row_background(cards),
+        ef_error_ev_per_atom=ef_error(cards),
         title=f"kiago-ray: {name}",
         plots=write_files(place, results, path, name),
         spec_text=(place / SPEC).read_bytes().decode("utf-8"),

@@ -34,7 +34,7 @@ from kiago_ray.report.plots import (
     TRAJECTORY_PLOT,
     campaign_plots,
 )
-from kiago_ray.report.reasons import row_background
+from kiago_ray.report.reasons import ef_error
 from kiago_ray.runs.outcome import SEARCH_OUTPUTS, read_curves, search_folder, write_files
 from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, shard_file
@@ -198,7 +198,7 @@ def finish_campaign(
         plots=plots,
         required=tuple(dict.fromkeys(name for each in plan.searches for name in each.spec.screens.names)),
         # The error of E_f is the shipped predictor's; of others the notes have theirs.
-        background=row_background(load_cards() if plan.campaign.weights is None else {}),
+        ef_error_ev_per_atom=ef_error(load_cards() if plan.campaign.weights is None else {}),
         spec_text=(campaign / SPEC).read_bytes().decode("utf-8"),
         model_notes=model_notes,
     )

@@ -27,10 +27,9 @@ from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
 from kiago_ray.screening.candidates import new_rows, order
 from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.search.result import QUANTITIES, RowStatus, Trajectory
-from kiago_ray.search.stages import ProgressCallback, ShouldStop
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError, read_all
 from kiago_ray.storage.run_directory import DamagedError, adapter
-from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, schema_problem, table_bytes
+from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, schema_problem
 
 if TYPE_CHECKING:
     from kiago_ray.models import Models
@@ -88,31 +87,23 @@ def compute_shard(
     models: Models,
     *,
     made: Mapping[str, Any] | None = None,
-    progress: ProgressCallback | None = None,
-    should_stop: ShouldStop | None = None,
+    **options: Any,
 ) -> Manifest:
     """Run the shard's rows, judge them, write them below `campaign`; of a search around all known families the
     shard's families one after another, the steps of the first alone being kept.
 
-    made: what the manifest says of where it was made. Raises StorageError where it can't be written, StoppedError
-    where `should_stop` said so; what the search raises passes through.
+    made: what the manifest says of where it was made. options: `progress` and `should_stop` of the search. Raises
+    StorageError where it can't be written, StoppedError where `should_stop` said so; what the search raises passes
+    through.
     """
     from kiago_ray.api import judged_rows  # who looks at shards needs nothing of what makes them
 
     began = time.perf_counter()
-    own: dict[str, Any] = {} if search.bases else {"rows": shard.rows, "shard_rows": search.shard_rows}
+    options |= {} if search.bases else {"rows": shard.rows, "shard_rows": search.shard_rows}
     base: BaseMaterial | None = None
     tables, paths = list[Any](), list[Trajectory]()
     for first_row, spec in search.parts(shard):
-        part = judged_rows(
-            spec,
-            models,
-            name=search.name,
-            trajectory_rows=search.curve_rows,
-            progress=progress,
-            should_stop=should_stop,
-            **own,
-        )
+        part = judged_rows(spec, models, name=search.name, trajectory_rows=search.curve_rows, **options)
         if part.result.stopped_at_step is not None:
             raise StoppedError(shard.name)
         at, path = schema().get_field_index("row"), part.result.trajectory
@@ -143,7 +134,7 @@ def write_shard(
 ) -> Manifest:
     """Write a shard's rows and steps, then the manifest, each whole or not at all. Raises StorageError."""
     (campaign / SHARDS / shard.search).make_directory()
-    content, steps = table_bytes(table), parquet_bytes(_steps_table(trajectory))
+    content, steps = parquet_bytes(table), parquet_bytes(_steps_table(trajectory))
     ended = Counter(table["status"].to_pylist())
     manifest = Manifest(
         search=shard.search,

@@ -25,7 +25,7 @@ from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.models import Models
 from kiago_ray.predictors.base import predict as values_of
 from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY
-from kiago_ray.report.reasons import Reason, reasons_of, row_background
+from kiago_ray.report.reasons import Reason, ef_error, reasons_of
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.result import RowStatus
 from kiago_ray.search.spec import PRESETS, preset_values
@@ -367,7 +367,6 @@ def explained(formula: str, models: Models) -> dict[str, Any]:
     (row,) = score_amounts(amounts[None], models).table.to_pylist()
     if row["status"] != RowStatus.OK.label:
         raise FormulaError("not finite", "its predictions are no finite numbers")
-    background = row_background(models.cards)
     return {
         "version": models.version,
         "formula": formula,
@@ -379,7 +378,9 @@ def explained(formula: str, models: Models) -> dict[str, Any]:
         "charge": {name: row[name] for name in CHARGE} | {"remark": _remark(row)},
         "neighbours": _nearest_known(x, models.known),
         "known_source": models.known.source,
-        "reasons": [vars(reason) for reason in reasons_of({**row, "formula": formula}, background)],
+        "reasons": [
+            vars(reason) for reason in reasons_of({**row, "formula": formula}, ef_error(models.cards))
+        ],
         "gradient": _slopes(x, models),
     }
 

@@ -74,22 +74,17 @@ class Location:
         text = os.fspath(where)
         if not text or "\0" in text:
             raise StorageError(f"{text!r} names no file or directory; give a path such as 'runs/LaNiAsO'")
-        if "://" not in text:
-            try:
-                path = str(Path(text).expanduser().absolute())
-            except RuntimeError as error:
-                raise StorageError(f"can't open {text}: {error}") from error
-            return cls(text, fs.LocalFileSystem(), path)
-        scheme = text.partition("://")[0]
-        if re.search(_PASSWORD, text, re.IGNORECASE):
+        scheme, remote, _ = text.partition("://")
+        if remote and re.search(_PASSWORD, text, re.IGNORECASE):
             raise StorageError(f"a place ({scheme}://…) holds no credentials; give them in the environment")
         try:
-            opened = open_s3(text) if scheme == "s3" else fs.FileSystem.from_uri(text)
-        except (OSError, pa.ArrowException) as error:
+            if not remote:
+                return cls(text, fs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
+            return cls(text, *(open_s3(text) if scheme == "s3" else fs.FileSystem.from_uri(text)))
+        except (OSError, RuntimeError, pa.ArrowException) as error:
             raise StorageError(f"can't open {text}: {reason(error)}") from error
         except ValueError as error:
             raise StorageError(str(error)) from error
-        return cls(text, *opened)
 
     def __truediv__(self, name: str) -> Location:
         path = f"{self.path.rstrip('/')}/{name}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
@@ -113,14 +113,6 @@ def candidates_table(rows: Any) -> Any:
     )
 
 
-def table_bytes(table: Any) -> bytes:
-    """The Parquet file of a table of candidates. Raises ValueError, naming the column, for another table."""
-    problem = schema_problem(table.schema)
-    if problem:
-        raise ValueError(f"the table is not one of candidates; {problem}")
-    return parquet_bytes(table.select(schema().names).cast(schema()))
-
-
 def parquet_bytes(table: Any) -> bytes:
     """The Parquet file of any Arrow table."""
     sink = io.BytesIO()
@@ -196,13 +188,17 @@ def top_csv(table: Any, rows: int = TOP_ROWS) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     for row in (passed if len(passed) else head).to_pylist():
-        writer.writerow([_cell(row[name], columns()[name].decimals) for name in names])
+        writer.writerow([written(row, name) for name in names])
     return text.getvalue()
 
 
-def _cell(value: Any, decimals: int | None) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value) if decimals is None else f"{value:z.{decimals}f}"  # z: no -0.0
+def written(row: Mapping[str, Any], name: str, form: str | None = None) -> str:
+    """The value that a row has in a column as text: in the format `form`, by default with the column's decimals; yes
+    or no for verdicts, "" for what is not known.
+    """
+    value = row.get(name)
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "yes", False: "no"}[value]
+    decimals = columns()[name].decimals if name in columns() else None
+    form = form or ("{}" if decimals is None else f"{{:z.{decimals}f}}")  # z writes -0.0 as 0.0
+    return form.format(value)

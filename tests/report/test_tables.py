@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from kiago_ray.report.reasons import Background
 from kiago_ray.report.tables import (
     UNKNOWN,
     best_table,
@@ -96,7 +95,7 @@ def test_a_pressure_is_told(trusted_rows: list[dict[str, Any]]) -> None:
 
 def test_reasons_in_a_few_words(trusted_rows: list[dict[str, Any]]) -> None:
     many = [*trusted_rows, {**trusted_rows[0], "rank": 4, "formula": "FeSe"}]
-    lines = text_of(reasons_table(many, Background()), 160).splitlines()
+    lines = text_of(reasons_table(many, None), 160).splitlines()
     assert "+  T_c ± 9.4 K" in lines[0]
     assert lines[0].startswith("1 La2Ba3Cu4HgO11")
     assert "−  oracle says 60 K; far from all known (L1 0.42)" in lines[1]

@@ -22,7 +22,7 @@ from kiago_ray.search.result import SearchResult
 from kiago_ray.search.sections import RankBy, ScreensSpec
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.table import candidates_table, read_table, schema, table_bytes
+from kiago_ray.storage.table import candidates_table, parquet_bytes, read_table, schema
 from kiago_ray.storage.table import columns as table_columns
 
 Merge = Callable[..., tuple[Any, Summary]]
@@ -92,7 +92,7 @@ def merged(tmp_path: Path) -> Merge:
         places = []
         for number, table in enumerate(tables):
             places.append(Location.of(tmp_path / f"in-{number}.parquet"))
-            places[-1].write_bytes(table_bytes(table))
+            places[-1].write_bytes(parquet_bytes(table))
         output = Location.of(tmp_path / f"{name}.parquet")
         merge_tables(places, output, ranking or BY_TRUSTED)
         out = read_table(output)
@@ -268,7 +268,7 @@ def test_a_damaged_input_leaves_what_was_there(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     output.write_bytes(b"old")
     good, bad = Location.of(tmp_path / "good.parquet"), Location.of(tmp_path / "bad.parquet")
-    good.write_bytes(table_bytes(made_table(50, seed=7)))
+    good.write_bytes(parquet_bytes(made_table(50, seed=7)))
     content = Path(good.path).read_bytes()
     for damaged, message in (
         (content[: len(content) // 2], "bad.parquet is not a whole Parquet file"),
@@ -300,7 +300,7 @@ def test_a_scratch_directory_that_is_not_there(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_scratch_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "in.parquet").write_bytes(table_bytes(made_table(50, seed=8)))
+    (tmp_path / "in.parquet").write_bytes(parquet_bytes(made_table(50, seed=8)))
     os.symlink("/dev/full", tmp_path / "0.arrow")
     monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda **_: nullcontext(str(tmp_path)))
     with pytest.raises(StorageError, match=r"can't write temporary files.*No space left.*TMPDIR"):

@@ -15,7 +15,7 @@ import pytest
 from kiago_ray.storage import location
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import RunDirectoryError, open_run
-from kiago_ray.storage.table import read_table, schema, table_bytes
+from kiago_ray.storage.table import parquet_bytes, read_table, schema
 
 BIG = bytes(range(256)) * (11_500_000 // 256)  # two parts of an upload
 ODD_NAMES = ["LaNiAsO-x=0.1+y=2-s0", "a b", "100%", "a%20b", ".driver.json", "Ni₂", "a#b?c&d", "a.b.c"]
@@ -156,7 +156,7 @@ def test_a_run_directory_is_made_found_again_and_refused_to_another_search(stora
 def test_a_table_is_read_back_and_a_cut_off_one_is_found(storage: Storage) -> None:
     place = storage.place / "candidates.parquet"
     table = schema().empty_table()
-    place.write_bytes(table_bytes(table))
+    place.write_bytes(parquet_bytes(table))
     assert read_table(place) == table
     place.write_bytes(storage.content("candidates.parquet")[:-20])
     with pytest.raises(StorageError, match=r"candidates\.parquet is not a whole Parquet file"):
