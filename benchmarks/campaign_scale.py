@@ -223,8 +223,8 @@ def merge_searches(plan: Plan, directory: Path) -> None:
 
 def merge_campaign(plan: Plan, directory: Path) -> None:
     """Merge, count and plot the campaign, and write its page."""
-    from kiago_ray.runs.outcome import search_folder
     from kiago_ray.runs.results import finish_campaign
+    from kiago_ray.runs.shards import search_folder
     from kiago_ray.storage.location import Location
     from kiago_ray.storage.run_directory import SearchResults, read_results
 

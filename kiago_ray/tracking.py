@@ -28,8 +28,9 @@ import pyarrow as pa
 from pyarrow import fs
 
 from kiago_ray.errors import InputError
-from kiago_ray.runs.outcome import SEARCHES, read_curves, search_folder
+from kiago_ray.runs.outcome import read_curves
 from kiago_ray.runs.plan import Plan
+from kiago_ray.runs.shards import SEARCHES, search_folder
 from kiago_ray.search.result import QUANTITIES
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import (

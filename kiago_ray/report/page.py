@@ -15,25 +15,9 @@ from typing import Any, Generic, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from kiago_ray.report.plots import Group, K, foremost, gain_name, gains, groups, mean_gain
 from kiago_ray.report.reasons import EXPLAINED, Row, reasons_of, unseen
-from kiago_ray.report.tables import (
-    UNKNOWN,
-    Group,
-    K,
-    best,
-    cell,
-    failed_screens,
-    foremost,
-    gain_name,
-    gains,
-    groups,
-    is_short,
-    kelvin,
-    mean_gain,
-    no_gain,
-    summary_rows,
-    top_rows,
-)
+from kiago_ray.report.tables import UNKNOWN, cell, failed_screens, kelvin, no_gain, summary_rows, top_rows
 from kiago_ray.screening.screens import Summary
 from kiago_ray.search.result import RowStatus
 from kiago_ray.storage.run_directory import CampaignResults, SearchResults
@@ -294,7 +278,7 @@ def campaign_page(
         gap=next((top for top in results.top if top.k == K and top.gap_k is not None), None),
         means=listed(every, _OF_GROUPS, "Means over seeds by base and variant", "pairs of base and variant"),
         seeds=any(len(group) > 1 for group in every),
-        short=any(is_short(each, k) for each in searches for k in sizes),
+        short=any(each.is_short(k) for each in searches for k in sizes),
         parts_only=any(0 < len(gains(group, k)) < len(group) for group in every for k in sizes),
         searches=listed([(each,) for each in searches], _OF_SEARCHES, "Searches", "searches"),
         **content,
@@ -340,8 +324,8 @@ def _findings(sizes: Sequence[int], name: str) -> list[Column[Group]]:
 
     return [
         *(Column(f"{name} top {k} (K)", partial(_gain, k), "n") for k in sizes),
-        mean(f"oracle ΔT_c top {K} (K)", lambda each: best(each, K).delta_tc_oracle_k, "{:+z.1f}"),
-        mean(f"gap top {K} (K)", lambda each: best(each, K).gap_k, "{:z.1f}"),
+        mean(f"oracle ΔT_c top {K} (K)", lambda each: each.best(K).delta_tc_oracle_k, "{:+z.1f}"),
+        mean(f"gap top {K} (K)", lambda each: each.best(K).gap_k, "{:z.1f}"),
         mean("Passed (%)", lambda each: (part := each.summary.passed_fraction) and 100 * part, "{:.1f}"),
         mean("Unique (%)", lambda each: (part := each.summary.unique_fraction) and 100 * part, "{:.1f}"),
     ]
@@ -351,7 +335,7 @@ def _gain(k: int, group: Group) -> Cell:
     """The mean gain of the best k; a difference to a base has a sign, * and [n] say what it is a mean of."""
     found = gains(group, k)
     shown, value = _spread(found, "{:z.1f}" if group[0].summary.base is None else "{:+z.1f}")
-    shown += "*" if any(is_short(each, k) for each in group) else ""
+    shown += "*" if any(each.is_short(k) for each in group) else ""
     return shown + (f" [{len(found)}]" if 0 < len(found) < len(group) else ""), value
 
 

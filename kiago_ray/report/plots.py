@@ -8,13 +8,14 @@ lightness, so that the plots read in grey. No figure is pyplot's, whose global s
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kiago_ray.report.tables import Group, K, foremost, gain_name, gains, groups, is_short, mean_gain
 from kiago_ray.screening.known import EXTRAPOLATED, BaseMaterial
 from kiago_ray.screening.screens import TOP as TOP_SIZES
 from kiago_ray.search.result import Trajectory
@@ -42,6 +43,7 @@ MAX_POINTS = 20_000
 BEST_POINTS = 1_000  # that are drawn in any case
 _OUTLIERS = 0.005  # part of the failed candidates that may lie beyond either end of the E_f axis
 _FARTHEST = 1.25  # extrapolation scores beyond have one colour
+K = 30  # of the best k that is shown where there is room for one
 GAINS_PLOT, CURVES_PLOT = "gains.png", "curves.png"
 SHOWN_GROUPS = 40
 LABELLED = 12  # curves that still can be told apart
@@ -49,7 +51,10 @@ SHOWN_CURVES = 500
 LABELLED_OF_MANY = 3  # at either end
 _STYLES = ("-", (0, (5, 2)), (0, (1, 1.5)))
 
+Item = TypeVar("Item")
 Array = NDArray[Any]
+Group = Sequence[SearchResults]
+"""Searches of one base and variant, which differ in their seeds; or a single one."""
 Curve = tuple[str, Array, Array, Array]
 """Name of a search, step (n,), stage (n,), mean T_c in K (n,)."""
 
@@ -337,6 +342,35 @@ def _nothing(text: str, title: str) -> Figure:
     return finish(figure, axes, title)
 
 
+def groups(searches: Sequence[SearchResults]) -> list[Group]:
+    """The searches by base and variant, in the order in which these first occur."""
+    found: defaultdict[tuple[str | None, str], list[SearchResults]] = defaultdict(list)
+    for each in searches:
+        found[each.base, each.variant].append(each)
+    return [*found.values()]
+
+
+def gains(group: Group, k: int) -> list[float]:
+    """The gain of the best k, in K, of each search where something passed."""
+    return [gain for each in group if (gain := each.gain_k(k)) is not None]
+
+
+def mean_gain(group: Group, k: int) -> float | None:
+    """The mean of `gains`; None where nothing passed."""
+    return fmean(found) if (found := gains(group, k)) else None
+
+
+def gain_name(searches: Sequence[SearchResults]) -> str:
+    """What `gains` are in these searches."""
+    return "ΔT_c" if any(each.summary.base is not None for each in searches) else "mean T_c"
+
+
+def foremost(items: Sequence[Item], limit: int, value: Callable[[Item], float | None]) -> list[Item]:
+    """The items in their order; where there are more than `limit`, those of the highest value, unknown ones last."""
+    worth = np.array([value(item) for item in items], dtype=float)  # NaN where unknown, which sorts last
+    return [items[place] for place in np.sort(np.argsort(-worth, kind="stable")[:limit])]
+
+
 def campaign_plots(
     table: Any, curves: Sequence[Any], searches: Sequence[SearchResults], name: str
 ) -> list[Plot]:
@@ -382,7 +416,7 @@ def gains_plot(searches: Sequence[SearchResults]) -> Figure:
         axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1, label="base material")
     else:
         axes.set_xlim(left=min(0, axes.get_xlim()[0]))
-    short = [is_short(each, K) for group in shown for each in group]
+    short = [each.is_short(K) for group in shown for each in group]
     if not all(short):
         axes.scatter([], [], c=GREY, s=26, label="one search")
     if any(short):
@@ -396,7 +430,7 @@ def gains_plot(searches: Sequence[SearchResults]) -> Figure:
 def _draw_group(axes: Any, place: int, group: Group, color: str) -> None:
     """The seeds of a group, hollow where fewer than K passed, and their mean."""
     for short, face in ((False, color), (True, "white")):
-        known = gains([each for each in group if is_short(each, K) is short], K)
+        known = gains([each for each in group if each.is_short(K) is short], K)
         style = {"facecolors": face, "edgecolors": color, "linewidths": 1.1, "alpha": 0.85, "zorder": 3}
         axes.scatter(known, [place] * len(known), s=26, **style)
     mean = mean_gain(group, K)

@@ -6,25 +6,16 @@ A row of a table of candidates is a mapping from column name to plain value (`ta
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import fmean
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
 from rich.table import Column, Table
 from rich.text import Text
 
 from kiago_ray.report.reasons import EXPLAINED, Row, reasons_of, unseen
 from kiago_ray.screening.screens import SCREENS, Summary, TopMean
-from kiago_ray.storage.run_directory import SearchResults
 from kiago_ray.storage.table import written
 
-Item = TypeVar("Item")
 Content = Callable[[Row], str]
-Group = Sequence[SearchResults]
-"""Searches of one base and variant, which differ in their seeds; or a single one."""
-K = 30  # of the best k that is shown where there is room for one
 UNKNOWN = "–"
 WIDE = 110  # characters that all columns but the oxidation states need
 WIDEST = 150
@@ -142,47 +133,6 @@ def top_rows(top: Sequence[TopMean]) -> list[tuple[str, ...]]:
         if any(value is not None for value in values):
             rows.append((label, *(UNKNOWN if v is None else form.format(factor * v) for v in values)))
     return rows
-
-
-def groups(searches: Sequence[SearchResults]) -> list[Group]:
-    """The searches by base and variant, in the order in which these first occur."""
-    found: defaultdict[tuple[str | None, str], list[SearchResults]] = defaultdict(list)
-    for each in searches:
-        found[each.base, each.variant].append(each)
-    return [*found.values()]
-
-
-def best(search: SearchResults, k: int) -> TopMean:
-    """What a search's summary says of the best k."""
-    return next((each for each in search.summary.top if each.k == k), TopMean(k, 0, None))
-
-
-def gains(searches: Iterable[SearchResults], k: int) -> list[float]:
-    """ΔT_c in K of the best k of each search where something passed; where there is no base, their mean T_c."""
-    found = ((each.summary.base, best(each, k)) for each in searches)
-    values = [top.mean_tc_k if base is None else top.delta_tc_k for base, top in found]
-    return [value for value in values if value is not None]
-
-
-def mean_gain(group: Group, k: int) -> float | None:
-    """The mean of `gains`; None where nothing passed."""
-    return fmean(found) if (found := gains(group, k)) else None
-
-
-def gain_name(searches: Sequence[SearchResults]) -> str:
-    """What `gains` are in these searches."""
-    return "ΔT_c" if any(each.summary.base is not None for each in searches) else "mean T_c"
-
-
-def is_short(search: SearchResults, k: int) -> bool:
-    """Whether something passed, but fewer formulas than k."""
-    return 0 < best(search, k).used < k
-
-
-def foremost(items: Sequence[Item], limit: int, value: Callable[[Item], float | None]) -> list[Item]:
-    """The items in their order; where there are more than `limit`, those of the highest value, unknown ones last."""
-    worth = np.array([value(item) for item in items], dtype=float)  # NaN where unknown, which sorts last
-    return [items[place] for place in np.sort(np.argsort(-worth, kind="stable")[:limit])]
 
 
 def best_table(

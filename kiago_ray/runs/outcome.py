@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from kiago_ray.report.page import TABLE_ROWS, card_notes, search_page
 from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, Plot, search_plots
+from kiago_ray.report.reasons import ef_error
 from kiago_ray.runs.spec import ALONE
 from kiago_ray.search.result import QUANTITIES, Trajectory
 from kiago_ray.storage.location import Location, StorageError
@@ -38,16 +40,10 @@ if TYPE_CHECKING:
 
 CURVES = "curves.parquet"
 SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
-SEARCHES = "searches"  # the folder of a campaign's searches
 CURVES_SCHEMA = pa.schema(
     [("step", pa.int32()), ("stage", pa.int8()), ("rows", pa.int32())]
     + [(f"{name}_{kind}", pa.float64()) for name in QUANTITIES for kind in ("mean", "p10", "p50", "p90")]
 )
-
-
-def search_folder(campaign: Location, name: str) -> Location:
-    """Where the results of a search of a campaign are."""
-    return campaign / SEARCHES / name
 
 
 def curves_table(trajectory: Trajectory) -> Any:
@@ -84,10 +80,6 @@ def write_outcome(
     cards: the model cards, for what the page says of the predictors. remark: heads the page of a search that was
     stopped, which doesn't count as finished. Raises StorageError.
     """
-    # Searches in shards have no page of their own.
-    from kiago_ray.report.page import TABLE_ROWS, card_notes, search_page
-    from kiago_ray.report.reasons import ef_error
-
     place, spec, path = directory.location, outcome.spec, outcome.result.trajectory
     content, name = parquet_bytes(outcome.table), spec.base or "random start"
     (place / CANDIDATES).write_bytes(content)

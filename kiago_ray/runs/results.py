@@ -35,11 +35,10 @@ from kiago_ray.report.plots import (
     campaign_plots,
 )
 from kiago_ray.report.reasons import ef_error
-from kiago_ray.runs.outcome import SEARCH_OUTPUTS, read_curves, search_folder, write_files
+from kiago_ray.runs.outcome import SEARCH_OUTPUTS, read_curves, write_files
 from kiago_ray.runs.plan import Plan, PlannedSearch
-from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, shard_file
+from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, search_folder, shard_file
 from kiago_ray.screening.candidates import ORDER, RANKED, new_rows, rank_rows, with_ranks
-from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.screens import SUMMARISED, Summary, summarise
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.storage.location import Location, StorageError, read_all, reason
@@ -133,21 +132,18 @@ def _merged(
     output: Location,
     ranking: ScreensSpec,
     parts: Sequence[Manifest | Summary],
-    *,
-    required: tuple[str, ...] = (),
-    base: BaseMaterial | None = None,
+    **how: Any,
 ) -> tuple[Summary, Any, str]:
     """What these tables come to, merged into `output`: the summary, the columns that it is made from and `new_system`,
-    and the file's SHA-256. parts: what rows each table is made from.
+    and the file's SHA-256. parts: what rows each table is made from. how: of `summarise`.
     """
     sha256 = merge_tables(tables, output, ranking)
     columns = read_table(output, (*SUMMARISED, "new_system"))
     statuses: Counter[str] = Counter()
     for each in parts:
         statuses.update(each.statuses)
-    rows = sum(each.rows for each in parts)
-    how: dict[str, Any] = {"required": required, "base": base, "ranked_by": ranking.rank_by}
-    return summarise(columns, rows=rows, statuses=statuses, **how), columns, sha256
+    how |= {"rows": sum(each.rows for each in parts), "statuses": statuses, "ranked_by": ranking.rank_by}
+    return summarise(columns, **how), columns, sha256
 
 
 def finish_campaign(
@@ -172,7 +168,9 @@ def finish_campaign(
     screens = [search.spec.screens for search in plan.searches]
     alike = len({tuple(getattr(each, name) for name in ORDER) for each in screens}) == 1
     ranking = screens[0] if alike else ScreensSpec(rank_by="trusted")
-    counted, columns, sha256 = _merged(tables, table, ranking, [each.summary for each in searches])
+    counted, columns, sha256 = _merged(
+        tables, table, ranking, [each.summary for each in searches], required=()
+    )
     new = new_rows(columns) & columns["new_system"].fill_null(False).to_numpy()
     head = first_rows(table, CAMPAIGN_ROWS)
     results = CampaignResults(

@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 import torch
 
 from kiago_ray.predictors.base import step_precision
-from kiago_ray.runs.outcome import search_folder
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
 from kiago_ray.screening.candidates import new_rows, order
 from kiago_ray.screening.known import BaseMaterial
@@ -34,7 +33,7 @@ from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, schema_
 if TYPE_CHECKING:
     from kiago_ray.models import Models
 
-SHARDS = "shards"
+SHARDS, SEARCHES = "shards", "searches"  # folders of a campaign
 _BEST = ("formula", "trusted_tc_k", "tc_k", "delta_tc_k")
 TABLE, STEPS, MANIFEST = ".parquet", ".steps.parquet", ".json"  # endings of a shard's files
 STEPS_SCHEMA = pa.schema(
@@ -78,6 +77,11 @@ class Manifest:
 def shard_file(campaign: Location, shard: Shard, ending: str) -> Location:
     """A file of a shard, by its ending TABLE, STEPS or MANIFEST."""
     return campaign / SHARDS / f"{shard.name}{ending}"
+
+
+def search_folder(campaign: Location, name: str) -> Location:
+    """Where the results of a search of a campaign are."""
+    return campaign / SEARCHES / name
 
 
 def compute_shard(

@@ -62,7 +62,7 @@ class RunDirectory:
 
     def finish(self, outputs: Sequence[str]) -> RunDirectory:
         """Record that the run is done and which files came of it."""
-        return _write(self.location, {**self.record, "finished": True, "outputs": list(outputs)})
+        return _write(self.location, self.record, outputs)
 
 
 def open_run(
@@ -99,8 +99,8 @@ def write_run(
     """Write the record of a run over any other that is. outputs: the files of a run that is finished. The keys are as
     in `open_run`.
     """
-    record = {**identity, **about, "identity": _digest(_plain(identity)), "finished": outputs is not None}
-    return _write(location, _plain(record if outputs is None else {**record, "outputs": list(outputs)}))
+    record = {**identity, **about, "identity": _digest(_plain(identity))}
+    return _write(location, _plain(record), outputs)
 
 
 def find_run(where: Where, identity: Mapping[str, Any]) -> RunDirectory | None:
@@ -151,8 +151,10 @@ def _read(location: Location) -> dict[str, Any] | None:
     return record
 
 
-def _write(location: Location, record: Mapping[str, Any]) -> RunDirectory:
-    text = yaml.safe_dump(dict(record), sort_keys=False, allow_unicode=True, width=110)
+def _write(location: Location, record: Mapping[str, Any], outputs: Sequence[str] | None) -> RunDirectory:
+    done = {} if outputs is None else {"outputs": list(outputs)}
+    record = {**record, "finished": outputs is not None, **done}
+    text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=110)
     location.write_all({SPEC: _HEADER + text})
     return RunDirectory(location, record)
 
@@ -202,6 +204,19 @@ class SearchResults:
     def complete(self) -> bool:
         """Whether all its shards are in it."""
         return self.shards_done == self.shards
+
+    def best(self, k: int) -> TopMean:
+        """What the summary says of the best k."""
+        return next((each for each in self.summary.top if each.k == k), TopMean(k, 0, None))
+
+    def gain_k(self, k: int) -> float | None:
+        """ΔT_c in K of the best k; where there is no base, their mean T_c. None where nothing passed."""
+        best = self.best(k)
+        return best.mean_tc_k if self.summary.base is None else best.delta_tc_k
+
+    def is_short(self, k: int) -> bool:
+        """Whether something passed, but fewer formulas than k."""
+        return 0 < self.best(k).used < k
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain types, for JSON."""

@@ -9,8 +9,7 @@ import pytest
 
 from kiago_ray.report import reasons
 from kiago_ray.report.page import CAMPAIGN_ROWS, LISTED, campaign_page, search_page
-from kiago_ray.report.plots import Plot
-from kiago_ray.report.tables import foremost
+from kiago_ray.report.plots import Plot, foremost
 from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.screens import Summary, TopMean
 from kiago_ray.storage.run_directory import CampaignResults, SearchResults
