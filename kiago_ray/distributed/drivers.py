@@ -24,7 +24,7 @@ from kiago_ray.distributed.dispatch import Dispatch, RunRequest, Watcher
 from kiago_ray.errors import InputError
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Plan, Shard
-from kiago_ray.runs.results import CAMPAIGN_OUTPUTS, finish_campaign, finish_search
+from kiago_ray.runs.results import finish_campaign, finish_search
 from kiago_ray.runs.shards import Manifest, read_manifest, remove_leftovers, state_of
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
 from kiago_ray.storage.run_directory import (
@@ -169,7 +169,7 @@ class _Campaign:
         drive.check_lease()
         for name in self.done:
             self._finish(name, partly=True)  # a part is better than nothing
-        results = finish_campaign(
+        results, outputs = finish_campaign(
             self.location,
             plan,
             [self.results[name].result() for name in self.searches if name in self.results],
@@ -177,7 +177,7 @@ class _Campaign:
             damaged=list(state.damaged.values()),
             model_notes=self.request.model_notes,
         )
-        return replace(drive.end(results, CAMPAIGN_OUTPUTS, work.failures), damaged=state.damaged)
+        return replace(drive.end(results, outputs, work.failures), damaged=state.damaged)
 
     def _take(self, shard: Shard, manifest: Manifest) -> None:
         """Take a shard as done, once this process sees it where the worker says it is. Raises StorageError."""

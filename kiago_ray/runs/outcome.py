@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from kiago_ray.report.page import TABLE_ROWS, card_notes, search_page
-from kiago_ray.report.plots import PLOTTED, SEARCH_PLOTS, TRAJECTORY_PLOT, Plot, search_plots
+from kiago_ray.report.plots import Plot, search_plots
 from kiago_ray.report.reasons import ef_error
 from kiago_ray.runs.spec import ALONE
 from kiago_ray.search.result import QUANTITIES, Trajectory
@@ -22,24 +22,17 @@ from kiago_ray.storage.run_directory import (
     SPEC,
     SUMMARY,
     TOP,
+    CampaignResults,
     RunDirectory,
     SearchResults,
     summary_json,
 )
-from kiago_ray.storage.table import (
-    TOP_ROWS,
-    first_rows,
-    parquet_bytes,
-    read_parquet,
-    read_table,
-    top_csv,
-)
+from kiago_ray.storage.table import parquet_bytes, read_parquet, top_csv
 
 if TYPE_CHECKING:
     from kiago_ray.api import SearchOutcome
 
 CURVES = "curves.parquet"
-SEARCH_OUTPUTS = (CANDIDATES, TOP, CURVES, *SEARCH_PLOTS, SUMMARY)
 CURVES_SCHEMA = pa.schema(
     [("step", pa.int32()), ("stage", pa.int8()), ("rows", pa.int32())]
     + [(f"{name}_{kind}", pa.float64()) for name in QUANTITIES for kind in ("mean", "p10", "p50", "p90")]
@@ -96,32 +89,39 @@ def write_outcome(
         sources="",
         candidates_sha256=hashlib.sha256(content).hexdigest(),
     )
+    plots = search_plots(outcome.table, path, outcome.summary.base, name)
     page = search_page(
         outcome.summary,
         outcome.table.slice(0, TABLE_ROWS).to_pylist(),
         ef_error_ev_per_atom=ef_error(cards),
         title=f"kiago-ray: {name}",
-        plots=write_files(place, results, path, name),
+        plots=plots,
         spec_text=(place / SPEC).read_bytes().decode("utf-8"),
         model_notes=card_notes(cards),
         remark=remark,
     )
-    place.write_all({REPORT: page})
+    outputs = write_files(place, results, outcome.table, plots, {REPORT: page, **curves_file(path)})
     if results.complete:
-        steps = () if len(path.rows) else (CURVES, TRAJECTORY_PLOT)
-        directory.finish([REPORT, *(name for name in SEARCH_OUTPUTS if name not in steps)])
+        directory.finish(outputs)
     return results
 
 
-def write_files(folder: Location, results: SearchResults, path: Trajectory, title: str) -> list[Plot]:
-    """What a person opens of a search whose table is there, and summary.json last; the plots. Curves and a trajectory
-    are there where steps were taken.
+def write_files(
+    folder: Location,
+    results: SearchResults | CampaignResults,
+    table: Any,
+    plots: Sequence[Plot],
+    others: Mapping[str, bytes | str],
+) -> list[str]:
+    """Write what a person opens of a run whose `table` is there, of which the first rows do, and summary.json last;
+    return the names of all its files. others: more of them by name.
     """
-    table = folder / CANDIDATES
-    curves = {CURVES: parquet_bytes(curves_table(path))} if len(path.rows) else {}
-    plots = search_plots(read_table(table, PLOTTED), path, results.summary.base, title)
     images = {plot.file: plot.png for plot in plots}
-    folder.write_all(
-        {TOP: top_csv(first_rows(table, TOP_ROWS)), **curves, **images, SUMMARY: summary_json(results)}
-    )
-    return plots
+    files = {TOP: top_csv(table), **others, **images, SUMMARY: summary_json(results)}
+    folder.write_all(files)
+    return [CANDIDATES, *files]
+
+
+def curves_file(trajectory: Trajectory) -> dict[str, bytes]:
+    """The file of curves under its name; none where no steps were taken."""
+    return {CURVES: parquet_bytes(curves_table(trajectory))} if len(trajectory.rows) else {}

@@ -26,16 +26,9 @@ from numpy.typing import NDArray
 
 from kiago_ray.predictors.weights import load_cards
 from kiago_ray.report.page import CAMPAIGN_ROWS, campaign_page
-from kiago_ray.report.plots import (
-    CURVES_PLOT,
-    GAINS_PLOT,
-    PLOTTED,
-    SEARCH_PLOTS,
-    TRAJECTORY_PLOT,
-    campaign_plots,
-)
+from kiago_ray.report.plots import PLOTTED, campaign_plots, search_plots
 from kiago_ray.report.reasons import ef_error
-from kiago_ray.runs.outcome import SEARCH_OUTPUTS, read_curves, write_files
+from kiago_ray.runs.outcome import curves_file, read_curves, write_files
 from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, search_folder, shard_file
 from kiago_ray.screening.candidates import ORDER, RANKED, new_rows, rank_rows, with_ranks
@@ -46,20 +39,15 @@ from kiago_ray.storage.run_directory import (
     CANDIDATES,
     REPORT,
     SPEC,
-    SUMMARY,
-    TOP,
     CampaignResults,
     SearchResults,
     read_results,
     read_run,
-    summary_json,
     whole_results,
     write_run,
 )
-from kiago_ray.storage.table import blocks, first_rows, read_table, schema, top_csv
+from kiago_ray.storage.table import TOP_ROWS, blocks, first_rows, read_table, schema
 
-_RANKED_PLOTS = tuple(name for name in SEARCH_PLOTS if name != TRAJECTORY_PLOT)
-CAMPAIGN_OUTPUTS = (CANDIDATES, TOP, GAINS_PLOT, *_RANKED_PLOTS, CURVES_PLOT, REPORT, SUMMARY)
 _OF_MODELS = ("weights", "known", "phases", "tried")  # of a record, what makes a search's results the same
 _OF_RUN = ("campaign", "campaign_id", "searches", "families", "resources", "identity", "finished", "outputs")
 _BEST = (
@@ -82,7 +70,7 @@ def finish_search(
     record: Mapping[str, Any] = MappingProxyType({}),
     title: str | None = None,
 ) -> SearchResults:
-    """Merge the shards of these manifests, one at least, and write the files of the search; summary.json last.
+    """Merge the shards of these manifests, one at least, and write the files of the search; spec.yaml last.
 
     They may be all shards of the search or a part. folder: for the files, by default below the run's searches/.
     record: what the run's spec.yaml says of models and versions, for the search's own. title: over the plots, the
@@ -99,10 +87,8 @@ def finish_search(
             return found
     folder.make_directory()
     shards, screens, base = search.shards, search.spec.screens, manifests[0].base
-    tables = [shard_file(run, shards[each.number], TABLE) for each in manifests]
-    summary, _, sha256 = _merged(
-        tables, folder / CANDIDATES, screens, manifests, required=screens.names, base=base
-    )
+    table, tables = folder / CANDIDATES, [shard_file(run, shards[each.number], TABLE) for each in manifests]
+    summary, _, sha256 = _merged(tables, table, screens, manifests, required=screens.names, base=base)
     results = SearchResults(
         name=search.name,
         base=search.base,
@@ -121,9 +107,10 @@ def finish_search(
     own |= {key: record[key] for key in _OF_MODELS if key in record}
     about = {key: value for key, value in record.items() if key not in (*_OF_MODELS, *_OF_RUN)}
     about |= {"precision": manifests[0].made["precision"]} if "precision" in manifests[0].made else {}
-    write_run(folder, own, about, SEARCH_OUTPUTS if results.complete else None)
-    trajectory = read_trajectory(run, search, [manifest.number for manifest in manifests])
-    write_files(folder, results, trajectory, title or search.name)
+    path = read_trajectory(run, search, [manifest.number for manifest in manifests])
+    plots = search_plots(read_table(table, PLOTTED), path, summary.base, title or search.name)
+    outputs = write_files(folder, results, first_rows(table, TOP_ROWS), plots, curves_file(path))
+    write_run(folder, own, about, outputs if results.complete else None)
     return results
 
 
@@ -155,8 +142,9 @@ def finish_campaign(
     damaged: Sequence[str],
     model_notes: Sequence[str],
     folder: Location | None = None,
-) -> CampaignResults:
-    """Merge the tables of these searches, maybe none, and write the files of the campaign; summary.json last.
+) -> tuple[CampaignResults, list[str]]:
+    """Merge the tables of these searches, maybe none, and write the files of the campaign; summary.json last. Return
+    what came of it and the names of the files.
 
     The order is that of all searches of the plan, by trusted T_c where they differ in that. failures: shard → cause.
     damaged: what was wrong with files that were found. folder: for the files, by default the campaign's. Raises
@@ -200,9 +188,7 @@ def finish_campaign(
         spec_text=(campaign / SPEC).read_bytes().decode("utf-8"),
         model_notes=model_notes,
     )
-    images = {plot.file: plot.png for plot in plots}
-    folder.write_all({TOP: top_csv(head), **images, REPORT: page, SUMMARY: summary_json(results)})
-    return results
+    return results, write_files(folder, results, head, plots, {REPORT: page})
 
 
 def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[str] = ()) -> str:

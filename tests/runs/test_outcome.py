@@ -9,7 +9,7 @@ import yaml
 from kiago_ray import propose
 from kiago_ray.predictors.weights import load_card, load_cards
 from kiago_ray.report.page import card_notes
-from kiago_ray.runs.outcome import SEARCH_OUTPUTS, write_outcome
+from kiago_ray.runs.outcome import write_outcome
 from kiago_ray.storage.run_directory import SearchResults, open_run, read_run, whole_results
 
 
@@ -17,11 +17,9 @@ def test_every_file_is_written_and_the_page_holds_the_best_row(tmp_path: Path) -
     outcome = propose("MgB2", overrides={"candidates": 16, "steps": [5, 5]})
     run = open_run(tmp_path / "run", {"search": outcome.spec.model_dump(mode="json")})
     results = write_outcome(outcome, run, cards=load_cards(), remark="Stopped <early>.")
-    assert {file.name for file in (tmp_path / "run").iterdir()} == {
-        "spec.yaml",
-        "report.html",
-        *SEARCH_OUTPUTS,
-    }
+    files = {file.name for file in (tmp_path / "run").iterdir()}
+    assert files == {"spec.yaml", *read_run(tmp_path / "run").record["outputs"]}
+    assert {"candidates.parquet", "top.csv", "curves.parquet", "summary.json", "report.html"} < files
     assert whole_results(read_run(tmp_path / "run"), SearchResults) == results
     assert results.complete
     page = (tmp_path / "run" / "report.html").read_text()

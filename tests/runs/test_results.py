@@ -18,8 +18,6 @@ from kiago_ray.models import Models
 from kiago_ray.report.plots import BEST_POINTS, MAX_POINTS, shown_points
 from kiago_ray.runs.plan import Plan, PlannedSearch, make_plan
 from kiago_ray.runs.results import (
-    CAMPAIGN_OUTPUTS,
-    SEARCH_OUTPUTS,
     finish_campaign,
     finish_search,
     page_of_directory,
@@ -42,6 +40,10 @@ from kiago_ray.storage.run_directory import (
 )
 from kiago_ray.storage.table import read_table, schema
 
+FILES = ("candidates.parquet", "top.csv", "summary.json")
+PLOTS = ("tc_against_ef.png", "pareto.png", "search_against_oracle.png")
+SEARCH_OUTPUTS = (*FILES, *PLOTS, "curves.parquet", "trajectory.png")
+CAMPAIGN_OUTPUTS = (*FILES, *PLOTS, "gains.png", "curves.png", "report.html")
 SPEC_TEXT = "campaign: {name: four}\n"
 
 
@@ -104,7 +106,7 @@ def results_of(campaign: Location, plan: Plan) -> list[SearchResults]:
 def finish(
     campaign: Location, plan: Plan, searches: list[SearchResults], failures: dict[str, str] | None = None
 ) -> CampaignResults:
-    return finish_campaign(
+    results, outputs = finish_campaign(
         campaign,
         plan,
         searches,
@@ -112,6 +114,8 @@ def finish(
         damaged=["00000.parquet was cut off"] if failures else [],
         model_notes=["It is off by 5 K."],
     )
+    assert set(outputs) == set(CAMPAIGN_OUTPUTS)
+    return results
 
 
 def path_of(campaign: Location, *parts: str) -> Path:
