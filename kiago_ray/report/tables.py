@@ -114,9 +114,8 @@ def summary_rows(summary: Summary) -> list[tuple[str, str, str]]:
 
 def no_gain(gains: int | None, passed: int) -> str:
     """The line that says that nothing is a gain; "" where something is, nothing passed, or it isn't known."""
-    if gains or gains is None or not passed:
-        return ""
-    return "No row that passed and is new is predicted above the best known nearby: nothing here is a gain."
+    none = "No row that passed and is new is predicted above the best known nearby: nothing here is a gain."
+    return none if gains == 0 and passed else ""
 
 
 def top_rows(top: Sequence[TopMean]) -> list[tuple[str, ...]]:

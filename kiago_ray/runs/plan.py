@@ -173,7 +173,8 @@ def make_plan(campaign: CampaignSpec, check: Check | None, families: Sequence[st
         shown = [f"{first_of(unfit, _SHOWN_NAMES, ', ')}: {why}" for why, unfit in reasons.items()]
         count = sum(map(len, reasons.values()))
         raise SpecError(f"{count} of {total} searches can't run: {first_of(shown, _SHOWN_REASONS)}")
-    plan = Plan(campaign, tuple(searches), max(map(_memory_mb, searches)), tuple(left_out.items()))
+    most_mb = max(each.shard_rows * (_ROW_MB + _ROW_MB_PER_ATOM * each.spec.n_unit.max) for each in searches)
+    plan = Plan(campaign, tuple(searches), round(_PROCESS_MB + most_mb), tuple(left_out.items()))
     if plan.shard_count > MAX_SHARDS:
         raise SpecError(
             f"shard_size: {campaign.shard_size} makes {plan.shard_count:,} shards; a campaign holds up to "
@@ -239,8 +240,3 @@ def _short(value: Any) -> str:
         return str(value)
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
     return re.sub(r"[^A-Za-z0-9.+-]+", "-", text[:_NAME_LENGTH]).strip("-") or "none"
-
-
-def _memory_mb(search: PlannedSearch) -> int:
-    row = _ROW_MB + _ROW_MB_PER_ATOM * search.spec.n_unit.max
-    return round(_PROCESS_MB + search.shard_rows * row)

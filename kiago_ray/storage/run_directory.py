@@ -274,7 +274,7 @@ def read_results(folder: Location, kind: type[Results]) -> Results | None:
     content = (folder / SUMMARY).read_if_there()
     try:
         return None if content is None else adapter(kind).validate_json(content)  # type: ignore[arg-type]
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise DamagedError(
             f"{(folder / SUMMARY).text} is no summary of this version; run the campaign again"
         ) from error
