@@ -47,13 +47,8 @@ class Lease:
         self._mine = uuid.uuid4().hex
         self._beats = 0
         self._ended = threading.Event()
-        self._lost = threading.Event()
+        self.lost = False  # another driver has taken over, and this one must stop
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
-
-    @property
-    def lost(self) -> bool:
-        """Whether another driver has taken over: this one must stop."""
-        return self._lost.is_set()
 
     def __enter__(self) -> Lease:
         holder = living_driver(self._campaign, watch_s=self._expire_s, look_s=self._renew_s / 4)
@@ -85,7 +80,7 @@ class Lease:
             try:
                 holder = read_lease(self._place)
                 if holder is not None and holder["id"] != self._mine:
-                    self._lost.set()
+                    self.lost = True
                     return
                 self._write()
             except StorageError:

@@ -164,10 +164,8 @@ def write_shard(
 def _best(table: Any) -> dict[str, Any] | None:
     """The first of the rows that passed and are neither known nor tried."""
     passed = table.filter(pa.array(new_rows(table)))
-    if not len(passed):
-        return None
-    at = int(order(passed)[0])
-    return {name: passed[name][at].as_py() for name in _BEST}
+    first = passed.select(_BEST).take(pa.array(order(passed)[:1])).to_pylist()
+    return first[0] if first else None
 
 
 def _steps_table(trajectory: Trajectory) -> Any:
