@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from kiago_ray.report.plots import Group, K, foremost, gain_name, gains, groups, mean_gain
-from kiago_ray.report.reasons import EXPLAINED, Row, reasons_of, unseen
+from kiago_ray.report.reasons import EXPLAINED, Row, ef_error, reasons_of, unseen
 from kiago_ray.report.tables import UNKNOWN, cell, failed_screens, kelvin, no_gain, summary_rows, top_rows
 from kiago_ray.screening.screens import Summary
 from kiago_ray.search.result import RowStatus
@@ -348,16 +348,12 @@ def _spread(values: Sequence[float | None], form: str) -> Cell:
 
 def card_notes(cards: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     """How good the predictors are, a sentence each, from their cards by kind."""
-    tc, ef = (cards.get(kind, {}).get("splits", {}) for kind in ("tc", "ef"))
-    notes = []
-    if "system" in tc:
-        score = tc["system"]["resnet18"]
+    notes, tc = [], cards.get("tc", {}).get("splits", {}).get("system")
+    if tc is not None:
         notes.append(
-            f"T_c of chemical systems that the predictor never saw is off by {score['mae']:.1f} K on average "
-            f"(R² {score['r2']:.2f}), and by {score['bias_high']:+.0f} K on average above 50 K."
+            "T_c of chemical systems that the predictor never saw is off by {mae:.1f} K on average (R² {r2:.2f}), and "
+            "by {bias_high:+.0f} K on average above 50 K.".format(**tc["resnet18"])
         )
-    if "system" in ef:
-        notes.append(
-            f"E_f of chemical systems never seen is off by {ef['system']['elemnet']['mae']:.3f} eV/atom on average."
-        )
+    if (error := ef_error(cards)) is not None:
+        notes.append(f"E_f of chemical systems never seen is off by {error:.3f} eV/atom on average.")
     return tuple(notes)
