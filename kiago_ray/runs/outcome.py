@@ -113,8 +113,8 @@ def write_files(
     plots: Sequence[Plot],
     others: Mapping[str, bytes | str],
 ) -> list[str]:
-    """Write what a person opens of a run whose `table` is there, of which the first rows do, and summary.json last;
-    return the names of all its files. others: more of them by name.
+    """Write what a person opens of a run whose candidates are there, and summary.json last; return the names of all
+    its files. table: the first TOP_ROWS candidates at least. others: more files by name.
     """
     images = {plot.file: plot.png for plot in plots}
     files = {TOP: top_csv(table), **others, **images, SUMMARY: summary_json(results)}
