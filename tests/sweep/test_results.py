@@ -16,7 +16,7 @@ from kiago_ray.sweep.results import LISTED, SweepResults, render_sweep_page, ver
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import FieldImportance, Importance, Trial, best_trial, importances
 
-from ..runs.test_page import PNG, Reader
+from ..report.test_campaign_page import PNG, Reader
 from .conftest import METRIC
 
 MakeDifference = Callable[..., Difference]
