@@ -12,7 +12,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 
@@ -37,7 +37,6 @@ from kiago_ray.chemistry.formula import fractions, parse, parse_amounts, parse_f
 from kiago_ray.models import Models
 from kiago_ray.paper.tables import METHODS, SEARCHES, Size, comparison
 from kiago_ray.predictors.base import predict
-from kiago_ray.screening.candidates import ranked
 from kiago_ray.screening.screens import HYDRIDE_ATOMS, HYDRIDE_ELEMENTS, MIN_HYDROGEN
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import SHARD_ROWS, given_result, run_search
@@ -62,7 +61,6 @@ INTEGER_LIMITS = (15, 20, 25, 50, 100)
 INTEGER_PRESETS: Mapping[str, str] = {"kiago": "paper", "ours": "open"}
 TOLERANCE = 0.01  # of a ratio, "within 1 %" (section 3.5)
 BEST_ROWS = 50  # of a cell that are kept
-_SCREENS = ("neutral", "pauling", "neutral_atoms", "hydride", "ef_negative", "few_elements")
 _COLUMNS = "formula tc_k tc_oracle_k trusted_tc_k ef_ev_per_atom extrapolated oxidation_states"
 
 Figures = dict[str, Any]
@@ -378,18 +376,13 @@ def figures(rows: JudgedRows, judge: SearchSpec, sites: Mapping[str, int]) -> Fi
         found["right_rows"] = float(right.mean())
         passed = passed & right
     place = table.schema.get_field_index("passed")
-    unique = ranked(
-        table.set_column(place, table.schema.field(place), pa.array(passed)), ScreensSpec(rank_by="tc")
-    )
-    good = unique.filter(unique["passed"])
+    own = replace(rows, table=table.set_column(place, table.schema.field(place), pa.array(passed)))
+    outcome = own.outcome(judge.model_copy(update={"screens": ScreensSpec(rank_by="tc")}))
+    summary, best = outcome.summary, outcome.table.slice(0, min(outcome.summary.passed, BEST_ROWS))
     return found | {
-        "statuses": {name: count for name, count in rows.result.status_counts().items() if count},
-        "unique": len(unique),
-        "screens": {
-            name: int(_mask(unique, name).sum()) for name in _SCREENS if unique[name].null_count < len(unique)
-        },
-        "passed": len(good),
-        "best": good.select(_COLUMNS.split()).slice(0, BEST_ROWS).to_pylist(),
+        "statuses": {name: count for name, count in summary.statuses.items() if count},
+        **{name: getattr(summary, name) for name in ("unique", "screens", "passed")},
+        "best": best.select(_COLUMNS.split()).to_pylist(),
     }
 
 

@@ -156,10 +156,10 @@ def beside_paper(
     for column in columns:
         beside = column.printed(column.digits if digits is None else digits)
         shown += [column, beside] if column.name in declared.columns else [column]
-    paper = {
-        label: {f"{each}_paper": declared.value(label, each) for each in declared.columns} for label in rows
+    printed = {
+        label: {**row, **{f"{each}_paper": declared.value(label, each) for each in declared.columns}}
+        for label, row in rows.items()
     }
-    printed = {label: {**row, **paper[label]} for label, row in rows.items()}
     return Panel(title, head, tuple(shown), printed, missing)
 
 
