@@ -283,7 +283,7 @@ class TopMean:
     mean_tc_k, delta_tc_k: mean T_c by the search, and what that is above the base's by the same predictor.
     mean_tc_oracle_k, delta_tc_oracle_k: both by the oracle. gap_k: mean_tc_k − mean_tc_oracle_k. mean_trusted_tc_k: of
     the lower bounds. All in K. flagged_fraction: extrapolated among them. chemical_systems: how many different sets of
-    elements. median_nearest_distance: L1 distance in fractions to the nearest known composition. known: how many are.
+    elements. median_nearest_distance: L1 distance in fractions to the nearest known one. known: how many are known.
     """
 
     k: int

@@ -145,9 +145,7 @@ def fractional_amounts(fractions: Floats, fixed: Floats, may_grow: bool, atoms: 
 
 @cache
 def exchanges(elements: int, atoms: int) -> Ints:
-    """Every way in which up to `atoms` atoms change from one of `elements` to another, fewer atoms first: (m,
-    elements), each of which sums to 0.
-    """
+    """Every way in which up to `atoms` atoms change from one element to another, the fewest first: (m, elements)."""
     unit = np.eye(elements, dtype=np.int64)
     single = [unit[a] - unit[b] for a in range(elements) for b in range(elements) if a != b]
     moves = {(0,) * elements: None}
