@@ -72,7 +72,6 @@ _BATCHES = {"params": 25, "tags": 25, "metrics": 1000}  # MLflow takes 100, 100,
 _PARAM_LENGTH, _TAG_LENGTH = 6000, 5000  # MLflow's limits
 # Keys of spec.yaml that are no tags: parameters, or facts of the directory alone.
 _NO_TAGS = ("campaign", "campaign_id", "sweep", "sweep_id", "shared", "identity", "finished", "outputs")
-_SECTIONS = {"screen": "screen_fractions", "status": "statuses", "base": "base"}
 _FILES = {"sweep": (SPEC, TABLE, PRESET, SUMMARY, REPORT), "campaign": (SPEC, CANDIDATES, TOP, REPORT)}
 _TRIAL_ENDS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 _CURVES = [f"{name}_{kind}" for name in QUANTITIES for kind in ("mean", "p50")]
@@ -95,8 +94,6 @@ class TrackingTarget:
                 f"{self.hide(self.uri)!r} is no MLflow store; give a server such as http://127.0.0.1:5000, or "
                 "sqlite:////path/to/mlflow.db"
             )
-        if not self.experiment.strip():
-            raise TrackingError("the MLflow experiment has no name; give one")
 
     def hide(self, text: str) -> str:
         """A message on one line, not too long, without this target's secrets."""
@@ -115,21 +112,15 @@ class TrackingTarget:
         if _kind(self.uri) in _LOCAL:
             return set()
         user, _, password = self.uri.partition("://")[2].rpartition("@")[0].partition(":")
-        found = {password or user, *dict(parse_qsl(self.uri.partition("?")[2])).values()}
+        found = {password or user, *(value for _, value in parse_qsl(self.uri.partition("?")[2]))}
         found |= {os.environ.get(name, "") for name in _SECRET_VARIABLES}
         return {secret for secret in found | set(map(unquote, found)) if len(secret) >= _LEAST_SECRET}
 
 
-def tracking_target(
-    run: Location, uri: str | None, experiment: str, *, none: bool = False
-) -> TrackingTarget | None:
+def tracking_target(run: Location, uri: str | None, experiment: str) -> TrackingTarget | None:
     """The store at `uri`, else that of MLFLOW_TRACKING_URI, else a database beside a local run directory, so that one
-    UI shows many; None for a remote one, and where `none` is asked for. Raises TrackingError.
+    UI shows many; None for a remote one. Raises TrackingError.
     """
-    if none:
-        if uri is not None:
-            raise TrackingError("--tracking-uri and --no-tracking contradict each other; give one of them")
-        return None
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not chosen and run.filesystem.type_name == "local":
         chosen = _sqlite_uri(Path(run.path).parent / DATABASE)
@@ -322,10 +313,8 @@ class _Store:
         return self._client.create_run(self._experiment, entry.start_ms, tags, entry.name)
 
     def _find(self, condition: str) -> list[Any]:
-        """The runs of which the condition holds, oldest first."""
-        return list(
-            self._client.search_runs([self._experiment], condition, order_by=["attributes.start_time ASC"])
-        )
+        """The runs of which the condition holds."""
+        return list(self._client.search_runs([self._experiment], condition))
 
     def _log(self, run: Any, entry: Entry, points: Sequence[Point], time_ms: int | None = None) -> None:
         """Give a run its parameters, which can't be changed later, its tags and these points, by default of now."""
@@ -561,7 +550,8 @@ def campaign_points(results: CampaignResults) -> list[Point]:
 def _numbers(summary: Mapping[str, Any]) -> dict[str, Any]:
     """A summary's own numbers, and in sections those of screens, of statuses, of the base and of the best k."""
     own = {name: value for name, value in summary.items() if not isinstance(value, Mapping)}
-    sections = {name: summary.get(key, {}) for name, key in _SECTIONS.items()}
+    sections = {"screen": summary.get("screen_fractions", {}), "status": summary["statuses"]}
+    sections["base"] = summary.get("base") or {}
     tops = {f"top{top['k']}": {n: top[n] for n in top if n not in ("k", "used")} for top in summary["top"]}
     return {**own, **sections, **tops}
 

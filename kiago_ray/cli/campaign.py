@@ -193,7 +193,9 @@ def requested(
     tuning = () if isinstance(what, Plan) else (TUNING_ORACLE,)
     hashes = models.hashes | {kind: load_card(kind)["sha256"] for kind in tuning}
     spec: RunSpec = what.campaign if isinstance(what, Plan) else what
-    target = tracking_target(Location.of(where), tracking_uri, spec.name, none=no_tracking)
+    if no_tracking and tracking_uri is not None:
+        raise InputError("--tracking-uri and --no-tracking contradict each other; give one of them")
+    target = None if no_tracking else tracking_target(Location.of(where), tracking_uri, spec.name)
     if target is None and not no_tracking:
         say("no MLflow record: the output is remote; give --tracking-uri or MLFLOW_TRACKING_URI for one")
     weights = None if spec.weights is None else Path(spec.weights)

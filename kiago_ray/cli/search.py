@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import torch
 import yaml
@@ -32,8 +32,6 @@ from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
 from kiago_ray.search.stages import Progress
 from kiago_ray.storage.run_directory import CANDIDATES, SearchResults, open_run, provenance, whole_results
 from kiago_ray.storage.table import first_rows
-
-Value = TypeVar("Value")
 
 Preset = Annotated[
     str | None,
@@ -109,24 +107,12 @@ def search(
     as_json: console.AsJson = False,
 ) -> int:
     """Search for compositions with a higher T_c around FORMULA; print the best and write a run directory."""
-    overrides = overrides_from(
-        {
-            "base": formula,
-            "candidates": candidates,
-            "steps": steps,
-            "seed": seed,
-            "fixed": fixed,
-            "max_elements": max_elements,
-            "elements.allow": allow,
-            "elements.forbid": forbid,
-            "substitute": substitute,
-            "substitute_by": substitute_by,
-            "family.keep": keep,
-            "family.dope": dope,
-            "family.range": span,
-        },
-        change or [],
-    )
+    given: dict[str, Any] = {"base": formula, "candidates": candidates, "steps": steps, "seed": seed}
+    given |= {"fixed": fixed, "max_elements": max_elements}
+    given |= {"elements.allow": allow, "elements.forbid": forbid}
+    given |= {"family.keep": keep, "family.dope": dope, "family.range": span}
+    given |= {"substitute": substitute, "substitute_by": substitute_by}
+    overrides = overrides_from(given, change or [])
     resolved, name, repeated = specification(spec, preset, overrides, without)
     models = load_models(weights, known=known, tried=tried, phases=phases, device=device)
     models.check(resolved)  # what can't run is refused before anything is written
@@ -314,10 +300,10 @@ def two_shares(text: str) -> list[str]:
 
 
 def mapping(
-    texts: Iterable[str], separator: str, read: Callable[[str], Value], option: str, example: str
-) -> dict[str, Value]:
+    texts: Iterable[str], separator: str, read: Callable[[str], Any], option: str, example: str
+) -> dict[str, Any]:
     """Texts of a key and a value, which `read` reads. Raises InputError, also for a key that is given twice."""
-    found: dict[str, Value] = {}
+    found: dict[str, Any] = {}
     for text in texts:
         try:
             key, value = text.split(separator, 1)

@@ -47,7 +47,6 @@ HeldBack = Annotated[
     Path | None,
     Option(help="Compositions in SuperCon's format that no fit may see; the card has their score."),
 ]
-Network = Literal["ensemble", "resnet18"]
 Epochs = Annotated[int | None, Option(min=1, max=100_000, help="Instead of the recipe's.")]
 Seed = Annotated[int, Option(min=0, help="Of all that is drawn.")]
 Out = Annotated[Path, Option(help="Folder for checkpoints, weights and card.")]
@@ -67,7 +66,7 @@ def tc(
     compile_network: Compile = False,
     splits: Splits = "random,system",
     threads: console.Threads = None,
-    network: Annotated[Network, Option(help="Which T_c predictor.")] = "ensemble",
+    network: Annotated[Literal["ensemble", "resnet18"], Option(help="Which T_c predictor.")] = "ensemble",
 ) -> None:
     """The T_c predictor: the ensemble with its spread and extrapolation, or the paper's ResNet-18."""
     if network == "ensemble" and splits == "random":
