@@ -83,7 +83,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"base": "La2", "substitute": {"La": 3}}, "substitute: La2 holds La alone; nothing would stay fixed"),
     ({"substitute": {"La": 3}, "fixed": {"O": 0.5}}, "substitute: it sets the fixed amounts"),
     ({"substitute": {"La": 3}, "oxidation_state": 3}, "substitute: it sets the fixed amounts"),
-    ({"learning_rate": 0}, "learning_rate.0: input should be greater than 0, got 0"),
+    ({"learning_rate": 0}, "learning_rate: input should be greater than 0, got 0"),
     ({"integer_norm": "l3"}, "integer_norm: input should be 'l1' or 'l2', got 'l3'"),
     ({"oxidation_set": "mine"}, "oxidation_set: input should be 'smact14'"),
     ({"screens": {"names": ["neutral_mixed"]}}, "screens.names: neutral_mixed needs charge.mixed_valence"),
