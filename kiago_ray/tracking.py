@@ -333,9 +333,9 @@ class _Store:
             "metrics": [Metric(point.key, point.value, time_ms, point.step) for point in points],
         }
         for kind, most in _BATCHES.items():
-            while part := entities[kind][:most]:
-                del entities[kind][:most]
-                self._client.log_batch(run.info.run_id, **{kind: part})
+            for start in range(0, len(entities[kind]), most):
+                part: dict[str, Any] = {kind: entities[kind][start : start + most]}
+                self._client.log_batch(run.info.run_id, **part)
 
     def _attach(self, run_id: str, entry: Entry) -> None:
         """Copy an entry's files, in place of those of their names, by way of this machine."""
