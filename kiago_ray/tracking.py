@@ -186,11 +186,10 @@ def record(
     ended: bool = True,
     patience_s: float = math.inf,
 ) -> TrackingReport:
-    """Write to MLflow what stands in the directory of a campaign or sweep, unless just that is there already.
-
-    names: of the searches or trials to write; by default all that have results. ended: whether the campaign's own
-    run gets its results and its last status too; until then it is RUNNING. After `patience_s` seconds nothing more
-    is begun. Nothing is raised: what went wrong is in the report, and in tracking.json.
+    """Write to MLflow what stands in the directory of a campaign or sweep, unless just that is there already. names:
+    of the searches or trials to write; by default all that have results. ended: whether the campaign's own run gets
+    its results and its last status too; until then it is RUNNING. After `patience_s` seconds nothing more is begun.
+    Nothing is raised: what went wrong is in the report, and in tracking.json.
     """
     recorded: list[str] = []
     pending, problems, run_id = list(names or ()), list[str](), None
@@ -399,11 +398,8 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """What MLflow is to hold of one run.
-
-    id: finds the run again. params, tags: nested or plain values. points: a function, because curves are read from
+    """What MLflow is to hold of one run. id: finds the run again. points: a function, because curves are read from
     storage. folder: whose `files` and plots go along. sources: changes with what its points were made from.
-    start_ms, end_ms: since 1970.
     """
 
     id: str
@@ -466,14 +462,13 @@ def part_entry(directory: RunDirectory, what: Plan | SweepSpec, name: str) -> En
     results = read_results(folder, SearchResults)
     if results is None:
         raise StorageError(f"{folder.text} holds no results yet; run the campaign again")
-    search = what.search(name)
-    own = {"kiago.search": name, "kiago.variant": search.variant}
+    search, shared = what.search(name), _shared_tags(directory, "campaign")
     return Entry(
         id=f"{directory.record['campaign_id']}/{name}",
         name=name,
         status="FINISHED" if results.complete else "FAILED",
         params=search.spec.model_dump(mode="json"),
-        tags={**_shared_tags(directory, "campaign"), **own},
+        tags={**shared, "kiago.search": name, "kiago.variant": search.variant},
         points=lambda: search_points(results, read_curves(folder)),
         folder=folder,
         files=(SPEC, CANDIDATES, TOP),

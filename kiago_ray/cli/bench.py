@@ -187,10 +187,9 @@ def products_needed(predictors: Predictors) -> int:
 def whole_search(
     models: Models, spec: SearchSpec, progress: ProgressCallback | None = None
 ) -> dict[str, Any]:
-    """Run a search on the CPU with the threads that torch has, from start to ranked table, and take its time.
-
-    seconds: wall clock by phase, `screens` with the table of all rows; their sum is `total_s`. after_share: what
-    projection, screens and table take of it. peak_mb: the most memory of this process so far.
+    """Run a search on the CPU with the threads that torch has, from start to ranked table, and take its time. seconds:
+    wall clock by phase, `screens` with the table of all rows; their sum is `total_s`. after_share: what projection,
+    screens and table take of it. peak_mb: the most memory of this process so far.
     """
     began = time.perf_counter()
     judged = judged_rows(spec, models, progress=progress)

@@ -238,9 +238,8 @@ def with_paths(spec: Kind, folder: Path) -> Kind:
     words = {"data": (), "known": WORDS, "tried": TRIED_WORDS, "weights": ()}
     named = {name: each for name in words if (each := getattr(spec, name, None)) is not None}
     paths = {name: each for name, each in named.items() if each not in words[name] and "://" not in each}
-    return spec.model_copy(
-        update={name: str(folder / Path(each).expanduser()) for name, each in paths.items()}
-    )
+    absolute = {name: str(folder / Path(each).expanduser()) for name, each in paths.items()}
+    return spec.model_copy(update=absolute)
 
 
 def check_once(what: str, values: Sequence[Any]) -> None:
