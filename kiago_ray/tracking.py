@@ -319,17 +319,14 @@ class _Store:
         """Give a run its parameters, which can't be changed later, its tags and these points, by default of now."""
         from mlflow.entities import Metric, Param, RunTag
 
-        params, tags, time_ms = (
-            texts_of(entry.params),
-            texts_of(entry.tags),
-            time_ms or int(1000 * time.time()),
-        )
+        params, tags = texts_of(entry.params), texts_of(entry.tags)
+        at_ms = time_ms or int(1000 * time.time())
         entities: dict[str, list[Any]] = {
             "params": [
                 Param(k, clip(v, _PARAM_LENGTH)) for k, v in params.items() if k not in run.data.params
             ],
             "tags": [RunTag(k, clip(v, _TAG_LENGTH)) for k, v in tags.items() if v not in ("", "null")],
-            "metrics": [Metric(point.key, point.value, time_ms, point.step) for point in points],
+            "metrics": [Metric(point.key, point.value, at_ms, point.step) for point in points],
         }
         for kind, most in _BATCHES.items():
             for start in range(0, len(entities[kind]), most):
@@ -337,13 +334,15 @@ class _Store:
                 self._client.log_batch(run.info.run_id, **part)
 
     def _attach(self, run_id: str, entry: Entry) -> None:
-        """Copy an entry's files, in place of those of their names, by way of this machine."""
+        """Copy an entry's files, in place of those of their names. Remote ones come by way of this machine."""
         names = [name for name in entry.folder.entries() if name in entry.files or name.endswith(".png")]
         for place in (entry.folder / name for name in names):
             self._check_time()
             with tempfile.TemporaryDirectory(prefix="kiago-") as scratch:
-                file = f"{scratch}/{place.name}"
-                fs.copy_files(place.path, file, place.filesystem, fs.LocalFileSystem())
+                file = place.path
+                if place.filesystem.type_name != "local":
+                    file = f"{scratch}/{place.name}"
+                    fs.copy_files(place.path, file, place.filesystem, fs.LocalFileSystem())
                 self._client.log_artifact(run_id, file)
 
     def _check_time(self) -> None:
