@@ -8,9 +8,8 @@ from typing import ClassVar
 
 class KiagoError(Exception):
     """Something that a person can put right. The message is one line: what is wrong, where, and what to do.
-
-    exit_code: what the command ends with. status: what the service answers with; from 500 on, the message is for the
-    operator alone.
+    exit_code: what the command ends with. status: what the service answers with; from 500 on, the message is for
+    the operator alone.
     """
 
     exit_code: ClassVar[int] = 2

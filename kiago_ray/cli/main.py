@@ -1,7 +1,5 @@
-"""The `kiago` command: its sub-commands, and how errors end it.
-
-Exit codes: 0 done; 2 the input is wrong (one line on stderr); 3 finished with failures that are listed; 1
-anything else.
+"""The `kiago` command: its sub-commands, and how errors end it. Exit codes: 0 done; 2 the input is wrong (one line
+on stderr); 3 finished with failures that are listed; 1 anything else.
 """
 
 from __future__ import annotations

@@ -177,10 +177,9 @@ def run(
     repeated: Mapping[str, Any] | None = None,
     baseline: tuple[Mapping[str, Any], Callable[[], Floats]] | None = None,
 ) -> int:
-    """Run a search that `models` were checked for, or find it done, and show it; return the exit code.
-
-    repeated: the record of the run that is to be repeated. baseline: what proposes formulas instead of the search,
-    which judges them: what decides them beside the specification, and a function that gives amounts (n, 118).
+    """Run a search that `models` were checked for, or find it done, and show it; return the exit code. repeated:
+    the record of the run that is to be repeated. baseline: what proposes formulas instead of the search, which
+    judges them: what decides them beside the specification, and a function that gives amounts (n, 118).
     """
     identity = {"search": spec.model_dump(mode="json"), **models.identity}
     identity |= {} if baseline is None else {"baseline": dict(baseline[0])}
