@@ -257,7 +257,12 @@ def show(found: dict[str, Any]) -> None:
     """Tables for a person: steps, the share of the limit, and where the time of the whole search goes."""
     print_facts(found["machine"])
     print(f"\nCPU time of a step of {found['rows']} rows, and how many times quicker than the plain one")
-    Console().print(plain_table(found["steps"]))
+    arms, steps = [*found["precisions"], *(["plain"] if found["plain"] else [])], []
+    for row in found["steps"]:
+        times = {name: f" ({row[key]:.1f}×)" for name in arms if (key := f"{name}_times") in row}
+        cells = {name: f"{1e3 * row[f'{name}_cpu_s']:.0f} ms{times.get(name, '')}" for name in arms}
+        steps.append({"N up to": row["most_atoms"], "stage": row["stage"], **cells})
+    Console().print(plain_table(steps))
     print("\nShare of the machine's limit, one thread")
     Console().print(plain_table(found["limit"]))
     if search := found.get("search"):

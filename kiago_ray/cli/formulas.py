@@ -146,7 +146,7 @@ def shown_place(row: Row) -> dict[str, str]:
     to_others = row["e_decomposition_ev_per_atom"]
     return {
         "formula": row["formula"],
-        "ΔE_hull (eV/atom)": cell(row, "e_hull_ev_per_atom"),
+        "ΔE_hull\neV/atom": cell(row, "e_hull_ev_per_atom"),
         "to the others": UNKNOWN if to_others is None else f"{to_others:z.3f}",
         "E_f": cell(row, "ef_ev_per_atom"),
         "phases": cell(row, "n_phases"),
