@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -70,6 +70,7 @@ def test_variants_go_over_the_shared_search_section_by_section() -> None:
     assert (b.start.add_number, b.alpha, b.revive) == (1, 6.0, "allowed")
 
 
+@settings(deadline=None)
 @given(candidates=st.integers(1, 5000), size=st.integers(1, 700))
 def test_shards_hold_every_row_once_in_order(candidates: int, size: int) -> None:
     (search,) = plan(candidates=candidates, shard_size=size).searches
