@@ -451,7 +451,7 @@ def substitutions(evidence: Evidence) -> PaperTable:
     for base, printed in declared.rows.items():
         shown = {**printed, **models.get(str(printed["proposed"]), {})}
         for name in ("proposed", "best"):
-            ours = {"tc_k": "", **models.get(str(printed[name]), {})}
+            ours: Row = {"tc_k": "", **models.get(str(printed[name]), {})}
             shown |= {f"{name}_{column}": value for column, value in ours.items()}
             shown[f"{name}_paper_tc_k"] = printed[f"{name}_tc_k"]
         papers[base] = shown
