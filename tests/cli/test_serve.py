@@ -1,4 +1,4 @@
-"""`kiago serve` as a process: what it refuses, what it says, and a search that outlives it."""
+"""`kiago serve`: what it refuses before anything starts; as a process, what it says, and a search that outlives it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from kiago_ray.cli import serve
 from kiago_ray.client import Client, ServiceError
+
+from .conftest import Kiago
 
 TOKEN = "a-token-of-the-test-0123456789"
 
@@ -35,6 +38,13 @@ def kiago_serve(*options: object, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.fixture(autouse=True)
+def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No token of the user's, and a service that should have been refused fails the test in place of serving."""
+    monkeypatch.delenv("KIAGO_TOKEN", raising=False)
+    monkeypatch.setattr(serve, "run", lambda *_: pytest.fail("the service was started"))
+
+
 @pytest.mark.parametrize(
     ("options", "environment", "told"),
     [
@@ -48,33 +58,36 @@ def kiago_serve(*options: object, **environment: str) -> subprocess.Popen[str]:
     ],
 )
 def test_what_cannot_be_served_is_refused_in_one_line(
-    options: tuple[str, ...], environment: dict[str, str], told: str
+    options: tuple[str, ...],
+    environment: dict[str, str],
+    told: str,
+    kiago: Kiago,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    process = kiago_serve("--port", free_port(), *options, **environment)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 2, err
-    assert told in err
-    assert err.count("\n") == 1
-    assert out == ""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    ended = kiago("serve", "--port", free_port(), *options)
+    assert ended.code == 2, ended.err
+    assert told in ended.err
+    assert ended.err.count("\n") == 1
+    assert ended.out == ""
 
 
-def test_a_port_that_is_taken_is_refused() -> None:
+def test_a_port_that_is_taken_is_refused(kiago: Kiago) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        process = kiago_serve("--port", taken.getsockname()[1])
-        _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "can't listen on 127.0.0.1" in err
+        ended = kiago("serve", "--port", taken.getsockname()[1])
+    assert ended.code == 2
+    assert "can't listen on 127.0.0.1" in ended.err
 
 
-def test_a_setting_that_is_none_is_named(tmp_path: Path) -> None:
+def test_a_setting_that_is_none_is_named(kiago: Kiago, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("limits: {formula: 3}\n")
-    process = kiago_serve("--settings", file, "--port", free_port())
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "limits.formula: unknown key; did you mean 'formulas'?" in err
+    ended = kiago("serve", "--settings", file, "--port", free_port())
+    assert ended.code == 2
+    assert "limits.formula: unknown key; did you mean 'formulas'?" in ended.err
 
 
 @pytest.fixture
