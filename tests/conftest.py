@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
+from kiago_ray import models
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Mask
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.distributed.cluster import LEAN_SERVE
@@ -76,44 +79,58 @@ def make_result() -> MakeResult:
     return _result
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="session")
+def shipped_models_are_read_once() -> Iterator[None]:
+    """Many tests load the models that ship, which takes a second; as in a service, one process shares them. What
+    loading does is tested on the functions themselves, and other folders are read each time.
+    """
+
+    def once(load: Callable[..., Any]) -> Callable[..., Any]:
+        shipped = cache(load)
+        return lambda folder, **options: (load if folder else shipped)(folder, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("load_predictors", "load_prospects"):
+            patch.setattr(models, name, once(getattr(models, name)))
+        yield
+
+
+CLUSTERED, FOLLOWING = pytest.StashKey[set[Path]](), pytest.StashKey[pytest.Item | None]()
+CLUSTER = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **LEAN_SERVE}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files that use Ray first: they take longest, and a cluster costs every other test time while it is there."""
+    config.stash[CLUSTERED] = {item.path for item in items if "cluster" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in config.stash[CLUSTERED])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """For `cluster`, which stays for the next file that uses it."""
+    item.config.stash[FOLLOWING] = nextitem
+
+
+@pytest.fixture(scope="module")
+def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
     """Two CPUs and two GPUs that Ray is told of; there need be none."""
     import ray
 
-    ours = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **LEAN_SERVE}
-    before = {name: os.environ.get(name) for name in (*ours, "RAY_ADDRESS")}
-    os.environ |= ours
-    os.environ.pop("RAY_ADDRESS", None)
-    terminate = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address="local",
-        num_cpus=2,  # as many workers start at once, each of which takes seconds of a core
-        num_gpus=2,
-        include_dashboard=False,
-        logging_level="error",
-        log_to_driver=False,
-        object_store_memory=128 << 20,
-    )
-    signal.signal(signal.SIGTERM, terminate)
+    if not ray.is_initialized():
+        os.environ |= CLUSTER
+        os.environ.pop("RAY_ADDRESS", None)
+        terminate = signal.getsignal(signal.SIGTERM)
+        ray.init(
+            address="local",
+            num_cpus=2,  # as many workers start at once, each of which takes seconds of a core
+            num_gpus=2,
+            include_dashboard=False,
+            logging_level="error",
+            log_to_driver=False,
+            object_store_memory=128 << 20,
+        )
+        signal.signal(signal.SIGTERM, terminate)
     yield
-    ray.shutdown()
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-
-
-LONGEST = (
-    "test_sweep.py",
-    "test_campaign_processes.py",
-    "test_serve.py",
-    "test_service.py",
-    "test_job_submit.py",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take minutes first, so that no process is left alone with one of them at the end."""
-    items.sort(key=lambda item: item.path.name not in LONGEST and item.path.parent.name != "distributed")
+    following = request.config.stash[FOLLOWING]
+    if following is None or following.path not in request.config.stash[CLUSTERED]:
+        ray.shutdown()

@@ -106,7 +106,7 @@ class Family:
     limits: FamilySpec
     lists: Mapping[str, Sequence[Occupation]] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def occupation(self) -> Occupation:
         """The base itself, its vacancies left out."""
         return tuple(dict(zip(site.own, site.amounts, strict=True)) for site in self.sites)
@@ -300,13 +300,14 @@ def _best_group(among: Sequence[str], amounts: Mapping[str, float], odds: Floats
     for size in range(2, min(len(among), MOST_ON_SITE) + 1):
         for group in combinations(among, size):
             gap = _from_whole(sum(amounts[each] for each in group))
-            nearer = gap < min(_from_whole(amounts[each]) for each in group) - _WHOLE
+            if gap >= min(_from_whole(amounts[each]) for each in group) - _WHOLE:
+                continue
             index = [INDEX[symbol] for symbol in group]
             links = either[np.ix_(index, index)]
             np.fill_diagonal(links, 0)
             weakest = float(links.max(axis=1).min())
             certainty = (gap < _WHOLE, weakest, -size)
-            if nearer and weakest >= SHARING_ODDS and certainty > best[0]:
+            if weakest >= SHARING_ODDS and certainty > best[0]:
                 best = (certainty, group)
     return best[1]
 
