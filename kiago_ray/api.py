@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -205,8 +206,14 @@ def score_amounts(
     """Amounts (n, 118) of elements that the predictors know, as rows of a search without a base, and without their
     neighbours by element mover's distance. near: (n,) as in `score`, by default all.
     """
-    result, judge = given_result(amounts, models.predictors), load_preset("default")
+    result, judge = given_result(amounts, models.predictors), _default()
     near = np.ones(len(amounts), dtype=np.bool_) if near is None else near
     # What was tried re-weighs proposals, not what a person asks about.
     told = replace(models, tried=None)
     return judged(result, judge, told, base=None, seed=judge.seed, near=near, emd=False, threads=threads)
+
+
+@cache
+def _default() -> SearchSpec:
+    """The preset whose screens decide which formulas pass."""
+    return load_preset("default")

@@ -25,7 +25,6 @@ Row = dict[str, Any]
 
 UNFINISHED = ("queued", "running")
 RETRIED = (429, 503)  # the service says when to come back; nothing was done
-LONGEST_PAUSE_S = 60.0
 _LOST = (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
 
 
@@ -51,12 +50,13 @@ class Client(httpx.Client):
         token: str | None = None,
         retries: int = 8,
         timeout_s: float = 120.0,
+        longest_pause_s: float = 60.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         token = token or os.environ.get("KIAGO_TOKEN") or None
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         super().__init__(base_url=url, headers=headers, timeout=timeout_s)
-        self._retries, self._sleep = retries, sleep
+        self._retries, self._longest, self._sleep = retries, longest_pause_s, sleep
 
     def predict(self, formulas: Sequence[str], *, at_once: int = 10_000) -> list[Row]:
         """A row for each formula, in their order; a bad one has an `error`."""
@@ -143,7 +143,7 @@ class Client(httpx.Client):
 
     def _ask(self, method: str, path: str, *, repeatable: bool = True, **sent: Any) -> httpx.Response:
         for tried in range(self._retries + 1):
-            pause = min(0.25 * 2**tried, LONGEST_PAUSE_S) * random.uniform(0.5, 1.0)
+            pause = min(0.25 * 2**tried, self._longest) * random.uniform(0.5, 1.0)
             last = tried == self._retries
             try:
                 answer = self.request(method, path, **sent)
@@ -161,7 +161,7 @@ class Client(httpx.Client):
                     raise _error(answer)
                 said = answer.headers.get("Retry-After", "")
                 if said.isdigit():  # with a little more so that clients don't come back together
-                    pause = min(float(said), LONGEST_PAUSE_S) + random.uniform(0, 0.5)
+                    pause = min(float(said), self._longest) + random.uniform(0, 0.5)
             self._sleep(pause)
         raise AssertionError("the last try either answers or raises")
 

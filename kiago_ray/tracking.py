@@ -40,6 +40,7 @@ from kiago_ray.storage.run_directory import (
     SUMMARY,
     TOP,
     CampaignResults,
+    DamagedError,
     RunDirectory,
     SearchResults,
     leaves,
@@ -112,7 +113,8 @@ class TrackingTarget:
         if _kind(self.uri) in _LOCAL:
             return set()
         user, _, password = self.uri.partition("://")[2].rpartition("@")[0].partition(":")
-        found = {password or user, *(value for _, value in parse_qsl(self.uri.partition("?")[2]))}
+        query = self.uri.partition("?")[2].partition("#")[0]
+        found = {password or user, *(value for _, value in parse_qsl(query))}
         found |= {os.environ.get(name, "") for name in _SECRET_VARIABLES}
         return {secret for secret in found | set(map(unquote, found)) if len(secret) >= _LEAST_SECRET}
 
@@ -224,7 +226,7 @@ def record(
 def recorded_whole(run: Location) -> bool:
     """Whether tracking.json says that MLflow has all of a run that has ended. Raises StorageError."""
     state = (run / TRACKING).read_mapping()
-    return state.get("ended") is True and not (state["pending"] or state["problem"])
+    return state.get("ended") is True and not (state.get("pending", True) or state.get("problem", True))
 
 
 @dataclass
@@ -298,7 +300,7 @@ class _Store:
         return run_id
 
     def _take(self, entry: Entry, parent: str | None) -> Any:
-        """The run of an entry, found or made. One of other sources goes, and one that was made twice."""
+        """The run of an entry, found or made; of two the oldest stays. Those of other sources go."""
         found = self._find(f"tags.`{_RUN}` = '{entry.id}'")
         chosen = next((run for run in found if run.data.tags.get(_SOURCES, "") == entry.sources), None)
         for run in (each for each in found if each is not chosen):
@@ -312,8 +314,9 @@ class _Store:
         return self._client.create_run(self._experiment, entry.start_ms, tags, entry.name)
 
     def _find(self, condition: str) -> list[Any]:
-        """The runs of which the condition holds."""
-        return list(self._client.search_runs([self._experiment], condition))
+        """The runs of which the condition holds, oldest first."""
+        order = ["attributes.start_time ASC"]
+        return list(self._client.search_runs([self._experiment], condition, order_by=order))
 
     def _log(self, run: Any, entry: Entry, points: Sequence[Point], time_ms: int | None = None) -> None:
         """Give a run its parameters, which can't be changed later, its tags and these points, by default of now."""
@@ -416,12 +419,14 @@ class Entry:
 
 def run_entry(directory: RunDirectory, what: Plan | SweepSpec, *, ended: bool) -> Entry:
     """A campaign's or sweep's own entry; once `ended` with its results. Raises StorageError, DamagedError."""
-    place, record, points = directory.location, directory.record, list[Point]()
+    place, points = directory.location, list[Point]()
     complete, failures, output = False, False, shown_uri(directory.location.text)
     if isinstance(what, SweepSpec):
         kind, bases, seeds = "sweep", ", ".join(what.bases), what.seeds
         note = f"{what.description} Trials: {what.points:,}. Metric: {', '.join(what.metrics)}.".strip()
-        if ended and (summary := (place / SUMMARY).read_mapping()):
+        if ended and (place / SUMMARY).kind() == "file":
+            if not (summary := (place / SUMMARY).read_mapping()):
+                raise DamagedError(f"{(place / SUMMARY).text} is damaged; run the sweep again")
             complete, failures = summary["complete"], any((summary["failures"], summary["compare_failures"]))
             points = sweep_points(summary)
     else:
@@ -432,10 +437,10 @@ def run_entry(directory: RunDirectory, what: Plan | SweepSpec, *, ended: bool) -
             complete, failures, points = results.complete, bool(results.failures), campaign_points(results)
     note += f" Bases: {bases or 'none, starts are random'}. Seeds: {len(seeds)}. Output: {output}"
     return Entry(
-        id=record[f"{kind}_id"],
-        name=record[kind]["name"],
+        id=directory.record[f"{kind}_id"],
+        name=directory.record[kind]["name"],
         status="RUNNING" if not ended else "FINISHED" if complete else "FAILED" if failures else "KILLED",
-        params=record[kind],
+        params=directory.record[kind],
         tags={**_shared_tags(directory, kind), "mlflow.note.content": note, "kiago.output": output},
         points=lambda: points,
         folder=place,
@@ -587,7 +592,7 @@ def shown_uri(uri: str) -> str:
     """A URI without user, password and query; a path as it is."""
     if _kind(uri) in ("", *_LOCAL):
         return uri
-    return re.sub(r"\?.+", "?***", re.sub(r"://.*@", "://***@", uri))
+    return re.sub(r"\?.+", "?***", re.sub(r"://[^?]*@", "://***@", uri))
 
 
 def _kind(uri: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -96,6 +95,7 @@ def shipped_models_are_read_once() -> Iterator[None]:
 
 
 CLUSTERED, FOLLOWING = pytest.StashKey[set[Path]](), pytest.StashKey[pytest.Item | None]()
+ENVIRONMENT = pytest.StashKey[pytest.MonkeyPatch]()
 CLUSTER = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **LEAN_SERVE}
 
 
@@ -116,9 +116,11 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
     """Two CPUs and two GPUs that Ray is told of; there need be none."""
     import ray
 
+    environment = request.config.stash.setdefault(ENVIRONMENT, pytest.MonkeyPatch())
     if not ray.is_initialized():
-        os.environ |= CLUSTER
-        os.environ.pop("RAY_ADDRESS", None)
+        for name, value in CLUSTER.items():
+            environment.setenv(name, value)
+        environment.delenv("RAY_ADDRESS", raising=False)
         terminate = signal.getsignal(signal.SIGTERM)
         ray.init(
             address="local",
@@ -134,3 +136,4 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[None]:
     following = request.config.stash[FOLLOWING]
     if following is None or following.path not in request.config.stash[CLUSTERED]:
         ray.shutdown()
+        environment.undo()

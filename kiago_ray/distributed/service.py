@@ -86,7 +86,7 @@ class Predictor(Backend):
         """Load other models. Raises WeightsError, DataError."""
 
         def ready() -> Models:
-            models = service_models(self._settings, **config)
+            models = configured_models(self._settings, config)
             explained(PROBE, models)  # what only the first gradient imports, nobody shall wait for
             return models
 
@@ -141,7 +141,7 @@ class Searcher:
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Load other models, for the searches to come. Raises WeightsError, DataError."""
-        models = await asyncio.to_thread(service_models, self._settings, **config)
+        models = await asyncio.to_thread(configured_models, self._settings, config)
         self._runner = Runner(self._store, models, self._closing.is_set)
 
     async def run_next(self) -> bool:
@@ -181,6 +181,14 @@ class Meter:
         for outcome, count in (("refused", len(scores) - predicted), ("predicted", predicted)):
             if count:
                 self._rows.inc(count, {"outcome": outcome})
+
+
+def configured_models(settings: ServiceSettings, config: Mapping[str, Any]) -> Models:
+    """The models of a user_config. Raises ValueError for an unknown key, WeightsError, DataError."""
+    unknown = sorted(set(config) - {"weights"})
+    if unknown:
+        raise ValueError(f"user_config: unknown key {unknown[0]!r}; the only one is 'weights'")
+    return service_models(settings, config.get("weights"))
 
 
 def proxy_host() -> str:

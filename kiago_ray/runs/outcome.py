@@ -27,7 +27,7 @@ from kiago_ray.storage.run_directory import (
     SearchResults,
     summary_json,
 )
-from kiago_ray.storage.table import parquet_bytes, read_parquet, top_csv
+from kiago_ray.storage.table import parquet_bytes, read_parquet, table_bytes, top_csv
 
 if TYPE_CHECKING:
     from kiago_ray.api import SearchOutcome
@@ -74,7 +74,7 @@ def write_outcome(
     stopped, which doesn't count as finished. Raises StorageError.
     """
     place, spec, path = directory.location, outcome.spec, outcome.result.trajectory
-    content, name = parquet_bytes(outcome.table), spec.base or "random start"
+    content, name = table_bytes(outcome.table), spec.base or "random start"
     (place / CANDIDATES).write_bytes(content)
     results = SearchResults(
         name=ALONE,

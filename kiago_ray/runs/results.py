@@ -77,6 +77,8 @@ def finish_search(
     search's name by default. Where the results of the same shards are there already, nothing is done again. Raises
     StorageError.
     """
+    if not manifests:
+        raise ValueError(f"{search.name}: no shard of it is done; there is nothing to merge")
     manifests = sorted(manifests, key=lambda manifest: manifest.number)
     folder = search_folder(run, search.name) if folder is None else folder
     sources = hashlib.sha256("\n".join(manifest.sha256 for manifest in manifests).encode()).hexdigest()
@@ -109,8 +111,10 @@ def finish_search(
     about |= {"precision": manifests[0].made["precision"]} if "precision" in manifests[0].made else {}
     path = read_trajectory(run, search, [manifest.number for manifest in manifests])
     plots = search_plots(read_table(table, PLOTTED), path, summary.base, title or search.name)
+    directory = write_run(folder, own, about)  # an earlier record would vouch for the new files
     outputs = write_files(folder, results, first_rows(table, TOP_ROWS), plots, curves_file(path))
-    write_run(folder, own, about, outputs if results.complete else None)
+    if results.complete:
+        directory.finish(outputs)
     return results
 
 

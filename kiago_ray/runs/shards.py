@@ -28,7 +28,7 @@ from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.search.result import QUANTITIES, RowStatus, Trajectory
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError, read_all
 from kiago_ray.storage.run_directory import DamagedError, adapter
-from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, schema_problem
+from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, schema_problem, table_bytes
 
 if TYPE_CHECKING:
     from kiago_ray.models import Models
@@ -138,7 +138,7 @@ def write_shard(
 ) -> Manifest:
     """Write a shard's rows and steps, then the manifest, each whole or not at all. Raises StorageError."""
     (campaign / SHARDS / shard.search).make_directory()
-    content, steps = parquet_bytes(table), parquet_bytes(_steps_table(trajectory))
+    content, steps = table_bytes(table), parquet_bytes(_steps_table(trajectory))
     ended = Counter(table["status"].to_pylist())
     manifest = Manifest(
         search=shard.search,

@@ -319,7 +319,10 @@ class Runner:
 
         for shard in shards:
             manifest, changes = there.manifests.get(shard.name), {}
-            if manifest is None or manifest.made.get("models") != models.version:
+            if manifest is not None and manifest.made.get("models") != models.version:
+                log.warning("%s was made by other models; it is made again", shard.name)
+                manifest = None
+            if manifest is None:
                 if asked_to_stop():
                     raise StoppedError(shard.name)
                 how: dict[str, Any] = {"made": {"models": models.version}, "progress": note}

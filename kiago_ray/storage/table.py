@@ -113,6 +113,14 @@ def candidates_table(rows: Any) -> Any:
     )
 
 
+def table_bytes(table: Any) -> bytes:
+    """The Parquet file of a table of candidates. Raises ValueError, naming the column, for another table."""
+    problem = schema_problem(table.schema)
+    if problem:
+        raise ValueError(f"the table is not one of candidates; {problem}")
+    return parquet_bytes(table.select(schema().names).cast(schema()))
+
+
 def parquet_bytes(table: Any) -> bytes:
     """The Parquet file of any Arrow table."""
     sink = io.BytesIO()

@@ -60,7 +60,7 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def head() -> Iterator[Cluster]:
     # Its own short directory: Ray's sockets lie below it, and their paths may not be long.
     with tempfile.TemporaryDirectory(prefix="kiago-", ignore_cleanup_errors=True) as home:
         gcs, dashboard, agent, client, metrics = free_ports(5)
@@ -87,21 +87,21 @@ def cluster() -> Iterator[Cluster]:
             "temp-dir": f"{home}/r",
         }
         without_address = {key: value for key, value in cluster.environment.items() if key != "RAY_ADDRESS"}
-        head = subprocess.Popen(
+        process = subprocess.Popen(
             [str(BIN / "ray"), "start", "--head", "--block", *(f"--{k}={v}" for k, v in options.items())],
             env={**without_address, "RAY_AUTH_MODE": "token"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         try:
-            wait_until_it_answers(dashboard, head)
+            wait_until_it_answers(dashboard, process)
             yield cluster
         finally:
-            family = [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]
+            family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
             for each in family:
                 each.kill()
             psutil.wait_procs(family, timeout=30)
-            head.wait(30)
+            process.wait(30)
 
 
 def wait_until_it_answers(port: int, head: subprocess.Popen[bytes]) -> None:
@@ -127,18 +127,18 @@ def readme_command(out: Path) -> list[str]:
 
 
 @pytest.mark.long
-def test_a_campaign_is_handed_in_with_the_token_and_resumed(cluster: Cluster) -> None:
-    home = Path(cluster.environment["HOME"])
+def test_a_campaign_is_handed_in_with_the_token_and_resumed(head: Cluster) -> None:
+    home = Path(head.environment["HOME"])
     (home / "campaigns").mkdir()
     (home / "campaigns" / "small.yaml").write_text(SMALL, encoding="utf-8")
     command = readme_command(home / "out")
 
-    refused = cluster.call(*command, token="disabled")
+    refused = head.call(*command, token="disabled")
     assert refused.returncode != 0
     assert "Token authentication is enabled" in refused.stdout
     assert not (home / "out").exists()
 
-    first = cluster.call(*command)
+    first = head.call(*command)
     assert first.returncode == 0, first.stdout
     assert "candidates 8 rows 8 " in " ".join(first.stdout.split())
     table = (home / "out" / "candidates.parquet").read_bytes()
@@ -148,10 +148,10 @@ def test_a_campaign_is_handed_in_with_the_token_and_resumed(cluster: Cluster) ->
 
     again = [word.replace("table2-1", "table2-2") for word in command]
     assert again != command
-    second = cluster.call(*again)
+    second = head.call(*again)
     assert second.returncode == 0, second.stdout
     assert (home / "out" / "candidates.parquet").read_bytes() == table
     assert manifest.exists()
 
-    status = cluster.call("kiago", "campaign", "status", str(home / "out"))
+    status = head.call("kiago", "campaign", "status", str(home / "out"))
     assert "It is finished" in status.stdout

@@ -129,7 +129,7 @@ def test_poison_is_named_and_the_same_call_later_makes_it_whole(
     heard: Heard,
     undisturbed: Path,
 ) -> None:
-    request = request_for(small_plan, tmp_path / "c", workers=1, worker_class=Poisoned)
+    request = request_for(small_plan, tmp_path / "c", workers=2, worker_class=Poisoned)
     first = run_campaign(small_plan, request)
     assert sorted(first.failures) == ["LaNiAsO-s0/00001", "MgB2-s0/00001"]
     assert not first.results.complete

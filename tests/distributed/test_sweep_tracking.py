@@ -96,6 +96,36 @@ def test_the_best_and_the_comparison_are_the_sweeps_own(
     }
 
 
+def test_a_damaged_summary_is_a_problem_and_no_sweep_that_was_killed(
+    place: Location, sweep: SweepSpec, tmp_path: Path
+) -> None:
+    write_results(gather(place, sweep), place)
+    summary = place / "summary.json"
+    content = summary.read_bytes()
+    summary.write_bytes(content[:100])
+    report = track(place, sweep, target(tmp_path))
+    assert (report.recorded, report.pending) == (3, ())
+    assert report.problem == f"{summary.text} is damaged; run the sweep again"
+    assert not recorded_whole(place)
+    assert runs(target(tmp_path))["small"].info.status == "RUNNING"
+    summary.write_bytes(content)
+    assert track(place, sweep, target(tmp_path)).problem is None
+    assert recorded_whole(place)
+    (place / "tracking.json").write_bytes(b'{"ended": true, "problem": null}')
+    assert not recorded_whole(place)
+
+
+def test_of_two_runs_of_one_sweep_the_oldest_stays(place: Location, sweep: SweepSpec, tmp_path: Path) -> None:
+    track(place, sweep, target(tmp_path))
+    client = MlflowClient(tracking_uri=target(tmp_path).uri)
+    first = runs(target(tmp_path))["small"].info
+    own = {"kiago.run": "0123456789abcdef"}
+    client.create_run(first.experiment_id, first.start_time + 1000, own, "twin")
+    track(place, sweep, target(tmp_path))
+    assert runs(target(tmp_path))["small"].info.run_id == first.run_id
+    assert "twin" not in runs(target(tmp_path))
+
+
 def test_tracking_again_doubles_nothing_and_a_trial_run_again_replaces_its_run(
     place: Location, sweep: SweepSpec, tmp_path: Path
 ) -> None:

@@ -386,13 +386,18 @@ def test_two_processes_make_one_database_in_silence(campaign: Campaign, tmp_path
         ("https://token-alone@host", "https://***@host"),
         ("http://ann:pa/ss@wo:rd@host:80", "http://***@host:80"),
         ("postgresql+psycopg2://ann:pa55word@db/x?sslpassword=hidden", "postgresql+psycopg2://***@db/x?***"),
+        (
+            "postgresql://db.example.com/mlflow?user=kiago@server&password=hunter22",
+            "postgresql://db.example.com/mlflow?***",
+        ),
+        ("mssql+pyodbc:///?odbc_connect=Server=h;UID=me@srv;PWD=hunter22", "mssql+pyodbc:///?***"),
         ("sqlite:////home/ann@lab/mlflow.db", "sqlite:////home/ann@lab/mlflow.db"),
     ],
 )
 def test_uris_are_shown_without_their_secrets(uri: str, shown: str) -> None:
     target = TrackingTarget(uri, "e")
     assert shown_uri(target.uri) == shown
-    for secret in ("pa55word", "ann:p1", "token-alone", "pa/ss@wo:rd", "hidden"):
+    for secret in ("pa55word", "ann:p1", "token-alone", "pa/ss@wo:rd", "hidden", "hunter22"):
         if secret in uri:
             assert secret not in repr(target)
             assert secret not in target.hide(f"the request to {uri} failed")
@@ -401,6 +406,10 @@ def test_uris_are_shown_without_their_secrets(uri: str, shown: str) -> None:
 def test_a_password_is_hidden_wherever_it_stands() -> None:
     target = TrackingTarget("http://ann:pa%2Fss@host", "e")
     assert target.hide("pa%2Fss is wrong, and pa/ss as well") == "*** is wrong, and *** as well"
+
+
+def test_a_fragment_is_no_part_of_a_secret() -> None:
+    assert TrackingTarget("http://host/?token=abcdef#part", "e").hide("abcdef is wrong") == "*** is wrong"
 
 
 def test_secrets_of_the_environment_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -79,6 +80,14 @@ def test_steps_of_another_search_are_refused(two_shards: Plan, tmp_path: Path) -
         keep(campaign, search.shards[0], trajectory_of(8, points))
         with pytest.raises(StorageError, match=r"00000.steps.parquet holds other steps"):
             read_trajectory(campaign, search, [0])
+
+
+def test_a_table_of_something_else_is_not_written(two_shards: Plan, tmp_path: Path) -> None:
+    (search,) = two_shards.searches
+    other = schema().empty_table().drop_columns(["tc_k"])
+    how: dict[str, Any] = {"base": None, "wall_s": 0, "made": {}}
+    with pytest.raises(ValueError, match="no column 'tc_k'"):
+        write_shard(Location.of(tmp_path), search.shards[0], other, trajectory_of(1), **how)
 
 
 def test_of_very_many_shards_some_are_read(two_shards: Plan, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import (
     CampaignResults,
     DamagedError,
+    RunDirectory,
     SearchResults,
     find_run,
     read_results,
@@ -222,6 +223,27 @@ def test_a_part_of_a_search_then_all_of_it(plan: Plan, searched: Location) -> No
     assert part.sources != whole.sources
     assert finish_search(searched, search, manifests_of(searched, search)) == whole
     assert contents(folder) == expected
+    with pytest.raises(ValueError, match="LaNiAsO-s0: no shard of it is done"):
+        finish_search(searched, search, [])
+
+
+def test_no_earlier_record_vouches_for_the_files_of_a_killed_merge(
+    plan: Plan, searched: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    search = plan.searches[0]
+    folder, manifests = searched / "searches" / search.name, manifests_of(searched, search)
+    path_of(folder, "top.csv").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(RunDirectory, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finish_search(searched, search, manifests)
+    assert path_of(folder, "top.csv").is_file()
+    assert not read_run(folder).finished
+    finish_search(searched, search, manifests)
+    assert read_run(folder).finished
 
 
 def test_a_shard_that_was_cut_off_since_stops_it(plan: Plan, campaign: Location) -> None:

@@ -11,6 +11,7 @@ import pytest
 from kiago_ray.api import HULL_FORMULAS
 from kiago_ray.models import Models
 from kiago_ray.service.backend import Backend, Piece
+from kiago_ray.service.settings import ServiceSettings
 
 
 class Recorded(Backend):
@@ -29,6 +30,15 @@ class Recorded(Backend):
         if self.error is not None:
             raise self.error
         return [(self.models.version, pa.table({"error": piece.formulas})) for piece in pieces]
+
+
+def test_an_unknown_key_of_serves_user_config_is_named() -> None:
+    from kiago_ray.distributed.service import configured_models
+
+    said = "user_config: unknown key 'weigths'; the only one is 'weights'"
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        configured_models(ServiceSettings(known="landmarks"), {"weigths": None})
+    assert configured_models(ServiceSettings(known="landmarks"), {"weights": None}).known
 
 
 def test_what_waits_goes_together_the_oldest_first(models: Models) -> None:

@@ -212,7 +212,9 @@ def test_starts_count_only_until_a_shard_is_whole(store: JobStore, models: Model
     assert (ended.status.state, ended.status.begun) == ("done", 0)
 
 
-def test_shards_of_other_models_are_made_again(store: JobStore, models: Models) -> None:
+def test_shards_of_other_models_are_made_again(
+    store: JobStore, models: Models, caplog: pytest.LogCaptureFixture
+) -> None:
     job_id = submitted(store)
     done = threading.Event()
     update = JobStore.update
@@ -235,6 +237,7 @@ def test_shards_of_other_models_are_made_again(store: JobStore, models: Models) 
         json.loads(text) for path, text in shard_files(store, job_id).items() if path.suffix == ".json"
     ]
     assert [each["made"]["models"] for each in manifests] == [other.version] * 3
+    assert "search/00000 was made by other models; it is made again" in caplog.messages
 
 
 def test_a_job_that_cannot_be_read_stops_no_other(store: JobStore, models: Models) -> None:

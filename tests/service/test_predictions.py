@@ -8,6 +8,8 @@ import csv
 import io
 import json
 import re
+from collections.abc import Callable
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -19,10 +21,9 @@ from kiago_ray.api import score, score_amounts
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse
 from kiago_ray.models import Models
-from kiago_ray.service.backend import service_models
 from kiago_ray.service.predictions import explained, read_formulas, wanted, with_reasons, write
 from kiago_ray.service.problems import ProblemError
-from kiago_ray.service.settings import Limits, ServiceSettings
+from kiago_ray.service.settings import Limits
 
 from .conftest import MakeService, Service
 
@@ -136,20 +137,17 @@ def test_a_table_is_written_whole(models: Models) -> None:
     assert len(json.loads(write(scores, "v", "application/json"))["predictions"]) == 3
 
 
-def tc_of(models: Models, x: np.ndarray) -> float:
-    """In double precision, so that small differences mean something."""
-    tc = models.predictors.tc
-    return float(tc.double()(torch.tensor(x[None], dtype=torch.float64))[0])  # type: ignore[attr-defined]
-
-
-@pytest.fixture(scope="module")
-def doubled() -> Models:
-    """Models of their own, which these tests turn to double precision."""
-    return service_models(ServiceSettings(known="landmarks"))
+@pytest.fixture
+def tc_of(models: Models) -> Callable[[np.ndarray], float]:
+    """T_c by a copy in double precision, so that small differences mean something; the models are other tests' too."""
+    tc = deepcopy(models.predictors.tc).double()  # type: ignore[attr-defined]
+    return lambda x: float(tc(torch.tensor(x[None], dtype=torch.float64))[0])
 
 
 @pytest.mark.parametrize("formula", ["MgB2", "LaNiAsO", "YBa2Cu3O7"])
-def test_slopes_are_those_of_finite_differences(formula: str, models: Models, doubled: Models) -> None:
+def test_slopes_are_those_of_finite_differences(
+    formula: str, models: Models, tc_of: Callable[[np.ndarray], float]
+) -> None:
     found = {each["symbol"]: each for each in explained(formula, models)["gradient"]}
     x = fractions(parse(formula))
     step = 1e-5
@@ -157,7 +155,7 @@ def test_slopes_are_those_of_finite_differences(formula: str, models: Models, do
         e = np.zeros_like(x)
         e[INDEX[symbol]] = 1.0
         up, down = ((1 - d) * x + d * e for d in (step, -step))
-        slope = (tc_of(doubled, up) - tc_of(doubled, down)) / (2 * step) / 100
+        slope = (tc_of(up) - tc_of(down)) / (2 * step) / 100
         assert found[symbol]["dtc_k_per_percent"] == pytest.approx(slope, rel=0.02, abs=0.02)
 
 

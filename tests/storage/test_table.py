@@ -25,9 +25,9 @@ from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.table import (
     candidates_table,
     columns,
-    parquet_bytes,
     read_table,
     schema,
+    table_bytes,
     top_csv,
 )
 
@@ -320,7 +320,7 @@ def made(rows: int = 3) -> Any:
 @pytest.mark.parametrize("as_uri", [False, True])
 def test_round_trip_with_descriptions(tmp_path: Path, rows: int, as_uri: bool) -> None:
     path = tmp_path / "candidates.parquet"
-    path.write_bytes(parquet_bytes(made(rows)))
+    path.write_bytes(table_bytes(made(rows)))
     table = read_table(path.as_uri() if as_uri else path)
     assert table.equals(made(rows))
     for column, field in zip(columns().values(), pq.read_schema(path), strict=True):
@@ -329,7 +329,7 @@ def test_round_trip_with_descriptions(tmp_path: Path, rows: int, as_uri: bool) -
 
 
 def test_columns_come_back_in_our_order(tmp_path: Path) -> None:
-    (tmp_path / "t.parquet").write_bytes(parquet_bytes(made().select(list(reversed(schema().names)))))
+    (tmp_path / "t.parquet").write_bytes(table_bytes(made().select(list(reversed(schema().names)))))
     assert read_table(tmp_path / "t.parquet").schema.names == schema().names
 
 
@@ -341,6 +341,8 @@ def test_other_tables_are_refused_with_the_column(tmp_path: Path) -> None:
         StorageError, match="not a table of candidates of this version: it has no column 'tc_k'"
     ):
         read_table(path)
+    with pytest.raises(ValueError, match="no column 'tc_k'"):
+        table_bytes(other)
     at = made().schema.get_field_index("seed")
     pq.write_table(made().set_column(at, "seed", pa.array(["a", "b", "c"])), path)
     with pytest.raises(StorageError, match="column 'seed' holds string, not int64"):
@@ -349,7 +351,7 @@ def test_other_tables_are_refused_with_the_column(tmp_path: Path) -> None:
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    path.write_bytes(parquet_bytes(made()))
+    path.write_bytes(table_bytes(made()))
     contents = path.read_bytes()
     for damaged in (b"", b"formula,tc_k\nMgB2,39\n", contents[: len(contents) // 2], contents[:-4]):
         path.write_bytes(damaged)
@@ -362,10 +364,10 @@ def test_missing_and_unwritable_places(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"can't read .*gone\.parquet: No such file"):
         read_table(tmp_path / "gone.parquet")
     with pytest.raises(StorageError, match=r"can't write .*t\.parquet: No such file or directory"):
-        Location.of(tmp_path / "gone" / "t.parquet").write_bytes(parquet_bytes(made()))
+        Location.of(tmp_path / "gone" / "t.parquet").write_bytes(table_bytes(made()))
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match=r"can't write .*t\.parquet: Not a directory"):
-        Location.of(tmp_path / "file" / "t.parquet").write_bytes(parquet_bytes(made()))
+        Location.of(tmp_path / "file" / "t.parquet").write_bytes(table_bytes(made()))
 
 
 def ranked_table(passed: list[bool]) -> Any:
