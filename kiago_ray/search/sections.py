@@ -49,9 +49,6 @@ def spec_error_line(error: ValidationError, model: type[BaseModel]) -> str:
         message = str(problem["msg"]).removeprefix("Value error, ")
         if problem["type"] != "value_error":
             message = f"{message[0].lower()}{message[1:]}, got {reprlib.repr(problem['input'])}"
-    told = {(each["loc"][:-1], each["msg"], repr(each["input"])) for each in problems}
-    if path and path[-1].isdigit() and len(told) == 1 < len(problems):  # one value, as for both stages
-        path, problems = path[:-1], problems[:1]
     line = ": ".join([*([".".join(path)] if path else []), message])
     return line if len(problems) == 1 else f"{line} (and {len(problems) - 1} more)"
 

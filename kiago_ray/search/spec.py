@@ -11,7 +11,15 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import yaml
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats
 from kiago_ray.chemistry.formula import amounts_row, feasible_totals, parse
@@ -37,8 +45,15 @@ def _as_fraction(value: Any) -> Any:
     return value
 
 
-def _for_both_stages(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else (value, value)
+def _for_both_stages(value: Any, pair: ValidatorFunctionWrapHandler) -> Any:
+    """The pair, or one value twice; what is wrong with one value is said once, of the field itself."""
+    if isinstance(value, list | tuple):
+        return pair(value)
+    try:
+        return pair((value, value))
+    except ValidationError as error:
+        problem: Any = error.errors()[0]
+        raise PydanticKnownError(problem["type"], problem.get("ctx")) from None
 
 
 Amount = Annotated[float, BeforeValidator(_as_fraction), Field(gt=0, lt=1)]
@@ -112,7 +127,7 @@ class SearchSpec(sections.Section):
 
     steps: tuple[Steps, Steps] = (30, 30)
     """Steps of stage 1 and of stage 2. The paper has 500 each; in a family 30 larger ones are enough."""
-    learning_rate: Annotated[tuple[Rate, Rate], BeforeValidator(_for_both_stages)] = (0.06, 0.06)
+    learning_rate: Annotated[tuple[Rate, Rate], WrapValidator(_for_both_stages)] = (0.06, 0.06)
     """Adam's step in both stages, in units of x_base (which starts at sum 1, in a family on every site). The paper has
     0.03; `default` doubles it, as a site is a dozen elements.
     """

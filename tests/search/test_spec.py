@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import subprocess
 import sys
 from typing import Any
@@ -84,6 +85,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"substitute": {"La": 3}, "fixed": {"O": 0.5}}, "substitute: it sets the fixed amounts"),
     ({"substitute": {"La": 3}, "oxidation_state": 3}, "substitute: it sets the fixed amounts"),
     ({"learning_rate": 0}, "learning_rate: input should be greater than 0, got 0"),
+    ({"learning_rate": [0, 0.1]}, "learning_rate.0: input should be greater than 0, got 0"),
     ({"integer_norm": "l3"}, "integer_norm: input should be 'l1' or 'l2', got 'l3'"),
     ({"oxidation_set": "mine"}, "oxidation_set: input should be 'smact14'"),
     ({"screens": {"names": ["neutral_mixed"]}}, "screens.names: neutral_mixed needs charge.mixed_valence"),
@@ -248,6 +250,36 @@ def test_a_value_out_of_bounds_is_named_with_the_bound() -> None:
 
 def test_further_problems_are_counted() -> None:
     assert line(candidates=0, alpha=-1).endswith("(and 1 more)")
+
+
+@pytest.mark.parametrize(
+    ("values", "start", "end"),
+    [
+        ({"learning_rate": 0}, "learning_rate: input should be greater than 0, got 0", "got 0"),
+        ({"learning_rate": {"end": 1}}, "learning_rate: input should be a valid number", "got {'end': 1}"),
+        ({"learning_rate": "x" * 90}, "learning_rate: input should be", f"got {reprlib.repr('x' * 90)}"),
+        ({"learning_rate": 0, "seed": -1}, "", "(and 1 more)"),
+        ({"learning_rate": [0, 0]}, "learning_rate.0: input should be", "got 0 (and 1 more)"),
+        ({"steps": [-1, -1]}, "steps.0: input should be", "got -1 (and 1 more)"),
+        ({"family": {"range": [2, 2]}}, "family.range.0: input should be", "got 2 (and 1 more)"),
+        (
+            {"start": {"kind": "rows", "rows": ["MgB2", "Xx", "Xx"]}},
+            "start.rows.1: unknown element",
+            "(and 1 more)",
+        ),
+        ({"family": {"keep": ["Xx", "Xx"]}}, "family.keep.0: unknown element 'Xx'", "(and 1 more)"),
+        ({"fixed": {"1": 5, "2": 5}}, "fixed.1: unknown element '1'", "(and 3 more)"),
+        ({"1": 5, "2": 5}, "1: unknown key", "(and 1 more)"),
+        ({"sources": {"1": 5, "2": 5}}, "sources.1: unknown key", "(and 1 more)"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_of_one_value_for_both_stages_is_said_once(
+    values: dict[str, Any], start: str, end: str
+) -> None:
+    text = line(**values)
+    assert text.startswith(start)
+    assert text.endswith(end)
 
 
 def missing(model: type[BaseModel], values: dict[str, Any]) -> list[str]:
