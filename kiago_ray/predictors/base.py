@@ -131,12 +131,14 @@ class Inference(nn.Module, ABC):
     def wide_layers(self) -> list[nn.Module]:
         """The layers that may compute in less than single precision; never the first."""
 
+    @abstractmethod
     def direct(self, x: Tensor) -> Tensor:
-        """Values (rows,) of a chunk of rows (rows, 118), which autograd follows back to x; `chunk` rests on it."""
-        raise NotImplementedError
+        """Values (rows,) of a chunk of rows (rows, 118), which autograd follows back to x for `chunk`."""
 
     def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
-        """Values (rows,) of a chunk of rows (rows, 118) and, where asked for, their gradients (rows, 118)."""
+        """Values (rows,) of a chunk of rows (rows, 118) and, where asked for, their gradients (rows, 118): those of
+        `direct` by autograd.
+        """
         with torch.set_grad_enabled(gradients):
             x = x.detach().requires_grad_(gradients)
             values = self.direct(x)
@@ -180,7 +182,8 @@ class Inference(nn.Module, ABC):
         size = min(most, max(LEAST_ROWS, -(-len(fractions) // threads)))
         chunks = [slice(start, start + size) for start in range(0, len(fractions), size)]
         if threads == 1 or len(chunks) < 2:
-            list(map(compute, chunks))
+            for rows in chunks:
+                compute(rows)
             return values, slopes
         try:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:

@@ -275,6 +275,9 @@ class ResNet18Inference(Inference):
     def wide_layers(self) -> list[nn.Module]:
         return [*self.blocks]
 
+    def direct(self, x: Tensor) -> Tensor:
+        return self.chunk(x, False)[0]
+
     def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
         """As every `Inference`'s; the gradients are worked out here, not by autograd."""
         drawn = amounts(x[:, self.order]).view(len(x), AMOUNTS, N_ELEMENTS).transpose(1, 2).flatten(1)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kiago_ray.predictors.base import ContractError, Predictors, check_contract
+from kiago_ray.predictors.base import ContractError, Inference, Predictors, check_contract
 from kiago_ray.predictors.networks import ElemNet, TcResNet
 
 ALL = torch.ones(118, dtype=torch.bool)
@@ -62,3 +62,12 @@ def test_supported_elements_are_those_that_both_know() -> None:
     assert int(pair.supported.sum()) == 39
     with pytest.raises(ContractError, match="supported"):
         check_contract(Made(lambda x: x.sum(1), some[:5]))
+
+
+def test_an_inference_without_values_cannot_be_made() -> None:
+    class Nothing(Inference):
+        def wide_layers(self) -> list[torch.nn.Module]:
+            return []
+
+    with pytest.raises(TypeError, match="direct"):
+        Nothing()  # type: ignore[abstract]
