@@ -43,6 +43,7 @@ MAX_WIDTH, MAX_DEPTH = 512, 8
 LONGEST_WAVE = 10_000.0  # of the time embedding, in steps
 SCALE_FACTORS = (1, 2, 4, 6)
 BATCH_ROWS = 256
+MAX_COUNT, MAX_BATCH_ROWS = 10_000_000, 1_000_000
 LEAST_AMOUNT = 0.05  # eight times the noise of the lowest level; SuperCon has 1 in 40 amounts below it
 DECIMALS = 2  # as SuperDiff rounds, and as the paper's Table 3 has its formulas
 Progress = Callable[[int, int], None]
@@ -339,6 +340,20 @@ def refine(x: Tensor, reference: Tensor, factors: Tensor) -> Tensor:
     return refined
 
 
+def _check_call(count: int, batch_rows: int, seed: int, scale_factors: Sequence[int]) -> None:
+    """Raises InputError for what `sample` can't draw by."""
+    for name, value, fits, wanted in (
+        ("count", count, 1 <= count <= MAX_COUNT, f"1 to {MAX_COUNT:,}"),
+        ("batch_rows", batch_rows, 1 <= batch_rows <= MAX_BATCH_ROWS, f"1 to {MAX_BATCH_ROWS:,}"),
+        ("seed", seed, seed >= 0, "0 or more"),
+        ("scale_factors", scale_factors, len(scale_factors) > 0, "at least one, such as 2"),
+    ):
+        if not fits:
+            raise InputError(f"{name} is {value!r}: give {wanted}")
+    for factor in scale_factors:
+        check_factor(factor)
+
+
 def sample(
     model: SuperDiff,
     count: int,
@@ -357,12 +372,14 @@ def sample(
 
     Scale factors take turns, so that each has the same share. account: the T_c predictor, on `device` as all are, by
     which the changes of T_c are summed. On a CPU other batches give the same samples up to rounding, which 1,000 steps
-    may enlarge. Raises InputError, also without diffusers, and ValueError as `checked_amounts` does.
+    may enlarge. Raises InputError, also without diffusers.
     """
+    _check_call(count, batch_rows, seed, scale_factors)
     device = torch.device(device)
-    reference = None if base is None else padded(checked_amounts(base[None]))[0].to(device)
-    for factor in scale_factors:
-        check_factor(factor)
+    try:
+        reference = None if base is None else padded(checked_amounts(base[None]))[0].to(device)
+    except ValueError as error:
+        raise InputError(f"the base's {error}") from None
     network, scheduler = deepcopy(model.network).to(device), noise_scheduler(steps)
     turns = [0] if reference is None else scale_factors
     factors = torch.tensor(turns)[torch.arange(count) % len(turns)]

@@ -164,9 +164,13 @@ def test_progress_counts_every_step(untrained: SuperDiff) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"count": 0}, "count is 0"),
+        ({"batch_rows": 0}, "batch_rows is 0"),
         ({"steps": 1001}, "steps is 1001"),
         ({"steps": 300}, "give a divisor of 1000"),
+        ({"seed": -1}, "seed is -1"),
         ({"scale_factors": (2, 7)}, "scale factor is 7"),
+        ({"scale_factors": ()}, r"scale_factors is \(\): give at least one"),
         ({"base": np.zeros(118)}, "holds no atoms"),
         ({"base": np.full(118, -1.0)}, "not negative"),
         ({"base": np.full(118, np.nan)}, "finite"),
@@ -177,7 +181,7 @@ def test_a_wrong_call_is_told_what_to_change(
     untrained: SuperDiff, wrong: dict[str, Any], message: str
 ) -> None:
     call: dict[str, Any] = {"count": 1, "seed": 0, "steps": 1, **wrong}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(InputError, match=message):
         sample(untrained, **call)
 
 
@@ -289,7 +293,7 @@ def test_refined_samples_have_the_references_low_pass_content_and_their_own_rest
 
 @pytest.mark.parametrize("factor", [0, -2, 7, 121])
 def test_blocks_must_fill_the_places(factor: int) -> None:
-    with pytest.raises(ValueError, match="give a divisor of 120"):
+    with pytest.raises(InputError, match="give a divisor of 120"):
         check_factor(factor)
 
 
