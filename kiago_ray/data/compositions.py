@@ -256,7 +256,11 @@ def nearest_emd(fractions: Floats, known: Floats) -> tuple[Ints, Floats]:
 
 
 def held_out(keys: Iterable[str], *, share: float, salt: str) -> NDArray[np.bool_]:
-    """(N,) True where a key is held out: about `share` (0 to 1) of all distinct keys, equal keys together."""
+    """(N,) True where a key is held out: about `share` of all distinct keys, equal keys together. Raises ValueError
+    for a share that isn't above 0 and below 1.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"the share that is held out is {share}; it must be between 0 and 1")
     return np.array([_hash(f"{salt}:{key}") < int(share * 2**64) for key in keys], dtype=np.bool_)
 
 

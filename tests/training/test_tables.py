@@ -103,6 +103,12 @@ def test_known_values() -> None:
     assert held_out(formulas, share=0.5, salt="kiago-ray 1 random").tolist() == [True, True, False, False]
 
 
+@pytest.mark.parametrize("share", [0, 1, -0.5, 2])
+def test_a_share_outside_0_and_1_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        held_out(["a"], share=share, salt="x")
+
+
 def test_random_compositions_are_compositions_and_repeatable() -> None:
     rows = random_compositions(300, seed=5)
     np.testing.assert_allclose(rows.sum(1), 1, atol=1e-6)
