@@ -84,7 +84,9 @@ class Logistic:
 
 
 class Plausibility(nn.Module):
-    """Fractions (rows, 118) → ln P in nats (rows,), a predictor. exists reads all features, reported the first."""
+    """Fractions (rows, 118), every row summing to 1 → ln P in nats (rows,), a predictor. exists reads all features,
+    reported those of systems, which come first.
+    """
 
     def __init__(self, features: PlausibilityFeatures, exists: Logistic, reported: Logistic) -> None:
         super().__init__()
@@ -258,9 +260,10 @@ def informed(
         return predictors
     problem = resolve(spec, predictors.supported.cpu().numpy(), substitutions)
     sites = () if problem.family is None else problem.family.sites
-    reached = [z for site in sites for z in (*site.own, *site.substitutes)]
-    present = np.isin(np.arange(N_ELEMENTS), reached)
-    near = prospects.plausibility.near(present if present.any() else ~present)
+    reached = {z for site in sites for z in (*site.own, *site.substitutes)}
+    present = np.zeros(N_ELEMENTS, dtype=np.bool_)
+    present[sorted(reached or range(N_ELEMENTS))] = True
+    near = prospects.plausibility.near(present)
     return replace(predictors, plausibility=near.to(predictors.supported.device))
 
 
@@ -386,9 +389,10 @@ def _few(order: Ints, system: Ints, most: int = _PER_SYSTEM) -> Ints:
 def train_plausibility(
     literature: Literature, *, seed: int, on_step: Callable[[str], None]
 ) -> tuple[Plausibility, dict[str, Any]]:
-    """Plausibility by a fit to all of a literature, and its card: what it rests on, and how well a fit without a fifth
-    of the chemical systems, by the area under the ROC curve of ln P and of ln P to exist, tells one composition of
-    each of those from random swaps. About four minutes on one core. Raises ValueError as `fit_plausibility` does.
+    """Plausibility fitted to all of a literature, and its card: what it rests on, and how good it is. The score is of
+    another fit, which leaves out a fifth of the chemical systems: the area under the ROC curve, of ln P and of ln P to
+    exist, between a composition of each system left out and the same with elements swapped at random. About four
+    minutes on one core. Raises ValueError as `fit_plausibility` does.
     """
     held = folds(system_names(literature.systems), FOLDS, salt=PLAUSIBILITY) == 0
     on_step(f"fitting to {(~held).sum():,} of {len(held):,} chemical systems, to score it on the others")

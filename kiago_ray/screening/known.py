@@ -220,7 +220,9 @@ def expected_improvement_k(tc_k: Floats, tc_std_k: Floats, best_k: Floats) -> Fl
 
 
 def trusted_tc_k(tc_k: Floats, tc_std_k: Floats, tc_oracle_k: Floats, extrapolation: Floats) -> Floats:
-    """The lower bound of T_c in K, (n,), of values (n,) each; NaN without T_c and where nothing else is known."""
+    """The lower bound of T_c in K, (n,), of values (n,) each, NaN for what a row doesn't have. A missing σ takes
+    nothing off, and without an oracle T_c alone counts. NaN without T_c and where nothing else is known.
+    """
     alone = np.isnan(tc_std_k) & np.isnan(tc_oracle_k) & np.isnan(extrapolation)
     bound = np.fmin(tc_k, tc_oracle_k) - np.nan_to_num(tc_std_k, nan=0.0)
     trusted = np.where(extrapolation > EXTRAPOLATED, 0.0, np.clip(bound, 0.0, None))
@@ -296,7 +298,9 @@ def _outcome(formula: str, tc_k: float, down_to_k: float) -> str:
 
 
 def residuals_k(tc_k: Floats, down_to_k: Floats, tc_predicted_k: Floats) -> Floats:
-    """r_i in K, (t,): measured T_c (t,), 0 for none found down to `down_to_k` (t,), less predicted T_c (t,)."""
+    """r_i in K, (t,): measured T_c (t,), 0 where none was found down to `down_to_k` (t,), less predicted T_c (t,); NaN
+    where the prediction is. Where `down_to_k` is NaN, DOWN_TO_K counts.
+    """
     middle = np.where(np.isnan(down_to_k), DOWN_TO_K, down_to_k) / 2
     return np.where(tc_k > 0, tc_k - tc_predicted_k, np.minimum(0.0, middle - tc_predicted_k))
 

@@ -44,7 +44,8 @@ class OpenSpace:
 
         x_base: (rows, 118); mask: (rows, 118) or (118,) bool. Returns (rows, 118) fractions: each row sums to 1, holds
         const exactly where the mask is off, and exactly 0 where neither has anything. A row with nothing left is
-        x_const alone; `has_something` tells. straight_through: absent elements have the gradient of coming back.
+        x_const alone; `has_something` tells. straight_through: absent elements keep the gradient that they would have
+        on coming back, which ReLU makes 0.
         """
         positive = rectified(x_base, mask, straight_through=straight_through)  # eq. 6
         total = positive.sum(dim=1, keepdim=True)

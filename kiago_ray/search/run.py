@@ -61,9 +61,9 @@ def run_search(
     together, by default 512 on a CPU and 16,384 on a GPU; compare results of one value, as it moves them by rounding
     errors. trajectory_rows: of how many rows each step is kept. `progress` is called and `should_stop` asked after
     each step; a search that stops returns what it has (see SearchResult). substitutions: which elements replace one
-    another, for a search that keeps its base's sites. Everything runs where the predictors are, in float32 but for the
-    steps (`spec.precision`). Raises SpecError where the specification doesn't fit the predictors or the data,
-    ValueError for rows that aren't there.
+    another, for a search that keeps its base's sites. Everything runs where the predictors are, in float32, but for
+    the predictors that the steps follow (`spec.precision`). Raises SpecError where the specification doesn't fit the
+    predictors or the data, ValueError for rows that aren't there.
     """
     began = time.perf_counter()
     rows = range(spec.row_count) if rows is None else rows

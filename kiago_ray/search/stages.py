@@ -40,7 +40,8 @@ class Space(Protocol):
     would have on coming back. has_something: (rows,) bool, where there is something to compose. off_grid: L_integer,
     (rows,), how far the composed fractions x lie from a formula's amounts. limited: the space of stage 2 and each
     row's mask in it, by what stage 1 came to. propose: the formula of each row that ended at x_final (rows, 118), with
-    its `score`; it is chosen by what the search climbs, T_c and E_f or the whole loss. All functions get all rows.
+    what `score` says of that formula. It is chosen by what the search climbs, T_c and E_f (`climbed`) or the whole
+    loss (`cost`). Each of these three functions gets all rows, each row in its place.
     """
 
     def compose(self, x_base: Tensor, mask: Tensor, *, straight_through: bool = False) -> Tensor: ...
@@ -312,7 +313,8 @@ class Recorder:
     """Collects the terms of every step of one shard, on the device, and passes on progress and requests to stop.
 
     sample: (k,) positions in the shard whose terms are kept. wanted: (rows,) bool, False for padding. first, total:
-    steps done before this shard, and of all shards. every: steps from one call of `progress`, which waits, to another.
+    steps done before this shard, and of all shards. every: steps between two calls of `progress`; each call waits for
+    the device.
     """
 
     sample: Tensor

@@ -68,7 +68,7 @@ def sweep_plots(
 
 
 def foremost(trials: Sequence[Trial], metric: str) -> list[Trial]:
-    """Up to SHOWN_TRIALS in their order, better ones before worse, finished ones before all others."""
+    """The first SHOWN_TRIALS by `ranked` (finished ones first, of each kind the best first), sorted by number."""
     return sorted(ranked(trials, metric)[:SHOWN_TRIALS], key=lambda trial: trial.number)
 
 
