@@ -112,7 +112,7 @@ class Lab:
         key = json.dumps(about, sort_keys=True)
         place = self.location / CELLS / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
         kept = place.read_mapping()
-        if json.dumps(kept.get("about"), sort_keys=True) == key:
+        if isinstance(kept.get("found"), dict) and json.dumps(kept.get("about"), sort_keys=True) == key:
             return dict(kept["found"])
         self.say(name)
         began = time.perf_counter()

@@ -128,10 +128,10 @@ class OracleFit:
         `rounds` is fixed, as no fold is left to stop on.
         """
         some = self.order[: self.settings.non_superconductors_a_member]
-        predicted = np.empty(len(self.known.values))
+        predicted, threads = np.empty(len(self.known.values)), torch.get_num_threads()
         for train, test in self.folds(split, CROSS_VALIDATION_FOLDS):
             member = lightgbm.train(self.settings.parameters(0), self.dataset(train, some), rounds)
-            predicted[test] = np.asarray(member.predict(self.inputs[test]))
+            predicted[test] = np.asarray(member.predict(self.inputs[test], num_threads=threads))
         return predicted.clip(min=0)
 
     def folds(self, split: Split, count: int) -> Iterator[tuple[Rows, Rows]]:
@@ -202,12 +202,12 @@ def train_oracle(
 
 
 def _tc_k(oracle: Oracle) -> Predict:
-    return lambda rows: oracle.predict(rows)[0]
+    return lambda rows: oracle.predict(rows, num_threads=torch.get_num_threads())[0]
 
 
 def _coverage(oracle: Oracle, test: TrainingTable) -> dict[str, float]:
     """How often the true value lies within one and two deviations of the mean, and whether they rank the errors."""
-    mean, spread = oracle.predict(test.fractions)
+    mean, spread = oracle.predict(test.fractions, num_threads=torch.get_num_threads())
     error = np.abs(mean - test.values)
     return rounded(
         mean_k=spread.mean(),
@@ -220,7 +220,9 @@ def _coverage(oracle: Oracle, test: TrainingTable) -> dict[str, float]:
 def _far_from_data(oracle: Oracle, known: TrainingTable) -> dict[str, float]:
     """What the oracle says of random compositions, whose T_c nobody knows and which few would expect to be high."""
     rows = random_compositions(RANDOM_COMPOSITIONS, ELEMNET_INDEX, seed=0)
-    (mean, spread), (_, at_known) = oracle.predict(rows), oracle.predict(known.fractions)
+    threads = torch.get_num_threads()
+    mean, spread = oracle.predict(rows, num_threads=threads)
+    _, at_known = oracle.predict(known.fractions, num_threads=threads)
     return {"rows": len(rows)} | rounded(
         mean_tc_k=mean.mean(),
         highest_tc_k=mean.max(),

@@ -57,7 +57,18 @@ def test_a_failing_cell_leaves_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "out" / "cells").iterdir())
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"about": {}, "found": {}}', b'{"found": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"[]",
+        b'{"about": {}, "found": {}}',
+        b'{"found": 3}',
+        json.dumps({"about": ABOUT}).encode(),
+        json.dumps({"about": ABOUT, "found": 3}).encode(),
+        json.dumps({"about": ABOUT, "found": [["value", 1]]}).encode(),
+    ],
+)
 def test_a_damaged_cell_is_computed_again(tmp_path: Path, content: bytes) -> None:
     lab = without_models(tmp_path)
     lab.cell(NAME, ABOUT, found(value=1))
