@@ -261,8 +261,7 @@ def informed(
     problem = resolve(spec, predictors.supported.cpu().numpy(), substitutions)
     sites = () if problem.family is None else problem.family.sites
     reached = {z for site in sites for z in (*site.own, *site.substitutes)}
-    present = np.zeros(N_ELEMENTS, dtype=np.bool_)
-    present[sorted(reached or range(N_ELEMENTS))] = True
+    present = np.isin(np.arange(N_ELEMENTS), sorted(reached or range(N_ELEMENTS)))  # a vacancy is no element
     near = prospects.plausibility.near(present)
     return replace(predictors, plausibility=near.to(predictors.supported.device))
 
