@@ -26,7 +26,7 @@ from kiago_ray import load_predictors
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.tables import superconductors
-from kiago_ray.hull import EnergyHull, with_e_hull
+from kiago_ray.hull import EnergyHull, with_hull
 from kiago_ray.models import Models
 from kiago_ray.plausibility.literature import Literature, system_names
 from kiago_ray.plausibility.model import fit_plausibility
@@ -121,12 +121,12 @@ def verdicts(amounts: Floats, existence: Floats | None) -> dict[str, NDArray[np.
     """Of every screen but hydride, which is for a search of its own, and of the preset default: (n,) each. existence:
     (n,) ln of the probability of each.
     """
-    result, spec = given_result(amounts, load_predictors()), SearchSpec(**ASKED)
+    spec = SearchSpec(**ASKED)
+    result = given_result(amounts, load_predictors().following(spec.tc_predictor, spec.ef_predictor))
     rows = collect(result, spec)
     if existence is not None:
         rows = rows.append_column("existence", [np.exp(existence)])
-    every = apply_screens(rows, spec.screens, ())
-    rows = apply_screens(with_e_hull(every, amounts, EnergyHull.of(), most=len(amounts)), spec.screens, ())
+    rows = apply_screens(with_hull(rows, amounts, EnergyHull.of()), spec.screens, ())
     found = {name: rows[name].fill_null(False).to_numpy() for name in SCREENS if name in rows.column_names}
     del found["hydride"]
     required = ScreensSpec().names

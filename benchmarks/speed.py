@@ -99,7 +99,9 @@ def outcome(
     cpu_s = time.process_time() - began
     path = judged.result.trajectory
     objective = (
-        -path.tc_k[-1] + spec.alpha * path.ef_ev_per_atom[-1] + spec.beta.start * path.integer_loss[-1]
+        -path.tc_k[-1]
+        + (spec.alpha * path.ef_ev_per_atom[-1] if spec.alpha else 0.0)
+        + spec.beta.start * path.integer_loss[-1]
     )
     summary = summarise(
         ranked(judged.table),

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, Floats, Mask
+from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
 from kiago_ray.chemistry.formula import FormulaError, amounts_row, fractions, parse
 from kiago_ray.data.tables import made_compounds
-from kiago_ray.hull import MAX_FORMULAS, TOLD_FORMULAS, with_e_hull
+from kiago_ray.hull import with_hull
 from kiago_ray.models import Models, check_hull, load_models
 from kiago_ray.plausibility.model import around, informed
 from kiago_ray.screening.candidates import collect, ranked
@@ -26,7 +26,6 @@ from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.search.stages import ProgressCallback, ShouldStop
 from kiago_ray.storage.table import PREDICTED, candidates_table
 
-HULL_FORMULAS = MAX_FORMULAS  # of one request for scores
 AT_ONCE = 4096  # formulas that are scored together; bounds memory
 
 
@@ -53,7 +52,7 @@ def propose(
     """Propose compositions around `base` with a higher T_c, screened and ranked.
 
     Give either a whole `spec` or a preset with `overrides` (nested or dotted keys). models: by default what ships
-    (`load_models()`), with the known superconductors and without competing phases. Raises SpecError for a search that
+    (`load_models()`), with the known superconductors and the competing phases. Raises SpecError for a search that
     can't run, WeightsError where what ships can't be loaded.
     """
     if spec is None:
@@ -117,7 +116,7 @@ def judged_formulas(
     """
     check_hull(judge, models.hull)
     base, models = models.base(judge), models.knowing(judge.base)
-    result = given_result(amounts, models.predictors.following(judge.tc_predictor))
+    result = given_result(amounts, models.predictors.following(judge.tc_predictor, judge.ef_predictor))
     return judged(result, judge, models, base=base, seed=judge.seed, name=name)
 
 
@@ -129,12 +128,10 @@ def judged(
     base: BaseMaterial | None,
     seed: int,
     name: str | None = None,
-    near: Mask | None = None,
     emd: bool = True,
     threads: int = 1,
 ) -> JudgedRows:
-    """The n rows of `result` with the verdicts of every screen of `judge`. near: (n,) which rows get their
-    energy above the hull; by default the best that pass the other screens. emd: whether the nearest known is looked
+    """The n rows of `result` with the verdicts of every screen of `judge`. emd: whether the nearest known is looked
     for by element mover's distance too. threads: for the oracle's trees.
     """
     rows = collect(
@@ -149,30 +146,20 @@ def judged(
         search=name,
         emd=emd,
     )
-    if models.hull is not None and near is not None:
-        above, asked = np.full(len(rows), np.nan), near & (result.status == RowStatus.OK)
-        above[asked] = models.hull.e_hull(result.amounts[asked], rows["ef_ev_per_atom"].to_numpy()[asked])
-        rows = rows.append_column("e_hull_ev_per_atom", [pa.array(above, from_pandas=True)])
-    elif models.hull is not None:
-        required = judge.screens.names
-        others = tuple(each for each in required if each != "near_hull")
-        rows = apply_screens(rows, judge.screens, others)
-        most = TOLD_FORMULAS if others == required else MAX_FORMULAS
-        rows = with_e_hull(rows, result.amounts, models.hull, ranking=judge.screens, most=most)
+    if models.hull is not None:
+        rows = with_hull(rows, result.amounts, models.hull)
     return JudgedRows(result, base, candidates_table(apply_screens(rows, judge.screens)))
 
 
-def score(formulas: Sequence[object], models: Models, *, near: Mask | None = None, threads: int = 1) -> Any:
+def score(formulas: Sequence[object], models: Models, *, threads: int = 1) -> Any:
     """What the models say of n formulas, in their order, judged by the screens of `default`: an Arrow table of their
-    columns PREDICTED, and `error`, why one has none of them, else null. near: (n,) which ones get their energy above
-    the hull; by default the first HULL_FORMULAS. threads: for the oracle's trees.
+    columns PREDICTED, and `error`, why one has none of them, else null. threads: for the oracle's trees.
     """
-    near = np.arange(len(formulas)) < HULL_FORMULAS if near is None else near
-    pieces = [slice(start, start + AT_ONCE) for start in range(0, max(len(formulas), 1), AT_ONCE)]
-    return pa.concat_tables([_score(formulas[piece], models, near[piece], threads) for piece in pieces])
+    starts = range(0, max(len(formulas), 1), AT_ONCE)
+    return pa.concat_tables([_score(formulas[at : at + AT_ONCE], models, threads) for at in starts])
 
 
-def _score(formulas: Sequence[object], models: Models, near: Mask, threads: int) -> Any:
+def _score(formulas: Sequence[object], models: Models, threads: int) -> Any:
     amounts = np.zeros((len(formulas), N_ELEMENTS))
     errors: list[str | None] = [None] * len(formulas)
     for row, text in enumerate(formulas):
@@ -181,7 +168,7 @@ def _score(formulas: Sequence[object], models: Models, near: Mask, threads: int)
         except FormulaError as error:
             errors[row] = str(error).encode(errors="replace").decode()  # Arrow takes no half of a character
     good = np.flatnonzero([error is None for error in errors])
-    rows = score_amounts(amounts[good], models, near=near[good], threads=threads)
+    rows = score_amounts(amounts[good], models, threads=threads)
     ok = rows.result.status == RowStatus.OK
     for row in good[~ok].tolist():
         errors[row] = "its predictions are no finite numbers"
@@ -200,17 +187,15 @@ def read_formula(formula: str, models: Models) -> Floats:
     return amounts_row(amounts)
 
 
-def score_amounts(
-    amounts: Floats, models: Models, *, near: Mask | None = None, threads: int = 1
-) -> JudgedRows:
+def score_amounts(amounts: Floats, models: Models, *, threads: int = 1) -> JudgedRows:
     """Amounts (n, 118) of elements that the predictors know, as rows of a search without a base, and without their
-    neighbours by element mover's distance. near: (n,) as in `score`, by default all.
+    neighbours by element mover's distance.
     """
-    result, judge = given_result(amounts, models.predictors), _default()
-    near = np.ones(len(amounts), dtype=np.bool_) if near is None else near
+    judge = _default()
+    result = given_result(amounts, models.predictors.following(judge.tc_predictor, judge.ef_predictor))
     # What was tried re-weighs proposals, not what a person asks about.
     told = replace(models, tried=None)
-    return judged(result, judge, told, base=None, seed=judge.seed, near=near, emd=False, threads=threads)
+    return judged(result, judge, told, base=None, seed=judge.seed, emd=False, threads=threads)
 
 
 @cache

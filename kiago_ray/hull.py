@@ -6,22 +6,25 @@ mixture of phases: the least Σ w_i E_i over w ≥ 0 with Σ w_i c_i = x, w_i be
 takes and c_i its atomic fractions. The basis of that linear program's optimum are the phases that x decomposes into;
 unlike a hull by facets (qhull) it costs milliseconds in any number of elements.
 
-The phases are those of the package or of a file, with an energy each that ElemNet predicts or that is their source's
-own. What takes long to read or to predict is kept in the user's cache, under the SHA-256 of the file and of ElemNet's
-weights and the version that read it.
+Of a composition that isn't among the phases E_f is predicted by the ensemble, on the Materials Project's scale, which
+is that of the shipped phases: they have the energies of their source. So have those of a file, which should be on the
+same scale; where a file has none, they are predicted too. What takes long to read is kept in the user's cache, under
+the SHA-256 of the file and of the ensemble's weights and the version that read it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import platformdirs
@@ -32,21 +35,20 @@ from scipy.optimize import linprog
 from scipy.sparse import block_diag, csr_matrix
 
 from kiago_ray import __version__
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
-from kiago_ray.chemistry.formula import FormulaError, fractions, parse, sparse_fractions
+from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
+from kiago_ray.chemistry.formula import FormulaError, amounts_row, fractions, parse, sparse_fractions
 from kiago_ray.data import tables
 from kiago_ray.data.compositions import elements_held
-from kiago_ray.data.files import AN_ELEMENT, FOREIGN, LoadReport, PathLike, sha256
+from kiago_ray.data.files import AN_ELEMENT, LoadReport, PathLike, sha256
 from kiago_ray.predictors.base import Predictor, predict
-from kiago_ray.predictors.weights import load_card, load_ef
-from kiago_ray.screening.candidates import rank_rows
-from kiago_ray.search.sections import ScreensSpec
+from kiago_ray.predictors.energy import EnergyEnsemble
+from kiago_ray.predictors.weights import ENERGIES, load_card, load_energies
 
 SAME = 1e-6  # in each atomic fraction; compositions nearer than this are one
 TOLERANCE = 1e-10  # of the linear program; the least that HiGHS takes
 LEAST_SHARE = 1e-9  # of the atoms
-MAX_FORMULAS = 1000  # of a search's best rows, milliseconds each; whoever reads further has `kiago hull`
-TOLD_FORMULAS = 200  # of them where no screen asks for it
+MOST_WHOLE = 2_000  # the largest number of a reaction that is written whole
+HULL_COLUMNS = ("e_hull_ev_per_atom", "e_hull_std_ev_per_atom", "decomposition")
 ON_THE_HULL_EV_PER_ATOM = 1e-6  # nearer than this is on it: single precision predicts no finer
 
 DENSE_AT_ONCE = 16_384  # phases whose fractions are dense at a time
@@ -68,17 +70,12 @@ class Phases:
 
 
 def load_phases(path: PathLike | None, ef: Predictor | None = None, ef_sha256: str = "") -> Phases:
-    """The compounds of a file, or for None of the package's own table, with the energies that `ef` predicts, whose
-    weights have this SHA-256, or without it the file's own. What takes long is cached; the table has the energies by
-    the shipped ElemNet. Raises DataError for a file that can't be used (see data.sources).
+    """The compounds of a file, or for None those of the package's own table, with their source's energies. Where a
+    file has none `ef` predicts them, whose weights have this SHA-256. What takes long comes from the cache where it
+    was worked out before. Raises DataError for a file that can't be used (see data.sources).
     """
     if path is None:
-        digest = tables.sha256_of(tables.PHASES)
-        if ef is None:
-            return _shipped(digest, "ef_ev_per_atom")
-        if ef_sha256 == tables.phases_ef_sha256():
-            return _shipped(digest, "ef_predicted_ev_per_atom")
-        return _cached(digest, ef_sha256, lambda: _shipped(digest, ef))
+        return _shipped()
     phases = _cached(sha256(path), ef_sha256 if ef else "file", lambda: _of_file(path, ef))
     return replace(phases, report=replace(phases.report, file=Path(path).name))
 
@@ -86,51 +83,51 @@ def load_phases(path: PathLike | None, ef: Predictor | None = None, ef_sha256: s
 def _of_file(path: PathLike, ef: Predictor | None) -> Phases:
     from kiago_ray.data import sources  # which a search beside the shipped phases doesn't need
 
-    known = None if ef is None else [SYMBOLS[z] for z in np.flatnonzero(_elements(ef))]
-    table, report = sources.load_phases(path, energies=ef is None, elements=known)
+    if ef is None:
+        table, report = sources.load_phases(path, energies=True)
+        energies = table["ef_ev_per_atom"].to_numpy()
+    else:
+        known = [SYMBOLS[z] for z in np.flatnonzero(_elements(ef))]
+        table, report = sources.load_phases(path, energies=False, elements=known)
+        own = sources.energies_of_phases(path)
+        energies = table["formula"].map(own).to_numpy(np.float64, copy=True)
+        missing = np.flatnonzero(np.isnan(energies))
+        energies[missing] = _predicted(ef, sparse_fractions(table["formula"].iloc[missing].tolist()))
     formulas = tuple(table["formula"].tolist())
-    energies = table["ef_ev_per_atom"].to_numpy() if ef is None else predicted_energies(ef, formulas)
     return Phases(formulas, sparse_fractions(formulas), energies, report)
 
 
-def _shipped(digest: str, energies: str | Predictor) -> Phases:
-    """The table's compounds with the energies of one of its columns or by a predictor, those that have one."""
+def _shipped() -> Phases:
+    """The table's compounds with the Materials Project's energies."""
     table = tables.phases()
     fractions = sparse_fractions(table["formula"].tolist())
     compound = np.diff(fractions.indptr) > 1
-    if isinstance(energies, str):
-        ef_ev_per_atom = table[energies].to_numpy(np.float64)
-    else:
-        ef_ev_per_atom = predicted_energies(energies, table["formula"].tolist())
-    kept = compound & ~np.isnan(ef_ev_per_atom)
-    dropped = {AN_ELEMENT: len(table) - compound.sum(), FOREIGN: (compound & ~kept).sum()}
+    elements = int((~compound).sum())
     report = LoadReport(
         kind="phases",
         file="the Materials Project's ground states, as shipped",
-        sha256=digest,
+        sha256=tables.sha256_of(tables.PHASES),
         rows_read=len(table),
-        dropped={reason: int(count) for reason, count in dropped.items() if count},
+        dropped={AN_ELEMENT: elements} if elements else {},
         examples={},
         duplicates_merged=0,
-        rows_kept=int(kept.sum()),
+        rows_kept=int(compound.sum()),
     )
-    return Phases(tuple(table["formula"][kept].tolist()), fractions[kept], ef_ev_per_atom[kept], report)
-
-
-def predicted_energies(ef: Predictor, formulas: Sequence[str]) -> Floats:
-    """E_f in eV/atom of canonical formulas, (n,); NaN where `ef` doesn't know an element."""
-    fractions = sparse_fractions(formulas)
-    known = np.flatnonzero(fractions @ (~_elements(ef)).astype(np.float64) == 0)
-    energies = np.full(len(formulas), np.nan)
-    for at in range(0, len(known), DENSE_AT_ONCE):
-        rows = known[at : at + DENSE_AT_ONCE]
-        energies[rows] = predict(ef, fractions[rows].toarray().astype(np.float32))
-    return energies
+    table = table[compound]
+    energies = table["ef_ev_per_atom"].to_numpy(np.float64)
+    return Phases(tuple(table["formula"].tolist()), fractions[compound], energies, report)
 
 
 def _elements(ef: Predictor) -> Mask:
     """(118,): the elements that the predictor knows."""
     return np.asarray(ef.supported.cpu().numpy(), dtype=np.bool_)
+
+
+def _predicted(ef: Predictor, fractions: csr_matrix) -> Floats:
+    pieces = [
+        fractions[at : at + DENSE_AT_ONCE] for at in range(0, max(fractions.shape[0], 1), DENSE_AT_ONCE)
+    ]
+    return np.concatenate([predict(ef, piece.toarray().astype(np.float32)) for piece in pieces])
 
 
 def _cached(file_sha256: str, energies: str, read: Callable[[], Phases]) -> Phases:
@@ -181,84 +178,117 @@ class HullPlace:
     n_phases: int
     is_phase: bool
 
-    @property
-    def decomposition_text(self) -> str:
-        """Such as 0.75 MgO + 0.25 Cu: shares of the atoms."""
-        return " + ".join(f"{share:.4g} {formula}" for formula, share in self.decomposition)
+    def reaction(self, formula: str) -> str:
+        """How the composition, written as `formula`, falls apart, in whole numbers, such as 6 TiO → 2 Ti2O3 + 2 Ti;
+        with decimals where no numbers up to MOST_WHOLE do.
+        """
+        whole, atoms = amounts_row(parse(formula)), sum(parse(formula).values())
+        parts = [amounts_row(parse(name)) for name, _ in self.decomposition]
+        moles = [
+            share * atoms / part.sum() for part, (_, share) in zip(parts, self.decomposition, strict=True)
+        ]
+        exact = [Fraction(each).limit_denominator(MOST_WHOLE) for each in moles]
+        scale = math.lcm(*(each.denominator for each in exact))
+        numbers = [int(each * scale) for each in exact]
+        sums = sum((n * part for n, part in zip(numbers, parts, strict=True)), start=np.zeros(N_ELEMENTS))
+        if 0 < min(numbers) <= max(scale, *numbers) <= MOST_WHOLE and np.allclose(
+            sums, scale * whole, rtol=1e-6
+        ):
+            written = [str(n) for n in numbers]
+        else:
+            scale, written = 1, [f"{each:.3g}" for each in moles]
+        right = [
+            f"{n} {name}".removeprefix("1 ") for n, (name, _) in zip(written, self.decomposition, strict=True)
+        ]
+        return f"{scale} {formula} → ".removeprefix("1 ") + " + ".join(right)
 
 
 @dataclass(frozen=True)
 class EnergyHull:
-    """The hull of some phases. ef: the predictor of the phases' energies, None where they are the file's own."""
+    """The hull of some phases. ef: predicts E_f on the phases' scale with a σ; None where a file's energies alone
+    count, of formulas too.
+    """
 
     phases: Phases
-    ef: Predictor | None = None
+    ef: EnergyEnsemble | None = None
 
     @cached_property
     def _held(self) -> Mask:
+        """(118, p): which elements each phase holds."""
         return elements_held(self.phases.fractions)
+
+    @cached_property
+    def _sizes(self) -> Ints:
+        """(p,): of how many elements each phase is."""
+        return np.asarray(np.diff(self.phases.fractions.indptr), dtype=np.int64)
 
     @classmethod
     def of(
         cls,
         path: PathLike | None = None,
         *,
-        energies: Literal["elemnet", "file"] = "elemnet",
+        energies: Literal["predicted", "file"] = "predicted",
         weights: Path | None = None,
     ) -> EnergyHull:
-        """The hull of a file's phases, by default the shipped ones, by ElemNet's energies or by the file's own.
-        weights: of ElemNet, a folder that `kiago train` wrote, else the shipped ones. Raises DataError for a file and
-        WeightsError for weights that can't be used.
+        """The hull of a file's phases, by default the shipped ones. energies: of formulas that are no phases, by the
+        ensemble or from a file. weights: of the ensemble, a folder that `kiago train` wrote, else the shipped ones.
+        Raises DataError for a file and WeightsError for weights that can't be used.
         """
+        if energies not in ("predicted", "file"):
+            raise ValueError(f"energies: {energies!r} is neither predicted nor file")
         if energies == "file":
             return cls(load_phases(path))
-        ef = load_ef(weights)
-        return cls(load_phases(path, ef, load_card("ef", weights)["sha256"]), ef)
+        ef = load_energies(weights).on_scale("materials_project")
+        return cls(load_phases(path, ef, load_card(ENERGIES, weights)["sha256"]), ef)
 
-    @property
-    def supported(self) -> Mask:
-        """(118,): elements whose compounds have an energy here."""
-        return np.ones(N_ELEMENTS, dtype=np.bool_) if self.ef is None else _elements(self.ef)
-
-    def energies(self, fractions: Floats) -> Floats:
-        """E_f in eV/atom of atomic fractions (n, 118), (n,): its phase's, 0 of an element, else predicted or NaN."""
-        unknown = np.full(len(fractions), np.nan)
-        values = unknown if self.ef is None else predict(self.ef, fractions.astype(np.float32))
-        for row, x in enumerate(fractions):
-            _, same = self._in_system(x)
-            if np.count_nonzero(x) == 1:
+    def energies(self, fractions: Floats) -> tuple[Floats, Floats]:
+        """E_f and its σ in eV/atom of atomic fractions (n, 118), (n,) each: of a phase its own and of an element 0,
+        both without a σ, of others the ensemble's. NaN where there is none.
+        """
+        values, spread = np.full((2, len(fractions)), np.nan)
+        for row, (_, same) in enumerate(self._inside(fractions)):
+            if np.count_nonzero(fractions[row]) == 1:
                 values[row] = 0.0
             elif len(same):
                 values[row] = self.phases.ef_ev_per_atom[same].min()
-        return values
+        if self.ef is not None:
+            asked = np.isnan(values) & ~(fractions[:, ~_elements(self.ef)] > 0).any(axis=1)
+            values[asked], spread[asked] = self.ef.estimates(fractions[asked])
+        return values, spread
+
+    def no_energy(self, x: Floats) -> str:
+        """Why `energies` has none of fractions (118,)."""
+        if self.ef is None:
+            return "not among the phases, so the file has no energy of it; give one as ef_ev_per_atom"
+        unknown = [SYMBOLS[z] for z in np.flatnonzero((x > 0) & ~_elements(self.ef))]
+        return f"the predictor doesn't know {', '.join(unknown)}"
 
     def e_hull(self, fractions: Floats, ef_ev_per_atom: Floats) -> Floats:
-        """ΔE_hull ≥ 0 in eV/atom, (n,), of atomic fractions (n, 118) with formation energies (n,); NaN for NaN. Raises
-        ValueError for elements that aren't `supported`.
-        """
+        """ΔE_hull ≥ 0 in eV/atom, (n,), of atomic fractions (n, 118) with formation energies (n,); NaN for NaN."""
         return np.array([each.e_hull_ev_per_atom for each in self.places(fractions, ef_ev_per_atom)])
 
     def places(self, fractions: Floats, ef_ev_per_atom: Floats) -> list[HullPlace]:
         """All that `e_hull` finds, of each composition."""
         fractions = np.asarray(fractions, dtype=np.float64)
-        unknown = np.flatnonzero((fractions > 0).any(axis=0) & ~self.supported)
-        if len(unknown):
-            raise ValueError(f"the predictor doesn't know {', '.join(SYMBOLS[z] for z in unknown)}")
         rows = [x / x.sum() for x in fractions]
-        inside = [self._in_system(x) for x in rows]
+        inside = self._inside(rows)
         mixtures: list[tuple[float, Floats]] = []
         batch, phases = list[Mixing](), 0
         for x, (others, _) in zip(rows, inside, strict=True):
             if phases + len(others) > MIXED_AT_ONCE:
                 mixtures += lowest_mixtures(batch)
                 batch, phases = [], 0
-            elements = np.flatnonzero(x)  # at 0 eV/atom
-            mixed = [self.phases.fractions[others][:, elements].toarray(), np.eye(len(elements))]
-            energies = np.concatenate([self.phases.ef_ev_per_atom[others], np.zeros(len(elements))])
-            batch.append((x[elements], np.concatenate(mixed), energies))
+            batch.append(self._mixing(x, others))
             phases += len(others)
         mixtures += lowest_mixtures(batch)
         return list(map(self._place, rows, ef_ev_per_atom.tolist(), inside, mixtures))
+
+    def _mixing(self, x: Floats, others: Ints) -> Mixing:
+        """What x may be mixed of: these phases, and its elements at 0 eV/atom."""
+        elements = np.flatnonzero(x)
+        phases = [self.phases.fractions[others][:, elements].toarray(), np.eye(len(elements))]
+        energies = np.concatenate([self.phases.ef_ev_per_atom[others], np.zeros(len(elements))])
+        return x[elements], np.concatenate(phases), energies
 
     def _place(
         self, x: Floats, ef: float, inside: tuple[Ints, Ints], mixture: tuple[float, Floats]
@@ -275,14 +305,26 @@ class EnergyHull:
             is_phase=bool(len(same)),
         )
 
-    def _in_system(self, x: Floats) -> tuple[Ints, Ints]:
-        """Indices of the phases within the chemical system of x, without and with its own composition."""
-        elements = np.flatnonzero(x)
-        of_system = self._held[elements].sum(axis=0, dtype=np.uint8)
-        inside = np.flatnonzero(of_system == np.diff(self.phases.fractions.indptr))
-        nearby = self.phases.fractions[inside][:, elements].toarray() - x[elements]
-        same = np.abs(nearby).max(axis=1, initial=0.0) <= SAME
-        return inside[~same], inside[same]
+    def within(self, x: Floats) -> Ints:
+        """Indices of the phases that hold no element which fractions x (118,) lack."""
+        of_system = self._held[x > 0].sum(axis=0, dtype=np.uint8)
+        return np.flatnonzero(of_system == self._sizes)
+
+    def _inside(self, rows: Sequence[Floats] | Floats) -> list[tuple[Ints, Ints]]:
+        """For each of fractions (118,) the indices of the phases within its chemical system, without and with its own
+        composition. Rows of one system share the search for it, which looks at every phase.
+        """
+        systems: dict[bytes, tuple[Ints, Floats]] = {}
+        found = list[tuple[Ints, Ints]]()
+        for x in rows:
+            held = x > 0
+            if (key := held.tobytes()) not in systems:
+                phases = self.within(x)
+                systems[key] = phases, self.phases.fractions[phases][:, np.flatnonzero(held)].toarray()
+            phases, amounts = systems[key]
+            same = np.abs(amounts - x[held]).max(axis=1, initial=0.0) <= SAME
+            found.append((phases[~same], phases[same]))
+        return found
 
 
 def lowest_mixtures(problems: Sequence[Mixing]) -> list[tuple[float, Floats]]:
@@ -309,54 +351,63 @@ def lowest_mixtures(problems: Sequence[Mixing]) -> list[tuple[float, Floats]]:
     return [(float(each @ energy), each) for each, energy in zip(shares, energies, strict=True)]
 
 
-def judge(
-    hull: EnergyHull, formulas: Sequence[object], ef_ev_per_atom: Floats | None = None
-) -> tuple[Floats, list[HullPlace | None], list[str | None]]:
-    """Of n formulas E_f (n,) in eV/atom, where each lies, and why one that can't be read, holds an unknown element or
-    has no energy has no place; NaN and None otherwise. ef_ev_per_atom: (n,) energies that are known; where one is NaN,
-    the hull's own counts (see `EnergyHull.energies`).
+class Judged(NamedTuple):
+    """A formula against the hull: E_f and its σ in eV/atom (NaN where it is known or there is none), where it lies,
+    and why it lies nowhere.
+    """
+
+    ef_ev_per_atom: float
+    ef_std_ev_per_atom: float
+    place: HullPlace | None
+    error: str | None
+
+
+def judge(hull: EnergyHull, formulas: Sequence[object], ef_ev_per_atom: Floats | None = None) -> list[Judged]:
+    """Of n formulas where each lies; one that can't be read or has no energy has an error instead.
+
+    ef_ev_per_atom: (n,) energies that are known of them; where one is NaN, the hull's own counts (see
+    `EnergyHull.energies`).
     """
     n = len(formulas)
-    energies, rows, good = np.full(n, np.nan), np.zeros((n, N_ELEMENTS)), np.zeros(n, dtype=np.bool_)
+    energies, rows, good = np.full((2, n), np.nan), np.zeros((n, N_ELEMENTS)), np.zeros(n, dtype=np.bool_)
     places: list[HullPlace | None] = [None] * n
     errors: list[str | None] = [None] * n
     for row, text in enumerate(formulas):
         try:
-            amounts = parse(text if isinstance(text, str) else "")
-            unknown = [symbol for symbol in amounts if not hull.supported[INDEX[symbol]]]
-            if unknown:
-                raise FormulaError("unknown element", f"the predictor doesn't know {', '.join(unknown)}")
-            rows[row], good[row] = fractions(amounts), True
+            rows[row], good[row] = fractions(parse(text if isinstance(text, str) else "")), True
         except FormulaError as error:
             errors[row] = str(error)
     if ef_ev_per_atom is not None:
-        energies[good] = ef_ev_per_atom[good]
-    asked = good & np.isnan(energies)
-    energies[asked] = hull.energies(rows[asked])
-    for row in np.flatnonzero(good & np.isnan(energies)).tolist():
-        errors[row] = "not among the phases, so the file has no energy of it; give one as ef_ev_per_atom"
-    placed = np.flatnonzero(~np.isnan(energies))
-    for row, place in zip(placed.tolist(), hull.places(rows[placed], energies[placed]), strict=True):
+        energies[0, good] = ef_ev_per_atom[good]
+    asked = good & np.isnan(energies[0])
+    energies[:, asked] = hull.energies(rows[asked])
+    for row in np.flatnonzero(good & np.isnan(energies[0])).tolist():
+        errors[row] = hull.no_energy(rows[row])
+    placed = np.flatnonzero(~np.isnan(energies[0]))
+    for row, place in zip(placed.tolist(), hull.places(rows[placed], energies[0, placed]), strict=True):
         places[row] = place
-    return energies, places, errors
+    return list(map(Judged, *energies.tolist(), places, errors))
 
 
-def with_e_hull(
-    rows: Any,
-    amounts: Floats,
-    hull: EnergyHull,
-    *,
-    ranking: ScreensSpec | None = None,
-    most: int = MAX_FORMULAS,
-) -> Any:
-    """A table of candidates (n rows) with `e_hull_ev_per_atom` for the best `most` different formulas that passed the
-    screens which don't ask for it, and null for others. amounts: (n, 118) of their formulas.
+def with_hull(rows: Any, amounts: Floats, hull: EnergyHull) -> Any:
+    """A table of candidates (n rows) with the columns HULL_COLUMNS: of each formula the energy above the hull, its σ,
+    null where the energy is known, and how it would fall apart where it lies above. amounts: (n, 118) of the formulas.
+    A row without a formula, or of elements that the ensemble doesn't know, has none.
     """
-    places, _ = rank_rows(rows, np.zeros(len(rows), dtype=np.int64), ranking)
-    best = places[rows["passed"].to_numpy()[places]][:most]
-    x = np.asarray(amounts[best], dtype=np.float64)
-    found = hull.e_hull(x / x.sum(axis=1, keepdims=True), rows["ef_ev_per_atom"].to_numpy()[best])
-    formulas = rows["formula"]
-    by_formula = dict(zip(formulas.take(pa.array(best)).to_pylist(), found.tolist(), strict=True))
-    values = [by_formula.get(text) for text in formulas.to_pylist()]
-    return rows.append_column("e_hull_ev_per_atom", [pa.array(values, pa.float64())])
+    formulas = rows["formula"].to_pylist()
+    first = {text: row for row, text in reversed(list(enumerate(formulas))) if text is not None}
+    x = np.asarray(amounts[list(first.values())], dtype=np.float64)
+    x = x / x.sum(axis=1, keepdims=True)
+    ef, std = hull.energies(x)
+    there = np.flatnonzero(~np.isnan(ef))
+    places = dict(zip(there.tolist(), hull.places(x[there], ef[there]), strict=True))
+    found: dict[str | None, tuple[float | str | None, ...]] = {}
+    for at, text in enumerate(first):
+        if (place := places.get(at)) is not None:
+            above, spread = round(place.e_hull_ev_per_atom, 9), None if np.isnan(std[at]) else float(std[at])
+            found[text] = above, spread, place.reaction(text) if above else None
+    values = zip(*(found.get(text, (None, None, None)) for text in formulas), strict=True)
+    types = (pa.float64(), pa.float64(), pa.string())
+    for name, column, kind in zip(HULL_COLUMNS, values, types, strict=False):
+        rows = rows.append_column(name, [pa.array(column, kind)])
+    return rows

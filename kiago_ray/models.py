@@ -22,7 +22,7 @@ from kiago_ray.plausibility.model import Prospects, around, load_prospects
 from kiago_ray.predictors.base import Predictors, predict
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import Oracle, load_oracle
-from kiago_ray.predictors.weights import ORACLE, folder_with, load_cards, load_predictors
+from kiago_ray.predictors.weights import ENERGIES, ORACLE, folder_with, load_cards, load_predictors
 from kiago_ray.screening.candidates import Opinions
 from kiago_ray.screening.known import BaseMaterial, KnownMaterials, TriedMaterials
 from kiago_ray.search.problem import Substitutions, resolve
@@ -39,12 +39,12 @@ def check_hull(judge: SearchSpec, hull: EnergyHull | None) -> None:
     """Raise SpecError where a screen of `judge` needs a hull that isn't there, or the hull is of a file's energies."""
     if hull is None and "near_hull" in judge.screens.names:
         raise SpecError(
-            "screens.names: near_hull needs competing phases, which `kiago search` alone takes, and not with "
-            "--phases none; elsewhere leave it out and put the result through `kiago hull --input top.csv`"
+            "screens.names: near_hull needs competing phases, which --phases none and sweeps have none of: leave it "
+            "out and put the result through `kiago hull --input top.csv`"
         )
     if hull is not None and hull.ef is None:
         raise SpecError(
-            "hull: its energies are a file's, those of candidates are predicted; give one of ElemNet's"
+            "hull: it has a file's energies alone, and candidates have none there; leave energies out"
         )
 
 
@@ -148,11 +148,8 @@ class Models:
         amounts = _base_amounts(spec, self.predictors.supported.cpu().numpy())
         if spec.base is None:
             return None
-        row = fractions(amounts)
-        tc_k, ef = (
-            float(predict(each, row[None].astype(np.float32))[0])
-            for each in (self.predictors.named(spec.tc_predictor), self.predictors.ef)
-        )
+        row, follow = fractions(amounts), self.predictors.following(spec.tc_predictor, spec.ef_predictor)
+        tc_k, ef = (float(predict(each, row[None].astype(np.float32))[0]) for each in (follow.tc, follow.ef))
         return BaseMaterial(
             spec.base,
             max(tc_k, 0.0),
@@ -176,7 +173,7 @@ def load_models(
     *,
     known: str | None = None,
     tried: str | None = None,
-    phases: Path | str | None = NONE,
+    phases: Path | str | None = None,
     device: str = "cpu",
 ) -> Models:
     """The models that ship, or those of a folder that `kiago train` wrote, and the tables that are named.
@@ -187,7 +184,7 @@ def load_models(
     """
     folder = None if weights is None else Path(weights)
     measured, outcomes = known_table(known), tried_table(tried)
-    hull = None if phases == NONE else EnergyHull.of(phases, weights=folder)
+    hull = None if phases == NONE else EnergyHull.of(phases, weights=folder_with(ENERGIES, folder))
     tables = {"known": measured, "phases": None if hull is None else hull.phases.report, "tried": outcomes}
     return Models(
         predictors=load_predictors(folder, device=device),

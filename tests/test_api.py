@@ -91,7 +91,8 @@ def test_what_cannot_run_is_refused(shipped: Models) -> None:
 def test_a_hull_of_other_energies_than_the_predicted_is_refused(shipped: Models, tmp_path: Path) -> None:
     (tmp_path / "phases.csv").write_text("formula,e_form\nLa2O3,-3\n")
     hull = EnergyHull.of(tmp_path / "phases.csv", energies="file")
-    with pytest.raises(SpecError, match="hull: its energies are a file's"):
+    with pytest.raises(SpecError, match="hull: it has a file's energies alone"):
         propose("LaNiAsO", overrides=SMALL, models=replace(shipped, hull=hull))
+    bare = replace(shipped, hull=None)
     with pytest.raises(SpecError, match="near_hull needs competing phases"):
-        propose("LaNiAsO", overrides={**SMALL, "screens.names": ["near_hull"]})
+        propose("LaNiAsO", overrides={**SMALL, "screens.names": ["near_hull"]}, models=bare)

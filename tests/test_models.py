@@ -60,10 +60,10 @@ def test_a_folder_may_hold_one_network_of_t_c_alone(tmp_path: Path, models: Mode
     own = load_models(copied(tmp_path, "tc", "ef"), known=NONE)
     assert set(own.predictors.others) == {"resnet18"}
     assert own.predictors.tc is own.predictors.named("ensemble") is own.predictors.named("resnet18")
-    assert set(own.hashes) == {"tc", "ef", "tc_oracle", "plausibility"}
+    assert set(own.hashes) == {"tc", "ef", "ef_ensemble", "tc_oracle", "plausibility"}
     assert own.hashes == weights_hashes(tmp_path)
     assert own.hashes["tc"] == weights_hashes()["tc"]
-    assert set(models.hashes) == {"tc", "tc_ensemble", "ef", "tc_oracle", "plausibility"}
+    assert set(models.hashes) == {"tc", "tc_ensemble", "ef", "ef_ensemble", "tc_oracle", "plausibility"}
     assert own.version != models.version
     opinions = own.opinions_on()(parse_fractions(FORMULAS))
     assert not {"tc_std_k", "extrapolation"} & set(opinions)
@@ -76,9 +76,9 @@ def test_a_folder_without_t_c_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_identity_names_weights_and_tables(models: Models) -> None:
-    assert set(models.identity) == {"weights", "known"}
+    assert set(models.identity) == {"weights", "known", "phases"}
     assert len(models.identity["known"]) == 64
-    bare = load_models(known=NONE, tried="shipped", phases=None)
+    bare = load_models(known=NONE, tried="shipped")
     assert bare.identity["known"] is None
     assert set(bare.identity) == {"weights", "known", "tried", "phases"}
     assert set(replace(bare, hull=None).identity) == {"weights", "known", "tried"}
@@ -88,8 +88,8 @@ def test_a_search_is_checked_with_the_models_at_hand(models: Models) -> None:
     models.check(load_preset("default", {"base": "LaFeAsO"}))
     near = load_preset("default", {"base": "LaFeAsO", "screens.names": ["near_hull"]})
     with pytest.raises(SpecError, match="near_hull needs competing phases"):
-        models.check(near)
-    load_models(known=NONE, phases=None).check(near)
+        replace(models, hull=None).check(near)
+    load_models(known=NONE).check(near)
     with pytest.raises(SpecError, match="the predictors don't know Og"):
         models.check(load_preset("open", {"base": "OgO"}))
     with pytest.raises(SpecError, match="has to be given which elements replace one another"):

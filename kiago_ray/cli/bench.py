@@ -66,7 +66,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure this machine: a step's CPU seconds, the share of the arithmetic limit, a whole search."""
-    models = load_models(known=NONE)
+    models = load_models(known=NONE, phases=NONE)
     predictors = models.predictors.following("resnet18")  # the paper's, as the plain implementation
     reference = load_plain(plain)
     hardware = multiplies_bfloat16(CPU)
@@ -146,7 +146,7 @@ class Bench:
 
     def __init__(self, predictors: Predictors, rows: int, **changes: Any) -> None:
         spec = load_preset("paper", {"base": BASE, "candidates": rows, **changes})
-        self.predictors = predictors.following(spec.tc_predictor)
+        self.predictors = predictors.following(spec.tc_predictor, spec.ef_predictor)
         self.problem = resolve(spec, self.predictors.supported.numpy())
         self.space, self.state = begin(self.problem, search_frequencies(), np.arange(rows), rows, CPU)
 

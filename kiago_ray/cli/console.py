@@ -66,7 +66,7 @@ Tried = Annotated[
 Phases = Annotated[
     str | None,
     Option(
-        help="Competing phases, by which the best rows get their energy above the hull: a CSV or TSV file, or "
+        help="Competing phases, by which rows get their energy above the hull: a CSV or TSV file, or "
         "none. By default the shipped ones, of the Materials Project."
     ),
 ]
@@ -114,7 +114,7 @@ def tell_phases(hull: EnergyHull | None) -> None:
         return
     report = hull.phases.report
     dropped = "".join(f"; dropped {count:,}: {reason}" for reason, count in report.dropped.items())
-    whose = "the file's energies" if hull.ef is None else "energies by ElemNet"
+    whose = "the file's energies" if hull.ef is None else "others' energies predicted"
     say(
         f"{report.rows_kept:,} competing phases of {report.rows_read:,} rows, {whose}: {report.file}{dropped}"
     )

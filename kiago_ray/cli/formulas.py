@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,15 +22,46 @@ from kiago_ray.data.files import MAX_ROWS, finite, read_lines
 from kiago_ray.errors import InputError
 from kiago_ray.hull import EnergyHull, judge
 from kiago_ray.models import Models, load_models
+from kiago_ray.report.phase_diagrams import (
+    check_section,
+    diagram_of,
+    diagram_plot,
+    drawn_elements,
+    section_of,
+    section_plot,
+)
+from kiago_ray.report.plots import png_of, svg_of
 from kiago_ray.report.tables import UNKNOWN, cell, with_spread
 from kiago_ray.storage.table import PREDICTED
 
+if TYPE_CHECKING:  # its import takes longer than most commands
+    from matplotlib.figure import Figure
+
+IMAGES = (".png", ".svg")
 COMPUTED = ("ef_ev_per_atom", "e_hull_ev_per_atom")
-FILLED = ("e_decomposition_ev_per_atom", "decomposition", "n_phases", "is_phase", "error")
+FILLED = (
+    "e_hull_std_ev_per_atom",
+    "e_decomposition_ev_per_atom",
+    "decomposition",
+    "n_phases",
+    "is_phase",
+    "error",
+)
 
 Formulas = Annotated[list[str] | None, Argument(help="Formulas, such as YBa2Cu3O7.")]
 Input = Annotated[Path | None, Option(help="CSV file with a column `formula`, such as a run's top.csv.")]
 Output = Annotated[Path | None, Option(help="File to write: .csv or .parquet.")]
+Diagram = Annotated[
+    Path | None,
+    Option(help="Image to write, .png or .svg: the phase diagram of the formulas' two or three elements."),
+]
+Section = Annotated[
+    Path | None,
+    Option(
+        help="Image to write, .png or .svg: the energy above the hull from the first formula to the second, such as "
+        "La2CuO4 Sr2CuO4, and what falls apart into what on the way."
+    ),
+]
 Row = Mapping[Any, Any]
 
 
@@ -45,11 +76,11 @@ def predict(
 ) -> int:
     """Say of formulas what a search says of its rows.
 
-    T_c (K), as the ensemble with its standard deviation and as the oracle sees it, E_f and, of the first 1,000 rows,
-    the energy above the hull (eV/atom), how plausible such a composition is and why, what it is expected to gain over
-    the best known nearby, its oxidation states, the nearest known composition with its reference, whether it is known
-    or made, and whether it passes the screens of `default`. A formula that can't be read gets an `error` and keeps its
-    row; the T_c of all others stands, whatever the screens say.
+    T_c (K), as the ensemble with its standard deviation and as the oracle sees it, E_f and the energy above the hull
+    (eV/atom) with what it would decompose into, how plausible such a composition is and why, what it is expected to
+    gain over the best known nearby, its oxidation states, the nearest known composition with its reference, whether it
+    is known or made, and whether it passes the screens of `default`. A formula that can't be read gets an `error` and
+    keeps its row; the T_c of all others stands, whatever the screens say.
     """
     table = requested(formulas, input, output, (*PREDICTED, "error"))
     predicted = predict_table(table, load_models(weights, known=known, phases=phases))
@@ -66,35 +97,53 @@ def hull(
         ),
     ] = None,
     energies: Annotated[
-        Literal["elemnet", "file"],
-        Option(help="elemnet: predicted, for phases and formulas alike. file: the file's own."),
-    ] = "elemnet",
+        Literal["predicted", "file"],
+        Option(
+            help="Of formulas that are no phases. predicted: by the ensemble, on the Materials Project's scale, as "
+            "the phases' should be. file: those of the input."
+        ),
+    ] = "predicted",
     input: Input = None,
     output: Output = None,
     weights: console.Weights = None,
+    plot: Diagram = None,
+    section: Section = None,
     as_json: console.AsJson = False,
 ) -> int:
     """Energy above the convex hull of competing phases (eV/atom), and what a formula would decompose into.
 
-    Elements are at 0 eV/atom. `e_hull_ev_per_atom` is at least 0; `e_decomposition_ev_per_atom` is held against the
-    other phases alone and is negative below their hull. With --energies file, a formula's energy is the input's column
-    `ef_ev_per_atom`, of the same kind as the file's, or where it has none that of its phase. A formula without a
-    result gets an `error` and keeps its row.
+    Elements are at 0 eV/atom, phases have their source's energies (predicted ones where the file has none), and what
+    is no phase a predicted one with its standard deviation. `e_hull_ev_per_atom` is at least 0;
+    `e_decomposition_ev_per_atom` is held against the other phases alone and is negative below their hull. With
+    --energies file, a formula's energy is the input's column `ef_ev_per_atom`, of the same kind as the phases', or
+    where it has none that of its phase. A formula without a result gets an `error` and keeps its row.
     """
     if energies == "file" and weights is not None:
         raise InputError("--weights: with --energies file no predictor is asked; leave one of them out")
     table = requested(formulas, input, output, FILLED)
+    asked = table["formula"].tolist()
+    check_new("--plot", plot, IMAGES)
+    check_new("--section", section, IMAGES)
+    elements = () if plot is None else drawn_elements(asked)
+    if section is not None:
+        check_section(asked)
+        if energies == "file":
+            raise InputError("--section: it draws predicted energies; leave --energies file out")
     if energies == "file" and "ef_ev_per_atom" in table and "tc_k" in table:
         raise InputError(
             f"--energies file: ef_ev_per_atom of {input} is predicted and not to be held against the file's energies; "
-            "choose --energies elemnet, or drop the column"
+            "choose --energies predicted, or drop the column"
         )
     found = EnergyHull.of(phases, energies=energies, weights=weights)
     console.tell_phases(found)
-    anew = [name for name in (COMPUTED if energies == "elemnet" else COMPUTED[1:]) if name in table]
+    anew = [name for name in (COMPUTED if energies == "predicted" else COMPUTED[1:]) if name in table]
     if anew:
         say(f"computed anew, in place of the input's: {', '.join(anew)}")
     placed, about = hull_table(table, found), {"phases": asdict(found.phases.report), "energies": energies}
+    if plot is not None:
+        write_image(plot, diagram_plot(diagram_of(found, elements), records(placed)))
+    if section is not None:
+        write_image(section, section_plot(section_of(found, *asked)))
     return hand_over(placed, "hull", shown_place, output, as_json, listed=input is not None, about=about)
 
 
@@ -112,17 +161,19 @@ def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:
     own = [finite(text) if text.strip() else np.nan for text in texts]
     judged = judge(hull, table["formula"].tolist(), np.array(own, dtype=np.float64))  # None becomes NaN
     rows: list[tuple[object, ...]] = []
-    for text, value, ef, place, error in zip(texts, own, *judged, strict=True):
+    for formula, text, value, found in zip(table["formula"], texts, own, judged, strict=True):
         if value is None:
-            rows.append((*[None] * 6, f"ef_ev_per_atom: {text[:40]!r} is not a number"))
-        elif place is None:
-            rows.append((*[None] * 6, error))
+            rows.append((*[None] * 7, f"ef_ev_per_atom: {text[:40]!r} is not a number"))
+        elif (place := found.place) is None:
+            rows.append((*[None] * 7, found.error))
         else:
-            above = place.e_hull_ev_per_atom, place.e_decomposition_ev_per_atom
-            rows.append((ef, *above, place.decomposition_text, place.n_phases, place.is_phase, None))
-    found = pd.DataFrame(rows, columns=[*COMPUTED, *FILLED], index=table.index, dtype=object)
-    types = dict.fromkeys((*COMPUTED, FILLED[0]), "float64") | {"n_phases": "Int64", "is_phase": "boolean"}
-    return pd.concat([table.drop(columns=[*COMPUTED], errors="ignore"), found.astype(types)], axis=1)
+            above = place.e_hull_ev_per_atom, found.ef_std_ev_per_atom, place.e_decomposition_ev_per_atom
+            rows.append(
+                (found.ef_ev_per_atom, *above, place.reaction(formula), place.n_phases, place.is_phase, None)
+            )
+    filled = pd.DataFrame(rows, columns=[*COMPUTED, *FILLED], index=table.index, dtype=object)
+    types = dict.fromkeys((*COMPUTED, *FILLED[:2]), "float64") | {"n_phases": "Int64", "is_phase": "boolean"}
+    return pd.concat([table.drop(columns=[*COMPUTED], errors="ignore"), filled.astype(types)], axis=1)
 
 
 def shown_prediction(row: Row) -> dict[str, str]:
@@ -146,15 +197,15 @@ def shown_place(row: Row) -> dict[str, str]:
     to_others = row["e_decomposition_ev_per_atom"]
     return {
         "formula": row["formula"],
-        "ΔE_hull\neV/atom": cell(row, "e_hull_ev_per_atom"),
+        "ΔE_hull\neV/atom": with_spread(row, "e_hull_ev_per_atom", "e_hull_std_ev_per_atom", 3),
         "to the others": UNKNOWN if to_others is None else f"{to_others:z.3f}",
         "E_f": cell(row, "ef_ev_per_atom"),
         "phases": cell(row, "n_phases"),
-        "would decompose into (shares of atoms)": row["error"] or row["decomposition"],
+        "would decompose so": row["error"] or row["decomposition"],
     }
 
 
-TEXTS = ("formula", "charges", "known", "would decompose into (shares of atoms)")
+TEXTS = ("formula", "charges", "known", "would decompose so")
 
 
 def requested(
@@ -165,14 +216,34 @@ def requested(
     """
     if bool(formulas) == (input is not None):
         raise InputError("give formulas or --input FILE.csv, one of the two")
-    if output is not None:
-        if output.suffix not in (".csv", ".parquet"):
-            raise InputError(f"--output: {output} must end in .csv or .parquet")
-        if output.exists():
-            raise InputError(f"--output: {output} exists; remove it or name another file")
-        if not output.parent.is_dir():
-            raise InputError(f"--output: there is no folder {output.parent}; make it first")
+    check_new("--output", output, (".csv", ".parquet"))
     return pd.DataFrame({"formula": formulas}) if input is None else read_table(input, fills)
+
+
+def check_new(option: str, path: Path | None, endings: tuple[str, str]) -> None:
+    """Raise InputError for a file that an option names and that can't be written or would overwrite something."""
+    if path is None:
+        return
+    if path.suffix not in endings:
+        raise InputError(f"{option}: {path} must end in {' or '.join(endings)}")
+    if path.exists():
+        raise InputError(f"{option}: {path} exists; remove it or name another file")
+    if not path.parent.is_dir():
+        raise InputError(f"{option}: there is no folder {path.parent}; make it first")
+
+
+def write_image(path: Path, figure: Figure) -> None:
+    """Write a figure in the form that the file's name has. Raises InputError."""
+    try:
+        path.write_bytes(svg_of(figure) if path.suffix == ".svg" else png_of(figure))
+    except OSError as error:
+        raise InputError(f"can't write {path} ({error.strerror})") from None
+    say(f"written to {path}")
+
+
+def records(table: pd.DataFrame) -> Sequence[Row]:
+    """A table's rows, with None for what they lack."""
+    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 def read_table(path: Path, fills: Sequence[str]) -> pd.DataFrame:
@@ -232,7 +303,7 @@ def hand_over(
         else:
             say(f"{len(table):,} rows, {len(errors):,} of them with an error, written to {output}")
     else:
-        rows = table.astype(object).where(table.notna(), None).to_dict("records")
+        rows = records(table)
         if as_json:
             print_json({**(about or {}), key: rows})
         else:

@@ -43,10 +43,11 @@ class Command(TyperCommand):
         assert self.name is not None
         module = import_module(f"kiago_ray.cli.{MODULES.get(self.name, self.name)}")
         command = getattr(module, self.name)  # a function, or a group of several
-        if not isinstance(command, typer.Typer):
-            function, command = command, typer.Typer(add_completion=False)
-            command.command(cls=module.HelpWithScreens if self.name == "search" else None)(function)
-        return typer.main.get_command(command)
+        if isinstance(command, typer.Typer):
+            return typer.main.get_group(command)
+        alone = typer.Typer(add_completion=False)
+        alone.command(cls=module.HelpWithScreens if self.name == "search" else None)(command)
+        return typer.main.get_command(alone)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **more: Any) -> Any:
         """The context of the command itself, which is what runs."""

@@ -220,7 +220,7 @@ def superdiff(
     models = load_models(weights, known=known, phases=phases, device=device)
     models.check(spec)
     noise_scheduler()  # whether the extra is there
-    follow = models.predictors.following(spec.tc_predictor)
+    follow = models.predictors.following(spec.tc_predictor, spec.ef_predictor)
     about = {"kind": "superdiff", "sha256": model.card["sha256"], "guidance": guidance, "alpha": alpha}
     drawn = partial(
         sample,

@@ -214,7 +214,7 @@ def run(
                 f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
                 f"{len(outcome.result.rows):,} of {spec.row_count:,} rows were begun."
             )
-        results = write_outcome(outcome, directory, cards=models.cards, remark=remark)
+        results = write_outcome(outcome, directory, cards=models.cards, hull=models.hull, remark=remark)
     rows = first_rows(directory.location / CANDIDATES, top).to_pylist()
     if as_json:
         summary = results.summary.to_dict()
@@ -254,7 +254,7 @@ def show(
     terminal.print(best_table(rows, tuple(spec.screens.names), title, width=terminal.width))
     if rows:
         terminal.print("\nThe best, for (+) and against (−) believing them; report.html says it in full:")
-        terminal.print(reasons_table(rows, ef_error(models.cards)))
+        terminal.print(reasons_table(rows, ef_error(models.cards, spec.ef_predictor)))
     if gains := no_gain(summary.gains, summary.passed):
         terminal.print(f"\n[bold]{gains}[/bold]")
     terminal.print("", summary_table(summary), "", top_table(summary.top), sep="\n")

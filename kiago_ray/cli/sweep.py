@@ -16,6 +16,7 @@ from typer import Argument, Option
 from kiago_ray.cli import console
 from kiago_ray.cli.campaign import drive, requested
 from kiago_ray.cli.console import View, plain_table, plural, print_facts, print_json, say
+from kiago_ray.data import NONE
 from kiago_ray.distributed.drivers import run_sweep
 from kiago_ray.models import Models, load_models
 from kiago_ray.sweep.metrics import METRICS
@@ -64,7 +65,7 @@ def sweep(
 
 def checked_models(sweep: SweepSpec) -> Models:
     """The models of a sweep. Raises SpecError where they can't run one of its searches."""
-    models = load_models(sweep.weights, known=sweep.known)
+    models = load_models(sweep.weights, known=sweep.known, phases=NONE)
     for base in dict.fromkeys((*sweep.trial_bases, *sweep.compare_bases)):
         models.check(sweep.spec({}, base, 0))
     return models

@@ -19,11 +19,12 @@ from kiago_ray.data.sources import load, load_oqmd, load_supercon, without
 from kiago_ray.data.tables import made_compounds, superconductors
 from kiago_ray.data.tables import pack as write_tables
 from kiago_ray.errors import InputError
-from kiago_ray.hull import predicted_energies
 from kiago_ray.plausibility.literature import Literature, site_odds
 from kiago_ray.plausibility.model import Prospects, save_plausibility, train_plausibility
 from kiago_ray.predictors.base import multiplies_bfloat16
-from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_ef
+from kiago_ray.predictors.weights import TUNING_ORACLE
+from kiago_ray.training.energy import SETTINGS as ENERGY_SETTINGS
+from kiago_ray.training.energy import EnergyTables, train_energies
 from kiago_ray.training.fit import FitSettings, RunOptions
 from kiago_ray.training.oracle import TUNING_SETTINGS, OracleSettings, train_oracle
 from kiago_ray.training.recipes import (
@@ -91,11 +92,30 @@ def ef(
     splits: Splits = "random,system",
     threads: console.Threads = None,
 ) -> None:
-    """The formation-energy predictor: ElemNet."""
+    """The paper's formation-energy predictor: ElemNet."""
     table, report = load_oqmd(data)
     how = options(out, threads, device, compile_network, splits)
     known = TrainingTable.of(table, "ef_ev_per_atom", report)
     show(train_ef(known, adapted(EF_SETTINGS, epochs, seed), how))
+
+
+@train.command()
+def energies(
+    oqmd: Annotated[Path, Option(help="OQMD's formation energies.")],
+    materials_project: Annotated[Path, Option(help="The Materials Project's ground states.")],
+    out: Out = Path("training"),
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    device: console.Device = "cpu",
+    compile_network: Compile = False,
+    threads: console.Threads = None,
+) -> None:
+    """The ensemble of formation energies, on both sources together."""
+    how = options(out, threads, device, compile_network)
+    card = train_energies(
+        EnergyTables.read(oqmd, materials_project), adapted(ENERGY_SETTINGS, epochs, seed), how
+    )
+    show(card, "sha256", "splits", "spread", "signs", "stability")
 
 
 @train.command()
@@ -248,11 +268,7 @@ def pack(
     tried: Annotated[Path, Option(help="What was made and measured: matter,Tc.")],
     out: Annotated[Path, Option(exists=True, file_okay=False, help="Folder to write the tables into.")],
 ) -> None:
-    """Write the tables that ship: superconductors, competing phases, made compounds, what was tried, element counts.
-
-    Phases also get the energy that the shipped ElemNet predicts.
-    """
-    ef = load_ef(None)
+    """Write the tables that ship: superconductors, competing phases, made compounds, the tried, element counts."""
     packed = write_tables(
         out,
         supercon=supercon,
@@ -260,8 +276,6 @@ def pack(
         made=made,
         made_2007=made_2007,
         tried=tried,
-        energies=lambda formulas: predicted_energies(ef, formulas),
-        ef_sha256=load_card("ef", None)["sha256"],
     )
     for name, rows in packed.items():
         print(f"{out / name}: {rows:,} rows, {(out / name).stat().st_size:,} bytes")

@@ -190,7 +190,7 @@ def _of_oxygen(found: Sequence[Measurement], oxygen: Oxygen) -> pd.DataFrame:
 
 
 def load_oqmd(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
-    """OQMD for training ElemNet, sorted by formula: compositions of ElemNet's 86 elements only. Columns: `formula`
+    """OQMD for training E_f, sorted by formula: compositions of ElemNet's 86 elements only. Columns: `formula`
     (canonical), `ef_ev_per_atom` (the lowest), `n_merged`, `chemical_system`. Raises DataError.
     """
     contents = read_columns(path, OQMD_COLUMNS)
@@ -222,6 +222,20 @@ def load_phases(
         why = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items())
         fail(path, None, f"no compound is left of {report.rows_read:,} rows ({why})", "check the file")
     return table.drop(columns="chemical_system"), report
+
+
+def energies_of_phases(path: PathLike) -> dict[str, float]:
+    """The energies that a file of phases has, eV/atom by canonical formula, {} where it has none; a blank is none.
+    Raises DataError.
+    """
+    names, tabs = _phase_columns(Path(path), energies=False)
+    line = next(files.read_lines(Path(path)), "")
+    header = line.rstrip("\r\n").split("\t") if tabs else next(csv.reader([line]), [])
+    if not any(_plain(name) in ENERGY_NAMES for name in header):
+        return {}
+    names, tabs = _phase_columns(Path(path), energies=True)
+    table, _ = _energies(read_columns(Path(path), names, tabs=tabs), "phases", 1, compounds=True)
+    return dict(zip(table["formula"], table["ef_ev_per_atom"], strict=True))
 
 
 def _energies(

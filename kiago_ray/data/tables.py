@@ -12,7 +12,7 @@ import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from kiago_ray.chemistry.elements import SYMBOLS, Floats
+from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.data import LANDMARKS, NONE, SHIPPED, SUPERCON
 from kiago_ray.data.compositions import KnownCompositions, canonical, composition_key, compositions
@@ -33,7 +33,6 @@ SUPERCONDUCTORS, PHASES, MADE, TRIED, LANDMARKS_FILE, ELEMENT_COUNTS = (
     *("superconductors.parquet", "phases.parquet", "made.parquet"),
     *("tried.csv", "landmarks.csv", "element_counts.json"),
 )
-EF_SHA256 = b"ef_sha256"  # in the metadata of PHASES: of the weights that predicted its energies
 LANDMARKS_SOURCE = "landmark superconductors from the literature"
 SHIPPED_SOURCE = "SuperCon v220808 and landmark superconductors, as shipped"
 _NULLABLE = {
@@ -65,17 +64,10 @@ def superconductors() -> pd.DataFrame:
 def phases() -> pd.DataFrame:
     """The Materials Project's ground states, sorted by formula.
 
-    Columns: `formula` (canonical), `ef_ev_per_atom`, `decomposition_ev_per_atom` (≤ 0: stable, see
-    `sources.load_materials_project`) and `ef_predicted_ev_per_atom` by the shipped ElemNet, missing where it holds an
-    element that ElemNet doesn't know. All float32.
+    Columns: `formula` (canonical), `ef_ev_per_atom` and `decomposition_ev_per_atom` (≤ 0: stable, see
+    `sources.load_materials_project`), both float32.
     """
     return _parquet(PHASES)
-
-
-def phases_ef_sha256() -> str:
-    """SHA-256 of the weights that `ef_predicted_ev_per_atom` is by."""
-    schema = pq.read_schema(io.BytesIO(content(PHASES)))
-    return str((schema.metadata or {}).get(EF_SHA256, b"").decode())
 
 
 def made() -> pd.DataFrame:
@@ -262,14 +254,11 @@ def pack(
     made: PathLike,
     made_2007: PathLike,
     tried: PathLike,
-    energies: Callable[[list[str]], Floats],
-    ef_sha256: str,
 ) -> dict[str, int]:
     """Write the four tables and the element counts into `folder`, which must exist; rows (or elements) by file name.
 
     supercon: primary.tsv. phases: the Materials Project's ground states. made, made_2007: COD's formulas, and those of
-    2007. tried: the survey. energies: gives E_f in eV/atom, (n,), of n formulas, NaN for those that its predictor, of
-    weights of ef_sha256, doesn't know. Raises DataError.
+    2007. tried: the survey. Raises DataError.
     """
     from kiago_ray.data import sources
 
@@ -282,7 +271,6 @@ def pack(
         "non_superconductors": _source_counts(MATERIALS_PROJECT_SOURCE, zeros, others_report),
     }
     compounds = ground_states[["formula", *sources.ENERGY_COLUMNS]]
-    compounds = compounds.assign(ef_predicted_ev_per_atom=energies(compounds["formula"].tolist()))
     packed = {
         SUPERCONDUCTORS: measured.drop(columns="chemical_system"),
         PHASES: compounds.astype(dict.fromkeys(compounds.columns[1:], "float32")),
@@ -293,8 +281,7 @@ def pack(
         for name, table in packed.items():
             arrow = pa.Table.from_pandas(table, preserve_index=False)
             fields = [pa.field(each.name, short.get(each.type, each.type)) for each in arrow.schema]
-            about = {EF_SHA256: ef_sha256.encode()} if name == PHASES else {}
-            arrow = arrow.cast(pa.schema(fields, metadata=about))
+            arrow = arrow.cast(pa.schema(fields))
             path = folder / name  # written once, read often
             pq.write_table(arrow, path, compression="zstd", compression_level=19, write_page_checksum=True)
         survey.to_csv(folder / TRIED, index=False, lineterminator="\n")

@@ -49,7 +49,8 @@ class WorkerSetupError(KiagoError):
 @dataclass(frozen=True)
 class WorkerSetup:
     """What every worker of a campaign or sweep gets. run: its directory, a URI or an absolute path. weights: hashes.
-    weight_files: name → content where they aren't the package's own. version: the driver's kiago_ray.
+    weight_files: name → content where they aren't the package's own. hull: whether rows are held against the shipped
+    phases. version: the driver's kiago_ray.
     """
 
     run: str
@@ -59,6 +60,7 @@ class WorkerSetup:
     weight_files: Mapping[str, bytes]
     known: KnownMaterials | None
     tried: TriedMaterials | None = None
+    hull: bool = True
     version: str = __version__
 
     @classmethod
@@ -77,6 +79,7 @@ class WorkerSetup:
             weight_files={file.name: file.read_bytes() for file in files},
             known=models.known,
             tried=models.tried,
+            hull=models.hull is not None,
         )
 
 
@@ -126,7 +129,7 @@ class SearchWorker:
                 raise WorkerSetupError(
                     f"the worker on {host} has other weights than the driver; install the same kiago-ray everywhere"
                 )
-            models = load_models(own, known=NONE, device=setup.device)
+            models = load_models(own, known=NONE, phases=None if setup.hull else NONE, device=setup.device)
         self.models = replace(models, known=setup.known, tried=setup.tried)
         name = torch.cuda.get_device_name() if setup.device == "cuda" else cpu_name()
         self.info = WorkerInfo(host, os.getpid(), setup.device, name, torch.get_num_threads(), gpus)

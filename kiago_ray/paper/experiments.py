@@ -140,7 +140,7 @@ class Lab:
         tc_k, ef = (predict(each, x.astype(np.float32)) for each in (follow.tc, follow.ef))
         columns = {"tc_k": tc_k.clip(0), "tc_oracle_k": oracle.predict(x)[0], "ef_ev_per_atom": ef}
         if self.models.hull is not None:
-            columns["e_hull_ev_per_atom"] = self.models.hull.e_hull(x, ef)
+            columns["e_hull_ev_per_atom"] = self.models.hull.e_hull(x, self.models.hull.energies(x)[0])
         found = pd.DataFrame(columns, texts, dtype=float).to_dict("index")
         return cast("dict[str, dict[str, float]]", found)
 
@@ -268,7 +268,10 @@ def conversions(lab: Lab, base: str, method: str, seed: int) -> Plan:
         ends = [lab.searched(first) for first in firsts]
         x = np.concatenate([end.x_final[end.status == RowStatus.OK].astype(np.float64) for end in ends])
         x /= x.sum(axis=1, keepdims=True)
-        follow, oracle = lab.models.predictors.following(firsts[0].tc_predictor), lab.models.oracle
+        follow, oracle = (
+            lab.models.predictors.following(firsts[0].tc_predictor, firsts[0].ef_predictor),
+            lab.models.oracle,
+        )
         assert oracle is not None
         before = np.asarray(given_result(x, follow).tc_k, dtype=np.float64)
         before_oracle = oracle.predict(x)[0]

@@ -32,7 +32,7 @@ WAVES = (4, 16)  # periods of 1/4 and 1/16 of all atoms
 AMOUNTS = 3 + 2 * len(WAVES)
 
 Precision = Literal["float32", "mixed", "bfloat16"]
-"""float32: everything. mixed: E_f's wide layers in bfloat16. bfloat16: those of both predictors."""
+"""float32: everything. mixed: E_f's wide layers in bfloat16. bfloat16: those of T_c too."""
 
 
 class ContractError(InputError):
@@ -56,21 +56,23 @@ class Predictor(Protocol):
 @dataclass(frozen=True)
 class Predictors:
     """The predictors of a search: `tc` in K before the final ReLU, `ef` in eV/atom, and `plausibility`, where there is
-    one, ln P in nats. others: T_c predictors by name, of which a search may ask for one instead of `tc`.
+    one, ln P in nats. others, energies: predictors of T_c and of E_f by name, of which a search may ask for one
+    instead of `tc` or `ef`.
     """
 
     tc: Predictor
     ef: Predictor
     others: Mapping[str, Predictor] = field(default_factory=dict)
+    energies: Mapping[str, Predictor] = field(default_factory=dict)
     plausibility: Predictor | None = None
 
     def named(self, name: str) -> Predictor:
         """The T_c predictor of this name or, where there is none, `tc`."""
         return self.others.get(name, self.tc)
 
-    def following(self, name: str) -> Predictors:
-        """The same with the T_c predictor of this name as `tc`."""
-        return replace(self, tc=self.named(name))
+    def following(self, tc: str, ef: str = "elemnet") -> Predictors:
+        """The same with the predictors of these names as `tc` and `ef`; where there is none, they stay."""
+        return replace(self, tc=self.named(tc), ef=self.energies.get(ef, self.ef))
 
     @property
     def supported(self) -> Tensor:
@@ -126,6 +128,7 @@ class Inference(nn.Module, ABC):
     """A predictor of one number a row: fractions (rows, 118) → (rows,), in chunks of rows."""
 
     supported: Tensor
+    capturable = True
 
     @abstractmethod
     def wide_layers(self) -> list[nn.Module]:
@@ -229,10 +232,10 @@ def in_precision(predictors: Predictors, precision: Precision) -> Predictors:
     return replace(predictors, tc=tc, ef=converted(predictors.ef, precision != "float32"))
 
 
-def capturable(predictors: Predictors) -> bool:
-    """Whether all are `Inference`s: they never wait for the host, so that a step can be captured as a CUDA graph."""
-    asked = (predictors.tc, predictors.ef, *filter(None, (predictors.plausibility,)))
-    return all(isinstance(each, Inference) for each in asked)
+def capturable(predictors: Predictors, energies: bool) -> bool:
+    """Whether all never wait for the host, E_f's with `energies`, so that a step can be captured as a CUDA graph."""
+    asked = (predictors.tc, *[predictors.ef][:energies], *filter(None, (predictors.plausibility,)))
+    return all(isinstance(each, Inference) and each.capturable for each in asked)
 
 
 def step_precision(asked: Literal["auto"] | Precision, device: torch.device) -> Precision:

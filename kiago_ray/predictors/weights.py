@@ -16,11 +16,18 @@ from torch import Tensor, nn
 
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.base import Inference, Predictors
+from kiago_ray.predictors.energy import EnergyEnsemble
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.networks import ElemNet, ResNet18Inference, TcResNet
 
 Network = TypeVar("Network", bound=nn.Module)
-NETWORKS: dict[str, type[nn.Module]] = {"tc": TcResNet, "ef": ElemNet, "tc_ensemble": CalibratedEnsemble}
+ENERGIES = "ef_ensemble"
+NETWORKS: dict[str, type[nn.Module]] = {
+    "tc": TcResNet,
+    "ef": ElemNet,
+    "tc_ensemble": CalibratedEnsemble,
+    ENERGIES: EnergyEnsemble,
+}
 PLAUSIBILITY = "plausibility"  # no network: read by the room of that name
 OracleKind = Literal["tc_oracle", "tc_tuning_oracle"]  # nor are these: boosted trees, read by `oracle`
 ORACLE: OracleKind = "tc_oracle"  # reports; reads statistics of element properties
@@ -97,7 +104,8 @@ def folder_with(kind: str, folder: Path | None) -> Path | None:
 def load_cards(folder: Path | None = None) -> dict[str, dict[str, Any]]:
     """The cards by kind of all weights that a search rests on, by default the shipped ones. Raises WeightsError."""
     cards = {kind: load_card(kind, folder) for kind in kinds_in(folder)}
-    return cards | {kind: load_card(kind, folder_with(kind, folder)) for kind in (ORACLE, PLAUSIBILITY)}
+    others = (ENERGIES, ORACLE, PLAUSIBILITY)
+    return cards | {kind: load_card(kind, folder_with(kind, folder)) for kind in others}
 
 
 def weights_hashes(folder: Path | None = None) -> dict[str, str]:
@@ -158,16 +166,24 @@ def load_ef(folder: Path | None = None) -> ElemNet:
     return cast(ElemNet, load_network("ef", folder))
 
 
+def load_energies(folder: Path | None = None) -> EnergyEnsemble:
+    """The ensemble of E_f. Raises WeightsError."""
+    return cast(EnergyEnsemble, load_network(ENERGIES, folder))
+
+
 def load_predictors(folder: Path | None = None, *, device: str | torch.device = "cpu") -> Predictors:
     """The T_c and E_f predictors, ready for a search, of the package or a folder that `kiago train` wrote. T_c is the
-    ensemble's, unless the folder has the ResNet-18 alone, which is among the others as `resnet18`. Raises WeightsError
-    for a missing file, a wrong hash or foreign shapes.
+    ensemble's, unless the folder has the ResNet-18 alone, which is among the others as `resnet18`; E_f is ElemNet's,
+    and the ensemble, the shipped one where the folder has none, is among `energies`. Raises WeightsError for a missing
+    file, a wrong hash or foreign shapes.
     """
     ef, others = load_ef(folder).to(device), dict[str, Inference]()
-    for kind in [kind for kind in kinds_in(folder) if kind != "ef"] or ["tc_ensemble"]:
+    for kind in [kind for kind in kinds_in(folder) if kind.startswith("tc")] or ["tc_ensemble"]:
         network = load_network(kind, folder)
         if isinstance(network, TcResNet):
             others["resnet18"] = ResNet18Inference(network).to(device)
         else:
             others["ensemble"] = cast(CalibratedEnsemble, network).to(device)
-    return Predictors(tc=others.get("ensemble") or others["resnet18"], ef=ef, others=others)
+    energies = {"elemnet": ef, "ensemble": load_energies(folder_with(ENERGIES, folder)).to(device)}
+    tc = others.get("ensemble") or others["resnet18"]
+    return Predictors(tc=tc, ef=ef, others=others, energies=energies)

@@ -354,6 +354,7 @@ def card_notes(cards: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
             "T_c of chemical systems that the predictor never saw is off by {mae:.1f} K on average (R² {r2:.2f}), and "
             "by {bias_high:+.0f} K on average above 50 K.".format(**tc["resnet18"])
         )
-    if (error := ef_error(cards)) is not None:
-        notes.append(f"E_f of chemical systems never seen is off by {error:.3f} eV/atom on average.")
+    for name, of in (("ensemble", "E_f"), ("elemnet", "ElemNet's E_f")):
+        if (error := ef_error(cards, name)) is not None:
+            notes.append(f"{of} of chemical systems never seen is off by {error:.3f} eV/atom on average.")
     return tuple(notes)

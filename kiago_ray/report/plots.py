@@ -31,11 +31,12 @@ SHOWN_ROWS = 60  # thin lines in the trajectory; more than that are a blot
 FIRST = 10  # of the best, drawn darker
 NAME_LENGTH = 44
 TC, EF = "$T_{\\mathrm{c}}$", "$E_{\\mathrm{f}}$ (eV/atom)"
-TC_PLOT, PARETO_PLOT, GAP_PLOT, TRAJECTORY_PLOT = SEARCH_PLOTS = (
+TC_PLOT, PARETO_PLOT, GAP_PLOT, TRAJECTORY_PLOT, SECTION_PLOT = SEARCH_PLOTS = (
     "tc_against_ef.png",
     "pareto.png",
     "search_against_oracle.png",
     "trajectory.png",
+    "section.png",
 )
 _PLOTTED = "passed tc_k ef_ev_per_atom trusted_tc_k extrapolation pareto tc_oracle_k extrapolated"
 PLOTTED = tuple(_PLOTTED.split())
@@ -91,6 +92,16 @@ def png_of(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def svg_of(figure: Figure) -> bytes:
+    """The figure as SVG with its labels as text; the same data give the same bytes."""
+    from matplotlib import rc_context
+
+    buffer = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "kiago-ray"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
 def finish(figure: Figure, axes: Any, title: str = "", columns: int = 2, size: float = 10) -> Figure:
     """The figure with a title and, below it, the legend of these axes in `columns`."""
     if title:
@@ -109,6 +120,46 @@ def list_rows(axes: Any, labels: Sequence[str]) -> None:
     axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
+
+
+def label_points(
+    axes: Any, points: Array, labels: Sequence[str], clear: Array, size: float = 8.5, gap: float = 7
+) -> None:
+    """Write labels beside points (n, 2), each where it covers least of the labels before it and of the points to keep
+    `clear` (m, 2). The figure must be laid out otherwise. size, gap: in typographic points.
+    """
+    figure = axes.figure
+    figure.draw_without_rendering()
+    per_point, frame = figure.dpi / 72, axes.get_window_extent()
+    taken = axes.transData.transform(clear)
+    taken = np.hstack([taken - 4 * per_point, taken + 4 * per_point])
+    angles = np.radians([-90, 90, 0, 180, -45, -135, 45, 135])
+    for point, at, text in zip(points, axes.transData.transform(points), labels, strict=True):
+        label = axes.annotate(
+            text,
+            point,
+            (0, 0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=size,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "#777777", "shrinkA": 0, "shrinkB": 3},
+            zorder=7,
+        )
+        label.set_in_layout(False)
+        extent = label.get_window_extent()
+        half = np.array([extent.width, extent.height]) / 2
+        best = (np.inf, half)
+        for reach in (gap, 3 * gap, 6 * gap, 10 * gap):
+            for direction in np.column_stack([np.cos(angles), np.sin(angles)]):
+                offset = np.sign(direction.round(3)) * half + direction * reach * per_point
+                low, high = at + offset - half, at + offset + half
+                shared = np.minimum(high, taken[:, 2:]) - np.maximum(low, taken[:, :2])
+                cost = shared.clip(0).prod(axis=1).sum() + 0.02 * half.prod() * reach / gap
+                outside = (low < frame.min).any() or (high > frame.max).any()
+                best = min(best, (cost + 1e9 * outside, offset), key=lambda each: each[0])
+        label.set_position(best[1] / per_point)
+        taken = np.vstack([taken, np.concatenate([at + best[1] - half, at + best[1] + half])])
 
 
 def from_zero(axes: Any) -> None:
@@ -273,22 +324,28 @@ def gap_plot(tc_k: Array, tc_oracle_k: Array, extrapolated: Array, *, title: str
 
 
 def trajectory_plot(path: Trajectory, base_tc_k: float | None = None, title: str = "") -> Figure:
-    """T_c in K, E_f in eV/atom and the integer loss of k rows over the steps of a search. A line marks where stage 2
-    begins. Thin lines are rows, evenly chosen; the band holds the middle 80 %.
+    """T_c in K, E_f in eV/atom, where the loss has it, and the integer loss of k rows over the steps of a search. A
+    line marks where stage 2 begins. Thin lines are rows, evenly chosen; the band holds the middle 80 %.
     """
-    figure, panels = new_figure(7.0, 6.4, 3, sharex=True, gridspec_kw={"height_ratios": (3, 1.3, 1.3)})
     steps, rows = path.tc_k.shape
     shown = np.unique(np.linspace(0, max(rows - 1, 0), SHOWN_ROWS).astype(int))
-    for panel, values, color, label, lines in (
-        (panels[0], path.tc_k, BLUE, f"predicted {TC} (K)", shown),
-        (panels[1], path.ef_ev_per_atom, VERMILION, EF, shown[:0]),
-        (panels[2], path.integer_loss, "#4d4d4d", "integer loss", shown[:0]),
-    ):
+    curves = [
+        (path.tc_k, BLUE, f"predicted {TC} (K)", shown),
+        (path.ef_ev_per_atom, VERMILION, EF, shown[:0]),
+        (path.integer_loss, "#4d4d4d", "integer loss", shown[:0]),
+    ]
+    if not np.isfinite(path.ef_ev_per_atom).any():
+        curves.pop(1)
+    ratios = (3, *(1.3 for _ in curves[1:]))
+    figure, panels = new_figure(
+        7.0, 3.4 + 1.5 * len(ratios[1:]), len(curves), sharex=True, gridspec_kw={"height_ratios": ratios}
+    )
+    for panel, (values, color, label, lines) in zip(panels, curves, strict=True):
         _spread(panel, np.asarray(values, dtype=float), color, lines)
         panel.margins(y=0.05)
         panel.set(ylabel=label, xlim=(0, max(steps - 1, 1)))
-    panels[2].set_ylim(bottom=0)
-    panels[2].set_xlabel("step")
+    panels[-1].set_ylim(bottom=0)
+    panels[-1].set_xlabel("step")
     if base_tc_k is not None:
         panels[0].axhline(base_tc_k, color=ORANGE, linewidth=1.6, linestyle="-.", label="base material")
     change = second_stage(np.arange(steps), path.stage)

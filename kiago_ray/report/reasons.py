@@ -16,6 +16,7 @@ from typing import Any, Literal
 from kiago_ray.chemistry.balance import UNDOPED_REMARK
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.tables import shipped_element_counts
+from kiago_ray.predictors.weights import ENERGIES
 from kiago_ray.screening.known import EXTRAPOLATED, SAME_COMPOSITION
 from kiago_ray.screening.screens import SCREENS
 
@@ -29,7 +30,7 @@ SURE_K, SURE_FRACTION = 5.0, 0.25  # a spread up to either, the second of T_c, c
 LIKELY = 0.3  # an existence that speaks for a row; a search's screen is far more lenient
 NEAR_L1 = 0.3  # from here on a known composition says little; SuperCon's own are 0.02 apart
 LIKE_MEASURED = 0.6  # of the predicted T_c that a near known composition must have to speak for it
-NEAR_HULL_EV_PER_ATOM = 0.1  # 88 % of the stable compounds lie within it by ElemNet
+NEAR_HULL_EV_PER_ATOM = 0.025  # of stable compounds nine tenths lie within it, of others a third (card)
 RARE = 0.01  # of the known superconductors: an element in fewer of them is one the predictors know little of
 
 
@@ -45,10 +46,15 @@ class Reason:
 pro, con = partial(Reason, "for"), partial(Reason, "against")
 
 
-def ef_error(cards: Mapping[str, Mapping[str, Any]]) -> float | None:
-    """The mean error of E_f on chemical systems never seen, in eV/atom, by its card; None where no card says it."""
-    score = cards.get("ef", {}).get("splits", {}).get("system")
-    return None if score is None else float(score["elemnet"]["mae"])
+def ef_error(cards: Mapping[str, Mapping[str, Any]], ef_predictor: str = "ensemble") -> float | None:
+    """The mean error of E_f on chemical systems never seen, in eV/atom, by the card of a search's predictor; None
+    where no card says it.
+    """
+    card = cards.get("ef" if ef_predictor == "elemnet" else ENERGIES, {})
+    score = card.get("splits", {}).get("system")
+    if score is None:
+        return None
+    return float((score if ef_predictor == "elemnet" else score["oqmd"])[ef_predictor]["mae"])
 
 
 def unseen(row: Row) -> str:
@@ -250,23 +256,19 @@ def _stability(row: Row, error: float | None) -> Iterator[Reason]:
             yield pro(f"It is stable against its elements: {value}.")
         else:
             yield con(f"It may not even be stable against its elements: {value}.", f"E_f {ef:z.2f}")
-    above = row["e_hull_ev_per_atom"]
+    above, std = row["e_hull_ev_per_atom"], row["e_hull_std_ev_per_atom"]
     if above is None:
         yield con(
             "Whether it is stable against other compounds was not checked: a negative E_f doesn't tell, and most such "
             "compositions decompose into those."
         )
-    elif above <= NEAR_HULL_EV_PER_ATOM:
-        yield pro(
-            f"By predicted energies it lies {above:.3f} eV/atom above the hull of competing phases, which most stable "
-            "compounds do too, and many others."
-        )
+        return
+    where = f"{above:.3f} eV/atom above the hull of competing phases"
+    where += ", by the energy of the phase that it is" if std is None else f", give or take {std:.3f}"
+    if above <= NEAR_HULL_EV_PER_ATOM:
+        yield pro(f"It lies {where}: so do nine tenths of the stable compounds, and a third of the others.")
     else:
-        yield con(
-            f"By predicted energies it lies {above:.3f} eV/atom above the hull of competing phases: it should "
-            "decompose into them.",
-            f"ΔE_hull {above:.2f}",
-        )
+        yield con(f"It lies {where}: {row['decomposition']}.", f"ΔE_hull {above:.2f}")
 
 
 def _measured(tc_k: float | None, pressure_gpa: float | None) -> str:

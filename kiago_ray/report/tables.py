@@ -49,10 +49,10 @@ def cell(row: Row, column: str) -> str:
     return written(row, column, _FORMATS.get(column)) or UNKNOWN
 
 
-def with_spread(row: Row) -> str:
-    """T_c and, where it is known, its standard deviation, in K: "114.7 ± 9"."""
-    spread = row.get("tc_std_k")
-    return cell(row, "tc_k") + ("" if spread is None else f" ± {spread:.0f}")
+def with_spread(row: Row, name: str = "tc_k", std: str = "tc_std_k", decimals: int = 0) -> str:
+    """A value, by default T_c in K, and, where it is known, its standard deviation: "114.7 ± 9"."""
+    spread = row.get(std)
+    return cell(row, name) + ("" if spread is None else f" ± {spread:.{decimals}f}")
 
 
 def extrapolation(row: Row) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from kiago_ray.hull import EnergyHull
 from kiago_ray.report.page import TABLE_ROWS, card_notes, search_page
+from kiago_ray.report.phase_diagrams import section_plots
 from kiago_ray.report.plots import Plot, search_plots
 from kiago_ray.report.reasons import ef_error
 from kiago_ray.runs.spec import ALONE
@@ -66,12 +68,13 @@ def write_outcome(
     directory: RunDirectory,
     *,
     cards: Mapping[str, Mapping[str, Any]],
+    hull: EnergyHull | None = None,
     remark: str = "",
 ) -> SearchResults:
     """Write the files of a search that ran in this process, as `finish_search` does, and its page.
 
-    cards: the model cards, for what the page says of the predictors. remark: heads the page of a search that was
-    stopped, which doesn't count as finished. Raises StorageError.
+    cards: the model cards, for what the page says of the predictors. hull: for the plot of a section. remark: heads
+    the page of a search that was stopped, which doesn't count as finished. Raises StorageError.
     """
     place, spec, path = directory.location, outcome.spec, outcome.result.trajectory
     content, name = table_bytes(outcome.table), spec.base or "random start"
@@ -89,11 +92,13 @@ def write_outcome(
         sources="",
         candidates_sha256=hashlib.sha256(content).hexdigest(),
     )
+    rows = outcome.table.slice(0, TABLE_ROWS).to_pylist()
     plots = search_plots(outcome.table, path, outcome.summary.base, name)
+    plots += section_plots(hull, spec.base, rows)
     page = search_page(
         outcome.summary,
-        outcome.table.slice(0, TABLE_ROWS).to_pylist(),
-        ef_error_ev_per_atom=ef_error(cards),
+        rows,
+        ef_error_ev_per_atom=ef_error(cards, spec.ef_predictor),
         title=f"kiago-ray: {name}",
         plots=plots,
         spec_text=(place / SPEC).read_bytes().decode("utf-8"),

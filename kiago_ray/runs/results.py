@@ -24,8 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from kiago_ray.hull import EnergyHull
 from kiago_ray.predictors.weights import load_cards
 from kiago_ray.report.page import CAMPAIGN_ROWS, campaign_page
+from kiago_ray.report.phase_diagrams import section_plots
 from kiago_ray.report.plots import PLOTTED, campaign_plots, search_plots
 from kiago_ray.report.reasons import ef_error
 from kiago_ray.runs.outcome import curves_file, read_curves, write_files
@@ -69,13 +71,14 @@ def finish_search(
     folder: Location | None = None,
     record: Mapping[str, Any] = MappingProxyType({}),
     title: str | None = None,
+    hull: EnergyHull | None = None,
 ) -> SearchResults:
     """Merge the shards of these manifests, one at least, and write the files of the search; spec.yaml last.
 
     They may be all shards of the search or a part. folder: for the files, by default below the run's searches/.
     record: what the run's spec.yaml says of models and versions, for the search's own. title: over the plots, the
-    search's name by default. Where the results of the same shards are there already, nothing is done again. Raises
-    StorageError.
+    search's name by default. hull: for the plot of a section. Where the results of the same shards are there already,
+    nothing is done again. Raises StorageError.
     """
     if not manifests:
         raise ValueError(f"{search.name}: no shard of it is done; there is nothing to merge")
@@ -110,9 +113,11 @@ def finish_search(
     about = {key: value for key, value in record.items() if key not in (*_OF_MODELS, *_OF_RUN)}
     about |= {"precision": manifests[0].made["precision"]} if "precision" in manifests[0].made else {}
     path = read_trajectory(run, search, [manifest.number for manifest in manifests])
+    head = first_rows(table, TOP_ROWS)
     plots = search_plots(read_table(table, PLOTTED), path, summary.base, title or search.name)
+    plots += section_plots(hull, search.base, head.to_pylist())
     directory = write_run(folder, own, about)  # an earlier record would vouch for the new files
-    outputs = write_files(folder, results, first_rows(table, TOP_ROWS), plots, curves_file(path))
+    outputs = write_files(folder, results, head, plots, curves_file(path))
     if results.complete:
         directory.finish(outputs)
     return results
@@ -188,7 +193,9 @@ def finish_campaign(
         plots=plots,
         required=tuple(dict.fromkeys(name for each in plan.searches for name in each.spec.screens.names)),
         # The error of E_f is the shipped predictor's; of others the notes have theirs.
-        ef_error_ev_per_atom=ef_error(load_cards() if plan.campaign.weights is None else {}),
+        ef_error_ev_per_atom=ef_error(
+            load_cards() if plan.campaign.weights is None else {}, plan.searches[0].spec.ef_predictor
+        ),
         spec_text=(campaign / SPEC).read_bytes().decode("utf-8"),
         model_notes=model_notes,
     )

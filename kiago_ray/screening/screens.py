@@ -134,7 +134,7 @@ _ALL = (  # the paper's screens, then ours
     ),
     Screen(
         "near_hull",
-        "near the hull, where worked out",
+        "near the hull",
         "At most {max_e_hull_ev_per_atom:g} eV/atom above the hull of competing phases.",
         lambda rows, limits: pc.less_equal(rows["e_hull_ev_per_atom"], limits.max_e_hull_ev_per_atom),
         needs="e_hull_ev_per_atom",

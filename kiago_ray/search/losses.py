@@ -51,7 +51,9 @@ class Objective:
 
 @dataclass(frozen=True)
 class Terms:
-    """What the paper's loss of a row is made of, (rows,) each: T_c in K, E_f in eV/atom, L_integer, NaN in stage 1."""
+    """What the paper's loss of a row is made of, each (rows,): T_c in K (0 or more), E_f in eV/atom and L_integer, NaN
+    where they are no part of it.
+    """
 
     tc_k: Tensor
     ef_ev_per_atom: Tensor
@@ -66,11 +68,11 @@ def row_losses(
     off_grid: gives L_integer of each row (rows,), None where it is no part of the loss.
     """
     tc = predictors.tc(x)
-    with torch.set_grad_enabled(torch.is_grad_enabled() and objective.alpha != 0):
+    ef = integer = torch.full_like(tc, torch.nan)
+    loss = -tc if objective.tc_gradient == "before_relu" else -tc.relu()
+    if objective.alpha:
         ef = predictors.ef(x)
-    climbed = tc if objective.tc_gradient == "before_relu" else tc.relu()
-    loss = -climbed + objective.alpha * ef  # eq. 1, eq. 13
-    integer = torch.full_like(tc, torch.nan)
+        loss = loss + objective.alpha * ef  # eq. 1, eq. 13
     if off_grid is not None:
         integer = off_grid()  # only now: gradients add up in the reverse order of the terms, to the last bit
         loss = loss + objective.beta * integer  # eq. 16

@@ -51,7 +51,7 @@ class Trajectory:
     """T_c, E_f and the integer loss of a sample of rows before each step and after the last (Fig. 3).
 
     rows: (k,) row numbers. stage: (steps + 1,) 1 or 2. tc_k, ef_ev_per_atom, integer_loss: (steps + 1, k), NaN where a
-    row had stopped or wasn't reached; the integer loss exists in stage 2 alone.
+    row had stopped or wasn't reached; the integer loss exists in stage 2 alone, E_f where the loss has it.
     """
 
     rows: Ints

@@ -69,7 +69,7 @@ def run_search(
     rows = range(spec.row_count) if rows is None else rows
     if not rows or rows.step != 1 or rows.start < 0 or rows.stop > spec.row_count:
         raise ValueError(f"rows: {rows} is not a range of the {spec.row_count} rows of this search")
-    predictors = predictors.following(spec.tc_predictor)
+    predictors = predictors.following(spec.tc_predictor, spec.ef_predictor)
     on_cpu = predictors.supported.device.type == "cpu"
     shard_rows = (SHARD_ROWS if on_cpu else DEVICE_SHARD_ROWS) if shard_rows is None else shard_rows
     if shard_rows < 1:
@@ -187,7 +187,7 @@ def _run_shard(search: _Search, rows: Ints, recorder: Recorder) -> SearchResult:
     problem, spec, device = search.problem, search.problem.spec, search.device
     space, state = begin(problem, search.frequencies, rows, search.size, device)
     start = space.compose(state.x_base, state.mask)
-    capture = device.type == "cuda" and capturable(search.steering)
+    capture = device.type == "cuda" and capturable(search.steering, energies=spec.alpha != 0)
     run = partial(run_stage, predictors=search.steering, on_step=recorder, capture=capture)
     marks.append(time.perf_counter())
     first, second = (search_stage(problem, number, device) for number in (1, 2))

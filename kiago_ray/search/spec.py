@@ -94,7 +94,7 @@ class SearchSpec(sections.Section):
     substitute_by: int | None = Field(default=None, ge=-8, le=9)
     """Oxidation state of the substitutes, which keep the charge: two of +3 for 2 Ti4+ and 1 O2-. Null: the sites'."""
     max_elements: int = Field(default=7, ge=1, le=N_ELEMENTS)
-    """Most elements in stage 2 (n_elem^max, eq. 7). The paper has 10; `default` has 7, the most in ElemNet's data."""
+    """Most elements in stage 2 (n_elem^max, eq. 7). The paper has 10; `default` has 7, the most in OQMD."""
     limit_counts_fixed: bool = True
     """Whether fixed elements count towards max_elements."""
     n_unit: sections.RangeSpec = Field(default_factory=sections.RangeSpec)
@@ -115,6 +115,10 @@ class SearchSpec(sections.Section):
 
     tc_predictor: Literal["ensemble", "resnet18"] = "ensemble"
     """The T_c predictor to climb: the paper's ResNet-18, or the ensemble, which is nearer to measured T_c."""
+    ef_predictor: Literal["ensemble", "elemnet"] = "ensemble"
+    """The predictor of E_f: the paper's ElemNet, or the ensemble, which errs by about half as much; but its slopes,
+    which a search needs where alpha isn't 0, cost some 30 times ElemNet's.
+    """
     kappa: float = Field(default=1.0, ge=0, le=10)
     """κ: the search climbs T_c − κ·σ, σ being the ensemble's. With the paper's 0 rows gather where it errs."""
     extrapolation_weight: float = Field(default=0.0, ge=0)

@@ -285,7 +285,10 @@ def finish(
     """The terms after the last step; rows that aren't finite there go back to where they last were."""
     with torch.no_grad():
         _, terms = losses(state.x_base, state.mask, space, predictors, objective)
-    lost = (state.status == RowStatus.OK) & ~(terms.tc_k.isfinite() & terms.ef_ev_per_atom.isfinite())
+    finite = terms.tc_k.isfinite()
+    if objective.alpha:
+        finite = finite & terms.ef_ev_per_atom.isfinite()
+    lost = (state.status == RowStatus.OK) & ~finite
     if not lost.any():
         return state, terms
     x_base = torch.where(lost[:, None], state.last_finite, state.x_base)

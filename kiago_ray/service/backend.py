@@ -12,14 +12,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from fastapi import Depends, Request
 
-from kiago_ray.api import HULL_FORMULAS, score
-from kiago_ray.chemistry.elements import Mask
+from kiago_ray.api import score
 from kiago_ray.models import Models, load_models
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.problems import BUSY_RETRY_S, ProblemError
@@ -31,13 +30,6 @@ HEALTH_S = 1.0
 
 T = TypeVar("T")
 Answer = tuple[str, Any]  # the version of the models, and what they say (see api.score)
-
-
-class Piece(NamedTuple):
-    """Formulas of one request, and which of them get their energy above the hull."""
-
-    formulas: Sequence[str]
-    near: Mask
 
 
 class Backend:
@@ -60,7 +52,7 @@ class Backend:
         self._models, self._one = models, ThreadPoolExecutor(1)
         self.threads = threads or os.cpu_count() or 1
         self._most, self._observe = batch_formulas, observe
-        self._waiting: deque[tuple[Piece, asyncio.Future[Answer]]] = deque()
+        self._waiting: deque[tuple[Sequence[str], asyncio.Future[Answer]]] = deque()
         self._working: asyncio.Task[None] | None = None
         self._checking, self._checked_at, self._sound = asyncio.Lock(), -math.inf, ""
 
@@ -76,17 +68,18 @@ class Backend:
         return await asyncio.get_running_loop().run_in_executor(self._one, work)
 
     async def score(self, formulas: Sequence[str]) -> Answer:
-        """The models' version, and what they say of each formula; in pieces, so that small requests get between."""
-        most, near = self._most, np.arange(len(formulas)) < HULL_FORMULAS
-        starts = range(0, max(len(formulas), 1), most)
-        pieces = [Piece(formulas[at : at + most], near[at : at + most]) for at in starts]
+        """The models' version and what they say of each formula, all of one version. Many formulas go in pieces, so
+        that small requests get between.
+        """
+        starts = range(0, max(len(formulas), 1), self._most)
+        pieces = [formulas[at : at + self._most] for at in starts]
         while True:
             found = [await self._answer(piece) for piece in pieces]
             versions = {version for version, _ in found}
             if len(versions) == 1:
                 return versions.pop(), pa.concat_tables([scores for _, scores in found])
 
-    async def _answer(self, piece: Piece) -> Answer:
+    async def _answer(self, piece: Sequence[str]) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((piece, answer))
         if self._working is None or self._working.done():
@@ -97,8 +90,8 @@ class Backend:
         """Compute what waits, batch by batch. A batch that fails is the error of all its requests."""
         while self._waiting:
             batch = [self._waiting.popleft()]
-            count = len(batch[0][0].formulas)
-            while self._waiting and (count := count + len(self._waiting[0][0].formulas)) <= self._most:
+            count = len(batch[0][0])
+            while self._waiting and (count := count + len(self._waiting[0][0])) <= self._most:
                 batch.append(self._waiting.popleft())
             try:
                 found: list[Answer | Exception] = [*await self._score_batch([piece for piece, _ in batch])]
@@ -112,12 +105,11 @@ class Backend:
                 else:
                     answer.set_result(each)
 
-    async def _score_batch(self, pieces: list[Piece]) -> list[Answer]:
-        models, sizes = self.models, [len(piece.formulas) for piece in pieces]
-        formulas = [formula for piece in pieces for formula in piece.formulas]
-        near = np.concatenate([piece.near for piece in pieces])
+    async def _score_batch(self, pieces: list[Sequence[str]]) -> list[Answer]:
+        models, sizes = self.models, list(map(len, pieces))
+        formulas = [formula for piece in pieces for formula in piece]
         began = time.perf_counter()
-        scores = await self.in_turn(lambda: score(formulas, models, near=near, threads=self.threads))
+        scores = await self.in_turn(lambda: score(formulas, models, threads=self.threads))
         self._observe(scores, time.perf_counter() - began)
         parts = zip(np.cumsum(sizes).tolist(), sizes, strict=True)
         return [(models.version, scores.slice(end - size, size)) for end, size in parts]
@@ -187,9 +179,7 @@ def service_models(settings: ServiceSettings, weights: str | None = None) -> Mod
     """The shipped models or those of a folder, with the shipped phases and the tables that the settings name. Raises
     WeightsError, DataError, and ValueError without known compositions, which explanations need.
     """
-    models = load_models(
-        weights, known=settings.known, tried=settings.tried, phases=None, device=settings.device
-    )
+    models = load_models(weights, known=settings.known, tried=settings.tried, device=settings.device)
     if models.known is None:
         raise ValueError("known: the service needs known compositions; name a table, or landmarks")
     return models

@@ -288,7 +288,7 @@ class Runner:
         from kiago_ray.runs.results import finish_search  # who only answers for jobs needs no merging
 
         store, result = self.store, self.store.result(job.request.id)
-        models = replace(self.models, hull=None)  # only the best of all rows are held against the hull
+        models = self.models
         planned = PlannedSearch.of(SearchSpec.model_validate(job.request.spec), job.request.rows_per_shard)
         shards, steps = planned.shards, sum(planned.spec.steps)
         there = state_of(result, planned)
@@ -334,5 +334,7 @@ class Runner:
         tell(phase="merging")
         title = f"around {planned.base}" if planned.base else "from random starts"
         record = {**models.identity, "preset": job.request.preset}
-        found = finish_search(result, planned, done, folder=result, record=record, title=title)
+        found = finish_search(
+            result, planned, done, folder=result, record=record, title=title, hull=models.hull
+        )
         return {"state": "done", "summary": found.summary.to_dict()}

@@ -24,7 +24,7 @@ from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats
 from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.models import Models
 from kiago_ray.predictors.base import predict as values_of
-from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY
+from kiago_ray.predictors.weights import ENERGIES, ORACLE, PLAUSIBILITY
 from kiago_ray.report.reasons import Reason, ef_error, reasons_of
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.result import RowStatus
@@ -56,7 +56,8 @@ _DECIMALS = 6
 _NAMES = {
     "tc_ensemble": "T_c, an ensemble of residual networks on amounts and element statistics",
     "tc": "T_c, a ResNet-18 on a map of the periodic table (presets paper and reference)",
-    "ef": "formation energy, ElemNet",
+    ENERGIES: "formation energy, an ensemble of networks on sets of elements",
+    "ef": "formation energy, ElemNet (presets of the paper, open)",
     ORACLE: "T_c, boosted trees: the second opinion",
     PLAUSIBILITY: "plausibility: whether such a composition exists and is reported",
 }

@@ -7,7 +7,6 @@ import io
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -18,7 +17,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from kiago_ray.report.plots import SEARCH_PLOTS
+from kiago_ray.report.plots import SEARCH_PLOTS, SECTION_PLOT
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
@@ -140,7 +139,7 @@ async def submit(request: Request, response: Response, service: Asked) -> Any:
     values = json_of(body, _SEARCH)
     if not isinstance(values, dict):
         raise ProblemError.at("body", f"a search is a mapping of fields, such as {_SEARCH}")
-    models = replace(backend.models, hull=None)  # as the worker has them
+    models = backend.models
     spec, preset = await run_in_threadpool(requested_search, values, limits)
     await service.answered(backend.in_turn(lambda: models.check(spec)))
     job = await run_in_threadpool(_keep, service, request.state.client, spec, preset)
@@ -306,6 +305,8 @@ def _view(job: Job, store: JobStore | None, *, whole: bool = True) -> JobView:
     phase = "done" if done else status.phase
     link = f"/v1/searches/{request.id}"
     queue = store if status.state == "queued" else None
+    section = spec.get("base") and (status.summary or {}).get("passed")  # else there are no two ends
+    plots = [name for name in SEARCH_PLOTS if section or name != SECTION_PLOT]
     return JobView(
         **request.model_dump(include={"id", "submitted_at", "preset"}),
         **status.model_dump(include={"state", "started_at", "ended_at", "error", "summary"}),
@@ -315,7 +316,7 @@ def _view(job: Job, store: JobStore | None, *, whole: bool = True) -> JobView:
         progress={"done": status.done, "total": total, "unit": "steps", "phase": phase},
         place_in_queue=None if queue is None else queue.place_in_queue(request.id),
         links={"self": link, "events": f"{link}/events", "candidates": f"{link}/candidates"},
-        plots=list(SEARCH_PLOTS) if done else [],
+        plots=plots if done else [],
     )
 
 

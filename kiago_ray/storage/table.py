@@ -22,7 +22,8 @@ from kiago_ray.screening.screens import SCREENS
 from kiago_ray.storage.location import Location, StorageError, Where, reason
 
 _PREDICTED = (
-    "tc_k tc_std_k tc_oracle_k tc_oracle_std_k extrapolation ef_ev_per_atom e_hull_ev_per_atom "
+    "tc_k tc_std_k tc_oracle_k tc_oracle_std_k extrapolation ef_ev_per_atom e_hull_ev_per_atom e_hull_std_ev_per_atom "
+    "decomposition "
     "plausibility existence plausibility_reason expected_improvement_k best_nearby best_nearby_tc_k "
     "oxidation_states charge_kind mean_valences holes_per_cu undoped "
     "nearest_known nearest_distance nearest_tc_k nearest_reference known made passed"
@@ -34,7 +35,8 @@ TOP_ROWS = 100
 _TOP = (
     "rank passed formula base source? plausibility? existence? expected_improvement_k? gain? best_nearby? "
     "best_nearby_tc_k? trusted_tc_k tc_k tc_std_k tc_oracle_k tc_oracle_std_k delta_tc_k ef_ev_per_atom "
-    "e_hull_ev_per_atom? extrapolation extrapolated pareto known made tried? tried_nearby? tc_given_tried_k? "
+    "e_hull_ev_per_atom? e_hull_std_ev_per_atom? decomposition? extrapolation extrapolated pareto known made "
+    "tried? tried_nearby? tc_given_tried_k? "
     "nearest_known nearest_distance nearest_tc_k nearest_pressure_gpa nearest_reports nearest_reference "
     "plausibility_reason? oxidation_states mean_valences? holes_per_cu? undoped? charge_nats_per_atom balanced "
     "plausible? neutral pauling ef_negative few_elements near_hull? alloy n_elements n_atoms search? seed row"

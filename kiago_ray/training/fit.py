@@ -1,4 +1,4 @@
-"""Fit one network and write its card: AdamW, averaged weights, checkpoints that resume exactly.
+"""Fit one network and write its card: AdamW, for some Muon too, averaged weights, checkpoints that resume exactly.
 
 All randomness comes from one generator whose state is in the checkpoint, and dropout's from the number of the epoch,
 so a run that was killed ends with the same weights. Checkpoints are safetensors; no pickle.
@@ -16,6 +16,7 @@ from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -35,7 +36,9 @@ Network = TypeVar("Network", bound=nn.Module)
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
     """Everything that defines a fit beside its data. huber_width: the error, on the network's scale, up to which it is
-    squared; None for the absolute error everywhere."""
+    squared; None for the absolute error everywhere. blocks_learning_rate: of the matrices in `blocks`, whose steps
+    Muon makes orthogonal (as torch has it); None where AdamW takes all.
+    """
 
     epochs: int
     learning_rate: float
@@ -45,6 +48,7 @@ class FitSettings:
     warmup_share: float = 0.1
     seed: int = 0
     huber_width: float | None = None
+    blocks_learning_rate: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +109,7 @@ def fit(
             with precision:
                 predicted = predict(rows.fractions[pick].to(device))
             loss = mean_error(predicted, rows, pick, settings.huber_width)
-            state.step(loss, step, one_cycle(step, settings.epochs * batches, settings))
+            state.step(loss, step, one_cycle(step, settings.epochs * batches, settings.warmup_share))
             total += loss.item() / (1 if rows.weights is None else rows.weights.shape[1])
         seconds += time.monotonic() - start
         state.save(checkpoint, epoch + 1, seconds)
@@ -131,16 +135,21 @@ def mean_error(predicted: Tensor, rows: Epoch, pick: Tensor, huber_width: float 
     return ((weights * errors).sum(dim=0) / weights.sum(dim=0).clamp(min=1)).sum()
 
 
-def one_cycle(step: int, steps: int, settings: FitSettings) -> float:
-    """Learning rate: a cosine up over the warm-up, a cosine down to nothing over the rest."""
+def one_cycle(step: int, steps: int, warmup_share: float) -> float:
+    """Share of the learning rate: a cosine up over the warm-up, a cosine down to nothing over the rest."""
 
     def rise(share: float) -> float:
         return 0.5 * (1 - float(torch.cos(torch.tensor(share * torch.pi))))
 
-    warmup = max(1.0, settings.warmup_share * steps)
+    warmup = max(1.0, warmup_share * steps)
     if step < warmup:
-        return settings.learning_rate * (0.04 + 0.96 * rise(step / warmup))
-    return settings.learning_rate * (1 - rise((step - warmup) / max(1.0, steps - warmup)))
+        return 0.04 + 0.96 * rise(step / warmup)
+    return 1 - rise((step - warmup) / max(1.0, steps - warmup))
+
+
+def _of_blocks(network: nn.Module) -> set[nn.Parameter]:
+    """The matrices of a network's `blocks`."""
+    return {p for name, p in network.named_parameters() if p.ndim == 2 and "blocks" in name.split(".")}
 
 
 class _State:
@@ -153,30 +162,47 @@ class _State:
         average = deepcopy(network).eval().requires_grad_(False)
         self.average, self.averages, self.latest = average, average.state_dict(), network.state_dict()
         # Of an ensemble's members, side by side, a vector is (members, 1, width).
-        parts = {p: p.ndim <= 1 or (p.ndim == 3 and p.shape[1] == 1) for p in network.parameters()}
-        groups = [[p for p, vector in parts.items() if vector is asked] for asked in (False, True)]
+        vectors = {p for p in network.parameters() if p.ndim <= 1 or (p.ndim == 3 and p.shape[1] == 1)}
+        muon = set[nn.Parameter]() if settings.blocks_learning_rate is None else _of_blocks(network)
+        groups: list[list[nn.Parameter]] = [
+            [p for p in network.parameters() if p not in vectors | muon],
+            [p for p in network.parameters() if p in vectors],
+            [p for p in network.parameters() if p in muon],
+        ]
+        decay = settings.weight_decay
         decays: list[dict[str, Any]] = [{"params": groups[0]}, {"params": groups[1], "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(decays, weight_decay=settings.weight_decay, fused=True)
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(decays, weight_decay=decay, fused=True)
+        ]
+        if muon:
+            own = torch.optim.Muon(groups[2], weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            self.optimizers.append(own)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.tensors = {f"network.{name}": tensor for name, tensor in self.latest.items()}
         self.tensors |= {f"average.{name}": tensor for name, tensor in self.averages.items()}
-        for i, p in enumerate(groups[0] + groups[1]):
-            moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-            self.optimizer.state[p] = {"step": torch.zeros((), device=p.device), **moments}
-            self.tensors |= {f"optimizer.{i}.{k}": tensor for k, tensor in self.optimizer.state[p].items()}
+        for i, p in enumerate(chain(*groups)):
+            names = ["momentum_buffer"] if p in muon else ["exp_avg", "exp_avg_sq"]
+            kept = {name: torch.zeros_like(p) for name in names}
+            if p not in muon:
+                kept["step"] = torch.zeros((), device=p.device)
+            self.optimizers[p in muon].state[p] = kept
+            self.tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in kept.items()}
         # What must not change between the parts of one run.
         shapes = [tuple(p.shape) for p in network.parameters()]
         identity = json.dumps([asdict(settings), dict(recipe), shapes], sort_keys=True).encode()
         rows = first.fractions.numpy().tobytes() + first.targets.numpy().tobytes()
         self.identity = hashlib.sha256(identity + rows).hexdigest()
 
-    def step(self, loss: Tensor, step: int, learning_rate: float) -> None:
-        """Move the weights down the loss, and their average towards them."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.zero_grad()
+    def step(self, loss: Tensor, step: int, share: float) -> None:
+        """Move the weights down the loss, by this share of the learning rates, and their average towards them."""
+        rates = (self.settings.learning_rate, self.settings.blocks_learning_rate or 0.0)
+        for optimizer, rate in zip(self.optimizers, rates, strict=False):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+            optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         # Faster while there is little to keep.
         pull = 1 - min(self.settings.average_decay, (1 + step) / (10 + step))
         for name, average in self.averages.items():

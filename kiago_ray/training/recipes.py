@@ -1,4 +1,4 @@
-"""The recipes of the shipped networks, from tables to weights with a card: T_c's two predictors, E_f's ElemNet.
+"""Recipes of shipped networks, from tables to weights with a card: T_c's two predictors and the paper's ElemNet.
 
 Each is fitted once a split. The *random* split's weights are saved, so the card's held-out scores are those of the
 very weights; the *system* split's fit only gives its scores. The ensemble's spread is calibrated on one half of the
@@ -242,12 +242,21 @@ def _halves(network: CalibratedEnsemble, test: TrainingTable) -> tuple[HeldOut, 
 
 
 def fit_spread(splits: list[HeldOut]) -> Spread:
-    """Coefficients for which 68.3 % of each split's errors lie within σ and 95.4 % within 2σ, as far as four can.
+    """The spread of T_c, fitted by `fit_quantiles`."""
+    found = fit_quantiles(splits, np.array([0.0, 1.0, 0.0, 0.0]), ensemble.LEAST_STD_K)
+    spread = Spread()
+    spread.coefficients.copy_(torch.from_numpy(found))
+    return spread
+
+
+def fit_quantiles(splits: list[HeldOut], start: Doubles, least: float) -> Doubles:
+    """Coefficients of ln(σ − least) for which 68.3 % of each split's errors lie within σ and 95.4 % within 2σ, as far
+    as so many can.
 
     They minimise the pinball loss of ln|error| at these quantiles, which asks for exactly these shares, whatever the
     tails. What a split as a whole is off by costs extra, so that neither is served at the other's expense.
     """
-    parts = [(terms, np.log(np.maximum(errors_k - ensemble.LEAST_STD_K, 1e-3))) for terms, errors_k in splits]
+    parts = [(terms, np.log(np.maximum(errors - least, LEAST_SCALE))) for terms, errors in splits]
 
     def loss(coefficients: Doubles) -> float:
         total = 0.0
@@ -261,10 +270,8 @@ def fit_spread(splits: list[HeldOut]) -> Spread:
         return total
 
     options = {"maxiter": 8000, "xatol": 1e-4, "fatol": 1e-7}
-    best = minimize(loss, np.array([0.0, 1.0, 0.0, 0.0]), method="Nelder-Mead", options=options)
-    spread = Spread()
-    spread.coefficients.copy_(torch.from_numpy(best.x))
-    return spread
+    best = minimize(loss, start, method="Nelder-Mead", options=options)
+    return np.asarray(best.x)
 
 
 def coverage(spread: Spread, rows: HeldOut) -> dict[str, float]:

@@ -34,7 +34,8 @@ def test_arguments_give_what_the_predictors_say(kiago: Kiago) -> None:
     assert [row["tc_k"] for row in rows] == pytest.approx(
         predictors.tc(x).relu().tolist(), rel=1e-5, abs=1e-4
     )
-    assert [row["ef_ev_per_atom"] for row in rows] == pytest.approx(predictors.ef(x).tolist(), rel=1e-5)
+    ef = predictors.energies["ensemble"](x)
+    assert [row["ef_ev_per_atom"] for row in rows] == pytest.approx(ef.tolist(), rel=1e-5)
     mean, spread = load_oracle().predict(x.numpy())
     assert [row["tc_oracle_k"] for row in rows] == mean.tolist()
     assert [row["tc_oracle_std_k"] for row in rows] == spread.tolist()
@@ -185,6 +186,7 @@ def test_blank_lines_and_short_rows_keep_their_places_and_long_rows_are_refused(
 ADDED = [
     "ef_ev_per_atom",
     "e_hull_ev_per_atom",
+    "e_hull_std_ev_per_atom",
     "e_decomposition_ev_per_atom",
     "decomposition",
     "n_phases",
@@ -213,13 +215,13 @@ def test_the_files_own_energies(kiago: Kiago, phases: Path) -> None:
     assert rows["Ti2O4"]["e_hull_ev_per_atom"] == 0
     assert rows["Ti2O4"]["e_decomposition_ev_per_atom"] == pytest.approx(-3 + 2.9 * 5 / 6)
     assert rows["TiO"]["e_hull_ev_per_atom"] == pytest.approx(-2 + 2.9 * 5 / 6)
-    assert rows["TiO"]["decomposition"] == "0.8333 Ti2O3 + 0.1667 Ti"
+    assert rows["TiO"]["decomposition"] == "3 TiO → Ti2O3 + Ti"
     assert (rows["TiO"]["n_phases"], rows["TiO"]["is_phase"], rows["TiO"]["error"]) == (4, True, None)
     assert (rows["Ti"]["ef_ev_per_atom"], rows["Ti"]["e_hull_ev_per_atom"]) == (0, 0)
 
 
-def test_elemnets_energies_by_default(kiago: Kiago, phases: Path) -> None:
-    ended = kiago("hull", "Ti3O5", "Ti1.9Fe0.1O3", "RaO", "--phases", phases, "--json")
+def test_predicted_energies_by_default(kiago: Kiago, phases: Path) -> None:
+    ended = kiago("hull", "Ti3O5", "Ti1.9Fe0.1O3", "Ra2O", "--phases", phases, "--json")
     assert ended.code == 3
     assert "the predictor doesn't know Ra" in ended.err
     rows = json.loads(ended.out)["hull"]
@@ -227,7 +229,8 @@ def test_elemnets_energies_by_default(kiago: Kiago, phases: Path) -> None:
     for row in rows[:2]:
         assert row["e_hull_ev_per_atom"] >= 0
         assert row["e_hull_ev_per_atom"] == max(row["e_decomposition_ev_per_atom"], 0) or row["is_phase"]
-    assert rows[0]["n_phases"] == len(hull.phases.formulas) + 2 == 5
+        assert row["e_hull_std_ev_per_atom"] > 0
+    assert rows[0]["n_phases"] == len(hull.phases.formulas) - 1 + 2 == 5  # without RaO
     assert [row["error"] for row in rows] == [None, None, "the predictor doesn't know Ra"]
     shown = kiago("hull", "Ti3O5", "--phases", phases)
     assert shown.code == 0
@@ -290,9 +293,7 @@ def test_predicted_energies_are_not_held_against_the_files(
     assert "is predicted and not to be held against the file's energies" in ended.err
 
 
-def test_with_elemnet_the_inputs_energies_are_computed_anew(
-    kiago: Kiago, tmp_path: Path, phases: Path
-) -> None:
+def test_the_inputs_energies_are_computed_anew(kiago: Kiago, tmp_path: Path, phases: Path) -> None:
     (tmp_path / "top.csv").write_text("rank,formula,ef_ev_per_atom\n1,Ti3O5,99\n")
     ended = kiago("hull", "--input", tmp_path / "top.csv", "--phases", phases, "--json")
     assert ended.code == 0, ended.err
@@ -322,11 +323,18 @@ def test_wrong_input_is_refused_in_one_line(kiago: Kiago, tmp_path: Path, phases
         (["TiO2", "--phases", tmp_path / "energies.csv", *own], "no column of formation energies"),
         (["TiO2", "--phases", tmp_path / "nan.csv", *own], "1 energy not a number"),
         (["TiO2", "--phases", tmp_path / "cut.csv.gz"], "ends too early"),
-        (["TiO2", "--phases", phases, "--energies", "dft"], "'elemnet', 'file'"),
+        (["TiO2", "--phases", phases, "--energies", "dft"], "'predicted', 'file'"),
         (["TiO2", "--phases", phases, *own, "--weights", tmp_path], "--weights"),
         (["TiO2", "--phases", phases, "--output", tmp_path / "out.xlsx"], ".csv or .parquet"),
         (["--input", tmp_path / "taken.csv", "--phases", phases], "already has 'decomposition'"),
         (["TiO2", "--phases", phases, "--weights", tmp_path], "no model card"),
+        (["TiO2", "--phases", phases, "--plot", tmp_path / "out.jpg"], ".png or .svg"),
+        (["TiO2", "--phases", phases, "--plot", tmp_path / "empty.csv"], ".png or .svg"),
+        (["YBa2Cu3O7", "--phases", phases, "--plot", tmp_path / "out.png"], "two or three elements"),
+        (["Ti2Xx", "--phases", phases, "--plot", tmp_path / "out.png"], "Xx"),
+        (["TiO2", "--phases", phases, "--section", tmp_path / "out.png"], "give two"),
+        (["TiO2", "Ti2O4", "--phases", phases, "--section", tmp_path / "out.png"], "one composition"),
+        (["TiO", "TiO2", "--phases", phases, *own, "--section", tmp_path / "out.png"], "--energies file out"),
     ]:
         ended = kiago("hull", *arguments)
         assert ended.code == 2, arguments
@@ -334,6 +342,26 @@ def test_wrong_input_is_refused_in_one_line(kiago: Kiago, tmp_path: Path, phases
         assert len(ended.err.strip().splitlines()) == 1, arguments
     alone = kiago("hull", "Xx", "--phases", phases)
     assert alone.code == 2
+
+
+def test_diagrams_and_sections_are_written_in_the_form_of_their_names(
+    kiago: Kiago, tmp_path: Path, phases: Path
+) -> None:
+    image, drawing = tmp_path / "out.png", tmp_path / "out.svg"
+    ended = kiago("hull", "TiO", "Ti3O5", "--phases", phases, "--plot", image, "--section", drawing)
+    assert ended.code == 0, ended.err
+    assert f"written to {drawing}" in ended.err
+    assert "3 TiO → Ti2O3 + Ti" in " ".join(ended.out.split())
+    assert image.read_bytes().startswith(b"\x89PNG")
+    assert all(name in drawing.read_text() for name in (">TiO<", ">Ti₃O₅<", ">Ti₂O₃<"))
+    again = kiago("hull", "TiO", "--phases", phases, "--plot", image)
+    assert again.code == 2
+    assert "exists" in again.err
+    own = kiago(
+        "hull", "TiO", "TiO2", "--phases", phases, "--energies", "file", "--section", tmp_path / "a.svg"
+    )
+    assert own.code == 2
+    assert "leave --energies file out" in own.err
 
 
 def test_a_search_with_phases_fills_the_column_and_judges_by_it(kiago: Kiago, tmp_path: Path) -> None:
@@ -352,14 +380,18 @@ def test_a_search_with_phases_fills_the_column_and_judges_by_it(kiago: Kiago, tm
     assert ended.code == 0, ended.err
     assert "ΔE_hull" in ended.out
     rows = pd.read_parquet(out / "candidates.parquet")
+    first = rows["formula"][rows["passed"]].iloc[0]
+    assert f"from LaNiAsO to the first proposal, {first}" in (out / "report.html").read_text()
+    assert (out / "section.png").read_bytes().startswith(b"\x89PNG")
     hull = EnergyHull.of(path)
-    computed = rows[rows["e_hull_ev_per_atom"].notna()]
-    assert set(computed["formula"]) == set(rows[rows["ef_negative"]]["formula"])
-    x = parse_fractions(computed["formula"].tolist())
-    again = hull.e_hull(x, computed["ef_ev_per_atom"].to_numpy())
-    assert computed["e_hull_ev_per_atom"].tolist() == pytest.approx(again.tolist(), abs=1e-6)
-    assert (computed["near_hull"] == (computed["e_hull_ev_per_atom"] <= 0.3)).all()
-    assert (rows["passed"] == (rows["ef_negative"] & rows["near_hull"].eq(True))).all()
+    assert rows["e_hull_ev_per_atom"].notna().all()
+    x = parse_fractions(rows["formula"].tolist())
+    energies, std = hull.energies(x)
+    assert rows["e_hull_ev_per_atom"].tolist() == pytest.approx(hull.e_hull(x, energies).tolist(), abs=1e-4)
+    assert rows["e_hull_std_ev_per_atom"].tolist() == pytest.approx(std.tolist(), rel=1e-3, nan_ok=True)
+    assert rows["decomposition"].notna().equals(rows["e_hull_ev_per_atom"] > 0)
+    assert (rows["near_hull"] == (rows["e_hull_ev_per_atom"] <= 0.3)).all()
+    assert (rows["passed"] == (rows["ef_negative"] & rows["near_hull"])).all()
     top = pd.read_csv(out / "top.csv")
     assert {"e_hull_ev_per_atom", "near_hull"} <= set(top.columns)
 

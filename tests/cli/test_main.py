@@ -22,6 +22,7 @@ def test_version_names_the_weights(kiago: Kiago) -> None:
         "tc",
         "tc_ensemble",
         "ef",
+        "ef_ensemble",
         "tc_oracle",
         "tc_tuning_oracle",
         "plausibility",

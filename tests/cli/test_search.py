@@ -35,6 +35,7 @@ FILES = {
     "pareto.png",
     "search_against_oracle.png",
     "trajectory.png",
+    "section.png",
     "curves.parquet",
     "summary.json",
 }

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pytest
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition, Element
 
-from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.hull import EnergyHull, HullPlace, judge, lowest_mixtures, with_e_hull
+from kiago_ray.chemistry.formula import amounts_row, parse, parse_fractions
+from kiago_ray.hull import EnergyHull, HullPlace, judge, lowest_mixtures, with_hull
 from kiago_ray.screening.candidates import collect
 from kiago_ray.search.result import SearchResult
 from kiago_ray.search.spec import SearchSpec
@@ -39,7 +38,7 @@ def test_a_binary_hull_by_hand(make_hull: MakeHull) -> None:
     above = place(hull, "TiO", -2.0)
     assert above.e_hull_ev_per_atom == pytest.approx(2.9 * 5 / 6 - 2, abs=1e-9)
     assert above.e_decomposition_ev_per_atom == above.e_hull_ev_per_atom
-    assert above.decomposition_text == "0.8333 Ti2O3 + 0.1667 Ti"
+    assert above.reaction("TiO") == "3 TiO → Ti2O3 + Ti"
     # A new composition below the hull is stable, and how far it lies below is told.
     new = place(hull, "Ti3O5", -3.5)
     assert (new.e_hull_ev_per_atom, new.is_phase) == (0, False)
@@ -55,7 +54,7 @@ def test_a_higher_polymorph_lies_above_its_own_phase(make_hull: MakeHull) -> Non
 def test_elements_are_at_zero_whatever_the_file_says(make_hull: MakeHull) -> None:
     hull = make_hull({**TITANIUM, "Ti": 0.3, "O2": -1.0})
     assert hull.phases.report.dropped == {"an element, at 0 eV/atom by definition": 2}
-    assert hull.energies(parse_fractions(["Ti", "O", "TiO2"])).tolist() == [0, 0, -3.0]
+    assert hull.energies(parse_fractions(["Ti", "O", "TiO2"]))[0].tolist() == [0, 0, -3.0]
     found = place(hull, "Ti", 0.0)
     assert (found.e_hull_ev_per_atom, found.decomposition) == (0, (("Ti", 1.0),))
     assert place(hull, "TiO2", -3.0).e_decomposition_ev_per_atom == pytest.approx(-3 + 2.9 * 5 / 6, abs=1e-9)
@@ -143,7 +142,33 @@ def test_a_hull_with_more_phases_is_never_higher(make_hull: MakeHull) -> None:
         assert b.e_decomposition_ev_per_atom >= a.e_decomposition_ev_per_atom - 1e-9
 
 
-def test_unknown_energies_stay_unknown_and_foreign_elements_are_refused(make_hull: MakeHull) -> None:
+def test_reactions_are_balanced_in_whole_numbers(make_hull: MakeHull) -> None:
+    hull = make_hull({"La2O3": -3.0, "FeAs": -0.3, "LaAs": -1.5, "LaOF": -3.2})
+    formula = "LaFeAsO0.9F0.1"
+    left, right = place(hull, formula, -1.0).reaction(formula).split(" → ")
+    number, written = left.split(" ")
+    assert written == formula
+    sums = np.zeros(118)
+    for part in right.split(" + "):
+        many, name = part.split(" ") if " " in part else ("1", part)
+        sums += int(many) * amounts_row(parse(name))
+    np.testing.assert_allclose(sums, int(number) * amounts_row(parse(formula)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("formula", ["Ti1.000123O1.37", "Ti0.9999O1.0001"])
+def test_what_needs_large_numbers_has_decimals(make_hull: MakeHull, formula: str) -> None:
+    left, right = place(make_hull(TITANIUM), formula, -1.0).reaction(formula).split(" → ")
+    assert left == formula
+    sums = np.zeros(118)
+    for part in right.split(" + "):
+        many, name = part.split(" ") if " " in part else ("1", part)
+        assert float(many) > 0
+        sums += float(many) * amounts_row(parse(name))
+    np.testing.assert_allclose(sums, amounts_row(parse(formula)), atol=0.01)
+    assert "." in right
+
+
+def test_unknown_energies_stay_unknown(make_hull: MakeHull) -> None:
     hull = make_hull(TITANIUM)
     assert np.isnan(hull.energies(parse_fractions(["Ti5O9"]))).all()
     assert np.isnan(hull.e_hull(parse_fractions(["TiO2"]), np.array([np.nan]))).all()
@@ -182,7 +207,8 @@ def test_bad_formulas_keep_their_places_and_given_energies_count(make_hull: Make
     hull = make_hull({"TiO2": -3.0, "Ti2O3": -2.9})
     formulas: list[object] = ["Ti2O4", "Xx", None, "Ti3O5", "Ti3O5", "Ti4O6", "Fe"]
     given = np.array([np.nan, -1, -1, np.nan, -2.0, -2.5, np.nan])
-    energies, places, errors = judge(hull, formulas, given)
+    energies, spread, places, errors = zip(*judge(hull, formulas, given), strict=True)
+    assert np.isnan(spread).all()  # none is predicted
     assert [place is None for place in places] == [False, True, True, True, False, False, False]
     assert [error is None for error in errors] == [place is not None for place in places]
     assert "unknown element" in str(errors[1])
@@ -195,7 +221,7 @@ def test_bad_formulas_keep_their_places_and_given_energies_count(make_hull: Make
 
 
 def test_no_formulas(make_hull: MakeHull) -> None:
-    assert judge(make_hull({"TiO2": -3.0}), [])[1:] == ([], [])
+    assert judge(make_hull({"TiO2": -3.0}), []) == []
 
 
 MakeResult = Callable[[Sequence[tuple[str | None, float, float]]], SearchResult]
@@ -209,19 +235,15 @@ ROWS: list[tuple[str | None, float, float]] = [
 ]
 
 
-def test_the_best_that_pass_have_a_distance_and_the_rest_none(
-    make_hull: MakeHull, make_result: MakeResult
-) -> None:
-    hull, result = make_hull({"TiO2": -3.0, "Ti2O3": -2.9}), make_result(ROWS)
-    passed = [True, True, False, True, False, True]
-    rows = collect(result, SearchSpec())
-
-    def e_hull(passed: list[bool], **given: int) -> Any:
-        table = with_e_hull(rows.append_column("passed", [passed]), result.amounts, hull, **given)
-        return table["e_hull_ev_per_atom"].to_numpy()
-
-    tio = -2 + 2.9 * 5 / 6
-    np.testing.assert_allclose(e_hull(passed), [0.4375, tio, np.nan, tio, np.nan, 0], atol=1e-6)
-    two = e_hull(passed, most=2)
-    np.testing.assert_allclose(two, [np.nan, tio, np.nan, tio, np.nan, 0], atol=1e-6)
-    assert np.isnan(e_hull([False] * 6)).all()
+def test_every_formula_has_its_distance_its_sigma_and_its_reaction(make_result: MakeResult) -> None:
+    phases = EnergyHull.of()
+    hull, result = EnergyHull(phases.phases, phases.ef), make_result(ROWS)
+    table = with_hull(collect(result, SearchSpec()), result.amounts, hull).to_pylist()
+    x = parse_fractions(["Ti3O5", "TiO"])
+    (ti3o5, tio), (_, std) = hull.energies(x)
+    assert std != std  # a phase's own energy
+    assert table[0]["e_hull_ev_per_atom"] == pytest.approx(hull.e_hull(x, np.array([ti3o5, tio]))[0])
+    assert table[1] == table[3] | {name: table[1][name] for name in ("row",)}
+    assert table[4]["e_hull_ev_per_atom"] is table[4]["decomposition"] is None
+    assert table[5]["e_hull_ev_per_atom"] == 0
+    assert table[5]["decomposition"] is None  # it is stable

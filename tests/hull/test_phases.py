@@ -1,4 +1,4 @@
-"""Energies of phases: ElemNet's own, kept in the cache, never for another file, other weights or another version."""
+"""Energies of phases: their source's, else predicted and cached, never for another file or other weights."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import pytest
 import torch
 
 from kiago_ray.chemistry.formula import parse_fractions
-from kiago_ray.hull import EnergyHull, Phases, load_phases
-from kiago_ray.predictors.weights import load_card, load_network, save_network
+from kiago_ray.data import tables
+from kiago_ray.hull import EnergyHull, Phases, judge, load_phases
+from kiago_ray.predictors.energy import EnergyEnsemble
+from kiago_ray.predictors.weights import load_card, load_energies, save_network
 
 FORMULAS = ["TiO2", "La1.85Sr0.15CuO4", "YBa2Cu3O7", "MgB2", "PuO2"]
 
 
-class Counted:
+class Counted(EnergyEnsemble):
     """A predictor that counts the rows it is asked for."""
 
     def __init__(self, factor: float = -0.1) -> None:
-        self.supported = torch.ones(118, dtype=torch.bool)
-        self.supported[87] = False  # Ra
+        super().__init__()
+        self.known[87] = 0  # Ra
         self.rows = 0
         self.factor = factor
 
@@ -46,23 +48,36 @@ def same(a: Phases, b: Phases) -> bool:
     )
 
 
-def test_energies_are_elemnets(phases_file: Path) -> None:
-    hull, network = EnergyHull.of(phases_file), load_network("ef")  # the plain network, not the lowered one
+def test_phases_without_energies_have_predicted_ones(phases_file: Path) -> None:
+    hull, network = EnergyHull.of(phases_file), load_energies().on_scale("materials_project")
     predicted = network(torch.from_numpy(parse_fractions(hull.phases.formulas)).float())
     np.testing.assert_allclose(hull.phases.ef_ev_per_atom, predicted, atol=1e-5)
     assert hull.phases.report.dropped == {
         "an element that the predictor doesn't know": 1,
         "an element, at 0 eV/atom by definition": 1,
     }
-    assert (hull.supported.sum(), len(hull.phases.formulas)) == (86, 5)
     np.testing.assert_allclose(hull.phases.fractions.toarray(), parse_fractions(hull.phases.formulas))
-    x = parse_fractions(["TiO2", "Ti7O9", "Fe"])
-    energies = hull.energies(x)
+    x = parse_fractions(["TiO2", "Ti7O9", "Fe", "RaO"])
+    energies, spread = hull.energies(x)
     assert energies[0] == hull.phases.ef_ev_per_atom[hull.phases.formulas.index("TiO2")]
     assert energies[1] == pytest.approx(float(network(torch.from_numpy(x[1:2]).float())), abs=1e-5)
     assert energies[2] == 0
-    with pytest.raises(ValueError, match="the predictor doesn't know Ra"):
-        hull.e_hull(parse_fractions(["RaO"]), np.array([-1.0]))
+    assert np.isnan(energies).tolist() == [False, False, False, True]
+    assert np.isnan(spread).tolist() == [True, False, True, True]
+    (known, other) = judge(hull, ["TiO2", "RaO"])
+    assert (known.error, other.error) == (None, "the predictor doesn't know Ra")
+
+
+def test_phases_with_energies_keep_them_and_blanks_are_predicted(phases_file: Path) -> None:
+    phases_file.write_text("formula,e_form\nTiO2,-3.0\nTi2O3,\n")
+    hull = EnergyHull.of(phases_file)
+    energies = dict(zip(hull.phases.formulas, hull.phases.ef_ev_per_atom.tolist(), strict=True))
+    predicted = load_energies().on_scale("materials_project")(
+        torch.from_numpy(parse_fractions(["Ti2O3"])).float()
+    )
+    assert energies == {"TiO2": -3.0, "Ti2O3": pytest.approx(float(predicted), abs=1e-5)}
+    (found,) = judge(hull, ["Ti3O5"])
+    assert found.ef_std_ev_per_atom > 0
 
 
 def test_energies_are_predicted_once(phases_file: Path, own_cache: Path) -> None:
@@ -128,35 +143,35 @@ def test_the_oldest_kept_give_way(
 
 
 def test_weights_of_a_folder_count(phases_file: Path, tmp_path: Path) -> None:
-    network = load_network("ef")
+    network = load_energies()
     with torch.no_grad():
-        network.layers[-1].bias += 1.0  # type: ignore[index,union-attr,operator]
-    card = {key: value for key, value in load_card("ef").items() if key != "sha256"}
-    save_network(network, "ef", card, tmp_path / "own")
+        for member in network.members:
+            member.head.bias += 1.0  # type: ignore[operator,union-attr]
+    card = {key: value for key, value in load_card("ef_ensemble").items() if key != "sha256"}
+    save_network(network, "ef_ensemble", card, tmp_path / "own")
     shipped, own = EnergyHull.of(phases_file), EnergyHull.of(phases_file, weights=tmp_path / "own")
     np.testing.assert_allclose(own.phases.ef_ev_per_atom, shipped.phases.ef_ev_per_atom + 1, atol=2e-3)
 
 
-def test_the_shipped_phases_have_the_shipped_predictors_energies_and_need_no_cache(own_cache: Path) -> None:
+def test_the_shipped_phases_have_their_sources_energies_and_need_no_cache(own_cache: Path) -> None:
     hull = EnergyHull.of()
     assert hull.phases.report.rows_kept == len(hull.phases.formulas) > 80_000
-    some = [hull.phases.formulas.index(formula) for formula in ("TiO2", "MgB2", "La2CuO4")]
-    network = load_network("ef")
-    predicted = network(torch.from_numpy(parse_fractions(["TiO2", "MgB2", "La2CuO4"])).float())
-    np.testing.assert_allclose(hull.phases.ef_ev_per_atom[some], predicted, atol=1e-5)
     assert not own_cache.exists()
-    x = parse_fractions(["TiO2"])
-    assert hull.places(x, hull.energies(x))[0].is_phase
+    x = parse_fractions(["TiO2", "MgB2"])
+    energies, _ = hull.energies(x)
+    assert energies == pytest.approx([-3.52, -0.13], abs=0.05)
+    places = hull.places(x, energies)
+    assert [place.is_phase for place in places] == [True, True]
+    assert [place.e_hull_ev_per_atom for place in places] == [0, 0]
     of_calculations = EnergyHull.of(energies="file")
     assert of_calculations.phases.formulas == hull.phases.formulas
     assert of_calculations.ef is None
 
 
-def test_other_weights_predict_the_shipped_phases_anew_once() -> None:
-    other = Counted()
-    phases = load_phases(None, other, "other weights")
-    assert len(phases.formulas) == other.rows == phases.report.rows_kept
-    np.testing.assert_allclose(phases.ef_ev_per_atom, -0.1 * np.diff(phases.fractions.indptr), atol=1e-6)
-    again = Counted()
-    assert same(load_phases(None, again, "other weights"), phases)
-    assert again.rows == 0
+def test_the_hull_is_the_materials_projects_own(own_cache: Path) -> None:
+    """Their decomposition energies are worked out against all of their ground states."""
+    table, hull = tables.phases(), EnergyHull.of()
+    some = table.sample(200, random_state=0)
+    places = hull.places(parse_fractions(some["formula"].tolist()), some["ef_ev_per_atom"].to_numpy(float))
+    ours = np.array([place.e_decomposition_ev_per_atom for place in places])
+    assert np.median(np.abs(ours - some["decomposition_ev_per_atom"])) < 1e-3

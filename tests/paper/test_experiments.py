@@ -132,7 +132,7 @@ def test_guidance_weighs_a_step_as_many_times_more_as_there_are_fewer(
 def test_models_of_formulas(lab: Lab) -> None:
     found = lab.predicted(["YBa2Cu3O7", "PoO2", "YBa2Cu3O7"])
     assert set(found) == {"YBa2Cu3O7"}
-    assert set(found["YBa2Cu3O7"]) == {"tc_k", "tc_oracle_k", "ef_ev_per_atom"}
+    assert set(found["YBa2Cu3O7"]) == {"tc_k", "tc_oracle_k", "ef_ev_per_atom", "e_hull_ev_per_atom"}
     assert found["YBa2Cu3O7"]["tc_k"] > 50
     assert lab.predicted(["PoO2"]) == {}
 

@@ -59,14 +59,16 @@ def test_half_precision_costs_less_than_the_error() -> None:
         assert 0 < change < 0.05 * card["splits"]["random"][network]["mae"]
 
 
-def test_everything_shipped_stays_below_40_mb() -> None:
-    assert sum(file.stat().st_size for file in shipped_weights().iterdir()) < 40e6
+def test_the_package_stays_small() -> None:
+    assert (shipped_weights() / "ef_ensemble.safetensors").stat().st_size < 15e6
+    package = shipped_weights().parents[1]
+    assert sum(file.stat().st_size for file in package.rglob("*") if file.is_file()) < 60e6
 
 
 def test_the_shipped_predictors_keep_the_contract() -> None:
     predictors = load_predictors()
     assert predictors.tc is predictors.named("ensemble")
-    for predictor in (*predictors.others.values(), predictors.ef):
+    for predictor in (*predictors.others.values(), *predictors.energies.values()):
         check_contract(predictor, tolerance=1e-3)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from kiago_ray.api import HULL_FORMULAS
 from kiago_ray.models import Models
-from kiago_ray.service.backend import Backend, Piece
+from kiago_ray.service.backend import Backend
 from kiago_ray.service.settings import ServiceSettings
 
 
@@ -20,16 +20,14 @@ class Recorded(Backend):
     def __init__(self, models: Models, most: int) -> None:
         super().__init__(models, batch_formulas=most)
         self.passes: list[list[int]] = []
-        self.near: list[int] = []
         self.error: Exception | None = None
 
-    async def _score_batch(self, pieces: list[Piece]) -> list[tuple[str, Any]]:
-        self.passes.append([len(piece.formulas) for piece in pieces])
-        self.near += [int(piece.near.sum()) for piece in pieces]
+    async def _score_batch(self, pieces: list[Sequence[str]]) -> list[tuple[str, Any]]:
+        self.passes.append([len(piece) for piece in pieces])
         await asyncio.sleep(0.05)
         if self.error is not None:
             raise self.error
-        return [(self.models.version, pa.table({"error": piece.formulas})) for piece in pieces]
+        return [(self.models.version, pa.table({"error": piece})) for piece in pieces]
 
 
 def test_an_unknown_key_of_serves_user_config_is_named() -> None:
@@ -68,12 +66,6 @@ def test_a_large_request_lets_small_ones_between(models: Models) -> None:
     asyncio.run(ask())
     assert sum(map(len, backend.passes)) == 4  # three pieces of the large one, and the small one
     assert backend.passes[-1][-1] == 2  # the large one's last piece came last
-
-
-def test_only_the_first_formulas_of_a_request_are_held_against_the_hull(models: Models) -> None:
-    backend = Recorded(models, HULL_FORMULAS - 1)
-    asyncio.run(backend.score(["A"] * (2 * HULL_FORMULAS)))
-    assert backend.near == [HULL_FORMULAS - 1, 1, 0]
 
 
 def test_an_error_and_a_client_that_gave_up_stop_no_other(models: Models) -> None:

@@ -74,7 +74,7 @@ def test_a_worker_finds_what_a_search_here_finds(store: JobStore, models: Models
     assert (state(store, job_id), store.waiting()) == ("done", [])
     page = candidate_page(store.result(job_id) / CANDIDATES, 0, 1000, passed_only=False)
     rows = page.candidates
-    here = judged_rows(SPEC, replace(models, hull=None), shard_rows=8)
+    here = judged_rows(SPEC, models, shard_rows=8)
     expected = ranked(here.table, SPEC.screens).to_pylist()
     assert page.total == len(expected)
     assert [row["formula"] for row in rows] == [row["formula"] for row in expected]

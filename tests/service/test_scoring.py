@@ -35,13 +35,14 @@ def test_the_values_are_those_of_the_models(models: Models) -> None:
     assert table["tc_k"].to_numpy() == pytest.approx(
         np.clip(predict(models.predictors.tc, single), 0, None), abs=1e-3
     )
-    ef = predict(models.predictors.ef, single)
+    ef = predict(models.predictors.energies["ensemble"], single)
     assert table["ef_ev_per_atom"].to_numpy() == pytest.approx(ef, abs=1e-5)
     opinions = models.opinions_on()(rows)
     for name in ("tc_std_k", "tc_oracle_k", "tc_oracle_std_k", "extrapolation"):
         assert table[name].to_numpy() == pytest.approx(opinions[name], abs=1e-3)
     assert models.hull is not None
-    assert table["e_hull_ev_per_atom"].to_numpy() == pytest.approx(models.hull.e_hull(rows, ef), abs=1e-6)
+    above = models.hull.e_hull(rows, models.hull.energies(rows)[0])
+    assert table["e_hull_ev_per_atom"].to_numpy() == pytest.approx(above, abs=1e-6)
     log_p, log_exists = models.prospects.log_probabilities(rows)
     assert table["plausibility"].to_numpy() == pytest.approx(np.exp(log_p), rel=1e-4)
     assert table["existence"].to_numpy() == pytest.approx(np.exp(log_exists), rel=1e-4)
@@ -53,12 +54,10 @@ def test_a_row_is_the_row_that_a_search_has(models: Models) -> None:
     there = judged_formulas(
         amounts,
         load_preset("default"),
-        replace(models, hull=None),
+        models,
     ).table
     here = score(GOOD, models)
-    for name in sorted(
-        {*PREDICTED} - {"e_hull_ev_per_atom", "oxidation_states"}
-    ):  # states are of the amounts
+    for name in sorted({*PREDICTED} - {"decomposition", "oxidation_states"}):  # these are of the amounts
         for mine, other in zip(here[name].to_pylist(), there[name].to_pylist(), strict=True):
             assert mine == (pytest.approx(other, rel=1e-4, abs=1e-6) if isinstance(other, float) else other)
 
@@ -89,10 +88,7 @@ def test_known_superconductors_pass_and_a_mixture_does_not(models: Models) -> No
     assert score(["Sr2Ca3Fe3Cu3SbSe4O7"], models)["passed"].to_pylist() == [False]
 
 
-def test_the_hull_is_of_those_that_are_asked_for(models: Models) -> None:
-    scores = score([*GOOD, "Xx"], models, near=np.array([True, False, True, True]))
-    known = [value is not None for value in scores["e_hull_ev_per_atom"].to_pylist()]
-    assert known == [True, False, True, False]
+def test_without_phases_and_known_compositions_their_columns_are_empty(models: Models) -> None:
     bare = score(GOOD, replace(models, hull=None, known=None))
     for name in ("e_hull_ev_per_atom", "nearest_known", "known", "expected_improvement_k"):
         assert bare[name].null_count == len(GOOD)

@@ -240,7 +240,6 @@ def test_a_search_within_the_limits_is_the_presets_with_its_fields() -> None:
         ({"candidates": 50, "steps": [200, 1]}, r"50 rows of 201 steps are 10,050 row-steps"),
         ({"n_unit": {"max": 61}}, "n_unit: 61 atoms are more than this service's 60"),
         ({"base": "Og2"}, "don't know Og"),
-        ({"screens": {"names": ["near_hull"]}}, "near_hull needs competing phases"),
         ({"base": "Xx"}, "unknown element"),
         ({"alfa": 3}, "did you mean 'alpha'"),
         ({"start": {"kid": 3}}, "did you mean 'kind'"),

@@ -113,6 +113,8 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "neutral_atoms": None,
         "hydride": None,
         "e_hull_ev_per_atom": None,
+        "e_hull_std_ev_per_atom": None,
+        "decomposition": None,
         "near_hull": None,
         "known": None,
         "made": None,

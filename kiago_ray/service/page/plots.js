@@ -39,6 +39,7 @@ const captions = {
   "pareto.png": "Trusted T_c against formation energy; the front is what no other formula beats.",
   "search_against_oracle.png": "The best by the search's model and by the second opinion.",
   "trajectory.png": "T_c, formation energy and integer loss over the steps.",
+  "section.png": "Energy above the hull from the base to the first proposal, and what falls apart into what.",
 };
 
 async function load(image, path) {

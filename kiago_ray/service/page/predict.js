@@ -49,7 +49,7 @@ function numbers(found) {
     ...fact([tc(), ", second opinion"], plusMinus(found.tc_oracle_k, found.tc_oracle_std_k), "boosted trees; ± among them"),
     ...fact([tc(), " to trust"], kelvin(found.trusted_tc_k), "the lower of both, less the spread"),
     ...fact("Formation energy", found.ef_ev_per_atom === null ? "–" : `${minus(found.ef_ev_per_atom, 3)} eV/atom`),
-    ...fact("Above the hull", found.e_hull_ev_per_atom === null ? "–" : `${found.e_hull_ev_per_atom.toFixed(3)} eV/atom`, "of competing phases; 0 is stable"),
+    ...fact("Above the hull", found.e_hull_ev_per_atom === null ? "–" : `${found.e_hull_ev_per_atom.toFixed(3)} eV/atom`, found.decomposition || "of competing phases; 0 is stable"),
     ...fact("Extrapolation", far, "above 1 is far out"),
   );
 }
