@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,13 +81,15 @@ def make_result() -> MakeResult:
 
 @pytest.fixture(autouse=True, scope="session")
 def shipped_models_are_read_once() -> Iterator[None]:
-    """Many tests load the models that ship, which takes a second; as in a service, one process shares them. What
-    loading does is tested on the functions themselves, and other folders are read each time.
+    """Many tests load the models that ship, which takes a second: each gets a copy of its own of what was read first.
+    What loading does is tested on the functions themselves, and other folders are read each time.
     """
 
     def once(load: Callable[..., Any]) -> Callable[..., Any]:
         shipped = cache(load)
-        return lambda folder, **options: (load if folder else shipped)(folder, **options)
+        return lambda folder, **options: (
+            load(folder, **options) if folder else deepcopy(shipped(None, **options))
+        )
 
     with pytest.MonkeyPatch.context() as patch:
         for name in ("load_predictors", "load_prospects"):
