@@ -99,7 +99,12 @@ def shipped_models_are_read_once() -> Iterator[None]:
 
 CLUSTERED, FOLLOWING = pytest.StashKey[set[Path]](), pytest.StashKey[pytest.Item | None]()
 ENVIRONMENT = pytest.StashKey[pytest.MonkeyPatch]()
-CLUSTER = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **LEAN_SERVE}
+CLUSTER = {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # else whatever else runs here comes first
+    **LEAN_SERVE,
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
