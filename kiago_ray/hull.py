@@ -39,7 +39,7 @@ from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
 from kiago_ray.chemistry.formula import FormulaError, amounts_row, fractions, parse, sparse_fractions
 from kiago_ray.data import tables
 from kiago_ray.data.compositions import elements_held
-from kiago_ray.data.files import AN_ELEMENT, LoadReport, PathLike, sha256
+from kiago_ray.data.files import AN_ELEMENT, FOREIGN, DataError, LoadReport, PathLike, sha256
 from kiago_ray.predictors.base import Predictor, predict
 from kiago_ray.predictors.energy import EnergyEnsemble
 from kiago_ray.predictors.weights import ENERGIES, load_card, load_energies
@@ -60,12 +60,13 @@ MAX_KEPT = 32  # files of the cache; the oldest give way
 @dataclass(frozen=True)
 class Phases:
     """p compounds, one a composition. formulas: p texts. fractions: (p, 118) atomic fractions, sparse by rows.
-    ef_ev_per_atom: (p,). report: what became of the file's rows.
+    ef_ev_per_atom: (p,). predicted: (p,) whose energy isn't the source's. report: what became of the file's rows.
     """
 
     formulas: tuple[str, ...]
     fractions: csr_matrix
     ef_ev_per_atom: Floats
+    predicted: Mask
     report: LoadReport
 
 
@@ -83,18 +84,25 @@ def load_phases(path: PathLike | None, ef: Predictor | None = None, ef_sha256: s
 def _of_file(path: PathLike, ef: Predictor | None) -> Phases:
     from kiago_ray.data import sources  # which a search beside the shipped phases doesn't need
 
+    table, report = sources.load_phases(path, energies=ef is None)
+    fractions = sparse_fractions(table["formula"].tolist())
     if ef is None:
-        table, report = sources.load_phases(path, energies=True)
-        energies = table["ef_ev_per_atom"].to_numpy()
+        energies, missing = table["ef_ev_per_atom"].to_numpy(), np.zeros(len(table), dtype=np.bool_)
     else:
-        known = [SYMBOLS[z] for z in np.flatnonzero(_elements(ef))]
-        table, report = sources.load_phases(path, energies=False, elements=known)
         own = sources.energies_of_phases(path)
         energies = table["formula"].map(own).to_numpy(np.float64, copy=True)
-        missing = np.flatnonzero(np.isnan(energies))
-        energies[missing] = _predicted(ef, sparse_fractions(table["formula"].iloc[missing].tolist()))
-    formulas = tuple(table["formula"].tolist())
-    return Phases(formulas, sparse_fractions(formulas), energies, report)
+        missing = np.isnan(energies)
+        asked = np.flatnonzero(missing & (fractions @ (~_elements(ef)).astype(np.float64) == 0))
+        energies[asked] = _predicted(ef, fractions[asked])
+    kept = ~np.isnan(energies)
+    if foreign := int((~kept).sum()):
+        report = replace(report, dropped={**report.dropped, FOREIGN: foreign}, rows_kept=int(kept.sum()))
+    if not kept.any():
+        raise DataError(
+            f"{path}: it has no energies, and the predictor doesn't know its elements; give energies"
+        )
+    formulas = tuple(table["formula"][kept].tolist())
+    return Phases(formulas, fractions[kept], energies[kept], missing[kept], report)
 
 
 def _shipped() -> Phases:
@@ -115,7 +123,8 @@ def _shipped() -> Phases:
     )
     table = table[compound]
     energies = table["ef_ev_per_atom"].to_numpy(np.float64)
-    return Phases(tuple(table["formula"].tolist()), fractions[compound], energies, report)
+    none = np.zeros(len(table), dtype=np.bool_)
+    return Phases(tuple(table["formula"].tolist()), fractions[compound], energies, none, report)
 
 
 def _elements(ef: Predictor) -> Mask:
@@ -143,10 +152,12 @@ def _cached(file_sha256: str, energies: str, read: Callable[[], Phases]) -> Phas
         table = pq.read_table(path, page_checksum_verification=True)
         formulas = tuple(table["formula"].to_pylist())
         report = reports.validate_json(table.schema.metadata[b"report"])
-        return Phases(formulas, sparse_fractions(formulas), table["ef_ev_per_atom"].to_numpy(), report)
+        values, predicted = table["ef_ev_per_atom"].to_numpy(), table["predicted"].to_numpy()
+        return Phases(formulas, sparse_fractions(formulas), values, predicted, report)
     except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
         phases = read()
-    table = pa.table({"formula": phases.formulas, "ef_ev_per_atom": phases.ef_ev_per_atom})
+    columns = {"ef_ev_per_atom": phases.ef_ev_per_atom, "predicted": phases.predicted}
+    table = pa.table({"formula": phases.formulas, **columns})
     table = table.replace_schema_metadata({b"report": reports.dump_json(phases.report)})
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -242,14 +253,14 @@ class EnergyHull:
         return cls(load_phases(path, ef, load_card(ENERGIES, weights)["sha256"]), ef)
 
     def energies(self, fractions: Floats) -> tuple[Floats, Floats]:
-        """E_f and its σ in eV/atom of atomic fractions (n, 118), (n,) each: of a phase its own and of an element 0,
-        both without a σ, of others the ensemble's. NaN where there is none.
+        """E_f and its σ in eV/atom of atomic fractions (n, 118), (n,) each: of a phase its source's and of an element
+        0, both without a σ, of others the ensemble's. NaN where there is none.
         """
         values, spread = np.full((2, len(fractions)), np.nan)
         for row, (_, same) in enumerate(self._inside(fractions)):
             if np.count_nonzero(fractions[row]) == 1:
                 values[row] = 0.0
-            elif len(same):
+            elif len(same) and not self.phases.predicted[same].all():
                 values[row] = self.phases.ef_ev_per_atom[same].min()
         if self.ef is not None:
             asked = np.isnan(values) & ~(fractions[:, ~_elements(self.ef)] > 0).any(axis=1)

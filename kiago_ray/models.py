@@ -186,6 +186,8 @@ def load_models(
     measured, outcomes = known_table(known), tried_table(tried)
     hull = None if phases == NONE else EnergyHull.of(phases, weights=folder_with(ENERGIES, folder))
     tables = {"known": measured, "phases": None if hull is None else hull.phases.report, "tried": outcomes}
+    if hull is not None and hull.ef is not None:
+        hull.ef.to(device)
     return Models(
         predictors=load_predictors(folder, device=device),
         oracle=load_oracle(folder_with(ORACLE, folder)),

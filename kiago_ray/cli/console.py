@@ -114,7 +114,8 @@ def tell_phases(hull: EnergyHull | None) -> None:
         return
     report = hull.phases.report
     dropped = "".join(f"; dropped {count:,}: {reason}" for reason, count in report.dropped.items())
-    whose = "the file's energies" if hull.ef is None else "others' energies predicted"
+    predicted = int(hull.phases.predicted.sum())
+    whose = "their source's energies" if not predicted else f"{predicted:,} of them with predicted energies"
     say(
         f"{report.rows_kept:,} competing phases of {report.rows_read:,} rows, {whose}: {report.file}{dropped}"
     )

@@ -16,6 +16,7 @@ from rich.console import Console
 from typer import Argument, Option
 
 from kiago_ray.api import score
+from kiago_ray.chemistry.formula import parse
 from kiago_ray.cli import console
 from kiago_ray.cli.console import plain_table, print_json, say
 from kiago_ray.data.files import MAX_ROWS, finite, read_lines
@@ -38,15 +39,13 @@ if TYPE_CHECKING:  # its import takes longer than most commands
     from matplotlib.figure import Figure
 
 IMAGES = (".png", ".svg")
-COMPUTED = ("ef_ev_per_atom", "e_hull_ev_per_atom")
-FILLED = (
+COMPUTED = (
+    "ef_ev_per_atom",
+    "e_hull_ev_per_atom",
     "e_hull_std_ev_per_atom",
-    "e_decomposition_ev_per_atom",
     "decomposition",
-    "n_phases",
-    "is_phase",
-    "error",
-)
+)  # a search has them
+FILLED = ("e_decomposition_ev_per_atom", "n_phases", "is_phase", "error")
 
 Formulas = Annotated[list[str] | None, Argument(help="Formulas, such as YBa2Cu3O7.")]
 Input = Annotated[Path | None, Option(help="CSV file with a column `formula`, such as a run's top.csv.")]
@@ -92,8 +91,9 @@ def hull(
     phases: Annotated[
         Path | None,
         Option(
-            help="CSV or TSV file of competing phases, plain or .gz: a column of formulas, as Materials Project, "
-            "Alexandria and OQMD export it. By default the shipped ones, of the Materials Project."
+            help="CSV or TSV file of competing phases, plain or .gz: a column of formulas, and maybe one of energies "
+            "on the Materials Project's scale (leave OQMD's out: missing ones are predicted). By default the shipped "
+            "ones, of the Materials Project."
         ),
     ] = None,
     energies: Annotated[
@@ -124,6 +124,8 @@ def hull(
     asked = table["formula"].tolist()
     check_new("--plot", plot, IMAGES)
     check_new("--section", section, IMAGES)
+    if plot is not None and plot == section:
+        raise InputError(f"--section: {section} is --plot's file too; name another one")
     elements = () if plot is None else drawn_elements(asked)
     if section is not None:
         check_section(asked)
@@ -140,11 +142,23 @@ def hull(
     if anew:
         say(f"computed anew, in place of the input's: {', '.join(anew)}")
     placed, about = hull_table(table, found), {"phases": asdict(found.phases.report), "energies": energies}
-    if plot is not None:
-        write_image(plot, diagram_plot(diagram_of(found, elements), records(placed)))
-    if section is not None:
-        write_image(section, section_plot(section_of(found, *asked)))
+    draw(found, placed, plot, elements, section)
     return hand_over(placed, "hull", shown_place, output, as_json, listed=input is not None, about=about)
+
+
+def draw(
+    hull: EnergyHull, placed: pd.DataFrame, plot: Path | None, elements: Sequence[str], section: Path | None
+) -> None:
+    """Write the diagram of these elements with the placed formulas, and the section between the two of them, where a
+    file is named for it; both are drawn before one is written.
+    """
+    drawn: dict[Path, Figure] = {}
+    if plot is not None:
+        drawn[plot] = diagram_plot(diagram_of(hull, elements), records(placed))
+    if section is not None:
+        drawn[section] = section_plot(section_of(hull, *placed["formula"].tolist()))
+    for path, figure in drawn.items():
+        write_image(path, figure)
 
 
 def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
@@ -167,12 +181,15 @@ def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:
         elif (place := found.place) is None:
             rows.append((*[None] * 7, found.error))
         else:
-            above = place.e_hull_ev_per_atom, found.ef_std_ev_per_atom, place.e_decomposition_ev_per_atom
-            rows.append(
-                (found.ef_ev_per_atom, *above, place.reaction(formula), place.n_phases, place.is_phase, None)
-            )
+            above = found.ef_ev_per_atom, place.e_hull_ev_per_atom, found.ef_std_ev_per_atom
+            reaction = place.reaction(formula) if len(parse(formula)) > 1 else None
+            others = place.e_decomposition_ev_per_atom, place.n_phases, place.is_phase
+            rows.append((*above, reaction, *others, None))
     filled = pd.DataFrame(rows, columns=[*COMPUTED, *FILLED], index=table.index, dtype=object)
-    types = dict.fromkeys((*COMPUTED, *FILLED[:2]), "float64") | {"n_phases": "Int64", "is_phase": "boolean"}
+    types = dict.fromkeys((*COMPUTED[:3], FILLED[0]), "float64") | {
+        "n_phases": "Int64",
+        "is_phase": "boolean",
+    }
     return pd.concat([table.drop(columns=[*COMPUTED], errors="ignore"), filled.astype(types)], axis=1)
 
 

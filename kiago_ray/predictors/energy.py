@@ -35,6 +35,7 @@ LEAST_STD_EV = 0.005
 DIGITS = 9
 LEAST_DISAGREEMENT_EV = 0.002
 ROWS_WITH_SLOPES = 64  # at a time: then every element is a token, present or not
+DEVICE_ROWS_WITH_SLOPES = 1024  # some 2 GB on a GPU
 
 
 class SetBlock(nn.Module):
@@ -139,7 +140,8 @@ class EnergyEnsemble(Inference):
         return [layer for block in blocks for layer in block.children() if isinstance(layer, nn.Linear)]
 
     def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
-        pieces = torch.split(x, ROWS_WITH_SLOPES) if gradients else (x,)
+        rows = ROWS_WITH_SLOPES if x.device.type == "cpu" else DEVICE_ROWS_WITH_SLOPES
+        pieces = torch.split(x, rows) if gradients else (x,)
         found = [super(EnergyEnsemble, self).chunk(piece, gradients) for piece in pieces]
         slopes = [slope for _, slope in found if slope is not None]
         return torch.cat([values for values, _ in found]), torch.cat(slopes) if slopes else None

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.spatial import ConvexHull
 
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats, Ints
-from kiago_ray.chemistry.formula import fractions, parse, parse_amounts, parse_fractions
+from kiago_ray.chemistry.formula import FormulaError, fractions, parse, parse_amounts, parse_fractions
 from kiago_ray.errors import InputError
 from kiago_ray.hull import ON_THE_HULL_EV_PER_ATOM, SAME, EnergyHull
 from kiago_ray.report.plots import (
@@ -73,10 +73,16 @@ class Diagram:
 
 
 def drawn_elements(formulas: Sequence[str]) -> tuple[str, ...]:
-    """The two or three elements of these formulas, in the order in which they occur. Raises InputError for any other
-    number, FormulaError.
+    """The two or three elements of these formulas, in the order in which they occur; one that can't be read counts for
+    nothing. Raises InputError for any other number, FormulaError where none can be read.
     """
-    elements = tuple(dict.fromkeys(symbol for formula in formulas for symbol in parse(formula)))
+    readable = list[dict[str, float]]()
+    for formula in formulas:
+        with suppress(FormulaError):
+            readable.append(parse(formula))
+    if formulas and not readable:
+        parse(formulas[0])  # which says what is wrong with it
+    elements = tuple(dict.fromkeys(symbol for amounts in readable for symbol in amounts))
     if not 2 <= len(elements) <= 3 or len(formulas) > FORMULAS:
         raise InputError(
             f"--plot: {len(formulas)} formulas of {len(elements)} elements; it draws up to {FORMULAS} formulas of two "
@@ -273,9 +279,9 @@ class Section:
 
 def check_section(formulas: Sequence[str]) -> None:
     """Raise InputError where these aren't two compositions, FormulaError."""
+    if len(formulas) != 2:
+        raise InputError(f"--section: {len(formulas)} formulas; give two, where it begins and where it ends")
     rows = parse_fractions(formulas)
-    if len(rows) != 2:
-        raise InputError(f"--section: {len(rows)} formulas; give two, where it begins and where it ends")
     if np.abs(rows[0] - rows[1]).max() <= SAME:
         raise InputError(f"--section: {' and '.join(formulas)} are one composition; give two")
 

@@ -30,7 +30,7 @@ SURE_K, SURE_FRACTION = 5.0, 0.25  # a spread up to either, the second of T_c, c
 LIKELY = 0.3  # an existence that speaks for a row; a search's screen is far more lenient
 NEAR_L1 = 0.3  # from here on a known composition says little; SuperCon's own are 0.02 apart
 LIKE_MEASURED = 0.6  # of the predicted T_c that a near known composition must have to speak for it
-NEAR_HULL_EV_PER_ATOM = 0.025  # of stable compounds nine tenths lie within it, of others a third (card)
+NEAR_HULL_EV_PER_ATOM = 0.025  # of stable compounds nine tenths lie within it, of others three tenths (card)
 RARE = 0.01  # of the known superconductors: an element in fewer of them is one the predictors know little of
 
 
@@ -266,7 +266,9 @@ def _stability(row: Row, error: float | None) -> Iterator[Reason]:
     where = f"{above:.3f} eV/atom above the hull of competing phases"
     where += ", by the energy of the phase that it is" if std is None else f", give or take {std:.3f}"
     if above <= NEAR_HULL_EV_PER_ATOM:
-        yield pro(f"It lies {where}: so do nine tenths of the stable compounds, and a third of the others.")
+        yield pro(
+            f"It lies {where}: so do nine tenths of the stable compounds, and three tenths of the others."
+        )
     else:
         yield con(f"It lies {where}: {row['decomposition']}.", f"ΔE_hull {above:.2f}")
 

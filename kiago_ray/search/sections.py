@@ -321,7 +321,7 @@ class ScreensSpec(Section):
     max_elements: int = Field(default=9, ge=1, le=118)
     """Most elements a proposal may hold to pass few_elements."""
     max_e_hull_ev_per_atom: float = Field(default=0.1, ge=0, le=10)
-    """Most eV/atom above the hull to pass near_hull. Of stable compounds 98 % lie within 0.1, of others 70 %."""
+    """Most eV/atom above the hull to pass near_hull. Of stable compounds 98 % lie within 0.1, of others 68 %."""
     max_charge_nats: float = Field(default=1.25, ge=0, le=10)
     """How unlikely the states may be, in nats an atom, to pass balanced, as 99.0 % of SuperCon's superconductors do
     (97.6 % at 0.75).

@@ -55,6 +55,7 @@ def assert_same(folder: Path, undisturbed: Path) -> None:
     assert not list(folder.rglob(".*"))
 
 
+@pytest.mark.long  # its drivers wait for one another's lease
 def test_a_campaign_whose_driver_is_killed_and_doubled_ends_the_same(
     kiago: Kiago, start: Start, file: Path, tmp_path: Path, undisturbed: Path
 ) -> None:
