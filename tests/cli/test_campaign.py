@@ -194,7 +194,7 @@ def test_failed_shards_end_with_3_and_are_named_until_they_can_be_run(kiago: Kia
     failed = kiago("campaign", "run", file, "--out", blocked, "--no-tracking", "--workers", 1)
     assert failed.code == 3, failed.err
     assert "failed: MgB2-s0/00000" in failed.err
-    assert "1 shards failed; finished shards are kept" in failed.err
+    assert "1 failed; the same command tries them again" in failed.err
     assert "MgB2-s0/00000" in kiago("campaign", "status", blocked).out
 
     (blocked / "shards" / "MgB2-s0").unlink()

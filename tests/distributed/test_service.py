@@ -19,7 +19,7 @@ import pytest
 from kiago_ray.api import score
 from kiago_ray.client import Client
 from kiago_ray.models import load_models
-from kiago_ray.predictors.weights import load_card, load_network, save_network, shipped_weights
+from kiago_ray.predictors.weights import load_card, load_energies, load_network, save_network, shipped_weights
 from kiago_ray.service.settings import Limits, ServiceSettings
 
 FORMULAS = [f"Mg{1 + at % 9}B{1 + at // 9}" for at in range(54)]
@@ -252,10 +252,11 @@ def test_other_models_come_without_a_failed_request(
     for kind in ("tc_ensemble", "tc"):
         for ending in ("json", "safetensors"):
             shutil.copy(shipped_weights() / f"{kind}.{ending}", tmp_path)
-    network = load_network("ef")
-    *_, last = (each for name, each in network.named_parameters() if name.endswith("bias"))
-    last.data += 1.0  # eV/atom: the last layer's
-    save_network(network, "ef", {**load_card("ef")}, tmp_path)
+    save_network(load_network("ef"), "ef", {**load_card("ef")}, tmp_path)
+    energies = load_energies()
+    for member in energies.members:
+        member.head.bias.data += 1.0  # eV/atom
+    save_network(energies, "ef_ensemble", {**load_card("ef_ensemble")}, tmp_path)
     with Client(url) as client:
         before, old = client.models()["version"], client.predict(["MgB2"])[0]["ef_ev_per_atom"]
     switched = threading.Event()
