@@ -41,14 +41,18 @@ from kiago_ray.data import tables
 from kiago_ray.data.compositions import elements_held
 from kiago_ray.data.files import AN_ELEMENT, FOREIGN, DataError, LoadReport, PathLike, sha256
 from kiago_ray.predictors.base import Predictor, predict
-from kiago_ray.predictors.energy import EnergyEnsemble
+from kiago_ray.predictors.energy import DIGITS, EnergyEnsemble
 from kiago_ray.predictors.weights import ENERGIES, load_card, load_energies
 
 SAME = 1e-6  # in each atomic fraction; compositions nearer than this are one
 TOLERANCE = 1e-10  # of the linear program; the least that HiGHS takes
 LEAST_SHARE = 1e-9  # of the atoms
 MOST_WHOLE = 2_000  # the largest number of a reaction that is written whole
-HULL_COLUMNS = ("e_hull_ev_per_atom", "e_hull_std_ev_per_atom", "decomposition")
+HULL_COLUMNS = {
+    "e_hull_ev_per_atom": pa.float64(),
+    "e_hull_std_ev_per_atom": pa.float64(),
+    "decomposition": pa.string(),
+}
 ON_THE_HULL_EV_PER_ATOM = 1e-6  # nearer than this is on it: single precision predicts no finer
 
 DENSE_AT_ONCE = 16_384  # phases whose fractions are dense at a time
@@ -169,6 +173,9 @@ def _cached(file_sha256: str, energies: str, read: Callable[[], Phases]) -> Phas
     return phases
 
 
+Inside = tuple[Ints, Floats, Ints]
+"""Of a composition of k elements the phases within its system that have another one, as indices (p,) and with their
+fractions of these elements (p, k), and those that have its own."""
 Mixing = tuple[Floats, Floats, Floats]
 """A composition (k,), the phases that it may be mixed of (p, k) and their energies in eV/atom (p,)."""
 
@@ -249,15 +256,20 @@ class EnergyHull:
             raise ValueError(f"energies: {energies!r} is neither predicted nor file")
         if energies == "file":
             return cls(load_phases(path))
-        ef = load_energies(weights).on_scale("materials_project")
-        return cls(load_phases(path, ef, load_card(ENERGIES, weights)["sha256"]), ef)
+        return cls.by(load_energies(weights), load_card(ENERGIES, weights)["sha256"], path)
+
+    @classmethod
+    def by(cls, ensemble: EnergyEnsemble, sha256: str, path: PathLike | None = None) -> EnergyHull:
+        """The same with an ensemble at hand, whose weights have this SHA-256."""
+        ef = ensemble.on_scale("materials_project")
+        return cls(load_phases(path, ef, sha256), ef)
 
     def energies(self, fractions: Floats) -> tuple[Floats, Floats]:
         """E_f and its σ in eV/atom of atomic fractions (n, 118), (n,) each: of a phase its source's and of an element
         0, both without a σ, of others the ensemble's. NaN where there is none.
         """
         values, spread = np.full((2, len(fractions)), np.nan)
-        for row, (_, same) in enumerate(self._inside(fractions)):
+        for row, (_, _, same) in enumerate(self._inside(fractions)):
             if np.count_nonzero(fractions[row]) == 1:
                 values[row] = 0.0
             elif len(same) and not self.phases.predicted[same].all():
@@ -285,26 +297,23 @@ class EnergyHull:
         inside = self._inside(rows)
         mixtures: list[tuple[float, Floats]] = []
         batch, phases = list[Mixing](), 0
-        for x, (others, _) in zip(rows, inside, strict=True):
+        for x, (others, amounts, _) in zip(rows, inside, strict=True):
             if phases + len(others) > MIXED_AT_ONCE:
                 mixtures += lowest_mixtures(batch)
                 batch, phases = [], 0
-            batch.append(self._mixing(x, others))
+            batch.append(self._mixing(x, others, amounts))
             phases += len(others)
         mixtures += lowest_mixtures(batch)
         return list(map(self._place, rows, ef_ev_per_atom.tolist(), inside, mixtures))
 
-    def _mixing(self, x: Floats, others: Ints) -> Mixing:
-        """What x may be mixed of: these phases, and its elements at 0 eV/atom."""
+    def _mixing(self, x: Floats, others: Ints, amounts: Floats) -> Mixing:
+        """What x may be mixed of: these phases, of these amounts of its elements, and the elements at 0 eV/atom."""
         elements = np.flatnonzero(x)
-        phases = [self.phases.fractions[others][:, elements].toarray(), np.eye(len(elements))]
         energies = np.concatenate([self.phases.ef_ev_per_atom[others], np.zeros(len(elements))])
-        return x[elements], np.concatenate(phases), energies
+        return x[elements], np.concatenate([amounts, np.eye(len(elements))]), energies
 
-    def _place(
-        self, x: Floats, ef: float, inside: tuple[Ints, Ints], mixture: tuple[float, Floats]
-    ) -> HullPlace:
-        (others, same), (hull, shares) = inside, mixture
+    def _place(self, x: Floats, ef: float, inside: Inside, mixture: tuple[float, Floats]) -> HullPlace:
+        (others, _, same), (hull, shares) = inside, mixture
         names = [*(self.phases.formulas[at] for at in others), *(SYMBOLS[z] for z in np.flatnonzero(x))]
         above = float(ef - min([hull, *self.phases.ef_ev_per_atom[same].tolist()]))
         parts = [(names[at], float(shares[at])) for at in np.flatnonzero(shares)]
@@ -321,12 +330,12 @@ class EnergyHull:
         of_system = self._held[x > 0].sum(axis=0, dtype=np.uint8)
         return np.flatnonzero(of_system == self._sizes)
 
-    def _inside(self, rows: Sequence[Floats] | Floats) -> list[tuple[Ints, Ints]]:
-        """For each of fractions (118,) the indices of the phases within its chemical system, without and with its own
-        composition. Rows of one system share the search for it, which looks at every phase.
+    def _inside(self, rows: Sequence[Floats] | Floats) -> list[Inside]:
+        """For each of fractions (118,) what lies within its chemical system. Rows of one system share the search for
+        it, which looks at every phase.
         """
         systems: dict[bytes, tuple[Ints, Floats]] = {}
-        found = list[tuple[Ints, Ints]]()
+        found = list[Inside]()
         for x in rows:
             held = x > 0
             if (key := held.tobytes()) not in systems:
@@ -334,7 +343,7 @@ class EnergyHull:
                 systems[key] = phases, self.phases.fractions[phases][:, np.flatnonzero(held)].toarray()
             phases, amounts = systems[key]
             same = np.abs(amounts - x[held]).max(axis=1, initial=0.0) <= SAME
-            found.append((phases[~same], phases[same]))
+            found.append((phases[~same], amounts[~same], phases[same]))
         return found
 
 
@@ -415,10 +424,12 @@ def with_hull(rows: Any, amounts: Floats, hull: EnergyHull) -> Any:
     found: dict[str | None, tuple[float | str | None, ...]] = {}
     for at, text in enumerate(first):
         if (place := places.get(at)) is not None:
-            above, spread = round(place.e_hull_ev_per_atom, 9), None if np.isnan(std[at]) else float(std[at])
+            above, spread = (
+                round(place.e_hull_ev_per_atom, DIGITS),
+                None if np.isnan(std[at]) else float(std[at]),
+            )
             found[text] = above, spread, place.reaction(text) if above else None
-    values = zip(*(found.get(text, (None, None, None)) for text in formulas), strict=True)
-    types = (pa.float64(), pa.float64(), pa.string())
-    for name, column, kind in zip(HULL_COLUMNS, values, types, strict=False):
-        rows = rows.append_column(name, [pa.array(column, kind)])
+    cells = [found.get(text, (None, None, None)) for text in formulas]
+    for at, (name, kind) in enumerate(HULL_COLUMNS.items()):
+        rows = rows.append_column(name, [pa.array([row[at] for row in cells], kind)])
     return rows

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,9 +20,10 @@ from kiago_ray.data.tables import known_table, shipped_element_counts, tried_tab
 from kiago_ray.hull import EnergyHull
 from kiago_ray.plausibility.model import Prospects, around, load_prospects
 from kiago_ray.predictors.base import Predictors, predict
+from kiago_ray.predictors.energy import EnergyEnsemble
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import Oracle, load_oracle
-from kiago_ray.predictors.weights import ENERGIES, ORACLE, folder_with, load_cards, load_predictors
+from kiago_ray.predictors.weights import ENERGIES, ORACLE, folder_with, load_card, load_cards, load_predictors
 from kiago_ray.screening.candidates import Opinions
 from kiago_ray.screening.known import BaseMaterial, KnownMaterials, TriedMaterials
 from kiago_ray.search.problem import Substitutions, resolve
@@ -184,12 +185,14 @@ def load_models(
     """
     folder = None if weights is None else Path(weights)
     measured, outcomes = known_table(known), tried_table(tried)
-    hull = None if phases == NONE else EnergyHull.of(phases, weights=folder_with(ENERGIES, folder))
+    predictors = load_predictors(folder, device=device)
+    hull = None
+    if phases != NONE:
+        ensemble = cast(EnergyEnsemble, predictors.energies["ensemble"])
+        hull = EnergyHull.by(ensemble, load_card(ENERGIES, folder_with(ENERGIES, folder))["sha256"], phases)
     tables = {"known": measured, "phases": None if hull is None else hull.phases.report, "tried": outcomes}
-    if hull is not None and hull.ef is not None:
-        hull.ef.to(device)
     return Models(
-        predictors=load_predictors(folder, device=device),
+        predictors=predictors,
         oracle=load_oracle(folder_with(ORACLE, folder)),
         prospects=load_prospects(folder),
         known=None if measured is None else KnownMaterials.from_table(measured.table, measured.source),

@@ -34,6 +34,7 @@ SYMBOLS: tuple[str, ...] = tuple(symbol for period in _PERIODS for symbol in per
 """The 118 symbols by atomic number."""
 
 N_ELEMENTS = len(SYMBOLS)
+COMMON = 96  # elements that properties are standardised over; nothing beyond Cm is in the data
 INDEX: Mapping[str, int] = MappingProxyType({symbol: index for index, symbol in enumerate(SYMBOLS)})
 """Symbol → column (0 for H, 117 for Og)."""
 
@@ -149,3 +150,12 @@ def properties() -> ElementProperties:
         raise ValueError(f"{PROPERTIES_FILE} doesn't hold numbers for all 118 elements: reinstall kiago-ray")
     values.flags.writeable = False
     return ElementProperties(tuple(names), values)
+
+
+def standard_properties() -> Floats:
+    """The `properties` (118, p), each with mean 0 and standard deviation 1 over the first COMMON elements, as networks
+    read them.
+    """
+    values = properties().values
+    standard: Floats = (values - values[:COMMON].mean(axis=0)) / values[:COMMON].std(axis=0)
+    return standard

@@ -228,13 +228,12 @@ def energies_of_phases(path: PathLike) -> dict[str, float]:
     """The energies that a file of phases has, eV/atom by canonical formula, {} where it has none; a blank is none.
     Raises DataError.
     """
-    names, tabs = _phase_columns(Path(path), energies=False)
-    line = next(files.read_lines(Path(path)), "")
-    header = line.rstrip("\r\n").split("\t") if tabs else next(csv.reader([line]), [])
+    path = Path(path)
+    header, _ = _phase_header(path)
     if not any(_plain(name) in ENERGY_NAMES for name in header):
         return {}
-    names, tabs = _phase_columns(Path(path), energies=True)
-    table, _ = _energies(read_columns(Path(path), names, tabs=tabs), "phases", 1, compounds=True)
+    columns, tabs = _phase_columns(path, energies=True)
+    table, _ = _energies(read_columns(path, columns, tabs=tabs), "phases", 1, compounds=True)
     return dict(zip(table["formula"], table["ef_ev_per_atom"], strict=True))
 
 
@@ -264,15 +263,20 @@ def _energies(
     return files.load_rows(contents, kind, read, lambda rows: merged(rows, ENERGY_COLUMNS[:count]))
 
 
-def _phase_columns(path: Path, energies: bool) -> tuple[list[str], bool]:
-    """The header's own names of the formula and, with `energies`, of the energy; whether tabs part the columns."""
+def _phase_header(path: Path) -> tuple[list[str], bool]:
+    """The names of a file's columns, and whether tabs part them."""
     line = next(files.read_lines(path), None)
     if line is None:
         fail(path, None, "the file is empty", "fetch or export it again")
     if os.path.getsize(path) > MAX_BYTES:
         fail(path, None, f"the file is larger than {MAX_BYTES >> 20} MiB", "keep formulas and energies alone")
     tabs = "\t" in line
-    header = line.rstrip("\r\n").split("\t") if tabs else next(csv.reader([line]), [])
+    return line.rstrip("\r\n").split("\t") if tabs else next(csv.reader([line]), []), tabs
+
+
+def _phase_columns(path: Path, energies: bool) -> tuple[list[str], bool]:
+    """The header's own names of the formula and, with `energies`, of the energy; whether tabs part the columns."""
+    header, tabs = _phase_header(path)
     plain = {_plain(name): name.strip() for name in reversed(header)}
     names = []
     for what, known in (("formulas", FORMULA_NAMES), ("formation energies", ENERGY_NAMES))[: 1 + energies]:

@@ -234,8 +234,8 @@ def in_precision(predictors: Predictors, precision: Precision) -> Predictors:
 
 def capturable(predictors: Predictors, energies: bool) -> bool:
     """Whether all never wait for the host, E_f's with `energies`, so that a step can be captured as a CUDA graph."""
-    asked = (predictors.tc, *[predictors.ef][:energies], *filter(None, (predictors.plausibility,)))
-    return all(isinstance(each, Inference) and each.capturable for each in asked)
+    asked = [predictors.tc, predictors.ef if energies else None, predictors.plausibility]
+    return all(isinstance(each, Inference) and each.capturable for each in asked if each is not None)
 
 
 def step_precision(asked: Literal["auto"] | Precision, device: torch.device) -> Precision:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kiago_ray.chemistry.elements import N_ELEMENTS, properties
+from kiago_ray.chemistry.elements import N_ELEMENTS, standard_properties
 from kiago_ray.predictors.base import BATCH_ROWS, Inference, buffer
 
 Scale = Literal["oqmd", "materials_project"]
@@ -30,9 +30,8 @@ MEMBERS = 3
 WIDTH, INNER_WIDTH, DEPTH = 128, 256, 3
 CENTRES, CENTRE_WIDTH = 16, 0.06  # of bells over the root of the amount
 ROOT_SHIFT = 1e-3  # gives the root a finite slope at 0
-COMMON = 96  # elements that properties are standardised over
 LEAST_STD_EV = 0.005
-DIGITS = 9
+DIGITS = 9  # of an energy in eV/atom that stands in a table
 LEAST_DISAGREEMENT_EV = 0.002
 ROWS_WITH_SLOPES = 64  # at a time: then every element is a token, present or not
 DEVICE_ROWS_WITH_SLOPES = 1024  # some 2 GB on a GPU
@@ -65,9 +64,7 @@ class EnergyNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        values = properties().values
-        scaled = (values - values[:COMMON].mean(axis=0)) / values[:COMMON].std(axis=0)
-        self.properties = buffer(scaled.clip(-4, 4))
+        self.properties = buffer(standard_properties().clip(-4, 4))
         self.centres = buffer(np.linspace(0, 1, CENTRES))
         self.element = nn.Embedding(N_ELEMENTS, WIDTH)
         nn.init.normal_(self.element.weight, std=0.5)

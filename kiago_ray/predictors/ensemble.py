@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, properties
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, standard_properties
 from kiago_ray.chemistry.oxidation import state_shares
 from kiago_ray.predictors.base import (
     AMOUNTS,
@@ -43,7 +43,6 @@ CENTRES = 512
 SOFTNESS = 0.25  # of the squared distances that share in the nearest
 FREE = 0.8  # of the score; a little below the flag at 1, so that the integer formula nearby isn't flagged
 
-COMMON = 96  # elements that properties are standardised over; nothing beyond Cm is in the data
 TRANSITION_METALS = "Ti V Cr Mn Fe Co Ni Cu Zn Nb Mo Ru Rh Pd Ag Ta W Re Os Ir Pt Au"
 VALENCE_OF = ("Cu", "Fe", "Ni", "Bi", "Ru", "Nb")
 BESIDE_COPPER = ("O", "Ca", "Ba", "Sr", "Y", "Tl", "Hg", "Bi", "La", "Pb")
@@ -62,8 +61,7 @@ class TcFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        values = properties().values
-        self.properties = buffer((values - values[:COMMON].mean(0)) / values[:COMMON].std(0))
+        self.properties = buffer(standard_properties())
         self.charges = buffer([next(iter(shares), 0) for shares in state_shares()])  # the most frequent
         transition = np.zeros(N_ELEMENTS)
         transition[[INDEX[symbol] for symbol in TRANSITION_METALS.split()]] = 1

@@ -107,9 +107,8 @@ class Location:
 
     def entries(self) -> list[str]:
         """Names in this directory, sorted; none where it doesn't exist. Raises StorageError."""
-        found: list[
-            Any
-        ] = []  # what is in a directory's place holds nothing; whoever writes there hears of it
+        found: list[Any] = []
+        # A file in the directory's place holds nothing; whoever writes there hears of it.
         with self._failing("list"), suppress(NotADirectoryError):
             found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         return sorted(str(info.base_name) for info in found)

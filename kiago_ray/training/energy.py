@@ -20,7 +20,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from torch import Tensor
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS
-from kiago_ray.data.compositions import held_out, nearest
+from kiago_ray.data.compositions import held_out
 from kiago_ray.data.sources import load_materials_project, load_oqmd
 from kiago_ray.predictors.base import BATCH_ROWS, predict
 from kiago_ray.predictors.energy import (
@@ -34,16 +34,14 @@ from kiago_ray.predictors.energy import (
 )
 from kiago_ray.predictors.weights import halved, load_ef, save_network
 from kiago_ray.training.fit import FitSettings, RunOptions, fit, model_card
-from kiago_ray.training.recipes import CALIBRATION_SALT, HeldOut, fit_quantiles
+from kiago_ray.training.recipes import CALIBRATION_SALT, HeldOut, covered, fit_quantiles
 from kiago_ray.training.tables import (
-    EXTRA_TREES,
     SPLITS,
     Epoch,
     Split,
     TrainingTable,
     rounded,
     score,
-    tree_labels,
 )
 
 Doubles = NDArray[np.float64]
@@ -221,10 +219,8 @@ def scores(ensemble: EnergyEnsemble, tables: EnergyTables) -> dict[str, Any]:
             scored = {name: _score(each, true) for name, each in found.items()}
             splits[rows.split][scale] = {"rows": len(true), **scored}
             std = ensemble.on_scale(scale).sigma(rows.members).numpy()
-            within = [(np.abs(said - true) <= factor * std).mean() for factor in (1, 2)]
-            coverage[f"{rows.split}, {scale}"] = rounded(
-                within_1_sigma=within[0], within_2_sigma=within[1], mean_std_ev=std.mean()
-            )
+            shares = covered(np.abs(said - true), std)
+            coverage[f"{rows.split}, {scale}"] = rounded(**shares, mean_std_ev=std.mean())
             if (rows.split, scale) == ("system", "materials_project"):
                 figures["signs"] = {name: signs(each, true) for name, each in found.items()}
                 figures["stability"] = {
@@ -243,16 +239,15 @@ def _yardsticks(tables: EnergyTables, scale: Scale, fractions: NDArray[np.float3
     """E_f of fractions (N, 118) by other means, name → (N,) eV/atom: trees, the nearest neighbour, and ElemNet, moved
     by the corrections to this scale; NaN for elements that it doesn't know.
     """
-    elemnet, train, rows = load_ef(), tables.train(scale), fractions.astype(np.float64)
-    neighbours, _ = nearest(rows, train.fractions.astype(np.float64))
+    elemnet, corrections = (
+        load_ef(),
+        tables.corrections if scale == "materials_project" else np.zeros(N_ELEMENTS),
+    )
     said = predict(elemnet, fractions)
     said[(fractions[:, ~elemnet.supported.numpy()] > 0).any(axis=1)] = np.nan
-    trees = tree_labels(train.fractions, train.values, fractions, seed=0, trees=EXTRA_TREES)
-    return {
-        "extra_trees": trees.astype(np.float64),
-        "nearest_neighbour": train.values[neighbours].astype(np.float64),
-        "elemnet": said + (rows @ tables.corrections if scale == "materials_project" else 0.0),
-    }
+    others = tables.train(scale).yardsticks(fractions)
+    found = {name: values.astype(np.float64) for name, values in others.items()}
+    return {**found, "elemnet": said + fractions.astype(np.float64) @ corrections}
 
 
 def _score(predicted: Doubles, true: NDArray[np.floating]) -> dict[str, float]:

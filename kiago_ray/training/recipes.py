@@ -224,21 +224,21 @@ def _extrapolation_scores(network: CalibratedEnsemble, tables: TcTables, split: 
 
 
 class HeldOut(NamedTuple):
-    """Held-out rows of one split: the terms of ln σ (N, 4), and by how much T_c is wrong (N,) in K, where predictions
-    below 0 K count as 0 K, as they are reported.
+    """Held-out rows of one split: the terms of ln σ (N, terms), and by how much the property is wrong (N,), in its
+    unit. Predictions of T_c below 0 K count as 0 K, as they are reported.
     """
 
     terms: Doubles
-    errors_k: Doubles
+    errors: Doubles
 
 
 def _halves(network: CalibratedEnsemble, test: TrainingTable) -> tuple[HeldOut, HeldOut]:
     """Rows that the network never saw, one half to calibrate its spread on and one to measure the coverage on."""
     mean, _, *rest = network.estimates(test.fractions)
     terms = Spread.terms(*map(torch.from_numpy, (mean, *rest))).numpy()
-    errors_k = np.abs(test.values.astype(np.float64) - mean.clip(0))
+    errors = np.abs(test.values.astype(np.float64) - mean.clip(0))
     half = held_out(test.formulas, share=0.5, salt=CALIBRATION_SALT)
-    return HeldOut(terms[half], errors_k[half]), HeldOut(terms[~half], errors_k[~half])
+    return HeldOut(terms[half], errors[half]), HeldOut(terms[~half], errors[~half])
 
 
 def fit_spread(splits: list[HeldOut]) -> Spread:
@@ -277,8 +277,12 @@ def fit_quantiles(splits: list[HeldOut], start: Doubles, least: float) -> Double
 def coverage(spread: Spread, rows: HeldOut) -> dict[str, float]:
     """Shares of errors within 1σ and 2σ, and the mean σ in K."""
     std = spread(torch.from_numpy(rows.terms)).numpy()
-    within = [(rows.errors_k <= factor * std).mean() for factor in (1, 2)]
-    return rounded(within_1_sigma=within[0], within_2_sigma=within[1], mean_std_k=std.mean())
+    return rounded(**covered(rows.errors, std), mean_std_k=std.mean())
+
+
+def covered(errors: Doubles, std: Doubles) -> dict[str, float]:
+    """Which shares of errors (N,) lie within 1σ and 2σ, (N,) in the same unit."""
+    return {f"within_{factor}_sigma": float((errors <= factor * std).mean()) for factor in (1, 2)}
 
 
 @torch.no_grad()

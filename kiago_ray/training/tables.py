@@ -84,19 +84,19 @@ class TrainingTable:
         test = self.held_out(split)
         return self.pick(~test), self.pick(test)
 
+    def yardsticks(self, fractions: Floats) -> dict[str, Array]:
+        """Values (M,) of fractions (M, 118), by the nearest of these rows and by trees that are fitted to them."""
+        neighbours, _ = nearest(fractions.astype(np.float64), self.fractions.astype(np.float64))
+        trees = tree_labels(self.fractions, self.values, fractions, seed=0, trees=EXTRA_TREES)
+        return {"nearest_neighbour": self.values[neighbours], "extra_trees": trees}
+
     def scores(
         self, name: str, predict: Predict, split: Split, *, high: float | None = None
     ) -> dict[str, Any]:
         """What a split's fit is worth on the rows that the split holds out, as `name`, beside two yardsticks that are
         fitted to the split's training rows."""
         train, test = self.parts(split)
-        rows = train.fractions, train.values, test.fractions
-        neighbours, _ = nearest(test.fractions.astype(np.float64), train.fractions.astype(np.float64))
-        found = {
-            name: predict(test.fractions),
-            "nearest_neighbour": train.values[neighbours],
-            "extra_trees": tree_labels(*rows, seed=0, trees=EXTRA_TREES),
-        }
+        found = {name: predict(test.fractions), **train.yardsticks(test.fractions)}
         scores = {each: score(values, test.values, high=high) for each, values in found.items()}
         return {"train_rows": len(train.values), **scores}
 

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, properties
+from kiago_ray.chemistry.elements import COMMON, INDEX, N_ELEMENTS, properties
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.base import Predictors, check_contract, in_precision
 from kiago_ray.predictors.ensemble import (
-    COMMON,
     FREE,
     SCALE,
     VALENCE_OF,
