@@ -29,6 +29,7 @@ COMMANDS = {
     "campaign": "Many searches on Ray: bases × variants × seeds.",
     "baseline": "Elemental substitution and SuperDiff, into the same table and run directory as a search.",
     "train": "Train a model; run again to resume after a stop.",
+    "fields": "Every field of a search, a campaign, a sweep and the service: what it takes, its default, and why.",
     "data": "Raw public files: check them, pack them.",
 }
 MODULES = {"predict": "formulas", "hull": "formulas", "baseline": "paper", "data": "train"}

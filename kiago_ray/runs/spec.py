@@ -183,6 +183,7 @@ class CampaignSpec(RunSpec):
     variants: Annotated[dict[Name, dict[str, Any]], BeforeValidator(_named)] = Field(default_factory=dict)
     """Name → overrides, a preset among them if need be."""
     seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEARCHES)
+    """Each is a search of its own of every base and variant."""
     candidates: int | None = Field(default=None, ge=1, le=MAX_CANDIDATES)
     """Rows a search; null leaves it to the search."""
     shard_size: int = Field(default=512, ge=1, le=65_536)

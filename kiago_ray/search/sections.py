@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -54,16 +54,37 @@ def spec_error_line(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _advice(path: list[str], model: type[BaseModel]) -> str:
-    """The nearest known key, or all of them, in the section that `path` ends in."""
+    """The nearest known keys in the section that `path` ends in, else the field of that name in another section, else
+    all keys of the section.
+    """
+    section, key = model, path[-1]
     for part in path[:-1]:
-        field = model.model_fields.get(part)
-        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
-        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not sections:
+        inner = _section_of(section, part)
+        if inner is None:
             return "remove it"
-        model = sections[0]
-    close = difflib.get_close_matches(path[-1], model.model_fields, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"the known keys are {', '.join(model.model_fields)}"
+        section = inner
+    close = [name for name in _dotted(model) if name.rpartition(".")[2] == key]
+    own, all_names = [*section.model_fields], [*_dotted(model)]
+    for names, most, alike in ((own, 3, 0.75), (own, 1, 0.6), (all_names, 3, 0.7)):
+        close = close or difflib.get_close_matches(key, names, most, alike)
+    if close:
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    return f"the known keys are {', '.join(own)}"
+
+
+def _section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """The section that a field is; None where it is something else."""
+    field = model.model_fields.get(name)
+    kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+
+
+def _dotted(model: type[BaseModel]) -> Iterator[str]:
+    """The names of a model's fields and of those of its sections."""
+    for name in model.model_fields:
+        yield name
+        inner = _section_of(model, name)
+        yield from (() if inner is None else (f"{name}.{each}" for each in _dotted(inner)))
 
 
 def _known_symbol(symbol: str) -> str:

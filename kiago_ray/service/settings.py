@@ -6,9 +6,10 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from kiago_ray.errors import InputError
+from kiago_ray.search.sections import Section
 
 TOKEN = "KIAGO_TOKEN"
 """The environment variable with the token that clients must send. Settings never hold it."""
@@ -17,53 +18,75 @@ SHORTEST_TOKEN = 16
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
-class Limits(BaseModel, extra="forbid", frozen=True):
+class Limits(Section):
     """How much a request may ask for. Everything that comes from outside is bounded by one of these."""
 
-    formulas: int = Field(default=10_000, ge=1, le=1_000_000)  # of one request
-    formula_length: int = Field(default=200, ge=1, le=400)  # characters
+    formulas: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Formulas of one request."""
+    formula_length: int = Field(default=200, ge=1, le=400)
+    """Characters of a formula."""
     body_bytes: int = Field(default=2_500_000, ge=1_000, le=1 << 30)
+    """Bytes of a request for predictions."""
     search_body_bytes: int = Field(default=200_000, ge=1_000, le=1 << 30)
+    """Bytes of a request for a search."""
     predict_timeout_s: Seconds = 60.0
-    stream_s: Seconds = 50.0  # of a progress stream, after which a client has to connect again
-    # At once, on one replica: of one client, and progress streams of all clients.
+    """Seconds after which a request for predictions is given up."""
+    stream_s: Seconds = 50.0
+    """Seconds of a progress stream, after which a client has to connect again."""
     formulas_per_client: int = Field(default=40_000, ge=1, le=10**8)
+    """Formulas that one client may have in work at once, on one replica."""
     requests_per_client: int = Field(default=64, ge=1, le=100_000)
+    """Requests of one client at once, on one replica."""
     streams_per_client: int = Field(default=8, ge=1, le=1_000)
+    """Progress streams of one client at once, on one replica."""
     streams: int = Field(default=200, ge=1, le=100_000)
-    # Of one search.
-    search_candidates: int = Field(default=4096, ge=1, le=1_000_000)  # rows
-    # Rows × steps; 2 cores do about 1,500 a second.
+    """Progress streams of all clients at once, on one replica."""
+    search_candidates: int = Field(default=4096, ge=1, le=1_000_000)
+    """Rows of one search."""
     search_row_steps: int = Field(default=2_000_000, ge=1, le=10**12)
-    search_atoms: int = Field(default=200, ge=1, le=100_000)  # n_unit.max
-    # How many searches: that wait or run, and on storage, where beyond it the oldest that ended are removed.
+    """Rows × steps of one search; two cores do about 1,500 a second."""
+    search_atoms: int = Field(default=200, ge=1, le=100_000)
+    """Highest n_unit.max of a search."""
     searches_per_client: int = Field(default=4, ge=1, le=10_000)
+    """Searches of one client that wait or run."""
     searches_waiting: int = Field(default=64, ge=1, le=100_000)
+    """Searches of all clients that wait or run."""
     searches_kept: int = Field(default=10_000, ge=1, le=10**6)
+    """Searches on storage; beyond it the oldest that ended are removed."""
 
 
-class ServiceSettings(BaseModel, extra="forbid", frozen=True):
+class ServiceSettings(Section):
     """What all parts of the service get."""
 
-    data: str = "runs/service"  # where searches are kept: a directory or a URI
-    # Known compositions: a CSV file with formula and tc_k, SuperCon's primary.tsv or landmarks; null takes supercon.
+    data: str = "runs/service"
+    """Where searches are kept: a directory or a URI."""
     known: str | None = None
-    # What was made and measured: a CSV file with formula, tc_k (0: none found) and maybe down_to_k, or shipped.
+    """Known compositions: a CSV file with formula and tc_k, SuperCon's primary.tsv or landmarks; null takes supercon.
+    """
     tried: str | None = None
+    """What was made and measured: a CSV file with formula, tc_k (0: none found) and maybe down_to_k, or shipped."""
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int | None = Field(default=None, ge=1, le=1024)  # of a replica; null takes all that it can use
-    # Formulas of one pass through the models: of several requests, or a piece of a large one.
+    """Where the models compute."""
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """CPU threads of a replica; null takes all that it can use."""
     batch_formulas: int = Field(default=1024, ge=1, le=100_000)
-    # Rows of a search that run together; what is done of a search that is cut off is kept by these.
+    """Formulas of one pass through the models: of several requests, or a piece of a large one."""
     search_shard_rows: int = Field(default=128, ge=8, le=65_536)
-    require_token: bool = True  # whether the service refuses to start without KIAGO_TOKEN in the environment
-    allowed_origins: tuple[str, ...] = ()  # other sites whose pages may ask (CORS): https://lab.example.org
-    # Header in which a proxy in front says who asks, such as X-Real-IP; of several addresses the last one counts. Null
-    # takes the address of the connection, which is the proxy's for everybody behind one.
+    """Rows of a search that run together; what is done of a search that is cut off is kept by these."""
+    require_token: bool = True
+    """Whether the service refuses to start without KIAGO_TOKEN in the environment; `kiago serve` asks for it only
+    where other machines can reach it.
+    """
+    allowed_origins: tuple[str, ...] = ()
+    """Other sites whose pages may ask (CORS), such as https://lab.example.org."""
     client_header: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,64}$")
-    # Names beside this machine's own that may be asked for without a token.
+    """Header in which a proxy in front says who asks, such as X-Real-IP; of several addresses the last one counts.
+    Null takes the address of the connection, which is the proxy's for everybody behind one.
+    """
     allowed_hosts: tuple[str, ...] = ()
-    limits: Limits = Limits()
+    """Names beside this machine's own that may be asked for without a token."""
+    limits: Limits = Field(default_factory=Limits)
+    """How much a request may ask for."""
 
 
 def token_from(environment: Mapping[str, str], *, required: bool) -> str | None:

@@ -169,6 +169,7 @@ class SearcherSpec(Section):
     kind: Literal["tpe", "random", "grid"] = "tpe"
     """tpe: Optuna's, near what was good, of one or several metrics; random; grid: every listed point."""
     seed: int = Field(default=0, ge=0, lt=2**32)
+    """Of what is drawn at random."""
     startup: int = Field(default=8, ge=1, le=10_000)
     """Random points before tpe looks at results."""
 
@@ -196,7 +197,12 @@ class SweepSpec(RunSpec):
     """In this order; a trial reports after each."""
     space: dict[str, Parameter] = Field(min_length=1, max_length=50)
     """Field of a search → its values; `preset` counts as one."""
-    metrics: Names = Field(default=(DEFAULT_METRIC,), min_length=1, max_length=3)
+    metrics: Names = Field(
+        default=(DEFAULT_METRIC,),
+        min_length=1,
+        max_length=3,
+        json_schema_extra={"items": {"enum": [*METRICS]}},
+    )
     """What makes a trial good, by default improvement where `search` has the preset default; with several, a front is
     sought, and the first picks from it.
     """
