@@ -40,13 +40,14 @@ _CANDIDATES = (
 )
 _OF_CAMPAIGNS = ("base", "search")
 _FORMULAS = ("formula", "base", "nearest_known", "best_nearby")
-_KINDS = {"formula": "f", "base": "f", "search": "f", "oxidation_states": "states"}
+_KINDS = {"formula": "f", "base": "f", "search": "f", "oxidation_states": "states", "plausibility_reason": "long"}
+_KINDS |= {"made": "short", "passed": "short"}
 
 
 @dataclass(frozen=True)
 class Column(Generic[Item]):
     """A column of a sortable table. header: text. cell: what it shows of an item. kind: its class. n stands right
-    and sorts by value, f is where a filter looks, states may wrap.
+    and sorts by value, f is where a filter looks, states, long and short may wrap.
     """
 
     header: str

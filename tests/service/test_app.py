@@ -319,6 +319,7 @@ def test_the_description_can_be_read(service: Service) -> None:
         "/v1/explain",
         "/v1/models",
         "/v1/predict",
+        "/v1/section",
         "/v1/searches",
         "/v1/searches/{search_id}",
         "/v1/searches/{search_id}/candidates",

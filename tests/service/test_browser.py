@@ -48,11 +48,18 @@ def violations(page: Any) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(page).response["violations"]
-    return [
-        f"{each['id']}: {each['nodes'][0]['html']}"
-        for each in found
-        if each["impact"] in ("serious", "critical")
-    ]
+    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found]
+
+
+def fits(page: Any) -> list[str]:
+    """What is wrong with the page at a phone's, a tablet's and a desk's width."""
+    wrong = []
+    for width in (390, 768, 1300):
+        page.set_viewport_size({"width": width, "height": 900})
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            wrong.append(f"wider than {width}")
+        wrong += [f"{width}: {each}" for each in violations(page)]
+    return wrong
 
 
 def test_from_a_formula_to_a_downloaded_table(
@@ -64,7 +71,7 @@ def test_from_a_formula_to_a_downloaded_table(
     page.fill("#formula", "MgB2")
     page.wait_for_selector("#prediction h3")
     assert re.search(r"MgB2.*3\d\.\d ± \d+\.\d K", page.inner_text("#prediction h3").replace("\n", ""))
-    assert violations(page) == []
+    assert fits(page) == []
 
     page.click("#grid button:has-text('Al')")
     page.wait_for_selector("#element-dialog[open]")
@@ -92,7 +99,11 @@ def test_from_a_formula_to_a_downloaded_table(
     worker.start()
     page.wait_for_selector("#candidates-table tbody tr", timeout=90_000)
     worker.join()
-    assert violations(page) == []
+    assert fits(page) == []
+    page.set_viewport_size({"width": 1920, "height": 900})
+    sizes = "[...document.querySelectorAll('#candidates > .scroll')].map(box => [box.clientWidth, box.scrollWidth])"
+    ((room, width),) = page.evaluate(sizes)
+    assert room == width > 1300  # all columns are seen
     with page.expect_download() as download:
         page.click("[data-download=csv]")
     file = tmp_path / "table.csv"
@@ -100,6 +111,80 @@ def test_from_a_formula_to_a_downloaded_table(
     shown = page.inner_text("#candidates-table tbody tr >> nth=0")
     best = file.read_text().splitlines()[1].split(",")[1].strip('"')
     assert best in shown.replace("\n", "")
+    assert problems == []
+
+
+def test_what_is_pressed_does_not_move_away(browser: Any, service: Service, listen: Listen) -> None:
+    """A chip that appears as its field is left moved the button below it from under the pointer."""
+    page, problems = opened(browser, f"{listen(service.app)}#MgB2")
+    page.wait_for_selector("#prediction h3")
+    page.click("#constraints summary")
+    page.fill("#s-steps1", "1")
+    page.fill("#s-steps2", "1")
+    page.fill("#s-forbid", "Hg Xx")
+    page.locator("#search-start").scroll_into_view_if_needed()
+    box = page.locator("#search-start").bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.up()
+    page.wait_for_selector("#search-problem:not([hidden])")
+    assert "Xx" in page.inner_text("#search-problem")
+    page.fill("#s-forbid", "Tl")
+    page.click("#search-start")
+    page.wait_for_selector("#job:not([hidden])")
+    (job,) = service.client.get("/v1/searches").json()["searches"]
+    spec = service.client.get(job["links"]["self"]).json()["spec"]
+    assert spec["elements"]["forbid"] == ["Hg", "Tl"]
+    assert problems == []
+
+
+def test_numbers_go_with_their_formula(browser: Any, service: Service, listen: Listen) -> None:
+    page, problems = opened(browser, f"{listen(service.app)}#MgB2")
+    for unreadable in ("MgB2Xx", "", "MgB2)", "Mg" * 120):
+        page.fill("#formula", "MgB2")
+        page.wait_for_selector("#prediction h3")
+        page.fill("#formula", unreadable)
+        page.wait_for_selector("#prediction:empty", state="attached")
+        assert page.is_hidden("#elements")
+        assert page.title() == "kiago-ray"
+    assert problems == []
+
+
+def test_a_section_of_the_hull(browser: Any, service: Service, listen: Listen) -> None:
+    page, problems = opened(browser, f"{listen(service.app)}#La1.85Sr0.15CuO4")
+    expect(page.locator("#prediction")).to_contain_text(re.compile(r"0\.\d{3} ± 0\.\d{3} eV/atom"))
+    page.fill("#section-from", "La2CuO4")
+    page.keyboard.press("Enter")
+    expect(page.locator("#section-desc")).to_contain_text("La2CuO4: 0 at 0")
+    expect(page.locator("#prediction")).to_contain_text("La2CuO4 + La2O3 + LaCu2O4 + SrCuO2")
+    assert fits(page) == []
+    page.fill("#section-from", "La3.7Sr0.3Cu2O8")
+    page.keyboard.press("Enter")
+    expect(page.locator("#prediction form .status")).to_contain_text("one composition")
+    assert problems == []
+
+
+def test_the_keyboard_reaches_everything(browser: Any, service: Service, listen: Listen) -> None:
+    """Tab goes through all that can be used, in the order of the page, and one sees what has the focus."""
+    page, problems = opened(browser, f"{listen(service.app)}#MgB2")
+    page.wait_for_selector("#prediction h3")
+    page.focus("#constraints summary")
+    page.keyboard.press("Enter")
+    usable = """[...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex="0"]')]
+        .filter(each => each.tabIndex >= 0 && !each.disabled && each.checkVisibility() && !each.closest('dialog'))
+        .filter(each => each.type !== 'radio' || each.checked)"""
+    page.evaluate(f"window.usable = {usable}; document.activeElement.blur(); window.scrollTo(0, 0)")
+    count = page.evaluate("usable.length")
+    assert count > 30
+    page.focus(".skip")
+    reached = []
+    for _ in range(count):
+        reached.append(page.evaluate("usable.indexOf(document.activeElement)"))
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", page.evaluate("document.activeElement.outerHTML")
+        page.keyboard.press("Tab")
+    assert reached == list(range(count))
     assert problems == []
 
 

@@ -24,6 +24,7 @@ from kiago_ray.models import Models
 from kiago_ray.search.spec import load_preset
 from kiago_ray.service.app import build_app
 from kiago_ray.service.backend import Backend
+from kiago_ray.service.hull import SectionView
 from kiago_ray.service.jobs import JobStore, Runner
 from kiago_ray.service.predictions import Explanation, Health, ModelsView, Predictions
 from kiago_ray.service.problems import Problem
@@ -95,7 +96,17 @@ def test_generated_requests_find_no_failure(
 
 
 def test_every_answer_has_an_example_of_its_own_shape() -> None:
-    shapes = [Problem, Predictions, Explanation, JobView, JobList, CandidatePage, ModelsView, Health]
+    shapes = [
+        Problem,
+        Predictions,
+        Explanation,
+        JobView,
+        JobList,
+        CandidatePage,
+        ModelsView,
+        Health,
+        SectionView,
+    ]
     for shape in shapes:
         example = shape.model_json_schema()["example"]
         assert shape.model_validate(example).model_dump(mode="json") == example

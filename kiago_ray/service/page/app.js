@@ -30,19 +30,23 @@ function status(text, wrong = false) {
 function read(step, wait = 0) {
   clearTimeout(timer);
   running?.abort();
-  byId("prediction").setAttribute("aria-busy", "false");
   const text = byId("formula").value.trim();
-  if (text.length > longest) {
-    status(`A formula may have ${longest} characters; this has ${text.length}.`, true);
-    return;
-  }
-  const found = parse(text, known);
-  if (found.error !== undefined) {
-    status(found.error, found.error !== "");
-    return;
-  }
-  status("");
-  if (text !== shown) timer = setTimeout(() => explain(text, found.amounts, step), wait);
+  byId("prediction").setAttribute("aria-busy", text !== shown); // it fades until it goes, or comes anew
+  const long = `A formula may have ${longest} characters; this has ${text.length}.`;
+  const found = text.length > longest ? { error: long } : parse(text, known);
+  status(found.error ?? "", Boolean(found.error));
+  if (found.error !== undefined) timer = setTimeout(forget, wait);
+  else if (text !== shown) timer = setTimeout(() => explain(text, found.amounts, step), wait);
+}
+
+// The numbers of a formula that the box no longer holds go.
+function forget() {
+  shown = "";
+  document.title = "kiago-ray";
+  byId("prediction").replaceChildren();
+  byId("prediction").setAttribute("aria-busy", "false");
+  byId("elements").hidden = true;
+  byId("said").textContent = "";
 }
 
 async function explain(text, amounts, step) {
@@ -69,6 +73,7 @@ async function explain(text, amounts, step) {
       (found.extrapolated ? "; far from anything known." : ".");
   } catch (error) {
     if (error.name === "AbortError") return;
+    forget();
     const refused = error instanceof Problem && error.status === 422;
     status(refused ? error.message : "", refused);
     if (!refused) tell(error.message, () => explain(text, amounts, step));

@@ -17,14 +17,19 @@ const yes = (value) => (missing(value) ? "–" : value ? "yes" : "no");
 const COLUMNS = [
   ["rank", "Rank", (row) => row.rank ?? "–", true],
   ["formula", "Formula", null, true],
+  ["plausibility", "Plausibility", (row) => (missing(row.plausibility) ? "–" : row.plausibility.toPrecision(2))],
+  ["expected_improvement_k", "Expected gain (K)", (row) => number(row.expected_improvement_k, 1)],
+  ["best_nearby_tc_k", "Best known nearby", bestNearby],
   ["trusted_tc_k", "Trusted T_c (K)", (row) => number(row.trusted_tc_k, 1)],
   ["tc_k", "T_c ± (K)", (row) => `${number(row.tc_k, 1)} ± ${number(row.tc_std_k, 1)}`],
   ["tc_oracle_k", "Second opinion (K)", (row) => number(row.tc_oracle_k, 1)],
   ["delta_tc_k", "ΔT_c (K)", (row) => signed(row.delta_tc_k)],
   ["ef_ev_per_atom", "E_f (eV/atom)", (row) => number(row.ef_ev_per_atom, 3), true],
+  ["e_hull_ev_per_atom", "ΔE_hull (eV/atom)", hull, true],
   ["extrapolation", "Extrapolation", (row) => number(row.extrapolation, 2) + (row.extrapolated ? " far" : ""), true],
   ["balanced", "Charges balance", charges],
   ["nearest_distance", "Nearest known", nearest, true],
+  ["known", "Known, tried or made", (row) => [row.known, row.tried, row.made].filter(Boolean).join("; ") || "–"],
   ["passed", "Passed", (row) => yes(row.passed)],
 ];
 
@@ -34,10 +39,22 @@ function charges(row) {
   return yes(row.balanced) + (row.oxidation_states ? `: ${row.oxidation_states.replaceAll("-", "−")}` : "");
 }
 
+function hull(row) {
+  const std = missing(row.e_hull_std_ev_per_atom) ? "" : ` ± ${number(row.e_hull_std_ev_per_atom, 3)}`;
+  return number(row.e_hull_ev_per_atom, 3) + std;
+}
+
+function bestNearby(row) {
+  if (missing(row.best_nearby)) return "–";
+  return node("span", {}, formulaNode(row.best_nearby), `, ${number(row.best_nearby_tc_k, 1)} K`);
+}
+
 function nearest(row) {
   if (missing(row.nearest_known)) return "–";
-  const measured = missing(row.nearest_tc_k) ? "" : `, ${number(row.nearest_tc_k, 1)} K`;
-  return node("span", {}, formulaNode(row.nearest_known), `${measured}, at ${number(row.nearest_distance, 2)}`);
+  const pressure = row.nearest_pressure_gpa ? ` under ${row.nearest_pressure_gpa} GPa` : "";
+  const measured = missing(row.nearest_tc_k) ? "" : `, ${number(row.nearest_tc_k, 1)} K${pressure}`;
+  const reported = row.nearest_reference ? `; ${row.nearest_reference}` : "";
+  return node("span", {}, formulaNode(row.nearest_known), `${measured}, at ${number(row.nearest_distance, 2)}${reported}`);
 }
 
 export const hideCandidates = () => (byId("candidates").hidden = true);

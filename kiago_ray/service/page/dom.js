@@ -25,9 +25,9 @@ function filled(made, attributes, children) {
 // T with a small c, in text that is made here.
 export const tc = () => node("span", {}, "T", node("sub", {}, "c"));
 
-// Text with T_c and E_f as they are printed.
+// Text with T_c, E_f and E_hull as they are printed.
 export const words = (text) =>
-  text.split(/(_[cf]\b)/).map((part) => (/^_[cf]$/.test(part) ? node("sub", {}, part[1]) : part));
+  text.split(/(_(?:c|f|hull)\b)/).map((part) => (/^_(c|f|hull)$/.test(part) ? node("sub", {}, part.slice(1)) : part));
 
 export const kelvin = (value, digits = 1) =>
   value === null || value === undefined ? "–" : `${(Number(value.toFixed(digits)) || 0).toFixed(digits)} K`;

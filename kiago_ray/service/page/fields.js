@@ -3,7 +3,8 @@
 import { byId, node } from "./dom.js";
 import { INDEX, SYMBOLS } from "./elements.js";
 
-// Elements typed one after another; Enter, a comma or a space adds, Backspace in the empty field takes back.
+// Elements typed one after another; Enter, a comma or a space adds, Backspace in the empty field takes back. What is
+// left in the field counts, but becomes no chip when the field is left: the button that is pressed then would move away.
 export function chips(id) {
   const input = byId(id);
   const list = node("ul", { class: "chips", "aria-label": input.labels[0].textContent, hidden: true });
@@ -28,13 +29,19 @@ export function chips(id) {
     );
   }
 
-  function take() {
+  // The elements that the field holds; what is none is named.
+  function read() {
     const given = input.value.split(/[\s,;]+/).filter(Boolean);
     const missing = given.filter((each) => !(each in INDEX));
-    given.filter((each) => each in INDEX).forEach((each) => held.add(each));
-    input.value = missing.join(" ");
     input.setAttribute("aria-invalid", missing.length > 0);
     wrong.textContent = missing.length ? `There is no element ${missing.join(", ")}.` : "";
+    return [given.filter((each) => each in INDEX), missing];
+  }
+
+  function take() {
+    const [found, missing] = read();
+    found.forEach((each) => held.add(each));
+    input.value = missing.join(" ");
     draw();
   }
 
@@ -47,7 +54,7 @@ export function chips(id) {
       draw();
     }
   });
-  input.addEventListener("change", take);
+  input.addEventListener("change", read);
   return () => {
     take();
     return [...held, ...input.value.split(" ").filter(Boolean)]; // the service names what is wrong

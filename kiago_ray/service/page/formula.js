@@ -59,6 +59,10 @@ const decimal = (amount) => (amount === 1 ? "" : String(Number(amount.toPrecisio
 
 export const write = (amounts) => [...amounts].map(([symbol, amount]) => symbol + decimal(amount)).join("");
 
+// A reaction or a sum, whose formulas have their amounts as subscripts: "2 LaCuO3 → La2O3 + 2 CuO".
+export const reaction = (text) =>
+  node("span", {}, ...text.split(/(\s+)/).map((part) => (/^[A-Z]/.test(part) ? formulaNode(part) : part)));
+
 // The formula with its amounts as subscripts.
 export function formulaNode(text) {
   const shown = node("span", { class: "formula" });

@@ -1,4 +1,4 @@
-// Two plots of the candidates, drawn here, and those that the service drew.
+// Plots drawn here: points of the candidates, curves with a band. And those that the service drew.
 
 import { request } from "./api.js";
 import { node, svg, words } from "./dom.js";
@@ -62,34 +62,93 @@ function ticks(low, high) {
 
 const label = (value) => String(Number(value.toPrecision(6)));
 
-// Nothing where there are no points.
-function scatter(points, { id, x: xTitle, y: yTitle, caption, diagonal = false }) {
-  if (!points.length) return null;
-  const { width, height, left, right, top, bottom } = SIZE;
-  let xMost = Math.max(...points.map((point) => point.x)) * 1.05 || 1;
-  let yMost = Math.max(...points.map((point) => point.y)) * 1.05 || 1;
-  if (diagonal) xMost = yMost = Math.max(xMost, yMost);
-  const x = (value) => left + (value / xMost) * (width - left - right);
-  const y = (value) => height - bottom - (value / yMost) * (height - top - bottom);
-  const passed = points.filter(({ row }) => row.passed).length;
-  const far = points.filter(({ row }) => row.extrapolated).length;
-  const drawn = svg(
+function image(id, title, description, ...content) {
+  return svg(
     "svg",
-    { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-labelledby": `${id}-title`, "aria-describedby": `${id}-desc` },
-    svg("title", { id: `${id}-title` }, `${yTitle} against ${xTitle}`),
-    svg("desc", { id: `${id}-desc` }, `${points.length} candidates: ${passed} passed, ${far} are far from anything known. ${caption}`),
-    ...ticks(0, xMost).flatMap((value) => [
+    { viewBox: `0 0 ${SIZE.width} ${SIZE.height}`, role: "img", "aria-labelledby": `${id}-title`, "aria-describedby": `${id}-desc` },
+    svg("title", { id: `${id}-title` }, title),
+    svg("desc", { id: `${id}-desc` }, description),
+    ...content,
+  );
+}
+
+// Both axes, each {from, to, title}: where a value stands, and what is drawn of them.
+function axesOf(across, up) {
+  const { width, height, left, right, top, bottom } = SIZE;
+  const x = (value) => left + ((value - across.from) / (across.to - across.from)) * (width - left - right);
+  const y = (value) => height - bottom - ((value - up.from) / (up.to - up.from)) * (height - top - bottom);
+  const drawn = [
+    ...ticks(across.from, across.to).flatMap((value) => [
       svg("line", { x1: x(value), x2: x(value), y1: top, y2: height - bottom, class: "rule" }),
       svg("text", { x: x(value), y: height - bottom + 16, "text-anchor": "middle" }, label(value)),
     ]),
-    ...ticks(0, yMost).flatMap((value) => [
+    ...ticks(up.from, up.to).flatMap((value) => [
       svg("line", { x1: left, x2: width - right, y1: y(value), y2: y(value), class: "rule" }),
       svg("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, label(value)),
     ]),
+    svg("text", { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle" }, across.title),
+    svg("text", { transform: `translate(14 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, up.title),
+  ];
+  return { x, y, drawn, top, foot: height - bottom };
+}
+
+// A curve over x with a band of one standard deviation, and points of their own: {x, y, name}. curve: {x, y, std}; the
+// band is left out where std is null. Answers the figure, and `at(x)`, which moves a line to x.
+export function curve(line, points, { id, x: xTitle, y: yTitle, caption, floor = 0 }) {
+  const held = line.filter((each) => each.y !== null);
+  const high = [...held.map((each) => each.y + (each.std ?? 0)), ...points.map((point) => point.y)];
+  const low = Math.min(floor, ...held.map((each) => each.y - (each.std ?? 0)), ...points.map((point) => point.y));
+  const range = [line[0].x, line[line.length - 1].x, ...points.map((point) => point.x)];
+  const [from, to] = [Math.min(...range), Math.max(...range)];
+  const most = Math.max(...high, floor);
+  const room = 0.05 * (most - low) || 1;
+  const axes = axesOf({ from, to, title: xTitle }, { from: low === 0 ? 0 : low - room, to: most + room, title: yTitle });
+  const { x, y } = axes;
+  const path = (each, value) => `${x(each.x).toFixed(1)} ${y(value).toFixed(1)}`;
+  const banded = held.filter((each) => each.std !== null);
+  const band = [
+    ...banded.map((each) => path(each, each.y + each.std)),
+    ...banded.toReversed().map((each) => path(each, Math.max(each.y - each.std, low))),
+  ];
+  const cursor = svg("line", { y1: axes.top, y2: axes.foot, class: "cursor", visibility: "hidden" });
+  const drawn = image(
+    id,
+    `${yTitle} against ${xTitle}`,
+    `${caption} ${points.map((point) => `${point.name}: ${label(point.y)} at ${label(point.x)}`).join("; ")}`,
+    ...axes.drawn,
+    svg("line", { x1: x(from), x2: x(to), y1: y(0), y2: y(0), class: "zero" }),
+    band.length ? svg("path", { class: "band", d: `M${band.join("L")}Z` }) : null,
+    svg("path", { class: "curve", d: `M${held.map((each) => path(each, each.y)).join("L")}` }),
+    ...points.map((point) =>
+      svg("circle", { class: "known", cx: x(point.x), cy: y(point.y), r: 4 }, svg("title", {}, `${point.name}: ${label(point.y)}`)),
+    ),
+    cursor,
+  );
+  const at = (value) => {
+    cursor.setAttribute("visibility", "visible");
+    cursor.setAttribute("x1", x(value));
+    cursor.setAttribute("x2", x(value));
+  };
+  return { figure: node("figure", {}, drawn, node("figcaption", {}, ...words(caption))), at };
+}
+
+// Nothing where there are no points.
+function scatter(points, { id, x: xTitle, y: yTitle, caption, diagonal = false }) {
+  if (!points.length) return null;
+  let xMost = Math.max(...points.map((point) => point.x)) * 1.05 || 1;
+  let yMost = Math.max(...points.map((point) => point.y)) * 1.05 || 1;
+  if (diagonal) xMost = yMost = Math.max(xMost, yMost);
+  const axes = axesOf({ from: 0, to: xMost, title: xTitle }, { from: 0, to: yMost, title: yTitle });
+  const { x, y } = axes;
+  const passed = points.filter(({ row }) => row.passed).length;
+  const far = points.filter(({ row }) => row.extrapolated).length;
+  const drawn = image(
+    id,
+    `${yTitle} against ${xTitle}`,
+    `${points.length} candidates: ${passed} passed, ${far} are far from anything known. ${caption}`,
+    ...axes.drawn,
     ...(diagonal ? [svg("line", { x1: x(0), y1: y(0), x2: x(xMost), y2: y(yMost), class: "diagonal" })] : []),
     ...points.map((point) => mark(x(point.x), y(point.y), point)),
-    svg("text", { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle" }, xTitle),
-    svg("text", { transform: `translate(14 ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, yTitle),
   );
   const legend = " Filled: passed every screen; rings: did not; crosses: far from anything known.";
   return node("figure", {}, drawn, node("figcaption", {}, caption + legend));

@@ -2,6 +2,7 @@
 
 import { byId, kelvin, minus, node, tc, words } from "./dom.js";
 import { formulaNode } from "./formula.js";
+import { hullCard } from "./hull.js";
 
 const plusMinus = (value, spread) =>
   value === null ? "–" : spread === null ? kelvin(value) : `${value.toFixed(1)} ± ${spread.toFixed(1)} K`;
@@ -9,7 +10,7 @@ const plusMinus = (value, spread) =>
 export function showPrediction(found, choose) {
   byId("prediction").replaceChildren(
     verdict(found),
-    node("div", { class: "cards" }, numbers(found), prospects(found), charges(found), neighbours(found, choose)),
+    node("div", { class: "cards" }, numbers(found), prospects(found), charges(found), neighbours(found, choose), hullCard(found)),
     reasons(found),
   );
 }
@@ -49,7 +50,6 @@ function numbers(found) {
     ...fact([tc(), ", second opinion"], plusMinus(found.tc_oracle_k, found.tc_oracle_std_k), "boosted trees; ± among them"),
     ...fact([tc(), " to trust"], kelvin(found.trusted_tc_k), "the lower of both, less the spread"),
     ...fact("Formation energy", found.ef_ev_per_atom === null ? "–" : `${minus(found.ef_ev_per_atom, 3)} eV/atom`),
-    ...fact("Above the hull", found.e_hull_ev_per_atom === null ? "–" : `${found.e_hull_ev_per_atom.toFixed(3)} eV/atom`, found.decomposition || "of competing phases; 0 is stable"),
     ...fact("Extrapolation", far, "above 1 is far out"),
   );
 }
@@ -103,14 +103,15 @@ function neighbours(found, choose) {
     const measured = each.tc_k === null ? "unknown" : `${each.tc_k.toFixed(1)} K${pressure}`;
     const attributes = { type: "button", class: "link", onclick: () => choose(each.formula) };
     const link = node("button", attributes, formulaNode(each.formula));
-    return node("tr", {}, node("td", {}, link), node("td", {}, measured), node("td", {}, each.distance.toFixed(3)));
+    const cells = [link, measured, each.distance.toFixed(3), each.reference || "–"];
+    return node("tr", {}, ...cells.map((cell) => node("td", {}, cell)));
   });
-  const heads = ["Formula", "Measured", "Distance"].map((text) => node("th", { scope: "col" }, text));
+  const heads = ["Formula", "Measured", "Distance", "Reported in"].map((text) => node("th", { scope: "col" }, text));
   return node(
     "section",
-    { class: "card" },
+    { class: "card broad" },
     node("h4", {}, "Nearest known compositions"),
-    node("div", { class: "scroll" }, node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...lines))),
+    node("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Nearest known compositions" }, node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...lines))),
     node("p", { class: "hint" }, `Of: ${found.known_source}. Distance: 0 is the same, 2 has no element in common.`),
   );
 }
