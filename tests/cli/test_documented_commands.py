@@ -1,0 +1,121 @@
+"""Every command that the README and docs/ show: all are read by the real command line, the light ones run, smaller
+than they stand there, and those that take minutes run as they stand (`long`).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from kiago_ray.cli.main import app
+
+Kiago = Callable[..., Any]
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+SMALL = ("--candidates", "8", "--steps", "2,2", "--top", "2")
+LIGHT = {"fields", "predict", "hull", "version", "search"}
+FILES = {
+    "formulas.csv": "formula\nMgB2\nLaNiAsO\n",
+    "mine.csv": "formula,tc_k\nLaNiAsO,2.4\nLaFeAsO0.9F0.1,26\n",
+    "tried.csv": "formula,tc_k\nLaCoAsO,0\n",
+}
+# What isn't here: a bucket, a GPU, other people's raw files, somebody who stops the service.
+ELSEWHERE = re.compile(r"s3://|cuda|\.tsv|\.csv\.gz|^serve|^train|--weights training|--address")
+
+
+def shown(page: Path) -> list[list[str]]:
+    """The command lines in blocks of a page, without variables that are set before them."""
+    blocks = re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    return [[*without(line)] for line in lines if line]
+
+
+def without(words: list[str]) -> Iterator[str]:
+    """The words behind variables, and of what is handed to Ray's job server the command itself."""
+    if words[:3] == ["ray", "job", "submit"] or (words and re.match(r"[A-Z_]+=", words[0])):
+        yield from without(words[words.index("--") + 1 :] if "submit" in words[:5] else words[1:])
+    else:
+        yield from words
+
+
+def mentioned(page: Path) -> list[list[str]]:
+    """Commands in the text: `kiago …`."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    return [shlex.split(each.replace("\\|", "|")) for each in re.findall(r"`(kiago [^`]+)`", text)]
+
+
+def command_of(words: list[str]) -> tuple[Any, list[str]]:
+    """The command, by the real command line, and the words behind its name."""
+    command: Any = typer.main.get_command(app)
+    rest = words
+    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
+        assert rest[0] in command.commands, words
+        command, rest = command.commands[rest[0]], rest[1:]
+        command = getattr(command, "whole", command)
+    return command, rest
+
+
+def runs(words: list[str]) -> bool:
+    """Whether a command of kiago is light enough to run in every test, made smaller if need be."""
+    line = " ".join(words[1:])
+    if words[0] != "kiago" or ELSEWHERE.search(line) or "runs/trust" in line:
+        return False
+    return words[1] in LIGHT or "--dry-run" in words
+
+
+def prepare(folder: Path) -> None:
+    """The files that commands of a page name, and the checkout's folders that they find things in."""
+    for name, text in FILES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for name in ("campaigns", "tune_configs"):
+        (folder / name).symlink_to(ROOT / name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_read(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "training").mkdir()  # what `kiago train` wrote
+    for words in shown(page):
+        name, *rest = words
+        if name == "kiago":
+            command, arguments = command_of(rest)
+            command.make_context(rest[0], arguments)  # raises for what it doesn't know
+        elif name == "make":
+            assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.M), words
+        else:
+            assert name == "mlflow", words
+    for _, *words in mentioned(page):
+        command, rest = command_of(words)
+        options = {option for each in command.params for option in each.opts}
+        assert {word for word in rest if word.startswith("--")} <= options | {"--help"}, words
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(map(runs, shown(page)))], ids=lambda page: page.name
+)
+def test_light_commands_run(
+    page: Path, kiago: Kiago, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepare(tmp_path)
+    for words in filter(runs, shown(page)):
+        ended = kiago(*words[1:], *(SMALL if words[1] == "search" else ()))
+        assert ended.code == 0, (words, ended.err)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("page", [page for page in PAGES if shown(page)], ids=lambda page: page.name)
+def test_commands_run_as_they_stand(page: Path, start: Callable[..., Any], tmp_path: Path) -> None:
+    prepare(tmp_path)
+    for words in shown(page):
+        if words[0] == "kiago" and not ELSEWHERE.search(" ".join(words[1:])):
+            process = start(*words[1:])
+            _, told = process.communicate()
+            assert process.returncode == 0, (words, told)
