@@ -149,14 +149,19 @@ class Models:
         amounts = _base_amounts(spec, self.predictors.supported.cpu().numpy())
         if spec.base is None:
             return None
+        measured_k, pressure_gpa = None, None
         row, follow = fractions(amounts), self.predictors.following(spec.tc_predictor, spec.ef_predictor)
         tc_k, ef = (float(predict(each, row[None].astype(np.float32))[0]) for each in (follow.tc, follow.ef))
+        if self.known is not None:
+            _, *measured = self.known.measured(row[None])
+            measured_k, pressure_gpa = (None if np.isnan(each[0]) else float(each[0]) for each in measured)
         return BaseMaterial(
             spec.base,
             max(tc_k, 0.0),
             ef,
-            tc_measured_k=None if self.known is None else self.known.measured_tc_k(row),
+            tc_measured_k=measured_k,
             tc_oracle_k=None if self.oracle is None else float(self.oracle.predict(row[None])[0][0]),
+            measured_pressure_gpa=pressure_gpa or None,
         )
 
     def check(self, spec: SearchSpec, substitutions: Substitutions | None = None) -> None:

@@ -32,7 +32,7 @@ from kiago_ray.report.phase_diagrams import (
     section_plot,
 )
 from kiago_ray.report.plots import png_of, svg_of
-from kiago_ray.report.tables import UNKNOWN, cell, with_spread
+from kiago_ray.report.tables import UNKNOWN, cell, measured_remarks, measured_tc, with_spread
 from kiago_ray.storage.table import PREDICTED
 
 if TYPE_CHECKING:  # its import takes longer than most commands
@@ -198,6 +198,7 @@ def shown_prediction(row: Row) -> dict[str, str]:
     states = cell(row, "oxidation_states") + (", undoped" if row["undoped"] else "")
     return {
         "formula": row["formula"],
+        "measured": measured_tc(row),
         "T_c (K)": with_spread(row),
         "oracle": cell(row, "tc_oracle_k"),
         "exists": cell(row, "existence"),
@@ -205,7 +206,6 @@ def shown_prediction(row: Row) -> dict[str, str]:
         "ΔE_hull": cell(row, "e_hull_ev_per_atom"),
         "passed": cell(row, "passed"),
         "charges": row["error"] or states,
-        "known": row["known"] or "",
     }
 
 
@@ -222,7 +222,7 @@ def shown_place(row: Row) -> dict[str, str]:
     }
 
 
-TEXTS = ("formula", "charges", "known", "would decompose so")
+TEXTS = ("formula", "measured", "charges", "would decompose so")
 
 
 def requested(
@@ -324,7 +324,10 @@ def hand_over(
         if as_json:
             print_json({**(about or {}), key: rows})
         else:
-            Console().print(plain_table([shown(row) for row in rows], texts=TEXTS))
+            terminal = Console()
+            terminal.print(plain_table([shown(row) for row in rows], texts=TEXTS))
+            for line in measured_remarks(rows):
+                terminal.print(line)
     if errors.empty:
         return 0
     say(f"{len(errors):,} of {len(table):,} formulas came to nothing; the first: {errors.iloc[0]}")

@@ -23,7 +23,14 @@ from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.base import step_precision
 from kiago_ray.report.reasons import ef_error
-from kiago_ray.report.tables import best_table, no_gain, reasons_table, summary_table, top_table
+from kiago_ray.report.tables import (
+    best_table,
+    measured_remarks,
+    no_gain,
+    reasons_table,
+    summary_table,
+    top_table,
+)
 from kiago_ray.runs.outcome import write_outcome
 from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
 from kiago_ray.screening.screens import REQUIRED, SCREENS, Summary, load_screen_recall
@@ -252,6 +259,8 @@ def show(
     """Tables for a person: the best rows, reasons to believe the first of them or not, and the summary."""
     terminal, title = Console(), f"Proposals from {spec.base or 'a random start'}"
     terminal.print(best_table(rows, tuple(spec.screens.names), title, width=terminal.width))
+    for line in measured_remarks(rows):
+        terminal.print(line)
     if rows:
         terminal.print("\nThe best, for (+) and against (−) believing them; report.html says it in full:")
         terminal.print(reasons_table(rows, ef_error(models.cards, spec.ef_predictor)))

@@ -4,8 +4,13 @@ A composition is its atomic fractions, rounded to one part in a million: `LaNiAs
 one composition are merged before anything is split, so that no composition is on both sides of a split.
 
 Distances are L1 of atomic fractions, twice the share of the atoms that must be exchanged: 0 for the same composition,
-2 for no element in common, 0.2/7 for 0.1 Sr in place of La in La2CuO4. What is known to superconduct, was made or was
-tried counts as the same up to 0.02, 1 % of the atoms exchanged (section 3.5 of the paper).
+2 for no element in common, 0.2/7 for 0.1 Sr in place of La in La2CuO4.
+
+What is known to superconduct, was made or was tried is *the same* as a row where both hold the same elements and at
+most 1 % of the atoms must be exchanged, a distance of 0.02 (section 3.5 of the paper). Elements count that are more
+than half a per cent of the atoms: SmFe0.96Ni0.04AsO isn't SmFeAsO, but Ba2YCu4O6.998 is Ba2YCu4O7. All that says
+"known", "made", "tried" or "measured" goes by this (`KnownCompositions`); whatever else compares compositions, such as
+the hull with its phases, allows for rounding alone.
 """
 
 from __future__ import annotations
@@ -27,11 +32,10 @@ from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, WRITING_RANK, Floats
 from kiago_ray.chemistry.formula import sparse_fractions, write
 
 SAME_TOLERANCE = 0.02  # L1 distance
+TRACE = 0.005  # of all atoms; an element that is no more of them makes no other composition
 MAX_BLOCK_BYTES = 64 * 2**20  # of distances held at once
 DECIMALS = 12  # of a distance; the last bits of a sum must not decide between equals
 _SLACK = 1e-9
-# Fractions sum to 1 on both sides, so no element differs by more than half the L1 distance.
-_MUST_SHARE = SAME_TOLERANCE / 2 + _SLACK
 
 Amounts = Mapping[str, float]
 CompositionKey = tuple[int, ...]
@@ -82,9 +86,9 @@ def merged(rows: Sequence[tuple[Any, ...]], names: Sequence[str], dtype: str = "
     return table.sort_values(["formula", *names]).drop_duplicates("formula").reset_index(drop=True)
 
 
-def elements_held(fractions: csr_matrix) -> NDArray[np.bool_]:
-    """(118, N): whether each element is in each of fractions (N, 118)."""
-    return np.ascontiguousarray((fractions > 0).toarray().T)
+def elements_held(fractions: csr_matrix, above: float = 0.0) -> NDArray[np.bool_]:
+    """(118, N): whether each element has more than the share `above` of each of fractions (N, 118)."""
+    return np.ascontiguousarray((fractions > above).toarray().T)
 
 
 def nearest(fractions: Floats, known: Floats) -> tuple[Ints, Floats]:
@@ -179,12 +183,12 @@ class KnownCompositions:
 
     @cached_property
     def held(self) -> NDArray[np.bool_]:
-        """(118, m): which elements each has."""
-        return elements_held(self.fractions)
+        """(118, m): which elements each has, but for traces."""
+        return elements_held(self.fractions, TRACE + _SLACK)
 
     def nearest_same(self, fractions: Floats) -> Ints:
-        """(n,): the index of the nearest composition within the tolerance of each of fractions (n, 118), -1 for none.
-        One of determined oxygen goes before one of any. Raises ValueError for rows that don't sum to 1.
+        """(n,): the index of the nearest composition that is the same as each of fractions (n, 118), -1 for none. One
+        of determined oxygen goes before one of any. Raises ValueError for rows that don't sum to 1.
         """
         queries = _summing_to_one(fractions)
         found = self._nearest(queries, ~self.any_oxygen)
@@ -201,11 +205,12 @@ class KnownCompositions:
         return [self.names[at] if at >= 0 else None for at in self.nearest_same(fractions).tolist()]
 
     def _nearest(self, queries: Floats, among: NDArray[np.bool_]) -> Ints:
-        """(n,): as `nearest_same`. Only rows that hold all elements that a query needs are compared with it."""
+        """(n,): as `nearest_same`. Only rows of just the elements of a query are compared with it."""
         found = np.full(len(queries), -1, dtype=np.int64)
-        needs, which = np.unique(queries > _MUST_SHARE, axis=0, return_inverse=True)
-        for number, needed in enumerate(needs):
-            places = np.flatnonzero(self.held[needed].all(axis=0) & among)
+        elements, which = np.unique(queries > TRACE + _SLACK, axis=0, return_inverse=True)
+        counts = self.held.sum(axis=0)
+        for number, own in enumerate(elements):
+            places = np.flatnonzero(self.held[own].all(axis=0) & (counts == own.sum()) & among)
             if len(places):
                 rows = np.flatnonzero(which == number)
                 near, distance = nearest(queries[rows], self.fractions[places].toarray())

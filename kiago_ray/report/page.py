@@ -33,8 +33,9 @@ LISTED = 500  # searches, and bases with variants
 
 # The columns of the table of candidates; their headers are those of storage/columns.csv.
 _CANDIDATES = (
-    "rank formula plausibility expected_improvement_k gain best_nearby best_nearby_tc_k trusted_tc_k tc_k tc_std_k "
-    "tc_oracle_k delta_tc_k base ef_ev_per_atom e_hull_ev_per_atom extrapolation nearest_known nearest_tc_k "
+    "rank formula plausibility expected_improvement_k gain best_nearby best_nearby_tc_k trusted_tc_k "
+    "measured_tc_k measured_pressure_gpa contradicted tc_k tc_std_k tc_oracle_k "
+    "delta_tc_k base ef_ev_per_atom e_hull_ev_per_atom extrapolation nearest_known nearest_tc_k "
     "nearest_pressure_gpa nearest_distance known made tried tried_nearby tc_given_tried_k passed pareto search source "
     "plausibility_reason oxidation_states"
 )
@@ -165,8 +166,9 @@ def candidates_table(rows: Sequence[Row], required: tuple[str, ...], *, campaign
     and search as well.
     """
     names = [name for name in _CANDIDATES.split() if campaign or name not in _OF_CAMPAIGNS]
-    if not any(row.get("nearest_pressure_gpa") for row in rows):
-        names.remove("nearest_pressure_gpa")
+    for name in ("nearest_pressure_gpa", "measured_tc_k", "measured_pressure_gpa", "contradicted"):
+        if not any(row.get(name) for row in rows):
+            names.remove(name)
     shown = [_candidates_column(name, required) for name in names]
     return table_of(rows, shown, "Candidates", kind=lambda row: "passed" if row.get("passed") else "failed")
 

@@ -250,7 +250,9 @@ def tc_against_ef(
         at = base.ef_predicted_ev_per_atom
         axes.scatter(at, base.tc_predicted_k, c=ORANGE, label=f"{base.formula}, predicted", **star)
         if base.tc_measured_k is not None:
-            axes.scatter(at, base.tc_measured_k, c="white", label=f"{base.formula}, measured", **star)
+            pressure = base.measured_pressure_gpa
+            under = f" at {pressure:g} GPa" if pressure else ""
+            axes.scatter(at, base.tc_measured_k, c="white", label=f"{base.formula}, measured{under}", **star)
     axes.axvline(0, color="black", linewidth=0.8, linestyle=DASHED, zorder=1)
     axes.set_xlim(low, high)
     from_zero(axes)

@@ -1,5 +1,8 @@
 """Why a row may be believed, and why not: plain sentences made from that row's own numbers.
 
+What was measured of the very composition comes first. Where that contradicts the prediction, or was found under
+pressure, of which the models know nothing, nothing is said for the prediction: a measurement outweighs it.
+
 Every sentence states the number it rests on, so that a reader can weigh it otherwise. The limits are rules of thumb
 and stand below.
 """
@@ -17,7 +20,7 @@ from kiago_ray.chemistry.balance import UNDOPED_REMARK
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.tables import shipped_element_counts
 from kiago_ray.predictors.weights import ENERGIES
-from kiago_ray.screening.known import EXTRAPOLATED, SAME_COMPOSITION
+from kiago_ray.screening.known import EXTRAPOLATED
 from kiago_ray.screening.screens import SCREENS
 
 Row = Mapping[str, Any]
@@ -36,11 +39,14 @@ RARE = 0.01  # of the known superconductors: an element in fewer of them is one 
 
 @dataclass(frozen=True)
 class Reason:
-    """A sentence for or against believing a row. brief: the same in a few words, "" where it is true of all rows."""
+    """A sentence for or against believing a row. brief: the same in a few words, "" where it is true of all rows.
+    alarm: to be shown in red, as a measurement contradicts the prediction or can't be held against it.
+    """
 
     side: Literal["for", "against"]
     sentence: str
     brief: str = ""
+    alarm: bool = False
 
 
 pro, con = partial(Reason, "for"), partial(Reason, "against")
@@ -65,12 +71,42 @@ def unseen(row: Row) -> str:
 
 
 def reasons_of(row: Row, ef_error_ev_per_atom: float | None) -> list[Reason]:
-    """Sentences on a row of a table of candidates, the weightiest of either side first."""
+    """Sentences on a row of a table of candidates: what was measured of it, then the weightiest of either side."""
     row = defaultdict(lambda: None, row)
+    known = of_itself(row)
     of_models = (_screens, _oracle, _extrapolation, _spread, _plausibility)
     beside_known = (_neighbour, _improvement, _gain, _charges, _rare)
     found = [reason for each in (*of_models, *beside_known) for reason in each(row)]
-    return [*found, *_stability(row, ef_error_ev_per_atom)]
+    found += _stability(row, ef_error_ev_per_atom)
+    if known is None:
+        return found
+    return [known, *(reason for reason in found if reason.side == "against" or not known.alarm)]
+
+
+def of_itself(row: Row) -> Reason | None:
+    """What was measured of the row's own composition, beside what is predicted; None where it isn't known."""
+    known, measured_k, pressure_gpa = (
+        row.get(n) for n in ("known", "measured_tc_k", "measured_pressure_gpa")
+    )
+    tc, std = row.get("tc_k"), row.get("tc_std_k")
+    if known is None:
+        return None
+    if measured_k is None:  # of undetermined oxygen
+        return con(f"It is known already: {known}.", f"known, {known}")
+    result = measured(measured_k, pressure_gpa)
+    predicted = "" if tc is None else f"{tc:z.1f}" + ("" if std is None else f" ± {std:.1f}") + " K"
+    if row.get("contradicted"):
+        told = (
+            f"A measurement contradicts the prediction: {known} was {result}, and {predicted} is predicted."
+        )
+        return con(told, f"{result}, which contradicts the prediction", alarm=True)
+    if pressure_gpa and predicted:
+        told = f"It is known already: {known}, {result}. The models know nothing of pressure: their {predicted} is no "
+        return con(
+            told + "prediction of that.", f"known, {result}; T_c here is no prediction of that", alarm=True
+        )
+    beside = f"; {predicted} is predicted" if predicted else ""
+    return con(f"It is known already: {known}, {result}{beside}.", f"known, {result}")
 
 
 def _screens(row: Row) -> Iterator[Reason]:
@@ -143,17 +179,13 @@ def _plausibility(row: Row) -> Iterator[Reason]:
 
 
 def _neighbour(row: Row) -> Iterator[Reason]:
-    formula, distance, measured = row["nearest_known"], row["nearest_distance"], row["nearest_tc_k"]
+    formula, distance, tc_k = row["nearest_known"], row["nearest_distance"], row["nearest_tc_k"]
+    if row["known"]:
+        return  # see of_itself
     if formula is None or distance is None:
         yield con("It was held against no known compositions.", "no known neighbours")
         return
-    result, known = _measured(measured, row["nearest_pressure_gpa"]), row["known"]
-    if known and known != formula:  # of undetermined oxygen, so that it has no distance
-        yield con(f"It is known already: {known}.", f"known, {known}")
-        return
-    if distance <= SAME_COMPOSITION or known:
-        yield con(f"It is known already: {formula}, {result}.", f"known, {result}")
-        return
+    result = measured(tc_k, row["nearest_pressure_gpa"])
     nearest = f"The nearest known composition is {formula} (L1 distance {distance:.2f}), {result}"
     near = f"near {formula}, {result}"
     if distance > NEAR_L1:
@@ -163,13 +195,13 @@ def _neighbour(row: Row) -> Iterator[Reason]:
         )
     elif (row["nearest_pressure_gpa"] or 0.0) > 0:
         yield con(f"{nearest}: what holds there needn't hold without.", near)
-    elif measured is None or measured < LIKE_MEASURED * (row["tc_k"] or 0.0):
+    elif tc_k is None or tc_k < LIKE_MEASURED * (row["tc_k"] or 0.0):
         yield con(f"{nearest}, far below what is predicted here.", near)
     else:
         yield pro(f"{nearest}.", near)
     trusted = row["trusted_tc_k"]
     compared = row["gain"] is not None  # with all that is known nearby, see _improvement
-    if distance > NEAR_L1 or compared or measured is None or trusted is None or measured < trusted:
+    if distance > NEAR_L1 or compared or tc_k is None or trusted is None or tc_k < trusted:
         return
     yield con(
         f"{formula} has been measured no lower than the {_k(trusted)} that this row can be trusted with: it may be no "
@@ -273,7 +305,8 @@ def _stability(row: Row, error: float | None) -> Iterator[Reason]:
         yield con(f"It lies {where}: {row['decomposition']}.", f"ΔE_hull {above:.2f}")
 
 
-def _measured(tc_k: float | None, pressure_gpa: float | None) -> str:
+def measured(tc_k: float | None, pressure_gpa: float | None) -> str:
+    """Such as "measured at 80 K under 14 GPa"."""
     if tc_k is None:
         return "of unknown T_c"
     if tc_k <= 0:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.table import Column, Table
 from rich.text import Text
 
-from kiago_ray.report.reasons import EXPLAINED, Row, reasons_of, unseen
+from kiago_ray.report.reasons import EXPLAINED, NEAR_L1, Row, of_itself, reasons_of, unseen
 from kiago_ray.screening.screens import SCREENS, Summary, TopMean
 from kiago_ray.storage.table import written
 
@@ -53,6 +53,16 @@ def with_spread(row: Row, name: str = "tc_k", std: str = "tc_std_k", decimals: i
     """A value, by default T_c in K, and, where it is known, its standard deviation: "114.7 ± 9"."""
     spread = row.get(std)
     return cell(row, name) + ("" if spread is None else f" ± {spread:.{decimals}f}")
+
+
+def measured_tc(row: Row) -> str:
+    """What was measured of the row's own composition in K, under which pressure, and which known one that is where it
+    isn't quite the row's: "80 (14 GPa)", "115 (95 GPa), CeH10".
+    """
+    value, pressure, known = (row.get(n) for n in ("measured_tc_k", "measured_pressure_gpa", "known"))
+    told = "" if value is None else f"{value:g}" + (f" ({pressure:g} GPa)" if pressure else "")
+    named = known is not None and (value is None or row["nearest_distance"] > 0)
+    return ", ".join(filter(None, (told, known if named else ""))) or UNKNOWN
 
 
 def extrapolation(row: Row) -> str:
@@ -105,7 +115,9 @@ def summary_rows(summary: Summary) -> list[tuple[str, str, str]]:
     if summary.base is not None:
         base = summary.base
         oracle = "" if base.tc_oracle_k is None else f", oracle {kelvin(base.tc_oracle_k)}"
-        remark = f"predicted; measured {kelvin(base.tc_measured_k)}{oracle}"
+        pressure = base.measured_pressure_gpa
+        under = f" at {pressure:g} GPa" if pressure else ""
+        remark = f"predicted; measured {kelvin(base.tc_measured_k)}{under}{oracle}"
         rows.append((f"T_c of {base.formula}", kelvin(base.tc_predicted_k), remark))
     if summary.passed_above_base is not None:
         rows.append(("passed, T_c above the base's", f"{summary.passed_above_base:,}", "both predicted"))
@@ -159,6 +171,7 @@ def best_table(
         ("plau-\nsible", 5, plausible, "plausibility"),
         ("gain\nK", 5, plausible, "expected_improvement_k"),
         ("trusted\nT_c (K)", 7, trusted and room, "trusted_tc_k"),
+        ("mea-\nsured", 5, some("measured_tc_k"), measured_tc),
         ("T_c\nK", 5, True, with_spread),
         ("oracle\nK", 6, some("tc_oracle_k"), "tc_oracle_k"),
         ("ΔT_c\nK", 6, not trusted, "delta_tc_k"),
@@ -214,6 +227,26 @@ def top_table(top: Sequence[TopMean]) -> Table:
     return table
 
 
+def measured_remarks(rows: Sequence[Row]) -> list[Text]:
+    """What measurements say of these rows, a line each, to stand below their table: in red where one contradicts the
+    prediction or was made under pressure, and what near ones have their T_c under pressure alone.
+    """
+    lines = [
+        Text(f"{row['formula']}: {reason.sentence}", style="bold red")
+        for row in rows
+        if (reason := of_itself(row)) is not None and reason.alarm
+    ]
+    near = {
+        f"{row['nearest_known']} ({cell(row, 'nearest_tc_k')} K at {row['nearest_pressure_gpa']:g} GPa)": None
+        for row in rows
+        if row.get("nearest_pressure_gpa") and not row.get("known") and row["nearest_distance"] <= NEAR_L1
+    }
+    if near:
+        told = "The models know nothing of pressure, but these known ones nearby superconduct under it: "
+        lines.append(Text(f"{told}{', '.join(near)}."))
+    return lines
+
+
 def reasons_table(rows: Sequence[Row], ef_error_ev_per_atom: float | None) -> Table:
     """In a few words, why the first rows may be believed (+), and why not (−); the page says it in sentences."""
     table = Table.grid(*(Column(overflow="fold") for _ in range(3)), padding=(0, 2, 0, 0))
@@ -221,9 +254,13 @@ def reasons_table(rows: Sequence[Row], ef_error_ev_per_atom: float | None) -> Ta
         name = Text(f"{cell(row, 'rank')} {cell(row, 'formula')}")
         found = reasons_of(row, ef_error_ev_per_atom)
         for side, mark, style in (("for", "+", "green"), ("against", "−", "red")):
-            briefs = [reason.brief for reason in found if reason.side == side and reason.brief]
+            briefs = [
+                Text(reason.brief, style="bold red" if reason.alarm else "")
+                for reason in found
+                if reason.side == side and reason.brief
+            ]
             if briefs:
-                table.add_row(name, Text(mark, style=style), Text("; ".join(briefs)))
+                table.add_row(name, Text(mark, style=style), Text("; ").join(briefs))
                 name = Text()
     return table
 

@@ -30,6 +30,7 @@ from kiago_ray.screening.known import (
     BaseMaterial,
     KnownMaterials,
     TriedMaterials,
+    contradicted,
     expected_improvement_k,
     trusted_tc_k,
     with_odds,
@@ -53,6 +54,7 @@ Opinions = Callable[[Floats], Mapping[str, Any]]
 extrapolation, existence, plausibility_reason, and log_plausibility in nats, before what was tried has its say."""
 
 _OPTIONAL = ("tc_std_k", "tc_oracle_k", "extrapolation", "best_nearby_tc_k", "tc_given_tried_k")
+_MEASURED = ("measured_tc_k", "measured_pressure_gpa")
 
 
 def collect(
@@ -83,7 +85,7 @@ def collect(
     fractions = amounts / amounts.sum(axis=1, keepdims=True)
     atoms = reduce_counts(result.counts[first]).sum(axis=1)
     columns: dict[str, Any] = dict.fromkeys(("known", "made", "tried", "best_nearby"), [None] * len(first))
-    columns |= dict.fromkeys(("plausibility", *_OPTIONAL), np.full(len(first), np.nan))
+    columns |= dict.fromkeys(("plausibility", *_OPTIONAL, *_MEASURED), np.full(len(first), np.nan))
     columns |= {
         "formula": different,
         "n_atoms": pa.array(atoms, mask=atoms == 0),
@@ -146,6 +148,7 @@ def _judged_tc(tc_k: Floats, rows: Any, compared: bool) -> dict[str, Any]:
     a composition is, is for its plausibility to say.
     """
     std_k, oracle_k, score, best_k, given_k = (rows[name].to_numpy() for name in _OPTIONAL)
+    measured = (rows[name].to_numpy() for name in _MEASURED)
     expected_k = np.fmin(np.where(np.isnan(given_k), tc_k, given_k), oracle_k)
     to_beat_k = np.nan_to_num(best_k, nan=0.0 if compared else np.nan)
     improvement_k = expected_improvement_k(expected_k, std_k, to_beat_k)
@@ -154,6 +157,7 @@ def _judged_tc(tc_k: Floats, rows: Any, compared: bool) -> dict[str, Any]:
         "gain": pa.array(expected_k > to_beat_k, mask=np.isnan(improvement_k)),
         "trusted_tc_k": trusted_tc_k(tc_k, std_k, oracle_k, score),
         "extrapolated": pa.array(score > EXTRAPOLATED, mask=np.isnan(score)),
+        "contradicted": pa.array(contradicted(tc_k, std_k, *measured), pa.bool_()),
     }
 
 

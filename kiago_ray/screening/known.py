@@ -43,12 +43,14 @@ from kiago_ray.data.compositions import (
     CompositionIndex,
     KnownCompositions,
     cumulative,
-    nearest,
     nearest_emd,
 )
 
 EXTRAPOLATED = 1.0  # the score beyond which a composition is flagged, with 1 in 20 held-out superconductors
-SAME_COMPOSITION = 1e-6  # L1 distance in fractions below which two compositions are one
+CONTRADICTED_SIGMAS, CONTRADICTED_K = (
+    2.0,
+    10.0,
+)  # by more than both a prediction is off that a measurement contradicts
 NEARBY_DISTANCE = 0.2  # L1, of fractions: a tenth of the atoms exchanged
 AROUND_DISTANCE = 0.1  # L1, around a known composition, whose T_c should be like its own
 MOST_SPREAD, LEAST_SPREAD_K = 0.2, 2.0  # of T_c, and beside it in K
@@ -63,13 +65,17 @@ NEARBY = 3 * LENGTH  # places; a sample that is farther has less than half the w
 
 @dataclass(frozen=True)
 class BaseMaterial:
-    """The base of a search: T_c in K predicted, measured where known, and by the oracle; E_f in eV/atom."""
+    """The base of a search: T_c in K predicted, measured where known, and by the oracle; E_f in eV/atom.
+
+    measured_pressure_gpa: at which its T_c was measured, None at none and where that isn't told.
+    """
 
     formula: str
     tc_predicted_k: float
     ef_predicted_ev_per_atom: float
     tc_measured_k: float | None = None
     tc_oracle_k: float | None = None
+    measured_pressure_gpa: float | None = None
 
 
 @dataclass(frozen=True)
@@ -151,11 +157,14 @@ class KnownMaterials:
         `best_nearby` takes them. emd: also by element mover's distance.
         """
         at, distance = self.index.nearest(fractions)
+        known, measured_tc_k, measured_pressure_gpa = self.measured(fractions)
         best_tc_k, best = self.best_nearby(fractions, radius, base=base)
         formulas, references = (np.array([*each, None]) for each in (self.formulas, self.reference))
         new = [row.tobytes() not in self.chemical_systems for row in fractions > 0]
         columns = {
-            "known": self.compositions.same_as(fractions),
+            "known": known,
+            "measured_tc_k": measured_tc_k,
+            "measured_pressure_gpa": measured_pressure_gpa,
             "new_system": np.array(new, dtype=np.bool_),
             "best_nearby": formulas[best],
             "best_nearby_tc_k": best_tc_k,
@@ -176,12 +185,16 @@ class KnownMaterials:
             "nearest_emd_pressure_gpa": self.pressure_gpa[at],
         }
 
-    def measured_tc_k(self, fractions: Floats) -> float | None:
-        """T_c of the composition (118,) itself; None where it is not known, or only under pressure."""
-        index, distance = nearest(fractions[None, :], self.fractions)
-        if distance[0] > SAME_COMPOSITION or self.pressure_gpa[index[0]] > 0:
-            return None
-        return float(self.tc_k[index[0]])
+    def measured(self, fractions: Floats) -> tuple[list[str | None], Floats, Floats]:
+        """What was measured of compositions (n, 118) themselves: which known one each is the same as (see
+        `data.compositions`), its T_c (n,) in K and the pressure (n,) in GPa. None and NaN where none is; NaN also
+        where the known one's oxygen was not measured, as its T_c says nothing of any one amount of it.
+        """
+        same, any_oxygen = self.compositions.nearest_same(fractions), self.compositions.any_oxygen
+        determined = np.append(np.where(any_oxygen, -1, np.cumsum(~any_oxygen) - 1), -1)[same]
+        names = [self.compositions.names[at] if at >= 0 else None for at in same.tolist()]
+        tc_k, pressure_gpa = (np.append(each, np.nan)[determined] for each in (self.tc_k, self.pressure_gpa))
+        return names, tc_k, pressure_gpa
 
     def best_nearby(
         self, fractions: Floats, radius: float = NEARBY_DISTANCE, *, base: Floats | None = None
@@ -199,6 +212,23 @@ class KnownMaterials:
             if len(every):
                 found[at] = every[weighed[every].argmax()]
         return np.append(weighed, np.nan)[found], found
+
+
+def contradicted(
+    tc_k: Floats, tc_std_k: Floats, measured_tc_k: Floats, measured_pressure_gpa: Floats
+) -> list[bool | None]:
+    """Whether each of predictions tc_k ± tc_std_k, (n,) in K, is contradicted by what was measured of the very
+    composition, (n,) in K at (n,) GPa: it is off by more than 2 σ and more than 10 K. Without a σ the 10 K decide.
+
+    None where there is no prediction or nothing was measured, and for what was measured under pressure: the models
+    know nothing of pressure, so that theirs is another quantity.
+    """
+    off_k = np.abs(np.asarray(tc_k, dtype=np.float64) - measured_tc_k)
+    allowed_k = np.fmax(CONTRADICTED_SIGMAS * np.asarray(tc_std_k, dtype=np.float64), CONTRADICTED_K)
+    untold = np.isnan(off_k) | (np.asarray(measured_pressure_gpa) > 0)
+    return [
+        None if none else off for none, off in zip(untold.tolist(), (off_k > allowed_k).tolist(), strict=True)
+    ]
 
 
 def expected_improvement_k(tc_k: Floats, tc_std_k: Floats, best_k: Floats) -> Floats:

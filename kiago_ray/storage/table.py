@@ -22,11 +22,12 @@ from kiago_ray.screening.screens import SCREENS
 from kiago_ray.storage.location import Location, StorageError, Where, reason
 
 _PREDICTED = (
+    "known measured_tc_k measured_pressure_gpa contradicted "
     "tc_k tc_std_k tc_oracle_k tc_oracle_std_k extrapolation ef_ev_per_atom e_hull_ev_per_atom e_hull_std_ev_per_atom "
     "decomposition "
     "plausibility existence plausibility_reason expected_improvement_k best_nearby best_nearby_tc_k "
     "oxidation_states charge_kind mean_valences holes_per_cu undoped "
-    "nearest_known nearest_distance nearest_tc_k nearest_reference known made passed"
+    "nearest_known nearest_distance nearest_tc_k nearest_reference made passed"
 )
 PREDICTED: tuple[str, ...] = tuple(_PREDICTED.split())
 """The columns that a formula without a search has: of `kiago predict` and POST /v1/predict, in this order."""
@@ -35,7 +36,8 @@ TOP_ROWS = 100
 _TOP = (
     "rank passed formula base source? plausibility? existence? expected_improvement_k? gain? best_nearby? "
     "best_nearby_tc_k? trusted_tc_k tc_k tc_std_k tc_oracle_k tc_oracle_std_k delta_tc_k ef_ev_per_atom "
-    "e_hull_ev_per_atom? e_hull_std_ev_per_atom? decomposition? extrapolation extrapolated pareto known made "
+    "e_hull_ev_per_atom? e_hull_std_ev_per_atom? decomposition? extrapolation extrapolated pareto known "
+    "measured_tc_k? measured_pressure_gpa? contradicted? made "
     "tried? tried_nearby? tc_given_tried_k? "
     "nearest_known nearest_distance nearest_tc_k nearest_pressure_gpa nearest_reports nearest_reference "
     "plausibility_reason? oxidation_states mean_valences? holes_per_cu? undoped? charge_nats_per_atom balanced "

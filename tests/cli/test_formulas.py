@@ -52,7 +52,7 @@ def test_arguments_give_what_the_predictors_say(kiago: Kiago) -> None:
     shown = kiago("predict", formulas[0]).out
     assert f"{mean[0]:.1f}" in shown
     assert max(len(line) for line in shown.splitlines()) <= 80
-    for header in ("T_c (K)", "oracle", "exists", "gain", "ΔE_hull", "passed", "known"):
+    for header in ("T_c (K)", "oracle", "exists", "gain", "ΔE_hull", "passed", "measured"):
         assert header in shown.splitlines()[0]
 
 

@@ -124,18 +124,48 @@ def test_extrapolation(score: float | None, side: str) -> None:
         ({"nearest_distance": 0.31}, "against", "too far off"),
         ({"nearest_pressure_gpa": 20.0}, "against", "measured at 80 K under 20 GPa: what holds there"),
         ({"nearest_pressure_gpa": 0.0}, "for", "measured at 80 K."),
-        (
-            {"nearest_distance": 0.01, "known": "Ba2CaCu3O7"},
-            "against",
-            "It is known already: Ba2CaCu3O7, measured at 80 K",
-        ),
-        ({"nearest_distance": 0.0, "known": None}, "against", "It is known already"),
-        ({"nearest_distance": 0.3, "known": "Ba2CaCu3Oz"}, "against", "It is known already: Ba2CaCu3Oz."),
+        ({"known": "Ba2CaCu3Oz"}, "against", "It is known already: Ba2CaCu3Oz."),
         ({"nearest_known": None, "nearest_distance": None}, "against", "held against no known"),
     ],
 )
 def test_the_nearest_known(changed: dict[str, Any], side: str, words: str) -> None:
     assert one(words, **changed).side == side
+
+
+KNOWN = {"known": "Ba2CaCu3O7", "nearest_distance": 0.01, "measured_tc_k": 80.0, "contradicted": False}
+
+
+def test_what_was_measured_comes_first() -> None:
+    first, *others = told(**KNOWN)
+    assert first.sentence == "It is known already: Ba2CaCu3O7, measured at 80 K; 100.0 ± 12.0 K is predicted."
+    assert (first.side, first.alarm) == ("against", False)
+    assert any(reason.side == "for" for reason in others)
+    assert not any("known composition is" in reason.sentence for reason in others)
+
+
+def test_a_measurement_that_contradicts_is_not_covered_by_reasons_to_believe() -> None:
+    first, *others = told(**{**KNOWN, "measured_tc_k": 7.5, "contradicted": True})
+    assert first.sentence == (
+        "A measurement contradicts the prediction: Ba2CaCu3O7 was measured at 7.5 K, and 100.0 ± 12.0 K is predicted."
+    )
+    assert first.alarm
+    assert {reason.side for reason in others} == {"against"}
+
+
+def test_of_what_was_measured_under_pressure_nothing_is_called_a_prediction() -> None:
+    changed = {
+        "known": "La3Ni2O7",
+        "measured_tc_k": 80.0,
+        "measured_pressure_gpa": 14.0,
+        "contradicted": None,
+    }
+    first, *others = told(**changed, tc_k=0.0, tc_std_k=1.3)
+    assert first.sentence == (
+        "It is known already: La3Ni2O7, measured at 80 K under 14 GPa. The models know nothing of pressure: their 0.0 "
+        "± 1.3 K is no prediction of that."
+    )
+    assert first.alarm
+    assert {reason.side for reason in others} <= {"against"}
 
 
 def test_a_near_one_that_is_as_good_leaves_no_gain() -> None:

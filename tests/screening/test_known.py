@@ -23,6 +23,7 @@ from kiago_ray.screening.known import (
     PRIOR_WEIGHT,
     KnownMaterials,
     TriedMaterials,
+    contradicted,
     expected_improvement_k,
     with_odds,
 )
@@ -38,20 +39,70 @@ def shipped() -> KnownMaterials:
     return KnownMaterials.from_table(found.table, found.source)
 
 
-def measured(known: KnownMaterials, formula: str) -> float | None:
-    return known.measured_tc_k(fractions(parse(formula)))
+def measured(known: KnownMaterials, formula: str) -> tuple[str | None, float, float]:
+    """The known composition that is the same, its T_c in K and its pressure in GPa."""
+    (name,), (tc_k,), (pressure_gpa,) = known.measured(fractions(parse(formula))[None])
+    return name, float(tc_k), float(pressure_gpa)
 
 
-def test_measured_tc_is_that_of_the_same_composition_alone() -> None:
-    known = known_of(["MgB2", "La1.85Sr0.15CuO4"], [39.0, 36.0])
-    assert measured(known, "La3.7Sr0.3Cu2O8") == 36.0
-    assert measured(known, "La1.86Sr0.14CuO4") is None
+def test_what_was_measured_is_that_of_the_same_composition_alone() -> None:
+    known = known_of(["MgB2", "La1.85Sr0.15CuO4", "SmFe0.96Ni0.04AsO"], [39.0, 36.0, 7.5])
+    assert measured(known, "La3.7Sr0.3Cu2O8")[:2] == ("La1.85Sr0.15CuO4", 36.0)
+    assert measured(known, "La1.86Sr0.14CuO4")[:2] == ("La1.85Sr0.15CuO4", 36.0)  # 0.3 % of the atoms
+    assert measured(known, "La1.93Sr0.07CuO4")[0] is None
+    name, tc_k, _ = measured(
+        known, "SmFeAsO"
+    )  # 7.5 K are of another composition, though 1 % of the atoms away
+    assert name is None
+    assert np.isnan(tc_k)
 
 
-def test_a_tc_under_pressure_is_not_that_of_the_material_on_the_bench() -> None:
+def test_the_known_one_and_its_tc_are_one() -> None:
+    """Ba2YCu4O7 was new by one tolerance and known by another."""
+    known = shipped()
+    assert measured(known, "Ba2YCu4O7")[:2] == ("Ba2YCu4O6.998", 90.5)
+    rows = parse_fractions(["Ba2YCu4O7", "SmFeAsO"])
+    columns = known.columns(rows, 0.2, base=None, emd=False)
+    assert columns["known"] == ["Ba2YCu4O6.998", "SmFeAsO"]
+    np.testing.assert_array_equal(columns["measured_tc_k"], [90.5, 53.8])
+
+
+def test_the_tc_of_undetermined_oxygen_is_none_of_any_one_amount() -> None:
+    table = pd.DataFrame({"formula": ["Ba2YCu4", "MgB2"], "tc_k": [74.6, 39.0], "oxygen": ["any", "stated"]})
+    known = KnownMaterials.from_table(table)
+    name, tc_k, _ = measured(known, "Ba2YCu4O7.4")
+    assert name == "Ba2YCu4Oz"
+    assert np.isnan(tc_k)
+    assert measured(known, "MgB2")[:2] == ("MgB2", 39.0)
+
+
+def test_a_pressure_comes_with_what_was_measured_under_it() -> None:
     known = known_of(["H3S", "MgB2"], [203.0, 39.0], pressure_gpa=[155.0, 0.0])
-    assert measured(known, "H3S") is None
-    assert measured(known, "MgB2") == 39.0
+    assert measured(known, "H3S") == ("H3S", 203.0, 155.0)
+    assert measured(known, "MgB2") == ("MgB2", 39.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("tc_k", "std_k", "measured_k", "pressure_gpa", "expected"),
+    [
+        (0.0, 1.3, 80.0, np.nan, True),
+        (0.0, 1.3, 80.0, 0.0, True),
+        (0.0, 1.3, 80.0, 14.0, None),  # La3Ni2O7: the model's T_c is another quantity
+        (36.0, 4.0, 39.0, np.nan, False),
+        (50.0, 4.9, 40.0, np.nan, False),  # more than 2 σ, but no more than 10 K
+        (50.1, 4.9, 40.0, np.nan, True),
+        (60.0, 10.0, 40.0, np.nan, False),  # more than 10 K, but no more than 2 σ
+        (60.1, 10.0, 40.0, np.nan, True),
+        (20.0, 2.0, 0.0, np.nan, True),  # not found to superconduct
+        (50.0, np.nan, 39.0, np.nan, True),  # without a σ
+        (50.0, 4.0, np.nan, np.nan, None),
+        (np.nan, 4.0, 39.0, np.nan, None),
+    ],
+)
+def test_a_measurement_contradicts_a_prediction_beyond_two_sigma_and_ten_kelvin(
+    tc_k: float, std_k: float, measured_k: float, pressure_gpa: float, expected: bool | None
+) -> None:
+    assert contradicted(*(np.array([each]) for each in (tc_k, std_k, measured_k, pressure_gpa))) == [expected]
 
 
 def test_of_a_table_with_and_without_pressures() -> None:
@@ -60,10 +111,10 @@ def test_of_a_table_with_and_without_pressures() -> None:
     assert (len(known.formulas), known.source) == (len(table), "landmarks")
     np.testing.assert_array_equal(known.pressure_gpa, table["pressure_gpa"])
     np.testing.assert_allclose(known.fractions.sum(axis=1), 1)
-    assert measured(known, "YBa2Cu3O7") == 92.0
+    assert measured(known, "YBa2Cu3O7")[1] == 92.0
     untold = KnownMaterials.from_table(table.drop(columns="pressure_gpa"), "")
     assert np.isnan(untold.pressure_gpa).all()
-    assert measured(untold, "H3S") == 203.0
+    assert measured(untold, "H3S")[1] == 203.0
 
 
 def test_each_formula_needs_its_values() -> None:

@@ -329,6 +329,7 @@ def test_to_dict_is_json_and_complete(make_result: MakeResult) -> None:
         "ef_predicted_ev_per_atom": -2.1,
         "tc_measured_k": 2.7,
         "tc_oracle_k": None,
+        "measured_pressure_gpa": None,
     }
     assert again["passed_fraction"] == 1.0
     assert again["top"][2] == asdict(TopMean(10, 1, 8.0, 3.0, chemical_systems=1))

@@ -16,7 +16,14 @@ export function showPrediction(found, choose) {
 }
 
 function verdict(found) {
-  const heading = node("h3", {}, formulaNode(found.formula), ": ", tc(), ` ${plusMinus(found.tc_k, found.tc_std_k)}`);
+  // A measurement comes before the prediction, and one that contradicts it in red.
+  const pressure = found.measured_pressure_gpa ? ` at ${found.measured_pressure_gpa} GPa` : "";
+  const first = found.measured_tc_k === null ? "" : ` ${kelvin(found.measured_tc_k)} measured${pressure};`;
+  const said = ` ${plusMinus(found.tc_k, found.tc_std_k)}${first ? " predicted" : ""}`;
+  const heading = node("h3", {}, formulaNode(found.formula), ": ", tc(), first, said);
+  const alarms = found.reasons
+    .filter((each) => each.alarm)
+    .map((each) => node("p", { class: "flag wrong" }, ...words(each.sentence.replaceAll(/-(?=\d)/g, "−"))));
   const flag = found.extrapolated
     ? node("p", { class: "flag" }, "Far from anything known: these temperatures mean nothing here.")
     : null;
@@ -25,7 +32,7 @@ function verdict(found) {
     ? node("p", { class: "hint" }, "Known: the same as ", formulaNode(found.known), `, which has been measured${measured}.`)
     : null;
   const made = found.made ? node("p", { class: "hint" }, `Made: ${found.made}.`) : null;
-  return node("div", {}, heading, ...[flag, known, made].filter(Boolean));
+  return node("div", {}, heading, ...alarms, ...[flag, known, made].filter(Boolean));
 }
 
 function reported(found) {
@@ -120,7 +127,7 @@ function reasons(found) {
   const side = (name, title, sign) => {
     const lines = found.reasons.filter((each) => each.side === name);
     const mark = () => node("span", { "aria-hidden": "true", class: "sign" }, sign);
-    const items = lines.map((each) => node("li", {}, mark(), ...words(each.sentence.replaceAll(/-(?=\d)/g, "−"))));
+    const items = lines.map((each) => node("li", each.alarm ? { class: "wrong" } : {}, mark(), ...words(each.sentence.replaceAll(/-(?=\d)/g, "−"))));
     return node("section", { class: `reasons ${name}` }, node("h4", {}, title), node("ul", {}, ...items));
   };
   return node(
