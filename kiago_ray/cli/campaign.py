@@ -42,8 +42,6 @@ TRACK = "kiago campaign track {} --tracking-uri URI"  # sends MLflow what it lac
 SHOWN_ROWS = 40
 LINE_S = 15.0  # between two lines on the progress
 _RECENT_S = 1800.0  # what counts for the pace of a running campaign
-_WIDE = 150  # characters from which there is room for base, source and search
-_PLACES_WIDTH = 50
 
 Ended = TypeVar("Ended", bound=Outcome[Any])
 
@@ -356,12 +354,8 @@ def show_outcome(outcome: Outcome[CampaignResults], where: str, top: int, as_jso
         rows = [row for row in rows if row["passed"]]  # they come first
     elif rows:
         title = "No formula passed every screen; the best that failed"
-    terminal = Console()
-    wide = terminal.width >= _WIDE
-    places = [name for name in ("base", "source", "search") if wide and any(row[name] for row in rows)]
-    width = terminal.width - (_PLACES_WIDTH if wide else 0)
-    best = best_table(rows, (), title, width=width, places=places)
-    terminal.print(best, "", top_table(results.top), sep="\n")
+    best = best_table(rows, (), title, places=("base", "source", "search"))
+    Console().print(best, "", top_table(results.top), sep="\n")
     if remark := no_gain(results.gains, results.passed):
         print(f"\n{remark}")
     print()
@@ -373,6 +367,6 @@ def show_outcome(outcome: Outcome[CampaignResults], where: str, top: int, as_jso
 def show_table(rows: Sequence[Mapping[str, Any]], plan: Plan, facts: Mapping[str, object]) -> None:
     """The first of a campaign's rows, whose keys are the headers, and the facts of all."""
     print(f"Campaign {plan.campaign.name}")
-    Console().print(plain_table(rows[:SHOWN_ROWS], names=("search",), texts=("best",)))
+    Console().print(plain_table(rows[:SHOWN_ROWS], names=("search", "best")))
     print(f"… and {len(rows) - SHOWN_ROWS:,} more\n" if len(rows) > SHOWN_ROWS else "")
     print_facts(facts)

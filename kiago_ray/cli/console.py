@@ -28,6 +28,7 @@ from rich.text import Text
 from typer import Option
 
 from kiago_ray.errors import InputError
+from kiago_ray.report.terminal import RowTable
 
 if TYPE_CHECKING:  # their imports take a second, which commands that need none of them would wait
     from kiago_ray.hull import EnergyHull
@@ -130,19 +131,10 @@ def print_json(value: Any) -> None:
 
 def plain_table(
     rows: Sequence[Mapping[str, object]], *, names: Collection[str] = (), texts: Collection[str] = ()
-) -> Table:
-    """A table without lines. rows: header → cell, by the headers of the first. names: columns that stand left and are
-    whole; texts: columns that stand left and fold. All others stand right and are whole.
-    """
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in rows[0] if rows else ():
-        left = name in names or name in texts
-        table.add_column(
-            name, justify="left" if left else "right", no_wrap=name not in texts, overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*(Text(cell_text(cell)) for cell in row.values()))
-    return table
+) -> RowTable:
+    """A table of values for a person, as `RowTable` says."""
+    told = [{header: cell_text(cell) for header, cell in row.items()} for row in rows]
+    return RowTable(told, names=names, texts=texts)
 
 
 def print_facts(facts: Mapping[str, object]) -> None:

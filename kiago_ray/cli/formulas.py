@@ -32,7 +32,8 @@ from kiago_ray.report.phase_diagrams import (
     section_plot,
 )
 from kiago_ray.report.plots import png_of, svg_of
-from kiago_ray.report.tables import UNKNOWN, cell, measured_remarks, measured_tc, with_spread
+from kiago_ray.report.tables import cell, measured_remarks, measured_tc, with_spread
+from kiago_ray.report.terminal import UNKNOWN
 from kiago_ray.storage.table import PREDICTED
 
 if TYPE_CHECKING:  # its import takes longer than most commands
@@ -205,7 +206,8 @@ def shown_prediction(row: Row) -> dict[str, str]:
         "gain": cell(row, "expected_improvement_k"),
         "ΔE_hull": cell(row, "e_hull_ev_per_atom"),
         "passed": cell(row, "passed"),
-        "charges": row["error"] or states,
+        "error": row["error"] or "",
+        "charges": states,
     }
 
 
@@ -214,15 +216,16 @@ def shown_place(row: Row) -> dict[str, str]:
     to_others = row["e_decomposition_ev_per_atom"]
     return {
         "formula": row["formula"],
-        "ΔE_hull\neV/atom": with_spread(row, "e_hull_ev_per_atom", "e_hull_std_ev_per_atom", 3),
+        "ΔE_hull\n(eV/atom)": with_spread(row, "e_hull_ev_per_atom", "e_hull_std_ev_per_atom", 3),
         "to the others": UNKNOWN if to_others is None else f"{to_others:z.3f}",
-        "E_f": cell(row, "ef_ev_per_atom"),
+        "E_f\n(eV/atom)": cell(row, "ef_ev_per_atom"),
         "phases": cell(row, "n_phases"),
-        "would decompose so": row["error"] or row["decomposition"],
+        "error": row["error"] or "",
+        "would decompose so": row["decomposition"] or "",
     }
 
 
-TEXTS = ("formula", "measured", "charges", "would decompose so")
+TEXTS = ("error", "measured", "charges", "would decompose so")
 
 
 def requested(
@@ -325,7 +328,7 @@ def hand_over(
             print_json({**(about or {}), key: rows})
         else:
             terminal = Console()
-            terminal.print(plain_table([shown(row) for row in rows], texts=TEXTS))
+            terminal.print(plain_table([shown(row) for row in rows], names=("formula",), texts=TEXTS))
             for line in measured_remarks(rows):
                 terminal.print(line)
     if errors.empty:

@@ -258,7 +258,7 @@ def show(
 ) -> None:
     """Tables for a person: the best rows, reasons to believe the first of them or not, and the summary."""
     terminal, title = Console(), f"Proposals from {spec.base or 'a random start'}"
-    terminal.print(best_table(rows, tuple(spec.screens.names), title, width=terminal.width))
+    terminal.print(best_table(rows, tuple(spec.screens.names), title))
     for line in measured_remarks(rows):
         terminal.print(line)
     if rows:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from typer import Argument, Option
 
 from kiago_ray.cli import console
@@ -19,6 +18,7 @@ from kiago_ray.cli.console import View, plain_table, plural, print_facts, print_
 from kiago_ray.data import NONE
 from kiago_ray.distributed.drivers import run_sweep
 from kiago_ray.models import Models, load_models
+from kiago_ray.report.terminal import RowTable
 from kiago_ray.sweep.metrics import METRICS
 from kiago_ray.sweep.plots import value_text
 from kiago_ray.sweep.results import SweepResults, verdict
@@ -147,7 +147,7 @@ def trial_row(trial: Trial, sweep: SweepSpec) -> Row:
     """What is shown of a trial, header → cell: how it stands, its seeds, its mean by the first metric, its point."""
     metric = sweep.metrics[0]
     row = {"trial": trial.number, "": trial.status, "seeds": trial.seeds, metric: trial.mean(metric).value}
-    return row | {name: f"{value_text(trial.point.get(name, '–')):.18}" for name in sweep.space}
+    return row | {name: f"{value_text(trial.point.get(name, '–'))}" for name in sweep.space}
 
 
 def in_order(rows: Iterable[Row], sweep: SweepSpec) -> list[Row]:
@@ -161,7 +161,7 @@ def in_order(rows: Iterable[Row], sweep: SweepSpec) -> list[Row]:
     return sorted(rows, key=key)
 
 
-def trials_table(rows: Iterable[Row], sweep: SweepSpec, most: int) -> Table:
+def trials_table(rows: Iterable[Row], sweep: SweepSpec, most: int) -> RowTable:
     """The first of the rows in their order."""
     return plain_table(in_order(rows, sweep)[:most], names=("", *sweep.space))
 

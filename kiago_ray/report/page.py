@@ -17,7 +17,8 @@ from markupsafe import Markup, escape
 
 from kiago_ray.report.plots import Group, K, foremost, gain_name, gains, groups, mean_gain
 from kiago_ray.report.reasons import EXPLAINED, Row, ef_error, reasons_of, unseen
-from kiago_ray.report.tables import UNKNOWN, cell, failed_screens, kelvin, no_gain, summary_rows, top_rows
+from kiago_ray.report.tables import cell, failed_screens, kelvin, no_gain, summary_rows, top_rows
+from kiago_ray.report.terminal import UNKNOWN
 from kiago_ray.screening.screens import Summary
 from kiago_ray.search.result import RowStatus
 from kiago_ray.storage.run_directory import CampaignResults, SearchResults

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
 from kiago_ray.report.reasons import EXPLAINED, NEAR_L1, Row, of_itself, reasons_of, unseen
+from kiago_ray.report.terminal import UNKNOWN, RowTable
 from kiago_ray.screening.screens import SCREENS, Summary, TopMean
 from kiago_ray.storage.table import written
 
 Content = Callable[[Row], str]
-UNKNOWN = "–"
-WIDE = 110  # characters that all columns but the oxidation states need
-WIDEST = 150
-_HULL_WIDTH = 9
-_PLAUSIBLE_WIDTH = 14
 
 # Columns of which a person reads other digits than top.csv has.
 _FORMATS = {
@@ -147,63 +144,47 @@ def top_rows(top: Sequence[TopMean]) -> list[tuple[str, ...]]:
 
 
 def best_table(
-    rows: Sequence[Row],
-    required: tuple[str, ...],
-    title: str | None = None,
-    *,
-    width: int = WIDE,
-    places: Sequence[str] = (),
-) -> Table:
+    rows: Sequence[Row], required: tuple[str, ...], title: str | None = None, *, places: Sequence[str] = ()
+) -> RenderableType:
     """The rows of a ranked table, in their order. required: the screens that count; a row that fails names those it
-    failed. places: columns that say where a row of many searches comes from. width: of the terminal, in characters;
-    one that isn't WIDE gets the marks alone and no T_c of the known. Columns that no row has a value in are left out,
-    ΔT_c where there is a trusted T_c, E_f where there is ΔE_hull and no room for both, and E_f, the trusted T_c and
-    the extrapolation where there are plausibility and expected gain and no room for all.
+    failed. places: columns that say where a row of many searches comes from. ΔT_c is left out where there is a
+    trusted T_c.
     """
-
-    def some(name: str) -> bool:
-        return any(row.get(name) is not None for row in rows)
-
-    hull, plausible = some("e_hull_ev_per_atom"), some("plausibility")
-    wide = width >= WIDE + _HULL_WIDTH * hull + _PLAUSIBLE_WIDTH * plausible
-    room, trusted, near = wide or not plausible, some("trusted_tc_k"), some("nearest_known")
-    numbers: list[tuple[str, int, bool, str | Content]] = [
-        ("plau-\nsible", 5, plausible, "plausibility"),
-        ("gain\nK", 5, plausible, "expected_improvement_k"),
-        ("trusted\nT_c (K)", 7, trusted and room, "trusted_tc_k"),
-        ("mea-\nsured", 5, some("measured_tc_k"), measured_tc),
-        ("T_c\nK", 5, True, with_spread),
-        ("oracle\nK", 6, some("tc_oracle_k"), "tc_oracle_k"),
-        ("ΔT_c\nK", 6, not trusted, "delta_tc_k"),
-        ("E_f\neV/atom", 7, wide or not (hull or plausible), "ef_ev_per_atom"),
-        ("ΔE_hull\neV/atom", 7, hull, "e_hull_ev_per_atom"),
-        ("extra-\npol.", 6, some("extrapolation") and room, extrapolation),
-        ("L1 to\nknown", 5, near, "nearest_distance"),
+    if not rows:
+        return "No formulas."
+    trusted = any(row.get("trusted_tc_k") is not None for row in rows)
+    contents: dict[str, str | Content] = {
+        "#": "rank",
+        "": lambda row: "✓" if row.get("passed") else "✗",
+        "formula": "formula",
+        "plau-\nsible": "plausibility",
+        "gain\n(K)": "expected_improvement_k",
+        "mea-\nsured": measured_tc,
+        "T_c\n(K)": with_spread,
+        "oracle\n(K)": "tc_oracle_k",
+        "ΔT_c\n(K)": lambda row: UNKNOWN if trusted else cell(row, "delta_tc_k"),
+        "ΔE_hull\n(eV/atom)": "e_hull_ev_per_atom",
+        "trusted\nT_c (K)": "trusted_tc_k",
+        "L1 to\nknown": "nearest_distance",
+        "nearest known\n(its T_c)": _nearest,
+        "extra-\npol.": extrapolation,
+        "E_f\n(eV/atom)": "ef_ev_per_atom",
+        "screens": lambda row: unseen(row) if row.get("passed") else ", ".join(failed_screens(row, required)),
+        **{name: name for name in places},
+        "charges": "oxidation_states",
+    }
+    cells = [
+        {header: cell(row, of) if isinstance(of, str) else of(row) for header, of in contents.items()}
+        for row in rows
     ]
-    table = Table(
-        title=title, title_justify="left", box=None, padding=(0, 2 if wide else 1, 0, 0), pad_edge=False
+    styles = {"✓": "green", "✗": "red"}
+    return RowTable(
+        [{name: Text(text, styles.get(text, "")) for name, text in row.items()} for row in cells],
+        names=("", "formula"),
+        texts=("mea-\nsured", "nearest known\n(its T_c)", "screens", *places, "charges"),
+        title=title,
+        styles=["" if row.get("passed") else "dim" for row in rows],
     )
-    table.add_column("#", justify="right", min_width=2)
-    table.add_column("formula", min_width=max((len(cell(row, "formula")) for row in rows), default=7))
-    contents: list[str | Content] = ["rank", "formula"]
-    for header, least, there, content in numbers:
-        if there:
-            table.add_column(header, justify="right", min_width=least, no_wrap=True)
-            contents.append(content)
-    if near:
-        table.add_column("nearest known" + "\n(its T_c)" * wide, no_wrap=not wide)
-        contents.append(_nearest if wide else "nearest_known")
-    if width >= WIDEST:
-        table.add_column("oxidation states", no_wrap=not wide)
-        contents.append("oxidation_states")
-    for header in ("screens" if wide else "", *places):
-        table.add_column(header, overflow="fold")
-    for row in rows:
-        mark = _verdict(row, required)
-        cells = [cell(row, each) if isinstance(each, str) else each(row) for each in contents]
-        ends = [mark if wide else mark[:1], *(Text(cell(row, name)) for name in places)]
-        table.add_row(*map(Text, cells), *ends, style=None if row.get("passed") else "dim")
-    return table
 
 
 def summary_table(summary: Summary) -> Table:
@@ -247,12 +228,13 @@ def measured_remarks(rows: Sequence[Row]) -> list[Text]:
     return lines
 
 
-def reasons_table(rows: Sequence[Row], ef_error_ev_per_atom: float | None) -> Table:
+def reasons_table(rows: Sequence[Row], ef_error_ev_per_atom: float | None) -> Group:
     """In a few words, why the first rows may be believed (+), and why not (−); the page says it in sentences."""
-    table = Table.grid(*(Column(overflow="fold") for _ in range(3)), padding=(0, 2, 0, 0))
+    lines: list[RenderableType] = []
     for row in rows[:EXPLAINED]:
-        name = Text(f"{cell(row, 'rank')} {cell(row, 'formula')}")
         found = reasons_of(row, ef_error_ev_per_atom)
+        lines.append(Text(f"{cell(row, 'rank')} {cell(row, 'formula')}", "bold"))
+        grid = Table.grid(padding=(0, 1))
         for side, mark, style in (("for", "+", "green"), ("against", "−", "red")):
             briefs = [
                 Text(reason.brief, style="bold red" if reason.alarm else "")
@@ -260,18 +242,12 @@ def reasons_table(rows: Sequence[Row], ef_error_ev_per_atom: float | None) -> Ta
                 if reason.side == side and reason.brief
             ]
             if briefs:
-                table.add_row(name, Text(mark, style=style), Text("; ").join(briefs))
-                name = Text()
-    return table
+                grid.add_row("", Text(mark, style=style), Text("; ").join(briefs))
+        lines.append(grid)
+    return Group(*lines)
 
 
 def _nearest(row: Row) -> str:
     formula, pressure = cell(row, "nearest_known"), row.get("nearest_pressure_gpa")
     under = f" at {pressure:g} GPa" if pressure else ""
     return formula if formula == UNKNOWN else f"{formula} ({cell(row, 'nearest_tc_k')} K{under})"
-
-
-def _verdict(row: Row, required: tuple[str, ...]) -> Text:
-    if row.get("passed"):
-        return Text(f"✓ {unseen(row)}".rstrip(), style="green")
-    return Text("✗ " + ", ".join(failed_screens(row, required)), style="red")

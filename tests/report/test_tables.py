@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console, RenderableType
 
 from kiago_ray.report.tables import (
-    UNKNOWN,
     best_table,
     cell,
     extrapolation,
@@ -23,6 +22,7 @@ from kiago_ray.report.tables import (
     top_table,
     with_spread,
 )
+from kiago_ray.report.terminal import UNKNOWN
 from kiago_ray.screening.screens import Summary
 
 REQUIRED = ("neutral", "pauling", "ef_negative", "few_elements")
@@ -36,20 +36,22 @@ def text_of(renderable: RenderableType, width: int) -> str:
 
 
 def test_best_rows_on_a_wide_terminal(rows: list[dict[str, Any]]) -> None:
-    lines = text_of(best_table(rows, REQUIRED, title="LaNiAsO", width=160), 160).splitlines()
+    lines = text_of(best_table(rows, REQUIRED, title="LaNiAsO"), 160).splitlines()
     first, alloy, failed = (next(line for line in lines if row["formula"] in line) for row in rows)
     for part in ("81.3", "+77.0", "-1.235", "La1.85Sr0.15CuO4 (36.0 K)", "0.42", "Ba+2 La+3 Cu+2", "✓"):
         assert part in first
-    assert "✓ metals only" in alloy
-    assert "✗ neutral, pauling" in failed
+    assert "✓" in alloy
+    assert "metals only" in alloy
+    assert "✗" in failed
+    assert "neutral, pauling" in failed
 
 
 def test_formulas_and_numbers_stay_whole_on_80_columns(rows: list[dict[str, Any]]) -> None:
-    text = text_of(best_table(rows, REQUIRED, width=80), 80)
+    text = text_of(best_table(rows, REQUIRED), 80)
     assert max(len(line) for line in text.splitlines()) <= 80
     for part in ("La2Ba3Cu4HgO11", "MgCoNi3", "81.3", "+77.0", "-1.235", "0.42"):
         assert part in text
-    assert "oxidation states" not in text
+    assert "\n    charges Ba+2 La+3 Cu+2 Hg+2 O-2\n" in text
 
 
 def test_without_known_materials_there_are_no_columns_for_them(rows: list[dict[str, Any]]) -> None:
@@ -59,7 +61,7 @@ def test_without_known_materials_there_are_no_columns_for_them(rows: list[dict[s
 
 
 def test_with_second_opinions(trusted_rows: list[dict[str, Any]]) -> None:
-    lines = text_of(best_table(trusted_rows, REQUIRED, width=118), 118).splitlines()
+    lines = text_of(best_table(trusted_rows, REQUIRED), 118).splitlines()
     first, alloy, failed = (next(line for line in lines if row["formula"] in line) for row in trusted_rows)
     for part in ("60.1", "81.3 ± 9", "-1.235", "0.62", "La1.85Sr0.15CuO4", "✓"):
         assert part in first
@@ -71,7 +73,7 @@ def test_with_second_opinions(trusted_rows: list[dict[str, Any]]) -> None:
 
 
 def test_second_opinions_stay_whole_on_80_columns(trusted_rows: list[dict[str, Any]]) -> None:
-    text = text_of(best_table(trusted_rows, REQUIRED, width=80), 80)
+    text = text_of(best_table(trusted_rows, REQUIRED), 80)
     assert max(len(line) for line in text.splitlines()) <= 80
     for part in ("La2Ba3Cu4HgO11", "60.1", "81.3 ± 9", "-1.235", "0.62", "1.37!", "0.42"):
         assert part in text
@@ -79,27 +81,25 @@ def test_second_opinions_stay_whole_on_80_columns(trusted_rows: list[dict[str, A
 
 @pytest.mark.parametrize("width", [80, 110, 119, 150])
 def test_the_hull_has_its_column_where_it_is_known(trusted_rows: list[dict[str, Any]], width: int) -> None:
-    assert "ΔE_hull" not in text_of(best_table(trusted_rows, REQUIRED, width=width), width)
+    assert "ΔE_hull" not in text_of(best_table(trusted_rows, REQUIRED), width)
     rows = [{**row, "e_hull_ev_per_atom": 0.0456} for row in trusted_rows]
-    text = text_of(best_table(rows, REQUIRED, width=width), width)
+    text = text_of(best_table(rows, REQUIRED), width)
     assert max(len(line) for line in text.splitlines()) <= width
-    for part in ("ΔE_hull", "0.046", "La2Ba3Cu4HgO11", "60.1", "0.62", "1.37!", "0.42"):
+    for part in ("ΔE_hull", "0.046", "La2Ba3Cu4HgO11", "60.1", "0.62", "1.37!", "0.42", "-1.235"):
         assert part in text
-    assert ("-1.235" in text) == (width >= 119)
 
 
 def test_a_pressure_is_told(trusted_rows: list[dict[str, Any]]) -> None:
     row = {**trusted_rows[0], "nearest_known": "H3S", "nearest_tc_k": 203.0, "nearest_pressure_gpa": 155.0}
-    assert "H3S (203.0 K at 155 GPa)" in text_of(best_table([row], REQUIRED, width=140), 140)
+    assert "H3S (203.0 K at 155 GPa)" in text_of(best_table([row], REQUIRED), 140)
 
 
 def test_reasons_in_a_few_words(trusted_rows: list[dict[str, Any]]) -> None:
     many = [*trusted_rows, {**trusted_rows[0], "rank": 4, "formula": "FeSe"}]
     lines = text_of(reasons_table(many, None), 160).splitlines()
-    assert "+  T_c ± 9.4 K" in lines[0]
-    assert lines[0].startswith("1 La2Ba3Cu4HgO11")
-    assert "−  oracle says 60 K; far from all known (L1 0.42)" in lines[1]
-    assert not lines[1].startswith("1")
+    assert lines[0] == "1 La2Ba3Cu4HgO11"
+    assert lines[1].startswith(" + T_c ± 9.4 K")
+    assert lines[2].startswith(" − oracle says 60 K; far from all known (L1 0.42)")
     assert any("extrapolated (1.37)" in line for line in lines)
     assert not any("FeSe" in line for line in lines)  # the best three alone
 
@@ -118,7 +118,7 @@ def test_brackets_are_text_not_markup() -> None:
 
 
 def test_no_rows(summary: Summary) -> None:
-    assert "formula" in text_of(best_table([], REQUIRED), 80)
+    assert text_of(best_table([], REQUIRED), 80) == "No formulas.\n"
 
 
 def test_summary_as_text(summary: Summary) -> None:
@@ -132,12 +132,11 @@ def test_plausibility_and_gain_have_their_columns_and_formulas_stay_whole(
     trusted_rows: list[dict[str, Any]], width: int
 ) -> None:
     judged = [{**row, "plausibility": 0.000312, "expected_improvement_k": 3.14} for row in trusted_rows]
-    text = text_of(best_table(judged, REQUIRED, width=width), width)
+    text = text_of(best_table(judged, REQUIRED), width)
     assert max(len(line) for line in text.splitlines()) <= width
-    for part in ("La2Ba3Cu4HgO11", "0.00031", "3.1", "plau-"):
+    for part in ("La2Ba3Cu4HgO11", "0.00031", "3.1", "plau-", "trusted", "60.1"):
         assert part in text
-    assert ("trusted" in text) == (width == 140)
-    assert "plau-" not in text_of(best_table(trusted_rows, REQUIRED, width=width), width)
+    assert "plau-" not in text_of(best_table(trusted_rows, REQUIRED), width)
 
 
 def test_values_as_a_person_reads_them(rows: list[dict[str, Any]]) -> None:
