@@ -9,17 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kiago_ray.api import SearchOutcome, propose
+    from kiago_ray.api import SearchOutcome, propose, scan
     from kiago_ray.models import Models, load_models
     from kiago_ray.predictors.base import Predictors
     from kiago_ray.predictors.weights import load_predictors
     from kiago_ray.search import SearchSpec
 
 __version__ = "0.1.0"
-__all__ = ["Models", "Predictors", "SearchOutcome", "SearchSpec", "load_models", "load_predictors", "propose"]
+__all__ = [
+    "Models",
+    "Predictors",
+    "SearchOutcome",
+    "SearchSpec",
+    "load_models",
+    "load_predictors",
+    "propose",
+    "scan",
+]
 
 _ROOMS = {
-    "api": ("SearchOutcome", "propose"),
+    "api": ("SearchOutcome", "propose", "scan"),
     "models": ("Models", "load_models"),
     "predictors.base": ("Predictors",),
     "predictors.weights": ("load_predictors",),

@@ -12,12 +12,14 @@ import pyarrow as pa
 
 from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
 from kiago_ray.chemistry.formula import FormulaError, amounts_row, fractions, parse
+from kiago_ray.chemistry.series import Change, series_of
 from kiago_ray.data.tables import made_compounds
 from kiago_ray.hull import with_hull
 from kiago_ray.models import Models, check_hull, load_models
 from kiago_ray.plausibility.model import around, informed
 from kiago_ray.screening.candidates import collect, ranked
 from kiago_ray.screening.known import BaseMaterial
+from kiago_ray.screening.scans import Scan, planned_rows
 from kiago_ray.screening.screens import Summary, apply_screens, summarise
 from kiago_ray.search.result import RowStatus, SearchResult
 from kiago_ray.search.run import given_result, run_search
@@ -176,6 +178,26 @@ def _score(formulas: Sequence[object], models: Models, threads: int) -> Any:
     place[good[ok]] = np.flatnonzero(ok)
     table = rows.table.select(PREDICTED).take(pa.array(place, mask=place < 0))
     return table.append_column("error", [pa.array(errors, pa.string())])
+
+
+def scan(formula: str, *changes: Change, models: Models | None = None, threads: int = 1) -> Scan:
+    """Scan doping series of a formula: `scan("La2CuO4", ("La", "Sr,Ba", "0:0.3:0.01"))` is a curve for each dopant.
+    Two changes are a map, and "vacant" leaves places empty: `("O", "vacant", "0:1:0.05")`. x counts atoms of the
+    formula as written. Raises FormulaError and SeriesError, which name the value.
+    """
+    models = models or load_models()
+    planned = planned_scan(formula, changes, models)
+    return planned.scored(score(planned.formulas, models, threads=threads))
+
+
+def planned_scan(formula: str, changes: Sequence[Change], models: Models) -> Scan:
+    """The scan before it is scored, with the known compositions of its series. Raises as `scan` does."""
+    series = series_of(formula, changes)
+    for each in series:
+        read_formula(
+            each.formula([max(doping.x) / 2 for doping in each.dopings]), models
+        )  # of known elements
+    return Scan(series, planned_rows(series, models.known))
 
 
 def read_formula(formula: str, models: Models) -> Floats:

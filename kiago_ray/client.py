@@ -68,6 +68,13 @@ class Client(httpx.Client):
         """One formula in full; 422 for one that can't be read."""
         return self._json("POST", "/v1/explain", json={"formula": formula})
 
+    def scan(self, formula: str, *changes: tuple[str, str, str]) -> Row:
+        """Doping series of a formula, each change a site, dopants and amounts, such as ("La", "Sr,Ba", "0:0.3:0.01");
+        two are a map. 422 for one that can't be.
+        """
+        asked = [dict(zip(("site", "dopants", "x"), each, strict=True)) for each in changes]
+        return self._json("POST", "/v1/scan", json={"formula": formula, "changes": asked})
+
     def models(self) -> Row:
         """The models, their hashes, the service's limits."""
         return self._json("GET", "/v1/models")

@@ -252,6 +252,17 @@ def check_new(option: str, path: Path | None, endings: tuple[str, str]) -> None:
         raise InputError(f"{option}: there is no folder {path.parent}; make it first")
 
 
+def write_table(table: pd.DataFrame, output: Path) -> None:
+    """Write a table in the form that the file's name has. Raises InputError."""
+    try:
+        if output.suffix == ".csv":
+            table.to_csv(output, index=False, float_format="%.4f")
+        else:
+            table.to_parquet(output, index=False)
+    except OSError as error:
+        raise InputError(f"--output: can't write {output} ({error.strerror})") from None
+
+
 def write_image(path: Path, figure: Figure) -> None:
     """Write a figure in the form that the file's name has. Raises InputError."""
     try:
@@ -311,13 +322,7 @@ def hand_over(
     """
     errors = table["error"].dropna()
     if output is not None:
-        try:
-            if output.suffix == ".csv":
-                table.to_csv(output, index=False, float_format="%.4f")
-            else:
-                table.to_parquet(output, index=False)
-        except OSError as error:
-            raise InputError(f"--output: can't write {output} ({error.strerror})") from None
+        write_table(table, output)
         if as_json:
             print_json({"rows": len(table), "errors": len(errors)})
         else:

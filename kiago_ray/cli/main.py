@@ -20,6 +20,7 @@ from kiago_ray.errors import KiagoError
 COMMANDS = {
     "search": "Search for compositions with a higher T_c around FORMULA; print the best and write a run directory.",
     "predict": "Say of formulas what a search says of its rows.",
+    "scan": "Scan doping series of a formula: T_c, plausibility, energy above the hull and charges at each x.",
     "hull": "Energy above the convex hull of competing phases (eV/atom), and what a formula would decompose into.",
     "sweep": "Run the sweep in FILE; the same command again runs only what is missing.",
     "serve": "Serve predictions, searches and the page at http://HOST:PORT/ until Ctrl-C.",

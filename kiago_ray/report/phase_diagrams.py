@@ -18,6 +18,7 @@ from scipy.spatial import ConvexHull
 
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats, Ints
 from kiago_ray.chemistry.formula import FormulaError, fractions, parse, parse_amounts, parse_fractions
+from kiago_ray.chemistry.series import coordinates, general_formula
 from kiago_ray.errors import InputError
 from kiago_ray.hull import ON_THE_HULL_EV_PER_ATOM, SAME, EnergyHull
 from kiago_ray.report.plots import (
@@ -318,13 +319,10 @@ def section_of(hull: EnergyHull, first: str, second: str) -> Section:
 
 def _phases_between(hull: EnergyHull, a: Floats, b: Floats) -> dict[float, str]:
     """The phases on the line between amounts a and b (118,): share of b → name."""
-    start, along = a / a.sum(), b / b.sum() - a / a.sum()
     inside = hull.within(a + b)
-    offset = hull.phases.fractions[inside].toarray() - start
-    t = (offset @ along / (along @ along)).clip(0, 1)
-    on = np.abs(offset - t[:, None] * along).max(axis=1, initial=0) <= SAME
-    share = t * a.sum() / (t * a.sum() + (1 - t) * b.sum())  # of the formula units, from that of the atoms
-    return {float(share[at]): hull.phases.formulas[inside[at]] for at in np.flatnonzero(on)}
+    x, off = coordinates(hull.phases.fractions[inside].toarray(), a, (b - a)[None])
+    on = (off <= SAME) & (np.abs(x[:, 0] - 0.5) <= 0.5 + SAME)
+    return {float(x[at, 0]): hull.phases.formulas[inside[at]] for at in np.flatnonzero(on)}
 
 
 def _series(first: str, second: str) -> tuple[str, float]:
@@ -337,13 +335,8 @@ def _series(first: str, second: str) -> tuple[str, float]:
         order.insert(order.index(partner) + 1, symbol)
     sizes = {round(abs(value), 6) for value in change.values() if value}
     scale = sizes.pop() if len(sizes) == 1 else 1.0
-    text = ""
-    for symbol in order:
-        slope, amount = change[symbol] / scale, a.get(symbol, 0)
-        constant = f"{amount:g}" if amount and (slope or amount != 1) else ""
-        size = "" if abs(abs(slope) - 1) < SAME else f"{abs(slope):.3g}"
-        sign = "-" if slope < 0 else "+" if constant else ""
-        text += symbol + (constant + (f"{sign}{size}x" if slope else "")).translate(_SUBSCRIPTS)
+    slopes = {symbol: value / scale for symbol, value in change.items()}
+    text = general_formula(order, a, [slopes], lambda amount: amount.translate(_SUBSCRIPTS))
     if len(text) > SERIES_LENGTH:
         return f"(1 − x) {subscripted(first)} + x {subscripted(second)}", 1.0
     return text, scale
