@@ -14,6 +14,7 @@ import numpy as np
 from kiago_ray.chemistry.elements import Floats
 from kiago_ray.chemistry.series import LETTERS, Series
 from kiago_ray.report.plots import COLORS, GREY, TC, Array, finish, new_figure
+from kiago_ray.report.reasons import of_itself
 from kiago_ray.screening.known import EXTRAPOLATED
 from kiago_ray.screening.scans import Scan
 
@@ -31,10 +32,9 @@ def doubts(row: Row) -> list[str]:
     found = []
     if row["undoped"]:
         found.append("undoped as written: an insulator unless oxygen or a dopant comes in")
-    if row.get("contradicted"):
-        found.append(f"contradicted: measured {row['measured_tc_k']:.3g} K")
-    if (pressure := row["known_pressure_gpa"] or 0) > 0:
-        found.append(f"measured under {pressure:g} GPa, and no model knows pressure")
+    itself = of_itself(row)
+    if itself is not None and itself.alarm:
+        found.append(itself.brief)
     if (row["extrapolation"] or 0) > EXTRAPOLATED:
         found.append("far from all that the models learnt")
     return found

@@ -50,7 +50,7 @@ def test_pressure_is_said_where_it_was_measured(kiago: Kiago, tmp_path: Path) ->
     )
     (series,) = json.loads(ended.out)["series"]
     assert series["points"][0]["known_pressure_gpa"] == 170
-    assert any("under 170 GPa" in doubt for doubt in series["points"][0]["doubts"])
+    assert any("under 170 GPa; T_c here is no prediction" in doubt for doubt in series["points"][0]["doubts"])
     assert series["points"][1]["known_tc_k"] is None
 
 
