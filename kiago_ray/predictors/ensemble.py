@@ -38,6 +38,7 @@ DROPOUT = 0.06
 AMOUNT_SCALE = 0.25  # of the functions of the amounts, which are 0 for most elements
 FURTHEST = 3.0  # extrapolation scores beyond it count as this
 LEAST_STD_K = 0.3
+SEEN_K = 250.0  # the range of T_c in the training data, from none to LaH10's under 170 GPa
 COMPONENTS = 24
 CENTRES = 512
 SOFTNESS = 0.25  # of the squared distances that share in the nearest
@@ -181,6 +182,10 @@ def normed(x: Tensor, scale: Tensor) -> Tensor:
 class Spread(nn.Module):
     """`terms` (rows, 4) → standard deviation σ of T_c in K (rows,). Members agree too well on systems that none of
     them saw, so ln σ is linear in the terms, with coefficients from held-out rows (`training.recipes`).
+
+    σ is at most SEEN_K, as who knows nothing of a T_c still knows that range; below it, σ is to the bit what the terms
+    say. Where the bound holds, the slopes are those of the terms nevertheless, so that a search which climbs a lower
+    bound is still led back from there.
     """
 
     def __init__(self) -> None:
@@ -188,7 +193,8 @@ class Spread(nn.Module):
         self.coefficients = nn.Buffer(torch.tensor([0.0, 1.0, 0.0, 0.0]))
 
     def forward(self, terms: Tensor) -> Tensor:
-        return (terms @ self.coefficients.to(terms)).exp() + LEAST_STD_K
+        std = (terms @ self.coefficients.to(terms)).exp() + LEAST_STD_K
+        return torch.where(std > SEEN_K, SEEN_K + (std - std.detach()), std)
 
     @staticmethod
     def terms(mean_k: Tensor, disagreement_k: Tensor, extrapolation: Tensor) -> Tensor:

@@ -8,14 +8,17 @@ import torch
 
 from kiago_ray.chemistry.elements import COMMON, INDEX, N_ELEMENTS, properties
 from kiago_ray.chemistry.formula import parse_fractions
+from kiago_ray.data.tables import known_table
 from kiago_ray.errors import InputError
 from kiago_ray.predictors.base import Predictors, check_contract, in_precision
 from kiago_ray.predictors.ensemble import (
     FREE,
     SCALE,
+    SEEN_K,
     VALENCE_OF,
     CalibratedEnsemble,
     Extrapolation,
+    Spread,
     TcEnsemble,
     TcFeatures,
     with_lower_bound,
@@ -104,6 +107,22 @@ def test_the_bound_has_the_slope_of_its_differences() -> None:
     double.extrapolation.centres.normal_()
     x = believed_compositions(3).double().requires_grad_()
     assert torch.autograd.gradcheck(double.lower_bound(1.0, 20.0).direct, (x,), eps=1e-7, atol=1e-4)
+
+
+def test_sigma_is_no_more_than_the_range_of_t_c_ever_seen() -> None:
+    table = known_table()
+    assert table is not None
+    assert table.table["tc_k"].max() == SEEN_K
+    spread = Spread()
+    spread.coefficients.copy_(torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    disagreement = torch.tensor([0.0, 60.0, 91.0, 5000.0])  # e·(1 + disagreement) + 0.3
+    terms = Spread.terms(torch.zeros(4), disagreement, torch.zeros(4)).requires_grad_()
+    std = spread(terms)
+    assert std.tolist() == pytest.approx([3.0183, 166.115, 250.0, 250.0], abs=1e-3)
+    assert std[2] == std[3] == SEEN_K
+    (slopes,) = torch.autograd.grad(std.sum(), terms)
+    free = torch.exp(terms @ spread.coefficients).detach()  # no bound on the way back
+    torch.testing.assert_close(slopes[:, 1], free)
 
 
 def test_lowered_it_keeps_value_and_gradient(network: CalibratedEnsemble) -> None:
