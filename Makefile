@@ -1,20 +1,29 @@
 # `make search` and `make test` each set everything up first; a second run finds it done.
-PYTHON ?= python3.11
+PYTHON ?= python3
+# The build of PyTorch: cpu, or cu130 for NVIDIA's GPUs.
+TORCH ?= cpu
 BIN := .venv/bin
-STAMP := .venv/.installed
+STAMP := .venv/.installed-$(TORCH)
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock" $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup search campaign test test-long lint docs clean
+.PHONY: help setup search campaign test test-long test-network lint docs lock clean
 
 help:  ## show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP)  ## make the environment .venv/ with the pinned dependencies
+setup: $(STAMP)  ## make the environment .venv/ with what the lock files pin; TORCH=cu130 for a GPU
 
-$(STAMP): pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "kiago-ray needs Python 3.11: install it, or say 'make PYTHON=/path/to/python3.11 …'" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+# PyTorch in a call of its own, so that its index is asked for nothing else.
+$(STAMP): pyproject.toml requirements-dev.lock requirements-torch-$(TORCH).txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+		{ echo "kiago-ray needs Python 3.11 or later: install it, or say 'make PYTHON=/path/to/python …'" >&2; exit 2; }
+	$(PYTHON) -m venv $(if $(wildcard $(STAMP)),,--clear) .venv
+	$(INSTALL) --retries 1 --require-hashes -r requirements-torch-$(TORCH).txt
+	$(INSTALL) --require-hashes -r requirements-dev.lock
+	$(INSTALL) --no-build-isolation -e .
 	@touch $@
 
 search: $(STAMP)  ## the main job: ranked proposals around LaFeAsO
@@ -29,6 +38,9 @@ test: $(STAMP)  ## all tests, in two processes of one thread each
 test-long: $(STAMP)  ## the few tests that are too long for that
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 
+test-network: $(STAMP)  ## does everything resolve on each Python? asks the package index
+	$(BIN)/python -m pytest -m network
+
 lint: $(STAMP)  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,6 +49,14 @@ lint: $(STAMP)  ## ruff, mypy and the import rules
 
 docs: $(STAMP)  ## the documentation, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# torch is left out here, for requirements-torch-*.txt have it; setuptools, which it needs, isn't.
+lock: $(STAMP)  ## pin what pyproject.toml asks for, and keep the other pins; UPGRADE=--upgrade renews all
+	echo "torch; python_version < '3'" > .venv/no-torch.txt
+	echo "setuptools>=77.0.3" | $(LOCK) pyproject.toml - --extra s3 --overrides .venv/no-torch.txt -o requirements.lock
+	$(LOCK) pyproject.toml --all-extras -c requirements.lock --overrides .venv/no-torch.txt -o requirements-dev.lock
+	sed -n 's/^\(torch==[0-9.]*\) .*/\1/p' requirements-torch-cpu.txt | \
+		$(LOCK) - -c requirements.lock -o requirements-torch-cu130.txt
 
 clean:  ## remove the environment and what the tools left behind
 	rm -rf .venv .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis build site *.egg-info

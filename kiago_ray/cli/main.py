@@ -11,7 +11,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from typer import Option
-from typer._click.exceptions import ClickException
 from typer.core import TyperCommand, TyperGroup
 
 from kiago_ray.errors import KiagoError
@@ -102,7 +101,7 @@ def main() -> NoReturn:
         status = 0
     except KiagoError as error:
         status = fail(str(error), error.exit_code)
-    except ClickException as error:
+    except typer.TyperException as error:
         status = fail(error.format_message())
     sys.exit(status)
 
