@@ -37,7 +37,9 @@ def pins(name: str) -> dict[str, Requirement]:
     """The pins of a lock file; each must have digests, and nothing but these may be in the file."""
     text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", "")
     lines = [line for line in text.splitlines() if line and not line.startswith(("#", "--extra-index-url"))]
-    assert all(re.fullmatch(r"[^ ]+==[^ ]+( ; [^\\]+?)?( +--hash=sha256:[0-9a-f]{64})+", line) for line in lines)
+    assert all(
+        re.fullmatch(r"[^ ]+==[^ ]+( ; [^\\]+?)?( +--hash=sha256:[0-9a-f]{64})+", line) for line in lines
+    )
     return {canonical(each.name): each for each in (Requirement(line.split(" --hash")[0]) for line in lines)}
 
 
@@ -50,7 +52,9 @@ def imported(files: Iterable[Path]) -> set[str]:
     """The top-level modules that these files import, wherever they do."""
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
     plain = {each.name for node in nodes if isinstance(node, ast.Import) for each in node.names}
-    froms = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    froms = {
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level
+    }
     return {name.partition(".")[0] for name in plain | froms} - sys.stdlib_module_names
 
 
@@ -97,7 +101,9 @@ def test_its_python_is_said_in_one_way() -> None:
 def run(*command: str | Path, cwd: Path) -> str:
     """What it prints; it sees no checkout that PYTHONPATH may name."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, timeout=250)
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, env=env, capture_output=True, text=True, timeout=250
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -113,7 +119,9 @@ def build(kind: str, source: Path) -> Path:
 @pytest.mark.long
 def test_the_source_archive_makes_a_wheel_that_runs_in_an_environment_of_its_own(tmp_path: Path) -> None:
     source = tmp_path / "source"  # what git knows, so that building leaves nothing behind
-    known = run("git", "ls-files", "kiago_ray", "pyproject.toml", "README.md", "LICENSE", cwd=ROOT).splitlines()
+    known = run(
+        "git", "ls-files", "kiago_ray", "pyproject.toml", "README.md", "LICENSE", cwd=ROOT
+    ).splitlines()
     for name in known:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, source / name)

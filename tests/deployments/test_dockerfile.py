@@ -67,7 +67,10 @@ def test_all_that_pip_brings_is_pinned_by_digest() -> None:
     installs = [each for run in arguments("RUN") for each in run.split("&&") if "pip install" in each]
     brought = [each for each in installs if "--no-index" not in each]
     assert all({"--no-deps", "--require-hashes", "--requirement"} <= set(each.split()) for each in brought)
-    assert ["requirements-torch-${TORCH}.txt", "requirements.lock"] == [shlex.split(each)[-1] for each in brought]
+    assert [shlex.split(each)[-1] for each in brought] == [
+        "requirements-torch-${TORCH}.txt",
+        "requirements.lock",
+    ]
     builds = {"cpu", *re.findall(r"--build-arg TORCH=(\w+)", TEXT)}
     assert builds == {"cpu", "cu130"}
     assert all((ROOT / f"requirements-torch-{build}.txt").exists() for build in builds)
