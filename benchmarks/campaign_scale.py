@@ -147,7 +147,7 @@ def made_trajectory(rows: Ints) -> Trajectory:
     climb = (1 - np.exp(-at / 60))[:, None] * (40 + 30 * noise(rows, 11))
     stage = np.where(at < STEPS[0], 1, 2)
     loss = np.where(stage == 2, np.exp(-(at - STEPS[0]) / 80), np.nan)[:, None] * np.ones(len(rows))
-    tables = (values.astype(np.float32) for values in (climb, -1 - climb / 100, loss))
+    tables = (values.astype(np.float32) for values in (climb, -1 - climb / 100, loss, climb - 5))
     return Trajectory(rows, stage, *tables)
 
 

@@ -52,7 +52,9 @@ def _result(rows: Sequence[Row]) -> SearchResult:
         distance=np.where(ok, 0.01, np.nan),
         tc_k=np.where(ok, tc, np.float32(np.nan)),
         ef_ev_per_atom=np.where(ok, ef, np.float32(np.nan)),
-        trajectory=Trajectory(np.zeros(0, dtype=np.int64), np.ones(1, dtype=np.int64), none, none, none),
+        trajectory=Trajectory(
+            np.zeros(0, dtype=np.int64), np.ones(1, dtype=np.int64), none, none, none, none
+        ),
         wall_s=1.0,
         seconds={},
     )

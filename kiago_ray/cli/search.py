@@ -244,12 +244,17 @@ class SearchView(View):
             self.moved()
 
     def progress(self) -> str:
-        """Such as step 20/200 of stage 1: T_c best 31.4 K, mean 12.0 K, 25 s left."""
+        """Such as step 20/200 of stage 1: T_c best 31.4 K, mean 12.0 K, its lower bound, which is climbed, mean 8.1 K,
+        25 s left.
+        """
         if self.at is None:
             return "starting"
+        climbed = self.at.mean_climbed_k
         return (
             f"step {self.done}/{self.total}, stage {self.at.stage}: T_c best {self.at.best_tc_k:.1f} K, mean "
-            f"{self.at.mean_tc_k:.1f} K, {self.left()}"
+            f"{self.at.mean_tc_k:.1f} K, "
+            + ("" if climbed is None else f"lower bound, which it climbs, mean {climbed:.1f} K, ")
+            + self.left()
         )
 
 

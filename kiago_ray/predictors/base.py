@@ -70,6 +70,13 @@ class Predictors:
         """The T_c predictor of this name or, where there is none, `tc`."""
         return self.others.get(name, self.tc)
 
+    def climbed(self, fractions: Tensor) -> tuple[Tensor, Tensor]:
+        """What a search climbs of fractions (rows, 118), with slopes, and T_c itself, which that may be a lower bound
+        of, both before the final ReLU, (rows,) in K.
+        """
+        values = self.tc.outputs(fractions) if isinstance(self.tc, Inference) else self.tc(fractions)
+        return (values, values) if values.ndim == 1 else (values[:, 0], values[:, 1])
+
     def following(self, tc: str, ef: str = "elemnet") -> Predictors:
         """The same with the predictors of these names as `tc` and `ef`; where there is none, they stay."""
         return replace(self, tc=self.named(tc), ef=self.energies.get(ef, self.ef))
@@ -129,6 +136,7 @@ class Inference(nn.Module, ABC):
 
     supported: Tensor
     capturable = True
+    beside = 0  # further numbers that `direct` gives of each row, without gradients
 
     @abstractmethod
     def wide_layers(self) -> list[nn.Module]:
@@ -136,7 +144,9 @@ class Inference(nn.Module, ABC):
 
     @abstractmethod
     def direct(self, x: Tensor) -> Tensor:
-        """Values (rows,) of a chunk of rows (rows, 118), which autograd follows back to x for `chunk`."""
+        """Values (rows,) of a chunk of rows (rows, 118), which autograd follows back to x for `chunk`; with what
+        stands beside them, (rows, 1 + beside).
+        """
 
     def chunk(self, x: Tensor, gradients: bool) -> tuple[Tensor, Tensor | None]:
         """Values (rows,) of a chunk of rows (rows, 118) and, where asked for, their gradients (rows, 118): those of
@@ -145,9 +155,10 @@ class Inference(nn.Module, ABC):
         with torch.set_grad_enabled(gradients):
             x = x.detach().requires_grad_(gradients)
             values = self.direct(x)
+            first = values if values.ndim == 1 else values[:, 0]
         if not gradients:
             return values, None
-        return values.detach(), torch.autograd.grad(values, x, torch.ones_like(values))[0]
+        return values.detach(), torch.autograd.grad(first, x, torch.ones_like(first))[0]
 
     @property
     def single(self) -> torch.dtype:
@@ -160,18 +171,24 @@ class Inference(nn.Module, ABC):
         return next(self.wide_layers()[0].parameters()).dtype
 
     def forward(self, fractions: Tensor) -> Tensor:
-        """Values, to be differentiated once. Fractions of another type of number are converted."""
+        """Values (rows,), to be differentiated once. Fractions of another type of number are converted."""
+        values = self.outputs(fractions)
+        return values if values.ndim == 1 else values[:, 0]
+
+    def outputs(self, fractions: Tensor) -> Tensor:
+        """Values (rows,), with what else the network gives of a row beside them, (rows, 1 + beside)."""
         fractions = fractions.to(self.single)
         if torch.is_grad_enabled() and fractions.requires_grad:
             return cast(Tensor, _RowWise.apply(fractions, self))  # type: ignore[no-untyped-call]
         return self.evaluate(fractions, gradients=False)[0]
 
     def evaluate(self, fractions: Tensor, *, gradients: bool) -> tuple[Tensor, Tensor | None]:
-        """Values (rows,) and, where asked for, their gradients (rows, 118).
+        """`outputs` and, where asked for, the gradients of the values (rows, 118).
 
         On a CPU torch's threads share the rows: products as small as these gain nothing from being split themselves.
         """
-        values = fractions.new_empty(len(fractions))
+        shape = (len(fractions), 1 + self.beside) if self.beside else (len(fractions),)
+        values = fractions.new_empty(shape)
         slopes = torch.empty_like(fractions) if gradients else None
 
         @torch.no_grad()
@@ -209,7 +226,7 @@ class _RowWise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (gradients,) = ctx.saved_tensors
-        return gradient[:, None] * gradients, None
+        return (gradient if gradient.ndim == 1 else gradient[:, 0])[:, None] * gradients, None
 
 
 def in_precision(predictors: Predictors, precision: Precision) -> Predictors:

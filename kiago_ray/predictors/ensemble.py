@@ -242,7 +242,7 @@ class Estimate(NamedTuple, Generic[Values]):
 class CalibratedEnsemble(Inference):
     """T_c in K before the final ReLU, the mean of the ensemble, or its lower bound: fractions (rows, 118) → (rows,).
 
-    kappa, extrapolation_weight: of the lower bound; 0 for the mean.
+    kappa, extrapolation_weight: of the lower bound, which has the mean beside it; 0 for the mean.
     """
 
     def __init__(self) -> None:
@@ -257,17 +257,19 @@ class CalibratedEnsemble(Inference):
         """A copy with μ − κσ − w·max(score − FREE, 0) in K as its value, w being the extrapolation's weight."""
         copied = copy.deepcopy(self)
         copied.kappa, copied.extrapolation_weight = kappa, extrapolation_weight
+        copied.beside = int(bool(kappa or extrapolation_weight))
         return copied
 
     def wide_layers(self) -> list[nn.Module]:
         return [*self.ensemble.blocks]
 
     def direct(self, x: Tensor) -> Tensor:
-        if not self.kappa and not self.extrapolation_weight:
+        if not self.beside:
             return SCALE.tc_k(self.ensemble(x)).mean(dim=1)
         estimate = self.estimate(x)
         beyond = (estimate.extrapolation - FREE).relu()
-        return estimate.tc_k - self.kappa * estimate.tc_std_k - self.extrapolation_weight * beyond
+        bound = estimate.tc_k - self.kappa * estimate.tc_std_k - self.extrapolation_weight * beyond
+        return torch.stack((bound, estimate.tc_k.detach()), dim=1)
 
     def estimate(self, fractions: Tensor) -> Estimate[Tensor]:
         """What the ensemble says of fractions (rows, 118), with slopes."""

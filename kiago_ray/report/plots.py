@@ -182,7 +182,10 @@ def search_plots(table: Any, trajectory: Trajectory, base: BaseMaterial | None, 
     plots = ranked_plots(table, base, name)
     if len(trajectory.rows):
         figure = trajectory_plot(trajectory, None if base is None else base.tc_predicted_k, name)
-        about = "T_c, formation energy and integer loss over the steps: single rows, median and middle 80 %."
+        about = (
+            "T_c, formation energy and integer loss over the steps: single rows, median and middle 80 %; where a "
+            "search climbs a lower bound of T_c, that bound's median too."
+        )
         plots.append(Plot(TRAJECTORY_PLOT, about, png_of(figure)))
     return plots
 
@@ -327,7 +330,8 @@ def gap_plot(tc_k: Array, tc_oracle_k: Array, extrapolated: Array, *, title: str
 
 def trajectory_plot(path: Trajectory, base_tc_k: float | None = None, title: str = "") -> Figure:
     """T_c in K, E_f in eV/atom, where the loss has it, and the integer loss of k rows over the steps of a search. A
-    line marks where stage 2 begins. Thin lines are rows, evenly chosen; the band holds the middle 80 %.
+    line marks where stage 2 begins. Thin lines are rows, evenly chosen; the band holds the middle 80 %. Beside T_c the
+    median of its lower bound, where the search climbs that.
     """
     steps, rows = path.tc_k.shape
     shown = np.unique(np.linspace(0, max(rows - 1, 0), SHOWN_ROWS).astype(int))
@@ -348,6 +352,13 @@ def trajectory_plot(path: Trajectory, base_tc_k: float | None = None, title: str
         panel.set(ylabel=label, xlim=(0, max(steps - 1, 1)))
     panels[-1].set_ylim(bottom=0)
     panels[-1].set_xlabel("step")
+    climbed = np.isfinite(path.climbed_k).any(axis=1)
+    if climbed.any():
+        median = np.nanmedian(path.climbed_k[climbed], axis=1)
+        label = f"median of {TC}'s lower bound, which is climbed"
+        panels[0].plot(
+            np.flatnonzero(climbed), median, color=GREY, linewidth=1.6, linestyle=DASHED, label=label
+        )
     if base_tc_k is not None:
         panels[0].axhline(base_tc_k, color=ORANGE, linewidth=1.6, linestyle="-.", label="base material")
     change = second_stage(np.arange(steps), path.stage)

@@ -43,7 +43,8 @@ CURVES_SCHEMA = pa.schema(
 
 def curves_table(trajectory: Trajectory) -> Any:
     """A row a step (CURVES_SCHEMA): steps taken, stage, rows of the sample still going, and mean and quantiles of
-    their T_c in K, E_f in eV/atom and integer loss, null where no row goes on.
+    their T_c in K, E_f in eV/atom, integer loss and what they climb in place of T_c (see `Trajectory`), null where no
+    row goes on.
     """
     columns = {
         "step": np.arange(len(trajectory.stage), dtype=np.int32),

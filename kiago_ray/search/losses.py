@@ -52,12 +52,13 @@ class Objective:
 @dataclass(frozen=True)
 class Terms:
     """What the paper's loss of a row is made of, each (rows,): T_c in K (0 or more), E_f in eV/atom and L_integer, NaN
-    where they are no part of it.
+    where they are no part of it. climbed_k: the lower bound of T_c that is climbed in its place, NaN where T_c is.
     """
 
     tc_k: Tensor
     ef_ev_per_atom: Tensor
     integer_loss: Tensor
+    climbed_k: Tensor
 
 
 def row_losses(
@@ -67,7 +68,7 @@ def row_losses(
 
     off_grid: gives L_integer of each row (rows,), None where it is no part of the loss.
     """
-    tc = predictors.tc(x)
+    tc, tc_itself = predictors.climbed(x)
     ef = integer = torch.full_like(tc, torch.nan)
     loss = -tc if objective.tc_gradient == "before_relu" else -tc.relu()
     if objective.alpha:
@@ -78,7 +79,8 @@ def row_losses(
         loss = loss + objective.beta * integer  # eq. 16
     for term in objective.further:
         loss = loss + term(x, predictors)
-    return loss, Terms(tc.relu().detach(), ef.detach(), integer.detach())
+    climbed = torch.full_like(tc, torch.nan) if tc is tc_itself else tc
+    return loss, Terms(tc_itself.relu().detach(), ef.detach(), integer.detach(), climbed.detach())
 
 
 def integer_distance(x: Tensor, total: Tensor, norm: Norm) -> Tensor:

@@ -43,15 +43,17 @@ class RowStatus(IntEnum):
         return self.name.lower()
 
 
-QUANTITIES = ("tc_k", "ef_ev_per_atom", "integer_loss")
+QUANTITIES = ("tc_k", "ef_ev_per_atom", "integer_loss", "climbed_k")
 
 
 @dataclass(frozen=True)
 class Trajectory:
     """T_c, E_f and the integer loss of a sample of rows before each step and after the last (Fig. 3).
 
-    rows: (k,) row numbers. stage: (steps + 1,) 1 or 2. tc_k, ef_ev_per_atom, integer_loss: (steps + 1, k), NaN where a
-    row had stopped or wasn't reached; the integer loss exists in stage 2 alone, E_f where the loss has it.
+    rows: (k,) row numbers. stage: (steps + 1,) 1 or 2. tc_k, ef_ev_per_atom, integer_loss, climbed_k: (steps + 1, k),
+    NaN where a row had stopped or wasn't reached; the integer loss exists in stage 2 alone, E_f where the loss has it.
+    climbed_k: the lower bound T_c − κσ − w·max(extrapolation − 0.8, 0) in K that `default` and `open` climb; NaN where
+    a search climbs T_c itself.
     """
 
     rows: Ints
@@ -59,6 +61,7 @@ class Trajectory:
     tc_k: Singles
     ef_ev_per_atom: Singles
     integer_loss: Singles
+    climbed_k: Singles
 
     def summary(self) -> dict[str, Floats]:
         """For each quantity q the arrays q_mean, q_p10, q_p50 and q_p90, (steps + 1,), over living rows."""

@@ -196,7 +196,7 @@ def _run_shard(search: _Search, rows: Ints, recorder: Recorder) -> SearchResult:
     state, space = limit(state, space, reset=spec.reset_optimizer_between_stages)
     if complete:
         state, complete = run(state, space, stage=second)
-    state, terms = finish(state, space, search.predictors, second.objective)
+    state, terms = finish(state, space, search.bound, second.objective)
     recorder.keep(state.status, terms)
 
     x_final = space.compose(state.x_base, state.mask).cpu().numpy()
@@ -245,5 +245,7 @@ def given_result(amounts: Floats, predictors: Predictors) -> SearchResult:
         start=fractions.astype(np.float32),
         x_final=fractions.astype(np.float32),
         tc_relaxed_k=tc,
-        trajectory=Trajectory(np.zeros(0, dtype=np.int64), np.ones(1, dtype=np.int64), none, none, none),
+        trajectory=Trajectory(
+            np.zeros(0, dtype=np.int64), np.ones(1, dtype=np.int64), none, none, none, none
+        ),
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.search.losses import Norm, Objective, Terms, row_losses
-from kiago_ray.search.result import Cost, Proposals, RowStatus, Score, Singles, Trajectory
+from kiago_ray.search.result import QUANTITIES, Cost, Proposals, RowStatus, Score, Singles, Trajectory
 from kiago_ray.search.spec import SearchSpec
 
 if TYPE_CHECKING:
@@ -298,13 +298,16 @@ def finish(
 
 @dataclass(frozen=True)
 class Progress:
-    """Step `step` of `total`, counted over all shards; T_c in K of the living rows of this shard."""
+    """Step `step` of `total`, counted over all shards; T_c in K of the living rows of this shard, and the mean of what
+    they climb where that is another quantity, a lower bound of T_c, else None.
+    """
 
     stage: int
     step: int
     total: int
     best_tc_k: float
     mean_tc_k: float
+    mean_climbed_k: float | None = None
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -336,20 +339,22 @@ class Recorder:
         self.steps_done += 1
         last = self.first + self.steps_done == self.total
         if self.progress is not None and (last or self.steps_done % self.every == 0):
-            living = terms.tc_k[self.wanted & (status == RowStatus.OK) & terms.tc_k.isfinite()]
-            best, mean = (float(living.max()), float(living.mean())) if len(living) else (float("nan"),) * 2
-            self.progress(Progress(stage.number, self.first + self.steps_done, self.total, best, mean))
+            living = self.wanted & (status == RowStatus.OK) & terms.tc_k.isfinite()
+            tc_k, climbed_k = terms.tc_k[living], terms.climbed_k[living]
+            best, mean = (float(tc_k.max()), float(tc_k.mean())) if len(tc_k) else (float("nan"),) * 2
+            bound = float(climbed_k.mean()) if climbed_k.isfinite().any() else None
+            self.progress(Progress(stage.number, self.first + self.steps_done, self.total, best, mean, bound))
         return self.should_stop is None or not self.should_stop()
 
     def keep(self, status: Tensor, terms: Terms) -> None:
-        """Add the sampled rows' terms, (3, k), NaN for rows that have stopped."""
-        table = torch.stack((terms.tc_k, terms.ef_ev_per_atom, terms.integer_loss))
+        """Add the sampled rows' terms, (4, k), NaN for rows that have stopped."""
+        table = torch.stack([getattr(terms, name) for name in QUANTITIES])
         living = (status == RowStatus.OK).expand_as(table)
         self.terms.append(torch.where(living, table, torch.nan)[:, self.sample])
 
     def trajectory(self, rows: np.ndarray, steps: tuple[int, int]) -> Trajectory:
         """What was kept, for the sample's row numbers (k,); steps that weren't reached are NaN."""
-        table = np.full((sum(steps) + 1, 3, len(rows)), np.nan, dtype=np.float32)
+        table = np.full((sum(steps) + 1, len(QUANTITIES), len(rows)), np.nan, dtype=np.float32)
         table[: len(self.terms)] = torch.stack(self.terms).cpu().numpy()
         stage = np.where(np.arange(len(table)) < steps[0], 1, 2)
-        return Trajectory(rows, stage, table[:, 0], table[:, 1], table[:, 2])
+        return Trajectory(rows, stage, *table.swapaxes(0, 1))

@@ -106,7 +106,9 @@ def test_the_bound_has_the_slope_of_its_differences() -> None:
     double.extrapolation.projection.normal_(std=0.02)
     double.extrapolation.centres.normal_()
     x = believed_compositions(3).double().requires_grad_()
-    assert torch.autograd.gradcheck(double.lower_bound(1.0, 20.0).direct, (x,), eps=1e-7, atol=1e-4)
+    assert torch.autograd.gradcheck(
+        lambda x: double.lower_bound(1.0, 20.0).direct(x)[:, 0], (x,), eps=1e-7, atol=1e-4
+    )
 
 
 def test_sigma_is_no_more_than_the_range_of_t_c_ever_seen() -> None:
@@ -129,8 +131,9 @@ def test_lowered_it_keeps_value_and_gradient(network: CalibratedEnsemble) -> Non
     lowered = network.lower_bound(1.0, 20.0)
     x = believed_compositions(700)  # two chunks
     mine, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
-    value, expected = lowered(mine), lowered.direct(plain)
+    value, (expected, mean) = lowered(mine), lowered.direct(plain).unbind(1)
     torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(mean, network(x), rtol=1e-4, atol=1e-3)
     (gradient,) = torch.autograd.grad(value.sum(), mine)
     (wanted,) = torch.autograd.grad(expected.sum(), plain)
     torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-1)

@@ -125,7 +125,9 @@ def made_trajectory(steps: tuple[int, int], k: int) -> Trajectory:
     tc = 40 * (1 - np.exp(-t / 10)) * np.linspace(0.5, 1.5, k)
     stage = np.where(t[:, 0] < steps[0], 1, 2)
     loss = np.where(stage[:, None] == 2, 0.3, np.nan) * np.ones(k)
-    return Trajectory(np.arange(k), stage, *(each.astype(np.float32) for each in (tc, -1 - tc / 100, loss)))
+    return Trajectory(
+        np.arange(k), stage, *(each.astype(np.float32) for each in (tc, -1 - tc / 100, loss, 0 * tc + np.nan))
+    )
 
 
 @pytest.mark.parametrize(("steps", "k"), [((20, 20), 90), ((20, 0), 3), ((0, 20), 1), ((1, 0), 1)])
@@ -140,6 +142,13 @@ def test_trajectories_of_one_or_two_stages(steps: tuple[int, int], k: int) -> No
     assert lines["base material"].get_color() == ORANGE
     assert bool(figure.axes[0].texts) == (steps[0] > 0)
     assert [axes.get_ylabel() for axes in figure.axes][-1] == "integer loss"
+
+
+def test_t_c_and_the_lower_bound_that_is_climbed_are_two_lines() -> None:
+    path = made_trajectory((20, 20), 5)
+    lines = drawn(trajectory_plot(replace(path, climbed_k=path.tc_k - 7)))
+    (bound,) = (line for label, line in lines.items() if "lower bound" in label)
+    assert bound.get_ydata() == pytest.approx(lines["median"].get_ydata() - 7, abs=1e-4)
 
 
 @pytest.mark.filterwarnings("error")

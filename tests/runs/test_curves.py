@@ -25,7 +25,7 @@ def trajectory_of(rows: int, points: int = 5) -> Trajectory:
     tc_k[2:, 0] = np.nan
     stage = np.where(np.arange(points) < 2, 1, 2)
     loss = np.where(stage[:, None] == 2, tc_k / 10, np.nan).astype(np.float32)
-    return Trajectory(np.arange(rows), stage, tc_k, -tc_k, loss)
+    return Trajectory(np.arange(rows), stage, tc_k, -tc_k, loss, tc_k - 1)
 
 
 def keep(campaign: Location, shard: Shard, trajectory: Trajectory) -> None:

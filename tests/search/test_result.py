@@ -13,7 +13,9 @@ NAN = np.nan
 
 def trajectory(tc: list[list[float]], rows: list[int]) -> Trajectory:
     table = np.array(tc, dtype=np.float32)
-    return Trajectory(np.array(rows), np.array([1] * len(tc)), table, -table, np.full_like(table, NAN))
+    return Trajectory(
+        np.array(rows), np.array([1] * len(tc)), table, -table, *np.full((2, *table.shape), NAN)
+    )
 
 
 def result(

@@ -17,6 +17,8 @@ from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS
 from kiago_ray.chemistry.formula import amounts_row, parse, parse_amounts, parse_fractions
 from kiago_ray.chemistry.neutrality import check
 from kiago_ray.predictors.base import Predictors, check_contract
+from kiago_ray.predictors.ensemble import CalibratedEnsemble
+from kiago_ray.predictors.weights import load_network
 from kiago_ray.screening.candidates import collect
 from kiago_ray.screening.screens import apply_screens
 from kiago_ray.search.problem import Substitutions, resolve
@@ -257,6 +259,28 @@ def test_either_stage_may_be_left_out(
     assert result.trajectory.tc_k.shape == (sum(steps) + 1, 24)
     assert result.trajectory.tc_k[-1] == pytest.approx(result.tc_relaxed_k)
     assert (result.status == RowStatus.OK).all()
+
+
+def test_the_curve_of_t_c_is_t_c_itself_where_a_lower_bound_is_climbed(
+    predictors: Predictors, frequencies: Frequencies
+) -> None:
+    seen: list[Progress] = []
+    ensemble = load_network("tc_ensemble")
+    assert isinstance(ensemble, CalibratedEnsemble)
+    careful = spec_of(steps=(4, 3), kappa=1.0, extrapolation_weight=20.0, precision="float32")
+    result = run_search(careful, replace(predictors, tc=ensemble), frequencies, progress=seen.append)
+    path = result.trajectory
+    bound = ensemble.lower_bound(1.0, 20.0)
+    for at, rows in ((0, result.start), (-1, result.x_final)):
+        x = torch.from_numpy(rows)
+        assert path.tc_k[at] == pytest.approx(ensemble(x).relu().numpy(), abs=0.02)
+        assert path.climbed_k[at] == pytest.approx(bound(x).numpy(), abs=0.05)
+    assert path.tc_k[-1] == pytest.approx(result.tc_relaxed_k)
+    assert [each.mean_tc_k for each in seen] == pytest.approx(path.tc_k[:-1].mean(axis=1), abs=0.01)
+    assert [each.mean_climbed_k for each in seen] == pytest.approx(path.climbed_k[:-1].mean(axis=1), abs=0.05)
+    plain = run_search(spec_of(steps=(1, 1)), predictors, frequencies, progress=seen.append)
+    assert np.isnan(plain.trajectory.climbed_k).all()
+    assert seen[-1].mean_climbed_k is None
 
 
 def test_progress_counts_every_step_of_every_shard(predictors: Predictors, frequencies: Frequencies) -> None:

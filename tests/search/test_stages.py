@@ -250,7 +250,7 @@ def statuses(*status: RowStatus) -> Tensor:
 
 def terms(*tc: float) -> Terms:
     values = torch.tensor(tc, dtype=torch.float32)
-    return Terms(values, -values, values * torch.nan)
+    return Terms(values, -values, values * torch.nan, values - 1)
 
 
 def test_it_keeps_the_sample_reports_the_living_and_asks_whether_to_stop() -> None:
@@ -267,12 +267,13 @@ def test_it_keeps_the_sample_reports_the_living_and_asks_whether_to_stop() -> No
     ok, lost = RowStatus.OK, RowStatus.NOT_FINITE
     assert recorder(STAGE, 0, statuses(ok, ok, ok, ok), terms(1, 2, 6, 99)) is True
     assert recorder(STAGE, 1, statuses(ok, ok, lost, ok), terms(1, 4, 6, 99)) is False
-    assert seen == [Progress(1, 11, 20, 6.0, 3.0), Progress(1, 12, 20, 4.0, 2.5)]
+    assert seen == [Progress(1, 11, 20, 6.0, 3.0, 2.0), Progress(1, 12, 20, 4.0, 2.5, 1.5)]
     path = recorder.trajectory(np.array([100, 102]), (2, 2))
     assert path.stage.tolist() == [1, 1, 2, 2, 2]
     expected = np.array([[1, 6], [1, np.nan], [np.nan] * 2, [np.nan] * 2, [np.nan] * 2])
     assert np.array_equal(path.tc_k, expected, equal_nan=True)
     assert np.array_equal(path.ef_ev_per_atom, -expected, equal_nan=True)
+    assert np.array_equal(path.climbed_k, expected - 1, equal_nan=True)
 
 
 def test_progress_can_be_asked_for_less_often() -> None:
@@ -342,7 +343,8 @@ def test_a_stage_in_fixed_places_ends_where_its_steps_do(
         curve: list[Terms] = []
 
         def keep(_: Stage, number: int, status: Tensor, terms: Terms, curve=curve) -> bool:  # type: ignore[no-untyped-def]
-            curve.append(Terms(terms.tc_k.clone(), status.clone(), terms.integer_loss.clone()))
+            kept = terms.tc_k.clone(), status.clone(), terms.integer_loss.clone(), terms.climbed_k.clone()
+            curve.append(Terms(*kept))
             return True
 
         state, complete = run(begun(poisoned, revive), NARROW, poisoned, stage(1, revive=revive), keep)
