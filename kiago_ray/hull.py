@@ -15,13 +15,11 @@ the SHA-256 of the file and of the ensemble's weights and the version that read 
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -36,7 +34,14 @@ from scipy.sparse import block_diag, csr_matrix
 
 from kiago_ray import __version__
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Floats, Ints, Mask
-from kiago_ray.chemistry.formula import FormulaError, amounts_row, fractions, parse, sparse_fractions
+from kiago_ray.chemistry.formula import (
+    FormulaError,
+    amounts_row,
+    common_multiple,
+    fractions,
+    parse,
+    sparse_fractions,
+)
 from kiago_ray.data import tables
 from kiago_ray.data.compositions import elements_held
 from kiago_ray.data.files import AN_ELEMENT, FOREIGN, DataError, LoadReport, PathLike, sha256
@@ -205,9 +210,7 @@ class HullPlace:
         moles = [
             share * atoms / part.sum() for part, (_, share) in zip(parts, self.decomposition, strict=True)
         ]
-        exact = [Fraction(each).limit_denominator(MOST_WHOLE) for each in moles]
-        scale = math.lcm(*(each.denominator for each in exact))
-        numbers = [int(each * scale) for each in exact]
+        scale, numbers = common_multiple(moles, MOST_WHOLE)
         sums = sum((n * part for n, part in zip(numbers, parts, strict=True)), start=np.zeros(N_ELEMENTS))
         if 0 < min(numbers) <= max(scale, *numbers) <= MOST_WHOLE and np.allclose(
             sums, scale * whole, rtol=1e-6

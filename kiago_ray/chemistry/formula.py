@@ -7,9 +7,11 @@ between any two of these. Amounts multiply and add up as exact decimals and are 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context, Decimal
+from fractions import Fraction
 from typing import Any, NoReturn
 
 import numpy as np
@@ -238,6 +240,15 @@ def reduce_counts(counts: NDArray[Any]) -> NDArray[Any]:
     """Whole-number counts (..., 118) divided by their row's greatest common divisor; a row of zeros stays."""
     divisor = np.gcd.reduce(counts, axis=-1, keepdims=True)
     return counts // np.maximum(divisor, 1)
+
+
+def common_multiple(numbers: Sequence[float], most: int) -> tuple[int, list[int]]:
+    """The least number that makes all of these whole, and what they become; each as the nearest fraction with a
+    denominator up to `most`.
+    """
+    exact = [Fraction(each).limit_denominator(most) for each in numbers]
+    scale = math.lcm(*(each.denominator for each in exact))
+    return scale, [int(each * scale) for each in exact]
 
 
 def least_counts(total: int, fixed: NDArray[np.float64]) -> NDArray[np.int64]:

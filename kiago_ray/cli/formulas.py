@@ -240,7 +240,7 @@ def requested(
     return pd.DataFrame({"formula": formulas}) if input is None else read_table(input, fills)
 
 
-def check_new(option: str, path: Path | None, endings: tuple[str, str]) -> None:
+def check_new(option: str, path: Path | None, endings: Sequence[str]) -> None:
     """Raise InputError for a file that an option names and that can't be written or would overwrite something."""
     if path is None:
         return

@@ -21,6 +21,9 @@ COMMANDS = {
     "predict": "Say of formulas what a search says of its rows.",
     "scan": "Scan doping series of a formula: T_c, plausibility, energy above the hull and charges at each x.",
     "hull": "Energy above the convex hull of competing phases (eV/atom), and what a formula would decompose into.",
+    "shortlist": "A list for the laboratory of a run's best: precursors with masses, reactions, hazards, references.",
+    "runs": "List the runs in a directory with what they were.",
+    "compare": "Say what two runs differ in: specification and results.",
     "sweep": "Run the sweep in FILE; the same command again runs only what is missing.",
     "serve": "Serve predictions, searches and the page at http://HOST:PORT/ until Ctrl-C.",
     "bench": "Measure this machine: a step's CPU seconds, the share of the arithmetic limit, a whole search.",
@@ -33,6 +36,7 @@ COMMANDS = {
     "data": "Raw public files: check them, pack them.",
 }
 MODULES = {"predict": "formulas", "hull": "formulas", "baseline": "paper", "data": "train"}
+MODULES |= dict.fromkeys(("shortlist", "runs", "compare"), "laboratory")
 
 
 class Command(TyperCommand):

@@ -105,8 +105,8 @@ def words(text: str) -> Markup:
 
 
 def formula_markup(formula: str) -> Markup:
-    """A formula with its amounts as subscripts."""
-    parts = re.split(r"([0-9.]+)", formula)
+    """A formula with its amounts as subscripts, or a reaction, whose numbers before a formula stay."""
+    parts = re.split(r"(?<=[A-Za-z)\]}])([0-9]+\.?[0-9]*|\.[0-9]+)", formula)
     return Markup("").join(
         Markup("<sub>{}</sub>").format(part) if place % 2 else part for place, part in enumerate(parts)
     )

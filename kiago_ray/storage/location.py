@@ -105,6 +105,12 @@ class Location:
             info = self.filesystem.get_file_info(self.path)
         return {fs.FileType.NotFound: "nothing", fs.FileType.Directory: "directory"}.get(info.type, "file")
 
+    def changed_at(self) -> float | None:
+        """When the file was written last, in seconds since 1970; None where it can't be told. Raises StorageError."""
+        with self._failing("open"):
+            changed_ns = self.filesystem.get_file_info(self.path).mtime_ns
+        return None if changed_ns is None else changed_ns / 1e9
+
     def entries(self) -> list[str]:
         """Names in this directory, sorted; none where it doesn't exist. Raises StorageError."""
         found: list[Any] = []
