@@ -39,7 +39,8 @@ def shortlist(
     run: Annotated[
         str,
         Argument(
-            help="Directory or URI of a search or a campaign, or a CSV or Parquet file with a column `formula`."
+            metavar="RUN",
+            help="Directory or URI of a search or a campaign, or a CSV or Parquet file with a column `formula`.",
         ),
     ],
     top: Annotated[int, Option(min=1, max=1000, help="Rows to take, the first of the table.")] = 20,
@@ -59,8 +60,8 @@ def shortlist(
     """A list for the laboratory: of each candidate the precursors with their masses, a balanced reaction, what is
     dangerous, the nearest known composition with its reference, and why to believe it or not.
 
-    A row that can't be made from the precursors says why and stays. Formulas without predictions get them first, as
-    by `kiago predict`. Reactions are a balance of atoms and no protocol; hazards replace no safety data sheet.
+    A row that can't be made from the precursors says why and stays. Formulas without predictions get them first.
+    Reactions are a balance of atoms and no protocol; hazards replace no safety data sheet.
     """
     amount, table = Batch.read(batch), load_precursors(precursors)
     check_new("--output", output, tuple(WRITERS))

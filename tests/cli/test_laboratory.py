@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kiago_ray.api import propose
+from kiago_ray.data import NONE
 from kiago_ray.models import load_models
 from kiago_ray.runs.outcome import write_outcome
 from kiago_ray.storage.run_directory import open_run
@@ -20,12 +21,12 @@ Kiago = Callable[..., Any]
 @pytest.fixture(scope="module")
 def searches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of small searches that differ in their seed."""
-    folder, models = tmp_path_factory.mktemp("runs"), load_models()
+    folder, models = tmp_path_factory.mktemp("runs"), load_models(phases=NONE)
     for name, seed in (("a", 0), ("b", 1)):
         small = {"candidates": 8, "steps": [2, 2], "seed": seed}
-        outcome = propose("La2CuO4", overrides=small, models=models)
+        outcome = propose("La2CuO4", preset="open", overrides=small, models=models)
         record = {"search": outcome.spec.model_dump(mode="json")}
-        directory = open_run(folder / name, record, {"preset": "default"})
+        directory = open_run(folder / name, record, {"preset": "open"})
         write_outcome(outcome, directory, cards=models.cards, hull=None)
     return folder
 
