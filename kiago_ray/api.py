@@ -13,6 +13,7 @@ import pyarrow as pa
 from kiago_ray.chemistry.elements import N_ELEMENTS, Floats
 from kiago_ray.chemistry.formula import FormulaError, amounts_row, fractions, parse
 from kiago_ray.chemistry.series import Change, series_of
+from kiago_ray.data.names import read
 from kiago_ray.data.tables import made_compounds
 from kiago_ray.hull import with_hull
 from kiago_ray.models import Models, check_hull, load_models
@@ -192,6 +193,7 @@ def scan(formula: str, *changes: Change, models: Models | None = None, threads: 
 
 def planned_scan(formula: str, changes: Sequence[Change], models: Models) -> Scan:
     """The scan before it is scored, with the known compositions of its series. Raises as `scan` does."""
+    read(formula)  # YBCO names no series
     series = series_of(formula, changes)
     for each in series:
         read_formula(
@@ -202,7 +204,7 @@ def planned_scan(formula: str, changes: Sequence[Change], models: Models) -> Sca
 
 def read_formula(formula: str, models: Models) -> Floats:
     """The amounts (118,) of a formula. Raises FormulaError, also for an element that the predictors don't know."""
-    amounts = parse(formula)
+    amounts = read(formula)
     unknown = [symbol for symbol in amounts if symbol in models.foreign]
     if unknown:
         raise FormulaError("unknown element", f"the predictors don't know {', '.join(unknown)}")

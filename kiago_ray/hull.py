@@ -45,6 +45,7 @@ from kiago_ray.chemistry.formula import (
 from kiago_ray.data import tables
 from kiago_ray.data.compositions import elements_held
 from kiago_ray.data.files import AN_ELEMENT, FOREIGN, DataError, LoadReport, PathLike, sha256
+from kiago_ray.data.names import read
 from kiago_ray.predictors.base import Predictor, predict
 from kiago_ray.predictors.energy import DIGITS, EnergyEnsemble
 from kiago_ray.predictors.weights import ENERGIES, load_card, load_energies
@@ -397,7 +398,7 @@ def judge(hull: EnergyHull, formulas: Sequence[object], ef_ev_per_atom: Floats |
     errors: list[str | None] = [None] * n
     for row, text in enumerate(formulas):
         try:
-            rows[row], good[row] = fractions(parse(text if isinstance(text, str) else "")), True
+            rows[row], good[row] = fractions(read(text if isinstance(text, str) else "")), True
         except FormulaError as error:
             errors[row] = str(error)
     if ef_ev_per_atom is not None:

@@ -3,12 +3,17 @@
 The grammar: `formula = part+`, `part = (symbol | bracket formula bracket) [amount]`. Brackets are round, square or
 curly; an amount is a plain decimal (`2`, `1.85`, `.5`, `2.`) in ordinary or subscript digits; whitespace may stand
 between any two of these. Amounts multiply and add up as exact decimals and are rounded once, at the end.
+
+Isotopes are their element, as an argument and in a file: D and T are hydrogen, and a mass number in square brackets
+with its symbol or raised before it is left out ([11B], ¹¹B). Water of crystallisation stands behind a raised dot, a
+star or a colon, with its number of molecules: CuSO4·5H2O. `data.names` reads what a person writes, and is stricter.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -38,6 +43,12 @@ _PLAIN = str.maketrans(
     _SUBSCRIPTS + "₊₋ₓ" + "\u2010\u2011\u2013\u2212" + "\u2024\uff0e" + "\u200b\ufeff",
     "0123456789" + "+-x" + "----" + ".." + "  ",
 )
+_ISOTOPE = re.compile(r"\[[0-9]{1,3}([A-Z][a-z]?)\]|[⁰¹²³⁴-⁹]{1,3}(?=[A-Z])")
+_HYDROGEN = frozenset(("D", "T"))
+_WATER = re.compile(
+    r"[\u00b7\u2022\u2027\u22c5\u2219*:]\s*(?:(?P<count>[0-9.]*)\s*[HD]2O|\([HD]2O\)\s*(?P<after>[0-9.]*))\s*$"
+)
+_CHARGE = re.compile(r"[⁰¹²³⁴-⁹]*[-+⁺⁻]\s*$")
 # A raised dot is a decimal point between subscripts only: in CuSO4·5H2O it means something else.
 _RAISED_DOT = re.compile(f"(?<=[{_SUBSCRIPTS}])[\u00b7\u2027\u22c5\u2219](?=[{_SUBSCRIPTS}])")
 _TOKEN = re.compile(
@@ -71,14 +82,25 @@ def parse(text: str) -> dict[str, float]:
     """Amounts by symbol, in order of appearance; an element that appears twice is added up. Raises FormulaError,
     naming the character and its 1-based position, for anything but a formula with definite amounts between 1e-9 and
     1e9. Reasons: "not text", "too long", "empty", "unknown element", "undetermined amount", "zero amount", "negative
-    amount", "amount out of bounds", "brackets", "syntax".
+    amount", "amount out of bounds", "brackets", "charge", "syntax".
     """
     if not isinstance(text, str):
         raise FormulaError("not text", f"a formula is text such as 'LaNiAsO', not {type(text).__name__}")
     if len(text) > MAX_LENGTH:
         message = f"too long: a formula may have {MAX_LENGTH} characters, {text[:20]!r}… has {len(text)}"
         raise FormulaError("too long", message, MAX_LENGTH + 1)
-    plain = _RAISED_DOT.sub(".", text).translate(_PLAIN)
+    plain = _plain(text)
+    water = _WATER.search(plain)
+    group = _atoms(text, plain if water is None else plain[: water.start()])
+    if water is not None:
+        count = "after" if water["count"] is None else "count"
+        molecules = _amount(text, water[count], water.start(count)) if water[count] else Decimal(1)
+        _add(group, {"H": _EXACT.multiply(Decimal(2), molecules), "O": molecules})
+    return {symbol: _bounded(symbol, float(amount), repr(text)) for symbol, amount in group.items()}
+
+
+def _atoms(text: str, plain: str) -> dict[str, Decimal]:
+    """Exact amounts by symbol in a formula without water; `text` is what a person gave, for messages."""
     group: dict[str, Decimal] = {}  # what the innermost open bracket holds so far
     part: dict[str, Decimal] = {}  # the last symbol or bracket, which an amount may still follow
     open_brackets: list[tuple[int, dict[str, Decimal]]] = []  # where each opened, and what stood before it
@@ -89,10 +111,12 @@ def parse(text: str) -> dict[str, float]:
             continue
         if kind == "number":
             if before not in ("symbol", "close"):
-                _fail(text, "syntax", at, token, "an amount follows an element or a bracket")
+                advice = "an amount follows an element or a bracket, an isotope is written [11B]"
+                _fail(text, "syntax", at, token, advice)
             amount = _amount(text, token, at)
             part = {symbol: _EXACT.multiply(value, amount) for symbol, value in part.items()}
         else:
+            token = "H" if token in _HYDROGEN else token
             if kind == "other" or (kind == "symbol" and token not in INDEX):
                 _refuse(text, plain, at, token, before)
             _add(group, part)
@@ -117,7 +141,14 @@ def parse(text: str) -> dict[str, float]:
     _add(group, part)
     if not group:
         raise FormulaError("empty", "empty: the formula has no element; give one such as 'LaNiAsO'")
-    return {symbol: _bounded(symbol, float(amount), repr(text)) for symbol, amount in group.items()}
+    return group
+
+
+def _plain(text: str) -> str:
+    """The text in the grammar's own characters, one for one; isotopes without their mass numbers."""
+    plain = _RAISED_DOT.sub(".", text)
+    plain = _ISOTOPE.sub(lambda found: (found[1] or "").center(len(found[0])), plain)
+    return plain.translate(_PLAIN)
 
 
 def _fail(text: str, reason: str, at: int, what: str, advice: str) -> NoReturn:
@@ -157,6 +188,8 @@ def _refuse(text: str, plain: str, at: int, token: str, before: str) -> NoReturn
         if token in _UNKNOWN_CAPITALS and before != "open":
             _fail(text, "undetermined amount", at, token, definite)
         _fail(text, "unknown element", at, token, "symbols are those of H to Og, such as 'Cu'")
+    if _CHARGE.match(plain, at) and before != "open":
+        _fail(text, "charge", at, text[at:].strip(), "a formula has neither charges nor open ends: leave it out")
     if token in "+-±" and before != "open":
         if token == "-" and amount_expected and after and after in "0123456789.":
             _fail(text, "negative amount", at, text[at : at + 2], "amounts are positive")
@@ -164,6 +197,9 @@ def _refuse(text: str, plain: str, at: int, token: str, before: str) -> NoReturn
             _fail(text, "undetermined amount", at, text[at : at + 2], definite)
     if token in _UNKNOWN_AMOUNTS and before != "open":
         _fail(text, "undetermined amount", at, text[at], definite)
+    if token.isalpha() and not token.isascii():
+        called = unicodedata.name(token, "a letter").capitalize()
+        _fail(text, "unknown element", at, text[at], f"that is {called}; type the letter of the Latin alphabet")
     if token.isalpha() and before == "open":
         _fail(text, "unknown element", at, text[at], "a symbol starts with a capital, such as 'Cu'")
     _fail(text, "syntax", at, text[at], "a formula holds elements, amounts and brackets")

@@ -15,6 +15,7 @@ from kiago_ray.chemistry.series import VACANT, Change, series_of
 from kiago_ray.cli import console
 from kiago_ray.cli.console import plain_table, print_json, say
 from kiago_ray.cli.formulas import IMAGES, Output, check_new, write_image, write_table
+from kiago_ray.data.names import read
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
 from kiago_ray.report.scans import described, doubts, scan_plot, summary_line, text_plot
@@ -67,6 +68,7 @@ def scan(
     changes = changes_of(site, dopants or [], x or [], vacant)
     check_new("--output", output, (".csv", ".parquet"))
     check_new("--plot", plot, IMAGES)
+    read(formula)
     series_of(formula, changes)  # what is wrong is refused before the models are read
     models = load_models(weights, known=known, phases=phases)
     found = api.scan(formula, *changes, models=models, threads=torch.get_num_threads())

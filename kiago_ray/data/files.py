@@ -32,8 +32,6 @@ FOREIGN = "an element that the predictor doesn't know"
 _GZIP = b"\x1f\x8b"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
-# Only with an amount: a bare D or T at the end of a SuperCon formula (`O8+D`) is an undetermined amount.
-_HEAVY_HYDROGEN = re.compile(r"[DT](?=[0-9.])")
 
 PathLike = str | os.PathLike[str]
 Row = TypeVar("Row")
@@ -185,9 +183,9 @@ def leave_out(where: bool, reason: str, value: str) -> None:
 
 
 def read_amounts(text: str) -> dict[str, float]:
-    """A formula's amounts, deuterium and tritium being hydrogen. Raises UnusableRow with the parser's reason."""
+    """A formula's amounts. Raises UnusableRow with the parser's reason."""
     try:
-        return parse(_HEAVY_HYDROGEN.sub("H", text))
+        return parse(text)
     except FormulaError as error:
         raise UnusableRow(error.reason, text) from None
 

@@ -30,6 +30,7 @@ from kiago_ray.chemistry.formula import FormulaError, parse
 from kiago_ray.data import files
 from kiago_ray.data.compositions import canonical, composition_key, compositions, merged
 from kiago_ray.data.files import Contents, LoadReport, PathLike, fail, leave_out, read_columns
+from kiago_ray.data.names import MAX_ATOMS, read
 
 COD_COLUMNS = ("file", "formula", "calcformula")
 OQMD_COLUMNS = ("formula", "formation_energy_ev_per_atom")
@@ -61,9 +62,6 @@ SUPERCON_COLUMNS = ("element", "utc", "tc", "journal")
 # LaH10 under 170–190 GPa reaches 250–260 K, the highest that was reproduced. SuperCon's higher entries are
 # misprints (28.7 K as 287), a retracted paper (C–S–H, 287.7 K) and a claim that no one repeated (323 K).
 MAX_TC_K = 260.0
-# Of one formula as written. The largest real ones (clathrates such as Ba24Si100, alloys in per cent) have
-# 124; above stand lost decimal points (O6050 for O6.050).
-MAX_ATOMS = 150.0
 
 TABLE_COLUMNS = [
     *("formula", "oxygen", "tc_k", "reports", "tc_min_k", "tc_max_k", "tc_spread_k"),
@@ -300,8 +298,7 @@ def load_cod(path: PathLike) -> tuple[pd.DataFrame, LoadReport]:
     """
 
     def read(number: str, formula: str, calculated: str, status: str) -> tuple[dict[str, float], str]:
-        # `- D H O -` → `H H O`; `?` → nothing; `read_amounts` knows `D2`.
-        text = " ".join("H" if token in ("D", "T") else token for token in formula.strip("-?. ").split())
+        text = formula.strip("-?. ")  # `- D H O -`; `?` for none
         leave_out(status == "retracted", "retracted", f"COD {number}")
         leave_out(not text, "missing formula", f"COD {number}, calcformula {calculated}")
         return files.read_amounts(text), number
@@ -322,10 +319,10 @@ def load_own(
     rows = []
     for line, (text, tc, *fields) in contents.rows:
         try:
-            formula = canonical(parse(text))
+            formula = canonical(read(text))
         except FormulaError as error:
             advice = "correct it, or name a file of SuperCon's form"
-            fail(path, line, f"the formula {text[:80]!r} can't be read ({error.reason})", advice)
+            fail(path, line, f"the formula {text[:80]!r} can't be read ({error})", advice)
         tc_k = files.finite(tc)
         if tc_k is None or not 0 <= tc_k <= highest_tc_k:
             limit = "" if np.isinf(highest_tc_k) else f" and no more than {highest_tc_k:g}"

@@ -17,8 +17,9 @@ import numpy as np
 from scipy.spatial import ConvexHull
 
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats, Ints
-from kiago_ray.chemistry.formula import FormulaError, fractions, parse, parse_amounts, parse_fractions
+from kiago_ray.chemistry.formula import FormulaError, fractions, parse, parse_amounts
 from kiago_ray.chemistry.series import coordinates, general_formula
+from kiago_ray.data.names import read
 from kiago_ray.errors import InputError
 from kiago_ray.hull import ON_THE_HULL_EV_PER_ATOM, SAME, EnergyHull
 from kiago_ray.report.plots import (
@@ -80,9 +81,9 @@ def drawn_elements(formulas: Sequence[str]) -> tuple[str, ...]:
     readable = list[dict[str, float]]()
     for formula in formulas:
         with suppress(FormulaError):
-            readable.append(parse(formula))
+            readable.append(read(formula))
     if formulas and not readable:
-        parse(formulas[0])  # which says what is wrong with it
+        read(formulas[0])  # which says what is wrong with it
     elements = tuple(dict.fromkeys(symbol for amounts in readable for symbol in amounts))
     if not 2 <= len(elements) <= 3 or len(formulas) > FORMULAS:
         raise InputError(
@@ -282,7 +283,7 @@ def check_section(formulas: Sequence[str]) -> None:
     """Raise InputError where these aren't two compositions, FormulaError."""
     if len(formulas) != 2:
         raise InputError(f"--section: {len(formulas)} formulas; give two, where it begins and where it ends")
-    rows = parse_fractions(formulas)
+    rows = [fractions(read(formula)) for formula in formulas]
     if np.abs(rows[0] - rows[1]).max() <= SAME:
         raise InputError(f"--section: {' and '.join(formulas)} are one composition; give two")
 

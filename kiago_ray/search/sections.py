@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS
-from kiago_ray.chemistry.formula import parse
+from kiago_ray.data.names import read
 from kiago_ray.errors import InputError
 
 
@@ -95,7 +95,7 @@ def _known_symbol(symbol: str) -> str:
 
 def _readable(formula: str) -> str:
     """The formula itself. Raises FormulaError for one that can't be read."""
-    parse(formula)
+    read(formula)
     return formula
 
 
