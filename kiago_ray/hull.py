@@ -151,10 +151,14 @@ def _predicted(ef: Predictor, fractions: csr_matrix) -> Floats:
 
 def _cached(file_sha256: str, energies: str, read: Callable[[], Phases]) -> Phases:
     """Phases of a file with these energies: from a Parquet file with checksums in KIAGO_CACHE or the user's cache, or
-    read and put there, whole or not at all. A file that is damaged, or that can't be written, only costs time.
+    read and put there, whole or not at all. A file that is damaged, or that can't be written, only costs time; the
+    report's last warning says of the latter.
     """
     own = os.environ.get(CACHE_VARIABLE)
-    folder = Path(own).expanduser() if own else platformdirs.user_cache_path("kiago-ray", appauthor=False)
+    try:
+        folder = Path(own).expanduser() if own else platformdirs.user_cache_path("kiago-ray", appauthor=False)
+    except RuntimeError:
+        return _not_kept(read(), "there is no home to keep it in")
     name = hashlib.sha256(f"{__version__} {file_sha256} {energies}".encode()).hexdigest()[:32]
     path = folder / "hull" / f"{name}.parquet"
     reports = TypeAdapter(LoadReport)
@@ -169,14 +173,22 @@ def _cached(file_sha256: str, energies: str, read: Callable[[], Phases]) -> Phas
     columns = {"ef_ev_per_atom": phases.ef_ev_per_atom, "predicted": phases.predicted}
     table = pa.table({"formula": phases.formulas, **columns})
     table = table.replace_schema_metadata({b"report": reports.dump_json(phases.report)})
-    with suppress(OSError):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as draft:
             pq.write_table(table, Path(draft) / "phases", compression="zstd", write_page_checksum=True)
             os.replace(Path(draft) / "phases", path)
         for old in sorted(path.parent.glob("*.parquet"), key=os.path.getmtime)[:-MAX_KEPT]:
-            old.unlink()
+            with suppress(FileNotFoundError):  # another process may be quicker
+                old.unlink()
+    except OSError as error:
+        return _not_kept(phases, f"{folder} can't keep it ({error.strerror or error})")
     return phases
+
+
+def _not_kept(phases: Phases, why: str) -> Phases:
+    told = f"read anew each time: {why}; name a folder in {CACHE_VARIABLE}"
+    return replace(phases, report=replace(phases.report, warnings=[*phases.report.warnings, told]))
 
 
 Inside = tuple[Ints, Floats, Ints]

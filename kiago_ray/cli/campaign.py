@@ -12,7 +12,7 @@ from rich.console import Console
 from typer import Argument, Option
 
 from kiago_ray.cli import console
-from kiago_ray.cli.console import View, plain_table, plural, print_facts, print_json, say
+from kiago_ray.cli.console import LINE_S, View, plain_table, plural, print_facts, print_json, say
 from kiago_ray.distributed.dispatch import RunRequest, Watcher, WorkerInfo, WorkerSetup
 from kiago_ray.distributed.drivers import Outcome, run_campaign, run_identity
 from kiago_ray.errors import InputError
@@ -40,7 +40,6 @@ from kiago_ray.tracking import record, tracking_target
 
 TRACK = "kiago campaign track {} --tracking-uri URI"  # sends MLflow what it lacks
 SHOWN_ROWS = 40
-LINE_S = 15.0  # between two lines on the progress
 _RECENT_S = 1800.0  # what counts for the pace of a running campaign
 
 Ended = TypeVar("Ended", bound=Outcome[Any])
@@ -127,11 +126,12 @@ def report(
     output: Annotated[Path, Option(help="The HTML page to write.")] = Path("report.html"),
 ) -> None:
     """Write one self-contained page with plots and a sortable table, of a campaign that is done or under way."""
-    directory = read_run(where)
+    directory, page_file = read_run(where), Location.of(output)
+    page_file.try_out()
     # Of other weights than the shipped ones nothing is known here.
     notes = card_notes(load_cards()) if directory.record.get("weights") == weights_hashes() else ()
     page = page_of_directory(directory.location, recorded_plan(directory), model_notes=notes)
-    Location.of(output).write_bytes(page.encode())
+    page_file.write_bytes(page.encode())
     print(f"{output}: {len(page) / 1e6:.1f} MB")
 
 

@@ -80,6 +80,8 @@ Out = Annotated[str | None, Option(help="Directory or URI; by default below runs
 Top = Annotated[int, Option(min=0, max=1000, help="Rows to print.")]
 AsJson = Annotated[bool, Option("--json", help="One JSON object on stdout.")]
 
+LINE_S = 15.0  # between two lines on the progress
+
 # Of what runs on Ray.
 NamedOut = Annotated[str | None, Option(help="Directory or URI; by default runs/NAME.")]
 Address = Annotated[
@@ -125,8 +127,9 @@ def tell_phases(hull: EnergyHull | None) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on stdout; a number that isn't finite is null."""
-    print(to_json(value, indent=2, inf_nan_mode="null", fallback=str).decode())
+    """One JSON object on stdout, in ASCII where that knows no Unicode; a number that isn't finite is null."""
+    plain = not (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    print(to_json(value, indent=2, inf_nan_mode="null", fallback=str, ensure_ascii=plain).decode())
 
 
 def plain_table(
@@ -217,6 +220,32 @@ class View(ABC):
         bar = ProgressBar(total=max(self.total, 1), completed=self.done, width=32)
         grid.add_row(bar, Text(self.progress()))
         return grid
+
+
+class Counted(View):
+    """Counts `what` is done of `total`."""
+
+    def __init__(self, what: str, total: int) -> None:
+        super().__init__()
+        self.what, self.total = what, total
+
+    def __call__(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+        self.moved(at_most_each_s=0.0 if done == total else LINE_S)
+
+    def progress(self) -> str:
+        """Such as 512 of 3,000 formulas, 14 s left."""
+        return ", ".join(filter(None, (f"{self.done:,} of {self.total:,} {self.what}", self.left())))
+
+
+def parts(total: int, what: str, size: int) -> Iterator[slice]:
+    """Slices of `total` things, `size` each, with the progress on screen where there are several."""
+    view = Counted(what, total)
+    with watching(view) if total > size else nullcontext():
+        for at in range(0, max(total, 1), size):
+            yield slice(at, at + size)
+            if total > size:
+                view(min(at + size, total), total)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from rich.console import Console
 from typer import Argument, Option
@@ -34,11 +35,13 @@ from kiago_ray.report.phase_diagrams import (
 from kiago_ray.report.plots import png_of, svg_of
 from kiago_ray.report.tables import cell, measured_remarks, measured_tc, with_spread
 from kiago_ray.report.terminal import UNKNOWN
+from kiago_ray.storage.location import Location
 from kiago_ray.storage.table import PREDICTED
 
 if TYPE_CHECKING:  # its import takes longer than most commands
     from matplotlib.figure import Figure
 
+PART = 512  # formulas, after which the progress is shown
 IMAGES = (".png", ".svg")
 COMPUTED = (
     "ef_ev_per_atom",
@@ -83,7 +86,10 @@ def predict(
     keeps its row; the T_c of all others stands, whatever the screens say.
     """
     table = requested(formulas, input, output, (*PREDICTED, "error"))
-    predicted = predict_table(table, load_models(weights, known=known, phases=phases))
+    models = load_models(weights, known=known, phases=phases)
+    if phases is not None:
+        console.tell_phases(models.hull)
+    predicted = predict_table(table, models)
     return hand_over(predicted, "predictions", shown_prediction, output, as_json, listed=input is not None)
 
 
@@ -164,7 +170,9 @@ def draw(
 
 def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
     """`table` with the columns of `storage.table.PREDICTED` and `error` added, in its order."""
-    scores = score(table["formula"].tolist(), models, threads=torch.get_num_threads())
+    formulas, threads = table["formula"].tolist(), torch.get_num_threads()
+    cuts = console.parts(len(formulas), "formulas", PART)
+    scores = pa.concat_tables([score(formulas[cut], models, threads=threads) for cut in cuts])
     found: pd.DataFrame = scores.select(PREDICTED).to_pandas().set_index(table.index)
     errors = pd.Series(scores["error"].to_pylist(), index=table.index, dtype=object)
     return pd.concat([table, found], axis=1).assign(error=errors)
@@ -174,7 +182,9 @@ def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:
     """`table` with the columns COMPUTED and FILLED, in its order. Of a file's energies its own count first."""
     texts = table["ef_ev_per_atom"] if hull.ef is None and "ef_ev_per_atom" in table else [""] * len(table)
     own = [finite(text) if text.strip() else np.nan for text in texts]
-    judged = judge(hull, table["formula"].tolist(), np.array(own, dtype=np.float64))  # None becomes NaN
+    formulas, energies = table["formula"].tolist(), np.array(own, dtype=np.float64)  # None becomes NaN
+    cuts = console.parts(len(formulas), "formulas", PART)
+    judged = [each for cut in cuts for each in judge(hull, formulas[cut], energies[cut])]
     rows: list[tuple[object, ...]] = []
     for formula, text, value, found in zip(table["formula"], texts, own, judged, strict=True):
         if value is None:
@@ -250,25 +260,21 @@ def check_new(option: str, path: Path | None, endings: Sequence[str]) -> None:
         raise InputError(f"{option}: {path} exists; remove it or name another file")
     if not path.parent.is_dir():
         raise InputError(f"{option}: there is no folder {path.parent}; make it first")
+    Location.of(path).try_out()
 
 
 def write_table(table: pd.DataFrame, output: Path) -> None:
-    """Write a table in the form that the file's name has. Raises InputError."""
-    try:
-        if output.suffix == ".csv":
-            table.to_csv(output, index=False, float_format="%.4f")
-        else:
-            table.to_parquet(output, index=False)
-    except OSError as error:
-        raise InputError(f"--output: can't write {output} ({error.strerror})") from None
+    """Write a table in the form that the file's name has, whole or not at all. Raises StorageError."""
+    if output.suffix == ".csv":
+        content = table.to_csv(index=False, float_format="%.4f").encode()
+    else:
+        content = table.to_parquet(index=False)
+    Location.of(output).write_bytes(content)
 
 
 def write_image(path: Path, figure: Figure) -> None:
-    """Write a figure in the form that the file's name has. Raises InputError."""
-    try:
-        path.write_bytes(svg_of(figure) if path.suffix == ".svg" else png_of(figure))
-    except OSError as error:
-        raise InputError(f"can't write {path} ({error.strerror})") from None
+    """Write a figure in the form that the file's name has. Raises StorageError."""
+    Location.of(path).write_bytes(svg_of(figure) if path.suffix == ".svg" else png_of(figure))
     say(f"written to {path}")
 
 
@@ -278,11 +284,12 @@ def records(table: pd.DataFrame) -> Sequence[Row]:
 
 
 def read_table(path: Path, fills: Sequence[str]) -> pd.DataFrame:
-    """A CSV file as texts, whose short rows are filled up. Raises InputError where it is none, lacks `formula`, or has
-    a column that the command `fills`.
+    """A CSV file as texts, whose short rows are filled up and empty ones left out. Raises InputError where it is none,
+    lacks `formula`, or has a column that the command `fills`.
     """
     try:
-        lines = list(islice(csv.reader(read_lines(path), strict=True), MAX_ROWS + 2))
+        read = csv.reader(read_lines(path), strict=True)
+        lines = list(islice((line for line in read if any(map(str.strip, line))), MAX_ROWS + 2))
     except csv.Error as error:
         raise InputError(f"--input: {path} is not a CSV file ({error}); export it again") from None
     if not lines:

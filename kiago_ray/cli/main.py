@@ -4,8 +4,12 @@ on stderr); 3 finished with failures that are listed; 1 anything else.
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
+import re
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -13,7 +17,7 @@ import typer
 from typer import Option
 from typer.core import TyperCommand, TyperGroup
 
-from kiago_ray.errors import KiagoError
+from kiago_ray.errors import InputError, KiagoError
 
 # What the list of commands says of each, and the module of this package that holds it under its name.
 COMMANDS = {
@@ -96,7 +100,10 @@ def main() -> NoReturn:
     """Run the command line; an error that a person can put right ends it with its exit code and one line."""
     # Threads that spin while they wait cost several times their work as soon as another program runs.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    write_what_is_not_there()
+    reach_loopback_directly()
     try:
+        check_text(sys.argv[1:])
         status = app(standalone_mode=False) or 0
     except typer.Abort:
         status = fail("interrupted")
@@ -108,6 +115,39 @@ def main() -> NoReturn:
     except typer.TyperException as error:
         status = fail(error.format_message())
     sys.exit(status)
+
+
+def write_what_is_not_there() -> None:
+    """Let both streams write signs that their encoding lacks in ASCII, instead of failing after all the work."""
+
+    def instead(error: UnicodeError) -> tuple[str, int]:
+        from kiago_ray.report.terminal import in_ascii
+
+        assert isinstance(error, UnicodeEncodeError)
+        return in_ascii(error.object[error.start : error.end]), error.end
+
+    codecs.register_error("kiago", instead)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="kiago")
+
+
+def reach_loopback_directly() -> None:
+    """Add this machine to what needs no proxy, for MLflow and whatever else asks the environment, here and in workers:
+    a proxy would look for 127.0.0.1 on its own machine.
+    """
+    without = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if without != "*":
+        hosts = [host.strip() for host in without.split(",") if host.strip()]
+        os.environ["no_proxy"] = ",".join(dict.fromkeys([*hosts, "localhost", "127.0.0.1", "::1"]))
+
+
+def check_text(arguments: Sequence[str]) -> None:
+    """Raise InputError for an argument that holds bytes which are no text."""
+    for number, argument in enumerate(arguments, start=1):
+        if not argument.isascii() and re.search("[\ud800-\udfff]", argument):
+            shown, encoding = os.fsencode(argument), sys.getfilesystemencoding().upper()
+            raise InputError(f"argument {number} is no {encoding}: {shown!r}; write it in that encoding")
 
 
 def fail(message: str, code: int = 2) -> int:

@@ -231,13 +231,7 @@ def superdiff(
         guidance=Guidance(follow.tc, follow.ef, alpha=alpha, weight=guidance) if guidance else None,
         seed=seed,
         device=device,
-        progress=tell_step,
+        progress=console.Counted("steps", 0),
     )
     baseline = {**about, "scale_factors": factors}, lambda: drawn().amounts
     return run(spec, "superdiff", models, out, top, as_json, baseline=baseline)
-
-
-def tell_step(done: int, total: int) -> None:
-    """Say each tenth of the steps."""
-    if done % max(1, total // 10) == 0:
-        say(f"step {done:,} of {total:,}")

@@ -23,6 +23,7 @@ from kiago_ray.plausibility.literature import Literature, site_odds
 from kiago_ray.plausibility.model import Prospects, save_plausibility, train_plausibility
 from kiago_ray.predictors.base import multiplies_bfloat16
 from kiago_ray.predictors.weights import TUNING_ORACLE
+from kiago_ray.storage.location import Location, StorageError, reason
 from kiago_ray.training.energy import SETTINGS as ENERGY_SETTINGS
 from kiago_ray.training.energy import EnergyTables, train_energies
 from kiago_ray.training.fit import FitSettings, RunOptions
@@ -226,8 +227,9 @@ def options(
     """Where and how, with progress lines on stderr. Makes the folder. Raises InputError."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out: can't write to {out} ({error.strerror}); choose another folder") from None
+        (Location.of(out) / "weights").try_out()
+    except (OSError, StorageError) as error:
+        raise InputError(f"--out: can't write to {out} ({reason(error)}); choose another folder") from None
     if threads:
         torch.set_num_threads(threads)
     return RunOptions(

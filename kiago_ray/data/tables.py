@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -278,14 +280,19 @@ def pack(
     }
     survey, short = _survey(tried), {pa.large_string(): pa.string()}
     try:
-        for name, table in packed.items():
-            arrow = pa.Table.from_pandas(table, preserve_index=False)
-            fields = [pa.field(each.name, short.get(each.type, each.type)) for each in arrow.schema]
-            arrow = arrow.cast(pa.schema(fields))
-            path = folder / name  # written once, read often
-            pq.write_table(arrow, path, compression="zstd", compression_level=19, write_page_checksum=True)
-        survey.to_csv(folder / TRIED, index=False, lineterminator="\n")
-        (folder / ELEMENT_COUNTS).write_bytes(COUNTS.dump_json(counts, indent=1) + b"\n")
+        with tempfile.TemporaryDirectory(dir=folder) as draft:
+            for name, table in packed.items():
+                arrow = pa.Table.from_pandas(table, preserve_index=False)
+                fields = [pa.field(each.name, short.get(each.type, each.type)) for each in arrow.schema]
+                arrow = arrow.cast(pa.schema(fields))
+                path = Path(draft) / name  # written once, read often
+                pq.write_table(
+                    arrow, path, compression="zstd", compression_level=19, write_page_checksum=True
+                )
+            survey.to_csv(Path(draft) / TRIED, index=False, lineterminator="\n")
+            (Path(draft) / ELEMENT_COUNTS).write_bytes(COUNTS.dump_json(counts, indent=1) + b"\n")
+            for path in sorted(Path(draft).iterdir()):
+                os.replace(path, folder / path.name)
     except OSError as error:
         raise DataError(f"{folder}: can't be written ({error.strerror}); choose another folder") from None
     rows = {name: len(table) for name, table in {**packed, TRIED: survey}.items()}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
@@ -57,14 +58,24 @@ def file_name(kind: str) -> str:
     return f"{kind}.txt.gz" if kind in get_args(OracleKind) else f"{kind}.safetensors"
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Put a file there, whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_weights(content: bytes, card: dict[str, Any], kind: str, folder: Path) -> Path:
     """Write a kind's weights to `folder`, and its card, which gets the file's name and SHA-256; return the path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name(kind)
-    path.write_bytes(content)
+    write_whole(path, content)
     card |= {"weights": path.name, "sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    (folder / f"{kind}.json").write_text(text, encoding="utf-8")
+    write_whole(folder / f"{kind}.json", text.encode())
     return path
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -239,7 +240,7 @@ def with_paths(spec: Kind, folder: Path) -> Kind:
     words = {"data": (), "known": WORDS, "tried": TRIED_WORDS, "weights": ()}
     named = {name: each for name in words if (each := getattr(spec, name, None)) is not None}
     paths = {name: each for name, each in named.items() if each not in words[name] and "://" not in each}
-    absolute = {name: str(folder / Path(each).expanduser()) for name, each in paths.items()}
+    absolute = {name: str(folder / os.path.expanduser(each)) for name, each in paths.items()}
     return spec.model_copy(update=absolute)
 
 
@@ -289,7 +290,7 @@ def _with_presets(values: Any, folder: Path) -> Any:
         return values
     found = {key: _with_presets(value, folder) for key, value in values.items()}
     if is_preset_file(values.get("preset")):
-        found["preset"] = read_preset(folder / Path(values["preset"]).expanduser())
+        found["preset"] = read_preset(folder / os.path.expanduser(values["preset"]))
     return found
 
 

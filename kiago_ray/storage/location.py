@@ -22,7 +22,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import pyarrow as pa
 from pyarrow import fs
@@ -170,6 +171,12 @@ class Location:
         for name, contents in files.items():
             (self / name).write_bytes(contents.encode("utf-8") if isinstance(contents, str) else contents)
 
+    def try_out(self) -> None:
+        """Raise StorageError where no file can be written here, before the work: an empty one is tried beside it."""
+        trial = Location(self.text, self.filesystem, f"{self.path}.{uuid.uuid4().hex}{TEMPORARY}")
+        trial.write_bytes(b"")
+        trial.delete()
+
     def delete(self) -> None:
         """Remove the file, if there is one. Raises StorageError."""
         with suppress(MissingError), self._failing("remove"):  # another process may be quicker
@@ -275,9 +282,20 @@ def open_s3(uri: str) -> tuple[Any, str]:
         connect_timeout=CONNECT_S,
         request_timeout=SILENCE_S,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        proxy_options=_proxy(options.get("scheme"), endpoint or f"s3.{region}.amazonaws.com"),
         tls_ca_file_path=_environment("AWS_CA_BUNDLE") or None,
     )
     return filesystem, "/".join((bucket, *parts))
+
+
+def _proxy(scheme: str | None, endpoint: str) -> str | None:
+    """The proxy that the environment names for an endpoint, as Python's HTTP finds it: the AWS SDK doesn't look."""
+    written, _, host = endpoint.rpartition("://")
+    proxy = getproxies().get(written or scheme or "https")
+    name = urlsplit(f"//{host}").hostname or ""
+    if not proxy or proxy_bypass(host) or name == "localhost" or name.startswith("127.") or name == "::1":
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def s3_reason(text: str) -> str | None:

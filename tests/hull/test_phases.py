@@ -131,7 +131,30 @@ def test_a_cache_that_cannot_be_written_loses_nothing(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KIAGO_CACHE", str(tmp_path / "file"))
-    assert len(load_phases(phases_file, Counted(), "a").formulas) == len(FORMULAS)
+    phases = load_phases(phases_file, Counted(), "a")
+    assert len(phases.formulas) == len(FORMULAS)
+    told = f"read anew each time: {tmp_path / 'file'} can't keep it (Not a directory); name a folder in KIAGO_CACHE"
+    assert phases.report.warnings[-1] == told
+
+
+@pytest.mark.parametrize("cache", ["~nobody-of-this-name/x", None])
+def test_without_a_home_all_works_without_a_cache(
+    cache: str | None, phases_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_entry(user: int) -> None:
+        raise KeyError(user)
+
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    for name in ("HOME", "XDG_CACHE_HOME", "KIAGO_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    if cache is not None:
+        monkeypatch.setenv("KIAGO_CACHE", cache)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    phases = load_phases(phases_file.absolute(), Counted(), "a")
+    assert len(phases.formulas) == len(FORMULAS)
+    assert phases.report.warnings[-1].endswith("name a folder in KIAGO_CACHE")
+    assert list(Path().iterdir()) == []  # no folder `~`
 
 
 def test_the_oldest_kept_give_way(

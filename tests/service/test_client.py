@@ -66,6 +66,23 @@ def test_it_comes_back_when_it_is_told_to(scripted: tuple[str, type[Scripted]]) 
     assert handler.asked == ["POST /v1/predict Bearer secret-token"] * 4
 
 
+def test_a_proxy_is_asked_for_other_machines_and_never_for_this_one(
+    scripted: tuple[str, type[Scripted]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, handler = scripted
+    for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # where nobody listens
+    handler.answers += [(200, {})] * 3
+    for own in (url, url.replace("127.0.0.1", "localhost")):
+        with client_of(own, [], retries=0) as client:
+            assert client.predict(["MgB2"]) == []
+    monkeypatch.setenv("http_proxy", url)
+    with client_of("http://kiago.invalid", [], retries=0) as client:
+        assert client.predict(["MgB2"]) == []
+    assert handler.asked[-1] == "POST http://kiago.invalid/v1/predict None"
+
+
 @pytest.mark.parametrize(("options", "most_s"), [({}, 60.5), ({"longest_pause_s": 5.0}, 5.5)])
 def test_it_gives_up_with_what_the_service_said(
     options: dict[str, float], most_s: float, scripted: tuple[str, type[Scripted]]

@@ -79,6 +79,21 @@ def test_credentials_may_come_from_a_profile(bucket: Any, monkeypatch: Any, tmp_
     assert "Credential=of-lab/" in bucket.server.requests[-1][1]["HTTP_AUTHORIZATION"]
 
 
+def test_a_proxy_is_asked_as_the_environment_says_and_never_for_this_machine(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # where nobody listens
+    Location.of(f"s3://{bucket.name}/a").write_bytes(b"a")
+    monkeypatch.setenv("http_proxy", bucket.server.url.removeprefix("http://"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://s3.invalid")
+    Location.of(f"s3://{bucket.name}/a").kind()
+    assert bucket.server.requests[-1][1]["HTTP_HOST"] == "s3.invalid"
+    monkeypatch.setenv("no_proxy", "s3.invalid")
+    assert "no connection to S3" in refused(Location.of(f"s3://{bucket.name}/a").read_bytes)
+
+
 def test_the_endpoint_of_s3_wins_over_that_of_all_services(bucket: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", bucket.server.url)
