@@ -1,7 +1,8 @@
 """Oxidation states of the elements, how likely each is, and Pauling electronegativities, as SMACT 4 tabulates them.
 
 The paper screened with SMACT 2.5.5, whose states are today's `smact14`; the package's default is `icsd24`, the default
-of SMACT's `Element` since 3.0. SMACT knows Z = 1 to 103; everything above has no state here.
+of SMACT's `Element` since 3.0. SMACT knows Z = 1 to 103; everything above has no state here. `oxidation_states.csv` and
+`anion_shares.csv` hold what SMACT 4.0.2 has (github.com/WMD-group/SMACT, MIT licence), in full.
 
 **State costs.** What stands beside an element matters as much as how often the ICSD has its state anywhere: copper is
 2+ in oxides and 1+ in sulfides. So the likelihood in `state_costs` is the mean of SMACT's share of the ICSD and of its
@@ -14,13 +15,11 @@ elements take up charge: the transition metal first (Cu2+ to Cu3+ for 1.2), then
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib import resources
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,41 +61,36 @@ class OxidationSet(StrEnum):
         raise ValueError(f"there is no oxidation-state set {value!r}; choose one of {names}")
 
 
-@cache
-def _smact_elements() -> dict[str, Any]:
-    """SMACT's elements by symbol. Imported here because SMACT brings pandas along."""
-    import smact
+def _rows(name: str) -> Iterator[dict[str, str]]:
+    """The rows of a table of this folder."""
+    text = resources.files("kiago_ray.chemistry").joinpath(name).read_text(encoding="utf-8")
+    return csv.DictReader(text.splitlines())
 
-    return dict(smact.element_dictionary())
+
+@cache
+def _elements() -> dict[str, dict[str, str]]:
+    """What SMACT tabulates of each element that it knows. It ships as a table, so that a release of SMACT can't change
+    what a search finds.
+    """
+    return {row["symbol"]: row for row in _rows("oxidation_states.csv")}
 
 
 @cache
 def states(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[tuple[int, ...], ...]:
     """The states of each of the 118 elements, ascending; empty where the set knows none."""
-    oxidation_set = OxidationSet(oxidation_set)
-    if oxidation_set is OxidationSet.ICSD24_FILTER:
-        from smact.utils.oxidation import ICSD24OxStatesFilter
-
-        table = ICSD24OxStatesFilter().filter(consensus=3, include_zero=False, commonality="low")
-        pairs = zip(table["element"], table["oxidation_state"], strict=True)
-        known: dict[str, Iterable[int]] = {str(symbol): map(int, str(text).split()) for symbol, text in pairs}
-    else:
-        name = f"oxidation_states_{oxidation_set.removeprefix('pymatgen_')}"
-        known = {symbol: getattr(element, name) or () for symbol, element in _smact_elements().items()}
-    return tuple(tuple(sorted(set(known.get(symbol, ())))) for symbol in SYMBOLS)
+    name = OxidationSet(oxidation_set).value
+    known = {symbol: tuple(map(int, row[name].split())) for symbol, row in _elements().items()}
+    return tuple(known.get(symbol, ()) for symbol in SYMBOLS)
 
 
 @cache
 def _occurrences() -> dict[tuple[str, int], int]:
     """How often SMACT counted each element in each state in the ICSD."""
-    from smact.utils.oxidation import ICSD24OxStatesFilter
-
-    seen: dict[tuple[str, int], int] = {}
-    table = ICSD24OxStatesFilter().get_species_occurrences_df()
-    rows = zip(table["element"], table["species"], table["results_count"], strict=True)
-    for symbol, species, count in rows:
-        charge = str(species).removeprefix(str(symbol))  # "3+", "-"
-        seen[str(symbol), int(charge[-1] + (charge[:-1] or "1"))] = int(count)
+    seen = {}
+    for symbol, row in _elements().items():
+        for pair in row["icsd_counts"].split():
+            state, _, count = pair.partition(":")
+            seen[symbol, int(state)] = int(count)
     return seen
 
 
@@ -124,15 +118,13 @@ def state_nats(oxidation_set: OxidationSet = OxidationSet.ICSD24) -> tuple[dict[
 @cache
 def electronegativities() -> tuple[float | None, ...]:
     """Pauling's electronegativity of the 118 elements in SMACT's table, None where it has none."""
-    known = {symbol: element.pauling_eneg for symbol, element in _smact_elements().items()}
-    return tuple(known.get(symbol) for symbol in SYMBOLS)
+    texts = [_elements().get(symbol, {}).get("electronegativity_pauling") for symbol in SYMBOLS]
+    return tuple(float(text) if text else None for text in texts)
 
 
 def metals() -> NDArray[np.bool_]:
     """The elements that SMACT calls metals, (118,). Ge and Sb are among them; Pm and Lr are not."""
-    import smact
-
-    return np.isin(SYMBOLS, list(smact.metals))
+    return np.array([_elements().get(symbol, {}).get("metal") == "yes" for symbol in SYMBOLS])
 
 
 def mask(state: int, oxidation_set: OxidationSet = OxidationSet.ICSD24) -> NDArray[np.bool_]:
@@ -194,13 +186,11 @@ def _with_states_between(costs: Mapping[int, float]) -> dict[int, float]:
 
 def _shares_beside(anions: Collection[str]) -> dict[int, dict[int, float]]:
     """By element, the share of each state beside these anions, where SMACT has one."""
-    text = resources.files("smact").joinpath("data", "oxidation_state_probability_table.json").read_text()
     sums: dict[int, dict[int, float]] = {}
-    for anion, species, share in json.loads(text):
-        if anion in anions:
-            symbol = species.rstrip("0123456789")
-            of_element, state = sums.setdefault(INDEX[symbol], {}), int(species[len(symbol) :])
-            of_element[state] = of_element.get(state, 0.0) + float(share)
+    for row in _rows("anion_shares.csv"):
+        if row["anion"] in anions:
+            of_element, state = sums.setdefault(INDEX[row["symbol"]], {}), int(row["state"])
+            of_element[state] = of_element.get(state, 0.0) + float(row["share"])
     totals = {z: sum(shares.values()) for z, shares in sums.items()}
     return {
         z: {state: share / totals[z] for state, share in shares.items()}
@@ -211,9 +201,8 @@ def _shares_beside(anions: Collection[str]) -> dict[int, dict[int, float]]:
 
 def _overruled(surroundings: str) -> dict[int, dict[int, float]]:
     """The nats that `state_costs.csv` gives in these surroundings, by element and state."""
-    text = resources.files("kiago_ray.chemistry").joinpath("state_costs.csv").read_text(encoding="utf-8")
     found: dict[int, dict[int, float]] = {}
-    for row in csv.DictReader(text.splitlines()):
+    for row in _rows("state_costs.csv"):
         nats = float(row[f"{surroundings}_nats"])
         found.setdefault(INDEX[row["symbol"]], {}).update(
             dict.fromkeys(map(int, row["states"].split()), nats)

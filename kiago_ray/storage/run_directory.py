@@ -36,7 +36,7 @@ _HEADER = "# The complete specification of this run, with every default. Written
 _SHOWN_DIFFERENCES = 3
 _ABSENT = "absent"
 adapter = cache(TypeAdapter[Any])  # to make one takes longer than to read by it
-_PACKAGES = ("torch", "numpy", "lightgbm", "smact", "pymatgen", "pyarrow", "ray", "mlflow")
+_PACKAGES = ("torch", "numpy", "lightgbm", "pyarrow", "ray", "mlflow")
 
 
 class RunDirectoryError(StorageError):

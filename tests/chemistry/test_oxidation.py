@@ -1,14 +1,23 @@
-"""Oxidation states, electronegativities and masks against SMACT's own elements; what states cost."""
+"""Oxidation states, electronegativities and masks against SMACT's own elements; what states cost.
+
+`python -m tests.chemistry.test_oxidation` writes the shipped tables again, as the installed SMACT has them.
+"""
 
 from __future__ import annotations
 
 import csv
+import json
+import re
+from collections.abc import Iterable, Sequence
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
 import smact
+from smact.utils.oxidation import ICSD24OxStatesFilter
 
+from kiago_ray.chemistry import oxidation
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS
 from kiago_ray.chemistry.oxidation import (
     D_BLOCK,
@@ -179,3 +188,52 @@ def test_transition_metals_lie_below_every_anion_former() -> None:
     assert scale[D_BLOCK].max() < lowest
     assert D_BLOCK.sum() == 29  # La and Lu's group 3 place aside
     assert {SYMBOLS[z] for z in np.flatnonzero(TRANSITION_METALS)} >= {"Ti", "Cu", "Ru", "Au"}
+
+
+FOLDER = Path(oxidation.__file__).parent
+
+
+def test_the_shipped_tables_are_smacts(tmp_path: Path) -> None:
+    write_tables(tmp_path)
+    for written in tmp_path.iterdir():
+        assert written.read_text() == (FOLDER / written.name).read_text()
+
+
+def write_tables(folder: Path = FOLDER) -> None:
+    """Write `oxidation_states.csv` and `anion_shares.csv` from the installed SMACT, numbers in full."""
+    chosen = ICSD24OxStatesFilter().filter(consensus=3, include_zero=False, commonality="low")
+    common = dict(zip(chosen["element"], chosen["oxidation_state"], strict=True))
+    counts: dict[str, list[str]] = {}
+    seen = ICSD24OxStatesFilter().get_species_occurrences_df()
+    for symbol, species, count in zip(seen["element"], seen["species"], seen["results_count"], strict=True):
+        charge = species.removeprefix(symbol)  # "3+", "-"
+        counts.setdefault(symbol, []).append(f"{int(charge[-1] + (charge[:-1] or '1'))}:{int(count)}")
+    names = [f"oxidation_states_{member.removeprefix('pymatgen_')}" for member in list(OxidationSet)[:-1]]
+    rows = []
+    for symbol, element in smact.element_dictionary().items():
+        sets = [getattr(element, name) or () for name in names]
+        sets.append(map(int, str(common.get(symbol, "")).split()))
+        texts = [" ".join(map(str, sorted(set(known)))) for known in sets]
+        scale = "" if element.pauling_eneg is None else element.pauling_eneg
+        metal = "yes" if symbol in smact.metals else "no"
+        rows.append([symbol, metal, scale, *texts, " ".join(counts.get(symbol, []))])
+    first = ["symbol", "metal", "electronegativity_pauling"]
+    _write(folder / "oxidation_states.csv", [*first, *OxidationSet, "icsd_counts"], rows)
+
+    text = resources.files("smact").joinpath("data", "oxidation_state_probability_table.json").read_text()
+    used = {anion for anions in oxidation._ANIONS.values() for anion in anions}
+    split = [  # unseen states too: they settle the order of sums, and so their last bit
+        (anion, *re.findall("[A-Za-z]+|[0-9]+", species), share)
+        for anion, species, share in json.loads(text)
+        if anion in used
+    ]
+    _write(folder / "anion_shares.csv", ["anion", "symbol", "state", "share"], split)
+
+
+def _write(path: Path, header: list[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+if __name__ == "__main__":
+    write_tables()
