@@ -50,13 +50,16 @@ lint: $(STAMP)  ## ruff, mypy and the import rules
 docs: $(STAMP)  ## the documentation, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-# torch is left out here, for requirements-torch-*.txt have it; setuptools, which it needs, isn't.
+# torch is left out of the two lock files, for requirements-torch-*.txt have it; what it needs for macOS, where it brings
+# no CUDA, is what every build of it needs.
 lock: $(STAMP)  ## pin what pyproject.toml asks for, and keep the other pins; UPGRADE=--upgrade renews all
+	sed -n 's/^\(torch==[0-9.]*\) .*/\1/p' requirements-torch-cpu.txt > .venv/torch.txt
+	$(BIN)/uv pip compile -q --no-header --no-annotate --python-platform macos --python-version 3.11 .venv/torch.txt | \
+		sed '/^torch==/d; s/==.*//' > .venv/torch-needs.txt
 	echo "torch; python_version < '3'" > .venv/no-torch.txt
-	echo "setuptools>=77.0.3" | $(LOCK) pyproject.toml - --extra s3 --overrides .venv/no-torch.txt -o requirements.lock
-	$(LOCK) pyproject.toml --all-extras -c requirements.lock --overrides .venv/no-torch.txt -o requirements-dev.lock
-	sed -n 's/^\(torch==[0-9.]*\) .*/\1/p' requirements-torch-cpu.txt | \
-		$(LOCK) - -c requirements.lock -o requirements-torch-cu130.txt
+	$(LOCK) pyproject.toml .venv/torch-needs.txt --extra s3 --overrides .venv/no-torch.txt -o requirements.lock
+	$(LOCK) pyproject.toml .venv/torch-needs.txt --all-extras -c requirements.lock --overrides .venv/no-torch.txt -o requirements-dev.lock
+	$(LOCK) .venv/torch.txt -c requirements.lock -o requirements-torch-cu130.txt
 
 clean:  ## remove the environment and what the tools left behind
 	rm -rf .venv .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis build site *.egg-info

@@ -12,7 +12,7 @@ import tarfile
 import tomllib
 import zipfile
 from collections.abc import Iterable
-from importlib.metadata import packages_distributions
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -87,6 +87,8 @@ def test_the_locks_agree_and_torch_is_in_files_of_its_own() -> None:
         found = pins(f"requirements-torch-{build}.txt")
         assert torch.specifier.contains(version(found["torch"]))
         assert all(use[name].specifier == found[name].specifier for name in use.keys() & found.keys())
+    needs = {canonical(each.name) for each in map(Requirement, requires("torch") or []) if each.marker is None}
+    assert "sympy" in needs <= use.keys()
     cpu, cuda = (version(pins(f"requirements-torch-{build}.txt")["torch"]) for build in TORCH_BUILDS)
     assert cpu.partition("+")[0] == cuda
     assert "nvidia-cublas" in found
