@@ -54,8 +54,9 @@ docs: $(STAMP)  ## the documentation, in site/
 # no CUDA, is what every build of it needs.
 lock: $(STAMP)  ## pin what pyproject.toml asks for, and keep the other pins; UPGRADE=--upgrade renews all
 	sed -n 's/^\(torch==[0-9.]*\) .*/\1/p' requirements-torch-cpu.txt > .venv/torch.txt
-	$(BIN)/uv pip compile -q --no-header --no-annotate --python-platform macos --python-version 3.11 .venv/torch.txt | \
-		sed '/^torch==/d; s/==.*//' > .venv/torch-needs.txt
+	MACOSX_DEPLOYMENT_TARGET=14.0 $(BIN)/uv pip compile --quiet --no-header --no-annotate --python-platform macos \
+		--python-version 3.11 .venv/torch.txt -o .venv/torch-for-macos.txt
+	sed '/^torch==/d; s/==.*//' .venv/torch-for-macos.txt > .venv/torch-needs.txt
 	echo "torch; python_version < '3'" > .venv/no-torch.txt
 	$(LOCK) pyproject.toml .venv/torch-needs.txt --extra s3 --overrides .venv/no-torch.txt -o requirements.lock
 	$(LOCK) pyproject.toml .venv/torch-needs.txt --all-extras -c requirements.lock --overrides .venv/no-torch.txt -o requirements-dev.lock

@@ -1,8 +1,8 @@
 """Oxidation states of the elements, how likely each is, and Pauling electronegativities, as SMACT 4 tabulates them.
 
 The paper screened with SMACT 2.5.5, whose states are today's `smact14`; the package's default is `icsd24`, the default
-of SMACT's `Element` since 3.0. SMACT knows Z = 1 to 103; everything above has no state here. `oxidation_states.csv` and
-`anion_shares.csv` hold what SMACT 4.0.2 has (github.com/WMD-group/SMACT, MIT licence), in full.
+of SMACT's `Element` since 3.0. SMACT knows Z = 1 to 103; everything above has no state here.
+`oxidation_states.csv` and `anion_shares.csv` hold what SMACT 4.0.2 has (github.com/WMD-group/SMACT, MIT licence).
 
 **State costs.** What stands beside an element matters as much as how often the ICSD has its state anywhere: copper is
 2+ in oxides and 1+ in sulfides. So the likelihood in `state_costs` is the mean of SMACT's share of the ICSD and of its
