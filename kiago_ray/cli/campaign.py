@@ -19,7 +19,7 @@ from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_cards, weights_hashes
 from kiago_ray.report.page import card_notes
-from kiago_ray.report.tables import best_table, no_gain, top_table
+from kiago_ray.report.tables import best_table, measured_remarks, no_gain, top_table
 from kiago_ray.runs.lease import living_driver
 from kiago_ray.runs.plan import Plan, PlannedSearch, Shard, make_plan
 from kiago_ray.runs.results import page_of_directory
@@ -355,7 +355,7 @@ def show_outcome(outcome: Outcome[CampaignResults], where: str, top: int, as_jso
     elif rows:
         title = "No formula passed every screen; the best that failed"
     best = best_table(rows, (), title, places=("base", "source", "search"))
-    Console().print(best, "", top_table(results.top), sep="\n")
+    Console().print(best, *measured_remarks(rows), "", top_table(results.top), sep="\n")
     if remark := no_gain(results.gains, results.passed):
         print(f"\n{remark}")
     print()

@@ -355,10 +355,8 @@ def trajectory_plot(path: Trajectory, base_tc_k: float | None = None, title: str
     climbed = np.isfinite(path.climbed_k).any(axis=1)
     if climbed.any():
         median = np.nanmedian(path.climbed_k[climbed], axis=1)
-        label = f"median of {TC}'s lower bound, which is climbed"
-        panels[0].plot(
-            np.flatnonzero(climbed), median, color=GREY, linewidth=1.6, linestyle=DASHED, label=label
-        )
+        style = {"color": "black", "linewidth": 1.4, "linestyle": DASHED}
+        panels[0].plot(np.flatnonzero(climbed), median, label="median of lower bound", **style)
     if base_tc_k is not None:
         panels[0].axhline(base_tc_k, color=ORANGE, linewidth=1.6, linestyle="-.", label="base material")
     change = second_stage(np.arange(steps), path.stage)

@@ -15,6 +15,7 @@ import pytest
 
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.compositions import KnownCompositions
+from kiago_ray.report.reasons import reasons_of
 from kiago_ray.screening.candidates import collect, ranked
 from kiago_ray.screening.known import BaseMaterial, KnownMaterials, TriedMaterials
 from kiago_ray.screening.screens import apply_screens
@@ -161,6 +162,23 @@ def test_the_pressure_of_a_neighbour_stands_in_its_row(make_result: MakeResult) 
     assert [row["nearest_emd_pressure_gpa"] for row in rows] == [155.0, 155.0, None]
     assert [row["nearest_emd"] for row in rows] == [0.0, pytest.approx(0.2 + 7 * 0.05), None]
     assert [row["known"] for row in rows] == ["H3S", None, None]
+
+
+def test_a_known_hydride_does_not_come_first_and_its_pressure_is_told(make_result: MakeResult) -> None:
+    known = known_of(["LaH10"], [250.0], pressure_gpa=[170.0])
+    spec = SearchSpec(screens={"names": ["hydride"], "rank_by": "tc"})
+    rows = [("LaH10", 238.0, -0.1), ("LaH11", 236.0, -0.1), ("YH9", 20.0, -0.1)]
+    best = ranked(whole(make_result(rows), spec, known=known), spec.screens).to_pylist()
+    assert [(row["formula"], row["known"]) for row in best] == [
+        ("YH9", None),
+        ("LaH10", "LaH10"),
+        ("LaH11", "LaH10"),  # 0.8 % of the atoms away
+    ]
+    assert (best[1]["measured_tc_k"], best[1]["measured_pressure_gpa"]) == (250.0, 170.0)
+    assert best[1]["contradicted"] is None
+    first, *others = reasons_of(best[1], None)
+    assert "measured at 250 K under 170 GPa" in first.sentence
+    assert not any(reason.side == "for" for reason in others)  # no "oracle agrees" of what was measured
 
 
 def test_what_is_known_made_or_tried_is_named_and_listed_after_what_is_new(make_result: MakeResult) -> None:

@@ -27,7 +27,7 @@ function verdict(found) {
   const flag = found.extrapolated
     ? node("p", { class: "flag" }, "Far from anything known: these temperatures mean nothing here.")
     : null;
-  const measured = found.nearest_known === found.known ? reported(found) : "";
+  const measured = found.nearest_known === found.known ? reported(found, pressure) : "";
   const known = found.known
     ? node("p", { class: "hint" }, "Known: the same as ", formulaNode(found.known), `, which has been measured${measured}.`)
     : null;
@@ -35,8 +35,8 @@ function verdict(found) {
   return node("div", {}, heading, ...alarms, ...[flag, known, made].filter(Boolean));
 }
 
-function reported(found) {
-  const tc = found.nearest_tc_k === null ? "" : ` at ${kelvin(found.nearest_tc_k)}`;
+function reported(found, pressure) {
+  const tc = found.measured_tc_k === null ? "" : ` at ${kelvin(found.measured_tc_k)}${pressure}`;
   return found.nearest_reference ? `${tc} (first in ${found.nearest_reference})` : tc;
 }
 
