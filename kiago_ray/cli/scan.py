@@ -19,7 +19,8 @@ from kiago_ray.data.names import read
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
 from kiago_ray.report.scans import described, doubts, scan_plot, summary_line, text_plot
-from kiago_ray.report.tables import cell, with_spread
+from kiago_ray.report.tables import cell, kelvin, with_spread
+from kiago_ray.report.terminal import in_ascii
 
 LONGEST = 40  # rows of a series that are printed with the known compositions between them
 MOST = 12  # rows of a map
@@ -59,11 +60,16 @@ def scan(
 ) -> int:
     """Scan doping series of a formula: T_c, plausibility, energy above the hull and charges at each x.
 
-    `kiago scan La2CuO4 --site La --with Sr,Ba,Ca --x 0:0.3:0.01` is a curve for each dopant, `kiago scan YBa2Cu3O7
-    --site O --vacant 0:1:0.05` one of oxygen. Two changes make a map: `--site Y --with Ca --x 0:0.3:0.05 --site O
-    --with vacant --x 0:1:0.1`; or two dopants on one site: `--site La --with Sr --x 0:0.2:0.05 --with Ca --x
-    0:0.2:0.05`. Known compositions on the same line stand beside with their measured T_c. Where no model can be right
-    the remark says so: an undoped cuprate, what superconducts under pressure, what a measurement contradicts.
+    Known compositions of the same series stand beside, with their measured T_c. Where no model can be right the remark
+    says so: an undoped cuprate, what superconducts under pressure, what a measurement contradicts.
+
+    A curve for each dopant: kiago scan La2CuO4 --site La --with Sr,Ba,Ca --x 0:0.3:0.01
+
+    Oxygen that leaves: kiago scan YBa2Cu3O7 --site O --vacant 0:1:0.05
+
+    A map of two sites: kiago scan LaFeAsO --site La --with Ce --x 0:1:0.1 --site O --with F --x 0:0.2:0.02
+
+    A map of two dopants on one site: kiago scan La2CuO4 --site La --with Sr --with Ca --x 0:0.2:0.02
     """
     changes = changes_of(site, dopants or [], x or [], vacant)
     check_new("--output", output, (".csv", ".parquet"))
@@ -128,7 +134,8 @@ def show(found: Any, *, listed: bool) -> None:
             terminal.print(plain_table([shown(row) for row in rows], names=("formula",), texts=("remark",)))
     lines = ["", *text_plot(found, terminal.width), ""]
     lines += [summary_line(series, found.rows(series)) for series in found.series]
-    terminal.print("\n".join(lines), markup=False, highlight=False)
+    for line in lines:
+        terminal.print(in_ascii(line) if terminal.options.ascii_only else line, markup=False, highlight=False)
 
 
 def shown(row: Mapping[str, Any]) -> dict[str, str]:
@@ -138,7 +145,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, str]:
         "formula": row["formula"],
         "T_c (K)": with_spread(row),
         "oracle": cell(row, "tc_oracle_k"),
-        "measured": cell(row, "known_tc_k"),
+        "measured": kelvin(row["known_tc_k"]).removesuffix(" K"),
         "exists": cell(row, "existence"),
         "ΔE_hull": cell(row, "e_hull_ev_per_atom"),
         "valence": cell(row, "mean_valences"),

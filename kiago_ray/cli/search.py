@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,7 +55,11 @@ Without = Annotated[
 ]
 Keep = Annotated[str | None, Option(help="Elements of the base whose sites stay as they are, such as Fe,As.")]
 Dope = Annotated[
-    list[str] | None, Option(help="What alone may come in on a site, such as La:Sr,Ba; other sites stay.")
+    list[str] | None,
+    Option(
+        help="What alone may come in on a site, such as La:Sr,Ba, or La:Sr,Ba:0.05:0.3 with the least and most atoms "
+        "of FORMULA as written; other sites stay."
+    ),
 ]
 Range = Annotated[
     str | None, Option("--range", help="Share of a site that foreign elements take, such as 0:0.3.")
@@ -114,6 +119,7 @@ def search(
     as_json: console.AsJson = False,
 ) -> int:
     """Search for compositions with a higher T_c around FORMULA; print the best and write a run directory."""
+    dope, span = doped(dope or [], span, formula)
     given: dict[str, Any] = {"base": formula, "candidates": candidates, "steps": steps, "seed": seed}
     given |= {"fixed": fixed, "max_elements": max_elements}
     given |= {"elements.allow": allow, "elements.forbid": forbid}
@@ -302,6 +308,39 @@ def whole_numbers(text: str, option: str, example: str, count: int | None = None
     if not found or count not in (None, len(found)):
         raise InputError(f"{option}: {text[:80]!r} is not whole numbers such as {example}")
     return found
+
+
+def doped(texts: list[str], span: str | None, formula: str | None) -> tuple[list[str], str | None]:
+    """`--dope` without the amounts of La:Sr,Ba:0.05:0.3, and `--range`, which they are in shares of the site. A site's
+    whole is what the formula has of its element and of the dopants. Raises InputError.
+    """
+    plain, spans = list[str](), set[str]()
+    for text in filter(None, ";".join(texts).split(";")):
+        site, *rest = (part.strip() for part in text.split(":"))
+        plain.append(":".join([site, *rest[:1]]))
+        if len(rest) < 2:
+            continue
+        base = parse(formula) if formula is not None else {}
+        whole = (
+            sum(base.get(symbol, 0.0) for symbol in {site, *symbols(rest[0])}) if site in base else math.nan
+        )
+        try:
+            low, high = (float(part) / whole for part in rest[1:])
+        except ValueError:
+            raise InputError(
+                f"--dope: {text[:80]!r} can't be read; write such as La:Sr,Ba:0.05:0.3"
+            ) from None
+        if not 0 <= low <= high <= 1:
+            of = f"{formula} has {whole:g}" if site in base else "give FORMULA, which holds it"
+            raise InputError(
+                f"--dope: {text[:80]!r} isn't from least to most atoms of the site of {site}; {of}"
+            )
+        spans.add(f"{low:.9g}:{high:.9g}")
+    if len(spans) > 1 or (spans and span is not None):
+        raise InputError(
+            "--dope: a search has one range, the same share of each site; give amounts once, or --range"
+        )
+    return plain, spans.pop() if spans else span
 
 
 def two_shares(text: str) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from kiago_ray.chemistry.elements import Floats
 from kiago_ray.chemistry.series import LETTERS, Series
 from kiago_ray.report.plots import COLORS, GREY, TC, Array, finish, new_figure
-from kiago_ray.report.reasons import of_itself
+from kiago_ray.report.reasons import NEAR_L1, of_itself
 from kiago_ray.screening.known import EXTRAPOLATED
 from kiago_ray.screening.scans import Scan
 
@@ -31,10 +31,14 @@ def doubts(row: Row) -> list[str]:
     """Why the T_c predicted for a row of a scan can't be believed, in a few words each."""
     found = []
     if row["undoped"]:
-        found.append("undoped as written: an insulator unless oxygen or a dopant comes in")
+        found.append("undoped as written, an insulator")
     itself = of_itself(row)
     if itself is not None and itself.alarm:
         found.append(itself.brief)
+    elif (pressure := row["nearest_pressure_gpa"] or 0) > 0 and row["nearest_distance"] <= NEAR_L1:
+        found.append(
+            f"{row['nearest_known']} nearby was measured under {pressure:g} GPa, which no model knows"
+        )
     if (row["extrapolation"] or 0) > EXTRAPOLATED:
         found.append("far from all that the models learnt")
     return found
@@ -69,7 +73,8 @@ def summary_line(series: Series, rows: Sequence[Row]) -> str:
     if top is not None:
         spread = "" if top["tc_std_k"] is None else f" ± {top['tc_std_k']:.0f}"
         oracle = "" if top["tc_oracle_k"] is None else f", oracle {top['tc_oracle_k']:.1f} K"
-        text = f"T_c up to {top['tc_k']:.1f}{spread} K at {place(top)}, {top['formula']}{oracle}"
+        end = ", the end of the range" if top["x"] == max(series.dopings[0].x) else ""
+        text = f"T_c up to {top['tc_k']:.1f}{spread} K at {place(top)}{end}, {top['formula']}{oracle}"
     if not known:
         return f"{series.name}: {text}; none of its compositions is known"
     high = max(known, key=lambda row: row["known_tc_k"])

@@ -36,7 +36,7 @@ from kiago_ray.storage.table import PREDICTED, columns, description
 
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 COLUMNS = ("formula", *PREDICTED, "error")
-MORE = ("trusted_tc_k", "extrapolated", "gain", "nearest_pressure_gpa")
+MORE = ("trusted_tc_k", "extrapolated", "gain")
 CHARGE = (
     "neutral",
     "pauling",

@@ -27,7 +27,7 @@ _PREDICTED = (
     "decomposition "
     "plausibility existence plausibility_reason expected_improvement_k best_nearby best_nearby_tc_k "
     "oxidation_states charge_kind mean_valences holes_per_cu undoped "
-    "nearest_known nearest_distance nearest_tc_k nearest_reference made passed"
+    "nearest_known nearest_distance nearest_tc_k nearest_pressure_gpa nearest_reference made passed"
 )
 PREDICTED: tuple[str, ...] = tuple(_PREDICTED.split())
 """The columns that a formula without a search has: of `kiago predict` and POST /v1/predict, in this order."""

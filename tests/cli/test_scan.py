@@ -52,6 +52,7 @@ def test_pressure_is_said_where_it_was_measured(kiago: Kiago, tmp_path: Path) ->
     assert series["points"][0]["known_pressure_gpa"] == 170
     assert any("under 170 GPa; T_c here is no prediction" in doubt for doubt in series["points"][0]["doubts"])
     assert series["points"][1]["known_tc_k"] is None
+    assert "LaH10 nearby was measured under 170 GPa" in series["points"][1]["doubts"][0]
 
 
 def test_two_changes_are_a_map(kiago: Kiago, tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ import pytest
 import yaml
 
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.cli.search import forbidden, overrides_from
+from kiago_ray.cli.search import doped, forbidden, overrides_from
 from kiago_ray.data.tables import landmarks
+from kiago_ray.errors import InputError
 from kiago_ray.search.spec import load_preset
 from kiago_ray.storage.run_directory import CANDIDATES
 from kiago_ray.storage.table import read_table
@@ -397,3 +398,20 @@ def test_without_adds_to_what_is_forbidden_and_spares_a_family_s_base() -> None:
     assert found == ["Be", "F", "Ni", "Cd", "Os", "Hg", "Pb"]
     assert "Tl" in forbidden("toxic,Tl", spec)
     assert "Tl" in forbidden("toxic", load_preset("open", {"base": "Tl2Ba2CuO6"}))
+
+
+def test_amounts_of_a_dopant_are_shares_of_its_site() -> None:
+    assert doped(["La:Sr,Ba:0.05:0.3"], None, "La2CuO4") == (["La:Sr,Ba"], "0.025:0.15")
+    assert doped(["La:Sr:0:0.3"], None, "La1.85Sr0.15CuO4") == (["La:Sr"], "0:0.15")
+    assert doped(["La:Sr;O:F"], "0:0.1", "La2CuO4") == (["La:Sr", "O:F"], "0:0.1")
+    for texts, span, formula, message in (
+        (["La:Sr:0:3"], None, "La2CuO4", "La2CuO4 has 2"),
+        (["La:Sr:0.3:0.1"], None, "La2CuO4", "from least to most"),
+        (["La:Sr:0.3"], None, "La2CuO4", "can't be read"),
+        (["La:Sr:0:x"], None, "La2CuO4", "can't be read"),
+        (["La:Sr:0:0.3"], None, None, "give FORMULA"),
+        (["La:Sr:0:0.3"], "0:0.1", "La2CuO4", "one range"),
+        (["La:Sr:0:0.3", "O:F:0:0.3"], None, "La2CuO4", "one range"),
+    ):
+        with pytest.raises(InputError, match=message):
+            doped(texts, span, formula)
