@@ -25,30 +25,33 @@ from kiago_ray.report.terminal import in_ascii
 LONGEST = 40  # rows of a series that are printed with the known compositions between them
 MOST = 12  # rows of a map
 
+Site = Annotated[
+    list[str],
+    Option(help="Element of the base whose atoms go, such as La; Y,Ba: each alone. Twice for a map."),
+]
+Dopants = Annotated[
+    list[str] | None,
+    Option(
+        "--with", help=f"What comes in, such as Sr,Ba,Ca: a curve each; {VACANT}: nothing. Twice for a map."
+    ),
+]
+Amounts = Annotated[
+    list[str] | None,
+    Option("--x", help="Atoms of the formula as written: from:to:step, such as 0:0.3:0.01. Twice for a map."),
+]
+Vacant = Annotated[
+    str | None,
+    Option(help=f"Places that stay empty, such as 0:1:0.05: short for --with {VACANT} --x 0:1:0.05."),
+]
+Image = Annotated[Path | None, Option(help="Image to write, .png or .svg: curves, or a map of two changes.")]
+
 
 def scan(
     formula: Annotated[str, Argument(help="Base, such as La2CuO4.")],
-    site: Annotated[
-        list[str],
-        Option(help="Element of the base whose atoms go, such as La; Y,Ba: each alone. Twice for a map."),
-    ],
-    dopants: Annotated[
-        list[str] | None,
-        Option(
-            "--with",
-            help=f"What comes in, such as Sr,Ba,Ca: a curve each; {VACANT}: nothing. Twice for a map.",
-        ),
-    ] = None,
-    x: Annotated[
-        list[str] | None,
-        Option(
-            "--x", help="Atoms of the formula as written: from:to:step, such as 0:0.3:0.01. Twice for a map."
-        ),
-    ] = None,
-    vacant: Annotated[
-        str | None,
-        Option(help=f"Places that stay empty, such as 0:1:0.05: short for --with {VACANT} --x 0:1:0.05."),
-    ] = None,
+    site: Site,
+    dopants: Dopants = None,
+    x: Amounts = None,
+    vacant: Vacant = None,
     output: Output = None,
     plot: Annotated[
         Path | None, Option(help="Image to write, .png or .svg: curves, or a map of two changes.")
