@@ -237,7 +237,7 @@ class CampaignSpec(RunSpec):
 
 def with_paths(spec: Kind, folder: Path) -> Kind:
     """A specification whose paths are relative to a folder; words and URIs stay as they are."""
-    words = {"data": (), "known": WORDS, "tried": TRIED_WORDS, "weights": ()}
+    words = {"data": (), "runs": (), "known": WORDS, "tried": TRIED_WORDS, "weights": ()}
     named = {name: each for name in words if (each := getattr(spec, name, None)) is not None}
     paths = {name: each for name, each in named.items() if each not in words[name] and "://" not in each}
     absolute = {name: str(folder / os.path.expanduser(each)) for name, each in paths.items()}

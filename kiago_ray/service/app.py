@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kiago_ray import __version__
 from kiago_ray.report.page import render
-from kiago_ray.service import hull, predictions, scans, searches
+from kiago_ray.service import hull, predictions, runs, scans, searches
 from kiago_ray.service.backend import Backend, Service, counted
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.problems import ProblemError, handle_problems
@@ -197,7 +197,7 @@ def build_app(
     )
     app.state.service = Service(backend, store, settings)
     handle_problems(app)
-    for router in (predictions.router, hull.router, scans.router, searches.router, page):
+    for router in (predictions.router, scans.router, hull.router, searches.router, runs.router, page):
         app.include_router(router)
     app.mount("/assets", StaticFiles(packages=[("kiago_ray.service", "page")]))
     app.add_middleware(Guard, settings=settings, token=token, count=count, names_request=names_requests)

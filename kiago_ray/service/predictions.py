@@ -22,6 +22,7 @@ from kiago_ray.api import read_formula, score_amounts
 from kiago_ray.chemistry.balance import UNDOPED_REMARK
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats
 from kiago_ray.chemistry.formula import FormulaError, parse
+from kiago_ray.data.references import doi_of
 from kiago_ray.models import Models
 from kiago_ray.predictors.base import predict as values_of
 from kiago_ray.predictors.weights import ENERGIES, ORACLE, PLAUSIBILITY
@@ -132,6 +133,7 @@ class Neighbour(Shape):
     pressure_gpa: float | None
     reports: int = Field(description="Measurements that tc_k is the median of.")
     reference: str = Field(description="The first report, as far as it is known.")
+    doi: str | None = Field(description="Of that reference, where its publisher makes it of volume and page.")
 
 
 class Slope(Shape):
@@ -415,6 +417,7 @@ def _nearest_known(x: Floats, known: KnownMaterials) -> list[dict[str, Any]]:
             "pressure_gpa": pressure_gpa[place],
             "reports": int(known.reports[at]),
             "reference": known.reference[at],
+            "doi": doi_of(known.reference[at]),
         }
         for place, at in enumerate(nearest.tolist())
     ]

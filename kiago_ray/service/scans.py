@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
 from kiago_ray.api import planned_scan
+from kiago_ray.data.references import doi_of
 from kiago_ray.report.scans import described
 from kiago_ray.service.backend import Asked
 from kiago_ray.service.predictions import Prediction, unreadable
@@ -45,6 +46,7 @@ class ScanPoint(Prediction):
     known_pressure_gpa: float | None = Field(description="The pressure of that measurement.")
     known_reports: int | None = Field(description="Measurements that known_tc_k is the median of.")
     known_reference: str | None = Field(description="The first report.")
+    known_doi: str | None = Field(description="Its DOI, where its publisher makes it of volume and page.")
     doubts: list[str] = Field(
         description="Why the predicted T_c can't be believed; [] where nothing is known."
     )
@@ -89,4 +91,7 @@ async def scan(body: ScanBody, request: Request, service: Asked) -> Any:
         raise ProblemError.at("changes", f"{many}; take a larger step")
     with service.predicting(request.state.client, len(formulas)):
         version, scores = await service.answered(service.backend.score(formulas))
-    return {"version": version, "formula": body.formula, "series": described(planned.scored(scores))}
+    series = described(planned.scored(scores))
+    for point in (point for each in series for point in each["points"]):
+        point["known_doi"] = doi_of(point["known_reference"])
+    return {"version": version, "formula": body.formula, "series": series}

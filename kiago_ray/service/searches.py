@@ -17,6 +17,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
+from kiago_ray.data.references import doi_of
 from kiago_ray.report.plots import SEARCH_PLOTS, SECTION_PLOT
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.search.sections import SpecError
@@ -68,7 +69,7 @@ class JobList(Shape):
 
 
 class CandidatePage(Shape):
-    """Some candidates of a finished search, by rank; columns as in candidates.parquet."""
+    """Some candidates, by rank; columns as in candidates.parquet, and nearest_doi, that of nearest_reference."""
 
     total: int
     offset: int
@@ -325,5 +326,10 @@ def candidate_page(place: Location, offset: int, limit: int, *, passed_only: boo
     table = read_table(place)
     if passed_only:
         table = table.filter(pc.fill_null(table["passed"], False))
-    rows = table.slice(offset, limit).to_pylist()
+    rows = with_dois(table.slice(offset, limit).to_pylist())
     return CandidatePage(total=len(table), offset=offset, limit=limit, candidates=rows)
+
+
+def with_dois(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with the DOI of each one's reference, where it has one."""
+    return [{**row, "nearest_doi": doi_of(row["nearest_reference"])} for row in rows]

@@ -60,6 +60,8 @@ class ServiceSettings(Section):
 
     data: str = "runs/service"
     """Where searches are kept: a directory or a URI."""
+    runs: str | None = "runs"
+    """Runs of the command line that the page shows: a directory or a URI, which is only read; null shows none."""
     known: str | None = None
     """Known compositions: a CSV file with formula and tc_k, SuperCon's primary.tsv or landmarks; null takes supercon.
     """

@@ -63,7 +63,13 @@ def make_service(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> Service:
         if token is not None:
             monkeypatch.setenv("KIAGO_TOKEN", token)
-        given = {"data": str(tmp_path / "data"), "require_token": False, "search_shard_rows": 8, **settings}
+        given = {
+            "data": str(tmp_path / "data"),
+            "runs": None,
+            "require_token": False,
+            "search_shard_rows": 8,
+            **settings,
+        }
         resolved = ServiceSettings(**given, limits=Limits(**(limits or {})))
         store = JobStore.of(resolved.data)
         app = build_app(backend or Backend(models), store, resolved)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from .conftest import Listen, Service
+from .test_runs import finished_runs
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
@@ -162,6 +163,55 @@ def test_a_section_of_the_hull(browser: Any, service: Service, listen: Listen) -
     page.fill("#section-from", "La3.7Sr0.3Cu2O8")
     page.keyboard.press("Enter")
     expect(page.locator("#prediction form .status")).to_contain_text("one composition")
+    assert problems == []
+
+
+def test_a_scan_is_dragged(browser: Any, service: Service, listen: Listen) -> None:
+    page, problems = opened(browser, f"{listen(service.app)}#La2CuO4")
+    expect(page.locator("#x-formula")).to_have_value("La2CuO4")
+    page.fill("#x-with", "Sr,Ba")
+    page.fill("#x-range", "0:0.3:0.05")
+    page.keyboard.press("Enter")
+    slider, values = page.locator("#scan-x"), page.locator("#scan .card")
+    slider.focus()
+    page.keyboard.press("Home")
+    expect(values).to_contain_text("x = 0: La2CuO4")
+    expect(values).to_contain_text("Undoped as written")
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(values).to_contain_text("La1.85Sr0.15CuO4")
+    assert slider.get_attribute("aria-valuetext").startswith("x = 0.15: La1.85Sr0.15CuO4")
+    assert page.locator("#scan circle.known").count() == 1  # measured, of the landmarks
+    assert fits(page) == []
+    page.locator("#scan svg").scroll_into_view_if_needed()
+    box = page.locator("#scan svg").bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.95 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.up()
+    expect(values).to_contain_text("x = 0.3: La1.7Sr0.3CuO4")
+    page.check("#scan input[type=radio] >> nth=1")
+    expect(page.locator("#scan-curve-title")).to_contain_text("La₂₋ₓBaₓCuO₄")
+    page.fill("#x-with", "Xx")
+    page.keyboard.press("Enter")
+    expect(page.locator("#scan-status")).to_contain_text("Xx")
+    assert page.locator("#scan-x").count() == 0
+    assert problems == []
+
+
+def test_runs_of_the_command_line_are_shown(
+    browser: Any, make_service: Any, listen: Listen, tmp_path: Path
+) -> None:
+    runs = finished_runs(make_service, tmp_path)
+    page, problems = opened(browser, listen(make_service(runs=str(runs)).app))
+    expect(page.locator("#runs")).to_contain_text("unreadable spec.yaml")
+    page.click("#runs button:has-text('MgB2-first')")
+    page.wait_for_selector("#candidates-table tbody tr")
+    assert page.url.endswith("#run=MgB2-first")
+    with page.expect_download() as download:
+        page.click("[data-download=report]")
+    assert "<h1>" in Path(download.value.path()).read_text()
+    assert fits(page) == []
     assert problems == []
 
 

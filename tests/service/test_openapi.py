@@ -28,6 +28,7 @@ from kiago_ray.service.hull import SectionView
 from kiago_ray.service.jobs import JobStore, Runner
 from kiago_ray.service.predictions import Explanation, Health, ModelsView, Predictions
 from kiago_ray.service.problems import Problem
+from kiago_ray.service.runs import RunDetail
 from kiago_ray.service.searches import CandidatePage, JobList, JobView
 from kiago_ray.service.settings import Limits, ServiceSettings
 
@@ -106,6 +107,7 @@ def test_every_answer_has_an_example_of_its_own_shape() -> None:
         ModelsView,
         Health,
         SectionView,
+        RunDetail,
     ]
     for shape in shapes:
         example = shape.model_json_schema()["example"]

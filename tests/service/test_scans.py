@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from kiago_ray.data.references import doi_of
+
 from .conftest import MakeService, Service
 
 STRONTIUM = {"site": "La", "dopants": "Sr", "x": "0:0.2:0.05"}
@@ -23,6 +25,7 @@ def test_a_series_has_what_predict_says(service: Service) -> None:
         assert point["tc_k"] == pytest.approx(row["tc_k"], abs=1e-3)
         assert point["mean_valences"] == row["mean_valences"]
     assert asked[3]["known_tc_k"] is not None
+    assert all(point["known_doi"] == doi_of(point["known_reference"]) for point in series["points"])
     assert asked[0]["doubts"]
 
 

@@ -7,6 +7,8 @@ import { startElement } from "./element.js";
 import { formulaNode, parse } from "./formula.js";
 import { listJobs, watch, watched } from "./jobs.js";
 import { showPrediction } from "./predict.js";
+import { listRuns, showRun } from "./runs.js";
+import { proposeScan, startScan } from "./scan.js";
 import { offerSearch, proposeBase, startSearch } from "./search.js";
 import { showElements, startElements } from "./table.js";
 
@@ -68,6 +70,7 @@ async function explain(text, amounts, step) {
     showPrediction(found, choose);
     showElements(found, amounts, history.state?.from);
     proposeBase(text);
+    proposeScan(text);
     byId("said").textContent =
       `${text}: predicted critical temperature ${kelvin(found.tc_k)}, to trust ${kelvin(found.trusted_tc_k)}` +
       (found.extrapolated ? "; far from anything known." : ".");
@@ -118,6 +121,17 @@ function change(formula, from) {
 function select(id) {
   if (linkedTo() !== `search=${id}`) history.pushState(null, "", `#search=${encodeURIComponent(id)}`);
   if (watched() !== id) watch(id, choose, refresh);
+  goToJob();
+}
+
+function selectRun(name) {
+  if (linkedTo() !== `run=${name}`) history.pushState(null, "", `#run=${encodeURIComponent(name)}`);
+  if (watched() !== `run=${name}`) showRun(name, choose);
+  refresh();
+  goToJob();
+}
+
+function goToJob() {
   byId("job").hidden = false;
   byId("job-title").scrollIntoView({ block: "start" });
   byId("job-title").focus({ preventScroll: true });
@@ -128,6 +142,7 @@ const refresh = () => listJobs(select).catch((error) => tell(error.message, refr
 function linked() {
   const text = linkedTo();
   if (text.startsWith("search=")) select(text.slice("search=".length));
+  else if (text.startsWith("run=")) selectRun(text.slice("run=".length));
   else if (text && !document.getElementById(text)) {
     if (history.state?.typed) history.replaceState({ ...history.state, typed: false }, "");
     byId("formula").value = text;
@@ -154,6 +169,7 @@ async function load() {
       `Models ${models.version}, kiago-ray ${models.service.kiago_ray}; held against ${compositions} known ` +
       `compositions: ${models.known.source}.`;
     await refresh();
+    await listRuns(selectRun);
     linked();
   } catch (error) {
     tell(error.message, load);
@@ -164,6 +180,7 @@ function start() {
   startElements();
   startElement(change);
   startCandidates();
+  startScan(choose);
   startSearch((job) => {
     refresh();
     select(job.id);

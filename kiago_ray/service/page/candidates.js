@@ -1,10 +1,11 @@
-// The candidates of a finished search: sorted, filtered, in pages, drawn, downloaded.
+// The candidates of a finished search or run: sorted, filtered, in pages, drawn, downloaded.
 
 import { json, request } from "./api.js";
 import { byId, minus, node, signed, tell, words } from "./dom.js";
 import { INDEX } from "./elements.js";
 import { formulaNode, parse } from "./formula.js";
 import { drawPlots } from "./plots.js";
+import { reference } from "./reference.js";
 
 const PAGE = 100;
 const MOST = 1000; // rows that are loaded
@@ -21,6 +22,7 @@ const COLUMNS = [
   ["expected_improvement_k", "Expected gain (K)", (row) => number(row.expected_improvement_k, 1)],
   ["best_nearby_tc_k", "Best known nearby", bestNearby],
   ["trusted_tc_k", "Trusted T_c (K)", (row) => number(row.trusted_tc_k, 1)],
+  ["measured_tc_k", "Measured (K)", measured],
   ["tc_k", "T_c ± (K)", (row) => `${number(row.tc_k, 1)} ± ${number(row.tc_std_k, 1)}`],
   ["tc_oracle_k", "Second opinion (K)", (row) => number(row.tc_oracle_k, 1)],
   ["delta_tc_k", "ΔT_c (K)", (row) => signed(row.delta_tc_k)],
@@ -44,6 +46,14 @@ function hull(row) {
   return number(row.e_hull_ev_per_atom, 3) + std;
 }
 
+// What contradicts the prediction is red.
+function measured(row) {
+  if (missing(row.measured_tc_k)) return "–";
+  const pressure = row.measured_pressure_gpa ? ` at ${row.measured_pressure_gpa} GPa` : "";
+  const told = row.contradicted ? ", which contradicts the prediction" : "";
+  return node("span", { class: told ? "wrong" : null }, `${number(row.measured_tc_k, 1)}${pressure}${told}`);
+}
+
 function bestNearby(row) {
   if (missing(row.best_nearby)) return "–";
   return node("span", {}, formulaNode(row.best_nearby), `, ${number(row.best_nearby_tc_k, 1)} K`);
@@ -53,19 +63,26 @@ function nearest(row) {
   if (missing(row.nearest_known)) return "–";
   const pressure = row.nearest_pressure_gpa ? ` under ${row.nearest_pressure_gpa} GPa` : "";
   const measured = missing(row.nearest_tc_k) ? "" : `, ${number(row.nearest_tc_k, 1)} K${pressure}`;
-  const reported = row.nearest_reference ? `; ${row.nearest_reference}` : "";
-  return node("span", {}, formulaNode(row.nearest_known), `${measured}, at ${number(row.nearest_distance, 2)}${reported}`);
+  const reported = row.nearest_reference ? ["; ", reference(row.nearest_reference, row.nearest_doi)] : [];
+  return node("span", {}, formulaNode(row.nearest_known), `${measured}, at ${number(row.nearest_distance, 2)}`, ...reported);
 }
 
 export const hideCandidates = () => (byId("candidates").hidden = true);
 
-export async function showCandidates(job, choose) {
-  const page = await json(`v1/searches/${encodeURIComponent(job.id)}/candidates?limit=${MOST}`);
-  state = { job, choose, rows: page.candidates, total: page.total, sort: "rank", up: true, at: 0 };
+// source: {path, name, files: what is downloaded → where it is, plots: names, plot: where the plot of a name is}.
+export async function showCandidates(source, choose) {
+  const page = await json(`${source.path}/candidates?limit=${MOST}`);
+  state = { source, choose, rows: page.candidates, total: page.total, sort: "rank", up: true, at: 0 };
   byId("candidates").hidden = false;
+  downloads().forEach((each) => (each.hidden = !(each.dataset.download in source.files)));
   draw();
-  drawPlots(byId("plots"), state.rows, job);
+  drawPlots(byId("plots"), state.rows, source);
 }
+
+const downloads = () => document.querySelectorAll("[data-download]");
+
+// What no row has is no column.
+const columns = () => COLUMNS.filter(([name]) => name !== "measured_tc_k" || state.rows.some((row) => !missing(row[name])));
 
 function kept() {
   const asked = byId("f-text").value.split(/[\s,;]+/).filter(Boolean);
@@ -108,7 +125,7 @@ function draw() {
       : "";
   byId("candidates-count").textContent = `${range}${rows.length} candidates fit the filters, of ${state.rows.length}.${loaded}`;
   byId("candidates-table").replaceChildren(
-    node("thead", {}, node("tr", {}, ...COLUMNS.map(head))),
+    node("thead", {}, node("tr", {}, ...columns().map(head))),
     node("tbody", {}, ...shown.map(line)),
   );
   byId("pager").hidden = rows.length <= PAGE;
@@ -133,21 +150,21 @@ function head([name, title, , leastFirst = false]) {
 
 function line(row) {
   const open = () => row.formula && state.choose(row.formula);
-  const cells = COLUMNS.map(([name, , content]) => {
+  const cells = columns().map(([name, , content]) => {
     if (name !== "formula") return node("td", { class: name }, content(row));
     const button = node("button", { type: "button", class: "link" }, formulaNode(row.formula ?? "–"));
     return node("th", { scope: "row" }, button);
   });
   // The button is for the keyboard; its click reaches the row as any other does.
-  const click = () => getSelection().isCollapsed && open();
+  const click = (event) => getSelection().isCollapsed && !event.target.closest("a") && open();
   return node("tr", { class: row.passed ? "" : "failed", onclick: click }, ...cells);
 }
 
 async function download(format) {
-  const { id } = state.job;
+  const { name, files } = state.source;
   try {
-    const answer = await request(`v1/searches/${encodeURIComponent(id)}/candidates?format=${format}`, { accept: "*/*" });
-    const link = node("a", { href: URL.createObjectURL(await answer.blob()), download: `kiago-${id}.${format}` });
+    const answer = await request(files[format], { accept: "*/*" });
+    const link = node("a", { href: URL.createObjectURL(await answer.blob()), download: `kiago-${name}.${format === "report" ? "html" : format}` });
     document.body.append(link);
     link.click();
     link.remove();
@@ -170,8 +187,7 @@ export function startCandidates() {
       draw();
     });
   }
-  const downloads = document.querySelectorAll("[data-download]");
-  downloads.forEach((each) => each.addEventListener("click", () => download(each.dataset.download)));
+  downloads().forEach((each) => each.addEventListener("click", () => download(each.dataset.download)));
   byId("page-back").addEventListener("click", () => turn(-PAGE));
   byId("page-on").addEventListener("click", () => turn(PAGE));
 }

@@ -59,6 +59,12 @@ const decimal = (amount) => (amount === 1 ? "" : String(Number(amount.toPrecisio
 
 export const write = (amounts) => [...amounts].map(([symbol, amount]) => symbol + decimal(amount)).join("");
 
+// The general formula of a series, La2-xSrxCuO4, with subscripts that any text can hold.
+export const seriesText = (text) =>
+  text.replace(/([A-Z][a-wyz]?)([-+.\dx]+)/g, (_, symbol, amount) =>
+    symbol + amount.replace(/[-+\dx]/g, (sign) => "₀₁₂₃₄₅₆₇₈₉₊₋ₓ"["0123456789+-x".indexOf(sign)]),
+  );
+
 // A reaction or a sum, whose formulas have their amounts as subscripts: "2 LaCuO3 → La2O3 + 2 CuO".
 export const reaction = (text) =>
   node("span", {}, ...text.split(/(\s+)/).map((part) => (/^[A-Z]/.test(part) ? formulaNode(part) : part)));

@@ -60,12 +60,23 @@ function table({ searches, total }, select) {
   ];
 }
 
+function sourceOf({ id, plots }) {
+  const table = `${path(id)}/candidates?format=`;
+  const files = { csv: `${table}csv`, parquet: `${table}parquet` };
+  return { path: path(id), name: id, files, plots, plot: (name) => `${path(id)}/plots/${encodeURIComponent(name)}` };
+}
+
+// Leaves the search that is watched, for `id` that is shown instead. Answers what ends when that is left.
+export function leave(id) {
+  current?.ended.abort();
+  current = { id, ended: new AbortController() };
+  hideCandidates();
+  return current.ended;
+}
+
 // Follows a search to its end and shows its candidates. `changed` is called when its state is another.
 export async function watch(id, choose, changed) {
-  current?.ended.abort();
-  const mine = new AbortController();
-  current = { id, ended: mine };
-  hideCandidates();
+  const mine = leave(id);
   let job = null;
   const heard = (now) => {
     const other = job !== null && job.state !== now.state;
@@ -78,7 +89,7 @@ export async function watch(id, choose, changed) {
     changed(); // it is marked in the list
     const lost = () => say("The connection is lost; trying again.");
     if (unfinished(job)) await follow(path(id), heard, lost, mine.signal);
-    if (job.state === "done") await showCandidates(job, choose);
+    if (job.state === "done") await showCandidates(sourceOf(job), choose);
   } catch (error) {
     if (mine.signal.aborted) return;
     current = null;
@@ -89,7 +100,7 @@ export async function watch(id, choose, changed) {
 }
 
 // Screen readers are told what changed, not each step.
-function say(text) {
+export function say(text) {
   const line = byId("job-status");
   if (line.textContent !== text) line.textContent = text;
 }
@@ -128,7 +139,7 @@ function show(job, changed) {
   byId("job-summary").replaceChildren(...(job.summary ? summary(job.summary) : []));
 }
 
-function summary(of) {
+export function summary(of) {
   const best = [...new Map(of.top.map((each) => [each.used, each])).values()].filter((each) => each.used);
   const line = (name, value) => [node("dt", {}, ...[name].flat()), node("dd", {}, value)];
   return [

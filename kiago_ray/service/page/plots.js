@@ -8,7 +8,7 @@ const SIZE = { width: 420, height: 320, left: 52, right: 12, top: 14, bottom: 46
 // The plots of a search that is no longer shown are let go.
 let images = [];
 
-export function drawPlots(into, rows, job) {
+export function drawPlots(into, rows, source) {
   images.forEach(URL.revokeObjectURL);
   images = [];
   const point = (x, y) =>
@@ -27,10 +27,10 @@ export function drawPlots(into, rows, job) {
     caption: "Left are the ones that are close to something measured.",
   });
   into.replaceChildren(...[opinions, distances].filter(Boolean));
-  for (const name of job.plots) {
+  for (const name of source.plots) {
     const image = node("img", { alt: captions[name] ?? name });
     into.append(node("figure", {}, image, node("figcaption", {}, ...words(captions[name] ?? name))));
-    load(image, `v1/searches/${encodeURIComponent(job.id)}/plots/${encodeURIComponent(name)}`);
+    load(image, source.plot(name));
   }
 }
 
@@ -39,6 +39,8 @@ const captions = {
   "pareto.png": "Trusted T_c against formation energy; the front is what no other formula beats.",
   "search_against_oracle.png": "The best by the search's model and by the second opinion.",
   "trajectory.png": "T_c, formation energy and integer loss over the steps.",
+  "gains.png": "What the searches gained.",
+  "curves.png": "How T_c rose in the searches.",
   "section.png": "Energy above the hull from the base to the first proposal, and what falls apart into what.",
 };
 
@@ -92,15 +94,19 @@ function axesOf(across, up) {
   return { x, y, drawn, top, foot: height - bottom };
 }
 
-// A curve over x with a band of one standard deviation, and points of their own: {x, y, name}. curve: {x, y, std}; the
-// band is left out where std is null. Answers the figure, and `at(x)`, which moves a line to x.
-export function curve(line, points, { id, x: xTitle, y: yTitle, caption, floor = 0 }) {
+// A curve over x with a band of one standard deviation and maybe a dashed one, {x, y, std, other}, and points of their
+// own, {x, y, name, open}. What is null is left out; least: where the band ends. Answers the figure; `at(x)`, which moves a line
+// to x; and `drag(moveTo)`, which calls `moveTo(x)` as the pointer is dragged over the plot.
+export function curve(line, points, { id, x: xTitle, y: yTitle, caption, least = -Infinity }) {
   const held = line.filter((each) => each.y !== null);
-  const high = [...held.map((each) => each.y + (each.std ?? 0)), ...points.map((point) => point.y)];
-  const low = Math.min(floor, ...held.map((each) => each.y - (each.std ?? 0)), ...points.map((point) => point.y));
+  const others = line.filter((each) => each.other !== undefined && each.other !== null);
+  const lower = (each) => Math.max(each.y - (each.std ?? 0), least);
+  const alone = [...points.map((point) => point.y), ...others.map((each) => each.other)];
+  const high = [...held.map((each) => each.y + (each.std ?? 0)), ...alone];
+  const low = Math.min(0, ...held.map(lower), ...alone);
   const range = [line[0].x, line[line.length - 1].x, ...points.map((point) => point.x)];
   const [from, to] = [Math.min(...range), Math.max(...range)];
-  const most = Math.max(...high, floor);
+  const most = Math.max(...high, 0);
   const room = 0.05 * (most - low) || 1;
   const axes = axesOf({ from, to, title: xTitle }, { from: low === 0 ? 0 : low - room, to: most + room, title: yTitle });
   const { x, y } = axes;
@@ -108,7 +114,7 @@ export function curve(line, points, { id, x: xTitle, y: yTitle, caption, floor =
   const banded = held.filter((each) => each.std !== null);
   const band = [
     ...banded.map((each) => path(each, each.y + each.std)),
-    ...banded.toReversed().map((each) => path(each, Math.max(each.y - each.std, low))),
+    ...banded.toReversed().map((each) => path(each, lower(each))),
   ];
   const cursor = svg("line", { y1: axes.top, y2: axes.foot, class: "cursor", visibility: "hidden" });
   const drawn = image(
@@ -118,9 +124,10 @@ export function curve(line, points, { id, x: xTitle, y: yTitle, caption, floor =
     ...axes.drawn,
     svg("line", { x1: x(from), x2: x(to), y1: y(0), y2: y(0), class: "zero" }),
     band.length ? svg("path", { class: "band", d: `M${band.join("L")}Z` }) : null,
-    svg("path", { class: "curve", d: `M${held.map((each) => path(each, each.y)).join("L")}` }),
+    held.length ? svg("path", { class: "curve", d: `M${held.map((each) => path(each, each.y)).join("L")}` }) : null,
+    others.length ? svg("path", { class: "other", d: `M${others.map((each) => path(each, each.other)).join("L")}` }) : null,
     ...points.map((point) =>
-      svg("circle", { class: "known", cx: x(point.x), cy: y(point.y), r: 4 }, svg("title", {}, `${point.name}: ${label(point.y)}`)),
+      svg("circle", { class: point.open ? "known open" : "known", cx: x(point.x), cy: y(point.y), r: 4 }, svg("title", {}, `${point.name}: ${label(point.y)}`)),
     ),
     cursor,
   );
@@ -129,7 +136,17 @@ export function curve(line, points, { id, x: xTitle, y: yTitle, caption, floor =
     cursor.setAttribute("x1", x(value));
     cursor.setAttribute("x2", x(value));
   };
-  return { figure: node("figure", {}, drawn, node("figcaption", {}, ...words(caption))), at };
+  const drag = (moveTo) => {
+    const moved = (event) => {
+      if (event.buttons !== 1) return;
+      const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(drawn.getScreenCTM().inverse()).x;
+      moveTo(from + ((place - x(from)) / (x(to) - x(from))) * (to - from));
+    };
+    drawn.classList.add("drag");
+    drawn.addEventListener("pointerdown", moved);
+    drawn.addEventListener("pointermove", moved);
+  };
+  return { figure: node("figure", {}, drawn, node("figcaption", {}, ...words(caption))), at, drag };
 }
 
 // Nothing where there are no points.

@@ -2,6 +2,7 @@
 
 import { byId, kelvin, minus, node, tc, words } from "./dom.js";
 import { formulaNode } from "./formula.js";
+import { reference } from "./reference.js";
 import { hullCard } from "./hull.js";
 
 const plusMinus = (value, spread) =>
@@ -110,7 +111,7 @@ function neighbours(found, choose) {
     const measured = each.tc_k === null ? "unknown" : `${each.tc_k.toFixed(1)} K${pressure}`;
     const attributes = { type: "button", class: "link", onclick: () => choose(each.formula) };
     const link = node("button", attributes, formulaNode(each.formula));
-    const cells = [link, measured, each.distance.toFixed(3), each.reference || "–"];
+    const cells = [link, measured, each.distance.toFixed(3), reference(each.reference, each.doi)];
     return node("tr", {}, ...cells.map((cell) => node("td", {}, cell)));
   });
   const heads = ["Formula", "Measured", "Distance", "Reported in"].map((text) => node("th", { scope: "col" }, text));
