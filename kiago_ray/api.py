@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -18,6 +19,7 @@ from kiago_ray.data.tables import made_compounds
 from kiago_ray.hull import with_hull
 from kiago_ray.models import Models, check_hull, load_models
 from kiago_ray.plausibility.model import around, informed
+from kiago_ray.progress import SearchView, interactive, watching
 from kiago_ray.screening.candidates import collect, ranked
 from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.screening.scans import Scan, planned_rows
@@ -49,21 +51,26 @@ def propose(
     overrides: Mapping[str, Any] | None = None,
     spec: SearchSpec | None = None,
     models: Models | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ProgressCallback | bool | None = None,
     should_stop: ShouldStop | None = None,
 ) -> SearchOutcome:
     """Propose compositions around `base` with a higher T_c, screened and ranked.
 
     Give either a whole `spec` or a preset with `overrides` (nested or dotted keys). models: by default what ships
-    (`load_models()`), with the known superconductors and the competing phases. Raises SpecError for a search that
-    can't run, WeightsError where what ships can't be loaded.
+    (`load_models()`), with the known superconductors and the competing phases. progress: called with each step; True
+    shows how far it is and the time left, as a notebook and Python's prompt do by themselves, and False nothing.
+    Raises SpecError for a search that can't run, WeightsError where what ships can't be loaded.
     """
     if spec is None:
         spec = load_preset(preset, {**(overrides or {}), **({} if base is None else {"base": base})})
     elif base is not None or overrides:
         raise SpecError("give a whole specification, or a base and overrides, not both")
     models = models or load_models()
-    return judged_rows(spec, models, progress=progress, should_stop=should_stop).outcome(spec)
+    shown = interactive() if progress is None else progress is True
+    view = SearchView()
+    callback = view if shown else progress if callable(progress) else None
+    with watching(view) if shown else nullcontext():
+        return judged_rows(spec, models, progress=callback, should_stop=should_stop).outcome(spec)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,32 @@ def outcome(shipped: Models) -> SearchOutcome:
     return propose("LaNiAsO", preset="open", overrides=SMALL, models=replace(shipped, known=known))
 
 
+def test_a_notebook_is_told_how_far_it_is_and_a_script_is_not(
+    shipped: Models, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = {
+        "preset": "open",
+        "overrides": {"candidates": 2, "steps": [2, 2]},
+        "models": replace(shipped, hull=None),
+    }
+    propose("MgB2", **quick)  # type: ignore[arg-type]
+    assert capsys.readouterr() == ("", "")
+    propose("MgB2", progress=True, **quick)  # type: ignore[arg-type]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert [line.split(",")[0] for line in said.err.splitlines()] == [
+        f"kiago: step {k}/4" for k in (1, 2, 3, 4)
+    ]
+    monkeypatch.setattr("sys.ps1", ">>> ", raising=False)
+    propose("MgB2", **quick)  # type: ignore[arg-type]
+    first, *lines = capsys.readouterr().err.split("\r")  # over one another
+    assert first == ""
+    assert [line.split(",")[0] for line in lines] == [f"step {k}/4" for k in (1, 2, 3, 4)]
+    assert lines[-1].rstrip().endswith("0 s left")
+    propose("MgB2", progress=False, **quick)  # type: ignore[arg-type]
+    assert capsys.readouterr().err == ""
+
+
 def test_formulas_are_scored_as_themselves(outcome: SearchOutcome) -> None:
     rows = outcome.table.to_pylist()
     x = torch.from_numpy(parse_fractions([row["formula"] for row in rows])).float()

@@ -27,8 +27,7 @@ from typer import Option
 
 from kiago_ray.api import judged_rows
 from kiago_ray.chemistry.elements import N_ELEMENTS
-from kiago_ray.cli.console import AsJson, plain_table, print_facts, print_json, watching
-from kiago_ray.cli.search import SearchView
+from kiago_ray.cli.console import AsJson, plain_table, print_facts, print_json
 from kiago_ray.data import NONE
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models, search_frequencies
@@ -40,6 +39,7 @@ from kiago_ray.predictors.base import (
     multiplies_bfloat16,
     step_precision,
 )
+from kiago_ray.progress import Counted, SearchView, watching
 from kiago_ray.screening.candidates import ranked
 from kiago_ray.search.problem import resolve
 from kiago_ray.search.run import begin, search_stage
@@ -80,8 +80,9 @@ def bench(
         view = SearchView()
         with watching(view):
             found["search"] = whole_search(models, spec, view)
-    with one_thread():
-        found["steps"] = step_table(predictors, reference, rows, rounds, precisions)
+    told = Counted("measurements", 2 * len(TOTALS) + 1)
+    with one_thread(), watching(told):
+        found["steps"] = step_table(predictors, reference, rows, rounds, precisions, told)
         found["limit"] = limit_table(predictors, rows, rounds, precisions)
     if as_json:
         print_json(found)
@@ -218,8 +219,9 @@ def step_table(
     rows: int,
     rounds: int,
     precisions: Sequence[Precision],
+    told: Counted,
 ) -> list[dict[str, Any]]:
-    """CPU seconds of a step of each stage by precision, and of the plain implementation's."""
+    """CPU seconds of a step of each stage by precision, and of the plain implementation's; `told` hears of each."""
     table = []
     for most in TOTALS:
         timed = Bench(predictors, rows, **{"n_unit.max": most})
@@ -236,6 +238,7 @@ def step_table(
             if plain is not None:
                 row |= {f"{name}_times": round(seconds["plain"] / seconds[name], 2) for name in precisions}
             table.append({"most_atoms": most, "stage": stage, **row})
+            told(told.done + 1, told.total)
     return table
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -12,12 +14,13 @@ from rich.console import Console
 from typer import Argument, Option
 
 from kiago_ray.cli import console
-from kiago_ray.cli.console import LINE_S, View, plain_table, plural, print_facts, print_json, say
+from kiago_ray.cli.console import plain_table, plural, print_facts, print_json, say
 from kiago_ray.distributed.dispatch import RunRequest, Watcher, WorkerInfo, WorkerSetup
 from kiago_ray.distributed.drivers import Outcome, run_campaign, run_identity
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_cards, weights_hashes
+from kiago_ray.progress import LINE_S, View, watching
 from kiago_ray.report.page import card_notes
 from kiago_ray.report.tables import best_table, measured_remarks, no_gain, top_table
 from kiago_ray.runs.lease import living_driver
@@ -220,7 +223,12 @@ def drive(
     what it consists of, such as shards, which are kept. resend: the command that sends MLflow what it lacks.
     """
     again = f"finished {parts} are kept; the same command goes on"
-    with console.stop_on_signal(f"stopping; {again}") as stopper, console.watching(view):
+    with (
+        console.stop_on_signal(f"stopping; {again}") as stopper,
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        redirect_stdout(nowhere),  # what Ray and Tune print, which is long
+        watching(view),
+    ):
         outcome = run(what, request, watcher=view, should_stop=stopper)
     if outcome.found:
         say(f"{request.where} already holds this run, done; shown as it is")

@@ -1,33 +1,24 @@
-"""What the commands share: options, lines for a person, tables, stopping by a signal, and how far something is.
+"""What the commands share: options, lines for a person, tables, stopping by a signal.
 
-Results go to stdout, everything else to stderr. Progress stays at the bottom of a terminal, and is said in lines
-elsewhere.
+Results go to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
 
-import math
-import os
 import signal
 import sys
-import time
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic_core import to_json
-from rich.console import Console, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 from typer import Option
 
 from kiago_ray.errors import InputError
+from kiago_ray.progress import say as say  # the commands have it from here
 from kiago_ray.report.terminal import RowTable
 
 if TYPE_CHECKING:  # their imports take a second, which commands that need none of them would wait
@@ -80,8 +71,6 @@ Out = Annotated[str | None, Option(help="Directory or URI; by default below runs
 Top = Annotated[int, Option(min=0, max=1000, help="Rows to print.")]
 AsJson = Annotated[bool, Option("--json", help="One JSON object on stdout.")]
 
-LINE_S = 15.0  # between two lines on the progress
-
 # Of what runs on Ray.
 NamedOut = Annotated[str | None, Option(help="Directory or URI; by default runs/NAME.")]
 Address = Annotated[
@@ -93,11 +82,6 @@ TrackingUri = Annotated[
     str | None, Option(help="MLflow store or server; by default MLFLOW_TRACKING_URI, else beside the output.")
 ]
 NoTracking = Annotated[bool, Option("--no-tracking", help="Keep no MLflow record.")]
-
-
-def say(text: str) -> None:
-    """Say a line to a person, on stderr."""
-    print(f"kiago: {text}", file=sys.stderr)
 
 
 def tell_known(known: KnownMaterials | None, tried: TriedMaterials | None = None) -> None:
@@ -177,99 +161,6 @@ def stop_on_signal(notice: str) -> Iterator[ShouldStop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class View(ABC):
-    """How far something is: `done` of `total`, `before` of them done by an earlier run."""
-
-    done, before, total = 0, 0, 0
-    on_terminal = False
-    said = -math.inf  # when the last line on the progress was
-
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-
-    @abstractmethod
-    def progress(self) -> str:
-        """How far it is, in a line."""
-
-    def note(self, text: str) -> None:
-        """Say something that a person should know."""
-        say(text)
-
-    def rate(self) -> float | None:
-        """What this run has done a second, None before it has done something."""
-        new = self.done - self.before
-        return new / (time.monotonic() - self.began) if new > 0 else None
-
-    def left(self) -> str:
-        """The time left at this rate, "" before it is known."""
-        rate = self.rate()
-        return "" if rate is None else f"{duration((self.total - self.done) / rate)} left"
-
-    def moved(self, *, at_most_each_s: float = 0.0) -> None:
-        """Say the progress in a line, where no terminal shows it."""
-        now = time.monotonic()
-        if not self.on_terminal and now - self.said >= at_most_each_s:
-            self.said = now
-            say(self.progress())
-
-    def __rich__(self) -> RenderableType:
-        """What a terminal shows, drawn again and again."""
-        grid = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=max(self.total, 1), completed=self.done, width=32)
-        grid.add_row(bar, Text(self.progress()))
-        return grid
-
-
-class Counted(View):
-    """Counts `what` is done of `total`."""
-
-    def __init__(self, what: str, total: int) -> None:
-        super().__init__()
-        self.what, self.total = what, total
-
-    def __call__(self, done: int, total: int) -> None:
-        self.done, self.total = done, total
-        self.moved(at_most_each_s=0.0 if done == total else LINE_S)
-
-    def progress(self) -> str:
-        """Such as 512 of 3,000 formulas, 14 s left."""
-        return ", ".join(filter(None, (f"{self.done:,} of {self.total:,} {self.what}", self.left())))
-
-
-def parts(total: int, what: str, size: int) -> Iterator[slice]:
-    """Slices of `total` things, `size` each, with the progress on screen where there are several."""
-    view = Counted(what, total)
-    with watching(view) if total > size else nullcontext():
-        for at in range(0, max(total, 1), size):
-            yield slice(at, at + size)
-            if total > size:
-                view(min(at + size, total), total)
-
-
-@contextmanager
-def watching(view: View) -> Iterator[None]:
-    """Show the view for the time of the block. What Ray and Tune print on stdout, which is long, goes nowhere."""
-    console = Console(stderr=True)
-    view.on_terminal = console.is_terminal
-    # Live takes sys.stderr over, so that lines appear above the view.
-    live = Live(view, console=console, refresh_per_second=4, transient=True, redirect_stdout=False)
-    with (
-        open(os.devnull, "w", encoding="utf-8") as nowhere,
-        live if view.on_terminal else nullcontext(),
-        redirect_stdout(nowhere),
-    ):
-        yield
-
-
-def duration(seconds: float) -> str:
-    """Such as 2 min 05 s."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def plural(count: int, noun: str) -> str:

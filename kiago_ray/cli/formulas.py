@@ -24,6 +24,7 @@ from kiago_ray.data.files import MAX_ROWS, finite, read_lines
 from kiago_ray.errors import InputError
 from kiago_ray.hull import EnergyHull, judge
 from kiago_ray.models import Models, load_models
+from kiago_ray.progress import parts
 from kiago_ray.report.phase_diagrams import (
     check_section,
     diagram_of,
@@ -171,7 +172,7 @@ def draw(
 def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
     """`table` with the columns of `storage.table.PREDICTED` and `error` added, in its order."""
     formulas, threads = table["formula"].tolist(), torch.get_num_threads()
-    cuts = console.parts(len(formulas), "formulas", PART)
+    cuts = parts(len(formulas), "formulas", PART)
     scores = pa.concat_tables([score(formulas[cut], models, threads=threads) for cut in cuts])
     found: pd.DataFrame = scores.select(PREDICTED).to_pandas().set_index(table.index)
     errors = pd.Series(scores["error"].to_pylist(), index=table.index, dtype=object)
@@ -183,7 +184,7 @@ def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:
     texts = table["ef_ev_per_atom"] if hull.ef is None and "ef_ev_per_atom" in table else [""] * len(table)
     own = [finite(text) if text.strip() else np.nan for text in texts]
     formulas, energies = table["formula"].tolist(), np.array(own, dtype=np.float64)  # None becomes NaN
-    cuts = console.parts(len(formulas), "formulas", PART)
+    cuts = parts(len(formulas), "formulas", PART)
     judged = [each for cut in cuts for each in judge(hull, formulas[cut], energies[cut])]
     rows: list[tuple[object, ...]] = []
     for formula, text, value, found in zip(table["formula"], texts, own, judged, strict=True):

@@ -29,6 +29,7 @@ from kiago_ray.models import load_models
 from kiago_ray.paper.experiments import Lab, open_cells
 from kiago_ray.paper.run import PAGE, measure, write_report, write_table
 from kiago_ray.paper.tables import PaperTable, comparison
+from kiago_ray.progress import Counted
 from kiago_ray.search.spec import load_preset
 from kiago_ray.storage.run_directory import versions
 
@@ -101,14 +102,15 @@ def paper(
     identity = {"kiago_ray": __version__, "weights": models.hashes, "known": models.identity["known"]}
     identity["device"] = torch.device(device).type
     lab = Lab(models, diffusion, open_cells(where, identity), size, say)
-    done = []
+    done, view = [], Counted("tables", len(asked))
     try:
         for name in asked:
             began = time.perf_counter()
             found = measure(name, lab)
             write_table(found, lab.location)
             done.append((found, time.perf_counter() - began))  # seconds beyond what earlier ones left
-            say(f"{found.heading}: {done[-1][1]:.0f} s")
+            view.done = len(done)
+            say(f"{found.heading}: {done[-1][1]:.0f} s; {view.progress()}")
     except KeyboardInterrupt:
         say(f"stopped; what was done is in {where}, and the same command goes on")
         return 1
@@ -231,7 +233,7 @@ def superdiff(
         guidance=Guidance(follow.tc, follow.ef, alpha=alpha, weight=guidance) if guidance else None,
         seed=seed,
         device=device,
-        progress=console.Counted("steps", 0),
+        progress=Counted("steps", 0),
     )
     baseline = {**about, "scale_factors": factors}, lambda: drawn().amounts
     return run(spec, "superdiff", models, out, top, as_json, baseline=baseline)

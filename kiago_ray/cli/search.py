@@ -19,10 +19,11 @@ from kiago_ray.api import judged_formulas, propose
 from kiago_ray.chemistry.elements import INDEX, Floats, named_elements
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.cli import console
-from kiago_ray.cli.console import View, print_json, say
+from kiago_ray.cli.console import print_json, say
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.base import step_precision
+from kiago_ray.progress import SearchView, watching
 from kiago_ray.report.reasons import ef_error
 from kiago_ray.report.tables import (
     best_table,
@@ -37,7 +38,6 @@ from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
 from kiago_ray.screening.screens import REQUIRED, SCREENS, Summary, load_screen_recall
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
-from kiago_ray.search.stages import Progress
 from kiago_ray.storage.run_directory import CANDIDATES, SearchResults, open_run, provenance, whole_results
 from kiago_ray.storage.table import first_rows
 
@@ -220,7 +220,7 @@ def run(
             outcome = judged_formulas(baseline[1](), spec, models).outcome(spec)
         else:
             notice, view = "stopping after this step; what is done will be written", SearchView()
-            with console.stop_on_signal(notice) as stopper, console.watching(view):
+            with console.stop_on_signal(notice) as stopper, watching(view):
                 outcome = propose(spec=spec, models=models, progress=view, should_stop=stopper)
         if (stopped := outcome.result.stopped_at_step) is not None:
             remark = (
@@ -237,31 +237,6 @@ def run(
     if remark:
         say(f"{remark} What was done is in {where}; the same command starts it again.")
     return 1 if remark else 0
-
-
-class SearchView(View):
-    """A search's steps and its best T_c; to be called with each step."""
-
-    at: Progress | None = None
-
-    def __call__(self, at: Progress) -> None:
-        self.at, self.done, self.total = at, at.step, at.total
-        if at.step % max(1, at.total // 10) == 0:
-            self.moved()
-
-    def progress(self) -> str:
-        """Such as step 20/200 of stage 1: T_c best 31.4 K, mean 12.0 K, its lower bound, which is climbed, mean 8.1 K,
-        25 s left.
-        """
-        if self.at is None:
-            return "starting"
-        climbed = self.at.mean_climbed_k
-        return (
-            f"step {self.done}/{self.total}, stage {self.at.stage}: T_c best {self.at.best_tc_k:.1f} K, mean "
-            f"{self.at.mean_tc_k:.1f} K, "
-            + ("" if climbed is None else f"lower bound, which it climbs, mean {climbed:.1f} K, ")
-            + self.left()
-        )
 
 
 def show(

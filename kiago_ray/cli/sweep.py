@@ -14,10 +14,11 @@ from typer import Argument, Option
 
 from kiago_ray.cli import console
 from kiago_ray.cli.campaign import drive, requested
-from kiago_ray.cli.console import View, plain_table, plural, print_facts, print_json, say
+from kiago_ray.cli.console import plain_table, plural, print_facts, print_json, say
 from kiago_ray.data import NONE
 from kiago_ray.distributed.drivers import run_sweep
 from kiago_ray.models import Models, load_models
+from kiago_ray.progress import View, duration
 from kiago_ray.report.terminal import RowTable
 from kiago_ray.sweep.metrics import METRICS
 from kiago_ray.sweep.plots import value_text
@@ -136,7 +137,7 @@ class SweepView(View, SweepWatcher):
         named = ", ".join(f"{counts[each]} {each}" for each in (*STATUSES, RUNNING) if counts[each])
         best = [row for row in rows if row[""] == "finished" and not math.isnan(row[self.metric])]
         leads = f"; best trial {best[0]['trial']}: {best[0][self.metric]:.2f}" if best else ""
-        spent = console.duration(time.monotonic() - self.began)
+        spent = duration(time.monotonic() - self.began)
         return f"{len(rows)} of {self.sweep.points} trials: {named or 'none yet'}{leads}; {spent}"
 
     def __rich__(self) -> RenderableType:

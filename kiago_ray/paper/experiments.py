@@ -97,24 +97,30 @@ class Lab:
     def cells(self, name: str, pairs: Iterable[tuple[str, str]], seeds: Sequence[int]) -> Found:
         """The cells of an experiment with every seed. One that fails is said, noted in `failures` and left out."""
         found: dict[tuple[str, str, int], Figures] = {}
-        for (base, method), seed in itertools.product(pairs, seeds):
+        places = list(itertools.product(pairs, seeds))
+        for number, ((base, method), seed) in enumerate(places, start=1):
             cell = f"{name}-{base}-{method}-{seed}"
             try:
                 about, compute = EXPERIMENTS[name](self, base, method, seed)
-                found[base, method, seed] = self.cell(cell, about, compute)
+                of = f"{number} of {len(places)}"
+                found[base, method, seed] = self.cell(cell, about, compute, of)
             except Exception as error:  # one cell that can't be run must not lose the others
                 self.failures[cell] = f"{type(error).__name__}: {error}"
                 self.say(f"failed: {cell}: {error}")
         return found
 
-    def cell(self, name: str, about: Mapping[str, Any], compute: Callable[[], Figures]) -> Figures:
-        """What one cell found, computed and written where it wasn't yet, or where its file is damaged."""
+    def cell(
+        self, name: str, about: Mapping[str, Any], compute: Callable[[], Figures], of: str = ""
+    ) -> Figures:
+        """What one cell found, computed and written where it wasn't yet, or where its file is damaged. of: its number,
+        such as 3 of 24.
+        """
         key = json.dumps(about, sort_keys=True)
         place = self.location / CELLS / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
         kept = place.read_mapping()
         if isinstance(kept.get("found"), dict) and json.dumps(kept.get("about"), sort_keys=True) == key:
             return dict(kept["found"])
-        self.say(name)
+        self.say(f"{name} ({of})" if of else name)
         began = time.perf_counter()
         found = {**compute(), "seconds": round(time.perf_counter() - began, 2)}
         text = json.dumps({"about": about, "found": found}, indent=1, allow_nan=False)

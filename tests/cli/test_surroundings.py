@@ -17,9 +17,10 @@ import pytest
 from requests.utils import get_environ_proxies
 
 from kiago_ray.cli import formulas
-from kiago_ray.cli.console import Counted, parts, print_json
+from kiago_ray.cli.console import print_json
 from kiago_ray.cli.formulas import hand_over, read_table
 from kiago_ray.cli.main import reach_loopback_directly, write_what_is_not_there
+from kiago_ray.progress import Counted, parts
 from kiago_ray.storage.location import StorageError
 
 Kiago = Any

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from kiago_ray.cli.campaign import CampaignView
-from kiago_ray.cli.console import duration
 from kiago_ray.cli.sweep import RUNNING, SweepView, in_order, trial_row
 from kiago_ray.distributed.dispatch import WorkerInfo
+from kiago_ray.progress import duration
 from kiago_ray.runs.shards import Manifest
 from kiago_ray.sweep.metrics import METRICS
 
