@@ -25,7 +25,7 @@ from kiago_ray.chemistry.synthesis import (
 )
 from kiago_ray.data.references import doi_of
 from kiago_ray.report.page import formula_markup, render
-from kiago_ray.report.reasons import Row, reasons_of
+from kiago_ray.report.reasons import Reason, Row, con, reasons_of
 from kiago_ray.report.tables import cell, with_spread
 
 CAVEATS = (
@@ -62,8 +62,11 @@ class Entry:
     recipe: Recipe | None
     problem: str
     hazards: tuple[str, ...]
-    pros: tuple[str, ...] = ()
-    cons: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+
+    def sentences(self, side: str) -> list[str]:
+        """Why to believe it (`for`), or why not (`against`)."""
+        return [each.sentence for each in self.reasons if each.side == side]
 
     @property
     def nearest(self) -> str | None:
@@ -115,8 +118,8 @@ class Entry:
             "known": row.get("known"),
             "made": row.get("made"),
             "made_at": self.made_at,
-            "for": "\n".join(self.pros),
-            "against": "\n".join(self.cons),
+            "for": "\n".join(self.sentences("for")),
+            "against": "\n".join(self.sentences("against")),
             "formula_in_table": row.get("formula"),
         }
         return {name: None if value == "" else value for name, value in found.items()}
@@ -143,11 +146,10 @@ def entry_of(
     dangers = hazards_of(formula, recipe, hazards)
     if row.get("tc_k") is None:
         return Entry(
-            number, row, formula, recipe, problem, dangers, (), (row.get("error") or "no prediction",)
+            number, row, formula, recipe, problem, dangers, (con(row.get("error") or "No prediction."),)
         )
-    found = reasons_of(row, ef_error_ev_per_atom)
-    pros, cons = (tuple(each.sentence for each in found if each.side == side) for side in ("for", "against"))
-    return Entry(number, row, formula, recipe, problem, dangers, pros, cons)
+    reasons = tuple(reasons_of(row, ef_error_ev_per_atom))
+    return Entry(number, row, formula, recipe, problem, dangers, reasons)
 
 
 def csv_of(entries: Sequence[Entry], title: str) -> bytes:
@@ -186,7 +188,8 @@ def _lines(entry: Entry) -> list[str]:
         lines.append(f"**Nearest known:** {entry.nearest}, {of_nearest(entry.row)}{link}")
     if entry.made_at:
         lines.append(f"**Exists:** {entry.row['made']} <{entry.made_at}>")
-    for name, texts in (("For", entry.pros), ("Against", entry.cons)):
+    for name in ("For", "Against"):
+        texts = entry.sentences(name.lower())
         lines += ["\n    - ".join((f"**{name}:**", *texts))] * bool(texts)
     return lines
 

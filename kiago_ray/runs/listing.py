@@ -92,7 +92,7 @@ def run_line(place: Location) -> RunLine | None:
         return RunLine(name, str(error))
     record = directory.record
     kind = kind_of(record)
-    told = {
+    told: dict[str, Any] = {
         "kind": kind,
         "base": _base(record),
         "preset": _preset(record),
@@ -147,13 +147,15 @@ def _findings(directory: RunDirectory, kind: str) -> dict[str, Any]:
     place, results = directory.location, None
     if kind == "campaign":
         results = read_results(place, CampaignResults)
-        state = _state(directory, results and (results.shards_done, results.shards, "shards"))
+        state = _state(
+            directory, None if results is None else (results.shards_done, results.shards, "shards")
+        )
         if results is not None and results.failures and not directory.finished:
             state += f", {len(results.failures)} failed"
         rows = results.unique if results else None
     elif kind in ("search", "baseline"):
         found = read_results(place, SearchResults)
-        state = _state(directory, found and (found.shards_done, found.shards, "shards"))
+        state = _state(directory, None if found is None else (found.shards_done, found.shards, "shards"))
         rows = found.summary.unique if found else None
     else:
         told = (place / SUMMARY).read_mapping()

@@ -45,15 +45,15 @@ def test_a_row_says_how_it_is_made_what_is_near_and_why_to_believe_it(entries: l
     assert first.flat["formula_in_table"] == "La37Sr3Cu20O80"
     assert first.doi == "https://doi.org/10.1103/PhysRevB.65.024523"
     assert first.made_at == "https://www.crystallography.net/cod/1008481.html"
-    assert first.pros
-    assert any("nearest known composition" in text for text in (*first.pros, *first.cons))
+    assert first.sentences("for")
+    assert any("nearest known composition" in text for text in map(str, first.reasons))
 
 
 def test_what_cant_be_made_or_read_stays_and_says_why(entries: list[Entry]) -> None:
     assert [entry.recipe is None for entry in entries] == [False, True, True]
     assert "no precursor of Pu" in entries[1].remark
     assert any("Radioactive" in text for text in entries[1].hazards)
-    assert entries[1].pros
+    assert entries[1].sentences("for")
     assert "can't be read" in entries[2].remark
 
 

@@ -8,26 +8,29 @@ from pathlib import Path
 
 import pytest
 
+from kiago_ray.models import Models
 from kiago_ray.runs.listing import RunLine, compared, listed
 from kiago_ray.runs.plan import Plan
 from kiago_ray.runs.results import finish_campaign, finish_search
-from kiago_ray.runs.shards import read_manifest, state_of
+from kiago_ray.runs.shards import compute_shard, read_manifest, state_of
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectoryError, open_run, write_run
 from kiago_ray.storage.table import read_table, table_bytes
 
 
-@pytest.fixture
-def runs(made: Location, two_shards: Plan, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def every(two_shards: Plan, shipped: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished campaign of one search, a sweep under way, and what is none."""
-    folder = tmp_path / "runs"
+    folder = tmp_path_factory.mktemp("runs")
+    made = Location.of(folder / "small")
+    for shard in two_shards.shards:
+        compute_shard(two_shards.search(shard.search), shard, made, shipped)
     campaign = two_shards.campaign.model_dump(mode="json")
     directory = write_run(made, {"campaign": campaign, "weights": {"tc": "0"}}, {"campaign_id": "1"})
     search = two_shards.searches[0]
     found = finish_search(made, search, list(state_of(made, two_shards, read_manifest).manifests.values()))
     _, outputs = finish_campaign(made, two_shards, [found], failures={}, damaged=[], model_notes=[])
     directory.finish(outputs)
-    shutil.copytree(made.path, folder / "small")
     sweep = {"bases": ["MgB2", "LaNiAsO", "NbN", "YNi2B2C"], "search": {"preset": "open"}}
     open_run(folder / "sweep", {"sweep": sweep})
     (folder / "sweep" / "summary.json").write_text(json.dumps({"trials": {"finished": 3}, "planned": 8}))
@@ -36,6 +39,12 @@ def runs(made: Location, two_shards: Plan, tmp_path: Path) -> Path:
     (folder / "torn").mkdir()
     (folder / "torn" / "spec.yaml").write_text("{")
     return folder
+
+
+@pytest.fixture
+def runs(every: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(every, tmp_path / "runs"))
 
 
 def by_name(folder: Path) -> dict[str, RunLine]:
