@@ -57,11 +57,11 @@ def shortlist(
     ] = None,
     as_json: console.AsJson = False,
 ) -> int:
-    """A list for the laboratory: of each candidate the precursors with their masses, a balanced reaction, what is
-    dangerous, the nearest known composition with its reference, and why to believe it or not.
+    """A list for the laboratory of a run's best: precursors with masses, reactions, hazards, references.
 
-    A row that can't be made from the precursors says why and stays. Formulas without predictions get them first.
-    Reactions are a balance of atoms and no protocol; hazards replace no safety data sheet.
+    Of each candidate there is also the nearest known composition, and why to believe it or not. A row that can't be
+    made from the precursors says why and stays. Formulas without predictions get them first. Reactions are a balance
+    of atoms and no protocol; hazards replace no safety data sheet.
     """
     amount, table = Batch.read(batch), load_precursors(precursors)
     check_new("--output", output, tuple(WRITERS))
@@ -142,8 +142,10 @@ def runs(
     ] = "runs",
     as_json: console.AsJson = False,
 ) -> None:
-    """List the runs in a directory with what they were, the latest first: searches, campaigns, sweeps, baselines and
-    the paper's tables. Of a campaign's own directory, the campaign and its searches.
+    """List the runs in a directory with what they were, the latest first.
+
+    They are searches, campaigns, sweeps, baselines and the paper's tables. Of a campaign's own directory, the campaign
+    and its searches.
     """
     lines, more = listed(where)
     if as_json:
@@ -184,8 +186,10 @@ def compare(
     second: Annotated[str, Argument(metavar="B", help="Directory or URI of another.")],
     as_json: console.AsJson = False,
 ) -> None:
-    """Say what two runs differ in: the fields of their specifications that differ, with the versions and weights
-    behind them, and their candidates: in both, only in A, only in B, the best T_c, the share that passed.
+    """Say what two runs differ in: specification and results.
+
+    These are the fields of their specifications that differ, with the versions and weights behind them, and their
+    candidates: in both, only in A, only in B, the best T_c, the share that passed.
     """
     found = compared(first, second)
     if as_json:

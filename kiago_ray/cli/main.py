@@ -26,7 +26,7 @@ COMMANDS = {
     "scan": "Scan doping series of a formula: T_c, plausibility, energy above the hull and charges at each x.",
     "hull": "Energy above the convex hull of competing phases (eV/atom), and what a formula would decompose into.",
     "shortlist": "A list for the laboratory of a run's best: precursors with masses, reactions, hazards, references.",
-    "runs": "List the runs in a directory with what they were.",
+    "runs": "List the runs in a directory with what they were, the latest first.",
     "compare": "Say what two runs differ in: specification and results.",
     "sweep": "Run the sweep in FILE; the same command again runs only what is missing.",
     "serve": "Serve predictions, searches and the page at http://HOST:PORT/ until Ctrl-C.",
