@@ -320,6 +320,7 @@ def test_the_description_can_be_read(service: Service) -> None:
         "/v1/explain",
         "/v1/models",
         "/v1/predict",
+        "/v1/scan",
         "/v1/section",
         "/v1/runs",
         "/v1/runs/{name}",
