@@ -5,6 +5,7 @@ Results go to stdout, everything else to stderr.
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -82,6 +83,12 @@ TrackingUri = Annotated[
     str | None, Option(help="MLflow store or server; by default MLFLOW_TRACKING_URI, else beside the output.")
 ]
 NoTracking = Annotated[bool, Option("--no-tracking", help="Keep no MLflow record.")]
+
+
+def check_local(option: str, path: Path) -> None:
+    """Raise InputError for s3://bucket/x where only files of this machine are written."""
+    if path.parts and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", path.parts[0]):
+        raise InputError(f"{option}: {path} looks like a place on a storage; name a local path, and copy it there")
 
 
 def tell_known(known: KnownMaterials | None, tried: TriedMaterials | None = None) -> None:

@@ -255,6 +255,7 @@ def check_new(option: str, path: Path | None, endings: Sequence[str]) -> None:
     """Raise InputError for a file that an option names and that can't be written or would overwrite something."""
     if path is None:
         return
+    console.check_local(option, path)
     if path.suffix not in endings:
         raise InputError(f"{option}: {path} must end in {' or '.join(endings)}")
     if path.exists():

@@ -20,6 +20,7 @@ from kiago_ray.chemistry.elements import INDEX, Floats, named_elements
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.cli import console
 from kiago_ray.cli.console import print_json, say
+from kiago_ray.data.documents import DoubledKeyError, read_yaml_text
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.base import step_precision
@@ -136,7 +137,7 @@ def overrides_from(options: Mapping[str, Any], change: list[str]) -> dict[str, A
     """Dotted overrides of options, by field, None or [] where not given, and of --set. Raises InputError."""
     given = {field: value for field, value in options.items() if value is not None and value != []}
     read = {field: READERS.get(field, lambda value: value)(value) for field, value in given.items()}
-    changed = mapping(change, "=", yaml.safe_load, "--set", "alpha=4")
+    changed = mapping(change, "=", read_yaml_text, "--set", "alpha=4")
     twice = sorted(read.keys() & changed.keys())
     if twice:
         raise InputError(f"--set: {twice[0]} is given by an option of its own too; give it once")
@@ -337,6 +338,8 @@ def mapping(
             read_value = read(value)
             if not key.strip():
                 raise ValueError("no key")
+        except DoubledKeyError as error:
+            raise InputError(f"{option}: {text[:80]!r}: {error}") from None
         except (ValueError, RecursionError, yaml.YAMLError):
             raise InputError(f"{option}: {text[:80]!r} can't be read; write such as {example}") from None
         if key.strip() in found:
@@ -359,7 +362,7 @@ def sites(text: str) -> dict[str, Any]:
 # Fields whose options are texts that a specification doesn't take as they are.
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "steps": lambda text: whole_numbers(text, "--steps", "200,200", 2),
-    "fixed": lambda texts: mapping(texts, "=", yaml.safe_load, "--fixed", "O=0.25"),
+    "fixed": lambda texts: mapping(texts, "=", read_yaml_text, "--fixed", "O=0.25"),
     "elements.allow": symbols,
     "elements.forbid": symbols,
     "substitute": sites,

@@ -225,6 +225,7 @@ def options(
     splits: Splits = "random,system",
 ) -> RunOptions:
     """Where and how, with progress lines on stderr. Makes the folder. Raises InputError."""
+    console.check_local("--out", out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (Location.of(out) / "weights").try_out()

@@ -173,6 +173,7 @@ def make_plan(campaign: CampaignSpec, check: Check | None, families: Sequence[st
         shown = [f"{first_of(unfit, _SHOWN_NAMES, ', ')}: {why}" for why, unfit in reasons.items()]
         count = sum(map(len, reasons.values()))
         raise SpecError(f"{count} of {total} searches can't run: {first_of(shown, _SHOWN_REASONS)}")
+    _check_different(searches)
     most_mb = max(each.shard_rows * (_ROW_MB + _ROW_MB_PER_ATOM * each.spec.n_unit.max) for each in searches)
     plan = Plan(campaign, tuple(searches), round(_PROCESS_MB + most_mb), tuple(left_out.items()))
     if plan.shard_count > MAX_SHARDS:
@@ -181,6 +182,15 @@ def make_plan(campaign: CampaignSpec, check: Check | None, families: Sequence[st
             f"{MAX_SHARDS:,}, so give larger ones"
         )
     return plan
+
+
+def _check_different(searches: Sequence[PlannedSearch]) -> None:
+    """Raise SpecError for two searches whose fields are the same, however they are written."""
+    same: dict[tuple[str, tuple[str, ...]], str] = {}
+    for each in searches:
+        first = same.setdefault((each.spec.model_dump_json(), each.bases), each.name)
+        if first != each.name:
+            raise SpecError(f"{each.name} is the same search as {first}, all its fields are equal; leave one out")
 
 
 def _around_all(

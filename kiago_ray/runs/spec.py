@@ -31,10 +31,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, model_va
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import fractions, parse
 from kiago_ray.data import TRIED_WORDS, WORDS
+from kiago_ray.data.documents import DoubledKeyError, read_yaml_text
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.problem import Substitutions, sites_of
 from kiago_ray.search.sections import Formula, Section, SpecError, Symbol, validated
 from kiago_ray.search.spec import MAX_CANDIDATES
+from kiago_ray.storage.location import check_slashes
 
 LITERATURE = "literature"
 MAX_FAMILIES = 10_000
@@ -216,14 +218,9 @@ class CampaignSpec(RunSpec):
         for key, values in self.grid.items():
             if not values:
                 raise ValueError(f"grid: {key} has no values; give at least one, or remove it")
-            check_once(f"grid: {key}", [json.dumps(value, default=str) for value in values])
+            check_once(f"grid: {key}", [*map(written, values)])
         check_once("seeds", self.seeds)
-        same: dict[tuple[float, ...], str] = {}
-        for base in self.bases:
-            composition = tuple(fractions(parse(base)).round(9).tolist())
-            if composition in same:
-                raise ValueError(f"bases: {base} is given twice, as {same[composition]} before; give it once")
-            same[composition] = base
+        check_compositions_once("bases", self.bases)
         places = {"search": self.search, "grid": self.grid}
         places |= {f"variants.{name}": overrides for name, overrides in self.variants.items()}
         own = {"base": "bases", "seed": "seeds"} | ({"candidates": "candidates"} if self.candidates else {})
@@ -236,9 +233,11 @@ class CampaignSpec(RunSpec):
 
 
 def with_paths(spec: Kind, folder: Path) -> Kind:
-    """A specification whose paths are relative to a folder; words and URIs stay as they are."""
+    """A specification whose paths are relative to a folder; words and URIs stay as they are. Raises InputError."""
     words = {"data": (), "runs": (), "known": WORDS, "tried": TRIED_WORDS, "weights": ()}
     named = {name: each for name in words if (each := getattr(spec, name, None)) is not None}
+    for each in named.values():
+        check_slashes(each)
     paths = {name: each for name, each in named.items() if each not in words[name] and "://" not in each}
     absolute = {name: str(folder / os.path.expanduser(each)) for name, each in paths.items()}
     return spec.model_copy(update=absolute)
@@ -249,6 +248,29 @@ def check_once(what: str, values: Sequence[Any]) -> None:
     twice = [value for value, times in Counter(values).items() if times > 1]
     if twice:
         raise ValueError(f"{what}: {twice[0]} is given twice; give it once")
+
+
+def check_compositions_once(what: str, formulas: Sequence[str]) -> None:
+    """Raise ValueError for two formulas of one composition."""
+    same: dict[tuple[float, ...], str] = {}
+    for formula in formulas:
+        composition = tuple(fractions(parse(formula)).round(9).tolist())
+        if composition in same:
+            raise ValueError(f"{what}: {formula} is given twice, as {same[composition]} before; give it once")
+        same[composition] = formula
+
+
+def written(value: Any) -> str:
+    """A field's value as text, the same for equal ones: 4 and 4.0 are one value, True and 1 are two."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): plain(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [*map(plain, value)]
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    return json.dumps(plain(value), sort_keys=True, default=str)
 
 
 def recorded_campaign(values: Mapping[str, Any]) -> CampaignSpec:
@@ -305,7 +327,9 @@ def _plain(path: Path, what: str) -> Any:
     try:
         text = content.decode("utf-8")
         aliased = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
-        values = None if aliased else yaml.safe_load(text)
+        values = None if aliased else read_yaml_text(text)
+    except DoubledKeyError as error:
+        raise SpecError(f"{path}: {error}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SpecError(f"{path}: not YAML ({' '.join(str(error).split())[:200]}); correct it") from None
     if aliased:

@@ -28,6 +28,8 @@ from kiago_ray.search import sections
 from kiago_ray.search.sections import SpecError, validated
 
 MAX_CANDIDATES = 10_000_000
+MOST_ATOMS = 1000  # that n_unit may have
+_ROUNDED = 0.0006  # of a fixed fraction: 0.333 may stand for a third
 MAX_STEPS = 20_000  # a stage; each keeps its terms for the trajectory
 MOST_DOTS = 8  # that open a key; no section lies as deep
 PRESETS = ("default", "open", "paper", "reference", "hydride", "substitution")
@@ -222,10 +224,23 @@ class SearchSpec(sections.Section):
         if not totals:
             given = ", ".join(f"{SYMBOLS[z]} {const[z]:g}" for z in np.flatnonzero(const))
             raise SpecError(
-                f"n_unit: no number of atoms from {fewest} to {most} makes the fixed amounts ({given}) "
-                "whole atoms; change fixed or n_unit, or set projection.kind to 'none' to keep fractions"
+                f"n_unit: no number of atoms from {fewest} to {most} makes the fixed amounts ({given}) whole atoms; "
+                f"{self._what_would_do(const)}"
             )
         return totals
+
+    def _what_would_do(self, const: Floats) -> str:
+        """What to write where no number of atoms makes fixed fractions (118,) whole atoms."""
+        may_grow, within = self.fixed_may_grow, range(self.n_unit.min, self.n_unit.max + 1)
+        near = {SYMBOLS[z]: Fraction(const[z]).limit_denominator(self.n_unit.max) for z in np.flatnonzero(const)}
+        exact = amounts_row({symbol: float(share) for symbol, share in near.items()})
+        if np.abs(exact - const).max() < _ROUNDED and (there := feasible_totals(within, exact, may_grow)):
+            shares = ", ".join(f"{symbol}={share}" for symbol, share in near.items())
+            return f"rounded amounts aren't exact, so write fractions: {shares}; N = {there[0]} would do"
+        if others := feasible_totals(range(1, MOST_ATOMS + 1), const, may_grow):
+            end = "max" if others[0] > self.n_unit.max else "min"
+            return f"N = {others[0]} would do, so set n_unit.{end} to {others[0]}"
+        return "change fixed or n_unit, or set projection.kind to 'none' to keep fractions"
 
     def _problems_of_substitute(self) -> Iterator[str]:
         if self.substitute is None:

@@ -12,10 +12,10 @@ from kiago_ray.models import Models
 from kiago_ray.report.phase_diagrams import section_of
 from kiago_ray.service.backend import Asked
 from kiago_ray.service.predictions import unreadable
-from kiago_ray.service.problems import ProblemError, Shape, problems
+from kiago_ray.service.problems import ProblemError, Shape, StrictRoute, problems
 
 _DECIMALS = 6
-router = APIRouter(tags=["predictions"])
+router = APIRouter(tags=["predictions"], route_class=StrictRoute)
 
 
 class SectionBody(Shape):

@@ -31,7 +31,7 @@ from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.result import RowStatus
 from kiago_ray.search.spec import PRESETS, preset_values
 from kiago_ray.service.backend import Asked
-from kiago_ray.service.problems import ProblemError, Shape, json_of, problems, writable
+from kiago_ray.service.problems import ProblemError, Shape, StrictRoute, json_of, problems, writable
 from kiago_ray.service.settings import Limits
 from kiago_ray.storage.table import PREDICTED, columns, description
 
@@ -64,7 +64,7 @@ _NAMES = {
 }
 
 T = TypeVar("T")
-router = APIRouter(tags=["predictions"])
+router = APIRouter(tags=["predictions"], route_class=StrictRoute)
 
 
 def _columns(names: Iterable[str], **chosen: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
@@ -15,10 +15,12 @@ import yaml
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from kiago_ray.data.documents import DoubledKeyError, read_json_text
 from kiago_ray.errors import KiagoError
 from kiago_ray.search.sections import SpecError
 from kiago_ray.storage.location import StorageError
@@ -31,6 +33,8 @@ _ADVICE = {
     405: "; the API is described at /docs",
     413: "; send fewer formulas at a time",
 }
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 log = logging.getLogger("kiago_ray.service")
 
@@ -114,9 +118,37 @@ def writable(text: str) -> str:
 def json_of(body: bytes, example: str) -> Any:
     """What a body of JSON holds. Raises ProblemError with an example of one."""
     try:
-        return json.loads(body)
+        return read_json_text(body)
+    except DoubledKeyError as error:
+        raise ProblemError.at("body", str(error)) from None
     except (ValueError, RecursionError):
         raise ProblemError.at("body", f"this is no JSON; send such as {example}") from None
+
+
+class StrictRoute(APIRoute):
+    """A route whose body of JSON has every key once."""
+
+    def get_route_handler(self) -> Handler:
+        """The handler of a request, which reads its body strictly."""
+        handle = super().get_route_handler()
+
+        async def strictly(request: Request) -> Response:
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strictly
+
+
+class StrictRequest(Request):
+    """A request whose body of JSON has every key once."""
+
+    async def json(self) -> Any:
+        """The body. Raises HTTPException, 422, which FastAPI lets pass."""
+        try:
+            return read_json_text(await self.body())
+        except DoubledKeyError as error:
+            raise HTTPException(422, f"body: {error}") from None
+        except (ValueError, RecursionError):  # bytes that are no UTF-8 among them
+            raise HTTPException(422, "body: this is no JSON; send JSON in UTF-8") from None
 
 
 def handle_problems(app: FastAPI) -> None:

@@ -13,9 +13,9 @@ from kiago_ray.data.references import doi_of
 from kiago_ray.report.scans import described
 from kiago_ray.service.backend import Asked
 from kiago_ray.service.predictions import Prediction, unreadable
-from kiago_ray.service.problems import ProblemError, Shape, problems
+from kiago_ray.service.problems import ProblemError, Shape, StrictRoute, problems
 
-router = APIRouter(tags=["predictions"])
+router = APIRouter(tags=["predictions"], route_class=StrictRoute)
 
 
 class ChangeBody(Shape):

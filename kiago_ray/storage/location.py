@@ -28,7 +28,7 @@ from urllib.request import getproxies, proxy_bypass
 import pyarrow as pa
 from pyarrow import fs
 
-from kiago_ray.errors import KiagoError
+from kiago_ray.errors import InputError, KiagoError
 
 TEMPORARY = ".tmp"  # the ending of files that are being written
 CONNECT_S = 5.0
@@ -38,6 +38,7 @@ _PASSWORD = r"^[^/]*://[^/?#]*:[^/?#]*@|\?(.*&)?[^=&]*(key|secret|token|password
 _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, AWS_PROFILE, or the machine's role"
 )
+_ONE_SLASH = re.compile(r"(s3|gs|hdfs|[A-Za-z][A-Za-z0-9+.-]+(?=:/)):(?!//)", re.IGNORECASE)
 _LONGEST_DETAIL = 200
 _READERS = 8
 # What the AWS SDK says: its code, or its code and the HTTP status → what that means and what to do.
@@ -69,13 +70,16 @@ class Location:
 
     @classmethod
     def of(cls, where: Where) -> Location:
-        """The place that a path or URI names. Raises StorageError where nothing can open it."""
+        """The place that a path or URI names. Raises StorageError where nothing can open it, InputError for a URI that
+        lacks a slash.
+        """
         if isinstance(where, Location):
             return where
         text = os.fspath(where)
         if not text or "\0" in text:
             raise StorageError(f"{text!r} names no file or directory; give a path such as 'runs/LaNiAsO'")
         scheme, remote, _ = text.partition("://")
+        check_slashes(text)
         if remote and re.search(_PASSWORD, text, re.IGNORECASE):
             raise StorageError(f"a place ({scheme}://…) holds no credentials; give them in the environment")
         try:
@@ -212,6 +216,14 @@ class Location:
             with suppress(OSError, pa.ArrowException):
                 self.filesystem.delete_file(temporary)
             raise
+
+
+def check_slashes(text: str) -> None:
+    """Raise InputError for a URI that lacks a slash, s3:/bucket/x, which would be a folder named s3:."""
+    if (found := _ONE_SLASH.match(text)) is not None:
+        root = "/" if found[1].lower() == "file" else ""
+        meant = f"{found[1]}://{root}{text[found.end() :].lstrip('/')}"
+        raise InputError(f"{text} lacks a slash; write {meant}, or ./{text} for a folder of that name")
 
 
 def _put(filesystem: Any, path: str, contents: Any) -> None:

@@ -6,13 +6,12 @@ Everything that can be wrong with it is found here, before anything runs.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from kiago_ray.runs.spec import Name, RunSpec, Seed, check_once
+from kiago_ray.runs.spec import Name, RunSpec, Seed, check_compositions_once, check_once, written
 from kiago_ray.search.sections import Formula, Section, SpecError, validated
 from kiago_ray.search.spec import SearchSpec, build_spec, preset_named
 from kiago_ray.sweep.metrics import DEFAULT_METRIC, DEFAULT_METRIC_OF, METRICS
@@ -70,7 +69,7 @@ class Parameter(Section):
 
     def place(self, value: Any) -> int:
         """Where a value stands among those that it lists; True and 1 are two values."""
-        return [_written(each) for each in self.values].index(_written(value))
+        return [written(each) for each in self.values].index(written(value))
 
     def applies(self, point: Mapping[str, Any]) -> bool:
         """Whether the fields chosen before ask for it."""
@@ -82,7 +81,7 @@ class Parameter(Section):
         if len(given) != 1:
             raise ValueError(f"give one of {', '.join(KINDS)}, not {' and '.join(given) or 'none'}")
         if self.listed:
-            check_once(self.kind, [_written(value) for value in self.values])
+            check_once(self.kind, [*map(written, self.values)])
             return self
         low, high = self.values
         if low >= high:
@@ -93,10 +92,6 @@ class Parameter(Section):
 
 
 Space = Mapping[str, Parameter]
-
-
-def _written(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
 
 
 def is_number(value: Any) -> bool:
@@ -264,8 +259,8 @@ class SweepSpec(RunSpec):
                 raise ValueError(f"metrics: nothing reports {metric!r}; choose among {', '.join(METRICS)}")
         check_once("metrics", self.metrics)
         for where, given in (("", self), ("compare.", self.compare)):
-            for name in ("seeds", "bases"):
-                check_once(where + name, getattr(given, name))
+            check_once(where + "seeds", given.seeds)
+            check_compositions_once(where + "bases", given.bases)
         if len(self.metrics) > 1 and self.scheduler.kind != "none":
             raise ValueError("scheduler: with several metrics no trial is plainly worse; give kind: none")
         seen = sorted(set(self.seeds) & set(self.compare.seeds))

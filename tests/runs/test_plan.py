@@ -131,6 +131,11 @@ def test_what_cant_run_is_refused_whole_each_with_its_reason() -> None:
         assert why in reason
 
 
+def test_equal_searches_whose_fields_are_written_differently_are_refused() -> None:
+    with pytest.raises(SpecError, match="LaNiAsO-b-s0 is the same search as LaNiAsO-a-s0, all its fields are equal"):
+        plan(bases=["LaNiAsO"], variants={"a": {"learning_rate": 0.1}, "b": {"learning_rate": [0.1, 0.1]}})
+
+
 def test_a_base_of_elements_that_the_predictors_dont_know_is_refused() -> None:
     supported = EVERY.copy()
     supported[INDEX["Ni"]] = False

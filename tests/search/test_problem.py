@@ -133,7 +133,7 @@ def test_what_is_preserved_may_take_part_of_the_site_where_asked_for() -> None:
         ),
         (
             {"fixed": {"H": 0.37}},
-            "n_unit: no number of atoms from 1 to 25 makes the fixed amounts (H 0.37) whole atoms; change fixed or",
+            "n_unit: no number of atoms from 1 to 25 makes the fixed amounts (H 0.37) whole atoms; N = 100 would",
         ),
     ],
 )

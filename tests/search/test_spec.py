@@ -397,6 +397,22 @@ def test_every_public_name_loads() -> None:
         _ = room.nonsense
 
 
+@pytest.mark.parametrize(
+    ("fixed", "n_unit", "told"),
+    [
+        (0.666667, 25, "rounded amounts aren't exact, so write fractions: Se=2/3; N = 3 would do"),
+        (0.333, 25, "write fractions: Se=1/3; N = 3 would do"),
+        ("2/3", 2, "whole atoms; N = 3 would do, so set n_unit.max to 3"),
+        (0.123456, 25, "whole atoms; change fixed or n_unit, or set projection.kind to 'none'"),
+    ],
+)
+def test_the_n_that_would_do_is_told(fixed: object, n_unit: int, told: str) -> None:
+    given = {"base": "NbSe2", "fixed": {"Se": fixed}, "n_unit.max": n_unit, "max_elements": 2}
+    with pytest.raises(SpecError) as caught:
+        load_preset("open", given)
+    assert told in str(caught.value)
+
+
 def test_a_specification_is_read_without_torch() -> None:
     code = (
         "import sys; from kiago_ray.search import build_spec; build_spec({'preset': 'paper'}); "

@@ -49,6 +49,23 @@ def test_all_formats_say_the_same(service: Service) -> None:
     assert lines[3]["formula"] == "'=1+1"  # a spreadsheet must not compute it
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "told"),
+    [
+        ("predict", b'{"formulas": ["MgB2"],\n"formulas": ["NbN"]}', "the key 'formulas' is given twice, in lines 1"),
+        ("explain", b'{"formula": "MgB2", "formula": "NbN"}', "the key 'formula' is given twice; give it once"),
+        ("section", b'{"formula": "MgB2", "formula": "NbN"}', "the key 'formula' is given twice; give it once"),
+        ("scan", b'{"formula": "MgB2", "formula": "NbN"}', "the key 'formula' is given twice; give it once"),
+        ("explain", b"\xff", "this is no JSON; send JSON in UTF-8"),
+        ("explain", b'{"formula": "Bi-2212"}', "did you mean Bi2Sr2CaCu2O8?"),
+    ],
+)
+def test_what_would_mislead_is_refused(service: Service, path: str, body: bytes, told: str) -> None:
+    answer = service.client.post(f"/v1/{path}", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert told in answer.json()["detail"]
+
+
 def test_csv_comes_in_as_it_goes_out(service: Service) -> None:
     body = "\ufeffname,formula\r\na,MgB2\r\nb,\r\n\r\nc,LaNiAsO\r\n".encode()
     answer = service.client.post(

@@ -68,6 +68,8 @@ def test_what_is_asked_for_waits_and_is_found_where_it_says(service: Service) ->
         (b"{", "no JSON"),
         (b"[1]", "a search is a mapping"),
         (b'{"alfa": 3}', "did you mean 'alpha'?"),
+        (b'{"seed": 1,\n"seed": 2}', "body: the key 'seed' is given twice, in lines 1 and 2; give it once"),
+        (b'{"base": "YBCO"}', "did you mean YBa2Cu3O7?"),
         (b'{"base": "LaNiAsO", "candidates": -1}', "candidates"),
         (b'{"preset": "../../etc"}', "choose one of"),
         (b'{"base": "LaNiAsO", "steps": [NaN, 1]}', "steps"),

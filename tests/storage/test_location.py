@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from kiago_ray.errors import InputError
 from kiago_ray.storage import location
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import RunDirectoryError, open_run
@@ -195,3 +196,19 @@ def test_places_that_cannot_be_opened(text: str) -> None:
         Location.of(text)
     assert "\n" not in str(caught.value)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("s3:/bucket/x", "s3://bucket/x"),
+        ("s3:bucket/x", "s3://bucket/x"),
+        ("gs:/b", "gs://b"),
+        ("file:/tmp/x", "file:///tmp/x"),
+    ],
+)
+def test_a_uri_that_lacks_a_slash_is_no_folder(given: str, meant: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Location.of(given)
+    assert f"{given} lacks a slash; write {meant}, or ./{given}" in str(caught.value)
+    assert Location.of(f"./{given}").filesystem.type_name == "local"
