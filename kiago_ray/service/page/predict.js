@@ -20,7 +20,7 @@ function verdict(found) {
   // A measurement comes before the prediction, and one that contradicts it in red.
   const pressure = found.measured_pressure_gpa ? ` at ${found.measured_pressure_gpa} GPa` : "";
   const first = found.measured_tc_k === null ? "" : ` ${kelvin(found.measured_tc_k)} measured${pressure};`;
-  const said = ` ${plusMinus(found.tc_k, found.tc_std_k)}${first ? " predicted" : ""}`;
+  const said = ` ${plusMinus(found.tc_k, found.tc_std_k)}${pressure ? " by the models, without pressure" : first ? " predicted" : ""}`;
   const heading = node("h3", {}, formulaNode(found.formula), ": ", tc(), first, said);
   const alarms = found.reasons
     .filter((each) => each.alarm)
