@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from kiago_ray import SearchSpec, load_predictors, propose
+from kiago_ray import SearchSpec, load_predictors, propose, scan
 from kiago_ray.api import SearchOutcome
 from kiago_ray.chemistry.formula import parse_fractions
 from kiago_ray.hull import EnergyHull
@@ -122,3 +122,14 @@ def test_a_hull_of_other_energies_than_the_predicted_is_refused(shipped: Models,
     bare = replace(shipped, hull=None)
     with pytest.raises(SpecError, match="near_hull needs competing phases"):
         propose("LaNiAsO", overrides={**SMALL, "screens.names": ["near_hull"]}, models=bare)
+
+
+def test_a_scan_has_the_known_compositions_between_its_own(shipped: Models) -> None:
+    known = known_of(["MgB2", "Mg3AlB8", "Mg0.5Al0.5B2", "Mg0.9Li0.1B2"], [39.0, 27.0, 12.0, 38.0])
+    found = scan("MgB2", ("Mg", "Al", [0, 0.5, 1]), models=replace(shipped, known=known))
+    rows = found.table.to_pylist()
+    assert [row["formula"] for row in rows] == ["MgB2", "Mg0.75Al0.25B2", "Mg0.5Al0.5B2", "AlB2"]
+    assert [row["on_grid"] for row in rows] == [True, False, True, True]
+    assert [row["known_tc_k"] for row in rows] == [39.0, 27.0, 12.0, None]
+    predicted = load_predictors().tc(torch.from_numpy(parse_fractions(found.formulas)).float()).relu()
+    np.testing.assert_allclose([row["tc_k"] for row in rows], predicted.tolist(), atol=0.02)

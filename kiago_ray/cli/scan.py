@@ -18,7 +18,7 @@ from kiago_ray.cli.formulas import IMAGES, Output, check_new, write_image, write
 from kiago_ray.data.names import read
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
-from kiago_ray.report.scans import described, doubts, scan_plot, summary_line, text_plot
+from kiago_ray.report.scans import described, doubts, scan_plot, summary_lines, text_plot
 from kiago_ray.report.tables import cell, kelvin, with_spread
 from kiago_ray.report.terminal import in_ascii
 
@@ -136,8 +136,7 @@ def show(found: Any, *, listed: bool) -> None:
             terminal.print(f"\n{series.name}", markup=False, highlight=False)
             terminal.print(plain_table([shown(row) for row in rows], names=("formula",), texts=("remark",)))
     lines = ["", *text_plot(found, terminal.width), ""]
-    lines += [summary_line(series, found.rows(series)) for series in found.series]
-    for line in lines:
+    for line in [*lines, *summary_lines(found)]:
         terminal.print(in_ascii(line) if terminal.options.ascii_only else line, markup=False, highlight=False)
 
 

@@ -25,6 +25,7 @@ Row = Mapping[str, Any]
 _HEIGHT, _MARGIN = 14, 7  # lines and characters of a plot in a terminal
 _CELL = 5  # characters of a map's cell
 _PANELS = 3  # beside each other
+_BANDS = 4  # of σ; more would hide each other
 
 
 def doubts(row: Row) -> list[str]:
@@ -66,17 +67,29 @@ def best(rows: Sequence[Row]) -> Row | None:
     return max(sound, key=lambda row: row["tc_k"], default=None)
 
 
-def summary_line(series: Series, rows: Sequence[Row]) -> str:
-    """What a person takes from a series, in a line."""
+def summary_lines(scan: Scan) -> list[str]:
+    """A line for each series: its letter in a plot of characters, and what a person takes from it."""
+    curves = len(scan.series[0].dopings) == 1
+    letters = [f"{letter}  " for letter in ascii_lowercase] if curves else [""] * len(scan.series)
+    lines = (_summary(series, scan.rows(series)) for series in scan.series)
+    return [f"{letter}{line}" for letter, line in zip(letters, lines, strict=False)]
+
+
+def _summary(series: Series, rows: Sequence[Row]) -> str:
     top, known = best(rows), [row for row in rows if row["known_tc_k"] is not None]
     text = "every T_c here is doubtful"
     if top is not None:
         spread = "" if top["tc_std_k"] is None else f" ± {top['tc_std_k']:.0f}"
         oracle = "" if top["tc_oracle_k"] is None else f", oracle {top['tc_oracle_k']:.1f} K"
-        end = ", the end of the range" if top["x"] == max(series.dopings[0].x) else ""
+        end = (
+            ", the end of the range"
+            if top["x"] == max(series.dopings[0].x) > min(series.dopings[0].x)
+            else ""
+        )
         text = f"T_c up to {top['tc_k']:.1f}{spread} K at {place(top)}{end}, {top['formula']}{oracle}"
     if not known:
-        return f"{series.name}: {text}; none of its compositions is known"
+        compared = any(row["nearest_known"] is not None for row in rows)
+        return f"{series.name}: {text}{'; none of its compositions is known' if compared else ''}"
     high = max(known, key=lambda row: row["known_tc_k"])
     under = f" under {high['known_pressure_gpa']:g} GPa" if high["known_pressure_gpa"] else ""
     return (
@@ -103,14 +116,24 @@ def _columns(rows: Sequence[Row], *names: str) -> list[Array]:
     return [np.array([row[name] for row in rows], dtype=np.float64) for name in names]
 
 
+def _colors(count: int) -> list[Any]:
+    """So many colours that are told apart as far as can be."""
+    from matplotlib import colormaps
+
+    return list(
+        COLORS[:count] if count <= len(COLORS) else colormaps["turbo"](np.linspace(0.05, 0.95, count))
+    )
+
+
 def _curves(scan: Scan) -> Figure:
     figure, (axes,) = new_figure(7.2, 4.8)
-    for at, series in enumerate(scan.series):
-        rows, color = scan.rows(series), COLORS[at % len(COLORS)]
+    for series, color in zip(scan.series, _colors(len(scan.series)), strict=True):
+        rows = scan.rows(series)
         x, tc, std, oracle, measured = _columns(rows, "x", "tc_k", "tc_std_k", "tc_oracle_k", "known_tc_k")
         reports, pressure = _columns(rows, "known_reports", "known_pressure_gpa")
         sound = np.array([not doubts(row) for row in rows])
-        axes.fill_between(x, np.clip(tc - std, 0, None), tc + std, color=color, alpha=0.15, linewidth=0)
+        if len(scan.series) <= _BANDS:
+            axes.fill_between(x, np.clip(tc - std, 0, None), tc + std, color=color, alpha=0.15, linewidth=0)
         axes.plot(x, tc, color=color, linewidth=1.2, linestyle=":", zorder=3)
         shown = np.where(sound, tc, np.nan)
         axes.plot(x, shown, color=color, linewidth=2, zorder=4, label=series.written(_subscript))
@@ -120,12 +143,15 @@ def _curves(scan: Scan) -> Figure:
             style = {"facecolors": face, "edgecolors": "black", "linewidths": 0.6, "alpha": 0.75, "zorder": 5}
             axes.scatter(x[which], measured[which], s=size[which], **style)
     black = {"color": "black"}
-    axes.plot([], [], **black, linewidth=2, label="predicted, with 1σ")
+    axes.plot([], [], **black, linewidth=2, label="predicted" + ", with 1σ" * (len(scan.series) <= _BANDS))
     axes.plot([], [], **black, linewidth=1.2, linestyle=":", label="predicted, but doubtful")
     axes.plot([], [], **black, linewidth=0.9, linestyle="--", label="oracle")
-    axes.scatter([], [], c=GREY, edgecolors="black", linewidths=0.6, label="measured (larger: more reports)")
-    if any(row["known_pressure_gpa"] for row in scan.table.to_pylist()):
-        axes.scatter([], [], c="white", edgecolors="black", linewidths=0.6, label="measured under pressure")
+    known = [row for row in scan.table.to_pylist() if row["known_tc_k"] is not None]
+    dot = {"edgecolors": "black", "linewidths": 0.6}
+    if known:
+        axes.scatter([], [], c=GREY, **dot, label="measured (larger: more reports)")
+    if any(row["known_pressure_gpa"] for row in known):
+        axes.scatter([], [], c="white", **dot, label="measured under pressure")
     alone = len(scan.series) == 1
     axes.set_xlabel(f"x in {scan.series[0].written(_subscript)}" if alone else "x (atoms of the formula)")
     axes.set_ylabel(f"{TC} (K)")
@@ -159,7 +185,13 @@ def _maps(scan: Scan) -> Figure:
         image = axes.pcolormesh(x, y, tc, shading="nearest", **shades)
         doubtful = [row for row in rows if row["on_grid"] and doubts(row)]
         axes.scatter(
-            *_columns(doubtful, "x", "y"), marker="x", s=14, c="white", linewidths=0.7, label="doubtful"
+            *_columns(doubtful, "x", "y"),
+            marker="x",
+            s=14,
+            c="white",
+            linewidths=0.7,
+            zorder=5,
+            label="doubtful",
         )
         at_x, at_y, measured = _columns(
             [row for row in rows if row["known_tc_k"] is not None], "x", "y", "known_tc_k"
@@ -177,6 +209,7 @@ def _maps(scan: Scan) -> Figure:
             for letter, each in zip(LETTERS, series.dopings, strict=True)
         ]
         axes.set(xlabel=changes[0], ylabel=changes[1])
+        axes.locator_params(axis="x", nbins=6)
         axes.set_title(series.written(_subscript), loc="left", fontsize=10)
     figure.colorbar(image, ax=panels, label=f"predicted {TC} (K)", pad=0.02)
     finish(figure, panels[0], size=8.5)
@@ -211,15 +244,13 @@ def text_plot(scan: Scan, width: int) -> list[str]:
         draw(at_x, measured, letter.upper())
     lines = [f"{'':{_MARGIN}}|{''.join(line)}".rstrip() for line in canvas]
     for at in (0, _HEIGHT // 2, _HEIGHT - 1):
-        lines[at] = f"{top * (1 - at / (_HEIGHT - 1)):{_MARGIN - 1}.0f} " + lines[at][_MARGIN:]
+        lines[at] = f"{top * (1 - at / (_HEIGHT - 1)):{_MARGIN - 1}.3g} " + lines[at][_MARGIN:]
     axis = f"{left:g}".ljust(columns - len(f"{right:g}")) + f"{right:g}"
-    keys = [f"{letter} {each.name}" for letter, each in zip(ascii_lowercase, scan.series, strict=False)]
     return [
         "T_c (K) over x; small letters predicted, capitals measured",
         *lines,
         f"{'':{_MARGIN}}+{'-' * columns}",
         f"{'':{_MARGIN + 1}}{axis}",
-        "  " + ", ".join(keys),
     ]
 
 
