@@ -17,9 +17,10 @@ from kiago_ray.cli.main import app
 
 Kiago = Callable[..., Any]
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCS = sorted((ROOT / "docs").glob("*.md"), key=lambda page: (page.name != "tasks.md", page.name))
+PAGES = (ROOT / "README.md", *DOCS)
 SMALL = ("--candidates", "8", "--steps", "2,2", "--top", "2")
-LIGHT = {"fields", "predict", "hull", "version", "search"}
+LIGHT = re.compile(r"^(fields|hull|predict|scan|version)|^search (?!.*--preset)|--dry-run")
 FILES = {
     "formulas.csv": "formula\nMgB2\nLaNiAsO\n",
     "mine.csv": "formula,tc_k\nLaNiAsO,2.4\nLaFeAsO0.9F0.1,26\n",
@@ -27,12 +28,18 @@ FILES = {
 }
 # What isn't here: a bucket, a GPU, other people's raw files, somebody who stops the service.
 ELSEWHERE = re.compile(r"s3://|cuda|\.tsv|\.csv\.gz|^serve|^train|--weights training|--address")
+# Ten minutes each; the tests of their rooms run smaller ones. What a sweep found is there after it alone.
+HEAVY = re.compile(r"^paper|^sweep (?!.*--dry-run)|runs/trust")
 
 
 def shown(page: Path) -> list[list[str]]:
     """The command lines in blocks of a page, without variables that are set before them."""
     blocks = re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
-    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    lines = [
+        shlex.split(line, comments=True)
+        for block in blocks
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
     return [[*without(line)] for line in lines if line]
 
 
@@ -45,9 +52,9 @@ def without(words: list[str]) -> Iterator[str]:
 
 
 def mentioned(page: Path) -> list[list[str]]:
-    """Commands in the text: `kiago …`."""
+    """Commands in the text: `kiago …` and `python benchmarks/…`."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
-    return [shlex.split(each.replace("\\|", "|")) for each in re.findall(r"`(kiago [^`]+)`", text)]
+    return [shlex.split(each) for each in re.findall(r"`(kiago [^`]+|python benchmarks/[^`]+)`", text)]
 
 
 def command_of(words: list[str]) -> tuple[Any, list[str]]:
@@ -61,12 +68,23 @@ def command_of(words: list[str]) -> tuple[Any, list[str]]:
     return command, rest
 
 
-def runs(words: list[str]) -> bool:
-    """Whether a command of kiago is light enough to run in every test, made smaller if need be."""
+def can_run(words: list[str]) -> bool:
+    """Whether a command runs on any machine, in minutes at most."""
     line = " ".join(words[1:])
-    if words[0] != "kiago" or ELSEWHERE.search(line) or "runs/trust" in line:
-        return False
-    return words[1] in LIGHT or "--dry-run" in words
+    return words[0] == "kiago" and not ELSEWHERE.search(line) and not HEAVY.search(line)
+
+
+def light_commands() -> dict[str, list[list[str]]]:
+    """By page, the commands that every test run runs: each once, wherever else it stands."""
+    pages, seen = {}, set[str]()
+    for page in PAGES:
+        pages[page.name] = []
+        for words in filter(can_run, shown(page)):
+            line = re.sub(r" --out \S+", "", " ".join(words[1:]))
+            if LIGHT.search(line) and line not in seen:
+                seen.add(line)
+                pages[page.name].append(words)
+    return {page: commands for page, commands in pages.items() if commands}
 
 
 def prepare(folder: Path) -> None:
@@ -90,23 +108,26 @@ def test_commands_are_read(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
             assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.M), words
         else:
             assert name == "mlflow", words
-    for _, *words in mentioned(page):
-        command, rest = command_of(words)
-        options = {option for each in command.params for option in each.opts}
-        assert {word for word in rest if word.startswith("--")} <= options | {"--help"}, words
+    for name, *words in mentioned(page):
+        named = {word for word in words if word.startswith("--")}
+        if name == "kiago":
+            command, _ = command_of(words)
+            assert named <= {option for each in command.params for option in each.opts} | {"--help"}, words
+        else:
+            script = (ROOT / words[0]).read_text(encoding="utf-8")
+            assert all(f'"{option}"' in script for option in named), words
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if any(map(runs, shown(page)))], ids=lambda page: page.name
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "commands"), light_commands().items())
 def test_light_commands_run(
-    page: Path, kiago: Kiago, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, commands: list[list[str]], kiago: Kiago, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     prepare(tmp_path)
-    for words in filter(runs, shown(page)):
+    for words in commands:
         ended = kiago(*words[1:], *(SMALL if words[1] == "search" else ()))
-        assert ended.code == 0, (words, ended.err)
+        assert ended.code == 0, (page, words, ended.err)
 
 
 @pytest.mark.long
@@ -114,8 +135,7 @@ def test_light_commands_run(
 @pytest.mark.parametrize("page", [page for page in PAGES if shown(page)], ids=lambda page: page.name)
 def test_commands_run_as_they_stand(page: Path, start: Callable[..., Any], tmp_path: Path) -> None:
     prepare(tmp_path)
-    for words in shown(page):
-        if words[0] == "kiago" and not ELSEWHERE.search(" ".join(words[1:])):
-            process = start(*words[1:])
-            _, told = process.communicate()
-            assert process.returncode == 0, (words, told)
+    for words in filter(can_run, shown(page)):
+        process = start(*words[1:])
+        _, told = process.communicate()
+        assert process.returncode == 0, (words, told)

@@ -34,7 +34,11 @@ def test_every_field_says_why(found: dict[str, FieldFacts]) -> None:
     ("name", "values", "defaults"),
     [
         ("search.alpha", "number, at least 0", "0; 20 in open; 4 in paper, reference, hydride, substitution"),
-        ("search.steps", "[a, b], each a whole number, 0 to 20,000", "[30, 30]; [200, 200] in open; [500, 500] in "),
+        (
+            "search.steps",
+            "[a, b], each a whole number, 0 to 20,000",
+            "[30, 30]; [200, 200] in open; [500, 500] in ",
+        ),
         ("search.start.kind", "perturb, random, rows", "perturb; random in substitution"),
         ("search.screens", "section", ""),
         ("search.substitute.NAME.state", "whole number, -8 to 9", "required"),
