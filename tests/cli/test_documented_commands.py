@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"), key=lambda page: (page.name != "tasks.md", page.name))
 PAGES = (ROOT / "README.md", *DOCS)
 SMALL = ("--candidates", "8", "--steps", "2,2", "--top", "2")
-LIGHT = re.compile(r"^(fields|hull|predict|scan|version)|^search (?!.*--preset)|--dry-run")
+# A search with nothing but its base, and those of the other presets, run in the tests of their rooms.
+LIGHT = re.compile(
+    r"^(compare|fields|hull|predict|runs|scan|shortlist|version)|^search \S+ --(?!.*preset)|--dry-run"
+)
 FILES = {
     "formulas.csv": "formula\nMgB2\nLaNiAsO\n",
     "mine.csv": "formula,tc_k\nLaNiAsO,2.4\nLaFeAsO0.9F0.1,26\n",
@@ -119,6 +122,7 @@ def test_commands_are_read(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("page", "commands"), light_commands().items())
 def test_light_commands_run(
     page: str, commands: list[list[str]], kiago: Kiago, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -47,7 +47,11 @@ def test_a_name_of_a_family_is_no_formula(text: str, meant: str) -> None:
         ("MGB2", "unknown element", "did you mean MgB2?"),
         ("lanias", "unknown element", "did you mean LaNiAs?"),
         ("YBA2CU3O7", "unknown element", "did you mean YBa2Cu3O7?"),
-        ("\u041cgB2", "unknown element", "Cyrillic capital letter em; type the letter of the Latin alphabet; did you"),
+        (
+            "\u041cgB2",
+            "unknown element",
+            "Cyrillic capital letter em; type the letter of the Latin alphabet; did you",
+        ),
         ("NBN", "ambiguous", "is read as 2 N, 1 B; did you mean NbN?"),
         ("NB3SN", "ambiguous", "did you mean Nb3Sn?"),
         ("SNO2", "ambiguous", "did you mean SnO2?"),
@@ -59,7 +63,11 @@ def test_a_name_of_a_family_is_no_formula(text: str, meant: str) -> None:
         ("YBa2Cu307", "amount out of bounds", "did you mean YBa2Cu3O7?"),
         ("Y1Ba2Cu3O6050", "amount out of bounds", "write smaller amounts in the same ratio"),
         ("2H-NbSe2", "syntax", "did you mean NbSe2?"),
-        ("Fe2+", "charge", "'+' at position 4 of 'Fe2+'; a formula has neither charges nor open ends: leave it out"),
+        (
+            "Fe2+",
+            "charge",
+            "'+' at position 4 of 'Fe2+'; a formula has neither charges nor open ends: leave it out",
+        ),
         ("11B", "syntax", "an isotope is written [11B]"),
     ],
 )
