@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from kiago_ray.data.references import doi_of
 from kiago_ray.report.plots import Group, K, foremost, gain_name, gains, groups, mean_gain
 from kiago_ray.report.reasons import EXPLAINED, Row, ef_error, reasons_of, unseen
 from kiago_ray.report.tables import cell, failed_screens, kelvin, no_gain, summary_rows, top_rows
@@ -185,6 +186,9 @@ def _candidates_column(name: str, required: tuple[str, ...]) -> Column[Row]:
             return (badge(verdict, unseen(row)) if unseen(row) else verdict), None
         if value is None or value == "":
             return NO_VALUE
+        if name == "nearest_known" and (doi := doi_of(row.get("nearest_reference"))):
+            link = Markup('<a href="https://doi.org/{}" title="{}">{}</a>')
+            return link.format(doi, row["nearest_reference"], formula_markup(text)), None
         if name in _FORMULAS:
             return formula_markup(text), None
         if name == "oxidation_states":  # "La+3 O-2" → La³⁺ O²⁻

@@ -159,6 +159,13 @@ def test_formulas_and_charges_are_set_as_chemists_do(page: MakePage) -> None:
     assert "Cu<sup>2+</sup> Hg<sup>2+</sup> O<sup>2−</sup>" in html
 
 
+def test_the_nearest_known_links_to_its_report(page: MakePage, rows: list[dict[str, Any]]) -> None:
+    told = {"nearest_known": "MgB2", "nearest_reference": "Phys. Rev. B 63 (2001) 224522"}
+    html = page(rows=[{**rows[0], **told}])
+    link = '<a href="https://doi.org/10.1103/PhysRevB.63.224522" title="Phys. Rev. B 63 (2001) 224522">'
+    assert f"{link}MgB<sub>2</sub></a>" in html
+
+
 def test_numbers_sort_by_their_value(page: MakePage) -> None:
     html = page()
     assert '<td class="n" data-v="81.26171875">81.3</td>' in html

@@ -12,6 +12,11 @@ from typing import Any
 
 import pytest
 
+from kiago_ray.report.page import search_page
+from kiago_ray.storage.location import Location
+from kiago_ray.storage.run_directory import CANDIDATES, SearchResults, read_results
+from kiago_ray.storage.table import first_rows
+
 from .conftest import Listen, Service
 from .test_runs import finished_runs
 
@@ -212,6 +217,24 @@ def test_runs_of_the_command_line_are_shown(
         page.click("[data-download=report]")
     assert "<h1>" in Path(download.value.path()).read_text()
     assert fits(page) == []
+    assert problems == []
+
+
+def test_the_report_of_a_run_fits(browser: Any, make_service: Any, tmp_path: Path) -> None:
+    place = Location.of(finished_runs(make_service, tmp_path) / "MgB2-first")
+    results, rows = read_results(place, SearchResults), first_rows(place / CANDIDATES, 50).to_pylist()
+    assert results is not None
+    content = {"title": "MgB2", "plots": [], "spec_text": "search:"}
+    report = tmp_path / "report.html"
+    report.write_text(search_page(results.summary, rows, None, **content), encoding="utf-8")
+    page, problems = opened(browser, report.as_uri())
+    assert fits(page) == []
+    page.set_viewport_size({"width": 2560, "height": 900})
+    sizes = "[...document.querySelectorAll('.wide, .tall')].map(box => box.scrollWidth - box.clientWidth)"
+    assert set(page.evaluate(sizes)) == {0}  # all columns are seen
+    page.focus("table.sortable th >> nth=1 >> button")
+    page.keyboard.press("Enter")
+    expect(page.locator("table.sortable th >> nth=1")).to_have_attribute("aria-sort", "ascending")
     assert problems == []
 
 

@@ -2,8 +2,8 @@
 
 import { byId, kelvin, minus, node, tc, words } from "./dom.js";
 import { formulaNode } from "./formula.js";
-import { reference } from "./reference.js";
 import { hullCard } from "./hull.js";
+import { reference } from "./reference.js";
 
 const plusMinus = (value, spread) =>
   value === null ? "–" : spread === null ? kelvin(value) : `${value.toFixed(1)} ± ${spread.toFixed(1)} K`;
@@ -28,9 +28,9 @@ function verdict(found) {
   const flag = found.extrapolated
     ? node("p", { class: "flag" }, "Far from anything known: these temperatures mean nothing here.")
     : null;
-  const measured = found.nearest_known === found.known ? reported(found, pressure) : "";
+  const measured = found.nearest_known === found.known ? reported(found, pressure) : [];
   const known = found.known
-    ? node("p", { class: "hint" }, "Known: the same as ", formulaNode(found.known), `, which has been measured${measured}.`)
+    ? node("p", { class: "hint" }, "Known: the same as ", formulaNode(found.known), ", which has been measured", ...measured, ".")
     : null;
   const made = found.made ? node("p", { class: "hint" }, `Made: ${found.made}.`) : null;
   return node("div", {}, heading, ...alarms, ...[flag, known, made].filter(Boolean));
@@ -38,7 +38,8 @@ function verdict(found) {
 
 function reported(found, pressure) {
   const tc = found.measured_tc_k === null ? "" : ` at ${kelvin(found.measured_tc_k)}${pressure}`;
-  return found.nearest_reference ? `${tc} (first in ${found.nearest_reference})` : tc;
+  const doi = found.neighbours.find((each) => each.reference === found.nearest_reference)?.doi;
+  return found.nearest_reference ? [`${tc} (first in `, reference(found.nearest_reference, doi), ")"] : [tc];
 }
 
 function card(title, ...rows) {
@@ -119,7 +120,7 @@ function neighbours(found, choose) {
     "section",
     { class: "card broad" },
     node("h4", {}, "Nearest known compositions"),
-    node("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Nearest known compositions" }, node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...lines))),
+    node("div", { class: "scroll low", tabindex: "0", role: "region", "aria-label": "Nearest known compositions" }, node("table", {}, node("thead", {}, node("tr", {}, ...heads)), node("tbody", {}, ...lines))),
     node("p", { class: "hint" }, `Of: ${found.known_source}. Distance: 0 is the same, 2 has no element in common.`),
   );
 }
