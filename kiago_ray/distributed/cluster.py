@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import signal
 import socket
@@ -33,6 +34,8 @@ def connected(address: str | None) -> Iterator[None]:
     """
     address = address or os.environ.get("RAY_ADDRESS") or EMBEDDED
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+    # With it, a driver under `uv run` ships its working directory to the workers, first on their path.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     if address == EMBEDDED:
         if "ray" not in sys.modules:  # which reads the environment when it is imported
             _close_the_door(os.environ)
@@ -43,10 +46,15 @@ def connected(address: str | None) -> Iterator[None]:
             "object_store_memory": _OBJECT_STORE_BYTES,
         }
     import ray
+    from ray.job_config import JobConfig
 
     if ray.is_initialized():
         yield
         return
+    if "://" not in address:
+        # Ray puts the driver's working directory first on each worker's path, where a torch.py of the user's would run
+        # in torch's place. It does so for every job but those of Ray's own client.
+        options["job_config"] = JobConfig(_client_job=True)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
         _knock(address)
@@ -141,6 +149,14 @@ def one_line(error: BaseException) -> str:
 
     text = " ".join(str(error).split())
     if isinstance(error, ray.exceptions.RayActorError):
+        if error.actor_init_failed:  # its class couldn't be imported; no worker does anything else there
+            last = str(error).strip().splitlines()[-1].strip()
+            places = re.findall(r'File "([^"]+)", line \d+', str(error))
+            where = f", imported by {places[-1]}" if places else ""
+            return (
+                f"a worker can't import kiago-ray: {last[:300]}{where}; install the same kiago-ray everywhere, and "
+                "let no PYTHONPATH or runtime environment lead to another"
+            )
         return f"the worker process died ({text.rpartition('Worker exit detail:')[2].strip()[:160]})"
     if isinstance(error, ray.exceptions.OutOfMemoryError):
         return "the worker was stopped because its node ran out of memory; give fewer rows a shard, or more memory_gb"

@@ -22,7 +22,8 @@ import torch
 from kiago_ray import __version__
 from kiago_ray.data import NONE
 from kiago_ray.distributed.cluster import capacity, in_words, one_line, refusal, reserved
-from kiago_ray.errors import InputError, KiagoError
+from kiago_ray.distributed.code import Code, WorkerSetupError
+from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY, kinds_in, weights_hashes
 from kiago_ray.runs.plan import Plan, PlannedSearch, Shard
@@ -42,15 +43,11 @@ _REFUSALS = 3  # workers in a row that couldn't start, before no more are tried
 _REMIND_S = 60.0
 
 
-class WorkerSetupError(KiagoError):
-    """A worker that can't do its job where it is. The message is one line: why, and what to do."""
-
-
 @dataclass(frozen=True)
 class WorkerSetup:
     """What every worker of a campaign or sweep gets. run: its directory, a URI or an absolute path. weights: hashes.
     weight_files: name → content where they aren't the package's own. hull: whether rows are held against the shipped
-    phases. version: the driver's kiago_ray.
+    phases. code: the driver's.
     """
 
     run: str
@@ -61,7 +58,7 @@ class WorkerSetup:
     known: KnownMaterials | None
     tried: TriedMaterials | None = None
     hull: bool = True
-    version: str = __version__
+    code: Code = field(default_factory=Code.imported)
 
     @classmethod
     def of(
@@ -109,11 +106,7 @@ class SearchWorker:
         import ray
 
         setup, host = self.setup, socket.gethostname()
-        if __version__ != setup.version:
-            raise WorkerSetupError(
-                f"the worker on {host} has kiago-ray {__version__}, the driver {setup.version}; install the same "
-                "everywhere"
-            )
+        setup.code.check_here()
         torch.set_num_threads(setup.threads)
         gpus = tuple(map(str, ray.get_gpu_ids())) if ray.is_initialized() else ()
         if setup.device == "cuda" and not torch.cuda.is_available():
@@ -137,7 +130,7 @@ class SearchWorker:
 
     def run(self, search: PlannedSearch, shard: Shard) -> Manifest:
         """Run a shard and write it: its manifest alone. Raises StorageError and what the search raises."""
-        made = {**vars(self.info), "kiago_ray": self.setup.version}
+        made = {**vars(self.info), "kiago_ray": __version__}
         return compute_shard(search, shard, Location.of(self.setup.run), self.models, made=made)
 
 

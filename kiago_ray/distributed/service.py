@@ -23,6 +23,7 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.util.metrics import Counter, Gauge, Histogram
 
+from kiago_ray.distributed.code import Code
 from kiago_ray.models import Models
 from kiago_ray.service.app import build_app
 from kiago_ray.service.backend import PROBE, Backend, service_models
@@ -62,7 +63,8 @@ class Predictor(Backend):
     new ones beside the old and then swaps them, between two batches.
     """
 
-    def __init__(self, settings: ServiceSettings, searcher: Any) -> None:
+    def __init__(self, settings: ServiceSettings, code: Code, searcher: Any) -> None:
+        code.check_here()
         self._meter = Meter()
         super().__init__(
             threads=take_threads(settings), batch_formulas=settings.batch_formulas, observe=self._meter.batch
@@ -134,10 +136,11 @@ class Predictor(Backend):
 class Searcher:
     """Runs searches, one at a time. One that it is cut off from is taken up by the next, at its last whole shard."""
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: ServiceSettings, code: Code) -> None:
+        self._closing = threading.Event()
+        code.check_here()
         take_threads(settings)
         self._settings, self._store = settings, JobStore.of(settings.data)
-        self._closing = threading.Event()
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Load other models, for the searches to come. Raises WeightsError, DataError."""
@@ -201,11 +204,11 @@ def proxy_host() -> str:
 
 def application(settings: ServiceSettings, weights: str | None = None) -> Any:
     """The Serve application. weights: the folder that the deployments' user_config starts with."""
-    config = {"weights": weights}
+    config, code = {"weights": weights}, Code.imported()
     # The decorators hide what they make of the classes.
     deployments: tuple[Any, ...] = (Predictor, Searcher)
     predictor, searcher = (each.options(user_config=config) for each in deployments)
-    return predictor.bind(settings, searcher.bind(settings))
+    return predictor.bind(settings, code, searcher.bind(settings, code))
 
 
 def build(args: ServiceSettings) -> Any:

@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from kiago_ray.distributed.cluster import _close_the_door, capacity, fits, nodes
+import kiago_ray
+from kiago_ray.distributed.cluster import _close_the_door, capacity, fits, nodes, one_line
+from kiago_ray.distributed.code import Code, WorkerSetupError
 from kiago_ray.runs.spec import ResourcesSpec
+from kiago_ray.service.settings import ServiceSettings
 
 GB = 1 << 30
 
@@ -55,3 +65,90 @@ def test_an_embedded_cluster_gets_a_token_unless_the_user_has_chosen() -> None:
         _close_the_door(given)
         assert {key: given[key] for key in chosen} == chosen
         assert given.get("RAY_AUTH_TOKEN") == chosen.get("RAY_AUTH_TOKEN")
+
+
+DRIVER = """
+import json
+import sys
+from kiago_ray.distributed.cluster import connected
+
+with connected("local"):
+    import ray
+
+    @ray.remote
+    def found():
+        import numpy, kiago_ray
+        return kiago_ray.__file__, numpy.__file__
+
+    print(json.dumps(ray.get(found.remote())))
+"""
+
+
+def test_no_worker_runs_what_lies_in_the_working_directory(tmp_path: Path) -> None:
+    """Python itself has that directory first on the path of `-c`, but for -P."""
+    (tmp_path / "kiago_ray").mkdir()
+    for name in ("kiago_ray/__init__.py", "numpy.py", "torch.py", "yaml.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", DRIVER],
+        cwd=tmp_path,
+        env={**environment, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    own, numpy = json.loads(ended.stdout)
+    assert own == kiago_ray.__file__
+    assert Path(numpy).parent.name == "numpy"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_code_is_compared_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Code.imported()
+    assert driver.file == kiago_ray.__file__
+    driver.check_here()
+
+    monkeypatch.setattr(kiago_ray, "__file__", str(tmp_path / "__init__.py"))
+    versions = set()
+    for name, content in (("__init__.py", "1"), ("__init__.py", "2"), ("a.csv", "2"), ("b.csv", "2")):
+        (tmp_path / name).write_text(content)
+        versions.add(Code.imported().sha256)
+    assert len(versions) == 4
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__/__init__.cpython-311.pyc").write_bytes(b"whatever Python kept")
+    assert Code.imported().sha256 in versions
+    with pytest.raises(WorkerSetupError, match=f"imported {tmp_path}/__init__.py, the driver {driver.file}"):
+        driver.check_here()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_replica_with_other_code_does_not_start(tmp_path: Path) -> None:
+    from kiago_ray.distributed.service import Predictor, Searcher
+
+    other, settings = Code("00", "/elsewhere/kiago_ray/__init__.py"), ServiceSettings(data=str(tmp_path))
+    with pytest.raises(WorkerSetupError, match="the driver /elsewhere/"):
+        Searcher.func_or_class(settings, other)  # type: ignore[attr-defined]
+    predictor = Predictor.func_or_class  # type: ignore[attr-defined]
+    with pytest.raises(WorkerSetupError, match="the driver /elsewhere/"):
+        asyncio.run(
+            predictor.__init__(predictor.__new__(predictor), settings, other, None)
+        )  # as Serve makes it
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_worker_that_cannot_import_its_class_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    (tmp_path / "only_here.py").write_text("class Worker:\n    def start(self): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import only_here  # type: ignore[import-not-found]
+
+    with pytest.raises(ray.exceptions.RayActorError) as died:
+        ray.get(ray.remote(only_here.Worker).remote().start.remote())
+    assert "ModuleNotFoundError: No module named 'only_here'; install the same kiago-ray" in one_line(
+        died.value
+    )

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+import kiago_ray
 from kiago_ray.data import NONE
+from kiago_ray.distributed.code import Code
 from kiago_ray.distributed.dispatch import Dispatch, RunRequest, WorkerSetup
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
@@ -219,7 +221,10 @@ def test_a_worker_that_no_node_can_hold_is_refused_at_once(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"version": "0.0.1"}, "the driver 0.0.1; install the same everywhere"),
+        (
+            {"code": Code("00", "/elsewhere/kiago_ray/__init__.py")},
+            f"it imported {kiago_ray.__file__}, the driver /elsewhere/kiago_ray/__init__.py; install the same",
+        ),
         pytest.param(
             {"weights": {"tc": "00", "ef": "00"}}, "other weights than the driver", marks=pytest.mark.long
         ),
