@@ -81,9 +81,9 @@ def _rows(series: Series, known: KnownMaterials | None) -> list[dict[str, Any]]:
 
 def _known_at(series: Series, known: KnownMaterials) -> dict[tuple[float, ...], int]:
     """The known compositions of a series: x to four decimals → place; of several there that without pressure, then
-    that of the most reports.
+    the first, which is the one that `KnownMaterials.measured` takes.
     """
     on, x = series.places(known.fractions)
     at = np.flatnonzero(on)
-    better_last = at[np.lexsort((known.reports[at], ~(known.pressure_gpa[at] > 0)))]
+    better_last = at[np.lexsort((-at, ~(known.pressure_gpa[at] > 0)))]
     return {tuple(np.round(x[each], AMOUNT_DECIMALS).tolist()): each for each in better_last.tolist()}
