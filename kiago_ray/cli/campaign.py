@@ -252,6 +252,7 @@ class CampaignView(View, Watcher):
         super().__init__()
         self.shards = self.workers = self.lost = self.failed = 0
         self.manifests: list[Manifest] = []
+        self.waits: Sequence[str] = ()
 
     def begun(self, plan: Plan, finished: list[Manifest], damaged: list[str]) -> None:
         self.shards, self.total, self.manifests = plan.shard_count, plan.candidates, [*finished]
@@ -279,12 +280,17 @@ class CampaignView(View, Watcher):
         self.done += manifest.rows
         self.moved(at_most_each_s=0.0 if len(self.manifests) == self.shards else LINE_S)
 
+    def waits_for(self, what: Sequence[str]) -> None:
+        self.waits = what
+        if what:
+            self.moved(at_most_each_s=4 * LINE_S)
+
     def shard_failed(self, shard: Shard, cause: str) -> None:
         self.failed += 1
         say(f"failed: {shard.name}: {cause}")
 
     def progress(self) -> str:
-        """Shards, rows a second, time left, the best so far, failures."""
+        """Shards, rows a second, time left, the best so far, failures, what it waits for."""
         parts = [f"shard {len(self.manifests):,}/{self.shards:,}"]
         if (rate := self.rate()) is not None:
             parts += [f"{rate:,.1f} rows/s", self.left()]
@@ -294,6 +300,9 @@ class CampaignView(View, Watcher):
             parts.append(plural(self.lost, "lost worker"))
         if self.failed:
             parts.append(f"{self.failed} failed")
+        if self.waits:
+            more = f" and {len(self.waits) - 1} more" if len(self.waits) > 1 else ""
+            parts.append(f"waiting for {self.waits[0]}{more}")
         return ", ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
@@ -9,7 +10,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping, MutableMapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -105,6 +107,12 @@ def reserved(resources: ResourcesSpec) -> dict[str, float]:
     return {"CPU": resources.cpus, "GPU": resources.gpus, "memory": memory}
 
 
+def options(resources: ResourcesSpec) -> dict[str, Any]:
+    """What Ray is asked for where a worker is an actor."""
+    own = reserved(resources)
+    return {"num_cpus": own["CPU"], "num_gpus": own["GPU"], "memory": own["memory"] or None}
+
+
 def fits(resources: ResourcesSpec, node: Mapping[str, float]) -> int:
     """How many such workers a node with these total resources, in Ray's names and units, holds."""
     needed = {name: amount for name, amount in reserved(resources).items() if amount}
@@ -120,21 +128,37 @@ def in_words(resources: ResourcesSpec) -> str:
     return f"{resources.cpus:g} CPU, {resources.gpus:g} GPU{memory}"
 
 
-def nodes() -> list[dict[str, float]]:
-    """The total resources of each living node."""
+def living() -> dict[str, dict[str, float]]:
+    """The total resources of each living node, by its id."""
     import ray
 
-    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    found: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: dict(node["Resources"]) for node in found if node["Alive"]}
+
+
+def draining() -> dict[str, float]:
+    """The nodes that Ray was told to empty, as before a spot node is taken back: id → seconds until one goes away,
+    infinite where Ray wasn't told. Ray's own libraries ask in this way (ray 2.60); none is documented.
+    """
+    import ray
+
+    found = ray._private.state.state.get_draining_nodes()
+    return {node: end_ms / 1000 - time.time() if end_ms else math.inf for node, end_ms in found.items()}
+
+
+def room(resources: ResourcesSpec, nodes: Iterable[Mapping[str, float]]) -> int:
+    """How many workers these nodes would hold if they were empty."""
+    return sum(fits(resources, node) for node in nodes)
 
 
 def capacity(resources: ResourcesSpec) -> int:
     """How many workers the cluster as it is now would hold if it were empty."""
-    return sum(fits(resources, node) for node in nodes())
+    return room(resources, living().values())
 
 
 def refusal(resources: ResourcesSpec) -> str:
     """Why no node can hold a worker, in one line with what to do."""
-    there = [[node.get(name, 0) for name in ("GPU", "CPU", "memory")] for node in nodes()]
+    there = [[node.get(name, 0) for name in ("GPU", "CPU", "memory")] for node in living().values()]
     gpus, cpus, memory = max(there, default=(0, 0, 0))
     return (
         f"no node of the cluster can ever hold a worker ({in_words(resources)}): the best of its {len(there)} node(s) "

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,16 +20,19 @@ import torch
 
 from kiago_ray import __version__
 from kiago_ray.data import NONE
-from kiago_ray.distributed.cluster import capacity, in_words, one_line, refusal, reserved
+from kiago_ray.distributed.cluster import in_words
 from kiago_ray.distributed.code import Code, WorkerSetupError
+from kiago_ray.distributed.pace import SLOW_FLOOR_S, Pace
+from kiago_ray.distributed.pool import Answer, Nodes, Pool
 from kiago_ray.errors import InputError
 from kiago_ray.models import Models, load_models
 from kiago_ray.predictors.weights import ORACLE, PLAUSIBILITY, kinds_in, weights_hashes
+from kiago_ray.progress import duration
 from kiago_ray.runs.plan import Plan, PlannedSearch, Shard
 from kiago_ray.runs.shards import Manifest, compute_shard
 from kiago_ray.runs.spec import ResourcesSpec
 from kiago_ray.screening.known import KnownMaterials, TriedMaterials
-from kiago_ray.storage.location import Location, StorageError, Where
+from kiago_ray.storage.location import Location, Where
 from kiago_ray.storage.run_directory import cpu_name
 
 if TYPE_CHECKING:
@@ -38,9 +40,11 @@ if TYPE_CHECKING:
 
 POLL_S = 0.25
 _LOOK_S = 2.0  # between two looks at the cluster's nodes
+_AWAY_S = 10.0  # beyond that between two looks, this process was away: what workers took meanwhile isn't told
+_START_LIMIT_S = 600.0  # in which a worker that has its place loads its models
+MOST_MOVES = 100  # of a shard from nodes that went away
 _PATIENCE_S = 60.0  # with a cluster that has lost its last node
 _REFUSALS = 3  # workers in a row that couldn't start, before no more are tried
-_REMIND_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,18 @@ class WorkerInfo:
     gpus: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a worker's process is. node: the id by which Ray knows the node."""
+
+    host: str
+    pid: int
+    node: str
+
+    def __str__(self) -> str:
+        return f"{self.host} (process {self.pid})"
+
+
 class SearchWorker:
     """Holds the models and runs shards. Nothing is loaded before `start`, so that its errors arrive as they are."""
 
@@ -100,6 +116,12 @@ class SearchWorker:
 
     def __init__(self, setup: WorkerSetup) -> None:
         self.setup = setup
+
+    def place(self) -> Place:
+        """Where the worker is; answered as soon as a node has room for it."""
+        import ray
+
+        return Place(socket.gethostname(), os.getpid(), ray.get_runtime_context().get_node_id())
 
     def start(self) -> WorkerInfo:
         """Take the device and load the models. Raises WorkerSetupError, WeightsError."""
@@ -147,6 +169,7 @@ class Watcher:
     def worker_lost(self, shard: Shard | None, cause: str) -> None: ...
     def shard_done(self, manifest: Manifest) -> None: ...
     def shard_failed(self, shard: Shard, cause: str) -> None: ...
+    def waits_for(self, what: Sequence[str]) -> None: ...
     def note(self, text: str) -> None: ...
 
 
@@ -176,17 +199,23 @@ class RunRequest:
 
 @dataclass
 class _Member:
-    """One worker: starting (a ref without a shard), idle (no ref) or busy with a shard."""
+    """One worker: waiting for room (no place), loading its models (a ref without a shard), idle (no ref) or busy with
+    a shard. since: when that began, in s of the pool's clock. told: whether its shard was named as slow.
+    """
 
     handle: Any
     ref: Any
+    since: float
+    place: Place | None = None
     shard: Shard | None = None
+    told: bool = False
 
 
 @dataclass
 class Dispatch:
     """One campaign's work on a connected cluster. failures: shard → why it was given up. done: called with each shard
     that is done; it may raise StorageError, which ends the campaign. probe: raises that where nothing can be written.
+    pace: how long shards take.
     """
 
     plan: Plan
@@ -195,114 +224,191 @@ class Dispatch:
     done: Callable[[Shard, Manifest], None]
     probe: Callable[[], None]
     should_stop: Callable[[], bool]
+    pace: Pace
+    pool: Pool
     failures: dict[str, str] = field(default_factory=dict)
     _queue: deque[Shard] = field(default_factory=deque)
     _crew: list[_Member] = field(default_factory=list)
     _losses: Counter[str] = field(default_factory=Counter)
+    _moves: Counter[str] = field(default_factory=Counter)
     _refusals: int = 0
     _hire_after: float = 0.0
-    _looked: float = float("-inf")
-    _capacity: int = 0
+    _nodes: Nodes = field(default_factory=lambda: Nodes(0, frozenset(), {}))
 
     def run(self, shards: Sequence[Shard]) -> None:
         """Run the shards until all are done or have failed (see `failures`), or it shall stop; then workers are gone.
-        Raises InputError where no worker can be had, StorageError where the storage is gone.
+        Raises InputError where no worker can be had, StorageError where the storage is gone, ClusterLostError.
         """
-        import ray
-
+        pool = self.pool
         self._queue.extend(shards)
-        self._resources = resources = self.plan.campaign.resources
-        self._reminded = time.monotonic()
-        self._room_until = self._reminded + self.request.wait_s
-        self._setup_ref = ray.put(self.request.setup)
         self._searches = {each.name: each for each in self.plan.searches}
-        self._actor = ray.remote(self.request.worker_class).options(
-            num_cpus=resources.cpus,
-            num_gpus=resources.gpus,
-            memory=reserved(resources)["memory"] or None,
-            max_restarts=0,
-            max_task_retries=0,
-        )
+        self._looked = pool.now() - _LOOK_S
+        self._room_until = pool.now() + self.request.wait_s
         try:
             while (self._queue or any(member.shard for member in self._crew)) and not self.should_stop():
+                if pool.now() - self._looked >= _LOOK_S:
+                    self._look()
                 self._hire()
                 self._assign()
                 refs = {member.ref: member for member in self._crew if member.ref is not None}
                 if not refs:
-                    time.sleep(POLL_S)
-                    continue
-                ready, _ = ray.wait(list(refs), num_returns=1, timeout=POLL_S)
-                for ref in ready:
+                    pool.sleep(POLL_S)
+                for ref in pool.ready(list(refs), POLL_S) if refs else ():
                     self._settle(refs[ref])
         finally:
             for member in list(self._crew):
                 self._dismiss(member)
 
+    def _look(self) -> None:
+        """Look at the nodes and at what takes its time. Raises InputError where no node holds a worker."""
+        now = self.pool.now()
+        if (
+            away_s := now - self._looked - _LOOK_S
+        ) > _AWAY_S:  # as where this process was frozen, or storage was gone
+            for member in self._crew:
+                member.since += away_s
+        self._looked, self._nodes = now, self.pool.nodes()
+        if self._nodes.room:
+            self._room_until = now + max(self.request.wait_s, _PATIENCE_S)
+        elif now > self._room_until and not any(member.shard for member in self._crew):
+            raise InputError(self.pool.refusal())
+        for member in list(self._crew):
+            self._hand_back(member) if self._leaving(member) else self._hurry(member)
+        self.watcher.waits_for(self._waits())
+
+    def _leaving(self, member: _Member) -> bool:
+        """Whether a worker's node is drained."""
+        return member.place is not None and member.place.node in self._nodes.draining
+
+    def _hand_back(self, member: _Member) -> None:
+        """Take from a node that is drained what can't be done before it goes away; what can is finished there."""
+        place, shard = member.place, member.shard
+        assert place is not None
+        expected_s = self.pace.expected_s(shard) if shard is not None else None
+        if shard is None or expected_s is None:
+            return  # an idle worker gets nothing more
+        if self._nodes.draining[place.node] < expected_s - (self.pool.now() - member.since):
+            self._dismiss(member)
+            self._moved(shard, f"the node {place.host} goes away before it would be done")
+
+    def _hurry(self, member: _Member) -> None:
+        """Name what takes long, and end what takes too long."""
+        ran_s, shard, place = self.pool.now() - member.since, member.shard, member.place
+        if place is None or member.ref is None:
+            return
+        if shard is None:
+            if ran_s > _START_LIMIT_S:
+                self._dismiss(member)
+                self._refused(f"the worker on {place} has not loaded its models in {duration(ran_s)}")
+            return
+        limit_s, slow_s = self.pace.limit_s(shard), self.pace.slow_s(shard)
+        if limit_s is not None and ran_s > limit_s:
+            self._dismiss(member)
+            self._lost(
+                shard, f"not done in {duration(limit_s)}, its limit; the worker on {place} was stopped"
+            )
+        elif slow_s is not None and ran_s > slow_s and not member.told:
+            member.told = True
+            self.watcher.note(f"slow: {self._about(member)}")
+
+    def _about(self, member: _Member) -> str:
+        """What a busy worker is at, for a person."""
+        assert member.shard is not None
+        expected_s, limit_s = self.pace.expected_s(member.shard), self.pace.limit_s(member.shard)
+        text = f"{member.shard.name} for {duration(self.pool.now() - member.since)} on {member.place}"
+        if expected_s is not None:
+            text += f", where {duration(expected_s)} is usual"
+        return text if limit_s is None else f"{text}; its worker is stopped after {duration(limit_s)}"
+
+    def _waits(self) -> list[str]:
+        """What the campaign waits for, the longest first, where it is more than shards that take their usual time."""
+        roomless = sum(member.place is None for member in self._crew)
+        loading = sum(
+            each.place is not None and each.shard is None and each.ref is not None for each in self._crew
+        )
+        busy = sorted((each for each in self._crew if each.shard), key=lambda each: each.since)
+        slow = [each for each in busy if each.told]
+        if not slow and busy and self.pool.now() - busy[0].since > SLOW_FLOOR_S:
+            slow = busy[:1]  # the first shards: what is usual isn't known yet
+        texts = [self._about(member) for member in slow]
+        if roomless:
+            nobody = "" if self._nodes.room else "; no node has it yet"
+            resources = in_words(self.plan.campaign.resources)
+            texts.append(f"room for {roomless} of {len(self._crew)} workers ({resources}){nobody}")
+        return [*texts, f"models to load in {loading} of {len(self._crew)} workers"] if loading else texts
+
     def _hire(self) -> None:
-        """Start workers up to what the request, the cluster and the work allow. Raises InputError."""
-        now, wait_s = time.monotonic(), self.request.wait_s
-        if now - self._looked > _LOOK_S:
-            self._looked, self._capacity = now, capacity(self._resources)
-            if self._capacity:
-                self._room_until = now + max(wait_s, _PATIENCE_S)
-            elif now > self._room_until:
-                raise InputError(refusal(self._resources))
-            starting = all(member.shard is None and member.ref is not None for member in self._crew)
-            if starting and now - self._reminded >= _REMIND_S:
-                self._reminded = now
-                waiting = f"waiting for room for a worker ({in_words(self._resources)})"
-                self.watcher.note(waiting if self._capacity else f"{waiting}; no node has it yet")
-        if self._refusals >= _REFUSALS and now < self._hire_after:
+        """Start workers up to what the request, the cluster and the work allow."""
+        pool = self.pool
+        if self._refusals >= _REFUSALS and pool.now() < self._hire_after:
             return
         # One more than fits is what makes an autoscaler add a node, where waiting for one was allowed.
-        fits = self._capacity + (1 if wait_s else 0)
+        fits = self._nodes.room + (1 if self.request.wait_s else 0)
         limit = fits if self.request.workers is None else self.request.workers
-        busy = sum(1 for member in self._crew if member.shard)
-        while len(self._crew) < min(limit, busy + len(self._queue)):
-            handle: Any = self._actor.remote(self._setup_ref)
-            self._crew.append(_Member(handle, handle.start.remote()))
+        staying = [member for member in self._crew if not self._leaving(member)]
+        held = len(staying if self.request.workers is None else self._crew)
+        needed = len(self._queue) - sum(member.shard is None for member in staying)
+        for _ in range(min(limit - held, needed)):
+            handle = pool.hire()
+            self._crew.append(_Member(handle, pool.call(handle, "place"), pool.now()))
 
     def _assign(self) -> None:
+        pool = self.pool
         for member in list(self._crew):
-            if self._queue and member.ref is None:
-                member.shard = self._queue.popleft()
-                member.ref = member.handle.run.remote(self._searches[member.shard.search], member.shard)
-            elif not self._queue and member.shard is None:
+            if member.ref is not None:
+                continue
+            if not self._queue or self._leaving(member):
                 self._dismiss(member)  # its place is free for others, and for the autoscaler to take down
+            else:
+                member.shard, member.since, member.told = self._queue.popleft(), pool.now(), False
+                search = self._searches[member.shard.search]
+                member.ref = pool.call(member.handle, "run", search, member.shard)
 
     def _settle(self, member: _Member) -> None:
         """Take what a call has come to. Raises InputError where no worker can start."""
-        import ray
-
-        shard = member.shard
-        try:
-            result = ray.get(member.ref)
-        except ray.exceptions.RayError as error:
+        answer, shard = self.pool.answer(member.ref), member.shard
+        if answer.kind != "done":
             self._dismiss(member)  # whatever it raised may have left the process unfit
-            raised = isinstance(error, ray.exceptions.RayTaskError)
-            cause = (getattr(error, "cause", None) or error) if raised else error
-            if shard is None:
-                self._refusals += 1
-                self._hire_after = time.monotonic() + min(60.0, 2.0**self._refusals)
-                self.watcher.worker_lost(None, one_line(cause))
-                if self._refusals >= _REFUSALS and not self._crew:
-                    raise InputError(f"no worker can start: {one_line(cause)}") from error
-            elif raised and not isinstance(cause, StorageError):
-                self._failed(shard, one_line(cause))
-            else:
-                if raised:
-                    self.probe()
-                self._lost(shard, one_line(cause))
-            return
-        member.ref, member.shard = None, None
-        if shard is None:
-            self._refusals = 0
-            self.watcher.worker_started(result)
+            self._failed_call(member, answer)
+        elif isinstance(answer.value, Place):
+            member.place, member.since = answer.value, self.pool.now()
+            member.ref = self.pool.call(member.handle, "start")
+        elif shard is None:
+            member.ref, self._refusals = None, 0
+            self.watcher.worker_started(answer.value)
         else:
-            self.done(shard, result)
-            self.watcher.shard_done(result)
+            member.ref, member.shard = None, None
+            self.done(shard, answer.value)
+            self.pace.add(answer.value)
+            self.watcher.shard_done(answer.value)
+
+    def _failed_call(self, member: _Member, answer: Answer) -> None:
+        """Take a call that gave nothing, by its cause. Raises InputError where no worker can start."""
+        shard, place, kind = member.shard, member.place, answer.kind
+        if kind == "lost" and place is not None and place.node not in self.pool.nodes().living:
+            kind = "moved"
+        if kind == "moved":
+            cause = f"its node {place.host if place else ''} went away"
+            self._moved(shard, cause) if shard is not None else self.watcher.worker_lost(None, cause)
+        elif shard is None:
+            self._refused(answer.cause)
+        elif kind == "raised":
+            self._failed(shard, answer.cause)
+        else:
+            if kind == "storage":
+                self.probe()
+            self._lost(shard, answer.cause)
+
+    def _refused(self, cause: str) -> None:
+        """Take a worker that couldn't start. Raises InputError after some where no other one works."""
+        self._refusals += 1
+        self._hire_after = self.pool.now() + min(60.0, 2.0**self._refusals)
+        self.watcher.worker_lost(None, cause)
+        if self._refusals >= _REFUSALS and not self._crew:
+            raise InputError(f"no worker can start: {cause}")
 
     def _lost(self, shard: Shard, cause: str) -> None:
+        """Take a shard whose worker was lost: by its fault, perhaps."""
         self._losses[shard.name] += 1
         self.watcher.worker_lost(shard, cause)
         if self._losses[shard.name] < self.request.tries:
@@ -310,12 +416,19 @@ class Dispatch:
         else:
             self._failed(shard, f"lost its worker {self.request.tries} times, last: {cause}")
 
+    def _moved(self, shard: Shard, cause: str) -> None:
+        """Take a shard whose node went away, which is no fault of its own."""
+        self._moves[shard.name] += 1
+        self.watcher.worker_lost(shard, cause)
+        if self._moves[shard.name] < MOST_MOVES:
+            self._queue.appendleft(shard)
+        else:
+            self._failed(shard, f"lost its node {MOST_MOVES} times, last: {cause}")
+
     def _failed(self, shard: Shard, cause: str) -> None:
         self.failures[shard.name] = cause
         self.watcher.shard_failed(shard, cause)
 
     def _dismiss(self, member: _Member) -> None:
-        import ray
-
         self._crew.remove(member)
-        ray.kill(member.handle, no_restart=True)
+        self.pool.dismiss(member.handle)

@@ -21,6 +21,8 @@ from typing import Any, Generic, TypeVar
 from kiago_ray import __version__
 from kiago_ray.distributed.cluster import capacity, connected, refusal
 from kiago_ray.distributed.dispatch import Dispatch, RunRequest, Watcher
+from kiago_ray.distributed.pace import Pace
+from kiago_ray.distributed.pool import Pool
 from kiago_ray.errors import InputError
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Plan, Shard
@@ -123,8 +125,8 @@ def run_campaign(
     """Run what is missing of a campaign, merge and rank what there is, record it.
 
     Raises RunDirectoryError where the place holds another run, LeaseError where another driver has it, InputError
-    where no worker can be had, StorageError where the storage is gone; what was done until then is kept and the
-    same call goes on from there.
+    where no worker can be had, StorageError where the storage is gone, ClusterLostError where Ray is; what was done
+    until then is kept and the same call goes on from there.
     """
     found = find_run(request.where, request.identity)
     results = None if found is None else whole_results(found, CampaignResults)
@@ -162,22 +164,30 @@ class _Campaign:
         for name, manifests in state.by_search().items():
             self.done[name] += manifests
             self._finish(name)
-        work = Dispatch(plan, self.request, self.watcher, self._take, self._probe, drive.should_stop)
+        failures: Mapping[str, str] = {}
         if (left := state.left(plan)) and not drive.should_stop():  # else it needs no cluster
             with connected(self.request.address):
+                pool = Pool(self.request.worker_class, self.request.setup, plan.campaign.resources)
+                pace, hooks = (
+                    Pace(plan, state.manifests.values()),
+                    (self._take, self._probe, drive.should_stop),
+                )
+                work = Dispatch(plan, self.request, self.watcher, *hooks, pace, pool)
                 work.run(left)
+                failures = work.failures
         drive.check_lease()
+        self.watcher.waits_for(["the tables of searches to be merged"])
         for name in self.done:
             self._finish(name, partly=True)  # a part is better than nothing
         results, outputs = finish_campaign(
             self.location,
             plan,
             [self.results[name].result() for name in self.searches if name in self.results],
-            failures=work.failures,
+            failures=failures,
             damaged=list(state.damaged.values()),
             model_notes=self.request.model_notes,
         )
-        return replace(drive.end(results, outputs, work.failures), damaged=state.damaged)
+        return replace(drive.end(results, outputs, failures), damaged=state.damaged)
 
     def _take(self, shard: Shard, manifest: Manifest) -> None:
         """Take a shard as done, once this process sees it where the worker says it is. Raises StorageError."""

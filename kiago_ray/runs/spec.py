@@ -45,7 +45,7 @@ _WELL_BELOW = 0.5  # of a family's highest T_c, from which a composition may sta
 ALONE = "search"  # the name of a search that no campaign holds
 MAX_SEARCHES = 10_000
 MAX_BYTES = 1_000_000  # of a file
-_NOT_DEFINING = {"resources", "known", "tried", "weights", "concurrency"}
+_NOT_DEFINING = {"resources", "known", "tried", "weights", "concurrency", "shard_limit_s"}
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}"
 
 
@@ -191,6 +191,10 @@ class CampaignSpec(RunSpec):
     """Rows a search; null leaves it to the search."""
     shard_size: int = Field(default=512, ge=1, le=65_536)
     """Rows that run together. Compare results of one value: it moves them by rounding."""
+    shard_limit_s: float | None = Field(default=None, gt=0, le=1e7)
+    """Seconds after which a shard's worker counts as hung: it is stopped and the shard runs elsewhere, one of its five
+    tries. null is 20 × what shards usually take, and at least 600.
+    """
     tried: str | None = None
     """What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file with formula, tc_k
     (0: none found) and maybe down_to_k, shipped (a survey of 2009) or none; null is none.

@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -101,6 +102,31 @@ def test_a_campaign_whose_driver_is_terminated_ends_the_same(
     assert second.returncode == 0, err
     assert f"{after_stop} of 6 shards are done already" in err or after_stop == 6
     assert_same(folder, undisturbed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("process", "said"), [("gcs_server", "its GCS"), ("raylet", "its raylet")])
+def test_a_campaign_that_ray_is_lost_to_says_so_and_goes_on_later(
+    start: Start, file: Path, tmp_path: Path, process: str, said: str
+) -> None:
+    folder = tmp_path / "out"
+    command = ("campaign", "run", file, "--out", folder, "--no-tracking", "--workers", 1)
+    first = start(*command)
+    wait_for(lambda: manifests(folder) >= 1, first)
+    (lost,) = (each for each in psutil.Process(first.pid).children(recursive=True) if each.name() == process)
+    lost.kill()
+    _, err = first.communicate(timeout=120)
+    kept = manifests(folder)
+    if kept < 6:  # else it was quicker
+        assert first.returncode == 1, err
+        last = err.splitlines()[-1]
+        assert said in last
+        assert "finished shards are kept" in last
+        assert "Traceback" not in err
+    second = start(*command)
+    _, err = second.communicate(timeout=240)
+    assert second.returncode == 0, err
+    assert f"{kept} of 6 shards are done already" in err or kept == 6
 
 
 @pytest.mark.long

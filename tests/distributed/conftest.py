@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ class Heard(Watcher):
     resumed: int = 0
     damaged: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    waits: set[str] = field(default_factory=set)
 
     def begun(self, plan: Plan, finished: list[Manifest], damaged: list[str]) -> None:
         self.resumed, self.damaged = len(finished), damaged
@@ -47,6 +48,9 @@ class Heard(Watcher):
 
     def shard_failed(self, shard: Shard, cause: str) -> None:
         self.failed[shard.name] = cause
+
+    def waits_for(self, what: Sequence[str]) -> None:
+        self.waits |= set(what)
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -55,6 +55,15 @@ class Poisoned(SearchWorker):
         return super().run(search, shard)
 
 
+class FreezesOnce(SearchWorker):
+    """Frozen at the first shard of all, as by a driver of its device that never answers."""
+
+    def run(self, search: PlannedSearch, shard: Shard) -> Manifest:
+        if first_time(self.setup.run, "frozen"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return super().run(search, shard)
+
+
 class SmallFilesOnce(SearchWorker):
     """Whose first process may write no file of more than a kilobyte: as if its disk were full."""
 

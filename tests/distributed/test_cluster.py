@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import kiago_ray
-from kiago_ray.distributed.cluster import _close_the_door, capacity, fits, nodes, one_line
+from kiago_ray.distributed.cluster import _close_the_door, capacity, fits, living, one_line
 from kiago_ray.distributed.code import Code, WorkerSetupError
 from kiago_ray.runs.spec import ResourcesSpec
 from kiago_ray.service.settings import ServiceSettings
@@ -44,7 +44,7 @@ def test_how_many_workers_a_node_holds(
 
 @pytest.mark.usefixtures("cluster")
 def test_a_running_cluster_is_counted() -> None:
-    (node,) = nodes()
+    (node,) = living().values()
     assert (node["CPU"], node["GPU"]) == (2, 2)
     assert capacity(ResourcesSpec()) == 2
     assert capacity(ResourcesSpec(cpus=0.5, gpus=0.5)) == 4

@@ -16,6 +16,8 @@ import kiago_ray
 from kiago_ray.data import NONE
 from kiago_ray.distributed.code import Code
 from kiago_ray.distributed.dispatch import Dispatch, RunRequest, WorkerSetup
+from kiago_ray.distributed.pace import Pace
+from kiago_ray.distributed.pool import Pool
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
 from kiago_ray.runs.plan import Plan
@@ -23,7 +25,7 @@ from kiago_ray.runs.shards import Manifest, compute_shard, state_of
 from kiago_ray.storage.location import Location, StorageError
 
 from .conftest import Heard, MakePlan
-from .fault_workers import DiesAlways, DiesAtStart, SmallFilesOnce
+from .fault_workers import DiesAlways, DiesAtStart, FreezesOnce, SmallFilesOnce
 
 pytestmark = pytest.mark.usefixtures("cluster")
 MakeSetup = Callable[..., WorkerSetup]
@@ -55,7 +57,8 @@ def dispatch(
     **request: Any,
 ) -> Dispatch:
     asked = RunRequest(where=setup.run, identity={}, about={}, setup=setup, **request)
-    return Dispatch(plan, asked, heard, lambda shard, manifest: None, probe, should_stop)
+    pool = Pool(asked.worker_class, setup, plan.campaign.resources)
+    return Dispatch(plan, asked, heard, lambda shard, manifest: None, probe, should_stop, Pace(plan), pool)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -115,6 +118,23 @@ def test_a_worker_killed_before_it_is_ready_is_replaced(
     )
     work.run(small_plan.shards)
     assert [name for name, _ in heard.lost] == [None, None]
+    assert hashes(heard.done) == undisturbed
+
+
+@pytest.mark.long
+def test_a_frozen_worker_is_killed_and_its_shard_runs_elsewhere(
+    make_small_plan: MakePlan,
+    make_setup: MakeSetup,
+    tmp_path: Path,
+    heard: Heard,
+    undisturbed: dict[str, str],
+) -> None:
+    plan = make_small_plan(shard_limit_s=20)
+    work = dispatch(plan, make_setup(tmp_path / "c"), heard, worker_class=FreezesOnce, workers=1)
+    work.run(plan.shards)
+    ((shard, cause),) = heard.lost
+    assert shard == "LaNiAsO-s0/00000"
+    assert "not done in 20 s, its limit" in cause
     assert hashes(heard.done) == undisturbed
 
 

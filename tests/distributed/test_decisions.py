@@ -1,0 +1,192 @@
+"""What the dispatcher decides, on a clock that costs nothing: the real dispatcher, over workers of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiago_ray.cli.campaign import CampaignView
+from kiago_ray.distributed.dispatch import Dispatch, RunRequest, WorkerSetup
+from kiago_ray.distributed.pace import Pace
+from kiago_ray.distributed.pool import Answer
+from kiago_ray.errors import InputError
+from kiago_ray.runs.plan import Plan, Shard
+
+from .conftest import Heard, MakePlan
+from .stub_pool import StubPool, Took, Worker
+
+HANGS = (1e9, Answer())
+
+
+@pytest.fixture
+def dispatched(
+    make_setup: Callable[..., WorkerSetup], tmp_path: Path, heard: Heard
+) -> Callable[..., Dispatch]:
+    """A plan's shards, run to their end on a pool."""
+
+    def run(plan: Plan, pool: StubPool, **request: Any) -> Dispatch:
+        setup = make_setup(tmp_path)
+        asked = RunRequest(where=setup.run, identity={}, about={}, setup=setup, **request)
+        hooks: Any = {
+            "done": lambda shard, manifest: None,
+            "probe": lambda: None,
+            "should_stop": lambda: False,
+        }
+        work = Dispatch(plan, asked, heard, **hooks, pace=Pace(plan), pool=pool)  # type: ignore[arg-type]
+        work.run(plan.shards)
+        assert all(worker.dismissed for worker in pool.workers)
+        assert len(heard.done) + len(work.failures) == plan.shard_count
+        return work
+
+    return run
+
+
+Dispatched = Callable[..., Dispatch]
+
+
+def once(name: str, took: Took) -> Callable[[StubPool, Worker, Shard], Took | None]:
+    """Something that happens to the first try of a shard."""
+    left = [name]
+
+    def run(pool: StubPool, worker: Worker, shard: Shard) -> Took | None:
+        return took if shard.name in left and not left.remove(shard.name) else None  # type: ignore[func-returns-value]
+
+    return run
+
+
+def test_a_hung_worker_is_named_and_stopped_and_its_shard_runs_elsewhere(
+    small_plan: Plan, dispatched: Dispatched, heard: Heard
+) -> None:
+    pool = StubPool(["n1", "n2"], run=once("MgB2-s0/00001", HANGS))
+    work = dispatched(small_plan, pool)
+    assert work.failures == {}
+    (lost,) = heard.lost
+    assert lost[0] == "MgB2-s0/00001"
+    assert "not done in 10 min 00 s, its limit; the worker on n" in lost[1]
+    assert any("slow: MgB2-s0/00001 for 3" in note and "10 s is usual" in note for note in heard.notes)
+    assert any("MgB2-s0/00001" in text for text in heard.waits)
+    assert sum(worker.calls.count("run") for worker in pool.workers) == small_plan.shard_count + 1
+
+
+def test_the_limit_is_the_campaigns_and_a_shard_that_always_hangs_is_given_up(
+    make_small_plan: MakePlan, dispatched: Dispatched, heard: Heard
+) -> None:
+    plan = make_small_plan(shard_limit_s=60)
+    pool = StubPool(
+        ["n1"], run=lambda pool, worker, shard: HANGS if shard.name == "LaNiAsO-s0/00000" else None
+    )
+    work = dispatched(plan, pool, tries=3)
+    assert list(work.failures) == ["LaNiAsO-s0/00000"]
+    assert "lost its worker 3 times, last: not done in 1 min 00 s" in work.failures["LaNiAsO-s0/00000"]
+    assert len(heard.lost) == 3
+    assert 180 < pool.clock - 1000 < 300
+
+
+def test_longer_shards_may_take_longer(make_small_plan: MakePlan) -> None:
+    plan = make_small_plan(variants={"short": {"steps": [3, 3]}, "long": {"steps": [600, 99]}})
+    pace = Pace(plan)
+    short, long = (next(each for each in plan.shards if name in each.search) for name in ("short", "long"))
+    assert (pace.expected_s(short), pace.slow_s(short), pace.limit_s(short)) == (None, None, None)
+    from .stub_pool import manifest_of
+
+    pace.add(manifest_of(plan.search(short.search), short, 40.0))
+    assert (pace.expected_s(short), pace.slow_s(short), pace.limit_s(short)) == (40, 120, 800)
+    assert pace.expected_s(long) == 4000
+
+
+def test_the_time_that_the_driver_was_frozen_is_not_the_shards(
+    small_plan: Plan, dispatched: Dispatched, heard: Heard
+) -> None:
+    def freeze(pool: StubPool) -> None:
+        pool.clock += 3600
+
+    dispatched(small_plan, StubPool(["n1", "n2"], events=[(15.0, freeze)]))
+    assert heard.lost == []
+
+
+def test_a_worker_that_hangs_while_it_loads_is_replaced(
+    small_plan: Plan, dispatched: Dispatched, heard: Heard
+) -> None:
+    pool = StubPool(["n1"], load_s=1e9, events=[(30.0, lambda pool: setattr(pool, "load_s", 1.0))])
+    dispatched(small_plan, pool)
+    ((shard, cause),) = heard.lost
+    assert shard is None
+    assert "the worker on n1 (process 0) has not loaded its models in 10 min" in cause
+
+
+def test_what_has_no_room_is_said(small_plan: Plan, dispatched: Dispatched, heard: Heard) -> None:
+    pool = StubPool(["n1"], events=[(500.0, lambda pool: pool.nodes_.append("n2"))])
+    dispatched(small_plan, pool, workers=2)
+    assert "room for 1 of 2 workers (1 CPU, 0 GPU)" in heard.waits
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(kind="moved", cause="preempted"), Answer(kind="lost", cause="it died")]
+)
+def test_a_shard_whose_nodes_are_taken_away_has_not_failed(
+    small_plan: Plan, dispatched: Dispatched, heard: Heard, answer: Answer
+) -> None:
+    """Ten nodes come and go, each before its shard is done."""
+
+    def swap(number: int) -> Callable[[StubPool], None]:
+        def happen(pool: StubPool) -> None:
+            pool.lose(f"n{number}", answer)
+            pool.nodes_.append(f"n{number + 1}")
+
+        return happen
+
+    events = [(5.0 * number, swap(number)) for number in range(1, 11)]
+    work = dispatched(small_plan, StubPool(["n1"], events=events), tries=2)
+    assert work.failures == {}
+    assert len(heard.lost) >= 8
+    assert all("went away" in cause for _, cause in heard.lost)
+
+
+def test_nodes_that_go_away_forever_end_a_shard(
+    make_small_plan: MakePlan, dispatched: Dispatched, heard: Heard
+) -> None:
+    moved = (1.0, Answer(kind="moved", cause="preempted"))
+    pool = StubPool(["n1"], run=lambda pool, worker, shard: moved if shard.name == "MgB2-s0/00000" else None)
+    work = dispatched(make_small_plan(), pool)
+    assert "lost its node 100 times" in work.failures["MgB2-s0/00000"]
+
+
+@pytest.mark.parametrize(("left_s", "handed_back"), [(300.0, 0), (4.0, 1)])
+def test_a_node_that_drains_finishes_its_shard_or_hands_it_back(
+    small_plan: Plan, dispatched: Dispatched, heard: Heard, left_s: float, handed_back: int
+) -> None:
+    def drain(pool: StubPool) -> None:
+        pool.draining["n1"] = pool.clock + left_s
+
+    pool = StubPool(["n1", "n2"], events=[(14.0, drain)])
+    work = dispatched(small_plan, pool, tries=1)
+    assert work.failures == {}
+    assert len(heard.lost) == handed_back
+    assert pool.workers[0].calls.count("run") == 2  # it got nothing more
+
+
+def test_the_last_node_may_finish_what_it_has_while_it_drains(
+    make_small_plan: MakePlan, dispatched: Dispatched
+) -> None:
+    def drain(pool: StubPool) -> None:
+        pool.draining["n1"] = pool.clock + 3600
+
+    plan = make_small_plan(bases=["MgB2"], candidates=8)
+    pool = StubPool(["n1"], shard_s=500.0, events=[(14.0, drain)])
+    assert dispatched(plan, pool).failures == {}
+    pool = StubPool(["n1"], shard_s=500.0, events=[(14.0, drain)])
+    with pytest.raises(InputError, match="no node of the cluster"):
+        dispatched(make_small_plan(bases=["MgB2"]), pool)
+
+
+def test_progress_says_what_it_waits_for(capsys: pytest.CaptureFixture[str]) -> None:
+    view = CampaignView()
+    view.waits_for(
+        ["MgB2-s0/00001 for 12 min 00 s on n1 (process 7)", "room for 1 of 2 workers (1 CPU, 0 GPU)"]
+    )
+    assert "waiting for MgB2-s0/00001 for 12 min 00 s on n1 (process 7) and 1 more" in capsys.readouterr().err
+    view.waits_for([])
+    assert "waiting" not in view.progress()
