@@ -112,7 +112,7 @@ def test_a_campaign_that_ray_is_lost_to_says_so_and_goes_on_later(
     folder = tmp_path / "out"
     command = ("campaign", "run", file, "--out", folder, "--no-tracking", "--workers", 1)
     first = start(*command)
-    wait_for(lambda: manifests(folder) >= 1, first)
+    wait_for(lambda: manifests(folder) >= 1, first, 300)
     (lost,) = (each for each in psutil.Process(first.pid).children(recursive=True) if each.name() == process)
     lost.kill()
     _, err = first.communicate(timeout=120)
