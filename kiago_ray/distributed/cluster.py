@@ -136,6 +136,15 @@ def living() -> dict[str, dict[str, float]]:
     return {node["NodeID"]: dict(node["Resources"]) for node in found if node["Alive"]}
 
 
+def door_of(node_id: str) -> tuple[str, int]:
+    """Address and port at which Ray's process on a node answers."""
+    import ray
+
+    found: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
+    node = next(node for node in found if node["NodeID"] == node_id)
+    return str(node["NodeManagerAddress"]), int(node["NodeManagerPort"])
+
+
 def draining() -> dict[str, float]:
     """The nodes that Ray was told to empty, as before a spot node is taken back: id → seconds until one goes away,
     infinite where Ray wasn't told. Ray's own libraries ask in this way (ray 2.60); none is documented.

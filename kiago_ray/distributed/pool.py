@@ -4,6 +4,7 @@ of Ray. A test gives it workers of its own in the same words.
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -11,13 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kiago_ray.distributed.cluster import draining, living, one_line, options, refusal, room
+from kiago_ray.distributed.cluster import door_of, draining, living, one_line, options, refusal, room
 from kiago_ray.errors import KiagoError
 from kiago_ray.runs.spec import ResourcesSpec
 from kiago_ray.storage.location import StorageError
 
 _SILENCE_S = 30.0  # of the cluster's head; after 60 Ray itself would end this process
-_AGAIN = "finished shards are kept: start Ray again where it was started by hand, and give the same command"
+_AGAIN = "finished shards are kept; once Ray runs again, the same command goes on"
 
 
 class ClusterLostError(KiagoError):
@@ -58,6 +59,7 @@ class Pool:
 
         self._resources = resources
         self._own_node = ray.get_runtime_context().get_node_id()
+        self._own_door = door_of(self._own_node)
         self._setup = ray.put(setup)
         self._actor: Any = ray.remote(worker).options(
             max_restarts=0, max_task_retries=0, **options(resources)
@@ -101,6 +103,13 @@ class Pool:
         """The nodes as they are now. Raises ClusterLostError."""
         import ray
 
+        try:
+            socket.create_connection(self._own_door, timeout=_SILENCE_S).close()
+        except ConnectionRefusedError:
+            # Ray marks the node dead some 15 s later, and then ends this process without a word.
+            raise ClusterLostError(f"Ray's process on this machine (its raylet) has died; {_AGAIN}") from None
+        except OSError:
+            pass  # that it is late means nothing
         found: list[Nodes] = []
 
         def look() -> None:
