@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,14 +72,22 @@ def texts(numbers: Ints, salt: int, kind: str) -> Any:
         if kind == "states":
             parts.append(pc.if_else(pa.array(there), states.take(pa.array(chosen)), None))
             continue
-        least, most, form = (1, 13, "{}") if kind == "formula" else (200, 3800, "0.{:04d}")
-        amounts = pa.array([form.format(n) if kind == "start" or n > 1 else "" for n in range(least, most)])
+        amounts = amounts_of(kind)
         amount = (noise(numbers, salt + 30 + site) * len(amounts)).astype(np.int64)
         text = pc.binary_join_element_wise(
             pa.array(symbols).take(pa.array(chosen)), amounts.take(pa.array(amount)), ""
         )
         parts.append(pc.if_else(pa.array(there), text, None))
     return pc.binary_join_element_wise(*parts, " " if kind == "states" else "", null_handling="skip")
+
+
+@cache
+def amounts_of(kind: str) -> Any:
+    """The amounts that a formula's or start's elements may have, as text."""
+    import pyarrow as pa
+
+    least, most, form = (1, 13, "{}") if kind == "formula" else (200, 3800, "0.{:04d}")
+    return pa.array([form.format(n) if kind == "start" or n > 1 else "" for n in range(least, most)])
 
 
 def made_table(numbers: Ints, rows: range, search: str, base: str, seed: int) -> Any:
@@ -201,7 +210,7 @@ def make(plan: Plan, directory: Path) -> None:
 
 def check(plan: Plan, directory: Path) -> None:
     """Read every shard and compare it to its hashes, as a driver does first."""
-    from kiago_ray.runs.shards import state_of
+    from kiago_ray.runs.state import state_of
     from kiago_ray.storage.location import Location
 
     state = state_of(Location.of(directory), plan)
@@ -212,7 +221,8 @@ def check(plan: Plan, directory: Path) -> None:
 def merge_searches(plan: Plan, directory: Path) -> None:
     """Merge, count and plot each search."""
     from kiago_ray.runs.results import finish_search
-    from kiago_ray.runs.shards import read_manifest, state_of
+    from kiago_ray.runs.shards import read_manifest
+    from kiago_ray.runs.state import state_of
     from kiago_ray.storage.location import Location
 
     place = Location.of(directory)

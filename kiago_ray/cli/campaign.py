@@ -26,8 +26,9 @@ from kiago_ray.report.tables import best_table, measured_remarks, no_gain, top_t
 from kiago_ray.runs.lease import living_driver
 from kiago_ray.runs.plan import Plan, PlannedSearch, Shard, make_plan
 from kiago_ray.runs.results import page_of_directory
-from kiago_ray.runs.shards import Manifest, best_of, read_manifest, state_of
+from kiago_ray.runs.shards import Manifest, read_manifest
 from kiago_ray.runs.spec import CampaignSpec, RunSpec, chosen_families, known_families, recorded_campaign
+from kiago_ray.runs.state import best_of, state_of
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import (
     CANDIDATES,

@@ -1,8 +1,9 @@
-"""Shards to workers: one at a time to each, again where a worker was lost, never twice where a shard raised.
+"""Shards to workers: two to each, again where a worker was lost, never twice where a shard raised.
 
-A worker is an actor that loads the models once, holds one device, and runs one shard at a time. An own loop over
-`ray.wait` gives out the shards, because one must be known by name whatever becomes of the worker that has it. Workers
-aren't restarted by Ray: a lost one is replaced here, so that nothing is ever retried in silence.
+A worker is an actor that loads the models once, holds one device, and runs one shard at a time; another one waits at
+it, so that it never waits for the driver. An own loop over `ray.wait` gives out the shards, because one must be known
+by name whatever becomes of the worker that has it. Workers aren't restarted by Ray: a lost one is replaced here, so
+that nothing is ever retried in silence. Threads look whether a finished shard is there, for storage may be far away.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import socket
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
@@ -32,12 +35,13 @@ from kiago_ray.runs.plan import Plan, PlannedSearch, Shard
 from kiago_ray.runs.shards import Manifest, compute_shard
 from kiago_ray.runs.spec import ResourcesSpec
 from kiago_ray.screening.known import KnownMaterials, TriedMaterials
-from kiago_ray.storage.location import Location, Where
+from kiago_ray.storage.location import AT_ONCE, Location, Where
 from kiago_ray.storage.run_directory import cpu_name
 
 if TYPE_CHECKING:
     from kiago_ray.tracking import TrackingTarget
 
+Looked = TypeVar("Looked")
 POLL_S = 0.25
 _LOOK_S = 2.0  # between two looks at the cluster's nodes
 _AWAY_S = 10.0  # beyond that between two looks, this process was away: what workers took meanwhile isn't told
@@ -200,7 +204,8 @@ class RunRequest:
 @dataclass
 class _Member:
     """One worker: waiting for room (no place), loading its models (a ref without a shard), idle (no ref) or busy with
-    a shard. since: when that began, in s of the pool's clock. told: whether its shard was named as slow.
+    a shard. since: when that began, in s of the pool's clock. told: whether its shard was named as slow. next: the
+    shard that waits at it, with its ref.
     """
 
     handle: Any
@@ -209,19 +214,21 @@ class _Member:
     place: Place | None = None
     shard: Shard | None = None
     told: bool = False
+    next: tuple[Any, Shard] | None = None
 
 
 @dataclass
-class Dispatch:
-    """One campaign's work on a connected cluster. failures: shard → why it was given up. done: called with each shard
-    that is done; it may raise StorageError, which ends the campaign. probe: raises that where nothing can be written.
-    pace: how long shards take.
+class Dispatch(Generic[Looked]):
+    """One campaign's work on a connected cluster. failures: shard → why it was given up. look: called with each shard
+    that a worker has done, in threads, and `done` with what it returns, in this one; StorageError of either ends the
+    campaign. probe: raises that where nothing can be written. pace: how long shards take.
     """
 
     plan: Plan
     request: RunRequest
     watcher: Watcher
-    done: Callable[[Shard, Manifest], None]
+    look: Callable[[Shard, Manifest], Looked]
+    done: Callable[[Looked], None]
     probe: Callable[[], None]
     should_stop: Callable[[], bool]
     pace: Pace
@@ -229,6 +236,7 @@ class Dispatch:
     failures: dict[str, str] = field(default_factory=dict)
     _queue: deque[Shard] = field(default_factory=deque)
     _crew: list[_Member] = field(default_factory=list)
+    _looks: dict[Future[Looked], Manifest] = field(default_factory=dict)
     _losses: Counter[str] = field(default_factory=Counter)
     _moves: Counter[str] = field(default_factory=Counter)
     _refusals: int = 0
@@ -244,20 +252,28 @@ class Dispatch:
         self._searches = {each.name: each for each in self.plan.searches}
         self._looked = pool.now() - _LOOK_S
         self._room_until = pool.now() + self.request.wait_s
+        self._lookers = ThreadPoolExecutor(AT_ONCE, "look")
         try:
-            while (self._queue or any(member.shard for member in self._crew)) and not self.should_stop():
+            while self._goes_on() and not self.should_stop():
                 if pool.now() - self._looked >= _LOOK_S:
                     self._look()
                 self._hire()
                 self._assign()
                 refs = {member.ref: member for member in self._crew if member.ref is not None}
-                if not refs:
-                    pool.sleep(POLL_S)
                 for ref in pool.ready(list(refs), POLL_S) if refs else ():
                     self._settle(refs[ref])
+                if not refs and self._looks:
+                    wait_for(self._looks, POLL_S, FIRST_COMPLETED)
+                elif not refs:
+                    pool.sleep(POLL_S)
+                self._collect()
         finally:
             for member in list(self._crew):
                 self._dismiss(member)
+            self._lookers.shutdown(wait=False, cancel_futures=True)
+
+    def _goes_on(self) -> bool:
+        return bool(self._queue or self._looks or any(member.shard for member in self._crew))
 
     def _look(self) -> None:
         """Look at the nodes and at what takes its time. Raises InputError where no node holds a worker."""
@@ -353,16 +369,37 @@ class Dispatch:
             self._crew.append(_Member(handle, pool.call(handle, "place"), pool.now()))
 
     def _assign(self) -> None:
-        pool = self.pool
         for member in list(self._crew):
             if member.ref is not None:
                 continue
             if not self._queue or self._leaving(member):
                 self._dismiss(member)  # its place is free for others, and for the autoscaler to take down
             else:
-                member.shard, member.since, member.told = self._queue.popleft(), pool.now(), False
-                search = self._searches[member.shard.search]
-                member.ref = pool.call(member.handle, "run", search, member.shard)
+                self._begun(member, *self._given(member))
+        # The last shards wait for whoever is free first.
+        for member in self._crew:
+            if (
+                member.shard
+                and not member.next
+                and not self._leaving(member)
+                and len(self._queue) > len(self._crew)
+            ):
+                member.next = self._given(member)
+
+    def _given(self, member: _Member) -> tuple[Any, Shard]:
+        """Give a worker a shard: its ref, and which it is."""
+        shard = self._queue.popleft()
+        return self.pool.call(member.handle, "run", self._searches[shard.search], shard), shard
+
+    def _begun(self, member: _Member, ref: Any, shard: Shard | None) -> None:
+        """Take it that a worker is at a shard from now on, or at none."""
+        member.ref, member.shard, member.since, member.told, member.next = (
+            ref,
+            shard,
+            self.pool.now(),
+            False,
+            None,
+        )
 
     def _settle(self, member: _Member) -> None:
         """Take what a call has come to. Raises InputError where no worker can start."""
@@ -377,10 +414,16 @@ class Dispatch:
             member.ref, self._refusals = None, 0
             self.watcher.worker_started(answer.value)
         else:
-            member.ref, member.shard = None, None
-            self.done(shard, answer.value)
+            self._begun(member, *(member.next or (None, None)))
             self.pace.add(answer.value)
-            self.watcher.shard_done(answer.value)
+            self._looks[self._lookers.submit(self.look, shard, answer.value)] = answer.value
+
+    def _collect(self) -> None:
+        """Tell of the shards that were seen to be there. Raises StorageError for one that isn't."""
+        for look in [each for each in self._looks if each.done()]:
+            manifest = self._looks.pop(look)
+            self.done(look.result())
+            self.watcher.shard_done(manifest)
 
     def _failed_call(self, member: _Member, answer: Answer) -> None:
         """Take a call that gave nothing, by its cause. Raises InputError where no worker can start."""
@@ -430,5 +473,8 @@ class Dispatch:
         self.watcher.shard_failed(shard, cause)
 
     def _dismiss(self, member: _Member) -> None:
+        """End a worker; what waits at it is for others."""
         self._crew.remove(member)
+        if member.next is not None:
+            self._queue.appendleft(member.next[1])
         self.pool.dismiss(member.handle)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 import uuid
 from collections import defaultdict, deque
@@ -27,7 +28,8 @@ from kiago_ray.errors import InputError
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.results import finish_campaign, finish_search
-from kiago_ray.runs.shards import Manifest, read_manifest, remove_leftovers, state_of
+from kiago_ray.runs.shards import SHARDS, Manifest, check_shard
+from kiago_ray.runs.state import ENDINGS, Seen, remove_leftovers, stamps_of, state_of
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
 from kiago_ray.storage.run_directory import (
     CampaignResults,
@@ -45,6 +47,7 @@ from kiago_ray.tracking import LiveRecord, TrackingReport, record, recorded_whol
 
 _PROBE_BYTES = 1 << 20
 ShouldStop = Callable[[], bool]
+Got = TypeVar("Got")
 R = TypeVar("R", CampaignResults, SweepResults)
 
 
@@ -153,14 +156,19 @@ class _Campaign:
         self.done: defaultdict[str, list[Manifest]] = defaultdict(list)
         self.results: dict[str, Future[SearchResults]] = {}
         self.merging: deque[Future[SearchResults]] = deque()
+        self.indexing: Future[None] = Future()
+        self.indexing.set_result(None)
+        self.leaving, self.told_at = threading.Event(), float("-inf")
 
     def run(self) -> Outcome[CampaignResults]:
         """Run it to its end, or as far as it goes."""
         plan, drive = self.plan, self.drive
         self.finisher.submit(drive.live.done)
-        remove_leftovers(self.location, plan)
-        state = state_of(self.location, plan)
+        remove_leftovers(self.location)
+        self.state = state = state_of(self.location, plan)
         self.watcher.begun(plan, list(state.manifests.values()), list(state.damaged.values()))
+        if state.behind():
+            self._write_index()
         for name, manifests in state.by_search().items():
             self.done[name] += manifests
             self._finish(name)
@@ -168,15 +176,11 @@ class _Campaign:
         if (left := state.left(plan)) and not drive.should_stop():  # else it needs no cluster
             with connected(self.request.address):
                 pool = Pool(self.request.worker_class, self.request.setup, plan.campaign.resources)
-                pace, hooks = (
-                    Pace(plan, state.manifests.values()),
-                    (self._take, self._probe, drive.should_stop),
-                )
-                work = Dispatch(plan, self.request, self.watcher, *hooks, pace, pool)
-                work.run(left)
-                failures = work.failures
+                failures = self._run_shards(left, pool)
         drive.check_lease()
         self.watcher.waits_for(["the tables of searches to be merged"])
+        if state.indexed < len(state.manifests):
+            self._write_index()
         for name in self.done:
             self._finish(name, partly=True)  # a part is better than nothing
         results, outputs = finish_campaign(
@@ -189,23 +193,51 @@ class _Campaign:
         )
         return replace(drive.end(results, outputs, failures), damaged=state.damaged)
 
-    def _take(self, shard: Shard, manifest: Manifest) -> None:
-        """Take a shard as done, once this process sees it where the worker says it is. Raises StorageError."""
+    def _run_shards(self, shards: Sequence[Shard], pool: Pool) -> Mapping[str, str]:
+        """Run shards on a pool's workers, until all are done or given up; shard → why it was given up."""
+        pace = Pace(self.plan, self.state.manifests.values())
+        hooks = (self._look, self._take, self._probe, self.drive.should_stop)
+        work = Dispatch(self.plan, self.request, self.watcher, *hooks, pace, pool)
+        with ThreadPoolExecutor(1, "index") as self.clerk:
+            try:
+                work.run(shards)
+            finally:
+                self.leaving.set()  # those that look for shards still
+        return work.failures
 
-        def look() -> None:
+    def _look(self, shard: Shard, manifest: Manifest) -> Seen:
+        """A shard that is done, once this process sees its files where the worker wrote them. Raises StorageError."""
+        names = [f"{shard.name}{ending}" for ending in ENDINGS]
+
+        def look() -> Seen:
+            there = (self.location / SHARDS).files(names)
+            stamps = stamps_of(there, shard)
+            if [size for size, _ in stamps] == [manifest.bytes, manifest.steps_bytes, len(manifest.text())]:
+                return Seen(manifest, stamps)
             with suppress(DamagedError):  # half of it is there yet
-                if read_manifest(self.location, shard) is not None:
-                    return
+                if found := check_shard(self.location, shard):  # of an earlier attempt that ended later
+                    return Seen(found, stamps)
             raise StorageError(
                 f"the worker on {manifest.made.get('host')} has written {shard.name}, but this process doesn't see it "
                 f"in {self.location.text}; give a storage that every node sees, such as s3:// or a shared directory"
             )
 
-        self._patiently(look)
-        self.done[shard.search].append(manifest)
-        self._finish(shard.search)
+        return self._patiently(look)
+
+    def _take(self, seen: Seen) -> None:
+        """Take a shard as done. Raises StorageError where merging has failed."""
+        name = seen.manifest.search
+        self.state.add(seen)
+        if self.state.behind() and self.indexing.done():
+            self.indexing = self.clerk.submit(self._write_index)
+        self.done[name].append(seen.manifest)
+        self._finish(name)
         while self.merging and self.merging[0].done():  # one thread merges, so that they end in their order
             self.merging.popleft().result()  # one that failed ends the campaign now, not after the last shard
+
+    def _write_index(self) -> None:
+        with suppress(StorageError):  # a memory, without which the next driver takes longer
+            self.state.write_index(self.location)
 
     def _finish(self, name: str, *, partly: bool = False) -> None:
         """Have a search merged and recorded, once all its shards are there or `partly`."""
@@ -227,17 +259,21 @@ class _Campaign:
         self._patiently(lambda: place.write_bytes(bytes(_PROBE_BYTES)))
         self._patiently(place.delete)
 
-    def _patiently(self, attempt: Callable[[], None]) -> None:
-        """Storage may be away for a while, and shared directories may be late to show what is there."""
+    def _patiently(self, attempt: Callable[[], Got]) -> Got:
+        """Storage may be away for a while, and shared directories may be late to show what is there. Of any thread."""
         until, pause = time.monotonic() + self.request.storage_patience_s, 0.5
         while True:
             try:
                 return attempt()
             except StorageError as error:
-                if time.monotonic() + pause > until or self.drive.should_stop():
+                now = time.monotonic()
+                if now + pause > until or self.drive.should_stop():
                     raise
-                self.watcher.note(f"trying again in {pause:g} s: {error}")
-                time.sleep(pause)
+                if now >= self.told_at + pause / 2:  # one tells for all threads that wait
+                    self.told_at = now
+                    self.watcher.note(f"trying again in {pause:g} s: {error}")
+                if self.leaving.wait(pause):
+                    raise
                 pause = min(2 * pause, 15.0)
 
 

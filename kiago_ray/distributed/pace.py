@@ -25,18 +25,22 @@ class Pace:
         self._given_limit_s = plan.campaign.shard_limit_s
         self._steps = {search.name: 1 + sum(search.spec.steps) for search in plan.searches}
         self._recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)  # seconds, rows × steps
+        self._usual: tuple[float, float] | None = None  # their medians, once they are asked for
         for manifest in manifests:
             self.add(manifest)
 
     def add(self, manifest: Manifest) -> None:
         """Take a shard that is done."""
         self._recent.append((manifest.wall_s, manifest.rows * self._steps[manifest.search]))
+        self._usual = None
 
     def expected_s(self, shard: Shard) -> float | None:
         """What the shard should take."""
         if not self._recent:
             return None
-        usual_s, work = median(each for each, _ in self._recent), median(each for _, each in self._recent)
+        if self._usual is None:
+            self._usual = median(each for each, _ in self._recent), median(each for _, each in self._recent)
+        usual_s, work = self._usual
         return usual_s * max(1.0, len(shard.rows) * self._steps[shard.search] / work)
 
     def slow_s(self, shard: Shard) -> float | None:

@@ -36,7 +36,7 @@ from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, search_folde
 from kiago_ray.screening.candidates import ORDER, RANKED, new_rows, rank_rows, with_ranks
 from kiago_ray.screening.screens import SUMMARISED, Summary, summarise
 from kiago_ray.search.sections import ScreensSpec
-from kiago_ray.storage.location import Location, StorageError, read_all, reason
+from kiago_ray.storage.location import AT_ONCE, Location, StorageError, read_ahead, read_all, reason
 from kiago_ray.storage.run_directory import (
     CANDIDATES,
     REPORT,
@@ -48,7 +48,7 @@ from kiago_ray.storage.run_directory import (
     whole_results,
     write_run,
 )
-from kiago_ray.storage.table import TOP_ROWS, blocks, first_rows, read_table, schema
+from kiago_ray.storage.table import TOP_ROWS, first_rows, read_group, read_table, read_with_groups, schema
 
 _OF_MODELS = ("weights", "known", "phases", "tried")  # of a record, what makes a search's results the same
 _OF_RUN = ("campaign", "campaign_id", "searches", "families", "resources", "identity", "finished", "outputs")
@@ -59,6 +59,8 @@ _BEST = (
 BEST_COLUMNS, BEST_ROWS = tuple(_BEST.split()), 10  # of summary.json
 _COUNTED = ("rows", "unique", "passed", "statuses", "top", "ranked_by", "gains", "left_out", "sources")
 BLOCK_ROWS = 65_536  # of a row group
+Group = tuple[Location, int, int]
+"""A row group of a table's file: the file, its number there, its rows."""
 _RUN_ROWS = 131_072  # rows sorted in memory at a time
 _MOST_PARTS = 512  # temporary files that are open at a time; most systems allow a process 1024
 
@@ -226,7 +228,7 @@ def merge_tables(inputs: Sequence[Location], output: Location, ranking: ScreensS
     Each input counts as a search (see `rank_rows`), so that the shards of one search give what `ranked` makes of all
     of them. Temporary files take some 300 bytes a formula. Raises StorageError, with nothing written.
     """
-    ranks, front = _ranks(inputs, ranking)
+    ranks, front, groups = _ranks(inputs, ranking)
     pa.default_memory_pool().release_unused()
     rows_a_part = BLOCK_ROWS * max(1, -(-len(front) // (BLOCK_ROWS * _MOST_PARTS)))
     edges = np.arange(1, len(front) + 1 + rows_a_part, rows_a_part)
@@ -237,7 +239,7 @@ def merge_tables(inputs: Sequence[Location], output: Location, ranking: ScreensS
             with ExitStack() as stack:
                 opened = (pa.ipc.new_file(part, schema(), options=options) for part in parts)
                 writers = [stack.enter_context(writer) for writer in opened]
-                for rows in _ranked_rows(inputs, ranks, front):
+                for rows in _ranked_rows(groups, ranks, front):
                     cuts = np.searchsorted(rows["rank"].to_numpy(), edges).tolist()
                     for writer, (start, stop) in zip(writers, pairwise(cuts), strict=True):
                         writer.write_table(rows.slice(start, stop - start))
@@ -257,29 +259,36 @@ def merge_tables(inputs: Sequence[Location], output: Location, ranking: ScreensS
         ) from error
 
 
-def _ranks(inputs: Sequence[Location], ranking: ScreensSpec) -> tuple[NDArray[np.int32], Any]:
-    """The rank (n,) of each row of all inputs, 0 for a row that stands for no formula; and which of the u ranked ones
-    are on the Pareto front (u,).
+def _ranks(inputs: Sequence[Location], ranking: ScreensSpec) -> tuple[NDArray[np.int32], Any, list[Group]]:
+    """The rank (n,) of each row of all inputs, 0 for a row that stands for no formula; which of the u ranked ones are
+    on the Pareto front (u,); and the inputs' row groups.
     """
-    tables = read_all(lambda place: read_table(place, RANKED), inputs)
+    read = read_all(lambda place: read_with_groups(place, RANKED), inputs)
+    tables = [table for table, _ in read]
+    groups = [
+        (place, number, rows)
+        for place, (_, own) in zip(inputs, read, strict=True)
+        for number, rows in enumerate(own)
+    ]
     searches = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     rows = pa.concat_tables([schema(RANKED).empty_table(), *tables])
     places, front = rank_rows(rows, searches, ranking)
     ranks = np.zeros(len(rows), dtype=np.int32)
     ranks[places] = np.arange(1, len(places) + 1, dtype=np.int32)
-    return ranks, front
+    return ranks, front, groups
 
 
-def _ranked_rows(inputs: Sequence[Location], ranks: NDArray[Any], front: Any) -> Iterator[Any]:
+def _ranked_rows(groups: Sequence[Group], ranks: NDArray[Any], front: Any) -> Iterator[Any]:
     """The rows that have a rank, with it and their place on the front, about _RUN_ROWS at a time, each lot by rank."""
     tables, position = [schema().empty_table()], 0
-    for place in inputs:
-        for block in blocks(place):
-            own = ranks[position : position + len(block)]
-            position += len(block)
-            held = own[own > 0]
-            tables.append(with_ranks(block.filter(pa.array(own > 0)), held, front.take(pa.array(held - 1))))
-            if sum(map(len, tables)) >= _RUN_ROWS:
-                yield pa.concat_tables(tables).sort_by("rank")
-                tables = tables[:1]
+    largest = max([1, *(rows for _, _, rows in groups)])
+    most = min(AT_ONCE, max(2, 2 * _RUN_ROWS // largest))  # so that what is read ahead has a bound in rows
+    for block in read_ahead(lambda group: read_group(*group[:2]), groups, most):
+        own = ranks[position : position + len(block)]
+        position += len(block)
+        held = own[own > 0]
+        tables.append(with_ranks(block.filter(pa.array(own > 0)), held, front.take(pa.array(held - 1))))
+        if sum(map(len, tables)) >= _RUN_ROWS:
+            yield pa.concat_tables(tables).sort_by("rank")
+            tables = tables[:1]
     yield pa.concat_tables(tables).sort_by("rank")

@@ -1,5 +1,5 @@
 """One shard from its search to its files: a table of its rows, one of their steps, and the manifest that vouches for
-both. What is done of a run is told from the manifests alone.
+both.
 
 A manifest is written last: a shard without one isn't done. Tables hold nothing that depends on when or where
 they were made, so the same shard made twice is the same bytes.
@@ -11,7 +11,7 @@ import hashlib
 import io
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 import torch
 
 from kiago_ray.predictors.base import step_precision
-from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
+from kiago_ray.runs.plan import CURVE_ROWS, PlannedSearch, Shard
 from kiago_ray.screening.candidates import new_rows, order
 from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.search.result import QUANTITIES, RowStatus, Trajectory
-from kiago_ray.storage.location import TEMPORARY, Location, StorageError, read_all
+from kiago_ray.storage.location import Location, StorageError, read_all
 from kiago_ray.storage.run_directory import DamagedError, adapter
 from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, schema_problem, table_bytes
 
@@ -65,6 +65,7 @@ class Manifest:
     sha256: str
     bytes: int
     steps_sha256: str
+    steps_bytes: int
     wall_s: float
     made: Mapping[str, Any]
 
@@ -72,6 +73,14 @@ class Manifest:
     def shard(self) -> str:
         """The shard's name (see Shard)."""
         return f"{self.search}/{self.number:05d}"
+
+    def text(self) -> bytes:
+        """What its file holds."""
+        return bytes(adapter(Manifest).dump_json(self, indent=1))
+
+    def is_of(self, shard: Shard) -> bool:
+        """Whether it tells of just these rows."""
+        return (self.shard, self.first_row, self.rows) == (shard.name, shard.rows.start, len(shard.rows))
 
 
 def shard_file(campaign: Location, shard: Shard, ending: str) -> Location:
@@ -152,11 +161,11 @@ def write_shard(
         sha256=hashlib.sha256(content).hexdigest(),
         bytes=len(content),
         steps_sha256=hashlib.sha256(steps).hexdigest(),
+        steps_bytes=len(steps),
         wall_s=round(wall_s, 3),
         made=made,
     )
-    vouching = adapter(Manifest).dump_json(manifest, indent=1)
-    for ending, part in ((TABLE, content), (STEPS, steps), (MANIFEST, vouching)):
+    for ending, part in ((TABLE, content), (STEPS, steps), (MANIFEST, manifest.text())):
         shard_file(campaign, shard, ending).write_bytes(part)
     return manifest
 
@@ -184,11 +193,10 @@ def read_trajectory(campaign: Location, search: PlannedSearch, numbers: Sequence
     """The kept rows' steps of the shards `numbers`, or of CURVE_ROWS of them, evenly chosen. Raises StorageError."""
     shards, points = search.shards, sum(search.spec.steps) + 1
     chosen = np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), CURVE_ROWS)).round().astype(int))
-    tables = []
-    for index in chosen.tolist():
-        place = shard_file(campaign, shards[numbers[index]], STEPS)
-        tables.append(read_parquet(place))
-        step = tables[-1]["step"].to_numpy()
+    places = [shard_file(campaign, shards[numbers[index]], STEPS) for index in chosen.tolist()]
+    tables = read_all(read_parquet, places)
+    for place, table in zip(places, tables, strict=True):
+        step = table["step"].to_numpy()
         if not len(step) or not np.array_equal(step, np.tile(np.arange(points), len(step) // points)):
             raise StorageError(
                 f"{place.text} holds other steps than those of its search; run the campaign again"
@@ -211,8 +219,7 @@ def read_manifest(campaign: Location, shard: Shard) -> Manifest | None:
         _ = manifest.best and [manifest.best[name] for name in _BEST]
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedError(f"{place.text} is no manifest") from error
-    expected = (shard.search, shard.number, shard.rows.start, len(shard.rows))
-    if (manifest.search, manifest.number, manifest.first_row, manifest.rows) != expected:
+    if not manifest.is_of(shard):
         raise DamagedError(f"{place.text} is the manifest of other rows")
     return manifest
 
@@ -253,67 +260,3 @@ def _vouched(place: Location, sha256: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DamagedError(f"{place.text} was cut off or changed: its SHA-256 is not its manifest's")
     return content
-
-
-@dataclass(frozen=True)
-class State:
-    """manifests: of the finished shards by name. damaged: shard → what is wrong with its files."""
-
-    manifests: dict[str, Manifest]
-    damaged: dict[str, str]
-
-    def left(self, plan: Plan) -> list[Shard]:
-        """The shards still to run, in the plan's order."""
-        return [shard for shard in plan.shards if shard.name not in self.manifests]
-
-    def by_search(self) -> dict[str, list[Manifest]]:
-        """The finished shards of each search that has any."""
-        grouped: dict[str, list[Manifest]] = {}
-        for manifest in self.manifests.values():
-            grouped.setdefault(manifest.search, []).append(manifest)
-        return grouped
-
-
-def state_of(
-    run: Location,
-    plan: Plan | PlannedSearch,
-    look: Callable[[Location, Shard], Manifest | None] = check_shard,
-) -> State:
-    """What is done of a plan or search: `check_shard` reads every finished shard and compares it to its hashes;
-    `read_manifest` is quick, for a look at a running campaign. Raises StorageError.
-    """
-
-    def guarded(shard: Shard) -> Manifest | str | None:
-        try:
-            return look(run, shard)
-        except DamagedError as error:
-            return str(error)
-
-    state = State({}, {})
-    for shard, found in zip(plan.shards, read_all(guarded, plan.shards), strict=True):
-        if isinstance(found, Manifest):
-            state.manifests[shard.name] = found
-        elif found is not None:
-            state.damaged[shard.name] = found
-    return state
-
-
-def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
-    """The best row that passed, of all these shards: formula, trusted_tc_k, tc_k, delta_tc_k. Those are compared by
-    trusted T_c where it is known, then by T_c.
-    """
-
-    def key(best: Mapping[str, Any]) -> tuple[float, float]:
-        return -1.0 if best["trusted_tc_k"] is None else best["trusted_tc_k"], best["tc_k"]
-
-    return max((dict(each.best) for each in manifests if each.best), key=key, default=None)
-
-
-def remove_leftovers(campaign: Location, plan: Plan) -> None:
-    """Remove the temporary files of processes that were killed while they wrote. For the campaign's only driver."""
-    folders = [campaign, *(campaign / SHARDS / search.name for search in plan.searches)]
-    folders += [search_folder(campaign, search.name) for search in plan.searches]
-    for folder, names in zip(folders, read_all(Location.entries, folders), strict=True):
-        for name in names:
-            if name.startswith(".") and name.endswith(TEMPORARY):
-                (folder / name).delete()

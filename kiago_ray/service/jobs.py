@@ -27,7 +27,8 @@ from pydantic import BaseModel, Field, ValidationError
 from kiago_ray.models import Models
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import PlannedSearch
-from kiago_ray.runs.shards import Manifest, StoppedError, compute_shard, state_of
+from kiago_ray.runs.shards import Manifest, StoppedError, compute_shard
+from kiago_ray.runs.state import state_of
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.search.stages import Progress

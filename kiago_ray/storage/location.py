@@ -16,8 +16,9 @@ import json
 import os
 import re
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from kiago_ray.errors import InputError, KiagoError
 TEMPORARY = ".tmp"  # the ending of files that are being written
 CONNECT_S = 5.0
 SILENCE_S = 30.0  # without a byte, then a request to S3 has failed
+AT_ONCE = 32  # requests to a remote storage
 ATTEMPTS = 4  # with about 0.5, 1 and 2 s between them
 _PASSWORD = r"^[^/]*://[^/?#]*:[^/?#]*@|\?(.*&)?[^=&]*(key|secret|token|password|credential)[^=&]*="
 _CREDENTIALS = (
@@ -40,7 +42,6 @@ _CREDENTIALS = (
 )
 _ONE_SLASH = re.compile(r"(s3|gs|hdfs|[A-Za-z][A-Za-z0-9+.-]+(?=:/)):(?!//)", re.IGNORECASE)
 _LONGEST_DETAIL = 200
-_READERS = 8
 # What the AWS SDK says: its code, or its code and the HTTP status → what that means and what to do.
 _REFUSALS = {
     "NETWORK_CONNECTION": "no connection to S3; check the network, AWS_ENDPOINT_URL and AWS_CA_BUNDLE",
@@ -123,6 +124,27 @@ class Location:
         with self._failing("list"), suppress(NotADirectoryError):
             found = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         return sorted(str(info.base_name) for info in found)
+
+    def files(self, names: Iterable[str] | None = None) -> dict[str, Stamp]:
+        """The stamps of files below this directory, by their paths from it: of those of these names that are there, by
+        default of all, which takes a request a thousand files. Raises StorageError.
+        """
+        infos: list[Any] = []
+        with self._failing("list"), suppress(NotADirectoryError):
+            if names is None:
+                infos = self.filesystem.get_file_info(
+                    fs.FileSelector(self.path, allow_not_found=True, recursive=True)
+                )
+            else:
+                infos = self.filesystem.get_file_info([(self / name).path for name in names])
+        # A storage may tell the time more exactly in a list than of one file.
+        exact = 1 if self.filesystem.type_name == "local" else 10**9
+        start = len(self.path.rstrip("/")) + 1
+        return {
+            str(info.path)[start:]: (info.size, (info.mtime_ns or 0) // exact)
+            for info in infos
+            if info.type == fs.FileType.File
+        }
 
     def make_directory(self) -> None:
         """Make this directory and those above it; on s3://, where only files exist, nothing. Raises StorageError."""
@@ -233,14 +255,34 @@ def _put(filesystem: Any, path: str, contents: Any) -> None:
 
 Where = Location | str | os.PathLike[str]
 """How a caller may name a place."""
+Stamp = tuple[int, int]
+"""A file's size in bytes and when it was written last; 0 where that can't be told."""
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 
 def read_all(read: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
     """What `read` gives for each item. Several are read at a time: on a remote storage that is mostly waiting."""
-    with ThreadPoolExecutor(_READERS) as readers:
+    with ThreadPoolExecutor(AT_ONCE) as readers:
         return list(readers.map(read, items))
+
+
+def read_ahead(read: Callable[[Item], Found], items: Iterable[Item], most: int = AT_ONCE) -> Iterator[Found]:
+    """What `read` gives for each item, in their order. No more than `most` are read before they are taken, so that
+    little memory holds them.
+    """
+    with ThreadPoolExecutor(most) as readers:
+        reading: deque[Future[Found]] = deque()
+        try:
+            for item in items:
+                reading.append(readers.submit(read, item))
+                if len(reading) == most:
+                    yield reading.popleft().result()
+            while reading:
+                yield reading.popleft().result()
+        finally:
+            for each in reading:
+                each.cancel()
 
 
 def reason(error: BaseException) -> str:

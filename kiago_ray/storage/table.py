@@ -32,6 +32,7 @@ _PREDICTED = (
 PREDICTED: tuple[str, ...] = tuple(_PREDICTED.split())
 """The columns that a formula without a search has: of `kiago predict` and POST /v1/predict, in this order."""
 TOP_ROWS = 100
+_SMALL_BYTES = 8 << 20
 # The columns of top.csv. One with a question mark is left out where no row has a value.
 _TOP = (
     "rank passed formula base source? plausibility? existence? expected_improvement_k? gain? best_nearby? "
@@ -144,23 +145,33 @@ def read_table(where: Where, names: tuple[str, ...] | None = None) -> Any:
     """The table of candidates in a Parquet file, with these columns alone if any are named. Raises StorageError as
     `opened` does.
     """
+    return read_with_groups(Location.of(where), names)[0]
+
+
+def read_with_groups(place: Location, names: tuple[str, ...] | None) -> tuple[Any, list[int]]:
+    """These columns of a table's file, all if none are named, and the rows of each of its row groups. Raises
+    StorageError as `opened` does.
+    """
     described = schema(names)
-    with opened(Location.of(where)) as file:
-        return file.read(described.names).select(described.names).cast(described)
-
-
-def blocks(place: Location) -> Iterator[Any]:
-    """The rows of a table's file, one table a row group. Raises StorageError as `opened` does."""
     with opened(place) as file:
-        for group in range(file.num_row_groups):
-            yield file.read_row_group(group).select(schema().names).cast(schema())
+        groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        return file.read(described.names).select(described.names).cast(described), groups
+
+
+def read_group(place: Location, group: int) -> Any:
+    """A row group of a table's file, all columns. Raises StorageError as `opened` does."""
+    with opened(place) as file:
+        return file.read_row_group(group).select(schema().names).cast(schema())
 
 
 def first_rows(place: Location, rows: int) -> Any:
     """The first rows of a table's file, of its first row group at most, all columns. Raises StorageError as `opened`
     does.
     """
-    return next(blocks(place), schema().empty_table()).slice(0, rows)
+    with opened(place) as file:
+        if not file.num_row_groups:
+            return schema().empty_table()
+        return file.read_row_group(0).select(schema().names).cast(schema()).slice(0, rows)
 
 
 @contextmanager
@@ -172,7 +183,9 @@ def opened(place: Location) -> Iterator[Any]:
     """
     try:
         with place.filesystem.open_input_file(place.path) as stream:
-            file = pq.ParquetFile(stream, pre_buffer=True)
+            # What is small is read at once: on a remote storage each request counts.
+            source = pa.BufferReader(stream.read()) if stream.size() <= _SMALL_BYTES else stream
+            file = pq.ParquetFile(source, pre_buffer=True)
             problem = schema_problem(file.schema_arrow)
             if problem:
                 raise StorageError(f"{place.text} is not a table of candidates of this version: {problem}")

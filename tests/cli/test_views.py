@@ -20,7 +20,7 @@ PLAN: Any = SimpleNamespace(shard_count=3, candidates=24)
 
 def manifest(number: int, best_tc_k: float | None) -> Manifest:
     best = None if best_tc_k is None else {"formula": f"MgB{number}", "trusted_tc_k": None, "tc_k": best_tc_k}
-    return Manifest("MgB2-s0", number, 8 * number, 8, 5, {"ok": 8}, None, best, "", 0, "", 1.0, {})
+    return Manifest("MgB2-s0", number, 8 * number, 8, 5, {"ok": 8}, None, best, "", 0, "", 0, 1.0, {})
 
 
 def test_lines_tell_what_happened(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,12 +17,13 @@ from kiago_ray.runs.shards import Manifest
 
 @dataclass(eq=False)
 class Worker:
-    """One of them. calls: what it was asked for."""
+    """One of them. calls: what it was asked for, which it does one after the other."""
 
     number: int
     node: str
     calls: list[str] = field(default_factory=list)
     dismissed: bool = False
+    free_at: float = 0.0
 
 
 Took = tuple[float, Answer]
@@ -73,7 +74,8 @@ class StubPool:
             self.pending[ref] = (math.inf, Answer(), worker)
 
     def _later(self, worker: Worker, after_s: float, answer: Answer) -> None:
-        self.pending[self.refs] = (self.clock + after_s, answer, worker)
+        worker.free_at = max(self.clock, worker.free_at) + after_s
+        self.pending[self.refs] = (worker.free_at, answer, worker)
 
     def ready(self, refs: Sequence[int], timeout_s: float) -> list[int]:
         ends = self.clock + timeout_s
@@ -129,5 +131,8 @@ def manifest_of(search: PlannedSearch, shard: Shard, wall_s: float) -> Manifest:
     """The manifest of a shard that took so long."""
     rows = len(shard.rows)
     counts: dict[str, Any] = {"rows": rows, "passed": 0, "statuses": {"ok": rows}, "base": None, "best": None}
-    hashes: dict[str, Any] = {"sha256": "", "bytes": 0, "steps_sha256": "", "wall_s": wall_s, "made": {}}
-    return Manifest(search=shard.search, number=shard.number, first_row=shard.rows.start, **counts, **hashes)
+    hashes: dict[str, Any] = {"sha256": "", "bytes": 0, "steps_sha256": "", "steps_bytes": 0}
+    made: dict[str, Any] = {"wall_s": wall_s, "made": {}}
+    return Manifest(
+        search=shard.search, number=shard.number, first_row=shard.rows.start, **counts, **hashes, **made
+    )

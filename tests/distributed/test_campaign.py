@@ -157,7 +157,8 @@ def test_a_stopped_campaign_goes_on_where_it_was(
     assert stopped.stopped
     assert not stopped.results.complete
     done = run_campaign(small_plan, request, watcher=second)
-    assert (second.resumed, len(second.done)) == (len(first.done), 6 - len(first.done))
+    assert second.resumed >= len(first.done)  # a shard may have been written while the campaign was stopping
+    assert second.resumed + len(second.done) == 6
     assert done.results.complete
     assert_same(tmp_path / "c", undisturbed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,19 @@ from kiago_ray.distributed.pace import Pace
 from kiago_ray.distributed.pool import Answer
 from kiago_ray.errors import InputError
 from kiago_ray.runs.plan import Plan, Shard
+from kiago_ray.runs.shards import Manifest
+from kiago_ray.storage.location import StorageError
 
 from .conftest import Heard, MakePlan
 from .stub_pool import StubPool, Took, Worker
 
 HANGS = (1e9, Answer())
+Look = Callable[[Shard, Manifest], Manifest]
+
+
+def seen(shard: Shard, manifest: Manifest) -> Manifest:
+    """The look that finds what the worker says."""
+    return manifest
 
 
 @pytest.fixture
@@ -27,11 +36,12 @@ def dispatched(
 ) -> Callable[..., Dispatch]:
     """A plan's shards, run to their end on a pool."""
 
-    def run(plan: Plan, pool: StubPool, **request: Any) -> Dispatch:
+    def run(plan: Plan, pool: StubPool, look: Look = seen, **request: Any) -> Dispatch[Manifest]:
         setup = make_setup(tmp_path)
         asked = RunRequest(where=setup.run, identity={}, about={}, setup=setup, **request)
         hooks: Any = {
-            "done": lambda shard, manifest: None,
+            "look": look,
+            "done": lambda manifest: None,
             "probe": lambda: None,
             "should_stop": lambda: False,
         }
@@ -190,3 +200,64 @@ def test_progress_says_what_it_waits_for(capsys: pytest.CaptureFixture[str]) -> 
     assert "waiting for MgB2-s0/00001 for 12 min 00 s on n1 (process 7) and 1 more" in capsys.readouterr().err
     view.waits_for([])
     assert "waiting" not in view.progress()
+
+
+def test_a_shard_waits_at_each_worker_while_there_are_enough_for_all(
+    make_small_plan: MakePlan, dispatched: Dispatched
+) -> None:
+    plan = make_small_plan(bases=["MgB2"], candidates=8 * 12)
+    most: list[tuple[int, int]] = []  # shards at the worker, shards given out
+
+    def run(pool: StubPool, worker: Worker, shard: Shard) -> None:
+        at_it = sum(each is worker for _, _, each in pool.pending.values()) + 1
+        most.append((at_it, sum(each.calls.count("run") for each in pool.workers)))
+
+    dispatched(plan, StubPool(["n1", "n2"], run=run))
+    assert max(at_it for at_it, _ in most) == 2
+    assert [at_it for at_it, given in most if given > 10] == [1, 1]  # the last go to whoever is free
+
+
+def test_what_waits_at_a_lost_worker_is_no_loss_of_its_own(
+    make_small_plan: MakePlan, dispatched: Dispatched, heard: Heard
+) -> None:
+    plan = make_small_plan(bases=["MgB2"], candidates=8 * 12)
+    poison = plan.shards[0].name
+    pool = StubPool(
+        ["n1"],
+        run=lambda pool, worker, shard: (
+            (1.0, Answer(None, "lost", "it died")) if shard.name == poison else None
+        ),
+    )
+    work = dispatched(plan, pool, tries=3)
+    assert list(work.failures) == [poison]
+    assert [name for name, _ in heard.lost] == [poison] * 3
+    assert len(heard.done) == 11
+
+
+def test_to_look_for_a_shard_holds_nobody_up(
+    make_small_plan: MakePlan, dispatched: Dispatched, heard: Heard
+) -> None:
+    plan = make_small_plan(bases=["MgB2"], candidates=8 * 12)
+    given, every_shard_given = set[str](), threading.Event()
+
+    def run(pool: StubPool, worker: Worker, shard: Shard) -> None:
+        given.add(shard.name)
+        if len(given) == 12:
+            every_shard_given.set()
+
+    def look(shard: Shard, manifest: Manifest) -> Manifest:
+        assert every_shard_given.wait(60)
+        return manifest
+
+    dispatched(plan, StubPool(["n1", "n2"], run=run), look)
+    assert len(heard.done) == 12
+
+
+def test_a_shard_that_is_not_there_ends_the_campaign(small_plan: Plan, dispatched: Dispatched) -> None:
+    def look(shard: Shard, manifest: Manifest) -> Manifest:
+        raise StorageError("it isn't there")
+
+    pool = StubPool(["n1", "n2"])
+    with pytest.raises(StorageError, match="it isn't there"):
+        dispatched(small_plan, pool, look)
+    assert all(worker.dismissed for worker in pool.workers)

@@ -21,7 +21,8 @@ from kiago_ray.distributed.pool import Pool
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
 from kiago_ray.runs.plan import Plan
-from kiago_ray.runs.shards import Manifest, compute_shard, state_of
+from kiago_ray.runs.shards import Manifest, compute_shard
+from kiago_ray.runs.state import state_of
 from kiago_ray.storage.location import Location, StorageError
 
 from .conftest import Heard, MakePlan
@@ -58,7 +59,8 @@ def dispatch(
 ) -> Dispatch:
     asked = RunRequest(where=setup.run, identity={}, about={}, setup=setup, **request)
     pool = Pool(asked.worker_class, setup, plan.campaign.resources)
-    return Dispatch(plan, asked, heard, lambda shard, manifest: None, probe, should_stop, Pace(plan), pool)
+    hooks = (lambda shard, manifest: manifest, lambda manifest: None, probe, should_stop)
+    return Dispatch(plan, asked, heard, *hooks, Pace(plan), pool)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

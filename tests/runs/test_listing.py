@@ -12,7 +12,8 @@ from kiago_ray.models import Models
 from kiago_ray.runs.listing import RunLine, compared, listed
 from kiago_ray.runs.plan import Plan
 from kiago_ray.runs.results import finish_campaign, finish_search
-from kiago_ray.runs.shards import compute_shard, read_manifest, state_of
+from kiago_ray.runs.shards import compute_shard, read_manifest
+from kiago_ray.runs.state import state_of
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectoryError, open_run, write_run
 from kiago_ray.storage.table import read_table, table_bytes

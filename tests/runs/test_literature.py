@@ -16,7 +16,7 @@ from kiago_ray.models import Models
 from kiago_ray.plausibility.model import Prospects, load_prospects
 from kiago_ray.runs.plan import Plan, around, make_plan
 from kiago_ray.runs.results import finish_campaign, finish_search
-from kiago_ray.runs.shards import compute_shard, state_of
+from kiago_ray.runs.shards import compute_shard
 from kiago_ray.runs.spec import (
     CampaignSpec,
     LiteratureSpec,
@@ -24,11 +24,12 @@ from kiago_ray.runs.spec import (
     family_system,
     known_families,
 )
+from kiago_ray.runs.state import state_of
 from kiago_ray.screening.known import KnownMaterials
 from kiago_ray.search.sections import SpecError, validated
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import CANDIDATES, SPEC, CampaignResults
-from kiago_ray.storage.table import blocks, read_table
+from kiago_ray.storage.table import read_table
 
 from ..conftest import known_of
 
@@ -206,7 +207,7 @@ def test_a_family_comes_to_what_its_own_search_does(
     spec = around(plan.searches[0].spec, "NbSe2")
     alone = judged_rows(spec, replace(shipped, known=materials, prospects=prospects)).table
     shard = plan.searches[0].shards[1]
-    (rows,) = blocks(place / "shards" / shard.search / "00001.parquet")
+    rows = read_table(place / "shards" / shard.search / "00001.parquet")
     dropped = ["row", "search"]
     assert rows.drop_columns(dropped).equals(
         alone.drop_columns(dropped).cast(rows.drop_columns(dropped).schema)

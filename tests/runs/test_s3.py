@@ -17,15 +17,18 @@ from moto.server import ThreadedMotoServer
 
 from kiago_ray.models import Models
 from kiago_ray.runs.lease import LEASE, Lease, LeaseError, read_lease
-from kiago_ray.runs.plan import Plan
+from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.shards import (
+    SHARDS,
     STEPS,
     TABLE,
+    Manifest,
     check_shard,
     compute_shard,
     read_manifest,
     shard_file,
 )
+from kiago_ray.runs.state import ENDINGS, Seen, State, stamps_of, state_of
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import DamagedError
 from kiago_ray.storage.table import read_parquet, read_table
@@ -110,6 +113,23 @@ def test_a_shard_is_written_checked_and_found_damaged(
     client.put_object(Bucket=BUCKET, Key=f"{stem}.json", Body=b'{"search": ')
     with pytest.raises(DamagedError, match="is no manifest"):
         check_shard(campaign, first)
+
+
+def test_what_a_driver_saw_of_its_shards_is_what_a_list_says(
+    campaign: Location, two_shards: Plan, shipped: Models
+) -> None:
+    state = State()
+    for shard in two_shards.shards:
+        manifest = compute_shard(two_shards.searches[0], shard, campaign, shipped)
+        there = (campaign / SHARDS).files([f"{shard.name}{ending}" for ending in ENDINGS])
+        state.add(Seen(manifest, stamps_of(there, shard)))
+    state.write_index(campaign)
+    found = state_of(campaign, two_shards, not_read)
+    assert (found.manifests, found.stamps, found.indexed) == (state.manifests, state.stamps, 2)
+
+
+def not_read(campaign: Location, shard: Shard) -> Manifest:
+    raise AssertionError(f"{shard.name} was read")
 
 
 CHECK = """

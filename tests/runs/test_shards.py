@@ -19,14 +19,12 @@ from kiago_ray.runs.shards import (
     STEPS,
     STEPS_SCHEMA,
     TABLE,
-    best_of,
     check_shard,
     compute_shard,
     read_manifest,
-    remove_leftovers,
     shard_file,
-    state_of,
 )
+from kiago_ray.runs.state import best_of, remove_leftovers, state_of
 from kiago_ray.screening.candidates import ranked
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import DamagedError
@@ -215,6 +213,6 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(two_shards: Plan
         (folder / name).write_text("half")
     kept = folder / f"shards/{search}/.notes"
     kept.write_text("somebody's")
-    remove_leftovers(made, two_shards)
+    remove_leftovers(made)
     assert {path for path in folder.rglob("*") if path.is_file()} == before | {kept}
-    remove_leftovers(Location.of(folder / "none"), two_shards)
+    remove_leftovers(Location.of(folder / "none"))

@@ -1,0 +1,133 @@
+"""What is done of a run, as its storage tells: a shard with a manifest, whose files are what the manifest says.
+
+To read every file of many shards takes long on a remote storage. So a driver keeps an index: one file with the
+manifests that it has seen and the stamps (size and time of the last change) that their files had then. A file whose
+stamp is still the same isn't read again. The index is a memory and nothing more: what it lacks is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from kiago_ray.runs.plan import Plan, PlannedSearch, Shard
+from kiago_ray.runs.shards import MANIFEST, SHARDS, STEPS, TABLE, Manifest, check_shard
+from kiago_ray.storage.location import TEMPORARY, Location, Stamp, read_all
+from kiago_ray.storage.run_directory import DamagedError, adapter
+
+INDEX = "index.json"  # beside the shards' folders
+ENDINGS = (TABLE, STEPS, MANIFEST)
+_GROWTH, _FEWEST = 1.1, 32  # shards by which the index has to fall behind before it is written again
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A finished shard, and the stamps of its files (ENDINGS) when it was found whole."""
+
+    manifest: Manifest
+    stamps: tuple[Stamp, ...]
+
+
+@dataclass
+class State:
+    """manifests, stamps: of the finished shards and their files, by name. damaged: shard → what is wrong with it.
+    indexed: how many shards the index holds.
+    """
+
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    stamps: dict[str, tuple[Stamp, ...]] = field(default_factory=dict)
+    indexed: int = 0
+
+    def add(self, seen: Seen) -> None:
+        """A shard is done."""
+        self.stamps[seen.manifest.shard] = seen.stamps  # first, for a thread may be writing the index
+        self.manifests[seen.manifest.shard] = seen.manifest
+
+    def left(self, plan: Plan) -> list[Shard]:
+        """The shards still to run, in the plan's order."""
+        return [shard for shard in plan.shards if shard.name not in self.manifests]
+
+    def by_search(self) -> dict[str, list[Manifest]]:
+        """The finished shards of each search that has any."""
+        grouped: dict[str, list[Manifest]] = {}
+        for manifest in self.manifests.values():
+            grouped.setdefault(manifest.search, []).append(manifest)
+        return grouped
+
+    def behind(self) -> bool:
+        """Whether the index lacks so many shards that it should be written: seldom enough to cost little in all."""
+        return len(self.manifests) >= _GROWTH * self.indexed + _FEWEST
+
+    def write_index(self, run: Location) -> None:
+        """Write the index of the shards that are done. Raises StorageError."""
+        seen = [Seen(manifest, self.stamps[name]) for name, manifest in [*self.manifests.items()]]
+        (run / SHARDS / INDEX).write_bytes(adapter(list[Seen]).dump_json(seen))
+        self.indexed = len(seen)
+
+
+def read_index(run: Location) -> dict[str, Seen]:
+    """The shards of the index by name; none where there is no whole one. Raises StorageError."""
+    content = (run / SHARDS / INDEX).read_if_there()
+    with suppress(ValueError):
+        found: list[Seen] = adapter(list[Seen]).validate_json(content or b"[]", strict=True)
+        return {seen.manifest.shard: seen for seen in found}
+    return {}
+
+
+def state_of(
+    run: Location,
+    plan: Plan | PlannedSearch,
+    look: Callable[[Location, Shard], Manifest | None] = check_shard,
+) -> State:
+    """What is done of a plan or search: `check_shard` reads every finished shard that the index doesn't know as it is,
+    and compares it to its hashes; `read_manifest` is quick, for a look at a running campaign. Raises StorageError.
+    """
+    there, index = (run / SHARDS).files(), read_index(run)
+
+    def found(shard: Shard) -> Seen | str | None:
+        stamps = stamps_of(there, shard)
+        known = index.get(shard.name)
+        if known is not None and known.stamps == stamps and known.manifest.is_of(shard):
+            return known
+        try:
+            manifest = look(run, shard)
+        except DamagedError as error:
+            return str(error)
+        return manifest and Seen(manifest, stamps)
+
+    state = State()
+    begun = [shard for shard in plan.shards if f"{shard.name}{MANIFEST}" in there]
+    for shard, seen in zip(begun, read_all(found, begun), strict=True):
+        if isinstance(seen, Seen):
+            state.add(seen)
+            state.indexed += seen is index.get(shard.name)
+        elif seen is not None:
+            state.damaged[shard.name] = seen
+    return state
+
+
+def stamps_of(files: Mapping[str, Stamp], shard: Shard) -> tuple[Stamp, ...]:
+    """The stamps of a shard's files, those that are there."""
+    return tuple(files[name] for ending in ENDINGS if (name := f"{shard.name}{ending}") in files)
+
+
+def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
+    """The best row that passed, of all these shards: formula, trusted_tc_k, tc_k, delta_tc_k. Those are compared by
+    trusted T_c where it is known, then by T_c.
+    """
+
+    def key(best: Mapping[str, Any]) -> tuple[float, float]:
+        return -1.0 if best["trusted_tc_k"] is None else best["trusted_tc_k"], best["tc_k"]
+
+    return max((dict(each.best) for each in manifests if each.best), key=key, default=None)
+
+
+def remove_leftovers(campaign: Location) -> None:
+    """Remove the temporary files of processes that were killed while they wrote. For the campaign's only driver."""
+    for path in campaign.files():
+        name = path.rpartition("/")[2]
+        if name.startswith(".") and name.endswith(TEMPORARY):
+            (campaign / path).delete()
