@@ -18,7 +18,7 @@ import torch
 from kiago_ray import models
 from kiago_ray.chemistry.elements import N_ELEMENTS, SYMBOLS, Mask
 from kiago_ray.chemistry.formula import parse
-from kiago_ray.distributed.cluster import LEAN_SERVE
+from kiago_ray.distributed.cluster import SERVE_ENVIRONMENT
 from kiago_ray.models import Models
 from kiago_ray.predictors.base import Predictors
 from kiago_ray.screening.known import KnownMaterials
@@ -105,7 +105,7 @@ CLUSTER = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # else whatever else runs here comes first
-    **LEAN_SERVE,
+    **SERVE_ENVIRONMENT,
 }
 
 

@@ -22,8 +22,10 @@ EMBEDDED = "local"
 _OBJECT_STORE_BYTES = 256 << 20  # only weights and manifests travel
 _KNOCK_S = 10.0
 _SMALL = 1e-9
-# Nothing of ours keeps a replica's event loop busy, and threads beside it would cost each request a third more.
-LEAN_SERVE = {
+# What Ray Serve takes from the environment: kiago_ray.service.proxy stands in front of it. Nothing of ours keeps a
+# replica's event loop busy, and threads beside it would cost each request a third more.
+SERVE_ENVIRONMENT = {
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "kiago_ray.service.proxy:middlewares",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
 }
@@ -41,7 +43,7 @@ def connected(address: str | None) -> Iterator[None]:
     if address == EMBEDDED:
         if "ray" not in sys.modules:  # which reads the environment when it is imported
             _close_the_door(os.environ)
-            os.environ.update({**LEAN_SERVE, **os.environ})
+            os.environ.update({**SERVE_ENVIRONMENT, **os.environ})
         options |= {
             "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "include_dashboard": False,

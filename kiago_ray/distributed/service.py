@@ -81,8 +81,7 @@ class Predictor(Backend):
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         self._watch = asyncio.get_running_loop().create_task(self._watch_searches())
-        # Serve's proxy names the requests.
-        return build_app(self, self._store, self._settings, count=self._meter.request, names_requests=False)
+        return build_app(self, self._store, self._settings, count=self._meter.request)
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Load other models. Raises WeightsError, DataError."""

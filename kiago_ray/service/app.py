@@ -4,16 +4,17 @@ token, the size of its body, how many a client may have), the routes, the page a
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import ipaddress
 import json
 import logging
 import os
 import re
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +23,9 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from pydantic import IPvAnyNetwork
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kiago_ray import __version__
@@ -32,6 +35,7 @@ from kiago_ray.service.backend import Backend, Service, counted
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.problems import ProblemError, handle_problems
 from kiago_ray.service.problems import log as errors
+from kiago_ray.service.proxy import ORDERS, REQUEST_ID, request_id_of
 from kiago_ray.service.settings import ServiceSettings, is_loopback, token_from
 
 _DESCRIPTION = (
@@ -54,7 +58,7 @@ SECURITY_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 RETRY_S = 1
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+HEALTH = "/healthz"
 _STREAM = re.compile(r"/v1/searches/[^/]+/events")
 
 log = logging.getLogger("kiago_ray.service.access")
@@ -68,15 +72,12 @@ Count = Callable[[str, int, float], None]
 
 @dataclass
 class Guard:
-    """Plain ASGI around the application, so that streams pass piece by piece. token: None where anybody may ask.
-    names_request: whether answers get X-Request-Id here; a server that chose it gives it by itself.
-    """
+    """Plain ASGI around the application, so that streams pass piece by piece. token: None where anybody may ask."""
 
     app: ASGIApp
     settings: ServiceSettings
     token: str | None = None
     count: Count | None = None
-    names_request: bool = True
     _running: Counter[str] = field(default_factory=Counter)
     _streams: Counter[str] = field(default_factory=Counter)
 
@@ -86,9 +87,7 @@ class Guard:
             return
         began, status = time.perf_counter(), 0
         headers, path = Headers(scope=scope), scope["path"].removeprefix(scope.get("root_path", ""))
-        given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        client = self._client(scope, headers)
+        request_id, client = request_id_of(headers), self._client(scope, headers)
         scope.setdefault("state", {}).update(request_id=request_id, client=client)
 
         async def answer(message: Message) -> None:
@@ -96,8 +95,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 sent = MutableHeaders(scope=message)
-                if self.names_request or request_id != given:
-                    sent["X-Request-Id"] = request_id
+                sent[REQUEST_ID] = request_id
                 for name, value in SECURITY_HEADERS.items():
                     sent.setdefault(name, value)
                 sent.setdefault("Cache-Control", "no-store" if path.startswith("/v1/") else "no-cache")
@@ -105,7 +103,7 @@ class Guard:
 
         try:
             with self._admitted(scope["method"], path, headers, client):
-                await self.app(scope, receive, answer)
+                await self.app(scope, _whole_in_time(receive, self.settings.limits.body_timeout_s), answer)
         except ProblemError as refused:
             await refused.response(scope)(scope, receive, answer)
         except Exception:
@@ -123,16 +121,20 @@ class Guard:
             log.info(json.dumps({**line, "status": status, "ms": round(seconds * 1000, 1)}))
 
     def _client(self, scope: Scope, headers: Headers) -> str:
-        if self.settings.client_header:
-            # The last one: a proxy appends who asks it, and what stands before that was sent by anybody.
-            return headers.get(self.settings.client_header, "unknown").rpartition(",")[2].strip()[:64]
-        return str((scope.get("client") or ("unknown",))[0])
+        peer = str((scope.get("client") or ("unknown",))[0])
+        if self.settings.client_header and _is_in(peer, self.settings.trusted_proxies):
+            # The last of all: a proxy appends who asks it, and what stands before that was sent by anybody.
+            *_, last = ["", *headers.getlist(self.settings.client_header)]
+            return last.rpartition(",")[2].strip()[:64] or peer
+        return peer
 
     def _admitted(
         self, method: str, path: str, headers: Headers, client: str
     ) -> AbstractContextManager[None]:
         """A request counts for its client in the block. Raises ProblemError for one that may not be asked."""
         limits = self.settings.limits
+        if ordered := [name for name in ORDERS if name in headers]:  # no Gate took it out
+            raise ProblemError(400, f"the header {ordered[0]} isn't taken here; leave it out")
         if path.startswith("/v1/") and method != "OPTIONS" and not self._knows(headers):
             needed = "this service needs a token: send the header 'Authorization: Bearer TOKEN'"
             raise ProblemError(401, needed, headers={"WWW-Authenticate": "Bearer"})
@@ -143,9 +145,11 @@ class Guard:
                 "in allowed_hosts",
             )
         size = headers.get("content-length", "0")
-        if not size.isdigit() or int(size) > limits.body_bytes:
+        if not re.fullmatch("[0-9]{1,18}", size) or int(size) > limits.body_bytes:
             many = f"a request may have {limits.body_bytes:,} bytes; send fewer formulas at a time"
             raise ProblemError(413, many)
+        if path == HEALTH:  # who watches over the service hears of it, whatever else its address asks
+            return nullcontext()
         running, allowed = self._running, limits.requests_per_client
         if _STREAM.fullmatch(path):
             running, allowed = self._streams, limits.streams_per_client
@@ -167,12 +171,44 @@ class Guard:
 
     def _from_here(self, headers: Headers) -> bool:
         """Whether a request was sent to a name of this machine, and by no other site's page that a browser shows."""
-        host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
-        if not is_loopback(name) and name not in self.settings.allowed_hosts:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            same = origin is None or urlsplit(origin).netloc == host
+        except ValueError:  # such as a bracket that isn't closed
             return False
-        origin = headers.get("origin")
-        return origin is None or urlsplit(origin).netloc == host or origin in self.settings.allowed_origins
+        here = is_loopback(name) or name in self.settings.allowed_hosts
+        return here and (same or origin in self.settings.allowed_origins)
+
+
+def _whole_in_time(receive: Receive, seconds: float) -> Receive:
+    """What a client sends. Its body has to come whole in this time, whatever a server before us allows: then it raises
+    HTTPException, 408, which routes let pass.
+    """
+    until, whole = asyncio.get_running_loop().time() + seconds, False
+
+    async def received() -> Message:
+        nonlocal whole
+        try:
+            async with asyncio.timeout_at(None if whole else until):
+                message = await receive()
+        except TimeoutError:
+            late = (
+                f"the request's body didn't come within {seconds:g} s; send it at once, or in smaller parts"
+            )
+            raise HTTPException(408, late, {"Connection": "close"}) from None
+        whole = not message.get("more_body", False)
+        return message
+
+    return received
+
+
+def _is_in(address: str, networks: Iterable[IPvAnyNetwork]) -> bool:
+    """Whether an address is of one of these networks; a name is of none."""
+    try:
+        return any(ipaddress.ip_address(address) in each for each in networks)
+    except ValueError:
+        return False
 
 
 def build_app(
@@ -181,9 +217,8 @@ def build_app(
     settings: ServiceSettings,
     *,
     count: Count | None = None,
-    names_requests: bool = True,
 ) -> FastAPI:
-    """The application on a backend and a store. count, names_requests: as in Guard. Raises InputError."""
+    """The application on a backend and a store. count: as in Guard. Raises InputError."""
     token = token_from(os.environ, required=settings.require_token)
     app = FastAPI(
         title="kiago-ray",
@@ -192,6 +227,7 @@ def build_app(
         openapi_url="/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # where to would be told by the header Host
         separate_input_output_schemas=False,
         max_body_size=settings.limits.body_bytes,
     )
@@ -200,7 +236,7 @@ def build_app(
     for router in (predictions.router, scans.router, hull.router, searches.router, runs.router, page):
         app.include_router(router)
     app.mount("/assets", StaticFiles(packages=[("kiago_ray.service", "page")]))
-    app.add_middleware(Guard, settings=settings, token=token, count=count, names_request=names_requests)
+    app.add_middleware(Guard, settings=settings, token=token, count=count)
     if settings.allowed_origins:  # outside the guard, so that its refusals can be read there too
         app.add_middleware(
             CORSMiddleware,

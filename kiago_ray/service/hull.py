@@ -58,7 +58,7 @@ class SectionView(Shape):
     "/v1/section",
     summary="The energy above the hull from one formula to another",
     response_model=SectionView,
-    responses=problems(400, 404, 422, 504),
+    responses=problems(404, 422, 504),
 )
 async def section(body: SectionBody, service: Asked) -> Any:
     """In a hundred steps and at each known phase between, with what falls apart into what on the way."""

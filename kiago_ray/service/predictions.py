@@ -223,7 +223,7 @@ async def predict(request: Request, service: Asked) -> Response:
     "/v1/explain",
     summary="Explain one formula",
     response_model=Explanation,
-    responses=problems(400, 422, 504),
+    responses=problems(422, 504),
 )
 async def explain(body: FormulaBody, service: Asked) -> Any:
     """All opinions on it, oxidation states, the nearest known compositions, reasons for and against, and what

@@ -72,7 +72,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The errors that a route may answer with, beside those that any of /v1 may."""
     return {
         status: {"model": Problem, "content": {"application/problem+json": {}}}
-        for status in sorted({401, 403, 413, 429, 500, 503, *statuses})
+        for status in sorted({400, 401, 403, 408, 413, 429, 500, 503, *statuses})
     }
 
 

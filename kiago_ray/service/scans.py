@@ -73,7 +73,7 @@ class ScanView(Shape):
     "/v1/scan",
     summary="Scan doping series of a formula",
     response_model=ScanView,
-    responses=problems(400, 422, 504),
+    responses=problems(422, 504),
 )
 async def scan(body: ScanBody, request: Request, service: Asked) -> Any:
     """T_c and all else at each x, and the known compositions of the same series with their measured T_c.

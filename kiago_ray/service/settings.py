@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, IPvAnyNetwork, model_validator
 
 from kiago_ray.errors import InputError
 from kiago_ray.search.sections import Section
@@ -29,6 +29,8 @@ class Limits(Section):
     """Bytes of a request for predictions."""
     search_body_bytes: int = Field(default=200_000, ge=1_000, le=1 << 30)
     """Bytes of a request for a search."""
+    body_timeout_s: Seconds = 30.0
+    """Seconds within which a request's body has to come whole."""
     predict_timeout_s: Seconds = 60.0
     """Seconds after which a request for predictions is given up."""
     stream_s: Seconds = 50.0
@@ -82,13 +84,24 @@ class ServiceSettings(Section):
     allowed_origins: tuple[str, ...] = ()
     """Other sites whose pages may ask (CORS), such as https://lab.example.org."""
     client_header: str | None = Field(default=None, pattern=r"^[A-Za-z0-9-]{1,64}$")
-    """Header in which a proxy in front says who asks, such as X-Real-IP; of several addresses the last one counts.
-    Null takes the address of the connection, which is the proxy's for everybody behind one.
+    """Header in which a proxy of trusted_proxies says who asks, such as X-Real-IP; of several values the last one
+    counts. Null takes the address of the connection, which is the proxy's for everybody behind one.
     """
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Networks of the proxies whose client_header is believed, such as 10.1.0.0/16; of others it is not."""
     allowed_hosts: tuple[str, ...] = ()
     """Names beside this machine's own that may be asked for without a token."""
     limits: Limits = Field(default_factory=Limits)
     """How much a request may ask for."""
+
+    @model_validator(mode="after")
+    def _header_of_somebody(self) -> Self:
+        if self.client_header and not self.trusted_proxies:
+            raise ValueError(
+                f"client_header: {self.client_header} could be sent by anybody; name in trusted_proxies the networks "
+                "of the proxies that set it, such as 10.1.0.0/16"
+            )
+        return self
 
 
 def token_from(environment: Mapping[str, str], *, required: bool) -> str | None:

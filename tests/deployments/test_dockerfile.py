@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import kiago_ray
+from kiago_ray.distributed.cluster import SERVE_ENVIRONMENT
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "deployments" / "Dockerfile").read_text(encoding="utf-8")
@@ -89,6 +90,11 @@ def test_it_holds_what_kuberay_and_ray_up_call() -> None:
     # `ray up` runs IMAGE bash, and finds the home directory in the image's environment.
     assert not arguments("ENTRYPOINT")
     assert "HOME=/home/kiago" in " ".join(rest for name, rest in stages()[-1] if name == "ENV")
+
+
+def test_ray_serve_finds_there_what_it_takes_from_the_environment() -> None:
+    given = " ".join(rest for name, rest in stages()[-1] if name == "ENV").split()
+    assert {f"{name}={value}" for name, value in SERVE_ENVIRONMENT.items()} <= set(given)
 
 
 def test_its_label_is_the_version() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import threading
@@ -48,7 +49,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> ServiceSettings:
         threads=1,
         require_token=False,
         search_shard_rows=8,
-        limits=Limits(requests_per_client=24, search_candidates=64),
+        limits=Limits(requests_per_client=24, search_candidates=64, body_timeout_s=3),
     )
 
 
@@ -128,6 +129,40 @@ def test_it_answers_as_the_predictors_do_here(url: str, truth: dict[str, float])
     health = httpx.get(f"{url}/healthz")
     assert health.json()["status"] == "ok"
     assert len(health.headers.get_list("x-request-id")) == 1
+
+
+def test_no_header_is_an_order_to_ray_serve(url: str) -> None:
+    """Serve itself would give up at once for the first, wait for ever for the second, and tell the third as it is."""
+    strange = {
+        "X-Request-Id": "a b",
+        "X-Request-Disconnect-Disabled": "?1",
+        "serve_multiplexed_model_id": "\xff",
+    }
+    for given in ("0.0001", "0", "\xff"):
+        headers = {"X-Request-Timeout-Seconds": given, **strange}
+        sent = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        answer = httpx.post(f"{url}/v1/predict", json={"formulas": ["MgB2"]}, headers=sent, timeout=60)  # type: ignore[arg-type]
+        assert answer.status_code == 200
+        (request_id,) = answer.headers.get_list("x-request-id")
+        assert request_id.isalnum()
+    place = httpx.URL(url)
+    with socket.create_connection((place.host, place.port or 0), timeout=60) as connection:
+        head = (
+            f"POST /v1/predict HTTP/1.1\r\nHost: {place.netloc.decode()}\r\nX-Request-Timeout-Seconds: 0\r\n"
+        )
+        connection.sendall(f"{head}Content-Length: 99\r\n\r\n{{".encode())
+        answered = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert answered.startswith(b"HTTP/1.1 408 ")
+    assert b"didn't come within 3 s" in answered
+
+
+def test_a_client_is_who_connects(url: str, settings: ServiceSettings) -> None:
+    """Whatever it says of others, which Serve's own server would believe of this machine's clients."""
+    headers = {"X-Forwarded-For": "192.0.2.7"}
+    search = {"base": "MgB2", "candidates": 8, "steps": [1, 1]}
+    answer = httpx.post(f"{url}/v1/searches", json=search, headers=headers, timeout=60)
+    asked = (Path(settings.data) / "searches" / answer.json()["id"] / "job.json").read_text("utf-8")
+    assert json.loads(asked)["client"] == "127.0.0.1"
 
 
 def test_a_request_of_thousands_goes_through_in_pieces(url: str, truth: dict[str, float]) -> None:

@@ -7,15 +7,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from pydantic import ValidationError
+from starlette.testclient import TestClient
 
 from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.errors import InputError
@@ -23,6 +27,7 @@ from kiago_ray.models import Models
 from kiago_ray.report.page import render
 from kiago_ray.service.app import SECURITY_HEADERS
 from kiago_ray.service.backend import Backend
+from kiago_ray.service.proxy import ORDERS, middlewares
 from kiago_ray.service.settings import Limits, ServiceSettings, is_loopback
 from kiago_ray.storage.location import StorageError
 
@@ -88,6 +93,9 @@ def test_every_answer_is_guarded(service: Service) -> None:
     strange = service.client.get("/nothing", headers={"X-Request-Id": "a b\t<script>"})
     assert strange.headers["X-Request-Id"] == strange.json()["request_id"]
     assert strange.headers["X-Request-Id"].isalnum()
+    twice = service.client.get("/nothing", headers=[("X-Request-Id", "mine-1"), ("X-Request-Id", "mine-2")])
+    assert twice.headers.get_list("X-Request-Id") == [twice.json()["request_id"]]
+    assert twice.json()["request_id"].isalnum()
     assert service.client.put("/v1/models").status_code == 405
 
 
@@ -112,7 +120,10 @@ def test_a_client_has_no_more_at_once_than_it_may(
     make_service: MakeService, models: Models, listen: Listen
 ) -> None:
     service = make_service(
-        limits={"requests_per_client": 3}, backend=Raising(models, None, 0.8), client_header="X-Client"
+        limits={"requests_per_client": 3},
+        backend=Raising(models, None, 0.8),
+        client_header="X-Client",
+        trusted_proxies=("127.0.0.0/8",),
     )
     url = listen(service.app)
 
@@ -193,6 +204,10 @@ def test_without_a_token_other_sites_pages_get_nothing(make_service: MakeService
         {"Host": "evil.example"},  # a name that was pointed at this machine
         {"Host": "evil.example", "Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Host": "["},
+        {"Host": "[::1"},
+        {"Host": "[localhost]"},
+        {"Origin": "http://["},
     ):
         assert client.post("/v1/predict", json=BODY, headers=headers).status_code == 403
     with_token = make_service(token=TOKEN).client
@@ -200,16 +215,126 @@ def test_without_a_token_other_sites_pages_get_nothing(make_service: MakeService
     assert with_token.post("/v1/predict", json=BODY, headers=told).status_code == 200
 
 
-def test_a_proxys_word_counts_and_not_what_came_before_it(make_service: MakeService) -> None:
-    service = make_service(client_header="X-Forwarded-For", limits={"searches_per_client": 1})
-    search = {"base": "MgB2", "candidates": 8, "steps": [1, 1]}
-    statuses = [
-        service.client.post(
-            "/v1/searches", json=search, headers={"X-Forwarded-For": f"10.0.0.{at}, 192.0.2.1"}
-        )
-        for at in range(2)
+NAMED = "X-Forwarded-For"
+
+
+@pytest.mark.parametrize(
+    ("peer", "lines", "client"),
+    [
+        ("10.1.2.3", ["192.0.2.7"], "192.0.2.7"),
+        ("10.1.2.3", ["10.0.0.1, 192.0.2.7"], "192.0.2.7"),
+        (
+            "10.1.2.3",
+            ["10.0.0.1", "10.0.0.2,192.0.2.7 "],
+            "192.0.2.7",
+        ),  # as its own line, after what was sent
+        ("10.1.2.3", [], "10.1.2.3"),
+        ("10.1.2.3", ["192.0.2.7", ""], "10.1.2.3"),
+        ("fd00::5", ["192.0.2.7"], "192.0.2.7"),
+        ("10.2.0.1", ["192.0.2.7"], "10.2.0.1"),  # no proxy of ours
+        ("testclient", ["192.0.2.7"], "testclient"),
+    ],
+)
+def test_a_proxys_word_counts_and_not_what_came_before_it(
+    peer: str, lines: list[str], client: str, make_service: MakeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_service(client_header=NAMED, trusted_proxies=("10.1.0.0/16", "fd00::/8")).app
+    with (
+        TestClient(app, base_url="http://localhost", client=(peer, 50000)) as asking,
+        caplog.at_level(logging.INFO, "kiago_ray.service.access"),
+    ):
+        asking.get("/docs", headers=[(NAMED, line) for line in lines])
+    assert json.loads(caplog.messages[-1])["client"] == client
+
+
+def test_a_header_that_nobody_vouches_for_is_no_setting() -> None:
+    with pytest.raises(ValidationError, match="name in trusted_proxies the networks"):
+        ServiceSettings(client_header=NAMED)
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_a_header_is_no_order_to_the_server(name: str, service: Service) -> None:
+    answer = service.client.get("/v1/models", headers={name: "0"})
+    assert answer.status_code == 400
+    assert f"{name} isn't taken here" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("size", ["-1", "1e3", "²", "9" * 5000, ""])
+def test_a_size_that_is_none_is_refused(size: str, service: Service) -> None:
+    headers = [(b"content-length", size.encode("latin-1")), (b"content-type", b"application/json")]
+    assert service.client.post("/v1/predict", content=b"{}", headers=headers).status_code == 413  # type: ignore[arg-type]
+
+
+def held(url: str, path: str) -> socket.socket:
+    """A connection with a request of which half is sent."""
+    place = urlsplit(url)
+    connection = socket.create_connection((str(place.hostname), place.port or 0), timeout=30)
+    head = f"POST {path} HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
+    connection.sendall(f'{head}\r\n{{"formulas": ['.encode())
+    return connection
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain", "/v1/searches", "/v1/scan", "/v1/section"])
+def test_a_body_that_does_not_come_is_not_waited_for(
+    path: str, make_service: MakeService, listen: Listen
+) -> None:
+    with held(listen(make_service(limits={"body_timeout_s": 0.2}).app), path) as connection:
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))  # until it is closed
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"didn't come within 0.2 s" in answer
+
+
+def test_the_health_of_the_service_is_told_whatever_else_runs(
+    make_service: MakeService, listen: Listen
+) -> None:
+    url = listen(make_service(limits={"requests_per_client": 2}).app)
+    with held(url, "/v1/predict"), held(url, "/v1/predict"), httpx.Client(base_url=url) as client:
+        while client.get("/v1/searches").status_code != 429:  # until both hold a place
+            continue
+        assert client.get("/healthz").status_code == 200
+
+
+def asked_through_gate(headers: list[tuple[str, str]]) -> tuple[httpx.Headers, httpx.Headers]:
+    """The headers that Ray Serve gets, and those that a client gets, where it answers with the id as it came."""
+    seen: list[httpx.Headers] = []
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(httpx.Headers(scope["headers"]))
+        echoed = [(b"x-request-id", value.encode()) for value in seen[0].get_list("x-request-id")]
+        await send({"type": "http.response.start", "status": 204, "headers": echoed * 2})
+        await send({"type": "http.response.body"})
+
+    (gate,) = middlewares()
+    answer = TestClient(gate.cls(serve)).get("/", headers=headers)
+    return seen[0], answer.headers
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(["mine-1"], True), ([], False), (["a b<script>"], False), (["mine-1", "mine-2"], False)],
+)
+def test_before_the_server_each_request_has_one_good_id(
+    given: list[str], kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    served, answered = asked_through_gate([("X-Request-Id", each) for each in given])
+    (request_id,) = served.get_list("x-request-id")
+    assert answered.get_list("x-request-id") == [request_id]
+    assert (request_id == "mine-1") is kept
+    assert kept or request_id.isalnum()
+    assert not os.environ["FORWARDED_ALLOW_IPS"]  # else uvicorn takes anybody's word on who asks
+
+
+def test_before_the_server_no_order_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    others = [
+        ("serve_multiplexed_model_id", "m"),
+        ("X-Request-Timeout-Seconds", "0"),
+        ("Accept", "text/html"),
     ]
-    assert [answer.status_code for answer in statuses] == [202, 429]
+    served, _ = asked_through_gate([*((name, "0") for name in ORDERS), *others])
+    assert not {name.replace("_", "-") for name in served} & set(ORDERS)
+    assert served["accept"] == "text/html"
 
 
 def test_other_sites_may_ask_only_where_that_is_set(make_service: MakeService) -> None:
