@@ -1,10 +1,14 @@
-"""The manifests of k8s/ as kustomize renders them, or as they lie there where kubectl is missing."""
+"""The manifests of k8s/ as `kubectl kustomize` renders them."""
 
 from __future__ import annotations
 
 import copy
+import functools
+import os
+import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,6 @@ import yaml
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
 OVERLAYS = sorted(path.parent.name for path in (K8S / "overlays").glob("*/kustomization.yaml"))
-HAS_KUBECTL = shutil.which("kubectl") is not None
 
 Manifest = dict[str, Any]
 
@@ -25,50 +28,56 @@ def documents(text: str) -> list[Manifest]:
     return [copy.deepcopy(document) for document in yaml.safe_load_all(text) if document is not None]
 
 
-def lying_there() -> list[Manifest]:
-    """Every manifest of the namespace kiago in its file, with the cluster that kustomize would copy into it."""
-    found: list[Manifest] = []
-    for path in sorted(set(K8S.rglob("*.yaml")) - set((K8S / "overlays" / "mlflow").iterdir())):
-        found += [each for each in documents(path.read_text(encoding="utf-8")) if "metadata" in each]
-    cluster = next(each for each in found if each["kind"] == "RayCluster")
-    for job in (each for each in found if each["kind"] == "RayJob"):
-        job["spec"]["rayClusterSpec"] = copy.deepcopy(cluster["spec"])
-    for service in (each for each in found if each["kind"] == "RayService"):
-        service["spec"]["rayClusterConfig"] = copy.deepcopy(cluster["spec"])
-    return [each for each in found if each["kind"] != "Secret"]
+def kustomize(folder: Path) -> subprocess.CompletedProcess[str]:
+    """`kubectl kustomize`, with the kubectl of this environment (Linux) or the machine's."""
+    places = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    kubectl = shutil.which("kubectl", path=places)
+    assert kubectl, "kubectl is missing: `make setup` installs it on Linux; elsewhere put it on the PATH"
+    return subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
+
+
+@functools.cache
+def text_of(overlay: str) -> str:
+    done = kustomize(K8S / "overlays" / overlay)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def rendered(overlay: str) -> list[Manifest]:
     """What `kubectl apply -k` would send."""
-    command = ["kubectl", "kustomize", str(K8S / "overlays" / overlay)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return documents(done.stdout)
+    return documents(text_of(overlay))
 
 
-@pytest.fixture(scope="session", params=["files", *OVERLAYS])
+@pytest.fixture(scope="session", params=OVERLAYS)
 def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
-    """The manifests of each overlay in turn, and those that lie in the files."""
-    if request.param == "files":
-        return lying_there()
-    if not HAS_KUBECTL:
-        pytest.skip("kubectl isn't installed")
+    """The manifests of each overlay in turn."""
     return rendered(request.param)
 
 
 @pytest.fixture(scope="session")
 def render() -> Callable[[str], list[Manifest]]:
     """An overlay's manifests by its name."""
-    if not HAS_KUBECTL:
-        pytest.skip("kubectl isn't installed")
     return rendered
 
 
 @pytest.fixture(scope="session")
-def ray_version() -> str:
-    """The version of Ray that pyproject.toml pins."""
-    import tomllib
+def locked() -> dict[str, str]:
+    """The version of each package that the image installs."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    return dict(re.findall(r"^([\w.-]+)==([\w.]+)", text, re.M))
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (pin,) = [each for each in project["dependencies"] if each.startswith("ray[")]
-    return str(pin.partition("==")[2])
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`kubectl kustomize` of a kustomization of one's own: a folder of k8s/ with these components, in this order."""
+
+    def made(resource: str, *components: str) -> subprocess.CompletedProcess[str]:
+        k8s = os.path.relpath(K8S, tmp_path)
+        kustomization = {
+            "resources": [f"{k8s}/{resource}"],
+            "components": [f"{k8s}/components/{each}" for each in components],
+        }
+        (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
+        return kustomize(tmp_path)
+
+    return made

@@ -17,20 +17,22 @@ from kiago_ray.runs.spec import CampaignSpec
 from kiago_ray.sweep.spec import SweepSpec
 
 K8S = Path(__file__).parents[2] / "k8s"
+Manifests = list[dict[str, Any]]
 JOBS = ("cpu-campaign", "gpu-campaign")
+ENTRYPOINT = ["bash", "/etc/kiago/entrypoint.sh"]
 # KubeRay takes resources from one place only; these parameters are the other.
 RESOURCE_PARAMS = {"num-cpus", "num-gpus", "memory", "resources"}
 
 
-@pytest.fixture
-def manifests(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of the overlays that have a Ray cluster."""
-    if not clusters(manifests):
-        pytest.skip("no Ray cluster")
-    return manifests
+@pytest.fixture(params=sorted({path.name for path in (K8S / "overlays").iterdir()} - {"mlflow"}))
+def manifests(request: pytest.FixtureRequest, render: Callable[[str], Manifests]) -> Manifests:
+    """Those of each overlay with a Ray cluster in turn."""
+    found = render(request.param)
+    assert len(clusters(found)) == 1
+    return found
 
 
-def clusters(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def clusters(manifests: Manifests) -> Manifests:
     """The specs of all Ray clusters, standing, of a job or of a service."""
     standing = [each["spec"] for each in manifests if each["kind"] == "RayCluster"]
     jobs = [each["spec"]["rayClusterSpec"] for each in manifests if each["kind"] == "RayJob"]
@@ -38,7 +40,7 @@ def clusters(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return standing + jobs + services
 
 
-def groups(cluster: dict[str, Any]) -> list[dict[str, Any]]:
+def groups(cluster: dict[str, Any]) -> Manifests:
     return [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
 
 
@@ -48,17 +50,17 @@ def gibibytes(quantity: str) -> float:
     return int(found[1]) / {"Gi": 1, "Mi": 1024}[found[2]]
 
 
-def test_ray_is_the_version_that_the_project_pins(manifests: list[dict[str, Any]], ray_version: str) -> None:
-    assert {each["rayVersion"] for each in clusters(manifests)} == {ray_version}
+def test_ray_is_the_version_of_the_image(manifests: Manifests, locked: dict[str, str]) -> None:
+    assert {each["rayVersion"] for each in clusters(manifests)} == {locked["ray"]}
 
 
-def test_a_token_is_asked_for(manifests: list[dict[str, Any]]) -> None:
+def test_a_token_is_asked_for(manifests: Manifests) -> None:
     for cluster in clusters(manifests):
         assert cluster["authOptions"] == {"mode": "token"}
         assert tuple(map(int, cluster["rayVersion"].split("."))) >= (2, 52)
 
 
-def test_the_autoscaler_is_the_second_and_the_head_runs_no_workers(manifests: list[dict[str, Any]]) -> None:
+def test_the_autoscaler_is_the_second_and_the_head_runs_no_workers(manifests: Manifests) -> None:
     for cluster in clusters(manifests):
         assert cluster["enableInTreeAutoscaling"] is True
         assert cluster["autoscalerOptions"]["version"] == "v2"
@@ -67,7 +69,7 @@ def test_the_autoscaler_is_the_second_and_the_head_runs_no_workers(manifests: li
             assert group["template"]["spec"].get("restartPolicy", "Never") == "Never"
 
 
-def test_groups_grow_from_nothing(manifests: list[dict[str, Any]]) -> None:
+def test_groups_grow_from_nothing(manifests: Manifests) -> None:
     for cluster in clusters(manifests):
         for group in cluster["workerGroupSpecs"]:
             assert group["minReplicas"] == 0 < group["maxReplicas"]
@@ -75,14 +77,14 @@ def test_groups_grow_from_nothing(manifests: list[dict[str, Any]]) -> None:
             assert "replicas" not in group
 
 
-def test_resources_are_stated_in_one_place(manifests: list[dict[str, Any]]) -> None:
+def test_resources_are_stated_in_one_place(manifests: Manifests) -> None:
     for cluster in clusters(manifests):
         for group in groups(cluster):
             assert not (group.get("resources") and RESOURCE_PARAMS & group["rayStartParams"].keys())
             assert all(isinstance(value, str) for value in group["rayStartParams"].values())
 
 
-def test_the_object_store_fits_in_its_memory(manifests: list[dict[str, Any]]) -> None:
+def test_the_object_store_fits_in_its_memory(manifests: Manifests) -> None:
     for cluster in clusters(manifests):
         for group in groups(cluster):
             spec = group["template"]["spec"]
@@ -95,7 +97,7 @@ def test_the_object_store_fits_in_its_memory(manifests: list[dict[str, Any]]) ->
             )
 
 
-def test_gpu_pods_go_where_gpus_are(manifests: list[dict[str, Any]]) -> None:
+def test_gpu_pods_go_where_gpus_are(manifests: Manifests) -> None:
     for cluster in clusters(manifests):
         for group in groups(cluster):
             spec = group["template"]["spec"]
@@ -107,18 +109,18 @@ def test_gpu_pods_go_where_gpus_are(manifests: list[dict[str, Any]]) -> None:
             assert (group.get("groupName") == "gpu") is (gpus["limits"] is not None)
 
 
-def test_the_sweep_overlay_runs_the_sweep_beside_it(render: Callable[[str], list[dict[str, Any]]]) -> None:
+def test_the_sweep_overlay_runs_the_sweep_beside_it(render: Callable[[str], Manifests]) -> None:
     manifests = render("gpu-sweep")
     (job,) = [each for each in manifests if each["kind"] == "RayJob"]
     words = shlex.split(job["spec"]["entrypoint"])
     command = Command("sweep", callback=None).whole
-    given = command.make_context("sweep", words[2:]).params
-    assert words[:2] == ["kiago", "sweep"]
+    given = command.make_context("sweep", words[4:]).params
+    assert words[:4] == [*ENTRYPOINT, "kiago", "sweep"]
     assert str(given["file"]) == "/etc/kiago/sweep.yaml"
     assert given["out"].startswith("s3://")
     assert given["wait"] is True
     (config,) = [each for each in manifests if "data" in each and "sweep.yaml" in each["data"]]
-    assert config["metadata"]["name"] == "kiago-campaign"  # which the head mounts at /etc/kiago
+    assert config["metadata"]["name"] in mounted(clusters(manifests)[0])
     spec = SweepSpec.read(K8S / "overlays" / "gpu-sweep" / "sweep.yaml")
     assert (spec.resources.gpus, spec.resources.torch_device) == (0.25, "cuda")
     (cluster,) = clusters(manifests)
@@ -128,7 +130,7 @@ def test_the_sweep_overlay_runs_the_sweep_beside_it(render: Callable[[str], list
     assert given["concurrency"] <= a_pod * group["maxReplicas"]
 
 
-def test_only_the_gpu_overlays_have_gpu_workers(render: Callable[[str], list[dict[str, Any]]]) -> None:
+def test_only_the_gpu_overlays_have_gpu_workers(render: Callable[[str], Manifests]) -> None:
     for overlay in ("cpu", "gpu", "cpu-service", "gpu-service", *JOBS):
         (cluster,) = clusters(render(overlay))
         names = [group["groupName"] for group in cluster["workerGroupSpecs"]]
@@ -136,7 +138,7 @@ def test_only_the_gpu_overlays_have_gpu_workers(render: Callable[[str], list[dic
 
 
 def test_an_overlay_has_one_cluster_and_the_job_the_same(
-    render: Callable[[str], list[dict[str, Any]]],
+    render: Callable[[str], Manifests],
 ) -> None:
     for hardware in ("cpu", "gpu"):
         standing, with_job = render(hardware), render(f"{hardware}-campaign")
@@ -145,14 +147,25 @@ def test_an_overlay_has_one_cluster_and_the_job_the_same(
         assert clusters(standing) == clusters(with_job)
 
 
-def test_a_job_cleans_up_and_tries_again(manifests: list[dict[str, Any]]) -> None:
+def test_a_job_cleans_up_and_tries_again(manifests: Manifests) -> None:
     for job in (each["spec"] for each in manifests if each["kind"] == "RayJob"):
         assert job["shutdownAfterJobFinishes"] is True
         assert job["ttlSecondsAfterFinished"] >= 0
-        assert job["backoffLimit"] >= 1
+        assert job["backoffLimit"] >= 1000  # only a lost head uses it up
         assert job["activeDeadlineSeconds"] > job["preRunningDeadlineSeconds"] > 0
         # The head offers no CPU: a driver that asked for one would wait for ever.
         assert not job.get("entrypointNumCpus")
+
+
+def mounted(cluster: dict[str, Any]) -> list[str]:
+    """The names of the ConfigMaps that the head has at /etc/kiago."""
+    head = cluster["headGroupSpec"]["template"]["spec"]
+    (volume,) = [each for each in head["volumes"] if "projected" in each]
+    mounts = {each["name"]: each["mountPath"] for each in head["containers"][0]["volumeMounts"]}
+    assert mounts[volume["name"]] == "/etc/kiago"
+    sources = [each["configMap"] for each in volume["projected"]["sources"]]
+    assert all(each["optional"] for each in sources)  # a standing cluster has none
+    return [each["name"] for each in sources]
 
 
 def entrypoint(overlay: str) -> list[str]:
@@ -169,6 +182,8 @@ def entrypoint(overlay: str) -> list[str]:
 def options(overlay: str) -> dict[str, Any]:
     """What the command line's own parser makes of it."""
     words = entrypoint(overlay)
+    assert words[:2] == ENTRYPOINT
+    words = words[2:]
     assert words[:3] == ["kiago", "campaign", "run"]
     command = Command("campaign", callback=None).whole
     context = command.make_context("campaign", ["run"], resilient_parsing=True)
@@ -188,18 +203,16 @@ def test_the_command_line_exists(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", JOBS)
 def test_the_campaign_file_is_where_the_command_looks(
-    overlay: str, render: Callable[[str], list[dict[str, Any]]]
+    overlay: str, render: Callable[[str], Manifests]
 ) -> None:
     manifests = render(overlay)
-    (config,) = [
-        each for each in manifests if each["metadata"]["name"] == "kiago-campaign" and "data" in each
-    ]
-    source = (K8S / "overlays" / overlay / "campaign.yaml").read_text(encoding="utf-8")
-    assert config["data"] == {"campaign.yaml": source}
-    head = clusters(manifests)[0]["headGroupSpec"]["template"]["spec"]
-    (volume,) = [each["name"] for each in head["volumes"] if each.get("configMap", {}).get("name")]
-    mounts = {each["name"]: each["mountPath"] for each in head["containers"][0]["volumeMounts"]}
-    assert mounts[volume] == "/etc/kiago"
+    configs = mounted(clusters(manifests)[0])
+    found = [each for each in manifests if each["kind"] == "ConfigMap"]
+    data = [each["data"] for each in found if each["metadata"]["name"] in configs]
+    files = {name: text for each in data for name, text in each.items()}
+    for source in (K8S / "overlays" / overlay / "campaign.yaml", K8S / "components/campaign/entrypoint.sh"):
+        assert files.pop(source.name) == source.read_text(encoding="utf-8")
+    assert not files
 
 
 @pytest.mark.parametrize("overlay", JOBS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import shlex
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,11 +126,9 @@ def mlflow(render: Render) -> Manifests:
     return render("mlflow")
 
 
-def test_mlflow_is_the_version_of_the_clients(mlflow: Manifests) -> None:
-    project = tomllib.loads((K8S.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (pin,) = [each for each in project["dependencies"] if each.startswith("mlflow==")]
+def test_mlflow_is_the_version_of_the_clients(mlflow: Manifests, locked: dict[str, str]) -> None:
     (container,) = only(mlflow, "Deployment")["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == f"ghcr.io/mlflow/mlflow:v{pin.partition('==')[2]}-full"
+    assert container["image"] == f"ghcr.io/mlflow/mlflow:v{locked['mlflow']}-full"
 
 
 def test_mlflows_command_line_exists(mlflow: Manifests) -> None:
