@@ -75,7 +75,8 @@ AsJson = Annotated[bool, Option("--json", help="One JSON object on stdout.")]
 # Of what runs on Ray.
 NamedOut = Annotated[str | None, Option(help="Directory or URI; by default runs/NAME.")]
 Address = Annotated[
-    str | None, Option(help="Ray cluster, such as auto; by default RAY_ADDRESS, else this machine.")
+    str | None,
+    Option(help="Ray cluster: auto, HOST:PORT, or local for this machine alone; by default RAY_ADDRESS, else local."),
 ]
 DryRun = Annotated[bool, Option("--dry-run", help="Check the file, print the plan and stop.")]
 Gpus = Annotated[float | None, Option(min=0, help="Instead of the file's resources.gpus, such as 0.25.")]

@@ -7,20 +7,20 @@ import os
 import re
 import secrets
 import signal
-import socket
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from kiago_ray.distributed.joining import CLIENT, joinable
 from kiago_ray.errors import InputError
 from kiago_ray.runs.spec import ResourcesSpec
 
 EMBEDDED = "local"
 _OBJECT_STORE_BYTES = 256 << 20  # only weights and manifests travel
-_KNOCK_S = 10.0
 _SMALL = 1e-9
 # What Ray Serve takes from the environment: kiago_ray.service.proxy stands in front of it. Nothing of ours keeps a
 # replica's event loop busy, and threads beside it would cost each request a third more.
@@ -36,14 +36,20 @@ def connected(address: str | None) -> Iterator[None]:
     """A connection to Ray for the time of the block; one that is there already is used and left. address: of a running
     cluster; None takes RAY_ADDRESS, without it an embedded cluster of this machine's cores. Raises InputError.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or EMBEDDED
+    named, theirs = "--address", os.environ.get("RAY_ADDRESS")
+    if theirs and address in (None, "auto"):  # which is what Ray takes for auto, too
+        address, named = theirs, "RAY_ADDRESS"
+    address = address or EMBEDDED
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     # With it, a driver under `uv run` ships its working directory to the workers, first on their path.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    if address == EMBEDDED:
-        if "ray" not in sys.modules:  # which reads the environment when it is imported
+    if "ray" not in sys.modules:  # which reads the environment when it is imported
+        if address == EMBEDDED:
             _close_the_door(os.environ)
             os.environ.update({**SERVE_ENVIRONMENT, **os.environ})
+        elif address == "auto":
+            _show_token(os.environ)
+    if address == EMBEDDED:
         options |= {
             "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "include_dashboard": False,
@@ -55,23 +61,25 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if "://" not in address:
+    if not address.startswith(CLIENT):
         # Ray puts the driver's working directory first on each worker's path, where a torch.py of the user's would run
         # in torch's place. It does so for every job but those of Ray's own client.
         options["job_config"] = JobConfig(_client_job=True)
+    place = address if address == EMBEDDED else joinable(address, named)
     terminate = signal.getsignal(signal.SIGTERM)
     try:
-        _knock(address)
-        ray.init(address=address, **options)
+        ray.init(address=place, **options)
     except SystemExit as error:  # Ray's own handler of SIGTERM, which it sets while it starts
         raise KeyboardInterrupt from error
     except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         why = one_line(error)
         if address == EMBEDDED:
-            raise InputError(f"Ray can't start on this machine ({why})") from error
+            raise InputError(
+                f"Ray can't start on this machine ({why}); it keeps sockets and logs below RAY_TMPDIR or TMPDIR: set "
+                "RAY_TMPDIR to a directory that is yours, of at most 40 characters, such as /tmp/ray-$USER"
+            ) from error
         raise InputError(
-            f"--address: can't join the Ray cluster at {address} ({why}); check that it runs, and that RAY_AUTH_MODE "
-            "and its token are the cluster's"
+            f"{named}: can't join the Ray cluster at {place} ({why}); check that it runs, with the same Ray and Python"
         ) from error
     _handle_termination(terminate)
     try:
@@ -87,13 +95,6 @@ def _handle_termination(handler: Any) -> None:
         signal.signal(signal.SIGTERM, handler)
 
 
-def _knock(address: str) -> None:
-    """Ray itself would try for minutes where nothing listens. Raises OSError, OverflowError."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
-
-
 def _close_the_door(environment: MutableMapping[str, str]) -> None:
     """An embedded cluster listens on the network: without a token of the user's, give it one of its own."""
     environment.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -101,6 +102,13 @@ def _close_the_door(environment: MutableMapping[str, str]) -> None:
     chosen = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     if environment["RAY_AUTH_MODE"] == "token" and not any(environment.get(name) for name in chosen):
         environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _show_token(environment: MutableMapping[str, str]) -> None:
+    """Show the user's token, if there is one: so does Ray where it finds a cluster by itself."""
+    given = any(environment.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if given or (Path(environment.get("HOME", "~")) / ".ray/auth_token").is_file():
+        environment.setdefault("RAY_AUTH_MODE", "token")
 
 
 def reserved(resources: ResourcesSpec) -> dict[str, float]:
