@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
@@ -67,15 +69,41 @@ def locked() -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==([\w.]+)", text, re.M))
 
 
+def closed(schema: Any) -> Any:
+    """The schema as the API server reads it: unknown fields refused, fields with a default not required."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    fields = schema.get("properties")
+    made = {key: closed(value) for key, value in schema.items() if key not in ("properties", "required")}
+    if isinstance(fields, dict):
+        made["properties"] = {name: closed(value) for name, value in fields.items()}
+        made.setdefault("additionalProperties", schema.get("x-kubernetes-preserve-unknown-fields", False))
+    required = [name for name in schema.get("required", []) if "default" not in (fields or {}).get(name, {})]
+    return {**made, "required": required} if required else made
+
+
+@pytest.fixture(scope="session")
+def validators() -> dict[str, Draft202012Validator]:
+    """KubeRay's own schemas by kind, from kuberay.json."""
+    held = closed(json.loads(Path(__file__).with_name("kuberay.json").read_text(encoding="utf-8")))
+    return {
+        kind: Draft202012Validator({**held[kind], "$defs": held["$defs"]})
+        for kind in ("RayCluster", "RayJob", "RayService")
+    }
+
+
 @pytest.fixture
 def compose(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`kubectl kustomize` of a kustomization of one's own: a folder of k8s/ with these components, in this order."""
 
-    def made(resource: str, *components: str) -> subprocess.CompletedProcess[str]:
+    def made(resource: str, *components: str, **fields: Any) -> subprocess.CompletedProcess[str]:
         k8s = os.path.relpath(K8S, tmp_path)
         kustomization = {
             "resources": [f"{k8s}/{resource}"],
             "components": [f"{k8s}/components/{each}" for each in components],
+            **fields,
         }
         (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization), encoding="utf-8")
         return kustomize(tmp_path)

@@ -3,35 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 OURS = ("RayCluster", "RayJob", "RayService")
-
-
-def closed(schema: Any) -> Any:
-    """The schema as the API server reads it: unknown fields refused, fields with a default not required."""
-    if isinstance(schema, list):
-        return [closed(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    fields = schema.get("properties")
-    made = {key: closed(value) for key, value in schema.items() if key not in ("properties", "required")}
-    if isinstance(fields, dict):
-        made["properties"] = {name: closed(value) for name, value in fields.items()}
-        made.setdefault("additionalProperties", schema.get("x-kubernetes-preserve-unknown-fields", False))
-    required = [name for name in schema.get("required", []) if "default" not in (fields or {}).get(name, {})]
-    return {**made, "required": required} if required else made
-
-
-@pytest.fixture(scope="module")
-def validators() -> dict[str, Draft202012Validator]:
-    held = closed(json.loads(Path(__file__).with_name("kuberay.json").read_text(encoding="utf-8")))
-    return {kind: Draft202012Validator({**held[kind], "$defs": held["$defs"]}) for kind in OURS}
 
 
 def test_ray_manifests_fit_the_schemas(

@@ -71,3 +71,11 @@ def test_overlays_of_the_table_exist() -> None:
     table = text.partition("| overlay |")[2].partition("\n\n")[0]
     named = set(re.findall(r"`([\w-]+)`", " ".join(row.split("|")[1] for row in table.splitlines()[2:])))
     assert named == {path.parent.name for path in (ROOT / "k8s/overlays").glob("*/kustomization.yaml")}
+
+
+def test_components_of_the_table_are_those_an_overlay_may_add() -> None:
+    text = (ROOT / "k8s" / "README.md").read_text(encoding="utf-8")
+    table = text.partition("| component |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`([\w-]+)`", " ".join(row.split("|")[1] for row in table.splitlines()[2:])))
+    there = {path.parent.name for path in (ROOT / "k8s/components").glob("*/kustomization.yaml")}
+    assert named - {"campaign"} == there - {"campaign", "service", "cpu-only"}
