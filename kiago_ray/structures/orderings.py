@@ -1,0 +1,269 @@
+"""Ordered cells for sites that several elements share, or that are empty in part.
+
+A cell is the smallest of a few shapes in which the amounts are met; the arrangements kept are those of lowest Ewald
+energy, by the charges of the composition's states. Without states the electronegativities stand for them, which
+spreads unlike atoms evenly, as a quasi-random structure would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb, prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kiago_ray.chemistry.balance import cheapest_states
+from kiago_ray.chemistry.elements import INDEX, Floats, Ints, properties
+from kiago_ray.chemistry.formula import amounts_row
+from kiago_ray.chemistry.oxidation import OxidationSet
+from kiago_ray.structures.occupation import Occupation
+from kiago_ray.structures.prototypes import MOST_ATOMS, StructureError, counted, quiet
+
+if TYPE_CHECKING:
+    from pymatgen.core.structure import Structure
+
+TOLERANCE = 0.035  # share of a site by which an amount may miss what was asked
+MOST_ENUMERATED = 2000
+_STARTS, _SWAPS = 30, 400  # of a random choice
+_EMPTY = "X"
+_ALIKE_EV = 1e-3  # Ewald energies of a cell that are of one arrangement
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """An ordered cell with its Ewald energy in eV/atom; that is of no use to compare compositions."""
+
+    structure: Structure
+    ewald_ev_per_atom: float
+
+
+def orderings(
+    occupation: Occupation, charges: Mapping[str, float], *, few: int, seed: int, most_atoms: int = MOST_ATOMS
+) -> list[Ordering]:
+    """At most `few` cells of an occupation, the lowest Ewald energy first. charges: of each element, see `charges_of`.
+    Raises StructureError where no cell of `most_atoms` holds the amounts.
+    """
+    with quiet():
+        cell, wanted = _cell(occupation, most_atoms)
+        if all(len(counts) == 1 for counts in wanted.values()):
+            filled = _filled(cell, wanted, None, {})
+            return [Ordering(_scaled(filled, cell), 0.0)]
+        own = [site.specie.symbol for site in cell]
+        energies = _ewald(cell)
+        q = {**charges, _EMPTY: 0.0}
+        groups = [
+            (np.flatnonzero([symbol == site for symbol in own]), counts)
+            for site, counts in wanted.items()
+            if len(counts) > 1
+        ]
+        fixed = np.array([q[next(iter(wanted[symbol]))] if len(wanted[symbol]) == 1 else 0 for symbol in own])
+        found = dict[int, tuple[float, dict[int, str]]]()
+        for placed in _arrangements(groups, energies, fixed, q, seed):
+            charge = fixed.copy()
+            charge[list(placed)] = [q[symbol] for symbol in placed.values()]
+            energy = float(charge @ energies @ charge) / len(cell)
+            found.setdefault(round(energy / _ALIKE_EV), (energy, placed))
+        best = [found[key] for key in sorted(found)[:few]]
+        return [Ordering(_scaled(_filled(cell, wanted, placed, q), cell), energy) for energy, placed in best]
+
+
+def charges_of(amounts: Mapping[str, float]) -> dict[str, float]:
+    """The mean charge of each element in the cheapest neutral states of a composition; without these the
+    electronegativities, with a minus.
+    """
+    _, (states,) = cheapest_states(amounts_row(amounts)[None], OxidationSet.ICSD24)
+    own = properties()
+    chi = own.values[:, own.names.index("electronegativity_pauling")]
+    found = {}
+    for symbol in amounts:
+        shares = states.get(INDEX[symbol])
+        if shares:
+            found[symbol] = sum(state * atoms for state, atoms in shares) / sum(atoms for _, atoms in shares)
+        else:
+            found[symbol] = -float(chi[INDEX[symbol]])
+    return found
+
+
+def _cell(occupation: Occupation, most_atoms: int) -> tuple[Structure, dict[str, dict[str, int]]]:
+    """The smallest cell that meets the amounts, or that of most_atoms at most that comes nearest; and how many atoms
+    of what (_EMPTY for none) stand on each element's sites. Raises StructureError.
+    """
+    prototype = occupation.prototype
+    structure = prototype.structure
+    shares = {
+        site: {symbol: atoms / prototype.amounts[site] for symbol, atoms in each.items()}
+        for site, each in occupation.held.items()
+    }
+    mixed = any(max(each.values()) < 1 - 1e-3 for each in shares.values())
+    best: tuple[float, int, dict[str, dict[str, int]]] | None = None
+    for times in range(1, (max(most_atoms // len(structure), 1) if mixed else 1) + 1):
+        counts, error = {}, 0.0
+        for site, each in shares.items():
+            places = len(prototype.sites[site]) * times
+            counts[site] = whole = _whole(each, places)
+            error = max(
+                error, *(abs(whole.get(symbol, 0) / places - share) for symbol, share in each.items())
+            )
+            error += sum(not whole.get(symbol) for symbol in each)
+        if best is None or error < best[0] - 1e-9:
+            best = error, times, counts
+        if error <= TOLERANCE:
+            break
+    assert best is not None
+    if best[0] >= 1:
+        raise StructureError(
+            f"no cell of {most_atoms} atoms holds so small an amount on the sites of {prototype.name}; round the "
+            "amounts, or allow more with --max-atoms"
+        )
+    cell = structure.copy()
+    cell.make_supercell(_shape(structure.lattice.matrix, best[1]))
+    return cell, best[2]
+
+
+def _whole(shares: Mapping[str, float], places: int) -> dict[str, int]:
+    """Whole atoms on so many places, by largest remainders; what is left is _EMPTY."""
+    atoms = {symbol: share * places for symbol, share in shares.items()}
+    atoms[_EMPTY] = max(places - sum(atoms.values()), 0.0)
+    whole = {symbol: int(amount + 1e-6) for symbol, amount in atoms.items()}
+    for symbol in sorted(atoms, key=lambda each: whole[each] - atoms[each])[: places - sum(whole.values())]:
+        whole[symbol] += 1
+    return {symbol: number for symbol, number in whole.items() if number}
+
+
+def _shape(lattice: Floats, times: int) -> Ints:
+    """Of the diagonal supercells of so many cells that whose periodic images are farthest apart, (3, 3)."""
+    from pymatgen.core.lattice import Lattice
+
+    def nearest_image(shape: tuple[int, int, int]) -> float:
+        reduced = Lattice(lattice * np.array(shape)[:, None]).get_lll_reduced_lattice()
+        return round(min(reduced.abc), 3)
+
+    shapes = [
+        (a, b, times // (a * b))
+        for a in range(1, times + 1)
+        for b in range(1, times // a + 1)
+        if times % (a * b) == 0
+    ]
+    return np.diag(max(shapes, key=nearest_image))
+
+
+def _ewald(cell: Structure) -> Floats:
+    """(n, n) in eV: the Ewald energy of charges q is q · M · q, but for a term in their sum, which is the same for all
+    arrangements.
+    """
+    from pymatgen.analysis.ewald import EwaldSummation
+
+    charged = cell.copy()
+    charged.add_oxidation_state_by_site([1.0] * len(cell))
+    matrix: Floats = EwaldSummation(charged).total_energy_matrix
+    return matrix
+
+
+Groups = list[tuple[Ints, dict[str, int]]]
+
+
+def _arrangements(
+    groups: Groups, energies: Floats, fixed: Floats, q: Mapping[str, float], seed: int
+) -> Iterator[dict[int, str]]:
+    """Arrangements of atoms on the places of groups: all where they are few, else those in which no exchange of two
+    atoms lowers the Ewald energy, from random ones.
+    """
+    number = prod(_number(counts) for _, counts in groups)
+    if number <= MOST_ENUMERATED:
+        yield from _all(groups)
+        return
+    rng = np.random.default_rng(seed)
+    for _ in range(_STARTS):
+        placed: dict[int, str] = {}
+        for places, counts in groups:
+            symbols = [symbol for symbol, count in counts.items() for _ in range(count)]
+            placed |= dict(zip(places.tolist(), rng.permutation(symbols).tolist(), strict=True))
+        yield _descended(placed, groups, energies, fixed, q, rng)
+
+
+def _number(counts: Mapping[str, int]) -> int:
+    left, number = sum(counts.values()), 1
+    for count in counts.values():
+        number *= comb(left, count)
+        left -= count
+    return number
+
+
+def _all(groups: Groups) -> Iterator[dict[int, str]]:
+    if not groups:
+        yield {}
+        return
+    (places, counts), *rest = groups
+    if not counts:
+        yield from _all(rest)
+        return
+    symbol, count = next(iter(counts.items()))
+    others = {other: number for other, number in counts.items() if other != symbol}
+    for chosen in combinations(places.tolist(), count):
+        left = np.array([place for place in places.tolist() if place not in chosen], dtype=np.int64)
+        for more in _all([(left, others), *rest]):
+            yield {**dict.fromkeys(chosen, symbol), **more}
+
+
+def _descended(
+    placed: dict[int, str],
+    groups: Groups,
+    energies: Floats,
+    fixed: Floats,
+    q: Mapping[str, float],
+    rng: np.random.Generator,
+) -> dict[int, str]:
+    """The arrangement after exchanges of two atoms of a group that each lower the energy."""
+    charge = fixed.copy()
+    charge[list(placed)] = [q[symbol] for symbol in placed.values()]
+    field = 2 * energies @ charge
+    for _ in range(_SWAPS):
+        places, _ = groups[int(rng.integers(len(groups)))]
+        i, j = rng.choice(places, 2, replace=False).tolist()
+        by = charge[j] - charge[i]
+        change = by * (field[i] - field[j]) + by**2 * (energies[i, i] + energies[j, j] - 2 * energies[i, j])
+        if placed[i] != placed[j] and change < 0:
+            placed[i], placed[j] = placed[j], placed[i]
+            charge[i], charge[j] = charge[j], charge[i]
+            field += 2 * by * (energies[:, i] - energies[:, j])
+    return placed
+
+
+def _filled(
+    cell: Structure,
+    wanted: Mapping[str, Mapping[str, int]],
+    placed: Mapping[int, str] | None,
+    q: Mapping[str, float],
+) -> Structure:
+    """The cell with its atoms, without those that are missing."""
+    filled, gone = cell.copy(), []
+    for at, site in enumerate(cell):
+        counts = wanted[site.specie.symbol]
+        symbol = next(iter(counts)) if len(counts) == 1 else (placed or {})[at]
+        if symbol == _EMPTY:
+            gone.append(at)
+        else:
+            filled.replace(at, symbol)
+    filled.remove_sites(gone)
+    return filled
+
+
+def _scaled(filled: Structure, cell: Structure) -> Structure:
+    """The cell scaled as the radii of its atoms suggest: by the ratio of the volumes that bond lengths predict for it
+    and for the prototype, whose own volume is known.
+    """
+    from pymatgen.analysis.structure_prediction.volume_predictor import DLSVolumePredictor
+
+    if counted(filled) == counted(cell):
+        return filled
+    predictor = DLSVolumePredictor()
+    try:
+        ratio = predictor.predict(filled) / predictor.predict(cell)
+    except (ValueError, KeyError, ZeroDivisionError, TypeError):  # it knows no radius, or sees no bond
+        ratio = 1.0
+    scaled = filled.copy()
+    scaled.scale_lattice(cell.volume * float(np.clip(ratio, 0.4, 2.5)))
+    return scaled.get_sorted_structure()
