@@ -20,7 +20,8 @@ from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import weights_hashes
 from kiago_ray.runs.spec import read_yaml, with_paths
 from kiago_ray.search.sections import validated
-from kiago_ray.service.settings import ServiceSettings, is_loopback, token_from
+from kiago_ray.service.settings import ServiceSettings, is_loopback
+from kiago_ray.service.tokens import Tokens
 
 REQUEST_TIMEOUT_S = 120
 SERVE_LOGGING = {"log_level": "WARNING", "enable_access_log": False}  # the application has a log of its own
@@ -28,7 +29,10 @@ SERVE_LOGGING = {"log_level": "WARNING", "enable_access_log": False}  # the appl
 
 def serve(
     host: Annotated[
-        str, Option(help="Address to listen on. Any but this machine's own needs KIAGO_TOKEN.")
+        str,
+        Option(
+            help="Address to listen on. Any but this machine's own needs KIAGO_TOKEN, or tokens in the settings."
+        ),
     ] = "127.0.0.1",
     port: Annotated[int, Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     data: Annotated[
@@ -45,6 +49,7 @@ def serve(
     given = {"data": data, "known": known, "tried": tried, "device": device, "threads": threads}
     resolved = service_settings(settings, {name: value for name, value in given.items() if value is not None})
     console.usable_device(resolved.device)
+    Tokens.of(os.environ, resolved.tokens, required=not is_loopback(host))
     check_place(host, port)
     if known_table(resolved.known) is None:
         raise InputError("--known: none; the service needs known compositions, so name a table or landmarks")
@@ -65,8 +70,7 @@ def service_settings(file: Path | None, given: dict[str, Any]) -> ServiceSetting
 
 
 def check_place(host: str, port: int) -> None:
-    """Refuse, before anything starts, a host that needs a token and has none, and a port that is taken."""
-    token_from(os.environ, required=not is_loopback(host))
+    """Refuse, before anything starts, a port that is taken."""
     try:
         family, kind, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as trial:

@@ -238,7 +238,7 @@ class CampaignSpec(RunSpec):
 
 def with_paths(spec: Kind, folder: Path) -> Kind:
     """A specification whose paths are relative to a folder; words and URIs stay as they are. Raises InputError."""
-    words = {"data": (), "runs": (), "known": WORDS, "tried": TRIED_WORDS, "weights": ()}
+    words = {"data": (), "runs": (), "tokens": (), "known": WORDS, "tried": TRIED_WORDS, "weights": ()}
     named = {name: each for name in words if (each := getattr(spec, name, None)) is not None}
     for each in named.values():
         check_slashes(each)

@@ -5,7 +5,6 @@ token, the size of its body, how many a client may have), the routes, the page a
 from __future__ import annotations
 
 import asyncio
-import hmac
 import ipaddress
 import json
 import logging
@@ -36,7 +35,8 @@ from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.problems import ProblemError, handle_problems
 from kiago_ray.service.problems import log as errors
 from kiago_ray.service.proxy import ORDERS, REQUEST_ID, request_id_of
-from kiago_ray.service.settings import ServiceSettings, is_loopback, token_from
+from kiago_ray.service.settings import ServiceSettings, is_loopback
+from kiago_ray.service.tokens import Tokens
 
 _DESCRIPTION = (
     "Critical temperatures and formation energies of compositions, how far each can be believed, and searches for "
@@ -72,11 +72,11 @@ Count = Callable[[str, int, float], None]
 
 @dataclass
 class Guard:
-    """Plain ASGI around the application, so that streams pass piece by piece. token: None where anybody may ask."""
+    """Plain ASGI around the application, so that streams pass piece by piece. tokens: none where anybody may ask."""
 
     app: ASGIApp
     settings: ServiceSettings
-    token: str | None = None
+    tokens: Tokens = field(default_factory=Tokens)
     count: Count | None = None
     _running: Counter[str] = field(default_factory=Counter)
     _streams: Counter[str] = field(default_factory=Counter)
@@ -87,8 +87,10 @@ class Guard:
             return
         began, status = time.perf_counter(), 0
         headers, path = Headers(scope=scope), scope["path"].removeprefix(scope.get("root_path", ""))
-        request_id, client = request_id_of(headers), self._client(scope, headers)
-        scope.setdefault("state", {}).update(request_id=request_id, client=client)
+        request_id = request_id_of(headers)
+        owner = self.tokens.owner(headers.get("authorization", ""))
+        client = owner or self._client(scope, headers)
+        scope.setdefault("state", {}).update(request_id=request_id, client=client, owner=owner)
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -102,7 +104,7 @@ class Guard:
             await send(message)
 
         try:
-            with self._admitted(scope["method"], path, headers, client):
+            with self._admitted(scope, path, headers):
                 await self.app(scope, _whole_in_time(receive, self.settings.limits.body_timeout_s), answer)
         except ProblemError as refused:
             await refused.response(scope)(scope, receive, answer)
@@ -128,17 +130,15 @@ class Guard:
             return last.rpartition(",")[2].strip()[:64] or peer
         return peer
 
-    def _admitted(
-        self, method: str, path: str, headers: Headers, client: str
-    ) -> AbstractContextManager[None]:
+    def _admitted(self, scope: Scope, path: str, headers: Headers) -> AbstractContextManager[None]:
         """A request counts for its client in the block. Raises ProblemError for one that may not be asked."""
-        limits = self.settings.limits
+        limits, owner, client = self.settings.limits, scope["state"]["owner"], scope["state"]["client"]
         if ordered := [name for name in ORDERS if name in headers]:  # no Gate took it out
             raise ProblemError(400, f"the header {ordered[0]} isn't taken here; leave it out")
-        if path.startswith("/v1/") and method != "OPTIONS" and not self._knows(headers):
+        if path.startswith("/v1/") and scope["method"] != "OPTIONS" and owner is None:
             needed = "this service needs a token: send the header 'Authorization: Bearer TOKEN'"
             raise ProblemError(401, needed, headers={"WWW-Authenticate": "Bearer"})
-        if self.token is None and not self._from_here(headers):
+        if not self.tokens and not self._from_here(headers):
             raise ProblemError(
                 403,
                 "without a token this service answers this machine's own pages alone; set a token, or name the host "
@@ -160,14 +160,6 @@ class Guard:
             many = f"{allowed} requests of yours are running; wait for one of them"
             raise ProblemError(429, many, retry_after_s=RETRY_S)
         return counted(running, client)
-
-    def _knows(self, headers: Headers) -> bool:
-        """Whether the request has the token; as long for a wrong one as for the right one."""
-        if self.token is None:
-            return True
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        same = hmac.compare_digest(given.strip().encode(), self.token.encode())
-        return scheme.lower() == "bearer" and same
 
     def _from_here(self, headers: Headers) -> bool:
         """Whether a request was sent to a name of this machine, and by no other site's page that a browser shows."""
@@ -219,7 +211,7 @@ def build_app(
     count: Count | None = None,
 ) -> FastAPI:
     """The application on a backend and a store. count: as in Guard. Raises InputError."""
-    token = token_from(os.environ, required=settings.require_token)
+    tokens = Tokens.of(os.environ, settings.tokens, required=settings.require_token)
     app = FastAPI(
         title="kiago-ray",
         version=__version__,
@@ -236,7 +228,7 @@ def build_app(
     for router in (predictions.router, scans.router, hull.router, searches.router, runs.router, page):
         app.include_router(router)
     app.mount("/assets", StaticFiles(packages=[("kiago_ray.service", "page")]))
-    app.add_middleware(Guard, settings=settings, token=token, count=count)
+    app.add_middleware(Guard, settings=settings, tokens=tokens, count=count)
     if settings.allowed_origins:  # outside the guard, so that its refusals can be read there too
         app.add_middleware(
             CORSMiddleware,

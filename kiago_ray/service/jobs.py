@@ -6,7 +6,7 @@
     DATA/searches/<id>/result/      the run directory of the search, with its shards
     DATA/waiting/<id>               there until it has ended
 
-So any replica can answer for any search, and a restart loses nothing.
+So any replica can answer for any search, and a restart loses nothing. Whose a search is stands in its id.
 """
 
 from __future__ import annotations
@@ -32,16 +32,23 @@ from kiago_ray.runs.state import state_of
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.search.stages import Progress
+from kiago_ray.service.tokens import NAME
 from kiago_ray.storage.location import Location, StorageError
 
 MOST_BEGUN = 3  # times that a worker may die over one shard of a search before that is given up
 TELL_S = 1.0  # between two looks at storage
 SEARCHES, WAITING, CANCEL, RESULT = "searches", "waiting", "cancel", "result"
-_ID = re.compile(r"[0-9]{8}T[0-9]{12}-[0-9a-f]{16}")
+_ID = re.compile(rf"[0-9]{{8}}T[0-9]{{12}}-[0-9a-f]{{16}}(?:-({NAME}))?")
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 log = logging.getLogger("kiago_ray.service")
+
+
+def owner_of(job_id: str) -> str:
+    """The name of the token with which a job was submitted; "" where that has none."""
+    found = _ID.fullmatch(job_id)
+    return (found and found[1]) or ""
 
 
 class ForeignJobError(StorageError):
@@ -135,10 +142,13 @@ class JobStore:
         """The directory with what came of it."""
         return self.folder(job_id) / RESULT
 
-    def submit(self, spec: SearchSpec, preset: str, client: str, rows_per_shard: int) -> Job:
-        """Keep a new job."""
+    def submit(
+        self, spec: SearchSpec, preset: str, client: str, rows_per_shard: int, *, owner: str = ""
+    ) -> Job:
+        """Keep a new job. owner: the name of the client's token, "" where that has none."""
+        job_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(8)}"  # names sort by time
         request = Request(
-            id=f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(8)}",  # names sort by time
+            id=f"{job_id}-{owner}" if owner else job_id,
             spec=spec.model_dump(mode="json"),
             preset=preset,
             client=client,
@@ -217,10 +227,14 @@ class JobStore:
         """Let it wait no more."""
         (self.place / WAITING / job_id).delete()
 
-    def remove_ended(self) -> bool:
-        """Remove the oldest search that has ended, to make room; whether there was one."""
+    def ids_of(self, owner: str) -> list[str]:
+        """The jobs of a token's name, newest first; for "" those without a name."""
+        return [job_id for job_id in self.ids() if owner_of(job_id) == owner]
+
+    def remove_ended(self, owner: str = "") -> bool:
+        """Remove an owner's oldest search that has ended, to make room; whether there was one."""
         waiting = set(self.waiting())
-        oldest = next((job_id for job_id in reversed(self.ids()) if job_id not in waiting), None)
+        oldest = next((job_id for job_id in reversed(self.ids_of(owner)) if job_id not in waiting), None)
         if oldest is not None:
             self.folder(oldest).delete_all()
         return oldest is not None

@@ -23,9 +23,10 @@ from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
 from kiago_ray.service.backend import Asked, Service
-from kiago_ray.service.jobs import Job, JobStore, State
+from kiago_ray.service.jobs import Job, JobStore, State, owner_of
 from kiago_ray.service.problems import ProblemError, Shape, json_of, problems
 from kiago_ray.service.settings import Limits
+from kiago_ray.service.tokens import sees_all
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES
 from kiago_ray.storage.table import read_table
@@ -45,6 +46,7 @@ class JobView(Shape):
     """A search as it stands."""
 
     id: str
+    owner: str = Field(description="The name of the token that it was submitted with; empty without one.")
     state: State
     submitted_at: str
     started_at: str | None
@@ -80,9 +82,11 @@ class CandidatePage(Shape):
 SearchId = Annotated[str, Path(description="As a submission answered.", max_length=64)]
 
 
-def found_job(search_id: SearchId, service: Asked) -> Job:
-    """The search that a path names. Raises ProblemError, 404."""
-    job = service.store.get(search_id)
+def found_job(search_id: SearchId, request: Request, service: Asked) -> Job:
+    """The search that a path names, of who asks. Raises ProblemError, 404."""
+    owner = request.state.owner
+    mine = sees_all(owner) or owner_of(search_id) == owner
+    job = service.store.get(search_id) if mine else None
     if job is None:
         raise ProblemError(404, "there is no such search; GET /v1/searches lists them")
     return job
@@ -143,7 +147,7 @@ async def submit(request: Request, response: Response, service: Asked) -> Any:
     models = backend.models
     spec, preset = await run_in_threadpool(requested_search, values, limits)
     await service.answered(backend.in_turn(lambda: models.check(spec)))
-    job = await run_in_threadpool(_keep, service, request.state.client, spec, preset)
+    job = await run_in_threadpool(_keep, service, request, spec, preset)
     backend.wake()
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/searches/{job.request.id}"
     try:
@@ -154,13 +158,14 @@ async def submit(request: Request, response: Response, service: Asked) -> Any:
 
 @router.get("", summary="List searches", responses=problems(422))
 def listed(
+    request: Request,
     service: Asked,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     offset: Annotated[int, Query(ge=0, le=10**6)] = 0,
 ) -> JobList:
-    """Newest first."""
-    store = service.store
-    ids = store.ids()
+    """Newest first; those of the token's name, where it has one."""
+    store, owner = service.store, request.state.owner
+    ids = store.ids() if sees_all(owner) else store.ids_of(owner)
     jobs = store.readable(ids[offset : offset + limit])
     return JobList(total=len(ids), searches=[_view(job, store, whole=False) for job in jobs])
 
@@ -177,7 +182,7 @@ def one(job: Found, service: Asked) -> JobView:
     summary="Cancel a search",
     responses={200: {"model": JobView, "description": "It had ended before."}, **problems(404, 422)},
 )
-def cancel(job: Found, response: Response, service: Asked) -> JobView:
+def cancel(job: Found, request: Request, response: Response, service: Asked) -> JobView:
     """It ends at its next step, or when its turn comes. What had ended stays as it is."""
     store, search_id = service.store, job.request.id
     if job.ended:
@@ -188,7 +193,7 @@ def cancel(job: Found, response: Response, service: Asked) -> JobView:
         # Else a worker has just begun, and sees it.
         with suppress(LeaseError), Lease(store.folder(search_id)):
             store.finish(search_id, "cancelled")
-    return _view(found_job(search_id, service), store)
+    return _view(found_job(search_id, request, service), store)
 
 
 @router.get(
@@ -248,9 +253,9 @@ def candidates(
     response_class=Response,
     responses={200: {"content": {"image/png": _BINARY}}, **problems(404, 409, 422)},
 )
-def plot(search_id: SearchId, name: Annotated[str, Path(max_length=64)], service: Asked) -> Response:
+def plot(job: Found, name: Annotated[str, Path(max_length=64)], service: Asked) -> Response:
     """As PNG; `plots` of the search names them."""
-    result = _result(service.store, found_job(search_id, service))
+    result = _result(service.store, job)
     content = (result / name).read_if_there() if name in SEARCH_PLOTS else None
     if content is None:
         raise ProblemError(404, "there is no such plot; the search's `plots` names them")
@@ -277,9 +282,10 @@ def requested_search(values: Mapping[str, Any], limits: Limits) -> tuple[SearchS
     return spec, preset
 
 
-def _keep(service: Service, client: str, spec: SearchSpec, preset: str) -> Job:
-    """A new job. Raises ProblemError where there are too many."""
+def _keep(service: Service, request: Request, spec: SearchSpec, preset: str) -> Job:
+    """A new job of who asks. Raises ProblemError where there are too many."""
     store, limits = service.store, service.settings.limits
+    client, owner = request.state.client, request.state.owner
     with service.keeping:  # counting and keeping are one; other replicas count for themselves
         refused = partial(ProblemError, retry_after_s=QUOTA_RETRY_S)
         if store.waiting_of(client) >= limits.searches_per_client:
@@ -287,9 +293,9 @@ def _keep(service: Service, client: str, spec: SearchSpec, preset: str) -> Job:
             raise refused(429, mine)
         if len(store.waiting()) >= limits.searches_waiting:
             raise refused(429, "too many searches wait; come back later")
-        if len(store.ids()) >= limits.searches_kept and not store.remove_ended():
+        if len(store.ids_of(owner)) >= limits.searches_kept and not store.remove_ended(owner):
             raise refused(503, "the service keeps no more searches")
-        return store.submit(spec, preset, client, service.settings.search_shard_rows)
+        return store.submit(spec, preset, client, service.settings.search_shard_rows, owner=owner)
 
 
 def _result(store: JobStore, job: Job) -> Location:
@@ -310,6 +316,7 @@ def _view(job: Job, store: JobStore | None, *, whole: bool = True) -> JobView:
     plots = [name for name in SEARCH_PLOTS if section or name != SECTION_PLOT]
     return JobView(
         **request.model_dump(include={"id", "submitted_at", "preset"}),
+        owner=owner_of(request.id),
         **status.model_dump(include={"state", "started_at", "ended_at", "error", "summary"}),
         base=spec.get("base"),
         candidates=len(spec["start"]["rows"]) or spec["candidates"],

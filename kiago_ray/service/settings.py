@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, IPvAnyNetwork, model_validator
 
-from kiago_ray.errors import InputError
 from kiago_ray.search.sections import Section
-
-TOKEN = "KIAGO_TOKEN"
-"""The environment variable with the token that clients must send. Settings never hold it."""
-SHORTEST_TOKEN = 16
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -50,11 +44,11 @@ class Limits(Section):
     search_atoms: int = Field(default=200, ge=1, le=100_000)
     """Highest n_unit.max of a search."""
     searches_per_client: int = Field(default=4, ge=1, le=10_000)
-    """Searches of one client that wait or run."""
+    """Searches of one client, or one name of `tokens`, that wait or run."""
     searches_waiting: int = Field(default=64, ge=1, le=100_000)
     """Searches of all clients that wait or run."""
     searches_kept: int = Field(default=10_000, ge=1, le=10**6)
-    """Searches on storage; beyond it the oldest that ended are removed."""
+    """Searches on storage, of each name of `tokens` for itself; beyond it the oldest that ended are removed."""
 
 
 class ServiceSettings(Section):
@@ -78,8 +72,12 @@ class ServiceSettings(Section):
     search_shard_rows: int = Field(default=128, ge=8, le=65_536)
     """Rows of a search that run together; what is done of a search that is cut off is kept by these."""
     require_token: bool = True
-    """Whether the service refuses to start without KIAGO_TOKEN in the environment; `kiago serve` asks for it only
-    where other machines can reach it.
+    """Whether the service refuses to start without KIAGO_TOKEN in the environment or `tokens`; `kiago serve` asks for
+    one only where other machines can reach it.
+    """
+    tokens: str | None = None
+    """A file with named tokens: a line of a name, a space and a token for each, read again when it changes. Searches
+    and limits are then each name's own; the name admin and KIAGO_TOKEN see all.
     """
     allowed_origins: tuple[str, ...] = ()
     """Other sites whose pages may ask (CORS), such as https://lab.example.org."""
@@ -102,19 +100,6 @@ class ServiceSettings(Section):
                 "of the proxies that set it, such as 10.1.0.0/16"
             )
         return self
-
-
-def token_from(environment: Mapping[str, str], *, required: bool) -> str | None:
-    """The token that clients must send, None where none is set. Raises InputError."""
-    token = environment.get(TOKEN, "").strip()
-    if not token and required:
-        raise InputError(
-            f"{TOKEN} is not set, and the service would be open to anybody who reaches it; set it to a secret of "
-            f"at least {SHORTEST_TOKEN} characters"
-        )
-    if 0 < len(token) < SHORTEST_TOKEN:
-        raise InputError(f"{TOKEN} is shorter than {SHORTEST_TOKEN} characters; choose a longer secret")
-    return token or None
 
 
 def is_loopback(host: str) -> bool:

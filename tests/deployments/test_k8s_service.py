@@ -79,6 +79,17 @@ def test_only_where_replicas_run_is_the_token(service: Manifests) -> None:
         assert container.get("env", []) == ([] if name == "head" else [wanted])
 
 
+def test_named_tokens_are_a_file_that_changes_with_the_secret(service: Manifests) -> None:
+    """A variable, and a mount by subPath, would stay as they were until the pod restarts."""
+    for group in only(service, "RayService")["spec"]["rayClusterConfig"]["workerGroupSpecs"]:
+        pod = group["template"]["spec"]
+        assert pod["volumes"][-1] == {"name": "tokens", "secret": {"secretName": "kiago-service"}}
+        mount = {"name": "tokens", "mountPath": "/etc/kiago-service", "readOnly": True}
+        assert pod["containers"][0]["volumeMounts"][-1] == mount
+    serve = yaml.safe_load(only(service, "RayService")["spec"]["serveConfigV2"].replace("# tokens:", "tokens:"))
+    assert serve["applications"][0]["args"]["tokens"] == f"{mount['mountPath']}/tokens"
+
+
 def test_the_cluster_is_the_standing_one_and_what_the_service_adds(render: Render) -> None:
     for hardware in ("cpu", "gpu"):
         manifests = render(f"{hardware}-service")
@@ -87,6 +98,8 @@ def test_the_cluster_is_the_standing_one_and_what_the_service_adds(render: Rende
         del cluster["headGroupSpec"]["template"]["spec"]["containers"][0]["ports"][-1]
         for each in cluster["workerGroupSpecs"]:
             del each["template"]["spec"]["containers"][0]["env"]
+            del each["template"]["spec"]["containers"][0]["volumeMounts"][-1]
+            del each["template"]["spec"]["volumes"][-1]
         assert cluster == only(render(hardware), "RayCluster")["spec"]
         assert not [each for each in manifests if each["kind"] == "RayCluster"]
 
