@@ -189,7 +189,9 @@ def _refuse(text: str, plain: str, at: int, token: str, before: str) -> NoReturn
             _fail(text, "undetermined amount", at, token, definite)
         _fail(text, "unknown element", at, token, "symbols are those of H to Og, such as 'Cu'")
     if _CHARGE.match(plain, at) and before != "open":
-        _fail(text, "charge", at, text[at:].strip(), "a formula has neither charges nor open ends: leave it out")
+        _fail(
+            text, "charge", at, text[at:].strip(), "a formula has neither charges nor open ends: leave it out"
+        )
     if token in "+-±" and before != "open":
         if token == "-" and amount_expected and after and after in "0123456789.":
             _fail(text, "negative amount", at, text[at : at + 2], "amounts are positive")
@@ -199,7 +201,9 @@ def _refuse(text: str, plain: str, at: int, token: str, before: str) -> NoReturn
         _fail(text, "undetermined amount", at, text[at], definite)
     if token.isalpha() and not token.isascii():
         called = unicodedata.name(token, "a letter").capitalize()
-        _fail(text, "unknown element", at, text[at], f"that is {called}; type the letter of the Latin alphabet")
+        _fail(
+            text, "unknown element", at, text[at], f"that is {called}; type the letter of the Latin alphabet"
+        )
     if token.isalpha() and before == "open":
         _fail(text, "unknown element", at, text[at], "a symbol starts with a capital, such as 'Cu'")
     _fail(text, "syntax", at, text[at], "a formula holds elements, amounts and brackets")

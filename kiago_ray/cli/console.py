@@ -76,7 +76,9 @@ AsJson = Annotated[bool, Option("--json", help="One JSON object on stdout.")]
 NamedOut = Annotated[str | None, Option(help="Directory or URI; by default runs/NAME.")]
 Address = Annotated[
     str | None,
-    Option(help="Ray cluster: auto, HOST:PORT, or local for this machine alone; by default RAY_ADDRESS, else local."),
+    Option(
+        help="Ray cluster: auto, HOST:PORT, or local for this machine alone; by default RAY_ADDRESS, else local."
+    ),
 ]
 DryRun = Annotated[bool, Option("--dry-run", help="Check the file, print the plan and stop.")]
 Gpus = Annotated[float | None, Option(min=0, help="Instead of the file's resources.gpus, such as 0.25.")]
@@ -89,7 +91,9 @@ NoTracking = Annotated[bool, Option("--no-tracking", help="Keep no MLflow record
 def check_local(option: str, path: Path) -> None:
     """Raise InputError for s3://bucket/x where only files of this machine are written."""
     if path.parts and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+:", path.parts[0]):
-        raise InputError(f"{option}: {path} looks like a place on a storage; name a local path, and copy it there")
+        raise InputError(
+            f"{option}: {path} looks like a place on a storage; name a local path, and copy it there"
+        )
 
 
 def tell_known(known: KnownMaterials | None, tried: TriedMaterials | None = None) -> None:

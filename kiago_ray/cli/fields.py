@@ -23,7 +23,10 @@ from kiago_ray.service.settings import ServiceSettings
 from kiago_ray.sweep.spec import SweepSpec
 
 KINDS: Mapping[str, tuple[type[BaseModel], str]] = {
-    "search": (SearchSpec, "`kiago search --set NAME=VALUE`, `--spec FILE`, and `search:` of campaigns and sweeps"),
+    "search": (
+        SearchSpec,
+        "`kiago search --set NAME=VALUE`, `--spec FILE`, and `search:` of campaigns and sweeps",
+    ),
     "campaign": (CampaignSpec, "`kiago campaign run FILE`"),
     "sweep": (SweepSpec, "`kiago sweep FILE`"),
     "service": (ServiceSettings, "`kiago serve --settings FILE`"),
@@ -87,7 +90,11 @@ def all_fields() -> list[FieldFacts]:
         schema = model.model_json_schema()
         for name, field in _walk(schema, schema.get("$defs", {}), ""):
             section = field["values"] == _SECTION
-            own = {} if section or of != "search" else {key: _at(values, name) for key, values in presets.items()}
+            own = (
+                {}
+                if section or of != "search"
+                else {key: _at(values, name) for key, values in presets.items()}
+            )
             default = "" if section else field["default"]
             differing = {key: value for key, value in own.items() if value not in (None, default)}
             found.append(FieldFacts(of, name, field["values"], default, differing, field["why"]))
@@ -116,7 +123,9 @@ def _section(field: Schema, kinds: Schema) -> tuple[Schema | None, str | None]:
     if isinstance(field.get("additionalProperties"), Mapping):
         kind, within = _section(field["additionalProperties"], kinds)
         return kind, None if within is None else f"NAME.{within}"
-    return next((found for each in field.get("anyOf", ()) if (found := _section(each, kinds))[0]), (None, None))
+    return next(
+        (found for each in field.get("anyOf", ()) if (found := _section(each, kinds))[0]), (None, None)
+    )
 
 
 def values_text(field: Schema, kinds: Schema) -> str:
@@ -202,7 +211,9 @@ def show(found: Sequence[FieldFacts]) -> None:
         terminal.print(Text.assemble((each.name, "bold"), f"  {each.values}"))
         lines = [*([f"default: {each.defaults}"] if each.defaults else []), each.why]
         for line in lines:
-            terminal.print(Text(textwrap.fill(line, terminal.width, initial_indent=_IN, subsequent_indent=_IN)))
+            terminal.print(
+                Text(textwrap.fill(line, terminal.width, initial_indent=_IN, subsequent_indent=_IN))
+            )
         terminal.print()
     terminal.print(Text(plural(len(found), "field")))
 

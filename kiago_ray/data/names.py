@@ -61,7 +61,9 @@ def read(text: str) -> dict[str, float]:
     if (water := _WATER.search(plain)) is not None and not _in_order(plain):
         count = water["count"] or "1"
         dry = plain[: water.end("amount")]
-        message = f"{text[:60]!r} may hold {count} H2O; write {dry}·{count}H2O, or H2O in brackets if none is meant"
+        message = (
+            f"{text[:60]!r} may hold {count} H2O; write {dry}·{count}H2O, or H2O in brackets if none is meant"
+        )
         raise FormulaError("ambiguous", f"ambiguous: {message}")
     meant = _other_capitals(plain)
     if meant is not None:
@@ -77,7 +79,9 @@ def _check_atoms(text: str, plain: str, amounts: dict[str, float]) -> None:
     symbol = max(amounts, key=lambda each: amounts[each])
     meant = next(filter(_is_known, _readings(plain, keep_small=False)), None)
     advice = f"did you mean {meant}?" if meant else "write smaller amounts in the same ratio"
-    held = f"{text[:60]!r} has {amounts[symbol]:g} atoms of {symbol}, and a formula at most {MAX_ATOMS:g} in all"
+    held = (
+        f"{text[:60]!r} has {amounts[symbol]:g} atoms of {symbol}, and a formula at most {MAX_ATOMS:g} in all"
+    )
     raise FormulaError("amount out of bounds", f"amount out of bounds: {held}; {advice}")
 
 

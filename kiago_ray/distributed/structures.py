@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from kiago_ray.chemistry.elements import Floats
-from kiago_ray.distributed.cluster import connected, nodes, one_line
+from kiago_ray.distributed.cluster import capacity, connected, one_line, options, refusal
+from kiago_ray.errors import InputError
 from kiago_ray.hull import EnergyHull
+from kiago_ray.runs.spec import ResourcesSpec
 from kiago_ray.structures.proposals import Found, Request, Settings, structure_of
 from kiago_ray.structures.relaxation import Potential
 
@@ -43,10 +45,12 @@ def found_on_ray(
     with connected(address):
         import ray
 
-        cores = sum(int(node.get("CPU", 0)) for node in nodes())
-        number = max(min(workers or cores, len(requests)), 1)
+        resources = ResourcesSpec()
+        if not (cores := capacity(resources)):
+            raise InputError(refusal(resources))
+        number = min(workers or cores, len(requests))
         kind: Any = ray.remote(StructureWorker).options(
-            num_cpus=1, max_restarts=_TRIES, max_task_retries=_TRIES - 1
+            **options(resources), max_restarts=_TRIES, max_task_retries=_TRIES - 1
         )
         shared = [ray.put(each) for each in (settings, hull, odds)]
         free = [kind.remote(*shared) for _ in range(number)]

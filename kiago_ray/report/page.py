@@ -43,7 +43,13 @@ _CANDIDATES = (
 )
 _OF_CAMPAIGNS = ("base", "search")
 _FORMULAS = ("formula", "base", "nearest_known", "best_nearby")
-_KINDS = {"formula": "f", "base": "f", "search": "f", "oxidation_states": "states", "plausibility_reason": "long"}
+_KINDS = {
+    "formula": "f",
+    "base": "f",
+    "search": "f",
+    "oxidation_states": "states",
+    "plausibility_reason": "long",
+}
 _KINDS |= {"made": "short", "passed": "short"}
 
 

@@ -190,7 +190,9 @@ def _check_different(searches: Sequence[PlannedSearch]) -> None:
     for each in searches:
         first = same.setdefault((each.spec.model_dump_json(), each.bases), each.name)
         if first != each.name:
-            raise SpecError(f"{each.name} is the same search as {first}, all its fields are equal; leave one out")
+            raise SpecError(
+                f"{each.name} is the same search as {first}, all its fields are equal; leave one out"
+            )
 
 
 def _around_all(

@@ -232,7 +232,9 @@ class SearchSpec(sections.Section):
     def _what_would_do(self, const: Floats) -> str:
         """What to write where no number of atoms makes fixed fractions (118,) whole atoms."""
         may_grow, within = self.fixed_may_grow, range(self.n_unit.min, self.n_unit.max + 1)
-        near = {SYMBOLS[z]: Fraction(const[z]).limit_denominator(self.n_unit.max) for z in np.flatnonzero(const)}
+        near = {
+            SYMBOLS[z]: Fraction(const[z]).limit_denominator(self.n_unit.max) for z in np.flatnonzero(const)
+        }
         exact = amounts_row({symbol: float(share) for symbol, share in near.items()})
         if np.abs(exact - const).max() < _ROUNDED and (there := feasible_totals(within, exact, may_grow)):
             shares = ", ".join(f"{symbol}={share}" for symbol, share in near.items())

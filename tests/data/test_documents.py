@@ -10,8 +10,14 @@ from kiago_ray.data.documents import DoubledKeyError, read_json_text, read_yaml_
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seeds: [0]\nalpha: 4\nseeds: [1, 2]\n", "the key 'seeds' is given twice, in lines 1 and 3; give it once"),
-        ("limits: {a: 1}\n'limits':\n  b: 2\n", "the key 'limits' is given twice, in lines 1 and 2; give it once"),
+        (
+            "seeds: [0]\nalpha: 4\nseeds: [1, 2]\n",
+            "the key 'seeds' is given twice, in lines 1 and 3; give it once",
+        ),
+        (
+            "limits: {a: 1}\n'limits':\n  b: 2\n",
+            "the key 'limits' is given twice, in lines 1 and 2; give it once",
+        ),
         ("a:\n  - {b: 1,\n     b: 1}\n", "the key 'b' is given twice, in lines 2 and 3; give it once"),
         ("{a: 1, a: 2}", "the key 'a' is given twice; give it once"),
     ],
@@ -25,7 +31,10 @@ def test_a_key_of_yaml_that_stands_twice(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"seed": 1,\n "alpha": 2,\n "seed": 3}', "the key 'seed' is given twice, in lines 1 and 3; give it once"),
+        (
+            '{"seed": 1,\n "alpha": 2,\n "seed": 3}',
+            "the key 'seed' is given twice, in lines 1 and 3; give it once",
+        ),
         (b'{"start": {"kind": 1, "kind": 2}}', "the key 'kind' is given twice; give it once"),
     ],
 )

@@ -132,7 +132,9 @@ def test_what_cant_run_is_refused_whole_each_with_its_reason() -> None:
 
 
 def test_equal_searches_whose_fields_are_written_differently_are_refused() -> None:
-    with pytest.raises(SpecError, match="LaNiAsO-b-s0 is the same search as LaNiAsO-a-s0, all its fields are equal"):
+    with pytest.raises(
+        SpecError, match="LaNiAsO-b-s0 is the same search as LaNiAsO-a-s0, all its fields are equal"
+    ):
         plan(bases=["LaNiAsO"], variants={"a": {"learning_rate": 0.1}, "b": {"learning_rate": [0.1, 0.1]}})
 
 

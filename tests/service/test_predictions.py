@@ -52,9 +52,21 @@ def test_all_formats_say_the_same(service: Service) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "told"),
     [
-        ("predict", b'{"formulas": ["MgB2"],\n"formulas": ["NbN"]}', "the key 'formulas' is given twice, in lines 1"),
-        ("explain", b'{"formula": "MgB2", "formula": "NbN"}', "the key 'formula' is given twice; give it once"),
-        ("section", b'{"formula": "MgB2", "formula": "NbN"}', "the key 'formula' is given twice; give it once"),
+        (
+            "predict",
+            b'{"formulas": ["MgB2"],\n"formulas": ["NbN"]}',
+            "the key 'formulas' is given twice, in lines 1",
+        ),
+        (
+            "explain",
+            b'{"formula": "MgB2", "formula": "NbN"}',
+            "the key 'formula' is given twice; give it once",
+        ),
+        (
+            "section",
+            b'{"formula": "MgB2", "formula": "NbN"}',
+            "the key 'formula' is given twice; give it once",
+        ),
         ("scan", b'{"formula": "MgB2", "formula": "NbN"}', "the key 'formula' is given twice; give it once"),
         ("explain", b"\xff", "this is no JSON; send JSON in UTF-8"),
         ("explain", b'{"formula": "Bi-2212"}', "did you mean Bi2Sr2CaCu2O8?"),
