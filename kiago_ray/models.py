@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,7 +21,15 @@ from kiago_ray.predictors.base import Predictors, predict
 from kiago_ray.predictors.energy import EnergyEnsemble
 from kiago_ray.predictors.ensemble import CalibratedEnsemble
 from kiago_ray.predictors.oracle import Oracle, load_oracle
-from kiago_ray.predictors.weights import ENERGIES, ORACLE, folder_with, load_card, load_cards, load_predictors
+from kiago_ray.predictors.weights import (
+    ENERGIES,
+    ORACLE,
+    folder_with,
+    load_card,
+    load_cards,
+    load_predictors,
+    version_of,
+)
 from kiago_ray.screening.candidates import Opinions
 from kiago_ray.screening.known import BaseMaterial, KnownMaterials, TriedMaterials
 from kiago_ray.search.problem import Substitutions, resolve
@@ -92,7 +98,7 @@ class Models:
     @property
     def version(self) -> str:
         """Twelve digits that change with any of the weights."""
-        return hashlib.sha256(json.dumps(self.hashes, sort_keys=True).encode()).hexdigest()[:12]
+        return version_of(self.hashes)
 
     @property
     def identity(self) -> dict[str, Any]:

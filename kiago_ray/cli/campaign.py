@@ -40,7 +40,8 @@ from kiago_ray.storage.run_directory import (
 )
 from kiago_ray.storage.table import first_rows
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.tracking import record, tracking_target
+from kiago_ray.tracking.record import record
+from kiago_ray.tracking.target import tracking_target
 
 TRACK = "kiago campaign track {} --tracking-uri URI"  # sends MLflow what it lacks
 SHOWN_ROWS = 40

@@ -39,7 +39,7 @@ from kiago_ray.storage.location import AT_ONCE, Location, Where
 from kiago_ray.storage.run_directory import cpu_name
 
 if TYPE_CHECKING:
-    from kiago_ray.tracking import TrackingTarget
+    from kiago_ray.tracking.target import TrackingTarget
 
 Looked = TypeVar("Looked")
 POLL_S = 0.25

@@ -42,8 +42,9 @@ from kiago_ray.storage.run_directory import (
 )
 from kiago_ray.sweep.results import SweepResults, gather, write_results
 from kiago_ray.sweep.spec import SweepSpec
-from kiago_ray.sweep.trials import Ledger, SweepWatcher
-from kiago_ray.tracking import LiveRecord, TrackingReport, record, recorded_whole
+from kiago_ray.sweep.trials import Ledger, SweepWatcher, Trial
+from kiago_ray.tracking.entries import sweep_progress
+from kiago_ray.tracking.record import LiveRecord, TrackingReport, record, recorded_whole
 
 _PROBE_BYTES = 1 << 20
 ShouldStop = Callable[[], bool]
@@ -231,6 +232,8 @@ class _Campaign:
         if self.state.behind() and self.indexing.done():
             self.indexing = self.clerk.submit(self._write_index)
         self.done[name].append(seen.manifest)
+        if points := self.drive.live.progress(self.done.values()):
+            self.finisher.submit(self.drive.live.move, points)
         self._finish(name)
         while self.merging and self.merging[0].done():  # one thread merges, so that they end in their order
             self.merging.popleft().result()  # one that failed ends the campaign now, not after the last shard
@@ -321,9 +324,14 @@ def _search(sweep: SweepSpec, request: RunRequest, drive: _Drive, watcher: Sweep
             raise InputError(refusal(sweep.resources))
         # An autoscaler adds nodes for what waits.
         at_once = sweep.concurrency or (sweep.points if wait else held)
-        experiment = Experiment(
-            sweep, request.setup, at_once, watcher, drive.should_stop, lambda trial: drive.live.done(trial.id)
-        )
+        over = [trial for trial in before if trial.ended]
+
+        def ended(trial: Trial) -> None:
+            over.append(trial)
+            drive.live.done(trial.id)
+            drive.live.move(sweep_progress(sweep, over))
+
+        experiment = Experiment(sweep, request.setup, at_once, watcher, drive.should_stop, ended)
         if left:
             experiment.run_trials(before)
         trials = ledger.trials()  # what failed keeps the others from nothing

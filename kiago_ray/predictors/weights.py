@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, get_args
 
@@ -122,6 +123,11 @@ def load_cards(folder: Path | None = None) -> dict[str, dict[str, Any]]:
 def weights_hashes(folder: Path | None = None) -> dict[str, str]:
     """SHA-256 by kind of the weights whose cards `load_cards` gives."""
     return {kind: card["sha256"] for kind, card in load_cards(folder).items()}
+
+
+def version_of(hashes: Mapping[str, str]) -> str:
+    """Twelve digits that change with any of the weights. hashes: SHA-256 by kind."""
+    return hashlib.sha256(json.dumps(dict(hashes), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def read_weights(kind: str, folder: Path | None = None) -> tuple[bytes, dict[str, Any], Path]:

@@ -20,7 +20,7 @@ from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Plan
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import RunDirectoryError
-from kiago_ray.tracking import TrackingTarget
+from kiago_ray.tracking.target import TrackingTarget
 
 from .conftest import Heard, MakePlan
 from .fault_workers import DiesOnceAShard, Poisoned

@@ -15,9 +15,11 @@ from kiago_ray.sweep.metrics import METRICS, Score
 from kiago_ray.sweep.results import gather, write_results
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import Ledger, trial_name
-from kiago_ray.tracking import TrackingReport, TrackingTarget, record, recorded_whole
+from kiago_ray.tracking.record import TrackingReport, record, recorded_whole
+from kiago_ray.tracking.target import TrackingTarget
 
 from .sweeps import request_for, small_sweep
+from .tracked_campaigns import name_of
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def runs(where: TrackingTarget) -> dict[str, Run]:
     (experiment,) = [each for each in client.search_experiments() if each.name == "small"]
     found = client.search_runs([experiment.experiment_id])
     assert len({run.info.run_name for run in found}) == len(found)
-    return {run.info.run_name: run for run in found}
+    return {name_of(run): run for run in found}
 
 
 def test_each_trial_is_a_run_below_the_sweeps(place: Location, sweep: SweepSpec, tmp_path: Path) -> None:

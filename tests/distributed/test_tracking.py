@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,19 +16,16 @@ import pytest
 import yaml
 from pyarrow import fs
 
-from kiago_ray import tracking
+from kiago_ray.runs.shards import best_of, state_of
+from kiago_ray.search.result import QUANTITIES
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, SearchResults, read_results
-from kiago_ray.tracking import (
-    CURVE_POINTS,
-    TrackingReport,
-    record,
-    recorded_whole,
-    search_points,
-    tracking_target,
-)
+from kiago_ray.tracking import record as record_module
+from kiago_ray.tracking.entries import CURVE_POINTS, search_points
+from kiago_ray.tracking.record import LiveRecord, TrackingReport, record, recorded_whole
+from kiago_ray.tracking.target import tracking_target
 
-from .tracked_campaigns import Campaign, Record, target_of, track
+from .tracked_campaigns import Campaign, Record, name_of, target_of, track
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_the_campaigns_fields_and_where_it_comes_from(recorded: tuple[Campaign, 
         assert (tags["weights.tc"], tags["weights.ef"]) == ("aa" * 32, "bb" * 32)
         assert tags["git"] == tags["mlflow.source.git.commit"] == "c0ffee"
     assert "LaNiAsO, MgB2" in parent.data.tags["mlflow.note.content"]
-    assert {run.info.run_name for run in found.runs()} == {"small", *campaign.names}
+    assert set(map(name_of, found.runs())) == {"small", *campaign.names}
 
 
 def test_numbers_are_those_of_the_summaries(recorded: tuple[Campaign, Record]) -> None:
@@ -134,17 +134,26 @@ def test_files_are_there_byte_for_byte(recorded: tuple[Campaign, Record], tmp_pa
         assert yaml.safe_load(files.pop("spec.yaml"))["search"] == search.spec.model_dump(mode="json")
         assert set(files) == {
             "candidates.parquet",
+            "candidates.json",
             "top.csv",
             "tc_against_ef.png",
             "pareto.png",
             "search_against_oracle.png",
             "trajectory.png",
         }
+        told = json.loads(files.pop("candidates.json"))
+        rows = pq.read_table(campaign.folder / "searches" / search.name / "candidates.parquet")
+        column = told["columns"].index("formula")
+        assert [row[column] for row in told["data"]] == rows["formula"].to_pylist()
         for name, content in files.items():
             assert content == (campaign.folder / "searches" / search.name / name).read_bytes()
     files = found.files(found.parent(), tmp_path / "campaign")
     plots = {path.name for path in campaign.folder.glob("*.png")}
     assert plots
+    table = json.loads(files.pop("candidates.json"))
+    assert len(table["data"]) == len(pq.read_table(campaign.folder / "candidates.parquet"))
+    shown = json.loads(found.parent().data.tags["mlflow.loggedArtifacts"])
+    assert shown == [{"path": "candidates.json", "type": "table"}]
     assert set(files) == {"spec.yaml", "candidates.parquet", "top.csv", "report.html", *plots}
     for name, content in files.items():
         assert content == (campaign.folder / name).read_bytes()
@@ -204,6 +213,49 @@ def test_files_of_a_remote_campaign_come_by_way_of_this_machine(campaign: Campai
         assert files[name] == (campaign.folder / name).read_bytes()
 
 
+def test_the_run_moves_while_it_goes_on(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.time()
+    live = LiveRecord(campaign.directory, campaign.plan, target_of(campaign))
+    manifests = list(state_of(campaign.location, campaign.plan).manifests.values())
+    assert live.progress([manifests[:1]]) == []  # there is no run yet
+    live.done()
+    live.progress([manifests[:1]])
+    assert live.progress([manifests[:2]]) == []  # too soon after the last
+    monkeypatch.setattr(record_module, "PROGRESS_S", 0)
+    for count in (2, 4, 6):
+        live.move(live.progress([manifests[:1], manifests[1:count]]))
+    found = Record(target_of(campaign))
+    run = found.parent()
+    assert run.info.status == "RUNNING"
+    assert found.curve(run, "shards_done") == [(2, 2), (4, 4), (6, 6)]
+    assert found.curve(run, "rows_done")[-1] == (6, 40)
+    assert all(value > 0 for _, value in found.curve(run, "rows_per_s"))
+    best = best_of(manifests)
+    assert best is not None
+    assert run.data.metrics["best_tc_k"] == best["tc_k"]
+    times = [point.timestamp for point in found.client.get_metric_history(run.info.run_id, "shards_done")]
+    assert began - 1 < min(times) / 1000 <= max(times) / 1000 < time.time() + 1
+    live.end()
+    assert found.curve(found.parent(), "shards_done") == [(2, 2), (4, 4), (6, 6)]
+
+
+def test_a_person_reads_what_a_run_is_whose_and_when(recorded: tuple[Campaign, Record]) -> None:
+    campaign, found = recorded
+    parent = found.parent()
+    best = json.loads((campaign.folder / "summary.json").read_text())["best"]
+    note = parent.data.tags["mlflow.note.content"]
+    assert "campaign `small`: a search for new superconductors" in note
+    assert best[0]["formula"] in note if best else "0 pass the screens" in note
+    for name, run in found.children().items():
+        assert f"Base: {campaign.plan.search(name).base}" in run.data.tags["mlflow.note.content"]
+    assert {run.data.tags["mlflow.user"] for run in found.runs()} == {getpass.getuser()}
+    at = datetime.fromtimestamp(parent.info.start_time / 1000)
+    named = datetime.strptime(parent.info.run_name, "small %Y-%m-%d %H:%M:%S")
+    assert abs(at - named).total_seconds() < 5
+    experiment = found.client.get_experiment(parent.info.experiment_id)
+    assert "proposes new superconductors" in experiment.tags["mlflow.note.content"]
+
+
 def test_long_curves_are_thinned_to_their_ends(recorded: tuple[Campaign, Record]) -> None:
     campaign, _ = recorded
     results = read_results(campaign.location / "searches" / campaign.names[0], SearchResults)
@@ -214,7 +266,7 @@ def test_long_curves_are_thinned_to_their_ends(recorded: tuple[Campaign, Record]
             "step": pa.array(steps, pa.int32()),
             **{
                 f"{quantity}_{statistic}": [None if step % 7 == 1 else float(step) for step in steps]
-                for quantity in ("tc_k", "ef_ev_per_atom", "integer_loss")
+                for quantity in QUANTITIES
                 for statistic in ("mean", "p50")
             },
         }
@@ -236,7 +288,7 @@ def test_settings_are_for_the_while_and_the_users_stand(
         during.update(os.environ)
         raise LookupError(about)
 
-    monkeypatch.setattr(tracking, "part_entry", part_entry)
+    monkeypatch.setattr(record_module, "part_entry", part_entry)
     track(campaign)
     assert during["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3"
     assert during["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"

@@ -17,21 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from kiago_ray import tracking
 from kiago_ray.storage.location import Location
-from kiago_ray.tracking import (
-    LiveRecord,
-    TrackingError,
-    TrackingReport,
-    TrackingTarget,
-    artifact_root,
-    clip,
-    recorded_whole,
-    shown_uri,
-    texts_of,
-)
+from kiago_ray.tracking import record
+from kiago_ray.tracking.record import LiveRecord, TrackingReport, recorded_whole
+from kiago_ray.tracking.store import clip, texts_of
+from kiago_ray.tracking.target import TrackingError, TrackingTarget, artifact_root, shown_uri
 
-from .tracked_campaigns import Campaign, Record, Server, serving, target_of, track
+from .tracked_campaigns import Campaign, Record, Server, name_of, serving, target_of, track
 
 PASSWORD = "s3cret%20pass"
 # In a process of its own: records a campaign, and may be killed at its Nth file.
@@ -42,7 +34,8 @@ from mlflow import MlflowClient
 from kiago_ray.runs.plan import make_plan
 from kiago_ray.runs.spec import recorded_campaign
 from kiago_ray.storage.run_directory import read_run
-from kiago_ray.tracking import TrackingTarget, record
+from kiago_ray.tracking.record import record
+from kiago_ray.tracking.target import TrackingTarget
 
 folder, uri, killed_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
 log_artifact, files = MlflowClient.log_artifact, []
@@ -136,7 +129,7 @@ def test_a_store_that_comes_back_while_the_campaign_runs(
     database.write_bytes(b"this is no database " * 100)
     live = LiveRecord(campaign.directory, campaign.plan, target_of(campaign))
     first, second = campaign.names
-    monkeypatch.setattr(tracking, "RETRY_S", 0)
+    monkeypatch.setattr(record, "RETRY_S", 0)
     live.done(first)
     assert "not a database" in json.loads((campaign.folder / "tracking.json").read_text())["problem"]
     database.write_bytes(whole)
@@ -184,16 +177,16 @@ def test_files_that_find_no_place_are_logged_later_in_the_same_runs(
     report = track(campaign)
     assert (report.recorded, report.pending) == (0, (first, second))
     assert report.problem is not None
-    record = Record(target_of(campaign))
-    assert record.statuses() == {"small": "FINISHED", first: "KILLED", second: "KILLED"}
-    ids = {run.info.run_name: run.info.run_id for run in record.runs()}
+    found = Record(target_of(campaign))
+    assert found.statuses() == {"small": "FINISHED", first: "KILLED", second: "KILLED"}
+    ids = {name_of(run): run.info.run_id for run in found.runs()}
     assert ids["small"] == report.run_id
     place.unlink()
     report = track(campaign)
     assert (report.recorded, report.pending, report.problem) == (2, (), None)
-    assert record.statuses() == {"small": "FINISHED", first: "FINISHED", second: "FINISHED"}
-    assert ids.items() <= {run.info.run_name: run.info.run_id for run in record.runs()}.items()
-    assert_nothing_double(record)
+    assert found.statuses() == {"small": "FINISHED", first: "FINISHED", second: "FINISHED"}
+    assert ids.items() <= {name_of(run): run.info.run_id for run in found.runs()}.items()
+    assert_nothing_double(found)
 
 
 @pytest.mark.long
@@ -216,14 +209,14 @@ def test_a_real_server_takes_all_of_it(campaign: Campaign, tmp_path: Path) -> No
             time.sleep(0.5)
         report = track(campaign, target)
         assert (report.recorded, report.pending, report.problem) == (2, (), None)
-        record = Record(target)
-        assert record.statuses() == dict.fromkeys(("small", *campaign.names), "FINISHED")
-        for run in record.children().values():
-            files = record.files(run, tmp_path / "fetched" / run.info.run_name)
+        found = Record(target)
+        assert found.statuses() == dict.fromkeys(("small", *campaign.names), "FINISHED")
+        for run in found.children().values():
+            files = found.files(run, tmp_path / "fetched" / run.info.run_name)
             source = campaign.folder / "searches" / run.info.run_name
             for name in ("candidates.parquet", "top.csv", "trajectory.png"):
                 assert files[name] == (source / name).read_bytes()
-        assert_nothing_double(record)
+        assert_nothing_double(found)
     finally:
         server.terminate()
         server.wait(30)
@@ -237,21 +230,21 @@ def test_a_resumed_campaign_goes_on_in_the_same_runs(campaign: Campaign) -> None
     campaign.finish_search(first)
     live.done(first)
     assert live.end().pending == ()
-    record = Record(target_of(campaign))
-    assert record.statuses() == {"small": "KILLED", first: "FINISHED"}
-    ids = {run.info.run_name: run.info.run_id for run in record.runs()}
+    found = Record(target_of(campaign))
+    assert found.statuses() == {"small": "KILLED", first: "FINISHED"}
+    ids = {name_of(run): run.info.run_id for run in found.runs()}
 
     live = LiveRecord(campaign.directory, campaign.plan, target_of(campaign))
     live.done()
-    assert record.statuses() == {"small": "RUNNING", first: "FINISHED"}
+    assert found.statuses() == {"small": "RUNNING", first: "FINISHED"}
     campaign.finish()
     live.done(*campaign.names)
-    assert record.statuses() == {"small": "RUNNING", first: "FINISHED", second: "FINISHED"}
+    assert found.statuses() == {"small": "RUNNING", first: "FINISHED", second: "FINISHED"}
     report = live.end()
     assert (report.recorded, report.pending, report.problem) == (2, (), None)
-    assert record.statuses() == {"small": "FINISHED", first: "FINISHED", second: "FINISHED"}
-    assert record.children()[first].info.run_id == ids[first]
-    assert record.parent().info.run_id == ids["small"] == report.run_id
+    assert found.statuses() == {"small": "FINISHED", first: "FINISHED", second: "FINISHED"}
+    assert found.children()[first].info.run_id == ids[first]
+    assert found.parent().info.run_id == ids["small"] == report.run_id
 
 
 def test_a_killed_driver_leaves_nothing_running_and_nothing_double(campaign: Campaign) -> None:
@@ -266,15 +259,15 @@ def test_a_killed_driver_leaves_nothing_running_and_nothing_double(campaign: Cam
     ]  # a file of the second search
     killed = subprocess.run(command, timeout=60, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    record = Record(target)
-    before = {run.info.run_name: run.info.run_id for run in record.runs()}
-    assert list(record.statuses().values()).count("RUNNING") == 2
+    found = Record(target)
+    before = {name_of(run): run.info.run_id for run in found.runs()}
+    assert list(found.statuses().values()).count("RUNNING") == 2
     assert track(campaign).problem is None
-    after = {run.info.run_name: run.info.run_id for run in record.runs()}
-    assert len(record.runs()) == 3
+    after = {name_of(run): run.info.run_id for run in found.runs()}
+    assert len(found.runs()) == 3
     assert before.items() <= after.items()
-    assert set(record.statuses().values()) == {"FINISHED"}
-    assert_nothing_double(record)
+    assert set(found.statuses().values()) == {"FINISHED"}
+    assert_nothing_double(found)
 
 
 def test_a_part_of_a_search_gives_way_to_the_whole(campaign: Campaign) -> None:
@@ -282,19 +275,19 @@ def test_a_part_of_a_search_gives_way_to_the_whole(campaign: Campaign) -> None:
     campaign.unmerge()
     campaign.finish_search(name, shards=2)
     assert track(campaign).problem is None
-    record = Record(target_of(campaign))
-    part = record.children()[name]
+    found = Record(target_of(campaign))
+    part = found.children()[name]
     assert part.info.status == "FAILED"  # it lacks a shard
     assert part.data.metrics["rows"] == 16
     assert track(campaign).recorded == 1
-    assert record.children()[name].info.run_id == part.info.run_id
+    assert found.children()[name].info.run_id == part.info.run_id
     campaign.finish()
     assert track(campaign).problem is None
-    assert record.statuses() == {"small": "FINISHED", name: "FINISHED", other: "FINISHED"}
-    whole = record.children()[name]
+    assert found.statuses() == {"small": "FINISHED", name: "FINISHED", other: "FINISHED"}
+    whole = found.children()[name]
     assert whole.data.metrics["rows"] == 20
     table = pq.read_table(campaign.folder / "searches" / name / "curves.parquet")
-    assert [value for _, value in record.curve(whole, "curve/tc_k_mean")] == table["tc_k_mean"].to_pylist()
+    assert [value for _, value in found.curve(whole, "curve/tc_k_mean")] == table["tc_k_mean"].to_pylist()
 
 
 def test_a_search_that_cannot_be_read_holds_nothing_else_up(campaign: Campaign) -> None:
@@ -307,25 +300,25 @@ def test_a_search_that_cannot_be_read_holds_nothing_else_up(campaign: Campaign) 
     assert report.problem is not None
     assert report.problem.startswith(f"{name}: ")
     assert "summary.json" in report.problem
-    record = Record(target_of(campaign))
-    assert record.statuses() == {"small": "FINISHED", other: "FINISHED"}
+    found = Record(target_of(campaign))
+    assert found.statuses() == {"small": "FINISHED", other: "FINISHED"}
     summary.write_bytes(content)
     report = track(campaign)
     assert (report.recorded, report.pending, report.problem) == (2, (), None)
-    assert record.statuses() == {"small": "FINISHED", name: "FINISHED", other: "FINISHED"}
+    assert found.statuses() == {"small": "FINISHED", name: "FINISHED", other: "FINISHED"}
 
 
 def test_a_run_that_was_deleted_is_made_anew(campaign: Campaign) -> None:
     track(campaign)
-    record = Record(target_of(campaign))
-    first = record.parent().info.run_id
-    record.client.delete_run(first)
-    for run in record.runs():
-        record.client.delete_run(run.info.run_id)
+    found = Record(target_of(campaign))
+    first = found.parent().info.run_id
+    found.client.delete_run(first)
+    for run in found.runs():
+        found.client.delete_run(run.info.run_id)
     report = track(campaign)
     assert report.problem is None
     assert report.run_id != first
-    assert len(record.children()) == 2
+    assert len(found.children()) == 2
 
 
 def test_what_a_run_says_already_is_let_stand(campaign: Campaign) -> None:
@@ -372,7 +365,7 @@ def test_two_processes_make_one_database_in_silence(campaign: Campaign, tmp_path
         out, err = process.communicate(timeout=120)
         assert (process.returncode, out, err) == (0, "", "")
     runs = Record(target).runs()
-    assert sorted(run.info.run_name for run in runs) == sorted(2 * ["small", *campaign.names])
+    assert sorted(map(name_of, runs)) == sorted(2 * ["small", *campaign.names])
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert not list(tmp_path.glob(".mlflow.db*"))
 

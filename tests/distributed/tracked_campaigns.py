@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,8 @@ from kiago_ray.runs.results import finish_campaign, finish_search
 from kiago_ray.runs.shards import compute_shard, read_manifest
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, open_run
-from kiago_ray.tracking import TrackingReport, TrackingTarget, record, tracking_target
+from kiago_ray.tracking.record import TrackingReport, record
+from kiago_ray.tracking.target import TrackingTarget, tracking_target
 
 CAMPAIGN_ID = "0123456789abcdef"
 WEIGHTS = {"tc": "aa" * 32, "ef": "bb" * 32}
@@ -109,6 +111,11 @@ def track(campaign: Campaign, target: TrackingTarget | None = None, patience_s: 
     return record(campaign.directory, campaign.plan, target or target_of(campaign), patience_s=patience_s)
 
 
+def name_of(run: Run) -> str:
+    """A run's name without the time of its beginning, which those that stand alone have."""
+    return re.sub(r" \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", "", run.info.run_name)
+
+
 class Record:
     """What an MLflow store has of the campaign, through a client of its own."""
 
@@ -130,12 +137,12 @@ class Record:
         parent = self.parent().info.run_id
         children = [run for run in self.runs() if "mlflow.parentRunId" in run.data.tags]
         assert {run.data.tags["mlflow.parentRunId"] for run in children} <= {parent}
-        named = {run.info.run_name: run for run in children}
+        named = {name_of(run): run for run in children}
         assert len(named) == len(children)
         return named
 
     def statuses(self) -> dict[str, str]:
-        return {run.info.run_name: run.info.status for run in self.runs()}
+        return {name_of(run): run.info.status for run in self.runs()}
 
     def curve(self, run: Run, key: str) -> list[tuple[int, float]]:
         points = self.client.get_metric_history(run.info.run_id, key)

@@ -1,0 +1,1 @@
+"""MLflow's record of searches, campaigns, sweeps and trainings, and the predictors as a model of its registry."""
