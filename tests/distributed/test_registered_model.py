@@ -96,7 +96,7 @@ def test_its_figures_are_the_cards_and_its_data_is_named(
         for split, scores in load_card(kind)["splits"].items():
             name = "oqmd" if kind == "ef" else "supercon"
             assert figures[f"{kind}/{split}.{of}.mae"] == (scores[of]["mae"], name)
-    assert figures["plausibility/auc"][0] == load_card("plausibility")["held_out"]["auc"]
+    assert figures["plausibility/held_out.auc"][0] == load_card("plausibility")["held_out"]["auc"]
     run = client.get_run(model.source_run_id)
     assert [each.model_id for each in run.outputs.model_outputs] == [registered.model_id]
     data = {each.dataset.name: each.dataset for each in run.inputs.dataset_inputs}
