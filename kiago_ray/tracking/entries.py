@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from kiago_ray.runs.outcome import CURVES, CURVES_SCHEMA, read_curves
 from kiago_ray.runs.plan import Plan
-from kiago_ray.runs.shards import SEARCHES, Manifest, best_of, search_folder
+from kiago_ray.runs.shards import SEARCHES, Manifest, search_folder
+from kiago_ray.runs.state import best_of
 from kiago_ray.search.result import QUANTITIES
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location, StorageError

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from pyarrow import fs
 
-from kiago_ray.runs.shards import best_of, state_of
+from kiago_ray.runs.state import best_of, state_of
 from kiago_ray.search.result import QUANTITIES
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import RunDirectory, SearchResults, read_results
