@@ -22,6 +22,10 @@ from kiago_ray.runs.spec import ResourcesSpec
 EMBEDDED = "local"
 _OBJECT_STORE_BYTES = 256 << 20  # only weights and manifests travel
 _SMALL = 1e-9
+_NO_PLACE = (
+    "it keeps sockets and logs below RAY_TMPDIR or TMPDIR: set RAY_TMPDIR to a directory that is yours, of at most 40 "
+    "characters, such as /tmp/ray-$USER"
+)
 # What Ray Serve takes from the environment: kiago_ray.service.proxy stands in front of it. Nothing of ours keeps a
 # replica's event loop busy, and threads beside it would cost each request a third more.
 SERVE_ENVIRONMENT = {
@@ -71,13 +75,11 @@ def connected(address: str | None) -> Iterator[None]:
         ray.init(address=place, **options)
     except SystemExit as error:  # Ray's own handler of SIGTERM, which it sets while it starts
         raise KeyboardInterrupt from error
-    except (OSError, OverflowError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # no narrower: a node that is slow to start is a bare one
         why = one_line(error)
         if address == EMBEDDED:
-            raise InputError(
-                f"Ray can't start on this machine ({why}); it keeps sockets and logs below RAY_TMPDIR or TMPDIR: set "
-                "RAY_TMPDIR to a directory that is yours, of at most 40 characters, such as /tmp/ray-$USER"
-            ) from error
+            what = _NO_PLACE if isinstance(error, OSError) else "try again when the machine is less busy"
+            raise InputError(f"Ray can't start on this machine ({why}); {what}") from error
         raise InputError(
             f"{named}: can't join the Ray cluster at {place} ({why}); check that it runs, with the same Ray and Python"
         ) from error

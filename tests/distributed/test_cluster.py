@@ -16,7 +16,15 @@ import pytest
 
 import kiago_ray
 from kiago_ray.distributed import joining
-from kiago_ray.distributed.cluster import _close_the_door, _show_token, capacity, fits, living, one_line
+from kiago_ray.distributed.cluster import (
+    _close_the_door,
+    _show_token,
+    capacity,
+    connected,
+    fits,
+    living,
+    one_line,
+)
 from kiago_ray.distributed.code import Code, WorkerSetupError
 from kiago_ray.distributed.joining import joinable
 from kiago_ray.errors import InputError
@@ -156,6 +164,20 @@ def test_a_machine_without_a_place_for_rays_files_is_told_what_to_set(driver: Dr
     for refusal, why in zip(driver.refusals, ("Not a directory", "path length cannot exceed"), strict=True):
         assert why in refusal
         assert "set RAY_TMPDIR to a directory that is yours, of at most 40 characters" in refusal
+
+
+def test_a_machine_that_is_too_slow_for_ray_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray raises a bare Exception there."""
+    import ray
+
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(InputError, match=r"timed out during startup\.\); try again when"), connected("local"):
+        pass
 
 
 def test_a_cluster_that_another_program_keeps_to_itself_is_not_joined(driver: Driver, cluster: None) -> None:
