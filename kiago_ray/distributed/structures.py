@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -49,12 +50,11 @@ def found_on_ray(
         if not (cores := capacity(resources)):
             raise InputError(refusal(resources))
         number = min(workers or cores, len(requests))
-        kind: Any = ray.remote(StructureWorker).options(
-            **options(resources), max_restarts=_TRIES, max_task_retries=_TRIES - 1
-        )
+        kind: Any = ray.remote(StructureWorker).options(**options(resources))
         shared = [ray.put(each) for each in (settings, hull, odds)]
         free = [kind.remote(*shared) for _ in range(number)]
         waiting, busy = list(requests), dict[Any, tuple[Any, int, Request]]()
+        losses = Counter[int]()
         while waiting or busy:
             while waiting and free:
                 worker, (at, request) = free.pop(), waiting.pop(0)
@@ -64,9 +64,14 @@ def found_on_ray(
             try:
                 found = ray.get(ready)
             except ray.exceptions.RayError as error:
+                ray.kill(worker)
+                free.append(kind.remote(*shared))
+                losses[at] += 1
+                if losses[at] < _TRIES and isinstance(error, ray.exceptions.RayActorError):
+                    waiting.insert(0, (at, request))
+                    continue
                 cause = f"its worker failed: {one_line(error)}"
                 found = Found({"formula": request.formula, "error": cause}, error=cause)
-                ray.kill(worker)
-                worker = kind.remote(*shared)
-            free.append(worker)
+            else:
+                free.append(worker)
             yield at, found

@@ -75,16 +75,20 @@ def charges_of(amounts: Mapping[str, float]) -> dict[str, float]:
     electronegativities, with a minus.
     """
     _, (states,) = cheapest_states(amounts_row(amounts)[None], OxidationSet.ICSD24)
-    own = properties()
-    chi = own.values[:, own.names.index("electronegativity_pauling")]
     found = {}
     for symbol in amounts:
         shares = states.get(INDEX[symbol])
         if shares:
             found[symbol] = sum(state * atoms for state, atoms in shares) / sum(atoms for _, atoms in shares)
         else:
-            found[symbol] = -float(chi[INDEX[symbol]])
+            found[symbol] = -electronegativity(symbol)
     return found
+
+
+def electronegativity(symbol: str) -> float:
+    """Pauling's, with the gaps filled."""
+    own = properties()
+    return float(own.values[INDEX[symbol], own.names.index("electronegativity_pauling")])
 
 
 def _cell(occupation: Occupation, most_atoms: int) -> tuple[Structure, dict[str, dict[str, int]]]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import yaml
 from pymatgen.core import Lattice, Structure
 
 from kiago_ray.hull import EnergyHull
+from kiago_ray.structures import relaxation
 from kiago_ray.structures.proposals import Request, Settings, structure_of
 from kiago_ray.structures.prototypes import Prototype, StructureError, shipped
-from kiago_ray.structures.relaxation import Potential, element_energies, formation_energy
+from kiago_ray.structures.relaxation import (
+    Potential,
+    change_of_corrections,
+    element_energies,
+    formation_energy,
+)
 
 
 def of(name: str) -> Structure:
@@ -106,3 +116,47 @@ def test_a_persons_structure_comes_before_the_tables(
     assert found.values["prototype_source"] == "mine.cif"
     assert found.values["volume_change"] == pytest.approx(-0.05, abs=0.02)
     assert found.values["spacegroup"] == "P6/mmm"
+
+
+@pytest.mark.parametrize(
+    ("counts", "ev"),
+    [
+        ({"Co": 1, "Cu": 2, "Sn": 1, "Se": 4}, 4 * 0.472),
+        ({"Na": 1, "Cl": 1}, 0.614 - 0.59465),
+        ({"Fe": 2, "O": 3}, 2 * (2.256 - 2.733) + 3 * (0.687 - 0.70229)),
+        ({"La": 1, "Fe": 1, "As": 1, "O": 1}, 2.256 - 2.733 + 0.687 - 0.70229),
+        ({"Fe": 1, "Al": 1}, 0.0),
+        ({"Nb": 1}, 0.0),
+    ],
+)
+def test_the_scale_changes_by_the_corrections_of_anions_and_of_metals_with_u(
+    counts: dict[str, int], ev: float
+) -> None:
+    assert change_of_corrections(counts) == pytest.approx(ev, abs=1e-9)
+
+
+def test_corrections_are_those_that_pymatgen_has() -> None:
+    import pymatgen.analysis.compatibility as compatibility
+
+    folder = Path(compatibility.__file__).parent
+    new, old = (
+        yaml.safe_load((folder / name).read_text())
+        for name in ("MP2020Compatibility.yaml", "MPCompatibility.yaml")
+    )
+    shipped_table = csv.DictReader((Path(relaxation.__file__).parent / "corrections.csv").open())
+    gases = {f"{symbol}2": symbol for symbol in ("N", "F", "Cl", "H")}
+    before = {
+        gases[name]: ev - element_energies()[gases[name]]
+        for name, ev in old["Advanced"]["CompoundEnergies"].items()
+    }
+    before = {symbol: -ev for symbol, ev in before.items()}
+    before |= {"O": old["OxideCorrections"]["oxide"], "S": old["SulfideCorrections"]["sulfide"]}
+    before |= old["Advanced"]["UCorrections"]["O"]
+    after = {
+        **new["Corrections"]["CompositionCorrections"],
+        **new["Corrections"]["GGAUMixingCorrections"]["O"],
+    }
+    after["O"] = after["oxide"]
+    for row in shipped_table:
+        assert float(row["mp2020_ev"]) == pytest.approx(after[row["element"]], abs=1e-6)
+        assert float(row["legacy_ev"]) == pytest.approx(before.get(row["element"], 0.0), abs=2e-4)
