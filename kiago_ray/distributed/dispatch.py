@@ -36,6 +36,7 @@ from kiago_ray.runs.shards import Manifest, compute_shard
 from kiago_ray.runs.spec import ResourcesSpec
 from kiago_ray.screening.known import KnownMaterials, TriedMaterials
 from kiago_ray.storage.location import AT_ONCE, Location, Where
+from kiago_ray.storage.patience import PATIENCE_S
 from kiago_ray.storage.run_directory import cpu_name
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class RunRequest:
     wait_s: float = 0.0
     tracking: TrackingTarget | None = None
     model_notes: tuple[str, ...] = ()
-    storage_patience_s: float = 120.0
+    storage_patience_s: float = PATIENCE_S
     worker_class: type[SearchWorker] = SearchWorker
 
 

@@ -31,6 +31,7 @@ from kiago_ray.runs.results import finish_campaign, finish_search
 from kiago_ray.runs.shards import SHARDS, Manifest, check_shard
 from kiago_ray.runs.state import ENDINGS, Seen, remove_leftovers, stamps_of, state_of
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
+from kiago_ray.storage.patience import Got, patiently
 from kiago_ray.storage.run_directory import (
     CampaignResults,
     DamagedError,
@@ -48,7 +49,6 @@ from kiago_ray.tracking.record import LiveRecord, TrackingReport, record, record
 
 _PROBE_BYTES = 1 << 20
 ShouldStop = Callable[[], bool]
-Got = TypeVar("Got")
 R = TypeVar("R", CampaignResults, SweepResults)
 
 
@@ -263,21 +263,18 @@ class _Campaign:
         self._patiently(place.delete)
 
     def _patiently(self, attempt: Callable[[], Got]) -> Got:
-        """Storage may be away for a while, and shared directories may be late to show what is there. Of any thread."""
-        until, pause = time.monotonic() + self.request.storage_patience_s, 0.5
-        while True:
-            try:
-                return attempt()
-            except StorageError as error:
-                now = time.monotonic()
-                if now + pause > until or self.drive.should_stop():
-                    raise
-                if now >= self.told_at + pause / 2:  # one tells for all threads that wait
-                    self.told_at = now
-                    self.watcher.note(f"trying again in {pause:g} s: {error}")
-                if self.leaving.wait(pause):
-                    raise
-                pause = min(2 * pause, 15.0)
+        """What `attempt` gives, of any thread. Raises StorageError."""
+
+        def note(pause_s: float, error: StorageError) -> None:
+            now = time.monotonic()
+            if now >= self.told_at + pause_s / 2:  # one tells for all threads that wait
+                self.told_at = now
+                self.watcher.note(f"trying again in {pause_s:g} s: {error}")
+
+        def wait(pause_s: float) -> bool:
+            return self.drive.should_stop() or self.leaving.wait(pause_s)
+
+        return patiently(attempt, self.request.storage_patience_s, wait=wait, note=note)
 
 
 def run_sweep(

@@ -11,8 +11,9 @@ import hashlib
 import io
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -100,14 +101,15 @@ def compute_shard(
     models: Models,
     *,
     made: Mapping[str, Any] | None = None,
+    kept: Callable[[Callable[[], Manifest]], Manifest] = lambda write: write(),
     **options: Any,
 ) -> Manifest:
     """Run the shard's rows, judge them, write them below `campaign`; of a search around all known families the
     shard's families one after another, the steps of the first alone being kept.
 
-    made: what the manifest says of where it was made. options: `progress` and `should_stop` of the search. Raises
-    StorageError where it can't be written, StoppedError where `should_stop` said so; what the search raises passes
-    through.
+    made: what the manifest says of where it was made. kept: writes the shard by calling what it is given, and may try
+    again where storage fails. options: `progress` and `should_stop` of the search. Raises StorageError where it can't
+    be written, StoppedError where `should_stop` said so; what the search raises passes through.
     """
     from kiago_ray.api import judged_rows  # who looks at shards needs nothing of what makes them
 
@@ -130,9 +132,8 @@ def compute_shard(
         "finished_at": time.time(),
     }
     wall_s = time.perf_counter() - began
-    return write_shard(
-        campaign, shard, pa.concat_tables(tables), paths[0], base=base, wall_s=wall_s, made=made
-    )
+    told: dict[str, Any] = {"base": base, "wall_s": wall_s, "made": made}
+    return kept(partial(write_shard, campaign, shard, pa.concat_tables(tables), paths[0], **told))
 
 
 def write_shard(

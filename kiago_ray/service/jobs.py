@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError
@@ -34,6 +35,7 @@ from kiago_ray.search.spec import SearchSpec
 from kiago_ray.search.stages import Progress
 from kiago_ray.service.tokens import NAME
 from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.patience import PATIENCE_S, Got, patiently
 
 MOST_BEGUN = 3  # times that a worker may die over one shard of a search before that is given up
 TELL_S = 1.0  # between two looks at storage
@@ -242,11 +244,14 @@ class JobStore:
 
 @dataclass
 class Runner:
-    """The worker: runs the searches that nobody runs, from where another worker left off. closing: it shall stop."""
+    """The worker: runs the searches that nobody runs, from where another worker left off. closing: it shall stop.
+    patience_s: for how long it waits for storage that fails; then it leaves the search for a later worker.
+    """
 
     store: JobStore
     models: Models
     closing: Callable[[], bool] = lambda: False
+    patience_s: float = PATIENCE_S
 
     def run_next(self) -> bool:
         """Run one job to its end; False where there is none to run, or this worker shall stop."""
@@ -259,16 +264,35 @@ class Runner:
 
     def _ran(self, job_id: str) -> bool:
         """Run a job, unless another does. False also where it was left for a later worker."""
-        with suppress(LeaseError), Lease(self.store.folder(job_id)) as lease:
-            job = self.store.get(job_id)
-            if job is None or job.ended:  # a worker was lost right before it said so
-                self.store.forget(job_id)
-                return True
-            if end := self._outcome(job, lease):
-                self.store.finish(job_id, **end)
-                log.info("search %s: %s", job_id, end["state"])
-                return True
+        try:
+            with Lease(self.store.folder(job_id)) as lease:
+                job = self.store.get(job_id)
+                if job is None or job.ended:  # a worker was lost right before it said so
+                    self.store.forget(job_id)
+                    return True
+                if end := self._outcome(job, lease):
+                    self._patiently(lambda: self.store.finish(job_id, **end), lease)
+                    log.info("search %s: %s", job_id, end["state"])
+                    return True
+        except LeaseError:
+            pass
+        except StorageError as error:  # which is no end of a search
+            log.error("search %s is left for later: %s", job_id, error)
         return False
+
+    def _patiently(self, attempt: Callable[[], Got], lease: Lease) -> Got:
+        """What `attempt` gives. Raises StorageError."""
+
+        def wait(seconds: float) -> bool:
+            until = time.monotonic() + seconds
+            while not (leaves := self.closing() or lease.lost) and time.monotonic() < until:
+                time.sleep(min(TELL_S, seconds))
+            return leaves
+
+        def note(seconds: float, error: StorageError) -> None:
+            log.warning("trying again in %g s: %s", seconds, error)
+
+        return patiently(attempt, self.patience_s, wait=wait, note=note)
 
     def _outcome(self, job: Job, lease: Lease) -> dict[str, Any] | None:
         """How it ended, as `JobStore.finish` takes it; None where it has to go on elsewhere."""
@@ -282,21 +306,24 @@ class Runner:
         job = store.update(job, state="running", started_at=started_at, begun=begun + 1)
         try:
             return self._run(job, lease)
-        except StoppedError:
-            if store.cancelled(job_id):
-                return {"state": "cancelled"}
-            if (stopped := store.get(job_id)) is not None:  # an orderly stop doesn't count
-                store.update(stopped, begun=max(stopped.status.begun - 1, 0))
-            return None
+        except (StoppedError, StorageError) as error:
+            if isinstance(error, StorageError):
+                log.error("search %s: %s", job_id, error)
+            return self._patiently(lambda: self._left(job_id), lease)
         except SpecError as error:
             why = str(error)
-        except StorageError as error:
-            log.error("search %s: %s", job_id, error)
-            why = "the service's storage could not be used; submit it again"
         except Exception:
             log.exception("search %s failed", job_id)
             why = "the search failed inside; tell the service's operator its id"
         return {"state": "failed", "error": why}
+
+    def _left(self, job_id: str) -> dict[str, Any] | None:
+        """How a search ended that has stopped, None where it goes on later. Leaving it in order is no lost worker."""
+        if self.store.cancelled(job_id):
+            return {"state": "cancelled"}
+        if (stopped := self.store.get(job_id)) is not None:
+            self.store.update(stopped, begun=max(stopped.status.begun - 1, 0))
+        return None
 
     def _run(self, job: Job, lease: Lease) -> dict[str, Any]:
         """Run the shards that aren't there and write the results. Raises StoppedError and what the search raises."""
@@ -306,19 +333,27 @@ class Runner:
         models = self.models
         planned = PlannedSearch.of(SearchSpec.model_validate(job.request.spec), job.request.rows_per_shard)
         shards, steps = planned.shards, sum(planned.spec.steps)
-        there = state_of(result, planned)
+        patient: Callable[[Callable[[], Any]], Any] = partial(self._patiently, lease=lease)
+        there = patient(partial(state_of, result, planned))
         for why in there.damaged.values():
             log.warning("%s; it is made again", why)
         done: list[Manifest] = []
-        step, looked_at, stop = 0, 0.0, False
+        step, looked_at, stop, begun = 0, 0.0, False, job.status.begun
 
-        def tell(**changes: Any) -> None:
-            nonlocal job
-            at = {"done": len(done) * steps + step, "total": len(shards) * steps, "phase": "searching"}
-            job = store.update(job, **{**at, **changes})
+        def tell(phase: str = "searching") -> None:
+            at = {
+                "done": len(done) * steps + step,
+                "total": len(shards) * steps,
+                "phase": phase,
+                "begun": begun,
+            }
+            with suppress(StorageError):  # it is told again; what the search makes is waited for
+                store.update(job, **at)
 
         def asked_to_stop() -> bool:
-            return self.closing() or lease.lost or store.cancelled(job.request.id)
+            with suppress(StorageError):  # nobody can have asked there
+                return self.closing() or lease.lost or store.cancelled(job.request.id)
+            return False
 
         def note(at: Progress) -> None:  # on a GPU not after every step
             nonlocal step
@@ -333,23 +368,22 @@ class Runner:
             return stop
 
         for shard in shards:
-            manifest, changes = there.manifests.get(shard.name), {}
+            manifest = there.manifests.get(shard.name)
             if manifest is not None and manifest.made.get("models") != models.version:
                 log.warning("%s was made by other models; it is made again", shard.name)
                 manifest = None
             if manifest is None:
                 if asked_to_stop():
                     raise StoppedError(shard.name)
-                how: dict[str, Any] = {"made": {"models": models.version}, "progress": note}
+                how: dict[str, Any] = {"made": {"models": models.version}, "kept": patient, "progress": note}
                 manifest = compute_shard(planned, shard, result, models, should_stop=should_stop, **how)
-                changes = {"begun": 0}
+                begun = 0
             done.append(manifest)
             step = 0
-            tell(**changes)
-        tell(phase="merging")
+            tell()
+        tell("merging")
         title = f"around {planned.base}" if planned.base else "from random starts"
         record = {**models.identity, "preset": job.request.preset}
-        found = finish_search(
-            result, planned, done, folder=result, record=record, title=title, hull=models.hull
-        )
+        told: dict[str, Any] = {"folder": result, "record": record, "title": title, "hull": models.hull}
+        found = patient(partial(finish_search, result, planned, done, **told))
         return {"state": "done", "summary": found.summary.to_dict()}

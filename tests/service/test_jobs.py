@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from kiago_ray.search.spec import SearchSpec, load_preset
 from kiago_ray.search.stages import Recorder
 from kiago_ray.service.jobs import MOST_BEGUN, Job, JobStore, Runner
 from kiago_ray.service.searches import candidate_page
-from kiago_ray.storage.location import StorageError
+from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.run_directory import CANDIDATES
 
 from .conftest import run_all
@@ -272,6 +273,91 @@ def test_a_search_that_kills_its_workers_is_given_up(store: JobStore, models: Mo
     assert job is not None
     assert (job.status.state, job.status.begun) == ("failed", MOST_BEGUN)
     assert "lost 3 times" in str(job.status.error)
+
+
+Fail = Callable[[Callable[[str], bool]], None]
+
+
+@pytest.fixture
+def fail(monkeypatch: pytest.MonkeyPatch) -> Fail:
+    """`fail(now)`: from here on a file whose path `now` is true of can't be written."""
+    monkeypatch.setattr("kiago_ray.service.jobs.TELL_S", 0.0)
+    write = Location.write_bytes
+
+    def from_here(now: Callable[[str], bool]) -> None:
+        def written(self: Location, content: bytes) -> None:
+            if now(self.path):
+                raise StorageError(f"can't write {self.text}")
+            write(self, content)
+
+        monkeypatch.setattr(Location, "write_bytes", written)
+
+    return from_here
+
+
+def once(*endings: str) -> Callable[[str], bool]:
+    """True of one path with each of these endings, in their order."""
+    left = list(endings)
+    return lambda path: bool(left) and path.endswith(left[0]) and bool(left.pop(0))
+
+
+def test_progress_that_cannot_be_told_ends_no_search(store: JobStore, models: Models, fail: Fail) -> None:
+    job_id = submitted(store)
+    begun = iter([False])
+    fail(lambda path: path.endswith("status.json") and next(begun, True) and store.waiting() == [job_id])
+    runner = Runner(store, models, patience_s=0)
+    assert run_all(runner) == 0  # that it is done can't be told either
+    assert (state(store, job_id), len(shard_files(store, job_id))) == ("running", 9)
+    fail(lambda path: False)
+    assert run_all(runner) == 1
+    assert state(store, job_id) == "done"
+
+
+def test_what_a_search_writes_is_tried_again_and_nothing_is_computed_twice(
+    store: JobStore, models: Models, fail: Fail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = list[range]()
+
+    def judged(*given: Any, rows: range, **options: Any) -> Any:
+        computed.append(rows)
+        return judged_rows(*given, rows=rows, **options)
+
+    monkeypatch.setattr("kiago_ray.api.judged_rows", judged)
+    job_id = submitted(store)
+    fail(once("00001.parquet", "00002.json", "candidates.parquet", "status.json"))
+    assert run_all(Runner(store, models)) == 1
+    assert state(store, job_id) == "done"
+    assert computed == [range(8), range(8, 16), range(16, 24)]
+
+
+def test_a_search_is_left_as_often_as_its_storage_fails(store: JobStore, models: Models, fail: Fail) -> None:
+    job_id, other = submitted(store), submitted(store)
+    runner = Runner(store, models, patience_s=0)
+    fail(lambda path: job_id in path and path.endswith("00001.json"))
+    assert run_all(runner) == 1  # the other one, which isn't held up
+    for _ in range(MOST_BEGUN):
+        assert run_all(runner) == 0
+        job = store.get(job_id)
+        assert job is not None
+        assert (job.status.state, job.status.begun) == ("running", 0)
+    assert state(store, other) == "done"
+    fail(lambda path: False)
+    assert run_all(runner) == 1
+    assert state(store, job_id) == "done"
+
+
+def test_a_worker_that_waits_for_storage_can_be_stopped(store: JobStore, models: Models, fail: Fail) -> None:
+    job_id = submitted(store)
+    failed = threading.Event()
+
+    def broken(path: str) -> bool:
+        if path.endswith("00001.json"):
+            failed.set()
+        return failed.is_set()
+
+    fail(broken)
+    assert run_all(Runner(store, models, closing=failed.is_set)) == 0
+    assert state(store, job_id) == "running"
 
 
 def test_a_search_that_fails_inside_says_so_and_the_next_one_runs(
