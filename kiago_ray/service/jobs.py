@@ -341,14 +341,9 @@ class Runner:
         step, looked_at, stop, begun = 0, 0.0, False, job.status.begun
 
         def tell(phase: str = "searching") -> None:
-            at = {
-                "done": len(done) * steps + step,
-                "total": len(shards) * steps,
-                "phase": phase,
-                "begun": begun,
-            }
+            at = {"done": len(done) * steps + step, "total": len(shards) * steps, "begun": begun}
             with suppress(StorageError):  # it is told again; what the search makes is waited for
-                store.update(job, **at)
+                store.update(job, phase=phase, **at)
 
         def asked_to_stop() -> bool:
             with suppress(StorageError):  # nobody can have asked there
