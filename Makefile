@@ -41,11 +41,12 @@ test-long: $(STAMP)  ## the few tests that are too long for that
 test-network: $(STAMP)  ## does everything resolve on each Python? asks the package index
 	$(BIN)/python -m pytest -m network
 
-lint: $(STAMP)  ## ruff, mypy and the import rules
+lint: $(STAMP)  ## ruff, mypy, the import rules, and known vulnerabilities of the pins (where the index knows them)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python deployments/audit.py
 
 docs: $(STAMP)  ## the documentation, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
@@ -61,6 +62,8 @@ lock: $(STAMP)  ## pin what pyproject.toml asks for, and keep the other pins; UP
 	$(LOCK) pyproject.toml .venv/torch-needs.txt --extra s3 --overrides .venv/no-torch.txt -o requirements.lock
 	$(LOCK) pyproject.toml .venv/torch-needs.txt --all-extras -c requirements.lock --overrides .venv/no-torch.txt -o requirements-dev.lock
 	$(LOCK) .venv/torch.txt -c requirements.lock -o requirements-torch-cu130.txt
+	echo cyclonedx-bom > .venv/sbom.txt
+	$(LOCK) .venv/sbom.txt -c requirements-dev.lock -o requirements-sbom.lock
 
 clean:  ## remove the environment and what the tools left behind
 	rm -rf .venv .ruff_cache .mypy_cache .pytest_cache .import_linter_cache .hypothesis build site *.egg-info

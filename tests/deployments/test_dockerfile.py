@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+import venv
+from importlib.metadata import distribution
 from pathlib import Path
 
 import kiago_ray
@@ -29,7 +35,8 @@ def stages() -> list[list[tuple[str, str]]]:
     for name, rest in instructions():
         if name == "FROM":
             cut.append([])
-        cut[-1].append((name, rest))
+        if cut:  # the argument with the base stands before the first
+            cut[-1].append((name, rest))
     return cut
 
 
@@ -40,11 +47,39 @@ def test_it_is_made_of_known_instructions() -> None:
         shlex.split(run)  # raises where a quote is left open
 
 
-def test_its_base_is_pinned_to_a_patch_release_of_the_right_python() -> None:
+def test_its_base_is_pinned_by_digest_to_a_patch_release_of_the_right_python() -> None:
     names = {rest.split()[-1] for rest in arguments("FROM") if " AS " in rest}
     outside = [rest.split()[0] for rest in arguments("FROM") if rest.split()[0] not in names]
-    assert len(outside) == 1
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", outside[0])
+    assert outside == ["${BASE}"]
+    (base,) = [rest for rest in arguments("ARG") if rest.startswith("BASE=")]
+    assert re.fullmatch(r"BASE=python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
+
+
+def test_no_compiler_is_in_it() -> None:
+    """The last stage installs none, and is refused where one comes along."""
+    (run,) = [rest for name, rest in stages()[-1] if name == "RUN"]
+    installed = set(run.partition("--no-install-recommends")[2].partition("&&")[0].split())
+    assert installed == {"openssh-client", "procps", "rsync", "wget"}
+    assert {"! command -v cc", "! command -v gcc"} <= {part.strip() for part in run.split("&&")}
+
+
+def test_its_list_of_contents_is_cyclonedx(tmp_path: Path) -> None:
+    """The Dockerfile's own command, on a small environment with one package."""
+    (run,) = [rest for rest in arguments("RUN") if "cyclonedx-py" in rest]
+    words = shlex.split(run.rpartition("&&")[2])
+    venv.create(tmp_path / "env", with_pip=False)
+    (site,) = (tmp_path / "env").glob("lib/python*/site-packages")
+    info = Path(str(distribution("packaging")._path))  # type: ignore[attr-defined]
+    shutil.copytree(info, site / info.name)
+    out = tmp_path / "sbom.cdx.json"
+    made = {"/sbom/bin/cyclonedx-py": str(Path(sys.executable).parent / "cyclonedx-py")}
+    made |= {"/sbom.cdx.json": str(out), "/usr/local/bin/python": str(tmp_path / "env/bin/python")}
+    subprocess.run([made.get(word, word) for word in words], check=True, capture_output=True, timeout=60)
+    sbom = json.loads(out.read_text(encoding="utf-8"))
+    assert sbom["bomFormat"] == "CycloneDX"
+    (component,) = sbom["components"]
+    assert (component["name"], component["version"]) == ("packaging", distribution("packaging").version)
+    assert "--from=sbom /sbom.cdx.json" in " ".join(arguments("COPY"))
 
 
 def test_it_does_not_run_as_root() -> None:
@@ -71,6 +106,7 @@ def test_all_that_pip_brings_is_pinned_by_digest() -> None:
     assert [shlex.split(each)[-1] for each in brought] == [
         "requirements-torch-${TORCH}.txt",
         "requirements.lock",
+        "requirements-sbom.lock",
     ]
     builds = {"cpu", *re.findall(r"--build-arg TORCH=(\w+)", TEXT)}
     assert builds == {"cpu", "cu130"}
