@@ -13,7 +13,8 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[1]
 BESIDE = (
     "CHANGELOG.md CONTRIBUTING.md CITATION.cff LICENSE benchmarks/*.md benchmarks/*.py benchmarks/figures/*.png "
-    "campaigns/*.yaml deployments/* k8s/**/*.md k8s/**/*.sh k8s/**/*.yaml kiago_ray/data/SOURCES.md tune_configs/*.yaml"
+    "campaigns/*.yaml deployments/* k8s/**/*.md k8s/**/*.sh k8s/**/*.yaml "
+    "kiago_ray/data/SOURCES.md tune_configs/*.yaml"
 )
 OUT_OF_DOCS = re.compile(r"\]\(\.\./(?!\.\.)")
 INTO_DOCS = re.compile(r"\]\(((?:\.\./)*)docs/")
