@@ -196,10 +196,12 @@ class StubPool:
         return self.calls
 
     def _write(self, manifest: Any) -> None:
+        from kiago_ray.runs.shards import manifest_bytes
+
         sizes = {
             "parquet": manifest.bytes,
             "steps.parquet": manifest.steps_bytes,
-            "json": len(manifest.text()),
+            "json": len(manifest_bytes(manifest)),
         }
         stem = f"{self.root}/shards/{manifest.shard}"
         self.storage.made |= {f"{stem}.{ending}": size for ending, size in sizes.items()}

@@ -28,7 +28,7 @@ from kiago_ray.errors import InputError
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.results import finish_campaign, finish_search
-from kiago_ray.runs.shards import SHARDS, Manifest, check_shard
+from kiago_ray.runs.shards import SHARDS, Manifest, check_shard, manifest_bytes
 from kiago_ray.runs.state import ENDINGS, Seen, remove_leftovers, stamps_of, state_of
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
 from kiago_ray.storage.patience import Got, patiently
@@ -213,7 +213,11 @@ class _Campaign:
         def look() -> Seen:
             there = (self.location / SHARDS).files(names)
             stamps = stamps_of(there, shard)
-            if [size for size, _ in stamps] == [manifest.bytes, manifest.steps_bytes, len(manifest.text())]:
+            if [size for size, _ in stamps] == [
+                manifest.bytes,
+                manifest.steps_bytes,
+                len(manifest_bytes(manifest)),
+            ]:
                 return Seen(manifest, stamps)
             with suppress(DamagedError):  # half of it is there yet
                 if found := check_shard(self.location, shard):  # of an earlier attempt that ended later

@@ -75,13 +75,14 @@ class Manifest:
         """The shard's name (see Shard)."""
         return f"{self.search}/{self.number:05d}"
 
-    def text(self) -> bytes:
-        """What its file holds."""
-        return bytes(adapter(Manifest).dump_json(self, indent=1))
-
     def is_of(self, shard: Shard) -> bool:
         """Whether it tells of just these rows."""
         return (self.shard, self.first_row, self.rows) == (shard.name, shard.rows.start, len(shard.rows))
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """What a manifest's file holds."""
+    return adapter(Manifest).dump_json(manifest, indent=1)
 
 
 def shard_file(campaign: Location, shard: Shard, ending: str) -> Location:
@@ -166,7 +167,7 @@ def write_shard(
         wall_s=round(wall_s, 3),
         made=made,
     )
-    for ending, part in ((TABLE, content), (STEPS, steps), (MANIFEST, manifest.text())):
+    for ending, part in ((TABLE, content), (STEPS, steps), (MANIFEST, manifest_bytes(manifest))):
         shard_file(campaign, shard, ending).write_bytes(part)
     return manifest
 

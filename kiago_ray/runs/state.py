@@ -96,7 +96,7 @@ def state_of(
             manifest = look(run, shard)
         except DamagedError as error:
             return str(error)
-        return manifest and Seen(manifest, stamps)
+        return None if manifest is None else Seen(manifest, stamps)
 
     state = State()
     begun = [shard for shard in plan.shards if f"{shard.name}{MANIFEST}" in there]
