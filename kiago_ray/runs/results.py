@@ -263,15 +263,19 @@ def _ranks(inputs: Sequence[Location], ranking: ScreensSpec) -> tuple[NDArray[np
     """The rank (n,) of each row of all inputs, 0 for a row that stands for no formula; which of the u ranked ones are
     on the Pareto front (u,); and the inputs' row groups.
     """
-    read = read_all(lambda place: read_with_groups(place, RANKED), inputs)
-    tables = [table for table, _ in read]
-    groups = [
-        (place, number, rows)
-        for place, (_, own) in zip(inputs, read, strict=True)
-        for number, rows in enumerate(own)
-    ]
-    searches = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    rows = pa.concat_tables([schema(RANKED).empty_table(), *tables])
+    groups: list[Group] = []
+    sizes, tables, lot = list[int](), [schema(RANKED).empty_table()], list[Any]()
+    reading = read_ahead(lambda place: read_with_groups(place, RANKED), inputs)
+    for place, (table, own) in zip(inputs, reading, strict=True):
+        groups += [(place, number, rows) for number, rows in enumerate(own)]
+        sizes.append(len(table))
+        lot.append(table)
+        if sum(map(len, lot)) >= _RUN_ROWS:  # many small pieces take far more memory than few large ones
+            tables.append(pa.concat_tables(lot).combine_chunks())
+            lot.clear()
+    rows = pa.concat_tables([*tables, *lot])
+    searches = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+    del tables, lot
     places, front = rank_rows(rows, searches, ranking)
     ranks = np.zeros(len(rows), dtype=np.int32)
     ranks[places] = np.arange(1, len(places) + 1, dtype=np.int32)

@@ -247,15 +247,27 @@ def unique(rows: Any, turn: Ints | None = None) -> Ints:
     """The positions (u,) of the first row of each composition in `turn`, an order (n,) of the rows, by default their
     own. Rows without a formula are left out. rows: a table with `formula` and `source`.
     """
-    formulas = rows["formula"].cast(pa.large_string()).combine_chunks()
-    of_families = pc.is_valid(rows["source"]).combine_chunks()
-    own = formulas.filter(of_families).dictionary_encode()
-    identities = pa.array([identity(text) for text in own.dictionary.to_pylist()], pa.large_string())
-    texts = pc.replace_with_mask(formulas, of_families, identities.take(own.indices))
-    composition = texts.dictionary_encode().indices.fill_null(-1).to_numpy()
+    texts = [_identities(batch) for batch in rows.select(["formula", "source"]).to_batches()]
+    encoded = pa.chunked_array(texts, pa.large_string()).dictionary_encode().chunks  # of one dictionary
+    composition = np.concatenate(
+        [np.zeros(0, dtype=np.int32), *(chunk.indices.fill_null(-1).to_numpy() for chunk in encoded)]
+    )
+    del texts, encoded
     turn = np.arange(len(composition)) if turn is None else turn
     turn = turn[composition[turn] >= 0]
     return np.asarray(turn[np.unique(composition[turn], return_index=True)[1]])
+
+
+def _identities(batch: Any) -> Any:
+    """What tells the compositions of a batch's rows apart, (n,): of a family's rows the identity, else the text as it
+    is, which takes no memory of its own.
+    """
+    formulas, of_families = batch["formula"].cast(pa.large_string()), pc.is_valid(batch["source"])
+    own = formulas.filter(of_families).dictionary_encode()
+    if not len(own):
+        return formulas
+    identities = pa.array([identity(text) for text in own.dictionary.to_pylist()], pa.large_string())
+    return pc.replace_with_mask(formulas, of_families, identities.take(own.indices))
 
 
 def new_rows(table: Any) -> Mask:
