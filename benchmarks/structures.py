@@ -36,9 +36,15 @@ from kiago_ray.structures.relaxation import Potential, element_energies, formati
 WITHIN_EV = 0.06  # of the file's energy: then the right prototype is taken to be among those tried
 WITHIN_CELL = 0.03
 SERIES = {
-    "La2-xSrxCuO4": ("La2CuO4", lambda x: f"La{2 - x:g}Sr{x:g}CuO4", (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
-    "LaFeAsO1-xFx": ("LaFeAsO", lambda x: f"LaFeAsO{1 - x:g}F{x:g}", (0, 0.125, 0.25, 0.375, 0.5)),
-    "Mg1-xAlxB2": ("MgB2", lambda x: f"Mg{1 - x:g}Al{x:g}B2", (0, 0.125, 0.25, 0.375, 0.5)),
+    "La2-xSrxCuO4": (
+        "La2CuO4",
+        "Sr",
+        "Cu",
+        lambda x: f"La{2 - x:g}Sr{x:g}CuO4",
+        (0, 0.1, 0.2, 0.3, 0.4, 0.5),
+    ),
+    "LaFeAsO1-xFx": ("LaFeAsO", "F", "Fe", lambda x: f"LaFeAsO{1 - x:g}F{x:g}", (0, 0.125, 0.25, 0.375, 0.5)),
+    "Mg1-xAlxB2": ("MgB2", "Al", "B", lambda x: f"Mg{1 - x:g}Al{x:g}B2", (0, 0.125, 0.25, 0.375, 0.5)),
 }
 
 
@@ -127,11 +133,13 @@ def series(potential: Potential, out: Path) -> Iterator[dict[str, Any]]:
     """Doped cells of SERIES, and a plot of their E_f against x."""
     hull, odds = EnergyHull.of(), load_prospects().odds
     figure, panels = new_figure(10, 3.2, 1, len(SERIES))
-    for panel, (name, (base, written, amounts)) in zip(panels, SERIES.items(), strict=True):
+    for panel, (name, (base, dopant, counter, written, amounts)) in zip(panels, SERIES.items(), strict=True):
         points: list[Mapping[str, Any]] = []
         for x in amounts:
             settings = Settings(modes=False, most_atoms=60)
             found = structure_of(Request(written(x) if x else base, base), settings, potential, hull, odds)
+            held = parse(found.values.get("approximant") or base)
+            x = held.get(dopant, 0.0) / held[counter] * parse(base)[counter]  # of the cell, not as asked
             points.append({"series": name, "x": x, **found.values})
             kept = ("approximant", "spacegroup", "ef_chgnet_ev_per_atom", "prototype_survived", "error")
             yield {"series": name, "x": x, **{each: found.values.get(each) for each in kept}}

@@ -129,9 +129,7 @@ def test_a_persons_structure_comes_before_the_tables(
         ({"Nb": 1}, 0.0),
     ],
 )
-def test_the_scale_changes_by_the_corrections_of_anions_and_of_metals_with_u(
-    counts: dict[str, int], ev: float
-) -> None:
+def test_corrections_are_of_anions_and_of_metals_with_u(counts: dict[str, int], ev: float) -> None:
     assert change_of_corrections(counts) == pytest.approx(ev, abs=1e-9)
 
 
@@ -145,11 +143,8 @@ def test_corrections_are_those_that_pymatgen_has() -> None:
     )
     shipped_table = csv.DictReader((Path(relaxation.__file__).parent / "corrections.csv").open())
     gases = {f"{symbol}2": symbol for symbol in ("N", "F", "Cl", "H")}
-    before = {
-        gases[name]: ev - element_energies()[gases[name]]
-        for name, ev in old["Advanced"]["CompoundEnergies"].items()
-    }
-    before = {symbol: -ev for symbol, ev in before.items()}
+    elements = old["Advanced"]["CompoundEnergies"].items()
+    before = {gases[name]: element_energies()[gases[name]] - ev for name, ev in elements}
     before |= {"O": old["OxideCorrections"]["oxide"], "S": old["SulfideCorrections"]["sulfide"]}
     before |= old["Advanced"]["UCorrections"]["O"]
     after = {
