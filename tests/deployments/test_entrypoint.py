@@ -94,3 +94,13 @@ def test_a_typo_in_a_campaign_starts_nothing_again(tmp_path: Path) -> None:
 def test_the_scripts_words_reach_the_command_as_they_are(tmp_path: Path) -> None:
     words = ["bash", "-c", 'printf "<%s>" "$@"', "sh", "a b", "*", "s3://bucket/x"]
     assert "<a b><*><s3://bucket/x>" in run(*words, cwd=tmp_path).stdout
+
+
+def test_the_smoke_test_says_what_is_missing(tmp_path: Path) -> None:
+    script = SCRIPT.parents[2] / "smoke-test.sh"
+    (tmp_path / "dirname").symlink_to("/usr/bin/dirname")
+    done = subprocess.run(
+        ["/bin/bash", str(script)], env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "smoke test: docker is missing: install it\n"

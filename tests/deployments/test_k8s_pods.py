@@ -78,7 +78,7 @@ def test_pods_fit_the_restricted_profile_that_the_namespace_enforces(
         assert context["runAsUser"] == 1000
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
-        kinds = {"emptyDir", "configMap", "projected", "secret"}
+        kinds = {"emptyDir", "configMap", "projected", "secret", "persistentVolumeClaim"}
         assert all(kinds & volume.keys() for volume in spec.get("volumes", []))
         for container in spec["containers"]:
             assert unprivileged(container["securityContext"])

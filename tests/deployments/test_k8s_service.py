@@ -86,7 +86,9 @@ def test_named_tokens_are_a_file_that_changes_with_the_secret(service: Manifests
         assert pod["volumes"][-1] == {"name": "tokens", "secret": {"secretName": "kiago-service"}}
         mount = {"name": "tokens", "mountPath": "/etc/kiago-service", "readOnly": True}
         assert pod["containers"][0]["volumeMounts"][-1] == mount
-    serve = yaml.safe_load(only(service, "RayService")["spec"]["serveConfigV2"].replace("# tokens:", "tokens:"))
+    serve = yaml.safe_load(
+        only(service, "RayService")["spec"]["serveConfigV2"].replace("# tokens:", "tokens:")
+    )
     assert serve["applications"][0]["args"]["tokens"] == f"{mount['mountPath']}/tokens"
 
 
