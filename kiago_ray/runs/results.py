@@ -274,7 +274,7 @@ def _ranks(inputs: Sequence[Location], ranking: ScreensSpec) -> tuple[NDArray[np
             tables.append(pa.concat_tables(lot).combine_chunks())
             lot.clear()
     rows = pa.concat_tables([*tables, *lot])
-    searches = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+    searches = np.repeat(np.arange(len(sizes)), sizes)
     del tables, lot
     places, front = rank_rows(rows, searches, ranking)
     ranks = np.zeros(len(rows), dtype=np.int32)
