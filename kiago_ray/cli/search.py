@@ -15,7 +15,7 @@ from rich.console import Console
 from typer import Argument, Option
 from typer.core import TyperCommand
 
-from kiago_ray.api import judged_formulas, propose
+from kiago_ray.api import SearchOutcome, judged_formulas, propose
 from kiago_ray.chemistry.elements import INDEX, Floats, named_elements
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.cli import console
@@ -39,7 +39,15 @@ from kiago_ray.runs.spec import is_preset_file, read_preset, read_yaml
 from kiago_ray.screening.screens import REQUIRED, SCREENS, Summary, load_screen_recall
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
-from kiago_ray.storage.run_directory import CANDIDATES, SearchResults, open_run, provenance, whole_results
+from kiago_ray.storage.location import Location
+from kiago_ray.storage.run_directory import (
+    CANDIDATES,
+    RunDirectory,
+    SearchResults,
+    open_run,
+    provenance,
+    whole_results,
+)
 from kiago_ray.storage.table import first_rows
 
 Preset = Annotated[
@@ -116,6 +124,8 @@ def search(
     weights: console.Weights = None,
     device: console.Device = "cpu",
     out: console.Out = None,
+    track: Annotated[bool, Option("--track", help="Keep an MLflow record.")] = False,
+    tracking_uri: console.TrackingUri = None,
     top: console.Top = 15,
     as_json: console.AsJson = False,
 ) -> int:
@@ -130,7 +140,8 @@ def search(
     resolved, name, repeated = specification(spec, preset, overrides, without)
     models = load_models(weights, known=known, tried=tried, phases=phases, device=device)
     models.check(resolved)  # what can't run is refused before anything is written
-    return run(resolved, name, models, out, top, as_json, repeated=repeated)
+    tracked = (tracking_uri, weights) if track or tracking_uri is not None else None
+    return run(resolved, name, models, out, top, as_json, repeated=repeated, tracked=tracked)
 
 
 def overrides_from(options: Mapping[str, Any], change: list[str]) -> dict[str, Any]:
@@ -190,10 +201,12 @@ def run(
     *,
     repeated: Mapping[str, Any] | None = None,
     baseline: tuple[Mapping[str, Any], Callable[[], Floats]] | None = None,
+    tracked: tuple[str | None, Path | None] | None = None,
 ) -> int:
     """Run a search that `models` were checked for, or find it done, and show it; return the exit code. repeated:
     the record of the run that is to be repeated. baseline: what proposes formulas instead of the search, which
-    judges them: what decides them beside the specification, and a function that gives amounts (n, 118).
+    judges them: what decides them beside the specification, and a function that gives amounts (n, 118). tracked: the
+    MLflow store, None for the default, and the weights' folder, of a search that is to be recorded.
     """
     identity = {"search": spec.model_dump(mode="json"), **models.identity}
     identity |= {} if baseline is None else {"baseline": dict(baseline[0])}
@@ -210,6 +223,7 @@ def run(
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     base = spec.base or spec.start.kind  # another search gets another directory
     where = out if out is not None else f"runs/{base}-{preset}-{digest}".replace(" ", "")
+    keep_record = None if tracked is None else recorder(where, spec, *tracked)
     directory = open_run(where, identity, about)
     results, remark = whole_results(directory, SearchResults), ""
     if results is not None:
@@ -223,11 +237,7 @@ def run(
             notice, view = "stopping after this step; what is done will be written", SearchView()
             with console.stop_on_signal(notice) as stopper, watching(view):
                 outcome = propose(spec=spec, models=models, progress=view, should_stop=stopper)
-        if (stopped := outcome.result.stopped_at_step) is not None:
-            remark = (
-                f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
-                f"{len(outcome.result.rows):,} of {spec.row_count:,} rows were begun."
-            )
+        remark = where_stopped(outcome)
         results = write_outcome(outcome, directory, cards=models.cards, hull=models.hull, remark=remark)
     rows = first_rows(directory.location / CANDIDATES, top).to_pylist()
     if as_json:
@@ -235,9 +245,38 @@ def run(
         print_json({"out": where, "stopped": remark or None, "summary": summary, "top": rows})
     else:
         show(rows, results.summary, spec, models, where)
+    if keep_record is not None:
+        say(keep_record(directory))
     if remark:
         say(f"{remark} What was done is in {where}; the same command starts it again.")
     return 1 if remark else 0
+
+
+def where_stopped(outcome: SearchOutcome) -> str:
+    """How far a search came that was stopped; "" of a whole one."""
+    spec, stopped = outcome.spec, outcome.result.stopped_at_step
+    return (
+        ""
+        if stopped is None
+        else (
+            f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
+            f"{len(outcome.result.rows):,} of {spec.row_count:,} rows were begun."
+        )
+    )
+
+
+def recorder(
+    where: str, spec: SearchSpec, uri: str | None, weights: Path | None
+) -> Callable[[RunDirectory], str]:
+    """A function that records a search in MLflow and says where, in a line. Raises TrackingError, InputError."""
+    # A search without a record waits for none of it.
+    from kiago_ray.tracking.record import record
+    from kiago_ray.tracking.target import tracking_target
+
+    target = tracking_target(Location.of(where), uri, "kiago searches")
+    if target is None:
+        raise InputError("--track: the output is remote; give --tracking-uri or MLFLOW_TRACKING_URI")
+    return lambda directory: record(directory, spec, target, weights=weights).in_words("the same command")
 
 
 def show(

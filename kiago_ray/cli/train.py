@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +24,7 @@ from kiago_ray.errors import InputError
 from kiago_ray.plausibility.literature import Literature, site_odds
 from kiago_ray.plausibility.model import Prospects, save_plausibility, train_plausibility
 from kiago_ray.predictors.base import multiplies_bfloat16
-from kiago_ray.predictors.weights import TUNING_ORACLE
+from kiago_ray.predictors.weights import ENERGIES, ORACLE, PLAUSIBILITY, TUNING_ORACLE
 from kiago_ray.storage.location import Location, StorageError, reason
 from kiago_ray.training.energy import SETTINGS as ENERGY_SETTINGS
 from kiago_ray.training.energy import EnergyTables, train_energies
@@ -53,6 +55,7 @@ Epochs = Annotated[int | None, Option(min=1, max=100_000, help="Instead of the r
 Seed = Annotated[int, Option(min=0, help="Of all that is drawn.")]
 Out = Annotated[Path, Option(help="Folder for checkpoints, weights and card.")]
 Compile = Annotated[bool, Option("--compile", help="Compile the network (needs a C++ compiler).")]
+Card = dict[str, Any]
 Splits = Annotated[Literal["random,system", "random"], Option(help="Which fits; the random one is saved.")]
 
 
@@ -69,6 +72,8 @@ def tc(
     splits: Splits = "random,system",
     threads: console.Threads = None,
     network: Annotated[Literal["ensemble", "resnet18"], Option(help="Which T_c predictor.")] = "ensemble",
+    tracking_uri: console.TrackingUri = None,
+    no_tracking: console.NoTracking = False,
 ) -> None:
     """The T_c predictor: the ensemble with its spread and extrapolation, or the paper's ResNet-18."""
     if network == "ensemble" and splits == "random":
@@ -79,7 +84,8 @@ def tc(
     how = options(out, threads, device, compile_network, splits)
     ensemble = network == "ensemble"
     fit, recipe = (train_tc_ensemble, ENSEMBLE_SETTINGS) if ensemble else (train_tc, TC_SETTINGS)
-    show(fit(tables, adapted(recipe, epochs, seed), how))
+    kind = "tc_ensemble" if ensemble else "tc"
+    show(recorded(kind, how, tracking_uri, no_tracking, partial(fit, tables, adapted(recipe, epochs, seed))))
 
 
 @train.command()
@@ -92,12 +98,15 @@ def ef(
     compile_network: Compile = False,
     splits: Splits = "random,system",
     threads: console.Threads = None,
+    tracking_uri: console.TrackingUri = None,
+    no_tracking: console.NoTracking = False,
 ) -> None:
     """The paper's formation-energy predictor: ElemNet."""
     table, report = load_oqmd(data)
     how = options(out, threads, device, compile_network, splits)
     known = TrainingTable.of(table, "ef_ev_per_atom", report)
-    show(train_ef(known, adapted(EF_SETTINGS, epochs, seed), how))
+    fit = partial(train_ef, known, adapted(EF_SETTINGS, epochs, seed))
+    show(recorded("ef", how, tracking_uri, no_tracking, fit))
 
 
 @train.command()
@@ -110,12 +119,14 @@ def energies(
     device: console.Device = "cpu",
     compile_network: Compile = False,
     threads: console.Threads = None,
+    tracking_uri: console.TrackingUri = None,
+    no_tracking: console.NoTracking = False,
 ) -> None:
     """The ensemble of formation energies, on both sources together."""
     how = options(out, threads, device, compile_network)
-    card = train_energies(
-        EnergyTables.read(oqmd, materials_project), adapted(ENERGY_SETTINGS, epochs, seed), how
-    )
+    tables = EnergyTables.read(oqmd, materials_project)
+    fit = partial(train_energies, tables, adapted(ENERGY_SETTINGS, epochs, seed))
+    card = recorded(ENERGIES, how, tracking_uri, no_tracking, fit)
     show(card, "sha256", "splits", "spread", "signs", "stability")
 
 
@@ -127,10 +138,13 @@ def oracle(
     out: Out = Path("training"),
     seed: Seed = 0,
     threads: console.Threads = None,
+    tracking_uri: console.TrackingUri = None,
+    no_tracking: console.NoTracking = False,
 ) -> None:
     """The second opinion on T_c: boosted trees on statistics of element properties."""
     tables = TcTables.read(data, non_superconductors, held_back)
-    show(train_oracle(tables, OracleSettings(seed=seed), options(out, threads)))
+    fit = partial(train_oracle, tables, OracleSettings(seed=seed))
+    show(recorded(ORACLE, options(out, threads), tracking_uri, no_tracking, fit))
 
 
 @train.command()
@@ -143,11 +157,14 @@ def tuning_oracle(
         int, Option(min=0, help="Of folds and samples; another than the oracle's keeps the two apart.")
     ] = 1,
     threads: console.Threads = None,
+    tracking_uri: console.TrackingUri = None,
+    no_tracking: console.NoTracking = False,
 ) -> None:
     """The judge of sweeps, which never reports: boosted trees on the amounts of the elements."""
     tables = TcTables.read(data, non_superconductors, held_back)
     settings = replace(TUNING_SETTINGS, seed=seed, fold_seed=seed)
-    show(train_oracle(tables, settings, options(out, threads), TUNING_ORACLE))
+    fit = partial(train_oracle, tables, settings, kind=TUNING_ORACLE)
+    show(recorded(TUNING_ORACLE, options(out, threads), tracking_uri, no_tracking, fit))
 
 
 @train.command()
@@ -159,6 +176,8 @@ def plausibility(
     out: Out = Path("training"),
     seed: Seed = 0,
     threads: console.Threads = None,
+    tracking_uri: console.TrackingUri = None,
+    no_tracking: console.NoTracking = False,
 ) -> None:
     """What can be made: how often elements replaced one another, from what was known and what came of it."""
     if before is not None and data is None:
@@ -166,6 +185,13 @@ def plausibility(
             "--before: what ships is merged over all years; give SuperCon's primary.tsv as --data"
         )
     how = options(out, threads)
+    fit = partial(fit_plausibility, data, before, seed)
+    card = recorded(PLAUSIBILITY, how, tracking_uri, no_tracking, fit)
+    show(card, "year", "compositions", "systems", "held_out")
+
+
+def fit_plausibility(data: Path | None, before: int | None, seed: int, how: RunOptions) -> Card:
+    """Train plausibility, write its weights, return their card. Raises InputError."""
     table, report = (
         (superconductors(), None)
         if data is None
@@ -181,8 +207,8 @@ def plausibility(
     card["command"] = f"kiago train plausibility{words}"
     card["data"] = "as shipped" if report is None else [asdict(report)]
     prospects = Prospects(literature, fitted, site_odds(literature), made_compounds())
-    save_plausibility(prospects, card, out, with_literature=data is not None)
-    show(card, "year", "compositions", "systems", "held_out")
+    save_plausibility(prospects, card, how.out, with_literature=data is not None)
+    return card
 
 
 @train.command()
@@ -198,6 +224,8 @@ def superdiff(
     device: console.Device = "cpu",
     compile_network: Compile = False,
     threads: console.Threads = None,
+    tracking_uri: console.TrackingUri = None,
+    no_tracking: console.NoTracking = False,
 ) -> None:
     """The diffusion model that the paper compares with; it needs the extra `superdiff`."""
     size = NetworkSettings(width, depth)
@@ -208,8 +236,46 @@ def superdiff(
         known = without(known, held)
         reports.append(report)
     settings = adapted(SUPERDIFF_SETTINGS, epochs, seed)
-    card = train_superdiff(known["formula"].tolist(), size, settings, how, reports, samples=samples)
+
+    def fit(how: RunOptions) -> Card:
+        return train_superdiff(known["formula"].tolist(), size, settings, how, reports, samples=samples)
+
+    card = recorded("superdiff", how, tracking_uri, no_tracking, fit)
     show(card, "sha256", "seconds", "held_out_loss", "samples")
+
+
+@train.command()
+def register(
+    weights: console.Weights = None,
+    tracking_uri: Annotated[
+        str | None,
+        Option(help="MLflow store or server; by default MLFLOW_TRACKING_URI, else runs/mlflow.db."),
+    ] = None,
+) -> None:
+    """Register the predictors as the model `kiago-predictors` of MLflow, which `mlflow models serve` serves."""
+    from kiago_ray.tracking.model import registered
+
+    print(registered(tracking_uri, weights))
+
+
+def recorded(
+    kind: str, how: RunOptions, uri: str | None, no_tracking: bool, fit: Callable[[RunOptions], Card]
+) -> Card:
+    """Train, with a record in MLflow unless none is wanted, and return the card. kind: of weights."""
+    if no_tracking:
+        if uri is not None:
+            raise InputError("--tracking-uri and --no-tracking contradict each other; give one of them")
+        return fit(how)
+    from kiago_ray.tracking.training import TrainingRecord  # it takes a second
+
+    record = TrainingRecord.of(how.out, kind, uri)
+    try:
+        card = fit(replace(how, on_epoch=record.epoch))
+    except BaseException as error:
+        record.fail("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    say(record.finish(card).in_words("kiago train register --weights " + str(how.out)))
+    return card
 
 
 def adapted(settings: FitSettings, epochs: int | None, seed: int) -> FitSettings:

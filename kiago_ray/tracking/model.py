@@ -7,6 +7,7 @@ artifacts are the weights as they lie on disk, safetensors and the trees' text, 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import tempfile
 import warnings
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kiago_ray import __version__
+from kiago_ray.errors import InputError
 from kiago_ray.predictors.weights import (
     ENERGIES,
     NETWORKS,
@@ -34,8 +36,15 @@ from kiago_ray.predictors.weights import (
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import leaves, versions
 from kiago_ray.storage.table import description
-from kiago_ray.tracking.store import NOTE, Entry, Point, Store, metrics_of, usable_key
-from kiago_ray.tracking.target import TrackingTarget, is_server
+from kiago_ray.tracking.store import NOTE, Entry, Point, Store, metrics_of, mlflow_at_hand, usable_key
+from kiago_ray.tracking.target import (
+    TrackingError,
+    TrackingTarget,
+    artifact_root,
+    is_server,
+    shown_uri,
+    tracking_target,
+)
 
 MODEL, EXPERIMENT = "kiago-predictors", "kiago predictors"
 EF_STD = "ef_std_ev_per_atom"
@@ -135,6 +144,24 @@ def register(target: TrackingTarget, root: str | None, folder: Path | None = Non
         raise
     client.finalize_logged_model(model.model_id, "READY")
     return _as_version(client, target, model, run_id, digest, _note(cards))
+
+
+def registered(uri: str | None, folder: Path | None = None) -> str:
+    """Register the predictors of `folder` at `uri`, else where MLFLOW_TRACKING_URI or runs/mlflow.db is, and say in a
+    line how they are served. Raises TrackingError, WeightsError.
+    """
+    beside = Location.of("runs/predictors")
+    target = tracking_target(beside, uri, EXPERIMENT)
+    assert target is not None  # runs/ is local
+    try:
+        with mlflow_at_hand():
+            found = register(target, artifact_root(target, beside), folder)
+    except InputError:
+        raise
+    except Exception as error:
+        raise TrackingError(target.in_words(error)) from None
+    where = f"MLFLOW_TRACKING_URI={shlex.quote(shown_uri(target.uri))}"
+    return f"{found.uri}; to serve it: {where} mlflow models serve -m {found.uri} --env-manager local"
 
 
 def _as_version(

@@ -54,7 +54,8 @@ class FitSettings:
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """Where a training run writes and how it computes; `on_step` hears of its progress, a line after each epoch and
-    stage. compile_network needs a C++ compiler and changes speed only.
+    stage, `on_epoch` what was fitted, the epoch from 1 and its loss. compile_network needs a C++ compiler and changes
+    speed only.
     """
 
     out: Path
@@ -63,6 +64,7 @@ class RunOptions:
     bfloat16: bool = False
     splits: Sequence[Split] = SPLITS
     on_step: Callable[[str], None] = field(default=lambda text: None)
+    on_epoch: Callable[[str, int, float], None] = field(default=lambda name, epoch, loss: None)
 
     def __post_init__(self) -> None:
         if "random" not in self.splits:
@@ -113,6 +115,7 @@ def fit(
             total += loss.item() / (1 if rows.weights is None else rows.weights.shape[1])
         seconds += time.monotonic() - start
         state.save(checkpoint, epoch + 1, seconds)
+        options.on_epoch(name, epoch + 1, total / batches)
         options.on_step(
             f"{name}: epoch {epoch + 1}/{settings.epochs}, loss {total / batches:.4g}, {seconds:.0f} s, "
             f"{seconds / (epoch + 1) * (settings.epochs - epoch - 1):.0f} s left"

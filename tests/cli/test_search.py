@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.cli.search import doped, forbidden, overrides_from
@@ -415,3 +416,28 @@ def test_amounts_of_a_dopant_are_shares_of_its_site() -> None:
     ):
         with pytest.raises(InputError, match=message):
             doped(texts, span, formula)
+
+
+@pytest.mark.slow
+def test_a_search_keeps_a_record_where_it_is_asked_to(
+    kiago: Kiago, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ("search", "LaNiAsO", "--candidates", 8, "--steps", "3,3", "--out", "runs/one")
+    refused = kiago(*small, "--tracking-uri", "nowhere")
+    assert refused.code == 2
+    assert "is no MLflow store" in refused.err
+    assert not (tmp_path / "runs").exists()
+    for _ in range(2):  # the second finds it done, and doubles nothing
+        ended = kiago(*small, "--track")
+        assert ended.code == 0, ended.err
+        assert "mlflow ui --backend-store-uri" in ended.err
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("kiago searches")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["candidates"] == "8"
+    assert len(client.get_metric_history(run.info.run_id, "curve/tc_k_mean")) == 7
+    assert len(run.inputs.model_inputs) == 1
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"candidates.json", "report.html", "spec.yaml", "top.csv"} <= files

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from kiago_ray.baselines.superdiff import load_superdiff
 from kiago_ray.data.files import sha256
@@ -101,7 +102,19 @@ def test_plausibility_learns_from_what_was_printed_before_a_year(
     kiago: Kiago, table: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    ended = kiago("train", "plausibility", "--data", table, "--before", 2003, "--out", out, "--threads", 1)
+    ended = kiago(
+        "train",
+        "plausibility",
+        "--data",
+        table,
+        "--before",
+        2003,
+        "--out",
+        out,
+        "--threads",
+        1,
+        "--no-tracking",
+    )
     assert ended.code == 0, ended.err
     prospects, card = load_prospects(out), load_card(PLAUSIBILITY, out)
     assert prospects.literature.year == card["year"] == 2003
@@ -138,7 +151,7 @@ def test_superdiff_trains_and_says_how_well(kiago: Kiago, cuprates: Path, tmp_pa
     out = tmp_path / "out"
     ended = kiago(
         *("train", "superdiff", "--data", cuprates, "--held-back", held, "--out", out),
-        *("--epochs", 1, "--width", 8, "--samples", 0),
+        *("--epochs", 1, "--width", 8, "--samples", 0, "--no-tracking"),
     )
     assert ended.code == 0, ended.err
     figures = json.loads(ended.out)
@@ -172,3 +185,25 @@ def test_without_diffusers_superdiff_says_what_to_install(
     ended = kiago("train", "superdiff", "--data", cuprates, "--out", tmp_path / "out")
     assert ended.code == 2
     assert "pip install 'kiago-ray[superdiff]'" in ended.err
+
+
+def test_a_training_is_a_run_of_mlflows(
+    kiago: Kiago, cuprates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    out = tmp_path / "out"
+    ended = kiago(
+        "train", "superdiff", "--data", cuprates, "--out", out, "--epochs", 2, "--width", 8, "--samples", 0
+    )
+    assert ended.code == 0, ended.err
+    assert "MLflow has the record" in ended.err
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("kiago predictors")
+    (run,) = client.search_runs([experiment.experiment_id])
+    card = load_superdiff(out).card
+    assert (run.info.status, run.data.params["sha256"]) == ("FINISHED", card["sha256"])
+    losses = client.get_metric_history(run.info.run_id, "loss/superdiff")
+    assert [point.step for point in losses] == [1, 2]
+    (data,) = run.inputs.dataset_inputs
+    assert card["data"][0]["sha256"].startswith(data.dataset.digest)
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"superdiff.json"}
