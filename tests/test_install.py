@@ -61,7 +61,10 @@ def imported(files: Iterable[Path]) -> set[str]:
 def test_what_is_imported_is_declared() -> None:
     installed = packages_distributions()
     ours = {"kiago_ray", "tests", *(file.stem for file in (ROOT / "benchmarks").glob("*.py"))}
-    for folders, extras in ((["kiago_ray"], ["superdiff", "s3", "structures"]), (["tests", "benchmarks"], list(EXTRAS))):
+    for folders, extras in (
+        (["kiago_ray"], ["superdiff", "s3", "structures"]),
+        (["tests", "benchmarks"], list(EXTRAS)),
+    ):
         known = {canonical(each.name) for each in declared(*extras)}
         modules = imported(file for folder in folders for file in (ROOT / folder).rglob("*.py")) - ours
         assert {"numpy", "torch"} <= modules
