@@ -7,12 +7,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import yaml
 
 from kiago_ray.errors import InputError
 
+MOST_NESTED = 64
+"""Levels of a JSON document. Nothing of ours has ten, and what reads on would end at Python's own bound."""
 _BOOL = "tag:yaml.org,2002:bool"
 
 
@@ -49,7 +52,7 @@ def read_yaml_text(text: str) -> Any:
 
 
 def read_json_text(content: str | bytes) -> Any:
-    """The values of a JSON document. Raises DoubledKeyError, ValueError, RecursionError."""
+    """The values of a JSON document. Raises DoubledKeyError, ValueError, and RecursionError beyond MOST_NESTED."""
 
     def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -61,4 +64,14 @@ def read_json_text(content: str | bytes) -> Any:
             found[key] = value
         return found
 
-    return json.loads(content, object_pairs_hook=mapping)
+    value = json.loads(content, object_pairs_hook=mapping)
+    level = [value]
+    for _ in range(MOST_NESTED):
+        inner = (
+            each.values() if isinstance(each, dict) else each
+            for each in level
+            if isinstance(each, dict | list)
+        )
+        if not (level := list(chain.from_iterable(inner))):
+            return value
+    raise RecursionError(f"more than {MOST_NESTED} levels")

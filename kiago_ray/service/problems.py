@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from kiago_ray.data.documents import DoubledKeyError, read_json_text
+from kiago_ray.data.documents import MOST_NESTED, DoubledKeyError, read_json_text
 from kiago_ray.errors import KiagoError
 from kiago_ray.search.sections import SpecError
 from kiago_ray.storage.location import StorageError
@@ -28,6 +28,7 @@ from kiago_ray.storage.location import StorageError
 STORAGE_RETRY_S = 10
 BUSY_RETRY_S = 2
 _MOST_ERRORS = 20
+_TOO_DEEP = f"this JSON has more than {MOST_NESTED} levels"
 _ADVICE = {
     404: "; the API is described at /docs",
     405: "; the API is described at /docs",
@@ -121,8 +122,10 @@ def json_of(body: bytes, example: str) -> Any:
         return read_json_text(body)
     except DoubledKeyError as error:
         raise ProblemError.at("body", str(error)) from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise ProblemError.at("body", f"this is no JSON; send such as {example}") from None
+    except RecursionError:
+        raise ProblemError.at("body", f"{_TOO_DEEP}; send such as {example}") from None
 
 
 class StrictRoute(APIRoute):
@@ -147,8 +150,10 @@ class StrictRequest(Request):
             return read_json_text(await self.body())
         except DoubledKeyError as error:
             raise HTTPException(422, f"body: {error}") from None
-        except (ValueError, RecursionError):  # bytes that are no UTF-8 among them
+        except ValueError:  # bytes that are no UTF-8 among them
             raise HTTPException(422, "body: this is no JSON; send JSON in UTF-8") from None
+        except RecursionError:
+            raise HTTPException(422, f"body: {_TOO_DEEP}") from None
 
 
 def handle_problems(app: FastAPI) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings, strategies
 from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import (
     content_type_conformance,
@@ -28,9 +28,12 @@ from kiago_ray.service.hull import SectionView
 from kiago_ray.service.jobs import JobStore, Runner
 from kiago_ray.service.predictions import Explanation, Health, ModelsView, Predictions
 from kiago_ray.service.problems import Problem
+from kiago_ray.service.proxy import ORDERS
 from kiago_ray.service.runs import RunDetail
 from kiago_ray.service.searches import CandidatePage, JobList, JobView
 from kiago_ray.service.settings import Limits, ServiceSettings
+
+from .conftest import MakeService
 
 # A specification can be wrong in more ways than a schema says, so what is refused is not held against it.
 CHECKS = [
@@ -94,6 +97,100 @@ def test_generated_requests_find_no_failure(
     assert not [status for status in statuses if status >= 500]
     assert statuses.total() >= requests
     assert statuses[200] > requests / 10
+
+
+PATHS = [
+    "/",
+    "/docs",
+    "/healthz",
+    "/v1/models",
+    "/v1/models/",
+    "/v1/runs",
+    "/v1/searches",
+    "/assets/app.js",
+    "/assets",
+]
+POSTED = ["/v1/predict", "/v1/explain", "/v1/scan", "/v1/section", "/v1/searches"]
+VALUES = [
+    "",
+    "[",
+    "http://[",
+    "http://localhost",
+    "localhost",
+    "[::1]",
+    "0",
+    "?1",
+    "nan",
+    "\xb2",
+    "9" * 30,
+    "*/*",
+    "a,b",
+]
+NAMES = [
+    "Host",
+    "Origin",
+    "X-Request-Id",
+    "X-Forwarded-For",
+    "Authorization",
+    "Accept",
+    "Content-Type",
+    "Range",
+]
+LATIN = strategies.text(strategies.characters(min_codepoint=32, max_codepoint=255), max_size=20)
+HEADERS = strategies.lists(
+    strategies.tuples(
+        strategies.sampled_from([*NAMES, "Content-Length", "If-Modified-Since", "Cookie", *ORDERS]),
+        strategies.sampled_from(VALUES) | LATIN,
+    ),
+    max_size=6,
+)
+
+
+@strategies.composite
+def nested(draw: strategies.DrawFn) -> bytes:
+    """JSON of up to some thousand levels, below a field that some route knows."""
+    depth = draw(strategies.integers(0, 100) | strategies.integers(900, 1100) | strategies.just(20_000))
+    left, right = draw(strategies.sampled_from(["[ ]", '{"a": }', '[{"base": }]'])).split(" ")
+    field = draw(
+        strategies.sampled_from(["formulas", "formula", "base", "preset", "start", "fixed", "changes", "x"])
+    )
+    return f'{{"{field}": {left * depth}1{right * depth}}}'.encode()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("examples", [200, pytest.param(2000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("token", [None, "a-token-of-the-test-0123456789"])
+def test_strange_headers_and_deep_bodies_find_no_failure(
+    examples: int, token: str | None, make_service: MakeService
+) -> None:
+    """Without a token the name that was asked for is looked at, with one everything behind it."""
+    client = make_service(
+        token=token, client_header="X-Forwarded-For", trusted_proxies=("127.0.0.0/8",)
+    ).client
+    known = {} if token is None else {"Authorization": f"Bearer {token}"}
+    statuses: Counter[int] = Counter()
+
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @given(
+        path=strategies.sampled_from(PATHS + POSTED),
+        headers=HEADERS,
+        body=nested(),
+        strange=strategies.booleans(),
+    )
+    def ask(path: str, headers: list[tuple[str, str]], body: bytes, strange: bool) -> None:
+        sent = [(name.encode(), value.encode("latin-1")) for name, value in (headers if strange else [])]
+        kind: Any = [
+            *sent,
+            (b"Content-Type", b"application/json"),
+            *((k.encode(), v.encode()) for k, v in known.items()),
+        ]
+        method, content = ("POST", body) if path in POSTED else ("GET", None)
+        statuses[client.request(method, path, content=content, headers=kind).status_code] += 1
+
+    ask()
+    assert not [status for status in statuses if status >= 500]
+    assert {200, 400, 422} <= set(statuses)
 
 
 def test_every_answer_has_an_example_of_its_own_shape() -> None:

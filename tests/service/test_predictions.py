@@ -69,6 +69,7 @@ def test_all_formats_say_the_same(service: Service) -> None:
         ),
         ("scan", b'{"formula": "MgB2", "formula": "NbN"}', "the key 'formula' is given twice; give it once"),
         ("explain", b"\xff", "this is no JSON; send JSON in UTF-8"),
+        ("explain", b"[" * 980 + b" " * 4096 + b"]" * 980, "more than 64 levels"),
         ("explain", b'{"formula": "Bi-2212"}', "did you mean Bi2Sr2CaCu2O8?"),
     ],
 )
@@ -113,6 +114,7 @@ def test_what_nobody_has_is_refused(service: Service) -> None:
     ("body", "told"),
     [
         (b"{", "no JSON"),
+        (b"[" * 980 + b"]" * 980, "more than 64 levels"),
         (b"[]", "send a list of formulas"),
         (b'{"formulas": "MgB2"}', "send a list of formulas"),
         (b'{"formulas": []}', "there are none"),

@@ -66,6 +66,7 @@ def test_what_is_asked_for_waits_and_is_found_where_it_says(service: Service) ->
     ("body", "told"),
     [
         (b"{", "no JSON"),
+        (b"[" * 980 + b"]" * 980, "more than 64 levels"),
         (b"[1]", "a search is a mapping"),
         (b'{"alfa": 3}', "did you mean 'alpha'?"),
         (b'{"seed": 1,\n"seed": 2}', "body: the key 'seed' is given twice, in lines 1 and 2; give it once"),
