@@ -4,7 +4,7 @@
      └──run_next──▶  Searcher  takes the next search from storage
 
 Everything that a search is stands on storage (service.jobs), so that replicas may come and go. A call of `run_next` is
-only what wakes a worker, and what Serve counts when it scales them.
+only what wakes a worker, and what Serve counts when it scales them: so there is one for each search that hasn't ended.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import torch
@@ -34,6 +34,7 @@ from kiago_ray.storage.location import StorageError
 
 APPLICATION = "kiago"
 WAKE_S = 5.0
+MOST_CALLS = 256  # that wait for a worker; more scale nothing
 SECONDS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0]
 ROWS = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0]
 
@@ -75,9 +76,9 @@ class Predictor(Backend):
         access.setLevel(logging.INFO)
         access.addHandler(logging.StreamHandler())  # a replica's stderr is a file of Ray's, and a pod's log
         access.propagate = False
-        self._settings, self._searcher = settings, searcher
+        self._settings = settings
         self._store = JobStore.of(settings.data)
-        self._draining: set[asyncio.Task[None]] = set()
+        self._calls = Calls(searcher.run_next.remote)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         self._watch = asyncio.get_running_loop().create_task(self._watch_searches())
@@ -98,31 +99,45 @@ class Predictor(Backend):
         await self.sound_version()
 
     def wake(self) -> None:
-        """Have a worker run the searches that wait."""
-        task = asyncio.get_running_loop().create_task(self._drain())
-        self._draining.add(task)
-        task.add_done_callback(self._draining.discard)
-
-    async def _drain(self) -> None:
-        try:
-            while await self._searcher.run_next.remote():
-                pass
-        except (RayActorError, DeploymentUnavailableError):
-            return  # `_watch_searches` finds what it left
-        except RayError as error:
-            log.error("a worker failed: %s", error)  # so too
+        """Have one more worker look for a search."""
+        self._calls.have(len(self._calls) + 1)
 
     async def _watch_searches(self) -> None:
-        """Wake a worker while searches wait that nobody was woken for: after a restart, after a worker was lost."""
+        """Wake workers for the searches that nobody was woken for: after a restart, after a worker was lost."""
         while True:
             try:
                 counts = await asyncio.to_thread(self._store.counts)
-                if counts.total() and not self._draining:
-                    self.wake()
+                self._calls.have(counts.total())
                 self._meter.queue(counts)
             except StorageError as error:
                 log.error("storage: %s", error)
             await asyncio.sleep(WAKE_S)
+
+
+class Calls:
+    """The calls that wait for a worker or have one. run_next: makes one; it ends with the search that it ran."""
+
+    def __init__(self, run_next: Callable[[], Awaitable[bool]]) -> None:
+        self._run_next = run_next
+        self._out: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._out)
+
+    def have(self, count: int) -> None:
+        """Make those that are missing to so many."""
+        for _ in range(min(count, MOST_CALLS) - len(self)):
+            task = asyncio.get_running_loop().create_task(self._call())
+            self._out.add(task)
+            task.add_done_callback(self._out.discard)
+
+    async def _call(self) -> None:
+        try:
+            await self._run_next()
+        except (RayActorError, DeploymentUnavailableError):
+            return  # who counts the searches finds what it left
+        except RayError as error:
+            log.error("a worker failed: %s", error)  # so too
 
 
 @serve.deployment(

@@ -21,6 +21,8 @@ from kiago_ray.api import score
 from kiago_ray.client import Client
 from kiago_ray.models import load_models
 from kiago_ray.predictors.weights import load_card, load_energies, load_network, save_network, shipped_weights
+from kiago_ray.search.spec import load_preset
+from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.settings import Limits, ServiceSettings
 
 FORMULAS = [f"Mg{1 + at % 9}B{1 + at // 9}" for at in range(54)]
@@ -261,6 +263,34 @@ def test_a_killed_predictor_costs_time_and_no_wrong_answer(url: str, truth: dict
     assert recovered.is_set()
     assert set(counts) == {"right"}
     assert under_load(url, truth, 4, for_seconds(1)).keys() == {"right"}
+
+
+@pytest.mark.long
+def test_searches_that_wait_wake_as_many_workers_as_there_may_be(
+    url: str, settings: ServiceSettings, tmp_path: Path
+) -> None:
+    """As after a restart: nobody submits anything to this service."""
+    from ray import serve
+
+    from kiago_ray.distributed.service import APPLICATION, Predictor, Searcher
+
+    store = JobStore.of(str(tmp_path / "waiting"))
+    spec = load_preset("default", {"base": "LaNiAsO", "candidates": 64, "steps": [2000, 2000]})
+    for _ in range(4):
+        store.submit(spec, "default", "me", 64)
+    scaled = {"min_replicas": 0, "max_replicas": 2, "target_ongoing_requests": 1, "upscale_delay_s": 1}
+    other = settings.model_copy(update={"data": store.place.text})
+    searcher = Searcher.options(autoscaling_config=scaled).bind(other)  # type: ignore[attr-defined]
+    serve.run(Predictor.bind(other, searcher), name=APPLICATION, route_prefix="/")  # type: ignore[attr-defined]
+    end = for_seconds(180)
+    try:
+        while (running := store.counts()["running"]) < 2 and not end():
+            time.sleep(0.5)
+    finally:
+        for job_id in store.waiting():
+            store.cancel(job_id)
+        deploy(settings)
+    assert running == 2
 
 
 @pytest.mark.long
