@@ -24,6 +24,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from kiago_ray.distributed.code import Code
+from kiago_ray.distributed.scaling import STREAMS
 from kiago_ray.models import Models
 from kiago_ray.service.app import build_app
 from kiago_ray.service.backend import PROBE, Backend, service_models
@@ -82,7 +83,13 @@ class Predictor(Backend):
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         self._watch = asyncio.get_running_loop().create_task(self._watch_searches())
-        return build_app(self, self._store, self._settings, count=self._meter.request)
+        app = build_app(self, self._store, self._settings, count=self._meter.request)
+        self._board = app.state.service.board
+        return app
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What `without_streams` scales by."""
+        return {STREAMS: float(self._board.streams)}
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Load other models. Raises WeightsError, DataError."""

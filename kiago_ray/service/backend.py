@@ -20,6 +20,7 @@ from fastapi import Depends, Request
 
 from kiago_ray.api import score
 from kiago_ray.models import Models, load_models
+from kiago_ray.service.board import Board
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.problems import BUSY_RETRY_S, ProblemError
 from kiago_ray.service.settings import ServiceSettings
@@ -138,7 +139,11 @@ class Service:
     store: JobStore
     settings: ServiceSettings
     keeping: threading.Lock = field(default_factory=threading.Lock)
+    board: Board = field(init=False)
     _predicting: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.board = Board(self.store)
 
     def predicting(self, client: str, formulas: int) -> AbstractContextManager[None]:
         """A client's formulas count in the block. Raises ProblemError, 429, beyond what it may have."""

@@ -1,32 +1,36 @@
 """Searches as jobs on storage, and the worker that runs them: whatever is known of one stands in small files.
 
     DATA/searches/<id>/job.json     what was asked for, by whom, when; never changed
-    DATA/searches/<id>/status.json  how it stands, once it was begun or has ended; who has its lease writes it
+    DATA/searches/<id>/status.json  how it has ended
     DATA/searches/<id>/cancel       it shall end
     DATA/searches/<id>/result/      the run directory of the search, with its shards
-    DATA/waiting/<id>               there until it has ended
+    DATA/waiting/<id>               how it stands until it has ended; empty: it is queued. Who has its lease writes it
 
-So any replica can answer for any search, and a restart loses nothing. Whose a search is stands in its id.
+So one listing of DATA/waiting tells which searches are queued and which have moved: on object storage each question
+is a request.
+
+Any replica can answer for any search, and a restart loses nothing. Whose a search is stands in its id.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError
 
 from kiago_ray.models import Models
-from kiago_ray.runs.lease import Lease, LeaseError
+from kiago_ray.runs.lease import EXPIRE_S, Lease, LeaseError
 from kiago_ray.runs.plan import PlannedSearch
 from kiago_ray.runs.shards import Manifest, StoppedError, compute_shard
 from kiago_ray.runs.state import state_of
@@ -34,12 +38,14 @@ from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.search.stages import Progress
 from kiago_ray.service.tokens import NAME
-from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.location import Found, Location, StorageError, read_all
 from kiago_ray.storage.patience import PATIENCE_S, Got, patiently
 
 MOST_BEGUN = 3  # times that a worker may die over one shard of a search before that is given up
 TELL_S = 1.0  # between two looks at storage
 SEARCHES, WAITING, CANCEL, RESULT = "searches", "waiting", "cancel", "result"
+REQUEST, STATUS = "job.json", "status.json"
+MOST_KNOWN = 256  # requests that a process remembers: they never change
 _ID = re.compile(rf"[0-9]{{8}}T[0-9]{{12}}-[0-9a-f]{{16}}(?:-({NAME}))?")
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -51,6 +57,12 @@ def owner_of(job_id: str) -> str:
     """The name of the token with which a job was submitted; "" where that has none."""
     found = _ID.fullmatch(job_id)
     return (found and found[1]) or ""
+
+
+def places(versions: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+    """Those of the jobs of `JobStore.versions` that nobody has begun → their place in the queue."""
+    queued = (job_id for job_id, (_, size) in versions.items() if not size)
+    return {job_id: place for place, job_id in enumerate(queued, 1)}
 
 
 class ForeignJobError(StorageError):
@@ -65,27 +77,23 @@ def now() -> str:
 class _File(BaseModel, extra="forbid", frozen=True, ser_json_inf_nan="constants"):
     """A small file in a job's folder."""
 
-    file: ClassVar[str]
-
     @classmethod
-    def read(cls, folder: Location) -> Self | None:
+    def read(cls, place: Location) -> Self | None:
         """What the file holds; None where there is none. Raises ForeignJobError, StorageError."""
-        place = folder / cls.file
         content = place.read_if_there()
         try:
-            return None if content is None else cls.model_validate_json(content)
+            return None if content is None else cls.model_validate_json(content or b"{}")
         except ValidationError as error:
             raise ForeignJobError(f"{place.text} is no file of this service, or another version's") from error
 
-    def write(self, folder: Location) -> None:
+    def write(self, place: Location) -> None:
         """Write it. Raises StorageError."""
-        (folder / self.file).write_bytes(self.model_dump_json().encode("utf-8"))
+        place.write_bytes(self.model_dump_json().encode("utf-8"))
 
 
 class Request(_File, frozen=True):
     """What was asked for. rows_per_shard: those that run together (see ServiceSettings)."""
 
-    file = "job.json"
     id: str
     spec: dict[str, Any]
     preset: str
@@ -97,7 +105,6 @@ class Request(_File, frozen=True):
 class Status(_File, frozen=True):
     """How a search stands. begun: how often a worker has begun it since its last whole shard. done, total: steps."""
 
-    file = "status.json"
     state: State = "queued"
     started_at: str | None = None
     ended_at: str | None = None
@@ -127,6 +134,7 @@ class JobStore:
     """The jobs in a directory. Everything raises StorageError where that can't be read or written."""
 
     place: Location
+    _known: dict[str, Request] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, data: str) -> JobStore:
@@ -158,29 +166,41 @@ class JobStore:
         )
         folder = self.folder(request.id)
         folder.make_directory()
-        request.write(folder)
-        try:
-            (self.place / WAITING / request.id).write_bytes(client.encode("utf-8"))  # last: now it counts
-        except StorageError:
-            with suppress(StorageError):
-                (folder / Request.file).delete()  # who asks again shall not find it waiting for ever
-            raise
+        request.write(folder / REQUEST)
+        (self.place / WAITING / request.id).write_bytes(b"")  # last: now it is there
         return Job(request, Status())
 
     def get(self, job_id: str) -> Job | None:
         """The job as it stands; None where there is none, or that is no id."""
-        if not _ID.fullmatch(job_id) or (request := Request.read(self.folder(job_id))) is None:
+        if not _ID.fullmatch(job_id) or (request := self._request(job_id)) is None:
             return None
-        return Job(request, Status.read(self.folder(job_id)) or Status())
+        ended = self.folder(job_id) / STATUS
+        for place in (ended, self.place / WAITING / job_id, ended):  # it may end between two looks
+            if (status := Status.read(place)) is not None:
+                return Job(request, status)
+        return None
+
+    def _request(self, job_id: str) -> Request | None:
+        request = self._known.get(job_id) or Request.read(self.folder(job_id) / REQUEST)
+        if request is not None:
+            while len(self._known) >= MOST_KNOWN and job_id not in self._known:
+                self._known.pop(next(iter(self._known)), None)
+            self._known[job_id] = request
+        return request
 
     def readable(self, job_ids: Iterable[str]) -> Iterator[Job]:
         """Those of these jobs whose files can be read, so that one job doesn't stop the rest."""
-        for job_id in job_ids:
+        return self._readable(self.get, job_ids)
+
+    def _readable(self, get: Callable[[str], Found | None], job_ids: Iterable[str]) -> Iterator[Found]:
+        def read(job_id: str) -> Found | None:
             try:
-                if (job := self.get(job_id)) is not None:
-                    yield job
+                return get(job_id)
             except ForeignJobError as error:
                 log.error("search %s is left out: %s", job_id, error)
+                return None
+
+        return filter(None, read_all(read, job_ids))
 
     def ids(self) -> list[str]:
         """All jobs, newest first."""
@@ -188,27 +208,33 @@ class JobStore:
 
     def waiting(self) -> list[str]:
         """The jobs that haven't ended, oldest first."""
-        return [name for name in (self.place / WAITING).entries() if _ID.fullmatch(name)]
+        return list(self.versions())
 
-    def place_in_queue(self, job_id: str) -> int | None:
-        """1 for the search that is begun next; None where it doesn't wait, or has begun."""
-        older = (each for each in self.waiting() if each <= job_id)
-        queued = [each for each in older if (self.folder(each) / Status.file).kind() != "file"]
-        return len(queued) if job_id in queued else None
+    def versions(self) -> dict[str, tuple[int, int]]:
+        """The jobs that haven't ended, oldest first, each with what changes when its status does; the last of it is 0
+        while it is queued. One listing.
+        """
+        found = (self.place / WAITING).versions()
+        return {name: version for name, version in found.items() if _ID.fullmatch(name)}
+
+    def queue(self) -> dict[str, int]:
+        """The jobs that nobody has begun → their place, 1 for the next one. One listing."""
+        return places(self.versions())
 
     def counts(self) -> Counter[str]:
         """How many of them are queued, and how many running."""
-        return Counter(job.status.state for job in self.readable(self.waiting()) if not job.ended)
+        return Counter("running" if size else "queued" for _, size in self.versions().values())
 
     def waiting_of(self, client: str) -> int:
         """How many of a client's jobs haven't ended."""
-        mine = client.encode("utf-8")
-        return sum((self.place / WAITING / name).read_if_there() == mine for name in self.waiting())
+        requests = self._readable(self._request, self.waiting())
+        return sum(request.client == client for request in requests)
 
     def update(self, job: Job, **changes: Any) -> Job:
         """Write down what has changed of its status; for who has its lease."""
         job = replace(job, status=job.status.model_copy(update=changes))
-        job.status.write(self.folder(job.request.id))
+        folder, job_id = self.folder(job.request.id), job.request.id
+        job.status.write(folder / STATUS if job.ended else self.place / WAITING / job_id)
         return job
 
     def cancel(self, job_id: str) -> None:
@@ -252,15 +278,17 @@ class Runner:
     models: Models
     closing: Callable[[], bool] = lambda: False
     patience_s: float = PATIENCE_S
+    _elsewhere: dict[str, float] = field(default_factory=dict)  # until when a search is left to who runs it
 
     def run_next(self) -> bool:
         """Run one job to its end; False where there is none to run, or this worker shall stop."""
         if self.closing():
             return False
-        jobs = self.store.readable(self.store.waiting())
+        versions = self.store.versions()
         # The queued ones first: to see that another worker lives takes seconds.
-        order = sorted(jobs, key=lambda job: job.status.state != "queued")
-        return any(self._ran(job.request.id) for job in order)
+        order = sorted(versions, key=lambda job_id: versions[job_id][1] > 0)
+        self._elsewhere = {job_id: self._elsewhere.get(job_id, -math.inf) for job_id in order}
+        return any(self._ran(job_id) for job_id in order if time.monotonic() > self._elsewhere[job_id])
 
     def _ran(self, job_id: str) -> bool:
         """Run a job, unless another does. False also where it was left for a later worker."""
@@ -275,7 +303,7 @@ class Runner:
                     log.info("search %s: %s", job_id, end["state"])
                     return True
         except LeaseError:
-            pass
+            self._elsewhere[job_id] = time.monotonic() + EXPIRE_S
         except StorageError as error:  # which is no end of a search
             log.error("search %s is left for later: %s", job_id, error)
         return False

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -23,6 +22,7 @@ from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.search.sections import SpecError
 from kiago_ray.search.spec import PRESETS, SearchSpec, build_spec
 from kiago_ray.service.backend import Asked, Service
+from kiago_ray.service.board import POLL_S
 from kiago_ray.service.jobs import Job, JobStore, State, owner_of
 from kiago_ray.service.problems import ProblemError, Shape, json_of, problems
 from kiago_ray.service.settings import Limits
@@ -33,7 +33,6 @@ from kiago_ray.storage.table import read_table
 
 MOST_ROWS = 1000
 QUOTA_RETRY_S = 30
-POLL_S = 1.0
 PARQUET = "application/vnd.apache.parquet"
 
 _SEARCH = '{"base": "LaNiAsO"}'
@@ -151,9 +150,9 @@ async def submit(request: Request, response: Response, service: Asked) -> Any:
     backend.wake()
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/searches/{job.request.id}"
     try:
-        return await run_in_threadpool(_view, job, service.store)
+        return _view(job, await run_in_threadpool(_place, job, service.store))
     except StorageError:  # it is kept, so that an error would have the client send it again
-        return _view(job, None)
+        return _view(job)
 
 
 @router.get("", summary="List searches", responses=problems(422))
@@ -166,14 +165,16 @@ def listed(
     """Newest first; those of the token's name, where it has one."""
     store, owner = service.store, request.state.owner
     ids = store.ids() if sees_all(owner) else store.ids_of(owner)
-    jobs = store.readable(ids[offset : offset + limit])
-    return JobList(total=len(ids), searches=[_view(job, store, whole=False) for job in jobs])
+    jobs = list(store.readable(ids[offset : offset + limit]))
+    places = {} if all(job.ended for job in jobs) else store.queue()
+    searches = [_view(job, places.get(job.request.id), whole=False) for job in jobs]
+    return JobList(total=len(ids), searches=searches)
 
 
 @router.get("/{search_id}", summary="A search as it stands", responses=problems(404, 422))
 def one(job: Found, service: Asked) -> JobView:
     """With its whole specification and, once it is done, its summary."""
-    return _view(job, service.store)
+    return _view(job, _place(job, service.store))
 
 
 @router.delete(
@@ -187,13 +188,14 @@ def cancel(job: Found, request: Request, response: Response, service: Asked) -> 
     store, search_id = service.store, job.request.id
     if job.ended:
         response.status_code = 200
-        return _view(job, store)
+        return _view(job)
     store.cancel(search_id)
     if job.status.state == "queued":
         # Else a worker has just begun, and sees it.
         with suppress(LeaseError), Lease(store.folder(search_id)):
             store.finish(search_id, "cancelled")
-    return _view(found_job(search_id, request, service), store)
+    job = found_job(search_id, request, service)
+    return _view(job, _place(job, store))
 
 
 @router.get(
@@ -204,16 +206,17 @@ def cancel(job: Found, request: Request, response: Response, service: Asked) -> 
 )
 async def events(job: Found, service: Asked) -> AsyncIterator[JobView]:
     """Server-sent events: `progress`, and `end` as the last. The stream ends after a while: ask again."""
-    store, until, before = service.store, time.monotonic() + service.settings.limits.stream_s, None
-    while time.monotonic() < until and (now := await run_in_threadpool(store.get, job.request.id)):
-        shown = await run_in_threadpool(_view, now, store, whole=False)
-        if now.ended or shown != before:
-            name, retry_ms = "end" if now.ended else "progress", int(POLL_S * 2000)
-            yield ServerSentEvent(data=shown, event=name, retry=retry_ms)  # type: ignore[misc] # around a JobView
-        if now.ended:
-            return
-        before = shown
-        await asyncio.sleep(POLL_S)
+    until, before = time.monotonic() + service.settings.limits.stream_s, None
+    async with aclosing(service.board.watch(job.request.id)) as looks:
+        async for seen in looks:
+            shown = None if seen is None else _view(*seen, whole=False)
+            ended = seen is not None and seen[0].ended
+            if shown is not None and shown != before:
+                name, retry_ms = "end" if ended else "progress", int(POLL_S * 2000)
+                yield ServerSentEvent(data=shown, event=name, retry=retry_ms)  # type: ignore[misc] # around a JobView
+                before = shown
+            if ended or time.monotonic() > until:
+                return
 
 
 @router.get(
@@ -305,13 +308,17 @@ def _result(store: JobStore, job: Job) -> Location:
     return store.result(job.request.id)
 
 
-def _view(job: Job, store: JobStore | None, *, whole: bool = True) -> JobView:
-    """A job as clients see it, with its place in the queue of a store; with `whole` its specification too."""
+def _place(job: Job, store: JobStore) -> int | None:
+    """A job's place in the queue; None where it doesn't wait there. Raises StorageError."""
+    return store.queue().get(job.request.id) if job.status.state == "queued" else None
+
+
+def _view(job: Job, place: int | None = None, *, whole: bool = True) -> JobView:
+    """A job as clients see it, with its place in the queue; with `whole` its specification too."""
     request, status, spec = job.request, job.status, job.request.spec
     done, total = status.state == "done", status.total or sum(spec["steps"])
     phase = "done" if done else status.phase
     link = f"/v1/searches/{request.id}"
-    queue = store if status.state == "queued" else None
     section = spec.get("base") and (status.summary or {}).get("passed")  # else there are no two ends
     plots = [name for name in SEARCH_PLOTS if section or name != SECTION_PLOT]
     return JobView(
@@ -322,7 +329,7 @@ def _view(job: Job, store: JobStore | None, *, whole: bool = True) -> JobView:
         candidates=len(spec["start"]["rows"]) or spec["candidates"],
         spec=spec if whole else None,
         progress={"done": status.done, "total": total, "unit": "steps", "phase": phase},
-        place_in_queue=None if queue is None else queue.place_in_queue(request.id),
+        place_in_queue=place if status.state == "queued" else None,
         links={"self": link, "events": f"{link}/events", "candidates": f"{link}/candidates"},
         plots=plots if done else [],
     )
