@@ -240,7 +240,7 @@ def merge_campaign(plan: Plan, directory: Path) -> None:
 
     place = Location.of(directory)
     searches = [read_results(search_folder(place, search.name), SearchResults) for search in plan.searches]
-    results, _ = finish_campaign(
+    results = finish_campaign(
         place,
         plan,
         [each for each in searches if each is not None],

@@ -135,8 +135,8 @@ def resume(options: argparse.Namespace) -> dict[str, Any]:
     from kiago_ray.runs.state import remove_leftovers, state_of
 
     place, made = slow_place(options.directory), plan_of(options.rows, 1, SHARD_ROWS)
-    remove_leftovers(place)
     state = state_of(place, made)
+    remove_leftovers(place, state)
     assert not state.left(made)
     assert not state.damaged
     told = {"indexed": state.indexed, "requests": place.filesystem.requests}
@@ -196,15 +196,11 @@ class StubPool:
         return self.calls
 
     def _write(self, manifest: Any) -> None:
-        from kiago_ray.runs.shards import manifest_bytes
+        from kiago_ray.runs.shards import STEPS, TABLE
 
-        sizes = {
-            "parquet": manifest.bytes,
-            "steps.parquet": manifest.steps_bytes,
-            "json": len(manifest_bytes(manifest)),
-        }
-        stem = f"{self.root}/shards/{manifest.shard}"
-        self.storage.made |= {f"{stem}.{ending}": size for ending, size in sizes.items()}
+        sizes = {TABLE: manifest.bytes, STEPS: manifest.steps_bytes}
+        folder = f"{self.root}/shards"
+        self.storage.made |= {f"{folder}/{manifest.file(ending)}": size for ending, size in sizes.items()}
 
     def ready(self, refs: Sequence[int], timeout_s: float) -> list[int]:
         """Those that are done by now, or as soon as one is."""
@@ -267,7 +263,10 @@ def busy(options: argparse.Namespace) -> dict[str, Any]:
     place, made = slow_place(options.directory), plan_of(options.rows, 1, SHARD_ROWS)
     pool = StubPool(options.workers, place.filesystem, place.path)
     shards = made.shards[: round(options.workers * BUSY_S / SHARD_S)]
-    drive = SimpleNamespace(directory=SimpleNamespace(location=place), should_stop=lambda: False)
+    record = {"identity": "", "campaign_id": ""}
+    for search in made.searches:
+        (place / "shards" / search.name).make_directory()
+    drive = SimpleNamespace(directory=SimpleNamespace(location=place, record=record), should_stop=lambda: False)
     setup = WorkerSetup("nowhere", "cpu", 1, {}, {}, None)
     with ThreadPoolExecutor(1) as finisher, open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         view = CampaignView()

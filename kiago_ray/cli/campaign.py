@@ -23,17 +23,19 @@ from kiago_ray.predictors.weights import TUNING_ORACLE, load_card, load_cards, w
 from kiago_ray.progress import LINE_S, View, watching
 from kiago_ray.report.page import card_notes
 from kiago_ray.report.tables import best_table, measured_remarks, no_gain, top_table
-from kiago_ray.runs.lease import living_driver
+from kiago_ray.runs.lease import Lease, living_driver
 from kiago_ray.runs.plan import Plan, PlannedSearch, Shard, make_plan
 from kiago_ray.runs.results import page_of_directory
 from kiago_ray.runs.shards import Manifest, read_manifest
 from kiago_ray.runs.spec import CampaignSpec, RunSpec, chosen_families, known_families, recorded_campaign
 from kiago_ray.runs.state import best_of, state_of
+from kiago_ray.runs.verification import changed_results, damage_of, repair
 from kiago_ray.storage.location import Location
 from kiago_ray.storage.run_directory import (
     CANDIDATES,
     CampaignResults,
     RunDirectory,
+    SearchResults,
     read_results,
     read_run,
     versions,
@@ -43,6 +45,7 @@ from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.tracking.record import record
 from kiago_ray.tracking.target import tracking_target
 
+REPAIR = "`kiago campaign repair {}` makes results again that can be made from whole shards"
 TRACK = "kiago campaign track {} --tracking-uri URI"  # sends MLflow what it lacks
 SHOWN_ROWS = 40
 _RECENT_S = 1800.0  # what counts for the pace of a running campaign
@@ -133,11 +136,51 @@ def report(
     """Write one self-contained page with plots and a sortable table, of a campaign that is done or under way."""
     directory, page_file = read_run(where), Location.of(output)
     page_file.try_out()
-    # Of other weights than the shipped ones nothing is known here.
-    notes = card_notes(load_cards()) if directory.record.get("weights") == weights_hashes() else ()
-    page = page_of_directory(directory.location, recorded_plan(directory), model_notes=notes)
+    page = page_of_directory(directory.location, recorded_plan(directory), model_notes=notes_of(directory))
     page_file.write_bytes(page.encode())
     print(f"{output}: {len(page) / 1e6:.1f} MB")
+
+
+@campaign.command()
+def verify(where: Where, as_json: console.AsJson = False) -> int:
+    """Read every file of a campaign, or of one search, and compare it to the hashes that were written with it."""
+    directory = read_run(where)
+    if "campaign" not in directory.record:
+        texts = changed_results(directory.location, SearchResults, needed=True)
+        return show_damage(where, {}, texts, "the same command that made it makes it again", as_json)
+    damage = damage_of(directory, recorded_plan(directory))
+    return show_damage(where, damage.shards, damage.results, REPAIR.format(where), as_json)
+
+
+@campaign.command(name="repair")
+def repair_results(where: Where, as_json: console.AsJson = False) -> int:
+    """Make again, from shards that are whole, what is damaged of a campaign's results: tables, plots, pages."""
+    directory = read_run(where)
+    plan = recorded_plan(directory)
+    with Lease(directory.location):
+        damage = damage_of(directory, plan)
+        left = repair(directory, plan, damage, model_notes=notes_of(directory))
+    for text in () if left else damage.results:
+        say(f"made again: {text}")
+    return show_damage(where, damage.shards, left, "`kiago campaign run` with its file makes them", as_json)
+
+
+def show_damage(
+    where: str, shards: Mapping[str, str], results: Sequence[str], advice: str, as_json: bool
+) -> int:
+    """What is wrong with a run, a line each, and what to do; the exit code."""
+    if as_json:
+        print_json({"out": where, "whole": not (shards or results), "shards": shards, "results": results})
+    else:
+        for text in (*shards.values(), *results):
+            print(text)
+        print(f"{where} is whole" if not (shards or results) else advice)
+    return 3 if shards or results else 0
+
+
+def notes_of(directory: RunDirectory) -> tuple[str, ...]:
+    """What a page says of the predictors: of other weights than the shipped ones nothing is known here."""
+    return card_notes(load_cards()) if directory.record.get("weights") == weights_hashes() else ()
 
 
 @campaign.command()

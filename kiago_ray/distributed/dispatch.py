@@ -156,9 +156,11 @@ class SearchWorker:
         return self.info
 
     def run(self, search: PlannedSearch, shard: Shard) -> Manifest:
-        """Run a shard and write it: its manifest alone. Raises StorageError and what the search raises."""
+        """Run a shard and write its tables; the manifest is for the one who gave it out. Raises StorageError and what
+        the search raises.
+        """
         made = {**vars(self.info), "kiago_ray": __version__}
-        return compute_shard(search, shard, Location.of(self.setup.run), self.models, made=made)
+        return compute_shard(search, shard, Location.of(self.setup.run), self.models, made=made, vouch=False)
 
 
 class Watcher:

@@ -28,13 +28,15 @@ from kiago_ray.errors import InputError
 from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.results import finish_campaign, finish_search
-from kiago_ray.runs.shards import SHARDS, Manifest, check_shard, manifest_bytes
-from kiago_ray.runs.state import ENDINGS, Seen, remove_leftovers, stamps_of, state_of
+from kiago_ray.runs.shards import MANIFEST, SHARDS, STEPS, TABLE, Manifest, write_manifest
+from kiago_ray.runs.state import Seen, remove_leftovers, stamps_of, state_of
+from kiago_ray.runs.verification import CAMPAIGN_ID, changed_searches, rebuilt_record
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
 from kiago_ray.storage.patience import Got, patiently
 from kiago_ray.storage.run_directory import (
+    IDENTITY,
+    SPEC,
     CampaignResults,
-    DamagedError,
     RunDirectory,
     SearchResults,
     find_run,
@@ -132,15 +134,20 @@ def run_campaign(
     where no worker can be had, StorageError where the storage is gone, ClusterLostError where Ray is; what was done
     until then is kept and the same call goes on from there.
     """
+    watcher = watcher or Watcher()
+    if rebuilt_record(request.where, plan, request.identity, request.about):
+        watcher.note(
+            f"{SPEC} was damaged; it was written anew, since all finished shards are of this campaign"
+        )
     found = find_run(request.where, request.identity)
     results = None if found is None else whole_results(found, CampaignResults)
-    if found is not None and results is not None:
+    if found is not None and results is not None and not changed_searches(found.location, plan):
         return _found(found, results, plan, request)
     # Merging, plotting and MLflow's record in a thread of its own: workers don't wait for it.
     finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
-    with _driving(request, plan, "campaign_id", should_stop) as drive:
+    with _driving(request, plan, CAMPAIGN_ID, should_stop) as drive:
         try:
-            return _Campaign(plan, request, drive, watcher or Watcher(), finisher).run()
+            return _Campaign(plan, request, drive, watcher, finisher).run()
         finally:
             finisher.shutdown(wait=True, cancel_futures=True)
 
@@ -165,8 +172,8 @@ class _Campaign:
         """Run it to its end, or as far as it goes."""
         plan, drive = self.plan, self.drive
         self.finisher.submit(drive.live.done)
-        remove_leftovers(self.location)
         self.state = state = state_of(self.location, plan)
+        remove_leftovers(self.location, state)
         self.watcher.begun(plan, list(state.manifests.values()), list(state.damaged.values()))
         if state.behind():
             self._write_index()
@@ -184,7 +191,7 @@ class _Campaign:
             self._write_index()
         for name in self.done:
             self._finish(name, partly=True)  # a part is better than nothing
-        results, outputs = finish_campaign(
+        results = finish_campaign(
             self.location,
             plan,
             [self.results[name].result() for name in self.searches if name in self.results],
@@ -192,7 +199,7 @@ class _Campaign:
             damaged=list(state.damaged.values()),
             model_notes=self.request.model_notes,
         )
-        return replace(drive.end(results, outputs, failures), damaged=state.damaged)
+        return replace(drive.end(results, results.files, failures), damaged=state.damaged)
 
     def _run_shards(self, shards: Sequence[Shard], pool: Pool) -> Mapping[str, str]:
         """Run shards on a pool's workers, until all are done or given up; shard → why it was given up."""
@@ -207,25 +214,24 @@ class _Campaign:
         return work.failures
 
     def _look(self, shard: Shard, manifest: Manifest) -> Seen:
-        """A shard that is done, once this process sees its files where the worker wrote them. Raises StorageError."""
-        names = [f"{shard.name}{ending}" for ending in ENDINGS]
+        """A shard that is done: once this process sees its tables where the worker wrote them, it writes the manifest.
+        None but the driver does, so that no worker that was given up replaces a shard. Raises StorageError.
+        """
+        record, place = self.drive.directory.record, self.location / SHARDS
+        belongs = {key: record[key] for key in (IDENTITY, CAMPAIGN_ID)}
+        vouching = replace(manifest, made={**manifest.made, **belongs})
 
         def look() -> Seen:
-            there = (self.location / SHARDS).files(names)
-            stamps = stamps_of(there, shard)
-            if [size for size, _ in stamps] == [
-                manifest.bytes,
-                manifest.steps_bytes,
-                len(manifest_bytes(manifest)),
-            ]:
-                return Seen(manifest, stamps)
-            with suppress(DamagedError):  # half of it is there yet
-                if found := check_shard(self.location, shard):  # of an earlier attempt that ended later
-                    return Seen(found, stamps)
-            raise StorageError(
-                f"the worker on {manifest.made.get('host')} has written {shard.name}, but this process doesn't see it "
-                f"in {self.location.text}; give a storage that every node sees, such as s3:// or a shared directory"
-            )
+            there = place.files([manifest.file(TABLE), manifest.file(STEPS)])
+            if [size for size, _ in stamps_of(there, manifest)] != [manifest.bytes, manifest.steps_bytes]:
+                raise StorageError(
+                    f"the worker on {manifest.made.get('host')} has written {shard.name}, but this process doesn't "
+                    f"see it in {self.location.text}; give a storage that every node sees, such as s3:// or a shared "
+                    "directory"
+                )
+            write_manifest(self.location, vouching)
+            there |= place.files([manifest.file(MANIFEST)])
+            return Seen(vouching, stamps_of(there, vouching))
 
         return self._patiently(look)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from kiago_ray.storage.run_directory import (
     SPEC,
     SUMMARY,
     TOP,
-    CampaignResults,
+    Results,
     RunDirectory,
     SearchResults,
     summary_json,
@@ -91,7 +92,7 @@ def write_outcome(
         wall_s=round(outcome.result.wall_s, 3),
         finished_at=time.time(),
         sources="",
-        candidates_sha256=hashlib.sha256(content).hexdigest(),
+        outputs={CANDIDATES: hashlib.sha256(content).hexdigest()},
     )
     rows = outcome.table.slice(0, TABLE_ROWS).to_pylist()
     plots = search_plots(outcome.table, path, outcome.summary.base, name)
@@ -106,26 +107,28 @@ def write_outcome(
         model_notes=card_notes(cards),
         remark=remark,
     )
-    outputs = write_files(place, results, outcome.table, plots, {REPORT: page, **curves_file(path)})
+    results = write_files(place, results, outcome.table, plots, {REPORT: page, **curves_file(path)})
     if results.complete:
-        directory.finish(outputs)
+        directory.finish(results.files)
     return results
 
 
 def write_files(
     folder: Location,
-    results: SearchResults | CampaignResults,
+    results: Results,
     table: Any,
     plots: Sequence[Plot],
     others: Mapping[str, bytes | str],
-) -> list[str]:
-    """Write what a person opens of a run whose candidates are there, and summary.json last; return the names of all
-    its files. table: the first TOP_ROWS candidates at least. others: more files by name.
+) -> Results:
+    """Write what a person opens of a run whose candidates are there, and summary.json last; return the results with
+    the hashes of all its files. table: the first TOP_ROWS candidates at least. others: more files by name.
     """
-    images = {plot.file: plot.png for plot in plots}
-    files = {TOP: top_csv(table), **others, **images, SUMMARY: summary_json(results)}
-    folder.write_all(files)
-    return [CANDIDATES, *files]
+    texts = {TOP: top_csv(table), **others, **{plot.file: plot.png for plot in plots}}
+    files = {name: text.encode() if isinstance(text, str) else text for name, text in texts.items()}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    results = replace(results, outputs={**results.outputs, **hashes})
+    folder.write_all({**files, SUMMARY: summary_json(results)})
+    return results
 
 
 def curves_file(trajectory: Trajectory) -> dict[str, bytes]:

@@ -86,43 +86,48 @@ def finish_search(
         raise ValueError(f"{search.name}: no shard of it is done; there is nothing to merge")
     manifests = sorted(manifests, key=lambda manifest: manifest.number)
     folder = search_folder(run, search.name) if folder is None else folder
-    sources = hashlib.sha256("\n".join(manifest.sha256 for manifest in manifests).encode()).hexdigest()
+    sources = sources_of(manifests)
     with suppress(StorageError):  # then it is made anew
         read_curves(folder)
         found = whole_results(read_run(folder), SearchResults)
         if found is not None and found.sources == sources:
             return found
     folder.make_directory()
-    shards, screens, base = search.shards, search.spec.screens, manifests[0].base
-    table, tables = folder / CANDIDATES, [shard_file(run, shards[each.number], TABLE) for each in manifests]
+    screens, base = search.spec.screens, manifests[0].base
+    table, tables = folder / CANDIDATES, [shard_file(run, each, TABLE) for each in manifests]
     summary, _, sha256 = _merged(tables, table, screens, manifests, required=screens.names, base=base)
     results = SearchResults(
         name=search.name,
         base=search.base,
         variant=search.variant,
         seed=search.seed,
-        shards=len(shards),
+        shards=search.shard_count,
         shards_done=len(manifests),
         summary=summary,
         wall_s=round(sum(manifest.wall_s for manifest in manifests), 3),
         finished_at=max(float(manifest.made["finished_at"]) for manifest in manifests),
         sources=sources,
-        candidates_sha256=sha256,
+        outputs={CANDIDATES: sha256},
     )
     own: dict[str, Any] = {"search": search.spec.model_dump(mode="json")}
     own |= {"families": list(search.bases)} if search.bases else {}
     own |= {key: record[key] for key in _OF_MODELS if key in record}
     about = {key: value for key, value in record.items() if key not in (*_OF_MODELS, *_OF_RUN)}
     about |= {"precision": manifests[0].made["precision"]} if "precision" in manifests[0].made else {}
-    path = read_trajectory(run, search, [manifest.number for manifest in manifests])
+    path = read_trajectory(run, search, manifests)
     head = first_rows(table, TOP_ROWS)
     plots = search_plots(read_table(table, PLOTTED), path, summary.base, title or search.name)
     plots += section_plots(hull, search.base, head.to_pylist())
     directory = write_run(folder, own, about)  # an earlier record would vouch for the new files
-    outputs = write_files(folder, results, head, plots, curves_file(path))
+    results = write_files(folder, results, head, plots, curves_file(path))
     if results.complete:
-        directory.finish(outputs)
+        directory.finish(results.files)
     return results
+
+
+def sources_of(manifests: Sequence[Manifest]) -> str:
+    """SHA-256 over the tables of these shards, in their order."""
+    return hashlib.sha256("\n".join(manifest.sha256 for manifest in manifests).encode()).hexdigest()
 
 
 def _merged(
@@ -153,9 +158,8 @@ def finish_campaign(
     damaged: Sequence[str],
     model_notes: Sequence[str],
     folder: Location | None = None,
-) -> tuple[CampaignResults, list[str]]:
-    """Merge the tables of these searches, maybe none, and write the files of the campaign; summary.json last. Return
-    what came of it and the names of the files.
+) -> CampaignResults:
+    """Merge the tables of these searches, maybe none, and write the files of the campaign; summary.json last.
 
     The order is that of all searches of the plan, by trusted T_c where they differ in that. failures: shard → cause.
     damaged: what was wrong with files that were found. folder: for the files, by default the campaign's. Raises
@@ -184,7 +188,7 @@ def finish_campaign(
         best=tuple(head.select(BEST_COLUMNS).slice(0, BEST_ROWS).to_pylist()),
         failures=dict(failures),
         damaged=tuple(damaged),
-        candidates_sha256=sha256,
+        outputs={CANDIDATES: sha256},
     )
     curves = read_all(read_curves, [search_folder(campaign, each.name) for each in searches])
     plots = campaign_plots(read_table(table, PLOTTED), curves, searches, plan.campaign.name)
@@ -201,7 +205,7 @@ def finish_campaign(
         spec_text=(campaign / SPEC).read_bytes().decode("utf-8"),
         model_notes=model_notes,
     )
-    return results, write_files(folder, results, head, plots, {REPORT: page})
+    return write_files(folder, results, head, plots, {REPORT: page})
 
 
 def page_of_directory(campaign: Location, plan: Plan, *, model_notes: Sequence[str] = ()) -> str:

@@ -2,7 +2,8 @@
 both.
 
 A manifest is written last: a shard without one isn't done. Tables hold nothing that depends on when or where
-they were made, so the same shard made twice is the same bytes.
+they were made, so the same shard made twice is the same bytes. They are named by their contents, so that a worker that
+was given up and writes after all never changes what a manifest vouches for.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ import hashlib
 import io
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SHARDS, SEARCHES = "shards", "searches"  # folders of a campaign
 _BEST = ("formula", "trusted_tc_k", "tc_k", "delta_tc_k")
+_DIGITS = 16  # of the SHA-256 in a table's name
 TABLE, STEPS, MANIFEST = ".parquet", ".steps.parquet", ".json"  # endings of a shard's files
 STEPS_SCHEMA = pa.schema(
     [("step", pa.int32()), ("stage", pa.int8()), ("row", pa.int64())]
@@ -75,19 +76,24 @@ class Manifest:
         """The shard's name (see Shard)."""
         return f"{self.search}/{self.number:05d}"
 
+    def file(self, ending: str) -> str:
+        """The name of its file with this ending, below SHARDS."""
+        digest = {TABLE: f"-{self.sha256[:_DIGITS]}", STEPS: f"-{self.steps_sha256[:_DIGITS]}"}.get(ending, "")
+        return f"{self.shard}{digest}{ending}"
+
     def is_of(self, shard: Shard) -> bool:
         """Whether it tells of just these rows."""
         return (self.shard, self.first_row, self.rows) == (shard.name, shard.rows.start, len(shard.rows))
 
 
-def manifest_bytes(manifest: Manifest) -> bytes:
-    """What a manifest's file holds."""
-    return adapter(Manifest).dump_json(manifest, indent=1)
-
-
-def shard_file(campaign: Location, shard: Shard, ending: str) -> Location:
+def shard_file(campaign: Location, made: Manifest, ending: str) -> Location:
     """A file of a shard, by its ending TABLE, STEPS or MANIFEST."""
-    return campaign / SHARDS / f"{shard.name}{ending}"
+    return campaign / SHARDS / made.file(ending)
+
+
+def manifest_file(campaign: Location, shard: Shard) -> Location:
+    """The manifest of a shard."""
+    return campaign / SHARDS / f"{shard.name}{MANIFEST}"
 
 
 def search_folder(campaign: Location, name: str) -> Location:
@@ -102,15 +108,16 @@ def compute_shard(
     models: Models,
     *,
     made: Mapping[str, Any] | None = None,
-    kept: Callable[[Callable[[], Manifest]], Manifest] = lambda write: write(),
+    vouch: bool = True,
     **options: Any,
 ) -> Manifest:
     """Run the shard's rows, judge them, write them below `campaign`; of a search around all known families the
     shard's families one after another, the steps of the first alone being kept.
 
-    made: what the manifest says of where it was made. kept: writes the shard by calling what it is given, and may try
-    again where storage fails. options: `progress` and `should_stop` of the search. Raises StorageError where it can't
-    be written, StoppedError where `should_stop` said so; what the search raises passes through.
+    made: what the manifest says of where it was made. vouch: whether to write the manifest; where several may work on
+    one shard, it is for the one who gave it out (`write_manifest`). options: `progress` and `should_stop` of the
+    search. Raises StorageError where it can't be written, StoppedError where `should_stop` said so; what the search
+    raises passes through.
     """
     from kiago_ray.api import judged_rows  # who looks at shards needs nothing of what makes them
 
@@ -133,8 +140,9 @@ def compute_shard(
         "finished_at": time.time(),
     }
     wall_s = time.perf_counter() - began
-    told: dict[str, Any] = {"base": base, "wall_s": wall_s, "made": made}
-    return kept(partial(write_shard, campaign, shard, pa.concat_tables(tables), paths[0], **told))
+    return write_shard(
+        campaign, shard, pa.concat_tables(tables), paths[0], base=base, wall_s=wall_s, made=made, vouch=vouch
+    )
 
 
 def write_shard(
@@ -146,8 +154,11 @@ def write_shard(
     base: BaseMaterial | None,
     wall_s: float,
     made: Mapping[str, Any],
+    vouch: bool = True,
 ) -> Manifest:
-    """Write a shard's rows and steps, then the manifest, each whole or not at all. Raises StorageError."""
+    """Write a shard's rows and steps, then the manifest, each whole or not at all. The rest is as in `compute_shard`.
+    Raises StorageError.
+    """
     (campaign / SHARDS / shard.search).make_directory()
     content, steps = table_bytes(table), parquet_bytes(_steps_table(trajectory))
     ended = Counter(table["status"].to_pylist())
@@ -167,9 +178,16 @@ def write_shard(
         wall_s=round(wall_s, 3),
         made=made,
     )
-    for ending, part in ((TABLE, content), (STEPS, steps), (MANIFEST, manifest_bytes(manifest))):
-        shard_file(campaign, shard, ending).write_bytes(part)
+    for ending, part in ((TABLE, content), (STEPS, steps)):
+        shard_file(campaign, manifest, ending).write_bytes(part)
+    if vouch:
+        write_manifest(campaign, manifest)
     return manifest
+
+
+def write_manifest(campaign: Location, manifest: Manifest) -> None:
+    """Say that a shard is done, in place of what was said before. Raises StorageError."""
+    shard_file(campaign, manifest, MANIFEST).write_bytes(adapter(Manifest).dump_json(manifest, indent=1))
 
 
 def _best(table: Any) -> dict[str, Any] | None:
@@ -191,11 +209,11 @@ def _steps_table(trajectory: Trajectory) -> Any:
     return pa.table(columns, schema=STEPS_SCHEMA)
 
 
-def read_trajectory(campaign: Location, search: PlannedSearch, numbers: Sequence[int]) -> Trajectory:
-    """The kept rows' steps of the shards `numbers`, or of CURVE_ROWS of them, evenly chosen. Raises StorageError."""
-    shards, points = search.shards, sum(search.spec.steps) + 1
-    chosen = np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), CURVE_ROWS)).round().astype(int))
-    places = [shard_file(campaign, shards[numbers[index]], STEPS) for index in chosen.tolist()]
+def read_trajectory(campaign: Location, search: PlannedSearch, done: Sequence[Manifest]) -> Trajectory:
+    """The kept rows' steps of these shards, or of CURVE_ROWS of them, evenly chosen. Raises StorageError."""
+    points = sum(search.spec.steps) + 1
+    chosen = np.unique(np.linspace(0, len(done) - 1, min(len(done), CURVE_ROWS)).round().astype(int))
+    places = [shard_file(campaign, done[index], STEPS) for index in chosen.tolist()]
     tables = read_all(read_parquet, places)
     for place, table in zip(places, tables, strict=True):
         step = table["step"].to_numpy()
@@ -211,7 +229,7 @@ def read_trajectory(campaign: Location, search: PlannedSearch, numbers: Sequence
 
 def read_manifest(campaign: Location, shard: Shard) -> Manifest | None:
     """The shard's manifest, None where it isn't done. Raises DamagedError, StorageError."""
-    place = shard_file(campaign, shard, MANIFEST)
+    place = manifest_file(campaign, shard)
     content = place.read_if_there()
     if content is None:
         return None
@@ -235,9 +253,9 @@ def check_shard(campaign: Location, shard: Shard) -> Manifest | None:
     manifest = read_manifest(campaign, shard)
     if manifest is None:
         return None
-    place = shard_file(campaign, shard, TABLE)
+    place = shard_file(campaign, manifest, TABLE)
     content = _vouched(place, manifest.sha256)
-    _vouched(shard_file(campaign, shard, STEPS), manifest.steps_sha256)
+    _vouched(shard_file(campaign, manifest, STEPS), manifest.steps_sha256)
     try:
         file = pq.ParquetFile(io.BytesIO(content))
         problem, columns = schema_problem(file.schema_arrow), file.read(columns=["row", "passed"])
@@ -249,9 +267,7 @@ def check_shard(campaign: Location, shard: Shard) -> Manifest | None:
     if not np.array_equal(rows, np.asarray(shard.rows)):
         raise DamagedError(f"{place.text} holds other rows than {shard.rows.start} to {shard.rows.stop - 1}")
     if (sum(manifest.statuses.values()), manifest.passed) != (len(rows), passed):
-        raise DamagedError(
-            f"{shard_file(campaign, shard, MANIFEST).text} counts other rows than its table holds"
-        )
+        raise DamagedError(f"{manifest_file(campaign, shard).text} counts other rows than its table holds")
     return manifest
 
 

@@ -81,22 +81,24 @@ def state_of(
     run: Location,
     plan: Plan | PlannedSearch,
     look: Callable[[Location, Shard], Manifest | None] = check_shard,
+    *,
+    remembered: bool = True,
 ) -> State:
     """What is done of a plan or search: `check_shard` reads every finished shard that the index doesn't know as it is,
-    and compares it to its hashes; `read_manifest` is quick, for a look at a running campaign. Raises StorageError.
+    and compares it to its hashes; `read_manifest` is quick, for a look at a running campaign. remembered: whether to
+    trust the index. Raises StorageError.
     """
-    there, index = (run / SHARDS).files(), read_index(run)
+    there, index = (run / SHARDS).files(), read_index(run) if remembered else {}
 
     def found(shard: Shard) -> Seen | str | None:
-        stamps = stamps_of(there, shard)
         known = index.get(shard.name)
-        if known is not None and known.stamps == stamps and known.manifest.is_of(shard):
+        if known and known.stamps == stamps_of(there, known.manifest) and known.manifest.is_of(shard):
             return known
         try:
             manifest = look(run, shard)
         except DamagedError as error:
             return str(error)
-        return None if manifest is None else Seen(manifest, stamps)
+        return None if manifest is None else Seen(manifest, stamps_of(there, manifest))
 
     state = State()
     begun = [shard for shard in plan.shards if f"{shard.name}{MANIFEST}" in there]
@@ -109,9 +111,9 @@ def state_of(
     return state
 
 
-def stamps_of(files: Mapping[str, Stamp], shard: Shard) -> tuple[Stamp, ...]:
+def stamps_of(files: Mapping[str, Stamp], made: Manifest) -> tuple[Stamp, ...]:
     """The stamps of a shard's files, those that are there."""
-    return tuple(files[name] for ending in ENDINGS if (name := f"{shard.name}{ending}") in files)
+    return tuple(files[name] for ending in ENDINGS if (name := made.file(ending)) in files)
 
 
 def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
@@ -125,9 +127,13 @@ def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
     return max((dict(each.best) for each in manifests if each.best), key=key, default=None)
 
 
-def remove_leftovers(campaign: Location) -> None:
-    """Remove the temporary files of processes that were killed while they wrote. For the campaign's only driver."""
+def remove_leftovers(campaign: Location, state: State) -> None:
+    """Remove the temporary files of processes that were killed while they wrote, and tables for which no manifest of
+    `state` vouches. For the campaign's only driver.
+    """
+    whole = {f"{SHARDS}/{each.file(ending)}" for each in state.manifests.values() for ending in (TABLE, STEPS)}
     for path in campaign.files():
         name = path.rpartition("/")[2]
-        if name.startswith(".") and name.endswith(TEMPORARY):
+        of_nobody = path.startswith(f"{SHARDS}/") and path.endswith(TABLE) and path not in whole
+        if of_nobody or (name.startswith(".") and name.endswith(TEMPORARY)):
             (campaign / path).delete()

@@ -28,10 +28,11 @@ from pydantic import TypeAdapter
 from kiago_ray import __version__
 from kiago_ray.errors import KiagoError, first_of
 from kiago_ray.screening.screens import Summary, TopMean
-from kiago_ray.storage.location import Location, StorageError, Where
+from kiago_ray.storage.location import Location, MissingError, StorageError, Where, read_all
 
 SPEC, CANDIDATES, TOP, REPORT = "spec.yaml", "candidates.parquet", "top.csv", "report.html"
 SUMMARY = "summary.json"
+IDENTITY = "identity"  # of a record: the SHA-256 over what makes the run this one
 _HEADER = "# The complete specification of this run, with every default. Written by kiago-ray; don't edit.\n"
 _SHOWN_DIFFERENCES = 3
 _ABSENT = "absent"
@@ -63,6 +64,11 @@ class RunDirectory:
     def finish(self, outputs: Sequence[str]) -> RunDirectory:
         """Record that the run is done and which files came of it."""
         return _write(self.location, self.record, outputs)
+
+    def reopen(self) -> RunDirectory:
+        """Record that the run is to be done again, in part."""
+        record = {key: value for key, value in self.record.items() if key != "outputs"}
+        return _write(self.location, record, None)
 
 
 def open_run(
@@ -99,7 +105,7 @@ def write_run(
     """Write the record of a run over any other that is. outputs: the files of a run that is finished. The keys are as
     in `open_run`.
     """
-    record = {**identity, **about, "identity": _digest(_plain(identity))}
+    record = {**identity, **about, IDENTITY: digest_of(identity)}
     return _write(location, _plain(record), outputs)
 
 
@@ -117,7 +123,7 @@ def find_run(where: Where, identity: Mapping[str, Any]) -> RunDirectory | None:
             )
         return None
     stored = {key: record[key] for key in identity if key in record}
-    if record["identity"] != _digest(identity) or stored != identity:
+    if record[IDENTITY] != digest_of(identity) or stored != identity:
         raise RunDirectoryError(
             f"{location.text} holds another run ({_differences(stored, identity)}); choose another output "
             "directory, or remove that one"
@@ -146,7 +152,7 @@ def _read(location: Location) -> dict[str, Any] | None:
         raise RunDirectoryError(
             f"{place.text} can't be read as YAML; choose another output directory"
         ) from error
-    if not isinstance(record, dict) or "identity" not in record:
+    if not isinstance(record, dict) or IDENTITY not in record:
         raise RunDirectoryError(f"{place.text} is not the record of a run; choose another output directory")
     return record
 
@@ -165,9 +171,9 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _digest(identity: Mapping[str, Any]) -> str:
-    """SHA-256 of the values, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode("utf-8")).hexdigest()
+def digest_of(identity: Mapping[str, Any]) -> str:
+    """SHA-256 of what makes a run this one, whatever the order of the keys."""
+    return hashlib.sha256(json.dumps(_plain(identity), sort_keys=True).encode("utf-8")).hexdigest()
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
@@ -185,7 +191,7 @@ class SearchResults:
     """What came of one search, or of the shards of it that are done.
 
     wall_s: of all its shards together. finished_at: of the last one, in seconds since 1970. sources: SHA-256 over
-    its shards' SHA-256, "" where it ran in one piece. candidates_sha256: of its candidates.parquet.
+    its shards' SHA-256, "" where it ran in one piece. outputs: its files but summary.json → their SHA-256.
     """
 
     name: str
@@ -198,12 +204,17 @@ class SearchResults:
     wall_s: float
     finished_at: float
     sources: str
-    candidates_sha256: str
+    outputs: Mapping[str, str]
 
     @property
     def complete(self) -> bool:
         """Whether all its shards are in it."""
         return self.shards_done == self.shards
+
+    @property
+    def files(self) -> list[str]:
+        """The names of its files."""
+        return [*self.outputs, SUMMARY]
 
     def best(self, k: int) -> TopMean:
         """What the summary says of the best k."""
@@ -230,7 +241,7 @@ class CampaignResults:
     candidates: rows planned. rows: rows done. best: the first rows of its table, with BEST_COLUMNS. top, ranked_by,
     gains, left_out, sources: as in Summary. new_systems: how many that passed and are neither known nor tried are of
     chemical systems without a known superconductor; None where nothing was held against any. failures: shard → cause.
-    damaged: what was wrong with files that were found.
+    damaged: what was wrong with files that were found. outputs: as in SearchResults.
     """
 
     name: str
@@ -252,12 +263,17 @@ class CampaignResults:
     sources: Mapping[str, int]
     failures: Mapping[str, str]
     damaged: tuple[str, ...]
-    candidates_sha256: str
+    outputs: Mapping[str, str]
 
     @property
     def complete(self) -> bool:
         """Whether every shard is done."""
         return self.shards_done == self.shards
+
+    @property
+    def files(self) -> list[str]:
+        """The names of its files, but for those of its searches and shards."""
+        return [*self.outputs, SUMMARY]
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain types, for JSON."""
@@ -280,13 +296,30 @@ def read_results(folder: Location, kind: type[Results]) -> Results | None:
         ) from error
 
 
+def changed_files(folder: Location, results: SearchResults | CampaignResults) -> list[str]:
+    """What is wrong with the files of a search or campaign, by the hashes in its summary. Raises StorageError."""
+
+    def wrong(name: str) -> str | None:
+        try:
+            whole = (folder / name).sha256() == results.outputs[name]
+        except MissingError:
+            return f"{(folder / name).text} is missing"
+        return (
+            None
+            if whole
+            else f"{(folder / name).text} was cut off or changed: its SHA-256 is not its summary's"
+        )
+
+    return [text for text in read_all(wrong, results.outputs) if text is not None]
+
+
 def whole_results(directory: RunDirectory, kind: type[Results]) -> Results | None:
-    """The results of a search or a campaign that is done and whose table is what it was; None where it has to be run
-    (again). Raises StorageError.
+    """The results of a search or a campaign that is done and whose files are what they were; None where it has to be
+    run (again). Raises StorageError.
     """
     with suppress(DamagedError):
-        results = read_results(directory.location, kind) if directory.finished else None
-        if results and (directory.location / CANDIDATES).sha256() == results.candidates_sha256:
+        results = read_results(directory.location, kind) if directory.record.get("finished") is True else None
+        if results and not changed_files(directory.location, results):
             return results
     return None
 

@@ -24,15 +24,12 @@ def first_time(campaign: str, what: str) -> bool:
 
 
 class DiesOnceAShard(SearchWorker):
-    """Killed in the middle of every shard's first try, between two files of the shard for some."""
+    """Killed in the middle of every shard's first try, after its tables were written for some."""
 
     def run(self, search: PlannedSearch, shard: Shard) -> Manifest:
         if first_time(self.setup.run, shard.name):
             if shard.number % 2:
-                manifest = super().run(search, shard)
-                folder = Path(self.setup.run) / "shards" / shard.search
-                (folder / f"{shard.number:05d}.json").unlink()  # as if killed before the manifest
-                del manifest
+                super().run(search, shard)  # its tables are there, but nobody vouches for them
             os.kill(os.getpid(), signal.SIGKILL)
         return super().run(search, shard)
 

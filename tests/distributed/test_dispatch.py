@@ -20,8 +20,8 @@ from kiago_ray.distributed.pace import Pace
 from kiago_ray.distributed.pool import Pool
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
-from kiago_ray.runs.plan import Plan
-from kiago_ray.runs.shards import Manifest, compute_shard
+from kiago_ray.runs.plan import Plan, Shard
+from kiago_ray.runs.shards import Manifest, compute_shard, write_manifest
 from kiago_ray.runs.state import state_of
 from kiago_ray.storage.location import Location, StorageError
 
@@ -59,8 +59,12 @@ def dispatch(
 ) -> Dispatch:
     asked = RunRequest(where=setup.run, identity={}, about={}, setup=setup, **request)
     pool = Pool(asked.worker_class, setup, plan.campaign.resources)
-    hooks = (lambda shard, manifest: manifest, lambda manifest: None, probe, should_stop)
-    return Dispatch(plan, asked, heard, *hooks, Pace(plan), pool)
+
+    def keep(shard: Shard, manifest: Manifest) -> Manifest:
+        write_manifest(Location.of(setup.run), manifest)
+        return manifest
+
+    return Dispatch(plan, asked, heard, keep, lambda manifest: None, probe, should_stop, Pace(plan), pool)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -83,7 +83,7 @@ def line(
     summary = Summary(
         512, {"ok": 512}, 400 + 10 * seed, {"neutral": 300}, ("neutral",), passed, top, material, passed // 2
     )
-    return SearchResults(f"{base}-{variant}-s{seed}", base, variant, seed, 4, 4, summary, 1.0, 0.0, "", "")
+    return SearchResults(f"{base}-{variant}-s{seed}", base, variant, seed, 4, 4, summary, 1.0, 0.0, "", {})
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def page(lines: list[SearchResults], rows: list[dict[str, Any]]) -> dict[str, An
         sources={},
         failures={},
         damaged=(),
-        candidates_sha256="",
+        outputs={},
     )
     return {
         "results": results,

@@ -44,7 +44,7 @@ def line(base: str | None, variant: str, gain: float | None, seed: int = 0, used
     mean = None if gain is None else gain + (10.0 if base else 0.0)
     top = (TopMean(30, used, mean, gain if base else None),)
     summary = Summary(64, {}, 60, {}, (), used, top, material)
-    return SearchResults(f"{base}-{variant}-s{seed}", base, variant, seed, 1, 1, summary, 1.0, 0.0, "", "")
+    return SearchResults(f"{base}-{variant}-s{seed}", base, variant, seed, 1, 1, summary, 1.0, 0.0, "", {})
 
 
 def curve(name: str, level: float, steps: tuple[int, int] = (20, 20)) -> Curve:

@@ -13,7 +13,7 @@ from kiago_ray.api import judged_rows
 from kiago_ray.models import Models
 from kiago_ray.runs.outcome import CURVES, CURVES_SCHEMA, curves_table, read_curves
 from kiago_ray.runs.plan import CURVE_ROWS, Plan, PlannedSearch, Shard
-from kiago_ray.runs.shards import read_trajectory, write_shard
+from kiago_ray.runs.shards import Manifest, read_manifest, read_trajectory, write_shard
 from kiago_ray.search.result import QUANTITIES, Trajectory
 from kiago_ray.storage.location import Location, StorageError
 from kiago_ray.storage.table import parquet_bytes, schema
@@ -28,22 +28,23 @@ def trajectory_of(rows: int, points: int = 5) -> Trajectory:
     return Trajectory(np.arange(rows), stage, tc_k, -tc_k, loss, tc_k - 1)
 
 
-def keep(campaign: Location, shard: Shard, trajectory: Trajectory) -> None:
+def keep(campaign: Location, shard: Shard, trajectory: Trajectory) -> Manifest:
     empty = schema().empty_table()
-    write_shard(campaign, shard, empty, trajectory, base=None, wall_s=0, made={})
+    return write_shard(campaign, shard, empty, trajectory, base=None, wall_s=0, made={})
 
 
 def test_the_steps_of_all_shards_are_those_of_the_search(
     two_shards: Plan, shipped: Models, made: Location
 ) -> None:
     (search,) = two_shards.searches
-    found = read_trajectory(made, search, [0, 1])
+    done = [each for each in (read_manifest(made, shard) for shard in search.shards) if each is not None]
+    found = read_trajectory(made, search, done)
     alone = judged_rows(search.spec, shipped, shard_rows=8).result.trajectory
     assert found.rows.tolist() == alone.rows.tolist() == list(range(12))
     assert found.stage.tolist() == alone.stage.tolist()
     for name in QUANTITIES:
         np.testing.assert_array_equal(getattr(found, name), getattr(alone, name))
-    assert read_trajectory(made, search, [1]).rows.tolist() == [8, 9, 10, 11]
+    assert read_trajectory(made, search, done[1:]).rows.tolist() == [8, 9, 10, 11]
 
 
 def test_curves_worked_by_hand() -> None:
@@ -77,9 +78,9 @@ def test_steps_of_another_search_are_refused(two_shards: Plan, tmp_path: Path) -
     campaign = Location.of(tmp_path)
     (search,) = two_shards.searches
     for points in (4, 6):
-        keep(campaign, search.shards[0], trajectory_of(8, points))
-        with pytest.raises(StorageError, match=r"00000.steps.parquet holds other steps"):
-            read_trajectory(campaign, search, [0])
+        manifest = keep(campaign, search.shards[0], trajectory_of(8, points))
+        with pytest.raises(StorageError, match=r"00000-\w+.steps.parquet holds other steps"):
+            read_trajectory(campaign, search, [manifest])
 
 
 def test_a_table_of_something_else_is_not_written(two_shards: Plan, tmp_path: Path) -> None:
@@ -94,10 +95,11 @@ def test_of_very_many_shards_some_are_read(two_shards: Plan, tmp_path: Path) -> 
     campaign = Location.of(tmp_path)
     (search,) = two_shards.searches
     many: PlannedSearch = replace(search, spec=search.spec.model_copy(update={"candidates": 8 * 200}))
-    numbers = list(range(0, 200, 2))
-    for number in numbers:
+    done = [
         keep(campaign, many.shards[number], replace(trajectory_of(1), rows=np.array([8 * number])))
-    rows = read_trajectory(campaign, many, numbers).rows
+        for number in range(0, 200, 2)
+    ]
+    rows = read_trajectory(campaign, many, done).rows
     assert len(rows) == CURVE_ROWS
     assert (rows[0], rows[-1]) == (0, 8 * 198)
     assert np.diff(rows).min() >= 16

@@ -30,7 +30,7 @@ def every(two_shards: Plan, shipped: Models, tmp_path_factory: pytest.TempPathFa
     directory = write_run(made, {"campaign": campaign, "weights": {"tc": "0"}}, {"campaign_id": "1"})
     search = two_shards.searches[0]
     found = finish_search(made, search, list(state_of(made, two_shards, read_manifest).manifests.values()))
-    _, outputs = finish_campaign(made, two_shards, [found], failures={}, damaged=[], model_notes=[])
+    outputs = finish_campaign(made, two_shards, [found], failures={}, damaged=[], model_notes=[]).files
     directory.finish(outputs)
     sweep = {"bases": ["MgB2", "LaNiAsO", "NbN", "YNi2B2C"], "search": {"preset": "open"}}
     open_run(folder / "sweep", {"sweep": sweep})

@@ -152,7 +152,7 @@ def finished(
     assert not state.left(plan)
     found = finish_search(place, search, list(state.manifests.values()))
     (place / SPEC).write_bytes(b"campaign: {name: three}")
-    results, _ = finish_campaign(place, plan, [found], failures={}, damaged=[], model_notes=[])
+    results = finish_campaign(place, plan, [found], failures={}, damaged=[], model_notes=[])
     return place, results
 
 

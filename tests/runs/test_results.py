@@ -107,7 +107,7 @@ def results_of(campaign: Location, plan: Plan) -> list[SearchResults]:
 def finish(
     campaign: Location, plan: Plan, searches: list[SearchResults], failures: dict[str, str] | None = None
 ) -> CampaignResults:
-    results, outputs = finish_campaign(
+    results = finish_campaign(
         campaign,
         plan,
         searches,
@@ -115,7 +115,7 @@ def finish(
         damaged=["00000.parquet was cut off"] if failures else [],
         model_notes=["It is off by 5 K."],
     )
-    assert set(outputs) == set(CAMPAIGN_OUTPUTS)
+    assert set(results.files) == set(CAMPAIGN_OUTPUTS)
     return results
 
 
@@ -218,7 +218,7 @@ def test_a_part_of_a_search_then_all_of_it(plan: Plan, searched: Location) -> No
     part = finish_search(searched, search, manifests_of(searched, search)[1:])
     assert (part.shards_done, part.complete) == (1, False)
     assert part.summary.rows == 8
-    rows = read_table(shard_file(searched, search.shards[1], TABLE))
+    rows = read_table(shard_file(searched, manifests_of(searched, search)[1], TABLE))
     assert read_table(searched / "searches" / search.name / "candidates.parquet").equals(ranked(rows))
     assert part.sources != whole.sources
     assert finish_search(searched, search, manifests_of(searched, search)) == whole
@@ -270,7 +270,8 @@ def test_the_campaign_holds_each_formula_once_best_first(plan: Plan, searched: L
     searches = results_of(searched, plan)
     results = finish(searched, plan, searches)
     table = read_table(searched / "candidates.parquet").to_pylist()
-    every = pa.concat_tables([read_table(shard_file(searched, shard, TABLE)) for shard in plan.shards])
+    made = [each for search in plan.searches for each in manifests_of(searched, search)]
+    every = pa.concat_tables([read_table(shard_file(searched, each, TABLE)) for each in made])
     best: dict[str, dict[str, Any]] = {}
     for row in every.to_pylist():  # in the order of searches and rows
         held = best.get(row["formula"])
@@ -286,7 +287,7 @@ def test_the_campaign_holds_each_formula_once_best_first(plan: Plan, searched: L
     assert [row["rank"] for row in table] == list(range(1, len(expected) + 1))
     assert len({row["search"] for row in table}) == 4
     assert results.to_dict() | {"top": None, "best": None} == {
-        "candidates_sha256": (searched / "candidates.parquet").sha256(),
+        "outputs": {name: (searched / name).sha256() for name in CAMPAIGN_OUTPUTS if name != "summary.json"},
         "name": "four",
         "searches": 4,
         "searches_complete": 4,

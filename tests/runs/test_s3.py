@@ -91,24 +91,30 @@ def test_a_shard_is_written_checked_and_found_damaged(
     assert check_shard(campaign, first) is None
     manifest = compute_shard(search, first, campaign, shipped)
     stem = f"table 2/shards/{search.name}/00000"
-    assert keys(client) == [f"{stem}.json", f"{stem}.parquet", f"{stem}.steps.parquet"]
+    table, steps = (
+        f"{stem}-{manifest.sha256[:16]}.parquet",
+        f"{stem}-{manifest.steps_sha256[:16]}.steps.parquet",
+    )
+    assert keys(client) == sorted([f"{stem}.json", table, steps])
     assert check_shard(campaign, first) == manifest == read_manifest(campaign, first)
     assert check_shard(campaign, other) is None
-    local = read_table(shard_file(made, two_shards.shards[0], TABLE))
-    assert read_table(shard_file(campaign, first, TABLE)).drop_columns(["search"]) == local.drop_columns(
+    there = read_manifest(made, two_shards.shards[0])
+    assert there is not None
+    local = read_table(shard_file(made, there, TABLE))
+    assert read_table(shard_file(campaign, manifest, TABLE)).drop_columns(["search"]) == local.drop_columns(
         ["search"]
     )
-    assert len(read_parquet(shard_file(campaign, first, STEPS))) == 5 * len(first.rows)
+    assert len(read_parquet(shard_file(campaign, manifest, STEPS))) == 5 * len(first.rows)
 
-    whole = content(client, f"{stem}.parquet")
-    client.put_object(Bucket=BUCKET, Key=f"{stem}.parquet", Body=whole[:-50])
-    with pytest.raises(DamagedError, match=r"00000\.parquet was cut off or changed"):
+    whole = content(client, table)
+    client.put_object(Bucket=BUCKET, Key=table, Body=whole[:-50])
+    with pytest.raises(DamagedError, match=r"00000-\w+\.parquet was cut off or changed"):
         check_shard(campaign, first)
     compute_shard(search, first, campaign, shipped)
-    assert content(client, f"{stem}.parquet") == whole
+    assert content(client, table) == whole
     assert check_shard(campaign, first) is not None
-    client.delete_object(Bucket=BUCKET, Key=f"{stem}.steps.parquet")
-    with pytest.raises(DamagedError, match=r"00000\.steps\.parquet is missing"):
+    client.delete_object(Bucket=BUCKET, Key=steps)
+    with pytest.raises(DamagedError, match=r"00000-\w+\.steps\.parquet is missing"):
         check_shard(campaign, first)
     client.put_object(Bucket=BUCKET, Key=f"{stem}.json", Body=b'{"search": ')
     with pytest.raises(DamagedError, match="is no manifest"):
@@ -121,8 +127,8 @@ def test_what_a_driver_saw_of_its_shards_is_what_a_list_says(
     state = State()
     for shard in two_shards.shards:
         manifest = compute_shard(two_shards.searches[0], shard, campaign, shipped)
-        there = (campaign / SHARDS).files([f"{shard.name}{ending}" for ending in ENDINGS])
-        state.add(Seen(manifest, stamps_of(there, shard)))
+        there = (campaign / SHARDS).files([manifest.file(ending) for ending in ENDINGS])
+        state.add(Seen(manifest, stamps_of(there, manifest)))
     state.write_index(campaign)
     found = state_of(campaign, two_shards, not_read)
     assert (found.manifests, found.stamps, found.indexed) == (state.manifests, state.stamps, 2)

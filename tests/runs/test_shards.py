@@ -32,13 +32,21 @@ from kiago_ray.storage.table import read_parquet, read_table
 
 
 def path_of(campaign: Location, shard: Shard, ending: str) -> Path:
-    return Path(campaign.path) / "shards" / f"{shard.name}.{ending}"
+    folder = Path(campaign.path) / "shards" / shard.search
+    (path,) = (each for each in folder.glob(f"{shard.number:05d}*") if "".join(each.suffixes) == f".{ending}")
+    return path
+
+
+def table_of(campaign: Location, shard: Shard, ending: str) -> Location:
+    manifest = read_manifest(campaign, shard)
+    assert manifest is not None
+    return shard_file(campaign, manifest, ending)
 
 
 def test_shards_together_are_the_search_itself(two_shards: Plan, shipped: Models, made: Location) -> None:
     (search,) = two_shards.searches
     alone = propose(spec=search.spec, models=shipped)
-    rows = pa.concat_tables([read_table(shard_file(made, shard, TABLE)) for shard in search.shards])
+    rows = pa.concat_tables([read_table(table_of(made, shard, TABLE)) for shard in search.shards])
     assert rows["row"].to_pylist() == list(range(12))
     assert set(rows["search"].to_pylist()) == {search.name}
     together = ranked(rows)
@@ -53,7 +61,7 @@ def test_a_manifest_tells_of_its_files(two_shards: Plan, made: Location) -> None
         manifest = check_shard(made, shard)
         assert manifest is not None
         assert manifest == read_manifest(made, shard)
-        table = read_table(shard_file(made, shard, TABLE))
+        table = read_table(table_of(made, shard, TABLE))
         assert (manifest.rows, manifest.first_row) == (len(shard.rows), shard.rows.start)
         assert sum(manifest.statuses.values()) == manifest.rows
         assert manifest.passed == sum(table["passed"].to_pylist())
@@ -79,13 +87,13 @@ def test_the_same_shard_made_again_is_the_same_bytes(
 
 def test_steps_are_kept_row_by_row(two_shards: Plan, made: Location) -> None:
     shard = two_shards.shards[1]
-    steps = read_parquet(shard_file(made, shard, STEPS))
+    steps = read_parquet(table_of(made, shard, STEPS))
     assert steps.schema.equals(STEPS_SCHEMA)
     assert steps["row"].to_pylist() == [row for row in shard.rows for _ in range(5)]
     assert steps["step"].to_pylist() == [0, 1, 2, 3, 4] * len(shard.rows)
     assert steps["stage"].to_pylist()[:5] == [1, 1, 2, 2, 2]
     final = steps.filter(steps["step"].to_numpy() == 4)["tc_k"].to_numpy()
-    relaxed = read_table(shard_file(made, shard, TABLE))["tc_relaxed_k"].to_numpy()
+    relaxed = read_table(table_of(made, shard, TABLE))["tc_relaxed_k"].to_numpy()
     np.testing.assert_allclose(np.maximum(final, 0), relaxed, atol=1e-3)
 
 
@@ -156,7 +164,9 @@ def test_a_table_that_a_manifest_vouches_for_is_still_looked_at(
     shard = two_shards.shards[0]
     place, manifest = path_of(made, shard, "parquet"), path_of(made, shard, "json")
     pq.write_table(change(pq.read_table(place)), place)
-    changed(sha256=hashlib.sha256(place.read_bytes()).hexdigest())(manifest)
+    digest = hashlib.sha256(place.read_bytes()).hexdigest()
+    changed(sha256=digest)(manifest)
+    place.rename(place.with_name(f"{shard.number:05d}-{digest[:16]}.parquet"))
     with pytest.raises(DamagedError, match=said):
         check_shard(made, shard)
 
@@ -164,7 +174,9 @@ def test_a_table_that_a_manifest_vouches_for_is_still_looked_at(
 def test_a_shard_copied_over_another_is_found(two_shards: Plan, made: Location) -> None:
     first, second = two_shards.shards
     for ending in ("parquet", "steps.parquet", "json"):
-        shutil.copy(path_of(made, second, ending), path_of(made, first, ending))
+        shutil.copy(
+            path_of(made, second, ending), path_of(made, first, ending)
+        )  # under the name of the first
     with pytest.raises(DamagedError, match="is the manifest of other rows"):
         check_shard(made, first)
 
@@ -213,6 +225,23 @@ def test_what_killed_processes_left_is_removed_and_nothing_else(two_shards: Plan
         (folder / name).write_text("half")
     kept = folder / f"shards/{search}/.notes"
     kept.write_text("somebody's")
-    remove_leftovers(made)
+    stale = folder / f"shards/{search}/00000-0123456789abcdef.parquet"
+    stale.write_text("of a worker that was given up")
+    state = state_of(made, two_shards, read_manifest)
+    remove_leftovers(made, state)
     assert {path for path in folder.rglob("*") if path.is_file()} == before | {kept}
-    remove_leftovers(Location.of(folder / "none"))
+    remove_leftovers(Location.of(folder / "none"), state)
+
+
+def test_a_worker_that_was_given_up_changes_no_shard(
+    two_shards: Plan, shipped: Models, made: Location
+) -> None:
+    """It writes after all, and other values, as on another type of processor."""
+    shard, search = two_shards.shards[0], two_shards.searches[0]
+    before = check_shard(made, shard)
+    late = replace(search, spec=search.spec.model_copy(update={"seed": 77}))
+    other = compute_shard(late, shard, made, shipped, vouch=False)
+    assert before is not None
+    assert other.sha256 != before.sha256
+    assert check_shard(made, shard) == before
+    assert state_of(made, two_shards).damaged == {}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kiago_ray.runs.plan import Plan, Shard
-from kiago_ray.runs.shards import MANIFEST, SHARDS, STEPS, TABLE, Manifest, check_shard, shard_file
+from kiago_ray.runs.shards import MANIFEST, SHARDS, STEPS, TABLE, Manifest, check_shard, manifest_file
 from kiago_ray.runs.state import INDEX, State, read_index, state_of
 from kiago_ray.storage.location import Location
 
@@ -36,7 +36,11 @@ def indexed(two_shards: Plan, made: Location) -> State:
 
 
 def path_of(campaign: Location, shard: Shard, ending: str) -> Path:
-    return Path(shard_file(campaign, shard, ending).path)
+    if ending == MANIFEST:
+        return Path(manifest_file(campaign, shard).path)
+    folder = Path(campaign.path) / "shards" / shard.search
+    (path,) = (each for each in folder.glob(f"{shard.number:05d}-*") if "".join(each.suffixes) == ending)
+    return path
 
 
 def test_what_the_index_knows_is_not_read(two_shards: Plan, made: Location, indexed: State) -> None:
