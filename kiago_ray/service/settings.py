@@ -40,7 +40,7 @@ class Limits(Section):
     search_candidates: int = Field(default=4096, ge=1, le=1_000_000)
     """Rows of one search."""
     search_row_steps: int = Field(default=2_000_000, ge=1, le=10**12)
-    """Rows × steps of one search; two cores do about 1,500 a second."""
+    """Rows × steps of one search, 10 to 500 for the end of each row among them; two cores do about 1,500 a second."""
     search_atoms: int = Field(default=200, ge=1, le=100_000)
     """Highest n_unit.max of a search."""
     searches_per_client: int = Field(default=4, ge=1, le=10_000)

@@ -83,7 +83,7 @@ def test_generated_requests_find_no_failure(
     models: Models, tmp_path: Path, examples: int, requests: int
 ) -> None:
     """examples: of each operation that takes input, as it is described; and as many that are not."""
-    limits = Limits(search_candidates=8, search_row_steps=80, searches_per_client=50, stream_s=0.01)
+    limits = Limits(search_candidates=8, search_row_steps=300, searches_per_client=50, stream_s=0.01)
     store = JobStore.of(str(tmp_path / "data"))
     spec = load_preset("default", {"base": "MgB2", "candidates": 8, "steps": [1, 1]})
     done = store.submit(spec, "default", "me", 8).request.id

@@ -240,7 +240,14 @@ def test_a_search_within_the_limits_is_the_presets_with_its_fields() -> None:
     ("values", "told"),
     [
         ({"candidates": 101, "steps": [5, 5]}, "candidates: 101 are more than this service's 100"),
-        ({"candidates": 50, "steps": [200, 1]}, r"50 rows of 201 steps are 10,050 row-steps"),
+        (
+            {"candidates": 50, "steps": [150, 1]},
+            "50 rows of 151 steps, and 50 for each one's formula, are 10,050 row-steps",
+        ),
+        (
+            {"candidates": 25, "steps": [1, 1], "charge": {"mixed_valence": True}},
+            "25 rows of 2 steps, and 500 for each one's formula, are 12,550 row-steps",
+        ),
         ({"n_unit": {"max": 61}}, "n_unit: 61 atoms are more than this service's 60"),
         ({"base": "Og2"}, "don't know Og"),
         ({"base": "Xx"}, "unknown element"),
