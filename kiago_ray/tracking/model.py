@@ -257,7 +257,9 @@ def log_data(client: Any, run_id: str, card: Mapping[str, Any]) -> list[tuple[st
             json.dumps({"mlflow_colspec": colspec}),
             json.dumps({"num_rows": report["rows_kept"], **profile}),
         )
-        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", "training")]))
+        held_back = report["rows_kept"] == card.get("literature", {}).get("rows")  # which no fit saw
+        context = "evaluation" if held_back else "training"
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
         named.append((dataset.name, dataset.digest))
     if inputs:
         client.log_inputs(run_id, datasets=inputs)

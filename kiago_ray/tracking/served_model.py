@@ -37,7 +37,8 @@ class ServedPredictors(PythonModel):
             amounts = np.stack([read_formula(formulas[row], self.models) for row in good])
             ensemble: Any = self.models.predictors.energies["ensemble"]
             _, rows.loc[good, EF_STD] = ensemble.estimates(amounts / amounts.sum(axis=1, keepdims=True))
-        return rows[list(COLUMNS)]
+        told = rows[list(COLUMNS)].astype(object)
+        return told.where(told.notna(), None)  # NaN is no JSON
 
 
 set_model(ServedPredictors())
