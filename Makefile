@@ -1,5 +1,5 @@
 # `make search` and `make test` each set everything up first; a second run finds it done.
-PYTHON ?= python3
+PYTHON ?= $(or $(shell command -v python3.11),python3)
 # The build of PyTorch: cpu, or cu130 for NVIDIA's GPUs.
 TORCH ?= cpu
 BIN := .venv/bin
