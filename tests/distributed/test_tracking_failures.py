@@ -40,11 +40,11 @@ from kiago_ray.tracking.target import TrackingTarget
 folder, uri, killed_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
 log_artifact, files = MlflowClient.log_artifact, []
 
-def counted(self, run_id, file):
+def counted(self, run_id, file, *where):
     files.append(file)
     if len(files) == killed_at:
         os.kill(os.getpid(), signal.SIGKILL)
-    log_artifact(self, run_id, file)
+    log_artifact(self, run_id, file, *where)
 
 MlflowClient.log_artifact = counted
 directory = read_run(folder)
