@@ -266,7 +266,9 @@ def busy(options: argparse.Namespace) -> dict[str, Any]:
     record = {"identity": "", "campaign_id": ""}
     for search in made.searches:
         (place / "shards" / search.name).make_directory()
-    drive = SimpleNamespace(directory=SimpleNamespace(location=place, record=record), should_stop=lambda: False)
+    drive = SimpleNamespace(
+        directory=SimpleNamespace(location=place, record=record), should_stop=lambda: False
+    )
     setup = WorkerSetup("nowhere", "cpu", 1, {}, {}, None)
     with ThreadPoolExecutor(1) as finisher, open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         view = CampaignView()

@@ -25,7 +25,7 @@ COMMANDS = {
     "predict": "Say of formulas what a search says of its rows.",
     "scan": "Scan doping series of a formula: T_c, plausibility, energy above the hull and charges at each x.",
     "hull": "Energy above the convex hull of competing phases (eV/atom), and what a formula would decompose into.",
-    "structures": "Relaxed crystals with an energy and inputs for DFT, of formulas or a run's best.",
+    "structures": "Turn formulas, or a run's best, into relaxed crystals with an energy and inputs for DFT.",
     "shortlist": "A list for the laboratory of a run's best: precursors with masses, reactions, hazards, references.",
     "runs": "List the runs in a directory with what they were, the latest first.",
     "compare": "Say what two runs differ in: specification and results.",

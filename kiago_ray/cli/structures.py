@@ -92,7 +92,7 @@ def structures(
     address: Annotated[str | None, Option(help="Address of a Ray cluster.")] = None,
     as_json: console.AsJson = False,
 ) -> int:
-    """Turn formulas, or a run's best, into relaxed crystals with an energy of their own and inputs for DFT.
+    """Turn formulas, or a run's best, into relaxed crystals with an energy and inputs for DFT.
 
     A formula takes the structure of its base or of what it resembles, shared sites become an ordered cell, and CHGNet
     relaxes it. The same command again goes on where it was stopped. Formation energies stand beside the composition

@@ -12,8 +12,9 @@ import hashlib
 import io
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,7 +79,9 @@ class Manifest:
 
     def file(self, ending: str) -> str:
         """The name of its file with this ending, below SHARDS."""
-        digest = {TABLE: f"-{self.sha256[:_DIGITS]}", STEPS: f"-{self.steps_sha256[:_DIGITS]}"}.get(ending, "")
+        digest = {TABLE: f"-{self.sha256[:_DIGITS]}", STEPS: f"-{self.steps_sha256[:_DIGITS]}"}.get(
+            ending, ""
+        )
         return f"{self.shard}{digest}{ending}"
 
     def is_of(self, shard: Shard) -> bool:
@@ -109,15 +112,17 @@ def compute_shard(
     *,
     made: Mapping[str, Any] | None = None,
     vouch: bool = True,
+    kept: Callable[[Callable[[], Manifest]], Manifest] = lambda write: write(),
     **options: Any,
 ) -> Manifest:
     """Run the shard's rows, judge them, write them below `campaign`; of a search around all known families the
     shard's families one after another, the steps of the first alone being kept.
 
     made: what the manifest says of where it was made. vouch: whether to write the manifest; where several may work on
-    one shard, it is for the one who gave it out (`write_manifest`). options: `progress` and `should_stop` of the
-    search. Raises StorageError where it can't be written, StoppedError where `should_stop` said so; what the search
-    raises passes through.
+    one shard, it is for the one who gave it out (`write_manifest`). kept: writes the shard by calling what it is
+    given, and may try again where storage fails. options: `progress` and `should_stop` of the search. Raises
+    StorageError where it can't be written, StoppedError where `should_stop` said so; what the search raises passes
+    through.
     """
     from kiago_ray.api import judged_rows  # who looks at shards needs nothing of what makes them
 
@@ -140,9 +145,8 @@ def compute_shard(
         "finished_at": time.time(),
     }
     wall_s = time.perf_counter() - began
-    return write_shard(
-        campaign, shard, pa.concat_tables(tables), paths[0], base=base, wall_s=wall_s, made=made, vouch=vouch
-    )
+    told: dict[str, Any] = {"base": base, "wall_s": wall_s, "made": made, "vouch": vouch}
+    return kept(partial(write_shard, campaign, shard, pa.concat_tables(tables), paths[0], **told))
 
 
 def write_shard(

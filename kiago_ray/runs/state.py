@@ -131,7 +131,9 @@ def remove_leftovers(campaign: Location, state: State) -> None:
     """Remove the temporary files of processes that were killed while they wrote, and tables for which no manifest of
     `state` vouches. For the campaign's only driver.
     """
-    whole = {f"{SHARDS}/{each.file(ending)}" for each in state.manifests.values() for ending in (TABLE, STEPS)}
+    whole = {
+        f"{SHARDS}/{each.file(ending)}" for each in state.manifests.values() for ending in (TABLE, STEPS)
+    }
     for path in campaign.files():
         name = path.rpartition("/")[2]
         of_nobody = path.startswith(f"{SHARDS}/") and path.endswith(TABLE) and path not in whole

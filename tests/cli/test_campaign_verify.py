@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from kiago_ray.runs.results import finish_campaign, finish_search
-from kiago_ray.runs.shards import read_manifest, state_of, write_manifest
+from kiago_ray.runs.shards import read_manifest, write_manifest
+from kiago_ray.runs.state import state_of
 from kiago_ray.runs.verification import CAMPAIGN_ID, rebuilt_record
 from kiago_ray.storage.run_directory import IDENTITY, RunDirectoryError, digest_of, read_run
 

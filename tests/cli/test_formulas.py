@@ -167,12 +167,10 @@ def test_a_bad_argument_is_told_beside_the_good_one(kiago: Kiago) -> None:
     assert len(alone.err.strip().splitlines()) == 1
 
 
-def test_blank_lines_and_short_rows_keep_their_places_and_long_rows_are_refused(
-    kiago: Kiago, tmp_path: Path
-) -> None:
+def test_blank_lines_are_skipped_and_long_rows_are_refused(kiago: Kiago, tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("formula\nMgB2\n\nNb3Sn\n")
     kiago("predict", "--input", tmp_path / "one.csv", "--output", tmp_path / "one.parquet")
-    assert pd.read_parquet(tmp_path / "one.parquet")["formula"].tolist() == ["MgB2", "", "Nb3Sn"]
+    assert pd.read_parquet(tmp_path / "one.parquet")["formula"].tolist() == ["MgB2", "Nb3Sn"]
     (tmp_path / "long.csv").write_text("id,formula\n1,MgB2,\n")
     ended = kiago("predict", "--input", tmp_path / "long.csv")
     assert ended.code == 2

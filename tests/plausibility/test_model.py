@@ -229,7 +229,7 @@ def test_compounds_that_exist_near_the_base_and_were_never_tested(prospects: Pro
     assert len(made) > 0
     for row in made:
         assert ((row > 0) & (base > 0)).sum() >= 3
-        assert (row > 0).sum() <= 5
+        assert (row > 0.005).sum() <= 5  # a trace makes no other composition (data.compositions.TRACE)
         assert (row > 0).tobytes() not in known
 
 

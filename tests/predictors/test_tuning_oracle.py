@@ -209,8 +209,8 @@ def test_the_command_trains_the_kind_it_says(
 ) -> None:
     asked: list[tuple[Any, ...]] = []
 
-    def trained(*given: Any) -> dict[str, Any]:
-        asked.append(given[1:])
+    def trained(tables: Any, settings: Any, options: Any, kind: str) -> dict[str, Any]:
+        asked.append((settings, options, kind))
         return {"sha256": "0", "splits": {}}
 
     monkeypatch.setattr(train.TcTables, "read", lambda *files: TcTables(KNOWN, ZEROS))

@@ -16,7 +16,7 @@ from kiago_ray.models import Models
 from kiago_ray.plausibility.model import Prospects, load_prospects
 from kiago_ray.runs.plan import Plan, around, make_plan
 from kiago_ray.runs.results import finish_campaign, finish_search
-from kiago_ray.runs.shards import compute_shard
+from kiago_ray.runs.shards import TABLE, compute_shard, shard_file
 from kiago_ray.runs.spec import (
     CampaignSpec,
     LiteratureSpec,
@@ -207,7 +207,8 @@ def test_a_family_comes_to_what_its_own_search_does(
     spec = around(plan.searches[0].spec, "NbSe2")
     alone = judged_rows(spec, replace(shipped, known=materials, prospects=prospects)).table
     shard = plan.searches[0].shards[1]
-    rows = read_table(place / "shards" / shard.search / "00001.parquet")
+    manifest = state_of(place, plan).manifests[shard.name]
+    rows = read_table(shard_file(place, manifest, TABLE))
     dropped = ["row", "search"]
     assert rows.drop_columns(dropped).equals(
         alone.drop_columns(dropped).cast(rows.drop_columns(dropped).schema)
