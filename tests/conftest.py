@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,19 @@ from kiago_ray.search.result import RowStatus, SearchResult, Trajectory
 Row = tuple[str | None, float, float]
 """Formula (None: the row has none), T_c in K, E_f in eV/atom."""
 MakeResult = Callable[[Sequence[Row]], SearchResult]
+
+
+def benchmark_of(name: str) -> ModuleType:
+    """A script of `benchmarks/` as a module."""
+    spec = importlib.util.spec_from_file_location(
+        f"benchmark_of_{name}", Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _result(rows: Sequence[Row]) -> SearchResult:

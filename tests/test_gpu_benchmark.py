@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -12,19 +11,15 @@ from types import ModuleType
 import pytest
 import torch
 
+from .conftest import benchmark_of
+
 FILE = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 PARTS = ["machine", "search", "capture", "busy", "agreement", "shared", "targets", "large", "end"]
 
 
 @pytest.fixture(scope="module")
 def gpu() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_of_gpus", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark_of("gpu")
 
 
 def test_the_time_of_work_side_by_side_counts_once(gpu: ModuleType) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -14,18 +11,12 @@ from kiago_ray.chemistry.elements import SYMBOLS
 from kiago_ray.chemistry.formula import parse
 from kiago_ray.data.tables import superconductors
 
-FILE = Path(__file__).parents[1] / "benchmarks" / "screens.py"
+from .conftest import benchmark_of
 
 
 @pytest.fixture(scope="module")
 def screens() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_of_screens", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return benchmark_of("screens")
 
 
 def test_a_swap_replaces_one_or_two_elements_and_gives_no_known_system(screens: ModuleType) -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from kiago_ray.report.structures import cell_picture, readme, structures_page
 from kiago_ray.storage.location import Location, StorageError
-from kiago_ray.storage.table import parquet_bytes
+from kiago_ray.storage.table import as_text, parquet_bytes
 from kiago_ray.structures.inputs import input_files
 from kiago_ray.structures.proposals import Found, Request
 
@@ -28,15 +28,11 @@ TABLE, TABLE_CSV, PAGE, README = "structures.parquet", "structures.csv", "struct
 PICTURE = "cell.png"
 
 
-class Column(dict[str, str]):
-    """A line of columns.csv: name, unit, decimals, description."""
-
-
 @cache
-def columns() -> tuple[Column, ...]:
-    """The columns of `structures.csv` in their order."""
+def columns() -> tuple[dict[str, str], ...]:
+    """The columns of `structures.csv` in their order: name, unit, decimals and description of each."""
     text = (resources.files("kiago_ray.structures") / "columns.csv").read_text("utf-8")
-    return tuple(Column(row) for row in csv.DictReader(io.StringIO(text)))
+    return tuple(csv.DictReader(io.StringIO(text)))
 
 
 @dataclass(frozen=True)
@@ -136,8 +132,6 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def shown(value: Any, decimals: str = "") -> str:
     """A value as a table shows it."""
-    if value is None or value != value:
+    if value != value:
         return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:z.{decimals}f}" if decimals and isinstance(value, float) else str(value)
+    return as_text(value, f"{{:z.{decimals}f}}" if decimals and isinstance(value, float) else "{}")

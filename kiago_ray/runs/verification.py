@@ -102,11 +102,11 @@ def repair(
     so that running it makes them. For the campaign's only driver. Raises StorageError.
     """
     place, finished, left = directory.location, directory.record.get("finished") is True, list[str]()
-    searches: list[SearchResults] = []
+    searches, whole = list[SearchResults](), damage.state.by_search()
     if damage.results or damage.shards:
         directory = directory.reopen()
     for search in plan.searches:
-        done = damage.state.by_search().get(search.name, [])
+        done = whole.get(search.name, [])
         folder, found = search_folder(place, search.name), None
         if len(done) == search.shard_count or (done and not finished):
             found = finish_search(place, search, done, record=directory.record)

@@ -221,9 +221,13 @@ def written(row: Mapping[str, Any], name: str, form: str | None = None) -> str:
     """The value that a row has in a column as text: in the format `form`, by default with the column's decimals; yes
     or no for verdicts, "" for what is not known.
     """
-    value = row.get(name)
-    if value is None or isinstance(value, bool):
-        return {None: "", True: "yes", False: "no"}[value]
     decimals = columns()[name].decimals if name in columns() else None
     form = form or ("{}" if decimals is None else f"{{:z.{decimals}f}}")  # z writes -0.0 as 0.0
+    return as_text(row.get(name), form)
+
+
+def as_text(value: Any, form: str) -> str:
+    """A value in a format; yes or no for verdicts, "" for what is not known."""
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "yes", False: "no"}[value]
     return form.format(value)
