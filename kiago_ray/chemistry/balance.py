@@ -16,8 +16,8 @@ anions: with enough of them a compound is ionic.
 **Cuprates** superconduct with 0.05 to 0.27 holes a planar Cu, or with about 0.15 electrons; with every Cu at 2+ they
 are antiferromagnetic insulators (La2CuO4, Nd2CuO4). In the 123 family one Cu of three lies in chains, at 1+ until
 oxygen fills them: from YBa2Cu3O6 to O6.35 the planes stay undoped. The mark is a remark on the formula as written, so
-nominal formulas have it too (HgBa2Ca2Cu3O8), which excess oxygen that nobody writes makes superconduct, and so has
-YBa2Cu3O6.5 at a mean of 2+, though its planes hold holes.
+nominal formulas have it too (HgBa2Ca2Cu3O8), which excess oxygen that nobody writes makes superconduct.
+YBa2Cu3O6.5 hasn't: its mean is 2+, but its planes hold holes.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ MOST_SOFT = 0.575  # share of soft anions up to which electrons may be left over
 MOSTLY_HYDROGEN = 0.5
 POLYANIONIC = 0.95  # P or As to a metal, above which they bond to one another: CaFeAs2, LaRu4P12
 UNDOPED = 0.02  # holes (or electrons) per Cu, fewer than which a cuprate counts as undoped
+HARDLY_DOPED = 0.05  # holes per Cu, from which on cuprates superconduct
 CHAINS_EMPTY = (6.0, 6.35)  # oxygen to three Cu of the 123 family, between which its planes are undoped
 UNDOPED_REMARK = "undoped as written and so an insulator: it needs excess oxygen or a dopant"
 
@@ -178,20 +179,32 @@ def cuprates(amounts: Floats) -> Mask:
     return np.asarray(ours & (2 * copper >= metals))
 
 
-def _undoped(amounts: Floats, holes: Floats) -> Mask:
-    """Whether amounts (n, 118) with these holes per Cu (n,) have every Cu at 2+ but for UNDOPED, or are RBa2Cu3O6 to
-    O6.35, R a rare earth, with Sr or Ca for some of it and nothing else, (n,).
+def _chained(amounts: Floats) -> tuple[Mask, Floats]:
+    """Whether each of amounts (n, 118) is RBa2Cu3Oy, (n,), R a rare earth, with Sr or Ca for some of it and nothing
+    else; and its y, (n,).
     """
-    copper = np.where(_sum(amounts, "Cu") > 0, _sum(amounts, "Cu"), np.nan)
-    three = 3 * amounts / copper[:, None]
-    rare_earth, barium = _sum(three, *_RARE_EARTHS), _sum(three, "Ba", "Sr", "Ca")
-    oxygen = _sum(three, "O")
-    whole = rare_earth + barium + 3 + oxygen
+    three = 3 * amounts / np.where(_sum(amounts, "Cu") > 0, _sum(amounts, "Cu"), np.nan)[:, None]
+    rare_earth, barium, oxygen = _sum(three, *_RARE_EARTHS), _sum(three, "Ba", "Sr", "Ca"), _sum(three, "O")
     with np.errstate(invalid="ignore"):
         family = (np.abs(rare_earth - 1) < 0.15) & (np.abs(barium - 2) < 0.15)
+        return family & (np.abs(rare_earth + barium + 3 + oxygen - three.sum(axis=1)) < 1e-6), oxygen
+
+
+def _undoped(amounts: Floats, holes: Floats) -> Mask:
+    """Whether amounts (n, 118) with these holes per Cu (n,) have every Cu at 2+ but for UNDOPED, or are RBa2Cu3O6 to
+    O6.35, (n,).
+    """
+    chained, oxygen = _chained(amounts)
+    with np.errstate(invalid="ignore"):
         empty = (oxygen > CHAINS_EMPTY[0] - 0.05) & (oxygen < CHAINS_EMPTY[1] + 1e-9)
-        chains = family & empty & (np.abs(whole - three.sum(axis=1)) < 1e-6)
-        return np.asarray((np.abs(holes) < UNDOPED - 1e-9) | chains & np.isfinite(holes))
+        return np.asarray(np.where(chained, empty, np.abs(holes) < UNDOPED - 1e-9) & np.isfinite(holes))
+
+
+def hardly_doped(amounts: Floats, holes: Floats) -> Mask:
+    """Whether amounts (n, 118) with these holes per Cu (n,) are cuprates of fewer than HARDLY_DOPED, (n,). RBa2Cu3Oy
+    never: its mean tells nothing of its planes.
+    """
+    return np.asarray((holes >= UNDOPED - 1e-9) & (holes < HARDLY_DOPED - 1e-9) & ~_chained(amounts)[0])
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER
+from kiago_ray.chemistry.elements import INDEX, N_ELEMENTS, SYMBOLS, WRITING_ORDER, properties
 from kiago_ray.errors import InputError
 
 MAX_LENGTH = 400  # characters; ten elements with amounts of full precision need about 200
 MAX_DEPTH = 10  # brackets within brackets
 MIN_AMOUNT, MAX_AMOUNT = 1e-9, 1e9
 AMOUNT_DECIMALS = 4  # of the amounts of proposed formulas that aren't whole
+_RELATED_L1 = 0.4  # of atomic fractions; a formula is written in the size of what is nearer than this
 _WHOLE = 1e-6  # atoms: a fixed amount counts as whole within this
 _BOUNDS = f"amounts lie between {MIN_AMOUNT:g} and {MAX_AMOUNT:g}"
 MAX_DIGITS = 30  # characters of one amount; a double between the bounds needs at most 27
@@ -274,6 +275,54 @@ def write_row(amounts: NDArray[Any]) -> str:
     """The formula of amounts (118,), least electronegative first: "LaNiAsO"; "" for none. Raises as `write` does."""
     held = {SYMBOLS[z]: float(amounts[z]) for z in WRITING_ORDER if amounts[z] > 0}
     return write(held) if held else ""
+
+
+def as_chemists_write(formula: str, base: str | None, nearest: str | None) -> str:
+    """A formula in large whole numbers as one of the size of a relative: La37Sr3Cu20O80 near La1.85Sr0.15CuO4 is
+    La1.85Sr0.15CuO4; with the elements in the order of its base where it holds at least two of them, others beside the
+    element of the base that is nearest on Pettifor's scale. Fractional amounts stay. nearest: the nearest known
+    composition.
+    """
+    amounts = parse(formula)
+    if all(n == int(n) for n in amounts.values()):
+        for relative in (nearest, base):
+            if (
+                relative is None
+                or np.abs(fractions(amounts) - fractions(parse(relative))).sum() > _RELATED_L1
+            ):
+                continue
+            divisor = _divisor(amounts, sum(parse(relative).values()))
+            if divisor is not None:
+                amounts = {symbol: round(n / divisor, 2) for symbol, n in amounts.items()}
+                break
+    own = list(parse(base)) if base else []
+    if len({*own} & amounts.keys()) >= 2:
+        table = properties()
+        scale = table.values[:, table.names.index("mendeleev_number")]
+
+        def place(symbol: str) -> float:
+            if symbol in own:
+                return own.index(symbol)
+            beside = min(own, key=lambda each: abs(scale[INDEX[each]] - scale[INDEX[symbol]]))
+            return own.index(beside) + 0.5
+
+        amounts = {symbol: amounts[symbol] for symbol in sorted(amounts, key=place)}
+    return write(amounts)
+
+
+def _divisor(amounts: Mapping[str, float], total: float) -> float | None:
+    """What whole amounts are divided by so that they add up to about `total`, none has more than two decimals and one
+    at least is whole; None where nothing does.
+    """
+    every = {n / k for n in amounts.values() for k in range(1, 7)} | {1.0}
+    good = []
+    for divisor in every:
+        scaled = [n / divisor for n in amounts.values()]
+        whole = any(abs(n - round(n)) < 1e-9 for n in scaled)
+        off = abs(math.log(sum(scaled) / total))
+        if all(abs(n - round(n, 2)) < 1e-9 for n in scaled) and whole and off < 0.1:
+            good.append((off, divisor))
+    return min(good)[1] if good else None
 
 
 def reduce_counts(counts: NDArray[Any]) -> NDArray[Any]:

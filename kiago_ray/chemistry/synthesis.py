@@ -9,7 +9,6 @@ atoms and says nothing of temperatures, times, or whether the phase forms.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from scipy.optimize import linprog
 
 from kiago_ray.chemistry.balance import HARD, SOFT, likeliest_balance
 from kiago_ray.chemistry.elements import INDEX, SYMBOLS, Floats, properties
-from kiago_ray.chemistry.formula import amounts_row, common_multiple, fractions, parse, write
+from kiago_ray.chemistry.formula import amounts_row, common_multiple, parse
 from kiago_ray.errors import InputError
 
 Route = Literal["air", "closed"]
@@ -42,7 +41,6 @@ _REDUCED = 0.1  # of the oxygen: if more has to leave, metals are mixed in inste
 _TRACE = 1e-9  # moles to one of the compound
 _FEW_WHOLE, _MOST_WHOLE = 30, 2_000  # numbers of a reaction: preferred to clean decimals, and written at all
 _DECIMALS = 4
-_RELATED_L1 = 0.4  # of atomic fractions; a formula is written in the size of what is nearer than this
 _UNITS = {
     "mg": (1e-3, False),
     "g": (1.0, False),
@@ -264,51 +262,3 @@ def hazards_of(formula: str, recipe: Recipe | None, hazards: Sequence[Hazard]) -
         if of:
             found.append(f"{', '.join(of)}: {hazard.text}")
     return tuple(found)
-
-
-def as_chemists_write(formula: str, base: str | None, nearest: str | None) -> str:
-    """A formula in large whole numbers as one of the size of a relative: La37Sr3Cu20O80 near La1.85Sr0.15CuO4 is
-    La1.85Sr0.15CuO4; with the elements in the order of its base where it holds at least two of them, others beside the
-    element of the base that is nearest on Pettifor's scale. Fractional amounts stay. nearest: the nearest known
-    composition.
-    """
-    amounts = parse(formula)
-    if all(n == int(n) for n in amounts.values()):
-        for relative in (nearest, base):
-            if (
-                relative is None
-                or np.abs(fractions(amounts) - fractions(parse(relative))).sum() > _RELATED_L1
-            ):
-                continue
-            divisor = _divisor(amounts, sum(parse(relative).values()))
-            if divisor is not None:
-                amounts = {symbol: round(n / divisor, 2) for symbol, n in amounts.items()}
-                break
-    own = list(parse(base)) if base else []
-    if len({*own} & amounts.keys()) >= 2:
-        table = properties()
-        scale = table.values[:, table.names.index("mendeleev_number")]
-
-        def place(symbol: str) -> float:
-            if symbol in own:
-                return own.index(symbol)
-            beside = min(own, key=lambda each: abs(scale[INDEX[each]] - scale[INDEX[symbol]]))
-            return own.index(beside) + 0.5
-
-        amounts = {symbol: amounts[symbol] for symbol in sorted(amounts, key=place)}
-    return write(amounts)
-
-
-def _divisor(amounts: Mapping[str, float], total: float) -> float | None:
-    """What whole amounts are divided by so that they add up to about `total`, none has more than two decimals and one
-    at least is whole; None where nothing does.
-    """
-    every = {n / k for n in amounts.values() for k in range(1, 7)} | {1.0}
-    good = []
-    for divisor in every:
-        scaled = [n / divisor for n in amounts.values()]
-        whole = any(abs(n - round(n)) < 1e-9 for n in scaled)
-        off = abs(math.log(sum(scaled) / total))
-        if all(abs(n - round(n, 2)) < 1e-9 for n in scaled) and whole and off < 0.1:
-            good.append((off, divisor))
-    return min(good)[1] if good else None

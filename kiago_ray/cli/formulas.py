@@ -34,6 +34,7 @@ from kiago_ray.report.phase_diagrams import (
     section_plot,
 )
 from kiago_ray.report.plots import png_of, svg_of
+from kiago_ray.report.reasons import undoped
 from kiago_ray.report.tables import cell, measured_remarks, measured_tc, with_spread
 from kiago_ray.report.terminal import UNKNOWN
 from kiago_ray.storage.location import Location
@@ -171,12 +172,16 @@ def draw(
 
 def predict_table(table: pd.DataFrame, models: Models) -> pd.DataFrame:
     """`table` with the columns of `storage.table.PREDICTED` and `error` added, in its order."""
-    formulas, threads = table["formula"].tolist(), torch.get_num_threads()
-    cuts = parts(len(formulas), "formulas", PART)
-    scores = pa.concat_tables([score(formulas[cut], models, threads=threads) for cut in cuts])
+    scores = scored(table["formula"].tolist(), models)
     found: pd.DataFrame = scores.select(PREDICTED).to_pandas().set_index(table.index)
     errors = pd.Series(scores["error"].to_pylist(), index=table.index, dtype=object)
     return pd.concat([table, found], axis=1).assign(error=errors)
+
+
+def scored(formulas: Sequence[str], models: Models) -> Any:
+    """What `api.score` says of formulas, with the progress on screen where there are many."""
+    cuts, threads = parts(len(formulas), "formulas", PART), torch.get_num_threads()
+    return pa.concat_tables([score(formulas[cut], models, threads=threads) for cut in cuts])
 
 
 def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:
@@ -207,7 +212,7 @@ def hull_table(table: pd.DataFrame, hull: EnergyHull) -> pd.DataFrame:
 
 def shown_prediction(row: Row) -> dict[str, str]:
     """What a person sees of a formula's prediction, header → cell."""
-    states = cell(row, "oxidation_states") + (", undoped" if row["undoped"] else "")
+    states = cell(row, "oxidation_states") + (", undoped" if row["error"] is None and undoped(row) else "")
     return {
         "formula": row["formula"],
         "measured": measured_tc(row),

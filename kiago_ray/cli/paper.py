@@ -13,7 +13,6 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 from typer import Argument, Option
 
 from kiago_ray import __version__
@@ -21,7 +20,7 @@ from kiago_ray.baselines.substitution import exchange
 from kiago_ray.baselines.superdiff import Guidance, check_factor, load_superdiff, noise_scheduler, sample
 from kiago_ray.chemistry.formula import parse_amounts
 from kiago_ray.cli import console
-from kiago_ray.cli.console import plural, print_json, say
+from kiago_ray.cli.console import plain_table, plural, print_json, say
 from kiago_ray.cli.search import run, sites, symbols, whole_numbers
 from kiago_ray.data import NONE
 from kiago_ray.errors import InputError, first_of
@@ -130,7 +129,7 @@ def finish(
         print_json({"out": where, "tables": tables, "failures": failures})
     else:
         for table, _ in done:
-            Console().print(Markdown(table.as_markdown()))
+            show(table)
         page = f" ({PAGE} has all of them)" if everything else ""
         say(f"CSV, Markdown and plots are in {where}/{page}")
     for line in failures:
@@ -138,6 +137,20 @@ def finish(
     if failures:
         say(f"{len(lab.failures)} experiments failed; the same command tries them again")
     return 3 if failures else 0
+
+
+def show(table: PaperTable) -> None:
+    """A table for a person: size, what came of it, the panels, the notes."""
+    terminal, words = Console(), {"markup": False, "highlight": False}
+    terminal.print(f"\n{table.heading}\n{table.size}", *table.verdicts, sep="\n", **words)
+    for panel in table.panels:
+        rows = [
+            {panel.head: label} | {each.label: each.text(values[each.name]) for each in panel.columns}
+            for label, values in panel.lines.items()
+        ]
+        terminal.print("", panel.title, sep="\n", **words)
+        terminal.print(plain_table(rows, names=(panel.head,)))
+    terminal.print("", *(f"{note}" for note in table.notes), sep="\n", **words)
 
 
 def facts(lab: Lab) -> list[tuple[str, str]]:

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from rich.console import Console
+from rich.text import Text
 from typer import Argument, Option
 
 import kiago_ray.api as api
 from kiago_ray.chemistry.series import VACANT, Change, series_of
 from kiago_ray.cli import console
 from kiago_ray.cli.console import plain_table, print_json, say
-from kiago_ray.cli.formulas import IMAGES, Output, check_new, write_image, write_table
+from kiago_ray.cli.formulas import IMAGES, Output, check_new, scored, write_image, write_table
 from kiago_ray.data.names import read
 from kiago_ray.errors import InputError
 from kiago_ray.models import load_models
-from kiago_ray.report.scans import described, doubts, scan_plot, summary_lines, text_plot
+from kiago_ray.report.scans import described, rows_of, scan_plot, summary_lines, text_plot, warnings
 from kiago_ray.report.tables import cell, kelvin, with_spread
 from kiago_ray.report.terminal import in_ascii
 
@@ -80,7 +80,8 @@ def scan(
     read(formula)
     series_of(formula, changes)  # what is wrong is refused before the models are read
     models = load_models(weights, known=known, phases=phases)
-    found = api.scan(formula, *changes, models=models, threads=torch.get_num_threads())
+    planned = api.planned_scan(formula, changes, models)
+    found = planned.scored(scored(planned.formulas, models))
     table = found.table.to_pandas()
     if output is not None:
         write_table(table, output)
@@ -123,7 +124,8 @@ def show(found: Any, *, listed: bool) -> None:
     """Tables where `listed`, plots in characters, and what is highest, for a person."""
     terminal = Console()
     for series in found.series:
-        rows = found.rows(series)
+        rows = rows_of(found, series)
+        warned = warnings(rows)
         if len(series.dopings) > 1:
             rows = sorted((row for row in rows if row["on_grid"]), key=lambda row: -(row["tc_k"] or 0))[:MOST]
         elif len(rows) > LONGEST:
@@ -132,8 +134,11 @@ def show(found: Any, *, listed: bool) -> None:
                 f"{series.name}: {between} known compositions between these are in --output FILE and in the plot"
             )
             rows = [row for row in rows if row["on_grid"]]
-        if listed:
+        if listed or warned:
             terminal.print(f"\n{series.name}", markup=False, highlight=False)
+        for line in warned:
+            terminal.print(Text(line, "bold red"))
+        if listed:
             terminal.print(plain_table([shown(row) for row in rows], names=("formula",), texts=("remark",)))
     lines = ["", *text_plot(found, terminal.width), ""]
     for line in [*lines, *summary_lines(found)]:
@@ -151,5 +156,5 @@ def shown(row: Mapping[str, Any]) -> dict[str, str]:
         "exists": cell(row, "existence"),
         "ΔE_hull": cell(row, "e_hull_ev_per_atom"),
         "valence": cell(row, "mean_valences"),
-        "remark": row["error"] or "; ".join(doubts(row)),
+        "remark": row["error"] or "; ".join(row["doubts"]),
     }

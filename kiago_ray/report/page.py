@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 
 from kiago_ray.data.references import doi_of
 from kiago_ray.report.plots import Group, K, foremost, gain_name, gains, groups, mean_gain
-from kiago_ray.report.reasons import EXPLAINED, Row, ef_error, reasons_of, unseen
+from kiago_ray.report.reasons import EXPLAINED, Row, ef_error, named, reasons_of, unseen
 from kiago_ray.report.tables import cell, failed_screens, kelvin, no_gain, summary_rows, top_rows
 from kiago_ray.report.terminal import UNKNOWN
 from kiago_ray.screening.screens import Summary
@@ -42,7 +42,8 @@ _CANDIDATES = (
     "plausibility_reason oxidation_states"
 )
 _OF_CAMPAIGNS = ("base", "search")
-_FORMULAS = ("formula", "base", "nearest_known", "best_nearby")
+_KNOWN = ("nearest_known", "best_nearby")
+_FORMULAS = ("formula", "base", *_KNOWN)
 _KINDS = {
     "formula": "f",
     "base": "f",
@@ -192,6 +193,8 @@ def _candidates_column(name: str, required: tuple[str, ...]) -> Column[Row]:
             return (badge(verdict, unseen(row)) if unseen(row) else verdict), None
         if value is None or value == "":
             return NO_VALUE
+        if name in _KNOWN:
+            text = named(row, name) or ""
         if name == "nearest_known" and (doi := doi_of(row.get("nearest_reference"))):
             link = Markup('<a href="https://doi.org/{}" title="{}">{}</a>')
             return link.format(doi, row["nearest_reference"], formula_markup(text)), None

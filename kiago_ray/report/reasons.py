@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Literal
 
 from kiago_ray.chemistry.balance import UNDOPED_REMARK
-from kiago_ray.chemistry.formula import parse
+from kiago_ray.chemistry.formula import FormulaError, as_chemists_write, parse
 from kiago_ray.data.tables import shipped_element_counts
 from kiago_ray.predictors.weights import ENERGIES
 from kiago_ray.screening.known import EXTRAPOLATED
@@ -34,6 +34,7 @@ LIKELY = 0.3  # an existence that speaks for a row; a search's screen is far mor
 NEAR_L1 = 0.3  # from here on a known composition says little; SuperCon's own are 0.02 apart
 LIKE_MEASURED = 0.6  # of the predicted T_c that a near known composition must have to speak for it
 NEAR_HULL_EV_PER_ATOM = 0.025  # of stable compounds nine tenths lie within it, of others three tenths (card)
+NEEDS_NO_DOPING = {"Li", "Na", "P", "S", "Se", "Te", "Sb"}  # beside Fe+2 and As: LiFeAs, BaFe2As1.4P0.6
 RARE = 0.01  # of the known superconductors: an element in fewer of them is one the predictors know little of
 
 
@@ -83,11 +84,19 @@ def reasons_of(row: Row, ef_error_ev_per_atom: float | None) -> list[Reason]:
     return [known, *(reason for reason in found if reason.side == "against" or not known.alarm)]
 
 
+def named(row: Row, column: str) -> str | None:
+    """The known composition in a column, its elements in the order of the row's formula; None where there is none."""
+    known: str | None = row.get(column)
+    try:
+        return known and as_chemists_write(known, row.get("formula"), None)
+    except FormulaError:  # of undetermined oxygen
+        return known
+
+
 def of_itself(row: Row) -> Reason | None:
     """What was measured of the row's own composition, beside what is predicted; None where it isn't known."""
-    known, measured_k, pressure_gpa = (
-        row.get(n) for n in ("known", "measured_tc_k", "measured_pressure_gpa")
-    )
+    known = named(row, "known")
+    measured_k, pressure_gpa = row.get("measured_tc_k"), row.get("measured_pressure_gpa")
     tc, std = row.get("tc_k"), row.get("tc_std_k")
     if known is None:
         return None
@@ -179,7 +188,7 @@ def _plausibility(row: Row) -> Iterator[Reason]:
 
 
 def _neighbour(row: Row) -> Iterator[Reason]:
-    formula, distance, tc_k = row["nearest_known"], row["nearest_distance"], row["nearest_tc_k"]
+    formula, distance, tc_k = named(row, "nearest_known"), row["nearest_distance"], row["nearest_tc_k"]
     if row["known"]:
         return  # see of_itself
     if formula is None or distance is None:
@@ -211,7 +220,11 @@ def _neighbour(row: Row) -> Iterator[Reason]:
 
 
 def _improvement(row: Row) -> Iterator[Reason]:
-    best, best_tc, improvement = row["best_nearby"], row["best_nearby_tc_k"], row["expected_improvement_k"]
+    best, best_tc, improvement = (
+        named(row, "best_nearby"),
+        row["best_nearby_tc_k"],
+        row["expected_improvement_k"],
+    )
     if row["known"] or best is None or best_tc is None or improvement is None:
         return
     told = f"the best known nearby is {best} with {_k(best_tc)}, and an improvement of {_k(improvement)} is expected"
@@ -233,6 +246,14 @@ def _gain(row: Row) -> Iterator[Reason]:
         yield con(f"Its {bound}, isn't {what}.", "not surely above the base")
 
 
+def undoped(row: Row) -> str:
+    """What a parent compound is without doping, in a few words; "" where it is none."""
+    if row["undoped"]:
+        return "undoped as written, an insulator"
+    arsenide = row["mean_valences"] == "Fe+2" and "As" in (held := parse(row["formula"]))
+    return "undoped as written, a magnetic metal" if arsenide and not held.keys() & NEEDS_NO_DOPING else ""
+
+
 def _charges(row: Row) -> Iterator[Reason]:
     remark, states = unseen(row), row["oxidation_states"]
     if remark:
@@ -243,6 +264,12 @@ def _charges(row: Row) -> Iterator[Reason]:
         )
     elif row["undoped"]:
         yield con(f"It is a cuprate that is {UNDOPED_REMARK} ({states}).", "undoped as written")
+    elif undoped(row):
+        yield con(
+            f"It is an iron arsenide that is undoped as written ({states}): such are magnetic, and superconduct "
+            "with a dopant or under pressure.",
+            "undoped as written",
+        )
     elif row["charge_kind"] == "metallic":
         yield con(
             "It is judged as a metal, intermetallic or hydride: charge neutrality, which rules out other formulas, "

@@ -7,11 +7,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kiago_ray.chemistry.formula import FormulaError
+from kiago_ray.chemistry.formula import FormulaError, as_chemists_write
 from kiago_ray.chemistry.synthesis import (
     ROUTES,
     Batch,
@@ -19,7 +19,6 @@ from kiago_ray.chemistry.synthesis import (
     NoReactionError,
     Precursor,
     Recipe,
-    as_chemists_write,
     hazards_of,
     recipe_of,
 )
@@ -164,34 +163,38 @@ def csv_of(entries: Sequence[Entry], title: str) -> bytes:
 
 def markdown_of(entries: Sequence[Entry], title: str) -> bytes:
     """The list as Markdown, a section each."""
-    lines = [f"# {title}", "", *(f"- {caveat}" for caveat in CAVEATS)]
+    lines = [f"# {_plain(title)}", "", *(f"- {caveat}" for caveat in CAVEATS)]
     for entry in entries:
-        lines += ["", f"## {entry.number}. {entry.formula}", "", *(f"- {line}" for line in _lines(entry))]
+        told = (f"- **{label}:** {text}".replace("** \n", "**\n") for label, text in _lines(entry))
+        lines += ["", f"## {entry.number}. {_plain(entry.formula)}", "", *told]
     return ("\n".join(lines) + "\n").encode(errors="replace")
 
 
-def _lines(entry: Entry) -> list[str]:
-    """What a person reads of an entry, a line each."""
-    weighed = [
-        f"{formula} {grams} g" + (f" ({note})" if note else "") for formula, grams, note in entry.weighed
-    ]
-    lines = [f"**Predicted:** {predicted(entry.row)}"]
+def _plain(text: str) -> str:
+    """Text in which Markdown begins nothing of its own: Fe+2*1.5 Fe+3*0.5 has no italics."""
+    return re.sub(r"([\\*<`])", r"\\\1", text)
+
+
+def _lines(entry: Entry) -> Iterator[tuple[str, str]]:
+    """What a person reads of an entry, a label and Markdown each."""
+    yield "Predicted", predicted(entry.row)
     if entry.recipe is not None:
-        lines += [
-            f"**Weigh for {entry.recipe.grams:.4g} g:** {'; '.join(weighed)}",
-            f"**Reaction:** {entry.recipe.reaction}",
+        weighed = [
+            f"{formula} {grams} g" + (f" ({note})" if note else "") for formula, grams, note in entry.weighed
         ]
-    lines.append(f"**{'Made' if entry.recipe else 'No recipe'}:** {entry.remark}")
-    lines += [f"**Hazard:** {text}" for text in entry.hazards]
+        yield f"Weigh for {entry.recipe.grams:.4g} g", _plain("; ".join(weighed))
+        yield "Reaction", _plain(entry.recipe.reaction)
+    yield "Made" if entry.recipe else "No recipe", _plain(entry.remark)
+    for text in entry.hazards:
+        yield "Hazard", _plain(text)
     if entry.nearest:
         link = f" <{entry.doi}>" if entry.doi else ""
-        lines.append(f"**Nearest known:** {entry.nearest}, {of_nearest(entry.row)}{link}")
+        yield "Nearest known", _plain(f"{entry.nearest}, {of_nearest(entry.row)}") + link
     if entry.made_at:
-        lines.append(f"**Exists:** {entry.row['made']} <{entry.made_at}>")
+        yield "Exists", f"{_plain(entry.row['made'])} <{entry.made_at}>"
     for name in ("For", "Against"):
-        texts = entry.sentences(name.lower())
-        lines += ["\n    - ".join((f"**{name}:**", *texts))] * bool(texts)
-    return lines
+        if texts := entry.sentences(name.lower()):
+            yield name, "".join(f"\n    - {_plain(text)}" for text in texts)
 
 
 def predicted(row: Row) -> str:

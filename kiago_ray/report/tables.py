@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
-from kiago_ray.report.reasons import EXPLAINED, NEAR_L1, Row, of_itself, reasons_of, unseen
+from kiago_ray.report.reasons import EXPLAINED, NEAR_L1, Row, named, of_itself, reasons_of, unseen
 from kiago_ray.report.terminal import UNKNOWN, RowTable
 from kiago_ray.screening.screens import SCREENS, Summary, TopMean
 from kiago_ray.storage.table import written
@@ -56,10 +56,10 @@ def measured_tc(row: Row) -> str:
     """What was measured of the row's own composition in K, under which pressure, and which known one that is where it
     isn't quite the row's: "80 (14 GPa)", "115 (95 GPa), CeH10".
     """
-    value, pressure, known = (row.get(n) for n in ("measured_tc_k", "measured_pressure_gpa", "known"))
+    value, pressure, known = row.get("measured_tc_k"), row.get("measured_pressure_gpa"), named(row, "known")
     told = "" if value is None else f"{value:g}" + (f" ({pressure:g} GPa)" if pressure else "")
-    named = known is not None and (value is None or row["nearest_distance"] > 0)
-    return ", ".join(filter(None, (told, known if named else ""))) or UNKNOWN
+    other = known is not None and (value is None or row["nearest_distance"] > 0)
+    return ", ".join(filter(None, (told, known if other else ""))) or UNKNOWN
 
 
 def extrapolation(row: Row) -> str:
@@ -218,7 +218,7 @@ def measured_remarks(rows: Sequence[Row]) -> list[Text]:
         if (reason := of_itself(row)) is not None and reason.alarm
     ]
     near = {
-        f"{row['nearest_known']} ({cell(row, 'nearest_tc_k')} K at {row['nearest_pressure_gpa']:g} GPa)": None
+        f"{named(row, 'nearest_known')} ({cell(row, 'nearest_tc_k')} K at {row['nearest_pressure_gpa']:g} GPa)": None
         for row in rows
         if row.get("nearest_pressure_gpa") and not row.get("known") and row["nearest_distance"] <= NEAR_L1
     }
@@ -248,6 +248,6 @@ def reasons_table(rows: Sequence[Row], ef_error_ev_per_atom: float | None) -> Gr
 
 
 def _nearest(row: Row) -> str:
-    formula, pressure = cell(row, "nearest_known"), row.get("nearest_pressure_gpa")
+    formula, pressure = named(row, "nearest_known") or UNKNOWN, row.get("nearest_pressure_gpa")
     under = f" at {pressure:g} GPa" if pressure else ""
     return formula if formula == UNKNOWN else f"{formula} ({cell(row, 'nearest_tc_k')} K{under})"

@@ -58,6 +58,7 @@ class SeriesView(Shape):
     series: str = Field(description="Such as La2-xSrxCuO4.")
     sites: list[str]
     dopants: list[str]
+    warnings: list[str] = Field(description="Where the curve can't be right; [] where nothing is known.")
     points: list[ScanPoint]
 
 

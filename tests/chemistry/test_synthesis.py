@@ -8,13 +8,12 @@ import pytest
 from pymatgen.analysis.reaction_calculator import Reaction
 from pymatgen.core import Composition
 
-from kiago_ray.chemistry.formula import parse
+from kiago_ray.chemistry.formula import as_chemists_write, parse
 from kiago_ray.chemistry.synthesis import (
     Batch,
     NoReactionError,
     Precursor,
     Recipe,
-    as_chemists_write,
     hazards_of,
     molar_mass,
     recipe_of,

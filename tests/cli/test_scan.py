@@ -42,6 +42,30 @@ def test_an_undoped_parent_is_doubtful(kiago: Kiago) -> None:
     assert [point["mean_valences"] for point in series["points"]] == ["Cu+2", "Cu+2.1", "Cu+2.2"]
 
 
+def test_a_curve_that_rises_where_the_measured_falls_is_said_first(kiago: Kiago) -> None:
+    options = ("LaFeAsO", "--site", "O", "--with", "F", "--x", "0:0.3:0.1", "--json")
+    (series,) = json.loads(kiago("scan", *options).out)["series"]
+    contradicted, rises, undoped = series["warnings"]
+    assert (
+        "contradict the predictions at 1 of 14 known compositions, most at x = 0.055: 7.0 K" in contradicted
+    )
+    assert "the measured T_c falls, from 27.4 K to 11.1 K at x = 0.2" in rises
+    assert undoped == "Undoped as written, where no prediction holds, at x = 0."
+    doubts = {point["x"]: point["doubts"] for point in series["points"]}
+    assert doubts[0.1] == []
+    assert doubts[0.3] == ["beyond x = 0.2, to which the measured T_c falls"]
+    assert "a magnetic metal" in doubts[0][0]
+
+
+def test_where_hardly_a_hole_is_no_optimum_lies(kiago: Kiago) -> None:
+    ended = kiago("scan", "La2CuO4", "--site", "La", "--with", "Ba", "--x", "0:0.16:0.02")
+    told = " ".join(ended.out.split())
+    assert "Hardly doped at x = 0.02 to 0.04." in told
+    assert "remark fewer than 0.05 holes a copper" in told
+    assert "x = 0.02, La1.98Ba0.02CuO4, oracle" not in told
+    assert told.index("Measurements contradict") < told.index("x formula T_c (K)")
+
+
 def test_pressure_is_said_where_it_was_measured(kiago: Kiago, tmp_path: Path) -> None:
     known = tmp_path / "known.csv"
     known.write_text("formula,tc_k,pressure_gpa\nLaH10,250,170\n")

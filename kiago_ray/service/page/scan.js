@@ -72,7 +72,7 @@ function choices(series) {
   if (series.length) drawn.replaceChildren(...shown(series[0]));
 }
 
-function shown({ series, points }) {
+function shown({ series, points, warnings }) {
   const told = points.filter((point) => point.on_grid);
   const line = told.map((point) => ({ x: point.x, y: point.tc_k, std: point.tc_std_k, other: point.tc_oracle_k }));
   const known = points.filter((point) => point.known_tc_k !== null);
@@ -102,7 +102,8 @@ function shown({ series, points }) {
   });
   move();
   const left = node("div", {}, figure, node("label", { for: "scan-x" }, "Drag x"), slider);
-  return [node("div", { class: "cards scan" }, left, values), ...(known.length ? [measured(known)] : [])];
+  const first = warnings.map((line) => node("p", { class: "flag" }, ...words(line)));
+  return [...first, node("div", { class: "cards scan" }, left, values), ...(known.length ? [measured(known)] : [])];
 }
 
 const nameOf = (point) => point.formula + (point.known_pressure_gpa ? ` at ${point.known_pressure_gpa} GPa` : "");
