@@ -22,9 +22,10 @@ from kiago_ray.hull import EnergyHull
 from kiago_ray.plausibility.model import load_prospects
 from kiago_ray.progress import Counted, watching
 from kiago_ray.report.structures import summary_line
-from kiago_ray.runs.structures import PAGE, README, TABLE, TABLE_CSV, StructureRun
+from kiago_ray.runs.structures import PAGE, README, STABLE, TABLE, TABLE_CSV, StructureRun, screens_of
 from kiago_ray.storage.location import Location
-from kiago_ray.storage.run_directory import open_run
+from kiago_ray.storage.run_directory import open_run, read_run
+from kiago_ray.storage.table import columns, written
 from kiago_ray.structures.proposals import Found, Request, Settings, structure_of
 from kiago_ray.structures.prototypes import (
     ENDINGS,
@@ -36,6 +37,7 @@ from kiago_ray.structures.prototypes import (
 )
 from kiago_ray.structures.relaxation import MODES_ATOMS, Potential
 
+STRETCHED = 0.05  # of a length of the cell, which is told
 FEW = 4  # rows up to which no Ray cluster is started unless workers are asked for
 _NUMBERS = ("cell", "prototype", "space group", "E_f", "ΔE_hull", "volume", "stable")
 _MOST_FILES = 2000
@@ -106,8 +108,10 @@ def structures(
         say(str(problem))
     settings = Settings(tuple(mine), prototypes, orderings, max_atoms, seed=seed, modes=modes)
     where, potential = out or default_out(what, rows), Potential()
+    of = read_run(what[0]) if rows and Location.of(what[0]).kind() == "directory" else None
     directory = open_run(where, identity_of(requests, settings, potential))
-    run = StructureRun(directory.location, requests, rows)
+    screens = {} if of is None else screens_of(of.record)
+    run = StructureRun(directory.location, requests, rows, None if out else of, screens)
     left = [(at, request) for at, request in enumerate(requests) if run.kept(at) is None]
     if len(left) < len(requests):
         say(f"{len(requests) - len(left):,} of {len(requests):,} rows were done before")
@@ -119,8 +123,8 @@ def structures(
             run.keep(at, found)
             view.done += 1
             view.moved(at_most_each_s=5)
-            if found.error:
-                view.note(f"{found.values['formula']}: {found.error}")
+            if error := found.values["error"]:
+                view.note(f"{found.values['formula']}: {error}")
             if stopping():
                 break
     done = run.finish()
@@ -162,20 +166,19 @@ def all_found(
     yield from found_on_ray(left, settings, hull, odds, workers=workers, address=address)
 
 
-def told(done: Sequence[Found], asked: int, where: str, as_json: bool) -> int:
+def told(rows: Sequence[Mapping[str, Any]], asked: int, where: str, as_json: bool) -> int:
     """Show what was done of the rows that were asked for; return the exit code."""
-    missing = dict.fromkeys(("structure_stable", "energies_disagree", "error"))
-    values = [{**missing, **each.values} for each in done]
     if as_json:
-        print_json({"out": where, "rows": values})
+        own = ("number", "formula", "folder", STABLE, *columns("structures"))
+        print_json({"out": where, "rows": [{name: row[name] for name in own} for row in rows]})
     else:
-        table = plain_table([shown_row(row) for row in values], names=("formula",), texts=("cell", "remark"))
+        table = plain_table([shown_row(row) for row in rows], names=("formula",), texts=("cell", "remark"))
         Console().print(table)
-        say(f"{summary_line(values)} {where} has {PAGE}, {TABLE_CSV}, {README} and a folder a row")
-    if len(done) < asked:
-        say(f"{asked - len(done):,} rows are left; the same command goes on")
+        say(f"{summary_line(rows)} {where} has {PAGE}, {TABLE_CSV}, {README} and a folder a row")
+    if len(rows) < asked:
+        say(f"{asked - len(rows):,} rows are left; the same command goes on")
         return 1
-    return 3 if any(row["error"] for row in values) else 0
+    return 3 if any(row["error"] for row in rows) else 0
 
 
 def shown_row(row: Mapping[str, Any]) -> dict[str, object]:
@@ -189,6 +192,8 @@ def shown_row(row: Mapping[str, Any]) -> dict[str, object]:
         remarks.append("another structure after relaxation")
     if row["imaginary_modes"]:
         remarks.append(f"{row['imaginary_modes']} imaginary modes")
+    if abs(row["largest_stretch"]) > STRETCHED:
+        remarks.append(f"{100 * row['largest_stretch']:+.0f} % along one direction")
     if not row["converged"]:
         remarks.append("not converged")
     return {
@@ -196,10 +201,10 @@ def shown_row(row: Mapping[str, Any]) -> dict[str, object]:
         "cell": row["approximant"],
         "prototype": row["prototype"],
         "space group": row["spacegroup"],
-        "E_f": f"{row['ef_chgnet_ev_per_atom']:.3f}",
-        "ΔE_hull": f"{row['e_hull_chgnet_ev_per_atom']:.3f}",
+        "E_f": written(row, "ef_chgnet_ev_per_atom"),
+        "ΔE_hull": written(row, "e_hull_chgnet_ev_per_atom"),
         "volume": f"{100 * row['volume_change']:+.1f} %",
-        "stable": row["structure_stable"],
+        "stable": row[STABLE],
         "remark": "; ".join(remarks),
     }
 

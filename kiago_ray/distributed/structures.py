@@ -1,9 +1,12 @@
-"""Structures on Ray workers: an actor a core that holds CHGNet, and rows to whichever is free."""
+"""Structures on Ray workers: a task a row. Ray's processes stay, so that each reads CHGNet once; a row that loses its
+process is given to another one by Ray itself.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import islice
 from typing import Any
 
 import torch
@@ -16,19 +19,18 @@ from kiago_ray.runs.spec import ResourcesSpec
 from kiago_ray.structures.proposals import Found, Request, Settings, structure_of
 from kiago_ray.structures.relaxation import Potential
 
-_TRIES = 3  # how often a row may lose its worker
+_RETRIES = 2  # of a row that loses its process
 
 
-class StructureWorker:
-    """Holds the potential and the hull, and takes one row at a time."""
+@cache
+def _potential() -> Potential:
+    """The potential of this process."""
+    torch.set_num_threads(1)
+    return Potential()
 
-    def __init__(self, settings: Settings, hull: EnergyHull, odds: Floats) -> None:
-        torch.set_num_threads(1)
-        self.settings, self.hull, self.odds, self.potential = settings, hull, odds, Potential()
 
-    def run(self, request: Request) -> Found:
-        """The structure of a row."""
-        return structure_of(request, self.settings, self.potential, self.hull, self.odds)
+def _made(request: Request, settings: Settings, hull: EnergyHull, odds: Floats) -> Found:
+    return structure_of(request, settings, _potential(), hull, odds)
 
 
 def found_on_ray(
@@ -40,8 +42,8 @@ def found_on_ray(
     workers: int | None = None,
     address: str | None = None,
 ) -> Iterator[tuple[int, Found]]:
-    """Each row's place and what came of it, as they are done. A row that loses its worker is tried again, and comes as
-    an error after _TRIES losses. Raises InputError where no cluster can be had.
+    """Each row's place and what came of it, as they are done; what Ray can't do of a row is its error. Raises
+    InputError where no cluster can be had.
     """
     with connected(address):
         import ray
@@ -49,29 +51,17 @@ def found_on_ray(
         resources = ResourcesSpec()
         if not (cores := capacity(resources)):
             raise InputError(refusal(resources))
-        number = min(workers or cores, len(requests))
-        kind: Any = ray.remote(StructureWorker).options(**options(resources))
+        task: Any = ray.remote(_made).options(**options(resources), max_retries=_RETRIES)
         shared = [ray.put(each) for each in (settings, hull, odds)]
-        free = [kind.remote(*shared) for _ in range(number)]
-        waiting, busy = list(requests), dict[Any, tuple[Any, int, Request]]()
-        losses = Counter[int]()
-        while waiting or busy:
-            while waiting and free:
-                worker, (at, request) = free.pop(), waiting.pop(0)
-                busy[worker.run.remote(request)] = worker, at, request
-            (ready,), _ = ray.wait(list(busy), num_returns=1)
-            worker, at, request = busy.pop(ready)
+        waiting, running = iter(requests), dict[Any, tuple[int, Request]]()
+        while True:
+            for at, request in islice(waiting, (workers or cores) - len(running)):
+                running[task.remote(request, *shared)] = at, request
+            if not running:
+                return
+            (ready,), _ = ray.wait(list(running), num_returns=1)
+            at, request = running.pop(ready)
             try:
-                found = ray.get(ready)
+                yield at, ray.get(ready)
             except ray.exceptions.RayError as error:
-                ray.kill(worker)
-                free.append(kind.remote(*shared))
-                losses[at] += 1
-                if losses[at] < _TRIES and isinstance(error, ray.exceptions.RayActorError):
-                    waiting.insert(0, (at, request))
-                    continue
-                cause = f"its worker failed: {one_line(error)}"
-                found = Found({"formula": request.formula, "error": cause}, error=cause)
-            else:
-                free.append(worker)
-            yield at, found
+                yield at, Found.failed(request, f"its worker failed: {one_line(error)}")

@@ -8,16 +8,19 @@ from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+from markupsafe import Markup
 
 from kiago_ray.chemistry.oxidation import metals
-from kiago_ray.report.page import Column, number, render, table_of, text
+from kiago_ray.report.page import Column, Row, number, render, table_of, text
 from kiago_ray.report.plots import png_of
+from kiago_ray.storage.table import columns, written
+from kiago_ray.structures.inputs import CIF
 from kiago_ray.structures.prototypes import quiet
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
-Row = Mapping[str, Any]
 _BOND = (
     1.08  # of the sum of covalent radii, up to which a bond is drawn; none between metals beside non-metals
 )
@@ -93,42 +96,46 @@ def _drawn_atoms(structure: Structure) -> tuple[Any, Any]:
     return np.array(fractional), np.array(numbers)
 
 
-def structures_page(rows: Sequence[Row], pictures: Mapping[int, bytes], columns: Sequence[Row]) -> str:
-    """The page as HTML5 text. pictures: PNG by the place of a row."""
-    table = table_of(rows, _COLUMNS, "Structures")
-    numbers = {row["number"] - 1: row for row in rows}
-    return render(
-        "structures.html.j2",
-        title=f"Structures of {len(rows):,} compositions",
-        table=table,
-        cells=[
-            (numbers[at], f"{numbers[at]['approximant']}, {numbers[at]['spacegroup']}", png)
-            for at, png in pictures.items()
-        ],
-        failures=[(row["formula"], row["error"]) for row in rows if row["error"]],
-        summary=summary_line(rows),
-        columns=[(column["name"], column["unit"], column["description"]) for column in columns],
-    )
+def structures_page(rows: Sequence[Row], pictures: Mapping[int, bytes], columns: Sequence[Any]) -> str:
+    """The page as HTML5 text. pictures: PNG by the number of a row. columns: what those of the rows mean."""
+    told = [(column.name, column.unit, column.description) for column in columns]
+    title = f"Structures of {len(rows):,} compositions"
+    return render("structures.html.j2", title=title, columns=told, **_content(rows, pictures, ""))
 
 
-_COLUMNS: list[Column[Row]] = [
-    text("Formula", lambda row: row["formula"], formula=True),
-    text("Cell", lambda row: row["approximant"], formula=True),
-    text("Prototype", lambda row: row["prototype_family"]),
-    text("Space group", lambda row: row["spacegroup"]),
-    number("E_f (eV/atom)", lambda row: row["ef_chgnet_ev_per_atom"], "{:.3f}"),
-    number("composition's", lambda row: row["ef_composition_ev_per_atom"], "{:.3f}"),
-    text("Disagree", lambda row: {True: "yes", False: ""}.get(row["energies_disagree"])),
-    number("ΔE_hull (eV/atom)", lambda row: row["e_hull_chgnet_ev_per_atom"], "{:.3f}"),
-    number("Volume change (%)", lambda row: _percent(row["volume_change"])),
-    text("Survived", lambda row: {True: "yes", False: "no"}.get(row["prototype_survived"])),
-    number("Imaginary modes", lambda row: row["imaginary_modes"], "{:.0f}"),
-    text("Stable", lambda row: {True: "yes", False: "no"}.get(row["structure_stable"])),
-]
+def structures_section(rows: Sequence[Row], pictures: Mapping[int, bytes], folder: str) -> str:
+    """The section of a run's page. folder: where the structures are, beside that page."""
+    return render("structures_section.html.j2", **_content(rows, pictures, f"{folder}/"))
 
 
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+def _content(rows: Sequence[Row], pictures: Mapping[int, bytes], beside: str) -> dict[str, Any]:
+    """What both show."""
+    done, link = [row for row in rows if not row["error"]], Markup('<a href="{}{}/{}">CIF</a>')
+    files = Column[Row]("Files", lambda row: (link.format(beside, row["folder"], CIF), None))
+    return {
+        "summary": summary_line(rows),
+        "table": table_of(done, [_NUMBER, files, *map(_column, _SHOWN.split())], "Structures"),
+        "cells": [(row, pictures[row["number"]]) for row in done[:_PICTURES]],
+        "failures": [(row["formula"], row["error"]) for row in rows if row["error"]],
+    }
+
+
+_PICTURES = 20  # on a page; a row's folder has its own
+_NUMBER = number("#", lambda row: row["number"], "{:d}")
+_FORMULAS = ("formula", "approximant", "prototype")
+_SHOWN = (
+    "formula approximant prototype spacegroup_start spacegroup ef_composition_ev_per_atom ef_chgnet_ev_per_atom "
+    "ef_difference_ev_per_atom energies_disagree e_hull_chgnet_ev_per_atom structure_stable volume_change "
+    "largest_stretch prototype_survived imaginary_modes"
+)
+
+
+def _column(name: str) -> Column[Row]:
+    """A column of the rows, with its header and digits."""
+    column = columns("structures").get(name) or columns()[name]
+    if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+        return number(column.header, lambda row: row[name], f"{{:z.{column.decimals or 0}f}}")
+    return text(column.header or "Stable", lambda row: written(row, name), formula=name in _FORMULAS)
 
 
 def summary_line(rows: Sequence[Row]) -> str:
@@ -138,22 +145,21 @@ def summary_line(rows: Sequence[Row]) -> str:
         sum(row[name] is True for row in told) for name in ("structure_stable", "energies_disagree")
     )
     return (
-        f"{len(told)} of {len(rows)} compositions have a relaxed structure; {stable} are stable by CHGNet "
-        "(at most 0.1 eV/atom above the hull, the prototype survived), and of "
-        f"{disagree} the two formation energies disagree."
+        f"Compositions with a relaxed structure: {len(told)} of {len(rows)}. Of these near the hull by CHGNet, with "
+        f"their prototype kept: {stable}; with two formation energies that disagree: {disagree}."
     )
 
 
-def readme(rows: Sequence[Row], columns: Sequence[Row]) -> str:
+def readme(rows: Sequence[Row], columns: Sequence[Any]) -> str:
     """The README of the folder, for who runs the calculations."""
     families = Counter(row["prototype_family"] for row in rows if row["prototype_family"])
     listed = "\n".join(
         f"| {row['number']} | {row['formula']} | {row['approximant'] or '—'} | {row['folder'] or '—'} | "
-        f"{'' if row['ef_chgnet_ev_per_atom'] is None else format(row['ef_chgnet_ev_per_atom'], '.3f')} | "
+        f"{written(row, 'ef_chgnet_ev_per_atom')} | "
         f"{row['error'] or row['prototype_family']} |"
         for row in rows
     )
-    meanings = "\n".join(f"| `{each['name']}` | {each['unit']} | {each['description']} |" for each in columns)
+    meanings = "\n".join(f"| `{each.name}` | {each.unit} | {each.description} |" for each in columns)
     return f"""# Structures for the DFT queue
 
 {summary_line(rows)} Families: {", ".join(f"{name} ({count})" for name, count in families.most_common())}.

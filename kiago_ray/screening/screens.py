@@ -41,7 +41,8 @@ class Screen:
     """A yes or no on candidates. name: its column in tables. label: a few words in a list of counts. meaning: one line
     for a person, with fields of ScreensSpec in braces. judge: a table of candidates (`screening.candidates.collect`)
     and the limits of a search → (n,) bool, an Arrow or numpy array; null counts as no. By default it is the table's
-    column of its name. needs: the column that it judges by; where a row has none, it has no verdict.
+    column of its name. needs: the column that it judges by; where a row has none, it has no verdict. unknown_passes:
+    whether such a row passes; else a search that asks for the screen has to work the column out.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Screen:
     meaning: str
     judge: Callable[[Any, ScreensSpec], Any] | None = None
     needs: str = "formula"
+    unknown_passes: bool = False
 
     def description(self, limits: ScreensSpec | None = None) -> str:
         """The meaning with the limits of a search, else of `default`."""
@@ -63,6 +65,8 @@ class Screen:
 
     def verdict(self, rows: Any, limits: ScreensSpec | None = None) -> Any:
         """(n,) bool as an Arrow array, null for rows without what it judges by. Raises ValueError where none has."""
+        if self.needs not in rows.column_names and self.unknown_passes:
+            return pa.nulls(len(rows), pa.bool_())
         if self.needs not in rows.column_names:
             raise ValueError(f"screen {self.name!r} needs {self.needs}, which wasn't worked out")
         found = rows[self.name] if self.judge is None else self.judge(rows, limits or ScreensSpec())
@@ -139,6 +143,17 @@ _ALL = (  # the paper's screens, then ours
         lambda rows, limits: pc.less_equal(rows["e_hull_ev_per_atom"], limits.max_e_hull_ev_per_atom),
         needs="e_hull_ev_per_atom",
     ),
+    Screen(
+        "structure_stable",
+        "stable structure, where one was made",
+        "Relaxed by CHGNet it keeps its prototype, at most {max_e_hull_ev_per_atom:g} eV/atom above the hull.",
+        lambda rows, limits: pc.and_(
+            pc.less_equal(rows["e_hull_chgnet_ev_per_atom"], limits.max_e_hull_ev_per_atom),
+            rows["prototype_survived"],
+        ),
+        needs="e_hull_chgnet_ev_per_atom",
+        unknown_passes=True,  # `kiago structures` makes them after the search
+    ),
 )
 SCREENS: Mapping[str, Screen] = {screen.name: screen for screen in _ALL}
 """Every screen by name."""
@@ -158,7 +173,7 @@ def apply_screens(rows: Any, limits: ScreensSpec, required: Sequence[str] | None
     verdicts = {screen.name: screen.verdict(rows, limits) for screen in able}
     passed = rows["formula"].is_valid()
     for name in required:
-        passed = pc.and_(passed, verdicts[name].fill_null(False))
+        passed = pc.and_(passed, verdicts[name].fill_null(SCREENS[name].unknown_passes))
     columns = dict(zip(rows.column_names, rows.columns, strict=True))
     return pa.table({**columns, **verdicts, "passed": passed})
 

@@ -121,6 +121,7 @@ ScreenName = Literal[
     "ef_negative",
     "few_elements",
     "near_hull",
+    "structure_stable",
 ]
 RankBy = Literal["improvement", "trusted", "tc", "plausibility"]
 
@@ -337,12 +338,15 @@ class ScreensSpec(Section):
     least min_existence; neutral_mixed: as pauling, mixed valence allowed (needs charge.mixed_valence); neutral_atoms:
     neutral, each atom with a state of its own (section 3.6); hydride: at least 40 % hydrogen, two or three elements,
     at most 15 atoms; ef_negative: formation energy below 0 eV/atom; few_elements: at most `max_elements` elements;
-    near_hull: at most max_e_hull_ev_per_atom above the hull of the competing phases.
+    near_hull: at most max_e_hull_ev_per_atom above the hull of the competing phases; structure_stable: the same of
+    the structure that `kiago structures` makes of a row, which keeps its prototype. Rows without one aren't failed.
     """
     max_elements: int = Field(default=9, ge=1, le=118)
     """Most elements a proposal may hold to pass few_elements."""
     max_e_hull_ev_per_atom: float = Field(default=0.1, ge=0, le=10)
-    """Most eV/atom above the hull to pass near_hull. Of stable compounds 98 % lie within 0.1, of others 68 %."""
+    """Most eV/atom above the hull to pass near_hull or structure_stable. Of stable compounds 98 % lie within 0.1, of
+    others 68 %.
+    """
     max_charge_nats: float = Field(default=1.25, ge=0, le=10)
     """How unlikely the states may be, in nats an atom, to pass balanced, as 99.0 % of SuperCon's superconductors do
     (97.6 % at 0.75).

@@ -1,15 +1,16 @@
 """The one table of candidates: its columns, and how it is kept as Parquet and as top.csv.
 
-A column is a line of `columns.csv`, in the order of the table, or a screen; `decimals` are those of top.csv. Names
-carry their unit. Each Arrow field carries `description` and `unit` in its metadata, and so does the Parquet file. A
-value that a row does not have is null.
+A column is a line of `columns.csv`, in the order of the table, or a screen; `decimals` are those of top.csv. Lines of
+the table `structures` are what `kiago structures` adds to rows that it makes crystals of. Names carry their unit. Each
+Arrow field carries `description` and `unit` in its metadata, and so does the Parquet file. A value that a row does not
+have is null.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
@@ -60,17 +61,18 @@ class Column(NamedTuple):
 
 
 @cache
-def columns() -> dict[str, Column]:
-    """The columns of a table of candidates by name, in their order: those of columns.csv, and the screens' before
+def columns(table: str = "candidates") -> dict[str, Column]:
+    """The columns of a table by name, in their order: those of columns.csv, and of candidates the screens' before
     `passed`.
     """
     text = (resources.files(__package__) / "columns.csv").read_text(encoding="utf-8")
     of_screens = [(name, "bool", "", "", "", screen.column) for name, screen in SCREENS.items()]
     found: dict[str, Column] = {}
-    for line in list(csv.reader(text.splitlines()))[1:]:
+    for of, *line in list(csv.reader(text.splitlines()))[1:]:
         for name, kind, unit, decimals, *words in (*of_screens, line) if line[0] == "passed" else (line,):
-            digits = int(decimals) if decimals else None
-            found[name] = Column(name, pa.type_for_alias(kind), unit, digits, *words)
+            if of == table:
+                digits = int(decimals) if decimals else None
+                found[name] = Column(name, pa.type_for_alias(kind), unit, digits, *words)
     return found
 
 
@@ -209,11 +211,14 @@ def top_csv(table: Any, rows: int = TOP_ROWS) -> str:
         for name in _TOP.split()
         if not (name.endswith("?") and head[name.rstrip("?")].null_count == len(head))
     ]
+    return csv_text((passed if len(passed) else head).to_pylist(), names)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """These columns of rows as CSV with a header, each value as `written`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for row in (passed if len(passed) else head).to_pylist():
-        writer.writerow([written(row, name) for name in names])
+    writer.writerows([names, *([written(row, name) for name in names] for row in rows)])
     return text.getvalue()
 
 
@@ -221,7 +226,8 @@ def written(row: Mapping[str, Any], name: str, form: str | None = None) -> str:
     """The value that a row has in a column as text: in the format `form`, by default with the column's decimals; yes
     or no for verdicts, "" for what is not known.
     """
-    decimals = columns()[name].decimals if name in columns() else None
+    column = columns().get(name) or columns("structures").get(name)
+    decimals = column and column.decimals
     form = form or ("{}" if decimals is None else f"{{:z.{decimals}f}}")  # z writes -0.0 as 0.0
     return as_text(row.get(name), form)
 

@@ -15,6 +15,8 @@ from kiago_ray.structures.prototypes import counted, quiet
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
+PROGRAMS = ("vasp", "qe")  # folders of their inputs
+CIF = "structure.cif"
 _SYMPREC_A = 0.05
 _K_SPACING = 0.25  # 1/Å, with 2π
 _ECUT_RY, _ECUT_RHO_RY = 60, 480
@@ -27,11 +29,11 @@ def input_files(relaxed: Structure, start: Structure) -> dict[str, str]:
 
     with quiet():
         files = {
-            "structure.cif": str(CifWriter(relaxed, symprec=_SYMPREC_A)),
+            CIF: str(CifWriter(relaxed, symprec=_SYMPREC_A)),
             "start.cif": str(CifWriter(start)),
             "POSCAR": Poscar(relaxed.get_sorted_structure()).get_str(),
         }
-        for folder, made in (("vasp", _vasp), ("qe", _espresso)):
+        for folder, made in zip(PROGRAMS, (_vasp, _espresso), strict=True):
             try:
                 files |= {f"{folder}/{name}": text for name, text in made(relaxed).items()}
             except (KeyError, ValueError, TypeError) as error:

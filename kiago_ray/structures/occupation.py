@@ -43,8 +43,8 @@ def occupations(
     *,
     most: int = 5,
 ) -> list[Occupation]:
-    """At most so many prototypes that a composition fits, the best first; where some have the composition of its base,
-    these alone.
+    """At most so many prototypes that a composition fits, the best first, one of each family; where some have the
+    composition of its base, these alone.
 
     odds: (118, 118) of one element taking another's place, as the plausibility knows them.
     """
@@ -55,12 +55,12 @@ def occupations(
             least = _least_cost(amounts, scale, prototype, odds)
             if least <= MOST_COST:
                 promising.append((least, len(promising), prototype, scale))
-    found = dict[int, Occupation]()  # by prototype
+    found = dict[str, Occupation]()  # by family
     for least, _, prototype, scale in sorted(promising, key=lambda each: each[:2]):
         worst = sorted(each.cost for each in found.values())[most - 1 :]
         if worst and least > worst[0]:
             break
-        laid, key = _laid(amounts, scale, prototype, odds), id(prototype)
+        laid, key = _laid(amounts, scale, prototype, odds), prototype.family
         if laid is not None and laid.cost <= min(MOST_COST, found[key].cost if key in found else np.inf):
             found[key] = laid
     return sorted(found.values(), key=lambda each: round(each.cost, 6))[:most]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from math import comb, prod
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,14 @@ from kiago_ray.chemistry.elements import INDEX, Floats, Ints, properties
 from kiago_ray.chemistry.formula import amounts_row
 from kiago_ray.chemistry.oxidation import OxidationSet
 from kiago_ray.structures.occupation import Occupation
-from kiago_ray.structures.prototypes import MOST_ATOMS, StructureError, counted, quiet
+from kiago_ray.structures.prototypes import MOST_ATOMS, SYMPREC_A, StructureError, counted, quiet
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
 
-TOLERANCE = 0.035  # share of a site by which an amount may miss what was asked
+TOLERANCE = 0.035  # share of a site by which an amount may miss what was asked,
+RELATIVE = 0.25  # and part of that amount
+LARGER = 1.5  # times the smallest cell that is needed, for one of higher symmetry
 MOST_ENUMERATED = 2000
 _STARTS, _SWAPS = 30, 400  # of a random choice
 _EMPTY = "X"
@@ -92,39 +94,38 @@ def electronegativity(symbol: str) -> float:
 
 
 def _cell(occupation: Occupation, most_atoms: int) -> tuple[Structure, dict[str, dict[str, int]]]:
-    """The smallest cell that meets the amounts, or that of most_atoms at most that comes nearest; and how many atoms
-    of what (_EMPTY for none) stand on each element's sites. Raises StructureError.
+    """Of the cells that meet the amounts, up to LARGER times the smallest, the most symmetric and compact; where none
+    does, that of most_atoms at most that comes nearest. And how many atoms of what (_EMPTY for none) stand on each
+    element's sites. Raises StructureError.
     """
-    prototype = occupation.prototype
-    structure = prototype.structure
+    prototype, structure = occupation.prototype, occupation.prototype.structure
     shares = {
         site: {symbol: atoms / prototype.amounts[site] for symbol, atoms in each.items()}
         for site, each in occupation.held.items()
     }
     mixed = any(max(each.values()) < 1 - 1e-3 for each in shares.values())
-    best: tuple[float, int, dict[str, dict[str, int]]] | None = None
+    found: list[tuple[float, int, dict[str, dict[str, int]]]] = []
     for times in range(1, (max(most_atoms // len(structure), 1) if mixed else 1) + 1):
-        counts, error = {}, 0.0
+        counts, missed = {}, 0.0  # in what is allowed
         for site, each in shares.items():
             places = len(prototype.sites[site]) * times
             counts[site] = whole = _whole(each, places)
-            error = max(
-                error, *(abs(whole.get(symbol, 0) / places - share) for symbol, share in each.items())
-            )
-            error += sum(not whole.get(symbol) for symbol in each)
-        if best is None or error < best[0] - 1e-9:
-            best = error, times, counts
-        if error <= TOLERANCE:
-            break
-    assert best is not None
-    if best[0] >= 1:
+            for symbol, share in each.items():
+                off = abs(whole.get(symbol, 0) / places - share) / min(TOLERANCE, RELATIVE * share)
+                missed = max(missed, off if whole.get(symbol) else np.inf)
+        found.append((missed, times, counts))
+    near = [each for each in found if each[0] <= 1] or [min(found, key=lambda each: each[0])]
+    missed, times, counts = near[0]
+    if missed == np.inf:
         raise StructureError(
             f"no cell of {most_atoms} atoms holds so small an amount on the sites of {prototype.name}; round the "
             "amounts, or allow more with --max-atoms"
         )
-    cell = structure.copy()
-    cell.make_supercell(_shape(structure.lattice.matrix, best[1]))
-    return cell, best[2]
+    if times == 1:
+        return structure, counts
+    shapes = [(*_shape(structure, each[1]), each[2]) for each in near if each[1] <= LARGER * times]
+    _, shape, counts = max(shapes, key=lambda each: each[0])
+    return (structure * shape).get_reduced_structure("LLL"), counts
 
 
 def _whole(shares: Mapping[str, float], places: int) -> dict[str, int]:
@@ -137,21 +138,35 @@ def _whole(shares: Mapping[str, float], places: int) -> dict[str, int]:
     return {symbol: number for symbol, number in whole.items() if number}
 
 
-def _shape(lattice: Floats, times: int) -> Ints:
-    """Of the diagonal supercells of so many cells that whose periodic images are farthest apart, (3, 3)."""
+def _shape(structure: Structure, times: int) -> tuple[tuple[int, float], Ints]:
+    """Of all supercells of so many cells that which keeps most of the structure's rotations, and of these the most
+    compact, (3, 3); before it both as numbers, the second the shortest vector over the root of the volume.
+    """
     from pymatgen.core.lattice import Lattice
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-    def nearest_image(shape: tuple[int, int, int]) -> float:
-        reduced = Lattice(lattice * np.array(shape)[:, None]).get_lll_reduced_lattice()
-        return round(min(reduced.abc), 3)
+    shapes = np.array(list(_hermite_forms(times)))
+    columns = shapes.transpose(0, 2, 1)[:, None].astype(float)  # the vectors of each, in those of the cell
+    rotations = SpacegroupAnalyzer(structure, SYMPREC_A).get_symmetry_dataset().rotations
+    turned = np.linalg.solve(columns, rotations @ columns)
+    kept = np.isclose(turned, np.round(turned), atol=1e-6).all(axis=(2, 3)).sum(axis=1)
 
-    shapes = [
-        (a, b, times // (a * b))
-        for a in range(1, times + 1)
-        for b in range(1, times // a + 1)
-        if times % (a * b) == 0
-    ]
-    return np.diag(max(shapes, key=nearest_image))
+    def compactness(shape: Ints) -> float:
+        reduced = Lattice(shape @ structure.lattice.matrix).get_lll_reduced_lattice()
+        return round(float(min(reduced.abc) / reduced.volume ** (1 / 3)), 3)
+
+    best: Ints = max(shapes[kept == kept.max()], key=compactness)
+    return (int(kept.max()), compactness(best)), best
+
+
+def _hermite_forms(times: int) -> Iterator[list[list[int]]]:
+    """Every superlattice of so many cells once, its vectors in rows."""
+    for a in range(1, times + 1):
+        for d in range(1, times // a + 1):
+            if times % (a * d) == 0:
+                f = times // (a * d)
+                for b, c, e in product(range(d), range(f), range(f)):
+                    yield [[a, b, c], [0, d, e], [0, 0, f]]
 
 
 def _ewald(cell: Structure) -> Floats:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 WELL_FITTING = 0.1  # cost a site, above which AFLOW's prototypes are asked too
 CHGNET_STD_EV_PER_ATOM = 0.06  # measured: benchmarks/structures.md
-STABLE_EV_PER_ATOM = 0.1  # above the hull
 _ALIKE: dict[str, Any] = {"ltol": 0.2, "stol": 0.3, "angle_tol": 5.0}
 
 
@@ -62,15 +61,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class Found:
-    """What came of a row. start, relaxed: the cell before and after, None where `error` says why. values: the columns
-    of `structures.csv` (COLUMNS in kiago_ray.runs.structures).
+    """What came of a row. start, relaxed: the cell before and after, None where there is an `error` among the values.
+    values: the formula, and the columns of the table `structures` (kiago_ray.storage.table).
     """
 
     values: Mapping[str, Any]
     start: Structure | None = None
     relaxed: Structure | None = None
-    error: str | None = None
-    notes: Sequence[str] = field(default_factory=tuple)
+
+    @classmethod
+    def failed(cls, request: Request, why: str) -> Found:
+        """A row without a structure."""
+        return cls({"formula": request.formula, "error": why})
 
 
 def structure_of(
@@ -98,8 +100,8 @@ def structure_of(
             raise StructureError("; ".join(problems))
         values = _told(request, best, settings, potential, hull)
     except (StructureError, FormulaError) as error:
-        return Found({"formula": request.formula, "error": str(error)}, error=str(error))
-    return Found({**values, "tried": len(tried)}, best[1].structure, best[2].structure, notes=tuple(problems))
+        return Found.failed(request, str(error))
+    return Found({**values, "structures_tried": len(tried)}, best[1].structure, best[2].structure)
 
 
 def fitting_prototypes(
@@ -157,11 +159,9 @@ def _told(
     own_ef, own_std = (float(each[0]) for each in hull.energies(x[None]))
     difference = None if np.isnan(own_ef) else ef - own_ef
     spread = np.hypot(np.nan_to_num(own_std), CHGNET_STD_EV_PER_ATOM)
-    survived = _survived(start, final)
     modes = potential.lowest_modes_thz(final) if settings.modes and len(final) <= MODES_ATOMS else np.zeros(0)
     unit = np.gcd.reduce([int(number) for number in counts.values()])
     approximant = write_row(amounts_row(counts) / unit)
-    stays = survived and not (len(modes) and Potential.imaginary(modes))
     above = place.e_hull_ev_per_atom
     (before, _), (after, _) = symmetry(start), symmetry(final)
     return {
@@ -184,16 +184,22 @@ def _told(
         "energies_disagree": None if difference is None else bool(abs(difference) > spread),
         "volume_a3_per_atom": final.volume / len(final),
         "volume_change": final.volume / start.volume - 1,
+        "largest_stretch": _largest_stretch(start, final),
         "shortest_distance_a": shortest_distance(final)[0],
         "spacegroup_start": before,
         "spacegroup": after,
-        "prototype_survived": survived,
+        "prototype_survived": _survived(start, final),
         "imaginary_modes": Potential.imaginary(modes) if len(modes) else None,
         "lowest_mode_thz": float(modes[0]) if len(modes) else None,
         "converged": relaxed.converged,
-        "structure_stable": bool(above <= STABLE_EV_PER_ATOM and stays and relaxed.converged),
         "error": None,
     }
+
+
+def _largest_stretch(start: Structure, final: Structure) -> float:
+    """By what part the cell grew (or shrank, < 0) along the direction in which it changed most."""
+    stretches = np.linalg.svd(np.linalg.solve(start.lattice.matrix, final.lattice.matrix))[1] - 1
+    return float(stretches[np.argmax(np.abs(stretches))])
 
 
 def _survived(start: Structure, final: Structure) -> bool:

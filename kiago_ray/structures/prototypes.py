@@ -179,7 +179,7 @@ def _own(name: str, structure: Structure) -> Prototype:
         raise StructureError(f"{name}: {len(primitive)} atoms in its cell, more than {MOST_ATOMS}")
     if (near := too_near(primitive)) is not None:
         raise StructureError(f"{name}: {near}; repair it, the others are used")
-    return _whole("own structure", name, primitive)
+    return _whole(f"own structure {name}", name, primitive)
 
 
 def _whole(family: str, source: str, structure: Structure) -> Prototype:

@@ -69,7 +69,7 @@ class Potential:
             ) from error
         with contextlib.redirect_stdout(io.StringIO()):
             self.model = CHGNet.from_dict(state["model"], mlp_out_bias=False, version="0.3.0")
-            self._optimizer = StructOptimizer(model=self.model, use_device="cpu")
+            self._optimizer = StructOptimizer(self.model, "LBFGS", use_device="cpu")
         self.identity = {"chgnet": "0.3.0", "sha256": hashlib.sha256(content).hexdigest()}
 
     def energies(self, structures: Sequence[Structure]) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ pytest.importorskip("chgnet", reason="the extra `structures` is not installed")
 from pymatgen.core import Structure
 
 from kiago_ray.structures import prototypes
+
+from .conftest import Start, wait_for
 
 Kiago = Callable[..., Any]
 FILES = (
@@ -78,6 +81,44 @@ def test_a_table_keeps_its_columns_and_a_folder_of_structures_comes_first(
     (row,) = pq.read_table(tmp_path / "out" / "structures.parquet").to_pylist()
     assert (row["tc_k"], row["prototype_source"], row["folder"]) == (10.3, "tac.cif", "001_TaC")
     assert row["volume_change"] < 0
+
+
+def test_a_runs_page_gets_a_section_and_its_screen_a_verdict(kiago: Kiago, tmp_path: Path) -> None:
+    run, screen = tmp_path / "run", ("screens.names=[structure_stable]", "screens.max_e_hull_ev_per_atom=0")
+    changes = [text for each in screen for text in ("--set", each)]
+    assert kiago("search", "MgB2", "--candidates", 40, "--steps", "15,15", *changes, "--out", run).code == 0
+    asked = ("structures", run, "--top", 1, "--max-atoms", 12, "--no-modes")
+    assert [kiago(*asked).code for _ in range(2)] == [0, 0]
+    page = (run / "report.html").read_text("utf-8")
+    assert page.count("<h2>Structures</h2>") == 1
+    (link,) = re.findall(r'href="([^"]*structure\.cif)"', page)
+    assert (run / link).is_file()
+    assert (
+        "data:image/png"
+        in page.partition("<!-- structures -->")[2].partition("<!-- end of structures -->")[0]
+    )
+    assert kiago("campaign", "verify", run).code == 0
+    (row,) = pq.read_table(run / "structures" / "structures.parquet").to_pylist()
+    assert (row["rank"], row["structure_stable"], row["passed"]) == (
+        1,
+        row["e_hull_chgnet_ev_per_atom"] == 0,
+        False,
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on(kiago: Kiago, start: Start, tmp_path: Path) -> None:
+    formulas, rows = ("NbC", "TaC", "ZrN", "NbN"), tmp_path / "out" / "rows"
+    first = start("structures", *formulas, "--out", "out", "--no-modes")
+    wait_for((rows / "0001.json").is_file, first)
+    first.kill()
+    first.wait()
+    kept = {file.name: file.stat().st_mtime_ns for file in rows.glob("*.json")}
+    ended = kiago("structures", *formulas, "--out", tmp_path / "out", "--no-modes")
+    assert ended.code == 0
+    assert f"{len(kept)} of 4 rows were done before" in ended.err
+    assert all((rows / name).stat().st_mtime_ns == at for name, at in kept.items())
+    assert len(list(csv.DictReader((tmp_path / "out" / "structures.csv").open()))) == 4
 
 
 @pytest.mark.parametrize(

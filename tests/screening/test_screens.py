@@ -182,6 +182,20 @@ def test_near_hull_needs_phases_and_fails_what_is_not_known(make_result: MakeRes
     assert passing(table) == [True, True, False, False, True, False, False]
 
 
+def test_structure_stable_fails_no_row_without_a_structure(make_result: MakeResult) -> None:
+    rows = collect(make_result(ROWS), SearchSpec())
+    limits = ScreensSpec(max_e_hull_ev_per_atom=0.1, names=("structure_stable",))
+    before = apply_screens(rows, limits)
+    assert before["structure_stable"].null_count == len(rows)
+    assert passing(before) == rows["formula"].is_valid().to_pylist()
+    made = rows.append_column("e_hull_chgnet_ev_per_atom", [[0.0, 0.1, 0.11, None, 0.05, None, None]])
+    made = made.append_column("prototype_survived", [[True, True, True, None, False, None, None]])
+    after = apply_screens(made, limits)
+    assert passing(after, "structure_stable") == [True, True, False, None, False, None, None]
+    failed = [verdict is False for verdict in passing(after, "structure_stable")]
+    assert passing(after) == [was and not fails for was, fails in zip(passing(before), failed, strict=True)]
+
+
 def test_plausible_asks_for_a_probability(make_result: MakeResult) -> None:
     result = make_result(
         [("LaNiAsO", 8.0, -2.0), ("NaCl2", 90.0, -1.0), (None, 0.0, 0.0), ("MgB2", 39.0, -0.1)]

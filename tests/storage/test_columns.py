@@ -7,13 +7,21 @@ import pyarrow as pa
 from kiago_ray.screening.screens import SCREENS
 from kiago_ray.storage.table import columns, schema, schema_problem
 
-UNITS = {"_k": "K", "_ev_per_atom": "eV/atom", "_gpa": "GPa"}
+UNITS = {
+    "_k": "K",
+    "_ev_per_atom": "eV/atom",
+    "_gpa": "GPa",
+    "_a3_per_atom": "Å³/atom",
+    "_a": "Å",
+    "_thz": "THz",
+}
 
 
 def test_names_are_unique_and_carry_their_unit() -> None:
     lines = (resources.files("kiago_ray.storage") / "columns.csv").read_text().splitlines()
-    assert len(columns()) == len(lines) - 1 + len(SCREENS)
-    for column in columns().values():
+    every = [*columns().values(), *columns("structures").values()]
+    assert len(every) == len(lines) - 1 + len(SCREENS) == len({column.name for column in every})
+    for column in every:
         expected = next((unit for ending, unit in UNITS.items() if column.name.endswith(ending)), "")
         assert column.unit == expected, column.name
 

@@ -117,6 +117,7 @@ def test_one_row_worked_by_hand(make_result: MakeResult) -> None:
         "e_hull_std_ev_per_atom": None,
         "decomposition": None,
         "near_hull": None,
+        "structure_stable": None,
         "known": None,
         "measured_tc_k": None,
         "measured_pressure_gpa": None,
