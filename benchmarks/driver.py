@@ -259,6 +259,7 @@ def busy(options: argparse.Namespace) -> dict[str, Any]:
     from kiago_ray.distributed import drivers
     from kiago_ray.distributed.dispatch import RunRequest, WorkerSetup
     from kiago_ray.runs.state import State
+    from kiago_ray.tracking.record import LiveRecord
 
     place, made = slow_place(options.directory), plan_of(options.rows, 1, SHARD_ROWS)
     pool = StubPool(options.workers, place.filesystem, place.path)
@@ -266,9 +267,9 @@ def busy(options: argparse.Namespace) -> dict[str, Any]:
     record = {"identity": "", "campaign_id": ""}
     for search in made.searches:
         (place / "shards" / search.name).make_directory()
-    drive = SimpleNamespace(
-        directory=SimpleNamespace(location=place, record=record), should_stop=lambda: False
-    )
+    directory: Any = SimpleNamespace(location=place, record=record)
+    live = LiveRecord(directory, made, target=None)
+    drive: Any = SimpleNamespace(directory=directory, live=live, should_stop=lambda: False)
     setup = WorkerSetup("nowhere", "cpu", 1, {}, {}, None)
     with ThreadPoolExecutor(1) as finisher, open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         view = CampaignView()

@@ -161,7 +161,8 @@ def pip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     run(sys.executable, "-m", "venv", "env", cwd=place)
     python = place / "env" / "bin" / "python"
     run(python, "-m", "pip", "install", "--upgrade", "pip", cwd=place)
-    locked = [f"{name}=={version(pins(DEVELOP)[name])}" for name in ("bibtexparser", "pandarallel")]
+    sources = ("bibtexparser", "pandarallel", "nvidia-ml-py3")
+    locked = [f"{name}=={version(pins(DEVELOP)[name])}" for name in sources]
     run(python, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", "wheels", *locked, cwd=place)
     return python, place / "wheels"
 

@@ -33,7 +33,7 @@ from kiago_ray.report.reasons import ef_error
 from kiago_ray.runs.outcome import curves_file, read_curves, write_files
 from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, search_folder, shard_file
-from kiago_ray.screening.candidates import ORDER, RANKED, new_rows, rank_rows, with_ranks
+from kiago_ray.screening.candidates import ORDER, RANKED, best_first, new_rows, standing, with_ranks
 from kiago_ray.screening.screens import SUMMARISED, Summary, summarise
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.storage.location import AT_ONCE, Location, StorageError, read_ahead, read_all, reason
@@ -229,7 +229,7 @@ def merge_tables(inputs: Sequence[Location], output: Location, ranking: ScreensS
     """Merge tables of candidates into one of unique formulas, best first, `rank` from 1, and return its SHA-256; its
     directory must exist.
 
-    Each input counts as a search (see `rank_rows`), so that the shards of one search give what `ranked` makes of all
+    Each input counts as a search (see `standing`), so that the shards of one search give what `ranked` makes of all
     of them. Temporary files take some 300 bytes a formula. Raises StorageError, with nothing written.
     """
     ranks, front, groups = _ranks(inputs, ranking)
@@ -280,9 +280,10 @@ def _ranks(inputs: Sequence[Location], ranking: ScreensSpec) -> tuple[NDArray[np
     rows = pa.concat_tables([*tables, *lot])
     searches = np.repeat(np.arange(len(sizes)), sizes)
     del tables, lot
-    places, front = rank_rows(rows, searches, ranking)
-    ranks = np.zeros(len(rows), dtype=np.int32)
-    ranks[places] = np.arange(1, len(places) + 1, dtype=np.int32)
+    places, ranks = standing(rows, searches), np.zeros(len(rows), dtype=np.int32)
+    rows = rows.take(pa.array(places))  # of which there may be fewer by far
+    best, front = best_first(rows, ranking)
+    ranks[places[best]] = np.arange(1, len(best) + 1, dtype=np.int32)
     return ranks, front, groups
 
 

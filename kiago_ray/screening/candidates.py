@@ -40,6 +40,7 @@ from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.search.spec import SearchSpec
 
 FIRST_ROWS = 30  # in which no chemical system stands too often
+_FRONT_ROWS = 131_072  # whose front is looked for at a time
 SCANNED_ROWS = 3000  # so far down a row is looked for that may come up among the first in place of another
 _MARKS = ("passed", "undoped", "gain", "new_system")
 _AIMS = ("trusted_tc_k", "ef_ev_per_atom", "extrapolation")
@@ -215,24 +216,27 @@ def ranked(table: Any, ranking: ScreensSpec | None = None) -> Any:
     """The unique formulas of a table of rows, best first, `rank` from 1, those on their Pareto front marked. Rows
     without a formula drop out. The table may hold several searches, told apart by their seeds.
     """
-    places, front = rank_rows(table, table["seed"].to_numpy(), ranking)
-    return with_ranks(table.take(pa.array(places)), np.arange(1, len(places) + 1), front)
+    first = table.take(pa.array(standing(table, table["seed"].to_numpy())))
+    best, front = best_first(first, ranking)
+    return with_ranks(first.take(pa.array(best)), np.arange(1, len(best) + 1), front)
 
 
-def rank_rows(rows: Any, searches: Ints, ranking: ScreensSpec | None = None) -> tuple[Ints, Any]:
-    """Which of n rows stand for the u unique compositions: their positions (u,), best first (see `order`), and an
-    Arrow array (u,) of whether each is on their Pareto front, null where nobody has a say on its T_c.
-
-    rows: a table with the columns RANKED. searches: (n,), which search a row is of. For a composition stands its first
-    row by (not passed, search, row); rows without a formula drop out.
+def standing(rows: Any, searches: Ints) -> Ints:
+    """Which of n rows stand for the u unique compositions, (u,): of each its first row by (not passed, search, row);
+    rows without a formula drop out. rows: a table with the columns RANKED. searches: (n,), which search a row is of.
     """
     turn = np.lexsort((rows["row"].to_numpy(), searches, ~rows["passed"].to_numpy()))
-    places = unique(rows, turn)
-    first = rows.take(pa.array(places))
-    best = order(first, ranking)
-    trusted_tc_k, *others = (first[name].to_numpy() for name in (*_AIMS, "passed"))
+    return unique(rows, turn)
+
+
+def best_first(rows: Any, ranking: ScreensSpec | None = None) -> tuple[Ints, Any]:
+    """The `order` of the rows that stand for the u unique compositions, (u,), and an Arrow array (u,) of whether each
+    is on their Pareto front, null where nobody has a say on its T_c.
+    """
+    best = order(rows, ranking)
+    trusted_tc_k, *others = (rows[name].to_numpy() for name in (*_AIMS, "passed"))
     front = pa.array(pareto_front(trusted_tc_k, *others), mask=np.isnan(trusted_tc_k))
-    return places[best], front.take(pa.array(best))
+    return best, front.take(pa.array(best))
 
 
 def with_ranks(rows: Any, ranks: Ints, front: Any) -> Any:
@@ -253,6 +257,7 @@ def unique(rows: Any, turn: Ints | None = None) -> Ints:
         [np.zeros(0, dtype=np.int32), *(chunk.indices.fill_null(-1).to_numpy() for chunk in encoded)]
     )
     del texts, encoded
+    pa.default_memory_pool().release_unused()  # of ten million formulas it is nearly a gigabyte
     turn = np.arange(len(composition)) if turn is None else turn
     turn = turn[composition[turn] >= 0]
     return np.asarray(turn[np.unique(composition[turn], return_index=True)[1]])
@@ -370,11 +375,20 @@ def pareto_front(trusted_tc_k: Floats, ef_ev_per_atom: Floats, extrapolation: Fl
     rows = np.flatnonzero(eligible & ~np.isnan(trusted_tc_k) & ~np.isnan(ef_ev_per_atom))
     far = np.nan_to_num(extrapolation[rows], nan=np.inf, posinf=np.inf)
     costs = np.stack([-trusted_tc_k[rows], ef_ev_per_atom[rows], far], axis=1) + 0.0  # no -0.0
-    # The different ones, in the order of their values.
-    points, place = np.unique(costs, axis=0, return_inverse=True)
+    # What is beaten among some is beaten among all; so few rows are ever sorted together, whatever their number.
+    lots = np.array_split(np.arange(len(rows)), 1 + len(rows) // _FRONT_ROWS)
+    kept = np.concatenate([lot[_unbeaten_of(costs[lot])] for lot in lots])
     front = np.zeros(len(eligible), dtype=np.bool_)
-    front[rows] = _unbeaten(points[:, 1].tolist(), points[:, 2].tolist())[place.reshape(-1)]
+    front[rows[kept[_unbeaten_of(costs[kept])]]] = True
     return front
+
+
+def _unbeaten_of(costs: Floats) -> Mask:
+    """Which of these rows (n, 3) none beats, (n,)."""
+    points, place = np.unique(
+        costs, axis=0, return_inverse=True
+    )  # the different ones, in the order of their values
+    return _unbeaten(points[:, 1].tolist(), points[:, 2].tolist())[place.reshape(-1)]
 
 
 def _unbeaten(second: list[float], third: list[float]) -> Mask:
