@@ -13,6 +13,7 @@ from typing import Annotated
 import torch
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer import Argument, Option
 
 from kiago_ray import __version__
@@ -141,16 +142,15 @@ def finish(
 
 def show(table: PaperTable) -> None:
     """A table for a person: size, what came of it, the panels, the notes."""
-    terminal, words = Console(), {"markup": False, "highlight": False}
-    terminal.print(f"\n{table.heading}\n{table.size}", *table.verdicts, sep="\n", **words)
+    terminal = Console()
+    terminal.print(Text("\n".join(["", table.heading, table.size, *table.verdicts])))
     for panel in table.panels:
         rows = [
             {panel.head: label} | {each.label: each.text(values[each.name]) for each in panel.columns}
             for label, values in panel.lines.items()
         ]
-        terminal.print("", panel.title, sep="\n", **words)
-        terminal.print(plain_table(rows, names=(panel.head,)))
-    terminal.print("", *(f"{note}" for note in table.notes), sep="\n", **words)
+        terminal.print(Text(f"\n{panel.title}"), plain_table(rows, names=(panel.head,)), sep="\n")
+    terminal.print(Text("\n".join(["", *table.notes])))
 
 
 def facts(lab: Lab) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def shown(page: Path) -> list[list[str]]:
     """The command lines in blocks of a page, without variables that are set before them."""
     blocks = re.findall(r"```(?:sh|console)\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
     lines = [
-        shlex.split(line, comments=True)
+        shlex.split(line.replace(".venv/bin/", ""), comments=True)
         for block in blocks
         for line in block.replace("\\\n", " ").splitlines()
     ]
@@ -98,6 +99,27 @@ def prepare(folder: Path) -> None:
         (folder / name).symlink_to(ROOT / name)
 
 
+def check_make(words: list[str]) -> None:
+    """The Makefile has the target and the variables, and there is what TORCH names."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    target, *given = words
+    assert re.search(rf"^{target}:", makefile, re.M), words
+    for name, value in (each.split("=") for each in given):
+        assert re.search(rf"^{name} \?=", makefile, re.M), words
+        assert name != "TORCH" or (ROOT / f"requirements-torch-{value}.txt").is_file(), words
+
+
+def check_pip(words: list[str]) -> None:
+    """The files that pip is to read are there, and the package has the extras."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for word in words[1:]:
+        extras = re.fullmatch(r"\.(?:\[(.+)\])?", word)
+        files = word.endswith(".txt") and (ROOT / word).is_file()
+        assert word.startswith("-") or files or extras, words
+        if extras and extras[1]:
+            assert set(extras[1].split(",")) <= declared["optional-dependencies"].keys(), words
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_are_read(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -105,10 +127,12 @@ def test_commands_are_read(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
     for words in shown(page):
         name, *rest = words
         if name == "kiago":
-            command, arguments = command_of(rest)
+            command, arguments = command_of(["cpu" if word == "cuda" else word for word in rest])
             command.make_context(rest[0], arguments)  # raises for what it doesn't know
         elif name == "make":
-            assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.M), words
+            check_make(rest)
+        elif name == "pip":
+            check_pip(rest)
         else:
             assert name == "mlflow", words
     for name, *words in mentioned(page):
